@@ -1,0 +1,75 @@
+"""Chrooted SFTP accounts on stock OpenSSH. This is the door for plugin authors; see sftpjail-plugins(7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pluggy import HookimplMarker
+
+    from .actions import (
+        Check,
+        MakeDir,
+        Mount,
+        Notify,
+        Remove,
+        Rename,
+        Run,
+        SetAccount,
+        SetGroup,
+        SetLines,
+        SetOwner,
+        Unmount,
+        WriteFile,
+    )
+    from .errors import SftpJailError
+    from .lines import Style
+    from .model import Account, Bind, Finding, Key, Profile
+
+    hookimpl: HookimplMarker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Account",
+    "Bind",
+    "Check",
+    "Finding",
+    "Key",
+    "MakeDir",
+    "Mount",
+    "Notify",
+    "Profile",
+    "Remove",
+    "Rename",
+    "Run",
+    "SetAccount",
+    "SetGroup",
+    "SetLines",
+    "SetOwner",
+    "SftpJailError",
+    "Style",
+    "Unmount",
+    "WriteFile",
+    "hookimpl",
+]
+
+_ROOMS = {"SftpJailError": "errors", "Style": "lines"} | dict.fromkeys(
+    ("Account", "Bind", "Finding", "Key", "Profile"), "model"
+)
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that `sftpjail --version` and the entry scripts do not pay for pluggy.
+    if name not in __all__:
+        raise AttributeError(f"module 'sftpjail' has no attribute {name!r}")
+    if name == "hookimpl":
+        import pluggy
+
+        value: Any = pluggy.HookimplMarker("sftpjail")
+    else:
+        from importlib import import_module
+
+        value = getattr(import_module(f"sftpjail.{_ROOMS.get(name, 'actions')}"), name)
+    globals()[name] = value
+    return value

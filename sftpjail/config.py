@@ -1,0 +1,257 @@
+"""sftpjail.conf(5): ConfigObj with a configspec. A missing file is the default; a wrong one stops everything."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import UsageError
+from .model import Profile, normal, valid_name
+
+PATH = "/etc/sftpjail/sftpjail.conf"
+KEYS_DIR = "/etc/ssh/authorized_keys"
+
+SPEC = """
+[sshd]
+subsystem = option('keep', 'internal-sftp', default='keep')
+[keys]
+scope = option('jails', 'everyone', default='jails')
+[mounts]
+allow = force_list(default=list())
+[logs]
+backend = option('auto', 'journald', 'rsyslog', 'syslog-ng', 'none', default='auto')
+file = string(default='/var/log/sftp.log')
+facility = option('DAEMON', 'USER', 'AUTH', 'AUTHPRIV', LOCALS, default='AUTH')
+level = option('QUIET', 'FATAL', 'ERROR', 'INFO', 'VERBOSE', 'DEBUG', 'DEBUG1', 'DEBUG2', 'DEBUG3', default='VERBOSE')
+[plugins]
+allow = force_list(default=list())
+disable = force_list(default=list())
+[[__many__]]
+___many___ = string
+[profiles]
+[[__many__]]
+group = string(default='')
+match_user = force_list(default=list())
+chroot = string(default='/srv/sftp/%u')
+home = option('bind', 'inside', default='bind')
+mounts = option('fstab', default='fstab')
+files = string(default='files')
+shell = string(default='/usr/sbin/nologin')
+read_only = boolean(default=False)
+umask = string(default='')
+start = string(default='')
+deny = force_list(default=list())
+sshd_options = force_list(default=list())
+""".replace("LOCALS", ", ".join(f"'LOCAL{n}'" for n in range(8)))
+
+# What `internal-sftp -Q requests` prints (sftp-server(8), -P); a request that it does not know would be ignored.
+REQUESTS = frozenset(
+    [
+        "open",
+        "close",
+        "read",
+        "write",
+        "lstat",
+        "fstat",
+        "setstat",
+        "fsetstat",
+        "opendir",
+        "readdir",
+        "remove",
+        "mkdir",
+        "rmdir",
+        "realpath",
+        "stat",
+        "rename",
+        "readlink",
+        "symlink",
+        "posix-rename",
+        "statvfs",
+        "fstatvfs",
+        "hardlink",
+        "fsync",
+        "lsetstat",
+        "limits",
+        "expand-path",
+        "copy-data",
+        "home-directory",
+        "users-groups-by-id",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The section [logs]: which daemon, which file, and internal-sftp's -f and -l."""
+
+    backend: str = "auto"
+    file: str = "/var/log/sftp.log"
+    facility: str = "AUTH"
+    level: str = "VERBOSE"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The configuration, checked. `settings` holds each plugin's own subsection of [plugins]."""
+
+    profiles: tuple[Profile, ...] = (Profile("sftponly"),)
+    subsystem: str = "keep"
+    scope: str = "jails"
+    allow_sources: tuple[str, ...] = ()
+    logs: Logs = Logs()
+    plugins_allow: tuple[str, ...] = ()
+    plugins_disable: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def profile(self, name: str) -> Profile:
+        """Return a profile by its name; the first one for "".
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        for profile in self.profiles:
+            if name in ("", profile.name):
+                return profile
+        known = ", ".join(p.name for p in self.profiles)
+        raise UsageError(f"there is no profile {name!r}; the configuration has {known}")
+
+
+def load(path: str = PATH) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        path: the file; the default one may be missing.
+
+    Raises:
+        UsageError: it cannot be read, has an unknown key or a wrong value; says which and where.
+    """
+    try:
+        with open(path, encoding="utf-8") as handle:
+            text = handle.read()
+    except FileNotFoundError:
+        if path == PATH:
+            return Config()
+        raise UsageError(f"there is no configuration file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration {path}: {error}") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: str = PATH) -> Config:
+    """Check a configuration's text; `path` is for errors. Raises UsageError as `load` does."""
+    # Imported late: an entry script for an account that is not ours never gets here.
+    from configobj import ConfigObj, ConfigObjError, flatten_errors, get_extra_values
+    from configobj.validate import Validator
+
+    spec = ConfigObj(SPEC.splitlines(), list_values=False, interpolation=False, _inspec=True)
+    try:
+        raw = ConfigObj(text.splitlines(), configspec=spec, interpolation=False)
+    except ConfigObjError as error:
+        raise UsageError(f"{path}: {error}", f"sensible-editor {path}") from error
+    result = raw.validate(Validator(), preserve_errors=True)
+    for sections, key, fault in flatten_errors(raw, result if isinstance(result, dict) else {}):
+        where = f"{_section(sections)} {key or ''}".rstrip()
+        raise UsageError(f"{path}: {where}: {fault or 'is missing'}", f"sensible-editor {path}")
+    for sections, name in get_extra_values(raw):
+        if sections[:1] != ("plugins",):
+            raise UsageError(f"{path}: unknown setting {name!r} {_section(sections)}".rstrip(), "man 5 sftpjail.conf")
+    return _build(raw, path)
+
+
+def _section(names: Sequence[str]) -> str:
+    return " ".join("[" * depth + name + "]" * depth for depth, name in enumerate(names, 1))
+
+
+def _build(raw: Any, path: str) -> Config:
+    sections = raw["profiles"] or {"sftponly": None}
+    deeper = [name for name in raw["plugins"].sections if raw["plugins"][name].sections]
+    if deeper:
+        raise UsageError(f"{path}: [plugins] [[{deeper[0]}]]: a plugin's settings have no sections of their own")
+    profiles = tuple(_profile(name, raw["profiles"].get(name), path) for name in sections)
+    groups = [p.group for p in profiles if p.group]
+    if len(set(groups)) < len(groups):
+        raise UsageError(f"{path}: [profiles]: two profiles have one group; each needs a group of its own")
+    logs = Logs(**{key: raw["logs"][key] for key in ("backend", "file", "facility", "level")})
+    if not re.fullmatch(r"/[A-Za-z0-9_./+-]+", _absolute(logs.file, f"{path}: [logs] file")):
+        raise UsageError(
+            f"{path}: [logs] file: {logs.file!r} has a character that logrotate and the daemons would mind"
+        )
+    plugins = raw["plugins"]
+    return Config(
+        profiles,
+        raw["sshd"]["subsystem"],
+        raw["keys"]["scope"],
+        tuple(_absolute(source, f"{path}: [mounts] allow") for source in raw["mounts"]["allow"]),
+        logs,
+        tuple(plugins["allow"]),
+        tuple(plugins["disable"]),
+        {name: dict(plugins[name]) for name in plugins.sections},
+    )
+
+
+def _absolute(value: str, where: str) -> str:
+    if not value.startswith("/") or _unprintable(value):
+        raise UsageError(f"{where}: {value!r} is not an absolute path")
+    return posixpath.normpath(value)
+
+
+def _unprintable(value: str) -> bool:
+    return any(ord(c) < 32 or ord(c) == 127 for c in value)
+
+
+def _profile(name: str, raw: Any, path: str) -> Profile:
+    where = f"{path}: [profiles] [[{name}]]"
+    if raw is None:
+        return Profile(name)
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    if not values["group"] and not values["match_user"]:
+        values["group"] = name
+    profile = Profile(name, **values)
+    try:
+        valid_name(name, "profile")
+        _check_profile(profile)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", f"sensible-editor {path}") from error
+    return profile
+
+
+def _check_profile(profile: Profile) -> None:
+    for kind, names in (("group", (profile.group,) if profile.group else ()), ("account", profile.match_user)):
+        for name in names:
+            valid_name(name, kind)
+    if not profile.in_home:
+        # Beneath a folder of its own, named by %u alone: what a tree of jails is, and what can be judged and removed.
+        base, last = posixpath.split(profile.chroot)
+        if last != "%u" or "%" in base or not base.startswith("/") or posixpath.normpath(base) in ("/", "//"):
+            raise UsageError(f"chroot = {profile.chroot}: must be %h or /FOLDER/%u")
+        if normal(base) != base or _unprintable(base) or re.search(r"[\s\"'\\#]", base):
+            raise UsageError(f"chroot = {profile.chroot}: a plain path, without spaces, quotes or //")
+    elif profile.home == "inside":
+        raise UsageError("home = inside needs chroot = /FOLDER/%u: with %h the jail is the home already")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", profile.files):
+        raise UsageError(f"files = {profile.files}: must be one plain folder name")
+    if profile.umask and not re.fullmatch(r"0?[0-7]{3}", profile.umask):
+        raise UsageError(f"umask = {profile.umask}: must be three octal digits as 027")
+    if profile.start and not re.fullmatch(r"/[A-Za-z0-9_./%u@+-]*", profile.start):
+        raise UsageError(f"start = {profile.start}: must be a path inside the jail without spaces")
+    if profile.shell and (not profile.shell.startswith("/") or re.search(r"[:\s]", profile.shell)):
+        raise UsageError(f"shell = {profile.shell}: must be an absolute path, or empty to leave shells alone")
+    unknown = sorted(set(profile.deny) - REQUESTS)
+    if unknown:
+        raise UsageError(
+            f"deny: sftp has no request {', '.join(unknown)}; see `/usr/lib/openssh/sftp-server -Q requests`"
+        )
+    for option in profile.sshd_options:
+        if _unprintable(option) or " " not in option.strip():
+            raise UsageError(f"sshd_options: {option!r} is not `Keyword value` of sshd_config(5)")
+        if re.match(r"(?i)(match|include|subsystem)\b", option.strip()):
+            raise UsageError(f"sshd_options: {option.split()[0]} cannot stand in a Match block")
+
+
+def keyfile(name: str) -> str:
+    """Return the path of an account's authorized_keys file."""
+    return os.path.join(KEYS_DIR, name)

@@ -1,0 +1,74 @@
+"""fstab(5) and /proc/self/mountinfo: one line to fields and back. Formats only, no files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import UsageError
+
+_ESCAPE = str.maketrans({" ": "\\040", "\t": "\\011", "\n": "\\012", "\\": "\\134", "#": "\\043"})
+
+
+def escape(path: str) -> str:
+    """Return PATH as a field of fstab(5): white space, `#` and backslash as octal.
+
+    Raises:
+        UsageError: PATH has a control character; fstab could hold some, but no administrator could read them.
+    """
+    if any(ord(c) < 32 or ord(c) == 127 for c in path):
+        raise UsageError(f"{path!r} has a control character, which fstab(5) cannot hold readably; rename the folder")
+    return path.translate(_ESCAPE)
+
+
+def unescape(text: str) -> str:
+    """Return the path that a field of fstab or mountinfo stands for (octal escapes, getmntent(3))."""
+    # Surrogates carry the bytes of names that are not UTF-8 through.
+    data = text.encode("utf-8", "surrogateescape")
+    return re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), data).decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True)
+class FstabEntry:
+    """One mount of fstab(5), unescaped."""
+
+    source: str
+    target: str
+    type: str
+    options: tuple[str, ...]
+
+    def option(self, name: str) -> str:
+        """Return the value of `NAME=value`, or ""."""
+        return next((o.partition("=")[2] for o in self.options if o.startswith(name + "=")), "")
+
+    def line(self) -> str:
+        """Return the entry as a line of fstab(5), without dump and check (0 0)."""
+        return f"{escape(self.source)} {escape(self.target)} {self.type} {','.join(self.options)} 0 0"
+
+
+def parse_line(line: str) -> FstabEntry | None:
+    """Return the entry of one fstab line, or None for a comment, an empty or a broken line."""
+    fields = [field for field in re.split(r"[ \t]+", line) if field]  # not str.split(): U+00A0 is part of a name
+    if len(fields) < 4 or fields[0].startswith("#"):
+        return None
+    return FstabEntry(unescape(fields[0]), unescape(fields[1]), fields[2], tuple(fields[3].split(",")))
+
+
+@dataclass(frozen=True)
+class MountPoint:
+    """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)): where, and with which per-mount flags."""
+
+    target: str
+    options: tuple[str, ...]
+
+
+def parse_mountinfo(text: str) -> dict[str, MountPoint]:
+    """Return the mount points by path; of several mounts on one path, the last and topmost."""
+    points = {}
+    for line in text.split("\n"):
+        fields = line.split(" ")
+        if len(fields) < 6:
+            continue
+        target = unescape(fields[4])
+        points[target] = MountPoint(target, tuple(fields[5].split(",")))
+    return points

@@ -1,0 +1,172 @@
+"""The nouns: accounts, profiles, keys, binds and findings. Plain data, the standard library only."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .errors import UsageError
+
+# A name reaches sshd_config (Match User: a pattern list), fstab options (commas) and paths, so nothing that
+# means something there. Wider than useradd's own rule because NSS brings Mixed.Case and user@domain.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?\Z")
+
+
+def valid_name(name: str, kind: str = "account") -> str:
+    """Return NAME if it is safe as a path component, a pattern and an fstab option.
+
+    Args:
+        name: an account or group name.
+        kind: what it names, for the error.
+
+    Raises:
+        UsageError: useradd(8) would refuse it, or it would mean something in sshd_config(5) or fstab(5).
+    """
+    if not _NAME.match(name) or len(name) > 256:
+        raise UsageError(
+            f"{name!r} is not a valid {kind} name: letters, digits and _ . @ - are, and it may not begin with . @ or -"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the jails of one Unix group are like: one section of sftpjail.conf(5), one Match block.
+
+    Paths are absolute. `chroot` keeps its %u, %h and %% as sshd_config(5) knows them.
+    """
+
+    name: str
+    group: str = "sftponly"
+    match_user: tuple[str, ...] = ()
+    chroot: str = "/srv/sftp/%u"
+    home: str = "bind"
+    mounts: str = "fstab"
+    files: str = "files"
+    shell: str = "/usr/sbin/nologin"
+    read_only: bool = False
+    umask: str = ""
+    start: str = ""
+    deny: tuple[str, ...] = ()
+    sshd_options: tuple[str, ...] = ()
+
+    @property
+    def in_home(self) -> bool:
+        """Whether the jail is the account's own home (the recipe's first form, `chroot = %h`)."""
+        return self.chroot == "%h"
+
+    @property
+    def base(self) -> str:
+        """The folder that holds this profile's jails, or "" where they are the homes."""
+        return "" if self.in_home else posixpath.dirname(self.chroot)
+
+
+@dataclass(frozen=True)
+class Account:
+    """One account of the host, and the profile it is jailed by, if any.
+
+    A uid of -1 is one that is not there: gone, or not yet made. `forced`: somebody overrides the guard rails for it.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str = ""
+    profile: Profile | None = None
+    local: bool = True
+    forced: bool = False
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there; see `uid`."""
+        return self.uid >= 0
+
+    def expand(self, pattern: str) -> str:
+        """Return a pattern with %u, %U, %h and %% replaced: sshd_config(5), TOKENS."""
+        values = {"%%": "%", "%u": self.name, "%U": str(self.uid), "%h": self.home}
+        return re.sub("%[%uUh]", lambda token: values[token[0]], pattern)
+
+    @property
+    def jail(self) -> str:
+        """The jail's root on the host: ChrootDirectory expanded."""
+        if self.profile is None:
+            return ""
+        return normal(self.expand(self.profile.chroot))
+
+    @property
+    def files(self) -> str:
+        """The writable folder inside a jail that has one of its own (`chroot = %h`, `home = inside`), on the host."""
+        assert self.profile is not None
+        return posixpath.join(self.jail, self.profile.files)
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A folder (or socket) of the host that shows inside a jail. Both paths are host paths.
+
+    `role` is "mount" for what an administrator asked for, "home" and "log" for what a profile brings.
+    `options` are those of mount(8); none means the usual ones.
+    """
+
+    source: str
+    target: str
+    read_only: bool = False
+    role: str = "mount"
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of an authorized_keys file (sshd(8), AUTHORIZED_KEYS FILE FORMAT) as ssh-keygen -l sees it."""
+
+    line: str
+    type: str
+    bits: int
+    fingerprint: str
+    comment: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: what and where, why it matters, and the command that mends it."""
+
+    what: str
+    why: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was there before us, so that it can be put back; kept in /var/lib/sftpjail/accounts.
+
+    `made` lists paths and groups (as `group:NAME`) that we made; `was` the fields of the account that we changed;
+    `owners` maps a folder whose owner we changed to its (uid, gid, mode), `renamed` a file's name now to its old one.
+    `forced` says that somebody overrode the guard rails for this account.
+    """
+
+    made: tuple[str, ...] = ()
+    was: Mapping[str, str] = field(default_factory=dict)
+    owners: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    forced: bool = False
+
+
+def inside(path: str, folder: str) -> bool:
+    """Return whether PATH is FOLDER or lies below it, by components and not by characters."""
+    path, folder = normal(path), normal(folder)
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def normal(path: str) -> str:
+    """Return an absolute path in its shortest form; normpath(3) alone would keep two leading slashes."""
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def components(path: str) -> list[str]:
+    """Return `/`, `/srv`, `/srv/sftp` for /srv/sftp."""
+    parts = [part for part in path.split("/") if part]
+    return ["/", *("/" + "/".join(parts[: n + 1]) for n in range(len(parts)))]
