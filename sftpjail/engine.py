@@ -1,0 +1,282 @@
+"""facts -> hooks -> actions -> plan -> transaction -> checks -> notices. Never names a plugin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from . import system
+from .actions import (
+    Action,
+    Check,
+    MakeDir,
+    Mount,
+    Notify,
+    Phase,
+    Remove,
+    Rename,
+    Run,
+    SetAccount,
+    SetGroup,
+    SetOwner,
+    WriteFile,
+)
+from .config import Config
+from .errors import RollbackIncomplete, SftpJailError
+from .host import ACCOUNTS, HOST_RECORD, STATE, Host, render_origin
+from .journal import Journal
+from .manager import Event, Manager
+from .merge import Step, combined, merged, ordered, without_full_folders
+from .model import Origin
+from .transaction import judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
+
+LOCK = f"{system.RUN_DIR}/lock"
+
+
+@dataclass
+class Plan:
+    """What one run will change, in order. False when the host is already as it should be."""
+
+    events: Sequence[Event]
+    steps: list[Step] = field(default_factory=list)
+    errors: dict[str, SftpJailError] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def diff(self, host: Host) -> list[str]:
+        """Return the plan as the lines of a dry run: not our own records, and the checks only counted."""
+        shown = [step.action for step in self.steps if step.plugin != "sftpjail"]
+        lines = [line for action in shown if not isinstance(action, Check) for line in action.diff(host)]
+        programs = [os.path.basename(action.argv[0]) for action in shown if isinstance(action, Check)]
+        return lines + [
+            f"? {programs.count(name)} checks with {name}, before and after" for name in dict.fromkeys(programs)
+        ]
+
+    def describe(self) -> list[dict[str, object]]:
+        """Return the plan for --json: what changes, without our own records and the checks."""
+        return [
+            {"action": type(step.action).__name__, "plugin": step.plugin, "about": list(step.action.key[1:])}
+            for step in self.steps
+            if step.plugin != "sftpjail" and not isinstance(step.action, Check)
+        ]
+
+
+class Engine:
+    """Plans and applies events on one host, with one reading of its facts.
+
+    Args:
+        config: the configuration.
+        host: the facts, read after the lock was taken.
+        manager: the loaded plugins.
+    """
+
+    def __init__(self, config: Config, host: Host, manager: Manager) -> None:
+        self.config, self.host, self.manager = config, host, manager
+
+    # -- planning ------------------------------------------------------------------------------------------
+
+    def plan(self, events: Iterable[Event], tolerant: bool = False) -> Plan:
+        """Fire the hooks and merge what they want into one ordered plan.
+
+        Args:
+            events: what is to happen.
+            tolerant: leave an account out, and its error in `Plan.errors`, instead of failing for all because of one.
+
+        Raises:
+            SftpJailError: a veto, or two plugins that contradict each other; nothing has changed.
+        """
+        plan = Plan(list(events))
+        self.host.preparing = any(event.hook == "on_setup" for event in plan.events)
+        wanted: list[Step] = []
+        for event in plan.events:
+            owner = event.account.name if event.account else ""
+            if owner in plan.errors:
+                continue
+            try:
+                wanted += self._pending(event, owner)
+            except SftpJailError as error:
+                if not tolerant or not owner:
+                    raise
+                plan.errors[owner] = error
+        good = merged(step for step in wanted if step.owner not in plan.errors)
+        steps = without_full_folders(ordered(combined(good)), self.host)
+        plan.steps = ordered(steps + self._records(steps, plan.events))
+        return plan
+
+    def _pending(self, event: Event, owner: str) -> list[Step]:
+        """Return the steps of one event that are not done yet, with the checks and notices that go with them."""
+        fired = self.manager.fire(event, self.host)
+        pending = {name: [a for a in actions if a.pending(self.host, owner)] for name, actions in fired}
+        if not any(pending.values()):
+            return []
+        steps = []
+        for name, actions in fired:
+            changed = bool(pending[name])
+            for action in actions:
+                goes_along = isinstance(action, Run) or (changed and isinstance(action, Check | Notify))
+                if goes_along or action in pending[name]:
+                    steps.append(Step(action, name, action.name if isinstance(action, SetAccount) else owner))
+        return steps
+
+    def _records(self, steps: Sequence[Step], events: Sequence[Event]) -> list[Step]:
+        """Return the steps that keep the origin records: what we made, and what was there before us."""
+        removals = [event for event in events if event.hook == "on_user_remove"]
+        leaving = {event.account.name: event.account for event in removals if event.account}
+        unjailed = {e.account.name for e in removals if e.account and not e.arguments["deleted"]}
+        forced = {event.account.name for event in events if event.account and event.account.forced}
+        by_owner: dict[str, list[Action]] = {name: [] for name in leaving}
+        for step in steps:
+            by_owner.setdefault(step.owner, []).append(step.action)
+        records = []
+        for owner, actions in by_owner.items():
+            old = self.host.origin(owner)
+            new = replace(self._merged(old, actions), forced=old.forced or owner in forced)
+            gone = owner in leaving and not leaving[owner].exists
+            if gone or owner in unjailed:
+                # Everything was given back, or can be no more; of an account that is gone, what it left is still ours.
+                # One that is only about to be deleted keeps its record: userdel may yet refuse.
+                left = (path for path in new.made if gone and self.host.lstat(path) is not None)
+                new = Origin(made=tuple(left))
+            path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
+            if new == Origin():
+                record: Action = Remove(path, ours=True)
+            else:
+                record = WriteFile(path, render_origin(new), mode=0o600)
+            if new != old and record.pending(self.host, owner):
+                records.append(Step(record, "sftpjail", owner))
+        folder = MakeDir(ACCOUNTS, 0o700)
+        if any(step.owner for step in records) and folder.pending(self.host, ""):
+            records.append(Step(folder, "sftpjail"))
+        return records
+
+    def _merged(self, old: Origin, actions: Sequence[Action]) -> Origin:
+        made, was, owners = dict.fromkeys(old.made), dict(old.was), dict(old.owners)
+        renamed = dict(old.renamed)
+        for action in actions:
+            origin = action.origin(self.host)
+            made |= dict.fromkeys(origin.made)
+            # The first value is the one from before us; giving it back clears it.
+            for name, value in origin.was.items():
+                was.setdefault(name, value)
+            for path, owner in origin.owners.items():
+                owners.setdefault(path, owner)
+            if isinstance(action, Rename) and renamed.pop(action.path, None) != action.to:
+                renamed |= origin.renamed
+            if isinstance(action, Remove):
+                made.pop(action.path, None)
+            elif isinstance(action, SetOwner) and owners.get(action.path) == (action.uid, action.gid, action.mode):
+                del owners[action.path]
+            elif isinstance(action, SetAccount):
+                fields = action.fields()
+                was = {name: value for name, value in was.items() if fields.get(name) != value}
+            elif isinstance(action, SetGroup) and not action.present:
+                made.pop(f"group:{action.name}", None)
+            elif isinstance(action, WriteFile) and action.result(self.host) is None:
+                made.pop(action.path, None)
+        return Origin(tuple(made), was, owners, renamed)
+
+    # -- applying ------------------------------------------------------------------------------------------
+
+    def apply(self, plan: Plan) -> list[str]:
+        """Carry a plan out as one transaction and return notices for the administrator.
+
+        Raises:
+            SftpJailError: something failed; everything was put back.
+            RollbackIncomplete: something failed, and not everything could be put back.
+        """
+        if not plan:
+            return []
+        journal = Journal(STATE)
+        events = {event.hook for event in plan.events}
+        accounts = {event.account.name: event.account for event in plan.events if event.account}
+        about: dict[str, object] = {
+            "event": plan.events[0].hook if len(events) == 1 or len(accounts) == 1 else "apply",
+            "account": next(iter(accounts.values())) if len(accounts) == 1 else None,
+            "plan": plan,
+        }
+        with contextlib.ExitStack() as quiet:
+            with signals_raise():
+                try:
+                    notices = self._carry_out(plan, journal)
+                    quiet.enter_context(signals_wait())
+                    journal.commit()
+                except BaseException as error:
+                    with signals_wait():
+                        self._roll_back(journal, about, error)
+                    raise
+            notices += self._announce(plan)
+            journal.finish()
+            return notices + self.manager.tell("on_applied", **about)
+
+    def _roll_back(self, journal: Journal, about: dict[str, object], error: BaseException) -> None:
+        try:
+            journal.rollback()
+        except RollbackIncomplete as incomplete:
+            incomplete.message = f"{error}; {incomplete.message}"
+            raise incomplete from error
+        failures = self.manager.tell("on_failed", **about, error=error)
+        if isinstance(error, SftpJailError) and failures:
+            error.message += "; " + "; ".join(failures)
+
+    def _carry_out(self, plan: Plan, journal: Journal) -> list[str]:
+        notices: list[str | None] = []
+        actions = [step.action for step in plan.steps]
+        for action in actions:
+            if isinstance(action, Check) and action.candidate:
+                judge(action, system.preview(action.argv, self._contents(actions, action.candidate)))
+        for phase in Phase:
+            batch = [a for a in actions if a.phase is phase and (not isinstance(a, Notify) or a.required)]
+            if not batch:
+                continue
+            journal.record(undo_of(action, self.host) for action in batch)
+            if phase is Phase.MOUNTS:
+                mount([a for a in batch if isinstance(a, Mount)], self.host)
+                continue
+            notices += [perform(action, self.host) for action in batch]
+            sync_batch(batch)
+        late = [action for action in actions if isinstance(action, Notify) and not action.required]
+        journal.record(undo_of(action, self.host) for action in late)
+        return [notice for notice in notices if notice]
+
+    def _contents(self, actions: Sequence[Action], paths: Sequence[str]) -> dict[str, bytes | None]:
+        contents: dict[str, bytes | None] = {}
+        for action in actions:
+            if action.key[0] == "path" and action.key[1] in paths:
+                contents[action.key[1]] = action.result(self.host) if isinstance(action, WriteFile) else None
+        return contents
+
+    def _announce(self, plan: Plan) -> list[str]:
+        """Tell the daemons that are told after the commit; a failure cannot undo it any more and is a notice."""
+        notices = []
+        for action in (step.action for step in plan.steps):
+            if isinstance(action, Notify) and not action.required:
+                try:
+                    notices.append(system.notify(action.service, action.how))
+                except (SftpJailError, OSError) as error:
+                    notices.append(f"the change is made, but: {error}")
+        return [notice for notice in notices if notice]
+
+
+@contextlib.contextmanager
+def locked(config: Config, dry_run: bool, timeout: float = 60.0) -> Iterator[Engine]:
+    """Take the lock, recover what an interrupted run left, then read the facts: in that order.
+
+    Args:
+        config: the configuration.
+        dry_run: take no lock and recover nothing; the engine is for planning only.
+        timeout: seconds to wait for another run.
+
+    Raises:
+        SftpJailError: see `system.lock` and `Journal.recover`.
+    """
+    manager = Manager(config)
+    if dry_run:
+        yield Engine(config, Host(), manager)
+        return
+    with system.lock(LOCK, timeout):
+        with signals_wait():
+            Journal(STATE).recover()
+        yield Engine(config, Host(), manager)

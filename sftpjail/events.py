@@ -1,0 +1,70 @@
+"""Which events make a jail, and which take it away."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+from shlex import quote
+
+from .errors import SftpJailError
+from .host import Host
+from .manager import Event, Manager
+from .model import Account, Bind, inside
+
+
+def create_events(account: Account, host: Host, manager: Manager) -> list[Event]:
+    """Return the events that make or mend one jail: itself, then every bind it has or should have.
+
+    Where the account or its profile has changed, a bind that it no longer brings goes, and what an administrator
+    mounted moves along to where the jail is now.
+    """
+    profile, was = account.profile, host.origin(account.name).was
+    if profile and profile.home != "inside" and account.home == f"/{profile.files}" and "home" in was:
+        account = replace(account, home=was["home"])
+    wanted = {bind.target: bind for bind in manager.binds(account, host)}
+    gone = []
+    for bind in host.binds(account.name):
+        if bind.target in wanted:
+            continue
+        if bind.role == "mount" and inside(bind.target, account.jail):
+            wanted[bind.target] = bind
+            continue
+        gone.append(bind)
+        if bind.role == "mount":
+            moved = account.jail + bind.target.removeprefix(_old_jail(account, bind, host))
+            wanted[moved] = replace(bind, target=moved)
+    ordered = sorted(wanted.values(), key=lambda bind: bind.target.count("/"))
+    return [
+        *(Event("on_unmount", account, {"bind": bind, "live_only": False}) for bind in gone),
+        Event("on_user_create", account),
+        *(Event("on_mount", account, {"bind": bind}) for bind in ordered),
+    ]
+
+
+def _old_jail(account: Account, bind: Bind, host: Host) -> str:
+    """Return the jail that a bind was made in, before the profile's chroot changed."""
+    made = host.origin(account.name)
+    folders = [path for path in (*made.made, *made.owners) if inside(bind.target, path) and path != bind.target]
+    named = [path for path in folders if posixpath.basename(path) == account.name]
+    if not named:
+        raise SftpJailError(
+            f"{bind.target} lies outside of {account.jail}, the jail of {account.name}",
+            f"take its line out of /etc/fstab, then: umount {quote(bind.target)}",
+        )
+    return min(named, key=len)
+
+
+def remove_events(account: Account, host: Host, deleted: bool, live_only: bool = False) -> list[Event]:
+    """Return the events that take one jail away: every bind that fstab has, the deepest first, then itself.
+
+    Args:
+        account: whose.
+        host: the facts.
+        deleted: the account goes too.
+        live_only: it may yet stay: the binds keep their lines.
+    """
+    ordered = sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
+    return [
+        *(Event("on_unmount", account, {"bind": bind, "live_only": live_only}) for bind in ordered),
+        Event("on_user_remove", account, {"deleted": deleted}),
+    ]

@@ -1,0 +1,206 @@
+"""The contract with plugins: facts in, actions out.
+
+A hook gets the facts of one event and returns the actions that it wants, or None. It changes nothing itself. Raising
+SftpJailError vetoes the event before anything has changed. A hook may take fewer arguments than stand here. Each hook
+is described in sftpjail-plugins(7), and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from .actions import Action
+    from .config import Config
+    from .engine import Plan
+    from .host import Host
+    from .model import Account, Bind, Finding, Key
+
+hookspec = pluggy.HookspecMarker("sftpjail")
+
+
+@hookspec
+def on_setup(host: Host, config: Config) -> Sequence[Action] | None:
+    """Prepare the host for jails: `sftpjail setup`.
+
+    Args:
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; those that are done already are dropped by the engine.
+    """
+
+
+@hookspec
+def on_teardown(host: Host, config: Config) -> Sequence[Action] | None:
+    """Take back what on_setup did: `sftpjail teardown`. No account is jailed by then.
+
+    Args:
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; Remove takes only what the host's origin record calls ours.
+    """
+
+
+@hookspec
+def on_user_create(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
+    """Make or mend a jail: useradd, adduser, `add`, `adopt`, `apply`. Comes early, twice and late.
+
+    Args:
+        account: the account with its profile; under adduser it may have no home yet.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions.
+    """
+
+
+@hookspec
+def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) -> Sequence[Action] | None:
+    """Take a jail away: `remove`, userdel, `apply --prune`. Its binds leave by on_unmount in the same transaction.
+
+    Args:
+        account: the account with the profile that it was jailed by; it may not exist any more.
+        deleted: the account itself goes too, so it is not given back what it was.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; users' data stays.
+    """
+
+
+@hookspec
+def on_key_add(account: Account, key: Key, host: Host, config: Config) -> Sequence[Action] | None:
+    """Let an account in with a key: `key add`, `key migrate`.
+
+    Args:
+        account: the account, jailed or not.
+        key: a key that ssh-keygen(1) has read.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions.
+    """
+
+
+@hookspec
+def on_key_remove(account: Account, key: Key, host: Host, config: Config) -> Sequence[Action] | None:
+    """No longer let an account in with a key: `key remove`.
+
+    Args:
+        account: the account.
+        key: the key as it stands in the file.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions.
+    """
+
+
+@hookspec
+def on_key_migrate(account: Account, path: str, host: Host, config: Config) -> Sequence[Action] | None:
+    """Retire a key file in a home after all its keys were added in the new place: `key migrate`, `adopt`.
+
+    Args:
+        account: the jailed account.
+        path: the old file.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; the old file is kept under another name.
+    """
+
+
+@hookspec
+def jail_binds(account: Account, host: Host, config: Config) -> Sequence[Bind] | None:
+    """Name what a profile shows in every jail of its own accord: the home, the log socket.
+
+    Each bind is then made by on_mount together with those that an administrator asked for.
+
+    Args:
+        account: the account with its profile.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Binds with another role than "mount".
+    """
+
+
+@hookspec
+def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> Sequence[Action] | None:
+    """Show a folder of the host inside a jail, now and after a reboot: `mount`, and every bind of a new jail.
+
+    Args:
+        account: the account with its profile.
+        bind: source and target, host paths.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions.
+    """
+
+
+@hookspec
+def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host, config: Config) -> Sequence[Action] | None:
+    """No longer show a folder inside a jail: `umount`, and every bind of a jail that goes.
+
+    Args:
+        account: the account.
+        bind: as fstab has it.
+        live_only: unmount, and forget nothing: userdel asks first, and may yet refuse to delete the account.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions.
+    """
+
+
+@hookspec
+def on_check(account: Account | None, host: Host, config: Config) -> Sequence[Finding] | None:
+    """Judge a jail, or the host: `check`.
+
+    Args:
+        account: the account with its profile; None for the host.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Findings: what is wrong, why it matters and the command that mends it.
+    """
+
+
+@hookspec
+def on_applied(event: str, account: Account | None, plan: Plan) -> None:
+    """Hear of a committed change. A failure here is logged, never raised.
+
+    Args:
+        event: the hook that made the plan, as on_user_create.
+        account: whom it was about; None for the host or for many accounts.
+        plan: what was done.
+    """
+
+
+@hookspec
+def on_failed(event: str, account: Account | None, plan: Plan, error: BaseException) -> None:
+    """Hear of a change that was rolled back. A failure here is logged, never raised.
+
+    Args:
+        event: the hook that made the plan.
+        account: whom it was about; None for the host or for many accounts.
+        plan: what was planned.
+        error: why it failed.
+    """

@@ -1,0 +1,455 @@
+"""Read-only facts about the host, each file read once per run, so that 10,000 accounts cost one read and not 10,000."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import json
+import os
+import posixpath
+import pwd
+import re
+import shutil
+import stat
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from . import system
+from .errors import SftpJailError
+from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
+from .lines import Style, tagged
+from .model import Account, Bind, Origin, components, normal
+
+STATE = "/var/lib/sftpjail"
+ACCOUNTS = f"{STATE}/accounts"
+HOST_RECORD = f"{STATE}/host"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One line of group(5)."""
+
+    name: str
+    gid: int
+    members: tuple[str, ...]
+
+
+class Host:
+    """The machine as it is now. Hooks may ask it anything and change nothing.
+
+    Args:
+        root: the folder that plays `/`; tests put a fake host there. Another root than / asks no NSS.
+
+    `preparing` says that the plan being made also does on_setup.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = root.rstrip("/")
+        self.preparing = False
+        self._answers: dict[tuple[tuple[str, ...], str], system.Answer] = {}
+        self._origins: dict[str, Origin] = {}
+        self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
+        self._members: dict[str, frozenset[str]] = {}
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """Return lstat(2) of PATH, or None where there is nothing."""
+        return _stat(self.root + path, follow=False)
+
+    def stat(self, path: str) -> os.stat_result | None:
+        """Return stat(2) of PATH, links followed, or None where there is nothing."""
+        return _stat(self.root + path, follow=True)
+
+    def is_dir(self, path: str) -> bool:
+        """Return whether PATH is a folder or a link to one."""
+        found = self.stat(path)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of PATH, or None where there is nothing.
+
+        Raises:
+            SftpJailError: it is there and cannot be read.
+        """
+        try:
+            with open(self.root + path, "rb") as handle:
+                return handle.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SftpJailError(f"cannot read {path}: {error.strerror}", "run sftpjail as root") from error
+
+    def text(self, path: str) -> str:
+        """Return the text of PATH, "" where there is nothing; bytes that are not UTF-8 as surrogates."""
+        return (self.read(path) or b"").decode("utf-8", "surrogateescape")
+
+    def tagged(self, path: str, style: Style) -> Mapping[str, tuple[str, ...]]:
+        """Return the lines of a shared file that carry a tag, by tag; read once."""
+        if (path, style) not in self._tagged:
+            self._tagged[path, style] = tagged(self.text(path), style)
+        return self._tagged[path, style]
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the sorted names in a folder; none where there is no such folder."""
+        try:
+            return sorted(os.listdir(self.root + path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise SftpJailError(f"cannot list {path}: {error.strerror}", "run sftpjail as root") from error
+
+    def realpath(self, path: str) -> str:
+        """Return PATH with every symbolic link resolved."""
+        return os.path.realpath(self.root + path).removeprefix(self.root) or "/"
+
+    def flaw(self, path: str) -> str:
+        """Return what safely_chroot() has against one component of a path, or "": OpenSSH session.c, which uses stat().
+
+        A link counts as what it leads to; the mode's group bits are the mask where there is an ACL.
+        """
+        found = self.stat(path)
+        if found is None:
+            return ""
+        if not stat.S_ISDIR(found.st_mode):
+            return "is not a folder"
+        if found.st_uid != 0:
+            return f"belongs to uid {found.st_uid} and not to root"
+        if found.st_mode & 0o022:
+            return f"can be written by others than root (mode {stat.S_IMODE(found.st_mode):04o})"
+        return ""
+
+    def loose_parent(self, path: str, trusted: str = "") -> str:
+        """Return the first folder above PATH, links resolved, in which others than root could replace it, or "".
+
+        Args:
+            path: what could be replaced.
+            trusted: a folder that passes, because the same plan gives it to root.
+        """
+        above = components(self.realpath(posixpath.dirname(path)))
+        return next((folder for folder in above if folder != trusted and self.flaw(folder)), "")
+
+    def same_file(self, one: str, other: str) -> bool:
+        """Return whether two paths lead to the same file or folder."""
+        a, b = self.stat(one), self.stat(other)
+        return a is not None and b is not None and (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+    def read_owned(self, path: str, uid: int, limit: int = 1 << 20) -> bytes | None:
+        """Return the content of a file in a user's folder, or None where there is none; nobody else's file.
+
+        The path is walked without following a link that a user could have made, and the file must be a regular one
+        of that user (or root) with a single name, so that a link to /etc/shadow gives an error and not its content.
+
+        Args:
+            path: the file.
+            uid: its owner.
+            limit: bytes; a larger file is refused.
+
+        Raises:
+            SftpJailError: it is there and is not such a file.
+        """
+        try:
+            folder, name = system.open_parent(self.root + path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            why = "is a link or no folder" if error.errno == errno.ELOOP else error.strerror
+            raise SftpJailError(f"cannot read {path}: a folder on the way {why}") from error
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SftpJailError(f"cannot read {path}: {error.strerror}") from error
+        finally:
+            os.close(folder)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, uid) or found.st_nlink != 1:
+                raise SftpJailError(f"will not read {path}: it is not a file of uid {uid} with one name")
+            if found.st_size > limit:
+                raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
+            return os.read(fd, limit)
+        finally:
+            os.close(fd)
+
+    # -- accounts ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def accounts(self) -> Mapping[str, Account]:
+        """The local accounts, passwd(5), by name. The first of two lines with one name counts, as in getpwnam(3)."""
+        found: dict[str, Account] = {}
+        for line in self.text("/etc/passwd").split("\n"):
+            fields = line.split(":")
+            if len(fields) == 7 and fields[2].isdigit() and fields[3].isdigit():
+                name, _, uid, gid, _, home, shell = fields
+                found.setdefault(name, Account(name, int(uid), int(gid), home, shell))
+        return found
+
+    @cached_property
+    def groups(self) -> Mapping[str, Group]:
+        """The local groups, group(5), by name."""
+        found: dict[str, Group] = {}
+        for line in self.text("/etc/group").split("\n"):
+            fields = line.split(":")
+            if len(fields) == 4 and fields[2].isdigit():
+                members = tuple(member for member in fields[3].split(",") if member)
+                found.setdefault(fields[0], Group(fields[0], int(fields[2]), members))
+        return found
+
+    @cached_property
+    def homes(self) -> Mapping[str, tuple[str, ...]]:
+        """Who lives where: the names of the local accounts by their home."""
+        found: dict[str, list[str]] = {}
+        for account in self.accounts.values():
+            found.setdefault(normal(account.home), []).append(account.name)
+        return {home: tuple(names) for home, names in found.items()}
+
+    @cached_property
+    def _real_homes(self) -> tuple[Mapping[str, tuple[str, ...]], list[str]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for home, names in self.homes.items():
+            real = self.realpath(home)
+            found[real] = found.get(real, ()) + names
+        return found, sorted(found)
+
+    def dwellers(self, path: str) -> tuple[list[str], list[str]]:
+        """Return the local accounts whose home PATH lies in, and those whose home is PATH or lies below it."""
+        homes, ordered = self._real_homes
+        above = [name for folder in components(path)[:-1] for name in homes.get(folder, ())]
+        first, last = bisect_left(ordered, path + "/"), bisect_left(ordered, path + "0")  # "0" follows "/"
+        below = [name for home in ordered[first:last] for name in homes[home]]
+        return above, [*homes.get(path, ()), *below]
+
+    def account(self, name: str) -> Account | None:
+        """Return an account, local or from NSS (looked up by name, never enumerated)."""
+        found = self.accounts.get(name)
+        if found is not None or self.root:
+            return found
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell, local=False)
+
+    def group(self, name: str) -> Group | None:
+        """Return a group, local or from NSS; a local one with its members from other sources too."""
+        found = self.groups.get(name)
+        if self.root:
+            return found
+        try:
+            entry = grp.getgrnam(name)
+        except KeyError:
+            return found
+        members = dict.fromkeys((*(found.members if found else ()), *entry.gr_mem))
+        return Group(name, entry.gr_gid, tuple(members))
+
+    def group_members(self, name: str) -> tuple[str, ...] | None:
+        """Return everybody in a group, by supplementary or primary membership; None where there is no such group."""
+        group = self.group(name)
+        if group is None:
+            return None
+        primary = (account.name for account in self.accounts.values() if account.gid == group.gid)
+        return tuple(dict.fromkeys((*group.members, *primary)))
+
+    def in_group(self, name: str, group: str) -> bool:
+        """Return whether an account is in a group, primary or supplementary."""
+        if group not in self._members:
+            self._members[group] = frozenset(self.group_members(group) or ())
+        return name in self._members[group]
+
+    def groups_of(self, name: str) -> tuple[str, ...]:
+        """Return the names of the groups that an account is in, the primary one first (getgrouplist(3))."""
+        account = self.account(name)
+        if account is None:
+            return ()
+        if self.root:
+            return tuple(g.name for g in self.groups.values() if g.gid == account.gid or name in g.members)
+        names = []
+        for gid in os.getgrouplist(name, account.gid):
+            try:
+                names.append(grp.getgrgid(gid).gr_name)
+            except KeyError:
+                continue
+        return tuple(names)
+
+    def expiry(self, name: str) -> str:
+        """Return the day an account expires as days since 1970 or "", as shadow(5) has it."""
+        return self._expiries.get(name, "")
+
+    @cached_property
+    def _expiries(self) -> Mapping[str, str]:
+        lines = (line.split(":") for line in self.text("/etc/shadow").split("\n"))
+        return {fields[0]: fields[7] for fields in lines if len(fields) > 7}
+
+    @cached_property
+    def login_defs(self) -> Mapping[str, str]:
+        """The settings of /etc/login.defs (login.defs(5))."""
+        pairs = (line.split() for line in self.text("/etc/login.defs").split("\n"))
+        return {fields[0]: fields[1] for fields in pairs if len(fields) > 1 and not fields[0].startswith("#")}
+
+    def is_system(self, account: Account) -> bool:
+        """Return whether an account is a system one: its uid lies outside UID_MIN and UID_MAX of login.defs(5)."""
+        low, high = self._uids
+        return account.local and not low <= account.uid <= high
+
+    @cached_property
+    def _uids(self) -> tuple[int, int]:
+        numbers = []
+        for key, default in (("UID_MIN", 1000), ("UID_MAX", 60000)):
+            try:
+                # As strtol(…, 0) reads them: 0x3e8 and 01750 are 1000.
+                text = self.login_defs.get(key, str(default))
+                numbers.append(int(re.sub(r"^0(?=[0-7])", "0o", text), 0))
+            except ValueError:
+                numbers.append(default)
+        return numbers[0], numbers[1]
+
+    @cached_property
+    def invoker(self) -> frozenset[str]:
+        """The names of the person behind sudo, doas or the login session (proc_pid_loginuid(5)); never root."""
+        names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
+        uid = self.text("/proc/self/loginuid").strip()
+        names |= {account.name for account in self.accounts.values() if str(account.uid) == uid}
+        return frozenset(names - {"", "root"})
+
+    # -- mounts --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def fstab(self) -> tuple[FstabEntry, ...]:
+        """The mounts of /etc/fstab."""
+        return tuple(filter(None, map(parse_line, self.text("/etc/fstab").split("\n"))))
+
+    @cached_property
+    def _binds(self) -> Mapping[str, tuple[Bind, ...]]:
+        found: dict[str, list[Bind]] = {}
+        for entry in self.fstab:
+            user = entry.option("x-sftpjail.user")
+            if user:
+                own = tuple(o for o in entry.options if not o.startswith("x-sftpjail."))
+                role = entry.option("x-sftpjail.role") or "mount"
+                bind = Bind(entry.source, entry.target, "ro" in own, role, own)
+                found.setdefault(user, []).append(bind)
+        return {user: tuple(binds) for user, binds in found.items()}
+
+    def binds(self, name: str) -> tuple[Bind, ...]:
+        """Return the binds that fstab has for an account's jail, in their order."""
+        return self._binds.get(name, ())
+
+    @cached_property
+    def bind_users(self) -> tuple[str, ...]:
+        """Everybody who has a bind in fstab, whether there is such an account or not."""
+        return tuple(self._binds)
+
+    @cached_property
+    def mounts(self) -> Mapping[str, MountPoint]:
+        """The mount table of our namespace by mount point."""
+        return parse_mountinfo(self.text("/proc/self/mountinfo"))
+
+    def mount_at(self, target: str) -> MountPoint | None:
+        """Return the topmost mount on exactly that path. Links on the way (a /srv that is one) are resolved."""
+        return self.mounts.get(target) or self.mounts.get(
+            os.path.join(self.realpath(os.path.dirname(target)), os.path.basename(target))
+        )
+
+    # -- our own records -----------------------------------------------------------------------------------
+
+    def origin(self, owner: str) -> Origin:
+        """Return what was there before us.
+
+        Args:
+            owner: an account, or "" for the host.
+
+        Raises:
+            SftpJailError: the record is damaged.
+        """
+        if owner not in self._origins:
+            path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
+            self._origins[owner] = _parse_origin(path, self.text(path))
+        return self._origins[owner]
+
+    def recorded(self) -> list[str]:
+        """Return everybody who has a record of ours."""
+        return [name for name in self.listdir(ACCOUNTS) if not name.startswith(".")]
+
+    # -- questions to real programs ------------------------------------------------------------------------
+
+    def which(self, program: str) -> str:
+        """Return the absolute path of an installed program, or ""."""
+        path = ":".join(f"{self.root}{folder}" for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
+        return (shutil.which(program, path=path) or "").removeprefix(self.root)
+
+    def ask(self, argv: Sequence[str], stdin: str = "") -> system.Answer:
+        """Return what a program that only reads says; asked twice, it runs once.
+
+        Raises:
+            SftpJailError: it is not installed or does not end.
+        """
+        key = (tuple(argv), stdin)
+        if key not in self._answers:
+            self._answers[key] = system.run(argv, stdin=stdin)
+        return self._answers[key]
+
+    def ask_sshd(self, *arguments: str, files: Mapping[str, bytes | None] | None = None) -> system.Answer:
+        """Return what sshd(8) says with these arguments, as if FILES already had the given content.
+
+        Raises:
+            SftpJailError: there is no sshd, or no private mount namespace for the trial.
+        """
+        sshd = self.which("sshd")
+        if not sshd:
+            raise SftpJailError("OpenSSH's server is not installed", "apt install openssh-server")
+        key = ((sshd, *arguments), repr(files) if files else "")
+        if key not in self._answers:
+            self._answers[key] = system.preview([sshd, *arguments], files or {})
+        return self._answers[key]
+
+    @cached_property
+    def openssh(self) -> tuple[int, int]:
+        """The version of the installed OpenSSH server, as (9, 2)."""
+        answer = self.ask([self.which("sshd") or "sshd", "-V"])
+        match = re.search(r"OpenSSH_(\d+)\.(\d+)", answer.out + answer.err)
+        if not match:
+            raise SftpJailError(f"sshd -V does not tell OpenSSH's version: {answer.words}")
+        return int(match[1]), int(match[2])
+
+    @property
+    def systemd(self) -> bool:
+        """Whether systemd is PID 1."""
+        return self.is_dir("/run/systemd/system")
+
+
+def _stat(path: str, follow: bool) -> os.stat_result | None:
+    try:
+        return os.stat(path, follow_symlinks=follow)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error
+
+
+def _parse_origin(path: str, text: str) -> Origin:
+    if not text:
+        return Origin()
+    try:
+        record = json.loads(text)
+        owners = {name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()}
+        renamed = dict(record.get("renamed", {}))
+        made = tuple(record.get("made", ()))
+        return Origin(made, dict(record.get("was", {})), owners, renamed, bool(record.get("forced")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {path}.damaged") from error
+
+
+def render_origin(origin: Origin) -> str:
+    """Return an Origin as the text of its record."""
+    record: dict[str, object] = {
+        "made": list(origin.made),
+        "was": dict(origin.was),
+        "owners": dict(origin.owners),
+        "renamed": dict(origin.renamed),
+        "forced": origin.forced,
+    }
+    return json.dumps({name: value for name, value in record.items() if value}, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,140 @@
+"""Who is jailed, who must never be, and who has left something behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .config import Config
+from .errors import SftpJailError, UsageError
+from .host import ACCOUNTS, Host
+from .model import Account, Profile, inside, valid_name
+
+ADMIN_GROUPS = ("sudo", "wheel", "admin")
+
+
+def jailed(config: Config, host: Host) -> dict[str, Account]:
+    """Return the accounts that sshd's Match blocks hold, each with its profile, by name.
+
+    As in sshd: a Match User block stands before every Match Group block, and the first of each kind wins.
+    """
+    profiles: dict[str, Profile] = {}
+    for profile in config.profiles:
+        for name in profile.match_user:
+            profiles.setdefault(name, profile)
+    for profile in config.profiles:
+        for name in (host.group_members(profile.group) or ()) if profile.group else ():
+            profiles.setdefault(name, profile)
+    found = {}
+    for name, profile in profiles.items():
+        account = host.account(name)
+        if account is not None and is_valid(name):
+            found[name] = replace(account, profile=profile)
+    return found
+
+
+def is_valid(name: str) -> bool:
+    """Return whether a name that somebody got into passwd(5) is one that we can handle; sshd jails the others too."""
+    try:
+        return bool(valid_name(name))
+    except UsageError:
+        return False
+
+
+def find(name: str, config: Config, host: Host) -> Account:
+    """Return one account, with its profile if it is jailed, without looking at all the others.
+
+    Raises:
+        UsageError: it is not a name.
+        SftpJailError: there is no such account.
+    """
+    account = host.account(valid_name(name))
+    if account is None:
+        raise SftpJailError(f"there is no account {name}", f"sftpjail add {name}")
+    for profile in config.profiles:
+        if name in profile.match_user:
+            return replace(account, profile=profile)
+    groups = host.groups_of(name)
+    for profile in config.profiles:
+        if profile.group in groups:
+            return replace(account, profile=profile)
+    return account
+
+
+def find_jailed(name: str, config: Config, host: Host) -> Account:
+    """Return a jailed account.
+
+    Raises:
+        SftpJailError: there is no such account, or it is in no profile's group.
+    """
+    account = find(name, config, host)
+    if account.profile is None:
+        raise SftpJailError(f"{name} is not jailed: it is in no profile's group", f"sftpjail adopt {name}")
+    return account
+
+
+def administrator(account: Account, host: Host) -> str:
+    """Return why a jail, or an expiry, would lock out an administrator, or ""."""
+    if account.uid == 0:
+        return "it has uid 0; root would be locked out"
+    if account.exists and account.name in host.invoker:
+        return "it is you; you would lock yourself out"
+    for group in ADMIN_GROUPS:
+        if host.in_group(account.name, group):
+            return f"it is in the group {group}; an administrator would be locked out"
+    return ""
+
+
+def why_not(account: Account, host: Host) -> str:
+    """Return why this account must not be jailed unless somebody forces it, or ""."""
+    if account.forced or host.origin(account.name).forced:
+        return ""
+    system = account.exists and host.is_system(account)
+    return administrator(account, host) or (f"it is a system account (uid {account.uid})" if system else "")
+
+
+def guard(account: Account, host: Host) -> None:
+    """Refuse an account whose jail would lock out an administrator.
+
+    Raises:
+        SftpJailError: see `why_not`.
+    """
+    reason = why_not(account, host)
+    if reason:
+        raise SftpJailError(
+            f"will not jail {account.name}: {reason}", f"if you really mean it: sftpjail adopt --force {account.name}"
+        )
+
+
+def has_remains(name: str, host: Host) -> bool:
+    """Return whether a name has anything of a jail: a record or binds.
+
+    Keys alone do not count: an administrator may have put them there, or the account's directory may be down.
+    """
+    return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
+
+
+def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
+    """Return who has something of a jail and is jailed no more, existing or not."""
+    names = dict.fromkeys((*host.recorded(), *host.bind_users))
+    return {name: leftover(name, config, host) for name in names if name not in jails}
+
+
+def leftover(name: str, config: Config, host: Host) -> Account:
+    """Return an account as far as it is still known, with its profile or the one that its remains speak of."""
+    try:
+        valid_name(name)
+    except UsageError as error:
+        raise SftpJailError(f"a record or fstab line of ours names {name!r}, which is no account's name") from error
+    if host.account(name) is None:
+        account = Account(name, -1, -1, home=f"/nonexistent/{name}", local=False)
+    else:
+        account = find(name, config, host)
+        if account.profile is not None:
+            return account
+    targets = [bind.target for bind in host.binds(name)]
+    origin = host.origin(name)
+    for profile in config.profiles:
+        jail = replace(account, profile=profile).jail
+        if jail in origin.made or jail in origin.owners or any(inside(t, jail) for t in targets):
+            return replace(account, profile=profile)
+    return replace(account, profile=config.profiles[0])

@@ -1,0 +1,277 @@
+"""The durable undo log of the running transaction, and the recovery of one that was interrupted.
+
+One file of JSON lines. A line is on the disk before the step that it undoes; a line `{"committed": …}` turns the log
+from "put everything back" into "clear away the old versions". Every undo can run twice, and on a step that never
+began. The idea of registering the undo first is certbot's Reverter's; one ordered log, so that order is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from . import system
+from .errors import RollbackIncomplete, SftpJailError
+from .fstab import FstabEntry, MountPoint, parse_mountinfo
+from .lines import Style, edit
+
+Undo = dict[str, Any]
+
+
+class Journal:
+    """The log in FOLDER. Make one only while holding the lock.
+
+    Args:
+        folder: /var/lib/sftpjail.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.path = f"{folder}/journal"
+        self.folder = folder
+        self.undos: list[Undo] = []
+
+    def record(self, undos: Iterable[Undo]) -> None:
+        """Put the undo records of one batch of steps on the disk, before the steps.
+
+        Raises:
+            SftpJailError: they cannot be written; then no step may be taken.
+        """
+        batch = list(undos)
+        if not batch:
+            return
+        try:
+            if not os.path.isdir(self.folder):
+                system.make_dir(self.folder, 0o755, 0, 0)
+            system.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
+        except OSError as error:
+            raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
+        self.undos += batch
+
+    def commit(self) -> None:
+        """Make the steps final. From here on the next run finishes what this one cannot."""
+        if self.undos:
+            system.append(self.path, '{"committed": true}\n')
+
+    def finish(self) -> None:
+        """Clear away what only a rollback would have needed; after the notices, so that none of them is lost."""
+        if self.undos:
+            with contextlib.suppress(SftpJailError, OSError):
+                self._clear_away(committed=True)
+
+    def rollback(self) -> None:
+        """Put everything back, the last step first.
+
+        Raises:
+            RollbackIncomplete: some undo failed; the log stays, and the next run tries again.
+        """
+        failures = []
+        for undo in [*reversed(self.undos)]:
+            try:
+                _REVERT[undo["op"]](undo)
+            except (SftpJailError, OSError) as error:
+                failures.append(f"{undo['op']} {undo.get('path', undo.get('name', ''))}: {error}")
+        if failures:
+            raise RollbackIncomplete(
+                "the rollback is incomplete: " + "; ".join(failures),
+                f"mend that and run sftpjail again: it goes on from {self.path}",
+            )
+        for undo in self.undos:
+            if undo["op"] == "notify" and not undo["late"]:
+                with contextlib.suppress(SftpJailError):
+                    system.notify(undo["name"], undo["how"])
+        self._clear_away()
+
+    def _clear_away(self, committed: bool = False) -> None:
+        for undo in self.undos:
+            if undo["op"] in ("file", "unremove"):
+                _drop(system.backup_name(undo["path"]))
+                _drop(system.stage_name(undo["path"]))
+        for undo in self.undos if committed else ():
+            if undo["op"] == "remove-dir":
+                # Only now: until the commit a folder may hold the old versions of its files.
+                system.remove_dir(undo["path"])
+        self.undos = []
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if os.path.lexists(self.path):
+            system.unlink(self.path)
+            system.sync_dirs({self.folder})
+        # A host without a jail has nothing of ours; a host with one has a record in here.
+        for folder in (f"{self.folder}/accounts", self.folder):
+            if os.path.isdir(folder) and not os.listdir(folder):
+                system.remove_dir(folder)
+
+    def recover(self) -> bool:
+        """Finish what an interrupted run left: roll back, or clear away after a commit. Return whether there was any.
+
+        Raises:
+            RollbackIncomplete: as `rollback`.
+        """
+        try:
+            with open(self.path, encoding="utf-8", errors="surrogateescape") as handle:
+                text = handle.read()
+        except FileNotFoundError:
+            self._tidy()
+            return False
+        except OSError as error:
+            raise SftpJailError(f"cannot read {self.path}: {error.strerror}", "run sftpjail as root") from error
+        committed = False
+        for line in text.split("\n"):
+            # A torn last line was never followed by its step.
+            with contextlib.suppress(ValueError):
+                undo = json.loads(line)
+                committed = committed or "committed" in undo
+                if "op" in undo:
+                    self.undos.append(undo)
+        if committed:
+            for undo in self.undos:
+                # The daemon may not have heard of it; hearing twice does no harm.
+                if undo["op"] == "notify" and undo["late"]:
+                    with contextlib.suppress(SftpJailError, OSError):
+                        system.notify(undo["name"], undo["how"])
+            self._clear_away(committed)
+        else:
+            self.rollback()
+        return True
+
+
+# -- one function for each kind of undo; each may find its step done, half done or never begun -----------------------
+
+
+def _drop(path: str) -> None:
+    # Looked at first: on a read-only file system even the removal of nothing fails.
+    if os.path.lexists(path):
+        system.unlink(path)
+
+
+def _ours(path: str, backup: str, new: str | None) -> bool:
+    """Return whether a file is as we wrote it, or as it was before: then nobody has edited it since we were stopped."""
+    if not os.path.lexists(path) or (backup and os.path.samefile(path, backup)):
+        return True
+    with open(path, "rb") as handle:
+        return hashlib.sha256(handle.read()).hexdigest() == new
+
+
+def _revert_edited(path: str, backup: str, undo: Undo) -> None:
+    """Undo an edit of a file that an administrator has changed since: only our lines, or not at all."""
+    if undo["lines"] is None:
+        system.move(backup, f"{path}.sftpjail-before")
+        return
+    with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+        text = edit(handle.read(), {tag: tuple(lines) for tag, lines in undo["lines"].items()}, Style(undo["style"]))
+    system.write_staged(path, text.encode("utf-8", "surrogateescape"), path, 0o644, 0, 0)
+    system.move(system.stage_name(path), path)
+    _drop(backup)
+
+
+def _revert_file(undo: Undo) -> None:
+    path = undo["path"]
+    if undo["existed"]:
+        backup = system.backup_name(path)
+        if os.path.lexists(backup) and _ours(path, backup, undo["new"]):
+            system.move(backup, path)
+            _drop(backup)  # rename(2) leaves both names where they are one file: the step had not begun
+            system.sync_dirs({os.path.dirname(path)})
+        elif os.path.lexists(backup):
+            _revert_edited(path, backup, undo)
+    elif _ours(path, "", undo["new"]):
+        _drop(path)
+    _drop(system.stage_name(path))
+
+
+def _revert_remove(undo: Undo) -> None:
+    if os.path.lexists(system.backup_name(undo["path"])) and not os.path.lexists(undo["path"]):
+        system.move(system.backup_name(undo["path"]), undo["path"])
+
+
+def _revert_rename(undo: Undo) -> None:
+    moved = os.path.lexists(undo["to"]) and os.lstat(undo["to"]).st_ino == undo.get("inode")
+    if moved and not os.path.lexists(undo["path"]):
+        system.move(undo["to"], undo["path"])
+
+
+def _revert_owner(undo: Undo) -> None:
+    if not os.path.islink(undo["path"]) and os.path.lexists(undo["path"]):
+        system.set_owner(undo["path"], undo["uid"], undo["gid"], undo["mode"])
+
+
+def _revert_make_dir(undo: Undo) -> None:
+    if os.path.lexists(undo["path"]):
+        system.remove_dir(undo["path"])
+
+
+def mount_points() -> dict[str, MountPoint]:
+    """Return the mount table as it is this moment."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
+        return parse_mountinfo(handle.read())
+
+
+def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
+    """Return what is mounted on exactly TARGET; links on the way to it are resolved, as mount(8) does."""
+    folder, name = os.path.split(target)
+    return points.get(target) or points.get(os.path.join(os.path.realpath(folder), name))
+
+
+def _revert_mount(undo: Undo) -> None:
+    if point_at(mount_points(), undo["path"]) is None:
+        return
+    if undo["options"] is None:
+        system.unmount(undo["path"])
+    else:
+        system.remount(undo["path"], undo["options"])
+
+
+def _revert_unmount(undo: Undo) -> None:
+    if point_at(mount_points(), undo["path"]) is None:
+        system.mount_all([FstabEntry(undo["source"], undo["path"], "none", tuple(undo["options"])).line()])
+
+
+def _revert_account(undo: Undo) -> None:
+    if undo["usermod"]:
+        system.must(undo["usermod"])
+    for group in undo["joined"]:
+        if undo["name"] in (_members(group) or ()):
+            system.must(["gpasswd", "--delete", undo["name"], group])
+    for group in undo["left"]:
+        if undo["name"] not in (_members(group) or ()):
+            system.must(["gpasswd", "--add", undo["name"], group])
+
+
+def _members(group: str) -> list[str] | None:
+    with open("/etc/group", encoding="utf-8", errors="surrogateescape") as handle:
+        found = (line.rstrip("\n").split(":") for line in handle)
+        return next((fields[3].split(",") for fields in found if fields[0] == group), None)
+
+
+def _revert_group(undo: Undo) -> None:
+    present = _members(undo["name"]) is not None
+    if present and undo["gid"] is None:
+        system.must(["groupdel", undo["name"]])
+    elif not present and undo["gid"] is not None:
+        system.must(["groupadd", "-g", str(undo["gid"]), undo["name"]])
+
+
+def _revert_run(undo: Undo) -> None:
+    if undo["argv"]:
+        system.must(undo["argv"])
+
+
+_REVERT: dict[str, Callable[[Undo], None]] = {
+    "file": _revert_file,
+    "unremove": _revert_remove,
+    "rename": _revert_rename,
+    "owner": _revert_owner,
+    "made-dir": _revert_make_dir,
+    "remove-dir": lambda undo: None,
+    "mount": _revert_mount,
+    "unmount": _revert_unmount,
+    "account": _revert_account,
+    "group": _revert_group,
+    "run": _revert_run,
+    "notify": lambda undo: None,
+}

@@ -1,0 +1,126 @@
+"""Load plugins and fire hooks. Bundled plugins are registered as a stranger's are, only without a search."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from . import hookspecs
+from .actions import Action
+from .errors import SftpJailError
+from .model import Bind, Finding
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .host import Host
+    from .model import Account
+
+# The same names stand in setup.cfg as entry points; here they save the search through all installed packages.
+BUNDLED = ("accounts", "chroot", "keys", "sshd", "mounts", "logs", "entry", "scripts")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One firing of a hook, and what the hook gets beside host and config."""
+
+    hook: str
+    account: Account | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+class Manager:
+    """The loaded plugins.
+
+    Args:
+        config: which third-party plugins are allowed and which bundled ones are off.
+
+    Raises:
+        SftpJailError: a plugin that the configuration names is missing or does not load; says which.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.plugins = pluggy.PluginManager("sftpjail")
+        self.plugins.add_hookspecs(hookspecs)
+        for name in BUNDLED:
+            if name not in config.plugins_disable:
+                self.plugins.register(importlib.import_module(f"sftpjail.plugins.{name}"), name)
+        if config.plugins_allow:
+            self._load_strangers(config.plugins_allow)
+        try:
+            self.plugins.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise SftpJailError(f"plugin {self.plugins.get_name(error.plugin)}: {error}") from error
+
+    def _load_strangers(self, names: Sequence[str]) -> None:
+        found = strangers()
+        for name in names:
+            if name not in found:
+                raise SftpJailError(
+                    f"plugin {name} is allowed by the configuration and not installed", "sftpjail plugins"
+                )
+            try:
+                self.plugins.register(found[name].load(), name)
+            except Exception as error:
+                raise SftpJailError(f"plugin {name} does not load: {type(error).__name__}: {error}") from error
+
+    def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:
+        """Fire one event and return each plugin's name with its actions, in the order of registration.
+
+        Raises:
+            SftpJailError: a plugin vetoes, or breaks; an error that is not its veto names the plugin.
+        """
+        arguments = dict(event.arguments)
+        if event.hook not in ("on_setup", "on_teardown"):
+            arguments["account"] = event.account
+        return [(name, list(actions)) for name, actions in self._each(event.hook, host, **arguments)]
+
+    def binds(self, account: Account, host: Host) -> list[Bind]:
+        """Return what the plugins show in every jail like this account's."""
+        return [bind for _, binds in self._each("jail_binds", host, account=account) for bind in binds]
+
+    def findings(self, account: Account | None, host: Host) -> list[Finding]:
+        """Return what the plugins find wrong with a jail, or with the host."""
+        return [finding for _, found in self._each("on_check", host, account=account) for finding in found]
+
+    def _each(self, hook: str, host: Host, **arguments: Any) -> list[tuple[str, Sequence[Any]]]:
+        arguments |= {"host": host, "config": self.config}
+        results = []
+        # Called one by one, so that each result and each error has its plugin's name.
+        for implementation in getattr(self.plugins.hook, hook).get_hookimpls():
+            name = implementation.plugin_name
+            try:
+                wanted = implementation.function(*(arguments[a] for a in implementation.argnames))
+            except SftpJailError as error:
+                if name not in BUNDLED:
+                    error.message = f"plugin {name}: {error.message}"
+                raise
+            except (Exception, SystemExit) as error:
+                raise SftpJailError(f"plugin {name}: {hook} broke: {type(error).__name__}: {error}") from error
+            listed = isinstance(wanted, Sequence) and all(isinstance(i, Action | Bind | Finding) for i in wanted)
+            if wanted and not listed:
+                raise SftpJailError(f"plugin {name}: {hook} returned something else than it should: {wanted!r:.80}")
+            if wanted:
+                results.append((name, wanted))
+        return results
+
+    def tell(self, hook: str, **arguments: Any) -> list[str]:
+        """Fire on_applied or on_failed; return the failures, which nobody may raise any more."""
+        failures = []
+        for implementation in getattr(self.plugins.hook, hook).get_hookimpls():
+            try:
+                implementation.function(*(arguments[a] for a in implementation.argnames))
+            except Exception as error:
+                failures.append(f"plugin {implementation.plugin_name}: {hook} broke: {error}")
+        return failures
+
+
+def strangers() -> dict[str, Any]:
+    """Return the entry points of the group `sftpjail` that are not ours, by name. Slow: it reads every package."""
+    from importlib.metadata import entry_points
+
+    return {e.name: e for e in entry_points(group="sftpjail") if not e.value.startswith("sftpjail.")}

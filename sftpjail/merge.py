@@ -1,0 +1,121 @@
+"""From what many plugins want for many accounts to one ordered list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .actions import Action, Phase, Remove, SetLines, Unmount, WriteFile, text
+from .errors import SftpJailError
+from .lines import edit
+from .view import View
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action of a plan, the plugin that wants it and whose origin record it belongs to ("" for the host's)."""
+
+    action: Action
+    plugin: str
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Edit(WriteFile):
+    """All the SetLines of one file as one replacement of it; plugins return SetLines."""
+
+    content: str = ""
+    keep: bool = True
+    sets: tuple[SetLines, ...] = ()
+
+    def result(self, view: View) -> bytes | None:
+        old = text(view, self.path)
+        new = edit(old, {s.tag: s.lines for s in self.sets}, self.sets[0].style)
+        if not new and (self.sets[0].own or self.path in view.origin("").made):
+            return None
+        return new.encode("utf-8", "surrogateescape")
+
+
+def merged(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps without those that say the same as an earlier one.
+
+    Raises:
+        SftpJailError: two of them contradict each other; names both plugins.
+    """
+    wanted: dict[tuple[str, ...], Step] = {}
+    for step in steps:
+        known = wanted.setdefault(step.action.key, step)
+        if known.action != step.action:
+            raise SftpJailError(
+                f"plugins {known.plugin} and {step.plugin} contradict each other about {' '.join(step.action.key)}"
+            )
+    return list(wanted.values())
+
+
+class Folders(Protocol):
+    """What `without_full_folders` asks."""
+
+    def listdir(self, path: str) -> list[str]: ...
+
+
+def combined(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps with all SetLines of one file as one Edit.
+
+    Raises:
+        SftpJailError: somebody also wants to write the whole of that file.
+    """
+    edits: dict[tuple[str, str], list[Step]] = {}
+    others = []
+    for step in steps:
+        if isinstance(step.action, SetLines):
+            edits.setdefault((step.action.path, step.action.style.value), []).append(step)
+        else:
+            others.append(step)
+    paths = {step.action.key[1]: step.plugin for step in others if step.action.key[0] == "path"}
+    styles: dict[str, dict[str, str]] = {}
+    for (path, style), together in edits.items():
+        styles.setdefault(path, {})[style] = together[0].plugin
+    for (path, own), together in edits.items():
+        rivals = [paths[path]] if path in paths else []
+        rivals += [plugin for style, plugin in styles[path].items() if style != own]
+        if rivals:
+            raise SftpJailError(f"plugins {rivals[0]} and {together[0].plugin} both edit {path}")
+        sets = [step.action for step in together if isinstance(step.action, SetLines)]
+        others.append(
+            Step(
+                Edit(path, mode=sets[0].mode, sets=tuple(sets)),
+                together[0].plugin,
+                together[0].owner if sets[0].own else "",
+            )
+        )
+    return others
+
+
+def order(action: Action) -> tuple[int, int]:
+    """Folders and mounts come from the top and go from the bottom; else the order of the plugins holds."""
+    depth = action.key[1].count("/") if action.key[0] in ("path", "owner", "mount") else 0
+    if action.phase in (Phase.UNMOUNT, Phase.REMOVALS):
+        return action.phase, -depth
+    return action.phase, depth if action.phase in (Phase.FOLDERS, Phase.MOUNTS) else 0
+
+
+def ordered(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps in the order in which they are taken."""
+    return sorted(steps, key=lambda step: order(step.action))
+
+
+def without_full_folders(steps: Sequence[Step], view: Folders) -> list[Step]:
+    """Return the steps without the removals of folders that will not be empty by then. Deepest come first."""
+    gone: set[str] = set()
+    kept = []
+    for step in steps:
+        action = step.action
+        if isinstance(action, Unmount):
+            gone.update(f"{action.target}/{name}" for name in view.listdir(action.target))
+        if isinstance(action, Remove):
+            if any(f"{action.path}/{name}" not in gone for name in view.listdir(action.path)):
+                continue
+            gone.add(action.path)
+        kept.append(step)
+    return kept

@@ -1,0 +1,39 @@
+"""Who has something open in a folder, and which daemons run: read from /proc and pid files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+
+def holders(target: str) -> list[tuple[int, str]]:
+    """Return (pid, command line) of processes that have something below TARGET open or are in it (proc(5))."""
+    found = []
+    target = os.path.realpath(target)
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        links = [f"/proc/{pid}/cwd", f"/proc/{pid}/root", f"/proc/{pid}/exe"]
+        with contextlib.suppress(OSError):
+            links += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+        for link in links:
+            with contextlib.suppress(OSError):
+                if (os.readlink(link) + "/").startswith(target + "/"):
+                    with open(f"/proc/{pid}/cmdline", "rb") as handle:
+                        found.append(
+                            (pid, handle.read().decode("utf-8", "replace").replace("\0", " ").strip()[:60] or "?")
+                        )
+                    break
+    return found
+
+
+_PIDFILES = {"sshd": "/run/sshd.pid", "rsyslog": "/run/rsyslogd.pid", "syslog-ng": "/run/syslog-ng.pid"}
+
+
+def running(service: str) -> int | None:
+    """Return the pid of the daemon, if its pid file names a process that is really that program."""
+    try:
+        with open(_PIDFILES.get(service, f"/run/{service}.pid"), encoding="ascii") as handle:
+            pid = int(handle.read())
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except (OSError, ValueError):
+        return None
+    return pid if program.startswith(service) else None

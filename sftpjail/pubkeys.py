@@ -1,0 +1,144 @@
+"""Public keys as people hand them in: OpenSSH, RFC 4716, PKCS8. ssh-keygen(1) reads them; we judge the options."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import SftpJailError
+from .host import Host
+from .model import Key
+
+_TYPE = re.compile(r"(sk-)?(ssh|ecdsa)-[A-Za-z0-9@.-]+(?=\s)")
+_FOREIGN = {
+    "---- BEGIN SSH2 PUBLIC KEY ----": "RFC4716",
+    "-----BEGIN PUBLIC KEY-----": "PKCS8",
+    "-----BEGIN RSA PUBLIC KEY-----": "PEM",
+}
+DSA = "DSA keys are 1024 bits and sshd no longer takes them"
+_HARMLESS = {"restrict", "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-x11-forwarding"}
+_HARMLESS |= {"from", "expiry-time", "verify-required", "no-touch-required"}
+_WHY = {
+    "command": "ForceCommand decides what runs in a jail",
+    "environment": "it would set variables for the session",
+    "cert-authority": "it would let in every key that its owner signs",
+    "principals": "it goes with cert-authority",
+}
+
+
+def split_options(line: str) -> tuple[tuple[str, ...], str]:
+    """Split a line of authorized_keys into its options and the rest (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+
+    Raises:
+        SftpJailError: a quote is not closed.
+    """
+    if _TYPE.match(line):
+        return (), line
+    options: list[str] = []
+    current, quoted, escaped = "", False, False
+    for index, character in enumerate(line):
+        if character in " \t" and not quoted:
+            return tuple([*options, current] if current else options), line[index:].strip(" \t")
+        if character == "," and not quoted:
+            options.append(current)
+            current = ""
+            continue
+        if character == '"' and not escaped:
+            quoted = not quoted
+        escaped = character == "\\" and not escaped
+        current += character
+    raise SftpJailError(f"not a public key: {line[:40]!r}")
+
+
+def refused(options: tuple[str, ...]) -> str:
+    """Return why a key with these options may not open a jail, or ""."""
+    for option in options:
+        name = option.partition("=")[0].lower()
+        if name not in _HARMLESS:
+            return f"option {name}: {_WHY.get(name, 'it could open what the jail shuts')}"
+    return ""
+
+
+def convert(text: str, host: Host) -> str:
+    """Return keys of a foreign format as OpenSSH lines.
+
+    Raises:
+        SftpJailError: ssh-keygen cannot read it, or it is a private key.
+    """
+    if "PRIVATE KEY-----" in text:
+        raise SftpJailError("that is a private key, which stays with its owner", "ssh-keygen -y -f FILE > FILE.pub")
+    text = text.removeprefix("\ufeff")
+    head = text.lstrip()
+    for begin, kind in _FOREIGN.items():
+        if head.startswith(begin):
+            answer = host.ask(["ssh-keygen", "-i", "-m", kind, "-f", "/dev/stdin"], stdin=head)
+            if answer.code != 0:
+                raise SftpJailError(f"ssh-keygen cannot read this {kind} key: {answer.words}")
+            comment = re.search(r'(?mi)^Comment:\s*"?([^"\r\n]*)', head) if kind == "RFC4716" else None
+            return f"{answer.out.strip()} {comment[1] if comment else ''}".strip() + "\n"
+    return text
+
+
+def parse_line(line: str, host: Host) -> Key:
+    """Return the key of one OpenSSH line, read by `ssh-keygen -l`, whatever it is fit for.
+
+    Raises:
+        SftpJailError: it is not a public key.
+    """
+    line = line.strip(" \t\r")
+    if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in line):
+        raise SftpJailError("the key line has a control character")
+    options, rest = split_options(line)
+    kind, blob, comment = (*rest.split(None, 2), "", "")[:3]
+    answer = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=f"{kind} {blob}\n")
+    match = re.match(r"(\d+) (\S+) ", answer.out)
+    if answer.code != 0 and kind == "ssh-dss":  # the newest ssh-keygen does not even read those
+        raise SftpJailError(DSA)
+    if answer.code != 0 or not match:
+        raise SftpJailError(f"not a public key that ssh-keygen can read: {line[:40]!r}")
+    whole = " ".join(filter(None, (",".join(options), kind, blob, comment)))
+    return Key(whole, kind, int(match[1]), match[2], comment, options)
+
+
+def unfit(key: Key) -> str:
+    """Return why a key may not open a jail, or ""."""
+    if key.type == "ssh-dss":
+        return DSA
+    if key.type == "ssh-rsa" and key.bits < 2048:
+        return f"RSA with {key.bits} bits is too weak; at least 2048 are wanted"
+    if "-cert-" in key.type:
+        return "it is a certificate and not a key"
+    return refused(key.options)
+
+
+def read(text: str, host: Host, source: str) -> tuple[list[Key], list[str]]:
+    """Return the fit keys of a text, and why the others are not.
+
+    Args:
+        text: a file's or standard input's content.
+        host: for ssh-keygen.
+        source: what to call the text in the reasons.
+
+    Raises:
+        SftpJailError: it is a private key, or a foreign format that ssh-keygen cannot read.
+    """
+    keys, problems = [], []
+    for number, line in enumerate(convert(text, host).split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            key = parse_line(line, host)
+            reason = unfit(key)
+        except SftpJailError as error:
+            reason = error.message
+        if reason:
+            problems.append(f"{source}, line {number}: {reason}")
+        else:
+            keys.append(key)
+    if len(problems) > 5:  # not a key file at all
+        problems = [*problems[:5], f"{source}: {len(problems) - 5} more lines like these"]
+    return keys, problems
+
+
+def blob(key: Key) -> str:
+    """Return the key itself, by which two lines are the same key."""
+    return " ".join(key.line[len(",".join(key.options)) :].split()[:2])

@@ -1,0 +1,326 @@
+"""Carry out actions as one transaction: the undo on the disk first, then the step; all or nothing.
+
+`undo_of` and `perform` are the two sides of each action of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from functools import singledispatch
+from shlex import quote
+from types import FrameType
+
+from . import system
+from .actions import (
+    Action,
+    Check,
+    MakeDir,
+    Mount,
+    Notify,
+    Remove,
+    Rename,
+    Run,
+    SetAccount,
+    SetGroup,
+    SetOwner,
+    Unmount,
+    WriteFile,
+)
+from .errors import SftpJailError
+from .fstab import FstabEntry
+from .journal import Undo, mount_points, point_at
+from .merge import Edit
+from .view import View
+
+
+@singledispatch
+def undo_of(action: Action, view: View) -> Undo:
+    """Return the record from which the journal can take the step back, asked before the step."""
+    raise TypeError(action)
+
+
+@singledispatch
+def perform(action: Action, view: View) -> str | None:
+    """Take the step; return what the administrator must know of it, if anything.
+
+    Raises:
+        SftpJailError: it failed; what it did by then is undone from its record.
+    """
+    raise TypeError(action)
+
+
+@undo_of.register
+def _(action: MakeDir, view: View) -> Undo:
+    return {"op": "made-dir", "path": action.path}
+
+
+@perform.register
+def _(action: MakeDir, view: View) -> None:
+    system.make_dir(action.path, action.mode, action.uid, action.gid)
+
+
+@undo_of.register
+def _(action: SetOwner, view: View) -> Undo:
+    found = os.lstat(action.path)
+    mode = stat.S_IMODE(found.st_mode)
+    return {"op": "owner", "path": action.path, "uid": found.st_uid, "gid": found.st_gid, "mode": mode}
+
+
+@perform.register
+def _(action: SetOwner, view: View) -> None:
+    system.set_owner(action.path, action.uid, action.gid, action.mode)
+
+
+@undo_of.register
+def _(action: WriteFile, view: View) -> Undo:
+    content = action.result(view)
+    sets = action.sets if isinstance(action, Edit) else ()
+    return {
+        "op": "file",
+        "path": os.path.realpath(action.path),
+        "existed": os.path.lexists(action.path),
+        # By these a recovery knows whether somebody has edited the file since, and takes only our lines back.
+        "new": None if content is None else hashlib.sha256(content).hexdigest(),
+        "lines": {s.tag: view.tagged(s.path, s.style).get(s.tag, ()) for s in sets} if sets else None,
+        "style": sets[0].style.value if sets else "",
+    }
+
+
+@perform.register
+def _(action: WriteFile, view: View) -> None:
+    path = os.path.realpath(action.path)
+    content = action.result(view)
+    exists = os.path.lexists(path)
+    if exists:
+        system.keep(path)
+    if content is None:
+        system.unlink(path)
+        return
+    like = path if exists and action.keep else ""
+    system.write_staged(path, content, like, action.mode, action.uid, action.gid)
+    system.move(system.stage_name(path), path)
+
+
+@undo_of.register
+def _(action: Remove, view: View) -> Undo:
+    found = os.lstat(action.path)
+    if stat.S_ISDIR(found.st_mode):
+        return {"op": "remove-dir", "path": action.path}
+    return {"op": "unremove", "path": action.path}
+
+
+@perform.register
+def _(action: Remove, view: View) -> None:
+    # A folder goes with the commit; see Journal.
+    if not stat.S_ISDIR(os.lstat(action.path).st_mode):
+        system.move(action.path, system.backup_name(action.path))
+
+
+@undo_of.register
+def _(action: Rename, view: View) -> Undo:
+    return {"op": "rename", "path": action.path, "to": action.to, "inode": os.lstat(action.path).st_ino}
+
+
+@perform.register
+def _(action: Rename, view: View) -> None:
+    if os.path.lexists(action.to):
+        raise SftpJailError(
+            f"{action.to} is in the way of {action.path}", f"mv {quote(action.to)} {quote(action.to)}.old"
+        )
+    system.move(action.path, action.to)
+
+
+@undo_of.register
+def _(action: Mount, view: View) -> Undo:
+    point = view.mount_at(action.target)
+    return {"op": "mount", "path": action.target, "options": list(point.options) if point else None}
+
+
+@perform.register
+def _(action: Mount, view: View) -> None:
+    mount([action], view)
+
+
+def mount(actions: Sequence[Mount], view: View) -> None:
+    """Make all binds with one mount(8), in the order given, and hold each against the mount table.
+
+    Raises:
+        SftpJailError: mount failed, or ended well without the flags that were asked for.
+    """
+    there = {action.target for action in actions if view.mount_at(action.target) is not None}
+    new = [action for action in actions if action.target not in there]
+    if new:
+        system.mount_all([FstabEntry(a.source, a.target, "none", a.options).line() for a in new])
+    for action in actions:
+        if action.target in there:
+            system.remount(action.target, action.options)
+    points = mount_points()
+    for action in actions:
+        point = point_at(points, action.target)
+        if point is None or not action.flags_hold(point):
+            what = f"came up as {','.join(point.options)}" if point else "did not come up"
+            raise SftpJailError(
+                f"the mount of {action.source} on {action.target} {what}", f"findmnt {quote(action.target)}"
+            )
+
+
+@undo_of.register
+def _(action: Unmount, view: View) -> Undo:
+    return {"op": "unmount", "path": action.target, "source": action.source, "options": list(action.options)}
+
+
+@perform.register
+def _(action: Unmount, view: View) -> None:
+    system.unmount(action.target)
+
+
+_USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "--expiredate"}
+
+
+@undo_of.register
+def _(action: SetAccount, view: View) -> Undo:
+    join, leave = action.group_changes(view)
+    argv = ["usermod", *_usermod(action.before(view)), action.name] if action.fields() else []
+    return {"op": "account", "name": action.name, "usermod": argv, "joined": list(join), "left": list(leave)}
+
+
+def _usermod(fields: Mapping[str, str]) -> list[str]:
+    argv: list[str] = []
+    for name, value in fields.items():
+        # shadow(5) counts days, usermod(8) takes those as well as dates; "" is never.
+        argv += [_USERMOD[name], value]
+    return argv
+
+
+@perform.register
+def _(action: SetAccount, view: View) -> None:
+    join, leave = action.group_changes(view)
+    if action.fields():
+        system.must(["usermod", *_usermod(action.fields()), action.name])
+    for group in join:
+        system.must(["gpasswd", "--add", action.name, group])
+    for group in leave:
+        system.must(["gpasswd", "--delete", action.name, group])
+
+
+@undo_of.register
+def _(action: SetGroup, view: View) -> Undo:
+    gid = None
+    if not action.present:
+        with open("/etc/group", encoding="utf-8", errors="surrogateescape") as handle:
+            gid = next((int(line.split(":")[2]) for line in handle if line.startswith(action.name + ":")), None)
+    return {"op": "group", "name": action.name, "gid": gid}
+
+
+@perform.register
+def _(action: SetGroup, view: View) -> None:
+    system.must(["groupadd" if action.present else "groupdel", action.name])
+
+
+@undo_of.register
+def _(action: Run, view: View) -> Undo:
+    return {"op": "run", "name": action.why, "argv": list(action.undo)}
+
+
+@perform.register
+def _(action: Run, view: View) -> None:
+    answer = system.run(action.argv, action.stdin, dict(action.env), action.timeout, patient=False)
+    if answer.code != 0:
+        raise SftpJailError(f"{action.argv[0]} ({action.why}) refused: {answer.words}")
+
+
+@undo_of.register
+def _(action: Check, view: View) -> Undo:
+    return {"op": "run", "name": action.why, "argv": []}
+
+
+@perform.register
+def _(action: Check, view: View) -> None:
+    judge(action, system.preview(action.argv, {}))
+
+
+def judge(action: Check, answer: system.Answer) -> None:
+    """Hold a program's answer against what a Check wants.
+
+    Raises:
+        SftpJailError: it says no, or says something else.
+    """
+    command = " ".join(action.argv)
+    if answer.code != 0:
+        raise SftpJailError(f"{action.why}: {command} says: {answer.words}", action.hint)
+    said = answer.out.splitlines()
+    missing = [line for line in action.lines if line not in said]
+    if action.prints is not None and _kept(answer.out, action) != _kept(action.prints, action):
+        other = [line for line in _kept(answer.out, action) if line not in action.prints.splitlines()]
+        raise SftpJailError(
+            f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}", action.hint
+        )
+    if missing:
+        raise SftpJailError(f"{action.why}: {command} does not say {'; '.join(missing)}", action.hint)
+
+
+def _kept(text: str, action: Check) -> list[str]:
+    return [line for line in text.splitlines() if line.partition(" ")[0] not in action.ignoring]
+
+
+@undo_of.register
+def _(action: Notify, view: View) -> Undo:
+    return {"op": "notify", "name": action.service, "how": action.how, "late": not action.required}
+
+
+@perform.register
+def _(action: Notify, view: View) -> str:
+    return system.notify(action.service, action.how)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked us to stop. Not an SftpJailError: those are caught for one account, and the others go on."""
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they roll back like any failure."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"stopped by {signal.Signals(number).name}; everything was put back")
+
+    with _handlers(stop):
+        yield
+
+
+@contextlib.contextmanager
+def signals_wait() -> Iterator[None]:
+    """Hold those signals back while a commit or a rollback is under way, and forget them at its end."""
+    names = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, names)
+    try:
+        yield
+    finally:
+        # What came meanwhile asked for an end that is reached now.
+        while not names & before and signal.sigtimedwait(names, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _handlers(handler: object) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, handler) for number in numbers]  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)
+
+
+def sync_batch(actions: Sequence[Action]) -> None:
+    """Make the names that a batch of steps changed durable, one fsync for each folder."""
+    folders = {
+        os.path.dirname(os.path.realpath(a.path)) for a in actions if isinstance(a, WriteFile | Remove | MakeDir)
+    }
+    system.sync_dirs({folder for folder in folders if os.path.isdir(folder)})
