@@ -1,0 +1,108 @@
+"""How the system calls us: stubs for shadow's and adduser's hooks, systemd's path unit and timer."""
+
+from __future__ import annotations
+
+import posixpath
+
+from .. import MakeDir, Remove, Run, SftpJailError, WriteFile, hookimpl
+from ..actions import Action, SetLines
+from ..config import Config
+from ..host import Host
+from ..lines import Style, edit
+from ..paths import BIN, LIB
+
+SHADOW = "/etc/shadow-maint"
+STUBS = {
+    f"{SHADOW}/useradd-post.d/sftpjail": "useradd-post",
+    f"{SHADOW}/userdel-pre.d/sftpjail": "userdel-pre",
+    f"{SHADOW}/userdel-post.d/sftpjail": "userdel-post",
+}
+LOCAL = {
+    "/usr/local/sbin/adduser.local": "useradd-post",
+    "/usr/local/sbin/deluser.local": "userdel-post",
+}
+UNITS = ("sftpjail.path", "sftpjail.timer")
+WANTS = {"sftpjail.path": "paths.target.wants", "sftpjail.timer": "timers.target.wants"}
+
+
+def stub(name: str, host: Host, config: Config) -> str:
+    """Return an entry script for this host: the groups and names to care for stand in it, so that it needs no Python.
+
+    Raises:
+        SftpJailError: the installation is incomplete.
+    """
+    path = f"{LIB}/entry/{name}"
+    text = host.text(path)
+    if not text:
+        raise SftpJailError(f"{path} is missing: sftpjail is only half installed", "make install")
+    groups = "|".join(f'*" {profile.group} "*' for profile in config.profiles if profile.group)
+    users = "|".join(user for profile in config.profiles for user in profile.match_user)
+    for token, value in (("@SFTPJAIL@", BIN), ("@GROUPS@", groups or "' '"), ("@USERS@", users or "' '")):
+        text = text.replace(token, value)
+    return text
+
+
+@hookimpl
+def on_setup(host: Host, config: Config) -> list[Action]:
+    actions: list[Action] = []
+    for path, name in STUBS.items():
+        folder = posixpath.dirname(path)
+        actions += [MakeDir(SHADOW), MakeDir(folder), WriteFile(path, stub(name, host, config), mode=0o755)]
+    for path, name in LOCAL.items():
+        actions += _local(path, name, host, config)
+    return actions + _units(host)
+
+
+def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
+    """Return our own script, or a marked block below the first line of the administrator's, which goes on to run."""
+    text = host.text(path)
+    ours = stub(name, host, config)
+    if not text or path in host.origin("").made:
+        return [*_missing(posixpath.dirname(path), host), WriteFile(path, ours, mode=0o755)]
+    first = text.partition("\n")[0]
+    if not first.startswith("#!") or not first.rstrip().endswith(("sh", "sh -e", "sh -u", "sh -eu")):
+        return []  # a program in another language; the path unit and the timer make the jail all the same
+    body = "\n".join(line for line in ours.split("\n")[1:] if line)
+    lines = ("(", *body.split("\n"), ") || :")
+    return [SetLines(path, name, lines, Style.TOP)]
+
+
+def _missing(folder: str, host: Host) -> list[Action]:
+    missing: list[str] = []
+    while host.lstat(folder) is None:
+        missing.append(folder)
+        folder = posixpath.dirname(folder)
+    return [MakeDir(path) for path in reversed(missing)]
+
+
+def _units(host: Host, want: bool = True) -> list[Action]:
+    """Return what makes systemd watch /etc/group, or no longer; with no systemd on the host nothing."""
+    systemctl = host.which("systemctl")
+    now = ("--now",) if host.systemd else ()
+    on, off = ((systemctl, verb, "--quiet", *now) for verb in ("enable", "disable"))
+    why = "jails for accounts that come by no hook of useradd's"
+    actions: list[Action] = []
+    for unit in UNITS if systemctl else ():
+        enabled = host.lstat(f"/etc/systemd/system/{WANTS[unit]}/{unit}") is not None
+        if want and not enabled and _installed(unit, host):
+            actions.append(Run((*on, unit), why, undo=(*off, unit), always=True))
+        elif enabled and not want:
+            actions.append(Run((*off, unit), why, undo=(*on, unit), always=True))
+    return actions
+
+
+def _installed(unit: str, host: Host) -> bool:
+    folders = ("/usr/lib/systemd/system", "/usr/local/lib/systemd/system", "/etc/systemd/system", "/lib/systemd/system")
+    return any(host.lstat(f"{folder}/{unit}") for folder in folders)
+
+
+@hookimpl
+def on_teardown(host: Host) -> list[Action]:
+    actions: list[Action] = [Remove(path) for path in STUBS]
+    actions += [Remove(posixpath.dirname(path)) for path in STUBS]
+    actions += [Remove(SHADOW), *(Remove(path) for path in LOCAL), Remove("/usr/local/sbin")]
+    for path, name in LOCAL.items():
+        text = host.text(path)
+        if path not in host.origin("").made and edit(text, {name: ()}, Style.TOP) != text:
+            actions.append(SetLines(path, name, (), Style.TOP))
+    return actions + _units(host, want=False)

@@ -1,0 +1,146 @@
+"""The log socket in the jail, and the daemon's rule for the file.
+
+internal-sftp logs through /dev/log inside the chroot, and sshd forwards nothing for it (FACTS of OpenSSH 9.2 and
+10.0). A jail gets a bind of a socket that outlives the log daemon: under systemd PID 1 owns journald's, elsewhere the
+daemon has one socket for all jails in a folder, and the folder is bound, since a daemon makes its socket anew when it
+starts. So a jail costs one bind, and never a line in the daemon's configuration or its restart.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from .. import Account, Bind, Check, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile, hookimpl
+from ..actions import MOUNT_OPTIONS, Action
+from ..config import Config
+from ..host import Host
+
+JOURNAL = "/run/systemd/journal/dev-log"
+SHARED = "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there
+LOGROTATE = "/etc/logrotate.d/sftpjail"
+RULES = {"rsyslog": "/etc/rsyslog.d/10-sftpjail.conf", "syslog-ng": "/etc/syslog-ng/conf.d/sftpjail.conf"}
+PROGRAMS = {"rsyslog": "rsyslogd", "syslog-ng": "syslog-ng"}
+TESTS = {"rsyslog": ("-N1",), "syslog-ng": ("--syntax-only", "--no-caps")}
+PIDFILES = {"rsyslog": "/run/rsyslogd.pid", "syslog-ng": "/run/syslog-ng.pid"}
+
+
+def backend(host: Host, config: Config) -> str:
+    """Return the daemon that writes the log: as configured, or the one that is installed.
+
+    Raises:
+        SftpJailError: the configured one is not here.
+    """
+    wanted = config.logs.backend
+    installed = [name for name, program in PROGRAMS.items() if host.which(program)]
+    if wanted == "auto":
+        return installed[0] if installed else "journald" if host.systemd else "none"
+    if wanted in PROGRAMS and wanted not in installed:
+        raise SftpJailError(f"[logs] backend = {wanted}, which is not installed", f"apt install {wanted}")
+    return wanted
+
+
+def _socket(host: Host, config: Config) -> str:
+    """Return the socket that jails get to see, or ""."""
+    if backend(host, config) == "none":
+        return ""
+    return JOURNAL if host.systemd else f"{SHARED}/log"
+
+
+def rsyslog_rule(host: Host, config: Config) -> str:
+    """Return the drop-in for rsyslogd: the jails' socket where systemd has none, and the file."""
+    own = "" if host.systemd else f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on")\n'
+    return (
+        "# Made by `sftpjail setup`; changes here are lost.\n"
+        f'{own}if $programname == "internal-sftp" then {{\n'
+        f'    action(type="omfile" file="{config.logs.file}" fileOwner="root" fileGroup="adm" fileCreateMode="0640")\n'
+        "}\n"
+    )
+
+
+def syslog_ng_rule(host: Host, config: Config) -> str:
+    """Return the same for syslog-ng; the name of the system's source differs, so the rule catches all sources."""
+    own = (
+        ""
+        if host.systemd
+        else f'source s_sftpjail {{ unix-dgram("{SHARED}/log" create-dirs(yes) perm(0666)); }};\n'
+        "log { source(s_sftpjail); };\n"
+    )
+    return (
+        "# Made by `sftpjail setup`; changes here are lost.\n"
+        f'{own}filter f_sftpjail {{ program("^internal-sftp$" type("pcre")); }};\n'
+        f'destination d_sftpjail {{ file("{config.logs.file}" owner("root") group("adm") perm(0640)); }};\n'
+        "log { filter(f_sftpjail); destination(d_sftpjail); flags(catchall); };\n"
+    )
+
+
+def logrotate(name: str, config: Config) -> str:
+    """Return logrotate's rule for the file. Debian's own rsyslog-rotate signals nobody where systemd is not PID 1."""
+    hup = f"if [ -d /run/systemd/system ]; then systemctl kill -s HUP {name}.service; "
+    hup += f'else kill -HUP "$(cat {PIDFILES[name]})"; fi'
+    return (
+        f"# Made by `sftpjail setup`; changes here are lost.\n{config.logs.file} {{\n"
+        "    weekly\n    rotate 12\n    missingok\n    notifempty\n    compress\n    delaycompress\n"
+        f"    postrotate\n        {hup} >/dev/null 2>&1 || true\n    endscript\n}}\n"
+    )
+
+
+@hookimpl
+def on_setup(host: Host, config: Config) -> list[Action]:
+    name = backend(host, config)
+    others = [Remove(path) for other, path in RULES.items() if other != name]
+    if name not in RULES:
+        return [*others, Remove(LOGROTATE)]
+    rule = rsyslog_rule(host, config) if name == "rsyslog" else syslog_ng_rule(host, config)
+    actions: list[Action] = [*others]
+    if not host.is_dir(posixpath.dirname(RULES[name])):
+        raise SftpJailError(f"{posixpath.dirname(RULES[name])} is missing: {name} is only half installed")
+    if not host.systemd:
+        actions.append(MakeDir(SHARED))
+    path = RULES[name]
+    program = host.which(PROGRAMS[name])
+    return [
+        *actions,
+        WriteFile(path, rule),
+        Check((program, *TESTS[name]), f"{name} must accept the rule", candidate=(path,)),
+        Notify(name, "restart", required=True),
+        *([WriteFile(LOGROTATE, logrotate(name, config))] if host.is_dir("/etc/logrotate.d") else []),
+    ]
+
+
+@hookimpl
+def on_teardown(host: Host) -> list[Action]:
+    actions: list[Action] = [Remove(path) for path in (*RULES.values(), LOGROTATE)]
+    present = [name for name, path in RULES.items() if host.lstat(path)]
+    return [
+        *actions,
+        Remove(f"{SHARED}/log", ours=True),
+        Remove(SHARED),
+        *(Notify(name, "restart") for name in present),
+    ]
+
+
+@hookimpl
+def jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
+    source = _socket(host, config)
+    profile = account.profile
+    if not source or (profile and profile.in_home and not host.is_dir(account.home)):
+        return []  # adduser has yet to make the home
+    if source == JOURNAL:
+        after = ("x-systemd.after=systemd-journald-dev-log.socket",)
+        target = f"{account.jail}/dev/log"
+        return [Bind(source, target, role="log", options=(*MOUNT_OPTIONS, *after))] if host.lstat(source) else []
+    return [Bind(SHARED, f"{account.jail}/dev", role="log")] if host.is_dir(SHARED) else []
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is None or backend(host, config) == "none":
+        return []
+    path = f"{account.jail}/dev/log"
+    if host.lstat(path) is not None:
+        return []
+    name = backend(host, config)
+    mend = "sftpjail setup && sftpjail apply"
+    if not host.systemd and name in RULES and host.lstat(RULES[name]) is not None:
+        mend = f"service {name} restart"  # the rule is there, and the daemon has not read it
+    return [Finding(f"there is no socket {path}", "nothing that the account does is logged", mend)]

@@ -1,0 +1,217 @@
+"""Binds into jails, live and in fstab(5). The one module that knows where a bind is kept."""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from shlex import quote
+
+from .. import (
+    Account,
+    Bind,
+    Finding,
+    MakeDir,
+    Mount,
+    Notify,
+    Remove,
+    SetLines,
+    SftpJailError,
+    Style,
+    Unmount,
+    WriteFile,
+    hookimpl,
+)
+from ..actions import MOUNT_OPTIONS, Action
+from ..config import Config
+from ..fstab import FstabEntry
+from ..host import Host
+from ..model import inside
+
+FSTAB = "/etc/fstab"
+# Never shown to a jail, nor anything that holds or lies in them, unless the configuration names the very folder.
+FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
+
+
+@hookimpl
+def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[Action]:
+    _judge_target(account, bind, host)
+    _judge_place(account, bind, _place(account, bind, host), host)
+    if bind.role != "log":
+        _judge_source(account, bind, host, config)
+    options = bind.options or ("ro", *MOUNT_OPTIONS) if bind.read_only else bind.options or MOUNT_OPTIONS
+    entry = FstabEntry(bind.source, bind.target, "none", _fstab_options(account, bind, options))
+    return [
+        *_mount_point(account, bind, host),
+        SetLines(FSTAB, f"{account.name} {bind.target}", (entry.line(),), Style.FSTAB),
+        Mount(bind.source, bind.target, tuple(o for o in options if o != "nofail")),
+        Notify("systemd", "daemon-reload"),
+    ]
+
+
+@hookimpl
+def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> list[Action]:
+    unmount = Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS)
+    if live_only:
+        return [unmount]
+    place = _place(account, bind, host)
+    made = host.origin(account.name).made
+    folders: list[Action] = [Remove(place, folder=bind.role != "log")]
+    while posixpath.dirname(place) in made:
+        place = posixpath.dirname(place)
+        folders.append(Remove(place, folder=True))
+    return [
+        unmount,
+        SetLines(FSTAB, f"{account.name} {bind.target}", (), Style.FSTAB),
+        *folders,
+        Notify("systemd", "daemon-reload"),
+    ]
+
+
+def _fstab_options(account: Account, bind: Bind, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return mount(8)'s options and our marks. `nofail`: a source that is gone must not stop the boot."""
+    role = () if bind.role == "mount" else (f"x-sftpjail.role={bind.role}",)
+    return (*(o for o in options if o != "nofail"), "nofail", f"x-sftpjail.user={account.name}", *role)
+
+
+def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
+    """Return the bind of the jail that this one is nested in, if any."""
+    outer = [b for b in host.binds(account.name) if b.target != bind.target and inside(bind.target, b.target)]
+    return max(outer, key=lambda b: len(b.target)) if outer else None
+
+
+def _place(account: Account, bind: Bind, host: Host) -> str:
+    """Return the path behind a target: below another bind of the jail, its mount point lies in that one's source."""
+    outer = _outer(account, bind, host)
+    return outer.source + bind.target.removeprefix(outer.target) if outer else bind.target
+
+
+def _mount_point(account: Account, bind: Bind, host: Host) -> list[Action]:
+    place = _place(account, bind, host)
+    source = host.stat(bind.source)
+    missing = []
+    path = place if source is None or stat.S_ISDIR(source.st_mode) else posixpath.dirname(place)
+    while path not in ("/", account.jail) and host.stat(path) is None:
+        missing.append(path)
+        path = posixpath.dirname(path)
+    actions: list[Action] = [MakeDir(folder) for folder in reversed(missing)]
+    if source is not None and not stat.S_ISDIR(source.st_mode) and host.lstat(place) is None:
+        actions.append(WriteFile(place, ""))
+    return actions
+
+
+def _judge_target(account: Account, bind: Bind, host: Host) -> None:
+    if not inside(bind.target, account.jail) or bind.target == account.jail:
+        raise SftpJailError(f"{bind.target} is not inside the jail {account.jail} of {account.name}")
+    known = {b.target: b for b in host.binds(account.name)}
+    if bind.target in known:
+        if known[bind.target].source != bind.source and bind.role == "mount":
+            raise SftpJailError(
+                f"{bind.target} already shows {known[bind.target].source}",
+                f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}",
+            )
+        return
+    if bind.role != "mount":
+        return
+    for other in known:
+        if known[other].role == "log" and inside(bind.target, other):
+            raise SftpJailError(f"{bind.target} is where the jail has its log socket", "choose another folder")
+        if inside(other, bind.target):
+            raise SftpJailError(
+                f"{bind.target} would hide {other}, which is mounted below it",
+                f"sftpjail umount {account.name} {quote(other.removeprefix(account.jail))}",
+            )
+    if host.lstat(bind.target) is not None and (not host.is_dir(bind.target) or host.listdir(bind.target)):
+        raise SftpJailError(f"{bind.target} is in the way: it is not an empty folder, and the mount would hide it")
+    if host.mount_at(bind.target) is not None:
+        raise SftpJailError(f"something is mounted on {bind.target} already", f"findmnt {quote(bind.target)}")
+
+
+def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
+    """Refuse a mount point that others than root could exchange for a link: root's mount(8) would follow it.
+
+    That holds at every boot, so what a user could change is no place for a mount, however safe it looks now.
+
+    Raises:
+        SftpJailError: with the folder that is to blame.
+    """
+    home = host.realpath(account.jail) if account.profile and account.profile.in_home else ""
+    loose = host.loose_parent(place, home)
+    if loose:
+        raise SftpJailError(
+            f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
+            "so a link could be put in the mount point's place and root would mount wherever it leads",
+            # Above the jails it is a mistake to mend; in what is a user's own, another place is to be chosen.
+            f"chown root {quote(loose)} && chmod go-w {quote(loose)}"
+            if inside(account.jail, loose)
+            else "choose a folder outside of what users can write",
+        )
+    outer = _outer(account, bind, host)
+    for root, path in ((account.jail, bind.target), (outer.source if outer else account.jail, place)):
+        if host.realpath(path) != host.realpath(root) + path.removeprefix(root):
+            raise SftpJailError(
+                f"a symbolic link leads from {path} to {host.realpath(path)}", f"namei -l {quote(path)}"
+            )
+
+
+def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> None:
+    if bind.role == "home" and not account.exists:
+        return
+    if not host.is_dir(bind.source):
+        if any(b.target == bind.target for b in host.binds(account.name)):
+            raise SftpJailError(
+                f"{bind.source}, which {account.name} sees as {bind.target}, is missing",
+                f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}",
+            )
+        raise SftpJailError(f"{bind.source} is not a folder of this host", f"mkdir {quote(bind.source)}")
+    real = host.realpath(bind.source)
+    if real in config.allow_sources:
+        return
+    reason = _forbidden(account, real, bind.role, host, config)
+    loose = host.loose_parent(real)
+    if not reason and loose:
+        reason = f"{loose} {host.flaw(loose)}, so somebody could put a link to any folder in its place"
+    if reason:
+        raise SftpJailError(
+            f"will not show {bind.source} in a jail: {reason}",
+            f"if you mean it: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf",
+        )
+
+
+def _forbidden(account: Account, real: str, role: str, host: Host, config: Config) -> str:
+    bases = tuple(profile.base for profile in config.profiles if profile.base)
+    for folder in (*FORBIDDEN, *bases):
+        other = host.realpath(folder)
+        if inside(real, other):
+            return f"{real} is {folder}" if real == other else f"{real} lies in {folder}"
+        if inside(other, real):
+            return f"{real} holds {folder}"
+    if role == "home":
+        return ""
+    own = host.realpath(account.home)
+    if inside(own, real) and own != real:
+        return f"{real} holds the home of {account.name}, and who knows whose in future"
+    above, below = host.dwellers(real)
+    for names, relation in ((above, "belongs to"), (below, "is or holds")):
+        others = [name for name in names if _is_other(account, host.accounts[name], host)]
+        if others and not (relation == "belongs to" and inside(real, own)):
+            return f"{real} {relation} the home of {others[0]}"
+    return ""
+
+
+def _is_other(account: Account, other: Account, host: Host) -> bool:
+    return other.uid != account.uid and not host.is_system(other) and other.home not in ("", "/")
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host) -> list[Finding]:
+    if account is None:
+        return []
+    return [
+        Finding(
+            f"{bind.target} is in fstab and not mounted",
+            f"the jail lacks {bind.source}",
+            "sftpjail apply",
+        )
+        for bind in host.binds(account.name)
+        if host.mount_at(bind.target) is None
+    ]

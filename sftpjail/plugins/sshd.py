@@ -1,0 +1,338 @@
+"""The Match blocks. sshd itself is asked, before and after, whether members are jailed and others see no change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .. import Account, Check, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
+from ..actions import Action
+from ..config import KEYS_DIR, Config
+from ..host import Host
+from ..jails import is_valid, jailed
+from ..lines import Style, edit
+
+MAIN = "/etc/ssh/sshd_config"
+FOLDER = "/etc/ssh/sshd_config.d"
+DROPIN = f"{FOLDER}/10-sftpjail.conf"
+HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
+
+# Every door by name: DisableForwarding alone missed X11 and agents before OpenSSH 10.0, and tunnels before 10.4.
+DOORS = (
+    "DisableForwarding yes",
+    "AllowTcpForwarding no",
+    "AllowStreamLocalForwarding no",
+    "AllowAgentForwarding no",
+    "X11Forwarding no",
+    "PermitTunnel no",
+    "PermitTTY no",
+    "PermitUserRC no",
+)
+WORDS = 9  # sshd drops the rest of ForceCommand internal-sftp in silence (session.c, before 10.4)
+PROBE = "sftpjail-probe"
+SUBSYSTEM = "Subsystem sftp internal-sftp"
+GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
+OTHERS = 20  # of the accounts outside the jails so many are compared before and after
+
+
+def force_command(profile: Profile, config: Config) -> str:
+    """Return ForceCommand's value: internal-sftp with its options glued, so that no option is two words.
+
+    Raises:
+        SftpJailError: it has more words than sshd keeps.
+    """
+    words = ["internal-sftp"]
+    if config.logs.backend != "none":
+        words += [f"-f{config.logs.facility}", f"-l{config.logs.level}"]
+    if profile.umask:
+        words.append(f"-u{profile.umask.zfill(4)}")
+    start = profile.start or (f"/{profile.files}" if profile.in_home else "")
+    if start:
+        words.append(f"-d{start}")
+    if profile.read_only:
+        words.append("-R")
+    if profile.deny:
+        words.append(f"-P{','.join(profile.deny)}")
+    command = " ".join(words)
+    if len(command.split()) > WORDS:
+        raise SftpJailError(f"profile {profile.name}: ForceCommand has more than the {WORDS} words that sshd keeps")
+    return command
+
+
+def block(profile: Profile, config: Config) -> list[str]:
+    """Return the settings of a profile, as they stand in its Match blocks."""
+    return [
+        f"ChrootDirectory {profile.chroot}",
+        f"ForceCommand {force_command(profile, config)}",
+        f"AuthorizedKeysFile {KEYS_DIR}/%u",
+        *DOORS,
+        *profile.sshd_options,
+    ]
+
+
+def match_blocks(config: Config) -> Iterator[str]:
+    """Yield the lines of all Match blocks: those of users first, since the first value wins."""
+    for profile in config.profiles:
+        if profile.match_user:
+            yield f"Match User {','.join(profile.match_user)}"
+            yield from (f"    {line}" for line in block(profile, config))
+    for profile in config.profiles:
+        if profile.group:
+            yield f"Match Group {profile.group}"
+            yield from (f"    {line}" for line in block(profile, config))
+
+
+def spec(user: str) -> str:
+    """Return the connection that `sshd -T -C` is asked about."""
+    return f"user={user},host=localhost,addr=127.0.0.1"
+
+
+def _ask(host: Host, user: str, files: dict[str, bytes | None]) -> str:
+    answer = host.ask_sshd("-T", "-C", spec(user), files=files)
+    if answer.code != 0:
+        raise SftpJailError(f"sshd does not tell its settings for {user}: {answer.words}", "sshd -T")
+    return answer.out
+
+
+def _value(said: str, keyword: str) -> str:
+    return next((line.partition(" ")[2] for line in said.splitlines() if line.startswith(keyword + " ")), "")
+
+
+def _included(host: Host) -> bool:
+    """Return whether sshd reads our drop-in: asked with a probe in its place, not by reading Include lines."""
+    if not host.is_dir(FOLDER):
+        return False
+    probe = f"Match User {PROBE}\n    PermitTTY no\n    Banner /{PROBE}\n".encode()
+    return _value(_ask(host, PROBE, {DROPIN: probe}), "banner") == f"/{PROBE}"
+
+
+def _without_us(text: str) -> str:
+    """Return sshd_config as it was before us."""
+    for tag, style in (("sftpjail", Style.BLOCK), ("global", Style.TOP)):
+        text = edit(text, {tag: ()}, style)
+    return re.sub(r"(?m)^#sftpjail# ", "", text)
+
+
+def candidate(host: Host, config: Config) -> dict[str, str | None]:
+    """Return the files that jail: the drop-in and sshd_config; None for one that is not to be there.
+
+    Raises:
+        SftpJailError: sshd's present configuration is broken, or its Subsystem line is out of reach.
+    """
+    answer = host.ask_sshd("-t")
+    if answer.code != 0:
+        raise SftpJailError(f"sshd refuses its present configuration: {answer.words}", "sshd -t")
+    if host.openssh < (8, 2):
+        raise SftpJailError("this OpenSSH is older than 8.2 and has no Include")
+    main = _without_us(host.text(MAIN))
+    top: list[str] = []
+    if config.scope == "everyone":
+        top.append(GLOBAL_KEYS)
+    before = _value(_ask(host, "root", {MAIN: _bytes(main), DROPIN: None}), "subsystem")
+    if config.subsystem == "internal-sftp" and before and before != "sftp internal-sftp":
+        main = re.sub(r"(?mi)^(?=\s*subsystem[\s=]+\"?sftp\b)", "#sftpjail# ", main)
+        before = _value(_ask(host, "root", {MAIN: _bytes(main), DROPIN: None}), "subsystem")
+        if before:
+            raise SftpJailError(
+                f"the line `Subsystem {before}` is not in {MAIN}, so it cannot be replaced from there",
+                f"grep -rn Subsystem {FOLDER}",
+            )
+    if not before:
+        top.append(SUBSYSTEM)
+    lines = list(match_blocks(config))
+    if _included(host):
+        return {DROPIN: "\n".join([HEADER, *top, *lines]) + "\n", MAIN: main}
+    if top:
+        main = edit(main, {"global": tuple(top)}, Style.TOP)
+    return {DROPIN: None, MAIN: edit(main, {"sftpjail": tuple(lines)}, Style.BLOCK)}
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _staged(files: dict[str, str | None]) -> dict[str, bytes | None]:
+    return {path: None if text is None else _bytes(text) for path, text in files.items()}
+
+
+def _changes(host: Host, files: dict[str, str | None]) -> list[Action]:
+    actions: list[Action] = []
+    for path, text in files.items():
+        if text is None:
+            actions.append(Remove(path, ours=True))
+        elif path == DROPIN:
+            actions.append(WriteFile(path, text))
+        elif text != host.text(path):
+            actions.append(WriteFile(path, text, keep=True))
+    return actions
+
+
+def _others(host: Host, jails: dict[str, Account]) -> list[str]:
+    """Return whom we compare before and after: root, people with a shell, then anybody, none of them jailed."""
+    ordered = sorted(host.accounts.values(), key=lambda a: (a.uid != 0, a.shell.endswith(("nologin", "false")), a.uid))
+    return [account.name for account in ordered if account.name not in jails and is_valid(account.name)][:OTHERS]
+
+
+def _strangers(host: Host, files: dict[str, str | None], names: list[str], intended: tuple[str, ...]) -> list[Action]:
+    """Return the checks that nobody outside notices: asked of the candidate now, and of the live files once they are.
+
+    Raises:
+        SftpJailError: sshd would tell somebody outside other settings than before.
+    """
+    sshd = host.which("sshd")
+    checks: list[Action] = []
+    for name in names:
+        before = _ask(host, name, {})
+        after = _ask(host, name, _staged(files))
+        kept = [[line for line in said.splitlines() if not line.startswith(intended)] for said in (before, after)]
+        if kept[0] != kept[1]:
+            changed = next(line for line in [*kept[1], *kept[0]] if kept[0].count(line) != kept[1].count(line))
+            raise SftpJailError(f"{name} is not jailed and must not notice, but would get: {changed}", "sshd -T")
+        why = f"{name} is not jailed and must not notice"
+        checks.append(Check((sshd, "-T", "-C", spec(name)), why, prints=before, ignoring=intended))
+    return checks
+
+
+def settings(profile: Profile, config: Config) -> Iterator[str]:
+    """Yield a profile's settings as `sshd -T` prints them: keywords in small letters, switches as yes and no."""
+    for line in block(profile, config)[: 3 + len(DOORS)]:
+        keyword, _, value = line.partition(" ")
+        yield f"{keyword.lower()} {value}"
+
+
+def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[str, bytes | None]]:
+    """Return a name that the profile must jail, and the files in which there is such an account: a group that is empty,
+    or not made yet, gets a member for the length of the question.
+    """
+    if match_user:
+        return profile.match_user[0], {}
+    group = host.group(profile.group)
+    gid = group.gid if group else 2000000001
+    lines = "" if group else f"{profile.group}:x:{gid}:\n"
+    passwd = f"{PROBE}:x:2000000001:{gid}::/nonexistent:/usr/sbin/nologin\n"
+    files = {"/etc/passwd": passwd, "/etc/group": lines}
+    return PROBE, {path: _bytes(_ended(host.text(path)) + added) for path, added in files.items() if added}
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str]]:
+    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing."""
+    found = []
+    staged = _staged(files)
+    for profile in config.profiles:
+        for match_user in (*((True,) if profile.match_user else ()), *((False,) if profile.group else ())):
+            name, extra = _member(profile, host, match_user)
+            said = _ask(host, name, staged | extra).splitlines()
+            missing = next((line for line in settings(profile, config) if line not in said), "")
+            if missing:
+                found.append((profile, missing))
+    return found
+
+
+def _released(host: Host, config: Config, files: dict[str, str | None], jails: dict[str, Account]) -> list[str]:
+    """Return whom sshd jails now and would jail no more, because the configuration has changed."""
+    staged = _staged(files)
+    names = [name for name in host.recorded() if name not in jails and host.account(name) is not None]
+    return [
+        name
+        for name in names[:OTHERS]
+        if _value(_ask(host, name, {}), "chrootdirectory") not in ("", "none")
+        and _value(_ask(host, name, staged), "chrootdirectory") in ("", "none")
+    ]
+
+
+@hookimpl
+def on_setup(host: Host, config: Config) -> list[Action]:
+    files = candidate(host, config)
+    changes = _changes(host, files)
+    wrong = open_doors(host, config, files)
+    if wrong:
+        raise SftpJailError(
+            f"sshd would not jail the members of {wrong[0][0].group or wrong[0][0].name}: "
+            f"{wrong[0][1]} is not in force, something above our Match block wins",
+            f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
+        )
+    if not any(action.pending(host, "") for action in changes):
+        return []
+    answer = host.ask_sshd("-t", files=_staged(files))
+    if answer.code != 0:
+        raise SftpJailError(f"sshd would refuse the configuration: {answer.words}", "sshd -t")
+    jails = jailed(config, host)
+    released = _released(host, config, files, jails)
+    if released:
+        raise SftpJailError(
+            f"{', '.join(released)}: jailed until now, in no profile of the configuration any more, so open after this",
+            f"sftpjail remove {released[0]}, or put it into a group that has a profile",
+        )
+    now = "\n".join(host.text(path) for path in files)
+    new = "\n".join(text or "" for text in files.values())
+    # What the configuration itself changes for everybody, or no longer changes.
+    intended = tuple(
+        keyword
+        for keyword, line in (("subsystem", SUBSYSTEM), ("authorizedkeysfile", GLOBAL_KEYS))
+        if f"\n{line}" in now or f"\n{line}" in new
+    )
+    return [
+        *changes,
+        Check((host.which("sshd"), "-t"), "sshd must accept the configuration", "sshd -t"),
+        *_strangers(host, files, _others(host, jails), intended),
+        *_live_checks(host, config, jails),
+        Notify("sshd"),
+    ]
+
+
+def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[Action]:
+    """Return one check for a member of each profile that has one."""
+    samples = {a.profile.name: a for a in reversed(list(jails.values())) if a.profile}
+    return [
+        Check(
+            (host.which("sshd"), "-T", "-C", spec(name)),
+            f"{name} must be jailed",
+            f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
+            lines=tuple(settings(account.profile, config)),
+        )
+        for name, account in ((a.name, a) for a in samples.values())
+        if account.profile
+    ]
+
+
+@hookimpl
+def on_teardown(host: Host, config: Config) -> list[Action]:
+    files: dict[str, str | None] = {DROPIN: None, MAIN: _without_us(host.text(MAIN))}
+    changes = _changes(host, files)
+    if not any(action.pending(host, "") for action in changes):
+        return []
+    if not host.which("sshd"):
+        return changes  # nobody is left to ask
+    intended = ("subsystem", "authorizedkeysfile")
+    checks = _strangers(host, files, _others(host, jailed(config, host)), intended)
+    return [*changes, *checks, Notify("sshd")]
+
+
+@hookimpl
+def on_user_create(account: Account, host: Host, config: Config) -> None:
+    # By its text and not by asking sshd: useradd waits for us. `setup` and `check` ask.
+    assert account.profile is not None
+    lines = "\n".join(f"    {line}" for line in block(account.profile, config))
+    if not host.preparing and lines not in host.text(DROPIN) and lines not in host.text(MAIN):
+        raise SftpJailError(
+            f"sshd does not jail {account.name} as profile {account.profile.name} says: no Match block, or an old one",
+            "sftpjail setup",
+        )
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is not None:
+        return []
+    return [
+        Finding(
+            f"sshd does not jail the members of profile {profile.name}: {missing} is not in force",
+            "the jail is open",
+            "sftpjail setup",
+        )
+        for profile, missing in open_doors(host, config, {})
+    ]
