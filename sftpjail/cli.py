@@ -1,0 +1,119 @@
+"""The command line: argparse's tree, exit codes, and how an error is said."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from . import __version__
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        hint = "options for useradd stand behind --" if self.prog.endswith(" add") else f"{self.prog} --help"
+        self.exit(2, f"sftpjail: {message}\n  try: {hint}\n")
+
+
+MODULES = ("hosts", "accounts", "keys", "mounts", "hook")
+
+
+def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
+    """Return the tree of commands and options; the manual is tested against the whole.
+
+    Args:
+        modules: whose commands; useradd waits for `hook`, which needs no other.
+    """
+    common = _Parser(add_help=False)
+    # Good before and after the command; SUPPRESS keeps the later, unset one from hiding the earlier.
+    for option, text in (
+        ("--dry-run", "show what would change, and change nothing"),
+        ("--json", "one JSON object for programs"),
+        ("--debug", "tracebacks with errors"),
+    ):
+        common.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
+    common.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS, help="instead of /etc/sftpjail/sftpjail.conf"
+    )
+    parser = _Parser(prog="sftpjail", description="Chrooted SFTP accounts on stock OpenSSH.", parents=[common])
+    parser.add_argument("--version", action="version", version=f"sftpjail {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in modules:
+        import_module(f"sftpjail.commands.{module}").register(
+            lambda name, text: commands.add_parser(name, help=text, description=text, parents=[common])
+        )
+    return parser
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments of one command; what stands behind `--` is in `options`, and is for useradd."""
+    from . import config
+
+    # Cut here, because Python 3.11's argparse does not find those words when an option stands before them.
+    words, options = list(argv), []
+    if "--" in words:
+        words, options = words[: words.index("--")], words[words.index("--") + 1 :]
+    parser = build_parser(("hook",) if words[:1] == ["hook"] else MODULES)
+    arguments = parser.parse_args(words)
+    if options and arguments.command != "add":
+        parser.error(f"{arguments.command} takes nothing behind --: {' '.join(options)}")
+    arguments.options = options
+    defaults = {"dry_run": False, "json": False, "debug": False, "config": config.PATH}
+    for name, value in defaults.items():
+        setattr(arguments, name, getattr(arguments, name, value))
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found, 4 rollback incomplete.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if list(argv) == ["--version"]:  # without the price of building all commands
+        print(f"sftpjail {__version__}")
+        return 0
+    from . import system
+    from .commands.context import Context, printable
+    from .errors import SftpJailError
+    from .transaction import signals_raise
+
+    system.start_process()
+    arguments = parse(argv)
+    try:
+        with signals_raise():
+            return int(arguments.run(Context(arguments)))
+    except SftpJailError as error:
+        if arguments.debug:
+            raise
+        if arguments.json:
+            print(json.dumps({"command": arguments.command, "error": error.message, "hint": error.hint}, indent=1))
+        print(f"sftpjail: {printable(error.message)}", file=sys.stderr)
+        if error.hint:
+            print(f"  try: {printable(error.hint)}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        system.silence_output()
+        return 1
+    except KeyboardInterrupt as stop:
+        print(f"sftpjail: {stop or 'stopped'}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if arguments.debug:
+            raise
+        print(
+            f"sftpjail: a bug: {type(error).__name__}: {error}\n  try: again with --debug, and report it",
+            file=sys.stderr,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""add, adopt, remove, list and show: jails of accounts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from .. import system
+from ..config import keyfile
+from ..engine import Engine
+from ..errors import SftpJailError, UsageError
+from ..events import create_events, remove_events
+from ..host import Host
+from ..jails import find, find_jailed, guard, has_remains, jailed, leftover
+from ..manager import Event
+from ..model import Account, Key, Profile, valid_name
+from .context import Command, Context
+from .keys import add_events, migrate_events, present, read_keys, read_source
+from .mounts import make_bind
+
+
+def register(add_parser: Command) -> None:
+    """Add the commands of this module."""
+    parser = add_parser("add", "make an account and its jail; options after -- go to useradd")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("--key", metavar="FILE", action="append", default=[], help="a public key, - for standard input")
+    parser.add_argument("--mount", metavar="SRC:DST[:ro]", action="append", default=[])
+    parser.add_argument("--profile", metavar="P", default="")
+    parser.add_argument("--force", action="store_true", help="even an administrator or a system account")
+    parser.add_argument("--with", dest="tool", choices=("useradd", "adduser"), default="useradd")
+    parser.set_defaults(run=add)
+    parser = add_parser("adopt", "jail an existing account, and take its keys along")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("--profile", metavar="P", default="")
+    parser.add_argument("--force", action="store_true", help="even an administrator or a system account")
+    parser.set_defaults(run=adopt)
+    parser = add_parser("remove", "make a jailed account an ordinary one again; its data stays")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("--delete-account", action="store_true", help="delete the account too; its files stay")
+    parser.set_defaults(run=remove)
+    parser = add_parser("list", "the jails")
+    parser.set_defaults(run=list_jails)
+    parser = add_parser("show", "one jail: folders, mounts, keys")
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=show)
+
+
+def parse_mount(text: str) -> tuple[str, str, bool]:
+    """Return source, target and read-only of SRC:DST[:ro].
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    body, read_only = (text[:-3], True) if text.endswith(":ro") else (text.removesuffix(":rw"), False)
+    source, colon, target = body.rpartition(":")
+    if not colon or not source:
+        raise UsageError(f"--mount {text!r} is not SRC:DST[:ro]")
+    return source, target, read_only
+
+
+def maker(name: str, profile: Profile, tool: str, options: list[str]) -> list[str]:
+    """Return the command that makes the account. SFTP needs no subordinate ids, and their range is soon full."""
+    if tool == "adduser":
+        return ["adduser", "--quiet", "--disabled-password", "--comment", "", *options, name]
+    home = ["--no-create-home", "--home-dir", f"/{profile.files}"] if profile.home == "inside" else ["--create-home"]
+    shell = ["--shell", profile.shell] if profile.shell else []
+    # An impossible password, not a locked one: without UsePAM sshd refuses key logins of locked accounts.
+    plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
+    return ["useradd", *home, *shell, *plain, "--groups", profile.group, *options, name]
+
+
+def add(context: Context) -> int:
+    """Run useradd outside our lock (its hook takes it), then jail in one transaction; a failure undoes both."""
+    given = context.arguments
+    name = valid_name(given.user)
+    config = context.config()
+    profile = config.profile(given.profile)
+    mounts = [parse_mount(text) for text in given.mount]
+    if not profile.group:
+        raise UsageError(f"profile {profile.name} has no group", f"add {name} to its match_user, then: sftpjail setup")
+    with context.engine(reading=True) as engine:
+        account = engine.host.account(name)
+        new = account is None
+        if account is None:
+            home = f"/{profile.files}" if profile.home == "inside" else f"/home/{name}"
+            account = Account(name, -1, -1, home, profile.shell)
+        else:
+            known = find(name, config, engine.host).profile
+            if known is None:
+                raise SftpJailError(f"there is an account {name}, and it is not jailed", f"sftpjail adopt {name}")
+            if given.profile and known != profile:
+                raise SftpJailError(f"{name} is jailed by profile {known.name} already")
+            profile = known
+        if engine.host.group(profile.group) is None:
+            raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+        keys = read_keys({file: read_source(file) for file in given.key}, engine.host)
+        plan = engine.plan(_add_events(engine, replace(account, profile=profile), keys, mounts))
+        if context.dry_run:
+            if new:
+                context.say([f"! run {' '.join(maker(name, profile, given.tool, given.options))}"])
+            context.finish(engine, plan, "")
+            return context.close(0)
+    had_home = os.path.lexists(f"/home/{name}")
+    if new:
+        _make_account(maker(name, profile, given.tool, given.options))
+    try:
+        with context.engine() as engine:
+            account = replace(find(name, config, engine.host), profile=profile, forced=given.force)
+            guard(account, engine.host)
+            plan = engine.plan(_add_events(engine, account, keys, mounts))
+            notices = engine.apply(plan)
+    except BaseException:
+        if new:
+            _unmake_account(context, name, had_home)
+        raise
+    done = f"{'made the account ' + name + '; it' if new else name} is jailed in {account.jail}"
+    context.changed = new
+    context.report(plan, notices, done, done)
+    return context.close(0)
+
+
+def _unmake_account(context: Context, name: str, had_home: bool) -> None:
+    """Delete an account that we made a moment ago, and its home only if that is no older."""
+    account = Host().account(name)
+    fresh = account is not None and account.home == f"/home/{name}" and not had_home
+    fresh = fresh and not os.path.lexists(f"/var/mail/{name}")
+    answer = system.run(["userdel", *(["--remove"] if fresh else []), name])
+    if Host().account(name) is not None:
+        context.warn([f"the account {name} could not be deleted again: {answer.words}"])
+
+
+def _make_account(argv: list[str]) -> None:
+    answer = system.run(argv, timeout=300.0)
+    if answer.code != 0:
+        raise SftpJailError(f"{argv[0]} failed: {answer.words}")
+
+
+def _add_events(engine: Engine, account: Account, keys: list[Key], mounts: list[tuple[str, str, bool]]) -> list[Event]:
+    binds = [make_bind(account, source, target, ro, under_home=False) for source, target, ro in mounts]
+    return [
+        *create_events(account, engine.host, engine.manager),
+        *add_events(account, keys, engine.host),
+        *(Event("on_mount", account, {"bind": bind}) for bind in sorted(binds, key=lambda b: b.target.count("/"))),
+    ]
+
+
+def adopt(context: Context) -> int:
+    """Jail an existing account: keys first, then the group, so that it can always log in."""
+    given = context.arguments
+    with context.engine() as engine:
+        config, host = engine.config, engine.host
+        found = find(given.user, config, host)
+        profile = config.profile(given.profile) if given.profile or found.profile is None else found.profile
+        if found.profile not in (None, profile):
+            raise SftpJailError(f"{found.name} is jailed by profile {found.profile and found.profile.name} already")
+        if not profile.group and found.name not in profile.match_user:
+            raise UsageError(
+                f"profile {profile.name} has no group", f"add {found.name} to its match_user: sftpjail setup"
+            )
+        account = replace(found, profile=profile, forced=given.force)
+        guard(account, host)
+        if profile.group and host.group(profile.group) is None:
+            raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+        events, problems = migrate_events(account, engine)
+        events = [*create_events(account, host, engine.manager), *events]
+        what = f"{account.name} is jailed in {account.jail}"
+        context.carry_out(engine, events, what, what)
+    context.answers["problems"] = problems
+    context.warn(problems)
+    return context.close(0)
+
+
+def remove(context: Context) -> int:
+    """Take a jail away and give the account back what it was; with --delete-account it is closed until it is gone."""
+    given = context.arguments
+    name = valid_name(given.user)
+    with context.engine() as engine:
+        account, events = _leaving(name, engine, deleted=given.delete_account)
+        exists = engine.host.account(name) is not None
+        deleting = given.delete_account and exists
+        if deleting and account is None:
+            raise SftpJailError(f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}")
+        done = f"{name} is an ordinary account again" if exists and not deleting else f"the jail of {name} is gone"
+        context.carry_out(engine, events, done, f"{name} is not jailed")
+    if not deleting:
+        return context.close(0)
+    if context.dry_run:
+        context.say([f"! run userdel {name}"])
+        return context.close(0)
+    system.must(["userdel", name], timeout=300.0)
+    context.changed = True
+    with context.engine() as engine:
+        _, events = _leaving(name, engine, deleted=True)
+        context.carry_out(engine, events, f"deleted the account {name}; its files stay")
+    return context.close(0)
+
+
+def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:
+    """Return the jailed account, if it is one, and the events that take away its jail or what is left of one."""
+    found = engine.host.account(name)
+    if not (found and find(name, engine.config, engine.host).profile) and not has_remains(name, engine.host):
+        return None, []
+    account = leftover(name, engine.config, engine.host)
+    # userdel may yet refuse, so an account that is still there only has its binds unmounted.
+    return account, remove_events(account, engine.host, deleted, live_only=deleted and account.exists)
+
+
+def state(account: Account, host: Host) -> str:
+    """Return in one word whether the jail is there: ok, closed (sshd would refuse the chroot) or incomplete."""
+    if not host.is_dir(account.jail):
+        return "closed"
+    return "ok" if all(host.mount_at(bind.target) for bind in host.binds(account.name)) else "incomplete"
+
+
+def _facts(account: Account, host: Host) -> dict[str, Any]:
+    assert account.profile is not None
+    lines = host.text(keyfile(account.name)).split("\n")
+    return {
+        "user": account.name,
+        "uid": account.uid,
+        "profile": account.profile.name,
+        "jail": account.jail,
+        "home": account.home,
+        "shell": account.shell,
+        "state": state(account, host),
+        "keys": sum(bool(line.strip()) and not line.startswith("#") for line in lines),
+        "mounts": [
+            {
+                "source": bind.source,
+                "target": bind.target.removeprefix(account.jail),
+                "read_only": bind.read_only,
+                "role": bind.role,
+                "mounted": host.mount_at(bind.target) is not None,
+            }
+            for bind in host.binds(account.name)
+        ],
+    }
+
+
+def list_jails(context: Context) -> int:
+    """Print one line for each jail."""
+    with context.engine(reading=True) as engine:
+        accounts = sorted(jailed(engine.config, engine.host).values(), key=lambda account: account.name)
+        facts = [_facts(account, engine.host) for account in accounts]
+    context.answers["jails"] = facts
+    if not facts:
+        context.say(["no account is jailed"])
+    rows = [(f["user"], f["profile"], f["jail"], str(f["keys"]), str(len(f["mounts"])), f["state"]) for f in facts]
+    context.table(("USER", "PROFILE", "JAIL", "KEYS", "MOUNTS", "STATE"), rows)
+    return context.close(0)
+
+
+def show(context: Context) -> int:
+    """Print one jail."""
+    with context.engine(reading=True) as engine:
+        account = find_jailed(context.arguments.user, engine.config, engine.host)
+        facts = _facts(account, engine.host)
+        keys = [f"{k.fingerprint} {k.comment}" for k in present(account, engine.host).values()]
+    context.answers["jail"] = facts
+    rows = [(name, str(facts[name])) for name in ("user", "uid", "profile", "jail", "home", "shell", "state")]
+    rows += [("key", key) for key in keys]
+    for m in facts["mounts"]:
+        flags = [m["role"], *(["read-only"] if m["read_only"] else []), *([] if m["mounted"] else ["not mounted"])]
+        rows.append(("mount", f"{m['target']} <- {m['source']} ({', '.join(flags)})"))
+    context.table(("", ""), rows)
+    return context.close(0)

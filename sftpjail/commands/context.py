@@ -1,0 +1,157 @@
+"""What every command shares: arguments, the engine under its lock, and how a result is said."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import config as configuration
+from ..config import Config
+from ..engine import Engine, Plan, locked
+from ..errors import SftpJailError
+from ..manager import Event
+
+# Makes the parser of one command from its name and what it does.
+Command = Callable[[str, str], argparse.ArgumentParser]
+
+
+@dataclass
+class Context:
+    """One run of the program.
+
+    Args:
+        arguments: as argparse read them.
+        answers: what --json prints beside the plan.
+        changed: something has changed beside the plan: an account was made or deleted.
+    """
+
+    arguments: argparse.Namespace
+    answers: dict[str, Any] = field(default_factory=dict)
+    changed: bool = False
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether changes are only to be shown."""
+        return bool(self.arguments.dry_run)
+
+    @property
+    def json(self) -> bool:
+        """Whether output is for programs."""
+        return bool(self.arguments.json)
+
+    def config(self) -> Config:
+        """Return the configuration. Raises UsageError."""
+        return configuration.load(self.arguments.config)
+
+    @contextlib.contextmanager
+    def engine(self, reading: bool = False, timeout: float = 60.0) -> Iterator[Engine]:
+        """Yield an engine; under the lock unless this run only looks.
+
+        Args:
+            reading: the command changes nothing anyway.
+            timeout: seconds to wait for the lock.
+
+        Raises:
+            SftpJailError: not root, or the lock is held.
+        """
+        if os.geteuid() != 0:
+            raise SftpJailError("only root may do this", f"sudo {' '.join(sys.argv)}")
+        with locked(self.config(), self.dry_run or reading, timeout) as engine:
+            yield engine
+
+    def carry_out(self, engine: Engine, events: Iterable[Event], done: str, nothing: str = "") -> Plan:
+        """Plan the events, then show or apply the plan and say so.
+
+        Args:
+            engine: from `engine`.
+            events: what is to happen.
+            done: what to say when it has happened.
+            nothing: what to say beside "nothing to do".
+
+        Raises:
+            SftpJailError: see `Engine.plan` and `Engine.apply`.
+        """
+        return self.finish(engine, engine.plan(events), done, nothing)
+
+    def finish(self, engine: Engine, plan: Plan, done: str, nothing: str = "") -> Plan:
+        """Show or apply a plan; see `carry_out`."""
+        self.answers["actions"] = [*self.answers.get("actions", []), *plan.describe()]
+        if self.dry_run:
+            self.say(plan.diff(engine.host) or [nothing or "nothing to do"])
+            return plan
+        self.report(plan, engine.apply(plan), done, nothing, told=True)
+        return plan
+
+    def report(self, plan: Plan, notices: list[str], done: str, nothing: str = "", told: bool = False) -> None:
+        """Say what an applied plan did.
+
+        Args:
+            plan: that was applied.
+            notices: what `Engine.apply` returned.
+            done: what to say when something happened.
+            nothing: what to say beside "nothing to do".
+            told: the plan's actions stand in `answers` already.
+        """
+        if not told:
+            self.answers["actions"] = plan.describe()
+        self.answers["notices"] = [*self.answers.get("notices", []), *notices]
+        self.say([done] if plan or self.changed else [f"nothing to do: {nothing}" if nothing else "nothing to do"])
+        self.warn(notices)
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines for a person; with --json nothing, `answers` is printed at the end."""
+        if not self.json:
+            for line in _split(lines):
+                print(printable(line))
+
+    def warn(self, lines: Iterable[str]) -> None:
+        """Print lines to standard error."""
+        for line in _split(lines):
+            print(line if line.startswith("  try: ") else f"sftpjail: {printable(line)}", file=sys.stderr)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table: drawn on a terminal, tab-separated otherwise."""
+        if self.json:
+            return
+        cells = [[printable(cell) for cell in row] for row in rows]
+        if not sys.stdout.isatty():
+            for line in cells:
+                print("\t".join(line))
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for line in cells:
+            table.add_row(*(Text(cell) for cell in line))
+        Console().print(table)
+
+    def close(self, code: int) -> int:
+        """Print --json's one object and return the exit code."""
+        if self.json:
+            actions = self.answers.get("actions")
+            changed = (
+                {}
+                if actions is None
+                else {"changed": (bool(actions) or self.changed) and not self.dry_run, "dry_run": self.dry_run}
+            )
+            print(json.dumps({"command": self.arguments.command} | changed | self.answers, indent=1))
+        return code
+
+
+def _split(lines: Iterable[str]) -> list[str]:
+    return [part for line in lines for part in line.split("\n")]
+
+
+def printable(text: str) -> str:
+    """Return TEXT without what could steer a terminal: names of files and comments of keys are other people's."""
+    return "".join(
+        c if c.isprintable() or c == "\t" else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )

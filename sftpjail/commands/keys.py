@@ -1,0 +1,206 @@
+"""key add, remove, list and migrate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .. import pubkeys
+from ..config import Config, keyfile
+from ..engine import Engine
+from ..errors import SftpJailError, UsageError
+from ..host import Host
+from ..jails import find, find_jailed, jailed
+from ..manager import Event
+from ..model import Account, Key
+from .context import Command, Context
+
+
+def register(add_parser: Command) -> None:
+    """Add the commands of this module."""
+    parser = add_parser("key", "the public keys that open an account")
+    verbs = parser.add_subparsers(dest="verb", metavar="add|remove|list|migrate", required=True)
+    verb = verbs.add_parser("add", help="from files, or - for standard input")
+    verb.add_argument("user", metavar="USER")
+    verb.add_argument("files", metavar="FILE", nargs="+")
+    verb.set_defaults(run=add)
+    verb = verbs.add_parser("remove", help="by fingerprint (SHA256:…) or comment")
+    verb.add_argument("user", metavar="USER")
+    verb.add_argument("keys", metavar="KEY", nargs="+")
+    verb.set_defaults(run=remove)
+    verb = verbs.add_parser("list", help="with type, bits, fingerprint, options and comment")
+    verb.add_argument("user", metavar="USER")
+    verb.set_defaults(run=list_keys)
+    verb = verbs.add_parser("migrate", help="take ~/.ssh/authorized_keys along")
+    verb.add_argument("user", metavar="USER", nargs="?")
+    verb.add_argument("--all", action="store_true", help="of every jailed account")
+    verb.set_defaults(run=migrate)
+
+
+def read_source(source: str) -> str:
+    """Return the text of a key file, or of standard input for `-`.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the key {source}: {error.strerror}") from error
+    return data.decode("utf-8", "surrogateescape")
+
+
+def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
+    """Return the keys of all texts, by their source; one bad line refuses them all, so that nobody overlooks it.
+
+    Raises:
+        SftpJailError: a line is no key, or one that may not open a jail.
+    """
+    keys: dict[str, Key] = {}
+    for source, text in texts.items():
+        found, problems = pubkeys.read(text, host, "standard input" if source == "-" else source)
+        if problems:
+            raise SftpJailError("no key was added: " + "; ".join(problems))
+        if not found:
+            raise SftpJailError(f"{source} has no key")
+        for key in found:
+            keys.setdefault(pubkeys.blob(key), key)
+    return list(keys.values())
+
+
+def present(account: Account, host: Host) -> dict[str, Key]:
+    """Return the keys in the account's file by what makes them the same key; broken lines are passed by."""
+    keys = {}
+    for line in host.text(keyfile(account.name)).split("\n"):
+        if line.strip() and not line.startswith("#"):
+            try:
+                key = pubkeys.parse_line(line, host)
+            except SftpJailError:
+                continue
+            keys[pubkeys.blob(key)] = Key(line, key.type, key.bits, key.fingerprint, key.comment, key.options)
+    return keys
+
+
+def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
+    """Return the events that add the keys that are not there yet.
+
+    Raises:
+        SftpJailError: a key is there with other options.
+    """
+    there = present(account, host)
+    for key in keys:
+        known = there.get(pubkeys.blob(key))
+        if known and known.options != key.options:
+            raise SftpJailError(
+                f"{account.name} has the key {key.fingerprint} already, with other options",
+                f"sftpjail key remove {account.name} {key.fingerprint}",
+            )
+    return [Event("on_key_add", account, {"key": key}) for key in keys if pubkeys.blob(key) not in there]
+
+
+def _account(name: str, config: Config, host: Host) -> Account:
+    """Return an account whose keys sshd reads in the new place."""
+    return find(name, config, host) if config.scope == "everyone" else find_jailed(name, config, host)
+
+
+def add(context: Context) -> int:
+    """Fire on_key_add for each new key."""
+    texts = {
+        file: read_source(file) for file in context.arguments.files
+    }  # not under the lock: it may wait for a person
+    with context.engine() as engine:
+        account = _account(context.arguments.user, engine.config, engine.host)
+        keys = read_keys(texts, engine.host)
+        events = add_events(account, keys, engine.host)
+        done = "\n".join(f"{account.name} can log in with {_name(event.arguments['key'])}" for event in events)
+        context.carry_out(
+            engine, events, done, f"{account.name} has {'this key' if len(keys) == 1 else 'these keys'} already"
+        )
+    return context.close(0)
+
+
+def _name(key: Key) -> str:
+    return f"{key.fingerprint} {key.comment}".rstrip()
+
+
+def remove(context: Context) -> int:
+    """Fire on_key_remove for each key that is named."""
+    with context.engine() as engine:
+        account = _account(context.arguments.user, engine.config, engine.host)
+        keys = list(present(account, engine.host).values())
+        chosen: dict[str, Key] = {}
+        for wanted in context.arguments.keys:
+            found = [key for key in keys if wanted in (key.fingerprint, key.comment)]
+            if len(found) > 1:
+                prints = " ".join(key.fingerprint for key in found)
+                raise SftpJailError(
+                    f"{account.name} has {len(found)} keys called {wanted!r}: {prints}; name one by that"
+                )
+            chosen |= {key.fingerprint: key for key in found}
+        events = [Event("on_key_remove", account, {"key": key}) for key in chosen.values()]
+        done = "\n".join(f"{account.name} can no longer log in with {_name(key)}" for key in chosen.values())
+        context.carry_out(engine, events, done, f"{account.name} has no such key")
+    return context.close(0)
+
+
+def list_keys(context: Context) -> int:
+    """Print the keys."""
+    with context.engine(reading=True) as engine:
+        account = _account(context.arguments.user, engine.config, engine.host)
+        keys = list(present(account, engine.host).values())
+    context.answers["keys"] = [
+        {"type": k.type, "bits": k.bits, "fingerprint": k.fingerprint, "comment": k.comment, "options": list(k.options)}
+        for k in keys
+    ]
+    if not keys:
+        context.say([f"{account.name} has no key"])
+    rows = [(k.type, str(k.bits), k.fingerprint, ",".join(k.options), k.comment) for k in keys]
+    context.table(("TYPE", "BITS", "FINGERPRINT", "OPTIONS", "COMMENT"), rows)
+    return context.close(0)
+
+
+def migrate(context: Context) -> int:
+    """Take keys from homes to the new place. The old file gets another name only after the new one is on the disk."""
+    given = context.arguments
+    if bool(given.user) == given.all:
+        raise UsageError("key migrate wants one USER, or --all")
+    with context.engine() as engine:
+        config, host = engine.config, engine.host
+        accounts = list(jailed(config, host).values()) if given.all else [_account(given.user, config, host)]
+        events: list[Event] = []
+        problems: list[str] = []
+        for account in accounts:
+            try:
+                more, refused = migrate_events(account, engine)
+            except SftpJailError as error:
+                problems.append(f"{account.name}: {error.message}")
+                continue
+            events += more
+            problems += refused
+        names = ", ".join(dict.fromkeys(event.account.name for event in events if event.account))
+        context.carry_out(engine, events, f"migrated the keys of {names}", "no keys in homes")
+    context.answers["problems"] = problems
+    context.warn(problems)
+    return context.close(1 if problems else 0)
+
+
+def old_place(account: Account) -> str:
+    """Return where the account's keys are by default."""
+    return f"{account.home.rstrip('/')}/.ssh/authorized_keys"
+
+
+def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[str]]:
+    """Return the events that move an account's keys, and what is wrong with those that stay behind.
+
+    Raises:
+        SftpJailError: the old file cannot safely be read.
+    """
+    path = old_place(account)
+    data = engine.host.read_owned(path, account.uid)
+    if data is None:
+        return [], []
+    keys, problems = pubkeys.read(data.decode("utf-8", "surrogateescape"), engine.host, path)
+    events = add_events(account, keys, engine.host)
+    if account.profile is not None and not problems:
+        events.append(Event("on_key_migrate", account, {"path": path}))
+    return events, problems

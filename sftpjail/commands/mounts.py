@@ -1,0 +1,114 @@
+"""mount and umount: folders of the host inside a jail."""
+
+from __future__ import annotations
+
+import os
+from shlex import quote
+
+from ..errors import SftpJailError, UsageError
+from ..fstab import escape
+from ..jails import find_jailed
+from ..manager import Event
+from ..model import Account, Bind, inside, normal
+from .context import Command, Context
+
+
+def register(add_parser: Command) -> None:
+    """Add the commands of this module."""
+    parser = add_parser("mount", "show a folder of the host inside a jail, now and after a reboot")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("source", metavar="SRC", help="a folder of the host")
+    parser.add_argument("target", metavar="DST", help="where the jail shows it, as /web")
+    parser.add_argument("--read-only", action="store_true", help="nobody can write through it")
+    parser.add_argument(
+        "--under-home",
+        action="store_true",
+        help="with chroot = %%h: allow DST below the home, where `deluser --remove-home` deletes through the mount",
+    )
+    parser.set_defaults(run=mount)
+    parser = add_parser("umount", "no longer show a folder inside a jail")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("target", metavar="DST")
+    parser.set_defaults(run=umount)
+
+
+def target_in(account: Account, target: str) -> str:
+    """Return the host's path of a path inside a jail.
+
+    Raises:
+        UsageError: it is relative, climbs, is the jail itself, or fstab(5) cannot hold it.
+    """
+    if not target.startswith("/") or ".." in target.split("/"):
+        raise UsageError(f"{target!r} is not a path inside the jail; give one that begins with / and has no ..")
+    path = normal(f"{account.jail}/{target}")
+    if path == account.jail:
+        raise UsageError("the mount needs a folder of its own inside the jail, as /web")
+    escape(path)
+    return path
+
+
+def make_bind(account: Account, source: str, target: str, read_only: bool, under_home: bool) -> Bind:
+    """Return the bind that an administrator asked for.
+
+    Raises:
+        UsageError: a path that cannot be.
+        SftpJailError: the target lies below the home, or behind a link.
+    """
+    path = target_in(account, target)
+    profile = account.profile
+    if profile and profile.in_home and not under_home:
+        raise SftpJailError(
+            f"{target} lies below the home of {account.name}: `deluser --remove-home` and `rm -r` would delete "
+            f"what is mounted there",
+            "give --under-home if you accept that, or a profile with chroot = /FOLDER/%u",
+        )
+    if not source:
+        raise UsageError("SRC is empty; give a folder of the host")
+    try:
+        source = normal(os.path.abspath(source))
+    except OSError as error:
+        raise UsageError(f"{source} is relative, and the working folder is gone: {error.strerror}") from error
+    escape(source)
+    return Bind(source, path, read_only)
+
+
+def mount(context: Context) -> int:
+    """Fire on_mount for one bind."""
+    given = context.arguments
+    with context.engine() as engine:
+        account = find_jailed(given.user, engine.config, engine.host)
+        bind = make_bind(account, given.source, given.target, given.read_only, given.under_home)
+        context.carry_out(
+            engine,
+            [Event("on_mount", account, {"bind": bind})],
+            f"{account.name} sees {bind.source} as {given.target}" + (", read-only" if bind.read_only else ""),
+            f"{account.name} sees {bind.source} as {given.target} already",
+        )
+    return context.close(0)
+
+
+def umount(context: Context) -> int:
+    """Fire on_unmount for one bind."""
+    given = context.arguments
+    with context.engine() as engine:
+        account = find_jailed(given.user, engine.config, engine.host)
+        path = target_in(account, given.target)
+        binds = [bind for bind in engine.host.binds(account.name) if bind.target == path]
+        below = [
+            bind.target for bind in engine.host.binds(account.name) if inside(bind.target, path) and bind.target != path
+        ]
+        if binds and below:
+            first = below[0].removeprefix(account.jail)
+            raise SftpJailError(f"{below[0]} is mounted below {path}", f"sftpjail umount {account.name} {quote(first)}")
+        if binds and binds[0].role != "mount":
+            raise SftpJailError(
+                f"{given.target} belongs to every jail of profile {account.profile.name if account.profile else ''}",
+                "man 5 sftpjail.conf",
+            )
+        context.carry_out(
+            engine,
+            [Event("on_unmount", account, {"bind": bind, "live_only": False}) for bind in binds],
+            f"{account.name} no longer sees {given.target}",
+            f"{account.name} has no mount at {given.target}",
+        )
+    return context.close(0)
