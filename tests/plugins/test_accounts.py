@@ -1,0 +1,93 @@
+"""accounts: groups, shells, and the home of `home = inside`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import Tree
+from golden import HOME, INSIDE, Fire, ann
+
+from sftpjail import Profile, SetAccount, SetGroup, SftpJailError
+from sftpjail.config import Config
+from sftpjail.model import Account
+
+NOLOGIN = "/usr/sbin/nologin"
+
+
+def test_on_setup_makes_each_group(tree: Tree, fire: Fire) -> None:
+    config = Config(profiles=(Profile("one", "one"), Profile("users", "", match_user=("ann",)), Profile("two", "two")))
+    assert fire("accounts", "on_setup", tree.host(), config) == [SetGroup("one"), SetGroup("two")]
+
+
+def test_on_teardown_removes_our_group_and_closes_who_is_still_jailed(tree: Tree, fire: Fire) -> None:
+    tree.account("admin", 1003)
+    tree.group_lines.remove("sudo:x:27:admin")
+    tree.group("sudo", 27, "admin")
+    tree.group("other", 501, "admin", "bob")
+    tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp", "group:sftponly"]}')
+    config = Config(profiles=(Profile("sftponly"), Profile("other", "other")))
+    assert fire("accounts", "on_teardown", tree.host(), config) == [
+        SetGroup("sftponly", present=False),
+        SetAccount("ann", expire="1"),
+        SetAccount("bob", expire="1"),
+    ]
+
+
+@pytest.mark.parametrize("profile", [HOME, Profile("sftponly")])
+def test_on_user_create_joins_the_group_and_sets_the_shell(tree: Tree, fire: Fire, profile: Profile) -> None:
+    assert fire("accounts", "on_user_create", tree.host(), account=ann(profile)) == [
+        SetAccount("ann", add_groups=("sftponly",)),
+        SetAccount("ann", shell=NOLOGIN),
+    ]
+
+
+def test_on_user_create_leaves_shells_alone_if_told_so(tree: Tree, fire: Fire) -> None:
+    profile = Profile("p", "", match_user=("ann",), shell="")
+    assert fire("accounts", "on_user_create", tree.host(), account=ann(profile)) == []
+
+
+def test_on_user_create_turns_the_home_inside(tree: Tree, fire: Fire) -> None:
+    assert SetAccount("ann", home="/files") in fire("accounts", "on_user_create", tree.host(), account=ann(INSIDE))
+
+
+def test_on_user_create_refuses_a_home_inside_that_the_host_has_too(tree: Tree, fire: Fire) -> None:
+    tree.folder("/files")
+    with pytest.raises(SftpJailError, match="this host has a /files too") as caught:
+        fire("accounts", "on_user_create", tree.host(), account=ann(INSIDE))
+    assert "`files` of profile sftponly" in caught.value.hint
+
+
+def test_on_user_create_touches_no_account_of_a_directory(tree: Tree, fire: Fire) -> None:
+    assert fire("accounts", "on_user_create", tree.host(), account=ann(local=False)) == []
+
+
+def test_on_user_remove_gives_back_what_was(tree: Tree, fire: Fire) -> None:
+    tree.write("/var/lib/sftpjail/accounts/ann", '{"was": {"shell": "/bin/zsh", "expire": ""}}')
+    assert fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=False) == [
+        SetAccount("ann", shell="/bin/zsh", expire=""),
+        SetAccount("ann", remove_groups=("sftponly",)),
+    ]
+
+
+def test_on_user_remove_of_a_deleted_account_has_nothing_to_give_back(tree: Tree, fire: Fire) -> None:
+    assert fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=True) == []
+    gone = Account("gone", -1, -1, "/nonexistent/gone", profile=Profile("sftponly"), local=False)
+    assert fire("accounts", "on_user_remove", tree.host(), account=gone, deleted=False) == []
+
+
+def test_on_user_remove_keeps_the_files_of_a_home_inside_reachable(tree: Tree, fire: Fire) -> None:
+    account = ann(INSIDE, home="/files")
+    assert SetAccount("ann", home="/srv/sftp/ann/files") in fire(
+        "accounts", "on_user_remove", tree.host(), account=account, deleted=False
+    )
+
+
+def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire: Fire) -> None:
+    with pytest.raises(SftpJailError, match="primary group of ann") as caught:
+        fire("accounts", "on_user_remove", tree.host(), account=ann(gid=500), deleted=False)
+    assert caught.value.hint == "usermod -g GROUP ann && sftpjail remove ann"
+    profile = replace(Profile("p"), group="", match_user=("ann",))
+    with pytest.raises(SftpJailError, match="match_user of profile p") as caught:
+        fire("accounts", "on_user_remove", tree.host(), account=ann(profile), deleted=False)
+    assert "sftpjail setup" in caught.value.hint

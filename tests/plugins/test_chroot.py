@@ -1,0 +1,191 @@
+"""chroot: the jail's folders, judged as sshd's safely_chroot() does."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import Tree
+from golden import BIND, HOME, INSIDE, Fire, ann
+
+from sftpjail import Bind, Finding, MakeDir, Profile, Remove, SetOwner, SftpJailError
+from sftpjail.config import Config
+
+RECORD = "/var/lib/sftpjail/accounts/ann"
+
+
+def test_on_setup_makes_the_base_of_each_profile(tree: Tree, fire: Fire) -> None:
+    config = Config(
+        profiles=(Profile("a", "a"), Profile("b", "b", chroot="/srv/deep/er/%u"), Profile("c", "c", chroot="%h"))
+    )
+    assert fire("chroot", "on_setup", tree.host(), config) == [
+        MakeDir("/srv/sftp"),
+        MakeDir("/srv/deep"),
+        MakeDir("/srv/deep/er"),
+    ]
+    tree.folder("/srv/sftp")
+    assert fire("chroot", "on_setup", tree.host()) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "wrong", "mend"),
+    [
+        (0o755, (1002, 1002), "/srv belongs to uid 1002 and not to root", "chown root /srv"),
+        (0o775, (0, 0), "/srv can be written by others than root (mode 0775)", "chmod go-w /srv"),
+        (0o777, (7, 7), "/srv belongs to uid 7", "chown root /srv && chmod go-w /srv"),
+    ],
+)
+def test_on_setup_refuses_a_component_that_is_not_ours(
+    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], wrong: str, mend: str
+) -> None:
+    tree.folder("/srv", mode, owner)
+    with pytest.raises(SftpJailError) as caught:
+        fire("chroot", "on_setup", tree.host())
+    assert wrong in caught.value.message and caught.value.hint == mend
+
+
+def test_on_setup_mends_what_is_ours(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/sftp", 0o777)
+    tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp"]}')
+    assert fire("chroot", "on_setup", tree.host()) == [SetOwner("/srv/sftp", 0, 0, 0o755, remember=False)]
+
+
+def test_a_file_in_the_way_is_told(tree: Tree, fire: Fire) -> None:
+    tree.write("/srv/sftp", "")
+    with pytest.raises(SftpJailError, match="/srv/sftp is not a folder") as caught:
+        fire("chroot", "on_setup", tree.host())
+    assert caught.value.hint == "mv /srv/sftp /srv/sftp.old"
+
+
+def test_a_link_counts_as_what_it_leads_to(tree: Tree, fire: Fire) -> None:
+    tree.folder("/data/sftp")
+    tree.link("/srv/sftp", "/data/sftp")
+    assert fire("chroot", "on_setup", tree.host()) == []
+    tree.folder("/data/sftp", 0o755, (1002, 1002))
+    tree.owners["/data/sftp"] = (1002, 1002)
+    with pytest.raises(SftpJailError, match="/srv/sftp belongs to uid 1002"):
+        fire("chroot", "on_setup", tree.host())
+
+
+def test_on_teardown_removes_the_bases(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_teardown", tree.host()) == [Remove("/srv"), Remove("/srv/sftp")]
+    assert fire("chroot", "on_teardown", tree.host(), Config(profiles=(HOME,))) == []
+
+
+def test_on_user_create_with_the_home_bound(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_user_create", tree.host(), account=ann(BIND)) == [
+        MakeDir("/srv/sftp"),
+        MakeDir("/srv/sftp/ann"),
+    ]
+
+
+def test_on_user_create_with_the_home_inside(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/sftp")
+    assert fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE)) == [
+        MakeDir("/srv/sftp/ann"),
+        MakeDir("/srv/sftp/ann/files", 0o700, 1001, 1001),
+    ]
+    tree.folder("/srv/sftp/ann/files", 0o700, (1001, 1001))
+    assert fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE)) == []
+
+
+def test_on_user_create_does_not_give_away_the_files_of_an_earlier_account(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/sftp/ann/files", 0o700, (4711, 4711))
+    with pytest.raises(SftpJailError, match="belongs to uid 4711, perhaps to an earlier account") as caught:
+        fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE))
+    assert caught.value.hint == "mv /srv/sftp/ann/files /srv/sftp/ann/files.old"
+
+
+def test_on_user_create_in_the_home(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_user_create", tree.host(), account=ann(HOME)) == [
+        SetOwner("/home/ann", 0, 0, 0o755),
+        MakeDir("/home/ann/files", 0o700, 1001, 1001),
+    ]
+
+
+def test_on_user_create_before_adduser_has_made_the_home(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_user_create", tree.host(), account=ann(HOME, home="/home/later")) == []
+
+
+def test_on_user_create_follows_roots_link_to_the_home(tree: Tree, fire: Fire) -> None:
+    tree.folder("/data/ann", 0o750, (1001, 1001))
+    tree.link("/home/link", "/data/ann")
+    assert SetOwner("/data/ann", 0, 0, 0o755) in fire(
+        "chroot", "on_user_create", tree.host(), account=ann(HOME, home="/home/link")
+    )
+
+
+@pytest.mark.parametrize(
+    ("home", "wrong"),
+    [
+        ("/", "folder of the system"),
+        ("/home", "folder of the system"),
+        ("/tmp", "folder of the system"),
+        ("/etc/ann", "folder of the system"),
+        ("/usr/games", "folder of the system"),
+        ("/home/bob", "belongs to uid 1002"),
+        ("/home/team", "holds the home of eve"),
+    ],
+)
+def test_on_user_create_takes_nobody_elses_folder_for_a_jail(tree: Tree, fire: Fire, home: str, wrong: str) -> None:
+    tree.account("eve", 1005, home="/home/team/eve")
+    tree.folder("/home/team", 0o755, (1001, 1001))
+    tree.folder(home)
+    with pytest.raises(SftpJailError, match=wrong):
+        fire("chroot", "on_user_create", tree.host(), account=ann(HOME, home=home))
+
+
+def test_on_user_create_refuses_a_home_beneath_a_foreign_folder(tree: Tree, fire: Fire) -> None:
+    tree.folder("/home", 0o775)
+    with pytest.raises(SftpJailError, match="/home can be written") as caught:
+        fire("chroot", "on_user_create", tree.host(), account=ann(HOME))
+    assert caught.value.hint == "chmod go-w /home"
+
+
+def test_on_user_remove_removes_the_jail_and_never_files(tree: Tree, fire: Fire) -> None:
+    actions = fire("chroot", "on_user_remove", tree.host(), account=ann(BIND), deleted=False)
+    assert Remove("/srv/sftp/ann", folder=True) in actions
+    assert all(isinstance(action, Remove) and action.folder and not action.ours for action in actions)
+
+
+def test_on_user_remove_gives_the_home_back(tree: Tree, fire: Fire) -> None:
+    tree.write(RECORD, '{"owners": {"/home/ann": [1001, 1001, 488]}}')
+    actions = fire("chroot", "on_user_remove", tree.host(), account=ann(HOME), deleted=False)
+    assert SetOwner("/home/ann", 1001, 1001, 0o750) in actions
+    gone = fire("chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=-1, gid=-1), deleted=True)
+    assert not any(isinstance(action, SetOwner) for action in gone)
+
+
+def test_on_user_remove_with_the_home_inside_keeps_what_is_the_home(tree: Tree, fire: Fire) -> None:
+    stays = fire("chroot", "on_user_remove", tree.host(), account=ann(INSIDE), deleted=False)
+    assert Remove("/srv/sftp/ann/files", folder=True) not in stays
+    tree.write(RECORD, '{"was": {"home": "/home/ann"}}')
+    back = fire("chroot", "on_user_remove", tree.host(), account=ann(INSIDE), deleted=False)
+    assert Remove("/srv/sftp/ann/files", folder=True) in back
+
+
+def test_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: Fire) -> None:
+    host = tree.host()
+    assert fire("chroot", "jail_binds", host, account=ann(BIND)) == [
+        Bind("/home/ann", "/srv/sftp/ann/home/ann", role="home")
+    ]
+    assert (
+        fire("chroot", "jail_binds", host, account=ann(BIND, home="//home/ann/"))[0].target == "/srv/sftp/ann/home/ann"
+    )
+    for account in (ann(HOME), ann(INSIDE), ann(BIND, home="/"), ann(BIND, home="/home/not-yet")):
+        assert fire("chroot", "jail_binds", host, account=account) == []
+    assert fire("chroot", "jail_binds", host, account=ann(BIND, uid=-1, home="/home/not-yet")) != []
+
+
+def test_on_check_says_what_sshd_would_refuse(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_check", tree.host(), account=None) == []
+    tree.folder("/srv/sftp/ann", 0o770, (1001, 1001))
+    (finding,) = fire("chroot", "on_check", tree.host(), account=ann())
+    assert finding == Finding(
+        "/srv/sftp/ann belongs to uid 1001 and not to root",
+        "sshd refuses the chroot and closes the login",
+        "chown root /srv/sftp/ann && chmod go-w /srv/sftp/ann",
+    )
+
+
+def test_on_check_misses_the_home(tree: Tree, fire: Fire) -> None:
+    (finding,) = fire("chroot", "on_check", tree.host(), account=ann(home="/home/none"))
+    assert finding.what == "the home /home/none does not exist" and "apply" in finding.mend

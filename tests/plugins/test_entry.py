@@ -1,0 +1,120 @@
+"""entry: the stubs by which shadow, adduser and systemd call us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import Tree
+from golden import Fire
+
+from sftpjail import MakeDir, Profile, Remove, Run, SetLines, SftpJailError, Style, WriteFile
+from sftpjail.config import Config
+from sftpjail.paths import BIN, LIB
+
+HOOKS = Path(__file__).parents[2] / "hooks"
+STUBS = {
+    "/etc/shadow-maint/useradd-post.d/sftpjail": "useradd-post",
+    "/etc/shadow-maint/userdel-pre.d/sftpjail": "userdel-pre",
+    "/etc/shadow-maint/userdel-post.d/sftpjail": "userdel-post",
+    "/usr/local/sbin/adduser.local": "useradd-post",
+    "/usr/local/sbin/deluser.local": "userdel-post",
+}
+
+
+@pytest.fixture(autouse=True)
+def installed(tree: Tree) -> None:
+    for name in set(STUBS.values()):
+        tree.write(f"{LIB}/entry/{name}", (HOOKS / name).read_text())
+
+
+def units(tree: Tree, *enabled: str, booted: bool = False) -> None:
+    tree.program("systemctl")
+    for unit in ("sftpjail.path", "sftpjail.timer"):
+        tree.write(f"/usr/lib/systemd/system/{unit}", "")
+    for wanted in enabled:
+        tree.write(f"/etc/systemd/system/{wanted}", "")
+    if booted:
+        tree.folder("/run/systemd/system")
+
+
+def test_on_setup_writes_five_executable_stubs(tree: Tree, fire: Fire) -> None:
+    actions = fire("entry", "on_setup", tree.host())
+    written = {a.path: a for a in actions if isinstance(a, WriteFile)}
+    assert set(written) == set(STUBS) and {a.mode for a in written.values()} == {0o755}
+    assert {a.path for a in actions if isinstance(a, MakeDir)} == {
+        "/etc/shadow-maint",
+        *(f"/etc/shadow-maint/{name}.d" for name in ("useradd-post", "userdel-pre", "userdel-post")),
+        "/usr/local",
+        "/usr/local/sbin",
+    }
+    for stub in written.values():
+        assert stub.content.startswith("#!/bin/sh\n") and f"\n[ -x {BIN} ] || exit 0\n" in stub.content
+        assert "@" not in stub.content.replace("_.@", ""), "a token is left"
+
+
+def test_the_stub_knows_groups_and_users_so_that_it_needs_no_python(tree: Tree, fire: Fire) -> None:
+    config = Config(profiles=(Profile("a", "one"), Profile("b", "two"), Profile("c", "", match_user=("eve", "dan"))))
+    actions = fire("entry", "on_setup", tree.host(), config)
+    text = next(a.content for a in actions if isinstance(a, WriteFile) and "useradd-post" in a.path)
+    assert '*" one "*|*" two "*) ;;' in text and "eve|dan) ;;" in text
+
+
+def test_on_setup_of_half_an_installation(tree: Tree, fire: Fire) -> None:
+    (tree.root / f"{LIB}/entry/userdel-pre".lstrip("/")).unlink()
+    with pytest.raises(SftpJailError, match="userdel-pre is missing: sftpjail is only half installed"):
+        fire("entry", "on_setup", tree.host())
+
+
+@pytest.mark.parametrize("first", ["#!/bin/sh", "#! /bin/bash", "#!/bin/sh -e"])
+def test_on_setup_keeps_the_administrators_script(tree: Tree, fire: Fire, first: str) -> None:
+    tree.write("/usr/local/sbin/adduser.local", f"{first}\necho mine\n", 0o755)
+    actions = fire("entry", "on_setup", tree.host())
+    assert not [a for a in actions if isinstance(a, WriteFile) and a.path.endswith("adduser.local")]
+    (lines,) = [a for a in actions if isinstance(a, SetLines)]
+    assert (lines.path, lines.style) == ("/usr/local/sbin/adduser.local", Style.TOP)
+    # A subshell: our `exit` is not the end of theirs, and our failure no failure of theirs.
+    assert lines.lines[0] == "(" and lines.lines[-1].startswith(")") and "#!/bin/sh" not in lines.lines
+
+
+def test_on_setup_leaves_a_script_in_another_language_alone(tree: Tree, fire: Fire) -> None:
+    tree.write("/usr/local/sbin/adduser.local", "#!/usr/bin/python3\nprint()\n", 0o755)
+    actions = fire("entry", "on_setup", tree.host())
+    assert not [a for a in actions if isinstance(a, WriteFile | SetLines) and a.path.endswith("adduser.local")]
+
+
+def test_on_setup_replaces_its_own_older_script(tree: Tree, fire: Fire) -> None:
+    tree.write("/usr/local/sbin/adduser.local", "#!/bin/sh\n# of an older version\n", 0o755)
+    tree.write("/var/lib/sftpjail/host", '{"made": ["/usr/local/sbin/adduser.local"]}')
+    actions = fire("entry", "on_setup", tree.host())
+    assert [a for a in actions if isinstance(a, WriteFile) and a.path.endswith("adduser.local")]
+
+
+@pytest.mark.parametrize("booted", [True, False])
+def test_on_setup_enables_what_is_not_enabled(tree: Tree, fire: Fire, booted: bool) -> None:
+    units(tree, "paths.target.wants/sftpjail.path", booted=booted)
+    (run,) = [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
+    now = ("--now",) if booted else ()
+    assert run.argv == ("/usr/sbin/systemctl", "enable", "--quiet", *now, "sftpjail.timer") and run.always
+    assert run.undo == ("/usr/sbin/systemctl", "disable", "--quiet", *now, "sftpjail.timer")
+
+
+def test_on_setup_without_systemd_or_units_runs_nothing(tree: Tree, fire: Fire) -> None:
+    assert not [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
+    tree.program("systemctl")
+    assert not [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
+
+
+def test_on_teardown(tree: Tree, fire: Fire) -> None:
+    mine = "#!/bin/sh\n# BEGIN sftpjail useradd-post\n(\n) || :\n# END sftpjail useradd-post\necho mine\n"
+    tree.write("/usr/local/sbin/adduser.local", mine)
+    tree.write("/var/lib/sftpjail/host", '{"made": ["/usr/local/sbin/deluser.local"]}')
+    units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
+    actions = fire("entry", "on_teardown", tree.host())
+    assert {a.path for a in actions if isinstance(a, Remove)} >= {*STUBS, "/etc/shadow-maint", "/usr/local/sbin"}
+    # What the host's record does not call ours stays.
+    assert not any(a.ours for a in actions if isinstance(a, Remove))
+    assert [a for a in actions if isinstance(a, SetLines)] == [
+        SetLines("/usr/local/sbin/adduser.local", "useradd-post", (), Style.TOP)
+    ]
+    assert [a.argv[-1] for a in actions if isinstance(a, Run)] == ["sftpjail.path", "sftpjail.timer"]

@@ -1,0 +1,110 @@
+"""scripts: drop-in hook scripts, as Run actions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes import Tree
+from golden import Fire, ann
+
+from sftpjail import Bind, Key, Run
+from sftpjail.paths import LIB
+
+OURS, THEIRS = f"{LIB}/hooks", "/etc/sftpjail/hooks"
+KEY = Key("ssh-ed25519 AAAA ann", "ssh-ed25519", 256, "SHA256:x", "ann")
+WEB = Bind("/srv/web", "/srv/sftp/ann/web", read_only=True)
+ABOUT_ANN = {
+    "account": {"name": "ann", "uid": 1001, "gid": 1001, "home": "/home/ann"},
+    "jail": "/srv/sftp/ann",
+    "profile": "sftponly",
+}
+ABOUT_KEY = {"type": "ssh-ed25519", "bits": 256, "fingerprint": "SHA256:x", "comment": "ann"}
+ABOUT_WEB = {"source": "/srv/web", "target": "/srv/sftp/ann/web", "read_only": True, "role": "mount"}
+
+EVENTS = [
+    ("on_setup", "setup", {}, {}),
+    ("on_teardown", "teardown", {}, {}),
+    ("on_user_create", "user-create", {"account": ann()}, ABOUT_ANN),
+    ("on_user_remove", "user-remove", {"account": ann(), "deleted": True}, ABOUT_ANN | {"deleted": True}),
+    ("on_key_add", "key-add", {"account": ann(), "key": KEY}, ABOUT_ANN | {"key": ABOUT_KEY}),
+    ("on_key_remove", "key-remove", {"account": ann(), "key": KEY}, ABOUT_ANN | {"key": ABOUT_KEY}),
+    ("on_mount", "mount", {"account": ann(), "bind": WEB}, ABOUT_ANN | {"bind": ABOUT_WEB}),
+    ("on_unmount", "unmount", {"account": ann(), "bind": WEB, "live_only": False}, ABOUT_ANN | {"bind": ABOUT_WEB}),
+]
+
+
+@pytest.mark.parametrize(("hook", "event", "arguments", "facts"), EVENTS)
+def test_each_event_has_its_folder_and_its_facts(
+    tree: Tree, fire: Fire, hook: str, event: str, arguments: dict[str, object], facts: dict[str, object]
+) -> None:
+    assert fire("scripts", hook, tree.host(), **arguments) == []
+    path = f"{THEIRS}/{event}.d/10-mine"
+    tree.write(path, "#!/bin/sh\n", 0o755)
+    (run,) = fire("scripts", hook, tree.host(), **arguments)
+    assert isinstance(run, Run) and run.argv == (path,) and run.undo == () and 0 < run.timeout <= 60
+    told = json.loads(run.stdin)
+    assert facts.items() <= told.items() and told["event"] == event and run.stdin.endswith("}\n")
+    expected = {"SFTPJAIL_EVENT": event}
+    if "account" in arguments:
+        expected |= {"SFTPJAIL_USER": "ann", "SFTPJAIL_JAIL": "/srv/sftp/ann", "SFTPJAIL_HOME": "/home/ann"}
+    assert dict(run.env) == expected
+
+
+def ran(tree: Tree, fire: Fire) -> list[str]:
+    return [run.argv[0] for run in fire("scripts", "on_setup", tree.host())]
+
+
+def test_order_and_precedence(tree: Tree, fire: Fire) -> None:
+    for path in (f"{OURS}/setup.d/20-b", f"{OURS}/setup.d/10-z", f"{THEIRS}/setup.d/15-a", f"{THEIRS}/setup.d/20-b"):
+        tree.write(path, "#!/bin/sh\n", 0o755)
+    assert ran(tree, fire) == [f"{OURS}/setup.d/10-z", f"{THEIRS}/setup.d/15-a", f"{THEIRS}/setup.d/20-b"]
+
+
+@pytest.mark.parametrize("name", ["x.dpkg-old", "x~", ".x", "x.sh", "x y", "#x#", "é"])
+def test_names_that_never_run(tree: Tree, fire: Fire, name: str) -> None:
+    tree.write(f"{THEIRS}/setup.d/{name}", "#!/bin/sh\n", 0o755)
+    assert ran(tree, fire) == []
+
+
+def test_a_link_to_dev_null_masks(tree: Tree, fire: Fire) -> None:
+    tree.write("/dev/null", "")
+    tree.write(f"{OURS}/setup.d/10-x", "#!/bin/sh\n", 0o755)
+    tree.link(f"{THEIRS}/setup.d/10-x", "/dev/null")
+    assert ran(tree, fire) == []
+    assert fire("scripts", "on_check", tree.host(), account=None) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "why"),
+    [
+        (0o755, (1001, 0), "changed by others"),
+        (0o775, (0, 0), "changed by others"),
+        (0o757, (0, 0), "changed by others"),
+        (0o644, (0, 0), "not executable"),
+    ],
+)
+def test_on_check_tells_of_a_script_that_does_not_run(
+    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], why: str
+) -> None:
+    path = f"{THEIRS}/user-create.d/10-x"
+    tree.write(path, "#!/bin/sh\n", mode)
+    tree.owners[path] = owner
+    assert fire("scripts", "on_user_create", tree.host(), account=ann()) == []
+    (finding,) = fire("scripts", "on_check", tree.host(), account=None)
+    assert path in finding.what and why in finding.what and finding.mend == f"chown root {path} && chmod 755 {path}"
+    assert fire("scripts", "on_check", tree.host(), account=ann()) == []
+
+
+def test_a_folder_is_no_script(tree: Tree, fire: Fire) -> None:
+    tree.folder(f"{THEIRS}/setup.d/10-x")
+    assert ran(tree, fire) == []
+    (finding,) = fire("scripts", "on_check", tree.host(), account=None)
+    assert "is not a file" in finding.what
+
+
+def test_a_script_that_somebody_could_exchange_does_not_run(tree: Tree, fire: Fire) -> None:
+    tree.write("/srv/team/script", "#!/bin/sh\n", 0o755)
+    tree.folder("/srv/team", 0o777)
+    tree.link(f"{THEIRS}/setup.d/10-x", "/srv/team/script")
+    assert ran(tree, fire) == []

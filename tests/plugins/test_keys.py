@@ -1,0 +1,120 @@
+"""keys: /etc/ssh/authorized_keys/USER."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from fakes import ME, Programs, Tree
+from golden import Fire, Sshd, ann
+
+from sftpjail import Finding, Key, MakeDir, Profile, Remove, Rename, SetLines, SftpJailError, Style
+from sftpjail.config import Config
+from sftpjail.model import Account
+
+FOLDER = "/etc/ssh/authorized_keys"
+FILE = f"{FOLDER}/ann"
+KEY = Key("ssh-ed25519 AAAA ann", "ssh-ed25519", 256, "SHA256:x", "ann")
+EVERYONE = Config(scope="everyone")
+
+
+def line(text: str, present: bool = True, name: str = "ann") -> SetLines:
+    return SetLines(f"{FOLDER}/{name}", text, (text,) if present else (), Style.LINE, own=True)
+
+
+def test_on_setup_makes_the_folder_for_everybody_to_read(tree: Tree, fire: Fire) -> None:
+    assert fire("keys", "on_setup", tree.host()) == [MakeDir(FOLDER, 0o755, 0, 0)]
+
+
+def test_on_setup_for_everyone_copies_each_line_of_each_file(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    # A file must belong to its account; whoever runs the tests is the account.
+    tree.people = ["root:x:0:0:root:/root:/bin/bash", f"eve:x:{ME[0] or 1009}:1009::/home/eve:/bin/bash"]
+    tree.folder("/root")
+    tree.write("/home/eve/.ssh/authorized_keys", "# mine\nssh-rsa AAAA one\n\nrestrict ssh-rsa BBBB two\n")
+    tree.write("/home/eve/.ssh/authorized_keys2", "ssh-rsa AAAA one\nssh-rsa CCCC three")
+    assert fire("keys", "on_setup", tree.host(), EVERYONE) == [
+        MakeDir(FOLDER),
+        *(line(text, name="eve") for text in ("ssh-rsa AAAA one", "restrict ssh-rsa BBBB two", "ssh-rsa CCCC three")),
+    ]
+
+
+def test_on_setup_for_everyone_a_second_time_brings_no_revoked_key_back(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    tree.write("/home/bob/.ssh/authorized_keys", "ssh-rsa AAAA revoked\n")
+    tree.write("/etc/ssh/sshd_config", f"AuthorizedKeysFile {FOLDER}/%u\n")
+    assert fire("keys", "on_setup", tree.host(), EVERYONE) == [MakeDir(FOLDER)]
+
+
+def test_on_setup_for_everyone_stops_at_a_file_that_is_a_link(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    tree.write("/etc/shadow", "secret\n")
+    tree.folder("/home/bob/.ssh", 0o777)
+    os.symlink(tree.root / "etc/shadow", tree.root / "home/bob/.ssh/authorized_keys")
+    with pytest.raises(SftpJailError, match="/home/bob/.ssh/authorized_keys"):
+        fire("keys", "on_setup", tree.host(), EVERYONE)
+
+
+def test_on_teardown_removes_what_we_made(tree: Tree, fire: Fire) -> None:
+    tree.write("/var/lib/sftpjail/host", f'{{"made": ["/srv/sftp", "{FOLDER}", "{FILE}"]}}')
+    actions = fire("keys", "on_teardown", tree.host())
+    assert set(actions) == {Remove(FILE), Remove(FOLDER)}
+
+
+def test_on_key_add_and_on_key_remove_are_one_line(tree: Tree, fire: Fire) -> None:
+    assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [MakeDir(FOLDER), line(KEY.line)]
+    tree.folder(FOLDER)
+    assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [line(KEY.line)]
+    assert fire("keys", "on_key_remove", tree.host(), account=ann(), key=KEY) == [line(KEY.line, present=False)]
+
+
+def test_on_key_migrate_renames_the_old_file(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    old = "/home/ann/.ssh/authorized_keys"
+    tree.write("/etc/ssh/sshd_config.d/10-sftpjail.conf", f"Match Group sftponly\nAuthorizedKeysFile {FOLDER}/%u\n")
+    tree.host()
+    assert fire("keys", "on_key_migrate", tree.host(), account=ann(), path=old) == [Rename(old, f"{old}.sftpjail")]
+
+
+def test_on_key_migrate_waits_until_sshd_reads_the_new_place(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    with pytest.raises(SftpJailError, match=f"sshd does not read {FILE} yet") as caught:
+        fire("keys", "on_key_migrate", tree.host(), account=ann(), path="/home/ann/.ssh/authorized_keys")
+    assert caught.value.hint == "sftpjail setup"
+
+
+def test_on_user_remove_while_the_account_stays(tree: Tree, fire: Fire) -> None:
+    old = "/home/ann/.ssh/authorized_keys"
+    tree.write("/var/lib/sftpjail/accounts/ann", f'{{"renamed": {{"{old}.sftpjail": "{old}"}}}}')
+    host = tree.host()
+    assert fire("keys", "on_user_remove", host, account=ann(), deleted=False) == [
+        Remove(FILE),
+        Rename(f"{old}.sftpjail", old),
+    ]
+    assert Remove(FILE) not in fire("keys", "on_user_remove", host, EVERYONE, account=ann(), deleted=False)
+    assert fire("keys", "on_user_remove", host, account=ann(), deleted=True) == [], "userdel may still refuse"
+
+
+def test_on_user_remove_leaves_no_keys_to_a_later_account_of_that_name(tree: Tree, fire: Fire) -> None:
+    gone = Account("ann", -1, -1, "/nonexistent/ann", profile=Profile("sftponly"), local=False)
+    for config in (Config(), EVERYONE):
+        assert fire("keys", "on_user_remove", tree.host(), config, account=gone, deleted=True) == [
+            Remove(FILE, ours=True)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "what"),
+    [
+        (0o644, (1001, 1001), "changed by others"),
+        (0o664, (0, 0), "changed by others"),
+        (0o600, (0, 0), "cannot be read"),
+    ],
+)
+def test_on_check(tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], what: str) -> None:
+    tree.write(FILE, KEY.line, mode)
+    tree.owners[FILE] = owner
+    (finding,) = fire("keys", "on_check", tree.host(), account=ann())
+    assert isinstance(finding, Finding) and what in finding.what and f"chmod 644 {FILE}" in finding.mend
+
+
+def test_on_check_of_a_good_file_none_and_the_host(tree: Tree, fire: Fire, programs: Programs) -> None:
+    assert fire("keys", "on_check", tree.host(), account=ann()) == []
+    assert fire("keys", "on_check", tree.host(), account=None) == []
+    tree.write(FILE, KEY.line)
+    assert fire("keys", "on_check", tree.host(), account=ann()) == [] and programs.asked == []

@@ -1,0 +1,202 @@
+"""Loading plugins and firing hooks: bundled ones, strangers, broken ones."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fakes import Tree
+from golden import Sshd, ann
+
+from sftpjail import MakeDir, SftpJailError, WriteFile, hookimpl, hookspecs, manager
+from sftpjail.actions import Action
+from sftpjail.config import Config
+from sftpjail.engine import Engine
+from sftpjail.manager import BUNDLED, Event, Manager
+
+PROJECT = Path(__file__).parents[2]
+SPECS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "sftpjail_spec"))
+
+
+def module(name: str, **hooks: Any) -> ModuleType:
+    made = ModuleType(name)
+    for hook, function in hooks.items():
+        setattr(made, hook, hookimpl(function))
+    return made
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Makes a module an installed third-party plugin of that name."""
+    found: dict[str, EntryPoint] = {}
+    monkeypatch.setattr(manager, "strangers", lambda: found)
+
+    def add(name: str, plugin: ModuleType | None = None) -> Config:
+        if plugin is not None:
+            monkeypatch.setitem(sys.modules, f"third_{name}", plugin)
+        found[name] = EntryPoint(name, f"third_{name}", "sftpjail")
+        return Config(plugins_allow=tuple(found))
+
+    yield add
+
+
+def test_bundled_plugins_are_the_entry_points_of_setup_cfg() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(PROJECT / "setup.cfg")
+    lines = setup["options.entry_points"]["sftpjail"].strip().splitlines()
+    assert [tuple(line.split(" = ")) for line in lines] == [(name, f"sftpjail.plugins.{name}") for name in BUNDLED]
+    assert {path.stem for path in (PROJECT / "sftpjail/plugins").glob("*.py")} == {"__init__", *BUNDLED}
+
+
+def test_every_hook_has_a_test_that_names_it() -> None:
+    texts = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    tests = re.findall(
+        r"^def (test_\w+)|fire\(\s*\"\w+\", \"(\w+)\"|hook=\"(\w+)\"|(?<=\n    \(\")(on_\w+)", texts, re.MULTILINE
+    )
+    named = {word for match in tests for word in match if word}
+    transactions = (PROJECT / "tests/unit/test_transaction.py").read_text()
+    named |= set(re.findall(r"def (on_applied|on_failed)\(", transactions))
+    assert len(SPECS) > 12
+    assert [spec for spec in SPECS if spec not in named] == []
+
+
+def test_every_hook_of_a_bundled_plugin_has_a_test_of_its_own() -> None:
+    missing = []
+    for name in BUNDLED:
+        plugin = import_module(f"sftpjail.plugins.{name}")
+        texts = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+        for hook in (n for n, value in vars(plugin).items() if hasattr(value, "sftpjail_impl")):
+            called = re.search(rf'fire\(\s*"{name}",\s*"{hook}"', texts)
+            listed = name == "scripts" and f'("{hook}", "' in texts
+            if not called and not listed:
+                missing.append(f"{name}.{hook}")
+    assert missing == []
+
+
+def test_a_hook_takes_only_arguments_of_its_specification() -> None:
+    # pluggy would say so too; here without loading anything.
+    loaded = Manager(Config())
+    assert [name for name, _ in loaded.plugins.list_name_plugin()] == list(BUNDLED)
+    for spec in SPECS:
+        implementations = getattr(loaded.plugins.hook, spec).get_hookimpls()
+        assert implementations or spec in ("on_applied", "on_failed")
+
+
+def test_a_plugin_that_is_off_is_not_loaded() -> None:
+    loaded = Manager(Config(plugins_disable=("logs", "keys")))
+    assert [name for name, _ in loaded.plugins.list_name_plugin()] == [n for n in BUNDLED if n not in ("logs", "keys")]
+
+
+def test_a_stranger_is_loaded_only_when_allowed(install: Any) -> None:
+    config = install("quota", module("quota", on_setup=lambda: []))
+    assert "quota" in dict(Manager(config).plugins.list_name_plugin())
+    assert "quota" not in dict(Manager(Config()).plugins.list_name_plugin())
+
+
+def test_a_missing_stranger_is_named(install: Any) -> None:
+    with pytest.raises(SftpJailError, match="plugin quota is allowed by the configuration and not installed"):
+        Manager(Config(plugins_allow=("quota",)))
+
+
+def test_a_stranger_that_does_not_load_is_named(install: Any) -> None:
+    with pytest.raises(SftpJailError, match="plugin nowhere does not load: ModuleNotFoundError"):
+        Manager(install("nowhere"))
+
+
+@pytest.mark.parametrize("hook", ["on_user_craete", "on_anything"])
+def test_a_wrong_hook_name_is_told_with_the_plugins_name(install: Any, hook: str) -> None:
+    with pytest.raises(SftpJailError, match=f"plugin quota: .*{hook}"):
+        Manager(install("quota", module("quota", **{hook: lambda account: []})))
+
+
+def test_a_wrong_argument_is_told_with_the_plugins_name(install: Any) -> None:
+    with pytest.raises(SftpJailError, match="quota"):
+        Manager(install("quota", module("quota", on_setup=lambda nonsense: [])))
+
+
+def create() -> Event:
+    return Event("on_user_create", ann())
+
+
+def off(config: Config) -> Config:
+    return Config(plugins_allow=config.plugins_allow, plugins_disable=BUNDLED)
+
+
+def test_a_hook_that_breaks_is_told_with_the_plugins_name(tree: Tree, install: Any) -> None:
+    def broken() -> list[Action]:
+        raise KeyError("x")
+
+    loaded = Manager(off(install("quota", module("quota", on_user_create=broken))))
+    with pytest.raises(SftpJailError, match="plugin quota: on_user_create broke: KeyError: 'x'"):
+        loaded.fire(create(), tree.host())
+
+
+def test_a_hook_that_returns_something_else_is_told_with_the_plugins_name(tree: Tree, install: Any) -> None:
+    config = off(install("quota", module("quota", on_user_create=lambda: ["/srv/x"])))
+    with pytest.raises(SftpJailError, match="plugin quota"):
+        Engine(config, tree.host(), Manager(config)).plan([create()])
+
+
+def test_a_veto_is_told_with_the_plugins_name_and_its_hint(tree: Tree, install: Any) -> None:
+    def veto(account: Any) -> list[Action]:
+        raise SftpJailError(f"no room for {account.name}", "buy a disk")
+
+    config = off(install("quota", module("quota", on_user_create=veto)))
+    with pytest.raises(SftpJailError) as caught:
+        Engine(config, tree.host(), Manager(config)).plan([create()])
+    assert caught.value.message == "plugin quota: no room for ann" and caught.value.hint == "buy a disk"
+
+
+def test_two_plugins_in_conflict_are_both_named(tree: Tree, install: Any) -> None:
+    install("alpha", module("alpha", on_user_create=lambda: [WriteFile("/srv/x", "1")]))
+    config = off(install("omega", module("omega", on_user_create=lambda: [WriteFile("/srv/x", "2")])))
+    with pytest.raises(
+        SftpJailError, match="plugins (alpha and omega|omega and alpha) contradict each other about path /srv/x"
+    ):
+        Engine(config, tree.host(), Manager(config)).plan([create()])
+
+
+def test_a_stranger_in_conflict_with_a_bundled_plugin(tree: Tree, install: Any, sshd: Sshd) -> None:
+    tree.write("/etc/ssh/sshd_config.d/10-sftpjail.conf", "")
+    config = install("rogue", module("rogue", on_user_create=lambda account: [MakeDir(account.jail, 0o777)]))
+    config = Config(plugins_allow=config.plugins_allow, plugins_disable=("sshd", "logs"))
+    with pytest.raises(SftpJailError, match="chroot.*rogue|rogue.*chroot"):
+        Engine(config, tree.host(), Manager(config)).plan([create()])
+
+
+def test_none_is_nothing_and_results_have_names(tree: Tree, install: Any) -> None:
+    install("none", module("none", on_user_create=lambda: None))
+    config = off(install("some", module("some", on_user_create=lambda account, host, config: (MakeDir(account.jail),))))
+    assert Manager(config).fire(create(), tree.host()) == [("some", [MakeDir("/srv/sftp/ann")])]
+
+
+def test_listeners_that_break_are_told_and_never_raised(install: Any) -> None:
+    def on_failed(error: BaseException) -> None:
+        raise ValueError(str(error))
+
+    loaded = Manager(off(install("log", module("log", on_failed=on_failed))))
+    about: dict[str, Any] = {"event": "on_setup", "account": None, "plan": None}
+    assert loaded.tell("on_failed", **about, error=OSError("disk")) == ["plugin log: on_failed broke: disk"]
+    assert loaded.tell("on_applied", **about) == []
+
+
+def test_the_example_plugin(tree: Tree, install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/plugins/example is a distribution of its own, which a system test installs by pip."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "example")
+    config = off(install("welcome", import_module("sftpjail_welcome")))
+    engine = Engine(config, tree.host(), Manager(config))
+    plan = engine.plan([create()])
+    assert "+Hello ann" in plan.diff(engine.host)
+    assert [step.plugin for step in plan.steps if step.action == WriteFile("/srv/sftp/ann/WELCOME", "Hello ann\n")] == [
+        "welcome"
+    ]
+    with pytest.raises(SftpJailError, match="badger is a bad name"):
+        engine.plan([Event("on_user_create", ann(name="badger"))])

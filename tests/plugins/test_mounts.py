@@ -1,0 +1,245 @@
+"""mounts: binds, live and in fstab, and what is never shown to a jail."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import Tree
+from golden import HOME, Fire, ann
+
+from sftpjail import Bind, MakeDir, Mount, Notify, Remove, SetLines, SftpJailError, Style, Unmount, WriteFile
+from sftpjail.actions import MOUNT_OPTIONS
+from sftpjail.config import Config
+
+JAIL = "/srv/sftp/ann"
+WEB = Bind("/srv/web/example.com", f"{JAIL}/web")
+RELOAD = Notify("systemd", "daemon-reload")
+
+
+@pytest.fixture(autouse=True)
+def jail(tree: Tree) -> None:
+    tree.folder(JAIL)
+    tree.folder(WEB.source)
+
+
+def fstab(source: str, target: str, options: str, extra: str = "") -> SetLines:
+    text = f"{source} {target} none {options},nofail,x-sftpjail.user=ann{extra} 0 0"
+    return SetLines("/etc/fstab", f"ann {target}", (text,), Style.FSTAB)
+
+
+def known(tree: Tree, *binds: tuple[str, str]) -> None:
+    tree.fstab(
+        *(
+            f"{source} {target} none bind,nosuid,nodev,private,nofail,x-sftpjail.user=ann 0 0"
+            for source, target in binds
+        )
+    )
+
+
+def test_on_mount(tree: Tree, fire: Fire) -> None:
+    assert fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB) == [
+        MakeDir(f"{JAIL}/web"),
+        fstab(WEB.source, WEB.target, "bind,nosuid,nodev,private"),
+        Mount(WEB.source, WEB.target, ("bind", "nosuid", "nodev", "private")),
+        RELOAD,
+    ]
+
+
+def test_on_mount_read_only(tree: Tree, fire: Fire) -> None:
+    bind = Bind(WEB.source, f"{JAIL}/a/b", read_only=True)
+    assert fire("mounts", "on_mount", tree.host(), account=ann(), bind=bind) == [
+        MakeDir(f"{JAIL}/a"),
+        MakeDir(f"{JAIL}/a/b"),
+        fstab(WEB.source, bind.target, "ro,bind,nosuid,nodev,private"),
+        Mount(WEB.source, bind.target, ("ro", *MOUNT_OPTIONS)),
+        RELOAD,
+    ]
+
+
+def test_on_mount_of_the_home_and_the_log(tree: Tree, fire: Fire) -> None:
+    home = Bind("/home/ann", f"{JAIL}/home/ann", role="home")
+    actions = fire("mounts", "on_mount", tree.host(), account=ann(), bind=home)
+    assert fstab(home.source, home.target, "bind,nosuid,nodev,private", ",x-sftpjail.role=home") in actions
+    tree.write("/run/systemd/journal/dev-log", "")
+    log = Bind(
+        "/run/systemd/journal/dev-log", f"{JAIL}/dev/log", role="log", options=(*MOUNT_OPTIONS, "x-systemd.after=x")
+    )
+    actions = fire("mounts", "on_mount", tree.host(), account=ann(), bind=log)
+    # A socket is bound on a file.
+    assert actions[:2] == [MakeDir(f"{JAIL}/dev"), WriteFile(f"{JAIL}/dev/log", "")]
+    assert fstab(log.source, log.target, ",".join(log.options), ",x-sftpjail.role=log") in actions
+
+
+def test_on_mount_with_spaces(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/web/a b")
+    bind = Bind("/srv/web/a b", f"{JAIL}/a b")
+    (lines,) = [a for a in fire("mounts", "on_mount", tree.host(), account=ann(), bind=bind) if isinstance(a, SetLines)]
+    assert lines.lines[0].startswith("/srv/web/a\\040b /srv/sftp/ann/a\\040b none bind")
+    assert lines.tag == f"ann {JAIL}/a b"
+
+
+def test_on_mount_below_another_bind_makes_its_mount_point_in_that_ones_source(tree: Tree, fire: Fire) -> None:
+    known(tree, ("/srv/web/example.com", f"{JAIL}/web"))
+    tree.folder("/srv/other")
+    actions = fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/other", f"{JAIL}/web/x/y"))
+    assert [a for a in actions if isinstance(a, MakeDir)] == [
+        MakeDir("/srv/web/example.com/x"),
+        MakeDir("/srv/web/example.com/x/y"),
+    ]
+
+
+def test_on_mount_again_is_not_in_its_own_way(tree: Tree, fire: Fire) -> None:
+    known(tree, (WEB.source, WEB.target))
+    tree.write(f"{WEB.target}/seen-through-the-mount", "")
+    tree.mounted(WEB.target)
+    assert fstab(WEB.source, WEB.target, "bind,nosuid,nodev,private") in fire(
+        "mounts", "on_mount", tree.host(), account=ann(), bind=WEB
+    )
+
+
+FORBIDDEN = [
+    ("/etc", "/etc is /etc"),
+    ("/etc/ssh", "/etc/ssh lies in /etc"),
+    ("/proc", "is /proc"),
+    ("/sys/kernel", "lies in /sys"),
+    ("/dev", "is /dev"),
+    ("/run", "is /run"),
+    ("/root/x", "lies in /root"),
+    ("/", "holds /proc"),
+    ("/var", "holds /var/lib/sftpjail"),
+    ("/var/lib/sftpjail/log", "lies in /var/lib/sftpjail"),
+    ("/srv", "holds /srv/sftp"),
+    ("/srv/sftp", "is /srv/sftp"),
+    ("/srv/sftp/bob", "lies in /srv/sftp"),
+    ("/home", "holds the home of"),
+    ("/home/bob", "the home of bob"),
+    ("/home/bob/public", "belongs to the home of bob"),
+]
+
+
+@pytest.mark.parametrize(("source", "reason"), FORBIDDEN)
+def test_on_mount_refuses_what_nobody_in_a_jail_may_see(tree: Tree, fire: Fire, source: str, reason: str) -> None:
+    for folder in ("/proc", "/sys", "/dev", "/run", "/root", "/boot", "/var/lib/sftpjail", source):
+        tree.folder(folder)
+    with pytest.raises(SftpJailError) as caught:
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(source, f"{JAIL}/x"))
+    assert f"will not show {source} in a jail" in caught.value.message and reason in caught.value.message
+    assert f"allow = {source} in [mounts]" in caught.value.hint
+
+
+@pytest.mark.parametrize("source", ["/etc/ssh", "/home/bob/public"])
+def test_on_mount_shows_what_the_configuration_names(tree: Tree, fire: Fire, source: str) -> None:
+    tree.folder(source)
+    config = Config(allow_sources=(source,))
+    assert fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind(source, f"{JAIL}/x"))
+    with pytest.raises(SftpJailError):
+        fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind("/etc", f"{JAIL}/x"))
+
+
+def test_on_mount_judges_where_a_link_leads(tree: Tree, fire: Fire) -> None:
+    tree.link("/srv/innocent", "/etc/ssh")
+    with pytest.raises(SftpJailError, match="/etc/ssh lies in /etc"):
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/innocent", f"{JAIL}/x"))
+
+
+def test_on_mount_refuses_a_source_that_somebody_could_exchange(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/team", 0o777)
+    tree.folder("/srv/team/web")
+    with pytest.raises(SftpJailError, match="/srv/team can be written by others.*put a link"):
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/team/web", f"{JAIL}/x"))
+
+
+def test_on_mount_of_ones_own_home_is_fine_also_if_others_homes_are_elsewhere(tree: Tree, fire: Fire) -> None:
+    home = Bind("/home/ann", f"{JAIL}/home/ann", role="home")
+    assert fire("mounts", "on_mount", tree.host(), account=ann(), bind=home)
+
+
+def test_on_mount_refuses_a_missing_source(tree: Tree, fire: Fire) -> None:
+    with pytest.raises(SftpJailError, match="/srv/none is not a folder") as caught:
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
+    assert caught.value.hint == "mkdir /srv/none"
+    known(tree, ("/srv/none", f"{JAIL}/x"))
+    with pytest.raises(SftpJailError, match="/srv/none, which ann sees as .*, is missing") as caught:
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
+    assert caught.value.hint == "sftpjail umount ann /x"
+
+
+@pytest.mark.parametrize("target", [JAIL, "/srv/sftp/annex/x", "/srv/sftp/bob/x", "/srv/sftp/ann/../bob", "/etc"])
+def test_on_mount_refuses_a_target_outside_the_jail(tree: Tree, fire: Fire, target: str) -> None:
+    with pytest.raises(SftpJailError, match="is not inside the jail /srv/sftp/ann of ann"):
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(WEB.source, target))
+
+
+def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
+    def refused(target: str, words: str) -> str:
+        with pytest.raises(SftpJailError, match=words) as caught:
+            fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(WEB.source, f"{JAIL}/{target}"))
+        return caught.value.hint
+
+    tree.write(f"{JAIL}/full/file", "")
+    refused("full", "not an empty folder")
+    tree.write(f"{JAIL}/file", "")
+    refused("file", "not an empty folder")
+    tree.folder(f"{JAIL}/mounted")
+    tree.mounted(f"{JAIL}/mounted")
+    assert refused("mounted", "something is mounted") == f"findmnt {JAIL}/mounted"
+    known(tree, ("/srv/web", f"{JAIL}/known"), ("/srv/web", f"{JAIL}/outer/inner"))
+    assert refused("known", "already shows /srv/web") == "sftpjail umount ann /known"
+    assert refused("outer", "would hide /srv/sftp/ann/outer/inner") == "sftpjail umount ann /outer/inner"
+
+
+def test_on_mount_refuses_a_mount_point_that_a_user_could_exchange(tree: Tree, fire: Fire) -> None:
+    known(tree, ("/home/ann", f"{JAIL}/home/ann"))
+    with pytest.raises(SftpJailError, match="no place for a mount: /home/ann belongs to uid 1001"):
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(WEB.source, f"{JAIL}/home/ann/web"))
+
+
+def test_on_mount_into_a_jail_that_is_the_home(tree: Tree, fire: Fire) -> None:
+    bind = Bind(WEB.source, "/home/ann/web")
+    # Before the plan that gives the home to root, and after it.
+    for owner in ((1001, 1001), (0, 0)):
+        tree.owners["/home/ann"] = owner
+        assert Mount(WEB.source, "/home/ann/web") in fire(
+            "mounts", "on_mount", tree.host(), account=ann(HOME), bind=bind
+        )
+    tree.folder("/home/ann/files", 0o755, (1001, 1001))
+    with pytest.raises(SftpJailError, match="/home/ann/files belongs to uid 1001"):
+        fire("mounts", "on_mount", tree.host(), account=ann(HOME), bind=Bind(WEB.source, "/home/ann/files/web"))
+
+
+def test_on_mount_never_follows_a_link_at_the_mount_point(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/empty")
+    tree.link(f"{JAIL}/web", "/srv/empty")
+    with pytest.raises(SftpJailError, match="symbolic link"):
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
+
+
+def test_on_unmount(tree: Tree, fire: Fire) -> None:
+    tree.write("/var/lib/sftpjail/accounts/ann", f'{{"made": ["{JAIL}/a", "{JAIL}/a/b"]}}')
+    bind = Bind(WEB.source, f"{JAIL}/a/b", options=("bind", "nosuid"))
+    known(tree, (WEB.source, bind.target))
+    assert fire("mounts", "on_unmount", tree.host(), account=ann(), bind=bind, live_only=False) == [
+        Unmount(WEB.source, bind.target, ("bind", "nosuid")),
+        SetLines("/etc/fstab", f"ann {bind.target}", (), Style.FSTAB),
+        Remove(bind.target, folder=True),
+        Remove(f"{JAIL}/a", folder=True),
+        RELOAD,
+    ]
+    assert fire("mounts", "on_unmount", tree.host(), account=ann(), bind=bind, live_only=True) == [
+        Unmount(WEB.source, bind.target, ("bind", "nosuid"))
+    ]
+
+
+def test_on_unmount_below_another_bind_removes_the_folder_in_its_source(tree: Tree, fire: Fire) -> None:
+    known(tree, (WEB.source, WEB.target), ("/srv/x", f"{WEB.target}/x"))
+    actions = fire(
+        "mounts", "on_unmount", tree.host(), account=ann(), bind=Bind("/srv/x", f"{WEB.target}/x"), live_only=False
+    )
+    assert Remove(f"{WEB.source}/x", folder=True) in actions
+
+
+def test_on_check(tree: Tree, fire: Fire) -> None:
+    known(tree, (WEB.source, WEB.target), ("/srv/x", f"{JAIL}/x"))
+    tree.mounted(WEB.target)
+    (finding,) = fire("mounts", "on_check", tree.host(), account=ann())
+    assert finding.what == f"{JAIL}/x is in fstab and not mounted" and finding.mend == "sftpjail apply"
+    assert fire("mounts", "on_check", tree.host(), account=None) == []

@@ -1,0 +1,220 @@
+"""sshd: the Match blocks, and that nobody else notices. The sshd here only answers; the real one is in tests/system."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import Programs, Tree
+from golden import BIND, HOME, Fire, Sshd, ann
+
+from sftpjail import Check, Notify, Profile, Remove, SftpJailError, WriteFile
+from sftpjail.config import Config, Logs
+from sftpjail.plugins import sshd as plugin
+
+MAIN, DROPIN = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/10-sftpjail.conf"
+GOLDEN = """\
+# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost.
+Match Group sftponly
+    ChrootDirectory /srv/sftp/%u
+    ForceCommand internal-sftp -fAUTH -lVERBOSE
+    AuthorizedKeysFile /etc/ssh/authorized_keys/%u
+    DisableForwarding yes
+    AllowTcpForwarding no
+    AllowStreamLocalForwarding no
+    AllowAgentForwarding no
+    X11Forwarding no
+    PermitTunnel no
+    PermitTTY no
+    PermitUserRC no
+"""
+
+
+def files(actions: list[object]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {a.path: a.content for a in actions if isinstance(a, WriteFile)}
+    return found | {a.path: None for a in actions if isinstance(a, Remove)}
+
+
+def test_on_setup_writes_the_drop_in_and_asks_about_others(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    actions = fire("sshd", "on_setup", tree.host())
+    assert files(actions) == {DROPIN: GOLDEN}
+    checks = {a.argv[-1].split(",")[0]: a for a in actions if isinstance(a, Check)}
+    assert set(checks) == {"-t", "user=root", "user=bob", "user=www-data", "user=ann"}
+    assert checks["user=bob"].prints and "x11forwarding yes" in checks["user=bob"].prints
+    assert checks["user=bob"].ignoring == ()
+    assert "chrootdirectory /srv/sftp/%u" in checks["user=ann"].lines and "permittty no" in checks["user=ann"].lines
+    assert actions[-1] == Notify("sshd", "reload")
+
+
+def test_on_setup_a_second_time_wants_nothing(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    tree.write(DROPIN, GOLDEN)
+    assert fire("sshd", "on_setup", tree.host()) == []
+
+
+def test_users_come_before_groups(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    late = Profile("late", "", match_user=("bob", "eve"), chroot="%h", read_only=True, sshd_options=("MaxSessions 2",))
+    text = files(fire("sshd", "on_setup", tree.host(), Config(profiles=(BIND, late))))[DROPIN] or ""
+    assert text.index("Match User bob,eve") < text.index("Match Group sftponly")
+    block = text.partition("Match User bob,eve\n")[2].partition("Match")[0]
+    assert "    ChrootDirectory %h\n    ForceCommand internal-sftp -fAUTH -lVERBOSE -d/files -R\n" in block
+    assert block.endswith("    PermitUserRC no\n    MaxSessions 2\n")
+
+
+@pytest.mark.parametrize(
+    ("profile", "logs", "command"),
+    [
+        (BIND, Logs(), "internal-sftp -fAUTH -lVERBOSE"),
+        (BIND, Logs("none"), "internal-sftp"),
+        (HOME, Logs("none"), "internal-sftp -d/files"),
+        (
+            replace(BIND, umask="027", start="/up/%u"),
+            Logs("auto", "/x", "LOCAL3", "INFO"),
+            "internal-sftp -fLOCAL3 -lINFO -u0027 -d/up/%u",
+        ),
+        (
+            replace(HOME, files="in", read_only=True, deny=("remove", "rmdir")),
+            Logs("none"),
+            "internal-sftp -d/in -R -Premove,rmdir",
+        ),
+        (replace(HOME, start="/"), Logs("none"), "internal-sftp -d/"),
+    ],
+)
+def test_force_command_is_glued_and_within_nine_words(profile: Profile, logs: Logs, command: str) -> None:
+    assert plugin.force_command(profile, Config(logs=logs)) == command
+    everything = replace(profile, umask="0027", start="/a", read_only=True, deny=("remove", "rename"))
+    assert len(plugin.force_command(everything, Config()).split()) <= 9
+
+
+def test_without_include_the_block_stands_at_the_end_of_sshd_config(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    main = "UsePAM yes\nSubsystem sftp /usr/lib/openssh/sftp-server\n"
+    tree.write(MAIN, main)
+    written = files(fire("sshd", "on_setup", tree.host()))
+    block = GOLDEN.partition("\n")[2]
+    assert written[MAIN] == f"{main}# BEGIN sftpjail sftpjail\n{block}# END sftpjail sftpjail\n"
+    assert written[DROPIN] is None
+    tree.write(MAIN, written[MAIN] or "")
+    actions = fire("sshd", "on_setup", tree.host())
+    assert not [action for action in actions if not isinstance(action, Remove)]
+
+
+def test_without_a_subsystem_one_is_added_and_the_others_may_see_that(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    for main in ("Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "UsePAM yes\nPrintMotd no\n"):
+        tree.write(MAIN, main)
+        actions = fire("sshd", "on_setup", tree.host())
+        assert "Subsystem sftp internal-sftp" in "".join(text or "" for text in files(actions).values())
+        (bob,) = [a for a in actions if isinstance(a, Check) and "user=bob" in a.argv[-1]]
+        assert bob.ignoring == ("subsystem",)
+
+
+def test_the_recipes_subsystem(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    config = Config(subsystem="internal-sftp")
+    written = files(fire("sshd", "on_setup", tree.host(), config))
+    assert "#sftpjail# Subsystem sftp /usr/lib/openssh/sftp-server\n" in (written[MAIN] or "")
+    assert "\nSubsystem sftp internal-sftp\n" in (written[DROPIN] or "")
+    for path, text in written.items():
+        tree.write(path, text or "")
+    assert fire("sshd", "on_setup", tree.host(), config) == []
+    back = files(fire("sshd", "on_teardown", tree.host(), config))
+    assert "\nSubsystem sftp /usr/lib/openssh/sftp-server\n" in (back[MAIN] or "") and "#sftpjail#" not in (
+        back[MAIN] or ""
+    )
+
+
+def test_a_subsystem_out_of_reach_is_told(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    tree.write(MAIN, "Include /etc/ssh/sshd_config.d/*.conf\n")
+    tree.write("/etc/ssh/sshd_config.d/99-vendor.conf", "Subsystem sftp /usr/lib/sftp-server\n")
+    with pytest.raises(SftpJailError, match="cannot be replaced from there"):
+        fire("sshd", "on_setup", tree.host(), Config(subsystem="internal-sftp"))
+
+
+def test_keys_of_everyone(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    actions = fire("sshd", "on_setup", tree.host(), Config(scope="everyone"))
+    assert "\nAuthorizedKeysFile /etc/ssh/authorized_keys/%u\nMatch Group" in (files(actions)[DROPIN] or "")
+    (bob,) = [a for a in actions if isinstance(a, Check) and "user=bob" in a.argv[-1]]
+    assert bob.ignoring == ("authorizedkeysfile",)
+
+
+def test_a_broken_configuration_of_somebody_else(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    sshd.broken = "/etc/ssh/sshd_config: line 3: Bad configuration option: Usepram"
+    with pytest.raises(SftpJailError, match="refuses its present configuration: .*Usepram") as caught:
+        fire("sshd", "on_setup", tree.host())
+    assert caught.value.hint == "sshd -t"
+
+
+def test_a_candidate_that_sshd_refuses_never_becomes_an_action(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    sshd.refuses = "Nonsense"
+    with pytest.raises(SftpJailError, match="Nonsense"):
+        fire("sshd", "on_setup", tree.host(), Config(profiles=(replace(BIND, sshd_options=("Nonsense 1",)),)))
+
+
+@pytest.mark.parametrize(
+    "above", ["Match Group sftponly\n    ChrootDirectory none\n", "Match all\n    ForceCommand /bin/sh\n"]
+)
+def test_a_match_block_above_ours_that_would_leave_the_jail_open(
+    tree: Tree, fire: Fire, sshd: Sshd, above: str
+) -> None:
+    tree.write("/etc/ssh/sshd_config.d/00-admin.conf", above)
+    with pytest.raises(SftpJailError, match="sshd would not jail the members of sftponly") as caught:
+        fire("sshd", "on_setup", tree.host())
+    assert caught.value.hint.startswith("grep ")
+
+
+def test_a_profile_that_goes_while_somebody_is_still_in_its_jail(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    tree.write(DROPIN, GOLDEN)
+    tree.write("/var/lib/sftpjail/accounts/ann", '{"made": ["/srv/sftp/ann"]}')
+    tree.group("other", 501)
+    with pytest.raises(SftpJailError, match="ann: jailed until now"):
+        fire("sshd", "on_setup", tree.host(), Config(profiles=(Profile("other", "other"),)))
+
+
+def test_old_and_missing_sshd(tree: Tree, fire: Fire, sshd: Sshd, programs: Programs) -> None:
+    sshd.version = "OpenSSH_8.1p1"
+    with pytest.raises(SftpJailError, match="older than 8.2"):
+        fire("sshd", "on_setup", tree.host())
+    (tree.root / "usr/sbin/sshd").unlink()
+    with pytest.raises(SftpJailError, match="not installed") as caught:
+        fire("sshd", "on_setup", tree.host())
+    assert "apt install openssh-server" in caught.value.hint
+
+
+def test_on_teardown_is_the_way_back(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    before = (tree.root / "etc/ssh/sshd_config").read_text()
+    tree.write(DROPIN, GOLDEN)
+    actions = fire("sshd", "on_teardown", tree.host())
+    assert files(actions) == {DROPIN: None} and Notify("sshd") in actions
+    (tree.root / DROPIN.lstrip("/")).unlink()
+    assert fire("sshd", "on_teardown", tree.host()) == []
+    assert (tree.root / "etc/ssh/sshd_config").read_text() == before
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_on_teardown_restores_sshd_config_byte_for_byte(tree: Tree, fire: Fire, sshd: Sshd, end: str) -> None:
+    main = f"# mine\nUsePAM yes{end}"
+    tree.write(MAIN, main)
+    tree.write(MAIN, files(fire("sshd", "on_setup", tree.host(), Config(scope="everyone")))[MAIN] or "")
+    assert files(fire("sshd", "on_teardown", tree.host()))[MAIN] == main
+
+
+def test_on_user_create_refuses_before_setup_and_after_a_change_of_the_profile(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
+    with pytest.raises(SftpJailError, match="no Match block, or an old one") as caught:
+        fire("sshd", "on_user_create", tree.host(), account=ann())
+    assert caught.value.hint == "sftpjail setup"
+    tree.write(DROPIN, GOLDEN)
+    assert fire("sshd", "on_user_create", tree.host(), account=ann()) == []
+    with pytest.raises(SftpJailError):
+        fire("sshd", "on_user_create", tree.host(), account=ann(replace(BIND, umask="0027")))
+    assert programs.asked == [], "useradd waits for this hook"
+
+
+def test_on_check_asks_sshd_whether_members_are_jailed(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    tree.write(DROPIN, GOLDEN)
+    assert (
+        fire("sshd", "on_check", tree.host(), account=None)
+        == fire("sshd", "on_check", tree.host(), account=ann())
+        == []
+    )
+    tree.write(DROPIN, GOLDEN.replace("PermitTunnel no", "PermitTunnel yes"))
+    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert "permittunnel no is not in force" in finding.what and finding.mend == "sftpjail setup"

@@ -1,0 +1,214 @@
+"""Keys: what is taken in and what is not, real logins with what was, and nobody locked out by a migration."""
+
+from __future__ import annotations
+
+from machine import Machine, changes
+from steps import QUIET, again, jail, ready, refused, settings, shut, snapshot, works
+
+KEYS = "/etc/ssh/authorized_keys"
+# No ssh-keygen of today makes DSA keys; this one has numbers of the right sizes.
+DSA = (
+    "ssh-dss AAAAB3NzaC1kc3MAAACBAM1EfjW4ttj+RC49Q3IE5S2yIhpYAIoFpsRkcVnDJMmFm4EOdm7J0oZjyoKN1fSzsuSwbOYHQceofOQs"
+    "ghgHLow1v5ktyenGFmEudpamzswbeOUQYXMR2KPCzm9EftTVex4v64lBTDQ8ECfE0cOGu8TNYT4w2PFq35G3WEoiZbH1AAAAFQDmw/M5GiuP"
+    "H/H9QqKXVdTBOpApMQAAAIBlF5BV88ZK93WokpTCzXiaOAIIqa1F8j07GhHfWH/SgDurbDmNiDSKfu2NFPBtP+9wGWagw4HojzjAyP2HEri8"
+    "B283h7nReeBsD9T1+BMMQjdzDt+vvWf5YZaZz+GYitnwbBRKAltBP4qaAh6mSKfdBoOeuQW25uMH1L7cUUMRkwAAAIAzamPHMJn99auZJUrp"
+    "AeNc1H04DYH5wfZsDzRZ95sXru+6kfyANGi2thCp9/knD064szOo5URt1FUrgva+PtwKHvKk8EvgPbDcJXS9uUBn7f4XUzChHUWaL5eNhxmZ"
+    "nj+kbWdT7BSMtI5zykfqkKjw1muCnmqKxLoFgFl17S+J2Q== dsa@old"
+)
+
+
+def two(machine: Machine) -> str:
+    """A ready host with alice, who has no key yet."""
+    ready(machine)
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    return machine.keygen("one")
+
+
+def add(machine: Machine, *sources: str, input: str | None = None) -> None:
+    machine.run("sftpjail", "key", "add", "alice", *sources, input=input)
+
+
+def test_from_files_and_standard_input(machine: Machine) -> None:
+    one = two(machine)
+    second, third = machine.keygen("second"), machine.keygen("third")
+    public = {name: machine.read(f"/root/keys/{name}.pub") for name in ("one", "second", "third")}
+    add(machine, f"{one}.pub", "-", input=f"# two of them\n\n{public['second']}{public['third']}")
+    for key in (one, second, third):
+        works(machine, "alice", key)
+    assert machine.mode(f"{KEYS}/alice") == "root:root 644"
+    again(machine, "sftpjail", "key", "add", "alice", f"{one}.pub", f"{second}.pub", f"{one}.pub")
+    machine.write("/root/renamed", f"{' '.join(public['one'].split()[:2])} another comment\r\n")
+    again(machine, "sftpjail", "key", "add", "alice", "/root/renamed")
+
+    listed = machine.run("sftpjail", "key", "list", "alice").out
+    prints = [machine.run("ssh-keygen", "-l", "-f", f"/root/keys/{name}.pub").out.split()[1] for name in public]
+    assert all(fingerprint in listed for fingerprint in prints) and "second" in listed
+    machine.run("sftpjail", "key", "remove", "alice", prints[0], "third")
+    again(machine, "sftpjail", "key", "remove", "alice", prints[0])
+    shut(machine, "alice", one)
+    shut(machine, "alice", third)
+    works(machine, "alice", second)
+
+
+def test_other_formats_and_types(machine: Machine) -> None:
+    two(machine)
+    for kind, *bits in (("rsa", "-b", "2048"), ("ecdsa", "-b", "521")):
+        key = f"/root/keys/{kind}"
+        machine.run("ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", f"{kind} of alice", "-f", key)
+    for kind, form in (("rsa", "RFC4716"), ("ecdsa", "PKCS8")):
+        machine.write("/root/foreign", machine.run("ssh-keygen", "-e", "-m", form, "-f", f"/root/keys/{kind}.pub").out)
+        add(machine, "/root/foreign")
+        works(machine, "alice", f"/root/keys/{kind}")
+        again(machine, "sftpjail", "key", "add", "alice", f"/root/keys/{kind}.pub")
+
+
+def test_what_is_refused(machine: Machine) -> None:
+    key = machine.read(f"{two(machine)}.pub")
+    machine.run("ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", "/root/keys/weak")
+    weak, private = machine.read("/root/keys/weak.pub"), machine.read("/root/keys/one")
+    for text, says in (
+        (weak, "1024 bits is too weak"),
+        (DSA, "DSA"),
+        (f'command="sh" {key}', "option command"),
+        (f'environment="LD_PRELOAD=x" {key}', "option environment"),
+        (f"cert-authority {key}", "option cert-authority"),
+        (f'permitopen="h:1" {key}', "option permitopen"),
+        (f'no-pty,PORT-FORWARDING,from="*" {key}', "option port-forwarding"),
+        (f'from="* {key}', "not a public key"),
+        (key.replace("AAAA", "AAAB", 1), "not a public key"),
+        (f"{key}{weak}", "line 2"),
+        (private, "private"),
+        ("", "no key"),
+        ("root:x:0:0\n", "not a public key"),
+        (key.replace("one", "a\x1bb"), "control character"),
+    ):
+        said = refused(machine, "sftpjail", "key", "add", "alice", "-", input=text, says=says)
+        assert "PRIVATE KEY-----\nb3" not in said
+    refused(machine, "sftpjail", "key", "add", "alice", "/root/none.pub", says="/root/none.pub", code=2)
+    refused(machine, "sftpjail", "key", "add", "bob", "-", input=key, says="no account bob")
+    machine.run("useradd", "-m", "bob")
+    refused(machine, "sftpjail", "key", "add", "bob", "-", input=key, says="not jailed")
+
+
+def test_options_are_kept_and_work(machine: Machine) -> None:
+    one = two(machine)
+    lines = {
+        "here": f'from="127.0.0.1",restrict {machine.read(f"{one}.pub")}',
+        "elsewhere": f'from="192.0.2.1" {machine.read(machine.keygen("elsewhere") + ".pub")}',
+        "expired": f'expiry-time="20200101" {machine.read(machine.keygen("expired") + ".pub")}',
+        "lasting": f'expiry-time="20990101",no-pty {machine.read(machine.keygen("lasting") + ".pub")}',
+    }
+    add(machine, "-", input="".join(lines.values()))
+    assert sorted(machine.read(f"{KEYS}/alice").splitlines()) == sorted(line.strip() for line in lines.values())
+    works(machine, "alice", one)
+    works(machine, "alice", "/root/keys/lasting")
+    shut(machine, "alice", "/root/keys/elsewhere")
+    shut(machine, "alice", "/root/keys/expired")
+    refused(machine, "sftpjail", "key", "add", "alice", f"{one}.pub", says="with other options")
+    machine.run("sftpjail", "key", "remove", "alice", "expired", "elsewhere")
+    assert len(machine.read(f"{KEYS}/alice").splitlines()) == 2
+
+
+# --- migrate --------------------------------------------------------------------------------------------------------
+
+
+def with_key_at_home(machine: Machine, user: str, *options: str) -> str:
+    machine.run("useradd", "-m", "-s", "/bin/sh", *options, user)
+    key = machine.keygen(user)
+    machine.write(f"/home/{user}/.ssh/authorized_keys", machine.read(f"{key}.pub"), 0o600)
+    machine.run("chown", "-R", f"{user}:", f"/home/{user}/.ssh")
+    return key
+
+
+def test_migrate(machine: Machine) -> None:
+    ready(machine)
+    keys = {user: with_key_at_home(machine, user, "-G", "sftponly") for user in ("one", "two", "three")}
+    shut(machine, "one", keys["one"])
+    machine.run("sftpjail", "key", "migrate", "one")
+    works(machine, "one", keys["one"])
+    machine.run("sftpjail", "key", "migrate", "--all")
+    for user, key in keys.items():
+        works(machine, user, key)
+        assert not machine.exists(f"/home/{user}/.ssh/authorized_keys")
+    again(machine, "sftpjail", "key", "migrate", "--all")
+    machine.run("sftpjail", "remove", "two")
+    assert machine.ssh("two", keys["two"], "id -un").out == "two\n"  # an ordinary account, with the shell it had
+    assert machine.read("/home/two/.ssh/authorized_keys") == machine.read("/root/keys/two.pub")
+    refused(machine, "sftpjail", "key", "migrate", says="USER, or --all", code=2)
+
+
+def test_links_and_pipes_in_a_home_lead_nowhere(machine: Machine) -> None:
+    ready(machine)
+    traps = {
+        "link": "ln -sf /etc/shadow .ssh/authorized_keys",
+        "hardlink": "ln -f /etc/shadow .ssh/authorized_keys",
+        "fifo": "mkfifo .ssh/authorized_keys",
+        "folder": "rm -r .ssh; ln -s /root/keys .ssh; cp /root/keys/link.pub /root/keys/authorized_keys",
+        "device": "mknod .ssh/authorized_keys c 1 5",
+        "big": "head -c 3M /dev/zero >.ssh/authorized_keys",
+        "other": "cp /root/keys/link.pub .ssh/authorized_keys; chown games .ssh/authorized_keys",
+    }
+    for user in traps:
+        machine.keygen(user)
+    for user, trap in traps.items():
+        machine.run("useradd", "-m", "-G", "sftponly", user)
+        machine.sh(f"cd /home/{user}; install -d -o {user} .ssh; {trap}")
+        said = refused(machine, "sftpjail", "key", "migrate", user, timeout=20)
+        assert "root:" not in said and "$y$" not in said, said
+        assert not machine.exists(f"{KEYS}/{user}")
+    machine.run("rm", "-rf", *(f"/home/{user}/.ssh" for user in traps))
+
+
+def test_a_later_account_of_that_name_inherits_nothing(machine: Machine) -> None:
+    """Also where no hook heard of the end of the first."""
+    ready(machine)
+    key = jail(machine, "alice")
+    machine.sh("for f in passwd shadow group gshadow; do sed -i /^alice:/d /etc/$f; sed -i s/:alice$/:/ /etc/$f; done")
+    machine.run("rm", "-rf", "/home/alice")
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    shut(machine, "alice", key)
+
+
+# --- scope = everyone -----------------------------------------------------------------------------------------------
+
+
+def test_scope_everyone(machine: Machine) -> None:
+    """The recipe's global form: root and another log in at every stage, and teardown gives back every byte."""
+    machine.append("/etc/ssh/sshd_config", "PermitRootLogin prohibit-password\n")
+    root, bob = machine.keygen("root"), with_key_at_home(machine, "bob")
+    machine.write("/root/.ssh/authorized_keys", f"# root's\n{machine.read(f'{root}.pub')}", 0o600)
+    second = machine.keygen("second")
+    machine.write("/home/bob/.ssh/authorized_keys2", machine.read(f"{second}.pub"), 0o600)
+    machine.run("chown", "bob:", "/home/bob/.ssh/authorized_keys2")
+    machine.start_sshd()
+    before = snapshot(machine)
+
+    def log_in(*bobs: str) -> None:
+        assert machine.ssh("root", root, "id -un").out == "root\n"
+        for key in bobs:
+            assert machine.ssh("bob", key, "id -un").out == "bob\n"
+
+    log_in(bob, second)
+    machine.write("/etc/sftpjail/sftpjail.conf", f"{QUIET}[keys]\nscope = everyone\n")
+    machine.run("sftpjail", "setup")
+    assert f"authorizedkeysfile {KEYS}/%u" in settings(machine, "bob")
+    log_in(bob, second)
+    again(machine, "sftpjail", "setup")
+    works(machine, "alice", jail(machine, "alice"))
+    third = machine.keygen("third")
+    machine.run("sftpjail", "key", "add", "bob", f"{third}.pub")
+    machine.run("sftpjail", "key", "remove", "bob", "second")
+    machine.run("sftpjail", "setup")
+    log_in(bob, third)
+    assert machine.ssh("bob", second, "id").code == 255  # what was revoked does not come back from the home
+
+    machine.run("sftpjail", "adopt", "bob")
+    works(machine, "bob", bob)
+    machine.run("sftpjail", "remove", "bob")
+    log_in(bob, third)
+    machine.run("sftpjail", "key", "remove", "bob", "third")
+    machine.run("userdel", "-r", "alice")
+    machine.run("sftpjail", "teardown")
+    log_in(bob, second)
+    left = changes(before, snapshot(machine))
+    assert [path for path in left if path != "/etc/sftpjail/sftpjail.conf"] == []

@@ -1,0 +1,113 @@
+"""Binds: names with spaces, nested and read-only ones, a reboot, and everything that is refused."""
+
+from __future__ import annotations
+
+from machine import Machine
+from steps import jail, ready, refused, works
+
+
+def point(machine: Machine, target: str) -> str:
+    """The options of what is mounted there, or ""."""
+    return machine.run("findmnt", "-no", "VFS-OPTIONS", "--mountpoint", target, check=False).out.strip()
+
+
+def test_spaces_nested_read_only_and_a_reboot(machine: Machine) -> None:
+    ready(machine)
+    key = jail(machine, "ann")
+    machine.sh("mkdir -p '/srv/my data/logs' /srv/logs /srv/both; echo x >'/srv/my data/f'; echo y >/srv/logs/l")
+    machine.sh("chmod 777 /srv/logs /srv/both")
+    machine.run("sftpjail", "mount", "ann", "/srv/my data", "/my data")
+    machine.run("sftpjail", "mount", "ann", "/srv/logs", "/my data/logs", "--read-only")
+    machine.run("sftpjail", "mount", "ann", "/srv/both", "/deep/er/both")
+
+    def seen() -> None:
+        done = works(
+            machine, "ann", key, "ls '/my data/f'", "ls '/my data/logs/l'", "-put /etc/hostname '/my data/logs/x'",
+            "put /etc/hostname /deep/er/both/x",
+        )  # fmt: skip
+        assert "Permission denied" in done.err or "Failure" in done.err, done
+        assert point(machine, "/srv/sftp/ann/my data/logs").split(",")[:3] == ["ro", "nosuid", "nodev"]
+
+    seen()
+    assert point(machine, "/srv/my data/logs") == "", "a nested mount must not show in the source"
+    machine.run("findmnt", "--verify", "--tab-file", "/etc/fstab")
+    before = machine.read("/etc/fstab")
+    # A reboot: nothing is mounted, and mount -a works from fstab's top.
+    machine.sh(
+        "tac /proc/self/mountinfo | grep /srv/sftp | cut -d' ' -f5 | "
+        'while read -r p; do umount "$(printf %b $p)"; done'
+    )
+    assert point(machine, "/srv/sftp/ann/home/ann") == ""
+    machine.run("mount", "-a")
+    seen()
+    machine.run("umount", "/srv/sftp/ann/deep/er/both")
+    assert "ann" in machine.run("sftpjail", "apply").out
+    seen()
+    assert machine.read("/etc/fstab") == before
+
+    refused(machine, "sftpjail", "umount", "ann", "/my data", says="mounted below")
+    for target in ("/my data/logs", "/my data", "/deep/er/both"):
+        machine.run("sftpjail", "umount", "ann", target)
+        assert machine.run("sftpjail", "umount", "ann", target).out.startswith("nothing to do")
+    assert machine.sh("ls /srv/sftp/ann").out == "home\n" and machine.exists("/srv/my data/logs")
+    assert machine.read("/srv/my data/f") == "x\n"
+
+
+def test_the_outer_one_can_come_last(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "ann")
+    machine.sh("mkdir -p /srv/out/in /srv/inner")
+    machine.run("sftpjail", "mount", "ann", "/srv/inner", "/out/in")
+    refused(machine, "sftpjail", "mount", "ann", "/srv/out", "/out", says="would hide")
+
+
+def test_sources_that_are_refused(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "ann")
+    machine.run("useradd", "-m", "bob")
+    machine.sh("ln -s /etc /srv/link; mkdir -p /srv/open/x; chmod 777 /srv/open; echo x >/srv/file")
+    for source, reason in (
+        ("/", "holds"),
+        ("/etc", "is /etc"),
+        ("/etc/ssh", "lies in /etc"),
+        ("/srv/link", "/etc"),
+        ("/proc/self", "/proc"),
+        ("/sys", "/sys"),
+        ("/dev/shm", "/dev"),
+        ("/root", "/root"),
+        ("/srv", "holds /srv/sftp"),
+        ("/srv/sftp/ann", "/srv/sftp"),
+        ("/home", "holds the home of ann"),
+        ("/home/bob", "home of bob"),
+        ("/srv/open/x", "put a link"),
+        ("/srv/none", "is not a folder"),
+        ("/srv/file", "is not a folder"),
+    ):
+        assert reason in refused(machine, "sftpjail", "mount", "ann", source, "/x"), source
+    machine.append("/etc/sftpjail/sftpjail.conf", "[mounts]\nallow = /home/bob\n")
+    machine.run("sftpjail", "mount", "ann", "/home/bob", "/bob")
+
+
+def test_targets_that_are_refused(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "ann")
+    machine.sh("mkdir -p /srv/web /srv/sftp/ann/full; echo x >/srv/sftp/ann/full/f; ln -s /etc /srv/sftp/ann/link")
+    for target in ("web", "/../x", "/", "/a\nb", ""):
+        refused(machine, "sftpjail", "mount", "ann", "/srv/web", target, code=2)
+    for target in ("/full", "/full/f", "/link", "/link/x", "/home/ann/web", "/home/ann", "/home"):
+        refused(machine, "sftpjail", "mount", "ann", "/srv/web", target)
+    machine.run("sftpjail", "mount", "ann", "/srv/web", "/web/")
+    machine.sh("mkdir /srv/other")
+    refused(machine, "sftpjail", "mount", "ann", "/srv/other", "//web", says="already shows")
+    refused(machine, "sftpjail", "umount", "ann", "/home/ann", says="belongs to every jail")
+
+
+def test_busy(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "ann")
+    machine.sh("mkdir /srv/web")
+    machine.run("sftpjail", "mount", "ann", "/srv/web", "/web")
+    machine.sh("cd /srv/sftp/ann/web && (sleep 60 >/dev/null 2>&1 & echo $! >/root/pid)")
+    said = refused(machine, "sftpjail", "umount", "ann", "/web", says="is in use by sleep 60")
+    machine.sh(said.split("try: ")[1].strip())
+    machine.run("sftpjail", "umount", "ann", "/web")

@@ -1,0 +1,293 @@
+"""Who may know whom, how long a file may be, and what the linters say: DESIGN in code, section 9."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pluggy
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+PACKAGE = PROJECT / "sftpjail"
+LINT = Path("/opt/lint/bin")
+MODULES = {str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."): path for path in PACKAGE.rglob("*.py")}
+PLUGINS = sorted(name for name in MODULES if name.startswith("plugins.") and name != "plugins.__init__")
+COMMANDS = sorted(name for name in MODULES if name.startswith("commands."))
+# What a third-party plugin gets, and the read-only rooms of the house.
+DOOR = {"", "actions", "model", "errors", "config", "host", "jails", "fstab", "lines", "paths"}
+PURE = ("actions", "model", "errors", "lines", "fstab", "view")
+CORE = ("engine", "journal", "transaction", "system", "host", "actions", "model")
+# What changes the host, by module; `open` for writing is looked for apart.
+CHANGES = {
+    "os": {
+        "rename",
+        "renames",
+        "replace",
+        "unlink",
+        "remove",
+        "removedirs",
+        "mkdir",
+        "makedirs",
+        "rmdir",
+        "chown",
+        "fchown",
+        "lchown",
+        "chmod",
+        "fchmod",
+        "lchmod",
+        "link",
+        "symlink",
+        "kill",
+        "killpg",
+        "truncate",
+        "ftruncate",
+        "write",
+        "writev",
+        "pwrite",
+        "mknod",
+        "mkfifo",
+        "setxattr",
+        "removexattr",
+        "utime",
+        "chroot",
+        "system",
+        "popen",
+        "fork",
+        "forkpty",
+        "execv",
+        "execve",
+        "execvp",
+        "execvpe",
+        "execl",
+        "execle",
+        "execlp",
+        "execlpe",
+        "posix_spawn",
+        "posix_spawnp",
+        "spawnv",
+        "spawnve",
+        "spawnl",
+        "spawnlp",
+        "spawnvp",
+        "setuid",
+        "setgid",
+        "setgroups",
+        "sendfile",
+        "copy_file_range",
+    },
+    "shutil": {
+        "rmtree",
+        "move",
+        "copy",
+        "copy2",
+        "copyfile",
+        "copytree",
+        "copymode",
+        "copystat",
+        "chown",
+        "make_archive",
+        "unpack_archive",
+    },
+}
+PATH_METHODS = {"write_text", "write_bytes", "touch", "symlink_to", "hardlink_to"}
+
+
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"), str(MODULES[name]))
+
+
+def imports(name: str, for_types: bool = True) -> set[str]:
+    """Return what a module imports: "os", "pluggy", ".engine", ".plugins.sshd"; "." is the package itself.
+
+    Args:
+        name: the module, as plugins.sshd.
+        for_types: count what stands below `if TYPE_CHECKING:` too.
+    """
+    found: set[str] = set()
+    package = name.split(".")[:-1]
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not for_types:
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, ast.Import):
+            found.update(
+                "." + a.name.removeprefix("sftpjail").lstrip(".") if a.name.split(".")[0] == "sftpjail" else a.name
+                for a in node.names
+            )
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                base = [*package[: len(package) - node.level + 1], *filter(None, module.split("."))]
+            elif module.split(".")[0] == "sftpjail":
+                base = module.split(".")[1:]
+            else:
+                found.add(module)
+                return
+            for alias in node.names:
+                whole = ".".join([*base, alias.name])
+                found.add("." + (whole if whole in MODULES else ".".join(base)))
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree_of(name))
+    return found
+
+
+def ours(name: str, for_types: bool = True) -> set[str]:
+    """Return which modules of the package a module imports; "" is the package's door."""
+    return {found[1:] for found in imports(name, for_types) if found.startswith(".")}
+
+
+def test_the_reader_of_imports_sees_them() -> None:
+    assert {"actions", "config", "host", "fstab", "model", ""} <= ours("plugins.mounts")
+    assert {"system", "journal", "transaction", "manager"} <= ours("engine")
+    assert "subprocess" in imports("system") and "engine" in ours("hookspecs")
+    assert "engine" not in ours("hookspecs", for_types=False)
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_plugins_know_the_door_and_the_facts(name: str) -> None:
+    assert ours(name) <= DOOR
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_plugins_use_the_standard_library_only(name: str) -> None:
+    strange = {found.split(".")[0] for found in imports(name) if not found.startswith(".")} - set(
+        sys.stdlib_module_names
+    )
+    assert not strange
+    assert not {"subprocess", "ctypes", "socket", "shutil", "tempfile"} & imports(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["engine", "journal", "transaction", "system", "actions", "host", "jails", "events", "config"]
+)
+def test_the_core_names_no_plugin_and_no_command(name: str) -> None:
+    assert not {found for found in ours(name) if found.split(".")[0] in ("plugins", "commands", "cli")}
+    if name in ("engine", "journal", "transaction"):
+        words = {
+            node.value
+            for node in ast.walk(tree_of(name))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        names = {plugin.removeprefix("plugins.") for plugin in PLUGINS}
+        assert not names & words, "a plugin's name as a string"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_vocabulary_knows_the_standard_library_and_itself(name: str) -> None:
+    assert ours(name) <= set(PURE)
+    assert {found.split(".")[0] for found in imports(name) if not found.startswith(".")} <= set(sys.stdlib_module_names)
+    assert not {"subprocess", "shutil", "tempfile", "socket"} & imports(name)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_nobody_imports_a_command_but_the_command_line(name: str) -> None:
+    if name != "cli" and not name.startswith("commands."):
+        assert not {found for found in ours(name) if found.split(".")[0] in ("commands", "cli")}
+    assert not {found for found in ours(name) if found.startswith("plugins.")}, "a plugin is loaded by name only"
+
+
+def test_specs_import_types_only_for_the_type_checker() -> None:
+    assert ours("hookspecs", for_types=False) == set()
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_only_system_changes_the_host_or_runs_programs(name: str) -> None:
+    if name == "system":
+        return
+    assert not {"subprocess", "pty", "ctypes", "multiprocessing", "fcntl", "asyncio.subprocess"} & imports(name)
+    wrong = []
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.ImportFrom) and node.module in CHANGES:
+            wrong += [
+                f"line {node.lineno}: {alias.name}" for alias in node.names if alias.name in CHANGES[node.module or ""]
+            ]
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.attr in CHANGES.get(node.value.id, ())
+        ):
+            wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in PATH_METHODS:
+            wrong.append(f"line {node.lineno}: {ast.unparse(node.func)}")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("open", "io.open") and _writes(node):
+            wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
+        if isinstance(node, ast.Attribute) and node.attr in ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"):
+            wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
+    assert not wrong
+
+
+def _writes(call: ast.Call) -> bool:
+    if call.args and ast.unparse(call.args[0]) == "os.devnull":
+        return False
+    modes = [*call.args[1:2], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    return any(not isinstance(mode, ast.Constant) or bool(set(str(mode.value)) & set("wax+")) for mode in modes)
+
+
+def test_the_one_process_door_uses_no_shell() -> None:
+    calls = [ast.unparse(node) for node in ast.walk(tree_of("system")) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if "shell=True" in call or call.startswith(("os.system", "os.popen"))]
+
+
+def tracked() -> list[Path]:
+    folders = ("sftpjail", "tests", "hooks", "packaging", "man", ".ci")
+    files = [path for folder in folders for path in (PROJECT / folder).rglob("*") if path.is_file()]
+    return [path for path in [*files, *PROJECT.glob("*")] if path.is_file() and "__pycache__" not in path.parts]
+
+
+def test_no_file_has_more_than_500_lines() -> None:
+    assert len(tracked()) > 50
+    long = {str(path.relative_to(PROJECT)): path.read_bytes().count(b"\n") for path in tracked()}
+    assert {name: count for name, count in long.items() if count > 500} == {}
+
+
+def test_every_function_that_others_call_says_what_it_does() -> None:
+    missing = []
+    for name in MODULES:
+        if name.startswith("plugins."):  # hookspecs.py documents the hooks
+            continue
+        for node in tree_of(name).body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if (
+                public
+                and not ast.get_docstring(node)
+                and not any("overload" in ast.unparse(d) for d in node.decorator_list)
+            ):
+                missing.append(f"{name}.{node.name}")
+    assert missing == []
+
+
+def lint(*command: str) -> str:
+    """Run a linter; return what it has to say."""
+    if not (LINT / command[0]).exists():
+        pytest.skip(f"{command[0]} is not in {LINT}: run tests/run")
+    done = subprocess.run([LINT / command[0], *command[1:]], cwd=PROJECT, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout[-4000:] + done.stderr[-1000:]
+
+
+@pytest.mark.lint
+def test_ruff_finds_nothing() -> None:
+    assert lint("ruff", "check", "--no-cache", "--quiet", ".") == ""
+
+
+@pytest.mark.lint
+def test_ruff_would_format_nothing() -> None:
+    assert lint("ruff", "format", "--no-cache", "--check", "--quiet", ".") == ""
+
+
+@pytest.mark.lint
+def test_mypy_finds_nothing(tmp_path: Path) -> None:
+    # Bookworm's pluggy is older than its types; everywhere else nothing is left out.
+    typed = [] if (Path(pluggy.__file__).parent / "py.typed").exists() else ["--allow-untyped-decorators"]
+    assert lint("mypy", "--strict", *typed, "--no-error-summary", "--cache-dir", str(tmp_path), "sftpjail") == ""
+
+
+def test_the_version_is_in_one_place() -> None:
+    assert re.search(r"^version = attr: sftpjail.__version__$", (PROJECT / "setup.cfg").read_text(), re.MULTILINE)

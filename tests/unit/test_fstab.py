@@ -1,0 +1,124 @@
+"""fstab(5) and mountinfo: what we write is what we and findmnt(8) read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sftpjail.errors import UsageError
+from sftpjail.fstab import FstabEntry, escape, parse_line, parse_mountinfo, unescape
+
+# Names as a Linux file system can hold them, spaces of other scripts and bytes that are not UTF-8 among them.
+hard = "ab/ \\#,'\"$`\u00a0\u0085\u2028\u3000\udcff\udc80é"
+paths = st.text(st.sampled_from(hard) | st.characters(whitelist_categories=("L", "N", "P", "S", "Zs")), min_size=1).map(
+    lambda text: "/" + text
+)
+options = st.lists(st.sampled_from(["bind", "ro", "nosuid", "nofail", "x-sftpjail.user=ann"]), min_size=1, unique=True)
+entries = st.builds(FstabEntry, paths, paths, st.just("none"), options.map(tuple))
+
+
+@given(path=paths)
+@example(path="/srv/web/a b\\040c#d")
+def test_escape_and_back(path: str) -> None:
+    assert unescape(escape(path)) == path
+
+
+@given(path=paths)
+def test_an_escaped_path_is_one_field_and_no_comment(path: str) -> None:
+    assert not set(escape(path)) & set(" \t\n#")
+
+
+@given(entry=entries)
+@example(entry=FstabEntry("/srv/web/a\u00a0b", "/srv/sftp/ann/web", "none", ("bind",)))
+@example(entry=FstabEntry("/srv/\u2028", "/srv/sftp/ann/\u0085", "none", ("bind",)))
+def test_a_line_and_back(entry: FstabEntry) -> None:
+    assert "\n" not in entry.line()
+    assert parse_line(entry.line()) == entry
+
+
+@given(text=st.text())
+def test_any_line_is_an_entry_or_none(text: str) -> None:
+    parse_line(text)
+
+
+@given(
+    path=st.text(st.characters(blacklist_categories=("Cs",)), min_size=1),
+    bad=st.sampled_from([*map(chr, range(32)), "\x7f"]),
+)
+def test_control_characters_are_refused(path: str, bad: str) -> None:
+    for text in (bad + path, path + bad):
+        with pytest.raises(UsageError, match="control character"):
+            escape(text)
+
+
+@pytest.mark.parametrize("line", ["", "   ", "# /a /b none bind", "#/a /b none bind", "/a /b", "/a /b none"])
+def test_comments_and_broken_lines_are_no_entries(line: str) -> None:
+    assert parse_line(line) is None
+
+
+def test_tabs_and_missing_last_fields() -> None:
+    assert parse_line("\t/a\\040b\t/c  none\tbind,ro") == FstabEntry("/a b", "/c", "none", ("bind", "ro"))
+
+
+def test_octal_escapes_of_bytes_are_the_characters_of_their_name() -> None:
+    # getmntent(3) decodes bytes, so \303\251 is the é of a UTF-8 name.
+    entry = parse_line("/srv/caf\\303\\251 /c none bind")
+    assert entry is not None
+    assert entry.source == "/srv/café"
+
+
+def test_option() -> None:
+    entry = FstabEntry("/a", "/b", "none", ("bind", "x-sftpjail.user=ann", "x-sftpjail.role=home"))
+    assert (entry.option("x-sftpjail.user"), entry.option("x-sftpjail.role")) == ("ann", "home")
+    assert entry.option("x-sftpjail") == entry.option("user") == ""
+
+
+def mountinfo(*targets: tuple[str, str]) -> str:
+    return "".join(f"{n} 1 0:1 /x {t} {o} shared:1 - ext4 /dev/sda1 rw\n" for n, (t, o) in enumerate(targets, 20))
+
+
+def test_mountinfo_escapes_and_the_topmost_of_several() -> None:
+    points = parse_mountinfo(mountinfo(("/", "rw"), ("/a\\040b", "rw,nosuid"), ("/a\\040b", "ro,nodev")))
+    assert set(points) == {"/", "/a b"}
+    assert points["/a b"].options == ("ro", "nodev")
+
+
+@given(name=st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters=" \t\n\\#/\x00"), min_size=1))
+@example(name="\x0b")
+@example(name="a\x85b")
+@example(name="a\u2028b")
+def test_any_mount_point_that_somebody_else_made_can_be_read(name: str) -> None:
+    # The kernel escapes space, tab, newline, backslash and # in mountinfo, and nothing else.
+    assert set(parse_mountinfo(mountinfo(("/media/" + name, "rw"), ("/x", "ro")))) == {f"/media/{name}", "/x"}
+
+
+NAMES = [
+    "plain",
+    "with space",
+    "back\\slash",
+    "ha#sh",
+    "com,ma",
+    "quo'te\"s",
+    "nb\u00a0sp",
+    "line\u2028sep",
+    "é",
+    "\\040",
+]
+
+
+@pytest.mark.real_program
+def test_findmnt_reads_what_we_wrote(tmp_path: Path) -> None:
+    """findmnt(8) itself, which only reads: the one real program here."""
+    tab = tmp_path / "fstab"
+    wanted = [(f"/srv/{name}", f"/srv/sftp/ann/{name}") for name in NAMES]
+    tab.write_text("".join(FstabEntry(s, t, "none", ("bind", "x-sftpjail.user=ann")).line() + "\n" for s, t in wanted))
+    for source, target in wanted:
+        for column, value in (("SOURCE", source), ("TARGET", target)):
+            command = ["findmnt", "--tab-file", tab, "--json", "--output", column, "--target", target]
+            said = subprocess.run(command, capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}).stdout
+            assert json.loads(said)["filesystems"] == [{column.lower(): value}]

@@ -1,0 +1,388 @@
+"""Facts: read once, however many accounts there are; and who is jailed by what."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fakes import ME, FakeHost, Tree
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sftpjail import host as host_module
+from sftpjail.config import Config
+from sftpjail.errors import SftpJailError, UsageError
+from sftpjail.host import Host, render_origin
+from sftpjail.jails import find, find_jailed, guard, jailed, leftovers, why_not
+from sftpjail.model import Account, Bind, Origin, Profile
+
+MANY = 10_000
+
+
+@pytest.fixture
+def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """How often each file below a fake host was opened by host.py."""
+    counted: Counter[str] = Counter()
+
+    def counting(path: Any, *arguments: Any, **options: Any) -> Any:
+        counted[str(path)] += 1
+        return builtins.open(path, *arguments, **options)
+
+    monkeypatch.setattr(host_module, "open", counting, raising=False)
+    yield counted
+
+
+@pytest.fixture
+def crowd(tree: Tree) -> FakeHost:
+    names = [f"user{n}" for n in range(MANY)]
+    tree.people += [f"{name}:x:{n}:{n}::/home/{name}:/bin/bash" for n, name in enumerate(names, 2000)]
+    tree.group("sftponly", 500, *names)
+    tree.fstab(
+        *(
+            f"/home/{n} /srv/sftp/{n}/home/{n} none bind,nofail,x-sftpjail.user={n},x-sftpjail.role=home 0 0"
+            for n in names
+        )
+    )
+    return tree.host()
+
+
+def test_ten_thousand_accounts_cost_one_reading(crowd: FakeHost, opens: Counter[str]) -> None:
+    found = jailed(Config(), crowd)
+    assert len(found) == MANY
+    for name, account in list(found.items())[:300]:
+        assert crowd.account(name) is not None and crowd.in_group(name, "sftponly")
+        assert crowd.binds(name)[0].target == f"{account.jail}{account.home}"
+        assert crowd.mount_at("/x") is None
+        assert crowd.is_system(account) is False
+    assert set(opens.values()) == {1}, opens
+
+
+def test_guard_rails_cost_no_reading_for_each_account(
+    crowd: FakeHost, opens: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    for account in list(jailed(Config(), crowd).values())[:300]:
+        guard(account, crowd)
+    assert set(opens.values()) <= {1}, opens.most_common(3)
+
+
+def test_expiry_of_many_reads_shadow_once(crowd: FakeHost, tree: Tree, opens: Counter[str]) -> None:
+    tree.write("/etc/shadow", "".join(f"user{n}:*:1:0:9:7:::\n" for n in range(50)))
+    for n in range(50):
+        assert crowd.expiry(f"user{n}") == ""
+    assert opens[f"{tree.root}/etc/shadow"] == 1
+
+
+def test_broken_lines_and_doubles(tree: Tree) -> None:
+    tree.account("ann", 1001)
+    tree.people += [
+        "ann:x:0:0::/evil:/bin/sh",
+        "short:x:1",
+        "# comment",
+        "",
+        "+::::::",
+        "x:x:notanumber:1::/:",
+        "a\udcff:x:7:7::/h:/s",
+    ]
+    tree.root.joinpath("etc/passwd").write_bytes("\n".join(tree.people).encode("utf-8", "surrogateescape"))
+    host = FakeHost(str(tree.root))
+    assert host.accounts["ann"].uid == 1001
+    assert host.account("a\udcff") is not None
+    assert set(host.accounts) == {"root", "www-data", "ann", "a\udcff"}
+
+
+def test_accounts_and_groups(tree: Tree) -> None:
+    tree.account("ann", 1001)
+    tree.account("bob", 1002, gid=500)
+    tree.group("sftponly", 500, "ann", "ghost")
+    host = tree.host()
+    assert host.account("ann") == Account("ann", 1001, 1001, "/home/ann", "/bin/bash")
+    assert host.account("nobody-at-all") is None
+    assert host.group_members("sftponly") == ("ann", "ghost", "bob")
+    assert host.group_members("none") is None
+    assert host.in_group("bob", "sftponly") and not host.in_group("root", "sftponly")
+    assert set(host.groups_of("ann")) == {"ann", "sftponly"} and host.groups_of("ghost") == ()
+
+
+def test_login_defs_decides_what_a_system_account_is(tree: Tree) -> None:
+    tree.account("ann", 1001)
+    tree.account("low", 999)
+    host = tree.host()
+    assert [host.is_system(host.accounts[name]) for name in ("ann", "low", "root")] == [False, True, True]
+    tree.write("/etc/login.defs", "UID_MIN\t\t  500 \n#UID_MAX 10\nUID_MAX 1000\n")
+    host = tree.host()
+    assert [host.is_system(host.accounts[name]) for name in ("ann", "low")] == [True, False]
+    assert not host.is_system(Account("ldap", 5_000_000, 1, "/h", local=False))
+
+
+@pytest.mark.parametrize("value", ["0x3e8", "01750"])
+def test_login_defs_may_count_as_c_does(tree: Tree, value: str) -> None:
+    # login.defs(5): octal and hexadecimal are fine.
+    tree.account("ann", 1001)
+    tree.write("/etc/login.defs", f"UID_MIN {value}\n")
+    host = tree.host()
+    assert not host.is_system(host.accounts["ann"])
+
+
+def test_binds_come_from_fstab(tree: Tree) -> None:
+    tree.fstab(
+        "/srv/a /j/ann/a none bind,nosuid,nofail,x-sftpjail.user=ann 0 0",
+        "/srv/b /j/ann/b none bind,ro,x-sftpjail.user=ann,x-sftpjail.role=log 0 0",
+        "/srv/c /j/bob/c none bind,x-sftpjail.user=bob 0 0",
+        "/srv/d /j/eve/d none bind 0 0",
+    )
+    host = tree.host()
+    assert host.binds("ann") == (
+        Bind("/srv/a", "/j/ann/a", False, "mount", ("bind", "nosuid", "nofail")),
+        Bind("/srv/b", "/j/ann/b", True, "log", ("bind", "ro")),
+    )
+    assert host.bind_users == ("ann", "bob") and host.binds("eve") == ()
+
+
+def test_a_mount_point_behind_a_link(tree: Tree) -> None:
+    tree.folder("/data/sftp/ann/web")
+    tree.link("/srv/sftp", "/data/sftp")
+    tree.mounted(("/data/sftp/ann/web", "ro,nosuid"))
+    host = tree.host()
+    point = host.mount_at("/srv/sftp/ann/web")
+    assert point is not None and point.options == ("ro", "nosuid")
+    assert host.mount_at("/srv/sftp/ann") is None
+
+
+def test_files(tree: Tree) -> None:
+    tree.write("/etc/x", b"a\xffb")
+    tree.link("/etc/y", "/etc/x")
+    host = tree.host()
+    assert (
+        host.text("/etc/x") == "a\udcffb" == host.text("/etc/y")
+        and host.text("/none") == host.text("/etc/x/below") == ""
+    )
+    assert host.read("/none") is None and host.listdir("/none") == [] and host.lstat("/none/x") is None
+    assert host.same_file("/etc/x", "/etc/y") and not host.same_file("/etc/x", "/none")
+    assert host.realpath("/etc/y") == "/etc/x"
+    with pytest.raises(SftpJailError, match="cannot read /etc"):
+        host.read("/etc")
+
+
+# -- a file in a user's folder ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tree: Tree) -> Tree:
+    tree.write("/secret", "root:$6$…\n", 0o600)
+    tree.folder("/home/ann/.ssh")
+    tree.root.joinpath("home/ann").chmod(0o777)
+    tree.root.joinpath("home/ann/.ssh").chmod(0o777)
+    return tree
+
+
+KEYS = "/home/ann/.ssh/authorized_keys"
+
+
+def test_read_owned(home: Tree) -> None:
+    home.write(KEYS, "key\n")
+    assert home.host().read_owned(KEYS, ME[0]) == b"key\n"
+    assert home.host().read_owned("/home/ann/.ssh/none", ME[0]) is None
+    assert home.host().read_owned("/home/none/.ssh/none", ME[0]) is None
+
+
+@pytest.mark.parametrize("how", ["link", "hard link", "folder link", "fifo", "folder", "large", "foreign"])
+def test_read_owned_is_not_led_astray(home: Tree, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = home.root / KEYS.lstrip("/")
+    uid = ME[0]
+    if how == "link":
+        place.symlink_to(home.root / "secret")
+    elif how == "hard link":
+        os.link(home.root / "secret", place)
+    elif how == "folder link":
+        place.parent.rmdir()
+        home.write("/elsewhere/authorized_keys", "key\n")
+        place.parent.symlink_to(home.root / "elsewhere")
+    elif how == "fifo":
+        os.mkfifo(place)
+    elif how == "folder":
+        place.mkdir()
+    elif how == "large":
+        place.write_bytes(b"x" * (1 << 20) + b"x")
+    else:
+        place.write_text("key\n")
+        real = os.fstat
+
+        def foreign(fd: int) -> os.stat_result:
+            found = real(fd)
+            return os.stat_result((*found[:4], found[4] + 77, *found[5:10]))
+
+        monkeypatch.setattr(host_module.os, "fstat", foreign)
+    with pytest.raises(SftpJailError) as caught:
+        home.host().read_owned(KEYS, uid)
+    assert KEYS in caught.value.message and "$6$" not in caught.value.message
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+text = st.text(st.characters(blacklist_categories=()), max_size=20)
+
+
+@given(
+    origin=st.builds(
+        Origin,
+        st.lists(text).map(tuple),
+        st.dictionaries(text, text),
+        st.dictionaries(text, st.tuples(*[st.integers(0, 65535)] * 3)),
+        st.dictionaries(text, text),
+    )
+)
+def test_a_record_says_what_it_was_told(origin: Origin) -> None:
+    assert host_module._parse_origin("x", render_origin(origin)) == origin
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"owners": {"/x": [1]}}', '{"made": 3}', '{"was": 7}', "3", "\x00"])
+def test_a_damaged_record_is_named(tree: Tree, damaged: str) -> None:
+    tree.write("/var/lib/sftpjail/accounts/ann", damaged)
+    with pytest.raises(SftpJailError, match="/var/lib/sftpjail/accounts/ann is damaged") as caught:
+        tree.host().origin("ann")
+    assert caught.value.hint
+
+
+def test_no_record_is_no_origin(tree: Tree) -> None:
+    tree.write("/var/lib/sftpjail/host", json.dumps({"made": ["/srv/sftp"]}))
+    host = tree.host()
+    assert host.origin("ann") == Origin() and host.origin("").made == ("/srv/sftp",) and host.recorded() == []
+
+
+def test_a_host_that_is_root_asks_nss() -> None:
+    host = Host()
+    assert host.accounts["root"].uid == 0 and host.account("root") == host.accounts["root"]
+    assert host.account("no-such-account-here") is None
+    assert host.in_group("root", "root") and "root" in host.groups_of("root")
+
+
+# -- jails ------------------------------------------------------------------------------------------------------------
+
+
+def config(*profiles: Profile) -> Config:
+    return Config(profiles=profiles)
+
+
+def test_match_user_comes_before_every_group_and_the_first_profile_wins(tree: Tree) -> None:
+    for n, name in enumerate(("ann", "bob", "cat", "dan"), 1001):
+        tree.account(name, n)
+    tree.group("one", 501, "ann", "bob", "ghost")
+    tree.group("two", 502, "bob", "cat")
+    one, two = Profile("one", "one"), Profile("two", "two")
+    late = Profile("late", "", match_user=("ann", "ghost2"))
+    settings = config(two, one, late)
+    found = jailed(settings, tree.host())
+    assert {name: account.profile for name, account in found.items()} == {"ann": late, "bob": two, "cat": two}
+    assert find("dan", settings, tree.host()).profile is None
+
+
+@given(data=st.data())
+def test_one_by_one_or_all_at_once_the_answer_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    tree = Tree(tmp_path_factory.mktemp("host"))
+    people = ["ann", "bob", "cat"]
+    groups = ["g1", "g2", "g3"]
+    gids = {name: data.draw(st.sampled_from([1000, 501, 502, 503])) for name in people}
+    for n, name in enumerate(people, 1001):
+        tree.account(name, n, gid=gids[name], make_home=False)
+    for n, name in enumerate(groups, 501):
+        tree.group(name, n, *data.draw(st.lists(st.sampled_from(people), unique=True)))
+    some = st.lists(st.sampled_from(people), max_size=2, unique=True).map(tuple)
+    profiles = [
+        Profile(f"p{n}", data.draw(st.sampled_from(["", group])), data.draw(some)) for n, group in enumerate(groups)
+    ]
+    settings = config(*data.draw(st.permutations(profiles)))
+    host = tree.host()
+    all_at_once = jailed(settings, host)
+    for name in people:
+        assert find(name, settings, host) == all_at_once.get(name, host.accounts[name])
+
+
+def test_find_refuses_names_and_strangers(tree: Tree) -> None:
+    with pytest.raises(UsageError):
+        find("../x", Config(), tree.host())
+    with pytest.raises(SftpJailError, match="no account ann") as caught:
+        find("ann", Config(), tree.host())
+    assert caught.value.hint == "sftpjail add ann"
+    with pytest.raises(SftpJailError, match="root is not jailed") as caught:
+        find_jailed("root", Config(), tree.host())
+    assert caught.value.hint == "sftpjail adopt root"
+
+
+def test_guard_rails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SUDO_USER", "DOAS_USER"):
+        monkeypatch.delenv(name, raising=False)
+    tree.account("ann", 1001)
+    tree.account("admin", 1002)
+    tree.account("toor", 0, gid=1003)
+    tree.account("daemon2", 998)
+    tree.account("me", 1004)
+    tree.account("wheeler", 1005, gid=10)
+    tree.group("wheel", 10)
+    tree.write("/proc/self/loginuid", "1004")
+    host = tree.host()
+    reasons = {
+        name: why_not(host.accounts[name], host)
+        for name in ("ann", "admin", "toor", "daemon2", "me", "wheeler", "root")
+    }
+    assert reasons.pop("ann") == ""
+    expected = {
+        "admin": "group sudo",
+        "toor": "uid 0",
+        "daemon2": "system account",
+        "me": "it is you",
+        "wheeler": "group wheel",
+        "root": "uid 0",
+    }
+    for name, words in expected.items():
+        assert words in reasons[name]
+        with pytest.raises(SftpJailError, match=f"will not jail {name}: .*{words}") as caught:
+            guard(host.accounts[name], host)
+        assert "--force" in caught.value.hint
+        guard(replace(host.accounts[name], forced=True), host)
+
+
+def test_who_asks(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.account("me", 1004)
+    for name in ("SUDO_USER", "DOAS_USER"):
+        monkeypatch.delenv(name, raising=False)
+    tree.write("/proc/self/loginuid", "4294967295")
+    assert tree.host().invoker == set()
+    tree.write("/proc/self/loginuid", "1004")
+    monkeypatch.setenv("SUDO_USER", "someone")
+    assert tree.host().invoker == {"me", "someone"}
+    monkeypatch.setenv("SUDO_USER", "root")
+    assert tree.host().invoker == {"me"}
+
+
+def test_leftovers(tree: Tree) -> None:
+    tree.account("ann", 1001)
+    tree.account("left", 1002)
+    tree.group("sftponly", 500, "ann")
+    for name in ("ann", "left", "gone"):
+        tree.write(f"/var/lib/sftpjail/accounts/{name}", json.dumps({"made": [f"/jails/{name}"]}))
+    tree.fstab("/srv/a /srv/sftp/bound/a none bind,x-sftpjail.user=bound 0 0")
+    for name in ("orphan", "left", "ann", ".orphan.sftpjail-old~"):
+        tree.write(f"/etc/ssh/authorized_keys/{name}", "key\n")
+    settings = config(Profile("sftponly"), Profile("other", "other", chroot="/jails/%u"))
+    found = leftovers(settings, tree.host(), jailed(settings, tree.host()))
+    assert set(found) == {"left", "gone", "bound"}  # a key file alone may be an administrator's
+    assert {name: account.profile and account.profile.name for name, account in found.items()} == {
+        "left": "other", "gone": "other", "bound": "sftponly",
+    }  # fmt: skip
+    assert found["left"].uid == 1002 and found["gone"].uid == -1 and not found["gone"].local
+    assert found["left"] == replace(tree.host().accounts["left"], profile=settings.profiles[1])
+
+
+def test_a_record_with_a_name_that_is_none_does_not_reach_a_path(tree: Tree) -> None:
+    tree.fstab("/srv/a /srv/sftp/x none bind,x-sftpjail.user=../../etc 0 0")
+    with pytest.raises(SftpJailError, match="no account's name"):
+        leftovers(Config(), tree.host(), {})

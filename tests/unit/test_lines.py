@@ -1,0 +1,181 @@
+"""Editing our lines in other people's files: what is theirs survives, byte for byte."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sftpjail.fstab import FstabEntry
+from sftpjail.lines import Style, edit, split
+
+OURS = "x-sftpjail.user="
+# What somebody else wrote: any characters that a file can hold, line breaks of other systems among them.
+foreign = st.text(
+    st.characters(blacklist_categories=("Cs",)) | st.sampled_from("\n\r\t #\x0b\x0c\x1c\x85\u2028\udcff"), max_size=200
+).filter(lambda text: "sftpjail" not in text and "ours" not in text)
+blocks = st.sampled_from([Style.BLOCK, Style.TOP])
+
+
+def entry(user: str, target: str, source: str = "/src") -> str:
+    return FstabEntry(source, target, "none", ("bind", f"{OURS}{user}")).line()
+
+
+def changes(style: Style) -> dict[str, tuple[str, ...]]:
+    if style is Style.FSTAB:
+        return {"ann /srv/sftp/ann/w": (entry("ann", "/srv/sftp/ann/w"),)}
+    if style is Style.LINE:
+        return {"ours one": ("ours one",)}
+    return {"tag": ("ours one", "ours two")}
+
+
+def gone(wanted: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    return dict.fromkeys(wanted, ())
+
+
+@pytest.mark.parametrize("style", list(Style))
+@given(text=foreign)
+@example(text="")
+@example(text="#!/bin/sh\necho theirs\n")
+@example(text="one line\n")
+def test_adding_and_removing_leaves_every_foreign_byte(style: Style, text: str) -> None:
+    if text and not text.endswith("\n"):
+        text += "\n"
+    wanted = changes(style)
+    added = edit(text, wanted, style)
+    assert added != text
+    assert edit(added, gone(wanted), style) == text
+
+
+@pytest.mark.parametrize("style", list(Style))
+@given(text=foreign)
+@example(text="no newline at the end")
+@example(text="#!/bin/sh")
+def test_also_where_the_last_line_has_no_newline(style: Style, text: str) -> None:
+    wanted = changes(style)
+    assert edit(edit(text, wanted, style), gone(wanted), style) == text
+
+
+@pytest.mark.parametrize("style", list(Style))
+@given(text=foreign)
+def test_applying_twice_changes_nothing(style: Style, text: str) -> None:
+    once = edit(text, changes(style), style)
+    assert edit(once, changes(style), style) == once
+
+
+@pytest.mark.parametrize("style", list(Style))
+@given(text=foreign)
+def test_our_lines_are_lines_of_their_own(style: Style, text: str) -> None:
+    wanted = changes(style)
+    added = edit(text, wanted, style).split("\n")
+    assert all(line in added for lines in wanted.values() for line in lines)
+    theirs = [line for line in text.split("\n") if line]
+    assert [line for line in added if line in theirs] == theirs
+
+
+@pytest.mark.parametrize("style", list(Style))
+@given(text=foreign)
+def test_removing_what_is_not_there_changes_nothing(style: Style, text: str) -> None:
+    assert edit(text, gone(changes(style)), style) == text
+
+
+@given(before=foreign, after=foreign, style=st.just(Style.BLOCK))
+@example(before="theirs without newline", after="added later\n", style=Style.BLOCK)
+def test_what_others_append_after_our_block_is_not_glued_to_what_stands_before(
+    before: str, after: str, style: Style
+) -> None:
+    added = edit(before, {"tag": ("ours",)}, style) + after
+    left = edit(added, {"tag": ()}, style)
+    lines = [line for line in (before + "\n" + after).split("\n") if line]
+    assert [line for line in left.split("\n") if line] == lines
+
+
+@given(text=foreign, style=blocks, first=st.booleans())
+@example(text="theirs without newline", style=Style.BLOCK, first=True)
+def test_two_tags_leave_in_any_order(text: str, style: Style, first: bool) -> None:
+    both = edit(edit(text, {"one": ("ours a",)}, style), {"two": ("ours b",)}, style)
+    order = ("one", "two") if first else ("two", "one")
+    left = edit(edit(both, {order[0]: ()}, style), {order[1]: ()}, style)
+    assert left.rstrip("\n") == text.rstrip("\n")
+
+
+@given(text=foreign, style=blocks)
+def test_a_block_is_replaced_in_its_place(text: str, style: Style) -> None:
+    one = edit(text, {"tag": ("ours 1",)}, style)
+    two = edit(one + "# theirs\n", {"tag": ("ours 2", "ours 3")}, style)
+    assert two == one.replace("ours 1", "ours 2\nours 3") + "# theirs\n"
+
+
+def test_a_tag_is_not_another_tag_that_begins_alike() -> None:
+    both = edit(edit("", {"sftp": ("ours 1",)}, Style.BLOCK), {"sftp2": ("ours 2",)}, Style.BLOCK)
+    assert edit(both, {"sftp": ()}, Style.BLOCK) == edit("", {"sftp2": ("ours 2",)}, Style.BLOCK)
+
+
+def test_top_stands_below_the_first_line() -> None:
+    text = edit("#!/bin/sh\necho theirs\nexit 0\n", {"tag": ("ours",)}, Style.TOP)
+    assert text == "#!/bin/sh\n# BEGIN sftpjail tag\nours\n# END sftpjail tag\necho theirs\nexit 0\n"
+
+
+def test_only_the_line_feed_ends_a_line() -> None:
+    text = "a\x0bb\x0cc\x1cd\x85e\u2028f\rg\n"
+    assert split(text) == [text]
+    assert edit(text, {"ours": ("ours",)}, Style.LINE) == text + "ours\n"
+
+
+def test_a_line_of_ours_that_stands_there_already_is_found_without_its_newline() -> None:
+    assert edit("theirs\nours", {"ours": ()}, Style.LINE) == "theirs"
+
+
+# -- fstab -----------------------------------------------------------------------------------------------------------
+
+
+def test_fstab_lines_of_others_and_comments_stay() -> None:
+    text = f"UUID=1 / ext4 defaults 0 1\n# {OURS}ann is a comment\n\n   \n/dev/sr0\t/media iso9660 ro 0 0\n"
+    added = edit(text, changes(Style.FSTAB), Style.FSTAB)
+    assert added == text + entry("ann", "/srv/sftp/ann/w") + "\n"
+    assert edit(added, gone(changes(Style.FSTAB)), Style.FSTAB) == text
+
+
+def test_fstab_lines_of_one_user_stand_in_order_of_depth() -> None:
+    text = "theirs / ext4 defaults 0 1\n"
+    for target in ("/j/ann/a/b/c", "/j/ann/a", "/j/ann/a/b"):
+        text = edit(text, {f"ann {target}": (entry("ann", target),)}, Style.FSTAB)
+    text = edit(text, {"bob /j/bob/x": (entry("bob", "/j/bob/x"),)}, Style.FSTAB)
+    targets = [line.split()[1] for line in text.splitlines()]
+    assert targets == ["/", "/j/ann/a", "/j/ann/a/b", "/j/ann/a/b/c", "/j/bob/x"]
+
+
+targets = st.lists(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda p: "/j/u/" + "/".join(p)), unique=True
+)
+
+
+@given(targets=targets, theirs=st.lists(st.sampled_from(["x /x ext4 ro 0 0", "# comment", ""])), data=st.data())
+def test_nested_binds_are_always_below_their_outer_ones(
+    targets: list[str], theirs: list[str], data: st.DataObject
+) -> None:
+    text = "".join(line + "\n" for line in theirs)
+    for target in targets:
+        text = edit(text, {f"u {target}": (entry("u", target),)}, Style.FSTAB)
+    for target in data.draw(st.lists(st.sampled_from(targets), unique=True)) if targets else ():
+        text = edit(text, {f"u {target}": ()}, Style.FSTAB)
+        targets = [t for t in targets if t != target]
+    found = re.findall(r"^/src (\S+) ", text, re.MULTILINE)
+    assert sorted(found) == sorted(targets)
+    for index, target in enumerate(found):
+        assert not any(target.startswith(later + "/") for later in found[index + 1 :])
+    assert [line for line in text.split("\n")[:-1] if not line.startswith("/src")] == theirs
+
+
+def test_a_hand_edited_line_of_ours_is_still_ours() -> None:
+    hand = f"/src\t/srv/sftp/ann/w   none\tnoauto,{OURS}ann,bind\n"
+    assert edit(hand, gone(changes(Style.FSTAB)), Style.FSTAB) == ""
+    assert edit(hand, changes(Style.FSTAB), Style.FSTAB) == entry("ann", "/srv/sftp/ann/w") + "\n"
+
+
+def test_the_same_target_of_another_user_is_another_line() -> None:
+    text = edit("", {"ann /j/w": (entry("ann", "/j/w"),)}, Style.FSTAB)
+    text = edit(text, {"an /j/w": (entry("an", "/j/w"),)}, Style.FSTAB)
+    assert edit(text, {"an /j/w": ()}, Style.FSTAB) == entry("ann", "/j/w") + "\n"

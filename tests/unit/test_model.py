@@ -1,0 +1,123 @@
+"""Names, tokens and paths."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sftpjail.errors import UsageError
+from sftpjail.model import Account, Profile, inside, valid_name
+
+SPECIAL = set(" \t\r\n\v\f\0,=*?!/\\'\"#%:;|&<>()[]{}`~")
+
+
+@given(name=st.text() | st.text(st.sampled_from("aZ0_.@-$,/*?! \n#=:%\\\"'~")))
+@example(name="alice\n")
+@example(name="..")
+@example(name="a,b")
+def test_no_accepted_name_means_anything_special(name: str) -> None:
+    try:
+        valid_name(name)
+    except UsageError as error:
+        assert repr(name) in error.message
+        return
+    assert name.isascii() and name.isprintable()
+    assert not set(name) & SPECIAL
+    assert name[0] not in ".-@+" and name not in (".", "..")
+    assert "$" not in name[:-1]
+    assert 0 < len(name) <= 256
+
+
+@pytest.mark.parametrize(
+    "name", ["alice", "Mixed.Case", "user@example.org", "machine$", "_apt", "a-b", "0day", "x" * 256]
+)
+def test_accepted_names(name: str) -> None:
+    assert valid_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "-rf", "@x", "a/b", "a b", "a,b", "a$b", "x" * 257, "é", "a\n", "*", "!a"]
+)
+def test_refused_names(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        valid_name(name, "group")
+    assert "group name" in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def account(chroot: str, home: str = "/home/alice", **more: str) -> Account:
+    return Account("alice", 1001, 1001, home, profile=Profile("p", chroot=chroot, **more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("chroot", "jail"),
+    [
+        ("/srv/sftp/%u", "/srv/sftp/alice"),
+        ("%h", "/home/alice"),
+        ("/a/%%u/%u", "/a/%u/alice"),
+        ("/a/%%%u", "/a/%alice"),
+        ("/srv//sftp/./%u/", "/srv/sftp/alice"),
+        ("/jails%h", "/jails/home/alice"),
+    ],
+)
+def test_chroot_tokens(chroot: str, jail: str) -> None:
+    assert account(chroot).jail == jail
+
+
+def test_a_token_in_a_value_is_not_expanded_again() -> None:
+    assert account("%h", home="/home/%u").jail == "/home/%u"
+
+
+def test_no_profile_no_jail() -> None:
+    assert Account("alice", 1001, 1001, "/home/alice").jail == ""
+
+
+def test_profile_forms() -> None:
+    assert Profile("p", chroot="%h").in_home and Profile("p", chroot="%h").base == ""
+    assert not Profile("p").in_home and Profile("p").base == "/srv/sftp"
+    assert account("%h").files == "/home/alice/files"
+    assert account("/srv/sftp/%u", files="up").files == "/srv/sftp/alice/up"
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "answer"),
+    [
+        ("/a/b", "/a", True),
+        ("/a", "/a", True),
+        ("/a/", "/a", True),
+        ("/a", "/a/", True),
+        ("/ab", "/a", False),
+        ("/a", "/a/b", False),
+        ("/a/../b", "/a", False),
+        ("/a", "/", True),
+        ("/", "/", True),
+        ("/", "/a", False),
+        ("//a/b", "/a", True),
+        ("/a/b", "//a", True),
+    ],
+)
+def test_inside(path: str, folder: str, answer: bool) -> None:
+    assert inside(path, folder) is answer
+
+
+parts = st.lists(st.sampled_from(["a", "b", "ab", ".", "..", ""]), max_size=5)
+
+
+@given(path=parts, folder=parts, below=parts)
+def test_inside_goes_by_components(path: list[str], folder: list[str], below: list[str]) -> None:
+    one, other = "/" + "/".join(path), "/" + "/".join(folder)
+    if ".." not in below:
+        assert inside("/".join([other.rstrip("/"), *below]) or "/", other)
+    if inside(one, other) and inside(other, one):
+        assert list(_plain(one)) == list(_plain(other))
+
+
+def _plain(path: str) -> list[str]:
+    done: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del done[-1:]
+        elif part not in ("", "."):
+            done.append(part)
+    return done

@@ -1,0 +1,496 @@
+"""All or nothing: commits, failures at every step, and deaths at every call that changes something."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Programs
+from world import Death, World
+
+from sftpjail import system
+from sftpjail.actions import (
+    Action,
+    Check,
+    MakeDir,
+    Mount,
+    Notify,
+    Remove,
+    Rename,
+    Run,
+    SetAccount,
+    SetGroup,
+    SetLines,
+    SetOwner,
+    Unmount,
+    WriteFile,
+)
+from sftpjail.engine import Engine, Plan
+from sftpjail.errors import RollbackIncomplete, SftpJailError
+from sftpjail.journal import Journal
+from sftpjail.lines import Style
+
+MakeWorld = Callable[[], World]
+EARLY = 6
+
+
+@pytest.fixture
+def worlds(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> MakeWorld:
+    """Makes worlds, each with the same things in it."""
+    count = iter(range(10_000))
+
+    def make() -> World:
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        programs.plans.clear()
+        world = World(folder, programs, monkeypatch)
+        _furnish(world)
+        return world
+
+    return make
+
+
+def _furnish(world: World) -> None:
+    for name, text in {
+        "shared": "theirs 1\ntheirs 2\n",
+        "attributes": "old\n",
+        "strict": "old\n",
+        "ours-alone": "our line\n",
+        "leaves/file": "going\n",
+        "leaves/other": "going too\n",
+        "home/keys": "key\n",
+        "src/inner/data": "data\n",
+        "old-src/data": "data\n",
+    }.items():
+        path = world.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, ns=(1_500_000_000_123_456_789, 1_500_000_000_123_456_789))
+    (world.root / "attributes").chmod(0o640)
+    (world.root / "strict").chmod(0o600)
+    with contextlib.suppress(OSError):  # a tmpfs of an older kernel has no user attributes
+        os.setxattr(world.root / "attributes", "user.origin", b"vendor")
+    (world.root / "loose").mkdir()
+    (world.root / "loose").chmod(0o770)
+    (world.root / "link").symlink_to("shared")
+    (world.root / "through").symlink_to("strict")
+    (world.root / "jail/old").mkdir(parents=True)
+    (world.root / "jail/flags").mkdir()
+    world.mounts[world.path("jail/old")] = (world.path("old-src"), ("nosuid", "nodev"))
+    world.mounts[world.path("jail/flags")] = (world.path("jail/flags"), ("nosuid", "nodev"))
+    world._play()
+
+
+def everything(world: World) -> list[Action]:
+    """Return at least one action of every kind."""
+    path = world.path
+    return [
+        Unmount(path("old-src"), path("jail/old"), ("bind", "nosuid", "nodev")),
+        MakeDir(path("jail/home")),
+        MakeDir(path("jail/home/inner"), 0o700),
+        SetOwner(path("loose"), 0, 0, 0o755),
+        WriteFile(path("new"), "new\n", mode=0o600),
+        WriteFile(path("attributes"), "newer\n", keep=True),
+        WriteFile(path("through"), "newer\n"),
+        SetLines(path("shared"), "tag", ("ours 1", "ours 2")),
+        SetLines(path("ours-alone"), "our line", (), Style.LINE, own=True),
+        SetLines(path("made-for-lines"), "tag", ("ours",)),
+        SetGroup("newgroup"),
+        SetAccount("worldling", add_groups=("newgroup",), remove_groups=("oldgroup",)),
+        SetAccount("worldling", shell="/usr/sbin/nologin"),
+        Mount(path("src"), path("jail/home"), ("bind", "nosuid", "nodev")),
+        Mount(path("jail/flags"), path("jail/flags"), ("bind", "nosuid", "nodev", "ro")),
+        Remove(path("leaves/file"), ours=True),
+        Remove(path("leaves/other"), ours=True),
+        Remove(path("leaves"), ours=True),
+        Remove(path("link"), ours=True),
+        Remove(path("jail/old"), ours=True),
+        Rename(path("home/keys"), path("home/keys.moved")),
+        Run(("/register", "on"), "tells somebody", undo=("/register", "off")),
+        Check(("/ask", "-t"), "must be well"),
+        Notify("rsyslog", "restart", required=True),
+        Notify("sshd"),
+    ]
+
+
+def apply(world: World, wanted: Callable[[World], list[Action]] = everything) -> list[str]:
+    engine, plan = world.plan(wanted)
+    return engine.apply(plan)
+
+
+def outcome(worlds: MakeWorld) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, str]]]:
+    """Return the world before, the world after, and every call in between."""
+    world = worlds()
+    before = world.snapshot()
+    apply(world)
+    return plain(before), plain(world.snapshot()), list(world.syscalls.calls)
+
+
+def plain(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """Return a snapshot that can be compared with that of another world: without its folder's name and new times."""
+    text = repr(snapshot)
+    place = next(p for p in text.split("'") if p.endswith("/jail/flags")).removesuffix("/root/jail/flags")
+    same: dict[str, Any] = eval(text.replace(place, "WORLD"))
+    for name, about in same["files"].items():
+        if len(about) == 7 and about[4] > 1_600_000_000_000_000_000:
+            same["files"][name] = (*about[:4], "new", *about[5:])
+    return same
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return what differs, short enough to read."""
+    found = [f"{key}: {one[key]} != {other[key]}" for key in one if key != "files" and one[key] != other[key]]
+    for name in sorted(one["files"].keys() | other["files"].keys()):
+        a, b = one["files"].get(name), other["files"].get(name)
+        if a != b:
+            found.append(f"{name}: {a} != {b}")
+    return found
+
+
+def committed(world: World) -> bool:
+    try:
+        return '{"committed": true}\n' in (world.state / "journal").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def die(engine: Engine, plan: Plan) -> None:
+    """Apply a plan in a world that has a death ahead; what the dead still says is of no account."""
+    with pytest.raises((Death, SftpJailError, OSError)):
+        engine.apply(plan)
+
+
+def test_a_commit_is_what_was_planned_and_a_second_plan_is_empty(worlds: MakeWorld) -> None:
+    world = worlds()
+    assert apply(world) == []
+    seen = {name: (world.root / name) for name in ("new", "attributes", "strict", "shared", "made-for-lines")}
+    assert seen["new"].read_text() == "new\n" and seen["new"].stat().st_mode & 0o7777 == 0o600
+    assert seen["attributes"].read_text() == "newer\n" and seen["attributes"].stat().st_mode & 0o7777 == 0o640
+    assert seen["strict"].read_text() == "newer\n" and (world.root / "through").is_symlink()
+    assert seen["shared"].read_text().startswith("theirs 1\ntheirs 2\n# BEGIN sftpjail tag\n")
+    assert not os.path.lexists(world.path("ours-alone")) and not os.path.lexists(world.path("leaves"))
+    assert not os.path.lexists(world.path("link")) and not os.path.lexists(world.path("jail/old"))
+    assert (world.root / "home/keys.moved").read_text() == "key\n"
+    assert (world.root / "loose").stat().st_mode & 0o7777 == 0o755
+    assert (world.root / "jail/home/inner").stat().st_mode & 0o7777 == 0o700
+    assert world.mounts == {
+        world.path("jail/home"): (world.path("src"), ("nosuid", "nodev")),
+        world.path("jail/flags"): (world.path("jail/flags"), ("nosuid", "nodev", "ro")),
+    }
+    assert world.people["worldling"]["--shell"] == "/usr/sbin/nologin"
+    assert world.groups["newgroup"][1] == ["worldling"] and world.groups["oldgroup"][1] == []
+    assert world.registered
+    assert not list(world.root.rglob(".*sftpjail*")) and not (world.state / "journal").exists()
+
+    before = world.snapshot()
+    engine, plan = world.plan(everything)
+    assert [step.action for step in plan.steps] == []
+    assert engine.apply(plan) == []
+    assert world.snapshot() == before
+
+
+def test_the_record_says_what_was_there(worlds: MakeWorld) -> None:
+    world = worlds()
+    apply(world)
+    record = json.loads((world.state / "accounts/worldling").read_text())
+    assert record["was"] == {"shell": "/bin/bash"}
+    assert record["owners"] == {world.path("loose"): [0, 0, 0o770]}
+    assert record["renamed"] == {world.path("home/keys.moved"): world.path("home/keys")}
+    assert set(record["made"]) == {world.path(p) for p in ("jail/home", "jail/home/inner", "new")} | {"group:newgroup"}
+    # What is shared belongs to the host's record, and goes with its last user.
+    assert json.loads((world.state / "host").read_text()) == {"made": [world.path("made-for-lines")]}
+
+
+def test_extended_attributes_stay(worlds: MakeWorld) -> None:
+    world = worlds()
+    if not os.listxattr(world.path("attributes")):
+        pytest.skip("this file system has no user attributes")
+    apply(world)
+    assert os.getxattr(world.path("attributes"), "user.origin") == b"vendor"
+
+
+def test_a_dry_run_touches_nothing(worlds: MakeWorld) -> None:
+    world = worlds()
+    before = world.snapshot()
+    engine, plan = world.plan(everything)
+    text = plan.diff(engine.host)
+    assert f"+ folder {world.path('jail/home')} (owner 0:0, mode 0755)" in text
+    assert "+ours 1" in text and f"- file {world.path('link')}" in text
+    assert plan.describe()
+    assert world.snapshot() == before and world.syscalls.calls == []
+
+
+@pytest.mark.parametrize("program", ["mount", "umount", "usermod", "gpasswd", "groupadd", "register", "ask"])
+def test_a_program_that_refuses_rolls_everything_back(worlds: MakeWorld, program: str) -> None:
+    world = worlds()
+    before = world.snapshot()
+    world.refuse = (program,)
+    with pytest.raises(SftpJailError) as caught:
+        apply(world)
+    # Some are needed for the way back too; then the next run goes on.
+    assert isinstance(caught.value, RollbackIncomplete) or differences(before, world.snapshot()) == []
+    world.refuse = ()
+    world.recover()
+    assert differences(before, world.snapshot()) == []
+
+
+def test_every_call_may_fail_once(worlds: MakeWorld) -> None:
+    before, after, calls = outcome(worlds)
+    wrong = []
+    for number in range(1, len(calls) + 1):
+        world = worlds()
+        engine, plan = world.plan(everything)
+        world.syscalls.fail_at = number
+        try:
+            engine.apply(plan)
+            wanted = after
+        except (SftpJailError, OSError) as error:
+            wanted = before
+            left = plain(world.snapshot())
+            if not isinstance(error, RollbackIncomplete) and differences(left, before):
+                wrong.append(
+                    f"call {number}, {calls[number - 1]}: {error}: says it put all back: {differences(left, before)}"
+                )
+        world.recover()
+        left = plain(world.snapshot())
+        if differences(left, wanted):
+            wrong.append(f"call {number}, {calls[number - 1]}: {differences(left, wanted)}")
+    assert wrong == []
+
+
+def test_death_at_every_call_leaves_before_or_after(worlds: MakeWorld) -> None:
+    before, after, calls = outcome(worlds)
+    wrong = []
+    for number in range(1, len(calls) + 1):
+        world = worlds()
+        engine, plan = world.plan(everything)
+        world.syscalls.die_at = number
+        die(engine, plan)
+        wanted = after if committed(world) else before
+        # At the very end the log is gone already: all that was to do is done.
+        if not (world.state / "journal").exists() and number > len(calls) - 8:
+            wanted = after
+        world.recover()
+        left = differences(plain(world.snapshot()), wanted)
+        if number <= EARLY:  # the folder of the log is made before there is a log
+            left = [line for line in left if not line.startswith("state/sftpjail: ")]
+        if left:
+            wrong.append(f"call {number}, {calls[number - 1]}: {left}")
+        if world.recover():
+            wrong.append(f"call {number}, {calls[number - 1]}: there was something to recover twice")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 1.0])
+def test_death_during_the_recovery_at_every_call(worlds: MakeWorld, share: float) -> None:
+    before, after, calls = outcome(worlds)
+    first = max(n for n, call in enumerate(calls) if call[0] == "write")  # the commit
+    death = int(first * share) + (2 if share == 1.0 else 0)
+    wrong = []
+    for number in range(1, 400):
+        world = worlds()
+        engine, plan = world.plan(everything)
+        world.syscalls.die_at = death
+        die(engine, plan)
+        wanted = after if committed(world) else before
+        world.syscalls.revive()
+        world.syscalls.die_at = number
+        try:
+            Journal(str(world.state)).recover()
+        except Death:
+            world.recover()
+            left = differences(plain(world.snapshot()), wanted)
+            if left:
+                wrong.append(f"death at {death}, then at {number}: {left}")
+        else:
+            break
+    assert number > 5
+    assert wrong == []
+
+
+def test_a_torn_log_line_was_never_followed_by_its_step(worlds: MakeWorld) -> None:
+    before, after, calls = outcome(worlds)
+    writes = [n for n, (name, path) in enumerate(calls, 1) if name == "write" and path.endswith("/journal")]
+    assert len(writes) > 5
+    wrong = []
+    for number in writes:
+        for torn in (0, 1, 5, 30, 100):
+            world = worlds()
+            engine, plan = world.plan(everything)
+            world.syscalls.die_at, world.syscalls.torn = number, torn
+            die(engine, plan)
+            wanted = after if committed(world) else before
+            world.recover()
+            left = differences(plain(world.snapshot()), wanted)
+            if left:
+                wrong.append(f"write {number} torn at {torn}: {left}")
+    assert wrong == []
+
+
+def test_a_disk_that_takes_half_of_the_log_does_not_lose_an_undo(worlds: MakeWorld) -> None:
+    """write(2) on a full disk writes what fits and says so, without an error."""
+    before, after, calls = outcome(worlds)
+    writes = [n for n, (name, path) in enumerate(calls, 1) if name == "write" and path.endswith("/journal")]
+    wrong = []
+    for number in writes:
+        for later in (3, 8):
+            world = worlds()
+            engine, plan = world.plan(everything)
+            world.syscalls.short_at = number
+            world.syscalls.die_at = number + later
+            wanted = before
+            with contextlib.suppress(Death, SftpJailError):
+                engine.apply(plan)
+                wanted = after
+            if committed(world):
+                wanted = after
+            world.recover()
+            left = differences(plain(world.snapshot()), wanted)
+            if left:
+                wrong.append(f"short write {number}, death {later} later: {left}")
+    assert wrong == []
+
+
+def test_the_undo_is_on_the_disk_before_each_step(worlds: MakeWorld) -> None:
+    world = worlds()
+    engine, plan = world.plan(everything)
+    journal = world.state / "journal"
+    synced = {"size": 0}
+    unrecorded = []
+
+    def watch(name: str, path: str) -> None:
+        if name == "fsync" and path == str(journal):
+            synced["size"] = journal.stat().st_size
+        if path.startswith(str(world.root)) and name not in ("fsync", "write"):
+            undos = [json.loads(line) for line in journal.read_text().splitlines()]
+            known = {undo.get("path") for undo in undos} | {undo.get("to") for undo in undos}
+            known |= {system.backup_name(p) for p in known if p} | {system.stage_name(p) for p in known if p}
+            if path not in known or synced["size"] != journal.stat().st_size:
+                unrecorded.append((name, path))
+        if name == "run" and not any(word in path for word in ("/ask",)):
+            operations = {json.loads(line).get("op") for line in journal.read_text().splitlines()}
+            wanted = {"mount": {"mount"}, "umount": {"unmount"}, "usermod": {"account"}, "gpasswd": {"account"}}
+            wanted |= {"groupadd": {"group"}, "/register": {"run"}}
+            if not wanted[path.split()[0]] <= operations:
+                unrecorded.append((name, path))
+
+    world.syscalls.watch = watch
+    engine.apply(plan)
+    assert unrecorded == []
+
+
+def test_one_fsync_of_the_log_for_a_batch(worlds: MakeWorld) -> None:
+    world = worlds()
+    apply(world, lambda w: [WriteFile(w.path(f"many{n}"), "x\n") for n in range(50)])
+    syncs = [path for name, path in world.syscalls.calls if name == "fsync" and path == str(world.state / "journal")]
+    assert len(syncs) <= 4
+    folders = [path for name, path in world.syscalls.calls if name == "fsync" and path == str(world.root)]
+    assert len(folders) <= 2
+
+
+def test_the_error_is_the_first_one(worlds: MakeWorld) -> None:
+    world = worlds()
+    engine, plan = world.plan(everything)
+    world.syscalls.fail_at = 1
+    with pytest.raises(SftpJailError, match="No space left on device"):
+        engine.apply(plan)
+
+
+def test_an_old_version_keeps_its_time_in_a_rollback(worlds: MakeWorld) -> None:
+    world = worlds()
+    before = {
+        p: (os.stat(p).st_mtime_ns, os.stat(p).st_ino) for p in map(world.path, ("shared", "attributes", "strict"))
+    }
+    world.refuse = ("ask",)
+    with pytest.raises(SftpJailError, match="must be well"):
+        apply(world)
+    assert {p: (os.stat(p).st_mtime_ns, os.stat(p).st_ino) for p in before} == before
+
+
+def test_the_owner_of_a_link_is_never_changed(worlds: MakeWorld) -> None:
+    world = worlds()
+    (world.root / "home-link").symlink_to("loose")
+    before = world.snapshot()
+    with pytest.raises(SftpJailError, match="symbolic link"):
+        apply(world, lambda _: [SetOwner(world.path("home-link"), 0, 0, 0o711)])
+    assert differences(before, world.snapshot()) == []
+
+
+def test_nothing_is_overwritten_by_a_rename(worlds: MakeWorld) -> None:
+    world = worlds()
+    (world.root / "home/keys.moved").write_text("theirs\n")
+    before = world.snapshot()
+    with pytest.raises(SftpJailError, match="in the way"):
+        apply(world)
+    assert differences(before, world.snapshot()) == []
+
+
+def test_a_rename_that_never_began_is_not_undone_over_somebody_elses_file(worlds: MakeWorld) -> None:
+    world = worlds()
+    (world.root / "there").write_text("theirs\n")
+    journal = Journal(str(world.state))
+    journal.record([{"op": "rename", "path": world.path("gone-meanwhile"), "to": world.path("there")}])
+    world.recover()
+    assert (world.root / "there").read_text() == "theirs\n"
+
+
+def test_a_full_folder_is_never_removed(worlds: MakeWorld) -> None:
+    world = worlds()
+    (world.root / "leaves/theirs").write_text("data\n")
+    apply(world)
+    assert (world.root / "leaves/theirs").read_text() == "data\n"
+
+
+def test_a_rollback_that_cannot_finish_says_what_is_left_and_the_next_run_goes_on(worlds: MakeWorld) -> None:
+    world = worlds()
+    before = world.snapshot()
+    engine, plan = world.plan(everything)
+    world.refuse = ("register", "umount")
+    world.mounts.pop(world.path("jail/old"))  # so that only the undo needs umount
+    world._play()
+    engine, plan = world.plan(everything)
+    with pytest.raises(RollbackIncomplete) as caught:
+        engine.apply(plan)
+    assert caught.value.exit_code == 4
+    assert world.path("jail/home") in caught.value.message and "refused" in caught.value.message
+    assert (world.state / "journal").exists()
+    with pytest.raises(RollbackIncomplete):
+        world.recover()
+    world.refuse = ()
+    assert world.recover()
+    before["mounts"].pop(world.path("jail/old"))
+    assert differences(before, world.snapshot()) == []
+
+
+def test_on_applied_and_on_failed_are_told(worlds: MakeWorld) -> None:
+    from sftpjail import hookimpl
+
+    heard: list[tuple[str, str, str]] = []
+
+    class Listener:
+        @hookimpl
+        def on_applied(self, event: str, account: Any, plan: Any) -> None:
+            heard.append(("applied", event, account.name))
+            raise ValueError("a listener breaks")
+
+        @hookimpl
+        def on_failed(self, event: str, account: Any, error: BaseException) -> None:
+            heard.append(("failed", event, str(error)))
+
+    world = worlds()
+    engine, plan = world.plan(everything)
+    engine.manager.plugins.register(Listener(), "listener")
+    assert engine.apply(plan) == ["plugin listener: on_applied broke: a listener breaks"]
+    world = worlds()
+    world.refuse = ("ask",)
+    engine, plan = world.plan(everything)
+    engine.manager.plugins.register(Listener(), "listener")
+    with pytest.raises(SftpJailError, match="must be well"):
+        engine.apply(plan)
+    assert heard[0] == ("applied", "on_user_create", "worldling")
+    assert heard[1][:2] == ("failed", "on_user_create") and "must be well" in heard[1][2]

@@ -1,0 +1,270 @@
+"""A small world for transactions: real files in a folder, a mount table and accounts played by files, and a death.
+
+Every call by which system.py changes something is counted. At a chosen one the process "dies" (from then on no call
+reaches the disk), or the call fails, or it writes only a part of what it should.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from fakes import ME, FakeHost, Programs, listing
+
+from sftpjail import engine, hookimpl, host, journal, system, transaction
+from sftpjail.actions import Action
+from sftpjail.config import Config
+from sftpjail.engine import Engine, Plan
+from sftpjail.fstab import parse_line, unescape
+from sftpjail.journal import Journal
+from sftpjail.manager import BUNDLED, Event, Manager
+from sftpjail.model import Account
+
+PLAYED = ("/etc/passwd", "/etc/group", "/etc/shadow", "/proc/self/mountinfo")
+CHANGING = (
+    "open",
+    "write",
+    "fsync",
+    "mkdir",
+    "rmdir",
+    "rename",
+    "link",
+    "unlink",
+    "symlink",
+    "fchown",
+    "fchmod",
+    "setxattr",
+)
+
+
+class Death(BaseException):
+    """The process is killed here."""
+
+
+class Syscalls:
+    """The module `os` as system.py sees it. `calls` has (name, path) of each call that changes something."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.die_at = self.fail_at = self.short_at = 0
+        self.torn: int | None = None
+        self.dead = False
+        self.watch: Callable[[str, str], None] = lambda name, path: None
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in CHANGING:
+            return real
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if name == "open" and not arguments[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+                return real(*arguments, **options)
+            self.tick(name, _path(arguments[0], options))
+            if name == "rename" or name == "link":
+                self.watch(name, _path(arguments[1], {"dir_fd": options["dst_dir_fd"]}))
+            if name == "fchown":
+                # The user who runs the tests plays root.
+                fd, uid, gid = arguments
+                return real(fd, uid or ME[0], gid or ME[1])
+            if name == "write" and self.torn is not None and len(self.calls) == self.die_at:
+                real(arguments[0], arguments[1][: self.torn])
+                raise Death(name)
+            if name == "write" and len(self.calls) == self.short_at:
+                return real(arguments[0], arguments[1][: len(arguments[1]) // 2])
+            return real(*arguments, **options)
+
+        return call
+
+    def tick(self, name: str, path: str) -> None:
+        """Count a call that is about to be made."""
+        if self.dead:
+            raise Death(name)
+        self.calls.append((name, path))
+        self.watch(name, path)
+        if len(self.calls) == self.die_at:
+            self.dead = True
+            if not (name == "write" and self.torn is not None):
+                raise Death(name)
+        if len(self.calls) == self.fail_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def revive(self) -> None:
+        """The next process starts."""
+        self.calls = []
+        self.die_at = self.fail_at = self.short_at = 0
+        self.torn, self.dead = None, False
+
+
+def _path(where: Any, options: dict[str, Any]) -> str:
+    if isinstance(where, int):
+        return os.readlink(f"/proc/self/fd/{where}")
+    folder = options.get("dir_fd", options.get("src_dir_fd"))
+    return os.path.join(os.readlink(f"/proc/self/fd/{folder}") if folder is not None else "/", where)
+
+
+class WorldHost(FakeHost):
+    """The facts: real paths, but accounts and mounts from the world's files."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__("")
+        self.world = world
+
+    def read(self, path: str) -> bytes | None:
+        return (self.world.played / path.lstrip("/")).read_bytes() if path in PLAYED else super().read(path)
+
+    def same_file(self, one: str, other: str) -> bool:
+        played = self.world.mounts.get(other)
+        return played[0] in (one, other) if played else super().same_file(one, other)
+
+
+class World:
+    """See the module.
+
+    Args:
+        folder: an empty folder.
+        programs: for the commands that change accounts and mounts.
+        patch: pytest's.
+    """
+
+    def __init__(self, folder: Path, programs: Programs, patch: pytest.MonkeyPatch) -> None:
+        self.root, self.played, state = folder / "root", folder / "played", folder / "state"
+        for place in (self.root, self.played / "etc", self.played / "proc/self", state):
+            place.mkdir(parents=True)
+        self.state = state / "sftpjail"
+        self.mounts: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.people = {"worldling": {"--shell": "/bin/bash", "--home": "/home/w", "--gid": "4001", "--expiredate": ""}}
+        self.groups: dict[str, tuple[int, list[str]]] = {"worldling": (4001, []), "oldgroup": (4002, ["worldling"])}
+        self.registered = False
+        self.refuse: tuple[str, ...] = ()
+        self.syscalls = Syscalls()
+        self._play()
+        patch.setattr(system, "os", self.syscalls)
+        for program in ("mount", "umount", "usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
+            programs.answer_by(program, self._command)
+        for module in (transaction, journal):
+            patch.setattr(module, "open", self._open, raising=False)
+        for module in (host, engine):
+            patch.setattr(module, "STATE", str(self.state))
+            patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
+            patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
+        patch.setattr(system, "notify", self._notify)
+
+    def path(self, name: str) -> str:
+        """Return the real path of a name in the world."""
+        return str(self.root / name)
+
+    def _open(self, path: Any, *arguments: Any, **options: Any) -> IO[Any]:
+        if path in PLAYED:
+            path = self.played / str(path).lstrip("/")
+        return builtins.open(path, *arguments, **options)  # type: ignore[no-any-return]
+
+    def _play(self) -> None:
+        """Write accounts and mounts as the files in which the code looks for them."""
+        people = [f"{n}:x:4001:{p['--gid']}::{p['--home']}:{p['--shell']}" for n, p in self.people.items()]
+        groups = [f"{n}:x:{gid}:{','.join(members)}" for n, (gid, members) in self.groups.items()]
+        shadow = [f"{n}:*:1:0:9:7::{p['--expiredate']}:" for n, p in self.people.items()]
+        mounts = [f"{n} 1 0:1 / {t} {','.join(o)} - x x x" for n, (t, (_, o)) in enumerate(self.mounts.items())]
+        for name, lines in zip(PLAYED, (people, groups, shadow, mounts), strict=True):
+            (self.played / name.lstrip("/")).write_text("".join(line + "\n" for line in lines))
+
+    def _notify(self, service: str, how: str) -> str:
+        self.syscalls.tick("notify", service)
+        return ""
+
+    def _command(self, argv: Sequence[str], _: Any) -> system.Answer:
+        """Be mount(8), usermod(8) and the rest, as far as it matters here."""
+        self.syscalls.tick("run", " ".join(argv))
+        name = os.path.basename(argv[0])
+        if name in self.refuse:
+            return system.Answer(1, "", "no space left, say")
+        code = getattr(self, f"_{name}")(*argv[1:])
+        self._play()
+        # The kernel has done it, and nobody is left to hear so.
+        self.syscalls.tick("ran", " ".join(argv))
+        return system.Answer(code or 0, "", "")
+
+    def _mount(self, *words: str) -> int:
+        if words[0] == "-a":
+            for line in Path(words[2]).read_text().splitlines():
+                entry = parse_line(line)
+                assert entry is not None
+                assert os.path.isdir(entry.source) and os.path.isdir(entry.target), line
+                assert entry.target not in self.mounts
+                self.mounts[entry.target] = (
+                    entry.source,
+                    tuple(o for o in entry.options if o not in ("bind", "private")),
+                )
+            return 0
+        source, _ = self.mounts[words[2]]
+        self.mounts[words[2]] = (source, tuple(o for o in words[1].split(",") if o not in ("remount", "bind", "rw")))
+        return 0
+
+    def _umount(self, _: str, target: str) -> int:
+        assert not any(other.startswith(target + "/") for other in self.mounts), f"{target} has mounts below it"
+        return 0 if self.mounts.pop(unescape(target), None) else 1
+
+    def _usermod(self, *words: str) -> None:
+        self.people[words[-1]] |= dict(zip(words[:-1:2], words[1:-1:2], strict=True))
+
+    def _gpasswd(self, what: str, name: str, group: str) -> None:
+        members = self.groups[group][1]
+        if what == "--add":
+            members.append(name)
+        else:
+            members.remove(name)
+
+    def _groupadd(self, *words: str) -> int:
+        if words[-1] in self.groups:
+            return 9
+        self.groups[words[-1]] = (int(words[1]) if len(words) > 1 else 4100, [])
+        return 0
+
+    def _groupdel(self, name: str) -> int:
+        return 0 if self.groups.pop(name, None) else 6
+
+    def _register(self, *words: str) -> None:
+        self.registered = words == ("on",)
+
+    def _ask(self, *words: str) -> int:
+        return 0
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that a transaction may change."""
+        kernel = {
+            "mounts": dict(self.mounts),
+            "people": {name: dict(fields) for name, fields in self.people.items()},
+            "groups": {name: (gid, tuple(members)) for name, (gid, members) in self.groups.items()},
+            "registered": self.registered,
+        }
+        files = listing(self.root) | {f"state/{name}": about for name, about in listing(self.state.parent).items()}
+        return kernel | {"files": files}
+
+    def engine(self, wanted: Callable[[World], list[Action]]) -> Engine:
+        """Return an engine whose one plugin wants these actions at on_setup and on_user_create."""
+        manager = Manager(Config(plugins_disable=BUNDLED))
+        manager.plugins.register(_Plugin(self, wanted), "tester")
+        return Engine(Config(), WorldHost(self), manager)
+
+    def plan(self, wanted: Callable[[World], list[Action]]) -> tuple[Engine, Plan]:
+        """Return the engine and its plan for the world's one account."""
+        made = self.engine(wanted)
+        return made, made.plan([Event("on_user_create", Account("worldling", 4001, 4001, "/home/w"))])
+
+    def recover(self) -> bool:
+        """Be the next run: find what the last one left."""
+        self.syscalls.revive()
+        return Journal(str(self.state)).recover()
+
+
+class _Plugin:
+    def __init__(self, world: World, wanted: Callable[[World], list[Action]]) -> None:
+        self.world, self.wanted = world, wanted
+
+    @hookimpl
+    def on_user_create(self, account: Account) -> list[Action]:
+        return self.wanted(self.world)
