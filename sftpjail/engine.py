@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import system
+from . import programs, system
 from .actions import (
     Action,
     Check,
@@ -32,7 +32,7 @@ from .merge import Step, combined, merged, ordered, without_full_folders
 from .model import Origin
 from .transaction import judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
 
-LOCK = f"{system.RUN_DIR}/lock"
+LOCK = f"{programs.RUN_DIR}/lock"
 
 
 @dataclass
@@ -226,7 +226,7 @@ class Engine:
         actions = [step.action for step in plan.steps]
         for action in actions:
             if isinstance(action, Check) and action.candidate:
-                judge(action, system.preview(action.argv, self._contents(actions, action.candidate)))
+                judge(action, programs.preview(action.argv, self._contents(actions, action.candidate)))
         for phase in Phase:
             batch = [a for a in actions if a.phase is phase and (not isinstance(a, Notify) or a.required)]
             if not batch:
@@ -254,7 +254,7 @@ class Engine:
         for action in (step.action for step in plan.steps):
             if isinstance(action, Notify) and not action.required:
                 try:
-                    notices.append(system.notify(action.service, action.how))
+                    notices.append(programs.notify(action.service, action.how))
                 except (SftpJailError, OSError) as error:
                     notices.append(f"the change is made, but: {error}")
         return [notice for notice in notices if notice]

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from . import system
+from . import programs, system
 from .errors import SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from .lines import Style, tagged
@@ -48,7 +48,7 @@ class Host:
     def __init__(self, root: str = "/") -> None:
         self.root = root.rstrip("/")
         self.preparing = False
-        self._answers: dict[tuple[tuple[str, ...], str], system.Answer] = {}
+        self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
         self._members: dict[str, frozenset[str]] = {}
@@ -381,7 +381,7 @@ class Host:
         path = ":".join(f"{self.root}{folder}" for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
         return (shutil.which(program, path=path) or "").removeprefix(self.root)
 
-    def ask(self, argv: Sequence[str], stdin: str = "") -> system.Answer:
+    def ask(self, argv: Sequence[str], stdin: str = "") -> programs.Answer:
         """Return what a program that only reads says; asked twice, it runs once.
 
         Raises:
@@ -389,10 +389,10 @@ class Host:
         """
         key = (tuple(argv), stdin)
         if key not in self._answers:
-            self._answers[key] = system.run(argv, stdin=stdin)
+            self._answers[key] = programs.run(argv, stdin=stdin)
         return self._answers[key]
 
-    def ask_sshd(self, *arguments: str, files: Mapping[str, bytes | None] | None = None) -> system.Answer:
+    def ask_sshd(self, *arguments: str, files: Mapping[str, bytes | None] | None = None) -> programs.Answer:
         """Return what sshd(8) says with these arguments, as if FILES already had the given content.
 
         Raises:
@@ -403,7 +403,7 @@ class Host:
             raise SftpJailError("OpenSSH's server is not installed", "apt install openssh-server")
         key = ((sshd, *arguments), repr(files) if files else "")
         if key not in self._answers:
-            self._answers[key] = system.preview([sshd, *arguments], files or {})
+            self._answers[key] = programs.preview([sshd, *arguments], files or {})
         return self._answers[key]
 
     @cached_property

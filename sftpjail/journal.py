@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import system
+from . import programs, system
 from .errors import RollbackIncomplete, SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_mountinfo
 from .lines import Style, edit
@@ -82,7 +82,7 @@ class Journal:
         for undo in self.undos:
             if undo["op"] == "notify" and not undo["late"]:
                 with contextlib.suppress(SftpJailError):
-                    system.notify(undo["name"], undo["how"])
+                    programs.notify(undo["name"], undo["how"])
         self._clear_away()
 
     def _clear_away(self, committed: bool = False) -> None:
@@ -133,7 +133,7 @@ class Journal:
                 # The daemon may not have heard of it; hearing twice does no harm.
                 if undo["op"] == "notify" and undo["late"]:
                     with contextlib.suppress(SftpJailError, OSError):
-                        system.notify(undo["name"], undo["how"])
+                        programs.notify(undo["name"], undo["how"])
             self._clear_away(committed)
         else:
             self.rollback()
@@ -233,13 +233,13 @@ def _revert_unmount(undo: Undo) -> None:
 
 def _revert_account(undo: Undo) -> None:
     if undo["usermod"]:
-        system.must(undo["usermod"])
+        programs.must(undo["usermod"])
     for group in undo["joined"]:
         if undo["name"] in (_members(group) or ()):
-            system.must(["gpasswd", "--delete", undo["name"], group])
+            programs.must(["gpasswd", "--delete", undo["name"], group])
     for group in undo["left"]:
         if undo["name"] not in (_members(group) or ()):
-            system.must(["gpasswd", "--add", undo["name"], group])
+            programs.must(["gpasswd", "--add", undo["name"], group])
 
 
 def _members(group: str) -> list[str] | None:
@@ -251,14 +251,14 @@ def _members(group: str) -> list[str] | None:
 def _revert_group(undo: Undo) -> None:
     present = _members(undo["name"]) is not None
     if present and undo["gid"] is None:
-        system.must(["groupdel", undo["name"]])
+        programs.must(["groupdel", undo["name"]])
     elif not present and undo["gid"] is not None:
-        system.must(["groupadd", "-g", str(undo["gid"]), undo["name"]])
+        programs.must(["groupadd", "-g", str(undo["gid"]), undo["name"]])
 
 
 def _revert_run(undo: Undo) -> None:
     if undo["argv"]:
-        system.must(undo["argv"])
+        programs.must(undo["argv"])
 
 
 _REVERT: dict[str, Callable[[Undo], None]] = {

@@ -1,4 +1,4 @@
-"""The only module that writes, mounts or runs a program. Primitives; what to do and undo is decided elsewhere.
+"""The only module that writes and mounts. Primitives; what to do and undo is decided elsewhere.
 
 Paths are walked by file descriptor, component by component: a symbolic link is followed only where root alone could
 have made it, so that nothing a user puts into a folder of theirs leads root astray.
@@ -10,178 +10,18 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
-import shutil
-import signal
 import stat
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from shlex import quote
 
+from . import programs
 from .errors import SftpJailError
-from .processes import holders, running
+from .processes import holders
 
-_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-RUN_DIR = "/run/sftpjail"
-
-
-# -- programs ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a program said: exit code (negative: the signal that killed it), standard output and error."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def words(self) -> str:
-        """The program's own words on one line, for an error message."""
-        return " / ".join((self.err.strip() or self.out.strip()).splitlines()[-4:]) or f"exit code {self.code}"
-
-
-def run(
-    argv: Sequence[str],
-    stdin: str = "",
-    env: Mapping[str, str] | None = None,
-    timeout: float = 60.0,
-    patient: bool = True,
-) -> Answer:
-    """Run ARGV with a clean environment, in a session of its own so that the terminal's Ctrl-C reaches only us.
-
-    Args:
-        argv: the program and its arguments; no shell.
-        stdin: what it reads; nothing else.
-        env: variables beside PATH and LC_ALL.
-        timeout: seconds, after which its whole process group is killed.
-        patient: a signal to us waits for its end: usermod(8) must not be killed while it writes /etc/passwd.
-
-    Raises:
-        SftpJailError: it is not installed, cannot be started or took too long.
-    """
-    # In memory and not through pipes: a process that the program leaves behind could hold those open for ever.
-    with (
-        open(os.memfd_create("stdin"), "w+b") as given,
-        open(os.memfd_create("out"), "w+b") as out,
-        open(os.memfd_create("err"), "w+b") as err,
-    ):
-        given.write(stdin.encode("utf-8", "surrogateescape"))
-        given.seek(0)
-        try:
-            process = subprocess.Popen(
-                argv, stdin=given, stdout=out, stderr=err, env=_ENV | dict(env or {}), start_new_session=True, cwd="/"
-            )
-        except OSError as error:
-            raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
-        _wait(process, timeout, patient)
-        out.seek(0)
-        err.seek(0)
-        return Answer(process.returncode, _decode(out.read()), _decode(err.read()))
-
-
-def _wait(process: subprocess.Popen[bytes], timeout: float, patient: bool) -> None:
-    try:
-        _await(process, timeout)
-    except BaseException as error:
-        if patient and not isinstance(error, subprocess.TimeoutExpired):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                _await(process, timeout)
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            argv = process.args if isinstance(process.args, list | tuple) else [process.args]
-            command = " ".join(str(word) for word in argv)
-            raise SftpJailError(f"{command} took longer than {timeout:.0f} seconds and was stopped") from error
-        raise
-
-
-def _await(process: subprocess.Popen[bytes], timeout: float) -> None:
-    # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has no time for that.
-    fd = os.pidfd_open(process.pid)
-    try:
-        ended = select.select([fd], [], [], timeout)[0]
-    finally:
-        os.close(fd)
-    if not ended:
-        raise subprocess.TimeoutExpired(process.args, timeout)
-    process.wait()
-
-
-def _decode(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def must(argv: Sequence[str], **options: float) -> Answer:
-    """Run ARGV and return its answer; anything but exit 0 is an error in the program's own words.
-
-    Raises:
-        SftpJailError: as `run`, or it failed.
-    """
-    answer = run(argv, timeout=options.get("timeout", 60.0))
-    if answer.code != 0:
-        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
-    return answer
-
-
-# Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
-_PREVIEW = """
-while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 125; shift 2; done; shift
-[ -d /run/sshd ] || { mount -t tmpfs -o mode=755 sftpjail /run && mkdir -m 755 /run/sshd; } || exit 125
-exec "$@"
-"""
-
-
-def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float = 60.0) -> Answer:
-    """Run ARGV in a private mount namespace in which FILES already have the given content; the host sees nothing.
-
-    Args:
-        argv: a program that reads configuration, as `sshd -t`.
-        files: path to content; None is a file that is not there.
-        timeout: seconds.
-
-    Raises:
-        SftpJailError: no private mount namespace is to be had, or as `run`.
-    """
-    os.makedirs(RUN_DIR, mode=0o755, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
-        pairs, folders = [], dict[str, str]()
-        changes = sorted(files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0]))
-        for number, (path, content) in enumerate(changes):
-            path = os.path.realpath(path)
-            parent = os.path.dirname(path)
-            if content is not None and os.path.exists(path) and parent not in folders:
-                staged = f"{stage}/{number}"
-                shutil.copy2(path, staged)
-                pairs += [staged, path]
-            elif os.path.isdir(parent):
-                # A file that comes or goes cannot be bound over: its whole folder is shown anew.
-                if parent not in folders:
-                    folders[parent] = f"{stage}/{number}.d"
-                    shutil.copytree(parent, folders[parent], symlinks=True)
-                    pairs += [folders[parent], parent]
-                staged = os.path.join(folders[parent], os.path.basename(path))
-            else:
-                continue  # nothing reads a folder that is not there yet
-            if content is None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(staged)
-            else:
-                with open(staged, "wb") as handle:
-                    handle.write(content)
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PREVIEW, "sh", *pairs, "--", *argv]
-        answer = run(command, timeout=timeout)
-    if answer.code == 125 or "unshare failed" in answer.err:
-        raise SftpJailError(f"cannot try {argv[0]} in a mount namespace of its own: {answer.words}")
-    return answer
 
 
 def start_process() -> None:
@@ -425,7 +265,7 @@ def mount_all(lines: Sequence[str]) -> None:
     with tempfile.NamedTemporaryFile("w", prefix="sftpjail-", suffix=".fstab", errors="surrogateescape") as tab:
         tab.writelines(line + "\n" for line in lines)
         tab.flush()
-        answer = run(["mount", "-a", "-T", tab.name], timeout=600.0)
+        answer = programs.run(["mount", "-a", "-T", tab.name], timeout=600.0)
     if answer.code != 0:
         raise SftpJailError(f"mount failed: {answer.words}")
 
@@ -435,7 +275,7 @@ def remount(target: str, options: Sequence[str]) -> None:
     flags = [o for o in options if o in ("ro", "rw", "nosuid", "nodev", "noexec")]
     if "ro" not in flags:
         flags.append("rw")
-    must(["mount", "-o", ",".join(["remount", "bind", *flags]), target])
+    programs.must(["mount", "-o", ",".join(["remount", "bind", *flags]), target])
 
 
 def unmount(target: str) -> None:
@@ -444,7 +284,7 @@ def unmount(target: str) -> None:
     Raises:
         SftpJailError: it is busy, with who holds it, or umount's own words.
     """
-    answer = run(["umount", "--", target])
+    answer = programs.run(["umount", "--", target])
     if answer.code == 0 or "not mounted" in answer.err:
         return
     users = holders(target)
@@ -452,46 +292,3 @@ def unmount(target: str) -> None:
         listed = ", ".join(f"{name} (pid {pid})" for pid, name in users[:8])
         raise SftpJailError(f"{target} is in use by {listed}", f"kill {' '.join(str(pid) for pid, _ in users[:8])}")
     raise SftpJailError(f"cannot unmount {target}: {answer.words}")
-
-
-# -- daemons ----------------------------------------------------------------------------------------------------
-
-_UNITS = {
-    "sshd": ("ssh.service", "sshd.service"),
-    "rsyslog": ("rsyslog.service",),
-    "syslog-ng": ("syslog-ng.service",),
-}
-
-
-def notify(service: str, how: str) -> str:
-    """Tell a daemon that its configuration changed; return "" or what the administrator must do.
-
-    Args:
-        service: systemd itself, sshd (whatever its unit is called), or the name of a unit and pid file.
-        how: reload, restart or daemon-reload.
-
-    Raises:
-        SftpJailError: the daemon refused, in its own words.
-    """
-    if os.path.isdir("/run/systemd/system"):  # sd_booted(3)
-        if service == "systemd":
-            must(["systemctl", how], timeout=120.0)
-            return ""
-        for unit in _UNITS.get(service, (f"{service}.service",)):
-            if run(["systemctl", "is-active", "--quiet", unit]).code == 0:
-                must(["systemctl", how, unit], timeout=120.0)
-                return ""
-        return ""
-    if service == "systemd":
-        return ""
-    pid = running(service)
-    if pid is None:
-        return ""
-    if how == "reload":
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGHUP)
-        return ""
-    if os.access(f"/etc/init.d/{service}", os.X_OK):
-        must([f"/etc/init.d/{service}", how], timeout=120.0)
-        return ""
-    return f"restart {service} (pid {pid}): its configuration changed, and no service manager is here to do it"

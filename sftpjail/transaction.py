@@ -15,7 +15,7 @@ from functools import singledispatch
 from shlex import quote
 from types import FrameType
 
-from . import system
+from . import programs, system
 from .actions import (
     Action,
     Check,
@@ -201,11 +201,11 @@ def _usermod(fields: Mapping[str, str]) -> list[str]:
 def _(action: SetAccount, view: View) -> None:
     join, leave = action.group_changes(view)
     if action.fields():
-        system.must(["usermod", *_usermod(action.fields()), action.name])
+        programs.must(["usermod", *_usermod(action.fields()), action.name])
     for group in join:
-        system.must(["gpasswd", "--add", action.name, group])
+        programs.must(["gpasswd", "--add", action.name, group])
     for group in leave:
-        system.must(["gpasswd", "--delete", action.name, group])
+        programs.must(["gpasswd", "--delete", action.name, group])
 
 
 @undo_of.register
@@ -219,7 +219,7 @@ def _(action: SetGroup, view: View) -> Undo:
 
 @perform.register
 def _(action: SetGroup, view: View) -> None:
-    system.must(["groupadd" if action.present else "groupdel", action.name])
+    programs.must(["groupadd" if action.present else "groupdel", action.name])
 
 
 @undo_of.register
@@ -229,7 +229,7 @@ def _(action: Run, view: View) -> Undo:
 
 @perform.register
 def _(action: Run, view: View) -> None:
-    answer = system.run(action.argv, action.stdin, dict(action.env), action.timeout, patient=False)
+    answer = programs.run(action.argv, action.stdin, dict(action.env), action.timeout, patient=False)
     if answer.code != 0:
         raise SftpJailError(f"{action.argv[0]} ({action.why}) refused: {answer.words}")
 
@@ -241,10 +241,10 @@ def _(action: Check, view: View) -> Undo:
 
 @perform.register
 def _(action: Check, view: View) -> None:
-    judge(action, system.preview(action.argv, {}))
+    judge(action, programs.preview(action.argv, {}))
 
 
-def judge(action: Check, answer: system.Answer) -> None:
+def judge(action: Check, answer: programs.Answer) -> None:
     """Hold a program's answer against what a Check wants.
 
     Raises:
@@ -275,7 +275,7 @@ def _(action: Notify, view: View) -> Undo:
 
 @perform.register
 def _(action: Notify, view: View) -> str:
-    return system.notify(action.service, action.how)
+    return programs.notify(action.service, action.how)
 
 
 class Interrupted(KeyboardInterrupt):

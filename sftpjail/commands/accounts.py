@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from .. import system
+from .. import programs
 from ..config import keyfile
 from ..engine import Engine
 from ..errors import SftpJailError, UsageError
@@ -125,13 +125,13 @@ def _unmake_account(context: Context, name: str, had_home: bool) -> None:
     account = Host().account(name)
     fresh = account is not None and account.home == f"/home/{name}" and not had_home
     fresh = fresh and not os.path.lexists(f"/var/mail/{name}")
-    answer = system.run(["userdel", *(["--remove"] if fresh else []), name])
+    answer = programs.run(["userdel", *(["--remove"] if fresh else []), name])
     if Host().account(name) is not None:
         context.warn([f"the account {name} could not be deleted again: {answer.words}"])
 
 
 def _make_account(argv: list[str]) -> None:
-    answer = system.run(argv, timeout=300.0)
+    answer = programs.run(argv, timeout=300.0)
     if answer.code != 0:
         raise SftpJailError(f"{argv[0]} failed: {answer.words}")
 
@@ -188,7 +188,7 @@ def remove(context: Context) -> int:
     if context.dry_run:
         context.say([f"! run userdel {name}"])
         return context.close(0)
-    system.must(["userdel", name], timeout=300.0)
+    programs.must(["userdel", name], timeout=300.0)
     context.changed = True
     with context.engine() as engine:
         _, events = _leaving(name, engine, deleted=True)

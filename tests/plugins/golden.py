@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from fakes import FakeHost, Programs, Tree
 
-from sftpjail import system
 from sftpjail.config import Config
 from sftpjail.model import Account, Profile
+from sftpjail.programs import Answer
 
 BIND = Profile("sftponly")
 INSIDE = Profile("sftponly", home="inside")
@@ -50,16 +50,16 @@ class Sshd:
         self.broken = ""
         self.refuses = ""
 
-    def __call__(self, argv: Sequence[str], files: Any) -> system.Answer:
+    def __call__(self, argv: Sequence[str], files: Any) -> Answer:
         if "-V" in argv:
-            return system.Answer(0, "", self.version)
+            return Answer(0, "", self.version)
         files = files or {}
         lines = self._lines("/etc/ssh/sshd_config", files)
         text = "\n".join(lines)
         if self.broken or (self.refuses and self.refuses in text):
-            return system.Answer(255, "", self.broken or "Bad configuration option: " + self.refuses)
+            return Answer(255, "", self.broken or "Bad configuration option: " + self.refuses)
         if "-t" in argv:
-            return system.Answer(0, "", "")
+            return Answer(0, "", "")
         user = argv[argv.index("-C") + 1].split(",")[0].removeprefix("user=")
         said: dict[str, str] = {}
         holds = True
@@ -70,7 +70,7 @@ class Sshd:
             elif holds and keyword and not keyword.startswith("#"):
                 said.setdefault(keyword.lower(), value)
         said.setdefault("authorizedkeysfile", ".ssh/authorized_keys .ssh/authorized_keys2")
-        return system.Answer(0, "".join(f"{keyword} {value}\n" for keyword, value in said.items()), "")
+        return Answer(0, "".join(f"{keyword} {value}\n" for keyword, value in said.items()), "")
 
     def _read(self, path: str, files: Mapping[str, bytes | None]) -> str:
         if path in files:

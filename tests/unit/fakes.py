@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sftpjail import system
 from sftpjail.host import Host
 from sftpjail.model import Account
+from sftpjail.programs import Answer
 
 # Whoever runs the tests plays root; what belongs to an account of theirs is declared by path.
 ME = os.getuid(), os.getgid()
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Programs:
-    """Planned answers of `system.run` and `system.preview`; the first plan that fits is used.
+    """Planned answers of `programs.run` and `programs.preview`; the first plan that fits is used.
 
     `asked` has every argv in order, `shown` the files of each preview.
     """
@@ -68,23 +68,23 @@ class Programs:
             inside = any(tuple(argv[i : i + len(words)]) == words for i in range(len(argv)))
             return inside and stdin in given
 
-        self.plans.append((fits, system.Answer(code, out, err)))
+        self.plans.append((fits, Answer(code, out, err)))
 
-    def answer_by(self, program: str, function: Callable[[Sequence[str], Any], system.Answer]) -> None:
+    def answer_by(self, program: str, function: Callable[[Sequence[str], Any], Answer]) -> None:
         """Plan that FUNCTION answers for PROGRAM; it gets argv and standard input, or the preview's files."""
         self.plans.append((lambda argv, _: os.path.basename(argv[0]) == program, function))
 
-    def _answer(self, argv: Sequence[str], stdin: str, more: Any) -> system.Answer:
+    def _answer(self, argv: Sequence[str], stdin: str, more: Any) -> Answer:
         self.asked.append(tuple(argv))
         for fits, answer in self.plans:
             if fits(argv, stdin):
-                return answer if isinstance(answer, system.Answer) else answer(argv, more)
+                return answer if isinstance(answer, Answer) else answer(argv, more)
         raise Unplanned(f"no answer is planned for {' '.join(argv)}")
 
-    def run(self, argv: Sequence[str], stdin: str = "", *_: Any, **__: Any) -> system.Answer:
+    def run(self, argv: Sequence[str], stdin: str = "", *_: Any, **__: Any) -> Answer:
         return self._answer(argv, stdin, stdin)
 
-    def preview(self, argv: Sequence[str], files: Mapping[str, bytes | None], *_: Any, **__: Any) -> system.Answer:
+    def preview(self, argv: Sequence[str], files: Mapping[str, bytes | None], *_: Any, **__: Any) -> Answer:
         self.shown.append(dict(files))
         return self._answer(argv, "", files)
 
@@ -93,8 +93,8 @@ class Programs:
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     """Answers instead of programs."""
     planned = Programs()
-    monkeypatch.setattr(system, "run", planned.run)
-    monkeypatch.setattr(system, "preview", planned.preview)
+    monkeypatch.setattr("sftpjail.programs.run", planned.run)
+    monkeypatch.setattr("sftpjail.programs.preview", planned.preview)
     return planned
 
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from fakes import Programs, Unplanned
 
-from sftpjail import system
+from sftpjail import programs as door
 
 
 def test_a_program_is_stopped_and_no_except_swallows_it() -> None:
@@ -28,10 +28,10 @@ def test_a_program_is_stopped_and_no_except_swallows_it() -> None:
 
 def test_planned_answers(programs: Programs) -> None:
     programs.answer("ssh-keygen", "-l", out="256 SHA256:abc x (ED25519)")
-    assert system.run(["ssh-keygen", "-l", "-f", "-"]).out.startswith("256")
+    assert door.run(["ssh-keygen", "-l", "-f", "-"]).out.startswith("256")
     assert programs.asked == [("ssh-keygen", "-l", "-f", "-")]
     with pytest.raises(Unplanned):
-        system.must(["usermod", "alice"])
+        door.must(["usermod", "alice"])
 
 
 @pytest.mark.real_program

@@ -7,9 +7,10 @@ from fakes import FakeHost, Programs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sftpjail import pubkeys, system
+from sftpjail import pubkeys
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Key
+from sftpjail.programs import Answer
 
 BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIJDG"
 ED = f"ssh-ed25519 {BLOB}"
@@ -17,14 +18,14 @@ ED = f"ssh-ed25519 {BLOB}"
 
 @pytest.fixture
 def host(programs: Programs) -> FakeHost:
-    def keygen(argv: list[str], stdin: str) -> system.Answer:
+    def keygen(argv: list[str], stdin: str) -> Answer:
         if "-i" in argv:
-            return system.Answer(0, f"{ED}\n", "") if "good" in stdin else system.Answer(1, "", "uudecode failed")
+            return Answer(0, f"{ED}\n", "") if "good" in stdin else Answer(1, "", "uudecode failed")
         kind = stdin.split(" ", maxsplit=1)[0]
         bits = {"ssh-rsa": 1024 if "weak" in stdin else 3072, "ssh-dss": 1024}.get(kind, 256)
         if len(stdin.split()) < 2 or not stdin.split()[1].startswith("AAAA"):
-            return system.Answer(255, "", "(stdin) is not a public key file.")
-        return system.Answer(0, f"{bits} SHA256:{stdin.split()[1][-6:]} no comment ({kind})\n", "")
+            return Answer(255, "", "(stdin) is not a public key file.")
+        return Answer(0, f"{bits} SHA256:{stdin.split()[1][-6:]} no comment ({kind})\n", "")
 
     programs.answer_by("ssh-keygen", keygen)
     return FakeHost("/nonexistent")
@@ -152,9 +153,9 @@ def test_a_key_line_stays_one_line_and_parses_again(comment: str) -> None:
     assert pubkeys.parse_line(key.line, host) == key
 
 
-class _Always(dict[object, system.Answer]):
+class _Always(dict[object, Answer]):
     def __contains__(self, _: object) -> bool:
         return True
 
-    def __getitem__(self, _: object) -> system.Answer:
-        return system.Answer(0, "256 SHA256:abc no comment (ED25519)\n", "")
+    def __getitem__(self, _: object) -> Answer:
+        return Answer(0, "256 SHA256:abc no comment (ED25519)\n", "")

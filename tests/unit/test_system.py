@@ -10,6 +10,7 @@ from fakes import ME, Programs, listing
 
 from sftpjail import system
 from sftpjail.errors import SftpJailError
+from sftpjail.programs import Answer, must, run
 
 
 @pytest.fixture
@@ -150,9 +151,9 @@ def test_unmounting_what_is_not_mounted_is_done(programs: Programs) -> None:
 def test_mount_all_hands_over_the_lines_in_order(programs: Programs) -> None:
     seen = []
 
-    def mount(argv: object, _: object) -> system.Answer:
+    def mount(argv: object, _: object) -> Answer:
         seen.append(Path(argv[3]).read_bytes())  # type: ignore[index]
-        return system.Answer(0, "", "")
+        return Answer(0, "", "")
 
     programs.answer_by("mount", mount)
     system.mount_all(["/a /b none bind 0 0", "/\udcff /d none bind 0 0"])
@@ -170,9 +171,9 @@ def test_remount(programs: Programs, options: tuple[str, ...], flags: str) -> No
 
 
 def test_words_of_a_program() -> None:
-    assert system.Answer(1, "out", "a\nb\n").words == "a / b"
-    assert system.Answer(1, "out\n", "").words == "out"
-    assert system.Answer(3, "", "").words == "exit code 3"
+    assert Answer(1, "out", "a\nb\n").words == "a / b"
+    assert Answer(1, "out\n", "").words == "out"
+    assert Answer(3, "", "").words == "exit code 3"
 
 
 @pytest.mark.real_program
@@ -180,21 +181,21 @@ class TestRun:
     """The door for programs, with programs that only speak."""
 
     def test_answer_and_environment(self) -> None:
-        answer = system.run(["env"], env={"X": "1"})
+        answer = run(["env"], env={"X": "1"})
         assert answer.code == 0
         assert set(answer.out.split()) == {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "X=1"}
 
     def test_standard_input_and_bytes(self) -> None:
-        assert system.run(["cat"], stdin="a\udcffb").out == "a\udcffb"
+        assert run(["cat"], stdin="a\udcffb").out == "a\udcffb"
 
     def test_a_missing_program(self) -> None:
         with pytest.raises(SftpJailError, match="cannot run no-such-program"):
-            system.run(["no-such-program"])
+            run(["no-such-program"])
 
     def test_a_time_limit_takes_the_children_along(self) -> None:
         with pytest.raises(SftpJailError, match="took longer than"):
-            system.run(["sh", "-c", "sleep 60 & wait"], timeout=0.2)
+            run(["sh", "-c", "sleep 60 & wait"], timeout=0.2)
 
     def test_must(self) -> None:
         with pytest.raises(SftpJailError, match="sh -c echo no >&2; exit 3 failed: no"):
-            system.must(["sh", "-c", "echo no >&2; exit 3"])
+            must(["sh", "-c", "echo no >&2; exit 3"])

@@ -24,6 +24,7 @@ from sftpjail.fstab import parse_line, unescape
 from sftpjail.journal import Journal
 from sftpjail.manager import BUNDLED, Event, Manager
 from sftpjail.model import Account
+from sftpjail.programs import Answer
 
 PLAYED = ("/etc/passwd", "/etc/group", "/etc/shadow", "/proc/self/mountinfo")
 CHANGING = (
@@ -152,7 +153,7 @@ class World:
             patch.setattr(module, "STATE", str(self.state))
             patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
             patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
-        patch.setattr(system, "notify", self._notify)
+        patch.setattr("sftpjail.programs.notify", self._notify)
 
     def path(self, name: str) -> str:
         """Return the real path of a name in the world."""
@@ -176,17 +177,17 @@ class World:
         self.syscalls.tick("notify", service)
         return ""
 
-    def _command(self, argv: Sequence[str], _: Any) -> system.Answer:
+    def _command(self, argv: Sequence[str], _: Any) -> Answer:
         """Be mount(8), usermod(8) and the rest, as far as it matters here."""
         self.syscalls.tick("run", " ".join(argv))
         name = os.path.basename(argv[0])
         if name in self.refuse:
-            return system.Answer(1, "", "no space left, say")
+            return Answer(1, "", "no space left, say")
         code = getattr(self, f"_{name}")(*argv[1:])
         self._play()
         # The kernel has done it, and nobody is left to hear so.
         self.syscalls.tick("ran", " ".join(argv))
-        return system.Answer(code or 0, "", "")
+        return Answer(code or 0, "", "")
 
     def _mount(self, *words: str) -> int:
         if words[0] == "-a":
