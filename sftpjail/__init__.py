@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from .errors import SftpJailError
     from .lines import Style
-    from .model import Account, Bind, Finding, Key, Profile
+    from .model import Account, Bind, Fact, Finding, Key, Profile
 
     hookimpl: HookimplMarker
 
@@ -34,6 +34,7 @@ __all__ = [
     "Account",
     "Bind",
     "Check",
+    "Fact",
     "Finding",
     "Key",
     "MakeDir",
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 _ROOMS = {"SftpJailError": "errors", "Style": "lines"} | dict.fromkeys(
-    ("Account", "Bind", "Finding", "Key", "Profile"), "model"
+    ("Account", "Bind", "Fact", "Finding", "Key", "Profile"), "model"
 )
 
 

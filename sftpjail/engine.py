@@ -25,11 +25,12 @@ from .actions import (
 )
 from .config import Config
 from .errors import RollbackIncomplete, SftpJailError
-from .host import ACCOUNTS, HOST_RECORD, STATE, Host, render_origin
+from .host import ACCOUNTS, HOST_RECORD, STATE, Host
 from .journal import Journal
 from .manager import Event, Manager
 from .merge import Step, combined, merged, ordered, without_full_folders
 from .model import Origin
+from .records import render_origin
 from .transaction import judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
 
 LOCK = f"{programs.RUN_DIR}/lock"
@@ -261,18 +262,19 @@ class Engine:
 
 
 @contextlib.contextmanager
-def locked(config: Config, dry_run: bool, timeout: float = 60.0) -> Iterator[Engine]:
+def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool = False) -> Iterator[Engine]:
     """Take the lock, recover what an interrupted run left, then read the facts: in that order.
 
     Args:
         config: the configuration.
         dry_run: take no lock and recover nothing; the engine is for planning only.
         timeout: seconds to wait for another run.
+        tolerant: a plugin that does not load is only kept in mind; see `Manager`.
 
     Raises:
         SftpJailError: see `system.lock` and `Journal.recover`.
     """
-    manager = Manager(config)
+    manager = Manager(config, tolerant)
     if dry_run:
         yield Engine(config, Host(), manager)
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .engine import Plan
     from .host import Host
-    from .model import Account, Bind, Finding, Key
+    from .model import Account, Bind, Fact, Finding, Key
 
 hookspec = pluggy.HookspecMarker("sftpjail")
 
@@ -180,6 +180,20 @@ def on_check(account: Account | None, host: Host, config: Config) -> Sequence[Fi
 
     Returns:
         Findings: what is wrong, why it matters and the command that mends it.
+    """
+
+
+@hookspec
+def on_explain(account: Account, host: Host, config: Config) -> Sequence[Fact] | None:
+    """Say what decides about an account's sessions: `explain`. What is wrong is told by on_check.
+
+    Args:
+        account: the account with its profile.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Facts, in the order in which they are to be read; a topic is a heading.
     """
 
 

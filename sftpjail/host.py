@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import errno
 import grp
-import json
 import os
 import posixpath
 import pwd
 import re
 import shutil
+import socket
 import stat
+import struct
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
-from . import programs, system
+from . import processes, programs, system
 from .errors import SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from .lines import Style, tagged
-from .model import Account, Bind, Origin, components, normal
+from .model import Account, Bind, Group, Origin, Shadow, components, normal
+from .records import parse_origin
 
 STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"
 HOST_RECORD = f"{STATE}/host"
-
-
-@dataclass(frozen=True)
-class Group:
-    """One line of group(5)."""
-
-    name: str
-    gid: int
-    members: tuple[str, ...]
 
 
 class Host:
@@ -42,12 +34,14 @@ class Host:
     Args:
         root: the folder that plays `/`; tests put a fake host there. Another root than / asks no NSS.
 
-    `preparing` says that the plan being made also does on_setup.
+    `preparing` says that the plan being made also does on_setup; `thorough` that few accounts are looked at, so that
+    a question to a program for each of them is not too much.
     """
 
     def __init__(self, root: str = "/") -> None:
         self.root = root.rstrip("/")
         self.preparing = False
+        self.thorough = True
         self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
@@ -120,6 +114,22 @@ class Host:
         if found.st_mode & 0o022:
             return f"can be written by others than root (mode {stat.S_IMODE(found.st_mode):04o})"
         return ""
+
+    def acl(self, path: str) -> str:
+        """Return the named entries of a folder's access ACL as `user:1000:rw-,group:33:r-x`, or "" (acl(5))."""
+        try:
+            data = os.getxattr(self.root + path, "system.posix_acl_access")
+        except OSError:
+            return ""
+        # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id; 2 and 8 are named ones.
+        entries = (struct.unpack_from("<HHI", data, at) for at in range(4, len(data), 8))
+        kinds = {2: "user", 8: "group"}
+        bits = (4, "r"), (2, "w"), (1, "x")
+        return ",".join(
+            f"{kinds[tag]}:{name}:" + "".join(letter if permissions & bit else "-" for bit, letter in bits)
+            for tag, permissions, name in entries
+            if tag in kinds
+        )
 
     def loose_parent(self, path: str, trusted: str = "") -> str:
         """Return the first folder above PATH, links resolved, in which others than root could replace it, or "".
@@ -277,12 +287,16 @@ class Host:
 
     def expiry(self, name: str) -> str:
         """Return the day an account expires as days since 1970 or "", as shadow(5) has it."""
-        return self._expiries.get(name, "")
+        return self.shadow(name).expire
+
+    def shadow(self, name: str) -> Shadow:
+        """Return an account's line of shadow(5); one with empty fields where there is none."""
+        return self._shadow.get(name, Shadow("*", "", "", "", ""))
 
     @cached_property
-    def _expiries(self) -> Mapping[str, str]:
+    def _shadow(self) -> Mapping[str, Shadow]:
         lines = (line.split(":") for line in self.text("/etc/shadow").split("\n"))
-        return {fields[0]: fields[7] for fields in lines if len(fields) > 7}
+        return {f[0]: Shadow(f[1], f[2], f[4], f[6], f[7]) for f in lines if len(f) > 7}
 
     @cached_property
     def login_defs(self) -> Mapping[str, str]:
@@ -367,7 +381,7 @@ class Host:
         """
         if owner not in self._origins:
             path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
-            self._origins[owner] = _parse_origin(path, self.text(path))
+            self._origins[owner] = parse_origin(path, self.text(path))
         return self._origins[owner]
 
     def recorded(self) -> list[str]:
@@ -415,6 +429,55 @@ class Host:
             raise SftpJailError(f"sshd -V does not tell OpenSSH's version: {answer.words}")
         return int(match[1]), int(match[2])
 
+    def may(self, account: Account, path: str, what: str) -> bool:
+        """Return whether an account may read (r), write (w) or enter (x) PATH; where the mode says no, ACLs are asked.
+
+        The file system's own no (read-only, immutable) counts only for w, and only where test(1) sees it.
+        """
+        found = self.stat(path)
+        if found is None:
+            return False
+        bit = {"r": 4, "w": 2, "x": 1}[what]
+        mode = found.st_mode
+        if found.st_uid == account.uid:
+            mode >>= 6
+        elif found.st_gid == account.gid or found.st_gid in self._gids(account):
+            mode >>= 3
+        if mode & bit and not (what == "w" and self.read_only(path)):
+            return True
+        return not self.root and self.as_user(account, ["test", f"-{what}", path]).code == 0
+
+    def as_user(self, account: Account, argv: Sequence[str]) -> programs.Answer:
+        """Return what a program says that only reads, run as the account with its groups (setpriv(1))."""
+        return self.ask(["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--init-groups", "--", *argv])
+
+    def _gids(self, account: Account) -> tuple[int, ...]:
+        return tuple(g.gid for g in self.groups.values() if account.name in g.members)
+
+    def read_only(self, path: str) -> bool:
+        """Return whether PATH lies on a file system or mount that is read-only (statvfs(3))."""
+        return not self.root and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+    def full(self, path: str) -> bool:
+        """Return whether the file system of PATH has no block or no inode left for users (statvfs(3))."""
+        if self.root:
+            return False
+        found = os.statvfs(path)
+        return (found.f_blocks > 0 and found.f_bavail == 0) or (found.f_files > 0 and found.f_favail == 0)
+
+    def listens(self, path: str) -> bool:
+        """Return whether somebody reads from the datagram socket PATH, as syslogd does from /dev/log."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(self.root + path)
+            except OSError:
+                return False
+        return True
+
+    def running(self, service: str) -> int | None:
+        """Return the pid of a daemon, if its pid file names a process that is really that program."""
+        return None if self.root else processes.running(service)
+
     @property
     def systemd(self) -> bool:
         """Whether systemd is PID 1."""
@@ -428,28 +491,3 @@ def _stat(path: str, follow: bool) -> os.stat_result | None:
         return None
     except OSError as error:
         raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error
-
-
-def _parse_origin(path: str, text: str) -> Origin:
-    if not text:
-        return Origin()
-    try:
-        record = json.loads(text)
-        owners = {name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()}
-        renamed = dict(record.get("renamed", {}))
-        made = tuple(record.get("made", ()))
-        return Origin(made, dict(record.get("was", {})), owners, renamed, bool(record.get("forced")))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {path}.damaged") from error
-
-
-def render_origin(origin: Origin) -> str:
-    """Return an Origin as the text of its record."""
-    record: dict[str, object] = {
-        "made": list(origin.made),
-        "was": dict(origin.was),
-        "owners": dict(origin.owners),
-        "renamed": dict(origin.renamed),
-        "forced": origin.forced,
-    }
-    return json.dumps({name: value for name, value in record.items() if value}, indent=1, sort_keys=True) + "\n"

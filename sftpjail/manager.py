@@ -12,7 +12,7 @@ import pluggy
 from . import hookspecs
 from .actions import Action
 from .errors import SftpJailError
-from .model import Bind, Finding
+from .model import Bind, Fact, Finding
 
 if TYPE_CHECKING:
     from .config import Config
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .model import Account
 
 # The same names stand in setup.cfg as entry points; here they save the search through all installed packages.
-BUNDLED = ("accounts", "chroot", "keys", "sshd", "mounts", "logs", "entry", "scripts")
+BUNDLED = ("accounts", "chroot", "keys", "login", "sshd", "mounts", "logs", "entry", "scripts")
 
 
 @dataclass(frozen=True)
@@ -37,36 +37,44 @@ class Manager:
 
     Args:
         config: which third-party plugins are allowed and which bundled ones are off.
+        tolerant: go on without a plugin that is missing or does not load, and keep its error in `failures`.
 
     Raises:
         SftpJailError: a plugin that the configuration names is missing or does not load; says which.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tolerant: bool = False) -> None:
         self.config = config
+        self.failures: list[SftpJailError] = []
         self.plugins = pluggy.PluginManager("sftpjail")
         self.plugins.add_hookspecs(hookspecs)
         for name in BUNDLED:
             if name not in config.plugins_disable:
                 self.plugins.register(importlib.import_module(f"sftpjail.plugins.{name}"), name)
         if config.plugins_allow:
-            self._load_strangers(config.plugins_allow)
+            self._load_strangers(config.plugins_allow, tolerant)
         try:
             self.plugins.check_pending()
         except pluggy.PluginValidationError as error:
             raise SftpJailError(f"plugin {self.plugins.get_name(error.plugin)}: {error}") from error
 
-    def _load_strangers(self, names: Sequence[str]) -> None:
+    def _load_strangers(self, names: Sequence[str], tolerant: bool) -> None:
         found = strangers()
         for name in names:
-            if name not in found:
-                raise SftpJailError(
-                    f"plugin {name} is allowed by the configuration and not installed", "sftpjail plugins"
-                )
             try:
-                self.plugins.register(found[name].load(), name)
-            except Exception as error:
-                raise SftpJailError(f"plugin {name} does not load: {type(error).__name__}: {error}") from error
+                self._load(name, found)
+            except SftpJailError as error:
+                if not tolerant:
+                    raise
+                self.failures.append(error)
+
+    def _load(self, name: str, found: dict[str, Any]) -> None:
+        if name not in found:
+            raise SftpJailError(f"plugin {name} is allowed by the configuration and not installed", "sftpjail plugins")
+        try:
+            self.plugins.register(found[name].load(), name)
+        except Exception as error:
+            raise SftpJailError(f"plugin {name} does not load: {type(error).__name__}: {error}") from error
 
     def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:
         """Fire one event and return each plugin's name with its actions, in the order of registration.
@@ -84,29 +92,45 @@ class Manager:
         return [bind for _, binds in self._each("jail_binds", host, account=account) for bind in binds]
 
     def findings(self, account: Account | None, host: Host) -> list[Finding]:
-        """Return what the plugins find wrong with a jail, or with the host."""
-        return [finding for _, found in self._each("on_check", host, account=account) for finding in found]
+        """Return what the plugins find wrong with a jail, or with the host; a plugin that breaks is such a thing."""
+        results = self._each("on_check", host, tolerant=True, account=account)
+        return [finding for _, found in results for finding in found]
 
-    def _each(self, hook: str, host: Host, **arguments: Any) -> list[tuple[str, Sequence[Any]]]:
+    def facts(self, account: Account, host: Host) -> list[Fact]:
+        """Return what the plugins have to explain about an account; one that breaks has a fact about that."""
+        return [fact for _, facts in self._each("on_explain", host, tolerant=True, account=account) for fact in facts]
+
+    def _each(self, hook: str, host: Host, tolerant: bool = False, **arguments: Any) -> list[tuple[str, Sequence[Any]]]:
+        """Call each plugin's hook. Where a judgement is wanted (tolerant), an error is one as well."""
         arguments |= {"host": host, "config": self.config}
-        results = []
+        results: list[tuple[str, Sequence[Any]]] = []
         # Called one by one, so that each result and each error has its plugin's name.
         for implementation in getattr(self.plugins.hook, hook).get_hookimpls():
             name = implementation.plugin_name
             try:
-                wanted = implementation.function(*(arguments[a] for a in implementation.argnames))
+                wanted = self._call(implementation, hook, arguments)
             except SftpJailError as error:
-                if name not in BUNDLED:
-                    error.message = f"plugin {name}: {error.message}"
-                raise
-            except (Exception, SystemExit) as error:
-                raise SftpJailError(f"plugin {name}: {hook} broke: {type(error).__name__}: {error}") from error
-            listed = isinstance(wanted, Sequence) and all(isinstance(i, Action | Bind | Finding) for i in wanted)
-            if wanted and not listed:
-                raise SftpJailError(f"plugin {name}: {hook} returned something else than it should: {wanted!r:.80}")
+                if not tolerant:
+                    raise
+                wanted = [_confession(hook, name, error)]
             if wanted:
                 results.append((name, wanted))
         return results
+
+    def _call(self, implementation: Any, hook: str, arguments: dict[str, Any]) -> Sequence[Any] | None:
+        name = implementation.plugin_name
+        try:
+            wanted: Sequence[Any] | None = implementation.function(*(arguments[a] for a in implementation.argnames))
+        except SftpJailError as error:
+            if name not in BUNDLED:
+                error.message = f"plugin {name}: {error.message}"
+            raise
+        except (Exception, SystemExit) as error:
+            raise SftpJailError(f"plugin {name}: {hook} broke: {type(error).__name__}: {error}") from error
+        listed = isinstance(wanted, Sequence) and all(isinstance(i, Action | Bind | Fact | Finding) for i in wanted)
+        if wanted and not listed:
+            raise SftpJailError(f"plugin {name}: {hook} returned something else than it should: {wanted!r:.80}")
+        return wanted
 
     def tell(self, hook: str, **arguments: Any) -> list[str]:
         """Fire on_applied or on_failed; return the failures, which nobody may raise any more."""
@@ -117,6 +141,12 @@ class Manager:
             except Exception as error:
                 failures.append(f"plugin {implementation.plugin_name}: {hook} broke: {error}")
         return failures
+
+
+def _confession(hook: str, name: str, error: SftpJailError) -> Finding | Fact:
+    if hook == "on_explain":
+        return Fact(name, "?", error.message, "", bad=True)
+    return Finding(error.message, f"what plugin {name} judges is not known", error.hint)
 
 
 def strangers() -> dict[str, Any]:

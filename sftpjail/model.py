@@ -131,12 +131,47 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Group:
+    """One line of group(5)."""
+
+    name: str
+    gid: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """The fields of shadow(5) that decide about a login: the password's hash, and days, as text, "" for none."""
+
+    password: str
+    changed: str
+    maximum: str
+    inactive: str
+    expire: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something that is wrong: what and where, why it matters, and the command that mends it."""
 
     what: str
     why: str
     mend: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of `explain`: under a topic something has a value; `note` is a verdict or where the value comes from.
+
+    `depth` indents a thing below the one before it; `bad` says that the note is a fault.
+    """
+
+    topic: str
+    name: str
+    value: str = ""
+    note: str = ""
+    bad: bool = False
+    depth: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .errors import SftpJailError
 from .host import Host
@@ -97,6 +99,60 @@ def parse_line(line: str, host: Host) -> Key:
         raise SftpJailError(f"not a public key that ssh-keygen can read: {line[:40]!r}")
     whole = " ".join(filter(None, (",".join(options), kind, blob, comment)))
     return Key(whole, kind, int(match[1]), match[2], comment, options)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a key file that is no comment: its key, or what is wrong with it."""
+
+    number: int
+    text: str
+    key: Key | None = None
+    fault: str = ""
+
+
+def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
+    """Read many key files with one ssh-keygen, however many keys they hold; a file with a bad line has the good ones.
+
+    Args:
+        texts: the files' contents.
+        host: for ssh-keygen.
+
+    Returns:
+        The entries of each text, in order.
+    """
+    asked: list[str] = []
+    parts: list[list[tuple[int, str, tuple[str, ...], str]]] = []
+    for text in texts:
+        lines = []
+        for number, line in enumerate(text.split("\n"), 1):
+            line = line.strip(" \t\r")
+            if not line or line.startswith("#"):
+                continue
+            try:
+                options, rest = split_options(line)
+            except SftpJailError:
+                options, rest = (), ""
+            words = rest.split()[:2]
+            # The comment is ours, so that the answer tells which line it is about.
+            asked.append(f"{' '.join(words)} {len(asked)}" if len(words) == 2 else "")
+            lines.append((number, line, options, rest))
+        parts.append(lines)
+    answer = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin="".join(f"{line}\n" for line in asked if line))
+    said = {found[3]: found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", answer.out)}
+    entries, count = [], 0
+    for lines in parts:
+        own = []
+        for number, line, options, rest in lines:
+            found = said.get(str(count)) if asked[count] else None
+            count += 1
+            if found is None:
+                own.append(Entry(number, line, fault="it is not a public key that ssh-keygen can read"))
+                continue
+            kind, _, comment = (*rest.split(None, 2), "")[:3]
+            own.append(Entry(number, line, Key(line, kind, int(found[1]), found[2], comment, options)))
+        entries.append(own)
+    return entries
 
 
 def unfit(key: Key) -> str:

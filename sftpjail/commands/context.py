@@ -50,19 +50,20 @@ class Context:
         return configuration.load(self.arguments.config)
 
     @contextlib.contextmanager
-    def engine(self, reading: bool = False, timeout: float = 60.0) -> Iterator[Engine]:
+    def engine(self, reading: bool = False, timeout: float = 60.0, tolerant: bool = False) -> Iterator[Engine]:
         """Yield an engine; under the lock unless this run only looks.
 
         Args:
             reading: the command changes nothing anyway.
             timeout: seconds to wait for the lock.
+            tolerant: go on without a plugin that does not load; see `Manager`.
 
         Raises:
             SftpJailError: not root, or the lock is held.
         """
         if os.geteuid() != 0:
             raise SftpJailError("only root may do this", f"sudo {' '.join(sys.argv)}")
-        with locked(self.config(), self.dry_run or reading, timeout) as engine:
+        with locked(self.config(), self.dry_run or reading, timeout, tolerant) as engine:
             yield engine
 
     def carry_out(self, engine: Engine, events: Iterable[Event], done: str, nothing: str = "") -> Plan:

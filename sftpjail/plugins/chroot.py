@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import posixpath
+import pwd
 import stat
 from shlex import quote
 
-from .. import Account, Bind, Finding, MakeDir, Remove, SetOwner, SftpJailError, hookimpl
+from .. import Account, Bind, Fact, Finding, MakeDir, Remove, SetOwner, SftpJailError, hookimpl
 from ..actions import Action
 from ..config import Config
 from ..host import Host
+from ..matchblock import force_command
 from ..model import components, inside, normal
 
 # A home that is one of these is no home, whoever owns it; nor is one inside the first ones.
@@ -134,25 +137,110 @@ def jail_binds(account: Account, host: Host) -> list[Bind]:
     return [Bind(home, account.jail + home, role="home")]
 
 
-@hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
-    if account is None or account.profile is None:
-        return []
-    findings = [
+def _start(account: Account, host: Host, config: Config) -> str:
+    """Return the folder inside the jail in which a session starts: -d, else the home where the jail has it, else /.
+
+    sshd does chdir(home) inside the chroot and stays in / where that fails (session.c, do_child).
+    """
+    assert account.profile is not None
+    words = force_command(account.profile, config).split()
+    start = next((word[2:] for word in words if word.startswith("-d")), "")
+    if start:
+        return normal(account.expand(start))
+    home = normal(account.home)
+    return home if host.is_dir(account.jail + home) else "/"
+
+
+def _components(account: Account, host: Host) -> list[Finding]:
+    return [
         Finding(
-            f"{component} {host.flaw(component)}",
-            "sshd refuses the chroot and closes the login",
-            mend(component, host),
+            f"{component} {host.flaw(component)}", "sshd refuses the chroot and closes the login", mend(component, host)
         )
         for component in components(account.jail)
         if host.flaw(component)
     ]
+
+
+def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
+    """Return why an account cannot work in the folder in which its sessions start."""
+    assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
-        findings.append(
+        remake = f"mkhomedir_helper {quote(account.name)} && sftpjail apply"
+        return [
             Finding(
-                f"the home {account.home} does not exist",
-                "the session has no folder to start and write in",
-                f"mkhomedir_helper {account.name} && sftpjail apply",
+                f"the home {account.home} does not exist", "the session has no folder to start and write in", remake
             )
-        )
-    return findings
+        ]
+    if not host.is_dir(account.jail):
+        return []
+    start = _start(account, host, config)
+    path = account.jail + start.rstrip("/")
+    for folder in components(start)[:-1]:
+        folder = normal(account.jail + folder)
+        if host.is_dir(folder) and not host.may(account, folder, "x"):
+            what = f"{account.name} may not enter {folder}"
+            return [Finding(what, f"the session cannot start in {start}", f"chmod o+x {quote(folder)}")]
+    if not host.is_dir(path):
+        what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
+        return [Finding(what, "sshd closes the session", f"install -d -o {account.uid} -g {account.gid} {quote(path)}")]
+    if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
+        return []
+    if start == "/":
+        what = f"the session of {account.name} starts in /, where only root writes"
+        return [Finding(what, f"{account.home} is not in the jail", "sftpjail apply")]
+    return _unwritable(account, start, path, host)
+
+
+def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Finding]:
+    """Return what keeps an account from writing in PATH on the host, which it sees as START."""
+    why = "uploads fail"
+    if host.read_only(path):
+        what = f"{start} of {account.name} lies on a file system that is mounted read-only"
+        return [Finding(what, why, f'mount -o remount,rw "$(findmnt -n -o TARGET -T {quote(path)})"')]
+    found = host.stat(path)
+    if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
+        owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
+        commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {quote(path)}"]
+        commands += [] if found.st_mode & 0o300 == 0o300 else [f"chmod u+wx {quote(path)}"]
+        return [Finding(f"{account.name} cannot write in {start} ({owner})", why, " && ".join(commands))]
+    if host.full(path):
+        return [Finding(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
+    if host.thorough and host.which("lsattr") and "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
+        return [Finding(f"{start} of {account.name} is immutable", why, f"chattr -i {quote(path)}")]
+    return []
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is None or account.profile is None:
+        return []
+    return _components(account, host) or _work_folder(account, host, config)
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    if account.profile is None:
+        return []
+    facts = []
+    for depth, component in enumerate(components(account.jail)):
+        found = host.stat(component)
+        name = component.rpartition("/")[2] or "/"
+        if found is None:
+            facts.append(Fact("chroot", name, "is missing", "sshd will refuse it", True, depth))
+            continue
+        link = " (a link)" if stat.S_ISLNK(getattr(host.lstat(component), "st_mode", 0)) else ""
+        acl = f", ACL {host.acl(component)}" if host.acl(component) else ""
+        value = f"{_name(found.st_uid)}:{_name(found.st_gid, group=True)} {stat.S_IMODE(found.st_mode):04o}{acl}{link}"
+        flaw = host.flaw(component)
+        facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
+    start = _start(account, host, config)
+    able = host.may(account, account.jail + start.rstrip("/"), "w")
+    facts.append(Fact("session", "starts in", start, "it can write there" if able else "it cannot write there"))
+    return facts
+
+
+def _name(number: int, group: bool = False) -> str:
+    try:
+        return grp.getgrgid(number).gr_name if group else pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

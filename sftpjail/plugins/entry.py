@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from .. import MakeDir, Remove, Run, SftpJailError, WriteFile, hookimpl
+from .. import Account, Finding, MakeDir, Remove, Run, SftpJailError, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
 from ..host import Host
@@ -106,3 +106,19 @@ def on_teardown(host: Host) -> list[Action]:
         if path not in host.origin("").made and edit(text, {name: ()}, Style.TOP) != text:
             actions.append(SetLines(path, name, (), Style.TOP))
     return actions + _units(host, want=False)
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host) -> list[Finding]:
+    """What setup would write is judged by its plan; here is what only systemd knows."""
+    if account is not None or not host.systemd:
+        return []
+    asleep = [
+        unit
+        for unit in UNITS
+        if _installed(unit, host) and host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
+    ]
+    if not asleep:
+        return []
+    what = f"{' and '.join(asleep)} {'does' if len(asleep) == 1 else 'do'} not run"
+    return [Finding(what, "members of a group that come by no hook get no jail", f"systemctl start {' '.join(asleep)}")]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import posixpath
+import stat
+import time
+from functools import lru_cache
+from shlex import quote
 
-from .. import Account, Finding, Key, MakeDir, Remove, Rename, SetLines, SftpJailError, Style, hookimpl
+from .. import Account, Fact, Finding, Key, MakeDir, Remove, Rename, SetLines, SftpJailError, Style, hookimpl
 from ..actions import Action
 from ..config import KEYS_DIR, Config, keyfile
 from ..host import Host
-from ..model import inside
+from ..model import components, inside
+from ..pubkeys import Entry, survey, unfit
+from ..sshdconfig import comment_out, effective
 
 
 @hookimpl
@@ -85,22 +91,157 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     return back if config.scope == "everyone" else [Remove(path), *back]
 
 
+def _loose(path: str, account: Account, host: Host) -> Finding | None:
+    """Return why sshd would not trust a key file: misc.c, safe_path; it must be root's or the user's own throughout."""
+    for part in components(path):
+        found = host.stat(part)
+        if found is None:
+            continue
+        if found.st_uid not in (0, account.uid) or found.st_mode & 0o022 or (part == path and found.st_uid != 0):
+            owner = f"owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
+            commands = [f"chown root:root {quote(part)}"] if found.st_uid != 0 else []
+            commands += [f"chmod go-w {quote(part)}"] if found.st_mode & 0o022 else []
+            why = "sshd ignores the keys" if found.st_mode & 0o022 else "the user could let others in"
+            return Finding(f"{part} can be changed by others than root ({owner})", why, " && ".join(commands))
+    return None
+
+
+def _unreadable(path: str, account: Account, host: Host) -> Finding | None:
+    """Return what keeps sshd from reading a key file, which it does as the user: auth.c, temporarily_use_uid."""
+    for part in components(path):
+        if host.stat(part) and not host.may(account, part, "r" if part == path else "x"):
+            what = f"sshd cannot read {path} as {account.name}: " + (
+                "its mode forbids it" if part == path else f"the mode of {part} forbids it"
+            )
+            return Finding(what, "key logins fail", f"chmod {'a+r' if part == path else 'a+x'} {quote(part)}")
+    return None
+
+
+@lru_cache(maxsize=4)
+def _all_entries(host: Host, names: tuple[str, ...]) -> dict[str, list[Entry]]:
+    texts = [host.text(keyfile(name)) for name in names]
+    return dict(zip(names, survey(texts, host), strict=True))
+
+
+def _entries(account: Account, host: Host) -> list[Entry]:
+    """Return the lines of an account's key file; where many accounts are looked at, all files are read at once."""
+    names = (account.name,) if host.thorough else tuple(host.listdir(KEYS_DIR))
+    return _all_entries(host, names).get(account.name, [])
+
+
+def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
+    path = keyfile(account.name)
+    text = host.text(path)
+    if text.startswith("\ufeff"):
+        what = f"{path} begins with a byte order mark, so its first line is no key"
+        return [Finding(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
+    findings = []
+    faulty = {entry.number: entry for entry in entries if entry.fault}
+    lines = text.split("\n")
+    for number in sorted(faulty):
+        if number not in faulty:
+            continue
+        what = f"line {number} of {path} is not a public key"
+        why, mend = "sshd passes it by", f"sed -i {number}d {path}"
+        # A mail program has wrapped a key: the lines belong together.
+        for last in range(number + 1, min(number + 5, len(lines)) + 1):
+            joined = "".join(line.strip() for line in lines[number - 1 : last])
+            if last in faulty and survey([joined], host)[0][0].key:
+                what = f"lines {number} to {last} of {path} are one key, wrapped"
+                mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\n//g}}' {path}"
+                for part in range(number, last + 1):
+                    faulty.pop(part, None)
+                break
+        findings.append(Finding(what, why, mend))
+    return findings
+
+
+def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
+    """Return why sshd would take none of the keys, or what is wrong with one of them."""
+    found = effective(host, account.name) if host.thorough else None
+    accepted = found.get("pubkeyacceptedalgorithms").split(",") if found else []
+    revoked = found.get("revokedkeys") if found else ""
+    path, reasons, findings = keyfile(account.name), {}, []
+    for key in (entry.key for entry in entries if entry.key):
+        name = f"the key {key.fingerprint} of {account.name}"
+        remove = f"sftpjail key remove {account.name} {key.fingerprint}"
+        if unfit(key):
+            findings.append(Finding(f"{name} may not open a jail: {unfit(key)}", "it stands in the file", remove))
+        expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.startswith("expiry-time=")), "")
+        if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", time.localtime()):
+            reasons[key.fingerprint] = f"expired on {expiry[:8]}"
+        elif found and not any(name in accepted for name in _algorithms(key)):
+            reasons[key.fingerprint] = (
+                f"{key.type} is not in PubkeyAcceptedAlgorithms ({found.where('pubkeyacceptedalgorithms')})"
+            )
+        elif (
+            revoked not in ("", "none")
+            and host.ask(
+                ["ssh-keygen", "-Q", "-f", revoked, "-"],
+                stdin=f"{' '.join(key.line[len(','.join(key.options)) :].split()[:2])}\n",
+            ).code
+        ):
+            reasons[key.fingerprint] = f"revoked in {revoked}"
+    keys = [entry.key for entry in entries if entry.key]
+    if keys and len(reasons) == len({key.fingerprint for key in keys}):
+        what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons.values()))
+        mend = f"sftpjail key add {account.name} FILE"
+        if (
+            found
+            and all("PubkeyAccepted" in reason for reason in reasons.values())
+            and "pubkeyacceptedalgorithms" in found.origins
+        ):
+            mend = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
+        findings.append(Finding(what, f"sshd takes none of those in {path}", mend))
+    return findings
+
+
+def _algorithms(key: Key) -> tuple[str, ...]:
+    """Return the signature algorithms that a key can be used with: sshd_config(5), PubkeyAcceptedAlgorithms."""
+    return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if key.type == "ssh-rsa" else (key.type,)
+
+
 @hookimpl
 def on_check(account: Account | None, host: Host) -> list[Finding]:
     if account is None:
-        return []
-    path = keyfile(account.name)
-    found = host.lstat(path)
-    if found is None:
-        return []
-    if found.st_uid != 0 or found.st_mode & 0o022:
         return [
             Finding(
-                f"{path} can be changed by others than root",
-                "sshd ignores it",
-                f"chown root:root {path} && chmod 644 {path}",
+                f"{KEYS_DIR}/{name} belongs to no account",
+                "a later account of that name would inherit its keys",
+                f"rm {quote(f'{KEYS_DIR}/{name}')}",
             )
+            for name in host.listdir(KEYS_DIR)
+            if not name.startswith(".") and host.account(name) is None
         ]
-    if not found.st_mode & 0o004:
-        return [Finding(f"{path} cannot be read by sshd as the user", "key logins fail", f"chmod 644 {path}")]
-    return []
+    path = keyfile(account.name)
+    if host.lstat(path) is None:
+        return []
+    wrong = _loose(path, account, host) or _unreadable(path, account, host)
+    entries = _entries(account, host)
+    return [*([wrong] if wrong else []), *_bad_lines(account, entries, host), *_usable(account, entries, host)]
+
+
+@hookimpl
+def on_explain(account: Account, host: Host) -> list[Fact]:
+    found = effective(host, account.name)
+    facts = []
+    for pattern in found.words("authorizedkeysfile"):
+        path = posixpath.join(account.home, account.expand(pattern))
+        if pattern == "none" or host.stat(path) is None:
+            facts.append(Fact("keys", "file", path, "is not there"))
+            continue
+        wrong = (_loose(path, account, host) if path == keyfile(account.name) else None) or _unreadable(
+            path, account, host
+        )
+        note = "sshd would not use it" if wrong else f"sshd reads it as {account.name}"
+        facts.append(Fact("keys", "file", path, note, bool(wrong)))
+        for entry in _entries(account, host) if path == keyfile(account.name) else ():
+            if entry.key:
+                note = " ".join(filter(None, (entry.key.comment, ",".join(entry.key.options))))
+                facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
+            else:
+                facts.append(Fact("keys", f"line {entry.number}", entry.text[:30], entry.fault, True, 1))
+    for keyword in ("authorizedkeyscommand", "trustedusercakeys", "authorizedprincipalsfile", "revokedkeys"):
+        if found.get(keyword) not in ("", "none"):
+            facts.append(Fact("keys", keyword, found.get(keyword), posixpath.basename(found.where(keyword))))
+    return facts

@@ -9,8 +9,9 @@ starts. So a jail costs one bind, and never a line in the daemon's configuration
 from __future__ import annotations
 
 import posixpath
+from shlex import quote
 
-from .. import Account, Bind, Check, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile, hookimpl
+from .. import Account, Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile, hookimpl
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
 from ..host import Host
@@ -132,15 +133,52 @@ def jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
     return [Bind(SHARED, f"{account.jail}/dev", role="log")] if host.is_dir(SHARED) else []
 
 
+def _restart(name: str, host: Host) -> str:
+    """Return the command that starts a log daemon anew: its service manager's, or the program itself."""
+    if host.systemd:
+        return f"systemctl restart {name}"
+    if host.lstat(f"/etc/init.d/{name}"):
+        return f"service {name} restart"
+    pid = host.running(name)
+    stop = f"kill {pid} && while kill -0 {pid} 2>/dev/null; do sleep 0.1; done; " if pid else ""
+    return stop + host.which(PROGRAMS[name])
+
+
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
-    if account is None or backend(host, config) == "none":
-        return []
-    path = f"{account.jail}/dev/log"
-    if host.lstat(path) is not None:
-        return []
     name = backend(host, config)
-    mend = "sftpjail setup && sftpjail apply"
-    if not host.systemd and name in RULES and host.lstat(RULES[name]) is not None:
-        mend = f"service {name} restart"  # the rule is there, and the daemon has not read it
-    return [Finding(f"there is no socket {path}", "nothing that the account does is logged", mend)]
+    if name == "none":
+        return []
+    if account is None:
+        if name not in RULES or host.running(name) is not None:
+            return []
+        return [Finding(f"{name} does not run", f"nothing is written to {config.logs.file}", _restart(name, host))]
+    path, source, why = f"{account.jail}/dev/log", _socket(host, config), "nothing that the account does is logged"
+    if host.listens(path) or not host.is_dir(account.jail):
+        return []
+    if host.listens(source):
+        point = path if host.mount_at(path) else posixpath.dirname(path)
+        mend = f"umount {quote(point)} && sftpjail apply" if host.mount_at(point) else "sftpjail apply"
+        lost = "is a socket that nobody reads any more" if host.lstat(path) else "is not there"
+        return [Finding(f"{path} {lost}", why, mend)]
+    if name in RULES and host.lstat(RULES[name]) is None:
+        return [
+            Finding(f"{name} has no rule for jails, {RULES[name]}", why, f"sftpjail setup && {_restart(name, host)}")
+        ]
+    if name not in RULES:
+        return [Finding(f"nobody reads from {source}", why, "systemctl restart systemd-journald.socket")]
+    return [Finding(f"{name} does not read from {source}", why, _restart(name, host))]
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    name = backend(host, config)
+    if account.profile is None or name == "none":
+        return [Fact("log", "backend", name)]
+    path = f"{account.jail}/dev/log"
+    read = host.listens(path)
+    return [
+        Fact("log", "backend", name, f"level {config.logs.level}, facility {config.logs.facility}"),
+        Fact("log", "socket", path, f"{name} reads from it" if read else "nobody reads from it", not read),
+        *([Fact("log", "file", config.logs.file)] if name in RULES else []),
+    ]

@@ -9,6 +9,7 @@ from shlex import quote
 from .. import (
     Account,
     Bind,
+    Fact,
     Finding,
     MakeDir,
     Mount,
@@ -23,7 +24,7 @@ from .. import (
 )
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
-from ..fstab import FstabEntry
+from ..fstab import FstabEntry, parse_line
 from ..host import Host
 from ..model import inside
 
@@ -202,16 +203,83 @@ def _is_other(account: Account, other: Account, host: Host) -> bool:
     return other.uid != account.uid and not host.is_system(other) and other.home not in ("", "/")
 
 
-@hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
-    if account is None:
-        return []
-    return [
-        Finding(
-            f"{bind.target} is in fstab and not mounted",
-            f"the jail lacks {bind.source}",
-            "sftpjail apply",
+FLAGS = ("ro", "nosuid", "nodev", "noexec")
+
+
+def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
+    """Return what is wrong with one bind as the kernel has it."""
+    user, point = quote(account.name), host.mount_at(bind.target)
+    if host.lstat(bind.source) is None:
+        what, why = f"{bind.source}, which {bind.target} is to show, is missing", f"{account.name} sees an empty folder"
+        return Finding(what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}")
+    if point is None:
+        return Finding(f"{bind.target} is in fstab and not mounted", f"the jail lacks {bind.source}", "sftpjail apply")
+    if not host.same_file(bind.source, bind.target):
+        what = f"{bind.target} shows something else than {bind.source}"
+        return Finding(
+            what,
+            "something was mounted over it, or the folder was made anew",
+            f"umount {quote(bind.target)} && sftpjail apply",
         )
-        for bind in host.binds(account.name)
-        if host.mount_at(bind.target) is None
-    ]
+    lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]
+    if lost:
+        why = f"{account.name} could write" if "ro" in lost else "the kernel does not enforce what fstab says"
+        return Finding(f"{bind.target} is mounted without {','.join(lost)}", why, "sftpjail apply")
+    if "ro" in point.options and "ro" not in bind.options:
+        return Finding(
+            f"{bind.target} is mounted read-only, and fstab does not say so", "uploads to it fail", "sftpjail apply"
+        )
+    return None
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is None:
+        return [*_broken_fstab(host), *_strays(host, config)]
+    live = (_live(account, bind, host) for bind in host.binds(account.name))
+    return [finding for finding in live if finding]
+
+
+def _broken_fstab(host: Host) -> list[Finding]:
+    """Return the lines that mount(8) does not understand, and those that have lost our mark."""
+    findings = []
+    marked = {bind.target for user in host.bind_users for bind in host.binds(user)}
+    for number, line in enumerate(host.text(FSTAB).split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        entry = parse_line(line)
+        if entry is None:
+            what = f"line {number} of {FSTAB} is broken: it has fewer than four fields"
+            findings.append(
+                Finding(what, "mount(8) passes it by", f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply")
+            )
+        elif not entry.option("x-sftpjail.user") and entry.target in marked:
+            what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
+            why = "another line of it carries x-sftpjail.user"
+            findings.append(Finding(what, why, f"sed -i {number}d {FSTAB}"))
+    return findings
+
+
+def _strays(host: Host, config: Config) -> list[Finding]:
+    """Return the mounts that are left in jails of nobody."""
+    bases = [host.realpath(profile.base) for profile in config.profiles if profile.base]
+    named = {host.realpath(posixpath.dirname(e.target)) + "/" + posixpath.basename(e.target) for e in host.fstab}
+    found = []
+    for point in host.mounts:
+        for base in bases:
+            name = point.removeprefix(base + "/").partition("/")[0]
+            if inside(point, base) and point != base and host.account(name) is None and point not in named:
+                what = f"{point} is still mounted, and there is no account {name}"
+                found.append(Finding(what, "who deletes the folder deletes what is mounted", f"umount {quote(point)}"))
+    return found
+
+
+@hookimpl
+def on_explain(account: Account, host: Host) -> list[Fact]:
+    facts = []
+    for bind in sorted(host.binds(account.name), key=lambda bind: bind.target):
+        point, wrong = host.mount_at(bind.target), _live(account, bind, host)
+        flags = ",".join(flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options)
+        note = wrong.what if wrong else flags or "mounted"
+        facts.append(Fact("mounts", bind.target.removeprefix(account.jail), bind.source, note, bool(wrong)))
+    return facts or [Fact("mounts", "none", "")]

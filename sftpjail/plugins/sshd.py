@@ -3,88 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
-from .. import Account, Check, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
+from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
 from ..actions import Action
 from ..config import KEYS_DIR, Config
 from ..host import Host
 from ..jails import is_valid, jailed
 from ..lines import Style, edit
+from ..matchblock import DROPIN, FOLDER, MAIN, WORDS, block, match_blocks, settings, spec
+from ..sshdconfig import Settings, broken_line, comment_out, effective, match_line, reload_command, unit
 
-MAIN = "/etc/ssh/sshd_config"
-FOLDER = "/etc/ssh/sshd_config.d"
-DROPIN = f"{FOLDER}/10-sftpjail.conf"
 HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
 
-# Every door by name: DisableForwarding alone missed X11 and agents before OpenSSH 10.0, and tunnels before 10.4.
-DOORS = (
-    "DisableForwarding yes",
-    "AllowTcpForwarding no",
-    "AllowStreamLocalForwarding no",
-    "AllowAgentForwarding no",
-    "X11Forwarding no",
-    "PermitTunnel no",
-    "PermitTTY no",
-    "PermitUserRC no",
-)
-WORDS = 9  # sshd drops the rest of ForceCommand internal-sftp in silence (session.c, before 10.4)
 PROBE = "sftpjail-probe"
 SUBSYSTEM = "Subsystem sftp internal-sftp"
 GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
 OTHERS = 20  # of the accounts outside the jails so many are compared before and after
-
-
-def force_command(profile: Profile, config: Config) -> str:
-    """Return ForceCommand's value: internal-sftp with its options glued, so that no option is two words.
-
-    Raises:
-        SftpJailError: it has more words than sshd keeps.
-    """
-    words = ["internal-sftp"]
-    if config.logs.backend != "none":
-        words += [f"-f{config.logs.facility}", f"-l{config.logs.level}"]
-    if profile.umask:
-        words.append(f"-u{profile.umask.zfill(4)}")
-    start = profile.start or (f"/{profile.files}" if profile.in_home else "")
-    if start:
-        words.append(f"-d{start}")
-    if profile.read_only:
-        words.append("-R")
-    if profile.deny:
-        words.append(f"-P{','.join(profile.deny)}")
-    command = " ".join(words)
-    if len(command.split()) > WORDS:
-        raise SftpJailError(f"profile {profile.name}: ForceCommand has more than the {WORDS} words that sshd keeps")
-    return command
-
-
-def block(profile: Profile, config: Config) -> list[str]:
-    """Return the settings of a profile, as they stand in its Match blocks."""
-    return [
-        f"ChrootDirectory {profile.chroot}",
-        f"ForceCommand {force_command(profile, config)}",
-        f"AuthorizedKeysFile {KEYS_DIR}/%u",
-        *DOORS,
-        *profile.sshd_options,
-    ]
-
-
-def match_blocks(config: Config) -> Iterator[str]:
-    """Yield the lines of all Match blocks: those of users first, since the first value wins."""
-    for profile in config.profiles:
-        if profile.match_user:
-            yield f"Match User {','.join(profile.match_user)}"
-            yield from (f"    {line}" for line in block(profile, config))
-    for profile in config.profiles:
-        if profile.group:
-            yield f"Match Group {profile.group}"
-            yield from (f"    {line}" for line in block(profile, config))
-
-
-def spec(user: str) -> str:
-    """Return the connection that `sshd -T -C` is asked about."""
-    return f"user={user},host=localhost,addr=127.0.0.1"
 
 
 def _ask(host: Host, user: str, files: dict[str, bytes | None]) -> str:
@@ -121,7 +56,7 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
     """
     answer = host.ask_sshd("-t")
     if answer.code != 0:
-        raise SftpJailError(f"sshd refuses its present configuration: {answer.words}", "sshd -t")
+        raise SftpJailError(f"sshd refuses its present configuration: {answer.words}", broken_line(answer.words, host))
     if host.openssh < (8, 2):
         raise SftpJailError("this OpenSSH is older than 8.2 and has no Include")
     main = _without_us(host.text(MAIN))
@@ -191,13 +126,6 @@ def _strangers(host: Host, files: dict[str, str | None], names: list[str], inten
         why = f"{name} is not jailed and must not notice"
         checks.append(Check((sshd, "-T", "-C", spec(name)), why, prints=before, ignoring=intended))
     return checks
-
-
-def settings(profile: Profile, config: Config) -> Iterator[str]:
-    """Yield a profile's settings as `sshd -T` prints them: keywords in small letters, switches as yes and no."""
-    for line in block(profile, config)[: 3 + len(DOORS)]:
-        keyword, _, value = line.partition(" ")
-        yield f"{keyword.lower()} {value}"
 
 
 def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[str, bytes | None]]:
@@ -324,15 +252,137 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
         )
 
 
+def _stands_for(account: Account, host: Host) -> bool:
+    """Return whether sshd must be asked about this very account: where many are looked at, only if a Match line that
+    is not ours could single it out. Match Exec and Address lines say nothing about accounts.
+    """
+    if host.thorough:
+        return True
+    groups = host.groups_of(account.name)
+    for criteria in effective(host, PROBE).criteria:
+        words = criteria.split()
+        for kind, patterns in zip(words[::2], words[1::2], strict=False):
+            names = {"user": (account.name,), "group": groups}.get(kind.lower(), ())
+            own = account.profile and patterns in (account.profile.group, ",".join(account.profile.match_user))
+            if not own and any(fnmatchcase(name, pattern) for name in names for pattern in patterns.split(",")):
+                return True
+    return False
+
+
+def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
+    """Return where sshd's settings for a member are not the profile's, one finding for each file that is to blame."""
+    assert account.profile is not None
+    found = effective(host, account.name)
+    blamed: dict[str, list[str]] = {}
+    for line in settings(account.profile, config):
+        keyword, _, wanted = line.partition(" ")
+        if found.get(keyword) != wanted:
+            foreign = found.foreign(keyword) and not _ours(found.origins[keyword], host)
+            blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
+    findings = []
+    for path, keywords in blamed.items():
+        now = ", ".join(f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords)
+        if not path:
+            what = f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
+            why = "our Match block is missing, not read, or was changed by hand"
+            if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
+                dropped = " ".join(found.get("forcecommand").split()[WORDS:])
+                why = f"sshd drops what stands behind the {WORDS}th word of ForceCommand: {dropped}"
+            findings.append(Finding(what, why, "sftpjail setup"))
+            continue
+        places = [found.origins[keyword] for keyword in keywords]
+        match = match_line(places[0], host) or "its global part"
+        what = f"{path} takes {account.name} out of its jail's settings: {now} ({match}, line {places[0][1]})"
+        why = "it stands before our Match block, and the first value wins"
+        findings.append(Finding(what, why, comment_out(places, host)))
+    return findings
+
+
+def _ours(place: tuple[str, int], host: Host) -> bool:
+    """Return whether a line of sshd_config stands in our marked block at its end."""
+    text = "\n".join(host.text(place[0]).split("\n")[: place[1]])
+    return place[0] == MAIN and "# BEGIN sftpjail sftpjail" in text
+
+
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if account is not None:
-        return []
-    return [
+        return _differences(account, host, config) if _stands_for(account, host) else []
+    findings = [
         Finding(
             f"sshd does not jail the members of profile {profile.name}: {missing} is not in force",
             "the jail is open",
-            "sftpjail setup",
+            _blame(profile, missing, host),
         )
         for profile, missing in open_doors(host, config, {})
     ]
+    return findings + _daemon(host)
+
+
+def _blame(profile: Profile, missing: str, host: Host) -> str:
+    """Return the command that puts a profile's setting in force again."""
+    group = host.group_members(profile.group) if profile.group else ()
+    names = [name for name in (*profile.match_user, *(group or ())) if is_valid(name)]
+    found = effective(host, names[0]) if names else None
+    keyword = missing.partition(" ")[0]
+    if found and found.foreign(keyword) and not _ours(found.origins[keyword], host):
+        return comment_out([found.origins[keyword]], host)
+    return "sftpjail setup"
+
+
+def _daemon(host: Host) -> list[Finding]:
+    """Return what is wrong with the daemon itself: not there, or with an older configuration than the files have."""
+    if host.systemd and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0:
+        return []  # each connection starts an sshd, which reads the files
+    pid = host.running("sshd")
+    if pid is None:
+        start = (
+            f"systemctl start {unit(host)}" if host.systemd else f"install -d -m 755 /run/sshd && {host.which('sshd')}"
+        )
+        return [Finding("sshd does not run", "nobody can log in", start)]
+    # sshd writes its pid file when it starts and again after SIGHUP (sshd.c, sighup_restart).
+    pidfile = host.lstat(effective(host, "root").get("pidfile"))
+    files = {FOLDER, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
+    files |= {f"{FOLDER}/{name}" for name in host.listdir(FOLDER) if name.endswith(".conf")}
+    newer = [path for path in sorted(files) if pidfile and (s := host.stat(path)) and s.st_mtime > pidfile.st_mtime]
+    if not newer:
+        return []
+    what = f"sshd (pid {pid}) has not read {newer[-1]} since it was changed"
+    return [Finding(what, "it still does what the old configuration says", reload_command(host))]
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    found = effective(host, account.name)
+    wanted = dict(line.split(" ", 1) for line in settings(account.profile, config)) if account.profile else {}
+    facts = []
+    block = found.origins.get("chrootdirectory")
+    winner = match_line(block, host) if block else ""
+    facts.append(
+        Fact("sshd", winner or "no Match block with a chroot", "", _short(found.where("chrootdirectory")), not winner)
+    )
+    for keyword, value in wanted.items():
+        now, where = found.get(keyword) or "unset", _short(found.where(keyword))
+        facts.append(Fact("sshd", keyword, now, where if now == value else f"{where}, wanted {value}", now != value, 1))
+    for keyword in ("authenticationmethods", "pubkeyauthentication", "passwordauthentication", "usepam", "subsystem"):
+        facts.append(Fact("sshd", keyword, found.get(keyword) or "unset", _short(found.where(keyword))))
+    return facts + _hazards(account, host, found)
+
+
+def _short(place: str) -> str:
+    return place.rpartition("/")[2]
+
+
+def _hazards(account: Account, host: Host, found: Settings) -> list[Fact]:
+    """Return what this version of OpenSSH does otherwise than its manual lets one expect (FACTS of the project)."""
+    version = "{}.{}".format(*host.openssh)
+    notes = []
+    if host.openssh < (10, 4):
+        notes.append(f"keeps {WORDS} words of ForceCommand internal-sftp and drops the rest in silence")
+    if host.openssh < (10, 0):
+        notes.append("leaves X11 and agent forwarding open with DisableForwarding alone; each door is shut by name")
+    elif host.openssh < (10, 4):
+        notes.append("leaves PermitTunnel open with DisableForwarding alone; each door is shut by name")
+    if account.profile and account.profile.umask:
+        notes.append("does not hold a client that sends modes to the umask of -u")
+    return [Fact("sshd", "OpenSSH", version), *(Fact("sshd", "", f"It {note}.") for note in notes)]

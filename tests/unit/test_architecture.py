@@ -18,7 +18,22 @@ MODULES = {str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."): pat
 PLUGINS = sorted(name for name in MODULES if name.startswith("plugins.") and name != "plugins.__init__")
 COMMANDS = sorted(name for name in MODULES if name.startswith("commands."))
 # What a third-party plugin gets, and the read-only rooms of the house.
-DOOR = {"", "actions", "model", "errors", "config", "host", "jails", "fstab", "lines", "paths"}
+DOOR = {
+    "",
+    "actions",
+    "model",
+    "errors",
+    "config",
+    "host",
+    "jails",
+    "fstab",
+    "lines",
+    "paths",
+    "matchblock",
+    "pam",
+    "pubkeys",
+    "sshdconfig",
+}
 PURE = ("actions", "model", "errors", "lines", "fstab", "view")
 CORE = ("engine", "journal", "transaction", "system", "host", "actions", "model")
 # What changes the host, by module; `open` for writing is looked for apart.

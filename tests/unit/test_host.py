@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from sftpjail import host as host_module
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
-from sftpjail.host import Host, render_origin
+from sftpjail.host import Host
 from sftpjail.jails import find, find_jailed, guard, jailed, leftovers, why_not
 from sftpjail.model import Account, Bind, Origin, Profile
+from sftpjail.records import parse_origin, render_origin
 
 MANY = 10_000
 
@@ -239,7 +240,7 @@ text = st.text(st.characters(blacklist_categories=()), max_size=20)
     )
 )
 def test_a_record_says_what_it_was_told(origin: Origin) -> None:
-    assert host_module._parse_origin("x", render_origin(origin)) == origin
+    assert parse_origin("x", render_origin(origin)) == origin
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", '{"owners": {"/x": [1]}}', '{"made": 3}', '{"was": 7}', "3", "\x00"])

@@ -1,0 +1,284 @@
+"""check and explain: what is wrong with the host and its jails, and why sshd does with one account what it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from shlex import quote
+from textwrap import fill, indent
+from typing import TYPE_CHECKING
+
+from ..engine import Engine, Plan
+from ..errors import SftpJailError
+from ..events import create_events, remove_events
+from ..host import STATE, Host
+from ..jails import find, find_jailed, jailed, leftovers
+from ..manager import Event
+from ..model import Account, Fact, inside, valid_name
+from .context import Command, Context, printable
+from .hosts import guarded, plan_all
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+THOROUGH = 50  # up to so many accounts each one is worth a question to sshd and the like
+WIDTH = 80  # columns
+TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")  # of the picture, in order; others after
+
+
+def register(add_parser: Command) -> None:
+    """Add the commands of this module."""
+    parser = add_parser("check", "say what is wrong, and the command that mends it")
+    parser.add_argument("users", nargs="*", metavar="USER")
+    parser.add_argument("--fix", action="store_true", help="mend what can be mended safely, and say what is left")
+    parser.set_defaults(run=check)
+    parser = add_parser("explain", "why sshd does with an account what it does")
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=explain)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A finding, and whom it is about: an account, or "host"."""
+
+    about: str
+    what: str
+    why: str
+    mend: str
+
+
+def check(context: Context) -> int:
+    """Judge the host and the jails; with --fix apply what `setup` and `apply` would change, and judge again."""
+    fix = context.arguments.fix
+    with context.engine(reading=not fix, tolerant=True) as engine:
+        faults = judge(engine, context.arguments.users)
+        context.answers["faults"] = [asdict(fault) for fault in faults]
+        if not fix:
+            _tell(context, faults)
+            if not faults:
+                context.say([f"{len(_chosen(engine, context.arguments.users))} jails, no faults"])
+            return context.close(3 if faults else 0)
+        _mend(context, engine)
+        engine = Engine(engine.config, Host(), engine.manager)
+        left = faults if context.dry_run else judge(engine, context.arguments.users)
+    mended = [fault for fault in faults if fault not in left]
+    context.answers |= {"mended": [asdict(fault) for fault in mended], "left": [asdict(fault) for fault in left]}
+    context.say(f"mended: {fault.about}: {fault.what}" for fault in mended)
+    if left and not context.dry_run:
+        context.say(["left to you, because it is not sftpjail's own, or a decision:"])
+        _tell(context, left)
+    return context.close(3 if left else 0)
+
+
+def _tell(context: Context, faults: Iterable[Fault]) -> None:
+    for fault in faults:
+        context.say([f"{fault.about}: {fault.what} ({fault.why})", *([f"  mend: {fault.mend}"] if fault.mend else [])])
+
+
+def _mend(context: Context, engine: Engine) -> None:
+    """Apply the plan of `setup` and `apply` as one transaction; where setup cannot be done, that of the jails."""
+    users = context.arguments.users
+    chosen = _chosen(engine, users)
+    skipped = guarded(engine, chosen)
+    willing = [account for name, account in chosen.items() if name not in skipped]
+    try:
+        plan = plan_all(engine, [] if users else [Event("on_setup")], willing, [])
+    except SftpJailError:
+        plan = plan_all(engine, [], willing, [])
+    context.finish(engine, plan, "made the changes of `sftpjail setup` and `sftpjail apply`")
+
+
+def _chosen(engine: Engine, users: list[str]) -> dict[str, Account]:
+    """Return the jails to look at: all, or those that are named. Raises SftpJailError for one that is none."""
+    if not users:
+        return jailed(engine.config, engine.host)
+    return {name: find_jailed(valid_name(name), engine.config, engine.host) for name in users}
+
+
+def judge(engine: Engine, users: list[str]) -> list[Fault]:
+    """Return every fault of the host and the jails, or of some accounts alone; each once.
+
+    Args:
+        engine: with the facts as they are now.
+        users: whom to judge; nobody means everybody and the host.
+
+    Raises:
+        SftpJailError: one of them is not jailed.
+    """
+    chosen = _chosen(engine, users)
+    engine.host.thorough = len(chosen) <= THOROUGH
+    faults = [Fault("host", e.message, "its hooks do not run", e.hint) for e in engine.manager.failures]
+    if not users:
+        faults += _host_faults(engine)
+    skipped = guarded(engine, chosen)
+    changes = plan_all(engine, [], [account for name, account in chosen.items() if name not in skipped], [])
+    for account in chosen.values():
+        faults += _account_faults(engine, account, changes, skipped.get(account.name, ""))
+    if not users:
+        faults += _remains(engine, chosen)
+    return list(dict.fromkeys(faults))
+
+
+def _host_faults(engine: Engine) -> Iterator[Fault]:
+    host = engine.host
+    if host.lstat(f"{STATE}/journal") is not None:
+        what = "an interrupted run is not taken back yet"
+        yield Fault("host", what, "something may be half done", "sftpjail apply")
+    found = [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
+    yield from found
+    try:
+        plan = engine.plan([Event("on_setup")])
+    except SftpJailError as veto:
+        if veto.message not in (fault.what for fault in found):
+            yield Fault("host", veto.message, "setup cannot be done", veto.hint)
+        return
+    if plan:
+        yield Fault("host", f"not as configured: {_summary(plan, host)}", "setup would change it", "sftpjail setup")
+
+
+def _summary(plan: Plan, host: Host, owner: str = "") -> str:
+    """Return the first lines of a plan's diff that name what is changed."""
+    lines = [next(iter(step.action.diff(host)), "") for step in plan.steps if owner in ("", step.owner)]
+    heads = [line for line in dict.fromkeys(lines) if line]
+    return "; ".join(heads[:3]) + (f" and {len(heads) - 3} more" if len(heads) > 3 else "")
+
+
+def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str) -> Iterator[Fault]:
+    """Yield what the plugins find, then what `apply` would change or cannot, unless a finding has said so."""
+    name, host = account.name, engine.host
+    found = [Fault(name, f.what, f.why, f.mend) for f in engine.manager.findings(account, host)]
+    yield from found
+    mends = {fault.mend for fault in found}
+    if reason:
+        group = account.profile.group if account.profile else "GROUP"
+        yield Fault(
+            name, f"is in a jail group, and {reason}", "sshd jails it all the same", f"gpasswd -d {name} {group}"
+        )
+    error = changes.errors.get(name)
+    if error and error.hint not in mends:
+        yield Fault(name, error.message, "the jail cannot be made", error.hint)
+    elif not error and any(step.owner == name for step in changes.steps) and "sftpjail apply" not in mends:
+        what = f"not as configured: {_summary(changes, host, name)}"
+        yield Fault(name, what, "apply would change it", "sftpjail apply")
+
+
+def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
+    """Yield what departed accounts have left."""
+    host = engine.host
+    for name, account in leftovers(engine.config, host, jails).items():
+        gone = "there is no such account any more" if host.account(name) is None else "it left its profile's group"
+        if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
+            yield Fault(name, "left something of a jail behind", gone, "sftpjail apply --prune")
+            continue
+        left = [path for path in host.origin(name).made if host.lstat(path) is not None]
+        words = " ".join(quote(path) for path in left)
+        mend = f"rm -rI --one-file-system {words} && sftpjail apply --prune"
+        if any(inside(point, path) for path in left for point in host.mounts):
+            mend = f"findmnt | grep -F {quote(account.jail)}"
+        yield Fault(name, f"left files in {words}", f"{gone}, and they are data, which sftpjail never deletes", mend)
+
+
+def explain(context: Context) -> int:
+    """Show what decides about one account, and what is wrong with it."""
+    with context.engine(reading=True, tolerant=True) as engine:
+        account = find(context.arguments.user, engine.config, engine.host)
+        facts = engine.manager.facts(account, engine.host)
+        problems = _problems(engine, account)
+    context.answers |= {
+        "user": account.name,
+        "profile": account.profile.name if account.profile else None,
+        "facts": [asdict(fact) for fact in facts],
+        "problems": [{"what": f.what, "why": f.why, "mend": f.mend} for f in problems],
+    }
+    if not context.json:
+        _draw(account, facts, problems)
+    return context.close(3 if problems else 0)
+
+
+def _problems(engine: Engine, account: Account) -> list[Fault]:
+    host = engine.host
+    faults = [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
+    if account.profile is None:
+        what = f"{account.name} is not jailed: it is in no profile's group"
+        return [Fault(account.name, what, "sshd treats it like any other account", f"sftpjail adopt {account.name}")]
+    plan = Plan([])
+    try:
+        plan = engine.plan(create_events(account, host, engine.manager), tolerant=True)
+    except SftpJailError as error:
+        plan.errors[account.name] = error
+    reason = guarded(engine, {account.name: account}).get(account.name, "")
+    return list(dict.fromkeys([*_account_faults(engine, account, plan, reason), *faults]))
+
+
+# -- the picture ------------------------------------------------------------------------------------------------
+
+
+def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.width = min(console.width, WIDTH)
+    where = f"jailed in {account.jail} by profile {account.profile.name}" if account.profile else "not jailed"
+    with console.capture() as picture:
+        console.print(_cell(f"{account.name}: {where}", "bold"))
+        for topic in sorted({fact.topic: 0 for fact in facts}, key=lambda name: [*TOPICS, name].index(name)):
+            console.print(_cell(f"\n{topic}", "bold"))
+            draw = _draw_tree if topic == "chroot" else _draw_table
+            draw(console, [fact for fact in facts if fact.topic == topic])
+        count = len(problems)
+        console.print(_cell(f"\n{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green"))
+        for number, fault in enumerate(problems, 1):
+            lines = fill(printable(fault.what), console.width, initial_indent=f"{number}. ", subsequent_indent="   ")
+            console.print(_cell(lines, "red"))
+            console.print(_cell(indent(fill(printable(fault.why), console.width - 3), "   ")))
+            for line in wrap_command(fault.mend, console.width - 3):
+                console.print(_cell(f"   {line}", "bold"), soft_wrap=True)
+    print("\n".join(line.rstrip() for line in picture.get().splitlines()))
+
+
+def _cell(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text("\n".join(map(printable, text.split("\n"))), style=style, overflow="fold")
+
+
+def _draw_table(console: Console, facts: list[Fact]) -> None:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    names = ["  " * (fact.depth + 1) + fact.name for fact in facts]
+    table.add_column(no_wrap=max(map(len, names)) < console.width // 2, overflow="fold")
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for name, fact in zip(names, facts, strict=True):
+        if fact.name:
+            table.add_row(_cell(name), _cell(fact.value), _cell(fact.note, "red" if fact.bad else ""))
+    console.print(table)
+    for fact in facts:
+        if not fact.name:
+            text = fill(printable(fact.value), console.width, initial_indent="  - ", subsequent_indent="    ")
+            console.print(_cell(text, "red" if fact.bad else ""))
+
+
+def _draw_tree(console: Console, facts: list[Fact]) -> None:
+    from rich.tree import Tree
+
+    branches: list[Tree] = []
+    for fact in facts:
+        label = _cell(f"{fact.name}  {fact.value}  {fact.note}".rstrip(), "red" if fact.bad else "")
+        del branches[fact.depth :]
+        branches.append(branches[-1].add(label) if branches else Tree(label))
+    console.print(branches[0])
+
+
+def wrap_command(command: str, width: int = WIDTH - 3) -> list[str]:
+    """Break a shell command into lines that can be pasted as they are: between words, with a backslash."""
+    lines = [""]
+    for word in re.findall(r"(?:'[^']*'|\"[^\"]*\"|\\.|[^\s'\"\\])+", command):
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
+            lines[-1] += " \\"
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return lines if lines != [""] else []

@@ -1,0 +1,85 @@
+"""What a profile says to sshd: the lines of its Match blocks, and how `sshd -T` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .config import KEYS_DIR, Config
+from .errors import SftpJailError
+from .model import Profile
+
+MAIN = "/etc/ssh/sshd_config"
+FOLDER = "/etc/ssh/sshd_config.d"
+DROPIN = f"{FOLDER}/10-sftpjail.conf"
+
+# Every door by name: DisableForwarding alone missed X11 and agents before OpenSSH 10.0, and tunnels before 10.4.
+DOORS = (
+    "DisableForwarding yes",
+    "AllowTcpForwarding no",
+    "AllowStreamLocalForwarding no",
+    "AllowAgentForwarding no",
+    "X11Forwarding no",
+    "PermitTunnel no",
+    "PermitTTY no",
+    "PermitUserRC no",
+)
+WORDS = 9  # sshd drops the rest of ForceCommand internal-sftp in silence (session.c, before 10.4)
+
+
+def force_command(profile: Profile, config: Config) -> str:
+    """Return ForceCommand's value: internal-sftp with its options glued, so that no option is two words.
+
+    Raises:
+        SftpJailError: it has more words than sshd keeps.
+    """
+    words = ["internal-sftp"]
+    if config.logs.backend != "none":
+        words += [f"-f{config.logs.facility}", f"-l{config.logs.level}"]
+    if profile.umask:
+        words.append(f"-u{profile.umask.zfill(4)}")
+    start = profile.start or (f"/{profile.files}" if profile.in_home else "")
+    if start:
+        words.append(f"-d{start}")
+    if profile.read_only:
+        words.append("-R")
+    if profile.deny:
+        words.append(f"-P{','.join(profile.deny)}")
+    command = " ".join(words)
+    if len(command.split()) > WORDS:
+        raise SftpJailError(f"profile {profile.name}: ForceCommand has more than the {WORDS} words that sshd keeps")
+    return command
+
+
+def block(profile: Profile, config: Config) -> list[str]:
+    """Return the settings of a profile, as they stand in its Match blocks."""
+    return [
+        f"ChrootDirectory {profile.chroot}",
+        f"ForceCommand {force_command(profile, config)}",
+        f"AuthorizedKeysFile {KEYS_DIR}/%u",
+        *DOORS,
+        *profile.sshd_options,
+    ]
+
+
+def match_blocks(config: Config) -> Iterator[str]:
+    """Yield the lines of all Match blocks: those of users first, since the first value wins."""
+    for profile in config.profiles:
+        if profile.match_user:
+            yield f"Match User {','.join(profile.match_user)}"
+            yield from (f"    {line}" for line in block(profile, config))
+    for profile in config.profiles:
+        if profile.group:
+            yield f"Match Group {profile.group}"
+            yield from (f"    {line}" for line in block(profile, config))
+
+
+def spec(user: str) -> str:
+    """Return the connection that `sshd -T -C` is asked about."""
+    return f"user={user},host=localhost,addr=127.0.0.1"
+
+
+def settings(profile: Profile, config: Config) -> Iterator[str]:
+    """Yield a profile's settings as `sshd -T` prints them: keywords in small letters, switches as yes and no."""
+    for line in block(profile, config)[: 3 + len(DOORS)]:
+        keyword, _, value = line.partition(" ")
+        yield f"{keyword.lower()} {value}"

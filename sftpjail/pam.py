@@ -1,0 +1,44 @@
+"""The PAM stack of a service, pam.conf(5), as far as a diagnosis needs it: which modules are asked, and from where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .host import Host
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One module in a stack: its type (auth, account, password, session), name, arguments, and FILE:LINE."""
+
+    kind: str
+    module: str
+    arguments: tuple[str, ...]
+    where: str
+
+
+def stack(host: Host, service: str, depth: int = 0) -> Iterator[Rule]:
+    """Yield the rules of a service in order, `include`, `substack` and Debian's `@include` followed.
+
+    Args:
+        host: the facts.
+        service: as sshd.
+        depth: of the include, for the recursion.
+    """
+    path = next((p for p in (f"/etc/pam.d/{service}", f"/usr/lib/pam.d/{service}") if host.lstat(p)), "")
+    if not path or depth > 9 or "/" in service:
+        return
+    text = host.text(path).replace("\\\n", " ")
+    for number, line in enumerate(text.split("\n"), 1):
+        found = re.match(r"\s*(?:@include\s+(\S+)|-?(\w+)\s+(\[.*?\]|\S+)\s+(\S+)\s*(.*))", line)
+        if not found or line.lstrip().startswith("#"):
+            continue
+        included, kind, control, module, rest = found.groups()
+        if included:
+            yield from stack(host, included, depth + 1)
+        elif control in ("include", "substack"):
+            yield from (rule for rule in stack(host, module, depth + 1) if rule.kind == kind)
+        else:
+            yield Rule(kind, module.rpartition("/")[2], tuple(rest.split("#")[0].split()), f"{path}:{number}")

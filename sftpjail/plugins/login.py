@@ -1,0 +1,213 @@
+"""Whether sshd and PAM let an account in at all. Only judges: what shuts a door here is an administrator's to open."""
+
+from __future__ import annotations
+
+import re
+import time
+from fnmatch import fnmatchcase
+from shlex import quote
+
+from .. import Account, Fact, Finding, hookimpl
+from ..config import keyfile
+from ..host import Host
+from ..model import Shadow
+from ..pam import stack
+from ..sshdconfig import Settings, change_line, comment_out, effective
+
+NOLOGIN = ("/etc/nologin", "/run/nologin")
+DAY = 86400  # seconds
+# What opens an account beside a key file of its own.
+OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
+
+
+def _patterns(words: list[str]) -> list[tuple[str, bool]]:
+    """Return the user patterns of AllowUsers or DenyUsers, and whether they hold for some hosts only."""
+    return [(word.partition("@")[0], "@" in word) for word in words]
+
+
+def _denied(account: Account, host: Host, found: Settings) -> list[Finding]:
+    """Return which of the four lists keeps an account out: sshd_config(5), DenyUsers and the ones beside it.
+
+    A pattern with @HOST is passed by where it denies, and counts where it allows: the client's address is not known.
+    """
+    name, groups = account.name, host.groups_of(account.name)
+    refusals: list[tuple[str, str, str]] = []
+    for pattern, partly in _patterns(found.words("denyusers")):
+        if not partly and fnmatchcase(name, pattern):
+            refusals.append(("denyusers", f"DenyUsers {pattern}", f"s/[ \\t]{re.escape(pattern)}\\b//"))
+    allowed = _patterns(found.words("allowusers"))
+    if allowed and not any(fnmatchcase(name, pattern) for pattern, _ in allowed):
+        refusals.append(("allowusers", f"AllowUsers without {name}", f"s/$/ {name}/"))
+    for pattern in found.words("denygroups"):
+        if any(fnmatchcase(group, pattern) for group in groups):
+            refusals.append(("denygroups", f"DenyGroups {pattern}", f"s/[ \\t]{re.escape(pattern)}\\b//"))
+    patterns = found.words("allowgroups")
+    if patterns and not any(fnmatchcase(group, pattern) for group in groups for pattern in patterns):
+        group = account.profile.group if account.profile and account.profile.group else "GROUP"
+        refusals.append(("allowgroups", f"AllowGroups without a group of {name}", f"s/$/ {group}/"))
+    return [
+        Finding(
+            f"{what} ({found.where(keyword)}) keeps {name} out",
+            "sshd refuses every login of the account",
+            # A list that names nobody else goes as a whole: an empty one is a syntax error.
+            comment_out([found.origins[keyword]], host)
+            if keyword.startswith("deny") and len(found.words(keyword)) == 1
+            else change_line(found.origins[keyword], edit, host),
+        )
+        for keyword, what, edit in refusals
+        if keyword in found.origins
+    ]
+
+
+def _usable_password(shadow: Shadow, found: Settings) -> bool:
+    return shadow.password[:1] not in ("", "!", "*", "x") and "yes" in (
+        found.get("passwordauthentication"),
+        found.get("kbdinteractiveauthentication"),
+    )
+
+
+def _methods(account: Account, host: Host, found: Settings) -> list[Finding]:
+    """Return why a key is of no use to an account that has one."""
+    if not host.text(keyfile(account.name)).strip() or _usable_password(host.shadow(account.name), found):
+        return []
+    lists = found.words("authenticationmethods")
+    if found.get("pubkeyauthentication") == "no":
+        keyword, why = "pubkeyauthentication", "sshd takes no key at all"
+    elif lists and lists != ["any"] and not any(method.startswith("publickey") for method in lists):
+        keyword, why = "authenticationmethods", "no list of methods begins with publickey, and it has no password"
+    else:
+        return []
+    if keyword not in found.origins:
+        return []
+    what = f"{keyword} {found.get(keyword)} ({found.where(keyword)}) makes the keys of {account.name} useless"
+    return [Finding(what, why, comment_out([found.origins[keyword]], host))]
+
+
+def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
+    """Return what the account's dates forbid: shadow(5), and pam_unix's check_shadow_expiry."""
+    if not account.local:
+        return []
+    shadow, today, name = host.shadow(account.name), int(time.time() // DAY), quote(account.name)
+    days = {
+        field: int(getattr(shadow, field)) if getattr(shadow, field).isdigit() else -1
+        for field in ("changed", "maximum", "inactive", "expire")
+    }
+    if 0 <= days["expire"] < today:
+        return [
+            Finding(
+                f"the account {account.name} expired on {_date(days['expire'])}",
+                "sshd refuses every login of it",
+                f"usermod -e '' {name}",
+            )
+        ]
+    if found.get("usepam") != "yes":
+        if shadow.password.startswith("!"):
+            return [
+                Finding(
+                    f"the password of {account.name} is locked, and sshd runs with UsePAM no",
+                    "without PAM sshd takes a locked account for a closed one",
+                    f"usermod -p '*' {name}",
+                )
+            ]
+        return []
+    if days["changed"] == 0:
+        return [
+            Finding(
+                f"{account.name} must change its password first (chage -d 0)",
+                "there is no terminal to do it, so that PAM closes key logins too",
+                f"chage -d $(date +%F) {name}",
+            )
+        ]
+    if days["changed"] > 0 and days["maximum"] >= 0 and days["changed"] + days["maximum"] < today:
+        when = _date(days["changed"] + days["maximum"])
+        return [
+            Finding(
+                f"the password of {account.name} is too old since {when} (chage -M {days['maximum']})",
+                "PAM closes key logins too",
+                f"chage -M -1 {name}",
+            )
+        ]
+    return []
+
+
+def _date(day: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(day * DAY))
+
+
+def _pam(account: Account, host: Host, found: Settings) -> list[Finding]:
+    """Return what sshd's PAM stack has against an account, as far as it stands in files that everybody has."""
+    if found.get("usepam") != "yes":
+        return []
+    modules = {rule.module: rule for rule in stack(host, found.get("pamservicename") or "sshd")}
+    rule = modules.get("pam_shells.so")
+    shells = {line.strip() for line in host.text("/etc/shells").split("\n")}
+    if rule and account.shell not in shells:
+        what = f"the shell {account.shell or '/bin/sh'} of {account.name} is not in /etc/shells, and {rule.where} asks"
+        return [Finding(what, "pam_shells refuses the login", f"echo {quote(account.shell)} >>/etc/shells")]
+    return []
+
+
+def _nologin(host: Host) -> list[Finding]:
+    return [
+        Finding(f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}")
+        for path in NOLOGIN
+        if host.lstat(path) is not None
+    ]
+
+
+def _no_way_in(account: Account, host: Host, found: Settings) -> list[Finding]:
+    """Return that an account has neither key nor password, where sshd has no other source of keys for it."""
+    path = keyfile(account.name)
+    lines = [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")]
+    elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
+    elsewhere = elsewhere or found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]
+    if lines or elsewhere or not account.local or _usable_password(host.shadow(account.name), found):
+        return []
+    what = f"{account.name} has no key in {path} and no password"
+    return [Finding(what, "nobody can log in", f"sftpjail key add {quote(account.name)} FILE")]
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host) -> list[Finding]:
+    if account is None:
+        return _nologin(host)
+    sample = account.name if host.thorough or account.profile is None else _sample(account, host)
+    found = effective(host, sample)
+    return [
+        *_denied(account, host, found),
+        *_methods(account, host, found),
+        *_aging(account, host, found),
+        *_pam(account, host, found),
+        *_no_way_in(account, host, found),
+    ]
+
+
+def _sample(account: Account, host: Host) -> str:
+    """Return the account that stands for all of a profile, where asking about each would take too long."""
+    assert account.profile is not None
+    members = host.group_members(account.profile.group) if account.profile.group else ()
+    return members[0] if members else account.name
+
+
+@hookimpl
+def on_explain(account: Account, host: Host) -> list[Fact]:
+    shadow = host.shadow(account.name)
+    found = effective(host, account.name)
+    groups = ", ".join(host.groups_of(account.name))
+    facts = [
+        Fact("account", "uid, groups", f"{account.uid}, {groups}"),
+        Fact("account", "home", account.home),
+        Fact("account", "shell", account.shell or "none"),
+        Fact("account", "source", "/etc/passwd" if account.local else "name service"),
+    ]
+    if account.local:
+        kind = {"!": "locked", "*": "impossible", "": "empty"}.get(shadow.password[:1], "set")
+        facts += [
+            Fact("account", "password", kind),
+            Fact("account", "expires", _date(int(shadow.expire)) if shadow.expire.isdigit() else "never"),
+        ]
+    if found.get("usepam") == "yes":
+        service = found.get("pamservicename") or "sshd"
+        modules = dict.fromkeys(rule.module for rule in stack(host, service) if rule.kind in ("account", "auth"))
+        facts.append(Fact("account", f"PAM, {service}", ", ".join(m.removesuffix(".so") for m in modules)))
+    return facts

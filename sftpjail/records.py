@@ -1,0 +1,38 @@
+"""The origin records in /var/lib/sftpjail: what was there before us, as JSON."""
+
+from __future__ import annotations
+
+import json
+
+from .errors import SftpJailError
+from .model import Origin
+
+
+def parse_origin(path: str, text: str) -> Origin:
+    """Return the Origin that a record's text holds; the empty one for no text.
+
+    Raises:
+        SftpJailError: the record is damaged.
+    """
+    if not text:
+        return Origin()
+    try:
+        record = json.loads(text)
+        owners = {name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()}
+        renamed = dict(record.get("renamed", {}))
+        made = tuple(record.get("made", ()))
+        return Origin(made, dict(record.get("was", {})), owners, renamed, bool(record.get("forced")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {path}.damaged") from error
+
+
+def render_origin(origin: Origin) -> str:
+    """Return an Origin as the text of its record."""
+    record: dict[str, object] = {
+        "made": list(origin.made),
+        "was": dict(origin.was),
+        "owners": dict(origin.owners),
+        "renamed": dict(origin.renamed),
+        "forced": origin.forced,
+    }
+    return json.dumps({name: value for name, value in record.items() if value}, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,123 @@
+"""What sshd makes of one account, in its own words: `sshd -T`, and with -ddd the file and line of each setting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from shlex import quote
+
+from .errors import SftpJailError
+from .host import Host
+from .matchblock import DROPIN, spec
+
+_SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
+_MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
+_BROKEN = re.compile(r"(/[^\s:]+)(?:: | )line (\d+)\b")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What sshd would do with one account.
+
+    Args:
+        values: what `sshd -T` prints, by keyword in small letters; some keywords have several lines.
+        origins: keyword to (file, line) of the value that won; no entry where it is sshd's default.
+        criteria: what stands behind every Match that sshd has looked at, as "User bob".
+    """
+
+    values: Mapping[str, tuple[str, ...]]
+    origins: Mapping[str, tuple[str, int]]
+    criteria: tuple[str, ...]
+
+    def get(self, keyword: str) -> str:
+        """Return the first value of a keyword, or ""."""
+        return self.values.get(keyword, ("",))[0]
+
+    def words(self, keyword: str) -> list[str]:
+        """Return the words of all values of a keyword: sshd -T prints some lists on one line, some on several."""
+        return [word for value in self.values.get(keyword, ()) for word in value.split()]
+
+    def where(self, keyword: str) -> str:
+        """Return FILE:LINE of the value in force, or "default"."""
+        return "{}:{}".format(*self.origins[keyword]) if keyword in self.origins else "default"
+
+    def foreign(self, keyword: str) -> bool:
+        """Return whether the value comes from a file that is not our drop-in."""
+        return keyword in self.origins and self.origins[keyword][0] != DROPIN
+
+
+@lru_cache(maxsize=256)
+def effective(host: Host, user: str) -> Settings:
+    """Ask sshd about one account.
+
+    The origin is what `-ddd` says: a line `FILE:LINE setting KEYWORD` for each line that counts, first of the global
+    part, then, after "config reprocess", of the Match blocks that match. There the first value wins, and any of them
+    beats a global one (servconf.c, parse_server_match_config).
+
+    Raises:
+        SftpJailError: sshd refuses its configuration, in its own words.
+    """
+    answer = host.ask_sshd("-T", "-ddd", "-C", spec(user))
+    if answer.code != 0:
+        words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
+        raise SftpJailError(f"sshd refuses its present configuration: {words}", broken_line(words, host))
+    values: dict[str, tuple[str, ...]] = {}
+    for line in answer.out.splitlines():
+        keyword, _, value = line.partition(" ")
+        values[keyword] = (*values.get(keyword, ()), value)
+    passes: list[dict[str, tuple[str, int]]] = [{}, {}]
+    criteria = []
+    matching = 0
+    for line in answer.err.splitlines():
+        if "config reprocess" in line:
+            matching = 1
+        elif found := _SETTING.match(line):
+            passes[matching].setdefault(found[3].lower(), (found[1], int(found[2])))
+        elif found := _MATCH.match(line):
+            criteria.append(found[1])
+    return Settings(values, passes[0] | passes[1], tuple(criteria))
+
+
+def broken_line(words: str, host: Host) -> str:
+    """Return the command that takes out the line that sshd complains about, or the one that lets it complain."""
+    found = _BROKEN.search(words)
+    return comment_out([(found[1], int(found[2]))], host) if found else "sshd -t"
+
+
+def comment_out(places: list[tuple[str, int]], host: Host) -> str:
+    """Return the command that turns lines of a configuration into comments, and lets sshd know."""
+    files: dict[str, list[int]] = {}
+    for path, line in places:
+        files.setdefault(path, []).append(line)
+    edits = [
+        f"sed -i '{'; '.join(f'{line}s/^/#/' for line in sorted(set(lines)))}' {quote(path)}"
+        for path, lines in files.items()
+    ]
+    return " && ".join([*edits, reload_command(host)])
+
+
+def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
+    """Return the command that edits one line of a configuration with a command of sed(1), and lets sshd know."""
+    return f"sed -i {quote(f'{place[1]}{edit}')} {quote(place[0])} && {reload_command(host)}"
+
+
+def unit(host: Host) -> str:
+    """Return the name of sshd's unit: ssh on Debian, sshd elsewhere."""
+    folders = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
+    return "ssh" if any(host.lstat(f"{folder}/ssh.service") for folder in folders) else "sshd"
+
+
+def reload_command(host: Host) -> str:
+    """Return the command that makes sshd read its configuration again."""
+    if host.systemd:
+        return f"systemctl reload-or-try-restart {unit(host)}"
+    pid = host.running("sshd")
+    return f"kill -HUP {pid}" if pid else "sshd -t"
+
+
+def match_line(place: tuple[str, int], host: Host) -> str:
+    """Return the Match line that a setting stands below, as it is written, or "" for the global part."""
+    lines = host.text(place[0]).split("\n")[: place[1]]
+    return next((line.strip() for line in reversed(lines) if re.match(r"(?i)\s*match\b", line)), "")
