@@ -76,12 +76,15 @@ def syslog_ng_rule(host: Host, config: Config) -> str:
 
 def logrotate(name: str, config: Config) -> str:
     """Return logrotate's rule for the file. Debian's own rsyslog-rotate signals nobody where systemd is not PID 1."""
-    hup = f"if [ -d /run/systemd/system ]; then systemctl kill -s HUP {name}.service; "
-    hup += f'else kill -HUP "$(cat {PIDFILES[name]})"; fi'
+    if name == "syslog-ng":
+        again = "syslog-ng-ctl reopen"  # SIGHUP reads the whole configuration anew, and now and then it dies of that
+    else:
+        again = f"if [ -d /run/systemd/system ]; then systemctl kill -s HUP {name}.service; "
+        again += f'else kill -HUP "$(cat {PIDFILES[name]})"; fi'
     return (
         f"# Made by `sftpjail setup`; changes here are lost.\n{config.logs.file} {{\n"
         "    weekly\n    rotate 12\n    missingok\n    notifempty\n    compress\n    delaycompress\n"
-        f"    postrotate\n        {hup} >/dev/null 2>&1 || true\n    endscript\n}}\n"
+        f"    postrotate\n        {again} >/dev/null 2>&1 || true\n    endscript\n}}\n"
     )
 
 
