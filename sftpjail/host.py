@@ -45,7 +45,8 @@ class Host:
         self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
-        self._members: dict[str, frozenset[str]] = {}
+        self._members: dict[str, tuple[tuple[str, ...] | None, frozenset[str]]] = {}
+        self._programs: dict[str, str] = {}
 
     # -- files ---------------------------------------------------------------------------------------------
 
@@ -258,17 +259,17 @@ class Host:
 
     def group_members(self, name: str) -> tuple[str, ...] | None:
         """Return everybody in a group, by supplementary or primary membership; None where there is no such group."""
-        group = self.group(name)
-        if group is None:
-            return None
-        primary = (account.name for account in self.accounts.values() if account.gid == group.gid)
-        return tuple(dict.fromkeys((*group.members, *primary)))
+        if name not in self._members:
+            group = self.group(name)
+            primary = (account.name for account in self.accounts.values() if group and account.gid == group.gid)
+            members = None if group is None else tuple(dict.fromkeys((*group.members, *primary)))
+            self._members[name] = members, frozenset(members or ())
+        return self._members[name][0]
 
     def in_group(self, name: str, group: str) -> bool:
         """Return whether an account is in a group, primary or supplementary."""
-        if group not in self._members:
-            self._members[group] = frozenset(self.group_members(group) or ())
-        return name in self._members[group]
+        self.group_members(group)
+        return name in self._members[group][1]
 
     def groups_of(self, name: str) -> tuple[str, ...]:
         """Return the names of the groups that an account is in, the primary one first (getgrouplist(3))."""
@@ -392,8 +393,10 @@ class Host:
 
     def which(self, program: str) -> str:
         """Return the absolute path of an installed program, or ""."""
-        path = ":".join(f"{self.root}{folder}" for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
-        return (shutil.which(program, path=path) or "").removeprefix(self.root)
+        if program not in self._programs:
+            path = ":".join(f"{self.root}{folder}" for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
+            self._programs[program] = (shutil.which(program, path=path) or "").removeprefix(self.root)
+        return self._programs[program]
 
     def ask(self, argv: Sequence[str], stdin: str = "") -> programs.Answer:
         """Return what a program that only reads says; asked twice, it runs once.

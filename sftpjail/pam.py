@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .host import Host
 
@@ -19,14 +20,18 @@ class Rule:
     where: str
 
 
-def stack(host: Host, service: str, depth: int = 0) -> Iterator[Rule]:
-    """Yield the rules of a service in order, `include`, `substack` and Debian's `@include` followed.
+@lru_cache(maxsize=16)
+def stack(host: Host, service: str) -> tuple[Rule, ...]:
+    """Return the rules of a service in order, `include`, `substack` and Debian's `@include` followed.
 
     Args:
         host: the facts.
         service: as sshd.
-        depth: of the include, for the recursion.
     """
+    return tuple(_rules(host, service, 0))
+
+
+def _rules(host: Host, service: str, depth: int) -> Iterator[Rule]:
     path = next((p for p in (f"/etc/pam.d/{service}", f"/usr/lib/pam.d/{service}") if host.lstat(p)), "")
     if not path or depth > 9 or "/" in service:
         return
@@ -37,8 +42,8 @@ def stack(host: Host, service: str, depth: int = 0) -> Iterator[Rule]:
             continue
         included, kind, control, module, rest = found.groups()
         if included:
-            yield from stack(host, included, depth + 1)
+            yield from _rules(host, included, depth + 1)
         elif control in ("include", "substack"):
-            yield from (rule for rule in stack(host, module, depth + 1) if rule.kind == kind)
+            yield from (rule for rule in _rules(host, module, depth + 1) if rule.kind == kind)
         else:
             yield Rule(kind, module.rpartition("/")[2], tuple(rest.split("#")[0].split()), f"{path}:{number}")

@@ -117,16 +117,16 @@ def _unreadable(path: str, account: Account, host: Host) -> Finding | None:
     return None
 
 
-@lru_cache(maxsize=4)
-def _all_entries(host: Host, names: tuple[str, ...]) -> dict[str, list[Entry]]:
-    texts = [host.text(keyfile(name)) for name in names]
-    return dict(zip(names, survey(texts, host), strict=True))
+@lru_cache(maxsize=64)
+def _some_entries(host: Host, name: str) -> dict[str, list[Entry]]:
+    """Return the lines of the key file of one account, or of all at once for ""."""
+    names = [name] if name else host.listdir(KEYS_DIR)
+    return dict(zip(names, survey([host.text(keyfile(name)) for name in names], host), strict=True))
 
 
 def _entries(account: Account, host: Host) -> list[Entry]:
-    """Return the lines of an account's key file; where many accounts are looked at, all files are read at once."""
-    names = (account.name,) if host.thorough else tuple(host.listdir(KEYS_DIR))
-    return _all_entries(host, names).get(account.name, [])
+    """Return the lines of an account's key file; where many accounts are looked at, ssh-keygen reads all at once."""
+    return _some_entries(host, account.name if host.thorough else "").get(account.name, [])
 
 
 def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
