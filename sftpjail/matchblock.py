@@ -74,8 +74,10 @@ def match_blocks(config: Config) -> Iterator[str]:
 
 
 def spec(user: str) -> str:
-    """Return the connection that `sshd -T -C` is asked about."""
-    return f"user={user},host=localhost,addr=127.0.0.1"
+    """Return the connection that `sshd -T -C` is asked about: all of its fields, since a Match line on one that is
+    missing is an error (servconf.c, match_test_missing_fatal).
+    """
+    return f"user={user},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22,rdomain=none"
 
 
 def settings(profile: Profile, config: Config) -> Iterator[str]:

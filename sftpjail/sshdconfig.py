@@ -14,6 +14,7 @@ from .matchblock import DROPIN, spec
 
 _SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
 _MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
+_IS_MATCH = re.compile(r"(?i)\s*match\b")
 _BROKEN = re.compile(r"(/[^\s:]+)(?:: | )line (\d+)\b")
 
 
@@ -61,7 +62,7 @@ def effective(host: Host, user: str) -> Settings:
     """
     answer = host.ask_sshd("-T", "-ddd", "-C", spec(user))
     if answer.code != 0:
-        words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
+        words = host.ask_sshd("-t").words
         raise SftpJailError(f"sshd refuses its present configuration: {words}", broken_line(words, host))
     values: dict[str, tuple[str, ...]] = {}
     for line in answer.out.splitlines():
@@ -81,9 +82,21 @@ def effective(host: Host, user: str) -> Settings:
 
 
 def broken_line(words: str, host: Host) -> str:
-    """Return the command that takes out the line that sshd complains about, or the one that lets it complain."""
-    found = _BROKEN.search(words)
-    return comment_out([(found[1], int(found[2]))], host) if found else "sshd -t"
+    """Return the command that takes out the lines that sshd complains about, or the one that lets it complain.
+
+    A Match line takes its block along, whose settings would otherwise be everybody's.
+    """
+    parts = (part for part in words.split(" / ") if not re.search("(Deprecated|Unsupported) option ", part))
+    places = [(found[1], int(found[2])) for found in map(_BROKEN.search, parts) if found]
+    whole = []
+    for path, number in dict.fromkeys(places):
+        lines = host.text(path).split("\n")[number - 1 :]
+        last = number
+        if lines and _IS_MATCH.match(lines[0]):
+            below = next((at for at, line in enumerate(lines[1:], 1) if _IS_MATCH.match(line)), len(lines))
+            last = number + below - 1
+        whole += [(path, line) for line in range(number, last + 1) if lines[line - number : line - number + 1] != [""]]
+    return comment_out(whole, host) if whole else "sshd -t"
 
 
 def comment_out(places: list[tuple[str, int]], host: Host) -> str:
@@ -91,11 +104,19 @@ def comment_out(places: list[tuple[str, int]], host: Host) -> str:
     files: dict[str, list[int]] = {}
     for path, line in places:
         files.setdefault(path, []).append(line)
-    edits = [
-        f"sed -i '{'; '.join(f'{line}s/^/#/' for line in sorted(set(lines)))}' {quote(path)}"
-        for path, lines in files.items()
-    ]
+    edits = [f"sed -i '{'; '.join(_ranges(lines))}' {quote(path)}" for path, lines in files.items()]
     return " && ".join([*edits, reload_command(host)])
+
+
+def _ranges(lines: list[int]) -> list[str]:
+    """Return sed(1)'s commands for some lines, neighbours together."""
+    spans: list[list[int]] = []
+    for line in sorted(set(lines)):
+        if spans and line == spans[-1][-1] + 1:
+            spans[-1].append(line)
+        else:
+            spans.append([line])
+    return [f"{span[0]}{f',{span[-1]}' if len(span) > 1 else ''}s/^/#/" for span in spans]
 
 
 def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
@@ -120,4 +141,4 @@ def reload_command(host: Host) -> str:
 def match_line(place: tuple[str, int], host: Host) -> str:
     """Return the Match line that a setting stands below, as it is written, or "" for the global part."""
     lines = host.text(place[0]).split("\n")[: place[1]]
-    return next((line.strip() for line in reversed(lines) if re.match(r"(?i)\s*match\b", line)), "")
+    return next((line.strip() for line in reversed(lines) if _IS_MATCH.match(line)), "")

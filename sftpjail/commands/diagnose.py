@@ -9,11 +9,12 @@ from shlex import quote
 from textwrap import fill, indent
 from typing import TYPE_CHECKING
 
+from ..actions import Check, Notify
 from ..engine import Engine, Plan
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
 from ..host import STATE, Host
-from ..jails import find, find_jailed, jailed, leftovers
+from ..jails import find, find_jailed, jailed, leftovers, why_not
 from ..manager import Event
 from ..model import Account, Fact, inside, valid_name
 from .context import Command, Context, printable
@@ -118,7 +119,16 @@ def judge(engine: Engine, users: list[str]) -> list[Fault]:
         faults += _account_faults(engine, account, changes, skipped.get(account.name, ""))
     if not users:
         faults += _remains(engine, chosen)
-    return list(dict.fromkeys(faults))
+    return _once(faults)
+
+
+def _once(faults: Iterable[Fault]) -> list[Fault]:
+    """Return the faults without those that say the same again, also of an account what was said of the host."""
+    seen: dict[tuple[str, str], Fault] = {}
+    for fault in faults:
+        if ("host", fault.what) not in seen:
+            seen.setdefault((fault.about, fault.what), fault)
+    return list(seen.values())
 
 
 def _host_faults(engine: Engine) -> Iterator[Fault]:
@@ -126,22 +136,22 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
     if host.lstat(f"{STATE}/journal") is not None:
         what = "an interrupted run is not taken back yet"
         yield Fault("host", what, "something may be half done", "sftpjail apply")
-    found = [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
-    yield from found
+    yield from (Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host))
     try:
         plan = engine.plan([Event("on_setup")])
     except SftpJailError as veto:
-        if veto.message not in (fault.what for fault in found):
-            yield Fault("host", veto.message, "setup cannot be done", veto.hint)
+        yield Fault("host", veto.message, "setup cannot be done", veto.hint)
         return
     if plan:
         yield Fault("host", f"not as configured: {_summary(plan, host)}", "setup would change it", "sftpjail setup")
 
 
 def _summary(plan: Plan, host: Host, owner: str = "") -> str:
-    """Return the first lines of a plan's diff that name what is changed."""
-    lines = [next(iter(step.action.diff(host)), "") for step in plan.steps if owner in ("", step.owner)]
-    heads = [line for line in dict.fromkeys(lines) if line]
+    """Return what a plan changes, in the first lines of its diff; its checks and notices come along by themselves."""
+    steps = (step for step in plan.steps if owner in ("", step.owner) and step.plugin != "sftpjail")
+    actions = (step.action for step in steps if not isinstance(step.action, Check | Notify))
+    heads = [next(iter(action.diff(host)), "").replace("--- /", "~ /") for action in actions]
+    heads = [head for head in dict.fromkeys(heads) if head]
     return "; ".join(heads[:3]) + (f" and {len(heads) - 3} more" if len(heads) > 3 else "")
 
 
@@ -202,14 +212,16 @@ def _problems(engine: Engine, account: Account) -> list[Fault]:
     faults = [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
     if account.profile is None:
         what = f"{account.name} is not jailed: it is in no profile's group"
-        return [Fault(account.name, what, "sshd treats it like any other account", f"sftpjail adopt {account.name}")]
+        reason = why_not(account, host)
+        why = reason or "sshd treats it like any other account"
+        return [Fault(account.name, what, why, "" if reason else f"sftpjail adopt {account.name}")]
     plan = Plan([])
     try:
         plan = engine.plan(create_events(account, host, engine.manager), tolerant=True)
     except SftpJailError as error:
         plan.errors[account.name] = error
     reason = guarded(engine, {account.name: account}).get(account.name, "")
-    return list(dict.fromkeys([*_account_faults(engine, account, plan, reason), *faults]))
+    return _once([*faults, *_account_faults(engine, account, plan, reason)])
 
 
 # -- the picture ------------------------------------------------------------------------------------------------

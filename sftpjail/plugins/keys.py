@@ -8,10 +8,11 @@ import time
 from functools import lru_cache
 from shlex import quote
 
-from .. import Account, Fact, Finding, Key, MakeDir, Remove, Rename, SetLines, SftpJailError, Style, hookimpl
+from .. import Account, Fact, Finding, Key, MakeDir, Remove, Rename, SetLines, SetOwner, SftpJailError, Style, hookimpl
 from ..actions import Action
 from ..config import KEYS_DIR, Config, keyfile
 from ..host import Host
+from ..matchblock import spec
 from ..model import components, inside
 from ..pubkeys import Entry, survey, unfit
 from ..sshdconfig import comment_out, effective
@@ -23,7 +24,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     folder: list[Action] = [MakeDir(KEYS_DIR)]
     if config.scope == "jails":
         return folder
-    said = host.ask_sshd("-T", "-C", "user=root,host=localhost,addr=127.0.0.1").out
+    said = host.ask_sshd("-T", "-C", spec("root")).out
     patterns = next(
         (p for k, _, p in (line.partition(" ") for line in said.splitlines()) if k == "authorizedkeysfile"), ""
     )
@@ -52,6 +53,15 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 @hookimpl
+def on_user_create(account: Account, host: Host) -> list[Action]:
+    # A key file of ours that sshd would not read, or that others could change, is mended; an administrator's is told.
+    path = keyfile(account.name)
+    if path in host.origin(account.name).made and (_loose(path, account, host) or _unreadable(path, account, host)):
+        return [SetOwner(path, 0, 0, 0o644, remember=False)]
+    return []
+
+
+@hookimpl
 def on_key_add(account: Account, key: Key, host: Host) -> list[Action]:
     folder: list[Action] = [] if host.is_dir(KEYS_DIR) else [MakeDir(KEYS_DIR)]
     return [*folder, SetLines(keyfile(account.name), key.line, (key.line,), Style.LINE, own=True)]
@@ -67,7 +77,7 @@ def on_key_migrate(account: Account, path: str, host: Host) -> list[Action]:
     profile = account.profile
     if profile and (account.name in profile.match_user or host.in_group(account.name, profile.group)):
         # Until sshd looks in the new place, the old one is the user's only way in.
-        answer = host.ask_sshd("-T", "-C", f"user={account.name},host=localhost,addr=127.0.0.1")
+        answer = host.ask_sshd("-T", "-C", spec(account.name))
         if f"authorizedkeysfile {KEYS_DIR}/%u" not in answer.out.splitlines():
             raise SftpJailError(f"sshd does not read {keyfile(account.name)} yet; {path} stays", "sftpjail setup")
     return [Rename(path, f"{path}.sftpjail")]
@@ -233,7 +243,7 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         wrong = (_loose(path, account, host) if path == keyfile(account.name) else None) or _unreadable(
             path, account, host
         )
-        note = "sshd would not use it" if wrong else f"sshd reads it as {account.name}"
+        note = "sshd would not use it" if wrong else "good"
         facts.append(Fact("keys", "file", path, note, bool(wrong)))
         for entry in _entries(account, host) if path == keyfile(account.name) else ():
             if entry.key:

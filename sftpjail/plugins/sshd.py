@@ -48,6 +48,10 @@ def _without_us(text: str) -> str:
     return re.sub(r"(?m)^#sftpjail# ", "", text)
 
 
+def _refusal(words: str) -> str:
+    return f"sshd refuses its present configuration: {words}"
+
+
 def candidate(host: Host, config: Config) -> dict[str, str | None]:
     """Return the files that jail: the drop-in and sshd_config; None for one that is not to be there.
 
@@ -254,7 +258,7 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
 
 def _stands_for(account: Account, host: Host) -> bool:
     """Return whether sshd must be asked about this very account: where many are looked at, only if a Match line that
-    is not ours could single it out. Match Exec and Address lines say nothing about accounts.
+    is not ours could single it out. Match lines on addresses and hosts say nothing about accounts.
     """
     if host.thorough:
         return True
@@ -308,6 +312,10 @@ def _ours(place: tuple[str, int], host: Host) -> bool:
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if account is not None:
         return _differences(account, host, config) if _stands_for(account, host) else []
+    answer = host.ask_sshd("-t")
+    if answer.code != 0:
+        why = "the running daemon has an older one, and will not start again"
+        return [Finding(_refusal(answer.words), why, broken_line(answer.words, host))]
     findings = [
         Finding(
             f"sshd does not jail the members of profile {profile.name}: {missing} is not in force",
