@@ -14,6 +14,12 @@ from .matchblock import DROPIN, spec
 
 _SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
 _MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
+_ALIASES = {  # servconf.c, keywords[]: debug lines name a keyword as it was written, sshd -T as it is called today
+    "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
+    "challengeresponseauthentication": "kbdinteractiveauthentication",
+    "skeyauthentication": "kbdinteractiveauthentication",
+    "dsaauthentication": "pubkeyauthentication",
+}
 _IS_MATCH = re.compile(r"(?i)\s*match\b")
 _BROKEN = re.compile(r"(/[^\s:]+)(?:: | )line (\d+)\b")
 
@@ -24,12 +30,12 @@ class Settings:
 
     Args:
         values: what `sshd -T` prints, by keyword in small letters; some keywords have several lines.
-        origins: keyword to (file, line) of the value that won; no entry where it is sshd's default.
+        places: keyword to the (file, line) of each line that counts, the one that won first; none for a default.
         criteria: what stands behind every Match that sshd has looked at, as "User bob".
     """
 
     values: Mapping[str, tuple[str, ...]]
-    origins: Mapping[str, tuple[str, int]]
+    places: Mapping[str, tuple[tuple[str, int], ...]]
     criteria: tuple[str, ...]
 
     def get(self, keyword: str) -> str:
@@ -39,6 +45,11 @@ class Settings:
     def words(self, keyword: str) -> list[str]:
         """Return the words of all values of a keyword: sshd -T prints some lists on one line, some on several."""
         return [word for value in self.values.get(keyword, ()) for word in value.split()]
+
+    @property
+    def origins(self) -> Mapping[str, tuple[str, int]]:
+        """Return keyword to (file, line) of the value that won; no entry where it is sshd's default."""
+        return {keyword: places[0] for keyword, places in self.places.items()}
 
     def where(self, keyword: str) -> str:
         """Return FILE:LINE of the value in force, or "default"."""
@@ -68,14 +79,15 @@ def effective(host: Host, user: str) -> Settings:
     for line in answer.out.splitlines():
         keyword, _, value = line.partition(" ")
         values[keyword] = (*values.get(keyword, ()), value)
-    passes: list[dict[str, tuple[str, int]]] = [{}, {}]
+    passes: list[dict[str, tuple[tuple[str, int], ...]]] = [{}, {}]
     criteria = []
     matching = 0
     for line in answer.err.splitlines():
         if "config reprocess" in line:
             matching = 1
         elif found := _SETTING.match(line):
-            passes[matching].setdefault(found[3].lower(), (found[1], int(found[2])))
+            keyword = _ALIASES.get(found[3].lower(), found[3].lower())
+            passes[matching][keyword] = (*passes[matching].get(keyword, ()), (found[1], int(found[2])))
         elif found := _MATCH.match(line):
             criteria.append(found[1])
     return Settings(values, passes[0] | passes[1], tuple(criteria))

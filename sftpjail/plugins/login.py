@@ -20,43 +20,45 @@ DAY = 86400  # seconds
 OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
 
 
-def _patterns(words: list[str]) -> list[tuple[str, bool]]:
-    """Return the user patterns of AllowUsers or DenyUsers, and whether they hold for some hosts only."""
-    return [(word.partition("@")[0], "@" in word) for word in words]
-
-
 def _denied(account: Account, host: Host, found: Settings) -> list[Finding]:
     """Return which of the four lists keeps an account out: sshd_config(5), DenyUsers and the ones beside it.
 
     A pattern with @HOST is passed by where it denies, and counts where it allows: the client's address is not known.
     """
     name, groups = account.name, host.groups_of(account.name)
-    refusals: list[tuple[str, str, str]] = []
-    for pattern, partly in _patterns(found.words("denyusers")):
-        if not partly and fnmatchcase(name, pattern):
-            refusals.append(("denyusers", f"DenyUsers {pattern}", f"s/[ \\t]{re.escape(pattern)}\\b//"))
-    allowed = _patterns(found.words("allowusers"))
-    if allowed and not any(fnmatchcase(name, pattern) for pattern, _ in allowed):
-        refusals.append(("allowusers", f"AllowUsers without {name}", f"s/$/ {name}/"))
-    for pattern in found.words("denygroups"):
-        if any(fnmatchcase(group, pattern) for group in groups):
-            refusals.append(("denygroups", f"DenyGroups {pattern}", f"s/[ \\t]{re.escape(pattern)}\\b//"))
+    findings = []
+    for keyword, called, names in (("denyusers", "DenyUsers", (name,)), ("denygroups", "DenyGroups", groups)):
+        for pattern in found.words(keyword):
+            if any(fnmatchcase(one, pattern) for one in names):
+                mend = _without(pattern, keyword, found, host)
+                findings.append(_kept_out(f"{called} {pattern}", keyword, name, found, mend))
+    allowed = [word.partition("@")[0] for word in found.words("allowusers")]
+    if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
+        mend = change_line(found.origins["allowusers"], f"s/$/ {name}/", host)
+        findings.append(_kept_out(f"AllowUsers without {name}", "allowusers", name, found, mend))
     patterns = found.words("allowgroups")
     if patterns and not any(fnmatchcase(group, pattern) for group in groups for pattern in patterns):
         group = account.profile.group if account.profile and account.profile.group else "GROUP"
-        refusals.append(("allowgroups", f"AllowGroups without a group of {name}", f"s/$/ {group}/"))
-    return [
-        Finding(
-            f"{what} ({found.where(keyword)}) keeps {name} out",
-            "sshd refuses every login of the account",
-            # A list that names nobody else goes as a whole: an empty one is a syntax error.
-            comment_out([found.origins[keyword]], host)
-            if keyword.startswith("deny") and len(found.words(keyword)) == 1
-            else change_line(found.origins[keyword], edit, host),
-        )
-        for keyword, what, edit in refusals
-        if keyword in found.origins
-    ]
+        mend = change_line(found.origins["allowgroups"], f"s/$/ {group}/", host)
+        findings.append(_kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, mend))
+    return findings
+
+
+def _kept_out(what: str, keyword: str, name: str, found: Settings, mend: str) -> Finding:
+    what = f"{what} ({found.where(keyword)}) keeps {name} out"
+    return Finding(what, "sshd refuses every login of the account", mend)
+
+
+def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
+    """Return the command that takes one word out of a list; a line that has no other goes, since an empty one is an error."""
+    for place in found.places.get(keyword, ()):
+        words = host.text(place[0]).split("\n")[place[1] - 1].split("#")[0].split()[1:]
+        if words == [pattern]:
+            return comment_out([place], host)
+        if pattern in words:
+            escaped = re.sub(r"([][\\.*^$/])", r"\\\1", pattern)
+            return change_line(place, f"s/[ \t]{escaped}\\([ \t]\\|$\\)/\\1/", host)
+    return "sshd -T"
 
 
 def _usable_password(shadow: Shadow, found: Settings) -> bool:
