@@ -50,7 +50,8 @@ def _listener() -> int | None:
     """Return the pid of an sshd that listens, wherever its pid file is; it says so in its title (sshd.c)."""
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
-            if name.isdigit() and os.path.basename(os.readlink(f"/proc/{name}/exe")).startswith("sshd"):
+            root = name.isdigit() and os.stat(f"/proc/{name}").st_uid == 0
+            if root and os.path.basename(os.readlink(f"/proc/{name}/exe")).startswith("sshd"):
                 with open(f"/proc/{name}/cmdline", "rb") as handle:
                     if b" [listener] " in handle.read():
                         return int(name)

@@ -10,7 +10,7 @@ from .errors import SftpJailError
 from .host import Host
 from .model import Key
 
-_TYPE = re.compile(r"(sk-)?(ssh|ecdsa)-[A-Za-z0-9@.-]+(?=\s)")
+_TYPE = re.compile(r"(sk-)?(ssh|ecdsa)-[A-Za-z0-9@.-]+(?=[ \t])")
 _FOREIGN = {
     "---- BEGIN SSH2 PUBLIC KEY ----": "RFC4716",
     "-----BEGIN PUBLIC KEY-----": "PKCS8",
@@ -90,7 +90,7 @@ def parse_line(line: str, host: Host) -> Key:
     if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in line):
         raise SftpJailError("the key line has a control character")
     options, rest = split_options(line)
-    kind, blob, comment = (*rest.split(None, 2), "", "")[:3]
+    kind, blob, comment = (*re.split("[ \t]+", rest, maxsplit=2), "", "")[:3]
     answer = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=f"{kind} {blob}\n")
     match = re.match(r"(\d+) (\S+) ", answer.out)
     if answer.code != 0 and kind == "ssh-dss":  # the newest ssh-keygen does not even read those
@@ -133,7 +133,7 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
                 options, rest = split_options(line)
             except SftpJailError:
                 options, rest = (), ""
-            words = rest.split()[:2]
+            words = re.split("[ \t]+", rest)[:2]
             # The comment is ours, so that the answer tells which line it is about.
             asked.append(f"{' '.join(words)} {len(asked)}" if len(words) == 2 else "")
             lines.append((number, line, options, rest))
@@ -149,7 +149,7 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
             if found is None:
                 own.append(Entry(number, line, fault="it is not a public key that ssh-keygen can read"))
                 continue
-            kind, _, comment = (*rest.split(None, 2), "")[:3]
+            kind, _, comment = (*re.split("[ \t]+", rest, maxsplit=2), "")[:3]
             own.append(Entry(number, line, Key(line, kind, int(found[1]), found[2], comment, options)))
         entries.append(own)
     return entries

@@ -50,14 +50,14 @@ def _kept_out(what: str, keyword: str, name: str, found: Settings, mend: str) ->
 
 
 def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
-    """Return the command that takes one word out of a list; a line that has no other goes, since an empty one is an error."""
+    """Return the command that takes one word out of a list; a line without another goes: an empty one is an error."""
     for place in found.places.get(keyword, ()):
         words = host.text(place[0]).split("\n")[place[1] - 1].split("#")[0].split()[1:]
         if words == [pattern]:
             return comment_out([place], host)
         if pattern in words:
             escaped = re.sub(r"([][\\.*^$/])", r"\\\1", pattern)
-            return change_line(place, f"s/[ \t]{escaped}\\([ \t]\\|$\\)/\\1/", host)
+            return change_line(place, f"s/[[:space:]]{escaped}\\([[:space:]]\\|$\\)/\\1/", host)
     return "sshd -T"
 
 
