@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
+from shlex import quote
 
 from .config import Config
 from .errors import SftpJailError, UsageError
@@ -138,3 +140,13 @@ def leftover(name: str, config: Config, host: Host) -> Account:
         if jail in origin.made or jail in origin.owners or any(inside(t, jail) for t in targets):
             return replace(account, profile=profile)
     return replace(account, profile=config.profiles[0])
+
+
+def mend_flaw(path: str, host: Host) -> str:
+    """Return the command that makes one component of a chroot path good; see `Host.flaw`."""
+    found = host.stat(path)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        return f"mv {quote(path)} {quote(path + '.old')}"
+    commands = [f"chown root {quote(path)}"] if found.st_uid != 0 else []
+    commands += [f"chmod go-w {quote(path)}"] if found.st_mode & 0o022 else []
+    return " && ".join(commands)

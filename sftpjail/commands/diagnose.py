@@ -260,7 +260,7 @@ def _draw_table(console: Console, facts: list[Fact]) -> None:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2, 0, 0))
-    names = ["  " * (fact.depth + 1) + fact.name for fact in facts]
+    names = [" " + "  " * fact.depth + fact.name for fact in facts]
     table.add_column(no_wrap=max(map(len, names)) < console.width // 2, overflow="fold")
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
@@ -270,7 +270,7 @@ def _draw_table(console: Console, facts: list[Fact]) -> None:
     console.print(table)
     for fact in facts:
         if not fact.name:
-            text = fill(printable(fact.value), console.width, initial_indent="  - ", subsequent_indent="    ")
+            text = fill(printable(fact.value), console.width, initial_indent=" - ", subsequent_indent="   ")
             console.print(_cell(text, "red" if fact.bad else ""))
 
 

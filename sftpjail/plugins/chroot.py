@@ -12,22 +12,13 @@ from .. import Account, Bind, Fact, Finding, MakeDir, Remove, SetOwner, SftpJail
 from ..actions import Action
 from ..config import Config
 from ..host import Host
+from ..jails import mend_flaw
 from ..matchblock import force_command
 from ..model import components, inside, normal
 
 # A home that is one of these is no home, whoever owns it; nor is one inside the first ones.
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
 TOPS = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib", "/var/mail", "/var/tmp")
-
-
-def mend(path: str, host: Host) -> str:
-    """Return the command that makes a component good."""
-    found = host.stat(path)
-    if found is None or not stat.S_ISDIR(found.st_mode):
-        return f"mv {quote(path)} {quote(path + '.old')}"
-    commands = [f"chown root {quote(path)}"] if found.st_uid != 0 else []
-    commands += [f"chmod go-w {quote(path)}"] if found.st_mode & 0o022 else []
-    return " && ".join(commands)
 
 
 def home_flaw(account: Account, home: str, host: Host) -> str:
@@ -53,7 +44,7 @@ def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
         if wrong and component in ours:
             actions.append(SetOwner(component, 0, 0, 0o755, remember=False))
         elif wrong:
-            raise SftpJailError(f"sshd will refuse the chroot {path}: {component} {wrong}", mend(component, host))
+            raise SftpJailError(f"sshd will refuse the chroot {path}: {component} {wrong}", mend_flaw(component, host))
         elif host.stat(component) is None:
             actions.append(MakeDir(component))
     return actions
@@ -154,7 +145,9 @@ def _start(account: Account, host: Host, config: Config) -> str:
 def _components(account: Account, host: Host) -> list[Finding]:
     return [
         Finding(
-            f"{component} {host.flaw(component)}", "sshd refuses the chroot and closes the login", mend(component, host)
+            f"{component} {host.flaw(component)}",
+            "sshd refuses the chroot and closes the login",
+            mend_flaw(component, host),
         )
         for component in components(account.jail)
         if host.flaw(component)

@@ -26,6 +26,7 @@ from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
 from ..fstab import FstabEntry, parse_line
 from ..host import Host
+from ..jails import mend_flaw
 from ..model import inside
 
 FSTAB = "/etc/fstab"
@@ -142,7 +143,7 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place and root would mount wherever it leads",
             # Above the jails it is a mistake to mend; in what is a user's own, another place is to be chosen.
-            f"chown root {quote(loose)} && chmod go-w {quote(loose)}"
+            mend_flaw(loose, host)
             if inside(account.jail, loose)
             else "choose a folder outside of what users can write",
         )
