@@ -187,8 +187,8 @@ def _build(raw: Any, path: str) -> Config:
         raw["keys"]["scope"],
         tuple(_absolute(source, f"{path}: [mounts] allow") for source in raw["mounts"]["allow"]),
         logs,
-        tuple(plugins["allow"]),
-        tuple(plugins["disable"]),
+        tuple(filter(None, plugins["allow"])),
+        tuple(filter(None, plugins["disable"])),
         {name: dict(plugins[name]) for name in plugins.sections},
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from shlex import quote
 
 from .errors import SftpJailError
+from .fstab import escape
 from .host import Host
 from .manager import Event, Manager
 from .model import Account, Bind, inside
@@ -49,9 +50,19 @@ def _old_jail(account: Account, bind: Bind, host: Host) -> str:
     if not named:
         raise SftpJailError(
             f"{bind.target} lies outside of {account.jail}, the jail of {account.name}",
-            f"take its line out of /etc/fstab, then: umount {quote(bind.target)}",
+            _line_home(account, bind, host),
         )
     return min(named, key=len)
+
+
+def _line_home(account: Account, bind: Bind, host: Host) -> str:
+    """Return the command that mends an fstab line whose target was changed to a place outside of the jail."""
+    wrong = f"[[:space:]]{escape(bind.target)}[[:space:]]"
+    edit = rf"\|{wrong}|d"
+    for point in host.mounts:
+        if inside(point, account.jail) and host.same_file(bind.source, point):
+            edit = f"s|{wrong}| {escape(point)} |"
+    return f"sed -i {quote(edit)} /etc/fstab"
 
 
 def remove_events(account: Account, host: Host, deleted: bool, live_only: bool = False) -> list[Event]:

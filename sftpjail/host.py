@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
 import posixpath
-import pwd
 import re
 import shutil
 import socket
 import stat
 import struct
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 from . import processes, programs, system
 from .errors import SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from .lines import Style, tagged
-from .model import Account, Bind, Group, Origin, Shadow, components, normal
+from .model import Account, Bind, Origin, components
+from .people import People
 from .records import parse_origin
 
 STATE = "/var/lib/sftpjail"
@@ -28,7 +26,7 @@ ACCOUNTS = f"{STATE}/accounts"
 HOST_RECORD = f"{STATE}/host"
 
 
-class Host:
+class Host(People):
     """The machine as it is now. Hooks may ask it anything and change nothing.
 
     Args:
@@ -39,13 +37,11 @@ class Host:
     """
 
     def __init__(self, root: str = "/") -> None:
-        self.root = root.rstrip("/")
+        super().__init__(root)
         self.preparing = False
-        self.thorough = True
         self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
-        self._members: dict[str, tuple[tuple[str, ...] | None, frozenset[str]]] = {}
         self._programs: dict[str, str] = {}
 
     # -- files ---------------------------------------------------------------------------------------------
@@ -113,7 +109,9 @@ class Host:
         if found.st_uid != 0:
             return f"belongs to uid {found.st_uid} and not to root"
         if found.st_mode & 0o022:
-            return f"can be written by others than root (mode {stat.S_IMODE(found.st_mode):04o})"
+            acl = self.acl(path)
+            by = f"access list {acl}" if acl else f"mode {stat.S_IMODE(found.st_mode):04o}"
+            return f"can be written by others than root ({by})"
         return ""
 
     def acl(self, path: str) -> str:
@@ -132,15 +130,15 @@ class Host:
             if tag in kinds
         )
 
-    def loose_parent(self, path: str, trusted: str = "") -> str:
+    def loose_parent(self, path: str, trusted: Collection[str] = ()) -> str:
         """Return the first folder above PATH, links resolved, in which others than root could replace it, or "".
 
         Args:
             path: what could be replaced.
-            trusted: a folder that passes, because the same plan gives it to root.
+            trusted: folders that pass, because the same plan gives them to root.
         """
         above = components(self.realpath(posixpath.dirname(path)))
-        return next((folder for folder in above if folder != trusted and self.flaw(folder)), "")
+        return next((folder for folder in above if folder not in trusted and self.flaw(folder)), "")
 
     def same_file(self, one: str, other: str) -> bool:
         """Return whether two paths lead to the same file or folder."""
@@ -185,150 +183,6 @@ class Host:
             return os.read(fd, limit)
         finally:
             os.close(fd)
-
-    # -- accounts ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def accounts(self) -> Mapping[str, Account]:
-        """The local accounts, passwd(5), by name. The first of two lines with one name counts, as in getpwnam(3)."""
-        found: dict[str, Account] = {}
-        for line in self.text("/etc/passwd").split("\n"):
-            fields = line.split(":")
-            if len(fields) == 7 and fields[2].isdigit() and fields[3].isdigit():
-                name, _, uid, gid, _, home, shell = fields
-                found.setdefault(name, Account(name, int(uid), int(gid), home, shell))
-        return found
-
-    @cached_property
-    def groups(self) -> Mapping[str, Group]:
-        """The local groups, group(5), by name."""
-        found: dict[str, Group] = {}
-        for line in self.text("/etc/group").split("\n"):
-            fields = line.split(":")
-            if len(fields) == 4 and fields[2].isdigit():
-                members = tuple(member for member in fields[3].split(",") if member)
-                found.setdefault(fields[0], Group(fields[0], int(fields[2]), members))
-        return found
-
-    @cached_property
-    def homes(self) -> Mapping[str, tuple[str, ...]]:
-        """Who lives where: the names of the local accounts by their home."""
-        found: dict[str, list[str]] = {}
-        for account in self.accounts.values():
-            found.setdefault(normal(account.home), []).append(account.name)
-        return {home: tuple(names) for home, names in found.items()}
-
-    @cached_property
-    def _real_homes(self) -> tuple[Mapping[str, tuple[str, ...]], list[str]]:
-        found: dict[str, tuple[str, ...]] = {}
-        for home, names in self.homes.items():
-            real = self.realpath(home)
-            found[real] = found.get(real, ()) + names
-        return found, sorted(found)
-
-    def dwellers(self, path: str) -> tuple[list[str], list[str]]:
-        """Return the local accounts whose home PATH lies in, and those whose home is PATH or lies below it."""
-        homes, ordered = self._real_homes
-        above = [name for folder in components(path)[:-1] for name in homes.get(folder, ())]
-        first, last = bisect_left(ordered, path + "/"), bisect_left(ordered, path + "0")  # "0" follows "/"
-        below = [name for home in ordered[first:last] for name in homes[home]]
-        return above, [*homes.get(path, ()), *below]
-
-    def account(self, name: str) -> Account | None:
-        """Return an account, local or from NSS (looked up by name, never enumerated)."""
-        found = self.accounts.get(name)
-        if found is not None or self.root:
-            return found
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            return None
-        return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell, local=False)
-
-    def group(self, name: str) -> Group | None:
-        """Return a group, local or from NSS; a local one with its members from other sources too."""
-        found = self.groups.get(name)
-        if self.root:
-            return found
-        try:
-            entry = grp.getgrnam(name)
-        except KeyError:
-            return found
-        members = dict.fromkeys((*(found.members if found else ()), *entry.gr_mem))
-        return Group(name, entry.gr_gid, tuple(members))
-
-    def group_members(self, name: str) -> tuple[str, ...] | None:
-        """Return everybody in a group, by supplementary or primary membership; None where there is no such group."""
-        if name not in self._members:
-            group = self.group(name)
-            primary = (account.name for account in self.accounts.values() if group and account.gid == group.gid)
-            members = None if group is None else tuple(dict.fromkeys((*group.members, *primary)))
-            self._members[name] = members, frozenset(members or ())
-        return self._members[name][0]
-
-    def in_group(self, name: str, group: str) -> bool:
-        """Return whether an account is in a group, primary or supplementary."""
-        self.group_members(group)
-        return name in self._members[group][1]
-
-    def groups_of(self, name: str) -> tuple[str, ...]:
-        """Return the names of the groups that an account is in, the primary one first (getgrouplist(3))."""
-        account = self.account(name)
-        if account is None:
-            return ()
-        if self.root:
-            return tuple(g.name for g in self.groups.values() if g.gid == account.gid or name in g.members)
-        names = []
-        for gid in os.getgrouplist(name, account.gid):
-            try:
-                names.append(grp.getgrgid(gid).gr_name)
-            except KeyError:
-                continue
-        return tuple(names)
-
-    def expiry(self, name: str) -> str:
-        """Return the day an account expires as days since 1970 or "", as shadow(5) has it."""
-        return self.shadow(name).expire
-
-    def shadow(self, name: str) -> Shadow:
-        """Return an account's line of shadow(5); one with empty fields where there is none."""
-        return self._shadow.get(name, Shadow("*", "", "", "", ""))
-
-    @cached_property
-    def _shadow(self) -> Mapping[str, Shadow]:
-        lines = (line.split(":") for line in self.text("/etc/shadow").split("\n"))
-        return {f[0]: Shadow(f[1], f[2], f[4], f[6], f[7]) for f in lines if len(f) > 7}
-
-    @cached_property
-    def login_defs(self) -> Mapping[str, str]:
-        """The settings of /etc/login.defs (login.defs(5))."""
-        pairs = (line.split() for line in self.text("/etc/login.defs").split("\n"))
-        return {fields[0]: fields[1] for fields in pairs if len(fields) > 1 and not fields[0].startswith("#")}
-
-    def is_system(self, account: Account) -> bool:
-        """Return whether an account is a system one: its uid lies outside UID_MIN and UID_MAX of login.defs(5)."""
-        low, high = self._uids
-        return account.local and not low <= account.uid <= high
-
-    @cached_property
-    def _uids(self) -> tuple[int, int]:
-        numbers = []
-        for key, default in (("UID_MIN", 1000), ("UID_MAX", 60000)):
-            try:
-                # As strtol(…, 0) reads them: 0x3e8 and 01750 are 1000.
-                text = self.login_defs.get(key, str(default))
-                numbers.append(int(re.sub(r"^0(?=[0-7])", "0o", text), 0))
-            except ValueError:
-                numbers.append(default)
-        return numbers[0], numbers[1]
-
-    @cached_property
-    def invoker(self) -> frozenset[str]:
-        """The names of the person behind sudo, doas or the login session (proc_pid_loginuid(5)); never root."""
-        names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
-        uid = self.text("/proc/self/loginuid").strip()
-        names |= {account.name for account in self.accounts.values() if str(account.uid) == uid}
-        return frozenset(names - {"", "root"})
 
     # -- mounts --------------------------------------------------------------------------------------------
 
@@ -455,7 +309,7 @@ class Host:
         return self.ask(["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--init-groups", "--", *argv])
 
     def _gids(self, account: Account) -> tuple[int, ...]:
-        return tuple(g.gid for g in self.groups.values() if account.name in g.members)
+        return tuple(group.gid for group in self._memberships.get(account.name, ()))
 
     def read_only(self, path: str) -> bool:
         """Return whether PATH lies on a file system or mount that is read-only (statvfs(3))."""
@@ -480,6 +334,10 @@ class Host:
     def running(self, service: str) -> int | None:
         """Return the pid of a daemon, if its pid file names a process that is really that program."""
         return None if self.root else processes.running(service)
+
+    def writes_deleted(self, path: str) -> int | None:
+        """Return the pid of a process that has PATH open though it was deleted."""
+        return None if self.root else processes.holds_deleted(path)
 
     @property
     def systemd(self) -> bool:

@@ -146,7 +146,7 @@ def mend_flaw(path: str, host: Host) -> str:
     """Return the command that makes one component of a chroot path good; see `Host.flaw`."""
     found = host.stat(path)
     if found is None or not stat.S_ISDIR(found.st_mode):
-        return f"mv {quote(path)} {quote(path + '.old')}"
+        return f"mv {quote(path)} {quote(path + '.old')} && sftpjail apply"
     commands = [f"chown root {quote(path)}"] if found.st_uid != 0 else []
     commands += [f"chmod go-w {quote(path)}"] if found.st_mode & 0o022 else []
     return " && ".join(commands)

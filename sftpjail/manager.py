@@ -11,6 +11,7 @@ import pluggy
 
 from . import hookspecs
 from .actions import Action
+from .config import PATH
 from .errors import SftpJailError
 from .model import Bind, Fact, Finding
 
@@ -70,11 +71,12 @@ class Manager:
 
     def _load(self, name: str, found: dict[str, Any]) -> None:
         if name not in found:
-            raise SftpJailError(f"plugin {name} is allowed by the configuration and not installed", "sftpjail plugins")
+            raise SftpJailError(f"plugin {name} is allowed by the configuration and not installed", _disallow(name))
         try:
             self.plugins.register(found[name].load(), name)
         except Exception as error:
-            raise SftpJailError(f"plugin {name} does not load: {type(error).__name__}: {error}") from error
+            what = f"plugin {name} does not load: {type(error).__name__}: {error}"
+            raise SftpJailError(what, _disallow(name)) from error
 
     def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:
         """Fire one event and return each plugin's name with its actions, in the order of registration.
@@ -141,6 +143,11 @@ class Manager:
             except Exception as error:
                 failures.append(f"plugin {implementation.plugin_name}: {hook} broke: {error}")
         return failures
+
+
+def _disallow(name: str) -> str:
+    """Return the command that takes a plugin out of `allow` in [plugins]."""
+    return f"sed -i '/^\\[plugins\\]/,/^\\[[^[]/s/^\\( *allow *=.*\\)\\b{name}\\b,\\? */\\1/' {PATH}"
 
 
 def _confession(hook: str, name: str, error: SftpJailError) -> Finding | Fact:

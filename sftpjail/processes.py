@@ -25,6 +25,16 @@ def holders(target: str) -> list[tuple[int, str]]:
     return found
 
 
+def holds_deleted(path: str) -> int | None:
+    """Return the pid of a process that has PATH open though it was deleted (proc_pid_fd(5)), or None."""
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == f"{path} (deleted)":
+                    return pid
+    return None
+
+
 _PIDFILES = {"sshd": "/run/sshd.pid", "rsyslog": "/run/rsyslogd.pid", "syslog-ng": "/run/syslog-ng.pid"}
 
 

@@ -73,7 +73,7 @@ def effective(host: Host, user: str) -> Settings:
     """
     answer = host.ask_sshd("-T", "-ddd", "-C", spec(user))
     if answer.code != 0:
-        words = host.ask_sshd("-t").words
+        words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
         raise SftpJailError(f"sshd refuses its present configuration: {words}", broken_line(words, host))
     values: dict[str, tuple[str, ...]] = {}
     for line in answer.out.splitlines():

@@ -10,6 +10,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
+import socket
 import stat
 import sys
 import tempfile
@@ -95,13 +97,14 @@ def open_parent(path: str) -> tuple[int, str]:
             if not todo:
                 return fd, name
             try:
-                is_link = stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                is_link = stat.S_ISLNK(found.st_mode)
             except FileNotFoundError:
                 is_link = False
             if is_link:
                 links += 1
-                if not _trusted(fd) or links > 40:
-                    raise SftpJailError(f"{path}: {name} is a symbolic link in a folder that others can change")
+                if not _trusted(fd) or found.st_uid not in (0, os.geteuid()) or links > 40:
+                    raise SftpJailError(f"{path}: {name} is a symbolic link that others than root made or can change")
                 target = os.readlink(name, dir_fd=fd)
                 todo = [part for part in target.split("/") if part] + todo
                 if target.startswith("/"):
@@ -257,6 +260,55 @@ def append(path: str, text: str) -> None:
     sync_dirs({os.path.dirname(path)})
 
 
+# -- for a trial ------------------------------------------------------------------------------------------------
+
+
+def new_file(path: str, content: bytes, mode: int) -> None:
+    """Make a file that is not there yet, of root's and with exactly that mode."""
+    with parent(path) as (folder, name):
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with open(fd, "wb") as handle:
+            os.fchmod(fd, mode)
+            handle.write(content)
+
+
+def listen(path: str) -> socket.socket:
+    """Return a socket on which everybody may connect by PATH."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o777)
+    listener.listen()
+    return listener
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder of root's with all that is in it; it may be gone already."""
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+
+
+class Times:
+    """The times of a folder, to be put back when what came into it has gone again.
+
+    Args:
+        path: the folder; where there is none, or a link, nothing is done.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError, SftpJailError), parent(f"{path.rstrip('/')}/.") as (folder, _):
+            self._fd = os.dup(folder)
+            self._before = os.fstat(folder)
+
+    def put_back(self) -> None:
+        """Give the folder its times back."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):  # a read-only file system has not changed
+                os.utime(self._fd, ns=(self._before.st_atime_ns, self._before.st_mtime_ns))
+            os.close(self._fd)
+            self._fd = -1
+
+
 # -- mounts -----------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +320,19 @@ def mount_all(lines: Sequence[str]) -> None:
         answer = programs.run(["mount", "-a", "-T", tab.name], timeout=600.0)
     if answer.code != 0:
         raise SftpJailError(f"mount failed: {answer.words}")
+
+
+def no_link(target: str) -> None:
+    """Make sure that mount(8) will mount on TARGET itself: a folder that was open to others may hold a link of theirs.
+
+    Raises:
+        SftpJailError: TARGET is a symbolic link, or one on the way to it is not root's.
+    """
+    with parent(target) as (folder, name):
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise SftpJailError(
+                f"{target} is a symbolic link, and root would mount wherever it leads", f"rm {quote(target)}"
+            )
 
 
 def remount(target: str, options: Sequence[str]) -> None:

@@ -155,6 +155,8 @@ def mount(actions: Sequence[Mount], view: View) -> None:
     there = {action.target for action in actions if view.mount_at(action.target) is not None}
     new = [action for action in actions if action.target not in there]
     if new:
+        for action in new:
+            system.no_link(action.target)
         system.mount_all([FstabEntry(a.source, a.target, "none", a.options).line() for a in new])
     for action in actions:
         if action.target in there:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from shlex import quote
@@ -10,11 +12,12 @@ from textwrap import fill, indent
 from typing import TYPE_CHECKING
 
 from ..actions import Check, Notify
+from ..config import PATH
 from ..engine import Engine, Plan
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
 from ..host import STATE, Host
-from ..jails import find, find_jailed, jailed, leftovers, why_not
+from ..jails import find, find_jailed, jailed, leftover, leftovers, why_not
 from ..manager import Event
 from ..model import Account, Fact, inside, valid_name
 from .context import Command, Context, printable
@@ -110,7 +113,7 @@ def judge(engine: Engine, users: list[str]) -> list[Fault]:
     """
     chosen = _chosen(engine, users)
     engine.host.thorough = len(chosen) <= THOROUGH
-    faults = [Fault("host", e.message, "its hooks do not run", e.hint) for e in engine.manager.failures]
+    faults = _failures(engine)
     if not users:
         faults += _host_faults(engine)
     skipped = guarded(engine, chosen)
@@ -120,6 +123,10 @@ def judge(engine: Engine, users: list[str]) -> list[Fault]:
     if not users:
         faults += _remains(engine, chosen)
     return _once(faults)
+
+
+def _failures(engine: Engine) -> list[Fault]:
+    return [Fault("host", e.message, "its hooks do not run", e.hint) for e in engine.manager.failures]
 
 
 def _once(faults: Iterable[Fault]) -> list[Fault]:
@@ -146,13 +153,19 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
         yield Fault("host", f"not as configured: {_summary(plan, host)}", "setup would change it", "sftpjail setup")
 
 
-def _summary(plan: Plan, host: Host, owner: str = "") -> str:
-    """Return what a plan changes, in the first lines of its diff; its checks and notices come along by themselves."""
-    steps = (step for step in plan.steps if owner in ("", step.owner) and step.plugin != "sftpjail")
-    actions = (step.action for step in steps if not isinstance(step.action, Check | Notify))
-    heads = [next(iter(action.diff(host)), "").replace("--- /", "~ /") for action in actions]
-    heads = [head for head in dict.fromkeys(heads) if head]
-    return "; ".join(heads[:3]) + (f" and {len(heads) - 3} more" if len(heads) > 3 else "")
+def _summary(plan: Plan, host: Host) -> str:
+    """Return what a plan changes, in a few words of its diff; its checks and notices come along by themselves."""
+    heads: dict[str, None] = {}
+    for step in plan.steps:
+        if step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
+            continue
+        lines = list(step.action.diff(host))
+        if lines and lines[0].startswith("--- "):  # a file: its name, and the first line that comes or goes
+            changed = (line for line in lines[2:] if line[:1] in ("+", "-"))
+            lines = [f"~ {lines[0][4:]}: {next(changed, '')}"]
+        heads |= dict.fromkeys(lines[:1])
+    words = list(heads)
+    return "; ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
 
 
 def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str) -> Iterator[Fault]:
@@ -160,18 +173,29 @@ def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str
     name, host = account.name, engine.host
     found = [Fault(name, f.what, f.why, f.mend) for f in engine.manager.findings(account, host)]
     yield from found
-    mends = {fault.mend for fault in found}
+    mends = {fault.mend for fault in found if fault.mend}
     if reason:
-        group = account.profile.group if account.profile else "GROUP"
         yield Fault(
-            name, f"is in a jail group, and {reason}", "sshd jails it all the same", f"gpasswd -d {name} {group}"
+            name, f"is in a jail group, and {reason}", "sshd jails it all the same", _out_of_group(account, host)
         )
     error = changes.errors.get(name)
     if error and error.hint not in mends:
         yield Fault(name, error.message, "the jail cannot be made", error.hint)
     elif not error and any(step.owner == name for step in changes.steps) and "sftpjail apply" not in mends:
-        what = f"not as configured: {_summary(changes, host, name)}"
-        yield Fault(name, what, "apply would change it", "sftpjail apply")
+        own = engine.plan(create_events(account, host, engine.manager))
+        yield Fault(name, f"not as configured: {_summary(own, host)}", "apply would change it", "sftpjail apply")
+
+
+def _out_of_group(account: Account, host: Host) -> str:
+    """Return the command by which an account is in no jail group any more."""
+    profile = account.profile
+    assert profile is not None
+    if account.name in profile.match_user:
+        return f"sensible-editor {PATH}"
+    group = host.group(profile.group)
+    if group and group.gid == account.gid:
+        return f"usermod -g {account.name if host.group(account.name) else 'GROUP'} {account.name}"
+    return f"gpasswd -d {account.name} {profile.group}"
 
 
 def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
@@ -179,6 +203,10 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
     host = engine.host
     for name, account in leftovers(engine.config, host, jails).items():
         gone = "there is no such account any more" if host.account(name) is None else "it left its profile's group"
+        if host.account(name) and _groupless(account, host):
+            mend = f"sftpjail setup && sftpjail adopt {quote(name)}"
+            yield Fault(name, "is jailed no more: the group of its profile is gone", "sshd jails by membership", mend)
+            continue
         if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
             yield Fault(name, "left something of a jail behind", gone, "sftpjail apply --prune")
             continue
@@ -188,6 +216,11 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
         if any(inside(point, path) for path in left for point in host.mounts):
             mend = f"findmnt | grep -F {quote(account.jail)}"
         yield Fault(name, f"left files in {words}", f"{gone}, and they are data, which sftpjail never deletes", mend)
+
+
+def _groupless(account: Account, host: Host) -> bool:
+    """Return whether the group of an account's profile is not there at all."""
+    return bool(account.profile and account.profile.group and host.group(account.profile.group) is None)
 
 
 def explain(context: Context) -> int:
@@ -209,12 +242,16 @@ def explain(context: Context) -> int:
 
 def _problems(engine: Engine, account: Account) -> list[Fault]:
     host = engine.host
-    faults = [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
+    faults = _failures(engine)
+    faults += [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
     if account.profile is None:
         what = f"{account.name} is not jailed: it is in no profile's group"
         reason = why_not(account, host)
         why = reason or "sshd treats it like any other account"
-        return [Fault(account.name, what, why, "" if reason else f"sftpjail adopt {account.name}")]
+        mend = f"sftpjail adopt {account.name}"
+        if _groupless(leftover(account.name, engine.config, host), host):
+            mend = f"sftpjail setup && {mend}"
+        return [Fault(account.name, what, why, "" if reason else mend)]
     plan = Plan([])
     try:
         plan = engine.plan(create_events(account, host, engine.manager), tolerant=True)
@@ -278,11 +315,15 @@ def _draw_tree(console: Console, facts: list[Fact]) -> None:
     from rich.tree import Tree
 
     branches: list[Tree] = []
+    roots: list[Tree] = []
     for fact in facts:
         label = _cell(f"{fact.name}  {fact.value}  {fact.note}".rstrip(), "red" if fact.bad else "")
         del branches[fact.depth :]
-        branches.append(branches[-1].add(label) if branches else Tree(label))
-    console.print(branches[0])
+        if not branches:
+            roots.append(Tree(label))
+        branches.append(branches[-1].add(label) if branches else roots[-1])
+    for root in roots:
+        console.print(root)
 
 
 def wrap_command(command: str, width: int = WIDTH - 3) -> list[str]:
@@ -293,4 +334,7 @@ def wrap_command(command: str, width: int = WIDTH - 3) -> list[str]:
             lines[-1] += " \\"
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
-    return lines if lines != [""] else []
+    with contextlib.suppress(ValueError):
+        if shlex.split(" ".join(line.removesuffix(" \\") for line in lines)) == shlex.split(command):
+            return lines if lines != [""] else []
+    return [command]

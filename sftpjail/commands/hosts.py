@@ -128,12 +128,13 @@ def _names(path: str) -> list[str]:
 def plugins(context: Context) -> int:
     """List the plugins: bundled, allowed, and found but not allowed."""
     config = context.config()
-    manager = Manager(config)
+    manager = Manager(config, tolerant=True)
     rows = []
     for name, plugin in manager.plugins.list_name_plugin():
         hooks = [caller.name for caller in manager.plugins.get_hookcallers(plugin) or []]
         rows.append((name, "bundled" if name in BUNDLED else "allowed", ", ".join(sorted(hooks))))
     rows += [(name, "disabled", "") for name in config.plugins_disable]
+    rows += [("?", "failed", error.message) for error in manager.failures]
     for name, entry in strangers().items():
         if name not in config.plugins_allow:
             rows.append((name, "not allowed", entry.value))

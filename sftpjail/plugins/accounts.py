@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import Account, SetAccount, SetGroup, SftpJailError, hookimpl
+from .. import Account, Finding, SetAccount, SetGroup, SftpJailError, hookimpl
 from ..actions import Action
 from ..config import Config
 from ..errors import FaultsFound
@@ -86,3 +86,15 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     if group:
         actions.append(SetAccount(account.name, remove_groups=(group.name,)))
     return actions
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is None:
+        return []
+    groups = [p.group for p in config.profiles if p.group and host.in_group(account.name, p.group)]
+    if len(groups) < 2:
+        return []
+    what = f"{account.name} is in the groups of {len(groups)} profiles: {', '.join(groups)}"
+    mends = [f"gpasswd -d {account.name} {group}" for group in groups[1:]]
+    return [Finding(what, "only the first one counts", " && ".join(mends))]

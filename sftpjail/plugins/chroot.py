@@ -143,6 +143,8 @@ def _start(account: Account, host: Host, config: Config) -> str:
 
 
 def _components(account: Account, host: Host) -> list[Finding]:
+    if host.lstat(account.jail) is None:
+        return [Finding(f"the jail {account.jail} is missing", "sshd refuses every login", "sftpjail apply")]
     return [
         Finding(
             f"{component} {host.flaw(component)}",

@@ -14,8 +14,8 @@ from ..config import KEYS_DIR, Config, keyfile
 from ..host import Host
 from ..matchblock import spec
 from ..model import components, inside
-from ..pubkeys import Entry, survey, unfit
-from ..sshdconfig import comment_out, effective
+from ..pubkeys import Entry, blob, survey, unfit
+from ..sshdconfig import Settings, comment_out, effective
 
 
 @hookimpl
@@ -145,6 +145,10 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
     if text.startswith("\ufeff"):
         what = f"{path} begins with a byte order mark, so its first line is no key"
         return [Finding(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
+    if text.lstrip().startswith("---- BEGIN SSH2 PUBLIC KEY"):
+        what = f"{path} holds a key in the format of RFC 4716 (PuTTY, ssh-keygen -e), which sshd does not read"
+        mend = f"ssh-keygen -i -f {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
+        return [Finding(what, "key logins with it fail", mend)]
     findings = []
     faulty = {entry.number: entry for entry in entries if entry.fault}
     lines = text.split("\n")
@@ -166,42 +170,43 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
     return findings
 
 
+def _useless(key: Key, found: Settings, host: Host) -> str:
+    """Return why sshd would not take a good key, or ""."""
+    expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.startswith("expiry-time=")), "")
+    if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", time.localtime()):
+        return f"expired on {expiry[:8]}"
+    if not set(_algorithms(key)) & set(found.get("pubkeyacceptedalgorithms").split(",")):
+        return f"{key.type} is not in PubkeyAcceptedAlgorithms ({found.where('pubkeyacceptedalgorithms')})"
+    revoked = found.get("revokedkeys")
+    if revoked not in ("", "none"):
+        answer = host.ask(["ssh-keygen", "-Q", "-f", revoked, "/dev/stdin"], stdin=f"{blob(key)}\n")
+        if "REVOKED" in answer.out + answer.err:
+            return f"revoked in {revoked}"
+    return ""
+
+
 def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
     """Return why sshd would take none of the keys, or what is wrong with one of them."""
-    found = effective(host, account.name) if host.thorough else None
-    accepted = found.get("pubkeyacceptedalgorithms").split(",") if found else []
-    revoked = found.get("revokedkeys") if found else ""
-    path, reasons, findings = keyfile(account.name), {}, []
-    for key in (entry.key for entry in entries if entry.key):
-        name = f"the key {key.fingerprint} of {account.name}"
-        remove = f"sftpjail key remove {account.name} {key.fingerprint}"
-        if unfit(key):
-            findings.append(Finding(f"{name} may not open a jail: {unfit(key)}", "it stands in the file", remove))
-        expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.startswith("expiry-time=")), "")
-        if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", time.localtime()):
-            reasons[key.fingerprint] = f"expired on {expiry[:8]}"
-        elif found and not any(name in accepted for name in _algorithms(key)):
-            reasons[key.fingerprint] = (
-                f"{key.type} is not in PubkeyAcceptedAlgorithms ({found.where('pubkeyacceptedalgorithms')})"
-            )
-        elif (
-            revoked not in ("", "none")
-            and host.ask(
-                ["ssh-keygen", "-Q", "-f", revoked, "-"],
-                stdin=f"{' '.join(key.line[len(','.join(key.options)) :].split()[:2])}\n",
-            ).code
-        ):
-            reasons[key.fingerprint] = f"revoked in {revoked}"
     keys = [entry.key for entry in entries if entry.key]
-    if keys and len(reasons) == len({key.fingerprint for key in keys}):
-        what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons.values()))
+    path, findings = keyfile(account.name), []
+    for key in keys:
+        if unfit(key):
+            what = f"the key {key.fingerprint} of {account.name} may not open a jail: {unfit(key)}"
+            mend = f"sftpjail key remove {account.name} {key.fingerprint}"
+            findings.append(Finding(what, f"it stands in {path} all the same", mend))
+    if not host.thorough or not keys:
+        return findings
+    found = effective(host, account.name)
+    revoked = found.get("revokedkeys")
+    if revoked not in ("", "none") and host.stat(revoked) is None and "revokedkeys" in found.origins:
+        what = f"the file {revoked} of RevokedKeys ({found.where('revokedkeys')}) is missing"
+        return [*findings, Finding(what, "sshd then takes no key", comment_out([found.origins["revokedkeys"]], host))]
+    reasons = [_useless(key, found, host) for key in keys]
+    if all(reasons):
         mend = f"sftpjail key add {account.name} FILE"
-        if (
-            found
-            and all("PubkeyAccepted" in reason for reason in reasons.values())
-            and "pubkeyacceptedalgorithms" in found.origins
-        ):
+        if all("PubkeyAccepted" in reason for reason in reasons) and "pubkeyacceptedalgorithms" in found.origins:
             mend = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
+        what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons))
         findings.append(Finding(what, f"sshd takes none of those in {path}", mend))
     return findings
 
@@ -224,8 +229,12 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
             if not name.startswith(".") and host.account(name) is None
         ]
     path = keyfile(account.name)
-    if host.lstat(path) is None:
+    found = host.stat(path)
+    if found is None:
         return []
+    if not stat.S_ISREG(found.st_mode):
+        mend = f"mv {path} {path}.old && sftpjail key add {account.name} FILE"
+        return [Finding(f"{path} is not a file", "sshd finds no key there", mend)]
     wrong = _loose(path, account, host) or _unreadable(path, account, host)
     entries = _entries(account, host)
     return [*([wrong] if wrong else []), *_bad_lines(account, entries, host), *_usable(account, entries, host)]
@@ -237,8 +246,9 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     facts = []
     for pattern in found.words("authorizedkeysfile"):
         path = posixpath.join(account.home, account.expand(pattern))
-        if pattern == "none" or host.stat(path) is None:
-            facts.append(Fact("keys", "file", path, "is not there"))
+        there = host.stat(path)
+        if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
+            facts.append(Fact("keys", "file", path, "is not there" if there is None else "is not a file", bool(there)))
             continue
         wrong = (_loose(path, account, host) if path == keyfile(account.name) else None) or _unreadable(
             path, account, host

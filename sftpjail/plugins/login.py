@@ -16,6 +16,7 @@ from ..sshdconfig import Settings, change_line, comment_out, effective
 
 NOLOGIN = ("/etc/nologin", "/run/nologin")
 DAY = 86400  # seconds
+_FIRST = "s/[[:alpha:]]\\+[[:space:]=]*/&"  # sed's command that puts a word behind the keyword
 # What opens an account beside a key file of its own.
 OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
 
@@ -34,12 +35,12 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Finding]:
                 findings.append(_kept_out(f"{called} {pattern}", keyword, name, found, mend))
     allowed = [word.partition("@")[0] for word in found.words("allowusers")]
     if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
-        mend = change_line(found.origins["allowusers"], f"s/$/ {name}/", host)
+        mend = change_line(found.origins["allowusers"], f"{_FIRST}{name} /", host)
         findings.append(_kept_out(f"AllowUsers without {name}", "allowusers", name, found, mend))
     patterns = found.words("allowgroups")
     if patterns and not any(fnmatchcase(group, pattern) for group in groups for pattern in patterns):
         group = account.profile.group if account.profile and account.profile.group else "GROUP"
-        mend = change_line(found.origins["allowgroups"], f"s/$/ {group}/", host)
+        mend = change_line(found.origins["allowgroups"], f"{_FIRST}{group} /", host)
         findings.append(_kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, mend))
     return findings
 
@@ -69,8 +70,12 @@ def _usable_password(shadow: Shadow, found: Settings) -> bool:
 
 
 def _methods(account: Account, host: Host, found: Settings) -> list[Finding]:
-    """Return why a key is of no use to an account that has one."""
-    if not host.text(keyfile(account.name)).strip() or _usable_password(host.shadow(account.name), found):
+    """Return why no session opens, or why a key is of no use to an account that has one."""
+    if found.get("maxsessions") == "0" and "maxsessions" in found.origins:
+        what = f"MaxSessions 0 ({found.where('maxsessions')}) allows {account.name} no session"
+        return [Finding(what, "SFTP is one", comment_out([found.origins["maxsessions"]], host))]
+    path = keyfile(account.name)
+    if host.is_dir(path) or not host.text(path).strip() or _usable_password(host.shadow(account.name), found):
         return []
     lists = found.words("authenticationmethods")
     if found.get("pubkeyauthentication") == "no":
@@ -160,6 +165,8 @@ def _nologin(host: Host) -> list[Finding]:
 def _no_way_in(account: Account, host: Host, found: Settings) -> list[Finding]:
     """Return that an account has neither key nor password, where sshd has no other source of keys for it."""
     path = keyfile(account.name)
+    if host.is_dir(path):
+        return []  # which is the fault
     lines = [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")]
     elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
     elsewhere = elsewhere or found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]

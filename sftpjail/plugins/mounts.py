@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
+from functools import lru_cache
 from shlex import quote
 
 from .. import (
@@ -27,7 +28,7 @@ from ..config import Config
 from ..fstab import FstabEntry, parse_line
 from ..host import Host
 from ..jails import mend_flaw
-from ..model import inside
+from ..model import components, inside
 
 FSTAB = "/etc/fstab"
 # Never shown to a jail, nor anything that holds or lies in them, unless the configuration names the very folder.
@@ -136,8 +137,12 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     Raises:
         SftpJailError: with the folder that is to blame.
     """
-    home = host.realpath(account.jail) if account.profile and account.profile.in_home else ""
-    loose = host.loose_parent(place, home)
+    made = (*host.origin(account.name).made, *host.origin("").made)
+    # What is ours, and the home that becomes a jail, is root's alone again before anything is mounted.
+    trusted = {host.realpath(part) for part in components(account.jail) if part in made}
+    if account.profile and account.profile.in_home:
+        trusted.add(host.realpath(account.jail))
+    loose = host.loose_parent(place, trusted)
     if loose:
         raise SftpJailError(
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
@@ -179,10 +184,15 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> N
         )
 
 
+@lru_cache(maxsize=64)
+def _real(host: Host, folder: str) -> str:
+    return host.realpath(folder)
+
+
 def _forbidden(account: Account, real: str, role: str, host: Host, config: Config) -> str:
     bases = tuple(profile.base for profile in config.profiles if profile.base)
     for folder in (*FORBIDDEN, *bases):
-        other = host.realpath(folder)
+        other = _real(host, folder)
         if inside(real, other):
             return f"{real} is {folder}" if real == other else f"{real} lies in {folder}"
         if inside(other, real):
@@ -210,7 +220,9 @@ FLAGS = ("ro", "nosuid", "nodev", "noexec")
 def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
     """Return what is wrong with one bind as the kernel has it."""
     user, point = quote(account.name), host.mount_at(bind.target)
-    if host.lstat(bind.source) is None:
+    if not inside(bind.target, account.jail):
+        return None  # the plan says so
+    if host.lstat(bind.source) is None and bind.role == "mount":
         what, why = f"{bind.source}, which {bind.target} is to show, is missing", f"{account.name} sees an empty folder"
         return Finding(what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}")
     if point is None:
@@ -237,7 +249,14 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if account is None:
         return [*_broken_fstab(host), *_strays(host, config)]
-    live = (_live(account, bind, host) for bind in host.binds(account.name))
+    binds = host.binds(account.name)
+    mounted = [bind for bind in binds if host.mount_at(bind.target)]
+    if host.mount_at(account.jail) and mounted and not any(host.lstat(bind.target) for bind in mounted):
+        what, why = f"something is mounted on the jail {account.jail} itself", "it hides everything that was in it"
+        return [Finding(what, why, f"umount {quote(account.jail)}")]
+    if not host.is_dir(account.jail):
+        return []  # which is the fault
+    live = (_live(account, bind, host) for bind in binds)
     return [finding for finding in live if finding]
 
 

@@ -324,6 +324,9 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         )
         for profile, missing in open_doors(host, config, {})
     ]
+    if not any(value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())):
+        why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
+        findings.append(Finding("sshd has no line Subsystem sftp", why, "sftpjail setup"))
     return findings + _daemon(host)
 
 

@@ -1,0 +1,193 @@
+"""Who lives on the host: passwd(5), group(5), shadow(5) and, by name only, what the name service knows beside."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+from bisect import bisect_left
+from collections.abc import Mapping
+from functools import cached_property
+
+from .model import Account, Group, Shadow, components, normal
+
+
+class People:
+    """The accounts and groups of a host; `host.Host` reads the files.
+
+    Args:
+        root: the folder that plays `/`; another one than / asks no name service.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        self.thorough = True
+        self._members: dict[str, tuple[tuple[str, ...] | None, frozenset[str]]] = {}
+
+    def text(self, path: str) -> str:
+        """Return the text of a file, "" where there is none."""
+        raise NotImplementedError
+
+    def realpath(self, path: str) -> str:
+        """Return PATH with every symbolic link resolved."""
+        raise NotImplementedError
+
+    @cached_property
+    def accounts(self) -> Mapping[str, Account]:
+        """The local accounts, passwd(5), by name. The first of two lines with one name counts, as in getpwnam(3)."""
+        found: dict[str, Account] = {}
+        for line in self.text("/etc/passwd").split("\n"):
+            fields = line.split(":")
+            if len(fields) == 7 and fields[2].isdigit() and fields[3].isdigit():
+                name, _, uid, gid, _, home, shell = fields
+                found.setdefault(name, Account(name, int(uid), int(gid), home, shell))
+        return found
+
+    @cached_property
+    def groups(self) -> Mapping[str, Group]:
+        """The local groups, group(5), by name."""
+        found: dict[str, Group] = {}
+        for line in self.text("/etc/group").split("\n"):
+            fields = line.split(":")
+            if len(fields) == 4 and fields[2].isdigit():
+                members = tuple(member for member in fields[3].split(",") if member)
+                found.setdefault(fields[0], Group(fields[0], int(fields[2]), members))
+        return found
+
+    @cached_property
+    def _by_gid(self) -> Mapping[int, list[Group]]:
+        found: dict[int, list[Group]] = {}
+        for group in self.groups.values():
+            found.setdefault(group.gid, []).append(group)
+        return found
+
+    @cached_property
+    def homes(self) -> Mapping[str, tuple[str, ...]]:
+        """Who lives where: the names of the local accounts by their home."""
+        found: dict[str, list[str]] = {}
+        for account in self.accounts.values():
+            found.setdefault(normal(account.home), []).append(account.name)
+        return {home: tuple(names) for home, names in found.items()}
+
+    @cached_property
+    def _real_homes(self) -> tuple[Mapping[str, tuple[str, ...]], list[str]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for home, names in self.homes.items():
+            real = self.realpath(home)
+            found[real] = found.get(real, ()) + names
+        return found, sorted(found)
+
+    def dwellers(self, path: str) -> tuple[list[str], list[str]]:
+        """Return the local accounts whose home PATH lies in, and those whose home is PATH or lies below it."""
+        homes, ordered = self._real_homes
+        above = [name for folder in components(path)[:-1] for name in homes.get(folder, ())]
+        first, last = bisect_left(ordered, path + "/"), bisect_left(ordered, path + "0")  # "0" follows "/"
+        below = [name for home in ordered[first:last] for name in homes[home]]
+        return above, [*homes.get(path, ()), *below]
+
+    def account(self, name: str) -> Account | None:
+        """Return an account, local or from NSS (looked up by name, never enumerated)."""
+        found = self.accounts.get(name)
+        if found is not None or self.root:
+            return found
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell, local=False)
+
+    def group(self, name: str) -> Group | None:
+        """Return a group, local or from NSS; a local one with its members from other sources too."""
+        found = self.groups.get(name)
+        if self.root:
+            return found
+        try:
+            entry = grp.getgrnam(name)
+        except KeyError:
+            return found
+        members = dict.fromkeys((*(found.members if found else ()), *entry.gr_mem))
+        return Group(name, entry.gr_gid, tuple(members))
+
+    def group_members(self, name: str) -> tuple[str, ...] | None:
+        """Return everybody in a group, by supplementary or primary membership; None where there is no such group."""
+        if name not in self._members:
+            group = self.group(name)
+            primary = (account.name for account in self.accounts.values() if group and account.gid == group.gid)
+            members = None if group is None else tuple(dict.fromkeys((*group.members, *primary)))
+            self._members[name] = members, frozenset(members or ())
+        return self._members[name][0]
+
+    def in_group(self, name: str, group: str) -> bool:
+        """Return whether an account is in a group, primary or supplementary."""
+        self.group_members(group)
+        return name in self._members[group][1]
+
+    def groups_of(self, name: str) -> tuple[str, ...]:
+        """Return the names of the groups that an account is in, the primary one first (getgrouplist(3))."""
+        account = self.account(name)
+        if account is None:
+            return ()
+        if self.root or (account.local and not self.thorough):  # getgrouplist(3) reads all of group(5), each time
+            local = (g.name for g in self._memberships.get(name, ()) if g.gid != account.gid)
+            return (*(g.name for g in self._by_gid.get(account.gid, ())), *local)
+        names = []
+        for gid in os.getgrouplist(name, account.gid):
+            try:
+                names.append(grp.getgrgid(gid).gr_name)
+            except KeyError:
+                continue
+        return tuple(names)
+
+    def expiry(self, name: str) -> str:
+        """Return the day an account expires as days since 1970 or "", as shadow(5) has it."""
+        return self.shadow(name).expire
+
+    def shadow(self, name: str) -> Shadow:
+        """Return an account's line of shadow(5); one with empty fields where there is none."""
+        return self._shadow.get(name, Shadow("*", "", "", "", ""))
+
+    @cached_property
+    def _shadow(self) -> Mapping[str, Shadow]:
+        lines = (line.split(":") for line in self.text("/etc/shadow").split("\n"))
+        return {f[0]: Shadow(f[1], f[2], f[4], f[6], f[7]) for f in lines if len(f) > 7}
+
+    @cached_property
+    def login_defs(self) -> Mapping[str, str]:
+        """The settings of /etc/login.defs (login.defs(5))."""
+        pairs = (line.split() for line in self.text("/etc/login.defs").split("\n"))
+        return {fields[0]: fields[1] for fields in pairs if len(fields) > 1 and not fields[0].startswith("#")}
+
+    def is_system(self, account: Account) -> bool:
+        """Return whether an account is a system one: its uid lies outside UID_MIN and UID_MAX of login.defs(5)."""
+        low, high = self._uids
+        return account.local and not low <= account.uid <= high
+
+    @cached_property
+    def _uids(self) -> tuple[int, int]:
+        numbers = []
+        for key, default in (("UID_MIN", 1000), ("UID_MAX", 60000)):
+            try:
+                # As strtol(…, 0) reads them: 0x3e8 and 01750 are 1000.
+                text = self.login_defs.get(key, str(default))
+                numbers.append(int(re.sub(r"^0(?=[0-7])", "0o", text), 0))
+            except ValueError:
+                numbers.append(default)
+        return numbers[0], numbers[1]
+
+    @cached_property
+    def invoker(self) -> frozenset[str]:
+        """The names of the person behind sudo, doas or the login session (proc_pid_loginuid(5)); never root."""
+        names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
+        uid = self.text("/proc/self/loginuid").strip()
+        names |= {account.name for account in self.accounts.values() if str(account.uid) == uid}
+        return frozenset(names - {"", "root"})
+
+    @cached_property
+    def _memberships(self) -> Mapping[str, list[Group]]:
+        """The local groups that each name is in by group(5)."""
+        found: dict[str, list[Group]] = {}
+        for group in self.groups.values():
+            for name in group.members:
+                found.setdefault(name, []).append(group)
+        return found
