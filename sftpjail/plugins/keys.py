@@ -170,6 +170,16 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
     return findings
 
 
+def _is_revoked(key: Key, path: str, host: Host) -> bool:
+    """Return whether a key stands in RevokedKeys: a list of keys as text, or a KRL, ssh-keygen(1)."""
+    data = host.read(path) or b""
+    if not data.startswith(b"SSHKRL\n\0"):
+        entries = survey([data.decode("utf-8", "surrogateescape")], host)[0]
+        return any(entry.key and blob(entry.key) == blob(key) for entry in entries)
+    answer = host.ask(["ssh-keygen", "-Q", "-f", path, "/dev/stdin"], stdin=f"{blob(key)}\n")
+    return "REVOKED" in answer.out + answer.err
+
+
 def _useless(key: Key, found: Settings, host: Host) -> str:
     """Return why sshd would not take a good key, or ""."""
     expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.startswith("expiry-time=")), "")
@@ -178,10 +188,8 @@ def _useless(key: Key, found: Settings, host: Host) -> str:
     if not set(_algorithms(key)) & set(found.get("pubkeyacceptedalgorithms").split(",")):
         return f"{key.type} is not in PubkeyAcceptedAlgorithms ({found.where('pubkeyacceptedalgorithms')})"
     revoked = found.get("revokedkeys")
-    if revoked not in ("", "none"):
-        answer = host.ask(["ssh-keygen", "-Q", "-f", revoked, "/dev/stdin"], stdin=f"{blob(key)}\n")
-        if "REVOKED" in answer.out + answer.err:
-            return f"revoked in {revoked}"
+    if revoked not in ("", "none") and _is_revoked(key, revoked, host):
+        return f"revoked in {revoked}"
     return ""
 
 
