@@ -32,7 +32,8 @@ def edit(text: str, changes: Mapping[str, tuple[str, ...]], style: Style) -> str
         return text
     if style is Style.LINE:
         return _edit_tagged(text, changes, lambda line: line)
-    return _order_fstab(_edit_tagged(text, changes, fstab_tag))
+    lost = _places(changes)
+    return _order_fstab(_edit_tagged(text, changes, lambda line: fstab_tag(line) or lost.get(_place(line))))
 
 
 def tagged(text: str, style: Style) -> dict[str, tuple[str, ...]]:
@@ -62,6 +63,16 @@ def fstab_tag(line: str) -> str | None:
     entry = parse_line(line)
     user = entry and entry.option("x-sftpjail.user")
     return f"{user} {entry.target}" if entry and user else None
+
+
+def _place(line: str) -> tuple[str, str] | None:
+    entry = parse_line(line)
+    return (entry.source, entry.target) if entry else None
+
+
+def _places(changes: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, str] | None, str]:
+    """Return the tag of each line to come by what it mounts where: a line that does the same has lost its tag."""
+    return {_place(line): tag for tag, lines in changes.items() for line in lines if _place(line)}
 
 
 def split(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from shlex import quote
 
 from .errors import SftpJailError
 from .host import Host
-from .matchblock import DROPIN, spec
+from .matchblock import spec
 
 _SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
 _MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
@@ -54,10 +54,6 @@ class Settings:
     def where(self, keyword: str) -> str:
         """Return FILE:LINE of the value in force, or "default"."""
         return "{}:{}".format(*self.origins[keyword]) if keyword in self.origins else "default"
-
-    def foreign(self, keyword: str) -> bool:
-        """Return whether the value comes from a file that is not our drop-in."""
-        return keyword in self.origins and self.origins[keyword][0] != DROPIN
 
 
 @lru_cache(maxsize=256)

@@ -180,6 +180,8 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
         return [Finding(what, "sshd closes the session", f"install -d -o {account.uid} -g {account.gid} {quote(path)}")]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
+    if start == "/" and (account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))):
+        return []  # as wanted, or the home's mount is the fault
     if start == "/":
         what = f"the session of {account.name} starts in /, where only root writes"
         return [Finding(what, f"{account.home} is not in the jail", "sftpjail apply")]
@@ -197,6 +199,8 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
         owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
         commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {quote(path)}"]
         commands += [] if found.st_mode & 0o300 == 0o300 else [f"chmod u+wx {quote(path)}"]
+        if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
+            commands = [f"setfacl -m u:{account.name}:rwx {quote(path)}"]  # somebody else's, perhaps
         return [Finding(f"{account.name} cannot write in {start} ({owner})", why, " && ".join(commands))]
     if host.full(path):
         return [Finding(f"the file system of {start} is full", why, f"df -h {quote(path)}")]

@@ -156,18 +156,19 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
         if number not in faulty:
             continue
         what = f"line {number} of {path} is not a public key"
-        why, mend = "sshd passes it by", f"sed -i {number}d {path}"
+        why, mend = "sshd passes it by", f"sed -i '{number}s/^/#/' {path}"
         # A mail program has wrapped a key: the lines belong together.
-        for last in range(number + 1, min(number + 5, len(lines)) + 1):
-            joined = "".join(line.strip() for line in lines[number - 1 : last])
+        wrapped = ((last, glue) for last in range(number + 1, min(number + 5, len(lines)) + 1) for glue in ("", " "))
+        for last, glue in wrapped:
+            joined = glue.join(line.strip() for line in lines[number - 1 : last])
             if last in faulty and survey([joined], host)[0][0].key:
                 what = f"lines {number} to {last} of {path} are one key, wrapped"
-                mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\n//g}}' {path}"
+                mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\n/{glue}/g}}' {path}"
                 for part in range(number, last + 1):
                     faulty.pop(part, None)
                 break
         findings.append(Finding(what, why, mend))
-    return findings
+    return findings[::-1]  # from the last line up: joining one moves those below
 
 
 def _is_revoked(key: Key, path: str, host: Host) -> bool:
@@ -182,7 +183,7 @@ def _is_revoked(key: Key, path: str, host: Host) -> bool:
 
 def _useless(key: Key, found: Settings, host: Host) -> str:
     """Return why sshd would not take a good key, or ""."""
-    expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.startswith("expiry-time=")), "")
+    expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.lower().startswith("expiry-time=")), "")
     if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", time.localtime()):
         return f"expired on {expiry[:8]}"
     if not set(_algorithms(key)) & set(found.get("pubkeyacceptedalgorithms").split(",")):
@@ -234,7 +235,7 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
                 f"rm {quote(f'{KEYS_DIR}/{name}')}",
             )
             for name in host.listdir(KEYS_DIR)
-            if not name.startswith(".") and host.account(name) is None
+            if not name.startswith(".") and host.account(name) is None and not host.is_dir(f"{KEYS_DIR}/{name}")
         ]
     path = keyfile(account.name)
     found = host.stat(path)

@@ -262,7 +262,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
 
 def _broken_fstab(host: Host) -> list[Finding]:
     """Return the lines that mount(8) does not understand, and those that have lost our mark."""
-    findings = []
+    findings: list[Finding] = []
     marked = {bind.target for user in host.bind_users for bind in host.binds(user)}
     for number, line in enumerate(host.text(FSTAB).split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -276,7 +276,7 @@ def _broken_fstab(host: Host) -> list[Finding]:
         elif not entry.option("x-sftpjail.user") and entry.target in marked:
             what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
             why = "another line of it carries x-sftpjail.user"
-            findings.append(Finding(what, why, f"sed -i {number}d {FSTAB}"))
+            findings.append(Finding(what, why, f"sed -i '{number}s/^/#/' {FSTAB}"))
     return findings
 
 

@@ -281,7 +281,7 @@ def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
     for line in settings(account.profile, config):
         keyword, _, wanted = line.partition(" ")
         if found.get(keyword) != wanted:
-            foreign = found.foreign(keyword) and not _ours(found.origins[keyword], host)
+            foreign = _in_foreign_match(keyword, found, host)
             blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
     findings = []
     for path, keywords in blamed.items():
@@ -302,10 +302,15 @@ def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
     return findings
 
 
-def _ours(place: tuple[str, int], host: Host) -> bool:
-    """Return whether a line of sshd_config stands in our marked block at its end."""
-    text = "\n".join(host.text(place[0]).split("\n")[: place[1]])
-    return place[0] == MAIN and "# BEGIN sftpjail sftpjail" in text
+def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
+    """Return whether a setting comes from a Match block that is not ours: a global line never beats one of ours, and
+    commenting it out would change other people's logins.
+    """
+    place = found.origins.get(keyword)
+    if place is None or place[0] == DROPIN or not match_line(place, host):
+        return False
+    above = "\n".join(host.text(place[0]).split("\n")[: place[1]])
+    return place[0] != MAIN or "# BEGIN sftpjail sftpjail" not in above
 
 
 @hookimpl
@@ -336,7 +341,7 @@ def _blame(profile: Profile, missing: str, host: Host) -> str:
     names = [name for name in (*profile.match_user, *(group or ())) if is_valid(name)]
     found = effective(host, names[0]) if names else None
     keyword = missing.partition(" ")[0]
-    if found and found.foreign(keyword) and not _ours(found.origins[keyword], host):
+    if found and _in_foreign_match(keyword, found, host):
         return comment_out([found.origins[keyword]], host)
     return "sftpjail setup"
 
