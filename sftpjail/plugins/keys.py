@@ -161,10 +161,12 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
         wrapped = ((last, glue) for last in range(number + 1, min(number + 5, len(lines)) + 1) for glue in ("", " "))
         for last, glue in wrapped:
             joined = glue.join(line.strip() for line in lines[number - 1 : last])
-            if last in faulty and survey([joined], host)[0][0].key:
+            together = range(number, last + 1)
+            key = survey([joined], host)[0][0].key if all(part in faulty for part in together) else None
+            if key and not unfit(key):
                 what = f"lines {number} to {last} of {path} are one key, wrapped"
                 mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\n/{glue}/g}}' {path}"
-                for part in range(number, last + 1):
+                for part in together:
                     faulty.pop(part, None)
                 break
         findings.append(Finding(what, why, mend))
