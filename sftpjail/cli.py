@@ -18,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"sftpjail: {message}\n  try: {hint}\n")
 
 
-MODULES = ("hosts", "diagnose", "accounts", "keys", "mounts", "hook")
+MODULES = ("hosts", "diagnose", "test", "log", "accounts", "keys", "mounts", "hook")
 
 
 def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:

@@ -7,10 +7,13 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from .errors import SftpJailError
 from .processes import running
@@ -118,10 +121,53 @@ def must(argv: Sequence[str], **options: float) -> Answer:
     return answer
 
 
+def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
+    """Yield what a program writes, as it comes, in pieces; end the program when the reader stops.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        idle: seconds after which b"" is yielded, when nothing has come.
+
+    Raises:
+        SftpJailError: it is not installed, cannot be started, or failed.
+    """
+    with open(os.memfd_create("err"), "w+b") as err:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                pipesize=1 << 18,
+                stderr=err,
+                env=_ENV,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
+        with process:
+            assert process.stdout
+            try:
+                while True:
+                    if not select.select([process.stdout], [], [], idle)[0]:
+                        yield b""
+                        continue
+                    piece = os.read(process.stdout.fileno(), 1 << 18)
+                    if not piece:
+                        break
+                    yield piece
+            except BaseException:
+                process.kill()  # it only reads; a pipe that nobody empties could keep it for ever
+                raise
+        if process.returncode:
+            err.seek(0)
+            raise SftpJailError(f"{argv[0]} failed: {Answer(process.returncode, '', _decode(err.read())).words}")
+
+
 # Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
 _PREVIEW = """
-while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 125; shift 2; done; shift
-[ -d /run/sshd ] || { mount -t tmpfs -o mode=755 sftpjail /run && mkdir -m 755 /run/sshd; } || exit 125
+while [ "$1" != -- ]; do mount -n --bind "$1" "$2" || exit 125; shift 2; done; shift
+[ -d /run/sshd ] || { mount -n -t tmpfs -o mode=755 sftpjail /run && mkdir -m 755 /run/sshd; } || exit 125
 exec "$@"
 """
 
@@ -137,6 +183,8 @@ def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: flo
     Raises:
         SftpJailError: no private mount namespace is to be had, or as `run`.
     """
+    if not files and os.path.isdir("/run/sshd"):
+        return run(argv, timeout=timeout)  # it can see the host as it is
     os.makedirs(RUN_DIR, mode=0o755, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
         pairs, folders = [], dict[str, str]()
@@ -168,6 +216,210 @@ def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: flo
     if answer.code == 125 or "unshare failed" in answer.err:
         raise SftpJailError(f"cannot try {argv[0]} in a mount namespace of its own: {answer.words}")
     return answer
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Session:
+    """A program that goes on, with a socket as its standard input and output, and in memory what it says besides."""
+
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+    said: BinaryIO
+
+    def words(self, since: int = 0) -> str:
+        """Return what the program and its children have written to standard error since that byte."""
+        return _decode(os.pread(self.said.fileno(), 1 << 20, since))
+
+    def written(self) -> int:
+        """Return how many bytes stand on standard error."""
+        return os.fstat(self.said.fileno()).st_size
+
+    def wait(self, timeout: float) -> None:
+        """Wait for the program's end so long, in seconds: it may have hung up before its last words."""
+        with _pidfds([self.process.pid]) as fds:  # and do not reap it: `end` goes by its number
+            select.select(fds, [], [], timeout)
+
+    def end(self, patience: float = 3.0) -> None:
+        """Hang up and wait until the program and everything that it started has ended; kill what has not by then.
+
+        Args:
+            patience: seconds.
+        """
+        deadline = time.monotonic() + patience
+        # Again until nobody is left: the first round may have been too early for what ssh was about to start.
+        while family := _family(self.process.pid):
+            with _pidfds(family) as fds:
+                self._hang_up()
+                for fd in fds:
+                    if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                        with contextlib.suppress(ProcessLookupError):
+                            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        self._hang_up()
+        self.process.wait()
+        self.said.close()
+
+    def _hang_up(self) -> None:
+        # shutdown(2) too: paramiko's thread holds the socket until it notices.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+@contextlib.contextmanager
+def _pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
+    with contextlib.ExitStack() as opened:
+        fds = []
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                fds.append(os.pidfd_open(pid))
+                opened.callback(os.close, fds[-1])
+        yield fds
+
+
+def _family(leader: int) -> set[int]:
+    """Return the processes of a session that live, and all below: ssh(1) does not wait for its ProxyCommand."""
+    parents, family = dict[int, int](), set[int]()
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                with open(f"/proc/{name}/stat", "rb") as handle:
+                    state, parent, _, session = handle.read().rpartition(b")")[2].split()[:4]  # proc_pid_stat(5)
+                if state in b"ZX":
+                    continue
+                parents[int(name)] = int(parent)
+                if int(session) == leader:
+                    family.add(int(name))
+    while found := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= found
+    return family
+
+
+def converse(argv: Sequence[str], sessions: list[Session]) -> Session:
+    """Start ARGV, which goes on until `Session.end`; a signal to us meanwhile is heard when that can be called.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        sessions: the new one is added.
+
+    Raises:
+        SftpJailError: it is not installed or cannot be started.
+    """
+    ours, theirs = socket.socketpair()
+    with _postponed(), theirs, contextlib.ExitStack() as failed:
+        failed.callback(ours.close)
+        said = failed.enter_context(open(os.memfd_create("said"), "w+b"))
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=said,
+                env=_ENV,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
+        failed.pop_all()
+        sessions.append(Session(process, ours, said))
+    return sessions[-1]
+
+
+@contextlib.contextmanager
+def _postponed() -> Iterator[None]:
+    # Not by a signal mask, which the program would inherit.
+    numbers, came = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), list[int]()
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)
+        if came:
+            signal.raise_signal(came[0])
+
+
+# A copy of /run made of binds, since only a folder that is there can be mounted upon; with sshd's own folder beside.
+_WITH_SSHD = """
+mount -n -t tmpfs -o mode=755 sftpjail "$1" && mkdir -m 755 "$1/sshd" || exit 125
+for path in /run/*; do
+    name=$1/${path##*/}
+    if [ -L "$path" ]; then cp -P "$path" "$name"; elif [ -d "$path" ]; then mkdir "$name"; else : >"$name"; fi
+    [ -L "$path" ] || mount -n --rbind "$path" "$name"
+done
+mount -n --move "$1" /run; shift
+exec "$@"
+"""
+
+
+def sshd_beside(argv: Sequence[str], folder: str) -> list[str]:
+    """Return how to run an sshd where perhaps none runs, so that /run/sshd is missing: it gets one that only it sees.
+
+    Args:
+        argv: /usr/sbin/sshd and its arguments.
+        folder: an empty folder for the mount.
+    """
+    if os.path.isdir("/run/sshd"):
+        return list(argv)
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _WITH_SSHD, "sh", folder, *argv]
+
+
+def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str, None, None]:
+    """Run functions in processes of their own, a few at a time, and yield what they return, in the order given.
+
+    Ended early, by a signal or else, it passes SIGTERM on, and waits until all have tidied up.
+
+    Args:
+        jobs: each returns a text; one that raises yields "".
+        width: how many at a time.
+    """
+    running = dict[int, tuple[int, BinaryIO]]()
+    results = dict[int, str]()
+    waiting = list(enumerate(jobs))[::-1]
+    try:
+        for number in range(len(jobs)):
+            while number not in results:
+                while waiting and len(running) < width:
+                    index, job = waiting.pop()
+                    out: BinaryIO = open(os.memfd_create("answer"), "w+b")  # noqa: SIM115
+                    with _postponed():
+                        running[_child(job, out)] = (index, out)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+                with _postponed():
+                    assert ended is not None
+                    os.waitpid(ended.si_pid, 0)
+                    index, out = running.pop(ended.si_pid)
+                    with out:
+                        out.seek(0)
+                        results[index] = _decode(out.read())
+            yield results.pop(number)
+    finally:
+        with _postponed():
+            for pid in running:
+                os.kill(pid, signal.SIGTERM)
+            for pid, (_, out) in running.items():
+                os.waitpid(pid, 0)
+                out.close()
+
+
+def _child(job: Callable[[], str], out: BinaryIO) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _stopped)
+        out.write(job().encode("utf-8", "surrogateescape"))
+        out.flush()
+    finally:
+        os._exit(0)
+
+
+def _stopped(number: int, _: object) -> None:
+    raise KeyboardInterrupt
 
 
 # -- daemons ----------------------------------------------------------------------------------------------------

@@ -15,29 +15,14 @@ from .. import Account, Bind, Check, Fact, Finding, MakeDir, Notify, Remove, Sft
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
 from ..host import Host
+from ..logsource import PROGRAMS, backend
 
 JOURNAL = "/run/systemd/journal/dev-log"
 SHARED = "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there
 LOGROTATE = "/etc/logrotate.d/sftpjail"
 RULES = {"rsyslog": "/etc/rsyslog.d/10-sftpjail.conf", "syslog-ng": "/etc/syslog-ng/conf.d/sftpjail.conf"}
-PROGRAMS = {"rsyslog": "rsyslogd", "syslog-ng": "syslog-ng"}
 TESTS = {"rsyslog": ("-N1",), "syslog-ng": ("--syntax-only", "--no-caps")}
 PIDFILES = {"rsyslog": "/run/rsyslogd.pid", "syslog-ng": "/run/syslog-ng.pid"}
-
-
-def backend(host: Host, config: Config) -> str:
-    """Return the daemon that writes the log: as configured, or the one that is installed.
-
-    Raises:
-        SftpJailError: the configured one is not here.
-    """
-    wanted = config.logs.backend
-    installed = [name for name, program in PROGRAMS.items() if host.which(program)]
-    if wanted == "auto":
-        return installed[0] if installed else "journald" if host.systemd else "none"
-    if wanted in PROGRAMS and wanted not in installed:
-        raise SftpJailError(f"[logs] backend = {wanted}, which is not installed", f"apt install {wanted}")
-    return wanted
 
 
 def _socket(host: Host, config: Config) -> str:
@@ -147,18 +132,35 @@ def _restart(name: str, host: Host) -> str:
     return stop + host.which(PROGRAMS[name])
 
 
+def _runs(name: str, host: Host) -> bool:
+    if host.systemd:  # whose units need no pid file
+        return host.ask(["systemctl", "is-active", "--quiet", name]).code == 0
+    return host.running(name) is not None
+
+
+def _daemon(name: str, host: Host, config: Config) -> list[Finding]:
+    file = config.logs.file
+    if not _runs(name, host):
+        return [Finding(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))]
+    pid = host.writes_deleted(file)
+    if pid is None or host.lstat(file) is not None:
+        return []
+    reopen = f"systemctl kill -s HUP {name}" if host.systemd else f"kill -HUP {pid}"
+    mend = "syslog-ng-ctl reopen" if name == "syslog-ng" else reopen
+    return [Finding(f"{file} was deleted, and {name} goes on writing into it", "nobody can read that", mend)]
+
+
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     name = backend(host, config)
     if name == "none":
         return []
     if account is None:
-        if name not in RULES or host.running(name) is not None:
-            return []
-        return [Finding(f"{name} does not run", f"nothing is written to {config.logs.file}", _restart(name, host))]
+        return _daemon(name, host, config) if name in RULES else []
     path, source, why = f"{account.jail}/dev/log", _socket(host, config), "nothing that the account does is logged"
-    if host.listens(path) or not host.is_dir(account.jail):
-        return []
+    bound = any(bind.role == "log" for bind in host.binds(account.name))
+    if host.listens(path) or not host.is_dir(account.jail) or (bound and not host.is_dir(posixpath.dirname(path))):
+        return []  # what is not mounted, or covered, is told as that
     if host.listens(source):
         point = path if host.mount_at(path) else posixpath.dirname(path)
         mend = f"umount {quote(point)} && sftpjail apply" if host.mount_at(point) else "sftpjail apply"

@@ -28,13 +28,14 @@ DOOR = {
     "jails",
     "fstab",
     "lines",
+    "logsource",
     "paths",
     "matchblock",
     "pam",
     "pubkeys",
     "sshdconfig",
 }
-PURE = ("actions", "model", "errors", "lines", "fstab", "view")
+PURE = ("actions", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog")
 CORE = ("engine", "journal", "transaction", "system", "host", "actions", "model")
 # What changes the host, by module; `open` for writing is looked for apart.
 CHANGES = {

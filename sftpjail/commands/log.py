@@ -1,0 +1,94 @@
+"""Who transferred what: `log`."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .. import logsource
+from ..errors import UsageError
+from ..host import Host
+from .context import Command, Context
+
+if TYPE_CHECKING:
+    from ..sftplog import Record
+
+
+def register(add_parser: Command) -> None:
+    """Add the command of this module."""
+    parser = add_parser("log", "who transferred what")
+    parser.add_argument("user", nargs="?", metavar="USER", help="only this account, whether it still exists or not")
+    parser.add_argument("--since", metavar="T", help="from this time on, as date(1) understands it")
+    parser.add_argument("--until", metavar="T", help="up to this time")
+    parser.add_argument("--follow", action="store_true", help="go on with what comes")
+    parser.add_argument("--summary", action="store_true", help="one line for each user and day")
+    parser.set_defaults(run=log)
+
+
+def log(context: Context) -> int:
+    """Show sessions, transfers and operations, or their sums; see sftpjail(8)."""
+    from ..logclock import Clock  # late: other commands need none of it
+    from ..sftplog import Reader
+    from .logview import View, as_fields, as_json, as_row, show_days, show_end
+
+    arguments, config, host = context.arguments, context.config(), Host()
+    if arguments.follow and (arguments.summary or arguments.until):
+        raise UsageError("--follow has no end: it goes with neither --summary nor --until")
+    os.environ.pop("TZ", None)  # the log daemon and date(1), as we call it, go by the host's zone
+    time.tzset()
+    since = _moment(host, "--since", arguments.since)
+    if arguments.follow and since is None:
+        since = int(time.time())
+    view = View(arguments.user or "", since, _moment(host, "--until", arguments.until))
+    reader = Reader(Clock())
+    render = as_json if context.json else as_row if sys.stdout.isatty() else as_fields
+
+    def show(records: Iterable[Record]) -> None:
+        chosen = view.choose(records)
+        if not arguments.summary:
+            text = "".join([line + "\n" for line in map(render, chosen) if line])
+            sys.stdout.write(text)
+        if arguments.follow:
+            sys.stdout.flush()
+
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        for records in logsource.read(host, config, reader, arguments.follow):
+            show(records)
+            if arguments.follow and not records and _gone():
+                return 0
+    except KeyboardInterrupt:
+        if not arguments.follow:
+            raise
+    else:
+        show(reader.finish(lambda pid, at: logsource.alive(host, pid, at)))
+    if arguments.summary:
+        show_days(context, view)
+    show_end(context, view, reader, config.logs.file)
+    sys.stdout.flush()  # a closed pipe is to be noticed here, and not when Python ends
+    return 0
+
+
+def _moment(host: Host, option: str, text: str | None) -> int | None:
+    """Return a time in epoch seconds, as date(1) reads it. Raises UsageError."""
+    if text is None:
+        return None
+    answer = host.ask(["date", f"--date={text}", "+%s"]) if text.strip() and "\0" not in text else None
+    if answer is None or answer.code:
+        raise UsageError(f"{option} {text!r} is no time that date(1) understands", f"{option} '2026-11-24 09:00'")
+    return int(answer.out)
+
+
+def _gone() -> bool:
+    """Whether nobody reads our output any more: of a pipe, a poll says so even while there is nothing to write."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError):
+        return False

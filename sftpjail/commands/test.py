@@ -1,0 +1,111 @@
+"""test: a real login, and proof that the jail is one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..config import Config
+from ..errors import SftpJailError, UsageError
+from ..host import Host
+from ..jails import find_jailed, jailed
+from ..model import Account
+from .context import Command, Context
+
+AT_ONCE = 4  # jails side by side
+
+Probe = dict[str, Any]
+# Tests an account, and hands each probe on as soon as it is done.
+Prove = Callable[[Account, Callable[[Probe], None]], dict[str, Any]]
+
+
+def register(add_parser: Command) -> None:
+    """Add the commands of this module."""
+    parser = add_parser("test", "log in for real through a private sshd, and prove that the jail is one")
+    parser.add_argument("users", metavar="USER", nargs="*")
+    parser.add_argument("--all", action="store_true", help="every jail")
+    parser.set_defaults(run=test)
+
+
+def test(context: Context) -> int:
+    """Test one jail, probe by probe, or several, a few at a time."""
+    given = context.arguments
+    if given.all == bool(given.users):
+        raise UsageError("give the users to test, or --all", "sftpjail test --all")
+    from ..doors import library
+
+    library()
+    with context.engine(reading=True) as engine:
+        config, host = engine.config, engine.host
+        if given.all:
+            accounts = sorted(jailed(config, host).values(), key=lambda account: account.name)
+        else:
+            accounts = [find_jailed(name, config, host) for name in dict.fromkeys(given.users)]
+    from ..trial import workplace
+
+    with workplace() as place:
+        prove = partial(_prove, config, host, place)
+        if len(accounts) == 1 and not given.all:
+            tests = [_one(context, accounts[0], prove)]
+        else:
+            tests = _several(context, accounts, prove)
+    context.answers["tests"] = tests
+    return context.close(0 if all(found["ok"] for found in tests) else 3)
+
+
+def _one(context: Context, account: Account, prove: Prove) -> dict[str, Any]:
+    """Test one jail, and say what comes of each probe at once."""
+    found = prove(account, lambda probe: context.say([_line(probe)]))
+    good = sum(probe["ok"] for probe in found["probes"])
+    context.say([f"{account.name}: {good} of {len(found['probes'])} ok"])
+    return found
+
+
+def _several(context: Context, accounts: list[Account], prove: Prove) -> list[dict[str, Any]]:
+    """Test jails side by side, each in a process of its own; say one line of a good one, more of a bad one."""
+    from ..programs import in_processes
+
+    tests = []
+    with contextlib.closing(in_processes([partial(_job, prove, account) for account in accounts], AT_ONCE)) as answers:
+        for account, text in zip(accounts, answers, strict=True):
+            found = json.loads(text or _stopped(account, "the test was stopped"))
+            bad = [probe for probe in found["probes"] if not probe["ok"]]
+            context.say([f"{'FAILED' if bad else 'ok':<8}{account.name}", *(f"        {_line(p)}" for p in bad)])
+            tests.append(found)
+    if not accounts:
+        context.say(["no account is jailed"])
+    return tests
+
+
+def _job(prove: Prove, account: Account) -> str:
+    try:
+        return json.dumps(prove(account, lambda probe: None))
+    except SftpJailError as error:
+        return _stopped(account, error.message)
+    except Exception as error:
+        return _stopped(account, f"a bug: {type(error).__name__}: {error}")
+
+
+def _stopped(account: Account, words: str) -> str:
+    probe = {"name": "authenticates", "ok": False, "words": words, "seconds": 0.0}
+    return json.dumps({"user": account.name, "ok": False, "probes": [probe]})
+
+
+def _prove(config: Config, host: Host, place: str, account: Account, say: Callable[[Probe], None]) -> dict[str, Any]:
+    from ..probes import prove
+    from ..trial import trial
+
+    probes = []
+    with trial(account, config, host, place) as made:
+        for outcome in prove(made):
+            probe = {"name": outcome.name, "ok": outcome.ok, "words": outcome.words}
+            probes.append(probe | {"seconds": round(outcome.seconds, 3)})
+            say(probes[-1])
+    return {"user": account.name, "ok": all(probe["ok"] for probe in probes), "probes": probes}
+
+
+def _line(probe: Probe) -> str:
+    return f"{'ok' if probe['ok'] else 'FAILED':<8}{probe['name']}" + (f": {probe['words']}" if probe["words"] else "")

@@ -1,0 +1,223 @@
+"""An SSH login that asks sshd for what a jail refuses, each request by itself, and hears yes or no.
+
+paramiko and not ssh(1), because the stock client cannot ask for a tunnel without making a device on the host, keeps
+sshd's answer to environment and agent requests to itself, and opens ports of its own for -L and -D. It is an optional
+dependency, imported late: only `sftpjail test` needs it.
+
+sshd answers some requests with the same no whether they are forbidden or could not be carried out; it tells which in a
+debug message to the client or on its standard error, and `heard` has the former.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from .errors import SftpJailError
+
+PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254, 5.1
+_OPEN, _REQUEST = 90, 98  # SSH_MSG_CHANNEL_OPEN and SSH_MSG_CHANNEL_REQUEST
+
+
+def library() -> Any:
+    """Return the module paramiko.
+
+    Raises:
+        SftpJailError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of ciphers that nobody asked for
+            return import_module("paramiko")
+    except ImportError as error:
+        raise SftpJailError(
+            f"a test needs the SSH library paramiko, without which most doors go untried: {error}",
+            "apt install python3-paramiko",
+        ) from error
+
+
+class DoorError(Exception):
+    """sshd does not answer, or hung up."""
+
+
+class Doors:
+    """A login. Every call takes a few seconds at most.
+
+    Args:
+        channel: an sshd's standard input and output.
+        timeout: seconds for an answer.
+    """
+
+    def __init__(self, channel: socket.socket, timeout: float) -> None:
+        self._library = library()
+        log = logging.getLogger("paramiko")
+        log.propagate, log.disabled = False, True
+        logging.getLogger("paramiko.transport").disabled = True
+        self.timeout = timeout
+        self.heard: list[str] = []
+        self._transport = self._library.Transport(channel)
+        self._transport._parse_debug = self._hear
+
+    def _hear(self, message: Any) -> None:
+        message.get_boolean()
+        self.heard.append(message.get_text())
+
+    def login(self, user: str, keyfile: str, timeout: float) -> None:
+        """Authenticate.
+
+        Args:
+            user: the account.
+            keyfile: an ed25519 key.
+            timeout: seconds.
+
+        Raises:
+            DoorError: sshd says no.
+        """
+        negotiated = threading.Event()
+        with self._limited(timeout):
+            with _deaf():
+                self._transport.start_client(negotiated)
+            if not negotiated.wait(timeout) or not self._transport.is_active():
+                raise self._transport.get_exception() or EOFError("sshd hung up")
+            self._transport.auth_publickey(user, self._library.Ed25519Key.from_private_key_file(keyfile))
+
+    @property
+    def banner(self) -> str:
+        """What sshd or PAM had to tell before the login succeeded."""
+        return (self._transport.get_banner() or b"").decode("utf-8", "replace")
+
+    @contextlib.contextmanager
+    def _limited(self, timeout: float) -> Iterator[None]:
+        # Not every call of paramiko's has a time limit of its own; all end when the connection does.
+        timer = threading.Timer(timeout, self._transport.close)
+        timer.daemon = True
+        with _deaf():
+            timer.start()
+        try:
+            yield
+        except (self._library.SSHException, EOFError, OSError) as error:
+            raise DoorError(f"{type(error).__name__}: {error}") from error
+        except RuntimeError as error:
+            # A signal in the middle of threading's own code: "release unlocked lock" is what comes of it.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _message(self, *fields: str | bytes | int | bool) -> Any:
+        message = self._library.Message()
+        for value in fields:
+            if isinstance(value, bool):
+                message.add_boolean(value)
+            elif isinstance(value, int):
+                message.add_int(value)
+            else:
+                message.add_string(value)
+        return message
+
+    def opens(self, kind: str, *fields: str | int) -> int:
+        """Ask for a channel that is no session; return 0 where sshd opens it, which is then closed, or else its reason.
+
+        Args:
+            kind: as direct-tcpip.
+            fields: what follows in SSH_MSG_CHANNEL_OPEN.
+
+        Raises:
+            DoorError: no answer.
+        """
+        transport, tail = self._transport, self._message(*fields).asbytes()
+        send = transport._send_user_message
+
+        def with_fields(message: Any) -> None:
+            # paramiko knows the fields of few kinds, and adds none to others.
+            data = message.asbytes()
+            send(self._library.Message(data + tail) if data[0] == _OPEN else message)
+
+        transport._send_user_message = with_fields
+        try:
+            with self._limited(self.timeout):
+                # The name as bytes: paramiko would add fields of its own to those that it knows.
+                transport.open_channel(kind.encode()).close()
+        except DoorError as error:
+            if isinstance(error.__cause__, self._library.ChannelException):
+                return int(error.__cause__.code)
+            raise
+        finally:
+            transport._send_user_message = send
+        return 0
+
+    def globally(self, kind: str, *fields: str | int) -> bool:
+        """Make a global request, and return whether sshd granted it.
+
+        Raises:
+            DoorError: no answer.
+        """
+        with self._limited(self.timeout):
+            granted = self._transport.global_request(kind, fields) is not None
+        if not self._transport.is_active():
+            raise DoorError("sshd hung up")
+        return granted
+
+    def requests(self, kind: str, *fields: str | int | bool) -> bool:
+        """Make one request in a new session, and return whether sshd granted it.
+
+        Raises:
+            DoorError: no answer, or no session.
+        """
+        return self._request(kind, *fields)[0]
+
+    def runs(self, kind: str, *fields: str, given: bytes = b"") -> bytes | None:
+        """Start a program in a new session; return what it says within the time limit, or None where sshd refuses it.
+
+        Args:
+            kind: exec, shell or subsystem.
+            fields: the command, or the subsystem's name.
+            given: its standard input.
+
+        Raises:
+            DoorError: no answer, or no session.
+        """
+        granted, channel = self._request(kind, *fields)
+        if not granted:
+            return None
+        said = b""
+        with self._limited(self.timeout + 1):
+            channel.set_combine_stderr(True)
+            channel.settimeout(self.timeout)
+            with contextlib.suppress(OSError):  # it may have ended already, and have said something before
+                channel.sendall(given)
+                channel.shutdown_write()
+            with contextlib.suppress(TimeoutError):
+                while part := channel.recv(65536):
+                    said += part
+            channel.close()
+        return said
+
+    def _request(self, kind: str, *fields: str | int | bool) -> tuple[bool, Any]:
+        with self._limited(self.timeout):
+            channel = self._transport.open_session()
+            message = self._message(channel.remote_chanid, kind, True, *fields)
+            channel._event_pending()
+            self._transport._send_user_message(self._library.Message(bytes([_REQUEST]) + message.asbytes()))
+            answered = channel.event.wait(self.timeout)
+        if not answered or not self._transport.is_active():
+            raise DoorError(f"no answer to {kind}")
+        return bool(channel.event_ready), channel
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Let the threads that start here hear no signal, so that the main thread can hold them all back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

