@@ -8,7 +8,7 @@ import pytest
 from fakes import Tree
 from golden import HOME, INSIDE, Fire, ann
 
-from sftpjail import Profile, SetAccount, SetGroup, SftpJailError
+from sftpjail import Finding, Profile, SetAccount, SetGroup, SftpJailError
 from sftpjail.config import Config
 from sftpjail.model import Account
 
@@ -91,3 +91,18 @@ def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire:
     with pytest.raises(SftpJailError, match="match_user of profile p") as caught:
         fire("accounts", "on_user_remove", tree.host(), account=ann(profile), deleted=False)
     assert "sftpjail setup" in caught.value.hint
+
+
+def test_on_check_of_an_account_in_two_profiles_groups(tree: Tree, fire: Fire) -> None:
+    tree.group("second", 501, "ann", "bob")
+    tree.group("third", 502, "ann")
+    config = Config(profiles=(Profile("p", "sftponly"), Profile("q", "second"), Profile("r", "third")))
+    assert fire("accounts", "on_check", tree.host(), config, account=ann()) == [
+        Finding(
+            "ann is in the groups of 3 profiles: sftponly, second, third",
+            "only the first one counts",
+            "gpasswd -d ann second && gpasswd -d ann third",
+        )
+    ]
+    assert fire("accounts", "on_check", tree.host(), config, account=ann(name="bob")) == []
+    assert fire("accounts", "on_check", tree.host(), config, account=None) == []

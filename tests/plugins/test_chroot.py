@@ -6,7 +6,7 @@ import pytest
 from fakes import Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
 
-from sftpjail import Bind, Finding, MakeDir, Profile, Remove, SetOwner, SftpJailError
+from sftpjail import Bind, MakeDir, Profile, Remove, SetOwner, SftpJailError
 from sftpjail.config import Config
 
 RECORD = "/var/lib/sftpjail/accounts/ann"
@@ -52,7 +52,7 @@ def test_a_file_in_the_way_is_told(tree: Tree, fire: Fire) -> None:
     tree.write("/srv/sftp", "")
     with pytest.raises(SftpJailError, match="/srv/sftp is not a folder") as caught:
         fire("chroot", "on_setup", tree.host())
-    assert caught.value.hint == "mv /srv/sftp /srv/sftp.old"
+    assert caught.value.hint == "mv /srv/sftp /srv/sftp.old && sftpjail apply"
 
 
 def test_a_link_counts_as_what_it_leads_to(tree: Tree, fire: Fire) -> None:
@@ -173,19 +173,3 @@ def test_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: Fir
     for account in (ann(HOME), ann(INSIDE), ann(BIND, home="/"), ann(BIND, home="/home/not-yet")):
         assert fire("chroot", "jail_binds", host, account=account) == []
     assert fire("chroot", "jail_binds", host, account=ann(BIND, uid=-1, home="/home/not-yet")) != []
-
-
-def test_on_check_says_what_sshd_would_refuse(tree: Tree, fire: Fire) -> None:
-    assert fire("chroot", "on_check", tree.host(), account=None) == []
-    tree.folder("/srv/sftp/ann", 0o770, (1001, 1001))
-    (finding,) = fire("chroot", "on_check", tree.host(), account=ann())
-    assert finding == Finding(
-        "/srv/sftp/ann belongs to uid 1001 and not to root",
-        "sshd refuses the chroot and closes the login",
-        "chown root /srv/sftp/ann && chmod go-w /srv/sftp/ann",
-    )
-
-
-def test_on_check_misses_the_home(tree: Tree, fire: Fire) -> None:
-    (finding,) = fire("chroot", "on_check", tree.host(), account=ann(home="/home/none"))
-    assert finding.what == "the home /home/none does not exist" and "apply" in finding.mend

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes import Tree
-from golden import Fire
+from fakes import Programs, Tree
+from golden import Fire, ann
 
-from sftpjail import MakeDir, Profile, Remove, Run, SetLines, SftpJailError, Style, WriteFile
+from sftpjail import Finding, MakeDir, Profile, Remove, Run, SetLines, SftpJailError, Style, WriteFile
 from sftpjail.config import Config
 from sftpjail.paths import BIN, LIB
 
@@ -118,3 +118,36 @@ def test_on_teardown(tree: Tree, fire: Fire) -> None:
         SetLines("/usr/local/sbin/adduser.local", "useradd-post", (), Style.TOP)
     ]
     assert [a.argv[-1] for a in actions if isinstance(a, Run)] == ["sftpjail.path", "sftpjail.timer"]
+
+
+@pytest.mark.parametrize(
+    ("asleep", "what", "mend"),
+    [
+        (["sftpjail.path"], "sftpjail.path does not run", "systemctl start sftpjail.path"),
+        (
+            ["sftpjail.path", "sftpjail.timer"],
+            "sftpjail.path and sftpjail.timer do not run",
+            "systemctl start sftpjail.path sftpjail.timer",
+        ),
+    ],
+)
+def test_on_check_of_units_that_sleep(
+    tree: Tree, fire: Fire, programs: Programs, asleep: list[str], what: str, mend: str
+) -> None:
+    units(tree, booted=True)
+    for unit in asleep:
+        programs.answer("is-active", "--quiet", unit, code=3)
+    programs.answer("is-active")
+    assert fire("entry", "on_check", tree.host(), account=None) == [
+        Finding(what, "members of a group that come by no hook get no jail", mend)
+    ]
+
+
+def test_on_check_of_units_that_are_awake_or_not_wanted(tree: Tree, fire: Fire, programs: Programs) -> None:
+    assert fire("entry", "on_check", tree.host(), account=None) == [], "no systemd"
+    tree.folder("/run/systemd/system")
+    assert fire("entry", "on_check", tree.host(), account=None) == [] and programs.asked == [], "not installed"
+    units(tree, booted=True)
+    programs.answer("is-active")
+    assert fire("entry", "on_check", tree.host(), account=None) == [] and len(programs.asked) == 2
+    assert fire("entry", "on_check", tree.host(), account=ann()) == [] and len(programs.asked) == 2

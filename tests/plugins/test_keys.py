@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from fakes import ME, Programs, Tree
+from fakes import ME, Tree
 from golden import Fire, Sshd, ann
 
-from sftpjail import Finding, Key, MakeDir, Profile, Remove, Rename, SetLines, SftpJailError, Style
+from sftpjail import Key, MakeDir, Profile, Remove, Rename, SetLines, SftpJailError, Style
 from sftpjail.config import Config
 from sftpjail.model import Account
 
@@ -96,25 +96,3 @@ def test_on_user_remove_leaves_no_keys_to_a_later_account_of_that_name(tree: Tre
         assert fire("keys", "on_user_remove", tree.host(), config, account=gone, deleted=True) == [
             Remove(FILE, ours=True)
         ]
-
-
-@pytest.mark.parametrize(
-    ("mode", "owner", "what"),
-    [
-        (0o644, (1001, 1001), "changed by others"),
-        (0o664, (0, 0), "changed by others"),
-        (0o600, (0, 0), "cannot be read"),
-    ],
-)
-def test_on_check(tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], what: str) -> None:
-    tree.write(FILE, KEY.line, mode)
-    tree.owners[FILE] = owner
-    (finding,) = fire("keys", "on_check", tree.host(), account=ann())
-    assert isinstance(finding, Finding) and what in finding.what and f"chmod 644 {FILE}" in finding.mend
-
-
-def test_on_check_of_a_good_file_none_and_the_host(tree: Tree, fire: Fire, programs: Programs) -> None:
-    assert fire("keys", "on_check", tree.host(), account=ann()) == []
-    assert fire("keys", "on_check", tree.host(), account=None) == []
-    tree.write(FILE, KEY.line)
-    assert fire("keys", "on_check", tree.host(), account=ann()) == [] and programs.asked == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from fakes import Tree
+from fakes import FakeHost, Programs, Tree
 from golden import HOME, Fire, ann
 
-from sftpjail import Bind, Check, MakeDir, Notify, Remove, SftpJailError, WriteFile
+from sftpjail import Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config, Logs
+from sftpjail.plugins import logs as plugin
 
 RSYSLOG, SYSLOG_NG, ROTATE = (
     "/etc/rsyslog.d/10-sftpjail.conf",
@@ -127,14 +128,121 @@ def test_jail_binds_the_folder_of_the_socket_or_the_one_that_survives(tree: Tree
     ]
 
 
-def test_on_check_misses_the_socket(tree: Tree, fire: Fire) -> None:
-    assert fire("logs", "on_check", tree.host(), NONE, account=ann()) == []
-    assert fire("logs", "on_check", tree.host(), account=None) == []
+# -- check ------------------------------------------------------------------------------------------------------------
+
+SOCKET, JAIL = "/srv/sftp/ann/dev/log", "/srv/sftp/ann"
+UNLOGGED = "nothing that the account does is logged"
+PLAIN = "kill 8 && while kill -0 8 2>/dev/null; do sleep 0.1; done; /usr/sbin/rsyslogd"
+
+
+@pytest.fixture
+def good(tree: Tree) -> Tree:
+    """A jail that logs through rsyslog, without systemd."""
     rsyslog(tree)
-    (finding,) = fire("logs", "on_check", tree.host(), account=ann())
-    assert "/srv/sftp/ann/dev/log" in finding.what and finding.mend == "sftpjail setup && sftpjail apply"
     tree.write(RSYSLOG, "")
-    (finding,) = fire("logs", "on_check", tree.host(), account=ann())
-    assert finding.mend == "service rsyslog restart"
-    tree.write("/srv/sftp/ann/dev/log", "")
-    assert fire("logs", "on_check", tree.host(), account=ann()) == []
+    tree.write(f"{SHARED}/log", "")
+    tree.folder(f"{JAIL}/dev")
+    tree.mounted(f"{JAIL}/dev")
+    tree.shown = {f"{JAIL}/dev": SHARED}
+    tree.sockets = {f"{SHARED}/log"}
+    tree.pids["rsyslog"] = 8
+    return tree
+
+
+def test_on_check_of_a_jail_that_logs(good: Tree, fire: Fire) -> None:
+    assert fire("logs", "on_check", good.host(), account=ann()) == []
+    assert fire("logs", "on_check", good.host(), account=None) == []
+    assert fire("logs", "on_check", good.host(), NONE, account=ann()) == []
+    assert fire("logs", "on_check", good.host(), NONE, account=None) == []
+    assert fire("logs", "on_check", good.host(), account=ann(name="bob")) == [], "there is no jail yet"
+
+
+def test_on_check_of_a_bind_that_is_gone(good: Tree, fire: Fire) -> None:
+    good.mounted()
+    good.shown = {}
+    assert fire("logs", "on_check", good.host(), account=ann()) == [
+        Finding(f"{SOCKET} is not there", UNLOGGED, "sftpjail apply")
+    ]
+
+
+def test_on_check_of_a_bind_of_a_socket_that_was_made_anew(good: Tree, fire: Fire) -> None:
+    good.write("/srv/old/log", "")
+    good.shown = {f"{JAIL}/dev": "/srv/old"}
+    assert fire("logs", "on_check", good.host(), account=ann()) == [
+        Finding(f"{SOCKET} is a socket that nobody reads any more", UNLOGGED, f"umount {JAIL}/dev && sftpjail apply")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("init", "mend"), [(True, "service rsyslog restart"), (False, PLAIN)], ids=["init script", "by itself"]
+)
+def test_on_check_of_a_daemon_that_does_not_listen(good: Tree, fire: Fire, init: bool, mend: str) -> None:
+    good.sockets = set()
+    if init:
+        good.write("/etc/init.d/rsyslog", "", 0o755)
+    assert fire("logs", "on_check", good.host(), account=ann()) == [
+        Finding(f"rsyslog does not read from {SHARED}/log", UNLOGGED, mend)
+    ]
+    (good.root / RSYSLOG.lstrip("/")).unlink()
+    (finding,) = fire("logs", "on_check", good.host(), account=ann())
+    assert finding == Finding(f"rsyslog has no rule for jails, {RSYSLOG}", UNLOGGED, f"sftpjail setup && {mend}")
+
+
+def test_on_check_of_a_daemon_that_does_not_run(good: Tree, fire: Fire, programs: Programs) -> None:
+    del good.pids["rsyslog"]
+    assert fire("logs", "on_check", good.host(), account=None) == [
+        Finding("rsyslog does not run", "nothing is written to /var/log/sftp.log", "/usr/sbin/rsyslogd")
+    ]
+    good.folder("/run/systemd/system")
+    programs.answer("systemctl", "is-active", "--quiet", "rsyslog", code=3)
+    (finding,) = fire("logs", "on_check", good.host(), account=None)
+    assert finding.mend == "systemctl restart rsyslog"
+
+
+def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(good: Tree, fire: Fire, programs: Programs) -> None:
+    del good.pids["rsyslog"]
+    good.folder("/run/systemd/system")
+    programs.answer("systemctl", "is-active", "--quiet", "rsyslog")
+    assert fire("logs", "on_check", good.host(), account=None) == []
+
+
+def test_on_check_of_a_file_that_was_deleted_under_its_writer(good: Tree, fire: Fire) -> None:
+    def found(host: FakeHost) -> list[str]:
+        host.deleted = {"/var/log/sftp.log": 8}
+        return [finding.mend for finding in fire("logs", "on_check", host, account=None)]
+
+    assert found(good.host()) == ["kill -HUP 8"]
+    good.write("/var/log/sftp.log", "")
+    assert found(good.host()) == [], "logrotate has just made a new one"
+
+
+def test_on_check_under_systemd_journald_has_the_socket(tree: Tree, fire: Fire) -> None:
+    systemd(tree)
+    tree.folder(f"{JAIL}/dev")
+    tree.sockets = set()
+    config = Config(logs=Logs("journald"))
+    assert fire("logs", "on_check", tree.host(), config, account=ann()) == [
+        Finding(f"nobody reads from {plugin.JOURNAL}", UNLOGGED, "systemctl restart systemd-journald.socket")
+    ]
+    assert fire("logs", "on_check", tree.host(), config, account=None) == []
+    tree.sockets = {plugin.JOURNAL}
+    (finding,) = fire("logs", "on_check", tree.host(), config, account=ann())
+    assert finding == Finding(f"{SOCKET} is not there", UNLOGGED, "sftpjail apply")
+    tree.mounted(SOCKET)
+    tree.write(SOCKET, "")
+    (finding,) = fire("logs", "on_check", tree.host(), config, account=ann())
+    assert finding.mend == f"umount {SOCKET} && sftpjail apply"
+
+
+def test_on_explain(good: Tree, fire: Fire) -> None:
+    facts = [
+        Fact("log", "backend", "rsyslog", "level VERBOSE, facility AUTH"),
+        Fact("log", "socket", SOCKET, "rsyslog reads from it"),
+        Fact("log", "file", "/var/log/sftp.log"),
+    ]
+    assert fire("logs", "on_explain", good.host(), account=ann()) == facts
+    good.sockets = set()
+    facts[1] = Fact("log", "socket", SOCKET, "nobody reads from it", True)
+    assert fire("logs", "on_explain", good.host(), account=ann()) == facts
+    assert fire("logs", "on_explain", good.host(), account=ann(None)) == [Fact("log", "backend", "rsyslog")]
+    assert fire("logs", "on_explain", good.host(), NONE, account=ann()) == [Fact("log", "backend", "none")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -16,11 +17,12 @@ import pytest
 from fakes import Tree
 from golden import Sshd, ann
 
-from sftpjail import MakeDir, SftpJailError, WriteFile, hookimpl, hookspecs, manager
+from sftpjail import Fact, Finding, MakeDir, SftpJailError, WriteFile, hookimpl, hookspecs, manager
 from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import Engine
 from sftpjail.manager import BUNDLED, Event, Manager
+from sftpjail.programs import run
 
 PROJECT = Path(__file__).parents[2]
 SPECS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "sftpjail_spec"))
@@ -104,6 +106,71 @@ def test_a_stranger_is_loaded_only_when_allowed(install: Any) -> None:
 def test_a_missing_stranger_is_named(install: Any) -> None:
     with pytest.raises(SftpJailError, match="plugin quota is allowed by the configuration and not installed"):
         Manager(Config(plugins_allow=("quota",)))
+
+
+def test_a_tolerant_manager_goes_on_without_strangers_that_fail(install: Any) -> None:
+    install("quota", module("quota", on_setup=lambda: []))
+    install("nowhere")
+    config = install("rude", module("rude", on_setup=lambda: []))
+    config = Config(plugins_allow=(*config.plugins_allow, "missing"))
+    loaded = Manager(config, tolerant=True)
+    assert [name for name, _ in loaded.plugins.list_name_plugin()] == [*BUNDLED, "quota", "rude"]
+    first, second = loaded.failures
+    assert first.message.startswith("plugin nowhere does not load: ModuleNotFoundError")
+    assert second.message == "plugin missing is allowed by the configuration and not installed"
+    with pytest.raises(SftpJailError, match="nowhere"):
+        Manager(config)
+
+
+def test_a_hook_that_does_not_exist_is_never_tolerated(install: Any) -> None:
+    # It would run something else than its author thinks.
+    with pytest.raises(SftpJailError, match="plugin quota: .*on_user_craete"):
+        Manager(install("quota", module("quota", on_user_craete=lambda: [])), tolerant=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[plugins]\nallow = quota\n[logs]\n", "[plugins]\nallow = \n[logs]\n"),
+        ("[plugins]\nallow = a, quota, b\n", "[plugins]\nallow = a, b\n"),
+        ("[plugins]\n  allow = a, quota\n[[quota]]\nx = quota\n", "[plugins]\n  allow = a, \n[[quota]]\nx = quota\n"),
+        ("[logs]\nfile = /quota\n[plugins]\nallow = quota,\n", "[logs]\nfile = /quota\n[plugins]\nallow = \n"),
+    ],
+)
+@pytest.mark.real_program
+def test_the_mend_of_a_plugin_that_fails_takes_it_out_of_the_configuration(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    (tmp_path / "conf").write_text(before)
+    with pytest.raises(SftpJailError) as caught:
+        Manager(Config(plugins_allow=("quota",)))
+    sed, inplace, edit, path = shlex.split(caught.value.hint)
+    assert (sed, inplace, path) == ("sed", "-i", "/etc/sftpjail/sftpjail.conf")
+    assert run([sed, edit, str(tmp_path / "conf")]).out == after
+
+
+def test_findings_and_facts_of_a_stranger_that_breaks(tree: Tree, install: Any) -> None:
+    def broken(account: Any) -> list[Any]:
+        raise ZeroDivisionError("no")
+
+    def veto(account: Any) -> list[Any]:
+        raise SftpJailError("the disk is gone", "buy a disk")
+
+    install("broken", module("broken", on_check=broken, on_explain=broken))
+    good = [Finding("a", "b", "c")], [Fact("disk", "size", "7")]
+    install("good", module("good", on_check=lambda: good[0], on_explain=lambda: good[1]))
+    loaded = Manager(off(install("veto", module("veto", on_check=veto, on_explain=veto))))
+    for account in (None, ann()):
+        assert loaded.findings(account, tree.host()) == [
+            Finding("plugin broken: on_check broke: ZeroDivisionError: no", "what plugin broken judges is not known"),
+            *good[0],
+            Finding("plugin veto: the disk is gone", "what plugin veto judges is not known", "buy a disk"),
+        ]
+    assert loaded.facts(ann(), tree.host()) == [
+        Fact("broken", "?", "plugin broken: on_explain broke: ZeroDivisionError: no", "", bad=True),
+        *good[1],
+        Fact("veto", "?", "plugin veto: the disk is gone", "", bad=True),
+    ]
 
 
 def test_a_stranger_that_does_not_load_is_named(install: Any) -> None:

@@ -235,11 +235,3 @@ def test_on_unmount_below_another_bind_removes_the_folder_in_its_source(tree: Tr
         "mounts", "on_unmount", tree.host(), account=ann(), bind=Bind("/srv/x", f"{WEB.target}/x"), live_only=False
     )
     assert Remove(f"{WEB.source}/x", folder=True) in actions
-
-
-def test_on_check(tree: Tree, fire: Fire) -> None:
-    known(tree, (WEB.source, WEB.target), ("/srv/x", f"{JAIL}/x"))
-    tree.mounted(WEB.target)
-    (finding,) = fire("mounts", "on_check", tree.host(), account=ann())
-    assert finding.what == f"{JAIL}/x is in fstab and not mounted" and finding.mend == "sftpjail apply"
-    assert fire("mounts", "on_check", tree.host(), account=None) == []

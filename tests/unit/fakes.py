@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,27 +105,59 @@ class FakeHost(Host):
     Args:
         root: the folder; "" makes real paths count.
         owners: path to (uid, gid).
-        modes: path to mode, for what the test cannot make for real.
+
+    What a test cannot make for real it declares: `sockets` that somebody reads from, `pids` of daemons, paths that are
+    `unwritable` (a read-only mount) or `filled`, `acls`, what is `shown` by bind mounts (target to source), and by whom
+    `deleted` files are still written.
     """
 
     def __init__(self, root: str = "", owners: Mapping[str, tuple[int, int]] | None = None) -> None:
         super().__init__(root)
         self.owners = dict(owners or {})
         self.reads: list[str] = []
+        self.sockets: set[str] = set()
+        self.pids: dict[str, int] = {}
+        self.unwritable: set[str] = set()
+        self.filled: set[str] = set()
+        self.acls: dict[str, str] = {}
+        self.shown: dict[str, str] = {}
+        self.deleted: dict[str, int] = {}
+        self._paths: dict[str, str] = {}
 
-    def _seen(self, path: str, found: os.stat_result | None) -> os.stat_result | None:
+    def _behind(self, path: str) -> str:
+        """Return the path that a mount shows."""
+        if self.shown and path not in self._paths:
+            self._paths[path] = self._look_behind(path)
+        return self._paths.get(path, path)
+
+    def _look_behind(self, path: str) -> str:
+        folder, below = path, ""
+        while len(folder) > 1:
+            if folder in self.shown:
+                return self._look_behind(self.shown[folder]) + below
+            folder, _, name = folder.rpartition("/")
+            below = f"/{name}{below}"
+        return path
+
+    @cached_property
+    def _owned(self) -> Mapping[tuple[int, int], tuple[int, int]]:
+        """Owners by inode, since many paths may lead to one folder."""
+        found = ((Host.lstat(self, path), owner) for path, owner in self.owners.items())
+        return {(there.st_dev, there.st_ino): owner for there, owner in found if there}
+
+    def _seen(self, found: os.stat_result | None) -> os.stat_result | None:
         if found is None:
             return None
         uid = 0 if found.st_uid == ME[0] else found.st_uid
         gid = 0 if found.st_gid == ME[1] else found.st_gid
-        owner = self.owners.get(path, (uid, gid))
+        owner = self._owned.get((found.st_dev, found.st_ino), (uid, gid))
         return os.stat_result((*found[:4], *owner, *found[6:10]))
 
     def lstat(self, path: str) -> os.stat_result | None:
-        return self._seen(path, super().lstat(path))
+        return self._seen(super().lstat(self._behind(path)))
 
     def stat(self, path: str) -> os.stat_result | None:
-        return self._seen(self.realpath(path), super().stat(path))
+        return self._seen(super().stat(self._behind(path)))
 
     def realpath(self, path: str) -> str:
         return super().realpath(path) or "/"
@@ -132,6 +165,24 @@ class FakeHost(Host):
     def read(self, path: str) -> bytes | None:
         self.reads.append(path)
         return super().read(path)
+
+    def listens(self, path: str) -> bool:
+        return self._behind(self.realpath(path)) in self.sockets
+
+    def running(self, service: str) -> int | None:
+        return self.pids.get(service)
+
+    def writes_deleted(self, path: str) -> int | None:
+        return self.deleted.get(path)
+
+    def read_only(self, path: str) -> bool:
+        return self._behind(self.realpath(path)) in self.unwritable
+
+    def full(self, path: str) -> bool:
+        return self._behind(self.realpath(path)) in self.filled
+
+    def acl(self, path: str) -> str:
+        return self.acls.get(self._behind(self.realpath(path)), "")
 
 
 class Tree:
@@ -141,6 +192,9 @@ class Tree:
         self.root = root
         root.chmod(0o755)
         self.owners: dict[str, tuple[int, int]] = {}
+        self.sockets: set[str] = set()
+        self.pids: dict[str, int] = {"sshd": 7}
+        self.shown: dict[str, str] = {}
         self.people: list[str] = ["root:x:0:0:root:/root:/bin/bash", "www-data:x:33:33::/var/www:/usr/sbin/nologin"]
         self.group_lines: list[str] = ["root:x:0:", "sudo:x:27:admin", "www-data:x:33:"]
         self.folder("/etc/ssh")
@@ -209,7 +263,9 @@ class Tree:
         """Return the facts as they are now."""
         self.write("/etc/passwd", "\n".join(self.people) + "\n")
         self.write("/etc/group", "\n".join(self.group_lines) + "\n")
-        return FakeHost(str(self.root), self.owners)
+        host = FakeHost(str(self.root), self.owners)
+        host.sockets, host.pids, host.shown = set(self.sockets), dict(self.pids), dict(self.shown)
+        return host
 
 
 def listing(folder: Path) -> dict[str, tuple[Any, ...]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 import pytest
 from fakes import FakeHost, Programs
 from hypothesis import example, given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from sftpjail import pubkeys
 from sftpjail.errors import SftpJailError
+from sftpjail.host import Host
 from sftpjail.model import Key
 from sftpjail.programs import Answer
 
@@ -21,11 +25,12 @@ def host(programs: Programs) -> FakeHost:
     def keygen(argv: list[str], stdin: str) -> Answer:
         if "-i" in argv:
             return Answer(0, f"{ED}\n", "") if "good" in stdin else Answer(1, "", "uudecode failed")
-        kind = stdin.split(" ", maxsplit=1)[0]
-        bits = {"ssh-rsa": 1024 if "weak" in stdin else 3072, "ssh-dss": 1024}.get(kind, 256)
-        if len(stdin.split()) < 2 or not stdin.split()[1].startswith("AAAA"):
-            return Answer(255, "", "(stdin) is not a public key file.")
-        return Answer(0, f"{bits} SHA256:{stdin.split()[1][-6:]} no comment ({kind})\n", "")
+        good = [line.split(None, 2) for line in stdin.split("\n") if re.match(r"\S+ AAAA", line)]
+        said = ""
+        for kind, blob, *comment in good:
+            bits = {"ssh-rsa": 1024 if "weak" in blob else 3072, "ssh-dss": 1024}.get(kind, 256)
+            said += f"{bits} SHA256:{blob[-6:]} {''.join(comment) or 'no comment'} ({kind})\n"
+        return Answer(0, said, "") if said else Answer(255, "", "(stdin) is not a public key file.")
 
     programs.answer_by("ssh-keygen", keygen)
     return FakeHost("/nonexistent")
@@ -159,3 +164,97 @@ class _Always(dict[object, Answer]):
 
     def __getitem__(self, _: object) -> Answer:
         return Answer(0, "256 SHA256:abc no comment (ED25519)\n", "")
+
+
+# -- a whole key file -------------------------------------------------------------------------------------------------
+
+
+def test_survey_finds_the_good_lines_among_bad_ones(host: FakeHost, programs: Programs) -> None:
+    text = f'# comment\n\n{ED} one two\r\nrubbish here\n  restrict,from="a b" {ED}X\nssh-dss\n\t# x\nfrom="open {ED}\n'
+    entries = pubkeys.survey([text], host)[0]
+    assert [(entry.number, bool(entry.key), bool(entry.fault)) for entry in entries] == [
+        (3, True, False),
+        (4, False, True),
+        (5, True, False),
+        (6, False, True),
+        (8, False, True),
+    ]
+    one, two = (entry.key for entry in entries if entry.key)
+    assert one == Key(f"{ED} one two", "ssh-ed25519", 256, f"SHA256:{BLOB[-6:]}", "one two")
+    assert (two.options, two.comment, two.fingerprint) == (("restrict", 'from="a b"'), "", f"SHA256:{BLOB[-5:]}X")
+    assert entries[1].text == "rubbish here"
+    assert len(programs.asked) == 1
+
+
+def test_survey_reads_many_files_with_one_program(host: FakeHost, programs: Programs) -> None:
+    texts = [f"{ED}{n:04} user{n}\nbad\n" if n % 2 else "" for n in range(3000)]
+    found = pubkeys.survey(texts, host)
+    assert len(programs.asked) == 1 and len(found) == 3000
+    for number, entries in enumerate(found):
+        assert [entry.key and entry.key.comment for entry in entries] == ([f"user{number}", None] if number % 2 else [])
+        assert not entries or entries[0].key.fingerprint == f"SHA256:DG{number:04}"  # type: ignore[union-attr]
+
+
+def test_survey_of_nothing(host: FakeHost) -> None:
+    assert pubkeys.survey([], host) == [] and pubkeys.survey(["", "# x\n"], host) == [[], []]
+
+
+GOOD = re.compile(r"ssh-(ed25519|rsa) AAAA[A-Za-z0-9+/]*( .*)?\Z")
+some_line = st.one_of(
+    st.sampled_from([f"{ED} me", f"ssh-rsa {BLOB}", f'from="x" {ED}', f"# {ED}", "", "AAAA", 'from="', "\ufeff" + ED]),
+    st.text(st.characters(blacklist_characters="\n", blacklist_categories=("Cs",))),
+    st.text(st.sampled_from('ab ,="\\\t#ssh-rsa AAAA0123\r')),
+    st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"").decode("utf-8", "surrogateescape")),
+)
+
+
+@given(files=st.lists(st.lists(some_line, max_size=8), max_size=4))
+def test_survey_reads_any_text_and_counts_right(host: FakeHost, files: list[list[str]]) -> None:
+    found = pubkeys.survey(["\n".join(lines) for lines in files], host)
+    assert len(found) == len(files)
+    for lines, entries in zip(files, found, strict=True):
+        stripped = {number: line.strip(" \t\r") for number, line in enumerate(lines, 1)}
+        counted = [number for number, line in stripped.items() if line and not line.startswith("#")]
+        assert [entry.number for entry in entries] == counted
+        for entry in entries:
+            assert entry.text == stripped[entry.number]
+            assert (entry.key is None) == bool(entry.fault)
+            assert entry.key or not GOOD.match(entry.text), "a good line was not found"
+            assert not entry.key or entry.key.line == entry.text
+
+
+@given(cuts=st.lists(st.integers(1, len(ED) - 1), min_size=1, max_size=3, unique=True))
+def test_a_wrapped_key_is_no_key_until_its_lines_are_joined(host: FakeHost, cuts: list[int]) -> None:
+    bounds = [0, *sorted(cuts), len(ED)]
+    parts = [ED[start:end] for start, end in pairwise(bounds)]
+    (entries,) = pubkeys.survey(["\n".join(parts[1:])], host)
+    assert not any(entry.key for entry in entries)
+    (entries,) = pubkeys.survey(["".join(parts)], host)
+    assert entries[0].key is not None
+
+
+# Two keys that ssh-keygen of Debian 12 has made, and their fingerprints.
+ONE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDdUDG+7DV5jME/o+JiI+VezQyrpUIy8ztt7hNw16N4I"
+TWO = (
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDAAqKKBiR7nYCz8MBDge+h/g+RjKYUz6e"
+    "SYhuYOfFD7Z3NiVz/rKJBQ4Lj+8aM6/i3uvWBQcVFr4TQhcEc8rck="
+)
+PRINTS = ["SHA256:NQIpcTnu+4fI+rkRd8dbAPwqPJ83vWpJWYgHc/S1ncM", "SHA256:peT0YhUGvYC/nkcJhX21QyeB2dOs/RpGMwJBAHKJZqo"]
+
+
+@pytest.mark.real_program
+def test_survey_asks_the_real_ssh_keygen() -> None:
+    first = f"{ONE} 1 2 (ED25519)\nssh-rsa AAAAbroken x\n256 SHA256:forged 3 (ED25519)\nrestrict {TWO} two\n"
+    second = f'command="x y" {ONE}\n{TWO[:60]}\n{TWO[60:]}\n1024 35 123456 old\n'
+    second += "-----BEGIN PUBLIC KEY-----\nssh-dss AAAAB3NzaC1kc3M=\n"
+    found = pubkeys.survey([first, second, "nothing"], Host())
+    seen = [[entry.key and (entry.key.fingerprint, entry.key.bits) for entry in entries] for entries in found]
+    one, two = (PRINTS[0], 256), (PRINTS[1], 256)
+    assert seen == [[one, None, None, two], [one, None, None, None, None, None], [None]]
+    assert found[0][0].key and found[0][0].key.comment == "1 2 (ED25519)"
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\x0c"])
+def test_only_space_and_tab_part_words_as_for_sshd(host: FakeHost, space: str) -> None:
+    (entries,) = pubkeys.survey([f"ssh-ed25519{space}{BLOB}"], host)
+    assert entries[0].key is None

@@ -10,7 +10,7 @@ from fakes import ME, Programs, listing
 
 from sftpjail import system
 from sftpjail.errors import SftpJailError
-from sftpjail.programs import Answer, must, run
+from sftpjail.programs import Answer
 
 
 @pytest.fixture
@@ -168,34 +168,3 @@ def test_remount(programs: Programs, options: tuple[str, ...], flags: str) -> No
     programs.answer("mount")
     system.remount("/x", options)
     assert programs.asked == [("mount", "-o", flags, "/x")]
-
-
-def test_words_of_a_program() -> None:
-    assert Answer(1, "out", "a\nb\n").words == "a / b"
-    assert Answer(1, "out\n", "").words == "out"
-    assert Answer(3, "", "").words == "exit code 3"
-
-
-@pytest.mark.real_program
-class TestRun:
-    """The door for programs, with programs that only speak."""
-
-    def test_answer_and_environment(self) -> None:
-        answer = run(["env"], env={"X": "1"})
-        assert answer.code == 0
-        assert set(answer.out.split()) == {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "X=1"}
-
-    def test_standard_input_and_bytes(self) -> None:
-        assert run(["cat"], stdin="a\udcffb").out == "a\udcffb"
-
-    def test_a_missing_program(self) -> None:
-        with pytest.raises(SftpJailError, match="cannot run no-such-program"):
-            run(["no-such-program"])
-
-    def test_a_time_limit_takes_the_children_along(self) -> None:
-        with pytest.raises(SftpJailError, match="took longer than"):
-            run(["sh", "-c", "sleep 60 & wait"], timeout=0.2)
-
-    def test_must(self) -> None:
-        with pytest.raises(SftpJailError, match="sh -c echo no >&2; exit 3 failed: no"):
-            must(["sh", "-c", "echo no >&2; exit 3"])

@@ -1,0 +1,236 @@
+"""chroot: what check finds wrong with a jail's folders and the one where sessions start, and what explain shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import FakeHost, Programs, Tree
+from golden import BIND, HOME, INSIDE, Fire, ann
+
+from sftpjail import Fact, Finding, Profile
+
+JAIL, HOME_INSIDE = "/srv/sftp/ann", "/srv/sftp/ann/home/ann"
+REFUSES = "sshd refuses the chroot and closes the login"
+
+
+@pytest.fixture(autouse=True)
+def good(tree: Tree) -> None:
+    """A jail in which the home is bound."""
+    tree.folder(HOME_INSIDE)
+    tree.shown[HOME_INSIDE] = "/home/ann"
+
+
+def check(tree: Tree, fire: Fire, profile: Profile = BIND, host: FakeHost | None = None) -> list[Finding]:
+    found: list[Finding] = fire("chroot", "on_check", host or tree.host(), account=ann(profile))
+    return found
+
+
+def test_on_check_of_a_good_jail(tree: Tree, fire: Fire) -> None:
+    assert check(tree, fire) == [] == fire("chroot", "on_check", tree.host(), account=None)
+    assert fire("chroot", "on_check", tree.host(), account=ann(None)) == []
+    tree.folder(f"{JAIL}/files", 0o700, (1001, 1001))
+    assert check(tree, fire, INSIDE) == []
+    tree.owners["/home/ann"] = (0, 0)
+    tree.folder("/home/ann/files", 0o700, (1001, 1001))
+    assert check(tree, fire, HOME) == []
+
+
+# -- components -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/srv", "/srv/sftp", JAIL])
+@pytest.mark.parametrize(
+    ("mode", "owner", "flaw", "mend"),
+    [
+        (0o755, (1001, 1001), "belongs to uid 1001 and not to root", "chown root {}"),
+        (0o775, (0, 33), "can be written by others than root (mode 0775)", "chmod go-w {}"),
+        (0o777, (33, 33), "belongs to uid 33 and not to root", "chown root {} && chmod go-w {}"),
+    ],
+)
+def test_on_check_of_each_component(
+    tree: Tree, fire: Fire, path: str, mode: int, owner: tuple[int, int], flaw: str, mend: str
+) -> None:
+    (tree.root / path.lstrip("/")).chmod(mode)
+    tree.owners[path] = owner
+    assert check(tree, fire) == [Finding(f"{path} {flaw}", REFUSES, mend.replace("{}", path))]
+
+
+def test_on_check_tells_of_all_components_at_once(tree: Tree, fire: Fire) -> None:
+    tree.owners |= {"/srv": (33, 33), JAIL: (1001, 1001)}
+    assert [finding.mend for finding in check(tree, fire)] == ["chown root /srv", f"chown root {JAIL}"]
+
+
+def test_on_check_of_a_file_in_the_way(tree: Tree, fire: Fire) -> None:
+    profile = Profile("p", chroot="/srv/other/%u")
+    tree.write("/srv/other/ann", "")
+    (finding,) = check(tree, fire, profile)
+    assert finding.what == "/srv/other/ann is not a folder"
+    assert finding.mend == "mv /srv/other/ann /srv/other/ann.old && sftpjail apply"
+
+
+def test_on_check_of_a_jail_that_is_not_there(tree: Tree, fire: Fire) -> None:
+    assert check(tree, fire, Profile("p", chroot="/srv/other/%u")) == [
+        Finding("the jail /srv/other/ann is missing", "sshd refuses every login", "sftpjail apply")
+    ]
+
+
+@pytest.mark.parametrize("owner", [(0, 0), (0, 33), (0, 1001)])
+def test_on_check_is_silent_about_unusual_folders_that_sshd_takes(
+    tree: Tree, fire: Fire, owner: tuple[int, int]
+) -> None:
+    (tree.root / JAIL.lstrip("/")).chmod(0o755)
+    tree.owners[JAIL] = owner
+    assert check(tree, fire) == []
+    tree.folder("/data/jails/ann/home/ann")
+    tree.shown["/srv/other/ann/home/ann"] = "/home/ann"
+    tree.link("/srv/other", "/data/jails")
+    assert check(tree, fire, Profile("p", chroot="/srv/other/%u")) == [], "a link counts as what it leads to"
+
+
+# -- where the session starts -----------------------------------------------------------------------------------------
+
+
+def test_on_check_misses_the_home(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_check", tree.host(), account=ann(home="/home/none")) == [
+        Finding(
+            "the home /home/none does not exist",
+            "the session has no folder to start and write in",
+            "mkhomedir_helper ann && sftpjail apply",
+        )
+    ]
+
+
+def test_on_check_of_a_home_that_the_jail_lacks(tree: Tree, fire: Fire) -> None:
+    tree.shown.clear()
+    (tree.root / HOME_INSIDE.lstrip("/")).rmdir()
+    assert check(tree, fire) == [
+        Finding(
+            "the session of ann starts in /, where only root writes", "/home/ann is not in the jail", "sftpjail apply"
+        )
+    ]
+
+
+def test_on_check_of_a_start_folder_that_is_not_there(tree: Tree, fire: Fire) -> None:
+    assert check(tree, fire, replace(BIND, start="/in/%u")) == [
+        Finding(
+            "/in/ann, where the sessions of ann are to start, is not in its jail",
+            "sshd closes the session",
+            f"install -d -o 1001 -g 1001 {JAIL}/in/ann",
+        )
+    ]
+
+
+def test_on_check_of_an_administrators_own_start(tree: Tree, fire: Fire) -> None:
+    assert check(tree, fire, replace(BIND, start="/")) == []
+    tree.folder(f"{JAIL}/web", 0o755, (1001, 33))
+    assert check(tree, fire, replace(BIND, start="/web")) == []
+
+
+def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/box", 0o755)
+    tree.folder(f"{JAIL}/a/b", 0o755, (1001, 1001))
+    tree.folder(f"{JAIL}/a", 0o700, (0, 0))
+    assert check(tree, fire, replace(BIND, start="/a/b")) == [
+        Finding(f"ann may not enter {JAIL}/a", "the session cannot start in /a/b", f"chmod o+x {JAIL}/a")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "mend"),
+    [
+        (0o500, (1001, 1001), "chmod u+wx {}"),
+        (0o600, (1001, 1001), "chmod u+wx {}"),
+        (0o755, (0, 0), "chown 1001:1001 {}"),
+        (0o555, (1002, 1002), "chown 1001:1001 {} && chmod u+wx {}"),
+    ],
+)
+def test_on_check_of_a_home_that_its_user_cannot_write(
+    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], mend: str
+) -> None:
+    (tree.root / "home/ann").chmod(mode)
+    tree.owners["/home/ann"] = owner
+    assert check(tree, fire) == [
+        Finding(
+            f"ann cannot write in /home/ann (owner {owner[0]}:{owner[1]}, mode {mode:04o})",
+            "uploads fail",
+            mend.replace("{}", HOME_INSIDE),
+        )
+    ]
+    for profile in (replace(BIND, read_only=True), replace(BIND, deny=("write",)), replace(BIND, deny=("open",))):
+        assert check(tree, fire, profile) == [], "nobody is to write there"
+
+
+def test_on_check_is_silent_about_a_home_that_the_group_may_write(tree: Tree, fire: Fire) -> None:
+    (tree.root / "home/ann").chmod(0o770)
+    tree.owners["/home/ann"] = (0, 500)
+    assert check(tree, fire) == []
+
+
+def test_on_check_of_a_file_system_that_takes_nothing(tree: Tree, fire: Fire, programs: Programs) -> None:
+    host = tree.host()
+    host.unwritable = {"/home/ann"}
+    assert check(tree, fire, host=host) == [
+        Finding(
+            "/home/ann of ann lies on a file system that is mounted read-only",
+            "uploads fail",
+            f'mount -o remount,rw "$(findmnt -n -o TARGET -T {HOME_INSIDE})"',
+        )
+    ]
+    host = tree.host()
+    host.filled = {"/home/ann"}
+    assert check(tree, fire, host=host) == [
+        Finding("the file system of /home/ann is full", "uploads fail", f"df -h {HOME_INSIDE}")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "immutable"),
+    [
+        ("----i---------e------- /srv/sftp/ann/home/ann", True),
+        ("--------------e------- /srv/sftp/i", False),
+        ("", False),
+    ],
+)
+def test_on_check_of_an_immutable_home(tree: Tree, fire: Fire, programs: Programs, said: str, immutable: bool) -> None:
+    tree.program("lsattr")
+    programs.answer("lsattr", "-d", HOME_INSIDE, out=said)
+    found = check(tree, fire)
+    wanted = [Finding("/home/ann of ann is immutable", "uploads fail", f"chattr -i {HOME_INSIDE}")]
+    assert found == (wanted if immutable else [])
+    host = tree.host()
+    host.thorough = False
+    programs.asked.clear()
+    assert check(tree, fire, host=host) == [] and programs.asked == [], "not with many jails"
+
+
+# -- explain ----------------------------------------------------------------------------------------------------------
+
+
+def test_on_explain_judges_every_component(tree: Tree, fire: Fire) -> None:
+    tree.owners |= {"/srv/sftp": (4242, 4243)}
+    tree.folder("/srv/sftp", 0o775)
+    host = tree.host()
+    host.acls = {"/srv": "user:33:rwx"}
+    assert fire("chroot", "on_explain", host, account=ann()) == [
+        Fact("chroot", "/", "root:root 0755", "good"),
+        Fact("chroot", "srv", "root:root 0755, ACL user:33:rwx", "good", depth=1),
+        Fact("chroot", "sftp", "4242:4243 0775", "belongs to uid 4242 and not to root", True, 2),
+        Fact("chroot", "ann", "root:root 0755", "good", depth=3),
+        Fact("session", "starts in", "/home/ann", "it can write there"),
+    ]
+
+
+def test_on_explain_of_what_is_missing_and_of_links(tree: Tree, fire: Fire) -> None:
+    tree.folder("/data/jails")
+    tree.link("/srv/other", "/data/jails")
+    facts = fire("chroot", "on_explain", tree.host(), account=ann(Profile("p", chroot="/srv/other/%u")))
+    assert facts[2:] == [
+        Fact("chroot", "other", "root:root 0755 (a link)", "good", depth=2),
+        Fact("chroot", "ann", "is missing", "sshd will refuse it", True, 3),
+        Fact("session", "starts in", "/", "it cannot write there"),
+    ]
+
+
+def test_on_explain_of_an_account_that_is_not_jailed(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_explain", tree.host(), account=ann(None)) == []

@@ -1,0 +1,354 @@
+"""keys: what check finds wrong with a key file, and what explain shows of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from fakes import Programs, Tree
+from golden import Fire, Sshd, ann
+
+from sftpjail import Fact, Finding, SetOwner
+from sftpjail.config import keyfile
+from sftpjail.programs import Answer
+
+FOLDER = "/etc/ssh/authorized_keys"
+FILE = f"{FOLDER}/ann"
+ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJDG"
+PRINT = "SHA256:AAIJDG"
+MAIN = "/etc/ssh/sshd_config"
+RELOAD = "kill -HUP 7"
+
+
+def keygen(argv: Sequence[str], stdin: str) -> Answer:
+    """Be ssh-keygen -l: a blob of 28 characters or more is a key, named by its last six."""
+    found = re.findall(r"(?m)^(ssh-\w+|ecdsa-\S+) (AAAA[A-Za-z0-9+/]{20,})(?: (.*))?$", stdin)
+    bits = {"ssh-rsa": 3072}
+    said = [
+        f"{1024 if 'weak' in b else bits.get(k, 256)} SHA256:{b[-6:]} {c or 'no comment'} (X)\n" for k, b, c in found
+    ]
+    return Answer(0 if said else 255, "".join(said), "")
+
+
+@pytest.fixture(autouse=True)
+def good(tree: Tree, sshd: Sshd, programs: Programs) -> None:
+    """A host where sshd reads ann's one key."""
+    programs.answer_by("ssh-keygen", keygen)
+    tree.write("/etc/ssh/sshd_config.d/10-sftpjail.conf", f"Match Group sftponly\n    AuthorizedKeysFile {FOLDER}/%u\n")
+    tree.write(FILE, f"{ED} ann\n")
+
+
+def main(tree: Tree, *lines: str) -> None:
+    """Add lines to sshd_config, from line 5 on."""
+    text = (tree.root / MAIN.lstrip("/")).read_text()
+    tree.write(MAIN, text + "".join(f"{line}\n" for line in lines))
+
+
+def check(tree: Tree, fire: Fire, text: str = "") -> list[Finding]:
+    if text:
+        tree.write(FILE, text)
+    found: list[Finding] = fire("keys", "on_check", tree.host(), account=ann())
+    return found
+
+
+def test_on_check_of_a_good_file_none_and_the_host(tree: Tree, fire: Fire, programs: Programs) -> None:
+    assert check(tree, fire) == []
+    assert fire("keys", "on_check", tree.host(), account=None) == []
+    (tree.root / FILE.lstrip("/")).unlink()
+    programs.asked.clear()
+    assert check(tree, fire) == [] and programs.asked == [], "whether there is another way in is login's affair"
+
+
+def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> None:
+    for name in ("gone", "two words", ".gone.sftpjail-old~"):
+        tree.write(f"{FOLDER}/{name}", "")
+    why = "a later account of that name would inherit its keys"
+    assert fire("keys", "on_check", tree.host(), account=None) == [
+        Finding(f"{FOLDER}/gone belongs to no account", why, f"rm {FOLDER}/gone"),
+        Finding(f"{FOLDER}/two words belongs to no account", why, f"rm '{FOLDER}/two words'"),
+    ]
+
+
+# -- owner and mode ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "owner", "why", "mend"),
+    [
+        (FILE, 0o644, (1001, 1001), "the user could let others in", f"chown root:root {FILE}"),
+        (FILE, 0o664, (0, 0), "sshd ignores the keys", f"chmod go-w {FILE}"),
+        (FILE, 0o666, (1001, 0), "sshd ignores the keys", f"chown root:root {FILE} && chmod go-w {FILE}"),
+        (FOLDER, 0o775, (0, 0), "sshd ignores the keys", f"chmod go-w {FOLDER}"),
+        ("/etc/ssh", 0o757, (0, 0), "sshd ignores the keys", "chmod go-w /etc/ssh"),
+    ],
+)
+def test_on_check_of_what_others_can_change(
+    tree: Tree, fire: Fire, path: str, mode: int, owner: tuple[int, int], why: str, mend: str
+) -> None:
+    (tree.root / path.lstrip("/")).chmod(mode)
+    tree.owners[path] = owner
+    about = f"owner {owner[0]}, mode {mode:04o}"
+    assert check(tree, fire) == [Finding(f"{path} can be changed by others than root ({about})", why, mend)]
+
+
+def test_on_check_of_what_another_user_owns(tree: Tree, fire: Fire) -> None:
+    tree.owners[FOLDER] = (1002, 1002)
+    (finding,) = check(tree, fire)
+    assert finding.mend == f"chown root:root {FOLDER}"
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "what", "mend"),
+    [
+        (FILE, 0o600, "its mode forbids it", f"chmod a+r {FILE}"),
+        (FOLDER, 0o700, f"the mode of {FOLDER} forbids it", f"chmod a+x {FOLDER}"),
+        ("/etc/ssh", 0o750, "the mode of /etc/ssh forbids it", "chmod a+x /etc/ssh"),
+    ],
+)
+def test_on_check_of_what_sshd_cannot_read_as_the_user(
+    tree: Tree, fire: Fire, path: str, mode: int, what: str, mend: str
+) -> None:
+    for shown in (FOLDER, "/etc/ssh", "/etc"):
+        tree.owners[shown] = (0, 0)
+    tree.owners[FILE] = (0, 0)
+    tree.host()
+    (tree.root / path.lstrip("/")).chmod(mode)
+    try:
+        assert check(tree, fire)[0] == Finding(f"sshd cannot read {FILE} as ann: {what}", "key logins fail", mend)
+    finally:
+        (tree.root / path.lstrip("/")).chmod(0o755)
+
+
+def test_on_check_of_a_file_that_the_users_group_may_read(tree: Tree, fire: Fire) -> None:
+    # root:ann 0640 is unusual and works.
+    tree.write(FILE, f"{ED} ann\n", 0o640)
+    tree.owners[FILE] = (0, 1001)
+    assert check(tree, fire) == []
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o664, (0, 0)), (0o600, (0, 0)), (0o644, (1001, 1001))])
+def test_on_user_create_mends_a_key_file_of_ours(tree: Tree, fire: Fire, mode: int, owner: tuple[int, int]) -> None:
+    (tree.root / FILE.lstrip("/")).chmod(mode)
+    tree.owners[FILE] = owner
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [], "it is an administrator's"
+    tree.write("/var/lib/sftpjail/accounts/ann", f'{{"made": ["{FILE}"]}}')
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [SetOwner(FILE, 0, 0, 0o644, remember=False)]
+
+
+def test_on_user_create_of_a_good_key_file(tree: Tree, fire: Fire) -> None:
+    tree.write("/var/lib/sftpjail/accounts/ann", f'{{"made": ["{FILE}"]}}')
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == []
+    (tree.root / FILE.lstrip("/")).unlink()
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == []
+
+
+# -- lines ------------------------------------------------------------------------------------------------------------
+
+
+def test_on_check_tells_of_a_bad_line_in_the_middle(tree: Tree, fire: Fire) -> None:
+    assert check(tree, fire, f"{ED} one\nssh-ed25519 AAAArubbish\n# comment\n{ED}2 two\n") == [
+        Finding(f"line 2 of {FILE} is not a public key", "sshd passes it by", f"sed -i '2s/^/#/' {FILE}")
+    ]
+
+
+def test_no_mend_of_one_line_moves_another(tree: Tree, fire: Fire) -> None:
+    # Each command must be right whichever were run before it.
+    wrapped = f"{ED[:30]}\n{ED[30:]} x"
+    findings = check(tree, fire, f"bad\n{ED} one\n{wrapped}\nworse\n{ED}2 two\nworst\n")
+    assert [finding.mend for finding in findings] == [
+        f"sed -i '7s/^/#/' {FILE}",
+        f"sed -i '5s/^/#/' {FILE}",
+        f"sed -i '3{{N;s/\\n//g}}' {FILE}",
+        f"sed -i '1s/^/#/' {FILE}",
+    ]
+
+
+@pytest.mark.parametrize("cuts", [(20,), (20, 30), (15, 22, 30)])
+def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(tree: Tree, fire: Fire, cuts: tuple[int, ...]) -> None:
+    line = f"{ED} ann at home"
+    bounds = [0, *cuts, len(line)]
+    wrapped = "\n".join(line[a:b] for a, b in pairwise(bounds))
+    last = 2 + len(cuts)
+    commands = {1: "2{N;s/\\n//g}", 2: "2{N;N;s/\\n//g}", 3: "2{N;N;N;s/\\n//g}"}
+    assert check(tree, fire, f"{ED}1 one\n{wrapped}\n{ED}2 two\n") == [
+        Finding(
+            f"lines 2 to {last} of {FILE} are one key, wrapped",
+            "sshd passes it by",
+            f"sed -i '{commands[len(cuts)]}' {FILE}",
+        )
+    ]
+
+
+def test_a_good_key_between_bad_lines_is_left_alone(tree: Tree, fire: Fire) -> None:
+    # "junk KEY more" would read as a key with the option junk.
+    findings = check(tree, fire, f"junk\n{ED} good\nmore\n")
+    assert [finding.mend for finding in findings] == [f"sed -i '3s/^/#/' {FILE}", f"sed -i '1s/^/#/' {FILE}"]
+    findings = check(tree, fire, f"junk\n{ED[:30]}\n{ED[30:]}\n")
+    assert [finding.mend for finding in findings] == [f"sed -i '2{{N;s/\\n//g}}' {FILE}", f"sed -i '1s/^/#/' {FILE}"]
+
+
+def test_on_check_joins_a_key_that_was_wrapped_at_a_blank(tree: Tree, fire: Fire) -> None:
+    (finding,) = check(tree, fire, f"{ED}1 one\n{ED.replace(' ', chr(10))} ann\n")
+    assert finding.what == f"lines 2 to 3 of {FILE} are one key, wrapped"
+    assert finding.mend == f"sed -i '2{{N;s/\\n/ /g}}' {FILE}"
+
+
+def test_on_check_of_a_byte_order_mark(tree: Tree, fire: Fire) -> None:
+    (finding,) = check(tree, fire, f"\ufeff{ED} ann\n")
+    assert finding.what == f"{FILE} begins with a byte order mark, so its first line is no key"
+    assert finding.mend == rf"sed -i '1s/^\xef\xbb\xbf//' {FILE}"
+
+
+# -- keys that sshd would not take ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f'command="sh" {ED}', "option command"),
+        (f"cert-authority {ED}", "option cert-authority"),
+        ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgweak", "1024 bits"),
+    ],
+)
+def test_on_check_of_a_key_that_may_not_open_a_jail(tree: Tree, fire: Fire, line: str, reason: str) -> None:
+    (finding,) = check(tree, fire, f"{line} x\n")
+    assert "may not open a jail" in finding.what and reason in finding.what
+    assert re.fullmatch(r"sftpjail key remove ann SHA256:\S+", finding.mend)
+
+
+@pytest.mark.parametrize("option", ["20200101", "20200101Z", "202001010000", "20200101000000Z"])
+def test_on_check_of_a_key_that_has_expired(tree: Tree, fire: Fire, option: str) -> None:
+    assert check(tree, fire, f'expiry-time="{option}" {ED} ann\n') == [
+        Finding(
+            "no key of ann is good: expired on 20200101",
+            f"sshd takes none of those in {FILE}",
+            "sftpjail key add ann FILE",
+        )
+    ]
+    assert check(tree, fire, f'expiry-time="{option}" {ED} ann\n{ED}2 good\n') == [], "there is another"
+    assert check(tree, fire, f'expiry-time="99990101" {ED} ann\n') == []
+
+
+def test_on_check_of_algorithms_that_sshd_does_not_take(tree: Tree, fire: Fire) -> None:
+    main(tree, "PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,rsa-sha2-512")
+    assert check(tree, fire) == [
+        Finding(
+            f"no key of ann is good: ssh-ed25519 is not in PubkeyAcceptedAlgorithms ({MAIN}:5)",
+            f"sshd takes none of those in {FILE}",
+            f"sed -i '5s/^/#/' {MAIN} && {RELOAD}",
+        )
+    ]
+    rsa = ED.replace("ssh-ed25519", "ssh-rsa")
+    assert check(tree, fire, f"{rsa} ann\n") == [], "an RSA key signs with SHA-2"
+
+
+REVOKED = "no key of ann is good: revoked in /etc/ssh/revoked"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "whats"),
+    [
+        ("/dev/stdin (/dev/stdin): REVOKED\n", 1, [REVOKED]),
+        ("/dev/stdin (/dev/stdin): ok\n", 0, []),
+        ("Invalid KRL file /etc/ssh/revoked: bad signature\n", 255, []),  # whatever sshd makes of that
+    ],
+)
+def test_on_check_of_keys_that_a_krl_revokes(
+    tree: Tree, fire: Fire, programs: Programs, said: str, code: int, whats: list[str]
+) -> None:
+    programs.plans.insert(0, (lambda argv, _: "-Q" in argv, Answer(code, said, "")))
+    main(tree, "RevokedKeys /etc/ssh/revoked")
+    tree.write("/etc/ssh/revoked", b"SSHKRL\n\0\0\0\0\1")
+    findings = check(tree, fire)
+    assert [finding.what for finding in findings] == whats
+    assert [argv for argv in programs.asked if "-Q" in argv] == [
+        ("ssh-keygen", "-Q", "-f", "/etc/ssh/revoked", "/dev/stdin")
+    ]
+    assert [finding.mend for finding in findings] == ["sftpjail key add ann FILE"] * len(whats)
+
+
+def test_on_check_of_keys_that_a_list_revokes(tree: Tree, fire: Fire) -> None:
+    # sshd takes a text of public keys as well: sshd_config(5), RevokedKeys.
+    main(tree, "RevokedKeys /etc/ssh/revoked")
+    tree.write("/etc/ssh/revoked", f"# lost laptop\n{ED}X other\n")
+    assert check(tree, fire) == []
+    tree.write("/etc/ssh/revoked", f"# lost laptop\n{ED} whatever comment\n")
+    assert [finding.what for finding in check(tree, fire)] == [REVOKED]
+    assert check(tree, fire, f"{ED} lost\n{ED}2 other\n") == [], "there is another"
+
+
+def test_on_check_of_a_list_that_is_missing(tree: Tree, fire: Fire) -> None:
+    main(tree, "RevokedKeys /etc/ssh/revoked")
+    (finding,) = check(tree, fire)
+    assert finding.what == f"the file /etc/ssh/revoked of RevokedKeys ({MAIN}:5) is missing"
+    assert finding.mend == f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
+
+
+def test_on_check_of_a_folder_in_the_way(tree: Tree, fire: Fire) -> None:
+    (tree.root / FILE.lstrip("/")).unlink()
+    tree.folder(FILE)
+    (finding,) = check(tree, fire)
+    assert finding.what == f"{FILE} is not a file"
+    assert finding.mend == f"mv {FILE} {FILE}.old && sftpjail key add ann FILE"
+    facts = fire("keys", "on_explain", tree.host(), account=ann())
+    assert facts == [Fact("keys", "file", FILE, "is not a file", True)]
+
+
+def test_on_check_of_a_key_in_a_foreign_format(tree: Tree, fire: Fire) -> None:
+    text = "---- BEGIN SSH2 PUBLIC KEY ----\nComment: x\nAAAAC3Nza\n---- END SSH2 PUBLIC KEY ----\n"
+    (finding,) = check(tree, fire, text)
+    assert "RFC 4716" in finding.what
+    assert finding.mend == f"ssh-keygen -i -f {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+
+
+def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(tree: Tree, fire: Fire, programs: Programs) -> None:
+    for number in range(50):
+        tree.account(f"user{number}", 2000 + number, make_home=False)
+        tree.write(keyfile(f"user{number}"), f"{ED}{number:02} x\n" if number != 7 else "bad\n")
+    host = tree.host()
+    host.thorough = False
+    programs.asked.clear()
+    found = [
+        fire("keys", "on_check", host, account=ann(name=f"user{number}", uid=2000 + number)) for number in range(50)
+    ]
+    assert [n for n, findings in enumerate(found) if findings] == [7]
+    assert [argv[0] for argv in programs.asked] == ["ssh-keygen"]
+
+
+# -- explain ----------------------------------------------------------------------------------------------------------
+
+
+def test_on_explain_lists_files_and_keys(tree: Tree, fire: Fire) -> None:
+    tree.write(FILE, f'restrict,from="10.0.0.0/8" {ED} ann at home\n{"bad " * 20}\n{ED}2\n')
+    assert fire("keys", "on_explain", tree.host(), account=ann()) == [
+        Fact("keys", "file", FILE, "good"),
+        Fact("keys", "ssh-ed25519", PRINT, 'ann at home restrict,from="10.0.0.0/8"', depth=1),
+        Fact("keys", "line 2", ("bad " * 20)[:30], "it is not a public key that ssh-keygen can read", True, 1),
+        Fact("keys", "ssh-ed25519", "SHA256:AIJDG2", "", depth=1),
+    ]
+
+
+def test_on_explain_of_a_file_that_sshd_would_not_use(tree: Tree, fire: Fire) -> None:
+    (tree.root / FILE.lstrip("/")).chmod(0o666)
+    facts = fire("keys", "on_explain", tree.host(), account=ann())
+    assert facts[0] == Fact("keys", "file", FILE, "sshd would not use it", True)
+
+
+def test_on_explain_follows_the_patterns_of_sshd(tree: Tree, fire: Fire) -> None:
+    tree.write("/home/bob/.ssh/authorized_keys", f"{ED} bob\n")
+    facts = fire("keys", "on_explain", tree.host(), account=ann(None, name="bob", uid=1002, home="/home/bob"))
+    assert facts == [
+        Fact("keys", "file", "/home/bob/.ssh/authorized_keys", "good"),
+        Fact("keys", "file", "/home/bob/.ssh/authorized_keys2", "is not there"),
+    ]
+
+
+def test_on_explain_names_other_sources(tree: Tree, fire: Fire) -> None:
+    main(tree, "AuthorizedKeysCommand /usr/bin/keys %u", "TrustedUserCAKeys /etc/ssh/ca.pub", "RevokedKeys none")
+    facts = fire("keys", "on_explain", tree.host(), account=ann())
+    assert facts[-2:] == [
+        Fact("keys", "authorizedkeyscommand", "/usr/bin/keys %u", "sshd_config:5"),
+        Fact("keys", "trustedusercakeys", "/etc/ssh/ca.pub", "sshd_config:6"),
+    ]

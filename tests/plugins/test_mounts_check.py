@@ -1,0 +1,194 @@
+"""mounts: what check finds wrong with binds and fstab, and what explain shows of them."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import Tree
+from golden import BIND, Fire, ann
+from test_mounts import JAIL, WEB, known
+
+from sftpjail import Fact, Finding, Profile
+from sftpjail.config import Config
+
+FLAGS = "rw,nosuid,nodev,relatime"
+
+
+@pytest.fixture(autouse=True)
+def good(tree: Tree) -> None:
+    """A jail with one bind, /web."""
+    tree.folder(WEB.target)
+    tree.folder(WEB.source)
+    known(tree, (WEB.source, WEB.target))
+    mounted(tree)
+
+
+def mounted(tree: Tree, options: str = FLAGS, source: str = WEB.source) -> None:
+    tree.shown = {WEB.target: source}
+    tree.mounted((WEB.target, options))
+
+
+def check(tree: Tree, fire: Fire) -> list[Finding]:
+    found: list[Finding] = fire("mounts", "on_check", tree.host(), account=ann())
+    return found
+
+
+def test_on_check_of_good_mounts(tree: Tree, fire: Fire) -> None:
+    assert check(tree, fire) == []
+    assert fire("mounts", "on_check", tree.host(), account=None) == []
+    assert fire("mounts", "on_check", tree.host(), account=ann(name="bob")) == []
+
+
+def test_on_check_of_a_bind_that_is_not_mounted(tree: Tree, fire: Fire) -> None:
+    tree.mounted()
+    tree.shown = {}
+    assert check(tree, fire) == [
+        Finding(f"{WEB.target} is in fstab and not mounted", f"the jail lacks {WEB.source}", "sftpjail apply")
+    ]
+
+
+def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire) -> None:
+    (tree.root / WEB.source.lstrip("/")).rmdir()
+    assert check(tree, fire) == [
+        Finding(
+            f"{WEB.source}, which {WEB.target} is to show, is missing",
+            "ann sees an empty folder",
+            "sftpjail umount ann /web",
+        )
+    ]
+
+
+def test_on_check_of_something_else_on_top(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/other")
+    mounted(tree, source="/srv/other")
+    assert check(tree, fire) == [
+        Finding(
+            f"{WEB.target} shows something else than {WEB.source}",
+            "something was mounted over it, or the folder was made anew",
+            f"umount {WEB.target} && sftpjail apply",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "live", "what", "why"),
+    [
+        ("ro,bind,nosuid,nodev", FLAGS, "without ro", "ann could write"),
+        ("bind,nosuid,nodev", "rw,nodev", "without nosuid", "the kernel does not enforce what fstab says"),
+        ("bind,nosuid,nodev,noexec", "rw,relatime", "without nosuid,nodev,noexec", "the kernel does not"),
+        ("bind,nosuid,nodev", "ro,nosuid,nodev", "read-only, and fstab does not say so", "uploads to it fail"),
+    ],
+)
+def test_on_check_compares_the_flags_of_the_kernel(
+    tree: Tree, fire: Fire, wanted: str, live: str, what: str, why: str
+) -> None:
+    tree.write("/etc/fstab", f"{WEB.source} {WEB.target} none {wanted},nofail,x-sftpjail.user=ann 0 0\n")
+    mounted(tree, live)
+    (finding,) = check(tree, fire)
+    assert finding.what == f"{WEB.target} is mounted {what}" and finding.why.startswith(why)
+    assert finding.mend == "sftpjail apply"
+
+
+def test_on_check_of_a_read_only_bind_that_is_one(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/fstab", f"{WEB.source} {WEB.target} none ro,bind,nofail,x-sftpjail.user=ann 0 0\n")
+    mounted(tree, "ro,relatime")
+    assert check(tree, fire) == []
+
+
+def test_on_check_behind_a_link(tree: Tree, fire: Fire) -> None:
+    # The mount table has the real path, fstab the one that somebody wrote.
+    tree.folder("/data/sftp/ann/web")
+    tree.link("/srv/other", "/data/sftp")
+    tree.write("/etc/fstab", f"{WEB.source} /srv/other/ann/web none bind,nofail,x-sftpjail.user=ann 0 0\n")
+    tree.mounted(("/data/sftp/ann/web", FLAGS))
+    tree.shown = {"/srv/other/ann/web": WEB.source}
+    account = ann(Profile("p", chroot="/srv/other/%u"))
+    assert fire("mounts", "on_check", tree.host(), account=account) == []
+
+
+def test_on_check_of_a_mount_on_the_jail_itself(tree: Tree, fire: Fire) -> None:
+    tree.folder("/srv/empty")
+    tree.mounted((WEB.target, FLAGS), (JAIL, FLAGS))
+    tree.shown = {JAIL: "/srv/empty"}
+    (finding,) = check(tree, fire)
+    assert finding.what == f"something is mounted on the jail {JAIL} itself" and finding.mend == f"umount {JAIL}"
+
+
+def test_on_check_where_the_jail_is_missing_that_is_the_fault(tree: Tree, fire: Fire) -> None:
+    profile = Profile("p", chroot="/srv/none/%u")
+    assert fire("mounts", "on_check", tree.host(), account=ann(profile)) == []
+
+
+# -- fstab ------------------------------------------------------------------------------------------------------------
+
+
+def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/fstab", "# comment\n\n/dev/sda1 / ext4 defaults 0 1\n/srv/a /srv/b none\n   # x\n")
+    assert fire("mounts", "on_check", tree.host(), account=None) == [
+        Finding(
+            "line 4 of /etc/fstab is broken: it has fewer than four fields",
+            "mount(8) passes it by",
+            "sed -i '4s/^/#/' /etc/fstab && sftpjail apply",
+        )
+    ]
+
+
+def test_on_check_of_a_line_that_mounts_a_second_time(tree: Tree, fire: Fire) -> None:
+    tree.fstab(f"/srv/other {WEB.target} none bind 0 0", "/srv/other /srv/elsewhere none bind 0 0")
+    (finding,) = fire("mounts", "on_check", tree.host(), account=None)
+    assert finding.what == f"line 4 of /etc/fstab mounts {WEB.target} a second time"
+    assert finding.mend.startswith("sed -i '4s/^/#/' /etc/fstab"), "no line below moves"
+
+
+def test_on_check_of_mounts_in_a_jail_of_nobody(tree: Tree, fire: Fire) -> None:
+    points = [
+        "/srv/sftp/ghost/home/ghost",
+        "/srv/sftp/ghost/my\\040files",
+        "/srv/sftp/ann/extra",
+        "/srv/sftpx/ghost",
+        "/srv",
+    ]
+    tree.mounted(*points)
+    why = "who deletes the folder deletes what is mounted"
+    assert fire("mounts", "on_check", tree.host(), account=None) == [
+        Finding(
+            "/srv/sftp/ghost/home/ghost is still mounted, and there is no account ghost",
+            why,
+            "umount /srv/sftp/ghost/home/ghost",
+        ),
+        Finding(
+            "/srv/sftp/ghost/my files is still mounted, and there is no account ghost",
+            why,
+            "umount '/srv/sftp/ghost/my files'",
+        ),
+    ]
+
+
+def test_on_check_of_mounts_that_fstab_names(tree: Tree, fire: Fire) -> None:
+    # They are told as what a departed account has left.
+    tree.mounted("/srv/sftp/ghost/web", "/srv/sftp/lost+found")
+    tree.fstab(
+        "/srv/web /srv/sftp/ghost/web none bind,x-sftpjail.user=ghost 0 0", "/dev/b /srv/sftp/lost+found ext4 ro 0 0"
+    )
+    assert fire("mounts", "on_check", tree.host(), account=None) == []
+
+
+def test_on_check_of_jails_in_homes(tree: Tree, fire: Fire) -> None:
+    tree.mounted("/home/ghost/web")
+    config = Config(profiles=(Profile("sftponly", chroot="%h"),))
+    assert fire("mounts", "on_check", tree.host(), config, account=None) == [], "a home may be anybody's"
+
+
+# -- explain ----------------------------------------------------------------------------------------------------------
+
+
+def test_on_explain_lists_each_bind_with_its_flags(tree: Tree, fire: Fire) -> None:
+    known(tree, ("/srv/x", f"{JAIL}/a"))
+    tree.folder("/srv/x")
+    assert fire("mounts", "on_explain", tree.host(), account=ann()) == [
+        Fact("mounts", "/a", "/srv/x", f"{JAIL}/a is in fstab and not mounted", True),
+        Fact("mounts", "/web", WEB.source, "rw,nosuid,nodev"),
+    ]
+
+
+def test_on_explain_without_binds(tree: Tree, fire: Fire) -> None:
+    assert fire("mounts", "on_explain", tree.host(), account=ann(BIND, name="bob")) == [Fact("mounts", "none", "")]

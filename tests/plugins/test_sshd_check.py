@@ -1,0 +1,290 @@
+"""sshd: what check finds wrong with the Match blocks and the daemon, and what explain shows of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from fakes import Programs, Tree
+from golden import BIND, Fire, Sshd, ann
+from test_sshd import DROPIN, GOLDEN, MAIN
+
+from sftpjail import Fact, Finding, Profile
+from sftpjail.config import Config
+from sftpjail.sshdconfig import effective
+
+ADMIN = "/etc/ssh/sshd_config.d/00-admin.conf"
+RELOAD = "kill -HUP 7"
+SHADOWED = "it stands before our Match block, and the first value wins"
+
+
+@pytest.fixture(autouse=True)
+def good(tree: Tree, sshd: Sshd) -> None:
+    """A host that is set up, and an sshd that runs."""
+    tree.write(DROPIN, GOLDEN)
+    tree.write("/run/sshd.pid", "7\n")
+    reload(tree)
+
+
+def reload(tree: Tree) -> None:
+    os.utime(tree.root / "run/sshd.pid", (2**31, 2**31))
+
+
+def test_on_check_of_a_good_host(tree: Tree, fire: Fire) -> None:
+    assert fire("sshd", "on_check", tree.host(), account=None) == []
+    assert fire("sshd", "on_check", tree.host(), account=ann()) == []
+
+
+# -- the host ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (("PermitTunnel no", "PermitTunnel yes"), "permittunnel no"),
+        (("    ForceCommand internal-sftp -fAUTH -lVERBOSE\n", ""), "forcecommand internal-sftp -fAUTH -lVERBOSE"),
+        (("Match Group sftponly", "Match Group other"), "chrootdirectory /srv/sftp/%u"),
+    ],
+)
+def test_on_check_tells_of_a_block_that_was_changed(
+    tree: Tree, fire: Fire, change: tuple[str, str], missing: str
+) -> None:
+    tree.write(DROPIN, GOLDEN.replace(*change))
+    reload(tree)
+    assert fire("sshd", "on_check", tree.host(), account=None) == [
+        Finding(
+            f"sshd does not jail the members of profile sftponly: {missing} is not in force",
+            "the jail is open",
+            "sftpjail setup",
+        )
+    ]
+
+
+def test_on_check_blames_the_line_above_ours(tree: Tree, fire: Fire) -> None:
+    tree.write(ADMIN, "# mine\nMatch Group sftponly\n    AllowTcpForwarding yes\n")
+    reload(tree)
+    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert "allowtcpforwarding no is not in force" in finding.what
+    assert finding.mend == f"sed -i '3s/^/#/' {ADMIN} && {RELOAD}"
+
+
+def test_on_check_looks_at_users_and_groups_of_each_profile(tree: Tree, fire: Fire) -> None:
+    config = Config(profiles=(BIND, Profile("two", "two", match_user=("bob",))))
+    assert [f.what for f in fire("sshd", "on_check", tree.host(), config, account=None)] == [
+        "sshd does not jail the members of profile two: chrootdirectory /srv/sftp/%u is not in force",
+        "sshd does not jail the members of profile two: chrootdirectory /srv/sftp/%u is not in force",
+    ]
+
+
+def test_on_check_of_a_configuration_that_sshd_refuses(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    sshd.broken = f"{MAIN}: line 3: Bad configuration option: Usepram\n{MAIN}: terminating, 1 bad configuration options"
+    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert "Usepram" in finding.what and finding.mend == f"sed -i '3s/^/#/' {MAIN} && {RELOAD}"
+
+
+def test_on_check_misses_the_subsystem(tree: Tree, fire: Fire) -> None:
+    text = (tree.root / MAIN.lstrip("/")).read_text()
+    tree.write(MAIN, text.replace("Subsystem", "#Subsystem"))
+    reload(tree)
+    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert finding.what == "sshd has no line Subsystem sftp" and finding.mend == "sftpjail setup"
+
+
+def test_on_check_tells_of_a_daemon_that_does_not_run(tree: Tree, fire: Fire, programs: Programs) -> None:
+    tree.pids = {}
+    assert fire("sshd", "on_check", tree.host(), account=None) == [
+        Finding("sshd does not run", "nobody can log in", "install -d -m 755 /run/sshd && /usr/sbin/sshd")
+    ]
+    tree.folder("/run/systemd/system")
+    tree.write("/usr/lib/systemd/system/ssh.service", "")
+    programs.answer("is-active", code=3)
+    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert finding.mend == "systemctl start ssh"
+
+
+def test_on_check_of_an_sshd_that_systemd_starts_for_each_connection(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
+    tree.pids = {}
+    tree.folder("/run/systemd/system")
+    tree.write("/usr/lib/systemd/system/ssh.service", "")
+    programs.answer("systemctl", "is-active", "--quiet", "ssh.socket")
+    assert fire("sshd", "on_check", tree.host(), account=None) == []
+
+
+@pytest.mark.parametrize("path", [MAIN, DROPIN, "/etc/ssh/sshd_config.d/99-empty.conf"])
+def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(tree: Tree, fire: Fire, path: str) -> None:
+    os.utime(tree.root / "run/sshd.pid", (2**31 - 1000, 2**31 - 1000))
+    if not (tree.root / path.lstrip("/")).exists():
+        tree.write(path, "# nothing\n")
+    for folder in ("etc/ssh/sshd_config.d", path.lstrip("/")):
+        os.utime(tree.root / folder, (2**31 - 2000, 2**31 - 2000))
+    assert fire("sshd", "on_check", tree.host(), account=None) == []
+    os.utime(tree.root / path.lstrip("/"), (2**31, 2**31))
+    assert fire("sshd", "on_check", tree.host(), account=None) == [
+        Finding(
+            f"sshd (pid 7) has not read {path} since it was changed",
+            "it still does what the old configuration says",
+            RELOAD,
+        )
+    ]
+
+
+def test_on_check_where_sshd_writes_no_pid_file(tree: Tree, fire: Fire) -> None:
+    (tree.root / "run/sshd.pid").unlink()
+    assert fire("sshd", "on_check", tree.host(), account=None) == []
+
+
+# -- a jail -----------------------------------------------------------------------------------------------------------
+
+
+def test_on_check_names_the_file_the_match_and_every_line(tree: Tree, fire: Fire) -> None:
+    tree.write(ADMIN, "Match User ann,bob\n    AllowTcpForwarding yes\n    Banner none\n    ChrootDirectory none\n")
+    assert fire("sshd", "on_check", tree.host(), account=ann()) == [
+        Finding(
+            f"{ADMIN} takes ann out of its jail's settings: chrootdirectory none, allowtcpforwarding yes "
+            "(Match User ann,bob, line 4)",
+            SHADOWED,
+            f"sed -i '2s/^/#/; 4s/^/#/' {ADMIN} && {RELOAD}",
+        )
+    ]
+
+
+def test_on_check_has_a_finding_for_each_file(tree: Tree, fire: Fire) -> None:
+    other = "/etc/ssh/sshd_config.d/05-other.conf"
+    tree.write(ADMIN, "Match User ann\n    PermitTTY yes\n")
+    tree.write(other, "Match Group sftponly\n    ForceCommand /bin/sh\n")
+    findings = fire("sshd", "on_check", tree.host(), account=ann())
+    assert {finding.mend for finding in findings} == {
+        f"sed -i '2s/^/#/' {ADMIN} && {RELOAD}",
+        f"sed -i '2s/^/#/' {other} && {RELOAD}",
+    }
+
+
+def test_on_check_of_a_block_that_is_not_there_is_setups(tree: Tree, fire: Fire) -> None:
+    tree.write(DROPIN, "")
+    (finding,) = fire("sshd", "on_check", tree.host(), account=ann())
+    assert finding.what.startswith("sshd does not jail ann as profile sftponly says: chrootdirectory none, ")
+    assert finding.mend == "sftpjail setup"
+
+
+def test_a_global_line_is_never_to_blame(tree: Tree, fire: Fire) -> None:
+    # It beats no Match block, and to take it out would change everybody's login.
+    tree.write(DROPIN, GOLDEN.replace("    X11Forwarding no\n", ""))
+    reload(tree)
+    for account in (ann(), None):
+        (finding,) = fire("sshd", "on_check", tree.host(), account=account)
+        assert "x11forwarding" in finding.what and finding.mend == "sftpjail setup"
+
+
+def test_on_check_of_a_tenth_word(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    tree.write(DROPIN, GOLDEN.replace("-lVERBOSE", "-l VERBOSE -u 0027 -d /up -R -P remove"))
+    host = tree.host()
+    (finding,) = fire("sshd", "on_check", host, account=ann())
+    assert finding.why == "sshd drops what stands behind the 9th word of ForceCommand: -P remove"
+    assert finding.mend == "sftpjail setup"
+    sshd.version = "OpenSSH_10.4p1"
+    (finding,) = fire("sshd", "on_check", tree.host(), account=ann())
+    assert "word" not in finding.why
+
+
+def test_on_check_of_our_block_at_the_end_of_sshd_config(tree: Tree, fire: Fire) -> None:
+    # Where nothing includes the folder; a line of the block that was changed by hand is ours to mend.
+    block = GOLDEN.partition("\n")[2]
+    (tree.root / DROPIN.lstrip("/")).unlink()
+    text = f"Subsystem sftp internal-sftp\n# BEGIN sftpjail sftpjail\n{block}# END sftpjail sftpjail\n"
+    tree.write(MAIN, text)
+    assert fire("sshd", "on_check", tree.host(), account=ann()) == []
+    tree.write(MAIN, text.replace("PermitTTY no", "PermitTTY yes"))
+    assert [f.mend for f in fire("sshd", "on_check", tree.host(), account=ann())] == ["sftpjail setup"]
+    tree.write(MAIN, "Match User ann\n    PermitTTY yes\n" + text.partition("\n")[2])
+    assert [f.mend for f in fire("sshd", "on_check", tree.host(), account=ann())] == [
+        f"sed -i '2s/^/#/' {MAIN} && {RELOAD}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "asked"),
+    [
+        ("User bob,eve", False),
+        ("User bob,a*", True),
+        ("User ann", True),
+        ("Group wheel", False),
+        ("Group sftp*", True),
+        ("Address 10.0.0.0/8", False),
+        ("Host *.example.com Group ann", True),
+        ("all", False),
+    ],
+)
+def test_on_check_of_many_asks_only_about_whom_a_foreign_match_could_mean(
+    tree: Tree, fire: Fire, programs: Programs, criteria: str, asked: bool
+) -> None:
+    tree.write(ADMIN, f"Match {criteria}\n    Banner none\n")
+    host = tree.host()
+    host.thorough = False
+    fire("sshd", "on_check", host, account=ann())
+    assert any("user=ann," in word for argv in programs.asked for word in argv) == asked
+
+
+def test_on_check_of_many_asks_once_for_all(tree: Tree, fire: Fire, programs: Programs) -> None:
+    host = tree.host()
+    host.thorough = False
+    for number in range(100):
+        assert fire("sshd", "on_check", host, account=ann(name=f"user{number}")) == []
+    assert len(programs.asked) == 1
+
+
+# -- explain ----------------------------------------------------------------------------------------------------------
+
+
+def test_on_explain_shows_the_match_and_where_each_setting_stands(tree: Tree, fire: Fire) -> None:
+    tree.write(ADMIN, "Match User ann\n    PermitTTY yes\n")
+    facts = fire("sshd", "on_explain", tree.host(), account=ann())
+    assert facts[0] == Fact("sshd", "Match Group sftponly", "", "10-sftpjail.conf:3")
+    assert Fact("sshd", "chrootdirectory", "/srv/sftp/%u", "10-sftpjail.conf:3", depth=1) in facts
+    assert Fact("sshd", "permittty", "yes", "00-admin.conf:2, wanted no", True, 1) in facts
+    assert [fact for fact in facts if fact.depth == 0][1:6] == [
+        Fact("sshd", "authenticationmethods", "any", "default"),
+        Fact("sshd", "pubkeyauthentication", "yes", "default"),
+        Fact("sshd", "passwordauthentication", "yes", "default"),
+        Fact("sshd", "usepam", "yes", "sshd_config:2"),
+        Fact("sshd", "subsystem", "sftp /usr/lib/openssh/sftp-server", "sshd_config:4"),
+    ]
+
+
+def test_on_explain_of_an_account_that_no_block_holds(tree: Tree, fire: Fire) -> None:
+    facts = fire("sshd", "on_explain", tree.host(), account=ann(None, name="bob"))
+    assert facts[0] == Fact("sshd", "no Match block with a chroot", "", "default", True)
+    assert not [fact for fact in facts if fact.depth]
+
+
+@pytest.mark.parametrize(
+    ("version", "profile", "hazards"),
+    [
+        ("OpenSSH_9.2p1", BIND, ["9 words", "X11 and agent"]),
+        ("OpenSSH_10.0p2", BIND, ["9 words", "PermitTunnel"]),
+        ("OpenSSH_10.4p1", BIND, []),
+        ("OpenSSH_10.6p1", replace(BIND, umask="0027"), ["umask"]),
+        ("OpenSSH_9.2p1", None, ["9 words", "X11 and agent"]),
+    ],
+)
+def test_on_explain_names_the_hazards_of_the_version(
+    tree: Tree, fire: Fire, sshd: Sshd, version: str, profile: Profile | None, hazards: list[str]
+) -> None:
+    sshd.version = version
+    facts = fire("sshd", "on_explain", tree.host(), account=ann(profile))
+    number = version.removeprefix("OpenSSH_").partition("p")[0]
+    (at,) = [n for n, fact in enumerate(facts) if fact.name == "OpenSSH"]
+    assert facts[at] == Fact("sshd", "OpenSSH", number)
+    assert len(facts[at + 1 :]) == len(hazards)
+    for fact, words in zip(facts[at + 1 :], hazards, strict=True):
+        assert fact.name == "" and fact.value.startswith("It ") and words in fact.value
+
+
+def test_facts_and_findings_are_of_one_question(tree: Tree, fire: Fire, programs: Programs) -> None:
+    host = tree.host()
+    fire("sshd", "on_check", host, account=ann())
+    fire("sshd", "on_explain", host, account=ann())
+    assert effective(host, "ann").get("chrootdirectory") == "/srv/sftp/%u"
+    assert sum("-ddd" in argv for argv in programs.asked) == 1

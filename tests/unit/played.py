@@ -1,0 +1,136 @@
+"""A host made of files on which plans happen: what a transaction would do is played on the tree."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fakes import FakeHost, Programs, Tree
+from fakesshd import Sshd
+
+from sftpjail import hookimpl
+from sftpjail.actions import MakeDir, Mount, Remove, SetAccount, SetGroup, SetOwner, WriteFile
+from sftpjail.commands.hosts import plan_all
+from sftpjail.config import Config
+from sftpjail.engine import Engine, Plan
+from sftpjail.jails import jailed
+from sftpjail.manager import Event, Manager
+from sftpjail.paths import LIB
+from sftpjail.programs import Answer
+
+ENTRIES = ("useradd-post", "userdel-pre", "userdel-post")
+SOCKET = "/var/lib/sftpjail/log/log"
+RSYSLOG = "/etc/rsyslog.d/10-sftpjail.conf"
+
+
+class Stage:
+    """A set-up host with rsyslog and one jail, ann's, and bob beside it; see `tree` for what can be broken."""
+
+    def __init__(self, tree: Tree, config: Config | None = None) -> None:
+        self.tree, self.config = tree, config or Config()
+        self.points: list[tuple[str, str]] = []
+        tree.account("ann", 1001)
+        tree.account("bob", 1002)
+        for name in ENTRIES:
+            tree.write(f"{LIB}/entry/{name}", "#!/bin/sh\nexit 0\n")
+        tree.program("rsyslogd")
+        tree.folder("/etc/rsyslog.d")
+        tree.folder("/usr/local/sbin")
+        tree.folder("/dev")
+        tree.write("/etc/shadow", "ann:*:19000:0:99999:7:::\nbob:*:19000:0:99999:7:::\n")
+        tree.write("/etc/shells", "/bin/sh\n/bin/bash\n")
+        tree.write("/run/sshd.pid", "7\n")
+        tree.pids = {"sshd": 7, "rsyslog": 8}
+        self.set_up()
+        tree.write(SOCKET, "")
+        tree.sockets = {SOCKET}
+        self.join("sftponly", "ann")
+        self.set_up()
+        tree.write("/etc/ssh/authorized_keys/ann", "ssh-ed25519 AAAAgood ann\n")
+        self.reload()
+
+    def host(self) -> FakeHost:
+        """Return the facts as they are now."""
+        return self.tree.host()
+
+    def engine(self, tolerant: bool = False) -> Engine:
+        """Return an engine with all bundled plugins."""
+        return Engine(self.config, self.host(), Manager(self.config, tolerant))
+
+    def join(self, group: str, name: str) -> None:
+        """Add an account to a group."""
+        lines = self.tree.group_lines
+        at = next(n for n, line in enumerate(lines) if line.startswith(f"{group}:"))
+        lines[at] += f"{'' if lines[at].endswith(':') else ','}{name}"
+
+    def set_up(self) -> None:
+        """Do `sftpjail setup`."""
+        engine = self.engine()
+        plan = plan_all(engine, [Event("on_setup")], jailed(self.config, engine.host).values(), [])
+        assert not plan.errors, plan.errors
+        self.play(plan, engine.host)
+
+    def reload(self) -> None:
+        """Let sshd have read its files: its pid file is younger than they are."""
+        os.utime(self.tree.root / "run/sshd.pid", (2**31, 2**31))
+
+    def play(self, plan: Plan, host: FakeHost) -> None:
+        """Let a plan happen."""
+        tree = self.tree
+        for action in (step.action for step in plan.steps):
+            if isinstance(action, MakeDir):
+                tree.folder(action.path, action.mode, (action.uid, action.gid))
+            elif isinstance(action, SetOwner):
+                (tree.root / action.path.lstrip("/")).chmod(action.mode)
+                tree.owners[action.path] = action.uid, action.gid
+            elif isinstance(action, WriteFile) and (content := action.result(host)) is not None:
+                tree.write(action.path, content, action.mode)
+            elif isinstance(action, Remove | WriteFile):
+                (tree.root / action.path.lstrip("/")).unlink(missing_ok=True)
+            elif isinstance(action, SetGroup):
+                tree.group(action.name, 500)
+            elif isinstance(action, SetAccount) and action.shell:
+                people = [line.split(":") for line in tree.people]
+                tree.people = [":".join([*p[:6], action.shell] if p[0] == action.name else p) for p in people]
+            elif isinstance(action, Mount):
+                self.mount(action.source, action.target, ",".join(o for o in action.options if o != "bind"))
+
+    def mount(self, source: str, target: str, options: str) -> None:
+        """Bind a folder."""
+        self.tree.shown[target] = source
+        self.points = [point for point in self.points if point[0] != target] + [(target, f"rw,{options}")]
+        self.tree.mounted(*self.points)
+
+    def umount(self, target: str) -> None:
+        """Undo `mount`."""
+        del self.tree.shown[target]
+        self.points = [point for point in self.points if point[0] != target]
+        self.tree.mounted(*self.points)
+
+
+def rogue(**hooks: Any) -> ModuleType:
+    """Return a third-party plugin."""
+    made = ModuleType("rogue")
+    for hook, function in hooks.items():
+        setattr(made, hook, hookimpl(function))
+    return made
+
+
+def keygen(argv: object, stdin: str) -> Answer:
+    """Be `ssh-keygen -l -f -`: AAAAgood is a key, other blobs are none."""
+    words = [line.split() for line in stdin.splitlines()]
+    said = [
+        f"256 SHA256:{w[1]} {w[2] if len(w) > 2 else 'no comment'} (ED25519)\n" for w in words if "AAAAgood" in w[1]
+    ]
+    return Answer(0 if said else 255, "".join(said), "")
+
+
+@pytest.fixture
+def stage(tree: Tree, sshd: Sshd, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A healthy host with the jail of ann."""
+    for name in ("SUDO_USER", "DOAS_USER"):
+        monkeypatch.delenv(name, raising=False)
+    programs.answer_by("ssh-keygen", keygen)
+    return Stage(tree)

@@ -1,0 +1,364 @@
+"""check and explain: what they say of a host on which all plugins are at work."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Sequence
+
+import pytest
+from fakes import FakeHost, Programs
+from fakesshd import sshd
+from hypothesis import example, given
+from hypothesis import strategies as st
+from played import RSYSLOG, SOCKET, Stage, rogue, stage
+
+from sftpjail import SftpJailError, WriteFile, manager
+from sftpjail.commands.diagnose import Fault, judge, wrap_command
+from sftpjail.config import Config
+from sftpjail.manager import Event
+from sftpjail.model import Finding
+
+__all__ = ["sshd", "stage"]
+
+DROPIN, ADMIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config.d/00-admin.conf"
+JAIL, KEYS = "/srv/sftp/ann", "/etc/ssh/authorized_keys/ann"
+
+
+def told(faults: Sequence[Fault]) -> list[tuple[str, str, str]]:
+    return [(fault.about, fault.what, fault.mend) for fault in faults]
+
+
+# -- judge ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_healthy_host_has_no_faults(stage: Stage) -> None:
+    assert judge(stage.engine(), []) == [] == judge(stage.engine(), ["ann"])
+
+
+def test_only_jailed_accounts_can_be_judged(stage: Stage) -> None:
+    with pytest.raises(SftpJailError, match="bob is not jailed") as caught:
+        judge(stage.engine(), ["ann", "bob"])
+    assert caught.value.hint == "sftpjail adopt bob"
+
+
+def test_what_setup_would_change_is_a_fault_of_the_host(stage: Stage) -> None:
+    stage.tree.write("/etc/shadow-maint/userdel-pre.d/sftpjail", "#!/bin/sh\nexit 0\n", 0o644)
+    stage.tree.write(RSYSLOG, "# changed\n")
+    (fault,) = judge(stage.engine(), [])
+    assert (fault.about, fault.why, fault.mend) == ("host", "setup would change it", "sftpjail setup")
+    assert fault.what == (
+        "not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed; "
+        "~ file /etc/shadow-maint/userdel-pre.d/sftpjail (owner 0:0, mode 0755)"
+    )
+
+
+def test_what_apply_would_change_is_a_fault_of_the_jail(stage: Stage) -> None:
+    stage.tree.people = [line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people]
+    assert told(judge(stage.engine(), [])) == [
+        ("ann", "not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin", "sftpjail apply")
+    ]
+
+
+def test_a_summary_names_three_things_and_counts_the_rest(stage: Stage) -> None:
+    for name in ("cat", "dan"):
+        stage.tree.account(name, 1100 + len(stage.tree.people))
+        stage.join("sftponly", name)
+    what = {f.about: f.what for f in judge(stage.engine(), []) if f.mend == "sftpjail apply"}
+    assert list(what) == ["cat", "dan"]
+    assert (
+        re.fullmatch(
+            r"not as configured: \+ folder /srv/sftp/dan \(owner 0:0, mode 0755\); [^;]*; [^;]* and \d+ more",
+            what["dan"],
+        )
+        or "missing" in what["dan"]
+    )
+    assert "dan" not in what["cat"] and "cat" not in what["dan"]
+
+
+def test_a_mount_that_is_missing_is_told_once(stage: Stage) -> None:
+    # The finding has said what `apply` would do.
+    stage.umount(f"{JAIL}/home/ann")
+    faults = judge(stage.engine(), [])
+    assert [f for f in told(faults) if "fstab" in f[1]] == [
+        ("ann", f"{JAIL}/home/ann is in fstab and not mounted", "sftpjail apply")
+    ]
+    assert not [fault for fault in faults if "not as configured" in fault.what]
+
+
+def test_a_veto_is_told_with_its_hint_unless_a_finding_was(stage: Stage) -> None:
+    stage.tree.owners["/srv"] = (1002, 1002)
+    faults = judge(stage.engine(), [])
+    assert [(f.about, f.mend) for f in faults if "/srv belongs to uid 1002" in f.what] == [
+        ("host", "chown root /srv"),
+        ("ann", "chown root /srv"),
+    ]
+
+
+def test_users_named_are_judged_without_the_host(stage: Stage) -> None:
+    stage.tree.pids = {"sshd": 7}
+    assert [fault.about for fault in judge(stage.engine(), [])] == ["host"]
+    assert judge(stage.engine(), ["ann"]) == []
+
+
+def test_faults_are_told_once(stage: Stage) -> None:
+    made = stage.engine()
+    same = Finding("the disk is old", "it may die", "buy one")
+    plugin = rogue(on_check=lambda account: [same, same] if account else [same])
+    made.manager.plugins.register(plugin, "rogue")
+    made.manager.plugins.register(rogue(on_check=lambda: [same]), "rogue2")
+    assert judge(made, []) == [Fault("host", "the disk is old", "it may die", "buy one")]
+    assert judge(made, ["ann"]) == [Fault("ann", "the disk is old", "it may die", "buy one")]
+
+
+def test_a_plugin_that_breaks_is_a_fault_and_the_others_go_on(stage: Stage) -> None:
+    stage.tree.pids = {"sshd": 7}
+
+    def broken(account: object) -> list[Finding]:
+        raise KeyError("x")
+
+    made = stage.engine()
+    made.manager.plugins.register(rogue(on_check=broken), "rogue")
+    faults = judge(made, [])
+    confession = ("plugin rogue: on_check broke: KeyError: 'x'", "what plugin rogue judges is not known", "")
+    assert Fault("host", *confession) in faults
+    assert "rsyslog does not run" in [fault.what for fault in faults]
+    assert judge(made, ["ann"]) == [Fault("ann", *confession)]
+
+
+@pytest.mark.parametrize("wanted", [["no finding"], 7, [Finding("a", "b"), None]])
+def test_a_plugin_that_returns_nonsense_is_a_fault(stage: Stage, wanted: object) -> None:
+    made = stage.engine()
+    made.manager.plugins.register(rogue(on_check=lambda: wanted), "rogue")
+    (fault,) = judge(made, [])
+    assert fault.what.startswith("plugin rogue: on_check returned something else")
+
+
+def test_a_plugin_that_does_not_load_is_a_fault_and_no_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "strangers", dict)
+    stage.config = Config(plugins_allow=("quota",))
+    with pytest.raises(SftpJailError):
+        stage.engine()
+    (fault,) = judge(stage.engine(tolerant=True), [])
+    assert (fault.about, fault.why) == ("host", "its hooks do not run")
+    assert fault.what == "plugin quota is allowed by the configuration and not installed"
+    assert fault.mend.startswith("sed -i ") and "quota" in fault.mend
+
+
+def test_an_administrator_in_a_jail_group(stage: Stage) -> None:
+    stage.tree.account("admin", 1010)
+    stage.join("sftponly", "admin")
+    faults = [fault for fault in judge(stage.engine(), []) if fault.about == "admin"]
+    (fault,) = [fault for fault in faults if fault.why == "sshd jails it all the same"]
+    assert fault.what.startswith("is in a jail group, and ") and "sudo" in fault.what
+    assert fault.mend == "gpasswd -d admin sftponly"
+    assert not [fault for fault in faults if "not as configured" in fault.what], "apply leaves it alone"
+
+
+def test_an_administrator_whose_primary_group_is_the_jails(stage: Stage) -> None:
+    stage.tree.account("admin", 1010, gid=500)
+    (fault,) = [fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"]
+    assert fault.mend == "usermod -g GROUP admin"
+    stage.tree.group("admin", 1010)
+    (fault,) = [fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"]
+    assert fault.mend == "usermod -g admin admin"
+
+
+def test_a_veto_without_a_command_is_not_hidden_by_a_finding_without_one(stage: Stage) -> None:
+    def veto() -> list[Finding]:
+        raise SftpJailError("no room for anybody")
+
+    made = stage.engine()
+    made.manager.plugins.register(
+        rogue(on_check=lambda: [Finding("something", "who knows")], on_user_create=veto), "rogue"
+    )
+    assert told(judge(made, ["ann"])) == [
+        ("ann", "something", ""),
+        ("ann", "plugin rogue: no room for anybody", ""),
+    ]
+
+
+def test_an_interrupted_run_is_told(stage: Stage) -> None:
+    stage.tree.write("/var/lib/sftpjail/journal", "{}\n")
+    assert told(judge(stage.engine(), [])) == [("host", "an interrupted run is not taken back yet", "sftpjail apply")]
+
+
+# -- what is left behind ----------------------------------------------------------------------------------------------
+
+
+def leave(stage: Stage) -> None:
+    """Take ann out of the group."""
+    stage.tree.group_lines = [line.replace("sftponly:x:500:ann", "sftponly:x:500:") for line in stage.tree.group_lines]
+
+
+def test_who_left_the_group_leaves_a_jail(stage: Stage) -> None:
+    leave(stage)
+    assert [(f.about, f.what, f.why, f.mend) for f in judge(stage.engine(), [])] == [
+        ("ann", "left something of a jail behind", "it left its profile's group", "sftpjail apply --prune")
+    ]
+
+
+def test_who_is_gone_leaves_a_jail_and_a_key_file(stage: Stage) -> None:
+    leave(stage)
+    stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
+    faults = {fault.what: fault for fault in judge(stage.engine(), [])}
+    assert faults["left something of a jail behind"].why == "there is no such account any more"
+    assert faults[f"{KEYS} belongs to no account"].mend == f"rm {KEYS}"
+    assert len(faults) == 2, "what fstab still names is told by the first"
+
+
+def test_a_mount_that_nothing_names_any_more(stage: Stage) -> None:
+    leave(stage)
+    stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
+    stage.tree.write("/etc/fstab", "")
+    faults = {fault.what: fault for fault in judge(stage.engine(), [])}
+    assert faults[f"{JAIL}/dev is still mounted, and there is no account ann"].mend == f"umount {JAIL}/dev"
+
+
+def test_a_group_that_is_gone_is_no_departure(stage: Stage) -> None:
+    # groupdel, and every member is an ordinary account; --prune would take their jails away.
+    stage.tree.group_lines = [line for line in stage.tree.group_lines if not line.startswith("sftponly:")]
+    faults = {fault.about: fault for fault in judge(stage.engine(), [])}
+    assert faults["ann"].what == "is jailed no more: the group of its profile is gone"
+    assert faults["ann"].mend == "sftpjail setup && sftpjail adopt ann"
+
+
+def test_files_in_a_jail_of_nobody_are_a_persons(stage: Stage) -> None:
+    leave(stage)
+    stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
+    (stage.tree.root / KEYS.lstrip("/")).unlink()
+    for target in [f"{JAIL}/home/ann", f"{JAIL}/dev"]:
+        stage.umount(target)
+    stage.tree.write("/etc/fstab", "")
+    stage.tree.write("/var/lib/sftpjail/accounts/ann", json.dumps({"made": [JAIL]}))
+    stage.tree.write(f"{JAIL}/left over.txt", "data")
+    (fault,) = judge(stage.engine(), [])
+    assert fault == Fault(
+        "ann",
+        f"left files in {JAIL}",
+        "there is no such account any more, and they are data, which sftpjail never deletes",
+        f"rm -rI --one-file-system {JAIL} && sftpjail apply --prune",
+    )
+
+
+def test_nothing_that_is_mounted_is_ever_to_be_deleted(stage: Stage) -> None:
+    leave(stage)
+    stage.tree.write("/etc/fstab", "")
+    stage.tree.write("/var/lib/sftpjail/accounts/ann", json.dumps({"made": [JAIL]}))
+    stage.tree.write(f"{JAIL}/x", "data")
+    faults = judge(stage.engine(), [])
+    assert not [fault for fault in faults if "rm " in fault.mend]
+
+
+# -- ten thousand -----------------------------------------------------------------------------------------------------
+
+
+def crowd(stage: Stage, first: int, end: int) -> None:
+    """Add many healthy jails, and for each account the group that useradd makes."""
+    tree, names, lines = stage.tree, [f"user{n}" for n in range(first, end)], []
+    homes, jails, keys = (tree.root / part for part in ("home", "srv/sftp", "etc/ssh/authorized_keys"))
+    for n, name in enumerate(names, 2000 + first):
+        (homes / name).mkdir()
+        (jails / name / "home" / name).mkdir(parents=True)
+        (jails / name / "dev").mkdir()
+        (keys / name).write_text(f"ssh-ed25519 AAAAgood{n} {name}\n")
+        tree.owners[f"/home/{name}"] = (n, n)
+        tree.people.append(f"{name}:x:{n}:{n}::/home/{name}:/usr/sbin/nologin")
+        tree.group_lines.append(f"{name}:x:{n}:")
+        jail = f"/srv/sftp/{name}"
+        end = f"none bind,nosuid,nodev,private,nofail,x-sftpjail.user={name},x-sftpjail.role="
+        lines += [f"/home/{name} {jail}/home/{name} {end}home 0 0", f"/var/lib/sftpjail/log {jail}/dev {end}log 0 0"]
+        for source, target in ((f"/home/{name}", f"{jail}/home/{name}"), ("/var/lib/sftpjail/log", f"{jail}/dev")):
+            tree.shown[target] = source
+            stage.points.append((target, "rw,nosuid,nodev"))
+    tree.mounted(*stage.points)
+    tree.fstab(*lines)
+    shadow = (tree.root / "etc/shadow").read_text()
+    tree.write("/etc/shadow", shadow + "".join(f"{name}:*:19000:0:99999:7:::\n" for name in names))
+    at = next(n for n, line in enumerate(tree.group_lines) if line.startswith("sftponly:"))
+    tree.group_lines[at] += "," + ",".join(names)
+
+
+def test_ten_thousand_jails_cost_a_few_questions(stage: Stage, programs: Programs) -> None:
+    took = []
+    for first, end in ((0, 2_000), (2_000, 10_000)):
+        crowd(stage, first, end)
+        made = stage.engine()
+        programs.asked.clear()
+        start = time.process_time()
+        assert judge(made, []) == []
+        took.append(time.process_time() - start)
+        asked = [argv[0].rpartition("/")[2] for argv in programs.asked]
+        assert len(asked) <= 12 and asked.count("ssh-keygen") == 1, programs.asked
+        assert isinstance(made.host, FakeHost) and not made.host.thorough
+        for path in ("/etc/passwd", "/etc/group", "/etc/shadow"):
+            assert made.host.reads.count(path) <= 3, path
+    # The fake host costs more than the real one, which tests/bench measures; here it is that nothing grows faster.
+    assert took[1] < 8 * took[0], took
+
+
+def test_one_of_many_is_found(stage: Stage) -> None:
+    crowd(stage, 0, 500)
+    tree = stage.tree
+    tree.write(KEYS.replace("ann", "user77"), "ssh-ed25519 AAAAbroken x\n")
+    tree.folder("/srv/sftp/user47", 0o775)
+    tree.pids = {"sshd": 7, "rsyslog": 8}
+    tree.write(
+        "/etc/shadow",
+        (tree.root / "etc/shadow").read_text().replace("user9:*:19000:0:99999:7:::", "user9:*:0:0:99999:7:::"),
+    )
+    faults = {fault.about: fault for fault in judge(stage.engine(), []) if fault.why != "the jail cannot be made"}
+    assert {name: fault.mend for name, fault in faults.items()} == {
+        "user77": "sed -i '1s/^/#/' /etc/ssh/authorized_keys/user77",
+        "user47": "chmod go-w /srv/sftp/user47",
+        "user9": "chage -d $(date +%F) user9",
+    }
+
+
+# -- commands that can be pasted --------------------------------------------------------------------------------------
+
+word = st.one_of(
+    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(shlex.quote),
+    st.sampled_from(
+        ["&&", ";", "sed", "-i", "/srv/sftp/ann", "'4s/^/#/'", ">>/etc/shells", "$(date +%F)", "\\'", "a\\ b"]
+    ),
+    st.text(st.sampled_from("ab -/.$()'&|"), min_size=1).map(lambda t: f'"{t}"'),
+)
+
+
+@given(words=st.lists(word, min_size=1, max_size=20), width=st.integers(10, 100))
+@example(words=["x" * 200, "y"], width=77)
+@example(words=["mount", "-o", "remount,rw", '"$(findmnt -n -o TARGET -T /srv/sftp/ann/home/ann)"'], width=40)
+def test_a_broken_command_is_the_same_command(words: list[str], width: int) -> None:
+    command = " ".join(words)
+    lines = wrap_command(command, width)
+    # Each line is whole words, and a shell takes a backslash and the newline behind it away.
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    parts = [shlex.split(line.removesuffix("\\") if line is not lines[-1] else line) for line in lines]
+    assert [word for part in parts for word in part] == shlex.split(command)
+    assert all(len(line) <= width or len(part) == 1 for line, part in zip(lines, parts, strict=True))
+
+
+@given(command=st.text(st.sampled_from("ab '\"\\$()\n&-")), width=st.integers(5, 30))
+def test_whatever_cannot_be_broken_safely_stays_whole(command: str, width: int) -> None:
+    lines = wrap_command(command, width)
+    if lines != [command]:
+        assert shlex.split(" ".join(line.removesuffix(" \\") for line in lines)) == shlex.split(command)
+
+
+def test_no_command_has_no_lines() -> None:
+    assert wrap_command("") == [] and wrap_command("sftpjail setup") == ["sftpjail setup"]
+
+
+def test_the_stage_is_what_it_says(stage: Stage) -> None:
+    """What plans are played on agrees with them, or the tests above would prove nothing."""
+    host = stage.host()
+    assert host.listens(f"{JAIL}/dev/log") and host.same_file("/home/ann", f"{JAIL}/home/ann")
+    assert {bind.role for bind in host.binds("ann")} == {"home", "log"}
+    assert not stage.engine().plan([Event("on_setup")])
+    made = stage.engine()
+    made.manager.plugins.register(rogue(on_setup=lambda: [WriteFile("/etc/x", "x")]), "rogue")
+    assert made.plan([Event("on_setup")])
+    assert (stage.tree.root / SOCKET.lstrip("/")).exists() and (stage.tree.root / DROPIN.lstrip("/")).exists()

@@ -1,0 +1,237 @@
+"""check and explain as commands: output, exit codes, what --fix does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fakes import FakeHost
+from fakesshd import sshd
+from played import RSYSLOG, Stage, rogue, stage
+
+from sftpjail import cli, engine, manager
+from sftpjail.commands import context, diagnose
+from sftpjail.config import Config
+from sftpjail.engine import Engine, Plan
+from sftpjail.model import Fact
+
+__all__ = ["sshd", "stage"]
+
+ADMIN, JAIL = "/etc/ssh/sshd_config.d/00-admin.conf", "/srv/sftp/ann"
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs sftpjail as root on the stage; a plan that is applied is played there. Returns exit code and output."""
+    monkeypatch.setattr(context.os, "geteuid", lambda: 0)
+    for module in (engine, diagnose):
+        monkeypatch.setattr(module, "Host", stage.host)
+    monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
+    monkeypatch.setattr(engine.system, "lock", lambda path, timeout: contextlib.nullcontext())
+    monkeypatch.setattr(engine.Journal, "recover", lambda self: False)
+
+    def apply(self: Engine, plan: Plan) -> list[str]:
+        assert isinstance(self.host, FakeHost)
+        stage.play(plan, self.host)
+        stage.reload()
+        return []
+
+    monkeypatch.setattr(Engine, "apply", apply)
+
+    def call(*words: str) -> tuple[int, str]:
+        code = cli.main(words)
+        return code, capsys.readouterr().out
+
+    yield call
+
+
+def test_check_of_a_healthy_host(run: Run) -> None:
+    assert run("check") == (0, "1 jails, no faults\n")
+    code, out = run("--json", "check")
+    assert code == 0 and json.loads(out) == {"command": "check", "faults": []}
+
+
+def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
+    stage.tree.folder(JAIL, 0o775)
+    stage.tree.owners.pop(JAIL, None)
+    code, out = run("check", "ann")
+    assert code == 3 and out.startswith(
+        f"ann: {JAIL} can be written by others than root (mode 0775) (sshd refuses the chroot and closes the login)\n"
+        f"  mend: chmod go-w {JAIL}\n"
+    )
+    code, out = run("--json", "check", "ann")
+    assert code == 3 and json.loads(out)["faults"][0] == {
+        "about": "ann",
+        "what": f"{JAIL} can be written by others than root (mode 0775)",
+        "why": "sshd refuses the chroot and closes the login",
+        "mend": f"chmod go-w {JAIL}",
+    }
+
+
+def test_check_prints_no_escapes(run: Run, stage: Stage) -> None:
+    stage.tree.write("/etc/ssh/authorized_keys/x\x1b[2Jy", "")
+    code, out = run("check")
+    assert code == 3 and "\x1b" not in out and "x\\x1b[2Jy belongs to no account" in out
+
+
+def test_check_fix_mends_what_is_ours_and_tells_the_rest(run: Run, stage: Stage) -> None:
+    stage.tree.write(RSYSLOG, "# changed\n")
+    stage.tree.people = [line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people]
+    stage.tree.write("/etc/shadow", "ann:*:0:0:99999:7:::\n")
+    code, out = run("check", "--fix")
+    assert code == 3
+    assert out.splitlines()[0] == "made the changes of `sftpjail setup` and `sftpjail apply`"
+    assert "mended: host: not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed\n" in out
+    assert "mended: ann: not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin\n" in out
+    rest = out.partition("left to you, because it is not sftpjail's own, or a decision:\n")[2]
+    assert rest.startswith("ann: ann must change its password first (chage -d 0)") and rest.count("mend: ") == 1
+    stage.tree.write("/etc/shadow", "ann:*:19000:0:99999:7:::\n")
+    assert run("check") == (0, "1 jails, no faults\n")
+
+
+def test_check_fix_of_all_that_is_wrong_exits_with_0(run: Run, stage: Stage) -> None:
+    stage.umount(f"{JAIL}/dev")
+    code, out = run("--json", "check", "--fix")
+    answer = json.loads(out)
+    assert code == 0 and answer["changed"] and answer["left"] == []
+    assert answer["mended"] == answer["faults"] and f"{JAIL}/dev" in answer["faults"][0]["what"]
+
+
+def test_check_fix_of_a_healthy_host_does_nothing(run: Run) -> None:
+    code, out = run("check", "--fix")
+    assert code == 0 and out == "nothing to do\n"
+
+
+def test_check_fix_dry_run_changes_nothing(run: Run, stage: Stage) -> None:
+    stage.tree.write(RSYSLOG, "# changed\n")
+    code, out = run("--dry-run", "check", "--fix")
+    assert code == 3 and "-# changed" in out
+    assert (stage.tree.root / RSYSLOG.lstrip("/")).read_text() == "# changed\n"
+    answer = json.loads(run("--dry-run", "--json", "check", "--fix")[1])
+    assert answer["dry_run"] and not answer["changed"] and answer["left"] == answer["faults"] != []
+
+
+def test_check_fix_where_setup_cannot_be_done_mends_the_jails(run: Run, stage: Stage) -> None:
+    stage.tree.write(ADMIN, "Match Group sftponly\n    ChrootDirectory none\n")
+    stage.reload()
+    stage.umount(f"{JAIL}/dev")
+    code, out = run("check", "--fix")
+    assert code == 3 and f"mended: ann: {JAIL}/dev is in fstab and not mounted" in out
+    assert f"mend: sed -i '2s/^/#/' {ADMIN}" in out
+
+
+def test_check_fix_of_one_user_leaves_the_host(run: Run, stage: Stage) -> None:
+    stage.tree.write(RSYSLOG, "# changed\n")
+    stage.umount(f"{JAIL}/dev")
+    code, _ = run("check", "--fix", "ann")
+    assert code == 0 and (stage.tree.root / RSYSLOG.lstrip("/")).read_text() == "# changed\n"
+    assert f"{JAIL}/dev" in stage.tree.shown
+
+
+def test_explain_shows_what_decides(run: Run) -> None:
+    code, out = run("explain", "ann")
+    assert code == 0 and "\n0 problems\n" in out
+    assert out.startswith(f"ann: jailed in {JAIL} by profile sftponly\n")
+    headings = [line for line in out.splitlines() if re.fullmatch("[a-z]+", line)]
+    assert headings == ["account", "sshd", "keys", "chroot", "session", "mounts", "log"]
+    assert max(map(len, out.splitlines())) <= 80 and not re.search(" $", out, re.MULTILINE)
+    for words in ("Match Group sftponly", "10-sftpjail.conf:3", "SHA256:AAAAgood", "starts in", "/home/ann"):
+        assert words in out
+
+
+def test_explain_in_json(run: Run) -> None:
+    code, out = run("--json", "explain", "ann")
+    answer = json.loads(out)
+    assert code == 0 and (answer["user"], answer["profile"], answer["problems"]) == ("ann", "sftponly", [])
+    assert set(answer["facts"][0]) == {"topic", "name", "value", "note", "bad", "depth"}
+    assert not [fact for fact in answer["facts"] if fact["bad"]]
+
+
+def test_explain_gives_each_problem_with_its_command(run: Run, stage: Stage) -> None:
+    long = "/etc/ssh/sshd_config.d/00-what-the-other-administrator-likes-to-have.conf"
+    stage.tree.write(long, "Match Group sftponly\n    ChrootDirectory none\n    PermitTTY yes\n")
+    stage.reload()
+    stage.tree.folder(JAIL, 0o775)
+    stage.tree.owners.pop(JAIL, None)
+    code, out = run("explain", "ann")
+    assert code == 3 and max(map(len, out.splitlines())) <= 80
+    assert re.search(r"^\d+ problems$", out, re.MULTILINE)
+    assert f"\n   chmod go-w {JAIL}\n" in out
+    problems = json.loads(run("--json", "explain", "ann")[1])["problems"]
+    pasted = out.replace(" \\\n   ", " ")
+    assert f"\n   sed -i '2s/^/#/' {long} && kill -HUP 7\n" in pasted and len(problems) >= 2
+    assert [f"\n   {problem['mend']}\n" in pasted for problem in problems] == [True] * len(problems)
+
+
+def test_explain_of_an_account_that_is_not_jailed(run: Run, stage: Stage) -> None:
+    code, out = run("explain", "bob")
+    assert code == 3 and out.startswith("bob: not jailed\n")
+    assert "bob is not jailed: it is in no profile's group" in out and "\n   sftpjail adopt bob\n" in out
+    assert "\nchroot\n" not in out
+    answer = json.loads(run("--json", "explain", "bob")[1])
+    assert answer["profile"] is None and len(answer["problems"]) == 1
+    stage.tree.account("admin", 1010)
+    problems = json.loads(run("--json", "explain", "admin")[1])["problems"]
+    assert problems[0]["mend"] == "" and "sudo" in problems[0]["why"], "adopt would refuse it"
+
+
+def test_explain_of_nobody(run: Run) -> None:
+    assert run("explain", "nobody-at-all")[0] == 1
+    assert run("explain", "../x")[0] == 2
+
+
+def test_explain_with_a_plugin_that_breaks(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(account: object) -> list[Fact]:
+        raise RuntimeError("no \x1b[2J disk")
+
+    real = manager.Manager.__init__
+
+    def with_strangers(self: manager.Manager, *arguments: Any) -> None:
+        real(self, *arguments)
+        self.plugins.register(rogue(on_explain=broken), "rogue")
+        facts = [Fact("quota", "used", "7 GB", "of 8", bad=True), Fact("quota", "", "A remark of the plugin's.")]
+        self.plugins.register(rogue(on_explain=lambda: facts), "quota")
+
+    monkeypatch.setattr(manager.Manager, "__init__", with_strangers)
+    code, out = run("explain", "ann")
+    assert code == 0
+    assert "\nrogue\n" in out and "RuntimeError: no \\x1b[2J" in re.sub(r"\s+", " ", out) and "\x1b" not in out
+    assert re.search(r"^quota\n +used +7 GB +of 8\n - A remark of the plugin's\.$", out, re.MULTILINE)
+    assert out.index("\nlog\n") < out.index("\nquota\n"), "topics of strangers come last"
+
+
+def test_only_root_may_look(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context.os, "geteuid", lambda: 1000)
+    assert run("check")[0] == run("explain", "ann")[0] == 1
+
+
+def test_explain_names_a_plugin_that_does_not_load(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "strangers", dict)
+    stage.config = Config(plugins_allow=("quota",))
+    for words in (["explain", "ann"], ["check", "ann"]):
+        code, out = run(*words)
+        assert code == 3 and "plugin quota is allowed by the configuration and not installed" in re.sub(
+            r"\s+", " ", out
+        )
+
+
+def test_explain_draws_each_root_of_a_tree(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = manager.Manager.__init__
+    facts = [Fact("chroot", "other", "root"), Fact("chroot", "below", depth=2), Fact("chroot", "third", depth=1)]
+
+    def with_stranger(self: manager.Manager, *arguments: Any) -> None:
+        real(self, *arguments)
+        self.plugins.register(rogue(on_explain=lambda: facts), "rogue")
+
+    monkeypatch.setattr(manager.Manager, "__init__", with_stranger)
+    _, out = run("explain", "ann")
+    tree = out.partition("\nchroot\n")[2].partition("\n\n")[0]
+    assert [line.split()[1 if line[0] in "│└├ " else 0] for line in tree.splitlines()[:1]] == ["root:root"] or tree
+    for name in ("srv", "sftp", "other", "below", "third"):
+        assert name in tree

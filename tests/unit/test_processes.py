@@ -1,0 +1,114 @@
+"""Who has something open, and which daemons run: of /proc itself, and of a small one made of links."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sftpjail import processes
+
+
+def test_a_process_is_seen_by_its_folder_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tmp_path / "jail/inner"
+    inner.mkdir(parents=True)
+    target = str(tmp_path / "jail")
+    assert os.getpid() not in dict(processes.holders(target))
+    with open(inner / "file", "w"):
+        ((_, command),) = [found for found in processes.holders(target) if found[0] == os.getpid()]
+        assert command
+    assert os.getpid() not in dict(processes.holders(target))
+    monkeypatch.chdir(inner)
+    assert os.getpid() in dict(processes.holders(target))
+    assert os.getpid() not in dict(processes.holders(f"{target}/inn")), "by components, not by characters"
+
+
+def test_a_link_to_the_folder_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path / "real")
+    assert os.getpid() in dict(processes.holders(str(tmp_path / "link")))
+
+
+class Proc:
+    """A /proc of pids with a program and a command line, and pid files; what processes.py sees of os and open."""
+
+    def __init__(self) -> None:
+        self.programs: dict[str, str] = {}
+        self.owners: dict[str, int] = {}
+        self.files: dict[str, str] = {}
+
+    def process(self, pid: int, program: str, title: str = "", uid: int = 0) -> None:
+        """Start a program."""
+        self.owners[f"/proc/{pid}"] = uid
+        self.programs[str(pid)] = program
+        self.files[f"/proc/{pid}/cmdline"] = title or program
+
+    def listdir(self, path: str) -> list[str]:
+        assert path == "/proc"
+        return ["self", "meminfo", *self.programs]
+
+    def stat(self, path: str) -> os.stat_result:
+        return os.stat_result((0, 0, 0, 0, self.owners[path], 0, 0, 0, 0, 0))
+
+    def readlink(self, path: str) -> str:
+        pid = path.split("/")[2]
+        if pid not in self.programs:
+            raise FileNotFoundError(path)
+        return self.programs[pid]
+
+    def open(self, folder: Path) -> Callable[..., Any]:
+        """Return an open() that knows only these files."""
+
+        def opener(path: str, *arguments: Any, **options: Any) -> Any:
+            if path not in self.files:
+                raise FileNotFoundError(path)
+            (folder / "x").write_text(self.files[path])
+            return open(folder / "x", *arguments, **options)
+
+        return opener
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
+    made = Proc()
+    played = SimpleNamespace(listdir=made.listdir, readlink=made.readlink, stat=made.stat, path=os.path)
+    monkeypatch.setattr(processes, "os", played)
+    monkeypatch.setattr(processes, "open", made.open(tmp_path), raising=False)
+    return made
+
+
+def test_a_daemon_is_the_process_of_its_pid_file(proc: Proc) -> None:
+    proc.process(412, "/usr/sbin/rsyslogd")
+    proc.files["/run/rsyslogd.pid"] = "412\n"
+    assert processes.running("rsyslog") == 412
+    assert processes.running("syslog-ng") is None
+
+
+@pytest.mark.parametrize("text", ["412\n", "nonsense", "", "99999"])
+def test_a_stale_pid_file_is_no_daemon(proc: Proc, text: str) -> None:
+    proc.process(412, "/usr/bin/sleep")  # the pid was given to somebody else
+    proc.files["/run/rsyslogd.pid"] = text
+    assert processes.running("rsyslog") is None
+
+
+def test_sshd_is_found_by_its_title_where_its_pid_file_is_elsewhere(proc: Proc) -> None:
+    proc.process(50, "/usr/sbin/sshd", "sshd: ann [priv]")
+    proc.process(51, "/usr/lib/openssh/sshd-session", "sshd-session: ann [priv]")
+    assert processes.running("sshd") is None, "sessions alone"
+    proc.process(40, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups")
+    assert processes.running("sshd") == 40
+    proc.process(41, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
+    proc.files["/run/sshd.pid"] = "41\n"
+    assert processes.running("sshd") == 41
+
+
+def test_a_title_alone_is_no_daemon(proc: Proc) -> None:
+    # Anybody may call a process so, and a program too.
+    proc.process(66, "/home/eve/fake", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups")
+    proc.process(67, "/home/eve/sshd", "sshd: /home/eve/sshd [listener] 0 of 10-100 startups", uid=1001)
+    assert processes.running("sshd") is None
