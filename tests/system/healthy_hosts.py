@@ -1,0 +1,224 @@
+"""More healthy hosts: sshd's configuration, accounts, profiles and logs."""
+
+from __future__ import annotations
+
+from healthy import healthy, host
+from machine import Machine
+from steps import QUIET, jail, open_with_key, ready
+
+# --- sshd -------------------------------------------------------------------------------------------------------------
+
+
+OPEN = "    PermitTTY yes\n    ForceCommand none\n    ChrootDirectory none\n"
+
+
+@healthy()
+def match_address_above(machine: Machine) -> str:
+    return host(machine, sshd=f"Match Address 10.0.0.0/8\n{OPEN}")
+
+
+@healthy()
+def match_blocks_of_other_kinds_above(machine: Machine) -> str:
+    """All that sshd has; `Match exec` is ssh's."""
+    kinds = (
+        "Host *.example.com",
+        "LocalPort 2022",
+        "LocalAddress 10.0.0.1",
+        "User bob Address 127.0.0.1",
+        "Group sudo",
+    )
+    return host(machine, sshd="".join(f"Match {kind}\n{OPEN}" for kind in kinds))
+
+
+@healthy()
+def match_blocks_above_that_agree(machine: Machine) -> str:
+    text = (
+        "Match User root\n    PermitTTY yes\nMatch Group sftponly\n    ClientAliveInterval 30\n    X11Forwarding no\n"
+    )
+    return host(machine, sshd=text + "Match User a*,!alice\n    AllowTcpForwarding yes\nMatch all\n")
+
+
+@healthy()
+def drop_ins_around(machine: Machine) -> str:
+    machine.write(
+        "/etc/ssh/sshd_config.d/90-last.conf", "Match Group sftponly\n    AllowTcpForwarding yes\n    PermitTTY yes\n"
+    )
+    return host(
+        machine, sshd="ClientAliveInterval 60\nLoginGraceTime 30\nLogLevel DEBUG\nMaxSessions 1\nPermitRootLogin no\n"
+    )
+
+
+@healthy()
+def other_addresses(machine: Machine) -> str:
+    return host(machine, sshd="ListenAddress 127.0.0.1\nAddressFamily inet\nUseDNS no\n")
+
+
+@healthy()
+def no_include(machine: Machine) -> str:
+    machine.sh("sed -i 's/^Include/#Include/' /etc/ssh/sshd_config")
+    return host(machine)
+
+
+@healthy()
+def no_pam(machine: Machine) -> str:
+    name = host(machine, sshd="UsePAM no\n")
+    machine.run("usermod", "-p", "*", name)
+    return name
+
+
+@healthy()
+def no_passwords(machine: Machine) -> str:
+    return host(
+        machine, sshd="PasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthenticationMethods publickey\n"
+    )
+
+
+@healthy()
+def lists_that_let_in(machine: Machine) -> str:
+    lists = "AllowGroups admins sftp* root\nDenyUsers mal* alice@10.0.0.1 bob\nDenyGroups bad\nAllowUsers a?ice root\n"
+    return host(machine, sshd=lists)
+
+
+@healthy()
+def allow_users_from_an_address(machine: Machine) -> str:
+    return host(machine, sshd="AllowUsers alice@127.* root\n")
+
+
+@healthy()
+def subsystem_is_internal(machine: Machine) -> str:
+    return host(machine, "[sshd]\nsubsystem = internal-sftp\n")
+
+
+@healthy()
+def subsystem_is_internal_by_hand(machine: Machine) -> str:
+    machine.sh("sed -i 's|^Subsystem.*|Subsystem sftp internal-sftp|' /etc/ssh/sshd_config")
+    return host(machine)
+
+
+# --- accounts ---------------------------------------------------------------------------------------------------------
+
+
+@healthy()
+def shells_are_asked_for(machine: Machine) -> str:
+    machine.sh("echo /usr/sbin/nologin >>/etc/shells; sed -i '1a account required pam_shells.so' /etc/pam.d/sshd")
+    return host(machine)
+
+
+@healthy()
+def shell_of_its_own(machine: Machine) -> str:
+    machine.sh("sed -i '1a account required pam_shells.so' /etc/pam.d/sshd")
+    return host(machine, "[profiles]\n[[sftponly]]\nshell = ''\n", options="-s /bin/bash")
+
+
+@healthy()
+def account_has_a_password_and_dates(machine: Machine) -> str:
+    name = host(machine)
+    machine.sh("echo alice:secret | chpasswd; chage -E 2099-01-01 -M 90 -W 7 -I 14 alice")
+    return name
+
+
+@healthy()
+def account_is_locked_with_pam(machine: Machine) -> str:
+    name = host(machine)
+    machine.sh("echo alice:secret | chpasswd; passwd -q -l alice")
+    return name
+
+
+@healthy()
+def name_with_dots_and_capitals(machine: Machine) -> str:
+    bad = "--badname" if "--badname" in machine.run("useradd", "--help").out else "--badnames"
+    return host(machine, name="Alice.B-c_d", options=bad)
+
+
+@healthy()
+def several_groups(machine: Machine) -> str:
+    machine.run("groupadd", "-f", "clients")
+    return host(machine, options="-G clients,sftponly,users,games")
+
+
+@healthy()
+def primary_group(machine: Machine) -> str:
+    ready(machine)
+    machine.run("useradd", "-m", "-g", "sftponly", "alice")
+    open_with_key(machine, "alice")
+    return "alice"
+
+
+# --- profiles and logs ------------------------------------------------------------------------------------------------
+
+
+def profile(machine: Machine, lines: str, group: str = "sftponly") -> str:
+    """A host with one profile."""
+    ready(machine, f"{QUIET}[profiles]\n[[{group}]]\n{lines}\n")
+    machine.run("useradd", "-m", "-G", group, "alice")
+    open_with_key(machine, "alice")
+    return "alice"
+
+
+@healthy()
+def group_with_a_dash(machine: Machine) -> str:
+    return profile(machine, "umask = 027\ndeny = rmdir,", "sftp-users")
+
+
+@healthy()
+def home_inside(machine: Machine) -> str:
+    return profile(machine, "home = inside")
+
+
+@healthy()
+def chroot_is_the_home(machine: Machine) -> str:
+    return profile(machine, "chroot = %h")
+
+
+@healthy(read_only=True)
+def read_only_profile(machine: Machine) -> str:
+    return profile(machine, "read_only = yes")
+
+
+@healthy()
+def options_of_sshd(machine: Machine) -> str:
+    return profile(machine, 'sshd_options = "PasswordAuthentication no", "Banner none"\nstart = /home/%u')
+
+
+@healthy()
+def several_profiles(machine: Machine) -> str:
+    text = "[profiles]\n[[sftponly]]\n[[dropbox]]\nread_only = yes\n"
+    text += "[[guests]]\nmatch_user = carol\nchroot = /srv/guests/%u\n"
+    name = host(machine, text)
+    machine.sh("useradd -m -G dropbox bob; useradd -m carol")
+    open_with_key(machine, "carol")
+    open_with_key(machine, "bob")
+    return name
+
+
+@healthy()
+def log_level_info(machine: Machine) -> str:
+    machine.start_rsyslog()
+    ready(machine, "[logs]\nlevel = INFO\nfacility = LOCAL3\nfile = /var/log/jails/sftp.log\n")
+    machine.restart_rsyslog()
+    jail(machine, "alice")
+    return "alice"
+
+
+@healthy()
+def no_log_daemon(machine: Machine) -> str:
+    machine.run("rm", "/usr/sbin/rsyslogd")
+    ready(machine, "")
+    jail(machine, "alice")
+    return "alice"
+
+
+@healthy()
+def administrators_hooks(machine: Machine) -> str:
+    machine.write("/usr/local/sbin/adduser.local", '#!/bin/sh -e\necho "$1" >>/run/added\n', 0o755)
+    machine.write("/etc/shadow-maint/useradd-post.d/10-mine", "#!/bin/sh\nexit 0\n", 0o755)
+    machine.write("/etc/sftpjail/hooks/user-create.d/note", "#!/bin/sh\nexit 0\n", 0o755)
+    machine.write("/etc/sftpjail/hooks/user-create.d/note.dpkg-old", "nonsense\n", 0o666)
+    return host(machine)
+
+
+@healthy(booted=True)
+def booted(machine: Machine) -> str:
+    machine.run("sftpjail", "setup")
+    jail(machine, "alice")
+    return "alice"
