@@ -19,6 +19,8 @@ _FOREIGN = {
 DSA = "DSA keys are 1024 bits and sshd no longer takes them"
 _HARMLESS = {"restrict", "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-x11-forwarding"}
 _HARMLESS |= {"from", "expiry-time", "verify-required", "no-touch-required"}
+_KNOWN = _HARMLESS | {"agent-forwarding", "cert-authority", "command", "environment", "permitlisten", "permitopen"}
+_KNOWN |= {"port-forwarding", "principals", "pty", "tunnel", "user-rc", "x11-forwarding"}
 _WHY = {
     "command": "ForceCommand decides what runs in a jail",
     "environment": "it would set variables for the session",
@@ -58,6 +60,11 @@ def refused(options: tuple[str, ...]) -> str:
         if name not in _HARMLESS:
             return f"option {name}: {_WHY.get(name, 'it could open what the jail shuts')}"
     return ""
+
+
+def strange_option(options: tuple[str, ...]) -> str:
+    """Return the first option that sshd does not know, or ""; it passes such a line by (auth-options.c)."""
+    return next((option for option in options if option.partition("=")[0].lower() not in _KNOWN), "")
 
 
 def convert(text: str, host: Host) -> str:

@@ -21,6 +21,7 @@ _ALIASES = {  # servconf.c, keywords[]: debug lines name a keyword as it was wri
     "dsaauthentication": "pubkeyauthentication",
 }
 _IS_MATCH = re.compile(r"(?i)\s*match\b")
+_TOO_OPEN = re.compile(r"Permissions \d+ for '(/[^']+)' are too open")
 _BROKEN = re.compile(r"(/[^\s:]+)(?:: | )line (\d+)\b")
 
 
@@ -94,6 +95,9 @@ def broken_line(words: str, host: Host) -> str:
 
     A Match line takes its block along, whose settings would otherwise be everybody's.
     """
+    keys = _TOO_OPEN.findall(words)
+    if keys:
+        return f"chmod 600 {' '.join(map(quote, dict.fromkeys(keys)))}"
     parts = (part for part in words.split(" / ") if not re.search("(Deprecated|Unsupported) option ", part))
     places = [(found[1], int(found[2])) for found in map(_BROKEN.search, parts) if found]
     whole = []
@@ -125,6 +129,11 @@ def _ranges(lines: list[int]) -> list[str]:
         else:
             spans.append([line])
     return [f"{span[0]}{f',{span[-1]}' if len(span) > 1 else ''}s/^/#/" for span in spans]
+
+
+def basic(text: str) -> str:
+    """Return TEXT escaped for a basic regular expression of sed(1)."""
+    return re.sub(r"([][\\.*^$/])", r"\\\1", text)
 
 
 def change_line(place: tuple[str, int], edit: str, host: Host) -> str:

@@ -17,6 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from types import FrameType
 
@@ -191,7 +192,14 @@ class Trial:
             "    AuthenticationMethods publickey\n"
             "    PubkeyAuthentication yes\n"
             f"    {accepted} +ssh-ed25519\n"
+            + (f"    AllowUsers {self.account.name}\n" if self._allowed_from_somewhere() else "")
         )
+
+    def _allowed_from_somewhere(self) -> bool:
+        """Whether AllowUsers lets the account in from some addresses only: a login through a pipe comes from none."""
+        patterns = [word.partition("@") for word in self.settings.words("allowusers")]
+        here = any(fnmatchcase(self.account.name, name) for name, at, _ in patterns if not at)
+        return not here and any(fnmatchcase(self.account.name, name) for name, at, _ in patterns if at)
 
     def log_in(self) -> None:
         """Log in twice, for SFTP and for everything else, side by side.

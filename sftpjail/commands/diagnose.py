@@ -153,11 +153,19 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
         yield Fault("host", f"not as configured: {_summary(plan, host)}", "setup would change it", "sftpjail setup")
 
 
-def _summary(plan: Plan, host: Host) -> str:
-    """Return what a plan changes, in a few words of its diff; its checks and notices come along by themselves."""
+def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
+    """Return what a plan changes, in a few words of its diff; its checks and notices come along by themselves.
+
+    Args:
+        plan: not applied.
+        host: the facts.
+        known: faults that have named some of the paths already.
+    """
     heads: dict[str, None] = {}
     for step in plan.steps:
-        if step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
+        kind, *about = step.action.key
+        named = kind == "owner" and any(about[0] in fault.what for fault in known)
+        if named or step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
             continue
         lines = list(step.action.diff(host))
         if lines and lines[0].startswith("--- "):  # a file: its name, and the first line that comes or goes
@@ -182,8 +190,9 @@ def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str
     if error and error.hint not in mends:
         yield Fault(name, error.message, "the jail cannot be made", error.hint)
     elif not error and any(step.owner == name for step in changes.steps) and "sftpjail apply" not in mends:
-        own = engine.plan(create_events(account, host, engine.manager))
-        yield Fault(name, f"not as configured: {_summary(own, host)}", "apply would change it", "sftpjail apply")
+        changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
+        if changed:
+            yield Fault(name, f"not as configured: {changed}", "apply would change it", "sftpjail apply")
 
 
 def _out_of_group(account: Account, host: Host) -> str:

@@ -166,6 +166,10 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
                 f"the home {account.home} does not exist", "the session has no folder to start and write in", remake
             )
         ]
+    shown = [bind.source for bind in host.binds(account.name) if bind.role == "home"]
+    if shown and normal(account.home) not in shown:
+        what = f"the home of {account.name} is {account.home} now, and its jail shows {shown[0]}"
+        return [Finding(what, "the session does not start in its home", "sftpjail apply")]
     if not host.is_dir(account.jail):
         return []
     start = _start(account, host, config)
@@ -174,7 +178,7 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
         folder = normal(account.jail + folder)
         if host.is_dir(folder) and not host.may(account, folder, "x"):
             what = f"{account.name} may not enter {folder}"
-            return [Finding(what, f"the session cannot start in {start}", f"chmod o+x {quote(folder)}")]
+            return [Finding(what, f"the session cannot start in {start}", f"chmod o+rx {quote(folder)}")]
     if not host.is_dir(path):
         what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
         return [Finding(what, "sshd closes the session", f"install -d -o {account.uid} -g {account.gid} {quote(path)}")]

@@ -14,8 +14,8 @@ from ..config import KEYS_DIR, Config, keyfile
 from ..host import Host
 from ..matchblock import spec
 from ..model import components, inside
-from ..pubkeys import Entry, blob, survey, unfit
-from ..sshdconfig import Settings, comment_out, effective
+from ..pubkeys import Entry, blob, strange_option, survey, unfit
+from ..sshdconfig import Settings, basic, comment_out, effective
 
 
 @hookimpl
@@ -116,12 +116,19 @@ def _loose(path: str, account: Account, host: Host) -> Finding | None:
     return None
 
 
+def _mode(path: str, host: Host) -> str:
+    found = host.stat(path)
+    return f"{stat.S_IMODE(found.st_mode):04o}" if found else "?"
+
+
 def _unreadable(path: str, account: Account, host: Host) -> Finding | None:
     """Return what keeps sshd from reading a key file, which it does as the user: auth.c, temporarily_use_uid."""
     for part in components(path):
         if host.stat(part) and not host.may(account, part, "r" if part == path else "x"):
             what = f"sshd cannot read {path} as {account.name}: " + (
-                "its mode forbids it" if part == path else f"the mode of {part} forbids it"
+                f"its mode {_mode(part, host)} forbids it"
+                if part == path
+                else f"the mode of {part} forbids it ({_mode(part, host)})"
             )
             return Finding(what, "key logins fail", f"chmod {'a+r' if part == path else 'a+x'} {quote(part)}")
     return None
@@ -145,6 +152,10 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
     if text.startswith("\ufeff"):
         what = f"{path} begins with a byte order mark, so its first line is no key"
         return [Finding(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
+    if (host.read(path) or b"")[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        what = f"{path} is in UTF-16, as Windows saves a text, so it holds no key"
+        mend = f"iconv -f utf-16 -t utf-8 {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
+        return [Finding(what, "key logins fail", mend)]
     if text.lstrip().startswith("---- BEGIN SSH2 PUBLIC KEY"):
         what = f"{path} holds a key in the format of RFC 4716 (PuTTY, ssh-keygen -e), which sshd does not read"
         mend = f"ssh-keygen -i -f {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
@@ -165,7 +176,7 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
             key = survey([joined], host)[0][0].key if all(part in faulty for part in together) else None
             if key and not unfit(key):
                 what = f"lines {number} to {last} of {path} are one key, wrapped"
-                mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\n/{glue}/g}}' {path}"
+                mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\r*\\n/{glue}/g}}' {path}"
                 for part in together:
                     faulty.pop(part, None)
                 break
@@ -200,8 +211,13 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]
     """Return why sshd would take none of the keys, or what is wrong with one of them."""
     keys = [entry.key for entry in entries if entry.key]
     path, findings = keyfile(account.name), []
-    for key in keys:
-        if unfit(key):
+    for number, key in ((entry.number, entry.key) for entry in entries if entry.key):
+        strange = strange_option(key.options)
+        if strange:
+            what = f"line {number} of {path} has the option {strange}, which sshd does not know"
+            edit = f"{number}s/\\(^\\|,\\){basic(strange)}\\([ ,]\\)/\\2/; {number}s/^[ ,]//"
+            findings.append(Finding(what, "it passes the key by", f"sed -i {quote(edit)} {path}"))
+        elif unfit(key):
             what = f"the key {key.fingerprint} of {account.name} may not open a jail: {unfit(key)}"
             mend = f"sftpjail key remove {account.name} {key.fingerprint}"
             findings.append(Finding(what, f"it stands in {path} all the same", mend))

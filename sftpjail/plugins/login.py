@@ -12,7 +12,7 @@ from ..config import keyfile
 from ..host import Host
 from ..model import Shadow
 from ..pam import stack
-from ..sshdconfig import Settings, change_line, comment_out, effective
+from ..sshdconfig import Settings, basic, change_line, comment_out, effective
 
 NOLOGIN = ("/etc/nologin", "/run/nologin")
 DAY = 86400  # seconds
@@ -53,12 +53,13 @@ def _kept_out(what: str, keyword: str, name: str, found: Settings, mend: str) ->
 def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
     """Return the command that takes one word out of a list; a line without another goes: an empty one is an error."""
     for place in found.places.get(keyword, ()):
-        words = host.text(place[0]).split("\n")[place[1] - 1].split("#")[0].split()[1:]
+        line = host.text(place[0]).split("\n")[place[1] - 1].split("#")[0].strip()
+        words = [word.strip('"') for word in re.split(r"[\s=]+", line)][1:]
         if words == [pattern]:
             return comment_out([place], host)
         if pattern in words:
-            escaped = re.sub(r"([][\\.*^$/])", r"\\\1", pattern)
-            return change_line(place, f"s/[[:space:]]{escaped}\\([[:space:]]\\|$\\)/\\1/", host)
+            end = "\\([[:space:]]\\|$\\)"
+            return change_line(place, f's/[[:space:]=]"\\?{basic(pattern)}"\\?{end}/ \\1/', host)
     return "sshd -T"
 
 

@@ -320,7 +320,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     answer = host.ask_sshd("-t")
     if answer.code != 0:
         why = "the running daemon has an older one, and will not start again"
-        return [Finding(_refusal(answer.words), why, broken_line(answer.words, host))]
+        return [Finding(_refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host))]
     findings = [
         Finding(
             f"sshd does not jail the members of profile {profile.name}: {missing} is not in force",

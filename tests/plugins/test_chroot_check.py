@@ -132,7 +132,7 @@ def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(tree: Tree,
     tree.folder(f"{JAIL}/a/b", 0o755, (1001, 1001))
     tree.folder(f"{JAIL}/a", 0o700, (0, 0))
     assert check(tree, fire, replace(BIND, start="/a/b")) == [
-        Finding(f"ann may not enter {JAIL}/a", "the session cannot start in /a/b", f"chmod o+x {JAIL}/a")
+        Finding(f"ann may not enter {JAIL}/a", "the session cannot start in /a/b", f"chmod o+rx {JAIL}/a")
     ]
 
 
@@ -234,3 +234,11 @@ def test_on_explain_of_what_is_missing_and_of_links(tree: Tree, fire: Fire) -> N
 
 def test_on_explain_of_an_account_that_is_not_jailed(tree: Tree, fire: Fire) -> None:
     assert fire("chroot", "on_explain", tree.host(), account=ann(None)) == []
+
+
+def test_on_check_of_a_home_that_was_changed(tree: Tree, fire: Fire) -> None:
+    line = "/home/old /srv/sftp/ann/home/old none bind,nofail,x-sftpjail.user=ann,x-sftpjail.role=home 0 0\n"
+    tree.write("/etc/fstab", line)
+    (finding,) = check(tree, fire)
+    assert finding.what == "the home of ann is /home/ann now, and its jail shows /home/old"
+    assert finding.mend == "sftpjail apply"

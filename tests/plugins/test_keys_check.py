@@ -102,9 +102,9 @@ def test_on_check_of_what_another_user_owns(tree: Tree, fire: Fire) -> None:
 @pytest.mark.parametrize(
     ("path", "mode", "what", "mend"),
     [
-        (FILE, 0o600, "its mode forbids it", f"chmod a+r {FILE}"),
-        (FOLDER, 0o700, f"the mode of {FOLDER} forbids it", f"chmod a+x {FOLDER}"),
-        ("/etc/ssh", 0o750, "the mode of /etc/ssh forbids it", "chmod a+x /etc/ssh"),
+        (FILE, 0o600, "its mode 0600 forbids it", f"chmod a+r {FILE}"),
+        (FOLDER, 0o700, f"the mode of {FOLDER} forbids it (0700)", f"chmod a+x {FOLDER}"),
+        ("/etc/ssh", 0o750, "the mode of /etc/ssh forbids it (0750)", "chmod a+x /etc/ssh"),
     ],
 )
 def test_on_check_of_what_sshd_cannot_read_as_the_user(
@@ -160,7 +160,7 @@ def test_no_mend_of_one_line_moves_another(tree: Tree, fire: Fire) -> None:
     assert [finding.mend for finding in findings] == [
         f"sed -i '7s/^/#/' {FILE}",
         f"sed -i '5s/^/#/' {FILE}",
-        f"sed -i '3{{N;s/\\n//g}}' {FILE}",
+        f"sed -i '3{{N;s/\\r*\\n//g}}' {FILE}",
         f"sed -i '1s/^/#/' {FILE}",
     ]
 
@@ -171,7 +171,7 @@ def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(tree: Tree, fire: 
     bounds = [0, *cuts, len(line)]
     wrapped = "\n".join(line[a:b] for a, b in pairwise(bounds))
     last = 2 + len(cuts)
-    commands = {1: "2{N;s/\\n//g}", 2: "2{N;N;s/\\n//g}", 3: "2{N;N;N;s/\\n//g}"}
+    commands = {1: "2{N;s/\\r*\\n//g}", 2: "2{N;N;s/\\r*\\n//g}", 3: "2{N;N;N;s/\\r*\\n//g}"}
     assert check(tree, fire, f"{ED}1 one\n{wrapped}\n{ED}2 two\n") == [
         Finding(
             f"lines 2 to {last} of {FILE} are one key, wrapped",
@@ -186,13 +186,16 @@ def test_a_good_key_between_bad_lines_is_left_alone(tree: Tree, fire: Fire) -> N
     findings = check(tree, fire, f"junk\n{ED} good\nmore\n")
     assert [finding.mend for finding in findings] == [f"sed -i '3s/^/#/' {FILE}", f"sed -i '1s/^/#/' {FILE}"]
     findings = check(tree, fire, f"junk\n{ED[:30]}\n{ED[30:]}\n")
-    assert [finding.mend for finding in findings] == [f"sed -i '2{{N;s/\\n//g}}' {FILE}", f"sed -i '1s/^/#/' {FILE}"]
+    assert [finding.mend for finding in findings] == [
+        f"sed -i '2{{N;s/\\r*\\n//g}}' {FILE}",
+        f"sed -i '1s/^/#/' {FILE}",
+    ]
 
 
 def test_on_check_joins_a_key_that_was_wrapped_at_a_blank(tree: Tree, fire: Fire) -> None:
     (finding,) = check(tree, fire, f"{ED}1 one\n{ED.replace(' ', chr(10))} ann\n")
     assert finding.what == f"lines 2 to 3 of {FILE} are one key, wrapped"
-    assert finding.mend == f"sed -i '2{{N;s/\\n/ /g}}' {FILE}"
+    assert finding.mend == f"sed -i '2{{N;s/\\r*\\n/ /g}}' {FILE}"
 
 
 def test_on_check_of_a_byte_order_mark(tree: Tree, fire: Fire) -> None:
@@ -352,3 +355,22 @@ def test_on_explain_names_other_sources(tree: Tree, fire: Fire) -> None:
         Fact("keys", "authorizedkeyscommand", "/usr/bin/keys %u", "sshd_config:5"),
         Fact("keys", "trustedusercakeys", "/etc/ssh/ca.pub", "sshd_config:6"),
     ]
+
+
+def test_on_check_of_a_file_in_utf_16(tree: Tree, fire: Fire) -> None:
+    (tree.root / FILE.lstrip("/")).write_bytes(f"{ED} ann\n".encode("utf-16"))
+    (finding,) = check(tree, fire)
+    assert "UTF-16" in finding.what
+    assert finding.mend == f"iconv -f utf-16 -t utf-8 {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+
+
+@pytest.mark.parametrize("options", ["no-forwarding", "restrict,no-forwarding", "no-forwarding,restrict"])
+def test_on_check_of_an_option_that_sshd_does_not_know(tree: Tree, fire: Fire, options: str) -> None:
+    (finding,) = check(tree, fire, f"# hers\n{options} {ED} ann\n")
+    assert finding.what == f"line 2 of {FILE} has the option no-forwarding, which sshd does not know"
+    assert finding.mend == f"sed -i '2s/\\(^\\|,\\)no-forwarding\\([ ,]\\)/\\2/; 2s/^[ ,]//' {FILE}"
+
+
+def test_on_check_of_an_option_that_opens_something(tree: Tree, fire: Fire) -> None:
+    (finding,) = check(tree, fire, f'environment="A=b" {ED} ann\n')
+    assert finding.mend == f"sftpjail key remove ann {PRINT}"

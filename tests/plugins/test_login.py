@@ -57,18 +57,18 @@ def test_on_check_of_an_account_that_may_log_in(tree: Tree, fire: Fire) -> None:
         (
             ["DenyUsers eve ann bob"],
             f"DenyUsers ann ({MAIN}:5)",
-            rf"sed -i '5s/[[:space:]]ann\([[:space:]]\|$\)/\1/' {MAIN}",
+            rf"""sed -i '5s/[[:space:]=]"\?ann"\?\([[:space:]]\|$\)/ \1/' {MAIN}""",
         ),
         (["DenyUsers a*"], f"DenyUsers a* ({MAIN}:5)", f"sed -i '5s/^/#/' {MAIN}"),
         (
             ["DenyUsers eve a?n"],
             f"DenyUsers a?n ({MAIN}:5)",
-            rf"sed -i '5s/[[:space:]]a?n\([[:space:]]\|$\)/\1/' {MAIN}",
+            rf"""sed -i '5s/[[:space:]=]"\?a?n"\?\([[:space:]]\|$\)/ \1/' {MAIN}""",
         ),
         (
             ["DenyGroups wheel sftp*"],
             f"DenyGroups sftp* ({MAIN}:5)",
-            rf"sed -i '5s/[[:space:]]sftp\*\([[:space:]]\|$\)/\1/' {MAIN}",
+            rf"""sed -i '5s/[[:space:]=]"\?sftp\*"\?\([[:space:]]\|$\)/ \1/' {MAIN}""",
         ),
         (["DenyGroups ann"], f"DenyGroups ann ({MAIN}:5)", f"sed -i '5s/^/#/' {MAIN}"),
     ],
@@ -83,7 +83,7 @@ def test_on_check_tells_of_a_list_that_denies(tree: Tree, fire: Fire, lines: lis
 def test_on_check_edits_the_line_that_denies(tree: Tree, fire: Fire) -> None:
     main(tree, "DenyUsers eve", "DenyUsers bob ann")
     (finding,) = check(tree, fire)
-    assert finding.mend == rf"sed -i '6s/[[:space:]]ann\([[:space:]]\|$\)/\1/' {MAIN} && {RELOAD}"
+    assert finding.mend == rf"""sed -i '6s/[[:space:]=]"\?ann"\?\([[:space:]]\|$\)/ \1/' {MAIN} && {RELOAD}"""
 
 
 @pytest.mark.parametrize(

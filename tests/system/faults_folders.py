@@ -18,8 +18,10 @@ def chroot_is_group_writable(good: Jail) -> None:
 
 
 @fault(r"alice may not enter /srv/sftp/alice ", write)
-def chroot_is_roots_alone(good: Jail) -> None:
+def chroot_is_roots_alone(good: Jail) -> Iterator[None]:
     good.sh(f"chmod 700 {JAIL}")
+    yield
+    good.sh(f"chmod 755 {JAIL}")
 
 
 @fault(r"alice may not enter /srv/sftp/alice/home ", write)

@@ -140,7 +140,8 @@ def subsystem_was_removed(good: Jail) -> Iterator[None]:
     good.sh(f"cp {SSHD} /root/sshd_config; sed -i '/^Subsystem/d' {SSHD}")
     good.reload()
     yield
-    good.sh(f"cp /root/sshd_config {SSHD}; sftpjail setup")
+    good.sh(f"cp /root/sshd_config {SSHD}; sed -i /^Subsystem/d {DROPIN}; sftpjail setup")
+    good.reload()
 
 
 def sound(good: Jail) -> str:

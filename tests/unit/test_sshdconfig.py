@@ -293,3 +293,8 @@ def test_match_line_sees_any_case_and_no_comment(tree: Tree) -> None:
 def test_any_words_of_sshd_give_a_command(words: str) -> None:
     command = broken_line(words, FakeHost("/nonexistent"))
     assert command == "sshd -t" or command.startswith("sed -i '")
+
+
+def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
+    words = "Permissions 0644 for '/etc/ssh/ssh_host_rsa_key' are too open. / sshd: no hostkeys available -- exiting."
+    assert broken_line(words, FakeHost("/nonexistent")) == "chmod 600 /etc/ssh/ssh_host_rsa_key"
