@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
@@ -350,21 +352,31 @@ def _daemon(host: Host) -> list[Finding]:
     """Return what is wrong with the daemon itself: not there, or with an older configuration than the files have."""
     if host.systemd and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0:
         return []  # each connection starts an sshd, which reads the files
-    pid = host.running("sshd")
-    if pid is None:
-        start = (
-            f"systemctl start {unit(host)}" if host.systemd else f"install -d -m 755 /run/sshd && {host.which('sshd')}"
-        )
+    if not _soon(lambda: host.running("sshd") is not None):
+        install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
+        start = f"systemctl start {unit(host)}" if host.systemd else install
         return [Finding("sshd does not run", "nobody can log in", start)]
-    # sshd writes its pid file when it starts and again after SIGHUP (sshd.c, sighup_restart).
+    unread = [] if _soon(lambda: not _unread(host)) else _unread(host)
+    why = "it still does what the old configuration says"
+    return [
+        Finding(f"sshd has not read {path} since it was changed", why, reload_command(host)) for path in unread[-1:]
+    ]
+
+
+def _unread(host: Host) -> list[str]:
+    """Return the files that have changed since sshd wrote its pid file: at its start and after SIGHUP (sshd.c)."""
     pidfile = host.lstat(effective(host, "root").get("pidfile"))
     files = {FOLDER, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
     files |= {f"{FOLDER}/{name}" for name in host.listdir(FOLDER) if name.endswith(".conf")}
-    newer = [path for path in sorted(files) if pidfile and (s := host.stat(path)) and s.st_mtime > pidfile.st_mtime]
-    if not newer:
-        return []
-    what = f"sshd (pid {pid}) has not read {newer[-1]} since it was changed"
-    return [Finding(what, "it still does what the old configuration says", reload_command(host))]
+    return [path for path in sorted(files) if pidfile and (s := host.stat(path)) and s.st_mtime > pidfile.st_mtime]
+
+
+def _soon(true: Callable[[], bool]) -> bool:
+    """Return whether something is so within half a second: an sshd that was just told to reload is on its way."""
+    deadline = time.monotonic() + 0.5
+    while not (answer := true()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
 
 
 @hookimpl

@@ -124,7 +124,7 @@ def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(tree: Tree, fire
     os.utime(tree.root / path.lstrip("/"), (2**31, 2**31))
     assert fire("sshd", "on_check", tree.host(), account=None) == [
         Finding(
-            f"sshd (pid 7) has not read {path} since it was changed",
+            f"sshd has not read {path} since it was changed",
             "it still does what the old configuration says",
             RELOAD,
         )
