@@ -15,6 +15,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -201,9 +202,20 @@ class Doors:
             channel.close()
         return said
 
+    def _session(self) -> Any:
+        """Open a session; where MaxSessions is 1, sshd may still be about to end the one before."""
+        deadline = time.monotonic() + self.timeout / 2
+        while True:
+            try:
+                return self._transport.open_session()
+            except self._library.ChannelException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
     def _request(self, kind: str, *fields: str | int | bool) -> tuple[bool, Any]:
         with self._limited(self.timeout):
-            channel = self._transport.open_session()
+            channel = self._session()
             message = self._message(channel.remote_chanid, kind, True, *fields)
             channel._event_pending()
             self._transport._send_user_message(self._library.Message(bytes([_REQUEST]) + message.asbytes()))

@@ -228,12 +228,7 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
     if point is None:
         return Finding(f"{bind.target} is in fstab and not mounted", f"the jail lacks {bind.source}", "sftpjail apply")
     if not host.same_file(bind.source, bind.target):
-        what = f"{bind.target} shows something else than {bind.source}"
-        return Finding(
-            what,
-            "something was mounted over it, or the folder was made anew",
-            f"umount {quote(bind.target)} && sftpjail apply",
-        )
+        return None  # see _others
     lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]
     if lost:
         why = f"{account.name} could write" if "ro" in lost else "the kernel does not enforce what fstab says"
@@ -243,6 +238,21 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
             f"{bind.target} is mounted read-only, and fstab does not say so", "uploads to it fail", "sftpjail apply"
         )
     return None
+
+
+def _others(account: Account, host: Host) -> list[Finding]:
+    """Return which mounts show something else than they should, all in one: apply stops at any of them."""
+    wrong = [
+        bind
+        for bind in sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
+        if inside(bind.target, account.jail) and host.mount_at(bind.target) and host.lstat(bind.source)
+        if not host.same_file(bind.source, bind.target)
+    ]
+    if not wrong:
+        return []
+    what = "; ".join(f"{bind.target} shows something else than {bind.source}" for bind in wrong)
+    mend = f"umount {' '.join(quote(bind.target) for bind in wrong)} && sftpjail apply"
+    return [Finding(what, "something was mounted over it, or the folder was made anew", mend)]
 
 
 @hookimpl
@@ -257,7 +267,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     if not host.is_dir(account.jail):
         return []  # which is the fault
     live = (_live(account, bind, host) for bind in binds)
-    return [finding for finding in live if finding]
+    return [*_others(account, host), *(finding for finding in live if finding)]
 
 
 def _broken_fstab(host: Host) -> list[Finding]:
@@ -299,7 +309,8 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     facts = []
     for bind in sorted(host.binds(account.name), key=lambda bind: bind.target):
         point, wrong = host.mount_at(bind.target), _live(account, bind, host)
+        other = point and host.lstat(bind.source) and not host.same_file(bind.source, bind.target)
         flags = ",".join(flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options)
-        note = wrong.what if wrong else flags or "mounted"
-        facts.append(Fact("mounts", bind.target.removeprefix(account.jail), bind.source, note, bool(wrong)))
+        note = "shows something else" if other else wrong.what if wrong else flags or "mounted"
+        facts.append(Fact("mounts", bind.target.removeprefix(account.jail), bind.source, note, bool(wrong or other)))
     return facts or [Fact("mounts", "none", "")]

@@ -36,8 +36,8 @@ def source_was_made_anew(good: Jail) -> None:
 
 
 def stale(good: Jail) -> str:
-    """No mount of the jail shows a folder that was deleted."""
-    found = good.sh(f"grep -F ' {JAIL}/' /proc/self/mountinfo | grep -F //deleted", check=False)
+    """/web does not show a folder that was deleted."""
+    found = good.sh(f"grep -F ' {JAIL}/web ' /proc/self/mountinfo | grep -F //deleted", check=False)
     return f"stale: {found.out}" if found.code == 0 else ""
 
 

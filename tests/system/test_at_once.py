@@ -33,8 +33,8 @@ def test_arrivals_and_departures(machine: Machine) -> None:
     names = [f"new{number}" for number in range(8)]
     assert mounted(machine) == [f"/srv/sftp/{name}/home/{name}" for name in names]
     assert machine.sh("ls /srv/sftp; ls /etc/ssh/authorized_keys").out.split() == names
-    assert machine.run("sftpjail", "check").out == "8 jails, no faults\n"
     key = machine.keygen("all")
     for name in names:
         machine.run("sftpjail", "key", "add", name, f"{key}.pub")
         assert f"Remote working directory: /home/{name}" in works(machine, name, key).out
+    assert machine.run("sftpjail", "check").out == "8 jails, no faults\n"

@@ -91,6 +91,7 @@ def test_endless_script_is_stopped(machine: Machine) -> None:
 
 def test_scripts_that_others_could_change_never_run(machine: Machine) -> None:
     machine.write(CONFIG, QUIET)
+    machine.start_sshd()
     folder = f"{ETC}/setup.d"
     for name, mode in (("writable", 0o775), ("plain", 0o644), ("foreign", 0o755), ("x.dpkg-old", 0o755), ("x~", 0o755)):
         script(machine, f"{folder}/{name}", f"touch /root/{name}", mode)
