@@ -313,13 +313,20 @@ class Host(People):
 
     def read_only(self, path: str) -> bool:
         """Return whether PATH lies on a file system or mount that is read-only (statvfs(3))."""
-        return not self.root and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        found = self._statvfs(path)
+        return bool(found and found.f_flag & os.ST_RDONLY)
+
+    def _statvfs(self, path: str) -> os.statvfs_result | None:
+        try:
+            return None if self.root else os.statvfs(path)
+        except OSError:
+            return None
 
     def full(self, path: str) -> bool:
         """Return whether the file system of PATH has no block or no inode left for users (statvfs(3))."""
-        if self.root:
+        found = self._statvfs(path)
+        if found is None:
             return False
-        found = os.statvfs(path)
         return (found.f_blocks > 0 and found.f_bavail == 0) or (found.f_files > 0 and found.f_favail == 0)
 
     def listens(self, path: str) -> bool:
@@ -351,4 +358,6 @@ def _stat(path: str, follow: bool) -> os.stat_result | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None  # a link to itself leads to nothing
         raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error

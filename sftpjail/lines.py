@@ -32,7 +32,8 @@ def edit(text: str, changes: Mapping[str, tuple[str, ...]], style: Style) -> str
         return text
     if style is Style.LINE:
         return _edit_tagged(text, changes, lambda line: line)
-    lost = _places(changes)
+    there = {fstab_tag(line) for line in split(text)}
+    lost = {place: tag for place, tag in _places(changes).items() if tag not in there}
     return _order_fstab(_edit_tagged(text, changes, lambda line: fstab_tag(line) or lost.get(_place(line))))
 
 
@@ -65,13 +66,19 @@ def fstab_tag(line: str) -> str | None:
     return f"{user} {entry.target}" if entry and user else None
 
 
-def _place(line: str) -> tuple[str, str] | None:
+_Place = tuple[str, str, frozenset[str]]
+
+
+def _place(line: str) -> _Place | None:
     entry = parse_line(line)
-    return (entry.source, entry.target) if entry else None
+    if entry is None:
+        return None
+    options = (option for option in entry.options if option != "nofail" and not option.startswith("x-sftpjail."))
+    return entry.source, entry.target, frozenset(options)
 
 
-def _places(changes: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, str] | None, str]:
-    """Return the tag of each line to come by what it mounts where: a line that does the same has lost its tag."""
+def _places(changes: Mapping[str, tuple[str, ...]]) -> dict[_Place | None, str]:
+    """Return the tag of each line to come by what it mounts where and how: one that does the same has lost its tag."""
     return {_place(line): tag for tag, lines in changes.items() for line in lines if _place(line)}
 
 

@@ -222,7 +222,8 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
         left = [path for path in host.origin(name).made if host.lstat(path) is not None]
         words = " ".join(quote(path) for path in left)
         mend = f"rm -rI --one-file-system {words} && sftpjail apply --prune"
-        if any(inside(point, path) for path in left for point in host.mounts):
+        # rm --one-file-system does not stop at a bind mount of the same file system.
+        if any(inside(point, host.realpath(path)) for path in left for point in host.mounts):
             mend = f"findmnt | grep -F {quote(account.jail)}"
         yield Fault(name, f"left files in {words}", f"{gone}, and they are data, which sftpjail never deletes", mend)
 

@@ -74,7 +74,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         if wrong:
             raise SftpJailError(
                 f"the home {account.home} of {account.name} cannot become its jail: it {wrong}",
-                f"usermod -d /home/{account.name} -m {account.name}",
+                f"usermod -d /home/{account.name} {account.name} && mkhomedir_helper {account.name}",
             )
         actions = judged(posixpath.dirname(home), host, ours)
         found = host.stat(home)
@@ -156,6 +156,12 @@ def _components(account: Account, host: Host) -> list[Finding]:
     ]
 
 
+def _if_safe(command: str, path: str, account: Account, host: Host) -> str:
+    """Return a command on PATH, or "" where a user could have put a link on the way: root would follow it."""
+    straight = host.realpath(path) == host.realpath(account.jail) + path.removeprefix(account.jail)
+    return command if straight and not host.loose_parent(path) else ""
+
+
 def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     """Return why an account cannot work in the folder in which its sessions start."""
     assert account.profile is not None
@@ -178,10 +184,17 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
         folder = normal(account.jail + folder)
         if host.is_dir(folder) and not host.may(account, folder, "x"):
             what = f"{account.name} may not enter {folder}"
-            return [Finding(what, f"the session cannot start in {start}", f"chmod o+rx {quote(folder)}")]
+            return [
+                Finding(
+                    what,
+                    f"the session cannot start in {start}",
+                    _if_safe(f"chmod o+rx {quote(folder)}", folder, account, host),
+                )
+            ]
     if not host.is_dir(path):
         what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
-        return [Finding(what, "sshd closes the session", f"install -d -o {account.uid} -g {account.gid} {quote(path)}")]
+        command = f"install -d -o {account.uid} -g {account.gid} {quote(path)}"
+        return [Finding(what, "sshd closes the session", _if_safe(command, path, account, host))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
     if start == "/" and (account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))):
@@ -197,7 +210,8 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
     why = "uploads fail"
     if host.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
-        return [Finding(what, why, f'mount -o remount,rw "$(findmnt -n -o TARGET -T {quote(path)})"')]
+        command = f'mount -o remount,rw "$(findmnt -n -o TARGET -T {quote(path)})"'
+        return [Finding(what, why, _if_safe(command, path, account, host))]
     found = host.stat(path)
     if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
         owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
@@ -205,11 +219,13 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
         commands += [] if found.st_mode & 0o300 == 0o300 else [f"chmod u+wx {quote(path)}"]
         if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
             commands = [f"setfacl -m u:{account.name}:rwx {quote(path)}"]  # somebody else's, perhaps
-        return [Finding(f"{account.name} cannot write in {start} ({owner})", why, " && ".join(commands))]
+        command = _if_safe(" && ".join(commands), path, account, host)
+        return [Finding(f"{account.name} cannot write in {start} ({owner})", why, command)]
     if host.full(path):
         return [Finding(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
     if host.thorough and host.which("lsattr") and "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
-        return [Finding(f"{start} of {account.name} is immutable", why, f"chattr -i {quote(path)}")]
+        command = _if_safe(f"chattr -i {quote(path)}", path, account, host)
+        return [Finding(f"{start} of {account.name} is immutable", why, command)]
     return []
 
 

@@ -137,7 +137,8 @@ def _unreadable(path: str, account: Account, host: Host) -> Finding | None:
 @lru_cache(maxsize=64)
 def _some_entries(host: Host, name: str) -> dict[str, list[Entry]]:
     """Return the lines of the key file of one account, or of all at once for ""."""
-    names = [name] if name else host.listdir(KEYS_DIR)
+    files = [name] if name else host.listdir(KEYS_DIR)
+    names = [file for file in files if (found := host.stat(keyfile(file))) and stat.S_ISREG(found.st_mode)]
     return dict(zip(names, survey([host.text(keyfile(name)) for name in names], host), strict=True))
 
 

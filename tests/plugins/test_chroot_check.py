@@ -242,3 +242,12 @@ def test_on_check_of_a_home_that_was_changed(tree: Tree, fire: Fire) -> None:
     (finding,) = check(tree, fire)
     assert finding.what == "the home of ann is /home/ann now, and its jail shows /home/old"
     assert finding.mend == "sftpjail apply"
+
+
+def test_no_command_follows_a_link_of_the_user(tree: Tree, fire: Fire) -> None:
+    profile = replace(BIND, start="/home/%u/upload")
+    tree.folder("/etc/victim", 0o755)
+    (tree.root / HOME_INSIDE.lstrip("/") / "upload").symlink_to("/etc/victim")
+    tree.owners[HOME_INSIDE] = (1001, 1001)
+    for finding in check(tree, fire, profile):
+        assert finding.mend == "", finding

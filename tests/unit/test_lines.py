@@ -179,3 +179,25 @@ def test_the_same_target_of_another_user_is_another_line() -> None:
     text = edit("", {"ann /j/w": (entry("ann", "/j/w"),)}, Style.FSTAB)
     text = edit(text, {"an /j/w": (entry("an", "/j/w"),)}, Style.FSTAB)
     assert edit(text, {"an /j/w": ()}, Style.FSTAB) == entry("ann", "/j/w") + "\n"
+
+
+MARKED = "/a /j/a none bind,nosuid,nodev,private,nofail,x-sftpjail.user=ann,x-sftpjail.role=home 0 0"
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("/a /j/a none bind,nosuid,nodev,private,nofail 0 0", True),
+        ("/a /j/a none bind,nosuid,nodev,private 0 0", True),
+        ("/a /j/a none bind,ro,nosuid,nodev,private 0 0", False),
+        ("/a /j/b none bind,nosuid,nodev,private 0 0", False),
+    ],
+)
+def test_an_fstab_line_that_lost_its_mark_is_taken_over_and_no_other(line: str, taken: bool) -> None:
+    changed = edit(f"{line}\n", {"ann /j/a": (MARKED,)}, Style.FSTAB)
+    assert changed == (f"{MARKED}\n" if taken else f"{line}\n{MARKED}\n")
+
+
+def test_a_line_beside_a_marked_one_is_never_taken_out() -> None:
+    other = "/a /j/a none bind,nosuid,nodev,private 0 0"
+    assert edit(f"{other}\n{MARKED}\n", {"ann /j/a": (MARKED,)}, Style.FSTAB) == f"{other}\n{MARKED}\n"
