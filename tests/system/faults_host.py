@@ -92,13 +92,15 @@ def log_folder_was_deleted(good: Jail) -> Iterator[None]:
 
 
 @fault(r"/dev.*(log|socket)", log, fixed=True)
-def log_socket_is_an_orphan(good: Jail) -> None:
+def log_socket_is_an_orphan(good: Jail) -> Iterator[None]:
     """As the recipe does it: a bind of the socket itself, which the daemon makes anew when it starts again."""
     good.sh(
         f"umount {JAIL}/dev; umount -q {JAIL}/dev/log || :; : >{JAIL}/dev/log;"
         f"mount --bind /var/lib/sftpjail/log/log {JAIL}/dev/log"
     )
     good.machine.restart_rsyslog()
+    yield  # apply mounts the folder over it, and this mount lies hidden below
+    good.sh(f"umount {JAIL}/dev; umount -q {JAIL}/dev/log || :; rm -f {JAIL}/dev/log; sftpjail apply")
 
 
 @fault(r"/dev.*(log|socket|mount)", log, fixed=True)
