@@ -1,58 +1,107 @@
-# `make install` is the one list of what goes where; every package is made from it.
+# `make install` is the one list of what goes where; every package is made from it. Where a system has another layout,
+# its package says so by these variables.
 prefix = /usr/local
+sysconfdir = /etc
 bindir = $(prefix)/bin
 libdir = $(prefix)/lib/sftpjail
-sysconfdir = /etc
 unitdir = $(prefix)/lib/systemd/system
-mandir = $(prefix)/share/man
-docdir = $(prefix)/share/doc/sftpjail
+sysusersdir = $(prefix)/lib/sysusers.d
+tmpfilesdir = $(prefix)/lib/tmpfiles.d
+datadir = $(prefix)/share
+mandir = $(datadir)/man
+docdir = $(datadir)/doc/sftpjail
+changelog = CHANGELOG.md
+license = LICENSE
+licensedir = $(docdir)
+bashdir = $(datadir)/bash-completion/completions
+zshdir = $(datadir)/zsh/$(if $(wildcard /etc/debian_version),vendor-completions,site-functions)
+fishdir = $(datadir)/fish/vendor_completions.d
+# Of pacman's hooks, where it is the package manager.
+alpmdir =
 PYTHON = /usr/bin/python3
 # Where this system's Python looks for what an administrator installs; packages say where they want it.
 pythondir = $(shell $(PYTHON) -Ic 'import os, sysconfig; debian = "/usr/lib/python3/dist-packages"; \
     print(debian if "$(prefix)" == "/usr" and os.path.isdir(debian) else sysconfig.get_path("purelib"))')
-version = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sftpjail/__init__.py)
+# Compile the Python: here, but not into a package whose manager does it (dpkg).
+bytecode = $(if $(DESTDIR),,yes)
+# Compress the manual, where no later step of a package does.
+compress =
 INSTALL = install
+
+version = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sftpjail/__init__.py)
+python = $(DESTDIR)$(pythondir)
+fill = sed -e 's|@bindir@|$(bindir)|g' -e 's|@libdir@|$(libdir)|g' -e 's|@pythondir@|$(pythondir)|g' \
+    -e 's|@sysconfdir@|$(sysconfdir)|g' -e 's|@python@|$(PYTHON)|g'
 
 all:
 
-install:
-	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)/entry $(DESTDIR)$(libdir)/hooks $(DESTDIR)$(unitdir) \
-	    $(DESTDIR)$(pythondir)/sftpjail-$(version).dist-info $(DESTDIR)$(sysconfdir)/sftpjail/hooks $(DESTDIR)$(docdir)
+install: install-python install-program install-config install-system install-docs install-completions
+
+install-python:
 	for folder in $$(find sftpjail -type d ! -name __pycache__); do \
-	    $(INSTALL) -d $(DESTDIR)$(pythondir)/$$folder && \
-	    $(INSTALL) -m 644 $$folder/*.py $(DESTDIR)$(pythondir)/$$folder/ || exit 1; done
-	$(INSTALL) -m 644 sftpjail/py.typed $(DESTDIR)$(pythondir)/sftpjail/
-	sed -i 's|^BIN = .*|BIN = "$(bindir)/sftpjail"|; s|^LIB = .*|LIB = "$(libdir)"|' $(DESTDIR)$(pythondir)/sftpjail/paths.py
-	[ -n "$(DESTDIR)" ] || $(PYTHON) -m compileall -q $(pythondir)/sftpjail
-	printf 'Metadata-Version: 2.1\nName: sftpjail\nVersion: %s\n' $(version) \
-	    > $(DESTDIR)$(pythondir)/sftpjail-$(version).dist-info/METADATA
-	printf '#!%s -I\nimport sys\n\nsys.path.append("$(pythondir)")\nfrom sftpjail.cli import main\n\nsys.exit(main())\n' $(PYTHON) > $(DESTDIR)$(bindir)/sftpjail
-	chmod 755 $(DESTDIR)$(bindir)/sftpjail
+	    $(INSTALL) -d $(python)/$$folder && $(INSTALL) -m 644 $$folder/*.py $(python)/$$folder/ || exit 1; done
+	$(INSTALL) -m 644 sftpjail/py.typed $(python)/sftpjail/
+	sed -i 's|^BIN = .*|BIN = "$(bindir)/sftpjail"|; s|^LIB = .*|LIB = "$(libdir)"|' $(python)/sftpjail/paths.py
+	$(PYTHON) -I packaging/distinfo.py $(python)/sftpjail-$(version).dist-info
+	[ -z "$(bytecode)" ] || $(PYTHON) -m compileall -q $(if $(DESTDIR),-s $(DESTDIR)) $(python)/sftpjail
+
+install-program:
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)/entry $(DESTDIR)$(libdir)/hooks $(DESTDIR)$(libdir)/plugins.d
+	$(fill) packaging/launcher >$(DESTDIR)$(bindir)/sftpjail
+	$(fill) packaging/maintainer >$(DESTDIR)$(libdir)/maintainer
+	chmod 755 $(DESTDIR)$(bindir)/sftpjail $(DESTDIR)$(libdir)/maintainer
 	$(INSTALL) -m 644 hooks/useradd-post hooks/userdel-pre hooks/userdel-post $(DESTDIR)$(libdir)/entry/
-	for unit in packaging/systemd/*; do \
-	    sed 's|@bindir@|$(bindir)|' $$unit > $(DESTDIR)$(unitdir)/$${unit##*/} || exit 1; done
+
+# What is there stays: it is the administrator's.
+install-config:
+	$(INSTALL) -d $(DESTDIR)$(sysconfdir)/sftpjail/hooks $(DESTDIR)$(sysconfdir)/logrotate.d
 	[ -e $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf ] || \
 	    $(INSTALL) -m 644 packaging/sftpjail.conf $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf
+	[ -e $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail ] || \
+	    $(INSTALL) -m 644 packaging/logrotate $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail
 
+install-system:
+	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(tmpfilesdir)
+	for unit in packaging/systemd/*; do $(fill) $$unit >$(DESTDIR)$(unitdir)/$${unit##*/} || exit 1; done
+	$(INSTALL) -m 644 packaging/sysusers.d/sftpjail.conf $(DESTDIR)$(sysusersdir)/
+	$(INSTALL) -m 644 packaging/tmpfiles.d/sftpjail.conf $(DESTDIR)$(tmpfilesdir)/
+	[ -z "$(alpmdir)" ] || { $(INSTALL) -d $(DESTDIR)$(alpmdir) && \
+	    $(fill) packaging/arch/sftpjail.hook >$(DESTDIR)$(alpmdir)/sftpjail.hook; }
+
+install-docs:
+	$(INSTALL) -d $(DESTDIR)$(docdir)/examples $(DESTDIR)$(licensedir)
+	$(INSTALL) -m 644 README.md $(changelog) $(DESTDIR)$(docdir)/
+	$(if $(license),$(INSTALL) -m 644 $(license) $(DESTDIR)$(licensedir)/)
+	$(INSTALL) -m 755 hooks/examples/* $(DESTDIR)$(docdir)/examples/
 	for page in man/*.scd; do \
 	    name=$${page#man/}; name=$${name%.scd}; folder=$(DESTDIR)$(mandir)/man$${name##*.}; \
 	    if command -v scdoc >/dev/null; then \
 	        $(INSTALL) -d $$folder && scdoc <$$page >$$folder/$$name || exit 1; \
+	        [ -z "$(compress)" ] || gzip -9nf $$folder/$$name || exit 1; \
 	    else echo "no scdoc here: $$name is not installed, read $$page"; fi; done
-	$(INSTALL) -d $(DESTDIR)$(docdir)/examples
-	$(INSTALL) -m 644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(docdir)/
-	$(INSTALL) -m 755 hooks/examples/* $(DESTDIR)$(docdir)/examples/
 
-# The configuration and what `sftpjail setup` made stay: run `sftpjail teardown` first.
+install-completions:
+	if $(PYTHON) -c 'import shtab' 2>/dev/null; then \
+	    $(INSTALL) -d $(DESTDIR)$(bashdir) $(DESTDIR)$(zshdir) $(DESTDIR)$(fishdir) && \
+	    $(PYTHON) packaging/completions.py bash >$(DESTDIR)$(bashdir)/sftpjail && \
+	    $(PYTHON) packaging/completions.py zsh >$(DESTDIR)$(zshdir)/_sftpjail && \
+	    $(PYTHON) packaging/completions.py fish >$(DESTDIR)$(fishdir)/sftpjail.fish; \
+	else echo "no shtab here: the completions of bash, zsh and fish are not installed"; fi
+
+# What `sftpjail setup` made stays, and a configuration that was edited: run `sftpjail teardown` first.
 uninstall:
-	rm -rf $(DESTDIR)$(pythondir)/sftpjail $(DESTDIR)$(pythondir)/sftpjail-$(version).dist-info $(DESTDIR)$(libdir) \
-	    $(DESTDIR)$(docdir)
-	rm -f $(DESTDIR)$(bindir)/sftpjail $(DESTDIR)$(unitdir)/sftpjail.path $(DESTDIR)$(unitdir)/sftpjail.timer \
-	    $(DESTDIR)$(unitdir)/sftpjail.service $(DESTDIR)$(mandir)/man8/sftpjail.8 \
-	    $(DESTDIR)$(mandir)/man5/sftpjail.conf.5 $(DESTDIR)$(mandir)/man7/sftpjail-plugins.7
-	for folder in $(unitdir) $(patsubst %/,%,$(dir $(unitdir))) $(patsubst %/,%,$(dir $(docdir))) \
-	    $(mandir)/man8 $(mandir)/man7 $(mandir)/man5; do \
-	    [ ! -d $(DESTDIR)$$folder ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$folder; done
+	rm -rf $(python)/sftpjail $(python)/sftpjail-$(version).dist-info $(DESTDIR)$(libdir) $(DESTDIR)$(docdir)
+	rm -f $(addprefix $(DESTDIR),$(bindir)/sftpjail $(addprefix $(unitdir)/sftpjail.,path service timer) \
+	    $(sysusersdir)/sftpjail.conf $(tmpfilesdir)/sftpjail.conf $(bashdir)/sftpjail $(zshdir)/_sftpjail \
+	    $(fishdir)/sftpjail.fish $(mandir)/man8/sftpjail.8 $(mandir)/man5/sftpjail.conf.5 \
+	    $(mandir)/man7/sftpjail-plugins.7)
+	cmp -s packaging/logrotate $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail && \
+	    rm $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail || :
+	cmp -s packaging/sftpjail.conf $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf && \
+	    rm $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf || :
+	for folder in $(wildcard $(addprefix $(DESTDIR),$(sysconfdir)/sftpjail/hooks $(sysconfdir)/sftpjail $(sysusersdir) \
+	    $(tmpfilesdir) $(foreach dir,$(unitdir) $(bashdir) $(zshdir) $(fishdir) $(docdir),$(dir) $(patsubst %/,%,$(dir $(dir)))) \
+	    $(mandir)/man5 $(mandir)/man7 $(mandir)/man8)); do rmdir --ignore-fail-on-non-empty $$folder; done
 
 check:
 	tests/run
@@ -60,4 +109,7 @@ check:
 demo:
 	packaging/demo
 
-.PHONY: all install uninstall check demo
+include packaging/packages.mk
+
+.PHONY: all install install-python install-program install-config install-system install-docs install-completions \
+    uninstall check demo

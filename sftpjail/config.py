@@ -6,11 +6,12 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import UsageError
 from .model import Profile, normal, valid_name
+from .paths import LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
 KEYS_DIR = "/etc/ssh/authorized_keys"
@@ -96,7 +97,9 @@ class Logs:
 
 @dataclass(frozen=True)
 class Config:
-    """The configuration, checked. `settings` holds each plugin's own subsection of [plugins]."""
+    """The configuration, checked. `settings` holds each plugin's own subsection of [plugins], `plugins_packaged` those
+    that a package of the system allows.
+    """
 
     profiles: tuple[Profile, ...] = (Profile("sftponly"),)
     subsystem: str = "keep"
@@ -106,6 +109,7 @@ class Config:
     plugins_allow: tuple[str, ...] = ()
     plugins_disable: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    plugins_packaged: tuple[str, ...] = ()
 
     def profile(self, name: str) -> Profile:
         """Return a profile by its name; the first one for "".
@@ -134,11 +138,19 @@ def load(path: str = PATH) -> Config:
             text = handle.read()
     except FileNotFoundError:
         if path == PATH:
-            return Config()
+            return replace(Config(), plugins_packaged=_packaged())
         raise UsageError(f"there is no configuration file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration {path}: {error}") from error
-    return parse(text, path)
+    return replace(parse(text, path), plugins_packaged=_packaged())
+
+
+def _packaged() -> tuple[str, ...]:
+    """Return the plugins that came with a package: as its hook scripts, they need no leave of the configuration."""
+    try:
+        return tuple(sorted(os.listdir(f"{LIB}/plugins.d")))
+    except OSError:
+        return ()
 
 
 def parse(text: str, path: str = PATH) -> Config:

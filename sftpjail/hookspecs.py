@@ -49,6 +49,19 @@ def on_teardown(host: Host, config: Config) -> Sequence[Action] | None:
 
 
 @hookspec
+def on_detach(host: Host, config: Config) -> Sequence[Action] | None:
+    """Take away what calls sftpjail, and nothing that holds a jail closed: `teardown --keep-jails`, package removal.
+
+    Args:
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; a later on_setup takes them back.
+    """
+
+
+@hookspec
 def on_user_create(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
     """Make or mend a jail: useradd, adduser, `add`, `adopt`, `apply`. Comes early, twice and late.
 

@@ -14,6 +14,7 @@ from .actions import Action
 from .config import PATH
 from .errors import SftpJailError
 from .model import Bind, Fact, Finding
+from .paths import LIB
 
 if TYPE_CHECKING:
     from .config import Config
@@ -52,15 +53,15 @@ class Manager:
         for name in BUNDLED:
             if name not in config.plugins_disable:
                 self.plugins.register(importlib.import_module(f"sftpjail.plugins.{name}"), name)
-        if config.plugins_allow:
-            self._load_strangers(config.plugins_allow, tolerant)
+        packaged = [name for name in config.plugins_packaged if name not in config.plugins_disable]
+        self._load_strangers(list(dict.fromkeys((*config.plugins_allow, *packaged))), tolerant)
         try:
             self.plugins.check_pending()
         except pluggy.PluginValidationError as error:
             raise SftpJailError(f"plugin {self.plugins.get_name(error.plugin)}: {error}") from error
 
     def _load_strangers(self, names: Sequence[str], tolerant: bool) -> None:
-        found = strangers()
+        found = strangers() if names else {}
         for name in names:
             try:
                 self._load(name, found)
@@ -71,12 +72,19 @@ class Manager:
 
     def _load(self, name: str, found: dict[str, Any]) -> None:
         if name not in found:
-            raise SftpJailError(f"plugin {name} is allowed by the configuration and not installed", _disallow(name))
+            who = "the configuration" if name in self.config.plugins_allow else f"{LIB}/plugins.d"
+            raise SftpJailError(f"plugin {name} is allowed by {who} and not installed", self._disallow(name))
         try:
             self.plugins.register(found[name].load(), name)
         except Exception as error:
             what = f"plugin {name} does not load: {type(error).__name__}: {error}"
-            raise SftpJailError(what, _disallow(name)) from error
+            raise SftpJailError(what, self._disallow(name)) from error
+
+    def _disallow(self, name: str) -> str:
+        """Return the command that takes a plugin out of `allow` in [plugins], or its package's leave away."""
+        if name not in self.config.plugins_allow:
+            return f"rm {LIB}/plugins.d/{name}"
+        return f"sed -i '/^\\[plugins\\]/,/^\\[[^[]/s/^\\( *allow *=.*\\)\\b{name}\\b,\\? */\\1/' {PATH}"
 
     def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:
         """Fire one event and return each plugin's name with its actions, in the order of registration.
@@ -85,7 +93,7 @@ class Manager:
             SftpJailError: a plugin vetoes, or breaks; an error that is not its veto names the plugin.
         """
         arguments = dict(event.arguments)
-        if event.hook not in ("on_setup", "on_teardown"):
+        if event.hook not in ("on_setup", "on_teardown", "on_detach"):
             arguments["account"] = event.account
         return [(name, list(actions)) for name, actions in self._each(event.hook, host, **arguments)]
 
@@ -143,11 +151,6 @@ class Manager:
             except Exception as error:
                 failures.append(f"plugin {implementation.plugin_name}: {hook} broke: {error}")
         return failures
-
-
-def _disallow(name: str) -> str:
-    """Return the command that takes a plugin out of `allow` in [plugins]."""
-    return f"sed -i '/^\\[plugins\\]/,/^\\[[^[]/s/^\\( *allow *=.*\\)\\b{name}\\b,\\? */\\1/' {PATH}"
 
 
 def _confession(hook: str, name: str, error: SftpJailError) -> Finding | Fact:

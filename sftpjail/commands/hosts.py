@@ -24,6 +24,9 @@ def register(add_parser: Command) -> None:
     parser.add_argument(
         "--close-accounts", action="store_true", help="expire accounts that are still jailed, instead of refusing"
     )
+    parser.add_argument(
+        "--keep-jails", action="store_true", help="only the hooks and units go, as when the package is removed"
+    )
     parser.set_defaults(run=teardown)
     parser = add_parser("apply", "bring every jail to what the configuration says")
     parser.add_argument("file", nargs="?", metavar="FILE", help="only the accounts that FILE lists, one a line")
@@ -66,6 +69,11 @@ def _problems(errors: dict[str, SftpJailError]) -> list[str]:
 
 def teardown(context: Context) -> int:
     """Fire on_teardown. Jailed accounts would become ordinary ones, so they go first or are closed."""
+    if context.arguments.keep_jails:
+        with context.engine(tolerant=True) as engine:
+            done = "useradd, adduser and systemd call sftpjail no more; every jail is as it was"
+            context.carry_out(engine, [Event("on_detach")], done)
+        return context.close(0)
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
         if jails and not context.arguments.close_accounts:
@@ -130,13 +138,15 @@ def plugins(context: Context) -> int:
     config = context.config()
     manager = Manager(config, tolerant=True)
     rows = []
+    states = dict.fromkeys(config.plugins_packaged, "packaged") | dict.fromkeys(config.plugins_allow, "allowed")
+    states |= dict.fromkeys(BUNDLED, "bundled")
     for name, plugin in manager.plugins.list_name_plugin():
         hooks = [caller.name for caller in manager.plugins.get_hookcallers(plugin) or []]
-        rows.append((name, "bundled" if name in BUNDLED else "allowed", ", ".join(sorted(hooks))))
+        rows.append((name, states[name], ", ".join(sorted(hooks))))
     rows += [(name, "disabled", "") for name in config.plugins_disable]
     rows += [("?", "failed", error.message) for error in manager.failures]
     for name, entry in strangers().items():
-        if name not in config.plugins_allow:
+        if name not in states and name not in config.plugins_disable:
             rows.append((name, "not allowed", entry.value))
     context.answers["plugins"] = [dict(zip(("name", "state", "hooks"), row, strict=True)) for row in rows]
     context.table(("NAME", "STATE", "HOOKS"), rows)

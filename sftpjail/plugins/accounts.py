@@ -19,12 +19,20 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 def on_teardown(host: Host, config: Config) -> list[Action]:
     ours = (name.removeprefix("group:") for name in host.origin("").made if name.startswith("group:"))
     # Without its Match block a jailed account would be an ordinary one; expiry closes key logins too (day 1 of 1970).
-    closed = (SetAccount(name, expire="1") for name, account in jailed(config, host).items() if _closes(account, host))
+    closed = [SetAccount(name, expire="1") for name, account in jailed(config, host).items() if _closes(account, host)]
     return [*(SetGroup(name, present=False) for name in ours), *closed]
 
 
 def _closes(account: Account, host: Host) -> bool:
-    return account.local and not administrator(account, host)
+    forced = host.origin(account.name).forced and account.uid != 0 and account.name not in host.invoker
+    if administrator(account, host) and not forced:
+        return False
+    if not account.local:
+        raise SftpJailError(
+            f"{account.name} comes from a directory, so it cannot be closed here, and would be an ordinary account",
+            f"take it out of the group {account.profile.group if account.profile else ''} there",
+        )
+    return True
 
 
 @hookimpl

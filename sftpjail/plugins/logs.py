@@ -9,20 +9,21 @@ starts. So a jail costs one bind, and never a line in the daemon's configuration
 from __future__ import annotations
 
 import posixpath
+import re
 from shlex import quote
 
 from .. import Account, Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile, hookimpl
 from ..actions import MOUNT_OPTIONS, Action
-from ..config import Config
+from ..config import Config, Logs
 from ..host import Host
 from ..logsource import PROGRAMS, backend
 
 JOURNAL = "/run/systemd/journal/dev-log"
 SHARED = "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there
-LOGROTATE = "/etc/logrotate.d/sftpjail"
+LOGROTATE = "/etc/logrotate.d/sftpjail"  # `make install` put it there, and it is the administrator's
+ROTATED = "/etc/logrotate.d/sftpjail-file"  # ours, for another file
 RULES = {"rsyslog": "/etc/rsyslog.d/10-sftpjail.conf", "syslog-ng": "/etc/syslog-ng/conf.d/sftpjail.conf"}
 TESTS = {"rsyslog": ("-N1",), "syslog-ng": ("--syntax-only", "--no-caps")}
-PIDFILES = {"rsyslog": "/run/rsyslogd.pid", "syslog-ng": "/run/syslog-ng.pid"}
 
 
 def _socket(host: Host, config: Config) -> str:
@@ -59,28 +60,24 @@ def syslog_ng_rule(host: Host, config: Config) -> str:
     )
 
 
-def logrotate(name: str, config: Config) -> str:
-    """Return logrotate's rule for the file. Debian's own rsyslog-rotate signals nobody where systemd is not PID 1."""
-    if name == "syslog-ng":
-        again = "syslog-ng-ctl reopen"  # SIGHUP reads the whole configuration anew, and now and then it dies of that
-    else:
-        again = f"if [ -d /run/systemd/system ]; then systemctl kill -s HUP {name}.service; "
-        again += f'else kill -HUP "$(cat {PIDFILES[name]})"; fi'
-    return (
-        f"# Made by `sftpjail setup`; changes here are lost.\n{config.logs.file} {{\n"
-        "    weekly\n    rotate 12\n    missingok\n    notifempty\n    compress\n    delaycompress\n"
-        f"    postrotate\n        {again} >/dev/null 2>&1 || true\n    endscript\n}}\n"
-    )
+def logrotate(host: Host, config: Config) -> str:
+    """Return logrotate's rule for a file that the installed rule does not have: that rule, with this file."""
+    installed = host.text(LOGROTATE)
+    if re.search(rf"(?m)^{re.escape(config.logs.file)}\s", installed):
+        return ""
+    rule = re.sub(rf"(?m)^{re.escape(Logs.file)}(?=\s)", config.logs.file, installed)
+    return f"# Made by `sftpjail setup` from {LOGROTATE}; changes here are lost.\n{rule}" if rule != installed else ""
 
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
     name = backend(host, config)
-    others = [Remove(path) for other, path in RULES.items() if other != name]
+    actions: list[Action] = [Remove(path) for other, path in RULES.items() if other != name]
+    rotation = logrotate(host, config) if name in RULES else ""
+    actions.append(WriteFile(ROTATED, rotation) if rotation else Remove(ROTATED))
     if name not in RULES:
-        return [*others, Remove(LOGROTATE)]
+        return actions
     rule = rsyslog_rule(host, config) if name == "rsyslog" else syslog_ng_rule(host, config)
-    actions: list[Action] = [*others]
     if not host.is_dir(posixpath.dirname(RULES[name])):
         raise SftpJailError(f"{posixpath.dirname(RULES[name])} is missing: {name} is only half installed")
     if not host.systemd:
@@ -92,13 +89,12 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         WriteFile(path, rule),
         Check((program, *TESTS[name]), f"{name} must accept the rule", candidate=(path,)),
         Notify(name, "restart", required=True),
-        *([WriteFile(LOGROTATE, logrotate(name, config))] if host.is_dir("/etc/logrotate.d") else []),
     ]
 
 
 @hookimpl
 def on_teardown(host: Host) -> list[Action]:
-    actions: list[Action] = [Remove(path) for path in (*RULES.values(), LOGROTATE)]
+    actions: list[Action] = [Remove(path) for path in (*RULES.values(), ROTATED)]
     present = [name for name, path in RULES.items() if host.lstat(path)]
     return [
         *actions,

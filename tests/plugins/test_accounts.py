@@ -34,6 +34,21 @@ def test_on_teardown_removes_our_group_and_closes_who_is_still_jailed(tree: Tree
     ]
 
 
+def test_on_teardown_closes_an_administrator_whose_jail_was_forced(tree: Tree, fire: Fire) -> None:
+    tree.group_lines.remove("sudo:x:27:admin")
+    tree.group("sudo", 27, "ann")
+    assert fire("accounts", "on_teardown", tree.host()) == []
+    tree.write("/var/lib/sftpjail/accounts/ann", '{"forced": true}')
+    assert fire("accounts", "on_teardown", tree.host()) == [SetAccount("ann", expire="1")]
+
+
+def test_on_teardown_refuses_what_it_cannot_close(tree: Tree, fire: Fire, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = {"ann": replace(ann(Profile("sftponly")), local=False)}
+    monkeypatch.setattr("sftpjail.plugins.accounts.jailed", lambda config, host: away)
+    with pytest.raises(SftpJailError, match="ann comes from a directory, so it cannot be closed here"):
+        fire("accounts", "on_teardown", tree.host())
+
+
 @pytest.mark.parametrize("profile", [HOME, Profile("sftponly")])
 def test_on_user_create_joins_the_group_and_sets_the_shell(tree: Tree, fire: Fire, profile: Profile) -> None:
     assert fire("accounts", "on_user_create", tree.host(), account=ann(profile)) == [

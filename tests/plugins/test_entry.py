@@ -105,12 +105,13 @@ def test_on_setup_without_systemd_or_units_runs_nothing(tree: Tree, fire: Fire) 
     assert not [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
 
 
-def test_on_teardown(tree: Tree, fire: Fire) -> None:
+def test_on_teardown_and_on_detach(tree: Tree, fire: Fire) -> None:
     mine = "#!/bin/sh\n# BEGIN sftpjail useradd-post\n(\n) || :\n# END sftpjail useradd-post\necho mine\n"
     tree.write("/usr/local/sbin/adduser.local", mine)
     tree.write("/var/lib/sftpjail/host", '{"made": ["/usr/local/sbin/deluser.local"]}')
     units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
     actions = fire("entry", "on_teardown", tree.host())
+    assert actions == fire("entry", "on_detach", tree.host())
     assert {a.path for a in actions if isinstance(a, Remove)} >= {*STUBS, "/etc/shadow-maint", "/usr/local/sbin"}
     # What the host's record does not call ours stays.
     assert not any(a.ours for a in actions if isinstance(a, Remove))

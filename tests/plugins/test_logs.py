@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fakes import FakeHost, Programs, Tree
 from golden import HOME, Fire, ann
@@ -11,11 +13,9 @@ from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config, Logs
 from sftpjail.plugins import logs as plugin
 
-RSYSLOG, SYSLOG_NG, ROTATE = (
-    "/etc/rsyslog.d/10-sftpjail.conf",
-    "/etc/syslog-ng/conf.d/sftpjail.conf",
-    "/etc/logrotate.d/sftpjail",
-)
+RSYSLOG, SYSLOG_NG = "/etc/rsyslog.d/10-sftpjail.conf", "/etc/syslog-ng/conf.d/sftpjail.conf"
+LOGROTATE, ROTATED = "/etc/logrotate.d/sftpjail", "/etc/logrotate.d/sftpjail-file"
+INSTALLED = (Path(__file__).parents[2] / "packaging/logrotate").read_text()
 SHARED = "/var/lib/sftpjail/log"
 NONE = Config(logs=Logs("none"))
 
@@ -23,7 +23,7 @@ NONE = Config(logs=Logs("none"))
 def rsyslog(tree: Tree) -> None:
     tree.program("rsyslogd")
     tree.folder("/etc/rsyslog.d")
-    tree.folder("/etc/logrotate.d")
+    tree.write(LOGROTATE, INSTALLED)
 
 
 def syslog_ng(tree: Tree) -> None:
@@ -48,13 +48,27 @@ def test_on_setup_with_rsyslog_and_no_systemd(tree: Tree, fire: Fire) -> None:
     assert 'if $programname == "internal-sftp"' in rule and 'file="/var/log/sftp.log"' in rule
     assert [a for a in actions if not isinstance(a, WriteFile)] == [
         Remove(SYSLOG_NG),
+        Remove(ROTATED),
         MakeDir(SHARED),
         Check(("/usr/sbin/rsyslogd", "-N1"), "rsyslog must accept the rule", candidate=(RSYSLOG,)),
         Notify("rsyslog", "restart", required=True),
     ]
-    assert content(actions, ROTATE).startswith(
-        "# Made by `sftpjail setup`; changes here are lost.\n/var/log/sftp.log {\n"
-    )
+
+
+def test_another_file_is_rotated_by_the_installed_rule(tree: Tree, fire: Fire) -> None:
+    rsyslog(tree)
+    elsewhere = Config(logs=Logs(file="/var/log/jail.log"))
+    rule = content(fire("logs", "on_setup", tree.host(), elsewhere), ROTATED)
+    assert "\n/var/log/jail.log {\n    weekly\n" in rule and "sftp.log" not in rule
+    tree.write(LOGROTATE, INSTALLED.replace("sftp.log", "jail.log"))  # the administrator has done it already
+    assert Remove(ROTATED) in fire("logs", "on_setup", tree.host(), elsewhere)
+
+
+@pytest.mark.parametrize("text", ["", "# not here\n"])
+def test_an_administrators_will_not_to_rotate_is_respected(tree: Tree, fire: Fire, text: str) -> None:
+    rsyslog(tree)
+    tree.write(LOGROTATE, text)
+    assert Remove(ROTATED) in fire("logs", "on_setup", tree.host(), Config(logs=Logs(file="/var/log/jail.log")))
 
 
 def test_on_setup_under_systemd_needs_no_socket_of_the_daemons(tree: Tree, fire: Fire) -> None:
@@ -85,7 +99,7 @@ def test_on_setup_without_a_daemon_clears_old_rules_away(tree: Tree, fire: Fire,
     assert fire("logs", "on_setup", tree.host(), Config(logs=Logs(backend))) == [
         Remove(RSYSLOG),
         Remove(SYSLOG_NG),
-        Remove(ROTATE),
+        Remove(ROTATED),
     ]
 
 
@@ -103,7 +117,7 @@ def test_on_teardown(tree: Tree, fire: Fire) -> None:
     assert fire("logs", "on_teardown", tree.host()) == [
         Remove(RSYSLOG),
         Remove(SYSLOG_NG),
-        Remove(ROTATE),
+        Remove(ROTATED),
         Remove(f"{SHARED}/log", ours=True),
         Remove(SHARED),
         Notify("rsyslog", "restart"),

@@ -103,6 +103,16 @@ def test_a_stranger_is_loaded_only_when_allowed(install: Any) -> None:
     assert "quota" not in dict(Manager(Config()).plugins.list_name_plugin())
 
 
+def test_a_package_may_allow_its_plugin_and_the_administrator_disable_it(install: Any) -> None:
+    install("quota", module("quota", on_setup=lambda: []))
+    assert "quota" in dict(Manager(Config(plugins_packaged=("quota",))).plugins.list_name_plugin())
+    off = Config(plugins_packaged=("quota",), plugins_disable=("quota",))
+    assert "quota" not in dict(Manager(off).plugins.list_name_plugin())
+    with pytest.raises(SftpJailError, match="plugin gone is allowed by /usr/lib/sftpjail/plugins.d and not") as caught:
+        Manager(Config(plugins_packaged=("gone",)))
+    assert caught.value.hint == "rm /usr/lib/sftpjail/plugins.d/gone"
+
+
 def test_a_missing_stranger_is_named(install: Any) -> None:
     with pytest.raises(SftpJailError, match="plugin quota is allowed by the configuration and not installed"):
         Manager(Config(plugins_allow=("quota",)))

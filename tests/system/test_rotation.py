@@ -30,7 +30,7 @@ def rotates(machine: Machine) -> None:
     logged_out(machine)
     machine.run("userdel", "-r", "alice")
     machine.run("sftpjail", "teardown")
-    assert machine.exists(LOG) and not machine.exists("/etc/logrotate.d/sftpjail")
+    assert machine.exists(LOG) and not machine.exists("/etc/rsyslog.d/10-sftpjail.conf")
     assert machine.run("systemctl", "is-system-running", check=False).out in ("running\n", "degraded\n")
 
 

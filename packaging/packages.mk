@@ -1,0 +1,54 @@
+# Packages. `make packages` builds the distributions' own, from what `make dist` takes of this checkout; `make deb` and
+# `make pacman` build the same with fpm. All come out in build/.
+epoch := $(shell sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -n 1 | date -f - +%s)
+source = sftpjail-$(version)
+system = env -i HOME=/nonexistent LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin SOURCE_DATE_EPOCH=$(epoch) \
+    DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)"
+
+dist:
+	mkdir -p build
+	tar -cz --sort=name --mtime=@$(epoch) --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r-w,a-s \
+	    --exclude=__pycache__ --exclude='*.egg-info' --exclude='.*_cache' --transform='s|^|$(source)/|' \
+	    -f build/$(source).tar.gz \
+	    $(sort $(wildcard *.md *.cfg *.toml LICENSE Makefile .ci hooks man packaging sftpjail tests))
+
+packages: native-deb native-pacman
+
+native-deb: dist
+	rm -rf build/debian && mkdir -p build/debian
+	cp build/$(source).tar.gz build/debian/sftpjail_$(version).orig.tar.gz
+	tar -xzf build/$(source).tar.gz -C build/debian
+	cp -r build/debian/$(source)/packaging/debian build/debian/$(source)/debian
+	cd build/debian/$(source) && $(system) dpkg-buildpackage -us -uc
+	rm -r build/debian/$(source)
+
+# makepkg refuses root, and wants nothing of who runs it.
+native-pacman: dist
+	rm -rf build/arch && mkdir -p build/arch
+	cp packaging/arch/PKGBUILD packaging/arch/sftpjail.install build/$(source).tar.gz build/arch/
+	[ "$$(id -u)" != 0 ] || chown -R nobody build/arch
+	cd build/arch && $(if $(filter 0,$(shell id -u)),setpriv --reuid=nobody --regid=65534 --clear-groups) \
+	    $(system) HOME="$$PWD" PKGEXT=.pkg.tar.zst makepkg --force --nodeps
+
+# fpm packs a stage. It is in no distribution; the options are in deb.fpm and pacman.fpm.
+fpm = fpm
+stage = $(MAKE) --no-print-directory install DESTDIR=build/fpm/$@ prefix=/usr compress=yes
+pack = $(if $(shell command -v $(fpm)),cd build/fpm && SOURCE_DATE_EPOCH=$(epoch) $(fpm) --fpm-options-file \
+    ../../packaging/$@.fpm --version $(version) --chdir $@ --input-type dir --force .,$(error there is no fpm here: \
+    `gem install fpm`, or `make packages`, which needs none))
+
+deb:
+	@: $(pack)
+	rm -rf build/fpm/$@ && mkdir -p build/fpm
+	$(stage) pythondir=/usr/lib/python3/dist-packages changelog= license=
+	$(pack)
+
+# A package that is not built anew for every Python keeps its own folder.
+pacman:
+	@: $(pack)
+	rm -rf build/fpm/$@ && mkdir -p build/fpm
+	$(stage) pythondir=/usr/lib/sftpjail licensedir=/usr/share/licenses/sftpjail alpmdir=/usr/share/libalpm/hooks \
+	    zshdir=/usr/share/zsh/site-functions
+	$(pack)
+
+.PHONY: dist packages native-deb native-pacman deb pacman
