@@ -12,6 +12,7 @@ from .. import Account, Fact, Finding, Key, MakeDir, Remove, Rename, SetLines, S
 from ..actions import Action
 from ..config import KEYS_DIR, Config, keyfile
 from ..host import Host
+from ..jails import jailed
 from ..matchblock import spec
 from ..model import components, inside
 from ..pubkeys import Entry, blob, strange_option, survey, unfit
@@ -48,8 +49,11 @@ def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_teardown(host: Host) -> list[Action]:
-    return [*(Remove(path) for path in host.origin("").made if inside(path, KEYS_DIR)), Remove(KEYS_DIR)]
+def on_teardown(host: Host, config: Config) -> list[Action]:
+    # Nobody will be there to keep a later account from inheriting the keys of one that is closed now.
+    closed = (keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made)
+    ours = (path for path in host.origin("").made if inside(path, KEYS_DIR))
+    return [*(Remove(path, ours=True) for path in closed), *(Remove(path) for path in ours), Remove(KEYS_DIR)]
 
 
 @hookimpl

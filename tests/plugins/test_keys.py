@@ -58,6 +58,12 @@ def test_on_teardown_removes_what_we_made(tree: Tree, fire: Fire) -> None:
     assert set(actions) == {Remove(FILE), Remove(FOLDER)}
 
 
+def test_on_teardown_leaves_no_key_for_a_later_account_of_the_name(tree: Tree, fire: Fire) -> None:
+    assert Remove(FILE, ours=True) not in fire("keys", "on_teardown", tree.host()), "an administrator's file"
+    tree.write("/var/lib/sftpjail/accounts/ann", f'{{"made": ["{FILE}"]}}')
+    assert Remove(FILE, ours=True) in fire("keys", "on_teardown", tree.host())
+
+
 def test_on_key_add_and_on_key_remove_are_one_line(tree: Tree, fire: Fire) -> None:
     assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [MakeDir(FOLDER), line(KEY.line)]
     tree.folder(FOLDER)
