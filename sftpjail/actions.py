@@ -442,7 +442,8 @@ class Run(Action):
 @dataclass(frozen=True)
 class Check(Action):
     """A program must agree: exit 0, print exactly `prints` (if given; without the lines that begin with a word of
-    `ignoring`), and each line of `lines`, else all is rolled back. It goes with changes of the same plugin.
+    `ignoring`), and each line of `lines`, else all is rolled back. It goes with changes of the same plugin. The first
+    word of each line is a keyword, compared in small letters.
 
     With `candidate`, paths of files in the same plan, it also runs beforehand, in a private mount namespace where
     those files are already as planned: what it refuses never goes live.

@@ -11,12 +11,13 @@ import socket
 import stat
 import struct
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from . import processes, programs, system
 from .errors import SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from .lines import Style, tagged
+from .lines import Style, small_keywords, tagged
 from .model import Account, Bind, Origin, components
 from .people import People
 from .records import parse_origin
@@ -264,7 +265,8 @@ class Host(People):
         return self._answers[key]
 
     def ask_sshd(self, *arguments: str, files: Mapping[str, bytes | None] | None = None) -> programs.Answer:
-        """Return what sshd(8) says with these arguments, as if FILES already had the given content.
+        """Return what sshd(8) says with these arguments, as if FILES already had the given content; its settings (-T)
+        by keywords in small letters.
 
         Raises:
             SftpJailError: there is no sshd, or no private mount namespace for the trial.
@@ -274,7 +276,8 @@ class Host(People):
             raise SftpJailError("OpenSSH's server is not installed", "apt install openssh-server")
         key = ((sshd, *arguments), repr(files) if files else "")
         if key not in self._answers:
-            self._answers[key] = programs.preview([sshd, *arguments], files or {})
+            answer = programs.preview([sshd, *arguments], files or {})
+            self._answers[key] = replace(answer, out=small_keywords(answer.out)) if "-T" in arguments else answer
         return self._answers[key]
 
     @cached_property

@@ -18,6 +18,13 @@ class Style(enum.Enum):
     LINE = "line"  # the tag is the line itself
 
 
+def small_keywords(text: str) -> str:
+    """Return TEXT with the first word of each line in small letters: `sshd -T` prints keywords so before 10.4, and as
+    the manual writes them since.
+    """
+    return re.sub(r"(?m)^\S+", lambda word: word[0].lower(), text)
+
+
 def edit(text: str, changes: Mapping[str, tuple[str, ...]], style: Style) -> str:
     """Return TEXT with the lines of each tag in CHANGES replaced; every other byte stays.
 

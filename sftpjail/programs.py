@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import shutil
@@ -165,10 +166,16 @@ def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
 
 
 # Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
+_TRIES = 10
+
+# Whoever replaces a file, as useradd does with passwd, makes the kernel take our mount off it (namei.c, vfs_rename).
 _PREVIEW = """
-while [ "$1" != -- ]; do mount -n --bind "$1" "$2" || exit 125; shift 2; done; shift
+stage=$1; shift; pairs=0
+while [ "$1" != -- ]; do mount -n --bind "$1" "$2" || exit 125; pairs=$((pairs + 1)); shift 2; done; shift
 [ -d /run/sshd ] || { mount -n -t tmpfs -o mode=755 sftpjail /run && mkdir -m 755 /run/sshd; } || exit 125
-exec "$@"
+"$@"; code=$?
+[ "$(grep -cF "/$stage/" /proc/self/mountinfo)" = $pairs ] || exit 124
+exit $code
 """
 
 
@@ -181,8 +188,37 @@ def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: flo
         timeout: seconds.
 
     Raises:
-        SftpJailError: no private mount namespace is to be had, or as `run`.
+        SftpJailError: no private mount namespace is to be had, the files change all the time, or as `run`.
     """
+    for _ in range(_TRIES):
+        with _accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
+            answer = _preview(argv, files, timeout)
+        if answer.code != 124:
+            return answer
+    raise SftpJailError(f"{', '.join(files)}: somebody replaces these all the time, so {argv[0]} could not be asked")
+
+
+@contextlib.contextmanager
+def _accounts_still() -> Iterator[None]:
+    """Keep useradd and its kin waiting, as they do each other: lckpwdf(3). They are patient for 15 seconds."""
+    try:
+        fd = os.open("/etc/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:  # a read-only /etc changes under nobody
+        yield
+        return
+    try:
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.005)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float) -> Answer:
     if not files and os.path.isdir("/run/sshd"):
         return run(argv, timeout=timeout)  # it can see the host as it is
     os.makedirs(RUN_DIR, mode=0o755, exist_ok=True)
@@ -211,7 +247,8 @@ def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: flo
             else:
                 with open(staged, "wb") as handle:
                     handle.write(content)
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PREVIEW, "sh", *pairs, "--", *argv]
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PREVIEW, "sh"]
+        command += [os.path.basename(stage), *pairs, "--", *argv]
         answer = run(command, timeout=timeout)
     if answer.code == 125 or "unshare failed" in answer.err:
         raise SftpJailError(f"cannot try {argv[0]} in a mount namespace of its own: {answer.words}")

@@ -34,6 +34,7 @@ from .actions import (
 from .errors import SftpJailError
 from .fstab import FstabEntry
 from .journal import Undo, mount_points, point_at
+from .lines import small_keywords
 from .merge import Edit
 from .view import View
 
@@ -255,10 +256,11 @@ def judge(action: Check, answer: programs.Answer) -> None:
     command = " ".join(action.argv)
     if answer.code != 0:
         raise SftpJailError(f"{action.why}: {command} says: {answer.words}", action.hint)
-    said = answer.out.splitlines()
-    missing = [line for line in action.lines if line not in said]
-    if action.prints is not None and _kept(answer.out, action) != _kept(action.prints, action):
-        other = [line for line in _kept(answer.out, action) if line not in action.prints.splitlines()]
+    said = small_keywords(answer.out)
+    missing = [line for line in action.lines if line not in said.splitlines()]
+    wanted = small_keywords(action.prints or "")
+    if action.prints is not None and _kept(said, action) != _kept(wanted, action):
+        other = [line for line in _kept(said, action) if line not in wanted.splitlines()]
         raise SftpJailError(
             f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}", action.hint
         )

@@ -7,11 +7,18 @@ packages+=,python3-pip,python3-setuptools,python3-wheel,make,git,procps,psmisc,i
 packages+=,strace,scdoc,man-db,lftp,rclone,less,shellcheck,libnss-extrausers,python3-paramiko
 linters="ruff==0.17.6 mypy==2.4.1"
 
-# Runs in a copy of the host, with the host's network and environment, because mmdebstrap is on no fresh machine;
-# writes a tar archive. pip runs there as well: however the host reaches its index, that is where it is configured.
-build_base() {
+# What builds and judges packages, of Debian's kind and of Arch's, and the shells that they bring completions for.
+package_tools="build-essential debhelper dh-python fakeroot lintian piuparts autopkgtest mmdebstrap python3-shtab groff
+    makepkg pacman-package-manager binutils zstd libarchive-tools bash-completion fish zsh"
+
+# What may be installed in a clean root without a network.
+downloads="openssh-server openssh-client adduser passwd python3 python3-pluggy python3-configobj python3-rich rsyslog
+    logrotate systemd systemd-sysv libpam-systemd dbus mount util-linux iproute2 procps e2fsprogs acl sudo man-db"
+
+# The builders below run with the host's network. Those of the first layers run in a copy of the host, with its
+# environment, because mmdebstrap is on no fresh machine, and write a tar archive.
+prepare_host() {
     set -e
-    suite=$1 packages=$2 linters=$3
     command -v apt-get >/dev/null || { echo "building a root needs a host with apt-get" >&2; exit 1; }
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq update >&2
@@ -22,6 +29,15 @@ build_base() {
 set -e
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 sandbox\n' >"$1/etc/hosts"
 echo sandbox >"$1/etc/hostname"
+END
+}
+
+# pip runs outside the root: however the host reaches its index, that is where it is configured.
+build_base() {
+    local suite=$1 packages=$2
+    export linters=$3
+    prepare_host
+    cat >>/tmp/customize <<'END'
 # The kernel's log belongs to the machine underneath.
 sed -i '/imklog/s/^/#/' "$1/etc/rsyslog.conf"
 version=$(chroot "$1" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -32,47 +48,120 @@ ln -s "../lib/python$version/site-packages/bin/ruff" "$1/opt/lint/bin/ruff"
 printf '#!/bin/sh\nexec /opt/lint/bin/python -m mypy "$@"\n' >"$1/opt/lint/bin/mypy"
 chmod 755 "$1/opt/lint/bin/mypy"
 END
-    export linters
     mmdebstrap --quiet --variant=minbase --aptopt=/tmp/apt.conf --include="$packages" \
         --customize-hook='sh /tmp/customize "$1"' "$suite" -
 }
 
-# Runs in the base root, whose changes become a layer of their own.
-build_syslog_ng() {
+# Debian at its smallest, which can install what a package of ours needs with no network at all.
+build_clean() {
+    local suite=$1
+    export downloads=$2
+    prepare_host
+    cat >>/tmp/customize <<'END'
+chroot "$1" apt-get -qq install --download-only --no-install-recommends $downloads >&2
+rm "$1/etc/resolv.conf"
+END
+    mmdebstrap --quiet --variant=minbase --aptopt=/tmp/apt.conf --skip=cleanup/apt \
+        --customize-hook='sh /tmp/customize "$1"' "$suite" -
+}
+
+# The other builders run in a root, whose changes become a layer of their own.
+begin_layer() {
     set -e
     export DEBIAN_FRONTEND=noninteractive
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
     apt-get -qq update
-    apt-get -qq install --no-install-recommends syslog-ng-core rsyslog- >/dev/null
-    apt-get -qq purge rsyslog >/dev/null
-    systemctl --quiet enable syslog-ng 2>/dev/null # trixie's package forgets to
+}
+
+end_layer() {
     apt-get -qq clean
     rm -rf /usr/sbin/policy-rc.d /var/lib/apt/lists/*
 }
 
-# Sets layers: the folders in the cache, topmost first, that make up root NAME; builds what is missing.
-use_root() {
-    local name=$1 suite=${1%-syslog-ng} base hash
-    [[ $suite =~ ^(bookworm|trixie|forky|sid)$ ]] || die "unknown root '$name'"
-    [[ $suite =~ forky|sid ]] && packages+=,util-linux-extra # there pivot_root is a package of its own
-    hash=$(echo "$suite $packages $linters $(declare -f build_base)" | sha256sum)
-    base=$suite-${hash::12}
-    layers=$base
-    provide "$suite" "$base" || die "could not build the root '$suite'"
-    if [ "$name" != "$suite" ]; then
-        hash=$(echo "$base $(declare -f build_syslog_ng)" | sha256sum)
-        layers=$name-${hash::12}:$base
-        provide "$name" "${layers%%:*}" "$base" || die "could not build the root '$name'"
-    fi
+build_syslog_ng() {
+    begin_layer
+    apt-get -qq install --no-install-recommends syslog-ng-core rsyslog- >/dev/null
+    apt-get -qq purge rsyslog >/dev/null
+    systemctl --quiet enable syslog-ng 2>/dev/null # trixie's package forgets to
+    end_layer
 }
 
-# provide NAME FOLDER [BASE]: builds into a temporary folder and renames, so that a broken build is never taken for a root.
+build_packages() {
+    begin_layer
+    # shellcheck disable=SC2086
+    apt-get -qq install --no-install-recommends $1 >/dev/null
+    end_layer
+}
+
+# What a package for Arch can tell from Arch: its Python looks into site-packages first and installs there, /bin/sh is
+# bash, and systemd's alpm hooks do what Debian's maintainer scripts do. Debian's own modules still work.
+build_arch() {
+    begin_layer
+    apt-get -qq install --no-install-recommends python3-build python3-installer >/dev/null
+    end_layer
+    ln -sf bash /bin/sh
+    ln -s python3 /usr/bin/python
+    python3 - <<'END'
+import re
+import sysconfig
+
+def edit(module, pattern, text):
+    with open(module.__file__, encoding="utf-8") as file:
+        old = file.read()
+    new, count = re.subn(pattern, text, old, count=1)
+    assert count == 1, pattern
+    with open(module.__file__, "w", encoding="utf-8") as file:
+        file.write(new)
+
+edit(sysconfig, r"prefix_scheme = 'posix_local'", "prefix_scheme = 'posix_prefix'")
+END
+    python3 -m compileall -qf /usr/lib/python3.*/sysconfig
+    mkdir -p "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >/usr/lib/python3/dist-packages/arch.pth
+    local hook name target exec
+    mkdir -p /usr/share/libalpm/hooks
+    for hook in '20-systemd-sysusers|usr/lib/sysusers.d/*.conf|/usr/bin/systemd-sysusers' \
+        '30-systemd-tmpfiles|usr/lib/tmpfiles.d/*.conf|/usr/bin/systemd-tmpfiles --create' \
+        '30-systemd-daemon-reload|usr/lib/systemd/system/*|/usr/bin/systemctl daemon-reload'; do
+        IFS='|' read -r name target exec <<<"$hook"
+        printf '%s\n' '[Trigger]' 'Type = Path' 'Operation = Install' 'Operation = Upgrade' 'Operation = Remove' \
+            "Target = $target" '[Action]' "Description = $name" 'When = PostTransaction' "Exec = $exec" \
+            >"/usr/share/libalpm/hooks/$name.hook"
+    done
+    # systemctl has nobody to speak to where nothing has booted.
+    sed -i 's|^Exec = .*daemon-reload|Exec = /bin/sh -c "[ ! -d /run/systemd/system ] \|\| systemctl daemon-reload"|' \
+        /usr/share/libalpm/hooks/30-systemd-daemon-reload.hook
+}
+
+# Sets layers: the folders in the cache, topmost first, that make up root NAME; builds what is missing.
+use_root() {
+    local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
+    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|packages|clean))?$|^trixie-arch$ ]] || die "unknown root '$name'"
+    if [[ $suite =~ forky|sid ]]; then # there pivot_root is a package of its own
+        packages+=,util-linux-extra downloads+=" util-linux-extra"
+    fi
+    layers=''
+    case ${name#"$suite"} in
+        '') provide "$name" build_base "$suite" "$packages" "$linters" ;;
+        -clean) provide "$name" build_clean "$suite" "$downloads" ;;
+        -syslog-ng) use_root "$suite" && provide "$name" build_syslog_ng ;;
+        -packages) use_root "$suite" && provide "$name" build_packages "$package_tools" ;;
+        -arch) use_root "$suite-packages" && provide "$name" build_arch ;;
+    esac || die "could not build the root '$name'"
+}
+
+# provide NAME BUILDER [ARG]...: puts a folder with what the builder makes on top of layers. It is built in a temporary
+# folder and renamed, so that a broken build is never taken for a root.
 provide() {
-    local name=$1 folder=$2 base=$3 lock tmp=$cache/$1.tmp pipe tar code
-    local SANDBOX_NETWORK=1 SANDBOX_BOOT='' SANDBOX_LAYER='' SANDBOX_UPPER='' SANDBOX_KEEP_ENV=''
+    local name=$1 base=$layers tmp=$cache/$1.tmp folder script lock pipe tar code
+    local SANDBOX_NETWORK=1 SANDBOX_BOOT='' SANDBOX_LAYER='' SANDBOX_UPPER='' SANDBOX_KEEP_ENV='' SANDBOX_WITH=''
+    shift
+    script=$(declare -f "$1" prepare_host begin_layer end_layer)
+    folder=$name-$(echo "$base $* $script" | sha256sum | head -c 12)
+    layers=$folder${base:+:$base}
     hold "$folder" && return
-    [ -z "$SFTPJAIL_SANDBOX" ] || die "inside a sandbox there is only its own root: host"
+    [ -z "$SFTPJAIL_SANDBOX" ] || die "inside a sandbox nothing is built: there is host, and what --with put into /roots"
     mkdir -p "$cache" || return
     exec {lock}>"$cache/$name.lock"
     flock -n $lock || { echo "tests/sandbox: somebody else builds $name, waiting" >&2; setpriv --pdeathsig KILL flock $lock; }
@@ -82,12 +171,12 @@ provide() {
         mkdir -p "$tmp/root" "$tmp/work" || return
         if [ -n "$base" ]; then
             SANDBOX_UPPER=$tmp
-            start "$base" bash -c "$(declare -f build_syslog_ng); build_syslog_ng" >&2
+            start "$base" bash -c "$script; \"\$@\"" build "$@" >&2
         else
             SANDBOX_KEEP_ENV=1
             exec {pipe}> >(exec tar -x --xattrs --xattrs-include='*' -C "$tmp/root")
             tar=$!
-            start / bash -c "$(declare -f build_base); build_base \"\$@\"" build "$name" "$packages" "$linters" >&$pipe
+            start / bash -c "$script; \"\$@\"" build "$@" >&$pipe
             code=$?
             exec {pipe}>&-
             wait $tar && [ $code = 0 ]
@@ -106,8 +195,9 @@ hold() {
 }
 
 prune() {
-    local old
-    for old in "$cache/$1"-????????????; do
+    local old hash
+    hash=$(printf '[0-9a-f]%.0s' {1..12})
+    for old in "$cache/$1"-$hash; do # unquoted: a pattern
         [ "$old" = "$cache/$2" ] || { [ -d "$old" ] && flock -n "$old" rm -rf "$old"; }
     done
 }

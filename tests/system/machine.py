@@ -41,13 +41,13 @@ class CommandFailed(AssertionError):
 
 
 class Machine:
-    def __init__(self, *, boot: bool = False, layer: Path | None = None) -> None:
-        """`boot` runs it under systemd; `layer` is a folder whose files lie over the copy."""
+    def __init__(self, *, boot: bool = False, layer: Path | None = None, root: str = "host") -> None:
+        """`boot` runs it under systemd; `layer` is a folder whose files lie over the copy; `root` is what to copy."""
         self.boot = boot
         self.port = 22 if boot else 2222
-        self._argv = [str(SANDBOX)]
+        self._argv = [str(SANDBOX), "--root", root]
         if boot:
-            self._argv.append("--boot")
+            self._argv.append("--beside")
         if layer:
             self._argv += ["--layer", str(layer)]
         self._holder: subprocess.Popen[bytes] | None = None
@@ -65,8 +65,35 @@ class Machine:
         if self._holder.stdout.readline() != b"ready\n":
             self.close()
             raise CommandFailed(f"{shlex.join(self._argv)} did not start")
-        self.pid = _last_child(self._holder.pid, b"echo ready; read wait")
+        inside = _last_child(self._holder.pid, b"echo ready; read wait")
+        self.pid = self._guest(inside) if self.boot else inside
         return self
+
+    def _guest(self, beside: int) -> int:
+        """Process 1 of the system that runs beside a process in the sandbox, as seen from here."""
+        first = _status(beside, "PPid")[0]
+        for pid in _descendants(first):
+            if _status(pid, "NSpid")[-1] == 1:
+                return pid
+        raise CommandFailed("the machine is not up")
+
+    def reboot(self) -> None:
+        """Restart the system, as `reboot` does; whatever was running is gone."""
+        assert self._holder
+        self.run("systemctl", "reboot", check=False)
+        old, deadline = self.pid, time.monotonic() + 60
+        beside = _last_child(self._holder.pid, b"echo ready; read wait")
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            try:
+                self.pid = self._guest(beside)
+                if self.pid != old:
+                    state = self.run("systemctl", "is-system-running", check=False).out.strip()
+                    if state in ("running", "degraded"):
+                        return
+            except (CommandFailed, OSError):
+                continue
+        raise CommandFailed("the machine did not come up again")
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -283,6 +310,21 @@ def _last_child(pid: int, marker: bytes) -> int:
         if not marked:
             return pid
         pid = marked[0]
+
+
+def _status(pid: int, field: str) -> list[int]:
+    """Numbers of /proc/PID/status."""
+    found = re.search(rf"(?m)^{field}:\t(.*)", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return [int(number) for number in found[1].split()]
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *_descendants(int(child))]
+    return found
 
 
 def _content(path: str, info: os.stat_result) -> str:

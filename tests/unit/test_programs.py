@@ -124,7 +124,8 @@ def test_a_preview_shows_files_in_a_mount_namespace(tmp_path: Path, monkeypatch:
 
     def look(argv: list[str], **_: object) -> Answer:
         assert argv[:4] == ["unshare", "--mount", "--propagation", "private"]
-        pairs = argv[argv.index("sh", 5) + 1 : argv.index("--")]
+        stage, *pairs = argv[argv.index("sh", 5) + 1 : argv.index("--")]
+        assert all(f"/{stage}/" in staged for staged in pairs[::2])
         for staged, path in zip(pairs[::2], pairs[1::2], strict=True):
             place = Path(staged)
             seen[path] = place.read_text() if place.is_file() else sorted(p.name for p in place.iterdir())
@@ -138,6 +139,18 @@ def test_a_preview_shows_files_in_a_mount_namespace(tmp_path: Path, monkeypatch:
     )
     assert seen == {f"{tmp_path}/there": "new", folder: ["comes"]}
     assert (tmp_path / "there").read_text() == "old" and list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_preview_whose_files_were_replaced_meanwhile_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "RUN_DIR", str(tmp_path / "run"))
+    answers = iter([Answer(124, "stale", ""), Answer(124, "stale", ""), Answer(0, "good", "")])
+    monkeypatch.setattr(door, "run", lambda *_, **__: next(answers))
+    assert door.preview(["sshd", "-T"], {f"{tmp_path}/x": b""}).out == "good"
+    monkeypatch.setattr(door, "run", lambda *_, **__: Answer(124, "", ""))
+    with pytest.raises(SftpJailError, match="somebody replaces these all the time"):
+        door.preview(["sshd", "-T"], {f"{tmp_path}/x": b""})
 
 
 @pytest.mark.parametrize("answer", [Answer(125, "", "mount: no"), Answer(1, "", "unshare: unshare failed: no")])
