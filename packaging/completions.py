@@ -42,7 +42,8 @@ def fish(tree: argparse.ArgumentParser) -> str:
         "    if test (count $argv) = 0",
         "        test (count $words) = 0",
         "    else",
-        '        test "$words[1..(count $argv)]" = "$argv"',
+        "        set -l last (count $argv)",
+        '        test "$words[1..$last]" = "$argv"',
         "    end",
         "end",
     ]

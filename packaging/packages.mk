@@ -7,7 +7,7 @@ system = env -i HOME=/nonexistent LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bi
 
 dist:
 	mkdir -p build
-	tar -cz --sort=name --mtime=@$(epoch) --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r-w,a-s \
+	tar -cz --sort=name --mtime=@$(epoch) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
 	    --exclude=__pycache__ --exclude='*.egg-info' --exclude='.*_cache' --transform='s|^|$(source)/|' \
 	    -f build/$(source).tar.gz \
 	    $(sort $(wildcard *.md *.cfg *.toml LICENSE Makefile .ci hooks man packaging sftpjail tests))
@@ -30,25 +30,29 @@ native-pacman: dist
 	cd build/arch && $(if $(filter 0,$(shell id -u)),setpriv --reuid=nobody --regid=65534 --clear-groups) \
 	    $(system) HOME="$$PWD" PKGEXT=.pkg.tar.zst makepkg --force --nodeps
 
-# fpm packs a stage. It is in no distribution; the options are in deb.fpm and pacman.fpm.
+# fpm packs a stage, with the options of deb.fpm and pacman.fpm. It is in no distribution; what Debian calls fpm is
+# another program, Fortran's.
 fpm = fpm
-stage = $(MAKE) --no-print-directory install DESTDIR=build/fpm/$@ prefix=/usr compress=yes
-pack = $(if $(shell command -v $(fpm)),cd build/fpm && SOURCE_DATE_EPOCH=$(epoch) $(fpm) --fpm-options-file \
-    ../../packaging/$@.fpm --version $(version) --chdir $@ --input-type dir --force .,$(error there is no fpm here: \
-    `gem install fpm`, or `make packages`, which needs none))
+need-fpm = $(if $(shell $(fpm) --help 2>&1 | grep -e --fpm-options-file),,$(error there is no fpm here that makes \
+    packages. `make packages` makes the distributions' own, without it; or say where one is: make $@ fpm=PATH))
+# Neither the umask of whoever builds nor the set-group-ID bit of their folder gets into the package.
+as-ever = umask 022 && SOURCE_DATE_EPOCH=$(epoch)
+stage = $(as-ever) $(MAKE) --no-print-directory install DESTDIR=build/fpm/$@ prefix=/usr compress=yes
+pack = chmod -R a-s build/fpm/$@ && $(as-ever) $(fpm) --fpm-options-file packaging/$@.fpm --version $(version) \
+    --chdir build/fpm/$@ --package build --force
 
+# An option file has no room for a description of many lines.
 deb:
-	@: $(pack)
-	rm -rf build/fpm/$@ && mkdir -p build/fpm
-	$(stage) pythondir=/usr/lib/python3/dist-packages changelog= license=
-	$(pack)
+	$(need-fpm)rm -rf build/fpm/$@ && mkdir -p build/fpm
+	$(stage) pythondir=/usr/lib/python3/dist-packages changelog= license=packaging/debian/copyright
+	$(pack) --description "$$(sed -n '/^Description: /,$$p' packaging/debian/control | \
+	    sed 's/^Description: //; s/^ //; s/^\.$$//')" .
 
 # A package that is not built anew for every Python keeps its own folder.
 pacman:
-	@: $(pack)
-	rm -rf build/fpm/$@ && mkdir -p build/fpm
+	$(need-fpm)rm -rf build/fpm/$@ && mkdir -p build/fpm
 	$(stage) pythondir=/usr/lib/sftpjail licensedir=/usr/share/licenses/sftpjail alpmdir=/usr/share/libalpm/hooks \
 	    zshdir=/usr/share/zsh/site-functions
-	$(pack)
+	$(pack) .
 
 .PHONY: dist packages native-deb native-pacman deb pacman

@@ -166,8 +166,6 @@ def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
 
 
 # Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
-_TRIES = 10
-
 # Whoever replaces a file, as useradd does with passwd, makes the kernel take our mount off it (namei.c, vfs_rename).
 _PREVIEW = """
 stage=$1; shift; pairs=0
@@ -190,7 +188,7 @@ def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: flo
     Raises:
         SftpJailError: no private mount namespace is to be had, the files change all the time, or as `run`.
     """
-    for _ in range(_TRIES):
+    for _ in range(10):
         with _accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
             answer = _preview(argv, files, timeout)
         if answer.code != 124:
@@ -207,8 +205,7 @@ def _accounts_still() -> Iterator[None]:
         yield
         return
     try:
-        deadline = time.monotonic() + 15
-        while time.monotonic() < deadline:
+        for _ in range(3000):
             with contextlib.suppress(BlockingIOError):
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break

@@ -30,6 +30,11 @@ class Build:
         return self.find("debian/*.deb")
 
     @property
+    def version(self) -> str:
+        """The Debian package's."""
+        return self.deb.name.split("_")[1]
+
+    @property
     def changes(self) -> Path:
         return self.find("debian/*.changes")
 
@@ -47,12 +52,15 @@ def make(checkout: Path, target: str, env: Mapping[str, str] | None = None) -> B
     return Build(checkout / "build")
 
 
-def copy() -> Path:
-    """Return a copy of the checkout, in a place that makepkg's user can reach."""
+def copy(umask: int = 0o022) -> Path:
+    """Return a copy of the checkout, in a place that makepkg's user can reach, as a clone under that umask has it."""
     folder = Path(tempfile.mkdtemp(prefix="sftpjail-", dir="/var/tmp"))
     folder.chmod(0o755)
     ignored = shutil.ignore_patterns(".git", "build", "__pycache__", ".*_cache", ".scratch")
-    return Path(shutil.copytree(PROJECT, folder / "sftpjail", ignore=ignored))
+    shutil.copytree(PROJECT, folder / "sftpjail", ignore=ignored)
+    for path in (folder / "sftpjail").rglob("*"):
+        path.chmod((0o777 if path.is_dir() or os.access(path, os.X_OK) else 0o666) & ~umask)
+    return folder / "sftpjail"
 
 
 def older(checkout: Path) -> Path:

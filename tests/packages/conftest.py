@@ -19,6 +19,7 @@ ARCH = os.environ.get("SFTPJAIL_SANDBOX", "").endswith("-arch")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "debian: needs a Debian with its tools for packages")
     config.addinivalue_line("markers", "arch: needs the stand-in for Arch")
 
 

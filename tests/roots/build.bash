@@ -119,6 +119,10 @@ END
     python3 -m compileall -qf /usr/lib/python3.*/sysconfig
     mkdir -p "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
     python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >/usr/lib/python3/dist-packages/arch.pth
+    # Folders that another package owns there, and so stay when ours goes; and what the first run of a hook makes.
+    touch "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/README"
+    touch /usr/share/fish/vendor_completions.d/README
+    systemd-tmpfiles --create >/dev/null 2>&1 || true
     local hook name target exec
     mkdir -p /usr/share/libalpm/hooks
     for hook in '20-systemd-sysusers|usr/lib/sysusers.d/*.conf|/usr/bin/systemd-sysusers' \

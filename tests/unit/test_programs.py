@@ -145,6 +145,7 @@ def test_a_preview_whose_files_were_replaced_meanwhile_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "RUN_DIR", str(tmp_path / "run"))
+    (tmp_path / "x").write_text("")
     answers = iter([Answer(124, "stale", ""), Answer(124, "stale", ""), Answer(0, "good", "")])
     monkeypatch.setattr(door, "run", lambda *_, **__: next(answers))
     assert door.preview(["sshd", "-T"], {f"{tmp_path}/x": b""}).out == "good"

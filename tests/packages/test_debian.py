@@ -1,0 +1,164 @@
+"""The Debian package as its maintainer sees it: lintian, piuparts, autopkgtest, the same bytes twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builds import Build, copy, make
+from hosts import Debian
+from machine import Machine
+
+MAN = ("man8/sftpjail.8", "man5/sftpjail.conf.5", "man7/sftpjail-plugins.7")
+
+
+def run(*argv: str | Path, **options: object) -> str:
+    done = subprocess.run(  # type: ignore[call-overload]
+        argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+    assert done.returncode == 0, f"{argv}\n{done.stdout[-4000:]}"
+    return str(done.stdout)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine of this very root."""
+    with Machine() as machine:
+        yield machine
+
+
+def hashes(build: Build) -> dict[str, str]:
+    files = [path for path in build.folder.glob("*/*") if path.suffix in (".deb", ".xz", ".dsc", ".zst")]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.arch
+@pytest.mark.debian
+def test_two_builds_of_one_commit_are_the_same(built: Build, target: str) -> None:
+    """On another day, in another place, by somebody with other habits."""
+    env = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "HOME": "/nonexistent", "USER": "somebody"}
+    os.umask(0o022)
+    elsewhere = copy(umask=0o027)
+    assert elsewhere != built.folder.parent
+    again = make(elsewhere, target, env)
+    assert hashes(again) == hashes(built)
+    assert len(hashes(built)) == (1 if target == "native-pacman" else 3)
+
+
+@pytest.mark.debian
+def test_lintian_has_nothing_to_say(built: Build) -> None:
+    print(run("lintian", "--allow-root", "--fail-on", "error,warning", "--info", built.changes))
+
+
+@pytest.mark.debian
+def test_files(built: Build) -> None:
+    listed = run("dpkg-deb", "--contents", built.deb).splitlines()
+    paths = [line.split(maxsplit=5)[5].removeprefix(".") for line in listed]
+    assert not [path for path in paths if path.startswith("/usr/local") or "__pycache__" in path]
+    assert not [line for line in listed if line.split()[1] != "root/root"]
+    wanted = {
+        *("/usr/bin/sftpjail", "/usr/lib/sftpjail/maintainer", "/usr/lib/sftpjail/entry/useradd-post"),
+        *("/usr/lib/sftpjail/hooks/", "/usr/lib/sftpjail/plugins.d/", "/etc/sftpjail/hooks/"),
+        *("/etc/sftpjail/sftpjail.conf", "/etc/logrotate.d/sftpjail", "/usr/lib/sysusers.d/sftpjail.conf"),
+        *("/usr/lib/tmpfiles.d/sftpjail.conf", "/usr/lib/python3/dist-packages/sftpjail/cli.py"),
+        *(f"/usr/lib/systemd/system/sftpjail.{kind}" for kind in ("path", "timer", "service")),
+        *(f"/usr/share/man/{page}.gz" for page in MAN),
+        "/usr/share/bash-completion/completions/sftpjail",
+        *("/usr/share/zsh/vendor-completions/_sftpjail", "/usr/share/fish/vendor_completions.d/sftpjail.fish"),
+        *("/usr/share/doc/sftpjail/examples/quota", "/usr/share/doc/sftpjail/changelog.Debian.gz"),
+    }
+    assert wanted <= set(paths)
+
+
+@pytest.mark.debian
+def test_the_manual_is_well_formed(built: Build, tmp_path: Path) -> None:
+    run("dpkg-deb", "-x", built.deb, tmp_path)
+    for page in MAN:
+        path = tmp_path / "usr/share/man" / f"{page}.gz"
+        env = {**os.environ, "MANROFFSEQ": "", "MANWIDTH": "80", "LC_ALL": "C.UTF-8"}
+        said = subprocess.run(
+            ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", path],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        assert said.stderr == ""
+        assert f'"{Path(page).name.rpartition(".")[0]} - ' in run("lexgrog", path)
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize(
+    ("shell", "script", "words"),
+    [
+        (
+            "bash",
+            "source usr/share/bash-completion/completions/sftpjail; COMP_WORDS=(sftpjail key re); COMP_CWORD=2\n"
+            "COMP_LINE='sftpjail key re'; COMP_POINT=15; $(complete -p sftpjail | sed 's/.*-F //; s/ .*//')\n"
+            'echo "${COMPREPLY[@]}"',
+            ["remove"],
+        ),
+        (
+            "bash",
+            "source usr/share/bash-completion/completions/sftpjail; COMP_WORDS=(sftpjail show roo); COMP_CWORD=2\n"
+            "COMP_LINE='sftpjail show roo'; COMP_POINT=17; $(complete -p sftpjail | sed 's/.*-F //; s/ .*//')\n"
+            'echo "${COMPREPLY[@]}"',
+            ["root"],
+        ),
+        (
+            "zsh",
+            "zsh -n usr/share/zsh/vendor-completions/_sftpjail && head -1 usr/share/zsh/vendor-completions/_sftpjail",
+            ["#compdef sftpjail"],
+        ),
+        ("fish", 'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail key re"', ["remove"]),
+        ("fish", 'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail --js"', ["--json"]),
+        ("fish", 'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail show roo"', ["root"]),
+        (
+            "fish",
+            'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail add a --wi"',
+            ["--with"],
+        ),
+    ],
+)
+def test_completions(built: Build, tmp_path: Path, shell: str, script: str, words: list[str]) -> None:
+    run("dpkg-deb", "-x", built.deb, tmp_path)
+    said = run(shell, "-c", script, cwd=tmp_path)
+    assert [line.split("\t")[0] for line in said.splitlines()] == words
+
+
+@pytest.mark.debian
+def test_autopkgtest(built: Build, machine: Machine) -> None:
+    path = Debian(machine).put(built.deb)
+    shutil.copytree(built.folder.parent, f"/proc/{machine.pid}/root/run/source", ignore=shutil.ignore_patterns("build"))
+    machine.run("cp", "-r", "/run/source/packaging/debian", "/run/source/debian")
+    done = machine.run(
+        "autopkgtest", "--no-built-binaries", path, "/run/source/", "--", "null", timeout=300, check=False
+    )
+    assert done.code == 0 and "login                PASS" in done.out + done.err, done
+
+
+@pytest.mark.debian
+def test_piuparts(built: Build, previous: Build, tmp_path: Path) -> None:
+    """Installed and purged, and upgraded from the previous version, in the smallest system of the release."""
+    release = run("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME").strip()
+    repository = tmp_path / "more/opt/previous"
+    repository.mkdir(parents=True)
+    shutil.copy(previous.deb, repository)
+    run("sh", "-c", "dpkg-scanpackages . >Packages", cwd=repository)
+    source = tmp_path / "more/etc/apt/sources.list.d/previous.list"
+    source.parent.mkdir(parents=True)
+    source.write_text("deb [trusted=yes] file:/opt/previous ./\n")
+    base = tmp_path / "base.tar.gz"
+    clean = ("--exclude=./var/cache/apt/archives/*.deb", "-C", f"/roots/{release}-clean", ".")
+    added = ("-C", tmp_path / "more", f"./opt/previous/{previous.deb.name}", "./opt/previous/Packages")
+    run("tar", "-I", "gzip -1", "-cf", base, *clean, *added, "./etc/apt/sources.list.d/previous.list")
+    said = run("piuparts", "--basetgz", base, "--distribution", release, "--keep-sources-list", built.deb, timeout=600)
+    assert f"Unpacking sftpjail ({built.version}) over ({previous.version})" in said, said[-4000:]
+    for test in ("Installation and purging", "Installation, upgrade and purging"):
+        assert f"PASS: {test} test" in said
