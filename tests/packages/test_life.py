@@ -12,6 +12,8 @@ from builds import OLD, Build
 from hosts import Arch, Debian, Host, accounts, everything
 from machine import Machine, changes
 
+pytestmark = [pytest.mark.debian, pytest.mark.arch]
+
 KEY = "/root/keys/a"
 
 
