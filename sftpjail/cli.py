@@ -58,7 +58,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         words, options = words[: words.index("--")], words[words.index("--") + 1 :]
     parser = build_parser(("hook",) if words[:1] == ["hook"] else MODULES)
     arguments = parser.parse_args(words)
-    if options and arguments.command != "add":
+    if options and arguments.command not in ("add", "enter"):
         parser.error(f"{arguments.command} takes nothing behind --: {' '.join(options)}")
     arguments.options = options
     defaults = {"dry_run": False, "json": False, "debug": False, "config": config.PATH}

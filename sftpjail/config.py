@@ -39,7 +39,7 @@ group = string(default='')
 match_user = force_list(default=list())
 chroot = string(default='/srv/sftp/%u')
 home = option('bind', 'inside', default='bind')
-mounts = option('fstab', default='fstab')
+mounts = option('fstab', 'session', default='fstab')
 files = string(default='files')
 shell = string(default='/usr/sbin/nologin')
 read_only = boolean(default=False)
@@ -47,6 +47,10 @@ umask = string(default='')
 start = string(default='')
 deny = force_list(default=list())
 sshd_options = force_list(default=list())
+keys_command = string(default='')
+keys_command_user = string(default='nobody')
+trusted_ca = string(default='')
+principals = string(default='')
 """.replace("LOCALS", ", ".join(f"'LOCAL{n}'" for n in range(8)))
 
 # What `internal-sftp -Q requests` prints (sftp-server(8), -P); a request that it does not know would be ignored.
@@ -252,6 +256,7 @@ def _check_profile(profile: Profile) -> None:
         raise UsageError(f"start = {profile.start}: must be a path inside the jail without spaces")
     if profile.shell and (not profile.shell.startswith("/") or re.search(r"[:\s]", profile.shell)):
         raise UsageError(f"shell = {profile.shell}: must be an absolute path, or empty to leave shells alone")
+    _check_keys(profile)
     unknown = sorted(set(profile.deny) - REQUESTS)
     if unknown:
         raise UsageError(
@@ -262,6 +267,22 @@ def _check_profile(profile: Profile) -> None:
             raise UsageError(f"sshd_options: {option!r} is not `Keyword value` of sshd_config(5)")
         if re.match(r"(?i)(match|include|subsystem)\b", option.strip()):
             raise UsageError(f"sshd_options: {option.split()[0]} cannot stand in a Match block")
+
+
+def _check_keys(profile: Profile) -> None:
+    """Refuse what sshd would refuse only at a login, or read as something else: sshd_config(5)."""
+    if profile.keys_command and not re.fullmatch(r"/[^\s\"'\\#]+( [^\"'\\#]+)?", profile.keys_command):
+        raise UsageError(
+            f"keys_command = {profile.keys_command}: must be an absolute path and arguments without quotes"
+        )
+    if _unprintable(profile.keys_command):
+        raise UsageError("keys_command: has a control character")
+    valid_name(profile.keys_command_user, "keys_command_user")
+    for name, value in (("trusted_ca", profile.trusted_ca), ("principals", profile.principals)):
+        if value and not re.fullmatch(r"/[A-Za-z0-9_./%+@-]+", value):
+            raise UsageError(f"{name} = {value}: must be an absolute path without spaces")
+    if profile.principals and not profile.trusted_ca:
+        raise UsageError("principals: says what certificates are worth, and trusted_ca names no one to sign them")
 
 
 def keyfile(name: str) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import programs, system
+from . import previews, programs, system
 from .actions import (
     Action,
     Check,
@@ -227,7 +227,7 @@ class Engine:
         actions = [step.action for step in plan.steps]
         for action in actions:
             if isinstance(action, Check) and action.candidate:
-                judge(action, programs.preview(action.argv, self._contents(actions, action.candidate)))
+                judge(action, previews.preview(action.argv, self._contents(actions, action.candidate)))
         for phase in Phase:
             batch = [a for a in actions if a.phase is phase and (not isinstance(a, Notify) or a.required)]
             if not batch:

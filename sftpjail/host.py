@@ -14,17 +14,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from . import processes, programs, system
+from . import previews, processes, programs, system
 from .errors import SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from .lines import Style, small_keywords, tagged
-from .model import Account, Bind, Origin, components
+from .model import Account, Bind, Origin, components, inside
+from .paths import BIN, LIB
 from .people import People
 from .records import parse_origin
 
 STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"
 HOST_RECORD = f"{STATE}/host"
+TABLES = "/etc/sftpjail/mounts"
 
 
 class Host(People):
@@ -44,6 +46,7 @@ class Host(People):
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
         self._programs: dict[str, str] = {}
+        self._all_binds: dict[str, tuple[Bind, ...]] = {}
 
     # -- files ---------------------------------------------------------------------------------------------
 
@@ -185,6 +188,18 @@ class Host(People):
         finally:
             os.close(fd)
 
+    def entry_script(self, name: str) -> str:
+        """Return one of the scripts that the system calls us by, for this installation.
+
+        Raises:
+            SftpJailError: the installation is incomplete.
+        """
+        path = f"{LIB}/entry/{name}"
+        text = self.text(path)
+        if not text:
+            raise SftpJailError(f"{path} is missing: sftpjail is only half installed", "make install")
+        return text.replace("@SFTPJAIL@", BIN)
+
     # -- mounts --------------------------------------------------------------------------------------------
 
     @cached_property
@@ -198,20 +213,45 @@ class Host(People):
         for entry in self.fstab:
             user = entry.option("x-sftpjail.user")
             if user:
-                own = tuple(o for o in entry.options if not o.startswith("x-sftpjail."))
-                role = entry.option("x-sftpjail.role") or "mount"
-                bind = Bind(entry.source, entry.target, "ro" in own, role, own)
-                found.setdefault(user, []).append(bind)
+                found.setdefault(user, []).append(_bind(entry, "fstab"))
         return {user: tuple(binds) for user, binds in found.items()}
 
     def binds(self, name: str) -> tuple[Bind, ...]:
-        """Return the binds that fstab has for an account's jail, in their order."""
-        return self._binds.get(name, ())
+        """Return the binds of an account's jail in their order: those in fstab, and those made for each session."""
+        if name not in self._all_binds:
+            lines = self.text(f"{TABLES}/{name}").split("\n") if name in self._tables else []
+            found = {bind.target: bind for bind in self._binds.get(name, ())}
+            found |= {entry.target: _bind(entry, "session") for entry in filter(None, map(parse_line, lines))}
+            self._all_binds[name] = tuple(found.values())
+        return self._all_binds[name]
+
+    @cached_property
+    def _tables(self) -> frozenset[str]:
+        return frozenset(name for name in self.listdir(TABLES) if not name.startswith("."))
 
     @cached_property
     def bind_users(self) -> tuple[str, ...]:
-        """Everybody who has a bind in fstab, whether there is such an account or not."""
-        return tuple(self._binds)
+        """Everybody who has a bind, whether there is such an account or not."""
+        return tuple(dict.fromkeys((*self._binds, *sorted(self._tables))))
+
+    def behind(self, name: str, path: str) -> str:
+        """Return the path by which the host has what a session of the account finds at PATH inside its jail: where that
+        is mounted for the session alone, one in the source of the innermost bind.
+        """
+        outer = [bind for bind in self.binds(name) if bind.kept == "session" and inside(path, bind.target)]
+        if not outer:
+            return path
+        bind = max(outer, key=lambda bind: len(bind.target))
+        return bind.source + path.removeprefix(bind.target)
+
+    def is_busy(self, folder: str) -> bool:
+        """Return whether a process of our mount namespace is in FOLDER or has something in it open (proc(5))."""
+        real = self.realpath(folder)
+        return any(inside(path, real) for path in self._held)
+
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        return frozenset() if self.root else processes.held()
 
     @cached_property
     def mounts(self) -> Mapping[str, MountPoint]:
@@ -243,6 +283,14 @@ class Host(People):
     def recorded(self) -> list[str]:
         """Return everybody who has a record of ours."""
         return [name for name in self.listdir(ACCOUNTS) if not name.startswith(".")]
+
+    def known(self) -> Collection[str]:
+        """Return the names that have a record or binds of ours."""
+        return self._known
+
+    @cached_property
+    def _known(self) -> Mapping[str, None]:
+        return dict.fromkeys((*self.recorded(), *self.bind_users))
 
     # -- questions to real programs ------------------------------------------------------------------------
 
@@ -276,7 +324,7 @@ class Host(People):
             raise SftpJailError("OpenSSH's server is not installed", "apt install openssh-server")
         key = ((sshd, *arguments), repr(files) if files else "")
         if key not in self._answers:
-            answer = programs.preview([sshd, *arguments], files or {})
+            answer = previews.preview([sshd, *arguments], files or {})
             self._answers[key] = replace(answer, out=small_keywords(answer.out)) if "-T" in arguments else answer
         return self._answers[key]
 
@@ -364,3 +412,8 @@ def _stat(path: str, follow: bool) -> os.stat_result | None:
         if error.errno == errno.ELOOP:
             return None  # a link to itself leads to nothing
         raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error
+
+
+def _bind(entry: FstabEntry, kept: str) -> Bind:
+    own = tuple(o for o in entry.options if not o.startswith("x-sftpjail."))
+    return Bind(entry.source, entry.target, "ro" in own, entry.option("x-sftpjail.role") or "mount", own, kept)

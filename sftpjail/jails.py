@@ -50,6 +50,7 @@ def find(name: str, config: Config, host: Host) -> Account:
         SftpJailError: there is no such account.
     """
     account = host.account(valid_name(name))
+    refuse_silent(name, host)
     if account is None:
         raise SftpJailError(f"there is no account {name}", f"sftpjail add {name}")
     for profile in config.profiles:
@@ -60,6 +61,24 @@ def find(name: str, config: Config, host: Host) -> Account:
         if profile.group in groups:
             return replace(account, profile=profile)
     return account
+
+
+def refuse_silent(name: str, host: Host) -> None:
+    """Refuse to go on about a name while nobody knows whether there is such an account.
+
+    Raises:
+        SftpJailError: a directory does not answer.
+    """
+    if host.is_silent(name):
+        raise SftpJailError(
+            f"the directory ({', '.join(host.directories)}) does not answer whether there is an account {name}",
+            f"getent passwd {name}",
+        )
+
+
+def silent(host: Host) -> list[str]:
+    """Return who has something of a jail, and nobody knows whether they are still there: a directory is down."""
+    return [name for name in host.known() if host.is_silent(name)] if host.directories else []
 
 
 def find_jailed(name: str, config: Config, host: Host) -> Account:
@@ -117,8 +136,8 @@ def has_remains(name: str, host: Host) -> bool:
 
 def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
     """Return who has something of a jail and is jailed no more, existing or not."""
-    names = dict.fromkeys((*host.recorded(), *host.bind_users))
-    return {name: leftover(name, config, host) for name in names if name not in jails}
+    names = (name for name in host.known() if name not in jails and not host.is_silent(name))
+    return {name: leftover(name, config, host) for name in names}
 
 
 def leftover(name: str, config: Config, host: Host) -> Account:

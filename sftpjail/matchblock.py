@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from .config import KEYS_DIR, Config
 from .errors import SftpJailError
+from .host import Host
 from .model import Profile
+from .sessions import service
 
 MAIN = "/etc/ssh/sshd_config"
 FOLDER = "/etc/ssh/sshd_config.d"
@@ -50,27 +52,37 @@ def force_command(profile: Profile, config: Config) -> str:
     return command
 
 
-def block(profile: Profile, config: Config) -> list[str]:
+def block(profile: Profile, config: Config, host: Host) -> list[str]:
     """Return the settings of a profile, as they stand in its Match blocks."""
-    return [
-        f"ChrootDirectory {profile.chroot}",
-        f"ForceCommand {force_command(profile, config)}",
-        f"AuthorizedKeysFile {KEYS_DIR}/%u",
-        *DOORS,
-        *profile.sshd_options,
-    ]
+    return [*_own(profile, config, host), *profile.sshd_options]
 
 
-def match_blocks(config: Config) -> Iterator[str]:
+def _own(profile: Profile, config: Config, host: Host) -> Iterator[str]:
+    yield f"ChrootDirectory {profile.chroot}"
+    yield f"ForceCommand {force_command(profile, config)}"
+    yield f"AuthorizedKeysFile {KEYS_DIR}/%u"
+    if profile.keys_command:
+        yield f"AuthorizedKeysCommand {profile.keys_command}"
+        yield f"AuthorizedKeysCommandUser {profile.keys_command_user}"
+    if profile.trusted_ca:
+        yield f"TrustedUserCAKeys {profile.trusted_ca}"
+    if profile.principals:
+        yield f"AuthorizedPrincipalsFile {profile.principals}"
+    yield from DOORS
+    if service(profile, host):
+        yield f"PAMServiceName {service(profile, host)}"
+
+
+def match_blocks(config: Config, host: Host) -> Iterator[str]:
     """Yield the lines of all Match blocks: those of users first, since the first value wins."""
     for profile in config.profiles:
         if profile.match_user:
             yield f"Match User {','.join(profile.match_user)}"
-            yield from (f"    {line}" for line in block(profile, config))
+            yield from (f"    {line}" for line in block(profile, config, host))
     for profile in config.profiles:
         if profile.group:
             yield f"Match Group {profile.group}"
-            yield from (f"    {line}" for line in block(profile, config))
+            yield from (f"    {line}" for line in block(profile, config, host))
 
 
 def spec(user: str) -> str:
@@ -80,8 +92,8 @@ def spec(user: str) -> str:
     return f"user={user},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22,rdomain=none"
 
 
-def settings(profile: Profile, config: Config) -> Iterator[str]:
+def settings(profile: Profile, config: Config, host: Host) -> Iterator[str]:
     """Yield a profile's settings as `sshd -T` prints them: keywords in small letters, switches as yes and no."""
-    for line in block(profile, config)[: 3 + len(DOORS)]:
+    for line in _own(profile, config, host):
         keyword, _, value = line.partition(" ")
         yield f"{keyword.lower()} {value}"

@@ -51,6 +51,10 @@ class Profile:
     start: str = ""
     deny: tuple[str, ...] = ()
     sshd_options: tuple[str, ...] = ()
+    keys_command: str = ""
+    keys_command_user: str = "nobody"
+    trusted_ca: str = ""
+    principals: str = ""
 
     @property
     def in_home(self) -> bool:
@@ -98,9 +102,13 @@ class Account:
 
     @property
     def files(self) -> str:
-        """The writable folder inside a jail that has one of its own (`chroot = %h`, `home = inside`), on the host."""
+        """The writable folder inside a jail that has one of its own (`chroot = %h`, `home = inside`), on the host.
+
+        A directory gives an account its home, and nobody here can say otherwise: so that home is the folder.
+        """
         assert self.profile is not None
-        return posixpath.join(self.jail, self.profile.files)
+        given = normal(self.home) if self.profile.home == "inside" and self.exists and not self.local else "/"
+        return self.jail + given if given != "/" else posixpath.join(self.jail, self.profile.files)
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,8 @@ class Bind:
     """A folder (or socket) of the host that shows inside a jail. Both paths are host paths.
 
     `role` is "mount" for what an administrator asked for, "home" and "log" for what a profile brings.
-    `options` are those of mount(8); none means the usual ones.
+    `options` are those of mount(8); none means the usual ones. `kept` says where, as a profile's `mounts` does: in
+    fstab and live, or for each session.
     """
 
     source: str
@@ -116,6 +125,7 @@ class Bind:
     read_only: bool = False
     role: str = "mount"
     options: tuple[str, ...] = ()
+    kept: str = "fstab"
 
 
 @dataclass(frozen=True)

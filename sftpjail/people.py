@@ -7,10 +7,14 @@ import os
 import pwd
 import re
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
+from . import system
 from .model import Account, Group, Shadow, components, normal
+
+# The name services that know nobody but who was made on this host; systemd's are its own dynamic users.
+LOCAL = ("files", "compat", "db", "systemd", "mymachines", "extrausers", "altfiles")
 
 
 class People:
@@ -24,6 +28,7 @@ class People:
         self.root = root.rstrip("/")
         self.thorough = True
         self._members: dict[str, tuple[tuple[str, ...] | None, frozenset[str]]] = {}
+        self._strangers: dict[str, Account | None] = {}
 
     def text(self, path: str) -> str:
         """Return the text of a file, "" where there is none."""
@@ -32,6 +37,13 @@ class People:
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""
         raise NotImplementedError
+
+    @cached_property
+    def directories(self) -> tuple[str, ...]:
+        """What passwd(5) is asked beside local files, as ("sss",): nsswitch.conf(5)."""
+        found = re.search(r"(?m)^\s*passwd:(.*)", self.text("/etc/nsswitch.conf"))
+        words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
+        return tuple(word for word in words if word not in LOCAL)
 
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
@@ -91,11 +103,25 @@ class People:
         found = self.accounts.get(name)
         if found is not None or self.root:
             return found
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            return None
-        return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell, local=False)
+        if name not in self._strangers:
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                self._strangers[name] = None
+            else:
+                ids = entry.pw_uid, entry.pw_gid
+                self._strangers[name] = Account(name, *ids, entry.pw_dir, entry.pw_shell, local=False)
+        return self._strangers[name]
+
+    def is_silent(self, name: str) -> bool:
+        """Return whether nobody can say now if there is such an account, because a directory does not answer."""
+        if self.root or not self.directories or self.account(name) is not None:
+            return False
+        return system.no_answer(name)
+
+    def is_gone(self, name: str) -> bool:
+        """Return whether there is surely no such account."""
+        return self.account(name) is None and not self.is_silent(name)
 
     def group(self, name: str) -> Group | None:
         """Return a group, local or from NSS; a local one with its members from other sources too."""
@@ -110,16 +136,34 @@ class People:
         return Group(name, entry.gr_gid, tuple(members))
 
     def group_members(self, name: str) -> tuple[str, ...] | None:
-        """Return everybody in a group, by supplementary or primary membership; None where there is no such group."""
+        """Return everybody in a group, by supplementary or primary membership; None where there is no such group.
+
+        A directory is never enumerated: of those that it brings, only who has been here or stands in /etc/group counts.
+        """
         if name not in self._members:
             group = self.group(name)
-            primary = (account.name for account in self.accounts.values() if group and account.gid == group.gid)
-            members = None if group is None else tuple(dict.fromkeys((*group.members, *primary)))
+            members = None if group is None else tuple(dict.fromkeys(self._members_of(group)))
             self._members[name] = members, frozenset(members or ())
         return self._members[name][0]
 
+    def _members_of(self, group: Group) -> Iterator[str]:
+        known = self.known()
+        if group.name in self.groups:
+            yield from group.members
+        else:
+            yield from (name for name in group.members if name in self.accounts or name in known)
+        yield from (account.name for account in self.accounts.values() if account.gid == group.gid)
+        yield from (name for name in known if name not in self.accounts and group.name in self.groups_of(name))
+
+    def known(self) -> Collection[str]:
+        """Return the names that have something of ours on this host."""
+        return ()
+
     def in_group(self, name: str, group: str) -> bool:
         """Return whether an account is in a group, primary or supplementary."""
+        account = self.account(name)
+        if account is not None and not account.local:
+            return group in self.groups_of(name)
         self.group_members(group)
         return name in self._members[group][1]
 

@@ -25,6 +25,21 @@ def holders(target: str) -> list[tuple[int, str]]:
     return found
 
 
+def held() -> frozenset[str]:
+    """Return every path that a process of our mount namespace has open or is in: its root, its folder, its files."""
+    paths, ours = set(), os.readlink("/proc/self/ns/mnt")
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/ns/mnt") != ours:
+                continue
+            links = [f"/proc/{pid}/root", f"/proc/{pid}/cwd"]
+            links += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+            for link in links:
+                with contextlib.suppress(OSError):
+                    paths.add(os.readlink(link))
+    return frozenset(path for path in paths if path.startswith("/"))
+
+
 def holds_deleted(path: str) -> int | None:
     """Return the pid of a process that has PATH open though it was deleted (proc_pid_fd(5)), or None."""
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,6 +119,30 @@ def must(argv: Sequence[str], **options: float) -> Answer:
     return answer
 
 
+# Mounts what a session's script would, and becomes the command.
+_ENTER = """
+cd "$1" || exit; [ -z "$2" ] || mount -n -a -T "$2" || exit; [ -z "$2" ] || cd "$1" || exit; shift 2; exec "$@"
+"""
+
+
+def attend(folder: str, table: str, argv: Sequence[str]) -> int:
+    """Run ARGV in FOLDER on our own terminal, in a mount namespace of its own with the mounts of TABLE; its exit code.
+
+    Args:
+        folder: where it runs.
+        table: a file of fstab(5)'s form, or "".
+        argv: the command; it is looked for in our own PATH.
+
+    Raises:
+        SftpJailError: unshare(1) cannot be run.
+    """
+    command = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", _ENTER, "sh", folder, table, *argv]
+    try:
+        return subprocess.run(command, check=False, env={**os.environ, "SFTPJAIL_JAIL": folder}).returncode
+    except OSError as error:
+        raise SftpJailError(f"cannot run unshare: {error.strerror}") from error
+
+
 def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
     """Yield what a program writes, as it comes, in pieces; end the program when the reader stops.
 
@@ -163,93 +184,6 @@ def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
         if process.returncode:
             err.seek(0)
             raise SftpJailError(f"{argv[0]} failed: {Answer(process.returncode, '', _decode(err.read())).words}")
-
-
-# Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
-# Whoever replaces a file, as useradd does with passwd, makes the kernel take our mount off it (namei.c, vfs_rename).
-_PREVIEW = """
-stage=$1; shift; pairs=0
-while [ "$1" != -- ]; do mount -n --bind "$1" "$2" || exit 125; pairs=$((pairs + 1)); shift 2; done; shift
-[ -d /run/sshd ] || { mount -n -t tmpfs -o mode=755 sftpjail /run && mkdir -m 755 /run/sshd; } || exit 125
-"$@"; code=$?
-[ "$(grep -cF "/$stage/" /proc/self/mountinfo)" = $pairs ] || exit 124
-exit $code
-"""
-
-
-def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float = 60.0) -> Answer:
-    """Run ARGV in a private mount namespace in which FILES already have the given content; the host sees nothing.
-
-    Args:
-        argv: a program that reads configuration, as `sshd -t`.
-        files: path to content; None is a file that is not there.
-        timeout: seconds.
-
-    Raises:
-        SftpJailError: no private mount namespace is to be had, the files change all the time, or as `run`.
-    """
-    for _ in range(10):
-        with _accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
-            answer = _preview(argv, files, timeout)
-        if answer.code != 124:
-            return answer
-    raise SftpJailError(f"{', '.join(files)}: somebody replaces these all the time, so {argv[0]} could not be asked")
-
-
-@contextlib.contextmanager
-def _accounts_still() -> Iterator[None]:
-    """Keep useradd and its kin waiting, as they do each other: lckpwdf(3). They are patient for 15 seconds."""
-    try:
-        fd = os.open("/etc/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:  # a read-only /etc changes under nobody
-        yield
-        return
-    try:
-        for _ in range(3000):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.005)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float) -> Answer:
-    if not files and os.path.isdir("/run/sshd"):
-        return run(argv, timeout=timeout)  # it can see the host as it is
-    os.makedirs(RUN_DIR, mode=0o755, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
-        pairs, folders = [], dict[str, str]()
-        changes = sorted(files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0]))
-        for number, (path, content) in enumerate(changes):
-            path = os.path.realpath(path)
-            parent = os.path.dirname(path)
-            if content is not None and os.path.exists(path) and parent not in folders:
-                staged = f"{stage}/{number}"
-                shutil.copy2(path, staged)
-                pairs += [staged, path]
-            elif os.path.isdir(parent):
-                # A file that comes or goes cannot be bound over: its whole folder is shown anew.
-                if parent not in folders:
-                    folders[parent] = f"{stage}/{number}.d"
-                    shutil.copytree(parent, folders[parent], symlinks=True)
-                    pairs += [folders[parent], parent]
-                staged = os.path.join(folders[parent], os.path.basename(path))
-            else:
-                continue  # nothing reads a folder that is not there yet
-            if content is None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(staged)
-            else:
-                with open(staged, "wb") as handle:
-                    handle.write(content)
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PREVIEW, "sh"]
-        command += [os.path.basename(stage), *pairs, "--", *argv]
-        answer = run(command, timeout=timeout)
-    if answer.code == 125 or "unshare failed" in answer.err:
-        raise SftpJailError(f"cannot try {argv[0]} in a mount namespace of its own: {answer.words}")
-    return answer
 
 
 # -- sessions ---------------------------------------------------------------------------------------------------

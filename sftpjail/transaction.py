@@ -15,7 +15,7 @@ from functools import singledispatch
 from shlex import quote
 from types import FrameType
 
-from . import programs, system
+from . import previews, programs, system
 from .actions import (
     Action,
     Check,
@@ -244,7 +244,7 @@ def _(action: Check, view: View) -> Undo:
 
 @perform.register
 def _(action: Check, view: View) -> None:
-    judge(action, programs.preview(action.argv, {}))
+    judge(action, previews.preview(action.argv, {}))
 
 
 def judge(action: Check, answer: programs.Answer) -> None:
@@ -261,8 +261,10 @@ def judge(action: Check, answer: programs.Answer) -> None:
     wanted = small_keywords(action.prints or "")
     if action.prints is not None and _kept(said, action) != _kept(wanted, action):
         other = [line for line in _kept(said, action) if line not in wanted.splitlines()]
+        words = [line.strip() for line in answer.err.splitlines() if line.strip()]
         raise SftpJailError(
-            f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}", action.hint
+            f"{action.why}: {command} now says {'; '.join([*other[:3], *words[-3:]]) or 'less than before'}",
+            action.hint,
         )
     if missing:
         raise SftpJailError(f"{action.why}: {command} does not say {'; '.join(missing)}", action.hint)

@@ -115,7 +115,7 @@ class Trial:
     def has_home(self) -> bool:
         """Whether the home is a folder of the jail, as the session sees it."""
         seen = self.sftp.ask("stat", os.fsencode(self.account.home)).code
-        return seen == OK or (seen == PERMISSION_DENIED and self.host.is_dir(normal(self.jail + self.account.home)))
+        return seen == OK or (seen == PERMISSION_DENIED and self.host.is_dir(self._behind(self.account.home)))
 
     @cached_property
     def folder(self) -> str:
@@ -261,20 +261,23 @@ class Trial:
 
     # -- what is left behind -------------------------------------------------------------------------------------------
 
+    def _behind(self, path: str) -> str:
+        """Return the host's path of one inside the jail."""
+        return self.host.behind(self.account.name, normal(self.jail + path))
+
     def leaves(self, *paths: str) -> None:
         """Remember paths of the jail that may come to exist, and the times of their folders."""
         for path in paths:
-            self._times.append(system.Times(os.path.dirname(self.jail + path)))
-            self._made.append(normal(self.jail + path))
+            self._times.append(system.Times(os.path.dirname(self._behind(path))))
+            self._made.append(normal(path))
 
     def tidy(self) -> None:
         """End the sessions, and take away everything; `wrong` is what could not be. Again, it does nothing."""
         with contextlib.suppress(SftpError):
             # As the user, first: by the session's own paths, and what is not there needs no more thought.
             for path in [*self._made] if self._sftp else []:
-                inside = os.fsencode(normal(path.removeprefix(self.jail)))
                 for request in ("remove", "rmdir"):
-                    if self.sftp.ask(request, inside).code in (OK, NO_SUCH_FILE):
+                    if self.sftp.ask(request, os.fsencode(path)).code in (OK, NO_SUCH_FILE):
                         self._made.remove(path)
                         break
         self._sftp = None
@@ -283,8 +286,9 @@ class Trial:
             self.sessions.pop()
         while self._made:
             try:
-                if not system.remove_dir(self._made[-1]):
-                    system.unlink(self._made[-1])
+                left = self._behind(self._made[-1])
+                if not system.remove_dir(left):
+                    system.unlink(left)
             except SftpJailError as error:
                 self.wrong.append(error.message)
             self._made.pop()

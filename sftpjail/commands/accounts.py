@@ -12,7 +12,7 @@ from ..engine import Engine
 from ..errors import SftpJailError, UsageError
 from ..events import create_events, remove_events
 from ..host import Host
-from ..jails import find, find_jailed, guard, has_remains, jailed, leftover
+from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, refuse_silent
 from ..manager import Event
 from ..model import Account, Key, Profile, valid_name
 from .context import Command, Context
@@ -199,6 +199,7 @@ def remove(context: Context) -> int:
 def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:
     """Return the jailed account, if it is one, and the events that take away its jail or what is left of one."""
     found = engine.host.account(name)
+    refuse_silent(name, engine.host)
     if not (found and find(name, engine.config, engine.host).profile) and not has_remains(name, engine.host):
         return None, []
     account = leftover(name, engine.config, engine.host)
@@ -210,7 +211,8 @@ def state(account: Account, host: Host) -> str:
     """Return in one word whether the jail is there: ok, closed (sshd would refuse the chroot) or incomplete."""
     if not host.is_dir(account.jail):
         return "closed"
-    return "ok" if all(host.mount_at(bind.target) for bind in host.binds(account.name)) else "incomplete"
+    there = (host.lstat(b.source) if b.kept == "session" else host.mount_at(b.target) for b in host.binds(account.name))
+    return "ok" if all(there) else "incomplete"
 
 
 def _facts(account: Account, host: Host) -> dict[str, Any]:
@@ -231,6 +233,7 @@ def _facts(account: Account, host: Host) -> dict[str, Any]:
                 "target": bind.target.removeprefix(account.jail),
                 "read_only": bind.read_only,
                 "role": bind.role,
+                "kept": bind.kept,
                 "mounted": host.mount_at(bind.target) is not None,
             }
             for bind in host.binds(account.name)
@@ -261,7 +264,8 @@ def show(context: Context) -> int:
     rows = [(name, str(facts[name])) for name in ("user", "uid", "profile", "jail", "home", "shell", "state")]
     rows += [("key", key) for key in keys]
     for m in facts["mounts"]:
-        flags = [m["role"], *(["read-only"] if m["read_only"] else []), *([] if m["mounted"] else ["not mounted"])]
+        now = [] if m["mounted"] else ["for each session" if m["kept"] == "session" else "not mounted"]
+        flags = [m["role"], *(["read-only"] if m["read_only"] else []), *now]
         rows.append(("mount", f"{m['target']} <- {m['source']} ({', '.join(flags)})"))
     context.table(("", ""), rows)
     return context.close(0)

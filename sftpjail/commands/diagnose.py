@@ -17,11 +17,11 @@ from ..engine import Engine, Plan
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
 from ..host import STATE, Host
-from ..jails import find, find_jailed, jailed, leftover, leftovers, why_not
+from ..jails import find, find_jailed, jailed, leftover, leftovers, silent, why_not
 from ..manager import Event
 from ..model import Account, Fact, inside, valid_name
 from .context import Command, Context, printable
-from .hosts import guarded, plan_all
+from .hosts import guarded, plan_all, unanswered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,6 +144,8 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
         what = "an interrupted run is not taken back yet"
         yield Fault("host", what, "something may be half done", "sftpjail apply")
     yield from (Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host))
+    why = "whether their jails are as they should be is not known, and nothing of them is changed"
+    yield from (Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host))
     try:
         plan = engine.plan([Event("on_setup")])
     except SftpJailError as veto:

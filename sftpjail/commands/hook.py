@@ -13,9 +13,9 @@ from ..manager import Event
 from ..model import valid_name
 from .context import Command, Context
 
-EVENTS = ("useradd-post", "adduser-local", "userdel-pre", "userdel-post")
+EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
 
-ADDED = EVENTS[:2]
+ADDED = EVENTS[:3]
 
 
 def register(add_parser: Command) -> None:

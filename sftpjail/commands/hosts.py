@@ -9,7 +9,8 @@ from pathlib import Path
 from ..engine import Engine, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import create_events, remove_events
-from ..jails import guard, jailed, leftovers, why_not
+from ..host import HOST_RECORD, Host
+from ..jails import guard, jailed, leftovers, silent, why_not
 from ..manager import BUNDLED, Event, Manager, strangers
 from ..model import Account, valid_name
 from .context import Command, Context
@@ -105,18 +106,63 @@ def apply(context: Context) -> int:
             chosen = {name: jails[name] for name in wanted}
         skipped = guarded(engine, chosen)
         last: list[Event] = []
+        unknown = unanswered(engine.host)
         if context.arguments.prune:
-            for account in leftovers(engine.config, engine.host, jails).values():
+            departed, doubts = prunable(engine, jails)
+            unknown += doubts
+            for account in departed:
                 last += remove_events(account, engine.host, deleted=False)
-        plan = plan_all(engine, [], [account for name, account in chosen.items() if name not in skipped], last)
+        willing = [account for name, account in chosen.items() if name not in skipped]
+        plan, veto = plan_with_setup(engine, [] if context.arguments.file else [Event("on_setup")], willing, last)
         changed = {step.owner for step in plan.steps if step.owner}
         names = ", ".join(sorted(changed)[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
         good = len(chosen) - len(plan.errors) - len(skipped)
         context.finish(engine, plan, f"applied: {names or 'the host'}", f"{good} jails are as they should be")
-    problems = _problems(plan.errors) + [f"{name} is left alone: {reason}" for name, reason in skipped.items()]
+    problems = [*unknown, *veto, *_problems(plan.errors)] + [
+        f"{name} is left alone: {reason}" for name, reason in skipped.items()
+    ]
     context.answers["problems"] = problems
     context.warn(problems)
-    return context.close(1 if plan.errors else 0)
+    return context.close(1 if plan.errors or veto or unknown else 0)
+
+
+def unanswered(host: Host) -> list[str]:
+    """Return in words who cannot be looked after, because a directory does not answer."""
+    names = silent(host)
+    if not names:
+        return []
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return [f"the directory ({', '.join(host.directories)}) does not answer; {shown}: left as they are"]
+
+
+def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], list[str]]:
+    """Return the departed accounts whose remains may go, and in words whose may not.
+
+    An SSSD that is offline and has lost its cache says of everybody that there is no such account. So on a host with a
+    directory, who is gone counts only while somebody that it brought is still found.
+    """
+    host = engine.host
+    accounts = list(leftovers(engine.config, host, jails).values())
+    if not host.directories or any(host.account(name) for name in host.known() if name not in host.accounts):
+        return accounts, []
+    doubts = [account.name for account in accounts if not account.exists]
+    words = [f"{name}: is it gone, or is the directory down? If it is gone: sftpjail remove {name}" for name in doubts]
+    return [account for account in accounts if account.exists], words
+
+
+def plan_with_setup(
+    engine: Engine, first: list[Event], accounts: list[Account], last: list[Event]
+) -> tuple[Plan, list[str]]:
+    """Return a plan that brings a host which is set up to its configuration as well, and why that cannot be: then the
+    jails are planned for without it.
+    """
+    if first and engine.host.lstat(HOST_RECORD) is not None:
+        try:
+            return plan_all(engine, first, accounts, last), []
+        except SftpJailError as error:
+            plan = plan_all(engine, [], accounts, last)
+            return plan, [f"setup cannot be done: {error.message}", *([f"  try: {error.hint}"] if error.hint else [])]
+    return plan_all(engine, [], accounts, last), []
 
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:

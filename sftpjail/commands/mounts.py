@@ -10,6 +10,8 @@ from ..fstab import escape
 from ..jails import find_jailed
 from ..manager import Event
 from ..model import Account, Bind, inside, normal
+from ..programs import attend
+from ..sessions import table
 from .context import Command, Context
 
 
@@ -30,6 +32,11 @@ def register(add_parser: Command) -> None:
     parser.add_argument("user", metavar="USER")
     parser.add_argument("target", metavar="DST")
     parser.set_defaults(run=umount)
+    parser = add_parser(
+        "enter", "run a command in a jail's folder, with the mounts that its sessions see; it stands behind --"
+    )
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=enter)
 
 
 def target_in(account: Account, target: str) -> str:
@@ -78,10 +85,11 @@ def mount(context: Context) -> int:
     with context.engine() as engine:
         account = find_jailed(given.user, engine.config, engine.host)
         bind = make_bind(account, given.source, given.target, given.read_only, given.under_home)
+        when = ", from the next session on" if account.profile and account.profile.mounts == "session" else ""
         context.carry_out(
             engine,
             [Event("on_mount", account, {"bind": bind})],
-            f"{account.name} sees {bind.source} as {given.target}" + (", read-only" if bind.read_only else ""),
+            f"{account.name} sees {bind.source} as {given.target}{', read-only' if bind.read_only else ''}{when}",
             f"{account.name} sees {bind.source} as {given.target} already",
         )
     return context.close(0)
@@ -108,7 +116,20 @@ def umount(context: Context) -> int:
         context.carry_out(
             engine,
             [Event("on_unmount", account, {"bind": bind, "live_only": False}) for bind in binds],
-            f"{account.name} no longer sees {given.target}",
+            f"{account.name} no longer sees {given.target}"
+            + (", from the next session on" if any(bind.kept == "session" for bind in binds) else ""),
             f"{account.name} has no mount at {given.target}",
         )
     return context.close(0)
+
+
+def enter(context: Context) -> int:
+    """Run a command of the host's, as root, in the jail's folder, in a mount namespace like a session's."""
+    given = context.arguments
+    with context.engine(reading=True) as engine:
+        account = find_jailed(given.user, engine.config, engine.host)
+        if not engine.host.is_dir(account.jail):
+            raise SftpJailError(f"the jail {account.jail} is missing", "sftpjail apply")
+        tab = table(account.name)
+        has_tab = engine.host.lstat(tab) is not None
+    return attend(account.jail, tab if has_tab else "", given.options or ["ls", "-la"])

@@ -8,7 +8,7 @@ import pwd
 import stat
 from shlex import quote
 
-from .. import Account, Bind, Fact, Finding, MakeDir, Remove, SetOwner, SftpJailError, hookimpl
+from .. import Account, Bind, Fact, Finding, MakeDir, Remove, SetOwner, SftpJailError, WriteFile, hookimpl
 from ..actions import Action
 from ..config import Config
 from ..host import Host
@@ -68,7 +68,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
     ours = host.origin(account.name).made + host.origin("").made
     if profile.in_home:
         home = host.realpath(account.home)
-        if not host.is_dir(home):
+        if not host.is_dir(home) and account.local:
             return []  # adduser makes the home after useradd's hook; adduser.local comes again
         wrong = home_flaw(account, home, host)
         if wrong:
@@ -78,14 +78,18 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             )
         actions = judged(posixpath.dirname(home), host, ours)
         found = host.stat(home)
-        if found is not None and found.st_uid == 0 and home not in host.origin(account.name).owners:
+        if found is None:
+            actions.append(MakeDir(home))
+        elif found.st_uid == 0 and home not in host.origin(account.name).owners:
             actions += judged(home, host, ours)  # an administrator made it a jail by hand
         else:
             actions.append(SetOwner(home, 0, 0, 0o755))
     elif profile.home == "inside":
         actions = judged(account.jail, host, ours)
+        above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
+        actions += [MakeDir(account.jail + folder) for folder in above]
     else:
-        return judged(account.jail, host, ours)
+        return [*judged(account.jail, host, ours), *_given_home(account, host)]
     found = host.lstat(account.files)
     if found is None:
         actions.append(MakeDir(account.files, 0o700, account.uid, account.gid))
@@ -95,6 +99,38 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             f"it belongs to uid {found.st_uid}, perhaps to an earlier account of that name",
             f"mv {quote(account.files)} {quote(account.files + '.old')}",
         )
+    return actions
+
+
+def _given_home(account: Account, host: Host) -> list[Action]:
+    """Return what makes the home that a directory names and nobody has made, as pam_mkhomedir(8) would.
+
+    Raises:
+        SftpJailError: it would be a folder of the system, or lie where others than root can write.
+    """
+    home = normal(account.home)
+    if account.local or not account.exists or host.lstat(home) is not None:
+        return []
+    wrong = home_flaw(account, home, host)
+    if wrong:
+        raise SftpJailError(
+            f"will not make the home {home} of {account.name}: it {wrong}", f"getent passwd {account.name}"
+        )
+    mode = int(host.login_defs.get("HOME_MODE", "0700"), 8)
+    actions = [*judged(posixpath.dirname(home), host, ()), MakeDir(home, mode, account.uid, account.gid)]
+    return actions + _skeleton(account, "/etc/skel", home, host)
+
+
+def _skeleton(account: Account, folder: str, target: str, host: Host) -> list[Action]:
+    actions: list[Action] = []
+    for name in host.listdir(folder):
+        found = host.lstat(f"{folder}/{name}")
+        path, mode = f"{target}/{name}", stat.S_IMODE(found.st_mode) if found else 0
+        if found and stat.S_ISDIR(found.st_mode):
+            actions.append(MakeDir(path, mode, account.uid, account.gid))
+            actions += _skeleton(account, f"{folder}/{name}", path, host)
+        elif found and stat.S_ISREG(found.st_mode):
+            actions.append(WriteFile(path, host.text(f"{folder}/{name}"), mode, account.uid, account.gid))
     return actions
 
 
@@ -110,8 +146,10 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
             actions.append(SetOwner(home, *owner))
     else:
         actions.append(Remove(account.jail, folder=True))
-    if deleted or profile.home != "inside" or "home" in host.origin(account.name).was:
+    if deleted or profile.home != "inside" or not account.local or "home" in host.origin(account.name).was:
         actions.append(Remove(account.files, folder=True))
+        above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
+        actions += [Remove(account.jail + folder, folder=True) for folder in above if not profile.in_home]
     return actions
 
 
@@ -123,7 +161,7 @@ def jail_binds(account: Account, host: Host) -> list[Bind]:
     if profile.in_home or profile.home != "bind" or home == "/":
         return []
     # uid -1 is an account that a dry run of `add` only thinks of; its home will be there.
-    if account.exists and not host.is_dir(home):
+    if account.exists and account.local and not host.is_dir(home):
         return []
     return [Bind(home, account.jail + home, role="home")]
 
@@ -139,7 +177,7 @@ def _start(account: Account, host: Host, config: Config) -> str:
     if start:
         return normal(account.expand(start))
     home = normal(account.home)
-    return home if host.is_dir(account.jail + home) else "/"
+    return home if host.is_dir(host.behind(account.name, account.jail + home)) else "/"
 
 
 def _components(account: Account, host: Host) -> list[Finding]:
@@ -158,7 +196,8 @@ def _components(account: Account, host: Host) -> list[Finding]:
 
 def _if_safe(command: str, path: str, account: Account, host: Host) -> str:
     """Return a command on PATH, or "" where a user could have put a link on the way: root would follow it."""
-    straight = host.realpath(path) == host.realpath(account.jail) + path.removeprefix(account.jail)
+    jail = account.jail if inside(path, account.jail) else ""
+    straight = host.realpath(path) == (host.realpath(jail) if jail else "") + path.removeprefix(jail)
     return command if straight and not host.loose_parent(path) else ""
 
 
@@ -179,9 +218,9 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     if not host.is_dir(account.jail):
         return []
     start = _start(account, host, config)
-    path = account.jail + start.rstrip("/")
+    path = host.behind(account.name, account.jail + start.rstrip("/"))
     for folder in components(start)[:-1]:
-        folder = normal(account.jail + folder)
+        folder = host.behind(account.name, normal(account.jail + folder))
         if host.is_dir(folder) and not host.may(account, folder, "x"):
             what = f"{account.name} may not enter {folder}"
             return [
@@ -253,7 +292,7 @@ def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
         flaw = host.flaw(component)
         facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
     start = _start(account, host, config)
-    able = host.may(account, account.jail + start.rstrip("/"), "w")
+    able = host.may(account, host.behind(account.name, account.jail + start.rstrip("/")), "w")
     facts.append(Fact("session", "starts in", start, "it can write there" if able else "it cannot write there"))
     return facts
 

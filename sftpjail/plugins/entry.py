@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import posixpath
 
-from .. import Account, Finding, MakeDir, Remove, Run, SftpJailError, WriteFile, hookimpl
+from .. import Account, Finding, MakeDir, Remove, Run, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
 from ..host import Host
 from ..lines import Style, edit
-from ..paths import BIN, LIB
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {
@@ -31,13 +30,10 @@ def stub(name: str, host: Host, config: Config) -> str:
     Raises:
         SftpJailError: the installation is incomplete.
     """
-    path = f"{LIB}/entry/{name}"
-    text = host.text(path)
-    if not text:
-        raise SftpJailError(f"{path} is missing: sftpjail is only half installed", "make install")
+    text = host.entry_script(name)
     groups = "|".join(f'*" {profile.group} "*' for profile in config.profiles if profile.group)
     users = "|".join(user for profile in config.profiles for user in profile.match_user)
-    for token, value in (("@SFTPJAIL@", BIN), ("@GROUPS@", groups or "' '"), ("@USERS@", users or "' '")):
+    for token, value in (("@GROUPS@", groups or "' '"), ("@USERS@", users or "' '")):
         text = text.replace(token, value)
     return text
 

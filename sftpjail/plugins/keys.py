@@ -5,10 +5,25 @@ from __future__ import annotations
 import posixpath
 import stat
 import time
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from shlex import quote
 
-from .. import Account, Fact, Finding, Key, MakeDir, Remove, Rename, SetLines, SetOwner, SftpJailError, Style, hookimpl
+from .. import (
+    Account,
+    Fact,
+    Finding,
+    Key,
+    MakeDir,
+    Remove,
+    Rename,
+    SetLines,
+    SetOwner,
+    SftpJailError,
+    Style,
+    hookimpl,
+    keysources,
+)
 from ..actions import Action
 from ..config import KEYS_DIR, Config, keyfile
 from ..host import Host
@@ -243,6 +258,14 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]
     return findings
 
 
+def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Finding]:
+    """Return what is wrong with the sources of keys beside the file, where few accounts are looked at."""
+    if not host.thorough or account.profile is None:
+        return []
+    has_keys = any(entry.key for entry in entries)
+    return [*keysources.findings(account, effective(host, account.name), has_keys, host)]
+
+
 def _algorithms(key: Key) -> tuple[str, ...]:
     """Return the signature algorithms that a key can be used with: sshd_config(5), PubkeyAcceptedAlgorithms."""
     return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if key.type == "ssh-rsa" else (key.type,)
@@ -258,18 +281,23 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
                 f"rm {quote(f'{KEYS_DIR}/{name}')}",
             )
             for name in host.listdir(KEYS_DIR)
-            if not name.startswith(".") and host.account(name) is None and not host.is_dir(f"{KEYS_DIR}/{name}")
+            if not name.startswith(".") and host.is_gone(name) and not host.is_dir(f"{KEYS_DIR}/{name}")
         ]
     path = keyfile(account.name)
     found = host.stat(path)
     if found is None:
-        return []
+        return _elsewhere(account, host)
     if not stat.S_ISREG(found.st_mode):
         mend = f"mv {path} {path}.old && sftpjail key add {account.name} FILE"
         return [Finding(f"{path} is not a file", "sshd finds no key there", mend)]
     wrong = _loose(path, account, host) or _unreadable(path, account, host)
     entries = _entries(account, host)
-    return [*([wrong] if wrong else []), *_bad_lines(account, entries, host), *_usable(account, entries, host)]
+    return [
+        *([wrong] if wrong else []),
+        *_bad_lines(account, entries, host),
+        *_usable(account, entries, host),
+        *_elsewhere(account, host, entries),
+    ]
 
 
 @hookimpl
@@ -287,13 +315,32 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         )
         note = "sshd would not use it" if wrong else "good"
         facts.append(Fact("keys", "file", path, note, bool(wrong)))
-        for entry in _entries(account, host) if path == keyfile(account.name) else ():
-            if entry.key:
-                note = " ".join(filter(None, (entry.key.comment, ",".join(entry.key.options))))
-                facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
-            else:
-                facts.append(Fact("keys", f"line {entry.number}", entry.text[:30], entry.fault, True, 1))
-    for keyword in ("authorizedkeyscommand", "trustedusercakeys", "authorizedprincipalsfile", "revokedkeys"):
+        facts += _listed(_entries(account, host) if path == keyfile(account.name) else ())
+    said = keysources.commanded(account, found, host)
+    if said:
+        facts.append(Fact("keys", "command", " ".join(said.argv), said.fault or "good", bool(said.fault)))
+        facts += _listed(said.entries)
+    ca = found.get("trustedusercakeys")
+    if ca not in ("", "none"):
+        facts.append(Fact("keys", "authorities", ca, posixpath.basename(found.where("trustedusercakeys"))))
+        facts += _listed(survey([host.text(ca)], host)[0])
+        path = keysources.principals_file(account, found)
+        names = [line for line in host.text(path).split("\n") if line.strip()] if path else [account.name]
+        facts.append(Fact("keys", "principals", ", ".join(names), path or "the name itself"))
+    for keyword in ("authorizedkeyscommand", "authorizedprincipalscommand", "revokedkeys"):
+        if keyword == "authorizedkeyscommand" and said:
+            continue
         if found.get(keyword) not in ("", "none"):
             facts.append(Fact("keys", keyword, found.get(keyword), posixpath.basename(found.where(keyword))))
+    return facts
+
+
+def _listed(entries: Iterable[Entry]) -> list[Fact]:
+    facts = []
+    for entry in entries:
+        if entry.key:
+            note = " ".join(filter(None, (entry.key.comment, ",".join(entry.key.options))))
+            facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
+        else:
+            facts.append(Fact("keys", f"line {entry.number}", entry.text[:30], entry.fault, True, 1))
     return facts

@@ -117,6 +117,11 @@ def jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
     return [Bind(SHARED, f"{account.jail}/dev", role="log")] if host.is_dir(SHARED) else []
 
 
+def _seen(account: Account, host: Host) -> str:
+    """Return the path by which the host has the socket of an account's sessions."""
+    return host.behind(account.name, f"{account.jail}/dev/log")
+
+
 def _restart(name: str, host: Host) -> str:
     """Return the command that starts a log daemon anew: its service manager's, or the program itself."""
     if host.systemd:
@@ -153,7 +158,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return []
     if account is None:
         return _daemon(name, host, config) if name in RULES else []
-    path, source, why = f"{account.jail}/dev/log", _socket(host, config), "nothing that the account does is logged"
+    path, source, why = _seen(account, host), _socket(host, config), "nothing that the account does is logged"
     bound = any(bind.role == "log" for bind in host.binds(account.name))
     if host.listens(path) or not host.is_dir(account.jail) or (bound and not host.is_dir(posixpath.dirname(path))):
         return []  # what is not mounted, or covered, is told as that
@@ -176,10 +181,15 @@ def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
     name = backend(host, config)
     if account.profile is None or name == "none":
         return [Fact("log", "backend", name)]
-    path = f"{account.jail}/dev/log"
-    read = host.listens(path)
+    read = host.listens(_seen(account, host))
     return [
         Fact("log", "backend", name, f"level {config.logs.level}, facility {config.logs.facility}"),
-        Fact("log", "socket", path, f"{name} reads from it" if read else "nobody reads from it", not read),
+        Fact(
+            "log",
+            "socket",
+            f"{account.jail}/dev/log",
+            f"{name} reads from it" if read else "nobody reads from it",
+            not read,
+        ),
         *([Fact("log", "file", config.logs.file)] if name in RULES else []),
     ]

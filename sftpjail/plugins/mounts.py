@@ -1,4 +1,4 @@
-"""Binds into jails, live and in fstab(5). The one module that knows where a bind is kept."""
+"""Binds into jails: what may be shown where. How a bind is kept is known by one module for each kind of `mounts`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from .. import (
     Fact,
     Finding,
     MakeDir,
-    Mount,
     Notify,
     Remove,
     SetLines,
@@ -22,15 +21,18 @@ from .. import (
     Unmount,
     WriteFile,
     hookimpl,
+    in_fstab,
+    in_session,
 )
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
-from ..fstab import FstabEntry, parse_line
+from ..fstab import parse_line
 from ..host import Host
+from ..in_fstab import FSTAB
 from ..jails import mend_flaw
 from ..model import components, inside
+from ..sessions import table
 
-FSTAB = "/etc/fstab"
 # Never shown to a jail, nor anything that holds or lies in them, unless the configuration names the very folder.
 FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
 
@@ -41,39 +43,37 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     _judge_place(account, bind, _place(account, bind, host), host)
     if bind.role != "log":
         _judge_source(account, bind, host, config)
-    options = bind.options or ("ro", *MOUNT_OPTIONS) if bind.read_only else bind.options or MOUNT_OPTIONS
-    entry = FstabEntry(bind.source, bind.target, "none", _fstab_options(account, bind, options))
+    usual = ("ro", *MOUNT_OPTIONS) if bind.read_only else MOUNT_OPTIONS
+    options = tuple(option for option in bind.options or usual if option != "nofail")
+    session = account.profile is not None and account.profile.mounts == "session"
+    now, before = (in_session, in_fstab) if session else (in_fstab, in_session)
     return [
         *_mount_point(account, bind, host),
-        SetLines(FSTAB, f"{account.name} {bind.target}", (entry.line(),), Style.FSTAB),
-        Mount(bind.source, bind.target, tuple(o for o in options if o != "nofail")),
-        Notify("systemd", "daemon-reload"),
+        *now.keep(account, bind, options, host),
+        *before.drop(account, bind, host),
     ]
 
 
 @hookimpl
 def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> list[Action]:
-    unmount = Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS)
+    # Of a session's bind there is one here only if it was in fstab before.
+    stray = bind.kept == "fstab" or (host.mount_at(bind.target) and host.same_file(bind.source, bind.target))
+    unmount = [Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS)] if stray else []
     if live_only:
-        return [unmount]
+        return [*unmount]
     place = _place(account, bind, host)
     made = host.origin(account.name).made
     folders: list[Action] = [Remove(place, folder=bind.role != "log")]
     while posixpath.dirname(place) in made:
         place = posixpath.dirname(place)
         folders.append(Remove(place, folder=True))
+    path = FSTAB if bind.kept == "fstab" else table(account.name)
     return [
-        unmount,
-        SetLines(FSTAB, f"{account.name} {bind.target}", (), Style.FSTAB),
+        *unmount,
+        SetLines(path, in_fstab.tag(account, bind), (), Style.FSTAB, own=bind.kept == "session"),
         *folders,
-        Notify("systemd", "daemon-reload"),
+        *([Notify("systemd", "daemon-reload")] if bind.kept == "fstab" else []),
     ]
-
-
-def _fstab_options(account: Account, bind: Bind, options: tuple[str, ...]) -> tuple[str, ...]:
-    """Return mount(8)'s options and our marks. `nofail`: a source that is gone must not stop the boot."""
-    role = () if bind.role == "mount" else (f"x-sftpjail.role={bind.role}",)
-    return (*(o for o in options if o != "nofail"), "nofail", f"x-sftpjail.user={account.name}", *role)
 
 
 def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
@@ -161,8 +161,8 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
 
 
 def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> None:
-    if bind.role == "home" and not account.exists:
-        return
+    if bind.role == "home" and (not account.exists or (not account.local and host.lstat(bind.source) is None)):
+        return  # it will be there
     if not host.is_dir(bind.source):
         if any(b.target == bind.target for b in host.binds(account.name)):
             raise SftpJailError(
@@ -225,6 +225,8 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
     if host.lstat(bind.source) is None and bind.role == "mount":
         what, why = f"{bind.source}, which {bind.target} is to show, is missing", f"{account.name} sees an empty folder"
         return Finding(what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}")
+    if bind.kept == "session":
+        return None
     if point is None:
         return Finding(f"{bind.target} is in fstab and not mounted", f"the jail lacks {bind.source}", "sftpjail apply")
     if not host.same_file(bind.source, bind.target):
@@ -298,7 +300,7 @@ def _strays(host: Host, config: Config) -> list[Finding]:
     for point in host.mounts:
         for base in bases:
             name = point.removeprefix(base + "/").partition("/")[0]
-            if inside(point, base) and point != base and host.account(name) is None and point not in named:
+            if inside(point, base) and point != base and host.is_gone(name) and point not in named:
                 what = f"{point} is still mounted, and there is no account {name}"
                 found.append(Finding(what, "who deletes the folder deletes what is mounted", f"umount {quote(point)}"))
     return found
@@ -312,5 +314,8 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         other = point and host.lstat(bind.source) and not host.same_file(bind.source, bind.target)
         flags = ",".join(flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options)
         note = "shows something else" if other else wrong.what if wrong else flags or "mounted"
+        if bind.kept == "session" and not wrong:
+            note = ",".join(("ro" if bind.read_only else "rw", *(flag for flag in FLAGS[1:] if flag in bind.options)))
+            note += ", for each session"
         facts.append(Fact("mounts", bind.target.removeprefix(account.jail), bind.source, note, bool(wrong or other)))
     return facts or [Fact("mounts", "none", "")]

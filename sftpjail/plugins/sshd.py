@@ -80,7 +80,7 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
             )
     if not before:
         top.append(SUBSYSTEM)
-    lines = list(match_blocks(config))
+    lines = list(match_blocks(config, host))
     if _included(host):
         return {DROPIN: "\n".join([HEADER, *top, *lines]) + "\n", MAIN: main}
     if top:
@@ -160,7 +160,7 @@ def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list
         for match_user in (*((True,) if profile.match_user else ()), *((False,) if profile.group else ())):
             name, extra = _member(profile, host, match_user)
             said = _ask(host, name, staged | extra).splitlines()
-            missing = next((line for line in settings(profile, config) if line not in said), "")
+            missing = next((line for line in settings(profile, config, host) if line not in said), "")
             if missing:
                 found.append((profile, missing))
     return found
@@ -226,7 +226,7 @@ def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[
             (host.which("sshd"), "-T", "-C", spec(name)),
             f"{name} must be jailed",
             f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
-            lines=tuple(settings(account.profile, config)),
+            lines=tuple(settings(account.profile, config, host)),
         )
         for name, account in ((a.name, a) for a in samples.values())
         if account.profile
@@ -250,7 +250,7 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 def on_user_create(account: Account, host: Host, config: Config) -> None:
     # By its text and not by asking sshd: useradd waits for us. `setup` and `check` ask.
     assert account.profile is not None
-    lines = "\n".join(f"    {line}" for line in block(account.profile, config))
+    lines = "\n".join(f"    {line}" for line in block(account.profile, config, host))
     if not host.preparing and lines not in host.text(DROPIN) and lines not in host.text(MAIN):
         raise SftpJailError(
             f"sshd does not jail {account.name} as profile {account.profile.name} says: no Match block, or an old one",
@@ -280,7 +280,7 @@ def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
     assert account.profile is not None
     found = effective(host, account.name)
     blamed: dict[str, list[str]] = {}
-    for line in settings(account.profile, config):
+    for line in settings(account.profile, config, host):
         keyword, _, wanted = line.partition(" ")
         if found.get(keyword) != wanted:
             foreign = _in_foreign_match(keyword, found, host)
@@ -382,7 +382,7 @@ def _soon(true: Callable[[], bool]) -> bool:
 @hookimpl
 def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
     found = effective(host, account.name)
-    wanted = dict(line.split(" ", 1) for line in settings(account.profile, config)) if account.profile else {}
+    wanted = dict(line.split(" ", 1) for line in settings(account.profile, config, host)) if account.profile else {}
     facts = []
     block = found.origins.get("chrootdirectory")
     winner = match_line(block, host) if block else ""

@@ -58,7 +58,8 @@ def test_on_check_of_a_good_file_none_and_the_host(tree: Tree, fire: Fire, progr
     assert fire("keys", "on_check", tree.host(), account=None) == []
     (tree.root / FILE.lstrip("/")).unlink()
     programs.asked.clear()
-    assert check(tree, fire) == [] and programs.asked == [], "whether there is another way in is login's affair"
+    assert check(tree, fire) == [], "whether there is another way in is login's affair"
+    assert {argv[0].rpartition("/")[2] for argv in programs.asked} == {"sshd"}, "which other sources of keys there are"
 
 
 def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> None:
@@ -351,9 +352,10 @@ def test_on_explain_follows_the_patterns_of_sshd(tree: Tree, fire: Fire) -> None
 def test_on_explain_names_other_sources(tree: Tree, fire: Fire) -> None:
     main(tree, "AuthorizedKeysCommand /usr/bin/keys %u", "TrustedUserCAKeys /etc/ssh/ca.pub", "RevokedKeys none")
     facts = fire("keys", "on_explain", tree.host(), account=ann())
-    assert facts[-2:] == [
-        Fact("keys", "authorizedkeyscommand", "/usr/bin/keys %u", "sshd_config:5"),
-        Fact("keys", "trustedusercakeys", "/etc/ssh/ca.pub", "sshd_config:6"),
+    assert facts[-3:] == [
+        Fact("keys", "command", "/usr/bin/keys ann", "/usr/bin/keys is not there", True),
+        Fact("keys", "authorities", "/etc/ssh/ca.pub", "sshd_config:6"),
+        Fact("keys", "principals", "ann", "the name itself"),
     ]
 
 

@@ -95,7 +95,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     """Answers instead of programs."""
     planned = Programs()
     monkeypatch.setattr("sftpjail.programs.run", planned.run)
-    monkeypatch.setattr("sftpjail.programs.preview", planned.preview)
+    monkeypatch.setattr("sftpjail.previews.preview", planned.preview)
     return planned
 
 

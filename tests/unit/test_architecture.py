@@ -34,6 +34,10 @@ DOOR = {
     "pam",
     "pubkeys",
     "sshdconfig",
+    "in_fstab",
+    "in_session",
+    "keysources",
+    "sessions",
 }
 PURE = ("actions", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog")
 CORE = ("engine", "journal", "transaction", "system", "host", "actions", "model")
@@ -215,8 +219,11 @@ def test_specs_import_types_only_for_the_type_checker() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_only_two_modules_change_the_host_or_run_programs(name: str) -> None:
+def test_only_three_modules_change_the_host_or_run_programs(name: str) -> None:
     if name in ("system", "programs"):
+        return
+    if name == "previews":  # which writes into a folder of its own in /run
+        assert "subprocess" not in imports(name)
         return
     assert not {"subprocess", "pty", "ctypes", "multiprocessing", "fcntl", "asyncio.subprocess"} & imports(name)
     wrong = []

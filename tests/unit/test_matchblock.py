@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fakes import FakeHost
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from sftpjail.config import REQUESTS, Config, Logs
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Profile
 
+HOST = FakeHost("/nonexistent")
 BIND, HOME = Profile("sftponly"), Profile("sftponly", chroot="%h")
 
 
@@ -63,7 +65,7 @@ def test_a_tenth_word_is_refused() -> None:
 
 
 def test_a_block_shuts_every_door_by_name() -> None:
-    lines = matchblock.block(replace(BIND, sshd_options=("MaxSessions 2",)), Config())
+    lines = matchblock.block(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST)
     assert lines[:3] == [
         "ChrootDirectory /srv/sftp/%u",
         "ForceCommand internal-sftp -fAUTH -lVERBOSE",
@@ -85,12 +87,12 @@ def test_a_block_shuts_every_door_by_name() -> None:
 def test_users_come_before_groups() -> None:
     both = Profile("both", "two", match_user=("dan",))
     config = Config(profiles=(BIND, Profile("late", "", match_user=("bob", "eve")), both))
-    lines = [line for line in matchblock.match_blocks(config) if not line.startswith("    ")]
+    lines = [line for line in matchblock.match_blocks(config, HOST) if not line.startswith("    ")]
     assert lines == ["Match User bob,eve", "Match User dan", "Match Group sftponly", "Match Group two"]
 
 
 def test_settings_are_written_as_sshd_prints_them() -> None:
-    said = list(matchblock.settings(replace(BIND, sshd_options=("MaxSessions 2",)), Config()))
+    said = list(matchblock.settings(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST))
     assert said[0] == "chrootdirectory /srv/sftp/%u" and "allowstreamlocalforwarding no" in said
     assert len(said) == 11 and not any("axsessions" in line for line in said), "options of the administrator's"
 

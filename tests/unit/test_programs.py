@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fakes import Programs
@@ -102,63 +101,3 @@ def test_without_systemd_a_restart_is_the_init_scripts_or_a_persons(
     monkeypatch.setattr(door.os, "access", lambda path, mode: path == "/etc/init.d/rsyslog" and mode == os.X_OK)
     programs.answer("/etc/init.d/rsyslog", "restart")
     assert notify("rsyslog", "restart") == "" and len(programs.asked) == 1
-
-
-# -- a trial ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_preview_of_nothing_new_is_a_plain_question(booted: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-    monkeypatch.setattr(door, "run", lambda argv, **_: asked.append(list(argv)) or Answer(0, "", ""))
-    booted.add("/run/sshd")
-    door.preview(["sshd", "-t"], {})
-    assert asked == [["sshd", "-t"]]
-
-
-def test_a_preview_shows_files_in_a_mount_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "RUN_DIR", str(tmp_path / "run"))
-    (tmp_path / "there").write_text("old")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/goes").write_text("x")
-    seen: dict[str, object] = {}
-
-    def look(argv: list[str], **_: object) -> Answer:
-        assert argv[:4] == ["unshare", "--mount", "--propagation", "private"]
-        stage, *pairs = argv[argv.index("sh", 5) + 1 : argv.index("--")]
-        assert all(f"/{stage}/" in staged for staged in pairs[::2])
-        for staged, path in zip(pairs[::2], pairs[1::2], strict=True):
-            place = Path(staged)
-            seen[path] = place.read_text() if place.is_file() else sorted(p.name for p in place.iterdir())
-        assert argv[argv.index("--") + 1 :] == ["sshd", "-t"]
-        return Answer(0, "", "")
-
-    monkeypatch.setattr(door, "run", look)
-    folder = f"{tmp_path}/folder"
-    door.preview(
-        ["sshd", "-t"], {f"{tmp_path}/there": b"new", f"{folder}/comes": b"1", f"{folder}/goes": None, "/none/x": b""}
-    )
-    assert seen == {f"{tmp_path}/there": "new", folder: ["comes"]}
-    assert (tmp_path / "there").read_text() == "old" and list((tmp_path / "run").iterdir()) == []
-
-
-def test_a_preview_whose_files_were_replaced_meanwhile_is_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "RUN_DIR", str(tmp_path / "run"))
-    (tmp_path / "x").write_text("")
-    answers = iter([Answer(124, "stale", ""), Answer(124, "stale", ""), Answer(0, "good", "")])
-    monkeypatch.setattr(door, "run", lambda *_, **__: next(answers))
-    assert door.preview(["sshd", "-T"], {f"{tmp_path}/x": b""}).out == "good"
-    monkeypatch.setattr(door, "run", lambda *_, **__: Answer(124, "", ""))
-    with pytest.raises(SftpJailError, match="somebody replaces these all the time"):
-        door.preview(["sshd", "-T"], {f"{tmp_path}/x": b""})
-
-
-@pytest.mark.parametrize("answer", [Answer(125, "", "mount: no"), Answer(1, "", "unshare: unshare failed: no")])
-def test_a_preview_that_cannot_be_had_is_an_error_and_no_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer
-) -> None:
-    monkeypatch.setattr(door, "RUN_DIR", str(tmp_path / "run"))
-    monkeypatch.setattr(door, "run", lambda *_, **__: answer)
-    with pytest.raises(SftpJailError, match="cannot try sshd in a mount namespace of its own"):
-        door.preview(["sshd", "-t"], {"/etc/passwd": b""})

@@ -1,0 +1,185 @@
+"""What PAM does when a session opens. Since OpenSSH 9.8 jails have services of their own, and nobody else's is touched;
+before that, marked rules at the end of sshd's, which pass everybody else by.
+"""
+
+from __future__ import annotations
+
+from .. import (
+    Account,
+    Check,
+    Fact,
+    Finding,
+    MakeDir,
+    Profile,
+    Remove,
+    SetLines,
+    SftpJailError,
+    Style,
+    WriteFile,
+    hookimpl,
+)
+from ..actions import Action
+from ..config import Config
+from ..host import TABLES, Host
+from ..paths import LIB
+from ..sessions import MARK, SCRIPT, SERVICES, at_login, rules, service, table
+from ..sshdconfig import effective
+
+SSHD = "/etc/pam.d/sshd"
+NAMESPACES = "/etc/security/namespace.d"
+NAMESPACE = f"{NAMESPACES}/sftpjail.conf"
+HEADER = "# Made by `sftpjail setup`; changes here are lost.\n"
+TAG = "session"
+PROBE = "sftpjail-probe"
+REHEARSAL = 5  # seconds
+# The session's script in a mount namespace like a session's, with nothing but its words left of it.
+_REHEARSE = 'mount -n -t tmpfs sftpjail "$1" && PAM_TYPE=open_session PAM_USER=$2 exec timeout "$3" "$4" session'
+
+
+def service_file(kind: str) -> str:
+    """Return the PAM service of the jails whose `mounts` is KIND: all that sshd's does, and then our rules.
+
+    A substack, so that a `sufficient` of sshd's does not end ours: pam.d(5).
+    """
+    same = "".join(f"{what} include sshd\n" for what in ("auth", "account", "password"))
+    return HEADER + same + "session substack sshd\n" + "".join(f"{rule}\n" for rule in rules(kind))
+
+
+def sshd_rules(config: Config, host: Host) -> list[str]:
+    """Return the rules for the end of sshd's own stack.
+
+    Before each profile's stands a test, and anything but a clear "is a member" jumps over them. Of an account in two
+    the first one's count, as with Match.
+    """
+    tests = [("in", ":".join(p.match_user), p) for p in config.profiles if p.match_user]
+    tests += [("ingroup", p.group, p) for p in config.profiles if p.group]
+    lines: list[str] = []
+    for test, names, profile in reversed(tests):
+        own = list(rules(profile.mounts)) if at_login(profile, host) else []
+        if own and lines:
+            own.append(f"session [success={len(lines)} default=ignore] pam_permit.so")
+        if own:
+            skip = f"[success={len(own)} auth_err=ignore default={len(own)}]"
+            lines = [f"session {skip} pam_succeed_if.so quiet user not{test} {names}", *own, *lines]
+        elif lines:
+            lines.insert(
+                0, f"session [success={len(lines)} default=ignore] pam_succeed_if.so quiet user {test} {names}"
+            )
+    return lines
+
+
+def _wanted(config: Config, host: Host) -> list[Action]:
+    """Return the files, each as it is to be; those that nobody needs are gone."""
+    profiles = [profile for profile in config.profiles if at_login(profile, host)]
+    kinds = {profile.mounts for profile in profiles}
+    services = {service(profile, host) for profile in profiles}
+    actions: list[Action] = []
+    for kind, name in SERVICES.items():
+        path = f"/etc/pam.d/{name}"
+        actions.append(WriteFile(path, service_file(kind)) if name in services else Remove(path))
+    lines = sshd_rules(config, host) if "" in services else []
+    if lines or host.lstat(SSHD):
+        actions.append(SetLines(SSHD, TAG, tuple(lines), Style.BLOCK))
+    if "session" in kinds:
+        actions += [MakeDir(NAMESPACES), MakeDir(MARK, 0o700), MakeDir(TABLES)]
+        actions.append(WriteFile(NAMESPACE, f"{HEADER}{MARK} tmpfs tmpfs root\n"))
+    else:
+        actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
+    script = WriteFile(SCRIPT, host.entry_script("pam-session"), mode=0o755) if profiles else Remove(SCRIPT)
+    return [*actions, script]
+
+
+@hookimpl
+def on_setup(host: Host, config: Config) -> list[Action]:
+    actions = _wanted(config, host)
+    needing = [profile for profile in config.profiles if at_login(profile, host)]
+    if not needing or not any(action.pending(host, "") for action in actions):
+        return actions
+    if effective(host, "root").get("usepam") != "yes":
+        why = "mounts = session" if needing[0].mounts == "session" else "a directory's members"
+        raise SftpJailError(
+            f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no", "man 5 sshd_config"
+        )
+    return [*actions, *(_proof(profile, host, actions) for profile in needing)]
+
+
+def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
+    """Return the check that a member of a profile and somebody else can still log in, before and after the change."""
+    name = PROBE if profile.group else profile.match_user[0]
+    argv = (f"{LIB}/entry/prove-login", name, profile.group)
+    before = host.ask([*argv, "none"])
+    if before.code != 0:
+        raise SftpJailError(f"the logins of profile {profile.name} cannot be tried: {before.words}")
+    files = (f.path for f in actions if isinstance(f, WriteFile | SetLines | Remove))
+    return Check(
+        (*argv, profile.mounts),
+        f"with PAM's new rules all must log in as before, with the mounts of profile {profile.name}",
+        prints=before.out,
+        candidate=(*files, "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config"),
+        hint=" ".join((*argv, profile.mounts)),
+    )
+
+
+@hookimpl
+def on_teardown() -> list[Action]:
+    paths = [f"/etc/pam.d/{name}" for name in SERVICES.values()]
+    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT]
+    return [SetLines(SSHD, TAG, (), Style.BLOCK), *(Remove(path) for path in paths)]
+
+
+def _in_place(profile: Profile, config: Config, host: Host) -> bool:
+    if host.lstat(SCRIPT) is None or (profile.mounts == "session" and not (host.is_dir(TABLES) and host.is_dir(MARK))):
+        return False
+    if service(profile, host):
+        return host.text(f"/etc/pam.d/{service(profile, host)}") == service_file(profile.mounts)
+    return host.tagged(SSHD, Style.BLOCK).get(TAG) == tuple(sshd_rules(config, host))
+
+
+@hookimpl
+def on_user_create(account: Account, host: Host, config: Config) -> None:
+    # As plugins/sshd.py does: by what stands in the files, because useradd waits.
+    profile = account.profile
+    assert profile is not None
+    if at_login(profile, host) and not host.preparing and not _in_place(profile, config, host):
+        raise SftpJailError(
+            f"PAM does not open a session of {account.name} as profile {profile.name} says: old or missing rules",
+            "sftpjail setup",
+        )
+
+
+def _rehearsed(account: Account, host: Host) -> str:
+    """Return why a session of the account would be closed by its script, or ""."""
+    found = host.stat(SCRIPT)
+    if found is None:
+        return f"{SCRIPT} is missing"
+    if not found.st_mode & 0o100:
+        return f"{SCRIPT} is not executable"
+    if not host.is_dir(MARK):
+        return f"{MARK} is missing"
+    argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", _REHEARSE, "sh"]
+    answer = host.ask([*argv, MARK, account.name, str(REHEARSAL), SCRIPT])
+    if answer.code == 124:
+        return f"{SCRIPT} did not end within {REHEARSAL} seconds"
+    return answer.words if answer.code else ""
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host) -> list[Finding]:
+    """What setup would write is judged by its plan; here is what comes of it."""
+    if account is None or account.profile is None or account.profile.mounts != "session" or not host.thorough:
+        return []
+    if host.lstat(table(account.name)) is None:
+        return []  # there is nothing to mount, or the plan says so
+    reason = _rehearsed(account, host)
+    if not reason:
+        return []
+    mend = f"ls -l {SCRIPT}; sftpjail setup && sftpjail apply"
+    return [Finding(f"PAM closes the sessions of {account.name}: {reason}", "it shows all of a jail or nothing", mend)]
+
+
+@hookimpl
+def on_explain(account: Account, host: Host) -> list[Fact]:
+    if account.profile is None or not at_login(account.profile, host):
+        return []
+    where = f"/etc/pam.d/{service(account.profile, host)}" if service(account.profile, host) else SSHD
+    return [Fact("account", "at login", SCRIPT, where)]

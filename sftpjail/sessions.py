@@ -1,0 +1,40 @@
+"""What is done when a session opens: by which PAM service, with which script, and where it finds the mounts.
+
+sshd opens the PAM session as root, before its chroot (session.c). pam_namespace(8) gives that login a mount namespace,
+pam_exec(8) runs our script in it. A profile needs this for `mounts = session`, and for members whom a directory brings,
+because no useradd runs for them.
+"""
+
+from __future__ import annotations
+
+from .host import TABLES, Host
+from .model import Profile
+
+SCRIPT = "/etc/sftpjail/pam-session"
+# pam_namespace mounts a tmpfs on it, for a session alone: so whoever finds one there is in such a namespace.
+MARK = "/var/lib/sftpjail/session"
+SECONDS = 30  # until a script that hangs has failed
+# The services of `mounts = session`, and of `mounts = fstab` on a host with a directory.
+SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
+
+
+def at_login(profile: Profile, host: Host) -> bool:
+    """Return whether something is to be done for a profile when a session opens."""
+    return profile.mounts == "session" or bool(host.directories)
+
+
+def service(profile: Profile, host: Host) -> str:
+    """Return the PAM service of a profile's own, or "": sshd_config(5), PAMServiceName, since OpenSSH 9.8."""
+    return SERVICES[profile.mounts] if at_login(profile, host) and host.openssh >= (9, 8) else ""
+
+
+def table(name: str) -> str:
+    """Return the path of an account's mounts, a file of fstab(5)'s form."""
+    return f"{TABLES}/{name}"
+
+
+def rules(kind: str) -> tuple[str, ...]:
+    """Return the session rules (pam.d(5)) of a profile whose `mounts` is KIND."""
+    script = f"session required pam_exec.so quiet type=open_session /usr/bin/timeout {SECONDS} {SCRIPT} {kind}"
+    # mount_private: what is mounted in a session stays there; what the host unmounts goes there too (MS_SLAVE).
+    return ("session required pam_namespace.so mount_private", script) if kind == "session" else (script,)

@@ -1,0 +1,191 @@
+"""pam: the services and rules by which a session gets its mounts, and the proof that all can still log in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import Programs, Tree
+from golden import BIND, Fire, ann
+
+from sftpjail import Check, Fact, MakeDir, Profile, Remove, SetLines, SftpJailError, Style, WriteFile
+from sftpjail.config import Config
+from sftpjail.programs import Answer
+from sftpjail.sessions import MARK, SCRIPT
+from sftpjail.sessions import rules as rules_of
+
+SESSION = replace(BIND, mounts="session")
+CONFIG = Config(profiles=(SESSION,))
+OK = "who is jailed: ok\nwho is not: ok\n"
+
+
+@pytest.fixture(autouse=True)
+def installed(tree: Tree) -> None:
+    tree.write("/usr/lib/sftpjail/entry/pam-session", "#!/bin/sh\nexec @SFTPJAIL@\n")
+    tree.write("/etc/pam.d/sshd", "session include common-session\n")
+    tree.program("sshd")
+
+
+@pytest.fixture
+def version(programs: Programs) -> Programs:
+    """A host with UsePAM on which everybody can log in; which OpenSSH it has is up to the test."""
+    programs.answer("-T", out="usepam yes\n")
+    programs.answer_by("prove-login", lambda argv, _: Answer(0, OK, ""))
+    return programs
+
+
+def new(programs: Programs) -> None:
+    programs.answer("-V", err="OpenSSH_10.0p2, OpenSSL\n")
+
+
+def old(programs: Programs) -> None:
+    programs.answer("-V", err="OpenSSH_9.2p1, OpenSSL\n")
+
+
+def rules(actions: list[object]) -> list[str]:
+    (lines,) = [a for a in actions if isinstance(a, SetLines)]
+    assert (lines.path, lines.tag, lines.style) == ("/etc/pam.d/sshd", "session", Style.BLOCK)
+    return list(lines.lines)
+
+
+def test_on_setup_gives_new_sshds_jails_a_service(tree: Tree, fire: Fire, version: Programs) -> None:
+    new(version)
+    actions = fire("pam", "on_setup", tree.host(), CONFIG)
+    (service,) = [a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail-session"]
+    assert service.content.splitlines()[1:] == [
+        "auth include sshd",
+        "account include sshd",
+        "password include sshd",
+        "session substack sshd",
+        "session required pam_namespace.so mount_private",
+        f"session required pam_exec.so quiet type=open_session /usr/bin/timeout 30 {SCRIPT} session",
+    ]
+    assert rules(actions) == [], "nobody else's stack is touched"
+    assert Remove("/etc/pam.d/sftpjail") in actions
+    assert {MakeDir("/etc/sftpjail/mounts"), MakeDir(MARK, 0o700)} <= {a for a in actions if isinstance(a, MakeDir)}
+    assert WriteFile(SCRIPT, "#!/bin/sh\nexec /usr/bin/sftpjail\n", mode=0o755) in actions
+    (proof,) = [a for a in actions if isinstance(a, Check)]
+    assert proof.argv == ("/usr/lib/sftpjail/entry/prove-login", "sftpjail-probe", "sftponly", "session")
+    assert proof.prints == OK
+    assert {SCRIPT, "/etc/pam.d/sftpjail-session", "/etc/ssh/sshd_config"} <= set(proof.candidate)
+
+
+def test_on_setup_marks_rules_for_an_old_sshd(tree: Tree, fire: Fire, version: Programs) -> None:
+    old(version)
+    actions = fire("pam", "on_setup", tree.host(), CONFIG)
+    assert rules(actions) == [
+        "session [success=2 auth_err=ignore default=2] pam_succeed_if.so quiet user notingroup sftponly",
+        "session required pam_namespace.so mount_private",
+        f"session required pam_exec.so quiet type=open_session /usr/bin/timeout 30 {SCRIPT} session",
+    ]
+    assert not [a for a in actions if isinstance(a, WriteFile) and a.path.startswith("/etc/pam.d/sftpjail")]
+
+
+def test_rules_of_several_profiles_pass_by_whom_an_earlier_one_has(tree: Tree, fire: Fire, version: Programs) -> None:
+    """As with Match: users before groups, the first one wins; and the last jump ends exactly at the end."""
+    old(version)
+    profiles = (
+        Profile("plain", group="plain"),
+        replace(SESSION, name="a", group="a"),
+        Profile("vip", group="", match_user=("x", "y"), mounts="session"),
+        Profile("last", group="last"),
+    )
+    lines = rules(fire("pam", "on_setup", tree.host(), Config(profiles=profiles)))
+    assert [line.partition(" /usr")[0].removeprefix("session ") for line in lines] == [
+        "[success=3 auth_err=ignore default=3] pam_succeed_if.so quiet user notin x:y",
+        "required pam_namespace.so mount_private",
+        "required pam_exec.so quiet type=open_session",
+        "[success=4 default=ignore] pam_permit.so",
+        "[success=3 default=ignore] pam_succeed_if.so quiet user ingroup plain",
+        "[success=2 auth_err=ignore default=2] pam_succeed_if.so quiet user notingroup a",
+        "required pam_namespace.so mount_private",
+        "required pam_exec.so quiet type=open_session",
+    ]
+
+
+def test_on_setup_touches_no_pam_without_need(tree: Tree, fire: Fire) -> None:
+    actions = fire("pam", "on_setup", tree.host())
+    assert all(isinstance(a, Remove) or a == SetLines("/etc/pam.d/sshd", "session", (), Style.BLOCK) for a in actions)
+
+
+def test_a_directory_needs_the_script_but_no_namespace(tree: Tree, fire: Fire, version: Programs) -> None:
+    new(version)
+    tree.write("/etc/nsswitch.conf", "group: files\npasswd: files systemd [NOTFOUND=continue] sss # sss\n")
+    actions = fire("pam", "on_setup", tree.host())
+    (service,) = [a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail"]
+    assert service.content.endswith(f"session substack sshd\n{rules_of('fstab')[0]}\n")
+    assert "pam_namespace" not in service.content and Remove("/etc/security/namespace.d/sftpjail.conf") in actions
+
+
+def test_on_setup_wants_use_pam(tree: Tree, fire: Fire, programs: Programs) -> None:
+    old(programs)
+    programs.answer("-T", out="usepam no\n")
+    with pytest.raises(SftpJailError, match="UsePAM no"):
+        fire("pam", "on_setup", tree.host(), CONFIG)
+
+
+def test_on_setup_wants_logins_that_can_be_tried(tree: Tree, fire: Fire, programs: Programs) -> None:
+    new(programs)
+    programs.answer("-T", out="usepam yes\n")
+    programs.answer_by("prove-login", lambda argv, _: Answer(1, "", "unshare failed"))
+    with pytest.raises(SftpJailError, match="cannot be tried: unshare failed"):
+        fire("pam", "on_setup", tree.host(), CONFIG)
+
+
+def test_on_teardown(tree: Tree, fire: Fire) -> None:
+    actions = fire("pam", "on_teardown", tree.host())
+    assert SetLines("/etc/pam.d/sshd", "session", (), Style.BLOCK) in actions
+    assert {Remove("/etc/pam.d/sftpjail-session"), Remove(SCRIPT), Remove("/etc/sftpjail/mounts")} <= set(actions)
+
+
+def test_on_user_create_wants_setup_first(tree: Tree, fire: Fire, version: Programs) -> None:
+    new(version)
+    with pytest.raises(SftpJailError, match="old or missing rules") as caught:
+        fire("pam", "on_user_create", tree.host(), CONFIG, account=ann(SESSION))
+    assert caught.value.hint == "sftpjail setup"
+    for action in fire("pam", "on_setup", tree.host(), CONFIG):
+        if isinstance(action, WriteFile):
+            tree.write(action.path, action.content, action.mode)
+        elif isinstance(action, MakeDir):
+            tree.folder(action.path)
+    assert fire("pam", "on_user_create", tree.host(), CONFIG, account=ann(SESSION)) == []
+    assert fire("pam", "on_user_create", tree.host(), account=ann()) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "answer", "says"),
+    [
+        (None, None, f"{SCRIPT} is missing"),
+        (0o644, None, f"{SCRIPT} is not executable"),
+        (0o755, Answer(124, "", ""), "did not end within 5 seconds"),
+        (0o755, Answer(1, "", "mount: /srv/web: special device /srv/gone does not exist."), "/srv/gone does not exist"),
+        (0o755, Answer(0, "", ""), ""),
+    ],
+)
+def test_on_check_rehearses(
+    tree: Tree, fire: Fire, programs: Programs, script: int | None, answer: Answer | None, says: str
+) -> None:
+    tree.write("/etc/sftpjail/mounts/ann", "/a /srv/sftp/ann/a none bind,x-sftpjail.user=ann 0 0\n")
+    tree.folder(MARK)
+    if script:
+        tree.write(SCRIPT, "#!/bin/sh\n", script)
+    if answer:
+        programs.answer_by("unshare", lambda argv, _: answer)
+    found = fire("pam", "on_check", tree.host(), CONFIG, account=ann(SESSION))
+    assert [says in finding.what for finding in found] == ([True] if says else [])
+
+
+def test_on_check_leaves_other_jails_alone(tree: Tree, fire: Fire) -> None:
+    assert fire("pam", "on_check", tree.host(), account=ann()) == []
+    assert fire("pam", "on_check", tree.host(), account=None) == []
+    host = tree.host()
+    host.thorough = False
+    assert fire("pam", "on_check", host, CONFIG, account=ann(SESSION)) == []
+
+
+def test_on_explain(tree: Tree, fire: Fire, version: Programs) -> None:
+    new(version)
+    assert fire("pam", "on_explain", tree.host(), account=ann()) == []
+    assert fire("pam", "on_explain", tree.host(), CONFIG, account=ann(SESSION)) == [
+        Fact("account", "at login", SCRIPT, "/etc/pam.d/sftpjail-session")
+    ]
