@@ -1,9 +1,9 @@
 """A directory with people, groups and their SSH keys: slapd, and nslcd or SSSD, whichever the root has.
 
-    with_people = Directory(machine)
-    with_people.start()
-    with_people.add_group("staff", 20000, "ida")
-    with_people.add_person("ida", 20001, gid=20000, keys=[machine.read("/root/keys/ida.pub")])
+The fixture `directory` is one that runs. Group "people" and its member Ida, with a key, are made by
+
+    directory.add_group("people", 20000)
+    directory.add_person("ida", 20010, gid=20000, keys=[machine.read("/root/keys/ida.pub")])
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from machine import SANDBOX, Machine, Result
+from machine import Machine, Result
 
 BASE = "dc=example,dc=org"
 ADMIN = f"cn=admin,{BASE}"
@@ -115,11 +115,16 @@ domains = example
 id_provider = ldap
 auth_provider = none
 access_provider = permit
+sudo_provider = none
+autofs_provider = none
 ldap_uri = {URI}
+ldap_id_use_start_tls = false
 ldap_search_base = {BASE}
 ldap_user_ssh_public_key = sshPublicKey
 enumerate = false
 """
+
+RESPONDER = ("entry_negative_timeout", "memcache_timeout")  # options of sssd.conf's section nss, not of the domain
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,9 @@ class Directory:
             f"setsid slapd -F /etc/ldap/slapd.d -u openldap -g openldap -h {URI} -d stats </dev/null >>{LOG} 2>&1 &"
             f"while ! ldapwhoami -x -H {URI} >/dev/null 2>&1; do sleep 0.02; done"
         )
+        # Who has seen it down would believe so for a minute.
+        signal = {"nslcd": "USR1", "sssd": "USR2"}[self.client]
+        self.machine.sh(f"[ ! -e {PIDFILES[self.client]} ] || kill -{signal} $(cat {PIDFILES[self.client]})")
 
     def stop_server(self) -> None:
         """The port is closed then: who connects is told so at once."""
@@ -175,15 +183,20 @@ class Directory:
         self.machine.sh(f"kill -CONT $(cat {PIDFILES['slapd']})")
 
     def start_client(self, **options: str) -> None:
-        """`options` are added to nslcd.conf, or to the domain in sssd.conf."""
+        """`options` are added to nslcd.conf, or to sssd.conf."""
         if self.client == "nslcd":
             lines = "".join(f"{name} {value}\n" for name, value in options.items())
             self.machine.write("/etc/nslcd.conf", NSLCD + lines, 0o640)
             self.machine.sh("chgrp nslcd /etc/nslcd.conf; install -d -o nslcd -g nslcd /run/nslcd; nslcd")
-        else:
-            lines = "".join(f"{name} = {value}\n" for name, value in options.items())
-            self.machine.write("/etc/sssd/sssd.conf", SSSD + lines, 0o600)
-            self.machine.sh("setsid sssd -i --logger=files </dev/null >/run/sssd.out 2>&1 &")
+            return
+        config = SSSD
+        for name, value in options.items():
+            section = "nss" if name in RESPONDER else "domain/example"
+            config = config.replace(f"[{section}]\n", f"[{section}]\n{name} = {value}\n")
+        self.machine.write("/etc/sssd/sssd.conf", config, 0o600)
+        pipes = "/var/lib/sss/pipes/nss /var/lib/sss/pipes/ssh /var/lib/sss/pipes/pam"
+        self.machine.sh(f"rm -f {pipes}; setsid sssd -i --logger=files </dev/null >/run/sssd.out 2>&1 &")
+        self.machine.sh(f"for pipe in {pipes}; do while ! [ -S $pipe ]; do sleep 0.02; done; done")
 
     def stop_client(self) -> None:
         self.machine.stop(PIDFILES[self.client])
@@ -210,7 +223,7 @@ class Directory:
         self.ldapadd(group(name, gid, members))
 
     def add_many(self, count: int, *, first: int = 30000, prefix: str = "many", gid: int, members_of: str = "") -> None:
-        """People prefix0 to prefix(count - 1) of the primary group `gid`, all members of `members_of` if it is given."""
+        """prefix0 to prefix(count - 1), with `gid` as their primary group, all members of `members_of` if it is given."""
         names = [f"{prefix}{number}" for number in range(count)]
         self.ldapadd("\n".join(person(name, first + number, gid=gid) for number, name in enumerate(names)))
         if members_of:
@@ -261,9 +274,7 @@ class Directory:
         return [Search(asked[operation], int(found)) for operation, found in answers if operation in asked]
 
 
-def person(
-    name: str, uid: int, *, gid: int, home: str = "", shell: str = "/bin/bash", keys: Iterable[str] = ()
-) -> str:
+def person(name: str, uid: int, *, gid: int, home: str = "", shell: str = "/bin/bash", keys: Iterable[str] = ()) -> str:
     """Its ldif."""
     classes = ("account", "posixAccount", "ldapPublicKey")
     lines = [f"dn: uid={name},{PEOPLE}", *(f"objectClass: {it}" for it in classes), f"uid: {name}", f"cn: {name}"]
