@@ -11,6 +11,11 @@ linters="ruff==0.17.6 mypy==2.4.1"
 package_tools="build-essential debhelper dh-python fakeroot lintian piuparts autopkgtest mmdebstrap python3-shtab groff
     makepkg pacman-package-manager binutils zstd libarchive-tools bash-completion fish zsh"
 
+# An LDAP server, and one of the two ways in which a Debian host has its accounts from it.
+server="slapd ldap-utils"
+nslcd="$server nslcd nslcd-utils libnss-ldapd"
+sssd="$server sssd-common sssd-ldap sssd-tools libnss-sss libpam-sss"
+
 # What may be installed in a clean root without a network.
 downloads="openssh-server openssh-client adduser passwd python3 python3-pluggy python3-configobj python3-rich rsyslog
     logrotate systemd systemd-sysv libpam-systemd dbus mount util-linux iproute2 procps e2fsprogs acl sudo man-db"
@@ -87,6 +92,20 @@ build_syslog_ng() {
     end_layer
 }
 
+# libnss-ldapd asks which parts of nsswitch.conf are its own; libnss-sss and libpam-sss do not. No server is set up.
+build_directory() {
+    begin_layer
+    debconf-set-selections <<'END'
+slapd slapd/no_configuration boolean true
+nslcd nslcd/ldap-uris string ldap://127.0.0.1/
+nslcd nslcd/ldap-base string dc=example,dc=org
+libnss-ldapd libnss-ldapd/nsswitch multiselect passwd, group
+END
+    # shellcheck disable=SC2086
+    apt-get -qq install --no-install-recommends $1 >/dev/null
+    end_layer
+}
+
 build_packages() {
     begin_layer
     # shellcheck disable=SC2086
@@ -141,7 +160,7 @@ END
 # Sets layers: the folders in the cache, topmost first, that make up root NAME; builds what is missing.
 use_root() {
     local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
-    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|packages|clean))?$|^trixie-arch$ ]] || die "unknown root '$name'"
+    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|packages|clean))?$|^trixie-arch$ ]] || die "unknown root '$name'"
     if [[ $suite =~ forky|sid ]]; then # there pivot_root is a package of its own
         packages+=,util-linux-extra downloads+=" util-linux-extra"
     fi
@@ -150,6 +169,8 @@ use_root() {
         '') provide "$name" build_base "$suite" "$packages" "$linters" ;;
         -clean) provide "$name" build_clean "$suite" "$downloads" ;;
         -syslog-ng) use_root "$suite" && provide "$name" build_syslog_ng ;;
+        -ldap) use_root "$suite" && provide "$name" build_directory "$nslcd" ;;
+        -sssd) use_root "$suite" && provide "$name" build_directory "$sssd" ;;
         -packages) use_root "$suite" && provide "$name" build_packages "$package_tools" ;;
         -arch) use_root "$suite-packages" && provide "$name" build_arch ;;
     esac || die "could not build the root '$name'"

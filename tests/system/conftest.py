@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from directory import Directory
 from machine import SANDBOX, Machine
 
 pytest_plugins = ["noskip"]
@@ -21,6 +22,7 @@ PROJECT = SANDBOX.parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "booted: needs a machine that systemd has booted")
     config.addinivalue_line("markers", "syslog_ng: needs a root with syslog-ng instead of rsyslog")
+    config.addinivalue_line("markers", "directory: needs a root with slapd, and nslcd or SSSD")
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +71,11 @@ def booted(installed: Path) -> Iterator[Machine]:
     """Like `machine`, but booted: systemd, journald, ssh on port 22 and the root's log daemon run. Mark it `booted`."""
     with Machine(boot=True, layer=installed) as machine:
         yield machine
+
+
+@pytest.fixture
+def directory(machine: Machine) -> Directory:
+    """The directory of `machine`, up and empty. Mark it `directory`."""
+    directory = Directory(machine)
+    directory.start()
+    return directory
