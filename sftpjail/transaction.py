@@ -261,13 +261,12 @@ def judge(action: Check, answer: programs.Answer) -> None:
     wanted = small_keywords(action.prints or "")
     if action.prints is not None and _kept(said, action) != _kept(wanted, action):
         other = [line for line in _kept(said, action) if line not in wanted.splitlines()]
-        words = [line.strip() for line in answer.err.splitlines() if line.strip()]
         raise SftpJailError(
-            f"{action.why}: {command} now says {'; '.join([*other[:3], *words[-3:]]) or 'less than before'}",
-            action.hint,
+            f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}", action.hint
         )
     if missing:
-        raise SftpJailError(f"{action.why}: {command} does not say {'; '.join(missing)}", action.hint)
+        words = f" but: {answer.words}" if answer.err.strip() else ""
+        raise SftpJailError(f"{action.why}: {command} does not say {'; '.join(missing)}{words}", action.hint)
 
 
 def _kept(text: str, action: Check) -> list[str]:

@@ -36,6 +36,8 @@ def hook(context: Context) -> int:
             events: list[Event] = []
             if engine.host.account(name) is not None:
                 account = find(name, engine.config, engine.host)
+                if event == "pam-session":
+                    engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
                 if event in ADDED and account.profile is not None:
                     guard(account, engine.host)
                     events = create_events(account, engine.host, engine.manager)

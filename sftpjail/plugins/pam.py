@@ -29,6 +29,7 @@ SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"
 NAMESPACE = f"{NAMESPACES}/sftpjail.conf"
 HEADER = "# Made by `sftpjail setup`; changes here are lost.\n"
+POLYDIR = f"{HEADER}{MARK} tmpfs tmpfs root\n"  # without one pam_namespace makes no namespace at all
 TAG = "session"
 PROBE = "sftpjail-probe"
 REHEARSAL = 5  # seconds
@@ -82,7 +83,7 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions.append(SetLines(SSHD, TAG, tuple(lines), Style.BLOCK))
     if "session" in kinds:
         actions += [MakeDir(NAMESPACES), MakeDir(MARK, 0o700), MakeDir(TABLES)]
-        actions.append(WriteFile(NAMESPACE, f"{HEADER}{MARK} tmpfs tmpfs root\n"))
+        actions.append(WriteFile(NAMESPACE, POLYDIR))
     else:
         actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
     script = WriteFile(SCRIPT, host.entry_script("pam-session"), mode=0o755) if profiles else Remove(SCRIPT)
@@ -114,7 +115,8 @@ def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
     return Check(
         (*argv, profile.mounts),
         f"with PAM's new rules all must log in as before, with the mounts of profile {profile.name}",
-        prints=before.out,
+        # Who was shut out before, by this or by something else, need not be let in now.
+        lines=tuple(line for line in before.out.splitlines() if line.endswith(": ok")),
         candidate=(*files, "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config"),
         hint=" ".join((*argv, profile.mounts)),
     )
@@ -128,7 +130,7 @@ def on_teardown() -> list[Action]:
 
 
 def _in_place(profile: Profile, config: Config, host: Host) -> bool:
-    if host.lstat(SCRIPT) is None or (profile.mounts == "session" and not (host.is_dir(TABLES) and host.is_dir(MARK))):
+    if profile.mounts == "session" and (host.text(NAMESPACE) != POLYDIR or not host.is_dir(TABLES)):
         return False
     if service(profile, host):
         return host.text(f"/etc/pam.d/{service(profile, host)}") == service_file(profile.mounts)

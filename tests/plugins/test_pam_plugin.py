@@ -66,7 +66,7 @@ def test_on_setup_gives_new_sshds_jails_a_service(tree: Tree, fire: Fire, versio
     assert WriteFile(SCRIPT, "#!/bin/sh\nexec /usr/bin/sftpjail\n", mode=0o755) in actions
     (proof,) = [a for a in actions if isinstance(a, Check)]
     assert proof.argv == ("/usr/lib/sftpjail/entry/prove-login", "sftpjail-probe", "sftponly", "session")
-    assert proof.prints == OK
+    assert proof.lines == ("who is jailed: ok", "who is not: ok")
     assert {SCRIPT, "/etc/pam.d/sftpjail-session", "/etc/ssh/sshd_config"} <= set(proof.candidate)
 
 

@@ -223,7 +223,7 @@ class Directory:
         self.ldapadd(group(name, gid, members))
 
     def add_many(self, count: int, *, first: int = 30000, prefix: str = "many", gid: int, members_of: str = "") -> None:
-        """prefix0 to prefix(count - 1), with `gid` as their primary group, all members of `members_of` if it is given."""
+        """prefix0 to prefix(count - 1), with `gid` as their primary group, all members of `members_of` if given."""
         names = [f"{prefix}{number}" for number in range(count)]
         self.ldapadd("\n".join(person(name, first + number, gid=gid) for number, name in enumerate(names)))
         if members_of:

@@ -1,0 +1,284 @@
+"""`mounts = session`: a jail's mounts are there for its sessions and nowhere else; without them there is no session."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import time
+
+import pytest
+from machine import Machine, changes
+from steps import CONFIG, again, doors, fstab, jail, listing, mounted, open_with_key, previewed, ready, shut, web, works
+
+SESSION = "[profiles]\n[[sftponly]]\nmounts = session\n"
+QUIET = f"[logs]\nbackend = none\n{SESSION}"
+FSTAB = "[logs]\nbackend = none\n"
+LOG = "/var/log/sftp.log"
+BUNDLE = "/root/keys"
+
+
+def inside_mounts(machine: Machine) -> int:
+    """How many mounts in the jails the host knows."""
+    return sum("/srv/sftp" in line for line in machine.read("/proc/self/mountinfo").splitlines())
+
+
+def client(machine: Machine, name: str, key: str, *options: str) -> subprocess.Popen[str]:
+    """An sftp(1) that does what is written to it."""
+    argv = machine.argv("sftp", *options, "-b", "-", *machine._client(key, "-P"), f"{name}@127.0.0.1")
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_story(machine: Machine) -> None:
+    """As the README's, and then the same with directories in each other and read-only."""
+    machine.start_sshd()
+    machine.start_rsyslog()
+    before = machine.listing()
+    machine.write(CONFIG, SESSION)
+    assert "pam_namespace.so" in previewed(machine, "sftpjail", "setup")
+    machine.run("sftpjail", "setup")
+    again(machine, "sftpjail", "setup")
+    machine.restart_rsyslog()
+    web(machine)
+    machine.write("/srv/media/song", "la\n")
+    machine.run("adduser", "--disabled-password", "--comment", "", "--ingroup", "sftponly", "alice")
+    key = open_with_key(machine, "alice")
+    for command in (
+        ("sftpjail", "mount", "alice", "/srv/web/example.com", "/web"),
+        ("sftpjail", "mount", "--read-only", "alice", "/srv/media", "/web/media"),
+    ):
+        assert "/etc/sftpjail/mounts/alice" in previewed(machine, *command)
+        assert "from the next session on" in machine.run(*command).out
+        again(machine, *command)
+    machine.run("chmod", "-R", "o+w", "/srv/web", "/srv/media")
+
+    batch = ["get /web/index.html /tmp/got", "get /web/media/song /tmp/got", "put /etc/hostname /web/new"]
+    works(machine, "alice", key, *batch, "put /etc/hostname up")
+    assert machine.sftp("alice", key, ["put /etc/hostname /web/media/no"]).code == 1
+    assert machine.read("/srv/web/example.com/new") == machine.read("/home/alice/up") == machine.read("/etc/hostname")
+    machine.wait_for(LOG, r'close "/home/alice/up" bytes read 0 written \d')
+    assert doors(machine, "alice", key) == []
+    assert inside_mounts(machine) == 0 and fstab(machine, "alice") == []
+
+    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    tested = machine.run("sftpjail", "test", "alice")
+    assert tested.out.endswith("alice: 16 of 16 ok\n"), tested
+    shown = machine.run("sftpjail", "show", "alice").out
+    assert "state\tok" in shown and "/web/media <- /srv/media (mount, read-only, for each session)" in shown
+    explained = machine.run("sftpjail", "explain", "alice").out
+    assert "ro,nosuid,nodev, for each session" in explained and "/etc/sftpjail/pam-session" in explained
+    assert "put" in machine.run("sftpjail", "log", "alice").out
+    seen = machine.run("sftpjail", "enter", "alice", "--", "ls", "web/media", "home/alice")
+    assert "song" in seen.out and "up" in seen.out and inside_mounts(machine) == 0
+    assert not machine.exists("/run/mount/utab") or "sftp" not in machine.read("/run/mount/utab")
+
+    machine.run("sftpjail", "umount", "alice", "/web/media")
+    works(machine, "alice", key, "ls /web")
+    machine.run("deluser", "--remove-home", "alice")
+    assert machine.read("/srv/web/example.com/index.html") == "hello\n" and machine.read("/srv/media/song") == "la\n"
+    machine.run("sftpjail", "teardown")
+    machine.run("rm", "-r", "/srv/web", "/srv/media", "/home/alice", check=False)
+    machine.sh("echo '[profiles]' >/dev/null; userdel -r alice 2>/dev/null || :")
+    left = changes(before, machine.listing())
+    assert [path for path in left if not path.startswith((CONFIG, "/etc/sub", "/var/mail", "/var/lib/logrotate"))] == []
+
+
+def test_fifty_sessions_at_once_and_none_of_them_is_left(machine: Machine) -> None:
+    machine.write(CONFIG, SESSION)
+    machine.start_sshd("-o", "MaxStartups=100")
+    machine.start_rsyslog()
+    machine.run("sftpjail", "setup")
+    machine.restart_rsyslog()
+    web(machine)
+    names = [f"u{number}" for number in range(10)]
+    keys = {}
+    for name in names:
+        keys[name] = jail(machine, name)
+        machine.run("sftpjail", "mount", name, "/srv/web/example.com", "/web")
+        machine.run("sftpjail", "mount", "--read-only", name, "/srv/web", "/web/again", check=False)
+    assert inside_mounts(machine) == 0
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for number in range(50):
+            name = names[number % 10]
+            clients.append(stack.enter_context(client(machine, name, keys[name])))
+        for number, process in enumerate(clients):
+            assert process.stdin
+            process.stdin.write(f"get /web/index.html /tmp/got{number}\nput /etc/hostname up{number}\npwd\n")
+            process.stdin.flush()
+        for number, process in enumerate(clients):
+            assert process.stdout
+            assert any("Remote working directory" in line for line in process.stdout), number
+        assert inside_mounts(machine) == 0, "while all of them are open"
+        machine.sh("pgrep -f 'sshd(-session)?: u[0-9] ' | xargs kill -9")
+    assert inside_mounts(machine) == 0
+    for number in range(50):
+        machine.wait_for(LOG, rf'close "/home/u{number % 10}/up{number}" bytes read 0 written \d')
+    works(machine, "u0", keys["u0"])
+    assert machine.run("sftpjail", "check").out == "10 jails, no faults\n"
+
+
+def test_from_fstab_to_sessions_and_back_while_files_come_in(machine: Machine) -> None:
+    """No transfer breaks, no file is lost, and the host is as it was."""
+    ready(machine, FSTAB)
+    names = [f"u{number}" for number in range(20)]
+    web(machine)
+    machine.run("chmod", "o+w", "/srv/web/example.com")
+    keys = {}
+    for name in names:
+        keys[name] = jail(machine, name)
+        machine.run("sftpjail", "mount", name, "/srv/web/example.com", "/web")
+    machine.write("/root/file", "x" * 100_000)
+    machine.restart_sshd("-o", "MaxStartups=100")
+    before, points = listing(machine, times=False), mounted(machine)
+    assert len(points) == 40
+    uploads = {}
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            # Slowly, so that sessions are open over all that follows.
+            batch = "".join(f"put /root/file {n}\nput /root/file /web/{name}-{n}\n!sleep 0.2\n" for n in range(40))
+            uploads[name] = stack.enter_context(client(machine, name, keys[name], "-l", "40000"))
+            assert uploads[name].stdin
+            uploads[name].stdin.write(batch)
+            uploads[name].stdin.flush()
+        for name in names:
+            machine.wait_for(f"/home/{name}/0")
+        machine.write(CONFIG, QUIET)
+        said = machine.run("sftpjail", "apply")
+        assert fstab(machine, "u0") == [], said
+        assert mounted(machine) == points, "somebody is at work there"
+        works(machine, "u0", keys["u0"], "ls /web/index.html")
+        machine.write(CONFIG, FSTAB)
+        machine.run("sftpjail", "apply")
+        assert mounted(machine) == points and len(fstab(machine, "u0")) == 2
+        machine.write(CONFIG, QUIET)
+        machine.run("sftpjail", "apply")
+        for name, upload in uploads.items():
+            out = upload.communicate(timeout=120)[0]
+            assert upload.returncode == 0, f"{name}: {out[-2000:]}"
+    for name in names:
+        theirs = f"cd /home/{name} && stat -c %s $(seq 0 39); cd /srv/web/example.com && stat -c %s {name}-*"
+        sizes = machine.sh(theirs).out
+        assert sizes.split() == ["100000"] * 80, name
+    assert machine.run("sftpjail", "apply").code == 0
+    assert mounted(machine) == [], "now nobody is"
+    assert machine.run("sftpjail", "check").out == "20 jails, no faults\n"
+    works(machine, "u0", keys["u0"], "ls /web/index.html")
+    machine.write(CONFIG, FSTAB)
+    machine.run("sftpjail", "apply")
+    machine.sh("rm -f /home/u*/[0-9]* /srv/web/example.com/u*")
+    assert mounted(machine) == points
+    assert changes(before, listing(machine, times=False)) == {}
+
+
+@pytest.fixture
+def doors_locked(machine: Machine) -> Machine:
+    """A host with the jailed alice and with bob, who is nobody's prisoner; root may log in too."""
+    ready(machine, QUIET)
+    web(machine)
+    jail(machine, "alice")
+    machine.run("sftpjail", "mount", "alice", "/srv/web/example.com", "/web")
+    machine.run("useradd", "-m", "-s", "/bin/sh", "bob")
+    key = machine.keygen("bob")
+    machine.write("/home/bob/.ssh/authorized_keys", machine.read(f"{key}.pub"), 0o644)
+    machine.write("/root/.ssh/authorized_keys", machine.read(f"{key}.pub"), 0o600)
+    machine.sh("chmod 700 /root /root/.ssh")
+    works(machine, "alice", f"{BUNDLE}/alice")
+    others_log_in(machine)
+    machine.start_rsyslog()
+    return machine
+
+
+def others_log_in(machine: Machine) -> None:
+    for name in ("bob", "root"):
+        assert "uid=" in machine.ssh(name, f"{BUNDLE}/bob", "id").out
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says", "mends"),
+    [
+        ("rm /etc/sftpjail/pam-session", "pam-session is missing", "sftpjail setup"),
+        ("chmod a-x /etc/sftpjail/pam-session", "is not executable", "sftpjail setup"),
+        ("sed -i '2isleep 100' /etc/sftpjail/pam-session", "did not end within 5 seconds", "sftpjail setup"),
+        ("mv /srv/web/example.com /srv/gone", "example.com does not exist", "mv /srv/gone /srv/web/example.com"),
+        ("rm /etc/security/namespace.d/sftpjail.conf", "old or missing rules", "sftpjail setup"),
+        ("rmdir /var/lib/sftpjail/session", "/var/lib/sftpjail/session is missing", "sftpjail setup"),
+        ("rm /etc/sftpjail/mounts/alice", "", ""),
+        ("rmdir /srv/sftp/alice/web", "mount point does not exist", "sftpjail apply"),
+    ],
+)
+def test_locked_doors(doors_locked: Machine, breaks: str, says: str, mends: str) -> None:
+    """Whatever is broken, nobody sees an emptier jail, and nobody else notices."""
+    machine = doors_locked
+    if "sleep" in breaks:  # PAM's own patience is longer than a test's
+        machine.sh("sed -i 's/timeout 30/timeout 2/' /etc/pam.d/sshd /etc/pam.d/sftpjail-session 2>/dev/null || :")
+    machine.sh(breaks)
+    others_log_in(machine)
+    if not says:
+        works(machine, "alice", f"{BUNDLE}/alice")  # the script has it made again, as for somebody never seen
+        return
+    shut(machine, "alice", f"{BUNDLE}/alice")
+    explained = machine.run("sftpjail", "--json", "explain", "alice", check=False)
+    assert explained.code == 3 and says in explained.out, explained
+    if "does not exist" in says:
+        machine.wait_for("/var/log/auth.log", r"sftpjail: session of alice closed: mount: .*does not exist")
+    machine.sh(mends)
+    works(machine, "alice", f"{BUNDLE}/alice", "ls /web/index.html")
+    others_log_in(machine)
+
+
+def test_setup_takes_back_what_would_lock_somebody_out(machine: Machine) -> None:
+    """A PAM module that is not there, a script that fails: seen by logins before anything is live."""
+    machine.start_sshd()
+    before = listing(machine, times=False)
+    machine.write(CONFIG, QUIET)
+    machine.sh("cd /usr/lib/sftpjail/entry && sed -i '2iexit 7' pam-session")
+    done = machine.run("sftpjail", "setup", check=False)
+    assert done.code == 1 and "who is jailed: closed" in done.err, done
+    machine.sh("cd /usr/lib/sftpjail/entry && sed -i 2d pam-session")
+    left = changes(before, listing(machine, times=False))
+    assert [path for path in left if not path.startswith("/etc/sftpjail/sftpjail.conf")] == []
+    module = machine.sh("find /usr/lib -name pam_namespace.so").out.strip()
+    machine.run("mv", module, f"{module}.away")
+    done = machine.run("sftpjail", "setup", check=False)
+    assert done.code == 1 and "who is jailed: closed" in done.err, done
+    assert changes(left and before, listing(machine, times=False)).keys() <= {"/etc/sftpjail/sftpjail.conf"}
+    machine.run("mv", f"{module}.away", module)
+    machine.run("sftpjail", "setup")
+
+
+def test_two_first_logins_at_once(machine: Machine) -> None:
+    """Of somebody whose jail no hook has made."""
+    ready(machine, QUIET)
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    key = open_with_key(machine, "alice")
+    machine.run("sftpjail", "remove", "alice")
+    machine.run("gpasswd", "-a", "alice", "sftponly")
+    machine.run("sftpjail", "key", "add", "alice", f"{key}.pub")
+    assert not machine.exists("/etc/sftpjail/mounts/alice")
+    for process in [client(machine, "alice", key) for _ in range(6)]:
+        out = process.communicate("pwd\nput /etc/hostname up\n", timeout=60)[0]
+        assert process.returncode == 0 and "directory: /home/alice" in out, out
+
+
+def test_a_session_costs_little(machine: Machine) -> None:
+    """Beside one with the same mounts in fstab; the aim is 20 ms."""
+    times = {}
+    for config in (FSTAB, QUIET):
+        machine.write(CONFIG, config)
+        if config == FSTAB:
+            machine.start_sshd()
+            machine.run("sftpjail", "setup")
+            key = jail(machine, "alice")
+        else:
+            machine.run("sftpjail", "apply")
+        argv = machine.argv("sftp", "-b", "-", *machine._client(key, "-P"), "alice@127.0.0.1")
+        took = []
+        for _ in range(15):
+            start = time.monotonic()
+            subprocess.run(argv, input="pwd\n", text=True, check=True, capture_output=True)
+            took.append(time.monotonic() - start)
+        times[config] = sorted(took)[7]
+    extra = times[QUIET] - times[FSTAB]
+    print(f"a login: {times[FSTAB] * 1000:.0f} ms with fstab, {extra * 1000:+.0f} ms with session mounts")
+    assert extra < 0.08, re.sub(r"\n.*", "", str(times))
