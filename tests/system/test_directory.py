@@ -74,11 +74,18 @@ def test_a_certificate(machine: Machine, directory: Directory, ida: str) -> None
 
 def test_down_and_up_again(machine: Machine, directory: Directory, ida: str) -> None:
     machine.start_sshd(f"-oAuthorizedKeysCommand={directory.keys_command}", "-oAuthorizedKeysCommandUser=nobody")
-    directory.stop_server()
-    assert machine.sftp("never-seen", ida, "pwd").code == 255
-    assert machine.run("getent", "passwd", "root").code == 0
-    directory.start_server()
-    assert machine.sftp("ida", ida, "pwd").code == 0
+    for down, up in (
+        (directory.stop_server, directory.start_server),
+        (directory.freeze_server, directory.thaw_server),
+        (directory.stop_client, directory.start_client),
+    ):
+        directory.add_person("never-seen", 20020, gid=PEOPLE, keys=[machine.read(f"{ida}.pub")])
+        down()
+        assert machine.sftp("never-seen", ida, "pwd").code == 255, down
+        assert machine.run("getent", "passwd", "root").code == 0
+        up()
+        assert machine.sftp("ida", ida, "pwd").code == 0, up
+        directory.delete_person("never-seen")
 
 
 def test_many(machine: Machine, directory: Directory, ida: str) -> None:
