@@ -104,9 +104,10 @@ base {BASE}
 # Otherwise a look-up takes 9 s when slapd is down, and 20 s when it is frozen.
 NSLCD_HASTE = {"reconnect_sleeptime": "1", "reconnect_retrytime": "1", "bind_timelimit": "1", "timelimit": "2"}
 
+SERVICES = "nss, pam, ssh"
 SSSD = f"""\
 [sssd]
-services = nss, pam, ssh
+services = {SERVICES}
 domains = example
 
 [nss]
@@ -128,6 +129,17 @@ enumerate = false
 # Otherwise a look-up takes 6 s when slapd is frozen, and it is asked again after 60 to 90 s.
 SSSD_HASTE = {"ldap_network_timeout": "1", "ldap_opt_timeout": "1", "ldap_search_timeout": "2"}
 SSSD_HASTE |= {"offline_timeout": "1", "offline_timeout_random_offset": "0"}
+# getent, id and Python's pwd say the same of a name that is not there and of a daemon that does not answer.
+LOOK_UP = """
+import ctypes, os, sys
+kind, service, call, name = sys.argv[1:]
+libc = ctypes.CDLL("libc.so.6")
+libc.__nss_configure_lookup(kind.encode(), service.encode())
+entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 20), ctypes.c_void_p()
+length = ctypes.c_size_t(len(buffer))
+error = getattr(libc, call)(name.encode(), entry, buffer, length, ctypes.byref(result))
+print(os.strerror(error) if error else "found" if result else "not found")
+"""
 RESPONDER = ("entry_negative_timeout", "memcache_timeout")  # options of sssd.conf's section nss, not of the domain
 
 
@@ -147,11 +159,17 @@ class Directory:
         self.client = found.out.strip().rpartition("/")[2]
         self.service = {"nslcd": "ldap", "sssd": "sss"}[self.client]  # its name in nsswitch.conf
         self._witnesses = 0
+        self._services = SERVICES
 
     # --- daemons
 
-    def start(self) -> None:
-        """slapd, an empty tree, and the daemon that asks it."""
+    def start(self, infopipe: bool = False) -> None:
+        """slapd, an empty tree, and the daemon that asks it; `infopipe` lets SSSD say whether it is online."""
+        if self.machine.boot:  # Debian's units run with Debian's configuration, or have failed
+            self.machine.run("systemctl", "stop", "slapd", self.client, check=False)
+        elif infopipe:
+            self.machine.sh("install -d -o messagebus /run/dbus; dbus-daemon --system --fork")
+        self._services = SERVICES + (", ifp" if infopipe else "")
         self.machine.run("install", "-m", "755", f"/src/tests/system/{LDAP_KEYS.rpartition('/')[2]}", LDAP_KEYS)
         self.machine.write("/run/slapd.ldif", SERVER)
         self.machine.sh(
@@ -206,7 +224,7 @@ class Directory:
             self.machine.write("/etc/nslcd.conf", NSLCD + lines, 0o640)
             self.machine.sh("chgrp nslcd /etc/nslcd.conf; install -d -o nslcd -g nslcd /run/nslcd; nslcd")
             return
-        config = SSSD
+        config = SSSD.replace(SERVICES, self._services)
         for name, value in {**SSSD_HASTE, **options}.items():
             section = "nss" if name in RESPONDER else "domain/example"
             config = config.replace(f"[{section}]\n", f"[{section}]\n{name} = {value}\n")
@@ -282,6 +300,18 @@ class Directory:
     def keys_command(self) -> str:
         """What to write after AuthorizedKeysCommand."""
         return "/usr/bin/sss_ssh_authorizedkeys %u" if self.client == "sssd" else f"{LDAP_KEYS} %u"
+
+    def look_up(self, name: str, kind: str = "passwd") -> str:
+        """What the directory alone says: "found", "not found", or why it does not answer."""
+        call = {"passwd": "getpwnam_r", "group": "getgrnam_r"}[kind]
+        return self.machine.run("python3", "-c", LOOK_UP, kind, self.service, call, name).out.strip()
+
+    def online(self) -> bool:
+        """Whether SSSD, started with `infopipe`, believes so: it notices when somebody asks for an unknown name."""
+        name = "org.freedesktop.sssd.infopipe"
+        path = "/org/freedesktop/sssd/infopipe/Domains/example"
+        done = self.machine.run("busctl", "call", name, path, f"{name}.Domains.Domain", "IsOnline", check=False)
+        return done.out == "b true\n"
 
     def searches(self) -> Sequence[Search]:
         """What slapd was asked since the last call."""
