@@ -103,6 +103,7 @@ libnss-ldapd libnss-ldapd/nsswitch multiselect passwd, group
 END
     # shellcheck disable=SC2086
     apt-get -qq install --no-install-recommends $1 >/dev/null
+    systemctl --quiet disable slapd 2>/dev/null # it would fail without a database
     end_layer
 }
 
