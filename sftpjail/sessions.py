@@ -13,6 +13,8 @@ from .model import Profile
 SCRIPT = "/etc/sftpjail/pam-session"
 # pam_namespace mounts a tmpfs on it, for a session alone: so whoever finds one there is in such a namespace.
 MARK = "/var/lib/sftpjail/session"
+# Who is jailed by what a directory says; see plugins/pam.py.
+GATE = "/etc/sftpjail/directory"
 SECONDS = 30  # until a script that hangs has failed
 # The services of `mounts = session`, and of `mounts = fstab` on a host with a directory.
 SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}

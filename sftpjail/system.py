@@ -357,20 +357,3 @@ def unmount(target: str) -> None:
         listed = ", ".join(f"{name} (pid {pid})" for pid, name in users[:8])
         raise SftpJailError(f"{target} is in use by {listed}", f"kill {' '.join(str(pid) for pid, _ in users[:8])}")
     raise SftpJailError(f"cannot unmount {target}: {answer.words}")
-
-
-# -- the name service ---------------------------------------------------------------------------------------------
-
-
-def no_answer(name: str) -> bool:
-    """Return whether the name service could not say if there is an account NAME.
-
-    getpwnam_r(3) of glibc returns 0 where every service has said no, else what went wrong; pwd.getpwnam hides that.
-    Measured with nslcd: 2 while its server or itself is down. SSSD answers from its cache, and a name that it has never
-    seen is one that there is not.
-    """
-    import ctypes
-
-    entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 16), ctypes.c_void_p()
-    found = ctypes.CDLL(None).getpwnam_r(os.fsencode(name), entry, buffer, len(buffer), ctypes.byref(result))
-    return bool(found) and not result.value

@@ -1,5 +1,5 @@
-"""What PAM does when a session opens. Since OpenSSH 9.8 jails have services of their own, and nobody else's is touched;
-before that, marked rules at the end of sshd's, which pass everybody else by.
+"""What PAM does when a session opens. Since OpenSSH 9.8 jails have services of their own; before that, marked rules at
+the end of sshd's, which pass everybody else by. On a host with a directory a gate stands there too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..actions import Action
 from ..config import Config
 from ..host import TABLES, Host
 from ..paths import LIB
-from ..sessions import MARK, SCRIPT, SERVICES, at_login, rules, service, table
+from ..sessions import GATE, MARK, SCRIPT, SERVICES, at_login, rules, service, table
 from ..sshdconfig import effective
 
 SSHD = "/etc/pam.d/sshd"
@@ -69,6 +69,34 @@ def sshd_rules(config: Config, host: Host) -> list[str]:
     return lines
 
 
+def gate_rules(config: Config, host: Host) -> list[str]:
+    """Return the rules that keep those out whom a directory's group jails, while sshd cannot see that group.
+
+    sshd takes a group for which nobody answers for one that the user is not in, so that no Match Group holds
+    (groupaccess.c); a file that the user has put into the home would then open a shell. So who has come from a directory
+    gets in by the jail or not at all: since OpenSSH 9.8 by its service, before by a group, which PAM sees a moment later.
+    """
+    if not host.directories:
+        return []
+    if host.openssh >= (9, 8):
+        tests = [f"service in {':'.join(SERVICES.values())}"]
+    else:
+        tests = [f"user ingroup {profile.group}" for profile in config.profiles if profile.group]
+    listed = f"account required pam_listfile.so item=user sense=deny file={GATE} onerr=succeed quiet"
+    skips = [f"success={number}" for number in range(len(tests), 0, -1)]
+    pairs = zip(skips, tests, strict=True)
+    return [*(f"account [{skip} default=ignore] pam_succeed_if.so quiet {test}" for skip, test in pairs), listed]
+
+
+def _by_directory(account: Account, host: Host) -> bool:
+    """Return whether it takes a directory to know that an account is jailed."""
+    profile = account.profile
+    if profile is None or not host.directories or account.name in profile.match_user:
+        return False
+    group = host.groups.get(profile.group)
+    return group is None or (account.name not in group.members and account.gid != group.gid)
+
+
 def _wanted(config: Config, host: Host) -> list[Action]:
     """Return the files, each as it is to be; those that nobody needs are gone."""
     profiles = [profile for profile in config.profiles if at_login(profile, host)]
@@ -78,9 +106,9 @@ def _wanted(config: Config, host: Host) -> list[Action]:
     for kind, name in SERVICES.items():
         path = f"/etc/pam.d/{name}"
         actions.append(WriteFile(path, service_file(kind)) if name in services else Remove(path))
-    lines = sshd_rules(config, host) if "" in services else []
+    lines = _sshd_lines(config, host)
     if lines or host.lstat(SSHD):
-        actions.append(SetLines(SSHD, TAG, tuple(lines), Style.BLOCK))
+        actions.append(SetLines(SSHD, TAG, lines, Style.BLOCK))
     if "session" in kinds:
         actions += [MakeDir(NAMESPACES), MakeDir(MARK, 0o700), MakeDir(TABLES)]
         actions.append(WriteFile(NAMESPACE, POLYDIR))
@@ -125,20 +153,26 @@ def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
 @hookimpl
 def on_teardown() -> list[Action]:
     paths = [f"/etc/pam.d/{name}" for name in SERVICES.values()]
-    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT]
+    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT, GATE]
     return [SetLines(SSHD, TAG, (), Style.BLOCK), *(Remove(path) for path in paths)]
+
+
+def _sshd_lines(config: Config, host: Host) -> tuple[str, ...]:
+    """Return all that stands at the end of sshd's own stack."""
+    own = any(at_login(profile, host) and not service(profile, host) for profile in config.profiles)
+    return (*gate_rules(config, host), *(sshd_rules(config, host) if own else ()))
 
 
 def _in_place(profile: Profile, config: Config, host: Host) -> bool:
     if profile.mounts == "session" and (host.text(NAMESPACE) != POLYDIR or not host.is_dir(TABLES)):
         return False
-    if service(profile, host):
-        return host.text(f"/etc/pam.d/{service(profile, host)}") == service_file(profile.mounts)
-    return host.tagged(SSHD, Style.BLOCK).get(TAG) == tuple(sshd_rules(config, host))
+    if service(profile, host) and host.text(f"/etc/pam.d/{service(profile, host)}") != service_file(profile.mounts):
+        return False
+    return host.tagged(SSHD, Style.BLOCK).get(TAG, ()) == _sshd_lines(config, host)
 
 
 @hookimpl
-def on_user_create(account: Account, host: Host, config: Config) -> None:
+def on_user_create(account: Account, host: Host, config: Config) -> list[Action]:
     # As plugins/sshd.py does: by what stands in the files, because useradd waits.
     profile = account.profile
     assert profile is not None
@@ -147,6 +181,17 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
             f"PAM does not open a session of {account.name} as profile {profile.name} says: old or missing rules",
             "sftpjail setup",
         )
+    named = (account.name,) if _by_directory(account, host) else ()
+    return (
+        [SetLines(GATE, account.name, named, Style.LINE)]
+        if named or account.name in host.tagged(GATE, Style.LINE)
+        else []
+    )
+
+
+@hookimpl
+def on_user_remove(account: Account, host: Host) -> list[Action]:
+    return [SetLines(GATE, account.name, (), Style.LINE)] if account.name in host.tagged(GATE, Style.LINE) else []
 
 
 def _rehearsed(account: Account, host: Host) -> str:

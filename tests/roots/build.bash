@@ -14,7 +14,7 @@ package_tools="build-essential debhelper dh-python fakeroot lintian piuparts aut
 # An LDAP server, and one of the two ways in which a Debian host has its accounts from it.
 server="slapd ldap-utils"
 nslcd="$server nslcd nslcd-utils libnss-ldapd"
-sssd="$server sssd-common sssd-ldap sssd-tools libnss-sss libpam-sss"
+sssd="$server sssd-common sssd-ldap sssd-tools sssd-dbus libnss-sss libpam-sss"
 
 # What may be installed in a clean root without a network.
 downloads="openssh-server openssh-client adduser passwd python3 python3-pluggy python3-configobj python3-rich rsyslog
@@ -103,6 +103,7 @@ libnss-ldapd libnss-ldapd/nsswitch multiselect passwd, group
 END
     # shellcheck disable=SC2086
     apt-get -qq install --no-install-recommends $1 >/dev/null
+    systemctl --quiet disable slapd 2>/dev/null # it would fail without a database
     end_layer
 }
 

@@ -101,10 +101,13 @@ gid nslcd
 uri {URI}
 base {BASE}
 """
+# Otherwise a look-up takes 9 s when slapd is down, and 20 s when it is frozen.
+NSLCD_HASTE = {"reconnect_sleeptime": "1", "reconnect_retrytime": "1", "bind_timelimit": "1", "timelimit": "2"}
 
+SERVICES = "nss, pam, ssh"
 SSSD = f"""\
 [sssd]
-services = nss, pam, ssh
+services = {SERVICES}
 domains = example
 
 [nss]
@@ -123,7 +126,20 @@ ldap_search_base = {BASE}
 ldap_user_ssh_public_key = sshPublicKey
 enumerate = false
 """
-
+# Otherwise a look-up takes 6 s when slapd is frozen, and it is asked again after 60 to 90 s.
+SSSD_HASTE = {"ldap_network_timeout": "1", "ldap_opt_timeout": "1", "ldap_search_timeout": "2"}
+SSSD_HASTE |= {"offline_timeout": "1", "offline_timeout_random_offset": "0"}
+# getent, id and Python's pwd say the same of a name that is not there and of a daemon that does not answer.
+LOOK_UP = """
+import ctypes, os, sys
+kind, service, call, name = sys.argv[1:]
+libc = ctypes.CDLL("libc.so.6")
+libc.__nss_configure_lookup(kind.encode(), service.encode())
+entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 20), ctypes.c_void_p()
+length = ctypes.c_size_t(len(buffer))
+error = getattr(libc, call)(name.encode(), entry, buffer, length, ctypes.byref(result))
+print(os.strerror(error) if error else "found" if result else "not found")
+"""
 RESPONDER = ("entry_negative_timeout", "memcache_timeout")  # options of sssd.conf's section nss, not of the domain
 
 
@@ -142,11 +158,18 @@ class Directory:
         assert found.code == 0, f"no nslcd and no sssd in this root: {found}"
         self.client = found.out.strip().rpartition("/")[2]
         self.service = {"nslcd": "ldap", "sssd": "sss"}[self.client]  # its name in nsswitch.conf
+        self._witnesses = 0
+        self._services = SERVICES
 
     # --- daemons
 
-    def start(self) -> None:
-        """slapd, an empty tree, and the daemon that asks it."""
+    def start(self, infopipe: bool = False) -> None:
+        """slapd, an empty tree, and the daemon that asks it; `infopipe` lets SSSD say whether it is online."""
+        if self.machine.boot:  # Debian's units run with Debian's configuration, or have failed
+            self.machine.run("systemctl", "stop", "slapd", self.client, check=False)
+        elif infopipe:
+            self.machine.sh("install -d -o messagebus /run/dbus; dbus-daemon --system --fork")
+        self._services = SERVICES + (", ifp" if infopipe else "")
         self.machine.run("install", "-m", "755", f"/src/tests/system/{LDAP_KEYS.rpartition('/')[2]}", LDAP_KEYS)
         self.machine.write("/run/slapd.ldif", SERVER)
         self.machine.sh(
@@ -167,9 +190,7 @@ class Directory:
             f"setsid slapd -F /etc/ldap/slapd.d -u openldap -g openldap -h {URI} -d stats </dev/null >>{LOG} 2>&1 &"
             f"while ! ldapwhoami -x -H {URI} >/dev/null 2>&1; do sleep 0.02; done"
         )
-        # Who has seen it down would believe so for a minute.
-        signal = {"nslcd": "USR1", "sssd": "USR2"}[self.client]
-        self.machine.sh(f"[ ! -e {PIDFILES[self.client]} ] || kill -{signal} $(cat {PIDFILES[self.client]})")
+        self._notice()
 
     def stop_server(self) -> None:
         """The port is closed then: who connects is told so at once."""
@@ -181,16 +202,30 @@ class Directory:
 
     def thaw_server(self) -> None:
         self.machine.sh(f"kill -CONT $(cat {PIDFILES['slapd']})")
+        self._notice()
+
+    def _notice(self) -> None:
+        """nslcd and SSSD would go on for seconds, SSSD for more than a minute, to believe that slapd is down."""
+        if not self.machine.exists(PIDFILES[self.client]):
+            return
+        self._witnesses += 1
+        name = f"witness{self._witnesses}"  # nobody has heard of it, so no cache answers
+        self.add_person(name, 65000, gid=65000)
+        signal = {"nslcd": "USR1", "sssd": "USR2"}[self.client]
+        self.machine.sh(
+            f"kill -{signal} $(cat {PIDFILES[self.client]}); while ! getent passwd {name} >&2; do sleep 0.02; done"
+        )
+        self.delete_person(name)
 
     def start_client(self, **options: str) -> None:
         """`options` are added to nslcd.conf, or to sssd.conf."""
         if self.client == "nslcd":
-            lines = "".join(f"{name} {value}\n" for name, value in options.items())
+            lines = "".join(f"{name} {value}\n" for name, value in {**NSLCD_HASTE, **options}.items())
             self.machine.write("/etc/nslcd.conf", NSLCD + lines, 0o640)
             self.machine.sh("chgrp nslcd /etc/nslcd.conf; install -d -o nslcd -g nslcd /run/nslcd; nslcd")
             return
-        config = SSSD
-        for name, value in options.items():
+        config = SSSD.replace(SERVICES, self._services)
+        for name, value in {**SSSD_HASTE, **options}.items():
             section = "nss" if name in RESPONDER else "domain/example"
             config = config.replace(f"[{section}]\n", f"[{section}]\n{name} = {value}\n")
         self.machine.write("/etc/sssd/sssd.conf", config, 0o600)
@@ -223,7 +258,7 @@ class Directory:
         self.ldapadd(group(name, gid, members))
 
     def add_many(self, count: int, *, first: int = 30000, prefix: str = "many", gid: int, members_of: str = "") -> None:
-        """prefix0 to prefix(count - 1), with `gid` as their primary group, all members of `members_of` if given."""
+        """prefix0 to prefix(count - 1), in the primary group `gid` and, if it is given, in the group `members_of`."""
         names = [f"{prefix}{number}" for number in range(count)]
         self.ldapadd("\n".join(person(name, first + number, gid=gid) for number, name in enumerate(names)))
         if members_of:
@@ -265,6 +300,18 @@ class Directory:
     def keys_command(self) -> str:
         """What to write after AuthorizedKeysCommand."""
         return "/usr/bin/sss_ssh_authorizedkeys %u" if self.client == "sssd" else f"{LDAP_KEYS} %u"
+
+    def look_up(self, name: str, kind: str = "passwd") -> str:
+        """What the directory alone says: "found", "not found", or why it does not answer."""
+        call = {"passwd": "getpwnam_r", "group": "getgrnam_r"}[kind]
+        return self.machine.run("python3", "-c", LOOK_UP, kind, self.service, call, name).out.strip()
+
+    def online(self) -> bool:
+        """Whether SSSD, started with `infopipe`, believes so: it notices when somebody asks for an unknown name."""
+        name = "org.freedesktop.sssd.infopipe"
+        path = "/org/freedesktop/sssd/infopipe/Domains/example"
+        done = self.machine.run("busctl", "call", name, path, f"{name}.Domains.Domain", "IsOnline", check=False)
+        return done.out == "b true\n"
 
     def searches(self) -> Sequence[Search]:
         """What slapd was asked since the last call."""

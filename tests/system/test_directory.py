@@ -74,11 +74,77 @@ def test_a_certificate(machine: Machine, directory: Directory, ida: str) -> None
 
 def test_down_and_up_again(machine: Machine, directory: Directory, ida: str) -> None:
     machine.start_sshd(f"-oAuthorizedKeysCommand={directory.keys_command}", "-oAuthorizedKeysCommandUser=nobody")
-    directory.stop_server()
-    assert machine.sftp("never-seen", ida, "pwd").code == 255
-    assert machine.run("getent", "passwd", "root").code == 0
+    for down, up in (
+        (directory.stop_server, directory.start_server),
+        (directory.freeze_server, directory.thaw_server),
+        (directory.stop_client, directory.start_client),
+    ):
+        directory.add_person("never-seen", 20020, gid=PEOPLE, keys=[machine.read(f"{ida}.pub")])
+        down()
+        assert machine.sftp("never-seen", ida, "pwd").code == 255, down
+        assert machine.run("getent", "passwd", "root").code == 0
+        up()
+        assert machine.sftp("ida", ida, "pwd").code == 0, up
+        directory.delete_person("never-seen")
+
+
+def test_gone_is_not_down(machine: Machine, directory: Directory, ida: str) -> None:
+    """What tells a deleted account from one that cannot be asked for, and where nothing does."""
+    directory.stop()
     directory.start_server()
-    assert machine.sftp("ida", ida, "pwd").code == 0
+    directory.start_client(**({"memcache_timeout": "0"} if directory.client == "sssd" else {}))
+    assert directory.look_up("ida") == directory.look_up("extra", "group") == "found"
+    assert directory.look_up("nix") == directory.look_up("nix", "group") == "not found"
+    directory.add_person("unseen", 20011, gid=PEOPLE)
+    directory.stop_server()
+    if directory.client == "nslcd":
+        assert directory.look_up("ida") == directory.look_up("extra", "group") == "No such file or directory"
+    else:  # it has the seen ones for ever, and denies the others
+        assert directory.look_up("ida") == directory.look_up("extra", "group") == "found"
+        assert directory.look_up("unseen") == "not found"
+    directory.stop_client()
+    assert (
+        directory.look_up("ida")
+        == {"nslcd": "No such file or directory", "sssd": "Connection refused"}[directory.client]
+    )
+    assert machine.run("getent", "passwd", "ida", check=False).code == 2
+    assert machine.run("id", "ida", check=False).err == "id: \u2018ida\u2019: no such user\n"
+
+
+def test_sssd_says_whether_it_is_online(machine: Machine) -> None:
+    directory = Directory(machine)
+    if directory.client == "nslcd":
+        return  # it needs no such thing
+    directory.start(infopipe=True)
+    assert directory.look_up("nix") == "not found" and directory.online()
+    directory.stop_server()
+    assert directory.look_up("nix2") == "not found" and not directory.online()
+    directory.start_server()
+    assert directory.online()
+    directory.freeze_server()
+    assert directory.look_up("nix3") == "not found" and not directory.online()
+    directory.stop_client()
+    assert not directory.online()
+
+
+def test_who_cannot_be_asked_is_in_no_group(machine: Machine, directory: Directory, ida: str) -> None:
+    """sshd takes groups that nobody answers for as groups that the account is not in: a Match Group does not hold."""
+    machine.run("useradd", "-m", "otto")
+    machine.write("/etc/ssh/sshd_config.d/jail.conf", "Match Group extra\n    ForceCommand echo jailed\n")
+    machine.start_sshd("-oAuthorizedKeysFile=/root/keys/ida.pub", "-oStrictModes=no")
+    machine.sh("chmod 755 /root /root/keys; chmod 644 /root/keys/ida.pub")
+    named = "otto" if directory.client == "nslcd" else "ida"  # SSSD has no groups for who is in /etc/passwd
+    assert machine.ssh(named, ida, "echo free").out == "jailed\n"
+    if directory.client == "sssd":
+        directory.stop_client()
+        machine.sh("rm -f /var/lib/sss/db/* /var/lib/sss/mc/*")
+        directory.start_client()
+        machine.run("getent", "passwd", "ida")  # as ls -l does
+    directory.stop_server()
+    assert machine.ssh(named, ida, "echo free").out == "free\n"
+    machine.append("/etc/ssh/sshd_config.d/jail.conf", "Match all\n    AllowGroups root extra\n")
+    machine.restart_sshd("-oAuthorizedKeysFile=/root/keys/ida.pub", "-oStrictModes=no")
+    assert machine.ssh(named, ida, "echo free").code == 255
 
 
 def test_many(machine: Machine, directory: Directory, ida: str) -> None:
