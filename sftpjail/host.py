@@ -27,12 +27,13 @@ from .records import parse_origin
 # Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went wrong, which
 # neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD that is stopped 111. An SSSD that
 # is offline answers from its cache, and says of a name that it has never seen that there is none.
-_GETPWNAM = """
+_LOOK_UP = """
 import ctypes, sys
-libc, service, name = ctypes.CDLL(None), *(word.encode() for word in sys.argv[1:])
-entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 16), ctypes.c_void_p()
-libc.__nss_configure_lookup(b"passwd", service)
-sys.exit(libc.getpwnam_r(name, entry, buffer, len(buffer), ctypes.byref(result)) and not result.value)
+libc, (database, service, name) = ctypes.CDLL(None), (word.encode() for word in sys.argv[1:])
+entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 24), ctypes.c_void_p()
+libc.__nss_configure_lookup(database, service)
+look_up = libc.getpwnam_r if database == b"passwd" else libc.getgrnam_r
+sys.exit(bool(look_up(name, entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(result))) and not result.value)
 """
 
 STATE = "/var/lib/sftpjail"
@@ -306,9 +307,15 @@ class Host(People):
 
     def is_silent(self, name: str) -> bool:
         """Return whether nobody can say now if there is such an account, because a directory does not answer."""
-        if self.root or not self.directories or self.account(name) is not None:
-            return False
-        asked = (self.ask([sys.executable, "-I", "-c", _GETPWNAM, service, name]) for service in self.directories)
+        return self.account(name) is None and self._unanswered("passwd", name)
+
+    def is_silent_group(self, name: str) -> bool:
+        """Return the same of a group."""
+        return self.group(name) is None and self._unanswered("group", name)
+
+    def _unanswered(self, database: str, name: str) -> bool:
+        services = () if self.root else self.directories
+        asked = (self.ask([sys.executable, "-I", "-c", _LOOK_UP, database, service, name]) for service in services)
         return any(answer.code != 0 for answer in asked)
 
     # -- questions to real programs ------------------------------------------------------------------------

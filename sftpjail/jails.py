@@ -136,7 +136,9 @@ def has_remains(name: str, host: Host) -> bool:
 
 def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
     """Return who has something of a jail and is jailed no more, existing or not."""
-    names = (name for name in host.known() if name not in jails and not host.is_silent(name))
+    names = [name for name in host.known() if name not in jails and not host.is_silent(name)]
+    if host.directories and any(profile.group and host.group(profile.group) is None for profile in config.profiles):
+        names = [name for name in names if host.account(name) is None]  # who has left a group that nobody sees?
     return {name: leftover(name, config, host) for name in names}
 
 

@@ -53,7 +53,7 @@ def merged(steps: Iterable[Step]) -> list[Step]:
     return list(wanted.values())
 
 
-class Folders(Protocol):
+class Folders(View, Protocol):
     """What `without_full_folders` asks."""
 
     def listdir(self, path: str) -> list[str]: ...
@@ -113,6 +113,8 @@ def without_full_folders(steps: Sequence[Step], view: Folders) -> list[Step]:
         action = step.action
         if isinstance(action, Unmount):
             gone.update(f"{action.target}/{name}" for name in view.listdir(action.target))
+        if isinstance(action, WriteFile) and action.result(view) is None:
+            gone.add(action.path)
         if isinstance(action, Remove):
             if any(f"{action.path}/{name}" not in gone for name in view.listdir(action.path)):
                 continue

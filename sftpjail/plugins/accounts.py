@@ -6,13 +6,27 @@ from .. import Account, Finding, SetAccount, SetGroup, SftpJailError, hookimpl
 from ..actions import Action
 from ..config import Config
 from ..errors import FaultsFound
-from ..host import Host
+from ..host import HOST_RECORD, Host
 from ..jails import administrator, jailed
 
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
-    return [SetGroup(profile.group) for profile in config.profiles if profile.group]
+    groups = [profile.group for profile in config.profiles if profile.group]
+    for group in groups:
+        if _hidden(group, host):
+            raise SftpJailError(
+                f"there is no group {group}: is the directory ({', '.join(host.directories)}) down?",
+                f"getent group {group}; if it is to be one of this host: groupadd --system {group}",
+            )
+    return [SetGroup(group) for group in groups]
+
+
+def _hidden(group: str, host: Host) -> bool:
+    """Return whether a group that is missing may be a directory's: ours would hide it, and let its members out."""
+    if not host.directories or host.group(group) is not None or f"group:{group}" in host.origin("").made:
+        return False
+    return host.is_silent_group(group) or host.lstat(HOST_RECORD) is not None
 
 
 @hookimpl

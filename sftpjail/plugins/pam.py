@@ -73,8 +73,8 @@ def gate_rules(config: Config, host: Host) -> list[str]:
     """Return the rules that keep those out whom a directory's group jails, while sshd cannot see that group.
 
     sshd takes a group for which nobody answers for one that the user is not in, so that no Match Group holds
-    (groupaccess.c); a file that the user has put into the home would then open a shell. So who has come from a directory
-    gets in by the jail or not at all: since OpenSSH 9.8 by its service, before by a group, which PAM sees a moment later.
+    (groupaccess.c), and a file that the user has put into the home would open a shell. So who has come from a directory
+    gets in by the jail or not at all: since OpenSSH 9.8 by its service, before by a group that PAM sees a moment later.
     """
     if not host.directories:
         return []

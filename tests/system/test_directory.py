@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from directory import Directory
-from machine import Machine
+from machine import Machine, changes
+from steps import again, doors, mounted, refused, shut, snapshot, works
 
 pytestmark = pytest.mark.directory
 
@@ -159,3 +160,164 @@ def test_many(machine: Machine, directory: Directory, ida: str) -> None:
         assert max(search.found for search in directory.searches()) > 10_000
     else:
         assert "many" not in machine.run("getent", "passwd").out
+
+
+# --- jails of people whom no useradd ever made
+
+CONFIG = """
+[logs]
+backend = none
+[profiles]
+[[dirusers]]
+mounts = {mounts}
+home = {home}
+keys_command = {command}
+"""
+
+
+def jails(directory: Directory, mounts: str, home: str = "bind") -> Machine:
+    """A host that is set up for the members of a group of the directory."""
+    machine = directory.machine
+    directory.add_group("dirusers", 20002, "ida")
+    command = directory.keys_command.removesuffix(" %u")
+    machine.write("/etc/sftpjail/sftpjail.conf", CONFIG.format(mounts=mounts, home=home, command=command))
+    machine.start_sshd()
+    machine.run("sftpjail", "setup")
+    machine.run("sftpjail", "setup")
+    return machine
+
+
+@pytest.fixture
+def stranger(directory: Directory) -> str:
+    """The key of Ida, of whom this host has never heard."""
+    key = directory.machine.keygen("ida")
+    directory.add_group("people", PEOPLE)
+    directory.add_person("ida", 20010, gid=PEOPLE, keys=[directory.machine.read(f"{key}.pub")])
+    return key
+
+
+@pytest.mark.parametrize(("mounts", "home"), [("session", "bind"), ("session", "inside"), ("fstab", "bind")])
+def test_first_login(machine: Machine, directory: Directory, stranger: str, mounts: str, home: str) -> None:
+    """By a key of the directory, in one attempt; and then all that a jail can."""
+    jails(directory, mounts, home)
+    assert machine.run("sftpjail", "list").out == "no account is jailed\n"
+    works(machine, "ida", stranger, "put /etc/hostname up")
+    assert doors(machine, "ida", stranger) == []
+    place = "/home/ida" if home == "bind" else "/srv/sftp/ida/home/ida"
+    assert machine.mode(place).startswith("ida:people 7") and machine.exists(f"{place}/up")
+    assert machine.exists("/home/ida/.profile") == (home == "bind"), "a home of its own has a skeleton"
+    assert mounted(machine) == (["/srv/sftp/ida/home/ida"] if mounts == "fstab" else [])
+    tested = machine.run("sftpjail", "test", "ida")
+    assert tested.out.endswith("ida: 16 of 16 ok\n"), tested
+    machine.write("/srv/web/page", "page\n")
+    machine.run("sftpjail", "mount", "ida", "/srv/web", "/web")
+    works(machine, "ida", stranger, "get /web/page /tmp/page")
+    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "list").out.startswith("ida\tdirusers\t/srv/sftp/ida\t0\t")
+    explained = machine.run("sftpjail", "explain", "ida").out
+    assert "name service" in explained and "SHA256:" in explained, explained
+    again(machine, "sftpjail", "apply")
+
+
+def test_a_certificate_opens_a_jail(machine: Machine, directory: Directory) -> None:
+    """And principals say whose."""
+    directory.add_group("people", PEOPLE)
+    directory.add_group("dirusers", 20002, "ida")
+    directory.add_person("ida", 20010, gid=PEOPLE)
+    ca, key, other = machine.keygen("ca"), machine.keygen("certified"), machine.keygen("other")
+    machine.run("install", "-m", "644", f"{ca}.pub", "/etc/ssh/ca.pub")
+    machine.write(
+        "/etc/sftpjail/sftpjail.conf",
+        "[logs]\nbackend = none\n[profiles]\n[[dirusers]]\nmounts = session\ntrusted_ca = /etc/ssh/ca.pub\n"
+        "principals = /etc/ssh/principals/%u\n",
+    )
+    machine.start_sshd()
+    machine.run("sftpjail", "setup")
+    machine.run("ssh-keygen", "-q", "-s", ca, "-I", "one", "-n", "customer-7", "-V", "+1h", f"{key}.pub")
+    machine.run("ssh-keygen", "-q", "-s", ca, "-I", "two", "-n", "customer-8", "-V", "+1h", f"{other}.pub")
+    shut(machine, "ida", key)
+    said = machine.run("sftpjail", "explain", "ida", check=False)
+    assert "/etc/ssh/principals/ida names no principal for ida" in " ".join(said.out.split()), said
+    machine.write("/etc/ssh/principals/ida", "customer-7\n", 0o644)
+    works(machine, "ida", key)
+    shut(machine, "ida", other)
+    explained = machine.run("sftpjail", "explain", "ida").out
+    assert "customer-7" in explained and "authorities" in explained
+    assert machine.run("sftpjail", "test", "ida").out.endswith("ida: 16 of 16 ok\n")
+
+
+def test_with_the_directory_down_nobody_is_let_out_and_nothing_changes(
+    machine: Machine, directory: Directory, stranger: str
+) -> None:
+    """Also not by a key that its owner has put into the home, where sshd would look if it knew nothing of the group."""
+    jails(directory, "session")
+    machine.run("useradd", "-m", "-s", "/bin/sh", "bob")
+    bob = machine.keygen("bob")
+    for name in ("bob", "lars"):
+        machine.run("useradd", "-m", "-s", "/bin/sh", name, check=False)
+        machine.write(f"/home/{name}/.ssh/authorized_keys", machine.read(f"{bob}.pub"), 0o644)
+    directory.add_member("dirusers", "lars")
+    directory.forget()
+    works(machine, "ida", stranger, "mkdir .ssh", f"put {stranger}.pub .ssh/authorized_keys")
+    if directory.client == "nslcd":  # SSSD gives local users no group of the directory, so lars is no prisoner there
+        machine.run("sftpjail", "key", "add", "lars", f"{bob}.pub")
+        machine.run("sftpjail", "adopt", "lars")
+        works(machine, "lars", bob)
+    machine.run("sftpjail", "apply")
+    before = snapshot(machine)
+    for down, up in ((directory.stop_server, directory.start_server), (directory.stop_client, directory.start_client)):
+        directory.forget()
+        down()
+        assert machine.ssh("ida", stranger, "id").code == 255 or machine.sftp("ida", stranger, "ls /etc").code
+        assert "uid=" not in machine.ssh("ida", stranger, "id").out
+        if directory.client == "nslcd":
+            assert "uid=" not in machine.ssh("lars", bob, "id").out, "sshd saw no group, and PAM did not let him pass"
+        assert "uid=" in machine.ssh("bob", bob, "id").out
+        done = machine.run("sftpjail", "apply", "--prune", check=False)
+        left = changes(before, snapshot(machine))
+        assert [path for path in left if not path.startswith(("/var/lib/ldap", "/var/lib/sss"))] == [], done
+        if directory.client == "nslcd":
+            assert done.code == 1 and "does not answer" in done.err, done
+            said = machine.run("sftpjail", "check", check=False)
+            assert said.code == 3 and "does not answer" in said.out, said
+            refused(machine, "sftpjail", "remove", "ida", says="does not answer")
+        up()
+        works(machine, "ida", stranger)
+
+
+def test_who_disappears_is_listed_and_pruned(machine: Machine, directory: Directory, stranger: str) -> None:
+    jails(directory, "session")
+    other = machine.keygen("otto")
+    directory.add_person("otto", 20011, gid=PEOPLE, keys=[machine.read(f"{other}.pub")])
+    directory.add_member("dirusers", "otto")
+    directory.forget()
+    works(machine, "ida", stranger)
+    works(machine, "otto", other, "put /etc/hostname up")
+    directory.delete_person("otto")
+    directory.forget()
+    said = machine.run("sftpjail", "check", check=False)
+    assert said.code == 3 and "otto: left something of a jail behind" in said.out, said
+    machine.run("sftpjail", "apply", "--prune")
+    assert not machine.exists("/etc/sftpjail/mounts/otto") and not machine.exists("/srv/sftp/otto")
+    assert machine.exists("/home/otto/up"), "data stays"
+    works(machine, "ida", stranger)
+    directory.delete_person("ida")
+    directory.forget()
+    done = machine.run("sftpjail", "apply", "--prune", check=False)
+    assert done.code == 1 and "sftpjail remove ida" in done.err, done
+    assert machine.exists("/etc/sftpjail/mounts/ida"), "nobody of the directory is left to tell that it is there at all"
+    machine.run("sftpjail", "remove", "ida")
+    assert not machine.exists("/etc/sftpjail/mounts/ida")
+
+
+def test_nothing_lists_the_directory(machine: Machine, directory: Directory, stranger: str) -> None:
+    jails(directory, "session")
+    directory.add_many(10_000, gid=PEOPLE, members_of="dirusers")
+    directory.forget()
+    works(machine, "ida", stranger)
+    for command in (("list",), ("check",), ("apply",), ("explain", "ida")):
+        directory.searches()
+        machine.run("sftpjail", *command, check=False)
+        entries = directory.searches()
+        assert max((search.found for search in entries), default=0) <= 3, (command, entries[:5])
+        assert len(entries) < 200, (command, len(entries))
