@@ -101,7 +101,8 @@ uninstall:
 	    rm $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf || :
 	for folder in $(wildcard $(addprefix $(DESTDIR),$(sysconfdir)/sftpjail/hooks $(sysconfdir)/sftpjail $(sysusersdir) \
 	    $(tmpfilesdir) $(foreach dir,$(unitdir) $(bashdir) $(zshdir) $(fishdir) $(docdir),$(dir) $(patsubst %/,%,$(dir $(dir)))) \
-	    $(mandir)/man5 $(mandir)/man7 $(mandir)/man8)); do rmdir --ignore-fail-on-non-empty $$folder; done
+	    $(mandir)/man5 $(mandir)/man7 $(mandir)/man8)); do \
+	    [ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder; done
 
 check:
 	tests/run

@@ -10,6 +10,7 @@ import gzip
 import os
 import random
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -70,16 +71,18 @@ def lines(count: int, form: str) -> Iterator[bytes]:
 
 
 def measure(title: str, config: Path, *options: str) -> None:
-    """Run the command with its output thrown away, and print seconds and its own peak memory (not journalctl's)."""
+    """Run the command with its output thrown away; print seconds, those of a CPU, and its peak memory (not journalctl's)."""
     argv = [sys.executable, "-m", "sftpjail.cli", "--config", str(config), *options]
-    start, peak = time.monotonic(), 0
+    start, peak, before = time.monotonic(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=SRC) as process:
         while process.poll() is None:
             found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{process.pid}/status").read_text())
             peak = int(found[1]) if found else peak
             time.sleep(0.05)
-    seconds = time.monotonic() - start
-    print(f"{title:12} {' '.join(options):28} {seconds:6.2f} s {peak / 1024:6.0f} MB, exit {process.returncode}")
+    seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    what = f"{title:12} {' '.join(options):28}"
+    print(f"{what} {seconds:6.2f} s, {busy:6.2f} s of CPU, {peak / 1024:4.0f} MB, exit {process.returncode}")
 
 
 def journald(config: Path, count: int) -> None:
