@@ -21,7 +21,7 @@ def run(*argv: str | Path, **options: object) -> str:
     done = subprocess.run(  # type: ignore[call-overload]
         argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
     )
-    assert done.returncode == 0, f"{argv}\n{done.stdout[-4000:]}"
+    assert done.returncode == 0, f"{argv}\n{done.stdout[-40000:]}"
     return str(done.stdout)
 
 
@@ -147,18 +147,26 @@ def test_autopkgtest(built: Build, machine: Machine) -> None:
 def test_piuparts(built: Build, previous: Build, tmp_path: Path) -> None:
     """Installed and purged, and upgraded from the previous version, in the smallest system of the release."""
     release = run("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME").strip()
-    repository = tmp_path / "more/opt/previous"
-    repository.mkdir(parents=True)
+    # The release as far as the clean root has it, and the previous version: there is no network.
+    repository = tmp_path / "more/opt/release"
+    clean = Path(f"/roots/{release}-clean")
+    shutil.copytree(clean / "var/cache/apt/archives", repository, ignore=shutil.ignore_patterns("lock", "partial"))
     shutil.copy(previous.deb, repository)
     run("sh", "-c", "dpkg-scanpackages . >Packages", cwd=repository)
-    source = tmp_path / "more/etc/apt/sources.list.d/previous.list"
+    source = tmp_path / "more/etc/apt/sources.list.d/release.list"
     source.parent.mkdir(parents=True)
-    source.write_text("deb [trusted=yes] file:/opt/previous ./\n")
+    source.write_text("deb [trusted=yes] file:/opt/release ./\n")
     base = tmp_path / "base.tar.gz"
-    clean = ("--exclude=./var/cache/apt/archives/*.deb", "-C", f"/roots/{release}-clean", ".")
-    added = ("-C", tmp_path / "more", f"./opt/previous/{previous.deb.name}", "./opt/previous/Packages")
-    run("tar", "-I", "gzip -1", "-cf", base, *clean, *added, "./etc/apt/sources.list.d/previous.list")
-    said = run("piuparts", "--basetgz", base, "--distribution", release, "--keep-sources-list", built.deb, timeout=600)
+    aside = [f"--exclude=./{path}" for path in ("var/cache/apt/archives/*", "var/lib/apt/lists/*", "etc/apt/sources.list")]
+    added = ("-C", tmp_path / "more", "./opt", "./etc/apt/sources.list.d/release.list")
+    run("tar", "-I", "gzip -1", "-cf", base, *aside, "-C", clean, ".", *added)
+    # systemd, which ours would bring along, leaves folders behind when it is purged; so it is there before.
+    script = tmp_path / "scripts/post_setup_systemd"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\napt-get -y --no-install-recommends install systemd-sysv\n")
+    script.chmod(0o755)
+    options = ("--basetgz", base, "--distribution", release, "--keep-sources-list", "--scriptsdir", script.parent)
+    said = run("piuparts", *options, built.deb, timeout=600)
     assert f"Unpacking sftpjail ({built.version}) over ({previous.version})" in said, said[-4000:]
     for test in ("Installation and purging", "Installation, upgrade and purging"):
         assert f"PASS: {test} test" in said
