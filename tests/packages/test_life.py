@@ -159,6 +159,14 @@ def test_purge_without_accounts_leaves_nothing(machine: Machine, host: Host, bui
     assert accounts(machine) == people
 
 
+def test_useradd_works_while_hooks_come_and_go(machine: Machine, host: Host, built: Build) -> None:
+    """It fails if a script goes that it has seen and not run yet (shadow, run_part.c)."""
+    host.prepare(package(host, built))
+    host.install(package(host, built))
+    with Useradds(machine):
+        machine.sh("for n in $(seq 15); do sftpjail teardown --keep-jails; sftpjail setup; done", timeout=300)
+
+
 def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, built: Build) -> None:
     host.prepare(package(host, built))
     machine.append("/etc/ssh/sshd_config", "Nonsense yes\n")
