@@ -98,11 +98,15 @@ def _installed(unit: str, host: Host) -> bool:
 
 @hookimpl
 def on_teardown(host: Host) -> list[Action]:
-    return on_detach(host)
+    return _gone(host)
 
 
 @hookimpl
 def on_detach(host: Host) -> list[Action]:
+    return _gone(host)
+
+
+def _gone(host: Host) -> list[Action]:
     actions: list[Action] = [Remove(path) for path in STUBS]
     actions += [Remove(posixpath.dirname(path)) for path in STUBS]
     actions += [Remove(SHADOW), *(Remove(path) for path in LOCAL), Remove("/usr/local/sbin")]
