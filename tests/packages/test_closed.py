@@ -130,7 +130,7 @@ def test_a_purge_that_cannot_finish_can_be_repeated(machine: Machine, built: Bui
     machine.sh("mkdir /srv/web; echo x >/srv/web/f")
     machine.run("sftpjail", "mount", "alice", "/srv/web", "/web")
     machine.sh("cd /srv/sftp/alice/web && exec setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >/run/busy")
-    machine.sh("until [ \"$(readlink /proc/$(cat /run/busy)/cwd)\" = /srv/sftp/alice/web ]; do sleep 0.1; done")
+    machine.sh('until [ "$(readlink /proc/$(cat /run/busy)/cwd)" = /srv/sftp/alice/web ]; do sleep 0.1; done')
     host.remove()
     done = machine.run("dpkg", "--purge", "sftpjail", check=False)
     assert done.code and "is in use by sleep" in done.out + done.err and "closed" in done.err

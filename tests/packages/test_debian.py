@@ -73,6 +73,8 @@ def test_files(built: Build) -> None:
         *("/usr/share/doc/sftpjail/examples/quota", "/usr/share/doc/sftpjail/changelog.Debian.gz"),
     }
     assert wanted <= set(paths)
+    launcher = run("sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/bin/sftpjail', "sh", built.deb)
+    assert launcher.startswith("#!/usr/bin/python3 -I\n"), "nobody's environment chooses what root runs"
 
 
 @pytest.mark.debian
@@ -157,7 +159,8 @@ def test_piuparts(built: Build, previous: Build, tmp_path: Path) -> None:
     source.parent.mkdir(parents=True)
     source.write_text("deb [trusted=yes] file:/opt/release ./\n")
     base = tmp_path / "base.tar.gz"
-    aside = [f"--exclude=./{path}" for path in ("var/cache/apt/archives/*", "var/lib/apt/lists/*", "etc/apt/sources.list")]
+    aside = [f"--exclude=./{path}" for path in ("var/cache/apt/archives/*", "var/lib/apt/lists/*")]
+    aside.append("--exclude=./etc/apt/sources.list")
     added = ("-C", tmp_path / "more", "./opt", "./etc/apt/sources.list.d/release.list")
     run("tar", "-I", "gzip -1", "-cf", base, *aside, "-C", clean, ".", *added)
     # systemd, which ours would bring along, leaves folders behind when it is purged; so it is there before.
