@@ -12,8 +12,8 @@ dist:
 	    -f build/$(source).tar.gz \
 	    $(sort $(wildcard *.md *.cfg *.toml LICENSE Makefile .ci hooks man packaging sftpjail tests))
 
-natives = $(shell command -v dpkg-buildpackage >/dev/null && echo native-deb; \
-    command -v makepkg >/dev/null && command -v python >/dev/null && echo native-pacman)
+natives = $(shell if command -v dpkg-buildpackage; then echo native-deb; fi | tail -n 1; \
+    if command -v makepkg && command -v python; then echo native-pacman; fi | tail -n 1)
 packages: $(or $(natives),no-tools)
 
 no-tools:
