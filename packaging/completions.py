@@ -15,6 +15,12 @@ from sftpjail.cli import build_parser
 
 USER = {"bash": "_sftpjail_users", "zsh": "_users", "fish": "__fish_complete_users"}
 PREAMBLE = {"bash": '_sftpjail_users() { compgen -u -- "$1"; }'}
+# Debian 12's shtab 1.5 knows the first of several words alone.
+MENDED = {
+    'choices_var="${current_action}_choices"': 'choices_var="${current_action}_choices[@]"',
+    'choices="${!current_action_choices_var}"': 'choices=("${!current_action_choices_var}")',
+    '-W "${current_action_choices}"': '-W "${current_action_choices[*]}"',
+}
 
 
 Parsers = Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]
@@ -76,7 +82,10 @@ def main(shell: str) -> None:
     if shell == "fish":
         print(fish(tree), end="")
     else:
-        print(shtab.complete(tree, shell=shell, preamble=PREAMBLE))
+        text = shtab.complete(tree, shell=shell, preamble=PREAMBLE)
+        for old, new in MENDED.items():
+            text = text.replace(old, new)
+        print(text)
 
 
 main(sys.argv[1])

@@ -1,5 +1,5 @@
-# Packages. `make packages` builds the distributions' own, from what `make dist` takes of this checkout; `make deb` and
-# `make pacman` build the same with fpm. All come out in build/.
+# Packages. `make packages` builds the distributions' own, of whichever the tools are here, from what `make dist` takes
+# of this checkout; `make deb` and `make pacman` build the same with fpm. All come out in build/.
 epoch := $(shell sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -n 1 | date -f - +%s)
 source = sftpjail-$(version)
 system = env -i HOME=/nonexistent LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin SOURCE_DATE_EPOCH=$(epoch) \
@@ -12,7 +12,12 @@ dist:
 	    -f build/$(source).tar.gz \
 	    $(sort $(wildcard *.md *.cfg *.toml LICENSE Makefile .ci hooks man packaging sftpjail tests))
 
-packages: native-deb native-pacman
+natives = $(shell if command -v dpkg-buildpackage; then echo native-deb; fi | tail -n 1; \
+    if command -v makepkg && command -v python; then echo native-pacman; fi | tail -n 1)
+packages: $(or $(natives),no-tools)
+
+no-tools:
+	@echo "no package can be built here: there is neither dpkg-buildpackage nor makepkg with python" >&2; exit 1
 
 native-deb: dist
 	rm -rf build/debian && mkdir -p build/debian
@@ -55,4 +60,4 @@ pacman:
 	    zshdir=/usr/share/zsh/site-functions
 	$(pack) .
 
-.PHONY: dist packages native-deb native-pacman deb pacman
+.PHONY: dist packages no-tools native-deb native-pacman deb pacman

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+from collections.abc import Collection
 
 
 def holders(target: str) -> list[tuple[int, str]]:
@@ -81,3 +83,20 @@ def _listener() -> int | None:
                     if b" [listener] " in handle.read():
                         return int(name)
     return None
+
+
+def await_none(names: Collection[str], seconds: float) -> None:
+    """Return when no process of these names runs (comm in proc(5)), or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while any(_name(entry) in names for entry in os.listdir("/proc") if entry.isdigit()):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.001)
+
+
+def _name(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as handle:
+            return handle.read().rstrip("\n")
+    except OSError:  # it is gone
+        return ""

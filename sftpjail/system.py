@@ -21,7 +21,7 @@ from shlex import quote
 
 from . import programs
 from .errors import SftpJailError
-from .processes import holders
+from .processes import await_none, holders
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -216,6 +216,7 @@ def write_staged(path: str, content: bytes, like: str, mode: int, uid: int, gid:
 
 def move(source: str, target: str) -> None:
     """Rename SOURCE to TARGET, replacing it. Links are not followed at the last name of either."""
+    _await_shadow(source)
     with parent(source, target) as (old, old_name), parent(target) as (new, new_name):
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
@@ -231,8 +232,15 @@ def unlink(path: str) -> None:
     """Remove a file that may be gone already, its folder too."""
     if not os.path.isdir(os.path.dirname(path)):
         return
+    _await_shadow(path)
     with parent(path) as (folder, name), contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
+
+
+def _await_shadow(path: str) -> None:
+    """Before a hook of shadow's goes: useradd fails if one is gone that it has seen and not run yet (run_part.c)."""
+    if os.path.dirname(os.path.dirname(path)) == "/etc/shadow-maint" and os.path.lexists(path):
+        await_none(("useradd", "userdel"), 2)
 
 
 def sync_dirs(paths: set[str]) -> None:

@@ -34,6 +34,13 @@ def journal(machine: Machine, words: str) -> bool:
     return words in machine.run("journalctl", "--boot", "-t", "internal-sftp", "--no-pager").out
 
 
+def watching(machine: Machine) -> set[str]:
+    """The runs of the path unit and the timer, which are both up."""
+    units = ("sftpjail.path", "sftpjail.timer")
+    assert machine.run("systemctl", "is-active", *units).out == "active\nactive\n"
+    return set(machine.run("systemctl", "show", "--value", "-p", "InvocationID", *units).out.split())
+
+
 def test_a_reboot(machine: Machine) -> None:
     machine.sh("mkdir -p /srv/web/media /srv/media /srv/gone; echo page >/srv/web/index; echo song >/srv/media/song")
     keys = {}
@@ -54,7 +61,7 @@ def test_a_reboot(machine: Machine) -> None:
             assert machine.sftp(name, key, ["put /etc/hostname /web/media/no"]).code == 1
         assert soon(lambda: journal(machine, 'close "/home/alice/up" bytes read 0 written')) < 5
         assert machine.run("systemctl", "is-system-running", check=False).out.strip() in ("running", "degraded")
-        assert machine.run("systemctl", "is-active", "sftpjail.path", "sftpjail.timer").out == "active\nactive\n"
+        assert len(watching(machine)) == 2
         failed = machine.run("systemctl", "--failed", "--no-legend", "--plain").out
         assert [line.split()[0] for line in failed.splitlines()] in ([], ["srv-sftp-bert-gone.mount"])
     assert machine.run("sftpjail", "test", "alice").code == 0
@@ -80,6 +87,14 @@ def test_socket_activation(machine: Machine) -> None:
     machine.reboot()
     works(machine, "alice", key, "rm up")
     assert machine.run("systemctl", "is-active", "ssh.socket").out == "active\n"
+
+
+def test_an_upgrade_under_systemd(built: Build, previous: Build) -> None:
+    with Machine(boot=True) as machine:
+        Debian(machine).install(previous.deb)
+        before = watching(machine)
+        Debian(machine).install(built.deb)
+        assert not before & watching(machine), "they run, and as the new package has them"
 
 
 def test_removal_and_purge_under_systemd(machine: Machine) -> None:

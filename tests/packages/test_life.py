@@ -159,6 +159,14 @@ def test_purge_without_accounts_leaves_nothing(machine: Machine, host: Host, bui
     assert accounts(machine) == people
 
 
+def test_useradd_works_while_hooks_come_and_go(machine: Machine, host: Host, built: Build) -> None:
+    """It fails if a script goes that it has seen and not run yet (shadow, run_part.c)."""
+    host.prepare(package(host, built))
+    host.install(package(host, built))
+    with Useradds(machine):
+        machine.sh("for n in $(seq 15); do sftpjail teardown --keep-jails; sftpjail setup; done", timeout=300)
+
+
 def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, built: Build) -> None:
     host.prepare(package(host, built))
     machine.append("/etc/ssh/sshd_config", "Nonsense yes\n")
@@ -178,15 +186,18 @@ def test_it_starts_as_fast_as_python(machine: Machine, host: Host, built: Build)
     host.prepare(package(host, built))
     host.install(package(host, built))
 
+    # One after the other, so that a machine that is busy for a while is so for both.
     timer = """
 import subprocess, sys, time
-for argv in (["python3", "-I", "-c", "import argparse"], ["sftpjail", "--version"]):
-    times = []
-    for _ in range(40):
+programs = ["python3", "-I", "-c", "import argparse"], ["sftpjail", "--version"]
+times = [], []
+for _ in range(60):
+    for argv, mine in zip(programs, times):
         start = time.perf_counter()
         subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
-        times.append(time.perf_counter() - start)
-    print(min(times))
+        mine.append(time.perf_counter() - start)
+print(*map(min, times))
 """
     bare, ours = map(float, machine.run("python3", "-c", timer).out.split())
+    print(f"{ours / bare:.2f} of a bare Python")
     assert ours <= 1.5 * bare

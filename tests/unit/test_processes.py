@@ -112,3 +112,24 @@ def test_a_title_alone_is_no_daemon(proc: Proc) -> None:
     proc.process(66, "/home/eve/fake", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups")
     proc.process(67, "/home/eve/sshd", "sshd: /home/eve/sshd [listener] 0 of 10-100 startups", uid=1001)
     assert processes.running("sshd") is None
+
+
+def test_waiting_until_nobody_of_a_name_runs(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            proc.files["/proc/8/comm"] = "sh\n"
+
+    monkeypatch.setattr(processes.time, "sleep", sleep)
+    proc.process(7, "/usr/sbin/sshd")  # whose comm is gone when it is read
+    processes.await_none(("useradd",), 5)
+    assert not naps
+    proc.process(8, "/usr/sbin/useradd")
+    proc.files["/proc/8/comm"] = "useradd\n"
+    processes.await_none(("useradd", "userdel"), 5)
+    assert len(naps) == 3
+    proc.files["/proc/8/comm"] = "useradd\n"
+    processes.await_none(("useradd",), -1)
+    assert len(naps) == 3, "not for ever"
