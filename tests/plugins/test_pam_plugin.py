@@ -11,7 +11,7 @@ from golden import BIND, Fire, ann
 from sftpjail import Check, Fact, MakeDir, Profile, Remove, SetLines, SftpJailError, Style, WriteFile
 from sftpjail.config import Config
 from sftpjail.programs import Answer
-from sftpjail.sessions import MARK, SCRIPT
+from sftpjail.sessions import GATE, MARK, SCRIPT
 from sftpjail.sessions import rules as rules_of
 
 SESSION = replace(BIND, mounts="session")
@@ -189,3 +189,59 @@ def test_on_explain(tree: Tree, fire: Fire, version: Programs) -> None:
     assert fire("pam", "on_explain", tree.host(), CONFIG, account=ann(SESSION)) == [
         Fact("account", "at login", SCRIPT, "/etc/pam.d/sftpjail-session")
     ]
+
+
+# -- the gate: who is jailed by what a directory says
+
+
+@pytest.fixture
+def with_directory(tree: Tree) -> Tree:
+    tree.write("/etc/nsswitch.conf", "passwd: files ldap\n")
+    return tree
+
+
+def test_a_gate_stands_where_a_directory_is(with_directory: Tree, fire: Fire, version: Programs) -> None:
+    new(version)
+    assert rules(fire("pam", "on_setup", with_directory.host())) == [
+        "account [success=1 default=ignore] pam_succeed_if.so quiet service in sftpjail-session:sftpjail",
+        "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
+    ]
+
+
+def test_before_services_the_gate_asks_for_the_groups(with_directory: Tree, fire: Fire, version: Programs) -> None:
+    old(version)
+    config = Config(profiles=(BIND, Profile("other", group="other")))
+    assert rules(fire("pam", "on_setup", with_directory.host(), config))[:3] == [
+        "account [success=2 default=ignore] pam_succeed_if.so quiet user ingroup sftponly",
+        "account [success=1 default=ignore] pam_succeed_if.so quiet user ingroup other",
+        "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
+    ]
+
+
+def install(tree: Tree, actions: list[object]) -> None:
+    for action in actions:
+        if isinstance(action, WriteFile):
+            tree.write(action.path, action.content, action.mode)
+        elif isinstance(action, SetLines):
+            text = "".join(f"{line}\n" for line in action.lines)
+            tree.write(action.path, f"# BEGIN sftpjail {action.tag}\n{text}# END sftpjail {action.tag}\n")
+
+
+def test_on_user_create_names_whom_only_the_directory_jails(
+    with_directory: Tree, fire: Fire, version: Programs
+) -> None:
+    new(version)
+    install(with_directory, fire("pam", "on_setup", with_directory.host()))
+    assert fire("pam", "on_user_create", with_directory.host(), account=ann()) == [], "in /etc/group, as everybody sees"
+    stranger = ann(name="zoe", local=False)
+    gate = SetLines(GATE, "zoe", ("zoe",), Style.LINE)
+    assert fire("pam", "on_user_create", with_directory.host(), account=stranger) == [gate]
+    with_directory.write(GATE, "zoe\nann\n")
+    gone = SetLines(GATE, "ann", (), Style.LINE)
+    assert fire("pam", "on_user_create", with_directory.host(), account=ann()) == [gone]
+
+
+def test_on_user_remove(tree: Tree, fire: Fire) -> None:
+    assert fire("pam", "on_user_remove", tree.host(), account=ann()) == []
+    tree.write(GATE, "ann\n")
+    assert fire("pam", "on_user_remove", tree.host(), account=ann()) == [SetLines(GATE, "ann", (), Style.LINE)]
