@@ -50,12 +50,14 @@ def test_story(machine: Machine) -> None:
         assert "/etc/sftpjail/mounts/alice" in previewed(machine, *command)
         assert "from the next session on" in machine.run(*command).out
         again(machine, *command)
-    machine.run("chmod", "o+w", "/srv/web/example.com", "/srv/media")
+    machine.run("install", "-d", "-m", "777", "/srv/web/example.com/in", "/srv/media")
 
-    batch = ["get /web/index.html /tmp/got", "get /web/media/song /tmp/got", "put /etc/hostname /web/new"]
+    batch = ["get /web/index.html /tmp/got", "get /web/media/song /tmp/got", "put /etc/hostname /web/in/new"]
     works(machine, "alice", key, *batch, "put /etc/hostname up")
     assert machine.sftp("alice", key, ["put /etc/hostname /web/media/no"]).code == 1
-    assert machine.read("/srv/web/example.com/new") == machine.read("/home/alice/up") == machine.read("/etc/hostname")
+    assert (
+        machine.read("/srv/web/example.com/in/new") == machine.read("/home/alice/up") == machine.read("/etc/hostname")
+    )
     machine.wait_for(LOG, r'close "/home/alice/up" bytes read 0 written \d')
     assert doors(machine, "alice", key) == []
     assert inside_mounts(machine) == 0 and fstab(machine, "alice") == []

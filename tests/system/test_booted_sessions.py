@@ -1,0 +1,60 @@
+"""Session mounts under systemd: thousands of jails cost a boot nothing, and journald hears of each session."""
+
+from __future__ import annotations
+
+import pytest
+from machine import Machine
+from steps import CONFIG, open_with_key, works
+
+pytestmark = pytest.mark.booted
+
+JAILS = 3000
+SESSION = "[profiles]\n[[sftponly]]\nmounts = session\n"
+
+
+def boots_in(machine: Machine, times: int = 3) -> float:
+    """Seconds from systemd's start to a system that is up, the least of some boots."""
+    took = []
+    for _ in range(times):
+        machine.reboot()
+        properties = ["-p", "UserspaceTimestampMonotonic", "-p", "FinishTimestampMonotonic"]
+        shown = machine.run("systemctl", "show", *properties).out
+        begin, end = sorted(int(line.partition("=")[2]) for line in shown.split())
+        took.append((end - begin) / 1e6)
+    return min(took)
+
+
+def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
+    machine = booted
+    machine.write(CONFIG, SESSION)
+    machine.run("sftpjail", "setup")
+    machine.run("systemctl", "stop", "sftpjail.path")
+    bare = boots_in(machine)
+    machine.run("systemctl", "stop", "sftpjail.path")
+    # As fast as they can be had: FACTS has what 3,000 useradds take.
+    names = f"$(seq -f u%g {JAILS})"
+    machine.sh(
+        f"""
+        id=20000; members=
+        for name in {names}; do
+            id=$((id + 1)); members=$members,$name
+            echo "$name:x:$id:100::/home/$name:/usr/sbin/nologin" >>/etc/passwd
+            echo "$name:*:20000:0:99999:7:::" >>/etc/shadow
+            install -d -o $id -g 100 /home/$name
+        done
+        sed -i "s/^\\(sftponly:.*:\\)$/\\1${{members#,}}/" /etc/group
+        """,
+        timeout=120,
+    )
+    machine.run("sftpjail", "apply", timeout=300)
+    machine.write("/srv/web/page", "page\n")
+    machine.run("sftpjail", "mount", "u7", "/srv/web", "/web")
+    key = open_with_key(machine, "u7")
+    many = boots_in(machine)
+    print(f"to a system that is up: {bare:.2f} s without jails, {many:.2f} s with {JAILS}")
+    assert machine.sh("grep -c /srv/sftp /proc/self/mountinfo || :").out == "0\n"
+    works(machine, "u7", key, "get /web/page /tmp/page", "put /etc/hostname up")
+    heard = "journalctl -t internal-sftp | grep -q /home/u7/up"
+    machine.sh(f"for n in $(seq 50); do {heard} && exit; sleep 0.1; done; exit 1")
+    assert machine.sh("grep -c /srv/sftp /proc/self/mountinfo || :").out == "0\n"
+    assert many <= 1.1 * bare
