@@ -59,6 +59,7 @@ class Host(People):
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
         self._programs: dict[str, str] = {}
+        self._folders: dict[str, str] = {}
         self._all_binds: dict[str, tuple[Bind, ...]] = {}
 
     # -- files ---------------------------------------------------------------------------------------------
@@ -111,6 +112,16 @@ class Host(People):
 
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""
+        folder, name = posixpath.split(path)
+        if name in ("", ".", "..") or not folder.startswith("/"):
+            return self._resolved(path)
+        if folder not in self._folders:
+            self._folders[folder] = self._resolved(folder)
+        real = posixpath.join(self._folders[folder], name)
+        found = _stat(self.root + real, follow=False)
+        return self._resolved(real) if found and stat.S_ISLNK(found.st_mode) else real
+
+    def _resolved(self, path: str) -> str:
         return os.path.realpath(self.root + path).removeprefix(self.root) or "/"
 
     def flaw(self, path: str) -> str:
