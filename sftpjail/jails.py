@@ -115,10 +115,19 @@ def has_remains(name: str, host: Host) -> bool:
     return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
 
 
-def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
-    """Return who has something of a jail and is jailed no more, existing or not."""
+def left_names(host: Host, jails: dict[str, Account]) -> list[str]:
+    """Return the names that have something of a jail and are jailed no more; what is no name is `check`'s to tell."""
     names = dict.fromkeys((*host.recorded(), *host.bind_users))
-    return {name: leftover(name, config, host) for name in names if name not in jails}
+    return [name for name in names if name not in jails and is_valid(name)]
+
+
+def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
+    """Return who has something of a jail and is jailed no more, existing or not.
+
+    Raises:
+        SftpJailError: a record is damaged.
+    """
+    return {name: leftover(name, config, host) for name in left_names(host, jails)}
 
 
 def leftover(name: str, config: Config, host: Host) -> Account:
