@@ -134,12 +134,24 @@ def has_remains(name: str, host: Host) -> bool:
     return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
 
 
-def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
-    """Return who has something of a jail and is jailed no more, existing or not."""
-    names = [name for name in host.known() if name not in jails and not host.is_silent(name)]
+def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[str]:
+    """Return the names that have something of a jail and are jailed no more; what is no name is `check`'s to tell.
+
+    While a directory does not answer, nobody knows who is gone, or has left a group of it.
+    """
+    names = [n for n in host.known() if n not in jails and is_valid(n) and not host.is_silent(n)]
     if host.directories and any(profile.group and host.group(profile.group) is None for profile in config.profiles):
-        names = [name for name in names if host.account(name) is None]  # who has left a group that nobody sees?
-    return {name: leftover(name, config, host) for name in names}
+        names = [name for name in names if host.account(name) is None]
+    return names
+
+
+def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
+    """Return who has something of a jail and is jailed no more, existing or not.
+
+    Raises:
+        SftpJailError: a record is damaged.
+    """
+    return {name: leftover(name, config, host) for name in left_names(config, host, jails)}
 
 
 def leftover(name: str, config: Config, host: Host) -> Account:

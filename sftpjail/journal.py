@@ -72,7 +72,7 @@ class Journal:
         for undo in [*reversed(self.undos)]:
             try:
                 _REVERT[undo["op"]](undo)
-            except (SftpJailError, OSError) as error:
+            except (SftpJailError, OSError, KeyError) as error:
                 failures.append(f"{undo['op']} {undo.get('path', undo.get('name', ''))}: {error}")
         if failures:
             raise RollbackIncomplete(
@@ -125,6 +125,11 @@ class Journal:
             # A torn last line was never followed by its step.
             with contextlib.suppress(ValueError):
                 undo = json.loads(line)
+                if not isinstance(undo, dict) or ("op" in undo and undo["op"] not in _REVERT):
+                    raise SftpJailError(
+                        f"{self.path} has a line that this version of sftpjail never writes: {line[:80]}",
+                        f"mv {self.path} {self.path}.damaged && sftpjail check",
+                    )
                 committed = committed or "committed" in undo
                 if "op" in undo:
                     self.undos.append(undo)

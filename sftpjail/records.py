@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 
 from .errors import SftpJailError
 from .model import Origin
@@ -23,7 +24,8 @@ def parse_origin(path: str, text: str) -> Origin:
         made = tuple(record.get("made", ()))
         return Origin(made, dict(record.get("was", {})), owners, renamed, bool(record.get("forced")))
     except (ValueError, TypeError, AttributeError) as error:
-        raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {path}.damaged") from error
+        folder, name = posixpath.split(path)
+        raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {folder}/.{name}.damaged") from error
 
 
 def render_origin(origin: Origin) -> str:

@@ -17,7 +17,7 @@ from ..engine import Engine, Plan
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
 from ..host import STATE, Host
-from ..jails import find, find_jailed, jailed, leftover, leftovers, silent, why_not
+from ..jails import find, find_jailed, jailed, left_names, leftover, silent, why_not
 from ..manager import Event
 from ..model import Account, Fact, inside, valid_name
 from .context import Command, Context, printable
@@ -212,7 +212,12 @@ def _out_of_group(account: Account, host: Host) -> str:
 def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
     """Yield what departed accounts have left."""
     host = engine.host
-    for name, account in leftovers(engine.config, host, jails).items():
+    for name in left_names(engine.config, host, jails):
+        try:
+            account = leftover(name, engine.config, host)
+        except SftpJailError as error:
+            yield Fault(name, error.message, "what was there before its jail is not known", error.hint)
+            continue
         gone = "there is no such account any more" if host.account(name) is None else "it left its profile's group"
         if host.account(name) and _groupless(account, host):
             mend = f"sftpjail setup && sftpjail adopt {quote(name)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +168,10 @@ def plan_with_setup(
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
     """Return whom apply does not touch, and why: somebody put an administrator into a jail group."""
-    reasons = {name: why_not(account, engine.host) for name, account in accounts.items()}
+    reasons = {}
+    for name, account in accounts.items():
+        with contextlib.suppress(SftpJailError):  # a damaged record, which is told when its jail is planned
+            reasons[name] = why_not(account, engine.host)
     return {name: reason for name, reason in reasons.items() if reason}
 
 

@@ -50,6 +50,9 @@ def read_source(source: str) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+SHOWN = 8  # bad lines of one file
+
+
 def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
     """Return the keys of all texts, by their source; one bad line refuses them all, so that nobody overlooks it.
 
@@ -60,7 +63,8 @@ def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
     for source, text in texts.items():
         found, problems = pubkeys.read(text, host, "standard input" if source == "-" else source)
         if problems:
-            raise SftpJailError("no key was added: " + "; ".join(problems))
+            more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+            raise SftpJailError("no key was added: " + "; ".join([*problems[:SHOWN], *more]))
         if not found:
             raise SftpJailError(f"{source} has no key")
         for key in found:

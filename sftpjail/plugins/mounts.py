@@ -29,7 +29,7 @@ from ..config import Config
 from ..fstab import parse_line
 from ..host import Host
 from ..in_fstab import FSTAB
-from ..jails import mend_flaw
+from ..jails import is_valid, mend_flaw
 from ..model import components, inside
 from ..sessions import table
 
@@ -285,7 +285,10 @@ def _broken_fstab(host: Host) -> list[Finding]:
             findings.append(
                 Finding(what, "mount(8) passes it by", f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply")
             )
-        elif not entry.option("x-sftpjail.user") and entry.target in marked:
+        elif (user := entry.option("x-sftpjail.user")) and not is_valid(user):
+            what = f"line {number} of {FSTAB} is marked as of {user!r}, which is no account's name"
+            findings.append(Finding(what, "no command takes it away", f"sed -i '{number}s/^/#/' {FSTAB}"))
+        elif not user and entry.target in marked:
             what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
             why = "another line of it carries x-sftpjail.user"
             findings.append(Finding(what, why, f"sed -i '{number}s/^/#/' {FSTAB}"))

@@ -19,7 +19,7 @@ from sftpjail import host as host_module
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.host import Host
-from sftpjail.jails import find, find_jailed, guard, jailed, leftovers, why_not
+from sftpjail.jails import find, find_jailed, guard, jailed, leftover, leftovers, why_not
 from sftpjail.model import Account, Bind, Origin, Profile
 from sftpjail.records import parse_origin, render_origin
 
@@ -385,5 +385,6 @@ def test_leftovers(tree: Tree) -> None:
 
 def test_a_record_with_a_name_that_is_none_does_not_reach_a_path(tree: Tree) -> None:
     tree.fstab("/srv/a /srv/sftp/x none bind,x-sftpjail.user=../../etc 0 0")
+    assert leftovers(Config(), tree.host(), {}) == {}
     with pytest.raises(SftpJailError, match="no account's name"):
-        leftovers(Config(), tree.host(), {})
+        leftover("../../etc", Config(), tree.host())
