@@ -165,8 +165,6 @@ def test_many(machine: Machine, directory: Directory, ida: str) -> None:
 # --- jails of people whom no useradd ever made
 
 CONFIG = """
-[logs]
-backend = none
 [profiles]
 [[dirusers]]
 mounts = {mounts}
@@ -182,8 +180,9 @@ def jails(directory: Directory, mounts: str, home: str = "bind") -> Machine:
     command = directory.keys_command.removesuffix(" %u")
     machine.write("/etc/sftpjail/sftpjail.conf", CONFIG.format(mounts=mounts, home=home, command=command))
     machine.start_sshd()
+    machine.start_rsyslog()
     machine.run("sftpjail", "setup")
-    machine.run("sftpjail", "setup")
+    machine.restart_rsyslog()
     return machine
 
 
@@ -202,11 +201,14 @@ def test_first_login(machine: Machine, directory: Directory, stranger: str, moun
     jails(directory, mounts, home)
     assert machine.run("sftpjail", "list").out == "no account is jailed\n"
     works(machine, "ida", stranger, "put /etc/hostname up")
+    machine.wait_for("/var/log/sftp.log", r'close "/home/ida/up" bytes read 0 written \d')
+    assert "put" in machine.run("sftpjail", "log", "ida").out
     assert doors(machine, "ida", stranger) == []
     place = "/home/ida" if home == "bind" else "/srv/sftp/ida/home/ida"
     assert machine.mode(place).startswith("ida:people 7") and machine.exists(f"{place}/up")
     assert machine.exists("/home/ida/.profile") == (home == "bind"), "a home of its own has a skeleton"
-    assert mounted(machine) == (["/srv/sftp/ida/home/ida"] if mounts == "fstab" else [])
+    live = ["/srv/sftp/ida/dev", "/srv/sftp/ida/home/ida"] if mounts == "fstab" else []
+    assert mounted(machine) == live
     tested = machine.run("sftpjail", "test", "ida")
     assert tested.out.endswith("ida: 16 of 16 ok\n"), tested
     machine.write("/srv/web/page", "page\n")
