@@ -1,5 +1,5 @@
 """What PAM does when a session opens. Since OpenSSH 9.8 jails have services of their own; before that, marked rules at
-the end of sshd's, which pass everybody else by. On a host with a directory a gate stands there too.
+the top of sshd's, which pass everybody else by. On a host with a directory a gate stands there too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .. import (
 from ..actions import Action
 from ..config import Config
 from ..host import TABLES, Host
+from ..pam import Rule, stack
 from ..paths import LIB
 from ..sessions import GATE, MARK, SCRIPT, SERVICES, at_login, rules, service, table
 from ..sshdconfig import effective
@@ -38,16 +39,17 @@ _REHEARSE = 'mount -n -t tmpfs sftpjail "$1" && PAM_TYPE=open_session PAM_USER=$
 
 
 def service_file(kind: str) -> str:
-    """Return the PAM service of the jails whose `mounts` is KIND: all that sshd's does, and then our rules.
+    """Return the PAM service of the jails whose `mounts` is KIND: our rules, then all that sshd's does.
 
-    A substack, so that a `sufficient` of sshd's does not end ours: pam.d(5).
+    Ours first. pam_exec gives PAM's environment to what it runs as root, and pam_env may read it from a file of the
+    user's: Debian 12's sshd has it with user_readenv=1. And a `sufficient` of sshd's cannot end ours.
     """
-    same = "".join(f"{what} include sshd\n" for what in ("auth", "account", "password"))
-    return HEADER + same + "session substack sshd\n" + "".join(f"{rule}\n" for rule in rules(kind))
+    same = [f"{what} include sshd" for what in ("auth", "account", "password", "session")]
+    return HEADER + "".join(f"{rule}\n" for rule in (*rules(kind), *same))
 
 
 def sshd_rules(config: Config, host: Host) -> list[str]:
-    """Return the rules for the end of sshd's own stack.
+    """Return the rules for the top of sshd's own stack; see `service_file` why there.
 
     Before each profile's stands a test, and anything but a clear "is a member" jumps over them. Of an account in two
     the first one's count, as with Match.
@@ -108,7 +110,7 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions.append(WriteFile(path, service_file(kind)) if name in services else Remove(path))
     lines = _sshd_lines(config, host)
     if lines or host.lstat(SSHD):
-        actions.append(SetLines(SSHD, TAG, lines, Style.BLOCK))
+        actions.append(SetLines(SSHD, TAG, lines, Style.TOP))
     if "session" in kinds:
         actions += [MakeDir(NAMESPACES), MakeDir(MARK, 0o700), MakeDir(TABLES)]
         actions.append(WriteFile(NAMESPACE, POLYDIR))
@@ -129,7 +131,18 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         raise SftpJailError(
             f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no", "man 5 sshd_config"
         )
+    early = next((r for r in stack(host, "sshd") if _by_users(r) and r.kind in ("auth", "account")), None)
+    first = host.text(SSHD).partition("\n")[0]
+    if early or ("user_readenv" in first and not first.startswith("#")):
+        where = early.where if early else f"{SSHD}:1"
+        raise SftpJailError(
+            f"{where} lets users set the environment of the programs that PAM runs as root", "take user_readenv out"
+        )
     return [*actions, *(_proof(profile, host, actions) for profile in needing)]
+
+
+def _by_users(rule: Rule) -> bool:
+    return rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments
 
 
 def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
@@ -154,11 +167,11 @@ def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
 def on_teardown() -> list[Action]:
     paths = [f"/etc/pam.d/{name}" for name in SERVICES.values()]
     paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT, GATE]
-    return [SetLines(SSHD, TAG, (), Style.BLOCK), *(Remove(path) for path in paths)]
+    return [SetLines(SSHD, TAG, (), Style.TOP), *(Remove(path) for path in paths)]
 
 
 def _sshd_lines(config: Config, host: Host) -> tuple[str, ...]:
-    """Return all that stands at the end of sshd's own stack."""
+    """Return all that stands at the top of sshd's own stack."""
     own = any(at_login(profile, host) and not service(profile, host) for profile in config.profiles)
     return (*gate_rules(config, host), *(sshd_rules(config, host) if own else ()))
 
@@ -168,7 +181,7 @@ def _in_place(profile: Profile, config: Config, host: Host) -> bool:
         return False
     if service(profile, host) and host.text(f"/etc/pam.d/{service(profile, host)}") != service_file(profile.mounts):
         return False
-    return host.tagged(SSHD, Style.BLOCK).get(TAG, ()) == _sshd_lines(config, host)
+    return host.tagged(SSHD, Style.TOP).get(TAG, ()) == _sshd_lines(config, host)
 
 
 @hookimpl

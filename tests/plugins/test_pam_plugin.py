@@ -44,7 +44,7 @@ def old(programs: Programs) -> None:
 
 def rules(actions: list[object]) -> list[str]:
     (lines,) = [a for a in actions if isinstance(a, SetLines)]
-    assert (lines.path, lines.tag, lines.style) == ("/etc/pam.d/sshd", "session", Style.BLOCK)
+    assert (lines.path, lines.tag, lines.style) == ("/etc/pam.d/sshd", "session", Style.TOP)
     return list(lines.lines)
 
 
@@ -53,13 +53,13 @@ def test_on_setup_gives_new_sshds_jails_a_service(tree: Tree, fire: Fire, versio
     actions = fire("pam", "on_setup", tree.host(), CONFIG)
     (service,) = [a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail-session"]
     assert service.content.splitlines()[1:] == [
+        "session required pam_namespace.so mount_private",
+        f"session required pam_exec.so quiet type=open_session /usr/bin/timeout 30 {SCRIPT} session",
         "auth include sshd",
         "account include sshd",
         "password include sshd",
-        "session substack sshd",
-        "session required pam_namespace.so mount_private",
-        f"session required pam_exec.so quiet type=open_session /usr/bin/timeout 30 {SCRIPT} session",
-    ]
+        "session include sshd",
+    ], "before anything that takes an environment from the user"
     assert rules(actions) == [], "nobody else's stack is touched"
     assert Remove("/etc/pam.d/sftpjail") in actions
     assert {MakeDir("/etc/sftpjail/mounts"), MakeDir(MARK, 0o700)} <= {a for a in actions if isinstance(a, MakeDir)}
@@ -105,7 +105,7 @@ def test_rules_of_several_profiles_pass_by_whom_an_earlier_one_has(tree: Tree, f
 
 def test_on_setup_touches_no_pam_without_need(tree: Tree, fire: Fire) -> None:
     actions = fire("pam", "on_setup", tree.host())
-    assert all(isinstance(a, Remove) or a == SetLines("/etc/pam.d/sshd", "session", (), Style.BLOCK) for a in actions)
+    assert all(isinstance(a, Remove) or a == SetLines("/etc/pam.d/sshd", "session", (), Style.TOP) for a in actions)
 
 
 def test_a_directory_needs_the_script_but_no_namespace(tree: Tree, fire: Fire, version: Programs) -> None:
@@ -113,7 +113,7 @@ def test_a_directory_needs_the_script_but_no_namespace(tree: Tree, fire: Fire, v
     tree.write("/etc/nsswitch.conf", "group: files\npasswd: files systemd [NOTFOUND=continue] sss # sss\n")
     actions = fire("pam", "on_setup", tree.host())
     (service,) = [a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail"]
-    assert service.content.endswith(f"session substack sshd\n{rules_of('fstab')[0]}\n")
+    assert service.content.splitlines()[1:3] == [rules_of("fstab")[0], "auth include sshd"]
     assert "pam_namespace" not in service.content and Remove("/etc/security/namespace.d/sftpjail.conf") in actions
 
 
@@ -121,6 +121,21 @@ def test_on_setup_wants_use_pam(tree: Tree, fire: Fire, programs: Programs) -> N
     old(programs)
     programs.answer("-T", out="usepam no\n")
     with pytest.raises(SftpJailError, match="UsePAM no"):
+        fire("pam", "on_setup", tree.host(), CONFIG)
+
+
+@pytest.mark.parametrize(
+    "line", ["auth required pam_env.so user_readenv=1", "session required pam_env.so user_readenv=1"]
+)
+def test_on_setup_wants_no_environment_of_the_users_before_ours(
+    tree: Tree, fire: Fire, version: Programs, line: str
+) -> None:
+    old(version)
+    tree.write("/etc/pam.d/sshd", f"# sshd\n{line}\n")
+    if line.startswith("session"):
+        fire("pam", "on_setup", tree.host(), CONFIG)  # ours come before it
+        tree.write("/etc/pam.d/sshd", f"{line}\n")
+    with pytest.raises(SftpJailError, match="lets users set the environment"):
         fire("pam", "on_setup", tree.host(), CONFIG)
 
 
@@ -134,7 +149,7 @@ def test_on_setup_wants_logins_that_can_be_tried(tree: Tree, fire: Fire, program
 
 def test_on_teardown(tree: Tree, fire: Fire) -> None:
     actions = fire("pam", "on_teardown", tree.host())
-    assert SetLines("/etc/pam.d/sshd", "session", (), Style.BLOCK) in actions
+    assert SetLines("/etc/pam.d/sshd", "session", (), Style.TOP) in actions
     assert {Remove("/etc/pam.d/sftpjail-session"), Remove(SCRIPT), Remove("/etc/sftpjail/mounts")} <= set(actions)
 
 

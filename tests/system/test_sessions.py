@@ -284,3 +284,13 @@ def test_a_session_costs_little(machine: Machine) -> None:
     extra = times[QUIET] - times[FSTAB]
     print(f"a login: {times[FSTAB] * 1000:.0f} ms with fstab, {extra * 1000:+.0f} ms with session mounts")
     assert extra < 0.08, re.sub(r"\n.*", "", str(times))
+
+
+def test_a_user_has_no_say_in_the_environment_of_the_script(machine: Machine) -> None:
+    """Debian 12 reads ~/.pam_environment, which a user can upload, and pam_exec hands it on to programs of root."""
+    ready(machine, QUIET)
+    key = jail(machine, "alice")
+    machine.write("/root/env", "LD_DEBUG DEFAULT=files\nLD_DEBUG_OUTPUT DEFAULT=/root/written-by-root\n")
+    works(machine, "alice", key, "put /root/env .pam_environment")
+    works(machine, "alice", key)
+    assert "written-by-root" not in machine.run("ls", "-A", "/root").out
