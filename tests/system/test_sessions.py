@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import subprocess
 import time
 
@@ -249,6 +248,38 @@ def test_setup_takes_back_what_would_lock_somebody_out(machine: Machine) -> None
     machine.run("sftpjail", "setup")
 
 
+FORMS = """
+[logs]
+backend = none
+[profiles]
+[[homes]]
+chroot = %h
+mounts = session
+[[insides]]
+home = inside
+mounts = session
+[[plain]]
+"""
+
+
+def test_every_form_side_by_side(machine: Machine) -> None:
+    """Three profiles, two of them with session mounts: each account gets its own."""
+    ready(machine, FORMS)
+    web(machine)
+    starts = {"homes": "/files", "insides": "/files", "plain": "/home/plain"}
+    keys = {}
+    for name, start in starts.items():
+        machine.run("useradd", "-M" if name == "insides" else "-m", "-N", "-G", name, name)
+        keys[name] = open_with_key(machine, name)
+        under = ["--under-home"] if name == "homes" else []
+        machine.run("sftpjail", "mount", *under, name, "/srv/web/example.com", "/web")
+        done = works(machine, name, keys[name], "get /web/index.html /tmp/got")
+        assert f"directory: {start}\n" in done.out, done
+    assert mounted(machine, "/srv/sftp") == ["/srv/sftp/plain/home/plain", "/srv/sftp/plain/web"]
+    assert machine.run("sftpjail", "check").out == "3 jails, no faults\n"
+    assert machine.run("sftpjail", "test", "--all").code == 0
+
+
 def test_two_first_logins_at_once(machine: Machine) -> None:
     """Of somebody whose jail no hook has made."""
     ready(machine, QUIET)
@@ -264,26 +295,22 @@ def test_two_first_logins_at_once(machine: Machine) -> None:
 
 
 def test_a_session_costs_little(machine: Machine) -> None:
-    """Beside one with the same mounts in fstab; the aim is 20 ms."""
-    times = {}
-    for config in (FSTAB, QUIET):
-        machine.write(CONFIG, config)
-        if config == FSTAB:
-            machine.start_sshd()
-            machine.run("sftpjail", "setup")
-            key = jail(machine, "alice")
-        else:
-            machine.run("sftpjail", "apply")
-        argv = machine.argv("sftp", "-b", "-", *machine._client(key, "-P"), "alice@127.0.0.1")
-        took = []
-        for _ in range(15):
+    """Beside one with the same mount in fstab, in turns; the aim is 20 ms."""
+    ready(machine, f"{FSTAB}[profiles]\n[[plain]]\n[[each]]\nmounts = session\n")
+    clients, took = {}, {"plain": list[float](), "each": list[float]()}
+    for name in took:
+        machine.run("useradd", "-m", "-N", "-G", name, name)
+        key = open_with_key(machine, name)
+        clients[name] = machine.argv("sftp", "-b", "-", *machine._client(key, "-P"), f"{name}@127.0.0.1")
+    for _ in range(20):
+        for name, argv in clients.items():
             start = time.monotonic()
             subprocess.run(argv, input="pwd\n", text=True, check=True, capture_output=True)
-            took.append(time.monotonic() - start)
-        times[config] = sorted(took)[7]
-    extra = times[QUIET] - times[FSTAB]
-    print(f"a login: {times[FSTAB] * 1000:.0f} ms with fstab, {extra * 1000:+.0f} ms with session mounts")
-    assert extra < 0.08, re.sub(r"\n.*", "", str(times))
+            took[name].append(time.monotonic() - start)
+    median, least = ({name: sorted(times)[at] for name, times in took.items()} for at in (10, 0))
+    for what, times in (("median", median), ("least", least)):
+        print(f"a login, {what}: {times['plain'] * 1000:.0f} ms and {times['each'] * 1000:.0f} ms with session mounts")
+    assert least["each"] - least["plain"] < 0.08, "what else this machine does only adds to the others"
 
 
 def test_a_user_has_no_say_in_the_environment_of_the_script(machine: Machine) -> None:
