@@ -15,7 +15,6 @@ CANNOT_KNOW = {
     "from_another_address": "`from=` is judged against the address that a client has, and clients come from anywhere",
     "too_many_startups": "MaxStartups and PerSourcePenalties depend on who connects at the moment",
     "pam_with_rules_of_its_own": "a PAM module decides by files, clocks and servers of its own; only asking it tells",
-    "key_command_fails": "AuthorizedKeysCommand is a program of the administrator's, which check does not run",
     "mandatory_access_control": "SELinux and AppArmor policies deny what the modes allow, and log it elsewhere",
     "client_settings": "a client's old ciphers, proxies and known_hosts are on its side",
     "remote_disk": "a network or failing disk that hangs would hang check too",
@@ -72,12 +71,3 @@ def pam_with_rules_of_its_own(good: Jail) -> Iterator[None]:
     good.sh("echo '-:alice:ALL' >>/etc/security/access.conf")
     yield
     good.sh("cp /root/pam /etc/pam.d/sshd; sed -i '/^-:alice/d' /etc/security/access.conf")
-
-
-@unknown
-def key_command_fails(good: Jail) -> Iterator[None]:
-    good.sh("mv /etc/ssh/authorized_keys/alice /root/lines")
-    good.sshd("AuthorizedKeysCommand /bin/false\nAuthorizedKeysCommandUser nobody\n")
-    yield
-    good.sh(f"mv /root/lines /etc/ssh/authorized_keys/alice; rm {EARLIER}")
-    good.reload()
