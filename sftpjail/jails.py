@@ -140,9 +140,13 @@ def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[st
     While a directory does not answer, nobody knows who is gone, or has left a group of it.
     """
     names = [n for n in host.known() if n not in jails and is_valid(n) and not host.is_silent(n)]
-    if host.directories and any(profile.group and host.group(profile.group) is None for profile in config.profiles):
-        names = [name for name in names if host.account(name) is None]
-    return names
+    return [name for name in names if host.account(name) is None] if unseen(config, host) else names
+
+
+def unseen(config: Config, host: Host) -> list[str]:
+    """Return the profiles' groups that are not there, on a host where a directory may be to blame."""
+    groups = [profile.group for profile in config.profiles if profile.group] if host.directories else []
+    return [group for group in groups if host.group(group) is None]
 
 
 def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:

@@ -32,10 +32,13 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
     Raises:
         SftpJailError: ssh-keygen or setpriv is missing.
     """
-    command, user = found.get("authorizedkeyscommand"), found.get("authorizedkeyscommanduser")
+    command, user = found.get("authorizedkeyscommand"), account.expand(found.get("authorizedkeyscommanduser"))
     if command in ("", "none") or any(token in command for token in _UNKNOWN):
         return None
-    argv = tuple(account.expand(word) for word in shlex.split(command))
+    try:
+        argv = tuple(account.expand(word) for word in shlex.split(command))
+    except ValueError:  # sshd splits words by rules of its own (misc.c, argv_split)
+        return None
     if len(argv) == 1:
         argv = (*argv, account.name)  # as sshd does where no argument is given (auth2-pubkey.c)
     fault = _unsafe(argv[0], host) or ("" if host.account(user) else f"AuthorizedKeysCommandUser {user} is no account")

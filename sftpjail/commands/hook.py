@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..config import keyfile
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
-from ..jails import find, guard, has_remains, leftover
+from ..jails import find, find_jailed, guard, has_remains, leftover
 from ..manager import Event
 from ..model import valid_name
 from .context import Command, Context
@@ -34,11 +34,12 @@ def hook(context: Context) -> int:
             _forget_namesake(context, name)
         with context.engine(timeout=300.0) as engine:
             events: list[Event] = []
-            if engine.host.account(name) is not None:
+            if event == "pam-session":
+                engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
+                find_jailed(name, engine.config, engine.host)  # a look-up that failed must not open an emptier jail
+            if event in ADDED and engine.host.account(name) is not None:
                 account = find(name, engine.config, engine.host)
-                if event == "pam-session":
-                    engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
-                if event in ADDED and account.profile is not None:
+                if account.profile is not None:
                     guard(account, engine.host)
                     events = create_events(account, engine.host, engine.manager)
             if event not in ADDED:

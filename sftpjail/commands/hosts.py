@@ -11,7 +11,7 @@ from ..engine import Engine, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import create_events, remove_events
 from ..host import HOST_RECORD, Host
-from ..jails import guard, jailed, leftovers, silent, why_not
+from ..jails import guard, jailed, leftovers, silent, unseen, why_not
 from ..manager import BUNDLED, Event, Manager, strangers
 from ..model import Account, valid_name
 from .context import Command, Context
@@ -78,6 +78,12 @@ def teardown(context: Context) -> int:
         return context.close(0)
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
+        # Whom nobody can name now would be an ordinary account when the directory is back.
+        doubts = unanswered(engine.host) + [f"there is no group {g}" for g in unseen(engine.config, engine.host)]
+        if doubts and engine.host.recorded():
+            raise SftpJailError(
+                f"who is still jailed cannot be told: {'; '.join(doubts)}", "when it answers again: sftpjail teardown"
+            )
         if jails and not context.arguments.close_accounts:
             names = ", ".join(list(jails)[:8]) + (f" and {len(jails) - 8} more" if len(jails) > 8 else "")
             raise SftpJailError(

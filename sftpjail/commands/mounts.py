@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from shlex import quote
+from shlex import join, quote
 
 from ..errors import SftpJailError, UsageError
 from ..fstab import escape
@@ -132,4 +132,8 @@ def enter(context: Context) -> int:
             raise SftpJailError(f"the jail {account.jail} is missing", "sftpjail apply")
         tab = table(account.name)
         has_tab = engine.host.lstat(tab) is not None
-    return attend(account.jail, tab if has_tab else "", given.options or ["ls", "-la"])
+    command = given.options or ["ls", "-la"]
+    if context.dry_run:
+        context.say([f"! run {join(command)} in {account.jail}"])
+        return context.close(0)
+    return attend(account.jail, tab if has_tab else "", command)

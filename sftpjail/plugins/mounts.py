@@ -161,9 +161,10 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
 
 
 def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> None:
-    if bind.role == "home" and (not account.exists or (not account.local and host.lstat(bind.source) is None)):
-        return  # it will be there
-    if not host.is_dir(bind.source):
+    if bind.role == "home" and not account.exists:
+        return
+    coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None  # made in the same plan
+    if not coming and not host.is_dir(bind.source):
         if any(b.target == bind.target for b in host.binds(account.name)):
             raise SftpJailError(
                 f"{bind.source}, which {account.name} sees as {bind.target}, is missing",

@@ -131,6 +131,11 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         raise SftpJailError(
             f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no", "man 5 sshd_config"
         )
+    if _sshd_lines(config, host) and host.lstat(SSHD) is None:
+        raise SftpJailError(
+            f"{SSHD} is missing, and one with our rules alone would keep everybody out",
+            f"cp /usr/lib/pam.d/sshd {SSHD}",
+        )
     early = next((r for r in stack(host, "sshd") if _by_users(r) and r.kind in ("auth", "account")), None)
     first = host.text(SSHD).partition("\n")[0]
     if early or ("user_readenv" in first and not first.startswith("#")):
@@ -194,12 +199,9 @@ def on_user_create(account: Account, host: Host, config: Config) -> list[Action]
             f"PAM does not open a session of {account.name} as profile {profile.name} says: old or missing rules",
             "sftpjail setup",
         )
-    named = (account.name,) if _by_directory(account, host) else ()
-    return (
-        [SetLines(GATE, account.name, named, Style.LINE)]
-        if named or account.name in host.tagged(GATE, Style.LINE)
-        else []
-    )
+    listed = (account.name,) if _by_directory(account, host) else ()
+    there = account.name in host.tagged(GATE, Style.LINE)
+    return [SetLines(GATE, account.name, listed, Style.LINE)] if listed or there else []
 
 
 @hookimpl

@@ -52,6 +52,13 @@ def test_a_home_of_the_system_is_not_made(tree: Tree, fire: Fire, home: str) -> 
         assert fire("chroot", "on_user_create", tree.host(), account=account) == [MakeDir("/srv/sftp/zoe")]
 
 
+def test_a_home_in_a_jail_is_nobodys(tree: Tree, fire: Fire) -> None:
+    account = replace(ZOE, home="/srv/sftp/bob/files")
+    bind = Bind(account.home, f"/srv/sftp/zoe{account.home}", role="home")
+    with pytest.raises(SftpJailError, match="lies in /srv/sftp"):
+        fire("mounts", "on_mount", tree.host(), account=account, bind=bind)
+
+
 def test_a_home_inside_is_where_the_directory_says(tree: Tree, fire: Fire) -> None:
     account = replace(ZOE, profile=INSIDE)
     jail = "/srv/sftp/zoe"
@@ -137,6 +144,18 @@ def test_the_command_runs_as_sshd_would_run_it(
 def test_what_depends_on_the_connection_is_not_guessed(host: FakeHost) -> None:
     assert commanded(ZOE, command("/usr/bin/keys %u %f"), host) is None
     assert commanded(ZOE, command("none"), host) is None and commanded(ZOE, settings(), host) is None
+
+
+def test_a_command_that_only_sshd_can_split_is_left_to_it(host: FakeHost) -> None:
+    assert commanded(ZOE, command("/usr/bin/keys it's"), host) is None
+
+
+def test_the_command_may_run_as_the_account_itself(host: FakeHost, tree: Tree, programs: Programs) -> None:
+    programs.answer("setpriv", out="")
+    tree.account("zoe", 20010, 20000, make_home=False)
+    found = settings(authorizedkeyscommand="/usr/bin/keys", authorizedkeyscommanduser="%u")
+    said = commanded(ZOE, found, tree.host())
+    assert said and not said.fault and "--reuid=20010" in programs.asked[0]
 
 
 def test_findings_about_a_command(host: FakeHost, tree: Tree, programs: Programs) -> None:

@@ -117,6 +117,13 @@ def test_a_directory_needs_the_script_but_no_namespace(tree: Tree, fire: Fire, v
     assert "pam_namespace" not in service.content and Remove("/etc/security/namespace.d/sftpjail.conf") in actions
 
 
+def test_on_setup_makes_no_stack_of_our_rules_alone(tree: Tree, fire: Fire, version: Programs) -> None:
+    old(version)
+    (tree.root / "etc/pam.d/sshd").unlink()
+    with pytest.raises(SftpJailError, match="would keep everybody out"):
+        fire("pam", "on_setup", tree.host(), CONFIG)
+
+
 def test_on_setup_wants_use_pam(tree: Tree, fire: Fire, programs: Programs) -> None:
     old(programs)
     programs.answer("-T", out="usepam no\n")

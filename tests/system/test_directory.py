@@ -286,6 +286,7 @@ def test_with_the_directory_down_nobody_is_let_out_and_nothing_changes(
             said = machine.run("sftpjail", "check", check=False)
             assert said.code == 3 and "does not answer" in said.out, said
             refused(machine, "sftpjail", "remove", "ida", says="does not answer")
+            refused(machine, "sftpjail", "teardown", "--close-accounts", says="cannot be told")
         up()
         works(machine, "ida", stranger)
 

@@ -71,6 +71,10 @@ def test_story(machine: Machine) -> None:
     assert "put" in machine.run("sftpjail", "log", "alice").out
     seen = machine.run("sftpjail", "enter", "alice", "--", "ls", "web/media", "home/alice")
     assert "song" in seen.out and "up" in seen.out and inside_mounts(machine) == 0
+    previewed(machine, "sftpjail", "enter", "alice", "--", "rm", "-r", "home/alice")
+    refuses = ["env", "PAM_TYPE=open_session", "PAM_USER=root", "/etc/sftpjail/pam-session", "session"]
+    done = machine.run(*refuses, check=False)
+    assert done.code == 1 and "root is not jailed" in done.err, "no table, no member: no session"
     assert not machine.exists("/run/mount/utab") or "sftp" not in machine.read("/run/mount/utab")
 
     machine.run("sftpjail", "umount", "alice", "/web/media")
