@@ -35,7 +35,18 @@ fill = sed -e 's|@bindir@|$(bindir)|g' -e 's|@libdir@|$(libdir)|g' -e 's|@python
 
 all:
 
-install: install-python install-program install-config install-system install-docs install-completions
+parts = install-python install-program install-config install-system install-docs install-completions
+
+# Onto this system from a stage, and only what differs: a second time nothing is touched.
+ifdef DESTDIR
+install: $(parts)
+else
+install:
+	@stage=$$(mktemp -d) && trap 'rm -rf "$$stage"' EXIT && umask 022 && \
+	    $(MAKE) --no-print-directory --silent install DESTDIR="$$stage" && \
+	    sh packaging/put "$$stage" $(sysconfdir)
+	@[ -z "$(bytecode)" ] || $(PYTHON) -m compileall -q $(pythondir)/sftpjail
+endif
 
 install-python:
 	for folder in $$(find sftpjail -type d ! -name __pycache__); do \
@@ -112,5 +123,4 @@ demo:
 
 include packaging/packages.mk
 
-.PHONY: all install install-python install-program install-config install-system install-docs install-completions \
-    uninstall check demo
+.PHONY: all install $(parts) uninstall check demo

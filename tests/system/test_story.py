@@ -27,9 +27,9 @@ def test_story(bare_machine: Machine) -> None:
     untouched = machine.listing()
 
     machine.run("make", "-C", "/src", "install")
-    fresh = machine.listing()
-    machine.run("make", "-C", "/src", "install")
-    assert changes(fresh, machine.listing()) == {}
+    fresh, times = machine.listing(), machine.listing(times=True)
+    assert "nothing to do" in machine.run("make", "-C", "/src", "install").out
+    assert changes(times, machine.listing(times=True)) == {}
     assert not machine.exists("/usr/local/local")
 
     assert "Match Group sftponly" in previewed(machine, "sftpjail", "setup")
