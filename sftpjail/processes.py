@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Collection
 
 
@@ -85,13 +84,9 @@ def _listener() -> int | None:
     return None
 
 
-def await_none(names: Collection[str], seconds: float) -> None:
-    """Return when no process of these names runs (comm in proc(5)), or after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while any(_name(entry) in names for entry in os.listdir("/proc") if entry.isdigit()):
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.001)
+def any_runs(names: Collection[str]) -> bool:
+    """Return whether a process of one of these names runs (comm in proc(5))."""
+    return any(_name(entry) in names for entry in os.listdir("/proc") if entry.isdigit())
 
 
 def _name(pid: str) -> str:

@@ -21,7 +21,7 @@ from shlex import quote
 
 from . import programs
 from .errors import SftpJailError
-from .processes import await_none, holders
+from .processes import any_runs, holders
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -216,8 +216,7 @@ def write_staged(path: str, content: bytes, like: str, mode: int, uid: int, gid:
 
 def move(source: str, target: str) -> None:
     """Rename SOURCE to TARGET, replacing it. Links are not followed at the last name of either."""
-    _await_shadow(source)
-    with parent(source, target) as (old, old_name), parent(target) as (new, new_name):
+    with parent(source, target) as (old, old_name), parent(target) as (new, new_name), _no_useradd(source):
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
 
@@ -232,15 +231,44 @@ def unlink(path: str) -> None:
     """Remove a file that may be gone already, its folder too."""
     if not os.path.isdir(os.path.dirname(path)):
         return
-    _await_shadow(path)
-    with parent(path) as (folder, name), contextlib.suppress(FileNotFoundError):
+    with parent(path) as (folder, name), contextlib.suppress(FileNotFoundError), _no_useradd(path):
         os.unlink(name, dir_fd=folder)
 
 
-def _await_shadow(path: str) -> None:
-    """Before a hook of shadow's goes: useradd fails if one is gone that it has seen and not run yet (run_part.c)."""
-    if os.path.dirname(os.path.dirname(path)) == "/etc/shadow-maint" and os.path.lexists(path):
-        await_none(("useradd", "userdel"), 2)
+@contextlib.contextmanager
+def _no_useradd(path: str) -> Iterator[None]:
+    """A moment for a hook of shadow's to go: useradd fails if it is gone between being seen and being run (run_part.c).
+
+    So wait, for two seconds at most, for a moment in which neither useradd nor userdel runs, and in which nobody has
+    opened the folder since they were looked for: inotify(7), IN_OPEN.
+    """
+    folder = os.path.dirname(path)
+    if os.path.dirname(folder) != "/etc/shadow-maint" or not os.path.lexists(path):
+        yield
+        return
+    import ctypes
+
+    libc, deadline = ctypes.CDLL(None), time.monotonic() + 2
+    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        watched = fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(folder), 0x20) >= 0
+        while time.monotonic() < deadline:
+            _drained(fd, watched)
+            if not any_runs(("useradd", "userdel")) and not _drained(fd, watched):
+                break
+            time.sleep(0.001)
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)  # not before: it takes some milliseconds, in which many a useradd begins
+
+
+def _drained(fd: int, watched: bool) -> bool:
+    """Return whether something had happened by an inotify descriptor, and forget it."""
+    try:
+        return watched and bool(os.read(fd, 1 << 16))
+    except BlockingIOError:
+        return False
 
 
 def sync_dirs(paths: set[str]) -> None:
