@@ -9,6 +9,7 @@ from steps import CONFIG, open_with_key, works
 pytestmark = pytest.mark.booted
 
 JAILS = 3000
+NOISE = 0.1  # seconds: a boot in a container takes as little as 0.13 s, and two of them never the same
 SESSION = "[profiles]\n[[sftponly]]\nmounts = session\n"
 
 
@@ -52,7 +53,7 @@ def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
     key = open_with_key(machine, "u7")
     many = boots_in(machine)
     for _ in range(6):  # what else this machine does meanwhile only adds to a boot
-        if many > 1.1 * bare:
+        if many > 1.1 * bare + NOISE:
             many = min(many, boots_in(machine, 1))
     print(f"to a system that is up: {bare:.2f} s without jails, {many:.2f} s with {JAILS}")
     assert machine.sh("grep -c /srv/sftp /proc/self/mountinfo || :").out == "0\n"
@@ -60,4 +61,4 @@ def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
     heard = "journalctl -t internal-sftp | grep -q /home/u7/up"
     machine.sh(f"for n in $(seq 50); do {heard} && exit; sleep 0.1; done; exit 1")
     assert machine.sh("grep -c /srv/sftp /proc/self/mountinfo || :").out == "0\n"
-    assert many <= 1.1 * bare
+    assert many <= 1.1 * bare + NOISE
