@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 from .errors import UsageError
 
@@ -93,7 +94,7 @@ class Account:
         values = {"%%": "%", "%u": self.name, "%U": str(self.uid), "%h": self.home}
         return re.sub("%[%uUh]", lambda token: values[token[0]], pattern)
 
-    @property
+    @cached_property
     def jail(self) -> str:
         """The jail's root on the host: ChrootDirectory expanded."""
         if self.profile is None:
@@ -206,6 +207,7 @@ def inside(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+@lru_cache(maxsize=1 << 12)  # a jail's few paths are compared again and again
 def normal(path: str) -> str:
     """Return an absolute path in its shortest form; normpath(3) alone would keep two leading slashes."""
     return "/" + posixpath.normpath(path).lstrip("/")
