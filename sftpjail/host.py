@@ -437,7 +437,11 @@ class Host(People):
     @property
     def systemd(self) -> bool:
         """Whether systemd is PID 1."""
-        return self.is_dir("/run/systemd/system")
+        return self.is_dir("/run/systemd/system") if self.root else processes.booted()
+
+    def forbids(self, service: str, how: str) -> bool:
+        """Return whether the host's policy keeps a package's script from this; see `programs.forbids`."""
+        return not self.root and programs.forbids(service, how)
 
 
 def _stat(path: str, follow: bool) -> os.stat_result | None:

@@ -152,6 +152,22 @@ class People:
         yield from (account.name for account in self.accounts.values() if account.gid == group.gid)
         yield from (name for name in known if name not in self.accounts and group.name in self.groups_of(name))
 
+    def newcomers(self, name: str) -> list[str] | None:
+        """Return whom a directory puts into a group though they have never been here; None where it does not tell.
+
+        The one question that lists a directory: an SSSD with `enumerate = false`, its default (sssd.conf(5)), keeps to
+        itself whose primary group this is.
+        """
+        group = self.group(name)
+        if group is None or self.root or not self.directories:
+            return []
+        every = [entry for entry in pwd.getpwall() if entry.pw_name not in self.accounts]
+        names = [member for member in group.members if member not in self.accounts and self.account(member)]
+        names += [entry.pw_name for entry in every if entry.pw_gid == group.gid]
+        if not names and not every and name not in self.groups:
+            return None
+        return [member for member in dict.fromkeys(names) if member not in self.known()]
+
     def known(self) -> Collection[str]:
         """Return the names that have something of ours on this host."""
         return ()

@@ -11,18 +11,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from .errors import SftpJailError
-from .programs import RUN_DIR, Answer, run
+from .programs import RUN_DIR, WITH_SSHD, Answer, run
 
 # Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
 # Whoever replaces a file, as useradd does with passwd, makes the kernel take our mount off it (namei.c, vfs_rename).
-_PREVIEW = """
+_PREVIEW = (
+    WITH_SSHD
+    + """
 stage=$1; shift; pairs=0
+[ -d /run/sshd ] || { mkdir "$stage/run" && with_sshd "$stage/run"; } || exit 125
 while [ "$1" != -- ]; do mount -n --bind "$1" "$2" || exit 125; pairs=$((pairs + 1)); shift 2; done; shift
-[ -d /run/sshd ] || { mount -n -t tmpfs -o mode=755 sftpjail /run && mkdir -m 755 /run/sshd; } || exit 125
 "$@"; code=$?
-[ "$(grep -cF "/$stage/" /proc/self/mountinfo)" = $pairs ] || exit 124
+[ "$(cut -d" " -f4 /proc/self/mountinfo | grep -cF "/${stage##*/}/")" = $pairs ] || exit 124
 exit $code
 """
+)
 
 
 def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float = 60.0) -> Answer:
@@ -66,6 +69,8 @@ def _accounts_still() -> Iterator[None]:
 def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float) -> Answer:
     if not files and os.path.isdir("/run/sshd"):
         return run(argv, timeout=timeout)  # it can see the host as it is
+    if not os.path.exists("/proc/self/mountinfo"):
+        raise SftpJailError(f"cannot try {argv[0]}: /proc is not mounted", "mount -t proc proc /proc")
     os.makedirs(RUN_DIR, mode=0o755, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
         pairs, folders = [], dict[str, str]()
@@ -95,7 +100,7 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
                     if content.startswith(b"#!"):
                         os.fchmod(handle.fileno(), 0o755)
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PREVIEW, "sh"]
-        command += [os.path.basename(stage), *pairs, "--", *argv]
+        command += [stage, *pairs, "--", *argv]
         answer = run(command, timeout=timeout)
     if answer.code == 125 or "unshare failed" in answer.err:
         raise SftpJailError(f"cannot try {argv[0]} in a mount namespace of its own: {answer.words}")

@@ -51,6 +51,19 @@ def holds_deleted(path: str) -> int | None:
     return None
 
 
+def booted() -> bool:
+    """Return whether systemd runs this system (sd_booted(3)), and not one whose /run we see from a chroot."""
+    return os.path.isdir("/run/systemd/system") and _is_here(1)
+
+
+def _is_here(pid: int | str) -> bool:
+    """Return whether a process has the same root as we have; of one that cannot be asked, yes."""
+    try:
+        return os.path.samefile(f"/proc/{pid}/root", "/")
+    except OSError:
+        return True
+
+
 _PIDFILES = {"sshd": "/run/sshd.pid", "rsyslog": "/run/rsyslogd.pid", "syslog-ng": "/run/syslog-ng.pid"}
 
 
@@ -69,7 +82,7 @@ def _by_pidfile(service: str) -> int | None:
         program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     except (OSError, ValueError):
         return None
-    return pid if program.startswith(service) else None
+    return pid if program.startswith(service) and _is_here(pid) else None
 
 
 def _listener() -> int | None:
@@ -79,7 +92,7 @@ def _listener() -> int | None:
             root = name.isdigit() and os.stat(f"/proc/{name}").st_uid == 0
             if root and os.path.basename(os.readlink(f"/proc/{name}/exe")).startswith("sshd"):
                 with open(f"/proc/{name}/cmdline", "rb") as handle:
-                    if b" [listener] " in handle.read():
+                    if b" [listener] " in handle.read() and _is_here(name):
                         return int(name)
     return None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from .errors import SftpJailError
-from .processes import running
+from .processes import booted, running
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 RUN_DIR = "/run/sftpjail"
@@ -311,16 +311,19 @@ def _postponed() -> Iterator[None]:
 
 
 # A copy of /run made of binds, since only a folder that is there can be mounted upon; with sshd's own folder beside.
-_WITH_SSHD = """
-mount -n -t tmpfs -o mode=755 sftpjail "$1" && mkdir -m 755 "$1/sshd" || exit 125
-for path in /run/*; do
-    name=$1/${path##*/}
-    if [ -L "$path" ]; then cp -P "$path" "$name"; elif [ -d "$path" ]; then mkdir "$name"; else : >"$name"; fi
-    [ -L "$path" ] || mount -n --rbind "$path" "$name"
-done
-mount -n --move "$1" /run; shift
-exec "$@"
+# Everything else in /run stays to be seen: nslcd's socket, by which a member of a group is known as one.
+WITH_SSHD = """
+with_sshd() {
+    mount -n -t tmpfs -o mode=755 sftpjail "$1" && mkdir -m 755 "$1/sshd" || return
+    for path in /run/*; do
+        name=$1/${path##*/}
+        if [ -L "$path" ]; then cp -P "$path" "$name"; elif [ -d "$path" ]; then mkdir "$name"; else : >"$name"; fi
+        [ -L "$path" ] || mount -n --rbind "$path" "$name"
+    done
+    mount -n --move "$1" /run
+}
 """
+_BESIDE = WITH_SSHD + 'with_sshd "$1" || exit 125; shift; exec "$@"'
 
 
 def sshd_beside(argv: Sequence[str], folder: str) -> list[str]:
@@ -332,7 +335,7 @@ def sshd_beside(argv: Sequence[str], folder: str) -> list[str]:
     """
     if os.path.isdir("/run/sshd"):
         return list(argv)
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _WITH_SSHD, "sh", folder, *argv]
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _BESIDE, "sh", folder, *argv]
 
 
 def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str, None, None]:
@@ -399,6 +402,19 @@ _UNITS = {
 }
 
 
+def forbids(service: str, how: str) -> bool:
+    """Return whether policy-rc.d forbids it to a maintainer script: Debian Policy 9.3.3, invoke-rc.d(8).
+
+    Args:
+        service: as in `notify`.
+        how: start, reload or restart.
+    """
+    policy = "/usr/sbin/policy-rc.d"
+    if "DPKG_MAINTSCRIPT_PACKAGE" not in os.environ or not os.access(policy, os.X_OK):
+        return False
+    return run([policy, {"sshd": "ssh"}.get(service, service), how]).code == 101
+
+
 def notify(service: str, how: str) -> str:
     """Tell a daemon that its configuration changed; return "" or what the administrator must do.
 
@@ -409,20 +425,23 @@ def notify(service: str, how: str) -> str:
     Raises:
         SftpJailError: the daemon refused, in its own words.
     """
-    if os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+    kept = f"policy-rc.d keeps {service} from its {how}: until then it goes by its old configuration"
+    if booted():
         if service == "systemd":
             must(["systemctl", how], timeout=120.0)
             return ""
         for unit in _UNITS.get(service, (f"{service}.service",)):
             if run(["systemctl", "is-active", "--quiet", unit]).code == 0:
+                if forbids(service, how):
+                    return kept
                 must(["systemctl", how, unit], timeout=120.0)
                 return ""
         return ""
-    if service == "systemd":
-        return ""
-    pid = running(service)
+    pid = None if service == "systemd" else running(service)
     if pid is None:
         return ""
+    if forbids(service, how):
+        return kept
     if how == "reload":
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGHUP)

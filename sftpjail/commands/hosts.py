@@ -78,12 +78,7 @@ def teardown(context: Context) -> int:
         return context.close(0)
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
-        # Whom nobody can name now would be an ordinary account when the directory is back.
-        doubts = unanswered(engine.host) + [f"there is no group {g}" for g in unseen(engine.config, engine.host)]
-        if doubts and engine.host.recorded():
-            raise SftpJailError(
-                f"who is still jailed cannot be told: {'; '.join(doubts)}", "when it answers again: sftpjail teardown"
-            )
+        _refuse_unknown(engine)
         if jails and not context.arguments.close_accounts:
             names = ", ".join(list(jails)[:8]) + (f" and {len(jails) - 8} more" if len(jails) > 8 else "")
             raise SftpJailError(
@@ -98,6 +93,31 @@ def teardown(context: Context) -> int:
             done = f"the jails are gone, and their {len(jails)} accounts are expired: usermod -e '' USER opens one"
         context.carry_out(engine, [*events, Event("on_teardown")], done)
     return context.close(0)
+
+
+def _refuse_unknown(engine: Engine) -> None:
+    """Refuse a teardown that would make an ordinary account of somebody whom only a directory knows.
+
+    Raises:
+        SftpJailError: it does not answer or does not tell, or members of it have not been here yet.
+    """
+    config, host = engine.config, engine.host
+    missing = unseen(config, host)
+    doubts = unanswered(host) + [f"there is no group {group}" for group in missing]
+    if doubts and (host.recorded() or any(host.is_silent_group(group) for group in missing)):
+        raise SftpJailError(
+            f"who is still jailed cannot be told: {'; '.join(doubts)}", "when it answers again: sftpjail teardown"
+        )
+    for group in [profile.group for profile in config.profiles if profile.group]:
+        names = host.newcomers(group)
+        if names == []:
+            continue
+        who = "its members" if names is None else ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
+        raise SftpJailError(
+            f"the directory ({', '.join(host.directories)}) has {who} in {group}: without its Match block these would "
+            "be ordinary accounts",
+            f"take them out of {group} there" + (", and the group out of the directory" if names is None else ""),
+        )
 
 
 def apply(context: Context) -> int:

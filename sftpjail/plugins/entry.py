@@ -72,19 +72,28 @@ def _missing(folder: str, host: Host) -> list[Action]:
 
 
 def _units(host: Host, want: bool = True) -> list[Action]:
-    """Return what makes systemd watch /etc/group, or no longer; with no systemd on the host nothing."""
+    """Return what makes systemd watch /etc/group, or no longer; with no systemd on the host nothing.
+
+    What an administrator has masked is left alone, as systemctl(1) itself would.
+    """
     systemctl = host.which("systemctl")
-    now = ("--now",) if host.systemd else ()
+    now = ("--now",) if host.systemd and not host.forbids("sftpjail", "start") else ()
     on, off = ((systemctl, verb, "--quiet", *now) for verb in ("enable", "disable"))
     why = "jails for accounts that come by no hook of useradd's"
     actions: list[Action] = []
     for unit in UNITS if systemctl else ():
         enabled = host.lstat(f"/etc/systemd/system/{WANTS[unit]}/{unit}") is not None
-        if want and not enabled and _installed(unit, host):
+        if want and not enabled and _installed(unit, host) and not _masked(unit, host):
             actions.append(Run((*on, unit), why, undo=(*off, unit), always=True))
         elif enabled and not want:
             actions.append(Run((*off, unit), why, undo=(*on, unit), always=True))
     return actions
+
+
+def _masked(unit: str, host: Host) -> bool:
+    return any(
+        host.realpath(f"{folder}/{unit}") == "/dev/null" for folder in ("/etc/systemd/system", "/run/systemd/system")
+    )
 
 
 def _installed(unit: str, host: Host) -> bool:
@@ -118,11 +127,8 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     """What setup would write is judged by its plan; here is what only systemd knows."""
     if account is not None or not host.systemd:
         return []
-    asleep = [
-        unit
-        for unit in UNITS
-        if _installed(unit, host) and host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
-    ]
+    units = [unit for unit in UNITS if _installed(unit, host) and not _masked(unit, host)]
+    asleep = [unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0]
     if not asleep:
         return []
     what = f"{' and '.join(asleep)} {'does' if len(asleep) == 1 else 'do'} not run"
