@@ -9,6 +9,7 @@ from shlex import quote
 from .errors import SftpJailError
 from .fstab import escape
 from .host import Host
+from .jails import new_home
 from .manager import Event, Manager
 from .model import Account, Bind, inside
 
@@ -22,6 +23,7 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
     profile, was = account.profile, host.origin(account.name).was
     if profile and profile.home != "inside" and account.home == f"/{profile.files}" and "home" in was:
         account = replace(account, home=was["home"])
+    _refuse_home_inside(account, host)
     wanted = {bind.target: bind for bind in manager.binds(account, host)}
     gone = []
     for bind in host.binds(account.name):
@@ -40,6 +42,21 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
         Event("on_user_create", account),
         *(Event("on_mount", account, {"bind": bind}) for bind in ordered),
     ]
+
+
+def _refuse_home_inside(account: Account, host: Host) -> None:
+    """Refuse a home that only the account's jail has, where the profile now wants one of the host's.
+
+    Raises:
+        SftpJailError: as a folder of the host it would be everybody's whose home was inside.
+    """
+    inner = [path for path in host.origin(account.name).made if path.endswith(account.home) and path != account.home]
+    if account.profile and account.profile.home != "inside" and inner and not host.is_dir(account.home):
+        raise SftpJailError(
+            f"the home of {account.name}, {account.home}, is {inner[0]}, and profile {account.profile.name} wants one "
+            "of the host's",
+            new_home(account),
+        )
 
 
 def _old_jail(account: Account, bind: Bind, host: Host) -> str:

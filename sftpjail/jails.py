@@ -179,6 +179,12 @@ def leftover(name: str, config: Config, host: Host) -> Account:
     return replace(account, profile=config.profiles[0])
 
 
+def new_home(account: Account) -> str:
+    """Return the command that gives an account a home where others have theirs; what is there already stays."""
+    name = quote(account.name)
+    return f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply"
+
+
 def mend_flaw(path: str, host: Host) -> str:
     """Return the command that makes one component of a chroot path good; see `Host.flaw`."""
     found = host.stat(path)

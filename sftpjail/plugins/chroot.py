@@ -12,7 +12,7 @@ from .. import Account, Bind, Fact, Finding, MakeDir, Remove, SetOwner, SftpJail
 from ..actions import Action
 from ..config import Config
 from ..host import Host
-from ..jails import mend_flaw
+from ..jails import mend_flaw, new_home
 from ..matchblock import force_command
 from ..model import components, inside, normal
 
@@ -74,7 +74,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         if wrong:
             raise SftpJailError(
                 f"the home {account.home} of {account.name} cannot become its jail: it {wrong}",
-                f"usermod -d /home/{account.name} {account.name} && mkhomedir_helper {account.name}",
+                new_home(account),
             )
         actions = judged(posixpath.dirname(home), host, ours)
         found = host.stat(home)
@@ -92,6 +92,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         return [*judged(account.jail, host, ours), *_given_home(account, host)]
     found = host.lstat(account.files)
     if found is None:
+        _refuse_to_hide(account, host)
         actions.append(MakeDir(account.files, 0o700, account.uid, account.gid))
     elif not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
         raise SftpJailError(
@@ -100,6 +101,24 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             f"mv {quote(account.files)} {quote(account.files + '.old')}",
         )
     return actions
+
+
+def _refuse_to_hide(account: Account, host: Host) -> None:
+    """Refuse a jail in another place while the account's files are in the one before, where it could not see them.
+
+    Raises:
+        SftpJailError: with the command that takes them along.
+    """
+    made = host.origin(account.name).made
+    before = [path for path in made if path != account.files and not inside(path, account.jail)]
+    for path in before:
+        found = host.lstat(path)
+        if found and stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid and host.listdir(path):
+            folder = posixpath.dirname(account.files)
+            raise SftpJailError(
+                f"the files of {account.name} are in {path}, and its jail would be {account.jail}",
+                f"mkdir -p -m 755 {quote(folder)} && mv {quote(path)} {quote(account.files)} && sftpjail apply",
+            )
 
 
 def _given_home(account: Account, host: Host) -> list[Action]:
@@ -146,6 +165,9 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
             actions.append(SetOwner(home, *owner))
     else:
         actions.append(Remove(account.jail, folder=True))
+    if not account.exists and account.files in host.origin(account.name).made and host.listdir(account.files):
+        # What a deleted account has left is for root to look at, and not for who gets its name and uid.
+        actions.append(SetOwner(account.files, 0, 0, 0o700, remember=False))
     if deleted or profile.home != "inside" or not account.local or "home" in host.origin(account.name).was:
         actions.append(Remove(account.files, folder=True))
         above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
@@ -205,7 +227,10 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     """Return why an account cannot work in the folder in which its sessions start."""
     assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
+        # Nobody's home is made in the host's root, where an account that was jailed by hand has only what it sees.
         remake = f"mkhomedir_helper {quote(account.name)} && sftpjail apply"
+        if posixpath.dirname(normal(account.home)) == "/":
+            remake = new_home(account)
         return [
             Finding(
                 f"the home {account.home} does not exist", "the session has no folder to start and write in", remake

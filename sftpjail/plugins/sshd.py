@@ -109,9 +109,15 @@ def _changes(host: Host, files: dict[str, str | None]) -> list[Action]:
 
 
 def _others(host: Host, jails: dict[str, Account]) -> list[str]:
-    """Return whom we compare before and after: root, people with a shell, then anybody, none of them jailed."""
+    """Return whom we compare before and after: root, people with a shell, then anybody, none of them jailed.
+
+    Nor those whom our present blocks jail by name: if they are in no profile any more, they were let go; see _released.
+    """
+    live = host.text(DROPIN) + host.text(MAIN).partition("# BEGIN sftpjail sftpjail")[2].partition("# END sftpjail")[0]
+    named = {name for names in re.findall(r"(?m)^Match User (\S+)$", live) for name in names.split(",")}
     ordered = sorted(host.accounts.values(), key=lambda a: (a.uid != 0, a.shell.endswith(("nologin", "false")), a.uid))
-    return [account.name for account in ordered if account.name not in jails and is_valid(account.name)][:OTHERS]
+    names = [account.name for account in ordered if account.name not in named and account.name not in jails]
+    return [name for name in names if is_valid(name)][:OTHERS]
 
 
 def _strangers(host: Host, files: dict[str, str | None], names: list[str], intended: tuple[str, ...]) -> list[Action]:
