@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import Any
 
 from .errors import UsageError
@@ -139,6 +140,7 @@ def load(path: str = PATH) -> Config:
     """
     try:
         with open(path, encoding="utf-8") as handle:
+            _refuse_strange(path, os.fstat(handle.fileno()))
             text = handle.read()
     except FileNotFoundError:
         if path == PATH:
@@ -147,6 +149,15 @@ def load(path: str = PATH) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration {path}: {error}") from error
     return replace(parse(text, path), plugins_packaged=_packaged())
+
+
+def _refuse_strange(path: str, found: os.stat_result) -> None:
+    """Refuse, as root, what others could change: it names programs that sshd runs, and plugins that are root's."""
+    if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
+        raise UsageError(
+            f"the configuration {path} can be changed by others than root",
+            f"chown root {quote(path)} && chmod go-w {quote(path)}",
+        )
 
 
 def _packaged() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from shlex import quote
 
 from . import previews, processes, programs, system
 from .errors import SftpJailError
@@ -173,15 +174,17 @@ class Host(People):
         a, b = self.stat(one), self.stat(other)
         return a is not None and b is not None and (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 
-    def read_owned(self, path: str, uid: int, limit: int = 1 << 20) -> bytes | None:
+    def read_owned(self, path: str, uid: int, home: str = "/", limit: int = 1 << 20) -> bytes | None:
         """Return the content of a file in a user's folder, or None where there is none; nobody else's file.
 
         The path is walked without following a link that a user could have made, and the file must be a regular one
         of that user (or root) with a single name, so that a link to /etc/shadow gives an error and not its content.
+        Nor is one read that a third party could have written, since sshd would not trust it: misc.c, safe_path.
 
         Args:
             path: the file.
             uid: its owner.
+            home: none of the folders from here to the file may be open to third parties either; "/" asks for none.
             limit: bytes; a larger file is refused.
 
         Raises:
@@ -194,6 +197,8 @@ class Host(People):
         except OSError as error:
             why = "is a link or no folder" if error.errno == errno.ELOOP else error.strerror
             raise SftpJailError(f"cannot read {path}: a folder on the way {why}") from error
+        folders = [part for part in components(posixpath.dirname(path)) if home != "/" and inside(part, home)]
+        wide = next(filter(self._is_wide, folders), "")
         try:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:
@@ -206,11 +211,18 @@ class Host(People):
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, uid) or found.st_nlink != 1:
                 raise SftpJailError(f"will not read {path}: it is not a file of uid {uid} with one name")
+            wide = path if found.st_mode & 0o022 else wide
+            if wide:
+                raise SftpJailError(f"will not read {path}: others can write {wide}", f"chmod go-w {quote(wide)}")
             if found.st_size > limit:
                 raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
             return os.read(fd, limit)
         finally:
             os.close(fd)
+
+    def _is_wide(self, folder: str) -> bool:
+        found = self.stat(folder)
+        return bool(found and found.st_mode & 0o022)
 
     def entry_script(self, name: str) -> str:
         """Return one of the scripts that the system calls us by, for this installation.

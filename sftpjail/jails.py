@@ -9,6 +9,7 @@ from shlex import quote
 from .config import Config
 from .errors import SftpJailError, UsageError
 from .host import ACCOUNTS, Host
+from .matchblock import DROPIN, MAIN
 from .model import Account, Profile, inside, valid_name
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
@@ -147,6 +148,16 @@ def unseen(config: Config, host: Host) -> list[str]:
     """Return the profiles' groups that are not there, on a host where a directory may be to blame."""
     groups = [profile.group for profile in config.profiles if profile.group] if host.directories else []
     return [group for group in groups if host.group(group) is None]
+
+
+def lost_groups(config: Config, host: Host) -> list[str]:
+    """Return the profiles' groups that sshd has a Match block for and that are not there: renamed, or deleted.
+
+    A new one of that name would be empty, and hide that nobody's jail is in force.
+    """
+    live = f"{host.text(DROPIN)}\n{host.text(MAIN)}".split("\n")
+    groups = [profile.group for profile in config.profiles if profile.group and f"Match Group {profile.group}" in live]
+    return [group for group in groups if host.group(group) is None] if host.recorded() else []
 
 
 def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:

@@ -10,7 +10,9 @@ from shlex import quote
 
 from .errors import SftpJailError
 from .host import Host
-from .matchblock import spec
+from .matchblock import LOCAL, spec
+
+PROBE = "sftpjail-probe"  # as no account is called
 
 _SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
 _MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
@@ -88,6 +90,33 @@ def effective(host: Host, user: str) -> Settings:
         elif found := _MATCH.match(line):
             criteria.append(found[1])
     return Settings(values, passes[0] | passes[1], tuple(criteria))
+
+
+# What a Match line may ask of a connection (sshd_config(5)), and the field of -C that answers it.
+_FIELDS = {"host": "host", "address": "addr", "localaddress": "laddr", "localport": "lport", "rdomain": "rdomain"}
+
+
+def connections(host: Host) -> list[Mapping[str, str]]:
+    """Return the kinds of connections that the present Match lines tell apart: a local one, one that none of them
+    means, and one for each line on addresses, hosts or ports. Where there is no such line, all are alike.
+    """
+    found: list[Mapping[str, str]] = [LOCAL]
+    for criteria in effective(host, PROBE).criteria:
+        words = criteria.split()
+        asked = {kind.lower(): _example(patterns) for kind, patterns in zip(words[::2], words[1::2], strict=False)}
+        fields = {field: asked[kind] for kind, field in _FIELDS.items() if asked.get(kind)}
+        if fields:
+            found.append(LOCAL | fields)
+    if len(found) > 1:
+        elsewhere = {"host": "stranger.invalid", "addr": "192.0.2.77", "laddr": "192.0.2.78", "lport": "47022"}
+        found.append(LOCAL | elsewhere)
+    return found
+
+
+def _example(patterns: str) -> str:
+    """Return something that a list of patterns matches (ssh_config(5), PATTERNS): of 10.0.0.0/8 the network itself."""
+    wanted = (pattern for pattern in patterns.split(",") if not pattern.startswith("!"))
+    return re.sub(r"[*?]", "1", next(wanted, "").partition("/")[0])
 
 
 def broken_line(words: str, host: Host) -> str:

@@ -16,7 +16,7 @@ from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, ref
 from ..manager import Event
 from ..model import Account, Key, Profile, valid_name
 from .context import Command, Context
-from .keys import add_events, migrate_events, present, read_keys, read_source
+from .keys import add_events, migrate_events, old_place, present, read_keys, read_source
 from .mounts import make_bind
 
 
@@ -183,6 +183,10 @@ def remove(context: Context) -> int:
             raise SftpJailError(f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}")
         done = f"{name} is an ordinary account again" if exists and not deleting else f"the jail of {name} is gone"
         context.carry_out(engine, events, done, f"{name} is not jailed")
+        found = engine.host.account(name)
+        own = old_place(found) if found and not deleting and engine.config.scope == "jails" else ""
+    if own and engine.host.lstat(own) is not None:
+        context.warn([f"{name} logs in by the keys in {own} from now on, whoever put them there"])
     if not deleting:
         return context.close(0)
     if context.dry_run:

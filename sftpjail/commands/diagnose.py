@@ -17,7 +17,7 @@ from ..engine import Engine, Plan
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
 from ..host import STATE, Host
-from ..jails import find, find_jailed, jailed, left_names, leftover, silent, why_not
+from ..jails import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
 from ..manager import Event
 from ..model import Account, Fact, inside, valid_name
 from .context import Command, Context, printable
@@ -88,7 +88,8 @@ def _mend(context: Context, engine: Engine) -> None:
     skipped = guarded(engine, chosen)
     willing = [account for name, account in chosen.items() if name not in skipped]
     try:
-        plan = plan_all(engine, [] if users else [Event("on_setup")], willing, [])
+        narrow = users or lost_groups(engine.config, engine.host)
+        plan = plan_all(engine, [] if narrow else [Event("on_setup")], willing, [])
     except SftpJailError:
         plan = plan_all(engine, [], willing, [])
     context.finish(engine, plan, "made the changes of `sftpjail setup` and `sftpjail apply`")

@@ -11,7 +11,7 @@ from ..engine import Engine, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import create_events, remove_events
 from ..host import HOST_RECORD, Host
-from ..jails import guard, jailed, leftovers, silent, unseen, why_not
+from ..jails import guard, jailed, leftovers, lost_groups, silent, unseen, why_not
 from ..manager import BUNDLED, Event, Manager, strangers
 from ..model import Account, valid_name
 from .context import Command, Context
@@ -184,6 +184,10 @@ def plan_with_setup(
     jails are planned for without it.
     """
     if first and engine.host.lstat(HOST_RECORD) is not None:
+        lost = lost_groups(engine.config, engine.host)
+        if lost:
+            why = f"setup is not done: the group {lost[0]} is gone, and who was in it may be in another one now"
+            return plan_all(engine, [], accounts, last), [why, "  try: sftpjail check"]
         try:
             return plan_all(engine, first, accounts, last), []
         except SftpJailError as error:

@@ -53,7 +53,26 @@ def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
     bases = dict.fromkeys(profile.base for profile in config.profiles if profile.base)
+    for base in bases:
+        _refuse_in_home(base, host)
     return [action for base in bases for action in judged(base, host, host.origin("").made)]
+
+
+def _refuse_in_home(base: str, host: Host) -> None:
+    """Refuse jails in somebody's home: whoever deletes that account with its home deletes through their mounts.
+
+    Raises:
+        SftpJailError: with the account.
+    """
+    real = host.realpath(base)
+    above, below = host.dwellers(real)
+    homes = {name: host.realpath(host.accounts[name].home) for name in (*above, *below)}
+    name = next((name for name, home in homes.items() if home != "/" and inside(real, home)), "")
+    if name:
+        raise SftpJailError(
+            f"{base} is or lies in the home of {name}: deleted with its home, it would take along what the jails show",
+            f"usermod -d /nonexistent {quote(name)}, or another chroot in sftpjail.conf",
+        )
 
 
 @hookimpl
@@ -269,6 +288,21 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     return _unwritable(account, start, path, host)
 
 
+def _left_at_home(account: Account, host: Host) -> list[Finding]:
+    """Return what an account had at home before its home came to be inside its jail, where it sees nothing of that."""
+    home = host.origin(account.name).was.get("home", "")
+    if account.profile is None or account.profile.home != "inside" or home in ("", "/"):
+        return []
+    names = [name for name in host.listdir(home) if name not in (*host.listdir("/etc/skel"), ".ssh", ".cache")]
+    if not names:
+        return []
+    name, old = quote(account.name), quote(home)
+    command = f"runuser -u {name} -- cp -an {old}/. {quote(account.files)} && mv {old} {old}.old"
+    more = " and more" if len(names) > 1 else ""
+    what = f"{names[0]}{more} in {home}, where {account.name} was at home, is not in its jail"
+    return [Finding(what, f"its sessions see {account.files}", _if_safe(command, home, account, host))]
+
+
 def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Finding]:
     """Return what keeps an account from writing in PATH on the host, which it sees as START."""
     why = "uploads fail"
@@ -297,7 +331,7 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if account is None or account.profile is None:
         return []
-    return _components(account, host) or _work_folder(account, host, config)
+    return _components(account, host) or [*_work_folder(account, host, config), *_left_at_home(account, host)]
 
 
 @hookimpl

@@ -57,7 +57,8 @@ def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
     for pattern in patterns:
         if pattern == "none":
             continue
-        text = host.read_owned(posixpath.join(account.home, account.expand(pattern)), account.uid) or b""
+        path = posixpath.join(account.home, account.expand(pattern))
+        text = host.read_owned(path, account.uid, account.home) or b""
         lines |= dict.fromkeys(text.decode("utf-8", "surrogateescape").split("\n"))
     wanted = [line for line in lines if line.strip() and not line.startswith("#")]
     return [SetLines(keyfile(account.name), line, (line,), Style.LINE, own=True) for line in wanted]

@@ -24,7 +24,7 @@ from ..host import TABLES, Host
 from ..pam import Rule, stack
 from ..paths import LIB
 from ..sessions import GATE, MARK, SCRIPT, SERVICES, at_login, rules, service, table
-from ..sshdconfig import effective
+from ..sshdconfig import PROBE, effective
 
 SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"
@@ -32,7 +32,6 @@ NAMESPACE = f"{NAMESPACES}/sftpjail.conf"
 HEADER = "# Made by `sftpjail setup`; changes here are lost.\n"
 POLYDIR = f"{HEADER}{MARK} tmpfs tmpfs root\n"  # without one pam_namespace makes no namespace at all
 TAG = "session"
-PROBE = "sftpjail-probe"
 REHEARSAL = 5  # seconds
 # The session's script in a mount namespace like a session's, with nothing but its words left of it.
 _REHEARSE = 'mount -n -t tmpfs sftpjail "$1" && PAM_TYPE=open_session PAM_USER=$2 exec timeout "$3" "$4" session'

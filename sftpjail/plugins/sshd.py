@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
 from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
@@ -13,19 +13,28 @@ from ..config import KEYS_DIR, Config
 from ..host import Host
 from ..jails import is_valid, jailed
 from ..lines import Style, edit
-from ..matchblock import DROPIN, FOLDER, MAIN, WORDS, block, match_blocks, settings, spec
-from ..sshdconfig import Settings, broken_line, comment_out, effective, match_line, reload_command, unit
+from ..matchblock import DROPIN, FOLDER, LOCAL, MAIN, WORDS, block, match_blocks, settings, spec
+from ..sshdconfig import (
+    PROBE,
+    Settings,
+    broken_line,
+    comment_out,
+    connections,
+    effective,
+    match_line,
+    reload_command,
+    unit,
+)
 
 HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
 
-PROBE = "sftpjail-probe"
 SUBSYSTEM = "Subsystem sftp internal-sftp"
 GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
 OTHERS = 20  # of the accounts outside the jails so many are compared before and after
 
 
-def _ask(host: Host, user: str, files: dict[str, bytes | None]) -> str:
-    answer = host.ask_sshd("-T", "-C", spec(user), files=files)
+def _ask(host: Host, user: str, files: dict[str, bytes | None], connection: Mapping[str, str] = LOCAL) -> str:
+    answer = host.ask_sshd("-T", "-C", spec(user, connection), files=files)
     if answer.code != 0:
         raise SftpJailError(f"sshd does not tell its settings for {user}: {answer.words}", "sshd -T")
     return answer.out
@@ -159,16 +168,22 @@ def _ended(text: str) -> str:
 
 
 def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str]]:
-    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing."""
+    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing, and
+    of which connections: not only of those to port 22 of this host.
+    """
     found = []
     staged = _staged(files)
+    kinds = connections(host)
     for profile in config.profiles:
         for match_user in (*((True,) if profile.match_user else ()), *((False,) if profile.group else ())):
             name, extra = _member(profile, host, match_user)
-            said = _ask(host, name, staged | extra).splitlines()
-            missing = next((line for line in settings(profile, config, host) if line not in said), "")
-            if missing:
-                found.append((profile, missing))
+            for kind in kinds:
+                said = _ask(host, name, staged | extra, kind).splitlines()
+                missing = next((line for line in settings(profile, config, host) if line not in said), "")
+                if missing:
+                    its = ", ".join(f"{field} {value}" for field, value in kind.items() if value != LOCAL[field])
+                    found.append((profile, missing + (f" (for {its})" if its else "")))
+                    break
     return found
 
 
@@ -349,6 +364,8 @@ def _blame(profile: Profile, missing: str, host: Host) -> str:
     names = [name for name in (*profile.match_user, *(group or ())) if is_valid(name)]
     found = effective(host, names[0]) if names else None
     keyword = missing.partition(" ")[0]
+    if " (for " in missing:  # above or around our block stands a Match line on the connection
+        return f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
     if found and _in_foreign_match(keyword, found, host):
         return comment_out([found.origins[keyword]], host)
     return "sftpjail setup"

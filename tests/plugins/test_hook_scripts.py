@@ -9,6 +9,7 @@ from fakes import Tree
 from golden import Fire, ann
 
 from sftpjail import Bind, Key, Run
+from sftpjail.merge import Step, merged
 from sftpjail.paths import LIB
 
 OURS, THEIRS = f"{LIB}/hooks", "/etc/sftpjail/hooks"
@@ -49,6 +50,13 @@ def test_each_event_has_its_folder_and_its_facts(
     if "account" in arguments:
         expected |= {"SFTPJAIL_USER": "ann", "SFTPJAIL_JAIL": "/srv/sftp/ann", "SFTPJAIL_HOME": "/home/ann"}
     assert dict(run.env) == expected
+
+
+def test_one_script_runs_for_every_bind_of_a_jail(tree: Tree, fire: Fire) -> None:
+    tree.write(f"{THEIRS}/mount.d/10-mine", "#!/bin/sh\n", 0o755)
+    home = Bind("/home/ann", "/srv/sftp/ann/home/ann", role="home")
+    runs = [run for bind in (WEB, home) for run in fire("scripts", "on_mount", tree.host(), account=ann(), bind=bind)]
+    assert [step.action for step in merged(Step(run, "scripts", "ann") for run in runs)] == runs
 
 
 def ran(tree: Tree, fire: Fire) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ def test_a_missing_default_file_is_the_default_and_a_missing_other_one_an_error(
         load(missing)
     monkeypatch.setattr(config, "PATH", missing)
     assert load(missing) == Config()
+
+
+def test_root_obeys_no_file_that_others_could_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sftpjail.conf"
+    path.write_text("[sshd]\nsubsystem = internal-sftp\n")
+    path.chmod(0o664)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(UsageError, match="can be changed by others than root") as caught:
+        load(str(path))
+    assert caught.value.hint == f"chown root {path} && chmod go-w {path}"
 
 
 def test_unreadable_bytes_and_folders(tmp_path: Path) -> None:

@@ -189,11 +189,13 @@ KEYS = "/home/ann/.ssh/authorized_keys"
 def test_read_owned(home: Tree) -> None:
     home.write(KEYS, "key\n")
     assert home.host().read_owned(KEYS, ME[0]) == b"key\n"
+    with pytest.raises(SftpJailError, match="others can write /home/ann"):
+        home.host().read_owned(KEYS, ME[0], "/home/ann")  # sshd would not believe it either
     assert home.host().read_owned("/home/ann/.ssh/none", ME[0]) is None
     assert home.host().read_owned("/home/none/.ssh/none", ME[0]) is None
 
 
-@pytest.mark.parametrize("how", ["link", "hard link", "folder link", "fifo", "folder", "large", "foreign"])
+@pytest.mark.parametrize("how", ["link", "hard link", "folder link", "fifo", "folder", "large", "open", "foreign"])
 def test_read_owned_is_not_led_astray(home: Tree, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = home.root / KEYS.lstrip("/")
     uid = ME[0]
@@ -211,6 +213,9 @@ def test_read_owned_is_not_led_astray(home: Tree, how: str, monkeypatch: pytest.
         place.mkdir()
     elif how == "large":
         place.write_bytes(b"x" * (1 << 20) + b"x")
+    elif how == "open":
+        place.write_text("key\n")
+        place.chmod(0o622)
     else:
         place.write_text("key\n")
         real = os.fstat
