@@ -42,6 +42,15 @@ def test_on_setup_refuses_a_component_that_is_not_ours(
     assert wrong in caught.value.message and caught.value.hint == mend
 
 
+@pytest.mark.parametrize("home", ["/srv/sftp", "/srv"])
+def test_on_setup_refuses_a_base_in_somebodys_home(tree: Tree, fire: Fire, home: str) -> None:
+    """deluser --remove-home would delete what all jails show."""
+    tree.folder("/srv/sftp")
+    tree.account("webteam", 1077, home=home, make_home=False)
+    with pytest.raises(SftpJailError, match="/srv/sftp is or lies in the home of webteam"):
+        fire("chroot", "on_setup", tree.host())
+
+
 def test_on_setup_mends_what_is_ours(tree: Tree, fire: Fire) -> None:
     tree.folder("/srv/sftp", 0o777)
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp"]}')

@@ -291,6 +291,33 @@ def test_with_the_directory_down_nobody_is_let_out_and_nothing_changes(
         works(machine, "ida", stranger)
 
 
+def test_teardown_lets_nobody_out_who_has_never_been_here(
+    machine: Machine, directory: Directory, stranger: str
+) -> None:
+    """By their group or their primary group: nothing on this host says their names."""
+    jails(directory, "session")
+    before = snapshot(machine)
+
+    def refuses(says: str, *options: str) -> None:
+        done = machine.run("sftpjail", "teardown", *options, check=False)
+        assert done.code == 1 and says in done.err, done
+        assert [path for path in changes(before, snapshot(machine)) if not path.startswith(OTHERS)] == []
+
+    refuses("has ida in dirusers", "--close-accounts")
+    directory.delete_member("dirusers", "ida")
+    directory.add_person("pia", 20012, gid=20002)
+    directory.forget()
+    refuses("has pia in dirusers" if directory.client == "nslcd" else "has its members in dirusers")
+    directory.stop_server()
+    directory.forget()
+    refuses("cannot be told" if directory.client == "nslcd" else "in dirusers")
+    directory.start_server()
+    directory.delete_person("pia")
+    directory.delete_group("dirusers")
+    directory.forget()
+    assert "as it was" in machine.run("sftpjail", "teardown").out
+
+
 def test_who_disappears_is_listed_and_pruned(machine: Machine, directory: Directory, stranger: str) -> None:
     jails(directory, "session")
     other = machine.keygen("otto")

@@ -284,6 +284,25 @@ def test_every_form_side_by_side(machine: Machine) -> None:
     assert machine.run("sftpjail", "test", "--all").code == 0
 
 
+def test_a_mount_that_was_busy_when_the_setting_changed_gives_no_rights(machine: Machine) -> None:
+    """The host's, writable, comes along into each session's namespace, where mount -a would pass by what is mounted."""
+    ready(machine, FSTAB)
+    key = jail(machine, "alice")
+    machine.run("install", "-d", "-m", "777", "/srv/my web")
+    machine.run("sftpjail", "mount", "alice", "/srv/my web", "/my web")
+    machine.sh("cd '/srv/sftp/alice/my web' && exec setsid sleep 100 >/dev/null 2>&1 </dev/null & echo $! >/run/busy")
+    machine.sh('until [ "$(readlink /proc/$(cat /run/busy)/cwd)" = "/srv/sftp/alice/my web" ]; do sleep 0.1; done')
+    machine.write(CONFIG, QUIET)
+    machine.run("sftpjail", "setup", check=False)
+    machine.run("sftpjail", "umount", "alice", "/my web", check=False)
+    machine.run("sftpjail", "mount", "--read-only", "alice", "/srv/my web", "/my web")
+    assert "/srv/sftp/alice/my web" in mounted(machine), "busy"
+    done = machine.sftp("alice", key, ['put /etc/hostname "/my web/x"'])
+    assert done.code == 1 and not machine.exists("/srv/my web/x"), done
+    assert machine.sftp("alice", key, ['ls "/my web"', "put /etc/hostname mine"]).code == 0
+    machine.sh("kill $(cat /run/busy)")
+
+
 def test_two_first_logins_at_once(machine: Machine) -> None:
     """Of somebody whose jail no hook has made."""
     ready(machine, QUIET)

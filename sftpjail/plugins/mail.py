@@ -1,0 +1,42 @@
+"""Mail servers that obey files in a home: what a jailed account uploads there would run outside of its jail."""
+
+from __future__ import annotations
+
+from .. import Account, Finding, hookimpl
+from ..config import Config
+from ..host import Host
+
+WHY = "a jailed account can upload one, mail itself, and run programs outside of its jail"
+# Debian has the router in one of two places, by its configuration's type.
+_EXIM = "/etc/exim4/exim4.conf.template /etc/exim4/conf.d/router/600_exim4-config_userforward"
+_FORBID = r"/^userforward:/,/^$/s/^  driver = redirect$/&\n  forbid_pipe\n  forbid_file\n  forbid_filter_run/"
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    # A home that only the jail has is none that a mail server could look into.
+    if account is not None or all(profile.home == "inside" for profile in config.profiles):
+        return []
+    return [*_postfix(host), *_exim(host)]
+
+
+def _postfix(host: Host) -> list[Finding]:
+    """Return whether local(8) runs commands for a ~/.forward: postconf(5), allow_mail_to_commands."""
+    if not host.which("postconf"):
+        return []
+    said = host.ask([host.which("postconf"), "-h", "allow_mail_to_commands", "forward_path"]).out
+    allowed, _, places = said.partition("\n")
+    if "forward" not in allowed or "home" not in places:
+        return []
+    mend = "postconf -e 'allow_mail_to_commands = alias' 'allow_mail_to_files = alias' && { postfix reload || :; }"
+    return [Finding("Postfix runs the commands of a ~/.forward", WHY, mend)]
+
+
+def _exim(host: Host) -> list[Finding]:
+    """Return whether Debian's router for ~/.forward runs commands: Exim's specification, 22.8, forbid_pipe."""
+    exim = host.which("exim4")
+    router = host.ask([exim, "-bP", "router", "userforward"]).out.split("\n") if exim else []
+    if "no_forbid_pipe" not in router or "file = $home/.forward" not in router:
+        return []
+    mend = f"sed -i '{_FORBID}' {_EXIM} && update-exim4.conf && {{ service exim4 reload || :; }}"
+    return [Finding("Exim runs the commands of a ~/.forward", WHY, mend)]
