@@ -350,6 +350,14 @@ class Host(People):
             self._programs[program] = (shutil.which(program, path=path) or "").removeprefix(self.root)
         return self._programs[program]
 
+    def ask_beside_sshd(self, argv: Sequence[str]) -> programs.Answer:
+        """Return what a program says that starts an sshd: where none has run yet, it gets a /run/sshd of its own.
+
+        Raises:
+            SftpJailError: as `previews.preview`.
+        """
+        return previews.preview(argv, {})
+
     def ask(self, argv: Sequence[str], stdin: str = "") -> programs.Answer:
         """Return what a program that only reads says; asked twice, it runs once.
 

@@ -153,7 +153,7 @@ def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
     """Return the check that a member of a profile and somebody else can still log in, before and after the change."""
     name = PROBE if profile.group else profile.match_user[0]
     argv = (f"{LIB}/entry/prove-login", name, profile.group)
-    before = host.ask([*argv, "none"])
+    before = host.ask_beside_sshd([*argv, "none"])
     if before.code != 0:
         raise SftpJailError(f"the logins of profile {profile.name} cannot be tried: {before.words}")
     files = (f.path for f in actions if isinstance(f, WriteFile | SetLines | Remove))
