@@ -170,7 +170,7 @@ def test_useradd_works_while_hooks_come_and_go(machine: Machine, host: Host, bui
 def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, built: Build) -> None:
     host.prepare(package(host, built))
     machine.append("/etc/ssh/sshd_config", "Nonsense yes\n")
-    before = everything(machine)
+    before, people = everything(machine), accounts(machine)
     said = host.install(package(host, built))
     assert "this host is not set up" in said.out + said.err and "Nonsense" in said.out + said.err
     machine.run("useradd", "-m", "somebody")
@@ -180,6 +180,7 @@ def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, buil
     host.purge()
     left = changes(before, everything(machine))
     assert list(left) == ["/etc/ssh/sshd_config"]
+    assert accounts(machine) == people, "the group too"
 
 
 def test_it_starts_as_fast_as_python(machine: Machine, host: Host, built: Build) -> None:
