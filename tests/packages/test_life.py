@@ -173,6 +173,7 @@ def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, buil
     before, people = everything(machine), accounts(machine)
     said = host.install(package(host, built))
     assert "this host is not set up" in said.out + said.err and "Nonsense" in said.out + said.err
+    assert machine.run("getent", "group", "sftponly", check=False).code, "setup alone makes the group"
     machine.run("useradd", "-m", "somebody")
     machine.run("sed", "-i", "/Nonsense/d", "/etc/ssh/sshd_config")
     assert "ready" in machine.run("sftpjail", "setup").out
