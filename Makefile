@@ -5,6 +5,8 @@ sysconfdir = /etc
 bindir = $(prefix)/bin
 libdir = $(prefix)/lib/sftpjail
 unitdir = $(prefix)/lib/systemd/system
+# Nowhere on Arch: there pacman runs systemd-sysusers after every transaction with such a file, which makes a group of
+# this host that hides the directory's while that is down. Setup makes the group itself, and knows better.
 sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 datadir = $(prefix)/share
@@ -72,9 +74,10 @@ install-config:
 	    $(INSTALL) -m 644 packaging/logrotate $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail
 
 install-system:
-	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(tmpfilesdir)
+	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(tmpfilesdir)
 	for unit in packaging/systemd/*; do $(fill) $$unit >$(DESTDIR)$(unitdir)/$${unit##*/} || exit 1; done
-	$(INSTALL) -m 644 packaging/sysusers.d/sftpjail.conf $(DESTDIR)$(sysusersdir)/
+	[ -z "$(sysusersdir)" ] || { $(INSTALL) -d $(DESTDIR)$(sysusersdir) && \
+	    $(INSTALL) -m 644 packaging/sysusers.d/sftpjail.conf $(DESTDIR)$(sysusersdir)/; }
 	$(INSTALL) -m 644 packaging/tmpfiles.d/sftpjail.conf $(DESTDIR)$(tmpfilesdir)/
 	[ -z "$(alpmdir)" ] || { $(INSTALL) -d $(DESTDIR)$(alpmdir) && \
 	    $(fill) packaging/arch/sftpjail.hook >$(DESTDIR)$(alpmdir)/sftpjail.hook; }

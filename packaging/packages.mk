@@ -57,7 +57,7 @@ deb:
 pacman:
 	$(need-fpm)rm -rf build/fpm/$@ && mkdir -p build/fpm
 	$(stage) pythondir=/usr/lib/sftpjail licensedir=/usr/share/licenses/sftpjail alpmdir=/usr/share/libalpm/hooks \
-	    zshdir=/usr/share/zsh/site-functions
+	    zshdir=/usr/share/zsh/site-functions sysusersdir=
 	$(pack) .
 
 .PHONY: dist packages no-tools native-deb native-pacman deb pacman

@@ -7,7 +7,7 @@ import posixpath
 from .. import Account, Finding, MakeDir, Remove, Run, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
-from ..host import Host
+from ..host import STATE, Host
 from ..lines import Style, edit
 
 SHADOW = "/etc/shadow-maint"
@@ -21,6 +21,8 @@ LOCAL = {
     "/usr/local/sbin/deluser.local": "userdel-post",
 }
 UNITS = ("sftpjail.path", "sftpjail.timer")
+# A package whose first setup failed leaves it, and tries again while it is there.
+WANTED = f"{STATE}/wanted"
 WANTS = {"sftpjail.path": "paths.target.wants", "sftpjail.timer": "timers.target.wants"}
 
 
@@ -40,7 +42,7 @@ def stub(name: str, host: Host, config: Config) -> str:
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
-    actions: list[Action] = []
+    actions: list[Action] = [Remove(WANTED, ours=True)]
     for path, name in STUBS.items():
         folder = posixpath.dirname(path)
         actions += [MakeDir(SHADOW), MakeDir(folder), WriteFile(path, stub(name, host, config), mode=0o755)]
@@ -82,9 +84,12 @@ def _units(host: Host, want: bool = True) -> list[Action]:
     why = "jails for accounts that come by no hook of useradd's"
     actions: list[Action] = []
     for unit in UNITS if systemctl else ():
-        enabled = host.lstat(f"/etc/systemd/system/{WANTS[unit]}/{unit}") is not None
+        link = f"/etc/systemd/system/{WANTS[unit]}/{unit}"
+        enabled = host.lstat(link) is not None
         if want and not enabled and _installed(unit, host) and not _masked(unit, host):
             actions.append(Run((*on, unit), why, undo=(*off, unit), always=True))
+        elif enabled and not want and _masked(unit, host):  # which systemctl would leave as it is
+            actions += [Remove(link, ours=True), Remove(posixpath.dirname(link), ours=True, folder=True)]
         elif enabled and not want:
             actions.append(Run((*off, unit), why, undo=(*on, unit), always=True))
     return actions

@@ -13,6 +13,8 @@ from steps import open_with_key, works
 
 pytestmark = pytest.mark.debian
 
+UNITS = ("sftpjail.path", "sftpjail.timer")
+
 
 @pytest.fixture
 def machine(built: Build) -> Iterator[Machine]:
@@ -36,9 +38,8 @@ def journal(machine: Machine, words: str) -> bool:
 
 def watching(machine: Machine) -> set[str]:
     """The runs of the path unit and the timer, which are both up."""
-    units = ("sftpjail.path", "sftpjail.timer")
-    assert machine.run("systemctl", "is-active", *units).out == "active\nactive\n"
-    return set(machine.run("systemctl", "show", "--value", "-p", "InvocationID", *units).out.split())
+    assert machine.run("systemctl", "is-active", *UNITS).out == "active\nactive\n"
+    return set(machine.run("systemctl", "show", "--value", "-p", "InvocationID", *UNITS).out.split())
 
 
 def test_a_reboot(machine: Machine) -> None:
@@ -91,15 +92,32 @@ def test_socket_activation(machine: Machine) -> None:
 
 def test_an_upgrade_under_systemd(built: Build, previous: Build) -> None:
     with Machine(boot=True) as machine:
-        Debian(machine).install(previous.deb)
+        machine.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+        said = Debian(machine).install(previous.deb)
+        assert "policy-rc.d keeps sshd from its reload" in said.out + said.err
+        assert "SIGHUP" not in machine.run("journalctl", "-u", "ssh", "--no-pager").out
+        assert machine.run("systemctl", "is-active", *UNITS, check=False).out == "inactive\ninactive\n"
+        machine.run("systemctl", "start", *UNITS)
         before = watching(machine)
+        machine.run("dpkg-reconfigure", "sftpjail")
+        assert before == watching(machine), "policy-rc.d forbids a restart too"
+        machine.run("rm", "/usr/sbin/policy-rc.d")
         Debian(machine).install(built.deb)
         assert not before & watching(machine), "they run, and as the new package has them"
+        after = machine.run("systemctl", "show", "--value", "-p", "After", "sftpjail.service").out.split()
+        assert {"nss-user-lookup.target", "remote-fs.target"} <= set(after)
 
 
 def test_removal_and_purge_under_systemd(machine: Machine) -> None:
+    """With a unit masked as well, while it was enabled and before."""
+    machine.run("systemctl", "stop", "sftpjail.timer")  # mask --now makes a failed unit of one that runs
+    machine.run("systemctl", "mask", "sftpjail.timer")
+    machine.run("sftpjail", "teardown", "--keep-jails")
+    assert not machine.exists("/etc/systemd/system/timers.target.wants/sftpjail.timer")
+    machine.run("sftpjail", "setup")
+    assert machine.run("systemctl", "is-enabled", *UNITS, check=False).out == "enabled\nmasked\n"
     machine.run("dpkg", "--remove", "sftpjail")
-    for unit in ("sftpjail.path", "sftpjail.timer"):
+    for unit in UNITS:
         assert machine.run("systemctl", "is-active", unit, check=False).code
         assert not machine.exists(f"/etc/systemd/system/{unit.split('.')[1]}s.target.wants/{unit}")
     machine.run("useradd", "-m", "carl")

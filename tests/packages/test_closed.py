@@ -111,9 +111,13 @@ def test_a_purge_without_python_leaves_jails_closed(machine: Machine, built: Bui
     key = machine.keygen("alice")
     machine.run("sftpjail", "key", "add", "alice", f"{key}.pub")
     host.remove()
+    machine.sh("mv /usr/lib/python3/dist-packages/pluggy /run; mv /var/lib/sftpjail/program/lib/pluggy /run/copy")
+    said = machine.run("sh", "/var/lib/sftpjail/program/maintainer", "purge")
+    assert "they stay closed: ModuleNotFoundError: No module named 'pluggy'" in said.err
+    machine.run("mv", "/run/copy", "/var/lib/sftpjail/program/lib/pluggy")
     machine.run("mv", "/usr/bin/python3", "/usr/bin/python3.away")
     said = machine.run("dpkg", "--purge", "sftpjail")
-    assert "they stay closed" in said.out + said.err
+    assert "they stay closed" in said.out + said.err and "python3: not found" in said.err
     assert machine.sftp("alice", key, ["pwd"]).code == 0 and machine.ssh("alice", key, "id").code != 0
     machine.run("mv", "/usr/bin/python3.away", "/usr/bin/python3")
     machine.run("sh", "/var/lib/sftpjail/program/maintainer", "purge")

@@ -88,13 +88,15 @@ def test_the_debian_package(built: Build, tmp_path: Path) -> None:
     told = tell("deb", tmp_path)
     field = dict(email.message_from_string(out("dpkg-deb", "-f", built.deb)).items())
     assert field.pop("Installed-Size")
-    first, *more = told.one("--description").splitlines()
-    assert field.pop("Description").split("\n") == [first, *(f" {line or '.'}" for line in more)]
+    first, *rest = told.one("--description").splitlines()
+    assert field.pop("Description").split("\n") == [first, *(f" {line or '.'}" for line in rest)]
     assert field.pop("Version") == f"{told.one('--version')}-{told.one('--iteration')}"
     for name, option in (("Depends", "depends"), ("Recommends", "deb-recommends"), ("Suggests", "deb-suggests")):
         assert sorted(field.pop(name).split(", ")) == sorted(told.options[f"--{option}"])
     plain = {"Package": "name", "Architecture": "architecture", "Maintainer": "maintainer", "Section": "category"}
-    assert field == {name: told.one(f"--{option}") for name, option in {**plain, "Priority": "deb-priority"}.items()}
+    plain["Priority"] = "deb-priority"
+    more = dict(text.split(": ") for text in told.options["--deb-field"])
+    assert field == {name: told.one(f"--{option}") for name, option in plain.items()} | more
 
     run = ["dpkg-deb", "-e", built.deb, tmp_path / "control"]
     subprocess.run(run, check=True)
@@ -106,7 +108,7 @@ def test_the_debian_package(built: Build, tmp_path: Path) -> None:
     # Nothing but these, which our script does for all packages.
     added = re.compile(r"(?s)# Automatically added by (dh_\w+).*?# End automatically added section\n")
     helpers = {name for text in control.values() for name in added.findall(text)}
-    assert helpers - {"dh_installsystemd"} == {"dh_python3", "dh_installsysusers", "dh_installtmpfiles"}
+    assert helpers - {"dh_installsystemd"} == {"dh_python3", "dh_installtmpfiles"}
     own = {name: code(added.sub("", text)) for name, text in control.items()}
     assert own.pop("preinst", ["set -e"]) == ["set -e"]
     scripts = {"postinst": "after-install", "prerm": "before-remove", "postrm": "after-remove"}

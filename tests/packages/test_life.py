@@ -170,9 +170,10 @@ def test_useradd_works_while_hooks_come_and_go(machine: Machine, host: Host, bui
 def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, built: Build) -> None:
     host.prepare(package(host, built))
     machine.append("/etc/ssh/sshd_config", "Nonsense yes\n")
-    before = everything(machine)
+    before, people = everything(machine), accounts(machine)
     said = host.install(package(host, built))
     assert "this host is not set up" in said.out + said.err and "Nonsense" in said.out + said.err
+    assert machine.run("getent", "group", "sftponly", check=False).code, "setup alone makes the group"
     machine.run("useradd", "-m", "somebody")
     machine.run("sed", "-i", "/Nonsense/d", "/etc/ssh/sshd_config")
     assert "ready" in machine.run("sftpjail", "setup").out
@@ -180,6 +181,7 @@ def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, buil
     host.purge()
     left = changes(before, everything(machine))
     assert list(left) == ["/etc/ssh/sshd_config"]
+    assert accounts(machine) == people, "the group too"
 
 
 def test_it_starts_as_fast_as_python(machine: Machine, host: Host, built: Build) -> None:

@@ -77,7 +77,8 @@ def test_dpkg_triggers(machine: Machine, built: Build, tmp_path: Path) -> None:
 
 @pytest.mark.arch
 def test_alpm_hook(machine: Machine, built: Build, tmp_path: Path) -> None:
-    Arch(machine).install(built.arch)
+    said = Arch(machine).install(built.arch)
+    assert "Telling SFTP jails" not in said.out, "of our own package"
     folder = stage(tmp_path / "hello", "usr/lib/python3.13/site-packages")
     (folder / ".PKGINFO").write_text("pkgname = sftpjail-hello\npkgver = 1-1\narch = any\nsize = 1\n")
     package = tmp_path / "hello-1-1-any.pkg.tar.zst"

@@ -99,6 +99,23 @@ def test_on_setup_enables_what_is_not_enabled(tree: Tree, fire: Fire, booted: bo
     assert run.undo == ("/usr/sbin/systemctl", "disable", "--quiet", *now, "sftpjail.timer")
 
 
+def test_a_masked_unit_is_left_alone_but_for_the_link_that_enabled_it(tree: Tree, fire: Fire) -> None:
+    wants = "/etc/systemd/system/timers.target.wants"
+    units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
+    tree.write("/dev/null", "")
+    (tree.root / "etc/systemd/system/sftpjail.timer").symlink_to("/dev/null")
+    actions = fire("entry", "on_detach", tree.host())
+    assert [a.argv[-1] for a in actions if isinstance(a, Run)] == ["sftpjail.path"]
+    removed = [Remove(f"{wants}/sftpjail.timer", ours=True), Remove(wants, ours=True, folder=True)]
+    assert [a for a in actions if isinstance(a, Remove) and a.ours] == removed
+    (tree.root / f"{wants}/sftpjail.timer".lstrip("/")).unlink()
+    assert not [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
+
+
+def test_a_setup_ends_the_packages_attempts(tree: Tree, fire: Fire) -> None:
+    assert Remove("/var/lib/sftpjail/wanted", ours=True) in fire("entry", "on_setup", tree.host())
+
+
 def test_on_setup_without_systemd_or_units_runs_nothing(tree: Tree, fire: Fire) -> None:
     assert not [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
     tree.program("systemctl")

@@ -41,6 +41,7 @@ class Proc:
         self.programs: dict[str, str] = {}
         self.owners: dict[str, int] = {}
         self.files: dict[str, str] = {}
+        self.roots: dict[str, str] = {}
 
     def process(self, pid: int, program: str, title: str = "", uid: int = 0) -> None:
         """Start a program."""
@@ -61,6 +62,11 @@ class Proc:
             raise FileNotFoundError(path)
         return self.programs[pid]
 
+    def samefile(self, root: str, other: str) -> bool:
+        if root not in self.roots:
+            raise PermissionError(root)
+        return self.roots[root] == other
+
     def open(self, folder: Path) -> Callable[..., Any]:
         """Return an open() that knows only these files."""
 
@@ -76,7 +82,8 @@ class Proc:
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
     made = Proc()
-    played = SimpleNamespace(listdir=made.listdir, readlink=made.readlink, stat=made.stat, path=os.path)
+    played = SimpleNamespace(listdir=made.listdir, readlink=made.readlink, stat=made.stat)
+    played.path = SimpleNamespace(basename=os.path.basename, samefile=made.samefile)
     monkeypatch.setattr(processes, "os", played)
     monkeypatch.setattr(processes, "open", made.open(tmp_path), raising=False)
     return made
@@ -112,6 +119,15 @@ def test_a_title_alone_is_no_daemon(proc: Proc) -> None:
     proc.process(66, "/home/eve/fake", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups")
     proc.process(67, "/home/eve/sshd", "sshd: /home/eve/sshd [listener] 0 of 10-100 startups", uid=1001)
     assert processes.running("sshd") is None
+
+
+def test_a_daemon_of_a_host_whose_run_and_proc_a_chroot_shares_is_not_ours(proc: Proc) -> None:
+    proc.process(41, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
+    proc.files["/run/sshd.pid"] = "41\n"
+    proc.roots["/proc/41/root"] = "/srv/debian"
+    assert processes.running("sshd") is None, "neither by its pid file nor by its title"
+    proc.roots["/proc/41/root"] = "/"
+    assert processes.running("sshd") == 41
 
 
 def test_whether_somebody_of_a_name_runs(proc: Proc) -> None:
