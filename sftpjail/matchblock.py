@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from .config import KEYS_DIR, Config
 from .errors import SftpJailError
@@ -86,14 +86,14 @@ def match_blocks(config: Config, host: Host) -> Iterator[str]:
 
 
 # A connection as `sshd -T -C` is asked about it; see `spec`.
-LOCAL = {"host": "localhost", "addr": "127.0.0.1", "laddr": "127.0.0.1", "lport": "22", "rdomain": "none"}
+LOCAL = "host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22,rdomain=none"
 
 
-def spec(user: str, connection: Mapping[str, str] = LOCAL) -> str:
+def spec(user: str, connection: str = LOCAL) -> str:
     """Return what `sshd -T -C` is asked about: all of its fields, since a Match line on one that is missing is an error
     (servconf.c, match_test_missing_fatal).
     """
-    return ",".join(f"{name}={value}" for name, value in {"user": user, **connection}.items())
+    return f"user={user},{connection}"
 
 
 def settings(profile: Profile, config: Config, host: Host) -> Iterator[str]:

@@ -60,8 +60,8 @@ class Settings:
 
 
 @lru_cache(maxsize=256)
-def effective(host: Host, user: str) -> Settings:
-    """Ask sshd about one account.
+def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
+    """Ask sshd about one account, and a connection of its own as `spec` wants it.
 
     The origin is what `-ddd` says: a line `FILE:LINE setting KEYWORD` for each line that counts, first of the global
     part, then, after "config reprocess", of the Match blocks that match. There the first value wins, and any of them
@@ -70,7 +70,7 @@ def effective(host: Host, user: str) -> Settings:
     Raises:
         SftpJailError: sshd refuses its configuration, in its own words.
     """
-    answer = host.ask_sshd("-T", "-ddd", "-C", spec(user))
+    answer = host.ask_sshd("-T", "-ddd", "-C", spec(user, connection))
     if answer.code != 0:
         words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
         raise SftpJailError(f"sshd refuses its present configuration: {words}", broken_line(words, host))
@@ -96,21 +96,30 @@ def effective(host: Host, user: str) -> Settings:
 _FIELDS = {"host": "host", "address": "addr", "localaddress": "laddr", "localport": "lport", "rdomain": "rdomain"}
 
 
-def connections(host: Host) -> list[Mapping[str, str]]:
+def connections(host: Host) -> list[str]:
     """Return the kinds of connections that the present Match lines tell apart: a local one, one that none of them
     means, and one for each line on addresses, hosts or ports. Where there is no such line, all are alike.
     """
-    found: list[Mapping[str, str]] = [LOCAL]
+    found = [LOCAL]
     for criteria in effective(host, PROBE).criteria:
         words = criteria.split()
         asked = {kind.lower(): _example(patterns) for kind, patterns in zip(words[::2], words[1::2], strict=False)}
         fields = {field: asked[kind] for kind, field in _FIELDS.items() if asked.get(kind)}
         if fields:
-            found.append(LOCAL | fields)
+            found.append(_but(fields))
     if len(found) > 1:
-        elsewhere = {"host": "stranger.invalid", "addr": "192.0.2.77", "laddr": "192.0.2.78", "lport": "47022"}
-        found.append(LOCAL | elsewhere)
+        found.append(_but({"host": "stranger.invalid", "addr": "192.0.2.77", "laddr": "192.0.2.78", "lport": "47022"}))
     return found
+
+
+def _but(fields: Mapping[str, str]) -> str:
+    pairs = (pair.split("=") for pair in LOCAL.split(","))
+    return ",".join(f"{name}={fields.get(name, value)}" for name, value in pairs)
+
+
+def peculiar(connection: str) -> str:
+    """Return in words what is not as in a local connection, "" for that."""
+    return ", ".join(pair.replace("=", " ") for pair in connection.split(",") if pair not in LOCAL.split(","))
 
 
 def _example(patterns: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
@@ -22,6 +22,7 @@ from ..sshdconfig import (
     connections,
     effective,
     match_line,
+    peculiar,
     reload_command,
     unit,
 )
@@ -33,7 +34,7 @@ GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
 OTHERS = 20  # of the accounts outside the jails so many are compared before and after
 
 
-def _ask(host: Host, user: str, files: dict[str, bytes | None], connection: Mapping[str, str] = LOCAL) -> str:
+def _ask(host: Host, user: str, files: dict[str, bytes | None], connection: str = LOCAL) -> str:
     answer = host.ask_sshd("-T", "-C", spec(user, connection), files=files)
     if answer.code != 0:
         raise SftpJailError(f"sshd does not tell its settings for {user}: {answer.words}", "sshd -T")
@@ -167,9 +168,9 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str]]:
-    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing, and
-    of which connections: not only of those to port 22 of this host.
+def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str, str]]:
+    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing and the
+    connection where it is: not only those to port 22 of this host are asked about.
     """
     found = []
     staged = _staged(files)
@@ -181,8 +182,7 @@ def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list
                 said = _ask(host, name, staged | extra, kind).splitlines()
                 missing = next((line for line in settings(profile, config, host) if line not in said), "")
                 if missing:
-                    its = ", ".join(f"{field} {value}" for field, value in kind.items() if value != LOCAL[field])
-                    found.append((profile, missing + (f" (for {its})" if its else "")))
+                    found.append((profile, missing, kind))
                     break
     return found
 
@@ -205,9 +205,10 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     changes = _changes(host, files)
     wrong = open_doors(host, config, files)
     if wrong:
+        profile, missing, connection = wrong[0]
         raise SftpJailError(
-            f"sshd would not jail the members of {wrong[0][0].group or wrong[0][0].name}: "
-            f"{wrong[0][1]} is not in force, something above our Match block wins",
+            f"sshd would not jail the members of {profile.group or profile.name}: "
+            f"{missing} is not in force{_where(connection)}, something above our Match block wins",
             f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
         )
     if not any(action.pending(host, "") for action in changes):
@@ -346,11 +347,11 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return [Finding(_refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host))]
     findings = [
         Finding(
-            f"sshd does not jail the members of profile {profile.name}: {missing} is not in force",
+            f"sshd does not jail the members of profile {profile.name}: {missing} is not in force{_where(connection)}",
             "the jail is open",
-            _blame(profile, missing, host),
+            _blame(profile, missing, connection, host),
         )
-        for profile, missing in open_doors(host, config, {})
+        for profile, missing, connection in open_doors(host, config, {})
     ]
     if not any(value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())):
         why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
@@ -358,17 +359,20 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     return findings + _daemon(host)
 
 
-def _blame(profile: Profile, missing: str, host: Host) -> str:
+def _where(connection: str) -> str:
+    return f" for connections with {peculiar(connection)}" if peculiar(connection) else ""
+
+
+def _blame(profile: Profile, missing: str, connection: str, host: Host) -> str:
     """Return the command that puts a profile's setting in force again."""
     group = host.group_members(profile.group) if profile.group else ()
     names = [name for name in (*profile.match_user, *(group or ())) if is_valid(name)]
-    found = effective(host, names[0]) if names else None
+    names += [PROBE] if connection != LOCAL else []  # a Match line on the connection means everybody
+    found = effective(host, names[0], connection) if names else None
     keyword = missing.partition(" ")[0]
-    if " (for " in missing:  # above or around our block stands a Match line on the connection
-        return f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
     if found and _in_foreign_match(keyword, found, host):
         return comment_out([found.origins[keyword]], host)
-    return "sftpjail setup"
+    return "sftpjail setup" if connection == LOCAL else f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
 
 
 def _daemon(host: Host) -> list[Finding]:

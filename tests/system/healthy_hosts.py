@@ -10,24 +10,20 @@ from steps import QUIET, jail, open_with_key, ready
 
 
 OPEN = "    PermitTTY yes\n    ForceCommand none\n    ChrootDirectory none\n"
+HARMLESS = "    PasswordAuthentication no\n    ClientAliveInterval 30\n"
 
 
 @healthy()
 def match_address_above(machine: Machine) -> str:
-    return host(machine, sshd=f"Match Address 10.0.0.0/8\n{OPEN}")
+    return host(machine, sshd=f"Match Address 10.0.0.0/8\n{HARMLESS}")
 
 
 @healthy()
 def match_blocks_of_other_kinds_above(machine: Machine) -> str:
     """All that sshd has; `Match exec` is ssh's."""
-    kinds = (
-        "Host *.example.com",
-        "LocalPort 2022",
-        "LocalAddress 10.0.0.1",
-        "User bob Address 127.0.0.1",
-        "Group sudo",
-    )
-    return host(machine, sshd="".join(f"Match {kind}\n{OPEN}" for kind in kinds))
+    kinds = dict.fromkeys(("Host *.example.com", "LocalPort 2022", "LocalAddress 10.0.0.1"), HARMLESS)
+    kinds |= dict.fromkeys(("User bob Address 127.0.0.1", "Group sudo"), OPEN)
+    return host(machine, sshd="".join(f"Match {kind}\n{block}" for kind, block in kinds.items()))
 
 
 @healthy()

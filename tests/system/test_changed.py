@@ -4,6 +4,8 @@ handed on, and no jail opens in silence.
 
 from __future__ import annotations
 
+import re
+
 from machine import Machine
 from steps import CONFIG, QUIET, jail, open_with_key, ready, refused, shut, works
 
@@ -92,7 +94,9 @@ def test_a_jail_is_shut_for_every_connection(machine: Machine) -> None:
     for line in ("Match LocalPort 2222", "Match Address 10.0.0.0/8,!10.1.0.0/16"):
         machine.write("/etc/ssh/sshd_config.d/05-port.conf", f"{line}\n    ChrootDirectory none\n")
         done = machine.run("sftpjail", "check", check=False)
-        assert done.code == 3 and "chrootdirectory /srv/sftp/%u (for " in done.out, done
+        assert done.code == 3 and "chrootdirectory /srv/sftp/%u is not in force for connections with " in done.out, done
+        machine.sh(re.findall("mend: (sed -i .* /etc/ssh/sshd_config.d/05-port.conf.*)", done.out)[0])
+        assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
         machine.run("rm", "/etc/ssh/sshd_config.d/05-port.conf")
     machine.run("sftpjail", "remove", "alice")
     machine.run("sftpjail", "teardown")
@@ -102,7 +106,7 @@ def test_a_jail_is_shut_for_every_connection(machine: Machine) -> None:
         "/^Include/d; $ a Match Address 127.0.0.1\\nInclude /etc/ssh/sshd_config.d/*.conf",
         "/etc/ssh/sshd_config",
     )
-    refused(machine, "sftpjail", "setup", says="(for host stranger.invalid, addr 192.0.2.77")
+    refused(machine, "sftpjail", "setup", says="for connections with host stranger.invalid, addr 192.0.2.77")
 
 
 def test_a_group_that_got_another_name(machine: Machine) -> None:
