@@ -72,10 +72,11 @@ class Engine:
         config: the configuration.
         host: the facts, read after the lock was taken.
         manager: the loaded plugins.
+        notices: what the administrator must know of the recovery before it.
     """
 
-    def __init__(self, config: Config, host: Host, manager: Manager) -> None:
-        self.config, self.host, self.manager = config, host, manager
+    def __init__(self, config: Config, host: Host, manager: Manager, notices: Sequence[str] = ()) -> None:
+        self.config, self.host, self.manager, self.notices = config, host, manager, notices
 
     # -- planning ------------------------------------------------------------------------------------------
 
@@ -218,9 +219,9 @@ class Engine:
         except RollbackIncomplete as incomplete:
             incomplete.message = f"{error}; {incomplete.message}"
             raise incomplete from error
-        failures = self.manager.tell("on_failed", **about, error=error)
-        if isinstance(error, SftpJailError) and failures:
-            error.message += "; " + "; ".join(failures)
+        notices = journal.notices + self.manager.tell("on_failed", **about, error=error)
+        if isinstance(error, SftpJailError) and notices:
+            error.message += "; " + "; ".join(notices)
 
     def _carry_out(self, plan: Plan, journal: Journal) -> list[str]:
         notices: list[str | None] = []
@@ -279,6 +280,7 @@ def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool 
         yield Engine(config, Host(), manager)
         return
     with system.lock(LOCK, timeout):
+        journal = Journal(STATE)
         with signals_wait():
-            Journal(STATE).recover()
-        yield Engine(config, Host(), manager)
+            journal.recover()
+        yield Engine(config, Host(), manager, journal.notices)

@@ -19,6 +19,10 @@ class SftpJailError(Exception):
         self.hint = hint
 
 
+class LinkRefused(SftpJailError):
+    """A path leads through a symbolic link that others than root made or can change; nobody follows it."""
+
+
 class UsageError(SftpJailError):
     """The command line or the configuration is wrong; nothing was looked at."""
 

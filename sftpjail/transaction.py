@@ -67,7 +67,7 @@ def _(action: MakeDir, view: View) -> None:
 
 @undo_of.register
 def _(action: SetOwner, view: View) -> Undo:
-    found = os.lstat(action.path)
+    found = system.look(action.path)
     mode = stat.S_IMODE(found.st_mode)
     return {"op": "owner", "path": action.path, "uid": found.st_uid, "gid": found.st_gid, "mode": mode}
 
@@ -81,10 +81,11 @@ def _(action: SetOwner, view: View) -> None:
 def _(action: WriteFile, view: View) -> Undo:
     content = action.result(view)
     sets = action.sets if isinstance(action, Edit) else ()
+    path = system.resolve(action.path)
     return {
         "op": "file",
-        "path": os.path.realpath(action.path),
-        "existed": os.path.lexists(action.path),
+        "path": path,
+        "existed": os.path.lexists(path),
         # By these a recovery knows whether somebody has edited the file since, and takes only our lines back.
         "new": None if content is None else hashlib.sha256(content).hexdigest(),
         "lines": {s.tag: view.tagged(s.path, s.style).get(s.tag, ()) for s in sets} if sets else None,
@@ -94,7 +95,7 @@ def _(action: WriteFile, view: View) -> Undo:
 
 @perform.register
 def _(action: WriteFile, view: View) -> None:
-    path = os.path.realpath(action.path)
+    path = system.resolve(action.path)
     content = action.result(view)
     exists = os.path.lexists(path)
     if exists:
@@ -102,14 +103,13 @@ def _(action: WriteFile, view: View) -> None:
     if content is None:
         system.unlink(path)
         return
-    like = path if exists and action.keep else ""
-    system.write_staged(path, content, like, action.mode, action.uid, action.gid)
+    system.write_staged(path, content, exists and action.keep, action.mode, action.uid, action.gid)
     system.move(system.stage_name(path), path)
 
 
 @undo_of.register
 def _(action: Remove, view: View) -> Undo:
-    found = os.lstat(action.path)
+    found = system.look(action.path)
     if stat.S_ISDIR(found.st_mode):
         return {"op": "remove-dir", "path": action.path}
     return {"op": "unremove", "path": action.path}
@@ -118,13 +118,13 @@ def _(action: Remove, view: View) -> Undo:
 @perform.register
 def _(action: Remove, view: View) -> None:
     # A folder goes with the commit; see Journal.
-    if not stat.S_ISDIR(os.lstat(action.path).st_mode):
+    if not stat.S_ISDIR(system.look(action.path).st_mode):
         system.move(action.path, system.backup_name(action.path))
 
 
 @undo_of.register
 def _(action: Rename, view: View) -> Undo:
-    return {"op": "rename", "path": action.path, "to": action.to, "inode": os.lstat(action.path).st_ino}
+    return {"op": "rename", "path": action.path, "to": action.to, "inode": system.look(action.path).st_ino}
 
 
 @perform.register
@@ -325,7 +325,7 @@ def _handlers(handler: object) -> Iterator[None]:
 
 def sync_batch(actions: Sequence[Action]) -> None:
     """Make the names that a batch of steps changed durable, one fsync for each folder."""
-    folders = {
-        os.path.dirname(os.path.realpath(a.path)) for a in actions if isinstance(a, WriteFile | Remove | MakeDir)
-    }
+    paths = {a.path for a in actions if isinstance(a, Remove | MakeDir)}
+    paths |= {system.resolve(a.path) for a in actions if isinstance(a, WriteFile)}
+    folders = {os.path.dirname(path) for path in paths}
     system.sync_dirs({folder for folder in folders if os.path.isdir(folder)})
