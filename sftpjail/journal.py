@@ -255,7 +255,7 @@ def _revert_unmount(undo: Undo) -> None:
 def _revert_account(undo: Undo) -> None:
     name = undo["name"]
     # Who is gone has nothing to get back; only passwd(5) counts, since usermod changes nobody else.
-    is_here = any(fields[0] == name for fields in _entries("/etc/passwd"))
+    is_here = any(fields[0] == name for fields in entries("/etc/passwd"))
     if undo["usermod"] and is_here:
         programs.must(undo["usermod"])
     for group in undo["joined"]:
@@ -267,14 +267,16 @@ def _revert_account(undo: Undo) -> None:
             programs.must(["gpasswd", "--add", name, group])
 
 
-def _entries(path: str) -> list[list[str]]:
+def entries(path: str) -> list[list[str]]:
+    """Return the fields of the lines of passwd(5) or group(5) as they are this moment; four at least, maybe empty."""
     with open(path, encoding="utf-8", errors="surrogateescape") as handle:
-        return [line.rstrip("\n").split(":") for line in handle]
+        lines = [line.rstrip("\n").split(":") for line in handle]
+    return [fields + [""] * (4 - len(fields)) for fields in lines]
 
 
 def _members(group: str) -> list[str] | None:
-    """Return who is in a group of group(5), of which the last field may be missing; None where there is none."""
-    found = ([*fields, "", "", ""][3] for fields in _entries("/etc/group") if fields[0] == group)
+    """Return who is in a group of group(5); None where there is none."""
+    found = (fields[3] for fields in entries("/etc/group") if fields[0] == group)
     return next(([name for name in members.split(",") if name] for members in found), None)
 
 

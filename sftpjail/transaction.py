@@ -33,9 +33,10 @@ from .actions import (
 )
 from .errors import SftpJailError
 from .fstab import FstabEntry
-from .journal import Undo, mount_points, point_at
+from .journal import Undo, entries, mount_points, point_at
 from .lines import small_keywords
 from .merge import Edit
+from .model import number
 from .view import View
 
 
@@ -215,8 +216,7 @@ def _(action: SetAccount, view: View) -> None:
 def _(action: SetGroup, view: View) -> Undo:
     gid = None
     if not action.present:
-        with open("/etc/group", encoding="utf-8", errors="surrogateescape") as handle:
-            gid = next((int(line.split(":")[2]) for line in handle if line.startswith(action.name + ":")), None)
+        gid = next((number(fields[2]) for fields in entries("/etc/group") if fields[0] == action.name), None)
     return {"op": "group", "name": action.name, "gid": gid}
 
 
