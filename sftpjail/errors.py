@@ -9,9 +9,13 @@ class SftpJailError(Exception):
     Args:
         message: what, where and why, in one sentence.
         hint: the command that mends it, or "".
+
+    Where an action of a plan failed, `action` is that one, and `owner` the account that it was for.
     """
 
     exit_code = 1
+    action: object = None
+    owner = ""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

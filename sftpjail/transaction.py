@@ -56,6 +56,16 @@ def perform(action: Action, view: View) -> str | None:
     raise TypeError(action)
 
 
+@contextlib.contextmanager
+def blaming(action: Action) -> Iterator[None]:
+    """Name the action in an error that it raises."""
+    try:
+        yield
+    except SftpJailError as error:
+        error.action = action
+        raise
+
+
 @undo_of.register
 def _(action: MakeDir, view: View) -> Undo:
     return {"op": "made-dir", "path": action.path}
@@ -158,19 +168,26 @@ def mount(actions: Sequence[Mount], view: View) -> None:
     new = [action for action in actions if action.target not in there]
     if new:
         for action in new:
-            system.no_link(action.target)
-        system.mount_all([FstabEntry(a.source, a.target, "none", a.options).line() for a in new])
+            with blaming(action):
+                system.no_link(action.target)
+        try:
+            system.mount_all([FstabEntry(a.source, a.target, "none", a.options).line() for a in new])
+        except SftpJailError as error:
+            points = mount_points()  # mount(8) goes on after one that fails
+            error.action = next((action for action in new if point_at(points, action.target) is None), None)
+            raise
     for action in actions:
         if action.target in there:
-            system.remount(action.target, action.options)
+            with blaming(action):
+                system.remount(action.target, action.options)
     points = mount_points()
     for action in actions:
         point = point_at(points, action.target)
         if point is None or not action.flags_hold(point):
             what = f"came up as {','.join(point.options)}" if point else "did not come up"
-            raise SftpJailError(
-                f"the mount of {action.source} on {action.target} {what}", f"findmnt {quote(action.target)}"
-            )
+            what = f"the mount of {action.source} on {action.target} {what}"
+            with blaming(action):
+                raise SftpJailError(what, f"findmnt {quote(action.target)}")
 
 
 @undo_of.register

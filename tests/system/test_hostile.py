@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from machine import Machine
 from steps import QUIET, jail, ready, refused, running, works
@@ -104,3 +106,20 @@ def test_output_that_cannot_be_written(machine: Machine, command: str) -> None:
     assert done.out == "1\n" and done.err == "sftpjail: cannot write what was to be said: No space left on device\n"
     done = machine.run("bash", "-c", f"sftpjail {command} | true; echo ${{PIPESTATUS[0]}}")
     assert done.out in ("0\n", "1\n") and done.err == "", "true may have gone later"
+
+
+def test_one_whose_jail_fails_stops_nobody_else(machine: Machine) -> None:
+    ready(machine)
+    machine.sh("for name in alice bob carl; do useradd -m $name; done")
+    hook = "/etc/sftpjail/hooks/user-create.d/picky"
+    machine.write(hook, '#!/bin/sh\n[ "$SFTPJAIL_USER" != bob ] || { echo not him >&2; exit 1; }\n', 0o755)
+    machine.sh("for name in alice bob carl; do gpasswd -a $name sftponly; done")
+    done = machine.run("sftpjail", "apply", check=False)
+    assert done.code == 1 and done.out == "applied: alice, carl\n", done
+    assert done.err.startswith("sftpjail: bob: ") and "not him" in done.err and done.err.count("sftpjail:") == 1, done
+    assert machine.exists("/srv/sftp/alice") and machine.exists("/srv/sftp/carl")
+    assert not machine.exists("/srv/sftp/bob") and not machine.exists("/var/lib/sftpjail/accounts/bob")
+    done = machine.run("sftpjail", "apply", "--json", check=False)
+    assert done.code == 1 and json.loads(done.out)["actions"] == [], done
+    machine.run("rm", hook)
+    assert machine.run("sftpjail", "apply").out == "applied: bob\n"
