@@ -252,8 +252,8 @@ def _revert_unmount(undo: Undo) -> None:
         system.mount_all([FstabEntry(undo["source"], undo["path"], "none", tuple(undo["options"])).line()])
 
 
-def _revert_account(undo: Undo) -> None:
-    name = undo["name"]
+def _revert_account(undo: Undo) -> str | None:
+    name, notices = undo["name"], []
     # Who is gone has nothing to get back; only passwd(5) counts, since usermod changes nobody else.
     is_here = any(fields[0] == name for fields in entries("/etc/passwd"))
     if undo["usermod"] and is_here:
@@ -261,10 +261,16 @@ def _revert_account(undo: Undo) -> None:
     for group in undo["joined"]:
         if name in (_members(group) or ()):
             programs.must(["gpasswd", "--delete", name, group])
-    for group in undo["left"] if is_here else ():
+    for group in undo["left"]:
         members = _members(group)
-        if members is not None and name not in members:
-            programs.must(["gpasswd", "--add", name, group])
+        if members is None or name in members:
+            continue
+        answer = programs.run(["gpasswd", "--add", name, group])
+        if answer.code != 0 and is_here:
+            raise SftpJailError(f"gpasswd --add {name} {group} failed: {answer.words}")
+        if answer.code != 0:  # gone, or a directory's that does not answer
+            notices.append(f"{name} is not back in the group {group}: {answer.words}")
+    return "; ".join(notices)
 
 
 def entries(path: str) -> list[list[str]]:

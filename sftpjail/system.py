@@ -178,11 +178,18 @@ def look(path: str) -> os.stat_result:
 
 def read_file(path: str) -> bytes | None:
     """Return the content of a regular file as it is found by `open_parent`; None for anything else, a link too."""
-    with parent(path) as (folder, name), contextlib.suppress(FileNotFoundError):
-        if stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            with open(os.open(name, _PLAIN, dir_fd=folder), "rb") as handle:
-                return handle.read()
-    return None
+    with parent(path) as (folder, name):
+        try:
+            fd = os.open(name, _PLAIN, dir_fd=folder)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # nothing, a link, a socket
+                return None
+            raise
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        with open(fd, "rb") as handle:
+            return handle.read()
 
 
 def make_dir(path: str, mode: int, uid: int, gid: int) -> None:

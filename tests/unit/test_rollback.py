@@ -46,9 +46,11 @@ def account(name: str, **more: object) -> dict[str, Any]:
 def test_an_account_that_is_gone_has_nothing_to_get_back(world: World, programs: Programs) -> None:
     world.groups["oldgroup"][1].append("gone")
     world._play()
+    programs.plans.insert(0, (lambda argv, _: argv[1] == "--add", Answer(3, "", "user 'gone' does not exist")))
     journal = interrupted(world, account("gone", joined=["oldgroup", "nogroup"], left=["worldling", "nogroup"]))
     assert journal.recover() and put_back(world)
-    assert programs.asked == [("gpasswd", "--delete", "gone", "oldgroup")]
+    assert programs.asked == [("gpasswd", "--delete", "gone", "oldgroup"), ("gpasswd", "--add", "gone", "worldling")]
+    assert journal.notices == ["gone is not back in the group worldling: user 'gone' does not exist"]
     assert interrupted(world, account("worldling", left=["nogroup"])).recover()
     assert world.people["worldling"]["--shell"] == "/bin/sh"
 
