@@ -252,25 +252,29 @@ def _revert_unmount(undo: Undo) -> None:
         system.mount_all([FstabEntry(undo["source"], undo["path"], "none", tuple(undo["options"])).line()])
 
 
-def _revert_account(undo: Undo) -> str | None:
-    name, notices = undo["name"], []
-    # Who is gone has nothing to get back; only passwd(5) counts, since usermod changes nobody else.
-    is_here = any(fields[0] == name for fields in entries("/etc/passwd"))
-    if undo["usermod"] and is_here:
-        programs.must(undo["usermod"])
-    for group in undo["joined"]:
-        if name in (_members(group) or ()):
-            programs.must(["gpasswd", "--delete", name, group])
+def _revert_account(undo: Undo) -> str:
+    name, now = undo["name"], {group: _members(group) for group in (*undo["joined"], *undo["left"])}
+    commands = [undo["usermod"]] if undo["usermod"] else []
+    commands += [["gpasswd", "--delete", name, group] for group in undo["joined"] if name in (now[group] or ())]
     for group in undo["left"]:
-        members = _members(group)
-        if members is None or name in members:
-            continue
-        answer = programs.run(["gpasswd", "--add", name, group])
-        if answer.code != 0 and is_here:
-            raise SftpJailError(f"gpasswd --add {name} {group} failed: {answer.words}")
-        if answer.code != 0:  # gone, or a directory's that does not answer
-            notices.append(f"{name} is not back in the group {group}: {answer.words}")
-    return "; ".join(notices)
+        members = now[group]
+        if members is not None and name not in members:
+            commands.append(["gpasswd", "--add", name, group])
+    return "; ".join(filter(None, (_change_account(name, argv) for argv in commands)))
+
+
+def _change_account(name: str, argv: list[str]) -> str:
+    """Run what changes an account, and return why it refused where that is no failure: who is gone gets nothing back.
+
+    Raises:
+        SftpJailError: it refused though the account stands in passwd(5).
+    """
+    answer = programs.run(argv)
+    if answer.code == 0:
+        return ""
+    if any(fields[0] == name for fields in entries("/etc/passwd")):
+        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
+    return f"{name} is left as it is: {answer.words}"
 
 
 def entries(path: str) -> list[list[str]]:

@@ -46,11 +46,13 @@ def account(name: str, **more: object) -> dict[str, Any]:
 def test_an_account_that_is_gone_has_nothing_to_get_back(world: World, programs: Programs) -> None:
     world.groups["oldgroup"][1].append("gone")
     world._play()
-    programs.plans.insert(0, (lambda argv, _: argv[1] == "--add", Answer(3, "", "user 'gone' does not exist")))
+    gone = Answer(3, "", "user 'gone' does not exist")
+    programs.plans.insert(0, (lambda argv, _: "gone" in argv and argv[1] != "--delete", gone))
     journal = interrupted(world, account("gone", joined=["oldgroup", "nogroup"], left=["worldling", "nogroup"]))
-    assert journal.recover() and put_back(world)
-    assert programs.asked == [("gpasswd", "--delete", "gone", "oldgroup"), ("gpasswd", "--add", "gone", "worldling")]
-    assert journal.notices == ["gone is not back in the group worldling: user 'gone' does not exist"]
+    assert journal.recover() and put_back(world) and world.groups["oldgroup"][1] == ["worldling"]
+    assert [argv[0] for argv in programs.asked] == ["usermod", "gpasswd", "gpasswd"], "and none of nogroup"
+    said = "gone is left as it is: user 'gone' does not exist"
+    assert journal.notices == [f"{said}; {said}"]
     assert interrupted(world, account("worldling", left=["nogroup"])).recover()
     assert world.people["worldling"]["--shell"] == "/bin/sh"
 
