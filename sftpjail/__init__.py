@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from .actions import (
         Check,
+        GiveDir,
         MakeDir,
         Mount,
         Notify,
@@ -36,6 +37,7 @@ __all__ = [
     "Check",
     "Fact",
     "Finding",
+    "GiveDir",
     "Key",
     "MakeDir",
     "Mount",

@@ -1,8 +1,8 @@
 """The vocabulary of change. A hook returns these; the engine merges, shows, applies and undoes them.
 
 Each action is a frozen value that knows what it is about (`key`), whether that already holds (`pending`), how a dry
-run shows it (`diff`) and what it takes from the host that must be remembered (`origin`). None of them changes
-anything: `system.py` does, and records the undo first. Plugins compose actions and never invent new ones.
+run shows it (`diff`) and what it takes from the host that must be remembered (`origin`). It changes nothing itself:
+`system.py` does, and records the undo first. Plugins compose actions and never invent new ones.
 """
 
 from __future__ import annotations
@@ -136,6 +136,19 @@ class SetOwner(Action):
 
 
 @dataclass(frozen=True)
+class GiveDir(SetOwner):
+    """A folder that MakeDir makes for root in the same plan has this owner once root has filled it, and not before."""
+
+    phase = Phase.ACCOUNTS
+
+    def pending(self, view: View, owner: str) -> bool:
+        return view.lstat(self.path) is None
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"~ folder {self.path} (then {_owner(self.uid, self.gid, self.mode)})"
+
+
+@dataclass(frozen=True)
 class WriteFile(Action):
     """A file has exactly this content, owner and mode; `keep` leaves owner and mode of an existing one alone."""
 
@@ -159,11 +172,8 @@ class WriteFile(Action):
         found = view.stat(self.path)
         if found is None or view.read(self.path) != self.result(view):
             return True
-        return not self.keep and (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (
-            self.uid,
-            self.gid,
-            self.mode,
-        )
+        wanted = self.uid, self.gid, self.mode
+        return not self.keep and (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != wanted
 
     def diff(self, view: View) -> Iterator[str]:
         before = (view.read(self.path) or b"").decode("utf-8", "replace").splitlines()

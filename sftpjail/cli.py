@@ -76,7 +76,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found, 4 rollback incomplete.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+    except SystemExit:  # argparse has printed its help
+        if _is_told():
+            raise
+        return 1
+    return code if _is_told() else 1
+
+
+def _is_told() -> bool:
+    """Bring what was printed to its reader; return whether there is one. Python would try, and complain, after us."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        from . import system
+
+        system.silence_output()
+        if not isinstance(error, BrokenPipeError):  # who has read enough needs no error
+            print(f"sftpjail: cannot write what was to be said: {error.strerror}", file=sys.stderr)
+        return False
+    return True
+
+
+def _run(argv: Sequence[str]) -> int:
     if list(argv) == ["--version"]:  # without the price of building all commands
         print(f"sftpjail {__version__}")
         return 0
@@ -99,13 +122,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.hint:
             print(f"  try: {printable(error.hint)}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        system.silence_output()
-        return 1
     except KeyboardInterrupt as stop:
         print(f"sftpjail: {stop or 'stopped'}", file=sys.stderr)
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and not _is_told():
+            return 1
         if arguments.debug:
             raise
         print(

@@ -31,7 +31,7 @@ from .manager import Event, Manager
 from .merge import Step, combined, merged, ordered, without_full_folders
 from .model import Origin
 from .records import render_origin
-from .transaction import judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
+from .transaction import blaming, judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
 
 LOCK = f"{programs.RUN_DIR}/lock"
 
@@ -72,10 +72,11 @@ class Engine:
         config: the configuration.
         host: the facts, read after the lock was taken.
         manager: the loaded plugins.
+        notices: what the administrator must know of the recovery before it.
     """
 
-    def __init__(self, config: Config, host: Host, manager: Manager) -> None:
-        self.config, self.host, self.manager = config, host, manager
+    def __init__(self, config: Config, host: Host, manager: Manager, notices: Sequence[str] = ()) -> None:
+        self.config, self.host, self.manager, self.notices = config, host, manager, notices
 
     # -- planning ------------------------------------------------------------------------------------------
 
@@ -205,6 +206,8 @@ class Engine:
                     quiet.enter_context(signals_wait())
                     journal.commit()
                 except BaseException as error:
+                    if isinstance(error, SftpJailError):
+                        error.owner = next((s.owner for s in plan.steps if s.action is error.action), "")
                     with signals_wait():
                         self._roll_back(journal, about, error)
                     raise
@@ -218,25 +221,32 @@ class Engine:
         except RollbackIncomplete as incomplete:
             incomplete.message = f"{error}; {incomplete.message}"
             raise incomplete from error
-        failures = self.manager.tell("on_failed", **about, error=error)
-        if isinstance(error, SftpJailError) and failures:
-            error.message += "; " + "; ".join(failures)
+        notices = journal.notices + self.manager.tell("on_failed", **about, error=error)
+        if isinstance(error, SftpJailError) and notices:
+            error.message += "; " + "; ".join(notices)
 
     def _carry_out(self, plan: Plan, journal: Journal) -> list[str]:
         notices: list[str | None] = []
         actions = [step.action for step in plan.steps]
         for action in actions:
             if isinstance(action, Check) and action.candidate:
-                judge(action, previews.preview(action.argv, self._contents(actions, action.candidate)))
+                with blaming(action):
+                    judge(action, previews.preview(action.argv, self._contents(actions, action.candidate)))
         for phase in Phase:
             batch = [a for a in actions if a.phase is phase and (not isinstance(a, Notify) or a.required)]
             if not batch:
                 continue
-            journal.record(undo_of(action, self.host) for action in batch)
+            undos = []
+            for action in batch:
+                with blaming(action):
+                    undos.append(undo_of(action, self.host))
+            journal.record(undos)
             if phase is Phase.MOUNTS:
                 mount([a for a in batch if isinstance(a, Mount)], self.host)
                 continue
-            notices += [perform(action, self.host) for action in batch]
+            for action in batch:
+                with blaming(action):
+                    notices.append(perform(action, self.host))
             sync_batch(batch)
         late = [action for action in actions if isinstance(action, Notify) and not action.required]
         journal.record(undo_of(action, self.host) for action in late)
@@ -279,6 +289,7 @@ def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool 
         yield Engine(config, Host(), manager)
         return
     with system.lock(LOCK, timeout):
+        journal = Journal(STATE)
         with signals_wait():
-            Journal(STATE).recover()
-        yield Engine(config, Host(), manager)
+            journal.recover()
+        yield Engine(config, Host(), manager, journal.notices)

@@ -9,14 +9,22 @@ class SftpJailError(Exception):
     Args:
         message: what, where and why, in one sentence.
         hint: the command that mends it, or "".
+
+    Where an action of a plan failed, `action` is that one, and `owner` the account that it was for.
     """
 
     exit_code = 1
+    action: object = None
+    owner = ""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class LinkRefused(SftpJailError):
+    """A path leads through a symbolic link that others than root made or can change; nobody follows it."""
 
 
 class UsageError(SftpJailError):

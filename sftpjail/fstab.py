@@ -24,8 +24,8 @@ def escape(path: str) -> str:
 def unescape(text: str) -> str:
     """Return the path that a field of fstab or mountinfo stands for (octal escapes, getmntent(3))."""
     # Surrogates carry the bytes of names that are not UTF-8 through.
-    data = text.encode("utf-8", "surrogateescape")
-    return re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), data).decode("utf-8", "surrogateescape")
+    data = re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), text.encode("utf-8", "surrogateescape"))
+    return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")  # where mount(8) sees its end
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class FstabEntry:
 
 def parse_line(line: str) -> FstabEntry | None:
     """Return the entry of one fstab line, or None for a comment, an empty or a broken line."""
+    line = line.partition("\0")[0]
     fields = [field for field in re.split(r"[ \t]+", line) if field]  # not str.split(): U+00A0 is part of a name
     if len(fields) < 4 or fields[0].startswith("#"):
         return None

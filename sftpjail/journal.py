@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import programs, system
-from .errors import RollbackIncomplete, SftpJailError
+from .errors import LinkRefused, RollbackIncomplete, SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_mountinfo
 from .lines import Style, edit
 
@@ -27,12 +27,15 @@ class Journal:
 
     Args:
         folder: /var/lib/sftpjail.
+
+    `notices` says what a rollback has left on purpose.
     """
 
     def __init__(self, folder: str) -> None:
         self.path = f"{folder}/journal"
         self.folder = folder
         self.undos: list[Undo] = []
+        self.notices: list[str] = []
 
     def record(self, undos: Iterable[Undo]) -> None:
         """Put the undo records of one batch of steps on the disk, before the steps.
@@ -70,18 +73,23 @@ class Journal:
         """
         failures = []
         for undo in [*reversed(self.undos)]:
+            about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
             try:
-                _REVERT[undo["op"]](undo)
-            except (SftpJailError, OSError, KeyError) as error:
-                failures.append(f"{undo['op']} {undo.get('path', undo.get('name', ''))}: {error}")
+                notice = _REVERT[undo["op"]](undo)
+                self.notices += [notice] if notice else []
+            except LinkRefused as error:  # what we made there is gone, and what is there now is not ours
+                self.notices.append(f"{about} is left: {error}")
+            except Exception as error:  # whatever it is, the others are still to be put back
+                why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
+                failures.append(f"{about}: {why}")
         if failures:
             raise RollbackIncomplete(
                 "the rollback is incomplete: " + "; ".join(failures),
                 f"mend that and run sftpjail again: it goes on from {self.path}",
             )
         for undo in self.undos:
-            if undo["op"] == "notify" and not undo["late"]:
-                with contextlib.suppress(SftpJailError):
+            if undo["op"] == "notify" and not undo.get("late"):
+                with contextlib.suppress(SftpJailError, OSError, KeyError):
                     programs.notify(undo["name"], undo["how"])
         self._clear_away()
 
@@ -93,7 +101,8 @@ class Journal:
         for undo in self.undos if committed else ():
             if undo["op"] == "remove-dir":
                 # Only now: until the commit a folder may hold the old versions of its files.
-                system.remove_dir(undo["path"])
+                with contextlib.suppress(LinkRefused):
+                    system.remove_dir(undo["path"])
         self.undos = []
         self._tidy()
 
@@ -125,7 +134,7 @@ class Journal:
             # A torn last line was never followed by its step.
             with contextlib.suppress(ValueError):
                 undo = json.loads(line)
-                if not isinstance(undo, dict) or ("op" in undo and undo["op"] not in _REVERT):
+                if not isinstance(undo, dict) or ("op" in undo and not _is_undo(undo)):
                     raise SftpJailError(
                         f"{self.path} has a line that this version of sftpjail never writes: {line[:80]}",
                         f"mv {self.path} {self.path}.damaged && sftpjail check",
@@ -136,8 +145,8 @@ class Journal:
         if committed:
             for undo in self.undos:
                 # The daemon may not have heard of it; hearing twice does no harm.
-                if undo["op"] == "notify" and undo["late"]:
-                    with contextlib.suppress(SftpJailError, OSError):
+                if undo["op"] == "notify" and undo.get("late"):
+                    with contextlib.suppress(SftpJailError, OSError, KeyError):
                         programs.notify(undo["name"], undo["how"])
             self._clear_away(committed)
         else:
@@ -149,27 +158,34 @@ class Journal:
 
 
 def _drop(path: str) -> None:
-    # Looked at first: on a read-only file system even the removal of nothing fails.
+    # First a look: on a read-only file system even the removal of nothing fails. Behind a user's link nothing is ours.
     if os.path.lexists(path):
-        system.unlink(path)
+        with contextlib.suppress(LinkRefused):
+            system.unlink(path)
+
+
+def _is_undo(undo: Mapping[str, Any]) -> bool:
+    about = undo.get("path", undo.get("name"))
+    return isinstance(undo["op"], str) and undo["op"] in _REVERT and isinstance(about, str) and "\0" not in about
 
 
 def _ours(path: str, backup: str, new: str | None) -> bool:
     """Return whether a file is as we wrote it, or as it was before: then nobody has edited it since we were stopped."""
-    if not os.path.lexists(path) or (backup and os.path.samefile(path, backup)):
+    if not os.path.lexists(path) or (backup and os.path.samestat(system.look(path), system.look(backup))):
         return True
-    with open(path, "rb") as handle:
-        return hashlib.sha256(handle.read()).hexdigest() == new
+    content = system.read_file(path)
+    return content is not None and hashlib.sha256(content).hexdigest() == new
 
 
 def _revert_edited(path: str, backup: str, undo: Undo) -> None:
     """Undo an edit of a file that an administrator has changed since: only our lines, or not at all."""
-    if undo["lines"] is None:
+    content = system.read_file(path)
+    if undo["lines"] is None or content is None:
         system.move(backup, f"{path}.sftpjail-before")
         return
-    with open(path, encoding="utf-8", errors="surrogateescape") as handle:
-        text = edit(handle.read(), {tag: tuple(lines) for tag, lines in undo["lines"].items()}, Style(undo["style"]))
-    system.write_staged(path, text.encode("utf-8", "surrogateescape"), path, 0o644, 0, 0)
+    lines = {tag: tuple(lines) for tag, lines in undo["lines"].items()}
+    text = edit(content.decode("utf-8", "surrogateescape"), lines, Style(undo["style"]))
+    system.write_staged(path, text.encode("utf-8", "surrogateescape"), True, 0o644, 0, 0)
     system.move(system.stage_name(path), path)
     _drop(backup)
 
@@ -236,29 +252,59 @@ def _revert_unmount(undo: Undo) -> None:
         system.mount_all([FstabEntry(undo["source"], undo["path"], "none", tuple(undo["options"])).line()])
 
 
-def _revert_account(undo: Undo) -> None:
-    if undo["usermod"]:
-        programs.must(undo["usermod"])
-    for group in undo["joined"]:
-        if undo["name"] in (_members(group) or ()):
-            programs.must(["gpasswd", "--delete", undo["name"], group])
+def _revert_account(undo: Undo) -> str:
+    name, now = undo["name"], {group: _members(group) for group in (*undo["joined"], *undo["left"])}
+    commands = [undo["usermod"]] if undo["usermod"] else []
+    commands += [["gpasswd", "--delete", name, group] for group in undo["joined"] if name in (now[group] or ())]
     for group in undo["left"]:
-        if undo["name"] not in (_members(group) or ()):
-            programs.must(["gpasswd", "--add", undo["name"], group])
+        members = now[group]
+        if members is not None and name not in members:
+            commands.append(["gpasswd", "--add", name, group])
+    return "; ".join(filter(None, (_change_account(name, argv) for argv in commands)))
+
+
+def _change_account(name: str, argv: list[str]) -> str:
+    """Run what changes an account, and return why it refused where that is no failure: who is gone gets nothing back.
+
+    Raises:
+        SftpJailError: it refused though the account stands in passwd(5).
+    """
+    answer = programs.run(argv)
+    if answer.code == 0:
+        return ""
+    if any(fields[0] == name for fields in entries("/etc/passwd")):
+        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
+    return f"{name} is left as it is: {answer.words}"
+
+
+def entries(path: str) -> list[list[str]]:
+    """Return the fields of the lines of passwd(5) or group(5) as they are this moment; four at least, maybe empty."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+        lines = [line.rstrip("\n").split(":") for line in handle]
+    return [fields + [""] * (4 - len(fields)) for fields in lines]
 
 
 def _members(group: str) -> list[str] | None:
-    with open("/etc/group", encoding="utf-8", errors="surrogateescape") as handle:
-        found = (line.rstrip("\n").split(":") for line in handle)
-        return next((fields[3].split(",") for fields in found if fields[0] == group), None)
+    """Return who is in a group of group(5); None where there is none."""
+    found = (fields[3] for fields in entries("/etc/group") if fields[0] == group)
+    return next(([name for name in members.split(",") if name] for members in found), None)
 
 
-def _revert_group(undo: Undo) -> None:
-    present = _members(undo["name"]) is not None
-    if present and undo["gid"] is None:
-        programs.must(["groupdel", undo["name"]])
-    elif not present and undo["gid"] is not None:
-        programs.must(["groupadd", "-g", str(undo["gid"]), undo["name"]])
+_GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
+
+
+def _revert_group(undo: Undo) -> str | None:
+    name, members = undo["name"], _members(undo["name"])
+    if members is None and undo["gid"] is not None:
+        programs.must(["groupadd", "-g", str(undo["gid"]), name])
+    if members is None or undo["gid"] is not None:
+        return None
+    answer = None if members else programs.run(["groupdel", name])
+    if answer is None or answer.code == _GROUP_BUSY:
+        return f"the group {name} stays: somebody is in it by now"
+    if answer.code != 0:
+        raise SftpJailError(f"groupdel {name} failed: {answer.words}")
+    return None
 
 
 def _revert_run(undo: Undo) -> None:
@@ -266,7 +312,7 @@ def _revert_run(undo: Undo) -> None:
         programs.must(undo["argv"])
 
 
-_REVERT: dict[str, Callable[[Undo], None]] = {
+_REVERT: dict[str, Callable[[Undo], str | None]] = {
     "file": _revert_file,
     "unremove": _revert_remove,
     "rename": _revert_rename,

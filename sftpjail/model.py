@@ -32,6 +32,16 @@ def valid_name(name: str, kind: str = "account") -> str:
     return name
 
 
+def number(text: str) -> int | None:
+    """Return the id or day that a field of passwd(5), group(5) or shadow(5) is; None where it is none.
+
+    The last that fits into 32 bits is no id: chown(2) takes it for "as it is".
+    """
+    # str.isdigit and int() take digits of other scripts too, the C library does not.
+    found = int(text) if text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= 10 else -1
+    return found if 0 <= found < 0xFFFFFFFF else None
+
+
 @dataclass(frozen=True)
 class Profile:
     """What the jails of one Unix group are like: one section of sftpjail.conf(5), one Match block.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -10,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
-from .model import Account, Group, Shadow, components, normal
+from .model import Account, Group, Shadow, components, normal, number
 
 # The name services that know nobody but who was made on this host; systemd's are its own dynamic users.
 LOCAL = ("files", "compat", "db", "systemd", "mymachines", "extrausers", "altfiles")
@@ -44,26 +45,32 @@ class People:
         words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
         return tuple(word for word in words if word not in LOCAL)
 
+    def _entries(self, path: str) -> Iterator[list[str]]:
+        """Yield the fields of each line. Like the C library, take a line as ended by a NUL."""
+        return (line.partition("\0")[0].split(":") for line in self.text(path).split("\n"))
+
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
         """The local accounts, passwd(5), by name. The first of two lines with one name counts, as in getpwnam(3)."""
         found: dict[str, Account] = {}
-        for line in self.text("/etc/passwd").split("\n"):
-            fields = line.split(":")
-            if len(fields) == 7 and fields[2].isdigit() and fields[3].isdigit():
-                name, _, uid, gid, _, home, shell = fields
-                found.setdefault(name, Account(name, int(uid), int(gid), home, shell))
+        for fields in self._entries("/etc/passwd"):
+            if len(fields) != 7:
+                continue
+            name, _, _, _, _, home, shell = fields
+            uid, gid = number(fields[2]), number(fields[3])
+            if uid is not None and gid is not None:
+                found.setdefault(name, Account(name, uid, gid, home, shell))
         return found
 
     @cached_property
     def groups(self) -> Mapping[str, Group]:
-        """The local groups, group(5), by name."""
+        """The local groups, group(5), by name; the C library misses no last field."""
         found: dict[str, Group] = {}
-        for line in self.text("/etc/group").split("\n"):
-            fields = line.split(":")
-            if len(fields) == 4 and fields[2].isdigit():
-                members = tuple(member for member in fields[3].split(",") if member)
-                found.setdefault(fields[0], Group(fields[0], int(fields[2]), members))
+        for fields in self._entries("/etc/group"):
+            gid = number(fields[2]) if len(fields) in (3, 4) else None
+            if gid is not None:
+                members = tuple(member for member in "".join(fields[3:]).split(",") if member)
+                found.setdefault(fields[0], Group(fields[0], gid, members))
         return found
 
     @cached_property
@@ -103,13 +110,12 @@ class People:
         if found is not None or self.root:
             return found
         if name not in self._strangers:
-            try:
+            self._strangers[name] = None
+            with contextlib.suppress(KeyError, ValueError):  # no name has a NUL
                 entry = pwd.getpwnam(name)
-            except KeyError:
-                self._strangers[name] = None
-            else:
                 ids = entry.pw_uid, entry.pw_gid
-                self._strangers[name] = Account(name, *ids, entry.pw_dir, entry.pw_shell, local=False)
+                if None not in map(number, map(str, ids)):
+                    self._strangers[name] = Account(name, *ids, entry.pw_dir, entry.pw_shell, local=False)
         return self._strangers[name]
 
     def is_silent(self, name: str) -> bool:
@@ -206,8 +212,7 @@ class People:
 
     @cached_property
     def _shadow(self) -> Mapping[str, Shadow]:
-        lines = (line.split(":") for line in self.text("/etc/shadow").split("\n"))
-        return {f[0]: Shadow(f[1], f[2], f[4], f[6], f[7]) for f in lines if len(f) > 7}
+        return {f[0]: Shadow(f[1], f[2], f[4], f[6], f[7]) for f in self._entries("/etc/shadow") if len(f) > 7}
 
     @cached_property
     def login_defs(self) -> Mapping[str, str]:

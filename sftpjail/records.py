@@ -20,10 +20,15 @@ def parse_origin(path: str, text: str) -> Origin:
     try:
         record = json.loads(text)
         owners = {name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()}
-        renamed = dict(record.get("renamed", {}))
+        renamed, was = dict(record.get("renamed", {})), dict(record.get("was", {}))
         made = tuple(record.get("made", ()))
-        return Origin(made, dict(record.get("was", {})), owners, renamed, bool(record.get("forced")))
-    except (ValueError, TypeError, AttributeError) as error:
+        words = (*made, *owners, *renamed, *renamed.values(), *was, *was.values())
+        wrong: list[object] = [word for word in words if not isinstance(word, str) or "\0" in word]
+        wrong += [owner for owner in owners.values() if not all(0 <= value < 1 << 32 for value in owner)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is nothing that sftpjail writes")
+        return Origin(made, was, owners, renamed, bool(record.get("forced")))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         folder, name = posixpath.split(path)
         raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {folder}/.{name}.damaged") from error
 

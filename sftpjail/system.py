@@ -20,10 +20,11 @@ from collections.abc import Iterator, Sequence
 from shlex import quote
 
 from . import programs
-from .errors import SftpJailError
+from .errors import LinkRefused, SftpJailError
 from .processes import any_runs, holders
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def start_process() -> None:
@@ -77,46 +78,78 @@ def lock(path: str, timeout: float) -> Iterator[None]:
 # -- folders and files ------------------------------------------------------------------------------------------
 
 
-def _trusted(fd: int) -> bool:
+def _trusted(fd: int, sticky: bool = False) -> bool:
+    """Return whether a folder is root's alone; where it is STICKY, as /tmp, what root has in it is."""
     found = os.fstat(fd)
-    return found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+    loose = found.st_mode & 0o022 and not (sticky and found.st_mode & stat.S_ISVTX)
+    return found.st_uid in (0, os.geteuid()) and not loose
+
+
+def _link(fd: int, name: str) -> os.stat_result | None:
+    """Return lstat(2) of a symbolic link, or None where there is none of that name."""
+    try:
+        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found if stat.S_ISLNK(found.st_mode) else None
+
+
+def _walk(path: str, follow: bool) -> tuple[int, str, str]:
+    """Return what `open_parent` does, and the real path of the folder; with FOLLOW, a link at the end leads on."""
+    todo, real = [part for part in path.split("/") if part], [""]
+    fd, links, alone = os.open("/", _DIR), 0, True
+    try:
+        while True:
+            name = todo.pop(0) if todo else "."
+            link = _link(fd, name) if todo or follow else None
+            if link is None and not todo:
+                return fd, name, "/".join(real)
+            if link:
+                links += 1
+                # Who owns a folder above could have put any other folder of root's, and its links, in this one's place.
+                if not alone or not _trusted(fd) or link.st_uid not in (0, os.geteuid()) or links > 40:
+                    raise LinkRefused(f"{path}: {name} is a symbolic link that others than root made or can change")
+                target = os.readlink(name, dir_fd=fd)
+                todo = [part for part in target.split("/") if part] + todo
+                if target.startswith("/"):
+                    os.close(fd)
+                    fd, real = os.open("/", _DIR), [""]
+            else:
+                alone = alone and _trusted(fd, sticky=True)
+                below = os.open(name, _DIR, dir_fd=fd)
+                os.close(fd)
+                fd = below
+                real = real[: max(1, len(real) - 1)] if name == ".." else real if name == "." else [*real, name]
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def open_parent(path: str) -> tuple[int, str]:
     """Return a descriptor of the folder that really holds PATH, and PATH's last name, which is followed by nobody.
 
     Raises:
-        SftpJailError: a component is a symbolic link in a folder where others than root could have put it.
+        LinkRefused: a component is a symbolic link that root made in no folder that, with all above, is root's alone.
         OSError: a component is missing or no folder.
     """
-    todo = [part for part in path.split("/") if part]
-    fd, links = os.open("/", _DIR), 0
+    fd, name, _ = _walk(path, follow=False)
+    return fd, name
+
+
+def resolve(path: str) -> str:
+    """Return PATH without the links on its way and at its end, which are followed as `open_parent` does.
+
+    Raises:
+        LinkRefused: as `open_parent`, for the last name too.
+    """
     try:
-        while True:
-            name = todo.pop(0)
-            if not todo:
-                return fd, name
-            try:
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                is_link = stat.S_ISLNK(found.st_mode)
-            except FileNotFoundError:
-                is_link = False
-            if is_link:
-                links += 1
-                if not _trusted(fd) or found.st_uid not in (0, os.geteuid()) or links > 40:
-                    raise SftpJailError(f"{path}: {name} is a symbolic link that others than root made or can change")
-                target = os.readlink(name, dir_fd=fd)
-                todo = [part for part in target.split("/") if part] + todo
-                if target.startswith("/"):
-                    os.close(fd)
-                    fd = os.open("/", _DIR)
-            else:
-                below = os.open(name, _DIR, dir_fd=fd)
-                os.close(fd)
-                fd = below
-    except BaseException:
-        os.close(fd)
-        raise
+        fd, name, folder = _walk(path, follow=True)
+    except FileNotFoundError:
+        return path
+    except OSError as error:
+        raise SftpJailError(f"cannot reach {path}: {error.strerror}") from error
+    os.close(fd)
+    return f"{folder}/{name}"
 
 
 @contextlib.contextmanager
@@ -137,18 +170,63 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
         os.close(fd)
 
 
+def look(path: str) -> os.stat_result:
+    """Return lstat(2) of what a change of PATH would change."""
+    with parent(path) as (folder, name):
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
+def read_file(path: str) -> bytes | None:
+    """Return the content of a regular file as it is found by `open_parent`; None for anything else, a link too."""
+    with parent(path) as (folder, name):
+        try:
+            fd = os.open(name, _PLAIN, dir_fd=folder)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # nothing, a link, a socket
+                return None
+            raise
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        with open(fd, "rb") as handle:
+            return handle.read()
+
+
 def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
-    """Make one folder with exactly that owner and mode; parents must exist."""
-    with parent(path) as (folder, name), contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=folder)
-        set_owner(path, uid, gid, mode)
+    """Make one folder with exactly that owner and mode; parents must exist. One that is there stays as it is.
+
+    Raises:
+        LinkRefused: in its place is a symbolic link of a user's.
+    """
+    with parent(path) as (folder, name):
+        try:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        except FileExistsError:
+            resolve(path)
+            return
+        fd = os.open(name, _DIR, dir_fd=folder)
+        try:
+            # In a folder of a user's something else may have its name by now.
+            if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
+                raise SftpJailError(f"somebody else put a folder in the place of {path} while it was made")
+            os.fchown(fd, uid, gid)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
-    """Give an existing file or folder, not a symbolic link, this owner and mode."""
+    """Give an existing folder, or a file that has no second name, this owner and mode; a symbolic link is not followed.
+
+    Raises:
+        SftpJailError: it is anything else.
+    """
     with parent(path) as (folder, name):
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        fd = os.open(name, _PLAIN, dir_fd=folder)
         try:
+            found = os.fstat(fd)
+            if not stat.S_ISDIR(found.st_mode) and (not stat.S_ISREG(found.st_mode) or found.st_nlink != 1):
+                raise SftpJailError(f"will not change the owner of {path}: it is no folder and no file with one name")
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
         finally:
@@ -189,29 +267,40 @@ def stage_name(path: str) -> str:
     return _beside(path, "sftpjail-new~")
 
 
-def write_staged(path: str, content: bytes, like: str, mode: int, uid: int, gid: int) -> None:
+def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid: int) -> None:
     """Write and sync the new version of PATH beside it.
 
     Args:
         path: the file that will be replaced.
         content: all of it.
-        like: an existing file whose owner, mode and extended attributes are taken, or "".
+        like: take owner, mode and extended attributes of the file that is there.
         mode, uid, gid: those of the file otherwise.
     """
     unlink(stage_name(path))
     with parent(stage_name(path), path) as (folder, name):
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with open(fd, "wb") as handle:
+            attributes: dict[str, bytes] = {}
             if like:
-                model = os.stat(like)
-                uid, gid, mode = model.st_uid, model.st_gid, stat.S_IMODE(model.st_mode)
+                uid, gid, mode, attributes = _about(path)
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
-            for attribute in os.listxattr(like) if like else ():
-                os.setxattr(fd, attribute, os.getxattr(like, attribute))
+            for attribute, value in attributes.items():
+                os.setxattr(fd, attribute, value)
             handle.write(content)
             handle.flush()
             os.fsync(fd)
+
+
+def _about(path: str) -> tuple[int, int, int, dict[str, bytes]]:
+    """Return owner, group, mode and extended attributes of a file."""
+    with parent(path) as (folder, name):
+        fd = os.open(name, _PLAIN, dir_fd=folder)
+        try:
+            found, attributes = os.fstat(fd), {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+            return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), attributes
+        finally:
+            os.close(fd)
 
 
 def move(source: str, target: str) -> None:
@@ -274,11 +363,8 @@ def _drained(fd: int, watched: bool) -> bool:
 def sync_dirs(paths: set[str]) -> None:
     """Make renames and removals in these folders durable."""
     for path in paths:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        with parent(f"{path}/.", path) as (folder, _):
+            os.fsync(folder)
 
 
 def append(path: str, text: str) -> None:

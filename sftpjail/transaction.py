@@ -33,9 +33,10 @@ from .actions import (
 )
 from .errors import SftpJailError
 from .fstab import FstabEntry
-from .journal import Undo, mount_points, point_at
+from .journal import Undo, entries, mount_points, point_at
 from .lines import small_keywords
 from .merge import Edit
+from .model import number
 from .view import View
 
 
@@ -55,6 +56,16 @@ def perform(action: Action, view: View) -> str | None:
     raise TypeError(action)
 
 
+@contextlib.contextmanager
+def blaming(action: Action) -> Iterator[None]:
+    """Name the action in an error that it raises."""
+    try:
+        yield
+    except SftpJailError as error:
+        error.action = action
+        raise
+
+
 @undo_of.register
 def _(action: MakeDir, view: View) -> Undo:
     return {"op": "made-dir", "path": action.path}
@@ -67,7 +78,7 @@ def _(action: MakeDir, view: View) -> None:
 
 @undo_of.register
 def _(action: SetOwner, view: View) -> Undo:
-    found = os.lstat(action.path)
+    found = system.look(action.path)
     mode = stat.S_IMODE(found.st_mode)
     return {"op": "owner", "path": action.path, "uid": found.st_uid, "gid": found.st_gid, "mode": mode}
 
@@ -81,10 +92,11 @@ def _(action: SetOwner, view: View) -> None:
 def _(action: WriteFile, view: View) -> Undo:
     content = action.result(view)
     sets = action.sets if isinstance(action, Edit) else ()
+    path = system.resolve(action.path)
     return {
         "op": "file",
-        "path": os.path.realpath(action.path),
-        "existed": os.path.lexists(action.path),
+        "path": path,
+        "existed": os.path.lexists(path),
         # By these a recovery knows whether somebody has edited the file since, and takes only our lines back.
         "new": None if content is None else hashlib.sha256(content).hexdigest(),
         "lines": {s.tag: view.tagged(s.path, s.style).get(s.tag, ()) for s in sets} if sets else None,
@@ -94,7 +106,7 @@ def _(action: WriteFile, view: View) -> Undo:
 
 @perform.register
 def _(action: WriteFile, view: View) -> None:
-    path = os.path.realpath(action.path)
+    path = system.resolve(action.path)
     content = action.result(view)
     exists = os.path.lexists(path)
     if exists:
@@ -102,14 +114,13 @@ def _(action: WriteFile, view: View) -> None:
     if content is None:
         system.unlink(path)
         return
-    like = path if exists and action.keep else ""
-    system.write_staged(path, content, like, action.mode, action.uid, action.gid)
+    system.write_staged(path, content, exists and action.keep, action.mode, action.uid, action.gid)
     system.move(system.stage_name(path), path)
 
 
 @undo_of.register
 def _(action: Remove, view: View) -> Undo:
-    found = os.lstat(action.path)
+    found = system.look(action.path)
     if stat.S_ISDIR(found.st_mode):
         return {"op": "remove-dir", "path": action.path}
     return {"op": "unremove", "path": action.path}
@@ -118,13 +129,13 @@ def _(action: Remove, view: View) -> Undo:
 @perform.register
 def _(action: Remove, view: View) -> None:
     # A folder goes with the commit; see Journal.
-    if not stat.S_ISDIR(os.lstat(action.path).st_mode):
+    if not stat.S_ISDIR(system.look(action.path).st_mode):
         system.move(action.path, system.backup_name(action.path))
 
 
 @undo_of.register
 def _(action: Rename, view: View) -> Undo:
-    return {"op": "rename", "path": action.path, "to": action.to, "inode": os.lstat(action.path).st_ino}
+    return {"op": "rename", "path": action.path, "to": action.to, "inode": system.look(action.path).st_ino}
 
 
 @perform.register
@@ -157,19 +168,26 @@ def mount(actions: Sequence[Mount], view: View) -> None:
     new = [action for action in actions if action.target not in there]
     if new:
         for action in new:
-            system.no_link(action.target)
-        system.mount_all([FstabEntry(a.source, a.target, "none", a.options).line() for a in new])
+            with blaming(action):
+                system.no_link(action.target)
+        try:
+            system.mount_all([FstabEntry(a.source, a.target, "none", a.options).line() for a in new])
+        except SftpJailError as error:
+            points = mount_points()  # mount(8) goes on after one that fails
+            error.action = next((action for action in new if point_at(points, action.target) is None), None)
+            raise
     for action in actions:
         if action.target in there:
-            system.remount(action.target, action.options)
+            with blaming(action):
+                system.remount(action.target, action.options)
     points = mount_points()
     for action in actions:
         point = point_at(points, action.target)
         if point is None or not action.flags_hold(point):
             what = f"came up as {','.join(point.options)}" if point else "did not come up"
-            raise SftpJailError(
-                f"the mount of {action.source} on {action.target} {what}", f"findmnt {quote(action.target)}"
-            )
+            what = f"the mount of {action.source} on {action.target} {what}"
+            with blaming(action):
+                raise SftpJailError(what, f"findmnt {quote(action.target)}")
 
 
 @undo_of.register
@@ -215,8 +233,7 @@ def _(action: SetAccount, view: View) -> None:
 def _(action: SetGroup, view: View) -> Undo:
     gid = None
     if not action.present:
-        with open("/etc/group", encoding="utf-8", errors="surrogateescape") as handle:
-            gid = next((int(line.split(":")[2]) for line in handle if line.startswith(action.name + ":")), None)
+        gid = next((number(fields[2]) for fields in entries("/etc/group") if fields[0] == action.name), None)
     return {"op": "group", "name": action.name, "gid": gid}
 
 
@@ -325,7 +342,7 @@ def _handlers(handler: object) -> Iterator[None]:
 
 def sync_batch(actions: Sequence[Action]) -> None:
     """Make the names that a batch of steps changed durable, one fsync for each folder."""
-    folders = {
-        os.path.dirname(os.path.realpath(a.path)) for a in actions if isinstance(a, WriteFile | Remove | MakeDir)
-    }
+    paths = {a.path for a in actions if isinstance(a, Remove | MakeDir)}
+    paths |= {system.resolve(a.path) for a in actions if isinstance(a, WriteFile)}
+    folders = {os.path.dirname(path) for path in paths}
     system.sync_dirs({folder for folder in folders if os.path.isdir(folder)})

@@ -64,6 +64,7 @@ class Context:
         if os.geteuid() != 0:
             raise SftpJailError("only root may do this", f"sudo {' '.join(sys.argv)}")
         with locked(self.config(), self.dry_run or reading, timeout, tolerant) as engine:
+            self.warn(engine.notices)
             yield engine
 
     def carry_out(self, engine: Engine, events: Iterable[Event], done: str, nothing: str = "") -> Plan:

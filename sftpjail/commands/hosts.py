@@ -16,6 +16,9 @@ from ..manager import BUNDLED, Event, Manager, strangers
 from ..model import Account, valid_name
 from .context import Command, Context
 
+# So many accounts may fail one after the other before apply takes it for something that is wrong with the host.
+PATIENCE = 20
+
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
@@ -139,18 +142,42 @@ def apply(context: Context) -> int:
             unknown += doubts
             for account in departed:
                 last += remove_events(account, engine.host, deleted=False)
-        willing = [account for name, account in chosen.items() if name not in skipped]
-        plan, veto = plan_with_setup(engine, [] if context.arguments.file else [Event("on_setup")], willing, last)
-        changed = {step.owner for step in plan.steps if step.owner}
-        names = ", ".join(sorted(changed)[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
-        good = len(chosen) - len(plan.errors) - len(skipped)
-        context.finish(engine, plan, f"applied: {names or 'the host'}", f"{good} jails are as they should be")
+        willing = {name: account for name, account in chosen.items() if name not in skipped}
+        first = [] if context.arguments.file else [Event("on_setup")]
+        plan, veto = _apply_for(context, engine, first, willing, last)
     problems = [*unknown, *veto, *_problems(plan.errors)] + [
         f"{name} is left alone: {reason}" for name, reason in skipped.items()
     ]
     context.answers["problems"] = problems
     context.warn(problems)
     return context.close(1 if plan.errors or veto or unknown else 0)
+
+
+def _apply_for(
+    context: Context, engine: Engine, first: list[Event], accounts: dict[str, Account], last: list[Event]
+) -> tuple[Plan, list[str]]:
+    """Apply what `plan_with_setup` plans; if a step fails that is one account's, all is put back and done without it.
+
+    Returns:
+        the plan that was applied, with the error of everybody who was left out, and what `plan_with_setup` says.
+    """
+    willing = dict(accounts)
+    failed: dict[str, SftpJailError] = {}
+    while True:
+        plan, veto = plan_with_setup(engine, first, list(willing.values()), last)
+        plan.errors |= failed
+        changed = {step.owner for step in plan.steps if step.owner}
+        names = ", ".join(sorted(changed)[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
+        good = len(accounts) - len(plan.errors)
+        try:
+            context.finish(engine, plan, f"applied: {names or 'the host'}", f"{good} jails are as they should be")
+            return plan, veto
+        except SftpJailError as error:
+            if error.owner not in willing or len(failed) == PATIENCE:
+                raise
+            failed[error.owner] = error
+            del willing[error.owner]
+            context.answers.pop("actions", None)
 
 
 def unanswered(host: Host) -> list[str]:

@@ -8,7 +8,7 @@ import pwd
 import stat
 from shlex import quote
 
-from .. import Account, Bind, Fact, Finding, MakeDir, Remove, SetOwner, SftpJailError, WriteFile, hookimpl
+from .. import Account, Bind, Fact, Finding, GiveDir, MakeDir, Remove, SetOwner, SftpJailError, WriteFile, hookimpl
 from ..actions import Action
 from ..config import Config
 from ..host import Host
@@ -155,8 +155,9 @@ def _given_home(account: Account, host: Host) -> list[Action]:
             f"will not make the home {home} of {account.name}: it {wrong}", f"getent passwd {account.name}"
         )
     mode = int(host.login_defs.get("HOME_MODE", "0700"), 8)
-    actions = [*judged(posixpath.dirname(home), host, ()), MakeDir(home, mode, account.uid, account.gid)]
-    return actions + _skeleton(account, "/etc/skel", home, host)
+    actions = [*judged(posixpath.dirname(home), host, ()), MakeDir(home, 0o700)]
+    actions += _skeleton(account, "/etc/skel", home, host)
+    return [*actions, GiveDir(home, account.uid, account.gid, mode)]
 
 
 def _skeleton(account: Account, folder: str, target: str, host: Host) -> list[Action]:

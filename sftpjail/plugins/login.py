@@ -10,7 +10,7 @@ from shlex import quote
 from .. import Account, Fact, Finding, hookimpl
 from ..config import keyfile
 from ..host import Host
-from ..model import Shadow
+from ..model import Shadow, number
 from ..pam import stack
 from ..sshdconfig import Settings, basic, change_line, comment_out, effective
 
@@ -103,10 +103,8 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
     if not account.local:
         return []
     shadow, today, name = host.shadow(account.name), int(time.time() // DAY), quote(account.name)
-    days = {
-        field: int(getattr(shadow, field)) if getattr(shadow, field).isdigit() else -1
-        for field in ("changed", "maximum", "inactive", "expire")
-    }
+    fields = {field: number(getattr(shadow, field)) for field in ("changed", "maximum", "inactive", "expire")}
+    days = {field: -1 if day is None else day for field, day in fields.items()}
     if 0 <= days["expire"] < today:
         return [
             Finding(
@@ -218,10 +216,11 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         Fact("account", "source", "/etc/passwd" if account.local else "name service"),
     ]
     if account.local:
+        expires = number(shadow.expire)
         kind = {"!": "locked", "*": "impossible", "": "empty"}.get(shadow.password[:1], "set")
         facts += [
             Fact("account", "password", kind),
-            Fact("account", "expires", _date(int(shadow.expire)) if shadow.expire.isdigit() else "never"),
+            Fact("account", "expires", "never" if expires is None else _date(expires)),
         ]
     if found.get("usepam") == "yes":
         service = found.get("pamservicename") or "sshd"

@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeHost, Programs, Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
 
-from sftpjail import Bind, MakeDir, Remove, SetGroup, SftpJailError, WriteFile
+from sftpjail import Bind, GiveDir, MakeDir, Remove, SetGroup, SftpJailError, WriteFile
 from sftpjail.config import Config
 from sftpjail.keysources import commanded, findings, principals_file
 from sftpjail.programs import Answer
@@ -30,10 +30,11 @@ def test_a_home_that_nobody_has_made_is_made_with_its_skeleton(tree: Tree, fire:
     actions = fire("chroot", "on_user_create", tree.host(), account=ZOE)
     assert actions[1:] == [
         MakeDir("/home/people"),
-        MakeDir("/home/people/zoe", 0o700, 20010, 20000),
+        MakeDir("/home/people/zoe", 0o700),
         MakeDir("/home/people/zoe/.config", 0o750, 20010, 20000),
         WriteFile("/home/people/zoe/.config/x", "x\n", 0o644, 20010, 20000),
         WriteFile("/home/people/zoe/.profile", "# hello\n", 0o640, 20010, 20000),
+        GiveDir("/home/people/zoe", 20010, 20000, 0o700),
     ]
     assert fire("chroot", "jail_binds", tree.host(), account=ZOE) == [
         Bind("/home/people/zoe", "/srv/sftp/zoe/home/people/zoe", role="home")

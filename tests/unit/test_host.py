@@ -232,7 +232,7 @@ def test_read_owned_is_not_led_astray(home: Tree, how: str, monkeypatch: pytest.
 
 # -- records ----------------------------------------------------------------------------------------------------------
 
-text = st.text(st.characters(blacklist_categories=()), max_size=20)
+text = st.text(st.characters(blacklist_categories=(), blacklist_characters="\0"), max_size=20)
 
 
 @given(

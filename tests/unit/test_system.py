@@ -31,7 +31,11 @@ def attempts(path: str) -> list[object]:
         lambda: system.unlink(path),
         lambda: system.keep(path),
         lambda: system.move(path, f"{path}.moved"),
-        lambda: system.write_staged(path, b"x", "", 0o644, *ME),
+        lambda: system.write_staged(path, b"x", False, 0o644, *ME),
+        lambda: system.look(path),
+        lambda: system.read_file(path),
+        lambda: system.resolve(path),
+        lambda: system.sync_dirs({path}),
         lambda: system.set_owner(path, *ME, 0o600),
     ]
 
@@ -101,7 +105,7 @@ def test_make_dir_does_not_touch_one_that_is_there(folder: Path) -> None:
 def test_write_staged_never_writes_into_a_link(folder: Path) -> None:
     path = folder / "safe/file"
     Path(system.stage_name(str(path))).symlink_to("../target/file")
-    system.write_staged(str(path), b"ours\n", "", 0o640, *ME)
+    system.write_staged(str(path), b"ours\n", False, 0o640, *ME)
     assert (folder / "target/file").read_text() == "theirs\n"
     assert Path(system.stage_name(str(path))).read_bytes() == b"ours\n"
 
