@@ -169,8 +169,8 @@ def _ended(text: str) -> str:
 
 
 def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str, str]]:
-    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing and the
-    connection where it is: not only those to port 22 of this host are asked about.
+    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing and
+    the connection where it is: not only those to port 22 of this host are asked about.
     """
     found = []
     staged = _staged(files)
