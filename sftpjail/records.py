@@ -22,7 +22,8 @@ def parse_origin(path: str, text: str) -> Origin:
         owners = {name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()}
         renamed = dict(record.get("renamed", {}))
         made = tuple(record.get("made", ()))
-        return Origin(made, dict(record.get("was", {})), owners, renamed, bool(record.get("forced")))
+        uid = int(record.get("uid", -1))
+        return Origin(made, dict(record.get("was", {})), owners, renamed, bool(record.get("forced")), uid)
     except (ValueError, TypeError, AttributeError) as error:
         folder, name = posixpath.split(path)
         raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {folder}/.{name}.damaged") from error
@@ -37,4 +38,7 @@ def render_origin(origin: Origin) -> str:
         "renamed": dict(origin.renamed),
         "forced": origin.forced,
     }
-    return json.dumps({name: value for name, value in record.items() if value}, indent=1, sort_keys=True) + "\n"
+    kept = {name: value for name, value in record.items() if value}
+    if origin.uid >= 0:
+        kept["uid"] = origin.uid
+    return json.dumps(kept, indent=1, sort_keys=True) + "\n"
