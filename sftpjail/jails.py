@@ -146,8 +146,8 @@ def refuse_namesake(account: Account, host: Host) -> None:
     same = f"""sed -i 's/"uid": {kept}/"uid": {account.uid}/' {ACCOUNTS}/{name} && sftpjail apply"""
     raise SftpJailError(
         f"what sftpjail keeps of {account.name} is of uid {kept}, and {account.name} has uid {account.uid}: "
-        "its keys and mounts may be another person's",
-        f"sftpjail remove {name} && sftpjail adopt {name}; only if it is the same person: {same}",
+        f"its keys and mounts may be another person's; only if it is the same one: {same}",
+        f"sftpjail remove {name} && sftpjail adopt {name}",
     )
 
 

@@ -187,9 +187,7 @@ def test_same_person_with_another_uid(machine: Machine) -> None:
     before = snapshot(machine)
     machine.run("usermod", "-u", "1500", "alice")
     done = machine.run("sftpjail", "apply", check=False)
-    other, same = (
-        part.strip() for part in done.err.split("try: ")[1].split("; only if it is the same person:", maxsplit=1)
-    )
+    same, other = done.err.partition("only if it is the same one: ")[2].split("\n  try: ")
     machine.sh(same)
     works(machine, "alice", key, "ls /web/data")
     names = {name for name in changes(before, snapshot(machine)) if not name.startswith(("/etc/passwd", "/home/alice"))}

@@ -274,7 +274,7 @@ def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
         if other:
             with pytest.raises(SftpJailError, match="ann has uid 1001") as caught:
                 refuse_namesake(ann, host)
-            assert "sftpjail remove ann" in caught.value.hint and "sed -i" in caught.value.hint
+            assert caught.value.hint == "sftpjail remove ann && sftpjail adopt ann" and "sed -i" in caught.value.message
         # Another's shell and home are nothing to give back to this one.
         assert leftover("ann", Config(), host).local == (not other)
 
