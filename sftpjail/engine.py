@@ -128,14 +128,15 @@ class Engine:
         removals = [event for event in events if event.hook == "on_user_remove"]
         leaving = {event.account.name: event.account for event in removals if event.account}
         unjailed = {e.account.name for e in removals if e.account and not e.arguments["deleted"]}
-        forced = {event.account.name for event in events if event.account and event.account.forced}
+        accounts = {event.account.name: event.account for event in events if event.account}
         by_owner: dict[str, list[Action]] = {name: [] for name in leaving}
         for step in steps:
             by_owner.setdefault(step.owner, []).append(step.action)
         records = []
         for owner, actions in by_owner.items():
             old = self.host.origin(owner)
-            new = replace(self._merged(old, actions), forced=old.forced or owner in forced)
+            account = accounts.get(owner)
+            new = replace(self._merged(old, actions), forced=old.forced or bool(account and account.forced))
             gone = owner in leaving and not leaving[owner].exists
             if gone or owner in unjailed:
                 # Everything was given back, or can be no more; of an account that is gone, what it left is still ours.
@@ -143,6 +144,8 @@ class Engine:
                 left = (path for path in new.made if gone and self.host.lstat(path) is not None)
                 new = Origin(made=tuple(left))
             path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
+            if new != Origin() and owner not in unjailed and not gone:
+                new = replace(new, uid=account.uid if account and old.uid < 0 else old.uid)
             if new == Origin():
                 record: Action = Remove(path, ours=True)
             else:

@@ -9,7 +9,7 @@ from shlex import quote
 from .errors import SftpJailError
 from .fstab import escape
 from .host import Host
-from .jails import new_home
+from .jails import new_home, refuse_namesake
 from .manager import Event, Manager
 from .model import Account, Bind, inside
 
@@ -19,7 +19,11 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
 
     Where the account or its profile has changed, a bind that it no longer brings goes, and what an administrator
     mounted moves along to where the jail is now.
+
+    Raises:
+        SftpJailError: the jail cannot be this account's.
     """
+    refuse_namesake(account, host)
     profile, was = account.profile, host.origin(account.name).was
     if profile and profile.home != "inside" and account.home == f"/{profile.files}" and "home" in was:
         account = replace(account, home=was["home"])

@@ -91,6 +91,20 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
 
 
 @hookspec
+def on_user_close(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
+    """Keep everybody out of a jail that may be another person's, and lose nothing: `apply`, `setup`.
+
+    Args:
+        account: the account with its profile, whose uid is not the one that the jail was made for.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; the on_user_create after somebody has said whose it is takes them back.
+    """
+
+
+@hookspec
 def on_key_add(account: Account, key: Key, host: Host, config: Config) -> Sequence[Action] | None:
     """Let an account in with a key: `key add`, `key migrate`.
 

@@ -289,6 +289,14 @@ class Host(People):
     def _held(self) -> frozenset[str]:
         return frozenset() if self.root else processes.held()
 
+    def is_leaving(self, name: str) -> bool:
+        """Return whether a userdel(8) is deleting that account now, which it finds in passwd(5) to the last."""
+        return name in self._leaving
+
+    @cached_property
+    def _leaving(self) -> frozenset[str]:
+        return frozenset() if self.root else processes.being_deleted()
+
     @cached_property
     def mounts(self) -> Mapping[str, MountPoint]:
         """The mount table of our namespace by mount point."""

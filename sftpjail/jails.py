@@ -127,6 +127,31 @@ def guard(account: Account, host: Host) -> None:
         )
 
 
+def is_namesake(account: Account, host: Host) -> bool:
+    """Return whether what we keep under an account's name is of another uid: an earlier account's, or its own before
+    `usermod -u`; nothing on the host tells which.
+    """
+    kept = host.origin(account.name).uid
+    return account.exists and kept >= 0 and kept != account.uid
+
+
+def refuse_namesake(account: Account, host: Host) -> None:
+    """Refuse to let an account into the jail of another uid, whose keys and mounts it would have.
+
+    Raises:
+        SftpJailError: see `is_namesake`; with what mends it where it is the same person, and where not.
+    """
+    if not is_namesake(account, host):
+        return
+    name, kept = quote(account.name), host.origin(account.name).uid
+    same = f"""sed -i 's/"uid": {kept}/"uid": {account.uid}/' {ACCOUNTS}/{name} && sftpjail apply"""
+    raise SftpJailError(
+        f"what sftpjail keeps of {account.name} is of uid {kept}, and {account.name} has uid {account.uid}: "
+        f"its keys and mounts may be another person's; only if it is the same one: {same}",
+        f"sftpjail remove {name} && sftpjail adopt {name}",
+    )
+
+
 def has_remains(name: str, host: Host) -> bool:
     """Return whether a name has anything of a jail: a record or binds.
 
@@ -181,6 +206,8 @@ def leftover(name: str, config: Config, host: Host) -> Account:
         account = find(name, config, host)
         if account.profile is not None:
             return account
+        if is_namesake(account, host):
+            account = replace(account, local=False)  # another's shell and home are not given to it
     targets = [bind.target for bind in host.binds(name)]
     origin = host.origin(name)
     for profile in config.profiles:

@@ -201,7 +201,8 @@ class Origin:
 
     `made` lists paths and groups (as `group:NAME`) that we made; `was` the fields of the account that we changed;
     `owners` maps a folder whose owner we changed to its (uid, gid, mode), `renamed` a file's name now to its old one.
-    `forced` says that somebody overrode the guard rails for this account.
+    `forced` says that somebody overrode the guard rails for this account. `uid` is that of the account for which we
+    made all this, -1 where it is not known: a name alone may be somebody else's by now.
     """
 
     made: tuple[str, ...] = ()
@@ -209,6 +210,7 @@ class Origin:
     owners: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     forced: bool = False
+    uid: int = -1
 
 
 def inside(path: str, folder: str) -> bool:

@@ -108,3 +108,12 @@ def _name(pid: str) -> str:
             return handle.read().rstrip("\n")
     except OSError:  # it is gone
         return ""
+
+
+def being_deleted() -> frozenset[str]:
+    """Return the words by which every userdel(8) that runs here was called, the names of accounts among them."""
+    words: set[str] = set()
+    for pid in (entry for entry in os.listdir("/proc") if entry.isdigit() and _name(entry) == "userdel"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as handle:
+            words |= set(os.fsdecode(handle.read()).split("\0")[1:] if _is_here(pid) else ())
+    return frozenset(words)

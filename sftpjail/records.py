@@ -27,7 +27,8 @@ def parse_origin(path: str, text: str) -> Origin:
         wrong += [owner for owner in owners.values() if not all(0 <= value < 1 << 32 for value in owner)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is nothing that sftpjail writes")
-        return Origin(made, was, owners, renamed, bool(record.get("forced")))
+        uid = int(record.get("uid", -1))
+        return Origin(made, was, owners, renamed, bool(record.get("forced")), uid)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         folder, name = posixpath.split(path)
         raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {folder}/.{name}.damaged") from error
@@ -42,4 +43,7 @@ def render_origin(origin: Origin) -> str:
         "renamed": dict(origin.renamed),
         "forced": origin.forced,
     }
-    return json.dumps({name: value for name, value in record.items() if value}, indent=1, sort_keys=True) + "\n"
+    kept = {name: value for name, value in record.items() if value}
+    if origin.uid >= 0:
+        kept["uid"] = origin.uid
+    return json.dumps(kept, indent=1, sort_keys=True) + "\n"

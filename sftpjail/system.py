@@ -21,6 +21,7 @@ from shlex import quote
 
 from . import programs
 from .errors import LinkRefused, SftpJailError
+from .fstab import parse_mountinfo
 from .processes import any_runs, holders
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -466,16 +467,28 @@ def remount(target: str, options: Sequence[str]) -> None:
 
 
 def unmount(target: str) -> None:
-    """Unmount TARGET.
+    """Unmount TARGET, every layer of it: one that is left is what somebody's `userdel -r` deletes through.
 
     Raises:
         SftpJailError: it is busy, with who holds it, or umount's own words.
     """
-    answer = programs.run(["umount", "--", target])
-    if answer.code == 0 or "not mounted" in answer.err:
-        return
+    for _ in range(100):
+        answer = programs.run(["umount", "--", target])
+        if "not mounted" in answer.err or (answer.code == 0 and not _mounted(target)):
+            return
+        if answer.code != 0:
+            break
+    else:
+        raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
     users = holders(target)
     if users:
         listed = ", ".join(f"{name} (pid {pid})" for pid, name in users[:8])
         raise SftpJailError(f"{target} is in use by {listed}", f"kill {' '.join(str(pid) for pid, _ in users[:8])}")
     raise SftpJailError(f"cannot unmount {target}: {answer.words}")
+
+
+def _mounted(target: str) -> bool:
+    """Return whether something is mounted on exactly that path."""
+    folder, name = os.path.split(target)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        return os.path.join(os.path.realpath(folder), name) in parse_mountinfo(table.read())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import syslog
+import time
 from dataclasses import replace
 
 from ..config import keyfile
+from ..engine import Engine
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
-from ..jails import find, find_jailed, guard, has_remains, leftover
+from ..host import Host
+from ..jails import find, find_jailed, guard, has_remains, is_namesake, leftover
 from ..manager import Event
-from ..model import valid_name
+from ..model import Account, valid_name
 from .context import Command, Context
 
 EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
@@ -42,25 +45,53 @@ def hook(context: Context) -> int:
                 if account.profile is not None:
                     guard(account, engine.host)
                     events = create_events(account, engine.host, engine.manager)
-            if event not in ADDED:
+            if event == "userdel-pre" and engine.host.account(name) is not None and has_remains(name, engine.host):
                 # Until the account is really gone it keeps its keys and its lines in fstab: userdel may still refuse.
-                live_only = event == "userdel-pre"
-                # That very account is gone: here keys count that nobody has a record of.
-                keys = not live_only and engine.host.lstat(keyfile(name)) is not None
-                if has_remains(name, engine.host) or (keys and engine.host.account(name) is None):
-                    account = leftover(name, engine.config, engine.host)
-                    events = remove_events(account, engine.host, deleted=True, live_only=live_only)
+                account = leftover(name, engine.config, engine.host)
+                events = remove_events(account, engine.host, deleted=True, live_only=True)
+            if event == "userdel-post" and not _is_there(name, engine.host):
+                events = _forgetting(name, engine)
+                if not events and engine.host.lstat(keyfile(name)) is not None:
+                    _tell(syslog.LOG_WARNING, f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays")
             context.carry_out(engine, events, f"{event}: {name}")
     except SftpJailError as error:
-        syslog.openlog("sftpjail", syslog.LOG_PID, syslog.LOG_AUTH)
-        syslog.syslog(syslog.LOG_ERR, f"{event} {name}: {error.message}")
+        _tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
         raise
     return context.close(0)
+
+
+def _tell(priority: int, words: str) -> None:
+    syslog.openlog("sftpjail", syslog.LOG_PID, syslog.LOG_AUTH)
+    syslog.syslog(priority, words)
+
+
+def _is_there(name: str, host: Host) -> bool:
+    """Return whether userdel left such an account: a directory's, or the host's own if the stub was called amiss."""
+    return name in host.accounts or (bool(host.directories) and host.account(name) is not None)
+
+
+def _forgetting(name: str, engine: Engine) -> list[Event]:
+    """Return the events that take away what an account that is gone left, its keys above all."""
+    host = engine.host
+    if not has_remains(name, host) and keyfile(name) not in host.origin("").made:
+        return []
+    return remove_events(replace(leftover(name, engine.config, host), uid=-1), host, deleted=True)
 
 
 def _forget_namesake(context: Context, name: str) -> None:
     """Take away what an earlier account of that name left when no hook heard of its end: its keys above all."""
     with context.engine(timeout=300.0) as engine:
-        if has_remains(name, engine.host):
-            account = replace(leftover(name, engine.config, engine.host), uid=-1)
-            engine.apply(engine.plan(remove_events(account, engine.host, deleted=True)))
+        account = engine.host.account(name)
+        if account is not None and has_remains(name, engine.host) and _is_new(account, engine.host):
+            engine.apply(engine.plan(_forgetting(name, engine)))
+
+
+def _is_new(account: Account, host: Host) -> bool:
+    """Return whether an account cannot be the one that our record is of: it has another uid, or was made just now.
+
+    The stub knows that useradd has made it; should that be wrong, nobody who lives here loses a key. useradd writes the
+    day into shadow(5), by UTC, and it may have become midnight since.
+    """
+    changed = host.shadow(account.name).changed
+    just_now = not changed.isdigit() or int(changed) == 0 or int(changed) >= time.time() // 86400 - 1
+    return just_now or is_namesake(account, host)

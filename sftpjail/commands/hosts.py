@@ -11,7 +11,7 @@ from ..engine import Engine, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import create_events, remove_events
 from ..host import HOST_RECORD, Host
-from ..jails import guard, jailed, leftovers, lost_groups, silent, unseen, why_not
+from ..jails import guard, is_namesake, jailed, leftovers, lost_groups, silent, unseen, why_not
 from ..manager import BUNDLED, Event, Manager, strangers
 from ..model import Account, valid_name
 from .context import Command, Context
@@ -54,10 +54,15 @@ def setup(context: Context) -> int:
 
 
 def plan_all(engine: Engine, first: list[Event], accounts: Iterable[Account], last: list[Event]) -> Plan:
-    """Return one plan for many jails; an account that cannot be planned for is left out, with its error in the plan."""
+    """Return one plan for many jails; an account that cannot be planned for is left out, with its error in the plan.
+
+    A jail that may be another person's is closed until somebody has said whose it is.
+    """
     events, errors = list(first), {}
     for account in accounts:
         try:
+            if is_namesake(account, engine.host):
+                events.append(Event("on_user_close", account))
             events += create_events(account, engine.host, engine.manager)
         except SftpJailError as error:
             errors[account.name] = error
@@ -224,11 +229,12 @@ def plan_with_setup(
 
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
-    """Return whom apply does not touch, and why: somebody put an administrator into a jail group."""
+    """Return whom apply does not touch, and why: somebody put an administrator into a jail group, or deletes it now."""
     reasons = {}
     for name, account in accounts.items():
         with contextlib.suppress(SftpJailError):  # a damaged record, which is told when its jail is planned
-            reasons[name] = why_not(account, engine.host)
+            leaving = "userdel is deleting it" if engine.host.is_leaving(name) else ""
+            reasons[name] = leaving or why_not(account, engine.host)
     return {name: reason for name, reason in reasons.items() if reason}
 
 

@@ -81,6 +81,24 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 
 
 @hookimpl
+def on_user_close(account: Account, host: Host) -> list[Action]:
+    # As root's alone it still passes safely_chroot(), and nobody can do anything in it; nor does sshd chdir there.
+    path = host.realpath(account.jail)
+    return [SetOwner(path, 0, 0, 0o700)] if host.is_dir(path) and not host.flaw(path) else []
+
+
+def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:
+    """Return what makes a jail that is no home, and takes `on_user_close` back."""
+    return judged(account.jail, host, ours) + ([] if host.flaw(account.jail) else _reopened(account, host))
+
+
+def _reopened(account: Account, host: Host) -> list[Action]:
+    path = host.realpath(account.jail)
+    owner = host.origin(account.name).owners.get(path)
+    return [SetOwner(path, *owner)] if owner else []
+
+
+@hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
     profile = account.profile
     assert profile is not None
@@ -104,11 +122,11 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         else:
             actions.append(SetOwner(home, 0, 0, 0o755))
     elif profile.home == "inside":
-        actions = judged(account.jail, host, ours)
+        actions = _jail(account, host, ours)
         above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
         actions += [MakeDir(account.jail + folder) for folder in above]
     else:
-        return [*judged(account.jail, host, ours), *_given_home(account, host)]
+        return [*_jail(account, host, ours), *_given_home(account, host)]
     found = host.lstat(account.files)
     if found is None:
         _refuse_to_hide(account, host)
@@ -180,11 +198,12 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     actions: list[Action] = []
     if profile.in_home:
         home = host.realpath(account.home)
-        owner = host.origin(account.name).owners.get(home)
+        made_for, owner = host.origin(account.name).uid, host.origin(account.name).owners.get(home)
         if owner and account.exists:
-            actions.append(SetOwner(home, *owner))
+            uid, gid, mode = owner
+            actions.append(SetOwner(home, account.uid if uid == made_for else uid, gid, mode))  # after `usermod -u`
     else:
-        actions.append(Remove(account.jail, folder=True))
+        actions += [*_reopened(account, host), Remove(account.jail, folder=True)]
     if not account.exists and account.files in host.origin(account.name).made and host.listdir(account.files):
         # What a deleted account has left is for root to look at, and not for who gets its name and uid.
         actions.append(SetOwner(account.files, 0, 0, 0o700, remember=False))

@@ -39,6 +39,9 @@ FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/li
 
 @hookimpl
 def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[Action]:
+    if host.is_leaving(account.name):
+        what = f"userdel is deleting {account.name}, and might delete through a mount"
+        raise SftpJailError(what, f"when it has ended: id {account.name}")
     _judge_target(account, bind, host)
     _judge_place(account, bind, _place(account, bind, host), host)
     if bind.role != "log":

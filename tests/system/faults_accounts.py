@@ -52,6 +52,7 @@ def account_is_locked_without_pam(good: Jail) -> Iterator[None]:
 @fault(r"/home/alice.*(uid|owned|belongs|owner)", write)
 def uid_was_changed_by_hand(good: Jail) -> Iterator[None]:
     good.sh("sed -i 's/^alice:x:[0-9]*:/alice:x:4711:/' /etc/passwd")
+    good.sh('sed -i \'s/"uid": .*[0-9]/"uid": 4711/\' /var/lib/sftpjail/accounts/alice')  # it is the same person
     yield
     good.sh("chown -R alice: /srv/music")
 

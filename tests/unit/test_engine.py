@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -257,6 +258,29 @@ def test_the_first_owner_is_remembered_and_forgotten_when_given_back(tree: Tree)
         [Event("on_user_create", who("ann"))]
     )
     assert [type(s.action).__name__ for s in back.steps] == ["SetOwner", "Remove"]
+
+
+def test_a_record_says_for_which_uid_it_was_made_as_long_as_it_says_anything(tree: Tree) -> None:
+    def recorded(event: Event, *actions: Action) -> Action:
+        plan = engine(tree.host(), one=Wants(ann=list(actions))).plan([event])
+        return next(
+            step.action for step in plan.steps if step.plugin == "sftpjail" and "accounts/" in step.action.key[1]
+        )
+
+    first = recorded(Event("on_user_create", who("ann")), MakeDir("/srv/a"))
+    assert isinstance(first, WriteFile) and '"uid": 1001' in first.content
+    tree.write(first.path, first.content)
+    tree.folder("/srv/a")
+    # usermod -u, or another account: what was made before was made for the first.
+    later = recorded(Event("on_user_create", replace(who("ann"), uid=1500)), MakeDir("/srv/b"))
+    assert isinstance(later, WriteFile) and '"uid": 1001' in later.content and "/srv/b" in later.content
+    assert isinstance(recorded(Event("on_user_create", who("ann")), Remove("/srv/a")), Remove)
+    # What a deleted account left is nobody's.
+    tree.write(first.path, '{"made": ["/srv/a", "/srv/c"], "uid": 1001}')
+    tree.write("/srv/a/file", "")
+    gone = Event("on_user_remove", replace(who("ann"), uid=-1), {"deleted": True})
+    left = recorded(gone, Remove("/srv/c"))
+    assert isinstance(left, WriteFile) and "uid" not in left.content and "/srv/a" in left.content
 
 
 def test_many_accounts_read_a_shared_file_a_few_times_only(tree: Tree) -> None:

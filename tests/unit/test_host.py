@@ -19,7 +19,17 @@ from sftpjail import host as host_module
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.host import Host
-from sftpjail.jails import find, find_jailed, guard, jailed, leftover, leftovers, why_not
+from sftpjail.jails import (
+    find,
+    find_jailed,
+    guard,
+    is_namesake,
+    jailed,
+    leftover,
+    leftovers,
+    refuse_namesake,
+    why_not,
+)
 from sftpjail.model import Account, Bind, Origin, Profile
 from sftpjail.records import parse_origin, render_origin
 
@@ -242,6 +252,8 @@ text = st.text(st.characters(blacklist_categories=(), blacklist_characters="\0")
         st.dictionaries(text, text),
         st.dictionaries(text, st.tuples(*[st.integers(0, 65535)] * 3)),
         st.dictionaries(text, text),
+        st.booleans(),
+        st.integers(-1, 1 << 32),
     )
 )
 def test_a_record_says_what_it_was_told(origin: Origin) -> None:
@@ -254,6 +266,22 @@ def test_a_damaged_record_is_named(tree: Tree, damaged: str) -> None:
     with pytest.raises(SftpJailError, match="/var/lib/sftpjail/accounts/ann is damaged") as caught:
         tree.host().origin("ann")
     assert caught.value.hint
+
+
+def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
+    tree.account("ann", 1001)
+    for record, other in (("{}", False), ('{"uid": 1001}', False), ('{"uid": 1000}', True), ('{"uid": 0}', True)):
+        tree.write("/var/lib/sftpjail/accounts/ann", record)
+        host = tree.host()
+        ann = host.accounts["ann"]
+        assert is_namesake(ann, host) == other, record
+        assert not is_namesake(replace(ann, uid=-1), host)
+        if other:
+            with pytest.raises(SftpJailError, match="ann has uid 1001") as caught:
+                refuse_namesake(ann, host)
+            assert caught.value.hint == "sftpjail remove ann && sftpjail adopt ann" and "sed -i" in caught.value.message
+        # Another's shell and home are nothing to give back to this one.
+        assert leftover("ann", Config(), host).local == (not other)
 
 
 def test_no_record_is_no_origin(tree: Tree) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,23 @@ def test_a_process_is_seen_by_its_folder_and_its_files(tmp_path: Path, monkeypat
     monkeypatch.chdir(inner)
     assert os.getpid() in dict(processes.holders(target))
     assert os.getpid() not in dict(processes.holders(f"{target}/inn")), "by components, not by characters"
+
+
+def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, lines = {"7": "userdel", "8": "userdel", "9": "sleep"}, {"7": b"userdel\0-rf\0ann\0", "9": b"sleep\0bob\0"}
+
+    def opened(path: str, mode: str) -> io.BytesIO:
+        if path.split("/")[2] not in lines:
+            raise ProcessLookupError
+        return io.BytesIO(lines[path.split("/")[2]])
+
+    monkeypatch.setattr(processes.os, "listdir", lambda _: ["self", *names])
+    monkeypatch.setattr(processes, "_name", lambda pid: names[pid])
+    monkeypatch.setattr(processes, "_is_here", lambda pid: True)
+    monkeypatch.setattr(processes, "open", opened, raising=False)
+    assert {"ann"} <= processes.being_deleted() and "bob" not in processes.being_deleted()
+    monkeypatch.setattr(processes, "_is_here", lambda pid: False)  # of another root
+    assert processes.being_deleted() == frozenset()
 
 
 def test_a_link_to_the_folder_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,20 @@ def test_unmounting_what_is_not_mounted_is_done(programs: Programs) -> None:
     system.unmount("/x")
 
 
+def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs.answer("umount")
+    layers = iter([True, True, False])
+    monkeypatch.setattr(system, "_mounted", lambda target: next(layers))
+    system.unmount("/x")
+    assert len(programs.asked) == 3
+    monkeypatch.setattr(system, "_mounted", lambda target: True)
+    with pytest.raises(SftpJailError, match="/x is mounted again and again"):
+        system.unmount("/x")
+    assert len(programs.asked) < 300
+
+
 def test_mount_all_hands_over_the_lines_in_order(programs: Programs) -> None:
     seen = []
 
