@@ -113,17 +113,21 @@ def why_not(account: Account, host: Host) -> str:
     return administrator(account, host) or (f"it is a system account (uid {account.uid})" if system else "")
 
 
-def guard(account: Account, host: Host) -> None:
+def guard(account: Account, host: Host, hint: str = "") -> None:
     """Refuse an account whose jail would lock out an administrator.
+
+    Args:
+        account: whom.
+        host: the facts.
+        hint: how somebody insists who did not ask by `adopt`.
 
     Raises:
         SftpJailError: see `why_not`.
     """
     reason = why_not(account, host)
     if reason:
-        raise SftpJailError(
-            f"will not jail {account.name}: {reason}", f"if you really mean it: sftpjail adopt --force {account.name}"
-        )
+        insist = hint or f"if you really mean it: sftpjail adopt --force {account.name}"
+        raise SftpJailError(f"will not jail {account.name}: {reason}", insist)
 
 
 def has_remains(name: str, host: Host) -> bool:
