@@ -208,6 +208,7 @@ class Engine:
                     with signals_wait():
                         self._roll_back(journal, about, error)
                     raise
+            journal.clear_away()
             notices += self._announce(plan)
             journal.finish()
             return notices + self.manager.tell("on_applied", **about)
@@ -282,3 +283,13 @@ def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool 
         with signals_wait():
             Journal(STATE).recover()
         yield Engine(config, Host(), manager)
+
+
+def interrupted(host: Host) -> bool:
+    """Return whether a run was interrupted and nobody has taken it back yet; the journal of one that goes on is none.
+
+    Args:
+        host: the facts.
+    """
+    with system.unlocked(LOCK) as free:
+        return free and host.lstat(f"{STATE}/journal") is not None

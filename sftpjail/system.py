@@ -74,6 +74,29 @@ def lock(path: str, timeout: float) -> Iterator[None]:
         os.close(fd)
 
 
+@contextlib.contextmanager
+def unlocked(path: str) -> Iterator[bool]:
+    """Yield whether no run holds the lock, and let none begin meanwhile; wait for nobody.
+
+    Args:
+        path: the lock file; where there is none, nobody can hold it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        free = True
+    except BlockingIOError:
+        free = False
+    try:
+        yield free
+    finally:
+        os.close(fd)
+
+
 # -- folders and files ------------------------------------------------------------------------------------------
 
 
