@@ -89,8 +89,22 @@ def find_jailed(name: str, config: Config, host: Host) -> Account:
     """
     account = find(name, config, host)
     if account.profile is None:
-        raise SftpJailError(f"{name} is not jailed: it is in no profile's group", f"sftpjail adopt {name}")
+        raise not_jailed(account, host, f"{name} is not jailed: it is in no profile's group")
     return account
+
+
+def not_jailed(account: Account, host: Host, words: str) -> SftpJailError:
+    """Return the error that an account is no jail, with the command that makes it one, or the reason why none does.
+
+    Args:
+        account: in no profile's group.
+        host: the facts.
+        words: what is told.
+    """
+    reason = why_not(account, host)
+    if reason:
+        return SftpJailError(f"{words}, and must not be jailed: {reason}")
+    return SftpJailError(words, f"sftpjail adopt {account.name}")
 
 
 def administrator(account: Account, host: Host) -> str:

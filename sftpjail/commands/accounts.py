@@ -13,7 +13,7 @@ from ..engine import Engine
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..events import create_events, remove_events
 from ..host import Host
-from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, refuse_silent
+from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, not_jailed, refuse_silent
 from ..manager import Event
 from ..model import Account, Key, Profile, valid_name
 from .context import Command, Context
@@ -70,7 +70,8 @@ def maker(name: str, profile: Profile, tool: str, options: list[str]) -> list[st
     shell = ["--shell", profile.shell] if profile.shell else []
     # An impossible password, not a locked one: without UsePAM sshd refuses key logins of locked accounts.
     plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
-    return ["useradd", *home, *shell, *plain, "--groups", profile.group, *options, name]
+    group = ["--groups", profile.group] if profile.group else []
+    return ["useradd", *home, *shell, *plain, *group, *options, name]
 
 
 def _foresee(account: Account, options: list[str], host: Host) -> None:
@@ -99,9 +100,10 @@ def add(context: Context) -> int:
     given = context.arguments
     name = valid_name(given.user)
     config = context.config()
-    profile = config.profile(given.profile)
+    named = next((p for p in config.profiles if name in p.match_user), None)
+    profile = named if named and not given.profile else config.profile(given.profile)
     mounts = [parse_mount(text) for text in given.mount]
-    if not profile.group:
+    if not profile.group and name not in profile.match_user:
         raise UsageError(f"profile {profile.name} has no group", f"add {name} to its match_user, then: sftpjail setup")
     with context.engine(reading=True) as engine:
         account = engine.host.account(name)
@@ -113,11 +115,11 @@ def add(context: Context) -> int:
         else:
             known = find(name, config, engine.host).profile
             if known is None:
-                raise SftpJailError(f"there is an account {name}, and it is not jailed", f"sftpjail adopt {name}")
+                raise not_jailed(account, engine.host, f"there is an account {name} already, not jailed")
             if given.profile and known != profile:
                 raise SftpJailError(f"{name} is jailed by profile {known.name} already")
             profile = known
-        if engine.host.group(profile.group) is None:
+        if profile.group and engine.host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
         keys = read_keys({file: read_source(file) for file in given.key}, engine.host)
         plan = engine.plan(_add_events(engine, replace(account, profile=profile), keys, mounts))

@@ -21,6 +21,7 @@ HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes h
 PROBE = "sftpjail-probe"
 SUBSYSTEM = "Subsystem sftp internal-sftp"
 GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
+PENDING = "setup is pending: the configuration has changed since it ran, or our Match block has"
 OTHERS = 20  # of the accounts outside the jails so many are compared before and after
 
 
@@ -152,17 +153,28 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str]]:
-    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing."""
+def _opens(line: str, said: str) -> bool:
+    """Return whether a jail is open where sshd does not say this line of its settings: SAID has what it says."""
+    keyword, _, wanted = line.partition(" ")
+    now = _value(said, keyword)
+    if keyword == "chrootdirectory":
+        return now in ("", "none")
+    return wanted in ("yes", "no") or (keyword == "forcecommand" and not now.startswith("internal-sftp"))
+
+
+def otherwise(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str, bool]]:
+    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing, and
+    whether the jail is open without it; one that is comes before one that is not.
+    """
     found = []
     staged = _staged(files)
     for profile in config.profiles:
         for match_user in (*((True,) if profile.match_user else ()), *((False,) if profile.group else ())):
             name, extra = _member(profile, host, match_user)
-            said = _ask(host, name, staged | extra).splitlines()
-            missing = next((line for line in settings(profile, config, host) if line not in said), "")
-            if missing:
-                found.append((profile, missing))
+            said = _ask(host, name, staged | extra)
+            missing = [line for line in settings(profile, config, host) if line not in said.splitlines()]
+            for line in sorted(missing, key=lambda line: not _opens(line, said))[:1]:
+                found.append((profile, line, _opens(line, said)))
     return found
 
 
@@ -182,11 +194,10 @@ def _released(host: Host, config: Config, files: dict[str, str | None], jails: d
 def on_setup(host: Host, config: Config) -> list[Action]:
     files = candidate(host, config)
     changes = _changes(host, files)
-    wrong = open_doors(host, config, files)
-    if wrong:
+    for profile, missing, _ in otherwise(host, config, files):
         raise SftpJailError(
-            f"sshd would not jail the members of {wrong[0][0].group or wrong[0][0].name}: "
-            f"{wrong[0][1]} is not in force, something above our Match block wins",
+            f"sshd would not jail the members of {profile.group or profile.name}: "
+            f"{missing} is not in force, something above our Match block wins",
             f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
         )
     if not any(action.pending(host, "") for action in changes):
@@ -246,12 +257,17 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
     return [*changes, *checks, Notify("sshd")]
 
 
+def _written(profile: Profile, host: Host, config: Config) -> bool:
+    """Return whether a Match block of the profile stands in our files as it is to be."""
+    lines = "\n".join(f"    {line}" for line in block(profile, config, host))
+    return lines in host.text(DROPIN) or lines in host.text(MAIN)
+
+
 @hookimpl
 def on_user_create(account: Account, host: Host, config: Config) -> None:
     # By its text and not by asking sshd: useradd waits for us. `setup` and `check` ask.
     assert account.profile is not None
-    lines = "\n".join(f"    {line}" for line in block(account.profile, config, host))
-    if not host.preparing and lines not in host.text(DROPIN) and lines not in host.text(MAIN):
+    if not host.preparing and not _written(account.profile, host, config):
         raise SftpJailError(
             f"sshd does not jail {account.name} as profile {account.profile.name} says: no Match block, or an old one",
             "sftpjail setup",
@@ -290,7 +306,7 @@ def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
         now = ", ".join(f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords)
         if not path:
             what = f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
-            why = "our Match block is missing, not read, or was changed by hand"
+            why = "sshd does not read our Match block" if _written(account.profile, host, config) else PENDING
             if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
                 dropped = " ".join(found.get("forcecommand").split()[WORDS:])
                 why = f"sshd drops what stands behind the {WORDS}th word of ForceCommand: {dropped}"
@@ -326,15 +342,20 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     findings = [
         Finding(
             f"sshd does not jail the members of profile {profile.name}: {missing} is not in force",
-            "the jail is open",
+            "the jail is open" if is_open else _short_of(profile, host, config),
             _blame(profile, missing, host),
         )
-        for profile, missing in open_doors(host, config, {})
+        for profile, missing, is_open in otherwise(host, config, {})
     ]
     if not any(value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())):
         why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
         findings.append(Finding("sshd has no line Subsystem sftp", why, "sftpjail setup"))
     return findings + _daemon(host)
+
+
+def _short_of(profile: Profile, host: Host, config: Config) -> str:
+    """Return why a jail holds and is not what it should be."""
+    return "the jail holds, but not all of its settings" if _written(profile, host, config) else PENDING
 
 
 def _blame(profile: Profile, missing: str, host: Host) -> str:

@@ -9,7 +9,8 @@ from fakes import Programs
 from fakesshd import sshd
 from played import Run, Stage, run, stage
 
-from sftpjail import SftpJailError
+from sftpjail import Profile, SftpJailError
+from sftpjail.config import Config
 from sftpjail.programs import Answer
 
 __all__ = ["run", "sshd", "stage"]
@@ -73,6 +74,26 @@ def test_add_says_what_is_left_of_an_account_that_cannot_be_deleted_again(
         "sftpjail: no space is left; the account root2 is left, it could not be deleted again: "
         "userdel: user root2 is currently used by process 1\n  try: userdel --force root2\n"
     )
+
+
+def test_add_of_an_account_that_is_there(run: Run, stage: Stage) -> None:
+    assert run("add", "bob")[0] == 1
+    assert run.err == "sftpjail: there is an account bob already, not jailed\n  try: sftpjail adopt bob\n"
+    assert run("add", "root")[0] == 1 and "must not be jailed: it has uid 0" in run.err and "try:" not in run.err
+
+
+def test_add_of_whom_a_match_user_names(run: Run, stage: Stage, programs: Programs) -> None:
+    mirrors = Profile("mirrors", "", match_user=("mira", "mirb"), home="inside")
+    stage.config = Config(profiles=(*stage.config.profiles, mirrors))
+    stage.set_up()
+    code, out = run("--dry-run", "add", "mira")
+    assert code == 0 and out.startswith("! run useradd --no-create-home ") and "--groups" not in out, run.err
+    stage.tree.account("mira", 1100, home="/files", shell="/usr/sbin/nologin", make_home=False)
+    assert run("add", "mira")[0] == 0, run.err
+    code, out = run("add", "mira")
+    assert (code, out) == (0, "nothing to do: mira is jailed in /srv/sftp/mira\n")
+    assert run("add", "eve", "--profile", "mirrors")[0] == 2
+    assert "profile mirrors has no group\n  try: add eve to its match_user" in run.err
 
 
 # -- remove --delete-account ------------------------------------------------------------------------------------------
