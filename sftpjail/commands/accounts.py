@@ -229,6 +229,7 @@ def remove(context: Context) -> int:
         notices = engine.apply(plan)
     _delete_account(context, name)
     context.answers |= {"actions": plan.describe(), "notices": notices}
+    context.warn(notices)
     context.changed = True
     with context.engine() as engine:
         _, events = _leaving(name, engine, deleted=True)

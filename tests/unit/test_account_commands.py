@@ -9,14 +9,16 @@ from fakes import Programs
 from fakesshd import sshd
 from played import Run, Stage, run, stage
 
-from sftpjail import Profile, SftpJailError
+from sftpjail import Profile, SetAccount, SftpJailError
 from sftpjail.config import Config
 from sftpjail.programs import Answer
+from sftpjail.transaction import perform
 
 __all__ = ["run", "sshd", "stage"]
 
 JAIL = "/srv/sftp/ann"
-IN_USE = "userdel: user ann is currently used by process 4711"
+# A number that no process has (pid_max is at most 2^22).
+IN_USE = "userdel: user ann is currently used by process 9999999"
 
 
 @pytest.fixture(autouse=True)
@@ -125,8 +127,8 @@ def test_remove_waits_for_a_session_that_is_ending(
 @pytest.mark.parametrize(
     ("state", "mend", "seconds"),
     [
-        (None, "kill 4711", 3),
-        ("", "kill 4711", 3),
+        (None, "kill 9999999", 3),
+        ("", "kill 9999999", 3),
         ("active", "loginctl terminate-user ann", 3),
         ("closing", "loginctl terminate-user ann", 15),
     ],
@@ -172,3 +174,13 @@ def test_remove_of_an_account_that_is_gone_though_userdel_complains(run: Run, st
     programs.answer_by("userdel", complain)
     assert run("remove", "--delete-account", "ann") == (0, "deleted the account ann; its files stay\n"), run.err
     assert run.err == "sftpjail: userdel ann failed: userdel: cannot remove the mail spool\n"
+
+
+@pytest.mark.parametrize(("pid", "mend"), [("9999999", "kill 9999999"), ("1", "")])
+def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
+    stage: Stage, programs: Programs, pid: str, mend: str
+) -> None:
+    programs.answer("usermod", err=f"usermod: user ann is currently used by process {pid}", code=8)
+    with pytest.raises(SftpJailError, match="currently used") as caught:
+        perform(SetAccount("ann", home="/files"), stage.host())
+    assert caught.value.hint == mend
