@@ -252,8 +252,10 @@ def _delete_account(context: Context, name: str) -> None:
             return
         try:
             with context.engine() as engine:
-                account = find_jailed(name, engine.config, engine.host)
-                engine.apply(engine.plan(create_events(account, engine.host, engine.manager)))
+                account = find(name, engine.config, engine.host)
+                # Of who is jailed no more there were remains alone, and they were to go in any case.
+                events = create_events(account, engine.host, engine.manager) if account.profile else []
+                engine.apply(engine.plan(events))
         except SftpJailError as worse:
             raise RollbackIncomplete(f"{error}; {name} is left, with half a jail: {worse}", "sftpjail apply") from error
         raise
