@@ -85,6 +85,9 @@ def _foresee(account: Account, options: list[str], host: Host) -> None:
     parser.add_argument("-r", "--system", action="store_true")
     for flag in "DFlmMNoU":  # may stand with these in one word
         parser.add_argument(f"-{flag}", action="store_true")
+    for letter in "bdefgGkKpPRsZ":  # and is none of these ones' values
+        parser.add_argument(f"-{letter}")
+    parser.add_argument("-c", "--comment", "--gecos")
     try:
         wanted, _ = parser.parse_known_args(options)
     except argparse.ArgumentError:

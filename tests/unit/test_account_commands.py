@@ -50,7 +50,9 @@ def test_add_refuses_before_useradd_what_could_not_be_jailed(
     assert run.err == f"sftpjail: will not jail eve: {why}\n  try: give --force if you really mean it\n"
 
 
-@pytest.mark.parametrize("options", ["--uid 1500", "-c -r5", "--comment system", "-u", "-u five"])
+@pytest.mark.parametrize(
+    "options", ["--uid 1500", "-c -r5", "--comment -r", "--gecos system", "-G users -g -r", "-u", "-u five"]
+)
 def test_add_leaves_all_else_to_useradd(run: Run, programs: Programs, options: str) -> None:
     programs.answer("useradd", err="useradd: in my words", code=3)
     assert run("add", "eve", "--", *options.split())[0] == 1
