@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import NoReturn
 
 from . import __version__
+from .errors import SftpJailError, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        hint = "options for useradd stand behind --" if self.prog.endswith(" add") else f"{self.prog} --help"
-        self.exit(2, f"sftpjail: {message}\n  try: {hint}\n")
+        raise UsageError(message, f"{self.prog} --help")
 
 
 MODULES = ("hosts", "diagnose", "test", "log", "accounts", "keys", "mounts", "hook")
@@ -49,7 +49,11 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the arguments of one command; what stands behind `--` is in `options`, and is for useradd."""
+    """Return the arguments of one command; what stands behind `--` is in `options`, and is for useradd.
+
+    Raises:
+        UsageError: they make no sense.
+    """
     from . import config
 
     # Cut here, because Python 3.11's argparse does not find those words when an option stands before them.
@@ -57,9 +61,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if "--" in words:
         words, options = words[: words.index("--")], words[words.index("--") + 1 :]
     parser = build_parser(("hook",) if words[:1] == ["hook"] else MODULES)
-    arguments = parser.parse_args(words)
-    if options and arguments.command not in ("add", "enter"):
-        parser.error(f"{arguments.command} takes nothing behind --: {' '.join(options)}")
+    arguments, unknown = parser.parse_known_args(words)
+    command = arguments.command
+    if unknown:
+        hint = "options for useradd stand behind --" if command == "add" else f"sftpjail {command} --help"
+        raise UsageError(f"{command} does not know {' '.join(unknown)}", hint)
+    if options and command not in ("add", "enter"):
+        parser.error(f"{command} takes nothing behind --: {' '.join(options)}")
     arguments.options = options
     defaults = {"dry_run": False, "json": False, "debug": False, "config": config.PATH}
     for name, value in defaults.items():
@@ -74,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found, 4 rollback incomplete.
+        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found, 4 rollback incomplete, 130 stopped.
     """
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
@@ -104,37 +112,53 @@ def _run(argv: Sequence[str]) -> int:
         print(f"sftpjail {__version__}")
         return 0
     from . import system
-    from .commands.context import Context, printable
-    from .errors import SftpJailError
+    from .commands.context import Context
     from .transaction import signals_raise
 
     system.start_process()
-    arguments = parse(argv)
+    arguments = None
     try:
+        arguments = parse(argv)
         with signals_raise():
             return int(arguments.run(Context(arguments)))
-    except SftpJailError as error:
-        if arguments.debug:
-            raise
-        if arguments.json:
-            print(json.dumps({"command": arguments.command, "error": error.message, "hint": error.hint}, indent=1))
-        print(f"sftpjail: {printable(error.message)}", file=sys.stderr)
-        if error.hint:
-            print(f"  try: {printable(error.hint)}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        print(f"sftpjail: {stop or 'stopped'}", file=sys.stderr)
+    except BrokenPipeError:
+        system.silence_output()
         return 1
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, OSError) and not _is_told():
             return 1
-        if arguments.debug:
+        if arguments and arguments.debug and isinstance(error, Exception):
             raise
-        print(
-            f"sftpjail: a bug: {type(error).__name__}: {error}\n  try: again with --debug, and report it",
-            file=sys.stderr,
-        )
-        return 1
+        return _tell(error, arguments, argv)
+
+
+def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequence[str]) -> int:
+    """Say an error, with --json on standard output too.
+
+    Args:
+        error: what ended the command.
+        arguments: None if that is what is wrong.
+        argv: the words of the command line.
+
+    Returns:
+        The exit code.
+    """
+    from .commands.context import printable
+
+    if isinstance(error, SftpJailError):
+        message, hint, code = error.message, error.hint, error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        message, hint, code = str(error) or "stopped", "", 130
+    else:
+        message, hint, code = f"a bug: {type(error).__name__}: {error}", "again with --debug, and report it", 1
+    words = argv[: argv.index("--")] if "--" in argv else argv
+    command = arguments.command if arguments else next((word for word in words if not word.startswith("-")), "")
+    if arguments.json if arguments else "--json" in words:
+        print(json.dumps({"command": command, "error": message, "hint": hint}, indent=1))
+    print(f"sftpjail: {printable(message)}", file=sys.stderr)
+    if hint:
+        print(f"  try: {printable(hint)}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

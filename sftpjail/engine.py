@@ -214,6 +214,7 @@ class Engine:
                     with signals_wait():
                         self._roll_back(journal, about, error)
                     raise
+            journal.clear_away()
             notices += self._announce(plan)
             journal.finish()
             return notices + self.manager.tell("on_applied", **about)
@@ -296,3 +297,13 @@ def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool 
         with signals_wait():
             journal.recover()
         yield Engine(config, Host(), manager, journal.notices)
+
+
+def interrupted(host: Host) -> bool:
+    """Return whether a run was interrupted and nobody has taken it back yet; the journal of one that goes on is none.
+
+    Args:
+        host: the facts.
+    """
+    with system.unlocked(LOCK) as free:
+        return free and host.lstat(f"{STATE}/journal") is not None

@@ -90,8 +90,22 @@ def find_jailed(name: str, config: Config, host: Host) -> Account:
     """
     account = find(name, config, host)
     if account.profile is None:
-        raise SftpJailError(f"{name} is not jailed: it is in no profile's group", f"sftpjail adopt {name}")
+        raise not_jailed(account, host, f"{name} is not jailed: it is in no profile's group")
     return account
+
+
+def not_jailed(account: Account, host: Host, words: str) -> SftpJailError:
+    """Return the error that an account is no jail, with the command that makes it one, or the reason why none does.
+
+    Args:
+        account: in no profile's group.
+        host: the facts.
+        words: what is told.
+    """
+    reason = why_not(account, host)
+    if reason:
+        return SftpJailError(f"{words}, and must not be jailed: {reason}")
+    return SftpJailError(words, f"sftpjail adopt {account.name}")
 
 
 def administrator(account: Account, host: Host) -> str:
@@ -114,17 +128,21 @@ def why_not(account: Account, host: Host) -> str:
     return administrator(account, host) or (f"it is a system account (uid {account.uid})" if system else "")
 
 
-def guard(account: Account, host: Host) -> None:
+def guard(account: Account, host: Host, hint: str = "") -> None:
     """Refuse an account whose jail would lock out an administrator.
+
+    Args:
+        account: whom.
+        host: the facts.
+        hint: how somebody insists who did not ask by `adopt`.
 
     Raises:
         SftpJailError: see `why_not`.
     """
     reason = why_not(account, host)
     if reason:
-        raise SftpJailError(
-            f"will not jail {account.name}: {reason}", f"if you really mean it: sftpjail adopt --force {account.name}"
-        )
+        insist = hint or f"if you really mean it: sftpjail adopt --force {account.name}"
+        raise SftpJailError(f"will not jail {account.name}: {reason}", insist)
 
 
 def is_namesake(account: Account, host: Host) -> bool:

@@ -59,11 +59,19 @@ class Journal:
         if self.undos:
             system.append(self.path, '{"committed": true}\n')
 
+    def clear_away(self) -> None:
+        """Drop the old versions, which only a rollback would have needed.
+
+        Before the notices, so that no daemon's folder changes once more after the daemon has read it.
+        """
+        with contextlib.suppress(SftpJailError, OSError):  # `finish` tries again
+            self._drop_old(committed=True)
+
     def finish(self) -> None:
-        """Clear away what only a rollback would have needed; after the notices, so that none of them is lost."""
+        """Forget the transaction; after the notices, so that none of them is lost."""
         if self.undos:
             with contextlib.suppress(SftpJailError, OSError):
-                self._clear_away(committed=True)
+                self._forget(committed=True)
 
     def rollback(self) -> None:
         """Put everything back, the last step first.
@@ -91,9 +99,14 @@ class Journal:
             if undo["op"] == "notify" and not undo.get("late"):
                 with contextlib.suppress(SftpJailError, OSError, KeyError):
                     programs.notify(undo["name"], undo["how"])
-        self._clear_away()
+        self._forget(committed=False)
 
-    def _clear_away(self, committed: bool = False) -> None:
+    def _forget(self, committed: bool) -> None:
+        self._drop_old(committed)
+        self.undos = []
+        self._tidy()
+
+    def _drop_old(self, committed: bool) -> None:
         for undo in self.undos:
             if undo["op"] in ("file", "unremove"):
                 _drop(system.backup_name(undo["path"]))
@@ -103,8 +116,6 @@ class Journal:
                 # Only now: until the commit a folder may hold the old versions of its files.
                 with contextlib.suppress(LinkRefused):
                     system.remove_dir(undo["path"])
-        self.undos = []
-        self._tidy()
 
     def _tidy(self) -> None:
         if os.path.lexists(self.path):
@@ -143,12 +154,13 @@ class Journal:
                 if "op" in undo:
                     self.undos.append(undo)
         if committed:
+            self.clear_away()
             for undo in self.undos:
                 # The daemon may not have heard of it; hearing twice does no harm.
                 if undo["op"] == "notify" and undo.get("late"):
                     with contextlib.suppress(SftpJailError, OSError, KeyError):
                         programs.notify(undo["name"], undo["how"])
-            self._clear_away(committed)
+            self._forget(committed)
         else:
             self.rollback()
         return True

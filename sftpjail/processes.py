@@ -1,10 +1,11 @@
-"""Who has something open in a folder, and which daemons run: read from /proc and pid files."""
+"""Who has something open in a folder, which daemons and programs run: read from /proc and pid files, and waited for."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
 
 
 def holders(target: str) -> list[tuple[int, str]]:
@@ -117,3 +118,39 @@ def being_deleted() -> frozenset[str]:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as handle:
             words |= set(os.fsdecode(handle.read()).split("\0")[1:] if _is_here(pid) else ())
     return frozenset(words)
+
+
+@contextlib.contextmanager
+def no_useradd(path: str) -> Iterator[None]:
+    """A moment for a hook of shadow's to go: useradd fails if it is gone between being seen and being run (run_part.c).
+
+    So wait, for two seconds at most, for a moment in which neither useradd nor userdel runs, and in which nobody has
+    opened the folder since they were looked for: inotify(7), IN_OPEN.
+    """
+    folder = os.path.dirname(path)
+    if os.path.dirname(folder) != "/etc/shadow-maint" or not os.path.lexists(path):
+        yield
+        return
+    import ctypes
+
+    libc, deadline = ctypes.CDLL(None), time.monotonic() + 2
+    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        watched = fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(folder), 0x20) >= 0
+        while time.monotonic() < deadline:
+            _drained(fd, watched)
+            if not any_runs(("useradd", "userdel")) and not _drained(fd, watched):
+                break
+            time.sleep(0.001)
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)  # not before: it takes some milliseconds, in which many a useradd begins
+
+
+def _drained(fd: int, watched: bool) -> bool:
+    """Return whether something had happened by an inotify descriptor, and forget it."""
+    try:
+        return watched and bool(os.read(fd, 1 << 16))
+    except BlockingIOError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -117,6 +118,45 @@ def must(argv: Sequence[str], **options: float) -> Answer:
     if answer.code != 0:
         raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
     return answer
+
+
+# userdel(8), and usermod(8) where it changes the home, of an account that a process belongs to.
+_IN_USE = re.compile(r"currently used by process (\d+)")
+MOMENT = 3.0  # seconds that a session may take to end
+LINGERING = 15.0  # and so many where systemd says that it is closing: UserStopDelaySec= of logind.conf(5) is 10
+
+
+def change_account(argv: Sequence[str], name: str) -> None:
+    """Run usermod(8) or userdel(8); where a session of the account is just ending, wait for its end.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        name: the account.
+
+    Raises:
+        SftpJailError: it failed; where a process of the account is in the way, the hint ends it.
+    """
+    began = time.monotonic()
+    while (answer := run(argv, timeout=300.0)).code != 0:
+        found, state = _IN_USE.search(answer.err), ""
+        if found:
+            state = _session_state(name)
+            if time.monotonic() - began < (LINGERING if state == "closing" else MOMENT):
+                time.sleep(0.5)
+                continue
+        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}", _ending(name, state, found[1]) if found else "")
+
+
+def _session_state(name: str) -> str:
+    """Return what systemd-logind knows of an account, as "active" or "closing" (sd_uid_get_state(3)), or ""."""
+    return run(["loginctl", "show-user", "--property=State", "--value", name]).out.strip() if booted() else ""
+
+
+def _ending(name: str, state: str, pid: str) -> str:
+    """Return the command that ends what an account runs."""
+    if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid == 0:
+        return ""  # it is another name of root's
+    return f"loginctl terminate-user {name}" if state else f"kill {pid}"
 
 
 # Mounts what a session's script would, and becomes the command.

@@ -22,7 +22,7 @@ from shlex import quote
 from . import programs
 from .errors import LinkRefused, SftpJailError
 from .fstab import parse_mountinfo
-from .processes import any_runs, holders
+from .processes import holders, no_useradd
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -72,6 +72,29 @@ def lock(path: str, timeout: float) -> Iterator[None]:
                     ) from None
                 time.sleep(0.02)
         yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def unlocked(path: str) -> Iterator[bool]:
+    """Yield whether no run holds the lock, and let none begin meanwhile; wait for nobody.
+
+    Args:
+        path: the lock file; where there is none, nobody can hold it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        free = True
+    except BlockingIOError:
+        free = False
+    try:
+        yield free
     finally:
         os.close(fd)
 
@@ -306,7 +329,7 @@ def _about(path: str) -> tuple[int, int, int, dict[str, bytes]]:
 
 def move(source: str, target: str) -> None:
     """Rename SOURCE to TARGET, replacing it. Links are not followed at the last name of either."""
-    with parent(source, target) as (old, old_name), parent(target) as (new, new_name), _no_useradd(source):
+    with parent(source, target) as (old, old_name), parent(target) as (new, new_name), no_useradd(source):
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
 
@@ -321,44 +344,8 @@ def unlink(path: str) -> None:
     """Remove a file that may be gone already, its folder too."""
     if not os.path.isdir(os.path.dirname(path)):
         return
-    with parent(path) as (folder, name), contextlib.suppress(FileNotFoundError), _no_useradd(path):
+    with parent(path) as (folder, name), contextlib.suppress(FileNotFoundError), no_useradd(path):
         os.unlink(name, dir_fd=folder)
-
-
-@contextlib.contextmanager
-def _no_useradd(path: str) -> Iterator[None]:
-    """A moment for a hook of shadow's to go: useradd fails if it is gone between being seen and being run (run_part.c).
-
-    So wait, for two seconds at most, for a moment in which neither useradd nor userdel runs, and in which nobody has
-    opened the folder since they were looked for: inotify(7), IN_OPEN.
-    """
-    folder = os.path.dirname(path)
-    if os.path.dirname(folder) != "/etc/shadow-maint" or not os.path.lexists(path):
-        yield
-        return
-    import ctypes
-
-    libc, deadline = ctypes.CDLL(None), time.monotonic() + 2
-    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        watched = fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(folder), 0x20) >= 0
-        while time.monotonic() < deadline:
-            _drained(fd, watched)
-            if not any_runs(("useradd", "userdel")) and not _drained(fd, watched):
-                break
-            time.sleep(0.001)
-        yield
-    finally:
-        if fd >= 0:
-            os.close(fd)  # not before: it takes some milliseconds, in which many a useradd begins
-
-
-def _drained(fd: int, watched: bool) -> bool:
-    """Return whether something had happened by an inotify descriptor, and forget it."""
-    try:
-        return watched and bool(os.read(fd, 1 << 16))
-    except BlockingIOError:
-        return False
 
 
 def sync_dirs(paths: set[str]) -> None:

@@ -222,7 +222,7 @@ def _usermod(fields: Mapping[str, str]) -> list[str]:
 def _(action: SetAccount, view: View) -> None:
     join, leave = action.group_changes(view)
     if action.fields():
-        programs.must(["usermod", *_usermod(action.fields()), action.name])
+        programs.change_account(["usermod", *_usermod(action.fields()), action.name], action.name)
     for group in join:
         programs.must(["gpasswd", "--add", action.name, group])
     for group in leave:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from dataclasses import replace
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 from .. import programs
 from ..config import keyfile
 from ..engine import Engine
-from ..errors import SftpJailError, UsageError
+from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..events import create_events, remove_events
 from ..host import Host
-from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, refuse_silent
+from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, not_jailed, refuse_silent
 from ..manager import Event
 from ..model import Account, Key, Profile, valid_name
 from .context import Command, Context
 from .keys import add_events, migrate_events, old_place, present, read_keys, read_source
 from .mounts import make_bind
+
+FORCE = "give --force if you really mean it"
 
 
 def register(add_parser: Command) -> None:
@@ -67,7 +70,32 @@ def maker(name: str, profile: Profile, tool: str, options: list[str]) -> list[st
     shell = ["--shell", profile.shell] if profile.shell else []
     # An impossible password, not a locked one: without UsePAM sshd refuses key logins of locked accounts.
     plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
-    return ["useradd", *home, *shell, *plain, "--groups", profile.group, *options, name]
+    group = ["--groups", profile.group] if profile.group else []
+    return ["useradd", *home, *shell, *plain, *group, *options, name]
+
+
+def _foresee(account: Account, options: list[str], host: Host) -> None:
+    """Refuse a new account that could not be jailed once it is there, as far as useradd's or adduser's options tell.
+
+    Raises:
+        SftpJailError: see `guard`.
+    """
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-u", "--uid", type=int, default=-1)
+    parser.add_argument("-r", "--system", action="store_true")
+    for flag in "DFlmMNoU":  # may stand with these in one word
+        parser.add_argument(f"-{flag}", action="store_true")
+    for letter in "bdefgGkKpPRsZ":  # and is none of these ones' values
+        parser.add_argument(f"-{letter}")
+    parser.add_argument("-c", "--comment", "--gecos")
+    try:
+        wanted, _ = parser.parse_known_args(options)
+    except argparse.ArgumentError:
+        return  # useradd says it in its own words
+    if wanted.uid >= 0:
+        guard(replace(account, uid=wanted.uid), host, FORCE)
+    elif wanted.system and not account.forced:
+        raise SftpJailError(f"will not jail {account.name}: it would be a system account", FORCE)
 
 
 def add(context: Context) -> int:
@@ -75,24 +103,26 @@ def add(context: Context) -> int:
     given = context.arguments
     name = valid_name(given.user)
     config = context.config()
-    profile = config.profile(given.profile)
+    named = next((p for p in config.profiles if name in p.match_user), None)
+    profile = named if named and not given.profile else config.profile(given.profile)
     mounts = [parse_mount(text) for text in given.mount]
-    if not profile.group:
+    if not profile.group and name not in profile.match_user:
         raise UsageError(f"profile {profile.name} has no group", f"add {name} to its match_user, then: sftpjail setup")
     with context.engine(reading=True) as engine:
         account = engine.host.account(name)
         new = account is None
         if account is None:
             home = f"/{profile.files}" if profile.home == "inside" else f"/home/{name}"
-            account = Account(name, -1, -1, home, profile.shell)
+            account = Account(name, -1, -1, home, profile.shell, forced=given.force)
+            _foresee(account, given.options, engine.host)
         else:
             known = find(name, config, engine.host).profile
             if known is None:
-                raise SftpJailError(f"there is an account {name}, and it is not jailed", f"sftpjail adopt {name}")
+                raise not_jailed(account, engine.host, f"there is an account {name} already, not jailed")
             if given.profile and known != profile:
                 raise SftpJailError(f"{name} is jailed by profile {known.name} already")
             profile = known
-        if engine.host.group(profile.group) is None:
+        if profile.group and engine.host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
         keys = read_keys({file: read_source(file) for file in given.key}, engine.host)
         plan = engine.plan(_add_events(engine, replace(account, profile=profile), keys, mounts))
@@ -107,12 +137,12 @@ def add(context: Context) -> int:
     try:
         with context.engine() as engine:
             account = replace(find(name, config, engine.host), profile=profile, forced=given.force)
-            guard(account, engine.host)
+            guard(account, engine.host, FORCE)
             plan = engine.plan(_add_events(engine, account, keys, mounts))
             notices = engine.apply(plan)
-    except BaseException:
+    except BaseException as error:
         if new:
-            _unmake_account(context, name, had_home)
+            _unmake_account(name, had_home, error)
         raise
     done = f"{'made the account ' + name + '; it' if new else name} is jailed in {account.jail}"
     context.changed = new
@@ -120,14 +150,23 @@ def add(context: Context) -> int:
     return context.close(0)
 
 
-def _unmake_account(context: Context, name: str, had_home: bool) -> None:
-    """Delete an account that we made a moment ago, and its home only if that is no older."""
+def _unmake_account(name: str, had_home: bool, error: BaseException) -> None:
+    """Delete an account that we made a moment ago, and its home only if that is no older.
+
+    Raises:
+        RollbackIncomplete: it is still there; says so after why it was to go.
+    """
     account = Host().account(name)
     fresh = account is not None and account.home == f"/home/{name}" and not had_home
     fresh = fresh and not os.path.lexists(f"/var/mail/{name}")
     answer = programs.run(["userdel", *(["--remove"] if fresh else []), name])
-    if Host().account(name) is not None:
-        context.warn([f"the account {name} could not be deleted again: {answer.words}"])
+    account = Host().account(name)
+    if account is not None:
+        force = "--force " if account.uid == 0 else ""  # userdel takes all of root's processes for its
+        raise RollbackIncomplete(
+            f"{error}; the account {name} is left, it could not be deleted again: {answer.words}",
+            f"userdel {force}{name}",
+        ) from error
 
 
 def _make_account(argv: list[str]) -> None:
@@ -181,23 +220,56 @@ def remove(context: Context) -> int:
         deleting = given.delete_account and exists
         if deleting and account is None:
             raise SftpJailError(f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}")
-        done = f"{name} is an ordinary account again" if exists and not deleting else f"the jail of {name} is gone"
-        context.carry_out(engine, events, done, f"{name} is not jailed")
-        found = engine.host.account(name)
-        own = old_place(found) if found and not deleting and engine.config.scope == "jails" else ""
-    if own and engine.host.lstat(own) is not None:
-        context.warn([f"{name} logs in by the keys in {own} from now on, whoever put them there"])
-    if not deleting:
-        return context.close(0)
-    if context.dry_run:
-        context.say([f"! run userdel {name}"])
-        return context.close(0)
-    programs.must(["userdel", name], timeout=300.0)
+        if not deleting:
+            done = f"{name} is an ordinary account again" if exists else f"the jail of {name} is gone"
+            context.carry_out(engine, events, done, f"{name} is not jailed")
+            _tell_of_old_keys(context, name, engine)
+            return context.close(0)
+        plan = engine.plan(events)
+        if context.dry_run:
+            context.finish(engine, plan, "")
+            context.say([f"! run userdel {name}"])
+            return context.close(0)
+        notices = engine.apply(plan)
+    _delete_account(context, name)
+    context.answers |= {"actions": plan.describe(), "notices": notices}
+    context.warn(notices)
     context.changed = True
     with context.engine() as engine:
         _, events = _leaving(name, engine, deleted=True)
         context.carry_out(engine, events, f"deleted the account {name}; its files stay")
     return context.close(0)
+
+
+def _tell_of_old_keys(context: Context, name: str, engine: Engine) -> None:
+    """Say that keys in the home count again, also those that the account has put there out of its jail."""
+    found = engine.host.account(name)
+    if found and engine.config.scope == "jails" and engine.host.lstat(old_place(found)) is not None:
+        context.warn([f"{name} logs in by the keys in {old_place(found)} from now on, whoever put them there"])
+
+
+def _delete_account(context: Context, name: str) -> None:
+    """Run userdel; an account that it refuses to delete gets its jail back as it was.
+
+    Raises:
+        SftpJailError: it refused.
+        RollbackIncomplete: the same, and the jail could not be put back.
+    """
+    try:
+        programs.change_account(["userdel", name], name)
+    except (SftpJailError, KeyboardInterrupt) as error:
+        if Host().account(name) is None:
+            context.warn([str(error)])  # it complains of something else, or was interrupted too late
+            return
+        try:
+            with context.engine() as engine:
+                account = find(name, engine.config, engine.host)
+                # Of who is jailed no more there were remains alone, and they were to go in any case.
+                events = create_events(account, engine.host, engine.manager) if account.profile else []
+                engine.apply(engine.plan(events))
+        except SftpJailError as worse:
+            raise RollbackIncomplete(f"{error}; {name} is left, with half a jail: {worse}", "sftpjail apply") from error
+        raise
 
 
 def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:

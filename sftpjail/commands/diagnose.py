@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from ..actions import Check, Notify
 from ..config import PATH
-from ..engine import Engine, Plan
+from ..engine import Engine, Plan, interrupted
 from ..errors import SftpJailError
 from ..events import create_events, remove_events
-from ..host import STATE, Host
+from ..host import Host
 from ..jails import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
 from ..manager import Event
 from ..model import Account, Fact, inside, valid_name
@@ -141,7 +141,7 @@ def _once(faults: Iterable[Fault]) -> list[Fault]:
 
 def _host_faults(engine: Engine) -> Iterator[Fault]:
     host = engine.host
-    if host.lstat(f"{STATE}/journal") is not None:
+    if interrupted(host):
         what = "an interrupted run is not taken back yet"
         yield Fault("host", what, "something may be half done", "sftpjail apply")
     yield from (Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host))

@@ -76,7 +76,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
+def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) -> list[Action]:
     profile = account.profile
     assert profile is not None
     home = f"/{profile.files}"
@@ -88,12 +88,13 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         )
     if deleted or not account.local:
         return []
-    group = host.group(profile.group) if profile.group else None
-    if group and account.gid == group.gid:
-        raise SftpJailError(
-            f"{profile.group} is the primary group of {account.name}, which sshd jails for it",
-            f"usermod -g GROUP {account.name} && sftpjail remove {account.name}",
-        )
+    groups = [group for p in config.profiles if p.group and (group := host.group(p.group))]
+    for group in groups:
+        if account.gid == group.gid:
+            raise SftpJailError(
+                f"{group.name} is the primary group of {account.name}, which sshd jails for it",
+                f"usermod -g GROUP {account.name} && sftpjail remove {account.name}",
+            )
     if account.name in profile.match_user:
         raise SftpJailError(
             f"{account.name} is jailed by match_user of profile {profile.name}",
@@ -105,8 +106,9 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     old = was.get("home", account.files if profile.home == "inside" else None)
     before = SetAccount(account.name, was.get("shell"), old, expire=was.get("expire"))
     actions: list[Action] = [before] if before.fields() else []
-    if group:
-        actions.append(SetAccount(account.name, remove_groups=(group.name,)))
+    member_of = tuple(group.name for group in groups if host.in_group(account.name, group.name))
+    if member_of:  # of every profile's, or sshd would jail it as the next one says
+        actions.append(SetAccount(account.name, remove_groups=member_of))
     return actions
 
 

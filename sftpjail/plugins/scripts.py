@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import stat
+from difflib import get_close_matches
 from shlex import quote
 
 from .. import Account, Bind, Finding, Key, Run, hookimpl
 from ..actions import Action
 from ..host import Host
+from ..jails import mend_flaw
 from ..paths import LIB
 
 # The administrator's folder comes second and wins: the same name there replaces ours, a link to /dev/null masks it.
 FOLDERS = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
 TIMEOUT = 30.0
+MANUAL = "man 7 sftpjail-plugins"
+NAME = r"[A-Za-z0-9_-]+"
+# What editors and package managers leave beside a file, and what somebody has put aside.
+LEFT = r"^[.#]|~$|\.(dpkg|ucf|rpm|pac)[a-z-]*$|\.(bak|old|orig|new|off|disabled)$"
 EVENTS = ("setup", "teardown", "user-create", "user-remove", "key-add", "key-remove", "mount", "unmount")
 
 
@@ -24,35 +31,81 @@ def scripts(event: str, host: Host) -> tuple[list[str], list[Finding]]:
     The names are those of run-parts(8), so that `x.dpkg-old` and `x~` do not run.
     """
     chosen: dict[str, str] = {}
+    findings = []
     for folder in FOLDERS:
         for name in host.listdir(f"{folder}/{event}.d"):
-            if re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                chosen[name] = f"{folder}/{event}.d/{name}"
-    good, findings = [], []
+            path = f"{folder}/{event}.d/{name}"
+            if re.fullmatch(NAME, name):
+                chosen[name] = path
+            elif not re.search(LEFT, name) and _would_run(path, host):
+                why = "it has a name with other characters than letters, digits, _ and -"
+                findings.append(_passed_by(path, why, f"mv {quote(path)} {quote(_renamed(path, host))}"))
+    good = []
     for _, path in sorted(chosen.items()):
         if host.realpath(path) == "/dev/null":
             continue
-        wrong = _flaw(path, host)
+        wrong, mend = _flaw(path, host)
         if wrong:
-            mend = f"chown root {quote(path)} && chmod 755 {quote(path)}"
-            findings.append(Finding(f"the hook script {path} is not run: it {wrong}", "its event passes it by", mend))
+            findings.append(_passed_by(path, f"it {wrong}", mend))
         else:
             good.append(path)
     return good, findings
 
 
-def _flaw(path: str, host: Host) -> str:
+def _passed_by(path: str, why: str, mend: str) -> Finding:
+    return Finding(f"the hook script {path} is not run: {why}", "its event passes it by", mend)
+
+
+def _would_run(path: str, host: Host) -> bool:
+    found = host.stat(path)
+    return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
+
+
+def _renamed(path: str, host: Host) -> str:
+    """Return a path beside PATH whose name would run, without the `.sh`, and which is free."""
+    folder, name = posixpath.split(path)
+    stem = posixpath.splitext(name)[0]
+    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", given) for given in (stem, name)]
+    return next((new for part in plain if host.lstat(new := f"{folder}/{part}") is None), f"{folder}/NAME")
+
+
+def _flaw(path: str, host: Host) -> tuple[str, str]:
+    """Return why a script is not run and the command that mends it, or two times ""."""
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
-        return "is not a file"
+        return "is not a file", f"ls -ld {quote(path)}"
     if found.st_uid != 0 or found.st_mode & 0o022:
-        return "can be changed by others than root"
+        return "can be changed by others than root", f"chown root {quote(path)} && chmod 755 {quote(path)}"
     if not found.st_mode & 0o111:
-        return "is not executable"
+        return "is not executable", f"chmod 755 {quote(path)}"
     loose = host.loose_parent(path) or host.loose_parent(host.realpath(path))
     if loose:
-        return f"lies in {loose}, which {host.flaw(loose)}"
-    return ""
+        return f"lies in {loose}, which {host.flaw(loose)}", mend_flaw(loose, host)
+    return "", ""
+
+
+def _homeless(host: Host) -> list[Finding]:
+    """Return what lies in the folders of hook scripts and belongs to no event."""
+    known = [f"{event}.d" for event in EVENTS]
+    findings = []
+    for folder in FOLDERS:
+        for name in (name for name in host.listdir(folder) if name not in known):
+            path = f"{folder}/{name}"
+            if _would_run(path, host):
+                findings.append(_passed_by(path, "it lies in no event's folder", MANUAL))
+            elif host.is_dir(path) and host.listdir(path):
+                what = f"{path} is the folder of no event, so that nothing in it is run"
+                findings.append(Finding(what, f"the events are {', '.join(EVENTS)}", _homecoming(path, known, host)))
+    return findings
+
+
+def _homecoming(path: str, known: list[str], host: Host) -> str:
+    """Return the command that brings a folder's scripts to the event that was meant."""
+    folder, name = posixpath.split(path)
+    for meant in get_close_matches(name, known, 1):
+        there = host.lstat(f"{folder}/{meant}") is not None
+        return f"mv {quote(path)}/* {folder}/{meant}/" if there else f"mv {quote(path)} {folder}/{meant}"
+    return MANUAL
 
 
 def _runs(event: str, host: Host, account: Account | None = None, **about: object) -> list[Action]:
@@ -120,4 +173,6 @@ def on_unmount(account: Account, bind: Bind, host: Host) -> list[Action]:
 
 @hookimpl
 def on_check(account: Account | None, host: Host) -> list[Finding]:
-    return [] if account else [finding for event in EVENTS for finding in scripts(event, host)[1]]
+    if account:
+        return []
+    return [*_homeless(host), *(finding for event in EVENTS for finding in scripts(event, host)[1])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
@@ -31,6 +32,7 @@ HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes h
 
 SUBSYSTEM = "Subsystem sftp internal-sftp"
 GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
+PENDING = "setup is pending: the configuration has changed since it ran, or our Match block has"
 OTHERS = 20  # of the accounts outside the jails so many are compared before and after
 
 
@@ -168,9 +170,33 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list[tuple[Profile, str, str]]:
-    """Return the profiles whose members sshd would not jail as configured, with the first setting that is missing and
-    the connection where it is: not only those to port 22 of this host are asked about.
+def _opens(line: str, said: str) -> bool:
+    """Return whether a jail is open where sshd does not say this line of its settings: SAID has what it says."""
+    keyword, _, wanted = line.partition(" ")
+    now = _value(said, keyword)
+    if keyword == "chrootdirectory":
+        return now in ("", "none")
+    return wanted in ("yes", "no") or (keyword == "forcecommand" and not now.startswith("internal-sftp"))
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A setting that sshd would not give the members of a profile, at least in one kind of connections."""
+
+    profile: Profile
+    line: str
+    connection: str
+    is_open: bool
+
+    def __str__(self) -> str:
+        where = f" for connections with {peculiar(self.connection)}" if peculiar(self.connection) else ""
+        return f"{self.line} is not in force{where}"
+
+
+def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack]:
+    """Return what is missing of each profile's settings, one thing for each Match block, one that opens the jail first.
+
+    Not only connections to port 22 of this host are asked about.
     """
     found = []
     staged = _staged(files)
@@ -179,10 +205,11 @@ def open_doors(host: Host, config: Config, files: dict[str, str | None]) -> list
         for match_user in (*((True,) if profile.match_user else ()), *((False,) if profile.group else ())):
             name, extra = _member(profile, host, match_user)
             for kind in kinds:
-                said = _ask(host, name, staged | extra, kind).splitlines()
-                missing = next((line for line in settings(profile, config, host) if line not in said), "")
+                said = _ask(host, name, staged | extra, kind)
+                missing = [line for line in settings(profile, config, host) if line not in said.splitlines()]
                 if missing:
-                    found.append((profile, missing, kind))
+                    line = min(missing, key=lambda line: not _opens(line, said))
+                    found.append(Lack(profile, line, kind, _opens(line, said)))
                     break
     return found
 
@@ -203,12 +230,10 @@ def _released(host: Host, config: Config, files: dict[str, str | None], jails: d
 def on_setup(host: Host, config: Config) -> list[Action]:
     files = candidate(host, config)
     changes = _changes(host, files)
-    wrong = open_doors(host, config, files)
-    if wrong:
-        profile, missing, connection = wrong[0]
+    for lack in lacks(host, config, files):
         raise SftpJailError(
-            f"sshd would not jail the members of {profile.group or profile.name}: "
-            f"{missing} is not in force{_where(connection)}, something above our Match block wins",
+            f"sshd would not jail the members of {lack.profile.group or lack.profile.name}: {lack}, "
+            "something above our Match block wins",
             f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
         )
     if not any(action.pending(host, "") for action in changes):
@@ -268,12 +293,17 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
     return [*changes, *checks, Notify("sshd")]
 
 
+def _written(profile: Profile, host: Host, config: Config) -> bool:
+    """Return whether a Match block of the profile stands in our files as it is to be."""
+    lines = "\n".join(f"    {line}" for line in block(profile, config, host))
+    return lines in host.text(DROPIN) or lines in host.text(MAIN)
+
+
 @hookimpl
 def on_user_create(account: Account, host: Host, config: Config) -> None:
     # By its text and not by asking sshd: useradd waits for us. `setup` and `check` ask.
     assert account.profile is not None
-    lines = "\n".join(f"    {line}" for line in block(account.profile, config, host))
-    if not host.preparing and lines not in host.text(DROPIN) and lines not in host.text(MAIN):
+    if not host.preparing and not _written(account.profile, host, config):
         raise SftpJailError(
             f"sshd does not jail {account.name} as profile {account.profile.name} says: no Match block, or an old one",
             "sftpjail setup",
@@ -312,7 +342,7 @@ def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
         now = ", ".join(f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords)
         if not path:
             what = f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
-            why = "our Match block is missing, not read, or was changed by hand"
+            why = "sshd does not read our Match block" if _written(account.profile, host, config) else PENDING
             if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
                 dropped = " ".join(found.get("forcecommand").split()[WORDS:])
                 why = f"sshd drops what stands behind the {WORDS}th word of ForceCommand: {dropped}"
@@ -347,11 +377,11 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return [Finding(_refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host))]
     findings = [
         Finding(
-            f"sshd does not jail the members of profile {profile.name}: {missing} is not in force{_where(connection)}",
-            "the jail is open",
-            _blame(profile, missing, connection, host),
+            f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
+            "the jail is open" if lack.is_open else _short_of(lack.profile, host, config),
+            _blame(lack, host),
         )
-        for profile, missing, connection in open_doors(host, config, {})
+        for lack in lacks(host, config, {})
     ]
     if not any(value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())):
         why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
@@ -359,20 +389,22 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     return findings + _daemon(host)
 
 
-def _where(connection: str) -> str:
-    return f" for connections with {peculiar(connection)}" if peculiar(connection) else ""
+def _short_of(profile: Profile, host: Host, config: Config) -> str:
+    """Return why a jail holds and is not what it should be."""
+    return "the jail holds, but not all of its settings" if _written(profile, host, config) else PENDING
 
 
-def _blame(profile: Profile, missing: str, connection: str, host: Host) -> str:
+def _blame(lack: Lack, host: Host) -> str:
     """Return the command that puts a profile's setting in force again."""
-    group = host.group_members(profile.group) if profile.group else ()
-    names = [name for name in (*profile.match_user, *(group or ())) if is_valid(name)]
-    names += [PROBE] if connection != LOCAL else []  # a Match line on the connection means everybody
-    found = effective(host, names[0], connection) if names else None
-    keyword = missing.partition(" ")[0]
+    group = host.group_members(lack.profile.group) if lack.profile.group else ()
+    names = [name for name in (*lack.profile.match_user, *(group or ())) if is_valid(name)]
+    if lack.connection != LOCAL:
+        names.append(PROBE)  # a Match line on the connection means everybody
+    found = effective(host, names[0], lack.connection) if names else None
+    keyword = lack.line.partition(" ")[0]
     if found and _in_foreign_match(keyword, found, host):
         return comment_out([found.origins[keyword]], host)
-    return "sftpjail setup" if connection == LOCAL else f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
+    return "sftpjail setup" if lack.connection == LOCAL else f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
 
 
 def _daemon(host: Host) -> list[Finding]:

@@ -108,6 +108,20 @@ def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire:
     assert "sftpjail setup" in caught.value.hint
 
 
+def test_on_user_remove_takes_an_account_out_of_every_profiles_group(tree: Tree, fire: Fire) -> None:
+    tree.group("second", 501, "ann")
+    tree.group("third", 502, "bob")
+    profiles = Profile("p", "sftponly"), Profile("q", "second"), Profile("r", "third"), Profile("s", "missing")
+    given = {"account": ann(), "deleted": False}
+    assert fire("accounts", "on_user_remove", tree.host(), Config(profiles=profiles), **given) == [
+        SetAccount("ann", remove_groups=("sftponly", "second"))
+    ]
+    given["account"] = ann(gid=502)
+    with pytest.raises(SftpJailError, match="third is the primary group of ann") as caught:
+        fire("accounts", "on_user_remove", tree.host(), Config(profiles=profiles), **given)
+    assert caught.value.hint == "usermod -g GROUP ann && sftpjail remove ann"
+
+
 def test_on_check_of_an_account_in_two_profiles_groups(tree: Tree, fire: Fire) -> None:
     tree.group("second", 501, "ann", "bob")
     tree.group("third", 502, "ann")

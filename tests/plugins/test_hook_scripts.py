@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shlex import quote
 
 import pytest
 from fakes import Tree
@@ -89,7 +90,7 @@ def test_a_link_to_dev_null_masks(tree: Tree, fire: Fire) -> None:
         (0o755, (1001, 0), "changed by others"),
         (0o775, (0, 0), "changed by others"),
         (0o757, (0, 0), "changed by others"),
-        (0o644, (0, 0), "not executable"),
+        (0o644, (1001, 0), "changed by others"),
     ],
 )
 def test_on_check_tells_of_a_script_that_does_not_run(
@@ -104,6 +105,59 @@ def test_on_check_tells_of_a_script_that_does_not_run(
     assert fire("scripts", "on_check", tree.host(), account=ann()) == []
 
 
+def found(tree: Tree, fire: Fire) -> list[tuple[str, str]]:
+    return [(f.what, f.mend) for f in fire("scripts", "on_check", tree.host(), account=None)]
+
+
+def test_on_check_tells_of_a_script_that_cannot_be_executed(tree: Tree, fire: Fire) -> None:
+    path = f"{THEIRS}/user-create.d/10-x"
+    tree.write(path, "#!/bin/sh\n", 0o644)
+    assert found(tree, fire) == [(f"the hook script {path} is not run: it is not executable", f"chmod 755 {path}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "better"), [("quota.sh", "quota"), ("taken.sh", "taken-sh"), ("my quota", "my-quota"), ("a.b.py", "a-b")]
+)
+def test_on_check_tells_of_a_name_that_never_runs(tree: Tree, fire: Fire, name: str, better: str) -> None:
+    folder = f"{THEIRS}/user-create.d"
+    tree.write(f"{folder}/taken", "#!/bin/sh\n", 0o755)
+    tree.write(f"{folder}/{name}", "#!/bin/sh\n", 0o755)
+    ((what, mend),) = found(tree, fire)
+    assert what == (
+        f"the hook script {folder}/{name} is not run: it has a name with other characters than letters, digits, _ and -"
+    )
+    assert mend == f"mv {quote(f'{folder}/{name}')} {folder}/{better}"
+    (tree.root / f"{folder}/{name}".lstrip("/")).rename(tree.root / f"{folder}/{better}".lstrip("/"))
+    assert found(tree, fire) == []
+
+
+@pytest.mark.parametrize("name", ["x.dpkg-old", "x.ucf-dist", "x.pacnew", "x~", ".x.swp", "#x#", "x.disabled", "x.md"])
+def test_what_editors_and_packages_leave_is_no_fault(tree: Tree, fire: Fire, name: str) -> None:
+    tree.write(f"{THEIRS}/setup.d/{name}", "#!/bin/sh\n", 0o644 if name.endswith(".md") else 0o755)
+    assert found(tree, fire) == []
+
+
+def test_on_check_tells_of_a_folder_of_no_event(tree: Tree, fire: Fire) -> None:
+    tree.folder(f"{THEIRS}/what-is-this.d")
+    assert found(tree, fire) == [], "there is nothing in it"
+    tree.write(f"{THEIRS}/usercreate.d/x", "#!/bin/sh\n", 0o755)
+    what = f"{THEIRS}/usercreate.d is the folder of no event, so that nothing in it is run"
+    assert found(tree, fire) == [(what, f"mv {THEIRS}/usercreate.d {THEIRS}/user-create.d")]
+    tree.folder(f"{THEIRS}/user-create.d")
+    assert found(tree, fire) == [(what, f"mv {THEIRS}/usercreate.d/* {THEIRS}/user-create.d/")]
+    tree.write(f"{THEIRS}/what-is-this.d/x", "")
+    assert found(tree, fire)[1][1] == "man 7 sftpjail-plugins"
+
+
+def test_on_check_tells_of_a_script_beside_the_folders(tree: Tree, fire: Fire) -> None:
+    tree.write(f"{THEIRS}/README", "")
+    assert found(tree, fire) == []
+    tree.write(f"{THEIRS}/quota", "#!/bin/sh\n", 0o755)
+    ((what, mend),) = found(tree, fire)
+    assert what == f"the hook script {THEIRS}/quota is not run: it lies in no event's folder"
+    assert mend == "man 7 sftpjail-plugins"
+
+
 def test_a_folder_is_no_script(tree: Tree, fire: Fire) -> None:
     tree.folder(f"{THEIRS}/setup.d/10-x")
     assert ran(tree, fire) == []
@@ -116,3 +170,6 @@ def test_a_script_that_somebody_could_exchange_does_not_run(tree: Tree, fire: Fi
     tree.folder("/srv/team", 0o777)
     tree.link(f"{THEIRS}/setup.d/10-x", "/srv/team/script")
     assert ran(tree, fire) == []
+    ((what, mend),) = found(tree, fire)
+    assert "lies in /srv/team, which can be written by others than root" in what
+    assert mend == "chmod go-w /srv/team"

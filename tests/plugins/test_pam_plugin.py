@@ -188,6 +188,7 @@ def test_on_check_rehearses(
     tree: Tree, fire: Fire, programs: Programs, script: int | None, answer: Answer | None, says: str
 ) -> None:
     tree.write("/etc/sftpjail/mounts/ann", "/a /srv/sftp/ann/a none bind,x-sftpjail.user=ann 0 0\n")
+    tree.folder("/a")
     tree.folder(MARK)
     if script:
         tree.write(SCRIPT, "#!/bin/sh\n", script)
@@ -195,6 +196,19 @@ def test_on_check_rehearses(
         programs.answer_by("unshare", lambda argv, _: answer)
     found = fire("pam", "on_check", tree.host(), CONFIG, account=ann(SESSION))
     assert [says in finding.what for finding in found] == ([True] if says else [])
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire, thorough: bool) -> None:
+    tree.folder("/srv/sftp/ann")
+    tree.write("/etc/sftpjail/mounts/ann", "/a /srv/sftp/ann/my\\040web none bind,x-sftpjail.user=ann 0 0\n")
+    host = tree.host()
+    host.thorough = thorough
+    (finding,) = fire("pam", "on_check", host, CONFIG, account=ann(SESSION))
+    assert finding.why == "PAM closes the sessions of ann: a jail shows all or nothing"
+    assert finding.mend == "sftpjail umount ann '/my web'"
+    (same,) = fire("mounts", "on_check", host, CONFIG, account=ann(SESSION))
+    assert (same.what, same.mend) == (finding.what, finding.mend), "so it is told once"
 
 
 def test_on_check_leaves_other_jails_alone(tree: Tree, fire: Fire) -> None:

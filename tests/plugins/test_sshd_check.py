@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fakes import Programs, Tree
@@ -12,6 +13,7 @@ from test_sshd import DROPIN, GOLDEN, MAIN
 
 from sftpjail import Fact, Finding, Profile
 from sftpjail.config import Config
+from sftpjail.plugins.sshd import PENDING
 from sftpjail.sshdconfig import effective
 
 ADMIN = "/etc/ssh/sshd_config.d/00-admin.conf"
@@ -59,6 +61,45 @@ def test_on_check_tells_of_a_block_that_was_changed(
             "sftpjail setup",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    "change", [{"read_only": True}, {"deny": ("remove",)}, {"umask": "027"}, {"chroot": "/jails/%u"}]
+)
+def test_on_check_after_an_edit_of_the_configuration(tree: Tree, fire: Fire, change: dict[str, Any]) -> None:
+    profile = replace(BIND, **change)
+    for account in (None, ann(profile)):
+        (finding,) = fire("sshd", "on_check", tree.host(), Config(profiles=(profile,)), account=account)
+        assert (finding.why, finding.mend) == (PENDING, "sftpjail setup")
+
+
+def test_on_check_of_a_new_profile_is_of_an_open_jail(tree: Tree, fire: Fire) -> None:
+    config = Config(profiles=(Profile("new", "new"), BIND))
+    (finding,) = fire("sshd", "on_check", tree.host(), config, account=None)
+    assert (finding.why, finding.mend) == ("the jail is open", "sftpjail setup")
+    assert "the members of profile new: chrootdirectory" in finding.what
+
+
+def test_on_check_names_the_open_door_first(tree: Tree, fire: Fire) -> None:
+    text = GOLDEN.replace("-lVERBOSE", "-lINFO").replace("PermitTTY no", "PermitTTY yes")
+    tree.write(DROPIN, text)
+    reload(tree)
+    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert "permittty no is not in force" in finding.what and finding.why == "the jail is open"
+
+
+def test_on_check_of_a_line_above_that_opens_nothing(tree: Tree, fire: Fire) -> None:
+    tree.write(ADMIN, "Match Group sftponly\n    ForceCommand internal-sftp -R\n")
+    reload(tree)
+    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert finding.why == "the jail holds, but not all of its settings" and finding.mend.startswith("sed -i '2s")
+
+
+def test_on_check_of_a_block_that_is_not_read(tree: Tree, fire: Fire) -> None:
+    text = (tree.root / MAIN.lstrip("/")).read_text()
+    tree.write(MAIN, text.replace("Include", "#Include"))
+    (finding,) = fire("sshd", "on_check", tree.host(), account=ann())
+    assert (finding.why, finding.mend) == ("sshd does not read our Match block", "sftpjail setup")
 
 
 def test_on_check_blames_the_line_above_ours(tree: Tree, fire: Fire) -> None:

@@ -79,7 +79,8 @@ def test_by_add(machine: Machine) -> None:
     # What cannot be leaves no account behind.
     refused(machine, "sftpjail", "add", "carol", "--mount", "/srv/none:/web", says="/srv/none")
     refused(machine, "sftpjail", "add", "carol", "--key", "/etc/hostname", says="/etc/hostname")
-    refused(machine, "sftpjail", "add", "carol", "--", "--uid", "0", says="useradd failed")
+    refused(machine, "sftpjail", "add", "carol", "--", "--uid", "1", says="system account (uid 1)")
+    refused(machine, "sftpjail", "add", "carol", "--", "--uid", "1000", says="useradd failed")
     refused(machine, "sftpjail", "add", "../carol", says="not a valid account name", code=2)
     refused(machine, "sftpjail", "add", "carol", "--profile", "none", says="no profile", code=2)
     machine.run("useradd", "-m", "dave")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from machine import Machine, changes
-from steps import fstab, jail, mounted, open_with_key, ready, running, session, shut, snapshot, web, works
+from steps import fstab, jail, mounted, open_with_key, ready, refused, running, session, shut, snapshot, web, works
 
 WAYS = (
     ("userdel",),
@@ -102,8 +104,10 @@ def test_keys_stay_when_userdel_fails_for_another_reason(machine: Machine) -> No
     ) as busy:
         assert busy.stdout and busy.stdout.readline() == "there\n"
         assert machine.run("userdel", "alice", check=False).code == 8
+        machine.run("sftpjail", "apply")
+        said = refused(machine, "sftpjail", "remove", "--delete-account", "alice", says="currently used by process")
+        assert re.search(r"\n  try: kill \d+\n", said), said
     assert machine.read("/etc/ssh/authorized_keys/alice") == keys
-    machine.run("sftpjail", "apply")
     works(machine, "alice", key)
 
 

@@ -420,4 +420,4 @@ def test_signals_end_a_long_run(machine: Machine) -> None:
         "until pgrep -f 'sftpjail log$' >/dev/null; do sleep 0.02; done; sleep 0.3; pkill -INT -f 'sftpjail log$'"
     )
     _, err = process.communicate(timeout=10)
-    assert process.returncode in (1, -signal.SIGINT) and b"Traceback" not in err
+    assert process.returncode in (130, -signal.SIGINT) and b"Traceback" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from types import ModuleType
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 from fakes import FakeHost, Programs, Tree
 from fakesshd import Sshd
 
-from sftpjail import hookimpl
-from sftpjail.actions import MakeDir, Mount, Remove, SetAccount, SetGroup, SetOwner, WriteFile
+from sftpjail import cli, engine, hookimpl
+from sftpjail.actions import MakeDir, Mount, Remove, SetAccount, SetGroup, SetOwner, Unmount, WriteFile
+from sftpjail.commands import accounts, context, diagnose
 from sftpjail.commands.hosts import plan_all
 from sftpjail.config import Config
 from sftpjail.engine import Engine, Plan
@@ -88,7 +90,8 @@ class Stage:
             elif isinstance(action, WriteFile) and (content := action.result(host)) is not None:
                 tree.write(action.path, content, action.mode)
             elif isinstance(action, Remove | WriteFile):
-                (tree.root / action.path.lstrip("/")).unlink(missing_ok=True)
+                path = tree.root / action.path.lstrip("/")
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
             elif isinstance(action, SetGroup):
                 tree.group(action.name, 500)
             elif isinstance(action, SetAccount) and action.shell:
@@ -96,6 +99,8 @@ class Stage:
                 tree.people = [":".join([*p[:6], action.shell] if p[0] == action.name else p) for p in people]
             elif isinstance(action, Mount):
                 self.mount(action.source, action.target, ",".join(o for o in action.options if o != "bind"))
+            elif isinstance(action, Unmount):
+                self.umount(action.target)
 
     def mount(self, source: str, target: str, options: str) -> None:
         """Bind a folder."""
@@ -134,3 +139,37 @@ def stage(tree: Tree, sshd: Sshd, programs: Programs, monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     programs.answer_by("ssh-keygen", keygen)
     return Stage(tree)
+
+
+class Run:
+    """Runs sftpjail and returns its exit code and output; `err` is what it said on standard error the last time."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self.err = ""
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        code = cli.main(words)
+        said = self.capsys.readouterr()
+        self.err = said.err
+        return code, said.out
+
+
+@pytest.fixture
+def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs sftpjail as root on the stage; a plan that is applied is played there."""
+    monkeypatch.setattr(context.os, "geteuid", lambda: 0)
+    for module in (engine, diagnose, accounts):
+        monkeypatch.setattr(module, "Host", stage.host)
+    monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
+    monkeypatch.setattr(engine.system, "lock", lambda path, timeout: contextlib.nullcontext())
+    monkeypatch.setattr(engine.Journal, "recover", lambda self: False)
+
+    def apply(self: Engine, plan: Plan) -> list[str]:
+        assert isinstance(self.host, FakeHost)
+        stage.play(plan, self.host)
+        stage.reload()
+        return []
+
+    monkeypatch.setattr(Engine, "apply", apply)
+    return Run(capsys)

@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from fakes import FakeHost, Programs
@@ -15,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from played import RSYSLOG, SOCKET, Stage, rogue, stage
 
-from sftpjail import SftpJailError, WriteFile, manager
+from sftpjail import SftpJailError, WriteFile, engine, manager, system
 from sftpjail.commands.diagnose import Fault, judge, wrap_command
 from sftpjail.config import Config
 from sftpjail.manager import Event
@@ -180,9 +181,17 @@ def test_a_veto_without_a_command_is_not_hidden_by_a_finding_without_one(stage: 
     ]
 
 
-def test_an_interrupted_run_is_told(stage: Stage) -> None:
+def test_an_interrupted_run_is_told_and_not_one_that_goes_on(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = str(tmp_path / "lock")
+    monkeypatch.setattr(engine, "LOCK", lock)
     stage.tree.write("/var/lib/sftpjail/journal", "{}\n")
-    assert told(judge(stage.engine(), [])) == [("host", "an interrupted run is not taken back yet", "sftpjail apply")]
+    interrupted = [("host", "an interrupted run is not taken back yet", "sftpjail apply")]
+    assert told(judge(stage.engine(), [])) == interrupted
+    with system.lock(lock, 1.0):
+        assert judge(stage.engine(), []) == []
+    assert told(judge(stage.engine(), [])) == interrupted
 
 
 # -- what is left behind ----------------------------------------------------------------------------------------------

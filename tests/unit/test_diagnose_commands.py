@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fakes import FakeHost
 from fakesshd import sshd
-from played import RSYSLOG, Stage, rogue, stage
+from played import RSYSLOG, Run, Stage, rogue, run, stage
 
-from sftpjail import cli, engine, manager
-from sftpjail.commands import context, diagnose
+from sftpjail import manager
+from sftpjail.commands import context
 from sftpjail.config import Config
-from sftpjail.engine import Engine, Plan
 from sftpjail.model import Fact
 
-__all__ = ["sshd", "stage"]
+__all__ = ["run", "sshd", "stage"]
 
 ADMIN, JAIL = "/etc/ssh/sshd_config.d/00-admin.conf", "/srv/sftp/ann"
-
-Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Runs sftpjail as root on the stage; a plan that is applied is played there. Returns exit code and output."""
-    monkeypatch.setattr(context.os, "geteuid", lambda: 0)
-    for module in (engine, diagnose):
-        monkeypatch.setattr(module, "Host", stage.host)
-    monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
-    monkeypatch.setattr(engine.system, "lock", lambda path, timeout: contextlib.nullcontext())
-    monkeypatch.setattr(engine.Journal, "recover", lambda self: False)
-
-    def apply(self: Engine, plan: Plan) -> list[str]:
-        assert isinstance(self.host, FakeHost)
-        stage.play(plan, self.host)
-        stage.reload()
-        return []
-
-    monkeypatch.setattr(Engine, "apply", apply)
-
-    def call(*words: str) -> tuple[int, str]:
-        code = cli.main(words)
-        return code, capsys.readouterr().out
-
-    yield call
 
 
 def test_check_of_a_healthy_host(run: Run) -> None:

@@ -346,9 +346,13 @@ def test_find_refuses_names_and_strangers(tree: Tree) -> None:
     with pytest.raises(SftpJailError, match="no account ann") as caught:
         find("ann", Config(), tree.host())
     assert caught.value.hint == "sftpjail add ann"
-    with pytest.raises(SftpJailError, match="root is not jailed") as caught:
+    tree.account("bob", 1002)
+    with pytest.raises(SftpJailError, match="^bob is not jailed: it is in no profile's group$") as caught:
+        find_jailed("bob", Config(), tree.host())
+    assert caught.value.hint == "sftpjail adopt bob"
+    with pytest.raises(SftpJailError, match="root is not jailed: .*, and must not be jailed: it has uid 0") as caught:
         find_jailed("root", Config(), tree.host())
-    assert caught.value.hint == "sftpjail adopt root"
+    assert caught.value.hint == "", "adopt would refuse it"
 
 
 def test_guard_rails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,3 +154,22 @@ def test_whether_somebody_of_a_name_runs(proc: Proc) -> None:
     proc.process(8, "/usr/sbin/useradd")
     proc.files["/proc/8/comm"] = "useradd\n"
     assert processes.any_runs(("useradd", "userdel")) and not processes.any_runs(("userdel",))
+
+
+def test_a_hook_of_shadow_goes_while_no_useradd_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And while nobody has looked into the folder meanwhile; but not for ever."""
+    naps: list[float] = []
+    runs = iter([True, False, False])
+    opened = iter([False, False, True, False, False])
+    monkeypatch.setattr(processes.os.path, "lexists", lambda path: True)
+    monkeypatch.setattr(processes, "any_runs", lambda names: next(runs, True))
+    monkeypatch.setattr(processes, "_drained", lambda fd, watched: next(opened, False))
+    monkeypatch.setattr(processes.time, "sleep", naps.append)
+    with processes.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
+        assert len(naps) == 2
+    clock = iter(range(100))
+    monkeypatch.setattr(processes.time, "monotonic", lambda: float(next(clock)))
+    with processes.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
+        assert len(naps) == 3, "somebody always runs"
+    with processes.no_useradd("/etc/other/sftpjail"):
+        assert len(naps) == 3, "that is nothing of shadow's"

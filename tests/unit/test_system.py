@@ -186,22 +186,3 @@ def test_remount(programs: Programs, options: tuple[str, ...], flags: str) -> No
     programs.answer("mount")
     system.remount("/x", options)
     assert programs.asked == [("mount", "-o", flags, "/x")]
-
-
-def test_a_hook_of_shadow_goes_while_no_useradd_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And while nobody has looked into the folder meanwhile; but not for ever."""
-    naps: list[float] = []
-    runs = iter([True, False, False])
-    opened = iter([False, False, True, False, False])
-    monkeypatch.setattr(system.os.path, "lexists", lambda path: True)
-    monkeypatch.setattr(system, "any_runs", lambda names: next(runs, True))
-    monkeypatch.setattr(system, "_drained", lambda fd, watched: next(opened, False))
-    monkeypatch.setattr(system.time, "sleep", naps.append)
-    with system._no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
-        assert len(naps) == 2
-    clock = iter(range(100))
-    monkeypatch.setattr(system.time, "monotonic", lambda: float(next(clock)))
-    with system._no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
-        assert len(naps) == 3, "somebody always runs"
-    with system._no_useradd("/etc/other/sftpjail"):
-        assert len(naps) == 3, "that is nothing of shadow's"

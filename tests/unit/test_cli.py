@@ -1,0 +1,70 @@
+"""The command line itself: what is said of a wrong one, and how a stopped run ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+
+import pytest
+from fakesshd import sshd
+from played import Run, run, stage
+
+from sftpjail.commands import diagnose
+
+__all__ = ["run", "sshd", "stage"]
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "error", "hint"),
+    [
+        (("nosuchcmd",), "nosuchcmd", "invalid choice: 'nosuchcmd'", "sftpjail --help"),
+        ((), "", "arguments are required: COMMAND", "sftpjail --help"),
+        (("add",), "add", "arguments are required: USER", "sftpjail add --help"),
+        (("add", "eve", "--uid", "7"), "add", "add does not know --uid 7", "options for useradd stand behind --"),
+        (("key", "add", "ann"), "key", "arguments are required: FILE", "sftpjail key add --help"),
+        (("key", "add", "ann", "f", "--all"), "key", "key does not know --all", "sftpjail key --help"),
+        (("list", "ann"), "list", "list does not know ann", "sftpjail list --help"),
+        (("list", "--", "--ann"), "list", "list takes nothing behind --: --ann", "sftpjail --help"),
+        (("test",), "test", "give the users to test, or --all", "sftpjail test --all"),
+    ],
+)
+def test_a_wrong_command_line(run: Run, words: Sequence[str], command: str, error: str, hint: str) -> None:
+    assert run(*words) == (2, "")
+    said = run.err
+    assert said.startswith("sftpjail: ") and said.endswith(f"\n  try: {hint}\n") and error in said, said
+    code, out = run("--json", *words)
+    told = json.loads(out)
+    assert code == 2 and run.err == said and error in told.pop("error")
+    assert told == {"command": command, "hint": hint}
+
+
+def test_what_stands_behind_two_dashes_is_no_option_of_ours(run: Run) -> None:
+    assert run("list", "--", "--json") == (2, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    monkeypatch.setattr(diagnose, "judge", lambda *_: signal.raise_signal(number))
+    said = f"stopped by {number.name}; everything was put back"
+    assert run("check") == (130, "") and run.err == f"sftpjail: {said}\n"
+    code, out = run("check", "--json")
+    assert code == 130 and json.loads(out) == {"command": "check", "error": said, "hint": ""}
+
+
+def test_a_bug_in_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnose, "judge", lambda *_: 1 / 0)
+    code, out = run("--json", "check")
+    assert code == 1 and json.loads(out)["error"] == "a bug: ZeroDivisionError: division by zero"
+    with pytest.raises(ZeroDivisionError):
+        run("--debug", "check")
+
+
+def test_nobody_reads_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    silenced: list[bool] = []
+    monkeypatch.setattr(diagnose, "judge", gone)
+    monkeypatch.setattr("sftpjail.system.silence_output", lambda: silenced.append(True))
+    assert run("check") == (1, "") and run.err == "" and silenced == [True]
