@@ -112,8 +112,7 @@ def _judge_target(account: Account, bind: Bind, host: Host) -> None:
     if bind.target in known:
         if known[bind.target].source != bind.source and bind.role == "mount":
             raise SftpJailError(
-                f"{bind.target} already shows {known[bind.target].source}",
-                f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}",
+                f"{bind.target} already shows {known[bind.target].source}", _away(account, known[bind.target])
             )
         return
     if bind.role != "mount":
@@ -123,13 +122,19 @@ def _judge_target(account: Account, bind: Bind, host: Host) -> None:
             raise SftpJailError(f"{bind.target} is where the jail has its log socket", "choose another folder")
         if inside(other, bind.target):
             raise SftpJailError(
-                f"{bind.target} would hide {other}, which is mounted below it",
-                f"sftpjail umount {account.name} {quote(other.removeprefix(account.jail))}",
+                f"{bind.target} would hide {other}, which is mounted below it", _away(account, known[other])
             )
     if host.lstat(bind.target) is not None and (not host.is_dir(bind.target) or host.listdir(bind.target)):
         raise SftpJailError(f"{bind.target} is in the way: it is not an empty folder, and the mount would hide it")
     if host.mount_at(bind.target) is not None:
         raise SftpJailError(f"something is mounted on {bind.target} already", f"findmnt {quote(bind.target)}")
+
+
+def _away(account: Account, bind: Bind) -> str:
+    """Return how a bind makes room for another one; what every jail has stays."""
+    if bind.role != "mount":
+        return "choose another folder"
+    return f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}"
 
 
 def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
@@ -173,6 +178,8 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> N
                 f"{bind.source}, which {account.name} sees as {bind.target}, is missing",
                 f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}",
             )
+        if host.lstat(bind.source) is not None:
+            raise SftpJailError(f"{bind.source} is not a folder", "give the folder that it lies in, or one with a copy")
         raise SftpJailError(f"{bind.source} is not a folder of this host", f"mkdir {quote(bind.source)}")
     real = host.realpath(bind.source)
     if real in config.allow_sources:
