@@ -13,16 +13,19 @@ NOISE = 0.1  # seconds: a boot in a container takes as little as 0.13 s, and two
 SESSION = "[profiles]\n[[sftponly]]\nmounts = session\n"
 
 
-def boots_in(machine: Machine, times: int = 3) -> float:
-    """Seconds from systemd's start to a system that is up, the least of some boots."""
-    took = []
-    for _ in range(times):
-        machine.reboot()
-        properties = ["-p", "UserspaceTimestampMonotonic", "-p", "FinishTimestampMonotonic"]
-        shown = machine.run("systemctl", "show", *properties).out
-        begin, end = sorted(int(line.partition("=")[2]) for line in shown.split())
-        took.append((end - begin) / 1e6)
-    return min(took)
+# All that a boot could read of jails; its other state, where there are none, lies beside it.
+PLACES = "/etc/passwd /etc/group /etc/shadow /etc/sftpjail/mounts /var/lib/sftpjail/accounts"
+SWAP = f"for place in {PLACES}; do mv $place $place.now; mv $place.other $place; mv $place.now $place.other; done"
+
+
+def boot(machine: Machine) -> float:
+    """Seconds from systemd's start to a system that is up."""
+    machine.reboot()
+    properties = ["-p", "UserspaceTimestampMonotonic", "-p", "FinishTimestampMonotonic"]
+    shown = machine.run("systemctl", "show", *properties).out
+    begin, end = sorted(int(line.partition("=")[2]) for line in shown.split())
+    machine.run("systemctl", "stop", "sftpjail.path")
+    return (end - begin) / 1e6
 
 
 def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
@@ -30,8 +33,7 @@ def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
     machine.write(CONFIG, SESSION)
     machine.run("sftpjail", "setup")
     machine.run("systemctl", "stop", "sftpjail.path")
-    bare = boots_in(machine)
-    machine.run("systemctl", "stop", "sftpjail.path")
+    machine.sh(f"mkdir -p {PLACES.partition('shadow')[2]}; for place in {PLACES}; do cp -a $place $place.other; done")
     # As fast as they can be had: FACTS has what 3,000 useradds take.
     names = f"$(seq -f u%g {JAILS})"
     machine.sh(
@@ -51,10 +53,14 @@ def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
     machine.write("/srv/web/page", "page\n")
     machine.run("sftpjail", "mount", "u7", "/srv/web", "/web")
     key = open_with_key(machine, "u7")
-    many = boots_in(machine)
-    for _ in range(6):  # what else this machine does meanwhile only adds to a boot
-        if many > 1.1 * bare + NOISE:
-            many = min(many, boots_in(machine, 1))
+    # In turns, and the least of each: what else this machine does meanwhile only adds to a boot.
+    bare = many = float("inf")
+    for turn in range(8):
+        if turn < 3 or many > 1.1 * bare + NOISE:
+            many = min(many, boot(machine))
+            machine.sh(SWAP)
+            bare = min(bare, boot(machine))
+            machine.sh(SWAP)
     print(f"to a system that is up: {bare:.2f} s without jails, {many:.2f} s with {JAILS}")
     assert machine.sh("grep -c /srv/sftp /proc/self/mountinfo || :").out == "0\n"
     works(machine, "u7", key, "get /web/page /tmp/page", "put /etc/hostname up")
