@@ -55,7 +55,8 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
         SftpJailError: as a folder of the host it would be everybody's whose home was inside.
     """
     inner = [path for path in host.origin(account.name).made if path.endswith(account.home) and path != account.home]
-    if account.profile and account.profile.home != "inside" and inner and not host.is_dir(account.home):
+    top = account.home != "/" and posixpath.dirname(account.home) == "/"  # as `home = inside` makes them
+    if account.profile and account.profile.home != "inside" and top and inner and not host.is_dir(account.home):
         raise SftpJailError(
             f"the home of {account.name}, {account.home}, is {inner[0]}, and profile {account.profile.name} wants one "
             "of the host's",

@@ -99,12 +99,15 @@ def _listener() -> int | None:
 
 
 def any_runs(names: Collection[str]) -> bool:
-    """Return whether a process of one of these names runs (comm in proc(5))."""
+    """Return whether root runs a process of one of these names."""
     return any(_name(entry) in names for entry in os.listdir("/proc") if entry.isdigit())
 
 
 def _name(pid: str) -> str:
+    """Return the name of a process of root's (comm in proc(5)), or "": anybody could call one of theirs userdel."""
     try:
+        if os.stat(f"/proc/{pid}").st_uid != 0:
+            return ""
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as handle:
             return handle.read().rstrip("\n")
     except OSError:  # it is gone

@@ -154,8 +154,9 @@ def _session_state(name: str) -> str:
 
 def _ending(name: str, state: str, pid: str) -> str:
     """Return the command that ends what an account runs."""
-    if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid == 0:
-        return ""  # it is another name of root's
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(f"/proc/{pid}").st_uid == 0:
+            return ""  # it is another name of root's
     return f"loginctl terminate-user {name}" if state else f"kill {pid}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from shlex import quote
@@ -95,16 +95,27 @@ def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
 # What a Match line may ask of a connection (sshd_config(5)), and the field of -C that answers it.
 _FIELDS = {"host": "host", "address": "addr", "localaddress": "laddr", "localport": "lport", "rdomain": "rdomain"}
 
+# These stand in a Match line without a value.
+_BARE = ("all", "canonical", "final", "invalid-user")
 
-def connections(host: Host) -> list[str]:
+
+def conditions(criteria: str) -> Iterator[tuple[str, str]]:
+    """Yield what a Match line asks: a kind, as "user" or "address", and a list of patterns."""
+    words = iter(re.split(r"[\s=]+", criteria.replace('"', "").strip()))
+    for kind in words:
+        if kind.lower() not in _BARE:
+            yield kind.lower(), next(words, "")
+
+
+def connections(host: Host, user: str = PROBE) -> list[str]:
     """Return the kinds of connections that the present Match lines tell apart: a local one, one that none of them
-    means, and one for each line on addresses, hosts or ports. Where there is no such line, all are alike.
+    means, and one for each line on addresses, hosts or ports. Where there is no such line, all are alike. The lines
+    are the same whichever user sshd is asked about.
     """
     found = [LOCAL]
-    for criteria in effective(host, PROBE).criteria:
-        words = criteria.split()
-        asked = {kind.lower(): _example(patterns) for kind, patterns in zip(words[::2], words[1::2], strict=False)}
-        fields = {field: asked[kind] for kind, field in _FIELDS.items() if asked.get(kind)}
+    for criteria in effective(host, user).criteria:
+        asked = {_FIELDS[kind]: _example(patterns) for kind, patterns in conditions(criteria) if kind in _FIELDS}
+        fields = {field: value for field, value in asked.items() if value}
         if fields:
             found.append(_but(fields))
     if len(found) > 1:
@@ -123,9 +134,14 @@ def peculiar(connection: str) -> str:
 
 
 def _example(patterns: str) -> str:
-    """Return something that a list of patterns matches (ssh_config(5), PATTERNS): of 10.0.0.0/8 the network itself."""
+    """Return something that a list of patterns matches (ssh_config(5), PATTERNS): of 10.0.0.0/8 the network itself, of
+    192.168.* an address, since sshd takes only a whole one for an address.
+    """
     wanted = (pattern for pattern in patterns.split(",") if not pattern.startswith("!"))
-    return re.sub(r"[*?]", "1", next(wanted, "").partition("/")[0])
+    first = next(wanted, "").partition("/")[0]
+    if re.fullmatch(r"[0-9.*?]*\.[0-9.*?]*", first):
+        return ".".join([*re.sub(r"[*?]", "1", first).split("."), "1", "1", "1"][:4])
+    return re.sub(r"[*?]", "1", first.replace(":*", "::1"))
 
 
 def broken_line(words: str, host: Host) -> str:

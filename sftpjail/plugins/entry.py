@@ -32,7 +32,7 @@ def stub(name: str, host: Host, config: Config) -> str:
     Raises:
         SftpJailError: the installation is incomplete.
     """
-    text = host.entry_script(name)
+    text = host.entry_script(name).replace("@ELSEWHERE@\n", host.entry_script("elsewhere"))
     groups = "|".join(f'*" {profile.group} "*' for profile in config.profiles if profile.group)
     users = "|".join(user for profile in config.profiles for user in profile.match_user)
     for token, value in (("@GROUPS@", groups or "' '"), ("@USERS@", users or "' '")):

@@ -235,6 +235,8 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
         return None  # the plan says so
     if host.lstat(bind.source) is None and bind.role == "mount":
         what, why = f"{bind.source}, which {bind.target} is to show, is missing", f"{account.name} sees an empty folder"
+        if bind.kept == "session":
+            why = f"PAM closes the sessions of {account.name}: a jail shows all or nothing"
         return Finding(what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}")
     if bind.kept == "session":
         return None

@@ -4,11 +4,8 @@ the top of sshd's, which pass everybody else by. On a host with a directory a ga
 
 from __future__ import annotations
 
-from shlex import quote
-
 from .. import (
     Account,
-    Bind,
     Check,
     Fact,
     Finding,
@@ -232,9 +229,9 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     """What setup would write is judged by its plan; here is what comes of it."""
     if account is None or account.profile is None or account.profile.mounts != "session":
         return []
-    missing = [b for b in host.binds(account.name) if b.role == "mount" and host.lstat(b.source) is None]
+    missing = any(bind.role == "mount" and host.lstat(bind.source) is None for bind in host.binds(account.name))
     if missing or not host.thorough:
-        return [_without_source(account, bind) for bind in missing]
+        return []  # the plugin of the mounts says what is missing
     if host.lstat(table(account.name)) is None:
         return []  # there is nothing to mount, or the plan says so
     reason = _rehearsed(account, host)
@@ -242,16 +239,6 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
         return []
     mend = f"ls -l {SCRIPT}; sftpjail setup && sftpjail apply"
     return [Finding(f"PAM closes the sessions of {account.name}: {reason}", "it shows all of a jail or nothing", mend)]
-
-
-def _without_source(account: Account, bind: Bind) -> Finding:
-    """Return what a bind whose source is gone does to sessions.
-
-    The plugin of the mounts, which is asked after us, has a finding of these words, so that it is told once, and by us.
-    """
-    what = f"{bind.source}, which {bind.target} is to show, is missing"
-    mend = f"sftpjail umount {quote(account.name)} {quote(bind.target.removeprefix(account.jail))}"
-    return Finding(what, f"PAM closes the sessions of {account.name}: a jail shows all or nothing", mend)
 
 
 @hookimpl

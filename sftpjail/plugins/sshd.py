@@ -20,6 +20,7 @@ from ..sshdconfig import (
     Settings,
     broken_line,
     comment_out,
+    conditions,
     connections,
     effective,
     match_line,
@@ -179,6 +180,10 @@ def _opens(line: str, said: str) -> bool:
     return wanted in ("yes", "no") or (keyword == "forcecommand" and not now.startswith("internal-sftp"))
 
 
+def _where(connection: str) -> str:
+    return f" for connections with {peculiar(connection)}" if peculiar(connection) else ""
+
+
 @dataclass(frozen=True)
 class Lack:
     """A setting that sshd would not give the members of a profile, at least in one kind of connections."""
@@ -189,8 +194,7 @@ class Lack:
     is_open: bool
 
     def __str__(self) -> str:
-        where = f" for connections with {peculiar(self.connection)}" if peculiar(self.connection) else ""
-        return f"{self.line} is not in force{where}"
+        return f"{self.line} is not in force{_where(self.connection)}"
 
 
 def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack]:
@@ -318,9 +322,8 @@ def _stands_for(account: Account, host: Host) -> bool:
         return True
     groups = host.groups_of(account.name)
     for criteria in effective(host, PROBE).criteria:
-        words = criteria.split()
-        for kind, patterns in zip(words[::2], words[1::2], strict=False):
-            names = {"user": (account.name,), "group": groups}.get(kind.lower(), ())
+        for kind, patterns in conditions(criteria):
+            names = {"user": (account.name,), "group": groups}.get(kind, ())
             own = account.profile and patterns in (account.profile.group, ",".join(account.profile.match_user))
             if not own and any(fnmatchcase(name, pattern) for name in names for pattern in patterns.split(",")):
                 return True
@@ -328,9 +331,16 @@ def _stands_for(account: Account, host: Host) -> bool:
 
 
 def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
-    """Return where sshd's settings for a member are not the profile's, one finding for each file that is to blame."""
+    """Return where sshd's settings for a member are not the profile's, one finding for each file that is to blame, in
+    the first kind of connections where they are not.
+    """
+    kinds = (_differing(account, kind, host, config) for kind in connections(host, account.name))
+    return next(filter(None, kinds), [])
+
+
+def _differing(account: Account, connection: str, host: Host, config: Config) -> list[Finding]:
     assert account.profile is not None
-    found = effective(host, account.name)
+    found = effective(host, account.name, connection)
     blamed: dict[str, list[str]] = {}
     for line in settings(account.profile, config, host):
         keyword, _, wanted = line.partition(" ")
@@ -339,7 +349,7 @@ def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
             blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
     findings = []
     for path, keywords in blamed.items():
-        now = ", ".join(f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords)
+        now = ", ".join(f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords) + _where(connection)
         if not path:
             what = f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
             why = "sshd does not read our Match block" if _written(account.profile, host, config) else PENDING

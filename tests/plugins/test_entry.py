@@ -24,7 +24,7 @@ STUBS = {
 
 @pytest.fixture(autouse=True)
 def installed(tree: Tree) -> None:
-    for name in set(STUBS.values()):
+    for name in {*STUBS.values(), "elsewhere"}:
         tree.write(f"{LIB}/entry/{name}", (HOOKS / name).read_text())
 
 

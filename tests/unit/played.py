@@ -22,7 +22,7 @@ from sftpjail.manager import Event, Manager
 from sftpjail.paths import LIB
 from sftpjail.programs import Answer
 
-ENTRIES = ("useradd-post", "userdel-pre", "userdel-post")
+ENTRIES = ("useradd-post", "userdel-pre", "userdel-post", "elsewhere")
 SOCKET = "/var/lib/sftpjail/log/log"
 RSYSLOG = "/etc/rsyslog.d/10-sftpjail.conf"
 

@@ -154,6 +154,9 @@ def test_whether_somebody_of_a_name_runs(proc: Proc) -> None:
     proc.process(8, "/usr/sbin/useradd")
     proc.files["/proc/8/comm"] = "useradd\n"
     assert processes.any_runs(("useradd", "userdel")) and not processes.any_runs(("userdel",))
+    proc.process(9, "/home/eve/userdel", "userdel\0ann", uid=1001)
+    proc.files["/proc/9/comm"] = "userdel\n"
+    assert not processes.any_runs(("userdel",)) and processes.being_deleted() == frozenset(), "anybody can call it so"
 
 
 def test_a_hook_of_shadow_goes_while_no_useradd_runs(monkeypatch: pytest.MonkeyPatch) -> None:

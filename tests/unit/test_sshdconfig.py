@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sftpjail import sshdconfig
 from sftpjail.errors import SftpJailError
+from sftpjail.matchblock import LOCAL
 from sftpjail.sshdconfig import Settings, broken_line, change_line, comment_out, effective, match_line, reload_command
 
 MAIN, FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"
@@ -298,3 +299,25 @@ def test_any_words_of_sshd_give_a_command(words: str) -> None:
 def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
     words = "Permissions 0644 for '/etc/ssh/ssh_host_rsa_key' are too open. / sshd: no hostkeys available -- exiting."
     assert broken_line(words, FakeHost("/nonexistent")) == "chmod 600 /etc/ssh/ssh_host_rsa_key"
+
+
+@pytest.mark.parametrize(
+    ("criteria", "fields"),
+    [
+        ("User all", {}),
+        ("all", {}),
+        ("Address 10.0.0.0/8,!10.1.0.0/16", {"addr": "10.0.0.0"}),
+        ("address=192.168.*", {"addr": "192.168.1.1"}),
+        ('invalid-user Address "172.16.?.7" LocalPort 2222', {"addr": "172.16.1.7", "lport": "2222"}),
+        ("Address 2001:db8:*", {"addr": "2001:db8::1"}),
+        ("Host *.example.com User bob", {"host": "1.example.com"}),
+    ],
+)
+def test_connections_that_a_match_line_tells_apart(
+    monkeypatch: pytest.MonkeyPatch, criteria: str, fields: dict[str, str]
+) -> None:
+    monkeypatch.setattr(sshdconfig, "effective", lambda host, user: Settings({}, {}, (criteria,)))
+    found = [dict(pair.split("=") for pair in kind.split(",")) for kind in sshdconfig.connections(FakeHost())]
+    local = dict(pair.split("=") for pair in LOCAL.split(","))
+    assert found[1:-1] == ([local | fields] if fields else []) and found[0] == local
+    assert len(found) == 1 or found[-1]["addr"] == "192.0.2.77"
