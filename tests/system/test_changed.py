@@ -98,6 +98,10 @@ def test_a_jail_is_shut_for_every_connection(machine: Machine) -> None:
         machine.sh(re.findall("mend: (sed -i .* /etc/ssh/sshd_config.d/05-port.conf.*)", done.out)[0])
         assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
         machine.run("rm", "/etc/ssh/sshd_config.d/05-port.conf")
+    machine.write("/etc/ssh/sshd_config.d/05-port.conf", "Match User alice Address 192.168.*\n    ForceCommand none\n")
+    done = machine.run("sftpjail", "check", check=False)
+    assert done.code == 3 and "forcecommand none for connections with addr 192.168.1.1" in done.out, done
+    machine.run("rm", "/etc/ssh/sshd_config.d/05-port.conf")
     machine.run("sftpjail", "remove", "alice")
     machine.run("sftpjail", "teardown")
     machine.run(
