@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import time
 from collections.abc import Collection, Iterator
 
@@ -98,9 +99,9 @@ def _listener() -> int | None:
     return None
 
 
-def any_runs(names: Collection[str]) -> bool:
-    """Return whether root runs a process of one of these names."""
-    return any(_name(entry) in names for entry in os.listdir("/proc") if entry.isdigit())
+def of_name(names: Collection[str]) -> set[str]:
+    """Return the pids of root's processes of these names."""
+    return {entry for entry in os.listdir("/proc") if entry.isdigit() and _name(entry) in names}
 
 
 def _name(pid: str) -> str:
@@ -117,7 +118,7 @@ def _name(pid: str) -> str:
 def being_deleted() -> frozenset[str]:
     """Return the words by which every userdel(8) that runs here was called, the names of accounts among them."""
     words: set[str] = set()
-    for pid in (entry for entry in os.listdir("/proc") if entry.isdigit() and _name(entry) == "userdel"):
+    for pid in of_name(["userdel"]):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as handle:
             words |= set(os.fsdecode(handle.read()).split("\0")[1:] if _is_here(pid) else ())
     return frozenset(words)
@@ -125,35 +126,54 @@ def being_deleted() -> frozenset[str]:
 
 @contextlib.contextmanager
 def no_useradd(path: str) -> Iterator[None]:
-    """A moment for a hook of shadow's to go: useradd fails if it is gone between being seen and being run (run_part.c).
+    """A moment for a hook of shadow's, or its folder, to go: useradd fails if it sees and then misses it (run_part.c).
 
-    So wait, for two seconds at most, for a moment in which neither useradd nor userdel runs, and in which nobody has
-    opened the folder since they were looked for: inotify(7), IN_OPEN.
+    Whoever opens the folder stands still until the moment is over, and we wait, for two seconds at most, until each
+    useradd and userdel from before does so or has ended. Where the kernel stops nobody for us (a container), until
+    none runs.
     """
-    folder = os.path.dirname(path)
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
     if os.path.dirname(folder) != "/etc/shadow-maint" or not os.path.lexists(path):
         yield
         return
-    import ctypes
-
-    libc, deadline = ctypes.CDLL(None), time.monotonic() + 2
-    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    door, deadline, names = _shut(folder), time.monotonic() + 2, ("useradd", "userdel")
     try:
-        watched = fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(folder), 0x20) >= 0
-        while time.monotonic() < deadline:
-            _drained(fd, watched)
-            if not any_runs(("useradd", "userdel")) and not _drained(fd, watched):
-                break
+        awaited = of_name(names)
+        while awaited and time.monotonic() < deadline:
             time.sleep(0.001)
+            awaited = (awaited - _stopped(door)) & of_name(names) if door else of_name(names)
         yield
     finally:
-        if fd >= 0:
-            os.close(fd)  # not before: it takes some milliseconds, in which many a useradd begins
+        if door:
+            os.close(door)  # which lets everybody in
 
 
-def _drained(fd: int, watched: bool) -> bool:
-    """Return whether something had happened by an inotify descriptor, and forget it."""
+def _shut(folder: str) -> int:
+    """Stop everybody who opens FOLDER, by a descriptor that is to be closed; 0 where we may not (fanotify_init(2))."""
+    import ctypes
+
+    libc, opening = ctypes.CDLL(None), ctypes.c_uint64(0x10000 | 0x40000000)  # FAN_OPEN_PERM | FAN_ONDIR
+    flags = 0x4 | 0x2 | 0x1  # FAN_CLASS_CONTENT, FAN_NONBLOCK, FAN_CLOEXEC
+    door: int = libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC)
+    if door < 0:
+        return 0
+    if libc.fanotify_mark(door, 0x1, opening, -100, os.fsencode(folder)) < 0:  # FAN_MARK_ADD, AT_FDCWD
+        os.close(door)
+        return 0
+    return door
+
+
+_EVENT = struct.Struct("=IBBHQii")  # struct fanotify_event_metadata
+
+
+def _stopped(door: int) -> set[str]:
+    """Return the pids of those who were stopped since this was asked last."""
     try:
-        return watched and bool(os.read(fd, 1 << 16))
+        events = os.read(door, _EVENT.size * 100)
     except BlockingIOError:
-        return False
+        return set()
+    stopped = set()
+    for *_, opened, pid in _EVENT.iter_unpack(events):
+        os.close(opened)
+        stopped.add(str(pid))
+    return stopped

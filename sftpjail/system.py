@@ -263,7 +263,8 @@ def remove_dir(path: str) -> bool:
         return True
     with parent(path) as (folder, name):
         try:
-            os.rmdir(name, dir_fd=folder)
+            with no_useradd(path):
+                os.rmdir(name, dir_fd=folder)
         except FileNotFoundError:
             return True
         except OSError as error:

@@ -64,6 +64,43 @@ def test_teardown_closes_the_accounts_it_leaves(machine: Machine) -> None:
     assert "uid=" in machine.ssh("alice", key, "id").out
 
 
+GOES = """
+import os, subprocess, sys, time
+from sftpjail.processes import no_useradd
+
+path = sys.argv[1]
+slow = subprocess.Popen(["sh", "-c", "useradd before; exit $?"])  # which waits for it
+while not os.path.exists("/run/slow"):
+    time.sleep(0.01)
+start = time.monotonic()
+with no_useradd(path):
+    print("waited", time.monotonic() - start)
+    late = subprocess.Popen(["useradd", "meanwhile"])
+    time.sleep(1)
+    print("meanwhile", late.poll())
+    os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+print("codes", slow.wait(), late.wait())
+"""
+
+
+@pytest.mark.parametrize("may", [True, False], ids=["", "in a container"])
+@pytest.mark.parametrize("name", ["/aside", ""], ids=["script", "folder"])
+def test_a_hook_that_goes_stops_whoever_would_see_it(machine: Machine, name: str, may: bool) -> None:
+    """A useradd that may have seen it is waited for; one that comes then waits for us."""
+    folder = "/etc/shadow-maint/useradd-post.d"
+    machine.run("sftpjail", "teardown")
+    machine.write("/etc/shadow-maint/useradd-pre.d/aaa", "#!/bin/sh\n>/run/slow; sleep 0.5\n", mode=0o755)
+    machine.run("mkdir", "-p", folder)
+    if name:
+        machine.write(folder + name, "#!/bin/sh\n", mode=0o755)
+    bound = () if may else ("setpriv", "--bounding-set=-sys_admin")
+    said = machine.run(*bound, "python3", "-c", GOES, folder + name).out.split()
+    assert 0.3 < float(said[said.index("waited") + 1]) < 1.5
+    assert said[said.index("meanwhile") + 1] == ("None" if may else "0")
+    assert said[said.index("codes") + 1 :] == ["0", "0"]
+    assert not machine.exists(folder + name)
+
+
 def test_sshd_is_the_same_for_everybody_else(machine: Machine) -> None:
     machine.start_sshd()
     for number in range(3):

@@ -150,23 +150,24 @@ def test_a_daemon_of_a_host_whose_run_and_proc_a_chroot_shares_is_not_ours(proc:
 
 def test_whether_somebody_of_a_name_runs(proc: Proc) -> None:
     proc.process(7, "/usr/sbin/sshd")  # whose comm is gone when it is read
-    assert not processes.any_runs(("useradd",))
+    assert not processes.of_name(("useradd",))
     proc.process(8, "/usr/sbin/useradd")
     proc.files["/proc/8/comm"] = "useradd\n"
-    assert processes.any_runs(("useradd", "userdel")) and not processes.any_runs(("userdel",))
+    assert processes.of_name(("useradd", "userdel")) == {"8"} and not processes.of_name(("userdel",))
     proc.process(9, "/home/eve/userdel", "userdel\0ann", uid=1001)
     proc.files["/proc/9/comm"] = "userdel\n"
-    assert not processes.any_runs(("userdel",)) and processes.being_deleted() == frozenset(), "anybody can call it so"
+    assert not processes.of_name(("userdel",)) and processes.being_deleted() == frozenset(), "anybody can call it so"
 
 
-def test_a_hook_of_shadow_goes_while_no_useradd_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And while nobody has looked into the folder meanwhile; but not for ever."""
+def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not for ever."""
     naps: list[float] = []
-    runs = iter([True, False, False])
-    opened = iter([False, False, True, False, False])
+    runs = iter([{"7", "8"}, {"8", "10"}, {"8", "10"}])  # the tenth came later
+    stopped = iter([set[str](), {"8"}])
     monkeypatch.setattr(processes.os.path, "lexists", lambda path: True)
-    monkeypatch.setattr(processes, "any_runs", lambda names: next(runs, True))
-    monkeypatch.setattr(processes, "_drained", lambda fd, watched: next(opened, False))
+    monkeypatch.setattr(processes, "of_name", lambda names: next(runs, {"9"}))
+    monkeypatch.setattr(processes, "_shut", lambda folder: os.open(os.devnull, os.O_RDONLY))
+    monkeypatch.setattr(processes, "_stopped", lambda door: next(stopped, set()))
     monkeypatch.setattr(processes.time, "sleep", naps.append)
     with processes.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
         assert len(naps) == 2
