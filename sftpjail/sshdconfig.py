@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from shlex import quote
 
 from .errors import SftpJailError
@@ -134,14 +137,30 @@ def peculiar(connection: str) -> str:
 
 
 def _example(patterns: str) -> str:
-    """Return something that a list of patterns matches (ssh_config(5), PATTERNS): of 10.0.0.0/8 the network itself, of
-    192.168.* an address, since sshd takes only a whole one for an address.
+    """Return something that a list of patterns matches (ssh_config(5), PATTERNS), "" where none is found: of
+    10.0.0.0/8 its first address or its last, whichever no pattern with a ! takes out again.
     """
-    wanted = (pattern for pattern in patterns.split(",") if not pattern.startswith("!"))
-    first = next(wanted, "").partition("/")[0]
-    if re.fullmatch(r"[0-9.*?]*\.[0-9.*?]*", first):
-        return ".".join([*re.sub(r"[*?]", "1", first).split("."), "1", "1", "1"][:4])
-    return re.sub(r"[*?]", "1", first.replace(":*", "::1"))
+    words = patterns.split(",")
+    without = [word[1:] for word in words if word.startswith("!")]
+    examples = (example for word in words if not word.startswith("!") for example in _examples(word))
+    return next((one for one in examples if not any(_matches(pattern, one) for pattern in without)), "")
+
+
+def _examples(pattern: str) -> list[str]:
+    """Return some of what a pattern matches: of 192.168.* addresses, since sshd takes only a whole one for one."""
+    with contextlib.suppress(ValueError):
+        network = ip_network(pattern, strict=False)
+        return [str(network[0]), str(network[-1])]
+    if not re.fullmatch(r"[0-9.*?]*\.[0-9.*?]*", pattern):
+        return [re.sub(r"[*?]", digit, pattern.replace(":*", f"::{digit}")) for digit in "17"]
+    return [".".join([*re.sub(r"[*?]", digit, pattern).split("."), *[digit] * 3][:4]) for digit in "17"]
+
+
+def _matches(pattern: str, example: str) -> bool:
+    try:
+        return ip_address(example) in ip_network(pattern, strict=False)
+    except ValueError:
+        return fnmatchcase(example, pattern)
 
 
 def broken_line(words: str, host: Host) -> str:

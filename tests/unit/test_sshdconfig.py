@@ -310,6 +310,10 @@ def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
         ("address=192.168.*", {"addr": "192.168.1.1"}),
         ('invalid-user Address "172.16.?.7" LocalPort 2222', {"addr": "172.16.1.7", "lport": "2222"}),
         ("Address 2001:db8:*", {"addr": "2001:db8::1"}),
+        ("Address 2001:db8::/32", {"addr": "2001:db8::"}),
+        ("Address 192.168.*,!192.168.1.*", {"addr": "192.168.7.7"}),
+        ("Address !192.168.0.0/24,192.168.0.0/16", {"addr": "192.168.255.255"}),
+        ("Address 10.0.0.1,!10.0.0.0/8", {}),
         ("Host *.example.com User bob", {"host": "1.example.com"}),
     ],
 )
