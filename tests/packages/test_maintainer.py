@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from builds import Build
-from hosts import Arch, Debian, Host, everything
+from hosts import Arch, Debian, Host, accounts, everything
 from machine import Machine, changes
 
 STATE = "/var/lib/sftpjail"
@@ -64,6 +64,25 @@ def test_a_first_setup_that_failed_is_tried_again(machine: Machine, host: Host, 
     assert not machine.exists(HOOK), "an administrator's teardown is not undone"
     machine.sh(f"mkdir -p {STATE}; : >{STATE}/wanted; /usr/lib/sftpjail/maintainer changed")
     assert machine.exists(HOOK) and not machine.exists(f"{STATE}/wanted")
+
+
+@pytest.mark.debian
+@pytest.mark.arch
+def test_a_setup_that_was_killed_is_taken_back(machine: Machine, host: Host, built: Build) -> None:
+    before, people = everything(machine), accounts(machine)
+    host.install(built.arch if isinstance(host, Arch) else built.deb)
+    killed = f"sftpjail setup & while [ ! -e {STATE}/journal ]; do :; done; kill -KILL $!; wait $! || :"
+    for _ in range(10):  # until it is caught before it has noted that this host is set up
+        machine.run("sftpjail", "teardown")
+        machine.sh(killed)
+        if not machine.exists(f"{STATE}/host"):
+            break
+    assert machine.exists(f"{STATE}/journal") and not machine.exists(f"{STATE}/host")
+    host.remove()
+    if isinstance(host, Debian):
+        host.purge()
+    assert changes(before, everything(machine)) == {}
+    assert accounts(machine) == people
 
 
 @pytest.mark.debian
