@@ -1,81 +1,16 @@
-"""Fixtures of the system tests; machine.py says what a Machine is.
+"""The system tests; machines.py has their machines.
 
 `tests/run system` runs them as they are meant to be run: in a root of each release. A skipped one then fails.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from directory import Directory
-from machine import SANDBOX, Machine
 
-pytest_plugins = ["noskip"]
-
-PROJECT = SANDBOX.parents[1]
+pytest_plugins = ["noskip", "machines"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "booted: needs a machine that systemd has booted")
     config.addinivalue_line("markers", "syslog_ng: needs a root with syslog-ng instead of rsyslog")
     config.addinivalue_line("markers", "directory: needs a root with slapd, and nslcd or SSSD")
-
-
-@pytest.fixture(scope="session")
-def sandbox() -> Path:
-    """The path of tests/sandbox, where it works."""
-    try:
-        attempt = subprocess.run([SANDBOX, "true"], check=False, capture_output=True, text=True, timeout=60)
-    except OSError as error:
-        pytest.skip(str(error))
-    if attempt.returncode:
-        pytest.skip(attempt.stderr.strip().splitlines()[-1])
-    if not shutil.which("sshd", path="/usr/sbin:/usr/bin"):
-        pytest.skip("no sshd here: run tests/run system, or apt-get install openssh-server")
-    return SANDBOX
-
-
-@pytest.fixture(scope="session")
-def installed(sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what `make install` installs, to be laid over machines: cheaper than an installation for each."""
-    layer = tmp_path_factory.mktemp("installed")
-    layer.chmod(0o755)
-    make = ["make", "-C", str(PROJECT), "install", "prefix=/usr", f"DESTDIR={layer}"]
-    done = subprocess.run(make, check=False, capture_output=True, text=True, umask=0o022)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for package in layer.glob("usr/lib/python3*/*-packages"):
-        subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", "-s", layer, package], check=True)
-    return layer
-
-
-@pytest.fixture
-def machine(installed: Path) -> Iterator[Machine]:
-    """A fresh machine with sftpjail installed, and nothing of it set up or running."""
-    with Machine(layer=installed) as machine:
-        yield machine
-
-
-@pytest.fixture
-def bare_machine(sandbox: Path) -> Iterator[Machine]:
-    """A fresh machine that has never seen sftpjail."""
-    with Machine() as machine:
-        yield machine
-
-
-@pytest.fixture
-def booted(installed: Path) -> Iterator[Machine]:
-    """Like `machine`, but booted: systemd, journald, ssh on port 22 and the root's log daemon run. Mark it `booted`."""
-    with Machine(boot=True, layer=installed) as machine:
-        yield machine
-
-
-@pytest.fixture
-def directory(machine: Machine) -> Directory:
-    """The directory of `machine`, up and empty. Mark it `directory`."""
-    directory = Directory(machine)
-    directory.start()
-    return directory

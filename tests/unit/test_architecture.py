@@ -1,4 +1,4 @@
-"""Who may know whom, how long a file may be, and what the linters say: DESIGN in code, section 9."""
+"""Who may know whom, and what the linters say: DESIGN in code, section 9."""
 
 from __future__ import annotations
 
@@ -266,12 +266,6 @@ def tracked() -> list[Path]:
     folders = ("sftpjail", "tests", "hooks", "packaging", "man", ".ci")
     files = [path for folder in folders for path in (PROJECT / folder).rglob("*") if path.is_file()]
     return [path for path in [*files, *PROJECT.glob("*")] if path.is_file() and "__pycache__" not in path.parts]
-
-
-def test_no_file_has_more_than_500_lines() -> None:
-    assert len(tracked()) > 50
-    long = {str(path.relative_to(PROJECT)): path.read_bytes().count(b"\n") for path in tracked()}
-    assert {name: count for name, count in long.items() if count > 500} == {}
 
 
 def test_every_function_that_others_call_says_what_it_does() -> None:
