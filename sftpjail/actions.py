@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from shlex import quote
-from typing import ClassVar
 
 from .errors import SftpJailError
 from .fstab import MountPoint
@@ -28,7 +27,11 @@ def _owner(uid: int, gid: int, mode: int) -> str:
 
 
 class Phase(enum.IntEnum):
-    """The order of a transaction. What sessions see goes first when it leaves and last when it comes."""
+    """The order of a transaction. What sessions see goes first when it leaves and last when it comes.
+
+    A directory is taken from a user before anything is done in it, and given to one when all else is done: what a
+    user owns may change at any moment, also while a rollback is under way.
+    """
 
     UNMOUNT = 0
     FOLDERS = 1
@@ -38,14 +41,18 @@ class Phase(enum.IntEnum):
     REMOVALS = 5
     SCRIPTS = 6
     CHECKS = 7
-    NOTICES = 8
+    GIVING = 8
+    NOTICES = 9
 
 
 @dataclass(frozen=True)
 class Action:
     """One change. `owner` is the account whose origin record it belongs to, "" for the host's."""
 
-    phase: ClassVar[Phase]
+    @property
+    def phase(self) -> Phase:
+        """When it is done."""
+        raise NotImplementedError
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -104,12 +111,15 @@ class MakeDir(Action):
 class SetOwner(Action):
     """An existing folder has this owner and mode. The first owner it had is remembered when `remember` is set."""
 
-    phase = Phase.FOLDERS
     path: str
     uid: int
     gid: int
     mode: int
     remember: bool = True
+
+    @property
+    def phase(self) -> Phase:
+        return Phase.FOLDERS if self.uid == 0 else Phase.GIVING
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -139,7 +149,7 @@ class SetOwner(Action):
 class GiveDir(SetOwner):
     """A folder that MakeDir makes for root in the same plan has this owner once root has filled it, and not before."""
 
-    phase = Phase.ACCOUNTS
+    phase = Phase.GIVING
 
     def pending(self, view: View, owner: str) -> bool:
         return view.lstat(self.path) is None

@@ -308,6 +308,11 @@ class Host(People):
             os.path.join(self.realpath(os.path.dirname(target)), os.path.basename(target))
         )
 
+    @cached_property
+    def mounts_missing(self) -> str:
+        """What this kernel lacks for mounts that are made through descriptors, or "": Linux 5.12 has all."""
+        return "" if self.root else system.mounts_missing()
+
     # -- our own records -----------------------------------------------------------------------------------
 
     def origin(self, owner: str) -> Origin:

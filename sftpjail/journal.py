@@ -16,7 +16,7 @@ from typing import Any
 
 from . import programs, system
 from .errors import LinkRefused, RollbackIncomplete, SftpJailError
-from .fstab import FstabEntry, MountPoint, parse_mountinfo
+from .fstab import MountPoint, parse_mountinfo
 from .lines import Style, edit
 
 Undo = dict[str, Any]
@@ -115,7 +115,7 @@ class Journal:
             if undo["op"] == "remove-dir":
                 # Only now: until the commit a folder may hold the old versions of its files.
                 with contextlib.suppress(LinkRefused):
-                    system.remove_dir(undo["path"])
+                    system.remove_dir(undo["path"], undo.get("inode", 0))
 
     def _tidy(self) -> None:
         if os.path.lexists(self.path):
@@ -261,7 +261,7 @@ def _revert_mount(undo: Undo) -> None:
 
 def _revert_unmount(undo: Undo) -> None:
     if point_at(mount_points(), undo["path"]) is None:
-        system.mount_all([FstabEntry(undo["source"], undo["path"], "none", tuple(undo["options"])).line()])
+        system.mount(undo["source"], undo["path"], tuple(undo["options"]))
 
 
 def _revert_account(undo: Undo) -> str:

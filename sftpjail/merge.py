@@ -95,7 +95,7 @@ def combined(steps: Sequence[Step]) -> list[Step]:
 def order(action: Action) -> tuple[int, int]:
     """Folders and mounts come from the top and go from the bottom; else the order of the plugins holds."""
     depth = action.key[1].count("/") if action.key[0] in ("path", "owner", "mount") else 0
-    if action.phase in (Phase.UNMOUNT, Phase.REMOVALS):
+    if action.phase in (Phase.UNMOUNT, Phase.REMOVALS, Phase.GIVING):
         return action.phase, -depth
     return action.phase, depth if action.phase in (Phase.FOLDERS, Phase.MOUNTS) else 0
 

@@ -160,24 +160,18 @@ def _ending(name: str, state: str, pid: str) -> str:
     return f"loginctl terminate-user {name}" if state else f"kill {pid}"
 
 
-# Mounts what a session's script would, and becomes the command.
-_ENTER = """
-cd "$1" || exit; [ -z "$2" ] || mount -n -a -T "$2" || exit; [ -z "$2" ] || cd "$1" || exit; shift 2; exec "$@"
-"""
-
-
-def attend(folder: str, table: str, argv: Sequence[str]) -> int:
-    """Run ARGV in FOLDER on our own terminal, in a mount namespace of its own with the mounts of TABLE; its exit code.
+def attend(folder: str, step: Sequence[str], argv: Sequence[str]) -> int:
+    """Run ARGV in FOLDER on our own terminal, in a mount namespace of its own; return its exit code.
 
     Args:
         folder: where it runs.
-        table: a file of fstab(5)'s form, or "".
+        step: the program that makes the mounts there and becomes the command, with its arguments.
         argv: the command; it is looked for in our own PATH.
 
     Raises:
         SftpJailError: unshare(1) cannot be run.
     """
-    command = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", _ENTER, "sh", folder, table, *argv]
+    command = ["unshare", "--mount", "--propagation", "slave", *step, folder, *argv]
     try:
         return subprocess.run(command, check=False, env={**os.environ, "SFTPJAIL_JAIL": folder}).returncode
     except OSError as error:

@@ -7,8 +7,11 @@ because no useradd runs for them.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .host import TABLES, Host
 from .model import Profile
+from .paths import BIN
 
 SCRIPT = "/etc/sftpjail/pam-session"
 # pam_namespace mounts a tmpfs on it, for a session alone: so whoever finds one there is in such a namespace.
@@ -40,3 +43,28 @@ def rules(kind: str) -> tuple[str, ...]:
     script = f"session required pam_exec.so quiet type=open_session /usr/bin/timeout {SECONDS} {SCRIPT} {kind}"
     # mount_private: what is mounted in a session stays there.
     return ("session required pam_namespace.so mount_private", script) if kind == "session" else (script,)
+
+
+def program() -> str:
+    """Return the one file that is run at a login and at boot, which needs nothing of the package.
+
+    It is there, and the jails work, after the package has gone. Python's -I and -S: no directory,
+    no variable and no site's module has a say in what root runs.
+    """
+    here = Path(__file__).parent
+    paths = (here / "safe_path.py").read_text(encoding="utf-8")
+    step = (here / "login_step.py").read_text(encoding="utf-8")
+    _, _, body = step.partition("from __future__ import annotations\n")
+    own = [line for line in body.split("\n") if not line.startswith("from .")]
+    return "\n".join(
+        [
+            "#!/usr/bin/python3 -IS",
+            "# Made by `sftpjail setup`; changes here are lost.",
+            paths,
+            f"BIN = {BIN!r}",
+            *own,
+            'if __name__ == "__main__":',
+            "    sys.exit(main(sys.argv[1:]))",
+            "",
+        ]
+    )

@@ -1,7 +1,7 @@
 """The only module that writes and mounts. Primitives; what to do and undo is decided elsewhere.
 
-Paths are walked by file descriptor, component by component: a symbolic link is followed only where root alone could
-have made it, so that nothing a user puts into a folder of theirs leads root astray.
+Paths are walked by file descriptor, component by component (safe_path.py): a symbolic link is followed only where
+root alone could have made it, so that nothing a user puts into a directory of theirs leads root astray.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import shutil
 import socket
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from shlex import quote
 
-from . import programs
+from . import safe_path
 from .errors import LinkRefused, SftpJailError
-from .fstab import parse_mountinfo
 from .processes import holders, no_useradd
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -102,61 +100,17 @@ def unlocked(path: str) -> Iterator[bool]:
 # -- folders and files ------------------------------------------------------------------------------------------
 
 
-def _trusted(fd: int, sticky: bool = False) -> bool:
-    """Return whether a folder is root's alone; where it is STICKY, as /tmp, what root has in it is."""
-    found = os.fstat(fd)
-    loose = found.st_mode & 0o022 and not (sticky and found.st_mode & stat.S_ISVTX)
-    return found.st_uid in (0, os.geteuid()) and not loose
-
-
-def _link(fd: int, name: str) -> os.stat_result | None:
-    """Return lstat(2) of a symbolic link, or None where there is none of that name."""
-    try:
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return found if stat.S_ISLNK(found.st_mode) else None
-
-
-def _walk(path: str, follow: bool) -> tuple[int, str, str]:
-    """Return what `open_parent` does, and the real path of the folder; with FOLLOW, a link at the end leads on."""
-    todo, real = [part for part in path.split("/") if part], [""]
-    fd, links, alone = os.open("/", _DIR), 0, True
-    try:
-        while True:
-            name = todo.pop(0) if todo else "."
-            link = _link(fd, name) if todo or follow else None
-            if link is None and not todo:
-                return fd, name, "/".join(real)
-            if link:
-                links += 1
-                # Who owns a folder above could have put any other folder of root's, and its links, in this one's place.
-                if not alone or not _trusted(fd) or link.st_uid not in (0, os.geteuid()) or links > 40:
-                    raise LinkRefused(f"{path}: {name} is a symbolic link that others than root made or can change")
-                target = os.readlink(name, dir_fd=fd)
-                todo = [part for part in target.split("/") if part] + todo
-                if target.startswith("/"):
-                    os.close(fd)
-                    fd, real = os.open("/", _DIR), [""]
-            else:
-                alone = alone and _trusted(fd, sticky=True)
-                below = os.open(name, _DIR, dir_fd=fd)
-                os.close(fd)
-                fd = below
-                real = real[: max(1, len(real) - 1)] if name == ".." else real if name == "." else [*real, name]
-    except BaseException:
-        os.close(fd)
-        raise
-
-
 def open_parent(path: str) -> tuple[int, str]:
-    """Return a descriptor of the folder that really holds PATH, and PATH's last name, which is followed by nobody.
+    """Return a descriptor of the directory that really holds PATH, and PATH's last name, which is not followed.
 
     Raises:
-        LinkRefused: a component is a symbolic link that root made in no folder that, with all above, is root's alone.
-        OSError: a component is missing or no folder.
+        LinkRefused: a component is a symbolic link that others than root made or can change.
+        OSError: a component is missing or no directory.
     """
-    fd, name, _ = _walk(path, follow=False)
+    try:
+        fd, name, _ = safe_path.walk(path)
+    except safe_path.PathRefused as error:
+        raise LinkRefused(str(error)) from error
     return fd, name
 
 
@@ -167,9 +121,11 @@ def resolve(path: str) -> str:
         LinkRefused: as `open_parent`, for the last name too.
     """
     try:
-        fd, name, folder = _walk(path, follow=True)
+        fd, name, folder = safe_path.walk(path, follow=True)
     except FileNotFoundError:
         return path
+    except safe_path.PathRefused as error:
+        raise LinkRefused(str(error)) from error
     except OSError as error:
         raise SftpJailError(f"cannot reach {path}: {error.strerror}") from error
     os.close(fd)
@@ -217,16 +173,17 @@ def read_file(path: str) -> bytes | None:
 
 
 def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
-    """Make one folder with exactly that owner and mode; parents must exist. One that is there stays as it is.
+    """Make one directory with exactly that owner and mode; parents must exist. One of that owner's stays as it is.
 
     Raises:
         LinkRefused: in its place is a symbolic link of a user's.
+        SftpJailError: somebody else has put a directory there since it was planned.
     """
     with parent(path) as (folder, name):
         try:
             os.mkdir(name, 0o700, dir_fd=folder)
         except FileExistsError:
-            resolve(path)
+            _judge_dir(path, uid)
             return
         fd = os.open(name, _DIR, dir_fd=folder)
         try:
@@ -237,6 +194,26 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
             os.fchmod(fd, mode)
         finally:
             os.close(fd)
+
+
+def _judge_dir(path: str, uid: int) -> None:
+    """Make sure that a directory which came after the plan is of the user who was to have it.
+
+    Raises:
+        SftpJailError: it is another's; what would be made or mounted below would be in their hands.
+    """
+    try:
+        fd = safe_path.open_path(path, follow=True)
+    except safe_path.PathRefused as error:
+        raise LinkRefused(str(error)) from error
+    try:
+        found = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (uid, os.geteuid()):
+        raise SftpJailError(
+            f"{path} is in the way: it belongs to uid {found.st_uid} and came while sftpjail was at work"
+        )
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
@@ -257,12 +234,19 @@ def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
             os.close(fd)
 
 
-def remove_dir(path: str) -> bool:
-    """Remove a folder if it is empty; return whether it is gone."""
+def remove_dir(path: str, inode: int = 0) -> bool:
+    """Remove a directory if it is empty; return whether it is gone.
+
+    Args:
+        path: the directory.
+        inode: remove no other one that has come into its place; 0 for any.
+    """
     if not os.path.isdir(os.path.dirname(path)):
         return True
     with parent(path) as (folder, name):
         try:
+            if inode and os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino != inode:
+                return False
             with no_useradd(path):
                 os.rmdir(name, dir_fd=folder)
         except FileNotFoundError:
@@ -353,7 +337,11 @@ def sync_dirs(paths: set[str]) -> None:
     """Make renames and removals in these folders durable."""
     for path in paths:
         with parent(f"{path}/.", path) as (folder, _):
-            os.fsync(folder)
+            fd = os.open(".", _DIR, dir_fd=folder)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
 
 def append(path: str, text: str) -> None:
@@ -408,7 +396,7 @@ class Times:
     def __init__(self, path: str) -> None:
         self._fd = -1
         with contextlib.suppress(OSError, SftpJailError), parent(f"{path.rstrip('/')}/.") as (folder, _):
-            self._fd = os.dup(folder)
+            self._fd = os.open(".", _DIR, dir_fd=folder)
             self._before = os.fstat(folder)
 
     def put_back(self) -> None:
@@ -423,60 +411,67 @@ class Times:
 # -- mounts -----------------------------------------------------------------------------------------------------
 
 
-def mount_all(lines: Sequence[str]) -> None:
-    """Mount fstab(5) LINES in their order with one mount(8); what is mounted when it fails is the caller's to undo."""
-    with tempfile.NamedTemporaryFile("w", prefix="sftpjail-", suffix=".fstab", errors="surrogateescape") as tab:
-        tab.writelines(line + "\n" for line in lines)
-        tab.flush()
-        answer = programs.run(["mount", "-a", "-T", tab.name], timeout=600.0)
-    if answer.code != 0:
-        raise SftpJailError(f"mount failed: {answer.words}")
+@contextlib.contextmanager
+def _mounting(what: str, target: str) -> Iterator[None]:
+    """Turn the errors of safe_path into ours."""
+    try:
+        yield
+    except safe_path.PathRefused as error:
+        raise LinkRefused(f"{what}: {error}") from error
+    except OSError as error:
+        raise SftpJailError(f"{what}: {error.strerror}", f"findmnt {quote(target)}") from error
 
 
-def no_link(target: str) -> None:
-    """Make sure that mount(8) will mount on TARGET itself: a folder that was open to others may hold a link of theirs.
+def mounts_missing() -> str:
+    """Return which system call for mounts this host does not have, or does not allow; or ""."""
+    return safe_path.missing()
+
+
+def mount(source: str, target: str, options: Sequence[str]) -> None:
+    """Show SOURCE at TARGET in the host's mount table, through descriptors of what both are now.
+
+    Args:
+        source: a directory or file in a directory that is root's alone, with all above.
+        target: a directory or file in such a directory.
+        options: of mount(8).
 
     Raises:
-        SftpJailError: TARGET is a symbolic link, or one on the way to it is not root's.
+        LinkRefused: others than root could put something else into the place of one of the two.
+        SftpJailError: one of them is missing, or the kernel refuses.
     """
-    with parent(target) as (folder, name):
-        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise SftpJailError(
-                f"{target} is a symbolic link, and root would mount wherever it leads", f"rm {quote(target)}"
-            )
+    with _mounting(f"cannot mount {source} on {target}", target):
+        safe_path.mount(source, target, options)
 
 
 def remount(target: str, options: Sequence[str]) -> None:
-    """Give a bind mount other flags."""
-    flags = [o for o in options if o in ("ro", "rw", "nosuid", "nodev", "noexec")]
-    if "ro" not in flags:
-        flags.append("rw")
-    programs.must(["mount", "-o", ",".join(["remount", "bind", *flags]), target])
+    """Give a bind mount other flags.
+
+    Raises:
+        SftpJailError: as `mount`.
+    """
+    with _mounting(f"cannot change the mount {target}", target):
+        safe_path.remount(target, options)
 
 
 def unmount(target: str) -> None:
     """Unmount TARGET, every layer of it: one that is left is what somebody's `userdel -r` deletes through.
 
     Raises:
-        SftpJailError: it is busy, with who holds it, or umount's own words.
+        SftpJailError: it is busy, with who holds it, or the kernel's own words.
     """
-    for _ in range(100):
-        answer = programs.run(["umount", "--", target])
-        if "not mounted" in answer.err or (answer.code == 0 and not _mounted(target)):
-            return
-        if answer.code != 0:
-            break
-    else:
-        raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
+    with _mounting(f"cannot unmount {target}", target):
+        for _ in range(100):
+            try:
+                if not safe_path.unmount(target):
+                    return
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    break
+                raise
+        else:
+            raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
     users = holders(target)
     if users:
         listed = ", ".join(f"{name} (pid {pid})" for pid, name in users[:8])
         raise SftpJailError(f"{target} is in use by {listed}", f"kill {' '.join(str(pid) for pid, _ in users[:8])}")
-    raise SftpJailError(f"cannot unmount {target}: {answer.words}")
-
-
-def _mounted(target: str) -> bool:
-    """Return whether something is mounted on exactly that path."""
-    folder, name = os.path.split(target)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
-        return os.path.join(os.path.realpath(folder), name) in parse_mountinfo(table.read())
+    raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")

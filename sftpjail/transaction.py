@@ -32,7 +32,6 @@ from .actions import (
     WriteFile,
 )
 from .errors import SftpJailError
-from .fstab import FstabEntry
 from .journal import Undo, entries, mount_points, point_at
 from .lines import small_keywords
 from .merge import Edit
@@ -122,7 +121,7 @@ def _(action: WriteFile, view: View) -> None:
 def _(action: Remove, view: View) -> Undo:
     found = system.look(action.path)
     if stat.S_ISDIR(found.st_mode):
-        return {"op": "remove-dir", "path": action.path}
+        return {"op": "remove-dir", "path": action.path, "inode": found.st_ino}
     return {"op": "unremove", "path": action.path}
 
 
@@ -159,27 +158,17 @@ def _(action: Mount, view: View) -> None:
 
 
 def mount(actions: Sequence[Mount], view: View) -> None:
-    """Make all binds with one mount(8), in the order given, and hold each against the mount table.
+    """Make binds in the order given, and hold each against the mount table.
 
     Raises:
-        SftpJailError: mount failed, or ended well without the flags that were asked for.
+        SftpJailError: one failed, or came up without the flags that were asked for.
     """
-    there = {action.target for action in actions if view.mount_at(action.target) is not None}
-    new = [action for action in actions if action.target not in there]
-    if new:
-        for action in new:
-            with blaming(action):
-                system.no_link(action.target)
-        try:
-            system.mount_all([FstabEntry(a.source, a.target, "none", a.options).line() for a in new])
-        except SftpJailError as error:
-            points = mount_points()  # mount(8) goes on after one that fails
-            error.action = next((action for action in new if point_at(points, action.target) is None), None)
-            raise
     for action in actions:
-        if action.target in there:
-            with blaming(action):
+        with blaming(action):
+            if view.mount_at(action.target) is not None:
                 system.remount(action.target, action.options)
+            else:
+                system.mount(action.source, action.target, action.options)
     points = mount_points()
     for action in actions:
         point = point_at(points, action.target)

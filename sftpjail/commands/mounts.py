@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from shlex import join, quote
 
 from ..errors import SftpJailError, UsageError
@@ -11,7 +12,7 @@ from ..jails import find_jailed
 from ..manager import Event
 from ..model import Account, Bind, inside, normal
 from ..programs import attend
-from ..sessions import table
+from ..sessions import program, table
 from .context import Command, Context
 
 
@@ -136,4 +137,5 @@ def enter(context: Context) -> int:
     if context.dry_run:
         context.say([f"! run {join(command)} in {account.jail}"])
         return context.close(0)
-    return attend(account.jail, tab if has_tab else "", command)
+    step = [sys.executable, "-I", "-c", program(), "enter", tab if has_tab else ""]
+    return attend(account.jail, step, command)

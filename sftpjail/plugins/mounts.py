@@ -31,10 +31,57 @@ from ..host import Host
 from ..in_fstab import FSTAB
 from ..jails import is_valid, mend_flaw
 from ..model import components, inside
-from ..sessions import table
+from ..sessions import SCRIPT, table
 
+# In a session's table: the administrator's word that the source may lie where others can write.
+LOOSE = "x-sftpjail.allow"
 # Never shown to a jail, nor anything that holds or lies in them, unless the configuration names the very folder.
 FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
+
+
+# mount(8) judges nothing at a boot, so this does before users may log in: systemd-user-sessions.service lifts nologin.
+# Both files are setup's and not the package's, whose removal leaves the lines of fstab.
+BOOT_UNIT = "/etc/systemd/system/sftpjail-mounts.service"
+BOOT_WANTS = "/etc/systemd/system/multi-user.target.d/10-sftpjail.conf"
+_BOOT_SERVICE = f"""\
+# Made by `sftpjail setup`; changes here are lost.
+[Unit]
+Description=Judge what fstab has mounted in SFTP jails
+Documentation=man:sftpjail(8)
+After=local-fs.target remote-fs.target
+Before=systemd-user-sessions.service
+
+[Service]
+Type=oneshot
+ExecStart={SCRIPT} boot
+"""
+_BOOT_DROP_IN = "# Made by `sftpjail setup`; changes here are lost.\n[Unit]\nWants=sftpjail-mounts.service\n"
+
+
+@hookimpl
+def on_setup(host: Host, config: Config) -> list[Action]:
+    if host.mounts_missing:
+        raise SftpJailError(
+            f"this kernel cannot mount through descriptors ({host.mounts_missing}), and by their paths users could "
+            "lead root's mounts astray: Linux 5.12 or later is needed, and in a container the right to mount",
+        )
+    in_boot = any(profile.mounts == "fstab" for profile in config.profiles) and bool(host.which("systemctl"))
+    if host.realpath(BOOT_UNIT) == "/dev/null":
+        return []  # masked
+    if not in_boot:
+        return [Remove(BOOT_UNIT), Remove(BOOT_WANTS), Remove(posixpath.dirname(BOOT_WANTS))]
+    return [
+        WriteFile(BOOT_UNIT, _BOOT_SERVICE),
+        MakeDir(posixpath.dirname(BOOT_WANTS)),
+        WriteFile(BOOT_WANTS, _BOOT_DROP_IN),
+        Notify("systemd", "daemon-reload"),
+    ]
+
+
+@hookimpl
+def on_teardown(host: Host) -> list[Action]:
+    removals = [Remove(BOOT_UNIT), Remove(BOOT_WANTS), Remove(posixpath.dirname(BOOT_WANTS))]
+    return [*removals, Notify("systemd", "daemon-reload")]
 
 
 @hookimpl
@@ -44,11 +91,11 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
         raise SftpJailError(what, f"when it has ended: id {account.name}")
     _judge_target(account, bind, host)
     _judge_place(account, bind, _place(account, bind, host), host)
-    if bind.role != "log":
-        _judge_source(account, bind, host, config)
+    session = account.profile is not None and account.profile.mounts == "session"
+    loose = bind.role != "log" and _judge_source(account, bind, host, config)
     usual = ("ro", *MOUNT_OPTIONS) if bind.read_only else MOUNT_OPTIONS
     options = tuple(option for option in bind.options or usual if option != "nofail")
-    session = account.profile is not None and account.profile.mounts == "session"
+    options += (LOOSE,) if loose else ()
     now, before = (in_session, in_fstab) if session else (in_fstab, in_session)
     return [
         *_mount_point(account, bind, host),
@@ -168,9 +215,15 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             )
 
 
-def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> None:
+def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bool:
+    """Refuse what must not be shown in a jail; return whether it lies where others can write, and is allowed to.
+
+    Raises:
+        SftpJailError: it is missing, forbidden, or could be exchanged for a link. Nobody judges what fstab(5) mounts
+            at a boot, so there no setting allows that.
+    """
     if bind.role == "home" and not account.exists:
-        return
+        return False
     coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None  # made in the same plan
     if not coming and not host.is_dir(bind.source):
         if any(b.target == bind.target for b in host.binds(account.name)):
@@ -182,17 +235,34 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> N
             raise SftpJailError(f"{bind.source} is not a folder", "give the folder that it lies in, or one with a copy")
         raise SftpJailError(f"{bind.source} is not a folder of this host", f"mkdir {quote(bind.source)}")
     real = host.realpath(bind.source)
-    if real in config.allow_sources:
-        return
-    reason = _forbidden(account, real, bind.role, host, config)
-    loose = host.loose_parent(real)
-    if not reason and loose:
-        reason = f"{loose} {host.flaw(loose)}, so somebody could put a link to any folder in its place"
+    allowed = real in config.allow_sources
+    reason = "" if allowed else _forbidden(account, real, bind.role, host, config)
     if reason:
+        raise SftpJailError(f"will not show {bind.source} in a jail: {reason}", _permission(real))
+    loose = host.loose_parent(real)
+    by_session = account.profile is not None and account.profile.mounts == "session"
+    if loose and not (allowed and by_session):
         raise SftpJailError(
-            f"will not show {bind.source} in a jail: {reason}",
-            f"if you mean it: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf",
+            f"will not show {bind.source} in a jail: {loose} {host.flaw(loose)}, so somebody could put a link to any "
+            "directory in its place",
+            _way_out(account, bind, host),
         )
+    return bool(loose)
+
+
+def _permission(real: str) -> str:
+    """Return how an administrator insists on a source; nothing of the system's own is proposed."""
+    top = real == "/" or posixpath.dirname(real) == "/"
+    if top or any(inside(real, folder) for folder in FORBIDDEN):
+        return "choose a directory that holds nothing but what the jail is to show"
+    return f"if you mean it: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf"
+
+
+def _way_out(account: Account, bind: Bind, host: Host) -> str:
+    """Return what to do about a source in whose place somebody could put another one."""
+    if bind.role == "mount" and any(known.target == bind.target for known in host.binds(account.name)):
+        return _away(account, bind)
+    return "choose a directory of which every parent can be written by root alone"
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,7 @@ from ..config import Config
 from ..host import TABLES, Host
 from ..pam import Rule, stack
 from ..paths import LIB
-from ..sessions import GATE, MARK, SCRIPT, SERVICES, at_login, rules, service, table
+from ..sessions import GATE, MARK, SCRIPT, SERVICES, at_login, program, rules, service, table
 from ..sshdconfig import PROBE, effective
 
 SSHD = "/etc/pam.d/sshd"
@@ -115,8 +115,7 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions.append(WriteFile(NAMESPACE, POLYDIR))
     else:
         actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
-    script = WriteFile(SCRIPT, host.entry_script("pam-session"), mode=0o755) if profiles else Remove(SCRIPT)
-    return [*actions, script]
+    return [*actions, WriteFile(SCRIPT, program(), mode=0o755)]  # at boot it judges what is mounted by fstab
 
 
 @hookimpl

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
+from dataclasses import replace
+
 import pytest
 from fakes import Tree
-from golden import HOME, Fire, ann
+from golden import BIND, HOME, Fire, ann
 
 from sftpjail import Bind, MakeDir, Mount, Notify, Remove, SetLines, SftpJailError, Style, Unmount, WriteFile
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
+from sftpjail.plugins.mounts import BOOT_UNIT, BOOT_WANTS
+from sftpjail.sessions import SCRIPT
 
 JAIL = "/srv/sftp/ann"
 WEB = Bind("/srv/web/example.com", f"{JAIL}/web")
@@ -123,11 +128,12 @@ def test_on_mount_refuses_what_nobody_in_a_jail_may_see(tree: Tree, fire: Fire, 
     with pytest.raises(SftpJailError) as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(source, f"{JAIL}/x"))
     assert f"will not show {source} in a jail" in caught.value.message and reason in caught.value.message
-    assert f"allow = {source} in [mounts]" in caught.value.hint
+    offered = f"allow = {source} in [mounts]" in caught.value.hint
+    assert offered == source.startswith(("/home/bob", "/srv/sftp")), "never /, nor what the system needs"
 
 
-@pytest.mark.parametrize("source", ["/etc/ssh", "/home/bob/public"])
-def test_on_mount_shows_what_the_configuration_names(tree: Tree, fire: Fire, source: str) -> None:
+def test_on_mount_shows_what_the_configuration_names(tree: Tree, fire: Fire) -> None:
+    source = "/etc/ssh"
     tree.folder(source)
     config = Config(allow_sources=(source,))
     assert fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind(source, f"{JAIL}/x"))
@@ -146,6 +152,55 @@ def test_on_mount_refuses_a_source_that_somebody_could_exchange(tree: Tree, fire
     tree.folder("/srv/team/web")
     with pytest.raises(SftpJailError, match="/srv/team can be written by others.*put a link"):
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/team/web", f"{JAIL}/x"))
+
+
+def test_what_others_could_exchange_is_allowed_for_sessions_alone(tree: Tree, fire: Fire) -> None:
+    """A session judges it at each login; nobody judges what a boot mounts."""
+    source = "/home/bob/public"
+    tree.folder(source)
+    config, bind = Config(allow_sources=(source,)), Bind(source, f"{JAIL}/x")
+    with pytest.raises(SftpJailError, match="/home/bob belongs to uid 1002.*put a link"):
+        fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=bind)
+    account = replace(ann(), profile=replace(BIND, mounts="session"))
+    (lines,) = [
+        action
+        for action in fire("mounts", "on_mount", tree.host(), config, account=account, bind=bind)
+        if isinstance(action, SetLines) and action.path == "/etc/sftpjail/mounts/ann"
+    ]
+    assert ",private,x-sftpjail.allow,x-sftpjail.user=ann " in lines.lines[0]
+
+
+def test_on_mount_of_a_source_that_somebody_can_exchange_by_now(tree: Tree, fire: Fire) -> None:
+    known(tree, (WEB.source, WEB.target))
+    tree.folder("/srv/web", 0o777)
+    with pytest.raises(SftpJailError, match="/srv/web can be written by others") as caught:
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
+    assert caught.value.hint == "sftpjail umount ann /web"
+
+
+def test_on_setup_has_what_is_mounted_at_boot_judged(tree: Tree, fire: Fire) -> None:
+    assert [type(a).__name__ for a in fire("mounts", "on_setup", tree.host())] == ["Remove"] * 3
+    tree.program("systemctl")
+    written = {a.path: a.content for a in fire("mounts", "on_setup", tree.host()) if isinstance(a, WriteFile)}
+    unit, drop_in = written
+    assert f"ExecStart={SCRIPT} boot\n" in written[unit] and posixpath.basename(unit) in written[drop_in]
+    assert "Before=systemd-user-sessions.service" in written[unit], "before anybody may log in"
+    config = Config(profiles=(replace(BIND, mounts="session"),))
+    assert not [a for a in fire("mounts", "on_setup", tree.host(), config) if isinstance(a, WriteFile)]
+    tree.link(unit, "/dev/null")
+    assert fire("mounts", "on_setup", tree.host()) == [], "an administrator has masked it"
+
+
+def test_on_teardown_takes_the_judge_along(tree: Tree, fire: Fire) -> None:
+    removed = [a.path for a in fire("mounts", "on_teardown", tree.host()) if isinstance(a, Remove)]
+    assert removed == [BOOT_UNIT, BOOT_WANTS, posixpath.dirname(BOOT_WANTS)]
+
+
+def test_on_setup_refuses_a_kernel_that_cannot_mount_by_descriptor(tree: Tree, fire: Fire) -> None:
+    host = tree.host()
+    host.mounts_missing = "open_tree: Function not implemented"
+    with pytest.raises(SftpJailError, match="open_tree: Function not implemented.*Linux 5.12"):
+        fire("mounts", "on_setup", host)
 
 
 def test_on_mount_of_ones_own_home_is_fine_also_if_others_homes_are_elsewhere(tree: Tree, fire: Fire) -> None:

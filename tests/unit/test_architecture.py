@@ -218,9 +218,18 @@ def test_specs_import_types_only_for_the_type_checker() -> None:
     assert ours("hookspecs", for_types=False) == set()
 
 
+def test_what_runs_at_a_login_knows_nothing_of_ours() -> None:
+    assert ours("safe_path") == set()
+    assert ours("login_step") == {"safe_path", "paths"}
+    for name in MODULES:
+        assert "login_step" not in ours(name), "it is read as text: sessions.program()"
+        assert "safe_path" not in ours(name) or name in ("login_step", "system")
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_only_three_modules_change_the_host_or_run_programs(name: str) -> None:
-    if name in ("system", "programs"):
+def test_few_modules_change_the_host_or_run_programs(name: str) -> None:
+    # The login's step is a program of its own, which runs when no module of ours does.
+    if name in ("system", "programs", "safe_path", "login_step"):
         return
     if name == "previews":  # which writes into a folder of its own in /run
         assert "subprocess" not in imports(name)

@@ -257,7 +257,7 @@ def test_the_first_owner_is_remembered_and_forgotten_when_given_back(tree: Tree)
     back = engine(tree.host(), one=Wants(SetOwner("/home/ann", 1001, 1001, 0o700))).plan(
         [Event("on_user_create", who("ann"))]
     )
-    assert [type(s.action).__name__ for s in back.steps] == ["SetOwner", "Remove"]
+    assert [type(s.action).__name__ for s in back.steps] == ["Remove", "SetOwner"], "given last"
 
 
 def test_a_record_says_for_which_uid_it_was_made_as_long_as_it_says_anything(tree: Tree) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
-from fakes import ME, Programs, listing
+from fakes import ME, listing
 
-from sftpjail import system
+from sftpjail import safe_path, system
 from sftpjail.errors import SftpJailError
-from sftpjail.programs import Answer
 
 
 @pytest.fixture
@@ -137,9 +137,12 @@ def test_a_lock_that_is_held(folder: Path) -> None:
         pass
 
 
-def test_a_busy_mount_says_who_holds_it(folder: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs.answer("umount", err="umount: target is busy.", code=32)
-    with pytest.raises(SftpJailError, match="cannot unmount .*busy"):
+def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(target: str) -> bool:
+        raise OSError(errno.EBUSY, "umount2: Device or resource busy")
+
+    monkeypatch.setattr(safe_path, "unmount", busy)
+    with pytest.raises(SftpJailError, match="cannot unmount .* in use"):
         system.unmount(str(folder / "safe"))
     monkeypatch.chdir(folder / "target")
     with pytest.raises(SftpJailError, match=f"is in use by .*pid {os.getpid()}") as caught:
@@ -147,42 +150,40 @@ def test_a_busy_mount_says_who_holds_it(folder: Path, programs: Programs, monkey
     assert caught.value.hint.startswith("kill ") and str(os.getpid()) in caught.value.hint
 
 
-def test_unmounting_what_is_not_mounted_is_done(programs: Programs) -> None:
-    programs.answer("umount", err="umount: /x: not mounted.", code=32)
-    system.unmount("/x")
-
-
-def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(
-    programs: Programs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    programs.answer("umount")
+def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
     layers = iter([True, True, False])
-    monkeypatch.setattr(system, "_mounted", lambda target: next(layers))
+    monkeypatch.setattr(safe_path, "unmount", lambda target: asked.append(target) or next(layers))
     system.unmount("/x")
-    assert len(programs.asked) == 3
-    monkeypatch.setattr(system, "_mounted", lambda target: True)
+    assert asked == ["/x"] * 3
+    monkeypatch.setattr(safe_path, "unmount", lambda target: True)
     with pytest.raises(SftpJailError, match="/x is mounted again and again"):
         system.unmount("/x")
-    assert len(programs.asked) < 300
 
 
-def test_mount_all_hands_over_the_lines_in_order(programs: Programs) -> None:
-    seen = []
-
-    def mount(argv: object, _: object) -> Answer:
-        seen.append(Path(argv[3]).read_bytes())  # type: ignore[index]
-        return Answer(0, "", "")
-
-    programs.answer_by("mount", mount)
-    system.mount_all(["/a /b none bind 0 0", "/\udcff /d none bind 0 0"])
-    assert seen == [b"/a /b none bind 0 0\n/\xff /d none bind 0 0\n"]
+def test_the_flags_of_a_mount() -> None:
+    ro, nosuid, nodev, noexec, private = 0x1, 0x2, 0x4, 0x8, 1 << 18
+    assert safe_path.attributes(("bind", "ro", "nosuid", "private")) == (ro | nosuid, 0, private)
+    assert safe_path.attributes(("bind", "nodev", "nofail", "x-sftpjail.user=a")) == (nodev, ro, 0)
+    assert safe_path.attributes(("noexec", "noatime", "rslave")) == (noexec | 0x10, ro | 0x70, 1 << 19)
+    for option in ("X-mount.idmap=u:1:2:1", "loop", "uid=0", ""):
+        with pytest.raises(safe_path.PathRefused, match=f"does not mount with the option {option}"):
+            safe_path.attributes(("bind", option))
 
 
-@pytest.mark.parametrize(
-    ("options", "flags"),
-    [(("bind", "ro", "nosuid", "private"), "remount,bind,ro,nosuid"), (("bind", "nodev"), "remount,bind,nodev,rw")],
-)
-def test_remount(programs: Programs, options: tuple[str, ...], flags: str) -> None:
-    programs.answer("mount")
-    system.remount("/x", options)
-    assert programs.asked == [("mount", "-o", flags, "/x")]
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
+def test_a_strict_walk_stops_at_a_directory_that_others_can_write(folder: Path, mode: int) -> None:
+    os.close(safe_path.open_path("/usr/bin/env", follow=True, strict=True))
+    loose = folder / "safe/loose"
+    (loose / "below").mkdir(parents=True)
+    loose.chmod(mode)
+    os.close(safe_path.open_path(str(loose / "below")))
+    with pytest.raises(safe_path.PathRefused, match=rf"(/tmp|{loose}) can be written by others than root \(mode"):
+        safe_path.open_path(str(loose / "below"), strict=True)
+
+
+def test_what_is_opened_is_no_link(folder: Path) -> None:
+    (folder / "safe/link").symlink_to(folder / "target")
+    for strict in (False, True):
+        with pytest.raises(safe_path.PathRefused):
+            safe_path.open_path(str(folder / "safe/link"), strict=strict)

@@ -374,7 +374,13 @@ def test_the_undo_is_on_the_disk_before_each_step(worlds: MakeWorld) -> None:
                 unrecorded.append((name, path))
         if name == "run" and not any(word in path for word in ("/ask",)):
             operations = {json.loads(line).get("op") for line in journal.read_text().splitlines()}
-            wanted = {"mount": {"mount"}, "umount": {"unmount"}, "usermod": {"account"}, "gpasswd": {"account"}}
+            wanted = {
+                "mount": {"mount"},
+                "remount": {"mount"},
+                "umount": {"unmount"},
+                "usermod": {"account"},
+                "gpasswd": {"account"},
+            }
             wanted |= {"groupadd": {"group"}, "/register": {"run"}}
             if not wanted[path.split()[0]] <= operations:
                 unrecorded.append((name, path))

@@ -16,11 +16,10 @@ from typing import IO, Any
 import pytest
 from fakes import ME, FakeHost, Programs, listing
 
-from sftpjail import engine, hookimpl, host, journal, system, transaction
+from sftpjail import engine, hookimpl, host, journal, safe_path, system, transaction
 from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import Engine, Plan
-from sftpjail.fstab import parse_line, unescape
 from sftpjail.journal import Journal
 from sftpjail.manager import BUNDLED, Event, Manager
 from sftpjail.model import Account
@@ -145,7 +144,10 @@ class World:
         self.syscalls = Syscalls()
         self._play()
         patch.setattr(system, "os", self.syscalls)
-        for program in ("mount", "umount", "usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
+        patch.setattr(safe_path, "mount", self._mount)
+        patch.setattr(safe_path, "remount", self._remount)
+        patch.setattr(safe_path, "unmount", self._umount)
+        for program in ("usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
             programs.answer_by(program, self._command)
         for module in (transaction, journal):
             patch.setattr(module, "open", self._open, raising=False)
@@ -178,7 +180,7 @@ class World:
         return ""
 
     def _command(self, argv: Sequence[str], _: Any) -> Answer:
-        """Be mount(8), usermod(8) and the rest, as far as it matters here."""
+        """Be usermod(8) and the rest, as far as it matters here."""
         self.syscalls.tick("run", " ".join(argv))
         name = os.path.basename(argv[0])
         if name in self.refuse:
@@ -189,25 +191,35 @@ class World:
         self.syscalls.tick("ran", " ".join(argv))
         return Answer(code or 0, "", "")
 
-    def _mount(self, *words: str) -> int:
-        if words[0] == "-a":
-            for line in Path(words[2]).read_text().splitlines():
-                entry = parse_line(line)
-                assert entry is not None
-                assert os.path.isdir(entry.source) and os.path.isdir(entry.target), line
-                assert entry.target not in self.mounts
-                self.mounts[entry.target] = (
-                    entry.source,
-                    tuple(o for o in entry.options if o not in ("bind", "private")),
-                )
-            return 0
-        source, _ = self.mounts[words[2]]
-        self.mounts[words[2]] = (source, tuple(o for o in words[1].split(",") if o not in ("remount", "bind", "rw")))
-        return 0
+    def _kernel(self, name: str, *words: str) -> None:
+        """Be a system call for mounts, as far as it matters here."""
+        self.syscalls.tick("run", " ".join((name, *words)))
+        if name.removeprefix("re") in self.refuse:
+            raise OSError(errno.ENOSPC, "no space left, say")
 
-    def _umount(self, _: str, target: str) -> int:
+    def _mount(self, source: str, target: str, options: Sequence[str]) -> None:
+        self._kernel("mount", source, target)
+        os.close(safe_path.open_path(target))
+        assert os.path.exists(source) and os.path.isdir(target)
+        assert target not in self.mounts
+        self.mounts[target] = (source, tuple(o for o in options if o not in ("bind", "private")))
+        self._play()
+        self.syscalls.tick("ran", f"mount {target}")
+
+    def _remount(self, target: str, options: Sequence[str]) -> None:
+        self._kernel("remount", target)
+        source, _ = self.mounts[target]
+        self.mounts[target] = (source, tuple(o for o in options if o not in ("bind", "private", "rw")))
+        self._play()
+        self.syscalls.tick("ran", f"remount {target}")
+
+    def _umount(self, target: str) -> bool:
+        self._kernel("umount", target)
         assert not any(other.startswith(target + "/") for other in self.mounts), f"{target} has mounts below it"
-        return 0 if self.mounts.pop(unescape(target), None) else 1
+        there = self.mounts.pop(target, None) is not None
+        self._play()
+        self.syscalls.tick("ran", f"umount {target}")
+        return there
 
     def _usermod(self, *words: str) -> None:
         self.people[words[-1]] |= dict(zip(words[:-1:2], words[1:-1:2], strict=True))
