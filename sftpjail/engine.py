@@ -181,7 +181,7 @@ class Engine:
                 made.pop(f"group:{action.name}", None)
             elif isinstance(action, WriteFile) and action.result(self.host) is None:
                 made.pop(action.path, None)
-        return Origin(tuple(made), was, owners, renamed)
+        return Origin(tuple(sorted(made)), was, owners, renamed)
 
     # -- applying ------------------------------------------------------------------------------------------
 

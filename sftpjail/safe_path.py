@@ -131,11 +131,14 @@ def open_path(path: str, follow: bool = False, strict: bool = False) -> int:
     Raises:
         PathRefused: also where it is a symbolic link.
     """
-    directory, name, _ = walk(path, follow, strict)
     try:
-        opened = os.open(name, _ANYTHING, dir_fd=directory)
-    finally:
-        os.close(directory)
+        directory, name, _ = walk(path, follow, strict)
+        try:
+            opened = os.open(name, _ANYTHING, dir_fd=directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise type(error)(error.errno, f"{path}: {error.strerror}") from error
     if stat.S_ISLNK(os.fstat(opened).st_mode):
         os.close(opened)
         raise PathRefused(f"{path} is a symbolic link, and root would go wherever it leads")
