@@ -236,10 +236,14 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> b
         raise SftpJailError(f"{bind.source} is not a folder of this host", f"mkdir {quote(bind.source)}")
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
-    reason = "" if allowed else _forbidden(account, real, bind.role, host, config)
+    # Where a link leads somewhere, who made it is the first question.
+    swapped = host.loose_parent(bind.source) if real != bind.source else ""
+    reason = "" if allowed or swapped else _forbidden(account, real, bind.role, host, config)
     if reason:
-        raise SftpJailError(f"will not show {bind.source} in a jail: {reason}", _permission(real))
-    loose = host.loose_parent(real)
+        known = any(known.target == bind.target for known in host.binds(account.name))
+        way_out = _way_out(account, bind, host) if known else _permission(real)
+        raise SftpJailError(f"will not show {bind.source} in a jail: {reason}", way_out)
+    loose = swapped or host.loose_parent(real)
     by_session = account.profile is not None and account.profile.mounts == "session"
     if loose and not (allowed and by_session):
         raise SftpJailError(
