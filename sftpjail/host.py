@@ -41,6 +41,8 @@ STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"
 HOST_RECORD = f"{STATE}/host"
 TABLES = "/etc/sftpjail/mounts"
+LINGER = "/var/lib/systemd/linger"  # a file for each name: logind-user.c
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")  # unified, legacy, hybrid
 
 
 class Host(People):
@@ -471,6 +473,26 @@ class Host(People):
     def systemd(self) -> bool:
         """Whether systemd is PID 1."""
         return self.is_dir("/run/systemd/system") if self.root else processes.booted()
+
+    def has_manager(self, uid: int) -> bool:
+        """Return whether `systemd --user` runs for an account: user@UID.service, systemd.special(7).
+
+        Told by the cgroup that the manager itself lies in, without a program: `init.scope` below its service's. A
+        service that is only being started, and is refused by a condition, has none.
+
+        Args:
+            uid: the account's number.
+        """
+        service = f"user.slice/user-{uid}.slice/user@{uid}.service/init.scope"
+        return any(self.lstat(f"{tree}/{service}") is not None for tree in CGROUPS)
+
+    def lingers(self, name: str) -> bool:
+        """Return whether an account's services start at boot, without a login: `loginctl enable-linger`.
+
+        Args:
+            name: the account.
+        """
+        return self.lstat(f"{LINGER}/{name}") is not None
 
     def forbids(self, service: str, how: str) -> bool:
         """Return whether the host's policy keeps a package's script from this; see `programs.forbids`."""
