@@ -167,7 +167,7 @@ def test_a_manager_is_known_by_its_cgroup(tree: Tree, tree_of_cgroups: str) -> N
 
 
 def test_who_lingers_has_a_file_of_logind(tree: Tree) -> None:
-    tree.file("/var/lib/systemd/linger/ann", "")
+    tree.write("/var/lib/systemd/linger/ann", "")
     assert tree.host().lingers("ann") and not tree.host().lingers("bob")
 
 
