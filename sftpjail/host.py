@@ -42,7 +42,6 @@ ACCOUNTS = f"{STATE}/accounts"
 HOST_RECORD = f"{STATE}/host"
 TABLES = "/etc/sftpjail/mounts"
 LINGER = "/var/lib/systemd/linger"  # a file for each name: logind-user.c
-CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")  # unified, legacy, hybrid
 
 
 class Host(People):
@@ -475,16 +474,17 @@ class Host(People):
         return self.is_dir("/run/systemd/system") if self.root else processes.booted()
 
     def has_manager(self, uid: int) -> bool:
-        """Return whether `systemd --user` runs for an account: user@UID.service, systemd.special(7).
-
-        Told by the cgroup that the manager itself lies in, without a program: `init.scope` below its service's. A
-        service that is only being started, and is refused by a condition, has none.
+        """Return whether `systemd --user` runs for an account now: user@UID.service, told by a cgroup of its own.
 
         Args:
             uid: the account's number.
         """
-        service = f"user.slice/user-{uid}.slice/user@{uid}.service/init.scope"
-        return any(self.lstat(f"{tree}/{service}") is not None for tree in CGROUPS)
+        cgroup = processes.manager_cgroup(uid)
+        return any(self.lstat(f"{tree}/{cgroup}") is not None for tree in self._cgroups)
+
+    @cached_property
+    def _cgroups(self) -> tuple[str, ...]:
+        return tuple(tree for tree in processes.CGROUPS if self.is_dir(tree))
 
     def lingers(self, name: str) -> bool:
         """Return whether an account's services start at boot, without a login: `loginctl enable-linger`.

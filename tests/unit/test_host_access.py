@@ -158,9 +158,9 @@ def test_a_full_file_system_has_no_block_or_no_inode_left(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("tree_of_cgroups", ["", "/systemd", "/unified"])
 def test_a_manager_is_known_by_its_cgroup(tree: Tree, tree_of_cgroups: str) -> None:
-    host, service = tree.host(), "user.slice/user-1001.slice/user@1001.service"
-    assert not host.has_manager(1001)
+    service = "user.slice/user-1001.slice/user@1001.service"
     tree.folder(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/.control")
+    host = tree.host()
     assert not host.has_manager(1001), "it is only being started, and may be refused"
     tree.folder(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/init.scope")
     assert host.has_manager(1001) and not host.has_manager(1002)
