@@ -492,19 +492,22 @@ class Check(Action):
 
 @dataclass(frozen=True)
 class Notify(Action):
-    """A daemon hears of changes of the same plugin, once. `required`: before the commit, and its failure rolls back."""
+    """A daemon hears of changes of the same plugin, once. `required`: before the commit, and its failure rolls back.
+    `always`: it is needed even if nothing else of the event changes.
+    """
 
     phase = Phase.NOTICES
     service: str
     how: str = "reload"
     required: bool = False
+    always: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
         return ("notify", self.service, self.how)
 
     def pending(self, view: View, owner: str) -> bool:
-        return False
+        return self.always
 
     def diff(self, view: View) -> Iterator[str]:
         yield f"! {self.how} {self.service}"

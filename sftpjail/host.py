@@ -41,6 +41,7 @@ STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"
 HOST_RECORD = f"{STATE}/host"
 TABLES = "/etc/sftpjail/mounts"
+LINGER = "/var/lib/systemd/linger"  # a file for each name: logind-user.c
 
 
 class Host(People):
@@ -471,6 +472,27 @@ class Host(People):
     def systemd(self) -> bool:
         """Whether systemd is PID 1."""
         return self.is_dir("/run/systemd/system") if self.root else processes.booted()
+
+    def has_manager(self, uid: int) -> bool:
+        """Return whether `systemd --user` runs for an account now: user@UID.service, told by a cgroup of its own.
+
+        Args:
+            uid: the account's number.
+        """
+        cgroup = processes.manager_cgroup(uid)
+        return any(self.lstat(f"{tree}/{cgroup}") is not None for tree in self._cgroups)
+
+    @cached_property
+    def _cgroups(self) -> tuple[str, ...]:
+        return tuple(tree for tree in processes.CGROUPS if self.is_dir(tree))
+
+    def lingers(self, name: str) -> bool:
+        """Return whether an account's services start at boot, without a login: `loginctl enable-linger`.
+
+        Args:
+            name: the account.
+        """
+        return self.lstat(f"{LINGER}/{name}") is not None
 
     def forbids(self, service: str, how: str) -> bool:
         """Return whether the host's policy keeps a package's script from this; see `programs.forbids`."""

@@ -22,7 +22,20 @@ if TYPE_CHECKING:
     from .model import Account
 
 # The same names stand in setup.cfg as entry points; here they save the search through all installed packages.
-BUNDLED = ("accounts", "chroot", "keys", "login", "sshd", "pam", "mounts", "logs", "mail", "entry", "scripts")
+BUNDLED = (
+    "user_manager",
+    "accounts",
+    "chroot",
+    "keys",
+    "login",
+    "sshd",
+    "pam",
+    "mounts",
+    "logs",
+    "mail",
+    "entry",
+    "scripts",
+)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from .actions import Action, Phase, Remove, SetLines, Unmount, WriteFile, text
+from .actions import Action, Notify, Phase, Remove, SetLines, Unmount, WriteFile, text
 from .errors import SftpJailError
 from .lines import edit
 from .view import View
@@ -38,7 +38,8 @@ class Edit(WriteFile):
 
 
 def merged(steps: Iterable[Step]) -> list[Step]:
-    """Return the steps without those that say the same as an earlier one.
+    """Return the steps without those that say the same as an earlier one. What is told to one daemon is told once,
+    before the commit if one of its plugins requires that.
 
     Raises:
         SftpJailError: two of them contradict each other; names both plugins.
@@ -46,6 +47,11 @@ def merged(steps: Iterable[Step]) -> list[Step]:
     wanted: dict[tuple[str, ...], Step] = {}
     for step in steps:
         known = wanted.setdefault(step.action.key, step)
+        if isinstance(known.action, Notify) and isinstance(step.action, Notify):
+            both = known.action, step.action
+            once = replace(known.action, required=any(a.required for a in both), always=any(a.always for a in both))
+            wanted[step.action.key] = replace(known, action=once)
+            continue
         if known.action != step.action:
             raise SftpJailError(
                 f"plugins {known.plugin} and {step.plugin} contradict each other about {' '.join(step.action.key)}"

@@ -16,9 +16,22 @@ from dataclasses import dataclass
 from .doors import PROHIBITED, DoorError
 from .errors import SftpJailError
 from .model import normal
-from .sftp import CREATE, EXCLUSIVE, FIELDS, OK, OP_UNSUPPORTED, PERMISSION_DENIED, WRITE, WRITES, SftpError, harmless
+from .sftp import (
+    CREATE,
+    EXCLUSIVE,
+    FIELDS,
+    NO_SUCH_FILE,
+    OK,
+    OP_UNSUPPORTED,
+    PERMISSION_DENIED,
+    WRITE,
+    WRITES,
+    SftpError,
+    harmless,
+)
 from .trial import Trial
 
+UNIT_PATIENCE = 2.0  # seconds for a user manager to start what is in default.target.wants
 LOG_PATIENCE = 3.0  # seconds until a transfer stands in the log
 LOGGED = ("INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3")  # the levels at which internal-sftp logs files
 ANY_TUNNEL = 0xFFFFFFFF  # no number that sshd takes, so that it makes no device where it would
@@ -205,6 +218,67 @@ def runs_nothing(trial: Trial) -> str:
     return ""
 
 
+# It leaves a mark beside itself; %h is the home: systemd.unit(5).
+_UNIT = """\
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/bin/touch "%h/.config/systemd/user/{}"
+"""
+
+
+def no_user_manager(trial: Trial) -> str:
+    """What is uploaded as a unit of systemd's does not run on the host, and there is no user manager: user@.service(5).
+
+    It is started as a login does. That of the trial itself need not: whoever is logged in already, as root who runs
+    this, has no second session (pam_systemd(8)).
+    """
+    if not trial.host.systemd:
+        return "systemd does not run here"
+    if trial.had_manager:
+        raise Failed(f"a user manager of {trial.account.name} runs on the host, outside of the jail")
+    mark = _place_unit(trial)
+    try:
+        trial.start_manager()
+        deadline = time.monotonic() + UNIT_PATIENCE
+        runs = trial.host.has_manager(trial.account.uid)
+        while runs and mark and time.monotonic() < deadline:
+            if trial.sftp.ask("stat", os.fsencode(mark)).code == OK:
+                raise Failed("an uploaded unit of systemd's ran on the host, outside of the jail")
+            time.sleep(0.05)
+    finally:
+        trial.stop_manager()
+    if runs:
+        raise Failed("systemd starts a user manager on the host, outside of the jail")
+    return "an uploaded unit did not run" if mark else "none started; no unit can be uploaded"
+
+
+def _place_unit(trial: Trial) -> str:
+    """Upload a unit that every user manager would start, and return the path of its mark; "" where that cannot be."""
+    if trial.read_only or not trial.home:
+        return ""
+    folders, folder = list[str](), trial.home
+    for name in (".config", "systemd", "user", "default.target.wants"):
+        folder = normal(f"{folder}/{name}")
+        folders.append(folder)
+    user, name = folders[2], f"sftpjail-{trial.nonce}"
+    unit, link, mark = f"{user}/{name}.service", f"{folder}/{name}.service", f"{user}/{name}.mark"
+    missing = [path for path in folders if trial.sftp.ask("stat", os.fsencode(path)).code == NO_SUCH_FILE]
+    trial.leaves(mark, link, unit, *reversed(missing))
+    try:
+        for path in missing:
+            trial.sftp.must("mkdir", os.fsencode(path))
+        content = _UNIT.format(f"{name}.mark").encode()
+        trial.sftp.write(os.fsencode(unit), content, keep_open="close" in trial.denied)
+        trial.sftp.must("symlink", os.fsencode(f"../{name}.service"), os.fsencode(link))
+    except SftpError as error:
+        if error.code < 0:
+            raise
+        return ""
+    return mark
+
+
 def no_terminal(trial: Trial) -> str:
     """RFC 4254, 6.2."""
     return _refused(not trial.doors.requests("pty-req", "xterm", 80, 24, 0, 0, ""), "sshd gave a terminal")
@@ -291,6 +365,7 @@ PROBES: tuple[tuple[str, Callable[[Trial], str], tuple[str, ...]], ...] = (
     ("cannot write to /", root_is_closed, ()),
     ("does not see the host", host_is_hidden, ("chrootdirectory (?!none$).+",)),
     ("no command, no shell", runs_nothing, ("forcecommand internal-sftp( .*)?",)),
+    ("no user manager", no_user_manager, ()),
     ("no terminal", no_terminal, ("permittty no",)),
     ("no environment", no_environment, ("permituserenvironment no", "permituserrc no")),
     ("no other subsystem", no_subsystem, ()),

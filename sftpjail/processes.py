@@ -115,6 +115,28 @@ def _name(pid: str) -> str:
         return ""
 
 
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")  # unified, legacy, hybrid
+
+
+def manager_cgroup(uid: int) -> str:
+    """Return the cgroup that the user manager of UID itself lies in, below one of CGROUPS: `init.scope` below its
+    service's (systemd.special(7)). A service that is only being started, and is refused by a condition, has none.
+    """
+    return f"user.slice/user-{uid}.slice/user@{uid}.service/init.scope"
+
+
+def user_managers() -> list[int]:
+    """Return the uids of whose user managers run now."""
+    found = set()
+    for tree in CGROUPS:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"{tree}/user.slice"):
+                uid = name.removeprefix("user-").removesuffix(".slice")
+                if uid.isdigit() and os.path.isdir(f"{tree}/{manager_cgroup(int(uid))}"):
+                    found.add(int(uid))
+    return sorted(found)
+
+
 def being_deleted() -> frozenset[str]:
     """Return the words by which every userdel(8) that runs here was called, the names of accounts among them."""
     words: set[str] = set()

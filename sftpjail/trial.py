@@ -63,6 +63,9 @@ class Trial:
     began: float = field(default_factory=time.time)
     sessions: list[programs.Session] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    had_manager: bool = False
+    _had_runtime: bool = True
+    _managed: bool = False
     _sftp: Sftp | None = None
     _doors: Doors | None = None
     _no_sftp: str = "there is no session"
@@ -164,6 +167,8 @@ class Trial:
             SftpJailError: a program is missing or fails.
         """
         sshd, key = self.host.which("sshd"), f"{self.place}/key"
+        self.had_manager = self.host.has_manager(self.account.uid)
+        self._had_runtime = self.host.is_dir(f"/run/user/{self.account.uid}")
         if not self.host.which("ssh"):
             raise SftpJailError("a test needs OpenSSH's client", "apt install openssh-client")
         system.make_dir(self.place, 0o755, 0, 0)
@@ -259,11 +264,43 @@ class Trial:
         reasons = [line.strip() for line in said if not _CHATTER.match(line)]
         return " / ".join(reasons[-3:] or [line for line in said if line.startswith("Starting session")][-1:])
 
+    # -- systemd ---------------------------------------------------------------------------------------------------
+
+    def start_manager(self) -> None:
+        """Have systemd start a user manager, as logind does at a login. One from our own login reads its units anew.
+
+        Raises:
+            SftpJailError: systemctl(1) does not end.
+        """
+        self._managed = True
+        uid = self.account.uid
+        programs.stop_managers([uid] if self.host.has_manager(uid) else [])
+        programs.run(["systemctl", "start", f"user@{uid}.service"], timeout=LOGIN)
+
+    def stop_manager(self) -> None:
+        """Stop what `start_manager` has started, and the directory in /run/user that came with it."""
+        if not self._managed:
+            return
+        uid = self.account.uid
+        programs.stop_managers([uid] if self.host.has_manager(uid) else [])
+        # While logind knows the user, by a session of theirs or ours, it takes care of that itself.
+        if not self._had_runtime and programs.run(["loginctl", "show-user", str(uid)]).code != 0:
+            programs.run(["systemctl", "stop", f"user-runtime-dir@{uid}.service"], timeout=LOGIN)
+        self._managed = False
+
     # -- what is left behind -------------------------------------------------------------------------------------------
 
     def _behind(self, path: str) -> str:
         """Return the host's path of one inside the jail."""
         return self.host.behind(self.account.name, normal(self.jail + path))
+
+    @cached_property
+    def home(self) -> str:
+        """The path in the jail of the home that the host has, or "" where the jail does not show it."""
+        for path in ("/", normal(self.account.home)):
+            if self.host.same_file(self.account.home, self._behind(path)):
+                return path
+        return ""
 
     def leaves(self, *paths: str) -> None:
         """Remember paths of the jail that may come to exist, and the times of their folders."""
@@ -273,6 +310,8 @@ class Trial:
 
     def tidy(self) -> None:
         """End the sessions, and take away everything; `wrong` is what could not be. Again, it does nothing."""
+        with contextlib.suppress(SftpJailError):
+            self.stop_manager()
         with contextlib.suppress(SftpError):
             # As the user, first: by the session's own paths, and what is not there needs no more thought.
             for path in [*self._made] if self._sftp else []:

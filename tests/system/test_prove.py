@@ -19,6 +19,7 @@ NAMES = (
     "cannot write to /",
     "does not see the host",
     "no command, no shell",
+    "no user manager",
     "no terminal",
     "no environment",
     "no other subsystem",
@@ -98,7 +99,7 @@ def test_good_jail_and_nothing_is_left(machine: Machine) -> None:
     began = time.monotonic()
     done = machine.run("sftpjail", "test", "alice")
     seconds = time.monotonic() - began
-    assert done.out.splitlines()[-1] == "alice: 16 of 16 ok", done
+    assert done.out.splitlines()[-1] == "alice: 17 of 17 ok", done
     assert [line.partition(":")[0] for line in done.out.splitlines()[:-1]] == [f"ok      {name}" for name in NAMES]
     assert changes(before, everything(machine)) == {}
     assert processes(machine) == running

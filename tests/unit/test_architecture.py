@@ -38,8 +38,9 @@ DOOR = {
     "in_session",
     "keysources",
     "sessions",
+    "user_managers",
 }
-PURE = ("actions", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog")
+PURE = ("actions", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog", "user_managers")
 CORE = ("engine", "journal", "transaction", "system", "host", "actions", "model")
 # What changes the host, by module; `open` for writing is looked for apart.
 CHANGES = {

@@ -156,6 +156,21 @@ def test_a_full_file_system_has_no_block_or_no_inode_left(monkeypatch: pytest.Mo
     assert Host().read_only("/x")
 
 
+@pytest.mark.parametrize("tree_of_cgroups", ["", "/systemd", "/unified"])
+def test_a_manager_is_known_by_its_cgroup(tree: Tree, tree_of_cgroups: str) -> None:
+    service = "user.slice/user-1001.slice/user@1001.service"
+    tree.folder(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/.control")
+    host = tree.host()
+    assert not host.has_manager(1001), "it is only being started, and may be refused"
+    tree.folder(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/init.scope")
+    assert host.has_manager(1001) and not host.has_manager(1002)
+
+
+def test_who_lingers_has_a_file_of_logind(tree: Tree) -> None:
+    tree.write("/var/lib/systemd/linger/ann", "")
+    assert tree.host().lingers("ann") and not tree.host().lingers("bob")
+
+
 def test_members_and_programs_are_looked_up_once(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.account("ann", 1001, gid=500)
     tree.group("sftponly", 500, "bob")

@@ -1,0 +1,157 @@
+"""No user manager for members: systemd --user runs on the host, and obeys what the jail lets one upload to a home."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import stat
+from collections.abc import Sequence
+from shlex import quote
+
+from .. import Account, Fact, Finding, MakeDir, Notify, Remove, WriteFile, hookimpl
+from ..actions import Action
+from ..config import Config
+from ..host import LINGER, Host
+from ..jails import jailed
+from ..user_managers import DROPIN, FOLDER, SERVICE, loaded, render
+
+NOBODY = 65534  # whose manager systemd is asked about while nobody is jailed
+# Where unit files and their drop-ins are; systemd.unit(5), and systemctl(1) for set-property.
+UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+CONTROL = ("/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient")
+_RESETS = r"(?m)^\s*ExecCondition\s*=\s*$"
+
+
+def dropin(config: Config) -> str:
+    """Return the drop-in of user@.service for the profiles of this configuration."""
+    groups = [profile.group for profile in config.profiles if profile.group]
+    users = [user for profile in config.profiles for user in profile.match_user]
+    return render(groups, list(dict.fromkeys(users)))
+
+
+def _masked(host: Host) -> bool:
+    """Return whether a link stands in the drop-in's place, as one to /dev/null that masks it (systemd.unit(5))."""
+    found = host.lstat(DROPIN)
+    return found is not None and stat.S_ISLNK(found.st_mode)
+
+
+@hookimpl
+def on_setup(host: Host, config: Config) -> list[Action]:
+    # Also where systemd is installed and does not run now: the next boot may be with it.
+    if not host.which("systemctl") or _masked(host):
+        return []
+    return [
+        *(MakeDir(path) for path in ("/etc/systemd", posixpath.dirname(FOLDER), FOLDER)),
+        WriteFile(DROPIN, dropin(config)),
+        # In force before the Match block, of which sshd hears after the commit.
+        Notify("systemd", "daemon-reload", required=True),
+        Notify(SERVICE, "stop"),
+    ]
+
+
+@hookimpl
+def on_user_create(account: Account, host: Host) -> list[Action]:
+    profile = account.profile
+    assert profile is not None
+    if not host.systemd or not account.exists:
+        return []
+    # Whoever joins with this change may have got one since the facts were read.
+    joins = bool(profile.group) and not host.in_group(account.name, profile.group)
+    return [Notify(SERVICE, "stop", always=True)] if joins or host.has_manager(account.uid) else []
+
+
+@hookimpl
+def on_teardown() -> list[Action]:
+    paths = (DROPIN, FOLDER, posixpath.dirname(FOLDER), "/etc/systemd")
+    return [*(Remove(path) for path in paths), Notify("systemd", "daemon-reload")]
+
+
+# -- check and explain ---------------------------------------------------------------------------------------------
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if not host.which("systemctl"):
+        return []
+    # What setup would write is judged by its plan; here is what only systemd knows.
+    found = _not_in_force(host, config) if account is None or host.thorough else []
+    return found if account is None else [*found, *_outside(account, host)]
+
+
+def _outside(account: Account, host: Host) -> list[Finding]:
+    """Return what makes, or has made, systemd run something of the account's on the host."""
+    name, found = account.name, []
+    if host.systemd and host.has_manager(account.uid):
+        what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
+        why = "it obeys the units in the account's home"
+        found.append(Finding(what, why, f"systemctl stop user@{account.uid}.service"))
+    if host.lingers(name):
+        fix = f"loginctl disable-linger {quote(name)}" if host.systemd else f"rm {quote(f'{LINGER}/{name}')}"
+        what = f"{name} lingers: systemd is to start its user manager at boot"
+        found.append(Finding(what, "only the drop-in of user@.service keeps it from that", fix))
+    return found
+
+
+def _not_in_force(host: Host, config: Config) -> list[Finding]:
+    """Return why systemd would start a user manager for a member, beside a drop-in that setup would write anew."""
+    why = "systemd starts user managers for members, which run what they upload to ~/.config/systemd/user"
+    if _masked(host):
+        return [Finding(f"{DROPIN} is a symbolic link, so that it is masked", why, f"rm {DROPIN} && sftpjail setup")]
+    text = dropin(config)
+    if not host.systemd or host.text(DROPIN) != text:
+        return []
+    uids = _to_ask(host, config)
+    units = [f"user@{uid}.service" for uid in uids]
+    shown = ("ExecCondition", "NeedDaemonReload", "DropInPaths", "LoadState")
+    answer = host.ask(["systemctl", "show", *(f"--property={name}" for name in shown), *units])
+    parts = answer.out.strip().split("\n\n")
+    if answer.code != 0 or len(parts) != len(units):
+        return [Finding(f"systemd does not say whether {DROPIN} is in force: {answer.words}", why, "systemctl status")]
+    wrong = [(unit, part) for uid, unit, part in zip(uids, units, parts, strict=True) if _starts(part, text, uid)]
+    return [_blame(*wrong[0], host, why)] if wrong else []
+
+
+def _starts(shown: str, text: str, uid: int) -> bool:
+    """Return whether a unit would start without asking us; one that is masked starts for nobody."""
+    return "LoadState=masked" not in shown and not loaded(shown, text, uid)
+
+
+def _to_ask(host: Host, config: Config) -> list[int]:
+    """Return of whose user manager to ask: one member's stands for all but those that have a drop-in of their own."""
+    members = [account.uid for account in jailed(config, host).values() if account.uid != 0]
+    names = {name for folder in (*UNITS, *CONTROL) for name in host.listdir(folder)}
+    own = [uid for uid in members if f"user@{uid}.service.d" in names or f"user@{uid}.service" in names]
+    usual = next((uid for uid in members if uid not in own), NOBODY)
+    return [usual, *sorted(set(own))]
+
+
+def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
+    """Return what keeps the drop-in from being in force: systemd has not read it, or another one wins over it."""
+    folders = (*(f"{folder}/{unit}.d" for folder in (*CONTROL, *UNITS)), *(f"{f}/user@.service.d" for f in CONTROL))
+    rivals = [path for folder in folders if host.lstat(path := f"{folder}/{posixpath.basename(DROPIN)}")]
+    if rivals:
+        fix = f"mv {quote(rivals[0])} {quote(rivals[0])}.off && systemctl daemon-reload"
+        return Finding(f"{rivals[0]} stands in the place of {DROPIN} for {unit}", why, fix)
+    paths = next((line.partition("=")[2] for line in shown.split("\n") if line.startswith("DropInPaths=")), "").split()
+    later = paths[paths.index(DROPIN) + 1 :] if DROPIN in paths else []
+    resets = [path for path in later if re.search(_RESETS, host.text(path))]
+    if "NeedDaemonReload=yes" in shown or not resets:
+        what = f"systemd has not read {DROPIN}: it is not in force for {unit}"
+        return Finding(what, why, "systemctl daemon-reload")
+    return Finding(f"{resets[0]} takes {DROPIN} back for {unit}", why, _without_reset(resets))
+
+
+def _without_reset(paths: Sequence[str]) -> str:
+    files = " ".join(map(quote, paths))
+    return f"sed -i '/^[[:space:]]*ExecCondition[[:space:]]*=[[:space:]]*$/d' {files} && systemctl daemon-reload"
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    if account.profile is None or not host.which("systemctl"):
+        return []
+    if host.systemd and host.has_manager(account.uid):
+        return [Fact("account", "user manager", "runs on the host", f"user@{account.uid}.service", bad=True)]
+    if host.text(DROPIN) != dropin(config) or _not_in_force(host, config):
+        return [Fact("account", "user manager", "would be started", f"{DROPIN} is not in force", bad=True)]
+    return [Fact("account", "user manager", "none: systemd refuses it", DROPIN)]

@@ -1,0 +1,74 @@
+"""The drop-in of user@.service that keeps systemd from starting a user manager for a member: its text, and back.
+
+systemd --user runs on the host and obeys units in the home (systemd.unit(5)), which a jail makes writable. Whoever may
+have none is decided when one is to be started, by a shell script that stands in the unit and needs nothing of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+FOLDER = "/etc/systemd/system/user@.service.d"
+DROPIN = f"{FOLDER}/10-sftpjail.conf"
+SERVICE = "user-managers"  # what a Notify calls all of them
+_RECORDS = "/var/lib/sftpjail/accounts"
+
+_HEADER = """\
+# Made by `sftpjail setup`; changes here are lost.
+#
+# A user manager (systemd --user) runs outside of any jail and obeys units in the home: members of the jail groups get
+# none, whatever wants to start it. Nobody else is concerned. While the name service does not answer, those count as
+# members who have a record in /var/lib/sftpjail/accounts.
+"""
+
+# For sh(1); %i is the uid. Exit code 1 denies, 0 allows: ExecCondition= in systemd.service(5). No single quote and no
+# backslash may stand in it, and no word that begins with # (a comment of the unit's, at the start of a line).
+_UID = 'u="%i"; [ "$u" != 0 ] || exit 0;'
+_GROUPS = """groups=$(timeout 5 id -Gn "$u" 2>/dev/null); known=$?;"""
+_IN_GROUP = 'case " $groups " in {patterns}) exit 1;; esac;'
+_BY_NAME = 'case $(timeout 5 id -nu "$u" 2>/dev/null) in {names}) exit 1;; esac;'
+_NO_GROUPS = '[ "$known" != 0 ] || exit 0;'
+_ALL_KNOWN = '[ "$known" != 0 ] || ! timeout 5 getent group {groups} >/dev/null 2>&1 || exit 0;'
+# A record as records.py writes it, with a blank in front of each name of the outer object.
+_RECORDED = f'! timeout 20 grep -rqsxE " .uid.: $u,?" {_RECORDS}'
+
+
+def condition(groups: Sequence[str], users: Sequence[str]) -> list[str]:
+    """Return the script that decides about one uid, line by line.
+
+    Args:
+        groups: the groups whose members get no manager.
+        users: accounts that get none by their name.
+    """
+    lines = [_UID, _GROUPS]
+    if groups:
+        lines.append(_IN_GROUP.format(patterns="|".join(f'*" {group} "*' for group in groups)))
+    if users:
+        lines.append(_BY_NAME.format(names="|".join(users)))
+    lines.append(_ALL_KNOWN.format(groups=" ".join(groups)) if groups else _NO_GROUPS)
+    return [*lines, _RECORDED]
+
+
+def render(groups: Sequence[str], users: Sequence[str]) -> str:
+    """Return the drop-in; see `condition`. With `+` root runs the script, and nothing of the user's: no PAM stack."""
+    script = " \\\n    ".join(line.replace("$", "$$") for line in condition(groups, users))
+    return f"{_HEADER}[Service]\nExecCondition=+/bin/sh -c '\\\n    {script}'\n"
+
+
+def script(text: str) -> str:
+    """Return the script of a drop-in as sh(1) gets it, but for %i; "" where there is none of ours."""
+    found = re.search(r"(?m)^ExecCondition=\+/bin/sh -c '\\\n([^']*)'$", text)
+    return found[1].replace(" \\\n", "").replace("$$", "$").strip() if found else ""
+
+
+def loaded(shown: str, text: str, uid: int) -> bool:
+    """Return whether systemd decides by this drop-in about a user manager.
+
+    Args:
+        shown: what `systemctl show -p ExecCondition` says of user@UID.service.
+        text: the drop-in as it should be.
+        uid: of that service.
+    """
+    wanted = script(text).replace("$", "$$").replace("%i", str(uid))
+    return f"argv[]=/bin/sh -c {' '.join(wanted.split())} ;" in " ".join(shown.split())
