@@ -1,0 +1,91 @@
+"""A host that an earlier commit has set up, and then this one: nobody is locked out, and what was open is closed."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from machine import SANDBOX, Machine
+from steps import CONFIG, open_with_key, shut, web, works
+
+PROJECT = SANDBOX.parents[1]
+EARLIER = "6753823"
+# The forms of a jail, each with a profile, and a member of it.
+FORMS = {"fstab": "", "sessions": "mounts = session\n", "homes": "chroot = %h\n", "drop": "home = inside\n"}
+PROFILES = "".join(f"[[{name}]]\n{settings}" for name, settings in FORMS.items())
+ADDUSER_LOCAL = '#!/bin/sh\necho "$1" >>/var/log/welcomed\n'
+
+
+@pytest.fixture(scope="module")
+def earlier(sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with what `make install` of the earlier commit installs."""
+    source, layer = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("earlier")
+    layer.chmod(0o755)
+    git = ["git", "-c", "safe.directory=*", "-C", str(PROJECT), "archive", "--format=tar", EARLIER]
+    packed = subprocess.run(git, check=True, capture_output=True)
+    subprocess.run(["tar", "-x", "-C", source], input=packed.stdout, check=True)
+    make = ["make", "-C", str(source), "install", "prefix=/usr", f"DESTDIR={layer}"]
+    subprocess.run(make, check=True, capture_output=True, umask=0o022)
+    return layer
+
+
+@pytest.fixture
+def host(earlier: Path) -> Iterator[Machine]:
+    """A booted host that runs the earlier commit."""
+    with Machine(boot=True, layer=earlier) as machine:
+        yield machine
+
+
+def jails(machine: Machine) -> dict[str, str]:
+    """Set the host up, with a member of each form who has a mount, and return the members' keys."""
+    machine.write(CONFIG, f"[profiles]\n{PROFILES}")
+    machine.write("/usr/local/sbin/adduser.local", ADDUSER_LOCAL, 0o755)
+    machine.run("sftpjail", "setup")
+    web(machine)
+    keys = {}
+    for name in FORMS:
+        user = f"u-{name}"
+        machine.run("useradd", "-m", "-G", name, user)
+        under = ["--under-home"] if name == "homes" else []
+        machine.run("sftpjail", "mount", *under, user, "/srv/web/example.com", "/web")
+        keys[user] = open_with_key(machine, user)
+    return keys
+
+
+def upgrade(machine: Machine) -> None:
+    """What a package does: the new files, and what its scripts run then."""
+    machine.run("make", "-C", "/src", "install", "prefix=/usr")
+    machine.run("/usr/lib/sftpjail/maintainer", "configure", "0.1.0")
+
+
+@pytest.mark.booted
+def test_from_an_earlier_commit(host: Machine) -> None:
+    keys = jails(host)
+    for user, key in keys.items():
+        works(host, user, key, "ls /web/index.html")
+    uids = {user: host.run("id", "-u", user).out.strip() for user in keys}
+    upgrade(host)
+    for user, key in keys.items():
+        works(host, user, key, "ls /web/index.html")
+        manager = host.run("systemctl", "is-active", f"user@{uids[user]}.service", check=False).out.strip()
+        assert manager == "inactive", f"{user}: a user manager runs: {manager}"
+    assert host.run("sftpjail", "check").out == f"{len(keys)} jails, no faults\n"
+    assert host.run("sftpjail", "apply").out.startswith("nothing to do")
+    # What is judged at each login from now on.
+    host.run("setfacl", "-m", "u:u-fstab:rwx", "/srv/web")
+    shut(host, "u-sessions", keys["u-sessions"])
+    host.run("setfacl", "-b", "/srv/web")
+    host.run("chmod", "755", "/srv/web")
+    works(host, "u-sessions", keys["u-sessions"], "ls /web/index.html")
+    # A boot, and what was there before all this.
+    host.reboot()
+    for user, key in keys.items():
+        works(host, user, key, "ls /web/index.html")
+    for user in keys:
+        host.run("sftpjail", "remove", user)
+    host.run("sftpjail", "teardown")
+    assert host.read("/usr/local/sbin/adduser.local") == ADDUSER_LOCAL
+    left = "/etc/systemd/system/sftpjail-mounts.service /etc/systemd/system/user@.service.d /var/lib/sftpjail"
+    assert [path for path in left.split() if host.exists(path)] == []
