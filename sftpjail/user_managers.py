@@ -31,7 +31,7 @@ _BY_NAME = 'case $(timeout 5 id -nu "$u" 2>/dev/null) in {names}) exit 1;; esac;
 _NO_GROUPS = '[ "$known" != 0 ] || exit 0;'
 _ALL_KNOWN = '[ "$known" != 0 ] || ! timeout 5 getent group {groups} >/dev/null 2>&1 || exit 0;'
 # A record as records.py writes it, with a blank in front of each name of the outer object.
-_RECORDED = f'! timeout 20 grep -rqsxE " .uid.: $u,?" {_RECORDS}'
+_RECORDED = f'! grep -rqsxE " .uid.: $u,?" {_RECORDS}'
 
 
 def condition(groups: Sequence[str], users: Sequence[str]) -> list[str]:

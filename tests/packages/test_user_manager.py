@@ -1,0 +1,65 @@
+"""No user manager for members, whatever becomes of the package; and one for everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from builds import Build
+from hosts import Debian
+from machine import Machine
+
+from sftpjail.user_managers import DROPIN, FOLDER
+
+pytestmark = pytest.mark.debian
+
+
+@pytest.fixture
+def machine(built: Build) -> Iterator[Machine]:
+    with Machine(boot=True) as machine:
+        Debian(machine).install(built.deb)
+        yield machine
+
+
+def begins(machine: Machine, name: str) -> bool:
+    """Whether systemd starts a user manager when it is asked to; what it says decides, for logind may end it at once."""
+    service = f"user@{machine.run('id', '-u', name).out.strip()}.service"
+
+    def said(words: str) -> int:
+        machine.run("journalctl", "--sync")
+        return machine.run("journalctl", "--no-pager", "-o", "cat", "-u", service).out.count(words)
+
+    before = said(f"Started {service}"), said("Skipped due to 'exec-condition'")
+    machine.run("systemctl", "start", service, check=False)
+    after = said(f"Started {service}"), said("Skipped due to 'exec-condition'")
+    machine.run("systemctl", "stop", service, check=False)
+    assert sum(after) == sum(before) + 1, (before, after)
+    return after[0] > before[0]
+
+
+def test_a_member_gets_none_and_a_stranger_does(machine: Machine, built: Build) -> None:
+    host = Debian(machine)
+    machine.run("useradd", "-m", "bob")
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    closed = {"alice": False, "bob": True}
+    assert {name: begins(machine, name) for name in closed} == closed
+
+    # A host that an earlier version has set up, where a manager runs: an upgrade closes it.
+    alice = f"user@{machine.run('id', '-u', 'alice').out.strip()}.service"
+    machine.run("rm", "-r", FOLDER)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemd-run", "--quiet", "--wait", "loginctl", "enable-linger", "alice")
+    machine.sh(f"for n in $(seq 50); do systemctl -q is-active {alice} && exit; sleep 0.1; done; exit 1")
+    machine.run("dpkg", "--install", host.put(built.deb))
+    assert machine.run("systemctl", "is-active", alice, check=False).out == "inactive\n"
+    machine.run("systemd-run", "--quiet", "--wait", "loginctl", "disable-linger", "alice")
+    assert {name: begins(machine, name) for name in closed} == closed
+
+    machine.run("dpkg", "--unpack", host.put(built.deb))
+    assert {name: begins(machine, name) for name in closed} == closed
+    host.remove()
+    assert not machine.exists("/usr/bin/sftpjail") and machine.exists(DROPIN)
+    assert {name: begins(machine, name) for name in closed} == closed
+    host.purge()
+    assert not machine.exists(FOLDER)
+    assert {name: begins(machine, name) for name in closed} == {"alice": True, "bob": True}, "it is an expired account"
