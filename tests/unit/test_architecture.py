@@ -23,6 +23,8 @@ DOOR = {
     "actions",
     "model",
     "errors",
+    "escapes",
+    "fixes",
     "config",
     "host",
     "jails",
@@ -39,7 +41,7 @@ DOOR = {
     "keysources",
     "sessions",
 }
-PURE = ("actions", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog")
+PURE = ("actions", "escapes", "fixes", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog")
 CORE = ("engine", "journal", "transaction", "system", "host", "actions", "model")
 # What changes the host, by module; `open` for writing is looked for apart.
 CHANGES = {
