@@ -13,8 +13,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from shlex import quote
+from shlex import join
 
+from . import fixes
 from .errors import SftpJailError
 from .fstab import MountPoint
 from .lines import Style, edit
@@ -95,9 +96,8 @@ class MakeDir(Action):
         if found is None:
             return True
         if not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode):
-            raise SftpJailError(
-                f"{self.path} is in the way: it is not a folder", f"mv {quote(self.path)} {quote(self.path)}.old"
-            )
+            hint = fixes.aside(self.path, view) or fixes.advice(self.path, view)
+            raise SftpJailError(f"{self.path} is in the way: it is not a folder", hint)
         return False
 
     def diff(self, view: View) -> Iterator[str]:
@@ -308,9 +308,8 @@ class Mount(Action):
         if point is None:
             return True
         if not view.same_file(self.source, self.target):
-            raise SftpJailError(
-                f"something other than {self.source} is mounted on {self.target}", f"umount {quote(self.target)}"
-            )
+            hint = fixes.on(self.target, view, "umount {}") or fixes.advice(self.target, view)
+            raise SftpJailError(f"something other than {self.source} is mounted on {self.target}", hint)
         return not self.flags_hold(point)
 
     def flags_hold(self, point: MountPoint) -> bool:
@@ -457,7 +456,7 @@ class Run(Action):
         return self.always
 
     def diff(self, view: View) -> Iterator[str]:
-        yield f"! run {' '.join(self.argv)} ({self.why})"
+        yield f"! run {join(self.argv)} ({self.why})"
 
 
 @dataclass(frozen=True)
@@ -487,7 +486,7 @@ class Check(Action):
         return False
 
     def diff(self, view: View) -> Iterator[str]:
-        yield f"? check {' '.join(self.argv)} ({self.why})"
+        yield f"? check {join(self.argv)} ({self.why})"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from . import __version__
 from .errors import SftpJailError, UsageError
+from .escapes import one_line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -143,21 +144,20 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
     Returns:
         The exit code.
     """
-    from .commands.context import printable
+    from .commands.context import print_error
 
     if isinstance(error, SftpJailError):
         message, hint, code = error.message, error.hint, error.exit_code
     elif isinstance(error, KeyboardInterrupt):
         message, hint, code = str(error) or "stopped", "", 130
     else:
-        message, hint, code = f"a bug: {type(error).__name__}: {error}", "again with --debug, and report it", 1
-    words = argv[: argv.index("--")] if "--" in argv else argv
-    command = arguments.command if arguments else next((word for word in words if not word.startswith("-")), "")
-    if arguments.json if arguments else "--json" in words:
+        words = one_line(f"a bug: {type(error).__name__}: {error}")
+        message, hint, code = words, "again with --debug, and report it", 1
+    given = argv[: argv.index("--")] if "--" in argv else argv
+    command = arguments.command if arguments else next((word for word in given if not word.startswith("-")), "")
+    if arguments.json if arguments else "--json" in given:
         print(json.dumps({"command": command, "error": message, "hint": hint}, indent=1))
-    print(f"sftpjail: {printable(message)}", file=sys.stderr)
-    if hint:
-        print(f"  try: {printable(hint)}", file=sys.stderr)
+    print_error(message, hint)
     return code
 
 

@@ -48,9 +48,13 @@ class Plan:
         return bool(self.steps)
 
     def diff(self, host: Host) -> list[str]:
-        """Return the plan as the lines of a dry run: not our own records, and the checks only counted."""
+        """Return the plan as the lines of a dry run: not our own records, and the checks only counted.
+
+        Before a file's line that stays a diff has a blank: with one of its own it could pass for a line of ours.
+        """
         shown = [step.action for step in self.steps if step.plugin != "sftpjail"]
         lines = [line for action in shown if not isinstance(action, Check) for line in action.diff(host)]
+        lines = [f"|{line[1:]}" if line.startswith(" ") else line for line in lines]
         programs = [os.path.basename(action.argv[0]) for action in shown if isinstance(action, Check)]
         return lines + [
             f"? {programs.count(name)} checks with {name}, before and after" for name in dict.fromkeys(programs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .escapes import NO_COMMAND, command, one_line
+
 
 class SftpJailError(Exception):
     """Something cannot be done; raised by a hook it vetoes the event.
@@ -9,6 +11,9 @@ class SftpJailError(Exception):
     Args:
         message: what, where and why, in one sentence.
         hint: the command that mends it, or "".
+
+    Both are one line each, whatever a value in them is: see `escapes`. A hint with a character that a terminal does
+    not show gives way to words.
 
     Where an action of a plan failed, `action` is that one, and `owner` the account that it was for.
     """
@@ -18,9 +23,27 @@ class SftpJailError(Exception):
     owner = ""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.message = message
         self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """What, where and why."""
+        return self._message
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self._message = one_line(text)
+
+    @property
+    def hint(self) -> str:
+        """The command that mends it, or words, or ""."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        self._hint = command(text) if command(text) or not text else NO_COMMAND
 
 
 class LinkRefused(SftpJailError):

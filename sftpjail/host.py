@@ -14,9 +14,8 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from shlex import quote
 
-from . import previews, processes, programs, system
+from . import fixes, previews, processes, programs, system
 from .errors import SftpJailError
 from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from .lines import Style, small_keywords, tagged
@@ -170,6 +169,71 @@ class Host(People):
         above = components(self.realpath(posixpath.dirname(path)))
         return next((folder for folder in above if folder not in trusted and self.flaw(folder)), "")
 
+    def trusted_path(self, path: str, uid: int = 0, follow: bool = True) -> str:
+        """Return where PATH really leads if nobody but root, and UID, can make it lead elsewhere, or "".
+
+        Each folder on the way, those on the way of a link too, must be root's or UID's and not open to others, so that
+        no name in it can be exchanged; each link must be one's that they made. What lies at the end is not judged.
+
+        Args:
+            path: absolute.
+            uid: of the account as whom PATH is to be used; it can be led astray by itself alone.
+            follow: a link at the end leads on.
+        """
+        todo, real, links = [part for part in path.split("/") if part], "", 0
+        while todo:
+            name = todo.pop(0)
+            if not self._is_trusted(real or "/", uid):
+                return ""
+            if name in (".", ".."):
+                real = real if name == "." else posixpath.dirname(real).rstrip("/")
+                continue
+            found = self.lstat(f"{real}/{name}")
+            if found is None or not stat.S_ISLNK(found.st_mode) or not (todo or follow):
+                real = f"{real}/{name}"
+                continue
+            links += 1
+            if found.st_uid not in (0, uid) or links > 40:
+                return ""
+            target = os.readlink(f"{self.root}{real}/{name}")
+            target = target.removeprefix(self.root) if self.root else target
+            real = "" if target.startswith("/") else real
+            todo = [part for part in target.split("/") if part] + todo
+        return real or "/"
+
+    def _is_trusted(self, folder: str, uid: int) -> bool:
+        found = self.stat(folder)
+        return found is None or (found.st_uid in (0, uid) and not found.st_mode & 0o022)
+
+    def owner_name(self, path: str) -> str:
+        """Return the account that PATH belongs to, where that is one of this host's and not root, or ""."""
+        found = self.lstat(path)
+        uid = found.st_uid if found else 0
+        return next((name for name, account in self.accounts.items() if uid and account.uid == uid), "")
+
+    def mount_place_below(self, path: str) -> str:
+        """Return what a jail has mounted below PATH, or the folder below PATH on which it is to be mounted, or "".
+
+        Whoever could write in PATH could put something else in that one's place: at the next login root would mount it.
+        """
+        top = self.realpath(path).rstrip("/") + "/"
+        return next((place for place in self._mount_places if place.startswith(top)), "")
+
+    @cached_property
+    def _mount_places(self) -> frozenset[str]:
+        """Every mount point of a jail, as it is in the jail and, below another bind, as it is in that one's source."""
+        places: set[str] = set(self.mounts)
+        for user in self.bind_users:
+            binds = self.binds(user)
+            places |= {bind.target for bind in binds}
+            nested = ((outer, bind) for outer in binds for bind in binds if outer is not bind)
+            places |= {
+                self.realpath(outer.source).rstrip("/") + bind.target.removeprefix(outer.target)
+                for outer, bind in nested
+                if inside(bind.target, outer.target)
+            }
+        return frozenset(places)
+
     def same_file(self, one: str, other: str) -> bool:
         """Return whether two paths lead to the same file or folder."""
         a, b = self.stat(one), self.stat(other)
@@ -214,7 +278,8 @@ class Host(People):
                 raise SftpJailError(f"will not read {path}: it is not a file of uid {uid} with one name")
             wide = path if found.st_mode & 0o022 else wide
             if wide:
-                raise SftpJailError(f"will not read {path}: others can write {wide}", f"chmod go-w {quote(wide)}")
+                mend = fixes.on(wide, self, "chmod go-w {}") or fixes.as_owner(wide, self, "chmod", "go-w", wide)
+                raise SftpJailError(f"will not read {path}: others can write {wide}", mend)
             if found.st_size > limit:
                 raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
             return os.read(fd, limit)

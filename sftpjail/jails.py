@@ -6,6 +6,7 @@ import stat
 from dataclasses import replace
 from shlex import quote
 
+from . import fixes
 from .config import Config
 from .errors import SftpJailError, UsageError
 from .host import ACCOUNTS, Host
@@ -242,10 +243,11 @@ def new_home(account: Account) -> str:
 
 
 def mend_flaw(path: str, host: Host) -> str:
-    """Return the command that makes one component of a chroot path good; see `Host.flaw`."""
+    """Return the command that makes one component of a chroot path good, or "" while one above is not; `Host.flaw`."""
     found = host.stat(path)
     if found is None or not stat.S_ISDIR(found.st_mode):
-        return f"mv {quote(path)} {quote(path + '.old')} && sftpjail apply"
-    commands = [f"chown root {quote(path)}"] if found.st_uid != 0 else []
-    commands += [f"chmod go-w {quote(path)}"] if found.st_mode & 0o022 else []
-    return " && ".join(commands)
+        move = fixes.aside(path, host)
+        return move and f"{move} && sftpjail apply"
+    commands = ["chown root {}"] if found.st_uid != 0 else []
+    commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
+    return fixes.on(path, host, *commands)

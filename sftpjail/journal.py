@@ -148,7 +148,7 @@ class Journal:
                 if not isinstance(undo, dict) or ("op" in undo and not _is_undo(undo)):
                     raise SftpJailError(
                         f"{self.path} has a line that this version of sftpjail never writes: {line[:80]}",
-                        f"mv {self.path} {self.path}.damaged && sftpjail check",
+                        f"mv -nT {self.path} {self.path}.damaged && sftpjail check",
                     )
                 committed = committed or "committed" in undo
                 if "op" in undo:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from shlex import quote
 
+from . import fixes
 from .host import Host
 from .model import Account, Finding, normal
 from .pubkeys import Entry, survey
@@ -85,14 +86,15 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
     said = commanded(account, found, host)
     if said and said.fault and not (has_file and said.fault.startswith("it fails")):
         why = f"AuthorizedKeysCommand ({found.where('authorizedkeyscommand')}) gives {account.name} no key"
-        path, user = quote(said.argv[0]), quote(found.get("authorizedkeyscommanduser"))
+        path = said.argv[0]
         mends = {
-            "is not executable": f"chmod 755 {path}",
-            "can be changed": f"chown root:root {path} && chmod go-w {path}",
+            "is not executable": ("chmod 755 {}",),
+            "can be changed by others than root": ("chown root:root {}", "chmod go-w {}"),
         }
-        mend = next((command for words, command in mends.items() if words in said.fault), "")
-        shown = " ".join(quote(word) for word in said.argv)
-        yield Finding(f"AuthorizedKeysCommand: {said.fault}", why, mend or f"runuser -u {user} -- {shown}")
+        commands = mends.get(said.fault.removeprefix(f"{path} "), ())
+        mend = fixes.on(path, host, *commands) if commands else ""
+        mend = mend or fixes.as_user(account.expand(found.get("authorizedkeyscommanduser")), *said.argv)
+        yield Finding(f"AuthorizedKeysCommand: {said.fault}", why, mend)
     ca = found.get("trustedusercakeys")
     if ca not in ("", "none") and "trustedusercakeys" in found.origins:
         keys = survey([host.text(ca)], host)[0]
@@ -103,5 +105,5 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
     listed = [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")] if path else []
     if path and not listed and not has_file and not (said and said.entries):
         what = f"{path} names no principal for {account.name} ({found.where('authorizedprincipalsfile')})"
-        mend = f"install -D -m 644 /dev/null {quote(path)} && echo {name} >>{quote(path)}"
-        yield Finding(what, "no certificate opens its jail", mend)
+        mend = fixes.on(path, host, "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}")
+        yield Finding(what, "no certificate opens its jail", mend, fixes.advice(path, host))

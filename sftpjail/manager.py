@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -96,7 +97,7 @@ class Manager:
     def _disallow(self, name: str) -> str:
         """Return the command that takes a plugin out of `allow` in [plugins], or its package's leave away."""
         if name not in self.config.plugins_allow:
-            return f"rm {LIB}/plugins.d/{name}"
+            return f"rm {quote(f'{LIB}/plugins.d/{name}')}"
         return f"sed -i '/^\\[plugins\\]/,/^\\[[^[]/s/^\\( *allow *=.*\\)\\b{name}\\b,\\? */\\1/' {PATH}"
 
     def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from .errors import UsageError
+from .escapes import NO_COMMAND, command, one_line
 
 # A name reaches sshd_config (Match User: a pattern list), fstab options (commas) and paths, so nothing that
 # means something there. Wider than useradd's own rule because NSS brings Mixed.Case and user@domain.
@@ -173,11 +174,22 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong: what and where, why it matters, and the command that mends it."""
+    """Something that is wrong: what and where, why it matters, and the command that mends it.
+
+    Without a command `advice` says in words what is to be done. All are one line each, whatever a value in them is.
+    """
 
     what: str
     why: str
     mend: str = ""
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        mend = command(self.mend)
+        advice = NO_COMMAND if self.mend and not mend else self.advice
+        texts = {"what": self.what, "why": self.why, "mend": mend, "advice": advice if not mend else ""}
+        for name, text in texts.items():
+            object.__setattr__(self, name, one_line(text))
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,10 @@ class Fact:
     note: str = ""
     bad: bool = False
     depth: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("topic", "name", "value", "note"):
+            object.__setattr__(self, name, one_line(getattr(self, name)))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import time
 from collections.abc import Collection, Iterator
 
 
-def holders(target: str) -> list[tuple[int, str]]:
-    """Return (pid, command line) of processes that have something below TARGET open or are in it (proc(5))."""
+def holders(target: str) -> list[tuple[int, int, str]]:
+    """Return (pid, uid, command line) of processes that have something below TARGET open or are in it (proc(5))."""
     found = []
     target = os.path.realpath(target)
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
@@ -21,9 +21,8 @@ def holders(target: str) -> list[tuple[int, str]]:
             with contextlib.suppress(OSError):
                 if (os.readlink(link) + "/").startswith(target + "/"):
                     with open(f"/proc/{pid}/cmdline", "rb") as handle:
-                        found.append(
-                            (pid, handle.read().decode("utf-8", "replace").replace("\0", " ").strip()[:60] or "?")
-                        )
+                        words = handle.read().decode("utf-8", "replace").replace("\0", " ").strip()[:60]
+                        found.append((pid, os.fstat(handle.fileno()).st_uid, words or "?"))
                     break
     return found
 

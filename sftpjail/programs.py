@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from . import fixes
 from . import user_managers as refusal
 from .errors import SftpJailError
 from .processes import booted, running, user_managers
@@ -155,10 +156,11 @@ def _session_state(name: str) -> str:
 
 def _ending(name: str, state: str, pid: str) -> str:
     """Return the command that ends what an account runs."""
+    if state:
+        return f"loginctl terminate-user {name}"
     with contextlib.suppress(FileNotFoundError):
-        if os.stat(f"/proc/{pid}").st_uid == 0:
-            return ""  # it is another name of root's
-    return f"loginctl terminate-user {name}" if state else f"kill {pid}"
+        return fixes.ending({int(pid): os.stat(f"/proc/{pid}").st_uid})  # nothing where it is root's
+    return ""  # it has ended since
 
 
 def attend(folder: str, step: Sequence[str], argv: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from shlex import quote
 
 from .errors import SftpJailError
 from .model import Origin
@@ -31,7 +32,9 @@ def parse_origin(path: str, text: str) -> Origin:
         return Origin(made, was, owners, renamed, bool(record.get("forced")), uid)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         folder, name = posixpath.split(path)
-        raise SftpJailError(f"{path} is damaged: {error}", f"mv {path} {folder}/.{name}.damaged") from error
+        raise SftpJailError(
+            f"{path} is damaged: {error}", f"mv -nT {quote(path)} {quote(f'{folder}/.{name}.damaged')}"
+        ) from error
 
 
 def render_origin(origin: Origin) -> str:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from shlex import quote
 
+from . import fixes
 from .errors import SftpJailError
 from .host import Host
 from .matchblock import LOCAL, spec
@@ -170,7 +171,7 @@ def broken_line(words: str, host: Host) -> str:
     """
     keys = _TOO_OPEN.findall(words)
     if keys:
-        return f"chmod 600 {' '.join(map(quote, dict.fromkeys(keys)))}"
+        return " && ".join(fixes.on(key, host, "chmod 600 {}") for key in dict.fromkeys(keys))
     parts = (part for part in words.split(" / ") if not re.search("(Deprecated|Unsupported) option ", part))
     places = [(found[1], int(found[2])) for found in map(_BROKEN.search, parts) if found]
     whole = []
@@ -189,8 +190,8 @@ def comment_out(places: list[tuple[str, int]], host: Host) -> str:
     files: dict[str, list[int]] = {}
     for path, line in places:
         files.setdefault(path, []).append(line)
-    edits = [f"sed -i '{'; '.join(_ranges(lines))}' {quote(path)}" for path, lines in files.items()]
-    return " && ".join([*edits, reload_command(host)])
+    edits = [fixes.on(path, host, f"sed -i '{'; '.join(_ranges(lines))}' {{}}") for path, lines in files.items()]
+    return " && ".join([*edits, reload_command(host)]) if all(edits) else ""
 
 
 def _ranges(lines: list[int]) -> list[str]:
@@ -211,7 +212,8 @@ def basic(text: str) -> str:
 
 def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
     """Return the command that edits one line of a configuration with a command of sed(1), and lets sshd know."""
-    return f"sed -i {quote(f'{place[1]}{edit}')} {quote(place[0])} && {reload_command(host)}"
+    change = fixes.on(place[0], host, f"sed -i {quote(f'{place[1]}{edit}')} {{}}")
+    return change and f"{change} && {reload_command(host)}"
 
 
 def unit(host: Host) -> str:

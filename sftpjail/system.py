@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import shutil
 import socket
@@ -18,8 +19,9 @@ import time
 from collections.abc import Iterator, Sequence
 from shlex import quote
 
-from . import safe_path
+from . import fixes, safe_path
 from .errors import LinkRefused, SftpJailError
+from .escapes import shown
 from .processes import holders, no_useradd
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,6 +33,8 @@ def start_process() -> None:
     os.umask(0o022)
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name in letters that the locale has not is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def silence_output() -> None:
@@ -470,8 +474,8 @@ def unmount(target: str) -> None:
                 raise
         else:
             raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
-    users = holders(target)
+    users = holders(target)[:8]
     if users:
-        listed = ", ".join(f"{name} (pid {pid})" for pid, name in users[:8])
-        raise SftpJailError(f"{target} is in use by {listed}", f"kill {' '.join(str(pid) for pid, _ in users[:8])}")
+        listed = ", ".join(f"{shown(name)} (pid {pid} of uid {uid})" for pid, uid, name in users)
+        raise SftpJailError(f"{target} is in use by {listed}", fixes.ending({pid: uid for pid, uid, _ in users}))
     raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")

@@ -15,7 +15,7 @@ from functools import singledispatch
 from shlex import quote
 from types import FrameType
 
-from . import previews, programs, system
+from . import fixes, previews, programs, system
 from .actions import (
     Action,
     Check,
@@ -140,9 +140,8 @@ def _(action: Rename, view: View) -> Undo:
 @perform.register
 def _(action: Rename, view: View) -> None:
     if os.path.lexists(action.to):
-        raise SftpJailError(
-            f"{action.to} is in the way of {action.path}", f"mv {quote(action.to)} {quote(action.to)}.old"
-        )
+        hint = fixes.aside(action.to, view) or fixes.advice(action.to, view)
+        raise SftpJailError(f"{action.to} is in the way of {action.path}", hint)
     system.move(action.path, action.to)
 
 

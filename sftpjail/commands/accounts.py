@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
+from shlex import join
 from typing import Any
 
 from .. import programs
 from ..config import keyfile
 from ..engine import Engine
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
+from ..escapes import one_line
 from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, not_jailed, refuse_silent
@@ -128,7 +130,7 @@ def add(context: Context) -> int:
         plan = engine.plan(_add_events(engine, replace(account, profile=profile), keys, mounts))
         if context.dry_run:
             if new:
-                context.say([f"! run {' '.join(maker(name, profile, given.tool, given.options))}"])
+                context.say([f"! run {join(maker(name, profile, given.tool, given.options))}"])
             context.finish(engine, plan, "")
             return context.close(0)
     had_home = os.path.lexists(f"/home/{name}")
@@ -205,7 +207,7 @@ def adopt(context: Context) -> int:
         events = [*create_events(account, host, engine.manager), *events]
         what = f"{account.name} is jailed in {account.jail}"
         context.carry_out(engine, events, what, what)
-    context.answers["problems"] = problems
+    context.answers["problems"] = [one_line(problem) for problem in problems]
     context.warn(problems)
     return context.close(0)
 

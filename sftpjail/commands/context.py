@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from .. import config as configuration
 from ..config import Config
 from ..engine import Engine, Plan, locked
 from ..errors import SftpJailError
+from ..escapes import one_line
 from ..manager import Event
 
 # Makes the parser of one command from its name and what it does.
@@ -62,18 +64,18 @@ class Context:
             SftpJailError: not root, or the lock is held.
         """
         if os.geteuid() != 0:
-            raise SftpJailError("only root may do this", f"sudo {' '.join(sys.argv)}")
+            raise SftpJailError("only root may do this", f"sudo {shlex.join(sys.argv)}")
         with locked(self.config(), self.dry_run or reading, timeout, tolerant) as engine:
             self.warn(engine.notices)
             yield engine
 
-    def carry_out(self, engine: Engine, events: Iterable[Event], done: str, nothing: str = "") -> Plan:
+    def carry_out(self, engine: Engine, events: Iterable[Event], done: str | Sequence[str], nothing: str = "") -> Plan:
         """Plan the events, then show or apply the plan and say so.
 
         Args:
             engine: from `engine`.
             events: what is to happen.
-            done: what to say when it has happened.
+            done: what to say when it has happened, a line or several.
             nothing: what to say beside "nothing to do".
 
         Raises:
@@ -81,7 +83,7 @@ class Context:
         """
         return self.finish(engine, engine.plan(events), done, nothing)
 
-    def finish(self, engine: Engine, plan: Plan, done: str, nothing: str = "") -> Plan:
+    def finish(self, engine: Engine, plan: Plan, done: str | Sequence[str], nothing: str = "") -> Plan:
         """Show or apply a plan; see `carry_out`."""
         self.answers["actions"] = [*self.answers.get("actions", []), *plan.describe()]
         if self.dry_run:
@@ -90,7 +92,9 @@ class Context:
         self.report(plan, engine.apply(plan), done, nothing, told=True)
         return plan
 
-    def report(self, plan: Plan, notices: list[str], done: str, nothing: str = "", told: bool = False) -> None:
+    def report(
+        self, plan: Plan, notices: list[str], done: str | Sequence[str], nothing: str = "", told: bool = False
+    ) -> None:
         """Say what an applied plan did.
 
         Args:
@@ -102,26 +106,30 @@ class Context:
         """
         if not told:
             self.answers["actions"] = plan.describe()
-        self.answers["notices"] = [*self.answers.get("notices", []), *notices]
-        self.say([done] if plan or self.changed else [f"nothing to do: {nothing}" if nothing else "nothing to do"])
+        self.answers["notices"] = [*self.answers.get("notices", []), *map(one_line, notices)]
+        lines = [done] if isinstance(done, str) else done
+        self.say(lines if plan or self.changed else [f"nothing to do: {nothing}" if nothing else "nothing to do"])
         self.warn(notices)
 
     def say(self, lines: Iterable[str]) -> None:
-        """Print lines for a person; with --json nothing, `answers` is printed at the end."""
+        """Print lines for a person, each as one line whatever is in it; with --json nothing: see `close`."""
         if not self.json:
-            for line in _split(lines):
+            for line in lines:
                 print(printable(line))
 
-    def warn(self, lines: Iterable[str]) -> None:
-        """Print lines to standard error."""
-        for line in _split(lines):
-            print(line if line.startswith("  try: ") else f"sftpjail: {printable(line)}", file=sys.stderr)
+    def warn(self, problems: Iterable[str | SftpJailError]) -> None:
+        """Print problems to standard error, each in one line, and below an error its hint: no text is taken for one."""
+        for problem in problems:
+            if isinstance(problem, SftpJailError):
+                print_error(problem.message, problem.hint)
+            else:
+                print_error(problem)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table: drawn on a terminal, tab-separated otherwise."""
         if self.json:
             return
-        cells = [[printable(cell) for cell in row] for row in rows]
+        cells = [[one_line(cell) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for line in cells:
                 print("\t".join(line))
@@ -148,12 +156,13 @@ class Context:
         return code
 
 
-def _split(lines: Iterable[str]) -> list[str]:
-    return [part for line in lines for part in line.split("\n")]
+def print_error(message: str, hint: str = "") -> None:
+    """Print an error in one line, and its hint in another. No other function prints either, and none by its text."""
+    print(f"sftpjail: {one_line(message)}", file=sys.stderr)
+    if hint:
+        print(f"  try: {one_line(hint)}", file=sys.stderr)
 
 
 def printable(text: str) -> str:
-    """Return TEXT without what could steer a terminal: names of files and comments of keys are other people's."""
-    return "".join(
-        c if c.isprintable() or c == "\t" else c.encode("unicode_escape", "backslashreplace").decode() for c in text
-    )
+    """Return TEXT as one line that cannot steer a terminal; its tabs stay, as in lines of files."""
+    return "\t".join(map(one_line, text.split("\t")))

@@ -8,19 +8,21 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from shlex import quote
-from textwrap import fill, indent
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from .. import fixes
 from ..actions import Check, Notify
 from ..config import PATH
 from ..engine import Engine, Plan, interrupted
 from ..errors import SftpJailError
+from ..escapes import one_line, shown
 from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
 from ..manager import Event
-from ..model import Account, Fact, inside, valid_name
-from .context import Command, Context, printable
+from ..model import Account, Fact, Finding, inside, valid_name
+from .context import Command, Context
 from .hosts import guarded, plan_all, unanswered
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 THOROUGH = 50  # up to so many accounts each one is worth a question to sshd and the like
 WIDTH = 80  # columns
+MEND, FURTHER = "   mend: ", "     "
 TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")  # of the picture, in order; others after
 
 
@@ -51,6 +54,21 @@ class Fault:
     what: str
     why: str
     mend: str
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        found = Finding(self.what, self.why, self.mend, self.advice)  # which makes one line of each
+        texts = {"about": one_line(self.about), "what": found.what, "why": found.why}
+        for name, text in (texts | {"mend": found.mend, "advice": found.advice}).items():
+            object.__setattr__(self, name, text)
+
+
+def _fault(about: str, found: Finding) -> Fault:
+    return Fault(about, found.what, found.why, found.mend, found.advice)
+
+
+def _veto(about: str, error: SftpJailError, why: str) -> Fault:
+    return Fault(about, error.message, why, error.hint)
 
 
 def check(context: Context) -> int:
@@ -78,7 +96,14 @@ def check(context: Context) -> int:
 
 def _tell(context: Context, faults: Iterable[Fault]) -> None:
     for fault in faults:
-        context.say([f"{fault.about}: {fault.what} ({fault.why})", *([f"  mend: {fault.mend}"] if fault.mend else [])])
+        context.say([f"{fault.about}: {fault.what} ({fault.why})", *_remedy(fault)])
+
+
+def _remedy(fault: Fault) -> list[str]:
+    """Return the line below a fault: what mends it, or what a person is to do."""
+    if fault.mend:
+        return [f"  mend: {fault.mend}"]
+    return [f"  advice: {fault.advice}"] if fault.advice else []
 
 
 def _mend(context: Context, engine: Engine) -> None:
@@ -127,7 +152,7 @@ def judge(engine: Engine, users: list[str]) -> list[Fault]:
 
 
 def _failures(engine: Engine) -> list[Fault]:
-    return [Fault("host", e.message, "its hooks do not run", e.hint) for e in engine.manager.failures]
+    return [_veto("host", error, "its hooks do not run") for error in engine.manager.failures]
 
 
 def _once(faults: Iterable[Fault]) -> list[Fault]:
@@ -144,13 +169,13 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
     if interrupted(host):
         what = "an interrupted run is not taken back yet"
         yield Fault("host", what, "something may be half done", "sftpjail apply")
-    yield from (Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host))
+    yield from (_fault("host", found) for found in engine.manager.findings(None, host))
     why = "whether their jails are as they should be is not known, and nothing of them is changed"
     yield from (Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host))
     try:
         plan = engine.plan([Event("on_setup")])
     except SftpJailError as veto:
-        yield Fault("host", veto.message, "setup cannot be done", veto.hint)
+        yield _veto("host", veto, "setup cannot be done")
         return
     if plan:
         yield Fault("host", f"not as configured: {_summary(plan, host)}", "setup would change it", "sftpjail setup")
@@ -167,7 +192,7 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
     heads: dict[str, None] = {}
     for step in plan.steps:
         kind, *about = step.action.key
-        named = kind == "owner" and any(about[0] in fault.what for fault in known)
+        named = kind == "owner" and any(one_line(about[0]) in fault.what for fault in known)
         if named or step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
             continue
         lines = list(step.action.diff(host))
@@ -182,7 +207,7 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
 def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str) -> Iterator[Fault]:
     """Yield what the plugins find, then what `apply` would change or cannot, unless a finding has said so."""
     name, host = account.name, engine.host
-    found = [Fault(name, f.what, f.why, f.mend) for f in engine.manager.findings(account, host)]
+    found = [_fault(name, found) for found in engine.manager.findings(account, host)]
     yield from found
     mends = {fault.mend for fault in found if fault.mend}
     if reason:
@@ -191,7 +216,7 @@ def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str
         )
     error = changes.errors.get(name)
     if error and error.hint not in mends:
-        yield Fault(name, error.message, "the jail cannot be made", error.hint)
+        yield _veto(name, error, "the jail cannot be made")
     elif not error and any(step.owner == name for step in changes.steps) and "sftpjail apply" not in mends:
         changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
         if changed:
@@ -217,7 +242,7 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
         try:
             account = leftover(name, engine.config, host)
         except SftpJailError as error:
-            yield Fault(name, error.message, "what was there before its jail is not known", error.hint)
+            yield _veto(name, error, "what was there before its jail is not known")
             continue
         gone = "there is no such account any more" if host.account(name) is None else "it left its profile's group"
         if host.account(name) and _groupless(account, host):
@@ -228,12 +253,14 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
             yield Fault(name, "left something of a jail behind", gone, "sftpjail apply --prune")
             continue
         left = [path for path in host.origin(name).made if host.lstat(path) is not None]
-        words = " ".join(quote(path) for path in left)
-        mend = f"rm -rI --one-file-system {words} && sftpjail apply --prune"
+        mend = fixes.remove_trees(left, host)
+        mend = f"{mend} && sftpjail apply --prune" if mend else ""
         # rm --one-file-system does not stop at a bind mount of the same file system.
         if any(inside(point, host.realpath(path)) for path in left for point in host.mounts):
             mend = f"findmnt | grep -F {quote(account.jail)}"
-        yield Fault(name, f"left files in {words}", f"{gone}, and they are data, which sftpjail never deletes", mend)
+        what = f"left files in {' '.join(map(shown, left))}"
+        why = f"{gone}, and they are data, which sftpjail never deletes"
+        yield Fault(name, what, why, mend, fixes.advice(left[0], host))
 
 
 def _groupless(account: Account, host: Host) -> bool:
@@ -251,7 +278,7 @@ def explain(context: Context) -> int:
         "user": account.name,
         "profile": account.profile.name if account.profile else None,
         "facts": [asdict(fact) for fact in facts],
-        "problems": [{"what": f.what, "why": f.why, "mend": f.mend} for f in problems],
+        "problems": [{"what": f.what, "why": f.why, "mend": f.mend, "advice": f.advice} for f in problems],
     }
     if not context.json:
         _draw(account, facts, problems)
@@ -261,7 +288,7 @@ def explain(context: Context) -> int:
 def _problems(engine: Engine, account: Account) -> list[Fault]:
     host = engine.host
     faults = _failures(engine)
-    faults += [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
+    faults += [_fault("host", found) for found in engine.manager.findings(None, host)]
     if account.profile is None:
         what = f"{account.name} is not jailed: it is in no profile's group"
         reason = why_not(account, host)
@@ -291,24 +318,44 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
     with console.capture() as picture:
         console.print(_cell(f"{account.name}: {where}", "bold"))
         for topic in sorted({fact.topic: 0 for fact in facts}, key=lambda name: [*TOPICS, name].index(name)):
-            console.print(_cell(f"\n{topic}", "bold"))
+            console.print()
+            console.print(_cell(topic, "bold"))
             draw = _draw_tree if topic == "chroot" else _draw_table
             draw(console, [fact for fact in facts if fact.topic == topic])
         count = len(problems)
-        console.print(_cell(f"\n{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green"))
+        console.print()
+        console.print(_cell(f"{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green"))
         for number, fault in enumerate(problems, 1):
-            lines = fill(printable(fault.what), console.width, initial_indent=f"{number}. ", subsequent_indent="   ")
-            console.print(_cell(lines, "red"))
-            console.print(_cell(indent(fill(printable(fault.why), console.width - 3), "   ")))
-            for line in wrap_command(fault.mend, console.width - 3):
-                console.print(_cell(f"   {line}", "bold"), soft_wrap=True)
+            _draw_fault(console, number, fault)
     print("\n".join(line.rstrip() for line in picture.get().splitlines()))
+
+
+def _draw_fault(console: Console, number: int, fault: Fault) -> None:
+    """Draw a fault. Where a text goes on in a next line it stands further in than any command, and is none."""
+    for text, head, style in ((fault.what, f"{number}. ", "red"), (fault.why, "   why: ", "")):
+        _draw_text(console, text, head, style)
+    for at, line in enumerate(wrap_command(fault.mend, console.width - len(MEND))):
+        head = MEND if at == 0 else FURTHER
+        console.print(_cell(f"{head}{line}", "bold"), soft_wrap=True)
+    if fault.advice:
+        _draw_text(console, fault.advice, "   advice: ", "bold")
+
+
+def _draw_text(console: Console, text: str, head: str, style: str = "") -> None:
+    """Draw a text of one line on as many as it needs: their breaks are ours, and rich must add none of its own."""
+    from rich.cells import get_character_cell_size
+    from rich.text import Text
+
+    # textwrap(3) counts characters, and some take two columns: with a NUL, which no text has by now, those count so.
+    counted = "".join(c + "\0" if get_character_cell_size(c) > 1 else c for c in one_line(text))
+    for line in wrap(counted, console.width, initial_indent=head, subsequent_indent=FURTHER):
+        console.print(Text(line.replace("\0", ""), style=style), soft_wrap=True)
 
 
 def _cell(text: str, style: str = "") -> Text:
     from rich.text import Text
 
-    return Text("\n".join(map(printable, text.split("\n"))), style=style, overflow="fold")
+    return Text(one_line(text), style=style, overflow="fold")
 
 
 def _draw_table(console: Console, facts: list[Fact]) -> None:
@@ -325,8 +372,7 @@ def _draw_table(console: Console, facts: list[Fact]) -> None:
     console.print(table)
     for fact in facts:
         if not fact.name:
-            text = fill(printable(fact.value), console.width, initial_indent=" - ", subsequent_indent="   ")
-            console.print(_cell(text, "red" if fact.bad else ""))
+            _draw_text(console, fact.value, " - ", "red" if fact.bad else "")
 
 
 def _draw_tree(console: Console, facts: list[Fact]) -> None:

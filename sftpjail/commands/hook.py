@@ -9,6 +9,7 @@ from dataclasses import replace
 from ..config import keyfile
 from ..engine import Engine
 from ..errors import SftpJailError
+from ..escapes import one_line
 from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, guard, has_remains, is_namesake, leftover
@@ -62,7 +63,7 @@ def hook(context: Context) -> int:
 
 def _tell(priority: int, words: str) -> None:
     syslog.openlog("sftpjail", syslog.LOG_PID, syslog.LOG_AUTH)
-    syslog.syslog(priority, words)
+    syslog.syslog(priority, one_line(words))
 
 
 def _is_there(name: str, host: Host) -> bool:

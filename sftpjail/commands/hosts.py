@@ -71,10 +71,8 @@ def plan_all(engine: Engine, first: list[Event], accounts: Iterable[Account], la
     return plan
 
 
-def _problems(errors: dict[str, SftpJailError]) -> list[str]:
-    return [
-        f"{name}: {error.message}" + (f"\n  try: {error.hint}" if error.hint else "") for name, error in errors.items()
-    ]
+def _problems(errors: dict[str, SftpJailError]) -> list[SftpJailError]:
+    return [SftpJailError(f"{name}: {error.message}", error.hint) for name, error in errors.items()]
 
 
 def teardown(context: Context) -> int:
@@ -150,17 +148,17 @@ def apply(context: Context) -> int:
         willing = {name: account for name, account in chosen.items() if name not in skipped}
         first = [] if context.arguments.file else [Event("on_setup")]
         plan, veto = _apply_for(context, engine, first, willing, last)
-    problems = [*unknown, *veto, *_problems(plan.errors)] + [
-        f"{name} is left alone: {reason}" for name, reason in skipped.items()
-    ]
-    context.answers["problems"] = problems
+    left = [f"{name} is left alone: {reason}" for name, reason in skipped.items()]
+    problems = [*map(SftpJailError, unknown), *veto, *_problems(plan.errors), *map(SftpJailError, left)]
+    context.answers["problems"] = [problem.message for problem in problems]
+    context.answers["hints"] = [problem.hint for problem in problems]
     context.warn(problems)
     return context.close(1 if plan.errors or veto or unknown else 0)
 
 
 def _apply_for(
     context: Context, engine: Engine, first: list[Event], accounts: dict[str, Account], last: list[Event]
-) -> tuple[Plan, list[str]]:
+) -> tuple[Plan, list[SftpJailError]]:
     """Apply what `plan_with_setup` plans; if a step fails that is one account's, all is put back and done without it.
 
     Returns:
@@ -211,7 +209,7 @@ def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], 
 
 def plan_with_setup(
     engine: Engine, first: list[Event], accounts: list[Account], last: list[Event]
-) -> tuple[Plan, list[str]]:
+) -> tuple[Plan, list[SftpJailError]]:
     """Return a plan that brings a host which is set up to its configuration as well, and why that cannot be: then the
     jails are planned for without it.
     """
@@ -219,12 +217,12 @@ def plan_with_setup(
         lost = lost_groups(engine.config, engine.host)
         if lost:
             why = f"setup is not done: the group {lost[0]} is gone, and who was in it may be in another one now"
-            return plan_all(engine, [], accounts, last), [why, "  try: sftpjail check"]
+            return plan_all(engine, [], accounts, last), [SftpJailError(why, "sftpjail check")]
         try:
             return plan_all(engine, first, accounts, last), []
         except SftpJailError as error:
             plan = plan_all(engine, [], accounts, last)
-            return plan, [f"setup cannot be done: {error.message}", *([f"  try: {error.hint}"] if error.hint else [])]
+            return plan, [SftpJailError(f"setup cannot be done: {error.message}", error.hint)]
     return plan_all(engine, [], accounts, last), []
 
 

@@ -9,6 +9,7 @@ from .. import pubkeys
 from ..config import Config, keyfile
 from ..engine import Engine
 from ..errors import SftpJailError, UsageError
+from ..escapes import one_line
 from ..host import Host
 from ..jails import find, find_jailed, jailed
 from ..manager import Event
@@ -116,7 +117,7 @@ def add(context: Context) -> int:
         account = _account(context.arguments.user, engine.config, engine.host)
         keys = read_keys(texts, engine.host)
         events = add_events(account, keys, engine.host)
-        done = "\n".join(f"{account.name} can log in with {_name(event.arguments['key'])}" for event in events)
+        done = [f"{account.name} can log in with {_name(event.arguments['key'])}" for event in events]
         context.carry_out(
             engine, events, done, f"{account.name} has {'this key' if len(keys) == 1 else 'these keys'} already"
         )
@@ -142,7 +143,7 @@ def remove(context: Context) -> int:
                 )
             chosen |= {key.fingerprint: key for key in found}
         events = [Event("on_key_remove", account, {"key": key}) for key in chosen.values()]
-        done = "\n".join(f"{account.name} can no longer log in with {_name(key)}" for key in chosen.values())
+        done = [f"{account.name} can no longer log in with {_name(key)}" for key in chosen.values()]
         context.carry_out(engine, events, done, f"{account.name} has no such key")
     return context.close(0)
 
@@ -183,7 +184,7 @@ def migrate(context: Context) -> int:
             problems += refused
         names = ", ".join(dict.fromkeys(event.account.name for event in events if event.account))
         context.carry_out(engine, events, f"migrated the keys of {names}", "no keys in homes")
-    context.answers["problems"] = problems
+    context.answers["problems"] = [one_line(problem) for problem in problems]
     context.warn(problems)
     return context.close(1 if problems else 0)
 

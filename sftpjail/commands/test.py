@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import SftpJailError, UsageError
+from ..escapes import one_line
 from ..host import Host
 from ..jails import find_jailed, jailed
 from ..model import Account
@@ -86,7 +87,7 @@ def _job(prove: Prove, account: Account) -> str:
     except SftpJailError as error:
         return _stopped(account, error.message)
     except Exception as error:
-        return _stopped(account, f"a bug: {type(error).__name__}: {error}")
+        return _stopped(account, one_line(f"a bug: {type(error).__name__}: {error}"))
 
 
 def _stopped(account: Account, words: str) -> str:
@@ -101,7 +102,7 @@ def _prove(config: Config, host: Host, place: str, account: Account, say: Callab
     probes = []
     with trial(account, config, host, place) as made:
         for outcome in prove(made):
-            probe = {"name": outcome.name, "ok": outcome.ok, "words": outcome.words}
+            probe = {"name": outcome.name, "ok": outcome.ok, "words": one_line(outcome.words)}
             probes.append(probe | {"seconds": round(outcome.seconds, 3)})
             say(probes[-1])
     return {"user": account.name, "ok": all(probe["ok"] for probe in probes), "probes": probes}

@@ -8,9 +8,23 @@ import pwd
 import stat
 from shlex import quote
 
-from .. import Account, Bind, Fact, Finding, GiveDir, MakeDir, Remove, SetOwner, SftpJailError, WriteFile, hookimpl
+from .. import (
+    Account,
+    Bind,
+    Fact,
+    Finding,
+    GiveDir,
+    MakeDir,
+    Remove,
+    SetOwner,
+    SftpJailError,
+    WriteFile,
+    fixes,
+    hookimpl,
+)
 from ..actions import Action
 from ..config import Config
+from ..escapes import shown
 from ..host import Host
 from ..jails import mend_flaw, new_home
 from ..matchblock import force_command
@@ -135,7 +149,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         raise SftpJailError(
             f"{account.files} is already there and is not a folder of {account.name}: "
             f"it belongs to uid {found.st_uid}, perhaps to an earlier account of that name",
-            f"mv {quote(account.files)} {quote(account.files + '.old')}",
+            fixes.aside(account.files, host) or fixes.advice(account.files, host),
         )
     return actions
 
@@ -151,10 +165,11 @@ def _refuse_to_hide(account: Account, host: Host) -> None:
     for path in before:
         found = host.lstat(path)
         if found and stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid and host.listdir(path):
-            folder = posixpath.dirname(account.files)
+            make = fixes.on(posixpath.dirname(account.files), host, "mkdir -p -m 755 {}")
+            move = fixes.move(path, account.files, host)
             raise SftpJailError(
                 f"the files of {account.name} are in {path}, and its jail would be {account.jail}",
-                f"mkdir -p -m 755 {quote(folder)} && mv {quote(path)} {quote(account.files)} && sftpjail apply",
+                f"{make} && {move} && sftpjail apply" if make and move else fixes.advice(path, host),
             )
 
 
@@ -249,17 +264,11 @@ def _components(account: Account, host: Host) -> list[Finding]:
             f"{component} {host.flaw(component)}",
             "sshd refuses the chroot and closes the login",
             mend_flaw(component, host),
+            fixes.advice(component, host),
         )
         for component in components(account.jail)
         if host.flaw(component)
     ]
-
-
-def _if_safe(command: str, path: str, account: Account, host: Host) -> str:
-    """Return a command on PATH, or "" where a user could have put a link on the way: root would follow it."""
-    jail = account.jail if inside(path, account.jail) else ""
-    straight = host.realpath(path) == (host.realpath(jail) if jail else "") + path.removeprefix(jail)
-    return command if straight and not host.loose_parent(path) else ""
 
 
 def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
@@ -267,12 +276,17 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
         # Nobody's home is made in the host's root, where an account that was jailed by hand has only what it sees.
-        remake = f"mkhomedir_helper {quote(account.name)} && sftpjail apply"
+        # mkhomedir_helper(8) makes, fills and gives away what its path leads to.
+        make = host.trusted_path(normal(account.home)) and f"mkhomedir_helper {quote(account.name)}"
+        remake = make and f"{make} && sftpjail apply"
         if posixpath.dirname(normal(account.home)) == "/":
             remake = new_home(account)
         return [
             Finding(
-                f"the home {account.home} does not exist", "the session has no folder to start and write in", remake
+                f"the home {account.home} does not exist",
+                "the session has no folder to start and write in",
+                remake,
+                fixes.advice(account.home, host),
             )
         ]
     shown = [bind.source for bind in host.binds(account.name) if bind.role == "home"]
@@ -291,13 +305,14 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
                 Finding(
                     what,
                     f"the session cannot start in {start}",
-                    _if_safe(f"chmod o+rx {quote(folder)}", folder, account, host),
+                    fixes.on(folder, host, "chmod o+rx {}"),
+                    fixes.advice(folder, host),
                 )
             ]
     if not host.is_dir(path):
         what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
-        command = f"install -d -o {account.uid} -g {account.gid} {quote(path)}"
-        return [Finding(what, "sshd closes the session", _if_safe(command, path, account, host))]
+        command = fixes.on(path, host, f"install -d -o {account.uid} -g {account.gid} {{}}")
+        return [Finding(what, "sshd closes the session", command, fixes.advice(path, host))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
     if start == "/" and (account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))):
@@ -316,11 +331,11 @@ def _left_at_home(account: Account, host: Host) -> list[Finding]:
     names = [name for name in host.listdir(home) if name not in (*host.listdir("/etc/skel"), ".ssh", ".cache")]
     if not names:
         return []
-    name, old = quote(account.name), quote(home)
-    command = f"runuser -u {name} -- cp -an {old}/. {quote(account.files)} && mv {old} {old}.old"
+    copy, move = fixes.as_user(account.name, "cp", "-an", f"{home}/.", account.files), fixes.aside(home, host)
     more = " and more" if len(names) > 1 else ""
-    what = f"{names[0]}{more} in {home}, where {account.name} was at home, is not in its jail"
-    return [Finding(what, f"its sessions see {account.files}", _if_safe(command, home, account, host))]
+    what = f"{shown(names[0])}{more} in {home}, where {account.name} was at home, is not in its jail"
+    mend = f"{copy} && {move}" if move and host.owner_name(home) in ("", account.name) else ""
+    return [Finding(what, f"its sessions see {account.files}", mend, fixes.advice(home, host))]
 
 
 def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Finding]:
@@ -328,22 +343,27 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
     why = "uploads fail"
     if host.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
-        command = f'mount -o remount,rw "$(findmnt -n -o TARGET -T {quote(path)})"'
-        return [Finding(what, why, _if_safe(command, path, account, host))]
+        command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
+        return [Finding(what, why, command, fixes.advice(path, host))]
     found = host.stat(path)
     if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
         owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
-        commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {quote(path)}"]
-        commands += [] if found.st_mode & 0o300 == 0o300 else [f"chmod u+wx {quote(path)}"]
+        commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
+        commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
         if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
-            commands = [f"setfacl -m u:{account.name}:rwx {quote(path)}"]  # somebody else's, perhaps
-        command = _if_safe(" && ".join(commands), path, account, host)
-        return [Finding(f"{account.name} cannot write in {start} ({owner})", why, command)]
+            commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # somebody else's, perhaps
+        what = f"{account.name} cannot write in {start} ({owner})"
+        below = host.mount_place_below(path)
+        if below:
+            advice = f"{shown(below)}, where something is mounted, lies in it: whoever can write there could put "
+            advice += "something else in its place, so choose another folder with `start`, or take that mount away"
+            return [Finding(what, why, "", advice)]
+        return [Finding(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))]
     if host.full(path):
         return [Finding(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
     if host.thorough and host.which("lsattr") and "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
-        command = _if_safe(f"chattr -i {quote(path)}", path, account, host)
-        return [Finding(f"{start} of {account.name} is immutable", why, command)]
+        command = fixes.on(path, host, "chattr -i {}")
+        return [Finding(f"{start} of {account.name} is immutable", why, command, fixes.advice(path, host))]
     return []
 
 

@@ -21,6 +21,7 @@ from .. import (
     SetOwner,
     SftpJailError,
     Style,
+    fixes,
     hookimpl,
     keysources,
 )
@@ -129,10 +130,11 @@ def _loose(path: str, account: Account, host: Host) -> Finding | None:
             continue
         if found.st_uid not in (0, account.uid) or found.st_mode & 0o022 or (part == path and found.st_uid != 0):
             owner = f"owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
-            commands = [f"chown root:root {quote(part)}"] if found.st_uid != 0 else []
-            commands += [f"chmod go-w {quote(part)}"] if found.st_mode & 0o022 else []
+            commands = ["chown root:root {}"] if found.st_uid != 0 else []
+            commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
             why = "sshd ignores the keys" if found.st_mode & 0o022 else "the user could let others in"
-            return Finding(f"{part} can be changed by others than root ({owner})", why, " && ".join(commands))
+            what = f"{part} can be changed by others than root ({owner})"
+            return Finding(what, why, fixes.on(part, host, *commands), fixes.advice(part, host))
     return None
 
 
@@ -150,7 +152,8 @@ def _unreadable(path: str, account: Account, host: Host) -> Finding | None:
                 if part == path
                 else f"the mode of {part} forbids it ({_mode(part, host)})"
             )
-            return Finding(what, "key logins fail", f"chmod {'a+r' if part == path else 'a+x'} {quote(part)}")
+            mend = fixes.on(part, host, f"chmod {'a+r' if part == path else 'a+x'} {{}}")
+            return Finding(what, "key logins fail", mend, fixes.advice(part, host))
     return None
 
 
@@ -279,7 +282,7 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
             Finding(
                 f"{KEYS_DIR}/{name} belongs to no account",
                 "a later account of that name would inherit its keys",
-                f"rm {quote(f'{KEYS_DIR}/{name}')}",
+                fixes.on(f"{KEYS_DIR}/{name}", host, "rm {}", follow=False),
             )
             for name in host.listdir(KEYS_DIR)
             if not name.startswith(".") and host.is_gone(name) and not host.is_dir(f"{KEYS_DIR}/{name}")
@@ -289,15 +292,27 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     if found is None:
         return _elsewhere(account, host)
     if not stat.S_ISREG(found.st_mode):
-        mend = f"mv {path} {path}.old && sftpjail key add {account.name} FILE"
-        return [Finding(f"{path} is not a file", "sshd finds no key there", mend)]
+        move = fixes.aside(path, host)
+        mend = move and f"{move} && sftpjail key add {account.name} FILE"
+        return [Finding(f"{path} is not a file", "sshd finds no key there", mend, fixes.advice(path, host))]
     wrong = _loose(path, account, host) or _unreadable(path, account, host)
     entries = _entries(account, host)
     return [
         *([wrong] if wrong else []),
-        *_bad_lines(account, entries, host),
-        *_usable(account, entries, host),
+        *_if_safe([*_bad_lines(account, entries, host), *_usable(account, entries, host)], path, host),
         *_elsewhere(account, host, entries),
+    ]
+
+
+def _if_safe(findings: list[Finding], path: str, host: Host) -> list[Finding]:
+    """Return findings about a key file; without the commands that edit it where it may be another by then."""
+    if host.trusted_path(path) == path:
+        return findings
+    edits = (path in finding.mend for finding in findings)
+    advice = fixes.advice(path, host)
+    return [
+        Finding(finding.what, finding.why, "", advice) if edit else finding
+        for finding, edit in zip(findings, edits, strict=True)
     ]
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from shlex import quote
 
-from .. import Account, Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile, hookimpl
+from .. import Account, Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile, fixes, hookimpl
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config, Logs
 from ..host import Host
@@ -164,7 +163,9 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return []  # what is not mounted, or covered, is told as that
     if host.listens(source):
         point = path if host.mount_at(path) else posixpath.dirname(path)
-        mend = f"umount {quote(point)} && sftpjail apply" if host.mount_at(point) else "sftpjail apply"
+        mend = "sftpjail apply"
+        if host.mount_at(point):
+            mend = fixes.on(point, host, "umount {}", "sftpjail apply")
         lost = "is a socket that nobody reads any more" if host.lstat(path) else "is not there"
         return [Finding(f"{path} {lost}", why, mend)]
     if name in RULES and host.lstat(RULES[name]) is None:

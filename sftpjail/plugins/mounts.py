@@ -20,6 +20,7 @@ from .. import (
     Style,
     Unmount,
     WriteFile,
+    fixes,
     hookimpl,
     in_fstab,
     in_session,
@@ -203,7 +204,7 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place and root would mount wherever it leads",
             # Above the jails it is a mistake to mend; in what is a user's own, another place is to be chosen.
-            mend_flaw(loose, host)
+            (mend_flaw(loose, host) or fixes.advice(loose, host))
             if inside(account.jail, loose)
             else "choose a folder outside of what users can write",
         )
@@ -233,7 +234,8 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> b
             )
         if host.lstat(bind.source) is not None:
             raise SftpJailError(f"{bind.source} is not a folder", "give the folder that it lies in, or one with a copy")
-        raise SftpJailError(f"{bind.source} is not a folder of this host", f"mkdir {quote(bind.source)}")
+        hint = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
+        raise SftpJailError(f"{bind.source} is not a folder of this host", hint)
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
     # Where a link leads somewhere, who made it is the first question.
@@ -241,7 +243,7 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> b
     reason = "" if allowed or swapped else _forbidden(account, real, bind.role, host, config)
     if reason:
         known = any(known.target == bind.target for known in host.binds(account.name))
-        way_out = _way_out(account, bind, host) if known else _permission(real)
+        way_out = _way_out(account, bind, host) if known else _permission(real, host)
         raise SftpJailError(f"will not show {bind.source} in a jail: {reason}", way_out)
     loose = swapped or host.loose_parent(real)
     by_session = account.profile is not None and account.profile.mounts == "session"
@@ -254,10 +256,10 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> b
     return bool(loose)
 
 
-def _permission(real: str) -> str:
-    """Return how an administrator insists on a source; nothing of the system's own is proposed."""
+def _permission(real: str, host: Host) -> str:
+    """Return how an administrator insists on a source; nothing of the system's own, and nobody's home, is proposed."""
     top = real == "/" or posixpath.dirname(real) == "/"
-    if top or any(inside(real, folder) for folder in FORBIDDEN):
+    if top or any(inside(real, folder) for folder in FORBIDDEN) or any(host.dwellers(real)):
         return "choose a directory that holds nothing but what the jail is to show"
     return f"if you mean it: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf"
 
@@ -340,8 +342,10 @@ def _others(account: Account, host: Host) -> list[Finding]:
     if not wrong:
         return []
     what = "; ".join(f"{bind.target} shows something else than {bind.source}" for bind in wrong)
-    mend = f"umount {' '.join(quote(bind.target) for bind in wrong)} && sftpjail apply"
-    return [Finding(what, "something was mounted over it, or the folder was made anew", mend)]
+    commands = [fixes.on(bind.target, host, "umount {}") for bind in wrong]
+    mend = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
+    why = "something was mounted over it, or the folder was made anew"
+    return [Finding(what, why, mend, fixes.advice(wrong[0].target, host))]
 
 
 @hookimpl
@@ -352,7 +356,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     mounted = [bind for bind in binds if host.mount_at(bind.target)]
     if host.mount_at(account.jail) and mounted and not any(host.lstat(bind.target) for bind in mounted):
         what, why = f"something is mounted on the jail {account.jail} itself", "it hides everything that was in it"
-        return [Finding(what, why, f"umount {quote(account.jail)}")]
+        return [Finding(what, why, fixes.on(account.jail, host, "umount {}"), fixes.advice(account.jail, host))]
     if not host.is_dir(account.jail):
         return []  # which is the fault
     live = (_live(account, bind, host) for bind in binds)
@@ -392,7 +396,9 @@ def _strays(host: Host, config: Config) -> list[Finding]:
             name = point.removeprefix(base + "/").partition("/")[0]
             if inside(point, base) and point != base and host.is_gone(name) and point not in named:
                 what = f"{point} is still mounted, and there is no account {name}"
-                found.append(Finding(what, "who deletes the folder deletes what is mounted", f"umount {quote(point)}"))
+                mend = fixes.on(point, host, "umount {}")
+                why = "who deletes the folder deletes what is mounted"
+                found.append(Finding(what, why, mend, fixes.advice(point, host)))
     return found
 
 

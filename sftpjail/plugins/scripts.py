@@ -9,7 +9,7 @@ import stat
 from difflib import get_close_matches
 from shlex import quote
 
-from .. import Account, Bind, Finding, Key, Run, hookimpl
+from .. import Account, Bind, Finding, Key, Run, fixes, hookimpl
 from ..actions import Action
 from ..host import Host
 from ..jails import mend_flaw
@@ -39,7 +39,7 @@ def scripts(event: str, host: Host) -> tuple[list[str], list[Finding]]:
                 chosen[name] = path
             elif not re.search(LEFT, name) and _would_run(path, host):
                 why = "it has a name with other characters than letters, digits, _ and -"
-                findings.append(_passed_by(path, why, f"mv {quote(path)} {quote(_renamed(path, host))}"))
+                findings.append(_passed_by(path, why, fixes.move(path, _renamed(path, host), host)))
     good = []
     for _, path in sorted(chosen.items()):
         if host.realpath(path) == "/dev/null":
@@ -75,9 +75,9 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
     if found is None or not stat.S_ISREG(found.st_mode):
         return "is not a file", f"ls -ld {quote(path)}"
     if found.st_uid != 0 or found.st_mode & 0o022:
-        return "can be changed by others than root", f"chown root {quote(path)} && chmod 755 {quote(path)}"
+        return "can be changed by others than root", fixes.on(path, host, "chown root {}", "chmod 755 {}")
     if not found.st_mode & 0o111:
-        return "is not executable", f"chmod 755 {quote(path)}"
+        return "is not executable", fixes.on(path, host, "chmod 755 {}")
     loose = host.loose_parent(path) or host.loose_parent(host.realpath(path))
     if loose:
         return f"lies in {loose}, which {host.flaw(loose)}", mend_flaw(loose, host)
@@ -103,8 +103,11 @@ def _homecoming(path: str, known: list[str], host: Host) -> str:
     """Return the command that brings a folder's scripts to the event that was meant."""
     folder, name = posixpath.split(path)
     for meant in get_close_matches(name, known, 1):
-        there = host.lstat(f"{folder}/{meant}") is not None
-        return f"mv {quote(path)}/* {folder}/{meant}/" if there else f"mv {quote(path)} {folder}/{meant}"
+        if host.lstat(f"{folder}/{meant}") is None:
+            return fixes.move(path, f"{folder}/{meant}", host)
+        # What others could have put in there is not to become a hook script.
+        alone = host.trusted_path(f"{path}/.") and host.trusted_path(f"{folder}/{meant}/.")
+        return f"mv -n {quote(path)}/* {folder}/{meant}/" if alone else ""
     return MANUAL
 
 

@@ -61,7 +61,7 @@ def test_a_file_in_the_way_is_told(tree: Tree, fire: Fire) -> None:
     tree.write("/srv/sftp", "")
     with pytest.raises(SftpJailError, match="/srv/sftp is not a folder") as caught:
         fire("chroot", "on_setup", tree.host())
-    assert caught.value.hint == "mv /srv/sftp /srv/sftp.old && sftpjail apply"
+    assert caught.value.hint == "mv -nT /srv/sftp /srv/sftp.old && sftpjail apply"
 
 
 def test_a_link_counts_as_what_it_leads_to(tree: Tree, fire: Fire) -> None:
@@ -100,7 +100,7 @@ def test_on_user_create_does_not_give_away_the_files_of_an_earlier_account(tree:
     tree.folder("/srv/sftp/ann/files", 0o700, (4711, 4711))
     with pytest.raises(SftpJailError, match="belongs to uid 4711, perhaps to an earlier account") as caught:
         fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE))
-    assert caught.value.hint == "mv /srv/sftp/ann/files /srv/sftp/ann/files.old"
+    assert caught.value.hint == "mv -nT /srv/sftp/ann/files /srv/sftp/ann/files.old"
 
 
 def test_on_user_create_in_the_home(tree: Tree, fire: Fire) -> None:

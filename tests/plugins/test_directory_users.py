@@ -162,7 +162,7 @@ def test_the_command_may_run_as_the_account_itself(host: FakeHost, tree: Tree, p
 def test_findings_about_a_command(host: FakeHost, tree: Tree, programs: Programs) -> None:
     programs.answer_by("setpriv", lambda argv, _: Answer(1, "", "no server"))
     (finding,) = findings(ZOE, command("/usr/bin/keys"), False, host)
-    assert "it fails: no server" in finding.what and finding.mend == "runuser -u nobody -- /usr/bin/keys zoe"
+    assert "it fails: no server" in finding.what and finding.mend == "setsid -w runuser -u nobody -- /usr/bin/keys zoe"
     assert list(findings(ZOE, command("/usr/bin/keys"), True, host)) == [], "it has a key in a file"
     tree.write("/usr/bin/keys", "", 0o644)
     (finding,) = findings(ZOE, command("/usr/bin/keys"), True, tree.host())

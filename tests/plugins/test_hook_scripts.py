@@ -126,7 +126,7 @@ def test_on_check_tells_of_a_name_that_never_runs(tree: Tree, fire: Fire, name: 
     assert what == (
         f"the hook script {folder}/{name} is not run: it has a name with other characters than letters, digits, _ and -"
     )
-    assert mend == f"mv {quote(f'{folder}/{name}')} {folder}/{better}"
+    assert mend == f"mv -nT {quote(f'{folder}/{name}')} {folder}/{better}"
     (tree.root / f"{folder}/{name}".lstrip("/")).rename(tree.root / f"{folder}/{better}".lstrip("/"))
     assert found(tree, fire) == []
 
@@ -142,9 +142,9 @@ def test_on_check_tells_of_a_folder_of_no_event(tree: Tree, fire: Fire) -> None:
     assert found(tree, fire) == [], "there is nothing in it"
     tree.write(f"{THEIRS}/usercreate.d/x", "#!/bin/sh\n", 0o755)
     what = f"{THEIRS}/usercreate.d is the folder of no event, so that nothing in it is run"
-    assert found(tree, fire) == [(what, f"mv {THEIRS}/usercreate.d {THEIRS}/user-create.d")]
+    assert found(tree, fire) == [(what, f"mv -nT {THEIRS}/usercreate.d {THEIRS}/user-create.d")]
     tree.folder(f"{THEIRS}/user-create.d")
-    assert found(tree, fire) == [(what, f"mv {THEIRS}/usercreate.d/* {THEIRS}/user-create.d/")]
+    assert found(tree, fire) == [(what, f"mv -n {THEIRS}/usercreate.d/* {THEIRS}/user-create.d/")]
     tree.write(f"{THEIRS}/what-is-this.d/x", "")
     assert found(tree, fire)[1][1] == "man 7 sftpjail-plugins"
 

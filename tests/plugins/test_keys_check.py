@@ -295,7 +295,7 @@ def test_on_check_of_a_folder_in_the_way(tree: Tree, fire: Fire) -> None:
     tree.folder(FILE)
     (finding,) = check(tree, fire)
     assert finding.what == f"{FILE} is not a file"
-    assert finding.mend == f"mv {FILE} {FILE}.old && sftpjail key add ann FILE"
+    assert finding.mend == f"mv -nT {FILE} {FILE}.old && sftpjail key add ann FILE"
     facts = fire("keys", "on_explain", tree.host(), account=ann())
     assert facts == [Fact("keys", "file", FILE, "is not a file", True)]
 

@@ -23,6 +23,8 @@ DOOR = {
     "actions",
     "model",
     "errors",
+    "escapes",
+    "fixes",
     "config",
     "host",
     "jails",
@@ -40,7 +42,8 @@ DOOR = {
     "sessions",
     "user_managers",
 }
-PURE = ("actions", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog", "user_managers")
+PURE = ("actions", "escapes", "fixes", "model", "errors", "lines", "fstab", "view", "logclock", "logjournal", "sftplog")
+PURE += ("user_managers",)
 CORE = ("engine", "journal", "transaction", "system", "host", "actions", "model")
 # What changes the host, by module; `open` for writing is looked for apart.
 CHANGES = {

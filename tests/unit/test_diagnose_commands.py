@@ -40,6 +40,7 @@ def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
         "what": f"{JAIL} can be written by others than root (mode 0775)",
         "why": "sshd refuses the chroot and closes the login",
         "mend": f"chmod go-w {JAIL}",
+        "advice": "",
     }
 
 
@@ -131,17 +132,17 @@ def test_explain_gives_each_problem_with_its_command(run: Run, stage: Stage) -> 
     code, out = run("explain", "ann")
     assert code == 3 and max(map(len, out.splitlines())) <= 80
     assert re.search(r"^\d+ problems$", out, re.MULTILINE)
-    assert f"\n   chmod go-w {JAIL}\n" in out
+    assert f"\n   mend: chmod go-w {JAIL}\n" in out
     problems = json.loads(run("--json", "explain", "ann")[1])["problems"]
-    pasted = out.replace(" \\\n   ", " ")
-    assert f"\n   sed -i '2s/^/#/' {long} && kill -HUP 7\n" in pasted and len(problems) >= 2
-    assert [f"\n   {problem['mend']}\n" in pasted for problem in problems] == [True] * len(problems)
+    pasted = out.replace(" \\\n     ", " ")
+    assert f"\n   mend: sed -i '2s/^/#/' {long} && kill -HUP 7\n" in pasted and len(problems) >= 2
+    assert [f"\n   mend: {problem['mend']}\n" in pasted for problem in problems] == [True] * len(problems)
 
 
 def test_explain_of_an_account_that_is_not_jailed(run: Run, stage: Stage) -> None:
     code, out = run("explain", "bob")
     assert code == 3 and out.startswith("bob: not jailed\n")
-    assert "bob is not jailed: it is in no profile's group" in out and "\n   sftpjail adopt bob\n" in out
+    assert "bob is not jailed: it is in no profile's group" in out and "\n   mend: sftpjail adopt bob\n" in out
     assert "\nchroot\n" not in out
     answer = json.loads(run("--json", "explain", "bob")[1])
     assert answer["profile"] is None and len(answer["problems"]) == 1

@@ -18,14 +18,16 @@ def test_a_process_is_seen_by_its_folder_and_its_files(tmp_path: Path, monkeypat
     inner = tmp_path / "jail/inner"
     inner.mkdir(parents=True)
     target = str(tmp_path / "jail")
-    assert os.getpid() not in dict(processes.holders(target))
+    assert os.getpid() not in {pid for pid, _, _ in processes.holders(target)}
     with open(inner / "file", "w"):
-        ((_, command),) = [found for found in processes.holders(target) if found[0] == os.getpid()]
-        assert command
-    assert os.getpid() not in dict(processes.holders(target))
+        ((_, uid, command),) = [found for found in processes.holders(target) if found[0] == os.getpid()]
+        assert command and uid == os.getuid()
+    assert os.getpid() not in {pid for pid, _, _ in processes.holders(target)}
     monkeypatch.chdir(inner)
-    assert os.getpid() in dict(processes.holders(target))
-    assert os.getpid() not in dict(processes.holders(f"{target}/inn")), "by components, not by characters"
+    assert os.getpid() in {pid for pid, _, _ in processes.holders(target)}
+    assert os.getpid() not in {pid for pid, _, _ in processes.holders(f"{target}/inn")}, (
+        "by components, not by characters"
+    )
 
 
 def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +51,7 @@ def test_a_link_to_the_folder_is_the_folder(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     monkeypatch.chdir(tmp_path / "real")
-    assert os.getpid() in dict(processes.holders(str(tmp_path / "link")))
+    assert os.getpid() in {pid for pid, _, _ in processes.holders(str(tmp_path / "link"))}
 
 
 class Proc:

