@@ -22,7 +22,7 @@ def machine(built: Build) -> Iterator[Machine]:
 
 
 def begins(machine: Machine, name: str) -> bool:
-    """Whether systemd starts a user manager when it is asked to; what it says decides, for logind may end it at once."""
+    """Whether systemd starts a user manager when asked to; what it says decides, for logind may end it at once."""
     service = f"user@{machine.run('id', '-u', name).out.strip()}.service"
 
     def said(words: str) -> int:
