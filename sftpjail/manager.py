@@ -33,6 +33,7 @@ BUNDLED = (
     "mounts",
     "logs",
     "mail",
+    "activity",
     "entry",
     "scripts",
 )

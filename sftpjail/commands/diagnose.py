@@ -19,7 +19,7 @@ from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
 from ..manager import Event
-from ..model import Account, Fact, inside, valid_name
+from ..model import Account, Fact, Finding, inside, valid_name
 from .context import Command, Context, printable
 from .hosts import guarded, plan_all, unanswered
 
@@ -51,6 +51,16 @@ class Fault:
     what: str
     why: str
     mend: str
+    advice: bool = False
+
+
+def _of(about: str, finding: Finding) -> Fault:
+    return Fault(about, finding.what, finding.why, finding.mend, finding.advice)
+
+
+def _wrong(faults: Iterable[Fault]) -> bool:
+    """Return whether there is more than advice."""
+    return any(not fault.advice for fault in faults)
 
 
 def check(context: Context) -> int:
@@ -61,9 +71,9 @@ def check(context: Context) -> int:
         context.answers["faults"] = [asdict(fault) for fault in faults]
         if not fix:
             _tell(context, faults)
-            if not faults:
+            if not _wrong(faults):
                 context.say([f"{len(_chosen(engine, context.arguments.users))} jails, no faults"])
-            return context.close(3 if faults else 0)
+            return context.close(3 if _wrong(faults) else 0)
         _mend(context, engine)
         engine = Engine(engine.config, Host(), engine.manager)
         left = faults if context.dry_run else judge(engine, context.arguments.users)
@@ -73,12 +83,13 @@ def check(context: Context) -> int:
     if left and not context.dry_run:
         context.say(["left to you, because it is not sftpjail's own, or a decision:"])
         _tell(context, left)
-    return context.close(3 if left else 0)
+    return context.close(3 if _wrong(left) else 0)
 
 
 def _tell(context: Context, faults: Iterable[Fault]) -> None:
     for fault in faults:
-        context.say([f"{fault.about}: {fault.what} ({fault.why})", *([f"  mend: {fault.mend}"] if fault.mend else [])])
+        advice = "advice: " if fault.advice else ""
+        context.say([f"{fault.about}: {advice}{fault.what} ({fault.why})", *([f"  mend: {fault.mend}"] if fault.mend else [])])
 
 
 def _mend(context: Context, engine: Engine) -> None:
@@ -144,7 +155,7 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
     if interrupted(host):
         what = "an interrupted run is not taken back yet"
         yield Fault("host", what, "something may be half done", "sftpjail apply")
-    yield from (Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host))
+    yield from (_of("host", f) for f in engine.manager.findings(None, host))
     why = "whether their jails are as they should be is not known, and nothing of them is changed"
     yield from (Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host))
     try:
@@ -182,7 +193,7 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
 def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str) -> Iterator[Fault]:
     """Yield what the plugins find, then what `apply` would change or cannot, unless a finding has said so."""
     name, host = account.name, engine.host
-    found = [Fault(name, f.what, f.why, f.mend) for f in engine.manager.findings(account, host)]
+    found = [_of(name, f) for f in engine.manager.findings(account, host)]
     yield from found
     mends = {fault.mend for fault in found if fault.mend}
     if reason:
@@ -251,17 +262,17 @@ def explain(context: Context) -> int:
         "user": account.name,
         "profile": account.profile.name if account.profile else None,
         "facts": [asdict(fact) for fact in facts],
-        "problems": [{"what": f.what, "why": f.why, "mend": f.mend} for f in problems],
+        "problems": [{"what": f.what, "why": f.why, "mend": f.mend, "advice": f.advice} for f in problems],
     }
     if not context.json:
         _draw(account, facts, problems)
-    return context.close(3 if problems else 0)
+    return context.close(3 if _wrong(problems) else 0)
 
 
 def _problems(engine: Engine, account: Account) -> list[Fault]:
     host = engine.host
     faults = _failures(engine)
-    faults += [Fault("host", f.what, f.why, f.mend) for f in engine.manager.findings(None, host)]
+    faults += [_of("host", f) for f in engine.manager.findings(None, host)]
     if account.profile is None:
         what = f"{account.name} is not jailed: it is in no profile's group"
         reason = why_not(account, host)
@@ -297,7 +308,8 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
         count = len(problems)
         console.print(_cell(f"\n{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green"))
         for number, fault in enumerate(problems, 1):
-            lines = fill(printable(fault.what), console.width, initial_indent=f"{number}. ", subsequent_indent="   ")
+            what = f"advice: {fault.what}" if fault.advice else fault.what
+            lines = fill(printable(what), console.width, initial_indent=f"{number}. ", subsequent_indent="   ")
             console.print(_cell(lines, "red"))
             console.print(_cell(indent(fill(printable(fault.why), console.width - 3), "   ")))
             for line in wrap_command(fault.mend, console.width - 3):

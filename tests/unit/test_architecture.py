@@ -30,6 +30,7 @@ DOOR = {
     "lines",
     "logsource",
     "paths",
+    "activity",
     "matchblock",
     "pam",
     "pubkeys",
