@@ -135,9 +135,9 @@ def test_a_run_that_is_killed_gives_all_back(machine: Machine) -> None:
 def test_what_is_kept_stands_in_the_record_and_is_advice(machine: Machine) -> None:
     ready(machine)
     machine.run("useradd", "-m", "alice")
-    open_with_key(machine, "alice")
     before = work(machine)
     machine.run("sftpjail", "adopt", "--close", "--keep", "cron,linger", "alice")
+    open_with_key(machine, "alice")
     assert json.loads(machine.read("/var/lib/sftpjail/accounts/alice"))["kept"] == ["cron", "linger"]
     assert "crontabs/alice" in look(machine) and "a0000301c5f3a1" not in look(machine)
     done = machine.run("sftpjail", "check")
@@ -239,7 +239,8 @@ def test_lines_of_the_administrator_are_advice(machine: Machine) -> None:
 def test_linger_and_a_manager_that_runs(booted: Machine) -> None:
     booted.run("sftpjail", "setup")
     booted.run("useradd", "-m", "alice")
-    booted.run("loginctl", "enable-linger", "alice")
+    proper = ("systemd-run", "--quiet", "--wait", "--pipe")  # logind asks in which control group its caller is
+    booted.run(*proper, "loginctl", "enable-linger", "alice")
     up = "for n in $(seq 50); do pgrep -u alice systemd && exit; sleep 0.1; done; exit 1"
     booted.sh(up)
     before = look(booted)
@@ -251,7 +252,7 @@ def test_linger_and_a_manager_that_runs(booted: Machine) -> None:
     assert booted.run("pgrep", "-a", "-u", "alice").out.endswith("sleep 4000\n")
     done = booted.run("sftpjail", "check", "alice", check=False)
     assert "advice: pull.service runs as alice" in done.out and "linger" not in done.out, done
-    booted.run("sftpjail", "remove", "alice")
+    booted.run(*proper, "sftpjail", "remove", "alice")
     assert look(booted).split()[0::6] == before.split()[0::6]
     booted.sh(up)
     assert booted.mode("/var/lib/systemd/linger/alice") == "root:root 644"
