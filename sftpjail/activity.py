@@ -6,18 +6,17 @@ incrond(8) and systemd start by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
 from .errors import SftpJailError
-from .host import Host
+from .host import LINGER, Host
 from .model import Account
 from .processes import Outsider
 
 # What `adopt --keep` accepts, in the order in which it is shown.
 KINDS = ("cron", "at", "incron", "linger", "processes", "units")
-LINGER = "/var/lib/systemd/linger"
 # Where users put units: systemd.unit(5), user unit search path. The rest of that list is root's.
 UNITS = (".config/systemd/user", ".local/share/systemd/user")
 
@@ -33,7 +32,7 @@ class Work:
 
 
 def found(account: Account, host: Host, jailed: bool) -> list[Work]:
-    """Return what goes on outside of the jail of an account, in the order of KINDS.
+    """Return what goes on outside of the jail of an account, in the order of KINDS: what spools, /proc and home say.
 
     Args:
         account: whose.
@@ -50,29 +49,27 @@ def found(account: Account, host: Host, jailed: bool) -> list[Work]:
     if name in host.incron_tables:
         path = host.incron_tables[name]
         works.append(Work("incron", f"an incron table ({path})", (path,)))
-    if host.lstat(f"{LINGER}/{name}") is not None:
+    if host.lingers(name):
         works.append(Work("linger", "lingering user services (loginctl)", (f"{LINGER}/{name}",)))
-    running = tuple(process for process in host.outside(account.uid) if process.own)
+    running = [process for process in host.outside(account.uid) if process.own]
     if running:
-        words = f"{len(running)} process{'es' * (len(running) != 1)} ({_some(map(_process, running))})"
-        works.append(Work("processes", words, processes=running))
-    units = [] if jailed and not _managed(running) else _units(account, host)
+        works.append(of_processes(running))
+    units = [] if jailed and not host.has_manager(account.uid) else _units(account, host)
     if units:
-        works.append(Work("units", f"user units ({_some(units)})", ()))
+        works.append(Work("units", f"user units ({_some(units)})"))
     return works
+
+
+def of_processes(running: Sequence[Outsider]) -> Work:
+    """Return the work that processes do."""
+    listed = _some(f"{process.pid} {process.name}" for process in running)
+    words = f"{len(running)} process{'es' * (len(running) != 1)} ({listed})"
+    return Work("processes", words, processes=tuple(running))
 
 
 def _some(words: Iterable[str]) -> str:
     listed = list(words)
     return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
-
-
-def _process(process: Outsider) -> str:
-    return f"{process.pid} {process.name}"
-
-
-def _managed(running: Iterable[Outsider]) -> bool:
-    return any(process.name == "systemd" for process in running)
 
 
 def _units(account: Account, host: Host) -> list[str]:

@@ -132,8 +132,8 @@ class Engine:
         by_owner: dict[str, list[Action]] = {name: [] for name in leaving}
         for step in steps:
             by_owner.setdefault(step.owner, []).append(step.action)
-        for name, account in accounts.items():
-            if account.kept is not None:  # an administrator's word, though nothing else may change
+        for name, jailed in accounts.items():
+            if jailed.kept is not None:  # an administrator's word, though nothing else may change
                 by_owner.setdefault(name, [])
         records = []
         for owner, actions in by_owner.items():

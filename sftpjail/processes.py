@@ -151,12 +151,14 @@ class Outsider:
 
     `service` is the unit of a system service that runs it, "" where it is none; `container` says that root has put it
     into a PID namespace of its own. Both are an administrator's doing, and the uid may mean somebody else in there.
+    `managed`: it belongs to the user's own systemd.
     """
 
     pid: int
     name: str
     service: str = ""
     container: bool = False
+    managed: bool = False
 
     @property
     def own(self) -> bool:
@@ -226,7 +228,7 @@ def _outsider(pid: int) -> Outsider:
     namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "user")}
     ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in namespaces}
     container = namespaces["pid"] != ours["pid"] and namespaces["user"] == ours["user"]
-    return Outsider(pid, name, service, container)
+    return Outsider(pid, name, service, container, unit.startswith("user@"))
 
 
 def being_deleted() -> frozenset[str]:

@@ -331,11 +331,15 @@ def carry(source: str, target: str) -> None:
                 raise
             _copy(source, target)
             os.unlink(old_name, dir_fd=old)
-        if os.path.dirname(source) != os.path.dirname(target):
-            _touch(old)
-            _touch(new)
-        os.fsync(new)
-        os.fsync(old)
+        moved = os.path.dirname(source) != os.path.dirname(target)
+        for folder in (new, old):
+            fd = os.open(".", _DIR, dir_fd=folder)
+            try:
+                if moved:
+                    _touch(fd)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
 
 def _touch(folder: int) -> None:

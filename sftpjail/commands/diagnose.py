@@ -89,7 +89,9 @@ def check(context: Context) -> int:
 def _tell(context: Context, faults: Iterable[Fault]) -> None:
     for fault in faults:
         advice = "advice: " if fault.advice else ""
-        context.say([f"{fault.about}: {advice}{fault.what} ({fault.why})", *([f"  mend: {fault.mend}"] if fault.mend else [])])
+        context.say(
+            [f"{fault.about}: {advice}{fault.what} ({fault.why})", *([f"  mend: {fault.mend}"] if fault.mend else [])]
+        )
 
 
 def _mend(context: Context, engine: Engine) -> None:

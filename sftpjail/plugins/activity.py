@@ -5,10 +5,9 @@ from __future__ import annotations
 import posixpath
 from shlex import quote
 
-from .. import Account, EndProcesses, EndProcessesFirst, Finding, MakeDir, Remove, Rename, Run
-from .. import SftpJailError, hookimpl
+from .. import Account, EndProcesses, EndProcessesFirst, Finding, MakeDir, Remove, Rename, Run, SftpJailError, hookimpl
 from ..actions import Action
-from ..activity import found, kept, listed, refuse_shared, unwanted
+from ..activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
 from ..host import ASIDE, Host
 from ..jails import is_namesake
 from ..model import inside
@@ -62,25 +61,32 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         if host.lstat(before) is not None:
             raise SftpJailError(
                 f"{before} is in the way of the one from before the jail of {account.name}, {now}",
-                f"mv --backup=numbered {quote(before)} {quote(now)}.later && "
-                f"sftpjail remove {quote(account.name)}",
+                f"mv -n {quote(before)} {quote(now + '.later')} && sftpjail remove {quote(account.name)}",
             )
         actions.append(Rename(now, before))
     if any(posixpath.basename(now).startswith("linger-") for now in aside) and host.systemd:
-        # logind reads the file when it starts, and here it is told.
-        enable = (host.which("loginctl"), "enable-linger", account.name)
-        undo = (host.which("systemctl"), "stop", f"user@{account.uid}.service")
-        actions.append(Run(enable, f"linger of {account.name}", undo=undo, always=True))
+        actions += _manager(account, host)
     return [*actions, Remove(folder), Remove(ASIDE, ours=True)]
+
+
+def _manager(account: Account, host: Host) -> list[Action]:
+    """Return what starts the services of an account that lingers again, as they were before its jail."""
+    systemctl, unit = host.which("systemctl"), f"user@{account.uid}.service"
+    why = f"lingering services of {account.name}"
+    # logind reads the files when it starts, and is told; what it has not forgotten yet it would not start.
+    enable = Run((host.which("loginctl"), "enable-linger", account.name), why, always=True)
+    start = Run((systemctl, "start", unit), why, undo=(systemctl, "stop", unit), always=True)
+    return [enable, start]
 
 
 @hookimpl
 def on_check(account: Account | None, host: Host) -> list[Finding]:
     if account is None:
         return _orphans(host)
-    works = found(account, host, jailed=True)
+    works = [work for work in map(_unmanaged, found(account, host, jailed=True)) if work.words]
     accepted = kept(account, host)
-    bad = [work for work in works if work.kind not in accepted]
+    # Linger and the manager itself are for the plugin that refuses the manager, unless somebody wants them.
+    bad = [work for work in works if work.kind not in (*accepted, "linger")]
     good = [work for work in works if work.kind in accepted]
     findings = []
     if bad:
@@ -90,6 +96,14 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
         what = f"outside of its jail {account.name} has {listed(good)}"
         findings.append(Finding(what, "kept by adopt --keep", advice=True))
     return findings + _others(account, host)
+
+
+def _unmanaged(work: Work) -> Work:
+    """Return a work without the user manager's own processes; none with no words."""
+    rest = [process for process in work.processes if not process.managed]
+    if len(rest) == len(work.processes):
+        return work
+    return of_processes(rest) if rest else Work(work.kind, "")
 
 
 def _others(account: Account, host: Host) -> list[Finding]:
