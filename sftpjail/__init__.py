@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from .actions import (
         Check,
+        EndProcesses,
+        EndProcessesFirst,
         GiveDir,
         MakeDir,
         Mount,
@@ -35,6 +37,8 @@ __all__ = [
     "Account",
     "Bind",
     "Check",
+    "EndProcesses",
+    "EndProcessesFirst",
     "Fact",
     "Finding",
     "GiveDir",

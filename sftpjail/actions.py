@@ -44,6 +44,7 @@ class Phase(enum.IntEnum):
     CHECKS = 7
     GIVING = 8
     NOTICES = 9
+    ENDINGS = 10
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,10 @@ class Remove(Action):
 
 @dataclass(frozen=True)
 class Rename(Action):
-    """A user's file has another name in the same folder. Both are full paths; nothing is ever overwritten."""
+    """A user's file has another name, with the owner, mode and times that it has. Both are full paths.
+
+    Nothing is ever overwritten.
+    """
 
     phase = Phase.REMOVALS
     path: str
@@ -281,7 +285,8 @@ class Rename(Action):
         return view.lstat(self.path) is not None
 
     def diff(self, view: View) -> Iterator[str]:
-        yield f"~ file {self.path} -> {os.path.basename(self.to)}"
+        same = os.path.dirname(self.path) == os.path.dirname(self.to)
+        yield f"~ file {self.path} -> {os.path.basename(self.to) if same else self.to}"
 
     def origin(self, view: View) -> Origin:
         return Origin(renamed={self.to: self.path})
@@ -457,6 +462,45 @@ class Run(Action):
 
     def diff(self, view: View) -> Iterator[str]:
         yield f"! run {join(self.argv)} ({self.why})"
+
+
+@dataclass(frozen=True)
+class EndProcesses(Action):
+    """Nothing runs any more as an account outside of its jail; nothing can undo that, so it is the last step of all.
+
+    Args:
+        name, uid: the account; nobody else has the uid.
+        known: the processes that were found, for the dry run: new ones are ended as well.
+        empty: files that a process could have made again meanwhile; one that is there fails the transaction.
+    """
+
+    phase = Phase.ENDINGS
+    name: str
+    uid: int
+    known: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("processes", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return True
+
+    def diff(self, view: View) -> Iterator[str]:
+        listed = ", ".join(self.known) or "those that come until then"
+        yield f"! end processes of {self.name} (uid {self.uid}): {listed}"
+
+
+@dataclass(frozen=True)
+class EndProcessesFirst(EndProcesses):
+    """The same before the account changes: usermod(8) gives nobody another home who has a process."""
+
+    phase = Phase.FILES
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("processes first", self.name)
 
 
 @dataclass(frozen=True)

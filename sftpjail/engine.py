@@ -136,11 +136,16 @@ class Engine:
         by_owner: dict[str, list[Action]] = {name: [] for name in leaving}
         for step in steps:
             by_owner.setdefault(step.owner, []).append(step.action)
+        for name, jailed in accounts.items():
+            if jailed.kept is not None:  # an administrator's word, though nothing else may change
+                by_owner.setdefault(name, [])
         records = []
         for owner, actions in by_owner.items():
             old = self.host.origin(owner)
             account = accounts.get(owner)
-            new = replace(self._merged(old, actions), forced=old.forced or bool(account and account.forced))
+            forced = old.forced or bool(account and account.forced)
+            kept = old.kept if account is None or account.kept is None else account.kept
+            new = replace(self._merged(old, actions), forced=forced, kept=kept)
             gone = owner in leaving and not leaving[owner].exists
             if gone or owner in unjailed:
                 # Everything was given back, or can be no more; of an account that is gone, what it left is still ours.

@@ -91,6 +91,20 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
 
 
 @hookspec
+def on_adopt_close(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
+    """End what the host does for an account outside of its jail: `adopt --close`, after on_user_create.
+
+    Args:
+        account: the account with its profile; `kept` names what goes on, None as its record says.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; what they put aside is given back by on_user_remove.
+    """
+
+
+@hookspec
 def on_user_close(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
     """Keep everybody out of a jail that may be another person's, and lose nothing: `apply`, `setup`.
 

@@ -38,6 +38,7 @@ sys.exit(bool(look_up(name, entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.
 
 STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"
+ASIDE = f"{STATE}/aside"
 HOST_RECORD = f"{STATE}/host"
 TABLES = "/etc/sftpjail/mounts"
 LINGER = "/var/lib/systemd/linger"  # a file for each name: logind-user.c
@@ -378,6 +379,75 @@ class Host(People):
     def mounts_missing(self) -> str:
         """What this kernel lacks for mounts that are made through descriptors, or "": Linux 5.12 has all."""
         return "" if self.root else system.mounts_missing()
+
+    # -- what runs for an account beside its logins ----------------------------------------------------------
+
+    @cached_property
+    def crontabs(self) -> Mapping[str, str]:
+        """The path of each user's crontab, by name; Debian has them in the first place, others in the second."""
+        found: dict[str, str] = {}
+        for folder in ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs"):
+            for name in self._spooled(folder):
+                found.setdefault(name, f"{folder}/{name}")
+        return found
+
+    @cached_property
+    def incron_tables(self) -> Mapping[str, str]:
+        """The path of each user's table of incrond(8), by name."""
+        return {name: f"/var/spool/incron/{name}" for name in self._spooled("/var/spool/incron")}
+
+    @cached_property
+    def at_jobs(self) -> Mapping[int, tuple[str, ...]]:
+        """The paths of the jobs of at(1), by their owner's uid; their names are atd.c's: queue, number, minute."""
+        found: dict[int, list[str]] = {}
+        for folder in ("/var/spool/cron/atjobs", "/var/spool/at", "/var/spool/atd"):
+            for name in self._spooled(folder):
+                job = self.lstat(f"{folder}/{name}")
+                if job and re.fullmatch(r"[a-zA-Z][0-9a-f]{13}", name):
+                    found.setdefault(job.st_uid, []).append(f"{folder}/{name}")
+        return {uid: tuple(paths) for uid, paths in found.items()}
+
+    def _spooled(self, folder: str) -> list[str]:
+        """Return the names of the regular files in a spool; what begins with a dot is nobody's (database.c)."""
+        names = [name for name in self.listdir(folder) if not name.startswith(".")]
+        found = ((name, self.lstat(f"{folder}/{name}")) for name in names)
+        return [name for name, file in found if file and stat.S_ISREG(file.st_mode)]
+
+    @cached_property
+    def cron_lines(self) -> Mapping[str, tuple[str, ...]]:
+        """The lines of the administrator's crontabs, as FILE:LINE, by the name of whom they run as (crontab(5))."""
+        found: dict[str, list[str]] = {}
+        for path in ("/etc/crontab", *(f"/etc/cron.d/{name}" for name in self._spooled("/etc/cron.d"))):
+            for number, line in enumerate(self.text(path).split("\n"), 1):
+                user = re.match(r"\s*(?:@\w+|(?:[\d*][^\s=]*\s+){3}\S+\s+\S+)\s+(\S+)\s+\S", line)
+                if user:
+                    found.setdefault(user[1], []).append(f"{path}:{number}")
+        return {name: tuple(places) for name, places in found.items()}
+
+    @cached_property
+    def _user_processes(self) -> Mapping[int, list[int]]:
+        return {} if self.root else processes.of_users()
+
+    def outside(self, uid: int) -> list[processes.Outsider]:
+        """Return the processes of a user that no jail holds; all are looked for once."""
+        return processes.outside(uid, self._user_processes.get(uid, []))
+
+    def list_owned(self, path: str) -> list[str]:
+        """Return the names in a directory of a user's, reached by no link of theirs; none where that is not so."""
+        try:
+            folder, name = system.open_parent(self.root + path)
+        except (OSError, SftpJailError):
+            return []
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        except OSError:
+            return []
+        finally:
+            os.close(folder)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
 
     # -- our own records -----------------------------------------------------------------------------------
 

@@ -222,10 +222,20 @@ def _revert_remove(undo: Undo) -> None:
         system.move(system.backup_name(undo["path"]), undo["path"])
 
 
-def _revert_rename(undo: Undo) -> None:
-    moved = os.path.lexists(undo["to"]) and os.lstat(undo["to"]).st_ino == undo.get("inode")
-    if moved and not os.path.lexists(undo["path"]):
-        system.move(undo["to"], undo["path"])
+def _revert_rename(undo: Undo) -> str | None:
+    path, to, inode = undo["path"], undo["to"], undo.get("inode")
+    _drop(system.stage_name(to))
+    if undo.get("there") or not os.path.lexists(to):
+        return None
+    if "there" not in undo and os.lstat(to).st_ino != inode:  # a journal of an earlier version
+        return None
+    if not os.path.lexists(path):
+        system.carry(to, path)
+    elif os.lstat(path).st_ino == inode:  # stopped between the copy and the removal of the first
+        system.unlink(to)
+    else:
+        return f"{to} is left: there is another {path} by now"
+    return None
 
 
 def _revert_owner(undo: Undo) -> None:

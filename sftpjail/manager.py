@@ -34,6 +34,7 @@ BUNDLED = (
     "mounts",
     "logs",
     "mail",
+    "activity",
     "entry",
     "scripts",
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from .actions import Action, Notify, Phase, Remove, SetLines, Unmount, WriteFile, text
+from .actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, WriteFile, text
 from .errors import SftpJailError
 from .lines import edit
 from .view import View
@@ -119,7 +119,7 @@ def without_full_folders(steps: Sequence[Step], view: Folders) -> list[Step]:
         action = step.action
         if isinstance(action, Unmount):
             gone.update(f"{action.target}/{name}" for name in view.listdir(action.target))
-        if isinstance(action, WriteFile) and action.result(view) is None:
+        if isinstance(action, Rename) or (isinstance(action, WriteFile) and action.result(view) is None):
             gone.add(action.path)
         if isinstance(action, Remove):
             if any(f"{action.path}/{name}" not in gone for name in view.listdir(action.path)):

@@ -84,6 +84,7 @@ class Account:
     """One account of the host, and the profile it is jailed by, if any.
 
     A uid of -1 is one that is not there: gone, or not yet made. `forced`: somebody overrides the guard rails for it.
+    `kept`: what may go on outside of its jail (see activity.KINDS); None leaves that as its record has it.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Account:
     profile: Profile | None = None
     local: bool = True
     forced: bool = False
+    kept: tuple[str, ...] | None = None
 
     @property
     def exists(self) -> bool:
@@ -177,12 +179,15 @@ class Finding:
     """Something that is wrong: what and where, why it matters, and the command that mends it.
 
     Without a command `advice` says in words what is to be done. All are one line each, whatever a value in them is.
+    `severity` is open (somebody gets out of a jail, or into one), broken (somebody cannot work), or advice: nothing is
+    wrong with a jail, but somebody should know, and `check` exits 0 for it.
     """
 
     what: str
     why: str
     mend: str = ""
     advice: str = ""
+    severity: str = "broken"
 
     def __post_init__(self) -> None:
         mend = command(self.mend)
@@ -218,7 +223,8 @@ class Origin:
     `made` lists paths and groups (as `group:NAME`) that we made; `was` the fields of the account that we changed;
     `owners` maps a folder whose owner we changed to its (uid, gid, mode), `renamed` a file's name now to its old one.
     `forced` says that somebody overrode the guard rails for this account. `uid` is that of the account for which we
-    made all this, -1 where it is not known: a name alone may be somebody else's by now.
+    made all this, -1 where it is not known: a name alone may be somebody else's by now. `kept` is what an administrator
+    lets go on outside of the jail, by `adopt --keep`.
     """
 
     made: tuple[str, ...] = ()
@@ -227,6 +233,7 @@ class Origin:
     renamed: Mapping[str, str] = field(default_factory=dict)
     forced: bool = False
     uid: int = -1
+    kept: tuple[str, ...] = ()
 
 
 def inside(path: str, folder: str) -> bool:

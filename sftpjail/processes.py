@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import struct
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 
 def holders(target: str) -> list[tuple[int, int, str]]:
@@ -134,6 +136,98 @@ def user_managers() -> list[int]:
                 if uid.isdigit() and os.path.isdir(f"{tree}/{manager_cgroup(int(uid))}"):
                     found.add(int(uid))
     return sorted(found)
+
+
+# sshd's own programs, also where a new version has replaced the one that runs.
+_SSHD = re.compile(r"/usr/(?:s?bin|lib|libexec)/(?:[^/]+/)?sshd(?:-session)?(?: \(deleted\))?")
+# Services in whose control group are programs that users have started.
+_FOR_USERS = re.compile(r"(?:cron|crond|cronie|atd|incron|ssh|sshd|sshd?@.*|user@.*|session-.*)\.(?:service|scope)")
+
+
+@dataclass(frozen=True)
+class Outsider:
+    """A process of a user's that no jail holds.
+
+    `service` is the unit of a system service that runs it, "" where it is none; `container` says that root has put it
+    into a PID namespace of its own. Both are an administrator's doing, and the uid may mean somebody else in there.
+    `managed`: it belongs to the user's own systemd.
+    """
+
+    pid: int
+    name: str
+    service: str = ""
+    container: bool = False
+    managed: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's and nobody else's."""
+        return not self.service and not self.container
+
+
+def of_users() -> dict[int, list[int]]:
+    """Return the pids of all processes but root's and the dead, by real uid (Uid in proc_pid_status(5))."""
+    found: dict[int, list[int]] = {}
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        uid = _real_uid(pid)
+        if uid > 0:
+            found.setdefault(uid, []).append(pid)
+    return found
+
+
+def _real_uid(pid: int) -> int:
+    """Return the real uid of a process, -1 of one that has ended; a setuid program that a user runs is the user's."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as handle:
+            text = handle.read()
+    except OSError:
+        return -1
+    dead = re.search(rb"^State:\s+[ZX]", text, re.MULTILINE)
+    uid = re.search(rb"^Uid:\s+(\d+)", text, re.MULTILINE)
+    return int(uid[1]) if uid and not dead else -1
+
+
+def outside(uid: int, pids: Collection[int] | None = None) -> list[Outsider]:
+    """Return the processes of a user that no jail holds: everything but what sshd runs for a session in a chroot.
+
+    Args:
+        uid: whose; root has none.
+        pids: those that `of_users` found; None looks again.
+    """
+    found = []
+    for pid in of_users().get(uid, []) if pids is None else pids:
+        with contextlib.suppress(OSError):  # it is gone
+            if _real_uid(pid) == uid and not _in_session(pid, uid):
+                found.append(_outsider(pid))
+    return found
+
+
+def _in_session(pid: int, uid: int) -> bool:
+    """Return whether a process is sshd itself, in another root than ours, below root's part of it (sshd_session.c)."""
+    if os.path.samefile(f"/proc/{pid}/root", "/"):
+        return False
+    while pid > 1 and _SSHD.fullmatch(os.readlink(f"/proc/{pid}/exe")):
+        owner = _real_uid(pid)
+        if owner != uid:
+            return owner == 0
+        with open(f"/proc/{pid}/stat", "rb") as handle:
+            pid = int(handle.read().rpartition(b")")[2].split()[1])
+    return False
+
+
+def _outsider(pid: int) -> Outsider:
+    with open(f"/proc/{pid}/comm", "rb") as handle:
+        name = re.sub(r"[^\w.+:@()-]", "?", handle.read().decode("ascii", "replace").rstrip("\n"))
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as handle:
+        groups = re.findall(r"^(?:0:|\d+:name=systemd):(/.*)$", handle.read(), re.MULTILINE)
+    parts = groups[-1].split("/") if groups else []
+    unit = next((part for part in parts if part.endswith((".service", ".scope"))), "")
+    service = unit if unit.endswith(".service") and not _FOR_USERS.fullmatch(unit) else ""
+    # Who is no root can have a PID namespace only within a user namespace.
+    namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "user")}
+    ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in namespaces}
+    container = namespaces["pid"] != ours["pid"] and namespaces["user"] == ours["user"]
+    return Outsider(pid, name, service, container, unit.startswith("user@"))
 
 
 def being_deleted() -> frozenset[str]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from . import fixes
 from . import user_managers as refusal
 from .errors import SftpJailError
-from .processes import booted, running, user_managers
+from .processes import booted, outside, running, user_managers
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 RUN_DIR = "/run/sftpjail"
@@ -161,6 +161,46 @@ def _ending(name: str, state: str, pid: str) -> str:
     with contextlib.suppress(FileNotFoundError):
         return fixes.ending({int(pid): os.stat(f"/proc/{pid}").st_uid})  # nothing where it is root's
     return ""  # it has ended since
+
+
+PATIENCE = 3.0  # seconds that a process has to end by itself
+STUBBORN = 10.0  # seconds in which all must have ended
+
+
+def end_processes(uid: int) -> int:
+    """End what a user runs outside of a jail, and nobody else's: SIGTERM, after a while SIGKILL. Return how many.
+
+    Each signal goes through a pidfd(2) that was open before the process was looked at, so that no other process that
+    has got its pid meanwhile is hit. A system service, and what is in a container, goes on.
+
+    Args:
+        uid: the user; never root.
+
+    Raises:
+        SftpJailError: something does not end.
+    """
+    began, asked = time.monotonic(), set[int]()
+    while found := [process for process in outside(uid) if process.own]:
+        passed = time.monotonic() - began
+        if passed > STUBBORN:
+            pids = ",".join(str(process.pid) for process in found[:8])
+            raise SftpJailError(f"processes of uid {uid} do not end: {pids}", f"ps -fp {pids}")
+        for process in found:
+            if passed > PATIENCE or process.pid not in asked:
+                asked.add(process.pid)
+                _signal(process.pid, uid, signal.SIGKILL if passed > PATIENCE else signal.SIGTERM)
+        time.sleep(0.02)
+    return len(asked)
+
+
+def _signal(pid: int, uid: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.pidfd_open(pid)
+        try:
+            if any(process.own for process in outside(uid, [pid])):
+                signal.pidfd_send_signal(fd, number)
+        finally:
+            os.close(fd)
 
 
 def attend(folder: str, step: Sequence[str], argv: Sequence[str]) -> int:

@@ -23,13 +23,14 @@ def parse_origin(path: str, text: str) -> Origin:
         owners = {name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()}
         renamed, was = dict(record.get("renamed", {})), dict(record.get("was", {}))
         made = tuple(record.get("made", ()))
-        words = (*made, *owners, *renamed, *renamed.values(), *was, *was.values())
+        kept = tuple(record.get("kept", ()))
+        words = (*made, *owners, *renamed, *renamed.values(), *was, *was.values(), *kept)
         wrong: list[object] = [word for word in words if not isinstance(word, str) or "\0" in word]
         wrong += [owner for owner in owners.values() if not all(0 <= value < 1 << 32 for value in owner)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is nothing that sftpjail writes")
         uid = int(record.get("uid", -1))
-        return Origin(made, was, owners, renamed, bool(record.get("forced")), uid)
+        return Origin(made, was, owners, renamed, bool(record.get("forced")), uid, kept)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         folder, name = posixpath.split(path)
         raise SftpJailError(
@@ -45,6 +46,7 @@ def render_origin(origin: Origin) -> str:
         "owners": dict(origin.owners),
         "renamed": dict(origin.renamed),
         "forced": origin.forced,
+        "kept": list(origin.kept),
     }
     kept = {name: value for name, value in record.items() if value}
     if origin.uid >= 0:

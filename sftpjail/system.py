@@ -322,6 +322,63 @@ def move(source: str, target: str) -> None:
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
 
+def carry(source: str, target: str) -> None:
+    """Rename SOURCE to TARGET, where need be from one file system to another, with owner, mode, times and attributes.
+
+    What watches either directory by its time, as cron(8) does in whole seconds, sees a change (`_touch`).
+    """
+    with parent(source, target) as (old, old_name), parent(target) as (new, new_name):
+        try:
+            os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy(source, target)
+            os.unlink(old_name, dir_fd=old)
+        moved = os.path.dirname(source) != os.path.dirname(target)
+        for folder in (new, old):
+            fd = os.open(".", _DIR, dir_fd=folder)
+            try:
+                if moved:
+                    _touch(fd)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+def _touch(folder: int) -> None:
+    """Give a directory a time that no reader of whole seconds can have seen yet: the next second's."""
+    found = os.fstat(folder)
+    os.utime(folder, ns=(found.st_atime_ns, max(found.st_mtime_ns, time.time_ns() + 10**9)))
+
+
+def _copy(source: str, target: str) -> None:
+    """Make TARGET, which is not there yet, a whole copy of a regular file; it has its name when it is on the disk."""
+    with parent(source) as (folder, name):
+        fd = os.open(name, _PLAIN, dir_fd=folder)
+        with open(fd, "rb") as handle:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                raise SftpJailError(f"will not move {source}: it is not a file with one name")
+            attributes = {attribute: os.getxattr(fd, attribute) for attribute in os.listxattr(fd)}
+            content = handle.read()
+    stage = stage_name(target)
+    unlink(stage)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with parent(stage, target) as (folder, name):
+        fd = os.open(name, flags, 0o600, dir_fd=folder)
+        with open(fd, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fchown(fd, found.st_uid, found.st_gid)
+            os.fchmod(fd, stat.S_IMODE(found.st_mode))
+            for attribute, value in attributes.items():
+                os.setxattr(fd, attribute, value)
+            os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+            os.fsync(fd)
+    move(stage, target)
+
+
 def keep(path: str) -> None:
     """Give the present version of PATH its second name, from which a rollback takes it back."""
     unlink(backup_name(path))

@@ -19,6 +19,7 @@ from . import fixes, previews, programs, system
 from .actions import (
     Action,
     Check,
+    EndProcesses,
     MakeDir,
     Mount,
     Notify,
@@ -134,7 +135,9 @@ def _(action: Remove, view: View) -> None:
 
 @undo_of.register
 def _(action: Rename, view: View) -> Undo:
-    return {"op": "rename", "path": action.path, "to": action.to, "inode": system.look(action.path).st_ino}
+    there = os.path.lexists(action.to)
+    inode = system.look(action.path).st_ino
+    return {"op": "rename", "path": action.path, "to": action.to, "inode": inode, "there": there}
 
 
 @perform.register
@@ -142,7 +145,24 @@ def _(action: Rename, view: View) -> None:
     if os.path.lexists(action.to):
         hint = fixes.aside(action.to, view) or fixes.advice(action.to, view)
         raise SftpJailError(f"{action.to} is in the way of {action.path}", hint)
-    system.move(action.path, action.to)
+    system.carry(action.path, action.to)
+
+
+@undo_of.register
+def _(action: EndProcesses, view: View) -> Undo:
+    return {"op": "run", "name": action.name, "argv": []}  # what has ended stays so
+
+
+@perform.register
+def _(action: EndProcesses, view: View) -> str:
+    ended = programs.end_processes(action.uid)
+    back = [path for path in action.empty if os.path.lexists(path)]
+    if back:
+        raise SftpJailError(
+            f"a process of {action.name} made {back[0]} again before it was ended",
+            f"sftpjail adopt --close {quote(action.name)}",
+        )
+    return f"ended {ended} process{'es' * (ended != 1)} of {action.name}" if ended else ""
 
 
 @undo_of.register

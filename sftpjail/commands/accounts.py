@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from dataclasses import replace
 from shlex import join
 from typing import Any
 
-from .. import programs
-from ..config import keyfile
+from .. import activity, programs
+from ..config import PATH, keyfile
 from ..engine import Engine
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..escapes import one_line
@@ -39,6 +40,8 @@ def register(add_parser: Command) -> None:
     parser.add_argument("user", metavar="USER")
     parser.add_argument("--profile", metavar="P", default="")
     parser.add_argument("--force", action="store_true", help="even an administrator or a system account")
+    parser.add_argument("--close", action="store_true", help="end what runs for it outside of the jail")
+    parser.add_argument("--keep", metavar="KINDS", default=None, help="let these go on: cron,at,processes")
     parser.set_defaults(run=adopt)
     parser = add_parser("remove", "make a jailed account an ordinary one again; its data stays")
     parser.add_argument("user", metavar="USER")
@@ -199,17 +202,54 @@ def adopt(context: Context) -> int:
             raise UsageError(
                 f"profile {profile.name} has no group", f"add {found.name} to its match_user: sftpjail setup"
             )
-        account = replace(found, profile=profile, forced=given.force)
+        account = replace(found, profile=profile, forced=given.force, kept=_kept(found, context, host))
         guard(account, host)
+        works = activity.unwanted(account, host, jailed=found.profile is not None)
+        if works and not given.close:
+            raise _refusal(account, works, context)
         if profile.group and host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
         events, problems = migrate_events(account, engine)
         events = [*create_events(account, host, engine.manager), *events]
+        events += [Event("on_adopt_close", account)] if given.close else []
         what = f"{account.name} is jailed in {account.jail}"
+        what += f"; ended: {activity.listed(works)}" if works else ""
         context.carry_out(engine, events, what, what)
     context.answers["problems"] = [one_line(problem) for problem in problems]
     context.warn(problems)
     return context.close(0)
+
+
+def _kept(account: Account, context: Context, host: Host) -> tuple[str, ...] | None:
+    """Return what --keep lets go on: with --close nothing else, without it also what the record has; None: no change.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    given = context.arguments
+    words = [word.strip() for word in (given.keep or "").split(",") if word.strip()]
+    wrong = [word for word in words if word not in activity.KINDS]
+    if wrong:
+        raise UsageError(f"--keep knows no {wrong[0]!r}: {', '.join(activity.KINDS)}")
+    if given.keep is None and not given.close:
+        return None
+    before = () if given.close else host.origin(account.name).kept
+    return tuple(kind for kind in activity.KINDS if kind in (*before, *words))
+
+
+def _refusal(account: Account, works: list[activity.Work], context: Context) -> SftpJailError:
+    """Return why an account is not adopted as it is, and both commands that do it."""
+    given = context.arguments
+    words = ["sftpjail", *(["--config", given.config] if given.config != PATH else []), "adopt"]
+    words += ["--profile", given.profile] if given.profile else []
+    words += ["--force"] if given.force else []
+    kinds = ",".join(kind for kind in activity.KINDS if kind in {*(account.kept or ()), *(w.kind for w in works)})
+    keep = shlex.join([*words, "--keep", kinds, account.name])
+    close = [*words, "--close", *(["--keep", ",".join(account.kept)] if account.kept else []), account.name]
+    return SftpJailError(
+        f"{account.name} has {activity.listed(works)}, which no jail would hold; to let that go on: {keep}",
+        shlex.join(close),
+    )
 
 
 def remove(context: Context) -> int:

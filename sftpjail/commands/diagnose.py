@@ -55,6 +55,7 @@ class Fault:
     why: str
     mend: str
     advice: str = ""
+    severity: str = "broken"
 
     def __post_init__(self) -> None:
         found = Finding(self.what, self.why, self.mend, self.advice)  # which makes one line of each
@@ -64,11 +65,20 @@ class Fault:
 
 
 def _fault(about: str, found: Finding) -> Fault:
-    return Fault(about, found.what, found.why, found.mend, found.advice)
+    return Fault(about, found.what, found.why, found.mend, found.advice, found.severity)
 
 
 def _veto(about: str, error: SftpJailError, why: str) -> Fault:
     return Fault(about, error.message, why, error.hint)
+
+
+def _wrong(faults: Iterable[Fault]) -> bool:
+    """Return whether there is more than advice."""
+    return any(fault.severity != "advice" for fault in faults)
+
+
+def _title(fault: Fault) -> str:
+    return f"advice: {fault.what}" if fault.severity == "advice" else fault.what
 
 
 def check(context: Context) -> int:
@@ -79,9 +89,9 @@ def check(context: Context) -> int:
         context.answers["faults"] = [asdict(fault) for fault in faults]
         if not fix:
             _tell(context, faults)
-            if not faults:
+            if not _wrong(faults):
                 context.say([f"{len(_chosen(engine, context.arguments.users))} jails, no faults"])
-            return context.close(3 if faults else 0)
+            return context.close(3 if _wrong(faults) else 0)
         _mend(context, engine)
         engine = Engine(engine.config, Host(), engine.manager)
         left = faults if context.dry_run else judge(engine, context.arguments.users)
@@ -91,12 +101,12 @@ def check(context: Context) -> int:
     if left and not context.dry_run:
         context.say(["left to you, because it is not sftpjail's own, or a decision:"])
         _tell(context, left)
-    return context.close(3 if left else 0)
+    return context.close(3 if _wrong(left) else 0)
 
 
 def _tell(context: Context, faults: Iterable[Fault]) -> None:
     for fault in faults:
-        context.say([f"{fault.about}: {fault.what} ({fault.why})", *_remedy(fault)])
+        context.say([f"{fault.about}: {_title(fault)} ({fault.why})", *_remedy(fault)])
 
 
 def _remedy(fault: Fault) -> list[str]:
@@ -278,11 +288,13 @@ def explain(context: Context) -> int:
         "user": account.name,
         "profile": account.profile.name if account.profile else None,
         "facts": [asdict(fact) for fact in facts],
-        "problems": [{"what": f.what, "why": f.why, "mend": f.mend, "advice": f.advice} for f in problems],
+        "problems": [
+            {"what": f.what, "why": f.why, "mend": f.mend, "advice": f.advice, "severity": f.severity} for f in problems
+        ],
     }
     if not context.json:
         _draw(account, facts, problems)
-    return context.close(3 if problems else 0)
+    return context.close(3 if _wrong(problems) else 0)
 
 
 def _problems(engine: Engine, account: Account) -> list[Fault]:
@@ -332,7 +344,7 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
 
 def _draw_fault(console: Console, number: int, fault: Fault) -> None:
     """Draw a fault. Where a text goes on in a next line it stands further in than any command, and is none."""
-    for text, head, style in ((fault.what, f"{number}. ", "red"), (fault.why, "   why: ", "")):
+    for text, head, style in ((_title(fault), f"{number}. ", "red"), (fault.why, "   why: ", "")):
         _draw_text(console, text, head, style)
     for at, line in enumerate(wrap_command(fault.mend, console.width - len(MEND))):
         head = MEND if at == 0 else FURTHER

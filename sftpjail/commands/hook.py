@@ -6,6 +6,7 @@ import syslog
 import time
 from dataclasses import replace
 
+from .. import activity
 from ..config import keyfile
 from ..engine import Engine
 from ..errors import SftpJailError
@@ -38,6 +39,7 @@ def hook(context: Context) -> int:
             _forget_namesake(context, name)
         with context.engine(timeout=300.0) as engine:
             events: list[Event] = []
+            account = None
             if event == "pam-session":
                 engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
                 find_jailed(name, engine.config, engine.host)  # a look-up that failed must not open an emptier jail
@@ -54,11 +56,21 @@ def hook(context: Context) -> int:
                 events = _forgetting(name, engine)
                 if not events and engine.host.lstat(keyfile(name)) is not None:
                     _tell(syslog.LOG_WARNING, f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays")
-            context.carry_out(engine, events, f"{event}: {name}")
+            plan = context.carry_out(engine, events, f"{event}: {name}")
+            if event in ADDED and account is not None and plan:
+                _report(context, account, engine.host)
     except SftpJailError as error:
         _tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
         raise
     return context.close(0)
+
+
+def _report(context: Context, account: Account, host: Host) -> None:
+    """Warn of what goes on outside of a new jail; whoever called us cannot be refused."""
+    lines = activity.reports([account], host)
+    context.warn(lines)
+    for line in lines:
+        _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.hint}")
 
 
 def _tell(priority: int, words: str) -> None:

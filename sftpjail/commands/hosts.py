@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from .. import activity
 from ..engine import Engine, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import create_events, remove_events
@@ -49,7 +50,8 @@ def setup(context: Context) -> int:
             guard(replace(account, forced=context.arguments.force), engine.host)
         plan = plan_all(engine, [Event("on_setup")], jails.values(), [])
         context.finish(engine, plan, "this host is ready for jails", "this host is ready for jails")
-    context.warn(_problems(plan.errors))
+        reports = activity.reports(_changed(plan, jails), engine.host)
+    context.warn([*_problems(plan.errors), *reports])
     return context.close(1 if plan.errors else 0)
 
 
@@ -69,6 +71,12 @@ def plan_all(engine: Engine, first: list[Event], accounts: Iterable[Account], la
     plan = engine.plan([*events, *last], tolerant=True)
     plan.errors |= errors
     return plan
+
+
+def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
+    """Return the accounts whose jails a plan makes or changes."""
+    owners = {step.owner for step in plan.steps}
+    return [account for name, account in accounts.items() if name in owners]
 
 
 def _problems(errors: dict[str, SftpJailError]) -> list[SftpJailError]:
@@ -148,11 +156,12 @@ def apply(context: Context) -> int:
         willing = {name: account for name, account in chosen.items() if name not in skipped}
         first = [] if context.arguments.file else [Event("on_setup")]
         plan, veto = _apply_for(context, engine, first, willing, last)
+        reports = activity.reports(_changed(plan, willing), engine.host)
     left = [f"{name} is left alone: {reason}" for name, reason in skipped.items()]
     problems = [*map(SftpJailError, unknown), *veto, *_problems(plan.errors), *map(SftpJailError, left)]
     context.answers["problems"] = [problem.message for problem in problems]
     context.answers["hints"] = [problem.hint for problem in problems]
-    context.warn(problems)
+    context.warn([*problems, *reports])
     return context.close(1 if plan.errors or veto or unknown else 0)
 
 

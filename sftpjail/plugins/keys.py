@@ -27,7 +27,7 @@ from .. import (
 )
 from ..actions import Action
 from ..config import KEYS_DIR, Config, keyfile
-from ..host import Host
+from ..host import ASIDE, Host
 from ..jails import jailed
 from ..matchblock import spec
 from ..model import components, inside
@@ -116,7 +116,8 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     back: list[Action] = [
         Rename(now, before)
         for now, before in host.origin(account.name).renamed.items()
-        if host.lstat(before) is None  # whatever the user put there since stays, and so does ours
+        if not inside(now, ASIDE)
+        and host.lstat(before) is None  # whatever the user put there since stays, and so does ours
     ]
     # A file that was there before us stays, though sshd reads it no more.
     return back if config.scope == "everyone" else [Remove(path), *back]

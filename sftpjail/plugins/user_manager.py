@@ -85,7 +85,7 @@ def _outside(account: Account, host: Host) -> list[Finding]:
         what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
         why = "it obeys the units in the account's home"
         found.append(Finding(what, why, f"systemctl stop user@{account.uid}.service"))
-    if host.lingers(name):
+    if host.lingers(name) and "linger" not in host.origin(name).kept:
         fix = f"loginctl disable-linger {quote(name)}" if host.systemd else f"rm {quote(f'{LINGER}/{name}')}"
         what = f"{name} lingers: systemd is to start its user manager at boot"
         found.append(Finding(what, "only the drop-in of user@.service keeps it from that", fix))

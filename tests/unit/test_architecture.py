@@ -32,6 +32,7 @@ DOOR = {
     "lines",
     "logsource",
     "paths",
+    "activity",
     "matchblock",
     "pam",
     "pubkeys",

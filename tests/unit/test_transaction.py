@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def _furnish(world: World) -> None:
         "leaves/file": "going\n",
         "leaves/other": "going too\n",
         "home/keys": "key\n",
+        "spool/crontab": "@daily x\n",
         "src/inner/data": "data\n",
         "old-src/data": "data\n",
     }.items():
@@ -111,6 +113,7 @@ def everything(world: World) -> list[Action]:
         Remove(path("link"), ours=True),
         Remove(path("jail/old"), ours=True),
         Rename(path("home/keys"), path("home/keys.moved")),
+        Rename(path("spool/crontab"), path("jail/crontab")),
         Run(("/register", "on"), "tells somebody", undo=("/register", "off")),
         Check(("/ask", "-t"), "must be well"),
         Notify("rsyslog", "restart", required=True),
@@ -200,7 +203,10 @@ def test_the_record_says_what_was_there(worlds: MakeWorld) -> None:
     record = json.loads((world.state / "accounts/worldling").read_text())
     assert record["was"] == {"shell": "/bin/bash"}
     assert record["owners"] == {world.path("loose"): [0, 0, 0o770]}
-    assert record["renamed"] == {world.path("home/keys.moved"): world.path("home/keys")}
+    assert record["renamed"] == {
+        world.path("home/keys.moved"): world.path("home/keys"),
+        world.path("jail/crontab"): world.path("spool/crontab"),
+    }
     assert set(record["made"]) == {world.path(p) for p in ("jail/home", "jail/home/inner", "new")} | {"group:newgroup"}
     # What is shared belongs to the host's record, and goes with its last user.
     assert json.loads((world.state / "host").read_text()) == {"made": [world.path("made-for-lines")]}
@@ -310,6 +316,44 @@ def test_death_during_the_recovery_at_every_call(worlds: MakeWorld, share: float
         else:
             break
     assert number > 5
+    assert wrong == []
+
+
+def test_a_move_to_another_file_system_is_whole_at_every_death(worlds: MakeWorld) -> None:
+    """rename(2) says EXDEV there: a copy takes its place, and the first version goes last."""
+
+    paths: list[str] = []
+
+    def far(name: str, path: str) -> None:
+        """It is called with the first name and then with the second one."""
+        paths.append(path if name == "rename" else "")
+        if all(paths[-2:]) and len({os.path.dirname(path) for path in paths[-2:]}) == 2:
+            paths.clear()
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def move(world: World) -> list[Action]:
+        world.syscalls.watch = far
+        return [Rename(world.path("spool/crontab"), world.path("jail/crontab"))]
+
+    world = worlds()
+    before = plain(world.snapshot())
+    apply(world, move)
+    moved = world.root / "jail/crontab"
+    assert moved.read_text() == "@daily x\n" and not (world.root / "spool/crontab").exists()
+    assert moved.stat().st_mtime_ns == 1_500_000_000_123_456_789
+    after, calls = plain(world.snapshot()), list(world.syscalls.calls)
+    wrong = []
+    for number in range(1, len(calls) + 1):
+        world = worlds()
+        engine, plan = world.plan(move)
+        world.syscalls.die_at = number
+        die(engine, plan)
+        wanted = after if committed(world) else before
+        if not (world.state / "journal").exists() and number > len(calls) - 8:
+            wanted = after
+        world.recover()
+        left = differences(plain(world.snapshot()), wanted)
+        wrong += [f"call {number}: {line}" for line in left if not line.startswith("state/sftpjail: ")]
     assert wrong == []
 
 

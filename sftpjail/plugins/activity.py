@@ -1,0 +1,128 @@
+"""What was there before the jail, or runs beside it: crontabs, at jobs, linger, processes. `adopt --close` ends it."""
+
+from __future__ import annotations
+
+import posixpath
+from shlex import quote
+
+from .. import Account, EndProcesses, EndProcessesFirst, Finding, MakeDir, Remove, Rename, Run, SftpJailError, hookimpl
+from ..actions import Action
+from ..activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
+from ..host import ASIDE, Host
+from ..jails import is_namesake
+from ..model import inside
+
+WHY = "what cron, atd, incrond, systemd or an earlier session runs for it, no jail holds"
+_HOW = "the administrator's own; where it obeys files that the user can write, it runs them outside of the jail"
+
+
+@hookimpl
+def on_adopt_close(account: Account, host: Host) -> list[Action]:
+    # Units need nothing: no manager starts for a member, and one that runs is a process.
+    works = [work for work in unwanted(account, host, jailed=True) if work.kind != "units"]
+    if not works:
+        return []
+    refuse_shared(account, works, host)
+    paths = {path: work.kind for work in works for path in work.paths}
+    folder, taken = f"{ASIDE}/{account.name}", set[str]()
+    actions: list[Action] = [MakeDir(ASIDE, 0o700), MakeDir(folder, 0o700)] if paths else []
+    for path, kind in paths.items():
+        to = _free(f"{folder}/{kind}-{posixpath.basename(path)}", taken, host)
+        actions.append(Rename(path, to))
+    if "processes" in kept(account, host):
+        return actions
+    known = tuple(f"{one.pid} {one.name}" for work in works for one in work.processes)
+    if account.profile and account.profile.home == "inside":
+        actions.append(EndProcessesFirst(account.name, account.uid, known))
+    return [*actions, EndProcesses(account.name, account.uid, known, tuple(paths))]
+
+
+def _free(path: str, taken: set[str], host: Host) -> str:
+    """Return a name that nothing has, PATH itself where that is so."""
+    names = (path, *(f"{path}.{number}" for number in range(1, 1000)))
+    free = next(name for name in names if name not in taken and host.lstat(name) is None)
+    taken.add(free)
+    return free
+
+
+@hookimpl
+def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
+    """Give back what `adopt --close` has put aside; of an account that goes it stays where it is, and is reported."""
+    folder = f"{ASIDE}/{account.name}"
+    aside = {
+        now: before
+        for now, before in host.origin(account.name).renamed.items()
+        if inside(now, ASIDE) and host.lstat(now) is not None
+    }
+    if deleted or not account.exists or is_namesake(account, host):
+        aside = {}
+    actions: list[Action] = []
+    for now, before in aside.items():
+        if host.lstat(before) is not None:
+            raise SftpJailError(
+                f"{before} is in the way of the one from before the jail of {account.name}, {now}",
+                f"mv -n {quote(before)} {quote(now + '.later')} && sftpjail remove {quote(account.name)}",
+            )
+        actions.append(Rename(now, before))
+    if any(posixpath.basename(now).startswith("linger-") for now in aside) and host.systemd:
+        actions += _manager(account, host)
+    return [*actions, Remove(folder), Remove(ASIDE, ours=True)]
+
+
+def _manager(account: Account, host: Host) -> list[Action]:
+    """Return what starts the services of an account that lingers again, as they were before its jail."""
+    systemctl, unit = host.which("systemctl"), f"user@{account.uid}.service"
+    why = f"lingering services of {account.name}"
+    # logind reads the files when it starts, and is told; what it has not forgotten yet it would not start.
+    enable = Run((host.which("loginctl"), "enable-linger", account.name), why, always=True)
+    start = Run((systemctl, "start", unit), why, undo=(systemctl, "stop", unit), always=True)
+    return [enable, start]
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host) -> list[Finding]:
+    if account is None:
+        return _orphans(host)
+    works = [work for work in map(_unmanaged, found(account, host, jailed=True)) if work.words]
+    accepted = kept(account, host)
+    # Linger and the manager itself are for the plugin that refuses the manager, unless somebody wants them.
+    bad = [work for work in works if work.kind not in (*accepted, "linger")]
+    good = [work for work in works if work.kind in accepted]
+    findings = []
+    if bad:
+        what = f"outside of its jail {account.name} has {listed(bad)}"
+        findings.append(Finding(what, WHY, f"sftpjail adopt --close {quote(account.name)}"))
+    if good:
+        what = f"outside of its jail {account.name} has {listed(good)}"
+        findings.append(Finding(what, "kept by adopt --keep", severity="advice"))
+    return findings + _others(account, host)
+
+
+def _unmanaged(work: Work) -> Work:
+    """Return a work without the user manager's own processes; none with no words."""
+    rest = [process for process in work.processes if not process.managed]
+    if len(rest) == len(work.processes):
+        return work
+    return of_processes(rest) if rest else Work(work.kind, "")
+
+
+def _others(account: Account, host: Host) -> list[Finding]:
+    """Return what an administrator has set up to run as the account."""
+    findings = []
+    lines = host.cron_lines.get(account.name, ())
+    if lines:
+        what = f"{', '.join(lines[:4])} runs as {account.name}, outside of its jail"
+        findings.append(Finding(what, _HOW, severity="advice"))
+    others = [process for process in host.outside(account.uid) if not process.own]
+    places = dict.fromkeys(one.service or f"a container (pid {one.pid})" for one in others)
+    if places:
+        what = f"{', '.join(list(places)[:4])} runs as {account.name}, outside of its jail"
+        findings.append(Finding(what, _HOW, severity="advice"))
+    return findings
+
+
+def _orphans(host: Host) -> list[Finding]:
+    """Return what was put aside of accounts that are gone."""
+    left = [f"{ASIDE}/{name}" for name in host.listdir(ASIDE) if name not in host.recorded()]
+    why = "crontabs and jobs of accounts that are gone; sftpjail deletes nobody's files"
+    return [Finding(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left]
