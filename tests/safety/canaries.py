@@ -34,9 +34,11 @@ def plant(machine: Machine) -> None:
     machine.sh("id bob >/dev/null 2>&1 || useradd -m -s /bin/sh bob")
     machine.sh(
         "install -d -m 700 -o bob -g bob /home/bob/.ssh; install -d -m 700 /root/.ssh; "
-        "echo CANARY-bob >/home/bob/.ssh/authorized_keys; echo CANARY-diary >/home/bob/diary; "
+        "for name in bob root; do ssh-keygen -q -t ed25519 -N '' -C CANARY-$name -f /run/canary; "
+        "cat /run/canary.pub >/run/canary-$name; rm /run/canary /run/canary.pub; done; "
+        "cat /run/canary-bob >/home/bob/.ssh/authorized_keys; echo CANARY-diary >/home/bob/diary; "
         "chown bob:bob /home/bob/.ssh/authorized_keys /home/bob/diary; chmod 600 /home/bob/diary; "
-        "echo CANARY-root >/root/.ssh/authorized_keys; echo CANARY-secret >/root/secret; chmod 600 /root/secret; "
+        "cat /run/canary-root >/root/.ssh/authorized_keys; echo CANARY-secret >/root/secret; chmod 600 /root/secret; "
         "mkdir -p /etc/cron.daily /var/spool/cron/crontabs /srv/web /srv/others; "
         "printf '#!/bin/sh\\nexit 0\\n' >/etc/cron.daily/canary; chmod 755 /etc/cron.daily/canary; "
         f"echo '# CANARY' >{CRONTAB}; chown bob {CRONTAB}; chmod 600 {CRONTAB}; "
