@@ -1,0 +1,142 @@
+"""Every command under strace(1), with users' directories in play: what changes there goes by descriptor and one name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from canaries import plant
+from machine import Machine, Result
+from steps import CONFIG, running
+from territory import STRACE, Report, read
+
+FORMS = {
+    "jails": "[profiles]\n[[sftponly]]\nmounts = fstab\n",
+    "sessions": "[profiles]\n[[sftponly]]\nmounts = session\n",
+    "homes": "[profiles]\n[[sftponly]]\nchroot = %h\nmounts = fstab\n",
+    "inside": "[profiles]\n[[sftponly]]\nhome = inside\nmounts = fstab\n",
+}
+TERRITORY = ("/home/alice", "/home/carl", "/srv/team", "/srv/sftp/alice/home", "/srv/sftp/carl/home")
+TERRITORY += ("/srv/sftp/alice/team", "/srv/sftp/alice/files", "/srv/sftp/carl/files", "/srv/sftp/alice/pub", "/home/dora")
+
+
+class Traced:
+    """Commands of a machine, each under strace, and what came of all of them."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.report, self.commands = machine, Report(), 0
+        self.unexpected: list[str] = []
+
+    def run(self, *argv: str, code: int | None = 0, stdin: str | None = None) -> Result:
+        """Run and judge a command; `code` is what it must end with, None for anything."""
+        done = self.machine.run(*STRACE, "-o", "/run/trace", *argv, check=False, input=stdin, timeout=120)
+        if code is not None and done.code != code:
+            self.unexpected.append(str(done))
+        self.judge(" ".join(argv))
+        return done
+
+    def judge(self, what: str) -> None:
+        found = read(self.machine.read("/run/trace"), TERRITORY)
+        found.offenders = [f"{what}: {line}" for line in found.offenders]
+        self.report.add(found)
+        self.commands += 1
+
+
+@contextmanager
+def traced_sshd(machine: Machine) -> Iterator[None]:
+    """sshd under strace, whose trace is whole at the end."""
+    machine.stop_sshd()
+    argv = ("/usr/sbin/sshd", "-D", "-p", str(machine.port), "-o", "PidFile=/run/sshd.pid")
+    with running(machine, *STRACE, "-o", "/run/trace", *argv) as process:
+        machine.wait_for("/run/sshd.pid", r"\d")
+        yield
+        machine.stop_sshd()
+        process.wait(20)
+    machine.start_sshd()
+
+
+WHOLE = [pytest.param(form, marks=pytest.mark.whole) for form in ("jails", "inside")]
+
+
+@pytest.mark.parametrize("form", ["sessions", "homes", *WHOLE])
+def test_all_commands(machine: Machine, form: str) -> None:
+    machine.write(CONFIG, f"[mounts]\nallow = /home/alice/pub\n{FORMS[form]}")
+    machine.start_sshd()
+    machine.start_rsyslog()
+    plant(machine)
+    machine.sh("useradd -m -s /bin/sh alice; mkdir -p /srv/team; su alice -c 'mkdir -m 700 ~/pub ~/.ssh'")
+    key, other = machine.keygen("alice"), machine.keygen("other")
+    traced = Traced(machine)
+    run = traced.run
+    more = ("--under-home",) if form == "homes" else ()
+
+    run("sftpjail", "setup")
+    machine.restart_rsyslog()
+    machine.sh("install -o alice -g alice -m 600 /root/keys/alice.pub /home/alice/.ssh/authorized_keys")
+    run("sftpjail", "adopt", "alice")
+    run("sftpjail", "key", "add", "alice", "-", stdin=machine.read(f"{other}.pub"))
+    run("sftpjail", "key", "remove", "alice", "other")
+    run("sftpjail", "mount", *more, "alice", "/srv/web", "/web")
+    run("sftpjail", "mount", *more, "alice", "/srv/team", "/team")
+    run("sftpjail", "mount", *more, "alice", "/srv/web", "/team/web")
+    if form == "sessions":  # for fstab such a source is refused, since mount(8) judges nothing
+        run("sftpjail", "mount", "alice", "/home/alice/pub", "/pub")
+    for command in ("check", "list", "show alice", "explain alice", "apply", "test alice"):
+        run("sftpjail", *command.split(), code=0 if command in ("list", "apply") else None)
+    run("sftpjail", "enter", "alice", "--", "ls", "/")
+    run("/etc/sftpjail/pam-session", "boot", code=None)
+
+    # The outer directory becomes the user's, and mounts are lost.
+    run("sftpjail", "umount", "alice", "/team/web")
+    machine.sh("chown alice /srv/team")
+    machine.sh("for point in $(awk '$5 ~ /^.(srv.sftp|home).alice/ { print $5 }' /proc/self/mountinfo | sort -r); "
+               "do umount $point; done")
+    run("sftpjail", "check", code=None)
+    run("sftpjail", "check", "--fix", code=None)
+    run("sftpjail", "apply", code=None)
+
+    with traced_sshd(machine):
+        machine.sftp("alice", key, ["ls", "put /etc/hostname one"])
+    traced.judge("a login")
+
+    # Keys that lie in the home of a jailed account.
+    machine.sh("rm -f /etc/ssh/authorized_keys/alice; files=/home/alice; mkdir -p $files/.ssh; chown alice $files/.ssh; "
+               "install -o alice -g alice -m 600 /root/keys/other.pub $files/.ssh/authorized_keys")
+    run("sftpjail", "key", "migrate", "alice", code=None)
+
+    # What fails late, and what was killed.
+    machine.write("/etc/sftpjail/hooks/user-remove.d/veto", "#!/bin/sh\nexit 1\n", 0o755)
+    run("sftpjail", "remove", "alice", code=1)
+    machine.write("/etc/sftpjail/hooks/user-remove.d/veto", "#!/bin/sh\nkill -9 $PPID\nsleep 1\n", 0o755)
+    run("sftpjail", "remove", "alice", code=None)
+    machine.run("rm", "/etc/sftpjail/hooks/user-remove.d/veto")
+    run("sftpjail", "apply", code=None)
+    run("sftpjail", "remove", "alice")
+    machine.sh("rm -f /home/alice/.ssh/*.sftpjail")
+    machine.write("/etc/sftpjail/hooks/user-create.d/veto", "#!/bin/sh\nexit 1\n", 0o755)
+    run("sftpjail", "adopt", "alice", code=1)
+    machine.sh("rm -f /etc/sftpjail/hooks/user-create.d/veto /home/alice/.ssh/*.sftpjail")
+    run("sftpjail", "adopt", "alice")
+
+    # As the system calls us.
+    run("useradd", "-m", "-G", "sftponly", "carl")
+    run("sftpjail", "remove", "carl")
+    run("gpasswd", "-a", "carl", "sftponly")
+    run("sftpjail", "apply")
+    run("userdel", "-r", "carl", code=None)
+    run("sftpjail", "add", "dora", "--mount", "/srv/web:/web" if form != "homes" else "/srv/web:/web", code=None)
+    run("deluser", "--remove-home", "dora", code=None)
+    run("sftpjail", "remove", "--delete-account", "alice")
+    run("sftpjail", "apply", "--prune", code=None)
+    run("sftpjail", "teardown", code=None)
+
+    report = traced.report
+    print(
+        f"\nterritory {form}: {traced.commands} commands, {report.looked_at} changing calls looked at, "
+        f"{report.in_territory} in users' territory, {len(report.offenders)} by path "
+        f"({report.others} more by useradd, userdel, sshd and their like)"
+    )
+    assert report.in_territory
+    assert not report.offenders, "\n".join(report.offenders)
+    assert not traced.unexpected, "\n".join(traced.unexpected)
