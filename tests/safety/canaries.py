@@ -1,138 +1,185 @@
-"""What an attack must not have changed: files, owners, modes and mounts of root's and of others.
+"""Canaries: what nobody in a jail may see or change. Runs in a machine, as root.
 
-A canary is any file of /etc, /root, another's home, the crontabs or data that is shown to jails. What sftpjail itself
-writes to is judged by owner and mode alone, and new entries there must be root's.
+Each zone is a directory outside the jail in which *everybody* may read and write, so that nothing but the jail keeps a
+user away from it. What it holds is random: contents, names, and times, which an answer with attributes would carry.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import select
+import secrets
+import shutil
 import stat
 import threading
-from typing import Self
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from machine import Machine
-
-TOPS = ("/etc", "/root", "/home/bob", "/var/spool", "/usr/local", "/srv/web", "/srv/others")
-# What commands of ours, useradd and userdel write to.
-MANAGED = re.compile(
-    r"/etc/((passwd|group|shadow|gshadow|subuid|subgid)[-+]?|\.pwd\.lock|\.updated|fstab"
-    r"|\.(passwd|group|shadow|gshadow|fstab)\.sftpjail.*"
-    r"|(sftpjail|ssh|shadow-maint|systemd/system|security/namespace\.d|pam\.d|rsyslog\.d|logrotate\.d)(/.*)?)"
-    r"|/var/spool/mail/.*|/var/spool/rsyslog|/root/keys(/.*)?"
-)
-CRONTAB = "/var/spool/cron/crontabs/bob"
-
-Entry = tuple[object, ...]
+NAME = "canary.d"
+MARKS = "/srv/marks"  # where what was uploaded would leave a mark if somebody obeyed it
 
 
-def plant(machine: Machine) -> None:
-    """Lay out what is worth an attack: another's home and crontab, root's keys, scripts that cron runs, shared data."""
-    machine.sh("id bob >/dev/null 2>&1 || useradd -m -s /bin/sh bob")
-    machine.sh(
-        "install -d -m 700 -o bob -g bob /home/bob/.ssh; install -d -m 700 /root/.ssh; "
-        "for name in bob root; do ssh-keygen -q -t ed25519 -N '' -C CANARY-$name -f /run/canary; "
-        "cat /run/canary.pub >/run/canary-$name; rm /run/canary /run/canary.pub; done; "
-        "cat /run/canary-bob >/home/bob/.ssh/authorized_keys; echo CANARY-diary >/home/bob/diary; "
-        "chown bob:bob /home/bob/.ssh/authorized_keys /home/bob/diary; chmod 600 /home/bob/diary; "
-        "cat /run/canary-root >/root/.ssh/authorized_keys; echo CANARY-secret >/root/secret; chmod 600 /root/secret; "
-        "mkdir -p /etc/cron.daily /var/spool/cron/crontabs /srv/web /srv/others; "
-        "printf '#!/bin/sh\\nexit 0\\n' >/etc/cron.daily/canary; chmod 755 /etc/cron.daily/canary; "
-        f"echo '# CANARY' >{CRONTAB}; chown bob {CRONTAB}; chmod 600 {CRONTAB}; "
-        "echo CANARY-web >/srv/web/page; echo CANARY-others >/srv/others/file; chmod 600 /srv/others/file"
-    )
+@dataclass
+class Zone:
+    """One directory with canaries, at the host's path `path`."""
 
+    path: str
+    word: str = field(default_factory=lambda: secrets.token_hex(8))
+    mtime: int = field(default_factory=lambda: 0x20000000 + secrets.randbelow(0x10000000))
+    planted: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
-def picture(machine: Machine) -> dict[str, Entry]:
-    """Every canary: type, owner, group, mode, inode and content, or of what is managed the first four."""
-    root = f"/proc/{machine.pid}/root"
-    found: dict[str, Entry] = {}
+    def plant(self) -> None:
+        """Make everything anew."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.makedirs(f"{self.path}/sub/{self.word}.entry")
+        os.mkdir(f"{self.path}/empty")
+        with open(f"{self.path}/secret", "w", encoding="utf-8") as file:
+            file.write(f"{self.word}\n" * 4)
+        with open(f"{self.path}/{self.word}.name", "w", encoding="utf-8"):
+            pass
+        os.symlink(f"{self.word}.target", f"{self.path}/link")
+        for folder, _, files in os.walk(self.path, topdown=False):
+            for name in files:
+                if not os.path.islink(f"{folder}/{name}"):
+                    os.chmod(f"{folder}/{name}", 0o666)
+                os.utime(f"{folder}/{name}", (self.mtime, self.mtime), follow_symlinks=False)
+            os.chmod(folder, 0o777)
+            os.utime(folder, (self.mtime, self.mtime))
+        self.planted = self.now()
 
-    def add(path: str) -> None:
-        try:
-            info = os.lstat(root + path)
-        except FileNotFoundError:
-            return
-        entry: Entry = (stat.filemode(info.st_mode), info.st_uid, info.st_gid)
-        if not MANAGED.fullmatch(path):
-            entry = (*entry, info.st_ino, _content(root + path, info))
-        found[path] = entry
-        if stat.S_ISDIR(info.st_mode):
-            for name in sorted(os.listdir(root + path)):
-                add(f"{path}/{name}")
-
-    for top in TOPS:
-        add(top)
-    return found
-
-
-def _content(path: str, info: os.stat_result) -> str:
-    if stat.S_ISLNK(info.st_mode):
-        return os.readlink(path)
-    if not stat.S_ISREG(info.st_mode):
-        return ""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def harm(before: dict[str, Entry], after: dict[str, Entry]) -> list[str]:
-    """What changed and should not have: one line each."""
-    lines = []
-    for path in sorted(before.keys() | after.keys()):
-        old, new = before.get(path), after.get(path)
-        if old == new:
-            continue
-        if MANAGED.fullmatch(path) and (old is None or new is None):
-            if new is None or (new[1] == 0 and not str(new[0]).startswith("l")):
+    def now(self) -> dict[str, tuple[object, ...]]:
+        """What is there: name, owner, mode, size, and when its content and its inode changed."""
+        found = {}
+        stack = [self.path]
+        while stack:
+            path = stack.pop()
+            try:
+                info = os.lstat(path)
+                if stat.S_ISDIR(info.st_mode):
+                    stack += [entry.path for entry in os.scandir(path)]
+            except OSError as error:
+                found[path] = (error.errno,)
                 continue
-            link = os.path.basename(path) in ("sftpjail", "10-sftpjail") or "/shadow-maint/" in path
-            if new[1] == 0 and (link or "/systemd/system/" in path):
-                continue
-        lines.append(f"{path}: {old} -> {new}")
-    return lines
+            links = 0 if stat.S_ISDIR(info.st_mode) else info.st_nlink
+            owner = info.st_uid, info.st_gid, info.st_mode
+            found[path] = (*owner, info.st_size, links, info.st_mtime_ns, info.st_ctime_ns)
+        return found
+
+    def changed(self) -> list[str]:
+        """The paths that are not as they were planted."""
+        now = self.now()
+        return sorted(path for path in now.keys() | self.planted.keys() if now.get(path) != self.planted.get(path))
+
+    def in_an_answer(self) -> dict[bytes, str]:
+        """What no answer may hold, and what it is."""
+        return {
+            self.word.encode(): f"content or a name of {self.path}",
+            self.mtime.to_bytes(4, "big"): f"times of {self.path}",
+        }
 
 
-Mounted = tuple[str, str]  # what of its file system is shown, and where
+@dataclass
+class Flock:
+    """All canaries: zones, and words that are not in files (in an environment, behind a socket, of a program)."""
+
+    zones: list[Zone]
+    words: dict[bytes, str] = field(default_factory=dict)
+    guarded: list[Zone] = field(default_factory=list)  # may be seen, and not changed
+
+    def word(self, what: str) -> str:
+        """A new random word; an answer that has it is an escape."""
+        word = secrets.token_hex(8)
+        self.words[word.encode()] = what
+        return word
+
+    def plant(self) -> None:
+        for zone in (*self.zones, *self.guarded):
+            zone.plant()
+
+    def seen(self, data: bytes) -> list[str]:
+        """What these bytes tell that they must not."""
+        known = dict(self.words)
+        for zone in self.zones:
+            known |= zone.in_an_answer()
+        return [what for word, what in known.items() if word in data]
+
+    def changed(self) -> list[str]:
+        """What was changed since the last planting; it is planted anew."""
+        found = []
+        for zone in (*self.zones, *self.guarded):
+            if changes := zone.changed():
+                found += changes
+                zone.plant()
+        return found
 
 
-def mounts(text: str) -> set[Mounted]:
-    """The mounts of a mountinfo: proc_pid_mountinfo(5)."""
-    rows = (line.split(" ") for line in text.splitlines())
-    return {(row[3].removesuffix("//deleted"), row[4].removesuffix("//deleted")) for row in rows if len(row) > 4}
+class Watch:
+    """Looks at the processes of a user all the time: each must have the jail as its root, and run no program of its
+    own. Also finds, in any process outside, a variable that only an uploaded file can have set.
+    """
 
-
-class MountWatch(threading.Thread):
-    """Looks at the host's mount table whenever the kernel says that it has changed, and keeps what was seen in it."""
-
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(daemon=True)
-        self._table = os.open(f"/proc/{machine.pid}/mountinfo", os.O_RDONLY)
+    def __init__(self, uid: int, jail: str, known: set[int], bait: bytes) -> None:
+        self.uid, self.jail, self.known, self.bait = uid, jail, known, bait
+        self.found: dict[str, str] = {}
+        self._judged: set[tuple[int, str]] = set()
         self._end = threading.Event()
-        self.seen: set[Mounted] = set()
-        self.first = self.read()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def read(self) -> set[Mounted]:
-        os.lseek(self._table, 0, os.SEEK_SET)
-        parts = []
-        while part := os.read(self._table, 65536):
-            parts.append(part)
-        return mounts(b"".join(parts).decode("utf-8", "surrogateescape"))
-
-    def run(self) -> None:
-        poll = select.poll()
-        poll.register(self._table, select.POLLERR | select.POLLPRI)
-        while not self._end.is_set():
-            if poll.poll(50):
-                self.seen |= self.read()
-
-    def __enter__(self) -> Self:
-        self.start()
+    def __enter__(self) -> Watch:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self.join()
-        os.close(self._table)
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.03):
+            self.look()
+
+    def look(self) -> None:
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit() and int(entry.name) not in self.known:
+                try:
+                    self._judge(int(entry.name))
+                except OSError:
+                    continue  # it has ended
+
+    def _judge(self, pid: int) -> None:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        if not words or (pid, words) in self._judged:
+            return
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            if self.bait in file.read():
+                self.found[f"environment of {words}"] = f"{words} has the uploaded environment"
+        # By the real uid: sshd takes on the effective one to read keys.
+        if _real_uid(pid) != self.uid:
+            return
+        self._judged.add((pid, words))
+        root = os.readlink(f"/proc/{pid}/root")
+        if not _same(f"/proc/{pid}/root", self.jail):
+            self.found[words] = f"a process outside of the jail: {words} (root {root})"
+        elif not words.startswith(("sshd", "/usr/sbin/sshd", "internal-sftp", "/usr/lib/openssh/sshd")):
+            self.found[words] = f"a process of no sshd: {words}"
+
+
+def _real_uid(pid: int) -> int:
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        line = next(line for line in file if line.startswith("Uid:"))
+    return int(line.split()[1])
+
+
+def _same(one: str, other: str) -> bool:
+    first, second = os.stat(one), os.stat(other)
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def soon(true: Callable[[], object], seconds: float) -> bool:
+    """Whether something comes to be so in that time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Self
 
-from canaries import Mounted, MountWatch, harm, mounts, picture, plant
+from host_canaries import Mounted, MountWatch, harm, mounts, picture, plant
 from machine import CommandFailed, Machine, Result
 from steps import running
 
@@ -24,9 +24,7 @@ OWN = ("/srv/sftp/alice", "/srv/sftp/carl", "/home/alice", "/home/carl", "/srv/t
 SHOWN = (*OWN, "/var/lib/sftpjail/log", "/run/systemd/journal/dev-log", "/systemd/journal/dev-log", "/srv/web")
 PRIVATE = "/var/lib/sftpjail/session"  # where pam_namespace mounts a tmpfs
 # The mounts of every process that sees the whole host, in whatever namespace.
-ALL_TABLES = (
-    'for process in /proc/[0-9]*; do [ "$(readlink $process/root)" != / ] || cat $process/mountinfo; done 2>/dev/null; :'
-)
+ALL_TABLES = 'for process in /proc/[0-9]*; do [ "$(readlink $process/root)" != / ] || cat $process/mountinfo; done 2>/dev/null; :'
 
 
 class Race:

@@ -73,7 +73,9 @@ _OTHERS = re.compile(
     r"user(add|del|mod)|adduser|deluser|group(add|del)|gpasswd|sshd(-\w+)?|ssh(-keygen)?|sftp|sftp-server|systemctl|"
     r"findmnt|getent|rsyslogd|syslog-ng|nscd|sss_cache"
 )
-_OURS = re.compile(r"/(etc|usr/lib|usr/share|usr/bin|usr/local/bin)/(sftpjail\b(?!/hooks/)|shadow-maint/)|/usr/bin/sftpjail")
+_OURS = re.compile(
+    r"/(etc|usr/lib|usr/share|usr/bin|usr/local/bin)/(sftpjail\b(?!/hooks/)|shadow-maint/)|/usr/bin/sftpjail"
+)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from canaries import plant
+from host_canaries import plant
 from machine import Machine, Result
 from steps import CONFIG, running
 from territory import STRACE, Report, read
@@ -18,7 +18,13 @@ FORMS = {
     "inside": "[profiles]\n[[sftponly]]\nhome = inside\nmounts = fstab\n",
 }
 TERRITORY = ("/home/alice", "/home/carl", "/srv/team", "/srv/sftp/alice/home", "/srv/sftp/carl/home")
-TERRITORY += ("/srv/sftp/alice/team", "/srv/sftp/alice/files", "/srv/sftp/carl/files", "/srv/sftp/alice/pub", "/home/dora")
+TERRITORY += (
+    "/srv/sftp/alice/team",
+    "/srv/sftp/alice/files",
+    "/srv/sftp/carl/files",
+    "/srv/sftp/alice/pub",
+    "/home/dora",
+)
 
 
 class Traced:
@@ -90,8 +96,10 @@ def test_all_commands(machine: Machine, form: str) -> None:
     # The outer directory becomes the user's, and mounts are lost.
     run("sftpjail", "umount", "alice", "/team/web")
     machine.sh("chown alice /srv/team")
-    machine.sh("for point in $(awk '$5 ~ /^.(srv.sftp|home).alice/ { print $5 }' /proc/self/mountinfo | sort -r); "
-               "do umount $point; done")
+    machine.sh(
+        "for point in $(awk '$5 ~ /^.(srv.sftp|home).alice/ { print $5 }' /proc/self/mountinfo | sort -r); "
+        "do umount $point; done"
+    )
     run("sftpjail", "check", code=None)
     run("sftpjail", "check", "--fix", code=None)
     run("sftpjail", "apply", code=None)
@@ -101,8 +109,10 @@ def test_all_commands(machine: Machine, form: str) -> None:
     traced.judge("a login")
 
     # Keys that lie in the home of a jailed account.
-    machine.sh("rm -f /etc/ssh/authorized_keys/alice; files=/home/alice; mkdir -p $files/.ssh; chown alice $files/.ssh; "
-               "install -o alice -g alice -m 600 /root/keys/other.pub $files/.ssh/authorized_keys")
+    machine.sh(
+        "rm -f /etc/ssh/authorized_keys/alice; files=/home/alice; mkdir -p $files/.ssh; chown alice $files/.ssh; "
+        "install -o alice -g alice -m 600 /root/keys/other.pub $files/.ssh/authorized_keys"
+    )
     run("sftpjail", "key", "migrate", "alice", code=None)
 
     # What fails late, and what was killed.
