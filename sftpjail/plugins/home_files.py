@@ -52,19 +52,23 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
         if file and not moved and rule.kind == "auth":
             what = f"{rule.module.removesuffix('.so')} ({rule.where}) reads {file}"
             why = f"{_UPLOAD}, and with it choose its own second factor"
-            yield Finding(what, f"{why}; {elsewhere or 'another module'} can lead it out of homes", advice=True)
+            advice = f"lead it out of homes by {elsewhere}" if elsewhere else "take another module"
+            yield Finding(what, why, advice=advice, severity="advice")
         if rule.module == "pam_rhosts.so" and rule.kind == "auth":
             why = f"{_UPLOAD}, and it lets others in as that account"
-            yield Finding(f"pam_rhosts ({rule.where}) obeys ~/.rhosts", why)
+            advice = "take pam_rhosts out of that file"
+            yield Finding(f"pam_rhosts ({rule.where}) obeys ~/.rhosts", why, "", advice, "open")
         if rule.module == "pam_mount.so" and re.search(r"^\s*<luserconf\b", host.text(PAM_MOUNT), re.M):
             what = f"pam_mount ({rule.where}) obeys a file of the home: luserconf in {PAM_MOUNT}"
-            yield Finding(what, f"{_UPLOAD}, and have the host mount volumes for it", advice=True)
+            why = f"{_UPLOAD}, and have the host mount volumes for it"
+            yield Finding(what, why, advice="take luserconf out of that file", severity="advice")
         if rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments:
             environment = rule
         if rule.module == "pam_exec.so" and environment is not None:
             what = f"pam_exec ({rule.where}) runs a program with the variables of ~/.pam_environment"
             why = f"{_UPLOAD}, and root's program runs with its LD_PRELOAD"
-            yield Finding(what, f"{why}; {environment.where} reads it: user_readenv=0 there, or pam_exec before it")
+            advice = f"write user_readenv=0 in {environment.where}, or have pam_exec stand above it"
+            yield Finding(what, why, "", advice, "open")
 
 
 def _sshd(name: str, host: Host) -> Iterator[Finding]:
@@ -73,12 +77,14 @@ def _sshd(name: str, host: Host) -> Iterator[Finding]:
     if found.get("hostbasedauthentication") == "yes" and found.get("ignorerhosts") != "yes":
         what = f"sshd obeys ~/.shosts and ~/.rhosts ({found.where('hostbasedauthentication')})"
         why = f"{_UPLOAD}, and it lets users of other hosts in as that account"
-        yield Finding(what, f"{why}; HostbasedAuthentication no among sshd_options of the profile ends it")
+        advice = "write HostbasedAuthentication no among the sshd_options of the profile"
+        yield Finding(what, why, "", advice, "open")
     for keyword, called in (("gssapiauthentication", "GSSAPI"), ("kerberosauthentication", "Kerberos")):
         if found.get(keyword) == "yes":
             what = f"sshd obeys ~/.k5login ({called}Authentication yes, {found.where(keyword)})"
             why = f"{_UPLOAD}, and it says which principals log in as that account"
-            yield Finding(what, f"{why}; k5login_directory of krb5.conf(5) takes it out of homes", advice=True)
+            advice = "take the file out of homes by k5login_directory, krb5.conf(5)"
+            yield Finding(what, why, advice=advice, severity="advice")
 
 
 def _apache(host: Host) -> list[Finding]:
@@ -86,4 +92,5 @@ def _apache(host: Host) -> list[Finding]:
     if host.lstat(USERDIR) is None:
         return []
     why = "it shows everybody what a jailed account uploads, and obeys its .htaccess as far as AllowOverride lets it"
-    return [Finding(f"Apache serves ~/public_html ({USERDIR})", f"{why}; UserDir disabled NAME ends it", advice=True)]
+    advice = "write UserDir disabled and the members' names into its configuration"
+    return [Finding(f"Apache serves ~/public_html ({USERDIR})", why, advice=advice, severity="advice")]

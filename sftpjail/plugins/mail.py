@@ -55,17 +55,15 @@ def _agents(host: Host) -> list[Finding]:
     said = host.ask([postconf, "-h", "mailbox_command"]).out if postconf else ""
     findings = []
     for agent, file in AGENTS.items():
+        runs = f"delivers by {agent}, which runs the commands of a ~/{file}"
         if agent in said:
-            what = f"Postfix delivers by {agent}, which runs the commands of a ~/{file}"
-            findings.append(
-                Finding(f"{what} (mailbox_command)", f"{WHY}; mailbox_command_maps can give members another way")
-            )
+            advice = "give members another one by mailbox_command_maps, postconf(5)"
+            what = f"Postfix {runs} (mailbox_command)"
+            findings.append(Finding(what, WHY, "", advice, "open"))
         if not exim or not host.which(agent):
             continue
         router = host.ask([exim, "-bP", "router", agent]).out
         if f"{{home}}/{file}" in router:
-            what = f"Exim delivers by {agent}, which runs the commands of a ~/{file}"
-            findings.append(
-                Finding(f"{what} (router {agent})", f"{WHY}; the router is one of those that Debian brings")
-            )
+            advice = f"take the router {agent} out of Exim's configuration, or {agent} off this host"
+            findings.append(Finding(f"Exim {runs} (router {agent})", WHY, "", advice, "open"))
     return findings

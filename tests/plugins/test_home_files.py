@@ -34,7 +34,7 @@ def test_modules(tree: Tree, fire: Fire, sshd: Sshd, lines: str, says: str, advi
     tree.write(SSHD, lines)
     tree.write("/etc/security/pam_mount.conf.xml", '<pam_mount>\n<luserconf name=".pam_mount.conf.xml" />\n')
     found = fire("home_files", "on_check", tree.host(), account=None)
-    assert [finding.advice for finding in found] == [advice] * bool(says)
+    assert [finding.severity == "advice" for finding in found] == [advice] * bool(says)
     assert all(says in finding.what for finding in found)
     assert fire("home_files", "on_check", tree.host(), Config(profiles=(INSIDE,)), account=None) == []
 
@@ -43,7 +43,7 @@ def test_apache(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     assert fire("home_files", "on_check", tree.host(), account=None) == []
     tree.write("/etc/apache2/mods-enabled/userdir.load", "LoadModule\n")
     (finding,) = fire("home_files", "on_check", tree.host(), account=None)
-    assert finding.advice and "Apache serves ~/public_html" in finding.what
+    assert finding.severity == "advice" and "Apache serves ~/public_html" in finding.what
 
 
 def test_who_may_log_in_by_a_file_of_the_home(tree: Tree, fire: Fire, sshd: Sshd) -> None:
@@ -52,5 +52,8 @@ def test_who_may_log_in_by_a_file_of_the_home(tree: Tree, fire: Fire, sshd: Sshd
     assert fire("home_files", "on_check", tree.host(), account=None) == []
     tree.write("/etc/ssh/sshd_config", "UsePAM yes\nHostbasedAuthentication yes\nGSSAPIAuthentication yes\n")
     rhosts, login = fire("home_files", "on_check", tree.host(), account=None)
-    assert rhosts.what == f"sshd obeys ~/.shosts and ~/.rhosts ({said})" and not rhosts.advice
-    assert login.what == "sshd obeys ~/.k5login (GSSAPIAuthentication yes, /etc/ssh/sshd_config:3)" and login.advice
+    assert rhosts.what == f"sshd obeys ~/.shosts and ~/.rhosts ({said})" and rhosts.severity == "open"
+    assert (
+        login.what == "sshd obeys ~/.k5login (GSSAPIAuthentication yes, /etc/ssh/sshd_config:3)"
+        and login.severity == "advice"
+    )
