@@ -34,6 +34,7 @@ BUNDLED = (
     "mounts",
     "logs",
     "mail",
+    "home_files",
     "activity",
     "entry",
     "scripts",

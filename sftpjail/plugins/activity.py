@@ -91,7 +91,8 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     findings = []
     if bad:
         what = f"outside of its jail {account.name} has {listed(bad)}"
-        findings.append(Finding(what, WHY, f"sftpjail adopt --close {quote(account.name)}"))
+        mend = f"sftpjail adopt --close {quote(account.name)}"
+        findings.append(Finding(what, WHY, mend, severity="open"))
     if good:
         what = f"outside of its jail {account.name} has {listed(good)}"
         findings.append(Finding(what, "kept by adopt --keep", severity="advice"))

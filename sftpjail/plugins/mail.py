@@ -1,4 +1,7 @@
-"""Mail servers that obey files in a home: what a jailed account uploads there would run outside of its jail."""
+"""Mail servers that obey files in a home: what a jailed account uploads there would run outside of its jail.
+
+What else obeys such files is in home_files.py.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     # A home that only the jail has is none that a mail server could look into.
     if account is not None or all(profile.home == "inside" for profile in config.profiles):
         return []
-    return [*_postfix(host), *_exim(host)]
+    return [*_postfix(host), *_exim(host), *_agents(host)]
 
 
 def _postfix(host: Host) -> list[Finding]:
@@ -40,3 +43,27 @@ def _exim(host: Host) -> list[Finding]:
         return []
     mend = f"sed -i '{_FORBID}' {_EXIM} && update-exim4.conf && {{ service exim4 reload || :; }}"
     return [Finding("Exim runs the commands of a ~/.forward", WHY, mend)]
+
+
+# Delivery agents that run what a file in the home says: procmailrc(5), maildropfilter(7).
+AGENTS = {"procmail": ".procmailrc", "maildrop": ".mailfilter"}
+
+
+def _agents(host: Host) -> list[Finding]:
+    """Return which delivery agents run commands of a home: local(8) by mailbox_command, Exim by Debian's routers."""
+    postconf, exim = host.which("postconf"), host.which("exim4")
+    said = host.ask([postconf, "-h", "mailbox_command"]).out if postconf else ""
+    findings = []
+    for agent, file in AGENTS.items():
+        runs = f"delivers by {agent}, which runs the commands of a ~/{file}"
+        if agent in said:
+            advice = "give members another one by mailbox_command_maps, postconf(5)"
+            what = f"Postfix {runs} (mailbox_command)"
+            findings.append(Finding(what, WHY, "", advice, "open"))
+        if not exim or not host.which(agent):
+            continue
+        router = host.ask([exim, "-bP", "router", agent]).out
+        if f"{{home}}/{file}" in router:
+            advice = f"take the router {agent} out of Exim's configuration, or {agent} off this host"
+            findings.append(Finding(f"Exim {runs} (router {agent})", WHY, "", advice, "open"))
+    return findings

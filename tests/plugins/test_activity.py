@@ -115,7 +115,7 @@ def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, 
     host = at_work(tree, SLEEP, OWN, SERVICE, CONTAINER)
     bad, lines, others = fire("activity", "on_check", host, account=ann())
     assert bad.what == f"outside of its jail ann has a crontab ({CRON}), 1 at job ({JOB}), 1 process (7 sleep)"
-    assert (bad.mend, bad.severity) == ("sftpjail adopt --close ann", "broken")
+    assert (bad.mend, bad.severity) == ("sftpjail adopt --close ann", "open")
     assert lines.what == "/etc/crontab:3 runs as ann, outside of its jail" and lines.severity == "advice"
     assert (
         others.what == "pull.service, a container (pid 10) runs as ann, outside of its jail"

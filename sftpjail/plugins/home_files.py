@@ -1,0 +1,96 @@
+"""Services of the host that obey files in a home, beside mail (mail.py) and systemd (user_manager.py).
+
+A jailed account uploads such files. Whatever is changed here is the whole host's, so there are no commands to paste.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .. import Account, Finding, hookimpl
+from ..config import Config
+from ..host import Host
+from ..pam import Rule, stack
+from ..sessions import service
+from ..sshdconfig import effective
+
+# By module: the file in the home, and the argument that takes it elsewhere, as their manual pages have it.
+MODULES = {
+    "pam_google_authenticator.so": ("~/.google_authenticator", "secret="),
+    "pam_u2f.so": ("~/.config/Yubico/u2f_keys", "authfile="),
+    "pam_yubico.so": ("~/.yubico/authorized_yubikeys", "authfile="),
+    "pam_ssh.so": ("~/.ssh/login-keys.d", ""),
+}
+PAM_MOUNT = "/etc/security/pam_mount.conf.xml"
+USERDIR = "/etc/apache2/mods-enabled/userdir.load"
+_UPLOAD = "a jailed account can upload that file"
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    # A home that only the jail has is none that a service of the host could look into.
+    profiles = [profile for profile in config.profiles if profile.home != "inside"]
+    if account is not None or not profiles:
+        return []
+    findings: dict[str, Finding] = {}
+    for name in dict.fromkeys(service(profile, host) or "sshd" for profile in profiles):
+        findings |= {finding.what: finding for finding in _pam(stack(host, name), host)}
+    for profile in profiles:
+        members = host.group_members(profile.group) if profile.group else profile.match_user
+        if members:
+            findings |= {finding.what: finding for finding in _sshd(members[0], host)}
+    return [*findings.values(), *_apache(host)]
+
+
+def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
+    """Yield what modules in sshd's stack do with files of a home."""
+    environment: Rule | None = None
+    for rule in rules:
+        file, elsewhere = MODULES.get(rule.module, ("", ""))
+        moved = elsewhere and any(word.startswith(elsewhere) for word in rule.arguments)
+        if file and not moved and rule.kind == "auth":
+            what = f"{rule.module.removesuffix('.so')} ({rule.where}) reads {file}"
+            why = f"{_UPLOAD}, and with it choose its own second factor"
+            advice = f"lead it out of homes by {elsewhere}" if elsewhere else "take another module"
+            yield Finding(what, why, advice=advice, severity="advice")
+        if rule.module == "pam_rhosts.so" and rule.kind == "auth":
+            why = f"{_UPLOAD}, and it lets others in as that account"
+            advice = "take pam_rhosts out of that file"
+            yield Finding(f"pam_rhosts ({rule.where}) obeys ~/.rhosts", why, "", advice, "open")
+        if rule.module == "pam_mount.so" and re.search(r"^\s*<luserconf\b", host.text(PAM_MOUNT), re.M):
+            what = f"pam_mount ({rule.where}) obeys a file of the home: luserconf in {PAM_MOUNT}"
+            why = f"{_UPLOAD}, and have the host mount volumes for it"
+            yield Finding(what, why, advice="take luserconf out of that file", severity="advice")
+        if rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments:
+            environment = rule
+        if rule.module == "pam_exec.so" and environment is not None:
+            what = f"pam_exec ({rule.where}) runs a program with the variables of ~/.pam_environment"
+            why = f"{_UPLOAD}, and root's program runs with its LD_PRELOAD"
+            advice = f"write user_readenv=0 in {environment.where}, or have pam_exec stand above it"
+            yield Finding(what, why, "", advice, "open")
+
+
+def _sshd(name: str, host: Host) -> Iterator[Finding]:
+    """Yield which files of a home say who may log in as a member, beside the keys: sshd(8), FILES."""
+    found = effective(host, name)
+    if found.get("hostbasedauthentication") == "yes" and found.get("ignorerhosts") != "yes":
+        what = f"sshd obeys ~/.shosts and ~/.rhosts ({found.where('hostbasedauthentication')})"
+        why = f"{_UPLOAD}, and it lets users of other hosts in as that account"
+        advice = "write HostbasedAuthentication no among the sshd_options of the profile"
+        yield Finding(what, why, "", advice, "open")
+    for keyword, called in (("gssapiauthentication", "GSSAPI"), ("kerberosauthentication", "Kerberos")):
+        if found.get(keyword) == "yes":
+            what = f"sshd obeys ~/.k5login ({called}Authentication yes, {found.where(keyword)})"
+            why = f"{_UPLOAD}, and it says which principals log in as that account"
+            advice = "take the file out of homes by k5login_directory, krb5.conf(5)"
+            yield Finding(what, why, advice=advice, severity="advice")
+
+
+def _apache(host: Host) -> list[Finding]:
+    """Return whether Apache serves homes: Debian's mod_userdir, off by default."""
+    if host.lstat(USERDIR) is None:
+        return []
+    why = "it shows everybody what a jailed account uploads, and obeys its .htaccess as far as AllowOverride lets it"
+    advice = "write UserDir disabled and the members' names into its configuration"
+    return [Finding(f"Apache serves ~/public_html ({USERDIR})", why, advice=advice, severity="advice")]
