@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import SftpJailError
 from .host import Host
 from .model import Key
+
+MAX_BYTES = 1 << 20  # of one source of keys: about 10,000 keys
+MAX_LINES = 20_000  # of one source, blank ones and comments too
 
 _TYPE = re.compile(r"(sk-)?(ssh|ecdsa)-[A-Za-z0-9@.-]+(?=[ \t])")
 _FOREIGN = {
@@ -87,27 +90,6 @@ def convert(text: str, host: Host) -> str:
     return text
 
 
-def parse_line(line: str, host: Host) -> Key:
-    """Return the key of one OpenSSH line, read by `ssh-keygen -l`, whatever it is fit for.
-
-    Raises:
-        SftpJailError: it is not a public key.
-    """
-    line = line.strip(" \t\r")
-    if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in line):
-        raise SftpJailError("the key line has a control character")
-    options, rest = split_options(line)
-    kind, blob, comment = (*re.split("[ \t]+", rest, maxsplit=2), "", "")[:3]
-    answer = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=f"{kind} {blob}\n")
-    match = re.match(r"(\d+) (\S+) ", answer.out)
-    if answer.code != 0 and kind == "ssh-dss":  # the newest ssh-keygen does not even read those
-        raise SftpJailError(DSA)
-    if answer.code != 0 or not match:
-        raise SftpJailError(f"not a public key that ssh-keygen can read: {line[:40]!r}")
-    whole = " ".join(filter(None, (",".join(options), kind, blob, comment)))
-    return Key(whole, kind, int(match[1]), match[2], comment, options)
-
-
 @dataclass(frozen=True)
 class Entry:
     """One line of a key file that is no comment: its key, or what is wrong with it."""
@@ -145,8 +127,9 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
             asked.append(f"{' '.join(words)} {len(asked)}" if len(words) == 2 else "")
             lines.append((number, line, options, rest))
         parts.append(lines)
-    answer = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin="".join(f"{line}\n" for line in asked if line))
-    said = {found[3]: found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", answer.out)}
+    given = "".join(f"{line}\n" for line in asked if line)
+    told = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=given).out if given else ""
+    said = {found[3]: found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", told)}
     entries, count = [], 0
     for lines in parts:
         own = []
@@ -154,7 +137,9 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
             found = said.get(str(count)) if asked[count] else None
             count += 1
             if found is None:
-                own.append(Entry(number, line, fault="it is not a public key that ssh-keygen can read"))
+                # The newest ssh-keygen does not even read those.
+                fault = DSA if rest.startswith("ssh-dss ") else "it is not a public key that ssh-keygen can read"
+                own.append(Entry(number, line, fault=fault))
                 continue
             kind, _, comment = (*re.split("[ \t]+", rest, maxsplit=2), "")[:3]
             own.append(Entry(number, line, Key(line, kind, int(found[1]), found[2], comment, options)))
@@ -182,24 +167,32 @@ def read(text: str, host: Host, source: str) -> tuple[list[Key], list[str]]:
         source: what to call the text in the reasons.
 
     Raises:
-        SftpJailError: it is a private key, or a foreign format that ssh-keygen cannot read.
+        SftpJailError: it is a private key, a foreign format that ssh-keygen cannot read, or has too many lines.
     """
+    if text.count("\n") > MAX_LINES:
+        raise SftpJailError(f"{source} has more than {MAX_LINES} lines")
     keys, problems = [], []
-    for number, line in enumerate(convert(text, host).split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        try:
-            key = parse_line(line, host)
-            reason = unfit(key)
-        except SftpJailError as error:
-            reason = error.message
-        if reason:
-            problems.append(f"{source}, line {number}: {reason}")
+    for entry in survey([convert(text, host)], host)[0]:
+        reason = _why_not(entry)
+        if entry.key and not reason:
+            keys.append(_tidy(entry.key))
         else:
-            keys.append(key)
+            problems.append(f"{source}, line {entry.number}: {reason}")
     if len(problems) > 5:  # not a key file at all
         problems = [*problems[:5], f"{source}: {len(problems) - 5} more lines like these"]
     return keys, problems
+
+
+def _why_not(entry: Entry) -> str:
+    """Return why the line may not be taken over into a jail's key file, or ""."""
+    if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in entry.text):
+        return "the key line has a control character"
+    return unfit(entry.key) if entry.key else f"{entry.fault}: {entry.text[:40]!r}"
+
+
+def _tidy(key: Key) -> Key:
+    """Return the key with its line as we write it: one blank between the parts."""
+    return replace(key, line=" ".join(filter(None, (",".join(key.options), blob(key), key.comment))))
 
 
 def blob(key: Key) -> str:

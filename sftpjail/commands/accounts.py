@@ -113,6 +113,7 @@ def add(context: Context) -> int:
     mounts = [parse_mount(text) for text in given.mount]
     if not profile.group and name not in profile.match_user:
         raise UsageError(f"profile {profile.name} has no group", f"add {name} to its match_user, then: sftpjail setup")
+    keys = read_keys({file: read_source(file) for file in given.key}, Host())
     with context.engine(reading=True) as engine:
         account = engine.host.account(name)
         new = account is None
@@ -129,7 +130,6 @@ def add(context: Context) -> int:
             profile = known
         if profile.group and engine.host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
-        keys = read_keys({file: read_source(file) for file in given.key}, engine.host)
         plan = engine.plan(_add_events(engine, replace(account, profile=profile), keys, mounts))
         if context.dry_run:
             if new:

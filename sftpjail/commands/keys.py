@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import stat
 import sys
-from pathlib import Path
+import time
+from dataclasses import replace
 
 from .. import pubkeys
 from ..config import Config, keyfile
@@ -38,17 +42,67 @@ def register(add_parser: Command) -> None:
     verb.set_defaults(run=migrate)
 
 
+PATIENCE = 60.0  # seconds for whatever writes into a pipe that is named on the command line
+_STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+
+
 def read_source(source: str) -> str:
-    """Return the text of a key file, or of standard input for `-`.
+    """Return the text of a key file, of a pipe as the shell's `<(command)` gives it, or of standard input for `-`.
+
+    Call it before the lock is taken. Nothing is waited for but what comes from standard input, which may be a
+    person, and for PATIENCE seconds a pipe's.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, is something else, or is larger than `pubkeys.MAX_BYTES`.
     """
+    if source in _STDIN:
+        return _bounded("standard input", sys.stdin.fileno(), None)
     try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"cannot read the key {source}: {error.strerror}") from error
-    return data.decode("utf-8", "surrogateescape")
+    try:
+        kind = stat.S_IFMT(os.fstat(fd).st_mode)
+        if kind == stat.S_IFIFO and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:["):
+            return _bounded(source, fd, PATIENCE)
+        if kind != stat.S_IFREG:
+            what = _KINDS.get(kind, "something else")
+            raise UsageError(f"cannot read the key {source}: it is {what} and not a file; - reads standard input")
+        return _bounded(source, fd, PATIENCE)
+    finally:
+        os.close(fd)
+
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+def _bounded(source: str, fd: int, seconds: float | None) -> str:
+    """Return all that comes from FD, at most MAX_BYTES and for that many seconds (None: however long it takes).
+
+    Raises:
+        UsageError: there is more, it did not end in time, or cannot be read.
+    """
+    data, end = b"", time.monotonic() + (seconds or 0)
+    while True:
+        left = None if seconds is None else max(0.0, end - time.monotonic())
+        if not select.select([fd], [], [], left)[0]:
+            raise UsageError(f"cannot read the key {source}: it did not end within {seconds:.0f} seconds")
+        try:
+            piece = os.read(fd, pubkeys.MAX_BYTES + 1 - len(data))
+        except BlockingIOError:  # somebody else has read it
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot read the key {source}: {error.strerror}") from error
+        data += piece
+        if len(data) > pubkeys.MAX_BYTES:
+            raise UsageError(f"cannot read the key {source}: it has more than {pubkeys.MAX_BYTES} bytes")
+        if not piece:
+            return data.decode("utf-8", "surrogateescape")
 
 
 SHOWN = 8  # bad lines of one file
@@ -74,16 +128,12 @@ def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
 
 
 def present(account: Account, host: Host) -> dict[str, Key]:
-    """Return the keys in the account's file by what makes them the same key; broken lines are passed by."""
-    keys = {}
-    for line in host.text(keyfile(account.name)).split("\n"):
-        if line.strip() and not line.startswith("#"):
-            try:
-                key = pubkeys.parse_line(line, host)
-            except SftpJailError:
-                continue
-            keys[pubkeys.blob(key)] = Key(line, key.type, key.bits, key.fingerprint, key.comment, key.options)
-    return keys
+    """Return the keys in the account's file by what makes them the same key; broken lines are skipped."""
+    text = host.text(keyfile(account.name))
+    lines = text.split("\n")
+    (entries,) = pubkeys.survey([text], host)
+    # With the line exactly as it stands there, by which it is found again.
+    return {pubkeys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key}
 
 
 def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
@@ -110,12 +160,10 @@ def _account(name: str, config: Config, host: Host) -> Account:
 
 def add(context: Context) -> int:
     """Fire on_key_add for each new key."""
-    texts = {
-        file: read_source(file) for file in context.arguments.files
-    }  # not under the lock: it may wait for a person
+    # Not under the lock: it may wait for a person, and ssh-keygen reads all that was handed in.
+    keys = read_keys({file: read_source(file) for file in context.arguments.files}, Host())
     with context.engine() as engine:
         account = _account(context.arguments.user, engine.config, engine.host)
-        keys = read_keys(texts, engine.host)
         events = add_events(account, keys, engine.host)
         done = [f"{account.name} can log in with {_name(event.arguments['key'])}" for event in events]
         context.carry_out(

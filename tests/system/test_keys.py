@@ -109,6 +109,76 @@ def test_options_are_kept_and_work(machine: Machine) -> None:
     assert len(machine.read(f"{KEYS}/alice").splitlines()) == 2
 
 
+COUNTED = """#!/bin/sh
+echo >>/root/started
+exec /usr/bin/ssh-keygen.real "$@"
+"""
+MANY = """
+import base64, os
+for n in range(10_000):
+    data = b"\\0\\0\\0\\x0bssh-ed25519\\0\\0\\0 " + os.urandom(32)
+    print("ssh-ed25519", base64.b64encode(data).decode(), f"user{n:05}@laptop.org")
+"""
+
+
+def test_a_large_file_costs_one_ssh_keygen(machine: Machine) -> None:
+    """Where they are added, with add, and where a home's are taken along; for what is there one more."""
+    two(machine)
+    for place in ("many", "others", "home"):
+        machine.write(f"/root/{place}", machine.run("python3", "-c", MANY).out)
+    size = int(machine.run("stat", "-c", "%s", "/root/many").out)
+    assert 1_000_000 < size < 1 << 20
+    machine.run("mv", "/usr/bin/ssh-keygen", "/usr/bin/ssh-keygen.real")
+    machine.write("/usr/bin/ssh-keygen", COUNTED, 0o755)
+
+    def started(*argv: str) -> int:
+        machine.write("/root/started", "")
+        machine.run(*argv)
+        return machine.read("/root/started").count("\n")
+
+    assert started("sftpjail", "key", "add", "alice", "/root/many") == 1
+    assert machine.read(f"{KEYS}/alice") == machine.read("/root/many")
+    assert started("sftpjail", "key", "list", "alice") == 1
+    assert started("sftpjail", "key", "add", "alice", "/root/many") == 1 + 1
+    assert started("sftpjail", "add", "bob", "--key", "/root/others") == 1
+    assert machine.read(f"{KEYS}/bob") == machine.read("/root/others")
+    machine.sh("useradd -m eve; install -d -o eve /home/eve/.ssh")
+    machine.sh("install -o eve -m 600 /root/home /home/eve/.ssh/authorized_keys")
+    assert started("sftpjail", "adopt", "eve") == 1
+    assert machine.read(f"{KEYS}/eve") == machine.read("/root/home")
+
+
+def test_a_source_is_read_before_the_lock_and_never_without_end(machine: Machine) -> None:
+    two(machine)
+    machine.sh("mkfifo /root/fifo; head -c 2M /dev/zero >/root/large; ln -s /dev/zero /root/link")
+    machine.write("/root/lines", "#\n" * 30_000)
+    for source, says in (
+        ("/dev/zero", "/dev/zero: it is a device"),
+        ("/root/link", "it is a device"),
+        ("/dev/tty", "/dev/tty: "),
+        ("/root/fifo", "it is a named pipe"),
+        ("/root", "it is a directory"),
+        ("/root/large", "more than 1048576 bytes"),
+    ):
+        refused(machine, "sftpjail", "key", "add", "alice", source, says=says, code=2, timeout=10)
+        refused(machine, "sftpjail", "add", "bob", "--key", source, says=says, code=2, timeout=10)
+    refused(machine, "sftpjail", "key", "add", "alice", "/root/lines", says="more than 20000 lines", timeout=10)
+    endless = "sftpjail key add alice - </dev/zero"
+    refused(machine, "sh", "-c", endless, says="standard input: it has more than 1048576 bytes", code=2, timeout=10)
+    assert not machine.exists(f"{KEYS}/bob")
+    # What the shell makes of <(ssh-add -L), a file by a relative path, and standard input by its other name.
+    for number, command in enumerate(("<(cat -)", "now", "/dev/stdin")):
+        own = machine.read(f"{machine.keygen(f'k{number}')}.pub")
+        machine.write("/root/now", own)
+        machine.run("bash", "-c", f"cd /root && sftpjail key add alice {command}", input=own)
+        assert own in machine.read(f"{KEYS}/alice")
+    # Who waits for a source holds no lock.
+    last = machine.keygen("last")
+    slow = "sftpjail key add alice <(sleep 20) & waiting=$!; sleep 0.5"
+    machine.run("bash", "-ec", f"{slow}; timeout 10 sftpjail key add alice {last}.pub; kill $waiting", timeout=30)
+    assert machine.read(f"{last}.pub") in machine.read(f"{KEYS}/alice")
+
+
 # --- migrate --------------------------------------------------------------------------------------------------------
 
 

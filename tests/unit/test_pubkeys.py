@@ -73,8 +73,15 @@ def test_an_open_quote_or_a_lone_word_is_no_key(line: str) -> None:
         pubkeys.split_options(line)
 
 
-def test_parse_line(host: FakeHost) -> None:
-    key = pubkeys.parse_line(f'  restrict,from="a, b" {ED}  me at home \r', host)
+def the_key(line: str, host: Host) -> Key:
+    ((entry,),) = pubkeys.survey([line], host)
+    assert entry.key
+    return entry.key
+
+
+def test_a_key_is_written_down_with_one_blank_between_its_parts(host: FakeHost) -> None:
+    ((key,), problems) = pubkeys.read(f'  restrict,from="a, b" {ED}  me at home \r', host, "x")
+    assert problems == []
     assert key == Key(
         f'restrict,from="a, b" {ED} me at home',
         "ssh-ed25519",
@@ -83,15 +90,15 @@ def test_parse_line(host: FakeHost) -> None:
         "me at home",
         ("restrict", 'from="a, b"'),
     )
-    assert pubkeys.blob(key) == ED == pubkeys.blob(pubkeys.parse_line(ED, host))
+    assert pubkeys.blob(key) == ED == pubkeys.blob(the_key(ED, host))
 
 
 @pytest.mark.parametrize(
     "text", ["ssh-ed25519", "ssh-ed25519 rubbish", "hello world", "\x1b[2J ssh-ed25519 AAAA", "a\x00b"]
 )
 def test_what_is_no_key(host: FakeHost, text: str) -> None:
-    with pytest.raises(SftpJailError):
-        pubkeys.parse_line(text, host)
+    keys, problems = pubkeys.read(text, host, "x")
+    assert keys == [] and len(problems) == 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +127,7 @@ def test_what_is_no_key(host: FakeHost, text: str) -> None:
     ],
 )
 def test_fit_and_unfit(host: FakeHost, line: str, reason: str) -> None:
-    said = pubkeys.unfit(pubkeys.parse_line(line, host))
+    said = pubkeys.unfit(the_key(line, host))
     assert said == "" if not reason else reason in said
 
 
@@ -153,9 +160,9 @@ def test_read_says_which_line_is_wrong_and_why(host: FakeHost) -> None:
 def test_a_key_line_stays_one_line_and_parses_again(comment: str) -> None:
     host = FakeHost("/nonexistent")
     host._answers = _Always()  # type: ignore[assignment]
-    key = pubkeys.parse_line(f"restrict {ED} {comment}", host)
+    ((key,), _) = pubkeys.read(f"restrict {ED} {comment}", host, "x")
     assert "\n" not in key.line
-    assert pubkeys.parse_line(key.line, host) == key
+    assert pubkeys.read(key.line, host, "x") == ([key], [])
 
 
 class _Always(dict[object, Answer]):
@@ -163,7 +170,7 @@ class _Always(dict[object, Answer]):
         return True
 
     def __getitem__(self, _: object) -> Answer:
-        return Answer(0, "256 SHA256:abc no comment (ED25519)\n", "")
+        return Answer(0, "256 SHA256:abc 0 (ED25519)\n", "")
 
 
 # -- a whole key file -------------------------------------------------------------------------------------------------
@@ -193,6 +200,14 @@ def test_survey_reads_many_files_with_one_program(host: FakeHost, programs: Prog
     for number, entries in enumerate(found):
         assert [entry.key and entry.key.comment for entry in entries] == ([f"user{number}", None] if number % 2 else [])
         assert not entries or entries[0].key.fingerprint == f"SHA256:DG{number:04}"  # type: ignore[union-attr]
+
+
+def test_read_asks_one_program_for_all_lines_and_says_what_is_too_many(host: FakeHost, programs: Programs) -> None:
+    keys, problems = pubkeys.read("".join(f"{ED}{n:05} user{n}\n" for n in range(10_000)), host, "file")
+    assert len(keys) == 10_000 and problems == [] and len(programs.asked) == 1
+    with pytest.raises(SftpJailError, match="file has more than 20000 lines"):
+        pubkeys.read("\n" * 20_001, host, "file")
+    assert len(programs.asked) == 1
 
 
 def test_survey_of_nothing(host: FakeHost) -> None:
