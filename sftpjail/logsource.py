@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import re
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 PROGRAMS = {"rsyslog": "rsyslogd", "syslog-ng": "syslog-ng"}
 JOURNALCTL = (
     "journalctl", "--quiet", "--no-pager", "--all", "--identifier=internal-sftp", "--output=export",
-    "--output-fields=_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
+    "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
 )  # fmt: skip
 BLOCK = 1 << 18
 LONGEST = 1 << 16  # of a line nothing behind this is kept
@@ -75,7 +76,7 @@ def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
             found = line_of(line)
             stamp = found and clock(found[0])
             if found and stamp and stamp.at >= int(since):
-                yield found[3]
+                yield found[1]
 
 
 def _logged(host: Host, config: Config) -> str:
@@ -141,7 +142,9 @@ def read(host: Host, config: Config, reader: Reader, follow: bool = False) -> It
     Raises:
         SftpJailError: nothing is logged, or the log cannot be read.
     """
-    if _logged(host, config) == "journald":
+    name = _logged(host, config)
+    # Under systemd rsyslog has what the journal hands on, and no word of whose it was; the journal knows.
+    if name == "journald" or (follow and name == "rsyslog" and host.systemd):
         from .logjournal import Entries
 
         entries = Entries()
@@ -154,7 +157,63 @@ def read(host: Host, config: Config, reader: Reader, follow: bool = False) -> It
         if not entries.whole:
             yield reader.broken(b"", "the last entry of the journal is not whole")
         return
+    if name == "rsyslog" and host.systemd:
+        reader.vouch = Vouchers(programs.stream(JOURNALCTL)).find
     yield from _read_files(host, config.logs.file, reader, follow)
+
+
+class Vouchers:
+    """Finds in the journal who has written a line of a log file. Both are in the order of time, so it is read once.
+
+    Args:
+        pieces: of the journal, as JOURNALCTL prints it.
+    """
+
+    AHEAD = 5  # seconds by which rsyslog's time of a message may differ from journald's
+    KEPT = 100_000  # entries after which old ones that nobody asked for are dropped
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._entries = self._read(pieces)
+        self._seen: dict[tuple[bytes, bytes], list[tuple[int, int, bytes]]] = {}
+        self._next: tuple[int, tuple[bytes, bytes], int, bytes] | None = None
+        self._count = 0
+
+    def find(self, at: int, pid: bytes, message: bytes) -> tuple[int, bytes] | None:
+        """Return uid and pid of the process that sent MESSAGE at about that time and called itself PID, or None."""
+        while (self._next or self._advance()) and self._next and self._next[0] <= at + self.AHEAD:
+            when, key, uid, true = self._next
+            self._seen.setdefault(key, []).append((when, uid, true))
+            self._next = None
+            self._count += 1
+        if self._count > self.KEPT:
+            self._drop(at - self.AHEAD)
+        found = self._seen.get((pid, message), [])
+        while found:
+            when, uid, true = found.pop(0)
+            if when >= at - self.AHEAD:
+                return uid, true
+        return None
+
+    def _advance(self) -> bool:
+        self._next = next(self._entries, None)
+        return self._next is not None
+
+    def _drop(self, before: int) -> None:
+        self._seen = {key: kept for key, all_ in self._seen.items() if (kept := [e for e in all_ if e[0] >= before])}
+        self._count = sum(map(len, self._seen.values()))
+
+    @staticmethod
+    def _read(pieces: Iterator[bytes]) -> Iterator[tuple[int, tuple[bytes, bytes], int, bytes]]:
+        from .logjournal import Entries
+
+        entries = Entries()
+        with contextlib.suppress(SftpJailError):  # no journal: nobody vouches
+            for piece in pieces:
+                for entry in entries.split(piece):
+                    with contextlib.suppress(KeyError, ValueError):
+                        at, uid, true = int(entry[b"__REALTIME_TIMESTAMP"]), int(entry[b"_UID"]), entry[b"_PID"]
+                        key = entry.get(b"SYSLOG_PID", true), entry[b"MESSAGE"]
+                        yield at // 1_000_000, key, uid, b"%d" % int(true)
 
 
 def alive(host: Host, pid: int, at: int) -> bool:

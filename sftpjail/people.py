@@ -118,6 +118,26 @@ class People:
                     self._strangers[name] = Account(name, *ids, entry.pw_dir, entry.pw_shell, local=False)
         return self._strangers[name]
 
+    def name_of(self, uid: int) -> str | None:
+        """Return the name of whom a uid belongs to, local or from NSS; None where nobody says."""
+        local = self._by_uid.get(uid)
+        if local is not None or self.root:
+            return local
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except (KeyError, OverflowError):
+            return None
+
+    def uid_of(self, name: str) -> int | None:
+        """Return somebody's uid; None where there is no such account, or nobody says."""
+        found = self.account(name)
+        return found.uid if found else None
+
+    @cached_property
+    def _by_uid(self) -> Mapping[int, str]:
+        # The first of two lines with one uid counts, as in getpwuid(3).
+        return {account.uid: account.name for account in reversed([*self.accounts.values()])}
+
     def is_silent(self, name: str) -> bool:
         """Return whether nobody can say now if there is such an account, because a directory does not answer."""
         return False

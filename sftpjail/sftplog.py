@@ -4,13 +4,17 @@ The messages are those of OpenSSH's sftp-server.c (9.2 to 10.6), each escaped as
 printable ASCII stays, a backslash is doubled, everything else is \\n or octal. A quote is *not* escaped, so a name can
 look like the rest of a message; messages are therefore matched as a whole, and where more than one reading is
 possible none is chosen. A record is one thing that a session did; what cannot be read is a record too.
+
+Everybody on a host may write to its log. So who has written a line is what the log daemon says of the process, from
+SCM_CREDENTIALS of unix(7): internal-sftp runs with the uid of its user. A line that says somebody else is theirs who
+wrote it; one of which no daemon says anything is not verified, and neither is what it tells.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .logclock import Clock, Stamp
 from .logjournal import Entry
@@ -23,8 +27,9 @@ _STAMP = (
     rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
     rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,9})?)"
 )
-_OURS = re.compile(_STAMP + rb" ([^ ]+ internal-sftp\[(\d{1,10})\]): (.*)", re.DOTALL).fullmatch
-_OTHER = re.compile(_STAMP + rb" [^ ]+ (?!internal-sftp\b)[^ ]", re.DOTALL).match
+# `uid=` stands where our rule for the log daemon puts it (plugins/logs.py), in front of all that a process can send.
+_OURS = re.compile(_STAMP + rb" ([^ ]+ (?:uid=(\d{0,10}) )?internal-sftp\[(\d{1,10})\]): (.*)", re.DOTALL).fullmatch
+_OTHER = re.compile(_STAMP + rb" [^ ]+ (?!internal-sftp\b|uid=)[^ ]", re.DOTALL).match
 _REPEATED = re.compile(rb"message repeated (\d{1,9}) times: \[ (.*)\]", re.DOTALL).fullmatch
 _VISIBLE = re.compile(rb"[ -~]*").fullmatch
 _ESCAPE = re.compile(rb"\\(\\|[0-7]{3}|[nrbavtf0]|)")
@@ -56,7 +61,8 @@ _HANDLES = 1000  # files whose opening is remembered for each session; sshd's ow
 class Session(NamedTuple):
     """A session that has ended, or was still open or lost at the end of the log.
 
-    `how` is closed, open (its process still runs) or lost (sshd was killed, or the end was not logged).
+    `how` is closed, open (its process still runs) or lost (sshd was killed, or the end was not logged). `verified`,
+    here and below: the log daemon says that a process of the user wrote this.
     """
 
     at: int
@@ -70,6 +76,7 @@ class Session(NamedTuple):
     transfers: int
     read: int
     written: int
+    verified: bool = False
 
 
 class Transfer(NamedTuple):
@@ -85,6 +92,7 @@ class Transfer(NamedTuple):
     written: int
     forced: bool
     up: bool
+    verified: bool = False
 
 
 class Operation(NamedTuple):
@@ -100,6 +108,7 @@ class Operation(NamedTuple):
     to: str | None
     failed: str | None
     ambiguous: bool
+    verified: bool = False
 
 
 class Unknown(NamedTuple):
@@ -110,6 +119,7 @@ class Unknown(NamedTuple):
     user: str | None
     line: str
     why: str
+    verified: bool = False
 
 
 Record = Session | Transfer | Operation | Unknown
@@ -118,18 +128,40 @@ Record = Session | Transfer | Operation | Unknown
 class _Open:
     """A session that goes on: who, since when, its sums, and whether the files that it has open are for writing."""
 
-    __slots__ = ("address", "handles", "pid", "read", "seen", "stamp", "transfers", "user", "written")
+    __slots__ = (
+        "address",
+        "handles",
+        "pid",
+        "read",
+        "seen",
+        "stamp",
+        "transfers",
+        "uid",
+        "user",
+        "verified",
+        "written",
+    )
 
-    def __init__(self, user: str | None, address: str | None, pid: int, stamp: Stamp | None) -> None:
-        self.user, self.address, self.pid, self.stamp = user, address, pid, stamp
-        self.seen = stamp.at if stamp else 0
+    def __init__(self, pid: int, uid: int | None) -> None:
+        self.pid, self.uid = pid, uid
+        self.user: str | None = None
+        self.address: str | None = None
+        self.stamp: Stamp | None = None
+        self.verified = False
+        self.seen = 0
         self.transfers = self.read = self.written = 0
         self.handles: dict[str, bool] = {}
+
+    def whose(self, user: str | None, address: str | None, verified: bool, stamp: Stamp | None = None) -> _Open:
+        """Say who this is, and, if it is known, since when."""
+        self.user, self.address, self.verified, self.stamp = user, address, verified, stamp
+        self.seen = stamp.at if stamp else 0
+        return self
 
     def ended(self, at: int, closed: str | None, how: str) -> Session:
         began, opened = self.stamp or (at, None)
         totals = self.transfers, self.read, self.written
-        return Session(at, began, self.user, self.address, self.pid, opened, closed, how, *totals)
+        return Session(at, began, self.user, self.address, self.pid, opened, closed, how, *totals, self.verified)
 
 
 class Damaged(ValueError):
@@ -158,10 +190,27 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     return bytes((int(code, 8),))
 
 
-def line_of(line: bytes) -> tuple[bytes, ...] | None:
-    """Return time, "host internal-sftp[pid]", pid and message of a line of a log file, or None."""
+def line_of(line: bytes) -> tuple[bytes, bytes] | None:
+    """Return time and message of a line of a log file, or None."""
     match = _OURS(line)
-    return match.groups() if match else None
+    return (match[1], match[5]) if match else None
+
+
+class Forged(ValueError):
+    """The line says that somebody else has written it than who has."""
+
+
+class Writers(Protocol):
+    """Who has which uid now. `Host` is one."""
+
+    def name_of(self, uid: int) -> str | None:
+        """Return whose a uid is, or None."""
+
+    def uid_of(self, name: str) -> int | None:
+        """Return somebody's uid, or None."""
+
+
+NAMES = 1000  # that are looked up; the lines of whoever makes up more than that are not verified
 
 
 class Reader:
@@ -172,10 +221,18 @@ class Reader:
 
     Args:
         clock: for the times of the lines.
+        writers: who has which uid; without it nothing is verified.
+
+    `vouch` is asked about a line of a file that has no uid: epoch seconds, pid and message to uid and true pid.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    vouch: Callable[[int, bytes, bytes], tuple[int, bytes] | None] | None = None
+
+    def __init__(self, clock: Clock, writers: Writers | None = None) -> None:
         self.clock = clock
+        self._writers = writers
+        self._names: dict[int, str | None] = {}
+        self._uids: dict[str, int | None] = {}
         self.lines = self.understood = self.other = self.unknown = 0
         self._sessions: dict[bytes, _Open] = {}
         self._pending: dict[bytes, Operation] = {}  # its failure would be in the next line of its session
@@ -188,10 +245,14 @@ class Reader:
             self.lines += 1
             match = _OURS(line)
             if match:
-                word, key, pid, message = match.groups()
+                word, key, uid, pid, message = match.groups()
                 stamp = self.clock(word)
                 if stamp:
-                    self._message(stamp, key, pid, message, line)
+                    known = self.vouch(stamp.at, pid, message) if self.vouch and not uid else None
+                    if known:
+                        uid, pid = b"%d" % known[0], known[1]
+                        key = b"journal %s %s" % (uid, pid)
+                    self._message(stamp, key, pid, message, line, int(uid) if uid else None)
                     continue
             if match or not _OTHER(line):
                 self._not_understood(None, None, line, "not a line of this log")
@@ -207,10 +268,12 @@ class Reader:
                 message, pid = entry[b"MESSAGE"], entry.get(b"_PID") or entry[b"SYSLOG_PID"]
                 stamp = self.clock.journal(int(entry[b"__REALTIME_TIMESTAMP"]))
                 int(pid)
+                uid = int(entry[b"_UID"]) if b"_UID" in entry else None
             except (ValueError, KeyError, OverflowError, OSError):
                 self._not_understood(None, None, entry.get(b"MESSAGE", b""), "not an entry of this log")
                 continue
-            self._message(stamp, b"%s %s" % (entry.get(b"_HOSTNAME", b""), pid), pid, message, message)
+            key = b"%s %s %s" % (entry.get(b"_HOSTNAME", b""), entry.get(b"_UID", b""), pid)
+            self._message(stamp, key, pid, message, message, uid)
         return self._take()
 
     def broken(self, line: bytes, why: str) -> list[Record]:
@@ -246,13 +309,38 @@ class Reader:
         records, self._records = self._records, []
         return records
 
-    def _not_understood(self, stamp: Stamp | None, user: str | None, line: bytes, why: str) -> None:
+    def _not_understood(
+        self, stamp: Stamp | None, user: str | None, line: bytes, why: str, verified: bool = False
+    ) -> None:
         self.unknown += 1
         at, time = stamp or (self._at, None)
-        self._records.append(Unknown(at, time, user, line[:1000].decode("utf-8", "surrogateescape"), why))
+        text = line[:1000].decode("utf-8", "surrogateescape")
+        self._records.append(Unknown(at, time, user, text, why, verified))
 
-    def _message(self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, line: bytes) -> None:
+    def _name_of(self, uid: int) -> str | None:
+        """Return whose a uid is now, or None."""
+        if uid not in self._names:
+            self._names[uid] = self._writers.name_of(uid) if self._writers else None
+        return self._names[uid]
+
+    def _is_theirs(self, uid: int, user: str) -> bool:
+        """Return whether a uid is the user's; False where there is no such account now.
+
+        Raises:
+            Forged: the user has another uid.
+        """
+        if self._name_of(uid) == user:
+            return True
+        if user not in self._uids and len(self._uids) < NAMES:
+            self._uids[user] = self._writers.uid_of(user) if self._writers else None
+        known = self._uids.get(user)
+        if known is not None and known != uid:
+            raise Forged(f"it says {user}, and a process of uid {uid} wrote it")
+        return known is not None
+
+    def _message(self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, line: bytes, uid: int | None) -> None:
         self._at = stamp.at
+        why = "another message"
         times = 1
         if message.startswith(b"message repeated "):  # rsyslog's $RepeatedMsgReduction
             repeated = _REPEATED(message)
@@ -263,39 +351,52 @@ class Reader:
         if handler and len(message) < LIMIT and _VISIBLE(message):
             session = self._sessions.get(key)
             if session is None:
-                session = self._sessions[key] = _Open(None, None, int(pid), None)
+                # Its beginning is not in the log; whose it is, its uid says.
+                user = None if uid is None else self._name_of(uid)
+                session = self._sessions[key] = _Open(int(pid), uid).whose(user, None, user is not None)
             try:
                 for _ in range(times):
                     handled = handler(self, session, key, stamp, message)
                 session.seen = stamp.at
             except Damaged:
                 handled = False
+            except Forged as error:
+                handled, why = False, str(error)
         if handled:
             self.understood += 1
             return
         self._put(key, None)
-        known = self._sessions.get(key)
-        why = "another message"
         if len(message) >= LIMIT:
             why = "truncated"
         elif not _VISIBLE(message):
             why = "not escaped as OpenSSH does it"
-        self._not_understood(stamp, known.user if known else None, line, why)
+        user, verified = self._whose(key, uid)
+        self._not_understood(stamp, user, line, why, verified)
+
+    def _whose(self, key: bytes, uid: int | None) -> tuple[str | None, bool]:
+        """Return whose a line is that is not understood, and whether that is verified."""
+        known = self._sessions.get(key)
+        if known and known.user:
+            return known.user, known.verified
+        if uid is None:
+            return None, False
+        return self._name_of(uid) or f"uid {uid}", True
 
     def _begin_or_end(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         match = _SESSION(message)
         if not match:
             return False
         user, address = plain(match[2]), plain(match[3])
+        verified = session.uid is not None and self._is_theirs(session.uid, user)
         self._put(key, None)
         opened = match[1] == b"opened"
         if session.stamp and (opened or session.user != user):  # the pid is somebody else's now
             self._records.append(session.ended(session.seen, None, "lost"))
-            session = _Open(user, address, session.pid, None)
+            session = _Open(session.pid, session.uid).whose(user, address, verified)
         if opened:
-            self._sessions[key] = _Open(user, address, session.pid, stamp)
+            self._sessions[key] = _Open(session.pid, session.uid).whose(user, address, verified, stamp)
             return True
-        session.user, session.address = user, address
+        session.user, session.address, session.verified = user, address, verified
         self._records.append(session.ended(stamp.at, stamp.text, "closed"))
         del self._sessions[key]
         return True
@@ -322,7 +423,7 @@ class Reader:
         self._records.append(
             Transfer(
                 stamp.at, stamp.text, session.user, session.address, session.pid,
-                path, fetched, stored, forced is not None, up,
+                path, fetched, stored, forced is not None, up, session.verified,
             )
         )  # fmt: skip
         return True
@@ -408,7 +509,10 @@ class Reader:
         ambiguous: bool = False,
     ) -> bool:
         who = session.user, session.address, session.pid
-        self._put(key, Operation(stamp.at, stamp.text, *who, operation, path, to, failed, ambiguous))
+        self._put(
+            key,
+            Operation(stamp.at, stamp.text, *who, operation, path, to, failed, ambiguous, session.verified),
+        )
         return True
 
 

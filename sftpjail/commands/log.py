@@ -44,7 +44,7 @@ def log(context: Context) -> int:
     if arguments.follow and since is None:
         since = int(time.time())
     view = View(arguments.user or "", since, _moment(host, "--until", arguments.until))
-    reader = Reader(Clock())
+    reader = Reader(Clock(), host)
     render = as_json if context.json else as_row if sys.stdout.isatty() else as_fields
 
     def show(records: Iterable[Record]) -> None:

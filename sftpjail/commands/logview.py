@@ -30,7 +30,8 @@ class View:
     def __init__(self, user: str = "", since: int | None = None, until: int | None = None) -> None:
         self.user, self.since, self.until = user, since, until
         self.sessions = self.transfers = self.operations = self.read = self.written = 0
-        self.days: dict[tuple[str, str], list[int]] = {}
+        self.unverified = 0
+        self.days: dict[tuple[str, str, bool], list[int]] = {}
 
     def choose(self, records: Iterable[Record]) -> list[Record]:
         """Return the records that are wanted, and count them."""
@@ -48,23 +49,24 @@ class View:
         return isinstance(record, Unknown) and record.user is None  # it could be anybody's
 
     def _count(self, record: Record) -> None:
+        self.unverified += not record.verified
         if isinstance(record, Transfer):
             self.transfers += 1
             self.read += record.read
             self.written += record.written
-            day = self._day(record.user, record.time)
+            day = self._day(record, record.time)
             day[1] += record.read > 0 or not record.up
             day[2] += record.up
             day[3] += record.read
             day[4] += record.written
         elif isinstance(record, Session):
             self.sessions += 1
-            self._day(record.user, record.opened or record.closed or "")[0] += 1
+            self._day(record, record.opened or record.closed or "")[0] += 1
         elif isinstance(record, Operation):
             self.operations += 1
 
-    def _day(self, user: str | None, moment: str) -> list[int]:
-        return self.days.setdefault((moment[:10], user or ""), [0, 0, 0, 0, 0])
+    def _day(self, record: Session | Transfer, moment: str) -> list[int]:
+        return self.days.setdefault((moment[:10], record.user or "", record.verified), [0, 0, 0, 0, 0])
 
 
 # -- for programs -------------------------------------------------------------------------------------------------
@@ -73,25 +75,30 @@ class View:
 def as_json(record: Record) -> str:
     """Return a record as a line of JSON; put together by hand where there are many, which takes half the time."""
     if isinstance(record, Transfer):
-        forced = "true" if record.forced else "false"
+        forced = _flag(record.forced)
         return (
             f'{{"kind": "transfer", {_whose(record)}, "path": {_string(record.path)}, '
-            f'"read": {record.read}, "written": {record.written}, "forced": {forced}}}'
+            f'"read": {record.read}, "written": {record.written}, "forced": {forced}, '
+            f'"verified": {_flag(record.verified)}}}'
         )
     if isinstance(record, Operation):
         to, failed = _string(record.to), _string(record.failed)
         return (
             f'{{"kind": "operation", {_whose(record)}, "operation": "{record.operation}", '
             f'"path": {_string(record.path)}, "to": {to}, "failed": {failed}, '
-            f'"ambiguous": {"true" if record.ambiguous else "false"}}}'
+            f'"ambiguous": {_flag(record.ambiguous)}, "verified": {_flag(record.verified)}}}'
         )
     if isinstance(record, Unknown):
         values = {"kind": "unknown", "time": record.time, "user": record.user, "line": record.line, "why": record.why}
-        return json.dumps(values)
+        return json.dumps(values | {"verified": record.verified})
     times = {"opened": record.opened, "closed": record.closed, "how": record.how, "transfers": record.transfers}
     sums = {"bytes": record.read + record.written, "read": record.read, "written": record.written}
     who = {"kind": "session", "user": record.user, "from": record.address, "pid": record.pid}
-    return json.dumps(who | times | sums)
+    return json.dumps(who | times | sums | {"verified": record.verified})
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _whose(record: Transfer | Operation) -> str:
@@ -116,8 +123,17 @@ def _name(text: str) -> str:
 
 def _cells(record: Record, size: Callable[[int], str]) -> tuple[str, str, str, str, str, str] | None:
     """Return time, user, from, what, bytes and the rest of a record, or None where people do not want it."""
+    cells = _told(record, size)
+    if cells is None or record.verified:
+        return cells
+    return *cells[:5], f"{cells[5]} (unverified)".lstrip()
+
+
+def _told(record: Record, size: Callable[[int], str]) -> tuple[str, str, str, str, str, str] | None:
+    """Return the same without the word that nobody knows who wrote it."""
     if isinstance(record, Unknown):
-        return record.time or "-", _name(record.user or "-"), "-", "?", "-", f"{_name(record.line)} ({record.why})"
+        why = printable(record.why).replace("\t", "\\t")
+        return record.time or "-", _name(record.user or "-"), "-", "?", "-", f"{_name(record.line)} ({why})"
     who = _name(record.user or "-"), _name(record.address or "-")
     if isinstance(record, Transfer):
         what = "put" if record.up else "get"
@@ -170,16 +186,17 @@ def show_days(context: Context, view: View) -> None:
     """Print the sums of each user and day; on a terminal with a bar."""
     days = sorted(view.days.items())
     if context.json:
-        for (day, user), (sessions, down, up, read, written) in days:
+        for (day, user, verified), (sessions, down, up, read, written) in days:
             values = {"kind": "day", "day": day, "user": user or None, "sessions": sessions, "down": down, "up": up}
-            print(json.dumps(values | {"read": read, "written": written}))
+            print(json.dumps(values | {"read": read, "written": written, "verified": verified}))
         return
     drawn = sys.stdout.isatty()
     size = _size if drawn else str
     most = max((sums[3] + sums[4] for _, sums in days), default=0) or 1
     rows = []
-    for (day, user), (sessions, down, up, read, written) in days:
-        row = [day, _name(user or "-"), str(sessions), str(down), str(up), size(read), size(written)]
+    for (day, user, verified), (sessions, down, up, read, written) in days:
+        name = _name(user or "-") + ("" if verified else " (unverified)")
+        row = [day, name, str(sessions), str(down), str(up), size(read), size(written)]
         if drawn:
             down_part = round(BAR * read / most)
             row.append("▒" * down_part + "█" * (round(BAR * (read + written) / most) - down_part))
@@ -191,7 +208,7 @@ def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
     """Print how much that was, and what of the log was not understood; PATH is the log's."""
     if context.json:
         counts = {name: getattr(reader, name) for name in ("lines", "understood", "other", "unknown")}
-        names = ("sessions", "transfers", "operations", "read", "written")
+        names = ("sessions", "transfers", "operations", "read", "written", "unverified")
         print(json.dumps({"kind": "summary"} | counts | {name: getattr(view, name) for name in names}))
     elif sys.stdout.isatty():
         told = (
@@ -199,5 +216,8 @@ def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
         )
         unknown = f"; {reader.unknown} lines of the log not understood" if reader.unknown else ""
         print(told + unknown)
+    if view.unverified and not context.json:
+        why = "the log does not say whose process wrote them, or the account is gone"
+        context.warn([f"{view.unverified} of these records are unverified: {why}"])
     if not reader.lines:
         context.warn([f"the log is empty: nothing has been transferred yet, or {path} is not written"])

@@ -33,18 +33,39 @@ def _socket(host: Host, config: Config) -> str:
 
 
 def rsyslog_rule(host: Host, config: Config) -> str:
-    """Return the drop-in for rsyslogd: the jails' socket where systemd has none, and the file."""
-    own = "" if host.systemd else f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on")\n'
+    """Return the drop-in for rsyslogd: the jails' socket where systemd has none, and the file.
+
+    ParseTrusted (imuxsock) puts the uid and pid of the sending process into `$!`. What parses messages, as mmjsonparse,
+    could put its finds there too, so that those of our socket are copied before any other rule sees the message. The
+    uid stands in front of everything that a process can send; where nobody knows it, `uid=` is empty.
+    """
+    own = (
+        'ruleset(name="sftpjail") {\n'
+        "    set $.sftpjail_uid = $!uid;\n"
+        "    set $.sftpjail_pid = $!pid;\n"
+        "    call RSYSLOG_DefaultRuleset\n"
+        "}\n"
+        f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on" Annotate="on" ParseTrusted="on"'
+        ' ruleset="sftpjail")\n'
+    )
     return (
         "# Made by `sftpjail setup`; changes here are lost.\n"
-        f'{own}if $programname == "internal-sftp" then {{\n'
-        f'    action(type="omfile" file="{config.logs.file}" fileOwner="root" fileGroup="adm" fileCreateMode="0640")\n'
+        'template(name="sftpjail" type="string" string="%timegenerated:::date-rfc3339% %hostname%'
+        ' uid=%$.sftpjail_uid% internal-sftp[%$.sftpjail_pid%]:%msg:::sp-if-no-1st-sp%%msg:::drop-last-lf%\\n")\n'
+        f'{"" if host.systemd else own}if $programname == "internal-sftp" then {{\n'
+        '    if $.sftpjail_uid == "" then { set $.sftpjail_pid = $procid; }\n'
+        f'    action(type="omfile" file="{config.logs.file}" fileOwner="root" fileGroup="adm" fileCreateMode="0640"\n'
+        '        template="sftpjail")\n'
         "}\n"
     )
 
 
 def syslog_ng_rule(host: Host, config: Config) -> str:
-    """Return the same for syslog-ng; the name of the system's source differs, so the rule catches all sources."""
+    """Return the same for syslog-ng; the name of the system's source differs, so the rule catches all sources.
+
+    A socket's messages have the sender's `.unix.uid`, those of the journal its `.journald._UID`. A message may hold
+    newlines, which would begin a line of the sender's own making.
+    """
     own = (
         ""
         if host.systemd
@@ -54,8 +75,16 @@ def syslog_ng_rule(host: Host, config: Config) -> str:
     return (
         "# Made by `sftpjail setup`; changes here are lost.\n"
         f'{own}filter f_sftpjail {{ program("^internal-sftp$" type("pcre")); }};\n'
-        f'destination d_sftpjail {{ file("{config.logs.file}" owner("root") group("adm") perm(0640)); }};\n'
-        "log { filter(f_sftpjail); destination(d_sftpjail); flags(catchall); };\n"
+        "rewrite r_sftpjail {\n"
+        '    subst("\\n", "#012", value("MESSAGE") flags("global"));\n'
+        '    subst("[[:space:]]", "_", value("HOST") flags("global"));\n'
+        '    subst("[[:space:]]", "_", value("PID") flags("global"));\n'
+        "};\n"
+        'template t_sftpjail { template("${R_ISODATE} ${HOST} uid=$(or \\"${.unix.uid}\\" \\"${.journald._UID}\\")'
+        ' internal-sftp[$(or \\"${.unix.pid}\\" \\"${.journald._PID}\\" \\"${PID}\\")]: ${MESSAGE}\\n"); };\n'
+        f'destination d_sftpjail {{ file("{config.logs.file}" template(t_sftpjail)\n'
+        '    owner("root") group("adm") perm(0640)); };\n'
+        "log { filter(f_sftpjail); rewrite(r_sftpjail); destination(d_sftpjail); flags(catchall); };\n"
     )
 
 

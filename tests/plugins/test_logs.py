@@ -44,7 +44,9 @@ def test_on_setup_with_rsyslog_and_no_systemd(tree: Tree, fire: Fire) -> None:
     rsyslog(tree)
     actions = fire("logs", "on_setup", tree.host())
     rule = content(actions, RSYSLOG)
-    assert f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on")' in rule
+    trusted = f'Socket="{SHARED}/log" CreatePath="on" Annotate="on" ParseTrusted="on" ruleset="sftpjail")'
+    assert f'input(type="imuxsock" {trusted}' in rule and "set $.sftpjail_uid = $!uid;" in rule
+    assert "uid=%$.sftpjail_uid% internal-sftp[%$.sftpjail_pid%]:%msg" in rule
     assert 'if $programname == "internal-sftp"' in rule and 'file="/var/log/sftp.log"' in rule
     assert [a for a in actions if not isinstance(a, WriteFile)] == [
         Remove(SYSLOG_NG),

@@ -302,3 +302,41 @@ def test_stream_gives_all_and_says_what_failed() -> None:
         list(programs.stream(["sh", "-c", "echo no such thing >&2; exit 3"]))
     with pytest.raises(SftpJailError, match="cannot run no-such-program"):
         list(programs.stream(["no-such-program"]))
+
+
+# -- who vouches for a file's lines -----------------------------------------------------------------------------------
+
+
+def kept(second: int, message: str, *, uid: int = 1001, pid: int = 7, claimed: int = 7) -> bytes:
+    fields = f"_UID={uid}\n_PID={pid}\nSYSLOG_PID={claimed}\nMESSAGE={message}\n"
+    return f"__REALTIME_TIMESTAMP={second}000000\n{fields}\n".encode()
+
+
+def test_vouchers_find_whose_a_line_is_and_each_entry_vouches_once() -> None:
+    entries = [kept(100, "a"), kept(101, "b", uid=1002, pid=9), kept(102, "a"), kept(300, "c")]
+    vouchers = logsource.Vouchers(iter([b"", b"".join(entries)]))
+    assert vouchers.find(100, b"7", b"a") == (1001, b"7")
+    assert vouchers.find(101, b"7", b"b") == (1002, b"9")
+    assert vouchers.find(101, b"7", b"b") is None
+    assert vouchers.find(102, b"8", b"a") is None
+    assert vouchers.find(200, b"7", b"a") is None  # too late: it was another one
+    assert vouchers.find(302, b"7", b"c") == (1001, b"7")
+    assert vouchers.find(900, b"7", b"c") is None
+
+
+def test_vouchers_forget_what_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logsource.Vouchers, "KEPT", 100)
+    vouchers = logsource.Vouchers(iter([kept(second, f"m{second}") for second in range(2000)]))
+    for second in range(0, 2000, 10):
+        assert vouchers.find(second, b"7", b"m%d" % second) == (1001, b"7")
+        assert len(vouchers._seen) <= 120
+
+
+def test_no_journal_vouches_for_nothing() -> None:
+    def broken() -> Iterator[bytes]:
+        yield kept(100, "a")
+        raise SftpJailError("journalctl failed")
+
+    vouchers = logsource.Vouchers(broken())
+    assert vouchers.find(100, b"7", b"a") == (1001, b"7")
+    assert vouchers.find(100, b"7", b"b") is None

@@ -21,29 +21,30 @@ WHO = (5, TIME, "alice", "::1", 7)
 
 
 def operation(path: str | None, to: str | None = None, failed: str | None = None, verb: str = "rename") -> Operation:
-    return Operation(*WHO, verb, path, to, failed, False)
+    return Operation(*WHO, verb, path, to, failed, False, True)
 
 
 def transfer(path: str, read: int = 0, written: int = 5, **more: object) -> Transfer:
-    return Transfer(*WHO, path, read, written, False, written > 0)._replace(**more)  # type: ignore[arg-type]
+    return Transfer(*WHO, path, read, written, False, written > 0, True)._replace(**more)  # type: ignore[arg-type]
 
 
 @given(NAMES | NASTY, st.none() | NAMES, st.none() | NAMES, st.booleans())
 def test_json_holds_what_the_record_holds(path: str, to: str | None, user: str | None, flag: bool) -> None:
-    who = {"time": TIME, "user": user, "from": "::1", "pid": 7}
-    assert json.loads(as_json(transfer(path, 3, 5, user=user, forced=flag))) == {
+    who = {"time": TIME, "user": user, "from": "::1", "pid": 7, "verified": flag}
+    assert json.loads(as_json(transfer(path, 3, 5, user=user, forced=flag, verified=flag))) == {
         **{"kind": "transfer", "path": path, "read": 3, "written": 5, "forced": flag},
         **who,
     }
-    assert json.loads(as_json(operation(path, to)._replace(user=user, ambiguous=flag))) == {
+    assert json.loads(as_json(operation(path, to)._replace(user=user, ambiguous=flag, verified=flag))) == {
         **{"kind": "operation", "operation": "rename", "path": path, "to": to, "failed": None, "ambiguous": flag},
         **who,
     }
-    assert json.loads(as_json(Unknown(5, None, user, path, "why"))) == {
-        **{"kind": "unknown", "time": None, "user": user, "line": path, "why": "why"},
+    assert json.loads(as_json(Unknown(5, None, user, path, "why", flag))) == {
+        **{"kind": "unknown", "time": None, "user": user, "line": path, "why": "why", "verified": flag},
     }
-    session = json.loads(as_json(Session(9, 5, user, "::1", 7, TIME, None, "open", 2, 3, 5)))
+    session = json.loads(as_json(Session(9, 5, user, "::1", 7, TIME, None, "open", 2, 3, 5, flag)))
     assert (session["bytes"], session["how"], session["closed"], session["user"]) == (8, "open", None, user)
+    assert session["verified"] is flag
 
 
 @given(st.lists(NAMES | NASTY, min_size=2, max_size=2, unique=True))
@@ -72,6 +73,9 @@ def test_rows() -> None:
     assert as_fields(operation(None, None, "refused", "rmdir")).endswith("rmdir\t-\tfailed: refused")
     assert as_fields(operation(None, None, "x\ty\x1b", "error")).endswith("error\t-\tfailed: x\\ty\\x1b")
     assert as_fields(operation("/a", "mode 0644", None, "set")).endswith("/a mode 0644")
+    assert as_fields(transfer("/x", verified=False)).endswith("put\t5\t/x (unverified)")
+    assert as_fields(transfer("/x (unverified)")).endswith('put\t5\t"/x (unverified)"')
+    assert as_fields(Unknown(5, TIME, "bob", "x", "it says a\tb", True)).endswith("?\t-\tx (it says a\\tb)")
     for verb in ("stat", "open", "realpath", "status"):
         assert as_row(operation("/a", None, None, verb)) == ""
     assert as_fields(operation("/a", "READ", "No such file", "open")).endswith("/a failed: No such file")
@@ -106,5 +110,9 @@ def test_days() -> None:
     view = View()
     session = Session(9, 1, "alice", "::1", 7, "2026-11-23T23:59:00Z", TIME, "closed", 0, 0, 0)
     view.choose([transfer("/a"), transfer("/b", 3, 0), transfer("/c", 0, 0), transfer("/d", 1, 2), session])
-    assert view.days == {("2026-11-24", "alice"): [0, 3, 2, 4, 7], ("2026-11-23", "alice"): [1, 0, 0, 0, 0]}
+    assert view.days == {
+        ("2026-11-24", "alice", True): [0, 3, 2, 4, 7],
+        ("2026-11-23", "alice", False): [1, 0, 0, 0, 0],
+    }
+    assert view.unverified == 1
     assert (view.transfers, view.sessions, view.read, view.written) == (4, 1, 4, 7)

@@ -222,7 +222,7 @@ UP = b'close "/x" bytes read 0 written 5'
 def test_a_session_from_beginning_to_end() -> None:
     records = read(line(SESSION), line(UP), line(closed(), moment="2026-11-24T10:00:00+00:00"))
     (session,) = (record for record in records if isinstance(record, Session))
-    assert session[2:] == ("alice", "192.0.2.7", 7, START, "2026-11-24T10:00:00+00:00", "closed", 1, 0, 5)
+    assert session[2:] == ("alice", "192.0.2.7", 7, START, "2026-11-24T10:00:00+00:00", "closed", 1, 0, 5, False)
     assert session.at - session.began == 3600
 
 
@@ -436,3 +436,108 @@ def test_entries_that_are_none(fields: dict[bytes, bytes]) -> None:
 def test_the_kernels_word_for_the_pid_counts_and_not_the_programs() -> None:
     other = entry(UP, SYSLOG_PID=b"7", _PID=b"9")
     assert [r.user for r in journal(entry(SESSION), other) if isinstance(r, Transfer)] == [None]
+
+
+# -- who has written it -----------------------------------------------------------------------------------------------
+
+
+class Known:
+    """alice is 1001 and bob 1002; zoe, of a directory service that does not answer, is nobody now."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def name_of(self, uid: int) -> str | None:
+        return {1001: "alice", 1002: "bob"}.get(uid)
+
+    def uid_of(self, name: str) -> int | None:
+        self.asked += 1
+        return {"alice": 1001, "bob": 1002, "alias": 1002}.get(name)
+
+
+def sent(uid: int | str, message: bytes, pid: int = 7) -> bytes:
+    """A line as our rules for rsyslog and syslog-ng write it."""
+    return f"{START} host uid={uid} internal-sftp[{pid}]: ".encode() + message
+
+
+def by_whom(*lines: bytes) -> list[tuple[str, str | None, bool]]:
+    reader = Reader(Clock(), Known())
+    records = [*reader.read(lines), *reader.finish(lambda pid, at: False)]
+    assert reader.lines == len(lines) == reader.understood + reader.other + reader.unknown
+    return [(type(record).__name__, record.user, record.verified) for record in records]
+
+
+CLOSED = SESSION.replace(b"opened", b"closed")
+
+
+def test_a_session_of_the_user_is_verified() -> None:
+    lines = [sent(1001, message) for message in (SESSION, b'stat name "/"', UP, CLOSED)]
+    assert by_whom(*lines) == [(kind, "alice", True) for kind in ("Operation", "Transfer", "Session")]
+
+
+def test_who_says_to_be_somebody_else_is_not_believed() -> None:
+    """Whatever pid the forger claims: the daemon writes down the true one, and uid and pid make a session."""
+    forged = [sent(1002, message, 9) for message in (SESSION, UP, CLOSED)]
+    assert by_whom(*forged) == [("Unknown", "bob", True), ("Transfer", "bob", True), ("Unknown", "bob", True)]
+    between = [sent(1001, SESSION), sent(1002, UP), sent(1001, UP), sent(1002, CLOSED), sent(1001, CLOSED)]
+    assert by_whom(*between) == [
+        ("Transfer", "bob", True),
+        ("Transfer", "alice", True),
+        ("Unknown", "bob", True),
+        ("Session", "alice", True),
+    ]
+    (record,) = Reader(Clock(), Known()).read([sent(1002, SESSION)])
+    assert isinstance(record, Unknown) and record.why == "it says alice, and a process of uid 1002 wrote it"
+
+
+@pytest.mark.parametrize("uid", [None, ""])
+def test_a_line_of_which_nobody_says_whose_it_is_is_not_verified(uid: str | None) -> None:
+    old = [line(m) if uid is None else sent(uid, m) for m in (SESSION, UP, CLOSED)]
+    assert by_whom(*old) == [("Transfer", "alice", False), ("Session", "alice", False)]
+    # Nor does it get into a session that is.
+    mixed = [sent(1001, SESSION), old[1], sent(1001, CLOSED)]
+    assert by_whom(*mixed) == [("Transfer", None, False), ("Session", "alice", True)]
+
+
+def test_accounts_that_nobody_knows_now() -> None:
+    zoe = SESSION.replace(b"alice", b"zoe")
+    assert by_whom(sent(1003, zoe), sent(1003, UP)) == [("Transfer", "zoe", False), ("Session", "zoe", False)]
+    assert by_whom(sent(1002, zoe)) == [("Session", "zoe", False)]  # bob, or his uid was zoe's once
+    assert by_whom(sent(1003, UP)) == [("Transfer", None, False)]
+    assert by_whom(sent(1002, SESSION.replace(b"alice", b"alias"))) == [("Session", "alias", True)]
+
+
+def test_names_that_are_made_up_are_not_looked_up_without_end() -> None:
+    known = Known()
+    reader = Reader(Clock(), known)
+    reader.read(sent(1002, SESSION.replace(b"alice", b"u%d" % n), n) for n in range(5000))
+    assert known.asked == 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"host uid=1001 uid= internal-sftp[7]: ",
+        b"host internal-sftp[7] uid=1001: ",
+        b"host uid=1001,uid= internal-sftp[7]: ",
+        b"host uid=x internal-sftp[7]: ",
+        b"host uid=1001  internal-sftp[7]: ",
+    ],
+)
+def test_a_uid_counts_in_one_place_only(text: bytes) -> None:
+    lines = [START.encode() + b" " + text + message for message in (SESSION, UP)]
+    assert not any(verified for _, _, verified in by_whom(*lines))
+
+
+def test_entries_of_the_journal_are_verified_by_its_uid() -> None:
+    entry = {b"__REALTIME_TIMESTAMP": b"1795500000000000", b"_HOSTNAME": b"h", b"_PID": b"7", b"SYSLOG_PID": b"9"}
+    for uid, wanted in (
+        (b"1001", [("Transfer", "alice", True)]),
+        (b"1002", [("Unknown", "bob", True), ("Transfer", "bob", True)]),
+    ):
+        reader = Reader(Clock(), Known())
+        records = reader.read_journal([entry | {b"MESSAGE": m, b"_UID": uid} for m in (SESSION, UP)])
+        assert [(type(record).__name__, record.user, record.verified) for record in records] == wanted
+    reader = Reader(Clock(), Known())
+    (record,) = reader.read_journal([entry | {b"MESSAGE": m} for m in (SESSION, UP)])
+    assert (record.user, record.verified) == ("alice", False)
