@@ -302,6 +302,7 @@ def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool 
         yield Engine(config, Host(), manager)
         return
     with system.lock(LOCK, timeout):
+        system.keep_private(STATE)
         journal = Journal(STATE)
         with signals_wait():
             journal.recover()

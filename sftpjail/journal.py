@@ -48,7 +48,7 @@ class Journal:
             return
         try:
             if not os.path.isdir(self.folder):
-                system.make_dir(self.folder, 0o755, 0, 0)
+                system.make_dir(self.folder, 0o700, 0, 0)
             system.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error

@@ -71,7 +71,7 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
         return run(argv, timeout=timeout)  # it can see the host as it is
     if not os.path.exists("/proc/self/mountinfo"):
         raise SftpJailError(f"cannot try {argv[0]}: /proc is not mounted", "mount -t proc proc /proc")
-    os.makedirs(RUN_DIR, mode=0o755, exist_ok=True)
+    os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
         pairs, folders = [], dict[str, str]()
         changes = sorted(files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0]))

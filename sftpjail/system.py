@@ -50,14 +50,15 @@ def lock(path: str, timeout: float) -> Iterator[None]:
     """Hold the one lock; every run that may change something does so before it reads its first fact.
 
     Args:
-        path: the lock file; its folder is made.
+        path: the lock file; its folder is made, root's alone.
         timeout: seconds to wait for another run.
 
     Raises:
         SftpJailError: another run holds it all that time, or it cannot be made.
     """
     try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        keep_private(os.path.dirname(path))
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SftpJailError(f"cannot lock {path}: {error.strerror}", "run sftpjail as root") from error
@@ -218,6 +219,22 @@ def _judge_dir(path: str, uid: int) -> None:
         raise SftpJailError(
             f"{path} is in the way: it belongs to uid {found.st_uid} and came while sftpjail was at work"
         )
+
+
+def keep_private(path: str) -> None:
+    """Take everybody's but root's rights from a folder of ours, which an earlier version made with mode 0755.
+
+    What is in it, and when it changes, would tell an attacker which step root takes now.
+
+    Raises:
+        SftpJailError: its mode cannot be changed.
+    """
+    if not os.path.isdir(path):
+        return
+    with parent(f"{resolve(path)}/.", path) as (folder, _):
+        found = os.fstat(folder)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            os.fchmod(folder, 0o700)
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:

@@ -1,0 +1,46 @@
+"""What we keep on a host tells nobody but root what root does, and when."""
+
+from __future__ import annotations
+
+import pytest
+from machine import Machine
+from steps import jail, ready, web, works
+
+OURS = ("/var/lib/sftpjail", "/run/sftpjail")
+
+
+def alone(machine: Machine) -> None:
+    assert [machine.mode(path) for path in OURS] == ["root:root 700"] * 2
+    for path in OURS:
+        assert machine.run("runuser", "-u", "bob", "--", "ls", path, check=False).code != 0
+
+
+@pytest.mark.parametrize("mounts", ["fstab", "session"])
+def test_state_is_roots_alone_and_every_login_works(machine: Machine, mounts: str) -> None:
+    machine.start_rsyslog()
+    machine.run("useradd", "-m", "bob")
+    ready(machine, f"[profiles]\n[[sftponly]]\nmounts = {mounts}\n")
+    alone(machine)
+    machine.restart_rsyslog()
+    web(machine)
+    key = jail(machine, "alice")
+    machine.run("sftpjail", "mount", "alice", "/srv/web/example.com", "/web")
+    alone(machine)
+    works(machine, "alice", key, "put /etc/hostname logged", "ls /web")
+    machine.wait_for("/var/log/sftp.log", "logged")
+    machine.run("userdel", "alice")
+    alone(machine)
+
+
+def test_a_host_of_an_earlier_version(machine: Machine) -> None:
+    """Whose directories everybody could read: the next command takes that away, and the mode is in no plan."""
+    machine.run("useradd", "-m", "bob")
+    ready(machine)
+    key = jail(machine, "alice")
+    machine.run("chmod", "755", *OURS)
+    assert machine.run("sftpjail", "apply").out.startswith("nothing to do")
+    alone(machine)
+    works(machine, "alice", key)
+    machine.run("chmod", "755", *OURS)
+    machine.run("useradd", "-m", "-G", "sftponly", "carol")  # by the hook
+    alone(machine)
