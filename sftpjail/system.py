@@ -219,6 +219,8 @@ def _judge_dir(path: str, uid: int) -> None:
         raise SftpJailError(
             f"{path} is in the way: it belongs to uid {found.st_uid} and came while sftpjail was at work"
         )
+
+
 def keep_private(path: str) -> None:
     """Take everybody's but root's rights from a folder of ours, which an earlier version made with mode 0755.
 
