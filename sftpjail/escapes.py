@@ -17,7 +17,12 @@ _UNSEEN |= {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE0
 _MARKS = 2  # on one letter, as Vietnamese and pointed Hebrew have them; more are there to cover other lines
 _PLAIN = re.compile(r"[\w./:@%+=,~-]+").fullmatch
 
-NO_COMMAND = "no command is printed: a name in it has characters that a terminal does not show; `ls -b` shows them"
+
+class Advice(str):
+    """Words in the place of a command, which nobody is to run."""
+
+
+NO_COMMAND = Advice("no command is printed: a name in it has characters that a terminal does not show (`ls -b` does)")
 
 
 def one_line(text: str) -> str:

@@ -17,7 +17,7 @@ from itertools import count
 from shlex import join, quote
 from typing import Protocol
 
-from .escapes import shown
+from .escapes import Advice, shown
 from .model import components
 
 NOGROUP = 65534
@@ -96,11 +96,11 @@ def _in_roots_folder(path: str, host: Paths) -> str:
     return host.trusted_path(path, follow=False)
 
 
-def advice(path: str, host: Paths) -> str:
+def advice(path: str, host: Paths) -> Advice:
     """Return in words why no command on a path is printed."""
     folders = components(posixpath.dirname(path))
     folder = next((folder for folder in folders if not host.trusted_path(f"{folder}/.")), folders[-1])
-    return (
+    return Advice(
         f"no command on {shown(path)} is safe for root: others than root can put something else in its place, "
         f"because of {shown(folder)}; look at it with `namei -l`, and go on when only root can"
     )

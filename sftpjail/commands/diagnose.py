@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from shlex import quote
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from ..actions import Check, Notify
 from ..config import PATH
 from ..engine import Engine, Plan, interrupted
 from ..errors import SftpJailError
-from ..escapes import one_line, shown
+from ..escapes import Advice, one_line, shown
 from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
@@ -69,6 +70,8 @@ def _fault(about: str, found: Finding) -> Fault:
 
 
 def _veto(about: str, error: SftpJailError, why: str) -> Fault:
+    if isinstance(error.hint, Advice):
+        return Fault(about, error.message, why, "", error.hint)
     return Fault(about, error.message, why, error.hint)
 
 
@@ -343,7 +346,7 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
 
 
 def _draw_fault(console: Console, number: int, fault: Fault) -> None:
-    """Draw a fault. Where a text goes on in a next line it stands further in than any command, and is none."""
+    """Draw a fault. Where a text goes on in a next line that has a mark, so that it is no line of ours."""
     for text, head, style in ((_title(fault), f"{number}. ", "red"), (fault.why, "   why: ", "")):
         _draw_text(console, text, head, style)
     for at, line in enumerate(wrap_command(fault.mend, console.width - len(MEND))):
@@ -355,13 +358,19 @@ def _draw_fault(console: Console, number: int, fault: Fault) -> None:
 
 def _draw_text(console: Console, text: str, head: str, style: str = "") -> None:
     """Draw a text of one line on as many as it needs: their breaks are ours, and rich must add none of its own."""
-    from rich.cells import get_character_cell_size
     from rich.text import Text
+
+    for line in _wrapped(text, console.width, head, "   > "):
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _wrapped(text: str, width: int, head: str, further: str) -> list[str]:
+    from rich.cells import get_character_cell_size
 
     # textwrap(3) counts characters, and some take two columns: with a NUL, which no text has by now, those count so.
     counted = "".join(c + "\0" if get_character_cell_size(c) > 1 else c for c in one_line(text))
-    for line in wrap(counted, console.width, initial_indent=head, subsequent_indent=FURTHER):
-        console.print(Text(line.replace("\0", ""), style=style), soft_wrap=True)
+    lines = wrap(counted, width, initial_indent=head, subsequent_indent=further)
+    return [line.replace("\0", "") for line in lines] or [head]
 
 
 def _cell(text: str, style: str = "") -> Text:
@@ -371,20 +380,31 @@ def _cell(text: str, style: str = "") -> Text:
 
 
 def _draw_table(console: Console, facts: list[Fact]) -> None:
-    from rich.table import Table
+    """Draw facts in three columns. A cell that goes on in a next line does so behind a mark: it is no line of ours."""
+    from rich.cells import cell_len, set_cell_size
+    from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    names = [" " + "  " * fact.depth + fact.name for fact in facts]
-    table.add_column(no_wrap=max(map(len, names)) < console.width // 2, overflow="fold")
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
-    for name, fact in zip(names, facts, strict=True):
-        if fact.name:
-            table.add_row(_cell(name), _cell(fact.value), _cell(fact.note, "red" if fact.bad else ""))
-    console.print(table)
+    rows = [(" " + "  " * fact.depth + fact.name, fact.value, fact.note) for fact in facts if fact.name]
+    longest = [max((cell_len(one_line(row[column])) for row in rows), default=0) for column in range(3)]
+    first = min(longest[0], console.width // 2)
+    left = console.width - first - 4
+    second = min(longest[1], max(left - longest[2], left // 2))
+    widths = (first, second, left - second)
+    for row, fact in zip(rows, (fact for fact in facts if fact.name), strict=True):
+        cells = [_folded(text, width) for text, width in zip(row, widths, strict=True)]
+        for line in zip_longest(*cells, fillvalue=""):
+            sized = [set_cell_size(text, width) for text, width in zip(line, widths, strict=True)]
+            note = Text(sized[2], style="red" if fact.bad else "")
+            console.print(Text(f"{sized[0]}  {sized[1]}  ").append_text(note), soft_wrap=True)
     for fact in facts:
         if not fact.name:
             _draw_text(console, fact.value, " - ", "red" if fact.bad else "")
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Return a text in lines of a column's width."""
+    lead = text[: len(text) - len(text.lstrip(" "))]
+    return _wrapped(text.strip(" "), max(width, 8), lead, f"{lead}> ")
 
 
 def _draw_tree(console: Console, facts: list[Fact]) -> None:

@@ -137,7 +137,7 @@ def test_a_purge_that_cannot_finish_can_be_repeated(machine: Machine, built: Bui
     machine.sh('until [ "$(readlink /proc/$(cat /run/busy)/cwd)" = /srv/sftp/alice/web ]; do sleep 0.1; done')
     host.remove()
     done = machine.run("dpkg", "--purge", "sftpjail", check=False)
-    assert done.code and "is in use by sleep" in done.out + done.err and "closed" in done.err
+    assert done.code and 'is in use by "sleep' in done.out + done.err and "closed" in done.err
     assert machine.run("sshd", "-T", "-C", "user=alice,host=h,addr=127.0.0.1").out.count("/srv/sftp")
     machine.sh("kill $(cat /run/busy)")
     machine.run("dpkg", "--purge", "sftpjail")

@@ -111,7 +111,7 @@ def test_a_transfer_holds_its_mount(machine: Machine) -> None:
     slowly = ("sftp", "-l", "8", *machine._client(key, "-P"), "alice@127.0.0.1:/web/big", "/root/big")
     with running(machine, *slowly):
         machine.sh("until [ -e /root/big ]; do sleep 0.05; done")
-        said = refused(machine, "sftpjail", "umount", "alice", "/web", says="/srv/sftp/alice/web is in use by sshd")
+        said = refused(machine, "sftpjail", "umount", "alice", "/web", says='/srv/sftp/alice/web is in use by "sshd')
         pid = said.rpartition("kill ")[2].split()[0]
         assert machine.read(f"/proc/{pid}/comm").startswith("sshd")
     assert changes(before, snapshot(machine)) == {}

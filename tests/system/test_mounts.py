@@ -108,6 +108,6 @@ def test_busy(machine: Machine) -> None:
     machine.sh("mkdir /srv/web")
     machine.run("sftpjail", "mount", "ann", "/srv/web", "/web")
     machine.sh("cd /srv/sftp/ann/web && (sleep 60 >/dev/null 2>&1 & echo $! >/root/pid)")
-    said = refused(machine, "sftpjail", "umount", "ann", "/web", says="is in use by sleep 60")
+    said = refused(machine, "sftpjail", "umount", "ann", "/web", says='is in use by "sleep 60"')
     machine.sh(said.split("try: ")[1].strip())
     machine.run("sftpjail", "umount", "ann", "/web")

@@ -106,7 +106,7 @@ def test_keys_stay_when_userdel_fails_for_another_reason(machine: Machine) -> No
         assert machine.run("userdel", "alice", check=False).code == 8
         machine.run("sftpjail", "apply")
         said = refused(machine, "sftpjail", "remove", "--delete-account", "alice", says="currently used by process")
-        assert re.search(r"\n  try: kill \d+\n", said), said
+        assert re.search(r"\n  try: setsid -w setpriv --reuid=\d+ .* kill \d+\n", said), said
     assert machine.read("/etc/ssh/authorized_keys/alice") == keys
     works(machine, "alice", key)
 
