@@ -260,3 +260,22 @@ def test_linger_and_a_manager_that_runs(booted: Machine) -> None:
     assert look(booted).split()[0::6] == before.split()[0::6]
     booted.sh(up)
     assert booted.mode("/var/lib/systemd/linger/alice") == "root:root 644"
+
+
+def test_a_process_that_makes_its_crontab_again_gains_nothing(machine: Machine) -> None:
+    ready(machine)
+    machine.run("useradd", "-m", "alice")
+    loop = as_user("alice", "sh", "-c", "while :; do echo '@daily id' | crontab -; done")
+    with running(machine, *loop):
+        machine.wait_for(f"{CRONTABS}/alice")
+        done = machine.run("sftpjail", "adopt", "--close", "alice", check=False)
+        if done.code:
+            assert done.code == 1 and f"made {CRONTABS}/alice again before it was ended" in done.err, done
+            assert machine.exists(f"{CRONTABS}/alice") and not machine.exists("/var/lib/sftpjail/journal")
+            assert "alice" not in machine.read("/etc/group").split("sftponly:")[1].splitlines()[0]
+            machine.run("sftpjail", "adopt", "--close", "alice")
+    assert not machine.exists(f"{CRONTABS}/alice")
+    assert machine.run("pgrep", "-u", "alice", check=False).out == ""
+    assert "outside of its jail" not in machine.run("sftpjail", "check", "alice", check=False).out
+    machine.run("sftpjail", "remove", "alice")
+    assert machine.read(f"{CRONTABS}/alice").endswith("@daily id\n")
