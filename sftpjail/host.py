@@ -38,7 +38,7 @@ sys.exit(bool(look_up(name, entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.
 
 STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"
-ASIDE = f"{STATE}/aside"
+ASIDE = f"{STATE}/aside."  # and a name; a directory for all would be in everybody's record
 HOST_RECORD = f"{STATE}/host"
 TABLES = "/etc/sftpjail/mounts"
 LINGER = "/var/lib/systemd/linger"  # a file for each name: logind-user.c

@@ -8,9 +8,8 @@ from shlex import quote
 from .. import Account, EndProcesses, EndProcessesFirst, Finding, MakeDir, Remove, Rename, Run, SftpJailError, hookimpl
 from ..actions import Action
 from ..activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
-from ..host import ASIDE, Host
+from ..host import ASIDE, STATE, Host
 from ..jails import is_namesake
-from ..model import inside
 
 WHY = "what cron, atd, incrond, systemd or an earlier session runs for it, no jail holds"
 _HOW = "the administrator's own; where it obeys files that the user can write, it runs them outside of the jail"
@@ -24,8 +23,8 @@ def on_adopt_close(account: Account, host: Host) -> list[Action]:
         return []
     refuse_shared(account, works, host)
     paths = {path: work.kind for work in works for path in work.paths}
-    folder, taken = f"{ASIDE}/{account.name}", set[str]()
-    actions: list[Action] = [MakeDir(ASIDE, 0o700), MakeDir(folder, 0o700)] if paths else []
+    folder, taken = f"{ASIDE}{account.name}", set[str]()
+    actions: list[Action] = [MakeDir(folder, 0o700)] if paths else []
     for path, kind in paths.items():
         to = _free(f"{folder}/{kind}-{posixpath.basename(path)}", taken, host)
         actions.append(Rename(path, to))
@@ -48,11 +47,11 @@ def _free(path: str, taken: set[str], host: Host) -> str:
 @hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     """Give back what `adopt --close` has put aside; of an account that goes it stays where it is, and is reported."""
-    folder = f"{ASIDE}/{account.name}"
+    folder = f"{ASIDE}{account.name}"
     aside = {
         now: before
         for now, before in host.origin(account.name).renamed.items()
-        if inside(now, ASIDE) and host.lstat(now) is not None
+        if now.startswith(ASIDE) and host.lstat(now) is not None
     }
     if deleted or not account.exists or is_namesake(account, host):
         aside = {}
@@ -66,7 +65,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         actions.append(Rename(now, before))
     if any(posixpath.basename(now).startswith("linger-") for now in aside) and host.systemd:
         actions += _manager(account, host)
-    return [*actions, Remove(folder), Remove(ASIDE, ours=True)]
+    return [*actions, Remove(folder)]
 
 
 def _manager(account: Account, host: Host) -> list[Action]:
@@ -124,6 +123,8 @@ def _others(account: Account, host: Host) -> list[Finding]:
 
 def _orphans(host: Host) -> list[Finding]:
     """Return what was put aside of accounts that are gone."""
-    left = [f"{ASIDE}/{name}" for name in host.listdir(ASIDE) if name not in host.recorded()]
+    begin = posixpath.basename(ASIDE)
+    names = [name.removeprefix(begin) for name in host.listdir(STATE) if name.startswith(begin)]
+    left = [f"{ASIDE}{name}" for name in names if name not in host.known()]
     why = "crontabs and jobs of accounts that are gone; sftpjail deletes nobody's files"
     return [Finding(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left]

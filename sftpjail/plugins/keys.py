@@ -116,7 +116,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     back: list[Action] = [
         Rename(now, before)
         for now, before in host.origin(account.name).renamed.items()
-        if not inside(now, ASIDE)
+        if not now.startswith(ASIDE)
         and host.lstat(before) is None  # whatever the user put there since stays, and so does ours
     ]
     # A file that was there before us stays, though sshd reads it no more.

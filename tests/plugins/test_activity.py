@@ -14,7 +14,7 @@ from sftpjail.processes import Outsider
 
 CRON = "/var/spool/cron/crontabs/ann"
 JOB = "/var/spool/cron/atjobs/a0000301c5f3a1"
-ASIDE = "/var/lib/sftpjail/aside"
+ASIDE = "/var/lib/sftpjail/aside."
 MARK = "/var/lib/systemd/linger/ann"
 SLEEP, OWN = Outsider(7, "sleep"), Outsider(8, "systemd", managed=True)
 SERVICE, CONTAINER = Outsider(9, "pull", service="pull.service"), Outsider(10, "x", container=True)
@@ -59,18 +59,17 @@ def test_units_count_until_there_is_a_jail_and_a_users_link_leads_nowhere(tree: 
 
 
 def test_on_adopt_close_puts_aside_and_ends(tree: Tree, fire: Fire) -> None:
-    tree.write(f"{ASIDE}/ann/cron-ann", "an earlier one\n")
+    tree.write(f"{ASIDE}ann/cron-ann", "an earlier one\n")
     host = at_work(tree, SLEEP)
     assert fire("activity", "on_adopt_close", host, account=ann(kept=())) == [
-        MakeDir(ASIDE, 0o700),
-        MakeDir(f"{ASIDE}/ann", 0o700),
-        Rename(CRON, f"{ASIDE}/ann/cron-ann.1"),
-        Rename(JOB, f"{ASIDE}/ann/at-a0000301c5f3a1"),
-        Rename(MARK, f"{ASIDE}/ann/linger-ann"),
+        MakeDir(f"{ASIDE}ann", 0o700),
+        Rename(CRON, f"{ASIDE}ann/cron-ann.1"),
+        Rename(JOB, f"{ASIDE}ann/at-a0000301c5f3a1"),
+        Rename(MARK, f"{ASIDE}ann/linger-ann"),
         EndProcesses("ann", 1001, ("7 sleep",), (CRON, JOB, MARK)),
     ]
     kept = ann(kept=("cron", "linger", "processes"))
-    assert [type(a) for a in fire("activity", "on_adopt_close", host, account=kept)] == [MakeDir, MakeDir, Rename]
+    assert [type(a) for a in fire("activity", "on_adopt_close", host, account=kept)] == [MakeDir, Rename]
     inside = fire("activity", "on_adopt_close", host, account=ann(INSIDE, kept=()))
     assert EndProcessesFirst("ann", 1001, ("7 sleep",)) in inside
     assert fire("activity", "on_adopt_close", tree.host(), account=ann(name="carl", uid=1009)) == []
@@ -85,12 +84,12 @@ def test_on_adopt_close_ends_nothing_of_a_uid_that_others_have(tree: Tree, fire:
 
 
 def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) -> None:
-    tree.write(f"{ASIDE}/ann/cron-ann", "@daily x\n", 0o600)
-    tree.write(f"{ASIDE}/ann/linger-ann", "")
-    record = f'{{"renamed": {{"{ASIDE}/ann/cron-ann": "{CRON}", "{ASIDE}/ann/linger-ann": "{MARK}"}}, "uid": 1001}}'
+    tree.write(f"{ASIDE}ann/cron-ann", "@daily x\n", 0o600)
+    tree.write(f"{ASIDE}ann/linger-ann", "")
+    record = f'{{"renamed": {{"{ASIDE}ann/cron-ann": "{CRON}", "{ASIDE}ann/linger-ann": "{MARK}"}}, "uid": 1001}}'
     tree.write("/var/lib/sftpjail/accounts/ann", record)
-    gone = [Remove(f"{ASIDE}/ann"), Remove(ASIDE, ours=True)]
-    back = [Rename(f"{ASIDE}/ann/cron-ann", CRON), Rename(f"{ASIDE}/ann/linger-ann", MARK)]
+    gone = [Remove(f"{ASIDE}ann")]
+    back = [Rename(f"{ASIDE}ann/cron-ann", CRON), Rename(f"{ASIDE}ann/linger-ann", MARK)]
     assert fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=False) == [*back, *gone]
     assert fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=True) == gone
     other = replace(ann(), uid=1500)
@@ -107,7 +106,7 @@ def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) 
     tree.write(CRON, "a new one\n")
     with pytest.raises(SftpJailError, match=f"{CRON} is in the way") as caught:
         fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=False)
-    assert caught.value.hint == f"mv -n {CRON} {ASIDE}/ann/cron-ann.later && sftpjail remove ann"
+    assert caught.value.hint == f"mv -n {CRON} {ASIDE}ann/cron-ann.later && sftpjail remove ann"
 
 
 def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, fire: Fire) -> None:
@@ -128,11 +127,11 @@ def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, 
 
 
 def test_on_check_of_the_host_reports_what_departed_accounts_left(tree: Tree, fire: Fire) -> None:
-    tree.write(f"{ASIDE}/carl/cron-carl", "")
-    tree.write(f"{ASIDE}/ann/cron-ann", "")
+    tree.write(f"{ASIDE}carl/cron-carl", "")
+    tree.write(f"{ASIDE}ann/cron-ann", "")
     tree.write("/var/lib/sftpjail/accounts/ann", "{}")
     (finding,) = fire("activity", "on_check", tree.host(), account=None)
-    assert finding.what == f"{ASIDE}/carl is left" and finding.severity == "advice"
+    assert finding.what == f"{ASIDE}carl is left" and finding.severity == "advice"
 
 
 def test_reports_name_the_fix(tree: Tree) -> None:

@@ -11,7 +11,7 @@ from test_hostile import killed
 
 CRONTABS = "/var/spool/cron/crontabs"
 JOBS = "/var/spool/cron/atjobs"
-ASIDE = "/var/lib/sftpjail/aside"
+ASIDE = "/var/lib/sftpjail/aside."
 EVERY_MINUTE = "* * * * * touch /tmp/$LOGNAME.ran\n"
 SPOOLED = f"for f in {CRONTABS}/* {JOBS}/* /var/spool/incron/* /var/lib/systemd/linger/*; do [ ! -e $f ] || {{"
 SPOOLED += " stat -c '%n %U:%G %a %Y %h' $f; md5sum <$f; }; done"
@@ -89,8 +89,8 @@ def test_what_close_puts_aside_comes_back_byte_for_byte(machine: Machine, other:
     said = machine.run("sftpjail", "adopt", "--close", "alice").out
     assert f"ended: a crontab ({CRONTABS}/alice), 1 at job" in said, said
     assert "alice" not in look(machine).replace("alice:", "") and "bob" in look(machine)
-    assert machine.mode(ASIDE) == machine.mode(f"{ASIDE}/alice") == "root:root 700"
-    assert machine.read(f"{ASIDE}/alice/cron-alice").endswith(EVERY_MINUTE)
+    assert machine.mode(f"{ASIDE}alice") == "root:root 700"
+    assert machine.read(f"{ASIDE}alice/cron-alice").endswith(EVERY_MINUTE)
     assert machine.run("sftpjail", "check", "alice", check=False).out.count("outside of its jail") == 0
     again(machine, "sftpjail", "adopt", "--close", "alice")
     again(machine, "sftpjail", "adopt", "alice")
@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_gives_all_back(machine: Machine) -> None:
         machine.run("sftpjail", "apply")
         assert look(machine) == before
         machine.run("pgrep", "-u", "alice", "sleep")
-    assert not machine.exists(ASIDE) and not machine.exists("/var/lib/sftpjail/journal")
+    assert not machine.exists(f"{ASIDE}alice") and not machine.exists("/var/lib/sftpjail/journal")
     assert "alice" not in machine.read("/etc/group").split("sftponly:")[1].splitlines()[0]
     machine.run("sftpjail", "adopt", "--close", "alice")
     machine.run("sftpjail", "remove", "alice")
@@ -260,3 +260,40 @@ def test_linger_and_a_manager_that_runs(booted: Machine) -> None:
     assert look(booted).split()[0::6] == before.split()[0::6]
     booted.sh(up)
     assert booted.mode("/var/lib/systemd/linger/alice") == "root:root 644"
+
+
+def test_a_process_that_makes_its_crontab_again_gains_nothing(machine: Machine) -> None:
+    ready(machine)
+    machine.run("useradd", "-m", "alice")
+    loop = as_user("alice", "sh", "-c", "while :; do echo '@daily id' | crontab -; done")
+    with running(machine, *loop):
+        machine.wait_for(f"{CRONTABS}/alice")
+        done = machine.run("sftpjail", "adopt", "--close", "alice", check=False)
+        if done.code:
+            assert done.code == 1 and f"made {CRONTABS}/alice again before it was ended" in done.err, done
+            assert machine.exists(f"{CRONTABS}/alice") and not machine.exists("/var/lib/sftpjail/journal")
+            assert "alice" not in machine.read("/etc/group").split("sftponly:")[1].splitlines()[0]
+            machine.run("sftpjail", "adopt", "--close", "alice")
+    assert not machine.exists(f"{CRONTABS}/alice")
+    assert machine.run("pgrep", "-u", "alice", check=False).out == ""
+    assert "outside of its jail" not in machine.run("sftpjail", "check", "alice", check=False).out
+    machine.run("sftpjail", "remove", "alice")
+    assert machine.read(f"{CRONTABS}/alice").endswith("@daily id\n")
+
+
+def test_what_a_deleted_account_left_aside_is_nobody_elses(machine: Machine) -> None:
+    ready(machine)
+    for name in ("alice", "bob"):
+        machine.run("useradd", "-m", name)
+        crontab(machine, name)
+        machine.run("sftpjail", "adopt", "--close", name)
+    machine.run("userdel", "alice")
+    done = machine.run("sftpjail", "check", check=False)
+    fix = f"rm -rI --one-file-system {ASIDE}alice && sftpjail apply --prune"
+    assert done.code == 3 and fix in done.out, done
+    uid = machine.run("id", "-u", "bob").out
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    machine.run("sftpjail", "remove", "alice")
+    assert not machine.exists(f"{CRONTABS}/alice") and machine.exists(f"{ASIDE}alice/cron-alice")
+    machine.run("sftpjail", "remove", "bob")
+    assert machine.exists(f"{CRONTABS}/bob") and machine.run("id", "-u", "bob").out == uid

@@ -13,7 +13,7 @@ def test_variables_of_a_home_reach_what_pam_runs_as_root(machine: Machine) -> No
     key = jail(machine, "alice")
     assert machine.run("sftpjail", "check").code == 0
     machine.write("/root/variables", "LD_PRELOAD DEFAULT=/home/alice/x.so\n")
-    machine.write("/usr/local/sbin/greet", "#!/bin/sh\nenv >/root/seen\n", 0o755)
+    machine.write("/usr/local/sbin/greet", "#!/bin/sh\n/usr/bin/env >>/root/seen\n", 0o755)
     machine.append(SSHD, "session required pam_env.so user_readenv=1\n")
     machine.append(SSHD, "session optional pam_exec.so /usr/local/sbin/greet\n")
     works(machine, "alice", key, "put /root/variables .pam_environment")
