@@ -239,6 +239,22 @@ def keep_private(path: str) -> None:
             os.close(fd)
 
 
+def keep_private(path: str) -> None:
+    """Take everybody's but root's rights from a folder of ours, which an earlier version made with mode 0755.
+
+    What is in it, and when it changes, would tell an attacker which step root takes now.
+
+    Raises:
+        SftpJailError: its mode cannot be changed.
+    """
+    if not os.path.isdir(path):
+        return
+    with parent(f"{resolve(path)}/.", path) as (folder, _):
+        found = os.fstat(folder)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            os.fchmod(folder, 0o700)
+
+
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
     """Give an existing folder, or a file that has no second name, this owner and mode; a symbolic link is not followed.
 
