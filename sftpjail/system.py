@@ -249,10 +249,14 @@ def keep_private(path: str) -> None:
     """
     if not os.path.isdir(path):
         return
-    with parent(f"{resolve(path)}/.", path) as (folder, _):
-        found = os.fstat(folder)
-        if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-            os.fchmod(folder, 0o700)
+    with parent(resolve(path), path) as (folder, name):
+        fd = os.open(name, _DIR, dir_fd=folder)
+        try:
+            found = os.fstat(fd)
+            if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+                os.fchmod(fd, 0o700)
+        finally:
+            os.close(fd)
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
