@@ -184,7 +184,7 @@ def test_a_veto_without_a_command_is_not_hidden_by_a_finding_without_one(stage: 
 def test_an_interrupted_run_is_told_and_not_one_that_goes_on(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = str(tmp_path / "run/lock")  # in a directory of its own, which becomes root's alone
+    lock = str(tmp_path / "run/lock")
     monkeypatch.setattr(engine, "LOCK", lock)
     stage.tree.write("/var/lib/sftpjail/journal", "{}\n")
     interrupted = [("host", "an interrupted run is not taken back yet", "sftpjail apply")]

@@ -189,3 +189,16 @@ def test_what_is_opened_is_no_link(folder: Path) -> None:
     for strict in (False, True):
         with pytest.raises(safe_path.PathRefused):
             safe_path.open_path(str(folder / "safe/link"), strict=strict)
+
+
+def test_a_directory_of_ours_becomes_roots_alone(folder: Path) -> None:
+    place = folder / "safe/state"
+    system.keep_private(str(place))
+    assert not place.exists()
+    place.mkdir()
+    for mode in (0o755, 0o710, 0o701, 0o700):
+        place.chmod(mode)
+        system.keep_private(str(place))
+        assert place.stat().st_mode & 0o777 == 0o700
+    with system.lock(str(folder / "safe/run/lock"), 1.0):
+        assert (folder / "safe/run").stat().st_mode & 0o777 == 0o700
