@@ -1,13 +1,14 @@
 """A process of a user's that exchanges their directories and files for symbolic links, and back, as fast as it can.
 
-usage: attacker.py UID GID ROOT blind|watch SEED PATH=TARGET...
+usage: attacker.py UID GID ROOT blind|watch|sneak SEED PATH=TARGET...
 
 It becomes that user, inside ROOT (by chroot(2)), and reads commands from standard input: "go" begins, "pause" stops and
 puts everything back, and says how often something was exchanged; at the end of the input it does the same and ends.
 
 `blind` exchanges in bursts: in some of them as fast as possible, in others what is real stays for up to 100 ms, so that
 whoever judges first and acts later meets both. `watch` waits by inotify(7) until somebody touches what it watches, puts
-the link there, and soon takes it away again.
+the link there, and soon takes it away again. `sneak` has the directory around the paths appear only when sftpjail has
+begun to write in its state directory, or where that cannot be seen after a moment, and is then `blind` in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import ctypes
 import os
 import random
 import select
+import shutil
 import stat
 import sys
 import time
@@ -24,6 +26,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 # inotify(7): access, attributes, close, open, create, delete; renames are what this program itself does.
 TOUCHED = 0x1 | 0x4 | 0x8 | 0x10 | 0x20 | 0x100 | 0x200
+CREATED = 0x100  # the journal of changes, which is written right before them
+MOVED_TO = 0x80
 IN_NONBLOCK = os.O_NONBLOCK
 BURST = 0.05  # seconds
 
@@ -42,8 +46,7 @@ class Prey:
         if LIBC.renameat2(AT_FDCWD, self.path, AT_FDCWD, self.link, RENAME_EXCHANGE) == 0:
             self.flips += 1
             if random.random() < 0.01 and is_link(self.path) and is_link(self.link):
-                os.unlink(self.link)  # both are links: what was real is gone, and something new is to come
-                os.mkdir(self.link)
+                self._renew()
             return
         for make in random.sample((self._link_there, self._make_there, self._link_beside), 3):
             try:
@@ -51,6 +54,14 @@ class Prey:
                 self.flips += 1
             except OSError:
                 continue
+
+    def _renew(self) -> None:
+        """Both are links: what was real is gone, and something new is to come."""
+        try:
+            os.unlink(self.link)
+            os.mkdir(self.link)
+        except OSError:
+            pass
 
     def _link_there(self) -> None:
         os.symlink(self.target, self.path)
@@ -119,13 +130,6 @@ class Watch:
             for path in (one.path, os.path.dirname(one.path)):
                 LIBC.inotify_add_watch(self.fd, path, TOUCHED)
 
-    def drain(self) -> None:
-        try:
-            while os.read(self.fd, 65536):
-                pass
-        except OSError:
-            pass
-
     def turn(self) -> None:
         """When something was touched: links everywhere, and after a moment none."""
         if not select.select([self.fd], [], [], BURST)[0]:
@@ -139,7 +143,59 @@ class Watch:
         for one in self.prey:
             if not one.is_real():
                 one.flip()
-        self.drain()
+        drain(self.fd)
+
+
+class Sneak:
+    """A directory that is not there when a command plans, and is the attacker's when the command acts.
+
+    What root puts into it is exchanged for the link as soon as it is there.
+    """
+
+    def __init__(self, prey: list[Prey]) -> None:
+        self.prey, self.folder = prey, os.path.dirname(prey[0].path)
+        self.state = LIBC.inotify_init1(IN_NONBLOCK)
+        self.seen = LIBC.inotify_add_watch(self.state, b"/var/lib/sftpjail", CREATED) >= 0
+        self.come = -1
+        self.start = 0.0
+
+    def begin(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.start = time.monotonic() + (5 if self.seen else random.uniform(0, 0.6))
+        drain(self.state)
+        if self.come >= 0:
+            os.close(self.come)
+        self.come = -1
+
+    def turn(self) -> None:
+        if self.come < 0:
+            if select.select([self.state], [], [], 0.001)[0] or time.monotonic() > self.start:
+                self._appear()
+        elif select.select([self.come], [], [], BURST)[0]:
+            drain(self.come)
+            wait(random.random() * random.choice((1e-3, 5e-3, 2e-2)))
+            self.prey[0].flip()
+            wait(random.random() * random.choice((1e-2, 1e-1)))
+            self.prey[0].flip()
+
+    def _appear(self) -> None:
+        try:
+            os.mkdir(self.folder)
+            os.symlink(self.prey[0].target, self.prey[0].link)
+        except OSError:
+            return
+        self.come = LIBC.inotify_init1(IN_NONBLOCK)
+        for folder in (self.folder, b"/etc"):  # in which the account changes right before it is mounted
+            LIBC.inotify_add_watch(self.come, folder, MOVED_TO)
+
+
+def drain(watch: int) -> None:
+    """Read what inotify(7) has to say, and forget it."""
+    try:
+        while os.read(watch, 65536):
+            pass
+    except OSError:
+        pass
 
 
 def main() -> None:
@@ -152,7 +208,8 @@ def main() -> None:
     os.setgid(int(gid))
     os.setuid(int(uid))
     prey = [Prey(*pair.split("=", 1)) for pair in pairs]
-    watch = Watch(prey) if kind == "watch" else None
+    kinds = {"watch": Watch, "sneak": Sneak}
+    watch = kinds[kind](prey) if kind in kinds else None
     going, waiting = False, b""
     print("ready", flush=True)
     while True:
@@ -162,6 +219,8 @@ def main() -> None:
             while b"\n" in waiting or not came:
                 line, _, waiting = waiting.partition(b"\n")
                 going = line == b"go"
+                if going and isinstance(watch, Sneak):
+                    watch.begin()
                 if not going:
                     for one in prey:
                         one.put_back()

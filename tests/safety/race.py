@@ -37,6 +37,7 @@ class Race:
         rounds: how many.
         user, group: who the attackers are.
         root: where they are: "/" is a process beside the jail, a jail's directory one inside it.
+        kinds: of attackers, see attacker.py.
         passing: judge also mounts that were gone at the end of a round.
     """
 
@@ -50,12 +51,13 @@ class Race:
         user: str = "alice",
         group: str = "alice",
         root: str = "/",
+        kinds: Sequence[str] = ("blind", "watch"),
         passing: bool = True,
     ) -> None:
         self.machine, self.name, self.rounds = machine, name, rounds
         self._uid = machine.run("id", "-u", user).out.strip()
         self._gid = machine.run("sh", "-c", f"getent group {group} | cut -d: -f3").out.strip()
-        self._prey, self._root, self._passing = prey, root, passing
+        self._prey, self._root, self._kinds, self._passing = prey, root, kinds, passing
         self._attackers: list[subprocess.Popen[str]] = []
         self._stack = ExitStack()
         self.flips = self.done = self.refused = self.played = self.won = 0
@@ -69,7 +71,7 @@ class Race:
         plant(self.machine)
         self._before = picture(self.machine)
         self._watch = self._stack.enter_context(MountWatch(self.machine))
-        for number, kind in enumerate(("blind", "watch")):
+        for number, kind in enumerate(self._kinds):
             self._attackers.append(self._start(kind, number))
         return self
 
@@ -137,7 +139,8 @@ class Race:
         self.done += done.code == 0
         self.refused += done.code != 0
         if done.code not in (0, 3):
-            self.reasons[next((line for line in done.err.splitlines() if says in line), "")[:150]] += 1
+            reason = next((line for line in done.err.splitlines() if says in line), "")
+            self.reasons[f"{' '.join(argv[:3])}: {reason}"[:180]] += 1
         clear = done.code in (0, 3) or says in done.err
         if done.code not in codes or not clear or "Traceback" in done.err or "a bug" in done.err:
             self.strange.append(str(done))
