@@ -231,26 +231,6 @@ def keep_private(path: str) -> None:
     """
     if not os.path.isdir(path):
         return
-    with parent(f"{resolve(path)}/.", path) as (folder, _):
-        fd = os.open(".", _DIR, dir_fd=folder)
-        try:
-            found = os.fstat(fd)
-            if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-                os.fchmod(fd, 0o700)
-        finally:
-            os.close(fd)
-
-
-def keep_private(path: str) -> None:
-    """Take everybody's but root's rights from a folder of ours, which an earlier version made with mode 0755.
-
-    What is in it, and when it changes, would tell an attacker which step root takes now.
-
-    Raises:
-        SftpJailError: its mode cannot be changed.
-    """
-    if not os.path.isdir(path):
-        return
     with parent(resolve(path), path) as (folder, name):
         fd = os.open(name, _DIR, dir_fd=folder)
         try:
