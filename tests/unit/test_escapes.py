@@ -148,7 +148,7 @@ def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
     end = lines.index("2 problems")
     assert [line for line in lines[end:] if line.startswith("   mend:")] == ["   mend: sftpjail apply"]
     assert {line[:3] for line in lines[end + 1 :]} <= {"1. ", "2. ", "   ", "1.", "2.", ""}
-    heads = {line.split(":")[0] for line in lines[end + 1 :] if line.startswith("   ") and line[3] != " "}
+    heads = {line.split(":")[0] for line in lines[end + 1 :] if line.startswith("   ") and line[3] not in " >"}
     assert heads <= {"   why", "   mend"}
 
 
