@@ -44,3 +44,22 @@ def test_a_host_of_an_earlier_version(machine: Machine) -> None:
     machine.run("chmod", "755", *OURS)
     machine.run("useradd", "-m", "-G", "sftponly", "carol")  # by the hook
     alone(machine)
+
+
+def test_nothing_of_ours_lies_in_tmp(machine: Machine) -> None:
+    """Where nobody can write there, every command does what it should; and there is no name to wait for."""
+    key = machine.keygen("alice")
+    for place in ("/tmp", "/var/tmp", "/dev/shm"):
+        machine.sh(f"[ ! -d {place} ] || mount -t tmpfs -o ro,mode=1777 none {place}")
+    ready(machine, "[logs]\nbackend = none\n[profiles]\n[[sftponly]]\nmounts = fstab\n")
+    web(machine)
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    machine.run("sftpjail", "key", "add", "alice", f"{key}.pub")
+    machine.run("sftpjail", "mount", "alice", "/srv/web/example.com", "/web")
+    works(machine, "alice", key, "ls /web")
+    machine.run("useradd", "-m", "bob")
+    machine.run("sftpjail", "adopt", "bob")
+    machine.run("sftpjail", "check", "alice")
+    machine.run("sftpjail", "remove", "bob")
+    machine.run("userdel", "-r", "alice")
+    machine.run("sftpjail", "teardown")
