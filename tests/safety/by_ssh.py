@@ -4,8 +4,10 @@ stock clients. Runs in a machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from wire import SESSION, Channel, Gone, Link, Raw, Sftp, pack
 HELLO = pack(pack(Raw(b"\x01"), 3))  # SFTP's first packet
 
 
-# --- programs ---------------------------------------------------------------------------------------------------------
+# --- programs -----------------------------------------
 
 
 def _command(lab: Lab) -> str:
@@ -86,7 +88,11 @@ def _subsystem(name: bytes, lab: Lab) -> str:
 def _twice(first: bytes, second: bytes, lab: Lab) -> str:
     """A second program in a channel that has one."""
     channel = lab.session()
-    fields: dict[bytes, tuple[bytes, ...]] = {b"exec": (_command(lab).encode(),), b"subsystem": (b"sftp",), b"shell": ()}
+    fields: dict[bytes, tuple[bytes, ...]] = {
+        b"exec": (_command(lab).encode(),),
+        b"subsystem": (b"sftp",),
+        b"shell": (),
+    }
     channel.request(first, *fields[first])
     try:
         granted = channel.request(second, *fields[second])
@@ -122,7 +128,7 @@ def programs() -> Iterator[Attempt]:
     yield Attempt("programs", "two sessions and a command beside each other", _beside)
 
 
-# --- channel requests ---------------------------------------------------------------------------------------------------
+# --- channel requests -----------------------------------------
 
 # The request, its fields, and whether sshd must say no (it ignores, or grants in vain, some that do no harm).
 REQUESTS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool]] = {
@@ -149,7 +155,15 @@ REQUESTS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool]] = {
 }
 SIGNALS = (b"KILL", b"TERM", b"HUP", b"INT", b"USR1", b"STOP", b"", b"9", b"KILL\0", b"INFO@openssh.com")
 VARIABLES = ("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PATH", "HOME", "USER", "SHELL", "TMPDIR", "IFS", "ENV")
-VARIABLES += ("BASH_ENV", "PYTHONPATH", "SSH_ORIGINAL_COMMAND", "SSH_AUTH_SOCK", "MALLOC_TRACE", "GCONV_PATH", "KRB5CCNAME")
+VARIABLES += (
+    "BASH_ENV",
+    "PYTHONPATH",
+    "SSH_ORIGINAL_COMMAND",
+    "SSH_AUTH_SOCK",
+    "MALLOC_TRACE",
+    "GCONV_PATH",
+    "KRB5CCNAME",
+)
 
 
 def _requested(kind: bytes, fields: tuple[bytes | int | bool, ...], forbidden: bool, running: bool, lab: Lab) -> str:
@@ -207,7 +221,7 @@ def requests() -> Iterator[Attempt]:
         yield Attempt("channel requests", f"exec in the channel {number}", partial(_another_channel, number))
 
 
-# --- forwarding ---------------------------------------------------------------------------------------------------------
+# --- forwarding -----------------------------------------
 
 
 class Listener:
@@ -225,10 +239,8 @@ class Listener:
     def _serve(self, word: bytes) -> None:
         while True:
             connection = self.socket.accept()[0]
-            try:
+            with contextlib.suppress(OSError):
                 connection.sendall(word)
-            except OSError:
-                pass
             connection.close()
 
 
@@ -310,7 +322,7 @@ def forwarding(form: dict[str, object]) -> Iterator[Attempt]:
         yield Attempt("channels", what, partial(_channel, kind, fields, harmless, raw))
 
 
-# --- global requests, and messages ----------------------------------------------------------------------------------------
+# --- global requests, and messages -----------------------------------------
 
 
 def _global(kind: bytes, fields: tuple[bytes | int | bool, ...], forbidden: bool, lab: Lab) -> str:
@@ -387,7 +399,9 @@ MESSAGES: dict[str, Callable[[Lab], list[bytes]]] = {
     "a window that overflows": lambda lab: [b"\x5d" + pack(0, 0xFFFFFFFF)] * 3,
     "the end of a channel": lambda lab: [b"\x60" + pack(9), b"\x61" + pack(9)],
     "the monitor's messages": lambda lab: [bytes([number]) + pack(7, b"x") for number in (100, 101, 116, 124, 150)],
-    "unknown messages": lambda lab: [bytes([number]) + b"x" * 50 for number in (8, 40, 66, 110, 127, 191, 192, 254, 255)],
+    "unknown messages": lambda lab: [
+        bytes([number]) + b"x" * 50 for number in (8, 40, 66, 110, 127, 191, 192, 254, 255)
+    ],
     "a disconnection": lambda lab: [b"\x01" + pack(11, b"bye", b"")],
 }
 
@@ -422,7 +436,7 @@ def messages() -> Iterator[Attempt]:
         yield Attempt("messages", what, partial(_message, made))
 
 
-# --- stock clients --------------------------------------------------------------------------------------------------------
+# --- stock clients -----------------------------------------
 
 
 def _options(lab: Lab) -> list[str]:
@@ -462,7 +476,12 @@ def _taken(lab: Lab, said: bytes) -> str:
 def _client(words: str, lab: Lab) -> str:
     """A stock client; K stands for its options, T for user and host, Z for a zone's path."""
     values = {"Z": lab.flock.zones[0].path, "T": _target(lab), "HERE": lab.form["here"]}
-    values |= {"L": str(lab.form["listener"]), "S": lab.form["socket"], "P": str(lab.form["port"]), "U": lab.form["user"]}
+    values |= {
+        "L": str(lab.form["listener"]),
+        "S": lab.form["socket"],
+        "P": str(lab.form["port"]),
+        "U": lab.form["user"],
+    }
     argv: list[str] = []
     for word in words.split():
         if word == "K":
@@ -476,8 +495,6 @@ def _client(words: str, lab: Lab) -> str:
 
 def _forwarded(option: str, local: int, lab: Lab) -> str:
     """ssh -N with a forwarding, and what comes out of the local port."""
-    import subprocess
-
     value = option.replace("%L", str(lab.form["listener"])).replace("%S", lab.form["socket"])
     argv = ["ssh", "-N", "-p", str(lab.form["port"]), *_options(lab), *value.split(), _target(lab)]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:

@@ -79,16 +79,18 @@ BAITS: dict[str, list[Bait]] = {
     "socket": [
         Bait(f"{UNITS}/h.service", _service("socket")),
         Bait(f"{UNITS}/h.socket", f"[Socket]\nListenStream={MARKS}/socket-of-units\n"),
-        Bait(f"{UNITS}/i.service", "[Service]\nExecStart=/bin/true\n", links=(f"{UNITS}/sockets.target.wants/h.socket",)),
+        Bait(
+            f"{UNITS}/i.service", "[Service]\nExecStart=/bin/true\n", links=(f"{UNITS}/sockets.target.wants/h.socket",)
+        ),
     ],
     "environment.d": [Bait(".config/environment.d/x.conf", f"{BAIT}=1\nLD_PRELOAD=/nowhere.so\n")],
     "manager's-settings": [Bait(".config/systemd/user.conf", f"[Manager]\nDefaultEnvironment={BAIT}=1\n")],
     "user-tmpfiles": [Bait(".config/user-tmpfiles.d/x.conf", f"f {MARKS}/user-tmpfiles 0644 - - - out\n")],
     "quadlet": [Bait(".config/containers/systemd/x.container", f"[Container]\nExec={_mark('quadlet')}\n")],
-    "dbus": [
-        Bait(".local/share/dbus-1/services/x.service", f"[D-BUS Service]\nName=x.y\nExec={_mark('dbus')}\n")
+    "dbus": [Bait(".local/share/dbus-1/services/x.service", f"[D-BUS Service]\nName=x.y\nExec={_mark('dbus')}\n")],
+    "autostart": [
+        Bait(".config/autostart/x.desktop", f"[Desktop Entry]\nType=Application\nExec={_mark('autostart')}\n")
     ],
-    "autostart": [Bait(".config/autostart/x.desktop", f"[Desktop Entry]\nType=Application\nExec={_mark('autostart')}\n")],
     "pam_environment": [Bait(".pam_environment", f"{BAIT}=1\nLD_PRELOAD=/nowhere.so\n")],
     "ssh-environment": [Bait(".ssh/environment", f"{BAIT}=1\nLD_PRELOAD=/nowhere.so\n")],
     "ssh-rc": [Bait(".ssh/rc", f"{_mark('ssh-rc')}\n", 0o755)],
@@ -97,18 +99,18 @@ BAITS: dict[str, list[Bait]] = {
     "profile": [Bait(".profile", f"{_mark('profile')}\n"), Bait(".bash_profile", f"{_mark('profile')}\n")],
     "logout": [Bait(".bash_logout", f"{_mark('logout')}\n")],
     "zshenv": [Bait(".zshenv", f"{_mark('zshenv')}\n"), Bait(".kshrc", f"{_mark('zshenv')}\n")],
-    "xsession": [Bait(name, _script("xsession"), 0o755) for name in (".xsession", ".xinitrc", ".xprofile", ".Xclients")],
+    "xsession": [
+        Bait(name, _script("xsession"), 0o755) for name in (".xsession", ".xinitrc", ".xprofile", ".Xclients")
+    ],
     "forward": [Bait(".forward", f'"|{_mark("forward")}"\n'), Bait(".procmailrc", f":0\n|{_mark('forward')}\n")],
-    "mailfilter": [Bait(".mailfilter", f"to \"|{_mark('mailfilter')}\"\n"), Bait(".fetchmailrc", "mda /x\n", 0o600)],
+    "mailfilter": [Bait(".mailfilter", f'to "|{_mark("mailfilter")}"\n'), Bait(".fetchmailrc", "mda /x\n", 0o600)],
     "crontab": [
         Bait(name, f"@reboot {_mark('crontab')}\n* * * * * {_mark('crontab')}\n")
         for name in ("crontab", ".crontab", "cron.d/alice", ".cron/alice", "var/spool/cron/crontabs/alice")
     ],
-    "cron.hourly": [
-        Bait(f"etc/cron.{often}/x", _script("cron.hourly"), 0o755) for often in ("hourly", "daily", "d")
-    ],
+    "cron.hourly": [Bait(f"etc/cron.{often}/x", _script("cron.hourly"), 0o755) for often in ("hourly", "daily", "d")],
     "incron": [Bait(".incron", f"{MARKS} IN_ALL_EVENTS {_mark('incron')}\n")],
-    "logrotate": [Bait(".logrotate", f'{MARKS}/x {{\nprerotate\n{_mark("logrotate")}\nendscript\n}}\n')],
+    "logrotate": [Bait(".logrotate", f"{MARKS}/x {{\nprerotate\n{_mark('logrotate')}\nendscript\n}}\n")],
     "cgi": [
         Bait("public_html/.htaccess", "Options +ExecCGI\nAddHandler cgi-script .sh\n"),
         Bait("public_html/x.sh", _script("cgi"), 0o755),
@@ -121,7 +123,9 @@ BAITS: dict[str, list[Bait]] = {
         Bait(".gitconfig", f"[core]\n\tfsmonitor = {_mark('editors')}\n"),
     ],
     "python": [
-        Bait(f".local/lib/python3.{minor}/site-packages/usercustomize.py", f"import os\nos.system({_mark('python')!r})\n")
+        Bait(
+            f".local/lib/python3.{minor}/site-packages/usercustomize.py", f"import os\nos.system({_mark('python')!r})\n"
+        )
         for minor in (11, 13)
     ],
 }
@@ -156,7 +160,7 @@ def _folders(lab: Lab, path: str) -> None:
 
 def upload(lab: Lab) -> dict[str, bool]:
     """Upload all baits at once, and what lets somebody in; by the name of the mark, whether it could be uploaded."""
-    done = {name: all([put(lab, bait) for bait in baits]) for name, baits in BAITS.items()}
+    done = {name: sum(put(lab, bait) for bait in baits) == len(baits) for name, baits in BAITS.items()}
     key = ""
     for name in ("stranger", "key"):
         with open(f"{lab.form[name]}.pub", encoding="utf-8") as file:
@@ -184,13 +188,17 @@ def provoke(lab: Lab) -> None:
         channel.request(b"exec", b"true")
         channel.said(b"", 0.3)
     # Units that are obeyed come one after the other.
-    left = -1
-    while soon(lambda: len(os.listdir(MARKS)) > max(left, 0), 1.5):
-        left = len(os.listdir(MARKS))
+    known = 0
+    while soon(partial(_more_marks, known), 1.5):
+        known = len(os.listdir(MARKS))
     if lab.form["booted"]:
         subprocess.run(["systemctl", "stop", f"user@{lab.form['uid']}.service"], check=False)
     lab.close()
     subprocess.run(["su", "-", lab.form["user"], "-c", "true"], check=False, capture_output=True, timeout=10)
+
+
+def _more_marks(known: int) -> bool:
+    return len(os.listdir(MARKS)) > known
 
 
 def _obeyed(name: str, uploaded: dict[str, bool], lab: Lab) -> str:
