@@ -57,10 +57,15 @@ def parse_line(line: str) -> FstabEntry | None:
 
 @dataclass(frozen=True)
 class MountPoint:
-    """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)): where, and with which per-mount flags."""
+    """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)): where, with which per-mount flags, and what it shows:
+    the directory `root` of the file system `device`, which is one of type `kind`.
+    """
 
     target: str
     options: tuple[str, ...]
+    device: str = ""
+    root: str = "/"
+    kind: str = ""
 
 
 def parse_mountinfo(text: str) -> dict[str, MountPoint]:
@@ -71,5 +76,6 @@ def parse_mountinfo(text: str) -> dict[str, MountPoint]:
         if len(fields) < 6:
             continue
         target = unescape(fields[4])
-        points[target] = MountPoint(target, tuple(fields[5].split(",")))
+        kind = fields[fields.index("-") + 1] if "-" in fields[6:-1] else ""
+        points[target] = MountPoint(target, tuple(fields[5].split(",")), fields[2], unescape(fields[3]), kind)
     return points

@@ -27,11 +27,11 @@ from .. import (
 )
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
-from ..fstab import parse_line
+from ..fstab import MountPoint, parse_line
 from ..host import Host
 from ..in_fstab import FSTAB
-from ..jails import is_valid, mend_flaw
-from ..model import components, inside
+from ..jails import is_valid, jailed, mend_flaw
+from ..model import components, inside, normal
 from ..sessions import SCRIPT, table
 
 # In a session's table: the administrator's word that the source may lie where others can write.
@@ -351,7 +351,7 @@ def _others(account: Account, host: Host) -> list[Finding]:
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if account is None:
-        return [*_broken_fstab(host), *_strays(host, config)]
+        return [*_broken_fstab(host), *_strays(host, config), *_windows(host, config)]
     binds = host.binds(account.name)
     mounted = [bind for bind in binds if host.mount_at(bind.target)]
     if host.mount_at(account.jail) and mounted and not any(host.lstat(bind.target) for bind in mounted):
@@ -400,6 +400,54 @@ def _strays(host: Host, config: Config) -> list[Finding]:
                 why = "who deletes the folder deletes what is mounted"
                 found.append(Finding(what, why, mend, fixes.advice(point, host)))
     return found
+
+
+# File systems that show the host itself, wherever they are mounted.
+OF_THE_HOST = ("proc", "sysfs", "devtmpfs")
+
+
+def _windows(host: Host, config: Config) -> list[Finding]:
+    """Return the mounts in jails that are none of ours and show the host: what `mount` would never show."""
+    found = []
+    for target, point in host.mounts.items():
+        account = _jail_around(target, host, config)
+        if account is None or any(host.mount_at(bind.target) is point for bind in host.binds(account.name)):
+            continue
+        reason = _host_in(point, host, config) if host.is_dir(target) else ""
+        if reason:
+            what = f"{target} is mounted in the jail of {account.name}, and {reason}"
+            mend = fixes.on(target, host, "umount {}")
+            found.append(Finding(what, "its sessions see the host", mend, fixes.advice(target, host)))
+    return found
+
+
+def _jail_around(target: str, host: Host, config: Config) -> Account | None:
+    """Return whose jail a mount point lies in."""
+    names = []
+    for profile in config.profiles:
+        base = _real(host, profile.base) if profile.base else ""
+        if base and inside(target, base) and target != base:
+            names.append(target.removeprefix(f"{base}/").partition("/")[0])
+        elif profile.in_home:
+            names += host.dwellers(target)[0]
+    jails = jailed(config, host) if names else {}
+    around = (jails[name] for name in names if name in jails)
+    return next((account for account in around if inside(target, host.realpath(account.jail))), None)
+
+
+def _host_in(point: MountPoint, host: Host, config: Config) -> str:
+    """Return why what a mount shows is the host, or "". A bind has its source's file system, and its path there."""
+    if point.kind in OF_THE_HOST:
+        return f"it is a file system of type {point.kind}"
+    bases = tuple(profile.base for profile in config.profiles if profile.base)
+    for other in host.mounts.values():
+        if other.device != point.device or not inside(point.root, other.root) or other.target == point.target:
+            continue
+        source = normal(f"{other.target}/{posixpath.relpath(point.root, other.root)}")
+        for secret in (*FORBIDDEN, *bases):
+            if inside(_real(host, secret), source):
+                return f"it shows {source}" + ("" if source == secret else f", which holds {secret}")
+    return ""
 
 
 @hookimpl

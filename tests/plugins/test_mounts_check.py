@@ -163,6 +163,39 @@ def test_on_check_of_mounts_in_a_jail_of_nobody(tree: Tree, fire: Fire) -> None:
     ]
 
 
+def windows(tree: Tree, fire: Fire, *lines: str, profile: str = "/srv/sftp/%u") -> list[str]:
+    """What is said of these lines of mountinfo: file system, directory in it, mount point, type."""
+    text = ["21 1 8:1 / / rw - ext4 /dev/sda1 rw", "22 21 0:5 / /proc rw - proc proc rw"]
+    for number, line in enumerate(lines, 30):
+        device, root, target, kind = line.split(" ")
+        text.append(f"{number} 21 {device} {root} {target} rw,nosuid shared:7 - {kind} x rw")
+        tree.folder(target)
+    tree.write("/proc/self/mountinfo", "\n".join(text) + "\n")
+    config = Config(profiles=(Profile("sftponly", chroot=profile),))
+    return [finding.what for finding in fire("mounts", "on_check", tree.host(), config, account=None)]
+
+
+def test_on_check_of_the_host_in_a_jail(tree: Tree, fire: Fire) -> None:
+    place, said = f"{JAIL}/host", f"{JAIL}/host is mounted in the jail of ann, and it"
+    assert windows(tree, fire, f"8:1 / {place} ext4") == [f"{said} shows /, which holds /proc"]
+    assert windows(tree, fire, f"8:1 /etc {place} ext4") == [f"{said} shows /etc"]
+    assert windows(tree, fire, f"8:1 /var/lib {place} ext4") == [
+        f"{said} shows /var/lib, which holds /var/lib/sftpjail"
+    ]
+    assert windows(tree, fire, f"8:1 /srv/sftp {place} ext4") == [f"{said} shows /srv/sftp"]
+    assert windows(tree, fire, f"0:9 / {place} proc") == [f"{said} is a file system of type proc"]
+    # A file system of its own, an administrator's directory, our own bind, and places in no jail.
+    assert windows(tree, fire, f"0:9 / {place} tmpfs", f"8:1 /srv/music {JAIL}/music ext4") == []
+    assert (
+        windows(tree, fire, f"8:1 / {WEB.target} ext4", "8:1 / /srv/host ext4", "8:1 / /srv/sftp/bob/host ext4") == []
+    )
+
+
+def test_on_check_of_the_host_in_a_jail_that_is_a_home(tree: Tree, fire: Fire) -> None:
+    said = windows(tree, fire, "8:1 / /home/ann/host ext4", "8:1 / /home/bob/host ext4", profile="%h")
+    assert said == ["/home/ann/host is mounted in the jail of ann, and it shows /, which holds /proc"]
+
+
 def test_on_check_of_mounts_that_fstab_names(tree: Tree, fire: Fire) -> None:
     # They are told as what a departed account has left.
     tree.mounted("/srv/sftp/ghost/web", "/srv/sftp/lost+found")

@@ -91,6 +91,11 @@ def main() -> None:
         outsider.wait()
 
 
+def _administrators(process: str) -> bool:
+    """Whether a process comes of the administrator's own su(1)."""
+    return process.startswith("su ") or "nologin" in process
+
+
 def tried(form: dict[str, Any], flock: Flock, outsider: int) -> dict[str, Any]:
     """Do everything; what came of it."""
     lab = Lab(form, flock)
@@ -106,8 +111,7 @@ def tried(form: dict[str, Any], flock: Flock, outsider: int) -> dict[str, Any]:
         for attempt in counted(by_uploads.attempts(uploaded)):
             verdicts.append(judge(lab, attempt))
         lab.close()
-    # su(1) is the administrator's own doing.
-    after = {what: words for what, words in watch.found.items() if what not in before and "nologin" not in what}
+    after = {what: words for what, words in watch.found.items() if what not in before and not _administrators(what)}
     return {
         "attempts": [asdict(verdict) for verdict in verdicts],
         "processes": list(before.values()),

@@ -43,7 +43,7 @@ KNOWN = {POSIX_RENAME, STATVFS, FSTATVFS, HARDLINK, FSYNC, LSETSTAT, LIMITS, EXP
 Asks = Callable[[Lab, bytes], str]
 
 
-# --- requests that take a path ----------------------------------------------------------------------------------------
+# --- requests that take a path -----------------------------------------
 
 
 def opened(flags: int, lab: Lab, path: bytes) -> str:
@@ -141,7 +141,7 @@ REQUESTS: dict[str, tuple[str, Asks]] = {
 }
 
 
-# --- ways to write a path that lies outside -----------------------------------------------------------------------------
+# --- ways to write a path that lies outside -----------------------------------------
 
 
 def _dots(lab: Lab, path: str) -> bytes:
@@ -210,7 +210,7 @@ def traversals(zones: int) -> Iterator[Attempt]:
             yield Attempt("traversal", f"{request}, zone {zone}", run)
 
 
-# --- links ------------------------------------------------------------------------------------------------------------
+# --- links -----------------------------------------
 
 
 def _relative(lab: Lab, path: str) -> str:
@@ -325,7 +325,7 @@ def links(zones: int) -> Iterator[Attempt]:
     yield Attempt("links", "a directory moved upwards", _climbing)
 
 
-# --- handles ----------------------------------------------------------------------------------------------------------
+# --- handles -----------------------------------------
 
 WITH_HANDLE: dict[str, Callable[[Sftp, bytes], Reply]] = {
     "read": lambda sftp, handle: sftp.ask(READ_FILE, handle, Wide(0), 4096),
@@ -399,7 +399,7 @@ def handles() -> Iterator[Attempt]:
         yield Attempt("handles", f"{request} with handles of both kinds", partial(_wrong_kind, ask))
 
 
-# --- packets ----------------------------------------------------------------------------------------------------------
+# --- packets -----------------------------------------
 
 
 def _bytes(data: bytes, lab: Lab) -> str:
@@ -416,7 +416,7 @@ def _bytes(data: bytes, lab: Lab) -> str:
 
 def _unknown(kind: int, lab: Lab) -> str:
     """A type of packet that version 3 does not have: sftp-server logs it and gives no answer."""
-    if EXTENDED == kind:
+    if kind == EXTENDED:
         return tell(lab.ask(b"unknown@example.com", b"/etc/passwd"))
     lab.sftp.send(_request(kind, b"/etc/passwd", b"/etc/shadow"))
     reply = lab.ask(STAT, b"/etc/passwd")
@@ -485,7 +485,7 @@ def packets() -> Iterator[Attempt]:
     yield Attempt("packets", "requests before the version", _uninitialised)
 
 
-# --- extensions -------------------------------------------------------------------------------------------------------
+# --- extensions -----------------------------------------
 
 
 def _announced(lab: Lab) -> str:
@@ -582,7 +582,7 @@ def extensions() -> Iterator[Attempt]:
     yield Attempt("extensions", "fsync and fstatvfs of a directory", _fsync_directory)
 
 
-# --- mounts, devices, modes ---------------------------------------------------------------------------------------------
+# --- mounts, devices, modes -----------------------------------------
 
 
 def _in_read_only(ask: Asks, leaf: str, lab: Lab) -> str:
@@ -727,7 +727,7 @@ def modes(form: dict[str, object]) -> Iterator[Attempt]:
         yield Attempt("modes", f"the mode of a {name}", partial(_special, mode))
 
 
-# --- floods -----------------------------------------------------------------------------------------------------------
+# --- floods -----------------------------------------
 
 
 def _forged_lines(lab: Lab) -> str:

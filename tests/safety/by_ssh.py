@@ -4,8 +4,10 @@ stock clients. Runs in a machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from wire import SESSION, Channel, Gone, Link, Raw, Sftp, pack
 HELLO = pack(pack(Raw(b"\x01"), 3))  # SFTP's first packet
 
 
-# --- programs ---------------------------------------------------------------------------------------------------------
+# --- programs -----------------------------------------
 
 
 def _command(lab: Lab) -> str:
@@ -126,7 +128,7 @@ def programs() -> Iterator[Attempt]:
     yield Attempt("programs", "two sessions and a command beside each other", _beside)
 
 
-# --- channel requests ---------------------------------------------------------------------------------------------------
+# --- channel requests -----------------------------------------
 
 # The request, its fields, and whether sshd must say no (it ignores, or grants in vain, some that do no harm).
 REQUESTS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool]] = {
@@ -219,7 +221,7 @@ def requests() -> Iterator[Attempt]:
         yield Attempt("channel requests", f"exec in the channel {number}", partial(_another_channel, number))
 
 
-# --- forwarding ---------------------------------------------------------------------------------------------------------
+# --- forwarding -----------------------------------------
 
 
 class Listener:
@@ -237,10 +239,8 @@ class Listener:
     def _serve(self, word: bytes) -> None:
         while True:
             connection = self.socket.accept()[0]
-            try:
+            with contextlib.suppress(OSError):
                 connection.sendall(word)
-            except OSError:
-                pass
             connection.close()
 
 
@@ -322,7 +322,7 @@ def forwarding(form: dict[str, object]) -> Iterator[Attempt]:
         yield Attempt("channels", what, partial(_channel, kind, fields, harmless, raw))
 
 
-# --- global requests, and messages ----------------------------------------------------------------------------------------
+# --- global requests, and messages -----------------------------------------
 
 
 def _global(kind: bytes, fields: tuple[bytes | int | bool, ...], forbidden: bool, lab: Lab) -> str:
@@ -436,7 +436,7 @@ def messages() -> Iterator[Attempt]:
         yield Attempt("messages", what, partial(_message, made))
 
 
-# --- stock clients --------------------------------------------------------------------------------------------------------
+# --- stock clients -----------------------------------------
 
 
 def _options(lab: Lab) -> list[str]:
@@ -495,8 +495,6 @@ def _client(words: str, lab: Lab) -> str:
 
 def _forwarded(option: str, local: int, lab: Lab) -> str:
     """ssh -N with a forwarding, and what comes out of the local port."""
-    import subprocess
-
     value = option.replace("%L", str(lab.form["listener"])).replace("%S", lab.form["socket"])
     argv = ["ssh", "-N", "-p", str(lab.form["port"]), *_options(lab), *value.split(), _target(lab)]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:

@@ -160,7 +160,7 @@ def _folders(lab: Lab, path: str) -> None:
 
 def upload(lab: Lab) -> dict[str, bool]:
     """Upload all baits at once, and what lets somebody in; by the name of the mark, whether it could be uploaded."""
-    done = {name: all([put(lab, bait) for bait in baits]) for name, baits in BAITS.items()}
+    done = {name: sum(put(lab, bait) for bait in baits) == len(baits) for name, baits in BAITS.items()}
     key = ""
     for name in ("stranger", "key"):
         with open(f"{lab.form[name]}.pub", encoding="utf-8") as file:
@@ -188,13 +188,17 @@ def provoke(lab: Lab) -> None:
         channel.request(b"exec", b"true")
         channel.said(b"", 0.3)
     # Units that are obeyed come one after the other.
-    left = -1
-    while soon(lambda: len(os.listdir(MARKS)) > max(left, 0), 1.5):
-        left = len(os.listdir(MARKS))
+    known = 0
+    while soon(partial(_more_marks, known), 1.5):
+        known = len(os.listdir(MARKS))
     if lab.form["booted"]:
         subprocess.run(["systemctl", "stop", f"user@{lab.form['uid']}.service"], check=False)
     lab.close()
     subprocess.run(["su", "-", lab.form["user"], "-c", "true"], check=False, capture_output=True, timeout=10)
+
+
+def _more_marks(known: int) -> bool:
+    return len(os.listdir(MARKS)) > known
 
 
 def _obeyed(name: str, uploaded: dict[str, bool], lab: Lab) -> str:

@@ -21,7 +21,7 @@ CHANGES = (
     "*/canary.d",
     "/srv/marks",
     "/srv/media/proc",
-    "/root/.ssh/known_hosts",
+    "/root/.ssh/known_hosts*",
     "/root/.config",
 )
 CHANGES += ("/srv/socket-*", "/tmp/systemd-private-*", "/root/form.json", "/root/.rsyslog*", "/root/.local")
@@ -142,9 +142,8 @@ def build_open(machine: Machine) -> dict[str, Any]:
     """The same host, and dave, who is in no jail: for him nearly every attempt must succeed."""
     begin(machine, "")
     surround(machine)
-    machine.sh(
-        "useradd -m -s /bin/bash dave; mkdir -p /srv/sftp/carol; rmdir /media; ln -s /srv/web/site /web; ln -s /srv/media /media"
-    )
+    machine.sh("useradd -m -s /bin/bash dave; mkdir -p /srv/sftp/carol")
+    machine.sh("rmdir /media; ln -s /srv/web/site /web; ln -s /srv/media /media")
     machine.run("mount", "-t", "proc", "proc", "/srv/web/site/late")
     key = machine.keygen("dave")
     machine.sh(f"install -d -o dave -m 700 /home/dave/.ssh; install -o dave {key}.pub /home/dave/.ssh/authorized_keys")

@@ -68,7 +68,8 @@ DOORS = [
     _block("/AllowAgentForwarding/d", "AllowAgentForwarding", "allowagentforwarding yes"),
     _block("s/^( *PermitUserRC).*/\\1 yes/", "PermitUserRC", "permituserrc yes"),
     _host(
-        f"echo 'PermitUserEnvironment yes' >{EARLIER}; cp -a {KEYS} /root/alice; sed -i 's/^/environment=\"A=b\" /' {KEYS}",
+        f"echo 'PermitUserEnvironment yes' >{EARLIER}; cp -a {KEYS} /root/alice; "
+        f"sed -i 's/^/environment=\"A=b\" /' {KEYS}",
         "PermitUserEnvironment, and a key with environment=",
         "permituserenvironment yes",
         f"rm {EARLIER}; cp -a /root/alice {KEYS}",

@@ -88,6 +88,12 @@ def test_mountinfo_escapes_and_the_topmost_of_several() -> None:
     assert points["/a b"].options == ("ro", "nodev")
 
 
+def test_mountinfo_what_a_mount_shows() -> None:
+    line = "36 35 98:0 /mnt\\0401 /mnt2 rw,noatime shared:2 master:1 - ext3 /dev/root rw"
+    point = parse_mountinfo(line)["/mnt2"]
+    assert (point.device, point.root, point.kind) == ("98:0", "/mnt 1", "ext3")
+
+
 @given(name=st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters=" \t\n\\#/\x00"), min_size=1))
 @example(name="\x0b")
 @example(name="a\x85b")
