@@ -1,4 +1,4 @@
-"""A race: attackers exchange what is the user's while root's commands run, and canaries are compared after each round."""
+"""A race: attackers exchange what is the user's while root's commands run; canaries are compared after each round."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class Race:
         self._found, self._watch.seen = [], set()
 
     def _heal(self, found: set[Mounted]) -> None:
-        """Go on after a round that was won: nothing foreign is mounted, and what is there now is compared from now on."""
+        """Go on after a round that was won: unmount what is foreign, and compare with what is there now."""
         for _, point in found - self._watch.first:
             if not _in(point, OWN):
                 self.machine.run("umount", "-l", point, check=False)
