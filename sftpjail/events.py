@@ -86,7 +86,7 @@ def closing(account: Account, error: SftpJailError, by: str, host: Host) -> tupl
 
 def _longer(error: SftpJailError, words: str) -> SftpJailError:
     longer = copy.copy(error)
-    longer.message = f"{error.message}; {words}"
+    longer.message = f"{words}: {error.message}"  # which may end in a command
     longer.args = (longer.message,)
     return longer
 
