@@ -19,7 +19,7 @@ from . import fixes
 from .errors import SftpJailError
 from .fstab import MountPoint
 from .lines import Style, edit
-from .model import Origin
+from .model import Closed, Origin
 from .view import View
 
 
@@ -34,6 +34,7 @@ class Phase(enum.IntEnum):
     user owns may change at any moment, also while a rollback is under way.
     """
 
+    CLOSING = -1
     UNMOUNT = 0
     FOLDERS = 1
     FILES = 2
@@ -43,8 +44,9 @@ class Phase(enum.IntEnum):
     SCRIPTS = 6
     CHECKS = 7
     GIVING = 8
-    NOTICES = 9
-    ENDINGS = 10
+    OPENING = 9
+    NOTICES = 10
+    ENDINGS = 11
 
 
 @dataclass(frozen=True)
@@ -209,15 +211,20 @@ class SetLines(Action):
         mode: the mode of the file where it does not exist yet (root-owned).
         own: the file belongs to the account of the event, and goes with its last line. A shared file goes only
             when it was us who made it.
+        when: a list of who is shut out is written before all else, or after it.
     """
 
-    phase = Phase.FILES
     path: str
     tag: str
     lines: tuple[str, ...]
     style: Style = Style.BLOCK
     mode: int = 0o644
     own: bool = False
+    when: Phase = Phase.FILES
+
+    @property
+    def phase(self) -> Phase:
+        return self.when
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -403,6 +410,52 @@ class SetAccount(Action):
 
     def origin(self, view: View) -> Origin:
         return Origin(was=self.before(view))
+
+
+@dataclass(frozen=True)
+class CloseAccount(SetAccount):
+    """An account is shut out before anything else is done, and its record says why; see closing.py, which makes these.
+
+    `expire` is set for one that shadow(5) knows; any other's name is put on a list by SetLines.
+    """
+
+    phase = Phase.CLOSING
+    closed: Closed | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("closing", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return super().pending(view, owner) or view.origin(self.name).closed != self.closed
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"~ account {self.name}: closed: {self.closed.why if self.closed else ''}"
+        yield from super().diff(view)
+
+    def origin(self, view: View) -> Origin:
+        return Origin(closed=self.closed)
+
+
+@dataclass(frozen=True)
+class OpenAccount(SetAccount):
+    """An account that is shut out is let in again when all else is done; `expire` is the expiry it had before."""
+
+    phase = Phase.OPENING
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("closing", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return super().pending(view, owner) or view.origin(self.name).closed is not None
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"~ account {self.name}: no longer closed"
+        yield from super().diff(view)
+
+    def origin(self, view: View) -> Origin:
+        return Origin()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ from . import previews, programs, system
 from .actions import (
     Action,
     Check,
+    CloseAccount,
     MakeDir,
     Mount,
     Notify,
+    OpenAccount,
     Phase,
     Remove,
     Rename,
@@ -168,7 +170,7 @@ class Engine:
 
     def _merged(self, old: Origin, actions: Sequence[Action]) -> Origin:
         made, was, owners = dict.fromkeys(old.made), dict(old.was), dict(old.owners)
-        renamed = dict(old.renamed)
+        renamed, closed = dict(old.renamed), old.closed
         for action in actions:
             origin = action.origin(self.host)
             made |= dict.fromkeys(origin.made)
@@ -177,6 +179,8 @@ class Engine:
                 was.setdefault(name, value)
             for path, owner in origin.owners.items():
                 owners.setdefault(path, owner)
+            if isinstance(action, CloseAccount | OpenAccount):
+                closed = origin.closed
             if isinstance(action, Rename) and renamed.pop(action.path, None) != action.to:
                 renamed |= origin.renamed
             if isinstance(action, Remove):
@@ -190,7 +194,7 @@ class Engine:
                 made.pop(f"group:{action.name}", None)
             elif isinstance(action, WriteFile) and action.result(self.host) is None:
                 made.pop(action.path, None)
-        return Origin(tuple(sorted(made)), was, owners, renamed)
+        return Origin(tuple(sorted(made)), was, owners, renamed, closed=closed)
 
     # -- applying ------------------------------------------------------------------------------------------
 

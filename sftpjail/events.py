@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import posixpath
 from dataclasses import replace
 from shlex import quote
 
+from .closing import close, is_shut, lets_in, spared
 from .errors import SftpJailError
 from .fstab import escape
 from .host import Host
@@ -46,6 +48,47 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
         Event("on_user_create", account),
         *(Event("on_mount", account, {"bind": bind}) for bind in ordered),
     ]
+
+
+def closing(account: Account, error: SftpJailError, by: str, host: Host) -> tuple[list[Event], SftpJailError]:
+    """Return the event that shuts out an account whose jail cannot be made, where that is still to be done.
+
+    Args:
+        account: with its profile.
+        error: why.
+        by: the command that shuts out; "" for one that only judges.
+        host: the facts.
+
+    Returns:
+        The event or none, and the error that also says who is shut out, or is not.
+    """
+    name = account.name
+    try:
+        open_to_it = lets_in(account, host)
+    except SftpJailError:  # a damaged record or a broken configuration, which is the error already, or told beside it
+        return [], error
+    if not open_to_it:
+        closed = host.origin(name).closed is not None and is_shut(account, host)
+        return [], _longer(error, f"{name} is shut out until this is fixed") if closed else error
+    try:
+        wanted = close(account, error.message, by, host)
+    except SftpJailError as worse:
+        return [], _longer(error, f"{name} is NOT shut out: {worse.message}")
+    if not wanted and not is_shut(account, host):
+        return [], _longer(error, f"{name} is NOT shut out: {spared(account, host)}")
+    needed = any(action.pending(host, name) for action in wanted)
+    words = f"{name} is shut out until this is fixed"
+    if needed and not by:
+        words = f"sshd lets {name} in, which `sftpjail apply` ends"
+    events = [Event("on_user_close", account, {"why": error.message, "by": by})] if needed else []
+    return events, _longer(error, words)
+
+
+def _longer(error: SftpJailError, words: str) -> SftpJailError:
+    longer = copy.copy(error)
+    longer.message = f"{words}: {error.message}"  # which may end in a command
+    longer.args = (longer.message,)
+    return longer
 
 
 def _refuse_home_inside(account: Account, host: Host) -> None:

@@ -105,16 +105,18 @@ def on_adopt_close(account: Account, host: Host, config: Config) -> Sequence[Act
 
 
 @hookspec
-def on_user_close(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
-    """Keep everybody out of a jail that may be another person's, and lose nothing: `apply`, `setup`.
+def on_user_close(account: Account, why: str, by: str, host: Host, config: Config) -> Sequence[Action] | None:
+    """Shut out an account that should be jailed and cannot be, where sshd would let it in: `apply`, useradd, PAM.
 
     Args:
-        account: the account with its profile, whose uid is not the one that the jail was made for.
+        account: the account with its profile.
+        why: in words; it goes into the account's record.
+        by: the command that does it.
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; the on_user_create after somebody has said whose it is takes them back.
+        Actions; the on_user_create that makes its jail takes them back.
     """
 
 

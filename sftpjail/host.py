@@ -50,13 +50,15 @@ class Host(People):
     Args:
         root: the folder that plays `/`; tests put a fake host there. Another root than / asks no NSS.
 
-    `preparing` says that the plan being made also does on_setup; `thorough` that few accounts are looked at, so that
+    `preparing` says that the plan being made also does on_setup, and `listed`, where it is not None, who will be on the
+    list of who is shut out when it is carried out; `thorough` that few accounts are looked at, so that
     a question to a program for each of them is not too much.
     """
 
     def __init__(self, root: str = "/") -> None:
         super().__init__(root)
         self.preparing = False
+        self.listed: frozenset[str] | None = None
         self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}

@@ -14,6 +14,9 @@ from .matchblock import DROPIN, MAIN
 from .model import Account, Profile, inside, valid_name
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
+# A home that is one of these is no home, whoever owns it; nor is one inside the first ones.
+SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
+TOPS = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib", "/var/mail", "/var/tmp")
 
 
 def jailed(config: Config, host: Host) -> dict[str, Account]:
@@ -234,6 +237,17 @@ def leftover(name: str, config: Config, host: Host) -> Account:
         if jail in origin.made or jail in origin.owners or any(inside(t, jail) for t in targets):
             return replace(account, profile=profile)
     return replace(account, profile=config.profiles[0])
+
+
+def home_flaw(account: Account, home: str, host: Host) -> str:
+    """Return why a home may not become a jail by `chroot = %h`, or "": it must be the account's own alone."""
+    if home in TOPS or any(inside(home, folder) for folder in SYSTEM):
+        return "is a folder of the system"
+    found = host.stat(home)
+    if found is not None and found.st_uid not in (account.uid, 0):
+        return f"belongs to uid {found.st_uid}"
+    others = [name for name in host.dwellers(home)[1] if host.accounts[name].uid != account.uid]
+    return f"is or holds the home of {others[0]} too" if others else ""
 
 
 def new_home(account: Account) -> str:

@@ -29,6 +29,10 @@ class Edit(WriteFile):
     keep: bool = True
     sets: tuple[SetLines, ...] = ()
 
+    @property
+    def phase(self) -> Phase:  # type: ignore[override]
+        return min(line.when for line in self.sets)
+
     def result(self, view: View) -> bytes | None:
         old = text(view, self.path)
         new = edit(old, {s.tag: s.lines for s in self.sets}, self.sets[0].style)

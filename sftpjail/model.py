@@ -217,6 +217,20 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Closed:
+    """That an account is shut out: why, and by which command.
+
+    `until` says what lets it in again by itself: "jail" is the next plan that can make its jail, ""
+    nothing. `expire` is the expiry that it had before, as in shadow(5), None where that was left alone.
+    """
+
+    why: str
+    by: str
+    until: str = ""
+    expire: str | None = None
+
+
+@dataclass(frozen=True)
 class Origin:
     """What was there before us, so that it can be put back; kept in /var/lib/sftpjail/accounts.
 
@@ -224,7 +238,7 @@ class Origin:
     `owners` maps a folder whose owner we changed to its (uid, gid, mode), `renamed` a file's name now to its old one.
     `forced` says that somebody overrode the guard rails for this account. `uid` is that of the account for which we
     made all this, -1 where it is not known: a name alone may be somebody else's by now. `kept` is what an administrator
-    lets go on outside of the jail, by `adopt --keep`.
+    lets go on outside of the jail, by `adopt --keep`; `closed` says that the account is shut out.
     """
 
     made: tuple[str, ...] = ()
@@ -234,6 +248,7 @@ class Origin:
     forced: bool = False
     uid: int = -1
     kept: tuple[str, ...] = ()
+    closed: Closed | None = None
 
 
 def inside(path: str, folder: str) -> bool:

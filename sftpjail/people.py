@@ -45,6 +45,13 @@ class People:
         words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
         return tuple(word for word in words if word not in LOCAL)
 
+    @cached_property
+    def has_strangers(self) -> bool:
+        """Whether there may be accounts without a line in passwd(5): a directory's, userdb's, of extrausers."""
+        found = re.search(r"(?m)^\s*passwd:(.*)", self.text("/etc/nsswitch.conf"))
+        words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
+        return bool(set(words) - {"files", "compat", "db"})
+
     def _entries(self, path: str) -> Iterator[list[str]]:
         """Yield the fields of each line. Like the C library, take a line as ended by a NUL."""
         return (line.partition("\0")[0].split(":") for line in self.text(path).split("\n"))
@@ -225,6 +232,10 @@ class People:
     def expiry(self, name: str) -> str:
         """Return the day an account expires as days since 1970 or "", as shadow(5) has it."""
         return self.shadow(name).expire
+
+    def has_shadow(self, name: str) -> bool:
+        """Return whether an account has a line of shadow(5), and so an expiry that usermod(8) can set."""
+        return name in self._shadow
 
     def shadow(self, name: str) -> Shadow:
         """Return an account's line of shadow(5); one with empty fields where there is none."""

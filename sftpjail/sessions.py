@@ -18,6 +18,8 @@ SCRIPT = "/etc/sftpjail/pam-session"
 MARK = "/var/lib/sftpjail/session"
 # Who is jailed by what a directory says; see plugins/pam.py.
 GATE = "/etc/sftpjail/directory"
+# Who is shut out and has no line in shadow(5); see closing.py.
+CLOSED = "/etc/sftpjail/closed"
 SECONDS = 30  # until a script that hangs has failed
 # The services of `mounts = session`, and of `mounts = fstab` on a host with a directory.
 SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
@@ -31,6 +33,11 @@ def at_login(profile: Profile, host: Host) -> bool:
 def service(profile: Profile, host: Host) -> str:
     """Return the PAM service of a profile's own, or "": sshd_config(5), PAMServiceName, since OpenSSH 9.8."""
     return SERVICES[profile.mounts] if at_login(profile, host) and host.openssh >= (9, 8) else ""
+
+
+def denied(path: str) -> str:
+    """Return the account rule (pam.d(5)) that lets nobody in whose name is a line of PATH; the file may be missing."""
+    return f"account required pam_listfile.so item=user sense=deny file={path} onerr=succeed quiet"
 
 
 def table(name: str) -> str:

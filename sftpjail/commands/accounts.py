@@ -10,6 +10,7 @@ from shlex import join
 from typing import Any
 
 from .. import activity, programs
+from ..closing import reason
 from ..config import PATH, keyfile
 from ..engine import Engine
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
@@ -326,8 +327,10 @@ def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, 
 
 
 def state(account: Account, host: Host) -> str:
-    """Return in one word whether the jail is there: ok, closed (sshd would refuse the chroot) or incomplete."""
-    if not host.is_dir(account.jail):
+    """Return in one word whether the jail is there: ok, incomplete, or closed: the account is shut out, or sshd would
+    refuse the chroot.
+    """
+    if reason(account, host) or not host.is_dir(account.jail):
         return "closed"
     there = (host.lstat(b.source) if b.kept == "session" else host.mount_at(b.target) for b in host.binds(account.name))
     return "ok" if all(there) else "incomplete"
@@ -344,6 +347,7 @@ def _facts(account: Account, host: Host) -> dict[str, Any]:
         "home": account.home,
         "shell": account.shell,
         "state": state(account, host),
+        "closed": reason(account, host) or None,
         "keys": sum(bool(line.strip()) and not line.startswith("#") for line in lines),
         "mounts": [
             {
@@ -380,6 +384,7 @@ def show(context: Context) -> int:
         keys = [f"{k.fingerprint} {k.comment}" for k in present(account, engine.host).values()]
     context.answers["jail"] = facts
     rows = [(name, str(facts[name])) for name in ("user", "uid", "profile", "jail", "home", "shell", "state")]
+    rows += [("closed", facts["closed"])] if facts["closed"] else []
     rows += [("key", key) for key in keys]
     for m in facts["mounts"]:
         now = [] if m["mounted"] else ["for each session" if m["kept"] == "session" else "not mounted"]

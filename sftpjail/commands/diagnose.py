@@ -6,7 +6,7 @@ import contextlib
 import re
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from shlex import quote
 from textwrap import wrap
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import fixes
 from ..actions import Check, Notify
+from ..closing import is_shut, lets_in
 from ..config import PATH
 from ..engine import Engine, Plan, interrupted
 from ..errors import SftpJailError
@@ -127,9 +128,9 @@ def _mend(context: Context, engine: Engine) -> None:
     willing = [account for name, account in chosen.items() if name not in skipped]
     try:
         narrow = users or lost_groups(engine.config, engine.host)
-        plan = plan_all(engine, [] if narrow else [Event("on_setup")], willing, [])
+        plan = plan_all(engine, [] if narrow else [Event("on_setup")], willing, [], by="check --fix")
     except SftpJailError:
-        plan = plan_all(engine, [], willing, [])
+        plan = plan_all(engine, [], willing, [], by="check --fix")
     context.finish(engine, plan, "made the changes of `sftpjail setup` and `sftpjail apply`")
 
 
@@ -156,7 +157,7 @@ def judge(engine: Engine, users: list[str]) -> list[Fault]:
     if not users:
         faults += _host_faults(engine)
     skipped = guarded(engine, chosen)
-    changes = plan_all(engine, [], [account for name, account in chosen.items() if name not in skipped], [])
+    changes = plan_all(engine, [], [account for name, account in chosen.items() if name not in skipped], [], by="")
     for account in chosen.values():
         faults += _account_faults(engine, account, changes, skipped.get(account.name, ""))
     if not users:
@@ -228,12 +229,21 @@ def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str
             name, f"is in a jail group, and {reason}", "sshd jails it all the same", _out_of_group(account, host)
         )
     error = changes.errors.get(name)
-    if error and error.hint not in mends:
-        yield _veto(name, error, "the jail cannot be made")
+    if error and (error.hint not in mends or is_shut(account, host) or _is_open(account, host)):
+        fault = _veto(name, error, "the jail cannot be made")
+        yield replace(fault, severity="open") if _is_open(account, host) else fault
     elif not error and any(step.owner == name for step in changes.steps) and "sftpjail apply" not in mends:
         changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
         if changed:
             yield Fault(name, f"not as configured: {changed}", "apply would change it", "sftpjail apply")
+
+
+def _is_open(account: Account, host: Host) -> bool:
+    """Return whether sshd lets an account in whose jail cannot be made."""
+    try:
+        return lets_in(account, host) and not is_shut(account, host)
+    except SftpJailError:
+        return False
 
 
 def _out_of_group(account: Account, host: Host) -> str:
@@ -312,11 +322,7 @@ def _problems(engine: Engine, account: Account) -> list[Fault]:
         if _groupless(leftover(account.name, engine.config, host), host):
             mend = f"sftpjail setup && {mend}"
         return [Fault(account.name, what, why, "" if reason else mend)]
-    plan = Plan([])
-    try:
-        plan = engine.plan(create_events(account, host, engine.manager), tolerant=True)
-    except SftpJailError as error:
-        plan.errors[account.name] = error
+    plan = plan_all(engine, [], [account], [], by="")
     reason = guarded(engine, {account.name: account}).get(account.name, "")
     return _once([*faults, *_account_faults(engine, account, plan, reason)])
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from .. import activity
 from ..config import keyfile
-from ..engine import Engine
-from ..errors import SftpJailError
+from ..engine import Engine, Plan
+from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import one_line
-from ..events import create_events, remove_events
+from ..events import closing, create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, guard, has_remains, is_namesake, leftover
 from ..manager import Event
@@ -20,7 +20,7 @@ from .context import Command, Context
 
 EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
 
-ADDED = EVENTS[:3]
+ADDED = {"useradd-post": "useradd", "adduser-local": "adduser", "pam-session": "a login"}  # and what it is called
 
 
 def register(add_parser: Command) -> None:
@@ -39,7 +39,6 @@ def hook(context: Context) -> int:
             _forget_namesake(context, name)
         with context.engine(timeout=300.0) as engine:
             events: list[Event] = []
-            account = None
             if event == "pam-session":
                 engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
                 find_jailed(name, engine.config, engine.host)  # a look-up that failed must not open an emptier jail
@@ -47,7 +46,9 @@ def hook(context: Context) -> int:
                 account = find(name, engine.config, engine.host)
                 if account.profile is not None:
                     guard(account, engine.host)
-                    events = create_events(account, engine.host, engine.manager)
+                    if _jail(context, engine, account, event):
+                        _report(context, account, engine.host)
+                    return context.close(0)
             if event == "userdel-pre" and engine.host.account(name) is not None and has_remains(name, engine.host):
                 # Until the account is really gone it keeps its keys and its lines in fstab: userdel may still refuse.
                 account = leftover(name, engine.config, engine.host)
@@ -56,9 +57,7 @@ def hook(context: Context) -> int:
                 events = _forgetting(name, engine)
                 if not events and engine.host.lstat(keyfile(name)) is not None:
                     _tell(syslog.LOG_WARNING, f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays")
-            plan = context.carry_out(engine, events, f"{event}: {name}")
-            if event in ADDED and account is not None and plan:
-                _report(context, account, engine.host)
+            context.carry_out(engine, events, f"{event}: {name}")
     except SftpJailError as error:
         _tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
         raise
@@ -71,6 +70,24 @@ def _report(context: Context, account: Account, host: Host) -> None:
     context.warn(lines)
     for line in lines:
         _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.hint}")
+
+
+def _jail(context: Context, engine: Engine, account: Account, event: str) -> Plan:
+    """Make the jail of a new account; where that cannot be, and sshd would let it in, shut it out.
+
+    Raises:
+        SftpJailError: why its jail cannot be made.
+    """
+    try:
+        events = create_events(account, engine.host, engine.manager)
+        return context.carry_out(engine, events, f"{event}: {account.name}")
+    except RollbackIncomplete:
+        raise
+    except SftpJailError as error:
+        events, longer = closing(account, error, ADDED[event], engine.host)
+        if events:
+            engine.apply(engine.plan(events))
+        raise longer from error
 
 
 def _tell(priority: int, words: str) -> None:

@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from .. import activity
+from ..closing import former_expiry, list_after, spared
 from ..engine import Engine, Plan
 from ..errors import SftpJailError, UsageError
-from ..events import create_events, remove_events
+from ..events import closing, create_events, remove_events
 from ..host import HOST_RECORD, Host
-from ..jails import guard, is_namesake, jailed, leftovers, lost_groups, silent, unseen, why_not
+from ..jails import guard, jailed, leftovers, lost_groups, silent, unseen, why_not
 from ..manager import BUNDLED, Event, Manager, strangers
 from ..model import Account, valid_name
 from .context import Command, Context
@@ -48,27 +50,53 @@ def setup(context: Context) -> int:
         jails = jailed(engine.config, engine.host)
         for account in jails.values():
             guard(replace(account, forced=context.arguments.force), engine.host)
-        plan = plan_all(engine, [Event("on_setup")], jails.values(), [])
+        plan = plan_all(engine, [Event("on_setup")], jails.values(), [], "setup")
         context.finish(engine, plan, "this host is ready for jails", "this host is ready for jails")
         reports = activity.reports(_changed(plan, jails), engine.host)
     context.warn([*_problems(plan.errors), *reports])
     return context.close(1 if plan.errors else 0)
 
 
-def plan_all(engine: Engine, first: list[Event], accounts: Iterable[Account], last: list[Event]) -> Plan:
+def plan_all(
+    engine: Engine,
+    first: list[Event],
+    accounts: Iterable[Account],
+    last: list[Event],
+    by: str = "apply",
+    failed: Mapping[str, SftpJailError] | None = None,
+) -> Plan:
     """Return one plan for many jails; an account that cannot be planned for is left out, with its error in the plan.
 
-    A jail that may be another person's is closed until somebody has said whose it is.
+    Whom sshd would let in all the same is shut out, until a later plan can make its jail.
+
+    Args:
+        engine: with the facts.
+        first, last: what is to happen before and after the jails are made.
+        accounts: whose jails.
+        by: the command, for the record of who is shut out.
+        failed: whose jail cannot be made is known already.
     """
-    events, errors = list(first), {}
-    for account in accounts:
+    chosen = {account.name: account for account in accounts}
+    events: list[Event] = []
+    errors = dict(failed or {})
+    for name, account in chosen.items():
         try:
-            if is_namesake(account, engine.host):
-                events.append(Event("on_user_close", account))
-            events += create_events(account, engine.host, engine.manager)
+            events += create_events(account, engine.host, engine.manager) if name not in errors else []
         except SftpJailError as error:
-            errors[account.name] = error
-    plan = engine.plan([*events, *last], tolerant=True)
+            errors[name] = error
+    engine.host.listed = None
+    plan = engine.plan([*first, *events, *last], tolerant=True)
+    errors |= {name: error for name, error in plan.errors.items() if name not in errors}
+    shut: list[Event] = []
+    for name in [name for name in errors if name in chosen]:
+        needed, errors[name] = closing(chosen[name], errors[name], by, engine.host)
+        shut += needed
+    willing = [account for name, account in chosen.items() if name not in errors]
+    listed = list_after(willing, [event.account for event in shut if event.account], engine.host)
+    if shut or (first and listed != engine.host.listed):
+        engine.host.listed = listed
+        good = [event for event in events if event.account and event.account.name not in errors]
+        plan = engine.plan([*first, *good, *shut, *last], tolerant=True)
     plan.errors |= errors
     return plan
 
@@ -103,10 +131,25 @@ def teardown(context: Context) -> int:
         for account in leftovers(engine.config, engine.host, jails).values():
             events += remove_events(account, engine.host, deleted=False)
         done = "this host is as it was before setup"
+        free = [
+            f"{account.name} is NOT shut out: {why}"
+            for account in jails.values()
+            if (why := spared(account, engine.host))
+        ]
         if jails:
-            done = f"the jails are gone, and their {len(jails)} accounts are expired: usermod -e '' USER opens one"
+            count = len(jails) - len(free)
+            done = f"the jails are gone, and their {count} accounts are expired: usermod -e '' USER opens one"
+        context.warn([*free, *_former(jails.values(), engine.host)])
         context.carry_out(engine, [*events, Event("on_teardown")], done)
     return context.close(0)
+
+
+def _former(accounts: Iterable[Account], host: Host) -> list[str]:
+    """Return in words which accounts had an expiry of their own, which is the one to give back."""
+    days = {account.name: former_expiry(account, host) for account in accounts}
+    return [
+        f"{name} had an expiry: usermod -e {quote(day)} {quote(name)} opens it" for name, day in days.items() if day
+    ]
 
 
 def _refuse_unknown(engine: Engine) -> None:
@@ -173,11 +216,9 @@ def _apply_for(
     Returns:
         the plan that was applied, with the error of everybody who was left out, and what `plan_with_setup` says.
     """
-    willing = dict(accounts)
     failed: dict[str, SftpJailError] = {}
     while True:
-        plan, veto = plan_with_setup(engine, first, list(willing.values()), last)
-        plan.errors |= failed
+        plan, veto = plan_with_setup(engine, first, list(accounts.values()), last, failed)
         changed = {step.owner for step in plan.steps if step.owner}
         names = ", ".join(sorted(changed)[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
         good = len(accounts) - len(plan.errors)
@@ -185,10 +226,9 @@ def _apply_for(
             context.finish(engine, plan, f"applied: {names or 'the host'}", f"{good} jails are as they should be")
             return plan, veto
         except SftpJailError as error:
-            if error.owner not in willing or len(failed) == PATIENCE:
+            if error.owner not in accounts or error.owner in failed or len(failed) == PATIENCE:
                 raise
             failed[error.owner] = error
-            del willing[error.owner]
             context.answers.pop("actions", None)
 
 
@@ -217,7 +257,11 @@ def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], 
 
 
 def plan_with_setup(
-    engine: Engine, first: list[Event], accounts: list[Account], last: list[Event]
+    engine: Engine,
+    first: list[Event],
+    accounts: list[Account],
+    last: list[Event],
+    failed: Mapping[str, SftpJailError] | None = None,
 ) -> tuple[Plan, list[SftpJailError]]:
     """Return a plan that brings a host which is set up to its configuration as well, and why that cannot be: then the
     jails are planned for without it.
@@ -226,13 +270,13 @@ def plan_with_setup(
         lost = lost_groups(engine.config, engine.host)
         if lost:
             why = f"setup is not done: the group {lost[0]} is gone, and who was in it may be in another one now"
-            return plan_all(engine, [], accounts, last), [SftpJailError(why, "sftpjail check")]
+            return plan_all(engine, [], accounts, last, failed=failed), [SftpJailError(why, "sftpjail check")]
         try:
-            return plan_all(engine, first, accounts, last), []
+            return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:
-            plan = plan_all(engine, [], accounts, last)
+            plan = plan_all(engine, [], accounts, last, failed=failed)
             return plan, [SftpJailError(f"setup cannot be done: {error.message}", error.hint)]
-    return plan_all(engine, [], accounts, last), []
+    return plan_all(engine, [], accounts, last, failed=failed), []
 
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .. import Account, Finding, SetAccount, SetGroup, SftpJailError, hookimpl
+from shlex import quote
+
+from .. import Account, Fact, Finding, SetAccount, SetGroup, SftpJailError, hookimpl
 from ..actions import Action
+from ..closing import close, forget, is_shut, reason, reopen, spared
 from ..config import Config
 from ..errors import FaultsFound
 from ..host import HOST_RECORD, Host
-from ..jails import administrator, jailed
+from ..jails import jailed
+from ..lines import Style
+from ..sessions import CLOSED
 
 
 @hookimpl
@@ -32,30 +37,40 @@ def _hidden(group: str, host: Host) -> bool:
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
     ours = (name.removeprefix("group:") for name in host.origin("").made if name.startswith("group:"))
-    # Without its Match block a jailed account would be an ordinary one; expiry closes key logins too (day 1 of 1970).
-    closed = [SetAccount(name, expire="1") for name, account in jailed(config, host).items() if _closes(account, host)]
+    # Without its Match block a jailed account would be an ordinary one.
+    closed = [action for account in jailed(config, host).values() for action in _closed(account, host)]
     return [*(SetGroup(name, present=False) for name in ours), *closed]
 
 
-def _closes(account: Account, host: Host) -> bool:
-    forced = host.origin(account.name).forced and account.uid != 0 and account.name not in host.invoker
-    if administrator(account, host) and not forced:
-        return False
-    if not account.local:
-        raise SftpJailError(
-            f"{account.name} comes from a directory, so it cannot be closed here, and would be an ordinary account",
-            f"take it out of the group {account.profile.group if account.profile else ''} there",
-        )
-    return True
+def _closed(account: Account, host: Host) -> list[Action]:
+    """Return what shuts an account out whose jail is taken away for good.
+
+    Raises:
+        SftpJailError: it has no line in shadow(5), and the rule that reads the list is taken away too.
+    """
+    if spared(account, host) or host.has_shadow(account.name):
+        return close(account, "its jail was taken away", "teardown", host, until="")
+    if account.local:
+        hint = f"usermod -e 1 {quote(account.name)}"
+        raise SftpJailError(f"{account.name} has no line in /etc/shadow, and would be an ordinary account", hint)
+    raise SftpJailError(
+        f"{account.name} comes from a directory, so it cannot be closed here, and would be an ordinary account",
+        f"take it out of the group {account.profile.group if account.profile else ''} there",
+    )
+
+
+@hookimpl
+def on_user_close(account: Account, why: str, by: str, host: Host) -> list[Action]:
+    return close(account, why, by, host)
 
 
 @hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
     profile = account.profile
     assert profile is not None
+    actions = reopen(account, host)
     if not account.local:
-        return []
-    actions: list[Action] = []
+        return actions
     if profile.group and account.name not in profile.match_user:
         actions.append(SetAccount(account.name, add_groups=(profile.group,)))
     if profile.shell:
@@ -86,8 +101,11 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
             "which `userdel -r` would delete",
             f"usermod -d /nonexistent {account.name}, then delete it",
         )
-    if deleted or not account.local:
-        return []
+    if deleted:
+        return [] if account.exists else forget(account.name, host)
+    opened = reopen(account, host, whoever=True)
+    if not account.local:
+        return opened
     groups = [group for p in config.profiles if p.group and (group := host.group(p.group))]
     for group in groups:
         if account.gid == group.gid:
@@ -106,6 +124,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     old = was.get("home", account.files if profile.home == "inside" else None)
     before = SetAccount(account.name, was.get("shell"), old, expire=was.get("expire"))
     actions: list[Action] = [before] if before.fields() else []
+    actions += opened
     member_of = tuple(group.name for group in groups if host.in_group(account.name, group.name))
     if member_of:  # of every profile's, or sshd would jail it as the next one says
         actions.append(SetAccount(account.name, remove_groups=member_of))
@@ -116,9 +135,36 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if account is None:
         return []
+    return [*_in_two(account, host, config), *_shut(account, host)]
+
+
+def _in_two(account: Account, host: Host, config: Config) -> list[Finding]:
     groups = [p.group for p in config.profiles if p.group and host.in_group(account.name, p.group)]
     if len(groups) < 2:
         return []
     what = f"{account.name} is in the groups of {len(groups)} profiles: {', '.join(groups)}"
     mends = [f"gpasswd -d {account.name} {group}" for group in groups[1:]]
     return [Finding(what, "only the first one counts", " && ".join(mends))]
+
+
+def _shut(account: Account, host: Host) -> list[Finding]:
+    """Return that an account is shut out, and nothing but a person lets it in again."""
+    closed = host.origin(account.name).closed
+    if not is_shut(account, host) or (closed and closed.until):
+        return []  # why its jail cannot be made is what is wrong
+    name = quote(account.name)
+    what = f"{account.name} is closed: {reason(account, host)}"
+    why = f"by {closed.by}" if closed else "no record says why"
+    if account.name in host.tagged(CLOSED, Style.LINE):
+        return [Finding(what, why, f"sed -i '/^{account.name}$/d' {CLOSED}")]
+    if closed:
+        return [Finding(what, why, f"usermod -e {quote(closed.expire or '')} {name}")]
+    return []  # the dates of shadow(5) are the plugin login's
+
+
+@hookimpl
+def on_explain(account: Account, host: Host) -> list[Fact]:
+    why = reason(account, host)
+    closed = host.origin(account.name).closed
+    by = f"by {closed.by}" if closed and why else ""
+    return [Fact("account", "closed", why, by, True)] if why else []

@@ -26,24 +26,9 @@ from ..actions import Action
 from ..config import Config
 from ..escapes import shown
 from ..host import Host
-from ..jails import mend_flaw, new_home
+from ..jails import home_flaw, mend_flaw, new_home
 from ..matchblock import force_command
 from ..model import components, inside, normal
-
-# A home that is one of these is no home, whoever owns it; nor is one inside the first ones.
-SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
-TOPS = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib", "/var/mail", "/var/tmp")
-
-
-def home_flaw(account: Account, home: str, host: Host) -> str:
-    """Return why a home may not become a jail by `chroot = %h`, or "": it must be the account's own alone."""
-    if home in TOPS or any(inside(home, folder) for folder in SYSTEM):
-        return "is a folder of the system"
-    found = host.stat(home)
-    if found is not None and found.st_uid not in (account.uid, 0):
-        return f"belongs to uid {found.st_uid}"
-    others = [name for name in host.dwellers(home)[1] if host.accounts[name].uid != account.uid]
-    return f"is or holds the home of {others[0]} too" if others else ""
 
 
 def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
@@ -94,19 +79,13 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
     return [Remove(path) for profile in config.profiles if profile.base for path in components(profile.base)[1:]]
 
 
-@hookimpl
-def on_user_close(account: Account, host: Host) -> list[Action]:
-    # As root's alone it still passes safely_chroot(), and nobody can do anything in it; nor does sshd chdir there.
-    path = host.realpath(account.jail)
-    return [SetOwner(path, 0, 0, 0o700)] if host.is_dir(path) and not host.flaw(path) else []
-
-
 def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:
-    """Return what makes a jail that is no home, and takes `on_user_close` back."""
+    """Return what makes a jail that is no home."""
     return judged(account.jail, host, ours) + ([] if host.flaw(account.jail) else _reopened(account, host))
 
 
 def _reopened(account: Account, host: Host) -> list[Action]:
+    """Return what gives a jail its mode again that was shut by its mode, as was done before closing.py."""
     path = host.realpath(account.jail)
     owner = host.origin(account.name).owners.get(path)
     return [SetOwner(path, *owner)] if owner else []

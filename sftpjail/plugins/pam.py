@@ -18,12 +18,13 @@ from .. import (
     WriteFile,
     hookimpl,
 )
-from ..actions import Action
+from ..actions import Action, Phase
+from ..closing import needs_rule
 from ..config import Config
 from ..host import TABLES, Host
 from ..pam import Rule, stack
 from ..paths import LIB
-from ..sessions import GATE, MARK, SCRIPT, SERVICES, at_login, program, rules, service, table
+from ..sessions import CLOSED, GATE, MARK, SCRIPT, SERVICES, at_login, denied, program, rules, service, table
 from ..sshdconfig import PROBE, effective
 
 SSHD = "/etc/pam.d/sshd"
@@ -70,23 +71,25 @@ def sshd_rules(config: Config, host: Host) -> list[str]:
     return lines
 
 
-def gate_rules(config: Config, host: Host) -> list[str]:
-    """Return the rules that keep those out whom a directory's group jails, while sshd cannot see that group.
+def account_rules(config: Config, host: Host) -> list[str]:
+    """Return the rules that keep out who is shut out, and those whom a directory's group jails, while sshd cannot see
+    that group.
 
     sshd takes a group for which nobody answers for one that the user is not in, so that no Match Group holds
     (groupaccess.c), and a file that the user has put into the home would open a shell. So who has come from a directory
     gets in by the jail or not at all: since OpenSSH 9.8 by its service, before by a group that PAM sees a moment later.
     """
+    lines = [denied(CLOSED)] if needs_rule(host) else []
     if not host.directories:
-        return []
+        return lines
     if host.openssh >= (9, 8):
         tests = [f"service in {':'.join(SERVICES.values())}"]
     else:
         tests = [f"user ingroup {profile.group}" for profile in config.profiles if profile.group]
-    listed = f"account required pam_listfile.so item=user sense=deny file={GATE} onerr=succeed quiet"
     skips = [f"success={number}" for number in range(len(tests), 0, -1)]
     pairs = zip(skips, tests, strict=True)
-    return [*(f"account [{skip} default=ignore] pam_succeed_if.so quiet {test}" for skip, test in pairs), listed]
+    lines += [f"account [{skip} default=ignore] pam_succeed_if.so quiet {test}" for skip, test in pairs]
+    return [*lines, denied(GATE)]
 
 
 def _by_directory(account: Account, host: Host) -> bool:
@@ -107,7 +110,7 @@ def _wanted(config: Config, host: Host) -> list[Action]:
     for kind, name in SERVICES.items():
         path = f"/etc/pam.d/{name}"
         actions.append(WriteFile(path, service_file(kind)) if name in services else Remove(path))
-    lines = _sshd_lines(config, host)
+    lines = _sshd_lines(config, host) if profiles or host.lstat(SSHD) else ()
     if lines or host.lstat(SSHD):
         actions.append(SetLines(SSHD, TAG, lines, Style.TOP))
     if "session" in kinds:
@@ -122,8 +125,12 @@ def _wanted(config: Config, host: Host) -> list[Action]:
 def on_setup(host: Host, config: Config) -> list[Action]:
     actions = _wanted(config, host)
     needing = [profile for profile in config.profiles if at_login(profile, host)]
-    if not needing or not any(action.pending(host, "") for action in actions):
+    pending = [action for action in actions if action.pending(host, "")]
+    if not pending or not (needing or any(action.key[1] == SSHD for action in pending)):
         return actions
+    if not needing:
+        lines = _sshd_lines(config, host) and effective(host, "root").get("usepam") == "yes"
+        return [*actions, *(_proof(profile, host, actions, "none") for profile in config.profiles[:1] if lines)]
     if effective(host, "root").get("usepam") != "yes":
         why = "mounts = session" if needing[0].mounts == "session" else "a directory's members"
         raise SftpJailError(
@@ -141,14 +148,14 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         raise SftpJailError(
             f"{where} lets users set the environment of the programs that PAM runs as root", "take user_readenv out"
         )
-    return [*actions, *(_proof(profile, host, actions) for profile in needing)]
+    return [*actions, *(_proof(profile, host, actions, profile.mounts) for profile in needing)]
 
 
 def _by_users(rule: Rule) -> bool:
     return rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments
 
 
-def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
+def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Check:
     """Return the check that a member of a profile and somebody else can still log in, before and after the change."""
     name = PROBE if profile.group else profile.match_user[0]
     argv = (f"{LIB}/entry/prove-login", name, profile.group)
@@ -157,26 +164,30 @@ def _proof(profile: Profile, host: Host, actions: list[Action]) -> Check:
         raise SftpJailError(f"the logins of profile {profile.name} cannot be tried: {before.words}")
     files = (f.path for f in actions if isinstance(f, WriteFile | SetLines | Remove))
     return Check(
-        (*argv, profile.mounts),
-        f"with PAM's new rules all must log in as before, with the mounts of profile {profile.name}",
+        (*argv, kind),
+        f"with PAM's new rules all must log in as before: profile {profile.name}, mounts {kind}",
         # Who was shut out before, by this or by something else, need not be let in now.
         lines=tuple(line for line in before.out.splitlines() if line.endswith(": ok")),
         candidate=(*files, "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config"),
-        hint=" ".join((*argv, profile.mounts)),
+        hint=" ".join((*argv, kind)),
     )
 
 
 @hookimpl
-def on_teardown() -> list[Action]:
+def on_teardown(host: Host) -> list[Action]:
     paths = [f"/etc/pam.d/{name}" for name in SERVICES.values()]
-    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT, GATE]
-    return [SetLines(SSHD, TAG, (), Style.TOP), *(Remove(path) for path in paths)]
+    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT]
+    lists: list[Action] = []
+    for path, when in ((GATE, Phase.FILES), (CLOSED, Phase.OPENING)):
+        names = host.tagged(path, Style.LINE)  # a file of ours goes with its last line
+        lists += [SetLines(path, name, (), Style.LINE, when=when) for name in names] or [Remove(path)]
+    return [SetLines(SSHD, TAG, (), Style.TOP), *(Remove(path) for path in paths), *lists]
 
 
 def _sshd_lines(config: Config, host: Host) -> tuple[str, ...]:
     """Return all that stands at the top of sshd's own stack."""
     own = any(at_login(profile, host) and not service(profile, host) for profile in config.profiles)
-    return (*gate_rules(config, host), *(sshd_rules(config, host) if own else ()))
+    return (*account_rules(config, host), *(sshd_rules(config, host) if own else ()))
 
 
 def _in_place(profile: Profile, config: Config, host: Host) -> bool:
@@ -184,7 +195,9 @@ def _in_place(profile: Profile, config: Config, host: Host) -> bool:
         return False
     if service(profile, host) and host.text(f"/etc/pam.d/{service(profile, host)}") != service_file(profile.mounts):
         return False
-    return host.tagged(SSHD, Style.TOP).get(TAG, ()) == _sshd_lines(config, host)
+    # Who is shut out is no matter of this profile's: that rule may come with the next setup.
+    now, wanted = host.tagged(SSHD, Style.TOP).get(TAG, ()), _sshd_lines(config, host)
+    return [r for r in now if r != denied(CLOSED)] == [r for r in wanted if r != denied(CLOSED)]
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
 from ..actions import Action
+from ..closing import match_block
 from ..config import KEYS_DIR, Config
 from ..host import Host
 from ..jails import is_valid, jailed
@@ -93,7 +94,7 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
             )
     if not before:
         top.append(SUBSYSTEM)
-    lines = list(match_blocks(config, host))
+    lines = [*match_block(host), *match_blocks(config, host)]
     if _included(host):
         return {DROPIN: "\n".join([HEADER, *top, *lines]) + "\n", MAIN: main}
     if top:

@@ -8,11 +8,32 @@ import pytest
 from fakes import Tree
 from golden import HOME, INSIDE, Fire, ann
 
-from sftpjail import Finding, Profile, SetAccount, SetGroup, SftpJailError
+from sftpjail import (
+    CloseAccount,
+    Fact,
+    Finding,
+    OpenAccount,
+    Profile,
+    SetAccount,
+    SetGroup,
+    SetLines,
+    SftpJailError,
+    Style,
+)
+from sftpjail.actions import Phase
 from sftpjail.config import Config
-from sftpjail.model import Account
+from sftpjail.model import Account, Closed, Origin
+from sftpjail.records import render_origin
+from sftpjail.sshdconfig import Settings
 
 NOLOGIN = "/usr/sbin/nologin"
+SHADOW = "ann:*:1:0:9:7:::\n"
+RECORD = "/var/lib/sftpjail/accounts/ann"
+
+
+def taken(expire: str | None) -> Closed:
+    """What teardown says of whom it shuts out."""
+    return Closed("its jail was taken away", "teardown", "", expire)
 
 
 def test_on_setup_makes_each_group(tree: Tree, fire: Fire) -> None:
@@ -26,11 +47,12 @@ def test_on_teardown_removes_our_group_and_closes_who_is_still_jailed(tree: Tree
     tree.group("sudo", 27, "admin")
     tree.group("other", 501, "admin", "bob")
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp", "group:sftponly"]}')
+    tree.write("/etc/shadow", "ann:*:1:0:9:7:::\nbob:*:1:0:9:7::30000:\nadmin:*:1:0:9:7:::\n")
     config = Config(profiles=(Profile("sftponly"), Profile("other", "other")))
     assert fire("accounts", "on_teardown", tree.host(), config) == [
         SetGroup("sftponly", present=False),
-        SetAccount("ann", expire="1"),
-        SetAccount("bob", expire="1"),
+        CloseAccount("ann", expire="1", closed=taken(expire="")),
+        CloseAccount("bob", expire="1", closed=taken(expire="30000")),
     ]
 
 
@@ -39,7 +61,11 @@ def test_on_teardown_closes_an_administrator_whose_jail_was_forced(tree: Tree, f
     tree.group("sudo", 27, "ann")
     assert fire("accounts", "on_teardown", tree.host()) == []
     tree.write("/var/lib/sftpjail/accounts/ann", '{"forced": true}')
-    assert fire("accounts", "on_teardown", tree.host()) == [SetAccount("ann", expire="1")]
+    with pytest.raises(SftpJailError, match="ann has no line in /etc/shadow") as caught:
+        fire("accounts", "on_teardown", tree.host())
+    assert caught.value.hint == "usermod -e 1 ann"
+    tree.write("/etc/shadow", SHADOW)
+    assert fire("accounts", "on_teardown", tree.host()) == [CloseAccount("ann", expire="1", closed=taken(expire=""))]
 
 
 def test_on_teardown_refuses_what_it_cannot_close(tree: Tree, fire: Fire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,3 +161,52 @@ def test_on_check_of_an_account_in_two_profiles_groups(tree: Tree, fire: Fire) -
     ]
     assert fire("accounts", "on_check", tree.host(), config, account=ann(name="bob")) == []
     assert fire("accounts", "on_check", tree.host(), config, account=None) == []
+
+
+# -- closing and opening: see closing.py, and unit/test_closing.py
+
+
+def test_on_user_close_and_what_opens_again(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/shadow", SHADOW)
+    shut = Closed("its home is /etc", "apply", "jail", "")
+    given = {"account": ann(), "why": "its home is /etc", "by": "apply"}
+    assert fire("accounts", "on_user_close", tree.host(), **given) == [CloseAccount("ann", expire="1", closed=shut)]
+    tree.write(RECORD, render_origin(Origin(closed=shut)))
+    tree.write("/etc/shadow", "ann:*:1:0:9:7::1:\n")
+    host = tree.host()
+    assert not any(action.pending(host, "ann") for action in fire("accounts", "on_user_close", host, **given))
+    back = OpenAccount("ann", expire="")
+    assert back in fire("accounts", "on_user_create", tree.host(), account=ann())
+    assert back in fire("accounts", "on_user_create", tree.host(), account=ann(local=False))
+    assert back in fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=False)
+    assert fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=True) == []
+
+
+def test_whom_teardown_shut_out_only_an_administrator_lets_in(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/shadow", "ann:*:1:0:9:7::1:\n")
+    tree.write(RECORD, render_origin(Origin(closed=taken("30000"))))
+    made = fire("accounts", "on_user_create", tree.host(), account=ann())
+    assert not any(isinstance(action, OpenAccount) for action in made)
+    assert fire("accounts", "on_check", tree.host(), account=ann()) == [
+        Finding("ann is closed: its jail was taken away", "by teardown", "usermod -e 30000 ann")
+    ]
+    assert fire("accounts", "on_explain", tree.host(), account=ann()) == [
+        Fact("account", "closed", "its jail was taken away", "by teardown", True)
+    ]
+    assert fire("login", "_aging", tree.host(), account=ann(), found=Settings({}, {}, ())) == []
+    removed = fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=False)
+    assert OpenAccount("ann", expire="30000") in removed
+
+
+def test_a_name_on_the_list_that_no_record_speaks_of(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/sftpjail/closed", "ann\n")
+    assert fire("accounts", "on_check", tree.host(), account=ann()) == [
+        Finding(
+            "ann is closed: its name is in /etc/sftpjail/closed",
+            "no record says why",
+            "sed -i '/^ann$/d' /etc/sftpjail/closed",
+        )
+    ]
+    gone = ann(uid=-1)
+    off = SetLines("/etc/sftpjail/closed", "ann", (), Style.LINE, when=Phase.OPENING)
+    assert fire("accounts", "on_user_remove", tree.host(), account=gone, deleted=True) == [off]

@@ -9,6 +9,7 @@ from fakes import Programs, Tree
 from golden import BIND, Fire, ann
 
 from sftpjail import Check, Fact, MakeDir, Profile, Remove, SetLines, SftpJailError, Style, WriteFile
+from sftpjail.actions import Phase
 from sftpjail.config import Config
 from sftpjail.programs import Answer
 from sftpjail.sessions import GATE, MARK, SCRIPT, program
@@ -16,6 +17,7 @@ from sftpjail.sessions import rules as rules_of
 
 SESSION = replace(BIND, mounts="session")
 CONFIG = Config(profiles=(SESSION,))
+LISTED = "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/closed onerr=succeed quiet"
 OK = "who is jailed: ok\nwho is not: ok\n"
 
 
@@ -238,6 +240,7 @@ def with_directory(tree: Tree) -> Tree:
 def test_a_gate_stands_where_a_directory_is(with_directory: Tree, fire: Fire, version: Programs) -> None:
     new(version)
     assert rules(fire("pam", "on_setup", with_directory.host())) == [
+        LISTED,
         "account [success=1 default=ignore] pam_succeed_if.so quiet service in sftpjail-session:sftpjail",
         "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
     ]
@@ -246,7 +249,8 @@ def test_a_gate_stands_where_a_directory_is(with_directory: Tree, fire: Fire, ve
 def test_before_services_the_gate_asks_for_the_groups(with_directory: Tree, fire: Fire, version: Programs) -> None:
     old(version)
     config = Config(profiles=(BIND, Profile("other", group="other")))
-    assert rules(fire("pam", "on_setup", with_directory.host(), config))[:3] == [
+    assert rules(fire("pam", "on_setup", with_directory.host(), config))[:4] == [
+        LISTED,
         "account [success=2 default=ignore] pam_succeed_if.so quiet user ingroup sftponly",
         "account [success=1 default=ignore] pam_succeed_if.so quiet user ingroup other",
         "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
@@ -280,3 +284,54 @@ def test_on_user_remove(tree: Tree, fire: Fire) -> None:
     assert fire("pam", "on_user_remove", tree.host(), account=ann()) == []
     tree.write(GATE, "ann\n")
     assert fire("pam", "on_user_remove", tree.host(), account=ann()) == [SetLines(GATE, "ann", (), Style.LINE)]
+
+
+# -- who is shut out and has no line in shadow(5)
+
+
+def test_the_list_is_read_where_an_account_may_have_no_line_in_shadow(
+    tree: Tree, fire: Fire, version: Programs
+) -> None:
+    """By everybody's stack, so with the proof that everybody can still log in."""
+    tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
+    actions = fire("pam", "on_setup", tree.host())
+    assert rules(actions) == [LISTED]
+    (proof,) = [a for a in actions if isinstance(a, Check)]
+    assert proof.argv[-1] == "none" and proof.lines == ("who is jailed: ok", "who is not: ok")
+    install(tree, [a for a in actions if isinstance(a, SetLines)])
+    assert not [a for a in fire("pam", "on_setup", tree.host()) if isinstance(a, Check)], "nothing is to be done"
+
+
+@pytest.mark.parametrize(("sources", "names", "wanted"), [("files", "", []), ("files", "zoe\n", [LISTED])])
+def test_the_list_is_not_read_without_need(
+    tree: Tree, fire: Fire, version: Programs, sources: str, names: str, wanted: list[str]
+) -> None:
+    tree.write("/etc/nsswitch.conf", f"passwd: {sources}\n")
+    tree.write("/etc/sftpjail/closed", names)
+    assert rules(fire("pam", "on_setup", tree.host())) == wanted
+
+
+def test_without_use_pam_the_rule_needs_no_proof(tree: Tree, fire: Fire, programs: Programs) -> None:
+    programs.answer("-T", out="usepam no\n")
+    tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
+    assert not [a for a in fire("pam", "on_setup", tree.host()) if isinstance(a, Check)]
+
+
+def test_on_user_create_waits_for_no_rule_about_others(tree: Tree, fire: Fire, version: Programs) -> None:
+    new(version)
+    tree.write("/etc/nsswitch.conf", "passwd: files\n")
+    tree.folder("/etc/sftpjail/mounts")
+    install(tree, [a for a in fire("pam", "on_setup", tree.host(), CONFIG) if not isinstance(a, SetLines)])
+    tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
+    assert fire("pam", "on_user_create", tree.host(), CONFIG, account=ann(SESSION)) == []
+
+
+def test_on_teardown_takes_every_name_off_both_lists(tree: Tree, fire: Fire) -> None:
+    tree.write(GATE, "zoe\n")
+    tree.write("/etc/sftpjail/closed", "yves\n")
+    actions = fire("pam", "on_teardown", tree.host())
+    assert SetLines(GATE, "zoe", (), Style.LINE) in actions
+    assert SetLines("/etc/sftpjail/closed", "yves", (), Style.LINE, when=Phase.OPENING) in actions
+    assert Remove(GATE) not in actions
+    tree.write(GATE, "")
+    assert Remove(GATE) in fire("pam", "on_teardown", tree.host())

@@ -169,8 +169,8 @@ WRONG = {
     "source": "mount --bind /home/alice/sub /mnt",
     "unmount": "mount --bind /srv/web /home/alice/sub; umount /home/alice/sub",
     "relative": "cd /home/alice/sub; mkdir relative",
-    "followed": "python3 -c 'import os; d = os.open(\"/home/alice\", os.O_PATH); os.chmod(\"sub\", 0o700, dir_fd=d)'",
-    "by two names": "python3 -c 'import os; d = os.open(\"/home\", os.O_PATH); os.mkdir(\"alice/new\", dir_fd=d)'",
+    "followed": 'python3 -c \'import os; d = os.open("/home/alice", os.O_PATH); os.chmod("sub", 0o700, dir_fd=d)\'',
+    "by two names": 'python3 -c \'import os; d = os.open("/home", os.O_PATH); os.mkdir("alice/new", dir_fd=d)\'',
 }
 
 

@@ -28,6 +28,7 @@ DOOR = {
     "config",
     "host",
     "jails",
+    "closing",
     "fstab",
     "lines",
     "logsource",
@@ -191,7 +192,7 @@ def test_plugins_use_the_standard_library_only(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["engine", "journal", "transaction", "system", "actions", "host", "jails", "events", "config"]
+    "name", ["engine", "journal", "transaction", "system", "actions", "host", "jails", "closing", "events", "config"]
 )
 def test_the_core_names_no_plugin_and_no_command(name: str) -> None:
     assert not {found for found in ours(name) if found.split(".")[0] in ("plugins", "commands", "cli")}

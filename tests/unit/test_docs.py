@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import enum
 import inspect
 import re
 import shlex
@@ -211,7 +212,10 @@ def test_manual_has_every_field_with_its_default(name: str) -> None:
         value = str(ast.unparse(keyword.value)) if style else ast.literal_eval(keyword.value)
         shown.append((str(keyword.arg), value))
     fields = dataclasses.fields(dataclasses_of_the_door()[name])
-    defaults = [str(f.default) if isinstance(f.default, sftpjail.Style) else f.default for f in fields]
+    defaults = [
+        f"{type(f.default).__name__}.{f.default.name}" if isinstance(f.default, enum.Enum) else f.default
+        for f in fields
+    ]
     assert shown == [(f.name, default) for f, default in zip(fields, defaults, strict=True)]
 
 
