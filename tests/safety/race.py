@@ -24,7 +24,10 @@ OWN = ("/srv/sftp/alice", "/srv/sftp/carl", "/home/alice", "/home/carl", "/srv/t
 SHOWN = (*OWN, "/var/lib/sftpjail/log", "/run/systemd/journal/dev-log", "/systemd/journal/dev-log", "/srv/web")
 PRIVATE = "/var/lib/sftpjail/session"  # where pam_namespace mounts a tmpfs
 # The mounts of every process that sees the whole host, in whatever namespace.
-ALL_TABLES = 'for process in /proc/[0-9]*; do [ "$(readlink $process/root)" != / ] || cat $process/mountinfo; done 2>/dev/null; :'
+ALL_TABLES = (
+    'for process in /proc/[0-9]*; do [ "$(readlink $process/root)" != / ] || cat $process/mountinfo; done '
+    "2>/dev/null; :"
+)
 
 
 class Race:
