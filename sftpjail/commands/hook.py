@@ -58,16 +58,16 @@ def hook(context: Context) -> int:
                     _tell(syslog.LOG_WARNING, f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays")
             plan = context.carry_out(engine, events, f"{event}: {name}")
             if event in ADDED and account is not None and plan:
-                _report(context, account, engine.host)
+                _report(context, account, engine.host, event == "useradd-post")
     except SftpJailError as error:
         _tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
         raise
     return context.close(0)
 
 
-def _report(context: Context, account: Account, host: Host) -> None:
+def _report(context: Context, account: Account, host: Host, new: bool) -> None:
     """Warn of what goes on outside of a new jail; whoever called us cannot be refused."""
-    lines = activity.reports([account], host)
+    lines = activity.reports([account], host, new)
     context.warn(lines)
     for line in lines:
         _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.hint}")
