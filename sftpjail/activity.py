@@ -31,13 +31,14 @@ class Work:
     processes: tuple[Outsider, ...] = ()
 
 
-def found(account: Account, host: Host, jailed: bool) -> list[Work]:
+def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
     """Return what goes on outside of the jail of an account, in the order of KINDS: what spools, /proc and home say.
 
     Args:
         account: whose.
         host: the facts.
         jailed: it is in its jail already; until then its user units count as well, which a manager would start.
+        new: useradd has just made it: nothing can run, and useradd is not to wait for a look at every process.
     """
     name, works = account.name, list[Work]()
     if name in host.crontabs:
@@ -51,7 +52,7 @@ def found(account: Account, host: Host, jailed: bool) -> list[Work]:
         works.append(Work("incron", f"an incron table ({path})", (path,)))
     if host.lingers(name):
         works.append(Work("linger", "lingering user services (loginctl)", (f"{LINGER}/{name}",)))
-    running = [process for process in host.outside(account.uid) if process.own]
+    running = [] if new else [process for process in host.outside(account.uid) if process.own]
     if running:
         works.append(of_processes(running))
     units = [] if jailed and not host.has_manager(account.uid) else _units(account, host)
@@ -83,10 +84,10 @@ def kept(account: Account, host: Host) -> tuple[str, ...]:
     return host.origin(account.name).kept if account.kept is None else account.kept
 
 
-def unwanted(account: Account, host: Host, jailed: bool) -> list[Work]:
-    """Return what goes on outside of the jail of an account though nobody has accepted it."""
+def unwanted(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
+    """Return what goes on outside of the jail of an account though nobody has accepted it; see `found`."""
     accepted = kept(account, host)
-    return [work for work in found(account, host, jailed) if work.kind not in accepted]
+    return [work for work in found(account, host, jailed, new) if work.kind not in accepted]
 
 
 def listed(works: Iterable[Work]) -> str:
@@ -114,16 +115,17 @@ def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None
         )
 
 
-def reports(accounts: Iterable[Account], host: Host) -> list[SftpJailError]:
+def reports(accounts: Iterable[Account], host: Host, new: bool = False) -> list[SftpJailError]:
     """Return what to warn of when accounts were jailed by something else than `adopt`, which refuses.
 
     Args:
         accounts: that were just jailed.
         host: the facts.
+        new: see `found`.
     """
     warnings = []
     for account in accounts:
-        works = unwanted(account, host, jailed=True)
+        works = unwanted(account, host, True, new)
         if works:
             words = f"{account.name} is jailed, but outside of its jail it still has {listed(works)}"
             warnings.append(SftpJailError(words, f"sftpjail adopt --close {quote(account.name)}"))

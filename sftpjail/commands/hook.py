@@ -38,35 +38,47 @@ def hook(context: Context) -> int:
         if event == "useradd-post":
             _forget_namesake(context, name)
         with context.engine(timeout=300.0) as engine:
-            events: list[Event] = []
-            if event == "pam-session":
-                engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
-                find_jailed(name, engine.config, engine.host)  # a look-up that failed must not open an emptier jail
-            if event in ADDED and engine.host.account(name) is not None:
-                account = find(name, engine.config, engine.host)
-                if account.profile is not None:
-                    guard(account, engine.host)
-                    if _jail(context, engine, account, event):
-                        _report(context, account, engine.host)
-                    return context.close(0)
-            if event == "userdel-pre" and engine.host.account(name) is not None and has_remains(name, engine.host):
-                # Until the account is really gone it keeps its keys and its lines in fstab: userdel may still refuse.
-                account = leftover(name, engine.config, engine.host)
-                events = remove_events(account, engine.host, deleted=True, live_only=True)
-            if event == "userdel-post" and not _is_there(name, engine.host):
-                events = _forgetting(name, engine)
-                if not events and engine.host.lstat(keyfile(name)) is not None:
-                    _tell(syslog.LOG_WARNING, f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays")
-            context.carry_out(engine, events, f"{event}: {name}")
+            if event in ADDED:
+                _arrive(context, engine, name, event)
+            else:
+                context.carry_out(engine, _leave(engine, name, event), f"{event}: {name}")
     except SftpJailError as error:
         _tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
         raise
     return context.close(0)
 
 
-def _report(context: Context, account: Account, host: Host) -> None:
+def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
+    """Make the jail of an account that came, if it is a member."""
+    if event == "pam-session":
+        engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
+        find_jailed(name, engine.config, engine.host)  # a look-up that failed must not open an emptier jail
+    if engine.host.account(name) is None:
+        return
+    account = find(name, engine.config, engine.host)
+    if account.profile is not None:
+        guard(account, engine.host)
+        if _jail(context, engine, account, event):
+            _report(context, account, engine.host, event == "useradd-post")
+
+
+def _leave(engine: Engine, name: str, event: str) -> list[Event]:
+    """Return the events that take along what is of an account that goes, or has gone."""
+    if event == "userdel-pre" and engine.host.account(name) is not None and has_remains(name, engine.host):
+        # Until the account is really gone it keeps its keys and its lines in fstab: userdel may still refuse.
+        account = leftover(name, engine.config, engine.host)
+        return remove_events(account, engine.host, deleted=True, live_only=True)
+    if event != "userdel-post" or _is_there(name, engine.host):
+        return []
+    events = _forgetting(name, engine)
+    if not events and engine.host.lstat(keyfile(name)) is not None:
+        _tell(syslog.LOG_WARNING, f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays")
+    return events
+
+
+def _report(context: Context, account: Account, host: Host, new: bool) -> None:
     """Warn of what goes on outside of a new jail; whoever called us cannot be refused."""
-    lines = activity.reports([account], host)
+    lines = activity.reports([account], host, new)
     context.warn(lines)
     for line in lines:
         _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.hint}")

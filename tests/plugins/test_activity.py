@@ -138,3 +138,5 @@ def test_reports_name_the_fix(tree: Tree) -> None:
     (report,) = reports([ann(), ann(name="carl", uid=1009)], at_work(tree))
     words = f"outside of its jail it still has a crontab ({CRON}), 1 at job ({JOB}), lingering user services (loginctl)"
     assert report.message == f"ann is jailed, but {words}" and report.hint == "sftpjail adopt --close ann"
+    assert str(reports([ann()], at_work(tree, SLEEP), new=True)[0]) == str(report)
+    assert "7 sleep" in str(reports([ann()], at_work(tree, SLEEP))[0])
