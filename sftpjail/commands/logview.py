@@ -195,7 +195,8 @@ def show_days(context: Context, view: View) -> None:
     most = max((sums[3] + sums[4] for _, sums in days), default=0) or 1
     rows = []
     for (day, user, verified), (sessions, down, up, read, written) in days:
-        name = _name(user or "-") + ("" if verified else " (unverified)")
+        mark = " (?)" if drawn else " (unverified)"  # a bar needs the room
+        name = _name(user or "-") + ("" if verified else mark)
         row = [day, name, str(sessions), str(down), str(up), size(read), size(written)]
         if drawn:
             down_part = round(BAR * read / most)
