@@ -7,6 +7,8 @@ from directory import Directory
 from machine import Machine, changes
 from steps import doors, mounted, refused, shut, snapshot, works
 
+from sftpjail.user_managers import DROPIN, script
+
 pytestmark = pytest.mark.directory
 
 PEOPLE, EXTRA = 20000, 20001
@@ -354,3 +356,25 @@ def test_nothing_lists_the_directory(machine: Machine, directory: Directory, str
         entries = directory.searches()
         assert max((search.found for search in entries), default=0) <= 3, (command, entries[:5])
         assert len(entries) < 200, (command, len(entries))
+
+
+def test_who_gets_no_user_manager_is_known_with_the_directory_up_and_down(
+    machine: Machine, directory: Directory, stranger: str
+) -> None:
+    """By what systemd runs before it starts one: 1 refuses. Whoever is no member is never refused."""
+    jails(directory, "session")
+    works(machine, "ida", stranger)
+    directory.add_person("otto", 20011, gid=PEOPLE)
+    machine.run("useradd", "-m", "-u", "4711", "bob")
+    text = script(machine.read(DROPIN))
+    expected = {20010: 1, 20011: 0, 4711: 0, 4712: 0}
+
+    def decided() -> dict[int, int]:
+        return {uid: machine.run("sh", "-c", text.replace("%i", str(uid)), check=False).code for uid in expected}
+
+    assert decided() == expected
+    for down, up in ((directory.stop_server, directory.start_server), (directory.stop_client, directory.start_client)):
+        directory.forget()
+        down()
+        assert decided() == expected
+        up()

@@ -173,7 +173,7 @@ def test_whoever_becomes_a_member_loses_theirs(booted: Machine) -> None:
         linger(machine, name)
         machine.sh(f"for n in $(seq 100); do pgrep -u {name} -f while && exit; sleep 0.1; done; exit 1")
         assert state(machine, name).endswith("active")
-    machine.run("sftpjail", "adopt", "carol")
+    machine.run("sftpjail", "adopt", "--keep", "linger,processes,units", "carol")
     assert state(machine, "carol") == "inactive"
     machine.run("usermod", "-aG", "sftponly", "dave")
     machine.sh("for n in $(seq 300); do pgrep -u dave -f while >/dev/null || exit 0; sleep 0.1; done; exit 1")
