@@ -5,7 +5,19 @@ from __future__ import annotations
 import posixpath
 from shlex import quote
 
-from .. import Account, EndProcesses, EndProcessesFirst, Finding, MakeDir, Remove, Rename, Run, SftpJailError, hookimpl
+from .. import (
+    Account,
+    EndProcesses,
+    EndProcessesFirst,
+    Finding,
+    MakeDir,
+    Remove,
+    Rename,
+    Run,
+    SftpJailError,
+    fixes,
+    hookimpl,
+)
 from ..actions import Action
 from ..activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
 from ..host import ASIDE, STATE, Host
@@ -58,9 +70,12 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     actions: list[Action] = []
     for now, before in aside.items():
         if host.lstat(before) is not None:
+            move = fixes.move(before, f"{now}.later", host)
+            if inside(before, "/var/spool"):  # where crontab(1) and at(1) let users make files, and no links
+                move = f"mv -nT {quote(before)} {quote(now + '.later')}"
             raise SftpJailError(
                 f"{before} is in the way of the one from before the jail of {account.name}, {now}",
-                f"mv -n {quote(before)} {quote(now + '.later')} && sftpjail remove {quote(account.name)}",
+                f"{move} && sftpjail remove {quote(account.name)}" if move else fixes.advice(before, host),
             )
         actions.append(Rename(now, before))
     if any(posixpath.basename(now).startswith("linger-") for now in aside) and host.systemd:

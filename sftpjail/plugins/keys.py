@@ -27,6 +27,7 @@ from .. import (
 )
 from ..actions import Action
 from ..config import KEYS_DIR, Config, keyfile
+from ..escapes import shown
 from ..host import ASIDE, Host
 from ..jails import jailed
 from ..matchblock import spec
@@ -356,8 +357,9 @@ def _listed(entries: Iterable[Entry]) -> list[Fact]:
     facts = []
     for entry in entries:
         if entry.key:
-            note = " ".join(filter(None, (entry.key.comment, ",".join(entry.key.options))))
+            comment = entry.key.comment and shown(entry.key.comment)
+            note = " ".join(filter(None, (comment, ",".join(entry.key.options))))
             facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
         else:
-            facts.append(Fact("keys", f"line {entry.number}", entry.text[:30], entry.fault, True, 1))
+            facts.append(Fact("keys", f"line {entry.number}", shown(entry.text[:30]), entry.fault, True, 1))
     return facts

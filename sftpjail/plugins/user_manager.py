@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from shlex import quote
 
-from .. import Account, Fact, Finding, MakeDir, Notify, Remove, WriteFile, hookimpl
+from .. import Account, Fact, Finding, MakeDir, Notify, Remove, WriteFile, fixes, hookimpl
 from ..actions import Action
 from ..config import Config
 from ..host import LINGER, Host
@@ -130,7 +130,8 @@ def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
     folders = (*(f"{folder}/{unit}.d" for folder in (*CONTROL, *UNITS)), *(f"{f}/user@.service.d" for f in CONTROL))
     rivals = [path for folder in folders if host.lstat(path := f"{folder}/{posixpath.basename(DROPIN)}")]
     if rivals:
-        fix = f"mv {quote(rivals[0])} {quote(rivals[0])}.off && systemctl daemon-reload"
+        move = fixes.move(rivals[0], f"{rivals[0]}.off", host)
+        fix = move and f"{move} && systemctl daemon-reload"
         return Finding(f"{rivals[0]} stands in the place of {DROPIN} for {unit}", why, fix)
     paths = next((line.partition("=")[2] for line in shown.split("\n") if line.startswith("DropInPaths=")), "").split()
     later = paths[paths.index(DROPIN) + 1 :] if DROPIN in paths else []

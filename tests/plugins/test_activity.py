@@ -106,7 +106,7 @@ def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) 
     tree.write(CRON, "a new one\n")
     with pytest.raises(SftpJailError, match=f"{CRON} is in the way") as caught:
         fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=False)
-    assert caught.value.hint == f"mv -n {CRON} {ASIDE}ann/cron-ann.later && sftpjail remove ann"
+    assert caught.value.hint == f"mv -nT {CRON} {ASIDE}ann/cron-ann.later && sftpjail remove ann"
 
 
 def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, fire: Fire) -> None:

@@ -328,8 +328,8 @@ def test_on_explain_lists_files_and_keys(tree: Tree, fire: Fire) -> None:
     tree.write(FILE, f'restrict,from="10.0.0.0/8" {ED} ann at home\n{"bad " * 20}\n{ED}2\n')
     assert fire("keys", "on_explain", tree.host(), account=ann()) == [
         Fact("keys", "file", FILE, "good"),
-        Fact("keys", "ssh-ed25519", PRINT, 'ann at home restrict,from="10.0.0.0/8"', depth=1),
-        Fact("keys", "line 2", ("bad " * 20)[:30], "it is not a public key that ssh-keygen can read", True, 1),
+        Fact("keys", "ssh-ed25519", PRINT, '"ann at home" restrict,from="10.0.0.0/8"', depth=1),
+        Fact("keys", "line 2", f'"{("bad " * 20)[:30]}"', "it is not a public key that ssh-keygen can read", True, 1),
         Fact("keys", "ssh-ed25519", "SHA256:AIJDG2", "", depth=1),
     ]
 

@@ -191,7 +191,7 @@ def test_on_check_asks_of_each_service_that_has_drop_ins_of_its_own(tree: Tree, 
     programs.answer("systemctl", "show", out=f"{shown()}\n\n{shown(1003, ExecCondition='', paths='')}\n")
     (found,) = fire("user_manager", "on_check", tree.host(), account=None)
     assert programs.asked[0][-2:] == ("user@1001.service", "user@1003.service")
-    assert found.mend == f"mv {mask} {mask}.off && systemctl daemon-reload"
+    assert found.mend == f"mv -nT {mask} {mask}.off && systemctl daemon-reload"
 
 
 def test_a_drop_in_that_an_administrator_masked_is_reported_and_stays(tree: Tree, fire: Fire) -> None:
