@@ -4,6 +4,7 @@ handles that nobody gave; packets that are none. Runs in a machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import stat
@@ -655,7 +656,10 @@ def _special(mode: int, lab: Lab) -> str:
 
 
 def _fifo(lab: Lab) -> str:
-    """A fifo in the mount: its own session waits, and nothing else."""
+    """A fifo that an administrator has in a mount: its own session waits, and nothing else.
+
+    Its server waits on when the connection has ended, as a process in the jail, until somebody opens the other end.
+    """
     sftp = lab.other_sftp()
     try:
         return tell(Reply(*sftp.exchange(_request(OPEN, b"/web/fifo", READ, NO_ATTRS), 0.3)))
@@ -663,6 +667,9 @@ def _fifo(lab: Lab) -> str:
         return str(error)
     finally:
         sftp.close()
+        lab.close()
+        with contextlib.suppress(OSError):  # nobody waits
+            os.close(os.open(f"{lab.form['behind']['/web']}/fifo", os.O_WRONLY | os.O_NONBLOCK))
 
 
 def _log_socket(lab: Lab) -> str:

@@ -153,8 +153,8 @@ class Watch:
         with open(f"/proc/{pid}/environ", "rb") as file:
             if self.bait in file.read():
                 self.found[f"environment of {words}"] = f"{words} has the uploaded environment"
-        # By the real uid: sshd takes on the effective one to read keys.
-        if _real_uid(pid) != self.uid:
+        # By all its uids: sshd takes on the effective one to read keys, and pam_keyinit(8) the real one.
+        if _uids(pid) != {self.uid}:
             return
         self._judged.add((pid, words))
         root = os.readlink(f"/proc/{pid}/root")
@@ -164,10 +164,11 @@ class Watch:
             self.found[words] = f"a process of no sshd: {words}"
 
 
-def _real_uid(pid: int) -> int:
+def _uids(pid: int) -> set[int]:
+    """The real, effective, saved and file system's uid of a process."""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         line = next(line for line in file if line.startswith("Uid:"))
-    return int(line.split()[1])
+    return {int(word) for word in line.split()[1:]}
 
 
 def _same(one: str, other: str) -> bool:

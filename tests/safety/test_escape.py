@@ -39,7 +39,7 @@ def harmless(machine: Machine, form: Form, capsys: pytest.CaptureFixture[str]) -
     before = outside(machine, form)
     found = attack(machine, told)
     with capsys.disabled():
-        print(f"\n{summary(form, found)}")
+        print(f"\n{summary(form, found)}", flush=True)
     out = {f"{attempt['group']}: {attempt['name']}": attempt["out"] for attempt in found["attempts"] if attempt["out"]}
     assert out == {}
     assert found["processes"] == [] and found["processes_of_uploads"] == []
@@ -47,7 +47,8 @@ def harmless(machine: Machine, form: Form, capsys: pytest.CaptureFixture[str]) -
     assert len(found["attempts"]) >= LEAST
     assert form.read_only or found["uploaded"] > 30
     assert machine.sh("grep -rlE '^[A-Za-z]+ 28 12:00:00 host' /var/log || :").out == "", "lines of the log are forged"
-    machine.sh("for n in $(seq 100); do pgrep -U alice >/dev/null || exit 0; sleep 0.1; done; exit 1", timeout=30)
+    gone = "for n in $(seq 100); do pgrep -U alice >/dev/null || exit 0; sleep 0.1; done; pgrep -aU alice; exit 1"
+    machine.sh(gone, timeout=30)
 
 
 BOOTED = [form for form in FORMS if form.booted]

@@ -11,14 +11,16 @@ from opened import DOORS, PROFILE, Door
 from steps import QUIET, jail, ready, web
 
 
-def named(machine: Machine, door: Door) -> str:
-    """Who names the open door, "" if nobody does."""
+def named(machine: Machine, door: Door, all_of_them: bool = True) -> str:
+    """Who names the open door, "" if nobody does; asked until one does, or all of them."""
     asked = {"check": ("sftpjail", "check"), "test": ("sftpjail", "test", "alice")}
     found = []
     for command, argv in asked.items():
         done = machine.run(*argv, check=False)
         if done.code == 3 and re.search(door.says, done.out, re.IGNORECASE):
             found.append(command)
+            if not all_of_them:
+                break
     return " and ".join(found)
 
 
@@ -31,18 +33,18 @@ def reload(machine: Machine) -> None:
         time.sleep(0.02)
 
 
-def test_each_open_door_is_named(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_open_door_is_named(machine: Machine, thorough: bool, capsys: pytest.CaptureFixture[str]) -> None:
     ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\n{PROFILE}")
     jail(machine, "alice")
     machine.run("sftpjail", "mount", "alice", web(machine), "/web")
     machine.run("sftpjail", "mount", "--read-only", "alice", web(machine, "/srv/media"), "/media")
     shut = Door("none", lambda _: None, ".", lambda _: None)
     assert named(machine, shut) == "", "the host is right before"
-    by = {}
+    by: dict[str, str] = {}
     for door in DOORS:
         door.opens(machine)
         reload(machine)
-        by[door.name] = named(machine, door)
+        by[door.name] = named(machine, door, thorough)
         door.shuts(machine)
         reload(machine)
     assert named(machine, shut) == "", "the host is right again"
