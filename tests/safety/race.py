@@ -139,7 +139,7 @@ class Race:
         self.done += done.code == 0
         self.refused += done.code != 0
         if done.code not in (0, 3):
-            reason = next((line for line in done.err.splitlines() if says in line), "")
+            reason = next((line for line in reversed(done.err.splitlines()) if says in line), "")
             self.reasons[f"{' '.join(argv[:3])}: {reason}"[:180]] += 1
         clear = done.code in (0, 3) or says in done.err
         if done.code not in codes or not clear or "Traceback" in done.err or "a bug" in done.err:
