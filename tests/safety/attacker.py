@@ -161,7 +161,7 @@ class Sneak:
 
     def begin(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.start = time.monotonic() + (5 if self.seen else random.uniform(0, 0.6))
+        self.start = time.monotonic() + (5 if self.seen else random.uniform(0, 1.5))
         drain(self.state)
         if self.come >= 0:
             os.close(self.come)
@@ -181,6 +181,7 @@ class Sneak:
     def _appear(self) -> None:
         try:
             os.mkdir(self.folder)
+            self.prey[0].flips += 1
             os.symlink(self.prey[0].target, self.prey[0].link)
         except OSError:
             return
