@@ -22,6 +22,7 @@ from ..actions import Action
 from ..activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
 from ..host import ASIDE, STATE, Host
 from ..jails import is_namesake
+from ..model import inside
 
 WHY = "what cron, atd, incrond, systemd or an earlier session runs for it, no jail holds"
 _HOW = "the administrator's own; where it obeys files that the user can write, it runs them outside of the jail"

@@ -163,7 +163,7 @@ WRONG = {
     "create": "echo x >/home/alice/sub/new",
     "truncate": "truncate -s 0 /home/alice/sub/file",
     "times": "touch -d yesterday /home/alice/sub/file",
-    "attribute": "python3 -c 'import os; os.setxattr(\"/home/alice/sub/file\", \"user.x\", b\"y\")'",
+    "attribute": 'python3 -c \'import os; os.setxattr("/home/alice/sub/file", "user.x", b"y")\'',
     "mount": "mkdir -p /home/alice/sub; mount --bind /srv/web /home/alice/sub",
     "mount -a": "echo '/srv/web /home/alice/sub none bind 0 0' >/run/tab; mount -a -T /run/tab",
     "source": "mount --bind /home/alice/sub /mnt",
