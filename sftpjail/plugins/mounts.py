@@ -409,8 +409,9 @@ OF_THE_HOST = ("proc", "sysfs", "devtmpfs")
 def _windows(host: Host, config: Config) -> list[Finding]:
     """Return the mounts in jails that are none of ours and show the host: what `mount` would never show."""
     found = []
+    jails = jailed(config, host)
     for target, point in host.mounts.items():
-        account = _jail_around(target, host, config)
+        account = _jail_around(target, host, config, jails)
         if account is None or any(host.mount_at(bind.target) is point for bind in host.binds(account.name)):
             continue
         reason = _host_in(point, host, config) if host.is_dir(target) else ""
@@ -421,8 +422,8 @@ def _windows(host: Host, config: Config) -> list[Finding]:
     return found
 
 
-def _jail_around(target: str, host: Host, config: Config) -> Account | None:
-    """Return whose jail a mount point lies in."""
+def _jail_around(target: str, host: Host, config: Config, jails: dict[str, Account]) -> Account | None:
+    """Return whose of the jails a mount point lies in."""
     names = []
     for profile in config.profiles:
         base = _real(host, profile.base) if profile.base else ""
@@ -430,7 +431,6 @@ def _jail_around(target: str, host: Host, config: Config) -> Account | None:
             names.append(target.removeprefix(f"{base}/").partition("/")[0])
         elif profile.in_home:
             names += host.dwellers(target)[0]
-    jails = jailed(config, host) if names else {}
     around = (jails[name] for name in names if name in jails)
     return next((account for account in around if inside(target, host.realpath(account.jail))), None)
 
