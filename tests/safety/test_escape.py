@@ -14,8 +14,8 @@ LEAST = 250  # attempts
 OPEN = {
     "traversal": 250,
     "links": 150,
-    "programs": 15,
-    "channel requests": 5,
+    "programs": 12,
+    "channel requests": 4,
     "forwarding": 20,
     "mounts": 10,
     "extensions": 2,
