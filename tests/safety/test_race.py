@@ -74,7 +74,8 @@ def test_adopt_and_remove(machine: Machine, form: str, rounds: int) -> None:
     host(machine, form)
     adopt = adopting(machine)
     with_keys(machine)
-    with Race(machine, f"adopt, remove ({form})", HOME, rounds) as race:
+    prey = HOME if form == "jails" else HOME[2:]  # keys that cannot be read end it early
+    with Race(machine, f"adopt, remove ({form})", prey, rounds) as race:
         for _ in race.each():
             with_keys(machine)
             done = race.attack(*adopt)
@@ -90,7 +91,7 @@ def test_adopt_that_is_put_back(machine: Machine, form: str, rounds: int) -> Non
     adopt = adopting(machine)
     hook(machine, "user-create")
     with_keys(machine)
-    with Race(machine, f"adopt, put back ({form})", HOME, rounds) as race:
+    with Race(machine, f"adopt, put back ({form})", HOME[2:], rounds) as race:
         for _ in race.each():
             with_keys(machine)
             race.attack(*adopt, codes=(1,))
