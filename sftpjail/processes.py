@@ -24,9 +24,20 @@ def holders(target: str) -> list[tuple[int, int, str]]:
                 if (os.readlink(link) + "/").startswith(target + "/"):
                     with open(f"/proc/{pid}/cmdline", "rb") as handle:
                         words = handle.read().decode("utf-8", "replace").replace("\0", " ").strip()[:60]
-                        found.append((pid, os.fstat(handle.fileno()).st_uid, words or "?"))
+                        found.append((pid, owner(pid), words or "?"))
                     break
     return found
+
+
+def owner(pid: int) -> int:
+    """Return the real uid of a process, whom kill(2) lets a process of the same uid end; 0 where it has ended.
+
+    Not the owner of /proc/PID: that is root where the process may not be dumped, as those of sshd's sessions.
+    """
+    path = f"/proc/{pid}/status"
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8", errors="replace") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), 0)
+    return 0
 
 
 def held() -> frozenset[str]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from . import fixes
 from . import user_managers as refusal
 from .errors import SftpJailError
-from .processes import booted, outside, running, user_managers
+from .processes import booted, outside, owner, running, user_managers
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 RUN_DIR = "/run/sftpjail"
@@ -158,9 +158,7 @@ def _ending(name: str, state: str, pid: str) -> str:
     """Return the command that ends what an account runs."""
     if state:
         return f"loginctl terminate-user {name}"
-    with contextlib.suppress(FileNotFoundError):
-        return fixes.ending({int(pid): os.stat(f"/proc/{pid}").st_uid})  # nothing where it is root's
-    return ""  # it has ended since
+    return fixes.ending({int(pid): owner(int(pid))})  # nothing where it is root's, or has ended since
 
 
 PATIENCE = 3.0  # seconds that a process has to end by itself

@@ -21,7 +21,7 @@ from shlex import quote
 
 from . import fixes, safe_path
 from .errors import LinkRefused, SftpJailError
-from .escapes import shown
+from .escapes import Advice, shown
 from .processes import holders, no_useradd
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -555,5 +555,6 @@ def unmount(target: str) -> None:
     users = holders(target)[:8]
     if users:
         listed = ", ".join(f"{shown(name)} (pid {pid} of uid {uid})" for pid, uid, name in users)
-        raise SftpJailError(f"{target} is in use by {listed}", fixes.ending({pid: uid for pid, uid, _ in users}))
+        hint = fixes.ending({pid: uid for pid, uid, _ in users})
+        raise SftpJailError(f"{target} is in use by {listed}", hint or Advice("it is root's: look whether it may end"))
     raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")

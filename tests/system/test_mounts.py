@@ -107,7 +107,8 @@ def test_busy(machine: Machine) -> None:
     jail(machine, "ann")
     machine.sh("mkdir /srv/web")
     machine.run("sftpjail", "mount", "ann", "/srv/web", "/web")
-    machine.sh("cd /srv/sftp/ann/web && (sleep 60 >/dev/null 2>&1 & echo $! >/root/pid)")
+    sleep = "setpriv --reuid=ann --regid=ann --clear-groups sleep 60"
+    machine.sh(f"cd /srv/sftp/ann/web && ({sleep} >/dev/null 2>&1 &); sleep 0.3")
     said = refused(machine, "sftpjail", "umount", "ann", "/web", says='is in use by "sleep 60"')
     machine.sh(said.split("try: ")[1].strip())
     machine.run("sftpjail", "umount", "ann", "/web")

@@ -77,13 +77,13 @@ def test_busy_account_stays_as_it_is(machine: Machine) -> None:
         for way in ways:
             done = machine.run(*way, "alice", check=False)
             assert done.code, done
-            assert "/srv/sftp/alice" in done.err and "in use by sshd" in done.err, done
+            assert "/srv/sftp/alice" in done.err and 'in use by "sshd' in done.err, done
             assert changes(everything, snapshot(machine)) == {}, way
     with running(machine, "sh", "-c", "cd /srv/sftp/alice/docs/deep; echo there; exec sleep 600") as sleeper:
         assert sleeper.stdout and sleeper.stdout.readline() == "there\n"
         for argv in (("userdel", "-rf", "alice"), ("sftpjail", "umount", "alice", "/docs")):
             done = machine.run(*argv, check=False)
-            assert done.code and "sleep 600 (pid" in done.err, done
+            assert done.code and '"sleep 600" (pid' in done.err, done
             assert changes(everything, snapshot(machine)) == {}, argv
     works(machine, "alice", key)
     before = data(machine)
