@@ -215,7 +215,7 @@ def printable(words: str) -> str:
 def refuse(words: str) -> None:
     """Report why a session is closed: to PAM's own log, and for whoever ran this by hand."""
     words = printable(words)
-    print(words, file=sys.stderr)
+    print(f"sftpjail: {words}", file=sys.stderr)
     if os.environ.get("PAM_SERVICE"):
         import syslog
 

@@ -233,7 +233,7 @@ def _rehearsed(account: Account, host: Host) -> str:
     answer = host.ask([*argv, MARK, account.name, str(REHEARSAL), SCRIPT])
     if answer.code == 124:
         return f"{SCRIPT} did not end within {REHEARSAL} seconds"
-    return answer.words if answer.code else ""
+    return answer.words.removeprefix("sftpjail: ") if answer.code else ""
 
 
 @hookimpl

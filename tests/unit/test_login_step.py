@@ -63,7 +63,7 @@ def test_a_session_without_a_namespace_of_its_own_is_closed(tmp_path: Path, monk
 
 def test_the_reason_is_one_line_and_the_command_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     login_step.refuse("/srv/a\nsftpjail: all is well\x1b[2J")
-    assert capsys.readouterr().err == "/srv/a sftpjail: all is well [2J\n"
+    assert capsys.readouterr().err == "sftpjail: /srv/a sftpjail: all is well [2J\n"
     assert (
         login_step.main([]) == 2 and login_step.main(["boot", "x"]) == 2 and login_step.main(["enter", "t", "d"]) == 2
     )
