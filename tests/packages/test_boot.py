@@ -52,13 +52,13 @@ def test_a_reboot(machine: Machine) -> None:
         machine.run("sftpjail", "mount", "--read-only", name, "/srv/media", "/web/media")
     machine.run("sftpjail", "mount", "bert", "/srv/gone", "/gone")
     machine.run("rmdir", "/srv/gone", check=False)  # the source of a mount is busy only where it is mounted
-    machine.sh("chmod 777 /srv/web /srv/media; test ! -e /srv/gone")
+    machine.sh("mkdir -m 777 /srv/web/in; chmod 777 /srv/media; test ! -e /srv/gone")
 
     for _ in range(2):
         machine.reboot()
         for name, key in keys.items():
             batch = ["get /web/index /tmp/got", "get /web/media/song /tmp/got", "put /etc/hostname up"]
-            works(machine, name, key, *batch, "put /etc/hostname /web/from-" + name)
+            works(machine, name, key, *batch, "put /etc/hostname /web/in/from-" + name)
             assert machine.sftp(name, key, ["put /etc/hostname /web/media/no"]).code == 1
         assert soon(lambda: journal(machine, 'close "/home/alice/up" bytes read 0 written')) < 5
         assert machine.run("systemctl", "is-system-running", check=False).out.strip() in ("running", "degraded")
