@@ -118,6 +118,13 @@ def settings(machine: Machine, user: str) -> str:
     return machine.run("/usr/sbin/sshd", "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1").out
 
 
+def programs_of(machine: Machine, *argv: str) -> list[str]:
+    """The programs that a command starts, itself first, in their order: execve(2) as strace(1) sees it."""
+    machine.run("strace", "-f", "-qq", "-e", "trace=execve", "-o", "/run/programs", *argv)
+    found = re.findall(r'execve\("([^"]+)".* = 0', machine.read("/run/programs"))
+    return [str(program) for program in found]
+
+
 def web(machine: Machine, folder: str = "/srv/web/example.com") -> str:
     """A folder with files, some in a folder of their own."""
     machine.write(f"{folder}/index.html", "hello\n")
