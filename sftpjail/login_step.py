@@ -178,15 +178,24 @@ def boot() -> bool:
     good, mounted = True, mount_points()
     for source, target, options in entries(read("/etc/fstab")):
         ours = any(option.startswith("x-sftpjail.user=") for option in options)
-        if not ours or real(target) not in mounted:
+        point = real(target)
+        if not ours or point not in mounted:
             continue
         reason = unlike(source, target)
         if reason:
             good = False
             print(printable(f"sftpjail: {target} is unmounted: {reason}"), file=sys.stderr)
-            while unmount(target, lazy=True):
-                pass
+            take_away(point)
     return good
+
+
+def take_away(point: str) -> None:
+    """Unmount every layer at a mount point; one that stays is reported, and keeps no other from being judged."""
+    try:
+        while unmount(point, lazy=True):
+            pass
+    except (PathRefused, OSError) as error:
+        print(printable(f"sftpjail: {point} stays mounted: {why(error)}"), file=sys.stderr)
 
 
 def unlike(source: str, target: str) -> str:

@@ -85,3 +85,21 @@ def test_a_login_imports_little() -> None:
     """Each module costs every login: what only some need is imported where it is needed."""
     top = {alias.name for node in ast.parse(program()).body if isinstance(node, ast.Import) for alias in node.names}
     assert top == {"errno", "os", "stat", "sys"}
+
+
+def test_one_mount_that_stays_keeps_no_other_from_being_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [FstabEntry("/src", f"/jail/{name}", "none", ("bind", "x-sftpjail.user=ann")).line() for name in "ab"]
+    monkeypatch.setattr(login_step, "read", lambda path: "\n".join(lines))
+    monkeypatch.setattr(login_step, "mount_points", lambda: {"/jail/a", "/jail/b"})
+    monkeypatch.setattr(login_step, "unlike", lambda source, target: "it is another's")
+    asked = []
+
+    def unmount(point: str, lazy: bool) -> bool:
+        asked.append(point)
+        raise login_step.PathRefused("no way there")
+
+    monkeypatch.setattr(login_step, "unmount", unmount)
+    assert not login_step.boot()
+    assert asked == ["/jail/a", "/jail/b"] and "/jail/b stays mounted: no way there" in capsys.readouterr().err
