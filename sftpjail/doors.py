@@ -11,13 +11,14 @@ debug message to the client or on its standard error, and `heard` has the former
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import signal
 import socket
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -48,6 +49,15 @@ class DoorError(Exception):
     """sshd does not answer, or hung up."""
 
 
+def _without_a_word(run: Callable[[], None]) -> None:
+    """Run the library's thread; a signal that stops us may leave it a channel half made, over which it falls.
+
+    Its callers learn of the end by the connection's, so that nothing is kept from them.
+    """
+    with contextlib.suppress(AttributeError):
+        run()
+
+
 class Doors:
     """A login. Every call takes a few seconds at most.
 
@@ -65,6 +75,7 @@ class Doors:
         self.heard: list[str] = []
         self._transport = self._library.Transport(channel)
         self._transport._parse_debug = self._hear
+        self._transport.run = functools.partial(_without_a_word, self._transport.run)
 
     def _hear(self, message: Any) -> None:
         message.get_boolean()

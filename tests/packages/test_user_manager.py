@@ -42,6 +42,7 @@ def test_a_member_gets_none_and_a_stranger_does(machine: Machine, built: Build) 
     machine.run("useradd", "-m", "bob")
     machine.run("useradd", "-m", "-G", "sftponly", "alice")
     closed = {"alice": False, "bob": True}
+    machine.let_the_path_unit_apply()
     assert {name: begins(machine, name) for name in closed} == closed
 
     # A host that an earlier version has set up, where a manager runs: an upgrade closes it.

@@ -223,6 +223,10 @@ class Machine:
 
     # --- what a host runs
 
+    def let_the_path_unit_apply(self) -> None:
+        """Wait until systemd has seen /etc/group change and applied: later, that would repair what a test breaks."""
+        self.sh("sleep 1; systemctl start sftpjail.service")  # `start` waits for the run that has begun
+
     def install(self) -> None:
         self.run("make", "-C", "/src", "install", "prefix=/usr")
 

@@ -124,7 +124,7 @@ def test_keys_are_never_in_neither_place(machine: Machine) -> None:
     machine.run("chown", "-R", "alice:alice", "/home/alice/.ssh")
     client = " ".join(machine._client(key, "-P"))
     logins = f"for n in $(seq 30); do echo pwd | sftp -b - {client} alice@127.0.0.1 >/dev/null 2>&1 || echo $n; done"
-    failed = machine.sh(f"({logins}) >/root/failed & sftpjail adopt alice; wait").out
+    failed = machine.sh(f"({logins}) >/root/failed & sftpjail adopt --keep processes alice; wait").out
     assert "jailed" in failed and machine.read("/root/failed") == ""
 
 

@@ -36,10 +36,7 @@ def host(machine: Machine, members: tuple[str, ...] = ("alice",)) -> dict[str, s
     key = machine.keygen("bob")
     machine.sh(f"install -d -o bob /home/bob/.ssh; install -o bob -m 600 {key}.pub /home/bob/.ssh/authorized_keys")
     keys = {"bob": key, **{name: jail(machine, name) for name in members}}
-    # The path unit has seen /etc/group change, and its apply would put right what a test is about to break.
-    machine.sh(
-        "sleep 1; while systemctl show -p ActiveState sftpjail.service | grep -q =activating; do sleep 0.1; done"
-    )
+    machine.let_the_path_unit_apply()
     return keys
 
 
