@@ -114,7 +114,7 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     from . import system
     from .commands.context import Context
-    from .transaction import signals_raise
+    from .engine.transaction import signals_raise
 
     system.start_process()
     arguments = None

@@ -8,11 +8,11 @@ from dataclasses import replace
 from shlex import quote
 
 from .closing import close, is_shut, lets_in, spared
+from .engine.manager import Event, Manager
 from .errors import SftpJailError
 from .fstab import escape
 from .host import Host
 from .jails import new_home, refuse_namesake
-from .manager import Event, Manager
 from .model import Account, Bind, inside
 
 

@@ -24,13 +24,13 @@ from types import FrameType
 from . import programs, sshdconfig, system
 from .config import REQUESTS, Config
 from .doors import DoorError, Doors
+from .engine.transaction import signals_wait
 from .errors import SftpJailError
 from .host import Host
 from .matchblock import MAIN
 from .model import Account, normal
 from .sftp import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
 from .sshdconfig import Settings
-from .transaction import signals_wait
 
 RUN = "/run"
 LOGIN, ANSWER = 10.0, 4.0  # seconds

@@ -12,13 +12,13 @@ from typing import Any
 from .. import activity, programs
 from ..closing import reason
 from ..config import PATH, keyfile
-from ..engine import Engine
+from ..engine.engine import Engine
+from ..engine.manager import Event
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..escapes import one_line
 from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, not_jailed, refuse_silent
-from ..manager import Event
 from ..model import Account, Key, Profile, valid_name
 from .context import Command, Context
 from .keys import add_events, migrate_events, old_place, present, read_keys, read_source

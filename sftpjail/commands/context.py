@@ -14,10 +14,10 @@ from typing import Any
 
 from .. import config as configuration
 from ..config import Config
-from ..engine import Engine, Plan, locked
+from ..engine.engine import Engine, Plan, locked
+from ..engine.manager import Event
 from ..errors import SftpJailError
 from ..escapes import one_line
-from ..manager import Event
 
 # Makes the parser of one command from its name and what it does.
 Command = Callable[[str, str], argparse.ArgumentParser]

@@ -16,13 +16,13 @@ from .. import fixes
 from ..actions import Check, Notify
 from ..closing import is_shut, lets_in
 from ..config import PATH
-from ..engine import Engine, Plan, interrupted
+from ..engine.engine import Engine, Plan, interrupted
+from ..engine.manager import Event
 from ..errors import SftpJailError
 from ..escapes import Advice, one_line, shown
 from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
-from ..manager import Event
 from ..model import Account, Fact, Finding, inside, valid_name
 from .context import Command, Context
 from .hosts import guarded, plan_all, unanswered

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from .. import activity
 from ..config import keyfile
-from ..engine import Engine, Plan
+from ..engine.engine import Engine, Plan
+from ..engine.manager import Event
 from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import one_line
 from ..events import closing, create_events, remove_events
 from ..host import Host
 from ..jails import find, find_jailed, guard, has_remains, is_namesake, leftover
-from ..manager import Event
 from ..model import Account, valid_name
 from .context import Command, Context
 

@@ -10,12 +10,12 @@ from shlex import quote
 
 from .. import activity
 from ..closing import former_expiry, list_after, spared
-from ..engine import Engine, Plan
+from ..engine.engine import Engine, Plan
+from ..engine.manager import BUNDLED, Event, Manager, strangers
 from ..errors import SftpJailError, UsageError
 from ..events import closing, create_events, remove_events
 from ..host import HOST_RECORD, Host
 from ..jails import guard, jailed, leftovers, lost_groups, silent, unseen, why_not
-from ..manager import BUNDLED, Event, Manager, strangers
 from ..model import Account, valid_name
 from .context import Command, Context
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from .. import pubkeys
 from ..config import Config, keyfile
-from ..engine import Engine
+from ..engine.engine import Engine
+from ..engine.manager import Event
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..host import Host
 from ..jails import find, find_jailed, jailed
-from ..manager import Event
 from ..model import Account, Key
 from .context import Command, Context
 

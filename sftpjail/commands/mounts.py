@@ -6,10 +6,10 @@ import os
 import sys
 from shlex import join, quote
 
+from ..engine.manager import Event
 from ..errors import SftpJailError, UsageError
 from ..fstab import escape
 from ..jails import find_jailed
-from ..manager import Event
 from ..model import Account, Bind, inside, normal
 from ..programs import attend
 from ..sessions import program, table

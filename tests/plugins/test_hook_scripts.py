@@ -10,7 +10,7 @@ from fakes import Tree
 from golden import Fire, ann
 
 from sftpjail import Bind, Key, Run
-from sftpjail.merge import Step, merged
+from sftpjail.engine.merge import Step, merged
 from sftpjail.paths import LIB
 
 OURS, THEIRS = f"{LIB}/hooks", "/etc/sftpjail/hooks"

@@ -17,11 +17,12 @@ import pytest
 from fakes import Tree
 from golden import Sshd, ann
 
-from sftpjail import Fact, Finding, MakeDir, SftpJailError, WriteFile, hookimpl, hookspecs, manager
+from sftpjail import Fact, Finding, MakeDir, SftpJailError, WriteFile, hookimpl
 from sftpjail.actions import Action
 from sftpjail.config import Config
-from sftpjail.engine import Engine
-from sftpjail.manager import BUNDLED, Event, Manager
+from sftpjail.engine import hookspecs, manager
+from sftpjail.engine.engine import Engine
+from sftpjail.engine.manager import BUNDLED, Event, Manager
 from sftpjail.programs import run
 
 PROJECT = Path(__file__).parents[2]

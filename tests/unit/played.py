@@ -11,14 +11,15 @@ import pytest
 from fakes import FakeHost, Programs, Tree
 from fakesshd import Sshd
 
-from sftpjail import cli, engine, hookimpl
+from sftpjail import cli, hookimpl
 from sftpjail.actions import MakeDir, Mount, Remove, SetAccount, SetGroup, SetOwner, Unmount, WriteFile
 from sftpjail.commands import accounts, context, diagnose
 from sftpjail.commands.hosts import plan_all
 from sftpjail.config import Config
-from sftpjail.engine import Engine, Plan
+from sftpjail.engine import engine
+from sftpjail.engine.engine import Engine, Plan
+from sftpjail.engine.manager import Event, Manager
 from sftpjail.jails import jailed
-from sftpjail.manager import Event, Manager
 from sftpjail.paths import LIB
 from sftpjail.programs import Answer
 

@@ -12,8 +12,8 @@ from played import Run, Stage, run, stage
 
 from sftpjail import Profile, SetAccount, SftpJailError, fixes
 from sftpjail.config import Config
+from sftpjail.engine.transaction import perform
 from sftpjail.programs import Answer
-from sftpjail.transaction import perform
 
 __all__ = ["run", "sshd", "stage"]
 
@@ -73,7 +73,7 @@ def test_add_says_what_is_left_of_an_account_that_cannot_be_deleted_again(
 
     programs.answer_by("useradd", useradd)
     programs.answer("userdel", err="userdel: user root2 is currently used by process 1", code=8)
-    monkeypatch.setattr("sftpjail.engine.Engine.apply", full)
+    monkeypatch.setattr("sftpjail.engine.engine.Engine.apply", full)
     assert run("add", "--force", "root2", "--", "-o", "--uid", "0")[0] == 4
     assert run.err == (
         "sftpjail: no space is left; the account root2 is left, it could not be deleted again: "

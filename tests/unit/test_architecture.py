@@ -39,7 +39,6 @@ DOOR |= {room for floor in FLOORS[FLOORS.index(("formats",)) :] for room in floo
 FLAT = {
     "actions": "actions view",
     "cli": "cli",
-    "engine": "engine merge hookspecs manager transaction journal",
     "formats": "fstab lines records user_managers",
     "host": "host people",
     "jails": "jails closing activity",
@@ -196,9 +195,9 @@ def below(name: str) -> set[str]:
 
 def test_the_reader_of_imports_sees_them() -> None:
     assert {"actions", "config", "host", "fstab", "model", ""} <= ours("plugins.mounts")
-    assert {"system", "journal", "transaction", "manager"} <= ours("engine")
-    assert "subprocess" in imports("programs") and "engine" in ours("hookspecs")
-    assert "engine" not in ours("hookspecs", for_types=False)
+    assert {"system", "engine.journal", "engine.transaction", "engine.manager"} <= ours("engine.engine")
+    assert "subprocess" in imports("programs") and "engine.engine" in ours("engine.hookspecs")
+    assert "engine.engine" not in ours("engine.hookspecs", for_types=False)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
@@ -223,7 +222,7 @@ def test_plugins_use_the_standard_library_only(name: str) -> None:
     assert not {"subprocess", "ctypes", "socket", "shutil", "tempfile"} & imports(name)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room(name) == "engine" and name != "manager"])
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) == "engine" and name != "engine.manager"])
 def test_the_engine_names_no_plugin(name: str) -> None:
     words = {
         node.value for node in ast.walk(tree_of(name)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -244,7 +243,7 @@ def test_the_vocabulary_and_the_parsers_are_pure(name: str) -> None:
 
 
 def test_specs_import_types_only_for_the_type_checker() -> None:
-    assert ours("hookspecs", for_types=False) == set()
+    assert ours("engine.hookspecs", for_types=False) == set()
 
 
 def test_what_runs_at_a_login_knows_nothing_of_ours() -> None:

@@ -16,10 +16,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from played import RSYSLOG, SOCKET, Stage, rogue, stage
 
-from sftpjail import SftpJailError, WriteFile, engine, manager, system
+from sftpjail import SftpJailError, WriteFile, system
 from sftpjail.commands.diagnose import Fault, judge, wrap_command
 from sftpjail.config import Config
-from sftpjail.manager import Event
+from sftpjail.engine import engine, manager
+from sftpjail.engine.manager import Event
 from sftpjail.model import Finding
 
 __all__ = ["sshd", "stage"]

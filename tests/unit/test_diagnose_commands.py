@@ -10,9 +10,9 @@ import pytest
 from fakesshd import sshd
 from played import RSYSLOG, Run, Stage, rogue, run, stage
 
-from sftpjail import manager
 from sftpjail.commands import context
 from sftpjail.config import Config
+from sftpjail.engine import manager
 from sftpjail.model import Fact
 
 __all__ = ["run", "sshd", "stage"]

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import sftpjail
-from sftpjail import config, hookspecs, model
+from sftpjail import config, model
 from sftpjail.cli import build_parser, parse
+from sftpjail.engine import hookspecs
 from sftpjail.errors import UsageError
 from sftpjail.plugins import scripts
 

@@ -25,11 +25,11 @@ from sftpjail.actions import (
     WriteFile,
 )
 from sftpjail.config import Config
-from sftpjail.engine import Engine, Plan
+from sftpjail.engine.engine import Engine, Plan
+from sftpjail.engine.manager import BUNDLED, Event, Manager
+from sftpjail.engine.merge import Edit
 from sftpjail.errors import SftpJailError
 from sftpjail.lines import Style
-from sftpjail.manager import BUNDLED, Event, Manager
-from sftpjail.merge import Edit
 from sftpjail.model import Account, Finding
 
 

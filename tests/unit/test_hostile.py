@@ -13,8 +13,8 @@ from world import World
 
 from sftpjail import system
 from sftpjail.actions import Action, Check, GiveDir, MakeDir, Remove, Rename, SetLines, SetOwner, WriteFile
+from sftpjail.engine.journal import Journal
 from sftpjail.errors import LinkRefused, SftpJailError
-from sftpjail.journal import Journal
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from fakes import Programs
 from world import World
 
+from sftpjail.engine.journal import Journal
 from sftpjail.errors import RollbackIncomplete, SftpJailError
-from sftpjail.journal import Journal
 from sftpjail.programs import Answer
 
 

@@ -31,9 +31,9 @@ from sftpjail.actions import (
     Unmount,
     WriteFile,
 )
-from sftpjail.engine import Engine, Plan
+from sftpjail.engine.engine import Engine, Plan
+from sftpjail.engine.journal import Journal
 from sftpjail.errors import RollbackIncomplete, SftpJailError
-from sftpjail.journal import Journal
 from sftpjail.lines import Style
 
 MakeWorld = Callable[[], World]

@@ -16,12 +16,13 @@ from typing import IO, Any
 import pytest
 from fakes import ME, FakeHost, Programs, listing
 
-from sftpjail import engine, hookimpl, host, journal, safe_path, system, transaction
+from sftpjail import hookimpl, host, safe_path, system
 from sftpjail.actions import Action
 from sftpjail.config import Config
-from sftpjail.engine import Engine, Plan
-from sftpjail.journal import Journal
-from sftpjail.manager import BUNDLED, Event, Manager
+from sftpjail.engine import engine, journal, transaction
+from sftpjail.engine.engine import Engine, Plan
+from sftpjail.engine.journal import Journal
+from sftpjail.engine.manager import BUNDLED, Event, Manager
 from sftpjail.model import Account
 from sftpjail.programs import Answer
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import previews, programs, system
-from .actions import (
+from .. import previews, programs, system
+from ..actions import (
     Action,
     Check,
     CloseAccount,
@@ -25,14 +25,14 @@ from .actions import (
     SetOwner,
     WriteFile,
 )
-from .config import Config
-from .errors import RollbackIncomplete, SftpJailError
-from .host import ACCOUNTS, HOST_RECORD, STATE, Host
+from ..config import Config
+from ..errors import RollbackIncomplete, SftpJailError
+from ..host import ACCOUNTS, HOST_RECORD, STATE, Host
+from ..model import Origin
+from ..records import render_origin
 from .journal import Journal
 from .manager import Event, Manager
 from .merge import Step, combined, merged, ordered, without_full_folders
-from .model import Origin
-from .records import render_origin
 from .transaction import blaming, judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
 
 LOCK = f"{programs.RUN_DIR}/lock"

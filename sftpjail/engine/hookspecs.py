@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from .actions import Action
-    from .config import Config
+    from ..actions import Action
+    from ..config import Config
+    from ..host import Host
+    from ..model import Account, Bind, Fact, Finding, Key
     from .engine import Plan
-    from .host import Host
-    from .model import Account, Bind, Fact, Finding, Key
 
 hookspec = pluggy.HookspecMarker("sftpjail")
 

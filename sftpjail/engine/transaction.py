@@ -15,8 +15,8 @@ from functools import singledispatch
 from shlex import quote
 from types import FrameType
 
-from . import fixes, previews, programs, system
-from .actions import (
+from .. import fixes, previews, programs, system
+from ..actions import (
     Action,
     Check,
     EndProcesses,
@@ -32,12 +32,12 @@ from .actions import (
     Unmount,
     WriteFile,
 )
-from .errors import SftpJailError
+from ..errors import SftpJailError
+from ..lines import small_keywords
+from ..model import number
+from ..view import View
 from .journal import Undo, entries, mount_points, point_at
-from .lines import small_keywords
 from .merge import Edit
-from .model import number
-from .view import View
 
 
 @singledispatch

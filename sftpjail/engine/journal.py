@@ -14,10 +14,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import programs, system
-from .errors import LinkRefused, RollbackIncomplete, SftpJailError
-from .fstab import MountPoint, parse_mountinfo
-from .lines import Style, edit
+from .. import programs, system
+from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
+from ..fstab import MountPoint, parse_mountinfo
+from ..lines import Style, edit
 
 Undo = dict[str, Any]
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from ..actions import Action
+from ..config import PATH
+from ..errors import SftpJailError
+from ..model import Bind, Fact, Finding
+from ..paths import LIB
 from . import hookspecs
-from .actions import Action
-from .config import PATH
-from .errors import SftpJailError
-from .model import Bind, Fact, Finding
-from .paths import LIB
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .host import Host
-    from .model import Account
+    from ..config import Config
+    from ..host import Host
+    from ..model import Account
 
 # The same names stand in setup.cfg as entry points; here they save the search through all installed packages.
 BUNDLED = (

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from .actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, WriteFile, text
-from .errors import SftpJailError
-from .lines import edit
-from .view import View
+from ..actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, WriteFile, text
+from ..errors import SftpJailError
+from ..lines import edit
+from ..view import View
 
 
 @dataclass(frozen=True)

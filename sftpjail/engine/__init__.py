@@ -1,0 +1,1 @@
+"""Facts to a plan, and the plan to a transaction."""
