@@ -8,7 +8,8 @@ from dataclasses import replace
 from shlex import quote
 
 from .closing import close, is_shut, lets_in, spared
-from .engine.manager import Event, Manager
+from .engine.manager import Manager
+from .engine.plan import Event
 from .errors import SftpJailError
 from .fstab import escape
 from .host import Host

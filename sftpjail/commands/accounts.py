@@ -13,7 +13,7 @@ from .. import activity, programs
 from ..closing import reason
 from ..config import PATH, keyfile
 from ..engine.engine import Engine
-from ..engine.manager import Event
+from ..engine.plan import Event
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..escapes import one_line
 from ..events import create_events, remove_events

@@ -14,8 +14,8 @@ from typing import Any
 
 from .. import config as configuration
 from ..config import Config
-from ..engine.engine import Engine, Plan, locked
-from ..engine.manager import Event
+from ..engine.engine import Engine, locked
+from ..engine.plan import Event, Plan
 from ..errors import SftpJailError
 from ..escapes import one_line
 

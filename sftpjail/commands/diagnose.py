@@ -16,8 +16,8 @@ from .. import fixes
 from ..actions import Check, Notify
 from ..closing import is_shut, lets_in
 from ..config import PATH
-from ..engine.engine import Engine, Plan, interrupted
-from ..engine.manager import Event
+from ..engine.engine import Engine, interrupted
+from ..engine.plan import Event, Plan
 from ..errors import SftpJailError
 from ..escapes import Advice, one_line, shown
 from ..events import create_events, remove_events

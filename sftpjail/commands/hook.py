@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from .. import activity
 from ..config import keyfile
-from ..engine.engine import Engine, Plan
-from ..engine.manager import Event
+from ..engine.engine import Engine
+from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import one_line
 from ..events import closing, create_events, remove_events

@@ -10,8 +10,9 @@ from shlex import quote
 
 from .. import activity
 from ..closing import former_expiry, list_after, spared
-from ..engine.engine import Engine, Plan
-from ..engine.manager import BUNDLED, Event, Manager, strangers
+from ..engine.engine import Engine
+from ..engine.manager import BUNDLED, Manager, strangers
+from ..engine.plan import Event, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import closing, create_events, remove_events
 from ..host import HOST_RECORD, Host

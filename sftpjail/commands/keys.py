@@ -12,7 +12,7 @@ from dataclasses import replace
 from .. import pubkeys
 from ..config import Config, keyfile
 from ..engine.engine import Engine
-from ..engine.manager import Event
+from ..engine.plan import Event
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..host import Host

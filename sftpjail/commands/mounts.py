@@ -6,7 +6,7 @@ import os
 import sys
 from shlex import join, quote
 
-from ..engine.manager import Event
+from ..engine.plan import Event
 from ..errors import SftpJailError, UsageError
 from ..fstab import escape
 from ..jails import find_jailed

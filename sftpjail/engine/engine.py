@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from .. import previews, programs, system
 from ..actions import (
@@ -31,44 +30,12 @@ from ..host import ACCOUNTS, HOST_RECORD, STATE, Host
 from ..model import Origin
 from ..records import render_origin
 from .journal import Journal
-from .manager import Event, Manager
-from .merge import Step, combined, merged, ordered, without_full_folders
+from .manager import Manager
+from .merge import combined, merged, ordered, without_full_folders
+from .plan import Event, Plan, Step
 from .transaction import blaming, judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
 
 LOCK = f"{programs.RUN_DIR}/lock"
-
-
-@dataclass
-class Plan:
-    """What one run will change, in order. False when the host is already as it should be."""
-
-    events: Sequence[Event]
-    steps: list[Step] = field(default_factory=list)
-    errors: dict[str, SftpJailError] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.steps)
-
-    def diff(self, host: Host) -> list[str]:
-        """Return the plan as the lines of a dry run: not our own records, and the checks only counted.
-
-        Before a file's line that stays a diff has a blank: with one of its own it could pass for a line of ours.
-        """
-        shown = [step.action for step in self.steps if step.plugin != "sftpjail"]
-        lines = [line for action in shown if not isinstance(action, Check) for line in action.diff(host)]
-        lines = [f"|{line[1:]}" if line.startswith(" ") else line for line in lines]
-        programs = [os.path.basename(action.argv[0]) for action in shown if isinstance(action, Check)]
-        return lines + [
-            f"? {programs.count(name)} checks with {name}, before and after" for name in dict.fromkeys(programs)
-        ]
-
-    def describe(self) -> list[dict[str, object]]:
-        """Return the plan for --json: what changes, without our own records and the checks."""
-        return [
-            {"action": type(step.action).__name__, "plugin": step.plugin, "about": list(step.action.key[1:])}
-            for step in self.steps
-            if step.plugin != "sftpjail" and not isinstance(step.action, Check)
-        ]
 
 
 class Engine:

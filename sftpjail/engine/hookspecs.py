@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..host import Host
     from ..model import Account, Bind, Fact, Finding, Key
-    from .engine import Plan
+    from .plan import Plan
 
 hookspec = pluggy.HookspecMarker("sftpjail")
 

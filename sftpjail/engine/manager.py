@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ..errors import SftpJailError
 from ..model import Bind, Fact, Finding
 from ..paths import LIB
 from . import hookspecs
+from .plan import Event
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -39,15 +39,6 @@ BUNDLED = (
     "entry",
     "scripts",
 )
-
-
-@dataclass(frozen=True)
-class Event:
-    """One firing of a hook, and what the hook gets beside host and config."""
-
-    hook: str
-    account: Account | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 class Manager:

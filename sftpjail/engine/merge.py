@@ -10,15 +10,7 @@ from ..actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, 
 from ..errors import SftpJailError
 from ..lines import edit
 from ..view import View
-
-
-@dataclass(frozen=True)
-class Step:
-    """One action of a plan, the plugin that wants it and whose origin record it belongs to ("" for the host's)."""
-
-    action: Action
-    plugin: str
-    owner: str = ""
+from .plan import Step
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from fakes import Tree
 from golden import Fire, ann
 
 from sftpjail import Bind, Key, Run
-from sftpjail.engine.merge import Step, merged
+from sftpjail.engine.merge import merged
+from sftpjail.engine.plan import Step
 from sftpjail.paths import LIB
 
 OURS, THEIRS = f"{LIB}/hooks", "/etc/sftpjail/hooks"

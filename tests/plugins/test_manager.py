@@ -22,7 +22,8 @@ from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import hookspecs, manager
 from sftpjail.engine.engine import Engine
-from sftpjail.engine.manager import BUNDLED, Event, Manager
+from sftpjail.engine.manager import BUNDLED, Manager
+from sftpjail.engine.plan import Event
 from sftpjail.programs import run
 
 PROJECT = Path(__file__).parents[2]

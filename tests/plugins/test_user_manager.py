@@ -11,7 +11,8 @@ from golden import Fire, ann
 
 from sftpjail import Fact, MakeDir, Notify, Profile, Remove, WriteFile
 from sftpjail.config import Config
-from sftpjail.engine.merge import Step, merged
+from sftpjail.engine.merge import merged
+from sftpjail.engine.plan import Step
 from sftpjail.plugins.user_manager import dropin
 from sftpjail.user_managers import DROPIN, FOLDER, loaded, script
 

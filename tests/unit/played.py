@@ -17,8 +17,9 @@ from sftpjail.commands import accounts, context, diagnose
 from sftpjail.commands.hosts import plan_all
 from sftpjail.config import Config
 from sftpjail.engine import engine
-from sftpjail.engine.engine import Engine, Plan
-from sftpjail.engine.manager import Event, Manager
+from sftpjail.engine.engine import Engine
+from sftpjail.engine.manager import Manager
+from sftpjail.engine.plan import Event, Plan
 from sftpjail.jails import jailed
 from sftpjail.paths import LIB
 from sftpjail.programs import Answer

@@ -11,7 +11,7 @@ from world import World
 from sftpjail import hookimpl
 from sftpjail.actions import Action, Check, MakeDir, Mount, Run, WriteFile
 from sftpjail.engine.engine import Engine
-from sftpjail.engine.manager import Event
+from sftpjail.engine.plan import Event
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Account
 

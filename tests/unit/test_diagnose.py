@@ -20,7 +20,7 @@ from sftpjail import SftpJailError, WriteFile, system
 from sftpjail.commands.diagnose import Fault, judge, wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import engine, manager
-from sftpjail.engine.manager import Event
+from sftpjail.engine.plan import Event
 from sftpjail.model import Finding
 
 __all__ = ["sshd", "stage"]

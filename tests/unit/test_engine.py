@@ -25,9 +25,10 @@ from sftpjail.actions import (
     WriteFile,
 )
 from sftpjail.config import Config
-from sftpjail.engine.engine import Engine, Plan
-from sftpjail.engine.manager import BUNDLED, Event, Manager
+from sftpjail.engine.engine import Engine
+from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.merge import Edit
+from sftpjail.engine.plan import Event, Plan
 from sftpjail.errors import SftpJailError
 from sftpjail.lines import Style
 from sftpjail.model import Account, Finding

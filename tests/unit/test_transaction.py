@@ -31,8 +31,9 @@ from sftpjail.actions import (
     Unmount,
     WriteFile,
 )
-from sftpjail.engine.engine import Engine, Plan
+from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
+from sftpjail.engine.plan import Plan
 from sftpjail.errors import RollbackIncomplete, SftpJailError
 from sftpjail.lines import Style
 

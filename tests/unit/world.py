@@ -20,9 +20,10 @@ from sftpjail import hookimpl, host, safe_path, system
 from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import engine, journal, transaction
-from sftpjail.engine.engine import Engine, Plan
+from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
-from sftpjail.engine.manager import BUNDLED, Event, Manager
+from sftpjail.engine.manager import BUNDLED, Manager
+from sftpjail.engine.plan import Event, Plan
 from sftpjail.model import Account
 from sftpjail.programs import Answer
 
