@@ -36,8 +36,8 @@ from ..errors import SftpJailError
 from ..lines import small_keywords
 from ..model import number
 from ..view import View
-from .journal import Undo, entries, mount_points, point_at
 from .merge import Edit
+from .undo import Undo, entries, mount_points, point_at
 
 
 @singledispatch

@@ -19,7 +19,7 @@ from fakes import ME, FakeHost, Programs, listing
 from sftpjail import hookimpl, host, safe_path, system
 from sftpjail.actions import Action
 from sftpjail.config import Config
-from sftpjail.engine import engine, journal, transaction
+from sftpjail.engine import engine, journal, undo
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
@@ -151,7 +151,7 @@ class World:
         patch.setattr(safe_path, "unmount", self._umount)
         for program in ("usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
             programs.answer_by(program, self._command)
-        for module in (transaction, journal):
+        for module in (undo, journal):
             patch.setattr(module, "open", self._open, raising=False)
         for module in (host, engine):
             patch.setattr(module, "STATE", str(self.state))
