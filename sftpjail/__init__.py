@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         WriteFile,
     )
     from .errors import SftpJailError
-    from .lines import Style
+    from .formats.tagged_lines import Style
     from .model import Account, Bind, Fact, Finding, Key, Profile
 
     hookimpl: HookimplMarker
@@ -65,7 +65,7 @@ __all__ = [
     "hookimpl",
 ]
 
-_ROOMS = {"SftpJailError": "errors", "Style": "lines"} | dict.fromkeys(
+_ROOMS = {"SftpJailError": "errors", "Style": "formats.tagged_lines"} | dict.fromkeys(
     ("Account", "Bind", "Fact", "Finding", "Key", "Profile"), "model"
 )
 

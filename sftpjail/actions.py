@@ -17,8 +17,8 @@ from shlex import join
 
 from . import fixes
 from .errors import SftpJailError
-from .fstab import MountPoint
-from .lines import Style, edit
+from .formats.fstab import MountPoint
+from .formats.tagged_lines import Style, edit
 from .model import Closed, Origin
 from .view import View
 

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable
 
 from .actions import Action, CloseAccount, OpenAccount, Phase, SetLines
 from .errors import SftpJailError
+from .formats.tagged_lines import Style
 from .host import HOST_RECORD, Host
 from .jails import administrator, home_flaw, is_namesake, is_valid, why_not
-from .lines import Style
 from .model import Account, Closed, components, normal, number
 from .sessions import CLOSED, denied
 from .sshdconfig import effective

@@ -11,7 +11,7 @@ from .closing import close, is_shut, lets_in, spared
 from .engine.manager import Manager
 from .engine.plan import Event
 from .errors import SftpJailError
-from .fstab import escape
+from .formats.fstab import escape
 from .host import Host
 from .jails import new_home, refuse_namesake
 from .model import Account, Bind, inside

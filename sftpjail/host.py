@@ -17,12 +17,12 @@ from functools import cached_property
 
 from . import fixes, previews, processes, programs, system
 from .errors import SftpJailError
-from .fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from .lines import Style, small_keywords, tagged
+from .formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
+from .formats.origin_record import parse_origin
+from .formats.tagged_lines import Style, small_keywords, tagged
 from .model import Account, Bind, Origin, components, inside
 from .paths import BIN, LIB
 from .people import People
-from .records import parse_origin
 
 # Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went wrong, which
 # neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD that is stopped 111. An SSSD that

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .actions import MOUNT_OPTIONS, Action, Mount, Notify, SetLines, Unmount
-from .fstab import FstabEntry
+from .formats.fstab import FstabEntry
+from .formats.tagged_lines import Style
 from .host import Host
-from .lines import Style
 from .model import Account, Bind
 
 FSTAB = "/etc/fstab"

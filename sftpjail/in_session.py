@@ -6,9 +6,9 @@ Nothing of them is in the host's mount table, in fstab or in the way of a boot: 
 from __future__ import annotations
 
 from .actions import Action, SetLines
+from .formats.tagged_lines import Style
 from .host import Host
 from .in_fstab import line, tag
-from .lines import Style
 from .model import Account, Bind
 from .sessions import table
 

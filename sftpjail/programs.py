@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from . import fixes
-from . import user_managers as refusal
 from .errors import SftpJailError
+from .formats import user_managers as refusal
 from .processes import booted, outside, owner, running, user_managers
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
-from .fstab import MountPoint
-from .lines import Style
+from .formats.fstab import MountPoint
+from .formats.tagged_lines import Style
 from .model import Account, Origin
 
 

@@ -8,7 +8,7 @@ from shlex import join, quote
 
 from ..engine.plan import Event
 from ..errors import SftpJailError, UsageError
-from ..fstab import escape
+from ..formats.fstab import escape
 from ..jails import find_jailed
 from ..model import Account, Bind, inside, normal
 from ..programs import attend

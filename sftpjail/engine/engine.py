@@ -26,9 +26,9 @@ from ..actions import (
 )
 from ..config import Config
 from ..errors import RollbackIncomplete, SftpJailError
+from ..formats.origin_record import render_origin
 from ..host import ACCOUNTS, HOST_RECORD, STATE, Host
 from ..model import Origin
-from ..records import render_origin
 from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_folders

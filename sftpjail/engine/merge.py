@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, WriteFile, text
 from ..errors import SftpJailError
-from ..lines import edit
+from ..formats.tagged_lines import edit
 from ..view import View
 from .plan import Step
 

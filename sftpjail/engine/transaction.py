@@ -33,7 +33,7 @@ from ..actions import (
     WriteFile,
 )
 from ..errors import SftpJailError
-from ..lines import small_keywords
+from ..formats.tagged_lines import small_keywords
 from ..model import number
 from ..view import View
 from .merge import Edit

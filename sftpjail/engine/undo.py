@@ -13,8 +13,8 @@ from typing import Any
 
 from .. import programs, system
 from ..errors import LinkRefused, SftpJailError
-from ..fstab import MountPoint, parse_mountinfo
-from ..lines import Style, edit
+from ..formats.fstab import MountPoint, parse_mountinfo
+from ..formats.tagged_lines import Style, edit
 
 Undo = dict[str, Any]
 

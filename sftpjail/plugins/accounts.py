@@ -9,9 +9,9 @@ from ..actions import Action
 from ..closing import close, forget, is_shut, reason, reopen, spared
 from ..config import Config
 from ..errors import FaultsFound
+from ..formats.tagged_lines import Style
 from ..host import HOST_RECORD, Host
 from ..jails import jailed
-from ..lines import Style
 from ..sessions import CLOSED
 
 

@@ -7,8 +7,8 @@ import posixpath
 from .. import Account, Finding, MakeDir, Remove, Run, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
+from ..formats.tagged_lines import Style, edit
 from ..host import STATE, Host
-from ..lines import Style, edit
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {

@@ -27,7 +27,7 @@ from .. import (
 )
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
-from ..fstab import MountPoint, parse_line
+from ..formats.fstab import MountPoint, parse_line
 from ..host import Host
 from ..in_fstab import FSTAB
 from ..jails import is_valid, jailed, mend_flaw

@@ -12,9 +12,9 @@ from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailE
 from ..actions import Action
 from ..closing import match_block
 from ..config import KEYS_DIR, Config
+from ..formats.tagged_lines import Style, edit
 from ..host import Host
 from ..jails import is_valid, jailed
-from ..lines import Style, edit
 from ..matchblock import DROPIN, FOLDER, LOCAL, MAIN, WORDS, block, match_blocks, settings, spec
 from ..sshdconfig import (
     PROBE,

@@ -9,7 +9,7 @@ from builds import Build
 from hosts import Debian
 from machine import Machine
 
-from sftpjail.user_managers import DROPIN, FOLDER
+from sftpjail.formats.user_managers import DROPIN, FOLDER
 
 pytestmark = pytest.mark.debian
 

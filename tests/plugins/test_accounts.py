@@ -22,8 +22,8 @@ from sftpjail import (
 )
 from sftpjail.actions import Phase
 from sftpjail.config import Config
+from sftpjail.formats.origin_record import render_origin
 from sftpjail.model import Account, Closed, Origin
-from sftpjail.records import render_origin
 from sftpjail.sshdconfig import Settings
 
 NOLOGIN = "/usr/sbin/nologin"

@@ -13,8 +13,8 @@ from sftpjail import Fact, MakeDir, Notify, Profile, Remove, WriteFile
 from sftpjail.config import Config
 from sftpjail.engine.merge import merged
 from sftpjail.engine.plan import Step
+from sftpjail.formats.user_managers import DROPIN, FOLDER, loaded, script
 from sftpjail.plugins.user_manager import dropin
-from sftpjail.user_managers import DROPIN, FOLDER, loaded, script
 
 CGROUP = "/sys/fs/cgroup/user.slice/user-1001.slice/user@1001.service/init.scope"
 STOP = Notify("user-managers", "stop", always=True)

@@ -7,7 +7,7 @@ from directory import Directory
 from machine import Machine, changes
 from steps import doors, mounted, refused, shut, snapshot, works
 
-from sftpjail.user_managers import DROPIN, script
+from sftpjail.formats.user_managers import DROPIN, script
 
 pytestmark = pytest.mark.directory
 

@@ -8,7 +8,7 @@ import pytest
 from machine import Machine
 from steps import jail, open_with_key, ready, works
 
-from sftpjail.user_managers import DROPIN, FOLDER, script
+from sftpjail.formats.user_managers import DROPIN, FOLDER, script
 
 MARK = "/home/{}/mark"
 UNIT = """\

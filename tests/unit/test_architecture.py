@@ -39,7 +39,6 @@ DOOR |= {room for floor in FLOORS[FLOORS.index(("formats",)) :] for room in floo
 FLAT = {
     "actions": "actions view",
     "cli": "cli",
-    "formats": "fstab lines records user_managers",
     "host": "host people",
     "jails": "jails closing activity",
     "openssh": "sshdconfig matchblock pubkeys pam sessions",
@@ -194,7 +193,7 @@ def below(name: str) -> set[str]:
 
 
 def test_the_reader_of_imports_sees_them() -> None:
-    assert {"actions", "config", "host", "fstab", "model", ""} <= ours("plugins.mounts")
+    assert {"actions", "config", "host", "formats.fstab", "model", ""} <= ours("plugins.mounts")
     assert {"system", "engine.journal", "engine.transaction", "engine.manager"} <= ours("engine.engine")
     assert "subprocess" in imports("programs") and "engine.plan" in ours("engine.hookspecs")
     assert "engine.plan" not in ours("engine.hookspecs", for_types=False)

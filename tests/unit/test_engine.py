@@ -30,7 +30,7 @@ from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.merge import Edit
 from sftpjail.engine.plan import Event, Plan
 from sftpjail.errors import SftpJailError
-from sftpjail.lines import Style
+from sftpjail.formats.tagged_lines import Style
 from sftpjail.model import Account, Finding
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sftpjail import host as host_module
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
+from sftpjail.formats.origin_record import parse_origin, render_origin
 from sftpjail.host import Host
 from sftpjail.jails import (
     find,
@@ -31,7 +32,6 @@ from sftpjail.jails import (
     why_not,
 )
 from sftpjail.model import Account, Bind, Origin, Profile
-from sftpjail.records import parse_origin, render_origin
 
 MANY = 10_000
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sftpjail.fstab import FstabEntry
-from sftpjail.lines import Style, edit, split
+from sftpjail.formats.fstab import FstabEntry
+from sftpjail.formats.tagged_lines import Style, edit, split
 
 OURS = "x-sftpjail.user="
 # What somebody else wrote: any characters that a file can hold, line breaks of other systems among them.

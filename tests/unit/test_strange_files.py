@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from sftpjail import cli
 from sftpjail.errors import SftpJailError
-from sftpjail.fstab import FstabEntry, parse_line
+from sftpjail.formats.fstab import FstabEntry, parse_line
+from sftpjail.formats.origin_record import parse_origin
 from sftpjail.model import Account, Group, number
-from sftpjail.records import parse_origin
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.plan import Plan
 from sftpjail.errors import RollbackIncomplete, SftpJailError
-from sftpjail.lines import Style
+from sftpjail.formats.tagged_lines import Style
 
 MakeWorld = Callable[[], World]
 EARLY = 6

@@ -6,8 +6,8 @@ import json
 import posixpath
 from shlex import quote
 
-from .errors import SftpJailError
-from .model import Closed, Origin
+from ..errors import SftpJailError
+from ..model import Closed, Origin
 
 
 def parse_origin(path: str, text: str) -> Origin:

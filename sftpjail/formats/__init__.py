@@ -1,0 +1,1 @@
+"""Pure text: what others write, and what we write, read and made."""
