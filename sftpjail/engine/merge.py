@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, WriteFile, text
+from ..actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, View, WriteFile, text
 from ..errors import SftpJailError
 from ..formats.tagged_lines import edit
-from ..view import View
 from .plan import Step
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..actions import Action, Check
+from ..actions import Action, Check, View
 from ..errors import SftpJailError
 from ..model import Account
-from ..view import View
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ from ..actions import (
     SetGroup,
     SetOwner,
     Unmount,
+    View,
     WriteFile,
 )
 from ..errors import SftpJailError
 from ..formats.tagged_lines import small_keywords
 from ..model import number
-from ..view import View
 from .merge import Edit
 from .undo import Undo, entries, mount_points, point_at
 

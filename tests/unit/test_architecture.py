@@ -37,7 +37,6 @@ DOOR = {"", "jails", "transferlog", "openssh", "host", "actions", "formats"}
 DOOR |= {room for floor in FLOORS[FLOORS.index(("formats",)) :] for room in floor}
 # Modules that have no folder yet, by the room that they are going to.
 FLAT = {
-    "actions": "actions view",
     "cli": "cli",
     "host": "host people",
     "jails": "jails closing activity",

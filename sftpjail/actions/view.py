@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
-from .formats.fstab import MountPoint
-from .formats.tagged_lines import Style
-from .model import Account, Origin
+from ..formats.fstab import MountPoint
+from ..formats.tagged_lines import Style
+from ..model import Account, Origin
 
 
 class View(Protocol):

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from shlex import join
 
-from . import fixes
-from .errors import SftpJailError
-from .formats.fstab import MountPoint
-from .formats.tagged_lines import Style, edit
-from .model import Closed, Origin
+from .. import fixes
+from ..errors import SftpJailError
+from ..formats.fstab import MountPoint
+from ..formats.tagged_lines import Style, edit
+from ..model import Closed, Origin
 from .view import View
 
 

@@ -1,0 +1,55 @@
+"""The vocabulary of change; see base.py."""
+
+from __future__ import annotations
+
+from .base import (
+    MOUNT_OPTIONS,
+    Action,
+    Check,
+    CloseAccount,
+    EndProcesses,
+    EndProcessesFirst,
+    GiveDir,
+    MakeDir,
+    Mount,
+    Notify,
+    OpenAccount,
+    Phase,
+    Remove,
+    Rename,
+    Run,
+    SetAccount,
+    SetGroup,
+    SetLines,
+    SetOwner,
+    Unmount,
+    WriteFile,
+    text,
+)
+from .view import View
+
+__all__ = [
+    "MOUNT_OPTIONS",
+    "Action",
+    "Check",
+    "CloseAccount",
+    "EndProcesses",
+    "EndProcessesFirst",
+    "GiveDir",
+    "MakeDir",
+    "Mount",
+    "Notify",
+    "OpenAccount",
+    "Phase",
+    "Remove",
+    "Rename",
+    "Run",
+    "SetAccount",
+    "SetGroup",
+    "SetLines",
+    "SetOwner",
+    "Unmount",
+    "View",
+    "WriteFile",
+    "text",
+]
