@@ -1,0 +1,139 @@
+"""What changes accounts and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..model import Closed, Origin
+from .base import Action, Phase
+from .view import View
+
+
+@dataclass(frozen=True)
+class SetAccount(Action):
+    """Fields of a local account, as usermod(8) sets them; None leaves a field alone. `expire` is YYYY-MM-DD or ""."""
+
+    phase = Phase.ACCOUNTS
+    name: str
+    shell: str | None = None
+    home: str | None = None
+    group: str | None = None
+    add_groups: tuple[str, ...] = ()
+    remove_groups: tuple[str, ...] = ()
+    expire: str | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("account", self.name, *self.fields())
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields of passwd(5) and shadow(5) that this sets."""
+        pairs = {"shell": self.shell, "home": self.home, "group": self.group, "expire": self.expire}
+        return {name: value for name, value in pairs.items() if value is not None}
+
+    def before(self, view: View) -> Mapping[str, str]:
+        """Return what those fields are now."""
+        account = view.account(self.name)
+        if account is None:
+            return {}
+        now = {
+            "shell": account.shell,
+            "home": account.home,
+            "group": str(account.gid),
+            "expire": view.expiry(self.name) if self.expire is not None else "",
+        }
+        return {name: now[name] for name in self.fields()}
+
+    def group_changes(self, view: View) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the supplementary groups still to join and to leave."""
+        return (
+            tuple(g for g in self.add_groups if not view.in_group(self.name, g)),
+            tuple(g for g in self.remove_groups if view.in_group(self.name, g)),
+        )
+
+    def pending(self, view: View, owner: str) -> bool:
+        return self.before(view) != self.fields() or any(self.group_changes(view))
+
+    def diff(self, view: View) -> Iterator[str]:
+        before = self.before(view)
+        for name, value in self.fields().items():
+            if before.get(name) != value:
+                yield f"~ account {self.name}: {name} {before.get(name) or 'none'} -> {value or 'none'}"
+        join, leave = self.group_changes(view)
+        yield from (f"~ account {self.name}: joins group {group}" for group in join)
+        yield from (f"~ account {self.name}: leaves group {group}" for group in leave)
+
+    def origin(self, view: View) -> Origin:
+        return Origin(was=self.before(view))
+
+
+@dataclass(frozen=True)
+class CloseAccount(SetAccount):
+    """An account is shut out before anything else is done, and its record says why; see closing.py, which makes these.
+
+    `expire` is set for one that shadow(5) knows; any other's name is put on a list by SetLines.
+    """
+
+    phase = Phase.CLOSING
+    closed: Closed | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("closing", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return super().pending(view, owner) or view.origin(self.name).closed != self.closed
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"~ account {self.name}: closed: {self.closed.why if self.closed else ''}"
+        yield from super().diff(view)
+
+    def origin(self, view: View) -> Origin:
+        return Origin(closed=self.closed)
+
+
+@dataclass(frozen=True)
+class OpenAccount(SetAccount):
+    """An account that is shut out is let in again when all else is done; `expire` is the expiry it had before."""
+
+    phase = Phase.OPENING
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("closing", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return super().pending(view, owner) or view.origin(self.name).closed is not None
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"~ account {self.name}: no longer closed"
+        yield from super().diff(view)
+
+    def origin(self, view: View) -> Origin:
+        return Origin()
+
+
+@dataclass(frozen=True)
+class SetGroup(Action):
+    """A group exists (groupadd(8)), or one that we made and that has no members is gone (groupdel(8))."""
+
+    phase = Phase.ACCOUNTS
+    name: str
+    present: bool = True
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("group", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        members = view.group_members(self.name)
+        if self.present:
+            return members is None
+        return members == () and f"group:{self.name}" in view.origin(owner).made
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"{'+' if self.present else '-'} group {self.name}"
+
+    def origin(self, view: View) -> Origin:
+        return Origin(made=(f"group:{self.name}",)) if self.present else Origin()
