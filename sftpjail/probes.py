@@ -187,7 +187,7 @@ def is_logged(trial: Trial) -> str:
         return "not logged, as configured"
     if {"open", "opendir"} <= trial.denied:
         return "the profile denies everything that is logged"
-    from .logsource import backend, recent
+    from .transferlog.sources import backend, recent
 
     if backend(trial.host, trial.config) == "none":
         return "not logged: no log daemon is here"

@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import logsource
 from ..errors import UsageError
 from ..host import Host
+from ..transferlog import sources
 from .context import Command, Context
 
 if TYPE_CHECKING:
-    from ..sftplog import Record
+    from ..transferlog.parser import Record
 
 
 def register(add_parser: Command) -> None:
@@ -31,8 +31,8 @@ def register(add_parser: Command) -> None:
 
 def log(context: Context) -> int:
     """Show sessions, transfers and operations, or their sums; see sftpjail(8)."""
-    from ..logclock import Clock  # late: other commands need none of it
-    from ..sftplog import Reader
+    from ..transferlog.parser import Reader
+    from ..transferlog.timestamps import Clock  # late: other commands need none of it
     from .logview import View, as_fields, as_json, as_row, show_days, show_end
 
     arguments, config, host = context.arguments, context.config(), Host()
@@ -58,7 +58,7 @@ def log(context: Context) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        for records in logsource.read(host, config, reader, arguments.follow):
+        for records in sources.read(host, config, reader, arguments.follow):
             show(records)
             if arguments.follow and not records and _gone():
                 return 0
@@ -66,7 +66,7 @@ def log(context: Context) -> int:
         if not arguments.follow:
             raise
     else:
-        show(reader.finish(lambda pid, at: logsource.alive(host, pid, at)))
+        show(reader.finish(lambda pid, at: sources.alive(host, pid, at)))
     if arguments.summary:
         show_days(context, view)
     show_end(context, view, reader, config.logs.file)

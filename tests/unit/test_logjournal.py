@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.logjournal import LONGEST, Entries
+from sftpjail.transferlog.journal_export import LONGEST, Entries
 
 names = st.sampled_from([b"__REALTIME_TIMESTAMP", b"MESSAGE", b"_PID", b"SYSLOG_PID", b"_HOSTNAME"])
 values = st.binary(max_size=50) | st.sampled_from(

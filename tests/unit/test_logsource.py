@@ -15,10 +15,11 @@ from fakes import FakeHost, Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail import SftpJailError, logsource, programs
+from sftpjail import SftpJailError, programs
 from sftpjail.config import Config, Logs
-from sftpjail.logclock import Clock
-from sftpjail.sftplog import Reader, Record, Transfer, Unknown
+from sftpjail.transferlog import sources
+from sftpjail.transferlog.parser import Reader, Record, Transfer, Unknown
+from sftpjail.transferlog.timestamps import Clock
 
 LOG = "/var/log/sftp.log"
 CONFIG = Config(logs=Logs("rsyslog"))
@@ -41,7 +42,7 @@ def paths(records: list[Record]) -> list[str]:
 
 def everything(host: FakeHost) -> list[str]:
     reader = Reader(Clock())
-    found = [record for batch in logsource.read(host, CONFIG, reader) for record in batch]
+    found = [record for batch in sources.read(host, CONFIG, reader) for record in batch]
     assert reader.lines == reader.understood + reader.other + reader.unknown
     return paths(found)
 
@@ -104,7 +105,7 @@ def test_a_log_that_is_no_file_or_cannot_be_read(tree: Tree, host: FakeHost, mon
     def refuse(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sftpjail.logsource.os.open", refuse)
+    monkeypatch.setattr("sftpjail.transferlog.sources.os.open", refuse)
     with pytest.raises(SftpJailError, match=f"cannot read {LOG}: Permission denied") as caught:
         everything(host)
     assert caught.value.hint == "run sftpjail as root"
@@ -112,10 +113,10 @@ def test_a_log_that_is_no_file_or_cannot_be_read(tree: Tree, host: FakeHost, mon
 
 def test_nothing_is_logged(host: FakeHost) -> None:
     with pytest.raises(SftpJailError, match="nothing is logged") as caught:
-        next(logsource.read(host, Config(logs=Logs("none")), Reader(Clock())))
+        next(sources.read(host, Config(logs=Logs("none")), Reader(Clock())))
     assert "sftpjail setup" in caught.value.hint
     with pytest.raises(SftpJailError, match="nothing is logged"):
-        next(logsource.recent(host, Config(logs=Logs("none")), 0))
+        next(sources.recent(host, Config(logs=Logs("none")), 0))
 
 
 def test_traditional_times_get_their_years_from_each_file(tree: Tree, host: FakeHost) -> None:
@@ -124,7 +125,7 @@ def test_traditional_times_get_their_years_from_each_file(tree: Tree, host: Fake
     for name, moment in ((LOG, (2026, 2, 2)), (f"{LOG}.1", (2026, 1, 1))):
         seconds = time.mktime((*moment, 12, 0, 0, 0, 0, -1))
         os.utime(tree.root / name.lstrip("/"), (seconds, seconds))
-    records = [r for batch in logsource.read(host, CONFIG, Reader(Clock())) for r in batch]
+    records = [r for batch in sources.read(host, CONFIG, Reader(Clock())) for r in batch]
     days = [r.time[:10] for r in records if isinstance(r, Transfer)]
     assert days == ["2025-12-30", "2026-01-01", "2026-01-02", "2026-02-02"]
 
@@ -132,7 +133,7 @@ def test_traditional_times_get_their_years_from_each_file(tree: Tree, host: Fake
 @given(st.lists(st.binary(max_size=30)), st.integers(1, 20))
 def test_pieces_make_the_same_lines(pieces: list[bytes], size: int) -> None:
     whole = b"".join(pieces)
-    lines = logsource._Lines()
+    lines = sources._Lines()
     found = [found for start in range(0, len(whole), size) for found in lines.split(whole[start : start + size])]
     assert [*found, lines.rest] == whole.split(b"\n")
 
@@ -140,10 +141,10 @@ def test_pieces_make_the_same_lines(pieces: list[bytes], size: int) -> None:
 def test_a_line_without_end_is_not_kept(tree: Tree, host: FakeHost) -> None:
     tree.write(LOG, line("a") + b"x" * (5 << 20) + b"\n" + line("b") + line("c" * 300_000) + line("d"))
     assert everything(host) == ["a", "not a line of this log", "b", "truncated", "d"]
-    lines = logsource._Lines()
+    lines = sources._Lines()
     for _ in range(100):
-        lines.split(b"x" * logsource.BLOCK)
-        assert len(lines.rest) <= logsource.LONGEST
+        lines.split(b"x" * sources.BLOCK)
+        assert len(lines.rest) <= sources.LONGEST
 
 
 # -- what comes later ----------------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ class Following:
 
     def __init__(self, host: FakeHost) -> None:
         self.reader = Reader(Clock())
-        self.batches = logsource.read(host, CONFIG, self.reader, follow=True)
+        self.batches = sources.read(host, CONFIG, self.reader, follow=True)
 
     def now(self) -> list[str]:
         """What comes until nothing comes."""
@@ -168,7 +169,7 @@ class Following:
 
 @pytest.fixture
 def following(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Following]]:
-    monkeypatch.setattr(logsource, "POLL", 0)
+    monkeypatch.setattr(sources, "POLL", 0)
     begun: list[Following] = []
     yield lambda: begun.append(Following(host)) or begun[-1]  # type: ignore[func-returns-value]
     for each in begun:
@@ -232,13 +233,13 @@ def test_recent_reads_the_end_only(tree: Tree, host: FakeHost) -> None:
 
     old = b"".join(line("old", at(now - 5000 + n // 100)) for n in range(100_000))
     tree.write(LOG, old + line("a", at(now - 1)) + b"rubbish\n" + line("b", at(now)) + line("half", at(now))[:-1])
-    found = list(logsource.recent(host, CONFIG, now - 1 + 0.9))
+    found = list(sources.recent(host, CONFIG, now - 1 + 0.9))
     assert found == [b'close "a" bytes read 0 written 1', b'close "b" bytes read 0 written 1']
-    assert list(logsource.recent(host, CONFIG, now + 5)) == []
+    assert list(sources.recent(host, CONFIG, now + 5)) == []
     os.rename(tree.root / LOG.lstrip("/"), tree.root / f"{LOG}.1".lstrip("/"))
     tree.write(LOG, line("c", time.strftime("%b %e %H:%M:%S", time.localtime(now))))
-    assert [text.split(b'"')[1] for text in logsource.recent(host, CONFIG, now)] == [b"b", b"c"]
-    assert len(list(logsource.recent(host, CONFIG, now - 6000))) == 100_003
+    assert [text.split(b'"')[1] for text in sources.recent(host, CONFIG, now)] == [b"b", b"c"]
+    assert len(list(sources.recent(host, CONFIG, now - 6000))) == 100_003
 
 
 JOURNAL = b"""__REALTIME_TIMESTAMP=1795512843571447
@@ -258,16 +259,16 @@ def test_the_journal(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "stream", stream)
     config = Config(logs=Logs("journald"))
     reader = Reader(Clock())
-    found = [record for batch in logsource.read(host, config, reader) for record in batch]
+    found = [record for batch in sources.read(host, config, reader) for record in batch]
     assert paths(found) == ["/a", "/a", "the last entry of the journal is not whole"]
-    batches = list(logsource.read(host, config, Reader(Clock()), follow=True))
+    batches = list(sources.read(host, config, Reader(Clock()), follow=True))
     assert [] in batches and asked[1][-2:] == ["--follow", "--no-tail"]
 
 
 def test_recent_of_the_journal(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = b"MESSAGE\n\x02\0\0\0\0\0\0\0a\xff\n\n_PID=1\n\n"
     monkeypatch.setattr(programs, "stream", lambda argv: iter((JOURNAL[:5], JOURNAL[5:] + odd)))
-    texts = list(logsource.recent(host, Config(logs=Logs("journald")), 5.5))
+    texts = list(sources.recent(host, Config(logs=Logs("journald")), 5.5))
     assert texts == [b'close "/a" bytes read 0 written 1', b"a\xff", b""]
 
 
@@ -280,10 +281,10 @@ def test_alive(tree: Tree, host: FakeHost) -> None:
     tree.write("/proc/stat", "cpu 1\nbtime 1000\nprocesses 5\n")
     tree.write("/proc/7/stat", f"7 (sshd-session) {fields}\n")
     tree.write("/proc/8/stat", f"8 (x) sshd (sshd) {fields}\n")
-    assert logsource.alive(host, 7, 1100) and logsource.alive(host, 7, 1099)
-    assert not logsource.alive(host, 7, 1090), "a later process has the pid"
-    assert not logsource.alive(host, 8, 1100), "another program"
-    assert not logsource.alive(host, 9, 1100)
+    assert sources.alive(host, 7, 1100) and sources.alive(host, 7, 1099)
+    assert not sources.alive(host, 7, 1090), "a later process has the pid"
+    assert not sources.alive(host, 8, 1100), "another program"
+    assert not sources.alive(host, 9, 1100)
 
 
 @pytest.mark.real_program
@@ -314,7 +315,7 @@ def kept(second: int, message: str, *, uid: int = 1001, pid: int = 7, claimed: i
 
 def test_vouchers_find_whose_a_line_is_and_each_entry_vouches_once() -> None:
     entries = [kept(100, "a"), kept(101, "b", uid=1002, pid=9), kept(102, "a"), kept(300, "c")]
-    vouchers = logsource.Vouchers(iter([b"", b"".join(entries)]))
+    vouchers = sources.Vouchers(iter([b"", b"".join(entries)]))
     assert vouchers.find(100, b"7", b"a") == (1001, b"7")
     assert vouchers.find(101, b"7", b"b") == (1002, b"9")
     assert vouchers.find(101, b"7", b"b") is None
@@ -325,8 +326,8 @@ def test_vouchers_find_whose_a_line_is_and_each_entry_vouches_once() -> None:
 
 
 def test_vouchers_forget_what_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logsource.Vouchers, "KEPT", 100)
-    vouchers = logsource.Vouchers(iter([kept(second, f"m{second}") for second in range(2000)]))
+    monkeypatch.setattr(sources.Vouchers, "KEPT", 100)
+    vouchers = sources.Vouchers(iter([kept(second, f"m{second}") for second in range(2000)]))
     for second in range(0, 2000, 10):
         assert vouchers.find(second, b"7", b"m%d" % second) == (1001, b"7")
         assert len(vouchers._seen) <= 120
@@ -337,6 +338,6 @@ def test_no_journal_vouches_for_nothing() -> None:
         yield kept(100, "a")
         raise SftpJailError("journalctl failed")
 
-    vouchers = logsource.Vouchers(broken())
+    vouchers = sources.Vouchers(broken())
     assert vouchers.find(100, b"7", b"a") == (1001, b"7")
     assert vouchers.find(100, b"7", b"b") is None

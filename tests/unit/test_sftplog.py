@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.logclock import Clock, first_year
-from sftpjail.sftplog import LIMIT, Operation, Reader, Record, Session, Transfer, Unknown
+from sftpjail.transferlog.parser import LIMIT, Operation, Reader, Record, Session, Transfer, Unknown
+from sftpjail.transferlog.timestamps import Clock, first_year
 
 START = "2026-11-24T09:00:00.000001+00:00"
 SESSION = b"session opened for local user alice from [192.0.2.7]"

@@ -16,8 +16,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
-from .logclock import Clock, Stamp
-from .logjournal import Entry
+from .journal_export import Entry
+from .timestamps import Clock, Stamp
 
 # do_log() gives syslog(3) "%.500s": whatever is as long may have lost its end, and with it the true byte counts.
 LIMIT = 500

@@ -12,13 +12,13 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from . import programs
-from .config import Config
-from .errors import SftpJailError
-from .host import Host
+from .. import programs
+from ..config import Config
+from ..errors import SftpJailError
+from ..host import Host
 
 if TYPE_CHECKING:
-    from .sftplog import Reader, Record
+    from .parser import Reader, Record
 
 PROGRAMS = {"rsyslog": "rsyslogd", "syslog-ng": "syslog-ng"}
 JOURNALCTL = (
@@ -57,15 +57,15 @@ def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
         SftpJailError: nothing is logged, or the log cannot be read.
     """
     if _logged(host, config) == "journald":
-        from .logjournal import Entries
+        from .journal_export import Entries
 
         entries = Entries()
         for piece in programs.stream([*JOURNALCTL, f"--since=@{int(since)}"]):
             for entry in entries.split(piece):
                 yield entry.get(b"MESSAGE", b"")
         return
-    from .logclock import Clock, first_year  # late: the hook of useradd imports this module for `backend` alone
-    from .sftplog import line_of
+    from .parser import line_of
+    from .timestamps import Clock, first_year  # late: the hook of useradd imports this module for `backend` alone
 
     path = config.logs.file
     rotated = host.stat(f"{path}.1")
@@ -109,8 +109,8 @@ def _open(host: Host, path: str) -> BinaryIO | None:
 
 def _tail(host: Host, path: str, since: float) -> list[bytes]:
     """Return the last lines of a file, from at least that moment on."""
-    from .logclock import Clock, first_year
-    from .sftplog import line_of
+    from .parser import line_of
+    from .timestamps import Clock, first_year
 
     handle = _open(host, path)
     if not handle:
@@ -145,7 +145,7 @@ def read(host: Host, config: Config, reader: Reader, follow: bool = False) -> It
     name = _logged(host, config)
     # Under systemd rsyslog has what the journal hands on, and no word of whose it was; the journal knows.
     if name == "journald" or (follow and name == "rsyslog" and host.systemd):
-        from .logjournal import Entries
+        from .journal_export import Entries
 
         entries = Entries()
         more = ("--follow", "--no-tail") if follow else ()
@@ -204,7 +204,7 @@ class Vouchers:
 
     @staticmethod
     def _read(pieces: Iterator[bytes]) -> Iterator[tuple[int, tuple[bytes, bytes], int, bytes]]:
-        from .logjournal import Entries
+        from .journal_export import Entries
 
         entries = Entries()
         with contextlib.suppress(SftpJailError):  # no journal: nobody vouches
@@ -319,7 +319,7 @@ def _read_file(name: str, handle: BinaryIO, reader: Reader, unfinished: bool) ->
     """
     import lzma
 
-    from .logclock import Clock, first_year
+    from .timestamps import Clock, first_year
 
     modified = os.fstat(handle.fileno()).st_mtime
     packed = handle

@@ -1,0 +1,1 @@
+"""`log`: from lines, by whatever keeps them, to sessions and transfers."""
