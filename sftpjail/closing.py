@@ -19,8 +19,8 @@ from .formats.tagged_lines import Style
 from .host import HOST_RECORD, Host
 from .jails import administrator, home_flaw, is_namesake, is_valid, why_not
 from .model import Account, Closed, components, normal, number
-from .sessions import CLOSED, denied
-from .sshdconfig import effective
+from .openssh.pam_session import CLOSED, denied
+from .openssh.settings import effective
 
 DAY = 86400  # seconds
 EXPIRED = "1"  # the second day of 1970; shadow(5) warns of 0

@@ -10,7 +10,7 @@ from .formats.tagged_lines import Style
 from .host import Host
 from .in_fstab import line, tag
 from .model import Account, Bind
-from .sessions import table
+from .openssh.pam_session import table
 
 
 def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> list[Action]:

@@ -10,8 +10,8 @@ from . import fixes
 from .config import Config
 from .errors import SftpJailError, UsageError
 from .host import ACCOUNTS, Host
-from .matchblock import DROPIN, MAIN
 from .model import Account, Profile, inside, valid_name
+from .openssh.match_blocks import DROPIN, MAIN
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
 # A home that is one of these is no home, whoever owns it; nor is one inside the first ones.

@@ -12,8 +12,8 @@ from shlex import quote
 from . import fixes
 from .host import Host
 from .model import Account, Finding, normal
-from .pubkeys import Entry, survey
-from .sshdconfig import Settings
+from .openssh.public_keys import Entry, survey
+from .openssh.settings import Settings
 
 _UNKNOWN = ("%f", "%k", "%t", "%D", "%C")  # of the connection, or of the key that a client offers
 

@@ -21,16 +21,17 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from types import FrameType
 
-from . import programs, sshdconfig, system
+from . import programs, system
 from .config import REQUESTS, Config
 from .doors import DoorError, Doors
 from .engine.transaction import signals_wait
 from .errors import SftpJailError
 from .host import Host
-from .matchblock import MAIN
 from .model import Account, normal
+from .openssh import settings as sshdconfig
+from .openssh.match_blocks import MAIN
+from .openssh.settings import Settings
 from .sftp import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
-from .sshdconfig import Settings
 
 RUN = "/run"
 LOGIN, ANSWER = 10.0, 4.0  # seconds

@@ -9,7 +9,6 @@ import sys
 import time
 from dataclasses import replace
 
-from .. import pubkeys
 from ..config import Config, keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event
@@ -18,6 +17,7 @@ from ..escapes import one_line
 from ..host import Host
 from ..jails import find, find_jailed, jailed
 from ..model import Account, Key
+from ..openssh import public_keys
 from .context import Command, Context
 
 
@@ -93,14 +93,14 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
         if not select.select([fd], [], [], left)[0]:
             raise UsageError(f"cannot read the key {source}: it did not end within {seconds:.0f} seconds")
         try:
-            piece = os.read(fd, pubkeys.MAX_BYTES + 1 - len(data))
+            piece = os.read(fd, public_keys.MAX_BYTES + 1 - len(data))
         except BlockingIOError:  # somebody else has read it
             continue
         except OSError as error:
             raise UsageError(f"cannot read the key {source}: {error.strerror}") from error
         data += piece
-        if len(data) > pubkeys.MAX_BYTES:
-            raise UsageError(f"cannot read the key {source}: it has more than {pubkeys.MAX_BYTES} bytes")
+        if len(data) > public_keys.MAX_BYTES:
+            raise UsageError(f"cannot read the key {source}: it has more than {public_keys.MAX_BYTES} bytes")
         if not piece:
             return data.decode("utf-8", "surrogateescape")
 
@@ -116,14 +116,14 @@ def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
     """
     keys: dict[str, Key] = {}
     for source, text in texts.items():
-        found, problems = pubkeys.read(text, host, "standard input" if source == "-" else source)
+        found, problems = public_keys.read(text, host, "standard input" if source == "-" else source)
         if problems:
             more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
             raise SftpJailError("no key was added: " + "; ".join([*problems[:SHOWN], *more]))
         if not found:
             raise SftpJailError(f"{source} has no key")
         for key in found:
-            keys.setdefault(pubkeys.blob(key), key)
+            keys.setdefault(public_keys.blob(key), key)
     return list(keys.values())
 
 
@@ -131,9 +131,9 @@ def present(account: Account, host: Host) -> dict[str, Key]:
     """Return the keys in the account's file by what makes them the same key; broken lines are skipped."""
     text = host.text(keyfile(account.name))
     lines = text.split("\n")
-    (entries,) = pubkeys.survey([text], host)
+    (entries,) = public_keys.survey([text], host)
     # With the line exactly as it stands there, by which it is found again.
-    return {pubkeys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key}
+    return {public_keys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key}
 
 
 def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
@@ -144,13 +144,13 @@ def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
     """
     there = present(account, host)
     for key in keys:
-        known = there.get(pubkeys.blob(key))
+        known = there.get(public_keys.blob(key))
         if known and known.options != key.options:
             raise SftpJailError(
                 f"{account.name} has the key {key.fingerprint} already, with other options",
                 f"sftpjail key remove {account.name} {key.fingerprint}",
             )
-    return [Event("on_key_add", account, {"key": key}) for key in keys if pubkeys.blob(key) not in there]
+    return [Event("on_key_add", account, {"key": key}) for key in keys if public_keys.blob(key) not in there]
 
 
 def _account(name: str, config: Config, host: Host) -> Account:
@@ -252,7 +252,7 @@ def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[
     data = engine.host.read_owned(path, account.uid, account.home)
     if data is None:
         return [], []
-    keys, problems = pubkeys.read(data.decode("utf-8", "surrogateescape"), engine.host, path)
+    keys, problems = public_keys.read(data.decode("utf-8", "surrogateescape"), engine.host, path)
     events = add_events(account, keys, engine.host)
     if account.profile is not None and not problems:
         events.append(Event("on_key_migrate", account, {"path": path}))

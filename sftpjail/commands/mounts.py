@@ -11,8 +11,8 @@ from ..errors import SftpJailError, UsageError
 from ..formats.fstab import escape
 from ..jails import find_jailed
 from ..model import Account, Bind, inside, normal
+from ..openssh.pam_session import program, table
 from ..programs import attend
-from ..sessions import program, table
 from .context import Command, Context
 
 

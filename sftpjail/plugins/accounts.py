@@ -12,7 +12,7 @@ from ..errors import FaultsFound
 from ..formats.tagged_lines import Style
 from ..host import HOST_RECORD, Host
 from ..jails import jailed
-from ..sessions import CLOSED
+from ..openssh.pam_session import CLOSED
 
 
 @hookimpl

@@ -27,8 +27,8 @@ from ..config import Config
 from ..escapes import shown
 from ..host import Host
 from ..jails import home_flaw, mend_flaw, new_home
-from ..matchblock import force_command
 from ..model import components, inside, normal
+from ..openssh.match_blocks import force_command
 
 
 def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from .. import Account, Finding, hookimpl
 from ..config import Config
 from ..host import Host
-from ..pam import Rule, stack
-from ..sessions import service
-from ..sshdconfig import effective
+from ..openssh.pam_session import service
+from ..openssh.pam_stack import Rule, stack
+from ..openssh.settings import effective
 
 # By module: the file in the home, and the argument that takes it elsewhere, as their manual pages have it.
 MODULES = {

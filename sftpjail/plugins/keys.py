@@ -30,10 +30,10 @@ from ..config import KEYS_DIR, Config, keyfile
 from ..escapes import shown
 from ..host import ASIDE, Host
 from ..jails import jailed
-from ..matchblock import spec
 from ..model import components, inside
-from ..pubkeys import Entry, blob, strange_option, survey, unfit
-from ..sshdconfig import Settings, basic, comment_out, effective
+from ..openssh.match_blocks import spec
+from ..openssh.public_keys import Entry, blob, strange_option, survey, unfit
+from ..openssh.settings import Settings, basic, comment_out, effective
 
 
 @hookimpl

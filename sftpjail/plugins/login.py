@@ -11,8 +11,8 @@ from .. import Account, Fact, Finding, hookimpl
 from ..config import keyfile
 from ..host import Host
 from ..model import Shadow, number
-from ..pam import stack
-from ..sshdconfig import Settings, basic, change_line, comment_out, effective
+from ..openssh.pam_stack import stack
+from ..openssh.settings import Settings, basic, change_line, comment_out, effective
 
 NOLOGIN = ("/etc/nologin", "/run/nologin")
 DAY = 86400  # seconds

@@ -32,7 +32,7 @@ from ..host import Host
 from ..in_fstab import FSTAB
 from ..jails import is_valid, jailed, mend_flaw
 from ..model import components, inside, normal
-from ..sessions import SCRIPT, table
+from ..openssh.pam_session import SCRIPT, table
 
 # In a session's table: the administrator's word that the source may lie where others can write.
 LOOSE = "x-sftpjail.allow"

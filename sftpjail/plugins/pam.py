@@ -22,10 +22,22 @@ from ..actions import Action, Phase
 from ..closing import needs_rule
 from ..config import Config
 from ..host import TABLES, Host
-from ..pam import Rule, stack
+from ..openssh.pam_session import (
+    CLOSED,
+    GATE,
+    MARK,
+    SCRIPT,
+    SERVICES,
+    at_login,
+    denied,
+    program,
+    rules,
+    service,
+    table,
+)
+from ..openssh.pam_stack import Rule, stack
+from ..openssh.settings import PROBE, effective
 from ..paths import LIB
-from ..sessions import CLOSED, GATE, MARK, SCRIPT, SERVICES, at_login, denied, program, rules, service, table
-from ..sshdconfig import PROBE, effective
 
 SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"

@@ -15,8 +15,8 @@ from ..config import KEYS_DIR, Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
 from ..jails import is_valid, jailed
-from ..matchblock import DROPIN, FOLDER, LOCAL, MAIN, WORDS, block, match_blocks, settings, spec
-from ..sshdconfig import (
+from ..openssh.match_blocks import DROPIN, FOLDER, LOCAL, MAIN, WORDS, block, match_blocks, settings, spec
+from ..openssh.settings import (
     PROBE,
     Settings,
     broken_line,

@@ -24,7 +24,7 @@ from sftpjail.actions import Phase
 from sftpjail.config import Config
 from sftpjail.formats.origin_record import render_origin
 from sftpjail.model import Account, Closed, Origin
-from sftpjail.sshdconfig import Settings
+from sftpjail.openssh.settings import Settings
 
 NOLOGIN = "/usr/sbin/nologin"
 SHADOW = "ann:*:1:0:9:7:::\n"

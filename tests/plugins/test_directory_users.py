@@ -11,8 +11,8 @@ from golden import BIND, HOME, INSIDE, Fire, ann
 from sftpjail import Bind, GiveDir, MakeDir, Remove, SetGroup, SftpJailError, WriteFile
 from sftpjail.config import Config
 from sftpjail.keysources import commanded, findings, principals_file
+from sftpjail.openssh.settings import Settings
 from sftpjail.programs import Answer
-from sftpjail.sshdconfig import Settings
 
 ZOE = replace(ann(), name="zoe", uid=20010, gid=20000, home="/home/people/zoe", local=False)
 

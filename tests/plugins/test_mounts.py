@@ -12,8 +12,8 @@ from golden import BIND, HOME, Fire, ann
 from sftpjail import Bind, MakeDir, Mount, Notify, Remove, SetLines, SftpJailError, Style, Unmount, WriteFile
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
+from sftpjail.openssh.pam_session import SCRIPT
 from sftpjail.plugins.mounts import BOOT_UNIT, BOOT_WANTS
-from sftpjail.sessions import SCRIPT
 
 JAIL = "/srv/sftp/ann"
 WEB = Bind("/srv/web/example.com", f"{JAIL}/web")

@@ -11,9 +11,9 @@ from golden import BIND, Fire, ann
 from sftpjail import Check, Fact, MakeDir, Profile, Remove, SetLines, SftpJailError, Style, WriteFile
 from sftpjail.actions import Phase
 from sftpjail.config import Config
+from sftpjail.openssh.pam_session import GATE, MARK, SCRIPT, program
+from sftpjail.openssh.pam_session import rules as rules_of
 from sftpjail.programs import Answer
-from sftpjail.sessions import GATE, MARK, SCRIPT, program
-from sftpjail.sessions import rules as rules_of
 
 SESSION = replace(BIND, mounts="session")
 CONFIG = Config(profiles=(SESSION,))

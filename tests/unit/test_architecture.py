@@ -40,7 +40,6 @@ FLAT = {
     "cli": "cli",
     "host": "host people",
     "jails": "jails closing activity",
-    "openssh": "sshdconfig matchblock pubkeys pam sessions",
     "operations": "events",
     "plugins.keys": "keysources",
     "plugins.mounts": "in_fstab in_session",

@@ -10,7 +10,7 @@ import pytest
 
 from sftpjail.commands import keys
 from sftpjail.errors import UsageError
-from sftpjail.pubkeys import MAX_BYTES
+from sftpjail.openssh.public_keys import MAX_BYTES
 
 
 def piped(data: bytes, *, end: bool = True) -> tuple[int, int]:

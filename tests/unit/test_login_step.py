@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sftpjail import login_step
 from sftpjail.formats.fstab import FstabEntry, parse_line, unescape
-from sftpjail.sessions import program
+from sftpjail.openssh.pam_session import program
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(lambda s: "/" + s)
 

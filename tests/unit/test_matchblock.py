@@ -9,10 +9,10 @@ from fakes import FakeHost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail import matchblock
 from sftpjail.config import REQUESTS, Config, Logs
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Profile
+from sftpjail.openssh import match_blocks
 
 HOST = FakeHost("/nonexistent")
 BIND, HOME = Profile("sftponly"), Profile("sftponly", chroot="%h")
@@ -38,9 +38,9 @@ BIND, HOME = Profile("sftponly"), Profile("sftponly", chroot="%h")
     ],
 )
 def test_force_command_is_glued_and_within_nine_words(profile: Profile, logs: Logs, command: str) -> None:
-    assert matchblock.force_command(profile, Config(logs=logs)) == command
+    assert match_blocks.force_command(profile, Config(logs=logs)) == command
     everything = replace(profile, umask="0027", start="/a", read_only=True, deny=("remove", "rename"))
-    assert len(matchblock.force_command(everything, Config()).split()) <= 9
+    assert len(match_blocks.force_command(everything, Config()).split()) <= 9
 
 
 @given(
@@ -54,18 +54,18 @@ def test_no_profile_has_words_that_sshd_drops(
     deny: tuple[str, ...], umask: str, start: str, read_only: bool, base: Profile
 ) -> None:
     profile = replace(base, deny=deny, umask=umask, start=start, read_only=read_only)
-    words = matchblock.force_command(profile, Config()).split()
-    assert len(words) <= matchblock.WORDS and words[0] == "internal-sftp"
+    words = match_blocks.force_command(profile, Config()).split()
+    assert len(words) <= match_blocks.WORDS and words[0] == "internal-sftp"
     assert all(word.startswith("-") for word in words[1:]), "an option of two words"
 
 
 def test_a_tenth_word_is_refused() -> None:
     with pytest.raises(SftpJailError, match="profile p: ForceCommand has more than the 9 words"):
-        matchblock.force_command(Profile("p", start="/a b c d e f g h"), Config())
+        match_blocks.force_command(Profile("p", start="/a b c d e f g h"), Config())
 
 
 def test_a_block_shuts_every_door_by_name() -> None:
-    lines = matchblock.block(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST)
+    lines = match_blocks.block(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST)
     assert lines[:3] == [
         "ChrootDirectory /srv/sftp/%u",
         "ForceCommand internal-sftp -fAUTH -lVERBOSE",
@@ -87,17 +87,17 @@ def test_a_block_shuts_every_door_by_name() -> None:
 def test_users_come_before_groups() -> None:
     both = Profile("both", "two", match_user=("dan",))
     config = Config(profiles=(BIND, Profile("late", "", match_user=("bob", "eve")), both))
-    lines = [line for line in matchblock.match_blocks(config, HOST) if not line.startswith("    ")]
+    lines = [line for line in match_blocks.match_blocks(config, HOST) if not line.startswith("    ")]
     assert lines == ["Match User bob,eve", "Match User dan", "Match Group sftponly", "Match Group two"]
 
 
 def test_settings_are_written_as_sshd_prints_them() -> None:
-    said = list(matchblock.settings(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST))
+    said = list(match_blocks.settings(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST))
     assert said[0] == "chrootdirectory /srv/sftp/%u" and "allowstreamlocalforwarding no" in said
     assert len(said) == 11 and not any("axsessions" in line for line in said), "options of the administrator's"
 
 
 def test_a_connection_has_every_field_that_a_match_line_may_ask_for() -> None:
     # `Match LocalPort 22` is an error of sshd -T where the connection has no lport, in 9.2 and 10.0.
-    fields = dict(pair.split("=") for pair in matchblock.spec("ann").split(","))
+    fields = dict(pair.split("=") for pair in match_blocks.spec("ann").split(","))
     assert fields["user"] == "ann" and {"host", "addr", "laddr", "lport"} <= set(fields)

@@ -7,7 +7,7 @@ from fakes import Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.pam import Rule, stack
+from sftpjail.openssh.pam_stack import Rule, stack
 
 # /etc/pam.d/sshd of Debian 12, shortened.
 DEBIAN = """\

@@ -13,11 +13,11 @@ from sftpjail import doors, probes
 from sftpjail.config import Config
 from sftpjail.doors import DoorError
 from sftpjail.errors import SftpJailError
-from sftpjail.matchblock import DOORS
 from sftpjail.model import Account, Profile
+from sftpjail.openssh.match_blocks import DOORS
+from sftpjail.openssh.settings import Settings
 from sftpjail.probes import PROBES, Failed, prove
 from sftpjail.sftp import FIELDS, PERMISSION_DENIED, SftpError
-from sftpjail.sshdconfig import Settings
 from sftpjail.trial import Trial
 
 MANUAL = Path(__file__).resolve().parents[2] / "man/sftpjail.8.scd"

@@ -10,10 +10,10 @@ from fakes import FakeHost, Programs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sftpjail import pubkeys
 from sftpjail.errors import SftpJailError
 from sftpjail.host import Host
 from sftpjail.model import Key
+from sftpjail.openssh import public_keys
 from sftpjail.programs import Answer
 
 BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIJDG"
@@ -50,13 +50,13 @@ option = st.one_of(
 @example(options=['command="echo \\"a, b\\" # c"', "restrict"], gap=" ")
 @example(options=['from="10.0.0.0/8,!10.1.*"'], gap="\t")
 def test_options_are_split_where_sshd_splits_them(options: list[str], gap: str) -> None:
-    assert pubkeys.split_options(",".join(options) + gap + ED + " me, too") == (tuple(options), f"{ED} me, too")
+    assert public_keys.split_options(",".join(options) + gap + ED + " me, too") == (tuple(options), f"{ED} me, too")
 
 
 @given(line=st.text() | st.text(st.sampled_from('ab ,="\\\tssh-rsa')))
 def test_any_line_is_split_or_refused_and_nothing_is_lost(line: str) -> None:
     try:
-        options, rest = pubkeys.split_options(line)
+        options, rest = public_keys.split_options(line)
     except SftpJailError:
         return
     assert line.startswith(",".join(options)) and line.strip(" \t").endswith(rest)
@@ -64,23 +64,23 @@ def test_any_line_is_split_or_refused_and_nothing_is_lost(line: str) -> None:
 
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com", "ssh-rsa"])
 def test_a_line_without_options(kind: str) -> None:
-    assert pubkeys.split_options(f"{kind} {BLOB} a,b") == ((), f"{kind} {BLOB} a,b")
+    assert public_keys.split_options(f"{kind} {BLOB} a,b") == ((), f"{kind} {BLOB} a,b")
 
 
 @pytest.mark.parametrize("line", ['from="10.0.0.1 ssh-ed25519 AAAA', "justaword", ""])
 def test_an_open_quote_or_a_lone_word_is_no_key(line: str) -> None:
     with pytest.raises(SftpJailError, match="not a public key"):
-        pubkeys.split_options(line)
+        public_keys.split_options(line)
 
 
 def the_key(line: str, host: Host) -> Key:
-    ((entry,),) = pubkeys.survey([line], host)
+    ((entry,),) = public_keys.survey([line], host)
     assert entry.key
     return entry.key
 
 
 def test_a_key_is_written_down_with_one_blank_between_its_parts(host: FakeHost) -> None:
-    ((key,), problems) = pubkeys.read(f'  restrict,from="a, b" {ED}  me at home \r', host, "x")
+    ((key,), problems) = public_keys.read(f'  restrict,from="a, b" {ED}  me at home \r', host, "x")
     assert problems == []
     assert key == Key(
         f'restrict,from="a, b" {ED} me at home',
@@ -90,14 +90,14 @@ def test_a_key_is_written_down_with_one_blank_between_its_parts(host: FakeHost) 
         "me at home",
         ("restrict", 'from="a, b"'),
     )
-    assert pubkeys.blob(key) == ED == pubkeys.blob(the_key(ED, host))
+    assert public_keys.blob(key) == ED == public_keys.blob(the_key(ED, host))
 
 
 @pytest.mark.parametrize(
     "text", ["ssh-ed25519", "ssh-ed25519 rubbish", "hello world", "\x1b[2J ssh-ed25519 AAAA", "a\x00b"]
 )
 def test_what_is_no_key(host: FakeHost, text: str) -> None:
-    keys, problems = pubkeys.read(text, host, "x")
+    keys, problems = public_keys.read(text, host, "x")
     assert keys == [] and len(problems) == 1
 
 
@@ -127,31 +127,31 @@ def test_what_is_no_key(host: FakeHost, text: str) -> None:
     ],
 )
 def test_fit_and_unfit(host: FakeHost, line: str, reason: str) -> None:
-    said = pubkeys.unfit(the_key(line, host))
+    said = public_keys.unfit(the_key(line, host))
     assert said == "" if not reason else reason in said
 
 
 def test_a_private_key_is_refused_before_anything_reads_it(host: FakeHost, programs: Programs) -> None:
     for kind in ("OPENSSH ", "RSA ", ""):
         with pytest.raises(SftpJailError, match="private key") as caught:
-            pubkeys.read(f"{ED}\n-----BEGIN {kind}PRIVATE KEY-----\nsecret\n", host, "id")
+            public_keys.read(f"{ED}\n-----BEGIN {kind}PRIVATE KEY-----\nsecret\n", host, "id")
         assert "secret" not in caught.value.message
     assert programs.asked == []
 
 
 def test_foreign_formats(host: FakeHost) -> None:
     rfc = '---- BEGIN SSH2 PUBLIC KEY ----\r\nComment: "ann\'s key"\r\ngood\r\n---- END SSH2 PUBLIC KEY ----\r\n'
-    keys, problems = pubkeys.read(rfc, host, "x")
+    keys, problems = public_keys.read(rfc, host, "x")
     assert problems == [] and [key.line for key in keys] == [f"{ED} ann's key"]
-    keys, _ = pubkeys.read("\ufeff-----BEGIN PUBLIC KEY-----\ngood\n-----END PUBLIC KEY-----\n", host, "x")
+    keys, _ = public_keys.read("\ufeff-----BEGIN PUBLIC KEY-----\ngood\n-----END PUBLIC KEY-----\n", host, "x")
     assert [key.line for key in keys] == [ED]
     with pytest.raises(SftpJailError, match="cannot read this PKCS8 key: uudecode failed"):
-        pubkeys.read("-----BEGIN PUBLIC KEY-----\nbad\n", host, "x")
+        public_keys.read("-----BEGIN PUBLIC KEY-----\nbad\n", host, "x")
 
 
 def test_read_says_which_line_is_wrong_and_why(host: FakeHost) -> None:
     text = f"# comment\n\n{ED} one\r\nrubbish here\nssh-dss {BLOB}\n  {ED} two\n"
-    keys, problems = pubkeys.read(text, host, "file")
+    keys, problems = public_keys.read(text, host, "file")
     assert [key.comment for key in keys] == ["one", "two"]
     assert [problem.partition(":")[0] for problem in problems] == ["file, line 4", "file, line 5"]
 
@@ -160,9 +160,9 @@ def test_read_says_which_line_is_wrong_and_why(host: FakeHost) -> None:
 def test_a_key_line_stays_one_line_and_parses_again(comment: str) -> None:
     host = FakeHost("/nonexistent")
     host._answers = _Always()  # type: ignore[assignment]
-    ((key,), _) = pubkeys.read(f"restrict {ED} {comment}", host, "x")
+    ((key,), _) = public_keys.read(f"restrict {ED} {comment}", host, "x")
     assert "\n" not in key.line
-    assert pubkeys.read(key.line, host, "x") == ([key], [])
+    assert public_keys.read(key.line, host, "x") == ([key], [])
 
 
 class _Always(dict[object, Answer]):
@@ -178,7 +178,7 @@ class _Always(dict[object, Answer]):
 
 def test_survey_finds_the_good_lines_among_bad_ones(host: FakeHost, programs: Programs) -> None:
     text = f'# comment\n\n{ED} one two\r\nrubbish here\n  restrict,from="a b" {ED}X\nssh-dss\n\t# x\nfrom="open {ED}\n'
-    entries = pubkeys.survey([text], host)[0]
+    entries = public_keys.survey([text], host)[0]
     assert [(entry.number, bool(entry.key), bool(entry.fault)) for entry in entries] == [
         (3, True, False),
         (4, False, True),
@@ -195,7 +195,7 @@ def test_survey_finds_the_good_lines_among_bad_ones(host: FakeHost, programs: Pr
 
 def test_survey_reads_many_files_with_one_program(host: FakeHost, programs: Programs) -> None:
     texts = [f"{ED}{n:04} user{n}\nbad\n" if n % 2 else "" for n in range(3000)]
-    found = pubkeys.survey(texts, host)
+    found = public_keys.survey(texts, host)
     assert len(programs.asked) == 1 and len(found) == 3000
     for number, entries in enumerate(found):
         assert [entry.key and entry.key.comment for entry in entries] == ([f"user{number}", None] if number % 2 else [])
@@ -203,15 +203,15 @@ def test_survey_reads_many_files_with_one_program(host: FakeHost, programs: Prog
 
 
 def test_read_asks_one_program_for_all_lines_and_says_what_is_too_many(host: FakeHost, programs: Programs) -> None:
-    keys, problems = pubkeys.read("".join(f"{ED}{n:05} user{n}\n" for n in range(10_000)), host, "file")
+    keys, problems = public_keys.read("".join(f"{ED}{n:05} user{n}\n" for n in range(10_000)), host, "file")
     assert len(keys) == 10_000 and problems == [] and len(programs.asked) == 1
     with pytest.raises(SftpJailError, match="file has more than 20000 lines"):
-        pubkeys.read("\n" * 20_001, host, "file")
+        public_keys.read("\n" * 20_001, host, "file")
     assert len(programs.asked) == 1
 
 
 def test_survey_of_nothing(host: FakeHost) -> None:
-    assert pubkeys.survey([], host) == [] and pubkeys.survey(["", "# x\n"], host) == [[], []]
+    assert public_keys.survey([], host) == [] and public_keys.survey(["", "# x\n"], host) == [[], []]
 
 
 GOOD = re.compile(r"ssh-(ed25519|rsa) AAAA[A-Za-z0-9+/]*( .*)?\Z")
@@ -225,7 +225,7 @@ some_line = st.one_of(
 
 @given(files=st.lists(st.lists(some_line, max_size=8), max_size=4))
 def test_survey_reads_any_text_and_counts_right(host: FakeHost, files: list[list[str]]) -> None:
-    found = pubkeys.survey(["\n".join(lines) for lines in files], host)
+    found = public_keys.survey(["\n".join(lines) for lines in files], host)
     assert len(found) == len(files)
     for lines, entries in zip(files, found, strict=True):
         stripped = {number: line.strip(" \t\r") for number, line in enumerate(lines, 1)}
@@ -242,9 +242,9 @@ def test_survey_reads_any_text_and_counts_right(host: FakeHost, files: list[list
 def test_a_wrapped_key_is_no_key_until_its_lines_are_joined(host: FakeHost, cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(ED)]
     parts = [ED[start:end] for start, end in pairwise(bounds)]
-    (entries,) = pubkeys.survey(["\n".join(parts[1:])], host)
+    (entries,) = public_keys.survey(["\n".join(parts[1:])], host)
     assert not any(entry.key for entry in entries)
-    (entries,) = pubkeys.survey(["".join(parts)], host)
+    (entries,) = public_keys.survey(["".join(parts)], host)
     assert entries[0].key is not None
 
 
@@ -262,7 +262,7 @@ def test_survey_asks_the_real_ssh_keygen() -> None:
     first = f"{ONE} 1 2 (ED25519)\nssh-rsa AAAAbroken x\n256 SHA256:forged 3 (ED25519)\nrestrict {TWO} two\n"
     second = f'command="x y" {ONE}\n{TWO[:60]}\n{TWO[60:]}\n1024 35 123456 old\n'
     second += "-----BEGIN PUBLIC KEY-----\nssh-dss AAAAB3NzaC1kc3M=\n"
-    found = pubkeys.survey([first, second, "nothing"], Host())
+    found = public_keys.survey([first, second, "nothing"], Host())
     seen = [[entry.key and (entry.key.fingerprint, entry.key.bits) for entry in entries] for entries in found]
     one, two = (PRINTS[0], 256), (PRINTS[1], 256)
     assert seen == [[one, None, None, two], [one, None, None, None, None, None], [None]]
@@ -271,5 +271,5 @@ def test_survey_asks_the_real_ssh_keygen() -> None:
 
 @pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\x0c"])
 def test_only_space_and_tab_part_words_as_for_sshd(host: FakeHost, space: str) -> None:
-    (entries,) = pubkeys.survey([f"ssh-ed25519{space}{BLOB}"], host)
+    (entries,) = public_keys.survey([f"ssh-ed25519{space}{BLOB}"], host)
     assert entries[0].key is None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .config import KEYS_DIR, Config
-from .errors import SftpJailError
-from .host import Host
-from .model import Profile
-from .sessions import service
+from ..config import KEYS_DIR, Config
+from ..errors import SftpJailError
+from ..host import Host
+from ..model import Profile
+from .pam_session import service
 
 MAIN = "/etc/ssh/sshd_config"
 FOLDER = "/etc/ssh/sshd_config.d"

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .errors import SftpJailError
-from .host import Host
-from .model import Key
+from ..errors import SftpJailError
+from ..host import Host
+from ..model import Key
 
 MAX_BYTES = 1 << 20  # of one source of keys: about 10,000 keys
 MAX_LINES = 20_000  # of one source, blank ones and comments too

@@ -11,10 +11,10 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from shlex import quote
 
-from . import fixes
-from .errors import SftpJailError
-from .host import Host
-from .matchblock import LOCAL, spec
+from .. import fixes
+from ..errors import SftpJailError
+from ..host import Host
+from .match_blocks import LOCAL, spec
 
 PROBE = "sftpjail-probe"  # as no account is called
 

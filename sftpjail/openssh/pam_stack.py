@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .host import Host
+from ..host import Host
 
 
 @dataclass(frozen=True)
