@@ -36,7 +36,7 @@ def test(context: Context) -> int:
     given = context.arguments
     if given.all == bool(given.users):
         raise UsageError("give the users to test, or --all", "sftpjail test --all")
-    from ..doors import library
+    from ..selftest.ssh_client import library
 
     library()
     with context.engine(reading=True) as engine:
@@ -45,7 +45,7 @@ def test(context: Context) -> int:
             accounts = sorted(jailed(config, host).values(), key=lambda account: account.name)
         else:
             accounts = [find_jailed(name, config, host) for name in dict.fromkeys(given.users)]
-    from ..trial import workplace
+    from ..selftest.login import workplace
 
     with workplace() as place:
         prove = partial(_prove, config, host, place)
@@ -96,8 +96,8 @@ def _stopped(account: Account, words: str) -> str:
 
 
 def _prove(config: Config, host: Host, place: str, account: Account, say: Callable[[Probe], None]) -> dict[str, Any]:
-    from ..probes import prove
-    from ..trial import trial
+    from ..selftest.login import trial
+    from ..selftest.probes import prove
 
     probes = []
     with trial(account, config, host, place) as made:

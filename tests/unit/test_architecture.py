@@ -43,7 +43,6 @@ FLAT = {
     "operations": "events",
     "plugins.keys": "keysources",
     "plugins.mounts": "in_fstab in_session",
-    "selftest": "trial probes sftp doors",
     "system": "system safe_path login_step programs processes previews",
 }
 # What changes the host, by module; `open` for writing is looked for apart.

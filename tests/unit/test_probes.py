@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from fakes import Tree
 
-from sftpjail import doors, probes
 from sftpjail.config import Config
-from sftpjail.doors import DoorError
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Account, Profile
 from sftpjail.openssh.match_blocks import DOORS
 from sftpjail.openssh.settings import Settings
-from sftpjail.probes import PROBES, Failed, prove
-from sftpjail.sftp import FIELDS, PERMISSION_DENIED, SftpError
-from sftpjail.trial import Trial
+from sftpjail.selftest import probes, ssh_client
+from sftpjail.selftest.login import Trial
+from sftpjail.selftest.probes import PROBES, Failed, prove
+from sftpjail.selftest.sftp_client import FIELDS, PERMISSION_DENIED, SftpError
+from sftpjail.selftest.ssh_client import DoorError
 
 MANUAL = Path(__file__).resolve().parents[2] / "man/sftpjail.8.scd"
 SHUT = {
@@ -200,7 +200,7 @@ def test_without_a_login_nothing_is_ok(tree: Tree, monkeypatch: pytest.MonkeyPat
 def test_without_the_library_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "paramiko", None)
     with pytest.raises(SftpJailError, match="paramiko") as caught:
-        doors.library()
+        ssh_client.library()
     assert caught.value.hint == "apt install python3-paramiko"
 
 

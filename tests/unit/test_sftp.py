@@ -15,9 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail import sftp
 from sftpjail.config import REQUESTS
-from sftpjail.sftp import FIELDS, OK, PERMISSION_DENIED, WRITES, Sftp, SftpError, encode, harmless
+from sftpjail.selftest import sftp_client
+from sftpjail.selftest.sftp_client import (
+    FIELDS,
+    OK,
+    PERMISSION_DENIED,
+    WRITES,
+    Sftp,
+    SftpError,
+    encode,
+    harmless,
+)
 
 SERVER = Path("/usr/lib/openssh/sftp-server")
 
@@ -82,7 +91,7 @@ def test_every_request_is_one_that_the_real_server_knows_and_harmless(tmp_path: 
     with real(tmp_path) as client:
         answers = {name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code for name in FIELDS}
     assert PERMISSION_DENIED not in answers.values()
-    assert {name for name, code in answers.items() if code == sftp.OP_UNSUPPORTED} == FIELDS.keys() - set(known)
+    assert {name for name, code in answers.items() if code == sftp_client.OP_UNSUPPORTED} == FIELDS.keys() - set(known)
     for denied in known:
         with real(tmp_path, "-P", denied) as client:
             answers = {name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code for name in FIELDS}
@@ -104,7 +113,7 @@ def test_files_with_the_real_server(tmp_path: Path) -> None:
             client.write(b"one", b"again")
         with pytest.raises(SftpError, match="remove: no such file") as caught:
             client.must("remove", b"two")
-        assert caught.value.code == sftp.NO_SUCH_FILE
+        assert caught.value.code == sftp_client.NO_SUCH_FILE
     assert (tmp_path / "one").read_bytes() == b"content" * 1000
 
 

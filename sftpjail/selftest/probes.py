@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .doors import PROHIBITED, DoorError
-from .errors import SftpJailError
-from .model import normal
-from .sftp import (
+from ..errors import SftpJailError
+from ..model import normal
+from .login import Trial
+from .sftp_client import (
     CREATE,
     EXCLUSIVE,
     FIELDS,
@@ -29,7 +29,7 @@ from .sftp import (
     SftpError,
     harmless,
 )
-from .trial import Trial
+from .ssh_client import PROHIBITED, DoorError
 
 UNIT_PATIENCE = 2.0  # seconds for a user manager to start what is in default.target.wants
 LOG_PATIENCE = 3.0  # seconds until a transfer stands in the log
@@ -187,7 +187,7 @@ def is_logged(trial: Trial) -> str:
         return "not logged, as configured"
     if {"open", "opendir"} <= trial.denied:
         return "the profile denies everything that is logged"
-    from .transferlog.sources import backend, recent
+    from ..transferlog.sources import backend, recent
 
     if backend(trial.host, trial.config) == "none":
         return "not logged: no log daemon is here"

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from .errors import SftpJailError
+from ..errors import SftpJailError
 
 PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254, 5.1
 _OPEN, _REQUEST = 90, 98  # SSH_MSG_CHANNEL_OPEN and SSH_MSG_CHANNEL_REQUEST

@@ -1,7 +1,8 @@
 """A trial: one account's real login through an sshd of its own, and everything that it takes, to be taken away again.
 
 The private sshd (`sshd -i` behind a pipe, so no port) reads the live configuration below a Match block that concerns
-the temporary key and nothing else. SFTP goes through the stock client, the other requests through paramiko (doors.py).
+the temporary key and nothing else. SFTP goes through the stock client, the other requests through paramiko
+(ssh_client.py).
 """
 
 from __future__ import annotations
@@ -21,17 +22,16 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from types import FrameType
 
-from . import programs, system
-from .config import REQUESTS, Config
-from .doors import DoorError, Doors
-from .engine.transaction import signals_wait
-from .errors import SftpJailError
-from .host import Host
-from .model import Account, normal
-from .openssh import settings as sshdconfig
-from .openssh.match_blocks import MAIN
-from .openssh.settings import Settings
-from .sftp import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
+from .. import programs, system
+from ..config import REQUESTS, Config
+from ..engine.transaction import signals_wait
+from ..errors import SftpJailError
+from ..host import Host
+from ..model import Account, normal
+from ..openssh.match_blocks import MAIN
+from ..openssh.settings import Settings, effective
+from .sftp_client import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
+from .ssh_client import DoorError, Doors
 
 RUN = "/run"
 LOGIN, ANSWER = 10.0, 4.0  # seconds
@@ -371,7 +371,7 @@ def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[
         SftpJailError: sshd refuses its configuration, a program is missing, or something could not be taken away.
     """
     name = secrets.token_hex(6)
-    made = Trial(account, config, host, sshdconfig.effective(host, account.name), f"{place}/{name}", name)
+    made = Trial(account, config, host, effective(host, account.name), f"{place}/{name}", name)
     with _one_signal(), _at_the_end(made.tidy):
         made.prepare()
         yield made

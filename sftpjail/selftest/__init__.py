@@ -1,0 +1,1 @@
+"""`test`: a real login, and what is asked in it."""
