@@ -7,13 +7,13 @@ import posixpath
 from dataclasses import replace
 from shlex import quote
 
-from .closing import close, is_shut, lets_in, spared
 from .engine.manager import Manager
 from .engine.plan import Event
 from .errors import SftpJailError
 from .formats.fstab import escape
 from .host import Host
-from .jails import new_home, refuse_namesake
+from .jails.closing import close, is_shut, lets_in, spared
+from .jails.membership import new_home, refuse_namesake
 from .model import Account, Bind, inside
 
 

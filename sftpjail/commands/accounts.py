@@ -9,8 +9,7 @@ from dataclasses import replace
 from shlex import join
 from typing import Any
 
-from .. import activity, programs
-from ..closing import reason
+from .. import programs
 from ..config import PATH, keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event
@@ -18,7 +17,18 @@ from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..escapes import one_line
 from ..events import create_events, remove_events
 from ..host import Host
-from ..jails import find, find_jailed, guard, has_remains, jailed, leftover, not_jailed, refuse_silent
+from ..jails import activity
+from ..jails.closing import reason
+from ..jails.membership import (
+    find,
+    find_jailed,
+    guard,
+    has_remains,
+    jailed,
+    leftover,
+    not_jailed,
+    refuse_silent,
+)
 from ..model import Account, Key, Profile, valid_name
 from .context import Command, Context
 from .keys import add_events, migrate_events, old_place, present, read_keys, read_source

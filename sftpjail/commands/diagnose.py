@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from .. import fixes
 from ..actions import Check, Notify
-from ..closing import is_shut, lets_in
 from ..config import PATH
 from ..engine.engine import Engine, interrupted
 from ..engine.plan import Event, Plan
@@ -22,7 +21,8 @@ from ..errors import SftpJailError
 from ..escapes import Advice, one_line, shown
 from ..events import create_events, remove_events
 from ..host import Host
-from ..jails import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
+from ..jails.closing import is_shut, lets_in
+from ..jails.membership import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
 from ..model import Account, Fact, Finding, inside, valid_name
 from .context import Command, Context
 from .hosts import guarded, plan_all, unanswered

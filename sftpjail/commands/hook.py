@@ -6,7 +6,6 @@ import syslog
 import time
 from dataclasses import replace
 
-from .. import activity
 from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event, Plan
@@ -14,7 +13,8 @@ from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import one_line
 from ..events import closing, create_events, remove_events
 from ..host import Host
-from ..jails import find, find_jailed, guard, has_remains, is_namesake, leftover
+from ..jails import activity
+from ..jails.membership import find, find_jailed, guard, has_remains, is_namesake, leftover
 from ..model import Account, valid_name
 from .context import Command, Context
 

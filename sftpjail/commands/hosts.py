@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from .. import activity
-from ..closing import former_expiry, list_after, spared
 from ..engine.engine import Engine
 from ..engine.manager import BUNDLED, Manager, strangers
 from ..engine.plan import Event, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import closing, create_events, remove_events
 from ..host import HOST_RECORD, Host
-from ..jails import guard, jailed, leftovers, lost_groups, silent, unseen, why_not
+from ..jails import activity
+from ..jails.closing import former_expiry, list_after, spared
+from ..jails.membership import guard, jailed, leftovers, lost_groups, silent, unseen, why_not
 from ..model import Account, valid_name
 from .context import Command, Context
 

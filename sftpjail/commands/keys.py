@@ -15,7 +15,7 @@ from ..engine.plan import Event
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..host import Host
-from ..jails import find, find_jailed, jailed
+from ..jails.membership import find, find_jailed, jailed
 from ..model import Account, Key
 from ..openssh import public_keys
 from .context import Command, Context

@@ -9,7 +9,7 @@ from shlex import join, quote
 from ..engine.plan import Event
 from ..errors import SftpJailError, UsageError
 from ..formats.fstab import escape
-from ..jails import find_jailed
+from ..jails.membership import find_jailed
 from ..model import Account, Bind, inside, normal
 from ..openssh.pam_session import program, table
 from ..programs import attend

@@ -12,7 +12,7 @@ from ..config import Config
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..host import Host
-from ..jails import find_jailed, jailed
+from ..jails.membership import find_jailed, jailed
 from ..model import Account
 from .context import Command, Context
 

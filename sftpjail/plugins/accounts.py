@@ -6,12 +6,12 @@ from shlex import quote
 
 from .. import Account, Fact, Finding, SetAccount, SetGroup, SftpJailError, hookimpl
 from ..actions import Action
-from ..closing import close, forget, is_shut, reason, reopen, spared
 from ..config import Config
 from ..errors import FaultsFound
 from ..formats.tagged_lines import Style
 from ..host import HOST_RECORD, Host
-from ..jails import jailed
+from ..jails.closing import close, forget, is_shut, reason, reopen, spared
+from ..jails.membership import jailed
 from ..openssh.pam_session import CLOSED
 
 

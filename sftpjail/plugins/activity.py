@@ -19,9 +19,9 @@ from .. import (
     hookimpl,
 )
 from ..actions import Action
-from ..activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
 from ..host import ASIDE, STATE, Host
-from ..jails import is_namesake
+from ..jails.activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
+from ..jails.membership import is_namesake
 from ..model import inside
 
 WHY = "what cron, atd, incrond, systemd or an earlier session runs for it, no jail holds"

@@ -26,7 +26,7 @@ from ..actions import Action
 from ..config import Config
 from ..escapes import shown
 from ..host import Host
-from ..jails import home_flaw, mend_flaw, new_home
+from ..jails.membership import home_flaw, mend_flaw, new_home
 from ..model import components, inside, normal
 from ..openssh.match_blocks import force_command
 

@@ -29,7 +29,7 @@ from ..actions import Action
 from ..config import KEYS_DIR, Config, keyfile
 from ..escapes import shown
 from ..host import ASIDE, Host
-from ..jails import jailed
+from ..jails.membership import jailed
 from ..model import components, inside
 from ..openssh.match_blocks import spec
 from ..openssh.public_keys import Entry, blob, strange_option, survey, unfit

@@ -30,7 +30,7 @@ from ..config import Config
 from ..formats.fstab import MountPoint, parse_line
 from ..host import Host
 from ..in_fstab import FSTAB
-from ..jails import is_valid, jailed, mend_flaw
+from ..jails.membership import is_valid, jailed, mend_flaw
 from ..model import components, inside, normal
 from ..openssh.pam_session import SCRIPT, table
 

@@ -19,9 +19,9 @@ from .. import (
     hookimpl,
 )
 from ..actions import Action, Phase
-from ..closing import needs_rule
 from ..config import Config
 from ..host import TABLES, Host
+from ..jails.closing import needs_rule
 from ..openssh.pam_session import (
     CLOSED,
     GATE,

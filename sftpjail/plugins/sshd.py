@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 
 from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
 from ..actions import Action
-from ..closing import match_block
 from ..config import KEYS_DIR, Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
-from ..jails import is_valid, jailed
+from ..jails.closing import match_block
+from ..jails.membership import is_valid, jailed
 from ..openssh.match_blocks import DROPIN, FOLDER, LOCAL, MAIN, WORDS, block, match_blocks, settings, spec
 from ..openssh.settings import (
     PROBE,

@@ -13,7 +13,7 @@ from ..actions import Action
 from ..config import Config
 from ..formats.user_managers import DROPIN, FOLDER, SERVICE, loaded, render
 from ..host import LINGER, Host
-from ..jails import jailed
+from ..jails.membership import jailed
 
 NOBODY = 65534  # whose manager systemd is asked about while nobody is jailed
 # Where unit files and their drop-ins are; systemd.unit(5), and systemctl(1) for set-property.

@@ -9,7 +9,7 @@ from fakes import FakeHost, Tree
 from golden import INSIDE, Fire, ann
 
 from sftpjail import EndProcesses, EndProcessesFirst, MakeDir, Remove, Rename, Run, SftpJailError
-from sftpjail.activity import found, reports
+from sftpjail.jails.activity import found, reports
 from sftpjail.processes import Outsider
 
 CRON = "/var/spool/cron/crontabs/ann"

@@ -20,7 +20,7 @@ from sftpjail.engine import engine
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import Manager
 from sftpjail.engine.plan import Event, Plan
-from sftpjail.jails import jailed
+from sftpjail.jails.membership import jailed
 from sftpjail.paths import LIB
 from sftpjail.programs import Answer
 

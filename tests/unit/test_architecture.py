@@ -39,7 +39,6 @@ DOOR |= {room for floor in FLOORS[FLOORS.index(("formats",)) :] for room in floo
 FLAT = {
     "cli": "cli",
     "host": "host people",
-    "jails": "jails closing activity",
     "operations": "events",
     "plugins.keys": "keysources",
     "plugins.mounts": "in_fstab in_session",

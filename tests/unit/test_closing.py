@@ -10,8 +10,17 @@ from fakes import FakeHost, Programs, Tree
 
 from sftpjail import CloseAccount, OpenAccount, Profile, SetLines, SftpJailError, Style
 from sftpjail.actions import Phase
-from sftpjail.closing import close, is_shut, lets_in, list_after, match_block, needs_rule, reason, reopen
 from sftpjail.formats.origin_record import parse_origin, render_origin
+from sftpjail.jails.closing import (
+    close,
+    is_shut,
+    lets_in,
+    list_after,
+    match_block,
+    needs_rule,
+    reason,
+    reopen,
+)
 from sftpjail.model import Account, Closed, Origin
 
 ANN = Account("ann", 1001, 1001, "/home/ann", profile=Profile("sftponly"))

@@ -20,7 +20,7 @@ from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.formats.origin_record import parse_origin, render_origin
 from sftpjail.host import Host
-from sftpjail.jails import (
+from sftpjail.jails.membership import (
     find,
     find_jailed,
     guard,

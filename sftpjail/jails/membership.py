@@ -6,12 +6,12 @@ import stat
 from dataclasses import replace
 from shlex import quote
 
-from . import fixes
-from .config import Config
-from .errors import SftpJailError, UsageError
-from .host import ACCOUNTS, Host
-from .model import Account, Profile, inside, valid_name
-from .openssh.match_blocks import DROPIN, MAIN
+from .. import fixes
+from ..config import Config
+from ..errors import SftpJailError, UsageError
+from ..host import ACCOUNTS, Host
+from ..model import Account, Profile, inside, valid_name
+from ..openssh.match_blocks import DROPIN, MAIN
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
 # A home that is one of these is no home, whoever owns it; nor is one inside the first ones.

@@ -13,14 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 
-from .actions import Action, CloseAccount, OpenAccount, Phase, SetLines
-from .errors import SftpJailError
-from .formats.tagged_lines import Style
-from .host import HOST_RECORD, Host
-from .jails import administrator, home_flaw, is_namesake, is_valid, why_not
-from .model import Account, Closed, components, normal, number
-from .openssh.pam_session import CLOSED, denied
-from .openssh.settings import effective
+from ..actions import Action, CloseAccount, OpenAccount, Phase, SetLines
+from ..errors import SftpJailError
+from ..formats.tagged_lines import Style
+from ..host import HOST_RECORD, Host
+from ..model import Account, Closed, components, normal, number
+from ..openssh.pam_session import CLOSED, denied
+from ..openssh.settings import effective
+from .membership import administrator, home_flaw, is_namesake, is_valid, why_not
 
 DAY = 86400  # seconds
 EXPIRED = "1"  # the second day of 1970; shadow(5) warns of 0

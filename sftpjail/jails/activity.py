@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
-from .errors import SftpJailError
-from .host import LINGER, Host
-from .model import Account
-from .processes import Outsider
+from ..errors import SftpJailError
+from ..host import LINGER, Host
+from ..model import Account
+from ..processes import Outsider
 
 # What `adopt --keep` accepts, in the order in which it is shown.
 KINDS = ("cron", "at", "incron", "linger", "processes", "units")
