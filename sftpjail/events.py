@@ -13,8 +13,9 @@ from .errors import SftpJailError
 from .formats.fstab import escape
 from .host import Host
 from .jails.closing import close, is_shut, lets_in, spared
-from .jails.membership import new_home, refuse_namesake
+from .jails.guards import refuse_namesake
 from .model import Account, Bind, inside
+from .openssh.chroot_path import new_home
 
 
 def create_events(account: Account, host: Host, manager: Manager) -> list[Event]:

@@ -19,16 +19,10 @@ from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import reason
-from ..jails.membership import (
-    find,
-    find_jailed,
-    guard,
-    has_remains,
-    jailed,
-    leftover,
-    not_jailed,
-    refuse_silent,
-)
+from ..jails.directory import refuse_silent
+from ..jails.guards import guard
+from ..jails.leftovers import has_remains, leftover
+from ..jails.membership import find, find_jailed, jailed, not_jailed
 from ..model import Account, Key, Profile, valid_name
 from .context import Command, Context
 from .keys import add_events, migrate_events, old_place, present, read_keys, read_source

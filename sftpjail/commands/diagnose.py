@@ -22,7 +22,10 @@ from ..escapes import Advice, one_line, shown
 from ..events import create_events, remove_events
 from ..host import Host
 from ..jails.closing import is_shut, lets_in
-from ..jails.membership import find, find_jailed, jailed, left_names, leftover, lost_groups, silent, why_not
+from ..jails.directory import lost_groups, silent
+from ..jails.guards import why_not
+from ..jails.leftovers import left_names, leftover
+from ..jails.membership import find, find_jailed, jailed
 from ..model import Account, Fact, Finding, inside, valid_name
 from .context import Command, Context
 from .hosts import guarded, plan_all, unanswered

@@ -14,7 +14,9 @@ from ..escapes import one_line
 from ..events import closing, create_events, remove_events
 from ..host import Host
 from ..jails import activity
-from ..jails.membership import find, find_jailed, guard, has_remains, is_namesake, leftover
+from ..jails.guards import guard, is_namesake
+from ..jails.leftovers import has_remains, leftover
+from ..jails.membership import find, find_jailed
 from ..model import Account, valid_name
 from .context import Command, Context
 

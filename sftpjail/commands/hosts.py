@@ -16,7 +16,10 @@ from ..events import closing, create_events, remove_events
 from ..host import HOST_RECORD, Host
 from ..jails import activity
 from ..jails.closing import former_expiry, list_after, spared
-from ..jails.membership import guard, jailed, leftovers, lost_groups, silent, unseen, why_not
+from ..jails.directory import lost_groups, silent, unseen
+from ..jails.guards import guard, why_not
+from ..jails.leftovers import leftovers
+from ..jails.membership import jailed
 from ..model import Account, valid_name
 from .context import Command, Context
 

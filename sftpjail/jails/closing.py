@@ -20,7 +20,8 @@ from ..host import HOST_RECORD, Host
 from ..model import Account, Closed, components, normal, number
 from ..openssh.pam_session import CLOSED, denied
 from ..openssh.settings import effective
-from .membership import administrator, home_flaw, is_namesake, is_valid, why_not
+from .guards import administrator, home_flaw, is_namesake, why_not
+from .membership import is_valid
 
 DAY = 86400  # seconds
 EXPIRED = "1"  # the second day of 1970; shadow(5) warns of 0

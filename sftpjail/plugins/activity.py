@@ -21,7 +21,7 @@ from .. import (
 from ..actions import Action
 from ..host import ASIDE, STATE, Host
 from ..jails.activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
-from ..jails.membership import is_namesake
+from ..jails.guards import is_namesake
 from ..model import inside
 
 WHY = "what cron, atd, incrond, systemd or an earlier session runs for it, no jail holds"

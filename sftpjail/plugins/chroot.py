@@ -26,8 +26,9 @@ from ..actions import Action
 from ..config import Config
 from ..escapes import shown
 from ..host import Host
-from ..jails.membership import home_flaw, mend_flaw, new_home
+from ..jails.guards import home_flaw
 from ..model import components, inside, normal
+from ..openssh.chroot_path import mend_flaw, new_home
 from ..openssh.match_blocks import force_command
 
 

@@ -30,8 +30,9 @@ from ..config import Config
 from ..formats.fstab import MountPoint, parse_line
 from ..host import Host
 from ..in_fstab import FSTAB
-from ..jails.membership import is_valid, jailed, mend_flaw
+from ..jails.membership import is_valid, jailed
 from ..model import components, inside, normal
+from ..openssh.chroot_path import mend_flaw
 from ..openssh.pam_session import SCRIPT, table
 
 # In a session's table: the administrator's word that the source may lie where others can write.

@@ -12,7 +12,7 @@ from shlex import quote
 from .. import Account, Bind, Finding, Key, Run, fixes, hookimpl
 from ..actions import Action
 from ..host import Host
-from ..jails.membership import mend_flaw
+from ..openssh.chroot_path import mend_flaw
 from ..paths import LIB
 
 # The administrator's folder comes second and wins: the same name there replaces ours, a link to /dev/null masks it.

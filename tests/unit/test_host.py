@@ -20,17 +20,9 @@ from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.formats.origin_record import parse_origin, render_origin
 from sftpjail.host import Host
-from sftpjail.jails.membership import (
-    find,
-    find_jailed,
-    guard,
-    is_namesake,
-    jailed,
-    leftover,
-    leftovers,
-    refuse_namesake,
-    why_not,
-)
+from sftpjail.jails.guards import guard, is_namesake, refuse_namesake, why_not
+from sftpjail.jails.leftovers import leftover, leftovers
+from sftpjail.jails.membership import find, find_jailed, jailed
 from sftpjail.model import Account, Bind, Origin, Profile
 
 MANY = 10_000

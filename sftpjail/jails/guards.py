@@ -1,0 +1,87 @@
+"""Who must never be jailed, and what must never become a jail."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+from ..errors import SftpJailError
+from ..host import ACCOUNTS, Host
+from ..model import Account, inside
+
+ADMIN_GROUPS = ("sudo", "wheel", "admin")
+# A home that is one of these is no home, whoever owns it; nor is one inside the first ones.
+SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
+TOPS = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib", "/var/mail", "/var/tmp")
+
+
+def administrator(account: Account, host: Host) -> str:
+    """Return why a jail, or an expiry, would lock out an administrator, or ""."""
+    if account.uid == 0:
+        return "it has uid 0; root would be locked out"
+    if account.exists and account.name in host.invoker:
+        return "it is you; you would lock yourself out"
+    for group in ADMIN_GROUPS:
+        if host.in_group(account.name, group):
+            return f"it is in the group {group}; an administrator would be locked out"
+    return ""
+
+
+def why_not(account: Account, host: Host) -> str:
+    """Return why this account must not be jailed unless somebody forces it, or ""."""
+    if account.forced or host.origin(account.name).forced:
+        return ""
+    system = account.exists and host.is_system(account)
+    return administrator(account, host) or (f"it is a system account (uid {account.uid})" if system else "")
+
+
+def guard(account: Account, host: Host, hint: str = "") -> None:
+    """Refuse an account whose jail would lock out an administrator.
+
+    Args:
+        account: whom.
+        host: the facts.
+        hint: how somebody insists who did not ask by `adopt`.
+
+    Raises:
+        SftpJailError: see `why_not`.
+    """
+    reason = why_not(account, host)
+    if reason:
+        insist = hint or f"if you really mean it: sftpjail adopt --force {account.name}"
+        raise SftpJailError(f"will not jail {account.name}: {reason}", insist)
+
+
+def is_namesake(account: Account, host: Host) -> bool:
+    """Return whether what we keep under an account's name is of another uid: an earlier account's, or its own before
+    `usermod -u`; nothing on the host tells which.
+    """
+    kept = host.origin(account.name).uid
+    return account.exists and kept >= 0 and kept != account.uid
+
+
+def refuse_namesake(account: Account, host: Host) -> None:
+    """Refuse to let an account into the jail of another uid, whose keys and mounts it would have.
+
+    Raises:
+        SftpJailError: see `is_namesake`; with what mends it where it is the same person, and where not.
+    """
+    if not is_namesake(account, host):
+        return
+    name, kept = quote(account.name), host.origin(account.name).uid
+    same = f"""sed -i 's/"uid": {kept}/"uid": {account.uid}/' {ACCOUNTS}/{name} && sftpjail apply"""
+    raise SftpJailError(
+        f"what sftpjail keeps of {account.name} is of uid {kept}, and {account.name} has uid {account.uid}: "
+        f"its keys and mounts may be another person's; only if it is the same one: {same}",
+        f"sftpjail remove {name} && sftpjail adopt {name}",
+    )
+
+
+def home_flaw(account: Account, home: str, host: Host) -> str:
+    """Return why a home may not become a jail by `chroot = %h`, or "": it must be the account's own alone."""
+    if home in TOPS or any(inside(home, folder) for folder in SYSTEM):
+        return "is a folder of the system"
+    found = host.stat(home)
+    if found is not None and found.st_uid not in (account.uid, 0):
+        return f"belongs to uid {found.st_uid}"
+    others = [name for name in host.dwellers(home)[1] if host.accounts[name].uid != account.uid]
+    return f"is or holds the home of {others[0]} too" if others else ""

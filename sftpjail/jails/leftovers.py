@@ -1,0 +1,62 @@
+"""Who has left something of a jail behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..config import Config
+from ..errors import SftpJailError, UsageError
+from ..host import ACCOUNTS, Host
+from ..model import Account, inside, valid_name
+from .directory import unseen
+from .guards import is_namesake
+from .membership import find, is_valid
+
+
+def has_remains(name: str, host: Host) -> bool:
+    """Return whether a name has anything of a jail: a record or binds.
+
+    Keys alone do not count: an administrator may have put them there, or the account's directory may be down.
+    """
+    return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
+
+
+def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[str]:
+    """Return the names that have something of a jail and are jailed no more; what is no name is `check`'s to tell.
+
+    While a directory does not answer, nobody knows who is gone, or has left a group of it.
+    """
+    names = [n for n in host.known() if n not in jails and is_valid(n) and not host.is_silent(n)]
+    return [name for name in names if host.account(name) is None] if unseen(config, host) else names
+
+
+def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
+    """Return who has something of a jail and is jailed no more, existing or not.
+
+    Raises:
+        SftpJailError: a record is damaged.
+    """
+    return {name: leftover(name, config, host) for name in left_names(config, host, jails)}
+
+
+def leftover(name: str, config: Config, host: Host) -> Account:
+    """Return an account as far as it is still known, with its profile or the one that its remains speak of."""
+    try:
+        valid_name(name)
+    except UsageError as error:
+        raise SftpJailError(f"a record or fstab line of ours names {name!r}, which is no account's name") from error
+    if host.account(name) is None:
+        account = Account(name, -1, -1, home=f"/nonexistent/{name}", local=False)
+    else:
+        account = find(name, config, host)
+        if account.profile is not None:
+            return account
+        if is_namesake(account, host):
+            account = replace(account, local=False)  # another's shell and home are not given to it
+    targets = [bind.target for bind in host.binds(name)]
+    origin = host.origin(name)
+    for profile in config.profiles:
+        jail = replace(account, profile=profile).jail
+        if jail in origin.made or jail in origin.owners or any(inside(t, jail) for t in targets):
+            return replace(account, profile=profile)
+    return replace(account, profile=config.profiles[0])

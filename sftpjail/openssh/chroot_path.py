@@ -1,0 +1,27 @@
+"""The commands that make the path of a chroot one that sshd accepts."""
+
+from __future__ import annotations
+
+import stat
+from shlex import quote
+
+from .. import fixes
+from ..host import Host
+from ..model import Account
+
+
+def new_home(account: Account) -> str:
+    """Return the command that gives an account a home where others have theirs; what is there already stays."""
+    name = quote(account.name)
+    return f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply"
+
+
+def mend_flaw(path: str, host: Host) -> str:
+    """Return the command that makes one component of a chroot path good, or "" while one above is not; `Host.flaw`."""
+    found = host.stat(path)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        move = fixes.aside(path, host)
+        return move and f"{move} && sftpjail apply"
+    commands = ["chown root {}"] if found.st_uid != 0 else []
+    commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
+    return fixes.on(path, host, *commands)
