@@ -85,17 +85,6 @@ def match_blocks(config: Config, host: Host) -> Iterator[str]:
             yield from (f"    {line}" for line in block(profile, config, host))
 
 
-# A connection as `sshd -T -C` is asked about it; see `spec`.
-LOCAL = "host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22,rdomain=none"
-
-
-def spec(user: str, connection: str = LOCAL) -> str:
-    """Return what `sshd -T -C` is asked about: all of its fields, since a Match line on one that is missing is an error
-    (servconf.c, match_test_missing_fatal).
-    """
-    return f"user={user},{connection}"
-
-
 def settings(profile: Profile, config: Config, host: Host) -> Iterator[str]:
     """Yield a profile's settings as `sshd -T` prints them: keywords in small letters, switches as yes and no."""
     for line in _own(profile, config, host):

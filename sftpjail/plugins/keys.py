@@ -31,9 +31,10 @@ from ..escapes import shown
 from ..host import ASIDE, Host
 from ..jails.membership import jailed
 from ..model import components, inside
-from ..openssh.match_blocks import spec
 from ..openssh.public_keys import Entry, blob, strange_option, survey, unfit
-from ..openssh.settings import Settings, basic, comment_out, effective
+from ..openssh.repair import basic, comment_out
+from ..openssh.settings import Settings, effective
+from ..openssh.sshd import spec
 
 
 @hookimpl

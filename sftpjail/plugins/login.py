@@ -12,7 +12,8 @@ from ..config import keyfile
 from ..host import Host
 from ..model import Shadow, number
 from ..openssh.pam_stack import stack
-from ..openssh.settings import Settings, basic, change_line, comment_out, effective
+from ..openssh.repair import basic, change_line, comment_out
+from ..openssh.settings import Settings, effective
 
 NOLOGIN = ("/etc/nologin", "/run/nologin")
 DAY = 86400  # seconds

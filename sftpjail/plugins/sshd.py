@@ -15,20 +15,11 @@ from ..formats.tagged_lines import Style, edit
 from ..host import Host
 from ..jails.closing import match_block
 from ..jails.membership import is_valid, jailed
-from ..openssh.match_blocks import DROPIN, FOLDER, LOCAL, MAIN, WORDS, block, match_blocks, settings, spec
-from ..openssh.settings import (
-    PROBE,
-    Settings,
-    broken_line,
-    comment_out,
-    conditions,
-    connections,
-    effective,
-    match_line,
-    peculiar,
-    reload_command,
-    unit,
-)
+from ..openssh.connections import conditions, connections, peculiar
+from ..openssh.match_blocks import DROPIN, FOLDER, MAIN, WORDS, block, match_blocks, settings
+from ..openssh.repair import broken_line, comment_out, match_line, reload_command, unit
+from ..openssh.settings import PROBE, Settings, effective
+from ..openssh.sshd import LOCAL, spec
 
 HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
 

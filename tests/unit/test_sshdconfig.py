@@ -8,17 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpjail.errors import SftpJailError
-from sftpjail.openssh import settings
-from sftpjail.openssh.match_blocks import LOCAL
-from sftpjail.openssh.settings import (
-    Settings,
-    broken_line,
-    change_line,
-    comment_out,
-    effective,
-    match_line,
-    reload_command,
-)
+from sftpjail.openssh import connections
+from sftpjail.openssh.repair import broken_line, change_line, comment_out, match_line, reload_command, unit
+from sftpjail.openssh.settings import Settings, effective
+from sftpjail.openssh.sshd import LOCAL
 
 MAIN, FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"
 ADMIN, DROPIN = f"{FOLDER}/00-admin.conf", f"{FOLDER}/10-sftpjail.conf"
@@ -274,7 +267,7 @@ def test_the_way_to_tell_sshd_is_the_hosts(tree: Tree) -> None:
     assert reload_command(tree.host()) == "systemctl reload-or-try-restart sshd"
     tree.write("/usr/lib/systemd/system/ssh.service", "")
     assert reload_command(tree.host()) == "systemctl reload-or-try-restart ssh"
-    assert settings.unit(tree.host()) == "ssh"
+    assert unit(tree.host()) == "ssh"
 
 
 @pytest.mark.parametrize(
@@ -328,8 +321,8 @@ def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
 def test_connections_that_a_match_line_tells_apart(
     monkeypatch: pytest.MonkeyPatch, criteria: str, fields: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(settings, "effective", lambda host, user: Settings({}, {}, (criteria,)))
-    found = [dict(pair.split("=") for pair in kind.split(",")) for kind in settings.connections(FakeHost())]
+    monkeypatch.setattr(connections, "effective", lambda host, user: Settings({}, {}, (criteria,)))
+    found = [dict(pair.split("=") for pair in kind.split(",")) for kind in connections.connections(FakeHost())]
     local = dict(pair.split("=") for pair in LOCAL.split(","))
     assert found[1:-1] == ([local | fields] if fields else []) and found[0] == local
     assert len(found) == 1 or found[-1]["addr"] == "192.0.2.77"

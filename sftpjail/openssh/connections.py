@@ -1,0 +1,80 @@
+"""The kinds of connections that the Match lines of sshd's configuration tell apart."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from ipaddress import ip_address, ip_network
+
+from ..host import Host
+from .settings import PROBE, effective
+from .sshd import LOCAL
+
+# What a Match line may ask of a connection (sshd_config(5)), and the field of -C that answers it.
+_FIELDS = {"host": "host", "address": "addr", "localaddress": "laddr", "localport": "lport", "rdomain": "rdomain"}
+
+# These stand in a Match line without a value.
+_BARE = ("all", "canonical", "final", "invalid-user")
+
+
+def conditions(criteria: str) -> Iterator[tuple[str, str]]:
+    """Yield what a Match line asks: a kind, as "user" or "address", and a list of patterns."""
+    words = iter(re.split(r"[\s=]+", criteria.replace('"', "").strip()))
+    for kind in words:
+        if kind.lower() not in _BARE:
+            yield kind.lower(), next(words, "")
+
+
+def connections(host: Host, user: str = PROBE) -> list[str]:
+    """Return the kinds of connections that the present Match lines tell apart: a local one, one that none of them
+    means, and one for each line on addresses, hosts or ports. Where there is no such line, all are alike. The lines
+    are the same whichever user sshd is asked about.
+    """
+    found = [LOCAL]
+    for criteria in effective(host, user).criteria:
+        asked = {_FIELDS[kind]: _example(patterns) for kind, patterns in conditions(criteria) if kind in _FIELDS}
+        fields = {field: value for field, value in asked.items() if value}
+        if fields:
+            found.append(_but(fields))
+    if len(found) > 1:
+        found.append(_but({"host": "stranger.invalid", "addr": "192.0.2.77", "laddr": "192.0.2.78", "lport": "47022"}))
+    return found
+
+
+def _but(fields: Mapping[str, str]) -> str:
+    pairs = (pair.split("=") for pair in LOCAL.split(","))
+    return ",".join(f"{name}={fields.get(name, value)}" for name, value in pairs)
+
+
+def peculiar(connection: str) -> str:
+    """Return in words what is not as in a local connection, "" for that."""
+    return ", ".join(pair.replace("=", " ") for pair in connection.split(",") if pair not in LOCAL.split(","))
+
+
+def _example(patterns: str) -> str:
+    """Return something that a list of patterns matches (ssh_config(5), PATTERNS), "" where none is found: of
+    10.0.0.0/8 its first address or its last, whichever no pattern with a ! takes out again.
+    """
+    words = patterns.split(",")
+    without = [word[1:] for word in words if word.startswith("!")]
+    examples = (example for word in words if not word.startswith("!") for example in _examples(word))
+    return next((one for one in examples if not any(_matches(pattern, one) for pattern in without)), "")
+
+
+def _examples(pattern: str) -> list[str]:
+    """Return some of what a pattern matches: of 192.168.* addresses, since sshd takes only a whole one for one."""
+    with contextlib.suppress(ValueError):
+        network = ip_network(pattern, strict=False)
+        return [str(network[0]), str(network[-1])]
+    if not re.fullmatch(r"[0-9.*?]*\.[0-9.*?]*", pattern):
+        return [re.sub(r"[*?]", digit, pattern.replace(":*", f"::{digit}")) for digit in "17"]
+    return [".".join([*re.sub(r"[*?]", digit, pattern).split("."), *[digit] * 3][:4]) for digit in "17"]
+
+
+def _matches(pattern: str, example: str) -> bool:
+    try:
+        return ip_address(example) in ip_network(pattern, strict=False)
+    except ValueError:
+        return fnmatchcase(example, pattern)
