@@ -15,7 +15,7 @@ from ..transferlog import sources
 from .context import Command, Context
 
 if TYPE_CHECKING:
-    from ..transferlog.parser import Record
+    from ..transferlog.records import Record
 
 
 def register(add_parser: Command) -> None:

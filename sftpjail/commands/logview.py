@@ -7,7 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 
-from ..transferlog.parser import Operation, Reader, Record, Session, Transfer, Unknown
+from ..transferlog.parser import Reader
+from ..transferlog.records import Operation, Record, Session, Transfer, Unknown
 from .context import Context, printable
 
 # What a client asks without changing or fetching anything; people do not want to read it.

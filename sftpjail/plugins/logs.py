@@ -15,7 +15,7 @@ from .. import Account, Bind, Check, Fact, Finding, MakeDir, Notify, Remove, Sft
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config, Logs
 from ..host import Host
-from ..transferlog.sources import PROGRAMS, backend
+from ..transferlog.backend import PROGRAMS, backend
 
 JOURNAL = "/run/systemd/journal/dev-log"
 SHARED = "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there

@@ -187,7 +187,8 @@ def is_logged(trial: Trial) -> str:
         return "not logged, as configured"
     if {"open", "opendir"} <= trial.denied:
         return "the profile denies everything that is logged"
-    from ..transferlog.sources import backend, recent
+    from ..transferlog.backend import backend
+    from ..transferlog.sources import recent
 
     if backend(trial.host, trial.config) == "none":
         return "not logged: no log daemon is here"

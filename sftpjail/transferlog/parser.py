@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .journal_export import Entry
+from .records import Operation, Record, Session, Transfer, Unknown
 from .timestamps import Clock, Stamp
 
 # do_log() gives syslog(3) "%.500s": whatever is as long may have lost its end, and with it the true byte counts.
@@ -56,73 +57,6 @@ _SILENT = re.compile(
 _ANSWERED = re.compile(rb"debug1: request \d+: sent (?:handle|names|attrib|data) ").match
 _FINE = (b"Success", b"End of file")
 _HANDLES = 1000  # files whose opening is remembered for each session; sshd's own limit is mostly 1024
-
-
-class Session(NamedTuple):
-    """A session that has ended, or was still open or lost at the end of the log.
-
-    `how` is closed, open (its process still runs) or lost (sshd was killed, or the end was not logged). `verified`,
-    here and below: the log daemon says that a process of the user wrote this.
-    """
-
-    at: int
-    began: int
-    user: str | None
-    address: str | None
-    pid: int
-    opened: str | None
-    closed: str | None
-    how: str
-    transfers: int
-    read: int
-    written: int
-    verified: bool = False
-
-
-class Transfer(NamedTuple):
-    """A file that was closed; `up` says that it was opened for writing, which tells an empty upload apart."""
-
-    at: int
-    time: str
-    user: str | None
-    address: str | None
-    pid: int
-    path: str
-    read: int
-    written: int
-    forced: bool
-    up: bool
-    verified: bool = False
-
-
-class Operation(NamedTuple):
-    """Anything else that a session asked for. `ambiguous`: two names that cannot be told apart stand in `path`."""
-
-    at: int
-    time: str
-    user: str | None
-    address: str | None
-    pid: int
-    operation: str
-    path: str | None
-    to: str | None
-    failed: str | None
-    ambiguous: bool
-    verified: bool = False
-
-
-class Unknown(NamedTuple):
-    """What is not understood, and why; `at` is that of the line before, where it has no time of its own."""
-
-    at: int
-    time: str | None
-    user: str | None
-    line: str
-    why: str
-    verified: bool = False
-
-
-Record = Session | Transfer | Operation | Unknown
 
 
 class _Open:

@@ -16,11 +16,12 @@ from .. import programs
 from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
+from .backend import backend
 
 if TYPE_CHECKING:
-    from .parser import Reader, Record
+    from .parser import Reader
+    from .records import Record
 
-PROGRAMS = {"rsyslog": "rsyslogd", "syslog-ng": "syslog-ng"}
 JOURNALCTL = (
     "journalctl", "--quiet", "--no-pager", "--all", "--identifier=internal-sftp", "--output=export",
     "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
@@ -28,21 +29,6 @@ JOURNALCTL = (
 BLOCK = 1 << 18
 LONGEST = 1 << 16  # of a line nothing behind this is kept
 POLL = 0.2  # seconds between two looks at a file
-
-
-def backend(host: Host, config: Config) -> str:
-    """Return the daemon that writes the log: as configured, or the one that is installed.
-
-    Raises:
-        SftpJailError: the configured one is not here.
-    """
-    wanted = config.logs.backend
-    installed = [name for name, program in PROGRAMS.items() if host.which(program)]
-    if wanted == "auto":
-        return installed[0] if installed else "journald" if host.systemd else "none"
-    if wanted in PROGRAMS and wanted not in installed:
-        raise SftpJailError(f"[logs] backend = {wanted}, which is not installed", f"apt install {wanted}")
-    return wanted
 
 
 def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
@@ -65,7 +51,7 @@ def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
                 yield entry.get(b"MESSAGE", b"")
         return
     from .parser import line_of
-    from .timestamps import Clock, first_year  # late: the hook of useradd imports this module for `backend` alone
+    from .timestamps import Clock, first_year
 
     path = config.logs.file
     rotated = host.stat(f"{path}.1")

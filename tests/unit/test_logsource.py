@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from sftpjail import SftpJailError, programs
 from sftpjail.config import Config, Logs
 from sftpjail.transferlog import sources
-from sftpjail.transferlog.parser import Reader, Record, Transfer, Unknown
+from sftpjail.transferlog.parser import Reader
+from sftpjail.transferlog.records import Record, Transfer, Unknown
 from sftpjail.transferlog.timestamps import Clock
 
 LOG = "/var/log/sftp.log"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sftpjail.commands import logview
 from sftpjail.commands.logview import View, as_fields, as_json, as_row
-from sftpjail.transferlog.parser import Operation, Record, Session, Transfer, Unknown
+from sftpjail.transferlog.records import Operation, Record, Session, Transfer, Unknown
 
 NAMES = st.text(max_size=40) | st.binary(max_size=40).map(lambda data: data.decode("utf-8", "surrogateescape"))
 NASTY = st.sampled_from(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.transferlog.parser import LIMIT, Operation, Reader, Record, Session, Transfer, Unknown
+from sftpjail.transferlog.parser import LIMIT, Reader
+from sftpjail.transferlog.records import Operation, Record, Session, Transfer, Unknown
 from sftpjail.transferlog.timestamps import Clock, first_year
 
 START = "2026-11-24T09:00:00.000001+00:00"
