@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from . import fixes, previews, processes, programs, system
+from . import fixes
 from .errors import SftpJailError
 from .formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from .formats.origin_record import parse_origin
@@ -23,6 +23,8 @@ from .formats.tagged_lines import Style, small_keywords, tagged
 from .model import Account, Bind, Origin, components, inside
 from .paths import BIN, LIB
 from .people import People
+from .system import previews, processes, programs
+from .system.files import mounts_missing, open_parent
 
 # Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went wrong, which
 # neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD that is stopped 111. An SSSD that
@@ -259,7 +261,7 @@ class Host(People):
             SftpJailError: it is there and is not such a file.
         """
         try:
-            folder, name = system.open_parent(self.root + path)
+            folder, name = open_parent(self.root + path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -380,7 +382,7 @@ class Host(People):
     @cached_property
     def mounts_missing(self) -> str:
         """What this kernel lacks for mounts that are made through descriptors, or "": Linux 5.12 has all."""
-        return "" if self.root else system.mounts_missing()
+        return "" if self.root else mounts_missing()
 
     # -- what runs for an account beside its logins ----------------------------------------------------------
 
@@ -437,7 +439,7 @@ class Host(People):
     def list_owned(self, path: str) -> list[str]:
         """Return the names in a directory of a user's, reached by no link of theirs; none where that is not so."""
         try:
-            folder, name = system.open_parent(self.root + path)
+            folder, name = open_parent(self.root + path)
         except (OSError, SftpJailError):
             return []
         try:

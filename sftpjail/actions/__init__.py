@@ -2,7 +2,7 @@
 
 Each action is a frozen value that knows what it is about (`key`), whether that already holds (`pending`), how a dry
 run shows it (`diff`) and what it takes from the host that must be remembered (`origin`). It changes nothing itself:
-`system.py` does, and records the undo first. Plugins compose actions and never invent new ones.
+`system/` does, and records the undo first. Plugins compose actions and never invent new ones.
 """
 
 from __future__ import annotations

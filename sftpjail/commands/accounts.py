@@ -9,7 +9,6 @@ from dataclasses import replace
 from shlex import join
 from typing import Any
 
-from .. import programs
 from ..config import PATH, keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event
@@ -24,6 +23,7 @@ from ..jails.guards import guard
 from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed, jailed, not_jailed
 from ..model import Account, Key, Profile, valid_name
+from ..system import programs
 from .context import Command, Context
 from .keys import add_events, migrate_events, old_place, present, read_keys, read_source
 from .mounts import make_bind

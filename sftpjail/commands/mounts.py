@@ -12,7 +12,7 @@ from ..formats.fstab import escape
 from ..jails.membership import find_jailed
 from ..model import Account, Bind, inside, normal
 from ..openssh.pam_session import program, table
-from ..programs import attend
+from ..system.programs import attend
 from .context import Command, Context
 
 

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from .. import previews, programs, system
 from ..actions import (
     Action,
     Check,
@@ -29,6 +28,7 @@ from ..errors import RollbackIncomplete, SftpJailError
 from ..formats.origin_record import render_origin
 from ..host import ACCOUNTS, HOST_RECORD, STATE, Host
 from ..model import Origin
+from ..system import files, previews, programs
 from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_folders
@@ -272,8 +272,8 @@ def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool 
     if dry_run:
         yield Engine(config, Host(), manager)
         return
-    with system.lock(LOCK, timeout):
-        system.keep_private(STATE)
+    with files.lock(LOCK, timeout):
+        files.keep_private(STATE)
         journal = Journal(STATE)
         with signals_wait():
             journal.recover()
@@ -286,5 +286,5 @@ def interrupted(host: Host) -> bool:
     Args:
         host: the facts.
     """
-    with system.unlocked(LOCK) as free:
+    with files.unlocked(LOCK) as free:
         return free and host.lstat(f"{STATE}/journal") is not None

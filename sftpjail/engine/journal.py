@@ -12,8 +12,8 @@ import json
 import os
 from collections.abc import Iterable
 
-from .. import programs, system
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
+from ..system import files, programs
 from .undo import Undo, drop, is_undo, revert
 
 
@@ -43,8 +43,8 @@ class Journal:
             return
         try:
             if not os.path.isdir(self.folder):
-                system.make_dir(self.folder, 0o700, 0, 0)
-            system.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
+                files.make_dir(self.folder, 0o700, 0, 0)
+            files.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch
@@ -52,7 +52,7 @@ class Journal:
     def commit(self) -> None:
         """Make the steps final. From here on the next run finishes what this one cannot."""
         if self.undos:
-            system.append(self.path, '{"committed": true}\n')
+            files.append(self.path, '{"committed": true}\n')
 
     def clear_away(self) -> None:
         """Drop the old versions, which only a rollback would have needed.
@@ -104,22 +104,22 @@ class Journal:
     def _drop_old(self, committed: bool) -> None:
         for undo in self.undos:
             if undo["op"] in ("file", "unremove"):
-                drop(system.backup_name(undo["path"]))
-                drop(system.stage_name(undo["path"]))
+                drop(files.backup_name(undo["path"]))
+                drop(files.stage_name(undo["path"]))
         for undo in self.undos if committed else ():
             if undo["op"] == "remove-dir":
                 # Only now: until the commit a folder may hold the old versions of its files.
                 with contextlib.suppress(LinkRefused):
-                    system.remove_dir(undo["path"], undo.get("inode", 0))
+                    files.remove_dir(undo["path"], undo.get("inode", 0))
 
     def _tidy(self) -> None:
         if os.path.lexists(self.path):
-            system.unlink(self.path)
-            system.sync_dirs({self.folder})
+            files.unlink(self.path)
+            files.sync_dirs({self.folder})
         # A host without a jail has nothing of ours; a host with one has a record in here.
         for folder in (f"{self.folder}/accounts", self.folder):
             if os.path.isdir(folder) and not os.listdir(folder):
-                system.remove_dir(folder)
+                files.remove_dir(folder)
 
     def recover(self) -> bool:
         """Finish what an interrupted run left: roll back, or clear away after a commit. Return whether there was any.

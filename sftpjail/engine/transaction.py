@@ -15,7 +15,7 @@ from functools import singledispatch
 from shlex import quote
 from types import FrameType
 
-from .. import fixes, previews, programs, system
+from .. import fixes
 from ..actions import (
     Action,
     Check,
@@ -36,6 +36,7 @@ from ..actions import (
 from ..errors import SftpJailError
 from ..formats.tagged_lines import small_keywords
 from ..model import number
+from ..system import files, previews, programs
 from .merge import Edit
 from .undo import Undo, entries, mount_points, point_at
 
@@ -73,26 +74,26 @@ def _(action: MakeDir, view: View) -> Undo:
 
 @perform.register
 def _(action: MakeDir, view: View) -> None:
-    system.make_dir(action.path, action.mode, action.uid, action.gid)
+    files.make_dir(action.path, action.mode, action.uid, action.gid)
 
 
 @undo_of.register
 def _(action: SetOwner, view: View) -> Undo:
-    found = system.look(action.path)
+    found = files.look(action.path)
     mode = stat.S_IMODE(found.st_mode)
     return {"op": "owner", "path": action.path, "uid": found.st_uid, "gid": found.st_gid, "mode": mode}
 
 
 @perform.register
 def _(action: SetOwner, view: View) -> None:
-    system.set_owner(action.path, action.uid, action.gid, action.mode)
+    files.set_owner(action.path, action.uid, action.gid, action.mode)
 
 
 @undo_of.register
 def _(action: WriteFile, view: View) -> Undo:
     content = action.result(view)
     sets = action.sets if isinstance(action, Edit) else ()
-    path = system.resolve(action.path)
+    path = files.resolve(action.path)
     return {
         "op": "file",
         "path": path,
@@ -106,21 +107,21 @@ def _(action: WriteFile, view: View) -> Undo:
 
 @perform.register
 def _(action: WriteFile, view: View) -> None:
-    path = system.resolve(action.path)
+    path = files.resolve(action.path)
     content = action.result(view)
     exists = os.path.lexists(path)
     if exists:
-        system.keep(path)
+        files.keep(path)
     if content is None:
-        system.unlink(path)
+        files.unlink(path)
         return
-    system.write_staged(path, content, exists and action.keep, action.mode, action.uid, action.gid)
-    system.move(system.stage_name(path), path)
+    files.write_staged(path, content, exists and action.keep, action.mode, action.uid, action.gid)
+    files.move(files.stage_name(path), path)
 
 
 @undo_of.register
 def _(action: Remove, view: View) -> Undo:
-    found = system.look(action.path)
+    found = files.look(action.path)
     if stat.S_ISDIR(found.st_mode):
         return {"op": "remove-dir", "path": action.path, "inode": found.st_ino}
     return {"op": "unremove", "path": action.path}
@@ -129,14 +130,14 @@ def _(action: Remove, view: View) -> Undo:
 @perform.register
 def _(action: Remove, view: View) -> None:
     # A folder goes with the commit; see Journal.
-    if not stat.S_ISDIR(system.look(action.path).st_mode):
-        system.move(action.path, system.backup_name(action.path))
+    if not stat.S_ISDIR(files.look(action.path).st_mode):
+        files.move(action.path, files.backup_name(action.path))
 
 
 @undo_of.register
 def _(action: Rename, view: View) -> Undo:
     there = os.path.lexists(action.to)
-    inode = system.look(action.path).st_ino
+    inode = files.look(action.path).st_ino
     return {"op": "rename", "path": action.path, "to": action.to, "inode": inode, "there": there}
 
 
@@ -145,7 +146,7 @@ def _(action: Rename, view: View) -> None:
     if os.path.lexists(action.to):
         hint = fixes.aside(action.to, view) or fixes.advice(action.to, view)
         raise SftpJailError(f"{action.to} is in the way of {action.path}", hint)
-    system.carry(action.path, action.to)
+    files.carry(action.path, action.to)
 
 
 @undo_of.register
@@ -185,9 +186,9 @@ def mount(actions: Sequence[Mount], view: View) -> None:
     for action in actions:
         with blaming(action):
             if view.mount_at(action.target) is not None:
-                system.remount(action.target, action.options)
+                files.remount(action.target, action.options)
             else:
-                system.mount(action.source, action.target, action.options)
+                files.mount(action.source, action.target, action.options)
     points = mount_points()
     for action in actions:
         point = point_at(points, action.target)
@@ -205,7 +206,7 @@ def _(action: Unmount, view: View) -> Undo:
 
 @perform.register
 def _(action: Unmount, view: View) -> None:
-    system.unmount(action.target)
+    files.unmount(action.target)
 
 
 _USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "--expiredate"}
@@ -351,6 +352,6 @@ def _handlers(handler: object) -> Iterator[None]:
 def sync_batch(actions: Sequence[Action]) -> None:
     """Make the names that a batch of steps changed durable, one fsync for each folder."""
     paths = {a.path for a in actions if isinstance(a, Remove | MakeDir)}
-    paths |= {system.resolve(a.path) for a in actions if isinstance(a, WriteFile)}
+    paths |= {files.resolve(a.path) for a in actions if isinstance(a, WriteFile)}
     folders = {os.path.dirname(path) for path in paths}
-    system.sync_dirs({folder for folder in folders if os.path.isdir(folder)})
+    files.sync_dirs({folder for folder in folders if os.path.isdir(folder)})

@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .. import programs, system
 from ..errors import LinkRefused, SftpJailError
 from ..formats.fstab import MountPoint, parse_mountinfo
 from ..formats.tagged_lines import Style, edit
+from ..system import files, programs
 
 Undo = dict[str, Any]
 
@@ -24,7 +24,7 @@ def drop(path: str) -> None:
     # First a look: on a read-only file system even the removal of nothing fails. Behind a user's link nothing is ours.
     if os.path.lexists(path):
         with contextlib.suppress(LinkRefused):
-            system.unlink(path)
+            files.unlink(path)
 
 
 def is_undo(undo: Mapping[str, Any]) -> bool:
@@ -35,56 +35,56 @@ def is_undo(undo: Mapping[str, Any]) -> bool:
 
 def _ours(path: str, backup: str, new: str | None) -> bool:
     """Return whether a file is as we wrote it, or as it was before: then nobody has edited it since we were stopped."""
-    if not os.path.lexists(path) or (backup and os.path.samestat(system.look(path), system.look(backup))):
+    if not os.path.lexists(path) or (backup and os.path.samestat(files.look(path), files.look(backup))):
         return True
-    content = system.read_file(path)
+    content = files.read_file(path)
     return content is not None and hashlib.sha256(content).hexdigest() == new
 
 
 def _revert_edited(path: str, backup: str, undo: Undo) -> None:
     """Undo an edit of a file that an administrator has changed since: only our lines, or not at all."""
-    content = system.read_file(path)
+    content = files.read_file(path)
     if undo["lines"] is None or content is None:
-        system.move(backup, f"{path}.sftpjail-before")
+        files.move(backup, f"{path}.sftpjail-before")
         return
     lines = {tag: tuple(lines) for tag, lines in undo["lines"].items()}
     text = edit(content.decode("utf-8", "surrogateescape"), lines, Style(undo["style"]))
-    system.write_staged(path, text.encode("utf-8", "surrogateescape"), True, 0o644, 0, 0)
-    system.move(system.stage_name(path), path)
+    files.write_staged(path, text.encode("utf-8", "surrogateescape"), True, 0o644, 0, 0)
+    files.move(files.stage_name(path), path)
     drop(backup)
 
 
 def _revert_file(undo: Undo) -> None:
     path = undo["path"]
     if undo["existed"]:
-        backup = system.backup_name(path)
+        backup = files.backup_name(path)
         if os.path.lexists(backup) and _ours(path, backup, undo["new"]):
-            system.move(backup, path)
+            files.move(backup, path)
             drop(backup)  # rename(2) leaves both names where they are one file: the step had not begun
-            system.sync_dirs({os.path.dirname(path)})
+            files.sync_dirs({os.path.dirname(path)})
         elif os.path.lexists(backup):
             _revert_edited(path, backup, undo)
     elif _ours(path, "", undo["new"]):
         drop(path)
-    drop(system.stage_name(path))
+    drop(files.stage_name(path))
 
 
 def _revert_remove(undo: Undo) -> None:
-    if os.path.lexists(system.backup_name(undo["path"])) and not os.path.lexists(undo["path"]):
-        system.move(system.backup_name(undo["path"]), undo["path"])
+    if os.path.lexists(files.backup_name(undo["path"])) and not os.path.lexists(undo["path"]):
+        files.move(files.backup_name(undo["path"]), undo["path"])
 
 
 def _revert_rename(undo: Undo) -> str | None:
     path, to, inode = undo["path"], undo["to"], undo.get("inode")
-    drop(system.stage_name(to))
+    drop(files.stage_name(to))
     if undo.get("there") or not os.path.lexists(to):
         return None
     if "there" not in undo and os.lstat(to).st_ino != inode:  # a journal of an earlier version
         return None
     if not os.path.lexists(path):
-        system.carry(to, path)
+        files.carry(to, path)
     elif os.lstat(path).st_ino == inode:  # stopped between the copy and the removal of the first
-        system.unlink(to)
+        files.unlink(to)
     else:
         return f"{to} is left: there is another {path} by now"
     return None
@@ -92,12 +92,12 @@ def _revert_rename(undo: Undo) -> str | None:
 
 def _revert_owner(undo: Undo) -> None:
     if not os.path.islink(undo["path"]) and os.path.lexists(undo["path"]):
-        system.set_owner(undo["path"], undo["uid"], undo["gid"], undo["mode"])
+        files.set_owner(undo["path"], undo["uid"], undo["gid"], undo["mode"])
 
 
 def _revert_make_dir(undo: Undo) -> None:
     if os.path.lexists(undo["path"]):
-        system.remove_dir(undo["path"])
+        files.remove_dir(undo["path"])
 
 
 def mount_points() -> dict[str, MountPoint]:
@@ -116,14 +116,14 @@ def _revert_mount(undo: Undo) -> None:
     if point_at(mount_points(), undo["path"]) is None:
         return
     if undo["options"] is None:
-        system.unmount(undo["path"])
+        files.unmount(undo["path"])
     else:
-        system.remount(undo["path"], undo["options"])
+        files.remount(undo["path"], undo["options"])
 
 
 def _revert_unmount(undo: Undo) -> None:
     if point_at(mount_points(), undo["path"]) is None:
-        system.mount(undo["source"], undo["path"], tuple(undo["options"]))
+        files.mount(undo["source"], undo["path"], tuple(undo["options"]))
 
 
 def _revert_account(undo: Undo) -> str:

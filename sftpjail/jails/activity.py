@@ -13,7 +13,7 @@ from shlex import quote
 from ..errors import SftpJailError
 from ..host import LINGER, Host
 from ..model import Account
-from ..processes import Outsider
+from ..system.processes import Outsider
 
 # What `adopt --keep` accepts, in the order in which it is shown.
 KINDS = ("cron", "at", "incron", "linger", "processes", "units")

@@ -58,7 +58,7 @@ def program() -> str:
     It is there, and the jails work, after the package has gone. Python's -I and -S: no directory,
     no variable and no site's module has a say in what root runs.
     """
-    here = Path(__file__).parents[1]
+    here = Path(__file__).parents[1] / "system"
     paths = (here / "safe_path.py").read_text(encoding="utf-8")
     step = (here / "login_step.py").read_text(encoding="utf-8")
     _, _, body = step.partition("from __future__ import annotations\n")

@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from .. import programs
 from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
+from ..system import programs
 from .backend import backend
 
 if TYPE_CHECKING:

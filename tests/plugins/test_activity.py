@@ -10,7 +10,7 @@ from golden import INSIDE, Fire, ann
 
 from sftpjail import EndProcesses, EndProcessesFirst, MakeDir, Remove, Rename, Run, SftpJailError
 from sftpjail.jails.activity import found, reports
-from sftpjail.processes import Outsider
+from sftpjail.system.processes import Outsider
 
 CRON = "/var/spool/cron/crontabs/ann"
 JOB = "/var/spool/cron/atjobs/a0000301c5f3a1"

@@ -12,7 +12,7 @@ from sftpjail import Bind, GiveDir, MakeDir, Remove, SetGroup, SftpJailError, Wr
 from sftpjail.config import Config
 from sftpjail.keysources import commanded, findings, principals_file
 from sftpjail.openssh.settings import Settings
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 ZOE = replace(ann(), name="zoe", uid=20010, gid=20000, home="/home/people/zoe", local=False)
 

@@ -12,7 +12,7 @@ from golden import Fire, Sshd, ann
 
 from sftpjail import Fact, Finding, SetOwner
 from sftpjail.config import keyfile
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 FOLDER = "/etc/ssh/authorized_keys"
 FILE = f"{FOLDER}/ann"

@@ -24,7 +24,7 @@ from sftpjail.engine import hookspecs, manager
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import Event
-from sftpjail.programs import run
+from sftpjail.system.programs import run
 
 PROJECT = Path(__file__).parents[2]
 SPECS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "sftpjail_spec"))

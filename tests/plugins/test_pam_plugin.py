@@ -13,7 +13,7 @@ from sftpjail.actions import Phase
 from sftpjail.config import Config
 from sftpjail.openssh.pam_session import GATE, MARK, SCRIPT, program
 from sftpjail.openssh.pam_session import rules as rules_of
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 SESSION = replace(BIND, mounts="session")
 CONFIG = Config(profiles=(SESSION,))

@@ -241,7 +241,7 @@ def test_setup_takes_back_what_would_lock_somebody_out(machine: Machine) -> None
     machine.start_sshd()
     before = listing(machine, times=False)
     machine.write(CONFIG, QUIET)
-    step = "/usr/lib/python3/dist-packages/sftpjail/login_step.py"
+    step = "/usr/lib/python3/dist-packages/sftpjail/system/login_step.py"
     machine.sh(f"cp {step} /root/step && sed -i 's/^def main(.*/&\\n    sys.exit(7)/' {step}")
     done = machine.run("sftpjail", "setup", check=False)
     assert done.code == 1 and "does not say who is jailed: ok" in done.err, done

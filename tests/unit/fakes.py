@@ -13,7 +13,7 @@ import pytest
 
 from sftpjail.host import Host
 from sftpjail.model import Account
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 # Whoever runs the tests plays root; what belongs to an account of theirs is declared by path.
 ME = os.getuid(), os.getgid()
@@ -94,8 +94,8 @@ class Programs:
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     """Answers instead of programs."""
     planned = Programs()
-    monkeypatch.setattr("sftpjail.programs.run", planned.run)
-    monkeypatch.setattr("sftpjail.previews.preview", planned.preview)
+    monkeypatch.setattr("sftpjail.system.programs.run", planned.run)
+    monkeypatch.setattr("sftpjail.system.previews.preview", planned.preview)
     return planned
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from fakes import Programs, Tree
 
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 # A part of what `sshd -T` prints for a configuration that says nothing.
 DEFAULTS = {

@@ -22,7 +22,7 @@ from sftpjail.engine.manager import Manager
 from sftpjail.engine.plan import Event, Plan
 from sftpjail.jails.membership import jailed
 from sftpjail.paths import LIB
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 ENTRIES = ("useradd-post", "userdel-pre", "userdel-post", "elsewhere")
 SOCKET = "/var/lib/sftpjail/log/log"
@@ -164,7 +164,7 @@ def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     for module in (engine, diagnose, accounts):
         monkeypatch.setattr(module, "Host", stage.host)
     monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
-    monkeypatch.setattr(engine.system, "lock", lambda path, timeout: contextlib.nullcontext())
+    monkeypatch.setattr(engine.files, "lock", lambda path, timeout: contextlib.nullcontext())
     monkeypatch.setattr(engine.Journal, "recover", lambda self: False)
 
     def apply(self: Engine, plan: Plan) -> list[str]:

@@ -42,7 +42,6 @@ FLAT = {
     "operations": "events",
     "plugins.keys": "keysources",
     "plugins.mounts": "in_fstab in_session",
-    "system": "system safe_path login_step programs processes previews",
 }
 # What changes the host, by module; `open` for writing is looked for apart.
 CHANGES = {
@@ -189,8 +188,8 @@ def below(name: str) -> set[str]:
 
 def test_the_reader_of_imports_sees_them() -> None:
     assert {"actions", "config", "host", "formats.fstab", "model", ""} <= ours("plugins.mounts")
-    assert {"system", "engine.journal", "engine.transaction", "engine.manager"} <= ours("engine.engine")
-    assert "subprocess" in imports("programs") and "engine.plan" in ours("engine.hookspecs")
+    assert {"system.files", "engine.journal", "engine.transaction", "engine.manager"} <= ours("engine.engine")
+    assert "subprocess" in imports("system.programs") and "engine.plan" in ours("engine.hookspecs")
     assert "engine.plan" not in ours("engine.hookspecs", for_types=False)
 
 
@@ -250,24 +249,24 @@ def test_specs_import_types_only_for_the_type_checker() -> None:
 
 
 def test_what_runs_at_a_login_knows_nothing_of_ours() -> None:
-    assert ours("safe_path") == set()
-    assert ours("login_step") == {"safe_path", "paths"}
+    assert ours("system.safe_path") == set()
+    assert ours("system.login_step") == {"system.safe_path", "paths"}
     for name in MODULES:
-        assert "login_step" not in ours(name), "it is read as text: sessions.program()"
-        assert "safe_path" not in ours(name) or name in ("login_step", "system")
+        assert "system.login_step" not in ours(name), "it is read as text: pam_session.program()"
+        assert "system.safe_path" not in ours(name) or name in ("system.login_step", "system.files")
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_few_modules_change_the_host_or_run_programs(name: str) -> None:
     # The login's step is a program of its own, which runs when no module of ours does.
-    if name in ("system", "programs", "safe_path", "login_step"):
+    if name in ("system.files", "system.programs", "system.safe_path", "system.login_step"):
         return
-    if name == "previews":  # which writes into a folder of its own in /run
+    if name == "system.previews":  # which writes into a folder of its own in /run
         assert "subprocess" not in imports(name)
         return
     strong = {"subprocess", "pty", "ctypes", "multiprocessing", "fcntl", "asyncio.subprocess"}
     # Watching a folder is no change, and Python has no inotify(7) of its own.
-    assert not (strong & imports(name)) - ({"ctypes"} if name == "processes" else set())
+    assert not (strong & imports(name)) - ({"ctypes"} if name == "system.processes" else set())
     wrong = []
     for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.ImportFrom) and node.module in CHANGES:
@@ -297,8 +296,8 @@ def _writes(call: ast.Call) -> bool:
 
 
 def test_the_one_process_door_uses_no_shell() -> None:
-    assert "subprocess" not in imports("system")
-    calls = [ast.unparse(node) for node in ast.walk(tree_of("programs")) if isinstance(node, ast.Call)]
+    assert "subprocess" not in imports("system.files")
+    calls = [ast.unparse(node) for node in ast.walk(tree_of("system.programs")) if isinstance(node, ast.Call)]
     assert not [call for call in calls if "shell=True" in call or call.startswith(("os.system", "os.popen"))]
 
 

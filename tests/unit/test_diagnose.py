@@ -16,12 +16,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from played import RSYSLOG, SOCKET, Stage, rogue, stage
 
-from sftpjail import SftpJailError, WriteFile, system
+from sftpjail import SftpJailError, WriteFile
 from sftpjail.commands.diagnose import Fault, judge, wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import Event
 from sftpjail.model import Finding
+from sftpjail.system import files
 
 __all__ = ["sshd", "stage"]
 
@@ -190,7 +191,7 @@ def test_an_interrupted_run_is_told_and_not_one_that_goes_on(
     stage.tree.write("/var/lib/sftpjail/journal", "{}\n")
     interrupted = [("host", "an interrupted run is not taken back yet", "sftpjail apply")]
     assert told(judge(stage.engine(), [])) == interrupted
-    with system.lock(lock, 1.0):
+    with files.lock(lock, 1.0):
         assert judge(stage.engine(), []) == []
     assert told(judge(stage.engine(), [])) == interrupted
 

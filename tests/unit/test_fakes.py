@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from fakes import Programs, Unplanned
 
-from sftpjail import programs as door
+from sftpjail.system import programs as door
 
 
 def test_a_program_is_stopped_and_no_except_swallows_it() -> None:

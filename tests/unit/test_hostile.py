@@ -11,10 +11,10 @@ import pytest
 from fakes import ME, Programs
 from world import World
 
-from sftpjail import system
 from sftpjail.actions import Action, Check, GiveDir, MakeDir, Remove, Rename, SetLines, SetOwner, WriteFile
 from sftpjail.engine.journal import Journal
 from sftpjail.errors import LinkRefused, SftpJailError
+from sftpjail.system import files
 
 
 @pytest.fixture
@@ -134,15 +134,15 @@ def test_a_folder_that_was_replaced_while_it_was_made(world: World, monkeypatch:
 
     world.syscalls.__dict__["mkdir"] = mkdir
     with pytest.raises(SftpJailError, match="in the place of"):
-        system.make_dir(world.path("theirs/made"), 0o777, *ME)
+        files.make_dir(world.path("theirs/made"), 0o777, *ME)
     assert (world.root / "theirs/made").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_link_in_the_place_of_a_folder_to_be_made(world: World) -> None:
     with pytest.raises(LinkRefused):
-        system.make_dir(world.path("theirs/folder"), 0o755, *ME)
+        files.make_dir(world.path("theirs/folder"), 0o755, *ME)
     (world.root / "srv").symlink_to("roots")
-    system.make_dir(world.path("srv"), 0o755, *ME)
+    files.make_dir(world.path("srv"), 0o755, *ME)
 
 
 @pytest.mark.parametrize("kind", ["second name", "fifo"])
@@ -154,7 +154,7 @@ def test_what_has_its_owner_changed(world: World, kind: str) -> None:
         os.link(world.path("roots/file"), path)
     before = world.snapshot()
     with pytest.raises(SftpJailError, match="no folder and no file with one name"):
-        system.set_owner(path, *ME, 0o777)
+        files.set_owner(path, *ME, 0o777)
     assert world.snapshot() == before
 
 
@@ -173,7 +173,7 @@ UNDOS: list[dict[str, Any]] = [
 def test_no_undo_follows_a_link_of_a_users_and_none_waits_for_them(world: World, undo: dict[str, Any]) -> None:
     os.mkfifo(world.path("theirs/fifo"))
     (world.root / "roots/old").write_text("now\n")
-    Path(system.backup_name(world.path("roots/old"))).write_text("before\n")
+    Path(files.backup_name(world.path("roots/old"))).write_text("before\n")
     (world.root / "roots/one-more").mkdir()
     before = world.snapshot()["files"]
     journal = Journal(str(world.state))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail import login_step
 from sftpjail.formats.fstab import FstabEntry, parse_line, unescape
 from sftpjail.openssh.pam_session import program
+from sftpjail.system import login_step
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(lambda s: "/" + s)
 

@@ -15,8 +15,9 @@ from fakes import FakeHost, Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail import SftpJailError, programs
+from sftpjail import SftpJailError
 from sftpjail.config import Config, Logs
+from sftpjail.system import programs
 from sftpjail.transferlog import sources
 from sftpjail.transferlog.parser import Reader
 from sftpjail.transferlog.records import Record, Transfer, Unknown

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sftpjail import previews
 from sftpjail.errors import SftpJailError
-from sftpjail.programs import Answer
+from sftpjail.system import previews
+from sftpjail.system.programs import Answer
 
 
 def test_a_preview_of_nothing_new_is_a_plain_question(monkeypatch: pytest.MonkeyPatch) -> None:

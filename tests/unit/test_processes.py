@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sftpjail import processes
+from sftpjail.system import processes
 
 
 def test_a_process_is_seen_by_its_folder_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

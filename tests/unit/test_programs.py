@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from fakes import Programs
 
-from sftpjail import programs as door
 from sftpjail.errors import SftpJailError
-from sftpjail.programs import Answer, must, notify, run
+from sftpjail.system import programs as door
+from sftpjail.system.programs import Answer, must, notify, run
 
 
 def test_words_of_a_program() -> None:

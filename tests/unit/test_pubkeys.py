@@ -14,7 +14,7 @@ from sftpjail.errors import SftpJailError
 from sftpjail.host import Host
 from sftpjail.model import Key
 from sftpjail.openssh import public_keys
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIJDG"
 ED = f"ssh-ed25519 {BLOB}"

@@ -12,7 +12,7 @@ from world import World
 
 from sftpjail.engine.journal import Journal
 from sftpjail.errors import RollbackIncomplete, SftpJailError
-from sftpjail.programs import Answer
+from sftpjail.system.programs import Answer
 
 
 @pytest.fixture

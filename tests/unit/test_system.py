@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fakes import ME, listing
 
-from sftpjail import safe_path, system
 from sftpjail.errors import SftpJailError
+from sftpjail.system import files, safe_path
 
 
 @pytest.fixture
@@ -24,19 +24,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def attempts(path: str) -> list[object]:
-    """Return everything that system.py can do to a path."""
+    """Return everything that system/files.py can do to a path."""
     return [
-        lambda: system.make_dir(path, 0o755, *ME),
-        lambda: system.remove_dir(path),
-        lambda: system.unlink(path),
-        lambda: system.keep(path),
-        lambda: system.move(path, f"{path}.moved"),
-        lambda: system.write_staged(path, b"x", False, 0o644, *ME),
-        lambda: system.look(path),
-        lambda: system.read_file(path),
-        lambda: system.resolve(path),
-        lambda: system.sync_dirs({path}),
-        lambda: system.set_owner(path, *ME, 0o600),
+        lambda: files.make_dir(path, 0o755, *ME),
+        lambda: files.remove_dir(path),
+        lambda: files.unlink(path),
+        lambda: files.keep(path),
+        lambda: files.move(path, f"{path}.moved"),
+        lambda: files.write_staged(path, b"x", False, 0o644, *ME),
+        lambda: files.look(path),
+        lambda: files.read_file(path),
+        lambda: files.resolve(path),
+        lambda: files.sync_dirs({path}),
+        lambda: files.set_owner(path, *ME, 0o600),
     ]
 
 
@@ -52,7 +52,7 @@ def test_no_link_in_a_folder_of_others_is_followed(folder: Path, number: int) ->
 
 def test_a_link_of_roots_is_followed_on_the_way(folder: Path) -> None:
     (folder / "safe/link").symlink_to("../target")
-    system.make_dir(str(folder / "safe/link/new"), 0o750, *ME)
+    files.make_dir(str(folder / "safe/link/new"), 0o750, *ME)
     assert (folder / "target/new").stat().st_mode & 0o7777 == 0o750
 
 
@@ -61,17 +61,17 @@ def test_the_last_name_is_never_followed(folder: Path, act: str) -> None:
     link = folder / "safe/link"
     link.symlink_to("../target/file" if act != "remove_dir" else "../target")
     if act == "unlink":
-        system.unlink(str(link))
+        files.unlink(str(link))
         assert not link.is_symlink()
     elif act == "move":
-        system.move(str(link), str(folder / "safe/moved"))
+        files.move(str(link), str(folder / "safe/moved"))
         assert (folder / "safe/moved").is_symlink() and not link.is_symlink()
     elif act == "keep":
-        system.keep(str(link))
-        assert Path(system.backup_name(str(link))).is_symlink()
+        files.keep(str(link))
+        assert Path(files.backup_name(str(link))).is_symlink()
     else:
         (folder / "target/file").unlink()
-        system.remove_dir(str(link))
+        files.remove_dir(str(link))
         assert (folder / "target").is_dir()
         return
     assert (folder / "target/file").read_text() == "theirs\n"
@@ -81,46 +81,46 @@ def test_links_in_a_circle_end(folder: Path) -> None:
     (folder / "safe/a").symlink_to("b")
     (folder / "safe/b").symlink_to("a")
     with pytest.raises(SftpJailError):
-        system.make_dir(str(folder / "safe/a/x"), 0o755, *ME)
+        files.make_dir(str(folder / "safe/a/x"), 0o755, *ME)
 
 
 def test_unlink_of_what_is_gone_is_done(folder: Path) -> None:
-    system.unlink(str(folder / "safe/nothing"))
-    system.unlink(str(folder / "nothing/at/all"))
+    files.unlink(str(folder / "safe/nothing"))
+    files.unlink(str(folder / "nothing/at/all"))
 
 
 def test_remove_dir(folder: Path) -> None:
-    assert system.remove_dir(str(folder / "safe"))
-    assert system.remove_dir(str(folder / "safe"))
-    assert not system.remove_dir(str(folder / "target"))
-    assert not system.remove_dir(str(folder / "target/file"))
+    assert files.remove_dir(str(folder / "safe"))
+    assert files.remove_dir(str(folder / "safe"))
+    assert not files.remove_dir(str(folder / "target"))
+    assert not files.remove_dir(str(folder / "target/file"))
     assert (folder / "target/file").exists()
 
 
 def test_make_dir_does_not_touch_one_that_is_there(folder: Path) -> None:
-    system.make_dir(str(folder / "open"), 0o700, *ME)
+    files.make_dir(str(folder / "open"), 0o700, *ME)
     assert (folder / "open").stat().st_mode & 0o7777 == 0o777
 
 
 def test_write_staged_never_writes_into_a_link(folder: Path) -> None:
     path = folder / "safe/file"
-    Path(system.stage_name(str(path))).symlink_to("../target/file")
-    system.write_staged(str(path), b"ours\n", False, 0o640, *ME)
+    Path(files.stage_name(str(path))).symlink_to("../target/file")
+    files.write_staged(str(path), b"ours\n", False, 0o640, *ME)
     assert (folder / "target/file").read_text() == "theirs\n"
-    assert Path(system.stage_name(str(path))).read_bytes() == b"ours\n"
+    assert Path(files.stage_name(str(path))).read_bytes() == b"ours\n"
 
 
 def test_a_staged_file_below_shadow_maint_is_not_where_useradd_runs_it() -> None:
     path = "/etc/shadow-maint/useradd-post.d/sftpjail"
-    for name in (system.stage_name(path), system.backup_name(path)):
+    for name in (files.stage_name(path), files.backup_name(path)):
         assert os.path.dirname(name) == "/etc/shadow-maint"
-    assert system.stage_name(path) != system.stage_name(path.replace("useradd-post.d", "userdel-pre.d"))
+    assert files.stage_name(path) != files.stage_name(path.replace("useradd-post.d", "userdel-pre.d"))
 
 
 @pytest.mark.parametrize("pattern", ["*.conf", "*", "[!.]*", "10-*"])
 def test_no_include_pattern_matches_a_staged_or_old_file(folder: Path, pattern: str) -> None:
     path = str(folder / "target/10-sftpjail.conf")
-    for name in (system.stage_name(path), system.backup_name(path)):
+    for name in (files.stage_name(path), files.backup_name(path)):
         Path(name).write_text("half\n")
     assert [p for p in folder.glob(f"target/{pattern}") if p.name != "file" and not p.name.startswith(".")] == []
 
@@ -128,12 +128,12 @@ def test_no_include_pattern_matches_a_staged_or_old_file(folder: Path, pattern: 
 def test_a_lock_that_is_held(folder: Path) -> None:
     path = str(folder / "run/lock")
     with (
-        system.lock(path, 1.0),
+        files.lock(path, 1.0),
         pytest.raises(SftpJailError, match="another sftpjail has held"),
-        system.lock(path, 0.05),
+        files.lock(path, 0.05),
     ):
         pass
-    with system.lock(path, 0.0):
+    with files.lock(path, 0.0):
         pass
 
 
@@ -143,10 +143,10 @@ def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(safe_path, "unmount", busy)
     with pytest.raises(SftpJailError, match="cannot unmount .* in use"):
-        system.unmount(str(folder / "safe"))
+        files.unmount(str(folder / "safe"))
     monkeypatch.chdir(folder / "target")
     with pytest.raises(SftpJailError, match=f"is in use by .*pid {os.getpid()}") as caught:
-        system.unmount(str(folder / "target"))
+        files.unmount(str(folder / "target"))
     # As the one whose process it is: its number may be another's by then. Root's own are not for us to end.
     begin = f"setsid -w setpriv --reuid={os.getuid()} " if os.getuid() else ""
     assert caught.value.hint.startswith(begin) and (str(os.getpid()) in caught.value.hint) == bool(begin)
@@ -156,11 +156,11 @@ def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(monkeypatch: pyt
     asked = []
     layers = iter([True, True, False])
     monkeypatch.setattr(safe_path, "unmount", lambda target: asked.append(target) or next(layers))
-    system.unmount("/x")
+    files.unmount("/x")
     assert asked == ["/x"] * 3
     monkeypatch.setattr(safe_path, "unmount", lambda target: True)
     with pytest.raises(SftpJailError, match="/x is mounted again and again"):
-        system.unmount("/x")
+        files.unmount("/x")
 
 
 def test_the_flags_of_a_mount() -> None:
@@ -193,12 +193,12 @@ def test_what_is_opened_is_no_link(folder: Path) -> None:
 
 def test_a_directory_of_ours_becomes_roots_alone(folder: Path) -> None:
     place = folder / "safe/state"
-    system.keep_private(str(place))
+    files.keep_private(str(place))
     assert not place.exists()
     place.mkdir()
     for mode in (0o755, 0o710, 0o701, 0o700):
         place.chmod(mode)
-        system.keep_private(str(place))
+        files.keep_private(str(place))
         assert place.stat().st_mode & 0o777 == 0o700
-    with system.lock(str(folder / "safe/run/lock"), 1.0):
+    with files.lock(str(folder / "safe/run/lock"), 1.0):
         assert (folder / "safe/run").stat().st_mode & 0o777 == 0o700

@@ -14,7 +14,6 @@ import pytest
 from fakes import Programs
 from world import Death, World
 
-from sftpjail import system
 from sftpjail.actions import (
     Action,
     Check,
@@ -36,6 +35,7 @@ from sftpjail.engine.journal import Journal
 from sftpjail.engine.plan import Plan
 from sftpjail.errors import RollbackIncomplete, SftpJailError
 from sftpjail.formats.tagged_lines import Style
+from sftpjail.system import files
 
 MakeWorld = Callable[[], World]
 EARLY = 6
@@ -414,7 +414,7 @@ def test_the_undo_is_on_the_disk_before_each_step(worlds: MakeWorld) -> None:
         if path.startswith(str(world.root)) and name not in ("fsync", "write"):
             undos = [json.loads(line) for line in journal.read_text().splitlines()]
             known = {undo.get("path") for undo in undos} | {undo.get("to") for undo in undos}
-            known |= {system.backup_name(p) for p in known if p} | {system.stage_name(p) for p in known if p}
+            known |= {files.backup_name(p) for p in known if p} | {files.stage_name(p) for p in known if p}
             if path not in known or synced["size"] != journal.stat().st_size:
                 unrecorded.append((name, path))
         if name == "run" and not any(word in path for word in ("/ask",)):

@@ -1,7 +1,7 @@
 """A small world for transactions: real files in a folder, a mount table and accounts played by files, and a death.
 
-Every call by which system.py changes something is counted. At a chosen one the process "dies" (from then on no call
-reaches the disk), or the call fails, or it writes only a part of what it should.
+Every call by which system/files.py changes something is counted. At a chosen one the process "dies" (from then on no
+call reaches the disk), or the call fails, or it writes only a part of what it should.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 from fakes import ME, FakeHost, Programs, listing
 
-from sftpjail import hookimpl, host, safe_path, system
+from sftpjail import hookimpl, host
 from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import engine, journal, undo
@@ -25,7 +25,9 @@ from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import Event, Plan
 from sftpjail.model import Account
-from sftpjail.programs import Answer
+from sftpjail.system import files as system
+from sftpjail.system import safe_path
+from sftpjail.system.programs import Answer
 
 PLAYED = ("/etc/passwd", "/etc/group", "/etc/shadow", "/proc/self/mountinfo")
 CHANGING = (
@@ -49,7 +51,7 @@ class Death(BaseException):
 
 
 class Syscalls:
-    """The module `os` as system.py sees it. `calls` has (name, path) of each call that changes something."""
+    """The module `os` as system/files.py sees it. `calls` has (name, path) of each call that changes something."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -157,7 +159,7 @@ class World:
             patch.setattr(module, "STATE", str(self.state))
             patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
             patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
-        patch.setattr("sftpjail.programs.notify", self._notify)
+        patch.setattr("sftpjail.system.programs.notify", self._notify)
 
     def path(self, name: str) -> str:
         """Return the real path of a name in the world."""

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from .errors import SftpJailError
+from ..errors import SftpJailError
 from .programs import RUN_DIR, WITH_SSHD, Answer, run
 
 # Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.

@@ -19,9 +19,10 @@ import time
 from collections.abc import Iterator, Sequence
 from shlex import quote
 
-from . import fixes, safe_path
-from .errors import LinkRefused, SftpJailError
-from .escapes import Advice, shown
+from .. import fixes
+from ..errors import LinkRefused, SftpJailError
+from ..escapes import Advice, shown
+from . import safe_path
 from .processes import holders, no_useradd
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .paths import BIN
+from ..paths import BIN
 from .safe_path import PathRefused, mount, open_path, unmount
 
 USAGE = """usage: pam-session session|fstab           as PAM runs it, with PAM_USER in the environment

@@ -14,9 +14,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from . import fixes
-from .errors import SftpJailError
-from .formats import user_managers as refusal
+from .. import fixes
+from ..errors import SftpJailError
+from ..formats import user_managers as refusal
 from .processes import booted, outside, owner, running, user_managers
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}

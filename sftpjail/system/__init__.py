@@ -1,0 +1,1 @@
+"""What changes the host: files, mounts, accounts, services and processes."""
