@@ -113,8 +113,8 @@ def _run(argv: Sequence[str]) -> int:
         print(f"sftpjail {__version__}")
         return 0
     from .commands.context import Context
-    from .engine.transaction import signals_raise
     from .system import files
+    from .system.signals import signals_raise
 
     files.start_process()
     arguments = None

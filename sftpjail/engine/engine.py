@@ -29,11 +29,12 @@ from ..formats.origin_record import render_origin
 from ..host import ACCOUNTS, HOST_RECORD, STATE, Host
 from ..model import Origin
 from ..system import files, previews, programs
+from ..system.signals import signals_raise, signals_wait
 from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_folders
 from .plan import Event, Plan, Step
-from .transaction import blaming, judge, mount, perform, signals_raise, signals_wait, sync_batch, undo_of
+from .transaction import blaming, judge, mount, perform, sync_batch, undo_of
 
 LOCK = f"{programs.RUN_DIR}/lock"
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import signal
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from functools import singledispatch
 from shlex import quote
-from types import FrameType
 
 from .. import fixes
 from ..actions import (
@@ -307,46 +305,6 @@ def _(action: Notify, view: View) -> Undo:
 @perform.register
 def _(action: Notify, view: View) -> str:
     return programs.notify(action.service, action.how)
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal asked us to stop. Not an SftpJailError: those are caught for one account, and the others go on."""
-
-
-@contextlib.contextmanager
-def signals_raise() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they roll back like any failure."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"stopped by {signal.Signals(number).name}; everything was put back")
-
-    with _handlers(stop):
-        yield
-
-
-@contextlib.contextmanager
-def signals_wait() -> Iterator[None]:
-    """Hold those signals back while a commit or a rollback is under way, and forget them at its end."""
-    names = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, names)
-    try:
-        yield
-    finally:
-        # What came meanwhile asked for an end that is reached now.
-        while not names & before and signal.sigtimedwait(names, 0) is not None:
-            pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _handlers(handler: object) -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, handler) for number in numbers]  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for number, old in zip(numbers, before, strict=True):
-            signal.signal(number, old)
 
 
 def sync_batch(actions: Sequence[Action]) -> None:

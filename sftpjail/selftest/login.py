@@ -23,13 +23,13 @@ from functools import cached_property
 from types import FrameType
 
 from ..config import REQUESTS, Config
-from ..engine.transaction import signals_wait
 from ..errors import SftpJailError
 from ..host import Host
 from ..model import Account, normal
 from ..openssh.match_blocks import MAIN
 from ..openssh.settings import Settings, effective
 from ..system import files, programs
+from ..system.signals import STOP, signals_wait
 from .sftp_client import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
 from .ssh_client import DoorError, Doors
 
@@ -382,8 +382,8 @@ def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[
 @contextlib.contextmanager
 def _one_signal() -> Iterator[None]:
     """Let the first signal stop us as it would, and none after it disturb the tidying up."""
-    numbers, came = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), list[int]()
-    before = {int(number): signal.getsignal(number) for number in numbers}
+    came = list[int]()
+    before = {int(number): signal.getsignal(number) for number in STOP}
 
     def stop(number: int, frame: FrameType | None) -> None:
         came.append(number)
@@ -391,12 +391,12 @@ def _one_signal() -> Iterator[None]:
         if len(came) == 1 and callable(handler):
             handler(number, frame)
 
-    for number in numbers:
+    for number in STOP:
         signal.signal(number, stop)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in STOP:
             signal.signal(number, before[number])
 
 

@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import SftpJailError
+from ..system.signals import STOP
 
 PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254, 5.1
 _OPEN, _REQUEST = 90, 98  # SSH_MSG_CHANNEL_OPEN and SSH_MSG_CHANNEL_REQUEST
@@ -239,7 +240,7 @@ class Doors:
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
     """Let the threads that start here hear no signal, so that the main thread can hold them all back."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         yield
     finally:

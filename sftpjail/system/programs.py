@@ -18,6 +18,7 @@ from .. import fixes
 from ..errors import SftpJailError
 from ..formats import user_managers as refusal
 from .processes import booted, outside, owner, running, user_managers
+from .signals import STOP, postponed
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 RUN_DIR = "/run/sftpjail"
@@ -352,7 +353,7 @@ def converse(argv: Sequence[str], sessions: list[Session]) -> Session:
         SftpJailError: it is not installed or cannot be started.
     """
     ours, theirs = socket.socketpair()
-    with _postponed(), theirs, contextlib.ExitStack() as failed:
+    with postponed(), theirs, contextlib.ExitStack() as failed:
         failed.callback(ours.close)
         said = failed.enter_context(open(os.memfd_create("said"), "w+b"))
         try:
@@ -370,20 +371,6 @@ def converse(argv: Sequence[str], sessions: list[Session]) -> Session:
         failed.pop_all()
         sessions.append(Session(process, ours, said))
     return sessions[-1]
-
-
-@contextlib.contextmanager
-def _postponed() -> Iterator[None]:
-    # Not by a signal mask, which the program would inherit.
-    numbers, came = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), list[int]()
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, old in zip(numbers, before, strict=True):
-            signal.signal(number, old)
-        if came:
-            signal.raise_signal(came[0])
 
 
 # A copy of /run made of binds, since only a folder that is there can be mounted upon; with sshd's own folder beside.
@@ -432,10 +419,10 @@ def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str
                 while waiting and len(running) < width:
                     index, job = waiting.pop()
                     out: BinaryIO = open(os.memfd_create("answer"), "w+b")  # noqa: SIM115
-                    with _postponed():
+                    with postponed():
                         running[_child(job, out)] = (index, out)
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-                with _postponed():
+                with postponed():
                     assert ended is not None
                     os.waitpid(ended.si_pid, 0)
                     index, out = running.pop(ended.si_pid)
@@ -444,7 +431,7 @@ def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str
                         results[index] = _decode(out.read())
             yield results.pop(number)
     finally:
-        with _postponed():
+        with postponed():
             for pid in running:
                 os.kill(pid, signal.SIGTERM)
             for pid, (_, out) in running.items():
@@ -457,7 +444,7 @@ def _child(job: Callable[[], str], out: BinaryIO) -> int:
     if pid:
         return pid
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP:
             signal.signal(number, _stopped)
         out.write(job().encode("utf-8", "surrogateescape"))
         out.flush()
