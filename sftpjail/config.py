@@ -12,10 +12,9 @@ from typing import Any
 
 from .errors import UsageError
 from .model import Profile, normal, valid_name
-from .paths import LIB
+from .paths import KEYS_DIR, LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
-KEYS_DIR = "/etc/ssh/authorized_keys"
 
 SPEC = """
 [sshd]

@@ -21,7 +21,7 @@ from .formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from .formats.origin_record import parse_origin
 from .formats.tagged_lines import Style, small_keywords, tagged
 from .model import Account, Bind, Origin, components, inside
-from .paths import BIN, LIB
+from .paths import ACCOUNTS, BIN, HOST_RECORD, LIB, LINGER, TABLES
 from .people import People
 from .system import previews, processes, programs
 from .system.files import mounts_missing, open_parent
@@ -37,13 +37,6 @@ libc.__nss_configure_lookup(database, service)
 look_up = libc.getpwnam_r if database == b"passwd" else libc.getgrnam_r
 sys.exit(bool(look_up(name, entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(result))) and not result.value)
 """
-
-STATE = "/var/lib/sftpjail"
-ACCOUNTS = f"{STATE}/accounts"
-ASIDE = f"{STATE}/aside."  # and a name; a directory for all would be in everybody's record
-HOST_RECORD = f"{STATE}/host"
-TABLES = "/etc/sftpjail/mounts"
-LINGER = "/var/lib/systemd/linger"  # a file for each name: logind-user.c
 
 
 class Host(People):

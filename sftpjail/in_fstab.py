@@ -7,8 +7,7 @@ from .formats.fstab import FstabEntry
 from .formats.tagged_lines import Style
 from .host import Host
 from .model import Account, Bind
-
-FSTAB = "/etc/fstab"
+from .paths import FSTAB
 
 
 def tag(account: Account, bind: Bind) -> str:

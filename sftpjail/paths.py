@@ -1,6 +1,17 @@
-"""Where `make install` put the things that are not Python. The Makefile rewrites these two lines."""
+"""Where things lie. `make install` rewrites the first two lines."""
 
 from __future__ import annotations
 
 BIN = "/usr/bin/sftpjail"
 LIB = "/usr/lib/sftpjail"
+
+STATE = "/var/lib/sftpjail"
+ACCOUNTS = f"{STATE}/accounts"
+ASIDE = f"{STATE}/aside."  # and a name; a directory for all would be in everybody's record
+HOST_RECORD = f"{STATE}/host"
+TABLES = "/etc/sftpjail/mounts"
+RUN_DIR = "/run/sftpjail"
+KEYS_DIR = "/etc/ssh/authorized_keys"
+
+FSTAB = "/etc/fstab"
+LINGER = "/var/lib/systemd/linger"  # a file for each name: logind-user.c

@@ -13,7 +13,7 @@ from ..engine.manager import BUNDLED, Manager, strangers
 from ..engine.plan import Event, Plan
 from ..errors import SftpJailError, UsageError
 from ..events import closing, create_events, remove_events
-from ..host import HOST_RECORD, Host
+from ..host import Host
 from ..jails import activity
 from ..jails.closing import former_expiry, list_after, spared
 from ..jails.directory import lost_groups, silent, unseen
@@ -21,6 +21,7 @@ from ..jails.guards import guard, why_not
 from ..jails.leftovers import leftovers
 from ..jails.membership import jailed
 from ..model import Account, valid_name
+from ..paths import HOST_RECORD
 from .context import Command, Context
 
 # So many accounts may fail one after the other before apply takes it for something that is wrong with the host.

@@ -26,8 +26,9 @@ from ..actions import (
 from ..config import Config
 from ..errors import RollbackIncomplete, SftpJailError
 from ..formats.origin_record import render_origin
-from ..host import ACCOUNTS, HOST_RECORD, STATE, Host
+from ..host import Host
 from ..model import Origin
+from ..paths import ACCOUNTS, HOST_RECORD, RUN_DIR, STATE
 from ..system import files, previews, programs
 from ..system.signals import signals_raise, signals_wait
 from .journal import Journal
@@ -36,7 +37,7 @@ from .merge import combined, merged, ordered, without_full_folders
 from .plan import Event, Plan, Step
 from .transaction import blaming, judge, mount, perform, sync_batch, undo_of
 
-LOCK = f"{programs.RUN_DIR}/lock"
+LOCK = f"{RUN_DIR}/lock"
 
 
 class Engine:

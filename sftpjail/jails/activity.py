@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from shlex import quote
 
 from ..errors import SftpJailError
-from ..host import LINGER, Host
+from ..host import Host
 from ..model import Account
+from ..paths import LINGER
 from ..system.processes import Outsider
 
 # What `adopt --keep` accepts, in the order in which it is shown.

@@ -16,10 +16,11 @@ from collections.abc import Collection, Iterable
 from ..actions import Action, CloseAccount, OpenAccount, Phase, SetLines
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Style
-from ..host import HOST_RECORD, Host
+from ..host import Host
 from ..model import Account, Closed, components, normal, number
 from ..openssh.pam_session import CLOSED, denied
 from ..openssh.settings import effective
+from ..paths import HOST_RECORD
 from .guards import administrator, home_flaw, is_namesake, why_not
 from .membership import is_valid
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from shlex import quote
 
 from ..errors import SftpJailError
-from ..host import ACCOUNTS, Host
+from ..host import Host
 from ..model import Account, inside
+from ..paths import ACCOUNTS
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
 # A home that is one of these is no home, whoever owns it; nor is one inside the first ones.

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from ..config import Config
 from ..errors import SftpJailError, UsageError
-from ..host import ACCOUNTS, Host
+from ..host import Host
 from ..model import Account, inside, valid_name
+from ..paths import ACCOUNTS
 from .directory import unseen
 from .guards import is_namesake
 from .membership import find, is_valid

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..config import KEYS_DIR, Config
+from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
 from ..model import Profile
+from ..paths import KEYS_DIR
 from .pam_session import service
 
 MAIN = "/etc/ssh/sshd_config"

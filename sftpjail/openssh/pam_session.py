@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..host import TABLES, Host
+from ..host import Host
 from ..model import Profile
-from ..paths import BIN
+from ..paths import BIN, TABLES
 
 SCRIPT = "/etc/sftpjail/pam-session"
 # pam_namespace mounts a tmpfs on it, for a session alone: so whoever finds one there is in such a namespace.

@@ -9,10 +9,11 @@ from ..actions import Action
 from ..config import Config
 from ..errors import FaultsFound
 from ..formats.tagged_lines import Style
-from ..host import HOST_RECORD, Host
+from ..host import Host
 from ..jails.closing import close, forget, is_shut, reason, reopen, spared
 from ..jails.membership import jailed
 from ..openssh.pam_session import CLOSED
+from ..paths import HOST_RECORD
 
 
 @hookimpl

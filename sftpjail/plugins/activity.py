@@ -19,10 +19,11 @@ from .. import (
     hookimpl,
 )
 from ..actions import Action
-from ..host import ASIDE, STATE, Host
+from ..host import Host
 from ..jails.activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
 from ..jails.guards import is_namesake
 from ..model import inside
+from ..paths import ASIDE, STATE
 
 WHY = "what cron, atd, incrond, systemd or an earlier session runs for it, no jail holds"
 _HOW = "the administrator's own; where it obeys files that the user can write, it runs them outside of the jail"

@@ -8,7 +8,8 @@ from .. import Account, Finding, MakeDir, Remove, Run, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
 from ..formats.tagged_lines import Style, edit
-from ..host import STATE, Host
+from ..host import Host
+from ..paths import STATE
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {

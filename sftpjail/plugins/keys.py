@@ -26,15 +26,16 @@ from .. import (
     keysources,
 )
 from ..actions import Action
-from ..config import KEYS_DIR, Config, keyfile
+from ..config import Config, keyfile
 from ..escapes import shown
-from ..host import ASIDE, Host
+from ..host import Host
 from ..jails.membership import jailed
 from ..model import components, inside
 from ..openssh.public_keys import Entry, blob, strange_option, survey, unfit
 from ..openssh.repair import basic, comment_out
 from ..openssh.settings import Settings, effective
 from ..openssh.sshd import spec
+from ..paths import ASIDE, KEYS_DIR
 
 
 @hookimpl

@@ -29,11 +29,11 @@ from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
 from ..formats.fstab import MountPoint, parse_line
 from ..host import Host
-from ..in_fstab import FSTAB
 from ..jails.membership import is_valid, jailed
 from ..model import components, inside, normal
 from ..openssh.chroot_path import mend_flaw
 from ..openssh.pam_session import SCRIPT, table
+from ..paths import FSTAB
 
 # In a session's table: the administrator's word that the source may lie where others can write.
 LOOSE = "x-sftpjail.allow"

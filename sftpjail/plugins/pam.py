@@ -20,7 +20,7 @@ from .. import (
 )
 from ..actions import Action, Phase
 from ..config import Config
-from ..host import TABLES, Host
+from ..host import Host
 from ..jails.closing import needs_rule
 from ..openssh.pam_session import (
     CLOSED,
@@ -37,7 +37,7 @@ from ..openssh.pam_session import (
 )
 from ..openssh.pam_stack import Rule, stack
 from ..openssh.settings import PROBE, effective
-from ..paths import LIB
+from ..paths import LIB, TABLES
 
 SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"

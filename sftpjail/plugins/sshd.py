@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
 from ..actions import Action
-from ..config import KEYS_DIR, Config
+from ..config import Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
 from ..jails.closing import match_block
@@ -20,6 +20,7 @@ from ..openssh.match_blocks import DROPIN, FOLDER, MAIN, WORDS, block, match_blo
 from ..openssh.repair import broken_line, comment_out, match_line, reload_command, unit
 from ..openssh.settings import PROBE, Settings, effective
 from ..openssh.sshd import LOCAL, spec
+from ..paths import KEYS_DIR
 
 HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
 

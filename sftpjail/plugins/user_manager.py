@@ -12,8 +12,9 @@ from .. import Account, Fact, Finding, MakeDir, Notify, Remove, WriteFile, fixes
 from ..actions import Action
 from ..config import Config
 from ..formats.user_managers import DROPIN, FOLDER, SERVICE, loaded, render
-from ..host import LINGER, Host
+from ..host import Host
 from ..jails.membership import jailed
+from ..paths import LINGER
 
 NOBODY = 65534  # whose manager systemd is asked about while nobody is jailed
 # Where unit files and their drop-ins are; systemd.unit(5), and systemctl(1) for set-property.

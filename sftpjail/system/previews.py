@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import SftpJailError
-from .programs import RUN_DIR, WITH_SSHD, Answer, run
+from ..paths import RUN_DIR
+from .programs import WITH_SSHD, Answer, run
 
 # Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
 # Whoever replaces a file, as useradd does with passwd, makes the kernel take our mount off it (namei.c, vfs_rename).

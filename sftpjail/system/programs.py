@@ -21,7 +21,6 @@ from .processes import booted, outside, owner, running, user_managers
 from .signals import STOP, postponed
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-RUN_DIR = "/run/sftpjail"
 
 
 @dataclass(frozen=True)

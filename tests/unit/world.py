@@ -155,8 +155,8 @@ class World:
             programs.answer_by(program, self._command)
         for module in (undo, journal):
             patch.setattr(module, "open", self._open, raising=False)
+        patch.setattr(engine, "STATE", str(self.state))
         for module in (host, engine):
-            patch.setattr(module, "STATE", str(self.state))
             patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
             patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
         patch.setattr("sftpjail.system.programs.notify", self._notify)
