@@ -38,7 +38,6 @@ DOOR |= {room for floor in FLOORS[FLOORS.index(("formats",)) :] for room in floo
 # Modules that have no folder yet, by the room that they are going to.
 FLAT = {
     "cli": "cli",
-    "host": "host people",
     "operations": "events",
     "plugins.keys": "keysources",
     "plugins.mounts": "in_fstab in_session",

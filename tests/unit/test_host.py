@@ -15,11 +15,11 @@ from fakes import ME, FakeHost, Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail import host as host_module
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.formats.origin_record import parse_origin, render_origin
 from sftpjail.host import Host
+from sftpjail.host import host as host_module
 from sftpjail.jails.guards import guard, is_namesake, refuse_namesake, why_not
 from sftpjail.jails.leftovers import leftover, leftovers
 from sftpjail.jails.membership import find, find_jailed, jailed

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from fakes import FakeHost, Programs, Tree
 
-from sftpjail import host as host_module
 from sftpjail.errors import SftpJailError
 from sftpjail.host import Host
+from sftpjail.host import host as host_module
 from sftpjail.model import Account, Shadow
 
 ANN = Account("ann", 1001, 1001, "/home/ann")

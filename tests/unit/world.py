@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 from fakes import ME, FakeHost, Programs, listing
 
-from sftpjail import hookimpl, host
+from sftpjail import hookimpl
 from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import engine, journal, undo
@@ -24,6 +24,7 @@ from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import Event, Plan
+from sftpjail.host import host
 from sftpjail.model import Account
 from sftpjail.system import files as system
 from sftpjail.system import safe_path

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
-from .model import Account, Group, Shadow, components, normal, number
+from ..model import Account, Group, Shadow, components, normal, number
 
 # The name services that know nobody but who was made on this host; systemd's are its own dynamic users.
 LOCAL = ("files", "compat", "db", "systemd", "mymachines", "extrausers", "altfiles")

@@ -15,16 +15,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from . import fixes
-from .errors import SftpJailError
-from .formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from .formats.origin_record import parse_origin
-from .formats.tagged_lines import Style, small_keywords, tagged
-from .model import Account, Bind, Origin, components, inside
-from .paths import ACCOUNTS, BIN, HOST_RECORD, LIB, LINGER, TABLES
-from .people import People
-from .system import previews, processes, programs
-from .system.files import mounts_missing, open_parent
+from .. import fixes
+from ..errors import SftpJailError
+from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
+from ..formats.origin_record import parse_origin
+from ..formats.tagged_lines import Style, small_keywords, tagged
+from ..model import Account, Bind, Origin, components, inside
+from ..paths import ACCOUNTS, BIN, HOST_RECORD, LIB, LINGER, TABLES
+from ..system import previews, processes, programs
+from ..system.files import mounts_missing, open_parent
+from .accounts import People
 
 # Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went wrong, which
 # neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD that is stopped 111. An SSSD that
