@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import shtab
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-from sftpjail.cli import build_parser
+from sftpjail.cli.main import build_parser
 
 USER = {"bash": "_sftpjail_users", "zsh": "_users", "fish": "__fish_complete_users"}
 PREAMBLE = {"bash": '_sftpjail_users() { compgen -u -- "$1"; }'}

@@ -72,7 +72,7 @@ def lines(count: int, form: str) -> Iterator[bytes]:
 
 def measure(title: str, config: Path, *options: str) -> None:
     """Run the command with its output thrown away; print seconds, those of a CPU, and the peak of memory (its own)."""
-    argv = [sys.executable, "-m", "sftpjail.cli", "--config", str(config), *options]
+    argv = [sys.executable, "-m", "sftpjail", "--config", str(config), *options]
     start, peak, before = time.monotonic(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=SRC) as process:
         while process.poll() is None:

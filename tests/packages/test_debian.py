@@ -72,7 +72,7 @@ def test_files(built: Build) -> None:
         *("/usr/bin/sftpjail", "/usr/lib/sftpjail/maintainer", "/usr/lib/sftpjail/entry/useradd-post"),
         *("/usr/lib/sftpjail/hooks/", "/usr/lib/sftpjail/plugins.d/", "/etc/sftpjail/hooks/"),
         *("/etc/sftpjail/sftpjail.conf", "/etc/logrotate.d/sftpjail", "/usr/lib/sysusers.d/sftpjail.conf"),
-        *("/usr/lib/tmpfiles.d/sftpjail.conf", "/usr/lib/python3/dist-packages/sftpjail/cli.py"),
+        *("/usr/lib/tmpfiles.d/sftpjail.conf", "/usr/lib/python3/dist-packages/sftpjail/cli/main.py"),
         *(f"/usr/lib/systemd/system/sftpjail.{kind}" for kind in ("path", "timer", "service")),
         *(f"/usr/share/man/{page}.gz" for page in MAN),
         "/usr/share/bash-completion/completions/sftpjail",

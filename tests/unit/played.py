@@ -11,10 +11,10 @@ import pytest
 from fakes import FakeHost, Programs, Tree
 from fakesshd import Sshd
 
-from sftpjail import cli, hookimpl
+from sftpjail import hookimpl
 from sftpjail.actions import MakeDir, Mount, Remove, SetAccount, SetGroup, SetOwner, Unmount, WriteFile
-from sftpjail.commands import accounts, context, diagnose
-from sftpjail.commands.hosts import plan_all
+from sftpjail.cli import accounts, check, context, main
+from sftpjail.cli.host import plan_all
 from sftpjail.config import Config
 from sftpjail.engine import engine
 from sftpjail.engine.engine import Engine
@@ -151,7 +151,7 @@ class Run:
         self.err = ""
 
     def __call__(self, *words: str) -> tuple[int, str]:
-        code = cli.main(words)
+        code = main.main(words)
         said = self.capsys.readouterr()
         self.err = said.err
         return code, said.out
@@ -161,7 +161,7 @@ class Run:
 def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs sftpjail as root on the stage; a plan that is applied is played there."""
     monkeypatch.setattr(context.os, "geteuid", lambda: 0)
-    for module in (engine, diagnose, accounts):
+    for module in (engine, check, accounts):
         monkeypatch.setattr(module, "Host", stage.host)
     monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
     monkeypatch.setattr(engine.files, "lock", lambda path, timeout: contextlib.nullcontext())

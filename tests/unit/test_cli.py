@@ -10,7 +10,7 @@ import pytest
 from fakesshd import sshd
 from played import Run, run, stage
 
-from sftpjail.commands import diagnose
+from sftpjail.cli import check
 
 __all__ = ["run", "sshd", "stage"]
 
@@ -45,7 +45,7 @@ def test_what_stands_behind_two_dashes_is_no_option_of_ours(run: Run) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    monkeypatch.setattr(diagnose, "judge", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(check, "judge", lambda *_: signal.raise_signal(number))
     said = f"stopped by {number.name}; everything was put back"
     assert run("check") == (130, "") and run.err == f"sftpjail: {said}\n"
     code, out = run("check", "--json")
@@ -53,7 +53,7 @@ def test_a_stopped_run(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal
 
 
 def test_a_bug_in_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnose, "judge", lambda *_: 1 / 0)
+    monkeypatch.setattr(check, "judge", lambda *_: 1 / 0)
     code, out = run("--json", "check")
     assert code == 1 and json.loads(out)["error"] == "a bug: ZeroDivisionError: division by zero"
     with pytest.raises(ZeroDivisionError):
@@ -65,6 +65,6 @@ def test_nobody_reads_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         raise BrokenPipeError
 
     silenced: list[bool] = []
-    monkeypatch.setattr(diagnose, "judge", gone)
+    monkeypatch.setattr(check, "judge", gone)
     monkeypatch.setattr("sftpjail.system.files.silence_output", lambda: silenced.append(True))
     assert run("check") == (1, "") and run.err == "" and silenced == [True]

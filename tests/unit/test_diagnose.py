@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from played import RSYSLOG, SOCKET, Stage, rogue, stage
 
 from sftpjail import SftpJailError, WriteFile
-from sftpjail.commands.diagnose import Fault, judge, wrap_command
+from sftpjail.cli.check import Fault, judge, wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import Event

@@ -10,7 +10,7 @@ import pytest
 from fakesshd import sshd
 from played import RSYSLOG, Run, Stage, rogue, run, stage
 
-from sftpjail.commands import context
+from sftpjail.cli import context
 from sftpjail.config import Config
 from sftpjail.engine import manager
 from sftpjail.model import Fact

@@ -17,7 +17,7 @@ import pytest
 
 import sftpjail
 from sftpjail import config, model
-from sftpjail.cli import build_parser, parse
+from sftpjail.cli.main import build_parser, parse
 from sftpjail.engine import hookspecs
 from sftpjail.errors import UsageError
 from sftpjail.plugins import scripts

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.commands.context import Context, print_error, printable
-from sftpjail.commands.diagnose import Fault, _draw, wrap_command
+from sftpjail.cli.check import Fault, _draw, wrap_command
+from sftpjail.cli.context import Context, print_error, printable
 from sftpjail.errors import SftpJailError
 from sftpjail.escapes import NO_COMMAND, command, is_shown, one_line, shown
 from sftpjail.model import Account, Fact, Finding
@@ -185,7 +185,7 @@ def test_a_command_with_a_strange_name_is_none() -> None:
 
 
 def test_the_words_of_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sftpjail.commands import hook
+    from sftpjail.cli import hook
 
     sent: list[str] = []
     calls = SimpleNamespace(openlog=lambda *_: None, syslog=lambda _, words: sent.append(words), LOG_PID=0, LOG_AUTH=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sftpjail.commands import keys
+from sftpjail.cli import keys
 from sftpjail.errors import UsageError
 from sftpjail.openssh.public_keys import MAX_BYTES
 

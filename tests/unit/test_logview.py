@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.commands import logview
-from sftpjail.commands.logview import View, as_fields, as_json, as_row
+from sftpjail.cli import log_view
+from sftpjail.cli.log_view import View, as_fields, as_json, as_row
 from sftpjail.transferlog.records import Operation, Record, Session, Transfer, Unknown
 
 NAMES = st.text(max_size=40) | st.binary(max_size=40).map(lambda data: data.decode("utf-8", "surrogateescape"))
@@ -86,7 +86,7 @@ def test_rows() -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (99_951, "100 kB"), (999_500, "1.0 MB")],
 )
 def test_sizes(number: int, text: str) -> None:
-    assert logview._size(number) == text and len(logview._size(2**64)) <= 8
+    assert log_view._size(number) == text and len(log_view._size(2**64)) <= 8
 
 
 def test_choice_by_user_and_time() -> None:

@@ -12,7 +12,7 @@ from fakes import Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail import cli
+from sftpjail.cli import main
 from sftpjail.errors import SftpJailError
 from sftpjail.formats.fstab import FstabEntry, parse_line
 from sftpjail.formats.origin_record import parse_origin
@@ -102,5 +102,5 @@ def test_output_that_cannot_be_written(
     silenced: list[bool] = []
     monkeypatch.setattr("sftpjail.system.files.silence_output", lambda: silenced.append(True))
     monkeypatch.setattr(sys, "stdout", Full())
-    assert cli.main(argv) == 1 and silenced
+    assert main.main(argv) == 1 and silenced
     assert capsys.readouterr().err == "sftpjail: cannot write what was to be said: No space left on device\n"

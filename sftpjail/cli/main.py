@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from . import __version__
-from .errors import SftpJailError, UsageError
-from .escapes import one_line
+from .. import __version__
+from ..errors import SftpJailError, UsageError
+from ..escapes import one_line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"{self.prog} --help")
 
 
-MODULES = ("hosts", "diagnose", "test", "log", "accounts", "keys", "mounts", "hook")
+MODULES = ("host", "check", "selftest", "log", "accounts", "keys", "mounts", "hook")
 
 
 def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sftpjail {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in modules:
-        import_module(f"sftpjail.commands.{module}").register(
+        import_module(f"sftpjail.cli.{module}").register(
             lambda name, text: commands.add_parser(name, help=text, description=text, parents=[common])
         )
     return parser
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         UsageError: they make no sense.
     """
-    from . import config
+    from .. import config
 
     # Cut here, because Python 3.11's argparse does not find those words when an option stands before them.
     words, options = list(argv), []
@@ -99,7 +99,7 @@ def _is_told() -> bool:
     try:
         sys.stdout.flush()
     except OSError as error:
-        from .system import files
+        from ..system import files
 
         files.silence_output()
         if not isinstance(error, BrokenPipeError):  # who has read enough needs no error
@@ -112,9 +112,9 @@ def _run(argv: Sequence[str]) -> int:
     if list(argv) == ["--version"]:  # without the price of building all commands
         print(f"sftpjail {__version__}")
         return 0
-    from .commands.context import Context
-    from .system import files
-    from .system.signals import signals_raise
+    from ..system import files
+    from ..system.signals import signals_raise
+    from .context import Context
 
     files.start_process()
     arguments = None
@@ -144,7 +144,7 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
     Returns:
         The exit code.
     """
-    from .commands.context import print_error
+    from .context import print_error
 
     if isinstance(error, SftpJailError):
         message, hint, code = error.message, error.hint, error.exit_code
@@ -159,7 +159,3 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
         print(json.dumps({"command": command, "error": message, "hint": hint}, indent=1))
     print_error(message, hint)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

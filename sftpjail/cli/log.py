@@ -33,7 +33,7 @@ def log(context: Context) -> int:
     """Show sessions, transfers and operations, or their sums; see sftpjail(8)."""
     from ..transferlog.parser import Reader
     from ..transferlog.timestamps import Clock  # late: other commands need none of it
-    from .logview import View, as_fields, as_json, as_row, show_days, show_end
+    from .log_view import View, as_fields, as_json, as_row, show_days, show_end
 
     arguments, config, host = context.arguments, context.config(), Host()
     if arguments.follow and (arguments.summary or arguments.until):

@@ -28,7 +28,7 @@ from ..jails.leftovers import left_names, leftover
 from ..jails.membership import find, find_jailed, jailed
 from ..model import Account, Fact, Finding, inside, valid_name
 from .context import Command, Context
-from .hosts import guarded, plan_all, unanswered
+from .host import guarded, plan_all, unanswered
 
 if TYPE_CHECKING:
     from rich.console import Console

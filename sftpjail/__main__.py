@@ -1,0 +1,9 @@
+"""`python3 -m sftpjail`."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli.main import main
+
+sys.exit(main())
