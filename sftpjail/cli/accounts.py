@@ -14,7 +14,6 @@ from ..engine.engine import Engine
 from ..engine.plan import Event
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..escapes import one_line
-from ..events import create_events, remove_events
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import reason
@@ -23,6 +22,7 @@ from ..jails.guards import guard
 from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed, jailed, not_jailed
 from ..model import Account, Key, Profile, valid_name
+from ..operations.events import create_events, remove_events
 from ..system import programs
 from .context import Command, Context
 from .keys import add_events, migrate_events, old_place, present, read_keys, read_source

@@ -19,7 +19,6 @@ from ..engine.engine import Engine, interrupted
 from ..engine.plan import Event, Plan
 from ..errors import SftpJailError
 from ..escapes import Advice, one_line, shown
-from ..events import create_events, remove_events
 from ..host import Host
 from ..jails.closing import is_shut, lets_in
 from ..jails.directory import lost_groups, silent
@@ -27,6 +26,7 @@ from ..jails.guards import why_not
 from ..jails.leftovers import left_names, leftover
 from ..jails.membership import find, find_jailed, jailed
 from ..model import Account, Fact, Finding, inside, valid_name
+from ..operations.events import create_events, remove_events
 from .context import Command, Context
 from .host import guarded, plan_all, unanswered
 

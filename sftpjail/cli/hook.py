@@ -11,13 +11,13 @@ from ..engine.engine import Engine
 from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import one_line
-from ..events import closing, create_events, remove_events
 from ..host import Host
 from ..jails import activity
 from ..jails.guards import guard, is_namesake
 from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed
 from ..model import Account, valid_name
+from ..operations.events import closing, create_events, remove_events
 from .context import Command, Context
 
 EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")

@@ -12,7 +12,6 @@ from ..engine.engine import Engine
 from ..engine.manager import BUNDLED, Manager, strangers
 from ..engine.plan import Event, Plan
 from ..errors import SftpJailError, UsageError
-from ..events import closing, create_events, remove_events
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import former_expiry, list_after, spared
@@ -21,6 +20,7 @@ from ..jails.guards import guard, why_not
 from ..jails.leftovers import leftovers
 from ..jails.membership import jailed
 from ..model import Account, valid_name
+from ..operations.events import closing, create_events, remove_events
 from ..paths import HOST_RECORD
 from .context import Command, Context
 

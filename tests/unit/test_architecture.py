@@ -38,7 +38,6 @@ DOOR = {"", "jails", "transferlog", "openssh", "host", "actions", "formats"}
 DOOR |= {room for floor in FLOORS[FLOORS.index(("formats",)) :] for room in floor}
 # Modules that have no folder yet, by the room that they are going to.
 FLAT = {
-    "operations": "events",
     "plugins.keys": "keysources",
     "plugins.mounts": "in_fstab in_session",
 }

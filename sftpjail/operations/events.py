@@ -7,15 +7,15 @@ import posixpath
 from dataclasses import replace
 from shlex import quote
 
-from .engine.manager import Manager
-from .engine.plan import Event
-from .errors import SftpJailError
-from .formats.fstab import escape
-from .host import Host
-from .jails.closing import close, is_shut, lets_in, spared
-from .jails.guards import refuse_namesake
-from .model import Account, Bind, inside
-from .openssh.chroot_path import new_home
+from ..engine.manager import Manager
+from ..engine.plan import Event
+from ..errors import SftpJailError
+from ..formats.fstab import escape
+from ..host import Host
+from ..jails.closing import close, is_shut, lets_in, spared
+from ..jails.guards import refuse_namesake
+from ..model import Account, Bind, inside
+from ..openssh.chroot_path import new_home
 
 
 def create_events(account: Account, host: Host, manager: Manager) -> list[Event]:
