@@ -23,10 +23,11 @@ from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed, jailed, not_jailed
 from ..model import Account, Key, Profile, valid_name
 from ..operations.events import create_events, remove_events
+from ..operations.keys import add_events, migrate_events, old_place, present, read_keys
+from ..operations.mounts import make_bind
 from ..system import programs
 from .context import Command, Context
-from .keys import add_events, migrate_events, old_place, present, read_keys, read_source
-from .mounts import make_bind
+from .keys import read_source
 
 FORCE = "give --force if you really mean it"
 

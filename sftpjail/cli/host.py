@@ -1,31 +1,25 @@
-"""The host as a whole: setup, teardown, apply, check, plugins."""
+"""The host as a whole: setup, teardown and apply."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from ..engine.engine import Engine
-from ..engine.manager import BUNDLED, Manager, strangers
 from ..engine.plan import Event, Plan
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails import activity
-from ..jails.closing import former_expiry, list_after, spared
-from ..jails.directory import lost_groups, silent, unseen
-from ..jails.guards import guard, why_not
+from ..jails.closing import former_expiry, spared
+from ..jails.guards import guard
 from ..jails.leftovers import leftovers
 from ..jails.membership import jailed
 from ..model import Account, valid_name
-from ..operations.events import closing, create_events, remove_events
-from ..paths import HOST_RECORD
+from ..operations.apply import PATIENCE, guarded, plan_all, plan_with_setup, prunable, refuse_unknown, unanswered
+from ..operations.events import remove_events
 from .context import Command, Context
-
-# So many accounts may fail one after the other before apply takes it for something that is wrong with the host.
-PATIENCE = 20
 
 
 def register(add_parser: Command) -> None:
@@ -45,8 +39,6 @@ def register(add_parser: Command) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="only the accounts that FILE lists, one a line")
     parser.add_argument("--prune", action="store_true", help="also clear away what departed accounts left")
     parser.set_defaults(run=apply)
-    parser = add_parser("plugins", "what is loaded, from where, with which hooks")
-    parser.set_defaults(run=plugins)
 
 
 def setup(context: Context) -> int:
@@ -60,50 +52,6 @@ def setup(context: Context) -> int:
         reports = activity.reports(_changed(plan, jails), engine.host)
     context.warn([*_problems(plan.errors), *reports])
     return context.close(1 if plan.errors else 0)
-
-
-def plan_all(
-    engine: Engine,
-    first: list[Event],
-    accounts: Iterable[Account],
-    last: list[Event],
-    by: str = "apply",
-    failed: Mapping[str, SftpJailError] | None = None,
-) -> Plan:
-    """Return one plan for many jails; an account that cannot be planned for is left out, with its error in the plan.
-
-    Whom sshd would let in all the same is shut out, until a later plan can make its jail.
-
-    Args:
-        engine: with the facts.
-        first, last: what is to happen before and after the jails are made.
-        accounts: whose jails.
-        by: the command, for the record of who is shut out.
-        failed: whose jail cannot be made is known already.
-    """
-    chosen = {account.name: account for account in accounts}
-    events: list[Event] = []
-    errors = dict(failed or {})
-    for name, account in chosen.items():
-        try:
-            events += create_events(account, engine.host, engine.manager) if name not in errors else []
-        except SftpJailError as error:
-            errors[name] = error
-    engine.host.listed = None
-    plan = engine.plan([*first, *events, *last], tolerant=True)
-    errors |= {name: error for name, error in plan.errors.items() if name not in errors}
-    shut: list[Event] = []
-    for name in [name for name in errors if name in chosen]:
-        needed, errors[name] = closing(chosen[name], errors[name], by, engine.host)
-        shut += needed
-    willing = [account for name, account in chosen.items() if name not in errors]
-    listed = list_after(willing, [event.account for event in shut if event.account], engine.host)
-    if shut or (first and listed != engine.host.listed):
-        engine.host.listed = listed
-        good = [event for event in events if event.account and event.account.name not in errors]
-        plan = engine.plan([*first, *good, *shut, *last], tolerant=True)
-    plan.errors |= errors
-    return plan
 
 
 def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
@@ -125,7 +73,7 @@ def teardown(context: Context) -> int:
         return context.close(0)
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
-        _refuse_unknown(engine)
+        refuse_unknown(engine)
         if jails and not context.arguments.close_accounts:
             names = ", ".join(list(jails)[:8]) + (f" and {len(jails) - 8} more" if len(jails) > 8 else "")
             raise SftpJailError(
@@ -155,31 +103,6 @@ def _former(accounts: Iterable[Account], host: Host) -> list[str]:
     return [
         f"{name} had an expiry: usermod -e {quote(day)} {quote(name)} opens it" for name, day in days.items() if day
     ]
-
-
-def _refuse_unknown(engine: Engine) -> None:
-    """Refuse a teardown that would make an ordinary account of somebody whom only a directory knows.
-
-    Raises:
-        SftpJailError: it does not answer or does not tell, or members of it have not been here yet.
-    """
-    config, host = engine.config, engine.host
-    missing = unseen(config, host)
-    doubts = unanswered(host) + [f"there is no group {group}" for group in missing]
-    if doubts and (host.recorded() or any(host.is_silent_group(group) for group in missing)):
-        raise SftpJailError(
-            f"who is still jailed cannot be told: {'; '.join(doubts)}", "when it answers again: sftpjail teardown"
-        )
-    for group in [profile.group for profile in config.profiles if profile.group]:
-        names = host.newcomers(group)
-        if names == []:
-            continue
-        who = "its members" if names is None else ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
-        raise SftpJailError(
-            f"the directory ({', '.join(host.directories)}) has {who} in {group}: without its Match block these would "
-            "be ordinary accounts",
-            f"take them out of {group} there" + (", and the group out of the directory" if names is None else ""),
-        )
 
 
 def apply(context: Context) -> int:
@@ -237,86 +160,9 @@ def _apply_for(
             context.answers.pop("actions", None)
 
 
-def unanswered(host: Host) -> list[str]:
-    """Return in words who cannot be looked after, because a directory does not answer."""
-    names = silent(host)
-    if not names:
-        return []
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return [f"the directory ({', '.join(host.directories)}) does not answer; {shown}: left as they are"]
-
-
-def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], list[str]]:
-    """Return the departed accounts whose remains may go, and in words whose may not.
-
-    An SSSD that is offline and has lost its cache says of everybody that there is no such account. So on a host with a
-    directory, who is gone counts only while somebody that it brought is still found.
-    """
-    host = engine.host
-    accounts = list(leftovers(engine.config, host, jails).values())
-    if not host.directories or any(host.account(name) for name in host.known() if name not in host.accounts):
-        return accounts, []
-    doubts = [account.name for account in accounts if not account.exists]
-    words = [f"{name}: is it gone, or is the directory down? If it is gone: sftpjail remove {name}" for name in doubts]
-    return [account for account in accounts if account.exists], words
-
-
-def plan_with_setup(
-    engine: Engine,
-    first: list[Event],
-    accounts: list[Account],
-    last: list[Event],
-    failed: Mapping[str, SftpJailError] | None = None,
-) -> tuple[Plan, list[SftpJailError]]:
-    """Return a plan that brings a host which is set up to its configuration as well, and why that cannot be: then the
-    jails are planned for without it.
-    """
-    if first and engine.host.lstat(HOST_RECORD) is not None:
-        lost = lost_groups(engine.config, engine.host)
-        if lost:
-            why = f"setup is not done: the group {lost[0]} is gone, and who was in it may be in another one now"
-            return plan_all(engine, [], accounts, last, failed=failed), [SftpJailError(why, "sftpjail check")]
-        try:
-            return plan_all(engine, first, accounts, last, failed=failed), []
-        except SftpJailError as error:
-            plan = plan_all(engine, [], accounts, last, failed=failed)
-            return plan, [SftpJailError(f"setup cannot be done: {error.message}", error.hint)]
-    return plan_all(engine, [], accounts, last, failed=failed), []
-
-
-def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
-    """Return whom apply does not touch, and why: somebody put an administrator into a jail group, or deletes it now."""
-    reasons = {}
-    for name, account in accounts.items():
-        with contextlib.suppress(SftpJailError):  # a damaged record, which is told when its jail is planned
-            leaving = "userdel is deleting it" if engine.host.is_leaving(name) else ""
-            reasons[name] = leaving or why_not(account, engine.host)
-    return {name: reason for name, reason in reasons.items() if reason}
-
-
 def _names(path: str) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     return [valid_name(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
-
-
-def plugins(context: Context) -> int:
-    """List the plugins: bundled, allowed, and found but not allowed."""
-    config = context.config()
-    manager = Manager(config, tolerant=True)
-    rows = []
-    states = dict.fromkeys(config.plugins_packaged, "packaged") | dict.fromkeys(config.plugins_allow, "allowed")
-    states |= dict.fromkeys(BUNDLED, "bundled")
-    for name, plugin in manager.plugins.list_name_plugin():
-        hooks = [caller.name for caller in manager.plugins.get_hookcallers(plugin) or []]
-        rows.append((name, states[name], ", ".join(sorted(hooks))))
-    rows += [(name, "disabled", "") for name in config.plugins_disable]
-    rows += [("?", "failed", error.message) for error in manager.failures]
-    for name, entry in strangers().items():
-        if name not in states and name not in config.plugins_disable:
-            rows.append((name, "not allowed", entry.value))
-    context.answers["plugins"] = [dict(zip(("name", "state", "hooks"), row, strict=True)) for row in rows]
-    context.table(("NAME", "STATE", "HOOKS"), rows)
-    return context.close(0)

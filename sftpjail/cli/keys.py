@@ -7,10 +7,8 @@ import select
 import stat
 import sys
 import time
-from dataclasses import replace
 
-from ..config import Config, keyfile
-from ..engine.engine import Engine
+from ..config import Config
 from ..engine.plan import Event
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
@@ -18,6 +16,7 @@ from ..host import Host
 from ..jails.membership import find, find_jailed, jailed
 from ..model import Account, Key
 from ..openssh import public_keys
+from ..operations.keys import add_events, migrate_events, present, read_keys
 from .context import Command, Context
 
 
@@ -53,7 +52,7 @@ def read_source(source: str) -> str:
     person, and for PATIENCE seconds a pipe's.
 
     Raises:
-        UsageError: it cannot be read, is something else, or is larger than `pubkeys.MAX_BYTES`.
+        UsageError: it cannot be read, is something else, or is larger than `public_keys.MAX_BYTES`.
     """
     if source in _STDIN:
         return _bounded("standard input", sys.stdin.fileno(), None)
@@ -103,54 +102,6 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
             raise UsageError(f"cannot read the key {source}: it has more than {public_keys.MAX_BYTES} bytes")
         if not piece:
             return data.decode("utf-8", "surrogateescape")
-
-
-SHOWN = 8  # bad lines of one file
-
-
-def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
-    """Return the keys of all texts, by their source; one bad line refuses them all, so that nobody overlooks it.
-
-    Raises:
-        SftpJailError: a line is no key, or one that may not open a jail.
-    """
-    keys: dict[str, Key] = {}
-    for source, text in texts.items():
-        found, problems = public_keys.read(text, host, "standard input" if source == "-" else source)
-        if problems:
-            more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-            raise SftpJailError("no key was added: " + "; ".join([*problems[:SHOWN], *more]))
-        if not found:
-            raise SftpJailError(f"{source} has no key")
-        for key in found:
-            keys.setdefault(public_keys.blob(key), key)
-    return list(keys.values())
-
-
-def present(account: Account, host: Host) -> dict[str, Key]:
-    """Return the keys in the account's file by what makes them the same key; broken lines are skipped."""
-    text = host.text(keyfile(account.name))
-    lines = text.split("\n")
-    (entries,) = public_keys.survey([text], host)
-    # With the line exactly as it stands there, by which it is found again.
-    return {public_keys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key}
-
-
-def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
-    """Return the events that add the keys that are not there yet.
-
-    Raises:
-        SftpJailError: a key is there with other options.
-    """
-    there = present(account, host)
-    for key in keys:
-        known = there.get(public_keys.blob(key))
-        if known and known.options != key.options:
-            raise SftpJailError(
-                f"{account.name} has the key {key.fingerprint} already, with other options",
-                f"sftpjail key remove {account.name} {key.fingerprint}",
-            )
-    return [Event("on_key_add", account, {"key": key}) for key in keys if public_keys.blob(key) not in there]
 
 
 def _account(name: str, config: Config, host: Host) -> Account:
@@ -235,25 +186,3 @@ def migrate(context: Context) -> int:
     context.answers["problems"] = [one_line(problem) for problem in problems]
     context.warn(problems)
     return context.close(1 if problems else 0)
-
-
-def old_place(account: Account) -> str:
-    """Return where the account's keys are by default."""
-    return f"{account.home.rstrip('/')}/.ssh/authorized_keys"
-
-
-def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[str]]:
-    """Return the events that move an account's keys, and what is wrong with those that stay behind.
-
-    Raises:
-        SftpJailError: the old file cannot safely be read.
-    """
-    path = old_place(account)
-    data = engine.host.read_owned(path, account.uid, account.home)
-    if data is None:
-        return [], []
-    keys, problems = public_keys.read(data.decode("utf-8", "surrogateescape"), engine.host, path)
-    events = add_events(account, keys, engine.host)
-    if account.profile is not None and not problems:
-        events.append(Event("on_key_migrate", account, {"path": path}))
-    return events, problems

@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"{self.prog} --help")
 
 
-MODULES = ("host", "check", "selftest", "log", "accounts", "keys", "mounts", "hook")
+MODULES = ("host", "plugins", "check", "explain", "selftest", "log", "accounts", "keys", "mounts", "hook")
 
 
 def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from shlex import join, quote
 
 from ..engine.plan import Event
-from ..errors import SftpJailError, UsageError
-from ..formats.fstab import escape
+from ..errors import SftpJailError
 from ..jails.membership import find_jailed
-from ..model import Account, Bind, inside, normal
+from ..model import inside
 from ..openssh.pam_session import program, table
+from ..operations.mounts import make_bind, target_in
 from ..system.programs import attend
 from .context import Command, Context
 
@@ -38,46 +37,6 @@ def register(add_parser: Command) -> None:
     )
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=enter)
-
-
-def target_in(account: Account, target: str) -> str:
-    """Return the host's path of a path inside a jail.
-
-    Raises:
-        UsageError: it is relative, climbs, is the jail itself, or fstab(5) cannot hold it.
-    """
-    if not target.startswith("/") or ".." in target.split("/"):
-        raise UsageError(f"{target!r} is not a path inside the jail; give one that begins with / and has no ..")
-    path = normal(f"{account.jail}/{target}")
-    if path == account.jail:
-        raise UsageError("the mount needs a folder of its own inside the jail, as /web")
-    escape(path)
-    return path
-
-
-def make_bind(account: Account, source: str, target: str, read_only: bool, under_home: bool) -> Bind:
-    """Return the bind that an administrator asked for.
-
-    Raises:
-        UsageError: a path that cannot be.
-        SftpJailError: the target lies below the home, or behind a link.
-    """
-    path = target_in(account, target)
-    profile = account.profile
-    if profile and profile.in_home and not under_home:
-        raise SftpJailError(
-            f"{target} lies below the home of {account.name}: `deluser --remove-home` and `rm -r` would delete "
-            f"what is mounted there",
-            "give --under-home if you accept that, or a profile with chroot = /FOLDER/%u",
-        )
-    if not source:
-        raise UsageError("SRC is empty; give a folder of the host")
-    try:
-        source = normal(os.path.abspath(source))
-    except OSError as error:
-        raise UsageError(f"{source} is relative, and the working folder is gone: {error.strerror}") from error
-    escape(source)
-    return Bind(source, path, read_only)
 
 
 def mount(context: Context) -> int:

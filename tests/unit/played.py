@@ -14,13 +14,13 @@ from fakesshd import Sshd
 from sftpjail import hookimpl
 from sftpjail.actions import MakeDir, Mount, Remove, SetAccount, SetGroup, SetOwner, Unmount, WriteFile
 from sftpjail.cli import accounts, check, context, main
-from sftpjail.cli.host import plan_all
 from sftpjail.config import Config
 from sftpjail.engine import engine
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import Manager
 from sftpjail.engine.plan import Event, Plan
 from sftpjail.jails.membership import jailed
+from sftpjail.operations.apply import plan_all
 from sftpjail.paths import LIB
 from sftpjail.system.programs import Answer
 

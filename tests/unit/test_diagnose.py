@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from played import RSYSLOG, SOCKET, Stage, rogue, stage
 
 from sftpjail import SftpJailError, WriteFile
-from sftpjail.cli.check import Fault, judge, wrap_command
+from sftpjail.cli.explain import wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import Event
 from sftpjail.model import Finding
+from sftpjail.operations.diagnosis import Fault, judge
 from sftpjail.system import files
 
 __all__ = ["sshd", "stage"]

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.cli.check import Fault, _draw, wrap_command
 from sftpjail.cli.context import Context, print_error, printable
+from sftpjail.cli.explain import _draw, wrap_command
 from sftpjail.errors import SftpJailError
 from sftpjail.escapes import NO_COMMAND, command, is_shown, one_line, shown
 from sftpjail.model import Account, Fact, Finding
+from sftpjail.operations.diagnosis import Fault
 
 HARD = "\n\r\t\v\f\0\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200b\u00ad\ufeff\u034f\u3164\u2800\ufe0f"
 HARD += "\U000e0100\udcff\ue000"
