@@ -10,8 +10,8 @@ from golden import BIND, HOME, INSIDE, Fire, ann
 
 from sftpjail import Bind, GiveDir, MakeDir, Remove, SetGroup, SftpJailError, WriteFile
 from sftpjail.config import Config
-from sftpjail.keysources import commanded, findings, principals_file
 from sftpjail.openssh.settings import Settings
+from sftpjail.plugins.keys.sources import commanded, findings, principals_file
 from sftpjail.system.programs import Answer
 
 ZOE = replace(ann(), name="zoe", uid=20010, gid=20000, home="/home/people/zoe", local=False)

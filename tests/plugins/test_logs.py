@@ -11,7 +11,7 @@ from golden import HOME, Fire, ann
 from sftpjail import Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config, Logs
-from sftpjail.plugins import logs as plugin
+from sftpjail.plugins.logs import changes as plugin
 
 RSYSLOG, SYSLOG_NG = "/etc/rsyslog.d/10-sftpjail.conf", "/etc/syslog-ng/conf.d/sftpjail.conf"
 LOGROTATE, ROTATED = "/etc/logrotate.d/sftpjail", "/etc/logrotate.d/sftpjail-file"

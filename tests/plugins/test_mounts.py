@@ -13,7 +13,7 @@ from sftpjail import Bind, MakeDir, Mount, Notify, Remove, SetLines, SftpJailErr
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
 from sftpjail.openssh.pam_session import SCRIPT
-from sftpjail.plugins.mounts import BOOT_UNIT, BOOT_WANTS
+from sftpjail.plugins.mounts.changes import BOOT_UNIT, BOOT_WANTS
 
 JAIL = "/srv/sftp/ann"
 WEB = Bind("/srv/web/example.com", f"{JAIL}/web")

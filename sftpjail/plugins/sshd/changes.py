@@ -8,19 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from .. import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
-from ..actions import Action
-from ..config import Config
-from ..formats.tagged_lines import Style, edit
-from ..host import Host
-from ..jails.closing import match_block
-from ..jails.membership import is_valid, jailed
-from ..openssh.connections import conditions, connections, peculiar
-from ..openssh.match_blocks import DROPIN, FOLDER, MAIN, WORDS, block, match_blocks, settings
-from ..openssh.repair import broken_line, comment_out, match_line, reload_command, unit
-from ..openssh.settings import PROBE, Settings, effective
-from ..openssh.sshd import LOCAL, spec
-from ..paths import KEYS_DIR
+from ... import Account, Check, Fact, Finding, Notify, Profile, Remove, SftpJailError, WriteFile, hookimpl
+from ...actions import Action
+from ...config import Config
+from ...formats.tagged_lines import Style, edit
+from ...host import Host
+from ...jails.closing import match_block
+from ...jails.membership import is_valid, jailed
+from ...openssh.connections import conditions, connections, peculiar
+from ...openssh.match_blocks import DROPIN, FOLDER, MAIN, WORDS, block, match_blocks, settings
+from ...openssh.repair import broken_line, comment_out, match_line, reload_command, unit
+from ...openssh.settings import PROBE, Settings, effective
+from ...openssh.sshd import LOCAL, spec
+from ...paths import KEYS_DIR
 
 HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
 

@@ -11,11 +11,24 @@ from __future__ import annotations
 import posixpath
 import re
 
-from .. import Account, Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile, fixes, hookimpl
-from ..actions import MOUNT_OPTIONS, Action
-from ..config import Config, Logs
-from ..host import Host
-from ..transferlog.backend import PROGRAMS, backend
+from ... import (
+    Account,
+    Bind,
+    Check,
+    Fact,
+    Finding,
+    MakeDir,
+    Notify,
+    Remove,
+    SftpJailError,
+    WriteFile,
+    fixes,
+    hookimpl,
+)
+from ...actions import MOUNT_OPTIONS, Action
+from ...config import Config, Logs
+from ...host import Host
+from ...transferlog.backend import PROGRAMS, backend
 
 JOURNAL = "/run/systemd/journal/dev-log"
 SHARED = "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there

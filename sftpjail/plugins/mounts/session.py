@@ -5,12 +5,12 @@ Nothing of them is in the host's mount table, in fstab or in the way of a boot: 
 
 from __future__ import annotations
 
-from .actions import Action, SetLines
-from .formats.tagged_lines import Style
-from .host import Host
-from .in_fstab import line, tag
-from .model import Account, Bind
-from .openssh.pam_session import table
+from ...actions import Action, SetLines
+from ...formats.tagged_lines import Style
+from ...host import Host
+from ...model import Account, Bind
+from ...openssh.pam_session import table
+from .fstab import line, tag
 
 
 def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> list[Action]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .actions import MOUNT_OPTIONS, Action, Mount, Notify, SetLines, Unmount
-from .formats.fstab import FstabEntry
-from .formats.tagged_lines import Style
-from .host import Host
-from .model import Account, Bind
-from .paths import FSTAB
+from ...actions import MOUNT_OPTIONS, Action, Mount, Notify, SetLines, Unmount
+from ...formats.fstab import FstabEntry
+from ...formats.tagged_lines import Style
+from ...host import Host
+from ...model import Account, Bind
+from ...paths import FSTAB
 
 
 def tag(account: Account, bind: Bind) -> str:

@@ -7,7 +7,7 @@ import stat
 from functools import lru_cache
 from shlex import quote
 
-from .. import (
+from ... import (
     Account,
     Bind,
     Fact,
@@ -22,18 +22,17 @@ from .. import (
     WriteFile,
     fixes,
     hookimpl,
-    in_fstab,
-    in_session,
 )
-from ..actions import MOUNT_OPTIONS, Action
-from ..config import Config
-from ..formats.fstab import MountPoint, parse_line
-from ..host import Host
-from ..jails.membership import is_valid, jailed
-from ..model import components, inside, normal
-from ..openssh.chroot_path import mend_flaw
-from ..openssh.pam_session import SCRIPT, table
-from ..paths import FSTAB
+from ...actions import MOUNT_OPTIONS, Action
+from ...config import Config
+from ...formats.fstab import MountPoint, parse_line
+from ...host import Host
+from ...jails.membership import is_valid, jailed
+from ...model import components, inside, normal
+from ...openssh.chroot_path import mend_flaw
+from ...openssh.pam_session import SCRIPT, table
+from ...paths import FSTAB
+from . import fstab, session
 
 # In a session's table: the administrator's word that the source may lie where others can write.
 LOOSE = "x-sftpjail.allow"
@@ -93,12 +92,12 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
         raise SftpJailError(what, f"when it has ended: id {account.name}")
     _judge_target(account, bind, host)
     _judge_place(account, bind, _place(account, bind, host), host)
-    session = account.profile is not None and account.profile.mounts == "session"
+    by_session = account.profile is not None and account.profile.mounts == "session"
     loose = bind.role != "log" and _judge_source(account, bind, host, config)
     usual = ("ro", *MOUNT_OPTIONS) if bind.read_only else MOUNT_OPTIONS
     options = tuple(option for option in bind.options or usual if option != "nofail")
     options += (LOOSE,) if loose else ()
-    now, before = (in_session, in_fstab) if session else (in_fstab, in_session)
+    now, before = (session, fstab) if by_session else (fstab, session)
     return [
         *_mount_point(account, bind, host),
         *now.keep(account, bind, options, host),
@@ -122,7 +121,7 @@ def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> lis
     path = FSTAB if bind.kept == "fstab" else table(account.name)
     return [
         *unmount,
-        SetLines(path, in_fstab.tag(account, bind), (), Style.FSTAB, own=bind.kept == "session"),
+        SetLines(path, fstab.tag(account, bind), (), Style.FSTAB, own=bind.kept == "session"),
         *folders,
         *([Notify("systemd", "daemon-reload")] if bind.kept == "fstab" else []),
     ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from shlex import quote
 
-from .. import (
+from ... import (
     Account,
     Fact,
     Finding,
@@ -23,19 +23,19 @@ from .. import (
     Style,
     fixes,
     hookimpl,
-    keysources,
 )
-from ..actions import Action
-from ..config import Config, keyfile
-from ..escapes import shown
-from ..host import Host
-from ..jails.membership import jailed
-from ..model import components, inside
-from ..openssh.public_keys import Entry, blob, strange_option, survey, unfit
-from ..openssh.repair import basic, comment_out
-from ..openssh.settings import Settings, effective
-from ..openssh.sshd import spec
-from ..paths import ASIDE, KEYS_DIR
+from ...actions import Action
+from ...config import Config, keyfile
+from ...escapes import shown
+from ...host import Host
+from ...jails.membership import jailed
+from ...model import components, inside
+from ...openssh.public_keys import Entry, blob, strange_option, survey, unfit
+from ...openssh.repair import basic, comment_out
+from ...openssh.settings import Settings, effective
+from ...openssh.sshd import spec
+from ...paths import ASIDE, KEYS_DIR
+from . import sources
 
 
 @hookimpl
@@ -271,7 +271,7 @@ def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> l
     if not host.thorough or account.profile is None:
         return []
     has_keys = any(entry.key for entry in entries)
-    return [*keysources.findings(account, effective(host, account.name), has_keys, host)]
+    return [*sources.findings(account, effective(host, account.name), has_keys, host)]
 
 
 def _algorithms(key: Key) -> tuple[str, ...]:
@@ -336,7 +336,7 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         note = "sshd would not use it" if wrong else "good"
         facts.append(Fact("keys", "file", path, note, bool(wrong)))
         facts += _listed(_entries(account, host) if path == keyfile(account.name) else ())
-    said = keysources.commanded(account, found, host)
+    said = sources.commanded(account, found, host)
     if said:
         facts.append(Fact("keys", "command", " ".join(said.argv), said.fault or "good", bool(said.fault)))
         facts += _listed(said.entries)
@@ -344,7 +344,7 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     if ca not in ("", "none"):
         facts.append(Fact("keys", "authorities", ca, posixpath.basename(found.where("trustedusercakeys"))))
         facts += _listed(survey([host.text(ca)], host)[0])
-        path = keysources.principals_file(account, found)
+        path = sources.principals_file(account, found)
         names = [line for line in host.text(path).split("\n") if line.strip()] if path else [account.name]
         facts.append(Fact("keys", "principals", ", ".join(names), path or "the name itself"))
     for keyword in ("authorizedkeyscommand", "authorizedprincipalscommand", "revokedkeys"):

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from shlex import quote
 
-from . import fixes
-from .host import Host
-from .model import Account, Finding, normal
-from .openssh.public_keys import Entry, survey
-from .openssh.settings import Settings
+from ... import fixes
+from ...host import Host
+from ...model import Account, Finding, normal
+from ...openssh.public_keys import Entry, survey
+from ...openssh.settings import Settings
 
 _UNKNOWN = ("%f", "%k", "%t", "%D", "%C")  # of the connection, or of the key that a client offers
 

@@ -8,7 +8,7 @@ import pwd
 import stat
 from shlex import quote
 
-from .. import (
+from ... import (
     Account,
     Bind,
     Fact,
@@ -22,14 +22,14 @@ from .. import (
     fixes,
     hookimpl,
 )
-from ..actions import Action
-from ..config import Config
-from ..escapes import shown
-from ..host import Host
-from ..jails.guards import home_flaw
-from ..model import components, inside, normal
-from ..openssh.chroot_path import mend_flaw, new_home
-from ..openssh.match_blocks import force_command
+from ...actions import Action
+from ...config import Config
+from ...escapes import shown
+from ...host import Host
+from ...jails.guards import home_flaw
+from ...model import components, inside, normal
+from ...openssh.chroot_path import mend_flaw, new_home
+from ...openssh.match_blocks import force_command
 
 
 def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:

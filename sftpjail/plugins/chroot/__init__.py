@@ -1,0 +1,7 @@
+"""The jail's folders. sshd refuses a chroot of which any component is not root's alone; so do we, with a reason."""
+
+from __future__ import annotations
+
+from .changes import jail_binds, on_check, on_explain, on_setup, on_teardown, on_user_create, on_user_remove
+
+__all__ = ["jail_binds", "on_check", "on_explain", "on_setup", "on_teardown", "on_user_create", "on_user_remove"]

@@ -1,0 +1,27 @@
+"""Keys outside the home, where the user cannot change them and sshd can read them: /etc/ssh/authorized_keys/USER."""
+
+from __future__ import annotations
+
+from .changes import (
+    on_check,
+    on_explain,
+    on_key_add,
+    on_key_migrate,
+    on_key_remove,
+    on_setup,
+    on_teardown,
+    on_user_create,
+    on_user_remove,
+)
+
+__all__ = [
+    "on_check",
+    "on_explain",
+    "on_key_add",
+    "on_key_migrate",
+    "on_key_remove",
+    "on_setup",
+    "on_teardown",
+    "on_user_create",
+    "on_user_remove",
+]

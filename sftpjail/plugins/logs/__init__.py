@@ -1,0 +1,7 @@
+"""The log socket in the jail, and the daemon's rule for the file."""
+
+from __future__ import annotations
+
+from .changes import jail_binds, on_check, on_explain, on_setup, on_teardown
+
+__all__ = ["jail_binds", "on_check", "on_explain", "on_setup", "on_teardown"]

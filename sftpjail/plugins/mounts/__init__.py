@@ -1,0 +1,7 @@
+"""Binds into jails: what may be shown where. How a bind is kept is known by one module for each kind of `mounts`."""
+
+from __future__ import annotations
+
+from .changes import on_check, on_explain, on_mount, on_setup, on_teardown, on_unmount
+
+__all__ = ["on_check", "on_explain", "on_mount", "on_setup", "on_teardown", "on_unmount"]
