@@ -14,7 +14,7 @@ from test_sshd import DROPIN, GOLDEN, MAIN
 from sftpjail import Fact, Finding, Profile
 from sftpjail.config import Config
 from sftpjail.openssh.settings import effective
-from sftpjail.plugins.sshd.changes import PENDING
+from sftpjail.plugins.sshd.check import PENDING
 
 ADMIN = "/etc/ssh/sshd_config.d/00-admin.conf"
 RELOAD = "kill -HUP 7"

@@ -177,7 +177,7 @@ def below(name: str) -> set[str]:
 
 
 def test_the_reader_of_imports_sees_them() -> None:
-    assert {"actions", "config", "host", "formats.fstab", "model", ""} <= ours("plugins.mounts.changes")
+    assert {"actions", "config", "host", "paths", ""} <= ours("plugins.mounts.changes")
     assert {"system.files", "engine.journal", "engine.transaction", "engine.manager"} <= ours("engine.engine")
     assert "subprocess" in imports("system.programs") and "engine.plan" in ours("engine.hookspecs")
     assert "engine.plan" not in ours("engine.hookspecs", for_types=False)

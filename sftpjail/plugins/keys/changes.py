@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-import stat
-import time
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from shlex import quote
 
 from ... import (
     Account,
-    Fact,
-    Finding,
     Key,
     MakeDir,
     Remove,
@@ -21,21 +14,16 @@ from ... import (
     SetOwner,
     SftpJailError,
     Style,
-    fixes,
     hookimpl,
 )
 from ...actions import Action
 from ...config import Config, keyfile
-from ...escapes import shown
 from ...host import Host
 from ...jails.membership import jailed
-from ...model import components, inside
-from ...openssh.public_keys import Entry, blob, strange_option, survey, unfit
-from ...openssh.repair import basic, comment_out
-from ...openssh.settings import Settings, effective
+from ...model import inside
 from ...openssh.sshd import spec
 from ...paths import ASIDE, KEYS_DIR
-from . import sources
+from .check import loose_mode, unreadable
 
 
 @hookimpl
@@ -80,7 +68,7 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 def on_user_create(account: Account, host: Host) -> list[Action]:
     # A key file of ours that sshd would not read, or that others could change, is mended; an administrator's is told.
     path = keyfile(account.name)
-    if path in host.origin(account.name).made and (_loose(path, account, host) or _unreadable(path, account, host)):
+    if path in host.origin(account.name).made and (loose_mode(path, account, host) or unreadable(path, account, host)):
         return [SetOwner(path, 0, 0, 0o644, remember=False)]
     return []
 
@@ -124,244 +112,3 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     ]
     # A file that was there before us stays, though sshd reads it no more.
     return back if config.scope == "everyone" else [Remove(path), *back]
-
-
-def _loose(path: str, account: Account, host: Host) -> Finding | None:
-    """Return why sshd would not trust a key file: misc.c, safe_path; it must be root's or the user's own throughout."""
-    for part in components(path):
-        found = host.stat(part)
-        if found is None:
-            continue
-        if found.st_uid not in (0, account.uid) or found.st_mode & 0o022 or (part == path and found.st_uid != 0):
-            owner = f"owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
-            commands = ["chown root:root {}"] if found.st_uid != 0 else []
-            commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
-            why = "sshd ignores the keys" if found.st_mode & 0o022 else "the user could let others in"
-            what = f"{part} can be changed by others than root ({owner})"
-            return Finding(what, why, fixes.on(part, host, *commands), fixes.advice(part, host))
-    return None
-
-
-def _mode(path: str, host: Host) -> str:
-    found = host.stat(path)
-    return f"{stat.S_IMODE(found.st_mode):04o}" if found else "?"
-
-
-def _unreadable(path: str, account: Account, host: Host) -> Finding | None:
-    """Return what keeps sshd from reading a key file, which it does as the user: auth.c, temporarily_use_uid."""
-    for part in components(path):
-        if host.stat(part) and not host.may(account, part, "r" if part == path else "x"):
-            what = f"sshd cannot read {path} as {account.name}: " + (
-                f"its mode {_mode(part, host)} forbids it"
-                if part == path
-                else f"the mode of {part} forbids it ({_mode(part, host)})"
-            )
-            mend = fixes.on(part, host, f"chmod {'a+r' if part == path else 'a+x'} {{}}")
-            return Finding(what, "key logins fail", mend, fixes.advice(part, host))
-    return None
-
-
-@lru_cache(maxsize=64)
-def _some_entries(host: Host, name: str) -> dict[str, list[Entry]]:
-    """Return the lines of the key file of one account, or of all at once for ""."""
-    files = [name] if name else host.listdir(KEYS_DIR)
-    names = [file for file in files if (found := host.stat(keyfile(file))) and stat.S_ISREG(found.st_mode)]
-    return dict(zip(names, survey([host.text(keyfile(name)) for name in names], host), strict=True))
-
-
-def _entries(account: Account, host: Host) -> list[Entry]:
-    """Return the lines of an account's key file; where many accounts are looked at, ssh-keygen reads all at once."""
-    return _some_entries(host, account.name if host.thorough else "").get(account.name, [])
-
-
-def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
-    path = keyfile(account.name)
-    text = host.text(path)
-    if text.startswith("\ufeff"):
-        what = f"{path} begins with a byte order mark, so its first line is no key"
-        return [Finding(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
-    if (host.read(path) or b"")[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        what = f"{path} is in UTF-16, as Windows saves a text, so it holds no key"
-        mend = f"iconv -f utf-16 -t utf-8 {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
-        return [Finding(what, "key logins fail", mend)]
-    if text.lstrip().startswith("---- BEGIN SSH2 PUBLIC KEY"):
-        what = f"{path} holds a key in the format of RFC 4716 (PuTTY, ssh-keygen -e), which sshd does not read"
-        mend = f"ssh-keygen -i -f {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
-        return [Finding(what, "key logins with it fail", mend)]
-    findings = []
-    faulty = {entry.number: entry for entry in entries if entry.fault}
-    lines = text.split("\n")
-    for number in sorted(faulty):
-        if number not in faulty:
-            continue
-        what = f"line {number} of {path} is not a public key"
-        why, mend = "sshd passes it by", f"sed -i '{number}s/^/#/' {path}"
-        # A mail program has wrapped a key: the lines belong together.
-        wrapped = ((last, glue) for last in range(number + 1, min(number + 5, len(lines)) + 1) for glue in ("", " "))
-        for last, glue in wrapped:
-            joined = glue.join(line.strip() for line in lines[number - 1 : last])
-            together = range(number, last + 1)
-            key = survey([joined], host)[0][0].key if all(part in faulty for part in together) else None
-            if key and not unfit(key):
-                what = f"lines {number} to {last} of {path} are one key, wrapped"
-                mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\r*\\n/{glue}/g}}' {path}"
-                for part in together:
-                    faulty.pop(part, None)
-                break
-        findings.append(Finding(what, why, mend))
-    return findings[::-1]  # from the last line up: joining one moves those below
-
-
-def _is_revoked(key: Key, path: str, host: Host) -> bool:
-    """Return whether a key stands in RevokedKeys: a list of keys as text, or a KRL, ssh-keygen(1)."""
-    data = host.read(path) or b""
-    if not data.startswith(b"SSHKRL\n\0"):
-        entries = survey([data.decode("utf-8", "surrogateescape")], host)[0]
-        return any(entry.key and blob(entry.key) == blob(key) for entry in entries)
-    answer = host.ask(["ssh-keygen", "-Q", "-f", path, "/dev/stdin"], stdin=f"{blob(key)}\n")
-    return "REVOKED" in answer.out + answer.err
-
-
-def _useless(key: Key, found: Settings, host: Host) -> str:
-    """Return why sshd would not take a good key, or ""."""
-    expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.lower().startswith("expiry-time=")), "")
-    if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", time.localtime()):
-        return f"expired on {expiry[:8]}"
-    if not set(_algorithms(key)) & set(found.get("pubkeyacceptedalgorithms").split(",")):
-        return f"{key.type} is not in PubkeyAcceptedAlgorithms ({found.where('pubkeyacceptedalgorithms')})"
-    revoked = found.get("revokedkeys")
-    if revoked not in ("", "none") and _is_revoked(key, revoked, host):
-        return f"revoked in {revoked}"
-    return ""
-
-
-def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
-    """Return why sshd would take none of the keys, or what is wrong with one of them."""
-    keys = [entry.key for entry in entries if entry.key]
-    path, findings = keyfile(account.name), []
-    for number, key in ((entry.number, entry.key) for entry in entries if entry.key):
-        strange = strange_option(key.options)
-        if strange:
-            what = f"line {number} of {path} has the option {strange}, which sshd does not know"
-            edit = f"{number}s/\\(^\\|,\\){basic(strange)}\\([ ,]\\)/\\2/; {number}s/^[ ,]//"
-            findings.append(Finding(what, "it passes the key by", f"sed -i {quote(edit)} {path}"))
-        elif unfit(key):
-            what = f"the key {key.fingerprint} of {account.name} may not open a jail: {unfit(key)}"
-            mend = f"sftpjail key remove {account.name} {key.fingerprint}"
-            findings.append(Finding(what, f"it stands in {path} all the same", mend))
-    if not host.thorough or not keys:
-        return findings
-    found = effective(host, account.name)
-    revoked = found.get("revokedkeys")
-    if revoked not in ("", "none") and host.stat(revoked) is None and "revokedkeys" in found.origins:
-        what = f"the file {revoked} of RevokedKeys ({found.where('revokedkeys')}) is missing"
-        return [*findings, Finding(what, "sshd then takes no key", comment_out([found.origins["revokedkeys"]], host))]
-    reasons = [_useless(key, found, host) for key in keys]
-    if all(reasons):
-        mend = f"sftpjail key add {account.name} FILE"
-        if all("PubkeyAccepted" in reason for reason in reasons) and "pubkeyacceptedalgorithms" in found.origins:
-            mend = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
-        what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons))
-        findings.append(Finding(what, f"sshd takes none of those in {path}", mend))
-    return findings
-
-
-def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Finding]:
-    """Return what is wrong with the sources of keys beside the file, where few accounts are looked at."""
-    if not host.thorough or account.profile is None:
-        return []
-    has_keys = any(entry.key for entry in entries)
-    return [*sources.findings(account, effective(host, account.name), has_keys, host)]
-
-
-def _algorithms(key: Key) -> tuple[str, ...]:
-    """Return the signature algorithms that a key can be used with: sshd_config(5), PubkeyAcceptedAlgorithms."""
-    return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if key.type == "ssh-rsa" else (key.type,)
-
-
-@hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
-    if account is None:
-        return [
-            Finding(
-                f"{KEYS_DIR}/{name} belongs to no account",
-                "a later account of that name would inherit its keys",
-                fixes.on(f"{KEYS_DIR}/{name}", host, "rm {}", follow=False),
-            )
-            for name in host.listdir(KEYS_DIR)
-            if not name.startswith(".") and host.is_gone(name) and not host.is_dir(f"{KEYS_DIR}/{name}")
-        ]
-    path = keyfile(account.name)
-    found = host.stat(path)
-    if found is None:
-        return _elsewhere(account, host)
-    if not stat.S_ISREG(found.st_mode):
-        move = fixes.aside(path, host)
-        mend = move and f"{move} && sftpjail key add {account.name} FILE"
-        return [Finding(f"{path} is not a file", "sshd finds no key there", mend, fixes.advice(path, host))]
-    wrong = _loose(path, account, host) or _unreadable(path, account, host)
-    entries = _entries(account, host)
-    return [
-        *([wrong] if wrong else []),
-        *_if_safe([*_bad_lines(account, entries, host), *_usable(account, entries, host)], path, host),
-        *_elsewhere(account, host, entries),
-    ]
-
-
-def _if_safe(findings: list[Finding], path: str, host: Host) -> list[Finding]:
-    """Return findings about a key file; without the commands that edit it where it may be another by then."""
-    if host.trusted_path(path) == path:
-        return findings
-    edits = (path in finding.mend for finding in findings)
-    advice = fixes.advice(path, host)
-    return [
-        Finding(finding.what, finding.why, "", advice) if edit else finding
-        for finding, edit in zip(findings, edits, strict=True)
-    ]
-
-
-@hookimpl
-def on_explain(account: Account, host: Host) -> list[Fact]:
-    found = effective(host, account.name)
-    facts = []
-    for pattern in found.words("authorizedkeysfile"):
-        path = posixpath.join(account.home, account.expand(pattern))
-        there = host.stat(path)
-        if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
-            facts.append(Fact("keys", "file", path, "is not there" if there is None else "is not a file", bool(there)))
-            continue
-        wrong = (_loose(path, account, host) if path == keyfile(account.name) else None) or _unreadable(
-            path, account, host
-        )
-        note = "sshd would not use it" if wrong else "good"
-        facts.append(Fact("keys", "file", path, note, bool(wrong)))
-        facts += _listed(_entries(account, host) if path == keyfile(account.name) else ())
-    said = sources.commanded(account, found, host)
-    if said:
-        facts.append(Fact("keys", "command", " ".join(said.argv), said.fault or "good", bool(said.fault)))
-        facts += _listed(said.entries)
-    ca = found.get("trustedusercakeys")
-    if ca not in ("", "none"):
-        facts.append(Fact("keys", "authorities", ca, posixpath.basename(found.where("trustedusercakeys"))))
-        facts += _listed(survey([host.text(ca)], host)[0])
-        path = sources.principals_file(account, found)
-        names = [line for line in host.text(path).split("\n") if line.strip()] if path else [account.name]
-        facts.append(Fact("keys", "principals", ", ".join(names), path or "the name itself"))
-    for keyword in ("authorizedkeyscommand", "authorizedprincipalscommand", "revokedkeys"):
-        if keyword == "authorizedkeyscommand" and said:
-            continue
-        if found.get(keyword) not in ("", "none"):
-            facts.append(Fact("keys", keyword, found.get(keyword), posixpath.basename(found.where(keyword))))
-    return facts
-
-
-def _listed(entries: Iterable[Entry]) -> list[Fact]:
-    facts = []
-    for entry in entries:
-        if entry.key:
-            comment = entry.key.comment and shown(entry.key.comment)
-            note = " ".join(filter(None, (comment, ",".join(entry.key.options))))
-            facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
-        else:
-            facts.append(Fact("keys", f"line {entry.number}", shown(entry.text[:30]), entry.fault, True, 1))
-    return facts

@@ -1,0 +1,178 @@
+"""What keeps a jail's folders from being a chroot, and what sessions find in it."""
+
+from __future__ import annotations
+
+import grp
+import posixpath
+import pwd
+import stat
+from shlex import quote
+
+from ... import Account, Fact, Finding, fixes, hookimpl
+from ...config import Config
+from ...escapes import shown
+from ...host import Host
+from ...model import components, normal
+from ...openssh.chroot_path import mend_flaw, new_home
+from ...openssh.match_blocks import force_command
+
+
+def _start(account: Account, host: Host, config: Config) -> str:
+    """Return the folder inside the jail in which a session starts: -d, else the home where the jail has it, else /.
+
+    sshd does chdir(home) inside the chroot and stays in / where that fails (session.c, do_child).
+    """
+    assert account.profile is not None
+    words = force_command(account.profile, config).split()
+    start = next((word[2:] for word in words if word.startswith("-d")), "")
+    if start:
+        return normal(account.expand(start))
+    home = normal(account.home)
+    return home if host.is_dir(host.behind(account.name, account.jail + home)) else "/"
+
+
+def _components(account: Account, host: Host) -> list[Finding]:
+    if host.lstat(account.jail) is None:
+        return [Finding(f"the jail {account.jail} is missing", "sshd refuses every login", "sftpjail apply")]
+    return [
+        Finding(
+            f"{component} {host.flaw(component)}",
+            "sshd refuses the chroot and closes the login",
+            mend_flaw(component, host),
+            fixes.advice(component, host),
+        )
+        for component in components(account.jail)
+        if host.flaw(component)
+    ]
+
+
+def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
+    """Return why an account cannot work in the folder in which its sessions start."""
+    assert account.profile is not None
+    if not host.is_dir(account.home) and account.profile.home == "bind":
+        # Nobody's home is made in the host's root, where an account that was jailed by hand has only what it sees.
+        # mkhomedir_helper(8) makes, fills and gives away what its path leads to.
+        make = host.trusted_path(normal(account.home)) and f"mkhomedir_helper {quote(account.name)}"
+        remake = make and f"{make} && sftpjail apply"
+        if posixpath.dirname(normal(account.home)) == "/":
+            remake = new_home(account)
+        return [
+            Finding(
+                f"the home {account.home} does not exist",
+                "the session has no folder to start and write in",
+                remake,
+                fixes.advice(account.home, host),
+            )
+        ]
+    shown = [bind.source for bind in host.binds(account.name) if bind.role == "home"]
+    if shown and normal(account.home) not in shown:
+        what = f"the home of {account.name} is {account.home} now, and its jail shows {shown[0]}"
+        return [Finding(what, "the session does not start in its home", "sftpjail apply")]
+    if not host.is_dir(account.jail):
+        return []
+    start = _start(account, host, config)
+    path = host.behind(account.name, account.jail + start.rstrip("/"))
+    for folder in components(start)[:-1]:
+        folder = host.behind(account.name, normal(account.jail + folder))
+        if host.is_dir(folder) and not host.may(account, folder, "x"):
+            what = f"{account.name} may not enter {folder}"
+            return [
+                Finding(
+                    what,
+                    f"the session cannot start in {start}",
+                    fixes.on(folder, host, "chmod o+rx {}"),
+                    fixes.advice(folder, host),
+                )
+            ]
+    if not host.is_dir(path):
+        what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
+        command = fixes.on(path, host, f"install -d -o {account.uid} -g {account.gid} {{}}")
+        return [Finding(what, "sshd closes the session", command, fixes.advice(path, host))]
+    if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
+        return []
+    if start == "/" and (account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))):
+        return []  # as wanted, or the home's mount is the fault
+    if start == "/":
+        what = f"the session of {account.name} starts in /, where only root writes"
+        return [Finding(what, f"{account.home} is not in the jail", "sftpjail apply")]
+    return _unwritable(account, start, path, host)
+
+
+def _left_at_home(account: Account, host: Host) -> list[Finding]:
+    """Return what an account had at home before its home came to be inside its jail, where it sees nothing of that."""
+    home = host.origin(account.name).was.get("home", "")
+    if account.profile is None or account.profile.home != "inside" or home in ("", "/"):
+        return []
+    names = [name for name in host.listdir(home) if name not in (*host.listdir("/etc/skel"), ".ssh", ".cache")]
+    if not names:
+        return []
+    copy, move = fixes.as_user(account.name, "cp", "-an", f"{home}/.", account.files), fixes.aside(home, host)
+    more = " and more" if len(names) > 1 else ""
+    what = f"{shown(names[0])}{more} in {home}, where {account.name} was at home, is not in its jail"
+    mend = f"{copy} && {move}" if move and host.owner_name(home) in ("", account.name) else ""
+    return [Finding(what, f"its sessions see {account.files}", mend, fixes.advice(home, host))]
+
+
+def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Finding]:
+    """Return what keeps an account from writing in PATH on the host, which it sees as START."""
+    why = "uploads fail"
+    if host.read_only(path):
+        what = f"{start} of {account.name} lies on a file system that is mounted read-only"
+        command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
+        return [Finding(what, why, command, fixes.advice(path, host))]
+    found = host.stat(path)
+    if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
+        owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
+        commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
+        commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
+        if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
+            commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # somebody else's, perhaps
+        what = f"{account.name} cannot write in {start} ({owner})"
+        below = host.mount_place_below(path)
+        if below:
+            advice = f"{shown(below)}, where something is mounted, lies in it: whoever can write there could put "
+            advice += "something else in its place, so choose another folder with `start`, or take that mount away"
+            return [Finding(what, why, "", advice)]
+        return [Finding(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))]
+    if host.full(path):
+        return [Finding(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
+    if host.thorough and host.which("lsattr") and "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
+        command = fixes.on(path, host, "chattr -i {}")
+        return [Finding(f"{start} of {account.name} is immutable", why, command, fixes.advice(path, host))]
+    return []
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is None or account.profile is None:
+        return []
+    return _components(account, host) or [*_work_folder(account, host, config), *_left_at_home(account, host)]
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    if account.profile is None:
+        return []
+    facts = []
+    for depth, component in enumerate(components(account.jail)):
+        found = host.stat(component)
+        name = component.rpartition("/")[2] or "/"
+        if found is None:
+            facts.append(Fact("chroot", name, "is missing", "sshd will refuse it", True, depth))
+            continue
+        link = " (a link)" if stat.S_ISLNK(getattr(host.lstat(component), "st_mode", 0)) else ""
+        acl = f", ACL {host.acl(component)}" if host.acl(component) else ""
+        value = f"{_name(found.st_uid)}:{_name(found.st_gid, group=True)} {stat.S_IMODE(found.st_mode):04o}{acl}{link}"
+        flaw = host.flaw(component)
+        facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
+    start = _start(account, host, config)
+    able = host.may(account, host.behind(account.name, account.jail + start.rstrip("/")), "w")
+    facts.append(Fact("session", "starts in", start, "it can write there" if able else "it cannot write there"))
+    return facts
+
+
+def _name(number: int, group: bool = False) -> str:
+    try:
+        return grp.getgrgid(number).gr_name if group else pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

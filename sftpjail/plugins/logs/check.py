@@ -1,0 +1,91 @@
+"""Whether the log daemon runs, reads what jails send and knows the rule."""
+
+from __future__ import annotations
+
+import posixpath
+
+from ... import Account, Fact, Finding, fixes, hookimpl
+from ...config import Config
+from ...host import Host
+from ...transferlog.backend import PROGRAMS, backend
+from .changes import RULES, socket_of
+
+
+def _seen(account: Account, host: Host) -> str:
+    """Return the path by which the host has the socket of an account's sessions."""
+    return host.behind(account.name, f"{account.jail}/dev/log")
+
+
+def _restart(name: str, host: Host) -> str:
+    """Return the command that starts a log daemon anew: its service manager's, or the program itself."""
+    if host.systemd:
+        return f"systemctl restart {name}"
+    if host.lstat(f"/etc/init.d/{name}"):
+        return f"service {name} restart"
+    pid = host.running(name)
+    stop = f"kill {pid} && while kill -0 {pid} 2>/dev/null; do sleep 0.1; done; " if pid else ""
+    return stop + host.which(PROGRAMS[name])
+
+
+def _runs(name: str, host: Host) -> bool:
+    if host.systemd:  # whose units need no pid file
+        return host.ask(["systemctl", "is-active", "--quiet", name]).code == 0
+    return host.running(name) is not None
+
+
+def _daemon(name: str, host: Host, config: Config) -> list[Finding]:
+    file = config.logs.file
+    if not _runs(name, host):
+        return [Finding(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))]
+    pid = host.writes_deleted(file)
+    if pid is None or host.lstat(file) is not None:
+        return []
+    reopen = f"systemctl kill -s HUP {name}" if host.systemd else f"kill -HUP {pid}"
+    mend = "syslog-ng-ctl reopen" if name == "syslog-ng" else reopen
+    return [Finding(f"{file} was deleted, and {name} goes on writing into it", "nobody can read that", mend)]
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    name = backend(host, config)
+    if name == "none":
+        return []
+    if account is None:
+        return _daemon(name, host, config) if name in RULES else []
+    path, source, why = _seen(account, host), socket_of(host, config), "nothing that the account does is logged"
+    bound = any(bind.role == "log" for bind in host.binds(account.name))
+    if host.listens(path) or not host.is_dir(account.jail) or (bound and not host.is_dir(posixpath.dirname(path))):
+        return []  # what is not mounted, or covered, is told as that
+    if host.listens(source):
+        point = path if host.mount_at(path) else posixpath.dirname(path)
+        mend = "sftpjail apply"
+        if host.mount_at(point):
+            mend = fixes.on(point, host, "umount {}", "sftpjail apply")
+        lost = "is a socket that nobody reads any more" if host.lstat(path) else "is not there"
+        return [Finding(f"{path} {lost}", why, mend)]
+    if name in RULES and host.lstat(RULES[name]) is None:
+        return [
+            Finding(f"{name} has no rule for jails, {RULES[name]}", why, f"sftpjail setup && {_restart(name, host)}")
+        ]
+    if name not in RULES:
+        return [Finding(f"nobody reads from {source}", why, "systemctl restart systemd-journald.socket")]
+    return [Finding(f"{name} does not read from {source}", why, _restart(name, host))]
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    name = backend(host, config)
+    if account.profile is None or name == "none":
+        return [Fact("log", "backend", name)]
+    read = host.listens(_seen(account, host))
+    return [
+        Fact("log", "backend", name, f"level {config.logs.level}, facility {config.logs.facility}"),
+        Fact(
+            "log",
+            "socket",
+            f"{account.jail}/dev/log",
+            f"{name} reads from it" if read else "nobody reads from it",
+            not read,
+        ),
+        *([Fact("log", "file", config.logs.file)] if name in RULES else []),
+    ]

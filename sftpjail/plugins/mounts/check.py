@@ -1,0 +1,178 @@
+"""Which binds are not as they should be, and what of the host a jail shows without one."""
+
+from __future__ import annotations
+
+import posixpath
+from shlex import quote
+
+from ... import Account, Bind, Fact, Finding, fixes, hookimpl
+from ...config import Config
+from ...formats.fstab import MountPoint, parse_line
+from ...host import Host
+from ...jails.membership import is_valid, jailed
+from ...model import inside, normal
+from ...paths import FSTAB
+from .policy import FORBIDDEN, real_place
+
+FLAGS = ("ro", "nosuid", "nodev", "noexec")
+
+
+def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
+    """Return what is wrong with one bind as the kernel has it."""
+    user, point = quote(account.name), host.mount_at(bind.target)
+    if not inside(bind.target, account.jail):
+        return None  # the plan says so
+    if host.lstat(bind.source) is None and bind.role == "mount":
+        what, why = f"{bind.source}, which {bind.target} is to show, is missing", f"{account.name} sees an empty folder"
+        if bind.kept == "session":
+            why = f"PAM closes the sessions of {account.name}: a jail shows all or nothing"
+        return Finding(what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}")
+    if bind.kept == "session":
+        return None
+    if point is None:
+        return Finding(f"{bind.target} is in fstab and not mounted", f"the jail lacks {bind.source}", "sftpjail apply")
+    if not host.same_file(bind.source, bind.target):
+        return None  # see _others
+    lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]
+    if lost:
+        why = f"{account.name} could write" if "ro" in lost else "the kernel does not enforce what fstab says"
+        return Finding(f"{bind.target} is mounted without {','.join(lost)}", why, "sftpjail apply")
+    if "ro" in point.options and "ro" not in bind.options:
+        return Finding(
+            f"{bind.target} is mounted read-only, and fstab does not say so", "uploads to it fail", "sftpjail apply"
+        )
+    return None
+
+
+def _others(account: Account, host: Host) -> list[Finding]:
+    """Return which mounts show something else than they should, all in one: apply stops at any of them."""
+    wrong = [
+        bind
+        for bind in sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
+        if inside(bind.target, account.jail) and host.mount_at(bind.target) and host.lstat(bind.source)
+        if not host.same_file(bind.source, bind.target)
+    ]
+    if not wrong:
+        return []
+    what = "; ".join(f"{bind.target} shows something else than {bind.source}" for bind in wrong)
+    commands = [fixes.on(bind.target, host, "umount {}") for bind in wrong]
+    mend = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
+    why = "something was mounted over it, or the folder was made anew"
+    return [Finding(what, why, mend, fixes.advice(wrong[0].target, host))]
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is None:
+        return [*_broken_fstab(host), *_strays(host, config), *_windows(host, config)]
+    binds = host.binds(account.name)
+    mounted = [bind for bind in binds if host.mount_at(bind.target)]
+    if host.mount_at(account.jail) and mounted and not any(host.lstat(bind.target) for bind in mounted):
+        what, why = f"something is mounted on the jail {account.jail} itself", "it hides everything that was in it"
+        return [Finding(what, why, fixes.on(account.jail, host, "umount {}"), fixes.advice(account.jail, host))]
+    if not host.is_dir(account.jail):
+        return []  # which is the fault
+    live = (_live(account, bind, host) for bind in binds)
+    return [*_others(account, host), *(finding for finding in live if finding)]
+
+
+def _broken_fstab(host: Host) -> list[Finding]:
+    """Return the lines that mount(8) does not understand, and those that have lost our mark."""
+    findings: list[Finding] = []
+    marked = {bind.target for user in host.bind_users for bind in host.binds(user)}
+    for number, line in enumerate(host.text(FSTAB).split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        entry = parse_line(line)
+        if entry is None:
+            what = f"line {number} of {FSTAB} is broken: it has fewer than four fields"
+            findings.append(
+                Finding(what, "mount(8) passes it by", f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply")
+            )
+        elif (user := entry.option("x-sftpjail.user")) and not is_valid(user):
+            what = f"line {number} of {FSTAB} is marked as of {user!r}, which is no account's name"
+            findings.append(Finding(what, "no command takes it away", f"sed -i '{number}s/^/#/' {FSTAB}"))
+        elif not user and entry.target in marked:
+            what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
+            why = "another line of it carries x-sftpjail.user"
+            findings.append(Finding(what, why, f"sed -i '{number}s/^/#/' {FSTAB}"))
+    return findings
+
+
+def _strays(host: Host, config: Config) -> list[Finding]:
+    """Return the mounts that are left in jails of nobody."""
+    bases = [host.realpath(profile.base) for profile in config.profiles if profile.base]
+    named = {host.realpath(posixpath.dirname(e.target)) + "/" + posixpath.basename(e.target) for e in host.fstab}
+    found = []
+    for point in host.mounts:
+        for base in bases:
+            name = point.removeprefix(base + "/").partition("/")[0]
+            if inside(point, base) and point != base and host.is_gone(name) and point not in named:
+                what = f"{point} is still mounted, and there is no account {name}"
+                mend = fixes.on(point, host, "umount {}")
+                why = "who deletes the folder deletes what is mounted"
+                found.append(Finding(what, why, mend, fixes.advice(point, host)))
+    return found
+
+
+# File systems that show the host itself, wherever they are mounted.
+OF_THE_HOST = ("proc", "sysfs", "devtmpfs")
+
+
+def _windows(host: Host, config: Config) -> list[Finding]:
+    """Return the mounts in jails that are none of ours and show the host: what `mount` would never show."""
+    found = []
+    jails = jailed(config, host)
+    for target, point in host.mounts.items():
+        account = _jail_around(target, host, config, jails)
+        if account is None or any(host.mount_at(bind.target) is point for bind in host.binds(account.name)):
+            continue
+        reason = _host_in(point, host, config) if host.is_dir(target) else ""
+        if reason:
+            what = f"{target} is mounted in the jail of {account.name}, and {reason}"
+            mend = fixes.on(target, host, "umount {}")
+            found.append(Finding(what, "its sessions see the host", mend, fixes.advice(target, host)))
+    return found
+
+
+def _jail_around(target: str, host: Host, config: Config, jails: dict[str, Account]) -> Account | None:
+    """Return whose of the jails a mount point lies in."""
+    names = []
+    for profile in config.profiles:
+        base = real_place(host, profile.base) if profile.base else ""
+        if base and inside(target, base) and target != base:
+            names.append(target.removeprefix(f"{base}/").partition("/")[0])
+        elif profile.in_home:
+            names += host.dwellers(target)[0]
+    around = (jails[name] for name in names if name in jails)
+    return next((account for account in around if inside(target, host.realpath(account.jail))), None)
+
+
+def _host_in(point: MountPoint, host: Host, config: Config) -> str:
+    """Return why what a mount shows is the host, or "". A bind has its source's file system, and its path there."""
+    if point.kind in OF_THE_HOST:
+        return f"it is a file system of type {point.kind}"
+    bases = tuple(profile.base for profile in config.profiles if profile.base)
+    for other in host.mounts.values():
+        if other.device != point.device or not inside(point.root, other.root) or other.target == point.target:
+            continue
+        source = normal(f"{other.target}/{posixpath.relpath(point.root, other.root)}")
+        for secret in (*FORBIDDEN, *bases):
+            if inside(real_place(host, secret), source):
+                return f"it shows {source}" + ("" if source == secret else f", which holds {secret}")
+    return ""
+
+
+@hookimpl
+def on_explain(account: Account, host: Host) -> list[Fact]:
+    facts = []
+    for bind in sorted(host.binds(account.name), key=lambda bind: bind.target):
+        point, wrong = host.mount_at(bind.target), _live(account, bind, host)
+        other = point and host.lstat(bind.source) and not host.same_file(bind.source, bind.target)
+        flags = ",".join(flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options)
+        note = "shows something else" if other else wrong.what if wrong else flags or "mounted"
+        if bind.kept == "session" and not wrong:
+            note = ",".join(("ro" if bind.read_only else "rw", *(flag for flag in FLAGS[1:] if flag in bind.options)))
+            note += ", for each session"
+        facts.append(Fact("mounts", bind.target.removeprefix(account.jail), bind.source, note, bool(wrong or other)))
+    return facts or [Fact("mounts", "none", "")]

@@ -1,0 +1,173 @@
+"""The files that setup would write for sshd, and what sshd says of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ... import Profile, Remove, SftpJailError, WriteFile
+from ...actions import Action
+from ...config import Config
+from ...formats.tagged_lines import Style, edit
+from ...host import Host
+from ...jails.closing import match_block
+from ...openssh.connections import connections, peculiar
+from ...openssh.match_blocks import DROPIN, FOLDER, MAIN, match_blocks, settings
+from ...openssh.repair import broken_line
+from ...openssh.settings import PROBE
+from ...openssh.sshd import LOCAL, spec
+from ...paths import KEYS_DIR
+
+HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
+
+SUBSYSTEM = "Subsystem sftp internal-sftp"
+GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
+
+
+def ask(host: Host, user: str, files: dict[str, bytes | None], connection: str = LOCAL) -> str:
+    answer = host.ask_sshd("-T", "-C", spec(user, connection), files=files)
+    if answer.code != 0:
+        raise SftpJailError(f"sshd does not tell its settings for {user}: {answer.words}", "sshd -T")
+    return answer.out
+
+
+def value_of(said: str, keyword: str) -> str:
+    return next((line.partition(" ")[2] for line in said.splitlines() if line.startswith(keyword + " ")), "")
+
+
+def _included(host: Host) -> bool:
+    """Return whether sshd reads our drop-in: asked with a probe in its place, not by reading Include lines."""
+    if not host.is_dir(FOLDER):
+        return False
+    probe = f"Match User {PROBE}\n    PermitTTY no\n    Banner /{PROBE}\n".encode()
+    return value_of(ask(host, PROBE, {DROPIN: probe}), "banner") == f"/{PROBE}"
+
+
+def without_us(text: str) -> str:
+    """Return sshd_config as it was before us."""
+    for tag, style in (("sftpjail", Style.BLOCK), ("global", Style.TOP)):
+        text = edit(text, {tag: ()}, style)
+    return re.sub(r"(?m)^#sftpjail# ", "", text)
+
+
+def refusal(words: str) -> str:
+    return f"sshd refuses its present configuration: {words}"
+
+
+def candidate(host: Host, config: Config) -> dict[str, str | None]:
+    """Return the files that jail: the drop-in and sshd_config; None for one that is not to be there.
+
+    Raises:
+        SftpJailError: sshd's present configuration is broken, or its Subsystem line is out of reach.
+    """
+    answer = host.ask_sshd("-t")
+    if answer.code != 0:
+        raise SftpJailError(f"sshd refuses its present configuration: {answer.words}", broken_line(answer.words, host))
+    if host.openssh < (8, 2):
+        raise SftpJailError("this OpenSSH is older than 8.2 and has no Include")
+    main = without_us(host.text(MAIN))
+    top: list[str] = []
+    if config.scope == "everyone":
+        top.append(GLOBAL_KEYS)
+    before = value_of(ask(host, "root", {MAIN: _bytes(main), DROPIN: None}), "subsystem")
+    if config.subsystem == "internal-sftp" and before and before != "sftp internal-sftp":
+        main = re.sub(r"(?mi)^(?=\s*subsystem[\s=]+\"?sftp\b)", "#sftpjail# ", main)
+        before = value_of(ask(host, "root", {MAIN: _bytes(main), DROPIN: None}), "subsystem")
+        if before:
+            raise SftpJailError(
+                f"the line `Subsystem {before}` is not in {MAIN}, so it cannot be replaced from there",
+                f"grep -rn Subsystem {FOLDER}",
+            )
+    if not before:
+        top.append(SUBSYSTEM)
+    lines = [*match_block(host), *match_blocks(config, host)]
+    if _included(host):
+        return {DROPIN: "\n".join([HEADER, *top, *lines]) + "\n", MAIN: main}
+    if top:
+        main = edit(main, {"global": tuple(top)}, Style.TOP)
+    return {DROPIN: None, MAIN: edit(main, {"sftpjail": tuple(lines)}, Style.BLOCK)}
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def encoded(files: dict[str, str | None]) -> dict[str, bytes | None]:
+    return {path: None if text is None else _bytes(text) for path, text in files.items()}
+
+
+def changes_of(host: Host, files: dict[str, str | None]) -> list[Action]:
+    actions: list[Action] = []
+    for path, text in files.items():
+        if text is None:
+            actions.append(Remove(path, ours=True))
+        elif path == DROPIN:
+            actions.append(WriteFile(path, text))
+        elif text != host.text(path):
+            actions.append(WriteFile(path, text, keep=True))
+    return actions
+
+
+def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[str, bytes | None]]:
+    """Return a name that the profile must jail, and the files in which there is such an account: a group that is empty,
+    or not made yet, gets a member for the length of the question.
+    """
+    if match_user:
+        return profile.match_user[0], {}
+    group = host.group(profile.group)
+    gid = group.gid if group else 2000000001
+    lines = "" if group else f"{profile.group}:x:{gid}:\n"
+    passwd = f"{PROBE}:x:2000000001:{gid}::/nonexistent:/usr/sbin/nologin\n"
+    files = {"/etc/passwd": passwd, "/etc/group": lines}
+    return PROBE, {path: _bytes(_ended(host.text(path)) + added) for path, added in files.items() if added}
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+def _opens(line: str, said: str) -> bool:
+    """Return whether a jail is open where sshd does not say this line of its settings: SAID has what it says."""
+    keyword, _, wanted = line.partition(" ")
+    now = value_of(said, keyword)
+    if keyword == "chrootdirectory":
+        return now in ("", "none")
+    return wanted in ("yes", "no") or (keyword == "forcecommand" and not now.startswith("internal-sftp"))
+
+
+def where_from(connection: str) -> str:
+    return f" for connections with {peculiar(connection)}" if peculiar(connection) else ""
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A setting that sshd would not give the members of a profile, at least in one kind of connections."""
+
+    profile: Profile
+    line: str
+    connection: str
+    is_open: bool
+
+    def __str__(self) -> str:
+        return f"{self.line} is not in force{where_from(self.connection)}"
+
+
+def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack]:
+    """Return what is missing of each profile's settings, one thing for each Match block, one that opens the jail first.
+
+    Not only connections to port 22 of this host are asked about.
+    """
+    found = []
+    staged = encoded(files)
+    kinds = connections(host)
+    for profile in config.profiles:
+        for match_user in (*((True,) if profile.match_user else ()), *((False,) if profile.group else ())):
+            name, extra = _member(profile, host, match_user)
+            for kind in kinds:
+                said = ask(host, name, staged | extra, kind)
+                missing = [line for line in settings(profile, config, host) if line not in said.splitlines()]
+                if missing:
+                    line = min(missing, key=lambda line: not _opens(line, said))
+                    found.append(Lack(profile, line, kind, _opens(line, said)))
+                    break
+    return found

@@ -1,0 +1,192 @@
+"""What sshd does with members, and whether it has read what we wrote."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+from ... import Account, Fact, Finding, Profile, hookimpl
+from ...config import Config
+from ...host import Host
+from ...jails.membership import is_valid
+from ...openssh.connections import conditions, connections
+from ...openssh.match_blocks import DROPIN, FOLDER, MAIN, WORDS, settings
+from ...openssh.repair import broken_line, comment_out, match_line, reload_command, unit
+from ...openssh.settings import PROBE, Settings, effective
+from ...openssh.sshd import LOCAL
+from .candidate import Lack, lacks, refusal, where_from
+from .changes import is_written
+
+PENDING = "setup is pending: the configuration has changed since it ran, or our Match block has"
+
+
+def _stands_for(account: Account, host: Host) -> bool:
+    """Return whether sshd must be asked about this very account: where many are looked at, only if a Match line that
+    is not ours could single it out. Match lines on addresses and hosts say nothing about accounts.
+    """
+    if host.thorough:
+        return True
+    groups = host.groups_of(account.name)
+    for criteria in effective(host, PROBE).criteria:
+        for kind, patterns in conditions(criteria):
+            names = {"user": (account.name,), "group": groups}.get(kind, ())
+            own = account.profile and patterns in (account.profile.group, ",".join(account.profile.match_user))
+            if not own and any(fnmatchcase(name, pattern) for name in names for pattern in patterns.split(",")):
+                return True
+    return False
+
+
+def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
+    """Return where sshd's settings for a member are not the profile's, one finding for each file that is to blame, in
+    the first kind of connections where they are not.
+    """
+    kinds = (_differing(account, kind, host, config) for kind in connections(host, account.name))
+    return next(filter(None, kinds), [])
+
+
+def _differing(account: Account, connection: str, host: Host, config: Config) -> list[Finding]:
+    assert account.profile is not None
+    found = effective(host, account.name, connection)
+    blamed: dict[str, list[str]] = {}
+    for line in settings(account.profile, config, host):
+        keyword, _, wanted = line.partition(" ")
+        if found.get(keyword) != wanted:
+            foreign = _in_foreign_match(keyword, found, host)
+            blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
+    findings = []
+    for path, keywords in blamed.items():
+        now = ", ".join(f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords) + where_from(connection)
+        if not path:
+            what = f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
+            why = "sshd does not read our Match block" if is_written(account.profile, host, config) else PENDING
+            if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
+                dropped = " ".join(found.get("forcecommand").split()[WORDS:])
+                why = f"sshd drops what stands behind the {WORDS}th word of ForceCommand: {dropped}"
+            findings.append(Finding(what, why, "sftpjail setup"))
+            continue
+        places = [found.origins[keyword] for keyword in keywords]
+        match = match_line(places[0], host) or "its global part"
+        what = f"{path} takes {account.name} out of its jail's settings: {now} ({match}, line {places[0][1]})"
+        why = "it stands before our Match block, and the first value wins"
+        findings.append(Finding(what, why, comment_out(places, host)))
+    return findings
+
+
+def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
+    """Return whether a setting comes from a Match block that is not ours: a global line never beats one of ours, and
+    commenting it out would change other people's logins.
+    """
+    place = found.origins.get(keyword)
+    if place is None or place[0] == DROPIN or not match_line(place, host):
+        return False
+    above = "\n".join(host.text(place[0]).split("\n")[: place[1]])
+    return place[0] != MAIN or "# BEGIN sftpjail sftpjail" not in above
+
+
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+    if account is not None:
+        return _differences(account, host, config) if _stands_for(account, host) else []
+    answer = host.ask_sshd("-t")
+    if answer.code != 0:
+        why = "the running daemon has an older one, and will not start again"
+        return [Finding(refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host))]
+    findings = [
+        Finding(
+            f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
+            "the jail is open" if lack.is_open else _short_of(lack.profile, host, config),
+            _blame(lack, host),
+        )
+        for lack in lacks(host, config, {})
+    ]
+    if not any(value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())):
+        why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
+        findings.append(Finding("sshd has no line Subsystem sftp", why, "sftpjail setup"))
+    return findings + _daemon(host)
+
+
+def _short_of(profile: Profile, host: Host, config: Config) -> str:
+    """Return why a jail holds and is not what it should be."""
+    return "the jail holds, but not all of its settings" if is_written(profile, host, config) else PENDING
+
+
+def _blame(lack: Lack, host: Host) -> str:
+    """Return the command that puts a profile's setting in force again."""
+    group = host.group_members(lack.profile.group) if lack.profile.group else ()
+    names = [name for name in (*lack.profile.match_user, *(group or ())) if is_valid(name)]
+    if lack.connection != LOCAL:
+        names.append(PROBE)  # a Match line on the connection means everybody
+    found = effective(host, names[0], lack.connection) if names else None
+    keyword = lack.line.partition(" ")[0]
+    if found and _in_foreign_match(keyword, found, host):
+        return comment_out([found.origins[keyword]], host)
+    return "sftpjail setup" if lack.connection == LOCAL else f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
+
+
+def _daemon(host: Host) -> list[Finding]:
+    """Return what is wrong with the daemon itself: not there, or with an older configuration than the files have."""
+    if host.systemd and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0:
+        return []  # each connection starts an sshd, which reads the files
+    if not _soon(lambda: host.running("sshd") is not None):
+        install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
+        start = f"systemctl start {unit(host)}" if host.systemd else install
+        return [Finding("sshd does not run", "nobody can log in", start)]
+    unread = [] if _soon(lambda: not _unread(host)) else _unread(host)
+    why = "it still does what the old configuration says"
+    return [
+        Finding(f"sshd has not read {path} since it was changed", why, reload_command(host)) for path in unread[-1:]
+    ]
+
+
+def _unread(host: Host) -> list[str]:
+    """Return the files that have changed since sshd wrote its pid file: at its start and after SIGHUP (sshd.c)."""
+    pidfile = host.lstat(effective(host, "root").get("pidfile"))
+    files = {FOLDER, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
+    files |= {f"{FOLDER}/{name}" for name in host.listdir(FOLDER) if name.endswith(".conf")}
+    return [path for path in sorted(files) if pidfile and (s := host.stat(path)) and s.st_mtime > pidfile.st_mtime]
+
+
+def _soon(true: Callable[[], bool]) -> bool:
+    """Return whether something is so within half a second: an sshd that was just told to reload is on its way."""
+    deadline = time.monotonic() + 0.5
+    while not (answer := true()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    found = effective(host, account.name)
+    wanted = dict(line.split(" ", 1) for line in settings(account.profile, config, host)) if account.profile else {}
+    facts = []
+    block = found.origins.get("chrootdirectory")
+    winner = match_line(block, host) if block else ""
+    facts.append(
+        Fact("sshd", winner or "no Match block with a chroot", "", _short(found.where("chrootdirectory")), not winner)
+    )
+    for keyword, value in wanted.items():
+        now, where = found.get(keyword) or "unset", _short(found.where(keyword))
+        facts.append(Fact("sshd", keyword, now, where if now == value else f"{where}, wanted {value}", now != value, 1))
+    for keyword in ("authenticationmethods", "pubkeyauthentication", "passwordauthentication", "usepam", "subsystem"):
+        facts.append(Fact("sshd", keyword, found.get(keyword) or "unset", _short(found.where(keyword))))
+    return facts + _hazards(account, host, found)
+
+
+def _short(place: str) -> str:
+    return place.rpartition("/")[2]
+
+
+def _hazards(account: Account, host: Host, found: Settings) -> list[Fact]:
+    """Return what this version of OpenSSH does otherwise than its manual lets one expect (FACTS of the project)."""
+    version = "{}.{}".format(*host.openssh)
+    notes = []
+    if host.openssh < (10, 4):
+        notes.append(f"keeps {WORDS} words of ForceCommand internal-sftp and drops the rest in silence")
+    if host.openssh < (10, 0):
+        notes.append("leaves X11 and agent forwarding open with DisableForwarding alone; each door is shut by name")
+    elif host.openssh < (10, 4):
+        notes.append("leaves PermitTunnel open with DisableForwarding alone; each door is shut by name")
+    if account.profile and account.profile.umask:
+        notes.append("does not hold a client that sends modes to the umask of -u")
+    return [Fact("sshd", "OpenSSH", version), *(Fact("sshd", "", f"It {note}.") for note in notes)]
