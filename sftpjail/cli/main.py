@@ -99,9 +99,9 @@ def _is_told() -> bool:
     try:
         sys.stdout.flush()
     except OSError as error:
-        from ..system import files
+        from ..system import stdio
 
-        files.silence_output()
+        stdio.silence_output()
         if not isinstance(error, BrokenPipeError):  # who has read enough needs no error
             print(f"sftpjail: cannot write what was to be said: {error.strerror}", file=sys.stderr)
         return False
@@ -112,18 +112,18 @@ def _run(argv: Sequence[str]) -> int:
     if list(argv) == ["--version"]:  # without the price of building all commands
         print(f"sftpjail {__version__}")
         return 0
-    from ..system import files
+    from ..system import stdio
     from ..system.signals import signals_raise
     from .context import Context
 
-    files.start_process()
+    stdio.start_process()
     arguments = None
     try:
         arguments = parse(argv)
         with signals_raise():
             return int(arguments.run(Context(arguments)))
     except BrokenPipeError:
-        files.silence_output()
+        stdio.silence_output()
         return 1
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, OSError) and not _is_told():

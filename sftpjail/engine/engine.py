@@ -29,7 +29,7 @@ from ..formats.origin_record import render_origin
 from ..host import Host
 from ..model import Origin
 from ..paths import ACCOUNTS, HOST_RECORD, RUN_DIR, STATE
-from ..system import files, previews, programs
+from ..system import files, locks, previews, programs
 from ..system.signals import signals_raise, signals_wait
 from .journal import Journal
 from .manager import Manager
@@ -274,7 +274,7 @@ def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool 
     if dry_run:
         yield Engine(config, Host(), manager)
         return
-    with files.lock(LOCK, timeout):
+    with locks.lock(LOCK, timeout):
         files.keep_private(STATE)
         journal = Journal(STATE)
         with signals_wait():
@@ -288,5 +288,5 @@ def interrupted(host: Host) -> bool:
     Args:
         host: the facts.
     """
-    with files.unlocked(LOCK) as free:
+    with locks.unlocked(LOCK) as free:
         return free and host.lstat(f"{STATE}/journal") is not None

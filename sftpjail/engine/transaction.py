@@ -34,7 +34,7 @@ from ..actions import (
 from ..errors import SftpJailError
 from ..formats.tagged_lines import small_keywords
 from ..model import number
-from ..system import files, previews, programs
+from ..system import files, mounts, previews, programs
 from .merge import Edit
 from .undo import Undo, entries, mount_points, point_at
 
@@ -184,9 +184,9 @@ def mount(actions: Sequence[Mount], view: View) -> None:
     for action in actions:
         with blaming(action):
             if view.mount_at(action.target) is not None:
-                files.remount(action.target, action.options)
+                mounts.remount(action.target, action.options)
             else:
-                files.mount(action.source, action.target, action.options)
+                mounts.mount(action.source, action.target, action.options)
     points = mount_points()
     for action in actions:
         point = point_at(points, action.target)
@@ -204,7 +204,7 @@ def _(action: Unmount, view: View) -> Undo:
 
 @perform.register
 def _(action: Unmount, view: View) -> None:
-    files.unmount(action.target)
+    mounts.unmount(action.target)
 
 
 _USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "--expiredate"}

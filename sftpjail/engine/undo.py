@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import LinkRefused, SftpJailError
 from ..formats.fstab import MountPoint, parse_mountinfo
 from ..formats.tagged_lines import Style, edit
-from ..system import files, programs
+from ..system import files, mounts, programs
 
 Undo = dict[str, Any]
 
@@ -116,14 +116,14 @@ def _revert_mount(undo: Undo) -> None:
     if point_at(mount_points(), undo["path"]) is None:
         return
     if undo["options"] is None:
-        files.unmount(undo["path"])
+        mounts.unmount(undo["path"])
     else:
-        files.remount(undo["path"], undo["options"])
+        mounts.remount(undo["path"], undo["options"])
 
 
 def _revert_unmount(undo: Undo) -> None:
     if point_at(mount_points(), undo["path"]) is None:
-        files.mount(undo["source"], undo["path"], tuple(undo["options"]))
+        mounts.mount(undo["source"], undo["path"], tuple(undo["options"]))
 
 
 def _revert_account(undo: Undo) -> str:

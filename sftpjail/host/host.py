@@ -23,7 +23,8 @@ from ..formats.tagged_lines import Style, small_keywords, tagged
 from ..model import Account, Bind, Origin, components, inside
 from ..paths import ACCOUNTS, BIN, HOST_RECORD, LIB, LINGER, TABLES
 from ..system import previews, processes, programs
-from ..system.files import mounts_missing, open_parent
+from ..system.files import open_parent
+from ..system.mounts import mounts_missing
 from .accounts import People
 
 # Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went wrong, which

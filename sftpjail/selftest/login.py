@@ -28,7 +28,7 @@ from ..host import Host
 from ..model import Account, normal
 from ..openssh.match_blocks import MAIN
 from ..openssh.settings import Settings, effective
-from ..system import files, programs
+from ..system import files, programs, scratch
 from ..system.signals import STOP, signals_wait
 from .sftp_client import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
 from .ssh_client import DoorError, Doors
@@ -73,7 +73,7 @@ class Trial:
     _no_doors: str = "there is no session"
     _sshd: list[str] = field(default_factory=list)
     _listener: socket.socket | None = None
-    _times: list[files.Times] = field(default_factory=list)
+    _times: list[scratch.Times] = field(default_factory=list)
     _made: list[str] = field(default_factory=list)
 
     # -- what sshd says that it will do ------------------------------------------------------------------------------
@@ -177,10 +177,10 @@ class Trial:
         programs.must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test", "-f", key])
         # In a file of its own, because a Match does not leak out of it: below a `Match all` every global setting of the
         # live file would count as one of a Match block, and beat the blocks of the jails.
-        files.new_file(f"{self.place}/match", self._match().encode(), 0o644)
-        files.new_file(f"{self.place}/conf", f"Include {self.place}/match\nInclude {MAIN}\n".encode(), 0o644)
-        files.new_file(self.witness, f"{self.nonce}\n".encode(), 0o644)
-        self._listener = files.listen(self.socket)
+        scratch.new_file(f"{self.place}/match", self._match().encode(), 0o644)
+        scratch.new_file(f"{self.place}/conf", f"Include {self.place}/match\nInclude {MAIN}\n".encode(), 0o644)
+        scratch.new_file(self.witness, f"{self.nonce}\n".encode(), 0o644)
+        self._listener = scratch.listen(self.socket)
         # Which ciphers are used proves nothing about a jail; paramiko knows few, and the client must know one.
         options = ["LogLevel=VERBOSE", "KexAlgorithms=+curve25519-sha256", "Ciphers=+aes128-ctr", "MACs=+hmac-sha2-256"]
         options.append("HostKeyAlgorithms=+ssh-ed25519")
@@ -188,7 +188,7 @@ class Trial:
         self._sshd = programs.sshd_beside(argv, f"{self.place}/run")
         # The client ends with SIGHUP for its ProxyCommand, which sshd would die of, in the middle of PAM's farewell.
         proxy = f"trap '' HUP\nexec 3<&0\n{shlex.join(self._sshd)} <&3 3<&- &\nexec 3<&-\nwait\n"
-        files.new_file(f"{self.place}/proxy", proxy.encode(), 0o644)
+        scratch.new_file(f"{self.place}/proxy", proxy.encode(), 0o644)
 
     def _match(self) -> str:
         accepted = "PubkeyAcceptedAlgorithms" if self.host.openssh >= (8, 5) else "PubkeyAcceptedKeyTypes"
@@ -306,7 +306,7 @@ class Trial:
     def leaves(self, *paths: str) -> None:
         """Remember paths of the jail that may come to exist, and the times of their folders."""
         for path in paths:
-            self._times.append(files.Times(os.path.dirname(self._behind(path))))
+            self._times.append(scratch.Times(os.path.dirname(self._behind(path))))
             self._made.append(normal(path))
 
     def tidy(self) -> None:
@@ -334,7 +334,7 @@ class Trial:
             self._made.pop()
         if self._listener:
             self._listener.close()
-        files.remove_tree(self.place)
+        scratch.remove_tree(self.place)
         while self._times:
             self._times.pop().put_back()
 
@@ -346,10 +346,10 @@ def workplace() -> Iterator[str]:
     Raises:
         SftpJailError: it cannot be made.
     """
-    path, times = f"{RUN}/sftpjail-test-{secrets.token_hex(6)}", files.Times(RUN)
+    path, times = f"{RUN}/sftpjail-test-{secrets.token_hex(6)}", scratch.Times(RUN)
 
     def tidy() -> None:
-        files.remove_tree(path)
+        scratch.remove_tree(path)
         times.put_back()
 
     with _one_signal(), _at_the_end(tidy):

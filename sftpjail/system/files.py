@@ -1,4 +1,4 @@
-"""The only module that writes and mounts. Primitives; what to do and undo is decided elsewhere.
+"""Files and directories, changed for good or staged. Primitives; what to do and undo is decided elsewhere.
 
 Paths are walked by file descriptor, component by component (safe_path.py): a symbolic link is followed only where
 root alone could have made it, so that nothing a user puts into a directory of theirs leads root astray.
@@ -8,99 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import io
 import os
-import shutil
-import socket
 import stat
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from shlex import quote
 
-from .. import fixes
 from ..errors import LinkRefused, SftpJailError
-from ..escapes import Advice, shown
 from . import safe_path
-from .processes import holders, no_useradd
+from .gate import no_useradd
 
-_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def start_process() -> None:
-    """Make the umask a plain one, and open the streams that cron and some daemons leave closed."""
-    os.umask(0o022)
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
-    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name in letters that the locale has not is no reason to fail
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def silence_output() -> None:
-    """Print no more: the reader is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-# -- the lock ---------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def lock(path: str, timeout: float) -> Iterator[None]:
-    """Hold the one lock; every run that may change something does so before it reads its first fact.
-
-    Args:
-        path: the lock file; its folder is made, root's alone.
-        timeout: seconds to wait for another run.
-
-    Raises:
-        SftpJailError: another run holds it all that time, or it cannot be made.
-    """
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        keep_private(os.path.dirname(path))
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise SftpJailError(f"cannot lock {path}: {error.strerror}", "run sftpjail as root") from error
-    try:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SftpJailError(
-                        f"another sftpjail has held {path} for {timeout:.0f} seconds", f"fuser -v {path}"
-                    ) from None
-                time.sleep(0.02)
-        yield
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def unlocked(path: str) -> Iterator[bool]:
-    """Yield whether no run holds the lock, and let none begin meanwhile; wait for nobody.
-
-    Args:
-        path: the lock file; where there is none, nobody can hold it.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        yield True
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        free = True
-    except BlockingIOError:
-        free = False
-    try:
-        yield free
-    finally:
-        os.close(fd)
 
 
 # -- folders and files ------------------------------------------------------------------------------------------
@@ -191,7 +110,7 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
         except FileExistsError:
             _judge_dir(path, uid)
             return
-        fd = os.open(name, _DIR, dir_fd=folder)
+        fd = os.open(name, DIRECTORY, dir_fd=folder)
         try:
             # In a folder of a user's something else may have its name by now.
             if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
@@ -233,7 +152,7 @@ def keep_private(path: str) -> None:
     if not os.path.isdir(path):
         return
     with parent(resolve(path), path) as (folder, name):
-        fd = os.open(name, _DIR, dir_fd=folder)
+        fd = os.open(name, DIRECTORY, dir_fd=folder)
         try:
             found = os.fstat(fd)
             if found.st_uid == os.geteuid() and found.st_mode & 0o077:
@@ -359,7 +278,7 @@ def carry(source: str, target: str) -> None:
             os.unlink(old_name, dir_fd=old)
         moved = os.path.dirname(source) != os.path.dirname(target)
         for folder in (new, old):
-            fd = os.open(".", _DIR, dir_fd=folder)
+            fd = os.open(".", DIRECTORY, dir_fd=folder)
             try:
                 if moved:
                     _touch(fd)
@@ -420,7 +339,7 @@ def sync_dirs(paths: set[str]) -> None:
     """Make renames and removals in these folders durable."""
     for path in paths:
         with parent(f"{path}/.", path) as (folder, _):
-            fd = os.open(".", _DIR, dir_fd=folder)
+            fd = os.open(".", DIRECTORY, dir_fd=folder)
             try:
                 os.fsync(fd)
             finally:
@@ -440,122 +359,3 @@ def append(path: str, text: str) -> None:
     finally:
         os.close(fd)
     sync_dirs({os.path.dirname(path)})
-
-
-# -- for a trial ------------------------------------------------------------------------------------------------
-
-
-def new_file(path: str, content: bytes, mode: int) -> None:
-    """Make a file that is not there yet, of root's and with exactly that mode."""
-    with parent(path) as (folder, name):
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        with open(fd, "wb") as handle:
-            os.fchmod(fd, mode)
-            handle.write(content)
-
-
-def listen(path: str) -> socket.socket:
-    """Return a socket on which everybody may connect by PATH."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o777)
-    listener.listen()
-    return listener
-
-
-def remove_tree(path: str) -> None:
-    """Remove a folder of root's with all that is in it; it may be gone already."""
-    if os.path.lexists(path):
-        shutil.rmtree(path)
-
-
-class Times:
-    """The times of a folder, to be put back when what came into it has gone again.
-
-    Args:
-        path: the folder; where there is none, or a link, nothing is done.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._fd = -1
-        with contextlib.suppress(OSError, SftpJailError), parent(f"{path.rstrip('/')}/.") as (folder, _):
-            self._fd = os.open(".", _DIR, dir_fd=folder)
-            self._before = os.fstat(folder)
-
-    def put_back(self) -> None:
-        """Give the folder its times back."""
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):  # a read-only file system has not changed
-                os.utime(self._fd, ns=(self._before.st_atime_ns, self._before.st_mtime_ns))
-            os.close(self._fd)
-            self._fd = -1
-
-
-# -- mounts -----------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _mounting(what: str, target: str) -> Iterator[None]:
-    """Turn the errors of safe_path into ours."""
-    try:
-        yield
-    except safe_path.PathRefused as error:
-        raise LinkRefused(f"{what}: {error}") from error
-    except OSError as error:
-        raise SftpJailError(f"{what}: {error.strerror}", f"findmnt {quote(target)}") from error
-
-
-def mounts_missing() -> str:
-    """Return which system call for mounts this host does not have, or does not allow; or ""."""
-    return safe_path.missing()
-
-
-def mount(source: str, target: str, options: Sequence[str]) -> None:
-    """Show SOURCE at TARGET in the host's mount table, through descriptors of what both are now.
-
-    Args:
-        source: a directory or file in a directory that is root's alone, with all above.
-        target: a directory or file in such a directory.
-        options: of mount(8).
-
-    Raises:
-        LinkRefused: others than root could put something else into the place of one of the two.
-        SftpJailError: one of them is missing, or the kernel refuses.
-    """
-    with _mounting(f"cannot mount {source} on {target}", target):
-        safe_path.mount(source, target, options)
-
-
-def remount(target: str, options: Sequence[str]) -> None:
-    """Give a bind mount other flags.
-
-    Raises:
-        SftpJailError: as `mount`.
-    """
-    with _mounting(f"cannot change the mount {target}", target):
-        safe_path.remount(target, options)
-
-
-def unmount(target: str) -> None:
-    """Unmount TARGET, every layer of it: one that is left is what somebody's `userdel -r` deletes through.
-
-    Raises:
-        SftpJailError: it is busy, with who holds it, or the kernel's own words.
-    """
-    with _mounting(f"cannot unmount {target}", target):
-        for _ in range(100):
-            try:
-                if not safe_path.unmount(target):
-                    return
-            except OSError as error:
-                if error.errno == errno.EBUSY:
-                    break
-                raise
-        else:
-            raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
-    users = holders(target)[:8]
-    if users:
-        listed = ", ".join(f"{shown(name)} (pid {pid} of uid {uid})" for pid, uid, name in users)
-        hint = fixes.ending({pid: uid for pid, uid, _ in users})
-        raise SftpJailError(f"{target} is in use by {listed}", hint or Advice("it is root's: look whether it may end"))
-    raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")

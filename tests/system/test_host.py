@@ -66,7 +66,7 @@ def test_teardown_closes_the_accounts_it_leaves(machine: Machine) -> None:
 
 GOES = """
 import os, subprocess, sys, time
-from sftpjail.processes import no_useradd
+from sftpjail.system.gate import no_useradd
 
 path = sys.argv[1]
 slow = subprocess.Popen(["sh", "-c", "useradd before; exit $?"])  # which waits for it

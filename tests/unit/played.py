@@ -164,7 +164,7 @@ def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     for module in (engine, check, accounts):
         monkeypatch.setattr(module, "Host", stage.host)
     monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
-    monkeypatch.setattr(engine.files, "lock", lambda path, timeout: contextlib.nullcontext())
+    monkeypatch.setattr(engine.locks, "lock", lambda path, timeout: contextlib.nullcontext())
     monkeypatch.setattr(engine.Journal, "recover", lambda self: False)
 
     def apply(self: Engine, plan: Plan) -> list[str]:

@@ -241,20 +241,18 @@ def test_what_runs_at_a_login_knows_nothing_of_ours() -> None:
     assert ours("system.login_step") == {"system.safe_path", "paths"}
     for name in MODULES:
         assert "system.login_step" not in ours(name), "it is read as text: pam_session.program()"
-        assert "system.safe_path" not in ours(name) or name in ("system.login_step", "system.files")
+        assert "system.safe_path" not in ours(name) or room(name) == "system"
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_few_modules_change_the_host_or_run_programs(name: str) -> None:
     # The login's step is a program of its own, which runs when no module of ours does.
-    if name in ("system.files", "system.programs", "system.safe_path", "system.login_step"):
-        return
-    if name == "system.previews":  # which writes into a folder of its own in /run
-        assert "subprocess" not in imports(name)
+    if room(name) == "system" and name != "system.processes":
+        runs = {"subprocess", "pty", "multiprocessing"} & imports(name)
+        assert not runs or name in ("system.programs", "system.login_step")
         return
     strong = {"subprocess", "pty", "ctypes", "multiprocessing", "fcntl", "asyncio.subprocess"}
-    # Watching a folder is no change, and Python has no inotify(7) of its own.
-    assert not (strong & imports(name)) - ({"ctypes"} if name == "system.processes" else set())
+    assert not strong & imports(name)
     wrong = []
     for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.ImportFrom) and node.module in CHANGES:
@@ -284,7 +282,6 @@ def _writes(call: ast.Call) -> bool:
 
 
 def test_the_one_process_door_uses_no_shell() -> None:
-    assert "subprocess" not in imports("system.files")
     calls = [ast.unparse(node) for node in ast.walk(tree_of("system.programs")) if isinstance(node, ast.Call)]
     assert not [call for call in calls if "shell=True" in call or call.startswith(("os.system", "os.popen"))]
 

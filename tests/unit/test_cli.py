@@ -66,5 +66,5 @@ def test_nobody_reads_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
     silenced: list[bool] = []
     monkeypatch.setattr(check, "judge", gone)
-    monkeypatch.setattr("sftpjail.system.files.silence_output", lambda: silenced.append(True))
+    monkeypatch.setattr("sftpjail.system.stdio.silence_output", lambda: silenced.append(True))
     assert run("check") == (1, "") and run.err == "" and silenced == [True]

@@ -23,7 +23,7 @@ from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import Event
 from sftpjail.model import Finding
 from sftpjail.operations.diagnosis import Fault, judge
-from sftpjail.system import files
+from sftpjail.system import locks
 
 __all__ = ["sshd", "stage"]
 
@@ -192,7 +192,7 @@ def test_an_interrupted_run_is_told_and_not_one_that_goes_on(
     stage.tree.write("/var/lib/sftpjail/journal", "{}\n")
     interrupted = [("host", "an interrupted run is not taken back yet", "sftpjail apply")]
     assert told(judge(stage.engine(), [])) == interrupted
-    with files.lock(lock, 1.0):
+    with locks.lock(lock, 1.0):
         assert judge(stage.engine(), []) == []
     assert told(judge(stage.engine(), [])) == interrupted
 

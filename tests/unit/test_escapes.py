@@ -167,12 +167,12 @@ def test_json_can_be_printed_anywhere(text: str) -> None:
 
 
 def test_a_locale_that_lacks_the_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sftpjail.system import files
+    from sftpjail.system import stdio
 
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    monkeypatch.setattr(files.os, "umask", lambda mask: 0)
-    files.start_process()
+    monkeypatch.setattr(stdio.os, "umask", lambda mask: 0)
+    stdio.start_process()
     context().say(["häuser \udcff"])
     sys.stdout.flush()
     assert raw.getvalue() == b"h\\xe4user \\udcff\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sftpjail.system import processes
+from sftpjail.system import gate, processes
 
 
 def test_a_process_is_seen_by_its_folder_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,16 +166,16 @@ def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(monkeypa
     naps: list[float] = []
     runs = iter([{"7", "8"}, {"8", "10"}, {"8", "10"}])  # the tenth came later
     stopped = iter([set[str](), {"8"}])
-    monkeypatch.setattr(processes.os.path, "lexists", lambda path: True)
-    monkeypatch.setattr(processes, "of_name", lambda names: next(runs, {"9"}))
-    monkeypatch.setattr(processes, "_shut", lambda folder: os.open(os.devnull, os.O_RDONLY))
-    monkeypatch.setattr(processes, "_stopped", lambda door: next(stopped, set()))
-    monkeypatch.setattr(processes.time, "sleep", naps.append)
-    with processes.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
+    monkeypatch.setattr(gate.os.path, "lexists", lambda path: True)
+    monkeypatch.setattr(gate, "of_name", lambda names: next(runs, {"9"}))
+    monkeypatch.setattr(gate, "_shut", lambda folder: os.open(os.devnull, os.O_RDONLY))
+    monkeypatch.setattr(gate, "_stopped", lambda door: next(stopped, set()))
+    monkeypatch.setattr(gate.time, "sleep", naps.append)
+    with gate.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
         assert len(naps) == 2
     clock = iter(range(100))
-    monkeypatch.setattr(processes.time, "monotonic", lambda: float(next(clock)))
-    with processes.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
+    monkeypatch.setattr(gate.time, "monotonic", lambda: float(next(clock)))
+    with gate.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
         assert len(naps) == 3, "somebody always runs"
-    with processes.no_useradd("/etc/other/sftpjail"):
+    with gate.no_useradd("/etc/other/sftpjail"):
         assert len(naps) == 3, "that is nothing of shadow's"

@@ -100,7 +100,7 @@ def test_output_that_cannot_be_written(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     silenced: list[bool] = []
-    monkeypatch.setattr("sftpjail.system.files.silence_output", lambda: silenced.append(True))
+    monkeypatch.setattr("sftpjail.system.stdio.silence_output", lambda: silenced.append(True))
     monkeypatch.setattr(sys, "stdout", Full())
     assert main.main(argv) == 1 and silenced
     assert capsys.readouterr().err == "sftpjail: cannot write what was to be said: No space left on device\n"

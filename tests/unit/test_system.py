@@ -10,7 +10,7 @@ import pytest
 from fakes import ME, listing
 
 from sftpjail.errors import SftpJailError
-from sftpjail.system import files, safe_path
+from sftpjail.system import files, locks, mounts, safe_path
 
 
 @pytest.fixture
@@ -128,12 +128,12 @@ def test_no_include_pattern_matches_a_staged_or_old_file(folder: Path, pattern: 
 def test_a_lock_that_is_held(folder: Path) -> None:
     path = str(folder / "run/lock")
     with (
-        files.lock(path, 1.0),
+        locks.lock(path, 1.0),
         pytest.raises(SftpJailError, match="another sftpjail has held"),
-        files.lock(path, 0.05),
+        locks.lock(path, 0.05),
     ):
         pass
-    with files.lock(path, 0.0):
+    with locks.lock(path, 0.0):
         pass
 
 
@@ -143,10 +143,10 @@ def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(safe_path, "unmount", busy)
     with pytest.raises(SftpJailError, match="cannot unmount .* in use"):
-        files.unmount(str(folder / "safe"))
+        mounts.unmount(str(folder / "safe"))
     monkeypatch.chdir(folder / "target")
     with pytest.raises(SftpJailError, match=f"is in use by .*pid {os.getpid()}") as caught:
-        files.unmount(str(folder / "target"))
+        mounts.unmount(str(folder / "target"))
     # As the one whose process it is: its number may be another's by then. Root's own are not for us to end.
     begin = f"setsid -w setpriv --reuid={os.getuid()} " if os.getuid() else ""
     assert caught.value.hint.startswith(begin) and (str(os.getpid()) in caught.value.hint) == bool(begin)
@@ -156,11 +156,11 @@ def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(monkeypatch: pyt
     asked = []
     layers = iter([True, True, False])
     monkeypatch.setattr(safe_path, "unmount", lambda target: asked.append(target) or next(layers))
-    files.unmount("/x")
+    mounts.unmount("/x")
     assert asked == ["/x"] * 3
     monkeypatch.setattr(safe_path, "unmount", lambda target: True)
     with pytest.raises(SftpJailError, match="/x is mounted again and again"):
-        files.unmount("/x")
+        mounts.unmount("/x")
 
 
 def test_the_flags_of_a_mount() -> None:
@@ -200,5 +200,5 @@ def test_a_directory_of_ours_becomes_roots_alone(folder: Path) -> None:
         place.chmod(mode)
         files.keep_private(str(place))
         assert place.stat().st_mode & 0o777 == 0o700
-    with files.lock(str(folder / "safe/run/lock"), 1.0):
+    with locks.lock(str(folder / "safe/run/lock"), 1.0):
         assert (folder / "safe/run").stat().st_mode & 0o777 == 0o700

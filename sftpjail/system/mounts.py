@@ -1,0 +1,81 @@
+"""Bind mounts, made and taken through descriptors of what both ends are now."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from shlex import quote
+
+from .. import fixes
+from ..errors import LinkRefused, SftpJailError
+from ..escapes import Advice, shown
+from . import safe_path
+from .processes import holders
+
+
+@contextlib.contextmanager
+def _mounting(what: str, target: str) -> Iterator[None]:
+    """Turn the errors of safe_path into ours."""
+    try:
+        yield
+    except safe_path.PathRefused as error:
+        raise LinkRefused(f"{what}: {error}") from error
+    except OSError as error:
+        raise SftpJailError(f"{what}: {error.strerror}", f"findmnt {quote(target)}") from error
+
+
+def mounts_missing() -> str:
+    """Return which system call for mounts this host does not have, or does not allow; or ""."""
+    return safe_path.missing()
+
+
+def mount(source: str, target: str, options: Sequence[str]) -> None:
+    """Show SOURCE at TARGET in the host's mount table, through descriptors of what both are now.
+
+    Args:
+        source: a directory or file in a directory that is root's alone, with all above.
+        target: a directory or file in such a directory.
+        options: of mount(8).
+
+    Raises:
+        LinkRefused: others than root could put something else into the place of one of the two.
+        SftpJailError: one of them is missing, or the kernel refuses.
+    """
+    with _mounting(f"cannot mount {source} on {target}", target):
+        safe_path.mount(source, target, options)
+
+
+def remount(target: str, options: Sequence[str]) -> None:
+    """Give a bind mount other flags.
+
+    Raises:
+        SftpJailError: as `mount`.
+    """
+    with _mounting(f"cannot change the mount {target}", target):
+        safe_path.remount(target, options)
+
+
+def unmount(target: str) -> None:
+    """Unmount TARGET, every layer of it: one that is left is what somebody's `userdel -r` deletes through.
+
+    Raises:
+        SftpJailError: it is busy, with who holds it, or the kernel's own words.
+    """
+    with _mounting(f"cannot unmount {target}", target):
+        for _ in range(100):
+            try:
+                if not safe_path.unmount(target):
+                    return
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    break
+                raise
+        else:
+            raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
+    users = holders(target)[:8]
+    if users:
+        listed = ", ".join(f"{shown(name)} (pid {pid} of uid {uid})" for pid, uid, name in users)
+        hint = fixes.ending({pid: uid for pid, uid, _ in users})
+        raise SftpJailError(f"{target} is in use by {listed}", hint or Advice("it is root's: look whether it may end"))
+    raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")

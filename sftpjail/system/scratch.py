@@ -1,0 +1,57 @@
+"""Files, sockets and folders of root's own that a test needs for a moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+
+from ..errors import SftpJailError
+from .files import DIRECTORY, parent
+
+
+def new_file(path: str, content: bytes, mode: int) -> None:
+    """Make a file that is not there yet, of root's and with exactly that mode."""
+    with parent(path) as (folder, name):
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with open(fd, "wb") as handle:
+            os.fchmod(fd, mode)
+            handle.write(content)
+
+
+def listen(path: str) -> socket.socket:
+    """Return a socket on which everybody may connect by PATH."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o777)
+    listener.listen()
+    return listener
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder of root's with all that is in it; it may be gone already."""
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+
+
+class Times:
+    """The times of a folder, to be put back when what came into it has gone again.
+
+    Args:
+        path: the folder; where there is none, or a link, nothing is done.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError, SftpJailError), parent(f"{path.rstrip('/')}/.") as (folder, _):
+            self._fd = os.open(".", DIRECTORY, dir_fd=folder)
+            self._before = os.fstat(folder)
+
+    def put_back(self) -> None:
+        """Give the folder its times back."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):  # a read-only file system has not changed
+                os.utime(self._fd, ns=(self._before.st_atime_ns, self._before.st_mtime_ns))
+            os.close(self._fd)
+            self._fd = -1
