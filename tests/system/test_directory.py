@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from directory import Directory
 from machine import Machine, changes
@@ -378,3 +380,16 @@ def test_who_gets_no_user_manager_is_known_with_the_directory_up_and_down(
         down()
         assert decided() == expected
         up()
+
+
+def test_members_of_userdb_get_no_user_manager(machine: Machine, directory: Directory) -> None:
+    """Accounts of nss-systemd(8), in a group of the directory service: erin is a member, frank is not."""
+    jails(directory, "session")
+    for name, uid, gid in (("erin", 4242, 20002), ("frank", 4243, 100)):
+        record = {"userName": name, "uid": uid, "gid": gid, "homeDirectory": f"/home/{name}"}
+        machine.write(f"/etc/userdb/{name}.user", json.dumps(record))
+        machine.run("ln", "-s", f"{name}.user", f"/etc/userdb/{uid}.user")
+    assert "dirusers" in machine.run("id", "-Gn", "4242").out and machine.run("id", "-nu", "4243").out == "frank\n"
+    text = script(machine.read(DROPIN))
+    decided = {uid: machine.run("sh", "-c", text.replace("%i", uid), check=False).code for uid in ("4242", "4243")}
+    assert decided == {"4242": 1, "4243": 0}
