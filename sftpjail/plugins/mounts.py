@@ -27,6 +27,7 @@ from .. import (
 )
 from ..actions import MOUNT_OPTIONS, Action
 from ..config import Config
+from ..errors import Unsafe
 from ..fstab import MountPoint, parse_line
 from ..host import Host
 from ..in_fstab import FSTAB
@@ -200,7 +201,7 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
         trusted.add(host.realpath(account.jail))
     loose = host.loose_parent(place, trusted)
     if loose:
-        raise SftpJailError(
+        raise Unsafe(
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place and root would mount wherever it leads",
             # Above the jails it is a mistake to mend; in what is a user's own, another place is to be chosen.
@@ -211,9 +212,7 @@ def _judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     outer = _outer(account, bind, host)
     for root, path in ((account.jail, bind.target), (outer.source if outer else account.jail, place)):
         if host.realpath(path) != host.realpath(root) + path.removeprefix(root):
-            raise SftpJailError(
-                f"a symbolic link leads from {path} to {host.realpath(path)}", f"namei -l {quote(path)}"
-            )
+            raise Unsafe(f"a symbolic link leads from {path} to {host.realpath(path)}", f"namei -l {quote(path)}")
 
 
 def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bool:
@@ -248,7 +247,7 @@ def _judge_source(account: Account, bind: Bind, host: Host, config: Config) -> b
     loose = swapped or host.loose_parent(real)
     by_session = account.profile is not None and account.profile.mounts == "session"
     if loose and not (allowed and by_session):
-        raise SftpJailError(
+        raise Unsafe(
             f"will not show {bind.source} in a jail: {loose} {host.flaw(loose)}, so somebody could put a link to any "
             "directory in its place",
             _way_out(account, bind, host),
