@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import Any
 
 from .errors import UsageError
-from .model import Profile, normal, valid_name
+from .model import Profile, components, normal, valid_name
 from .paths import KEYS_DIR, LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
@@ -153,10 +154,16 @@ def load(path: str = PATH) -> Config:
 def _refuse_strange(path: str, found: os.stat_result) -> None:
     """Refuse, as root, what others could change: it names programs that sshd runs, and plugins that are root's."""
     if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
-        raise UsageError(
-            f"the configuration {path} can be changed by others than root",
-            f"chown root {quote(path)} && chmod go-w {quote(path)}",
-        )
+        fix = f"chown root {quote(path)} && chmod go-w {quote(path)}" if _leads_only_there(path) else ""
+        raise UsageError(f"the configuration {path} can be changed by others than root", fix)
+
+
+def _leads_only_there(path: str) -> bool:
+    """Return whether only root can put something else in a path's place, so that a command on it is safe to print."""
+    if not path.startswith("/") or os.path.islink(path):
+        return False
+    above = [os.lstat(directory) for directory in components(posixpath.dirname(path))]
+    return all(stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o022 for found in above)
 
 
 def _packaged() -> tuple[str, ...]:

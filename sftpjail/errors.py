@@ -19,6 +19,7 @@ class SftpJailError(Exception):
     """
 
     exit_code = 1
+    severity = "broken"  # as of a `Finding`, where a check reports it
     action: object = None
     owner = ""
 
@@ -48,6 +49,12 @@ class SftpJailError(Exception):
 
 class LinkRefused(SftpJailError):
     """A path leads through a symbolic link that others than root made or can change; nobody follows it."""
+
+
+class Unsafe(SftpJailError):
+    """Somebody else than root could lead root astray, or open a jail."""
+
+    severity = "open"
 
 
 class UsageError(SftpJailError):

@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 from ..config import Config
+from ..engine.engine import Engine
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..host import Host
 from ..jails.membership import find_jailed, jailed
 from ..model import Account
+from ..operations.diagnosis import judge
 from .context import Command, Context
 
 AT_ONCE = 4  # jails side by side
@@ -39,22 +41,32 @@ def test(context: Context) -> int:
     from ..selftest.ssh_client import library
 
     library()
-    with context.engine(reading=True) as engine:
+    with context.engine(reading=True, tolerant=True) as engine:
         config, host = engine.config, engine.host
         if given.all:
             accounts = sorted(jailed(config, host).values(), key=lambda account: account.name)
         else:
             accounts = [find_jailed(name, config, host) for name in dict.fromkeys(given.users)]
+        outside = _outside(engine, accounts)
     from ..selftest.login import workplace
 
     with workplace() as place:
-        prove = partial(_prove, config, host, place)
+        prove = partial(_prove, config, host, place, outside)
         if len(accounts) == 1 and not given.all:
             tests = [_one(context, accounts[0], prove)]
         else:
             tests = _several(context, accounts, prove)
     context.answers["tests"] = tests
     return context.close(0 if all(found["ok"] for found in tests) else 3)
+
+
+def _outside(engine: Engine, accounts: list[Account]) -> dict[str, list[str]]:
+    """Return what is open about each account though no login can show it: what check finds."""
+    found: dict[str, list[str]] = {account.name: [] for account in accounts}
+    for fault in judge(engine, list(found)) if found else []:
+        if fault.severity == "open" and fault.about in found:
+            found[fault.about].append(fault.what)
+    return found
 
 
 def _one(context: Context, account: Account, prove: Prove) -> dict[str, Any]:
@@ -95,12 +107,20 @@ def _stopped(account: Account, words: str) -> str:
     return json.dumps({"user": account.name, "ok": False, "probes": [probe]})
 
 
-def _prove(config: Config, host: Host, place: str, account: Account, say: Callable[[Probe], None]) -> dict[str, Any]:
+def _prove(
+    config: Config,
+    host: Host,
+    place: str,
+    outside: dict[str, list[str]],
+    account: Account,
+    say: Callable[[Probe], None],
+) -> dict[str, Any]:
     from ..selftest.login import trial
     from ..selftest.probes import prove
 
     probes = []
     with trial(account, config, host, place) as made:
+        made.outside = outside[account.name]
         for outcome in prove(made):
             probe = {"name": outcome.name, "ok": outcome.ok, "words": one_line(outcome.words)}
             probes.append(probe | {"seconds": round(outcome.seconds, 3)})

@@ -71,7 +71,8 @@ def program() -> str:
             f"BIN = {BIN!r}",
             *own,
             'if __name__ == "__main__":',
-            "    sys.exit(main(sys.argv[1:]))",
+            "    # At once: taking the interpreter apart would hold up every login.",
+            "    os._exit(main(sys.argv[1:]))",
             "",
         ]
     )

@@ -50,8 +50,8 @@ def _fault(about: str, found: Finding) -> Fault:
 
 def _veto(about: str, error: SftpJailError, why: str) -> Fault:
     if isinstance(error.hint, Advice):
-        return Fault(about, error.message, why, "", error.hint)
-    return Fault(about, error.message, why, error.hint)
+        return Fault(about, error.message, why, "", error.hint, error.severity)
+    return Fault(about, error.message, why, error.hint, severity=error.severity)
 
 
 def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:

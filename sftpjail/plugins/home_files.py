@@ -58,7 +58,8 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
             why = f"{_UPLOAD}, and it lets others in as that account"
             advice = "take pam_rhosts out of that file"
             yield Finding(f"pam_rhosts ({rule.where}) obeys ~/.rhosts", why, "", advice, "open")
-        if rule.module == "pam_mount.so" and re.search(r"^\s*<luserconf\b", host.text(PAM_MOUNT), re.M):
+        mounts = rule.module == "pam_mount.so" and rule.kind == "session"
+        if mounts and re.search(r"^\s*<luserconf\b", host.text(PAM_MOUNT), re.M):
             what = f"pam_mount ({rule.where}) obeys a file of the home: luserconf in {PAM_MOUNT}"
             why = f"{_UPLOAD}, and have the host mount volumes for it"
             yield Finding(what, why, advice="take luserconf out of that file", severity="advice")

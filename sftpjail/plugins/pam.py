@@ -43,7 +43,8 @@ SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"
 NAMESPACE = f"{NAMESPACES}/sftpjail.conf"
 HEADER = "# Made by `sftpjail setup`; changes here are lost.\n"
-POLYDIR = f"{HEADER}{MARK} tmpfs tmpfs root\n"  # without one pam_namespace makes no namespace at all
+# Without one pam_namespace makes no namespace at all. namespace.init(5) would find nothing to do in it.
+POLYDIR = f"{HEADER}{MARK} tmpfs tmpfs:noinit root\n"
 TAG = "session"
 REHEARSAL = 5  # seconds
 # The session's script in a mount namespace like a session's, with nothing but its words left of it.

@@ -6,6 +6,7 @@ import posixpath
 import re
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from shlex import quote
 
 from .. import Account, Fact, Finding, MakeDir, Notify, Remove, WriteFile, fixes, hookimpl
@@ -75,7 +76,8 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     if not host.which("systemctl"):
         return []
     # What setup would write is judged by its plan; here is what only systemd knows.
-    found = _not_in_force(host, config) if account is None or host.thorough else []
+    thorough = account is None or host.thorough
+    found = [replace(finding, severity="open") for finding in _not_in_force(host, config)] if thorough else []
     return found if account is None else [*found, *_outside(account, host)]
 
 
@@ -85,11 +87,11 @@ def _outside(account: Account, host: Host) -> list[Finding]:
     if host.systemd and host.has_manager(account.uid):
         what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
         why = "it obeys the units in the account's home"
-        found.append(Finding(what, why, f"systemctl stop user@{account.uid}.service"))
+        found.append(Finding(what, why, f"systemctl stop user@{account.uid}.service", severity="open"))
     if host.lingers(name) and "linger" not in host.origin(name).kept:
         fix = f"loginctl disable-linger {quote(name)}" if host.systemd else f"rm {quote(f'{LINGER}/{name}')}"
         what = f"{name} lingers: systemd is to start its user manager at boot"
-        found.append(Finding(what, "only the drop-in of user@.service keeps it from that", fix))
+        found.append(Finding(what, "only the drop-in of user@.service keeps it from that", fix, severity="open"))
     return found
 
 

@@ -16,7 +16,7 @@ import shlex
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -52,6 +52,7 @@ class Trial:
         settings: what sshd would do with it.
         place: a folder of root's, in which everybody may read, for the key, the configuration and the witness.
         nonce: a random word that is in the name of each file that the trial makes.
+        outside: what check finds open about the account and a session cannot show.
     """
 
     account: Account
@@ -60,6 +61,7 @@ class Trial:
     settings: Settings
     place: str
     nonce: str
+    outside: Sequence[str] = ()
     uploaded: str = ""
     began: float = field(default_factory=time.time)
     sessions: list[programs.Session] = field(default_factory=list)

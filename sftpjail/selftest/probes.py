@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from shlex import quote
 
 from ..errors import SftpJailError
 from ..model import normal
@@ -343,6 +344,16 @@ def no_tunnel(trial: Trial) -> str:
     return ""
 
 
+def nothing_outside(trial: Trial) -> str:
+    """Nothing runs for the account outside of its jail, and no mount could lead root; no session shows either."""
+    first, *others = trial.outside or [""]
+    if first:
+        raise Failed(
+            first + (f", and {len(others)} more: sftpjail check {quote(trial.account.name)}" if others else "")
+        )
+    return ""
+
+
 def _refused(refused: bool, complaint: str) -> str:
     if not refused:
         raise Failed(complaint)
@@ -377,6 +388,7 @@ PROBES: tuple[tuple[str, Callable[[Trial], str], tuple[str, ...]], ...] = (
     ("no tunnel", no_tunnel, ("permittunnel no",)),
     ("the deny list holds", denies, ()),
     ("is logged", is_logged, ()),
+    ("nothing outside of it", nothing_outside, ()),
 )
 
 
@@ -384,7 +396,7 @@ def prove(trial: Trial) -> Iterator[Outcome]:
     """Yield what comes of each probe. Without a session the rest is not run, and that is not ok either."""
     silent = ""
     for number, (name, probe, guards) in enumerate(PROBES):
-        if silent:
+        if silent and not (probe is nothing_outside and trial.outside):
             yield Outcome(name, False, f"not run: {silent}")
             continue
         began, mark = time.monotonic(), trial.mark()

@@ -12,7 +12,8 @@ package_tools="build-essential debhelper dh-python fakeroot lintian piuparts aut
     makepkg pacman-package-manager binutils zstd libarchive-tools bash-completion fish zsh"
 
 # An LDAP server, and one of the two ways in which a Debian host has its accounts from it.
-server="slapd ldap-utils"
+# libnss-systemd has accounts from userdb too, as on most hosts.
+server="slapd ldap-utils libnss-systemd"
 nslcd="$server nslcd nslcd-utils libnss-ldapd"
 sssd="$server sssd-common sssd-ldap sssd-tools sssd-dbus libnss-sss libpam-sss"
 

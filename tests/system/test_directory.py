@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from directory import Directory
 from machine import Machine, changes
@@ -213,7 +215,7 @@ def test_first_login(machine: Machine, directory: Directory, stranger: str, moun
     live = ["/srv/sftp/ida/dev", "/srv/sftp/ida/home/ida"] if mounts == "fstab" else []
     assert mounted(machine) == live
     tested = machine.run("sftpjail", "test", "ida")
-    assert tested.out.endswith("ida: 17 of 17 ok\n"), tested
+    assert tested.out.endswith("ida: 18 of 18 ok\n"), tested
     machine.write("/srv/web/page", "page\n")
     machine.run("sftpjail", "mount", "ida", "/srv/web", "/web")
     works(machine, "ida", stranger, "get /web/page /tmp/page")
@@ -250,7 +252,7 @@ def test_a_certificate_opens_a_jail(machine: Machine, directory: Directory) -> N
     shut(machine, "ida", other)
     explained = machine.run("sftpjail", "explain", "ida").out
     assert "customer-7" in explained and "authorities" in explained
-    assert machine.run("sftpjail", "test", "ida").out.endswith("ida: 17 of 17 ok\n")
+    assert machine.run("sftpjail", "test", "ida").out.endswith("ida: 18 of 18 ok\n")
 
 
 def test_with_the_directory_down_nobody_is_let_out_and_nothing_changes(
@@ -378,3 +380,16 @@ def test_who_gets_no_user_manager_is_known_with_the_directory_up_and_down(
         down()
         assert decided() == expected
         up()
+
+
+def test_members_of_userdb_get_no_user_manager(machine: Machine, directory: Directory) -> None:
+    """Accounts of nss-systemd(8), in a group of the directory service: erin is a member, frank is not."""
+    jails(directory, "session")
+    for name, uid, gid in (("erin", 4242, 20002), ("frank", 4243, 100)):
+        record = {"userName": name, "uid": uid, "gid": gid, "homeDirectory": f"/home/{name}"}
+        machine.write(f"/etc/userdb/{name}.user", json.dumps(record))
+        machine.run("ln", "-s", f"{name}.user", f"/etc/userdb/{uid}.user")
+    assert "dirusers" in machine.run("id", "-Gn", "4242").out and machine.run("id", "-nu", "4243").out == "frank\n"
+    text = script(machine.read(DROPIN))
+    decided = {uid: machine.run("sh", "-c", text.replace("%i", uid), check=False).code for uid in ("4242", "4243")}
+    assert decided == {"4242": 1, "4243": 0}

@@ -30,6 +30,7 @@ NAMES = (
     "no tunnel",
     "the deny list holds",
     "is logged",
+    "nothing outside of it",
 )
 # What every login writes, through PAM or sshd, and the log daemon's own.
 BY_LOGINS = (
@@ -99,7 +100,7 @@ def test_good_jail_and_nothing_is_left(machine: Machine) -> None:
     began = time.monotonic()
     done = machine.run("sftpjail", "test", "alice")
     seconds = time.monotonic() - began
-    assert done.out.splitlines()[-1] == "alice: 17 of 17 ok", done
+    assert done.out.splitlines()[-1] == "alice: 18 of 18 ok", done
     assert [line.partition(":")[0] for line in done.out.splitlines()[:-1]] == [f"ok      {name}" for name in NAMES]
     assert changes(before, everything(machine)) == {}
     assert processes(machine) == running
@@ -372,6 +373,30 @@ def test_a_user_who_expects_us(machine: Machine) -> None:
     before = machine.listing("/srv/victim", times=True)
     assert "lands in the start folder" in failed(machine)
     assert changes(before, machine.listing("/srv/victim", times=True)) == {}
+
+
+OUTSIDE = {
+    "outside of its jail alice has a crontab": "echo '@daily id' | crontab -u alice -",
+    "alice lingers": "mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/alice",
+    "/srv/sftp/alice/web/in is no place for a mount: /srv/site": "chmod 777 /srv/site",
+    "will not show /srv/one/two in a jail: /srv/one belongs to": "chown alice /srv/one",
+}
+
+
+@pytest.mark.parametrize("says", OUTSIDE)
+def test_what_no_session_can_show(machine: Machine, says: str) -> None:
+    """What runs for the account outside of its jail, and mounts that have become unsafe since."""
+    ready(machine, QUIET)
+    jail(machine, "alice")
+    machine.sh("mkdir -p /srv/site/in /srv/inner /srv/one/two")
+    for source, target in (("/srv/site", "/web"), ("/srv/inner", "/web/in"), ("/srv/one/two", "/two")):
+        machine.run("sftpjail", "mount", "alice", source, target)
+    assert failed(machine) == {}
+    machine.sh(OUTSIDE[says])
+    found = failed(machine)
+    assert list(found) == ["nothing outside of it"] and found["nothing outside of it"].startswith(says), found
+    checked = machine.run("sftpjail", "check", check=False)
+    assert checked.code == 3 and f"alice: {says}" in checked.out, checked
 
 
 @pytest.mark.parametrize("number", ["TERM", "INT", "HUP"])

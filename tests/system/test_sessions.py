@@ -63,7 +63,7 @@ def test_story(machine: Machine) -> None:
 
     assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
     tested = machine.run("sftpjail", "test", "alice")
-    assert tested.out.endswith("alice: 17 of 17 ok\n"), tested
+    assert tested.out.endswith("alice: 18 of 18 ok\n"), tested
     shown = machine.run("sftpjail", "show", "alice").out
     assert "state\tok" in shown and "/web/media <- /srv/media (mount, read-only, for each session)" in shown
     explained = machine.run("sftpjail", "explain", "alice").out

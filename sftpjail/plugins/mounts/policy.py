@@ -8,6 +8,7 @@ from shlex import quote
 
 from ... import Account, Bind, SftpJailError, fixes
 from ...config import Config
+from ...errors import Unsafe
 from ...host import Host
 from ...model import components, inside
 from ...openssh.chroot_path import mend_flaw
@@ -77,7 +78,7 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
         trusted.add(host.realpath(account.jail))
     loose = host.loose_parent(place, trusted)
     if loose:
-        raise SftpJailError(
+        raise Unsafe(
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place and root would mount wherever it leads",
             # Above the jails it is a mistake to mend; in what is a user's own, another place is to be chosen.
@@ -88,9 +89,7 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     outer = _outer(account, bind, host)
     for root, path in ((account.jail, bind.target), (outer.source if outer else account.jail, place)):
         if host.realpath(path) != host.realpath(root) + path.removeprefix(root):
-            raise SftpJailError(
-                f"a symbolic link leads from {path} to {host.realpath(path)}", f"namei -l {quote(path)}"
-            )
+            raise Unsafe(f"a symbolic link leads from {path} to {host.realpath(path)}", f"namei -l {quote(path)}")
 
 
 def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bool:
@@ -125,7 +124,7 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     loose = swapped or host.loose_parent(real)
     by_session = account.profile is not None and account.profile.mounts == "session"
     if loose and not (allowed and by_session):
-        raise SftpJailError(
+        raise Unsafe(
             f"will not show {bind.source} in a jail: {loose} {host.flaw(loose)}, so somebody could put a link to any "
             "directory in its place",
             _way_out(account, bind, host),
