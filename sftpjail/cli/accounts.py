@@ -26,6 +26,7 @@ from ..operations.events import create_events, remove_events
 from ..operations.keys import add_events, migrate_events, old_place, present, read_keys
 from ..operations.mounts import make_bind
 from ..system import programs
+from ..system.accounts import change_account
 from .context import Command, Context
 from .keys import read_source
 
@@ -304,7 +305,7 @@ def _delete_account(context: Context, name: str) -> None:
         RollbackIncomplete: the same, and the jail could not be put back.
     """
     try:
-        programs.change_account(["userdel", name], name)
+        change_account(["userdel", name], name)
     except (SftpJailError, KeyboardInterrupt) as error:
         if Host().account(name) is None:
             context.warn([str(error)])  # it complains of something else, or was interrupted too late

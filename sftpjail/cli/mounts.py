@@ -11,7 +11,7 @@ from ..jails.membership import find_jailed
 from ..model import inside
 from ..openssh.pam_session import program, table
 from ..operations.mounts import make_bind, target_in
-from ..system.programs import attend
+from ..system.namespaces import attend
 from .context import Command, Context
 
 

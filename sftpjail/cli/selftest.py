@@ -79,7 +79,7 @@ def _one(context: Context, account: Account, prove: Prove) -> dict[str, Any]:
 
 def _several(context: Context, accounts: list[Account], prove: Prove) -> list[dict[str, Any]]:
     """Test jails side by side, each in a process of its own; say one line of a good one, more of a bad one."""
-    from ..system.programs import in_processes
+    from ..system.workers import in_processes
 
     tests = []
     with contextlib.closing(in_processes([partial(_job, prove, account) for account in accounts], AT_ONCE)) as answers:

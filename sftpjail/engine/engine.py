@@ -29,7 +29,7 @@ from ..formats.origin_record import render_origin
 from ..host import Host
 from ..model import Origin
 from ..paths import ACCOUNTS, HOST_RECORD, RUN_DIR, STATE
-from ..system import files, locks, previews, programs
+from ..system import files, locks, previews, services
 from ..system.signals import signals_raise, signals_wait
 from .journal import Journal
 from .manager import Manager
@@ -251,7 +251,7 @@ class Engine:
         for action in (step.action for step in plan.steps):
             if isinstance(action, Notify) and not action.required:
                 try:
-                    notices.append(programs.notify(action.service, action.how))
+                    notices.append(services.notify(action.service, action.how))
                 except (SftpJailError, OSError) as error:
                     notices.append(f"the change is made, but: {error}")
         return [notice for notice in notices if notice]

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
-from ..system import files, programs
+from ..system import files, services
 from .undo import Undo, drop, is_undo, revert
 
 
@@ -93,7 +93,7 @@ class Journal:
         for undo in self.undos:
             if undo["op"] == "notify" and not undo.get("late"):
                 with contextlib.suppress(SftpJailError, OSError, KeyError):
-                    programs.notify(undo["name"], undo["how"])
+                    services.notify(undo["name"], undo["how"])
         self._forget(committed=False)
 
     def _forget(self, committed: bool) -> None:
@@ -154,7 +154,7 @@ class Journal:
                 # The daemon may not have heard of it; hearing twice does no harm.
                 if undo["op"] == "notify" and undo.get("late"):
                     with contextlib.suppress(SftpJailError, OSError, KeyError):
-                        programs.notify(undo["name"], undo["how"])
+                        services.notify(undo["name"], undo["how"])
             self._forget(committed)
         else:
             self.rollback()

@@ -34,9 +34,11 @@ from ..actions import (
 from ..errors import SftpJailError
 from ..formats.tagged_lines import small_keywords
 from ..model import number
-from ..system import files, mounts, previews, programs
+from ..system import accounts, files, mounts, previews, programs, services
+from ..system.accounts import entries
+from ..system.mounts import mount_points, point_at
 from .merge import Edit
-from .undo import Undo, entries, mount_points, point_at
+from .undo import Undo
 
 
 @singledispatch
@@ -229,7 +231,7 @@ def _usermod(fields: Mapping[str, str]) -> list[str]:
 def _(action: SetAccount, view: View) -> None:
     join, leave = action.group_changes(view)
     if action.fields():
-        programs.change_account(["usermod", *_usermod(action.fields()), action.name], action.name)
+        accounts.change_account(["usermod", *_usermod(action.fields()), action.name], action.name)
     for group in join:
         programs.must(["gpasswd", "--add", action.name, group])
     for group in leave:
@@ -304,7 +306,7 @@ def _(action: Notify, view: View) -> Undo:
 
 @perform.register
 def _(action: Notify, view: View) -> str:
-    return programs.notify(action.service, action.how)
+    return services.notify(action.service, action.how)
 
 
 def sync_batch(actions: Sequence[Action]) -> None:

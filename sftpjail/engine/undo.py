@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import LinkRefused, SftpJailError
-from ..formats.fstab import MountPoint, parse_mountinfo
 from ..formats.tagged_lines import Style, edit
 from ..system import files, mounts, programs
+from ..system.accounts import entries
+from ..system.mounts import mount_points, point_at
 
 Undo = dict[str, Any]
 
@@ -100,18 +101,6 @@ def _revert_make_dir(undo: Undo) -> None:
         files.remove_dir(undo["path"])
 
 
-def mount_points() -> dict[str, MountPoint]:
-    """Return the mount table as it is this moment."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
-        return parse_mountinfo(handle.read())
-
-
-def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
-    """Return what is mounted on exactly TARGET; links on the way to it are resolved, as mount(8) does."""
-    folder, name = os.path.split(target)
-    return points.get(target) or points.get(os.path.join(os.path.realpath(folder), name))
-
-
 def _revert_mount(undo: Undo) -> None:
     if point_at(mount_points(), undo["path"]) is None:
         return
@@ -149,13 +138,6 @@ def _change_account(name: str, argv: list[str]) -> str:
     if any(fields[0] == name for fields in entries("/etc/passwd")):
         raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
     return f"{name} is left as it is: {answer.words}"
-
-
-def entries(path: str) -> list[list[str]]:
-    """Return the fields of the lines of passwd(5) or group(5) as they are this moment; four at least, maybe empty."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as handle:
-        lines = [line.rstrip("\n").split(":") for line in handle]
-    return [fields + [""] * (4 - len(fields)) for fields in lines]
 
 
 def _members(group: str) -> list[str] | None:

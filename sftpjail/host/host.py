@@ -22,7 +22,7 @@ from ..formats.origin_record import parse_origin
 from ..formats.tagged_lines import Style, small_keywords, tagged
 from ..model import Account, Bind, Origin, components, inside
 from ..paths import ACCOUNTS, BIN, HOST_RECORD, LIB, LINGER, TABLES
-from ..system import previews, processes, programs
+from ..system import previews, processes, programs, services
 from ..system.files import open_parent
 from ..system.mounts import mounts_missing
 from .accounts import People
@@ -628,8 +628,8 @@ class Host(People):
         return self.lstat(f"{LINGER}/{name}") is not None
 
     def forbids(self, service: str, how: str) -> bool:
-        """Return whether the host's policy keeps a package's script from this; see `programs.forbids`."""
-        return not self.root and programs.forbids(service, how)
+        """Return whether the host's policy keeps a package's script from this; see `services.forbids`."""
+        return not self.root and services.forbids(service, how)
 
 
 def _stat(path: str, follow: bool) -> os.stat_result | None:

@@ -28,7 +28,8 @@ from ..host import Host
 from ..model import Account, normal
 from ..openssh.match_blocks import MAIN
 from ..openssh.settings import Settings, effective
-from ..system import files, programs, scratch
+from ..system import files, namespaces, programs, scratch, services
+from ..system.sessions import Session, converse
 from ..system.signals import STOP, signals_wait
 from .sftp_client import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
 from .ssh_client import DoorError, Doors
@@ -64,7 +65,7 @@ class Trial:
     outside: Sequence[str] = ()
     uploaded: str = ""
     began: float = field(default_factory=time.time)
-    sessions: list[programs.Session] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     had_manager: bool = False
     _had_runtime: bool = True
@@ -187,7 +188,7 @@ class Trial:
         options = ["LogLevel=VERBOSE", "KexAlgorithms=+curve25519-sha256", "Ciphers=+aes128-ctr", "MACs=+hmac-sha2-256"]
         options.append("HostKeyAlgorithms=+ssh-ed25519")
         argv = [sshd, "-i", "-e", "-f", f"{self.place}/conf", *(f"-o{option}" for option in options)]
-        self._sshd = programs.sshd_beside(argv, f"{self.place}/run")
+        self._sshd = namespaces.sshd_beside(argv, f"{self.place}/run")
         # The client ends with SIGHUP for its ProxyCommand, which sshd would die of, in the middle of PAM's farewell.
         proxy = f"trap '' HUP\nexec 3<&0\n{shlex.join(self._sshd)} <&3 3<&- &\nexec 3<&-\nwait\n"
         scratch.new_file(f"{self.place}/proxy", proxy.encode(), 0o644)
@@ -219,8 +220,8 @@ class Trial:
         options += ["UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null", "ControlPath=none"]
         options += [f"ProxyCommand=sh {self.place}/proxy"]
         ssh = [self.host.which("ssh"), "-F", "none", "-i", f"{self.place}/key", "-l", self.account.name]
-        client = programs.converse([*ssh, *(f"-o{o}" for o in options), "-s", "sftpjail", "sftp"], self.sessions)
-        beside = programs.converse(self._sshd, self.sessions)
+        client = converse([*ssh, *(f"-o{o}" for o in options), "-s", "sftpjail", "sftp"], self.sessions)
+        beside = converse(self._sshd, self.sessions)
         sftp = Sftp(client.socket, ANSWER)
         try:
             sftp.begin(LOGIN)
@@ -231,7 +232,7 @@ class Trial:
         self._sftp = sftp
         self._doors = self._other_login(beside)
 
-    def _other_login(self, beside: programs.Session) -> Doors | None:
+    def _other_login(self, beside: Session) -> Doors | None:
         doors = Doors(beside.socket, ANSWER)
         try:
             doors.login(self.account.name, f"{self.place}/key", LOGIN)
@@ -240,7 +241,7 @@ class Trial:
             return None
         return doors
 
-    def _excuse(self, beside: programs.Session) -> str:
+    def _excuse(self, beside: Session) -> str:
         """Return what a session says that ends at once; sshd keeps it to itself in one for SFTP (session.c)."""
         doors = self._other_login(beside)
         if not doors:
@@ -277,7 +278,7 @@ class Trial:
         """
         self._managed = True
         uid = self.account.uid
-        programs.stop_managers([uid] if self.host.has_manager(uid) else [])
+        services.stop_managers([uid] if self.host.has_manager(uid) else [])
         programs.run(["systemctl", "start", f"user@{uid}.service"], timeout=LOGIN)
 
     def stop_manager(self) -> None:
@@ -285,7 +286,7 @@ class Trial:
         if not self._managed:
             return
         uid = self.account.uid
-        programs.stop_managers([uid] if self.host.has_manager(uid) else [])
+        services.stop_managers([uid] if self.host.has_manager(uid) else [])
         # While logind knows the user, by a session of theirs or ours, it takes care of that itself.
         if not self._had_runtime and programs.run(["loginctl", "show-user", str(uid)]).code != 0:
             programs.run(["systemctl", "stop", f"user-runtime-dir@{uid}.service"], timeout=LOGIN)

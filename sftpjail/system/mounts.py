@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 
 from .. import fixes
 from ..errors import LinkRefused, SftpJailError
 from ..escapes import Advice, shown
+from ..formats.fstab import MountPoint, parse_mountinfo
 from . import safe_path
 from .processes import holders
 
@@ -79,3 +81,15 @@ def unmount(target: str) -> None:
         hint = fixes.ending({pid: uid for pid, uid, _ in users})
         raise SftpJailError(f"{target} is in use by {listed}", hint or Advice("it is root's: look whether it may end"))
     raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")
+
+
+def mount_points() -> dict[str, MountPoint]:
+    """Return the mount table as it is this moment."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
+        return parse_mountinfo(handle.read())
+
+
+def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
+    """Return what is mounted on exactly TARGET; links on the way to it are resolved, as mount(8) does."""
+    folder, name = os.path.split(target)
+    return points.get(target) or points.get(os.path.join(os.path.realpath(folder), name))

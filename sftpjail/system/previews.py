@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import SftpJailError
 from ..paths import RUN_DIR
-from .programs import WITH_SSHD, Answer, run
+from .namespaces import WITH_SSHD
+from .programs import Answer, run
 
 # Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
 # Whoever replaces a file, as useradd does with passwd, makes the kernel take our mount off it (namei.c, vfs_rename).

@@ -26,9 +26,9 @@ IN_USE = "userdel: user ann is currently used by process 9999999"
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Let time pass at once; returns how long was slept."""
     slept: list[float] = []
-    monkeypatch.setattr("sftpjail.system.programs.time.sleep", slept.append)
-    monkeypatch.setattr("sftpjail.system.programs.time.monotonic", lambda: sum(slept))
-    monkeypatch.setattr("sftpjail.system.programs.booted", lambda: False)
+    monkeypatch.setattr("sftpjail.system.accounts.time.sleep", slept.append)
+    monkeypatch.setattr("sftpjail.system.accounts.time.monotonic", lambda: sum(slept))
+    monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: False)
     return slept
 
 
@@ -146,14 +146,14 @@ def test_remove_of_a_busy_account_leaves_it_as_it_was(
     mend: str,
     seconds: float,
 ) -> None:
-    monkeypatch.setattr("sftpjail.system.programs.booted", lambda: state is not None)
+    monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: state is not None)
     programs.answer("loginctl", "show-user", out=f"{state}\n")
     userdel(stage, programs, 100)
     before = dict(stage.tree.shown)
     assert run("remove", "--delete-account", "ann") == (1, "")
     assert run.err == f"sftpjail: userdel ann failed: {IN_USE}\n" + (f"  try: {mend}\n" if mend else "")
     assert stage.tree.shown == before and seconds <= sum(no_waiting) < seconds + 1
-    monkeypatch.setattr("sftpjail.system.programs.booted", lambda: False)
+    monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: False)
     assert run("check", "ann")[0] == 0
 
 

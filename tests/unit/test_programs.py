@@ -10,8 +10,9 @@ import pytest
 from fakes import Programs
 
 from sftpjail.errors import SftpJailError
-from sftpjail.system import programs as door
-from sftpjail.system.programs import Answer, must, notify, run
+from sftpjail.system import services
+from sftpjail.system.programs import Answer, must, run
+from sftpjail.system.services import notify
 
 
 def test_words_of_a_program() -> None:
@@ -52,7 +53,7 @@ class TestRun:
 def booted(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """The folders of this host; none is that of a running systemd until a test says so."""
     folders: set[str] = set()
-    monkeypatch.setattr(door.os.path, "isdir", lambda path: path in folders)
+    monkeypatch.setattr(services.os.path, "isdir", lambda path: path in folders)
     yield folders
 
 
@@ -85,8 +86,8 @@ def test_without_systemd_a_reload_is_a_signal(
     booted: set[str], programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(door, "running", lambda service: 77 if service == "sshd" else None)
-    monkeypatch.setattr(door.os, "kill", lambda pid, number: sent.append((pid, number)))
+    monkeypatch.setattr(services, "running", lambda service: 77 if service == "sshd" else None)
+    monkeypatch.setattr(services.os, "kill", lambda pid, number: sent.append((pid, number)))
     assert notify("sshd", "reload") == "" and sent == [(77, signal.SIGHUP)]
     assert notify("rsyslog", "reload") == "" and len(sent) == 1, "it does not run"
     assert notify("systemd", "daemon-reload") == "" and programs.asked == []
@@ -95,9 +96,9 @@ def test_without_systemd_a_reload_is_a_signal(
 def test_without_systemd_a_restart_is_the_init_scripts_or_a_persons(
     booted: set[str], programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "running", lambda service: 77)
-    monkeypatch.setattr(door.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(services, "running", lambda service: 77)
+    monkeypatch.setattr(services.os, "access", lambda path, mode: False)
     assert notify("rsyslog", "restart").startswith("restart rsyslog (pid 77)")
-    monkeypatch.setattr(door.os, "access", lambda path, mode: path == "/etc/init.d/rsyslog" and mode == os.X_OK)
+    monkeypatch.setattr(services.os, "access", lambda path, mode: path == "/etc/init.d/rsyslog" and mode == os.X_OK)
     programs.answer("/etc/init.d/rsyslog", "restart")
     assert notify("rsyslog", "restart") == "" and len(programs.asked) == 1

@@ -19,15 +19,15 @@ from fakes import ME, FakeHost, Programs, listing
 from sftpjail import hookimpl
 from sftpjail.actions import Action
 from sftpjail.config import Config
-from sftpjail.engine import engine, journal, undo
+from sftpjail.engine import engine, journal
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import Event, Plan
 from sftpjail.host import host
 from sftpjail.model import Account
+from sftpjail.system import accounts, mounts, safe_path
 from sftpjail.system import files as system
-from sftpjail.system import safe_path
 from sftpjail.system.programs import Answer
 
 PLAYED = ("/etc/passwd", "/etc/group", "/etc/shadow", "/proc/self/mountinfo")
@@ -154,13 +154,13 @@ class World:
         patch.setattr(safe_path, "unmount", self._umount)
         for program in ("usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
             programs.answer_by(program, self._command)
-        for module in (undo, journal):
+        for module in (accounts, mounts, journal):
             patch.setattr(module, "open", self._open, raising=False)
         patch.setattr(engine, "STATE", str(self.state))
         for module in (host, engine):
             patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
             patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
-        patch.setattr("sftpjail.system.programs.notify", self._notify)
+        patch.setattr("sftpjail.system.services.notify", self._notify)
 
     def path(self, name: str) -> str:
         """Return the real path of a name in the world."""

@@ -1,0 +1,57 @@
+"""Accounts: what passwd(5) and group(5) say this moment, and the commands that change them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+from .. import fixes
+from ..errors import SftpJailError
+from . import programs
+from .processes import booted, owner
+
+# userdel(8), and usermod(8) where it changes the home, of an account that a process belongs to.
+_IN_USE = re.compile(r"currently used by process (\d+)")
+MOMENT = 3.0  # seconds that a session may take to end
+LINGERING = 15.0  # and so many where systemd says that it is closing: UserStopDelaySec= of logind.conf(5) is 10
+
+
+def change_account(argv: Sequence[str], name: str) -> None:
+    """Run usermod(8) or userdel(8); where a session of the account is just ending, wait for its end.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        name: the account.
+
+    Raises:
+        SftpJailError: it failed; where a process of the account is in the way, the hint ends it.
+    """
+    began = time.monotonic()
+    while (answer := programs.run(argv, timeout=300.0)).code != 0:
+        found, state = _IN_USE.search(answer.err), ""
+        if found:
+            state = _session_state(name)
+            if time.monotonic() - began < (LINGERING if state == "closing" else MOMENT):
+                time.sleep(0.5)
+                continue
+        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}", _ending(name, state, found[1]) if found else "")
+
+
+def _session_state(name: str) -> str:
+    """Return what systemd-logind knows of an account, as "active" or "closing" (sd_uid_get_state(3)), or ""."""
+    return programs.run(["loginctl", "show-user", "--property=State", "--value", name]).out.strip() if booted() else ""
+
+
+def _ending(name: str, state: str, pid: str) -> str:
+    """Return the command that ends what an account runs."""
+    if state:
+        return f"loginctl terminate-user {name}"
+    return fixes.ending({int(pid): owner(int(pid))})  # nothing where it is root's, or has ended since
+
+
+def entries(path: str) -> list[list[str]]:
+    """Return the fields of the lines of passwd(5) or group(5) as they are this moment; four at least, maybe empty."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+        lines = [line.rstrip("\n").split(":") for line in handle]
+    return [fields + [""] * (4 - len(fields)) for fields in lines]

@@ -1,0 +1,125 @@
+"""Programs that go on, with a socket for their input and output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ..errors import SftpJailError
+from .programs import ENV, decode
+from .signals import postponed
+
+
+@dataclass(frozen=True)
+class Session:
+    """A program that goes on, with a socket as its standard input and output, and in memory what it says besides."""
+
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+    said: BinaryIO
+
+    def words(self, since: int = 0) -> str:
+        """Return what the program and its children have written to standard error since that byte."""
+        return decode(os.pread(self.said.fileno(), 1 << 20, since))
+
+    def written(self) -> int:
+        """Return how many bytes stand on standard error."""
+        return os.fstat(self.said.fileno()).st_size
+
+    def wait(self, timeout: float) -> None:
+        """Wait for the program's end so long, in seconds: it may have hung up before its last words."""
+        with _pidfds([self.process.pid]) as fds:  # and do not reap it: `end` goes by its number
+            select.select(fds, [], [], timeout)
+
+    def end(self, patience: float = 3.0) -> None:
+        """Hang up and wait until the program and everything that it started has ended; kill what has not by then.
+
+        Args:
+            patience: seconds.
+        """
+        deadline = time.monotonic() + patience
+        # Again until nobody is left: the first round may have been too early for what ssh was about to start.
+        while family := _family(self.process.pid):
+            with _pidfds(family) as fds:
+                self._hang_up()
+                for fd in fds:
+                    if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                        with contextlib.suppress(ProcessLookupError):
+                            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        self._hang_up()
+        self.process.wait()
+        self.said.close()
+
+    def _hang_up(self) -> None:
+        # shutdown(2) too: paramiko's thread holds the socket until it notices.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+@contextlib.contextmanager
+def _pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
+    with contextlib.ExitStack() as opened:
+        fds = []
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                fds.append(os.pidfd_open(pid))
+                opened.callback(os.close, fds[-1])
+        yield fds
+
+
+def _family(leader: int) -> set[int]:
+    """Return the processes of a session that live, and all below: ssh(1) does not wait for its ProxyCommand."""
+    parents, family = dict[int, int](), set[int]()
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                with open(f"/proc/{name}/stat", "rb") as handle:
+                    state, parent, _, session = handle.read().rpartition(b")")[2].split()[:4]  # proc_pid_stat(5)
+                if state in b"ZX":
+                    continue
+                parents[int(name)] = int(parent)
+                if int(session) == leader:
+                    family.add(int(name))
+    while found := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= found
+    return family
+
+
+def converse(argv: Sequence[str], sessions: list[Session]) -> Session:
+    """Start ARGV, which goes on until `Session.end`; a signal to us meanwhile is heard when that can be called.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        sessions: the new one is added.
+
+    Raises:
+        SftpJailError: it is not installed or cannot be started.
+    """
+    ours, theirs = socket.socketpair()
+    with postponed(), theirs, contextlib.ExitStack() as failed:
+        failed.callback(ours.close)
+        said = failed.enter_context(open(os.memfd_create("said"), "w+b"))
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=said,
+                env=ENV,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
+        failed.pop_all()
+        sessions.append(Session(process, ours, said))
+    return sessions[-1]

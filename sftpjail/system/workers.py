@@ -1,0 +1,66 @@
+"""Functions in processes of their own, a few at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Generator, Sequence
+from typing import BinaryIO
+
+from .programs import decode
+from .signals import STOP, postponed
+
+
+def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str, None, None]:
+    """Run functions in processes of their own, a few at a time, and yield what they return, in the order given.
+
+    Ended early, by a signal or else, it passes SIGTERM on, and waits until all have tidied up.
+
+    Args:
+        jobs: each returns a text; one that raises yields "".
+        width: how many at a time.
+    """
+    running = dict[int, tuple[int, BinaryIO]]()
+    results = dict[int, str]()
+    waiting = list(enumerate(jobs))[::-1]
+    try:
+        for number in range(len(jobs)):
+            while number not in results:
+                while waiting and len(running) < width:
+                    index, job = waiting.pop()
+                    out: BinaryIO = open(os.memfd_create("answer"), "w+b")  # noqa: SIM115
+                    with postponed():
+                        running[_child(job, out)] = (index, out)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+                with postponed():
+                    assert ended is not None
+                    os.waitpid(ended.si_pid, 0)
+                    index, out = running.pop(ended.si_pid)
+                    with out:
+                        out.seek(0)
+                        results[index] = decode(out.read())
+            yield results.pop(number)
+    finally:
+        with postponed():
+            for pid in running:
+                os.kill(pid, signal.SIGTERM)
+            for pid, (_, out) in running.items():
+                os.waitpid(pid, 0)
+                out.close()
+
+
+def _child(job: Callable[[], str], out: BinaryIO) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        for number in STOP:
+            signal.signal(number, _stopped)
+        out.write(job().encode("utf-8", "surrogateescape"))
+        out.flush()
+    finally:
+        os._exit(0)
+
+
+def _stopped(number: int, _: object) -> None:
+    raise KeyboardInterrupt
