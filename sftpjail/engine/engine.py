@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from ..actions import (
     Action,
     Check,
-    CloseAccount,
-    MakeDir,
     Mount,
     Notify,
-    OpenAccount,
     Phase,
-    Remove,
-    Rename,
     Run,
     SetAccount,
-    SetGroup,
-    SetOwner,
     WriteFile,
 )
 from ..config import Config
 from ..errors import RollbackIncomplete, SftpJailError
-from ..formats.origin_record import render_origin
 from ..host import Host
-from ..model import Origin
-from ..paths import ACCOUNTS, HOST_RECORD, RUN_DIR, STATE
+from ..paths import RUN_DIR, STATE
 from ..system import files, locks, previews, services
 from ..system.signals import signals_raise, signals_wait
 from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_folders
+from .origins import records
 from .plan import Event, Plan, Step
 from .transaction import blaming, judge, mount, perform, sync_batch, undo_of
 
@@ -80,7 +71,7 @@ class Engine:
                 plan.errors[owner] = error
         good = merged(step for step in wanted if step.owner not in plan.errors)
         steps = without_full_folders(ordered(combined(good)), self.host)
-        plan.steps = ordered(steps + self._records(steps, plan.events))
+        plan.steps = ordered(steps + records(steps, plan.events, self.host))
         return plan
 
     def _pending(self, event: Event, owner: str) -> list[Step]:
@@ -97,73 +88,6 @@ class Engine:
                 if goes_along or action in pending[name]:
                     steps.append(Step(action, name, action.name if isinstance(action, SetAccount) else owner))
         return steps
-
-    def _records(self, steps: Sequence[Step], events: Sequence[Event]) -> list[Step]:
-        """Return the steps that keep the origin records: what we made, and what was there before us."""
-        removals = [event for event in events if event.hook == "on_user_remove"]
-        leaving = {event.account.name: event.account for event in removals if event.account}
-        unjailed = {e.account.name for e in removals if e.account and not e.arguments["deleted"]}
-        accounts = {event.account.name: event.account for event in events if event.account}
-        by_owner: dict[str, list[Action]] = {name: [] for name in leaving}
-        for step in steps:
-            by_owner.setdefault(step.owner, []).append(step.action)
-        for name, jailed in accounts.items():
-            if jailed.kept is not None:  # an administrator's word, though nothing else may change
-                by_owner.setdefault(name, [])
-        records = []
-        for owner, actions in by_owner.items():
-            old = self.host.origin(owner)
-            account = accounts.get(owner)
-            forced = old.forced or bool(account and account.forced)
-            kept = old.kept if account is None or account.kept is None else account.kept
-            new = replace(self._merged(old, actions), forced=forced, kept=kept)
-            gone = owner in leaving and not leaving[owner].exists
-            if gone or owner in unjailed:
-                # Everything was given back, or can be no more; of an account that is gone, what it left is still ours.
-                # One that is only about to be deleted keeps its record: userdel may yet refuse.
-                left = (path for path in new.made if gone and self.host.lstat(path) is not None)
-                new = Origin(made=tuple(left))
-            path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
-            if new != Origin() and owner not in unjailed and not gone:
-                new = replace(new, uid=account.uid if account and old.uid < 0 else old.uid)
-            if new == Origin():
-                record: Action = Remove(path, ours=True)
-            else:
-                record = WriteFile(path, render_origin(new), mode=0o600)
-            if new != old and record.pending(self.host, owner):
-                records.append(Step(record, "sftpjail", owner))
-        folder = MakeDir(ACCOUNTS, 0o700)
-        if any(step.owner for step in records) and folder.pending(self.host, ""):
-            records.append(Step(folder, "sftpjail"))
-        return records
-
-    def _merged(self, old: Origin, actions: Sequence[Action]) -> Origin:
-        made, was, owners = dict.fromkeys(old.made), dict(old.was), dict(old.owners)
-        renamed, closed = dict(old.renamed), old.closed
-        for action in actions:
-            origin = action.origin(self.host)
-            made |= dict.fromkeys(origin.made)
-            # The first value is the one from before us; giving it back clears it.
-            for name, value in origin.was.items():
-                was.setdefault(name, value)
-            for path, owner in origin.owners.items():
-                owners.setdefault(path, owner)
-            if isinstance(action, CloseAccount | OpenAccount):
-                closed = origin.closed
-            if isinstance(action, Rename) and renamed.pop(action.path, None) != action.to:
-                renamed |= origin.renamed
-            if isinstance(action, Remove):
-                made.pop(action.path, None)
-            elif isinstance(action, SetOwner) and owners.get(action.path) == (action.uid, action.gid, action.mode):
-                del owners[action.path]
-            elif isinstance(action, SetAccount):
-                fields = action.fields()
-                was = {name: value for name, value in was.items() if fields.get(name) != value}
-            elif isinstance(action, SetGroup) and not action.present:
-                made.pop(f"group:{action.name}", None)
-            elif isinstance(action, WriteFile) and action.result(self.host) is None:
-                made.pop(action.path, None)
-        return Origin(tuple(sorted(made)), was, owners, renamed, closed=closed)
 
     # -- applying ------------------------------------------------------------------------------------------
 

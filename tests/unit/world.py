@@ -19,7 +19,7 @@ from fakes import ME, FakeHost, Programs, listing
 from sftpjail import hookimpl
 from sftpjail.actions import Action
 from sftpjail.config import Config
-from sftpjail.engine import engine, journal
+from sftpjail.engine import engine, journal, origins
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
@@ -157,7 +157,7 @@ class World:
         for module in (accounts, mounts, journal):
             patch.setattr(module, "open", self._open, raising=False)
         patch.setattr(engine, "STATE", str(self.state))
-        for module in (host, engine):
+        for module in (host, origins):
             patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
             patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
         patch.setattr("sftpjail.system.services.notify", self._notify)

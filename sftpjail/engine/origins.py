@@ -1,0 +1,94 @@
+"""The origin records: what we made, and what was there before us, so that it can be given back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..actions import (
+    Action,
+    CloseAccount,
+    MakeDir,
+    OpenAccount,
+    Remove,
+    Rename,
+    SetAccount,
+    SetGroup,
+    SetOwner,
+    WriteFile,
+)
+from ..formats.origin_record import render_origin
+from ..host import Host
+from ..model import Origin
+from ..paths import ACCOUNTS, HOST_RECORD
+from .plan import Event, Step
+
+
+def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[Step]:
+    """Return the steps that keep the origin records: what we made, and what was there before us."""
+    removals = [event for event in events if event.hook == "on_user_remove"]
+    leaving = {event.account.name: event.account for event in removals if event.account}
+    unjailed = {e.account.name for e in removals if e.account and not e.arguments["deleted"]}
+    accounts = {event.account.name: event.account for event in events if event.account}
+    by_owner: dict[str, list[Action]] = {name: [] for name in leaving}
+    for step in steps:
+        by_owner.setdefault(step.owner, []).append(step.action)
+    for name, jailed in accounts.items():
+        if jailed.kept is not None:  # an administrator's word, though nothing else may change
+            by_owner.setdefault(name, [])
+    found = []
+    for owner, actions in by_owner.items():
+        old = host.origin(owner)
+        account = accounts.get(owner)
+        forced = old.forced or bool(account and account.forced)
+        kept = old.kept if account is None or account.kept is None else account.kept
+        new = replace(_merged(old, actions, host), forced=forced, kept=kept)
+        gone = owner in leaving and not leaving[owner].exists
+        if gone or owner in unjailed:
+            # Everything was given back, or can be no more; of an account that is gone, what it left is still ours.
+            # One that is only about to be deleted keeps its record: userdel may yet refuse.
+            left = (path for path in new.made if gone and host.lstat(path) is not None)
+            new = Origin(made=tuple(left))
+        path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
+        if new != Origin() and owner not in unjailed and not gone:
+            new = replace(new, uid=account.uid if account and old.uid < 0 else old.uid)
+        if new == Origin():
+            record: Action = Remove(path, ours=True)
+        else:
+            record = WriteFile(path, render_origin(new), mode=0o600)
+        if new != old and record.pending(host, owner):
+            found.append(Step(record, "sftpjail", owner))
+    folder = MakeDir(ACCOUNTS, 0o700)
+    if any(step.owner for step in found) and folder.pending(host, ""):
+        found.append(Step(folder, "sftpjail"))
+    return found
+
+
+def _merged(old: Origin, actions: Sequence[Action], host: Host) -> Origin:
+    """Return a record as it is after some actions: what they take from the host comes in, what they give back goes."""
+    made, was, owners = dict.fromkeys(old.made), dict(old.was), dict(old.owners)
+    renamed, closed = dict(old.renamed), old.closed
+    for action in actions:
+        origin = action.origin(host)
+        made |= dict.fromkeys(origin.made)
+        # The first value is the one from before us; giving it back clears it.
+        for name, value in origin.was.items():
+            was.setdefault(name, value)
+        for path, owner in origin.owners.items():
+            owners.setdefault(path, owner)
+        if isinstance(action, CloseAccount | OpenAccount):
+            closed = origin.closed
+        if isinstance(action, Rename) and renamed.pop(action.path, None) != action.to:
+            renamed |= origin.renamed
+        if isinstance(action, Remove):
+            made.pop(action.path, None)
+        elif isinstance(action, SetOwner) and owners.get(action.path) == (action.uid, action.gid, action.mode):
+            del owners[action.path]
+        elif isinstance(action, SetAccount):
+            fields = action.fields()
+            was = {name: value for name, value in was.items() if fields.get(name) != value}
+        elif isinstance(action, SetGroup) and not action.present:
+            made.pop(f"group:{action.name}", None)
+        elif isinstance(action, WriteFile) and action.result(host) is None:
+            made.pop(action.path, None)
+    return Origin(tuple(sorted(made)), was, owners, renamed, closed=closed)
