@@ -24,6 +24,7 @@ from .apply import guarded, plan_all, unanswered
 from .events import create_events, remove_events
 
 THOROUGH = 50  # up to so many accounts each one is worth a question to sshd and the like
+SETUP = "sftpjail setup"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
     if interrupted(host):
         what = "an interrupted run is not taken back yet"
         yield Fault("host", what, "something may be half done", "sftpjail apply")
-    yield from (_fault("host", found) for found in engine.manager.findings(None, host))
+    found = [_fault("host", finding) for finding in engine.manager.findings(None, host)]
+    yield from found
     why = "whether their jails are as they should be is not known, and nothing of them is changed"
     yield from (Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host))
     try:
@@ -111,8 +113,9 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
     except SftpJailError as veto:
         yield _veto("host", veto, "setup cannot be done")
         return
-    if plan:
-        yield Fault("host", f"not as configured: {_summary(plan, host)}", "setup would change it", "sftpjail setup")
+    changed = _summary(plan, host, found)
+    if plan and (changed or not found):
+        yield Fault("host", f"not as configured: {changed}", "setup would change it", SETUP)
 
 
 def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
@@ -121,12 +124,12 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
     Args:
         plan: not applied.
         host: the facts.
-        known: faults that have named some of the paths already.
+        known: faults that have named some of the paths already, to give them back or to set the host up.
     """
     heads: dict[str, None] = {}
     for step in plan.steps:
         kind, *about = step.action.key
-        named = kind == "owner" and any(one_line(about[0]) in fault.what for fault in known)
+        named = any(one_line(str(about[0])) in fault.what for fault in known if kind == "owner" or fault.mend == SETUP)
         if named or step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
             continue
         lines = list(step.action.diff(host))

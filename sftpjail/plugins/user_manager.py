@@ -75,7 +75,6 @@ def on_teardown() -> list[Action]:
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if not host.which("systemctl"):
         return []
-    # What setup would write is judged by its plan; here is what only systemd knows.
     thorough = account is None or host.thorough
     found = [replace(finding, severity="open") for finding in _not_in_force(host, config)] if thorough else []
     return found if account is None else [*found, *_outside(account, host)]
@@ -101,7 +100,10 @@ def _not_in_force(host: Host, config: Config) -> list[Finding]:
     if _masked(host):
         return [Finding(f"{DROPIN} is a symbolic link, so that it is masked", why, f"rm {DROPIN} && sftpjail setup")]
     text = dropin(config)
-    if not host.systemd or host.text(DROPIN) != text:
+    if host.text(DROPIN) != text:
+        state = "is missing" if host.lstat(DROPIN) is None else "is not as configured"
+        return [Finding(f"{DROPIN} {state}", why, "sftpjail setup")] if jailed(config, host) else []
+    if not host.systemd:
         return []
     uids = _to_ask(host, config)
     units = [f"user@{uid}.service" for uid in uids]

@@ -149,6 +149,13 @@ def test_on_check_is_content_with_what_is_in_force(tree: Tree, fire: Fire, progr
     assert not loaded(shown(1002), dropin(Config()), 1001)
 
 
+def test_on_check_says_that_the_drop_in_is_lost_where_somebody_is_jailed(tree: Tree, fire: Fire) -> None:
+    tree.program("systemctl")
+    for account in (None, ann()):
+        (finding,) = fire("user_manager", "on_check", tree.host(), account=account)
+        assert finding.what == f"{DROPIN} is missing" and finding.severity == "open"
+
+
 def test_on_check_names_a_manager_and_who_lingers(tree: Tree, fire: Fire, programs: Programs) -> None:
     systemd(tree)
     programs.answer("systemctl", "show", out=shown())

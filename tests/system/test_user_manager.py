@@ -114,6 +114,9 @@ def test_an_uploaded_unit_runs_no_more(booted: Machine) -> None:
 
     open_door(machine)
     assert uploads(machine, "alice", keys["alice"]), "this is what the drop-in is for"
+    for users in ((), ("alice",)):
+        checked = machine.run("sftpjail", "check", *users, check=False)
+        assert checked.code == 3 and checked.out.count(f"{DROPIN} is missing (") == 1, checked
     tested = machine.run("sftpjail", "test", "alice", check=False)
     assert tested.code == 3 and "\nFAILED  no user manager: an uploaded unit" in tested.out, tested
     assert state(machine, "alice") == "inactive" and machine.exists("/home/alice/.config/systemd/user/mark.service")
