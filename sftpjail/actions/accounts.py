@@ -70,7 +70,7 @@ class SetAccount(Action):
 
 @dataclass(frozen=True)
 class CloseAccount(SetAccount):
-    """An account is shut out before anything else is done, and its record says why; see closing.py, which makes these.
+    """An account is shut out before anything else is done, and its record says why; jails/closing.py makes these.
 
     `expire` is set for one that shadow(5) knows; any other's name is put on a list by SetLines.
     """

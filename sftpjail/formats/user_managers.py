@@ -30,7 +30,7 @@ _IN_GROUP = 'case " $groups " in {patterns}) exit 1;; esac;'
 _BY_NAME = 'case $(timeout 5 id -nu "$u" 2>/dev/null) in {names}) exit 1;; esac;'
 _NO_GROUPS = '[ "$known" != 0 ] || exit 0;'
 _ALL_KNOWN = '[ "$known" != 0 ] || ! timeout 5 getent group {groups} >/dev/null 2>&1 || exit 0;'
-# A record as records.py writes it, with a blank in front of each name of the outer object.
+# A record as origin_record.py writes it, with a blank in front of each name of the outer object.
 _RECORDED = f'! grep -rqsxE " .uid.: $u,?" {_RECORDS}'
 
 

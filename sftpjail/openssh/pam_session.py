@@ -18,7 +18,7 @@ SCRIPT = "/etc/sftpjail/pam-session"
 MARK = "/var/lib/sftpjail/session"
 # Who is jailed by what a directory says; see plugins/pam.py.
 GATE = "/etc/sftpjail/directory"
-# Who is shut out and has no line in shadow(5); see closing.py.
+# Who is shut out and has no line in shadow(5); see jails/closing.py.
 CLOSED = "/etc/sftpjail/closed"
 SECONDS = 30  # until a script that hangs has failed
 # The services of `mounts = session`, and of `mounts = fstab` on a host with a directory.

@@ -107,7 +107,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
     fields = {field: number(getattr(shadow, field)) for field in ("changed", "maximum", "inactive", "expire")}
     days = {field: -1 if day is None else day for field, day in fields.items()}
     if 0 <= days["expire"] < today and host.origin(account.name).closed:
-        return []  # by us; see closing.py
+        return []  # by us; see jails/closing.py
     if 0 <= days["expire"] < today:
         return [
             Finding(

@@ -5,7 +5,7 @@ mount namespace and mounts what the account's table says; with "fstab" that is m
 has no jail yet, because no useradd ever ran here, gets one. It fails, and the session is closed,
 rather than show less than all.
 
-This and safe_path.py become one file that needs no package; see sessions.program().
+This and safe_path.py become one file that needs no package; see openssh/pam_session.py, program().
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TABLES, ACCOUNTS = "/etc/sftpjail/mounts", "/var/lib/sftpjail/accounts"
 # pam_namespace(8) mounts a tmpfs on it, for a session alone.
 MARK = "/var/lib/sftpjail/session"
 NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-$")
-# The administrator's word that a source may lie where others can write; see plugins/mounts.py.
+# The administrator's word that a source may lie where others can write; see plugins/mounts/.
 LOOSE = "x-sftpjail.allow"
 
 
@@ -42,7 +42,7 @@ def unescaped(field: str) -> str:
         else:
             part = b"\\" + part
         parts.append(part)
-    return os.fsdecode(b"".join(parts))
+    return os.fsdecode(b"".join(parts).partition(b"\0")[0])  # where mount(8) sees its end
 
 
 def entries(text: str) -> list[tuple[str, str, tuple[str, ...]]]:

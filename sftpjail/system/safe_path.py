@@ -8,7 +8,7 @@ is made through that descriptor. mount(8) takes paths alone, and loses its optio
 flags before anybody sees it (Linux 5.12).
 
 Nothing of ours is imported here: this text is also a part of the one file that PAM runs when a
-session opens; see sessions.program().
+session opens; see openssh/pam_session.py, program().
 """
 
 from __future__ import annotations

@@ -35,3 +35,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def thorough() -> bool:
     """Whether every attack and every round is wanted, and not a sample."""
     return ALL
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    race = sys.modules.get("race")
+    for line in getattr(race, "FIGURES", ()):
+        terminalreporter.write_line(line)

@@ -25,9 +25,10 @@ SHOWN = (*OWN, "/var/lib/sftpjail/log", "/run/systemd/journal/dev-log", "/system
 PRIVATE = "/var/lib/sftpjail/session"  # where pam_namespace mounts a tmpfs
 # The mounts of every process that sees the whole host, in whatever namespace.
 ALL_TABLES = (
-    'for process in /proc/[0-9]*; do [ "$(readlink $process/root)" != / ] || cat $process/mountinfo; done '
-    "2>/dev/null; :"
+    'for process in /proc/[0-9]*; do [ "$(readlink $process/root)" != / ] || cat $process/mountinfo || :; done '
+    "2>/dev/null"
 )
+FIGURES: list[str] = []  # one line for each target, shown at the end
 
 
 class Race:
@@ -193,10 +194,9 @@ class Race:
         self._before = picture(self.machine)
 
     def report(self) -> None:
-        print(
-            f"\nrace {self.name}: {self.played} rounds, {self.flips} flips, {self.done} done, {self.refused} refused, "
-            f"{self.won} canaries, {len(self.hangs)} hangs",
-            flush=True,
+        FIGURES.append(
+            f"race {self.name}: {self.played} rounds, {self.flips} flips, {self.done} done, {self.refused} refused, "
+            f"{self.won} canaries, {len(self.hangs)} hangs"
         )
         for reason, count in self.reasons.most_common(3):
             print(f"    {count} times: {reason}", flush=True)

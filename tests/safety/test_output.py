@@ -187,8 +187,9 @@ def test_processes(host: Machine, thorough: bool) -> None:
     start = (
         "import json, os, shutil, subprocess, sys\n"
         "os.chdir('/srv/sftp/alice/home/alice'); os.setuid(int(sys.argv[1]))\n"
-        "for value in json.load(sys.stdin):\n"
-        "    path = '/tmp/' + value[:15]\n"
+        "for number, value in enumerate(json.load(sys.stdin)):\n"
+        "    os.makedirs(f'/tmp/{number}', exist_ok=True)\n"  # two may begin with the same 15 characters
+        "    path = f'/tmp/{number}/{value[:15]}'\n"
         "    shutil.copy('/bin/sleep', path)\n"
         "    quiet = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.DEVNULL)\n"
         "    print(subprocess.Popen([value, '600'], executable=path, **quiet).pid)\n"

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.formats.fstab import FstabEntry, parse_line, unescape
@@ -23,6 +23,7 @@ def test_a_table_is_read_as_fstab_is(source: str, target: str) -> None:
 
 
 @given(st.text(st.sampled_from("\\01457a ")))
+@example("/a\\000b")
 def test_octal_escapes_are_those_of_getmntent(field: str) -> None:
     assert login_step.unescaped(field) == unescape(field)
 
