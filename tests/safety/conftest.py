@@ -6,35 +6,17 @@ is too long for the sample is marked `whole`; others take `thorough` for how man
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
-pytest_plugins = ["noskip", "machines"]
-
-ALL = bool(os.environ.get("SFTPJAIL_ALL"))
+pytest_plugins = ["noskip", "machines", "whole"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "whole: only with --all")
     config.addinivalue_line("markers", "booted: needs a machine that systemd has booted")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for --all; it is deselected, so that nobody takes it for skipped."""
-    whole = [] if ALL else [item for item in items if item.get_closest_marker("whole")]
-    if whole:
-        config.hook.pytest_deselected(items=whole)
-        items[:] = [item for item in items if item not in whole]
-
-
-@pytest.fixture(scope="session")
-def thorough() -> bool:
-    """Whether every attack and every round is wanted, and not a sample."""
-    return ALL
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["noskip", "machines"]
+pytest_plugins = ["noskip", "machines", "whole"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

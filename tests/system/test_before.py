@@ -100,6 +100,7 @@ def test_what_close_puts_aside_comes_back_byte_for_byte(machine: Machine, other:
     assert machine.sh("ls -A /var/lib/sftpjail").out == listing
 
 
+@pytest.mark.whole
 def test_cron_runs_it_no_more(machine: Machine) -> None:
     """cron(8) reads a spool again whose time has changed: database.c; bob's crontab proves that the minute came."""
     ready(machine)

@@ -30,6 +30,7 @@ def boot(machine: Machine) -> float:
     return (end - begin) / 1e6
 
 
+@pytest.mark.whole
 def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
     machine = booted
     machine.write(CONFIG, SESSION)

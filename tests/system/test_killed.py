@@ -26,7 +26,12 @@ def state(machine: Machine) -> dict[str, object]:
     return {path: entry for path, entry in snapshot(machine).items() if path != CONFIG}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+SAMPLE = ("adopt", "remove")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.whole) for name in COMMANDS]
+)
 def test_killed_at_any_moment(machine: Machine, name: str) -> None:
     ready(machine)
     web(machine)

@@ -399,7 +399,7 @@ def test_what_no_session_can_show(machine: Machine, says: str) -> None:
     assert checked.code == 3 and f"alice: {says}" in checked.out, checked
 
 
-@pytest.mark.parametrize("number", ["TERM", "INT", "HUP"])
+@pytest.mark.parametrize("number", ["INT", *(pytest.param(name, marks=pytest.mark.whole) for name in ("TERM", "HUP"))])
 def test_stopped_in_the_middle(machine: Machine, number: str) -> None:
     """At any moment: of the beginning, the logins, the probes and the end."""
     ready(machine, QUIET)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from machine import Machine
 from steps import CONFIG, QUIET, jail, mounted, open_with_key, previewed, ready, refused, web, works
 
@@ -81,6 +82,7 @@ def test_veto_rolls_back(machine: Machine) -> None:
     works(machine, "carol", open_with_key(machine, "carol"))
 
 
+@pytest.mark.whole
 def test_endless_script_is_stopped(machine: Machine) -> None:
     ready(machine)
     machine.run("useradd", "-m", "alice")
