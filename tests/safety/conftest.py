@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from figures import FIGURES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 pytest_plugins = ["noskip", "machines", "whole"]
@@ -20,6 +21,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    race = sys.modules.get("race")
-    for line in getattr(race, "FIGURES", ()):
+    for line in FIGURES:
         terminalreporter.write_line(line)

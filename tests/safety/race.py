@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Self
 
+from figures import FIGURES
 from host_canaries import Mounted, MountWatch, harm, mounts, picture, plant
 from machine import CommandFailed, Machine, Result
 from steps import running
@@ -28,7 +29,6 @@ ALL_TABLES = (
     'for process in /proc/[0-9]*; do [ "$(readlink $process/root)" != / ] || cat $process/mountinfo || :; done '
     "2>/dev/null"
 )
-FIGURES: list[str] = []  # one line for each target, shown at the end
 
 
 class Race:

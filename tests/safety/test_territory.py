@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from figures import FIGURES
 from host_canaries import plant
 from machine import Machine, Result
 from steps import CONFIG, running
@@ -142,8 +143,8 @@ def test_all_commands(machine: Machine, form: str) -> None:
     run("sftpjail", "teardown", code=None)
 
     report = traced.report
-    print(
-        f"\nterritory {form}: {traced.commands} commands, {report.looked_at} changing calls looked at, "
+    FIGURES.append(
+        f"territory {form}: {traced.commands} commands, {report.looked_at} changing calls looked at, "
         f"{report.in_territory} in users' territory, {len(report.offenders)} by path "
         f"({report.others} more by useradd, userdel, sshd and their like)"
     )
