@@ -154,7 +154,11 @@ def load(path: str = PATH) -> Config:
 def _refuse_strange(path: str, found: os.stat_result) -> None:
     """Refuse, as root, what others could change: it names programs that sshd runs, and plugins that are root's."""
     if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
-        fix = f"chown root {quote(path)} && chmod go-w {quote(path)}" if _leads_only_there(path) else ""
+        fix = (
+            f"chown root {quote(path)} && chmod go-w {quote(path)}"
+            if _leads_only_there(path)
+            else ""
+        )
         raise UsageError(f"the configuration {path} can be changed by others than root", fix)
 
 
@@ -163,7 +167,10 @@ def _leads_only_there(path: str) -> bool:
     if not path.startswith("/") or os.path.islink(path):
         return False
     above = [os.lstat(directory) for directory in components(posixpath.dirname(path))]
-    return all(stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o022 for found in above)
+    return all(
+        stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o022
+        for found in above
+    )
 
 
 def _packaged() -> tuple[str, ...]:
@@ -191,7 +198,10 @@ def parse(text: str, path: str = PATH) -> Config:
         raise UsageError(f"{path}: {where}: {fault or 'is missing'}", f"sensible-editor {path}")
     for sections, name in get_extra_values(raw):
         if sections[:1] != ("plugins",):
-            raise UsageError(f"{path}: unknown setting {name!r} {_section(sections)}".rstrip(), "man 5 sftpjail.conf")
+            raise UsageError(
+                f"{path}: unknown setting {name!r} {_section(sections)}".rstrip(),
+                "man 5 sftpjail.conf",
+            )
     return _build(raw, path)
 
 
@@ -203,11 +213,15 @@ def _build(raw: Any, path: str) -> Config:
     sections = raw["profiles"] or {"sftponly": None}
     deeper = [name for name in raw["plugins"].sections if raw["plugins"][name].sections]
     if deeper:
-        raise UsageError(f"{path}: [plugins] [[{deeper[0]}]]: a plugin's settings have no sections of their own")
+        raise UsageError(
+            f"{path}: [plugins] [[{deeper[0]}]]: a plugin's settings have no sections of their own"
+        )
     profiles = tuple(_profile(name, raw["profiles"].get(name), path) for name in sections)
     groups = [p.group for p in profiles if p.group]
     if len(set(groups)) < len(groups):
-        raise UsageError(f"{path}: [profiles]: two profiles have one group; each needs a group of its own")
+        raise UsageError(
+            f"{path}: [profiles]: two profiles have one group; each needs a group of its own"
+        )
     logs = Logs(**{key: raw["logs"][key] for key in ("backend", "file", "facility", "level")})
     if not re.fullmatch(r"/[A-Za-z0-9_./+-]+", _absolute(logs.file, f"{path}: [logs] file")):
         raise UsageError(
@@ -240,7 +254,9 @@ def _profile(name: str, raw: Any, path: str) -> Profile:
     where = f"{path}: [profiles] [[{name}]]"
     if raw is None:
         return Profile(name)
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
+    }
     if not values["group"] and not values["match_user"]:
         values["group"] = name
     profile = Profile(name, **values)
@@ -253,18 +269,30 @@ def _profile(name: str, raw: Any, path: str) -> Profile:
 
 
 def _check_profile(profile: Profile) -> None:
-    for kind, names in (("group", (profile.group,) if profile.group else ()), ("account", profile.match_user)):
+    for kind, names in (
+        ("group", (profile.group,) if profile.group else ()),
+        ("account", profile.match_user),
+    ):
         for name in names:
             valid_name(name, kind)
     if not profile.in_home:
         # Beneath a folder of its own, named by %u alone: what a tree of jails is, and what can be judged and removed.
         base, last = posixpath.split(profile.chroot)
-        if last != "%u" or "%" in base or not base.startswith("/") or posixpath.normpath(base) in ("/", "//"):
+        if (
+            last != "%u"
+            or "%" in base
+            or not base.startswith("/")
+            or posixpath.normpath(base) in ("/", "//")
+        ):
             raise UsageError(f"chroot = {profile.chroot}: must be %h or /FOLDER/%u")
         if normal(base) != base or _unprintable(base) or re.search(r"[\s\"'\\#]", base):
-            raise UsageError(f"chroot = {profile.chroot}: a plain path, without spaces, quotes or //")
+            raise UsageError(
+                f"chroot = {profile.chroot}: a plain path, without spaces, quotes or //"
+            )
     elif profile.home == "inside":
-        raise UsageError("home = inside needs chroot = /FOLDER/%u: with %h the jail is the home already")
+        raise UsageError(
+            "home = inside needs chroot = /FOLDER/%u: with %h the jail is the home already"
+        )
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", profile.files):
         raise UsageError(f"files = {profile.files}: must be one plain folder name")
     if profile.umask and not re.fullmatch(r"0?[0-7]{3}", profile.umask):
@@ -272,7 +300,9 @@ def _check_profile(profile: Profile) -> None:
     if profile.start and not re.fullmatch(r"/[A-Za-z0-9_./%u@+-]*", profile.start):
         raise UsageError(f"start = {profile.start}: must be a path inside the jail without spaces")
     if profile.shell and (not profile.shell.startswith("/") or re.search(r"[:\s]", profile.shell)):
-        raise UsageError(f"shell = {profile.shell}: must be an absolute path, or empty to leave shells alone")
+        raise UsageError(
+            f"shell = {profile.shell}: must be an absolute path, or empty to leave shells alone"
+        )
     _check_keys(profile)
     unknown = sorted(set(profile.deny) - REQUESTS)
     if unknown:
@@ -288,7 +318,9 @@ def _check_profile(profile: Profile) -> None:
 
 def _check_keys(profile: Profile) -> None:
     """Refuse what sshd would refuse only at a login, or read as something else: sshd_config(5)."""
-    if profile.keys_command and not re.fullmatch(r"/[^\s\"'\\#]+( [^\"'\\#]+)?", profile.keys_command):
+    if profile.keys_command and not re.fullmatch(
+        r"/[^\s\"'\\#]+( [^\"'\\#]+)?", profile.keys_command
+    ):
         raise UsageError(
             f"keys_command = {profile.keys_command}: must be an absolute path and arguments without quotes"
         )
@@ -299,7 +331,9 @@ def _check_keys(profile: Profile) -> None:
         if value and not re.fullmatch(r"/[A-Za-z0-9_./%+@-]+", value):
             raise UsageError(f"{name} = {value}: must be an absolute path without spaces")
     if profile.principals and not profile.trusted_ca:
-        raise UsageError("principals: says what certificates are worth, and trusted_ca names no one to sign them")
+        raise UsageError(
+            "principals: says what certificates are worth, and trusted_ca names no one to sign them"
+        )
 
 
 def keyfile(name: str) -> str:

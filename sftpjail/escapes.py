@@ -22,7 +22,9 @@ class Advice(str):
     """Words in the place of a command, which nobody is to run."""
 
 
-NO_COMMAND = Advice("no command is printed: a name in it has characters that a terminal does not show (`ls -b` does)")
+NO_COMMAND = Advice(
+    "no command is printed: a name in it has characters that a terminal does not show (`ls -b` does)"
+)
 
 
 def one_line(text: str) -> str:

@@ -42,7 +42,13 @@ def on(path: str, host: Paths, *commands: str, follow: bool = True) -> str:
     """
     real = host.trusted_path(path, follow=follow)
     parts = (command.rpartition("{}") for command in commands)
-    return " && ".join(f"{before}{quote(real) if mark else ''}{after}" for before, mark, after in parts) if real else ""
+    return (
+        " && ".join(
+            f"{before}{quote(real) if mark else ''}{after}" for before, mark, after in parts
+        )
+        if real
+        else ""
+    )
 
 
 def as_user(name: str, *argv: str) -> str:
@@ -99,7 +105,9 @@ def _in_roots_folder(path: str, host: Paths) -> str:
 def advice(path: str, host: Paths) -> Advice:
     """Return in words why no command on a path is printed."""
     folders = components(posixpath.dirname(path))
-    folder = next((folder for folder in folders if not host.trusted_path(f"{folder}/.")), folders[-1])
+    folder = next(
+        (folder for folder in folders if not host.trusted_path(f"{folder}/.")), folders[-1]
+    )
     return Advice(
         f"no command on {shown(path)} is safe for root: others than root can put something else in its place, "
         f"because of {shown(folder)}; look at it with `namei -l`, and go on when only root can"

@@ -121,7 +121,11 @@ class Account:
         A directory gives an account its home, and nobody here can say otherwise: so that home is the folder.
         """
         assert self.profile is not None
-        given = normal(self.home) if self.profile.home == "inside" and self.exists and not self.local else "/"
+        given = (
+            normal(self.home)
+            if self.profile.home == "inside" and self.exists and not self.local
+            else "/"
+        )
         return self.jail + given if given != "/" else posixpath.join(self.jail, self.profile.files)
 
 
@@ -192,7 +196,12 @@ class Finding:
     def __post_init__(self) -> None:
         mend = command(self.mend)
         advice = NO_COMMAND if self.mend and not mend else self.advice
-        texts = {"what": self.what, "why": self.why, "mend": mend, "advice": advice if not mend else ""}
+        texts = {
+            "what": self.what,
+            "why": self.why,
+            "mend": mend,
+            "advice": advice if not mend else "",
+        }
         for name, text in texts.items():
             object.__setattr__(self, name, one_line(text))
 

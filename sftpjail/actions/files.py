@@ -176,7 +176,9 @@ class SetLines(Action):
     def diff(self, view: View) -> Iterator[str]:
         old = text(view, self.path)
         new = edit(old, {self.tag: self.lines}, self.style)
-        yield from difflib.unified_diff(old.split("\n"), new.split("\n"), self.path, self.path, lineterm="", n=1)
+        yield from difflib.unified_diff(
+            old.split("\n"), new.split("\n"), self.path, self.path, lineterm="", n=1
+        )
 
 
 def text(view: View, path: str) -> str:

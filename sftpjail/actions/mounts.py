@@ -33,7 +33,9 @@ class Mount(Action):
             return True
         if not view.same_file(self.source, self.target):
             hint = fixes.on(self.target, view, "umount {}") or fixes.advice(self.target, view)
-            raise SftpJailError(f"something other than {self.source} is mounted on {self.target}", hint)
+            raise SftpJailError(
+                f"something other than {self.source} is mounted on {self.target}", hint
+            )
         return not self.flags_hold(point)
 
     def flags_hold(self, point: MountPoint) -> bool:

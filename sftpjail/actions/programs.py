@@ -35,7 +35,12 @@ class Run(Action):
     @property
     def key(self) -> tuple[str, ...]:
         # One script may run for many binds of one account: what it reads tells them apart.
-        return ("run", *self.argv, *(f"{name}={value}" for name, value in self.env), *filter(None, (self.stdin,)))
+        return (
+            "run",
+            *self.argv,
+            *(f"{name}={value}" for name, value in self.env),
+            *filter(None, (self.stdin,)),
+        )
 
     def pending(self, view: View, owner: str) -> bool:
         return self.always

@@ -37,22 +37,38 @@ def register(add_parser: Command) -> None:
     """Add the commands of this module."""
     parser = add_parser("add", "make an account and its jail; options after -- go to useradd")
     parser.add_argument("user", metavar="USER")
-    parser.add_argument("--key", metavar="FILE", action="append", default=[], help="a public key, - for standard input")
+    parser.add_argument(
+        "--key",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a public key, - for standard input",
+    )
     parser.add_argument("--mount", metavar="SRC:DST[:ro]", action="append", default=[])
     parser.add_argument("--profile", metavar="P", default="")
-    parser.add_argument("--force", action="store_true", help="even an administrator or a system account")
+    parser.add_argument(
+        "--force", action="store_true", help="even an administrator or a system account"
+    )
     parser.add_argument("--with", dest="tool", choices=("useradd", "adduser"), default="useradd")
     parser.set_defaults(run=add)
     parser = add_parser("adopt", "jail an existing account, and take its keys along")
     parser.add_argument("user", metavar="USER")
     parser.add_argument("--profile", metavar="P", default="")
-    parser.add_argument("--force", action="store_true", help="even an administrator or a system account")
-    parser.add_argument("--close", action="store_true", help="end what runs for it outside of the jail")
-    parser.add_argument("--keep", metavar="KINDS", default=None, help="let these go on: cron,at,processes")
+    parser.add_argument(
+        "--force", action="store_true", help="even an administrator or a system account"
+    )
+    parser.add_argument(
+        "--close", action="store_true", help="end what runs for it outside of the jail"
+    )
+    parser.add_argument(
+        "--keep", metavar="KINDS", default=None, help="let these go on: cron,at,processes"
+    )
     parser.set_defaults(run=adopt)
     parser = add_parser("remove", "make a jailed account an ordinary one again; its data stays")
     parser.add_argument("user", metavar="USER")
-    parser.add_argument("--delete-account", action="store_true", help="delete the account too; its files stay")
+    parser.add_argument(
+        "--delete-account", action="store_true", help="delete the account too; its files stay"
+    )
     parser.set_defaults(run=remove)
     parser = add_parser("list", "the jails")
     parser.set_defaults(run=list_jails)
@@ -67,7 +83,9 @@ def parse_mount(text: str) -> tuple[str, str, bool]:
     Raises:
         UsageError: it is not of that form.
     """
-    body, read_only = (text[:-3], True) if text.endswith(":ro") else (text.removesuffix(":rw"), False)
+    body, read_only = (
+        (text[:-3], True) if text.endswith(":ro") else (text.removesuffix(":rw"), False)
+    )
     source, colon, target = body.rpartition(":")
     if not colon or not source:
         raise UsageError(f"--mount {text!r} is not SRC:DST[:ro]")
@@ -78,7 +96,11 @@ def maker(name: str, profile: Profile, tool: str, options: list[str]) -> list[st
     """Return the command that makes the account. SFTP needs no subordinate ids, and their range is soon full."""
     if tool == "adduser":
         return ["adduser", "--quiet", "--disabled-password", "--comment", "", *options, name]
-    home = ["--no-create-home", "--home-dir", f"/{profile.files}"] if profile.home == "inside" else ["--create-home"]
+    home = (
+        ["--no-create-home", "--home-dir", f"/{profile.files}"]
+        if profile.home == "inside"
+        else ["--create-home"]
+    )
     shell = ["--shell", profile.shell] if profile.shell else []
     # An impossible password, not a locked one: without UsePAM sshd refuses key logins of locked accounts.
     plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
@@ -119,7 +141,10 @@ def add(context: Context) -> int:
     profile = named if named and not given.profile else config.profile(given.profile)
     mounts = [parse_mount(text) for text in given.mount]
     if not profile.group and name not in profile.match_user:
-        raise UsageError(f"profile {profile.name} has no group", f"add {name} to its match_user, then: sftpjail setup")
+        raise UsageError(
+            f"profile {profile.name} has no group",
+            f"add {name} to its match_user, then: sftpjail setup",
+        )
     keys = read_keys({file: read_source(file) for file in given.key}, Host())
     with context.engine(reading=True) as engine:
         account = engine.host.account(name)
@@ -131,7 +156,9 @@ def add(context: Context) -> int:
         else:
             known = find(name, config, engine.host).profile
             if known is None:
-                raise not_jailed(account, engine.host, f"there is an account {name} already, not jailed")
+                raise not_jailed(
+                    account, engine.host, f"there is an account {name} already, not jailed"
+                )
             if given.profile and known != profile:
                 raise SftpJailError(f"{name} is jailed by profile {known.name} already")
             profile = known
@@ -174,7 +201,9 @@ def _unmake_account(name: str, had_home: bool, error: BaseException) -> None:
     answer = programs.run(["userdel", *(["--remove"] if fresh else []), name])
     account = Host().account(name)
     if account is not None:
-        force = "--force " if account.uid == 0 else ""  # userdel takes all of root's processes for its
+        force = (
+            "--force " if account.uid == 0 else ""
+        )  # userdel takes all of root's processes for its
         raise RollbackIncomplete(
             f"{error}; the account {name} is left, it could not be deleted again: {answer.words}",
             f"userdel {force}{name}",
@@ -187,12 +216,19 @@ def _make_account(argv: list[str]) -> None:
         raise SftpJailError(f"{argv[0]} failed: {answer.words}")
 
 
-def _add_events(engine: Engine, account: Account, keys: list[Key], mounts: list[tuple[str, str, bool]]) -> list[Event]:
-    binds = [make_bind(account, source, target, ro, under_home=False) for source, target, ro in mounts]
+def _add_events(
+    engine: Engine, account: Account, keys: list[Key], mounts: list[tuple[str, str, bool]]
+) -> list[Event]:
+    binds = [
+        make_bind(account, source, target, ro, under_home=False) for source, target, ro in mounts
+    ]
     return [
         *create_events(account, engine.host, engine.manager),
         *add_events(account, keys, engine.host),
-        *(Event("on_mount", account, {"bind": bind}) for bind in sorted(binds, key=lambda b: b.target.count("/"))),
+        *(
+            Event("on_mount", account, {"bind": bind})
+            for bind in sorted(binds, key=lambda b: b.target.count("/"))
+        ),
     ]
 
 
@@ -202,14 +238,23 @@ def adopt(context: Context) -> int:
     with context.engine() as engine:
         config, host = engine.config, engine.host
         found = find(given.user, config, host)
-        profile = config.profile(given.profile) if given.profile or found.profile is None else found.profile
+        profile = (
+            config.profile(given.profile)
+            if given.profile or found.profile is None
+            else found.profile
+        )
         if found.profile not in (None, profile):
-            raise SftpJailError(f"{found.name} is jailed by profile {found.profile and found.profile.name} already")
+            raise SftpJailError(
+                f"{found.name} is jailed by profile {found.profile and found.profile.name} already"
+            )
         if not profile.group and found.name not in profile.match_user:
             raise UsageError(
-                f"profile {profile.name} has no group", f"add {found.name} to its match_user: sftpjail setup"
+                f"profile {profile.name} has no group",
+                f"add {found.name} to its match_user: sftpjail setup",
             )
-        account = replace(found, profile=profile, forced=given.force, kept=_kept(found, context, host))
+        account = replace(
+            found, profile=profile, forced=given.force, kept=_kept(found, context, host)
+        )
         guard(account, host)
         works = activity.unwanted(account, host, jailed=found.profile is not None)
         if works and not given.close:
@@ -250,9 +295,16 @@ def _refusal(account: Account, works: list[activity.Work], context: Context) -> 
     words = ["sftpjail", *(["--config", given.config] if given.config != PATH else []), "adopt"]
     words += ["--profile", given.profile] if given.profile else []
     words += ["--force"] if given.force else []
-    kinds = ",".join(kind for kind in activity.KINDS if kind in {*(account.kept or ()), *(w.kind for w in works)})
+    kinds = ",".join(
+        kind for kind in activity.KINDS if kind in {*(account.kept or ()), *(w.kind for w in works)}
+    )
     keep = shlex.join([*words, "--keep", kinds, account.name])
-    close = [*words, "--close", *(["--keep", ",".join(account.kept)] if account.kept else []), account.name]
+    close = [
+        *words,
+        "--close",
+        *(["--keep", ",".join(account.kept)] if account.kept else []),
+        account.name,
+    ]
     return SftpJailError(
         f"{account.name} has {activity.listed(works)}, which no jail would hold; to let that go on: {keep}",
         shlex.join(close),
@@ -268,9 +320,13 @@ def remove(context: Context) -> int:
         exists = engine.host.account(name) is not None
         deleting = given.delete_account and exists
         if deleting and account is None:
-            raise SftpJailError(f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}")
+            raise SftpJailError(
+                f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}"
+            )
         if not deleting:
-            done = f"{name} is an ordinary account again" if exists else f"the jail of {name} is gone"
+            done = (
+                f"{name} is an ordinary account again" if exists else f"the jail of {name} is gone"
+            )
             context.carry_out(engine, events, done, f"{name} is not jailed")
             _tell_of_old_keys(context, name, engine)
             return context.close(0)
@@ -294,7 +350,11 @@ def _tell_of_old_keys(context: Context, name: str, engine: Engine) -> None:
     """Say that keys in the home count again, also those that the account has put there out of its jail."""
     found = engine.host.account(name)
     if found and engine.config.scope == "jails" and engine.host.lstat(old_place(found)) is not None:
-        context.warn([f"{name} logs in by the keys in {old_place(found)} from now on, whoever put them there"])
+        context.warn(
+            [
+                f"{name} logs in by the keys in {old_place(found)} from now on, whoever put them there"
+            ]
+        )
 
 
 def _delete_account(context: Context, name: str) -> None:
@@ -308,16 +368,22 @@ def _delete_account(context: Context, name: str) -> None:
         change_account(["userdel", name], name)
     except (SftpJailError, KeyboardInterrupt) as error:
         if Host().account(name) is None:
-            context.warn([str(error)])  # it complains of something else, or was interrupted too late
+            context.warn(
+                [str(error)]
+            )  # it complains of something else, or was interrupted too late
             return
         try:
             with context.engine() as engine:
                 account = find(name, engine.config, engine.host)
                 # Of who is jailed no more there were remains alone, and they were to go in any case.
-                events = create_events(account, engine.host, engine.manager) if account.profile else []
+                events = (
+                    create_events(account, engine.host, engine.manager) if account.profile else []
+                )
                 engine.apply(engine.plan(events))
         except SftpJailError as worse:
-            raise RollbackIncomplete(f"{error}; {name} is left, with half a jail: {worse}", "sftpjail apply") from error
+            raise RollbackIncomplete(
+                f"{error}; {name} is left, with half a jail: {worse}", "sftpjail apply"
+            ) from error
         raise
 
 
@@ -325,11 +391,15 @@ def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, 
     """Return the jailed account, if it is one, and the events that take away its jail or what is left of one."""
     found = engine.host.account(name)
     refuse_silent(name, engine.host)
-    if not (found and find(name, engine.config, engine.host).profile) and not has_remains(name, engine.host):
+    if not (found and find(name, engine.config, engine.host).profile) and not has_remains(
+        name, engine.host
+    ):
         return None, []
     account = leftover(name, engine.config, engine.host)
     # userdel may yet refuse, so an account that is still there only has its binds unmounted.
-    return account, remove_events(account, engine.host, deleted, live_only=deleted and account.exists)
+    return account, remove_events(
+        account, engine.host, deleted, live_only=deleted and account.exists
+    )
 
 
 def state(account: Account, host: Host) -> str:
@@ -338,7 +408,10 @@ def state(account: Account, host: Host) -> str:
     """
     if reason(account, host) or not host.is_dir(account.jail):
         return "closed"
-    there = (host.lstat(b.source) if b.kept == "session" else host.mount_at(b.target) for b in host.binds(account.name))
+    there = (
+        host.lstat(b.source) if b.kept == "session" else host.mount_at(b.target)
+        for b in host.binds(account.name)
+    )
     return "ok" if all(there) else "incomplete"
 
 
@@ -372,12 +445,17 @@ def _facts(account: Account, host: Host) -> dict[str, Any]:
 def list_jails(context: Context) -> int:
     """Print one line for each jail."""
     with context.engine(reading=True) as engine:
-        accounts = sorted(jailed(engine.config, engine.host).values(), key=lambda account: account.name)
+        accounts = sorted(
+            jailed(engine.config, engine.host).values(), key=lambda account: account.name
+        )
         facts = [_facts(account, engine.host) for account in accounts]
     context.answers["jails"] = facts
     if not facts:
         context.say(["no account is jailed"])
-    rows = [(f["user"], f["profile"], f["jail"], str(f["keys"]), str(len(f["mounts"])), f["state"]) for f in facts]
+    rows = [
+        (f["user"], f["profile"], f["jail"], str(f["keys"]), str(len(f["mounts"])), f["state"])
+        for f in facts
+    ]
     context.table(("USER", "PROFILE", "JAIL", "KEYS", "MOUNTS", "STATE"), rows)
     return context.close(0)
 
@@ -389,11 +467,18 @@ def show(context: Context) -> int:
         facts = _facts(account, engine.host)
         keys = [f"{k.fingerprint} {k.comment}" for k in present(account, engine.host).values()]
     context.answers["jail"] = facts
-    rows = [(name, str(facts[name])) for name in ("user", "uid", "profile", "jail", "home", "shell", "state")]
+    rows = [
+        (name, str(facts[name]))
+        for name in ("user", "uid", "profile", "jail", "home", "shell", "state")
+    ]
     rows += [("closed", facts["closed"])] if facts["closed"] else []
     rows += [("key", key) for key in keys]
     for m in facts["mounts"]:
-        now = [] if m["mounted"] else ["for each session" if m["kept"] == "session" else "not mounted"]
+        now = (
+            []
+            if m["mounted"]
+            else ["for each session" if m["kept"] == "session" else "not mounted"]
+        )
         flags = [m["role"], *(["read-only"] if m["read_only"] else []), *now]
         rows.append(("mount", f"{m['target']} <- {m['source']} ({', '.join(flags)})"))
     context.table(("", ""), rows)

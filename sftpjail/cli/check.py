@@ -19,7 +19,9 @@ def register(add_parser: Command) -> None:
     """Add the commands of this module."""
     parser = add_parser("check", "say what is wrong, and the command that mends it")
     parser.add_argument("users", nargs="*", metavar="USER")
-    parser.add_argument("--fix", action="store_true", help="mend what can be mended safely, and say what is left")
+    parser.add_argument(
+        "--fix", action="store_true", help="mend what can be mended safely, and say what is left"
+    )
     parser.set_defaults(run=check)
 
 
@@ -32,13 +34,18 @@ def check(context: Context) -> int:
         if not fix:
             _tell(context, faults)
             if not wrong(faults):
-                context.say([f"{len(chosen_jails(engine, context.arguments.users))} jails, no faults"])
+                context.say(
+                    [f"{len(chosen_jails(engine, context.arguments.users))} jails, no faults"]
+                )
             return context.close(3 if wrong(faults) else 0)
         _mend(context, engine)
         engine = Engine(engine.config, Host(), engine.manager)
         left = faults if context.dry_run else judge(engine, context.arguments.users)
     mended = [fault for fault in faults if fault not in left]
-    context.answers |= {"mended": [asdict(fault) for fault in mended], "left": [asdict(fault) for fault in left]}
+    context.answers |= {
+        "mended": [asdict(fault) for fault in mended],
+        "left": [asdict(fault) for fault in left],
+    }
     context.say(f"mended: {fault.about}: {fault.what}" for fault in mended)
     if left and not context.dry_run:
         context.say(["left to you, because it is not sftpjail's own, or a decision:"])
@@ -66,7 +73,9 @@ def _mend(context: Context, engine: Engine) -> None:
     willing = [account for name, account in chosen.items() if name not in skipped]
     try:
         narrow = users or lost_groups(engine.config, engine.host)
-        plan = plan_all(engine, [] if narrow else [Event("on_setup")], willing, [], by="check --fix")
+        plan = plan_all(
+            engine, [] if narrow else [Event("on_setup")], willing, [], by="check --fix"
+        )
     except SftpJailError:
         plan = plan_all(engine, [], willing, [], by="check --fix")
     context.finish(engine, plan, "made the changes of `sftpjail setup` and `sftpjail apply`")

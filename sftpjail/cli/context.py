@@ -52,7 +52,9 @@ class Context:
         return configuration.load(self.arguments.config)
 
     @contextlib.contextmanager
-    def engine(self, reading: bool = False, timeout: float = 60.0, tolerant: bool = False) -> Iterator[Engine]:
+    def engine(
+        self, reading: bool = False, timeout: float = 60.0, tolerant: bool = False
+    ) -> Iterator[Engine]:
         """Yield an engine; under the lock unless this run only looks.
 
         Args:
@@ -69,7 +71,9 @@ class Context:
             self.warn(engine.notices)
             yield engine
 
-    def carry_out(self, engine: Engine, events: Iterable[Event], done: str | Sequence[str], nothing: str = "") -> Plan:
+    def carry_out(
+        self, engine: Engine, events: Iterable[Event], done: str | Sequence[str], nothing: str = ""
+    ) -> Plan:
         """Plan the events, then show or apply the plan and say so.
 
         Args:
@@ -83,7 +87,9 @@ class Context:
         """
         return self.finish(engine, engine.plan(events), done, nothing)
 
-    def finish(self, engine: Engine, plan: Plan, done: str | Sequence[str], nothing: str = "") -> Plan:
+    def finish(
+        self, engine: Engine, plan: Plan, done: str | Sequence[str], nothing: str = ""
+    ) -> Plan:
         """Show or apply a plan; see `carry_out`."""
         self.answers["actions"] = [*self.answers.get("actions", []), *plan.describe()]
         if self.dry_run:
@@ -93,7 +99,12 @@ class Context:
         return plan
 
     def report(
-        self, plan: Plan, notices: list[str], done: str | Sequence[str], nothing: str = "", told: bool = False
+        self,
+        plan: Plan,
+        notices: list[str],
+        done: str | Sequence[str],
+        nothing: str = "",
+        told: bool = False,
     ) -> None:
         """Say what an applied plan did.
 
@@ -108,7 +119,11 @@ class Context:
             self.answers["actions"] = plan.describe()
         self.answers["notices"] = [*self.answers.get("notices", []), *map(one_line, notices)]
         lines = [done] if isinstance(done, str) else done
-        self.say(lines if plan or self.changed else [f"nothing to do: {nothing}" if nothing else "nothing to do"])
+        self.say(
+            lines
+            if plan or self.changed
+            else [f"nothing to do: {nothing}" if nothing else "nothing to do"]
+        )
         self.warn(notices)
 
     def say(self, lines: Iterable[str]) -> None:
@@ -150,9 +165,14 @@ class Context:
             changed = (
                 {}
                 if actions is None
-                else {"changed": (bool(actions) or self.changed) and not self.dry_run, "dry_run": self.dry_run}
+                else {
+                    "changed": (bool(actions) or self.changed) and not self.dry_run,
+                    "dry_run": self.dry_run,
+                }
             )
-            print(json.dumps({"command": self.arguments.command} | changed | self.answers, indent=1))
+            print(
+                json.dumps({"command": self.arguments.command} | changed | self.answers, indent=1)
+            )
         return code
 
 

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # columns
 MEND, FURTHER = "   mend: ", "     "
-TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")  # of the picture, in order; others after
+TOPICS = (
+    "account",
+    "sshd",
+    "keys",
+    "chroot",
+    "session",
+    "mounts",
+    "log",
+)  # of the picture, in order; others after
 
 
 def register(add_parser: Command) -> None:
@@ -43,7 +51,14 @@ def explain(context: Context) -> int:
         "profile": account.profile.name if account.profile else None,
         "facts": [asdict(fact) for fact in facts],
         "problems": [
-            {"what": f.what, "why": f.why, "mend": f.mend, "advice": f.advice, "severity": f.severity} for f in problems
+            {
+                "what": f.what,
+                "why": f.why,
+                "mend": f.mend,
+                "advice": f.advice,
+                "severity": f.severity,
+            }
+            for f in problems
         ],
     }
     if not context.json:
@@ -56,17 +71,25 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
 
     console = Console(highlight=False)
     console.width = min(console.width, WIDTH)
-    where = f"jailed in {account.jail} by profile {account.profile.name}" if account.profile else "not jailed"
+    where = (
+        f"jailed in {account.jail} by profile {account.profile.name}"
+        if account.profile
+        else "not jailed"
+    )
     with console.capture() as picture:
         console.print(_cell(f"{account.name}: {where}", "bold"))
-        for topic in sorted({fact.topic: 0 for fact in facts}, key=lambda name: [*TOPICS, name].index(name)):
+        for topic in sorted(
+            {fact.topic: 0 for fact in facts}, key=lambda name: [*TOPICS, name].index(name)
+        ):
             console.print()
             console.print(_cell(topic, "bold"))
             draw = _draw_tree if topic == "chroot" else _draw_table
             draw(console, [fact for fact in facts if fact.topic == topic])
         count = len(problems)
         console.print()
-        console.print(_cell(f"{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green"))
+        console.print(
+            _cell(f"{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green")
+        )
         for number, fault in enumerate(problems, 1):
             _draw_fault(console, number, fault)
     print("\n".join(line.rstrip() for line in picture.get().splitlines()))
@@ -111,8 +134,12 @@ def _draw_table(console: Console, facts: list[Fact]) -> None:
     from rich.cells import cell_len, set_cell_size
     from rich.text import Text
 
-    rows = [(" " + "  " * fact.depth + fact.name, fact.value, fact.note) for fact in facts if fact.name]
-    longest = [max((cell_len(one_line(row[column])) for row in rows), default=0) for column in range(3)]
+    rows = [
+        (" " + "  " * fact.depth + fact.name, fact.value, fact.note) for fact in facts if fact.name
+    ]
+    longest = [
+        max((cell_len(one_line(row[column])) for row in rows), default=0) for column in range(3)
+    ]
     first = min(longest[0], console.width // 2)
     left = console.width - first - 4
     second = min(longest[1], max(left - longest[2], left // 2))
@@ -158,6 +185,8 @@ def wrap_command(command: str, width: int = WIDTH - 3) -> list[str]:
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
     with contextlib.suppress(ValueError):
-        if shlex.split(" ".join(line.removesuffix(" \\") for line in lines)) == shlex.split(command):
+        if shlex.split(" ".join(line.removesuffix(" \\") for line in lines)) == shlex.split(
+            command
+        ):
             return lines if lines != [""] else []
     return [command]

@@ -22,7 +22,11 @@ from .context import Command, Context
 
 EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
 
-ADDED = {"useradd-post": "useradd", "adduser-local": "adduser", "pam-session": "a login"}  # and what it is called
+ADDED = {
+    "useradd-post": "useradd",
+    "adduser-local": "adduser",
+    "pam-session": "a login",
+}  # and what it is called
 
 
 def register(add_parser: Command) -> None:
@@ -54,7 +58,9 @@ def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
     """Make the jail of an account that came, if it is a member."""
     if event == "pam-session":
         engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
-        find_jailed(name, engine.config, engine.host)  # a look-up that failed must not open an emptier jail
+        find_jailed(
+            name, engine.config, engine.host
+        )  # a look-up that failed must not open an emptier jail
     if engine.host.account(name) is None:
         return
     account = find(name, engine.config, engine.host)
@@ -66,7 +72,11 @@ def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
 
 def _leave(engine: Engine, name: str, event: str) -> list[Event]:
     """Return the events that take along what is of an account that goes, or has gone."""
-    if event == "userdel-pre" and engine.host.account(name) is not None and has_remains(name, engine.host):
+    if (
+        event == "userdel-pre"
+        and engine.host.account(name) is not None
+        and has_remains(name, engine.host)
+    ):
         # Until the account is really gone it keeps its keys and its lines in fstab: userdel may still refuse.
         account = leftover(name, engine.config, engine.host)
         return remove_events(account, engine.host, deleted=True, live_only=True)
@@ -74,7 +84,10 @@ def _leave(engine: Engine, name: str, event: str) -> list[Event]:
         return []
     events = _forgetting(name, engine)
     if not events and engine.host.lstat(keyfile(name)) is not None:
-        _tell(syslog.LOG_WARNING, f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays")
+        _tell(
+            syslog.LOG_WARNING,
+            f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays",
+        )
     return events
 
 
@@ -137,5 +150,7 @@ def _is_new(account: Account, host: Host) -> bool:
     day into shadow(5), by UTC, and it may have become midnight since.
     """
     changed = host.shadow(account.name).changed
-    just_now = not changed.isdigit() or int(changed) == 0 or int(changed) >= time.time() // 86400 - 1
+    just_now = (
+        not changed.isdigit() or int(changed) == 0 or int(changed) >= time.time() // 86400 - 1
+    )
     return just_now or is_namesake(account, host)

@@ -17,27 +17,47 @@ from ..jails.guards import guard
 from ..jails.leftovers import leftovers
 from ..jails.membership import jailed
 from ..model import Account, valid_name
-from ..operations.apply import PATIENCE, guarded, plan_all, plan_with_setup, prunable, refuse_unknown, unanswered
+from ..operations.apply import (
+    PATIENCE,
+    guarded,
+    plan_all,
+    plan_with_setup,
+    prunable,
+    refuse_unknown,
+    unanswered,
+)
 from ..operations.events import remove_events
 from .context import Command, Context
 
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("setup", "prepare the host: groups, folders, Match blocks, hooks, log socket")
-    parser.add_argument("--force", action="store_true", help="even if an administrator is in a jail group")
+    parser = add_parser(
+        "setup", "prepare the host: groups, folders, Match blocks, hooks, log socket"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="even if an administrator is in a jail group"
+    )
     parser.set_defaults(run=setup)
     parser = add_parser("teardown", "take back what setup did, byte for byte")
     parser.add_argument(
-        "--close-accounts", action="store_true", help="expire accounts that are still jailed, instead of refusing"
+        "--close-accounts",
+        action="store_true",
+        help="expire accounts that are still jailed, instead of refusing",
     )
     parser.add_argument(
-        "--keep-jails", action="store_true", help="only the hooks and units go, as when the package is removed"
+        "--keep-jails",
+        action="store_true",
+        help="only the hooks and units go, as when the package is removed",
     )
     parser.set_defaults(run=teardown)
     parser = add_parser("apply", "bring every jail to what the configuration says")
-    parser.add_argument("file", nargs="?", metavar="FILE", help="only the accounts that FILE lists, one a line")
-    parser.add_argument("--prune", action="store_true", help="also clear away what departed accounts left")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="only the accounts that FILE lists, one a line"
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="also clear away what departed accounts left"
+    )
     parser.set_defaults(run=apply)
 
 
@@ -75,12 +95,18 @@ def teardown(context: Context) -> int:
         jails = jailed(engine.config, engine.host)
         refuse_unknown(engine)
         if jails and not context.arguments.close_accounts:
-            names = ", ".join(list(jails)[:8]) + (f" and {len(jails) - 8} more" if len(jails) > 8 else "")
+            names = ", ".join(list(jails)[:8]) + (
+                f" and {len(jails) - 8} more" if len(jails) > 8 else ""
+            )
             raise SftpJailError(
                 f"still jailed: {names}; without their Match block these would be ordinary accounts",
                 "sftpjail remove USER for each, or: sftpjail teardown --close-accounts",
             )
-        events = [event for account in jails.values() for event in remove_events(account, engine.host, deleted=True)]
+        events = [
+            event
+            for account in jails.values()
+            for event in remove_events(account, engine.host, deleted=True)
+        ]
         for account in leftovers(engine.config, engine.host, jails).values():
             events += remove_events(account, engine.host, deleted=False)
         done = "this host is as it was before setup"
@@ -101,7 +127,9 @@ def _former(accounts: Iterable[Account], host: Host) -> list[str]:
     """Return in words which accounts had an expiry of their own, which is the one to give back."""
     days = {account.name: former_expiry(account, host) for account in accounts}
     return [
-        f"{name} had an expiry: usermod -e {quote(day)} {quote(name)} opens it" for name, day in days.items() if day
+        f"{name} had an expiry: usermod -e {quote(day)} {quote(name)} opens it"
+        for name, day in days.items()
+        if day
     ]
 
 
@@ -114,7 +142,9 @@ def apply(context: Context) -> int:
             wanted = _names(context.arguments.file)
             missing = [name for name in wanted if name not in jails]
             if missing:
-                raise SftpJailError(f"not jailed: {', '.join(missing[:8])}", f"sftpjail adopt {missing[0]}")
+                raise SftpJailError(
+                    f"not jailed: {', '.join(missing[:8])}", f"sftpjail adopt {missing[0]}"
+                )
             chosen = {name: jails[name] for name in wanted}
         skipped = guarded(engine, chosen)
         last: list[Event] = []
@@ -129,7 +159,12 @@ def apply(context: Context) -> int:
         plan, veto = _apply_for(context, engine, first, willing, last)
         reports = activity.reports(_changed(plan, willing), engine.host)
     left = [f"{name} is left alone: {reason}" for name, reason in skipped.items()]
-    problems = [*map(SftpJailError, unknown), *veto, *_problems(plan.errors), *map(SftpJailError, left)]
+    problems = [
+        *map(SftpJailError, unknown),
+        *veto,
+        *_problems(plan.errors),
+        *map(SftpJailError, left),
+    ]
     context.answers["problems"] = [problem.message for problem in problems]
     context.answers["hints"] = [problem.hint for problem in problems]
     context.warn([*problems, *reports])
@@ -137,7 +172,11 @@ def apply(context: Context) -> int:
 
 
 def _apply_for(
-    context: Context, engine: Engine, first: list[Event], accounts: dict[str, Account], last: list[Event]
+    context: Context,
+    engine: Engine,
+    first: list[Event],
+    accounts: dict[str, Account],
+    last: list[Event],
 ) -> tuple[Plan, list[SftpJailError]]:
     """Apply what `plan_with_setup` plans; if a step fails that is one account's, all is put back and done without it.
 
@@ -148,10 +187,17 @@ def _apply_for(
     while True:
         plan, veto = plan_with_setup(engine, first, list(accounts.values()), last, failed)
         changed = {step.owner for step in plan.steps if step.owner}
-        names = ", ".join(sorted(changed)[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
+        names = ", ".join(sorted(changed)[:8]) + (
+            f" and {len(changed) - 8} more" if len(changed) > 8 else ""
+        )
         good = len(accounts) - len(plan.errors)
         try:
-            context.finish(engine, plan, f"applied: {names or 'the host'}", f"{good} jails are as they should be")
+            context.finish(
+                engine,
+                plan,
+                f"applied: {names or 'the host'}",
+                f"{good} jails are as they should be",
+            )
             return plan, veto
         except SftpJailError as error:
             if error.owner not in accounts or error.owner in failed or len(failed) == PATIENCE:

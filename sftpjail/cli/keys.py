@@ -66,7 +66,9 @@ def read_source(source: str) -> str:
             return _bounded(source, fd, PATIENCE)
         if kind != stat.S_IFREG:
             what = _KINDS.get(kind, "something else")
-            raise UsageError(f"cannot read the key {source}: it is {what} and not a file; - reads standard input")
+            raise UsageError(
+                f"cannot read the key {source}: it is {what} and not a file; - reads standard input"
+            )
         return _bounded(source, fd, PATIENCE)
     finally:
         os.close(fd)
@@ -90,7 +92,9 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
     while True:
         left = None if seconds is None else max(0.0, end - time.monotonic())
         if not select.select([fd], [], [], left)[0]:
-            raise UsageError(f"cannot read the key {source}: it did not end within {seconds:.0f} seconds")
+            raise UsageError(
+                f"cannot read the key {source}: it did not end within {seconds:.0f} seconds"
+            )
         try:
             piece = os.read(fd, public_keys.MAX_BYTES + 1 - len(data))
         except BlockingIOError:  # somebody else has read it
@@ -99,14 +103,18 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
             raise UsageError(f"cannot read the key {source}: {error.strerror}") from error
         data += piece
         if len(data) > public_keys.MAX_BYTES:
-            raise UsageError(f"cannot read the key {source}: it has more than {public_keys.MAX_BYTES} bytes")
+            raise UsageError(
+                f"cannot read the key {source}: it has more than {public_keys.MAX_BYTES} bytes"
+            )
         if not piece:
             return data.decode("utf-8", "surrogateescape")
 
 
 def _account(name: str, config: Config, host: Host) -> Account:
     """Return an account whose keys sshd reads in the new place."""
-    return find(name, config, host) if config.scope == "everyone" else find_jailed(name, config, host)
+    return (
+        find(name, config, host) if config.scope == "everyone" else find_jailed(name, config, host)
+    )
 
 
 def add(context: Context) -> int:
@@ -116,9 +124,14 @@ def add(context: Context) -> int:
     with context.engine() as engine:
         account = _account(context.arguments.user, engine.config, engine.host)
         events = add_events(account, keys, engine.host)
-        done = [f"{account.name} can log in with {_name(event.arguments['key'])}" for event in events]
+        done = [
+            f"{account.name} can log in with {_name(event.arguments['key'])}" for event in events
+        ]
         context.carry_out(
-            engine, events, done, f"{account.name} has {'this key' if len(keys) == 1 else 'these keys'} already"
+            engine,
+            events,
+            done,
+            f"{account.name} has {'this key' if len(keys) == 1 else 'these keys'} already",
         )
     return context.close(0)
 
@@ -153,7 +166,13 @@ def list_keys(context: Context) -> int:
         account = _account(context.arguments.user, engine.config, engine.host)
         keys = list(present(account, engine.host).values())
     context.answers["keys"] = [
-        {"type": k.type, "bits": k.bits, "fingerprint": k.fingerprint, "comment": k.comment, "options": list(k.options)}
+        {
+            "type": k.type,
+            "bits": k.bits,
+            "fingerprint": k.fingerprint,
+            "comment": k.comment,
+            "options": list(k.options),
+        }
         for k in keys
     ]
     if not keys:
@@ -170,7 +189,11 @@ def migrate(context: Context) -> int:
         raise UsageError("key migrate wants one USER, or --all")
     with context.engine() as engine:
         config, host = engine.config, engine.host
-        accounts = list(jailed(config, host).values()) if given.all else [_account(given.user, config, host)]
+        accounts = (
+            list(jailed(config, host).values())
+            if given.all
+            else [_account(given.user, config, host)]
+        )
         events: list[Event] = []
         problems: list[str] = []
         for account in accounts:

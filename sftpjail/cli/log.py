@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def register(add_parser: Command) -> None:
     """Add the command of this module."""
     parser = add_parser("log", "who transferred what")
-    parser.add_argument("user", nargs="?", metavar="USER", help="only this account, whether it still exists or not")
+    parser.add_argument(
+        "user", nargs="?", metavar="USER", help="only this account, whether it still exists or not"
+    )
     parser.add_argument("--since", metavar="T", help="from this time on, as date(1) understands it")
     parser.add_argument("--until", metavar="T", help="up to this time")
     parser.add_argument("--follow", action="store_true", help="go on with what comes")
@@ -78,9 +80,13 @@ def _moment(host: Host, option: str, text: str | None) -> int | None:
     """Return a time in epoch seconds, as date(1) reads it. Raises UsageError."""
     if text is None:
         return None
-    answer = host.ask(["date", f"--date={text}", "+%s"]) if text.strip() and "\0" not in text else None
+    answer = (
+        host.ask(["date", f"--date={text}", "+%s"]) if text.strip() and "\0" not in text else None
+    )
     if answer is None or answer.code:
-        raise UsageError(f"{option} {text!r} is no time that date(1) understands", f"{option} '2026-11-24 09:00'")
+        raise UsageError(
+            f"{option} {text!r} is no time that date(1) understands", f"{option} '2026-11-24 09:00'"
+        )
     return int(answer.out)
 
 

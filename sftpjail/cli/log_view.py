@@ -12,7 +12,16 @@ from ..transferlog.records import Operation, Record, Session, Transfer, Unknown
 from .context import Context, printable
 
 # What a client asks without changing or fetching anything; people do not want to read it.
-QUESTIONS = {"stat", "lstat", "realpath", "readlink", "statvfs", "expand", "home-directory", "status"}
+QUESTIONS = {
+    "stat",
+    "lstat",
+    "realpath",
+    "readlink",
+    "statvfs",
+    "expand",
+    "home-directory",
+    "status",
+}
 SUMMARY = ("DAY", "USER", "SESSIONS", "DOWN", "UP", "BYTES DOWN", "BYTES UP")
 BAR = 16  # characters
 _encode = json.JSONEncoder().encode
@@ -43,7 +52,9 @@ class View:
 
     def _wanted(self, record: Record) -> bool:
         first = record.began if isinstance(record, Session) else record.at
-        if (self.until is not None and first > self.until) or (self.since is not None and record.at < self.since):
+        if (self.until is not None and first > self.until) or (
+            self.since is not None and record.at < self.since
+        ):
             return False
         if not self.user or record.user == self.user:
             return True
@@ -67,7 +78,9 @@ class View:
             self.operations += 1
 
     def _day(self, record: Session | Transfer, moment: str) -> list[int]:
-        return self.days.setdefault((moment[:10], record.user or "", record.verified), [0, 0, 0, 0, 0])
+        return self.days.setdefault(
+            (moment[:10], record.user or "", record.verified), [0, 0, 0, 0, 0]
+        )
 
 
 # -- for programs -------------------------------------------------------------------------------------------------
@@ -90,9 +103,20 @@ def as_json(record: Record) -> str:
             f'"ambiguous": {_flag(record.ambiguous)}, "verified": {_flag(record.verified)}}}'
         )
     if isinstance(record, Unknown):
-        values = {"kind": "unknown", "time": record.time, "user": record.user, "line": record.line, "why": record.why}
+        values = {
+            "kind": "unknown",
+            "time": record.time,
+            "user": record.user,
+            "line": record.line,
+            "why": record.why,
+        }
         return json.dumps(values | {"verified": record.verified})
-    times = {"opened": record.opened, "closed": record.closed, "how": record.how, "transfers": record.transfers}
+    times = {
+        "opened": record.opened,
+        "closed": record.closed,
+        "how": record.how,
+        "transfers": record.transfers,
+    }
     sums = {"bytes": record.read + record.written, "read": record.read, "written": record.written}
     who = {"kind": "session", "user": record.user, "from": record.address, "pid": record.pid}
     return json.dumps(who | times | sums | {"verified": record.verified})
@@ -122,7 +146,9 @@ def _name(text: str) -> str:
     return f'"{printable(escaped)}"'
 
 
-def _cells(record: Record, size: Callable[[int], str]) -> tuple[str, str, str, str, str, str] | None:
+def _cells(
+    record: Record, size: Callable[[int], str]
+) -> tuple[str, str, str, str, str, str] | None:
     """Return time, user, from, what, bytes and the rest of a record, or None where people do not want it."""
     cells = _told(record, size)
     if cells is None or record.verified:
@@ -134,13 +160,22 @@ def _told(record: Record, size: Callable[[int], str]) -> tuple[str, str, str, st
     """Return the same without the word that nobody knows who wrote it."""
     if isinstance(record, Unknown):
         why = printable(record.why).replace("\t", "\\t")
-        return record.time or "-", _name(record.user or "-"), "-", "?", "-", f"{_name(record.line)} ({why})"
+        return (
+            record.time or "-",
+            _name(record.user or "-"),
+            "-",
+            "?",
+            "-",
+            f"{_name(record.line)} ({why})",
+        )
     who = _name(record.user or "-"), _name(record.address or "-")
     if isinstance(record, Transfer):
         what = "put" if record.up else "get"
         if record.read and record.written:
             what = "get+put"
-        rest = _name(record.path) + (" (session ended before it was closed)" if record.forced else "")
+        rest = _name(record.path) + (
+            " (session ended before it was closed)" if record.forced else ""
+        )
         return record.time, *who, what, size(record.read + record.written), rest
     if isinstance(record, Session):
         moment = record.closed or record.opened or "-"
@@ -188,7 +223,14 @@ def show_days(context: Context, view: View) -> None:
     days = sorted(view.days.items())
     if context.json:
         for (day, user, verified), (sessions, down, up, read, written) in days:
-            values = {"kind": "day", "day": day, "user": user or None, "sessions": sessions, "down": down, "up": up}
+            values = {
+                "kind": "day",
+                "day": day,
+                "user": user or None,
+                "sessions": sessions,
+                "down": down,
+                "up": up,
+            }
             print(json.dumps(values | {"read": read, "written": written, "verified": verified}))
         return
     drawn = sys.stdout.isatty()
@@ -209,17 +251,21 @@ def show_days(context: Context, view: View) -> None:
 def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
     """Print how much that was, and what of the log was not understood; PATH is the log's."""
     if context.json:
-        counts = {name: getattr(reader, name) for name in ("lines", "understood", "other", "unknown")}
+        counts = {
+            name: getattr(reader, name) for name in ("lines", "understood", "other", "unknown")
+        }
         names = ("sessions", "transfers", "operations", "read", "written", "unverified")
-        print(json.dumps({"kind": "summary"} | counts | {name: getattr(view, name) for name in names}))
-    elif sys.stdout.isatty():
-        told = (
-            f"{view.sessions} sessions, {view.transfers} transfers: {_size(view.read)} down, {_size(view.written)} up"
+        print(
+            json.dumps({"kind": "summary"} | counts | {name: getattr(view, name) for name in names})
         )
+    elif sys.stdout.isatty():
+        told = f"{view.sessions} sessions, {view.transfers} transfers: {_size(view.read)} down, {_size(view.written)} up"
         unknown = f"; {reader.unknown} lines of the log not understood" if reader.unknown else ""
         print(told + unknown)
     if view.unverified and not context.json:
         why = "the log does not say whose process wrote them, or the account is gone"
         context.warn([f"{view.unverified} of these records are unverified: {why}"])
     if not reader.lines:
-        context.warn([f"the log is empty: nothing has been transferred yet, or {path} is not written"])
+        context.warn(
+            [f"the log is empty: nothing has been transferred yet, or {path} is not written"]
+        )

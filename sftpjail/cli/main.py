@@ -19,7 +19,18 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"{self.prog} --help")
 
 
-MODULES = ("host", "plugins", "check", "explain", "selftest", "log", "accounts", "keys", "mounts", "hook")
+MODULES = (
+    "host",
+    "plugins",
+    "check",
+    "explain",
+    "selftest",
+    "log",
+    "accounts",
+    "keys",
+    "mounts",
+    "hook",
+)
 
 
 def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
@@ -37,14 +48,21 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
     ):
         common.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
     common.add_argument(
-        "--config", metavar="FILE", default=argparse.SUPPRESS, help="instead of /etc/sftpjail/sftpjail.conf"
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="instead of /etc/sftpjail/sftpjail.conf",
     )
-    parser = _Parser(prog="sftpjail", description="Chrooted SFTP accounts on stock OpenSSH.", parents=[common])
+    parser = _Parser(
+        prog="sftpjail", description="Chrooted SFTP accounts on stock OpenSSH.", parents=[common]
+    )
     parser.add_argument("--version", action="version", version=f"sftpjail {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in modules:
         import_module(f"sftpjail.cli.{module}").register(
-            lambda name, text: commands.add_parser(name, help=text, description=text, parents=[common])
+            lambda name, text: commands.add_parser(
+                name, help=text, description=text, parents=[common]
+            )
         )
     return parser
 
@@ -65,7 +83,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     command = arguments.command
     if unknown:
-        hint = "options for useradd stand behind --" if command == "add" else f"sftpjail {command} --help"
+        hint = (
+            "options for useradd stand behind --"
+            if command == "add"
+            else f"sftpjail {command} --help"
+        )
         raise UsageError(f"{command} does not know {' '.join(unknown)}", hint)
     if options and command not in ("add", "enter"):
         parser.error(f"{command} takes nothing behind --: {' '.join(options)}")
@@ -154,7 +176,11 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
         words = one_line(f"a bug: {type(error).__name__}: {error}")
         message, hint, code = words, "again with --debug, and report it", 1
     given = argv[: argv.index("--")] if "--" in argv else argv
-    command = arguments.command if arguments else next((word for word in given if not word.startswith("-")), "")
+    command = (
+        arguments.command
+        if arguments
+        else next((word for word in given if not word.startswith("-")), "")
+    )
     if arguments.json if arguments else "--json" in given:
         print(json.dumps({"command": command, "error": message, "hint": hint}, indent=1))
     print_error(message, hint)

@@ -33,7 +33,8 @@ def register(add_parser: Command) -> None:
     parser.add_argument("target", metavar="DST")
     parser.set_defaults(run=umount)
     parser = add_parser(
-        "enter", "run a command in a jail's folder, with the mounts that its sessions see; it stands behind --"
+        "enter",
+        "run a command in a jail's folder, with the mounts that its sessions see; it stands behind --",
     )
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=enter)
@@ -45,7 +46,11 @@ def mount(context: Context) -> int:
     with context.engine() as engine:
         account = find_jailed(given.user, engine.config, engine.host)
         bind = make_bind(account, given.source, given.target, given.read_only, given.under_home)
-        when = ", from the next session on" if account.profile and account.profile.mounts == "session" else ""
+        when = (
+            ", from the next session on"
+            if account.profile and account.profile.mounts == "session"
+            else ""
+        )
         context.carry_out(
             engine,
             [Event("on_mount", account, {"bind": bind})],
@@ -63,11 +68,16 @@ def umount(context: Context) -> int:
         path = target_in(account, given.target)
         binds = [bind for bind in engine.host.binds(account.name) if bind.target == path]
         below = [
-            bind.target for bind in engine.host.binds(account.name) if inside(bind.target, path) and bind.target != path
+            bind.target
+            for bind in engine.host.binds(account.name)
+            if inside(bind.target, path) and bind.target != path
         ]
         if binds and below:
             first = below[0].removeprefix(account.jail)
-            raise SftpJailError(f"{below[0]} is mounted below {path}", f"sftpjail umount {account.name} {quote(first)}")
+            raise SftpJailError(
+                f"{below[0]} is mounted below {path}",
+                f"sftpjail umount {account.name} {quote(first)}",
+            )
         if binds and binds[0].role != "mount":
             raise SftpJailError(
                 f"{given.target} belongs to every jail of profile {account.profile.name if account.profile else ''}",
@@ -77,7 +87,11 @@ def umount(context: Context) -> int:
             engine,
             [Event("on_unmount", account, {"bind": bind, "live_only": False}) for bind in binds],
             f"{account.name} no longer sees {given.target}"
-            + (", from the next session on" if any(bind.kept == "session" for bind in binds) else ""),
+            + (
+                ", from the next session on"
+                if any(bind.kept == "session" for bind in binds)
+                else ""
+            ),
             f"{account.name} has no mount at {given.target}",
         )
     return context.close(0)

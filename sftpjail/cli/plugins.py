@@ -17,7 +17,9 @@ def plugins(context: Context) -> int:
     config = context.config()
     manager = Manager(config, tolerant=True)
     rows = []
-    states = dict.fromkeys(config.plugins_packaged, "packaged") | dict.fromkeys(config.plugins_allow, "allowed")
+    states = dict.fromkeys(config.plugins_packaged, "packaged") | dict.fromkeys(
+        config.plugins_allow, "allowed"
+    )
     states |= dict.fromkeys(BUNDLED, "bundled")
     for name, plugin in manager.plugins.list_name_plugin():
         hooks = [caller.name for caller in manager.plugins.get_hookcallers(plugin) or []]
@@ -27,6 +29,8 @@ def plugins(context: Context) -> int:
     for name, entry in strangers().items():
         if name not in states and name not in config.plugins_disable:
             rows.append((name, "not allowed", entry.value))
-    context.answers["plugins"] = [dict(zip(("name", "state", "hooks"), row, strict=True)) for row in rows]
+    context.answers["plugins"] = [
+        dict(zip(("name", "state", "hooks"), row, strict=True)) for row in rows
+    ]
     context.table(("NAME", "STATE", "HOOKS"), rows)
     return context.close(0)

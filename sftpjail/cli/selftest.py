@@ -27,7 +27,9 @@ Prove = Callable[[Account, Callable[[Probe], None]], dict[str, Any]]
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("test", "log in for real through a private sshd, and prove that the jail is one")
+    parser = add_parser(
+        "test", "log in for real through a private sshd, and prove that the jail is one"
+    )
     parser.add_argument("users", metavar="USER", nargs="*")
     parser.add_argument("--all", action="store_true", help="every jail")
     parser.set_defaults(run=test)
@@ -82,11 +84,18 @@ def _several(context: Context, accounts: list[Account], prove: Prove) -> list[di
     from ..system.workers import in_processes
 
     tests = []
-    with contextlib.closing(in_processes([partial(_job, prove, account) for account in accounts], AT_ONCE)) as answers:
+    with contextlib.closing(
+        in_processes([partial(_job, prove, account) for account in accounts], AT_ONCE)
+    ) as answers:
         for account, text in zip(accounts, answers, strict=True):
             found = json.loads(text or _stopped(account, "the test was stopped"))
             bad = [probe for probe in found["probes"] if not probe["ok"]]
-            context.say([f"{'FAILED' if bad else 'ok':<8}{account.name}", *(f"        {_line(p)}" for p in bad)])
+            context.say(
+                [
+                    f"{'FAILED' if bad else 'ok':<8}{account.name}",
+                    *(f"        {_line(p)}" for p in bad),
+                ]
+            )
             tests.append(found)
     if not accounts:
         context.say(["no account is jailed"])
@@ -129,4 +138,6 @@ def _prove(
 
 
 def _line(probe: Probe) -> str:
-    return f"{'ok' if probe['ok'] else 'FAILED':<8}{probe['name']}" + (f": {probe['words']}" if probe["words"] else "")
+    return f"{'ok' if probe['ok'] else 'FAILED':<8}{probe['name']}" + (
+        f": {probe['words']}" if probe["words"] else ""
+    )

@@ -41,7 +41,9 @@ class Engine:
         notices: what the administrator must know of the recovery before it.
     """
 
-    def __init__(self, config: Config, host: Host, manager: Manager, notices: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: Config, host: Host, manager: Manager, notices: Sequence[str] = ()
+    ) -> None:
         self.config, self.host, self.manager, self.notices = config, host, manager, notices
 
     # -- planning ------------------------------------------------------------------------------------------
@@ -77,16 +79,22 @@ class Engine:
     def _pending(self, event: Event, owner: str) -> list[Step]:
         """Return the steps of one event that are not done yet, with the checks and notices that go with them."""
         fired = self.manager.fire(event, self.host)
-        pending = {name: [a for a in actions if a.pending(self.host, owner)] for name, actions in fired}
+        pending = {
+            name: [a for a in actions if a.pending(self.host, owner)] for name, actions in fired
+        }
         if not any(pending.values()):
             return []
         steps = []
         for name, actions in fired:
             changed = bool(pending[name])
             for action in actions:
-                goes_along = isinstance(action, Run) or (changed and isinstance(action, Check | Notify))
+                goes_along = isinstance(action, Run) or (
+                    changed and isinstance(action, Check | Notify)
+                )
                 if goes_along or action in pending[name]:
-                    steps.append(Step(action, name, action.name if isinstance(action, SetAccount) else owner))
+                    steps.append(
+                        Step(action, name, action.name if isinstance(action, SetAccount) else owner)
+                    )
         return steps
 
     # -- applying ------------------------------------------------------------------------------------------
@@ -116,7 +124,9 @@ class Engine:
                     journal.commit()
                 except BaseException as error:
                     if isinstance(error, SftpJailError):
-                        error.owner = next((s.owner for s in plan.steps if s.action is error.action), "")
+                        error.owner = next(
+                            (s.owner for s in plan.steps if s.action is error.action), ""
+                        )
                     with signals_wait():
                         self._roll_back(journal, about, error)
                     raise
@@ -141,9 +151,14 @@ class Engine:
         for action in actions:
             if isinstance(action, Check) and action.candidate:
                 with blaming(action):
-                    judge(action, previews.preview(action.argv, self._contents(actions, action.candidate)))
+                    judge(
+                        action,
+                        previews.preview(action.argv, self._contents(actions, action.candidate)),
+                    )
         for phase in Phase:
-            batch = [a for a in actions if a.phase is phase and (not isinstance(a, Notify) or a.required)]
+            batch = [
+                a for a in actions if a.phase is phase and (not isinstance(a, Notify) or a.required)
+            ]
             if not batch:
                 continue
             undos = []
@@ -166,7 +181,9 @@ class Engine:
         contents: dict[str, bytes | None] = {}
         for action in actions:
             if action.key[0] == "path" and action.key[1] in paths:
-                contents[action.key[1]] = action.result(self.host) if isinstance(action, WriteFile) else None
+                contents[action.key[1]] = (
+                    action.result(self.host) if isinstance(action, WriteFile) else None
+                )
         return contents
 
     def _announce(self, plan: Plan) -> list[str]:
@@ -182,7 +199,9 @@ class Engine:
 
 
 @contextlib.contextmanager
-def locked(config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool = False) -> Iterator[Engine]:
+def locked(
+    config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool = False
+) -> Iterator[Engine]:
     """Take the lock, recover what an interrupted run left, then read the facts: in that order.
 
     Args:

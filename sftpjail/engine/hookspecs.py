@@ -76,7 +76,9 @@ def on_user_create(account: Account, host: Host, config: Config) -> Sequence[Act
 
 
 @hookspec
-def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) -> Sequence[Action] | None:
+def on_user_remove(
+    account: Account, deleted: bool, host: Host, config: Config
+) -> Sequence[Action] | None:
     """Take a jail away: `remove`, userdel, `apply --prune`. Its binds leave by on_unmount in the same transaction.
 
     Args:
@@ -105,7 +107,9 @@ def on_adopt_close(account: Account, host: Host, config: Config) -> Sequence[Act
 
 
 @hookspec
-def on_user_close(account: Account, why: str, by: str, host: Host, config: Config) -> Sequence[Action] | None:
+def on_user_close(
+    account: Account, why: str, by: str, host: Host, config: Config
+) -> Sequence[Action] | None:
     """Shut out an account that should be jailed and cannot be, where sshd would let it in: `apply`, useradd, PAM.
 
     Args:
@@ -136,7 +140,9 @@ def on_key_add(account: Account, key: Key, host: Host, config: Config) -> Sequen
 
 
 @hookspec
-def on_key_remove(account: Account, key: Key, host: Host, config: Config) -> Sequence[Action] | None:
+def on_key_remove(
+    account: Account, key: Key, host: Host, config: Config
+) -> Sequence[Action] | None:
     """No longer let an account in with a key: `key remove`.
 
     Args:
@@ -151,7 +157,9 @@ def on_key_remove(account: Account, key: Key, host: Host, config: Config) -> Seq
 
 
 @hookspec
-def on_key_migrate(account: Account, path: str, host: Host, config: Config) -> Sequence[Action] | None:
+def on_key_migrate(
+    account: Account, path: str, host: Host, config: Config
+) -> Sequence[Action] | None:
     """Retire a key file in a home after all its keys were added in the new place: `key migrate`, `adopt`.
 
     Args:
@@ -197,7 +205,9 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> Sequen
 
 
 @hookspec
-def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host, config: Config) -> Sequence[Action] | None:
+def on_unmount(
+    account: Account, bind: Bind, live_only: bool, host: Host, config: Config
+) -> Sequence[Action] | None:
     """No longer show a folder inside a jail: `umount`, and every bind of a jail that goes.
 
     Args:

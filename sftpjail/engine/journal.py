@@ -80,7 +80,9 @@ class Journal:
             try:
                 notice = revert(undo)
                 self.notices += [notice] if notice else []
-            except LinkRefused as error:  # what we made there is gone, and what is there now is not ours
+            except (
+                LinkRefused
+            ) as error:  # what we made there is gone, and what is there now is not ours
                 self.notices.append(f"{about} is left: {error}")
             except Exception as error:  # whatever it is, the others are still to be put back
                 why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
@@ -134,7 +136,9 @@ class Journal:
             self._tidy()
             return False
         except OSError as error:
-            raise SftpJailError(f"cannot read {self.path}: {error.strerror}", "run sftpjail as root") from error
+            raise SftpJailError(
+                f"cannot read {self.path}: {error.strerror}", "run sftpjail as root"
+            ) from error
         committed = False
         for line in text.split("\n"):
             # A torn last line was never followed by its step.

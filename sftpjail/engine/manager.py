@@ -80,7 +80,9 @@ class Manager:
     def _load(self, name: str, found: dict[str, Any]) -> None:
         if name not in found:
             who = "the configuration" if name in self.config.plugins_allow else f"{LIB}/plugins.d"
-            raise SftpJailError(f"plugin {name} is allowed by {who} and not installed", self._disallow(name))
+            raise SftpJailError(
+                f"plugin {name} is allowed by {who} and not installed", self._disallow(name)
+            )
         try:
             self.plugins.register(found[name].load(), name)
         except Exception as error:
@@ -102,11 +104,15 @@ class Manager:
         arguments = dict(event.arguments)
         if event.hook not in ("on_setup", "on_teardown", "on_detach"):
             arguments["account"] = event.account
-        return [(name, list(actions)) for name, actions in self._each(event.hook, host, **arguments)]
+        return [
+            (name, list(actions)) for name, actions in self._each(event.hook, host, **arguments)
+        ]
 
     def binds(self, account: Account, host: Host) -> list[Bind]:
         """Return what the plugins show in every jail like this account's."""
-        return [bind for _, binds in self._each("jail_binds", host, account=account) for bind in binds]
+        return [
+            bind for _, binds in self._each("jail_binds", host, account=account) for bind in binds
+        ]
 
     def findings(self, account: Account | None, host: Host) -> list[Finding]:
         """Return what the plugins find wrong with a jail, or with the host; a plugin that breaks is such a thing."""
@@ -115,9 +121,15 @@ class Manager:
 
     def facts(self, account: Account, host: Host) -> list[Fact]:
         """Return what the plugins have to explain about an account; one that breaks has a fact about that."""
-        return [fact for _, facts in self._each("on_explain", host, tolerant=True, account=account) for fact in facts]
+        return [
+            fact
+            for _, facts in self._each("on_explain", host, tolerant=True, account=account)
+            for fact in facts
+        ]
 
-    def _each(self, hook: str, host: Host, tolerant: bool = False, **arguments: Any) -> list[tuple[str, Sequence[Any]]]:
+    def _each(
+        self, hook: str, host: Host, tolerant: bool = False, **arguments: Any
+    ) -> list[tuple[str, Sequence[Any]]]:
         """Call each plugin's hook. Where a judgement is wanted (tolerant), an error is one as well."""
         arguments |= {"host": host, "config": self.config}
         results: list[tuple[str, Sequence[Any]]] = []
@@ -134,19 +146,29 @@ class Manager:
                 results.append((name, wanted))
         return results
 
-    def _call(self, implementation: Any, hook: str, arguments: dict[str, Any]) -> Sequence[Any] | None:
+    def _call(
+        self, implementation: Any, hook: str, arguments: dict[str, Any]
+    ) -> Sequence[Any] | None:
         name = implementation.plugin_name
         try:
-            wanted: Sequence[Any] | None = implementation.function(*(arguments[a] for a in implementation.argnames))
+            wanted: Sequence[Any] | None = implementation.function(
+                *(arguments[a] for a in implementation.argnames)
+            )
         except SftpJailError as error:
             if name not in BUNDLED:
                 error.message = f"plugin {name}: {error.message}"
             raise
         except (Exception, SystemExit) as error:
-            raise SftpJailError(f"plugin {name}: {hook} broke: {type(error).__name__}: {error}") from error
-        listed = isinstance(wanted, Sequence) and all(isinstance(i, Action | Bind | Fact | Finding) for i in wanted)
+            raise SftpJailError(
+                f"plugin {name}: {hook} broke: {type(error).__name__}: {error}"
+            ) from error
+        listed = isinstance(wanted, Sequence) and all(
+            isinstance(i, Action | Bind | Fact | Finding) for i in wanted
+        )
         if wanted and not listed:
-            raise SftpJailError(f"plugin {name}: {hook} returned something else than it should: {wanted!r:.80}")
+            raise SftpJailError(
+                f"plugin {name}: {hook} returned something else than it should: {wanted!r:.80}"
+            )
         return wanted
 
     def tell(self, hook: str, **arguments: Any) -> list[str]:
@@ -170,4 +192,6 @@ def strangers() -> dict[str, Any]:
     """Return the entry points of the group `sftpjail` that are not ours, by name. Slow: it reads every package."""
     from importlib.metadata import entry_points
 
-    return {e.name: e for e in entry_points(group="sftpjail") if not e.value.startswith("sftpjail.")}
+    return {
+        e.name: e for e in entry_points(group="sftpjail") if not e.value.startswith("sftpjail.")
+    }

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..actions import Action, Notify, Phase, Remove, Rename, SetLines, Unmount, View, WriteFile, text
+from ..actions import (
+    Action,
+    Notify,
+    Phase,
+    Remove,
+    Rename,
+    SetLines,
+    Unmount,
+    View,
+    WriteFile,
+    text,
+)
 from ..errors import SftpJailError
 from ..formats.tagged_lines import edit
 from .plan import Step
@@ -44,7 +55,11 @@ def merged(steps: Iterable[Step]) -> list[Step]:
         known = wanted.setdefault(step.action.key, step)
         if isinstance(known.action, Notify) and isinstance(step.action, Notify):
             both = known.action, step.action
-            once = replace(known.action, required=any(a.required for a in both), always=any(a.always for a in both))
+            once = replace(
+                known.action,
+                required=any(a.required for a in both),
+                always=any(a.always for a in both),
+            )
             wanted[step.action.key] = replace(known, action=once)
             continue
         if known.action != step.action:
@@ -114,7 +129,9 @@ def without_full_folders(steps: Sequence[Step], view: Folders) -> list[Step]:
         action = step.action
         if isinstance(action, Unmount):
             gone.update(f"{action.target}/{name}" for name in view.listdir(action.target))
-        if isinstance(action, Rename) or (isinstance(action, WriteFile) and action.result(view) is None):
+        if isinstance(action, Rename) or (
+            isinstance(action, WriteFile) and action.result(view) is None
+        ):
             gone.add(action.path)
         if isinstance(action, Remove):
             if any(f"{action.path}/{name}" not in gone for name in view.listdir(action.path)):

@@ -82,7 +82,11 @@ def _merged(old: Origin, actions: Sequence[Action], host: Host) -> Origin:
             renamed |= origin.renamed
         if isinstance(action, Remove):
             made.pop(action.path, None)
-        elif isinstance(action, SetOwner) and owners.get(action.path) == (action.uid, action.gid, action.mode):
+        elif isinstance(action, SetOwner) and owners.get(action.path) == (
+            action.uid,
+            action.gid,
+            action.mode,
+        ):
             del owners[action.path]
         elif isinstance(action, SetAccount):
             fields = action.fields()

@@ -47,17 +47,26 @@ class Plan:
         Before a file's line that stays a diff has a blank: with one of its own it could pass for a line of ours.
         """
         shown = [step.action for step in self.steps if step.plugin != "sftpjail"]
-        lines = [line for action in shown if not isinstance(action, Check) for line in action.diff(view)]
+        lines = [
+            line for action in shown if not isinstance(action, Check) for line in action.diff(view)
+        ]
         lines = [f"|{line[1:]}" if line.startswith(" ") else line for line in lines]
-        programs = [os.path.basename(action.argv[0]) for action in shown if isinstance(action, Check)]
+        programs = [
+            os.path.basename(action.argv[0]) for action in shown if isinstance(action, Check)
+        ]
         return lines + [
-            f"? {programs.count(name)} checks with {name}, before and after" for name in dict.fromkeys(programs)
+            f"? {programs.count(name)} checks with {name}, before and after"
+            for name in dict.fromkeys(programs)
         ]
 
     def describe(self) -> list[dict[str, object]]:
         """Return the plan for --json: what changes, without our own records and the checks."""
         return [
-            {"action": type(step.action).__name__, "plugin": step.plugin, "about": list(step.action.key[1:])}
+            {
+                "action": type(step.action).__name__,
+                "plugin": step.plugin,
+                "about": list(step.action.key[1:]),
+            }
             for step in self.steps
             if step.plugin != "sftpjail" and not isinstance(step.action, Check)
         ]

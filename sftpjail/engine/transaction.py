@@ -81,7 +81,13 @@ def perform_make_dir(action: MakeDir, view: View) -> None:
 def undo_of_set_owner(action: SetOwner, view: View) -> Undo:
     found = files.look(action.path)
     mode = stat.S_IMODE(found.st_mode)
-    return {"op": "owner", "path": action.path, "uid": found.st_uid, "gid": found.st_gid, "mode": mode}
+    return {
+        "op": "owner",
+        "path": action.path,
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "mode": mode,
+    }
 
 
 @perform.register
@@ -100,7 +106,9 @@ def undo_of_write_file(action: WriteFile, view: View) -> Undo:
         "existed": os.path.lexists(path),
         # By these a recovery knows whether somebody has edited the file since, and takes only our lines back.
         "new": None if content is None else hashlib.sha256(content).hexdigest(),
-        "lines": {s.tag: view.tagged(s.path, s.style).get(s.tag, ()) for s in sets} if sets else None,
+        "lines": {s.tag: view.tagged(s.path, s.style).get(s.tag, ()) for s in sets}
+        if sets
+        else None,
         "style": sets[0].style.value if sets else "",
     }
 
@@ -201,7 +209,12 @@ def mount(actions: Sequence[Mount], view: View) -> None:
 
 @undo_of.register
 def undo_of_unmount(action: Unmount, view: View) -> Undo:
-    return {"op": "unmount", "path": action.target, "source": action.source, "options": list(action.options)}
+    return {
+        "op": "unmount",
+        "path": action.target,
+        "source": action.source,
+        "options": list(action.options),
+    }
 
 
 @perform.register
@@ -216,7 +229,13 @@ _USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "-
 def undo_of_set_account(action: SetAccount, view: View) -> Undo:
     join, leave = action.group_changes(view)
     argv = ["usermod", *_usermod(action.before(view)), action.name] if action.fields() else []
-    return {"op": "account", "name": action.name, "usermod": argv, "joined": list(join), "left": list(leave)}
+    return {
+        "op": "account",
+        "name": action.name,
+        "usermod": argv,
+        "joined": list(join),
+        "left": list(leave),
+    }
 
 
 def _usermod(fields: Mapping[str, str]) -> list[str]:
@@ -242,7 +261,10 @@ def perform_set_account(action: SetAccount, view: View) -> None:
 def undo_of_set_group(action: SetGroup, view: View) -> Undo:
     gid = None
     if not action.present:
-        gid = next((number(fields[2]) for fields in entries("/etc/group") if fields[0] == action.name), None)
+        gid = next(
+            (number(fields[2]) for fields in entries("/etc/group") if fields[0] == action.name),
+            None,
+        )
     return {"op": "group", "name": action.name, "gid": gid}
 
 
@@ -258,7 +280,9 @@ def undo_of_run(action: Run, view: View) -> Undo:
 
 @perform.register
 def perform_run(action: Run, view: View) -> None:
-    answer = programs.run(action.argv, action.stdin, dict(action.env), action.timeout, patient=False)
+    answer = programs.run(
+        action.argv, action.stdin, dict(action.env), action.timeout, patient=False
+    )
     if answer.code != 0:
         raise SftpJailError(f"{action.argv[0]} ({action.why}) refused: {answer.words}")
 
@@ -288,11 +312,14 @@ def judge(action: Check, answer: programs.Answer) -> None:
     if action.prints is not None and _kept(said, action) != _kept(wanted, action):
         other = [line for line in _kept(said, action) if line not in wanted.splitlines()]
         raise SftpJailError(
-            f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}", action.hint
+            f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}",
+            action.hint,
         )
     if missing:
         words = f" but: {answer.words}" if answer.err.strip() else ""
-        raise SftpJailError(f"{action.why}: {command} does not say {'; '.join(missing)}{words}", action.hint)
+        raise SftpJailError(
+            f"{action.why}: {command} does not say {'; '.join(missing)}{words}", action.hint
+        )
 
 
 def _kept(text: str, action: Check) -> list[str]:

@@ -31,12 +31,19 @@ def drop(path: str) -> None:
 def is_undo(undo: Mapping[str, Any]) -> bool:
     """Return whether a line of the journal that has an "op" is one that `revert` can carry out."""
     about = undo.get("path", undo.get("name"))
-    return isinstance(undo["op"], str) and undo["op"] in _REVERT and isinstance(about, str) and "\0" not in about
+    return (
+        isinstance(undo["op"], str)
+        and undo["op"] in _REVERT
+        and isinstance(about, str)
+        and "\0" not in about
+    )
 
 
 def _ours(path: str, backup: str, new: str | None) -> bool:
     """Return whether a file is as we wrote it, or as it was before: then nobody has edited it since we were stopped."""
-    if not os.path.lexists(path) or (backup and os.path.samestat(files.look(path), files.look(backup))):
+    if not os.path.lexists(path) or (
+        backup and os.path.samestat(files.look(path), files.look(backup))
+    ):
         return True
     content = files.read_file(path)
     return content is not None and hashlib.sha256(content).hexdigest() == new
@@ -61,7 +68,9 @@ def _revert_file(undo: Undo) -> None:
         backup = files.backup_name(path)
         if os.path.lexists(backup) and _ours(path, backup, undo["new"]):
             files.move(backup, path)
-            drop(backup)  # rename(2) leaves both names where they are one file: the step had not begun
+            drop(
+                backup
+            )  # rename(2) leaves both names where they are one file: the step had not begun
             files.sync_dirs({os.path.dirname(path)})
         elif os.path.lexists(backup):
             _revert_edited(path, backup, undo)
@@ -118,7 +127,11 @@ def _revert_unmount(undo: Undo) -> None:
 def _revert_account(undo: Undo) -> str:
     name, now = undo["name"], {group: _members(group) for group in (*undo["joined"], *undo["left"])}
     commands = [undo["usermod"]] if undo["usermod"] else []
-    commands += [["gpasswd", "--delete", name, group] for group in undo["joined"] if name in (now[group] or ())]
+    commands += [
+        ["gpasswd", "--delete", name, group]
+        for group in undo["joined"]
+        if name in (now[group] or ())
+    ]
     for group in undo["left"]:
         members = now[group]
         if members is not None and name not in members:

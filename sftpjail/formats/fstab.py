@@ -17,15 +17,23 @@ def escape(path: str) -> str:
         UsageError: PATH has a control character; fstab could hold some, but no administrator could read them.
     """
     if any(ord(c) < 32 or ord(c) == 127 for c in path):
-        raise UsageError(f"{path!r} has a control character, which fstab(5) cannot hold readably; rename the folder")
+        raise UsageError(
+            f"{path!r} has a control character, which fstab(5) cannot hold readably; rename the folder"
+        )
     return path.translate(_ESCAPE)
 
 
 def unescape(text: str) -> str:
     """Return the path that a field of fstab or mountinfo stands for (octal escapes, getmntent(3))."""
     # Surrogates carry the bytes of names that are not UTF-8 through.
-    data = re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), text.encode("utf-8", "surrogateescape"))
-    return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")  # where mount(8) sees its end
+    data = re.sub(
+        rb"\\([0-3][0-7]{2})",
+        lambda m: bytes([int(m[1], 8)]),
+        text.encode("utf-8", "surrogateescape"),
+    )
+    return data.partition(b"\0")[0].decode(
+        "utf-8", "surrogateescape"
+    )  # where mount(8) sees its end
 
 
 @dataclass(frozen=True)
@@ -43,16 +51,22 @@ class FstabEntry:
 
     def line(self) -> str:
         """Return the entry as a line of fstab(5), without dump and check (0 0)."""
-        return f"{escape(self.source)} {escape(self.target)} {self.type} {','.join(self.options)} 0 0"
+        return (
+            f"{escape(self.source)} {escape(self.target)} {self.type} {','.join(self.options)} 0 0"
+        )
 
 
 def parse_line(line: str) -> FstabEntry | None:
     """Return the entry of one fstab line, or None for a comment, an empty or a broken line."""
     line = line.partition("\0")[0]
-    fields = [field for field in re.split(r"[ \t]+", line) if field]  # not str.split(): U+00A0 is part of a name
+    fields = [
+        field for field in re.split(r"[ \t]+", line) if field
+    ]  # not str.split(): U+00A0 is part of a name
     if len(fields) < 4 or fields[0].startswith("#"):
         return None
-    return FstabEntry(unescape(fields[0]), unescape(fields[1]), fields[2], tuple(fields[3].split(",")))
+    return FstabEntry(
+        unescape(fields[0]), unescape(fields[1]), fields[2], tuple(fields[3].split(","))
+    )
 
 
 @dataclass(frozen=True)
@@ -77,5 +91,7 @@ def parse_mountinfo(text: str) -> dict[str, MountPoint]:
             continue
         target = unescape(fields[4])
         kind = fields[fields.index("-") + 1] if "-" in fields[6:-1] else ""
-        points[target] = MountPoint(target, tuple(fields[5].split(",")), fields[2], unescape(fields[3]), kind)
+        points[target] = MountPoint(
+            target, tuple(fields[5].split(",")), fields[2], unescape(fields[3]), kind
+        )
     return points

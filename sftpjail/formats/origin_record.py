@@ -20,13 +20,17 @@ def parse_origin(path: str, text: str) -> Origin:
         return Origin()
     try:
         record = json.loads(text)
-        owners = {name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()}
+        owners = {
+            name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()
+        }
         renamed, was = dict(record.get("renamed", {})), dict(record.get("was", {}))
         made = tuple(record.get("made", ()))
         kept = tuple(record.get("kept", ()))
         words = (*made, *owners, *renamed, *renamed.values(), *was, *was.values(), *kept)
         wrong: list[object] = [word for word in words if not isinstance(word, str) or "\0" in word]
-        wrong += [owner for owner in owners.values() if not all(0 <= value < 1 << 32 for value in owner)]
+        wrong += [
+            owner for owner in owners.values() if not all(0 <= value < 1 << 32 for value in owner)
+        ]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is nothing that sftpjail writes")
         uid = int(record.get("uid", -1))
@@ -35,7 +39,8 @@ def parse_origin(path: str, text: str) -> Origin:
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         folder, name = posixpath.split(path)
         raise SftpJailError(
-            f"{path} is damaged: {error}", f"mv -nT {quote(path)} {quote(f'{folder}/.{name}.damaged')}"
+            f"{path} is damaged: {error}",
+            f"mv -nT {quote(path)} {quote(f'{folder}/.{name}.damaged')}",
         ) from error
 
 

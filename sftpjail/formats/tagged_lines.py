@@ -12,7 +12,9 @@ from .fstab import parse_line
 class Style(enum.Enum):
     """How a line carries the tag that says whose it is."""
 
-    BLOCK = "block"  # between `# BEGIN sftpjail TAG` and `# END sftpjail TAG`, at the end of the file
+    BLOCK = (
+        "block"  # between `# BEGIN sftpjail TAG` and `# END sftpjail TAG`, at the end of the file
+    )
     TOP = "top"  # the same, below the first line (a script's #!)
     FSTAB = "fstab"  # an fstab line with x-sftpjail.user=USER; the tag is "USER TARGET"
     LINE = "line"  # the tag is the line itself
@@ -41,7 +43,9 @@ def edit(text: str, changes: Mapping[str, tuple[str, ...]], style: Style) -> str
         return _edit_tagged(text, changes, lambda line: line)
     there = {fstab_tag(line) for line in split(text)}
     lost = {place: tag for place, tag in _places(changes).items() if tag not in there}
-    return _order_fstab(_edit_tagged(text, changes, lambda line: fstab_tag(line) or lost.get(_place(line))))
+    return _order_fstab(
+        _edit_tagged(text, changes, lambda line: fstab_tag(line) or lost.get(_place(line)))
+    )
 
 
 def tagged(text: str, style: Style) -> dict[str, tuple[str, ...]]:
@@ -53,7 +57,9 @@ def tagged(text: str, style: Style) -> dict[str, tuple[str, ...]]:
     """
     if style in (Style.BLOCK, Style.TOP):
         found = re.finditer(
-            r"^# BEGIN sftpjail (.+?)(?: \(newline added\))?\n(.*?)^# END sftpjail \1(?:\n|\Z)", text, re.M | re.S
+            r"^# BEGIN sftpjail (.+?)(?: \(newline added\))?\n(.*?)^# END sftpjail \1(?:\n|\Z)",
+            text,
+            re.M | re.S,
         )
         return {block[1]: tuple(block[2].removesuffix("\n").split("\n")) for block in found}
     lines: dict[str, tuple[str, ...]] = {}
@@ -80,7 +86,11 @@ def _place(line: str) -> _Place | None:
     entry = parse_line(line)
     if entry is None:
         return None
-    options = (option for option in entry.options if option != "nofail" and not option.startswith("x-sftpjail."))
+    options = (
+        option
+        for option in entry.options
+        if option != "nofail" and not option.startswith("x-sftpjail.")
+    )
     return entry.source, entry.target, frozenset(options)
 
 
@@ -117,7 +127,9 @@ def _edit_block(text: str, tag: str, lines: tuple[str, ...], at_end: bool) -> st
     return f"{head}{added}# BEGIN sftpjail {tag}{mark}\n{body}# END sftpjail {tag}\n{rest}"
 
 
-def _edit_tagged(text: str, changes: Mapping[str, tuple[str, ...]], tag_of: Callable[[str], str | None]) -> str:
+def _edit_tagged(
+    text: str, changes: Mapping[str, tuple[str, ...]], tag_of: Callable[[str], str | None]
+) -> str:
     todo = dict(changes)
     kept: list[str] = []
     for line in split(text):
@@ -145,7 +157,9 @@ def _order_fstab(text: str) -> str:
         if tag:
             places.setdefault(tag.partition(" ")[0], []).append(index)
     for indexes in places.values():
-        ordered = sorted((lines[i] for i in indexes), key=lambda line: (fstab_tag(line) or "").count("/"))
+        ordered = sorted(
+            (lines[i] for i in indexes), key=lambda line: (fstab_tag(line) or "").count("/")
+        )
         for index, line in zip(indexes, ordered, strict=True):
             lines[index] = line
     return _joined(lines, text)

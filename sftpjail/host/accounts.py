@@ -107,7 +107,10 @@ class People:
         """Return the local accounts whose home PATH lies in, and those whose home is PATH or lies below it."""
         homes, ordered = self._real_homes
         above = [name for folder in components(path)[:-1] for name in homes.get(folder, ())]
-        first, last = bisect_left(ordered, path + "/"), bisect_left(ordered, path + "0")  # "0" follows "/"
+        first, last = (
+            bisect_left(ordered, path + "/"),
+            bisect_left(ordered, path + "0"),
+        )  # "0" follows "/"
         below = [name for home in ordered[first:last] for name in homes[home]]
         return above, [*homes.get(path, ()), *below]
 
@@ -122,7 +125,9 @@ class People:
                 entry = pwd.getpwnam(name)
                 ids = entry.pw_uid, entry.pw_gid
                 if None not in map(number, map(str, ids)):
-                    self._strangers[name] = Account(name, *ids, entry.pw_dir, entry.pw_shell, local=False)
+                    self._strangers[name] = Account(
+                        name, *ids, entry.pw_dir, entry.pw_shell, local=False
+                    )
         return self._strangers[name]
 
     def name_of(self, uid: int) -> str | None:
@@ -183,7 +188,11 @@ class People:
         else:
             yield from (name for name in group.members if name in self.accounts or name in known)
         yield from (account.name for account in self.accounts.values() if account.gid == group.gid)
-        yield from (name for name in known if name not in self.accounts and group.name in self.groups_of(name))
+        yield from (
+            name
+            for name in known
+            if name not in self.accounts and group.name in self.groups_of(name)
+        )
 
     def newcomers(self, name: str) -> list[str] | None:
         """Return whom a directory puts into a group though they have never been here; None where it does not tell.
@@ -195,7 +204,11 @@ class People:
         if group is None or self.root or not self.directories:
             return []
         every = [entry for entry in pwd.getpwall() if entry.pw_name not in self.accounts]
-        names = [member for member in group.members if member not in self.accounts and self.account(member)]
+        names = [
+            member
+            for member in group.members
+            if member not in self.accounts and self.account(member)
+        ]
         names += [entry.pw_name for entry in every if entry.pw_gid == group.gid]
         if not names and not every and name not in self.groups:
             return None
@@ -218,7 +231,9 @@ class People:
         account = self.account(name)
         if account is None:
             return ()
-        if self.root or (account.local and not self.thorough):  # getgrouplist(3) reads all of group(5), each time
+        if self.root or (
+            account.local and not self.thorough
+        ):  # getgrouplist(3) reads all of group(5), each time
             local = (g.name for g in self._memberships.get(name, ()) if g.gid != account.gid)
             return (*(g.name for g in self._by_gid.get(account.gid, ())), *local)
         names = []
@@ -243,13 +258,21 @@ class People:
 
     @cached_property
     def _shadow(self) -> Mapping[str, Shadow]:
-        return {f[0]: Shadow(f[1], f[2], f[4], f[6], f[7]) for f in self._entries("/etc/shadow") if len(f) > 7}
+        return {
+            f[0]: Shadow(f[1], f[2], f[4], f[6], f[7])
+            for f in self._entries("/etc/shadow")
+            if len(f) > 7
+        }
 
     @cached_property
     def login_defs(self) -> Mapping[str, str]:
         """The settings of /etc/login.defs (login.defs(5))."""
         pairs = (line.split() for line in self.text("/etc/login.defs").split("\n"))
-        return {fields[0]: fields[1] for fields in pairs if len(fields) > 1 and not fields[0].startswith("#")}
+        return {
+            fields[0]: fields[1]
+            for fields in pairs
+            if len(fields) > 1 and not fields[0].startswith("#")
+        }
 
     def is_system(self, account: Account) -> bool:
         """Return whether an account is a system one: its uid lies outside UID_MIN and UID_MAX of login.defs(5)."""

@@ -89,7 +89,9 @@ class Host(People):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise SftpJailError(f"cannot read {path}: {error.strerror}", "run sftpjail as root") from error
+            raise SftpJailError(
+                f"cannot read {path}: {error.strerror}", "run sftpjail as root"
+            ) from error
 
     def text(self, path: str) -> str:
         """Return the text of PATH, "" where there is nothing; bytes that are not UTF-8 as surrogates."""
@@ -108,7 +110,9 @@ class Host(People):
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise SftpJailError(f"cannot list {path}: {error.strerror}", "run sftpjail as root") from error
+            raise SftpJailError(
+                f"cannot list {path}: {error.strerror}", "run sftpjail as root"
+            ) from error
 
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""
@@ -153,7 +157,8 @@ class Host(People):
         kinds = {2: "user", 8: "group"}
         bits = (4, "r"), (2, "w"), (1, "x")
         return ",".join(
-            f"{kinds[tag]}:{name}:" + "".join(letter if permissions & bit else "-" for bit, letter in bits)
+            f"{kinds[tag]}:{name}:"
+            + "".join(letter if permissions & bit else "-" for bit, letter in bits)
             for tag, permissions, name in entries
             if tag in kinds
         )
@@ -208,7 +213,9 @@ class Host(People):
         """Return the account that PATH belongs to, where that is one of this host's and not root, or ""."""
         found = self.lstat(path)
         uid = found.st_uid if found else 0
-        return next((name for name, account in self.accounts.items() if uid and account.uid == uid), "")
+        return next(
+            (name for name, account in self.accounts.items() if uid and account.uid == uid), ""
+        )
 
     def mount_place_below(self, path: str) -> str:
         """Return what a jail has mounted below PATH, or the folder below PATH on which it is to be mounted, or "".
@@ -238,7 +245,9 @@ class Host(People):
         a, b = self.stat(one), self.stat(other)
         return a is not None and b is not None and (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 
-    def read_owned(self, path: str, uid: int, home: str = "/", limit: int = 1 << 20) -> bytes | None:
+    def read_owned(
+        self, path: str, uid: int, home: str = "/", limit: int = 1 << 20
+    ) -> bytes | None:
         """Return the content of a file in a user's folder, or None where there is none; nobody else's file.
 
         The path is walked without following a link that a user could have made, and the file must be a regular one
@@ -261,10 +270,16 @@ class Host(People):
         except OSError as error:
             why = "is a link or no folder" if error.errno == errno.ELOOP else error.strerror
             raise SftpJailError(f"cannot read {path}: a folder on the way {why}") from error
-        folders = [part for part in components(posixpath.dirname(path)) if home != "/" and inside(part, home)]
+        folders = [
+            part
+            for part in components(posixpath.dirname(path))
+            if home != "/" and inside(part, home)
+        ]
         wide = next(filter(self._is_wide, folders), "")
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            fd = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
+            )
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -273,11 +288,19 @@ class Host(People):
             os.close(folder)
         try:
             found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, uid) or found.st_nlink != 1:
-                raise SftpJailError(f"will not read {path}: it is not a file of uid {uid} with one name")
+            if (
+                not stat.S_ISREG(found.st_mode)
+                or found.st_uid not in (0, uid)
+                or found.st_nlink != 1
+            ):
+                raise SftpJailError(
+                    f"will not read {path}: it is not a file of uid {uid} with one name"
+                )
             wide = path if found.st_mode & 0o022 else wide
             if wide:
-                mend = fixes.on(wide, self, "chmod go-w {}") or fixes.as_owner(wide, self, "chmod", "go-w", wide)
+                mend = fixes.on(wide, self, "chmod go-w {}") or fixes.as_owner(
+                    wide, self, "chmod", "go-w", wide
+                )
                 raise SftpJailError(f"will not read {path}: others can write {wide}", mend)
             if found.st_size > limit:
                 raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
@@ -298,7 +321,9 @@ class Host(People):
         path = f"{LIB}/entry/{name}"
         text = self.text(path)
         if not text:
-            raise SftpJailError(f"{path} is missing: sftpjail is only half installed", "make install")
+            raise SftpJailError(
+                f"{path} is missing: sftpjail is only half installed", "make install"
+            )
         return text.replace("@SFTPJAIL@", BIN)
 
     # -- mounts --------------------------------------------------------------------------------------------
@@ -322,7 +347,10 @@ class Host(People):
         if name not in self._all_binds:
             lines = self.text(f"{TABLES}/{name}").split("\n") if name in self._tables else []
             found = {bind.target: bind for bind in self._binds.get(name, ())}
-            found |= {entry.target: _bind(entry, "session") for entry in filter(None, map(parse_line, lines))}
+            found |= {
+                entry.target: _bind(entry, "session")
+                for entry in filter(None, map(parse_line, lines))
+            }
             self._all_binds[name] = tuple(found.values())
         return self._all_binds[name]
 
@@ -339,7 +367,11 @@ class Host(People):
         """Return the path by which the host has what a session of the account finds at PATH inside its jail: where that
         is mounted for the session alone, one in the source of the innermost bind.
         """
-        outer = [bind for bind in self.binds(name) if bind.kept == "session" and inside(path, bind.target)]
+        outer = [
+            bind
+            for bind in self.binds(name)
+            if bind.kept == "session" and inside(path, bind.target)
+        ]
         if not outer:
             return path
         bind = max(outer, key=lambda bind: len(bind.target))
@@ -415,7 +447,10 @@ class Host(People):
     def cron_lines(self) -> Mapping[str, tuple[str, ...]]:
         """The lines of the administrator's crontabs, as FILE:LINE, by the name of whom they run as (crontab(5))."""
         found: dict[str, list[str]] = {}
-        for path in ("/etc/crontab", *(f"/etc/cron.d/{name}" for name in self._spooled("/etc/cron.d"))):
+        for path in (
+            "/etc/crontab",
+            *(f"/etc/cron.d/{name}" for name in self._spooled("/etc/cron.d")),
+        ):
             for number, line in enumerate(self.text(path).split("\n"), 1):
                 user = re.match(r"\s*(?:@\w+|(?:[\d*][^\s=]*\s+){3}\S+\s+\S+)\s+(\S+)\s+\S", line)
                 if user:
@@ -485,7 +520,10 @@ class Host(People):
 
     def _unanswered(self, database: str, name: str) -> bool:
         services = () if self.root else self.directories
-        asked = (self.ask([sys.executable, "-I", "-c", _LOOK_UP, database, service, name]) for service in services)
+        asked = (
+            self.ask([sys.executable, "-I", "-c", _LOOK_UP, database, service, name])
+            for service in services
+        )
         return any(answer.code != 0 for answer in asked)
 
     # -- questions to real programs ------------------------------------------------------------------------
@@ -493,8 +531,12 @@ class Host(People):
     def which(self, program: str) -> str:
         """Return the absolute path of an installed program, or ""."""
         if program not in self._programs:
-            path = ":".join(f"{self.root}{folder}" for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
-            self._programs[program] = (shutil.which(program, path=path) or "").removeprefix(self.root)
+            path = ":".join(
+                f"{self.root}{folder}" for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+            )
+            self._programs[program] = (shutil.which(program, path=path) or "").removeprefix(
+                self.root
+            )
         return self._programs[program]
 
     def ask_beside_sshd(self, argv: Sequence[str]) -> programs.Answer:
@@ -516,7 +558,9 @@ class Host(People):
             self._answers[key] = programs.run(argv, stdin=stdin)
         return self._answers[key]
 
-    def ask_sshd(self, *arguments: str, files: Mapping[str, bytes | None] | None = None) -> programs.Answer:
+    def ask_sshd(
+        self, *arguments: str, files: Mapping[str, bytes | None] | None = None
+    ) -> programs.Answer:
         """Return what sshd(8) says with these arguments, as if FILES already had the given content; its settings (-T)
         by keywords in small letters.
 
@@ -529,7 +573,9 @@ class Host(People):
         key = ((sshd, *arguments), repr(files) if files else "")
         if key not in self._answers:
             answer = previews.preview([sshd, *arguments], files or {})
-            self._answers[key] = replace(answer, out=small_keywords(answer.out)) if "-T" in arguments else answer
+            self._answers[key] = (
+                replace(answer, out=small_keywords(answer.out)) if "-T" in arguments else answer
+            )
         return self._answers[key]
 
     @cached_property
@@ -561,7 +607,16 @@ class Host(People):
 
     def as_user(self, account: Account, argv: Sequence[str]) -> programs.Answer:
         """Return what a program says that only reads, run as the account with its groups (setpriv(1))."""
-        return self.ask(["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--init-groups", "--", *argv])
+        return self.ask(
+            [
+                "setpriv",
+                f"--reuid={account.uid}",
+                f"--regid={account.gid}",
+                "--init-groups",
+                "--",
+                *argv,
+            ]
+        )
 
     def _gids(self, account: Account) -> tuple[int, ...]:
         return tuple(group.gid for group in self._memberships.get(account.name, ()))
@@ -582,7 +637,9 @@ class Host(People):
         found = self._statvfs(path)
         if found is None:
             return False
-        return (found.f_blocks > 0 and found.f_bavail == 0) or (found.f_files > 0 and found.f_favail == 0)
+        return (found.f_blocks > 0 and found.f_bavail == 0) or (
+            found.f_files > 0 and found.f_favail == 0
+        )
 
     def listens(self, path: str) -> bool:
         """Return whether somebody reads from the datagram socket PATH, as syslogd does from /dev/log."""
@@ -645,4 +702,11 @@ def _stat(path: str, follow: bool) -> os.stat_result | None:
 
 def _bind(entry: FstabEntry, kept: str) -> Bind:
     own = tuple(o for o in entry.options if not o.startswith("x-sftpjail."))
-    return Bind(entry.source, entry.target, "ro" in own, entry.option("x-sftpjail.role") or "mount", own, kept)
+    return Bind(
+        entry.source,
+        entry.target,
+        "ro" in own,
+        entry.option("x-sftpjail.role") or "mount",
+        own,
+        kept,
+    )

@@ -98,7 +98,11 @@ def listed(works: Iterable[Work]) -> str:
 
 def namesakes(account: Account, host: Host) -> list[str]:
     """Return the other accounts that have the same uid: whose a process or an at job is, nobody can tell."""
-    return [name for name, other in host.accounts.items() if other.uid == account.uid and name != account.name]
+    return [
+        name
+        for name, other in host.accounts.items()
+        if other.uid == account.uid and name != account.name
+    ]
 
 
 def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None:
@@ -128,6 +132,8 @@ def reports(accounts: Iterable[Account], host: Host, new: bool = False) -> list[
     for account in accounts:
         works = unwanted(account, host, True, new)
         if works:
-            words = f"{account.name} is jailed, but outside of its jail it still has {listed(works)}"
+            words = (
+                f"{account.name} is jailed, but outside of its jail it still has {listed(works)}"
+            )
             warnings.append(SftpJailError(words, f"sftpjail adopt --close {quote(account.name)}"))
     return warnings

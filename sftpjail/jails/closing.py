@@ -102,11 +102,15 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
     if kept is not None and (kept.why, kept.until) == (why, until):
         by = kept.by
     expire = None if not expirable or _is_past(now) else EXPIRED
-    actions: list[Action] = [CloseAccount(name, expire=expire, closed=Closed(why, by, until, former))]
+    actions: list[Action] = [
+        CloseAccount(name, expire=expire, closed=Closed(why, by, until, former))
+    ]
     if expirable:
         return actions
     if not _is_read(host):
-        raise SftpJailError(f"{name} cannot be shut out: sshd and PAM do not read {CLOSED}", "sftpjail setup")
+        raise SftpJailError(
+            f"{name} cannot be shut out: sshd and PAM do not read {CLOSED}", "sftpjail setup"
+        )
     return [*actions, SetLines(CLOSED, name, (name,), Style.LINE, when=Phase.CLOSING)]
 
 
@@ -129,7 +133,11 @@ def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
 
 def forget(name: str, host: Host) -> list[Action]:
     """Return what takes a name off the list."""
-    return [SetLines(CLOSED, name, (), Style.LINE, when=Phase.OPENING)] if name in _listed(host) else []
+    return (
+        [SetLines(CLOSED, name, (), Style.LINE, when=Phase.OPENING)]
+        if name in _listed(host)
+        else []
+    )
 
 
 def lets_in(account: Account, host: Host) -> bool:
@@ -153,12 +161,20 @@ def lets_in(account: Account, host: Host) -> bool:
         return True
     if host.lstat(HOST_RECORD) is None:
         return False  # nobody has been promised a jail on this host
-    chroot = profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")
+    chroot = (
+        profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")
+    )
     if chroot in ("", "none"):
         return account.name not in host.recorded() or host.origin(account.name).closed is not None
-    if chroot != "%h" or _is_own(account, host) or not home_flaw(account, host.realpath(account.home), host):
+    if (
+        chroot != "%h"
+        or _is_own(account, host)
+        or not home_flaw(account, host.realpath(account.home), host)
+    ):
         return False
-    return not any(host.stat(part) is None or host.flaw(part) for part in components(normal(account.home)))
+    return not any(
+        host.stat(part) is None or host.flaw(part) for part in components(normal(account.home))
+    )
 
 
 def _is_own(account: Account, host: Host) -> bool:
@@ -191,10 +207,16 @@ def needs_rule(host: Host) -> bool:
 def match_block(host: Host) -> list[str]:
     """Return the Match block that keeps those on the list out where sshd asks no PAM."""
     names = on_list(host)
-    return [f"Match User {','.join(names)}", "    DenyUsers *"] if names and not _uses_pam(host) else []
+    return (
+        [f"Match User {','.join(names)}", "    DenyUsers *"]
+        if names and not _uses_pam(host)
+        else []
+    )
 
 
-def list_after(opened: Iterable[Account], closed: Iterable[Account], host: Host) -> frozenset[str] | None:
+def list_after(
+    opened: Iterable[Account], closed: Iterable[Account], host: Host
+) -> frozenset[str] | None:
     """Return who will be on the list when these are let in and shut out, as far as they are; None for no change."""
     now = frozenset(_listed(host))
     off = {account.name for account in opened if account.name in now and reopen(account, host)}

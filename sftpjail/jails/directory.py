@@ -28,7 +28,9 @@ def silent(host: Host) -> list[str]:
 
 def unseen(config: Config, host: Host) -> list[str]:
     """Return the profiles' groups that are not there, on a host where a directory may be to blame."""
-    groups = [profile.group for profile in config.profiles if profile.group] if host.directories else []
+    groups = (
+        [profile.group for profile in config.profiles if profile.group] if host.directories else []
+    )
     return [group for group in groups if host.group(group) is None]
 
 
@@ -38,5 +40,9 @@ def lost_groups(config: Config, host: Host) -> list[str]:
     A new one of that name would be empty, and hide that nobody's jail is in force.
     """
     live = f"{host.text(DROPIN)}\n{host.text(MAIN)}".split("\n")
-    groups = [profile.group for profile in config.profiles if profile.group and f"Match Group {profile.group}" in live]
+    groups = [
+        profile.group
+        for profile in config.profiles
+        if profile.group and f"Match Group {profile.group}" in live
+    ]
     return [group for group in groups if host.group(group) is None] if host.recorded() else []

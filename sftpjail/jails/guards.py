@@ -11,8 +11,32 @@ from ..paths import ACCOUNTS
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
 # A home that is one of these is no home, whoever owns it; nor is one inside the first ones.
-SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
-TOPS = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib", "/var/mail", "/var/tmp")
+SYSTEM = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+)
+TOPS = (
+    "/",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/var/lib",
+    "/var/mail",
+    "/var/tmp",
+)
 
 
 def administrator(account: Account, host: Host) -> str:
@@ -32,7 +56,9 @@ def why_not(account: Account, host: Host) -> str:
     if account.forced or host.origin(account.name).forced:
         return ""
     system = account.exists and host.is_system(account)
-    return administrator(account, host) or (f"it is a system account (uid {account.uid})" if system else "")
+    return administrator(account, host) or (
+        f"it is a system account (uid {account.uid})" if system else ""
+    )
 
 
 def guard(account: Account, host: Host, hint: str = "") -> None:

@@ -45,7 +45,9 @@ def leftover(name: str, config: Config, host: Host) -> Account:
     try:
         valid_name(name)
     except UsageError as error:
-        raise SftpJailError(f"a record or fstab line of ours names {name!r}, which is no account's name") from error
+        raise SftpJailError(
+            f"a record or fstab line of ours names {name!r}, which is no account's name"
+        ) from error
     if host.account(name) is None:
         account = Account(name, -1, -1, home=f"/nonexistent/{name}", local=False)
     else:

@@ -13,7 +13,13 @@ from .settings import PROBE, effective
 from .sshd import LOCAL
 
 # What a Match line may ask of a connection (sshd_config(5)), and the field of -C that answers it.
-_FIELDS = {"host": "host", "address": "addr", "localaddress": "laddr", "localport": "lport", "rdomain": "rdomain"}
+_FIELDS = {
+    "host": "host",
+    "address": "addr",
+    "localaddress": "laddr",
+    "localport": "lport",
+    "rdomain": "rdomain",
+}
 
 # These stand in a Match line without a value.
 _BARE = ("all", "canonical", "final", "invalid-user")
@@ -34,12 +40,25 @@ def connections(host: Host, user: str = PROBE) -> list[str]:
     """
     found = [LOCAL]
     for criteria in effective(host, user).criteria:
-        asked = {_FIELDS[kind]: _example(patterns) for kind, patterns in conditions(criteria) if kind in _FIELDS}
+        asked = {
+            _FIELDS[kind]: _example(patterns)
+            for kind, patterns in conditions(criteria)
+            if kind in _FIELDS
+        }
         fields = {field: value for field, value in asked.items() if value}
         if fields:
             found.append(_but(fields))
     if len(found) > 1:
-        found.append(_but({"host": "stranger.invalid", "addr": "192.0.2.77", "laddr": "192.0.2.78", "lport": "47022"}))
+        found.append(
+            _but(
+                {
+                    "host": "stranger.invalid",
+                    "addr": "192.0.2.77",
+                    "laddr": "192.0.2.78",
+                    "lport": "47022",
+                }
+            )
+        )
     return found
 
 
@@ -50,7 +69,9 @@ def _but(fields: Mapping[str, str]) -> str:
 
 def peculiar(connection: str) -> str:
     """Return in words what is not as in a local connection, "" for that."""
-    return ", ".join(pair.replace("=", " ") for pair in connection.split(",") if pair not in LOCAL.split(","))
+    return ", ".join(
+        pair.replace("=", " ") for pair in connection.split(",") if pair not in LOCAL.split(",")
+    )
 
 
 def _example(patterns: str) -> str:
@@ -59,8 +80,12 @@ def _example(patterns: str) -> str:
     """
     words = patterns.split(",")
     without = [word[1:] for word in words if word.startswith("!")]
-    examples = (example for word in words if not word.startswith("!") for example in _examples(word))
-    return next((one for one in examples if not any(_matches(pattern, one) for pattern in without)), "")
+    examples = (
+        example for word in words if not word.startswith("!") for example in _examples(word)
+    )
+    return next(
+        (one for one in examples if not any(_matches(pattern, one) for pattern in without)), ""
+    )
 
 
 def _examples(pattern: str) -> list[str]:
@@ -70,7 +95,9 @@ def _examples(pattern: str) -> list[str]:
         return [str(network[0]), str(network[-1])]
     if not re.fullmatch(r"[0-9.*?]*\.[0-9.*?]*", pattern):
         return [re.sub(r"[*?]", digit, pattern.replace(":*", f"::{digit}")) for digit in "17"]
-    return [".".join([*re.sub(r"[*?]", digit, pattern).split("."), *[digit] * 3][:4]) for digit in "17"]
+    return [
+        ".".join([*re.sub(r"[*?]", digit, pattern).split("."), *[digit] * 3][:4]) for digit in "17"
+    ]
 
 
 def _matches(pattern: str, example: str) -> bool:

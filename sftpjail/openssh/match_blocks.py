@@ -49,7 +49,9 @@ def force_command(profile: Profile, config: Config) -> str:
         words.append(f"-P{','.join(profile.deny)}")
     command = " ".join(words)
     if len(command.split()) > WORDS:
-        raise SftpJailError(f"profile {profile.name}: ForceCommand has more than the {WORDS} words that sshd keeps")
+        raise SftpJailError(
+            f"profile {profile.name}: ForceCommand has more than the {WORDS} words that sshd keeps"
+        )
     return command
 
 

@@ -49,7 +49,11 @@ def rules(kind: str) -> tuple[str, ...]:
     """Return the session rules (pam.d(5)) of a profile whose `mounts` is KIND."""
     script = f"session required pam_exec.so quiet type=open_session /usr/bin/timeout {SECONDS} {SCRIPT} {kind}"
     # mount_private: what is mounted in a session stays there.
-    return ("session required pam_namespace.so mount_private", script) if kind == "session" else (script,)
+    return (
+        ("session required pam_namespace.so mount_private", script)
+        if kind == "session"
+        else (script,)
+    )
 
 
 def program() -> str:

@@ -32,7 +32,9 @@ def stack(host: Host, service: str) -> tuple[Rule, ...]:
 
 
 def _rules(host: Host, service: str, depth: int) -> Iterator[Rule]:
-    path = next((p for p in (f"/etc/pam.d/{service}", f"/usr/lib/pam.d/{service}") if host.lstat(p)), "")
+    path = next(
+        (p for p in (f"/etc/pam.d/{service}", f"/usr/lib/pam.d/{service}") if host.lstat(p)), ""
+    )
     if not path or depth > 9 or "/" in service:
         return
     text = host.text(path).replace("\\\n", " ")
@@ -46,4 +48,9 @@ def _rules(host: Host, service: str, depth: int) -> Iterator[Rule]:
         elif control in ("include", "substack"):
             yield from (rule for rule in _rules(host, module, depth + 1) if rule.kind == kind)
         else:
-            yield Rule(kind, module.rpartition("/")[2], tuple(rest.split("#")[0].split()), f"{path}:{number}")
+            yield Rule(
+                kind,
+                module.rpartition("/")[2],
+                tuple(rest.split("#")[0].split()),
+                f"{path}:{number}",
+            )

@@ -20,9 +20,23 @@ _FOREIGN = {
     "-----BEGIN RSA PUBLIC KEY-----": "PEM",
 }
 DSA = "DSA keys are 1024 bits and sshd no longer takes them"
-_HARMLESS = {"restrict", "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-x11-forwarding"}
+_HARMLESS = {
+    "restrict",
+    "no-agent-forwarding",
+    "no-port-forwarding",
+    "no-pty",
+    "no-user-rc",
+    "no-x11-forwarding",
+}
 _HARMLESS |= {"from", "expiry-time", "verify-required", "no-touch-required"}
-_KNOWN = _HARMLESS | {"agent-forwarding", "cert-authority", "command", "environment", "permitlisten", "permitopen"}
+_KNOWN = _HARMLESS | {
+    "agent-forwarding",
+    "cert-authority",
+    "command",
+    "environment",
+    "permitlisten",
+    "permitopen",
+}
 _KNOWN |= {"port-forwarding", "principals", "pty", "tunnel", "user-rc", "x11-forwarding"}
 _WHY = {
     "command": "ForceCommand decides what runs in a jail",
@@ -67,7 +81,9 @@ def refused(options: tuple[str, ...]) -> str:
 
 def strange_option(options: tuple[str, ...]) -> str:
     """Return the first option that sshd does not know, or ""; it passes such a line by (auth-options.c)."""
-    return next((option for option in options if option.partition("=")[0].lower() not in _KNOWN), "")
+    return next(
+        (option for option in options if option.partition("=")[0].lower() not in _KNOWN), ""
+    )
 
 
 def convert(text: str, host: Host) -> str:
@@ -77,7 +93,9 @@ def convert(text: str, host: Host) -> str:
         SftpJailError: ssh-keygen cannot read it, or it is a private key.
     """
     if "PRIVATE KEY-----" in text:
-        raise SftpJailError("that is a private key, which stays with its owner", "ssh-keygen -y -f FILE > FILE.pub")
+        raise SftpJailError(
+            "that is a private key, which stays with its owner", "ssh-keygen -y -f FILE > FILE.pub"
+        )
     text = text.removeprefix("\ufeff")
     head = text.lstrip()
     for begin, kind in _FOREIGN.items():
@@ -85,7 +103,9 @@ def convert(text: str, host: Host) -> str:
             answer = host.ask(["ssh-keygen", "-i", "-m", kind, "-f", "/dev/stdin"], stdin=head)
             if answer.code != 0:
                 raise SftpJailError(f"ssh-keygen cannot read this {kind} key: {answer.words}")
-            comment = re.search(r'(?mi)^Comment:\s*"?([^"\r\n]*)', head) if kind == "RFC4716" else None
+            comment = (
+                re.search(r'(?mi)^Comment:\s*"?([^"\r\n]*)', head) if kind == "RFC4716" else None
+            )
             return f"{answer.out.strip()} {comment[1] if comment else ''}".strip() + "\n"
     return text
 
@@ -138,11 +158,17 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
             count += 1
             if found is None:
                 # The newest ssh-keygen does not even read those.
-                fault = DSA if rest.startswith("ssh-dss ") else "it is not a public key that ssh-keygen can read"
+                fault = (
+                    DSA
+                    if rest.startswith("ssh-dss ")
+                    else "it is not a public key that ssh-keygen can read"
+                )
                 own.append(Entry(number, line, fault=fault))
                 continue
             kind, _, comment = (*re.split("[ \t]+", rest, maxsplit=2), "")[:3]
-            own.append(Entry(number, line, Key(line, kind, int(found[1]), found[2], comment, options)))
+            own.append(
+                Entry(number, line, Key(line, kind, int(found[1]), found[2], comment, options))
+            )
         entries.append(own)
     return entries
 
@@ -192,7 +218,9 @@ def _why_not(entry: Entry) -> str:
 
 def _tidy(key: Key) -> Key:
     """Return the key with its line as we write it: one blank between the parts."""
-    return replace(key, line=" ".join(filter(None, (",".join(key.options), blob(key), key.comment))))
+    return replace(
+        key, line=" ".join(filter(None, (",".join(key.options), blob(key), key.comment)))
+    )
 
 
 def blob(key: Key) -> str:

@@ -21,16 +21,26 @@ def broken_line(words: str, host: Host) -> str:
     keys = _TOO_OPEN.findall(words)
     if keys:
         return " && ".join(fixes.on(key, host, "chmod 600 {}") for key in dict.fromkeys(keys))
-    parts = (part for part in words.split(" / ") if not re.search("(Deprecated|Unsupported) option ", part))
+    parts = (
+        part
+        for part in words.split(" / ")
+        if not re.search("(Deprecated|Unsupported) option ", part)
+    )
     places = [(found[1], int(found[2])) for found in map(_BROKEN.search, parts) if found]
     whole = []
     for path, number in dict.fromkeys(places):
         lines = host.text(path).split("\n")[number - 1 :]
         last = number
         if lines and _IS_MATCH.match(lines[0]):
-            below = next((at for at, line in enumerate(lines[1:], 1) if _IS_MATCH.match(line)), len(lines))
+            below = next(
+                (at for at, line in enumerate(lines[1:], 1) if _IS_MATCH.match(line)), len(lines)
+            )
             last = number + below - 1
-        whole += [(path, line) for line in range(number, last + 1) if lines[line - number : line - number + 1] != [""]]
+        whole += [
+            (path, line)
+            for line in range(number, last + 1)
+            if lines[line - number : line - number + 1] != [""]
+        ]
     return comment_out(whole, host) if whole else "sshd -t"
 
 
@@ -39,7 +49,10 @@ def comment_out(places: list[tuple[str, int]], host: Host) -> str:
     files: dict[str, list[int]] = {}
     for path, line in places:
         files.setdefault(path, []).append(line)
-    edits = [fixes.on(path, host, f"sed -i '{'; '.join(_ranges(lines))}' {{}}") for path, lines in files.items()]
+    edits = [
+        fixes.on(path, host, f"sed -i '{'; '.join(_ranges(lines))}' {{}}")
+        for path, lines in files.items()
+    ]
     return " && ".join([*edits, reload_command(host)]) if all(edits) else ""
 
 

@@ -70,7 +70,9 @@ def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
     answer = host.ask_sshd("-T", "-ddd", "-C", spec(user, connection))
     if answer.code != 0:
         words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
-        raise SftpJailError(f"sshd refuses its present configuration: {words}", broken_line(words, host))
+        raise SftpJailError(
+            f"sshd refuses its present configuration: {words}", broken_line(words, host)
+        )
     values: dict[str, tuple[str, ...]] = {}
     for line in answer.out.splitlines():
         keyword, _, value = line.partition(" ")
@@ -83,7 +85,10 @@ def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
             matching = 1
         elif found := _SETTING.match(line):
             keyword = _ALIASES.get(found[3].lower(), found[3].lower())
-            passes[matching][keyword] = (*passes[matching].get(keyword, ()), (found[1], int(found[2])))
+            passes[matching][keyword] = (
+                *passes[matching].get(keyword, ()),
+                (found[1], int(found[2])),
+            )
         elif found := _MATCH.match(line):
             criteria.append(found[1])
     return Settings(values, passes[0] | passes[1], tuple(criteria))

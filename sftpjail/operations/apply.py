@@ -45,7 +45,9 @@ def plan_all(
     errors = dict(failed or {})
     for name, account in chosen.items():
         try:
-            events += create_events(account, engine.host, engine.manager) if name not in errors else []
+            events += (
+                create_events(account, engine.host, engine.manager) if name not in errors else []
+            )
         except SftpJailError as error:
             errors[name] = error
     engine.host.listed = None
@@ -76,17 +78,23 @@ def refuse_unknown(engine: Engine) -> None:
     doubts = unanswered(host) + [f"there is no group {group}" for group in missing]
     if doubts and (host.recorded() or any(host.is_silent_group(group) for group in missing)):
         raise SftpJailError(
-            f"who is still jailed cannot be told: {'; '.join(doubts)}", "when it answers again: sftpjail teardown"
+            f"who is still jailed cannot be told: {'; '.join(doubts)}",
+            "when it answers again: sftpjail teardown",
         )
     for group in [profile.group for profile in config.profiles if profile.group]:
         names = host.newcomers(group)
         if names == []:
             continue
-        who = "its members" if names is None else ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
+        who = (
+            "its members"
+            if names is None
+            else ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
+        )
         raise SftpJailError(
             f"the directory ({', '.join(host.directories)}) has {who} in {group}: without its Match block these would "
             "be ordinary accounts",
-            f"take them out of {group} there" + (", and the group out of the directory" if names is None else ""),
+            f"take them out of {group} there"
+            + (", and the group out of the directory" if names is None else ""),
         )
 
 
@@ -96,7 +104,9 @@ def unanswered(host: Host) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return [f"the directory ({', '.join(host.directories)}) does not answer; {shown}: left as they are"]
+    return [
+        f"the directory ({', '.join(host.directories)}) does not answer; {shown}: left as they are"
+    ]
 
 
 def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], list[str]]:
@@ -107,10 +117,15 @@ def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], 
     """
     host = engine.host
     accounts = list(leftovers(engine.config, host, jails).values())
-    if not host.directories or any(host.account(name) for name in host.known() if name not in host.accounts):
+    if not host.directories or any(
+        host.account(name) for name in host.known() if name not in host.accounts
+    ):
         return accounts, []
     doubts = [account.name for account in accounts if not account.exists]
-    words = [f"{name}: is it gone, or is the directory down? If it is gone: sftpjail remove {name}" for name in doubts]
+    words = [
+        f"{name}: is it gone, or is the directory down? If it is gone: sftpjail remove {name}"
+        for name in doubts
+    ]
     return [account for account in accounts if account.exists], words
 
 
@@ -128,7 +143,9 @@ def plan_with_setup(
         lost = lost_groups(engine.config, engine.host)
         if lost:
             why = f"setup is not done: the group {lost[0]} is gone, and who was in it may be in another one now"
-            return plan_all(engine, [], accounts, last, failed=failed), [SftpJailError(why, "sftpjail check")]
+            return plan_all(engine, [], accounts, last, failed=failed), [
+                SftpJailError(why, "sftpjail check")
+            ]
         try:
             return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:
@@ -141,7 +158,9 @@ def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
     """Return whom apply does not touch, and why: somebody put an administrator into a jail group, or deletes it now."""
     reasons = {}
     for name, account in accounts.items():
-        with contextlib.suppress(SftpJailError):  # a damaged record, which is told when its jail is planned
+        with contextlib.suppress(
+            SftpJailError
+        ):  # a damaged record, which is told when its jail is planned
             leaving = "userdel is deleting it" if engine.host.is_leaving(name) else ""
             reasons[name] = leaving or why_not(account, engine.host)
     return {name: reason for name, reason in reasons.items() if reason}

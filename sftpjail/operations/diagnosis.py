@@ -78,7 +78,9 @@ def judge(engine: Engine, users: list[str]) -> list[Fault]:
     if not users:
         faults += _host_faults(engine)
     skipped = guarded(engine, chosen)
-    changes = plan_all(engine, [], [account for name, account in chosen.items() if name not in skipped], [], by="")
+    changes = plan_all(
+        engine, [], [account for name, account in chosen.items() if name not in skipped], [], by=""
+    )
     for account in chosen.values():
         faults += _account_faults(engine, account, changes, skipped.get(account.name, ""))
     if not users:
@@ -107,7 +109,9 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
     found = [_fault("host", finding) for finding in engine.manager.findings(None, host)]
     yield from found
     why = "whether their jails are as they should be is not known, and nothing of them is changed"
-    yield from (Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host))
+    yield from (
+        Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host)
+    )
     try:
         plan = engine.plan([Event("on_setup")])
     except SftpJailError as veto:
@@ -129,11 +133,17 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
     heads: dict[str, None] = {}
     for step in plan.steps:
         kind, *about = step.action.key
-        named = any(one_line(str(about[0])) in fault.what for fault in known if kind == "owner" or fault.mend == SETUP)
+        named = any(
+            one_line(str(about[0])) in fault.what
+            for fault in known
+            if kind == "owner" or fault.mend == SETUP
+        )
         if named or step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
             continue
         lines = list(step.action.diff(host))
-        if lines and lines[0].startswith("--- "):  # a file: its name, and the first line that comes or goes
+        if lines and lines[0].startswith(
+            "--- "
+        ):  # a file: its name, and the first line that comes or goes
             changed = (line for line in lines[2:] if line[:1] in ("+", "-"))
             lines = [f"~ {lines[0][4:]}: {next(changed, '')}"]
         heads |= dict.fromkeys(lines[:1])
@@ -141,7 +151,9 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
     return "; ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
 
 
-def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str) -> Iterator[Fault]:
+def _account_faults(
+    engine: Engine, account: Account, changes: Plan, reason: str
+) -> Iterator[Fault]:
     """Yield what the plugins find, then what `apply` would change or cannot, unless a finding has said so."""
     name, host = account.name, engine.host
     found = [_fault(name, found) for found in engine.manager.findings(account, host)]
@@ -149,16 +161,25 @@ def _account_faults(engine: Engine, account: Account, changes: Plan, reason: str
     mends = {fault.mend for fault in found if fault.mend}
     if reason:
         yield Fault(
-            name, f"is in a jail group, and {reason}", "sshd jails it all the same", _out_of_group(account, host)
+            name,
+            f"is in a jail group, and {reason}",
+            "sshd jails it all the same",
+            _out_of_group(account, host),
         )
     error = changes.errors.get(name)
     if error and (error.hint not in mends or is_shut(account, host) or _is_open(account, host)):
         fault = _veto(name, error, "the jail cannot be made")
         yield replace(fault, severity="open") if _is_open(account, host) else fault
-    elif not error and any(step.owner == name for step in changes.steps) and "sftpjail apply" not in mends:
+    elif (
+        not error
+        and any(step.owner == name for step in changes.steps)
+        and "sftpjail apply" not in mends
+    ):
         changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
         if changed:
-            yield Fault(name, f"not as configured: {changed}", "apply would change it", "sftpjail apply")
+            yield Fault(
+                name, f"not as configured: {changed}", "apply would change it", "sftpjail apply"
+            )
 
 
 def _is_open(account: Account, host: Host) -> bool:
@@ -190,10 +211,19 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
         except SftpJailError as error:
             yield _veto(name, error, "what was there before its jail is not known")
             continue
-        gone = "there is no such account any more" if host.account(name) is None else "it left its profile's group"
+        gone = (
+            "there is no such account any more"
+            if host.account(name) is None
+            else "it left its profile's group"
+        )
         if host.account(name) and _groupless(account, host):
             mend = f"sftpjail setup && sftpjail adopt {quote(name)}"
-            yield Fault(name, "is jailed no more: the group of its profile is gone", "sshd jails by membership", mend)
+            yield Fault(
+                name,
+                "is jailed no more: the group of its profile is gone",
+                "sshd jails by membership",
+                mend,
+            )
             continue
         if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
             yield Fault(name, "left something of a jail behind", gone, "sftpjail apply --prune")
@@ -211,7 +241,9 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
 
 def _groupless(account: Account, host: Host) -> bool:
     """Return whether the group of an account's profile is not there at all."""
-    return bool(account.profile and account.profile.group and host.group(account.profile.group) is None)
+    return bool(
+        account.profile and account.profile.group and host.group(account.profile.group) is None
+    )
 
 
 def problems_of(engine: Engine, account: Account) -> list[Fault]:

@@ -29,7 +29,12 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
     """
     refuse_namesake(account, host)
     profile, was = account.profile, host.origin(account.name).was
-    if profile and profile.home != "inside" and account.home == f"/{profile.files}" and "home" in was:
+    if (
+        profile
+        and profile.home != "inside"
+        and account.home == f"/{profile.files}"
+        and "home" in was
+    ):
         account = replace(account, home=was["home"])
     _refuse_home_inside(account, host)
     wanted = {bind.target: bind for bind in manager.binds(account, host)}
@@ -52,7 +57,9 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
     ]
 
 
-def closing(account: Account, error: SftpJailError, by: str, host: Host) -> tuple[list[Event], SftpJailError]:
+def closing(
+    account: Account, error: SftpJailError, by: str, host: Host
+) -> tuple[list[Event], SftpJailError]:
     """Return the event that shuts out an account whose jail cannot be made, where that is still to be done.
 
     Args:
@@ -67,7 +74,9 @@ def closing(account: Account, error: SftpJailError, by: str, host: Host) -> tupl
     name = account.name
     try:
         open_to_it = lets_in(account, host)
-    except SftpJailError:  # a damaged record or a broken configuration, which is the error already, or told beside it
+    except (
+        SftpJailError
+    ):  # a damaged record or a broken configuration, which is the error already, or told beside it
         return [], error
     if not open_to_it:
         closed = host.origin(name).closed is not None and is_shut(account, host)
@@ -99,9 +108,21 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
     Raises:
         SftpJailError: as a folder of the host it would be everybody's whose home was inside.
     """
-    inner = [path for path in host.origin(account.name).made if path.endswith(account.home) and path != account.home]
-    top = account.home != "/" and posixpath.dirname(account.home) == "/"  # as `home = inside` makes them
-    if account.profile and account.profile.home != "inside" and top and inner and not host.is_dir(account.home):
+    inner = [
+        path
+        for path in host.origin(account.name).made
+        if path.endswith(account.home) and path != account.home
+    ]
+    top = (
+        account.home != "/" and posixpath.dirname(account.home) == "/"
+    )  # as `home = inside` makes them
+    if (
+        account.profile
+        and account.profile.home != "inside"
+        and top
+        and inner
+        and not host.is_dir(account.home)
+    ):
         raise SftpJailError(
             f"the home of {account.name}, {account.home}, is {inner[0]}, and profile {account.profile.name} wants one "
             "of the host's",
@@ -112,7 +133,11 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
 def _old_jail(account: Account, bind: Bind, host: Host) -> str:
     """Return the jail that a bind was made in, before the profile's chroot changed."""
     made = host.origin(account.name)
-    folders = [path for path in (*made.made, *made.owners) if inside(bind.target, path) and path != bind.target]
+    folders = [
+        path
+        for path in (*made.made, *made.owners)
+        if inside(bind.target, path) and path != bind.target
+    ]
     named = [path for path in folders if posixpath.basename(path) == account.name]
     if not named:
         raise SftpJailError(
@@ -132,7 +157,9 @@ def _line_home(account: Account, bind: Bind, host: Host) -> str:
     return f"sed -i {quote(edit)} /etc/fstab"
 
 
-def remove_events(account: Account, host: Host, deleted: bool, live_only: bool = False) -> list[Event]:
+def remove_events(
+    account: Account, host: Host, deleted: bool, live_only: bool = False
+) -> list[Event]:
     """Return the events that take one jail away: every bind that fstab has, the deepest first, then itself.
 
     Args:

@@ -23,7 +23,9 @@ def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
     """
     keys: dict[str, Key] = {}
     for source, text in texts.items():
-        found, problems = public_keys.read(text, host, "standard input" if source == "-" else source)
+        found, problems = public_keys.read(
+            text, host, "standard input" if source == "-" else source
+        )
         if problems:
             more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
             raise SftpJailError("no key was added: " + "; ".join([*problems[:SHOWN], *more]))
@@ -40,7 +42,9 @@ def present(account: Account, host: Host) -> dict[str, Key]:
     lines = text.split("\n")
     (entries,) = public_keys.survey([text], host)
     # With the line exactly as it stands there, by which it is found again.
-    return {public_keys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key}
+    return {
+        public_keys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key
+    }
 
 
 def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
@@ -57,7 +61,11 @@ def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
                 f"{account.name} has the key {key.fingerprint} already, with other options",
                 f"sftpjail key remove {account.name} {key.fingerprint}",
             )
-    return [Event("on_key_add", account, {"key": key}) for key in keys if public_keys.blob(key) not in there]
+    return [
+        Event("on_key_add", account, {"key": key})
+        for key in keys
+        if public_keys.blob(key) not in there
+    ]
 
 
 def old_place(account: Account) -> str:

@@ -16,7 +16,9 @@ def target_in(account: Account, target: str) -> str:
         UsageError: it is relative, climbs, is the jail itself, or fstab(5) cannot hold it.
     """
     if not target.startswith("/") or ".." in target.split("/"):
-        raise UsageError(f"{target!r} is not a path inside the jail; give one that begins with / and has no ..")
+        raise UsageError(
+            f"{target!r} is not a path inside the jail; give one that begins with / and has no .."
+        )
     path = normal(f"{account.jail}/{target}")
     if path == account.jail:
         raise UsageError("the mount needs a folder of its own inside the jail, as /web")
@@ -24,7 +26,9 @@ def target_in(account: Account, target: str) -> str:
     return path
 
 
-def make_bind(account: Account, source: str, target: str, read_only: bool, under_home: bool) -> Bind:
+def make_bind(
+    account: Account, source: str, target: str, read_only: bool, under_home: bool
+) -> Bind:
     """Return the bind that an administrator asked for.
 
     Raises:
@@ -44,6 +48,8 @@ def make_bind(account: Account, source: str, target: str, read_only: bool, under
     try:
         source = normal(os.path.abspath(source))
     except OSError as error:
-        raise UsageError(f"{source} is relative, and the working folder is gone: {error.strerror}") from error
+        raise UsageError(
+            f"{source} is relative, and the working folder is gone: {error.strerror}"
+        ) from error
     escape(source)
     return Bind(source, path, read_only)

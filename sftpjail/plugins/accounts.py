@@ -30,16 +30,24 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 def _hidden(group: str, host: Host) -> bool:
     """Return whether a group that is missing may be a directory's: ours would hide it, and let its members out."""
-    if not host.directories or host.group(group) is not None or f"group:{group}" in host.origin("").made:
+    if (
+        not host.directories
+        or host.group(group) is not None
+        or f"group:{group}" in host.origin("").made
+    ):
         return False
     return host.is_silent_group(group) or host.lstat(HOST_RECORD) is not None
 
 
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
-    ours = (name.removeprefix("group:") for name in host.origin("").made if name.startswith("group:"))
+    ours = (
+        name.removeprefix("group:") for name in host.origin("").made if name.startswith("group:")
+    )
     # Without its Match block a jailed account would be an ordinary one.
-    closed = [action for account in jailed(config, host).values() for action in _closed(account, host)]
+    closed = [
+        action for account in jailed(config, host).values() for action in _closed(account, host)
+    ]
     return [*(SetGroup(name, present=False) for name in ours), *closed]
 
 
@@ -53,7 +61,9 @@ def _closed(account: Account, host: Host) -> list[Action]:
         return close(account, "its jail was taken away", "teardown", host, until="")
     if account.local:
         hint = f"usermod -e 1 {quote(account.name)}"
-        raise SftpJailError(f"{account.name} has no line in /etc/shadow, and would be an ordinary account", hint)
+        raise SftpJailError(
+            f"{account.name} has no line in /etc/shadow, and would be an ordinary account", hint
+        )
     raise SftpJailError(
         f"{account.name} comes from a directory, so it cannot be closed here, and would be an ordinary account",
         f"take it out of the group {account.profile.group if account.profile else ''} there",
@@ -87,7 +97,9 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             )
         actions.append(SetAccount(account.name, home=home))
     elif (now := host.account(account.name)) and now.home != account.home:
-        actions.append(SetAccount(account.name, home=account.home))  # back from `home = inside`; see events.py
+        actions.append(
+            SetAccount(account.name, home=account.home)
+        )  # back from `home = inside`; see events.py
     return actions
 
 
@@ -96,7 +108,13 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     profile = account.profile
     assert profile is not None
     home = f"/{profile.files}"
-    if deleted and account.exists and profile.home == "inside" and account.home == home and host.lstat(home):
+    if (
+        deleted
+        and account.exists
+        and profile.home == "inside"
+        and account.home == home
+        and host.lstat(home)
+    ):
         raise FaultsFound(
             f"the home of {account.name} is {home} inside its jail, and this host has a {home} now, "
             "which `userdel -r` would delete",

@@ -73,11 +73,15 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     for now, before in aside.items():
         if host.lstat(before) is not None:
             move = fixes.move(before, f"{now}.later", host)
-            if inside(before, "/var/spool"):  # where crontab(1) and at(1) let users make files, and no links
+            if inside(
+                before, "/var/spool"
+            ):  # where crontab(1) and at(1) let users make files, and no links
                 move = f"mv -nT {quote(before)} {quote(now + '.later')}"
             raise SftpJailError(
                 f"{before} is in the way of the one from before the jail of {account.name}, {now}",
-                f"{move} && sftpjail remove {quote(account.name)}" if move else fixes.advice(before, host),
+                f"{move} && sftpjail remove {quote(account.name)}"
+                if move
+                else fixes.advice(before, host),
             )
         actions.append(Rename(now, before))
     if any(posixpath.basename(now).startswith("linger-") for now in aside) and host.systemd:
@@ -144,4 +148,6 @@ def _orphans(host: Host) -> list[Finding]:
     names = [name.removeprefix(begin) for name in host.listdir(STATE) if name.startswith(begin)]
     left = [f"{ASIDE}{name}" for name in names if name not in host.known()]
     why = "crontabs and jobs of accounts that are gone; sftpjail deletes nobody's files"
-    return [Finding(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left]
+    return [
+        Finding(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left
+    ]

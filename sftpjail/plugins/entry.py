@@ -46,7 +46,11 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     actions: list[Action] = [Remove(WANTED, ours=True)]
     for path, name in STUBS.items():
         folder = posixpath.dirname(path)
-        actions += [MakeDir(SHADOW), MakeDir(folder), WriteFile(path, stub(name, host, config), mode=0o755)]
+        actions += [
+            MakeDir(SHADOW),
+            MakeDir(folder),
+            WriteFile(path, stub(name, host, config), mode=0o755),
+        ]
     for path, name in LOCAL.items():
         actions += _local(path, name, host, config)
     return actions + _units(host)
@@ -59,7 +63,9 @@ def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
     if not text or path in host.origin("").made:
         return [*_missing(posixpath.dirname(path), host), WriteFile(path, ours, mode=0o755)]
     first = text.partition("\n")[0]
-    if not first.startswith("#!") or not first.rstrip().endswith(("sh", "sh -e", "sh -u", "sh -eu")):
+    if not first.startswith("#!") or not first.rstrip().endswith(
+        ("sh", "sh -e", "sh -u", "sh -eu")
+    ):
         return []  # a program in another language; the path unit and the timer make the jail all the same
     body = "\n".join(line for line in ours.split("\n")[1:] if line)
     lines = ("(", *body.split("\n"), ") || :")
@@ -90,7 +96,10 @@ def _units(host: Host, want: bool = True) -> list[Action]:
         if want and not enabled and _installed(unit, host) and not _masked(unit, host):
             actions.append(Run((*on, unit), why, undo=(*off, unit), always=True))
         elif enabled and not want and _masked(unit, host):  # which systemctl would leave as it is
-            actions += [Remove(link, ours=True), Remove(posixpath.dirname(link), ours=True, folder=True)]
+            actions += [
+                Remove(link, ours=True),
+                Remove(posixpath.dirname(link), ours=True, folder=True),
+            ]
         elif enabled and not want:
             actions.append(Run((*off, unit), why, undo=(*on, unit), always=True))
     return actions
@@ -98,12 +107,18 @@ def _units(host: Host, want: bool = True) -> list[Action]:
 
 def _masked(unit: str, host: Host) -> bool:
     return any(
-        host.realpath(f"{folder}/{unit}") == "/dev/null" for folder in ("/etc/systemd/system", "/run/systemd/system")
+        host.realpath(f"{folder}/{unit}") == "/dev/null"
+        for folder in ("/etc/systemd/system", "/run/systemd/system")
     )
 
 
 def _installed(unit: str, host: Host) -> bool:
-    folders = ("/usr/lib/systemd/system", "/usr/local/lib/systemd/system", "/etc/systemd/system", "/lib/systemd/system")
+    folders = (
+        "/usr/lib/systemd/system",
+        "/usr/local/lib/systemd/system",
+        "/etc/systemd/system",
+        "/lib/systemd/system",
+    )
     return any(host.lstat(f"{folder}/{unit}") for folder in folders)
 
 
@@ -134,8 +149,16 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     if account is not None or not host.systemd:
         return []
     units = [unit for unit in UNITS if _installed(unit, host) and not _masked(unit, host)]
-    asleep = [unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0]
+    asleep = [
+        unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
+    ]
     if not asleep:
         return []
     what = f"{' and '.join(asleep)} {'does' if len(asleep) == 1 else 'do'} not run"
-    return [Finding(what, "members of a group that come by no hook get no jail", f"systemctl start {' '.join(asleep)}")]
+    return [
+        Finding(
+            what,
+            "members of a group that come by no hook get no jail",
+            f"systemctl start {' '.join(asleep)}",
+        )
+    ]

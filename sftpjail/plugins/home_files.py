@@ -66,7 +66,9 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
         if rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments:
             environment = rule
         if rule.module == "pam_exec.so" and environment is not None:
-            what = f"pam_exec ({rule.where}) runs a program with the variables of ~/.pam_environment"
+            what = (
+                f"pam_exec ({rule.where}) runs a program with the variables of ~/.pam_environment"
+            )
             why = f"{_UPLOAD}, and root's program runs with its LD_PRELOAD"
             advice = f"write user_readenv=0 in {environment.where}, or have pam_exec stand above it"
             yield Finding(what, why, "", advice, "open")
@@ -80,7 +82,10 @@ def _sshd(name: str, host: Host) -> Iterator[Finding]:
         why = f"{_UPLOAD}, and it lets users of other hosts in as that account"
         advice = "write HostbasedAuthentication no among the sshd_options of the profile"
         yield Finding(what, why, "", advice, "open")
-    for keyword, called in (("gssapiauthentication", "GSSAPI"), ("kerberosauthentication", "Kerberos")):
+    for keyword, called in (
+        ("gssapiauthentication", "GSSAPI"),
+        ("kerberosauthentication", "Kerberos"),
+    ):
         if found.get(keyword) == "yes":
             what = f"sshd obeys ~/.k5login ({called}Authentication yes, {found.where(keyword)})"
             why = f"{_UPLOAD}, and it says which principals log in as that account"
@@ -94,4 +99,6 @@ def _apache(host: Host) -> list[Finding]:
         return []
     why = "it shows everybody what a jailed account uploads, and obeys its .htaccess as far as AllowOverride lets it"
     advice = "write UserDir disabled and the members' names into its configuration"
-    return [Finding(f"Apache serves ~/public_html ({USERDIR})", why, advice=advice, severity="advice")]
+    return [
+        Finding(f"Apache serves ~/public_html ({USERDIR})", why, advice=advice, severity="advice")
+    ]

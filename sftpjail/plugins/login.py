@@ -29,7 +29,10 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Finding]:
     """
     name, groups = account.name, host.groups_of(account.name)
     findings = []
-    for keyword, called, names in (("denyusers", "DenyUsers", (name,)), ("denygroups", "DenyGroups", groups)):
+    for keyword, called, names in (
+        ("denyusers", "DenyUsers", (name,)),
+        ("denygroups", "DenyGroups", groups),
+    ):
         for pattern in found.words(keyword):
             if any(fnmatchcase(one, pattern) for one in names):
                 mend = _without(pattern, keyword, found, host)
@@ -39,10 +42,14 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Finding]:
         mend = change_line(found.origins["allowusers"], f"{_FIRST}{name} /", host)
         findings.append(_kept_out(f"AllowUsers without {name}", "allowusers", name, found, mend))
     patterns = found.words("allowgroups")
-    if patterns and not any(fnmatchcase(group, pattern) for group in groups for pattern in patterns):
+    if patterns and not any(
+        fnmatchcase(group, pattern) for group in groups for pattern in patterns
+    ):
         group = account.profile.group if account.profile and account.profile.group else "GROUP"
         mend = change_line(found.origins["allowgroups"], f"{_FIRST}{group} /", host)
-        findings.append(_kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, mend))
+        findings.append(
+            _kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, mend)
+        )
     return findings
 
 
@@ -84,13 +91,20 @@ def _methods(account: Account, host: Host, found: Settings) -> list[Finding]:
         what = f"MaxSessions 0 ({found.where('maxsessions')}) allows {account.name} no session"
         return [Finding(what, "SFTP is one", comment_out([found.origins["maxsessions"]], host))]
     path = keyfile(account.name)
-    if host.is_dir(path) or not host.text(path).strip() or _usable_password(host.shadow(account.name), found):
+    if (
+        host.is_dir(path)
+        or not host.text(path).strip()
+        or _usable_password(host.shadow(account.name), found)
+    ):
         return []
     lists = [chain.split(",") for chain in found.words("authenticationmethods") if chain != "any"]
     if found.get("pubkeyauthentication") == "no":
         keyword, why = "pubkeyauthentication", "sshd takes no key at all"
     elif lists and not any(all(_can(method, found) for method in chain) for chain in lists):
-        keyword, why = "authenticationmethods", "every list of methods wants something that it has not: a password, say"
+        keyword, why = (
+            "authenticationmethods",
+            "every list of methods wants something that it has not: a password, say",
+        )
     else:
         return []
     if keyword not in found.origins:
@@ -104,7 +118,10 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
     if not account.local:
         return []
     shadow, today, name = host.shadow(account.name), int(time.time() // DAY), quote(account.name)
-    fields = {field: number(getattr(shadow, field)) for field in ("changed", "maximum", "inactive", "expire")}
+    fields = {
+        field: number(getattr(shadow, field))
+        for field in ("changed", "maximum", "inactive", "expire")
+    }
     days = {field: -1 if day is None else day for field, day in fields.items()}
     if 0 <= days["expire"] < today and host.origin(account.name).closed:
         return []  # by us; see jails/closing.py
@@ -159,13 +176,19 @@ def _pam(account: Account, host: Host, found: Settings) -> list[Finding]:
     shells = {line.strip() for line in host.text("/etc/shells").split("\n")}
     if rule and account.shell not in shells:
         what = f"the shell {account.shell or '/bin/sh'} of {account.name} is not in /etc/shells, and {rule.where} asks"
-        return [Finding(what, "pam_shells refuses the login", f"echo {quote(account.shell)} >>/etc/shells")]
+        return [
+            Finding(
+                what, "pam_shells refuses the login", f"echo {quote(account.shell)} >>/etc/shells"
+            )
+        ]
     return []
 
 
 def _nologin(host: Host) -> list[Finding]:
     return [
-        Finding(f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}")
+        Finding(
+            f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}"
+        )
         for path in NOLOGIN
         if host.lstat(path) is not None
     ]
@@ -176,10 +199,17 @@ def _no_way_in(account: Account, host: Host, found: Settings) -> list[Finding]:
     path = keyfile(account.name)
     if host.is_dir(path):
         return []  # which is the fault
-    lines = [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")]
+    lines = [
+        line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")
+    ]
     elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
     elsewhere = elsewhere or found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]
-    if lines or elsewhere or not account.local or _usable_password(host.shadow(account.name), found):
+    if (
+        lines
+        or elsewhere
+        or not account.local
+        or _usable_password(host.shadow(account.name), found)
+    ):
         return []
     what = f"{account.name} has no key in {path} and no password"
     return [Finding(what, "nobody can log in", f"sftpjail key add {quote(account.name)} FILE")]
@@ -227,6 +257,10 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         ]
     if found.get("usepam") == "yes":
         service = found.get("pamservicename") or "sshd"
-        modules = dict.fromkeys(rule.module for rule in stack(host, service) if rule.kind in ("account", "auth"))
-        facts.append(Fact("account", f"PAM, {service}", ", ".join(m.removesuffix(".so") for m in modules)))
+        modules = dict.fromkeys(
+            rule.module for rule in stack(host, service) if rule.kind in ("account", "auth")
+        )
+        facts.append(
+            Fact("account", f"PAM, {service}", ", ".join(m.removesuffix(".so") for m in modules))
+        )
     return facts

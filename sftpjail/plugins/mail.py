@@ -64,6 +64,8 @@ def _agents(host: Host) -> list[Finding]:
             continue
         router = host.ask([exim, "-bP", "router", agent]).out
         if f"{{home}}/{file}" in router:
-            advice = f"take the router {agent} out of Exim's configuration, or {agent} off this host"
+            advice = (
+                f"take the router {agent} out of Exim's configuration, or {agent} off this host"
+            )
             findings.append(Finding(f"Exim {runs} (router {agent})", WHY, "", advice, "open"))
     return findings

@@ -79,7 +79,8 @@ def sshd_rules(config: Config, host: Host) -> list[str]:
             lines = [f"session {skip} pam_succeed_if.so quiet user not{test} {names}", *own, *lines]
         elif lines:
             lines.insert(
-                0, f"session [success={len(lines)} default=ignore] pam_succeed_if.so quiet user {test} {names}"
+                0,
+                f"session [success={len(lines)} default=ignore] pam_succeed_if.so quiet user {test} {names}",
             )
     return lines
 
@@ -101,7 +102,9 @@ def account_rules(config: Config, host: Host) -> list[str]:
         tests = [f"user ingroup {profile.group}" for profile in config.profiles if profile.group]
     skips = [f"success={number}" for number in range(len(tests), 0, -1)]
     pairs = zip(skips, tests, strict=True)
-    lines += [f"account [{skip} default=ignore] pam_succeed_if.so quiet {test}" for skip, test in pairs]
+    lines += [
+        f"account [{skip} default=ignore] pam_succeed_if.so quiet {test}" for skip, test in pairs
+    ]
     return [*lines, denied(GATE)]
 
 
@@ -131,7 +134,10 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions.append(WriteFile(NAMESPACE, POLYDIR))
     else:
         actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
-    return [*actions, WriteFile(SCRIPT, program(), mode=0o755)]  # at boot it judges what is mounted by fstab
+    return [
+        *actions,
+        WriteFile(SCRIPT, program(), mode=0o755),
+    ]  # at boot it judges what is mounted by fstab
 
 
 @hookimpl
@@ -143,23 +149,30 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         return actions
     if not needing:
         lines = _sshd_lines(config, host) and effective(host, "root").get("usepam") == "yes"
-        return [*actions, *(_proof(profile, host, actions, "none") for profile in config.profiles[:1] if lines)]
+        return [
+            *actions,
+            *(_proof(profile, host, actions, "none") for profile in config.profiles[:1] if lines),
+        ]
     if effective(host, "root").get("usepam") != "yes":
         why = "mounts = session" if needing[0].mounts == "session" else "a directory's members"
         raise SftpJailError(
-            f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no", "man 5 sshd_config"
+            f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no",
+            "man 5 sshd_config",
         )
     if _sshd_lines(config, host) and host.lstat(SSHD) is None:
         raise SftpJailError(
             f"{SSHD} is missing, and one with our rules alone would keep everybody out",
             f"cp /usr/lib/pam.d/sshd {SSHD}",
         )
-    early = next((r for r in stack(host, "sshd") if _by_users(r) and r.kind in ("auth", "account")), None)
+    early = next(
+        (r for r in stack(host, "sshd") if _by_users(r) and r.kind in ("auth", "account")), None
+    )
     first = host.text(SSHD).partition("\n")[0]
     if early or ("user_readenv" in first and not first.startswith("#")):
         where = early.where if early else f"{SSHD}:1"
         raise SftpJailError(
-            f"{where} lets users set the environment of the programs that PAM runs as root", "take user_readenv out"
+            f"{where} lets users set the environment of the programs that PAM runs as root",
+            "take user_readenv out",
         )
     return [*actions, *(_proof(profile, host, actions, profile.mounts) for profile in needing)]
 
@@ -193,7 +206,9 @@ def on_teardown(host: Host) -> list[Action]:
     lists: list[Action] = []
     for path, when in ((GATE, Phase.FILES), (CLOSED, Phase.OPENING)):
         names = host.tagged(path, Style.LINE)  # a file of ours goes with its last line
-        lists += [SetLines(path, name, (), Style.LINE, when=when) for name in names] or [Remove(path)]
+        lists += [SetLines(path, name, (), Style.LINE, when=when) for name in names] or [
+            Remove(path)
+        ]
     return [SetLines(SSHD, TAG, (), Style.TOP), *(Remove(path) for path in paths), *lists]
 
 
@@ -206,7 +221,9 @@ def _sshd_lines(config: Config, host: Host) -> tuple[str, ...]:
 def _in_place(profile: Profile, config: Config, host: Host) -> bool:
     if profile.mounts == "session" and (host.text(NAMESPACE) != POLYDIR or not host.is_dir(TABLES)):
         return False
-    if service(profile, host) and host.text(f"/etc/pam.d/{service(profile, host)}") != service_file(profile.mounts):
+    if service(profile, host) and host.text(f"/etc/pam.d/{service(profile, host)}") != service_file(
+        profile.mounts
+    ):
         return False
     # Who is shut out is no matter of this profile's: that rule may come with the next setup.
     now, wanted = host.tagged(SSHD, Style.TOP).get(TAG, ()), _sshd_lines(config, host)
@@ -230,7 +247,11 @@ def on_user_create(account: Account, host: Host, config: Config) -> list[Action]
 
 @hookimpl
 def on_user_remove(account: Account, host: Host) -> list[Action]:
-    return [SetLines(GATE, account.name, (), Style.LINE)] if account.name in host.tagged(GATE, Style.LINE) else []
+    return (
+        [SetLines(GATE, account.name, (), Style.LINE)]
+        if account.name in host.tagged(GATE, Style.LINE)
+        else []
+    )
 
 
 def _rehearsed(account: Account, host: Host) -> str:
@@ -254,7 +275,10 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     """What setup would write is judged by its plan; here is what comes of it."""
     if account is None or account.profile is None or account.profile.mounts != "session":
         return []
-    missing = any(bind.role == "mount" and host.lstat(bind.source) is None for bind in host.binds(account.name))
+    missing = any(
+        bind.role == "mount" and host.lstat(bind.source) is None
+        for bind in host.binds(account.name)
+    )
     if missing or not host.thorough:
         return []  # the plugin of the mounts says what is missing
     if host.lstat(table(account.name)) is None:
@@ -263,12 +287,20 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     if not reason:
         return []
     mend = f"ls -l {SCRIPT}; sftpjail setup && sftpjail apply"
-    return [Finding(f"PAM closes the sessions of {account.name}: {reason}", "it shows all of a jail or nothing", mend)]
+    return [
+        Finding(
+            f"PAM closes the sessions of {account.name}: {reason}",
+            "it shows all of a jail or nothing",
+            mend,
+        )
+    ]
 
 
 @hookimpl
 def on_explain(account: Account, host: Host) -> list[Fact]:
     if account.profile is None or not at_login(account.profile, host):
         return []
-    where = f"/etc/pam.d/{service(account.profile, host)}" if service(account.profile, host) else SSHD
+    where = (
+        f"/etc/pam.d/{service(account.profile, host)}" if service(account.profile, host) else SSHD
+    )
     return [Fact("account", "at login", SCRIPT, where)]

@@ -22,7 +22,16 @@ MANUAL = "man 7 sftpjail-plugins"
 NAME = r"[A-Za-z0-9_-]+"
 # What editors and package managers leave beside a file, and what somebody has put aside.
 LEFT = r"^[.#]|~$|\.(dpkg|ucf|rpm|pac)[a-z-]*$|\.(bak|old|orig|new|off|disabled)$"
-EVENTS = ("setup", "teardown", "user-create", "user-remove", "key-add", "key-remove", "mount", "unmount")
+EVENTS = (
+    "setup",
+    "teardown",
+    "user-create",
+    "user-remove",
+    "key-add",
+    "key-remove",
+    "mount",
+    "unmount",
+)
 
 
 def scripts(event: str, host: Host) -> tuple[list[str], list[Finding]]:
@@ -66,7 +75,9 @@ def _renamed(path: str, host: Host) -> str:
     folder, name = posixpath.split(path)
     stem = posixpath.splitext(name)[0]
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", given) for given in (stem, name)]
-    return next((new for part in plain if host.lstat(new := f"{folder}/{part}") is None), f"{folder}/NAME")
+    return next(
+        (new for part in plain if host.lstat(new := f"{folder}/{part}") is None), f"{folder}/NAME"
+    )
 
 
 def _flaw(path: str, host: Host) -> tuple[str, str]:
@@ -75,7 +86,9 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
     if found is None or not stat.S_ISREG(found.st_mode):
         return "is not a file", f"ls -ld {quote(path)}"
     if found.st_uid != 0 or found.st_mode & 0o022:
-        return "can be changed by others than root", fixes.on(path, host, "chown root {}", "chmod 755 {}")
+        return "can be changed by others than root", fixes.on(
+            path, host, "chown root {}", "chmod 755 {}"
+        )
     if not found.st_mode & 0o111:
         return "is not executable", fixes.on(path, host, "chmod 755 {}")
     loose = host.loose_parent(path) or host.loose_parent(host.realpath(path))
@@ -95,7 +108,11 @@ def _homeless(host: Host) -> list[Finding]:
                 findings.append(_passed_by(path, "it lies in no event's folder", MANUAL))
             elif host.is_dir(path) and host.listdir(path):
                 what = f"{path} is the folder of no event, so that nothing in it is run"
-                findings.append(Finding(what, f"the events are {', '.join(EVENTS)}", _homecoming(path, known, host)))
+                findings.append(
+                    Finding(
+                        what, f"the events are {', '.join(EVENTS)}", _homecoming(path, known, host)
+                    )
+                )
     return findings
 
 
@@ -118,20 +135,42 @@ def _runs(event: str, host: Host, account: Account | None = None, **about: objec
     facts: dict[str, object] = {"event": event}
     env = {"SFTPJAIL_EVENT": event}
     if account is not None:
-        facts["account"] = {"name": account.name, "uid": account.uid, "gid": account.gid, "home": account.home}
+        facts["account"] = {
+            "name": account.name,
+            "uid": account.uid,
+            "gid": account.gid,
+            "home": account.home,
+        }
         facts["jail"] = account.jail
         facts["profile"] = account.profile.name if account.profile else ""
-        env |= {"SFTPJAIL_USER": account.name, "SFTPJAIL_JAIL": account.jail, "SFTPJAIL_HOME": account.home}
+        env |= {
+            "SFTPJAIL_USER": account.name,
+            "SFTPJAIL_JAIL": account.jail,
+            "SFTPJAIL_HOME": account.home,
+        }
     text = json.dumps(facts | about) + "\n"
-    return [Run((path,), f"hook script of {event}", (), tuple(env.items()), text, TIMEOUT) for path in paths]
+    return [
+        Run((path,), f"hook script of {event}", (), tuple(env.items()), text, TIMEOUT)
+        for path in paths
+    ]
 
 
 def _bind(bind: Bind) -> dict[str, object]:
-    return {"source": bind.source, "target": bind.target, "read_only": bind.read_only, "role": bind.role}
+    return {
+        "source": bind.source,
+        "target": bind.target,
+        "read_only": bind.read_only,
+        "role": bind.role,
+    }
 
 
 def _key(key: Key) -> dict[str, object]:
-    return {"type": key.type, "bits": key.bits, "fingerprint": key.fingerprint, "comment": key.comment}
+    return {
+        "type": key.type,
+        "bits": key.bits,
+        "fingerprint": key.fingerprint,
+        "comment": key.comment,
+    }
 
 
 @hookimpl

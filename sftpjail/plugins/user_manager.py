@@ -19,7 +19,12 @@ from ..paths import LINGER
 
 NOBODY = 65534  # whose manager systemd is asked about while nobody is jailed
 # Where unit files and their drop-ins are; systemd.unit(5), and systemctl(1) for set-property.
-UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+UNITS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+)
 CONTROL = ("/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient")
 _RESETS = r"(?m)^\s*ExecCondition\s*=\s*$"
 
@@ -76,7 +81,11 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     if not host.which("systemctl"):
         return []
     thorough = account is None or host.thorough
-    found = [replace(finding, severity="open") for finding in _not_in_force(host, config)] if thorough else []
+    found = (
+        [replace(finding, severity="open") for finding in _not_in_force(host, config)]
+        if thorough
+        else []
+    )
     return found if account is None else [*found, *_outside(account, host)]
 
 
@@ -86,11 +95,21 @@ def _outside(account: Account, host: Host) -> list[Finding]:
     if host.systemd and host.has_manager(account.uid):
         what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
         why = "it obeys the units in the account's home"
-        found.append(Finding(what, why, f"systemctl stop user@{account.uid}.service", severity="open"))
+        found.append(
+            Finding(what, why, f"systemctl stop user@{account.uid}.service", severity="open")
+        )
     if host.lingers(name) and "linger" not in host.origin(name).kept:
-        fix = f"loginctl disable-linger {quote(name)}" if host.systemd else f"rm {quote(f'{LINGER}/{name}')}"
+        fix = (
+            f"loginctl disable-linger {quote(name)}"
+            if host.systemd
+            else f"rm {quote(f'{LINGER}/{name}')}"
+        )
         what = f"{name} lingers: systemd is to start its user manager at boot"
-        found.append(Finding(what, "only the drop-in of user@.service keeps it from that", fix, severity="open"))
+        found.append(
+            Finding(
+                what, "only the drop-in of user@.service keeps it from that", fix, severity="open"
+            )
+        )
     return found
 
 
@@ -98,7 +117,13 @@ def _not_in_force(host: Host, config: Config) -> list[Finding]:
     """Return why systemd would start a user manager for a member, beside a drop-in that setup would write anew."""
     why = "systemd starts user managers for members, which run what they upload to ~/.config/systemd/user"
     if _masked(host):
-        return [Finding(f"{DROPIN} is a symbolic link, so that it is masked", why, f"rm {DROPIN} && sftpjail setup")]
+        return [
+            Finding(
+                f"{DROPIN} is a symbolic link, so that it is masked",
+                why,
+                f"rm {DROPIN} && sftpjail setup",
+            )
+        ]
     text = dropin(config)
     if host.text(DROPIN) != text:
         state = "is missing" if host.lstat(DROPIN) is None else "is not as configured"
@@ -111,8 +136,18 @@ def _not_in_force(host: Host, config: Config) -> list[Finding]:
     answer = host.ask(["systemctl", "show", *(f"--property={name}" for name in shown), *units])
     parts = answer.out.strip().split("\n\n")
     if answer.code != 0 or len(parts) != len(units):
-        return [Finding(f"systemd does not say whether {DROPIN} is in force: {answer.words}", why, "systemctl status")]
-    wrong = [(unit, part) for uid, unit, part in zip(uids, units, parts, strict=True) if _starts(part, text, uid)]
+        return [
+            Finding(
+                f"systemd does not say whether {DROPIN} is in force: {answer.words}",
+                why,
+                "systemctl status",
+            )
+        ]
+    wrong = [
+        (unit, part)
+        for uid, unit, part in zip(uids, units, parts, strict=True)
+        if _starts(part, text, uid)
+    ]
     return [_blame(*wrong[0], host, why)] if wrong else []
 
 
@@ -125,20 +160,30 @@ def _to_ask(host: Host, config: Config) -> list[int]:
     """Return of whose user manager to ask: one member's stands for all but those that have a drop-in of their own."""
     members = [account.uid for account in jailed(config, host).values() if account.uid != 0]
     names = {name for folder in (*UNITS, *CONTROL) for name in host.listdir(folder)}
-    own = [uid for uid in members if f"user@{uid}.service.d" in names or f"user@{uid}.service" in names]
+    own = [
+        uid for uid in members if f"user@{uid}.service.d" in names or f"user@{uid}.service" in names
+    ]
     usual = next((uid for uid in members if uid not in own), NOBODY)
     return [usual, *sorted(set(own))]
 
 
 def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
     """Return what keeps the drop-in from being in force: systemd has not read it, or another one wins over it."""
-    folders = (*(f"{folder}/{unit}.d" for folder in (*CONTROL, *UNITS)), *(f"{f}/user@.service.d" for f in CONTROL))
-    rivals = [path for folder in folders if host.lstat(path := f"{folder}/{posixpath.basename(DROPIN)}")]
+    folders = (
+        *(f"{folder}/{unit}.d" for folder in (*CONTROL, *UNITS)),
+        *(f"{f}/user@.service.d" for f in CONTROL),
+    )
+    rivals = [
+        path for folder in folders if host.lstat(path := f"{folder}/{posixpath.basename(DROPIN)}")
+    ]
     if rivals:
         move = fixes.move(rivals[0], f"{rivals[0]}.off", host)
         fix = move and f"{move} && systemctl daemon-reload"
         return Finding(f"{rivals[0]} stands in the place of {DROPIN} for {unit}", why, fix)
-    paths = next((line.partition("=")[2] for line in shown.split("\n") if line.startswith("DropInPaths=")), "").split()
+    paths = next(
+        (line.partition("=")[2] for line in shown.split("\n") if line.startswith("DropInPaths=")),
+        "",
+    ).split()
     later = paths[paths.index(DROPIN) + 1 :] if DROPIN in paths else []
     resets = [path for path in later if re.search(_RESETS, host.text(path))]
     if "NeedDaemonReload=yes" in shown or not resets:
@@ -157,7 +202,19 @@ def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
     if account.profile is None or not host.which("systemctl"):
         return []
     if host.systemd and host.has_manager(account.uid):
-        return [Fact("account", "user manager", "runs on the host", f"user@{account.uid}.service", bad=True)]
+        return [
+            Fact(
+                "account",
+                "user manager",
+                "runs on the host",
+                f"user@{account.uid}.service",
+                bad=True,
+            )
+        ]
     if host.text(DROPIN) != dropin(config) or _not_in_force(host, config):
-        return [Fact("account", "user manager", "would be started", f"{DROPIN} is not in force", bad=True)]
+        return [
+            Fact(
+                "account", "user manager", "would be started", f"{DROPIN} is not in force", bad=True
+            )
+        ]
     return [Fact("account", "user manager", "none: systemd refuses it", DROPIN)]

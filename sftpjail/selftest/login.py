@@ -114,7 +114,12 @@ class Trial:
     def start(self) -> str:
         """Where the session is to start: -d, else the home if the jail has it, else its root."""
         if "-d" in self.options:
-            values = {"%%": "%", "%u": self.account.name, "%U": str(self.account.uid), "%d": self.account.home}
+            values = {
+                "%%": "%",
+                "%u": self.account.name,
+                "%U": str(self.account.uid),
+                "%d": self.account.home,
+            }
             return normal(re.sub("%[%uUd]", lambda token: values[token[0]], self.options["-d"]))
         return normal(self.account.home) if self.has_home else "/"
 
@@ -122,7 +127,9 @@ class Trial:
     def has_home(self) -> bool:
         """Whether the home is a folder of the jail, as the session sees it."""
         seen = self.sftp.ask("stat", os.fsencode(self.account.home)).code
-        return seen == OK or (seen == PERMISSION_DENIED and self.host.is_dir(self._behind(self.account.home)))
+        return seen == OK or (
+            seen == PERMISSION_DENIED and self.host.is_dir(self._behind(self.account.home))
+        )
 
     @cached_property
     def folder(self) -> str:
@@ -177,24 +184,42 @@ class Trial:
             raise SftpJailError("a test needs OpenSSH's client", "apt install openssh-client")
         files.make_dir(self.place, 0o755, 0, 0)
         files.make_dir(f"{self.place}/run", 0o755, 0, 0)
-        programs.must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test", "-f", key])
+        programs.must(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test", "-f", key]
+        )
         # In a file of its own, because a Match does not leak out of it: below a `Match all` every global setting of the
         # live file would count as one of a Match block, and beat the blocks of the jails.
         scratch.new_file(f"{self.place}/match", self._match().encode(), 0o644)
-        scratch.new_file(f"{self.place}/conf", f"Include {self.place}/match\nInclude {MAIN}\n".encode(), 0o644)
+        scratch.new_file(
+            f"{self.place}/conf", f"Include {self.place}/match\nInclude {MAIN}\n".encode(), 0o644
+        )
         scratch.new_file(self.witness, f"{self.nonce}\n".encode(), 0o644)
         self._listener = scratch.listen(self.socket)
         # Which ciphers are used proves nothing about a jail; paramiko knows few, and the client must know one.
-        options = ["LogLevel=VERBOSE", "KexAlgorithms=+curve25519-sha256", "Ciphers=+aes128-ctr", "MACs=+hmac-sha2-256"]
+        options = [
+            "LogLevel=VERBOSE",
+            "KexAlgorithms=+curve25519-sha256",
+            "Ciphers=+aes128-ctr",
+            "MACs=+hmac-sha2-256",
+        ]
         options.append("HostKeyAlgorithms=+ssh-ed25519")
-        argv = [sshd, "-i", "-e", "-f", f"{self.place}/conf", *(f"-o{option}" for option in options)]
+        argv = [
+            sshd,
+            "-i",
+            "-e",
+            "-f",
+            f"{self.place}/conf",
+            *(f"-o{option}" for option in options),
+        ]
         self._sshd = namespaces.sshd_beside(argv, f"{self.place}/run")
         # The client ends with SIGHUP for its ProxyCommand, which sshd would die of, in the middle of PAM's farewell.
         proxy = f"trap '' HUP\nexec 3<&0\n{shlex.join(self._sshd)} <&3 3<&- &\nexec 3<&-\nwait\n"
         scratch.new_file(f"{self.place}/proxy", proxy.encode(), 0o644)
 
     def _match(self) -> str:
-        accepted = "PubkeyAcceptedAlgorithms" if self.host.openssh >= (8, 5) else "PubkeyAcceptedKeyTypes"
+        accepted = (
+            "PubkeyAcceptedAlgorithms" if self.host.openssh >= (8, 5) else "PubkeyAcceptedKeyTypes"
+        )
         return (
             f"Match User {self.account.name}\n"
             f"    AuthorizedKeysFile {self.place}/key.pub\n"
@@ -208,7 +233,9 @@ class Trial:
         """Whether AllowUsers lets the account in from some addresses only: a login through a pipe comes from none."""
         patterns = [word.partition("@") for word in self.settings.words("allowusers")]
         here = any(fnmatchcase(self.account.name, name) for name, at, _ in patterns if not at)
-        return not here and any(fnmatchcase(self.account.name, name) for name, at, _ in patterns if at)
+        return not here and any(
+            fnmatchcase(self.account.name, name) for name, at, _ in patterns if at
+        )
 
     def log_in(self) -> None:
         """Log in twice, for SFTP and for everything else, side by side.
@@ -216,18 +243,39 @@ class Trial:
         Raises:
             SftpError: there is no SFTP session.
         """
-        options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "LogLevel=ERROR"]
-        options += ["UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null", "ControlPath=none"]
+        options = [
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=no",
+            "LogLevel=ERROR",
+        ]
+        options += [
+            "UserKnownHostsFile=/dev/null",
+            "GlobalKnownHostsFile=/dev/null",
+            "ControlPath=none",
+        ]
         options += [f"ProxyCommand=sh {self.place}/proxy"]
-        ssh = [self.host.which("ssh"), "-F", "none", "-i", f"{self.place}/key", "-l", self.account.name]
-        client = converse([*ssh, *(f"-o{o}" for o in options), "-s", "sftpjail", "sftp"], self.sessions)
+        ssh = [
+            self.host.which("ssh"),
+            "-F",
+            "none",
+            "-i",
+            f"{self.place}/key",
+            "-l",
+            self.account.name,
+        ]
+        client = converse(
+            [*ssh, *(f"-o{o}" for o in options), "-s", "sftpjail", "sftp"], self.sessions
+        )
         beside = converse(self._sshd, self.sessions)
         sftp = Sftp(client.socket, ANSWER)
         try:
             sftp.begin(LOGIN)
         except SftpError as error:
             client.wait(0.5)
-            self._no_sftp = "; ".join(filter(None, [str(error), self._excuse(beside) if self.accepted() else ""]))
+            self._no_sftp = "; ".join(
+                filter(None, [str(error), self._excuse(beside) if self.accepted() else ""])
+            )
             raise
         self._sftp = sftp
         self._doors = self._other_login(beside)
@@ -249,7 +297,9 @@ class Trial:
         said = doors.banner
         with contextlib.suppress(DoorError):
             said += (doors.runs("exec", "true") or b"").decode("utf-8", "replace")
-        return " / ".join(line.strip() for line in said.splitlines() if line.strip() not in ("", _SFTP_ONLY))
+        return " / ".join(
+            line.strip() for line in said.splitlines() if line.strip() not in ("", _SFTP_ONLY)
+        )
 
     def accepted(self) -> bool:
         """Whether sshd says that it let the key in, and PAM the account."""
@@ -264,9 +314,13 @@ class Trial:
     def words(self, mark: tuple[int, ...] = ()) -> str:
         """Return sshd's own words since MARK on one line, without those that it says of every session."""
         marks = (*mark, *[0] * (len(self.sessions) - len(mark)))
-        said = "\n".join(s.words(since) for s, since in zip(self.sessions, marks, strict=True)).splitlines()
+        said = "\n".join(
+            s.words(since) for s, since in zip(self.sessions, marks, strict=True)
+        ).splitlines()
         reasons = [line.strip() for line in said if not _CHATTER.match(line)]
-        return " / ".join(reasons[-3:] or [line for line in said if line.startswith("Starting session")][-1:])
+        return " / ".join(
+            reasons[-3:] or [line for line in said if line.startswith("Starting session")][-1:]
+        )
 
     # -- systemd ---------------------------------------------------------------------------------------------------
 

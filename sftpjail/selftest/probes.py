@@ -34,7 +34,14 @@ from .ssh_client import PROHIBITED, DoorError
 
 UNIT_PATIENCE = 2.0  # seconds for a user manager to start what is in default.target.wants
 LOG_PATIENCE = 3.0  # seconds until a transfer stands in the log
-LOGGED = ("INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3")  # the levels at which internal-sftp logs files
+LOGGED = (
+    "INFO",
+    "VERBOSE",
+    "DEBUG",
+    "DEBUG1",
+    "DEBUG2",
+    "DEBUG3",
+)  # the levels at which internal-sftp logs files
 ANY_TUNNEL = 0xFFFFFFFF  # no number that sshd takes, so that it makes no device where it would
 
 
@@ -108,7 +115,11 @@ def transfers(trial: Trial) -> str:
 def _writes_nothing(trial: Trial) -> str:
     name = normal(f"{trial.folder}/{trial.nonce}")
     trial.leaves(name)
-    codes = {"open for writing": trial.sftp.ask("open", os.fsencode(name), WRITE | CREATE | EXCLUSIVE).code}
+    codes = {
+        "open for writing": trial.sftp.ask(
+            "open", os.fsencode(name), WRITE | CREATE | EXCLUSIVE
+        ).code
+    }
     codes |= {request: _code(trial, request) for request in sorted(WRITES)}
     _all_refused(codes, "the session should be read-only, but sshd does not refuse")
     return f"read-only: {len(codes)} requests refused"
@@ -119,7 +130,11 @@ def _code(trial: Trial, request: str) -> int:
 
 
 def _all_refused(codes: dict[str, int], complaint: str) -> None:
-    granted = [request for request, code in codes.items() if code not in (PERMISSION_DENIED, OP_UNSUPPORTED)]
+    granted = [
+        request
+        for request, code in codes.items()
+        if code not in (PERMISSION_DENIED, OP_UNSUPPORTED)
+    ]
     if granted:
         raise Failed(f"{complaint} {', '.join(granted)}")
 
@@ -142,14 +157,18 @@ def host_is_hidden(trial: Trial) -> str:
     """No path leads out of the jail, nor a link that the user makes."""
     seen = []
     witness, climbing = trial.witness, f"{'../' * 12}{trial.witness.lstrip('/')}"
-    soft, hard = (normal(f"{trial.folder}/{trial.nonce}.{kind}") for kind in ("symlink", "hardlink"))
+    soft, hard = (
+        normal(f"{trial.folder}/{trial.nonce}.{kind}") for kind in ("symlink", "hardlink")
+    )
     trial.leaves(soft, hard)
     passwd = trial.host.read("/etc/passwd") or b""
     shown = _content(trial, "/etc/passwd")
     if shown and passwd.startswith(shown):
         seen.append("/etc/passwd of the host")
     seen += [path for path in (witness, climbing) if _sees(trial, path)]
-    if trial.sftp.ask("symlink", os.fsencode(witness), os.fsencode(soft)).code == OK and _sees(trial, soft):
+    if trial.sftp.ask("symlink", os.fsencode(witness), os.fsencode(soft)).code == OK and _sees(
+        trial, soft
+    ):
         seen.append(f"{witness} through a symbolic link")
     if trial.sftp.ask("hardlink", os.fsencode(witness), os.fsencode(hard)).code == OK:
         seen.append(f"{witness} through a hard link")
@@ -168,7 +187,9 @@ def _content(trial: Trial, path: str) -> bytes:
 
 
 def _sees(trial: Trial, path: str) -> bool:
-    return trial.sftp.ask("stat", os.fsencode(path)).code == OK or trial.nonce.encode() in _content(trial, path)
+    return trial.sftp.ask("stat", os.fsencode(path)).code == OK or trial.nonce.encode() in _content(
+        trial, path
+    )
 
 
 def denies(trial: Trial) -> str:
@@ -177,7 +198,10 @@ def denies(trial: Trial) -> str:
     sftp-server.c looks at the list before anything else, so that "permission denied" cannot have another cause: the
     names do not exist, and the handles are none.
     """
-    _all_refused({name: _code(trial, name) for name in sorted(trial.denied & FIELDS.keys())}, "sshd does not refuse")
+    _all_refused(
+        {name: _code(trial, name) for name in sorted(trial.denied & FIELDS.keys())},
+        "sshd does not refuse",
+    )
     return f"{', '.join(sorted(trial.denied)) or 'nothing'} denied"
 
 
@@ -199,10 +223,14 @@ def is_logged(trial: Trial) -> str:
     wanted = re.compile((r'(forced )?close ".*' if trial.uploaded else "") + trial.nonce).search
     deadline = time.monotonic() + LOG_PATIENCE
     while True:
-        if any(wanted(line.decode("latin-1")) for line in recent(trial.host, trial.config, trial.began)):
+        if any(
+            wanted(line.decode("latin-1")) for line in recent(trial.host, trial.config, trial.began)
+        ):
             return ""
         if time.monotonic() > deadline:
-            raise Failed(f"nothing about {trial.uploaded or trial.nonce} in {LOG_PATIENCE:.0f} seconds")
+            raise Failed(
+                f"nothing about {trial.uploaded or trial.nonce} in {LOG_PATIENCE:.0f} seconds"
+            )
         time.sleep(0.02)
 
 
@@ -239,7 +267,9 @@ def no_user_manager(trial: Trial) -> str:
     if not trial.host.systemd:
         return "systemd does not run here"
     if trial.had_manager:
-        raise Failed(f"a user manager of {trial.account.name} runs on the host, outside of the jail")
+        raise Failed(
+            f"a user manager of {trial.account.name} runs on the host, outside of the jail"
+        )
     mark = _place_unit(trial)
     try:
         trial.start_manager()
@@ -266,7 +296,9 @@ def _place_unit(trial: Trial) -> str:
         folders.append(folder)
     user, name = folders[2], f"sftpjail-{trial.nonce}"
     unit, link, mark = f"{user}/{name}.service", f"{folder}/{name}.service", f"{user}/{name}.mark"
-    missing = [path for path in folders if trial.sftp.ask("stat", os.fsencode(path)).code == NO_SUCH_FILE]
+    missing = [
+        path for path in folders if trial.sftp.ask("stat", os.fsencode(path)).code == NO_SUCH_FILE
+    ]
     trial.leaves(mark, link, unit, *reversed(missing))
     try:
         for path in missing:
@@ -283,7 +315,9 @@ def _place_unit(trial: Trial) -> str:
 
 def no_terminal(trial: Trial) -> str:
     """RFC 4254, 6.2."""
-    return _refused(not trial.doors.requests("pty-req", "xterm", 80, 24, 0, 0, ""), "sshd gave a terminal")
+    return _refused(
+        not trial.doors.requests("pty-req", "xterm", 80, 24, 0, 0, ""), "sshd gave a terminal"
+    )
 
 
 def no_environment(trial: Trial) -> str:
@@ -308,7 +342,9 @@ def no_tcp(trial: Trial) -> str:
     there = trial.doors.opens("direct-tcpip", "127.0.0.1", 1, "127.0.0.1", 0)
     if there != PROHIBITED:  # a failed connection has another reason
         raise Failed("sshd connects to where the client wants (-L, -D, -W)")
-    if not _forbidden(trial, "disabled port forwarding", trial.doors.globally, "tcpip-forward", "127.0.0.1", 1):
+    if not _forbidden(
+        trial, "disabled port forwarding", trial.doors.globally, "tcpip-forward", "127.0.0.1", 1
+    ):
         trial.doors.globally("cancel-tcpip-forward", "127.0.0.1", 1)
         raise Failed("sshd would listen for the client (-R)")
     return ""
@@ -327,7 +363,9 @@ def no_sockets(trial: Trial) -> str:
 
 def no_agent(trial: Trial) -> str:
     """The session request of OpenSSH's ssh(1) -A; draft-ietf-secsh-agent-02 has the same."""
-    return _refused(not trial.doors.requests("auth-agent-req@openssh.com"), "sshd forwards the agent")
+    return _refused(
+        not trial.doors.requests("auth-agent-req@openssh.com"), "sshd forwards the agent"
+    )
 
 
 def no_x11(trial: Trial) -> str:
@@ -339,7 +377,9 @@ def no_x11(trial: Trial) -> str:
 def no_tunnel(trial: Trial) -> str:
     """Section 2.3 of OpenSSH's PROTOCOL: mode 1 is layer 3, mode 2 is layer 2."""
     for mode in (1, 2):
-        forbidden = _forbidden(trial, "rejected tunnel", trial.doors.opens, "tun@openssh.com", mode, ANY_TUNNEL)
+        forbidden = _forbidden(
+            trial, "rejected tunnel", trial.doors.opens, "tun@openssh.com", mode, ANY_TUNNEL
+        )
         _refused(forbidden, f"sshd would make a tunnel of mode {mode}")
     return ""
 
@@ -349,7 +389,12 @@ def nothing_outside(trial: Trial) -> str:
     first, *others = trial.outside or [""]
     if first:
         raise Failed(
-            first + (f", and {len(others)} more: sftpjail check {quote(trial.account.name)}" if others else "")
+            first
+            + (
+                f", and {len(others)} more: sftpjail check {quote(trial.account.name)}"
+                if others
+                else ""
+            )
         )
     return ""
 
@@ -360,7 +405,9 @@ def _refused(refused: bool, complaint: str) -> str:
     return ""
 
 
-def _forbidden(trial: Trial, words: str, ask: Callable[..., bool | int], *request: str | int) -> bool:
+def _forbidden(
+    trial: Trial, words: str, ask: Callable[..., bool | int], *request: str | int
+) -> bool:
     """Return whether sshd tells the client, in these words, that it forbids a request, and not that it failed."""
     before = len(trial.doors.heard)
     ask(*request)
@@ -405,7 +452,9 @@ def prove(trial: Trial) -> Iterator[Outcome]:
             words = probe(trial)
         except (Failed, SftpError, DoorError, SftpJailError) as error:
             faults.append(str(error))
-        faults += [_open(trial, guard, not faults) for guard in guards if not _in_force(trial, guard)]
+        faults += [
+            _open(trial, guard, not faults) for guard in guards if not _in_force(trial, guard)
+        ]
         if faults:
             said = trial.words(() if number < 2 else mark)
             words = "; ".join([*faults, *([f"sshd: {said}"] if said else [])])

@@ -65,7 +65,18 @@ WRITES = frozenset(
     name
     for name in FIELDS
     if name.endswith(
-        ("write", "setstat", "remove", "mkdir", "rmdir", "rename", "symlink", "hardlink", "fsync", "copy-data")
+        (
+            "write",
+            "setstat",
+            "remove",
+            "mkdir",
+            "rmdir",
+            "rename",
+            "symlink",
+            "hardlink",
+            "fsync",
+            "copy-data",
+        )
     )
 )
 
@@ -130,7 +141,14 @@ def harmless(name: str, nowhere: bytes) -> tuple[bytes | int, ...]:
         name: see FIELDS.
         nowhere: a path in a folder that does not exist.
     """
-    values: dict[str, bytes | int] = {"s": nowhere, "h": b"none", "d": b"", "e": b"", "q": 0, "u": READ}
+    values: dict[str, bytes | int] = {
+        "s": nowhere,
+        "h": b"none",
+        "d": b"",
+        "e": b"",
+        "q": 0,
+        "u": READ,
+    }
     return tuple(values[letter] for letter in FIELDS[name][1] if letter != "a")
 
 
@@ -163,7 +181,9 @@ class Sftp:
         self._send(_string(bytes([1]) + struct.pack(">I", 3)))
         kind, _ = self._packet(timeout)
         if kind != _VERSION:
-            raise SftpError(f"the server does not speak SFTP: it begins with a message of type {kind}")
+            raise SftpError(
+                f"the server does not speak SFTP: it begins with a message of type {kind}"
+            )
 
     def ask(self, name: str, *values: bytes | int) -> Reply:
         """Send one request and return the answer, whatever it is; see `encode`.

@@ -99,7 +99,9 @@ class Doors:
                 self._transport.start_client(negotiated)
             if not negotiated.wait(timeout) or not self._transport.is_active():
                 raise self._transport.get_exception() or EOFError("sshd hung up")
-            self._transport.auth_publickey(user, self._library.Ed25519Key.from_private_key_file(keyfile))
+            self._transport.auth_publickey(
+                user, self._library.Ed25519Key.from_private_key_file(keyfile)
+            )
 
     @property
     def banner(self) -> str:
@@ -205,7 +207,9 @@ class Doors:
         with self._limited(self.timeout + 1):
             channel.set_combine_stderr(True)
             channel.settimeout(self.timeout)
-            with contextlib.suppress(OSError):  # it may have ended already, and have said something before
+            with contextlib.suppress(
+                OSError
+            ):  # it may have ended already, and have said something before
                 channel.sendall(given)
                 channel.shutdown_write()
             with contextlib.suppress(TimeoutError):
@@ -230,7 +234,9 @@ class Doors:
             channel = self._session()
             message = self._message(channel.remote_chanid, kind, True, *fields)
             channel._event_pending()
-            self._transport._send_user_message(self._library.Message(bytes([_REQUEST]) + message.asbytes()))
+            self._transport._send_user_message(
+                self._library.Message(bytes([_REQUEST]) + message.asbytes())
+            )
             answered = channel.event.wait(self.timeout)
         if not answered or not self._transport.is_active():
             raise DoorError(f"no answer to {kind}")

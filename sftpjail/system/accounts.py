@@ -35,19 +35,28 @@ def change_account(argv: Sequence[str], name: str) -> None:
             if time.monotonic() - began < (LINGERING if state == "closing" else MOMENT):
                 time.sleep(0.5)
                 continue
-        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}", _ending(name, state, found[1]) if found else "")
+        raise SftpJailError(
+            f"{' '.join(argv)} failed: {answer.words}",
+            _ending(name, state, found[1]) if found else "",
+        )
 
 
 def _session_state(name: str) -> str:
     """Return what systemd-logind knows of an account, as "active" or "closing" (sd_uid_get_state(3)), or ""."""
-    return programs.run(["loginctl", "show-user", "--property=State", "--value", name]).out.strip() if booted() else ""
+    return (
+        programs.run(["loginctl", "show-user", "--property=State", "--value", name]).out.strip()
+        if booted()
+        else ""
+    )
 
 
 def _ending(name: str, state: str, pid: str) -> str:
     """Return the command that ends what an account runs."""
     if state:
         return f"loginctl terminate-user {name}"
-    return fixes.ending({int(pid): owner(int(pid))})  # nothing where it is root's, or has ended since
+    return fixes.ending(
+        {int(pid): owner(int(pid))}
+    )  # nothing where it is root's, or has ended since
 
 
 def entries(path: str) -> list[list[str]]:

@@ -68,7 +68,11 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
     try:
         yield fd, name
     except OSError as error:
-        hint = f"lsattr -d {quote(about)}" if error.errno == errno.EPERM else f"df {quote(os.path.dirname(about))}"
+        hint = (
+            f"lsattr -d {quote(about)}"
+            if error.errno == errno.EPERM
+            else f"df {quote(os.path.dirname(about))}"
+        )
         hint = hint if error.errno in (errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS) else ""
         raise SftpJailError(f"cannot change {about}: {error.strerror}", hint) from error
     finally:
@@ -114,7 +118,9 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
         try:
             # In a folder of a user's something else may have its name by now.
             if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
-                raise SftpJailError(f"somebody else put a folder in the place of {path} while it was made")
+                raise SftpJailError(
+                    f"somebody else put a folder in the place of {path} while it was made"
+                )
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
         finally:
@@ -171,8 +177,12 @@ def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
         fd = os.open(name, _PLAIN, dir_fd=folder)
         try:
             found = os.fstat(fd)
-            if not stat.S_ISDIR(found.st_mode) and (not stat.S_ISREG(found.st_mode) or found.st_nlink != 1):
-                raise SftpJailError(f"will not change the owner of {path}: it is no folder and no file with one name")
+            if not stat.S_ISDIR(found.st_mode) and (
+                not stat.S_ISREG(found.st_mode) or found.st_nlink != 1
+            ):
+                raise SftpJailError(
+                    f"will not change the owner of {path}: it is no folder and no file with one name"
+                )
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
         finally:
@@ -197,7 +207,11 @@ def remove_dir(path: str, inode: int = 0) -> bool:
         except FileNotFoundError:
             return True
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR):  # in use or a mount point: not ours
+            if error.errno in (
+                errno.ENOTEMPTY,
+                errno.EBUSY,
+                errno.ENOTDIR,
+            ):  # in use or a mount point: not ours
                 return False
             raise
     return True
@@ -232,7 +246,12 @@ def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid
     """
     unlink(stage_name(path))
     with parent(stage_name(path), path) as (folder, name):
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        fd = os.open(
+            name,
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+            dir_fd=folder,
+        )
         with open(fd, "wb") as handle:
             attributes: dict[str, bytes] = {}
             if like:
@@ -251,7 +270,10 @@ def _about(path: str) -> tuple[int, int, int, dict[str, bytes]]:
     with parent(path) as (folder, name):
         fd = os.open(name, _PLAIN, dir_fd=folder)
         try:
-            found, attributes = os.fstat(fd), {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+            found, attributes = (
+                os.fstat(fd),
+                {name: os.getxattr(fd, name) for name in os.listxattr(fd)},
+            )
             return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), attributes
         finally:
             os.close(fd)
@@ -259,7 +281,11 @@ def _about(path: str) -> tuple[int, int, int, dict[str, bytes]]:
 
 def move(source: str, target: str) -> None:
     """Rename SOURCE to TARGET, replacing it. Links are not followed at the last name of either."""
-    with parent(source, target) as (old, old_name), parent(target) as (new, new_name), no_useradd(source):
+    with (
+        parent(source, target) as (old, old_name),
+        parent(target) as (new, new_name),
+        no_useradd(source),
+    ):
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
 

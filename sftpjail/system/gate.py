@@ -39,12 +39,17 @@ def _shut(folder: str) -> int:
     """Stop everybody who opens FOLDER, by a descriptor that is to be closed; 0 where we may not (fanotify_init(2))."""
     import ctypes
 
-    libc, opening = ctypes.CDLL(None), ctypes.c_uint64(0x10000 | 0x40000000)  # FAN_OPEN_PERM | FAN_ONDIR
+    libc, opening = (
+        ctypes.CDLL(None),
+        ctypes.c_uint64(0x10000 | 0x40000000),
+    )  # FAN_OPEN_PERM | FAN_ONDIR
     flags = 0x4 | 0x2 | 0x1  # FAN_CLASS_CONTENT, FAN_NONBLOCK, FAN_CLOEXEC
     door: int = libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC)
     if door < 0:
         return 0
-    if libc.fanotify_mark(door, 0x1, opening, -100, os.fsencode(folder)) < 0:  # FAN_MARK_ADD, AT_FDCWD
+    if (
+        libc.fanotify_mark(door, 0x1, opening, -100, os.fsencode(folder)) < 0
+    ):  # FAN_MARK_ADD, AT_FDCWD
         os.close(door)
         return 0
     return door

@@ -28,7 +28,9 @@ def lock(path: str, timeout: float) -> Iterator[None]:
         keep_private(os.path.dirname(path))
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise SftpJailError(f"cannot lock {path}: {error.strerror}", "run sftpjail as root") from error
+        raise SftpJailError(
+            f"cannot lock {path}: {error.strerror}", "run sftpjail as root"
+        ) from error
     try:
         deadline = time.monotonic() + timeout
         while True:
@@ -38,7 +40,8 @@ def lock(path: str, timeout: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise SftpJailError(
-                        f"another sftpjail has held {path} for {timeout:.0f} seconds", f"fuser -v {path}"
+                        f"another sftpjail has held {path} for {timeout:.0f} seconds",
+                        f"fuser -v {path}",
                     ) from None
                 time.sleep(0.02)
         yield

@@ -37,7 +37,11 @@ def unescaped(field: str) -> str:
     parts = [first]
     for part in rest:
         octal = part[:3]
-        if len(octal) == 3 and octal[:1] in b"0123" and all(digit in b"01234567" for digit in octal):
+        if (
+            len(octal) == 3
+            and octal[:1] in b"0123"
+            and all(digit in b"01234567" for digit in octal)
+        ):
             part = bytes([int(octal, 8)]) + part[3:]
         else:
             part = b"\\" + part
@@ -67,7 +71,9 @@ def show(table: str) -> None:
     Raises:
         Refused: one cannot be made, or what it leads through is no longer root's alone.
     """
-    for source, target, options in sorted(entries(read(table)), key=lambda entry: entry[1].count("/")):
+    for source, target, options in sorted(
+        entries(read(table)), key=lambda entry: entry[1].count("/")
+    ):
         try:
             mount(source, target, options, loose=LOOSE in options)
         except (PathRefused, OSError) as error:
@@ -103,7 +109,9 @@ def take_away_inherited(table: str) -> None:
             while unmount(target, lazy=True):
                 pass
         except (PathRefused, OSError) as error:
-            raise Refused(f"{target}, mounted there before, cannot be unmounted: {why(error)}") from error
+            raise Refused(
+                f"{target}, mounted there before, cannot be unmounted: {why(error)}"
+            ) from error
 
 
 def make_jail(name: str) -> None:
@@ -118,7 +126,9 @@ def make_jail(name: str) -> None:
         raise Refused(f"it has no jail yet, and {BIN}, which would make it, is not installed")
     argv = [BIN, "hook", "pam-session", name]
     null = subprocess.DEVNULL
-    done = subprocess.run(argv, stdin=null, stdout=null, stderr=subprocess.PIPE, env={}, check=False)
+    done = subprocess.run(
+        argv, stdin=null, stdout=null, stderr=subprocess.PIPE, env={}, check=False
+    )
     if done.returncode:
         raise Refused(done.stderr.decode("utf-8", "replace").strip() or f"{BIN} failed")
 

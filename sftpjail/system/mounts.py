@@ -79,7 +79,10 @@ def unmount(target: str) -> None:
     if users:
         listed = ", ".join(f"{shown(name)} (pid {pid} of uid {uid})" for pid, uid, name in users)
         hint = fixes.ending({pid: uid for pid, uid, _ in users})
-        raise SftpJailError(f"{target} is in use by {listed}", hint or Advice("it is root's: look whether it may end"))
+        raise SftpJailError(
+            f"{target} is in use by {listed}",
+            hint or Advice("it is root's: look whether it may end"),
+        )
     raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")
 
 

@@ -22,7 +22,9 @@ def attend(folder: str, step: Sequence[str], argv: Sequence[str]) -> int:
     """
     command = ["unshare", "--mount", "--propagation", "slave", *step, folder, *argv]
     try:
-        return subprocess.run(command, check=False, env={**os.environ, "SFTPJAIL_JAIL": folder}).returncode
+        return subprocess.run(
+            command, check=False, env={**os.environ, "SFTPJAIL_JAIL": folder}
+        ).returncode
     except OSError as error:
         raise SftpJailError(f"cannot run unshare: {error.strerror}") from error
 
@@ -52,4 +54,15 @@ def sshd_beside(argv: Sequence[str], folder: str) -> list[str]:
     """
     if os.path.isdir("/run/sshd"):
         return list(argv)
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _BESIDE, "sh", folder, *argv]
+    return [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        _BESIDE,
+        "sh",
+        folder,
+        *argv,
+    ]

@@ -30,7 +30,9 @@ exit $code
 )
 
 
-def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float = 60.0) -> Answer:
+def preview(
+    argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float = 60.0
+) -> Answer:
     """Run ARGV in a private mount namespace in which FILES already have the given content; the host sees nothing.
 
     Args:
@@ -46,7 +48,9 @@ def preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: flo
             answer = _preview(argv, files, timeout)
         if answer.code != 124:
             return answer
-    raise SftpJailError(f"{', '.join(files)}: somebody replaces these all the time, so {argv[0]} could not be asked")
+    raise SftpJailError(
+        f"{', '.join(files)}: somebody replaces these all the time, so {argv[0]} could not be asked"
+    )
 
 
 @contextlib.contextmanager
@@ -72,11 +76,15 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
     if not files and os.path.isdir("/run/sshd"):
         return run(argv, timeout=timeout)  # it can see the host as it is
     if not os.path.exists("/proc/self/mountinfo"):
-        raise SftpJailError(f"cannot try {argv[0]}: /proc is not mounted", "mount -t proc proc /proc")
+        raise SftpJailError(
+            f"cannot try {argv[0]}: /proc is not mounted", "mount -t proc proc /proc"
+        )
     os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
         pairs, folders = [], dict[str, str]()
-        changes = sorted(files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0]))
+        changes = sorted(
+            files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0])
+        )
         for number, (path, content) in enumerate(changes):
             path = os.path.realpath(path)
             parent = os.path.dirname(path)

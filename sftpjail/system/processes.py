@@ -21,7 +21,9 @@ def holders(target: str) -> list[tuple[int, int, str]]:
             with contextlib.suppress(OSError):
                 if (os.readlink(link) + "/").startswith(target + "/"):
                     with open(f"/proc/{pid}/cmdline", "rb") as handle:
-                        words = handle.read().decode("utf-8", "replace").replace("\0", " ").strip()[:60]
+                        words = (
+                            handle.read().decode("utf-8", "replace").replace("\0", " ").strip()[:60]
+                        )
                         found.append((pid, owner(pid), words or "?"))
                     break
     return found
@@ -33,7 +35,10 @@ def owner(pid: int) -> int:
     Not the owner of /proc/PID: that is root where the process may not be dumped, as those of sshd's sessions.
     """
     path = f"/proc/{pid}/status"
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8", errors="replace") as lines:
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(path, encoding="utf-8", errors="replace") as lines,
+    ):
         return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), 0)
     return 0
 
@@ -76,7 +81,11 @@ def _is_here(pid: int | str) -> bool:
         return True
 
 
-_PIDFILES = {"sshd": "/run/sshd.pid", "rsyslog": "/run/rsyslogd.pid", "syslog-ng": "/run/syslog-ng.pid"}
+_PIDFILES = {
+    "sshd": "/run/sshd.pid",
+    "rsyslog": "/run/rsyslogd.pid",
+    "syslog-ng": "/run/syslog-ng.pid",
+}
 
 
 def running(service: str) -> int | None:
@@ -125,7 +134,11 @@ def _name(pid: str) -> str:
         return ""
 
 
-CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")  # unified, legacy, hybrid
+CGROUPS = (
+    "/sys/fs/cgroup",
+    "/sys/fs/cgroup/systemd",
+    "/sys/fs/cgroup/unified",
+)  # unified, legacy, hybrid
 
 
 def manager_cgroup(uid: int) -> str:
@@ -150,7 +163,9 @@ def user_managers() -> list[int]:
 # sshd's own programs, also where a new version has replaced the one that runs.
 _SSHD = re.compile(r"/usr/(?:s?bin|lib|libexec)/(?:[^/]+/)?sshd(?:-session)?(?: \(deleted\))?")
 # Services in whose control group are programs that users have started.
-_FOR_USERS = re.compile(r"(?:cron|crond|cronie|atd|incron|ssh|sshd|sshd?@.*|user@.*|session-.*)\.(?:service|scope)")
+_FOR_USERS = re.compile(
+    r"(?:cron|crond|cronie|atd|incron|ssh|sshd|sshd?@.*|user@.*|session-.*)\.(?:service|scope)"
+)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,10 @@ class Answer:
     @property
     def words(self) -> str:
         """The program's own words on one line, for an error message."""
-        return " / ".join((self.err.strip() or self.out.strip()).splitlines()[-4:]) or f"exit code {self.code}"
+        return (
+            " / ".join((self.err.strip() or self.out.strip()).splitlines()[-4:])
+            or f"exit code {self.code}"
+        )
 
 
 def run(
@@ -60,7 +63,13 @@ def run(
         given.seek(0)
         try:
             process = subprocess.Popen(
-                argv, stdin=given, stdout=out, stderr=err, env=ENV | dict(env or {}), start_new_session=True, cwd="/"
+                argv,
+                stdin=given,
+                stdout=out,
+                stderr=err,
+                env=ENV | dict(env or {}),
+                start_new_session=True,
+                cwd="/",
             )
         except OSError as error:
             raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
@@ -84,7 +93,9 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, patient: bool) -> No
         if isinstance(error, subprocess.TimeoutExpired):
             argv = process.args if isinstance(process.args, list | tuple) else [process.args]
             command = " ".join(str(word) for word in argv)
-            raise SftpJailError(f"{command} took longer than {timeout:.0f} seconds and was stopped") from error
+            raise SftpJailError(
+                f"{command} took longer than {timeout:.0f} seconds and was stopped"
+            ) from error
         raise
 
 
@@ -197,4 +208,6 @@ def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
                 raise
         if process.returncode:
             err.seek(0)
-            raise SftpJailError(f"{argv[0]} failed: {Answer(process.returncode, '', decode(err.read())).words}")
+            raise SftpJailError(
+                f"{argv[0]} failed: {Answer(process.returncode, '', decode(err.read())).words}"
+            )

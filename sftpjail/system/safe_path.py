@@ -105,7 +105,9 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
                 links += 1
                 # Who owns a directory above could have put another one of root's here, with its links.
                 if not alone or wrong or link.st_uid not in (0, os.geteuid()) or links > _LINKS:
-                    raise PathRefused(f"{path}: {name} is a symbolic link that others than root made or can change")
+                    raise PathRefused(
+                        f"{path}: {name} is a symbolic link that others than root made or can change"
+                    )
                 target = os.readlink(name, dir_fd=directory)
                 todo = [part for part in target.split("/") if part] + todo
                 if target.startswith("/"):
@@ -230,7 +232,9 @@ def mount(source: str, target: str, options: Sequence[str], loose: bool = False)
     try:
         recursive = _AT_RECURSIVE if "rbind" in options else 0
         cloexec = os.O_CLOEXEC
-        tree = _call("open_tree", shown, b"", _OPEN_TREE_CLONE | cloexec | _AT_EMPTY_PATH | recursive)
+        tree = _call(
+            "open_tree", shown, b"", _OPEN_TREE_CLONE | cloexec | _AT_EMPTY_PATH | recursive
+        )
     finally:
         os.close(shown)
     try:

@@ -14,7 +14,12 @@ from .files import DIRECTORY, parent
 def new_file(path: str, content: bytes, mode: int) -> None:
     """Make a file that is not there yet, of root's and with exactly that mode."""
     with parent(path) as (folder, name):
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        fd = os.open(
+            name,
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+            dir_fd=folder,
+        )
         with open(fd, "wb") as handle:
             os.fchmod(fd, mode)
             handle.write(content)
@@ -44,7 +49,10 @@ class Times:
 
     def __init__(self, path: str) -> None:
         self._fd = -1
-        with contextlib.suppress(OSError, SftpJailError), parent(f"{path.rstrip('/')}/.") as (folder, _):
+        with (
+            contextlib.suppress(OSError, SftpJailError),
+            parent(f"{path.rstrip('/')}/.") as (folder, _),
+        ):
             self._fd = os.open(".", DIRECTORY, dir_fd=folder)
             self._before = os.fstat(folder)
 

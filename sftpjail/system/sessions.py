@@ -83,7 +83,9 @@ def _family(leader: int) -> set[int]:
         with contextlib.suppress(OSError):
             if name.isdigit():
                 with open(f"/proc/{name}/stat", "rb") as handle:
-                    state, parent, _, session = handle.read().rpartition(b")")[2].split()[:4]  # proc_pid_stat(5)
+                    state, parent, _, session = (
+                        handle.read().rpartition(b")")[2].split()[:4]
+                    )  # proc_pid_stat(5)
                 if state in b"ZX":
                     continue
                 parents[int(name)] = int(parent)

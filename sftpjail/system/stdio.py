@@ -11,8 +11,13 @@ def start_process() -> None:
     """Make the umask a plain one, and open the streams that cron and some daemons leave closed."""
     os.umask(0o022)
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
-    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name in letters that the locale has not is no reason to fail
+    sys.stdout, sys.stderr = (
+        sys.stdout or open(os.devnull, "w"),
+        sys.stderr or open(os.devnull, "w"),
+    )  # noqa: SIM115
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a name in letters that the locale has not is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

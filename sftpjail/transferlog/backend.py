@@ -20,5 +20,7 @@ def backend(host: Host, config: Config) -> str:
     if wanted == "auto":
         return installed[0] if installed else "journald" if host.systemd else "none"
     if wanted in PROGRAMS and wanted not in installed:
-        raise SftpJailError(f"[logs] backend = {wanted}, which is not installed", f"apt install {wanted}")
+        raise SftpJailError(
+            f"[logs] backend = {wanted}, which is not installed", f"apt install {wanted}"
+        )
     return wanted

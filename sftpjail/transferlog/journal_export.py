@@ -10,7 +10,9 @@ LONGEST = 1 << 16  # of a value nothing behind this is kept
 # An entry without anything unprintable: a binary value stands behind a line that has no "=".
 _PLAIN = re.compile(rb"(?:[A-Z0-9_]+=[^\n]*\n)+\n").match
 # With a newline in front: re looks for that letter in no time.
-_WANTED = re.compile(rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME)=([^\n]*)").findall
+_WANTED = re.compile(
+    rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME)=([^\n]*)"
+).findall
 
 Entry = Mapping[bytes, bytes]
 

@@ -29,19 +29,32 @@ _STAMP = (
     rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,9})?)"
 )
 # `uid=` stands where our rule for the log daemon puts it (plugins/logs.py), in front of all that a process can send.
-_OURS = re.compile(_STAMP + rb" ([^ ]+ (?:uid=(\d{0,10}) )?internal-sftp\[(\d{1,10})\]): (.*)", re.DOTALL).fullmatch
+_OURS = re.compile(
+    _STAMP + rb" ([^ ]+ (?:uid=(\d{0,10}) )?internal-sftp\[(\d{1,10})\]): (.*)", re.DOTALL
+).fullmatch
 _OTHER = re.compile(_STAMP + rb" [^ ]+ (?!internal-sftp\b|uid=)[^ ]", re.DOTALL).match
 _REPEATED = re.compile(rb"message repeated (\d{1,9}) times: \[ (.*)\]", re.DOTALL).fullmatch
 _VISIBLE = re.compile(rb"[ -~]*").fullmatch
 _ESCAPE = re.compile(rb"\\(\\|[0-7]{3}|[nrbavtf0]|)")
-_LETTERS = {b"n": b"\n", b"r": b"\r", b"b": b"\b", b"a": b"\a", b"v": b"\v", b"t": b"\t", b"f": b"\f", b"0": b"\0"}
+_LETTERS = {
+    b"n": b"\n",
+    b"r": b"\r",
+    b"b": b"\b",
+    b"a": b"\a",
+    b"v": b"\v",
+    b"t": b"\t",
+    b"f": b"\f",
+    b"0": b"\0",
+}
 
 # A greedy name is safe where nothing behind it can hold a quote: the last quote is then the server's.
 _SESSION = re.compile(rb"session (opened|closed) for local user (.+) from \[([^\[\]]*)\]").fullmatch
 _CLOSE = re.compile(rb'(forced )?close "(.*)" bytes read (\d{1,20}) written (\d{1,20})').fullmatch
 _OPEN = re.compile(rb'open "(.*)" flags ([A-Z,]*) mode 0[0-7]+').fullmatch
 _MKDIR = re.compile(rb'mkdir name "(.*)" mode 0[0-7]+').fullmatch
-_SET = re.compile(rb'set "(.*)" (size \d+|mode [0-7]+|modtime [0-9:-]+|owner \d+ group \d+)').fullmatch
+_SET = re.compile(
+    rb'set "(.*)" (size \d+|mode [0-7]+|modtime [0-9:-]+|owner \d+ group \d+)'
+).fullmatch
 _NAMED = re.compile(rb'([a-z-]+) (?:name )?"(.*)"').fullmatch
 _TWO = re.compile(rb'([a-z-]+) old "(.*)"').fullmatch
 _BETWEEN = b'" new "'
@@ -49,14 +62,18 @@ _STATUS = re.compile(
     rb"sent status (Success|End of file|No such file|Permission denied|Failure|Bad message|No connection"
     rb"|Connection lost|Operation unsupported|Unknown error)"
 ).fullmatch
-_REFUSING = re.compile(rb"Refusing (?:non-allowlisted |denylisted |)([a-z-]+) request(?: in read-only mode)?").fullmatch
+_REFUSING = re.compile(
+    rb"Refusing (?:non-allowlisted |denylisted |)([a-z-]+) request(?: in read-only mode)?"
+).fullmatch
 _FAULT = re.compile(rb"(?:error|fatal): (.*)").fullmatch
 _SILENT = re.compile(
     rb'received client version \d+|(?:forced )?closedir ".*"|users-groups-by-id: \d+ users, \d+ groups|debug[123]: .*'
 ).fullmatch
 _ANSWERED = re.compile(rb"debug1: request \d+: sent (?:handle|names|attrib|data) ").match
 _FINE = (b"Success", b"End of file")
-_HANDLES = 1000  # files whose opening is remembered for each session; sshd's own limit is mostly 1024
+_HANDLES = (
+    1000  # files whose opening is remembered for each session; sshd's own limit is mostly 1024
+)
 
 
 class _Open:
@@ -86,7 +103,9 @@ class _Open:
         self.transfers = self.read = self.written = 0
         self.handles: dict[str, bool] = {}
 
-    def whose(self, user: str | None, address: str | None, verified: bool, stamp: Stamp | None = None) -> _Open:
+    def whose(
+        self, user: str | None, address: str | None, verified: bool, stamp: Stamp | None = None
+    ) -> _Open:
         """Say who this is, and, if it is known, since when."""
         self.user, self.address, self.verified, self.stamp = user, address, verified, stamp
         self.seen = stamp.at if stamp else 0
@@ -95,7 +114,18 @@ class _Open:
     def ended(self, at: int, closed: str | None, how: str) -> Session:
         began, opened = self.stamp or (at, None)
         totals = self.transfers, self.read, self.written
-        return Session(at, began, self.user, self.address, self.pid, opened, closed, how, *totals, self.verified)
+        return Session(
+            at,
+            began,
+            self.user,
+            self.address,
+            self.pid,
+            opened,
+            closed,
+            how,
+            *totals,
+            self.verified,
+        )
 
 
 class Damaged(ValueError):
@@ -169,7 +199,9 @@ class Reader:
         self._uids: dict[str, int | None] = {}
         self.lines = self.understood = self.other = self.unknown = 0
         self._sessions: dict[bytes, _Open] = {}
-        self._pending: dict[bytes, Operation] = {}  # its failure would be in the next line of its session
+        self._pending: dict[
+            bytes, Operation
+        ] = {}  # its failure would be in the next line of its session
         self._records: list[Record] = []
         self._at = 0
 
@@ -204,7 +236,9 @@ class Reader:
                 int(pid)
                 uid = int(entry[b"_UID"]) if b"_UID" in entry else None
             except (ValueError, KeyError, OverflowError, OSError):
-                self._not_understood(None, None, entry.get(b"MESSAGE", b""), "not an entry of this log")
+                self._not_understood(
+                    None, None, entry.get(b"MESSAGE", b""), "not an entry of this log"
+                )
                 continue
             key = b"%s %s %s" % (entry.get(b"_HOSTNAME", b""), entry.get(b"_UID", b""), pid)
             self._message(stamp, key, pid, message, message, uid)
@@ -272,7 +306,9 @@ class Reader:
             raise Forged(f"it says {user}, and a process of uid {uid} wrote it")
         return known is not None
 
-    def _message(self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, line: bytes, uid: int | None) -> None:
+    def _message(
+        self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, line: bytes, uid: int | None
+    ) -> None:
         self._at = stamp.at
         why = "another message"
         times = 1
@@ -287,7 +323,9 @@ class Reader:
             if session is None:
                 # Its beginning is not in the log; whose it is, its uid says.
                 user = None if uid is None else self._name_of(uid)
-                session = self._sessions[key] = _Open(int(pid), uid).whose(user, None, user is not None)
+                session = self._sessions[key] = _Open(int(pid), uid).whose(
+                    user, None, user is not None
+                )
             try:
                 for _ in range(times):
                     handled = handler(self, session, key, stamp, message)
@@ -328,7 +366,9 @@ class Reader:
             self._records.append(session.ended(session.seen, None, "lost"))
             session = _Open(session.pid, session.uid).whose(user, address, verified)
         if opened:
-            self._sessions[key] = _Open(session.pid, session.uid).whose(user, address, verified, stamp)
+            self._sessions[key] = _Open(session.pid, session.uid).whose(
+                user, address, verified, stamp
+            )
             return True
         session.user, session.address, session.verified = user, address, verified
         self._records.append(session.ended(stamp.at, stamp.text, "closed"))
@@ -391,7 +431,9 @@ class Reader:
 
     def _named(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         match = _NAMED(message)
-        return match is not None and self._act(session, key, stamp, match[1].decode("ascii"), plain(match[2]))
+        return match is not None and self._act(
+            session, key, stamp, match[1].decode("ascii"), plain(match[2])
+        )
 
     def _made(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         match = _MKDIR(message)
@@ -399,7 +441,9 @@ class Reader:
 
     def _set(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         match = _SET(message)
-        return match is not None and self._act(session, key, stamp, "set", plain(match[1]), match[2].decode("ascii"))
+        return match is not None and self._act(
+            session, key, stamp, "set", plain(match[1]), match[2].decode("ascii")
+        )
 
     def _two(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         match = _TWO(message)
@@ -407,23 +451,31 @@ class Reader:
             return False
         verb, names = match[1].decode("ascii"), match[2]
         first = names.find(_BETWEEN)
-        if first != names.rfind(_BETWEEN):  # a name holds it too: nobody can say which one is the server's
+        if first != names.rfind(
+            _BETWEEN
+        ):  # a name holds it too: nobody can say which one is the server's
             return self._act(session, key, stamp, verb, plain(names), ambiguous=True)
-        return self._act(session, key, stamp, verb, plain(names[:first]), plain(names[first + len(_BETWEEN) :]))
+        return self._act(
+            session, key, stamp, verb, plain(names[:first]), plain(names[first + len(_BETWEEN) :])
+        )
 
     def _refused(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         match = _REFUSING(message)
         if not match:
             return False
         operation = self._pending.get(key)
-        if operation and operation.operation == match[1].decode("ascii") == "open":  # logged with its name just before
+        if (
+            operation and operation.operation == match[1].decode("ascii") == "open"
+        ):  # logged with its name just before
             self._pending[key] = operation._replace(failed="refused")
             return True
         return self._act(session, key, stamp, match[1].decode("ascii"), None, failed="refused")
 
     def _fault(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         match = _FAULT(message)
-        return match is not None and self._act(session, key, stamp, "error", None, failed=plain(match[1]))
+        return match is not None and self._act(
+            session, key, stamp, "error", None, failed=plain(match[1])
+        )
 
     def _silent(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
         # Those of debugging come between a deed and its status, or say themselves that it went well.
@@ -445,7 +497,9 @@ class Reader:
         who = session.user, session.address, session.pid
         self._put(
             key,
-            Operation(stamp.at, stamp.text, *who, operation, path, to, failed, ambiguous, session.verified),
+            Operation(
+                stamp.at, stamp.text, *who, operation, path, to, failed, ambiguous, session.verified
+            ),
         )
         return True
 
@@ -464,12 +518,23 @@ _HANDLERS: dict[bytes, _Handler] = {
     **dict.fromkeys((b"rename", b"posix-rename", b"symlink", b"hardlink"), Reader._two),
     **dict.fromkeys(
         (
-            *(b"stat", b"lstat", b"opendir", b"remove", b"rmdir", b"realpath", b"readlink", b"statvfs", b"fsync"),
+            *(
+                b"stat",
+                b"lstat",
+                b"opendir",
+                b"remove",
+                b"rmdir",
+                b"realpath",
+                b"readlink",
+                b"statvfs",
+                b"fsync",
+            ),
             *(b"expand", b"home-directory"),
         ),
         Reader._named,
     ),
     **dict.fromkeys(
-        (b"received", b"closedir", b"users-groups-by-id:", b"debug1:", b"debug2:", b"debug3:"), Reader._silent
+        (b"received", b"closedir", b"users-groups-by-id:", b"debug1:", b"debug2:", b"debug3:"),
+        Reader._silent,
     ),
 }

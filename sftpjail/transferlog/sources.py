@@ -86,7 +86,9 @@ def _open(host: Host, path: str) -> BinaryIO | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SftpJailError(f"cannot read {path}: {error.strerror}", "run sftpjail as root") from error
+        raise SftpJailError(
+            f"cannot read {path}: {error.strerror}", "run sftpjail as root"
+        ) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise SftpJailError(f"cannot read {path}: it is no file")
@@ -107,7 +109,9 @@ def _tail(host: Host, path: str, since: float) -> list[bytes]:
             handle.seek(max(0, size - length))
             lines = handle.read().split(b"\n")[(1 if size > length else 0) : -1]
             clock = Clock(first_year((line + b"\n" for line in lines[:1]), time.time()))
-            stamp = next(filter(None, (clock(found[0]) for found in map(line_of, lines) if found)), None)
+            stamp = next(
+                filter(None, (clock(found[0]) for found in map(line_of, lines) if found)), None
+            )
             if size <= length or (stamp and stamp.at < int(since)):
                 return lines
             length *= 4
@@ -116,7 +120,9 @@ def _tail(host: Host, path: str, since: float) -> list[bytes]:
 # -- the whole log --------------------------------------------------------------------------------------------------
 
 
-def read(host: Host, config: Config, reader: Reader, follow: bool = False) -> Iterator[list[Record]]:
+def read(
+    host: Host, config: Config, reader: Reader, follow: bool = False
+) -> Iterator[list[Record]]:
     """Yield the records of the whole log, oldest first, in batches.
 
     Args:
@@ -185,7 +191,11 @@ class Vouchers:
         return self._next is not None
 
     def _drop(self, before: int) -> None:
-        self._seen = {key: kept for key, all_ in self._seen.items() if (kept := [e for e in all_ if e[0] >= before])}
+        self._seen = {
+            key: kept
+            for key, all_ in self._seen.items()
+            if (kept := [e for e in all_ if e[0] >= before])
+        }
         self._count = sum(map(len, self._seen.values()))
 
     @staticmethod
@@ -197,7 +207,11 @@ class Vouchers:
             for piece in pieces:
                 for entry in entries.split(piece):
                     with contextlib.suppress(KeyError, ValueError):
-                        at, uid, true = int(entry[b"__REALTIME_TIMESTAMP"]), int(entry[b"_UID"]), entry[b"_PID"]
+                        at, uid, true = (
+                            int(entry[b"__REALTIME_TIMESTAMP"]),
+                            int(entry[b"_UID"]),
+                            entry[b"_PID"],
+                        )
                         key = entry.get(b"SYSLOG_PID", true), entry[b"MESSAGE"]
                         yield at // 1_000_000, key, uid, b"%d" % int(true)
 
@@ -205,7 +219,10 @@ class Vouchers:
 def alive(host: Host, pid: int, at: int) -> bool:
     """Return whether a process is an sshd that was there at that time (epoch seconds; proc_pid_stat(5))."""
     try:
-        text, boot = host.text(f"/proc/{pid}/stat"), re.search(r"^btime (\d+)$", host.text("/proc/stat"), re.MULTILINE)
+        text, boot = (
+            host.text(f"/proc/{pid}/stat"),
+            re.search(r"^btime (\d+)$", host.text("/proc/stat"), re.MULTILINE),
+        )
     except SftpJailError:
         return False
     name, _, fields = text.partition("(")[2].rpartition(")")
@@ -271,9 +288,16 @@ def _rotated(host: Host, path: str) -> list[str]:
             numbered.setdefault(int(match[1]), f"{folder}/{name}")
         elif match:
             dated.setdefault(match[2], f"{folder}/{name}")
-    groups = [[numbered[key] for key in sorted(numbered, reverse=True)], [dated[key] for key in sorted(dated)]]
+    groups = [
+        [numbered[key] for key in sorted(numbered, reverse=True)],
+        [dated[key] for key in sorted(dated)],
+    ]
     # Both kinds are there when dateext was switched on or off.
-    groups.sort(key=lambda names: max((found.st_mtime for name in names if (found := host.stat(name))), default=0))
+    groups.sort(
+        key=lambda names: max(
+            (found.st_mtime for name in names if (found := host.stat(name))), default=0
+        )
+    )
     live = [path] if host.lstat(path) else []
     return [*groups[0], *groups[1], *live]
 
@@ -294,7 +318,9 @@ def _unpacked(name: str, handle: BinaryIO) -> BinaryIO:
     return handle
 
 
-def _read_file(name: str, handle: BinaryIO, reader: Reader, unfinished: bool) -> Iterator[list[Record]]:
+def _read_file(
+    name: str, handle: BinaryIO, reader: Reader, unfinished: bool
+) -> Iterator[list[Record]]:
     """Yield the records of one file to its end.
 
     Args:
@@ -314,9 +340,13 @@ def _read_file(name: str, handle: BinaryIO, reader: Reader, unfinished: bool) ->
         handle = _unpacked(name, handle)
         first = handle.read(BLOCK)
         handle.seek(0)
-        if re.search(rb"^[A-Z]", first, re.MULTILINE):  # times without a year: look at the days of the whole file first
+        if re.search(
+            rb"^[A-Z]", first, re.MULTILINE
+        ):  # times without a year: look at the days of the whole file first
             ends = _Lines()
-            reader.clock = Clock(first_year((b"\n".join(ends.split(p)) for p in _pieces(handle)), modified))
+            reader.clock = Clock(
+                first_year((b"\n".join(ends.split(p)) for p in _pieces(handle)), modified)
+            )
             handle.seek(0)
         else:
             reader.clock = Clock(first_year((), modified))
@@ -337,7 +367,9 @@ def _pieces(handle: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def _follow(host: Host, path: str, handle: BinaryIO | None, reader: Reader) -> Iterator[list[Record]]:
+def _follow(
+    host: Host, path: str, handle: BinaryIO | None, reader: Reader
+) -> Iterator[list[Record]]:
     """Yield what comes to a file, also when it is rotated or emptied; HANDLE is closed in the end."""
     lines = _Lines()
     try:

@@ -21,7 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[2]
-NAMES = ("diary.txt", "IMG_{n}.jpg", "Rechnung M\\303\\274ller {n}.pdf", 'a "quoted" {n}', "backup/{n}.tar.gz")
+NAMES = (
+    "diary.txt",
+    "IMG_{n}.jpg",
+    "Rechnung M\\303\\274ller {n}.pdf",
+    'a "quoted" {n}',
+    "backup/{n}.tar.gz",
+)
 
 
 def messages(number: int, random: random.Random) -> Iterator[str]:
@@ -65,7 +71,9 @@ def lines(count: int, form: str) -> Iterator[bytes]:
             del running[pid]
             continue
         second = year * written // count
-        stamp = time.strftime(form, time.gmtime(1767225600 + second)).replace("%f", f"{chance.randrange(10**6):06}")
+        stamp = time.strftime(form, time.gmtime(1767225600 + second)).replace(
+            "%f", f"{chance.randrange(10**6):06}"
+        )
         yield f"{stamp} server internal-sftp[{pid}]: {message}\n".encode()
         written += 1
 
@@ -82,14 +90,18 @@ def measure(title: str, config: Path, *options: str) -> None:
     seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     busy = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     what = f"{title:12} {' '.join(options):28}"
-    print(f"{what} {seconds:6.2f} s, {busy:6.2f} s of CPU, {peak / 1024:4.0f} MB, exit {process.returncode}")
+    print(
+        f"{what} {seconds:6.2f} s, {busy:6.2f} s of CPU, {peak / 1024:4.0f} MB, exit {process.returncode}"
+    )
 
 
 def journald(config: Path, count: int) -> None:
     """Measure a journal of as many entries; for a sandbox that is booted, since it changes journald's settings."""
     settings = Path("/etc/systemd/journald.conf.d/bench.conf")
     settings.parent.mkdir(exist_ok=True)
-    settings.write_text("[Journal]\nRateLimitIntervalSec=0\nStorage=persistent\nSystemMaxUse=4G\nForwardToSyslog=no\n")
+    settings.write_text(
+        "[Journal]\nRateLimitIntervalSec=0\nStorage=persistent\nSystemMaxUse=4G\nForwardToSyslog=no\n"
+    )
     subprocess.run(["systemctl", "restart", "systemd-journald"], check=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.connect("/run/systemd/journal/socket")
@@ -107,7 +119,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log, config = Path(folder, "sftp.log"), Path(folder, "sftpjail.conf")
         config.write_text(f"[logs]\nbackend = rsyslog\nfile = {log}\n")
-        for title, form in (("RFC 3339", "%Y-%m-%dT%H:%M:%S.%%f+00:00"), ("traditional", "%b %e %H:%M:%S")):
+        for title, form in (
+            ("RFC 3339", "%Y-%m-%dT%H:%M:%S.%%f+00:00"),
+            ("traditional", "%b %e %H:%M:%S"),
+        ):
             with open(log, "wb") as out:
                 out.writelines(lines(count, form))
             print(f"{count} lines, {title}, {log.stat().st_size >> 20} MB")

@@ -66,7 +66,12 @@ def prepare(kind: str) -> None:
 
 def login(user: str, port: int) -> float:
     """Return how many milliseconds a login takes that lists a directory and leaves."""
-    options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+    options = [
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+    ]
     options += ["LogLevel=ERROR"]
     argv = ["sftp", "-b", "-", "-F", "none", "-i", KEY, "-P", str(port)]
     argv += [*(f"-o{option}" for option in options), f"{user}@127.0.0.1"]
@@ -107,7 +112,13 @@ def main() -> None:
         prepare(kind)
         for first in (True, False) if booted else (False,):
             jailed, plain = measure(rounds, port, first)
-            where = "without systemd" if not booted else "booted, the first" if first else "booted, again"
+            where = (
+                "without systemd"
+                if not booted
+                else "booted, the first"
+                if first
+                else "booted, again"
+            )
             print(
                 f"login, {where}, mounts = {kind}: jailed {jailed:.0f} ms, plain {plain:.0f} ms, "
                 f"ratio {jailed / plain:.2f}, difference {jailed - plain:+.0f} ms"

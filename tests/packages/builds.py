@@ -46,7 +46,11 @@ class Build:
 def make(checkout: Path, target: str, env: Mapping[str, str] | None = None) -> Build:
     """Build in a copy of the checkout; `env` is what differs from builder to builder."""
     done = subprocess.run(
-        ["make", "-C", checkout, target], check=False, capture_output=True, text=True, env={**os.environ, **(env or {})}
+        ["make", "-C", checkout, target],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return Build(checkout / "build")

@@ -7,13 +7,48 @@ from pathlib import Path
 
 from machine import Machine, Result
 
-APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--yes", "--no-install-recommends")
+APT = (
+    "env",
+    "DEBIAN_FRONTEND=noninteractive",
+    "apt-get",
+    "-qq",
+    "--yes",
+    "--no-install-recommends",
+)
 APT += ("-o", "Dpkg::Options::=--force-confold")  # what unattended upgrades do
 # What belongs to the machine and not to us; the package manager's own memory of what was there, above all.
 ASIDE = (
-    *("/proc", "/sys", "/dev", "/run", "/tmp", "/src", "/root", "/roots", "/etc/*-", "/etc/.pwd.lock", "*/__pycache__"),
-    *("/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/pacman", "/var/lib/systemd", "/var/tmp"),
-    *("/etc/mtab", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid"),
+    *(
+        "/proc",
+        "/sys",
+        "/dev",
+        "/run",
+        "/tmp",
+        "/src",
+        "/root",
+        "/roots",
+        "/etc/*-",
+        "/etc/.pwd.lock",
+        "*/__pycache__",
+    ),
+    *(
+        "/var/log",
+        "/var/cache",
+        "/var/lib/apt",
+        "/var/lib/dpkg",
+        "/var/lib/pacman",
+        "/var/lib/systemd",
+        "/var/tmp",
+    ),
+    *(
+        "/etc/mtab",
+        "/etc/passwd",
+        "/etc/group",
+        "/etc/shadow",
+        "/etc/gshadow",
+        "/etc/subuid",
+        "/etc/subgid",
+    ),
 )
 
 
@@ -49,7 +84,13 @@ class Arch:
     """pacman, in the stand-in for Arch: it knows nothing of Debian's packages there, so it is told what they bring."""
 
     can_purge = False
-    BRINGS = ("openssh=10", "python=3.13", "python-configobj=5.0.9", "python-pluggy=1.5", "python-rich=13.9")
+    BRINGS = (
+        "openssh=10",
+        "python=3.13",
+        "python-configobj=5.0.9",
+        "python-pluggy=1.5",
+        "python-rich=13.9",
+    )
     BRINGS += ("shadow=4.17", "util-linux=2.41")
 
     def __init__(self, machine: Machine) -> None:
@@ -86,4 +127,7 @@ def accounts(machine: Machine, *aside: str) -> dict[str, list[str]]:
     """passwd and its kin, without some names."""
     files = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
     texts = {name: machine.read(f"/etc/{name}").splitlines() for name in files}
-    return {name: [line for line in lines if line.split(":")[0] not in aside] for name, lines in texts.items()}
+    return {
+        name: [line for line in lines if line.split(":")[0] not in aside]
+        for name, lines in texts.items()
+    }

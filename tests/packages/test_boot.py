@@ -39,39 +39,62 @@ def journal(machine: Machine, words: str) -> bool:
 def watching(machine: Machine) -> set[str]:
     """The runs of the path unit and the timer, which are both up."""
     assert machine.run("systemctl", "is-active", *UNITS).out == "active\nactive\n"
-    return set(machine.run("systemctl", "show", "--value", "-p", "InvocationID", *UNITS).out.split())
+    return set(
+        machine.run("systemctl", "show", "--value", "-p", "InvocationID", *UNITS).out.split()
+    )
 
 
 def test_a_reboot(machine: Machine) -> None:
-    machine.sh("mkdir -p /srv/web/media /srv/media /srv/gone; echo page >/srv/web/index; echo song >/srv/media/song")
+    machine.sh(
+        "mkdir -p /srv/web/media /srv/media /srv/gone; echo page >/srv/web/index; echo song >/srv/media/song"
+    )
     keys = {}
     for name in ("alice", "bert"):
-        machine.run("adduser", "--disabled-password", "--comment", "", "--ingroup", "sftponly", name)
+        machine.run(
+            "adduser", "--disabled-password", "--comment", "", "--ingroup", "sftponly", name
+        )
         keys[name] = open_with_key(machine, name)
         machine.run("sftpjail", "mount", name, "/srv/web", "/web")
         machine.run("sftpjail", "mount", "--read-only", name, "/srv/media", "/web/media")
     machine.run("sftpjail", "mount", "bert", "/srv/gone", "/gone")
-    machine.run("rmdir", "/srv/gone", check=False)  # the source of a mount is busy only where it is mounted
+    machine.run(
+        "rmdir", "/srv/gone", check=False
+    )  # the source of a mount is busy only where it is mounted
     machine.sh("mkdir -m 777 /srv/web/in; chmod 777 /srv/media; test ! -e /srv/gone")
 
     for _ in range(2):
         machine.reboot()
         for name, key in keys.items():
-            batch = ["get /web/index /tmp/got", "get /web/media/song /tmp/got", "put /etc/hostname up"]
+            batch = [
+                "get /web/index /tmp/got",
+                "get /web/media/song /tmp/got",
+                "put /etc/hostname up",
+            ]
             works(machine, name, key, *batch, "put /etc/hostname /web/in/from-" + name)
             assert machine.sftp(name, key, ["put /etc/hostname /web/media/no"]).code == 1
         assert soon(lambda: journal(machine, 'close "/home/alice/up" bytes read 0 written')) < 5
-        assert machine.run("systemctl", "is-system-running", check=False).out.strip() in ("running", "degraded")
+        assert machine.run("systemctl", "is-system-running", check=False).out.strip() in (
+            "running",
+            "degraded",
+        )
         assert len(watching(machine)) == 2
         failed = machine.run("systemctl", "--failed", "--no-legend", "--plain").out
-        assert [line.split()[0] for line in failed.splitlines()] in ([], ["srv-sftp-bert-gone.mount"])
+        assert [line.split()[0] for line in failed.splitlines()] in (
+            [],
+            ["srv-sftp-bert-gone.mount"],
+        )
     assert machine.run("sftpjail", "test", "alice").code == 0
 
 
 def test_a_member_who_came_by_no_hook_has_a_jail_within_seconds(machine: Machine) -> None:
     machine.run("useradd", "-m", "bob")
     machine.run("adduser", "bob", "sftponly")
-    assert soon(lambda: machine.run("mountpoint", "-q", "/srv/sftp/bob/home/bob", check=False).code == 0) < 5
+    assert (
+        soon(
+            lambda: machine.run("mountpoint", "-q", "/srv/sftp/bob/home/bob", check=False).code == 0
+        )
+        < 5
+    )
     works(machine, "bob", open_with_key(machine, "bob"))
 
 
@@ -96,7 +119,9 @@ def test_an_upgrade_under_systemd(built: Build, previous: Build) -> None:
         said = Debian(machine).install(previous.deb)
         assert "policy-rc.d keeps sshd from its reload" in said.out + said.err
         assert "SIGHUP" not in machine.run("journalctl", "-u", "ssh", "--no-pager").out
-        assert machine.run("systemctl", "is-active", *UNITS, check=False).out == "inactive\ninactive\n"
+        assert (
+            machine.run("systemctl", "is-active", *UNITS, check=False).out == "inactive\ninactive\n"
+        )
         machine.run("systemctl", "start", *UNITS)
         before = watching(machine)
         machine.run("dpkg-reconfigure", "sftpjail")
@@ -104,13 +129,17 @@ def test_an_upgrade_under_systemd(built: Build, previous: Build) -> None:
         machine.run("rm", "/usr/sbin/policy-rc.d")
         Debian(machine).install(built.deb)
         assert not before & watching(machine), "they run, and as the new package has them"
-        after = machine.run("systemctl", "show", "--value", "-p", "After", "sftpjail.service").out.split()
+        after = machine.run(
+            "systemctl", "show", "--value", "-p", "After", "sftpjail.service"
+        ).out.split()
         assert {"nss-user-lookup.target", "remote-fs.target"} <= set(after)
 
 
 def test_removal_and_purge_under_systemd(machine: Machine) -> None:
     """With a unit masked as well, while it was enabled and before."""
-    machine.run("systemctl", "stop", "sftpjail.timer")  # mask --now makes a failed unit of one that runs
+    machine.run(
+        "systemctl", "stop", "sftpjail.timer"
+    )  # mask --now makes a failed unit of one that runs
     machine.run("systemctl", "mask", "sftpjail.timer")
     machine.run("sftpjail", "teardown", "--keep-jails")
     assert not machine.exists("/etc/systemd/system/timers.target.wants/sftpjail.timer")

@@ -38,7 +38,11 @@ def by_password(machine: Machine, name: str, *command: str) -> int:
     machine.write("/run/askpass", f"#!/bin/sh\necho '{PASSWORD}'\n", 0o755)
     options = ["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     options += ["-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1"]
-    where = ["-p", str(machine.port)] if command else ["-P", str(machine.port), "-o", "BatchMode=no", "-b", "-"]
+    where = (
+        ["-p", str(machine.port)]
+        if command
+        else ["-P", str(machine.port), "-o", "BatchMode=no", "-b", "-"]
+    )
     done = machine.run(
         *("setsid", "ssh" if command else "sftp", *options, *where, f"{name}@127.0.0.1", *command),
         env={"SSH_ASKPASS": "/run/askpass", "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"},
@@ -62,7 +66,9 @@ def test_nobody_is_let_out(machine: Machine, built: Build, target: str) -> None:
     machine.run("sed", "-i", "s/^Subsystem.*/Subsystem sftp internal-sftp/", "/etc/ssh/sshd_config")
     # Since 9.8 sshd would hang up on us after so many refusals.
     patient = "-oPerSourcePenalties=no"
-    knows = machine.sh(f"mkdir -p /run/sshd; ssh-keygen -A; sshd -t {patient}", check=False).code == 0
+    knows = (
+        machine.sh(f"mkdir -p /run/sshd; ssh-keygen -A; sshd -t {patient}", check=False).code == 0
+    )
     machine.start_sshd(*([patient] if knows else []))
     host.install(package)
     machine.write("/etc/sftpjail/sftpjail.conf", CONFIG)
@@ -79,7 +85,10 @@ def test_nobody_is_let_out(machine: Machine, built: Build, target: str) -> None:
         machine.write(f"/home/{name}/.ssh/authorized_keys", machine.read(f"{key}.pub"), 0o644)
         if name != "free":
             machine.run("sftpjail", "key", "add", name, f"{key}.pub")
-    assert machine.ssh("free", keys["free"], "id").code == 0 and by_password(machine, "free", "id") == 0
+    assert (
+        machine.ssh("free", keys["free"], "id").code == 0
+        and by_password(machine, "free", "id") == 0
+    )
 
     def jailed() -> None:
         for name in names:
@@ -99,7 +108,10 @@ def test_nobody_is_let_out(machine: Machine, built: Build, target: str) -> None:
         assert su(machine, name) != 0
         assert machine.exists(f"/home/{name}/.ssh/authorized_keys"), "users' data stays"
     assert machine.ssh("free", keys["free"], "id").code == 0 and su(machine, "free") == 0
-    assert "Match" not in machine.sh("cat /etc/ssh/sshd_config.d/* /etc/ssh/sshd_config | grep -v '^#'").out
+    assert (
+        "Match"
+        not in machine.sh("cat /etc/ssh/sshd_config.d/* /etc/ssh/sshd_config | grep -v '^#'").out
+    )
 
 
 @pytest.mark.debian
@@ -111,17 +123,23 @@ def test_a_purge_without_python_leaves_jails_closed(machine: Machine, built: Bui
     key = machine.keygen("alice")
     machine.run("sftpjail", "key", "add", "alice", f"{key}.pub")
     host.remove()
-    machine.sh("mv /usr/lib/python3/dist-packages/pluggy /run; mv /var/lib/sftpjail/program/lib/pluggy /run/copy")
+    machine.sh(
+        "mv /usr/lib/python3/dist-packages/pluggy /run; mv /var/lib/sftpjail/program/lib/pluggy /run/copy"
+    )
     said = machine.run("sh", "/var/lib/sftpjail/program/maintainer", "purge")
     assert "they stay closed: ModuleNotFoundError: No module named 'pluggy'" in said.err
     machine.run("mv", "/run/copy", "/var/lib/sftpjail/program/lib/pluggy")
     machine.run("mv", "/usr/bin/python3", "/usr/bin/python3.away")
     said = machine.run("dpkg", "--purge", "sftpjail")
     assert "they stay closed" in said.out + said.err and "python3: not found" in said.err
-    assert machine.sftp("alice", key, ["pwd"]).code == 0 and machine.ssh("alice", key, "id").code != 0
+    assert (
+        machine.sftp("alice", key, ["pwd"]).code == 0 and machine.ssh("alice", key, "id").code != 0
+    )
     machine.run("mv", "/usr/bin/python3.away", "/usr/bin/python3")
     machine.run("sh", "/var/lib/sftpjail/program/maintainer", "purge")
-    assert machine.sftp("alice", key, ["pwd"]).code == 255 and not machine.exists("/var/lib/sftpjail")
+    assert machine.sftp("alice", key, ["pwd"]).code == 255 and not machine.exists(
+        "/var/lib/sftpjail"
+    )
 
 
 @pytest.mark.debian
@@ -133,12 +151,18 @@ def test_a_purge_that_cannot_finish_can_be_repeated(machine: Machine, built: Bui
     machine.run("useradd", "-m", "-G", "sftponly", "alice")
     machine.sh("mkdir /srv/web; echo x >/srv/web/f")
     machine.run("sftpjail", "mount", "alice", "/srv/web", "/web")
-    machine.sh("cd /srv/sftp/alice/web && exec setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >/run/busy")
-    machine.sh('until [ "$(readlink /proc/$(cat /run/busy)/cwd)" = /srv/sftp/alice/web ]; do sleep 0.1; done')
+    machine.sh(
+        "cd /srv/sftp/alice/web && exec setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >/run/busy"
+    )
+    machine.sh(
+        'until [ "$(readlink /proc/$(cat /run/busy)/cwd)" = /srv/sftp/alice/web ]; do sleep 0.1; done'
+    )
     host.remove()
     done = machine.run("dpkg", "--purge", "sftpjail", check=False)
     assert done.code and 'is in use by "sleep' in done.out + done.err and "closed" in done.err
-    assert machine.run("sshd", "-T", "-C", "user=alice,host=h,addr=127.0.0.1").out.count("/srv/sftp")
+    assert machine.run("sshd", "-T", "-C", "user=alice,host=h,addr=127.0.0.1").out.count(
+        "/srv/sftp"
+    )
     machine.sh("kill $(cat /run/busy)")
     machine.run("dpkg", "--purge", "sftpjail")
     assert not machine.exists("/srv/sftp") and machine.read("/srv/web/f") == "x\n"

@@ -33,7 +33,9 @@ def machine() -> Iterator[Machine]:
 
 
 def hashes(build: Build) -> dict[str, str]:
-    files = [path for path in build.folder.glob("*/*") if path.suffix in (".deb", ".xz", ".dsc", ".zst")]
+    files = [
+        path for path in build.folder.glob("*/*") if path.suffix in (".deb", ".xz", ".dsc", ".zst")
+    ]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -46,7 +48,9 @@ def test_two_builds_of_one_commit_are_the_same(built: Build, target: str) -> Non
     first, place = hashes(built), built.folder.parent
     elsewhere = copy(umask=0o027)
     assert elsewhere != place
-    if target == "native-pacman":  # which holds where it was built, for whoever would build it again (BUILDINFO(5))
+    if (
+        target == "native-pacman"
+    ):  # which holds where it was built, for whoever would build it again (BUILDINFO(5))
         aside = place.rename(place.with_name("aside"))
         again = hashes(make(elsewhere.rename(place), target, env))
         shutil.rmtree(place)
@@ -69,19 +73,37 @@ def test_files(built: Build) -> None:
     assert not [path for path in paths if path.startswith("/usr/local") or "__pycache__" in path]
     assert not [line for line in listed if line.split()[1] != "root/root"]
     wanted = {
-        *("/usr/bin/sftpjail", "/usr/lib/sftpjail/maintainer", "/usr/lib/sftpjail/entry/useradd-post"),
+        *(
+            "/usr/bin/sftpjail",
+            "/usr/lib/sftpjail/maintainer",
+            "/usr/lib/sftpjail/entry/useradd-post",
+        ),
         *("/usr/lib/sftpjail/hooks/", "/usr/lib/sftpjail/plugins.d/", "/etc/sftpjail/hooks/"),
-        *("/etc/sftpjail/sftpjail.conf", "/etc/logrotate.d/sftpjail", "/usr/lib/sysusers.d/sftpjail.conf"),
-        *("/usr/lib/tmpfiles.d/sftpjail.conf", "/usr/lib/python3/dist-packages/sftpjail/cli/main.py"),
+        *(
+            "/etc/sftpjail/sftpjail.conf",
+            "/etc/logrotate.d/sftpjail",
+            "/usr/lib/sysusers.d/sftpjail.conf",
+        ),
+        *(
+            "/usr/lib/tmpfiles.d/sftpjail.conf",
+            "/usr/lib/python3/dist-packages/sftpjail/cli/main.py",
+        ),
         *(f"/usr/lib/systemd/system/sftpjail.{kind}" for kind in ("path", "timer", "service")),
         *(f"/usr/share/man/{page}.gz" for page in MAN),
         "/usr/share/bash-completion/completions/sftpjail",
-        *("/usr/share/zsh/vendor-completions/_sftpjail", "/usr/share/fish/vendor_completions.d/sftpjail.fish"),
+        *(
+            "/usr/share/zsh/vendor-completions/_sftpjail",
+            "/usr/share/fish/vendor_completions.d/sftpjail.fish",
+        ),
         *("/usr/share/doc/sftpjail/examples/quota", "/usr/share/doc/sftpjail/changelog.Debian.gz"),
     }
     assert wanted <= set(paths)
-    launcher = run("sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/bin/sftpjail', "sh", built.deb)
-    assert launcher.startswith("#!/usr/bin/python3 -I\n"), "nobody's environment chooses what root runs"
+    launcher = run(
+        "sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/bin/sftpjail', "sh", built.deb
+    )
+    assert launcher.startswith("#!/usr/bin/python3 -I\n"), (
+        "nobody's environment chooses what root runs"
+    )
 
 
 @pytest.mark.debian
@@ -125,9 +147,21 @@ def test_the_manual_is_well_formed(built: Build, tmp_path: Path) -> None:
             "zsh -n usr/share/zsh/vendor-completions/_sftpjail && head -1 usr/share/zsh/vendor-completions/_sftpjail",
             ["#compdef sftpjail"],
         ),
-        ("fish", 'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail key re"', ["remove"]),
-        ("fish", 'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail --js"', ["--json"]),
-        ("fish", 'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail show roo"', ["root"]),
+        (
+            "fish",
+            'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail key re"',
+            ["remove"],
+        ),
+        (
+            "fish",
+            'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail --js"',
+            ["--json"],
+        ),
+        (
+            "fish",
+            'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail show roo"',
+            ["root"],
+        ),
         (
             "fish",
             'source usr/share/fish/vendor_completions.d/sftpjail.fish; complete -C "sftpjail add a --wi"',
@@ -135,7 +169,9 @@ def test_the_manual_is_well_formed(built: Build, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_completions(built: Build, tmp_path: Path, shell: str, script: str, words: list[str]) -> None:
+def test_completions(
+    built: Build, tmp_path: Path, shell: str, script: str, words: list[str]
+) -> None:
     run("dpkg-deb", "-x", built.deb, tmp_path)
     said = run(shell, "-c", script, cwd=tmp_path)
     assert [line.split("\t")[0] for line in said.splitlines()] == words
@@ -144,10 +180,21 @@ def test_completions(built: Build, tmp_path: Path, shell: str, script: str, word
 @pytest.mark.debian
 def test_autopkgtest(built: Build, machine: Machine) -> None:
     path = Debian(machine).put(built.deb)
-    shutil.copytree(built.folder.parent, f"/proc/{machine.pid}/root/run/source", ignore=shutil.ignore_patterns("build"))
+    shutil.copytree(
+        built.folder.parent,
+        f"/proc/{machine.pid}/root/run/source",
+        ignore=shutil.ignore_patterns("build"),
+    )
     machine.run("cp", "-r", "/run/source/packaging/debian", "/run/source/debian")
     done = machine.run(
-        "autopkgtest", "--no-built-binaries", path, "/run/source/", "--", "null", timeout=300, check=False
+        "autopkgtest",
+        "--no-built-binaries",
+        path,
+        "/run/source/",
+        "--",
+        "null",
+        timeout=300,
+        check=False,
     )
     assert done.code == 0 and "login                PASS" in done.out + done.err, done
 
@@ -159,7 +206,11 @@ def test_piuparts(built: Build, previous: Build, tmp_path: Path) -> None:
     # The release as far as the clean root has it, and the previous version: there is no network.
     repository = tmp_path / "more/opt/release"
     clean = Path(f"/roots/{release}-clean")
-    shutil.copytree(clean / "var/cache/apt/archives", repository, ignore=shutil.ignore_patterns("lock", "partial"))
+    shutil.copytree(
+        clean / "var/cache/apt/archives",
+        repository,
+        ignore=shutil.ignore_patterns("lock", "partial"),
+    )
     shutil.copy(previous.deb, repository)
     run("sh", "-c", "dpkg-scanpackages . >Packages", cwd=repository)
     source = tmp_path / "more/etc/apt/sources.list.d/release.list"
@@ -175,7 +226,15 @@ def test_piuparts(built: Build, previous: Build, tmp_path: Path) -> None:
     script.parent.mkdir()
     script.write_text("#!/bin/sh\napt-get -y --no-install-recommends install systemd-sysv\n")
     script.chmod(0o755)
-    options = ("--basetgz", base, "--distribution", release, "--keep-sources-list", "--scriptsdir", script.parent)
+    options = (
+        "--basetgz",
+        base,
+        "--distribution",
+        release,
+        "--keep-sources-list",
+        "--scriptsdir",
+        script.parent,
+    )
     said = run("piuparts", *options, built.deb, timeout=600)
     assert f"Unpacking sftpjail ({built.version}) over ({previous.version})" in said, said[-4000:]
     for test in ("Installation and purging", "Installation, upgrade and purging"):

@@ -46,8 +46,12 @@ def tell(kind: str, folder: Path) -> Told:
     checkout, fpm = copy(), folder / "fpm"
     fpm.write_text(NOTES)
     fpm.chmod(0o755)
-    subprocess.run(["make", "-C", checkout, kind, f"fpm={fpm}"], check=True, stdout=subprocess.DEVNULL)
-    words = [word.removesuffix("\n") for word in (folder / "fpm.notes").read_text().split("\0")[:-1]]
+    subprocess.run(
+        ["make", "-C", checkout, kind, f"fpm={fpm}"], check=True, stdout=subprocess.DEVNULL
+    )
+    words = [
+        word.removesuffix("\n") for word in (folder / "fpm.notes").read_text().split("\0")[:-1]
+    ]
     assert words[0] == "--fpm-options-file" and words[-1] == "."
     # Every line is split by itself, and knows no comments (Shellwords).
     lines = [shlex.split(line) for line in (checkout / words[1]).read_text().splitlines()]
@@ -61,7 +65,11 @@ def tell(kind: str, folder: Path) -> Told:
 
 def code(text: str) -> list[str]:
     """A script without comments and empty lines."""
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
 
 
 def files(folder: Path, *python: str) -> Iterator[tuple[str, tuple[str, bytes]]]:
@@ -72,7 +80,13 @@ def files(folder: Path, *python: str) -> Iterator[tuple[str, tuple[str, bytes]]]
         for here in python:
             name = f"{name}/".replace(here, "usr/lib/PYTHON/").rstrip("/")
             content = content.replace(here.rstrip("/").encode(), b"usr/lib/PYTHON")
-        yield name, (stat.filemode(path.stat().st_mode), re.sub(rb"/usr/bin/python3?\b", b"/usr/bin/python", content))
+        yield (
+            name,
+            (
+                stat.filemode(path.stat().st_mode),
+                re.sub(rb"/usr/bin/python3?\b", b"/usr/bin/python", content),
+            ),
+        )
 
 
 def unlike(ours: dict[str, tuple[str, bytes]], theirs: dict[str, tuple[str, bytes]]) -> set[str]:
@@ -91,9 +105,18 @@ def test_the_debian_package(built: Build, tmp_path: Path) -> None:
     first, *rest = told.one("--description").splitlines()
     assert field.pop("Description").split("\n") == [first, *(f" {line or '.'}" for line in rest)]
     assert field.pop("Version") == f"{told.one('--version')}-{told.one('--iteration')}"
-    for name, option in (("Depends", "depends"), ("Recommends", "deb-recommends"), ("Suggests", "deb-suggests")):
+    for name, option in (
+        ("Depends", "depends"),
+        ("Recommends", "deb-recommends"),
+        ("Suggests", "deb-suggests"),
+    ):
         assert sorted(field.pop(name).split(", ")) == sorted(told.options[f"--{option}"])
-    plain = {"Package": "name", "Architecture": "architecture", "Maintainer": "maintainer", "Section": "category"}
+    plain = {
+        "Package": "name",
+        "Architecture": "architecture",
+        "Maintainer": "maintainer",
+        "Section": "category",
+    }
     plain["Priority"] = "deb-priority"
     more = dict(text.split(": ") for text in told.options["--deb-field"])
     assert field == {name: told.one(f"--{option}") for name, option in plain.items()} | more
@@ -102,11 +125,17 @@ def test_the_debian_package(built: Build, tmp_path: Path) -> None:
     subprocess.run(run, check=True)
     control = {path.name: path.read_text() for path in (tmp_path / "control").iterdir()}
     assert control.pop("control") and control.pop("md5sums")
-    assert control.pop("conffiles").split() == [f"/{path}" for path in told.options["--config-files"]]
+    assert control.pop("conffiles").split() == [
+        f"/{path}" for path in told.options["--config-files"]
+    ]
     interests = [f"interest-noawait {path}" for path in told.options["--deb-interest-noawait"]]
-    assert [line for line in control.pop("triggers").splitlines() if not line.startswith("#")] == interests
+    assert [
+        line for line in control.pop("triggers").splitlines() if not line.startswith("#")
+    ] == interests
     # Nothing but these, which our script does for all packages.
-    added = re.compile(r"(?s)# Automatically added by (dh_\w+).*?# End automatically added section\n")
+    added = re.compile(
+        r"(?s)# Automatically added by (dh_\w+).*?# End automatically added section\n"
+    )
     helpers = {name for text in control.values() for name in added.findall(text)}
     assert helpers - {"dh_installsystemd"} == {"dh_python3", "dh_installtmpfiles"}
     own = {name: code(added.sub("", text)) for name, text in control.items()}
@@ -116,11 +145,19 @@ def test_the_debian_package(built: Build, tmp_path: Path) -> None:
 
     subprocess.run(["dpkg-deb", "-x", built.deb, tmp_path / "files"], check=True)
     native, staged = dict(files(tmp_path / "files")), dict(files(told.stage))
-    doc, info = "usr/share/doc/sftpjail", f"usr/lib/python3/dist-packages/sftpjail-{told.one('--version')}.dist-info"
-    for log, option in (("changelog", "deb-upstream-changelog"), ("changelog.Debian", "deb-changelog")):
+    doc, info = (
+        "usr/share/doc/sftpjail",
+        f"usr/lib/python3/dist-packages/sftpjail-{told.one('--version')}.dist-info",
+    )
+    for log, option in (
+        ("changelog", "deb-upstream-changelog"),
+        ("changelog.Debian", "deb-changelog"),
+    ):
         text = (PROJECT / told.one(f"--{option}")).read_bytes()  # fpm puts it there
         assert gzip.decompress(native.pop(f"{doc}/{log}.gz")[1]) == text
-    assert gzip.decompress(native.pop(f"{doc}/README.md.gz")[1]) == staged.pop(f"{doc}/README.md")[1]
+    assert (
+        gzip.decompress(native.pop(f"{doc}/README.md.gz")[1]) == staged.pop(f"{doc}/README.md")[1]
+    )
     native.pop(f"{info}/INSTALLER", None)  # dh_python3's, where it is new enough
     assert unlike(native, staged) == set()
 
@@ -134,18 +171,31 @@ def test_the_arch_package(built: Build, tmp_path: Path) -> None:
         if not line.startswith("#"):
             info.setdefault(line.partition(" = ")[0], []).append(line.partition(" = ")[2])
     assert info["pkgver"] == [f"{told.one('--version')}-{told.one('--iteration')}"]
-    same = {"pkgname": "name", "arch": "architecture", "license": "license", "pkgdesc": "description"}
+    same = {
+        "pkgname": "name",
+        "arch": "architecture",
+        "license": "license",
+        "pkgdesc": "description",
+    }
     same |= {"depend": "depends", "optdepend": "pacman-optional-depends", "backup": "config-files"}
-    assert {name: info[name] for name in same} == {name: told.options[f"--{option}"] for name, option in same.items()}
+    assert {name: info[name] for name in same} == {
+        name: told.options[f"--{option}"] for name, option in same.items()
+    }
 
     functions = re.findall(r"(?ms)^(\w+)\(\) \{\n(.*?)^\}", (tmp_path / ".INSTALL").read_text())
-    options = {"post_install": "after-install", "post_upgrade": "after-upgrade", "pre_remove": "before-remove"}
+    options = {
+        "post_install": "after-install",
+        "post_upgrade": "after-upgrade",
+        "pre_remove": "before-remove",
+    }
     assert {name for name, _ in functions} == options.keys()
     for name, body in functions:
         script = told.script(f"--{options[name]}")
         assert [line for line in script if line != CLEAN] == code(body)
     # What the package brings there as files, fpm's makes on the host.
-    assert told.script("--before-upgrade") == [CLEAN] and told.script("--before-remove")[-1] == CLEAN
+    assert (
+        told.script("--before-upgrade") == [CLEAN] and told.script("--before-remove")[-1] == CLEAN
+    )
     assert {name for name in told.options if name.startswith(("--after-", "--before-"))} == {
         *(f"--{option}" for option in options.values()),
         "--before-upgrade",
@@ -153,7 +203,11 @@ def test_the_arch_package(built: Build, tmp_path: Path) -> None:
 
     purelib = sysconfig.get_path("purelib").lstrip("/") + "/"
     native = dict(files(tmp_path, purelib, "usr/lib/sftpjail/"))
-    native = {name: file for name, file in native.items() if re.match("etc|usr", name) and "__pycache__" not in name}
+    native = {
+        name: file
+        for name, file in native.items()
+        if re.match("etc|usr", name) and "__pycache__" not in name
+    }
     del native[str(Path(purelib).parent)]
     staged = dict(files(told.stage, "usr/lib/sftpjail/"))
     assert unlike(native, staged) == set()

@@ -59,7 +59,9 @@ class Useradds:
     def __enter__(self) -> Useradds:
         self.machine.run("touch", "/run/more")
         argv = self.machine.argv("sh", "-c", self.SCRIPT)
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,7 +120,9 @@ def test_a_whole_life(machine: Machine, host: Host, built: Build, previous: Buil
         assert OLD not in machine.run("sftpjail", "--version").out
         assert machine.read("/etc/sftpjail/sftpjail.conf").endswith("# mine\n"), "an edit is kept"
         machine.run("rm", "-f", "/etc/sftpjail/sftpjail.conf.pacnew")
-        assert "as it was" not in machine.read("/etc/shadow-maint/useradd-post.d/sftpjail"), "setup was renewed"
+        assert "as it was" not in machine.read("/etc/shadow-maint/useradd-post.d/sftpjail"), (
+            "setup was renewed"
+        )
         assert not machine.sh("find /usr -path '*/sftpjail/gone*'").out
         lands_at_home(machine)
 
@@ -145,7 +149,11 @@ def test_a_whole_life(machine: Machine, host: Host, built: Build, previous: Buil
     is_closed(machine)
 
     after = everything(machine)
-    mine = {path: change for path, change in changes(before, after).items() if not path.startswith("/home/a")}
+    mine = {
+        path: change
+        for path, change in changes(before, after).items()
+        if not path.startswith("/home/a")
+    }
     assert mine == {}
     assert accounts(machine, "a", "sftponly") == people, "a group that has members stays"
 
@@ -164,7 +172,10 @@ def test_useradd_works_while_hooks_come_and_go(machine: Machine, host: Host, bui
     host.prepare(package(host, built))
     host.install(package(host, built))
     with Useradds(machine):
-        machine.sh("for n in $(seq 15); do sftpjail teardown --keep-jails; sftpjail setup; done", timeout=300)
+        machine.sh(
+            "for n in $(seq 15); do sftpjail teardown --keep-jails; sftpjail setup; done",
+            timeout=300,
+        )
 
 
 def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, built: Build) -> None:
@@ -173,7 +184,9 @@ def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, buil
     before, people = everything(machine), accounts(machine)
     said = host.install(package(host, built))
     assert "this host is not set up" in said.out + said.err and "Nonsense" in said.out + said.err
-    assert machine.run("getent", "group", "sftponly", check=False).code, "setup alone makes the group"
+    assert machine.run("getent", "group", "sftponly", check=False).code, (
+        "setup alone makes the group"
+    )
     machine.run("useradd", "-m", "somebody")
     machine.run("sed", "-i", "/Nonsense/d", "/etc/ssh/sshd_config")
     assert "ready" in machine.run("sftpjail", "setup").out

@@ -29,7 +29,9 @@ def host(machine: Machine, target: str) -> Host:
 @pytest.mark.arch
 def test_a_group_that_has_members_already(machine: Machine, host: Host, built: Build) -> None:
     machine.start_sshd()
-    machine.sh("groupadd sftponly; useradd -m -g sftponly -s /bin/sh prim; useradd -m -G sftponly -s /bin/sh supp")
+    machine.sh(
+        "groupadd sftponly; useradd -m -g sftponly -s /bin/sh prim; useradd -m -G sftponly -s /bin/sh supp"
+    )
     keys = {name: machine.keygen(name) for name in ("prim", "supp")}
     for name, key in keys.items():
         machine.write(f"/home/{name}/.ssh/authorized_keys", machine.read(f"{key}.pub"), 0o644)
@@ -37,7 +39,10 @@ def test_a_group_that_has_members_already(machine: Machine, host: Host, built: B
     package = built.arch if isinstance(host, Arch) else built.deb
     said = host.install(package)
     told = said.out + said.err
-    assert "has members already, who would be jailed: prim, supp\n" in told and "sftpjail --dry-run setup" in told
+    assert (
+        "has members already, who would be jailed: prim, supp\n" in told
+        and "sftpjail --dry-run setup" in told
+    )
     said = host.install(package)
     assert not machine.exists(f"{STATE}/host") and not machine.exists(f"{STATE}/wanted")
     assert [machine.ssh(name, key, "id").code for name, key in keys.items()] == [0, 0]
@@ -50,7 +55,9 @@ def test_a_group_that_has_members_already(machine: Machine, host: Host, built: B
 
 @pytest.mark.debian
 @pytest.mark.arch
-def test_a_first_setup_that_failed_is_tried_again(machine: Machine, host: Host, built: Build, previous: Build) -> None:
+def test_a_first_setup_that_failed_is_tried_again(
+    machine: Machine, host: Host, built: Build, previous: Build
+) -> None:
     old, new = (previous.arch, built.arch) if isinstance(host, Arch) else (previous.deb, built.deb)
     machine.append("/etc/ssh/sshd_config", "Nonsense yes\n")
     host.install(old)
@@ -71,7 +78,9 @@ def test_a_first_setup_that_failed_is_tried_again(machine: Machine, host: Host, 
 def test_a_setup_that_was_killed_is_taken_back(machine: Machine, host: Host, built: Build) -> None:
     before, people = everything(machine), accounts(machine)
     host.install(built.arch if isinstance(host, Arch) else built.deb)
-    killed = f"sftpjail setup & while [ ! -e {STATE}/journal ]; do :; done; kill -KILL $!; wait $! || :"
+    killed = (
+        f"sftpjail setup & while [ ! -e {STATE}/journal ]; do :; done; kill -KILL $!; wait $! || :"
+    )
     for _ in range(10):  # until it is caught before it has noted that this host is set up
         machine.run("sftpjail", "teardown")
         machine.sh(killed)
@@ -90,7 +99,9 @@ def test_another_root_is_not_the_host(machine: Machine, built: Build) -> None:
     machine.sh("mkdir -p /root/target/var/lib/dpkg/info /root/target/var/lib/dpkg/updates")
     machine.sh("cd /root/target/var/lib/dpkg; touch status available")
     machine.write("/usr/lib/sftpjail/maintainer", "#!/bin/sh\necho $* >>/etc/harm\n", 0o755)
-    machine.sh("for name in compile clean; do ln -sf true /usr/bin/py3$name; done")  # they would look at the host
+    machine.sh(
+        "for name in compile clean; do ln -sf true /usr/bin/py3$name; done"
+    )  # they would look at the host
     before = everything(machine)
     package = Debian(machine).put(built.deb)
     dpkg = ("dpkg", "--root=/root/target", "--force-script-chrootless,depends")
@@ -109,7 +120,9 @@ def test_removals_that_come_to_nothing(machine: Machine, built: Build) -> None:
     machine.run("sftpjail", "teardown")
     assert machine.run("dpkg", "--remove", "sftpjail", check=False).code
     assert not machine.exists(HOOK), "an administrator's teardown is not undone"
-    machine.sh("cp /run/sftpjail.prerm /var/lib/dpkg/info; rm -r /usr/lib/python3/dist-packages/sftpjail")
+    machine.sh(
+        "cp /run/sftpjail.prerm /var/lib/dpkg/info; rm -r /usr/lib/python3/dist-packages/sftpjail"
+    )
     machine.run("dpkg", "--remove", "sftpjail")
     assert not machine.exists(f"{STATE}/program"), "of a host that is not set up no copy is kept"
     machine.run("dpkg", "--purge", "sftpjail")
@@ -126,7 +139,9 @@ def test_a_purge_where_nothing_of_ours_may_be_executed(machine: Machine, built: 
 
 
 @pytest.mark.debian
-def test_no_group_is_made_that_may_be_a_directorys(machine: Machine, built: Build, previous: Build) -> None:
+def test_no_group_is_made_that_may_be_a_directorys(
+    machine: Machine, built: Build, previous: Build
+) -> None:
     """It was not ours, and is not to be seen at an upgrade: the directory does not answer."""
     machine.run("groupadd", "sftponly")
     machine.run("dpkg", "-i", Debian(machine).put(previous.deb))

@@ -80,10 +80,14 @@ def test_alpm_hook(machine: Machine, built: Build, tmp_path: Path) -> None:
     said = Arch(machine).install(built.arch)
     assert "Telling SFTP jails" not in said.out, "of our own package"
     folder = stage(tmp_path / "hello", "usr/lib/python3.13/site-packages")
-    (folder / ".PKGINFO").write_text("pkgname = sftpjail-hello\npkgver = 1-1\narch = any\nsize = 1\n")
+    (folder / ".PKGINFO").write_text(
+        "pkgname = sftpjail-hello\npkgver = 1-1\narch = any\nsize = 1\n"
+    )
     package = tmp_path / "hello-1-1-any.pkg.tar.zst"
     owner = ["--uid", "0", "--gid", "0"]
-    subprocess.run(["bsdtar", "--zstd", *owner, "-cf", package, "-C", folder, ".PKGINFO", "usr"], check=True)
+    subprocess.run(
+        ["bsdtar", "--zstd", *owner, "-cf", package, "-C", folder, ".PKGINFO", "usr"], check=True
+    )
     shutil.copy(package, f"/proc/{machine.pid}/root/run/")
     install = ["pacman", "-U", "--noconfirm", f"/run/{package.name}"]
     check(machine, install, ["pacman", "-R", "--noconfirm", "sftpjail-hello"])

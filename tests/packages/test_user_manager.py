@@ -50,7 +50,9 @@ def test_a_member_gets_none_and_a_stranger_does(machine: Machine, built: Build) 
     machine.run("rm", "-r", FOLDER)
     machine.run("systemctl", "daemon-reload")
     machine.run("systemd-run", "--quiet", "--wait", "loginctl", "enable-linger", "alice")
-    machine.sh(f"for n in $(seq 50); do systemctl -q is-active {alice} && exit; sleep 0.1; done; exit 1")
+    machine.sh(
+        f"for n in $(seq 50); do systemctl -q is-active {alice} && exit; sleep 0.1; done; exit 1"
+    )
     machine.run("dpkg", "--install", host.put(built.deb))
     assert machine.run("systemctl", "is-active", alice, check=False).out == "inactive\n"
     machine.run("systemd-run", "--quiet", "--wait", "loginctl", "disable-linger", "alice")

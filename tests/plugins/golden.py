@@ -34,10 +34,14 @@ Fire = Callable[..., Any]
 def fire() -> Fire:
     """Calls one hook of one bundled plugin: fire("keys", "on_setup", host, config=…, account=…); never returns None."""
 
-    def call(plugin: str, hook: str, host: FakeHost, config: Config | None = None, **arguments: Any) -> list[Any]:
+    def call(
+        plugin: str, hook: str, host: FakeHost, config: Config | None = None, **arguments: Any
+    ) -> list[Any]:
         module = importlib.import_module(f"sftpjail.plugins.{plugin}")
         function = getattr(module, hook)
         given = {"host": host, "config": config or Config(), **arguments}
-        return list(function(**{name: given[name] for name in inspect.signature(function).parameters}) or ())
+        return list(
+            function(**{name: given[name] for name in inspect.signature(function).parameters}) or ()
+        )
 
     return call

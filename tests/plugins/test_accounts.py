@@ -37,11 +37,19 @@ def taken(expire: str | None) -> Closed:
 
 
 def test_on_setup_makes_each_group(tree: Tree, fire: Fire) -> None:
-    config = Config(profiles=(Profile("one", "one"), Profile("users", "", match_user=("ann",)), Profile("two", "two")))
+    config = Config(
+        profiles=(
+            Profile("one", "one"),
+            Profile("users", "", match_user=("ann",)),
+            Profile("two", "two"),
+        )
+    )
     assert fire("accounts", "on_setup", tree.host(), config) == [SetGroup("one"), SetGroup("two")]
 
 
-def test_on_teardown_removes_our_group_and_closes_who_is_still_jailed(tree: Tree, fire: Fire) -> None:
+def test_on_teardown_removes_our_group_and_closes_who_is_still_jailed(
+    tree: Tree, fire: Fire
+) -> None:
     tree.account("admin", 1003)
     tree.group_lines.remove("sudo:x:27:admin")
     tree.group("sudo", 27, "admin")
@@ -65,18 +73,26 @@ def test_on_teardown_closes_an_administrator_whose_jail_was_forced(tree: Tree, f
         fire("accounts", "on_teardown", tree.host())
     assert caught.value.hint == "usermod -e 1 ann"
     tree.write("/etc/shadow", SHADOW)
-    assert fire("accounts", "on_teardown", tree.host()) == [CloseAccount("ann", expire="1", closed=taken(expire=""))]
+    assert fire("accounts", "on_teardown", tree.host()) == [
+        CloseAccount("ann", expire="1", closed=taken(expire=""))
+    ]
 
 
-def test_on_teardown_refuses_what_it_cannot_close(tree: Tree, fire: Fire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_teardown_refuses_what_it_cannot_close(
+    tree: Tree, fire: Fire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     away = {"ann": replace(ann(Profile("sftponly")), local=False)}
     monkeypatch.setattr("sftpjail.plugins.accounts.jailed", lambda config, host: away)
-    with pytest.raises(SftpJailError, match="ann comes from a directory, so it cannot be closed here"):
+    with pytest.raises(
+        SftpJailError, match="ann comes from a directory, so it cannot be closed here"
+    ):
         fire("accounts", "on_teardown", tree.host())
 
 
 @pytest.mark.parametrize("profile", [HOME, Profile("sftponly")])
-def test_on_user_create_joins_the_group_and_sets_the_shell(tree: Tree, fire: Fire, profile: Profile) -> None:
+def test_on_user_create_joins_the_group_and_sets_the_shell(
+    tree: Tree, fire: Fire, profile: Profile
+) -> None:
     assert fire("accounts", "on_user_create", tree.host(), account=ann(profile)) == [
         SetAccount("ann", add_groups=("sftponly",)),
         SetAccount("ann", shell=NOLOGIN),
@@ -89,7 +105,9 @@ def test_on_user_create_leaves_shells_alone_if_told_so(tree: Tree, fire: Fire) -
 
 
 def test_on_user_create_turns_the_home_inside(tree: Tree, fire: Fire) -> None:
-    assert SetAccount("ann", home="/files") in fire("accounts", "on_user_create", tree.host(), account=ann(INSIDE))
+    assert SetAccount("ann", home="/files") in fire(
+        "accounts", "on_user_create", tree.host(), account=ann(INSIDE)
+    )
 
 
 def test_on_user_create_refuses_a_home_inside_that_the_host_has_too(tree: Tree, fire: Fire) -> None:
@@ -111,7 +129,9 @@ def test_on_user_remove_gives_back_what_was(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_user_remove_of_a_deleted_account_has_nothing_to_give_back(tree: Tree, fire: Fire) -> None:
+def test_on_user_remove_of_a_deleted_account_has_nothing_to_give_back(
+    tree: Tree, fire: Fire
+) -> None:
     assert fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=True) == []
     gone = Account("gone", -1, -1, "/nonexistent/gone", profile=Profile("sftponly"), local=False)
     assert fire("accounts", "on_user_remove", tree.host(), account=gone, deleted=False) == []
@@ -134,10 +154,17 @@ def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire:
     assert "sftpjail setup" in caught.value.hint
 
 
-def test_on_user_remove_takes_an_account_out_of_every_profiles_group(tree: Tree, fire: Fire) -> None:
+def test_on_user_remove_takes_an_account_out_of_every_profiles_group(
+    tree: Tree, fire: Fire
+) -> None:
     tree.group("second", 501, "ann")
     tree.group("third", 502, "bob")
-    profiles = Profile("p", "sftponly"), Profile("q", "second"), Profile("r", "third"), Profile("s", "missing")
+    profiles = (
+        Profile("p", "sftponly"),
+        Profile("q", "second"),
+        Profile("r", "third"),
+        Profile("s", "missing"),
+    )
     given = {"account": ann(), "deleted": False}
     assert fire("accounts", "on_user_remove", tree.host(), Config(profiles=profiles), **given) == [
         SetAccount("ann", remove_groups=("sftponly", "second"))
@@ -151,7 +178,9 @@ def test_on_user_remove_takes_an_account_out_of_every_profiles_group(tree: Tree,
 def test_on_check_of_an_account_in_two_profiles_groups(tree: Tree, fire: Fire) -> None:
     tree.group("second", 501, "ann", "bob")
     tree.group("third", 502, "ann")
-    config = Config(profiles=(Profile("p", "sftponly"), Profile("q", "second"), Profile("r", "third")))
+    config = Config(
+        profiles=(Profile("p", "sftponly"), Profile("q", "second"), Profile("r", "third"))
+    )
     assert fire("accounts", "on_check", tree.host(), config, account=ann()) == [
         Finding(
             "ann is in the groups of 3 profiles: sftponly, second, third",
@@ -170,11 +199,15 @@ def test_on_user_close_and_what_opens_again(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/shadow", SHADOW)
     shut = Closed("its home is /etc", "apply", "jail", "")
     given = {"account": ann(), "why": "its home is /etc", "by": "apply"}
-    assert fire("accounts", "on_user_close", tree.host(), **given) == [CloseAccount("ann", expire="1", closed=shut)]
+    assert fire("accounts", "on_user_close", tree.host(), **given) == [
+        CloseAccount("ann", expire="1", closed=shut)
+    ]
     tree.write(RECORD, render_origin(Origin(closed=shut)))
     tree.write("/etc/shadow", "ann:*:1:0:9:7::1:\n")
     host = tree.host()
-    assert not any(action.pending(host, "ann") for action in fire("accounts", "on_user_close", host, **given))
+    assert not any(
+        action.pending(host, "ann") for action in fire("accounts", "on_user_close", host, **given)
+    )
     back = OpenAccount("ann", expire="")
     assert back in fire("accounts", "on_user_create", tree.host(), account=ann())
     assert back in fire("accounts", "on_user_create", tree.host(), account=ann(local=False))

@@ -69,7 +69,10 @@ def test_on_adopt_close_puts_aside_and_ends(tree: Tree, fire: Fire) -> None:
         EndProcesses("ann", 1001, ("7 sleep",), (CRON, JOB, MARK)),
     ]
     kept = ann(kept=("cron", "linger", "processes"))
-    assert [type(a) for a in fire("activity", "on_adopt_close", host, account=kept)] == [MakeDir, Rename]
+    assert [type(a) for a in fire("activity", "on_adopt_close", host, account=kept)] == [
+        MakeDir,
+        Rename,
+    ]
     inside = fire("activity", "on_adopt_close", host, account=ann(INSIDE, kept=()))
     assert EndProcessesFirst("ann", 1001, ("7 sleep",)) in inside
     assert fire("activity", "on_adopt_close", tree.host(), account=ann(name="carl", uid=1009)) == []
@@ -78,7 +81,9 @@ def test_on_adopt_close_puts_aside_and_ends(tree: Tree, fire: Fire) -> None:
 def test_on_adopt_close_ends_nothing_of_a_uid_that_others_have(tree: Tree, fire: Fire) -> None:
     tree.account("eve", 1001)
     host = at_work(tree, SLEEP)
-    with pytest.raises(SftpJailError, match="uid 1001 of eve: whose these are cannot be told") as caught:
+    with pytest.raises(
+        SftpJailError, match="uid 1001 of eve: whose these are cannot be told"
+    ) as caught:
         fire("activity", "on_adopt_close", host, account=ann())
     assert caught.value.hint == "sftpjail adopt --close --keep at,processes ann"
 
@@ -90,7 +95,10 @@ def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) 
     tree.write("/var/lib/sftpjail/accounts/ann", record)
     gone = [Remove(f"{ASIDE}ann")]
     back = [Rename(f"{ASIDE}ann/cron-ann", CRON), Rename(f"{ASIDE}ann/linger-ann", MARK)]
-    assert fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=False) == [*back, *gone]
+    assert fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=False) == [
+        *back,
+        *gone,
+    ]
     assert fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=True) == gone
     other = replace(ann(), uid=1500)
     assert fire("activity", "on_user_remove", tree.host(), account=other, deleted=False) == gone
@@ -113,9 +121,15 @@ def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, 
     tree.write("/etc/crontab", "SHELL=/bin/sh\n17 * * * * root x\n*/5 1-3 * jan mon ann pull\n")
     host = at_work(tree, SLEEP, OWN, SERVICE, CONTAINER)
     bad, lines, others = fire("activity", "on_check", host, account=ann())
-    assert bad.what == f"outside of its jail ann has a crontab ({CRON}), 1 at job ({JOB}), 1 process (7 sleep)"
+    assert (
+        bad.what
+        == f"outside of its jail ann has a crontab ({CRON}), 1 at job ({JOB}), 1 process (7 sleep)"
+    )
     assert (bad.mend, bad.severity) == ("sftpjail adopt --close ann", "open")
-    assert lines.what == "/etc/crontab:3 runs as ann, outside of its jail" and lines.severity == "advice"
+    assert (
+        lines.what == "/etc/crontab:3 runs as ann, outside of its jail"
+        and lines.severity == "advice"
+    )
     assert (
         others.what == "pull.service, a container (pid 10) runs as ann, outside of its jail"
         and others.severity == "advice"
@@ -137,6 +151,9 @@ def test_on_check_of_the_host_reports_what_departed_accounts_left(tree: Tree, fi
 def test_reports_name_the_fix(tree: Tree) -> None:
     (report,) = reports([ann(), ann(name="carl", uid=1009)], at_work(tree))
     words = f"outside of its jail it still has a crontab ({CRON}), 1 at job ({JOB}), lingering user services (loginctl)"
-    assert report.message == f"ann is jailed, but {words}" and report.hint == "sftpjail adopt --close ann"
+    assert (
+        report.message == f"ann is jailed, but {words}"
+        and report.hint == "sftpjail adopt --close ann"
+    )
     assert str(reports([ann()], at_work(tree, SLEEP), new=True)[0]) == str(report)
     assert "7 sleep" in str(reports([ann()], at_work(tree, SLEEP))[0])

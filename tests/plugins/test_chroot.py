@@ -14,7 +14,11 @@ RECORD = "/var/lib/sftpjail/accounts/ann"
 
 def test_on_setup_makes_the_base_of_each_profile(tree: Tree, fire: Fire) -> None:
     config = Config(
-        profiles=(Profile("a", "a"), Profile("b", "b", chroot="/srv/deep/er/%u"), Profile("c", "c", chroot="%h"))
+        profiles=(
+            Profile("a", "a"),
+            Profile("b", "b", chroot="/srv/deep/er/%u"),
+            Profile("c", "c", chroot="%h"),
+        )
     )
     assert fire("chroot", "on_setup", tree.host(), config) == [
         MakeDir("/srv/sftp"),
@@ -54,7 +58,9 @@ def test_on_setup_refuses_a_base_in_somebodys_home(tree: Tree, fire: Fire, home:
 def test_on_setup_mends_what_is_ours(tree: Tree, fire: Fire) -> None:
     tree.folder("/srv/sftp", 0o777)
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp"]}')
-    assert fire("chroot", "on_setup", tree.host()) == [SetOwner("/srv/sftp", 0, 0, 0o755, remember=False)]
+    assert fire("chroot", "on_setup", tree.host()) == [
+        SetOwner("/srv/sftp", 0, 0, 0o755, remember=False)
+    ]
 
 
 def test_a_file_in_the_way_is_told(tree: Tree, fire: Fire) -> None:
@@ -96,9 +102,13 @@ def test_on_user_create_with_the_home_inside(tree: Tree, fire: Fire) -> None:
     assert fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE)) == []
 
 
-def test_on_user_create_does_not_give_away_the_files_of_an_earlier_account(tree: Tree, fire: Fire) -> None:
+def test_on_user_create_does_not_give_away_the_files_of_an_earlier_account(
+    tree: Tree, fire: Fire
+) -> None:
     tree.folder("/srv/sftp/ann/files", 0o700, (4711, 4711))
-    with pytest.raises(SftpJailError, match="belongs to uid 4711, perhaps to an earlier account") as caught:
+    with pytest.raises(
+        SftpJailError, match="belongs to uid 4711, perhaps to an earlier account"
+    ) as caught:
         fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE))
     assert caught.value.hint == "mv -nT /srv/sftp/ann/files /srv/sftp/ann/files.old"
 
@@ -111,7 +121,9 @@ def test_on_user_create_in_the_home(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_user_create_before_adduser_has_made_the_home(tree: Tree, fire: Fire) -> None:
-    assert fire("chroot", "on_user_create", tree.host(), account=ann(HOME, home="/home/later")) == []
+    assert (
+        fire("chroot", "on_user_create", tree.host(), account=ann(HOME, home="/home/later")) == []
+    )
 
 
 def test_on_user_create_follows_roots_link_to_the_home(tree: Tree, fire: Fire) -> None:
@@ -134,7 +146,9 @@ def test_on_user_create_follows_roots_link_to_the_home(tree: Tree, fire: Fire) -
         ("/home/team", "holds the home of eve"),
     ],
 )
-def test_on_user_create_takes_nobody_elses_folder_for_a_jail(tree: Tree, fire: Fire, home: str, wrong: str) -> None:
+def test_on_user_create_takes_nobody_elses_folder_for_a_jail(
+    tree: Tree, fire: Fire, home: str, wrong: str
+) -> None:
     tree.account("eve", 1005, home="/home/team/eve")
     tree.folder("/home/team", 0o755, (1001, 1001))
     tree.folder(home)
@@ -152,23 +166,33 @@ def test_on_user_create_refuses_a_home_beneath_a_foreign_folder(tree: Tree, fire
 def test_on_user_remove_removes_the_jail_and_never_files(tree: Tree, fire: Fire) -> None:
     actions = fire("chroot", "on_user_remove", tree.host(), account=ann(BIND), deleted=False)
     assert Remove("/srv/sftp/ann", folder=True) in actions
-    assert all(isinstance(action, Remove) and action.folder and not action.ours for action in actions)
+    assert all(
+        isinstance(action, Remove) and action.folder and not action.ours for action in actions
+    )
 
 
 def test_on_user_remove_gives_the_home_back(tree: Tree, fire: Fire) -> None:
     tree.write(RECORD, '{"owners": {"/home/ann": [1001, 1001, 488]}}')
     actions = fire("chroot", "on_user_remove", tree.host(), account=ann(HOME), deleted=False)
     assert SetOwner("/home/ann", 1001, 1001, 0o750) in actions
-    gone = fire("chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=-1, gid=-1), deleted=True)
+    gone = fire(
+        "chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=-1, gid=-1), deleted=True
+    )
     assert not any(isinstance(action, SetOwner) for action in gone)
 
 
-def test_on_user_remove_gives_the_home_to_the_uid_that_the_account_has_now(tree: Tree, fire: Fire) -> None:
+def test_on_user_remove_gives_the_home_to_the_uid_that_the_account_has_now(
+    tree: Tree, fire: Fire
+) -> None:
     tree.write(RECORD, '{"owners": {"/home/ann": [1001, 50, 488]}, "uid": 1001}')
-    actions = fire("chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=1500), deleted=False)
+    actions = fire(
+        "chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=1500), deleted=False
+    )
     assert SetOwner("/home/ann", 1500, 50, 0o750) in actions
     tree.write(RECORD, '{"owners": {"/home/ann": [7, 50, 488]}, "uid": 1001}')  # it was never hers
-    actions = fire("chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=1500), deleted=False)
+    actions = fire(
+        "chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=1500), deleted=False
+    )
     assert SetOwner("/home/ann", 7, 50, 0o750) in actions
 
 
@@ -197,7 +221,8 @@ def test_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: Fir
         Bind("/home/ann", "/srv/sftp/ann/home/ann", role="home")
     ]
     assert (
-        fire("chroot", "jail_binds", host, account=ann(BIND, home="//home/ann/"))[0].target == "/srv/sftp/ann/home/ann"
+        fire("chroot", "jail_binds", host, account=ann(BIND, home="//home/ann/"))[0].target
+        == "/srv/sftp/ann/home/ann"
     )
     for account in (ann(HOME), ann(INSIDE), ann(BIND, home="/"), ann(BIND, home="/home/not-yet")):
         assert fire("chroot", "jail_binds", host, account=account) == []

@@ -21,7 +21,9 @@ def good(tree: Tree) -> None:
     tree.shown[HOME_INSIDE] = "/home/ann"
 
 
-def check(tree: Tree, fire: Fire, profile: Profile = BIND, host: FakeHost | None = None) -> list[Finding]:
+def check(
+    tree: Tree, fire: Fire, profile: Profile = BIND, host: FakeHost | None = None
+) -> list[Finding]:
     found: list[Finding] = fire("chroot", "on_check", host or tree.host(), account=ann(profile))
     return found
 
@@ -60,7 +62,9 @@ def test_on_check_tells_of_all_components_at_once(tree: Tree, fire: Fire) -> Non
     tree.owners |= {"/srv": (33, 33), JAIL: (1001, 1001)}
     first, second = check(tree, fire)
     assert (first.mend, first.advice) == ("chown root /srv", "")
-    assert second.mend == "" and "because of /srv;" in second.advice, "uid 33 could exchange it until then"
+    assert second.mend == "" and "because of /srv;" in second.advice, (
+        "uid 33 could exchange it until then"
+    )
 
 
 def test_on_check_of_a_file_in_the_way(tree: Tree, fire: Fire) -> None:
@@ -87,7 +91,9 @@ def test_on_check_is_silent_about_unusual_folders_that_sshd_takes(
     tree.folder("/data/jails/ann/home/ann")
     tree.shown["/srv/other/ann/home/ann"] = "/home/ann"
     tree.link("/srv/other", "/data/jails")
-    assert check(tree, fire, Profile("p", chroot="/srv/other/%u")) == [], "a link counts as what it leads to"
+    assert check(tree, fire, Profile("p", chroot="/srv/other/%u")) == [], (
+        "a link counts as what it leads to"
+    )
 
 
 # -- where the session starts -----------------------------------------------------------------------------------------
@@ -108,7 +114,9 @@ def test_on_check_of_a_home_that_the_jail_lacks(tree: Tree, fire: Fire) -> None:
     (tree.root / HOME_INSIDE.lstrip("/")).rmdir()
     assert check(tree, fire) == [
         Finding(
-            "the session of ann starts in /, where only root writes", "/home/ann is not in the jail", "sftpjail apply"
+            "the session of ann starts in /, where only root writes",
+            "/home/ann is not in the jail",
+            "sftpjail apply",
         )
     ]
 
@@ -129,12 +137,18 @@ def test_on_check_of_an_administrators_own_start(tree: Tree, fire: Fire) -> None
     assert check(tree, fire, replace(BIND, start="/web")) == []
 
 
-def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(tree: Tree, fire: Fire) -> None:
+def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(
+    tree: Tree, fire: Fire
+) -> None:
     tree.folder("/srv/box", 0o755)
     tree.folder(f"{JAIL}/a/b", 0o755, (1001, 1001))
     tree.folder(f"{JAIL}/a", 0o700, (0, 0))
     assert check(tree, fire, replace(BIND, start="/a/b")) == [
-        Finding(f"ann may not enter {JAIL}/a", "the session cannot start in /a/b", f"chmod o+rx {JAIL}/a")
+        Finding(
+            f"ann may not enter {JAIL}/a",
+            "the session cannot start in /a/b",
+            f"chmod o+rx {JAIL}/a",
+        )
     ]
 
 
@@ -159,7 +173,11 @@ def test_on_check_of_a_home_that_its_user_cannot_write(
             mend.replace("{}", HOME_INSIDE),
         )
     ]
-    for profile in (replace(BIND, read_only=True), replace(BIND, deny=("write",)), replace(BIND, deny=("open",))):
+    for profile in (
+        replace(BIND, read_only=True),
+        replace(BIND, deny=("write",)),
+        replace(BIND, deny=("open",)),
+    ):
         assert check(tree, fire, profile) == [], "nobody is to write there"
 
 
@@ -169,7 +187,9 @@ def test_on_check_is_silent_about_a_home_that_the_group_may_write(tree: Tree, fi
     assert check(tree, fire) == []
 
 
-def test_on_check_of_a_file_system_that_takes_nothing(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_of_a_file_system_that_takes_nothing(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     host = tree.host()
     host.unwritable = {"/home/ann"}
     assert check(tree, fire, host=host) == [
@@ -194,7 +214,9 @@ def test_on_check_of_a_file_system_that_takes_nothing(tree: Tree, fire: Fire, pr
         ("", False),
     ],
 )
-def test_on_check_of_an_immutable_home(tree: Tree, fire: Fire, programs: Programs, said: str, immutable: bool) -> None:
+def test_on_check_of_an_immutable_home(
+    tree: Tree, fire: Fire, programs: Programs, said: str, immutable: bool
+) -> None:
     tree.program("lsattr")
     programs.answer("lsattr", "-d", HOME_INSIDE, out=said)
     found = check(tree, fire)
@@ -226,7 +248,9 @@ def test_on_explain_judges_every_component(tree: Tree, fire: Fire) -> None:
 def test_on_explain_of_what_is_missing_and_of_links(tree: Tree, fire: Fire) -> None:
     tree.folder("/data/jails")
     tree.link("/srv/other", "/data/jails")
-    facts = fire("chroot", "on_explain", tree.host(), account=ann(Profile("p", chroot="/srv/other/%u")))
+    facts = fire(
+        "chroot", "on_explain", tree.host(), account=ann(Profile("p", chroot="/srv/other/%u"))
+    )
     assert facts[2:] == [
         Fact("chroot", "other", "root:root 0755 (a link)", "good", depth=2),
         Fact("chroot", "ann", "is missing", "sshd will refuse it", True, 3),

@@ -50,7 +50,9 @@ def test_a_home_of_the_system_is_not_made(tree: Tree, fire: Fire, home: str) -> 
         with pytest.raises(SftpJailError, match="is a folder of the system"):
             fire("chroot", "on_user_create", tree.host(), account=account)
     else:
-        assert fire("chroot", "on_user_create", tree.host(), account=account) == [MakeDir("/srv/sftp/zoe")]
+        assert fire("chroot", "on_user_create", tree.host(), account=account) == [
+            MakeDir("/srv/sftp/zoe")
+        ]
 
 
 def test_a_home_in_a_jail_is_nobodys(tree: Tree, fire: Fire) -> None:
@@ -71,7 +73,10 @@ def test_a_home_inside_is_where_the_directory_says(tree: Tree, fire: Fire) -> No
     ]
     assert replace(account, home="/").files == f"{jail}/files"
     removed = fire("chroot", "on_user_remove", tree.host(), account=account, deleted=False)
-    assert Remove(f"{jail}/home/people/zoe", folder=True) in removed and Remove(f"{jail}/home", folder=True) in removed
+    assert (
+        Remove(f"{jail}/home/people/zoe", folder=True) in removed
+        and Remove(f"{jail}/home", folder=True) in removed
+    )
 
 
 def test_a_home_that_becomes_the_jail(tree: Tree, fire: Fire) -> None:
@@ -96,7 +101,9 @@ def test_a_directorys_group_is_never_hidden_by_one_of_ours(
     with pytest.raises(SftpJailError, match="is the directory .ldap. down"):
         fire("accounts", "on_setup", tree.host(), config)
     tree.write("/var/lib/sftpjail/host", '{"made": ["group:dirusers"]}\n')
-    assert fire("accounts", "on_setup", tree.host(), config) == [SetGroup("dirusers")], "it was ours"
+    assert fire("accounts", "on_setup", tree.host(), config) == [SetGroup("dirusers")], (
+        "it was ours"
+    )
     monkeypatch.setattr(FakeHost, "is_silent_group", lambda self, name: True)
     tree.write("/var/lib/sftpjail/host", "{}\n")
     with pytest.raises(SftpJailError, match="there is no group dirusers"):
@@ -144,14 +151,18 @@ def test_the_command_runs_as_sshd_would_run_it(
 
 def test_what_depends_on_the_connection_is_not_guessed(host: FakeHost) -> None:
     assert commanded(ZOE, command("/usr/bin/keys %u %f"), host) is None
-    assert commanded(ZOE, command("none"), host) is None and commanded(ZOE, settings(), host) is None
+    assert (
+        commanded(ZOE, command("none"), host) is None and commanded(ZOE, settings(), host) is None
+    )
 
 
 def test_a_command_that_only_sshd_can_split_is_left_to_it(host: FakeHost) -> None:
     assert commanded(ZOE, command("/usr/bin/keys it's"), host) is None
 
 
-def test_the_command_may_run_as_the_account_itself(host: FakeHost, tree: Tree, programs: Programs) -> None:
+def test_the_command_may_run_as_the_account_itself(
+    host: FakeHost, tree: Tree, programs: Programs
+) -> None:
     programs.answer("setpriv", out="")
     tree.account("zoe", 20010, 20000, make_home=False)
     found = settings(authorizedkeyscommand="/usr/bin/keys", authorizedkeyscommanduser="%u")
@@ -162,7 +173,10 @@ def test_the_command_may_run_as_the_account_itself(host: FakeHost, tree: Tree, p
 def test_findings_about_a_command(host: FakeHost, tree: Tree, programs: Programs) -> None:
     programs.answer_by("setpriv", lambda argv, _: Answer(1, "", "no server"))
     (finding,) = findings(ZOE, command("/usr/bin/keys"), False, host)
-    assert "it fails: no server" in finding.what and finding.mend == "setsid -w runuser -u nobody -- /usr/bin/keys zoe"
+    assert (
+        "it fails: no server" in finding.what
+        and finding.mend == "setsid -w runuser -u nobody -- /usr/bin/keys zoe"
+    )
     assert list(findings(ZOE, command("/usr/bin/keys"), True, host)) == [], "it has a key in a file"
     tree.write("/usr/bin/keys", "", 0o644)
     (finding,) = findings(ZOE, command("/usr/bin/keys"), True, tree.host())
@@ -175,7 +189,9 @@ def test_findings_about_a_command(host: FakeHost, tree: Tree, programs: Programs
 
 
 def test_findings_about_certificates(host: FakeHost, tree: Tree, programs: Programs) -> None:
-    found = settings(trustedusercakeys="/etc/ssh/ca.pub", authorizedprincipalsfile="/etc/ssh/principals/%u")
+    found = settings(
+        trustedusercakeys="/etc/ssh/ca.pub", authorizedprincipalsfile="/etc/ssh/principals/%u"
+    )
     assert principals_file(ZOE, found) == "/etc/ssh/principals/zoe"
     assert principals_file(ZOE, settings(trustedusercakeys="none")) == ""
     whats = [finding.what for finding in findings(ZOE, found, False, tree.host())]

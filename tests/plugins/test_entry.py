@@ -8,7 +8,17 @@ import pytest
 from fakes import Programs, Tree
 from golden import Fire, ann
 
-from sftpjail import Finding, MakeDir, Profile, Remove, Run, SetLines, SftpJailError, Style, WriteFile
+from sftpjail import (
+    Finding,
+    MakeDir,
+    Profile,
+    Remove,
+    Run,
+    SetLines,
+    SftpJailError,
+    Style,
+    WriteFile,
+)
 from sftpjail.config import Config
 from sftpjail.paths import BIN, LIB
 
@@ -44,17 +54,28 @@ def test_on_setup_writes_five_executable_stubs(tree: Tree, fire: Fire) -> None:
     assert set(written) == set(STUBS) and {a.mode for a in written.values()} == {0o755}
     assert {a.path for a in actions if isinstance(a, MakeDir)} == {
         "/etc/shadow-maint",
-        *(f"/etc/shadow-maint/{name}.d" for name in ("useradd-post", "userdel-pre", "userdel-post")),
+        *(
+            f"/etc/shadow-maint/{name}.d"
+            for name in ("useradd-post", "userdel-pre", "userdel-post")
+        ),
         "/usr/local",
         "/usr/local/sbin",
     }
     for stub in written.values():
-        assert stub.content.startswith("#!/bin/sh\n") and f"\n[ -x {BIN} ] || exit 0\n" in stub.content
+        assert (
+            stub.content.startswith("#!/bin/sh\n") and f"\n[ -x {BIN} ] || exit 0\n" in stub.content
+        )
         assert "@" not in stub.content.replace("_.@", ""), "a token is left"
 
 
 def test_the_stub_knows_groups_and_users_so_that_it_needs_no_python(tree: Tree, fire: Fire) -> None:
-    config = Config(profiles=(Profile("a", "one"), Profile("b", "two"), Profile("c", "", match_user=("eve", "dan"))))
+    config = Config(
+        profiles=(
+            Profile("a", "one"),
+            Profile("b", "two"),
+            Profile("c", "", match_user=("eve", "dan")),
+        )
+    )
     actions = fire("entry", "on_setup", tree.host(), config)
     text = next(a.content for a in actions if isinstance(a, WriteFile) and "useradd-post" in a.path)
     assert '*" one "*|*" two "*) ;;' in text and "eve|dan) ;;" in text
@@ -62,7 +83,9 @@ def test_the_stub_knows_groups_and_users_so_that_it_needs_no_python(tree: Tree, 
 
 def test_on_setup_of_half_an_installation(tree: Tree, fire: Fire) -> None:
     (tree.root / f"{LIB}/entry/userdel-pre".lstrip("/")).unlink()
-    with pytest.raises(SftpJailError, match="userdel-pre is missing: sftpjail is only half installed"):
+    with pytest.raises(
+        SftpJailError, match="userdel-pre is missing: sftpjail is only half installed"
+    ):
         fire("entry", "on_setup", tree.host())
 
 
@@ -74,13 +97,19 @@ def test_on_setup_keeps_the_administrators_script(tree: Tree, fire: Fire, first:
     (lines,) = [a for a in actions if isinstance(a, SetLines)]
     assert (lines.path, lines.style) == ("/usr/local/sbin/adduser.local", Style.TOP)
     # A subshell: our `exit` is not the end of theirs, and our failure no failure of theirs.
-    assert lines.lines[0] == "(" and lines.lines[-1].startswith(")") and "#!/bin/sh" not in lines.lines
+    assert (
+        lines.lines[0] == "(" and lines.lines[-1].startswith(")") and "#!/bin/sh" not in lines.lines
+    )
 
 
 def test_on_setup_leaves_a_script_in_another_language_alone(tree: Tree, fire: Fire) -> None:
     tree.write("/usr/local/sbin/adduser.local", "#!/usr/bin/python3\nprint()\n", 0o755)
     actions = fire("entry", "on_setup", tree.host())
-    assert not [a for a in actions if isinstance(a, WriteFile | SetLines) and a.path.endswith("adduser.local")]
+    assert not [
+        a
+        for a in actions
+        if isinstance(a, WriteFile | SetLines) and a.path.endswith("adduser.local")
+    ]
 
 
 def test_on_setup_replaces_its_own_older_script(tree: Tree, fire: Fire) -> None:
@@ -95,11 +124,16 @@ def test_on_setup_enables_what_is_not_enabled(tree: Tree, fire: Fire, booted: bo
     units(tree, "paths.target.wants/sftpjail.path", booted=booted)
     (run,) = [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
     now = ("--now",) if booted else ()
-    assert run.argv == ("/usr/sbin/systemctl", "enable", "--quiet", *now, "sftpjail.timer") and run.always
+    assert (
+        run.argv == ("/usr/sbin/systemctl", "enable", "--quiet", *now, "sftpjail.timer")
+        and run.always
+    )
     assert run.undo == ("/usr/sbin/systemctl", "disable", "--quiet", *now, "sftpjail.timer")
 
 
-def test_a_masked_unit_is_left_alone_but_for_the_link_that_enabled_it(tree: Tree, fire: Fire) -> None:
+def test_a_masked_unit_is_left_alone_but_for_the_link_that_enabled_it(
+    tree: Tree, fire: Fire
+) -> None:
     wants = "/etc/systemd/system/timers.target.wants"
     units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
     tree.write("/dev/null", "")
@@ -129,13 +163,20 @@ def test_on_teardown_and_on_detach(tree: Tree, fire: Fire) -> None:
     units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
     actions = fire("entry", "on_teardown", tree.host())
     assert actions == fire("entry", "on_detach", tree.host())
-    assert {a.path for a in actions if isinstance(a, Remove)} >= {*STUBS, "/etc/shadow-maint", "/usr/local/sbin"}
+    assert {a.path for a in actions if isinstance(a, Remove)} >= {
+        *STUBS,
+        "/etc/shadow-maint",
+        "/usr/local/sbin",
+    }
     # What the host's record does not call ours stays.
     assert not any(a.ours for a in actions if isinstance(a, Remove))
     assert [a for a in actions if isinstance(a, SetLines)] == [
         SetLines("/usr/local/sbin/adduser.local", "useradd-post", (), Style.TOP)
     ]
-    assert [a.argv[-1] for a in actions if isinstance(a, Run)] == ["sftpjail.path", "sftpjail.timer"]
+    assert [a.argv[-1] for a in actions if isinstance(a, Run)] == [
+        "sftpjail.path",
+        "sftpjail.timer",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,10 +202,14 @@ def test_on_check_of_units_that_sleep(
     ]
 
 
-def test_on_check_of_units_that_are_awake_or_not_wanted(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_of_units_that_are_awake_or_not_wanted(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     assert fire("entry", "on_check", tree.host(), account=None) == [], "no systemd"
     tree.folder("/run/systemd/system")
-    assert fire("entry", "on_check", tree.host(), account=None) == [] and programs.asked == [], "not installed"
+    assert fire("entry", "on_check", tree.host(), account=None) == [] and programs.asked == [], (
+        "not installed"
+    )
     units(tree, booted=True)
     programs.answer("is-active")
     assert fire("entry", "on_check", tree.host(), account=None) == [] and len(programs.asked) == 2

@@ -14,14 +14,22 @@ SSHD = "/etc/pam.d/sshd"
 @pytest.mark.parametrize(
     ("lines", "says", "advice"),
     [
-        ("auth required pam_google_authenticator.so nullok\n", "reads ~/.google_authenticator", True),
+        (
+            "auth required pam_google_authenticator.so nullok\n",
+            "reads ~/.google_authenticator",
+            True,
+        ),
         ("auth required pam_google_authenticator.so secret=/etc/otp/${USER}\n", "", False),
         ("auth required pam_u2f.so cue\n", "reads ~/.config/Yubico/u2f_keys", True),
         ("auth required pam_u2f.so authfile=/etc/u2f\n", "", False),
         ("auth required pam_yubico.so id=1\n", "reads ~/.yubico/authorized_yubikeys", True),
         ("auth sufficient pam_rhosts.so\n", f"pam_rhosts ({SSHD}:1) obeys ~/.rhosts", False),
         ("session required pam_env.so user_readenv=1\n", "", False),
-        ("session required pam_exec.so /x\nsession required pam_env.so user_readenv=1\n", "", False),
+        (
+            "session required pam_exec.so /x\nsession required pam_env.so user_readenv=1\n",
+            "",
+            False,
+        ),
         (
             "session required pam_env.so user_readenv=1\nsession optional pam_exec.so /x\n",
             f"pam_exec ({SSHD}:2) runs a program with the variables of ~/.pam_environment",
@@ -32,11 +40,16 @@ SSHD = "/etc/pam.d/sshd"
 )
 def test_modules(tree: Tree, fire: Fire, sshd: Sshd, lines: str, says: str, advice: bool) -> None:
     tree.write(SSHD, lines)
-    tree.write("/etc/security/pam_mount.conf.xml", '<pam_mount>\n<luserconf name=".pam_mount.conf.xml" />\n')
+    tree.write(
+        "/etc/security/pam_mount.conf.xml",
+        '<pam_mount>\n<luserconf name=".pam_mount.conf.xml" />\n',
+    )
     found = fire("home_files", "on_check", tree.host(), account=None)
     assert [finding.severity == "advice" for finding in found] == [advice] * bool(says)
     assert all(says in finding.what for finding in found)
-    assert fire("home_files", "on_check", tree.host(), Config(profiles=(INSIDE,)), account=None) == []
+    assert (
+        fire("home_files", "on_check", tree.host(), Config(profiles=(INSIDE,)), account=None) == []
+    )
 
 
 def test_apache(tree: Tree, fire: Fire, sshd: Sshd) -> None:
@@ -48,11 +61,18 @@ def test_apache(tree: Tree, fire: Fire, sshd: Sshd) -> None:
 
 def test_who_may_log_in_by_a_file_of_the_home(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     said = "/etc/ssh/sshd_config:2"
-    tree.write("/etc/ssh/sshd_config", "UsePAM yes\nHostbasedAuthentication yes\nIgnoreRhosts yes\n")
+    tree.write(
+        "/etc/ssh/sshd_config", "UsePAM yes\nHostbasedAuthentication yes\nIgnoreRhosts yes\n"
+    )
     assert fire("home_files", "on_check", tree.host(), account=None) == []
-    tree.write("/etc/ssh/sshd_config", "UsePAM yes\nHostbasedAuthentication yes\nGSSAPIAuthentication yes\n")
+    tree.write(
+        "/etc/ssh/sshd_config",
+        "UsePAM yes\nHostbasedAuthentication yes\nGSSAPIAuthentication yes\n",
+    )
     rhosts, login = fire("home_files", "on_check", tree.host(), account=None)
-    assert rhosts.what == f"sshd obeys ~/.shosts and ~/.rhosts ({said})" and rhosts.severity == "open"
+    assert (
+        rhosts.what == f"sshd obeys ~/.shosts and ~/.rhosts ({said})" and rhosts.severity == "open"
+    )
     assert (
         login.what == "sshd obeys ~/.k5login (GSSAPIAuthentication yes, /etc/ssh/sshd_config:3)"
         and login.severity == "advice"

@@ -23,23 +23,43 @@ ABOUT_ANN = {
     "profile": "sftponly",
 }
 ABOUT_KEY = {"type": "ssh-ed25519", "bits": 256, "fingerprint": "SHA256:x", "comment": "ann"}
-ABOUT_WEB = {"source": "/srv/web", "target": "/srv/sftp/ann/web", "read_only": True, "role": "mount"}
+ABOUT_WEB = {
+    "source": "/srv/web",
+    "target": "/srv/sftp/ann/web",
+    "read_only": True,
+    "role": "mount",
+}
 
 EVENTS = [
     ("on_setup", "setup", {}, {}),
     ("on_teardown", "teardown", {}, {}),
     ("on_user_create", "user-create", {"account": ann()}, ABOUT_ANN),
-    ("on_user_remove", "user-remove", {"account": ann(), "deleted": True}, ABOUT_ANN | {"deleted": True}),
+    (
+        "on_user_remove",
+        "user-remove",
+        {"account": ann(), "deleted": True},
+        ABOUT_ANN | {"deleted": True},
+    ),
     ("on_key_add", "key-add", {"account": ann(), "key": KEY}, ABOUT_ANN | {"key": ABOUT_KEY}),
     ("on_key_remove", "key-remove", {"account": ann(), "key": KEY}, ABOUT_ANN | {"key": ABOUT_KEY}),
     ("on_mount", "mount", {"account": ann(), "bind": WEB}, ABOUT_ANN | {"bind": ABOUT_WEB}),
-    ("on_unmount", "unmount", {"account": ann(), "bind": WEB, "live_only": False}, ABOUT_ANN | {"bind": ABOUT_WEB}),
+    (
+        "on_unmount",
+        "unmount",
+        {"account": ann(), "bind": WEB, "live_only": False},
+        ABOUT_ANN | {"bind": ABOUT_WEB},
+    ),
 ]
 
 
 @pytest.mark.parametrize(("hook", "event", "arguments", "facts"), EVENTS)
 def test_each_event_has_its_folder_and_its_facts(
-    tree: Tree, fire: Fire, hook: str, event: str, arguments: dict[str, object], facts: dict[str, object]
+    tree: Tree,
+    fire: Fire,
+    hook: str,
+    event: str,
+    arguments: dict[str, object],
+    facts: dict[str, object],
 ) -> None:
     assert fire("scripts", hook, tree.host(), **arguments) == []
     path = f"{THEIRS}/{event}.d/10-mine"
@@ -50,14 +70,22 @@ def test_each_event_has_its_folder_and_its_facts(
     assert facts.items() <= told.items() and told["event"] == event and run.stdin.endswith("}\n")
     expected = {"SFTPJAIL_EVENT": event}
     if "account" in arguments:
-        expected |= {"SFTPJAIL_USER": "ann", "SFTPJAIL_JAIL": "/srv/sftp/ann", "SFTPJAIL_HOME": "/home/ann"}
+        expected |= {
+            "SFTPJAIL_USER": "ann",
+            "SFTPJAIL_JAIL": "/srv/sftp/ann",
+            "SFTPJAIL_HOME": "/home/ann",
+        }
     assert dict(run.env) == expected
 
 
 def test_one_script_runs_for_every_bind_of_a_jail(tree: Tree, fire: Fire) -> None:
     tree.write(f"{THEIRS}/mount.d/10-mine", "#!/bin/sh\n", 0o755)
     home = Bind("/home/ann", "/srv/sftp/ann/home/ann", role="home")
-    runs = [run for bind in (WEB, home) for run in fire("scripts", "on_mount", tree.host(), account=ann(), bind=bind)]
+    runs = [
+        run
+        for bind in (WEB, home)
+        for run in fire("scripts", "on_mount", tree.host(), account=ann(), bind=bind)
+    ]
     assert [step.action for step in merged(Step(run, "scripts", "ann") for run in runs)] == runs
 
 
@@ -66,9 +94,18 @@ def ran(tree: Tree, fire: Fire) -> list[str]:
 
 
 def test_order_and_precedence(tree: Tree, fire: Fire) -> None:
-    for path in (f"{OURS}/setup.d/20-b", f"{OURS}/setup.d/10-z", f"{THEIRS}/setup.d/15-a", f"{THEIRS}/setup.d/20-b"):
+    for path in (
+        f"{OURS}/setup.d/20-b",
+        f"{OURS}/setup.d/10-z",
+        f"{THEIRS}/setup.d/15-a",
+        f"{THEIRS}/setup.d/20-b",
+    ):
         tree.write(path, "#!/bin/sh\n", 0o755)
-    assert ran(tree, fire) == [f"{OURS}/setup.d/10-z", f"{THEIRS}/setup.d/15-a", f"{THEIRS}/setup.d/20-b"]
+    assert ran(tree, fire) == [
+        f"{OURS}/setup.d/10-z",
+        f"{THEIRS}/setup.d/15-a",
+        f"{THEIRS}/setup.d/20-b",
+    ]
 
 
 @pytest.mark.parametrize("name", ["x.dpkg-old", "x~", ".x", "x.sh", "x y", "#x#", "é"])
@@ -102,7 +139,11 @@ def test_on_check_tells_of_a_script_that_does_not_run(
     tree.owners[path] = owner
     assert fire("scripts", "on_user_create", tree.host(), account=ann()) == []
     (finding,) = fire("scripts", "on_check", tree.host(), account=None)
-    assert path in finding.what and why in finding.what and finding.mend == f"chown root {path} && chmod 755 {path}"
+    assert (
+        path in finding.what
+        and why in finding.what
+        and finding.mend == f"chown root {path} && chmod 755 {path}"
+    )
     assert fire("scripts", "on_check", tree.host(), account=ann()) == []
 
 
@@ -113,13 +154,18 @@ def found(tree: Tree, fire: Fire) -> list[tuple[str, str]]:
 def test_on_check_tells_of_a_script_that_cannot_be_executed(tree: Tree, fire: Fire) -> None:
     path = f"{THEIRS}/user-create.d/10-x"
     tree.write(path, "#!/bin/sh\n", 0o644)
-    assert found(tree, fire) == [(f"the hook script {path} is not run: it is not executable", f"chmod 755 {path}")]
+    assert found(tree, fire) == [
+        (f"the hook script {path} is not run: it is not executable", f"chmod 755 {path}")
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "better"), [("quota.sh", "quota"), ("taken.sh", "taken-sh"), ("my quota", "my-quota"), ("a.b.py", "a-b")]
+    ("name", "better"),
+    [("quota.sh", "quota"), ("taken.sh", "taken-sh"), ("my quota", "my-quota"), ("a.b.py", "a-b")],
 )
-def test_on_check_tells_of_a_name_that_never_runs(tree: Tree, fire: Fire, name: str, better: str) -> None:
+def test_on_check_tells_of_a_name_that_never_runs(
+    tree: Tree, fire: Fire, name: str, better: str
+) -> None:
     folder = f"{THEIRS}/user-create.d"
     tree.write(f"{folder}/taken", "#!/bin/sh\n", 0o755)
     tree.write(f"{folder}/{name}", "#!/bin/sh\n", 0o755)
@@ -128,11 +174,15 @@ def test_on_check_tells_of_a_name_that_never_runs(tree: Tree, fire: Fire, name: 
         f"the hook script {folder}/{name} is not run: it has a name with other characters than letters, digits, _ and -"
     )
     assert mend == f"mv -nT {quote(f'{folder}/{name}')} {folder}/{better}"
-    (tree.root / f"{folder}/{name}".lstrip("/")).rename(tree.root / f"{folder}/{better}".lstrip("/"))
+    (tree.root / f"{folder}/{name}".lstrip("/")).rename(
+        tree.root / f"{folder}/{better}".lstrip("/")
+    )
     assert found(tree, fire) == []
 
 
-@pytest.mark.parametrize("name", ["x.dpkg-old", "x.ucf-dist", "x.pacnew", "x~", ".x.swp", "#x#", "x.disabled", "x.md"])
+@pytest.mark.parametrize(
+    "name", ["x.dpkg-old", "x.ucf-dist", "x.pacnew", "x~", ".x.swp", "#x#", "x.disabled", "x.md"]
+)
 def test_what_editors_and_packages_leave_is_no_fault(tree: Tree, fire: Fire, name: str) -> None:
     tree.write(f"{THEIRS}/setup.d/{name}", "#!/bin/sh\n", 0o644 if name.endswith(".md") else 0o755)
     assert found(tree, fire) == []

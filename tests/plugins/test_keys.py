@@ -26,25 +26,39 @@ def test_on_setup_makes_the_folder_for_everybody_to_read(tree: Tree, fire: Fire)
     assert fire("keys", "on_setup", tree.host()) == [MakeDir(FOLDER, 0o755, 0, 0)]
 
 
-def test_on_setup_for_everyone_copies_each_line_of_each_file(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_on_setup_for_everyone_copies_each_line_of_each_file(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     # A file must belong to its account; whoever runs the tests is the account.
-    tree.people = ["root:x:0:0:root:/root:/bin/bash", f"eve:x:{ME[0] or 1009}:1009::/home/eve:/bin/bash"]
+    tree.people = [
+        "root:x:0:0:root:/root:/bin/bash",
+        f"eve:x:{ME[0] or 1009}:1009::/home/eve:/bin/bash",
+    ]
     tree.folder("/root")
-    tree.write("/home/eve/.ssh/authorized_keys", "# mine\nssh-rsa AAAA one\n\nrestrict ssh-rsa BBBB two\n")
+    tree.write(
+        "/home/eve/.ssh/authorized_keys", "# mine\nssh-rsa AAAA one\n\nrestrict ssh-rsa BBBB two\n"
+    )
     tree.write("/home/eve/.ssh/authorized_keys2", "ssh-rsa AAAA one\nssh-rsa CCCC three")
     assert fire("keys", "on_setup", tree.host(), EVERYONE) == [
         MakeDir(FOLDER),
-        *(line(text, name="eve") for text in ("ssh-rsa AAAA one", "restrict ssh-rsa BBBB two", "ssh-rsa CCCC three")),
+        *(
+            line(text, name="eve")
+            for text in ("ssh-rsa AAAA one", "restrict ssh-rsa BBBB two", "ssh-rsa CCCC three")
+        ),
     ]
 
 
-def test_on_setup_for_everyone_a_second_time_brings_no_revoked_key_back(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_on_setup_for_everyone_a_second_time_brings_no_revoked_key_back(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     tree.write("/home/bob/.ssh/authorized_keys", "ssh-rsa AAAA revoked\n")
     tree.write("/etc/ssh/sshd_config", f"AuthorizedKeysFile {FOLDER}/%u\n")
     assert fire("keys", "on_setup", tree.host(), EVERYONE) == [MakeDir(FOLDER)]
 
 
-def test_on_setup_for_everyone_stops_at_a_file_that_is_a_link(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_on_setup_for_everyone_stops_at_a_file_that_is_a_link(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     tree.write("/etc/shadow", "secret\n")
     tree.folder("/home/bob/.ssh", 0o777)
     os.symlink(tree.root / "etc/shadow", tree.root / "home/bob/.ssh/authorized_keys")
@@ -59,28 +73,48 @@ def test_on_teardown_removes_what_we_made(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_teardown_leaves_no_key_for_a_later_account_of_the_name(tree: Tree, fire: Fire) -> None:
-    assert Remove(FILE, ours=True) not in fire("keys", "on_teardown", tree.host()), "an administrator's file"
+    assert Remove(FILE, ours=True) not in fire("keys", "on_teardown", tree.host()), (
+        "an administrator's file"
+    )
     tree.write("/var/lib/sftpjail/accounts/ann", f'{{"made": ["{FILE}"]}}')
     assert Remove(FILE, ours=True) in fire("keys", "on_teardown", tree.host())
 
 
 def test_on_key_add_and_on_key_remove_are_one_line(tree: Tree, fire: Fire) -> None:
-    assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [MakeDir(FOLDER), line(KEY.line)]
+    assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [
+        MakeDir(FOLDER),
+        line(KEY.line),
+    ]
     tree.folder(FOLDER)
     assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [line(KEY.line)]
-    assert fire("keys", "on_key_remove", tree.host(), account=ann(), key=KEY) == [line(KEY.line, present=False)]
+    assert fire("keys", "on_key_remove", tree.host(), account=ann(), key=KEY) == [
+        line(KEY.line, present=False)
+    ]
 
 
 def test_on_key_migrate_renames_the_old_file(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     old = "/home/ann/.ssh/authorized_keys"
-    tree.write("/etc/ssh/sshd_config.d/10-sftpjail.conf", f"Match Group sftponly\nAuthorizedKeysFile {FOLDER}/%u\n")
+    tree.write(
+        "/etc/ssh/sshd_config.d/10-sftpjail.conf",
+        f"Match Group sftponly\nAuthorizedKeysFile {FOLDER}/%u\n",
+    )
     tree.host()
-    assert fire("keys", "on_key_migrate", tree.host(), account=ann(), path=old) == [Rename(old, f"{old}.sftpjail")]
+    assert fire("keys", "on_key_migrate", tree.host(), account=ann(), path=old) == [
+        Rename(old, f"{old}.sftpjail")
+    ]
 
 
-def test_on_key_migrate_waits_until_sshd_reads_the_new_place(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_on_key_migrate_waits_until_sshd_reads_the_new_place(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     with pytest.raises(SftpJailError, match=f"sshd does not read {FILE} yet") as caught:
-        fire("keys", "on_key_migrate", tree.host(), account=ann(), path="/home/ann/.ssh/authorized_keys")
+        fire(
+            "keys",
+            "on_key_migrate",
+            tree.host(),
+            account=ann(),
+            path="/home/ann/.ssh/authorized_keys",
+        )
     assert caught.value.hint == "sftpjail setup"
 
 
@@ -92,11 +126,17 @@ def test_on_user_remove_while_the_account_stays(tree: Tree, fire: Fire) -> None:
         Remove(FILE),
         Rename(f"{old}.sftpjail", old),
     ]
-    assert Remove(FILE) not in fire("keys", "on_user_remove", host, EVERYONE, account=ann(), deleted=False)
-    assert fire("keys", "on_user_remove", host, account=ann(), deleted=True) == [], "userdel may still refuse"
+    assert Remove(FILE) not in fire(
+        "keys", "on_user_remove", host, EVERYONE, account=ann(), deleted=False
+    )
+    assert fire("keys", "on_user_remove", host, account=ann(), deleted=True) == [], (
+        "userdel may still refuse"
+    )
 
 
-def test_on_user_remove_leaves_no_keys_to_a_later_account_of_that_name(tree: Tree, fire: Fire) -> None:
+def test_on_user_remove_leaves_no_keys_to_a_later_account_of_that_name(
+    tree: Tree, fire: Fire
+) -> None:
     gone = Account("ann", -1, -1, "/nonexistent/ann", profile=Profile("sftponly"), local=False)
     for config in (Config(), EVERYONE):
         assert fire("keys", "on_user_remove", tree.host(), config, account=gone, deleted=True) == [

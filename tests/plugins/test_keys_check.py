@@ -27,7 +27,8 @@ def keygen(argv: Sequence[str], stdin: str) -> Answer:
     found = re.findall(r"(?m)^(ssh-\w+|ecdsa-\S+) (AAAA[A-Za-z0-9+/]{20,})(?: (.*))?$", stdin)
     bits = {"ssh-rsa": 3072}
     said = [
-        f"{1024 if 'weak' in b else bits.get(k, 256)} SHA256:{b[-6:]} {c or 'no comment'} (X)\n" for k, b, c in found
+        f"{1024 if 'weak' in b else bits.get(k, 256)} SHA256:{b[-6:]} {c or 'no comment'} (X)\n"
+        for k, b, c in found
     ]
     return Answer(0 if said else 255, "".join(said), "")
 
@@ -36,7 +37,10 @@ def keygen(argv: Sequence[str], stdin: str) -> Answer:
 def good(tree: Tree, sshd: Sshd, programs: Programs) -> None:
     """A host where sshd reads ann's one key."""
     programs.answer_by("ssh-keygen", keygen)
-    tree.write("/etc/ssh/sshd_config.d/10-sftpjail.conf", f"Match Group sftponly\n    AuthorizedKeysFile {FOLDER}/%u\n")
+    tree.write(
+        "/etc/ssh/sshd_config.d/10-sftpjail.conf",
+        f"Match Group sftponly\n    AuthorizedKeysFile {FOLDER}/%u\n",
+    )
     tree.write(FILE, f"{ED} ann\n")
 
 
@@ -53,13 +57,17 @@ def check(tree: Tree, fire: Fire, text: str = "") -> list[Finding]:
     return found
 
 
-def test_on_check_of_a_good_file_none_and_the_host(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_of_a_good_file_none_and_the_host(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     assert check(tree, fire) == []
     assert fire("keys", "on_check", tree.host(), account=None) == []
     (tree.root / FILE.lstrip("/")).unlink()
     programs.asked.clear()
     assert check(tree, fire) == [], "whether there is another way in is login's affair"
-    assert {argv[0].rpartition("/")[2] for argv in programs.asked} == {"sshd"}, "which other sources of keys there are"
+    assert {argv[0].rpartition("/")[2] for argv in programs.asked} == {"sshd"}, (
+        "which other sources of keys there are"
+    )
 
 
 def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> None:
@@ -80,7 +88,13 @@ def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> Non
     [
         (FILE, 0o644, (1001, 1001), "the user could let others in", f"chown root:root {FILE}"),
         (FILE, 0o664, (0, 0), "sshd ignores the keys", f"chmod go-w {FILE}"),
-        (FILE, 0o666, (1001, 0), "sshd ignores the keys", f"chown root:root {FILE} && chmod go-w {FILE}"),
+        (
+            FILE,
+            0o666,
+            (1001, 0),
+            "sshd ignores the keys",
+            f"chown root:root {FILE} && chmod go-w {FILE}",
+        ),
         (FOLDER, 0o775, (0, 0), "sshd ignores the keys", f"chmod go-w {FOLDER}"),
         ("/etc/ssh", 0o757, (0, 0), "sshd ignores the keys", "chmod go-w /etc/ssh"),
     ],
@@ -91,7 +105,9 @@ def test_on_check_of_what_others_can_change(
     (tree.root / path.lstrip("/")).chmod(mode)
     tree.owners[path] = owner
     about = f"owner {owner[0]}, mode {mode:04o}"
-    assert check(tree, fire) == [Finding(f"{path} can be changed by others than root ({about})", why, mend)]
+    assert check(tree, fire) == [
+        Finding(f"{path} can be changed by others than root ({about})", why, mend)
+    ]
 
 
 def test_on_check_of_what_another_user_owns(tree: Tree, fire: Fire) -> None:
@@ -117,7 +133,9 @@ def test_on_check_of_what_sshd_cannot_read_as_the_user(
     tree.host()
     (tree.root / path.lstrip("/")).chmod(mode)
     try:
-        assert check(tree, fire)[0] == Finding(f"sshd cannot read {FILE} as ann: {what}", "key logins fail", mend)
+        assert check(tree, fire)[0] == Finding(
+            f"sshd cannot read {FILE} as ann: {what}", "key logins fail", mend
+        )
     finally:
         (tree.root / path.lstrip("/")).chmod(0o755)
 
@@ -129,13 +147,21 @@ def test_on_check_of_a_file_that_the_users_group_may_read(tree: Tree, fire: Fire
     assert check(tree, fire) == []
 
 
-@pytest.mark.parametrize(("mode", "owner"), [(0o664, (0, 0)), (0o600, (0, 0)), (0o644, (1001, 1001))])
-def test_on_user_create_mends_a_key_file_of_ours(tree: Tree, fire: Fire, mode: int, owner: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "owner"), [(0o664, (0, 0)), (0o600, (0, 0)), (0o644, (1001, 1001))]
+)
+def test_on_user_create_mends_a_key_file_of_ours(
+    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int]
+) -> None:
     (tree.root / FILE.lstrip("/")).chmod(mode)
     tree.owners[FILE] = owner
-    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [], "it is an administrator's"
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [], (
+        "it is an administrator's"
+    )
     tree.write("/var/lib/sftpjail/accounts/ann", f'{{"made": ["{FILE}"]}}')
-    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [SetOwner(FILE, 0, 0, 0o644, remember=False)]
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [
+        SetOwner(FILE, 0, 0, 0o644, remember=False)
+    ]
 
 
 def test_on_user_create_of_a_good_key_file(tree: Tree, fire: Fire) -> None:
@@ -150,7 +176,9 @@ def test_on_user_create_of_a_good_key_file(tree: Tree, fire: Fire) -> None:
 
 def test_on_check_tells_of_a_bad_line_in_the_middle(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, f"{ED} one\nssh-ed25519 AAAArubbish\n# comment\n{ED}2 two\n") == [
-        Finding(f"line 2 of {FILE} is not a public key", "sshd passes it by", f"sed -i '2s/^/#/' {FILE}")
+        Finding(
+            f"line 2 of {FILE} is not a public key", "sshd passes it by", f"sed -i '2s/^/#/' {FILE}"
+        )
     ]
 
 
@@ -167,7 +195,9 @@ def test_no_mend_of_one_line_moves_another(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize("cuts", [(20,), (20, 30), (15, 22, 30)])
-def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(tree: Tree, fire: Fire, cuts: tuple[int, ...]) -> None:
+def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(
+    tree: Tree, fire: Fire, cuts: tuple[int, ...]
+) -> None:
     line = f"{ED} ann at home"
     bounds = [0, *cuts, len(line)]
     wrapped = "\n".join(line[a:b] for a, b in pairwise(bounds))
@@ -185,7 +215,10 @@ def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(tree: Tree, fire: 
 def test_a_good_key_between_bad_lines_is_left_alone(tree: Tree, fire: Fire) -> None:
     # "junk KEY more" would read as a key with the option junk.
     findings = check(tree, fire, f"junk\n{ED} good\nmore\n")
-    assert [finding.mend for finding in findings] == [f"sed -i '3s/^/#/' {FILE}", f"sed -i '1s/^/#/' {FILE}"]
+    assert [finding.mend for finding in findings] == [
+        f"sed -i '3s/^/#/' {FILE}",
+        f"sed -i '1s/^/#/' {FILE}",
+    ]
     findings = check(tree, fire, f"junk\n{ED[:30]}\n{ED[30:]}\n")
     assert [finding.mend for finding in findings] == [
         f"sed -i '2{{N;s/\\r*\\n//g}}' {FILE}",
@@ -216,7 +249,9 @@ def test_on_check_of_a_byte_order_mark(tree: Tree, fire: Fire) -> None:
         ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgweak", "1024 bits"),
     ],
 )
-def test_on_check_of_a_key_that_may_not_open_a_jail(tree: Tree, fire: Fire, line: str, reason: str) -> None:
+def test_on_check_of_a_key_that_may_not_open_a_jail(
+    tree: Tree, fire: Fire, line: str, reason: str
+) -> None:
     (finding,) = check(tree, fire, f"{line} x\n")
     assert "may not open a jail" in finding.what and reason in finding.what
     assert re.fullmatch(r"sftpjail key remove ann SHA256:\S+", finding.mend)
@@ -231,7 +266,9 @@ def test_on_check_of_a_key_that_has_expired(tree: Tree, fire: Fire, option: str)
             "sftpjail key add ann FILE",
         )
     ]
-    assert check(tree, fire, f'expiry-time="{option}" {ED} ann\n{ED}2 good\n') == [], "there is another"
+    assert check(tree, fire, f'expiry-time="{option}" {ED} ann\n{ED}2 good\n') == [], (
+        "there is another"
+    )
     assert check(tree, fire, f'expiry-time="99990101" {ED} ann\n') == []
 
 
@@ -256,7 +293,11 @@ REVOKED = "no key of ann is good: revoked in /etc/ssh/revoked"
     [
         ("/dev/stdin (/dev/stdin): REVOKED\n", 1, [REVOKED]),
         ("/dev/stdin (/dev/stdin): ok\n", 0, []),
-        ("Invalid KRL file /etc/ssh/revoked: bad signature\n", 255, []),  # whatever sshd makes of that
+        (
+            "Invalid KRL file /etc/ssh/revoked: bad signature\n",
+            255,
+            [],
+        ),  # whatever sshd makes of that
     ],
 )
 def test_on_check_of_keys_that_a_krl_revokes(
@@ -304,10 +345,15 @@ def test_on_check_of_a_key_in_a_foreign_format(tree: Tree, fire: Fire) -> None:
     text = "---- BEGIN SSH2 PUBLIC KEY ----\nComment: x\nAAAAC3Nza\n---- END SSH2 PUBLIC KEY ----\n"
     (finding,) = check(tree, fire, text)
     assert "RFC 4716" in finding.what
-    assert finding.mend == f"ssh-keygen -i -f {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+    assert (
+        finding.mend
+        == f"ssh-keygen -i -f {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+    )
 
 
-def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     for number in range(50):
         tree.account(f"user{number}", 2000 + number, make_home=False)
         tree.write(keyfile(f"user{number}"), f"{ED}{number:02} x\n" if number != 7 else "bad\n")
@@ -315,7 +361,8 @@ def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(tree: Tree, fire: 
     host.thorough = False
     programs.asked.clear()
     found = [
-        fire("keys", "on_check", host, account=ann(name=f"user{number}", uid=2000 + number)) for number in range(50)
+        fire("keys", "on_check", host, account=ann(name=f"user{number}", uid=2000 + number))
+        for number in range(50)
     ]
     assert [n for n, findings in enumerate(found) if findings] == [7]
     assert [argv[0] for argv in programs.asked] == ["ssh-keygen"]
@@ -329,7 +376,14 @@ def test_on_explain_lists_files_and_keys(tree: Tree, fire: Fire) -> None:
     assert fire("keys", "on_explain", tree.host(), account=ann()) == [
         Fact("keys", "file", FILE, "good"),
         Fact("keys", "ssh-ed25519", PRINT, '"ann at home" restrict,from="10.0.0.0/8"', depth=1),
-        Fact("keys", "line 2", f'"{("bad " * 20)[:30]}"', "it is not a public key that ssh-keygen can read", True, 1),
+        Fact(
+            "keys",
+            "line 2",
+            f'"{("bad " * 20)[:30]}"',
+            "it is not a public key that ssh-keygen can read",
+            True,
+            1,
+        ),
         Fact("keys", "ssh-ed25519", "SHA256:AIJDG2", "", depth=1),
     ]
 
@@ -342,7 +396,9 @@ def test_on_explain_of_a_file_that_sshd_would_not_use(tree: Tree, fire: Fire) ->
 
 def test_on_explain_follows_the_patterns_of_sshd(tree: Tree, fire: Fire) -> None:
     tree.write("/home/bob/.ssh/authorized_keys", f"{ED} bob\n")
-    facts = fire("keys", "on_explain", tree.host(), account=ann(None, name="bob", uid=1002, home="/home/bob"))
+    facts = fire(
+        "keys", "on_explain", tree.host(), account=ann(None, name="bob", uid=1002, home="/home/bob")
+    )
     assert facts == [
         Fact("keys", "file", "/home/bob/.ssh/authorized_keys", "good"),
         Fact("keys", "file", "/home/bob/.ssh/authorized_keys2", "is not there"),
@@ -350,7 +406,12 @@ def test_on_explain_follows_the_patterns_of_sshd(tree: Tree, fire: Fire) -> None
 
 
 def test_on_explain_names_other_sources(tree: Tree, fire: Fire) -> None:
-    main(tree, "AuthorizedKeysCommand /usr/bin/keys %u", "TrustedUserCAKeys /etc/ssh/ca.pub", "RevokedKeys none")
+    main(
+        tree,
+        "AuthorizedKeysCommand /usr/bin/keys %u",
+        "TrustedUserCAKeys /etc/ssh/ca.pub",
+        "RevokedKeys none",
+    )
     facts = fire("keys", "on_explain", tree.host(), account=ann())
     assert facts[-3:] == [
         Fact("keys", "command", "/usr/bin/keys ann", "/usr/bin/keys is not there", True),
@@ -363,13 +424,22 @@ def test_on_check_of_a_file_in_utf_16(tree: Tree, fire: Fire) -> None:
     (tree.root / FILE.lstrip("/")).write_bytes(f"{ED} ann\n".encode("utf-16"))
     (finding,) = check(tree, fire)
     assert "UTF-16" in finding.what
-    assert finding.mend == f"iconv -f utf-16 -t utf-8 {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+    assert (
+        finding.mend
+        == f"iconv -f utf-16 -t utf-8 {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+    )
 
 
-@pytest.mark.parametrize("options", ["no-forwarding", "restrict,no-forwarding", "no-forwarding,restrict"])
-def test_on_check_of_an_option_that_sshd_does_not_know(tree: Tree, fire: Fire, options: str) -> None:
+@pytest.mark.parametrize(
+    "options", ["no-forwarding", "restrict,no-forwarding", "no-forwarding,restrict"]
+)
+def test_on_check_of_an_option_that_sshd_does_not_know(
+    tree: Tree, fire: Fire, options: str
+) -> None:
     (finding,) = check(tree, fire, f"# hers\n{options} {ED} ann\n")
-    assert finding.what == f"line 2 of {FILE} has the option no-forwarding, which sshd does not know"
+    assert (
+        finding.what == f"line 2 of {FILE} has the option no-forwarding, which sshd does not know"
+    )
     assert finding.mend == f"sed -i '2s/\\(^\\|,\\)no-forwarding\\([ ,]\\)/\\2/; 2s/^[ ,]//' {FILE}"
 
 

@@ -73,17 +73,26 @@ def test_on_check_of_an_account_that_may_log_in(tree: Tree, fire: Fire) -> None:
         (["DenyGroups ann"], f"DenyGroups ann ({MAIN}:5)", f"sed -i '5s/^/#/' {MAIN}"),
     ],
 )
-def test_on_check_tells_of_a_list_that_denies(tree: Tree, fire: Fire, lines: list[str], what: str, mend: str) -> None:
+def test_on_check_tells_of_a_list_that_denies(
+    tree: Tree, fire: Fire, lines: list[str], what: str, mend: str
+) -> None:
     main(tree, *lines)
     assert check(tree, fire) == [
-        Finding(f"{what} keeps ann out", "sshd refuses every login of the account", f"{mend} && {RELOAD}")
+        Finding(
+            f"{what} keeps ann out",
+            "sshd refuses every login of the account",
+            f"{mend} && {RELOAD}",
+        )
     ]
 
 
 def test_on_check_edits_the_line_that_denies(tree: Tree, fire: Fire) -> None:
     main(tree, "DenyUsers eve", "DenyUsers bob ann")
     (finding,) = check(tree, fire)
-    assert finding.mend == rf"""sed -i '6s/[[:space:]=]"\?ann"\?\([[:space:]]\|$\)/ \1/' {MAIN} && {RELOAD}"""
+    assert (
+        finding.mend
+        == rf"""sed -i '6s/[[:space:]=]"\?ann"\?\([[:space:]]\|$\)/ \1/' {MAIN} && {RELOAD}"""
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +103,9 @@ def test_on_check_edits_the_line_that_denies(tree: Tree, fire: Fire) -> None:
         ("AllowGroups sudo", "AllowGroups without a group of ann", "sftponly"),
     ],
 )
-def test_on_check_tells_of_a_list_that_does_not_allow(tree: Tree, fire: Fire, line: str, what: str, word: str) -> None:
+def test_on_check_tells_of_a_list_that_does_not_allow(
+    tree: Tree, fire: Fire, line: str, what: str, word: str
+) -> None:
     main(tree, line)
     (finding,) = check(tree, fire)
     assert finding.what == f"{what} ({MAIN}:5) keeps ann out"
@@ -114,7 +125,9 @@ def test_on_check_tells_of_a_list_that_does_not_allow(tree: Tree, fire: Fire, li
         "DenyGroups sudo",
     ],
 )
-def test_on_check_is_silent_about_lists_that_let_the_account_in(tree: Tree, fire: Fire, line: str) -> None:
+def test_on_check_is_silent_about_lists_that_let_the_account_in(
+    tree: Tree, fire: Fire, line: str
+) -> None:
     # For ann@HOST the client's address decides, which nobody knows here.
     main(tree, line)
     assert check(tree, fire) == []
@@ -134,21 +147,32 @@ def test_on_check_is_silent_about_lists_that_let_the_account_in(tree: Tree, fire
         ),
     ],
 )
-def test_on_check_of_methods_that_take_no_key(tree: Tree, fire: Fire, line: str, what: str, why: str) -> None:
+def test_on_check_of_methods_that_take_no_key(
+    tree: Tree, fire: Fire, line: str, what: str, why: str
+) -> None:
     main(tree, line)
     mend = f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
     (finding,) = check(tree, fire)
-    assert finding.what == f"{what} ({MAIN}:5) makes the keys of ann useless" and finding.mend == mend
+    assert (
+        finding.what == f"{what} ({MAIN}:5) makes the keys of ann useless" and finding.mend == mend
+    )
     assert why in finding.why or "password" in finding.why
     shadow(tree, "ann:$y$j9T$hash:19000:0:99999:7:::")
     assert check(tree, fire) == [], "it has a password"
     shadow(tree, "ann:*:19000:0:99999:7:::")
     tree.write(KEYS, "")
-    assert not [finding for finding in check(tree, fire) if "useless" in finding.what], "it has no key"
+    assert not [finding for finding in check(tree, fire) if "useless" in finding.what], (
+        "it has no key"
+    )
 
 
 @pytest.mark.parametrize(
-    "line", ["AuthenticationMethods any", "AuthenticationMethods publickey password", "PubkeyAuthentication yes"]
+    "line",
+    [
+        "AuthenticationMethods any",
+        "AuthenticationMethods publickey password",
+        "PubkeyAuthentication yes",
+    ],
 )
 def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) -> None:
     main(tree, line)
@@ -163,11 +187,19 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
     [
         (
             f"ann:*:19000:0:99999:7::{TODAY - 1}:",
-            Finding("the account ann expired on 2024-10-03", "sshd refuses every login of it", "usermod -e '' ann"),
+            Finding(
+                "the account ann expired on 2024-10-03",
+                "sshd refuses every login of it",
+                "usermod -e '' ann",
+            ),
         ),
         (
             "ann:*:19000:0:99999:7::1:",
-            Finding("the account ann expired on 1970-01-02", "sshd refuses every login of it", "usermod -e '' ann"),
+            Finding(
+                "the account ann expired on 1970-01-02",
+                "sshd refuses every login of it",
+                "usermod -e '' ann",
+            ),
         ),
         (
             "ann:*:0:0:99999:7:::",
@@ -187,7 +219,9 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
         ),
     ],
 )
-def test_on_check_reads_the_dates_of_shadow(tree: Tree, fire: Fire, line: str, finding: Finding) -> None:
+def test_on_check_reads_the_dates_of_shadow(
+    tree: Tree, fire: Fire, line: str, finding: Finding
+) -> None:
     shadow(tree, line)
     assert check(tree, fire) == [finding]
     assert check(tree, fire, local=False) == [], "a directory keeps its own"
@@ -205,7 +239,9 @@ def test_on_check_reads_the_dates_of_shadow(tree: Tree, fire: Fire, line: str, f
         "bob:*:0:0:99999:7::1:",
     ],
 )
-def test_on_check_is_silent_about_dates_that_forbid_nothing(tree: Tree, fire: Fire, line: str) -> None:
+def test_on_check_is_silent_about_dates_that_forbid_nothing(
+    tree: Tree, fire: Fire, line: str
+) -> None:
     shadow(tree, line)
     assert check(tree, fire) == []
 
@@ -255,17 +291,23 @@ def test_on_check_of_pam_shells_in_a_service_of_our_own(tree: Tree, fire: Fire) 
 def test_on_check_of_a_host_that_is_closed(tree: Tree, fire: Fire, path: str) -> None:
     tree.write(path, "maintenance\n")
     assert fire("login", "on_check", tree.host(), account=None) == [
-        Finding(f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}")
+        Finding(
+            f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}"
+        )
     ]
 
 
 # -- keys or a password -----------------------------------------------------------------------------------------------
 
-NO_WAY_IN = Finding(f"ann has no key in {KEYS} and no password", "nobody can log in", "sftpjail key add ann FILE")
+NO_WAY_IN = Finding(
+    f"ann has no key in {KEYS} and no password", "nobody can log in", "sftpjail key add ann FILE"
+)
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n", "# ssh-ed25519 AAAA ann\n", None])
-def test_on_check_of_an_account_with_nothing_to_log_in_by(tree: Tree, fire: Fire, text: str | None) -> None:
+def test_on_check_of_an_account_with_nothing_to_log_in_by(
+    tree: Tree, fire: Fire, text: str | None
+) -> None:
     if text is None:
         (tree.root / KEYS.lstrip("/")).unlink()
     else:
@@ -278,14 +320,18 @@ def test_on_check_of_an_account_with_nothing_to_log_in_by(tree: Tree, fire: Fire
     assert check(tree, fire) == [NO_WAY_IN], "that password is locked"
 
 
-@pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys %u", "TrustedUserCAKeys /etc/ssh/ca.pub"])
+@pytest.mark.parametrize(
+    "line", ["AuthorizedKeysCommand /usr/bin/keys %u", "TrustedUserCAKeys /etc/ssh/ca.pub"]
+)
 def test_on_check_knows_other_sources_of_keys(tree: Tree, fire: Fire, line: str) -> None:
     tree.write(KEYS, "")
     main(tree, line)
     assert check(tree, fire) == []
 
 
-def test_on_check_of_keys_that_lie_elsewhere_is_the_match_blocks_affair(tree: Tree, fire: Fire) -> None:
+def test_on_check_of_keys_that_lie_elsewhere_is_the_match_blocks_affair(
+    tree: Tree, fire: Fire
+) -> None:
     tree.write(KEYS, "")
     tree.write(DROPIN, "Match Group sftponly\n    AuthorizedKeysFile /srv/keys/%u\n")
     assert check(tree, fire) == []
@@ -305,7 +351,8 @@ def test_on_check_of_a_password_that_sshd_does_not_ask_for(tree: Tree, fire: Fir
 
 def test_on_explain_tells_the_account(tree: Tree, fire: Fire) -> None:
     tree.write(
-        "/etc/pam.d/sshd", "auth required pam_unix.so\naccount required pam_nologin.so\nsession required pam_env.so\n"
+        "/etc/pam.d/sshd",
+        "auth required pam_unix.so\naccount required pam_nologin.so\nsession required pam_env.so\n",
     )
     assert fire("login", "on_explain", tree.host(), account=ann()) == [
         Fact("account", "uid, groups", "1001, ann, sftponly"),
@@ -319,7 +366,8 @@ def test_on_explain_tells_the_account(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("password", "kind"), [("!", "locked"), ("!$6$x", "locked"), ("*", "impossible"), ("", "empty"), ("$6$x", "set")]
+    ("password", "kind"),
+    [("!", "locked"), ("!$6$x", "locked"), ("*", "impossible"), ("", "empty"), ("$6$x", "set")],
 )
 def test_on_explain_never_shows_a_hash(tree: Tree, fire: Fire, password: str, kind: str) -> None:
     shadow(tree, f"ann:{password}:19000:0:99999:7::20100:")

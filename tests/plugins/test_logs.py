@@ -44,7 +44,9 @@ def test_on_setup_with_rsyslog_and_no_systemd(tree: Tree, fire: Fire) -> None:
     rsyslog(tree)
     actions = fire("logs", "on_setup", tree.host())
     rule = content(actions, RSYSLOG)
-    trusted = f'Socket="{SHARED}/log" CreatePath="on" Annotate="on" ParseTrusted="on" ruleset="sftpjail")'
+    trusted = (
+        f'Socket="{SHARED}/log" CreatePath="on" Annotate="on" ParseTrusted="on" ruleset="sftpjail")'
+    )
     assert f'input(type="imuxsock" {trusted}' in rule and "set $.sftpjail_uid = $!uid;" in rule
     assert "uid=%$.sftpjail_uid% internal-sftp[%$.sftpjail_pid%]:%msg" in rule
     assert 'if $programname == "internal-sftp"' in rule and 'file="/var/log/sftp.log"' in rule
@@ -62,15 +64,21 @@ def test_another_file_is_rotated_by_the_installed_rule(tree: Tree, fire: Fire) -
     elsewhere = Config(logs=Logs(file="/var/log/jail.log"))
     rule = content(fire("logs", "on_setup", tree.host(), elsewhere), ROTATED)
     assert "\n/var/log/jail.log {\n    weekly\n" in rule and "sftp.log" not in rule
-    tree.write(LOGROTATE, INSTALLED.replace("sftp.log", "jail.log"))  # the administrator has done it already
+    tree.write(
+        LOGROTATE, INSTALLED.replace("sftp.log", "jail.log")
+    )  # the administrator has done it already
     assert Remove(ROTATED) in fire("logs", "on_setup", tree.host(), elsewhere)
 
 
 @pytest.mark.parametrize("text", ["", "# not here\n"])
-def test_an_administrators_will_not_to_rotate_is_respected(tree: Tree, fire: Fire, text: str) -> None:
+def test_an_administrators_will_not_to_rotate_is_respected(
+    tree: Tree, fire: Fire, text: str
+) -> None:
     rsyslog(tree)
     tree.write(LOGROTATE, text)
-    assert Remove(ROTATED) in fire("logs", "on_setup", tree.host(), Config(logs=Logs(file="/var/log/jail.log")))
+    assert Remove(ROTATED) in fire(
+        "logs", "on_setup", tree.host(), Config(logs=Logs(file="/var/log/jail.log"))
+    )
 
 
 def test_on_setup_under_systemd_needs_no_socket_of_the_daemons(tree: Tree, fire: Fire) -> None:
@@ -84,7 +92,10 @@ def test_on_setup_with_syslog_ng(tree: Tree, fire: Fire) -> None:
     syslog_ng(tree)
     actions = fire("logs", "on_setup", tree.host(), Config(logs=Logs(file="/var/log/jail.log")))
     rule = content(actions, SYSLOG_NG)
-    assert f'unix-dgram("{SHARED}/log" create-dirs(yes) perm(0666))' in rule and 'file("/var/log/jail.log"' in rule
+    assert (
+        f'unix-dgram("{SHARED}/log" create-dirs(yes) perm(0666))' in rule
+        and 'file("/var/log/jail.log"' in rule
+    )
     assert (
         Check(
             ("/usr/sbin/syslog-ng", "--syntax-only", "--no-caps"),
@@ -97,7 +108,9 @@ def test_on_setup_with_syslog_ng(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "none", "journald"])
-def test_on_setup_without_a_daemon_clears_old_rules_away(tree: Tree, fire: Fire, backend: str) -> None:
+def test_on_setup_without_a_daemon_clears_old_rules_away(
+    tree: Tree, fire: Fire, backend: str
+) -> None:
     assert fire("logs", "on_setup", tree.host(), Config(logs=Logs(backend))) == [
         Remove(RSYSLOG),
         Remove(SYSLOG_NG),
@@ -106,7 +119,9 @@ def test_on_setup_without_a_daemon_clears_old_rules_away(tree: Tree, fire: Fire,
 
 
 def test_on_setup_refuses_a_daemon_that_is_not_here(tree: Tree, fire: Fire) -> None:
-    with pytest.raises(SftpJailError, match="backend = syslog-ng, which is not installed") as caught:
+    with pytest.raises(
+        SftpJailError, match="backend = syslog-ng, which is not installed"
+    ) as caught:
         fire("logs", "on_setup", tree.host(), Config(logs=Logs("syslog-ng")))
     assert caught.value.hint == "apt install syslog-ng"
     tree.program("rsyslogd")
@@ -126,11 +141,15 @@ def test_on_teardown(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_jail_binds_the_folder_of_the_socket_or_the_one_that_survives(tree: Tree, fire: Fire) -> None:
+def test_jail_binds_the_folder_of_the_socket_or_the_one_that_survives(
+    tree: Tree, fire: Fire
+) -> None:
     rsyslog(tree)
     assert fire("logs", "jail_binds", tree.host(), account=ann()) == [], "before setup"
     tree.folder(SHARED)
-    assert fire("logs", "jail_binds", tree.host(), account=ann()) == [Bind(SHARED, "/srv/sftp/ann/dev", role="log")]
+    assert fire("logs", "jail_binds", tree.host(), account=ann()) == [
+        Bind(SHARED, "/srv/sftp/ann/dev", role="log")
+    ]
     assert fire("logs", "jail_binds", tree.host(), NONE, account=ann()) == []
     assert fire("logs", "jail_binds", tree.host(), account=ann(HOME, home="/home/later")) == []
     systemd(tree)
@@ -170,7 +189,9 @@ def test_on_check_of_a_jail_that_logs(good: Tree, fire: Fire) -> None:
     assert fire("logs", "on_check", good.host(), account=None) == []
     assert fire("logs", "on_check", good.host(), NONE, account=ann()) == []
     assert fire("logs", "on_check", good.host(), NONE, account=None) == []
-    assert fire("logs", "on_check", good.host(), account=ann(name="bob")) == [], "there is no jail yet"
+    assert fire("logs", "on_check", good.host(), account=ann(name="bob")) == [], (
+        "there is no jail yet"
+    )
 
 
 def test_on_check_of_a_bind_that_is_gone(good: Tree, fire: Fire) -> None:
@@ -185,14 +206,22 @@ def test_on_check_of_a_bind_of_a_socket_that_was_made_anew(good: Tree, fire: Fir
     good.write("/srv/old/log", "")
     good.shown = {f"{JAIL}/dev": "/srv/old"}
     assert fire("logs", "on_check", good.host(), account=ann()) == [
-        Finding(f"{SOCKET} is a socket that nobody reads any more", UNLOGGED, f"umount {JAIL}/dev && sftpjail apply")
+        Finding(
+            f"{SOCKET} is a socket that nobody reads any more",
+            UNLOGGED,
+            f"umount {JAIL}/dev && sftpjail apply",
+        )
     ]
 
 
 @pytest.mark.parametrize(
-    ("init", "mend"), [(True, "service rsyslog restart"), (False, PLAIN)], ids=["init script", "by itself"]
+    ("init", "mend"),
+    [(True, "service rsyslog restart"), (False, PLAIN)],
+    ids=["init script", "by itself"],
 )
-def test_on_check_of_a_daemon_that_does_not_listen(good: Tree, fire: Fire, init: bool, mend: str) -> None:
+def test_on_check_of_a_daemon_that_does_not_listen(
+    good: Tree, fire: Fire, init: bool, mend: str
+) -> None:
     good.sockets = set()
     if init:
         good.write("/etc/init.d/rsyslog", "", 0o755)
@@ -201,13 +230,17 @@ def test_on_check_of_a_daemon_that_does_not_listen(good: Tree, fire: Fire, init:
     ]
     (good.root / RSYSLOG.lstrip("/")).unlink()
     (finding,) = fire("logs", "on_check", good.host(), account=ann())
-    assert finding == Finding(f"rsyslog has no rule for jails, {RSYSLOG}", UNLOGGED, f"sftpjail setup && {mend}")
+    assert finding == Finding(
+        f"rsyslog has no rule for jails, {RSYSLOG}", UNLOGGED, f"sftpjail setup && {mend}"
+    )
 
 
 def test_on_check_of_a_daemon_that_does_not_run(good: Tree, fire: Fire, programs: Programs) -> None:
     del good.pids["rsyslog"]
     assert fire("logs", "on_check", good.host(), account=None) == [
-        Finding("rsyslog does not run", "nothing is written to /var/log/sftp.log", "/usr/sbin/rsyslogd")
+        Finding(
+            "rsyslog does not run", "nothing is written to /var/log/sftp.log", "/usr/sbin/rsyslogd"
+        )
     ]
     good.folder("/run/systemd/system")
     programs.answer("systemctl", "is-active", "--quiet", "rsyslog", code=3)
@@ -215,7 +248,9 @@ def test_on_check_of_a_daemon_that_does_not_run(good: Tree, fire: Fire, programs
     assert finding.mend == "systemctl restart rsyslog"
 
 
-def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(good: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(
+    good: Tree, fire: Fire, programs: Programs
+) -> None:
     del good.pids["rsyslog"]
     good.folder("/run/systemd/system")
     programs.answer("systemctl", "is-active", "--quiet", "rsyslog")
@@ -238,7 +273,11 @@ def test_on_check_under_systemd_journald_has_the_socket(tree: Tree, fire: Fire) 
     tree.sockets = set()
     config = Config(logs=Logs("journald"))
     assert fire("logs", "on_check", tree.host(), config, account=ann()) == [
-        Finding(f"nobody reads from {plugin.JOURNAL}", UNLOGGED, "systemctl restart systemd-journald.socket")
+        Finding(
+            f"nobody reads from {plugin.JOURNAL}",
+            UNLOGGED,
+            "systemctl restart systemd-journald.socket",
+        )
     ]
     assert fire("logs", "on_check", tree.host(), config, account=None) == []
     tree.sockets = {plugin.JOURNAL}
@@ -260,5 +299,9 @@ def test_on_explain(good: Tree, fire: Fire) -> None:
     good.sockets = set()
     facts[1] = Fact("log", "socket", SOCKET, "nobody reads from it", True)
     assert fire("logs", "on_explain", good.host(), account=ann()) == facts
-    assert fire("logs", "on_explain", good.host(), account=ann(None)) == [Fact("log", "backend", "rsyslog")]
-    assert fire("logs", "on_explain", good.host(), NONE, account=ann()) == [Fact("log", "backend", "none")]
+    assert fire("logs", "on_explain", good.host(), account=ann(None)) == [
+        Fact("log", "backend", "rsyslog")
+    ]
+    assert fire("logs", "on_explain", good.host(), NONE, account=ann()) == [
+        Fact("log", "backend", "none")
+    ]

@@ -15,12 +15,16 @@ FORWARD = "$home/.forward${recipient_delimiter}${extension}, $home/.forward"
     ("allowed", "places", "open_"),
     [("alias, forward", FORWARD, True), ("alias", FORWARD, False), ("forward", "", False)],
 )
-def test_postfix(tree: Tree, fire: Fire, programs: Programs, allowed: str, places: str, open_: bool) -> None:
+def test_postfix(
+    tree: Tree, fire: Fire, programs: Programs, allowed: str, places: str, open_: bool
+) -> None:
     tree.write("/usr/sbin/postconf", "", 0o755)
     programs.answer("-h", "allow_mail_to_commands", "forward_path", out=f"{allowed}\n{places}\n")
     programs.answer("-h", "mailbox_command", out="\n")
     found = fire("mail", "on_check", tree.host(), account=None)
-    assert [finding.what for finding in found] == ["Postfix runs the commands of a ~/.forward"] * open_
+    assert [finding.what for finding in found] == [
+        "Postfix runs the commands of a ~/.forward"
+    ] * open_
     assert all("allow_mail_to_commands = alias" in finding.mend for finding in found)
     assert fire("mail", "on_check", tree.host(), Config(profiles=(INSIDE,)), account=None) == []
     assert fire("mail", "on_check", tree.host(), account=ann()) == []
@@ -29,9 +33,13 @@ def test_postfix(tree: Tree, fire: Fire, programs: Programs, allowed: str, place
 @pytest.mark.parametrize("forbids", ["no_forbid_pipe", "forbid_pipe", ""])
 def test_exim(tree: Tree, fire: Fire, programs: Programs, forbids: str) -> None:
     tree.write("/usr/sbin/exim4", "", 0o755)
-    programs.answer("-bP", "router", "userforward", out=f"allow_filter\nfile = $home/.forward\n{forbids}\n")
+    programs.answer(
+        "-bP", "router", "userforward", out=f"allow_filter\nfile = $home/.forward\n{forbids}\n"
+    )
     found = fire("mail", "on_check", tree.host(), account=None)
-    assert [finding.what for finding in found] == ["Exim runs the commands of a ~/.forward"] * (forbids[:3] == "no_")
+    assert [finding.what for finding in found] == ["Exim runs the commands of a ~/.forward"] * (
+        forbids[:3] == "no_"
+    )
 
 
 @pytest.mark.parametrize("agent", ["procmail", "maildrop"])
@@ -45,11 +53,15 @@ def test_delivery_agents(tree: Tree, fire: Fire, programs: Programs, agent: str)
     assert [finding.what for finding in found] == [f"Postfix {what} (mailbox_command)"]
 
 
-def test_exim_delivers_by_an_agent_that_is_installed(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_exim_delivers_by_an_agent_that_is_installed(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     tree.write("/usr/sbin/exim4", "", 0o755)
     programs.answer("-bP", "router", "userforward", out="forbid_pipe\n")
     needs = "require_files = ${local_part_data}:${if exists{/etc/procmailrc}{/etc/procmailrc}{${home}/.procmailrc}}"
-    programs.answer("-bP", "router", "procmail", out=f"driver = accept\n{needs}:+/usr/bin/procmail\n")
+    programs.answer(
+        "-bP", "router", "procmail", out=f"driver = accept\n{needs}:+/usr/bin/procmail\n"
+    )
     assert fire("mail", "on_check", tree.host(), account=None) == []
     tree.write("/usr/bin/procmail", "", 0o755)
     found = fire("mail", "on_check", tree.host(), account=None)

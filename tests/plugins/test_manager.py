@@ -56,16 +56,22 @@ def test_bundled_plugins_are_the_entry_points_of_setup_cfg() -> None:
     setup = configparser.ConfigParser()
     setup.read(PROJECT / "setup.cfg")
     lines = setup["options.entry_points"]["sftpjail"].strip().splitlines()
-    assert [tuple(line.split(" = ")) for line in lines] == [(name, f"sftpjail.plugins.{name}") for name in BUNDLED]
+    assert [tuple(line.split(" = ")) for line in lines] == [
+        (name, f"sftpjail.plugins.{name}") for name in BUNDLED
+    ]
     folder = PROJECT / "sftpjail/plugins"
-    modules = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    modules = {path.stem for path in folder.glob("*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
     assert modules == {"__init__", *BUNDLED}
 
 
 def test_every_hook_has_a_test_that_names_it() -> None:
     texts = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     tests = re.findall(
-        r"^def (test_\w+)|fire\(\s*\"\w+\", \"(\w+)\"|hook=\"(\w+)\"|(?<=\n    \(\")(on_\w+)", texts, re.MULTILINE
+        r"^def (test_\w+)|fire\(\s*\"\w+\", \"(\w+)\"|hook=\"(\w+)\"|(?<=\n    \(\")(on_\w+)",
+        texts,
+        re.MULTILINE,
     )
     named = {word for match in tests for word in match if word}
     transactions = (PROJECT / "tests/unit/test_transaction.py").read_text()
@@ -98,7 +104,9 @@ def test_a_hook_takes_only_arguments_of_its_specification() -> None:
 
 def test_a_plugin_that_is_off_is_not_loaded() -> None:
     loaded = Manager(Config(plugins_disable=("logs", "keys")))
-    assert [name for name, _ in loaded.plugins.list_name_plugin()] == [n for n in BUNDLED if n not in ("logs", "keys")]
+    assert [name for name, _ in loaded.plugins.list_name_plugin()] == [
+        n for n in BUNDLED if n not in ("logs", "keys")
+    ]
 
 
 def test_a_stranger_is_loaded_only_when_allowed(install: Any) -> None:
@@ -112,13 +120,17 @@ def test_a_package_may_allow_its_plugin_and_the_administrator_disable_it(install
     assert "quota" in dict(Manager(Config(plugins_packaged=("quota",))).plugins.list_name_plugin())
     off = Config(plugins_packaged=("quota",), plugins_disable=("quota",))
     assert "quota" not in dict(Manager(off).plugins.list_name_plugin())
-    with pytest.raises(SftpJailError, match="plugin gone is allowed by /usr/lib/sftpjail/plugins.d and not") as caught:
+    with pytest.raises(
+        SftpJailError, match="plugin gone is allowed by /usr/lib/sftpjail/plugins.d and not"
+    ) as caught:
         Manager(Config(plugins_packaged=("gone",)))
     assert caught.value.hint == "rm /usr/lib/sftpjail/plugins.d/gone"
 
 
 def test_a_missing_stranger_is_named(install: Any) -> None:
-    with pytest.raises(SftpJailError, match="plugin quota is allowed by the configuration and not installed"):
+    with pytest.raises(
+        SftpJailError, match="plugin quota is allowed by the configuration and not installed"
+    ):
         Manager(Config(plugins_allow=("quota",)))
 
 
@@ -147,8 +159,14 @@ def test_a_hook_that_does_not_exist_is_never_tolerated(install: Any) -> None:
     [
         ("[plugins]\nallow = quota\n[logs]\n", "[plugins]\nallow = \n[logs]\n"),
         ("[plugins]\nallow = a, quota, b\n", "[plugins]\nallow = a, b\n"),
-        ("[plugins]\n  allow = a, quota\n[[quota]]\nx = quota\n", "[plugins]\n  allow = a, \n[[quota]]\nx = quota\n"),
-        ("[logs]\nfile = /quota\n[plugins]\nallow = quota,\n", "[logs]\nfile = /quota\n[plugins]\nallow = \n"),
+        (
+            "[plugins]\n  allow = a, quota\n[[quota]]\nx = quota\n",
+            "[plugins]\n  allow = a, \n[[quota]]\nx = quota\n",
+        ),
+        (
+            "[logs]\nfile = /quota\n[plugins]\nallow = quota,\n",
+            "[logs]\nfile = /quota\n[plugins]\nallow = \n",
+        ),
     ],
 )
 @pytest.mark.real_program
@@ -176,9 +194,16 @@ def test_findings_and_facts_of_a_stranger_that_breaks(tree: Tree, install: Any) 
     loaded = Manager(off(install("veto", module("veto", on_check=veto, on_explain=veto))))
     for account in (None, ann()):
         assert loaded.findings(account, tree.host()) == [
-            Finding("plugin broken: on_check broke: ZeroDivisionError: no", "what plugin broken judges is not known"),
+            Finding(
+                "plugin broken: on_check broke: ZeroDivisionError: no",
+                "what plugin broken judges is not known",
+            ),
             *good[0],
-            Finding("plugin veto: the disk is gone", "what plugin veto judges is not known", "buy a disk"),
+            Finding(
+                "plugin veto: the disk is gone",
+                "what plugin veto judges is not known",
+                "buy a disk",
+            ),
         ]
     assert loaded.facts(ann(), tree.host()) == [
         Fact("broken", "?", "plugin broken: on_explain broke: ZeroDivisionError: no", "", bad=True),
@@ -220,7 +245,9 @@ def test_a_hook_that_breaks_is_told_with_the_plugins_name(tree: Tree, install: A
         loaded.fire(create(), tree.host())
 
 
-def test_a_hook_that_returns_something_else_is_told_with_the_plugins_name(tree: Tree, install: Any) -> None:
+def test_a_hook_that_returns_something_else_is_told_with_the_plugins_name(
+    tree: Tree, install: Any
+) -> None:
     config = off(install("quota", module("quota", on_user_create=lambda: ["/srv/x"])))
     with pytest.raises(SftpJailError, match="plugin quota"):
         Engine(config, tree.host(), Manager(config)).plan([create()])
@@ -233,21 +260,29 @@ def test_a_veto_is_told_with_the_plugins_name_and_its_hint(tree: Tree, install: 
     config = off(install("quota", module("quota", on_user_create=veto)))
     with pytest.raises(SftpJailError) as caught:
         Engine(config, tree.host(), Manager(config)).plan([create()])
-    assert caught.value.message == "plugin quota: no room for ann" and caught.value.hint == "buy a disk"
+    assert (
+        caught.value.message == "plugin quota: no room for ann"
+        and caught.value.hint == "buy a disk"
+    )
 
 
 def test_two_plugins_in_conflict_are_both_named(tree: Tree, install: Any) -> None:
     install("alpha", module("alpha", on_user_create=lambda: [WriteFile("/srv/x", "1")]))
-    config = off(install("omega", module("omega", on_user_create=lambda: [WriteFile("/srv/x", "2")])))
+    config = off(
+        install("omega", module("omega", on_user_create=lambda: [WriteFile("/srv/x", "2")]))
+    )
     with pytest.raises(
-        SftpJailError, match="plugins (alpha and omega|omega and alpha) contradict each other about path /srv/x"
+        SftpJailError,
+        match="plugins (alpha and omega|omega and alpha) contradict each other about path /srv/x",
     ):
         Engine(config, tree.host(), Manager(config)).plan([create()])
 
 
 def test_a_stranger_in_conflict_with_a_bundled_plugin(tree: Tree, install: Any, sshd: Sshd) -> None:
     tree.write("/etc/ssh/sshd_config.d/10-sftpjail.conf", "")
-    config = install("rogue", module("rogue", on_user_create=lambda account: [MakeDir(account.jail, 0o777)]))
+    config = install(
+        "rogue", module("rogue", on_user_create=lambda account: [MakeDir(account.jail, 0o777)])
+    )
     config = Config(plugins_allow=config.plugins_allow, plugins_disable=("sshd", "logs"))
     with pytest.raises(SftpJailError, match="chroot.*rogue|rogue.*chroot"):
         Engine(config, tree.host(), Manager(config)).plan([create()])
@@ -255,7 +290,12 @@ def test_a_stranger_in_conflict_with_a_bundled_plugin(tree: Tree, install: Any, 
 
 def test_none_is_nothing_and_results_have_names(tree: Tree, install: Any) -> None:
     install("none", module("none", on_user_create=lambda: None))
-    config = off(install("some", module("some", on_user_create=lambda account, host, config: (MakeDir(account.jail),))))
+    config = off(
+        install(
+            "some",
+            module("some", on_user_create=lambda account, host, config: (MakeDir(account.jail),)),
+        )
+    )
     assert Manager(config).fire(create(), tree.host()) == [("some", [MakeDir("/srv/sftp/ann")])]
 
 
@@ -265,7 +305,9 @@ def test_listeners_that_break_are_told_and_never_raised(install: Any) -> None:
 
     loaded = Manager(off(install("log", module("log", on_failed=on_failed))))
     about: dict[str, Any] = {"event": "on_setup", "account": None, "plan": None}
-    assert loaded.tell("on_failed", **about, error=OSError("disk")) == ["plugin log: on_failed broke: disk"]
+    assert loaded.tell("on_failed", **about, error=OSError("disk")) == [
+        "plugin log: on_failed broke: disk"
+    ]
     assert loaded.tell("on_applied", **about) == []
 
 
@@ -276,8 +318,10 @@ def test_the_example_plugin(tree: Tree, install: Any, monkeypatch: pytest.Monkey
     engine = Engine(config, tree.host(), Manager(config))
     plan = engine.plan([create()])
     assert "+Hello ann" in plan.diff(engine.host)
-    assert [step.plugin for step in plan.steps if step.action == WriteFile("/srv/sftp/ann/WELCOME", "Hello ann\n")] == [
-        "welcome"
-    ]
+    assert [
+        step.plugin
+        for step in plan.steps
+        if step.action == WriteFile("/srv/sftp/ann/WELCOME", "Hello ann\n")
+    ] == ["welcome"]
     with pytest.raises(SftpJailError, match="badger is a bad name"):
         engine.plan([Event("on_user_create", ann(name="badger"))])

@@ -9,7 +9,18 @@ import pytest
 from fakes import Tree
 from golden import BIND, HOME, Fire, ann
 
-from sftpjail import Bind, MakeDir, Mount, Notify, Remove, SetLines, SftpJailError, Style, Unmount, WriteFile
+from sftpjail import (
+    Bind,
+    MakeDir,
+    Mount,
+    Notify,
+    Remove,
+    SetLines,
+    SftpJailError,
+    Style,
+    Unmount,
+    WriteFile,
+)
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
 from sftpjail.openssh.pam_session import SCRIPT
@@ -63,10 +74,16 @@ def test_on_mount_read_only(tree: Tree, fire: Fire) -> None:
 def test_on_mount_of_the_home_and_the_log(tree: Tree, fire: Fire) -> None:
     home = Bind("/home/ann", f"{JAIL}/home/ann", role="home")
     actions = fire("mounts", "on_mount", tree.host(), account=ann(), bind=home)
-    assert fstab(home.source, home.target, "bind,nosuid,nodev,private", ",x-sftpjail.role=home") in actions
+    assert (
+        fstab(home.source, home.target, "bind,nosuid,nodev,private", ",x-sftpjail.role=home")
+        in actions
+    )
     tree.write("/run/systemd/journal/dev-log", "")
     log = Bind(
-        "/run/systemd/journal/dev-log", f"{JAIL}/dev/log", role="log", options=(*MOUNT_OPTIONS, "x-systemd.after=x")
+        "/run/systemd/journal/dev-log",
+        f"{JAIL}/dev/log",
+        role="log",
+        options=(*MOUNT_OPTIONS, "x-systemd.after=x"),
     )
     actions = fire("mounts", "on_mount", tree.host(), account=ann(), bind=log)
     # A socket is bound on a file.
@@ -77,15 +94,23 @@ def test_on_mount_of_the_home_and_the_log(tree: Tree, fire: Fire) -> None:
 def test_on_mount_with_spaces(tree: Tree, fire: Fire) -> None:
     tree.folder("/srv/web/a b")
     bind = Bind("/srv/web/a b", f"{JAIL}/a b")
-    (lines,) = [a for a in fire("mounts", "on_mount", tree.host(), account=ann(), bind=bind) if isinstance(a, SetLines)]
+    (lines,) = [
+        a
+        for a in fire("mounts", "on_mount", tree.host(), account=ann(), bind=bind)
+        if isinstance(a, SetLines)
+    ]
     assert lines.lines[0].startswith("/srv/web/a\\040b /srv/sftp/ann/a\\040b none bind")
     assert lines.tag == f"ann {JAIL}/a b"
 
 
-def test_on_mount_below_another_bind_makes_its_mount_point_in_that_ones_source(tree: Tree, fire: Fire) -> None:
+def test_on_mount_below_another_bind_makes_its_mount_point_in_that_ones_source(
+    tree: Tree, fire: Fire
+) -> None:
     known(tree, ("/srv/web/example.com", f"{JAIL}/web"))
     tree.folder("/srv/other")
-    actions = fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/other", f"{JAIL}/web/x/y"))
+    actions = fire(
+        "mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/other", f"{JAIL}/web/x/y")
+    )
     assert [a for a in actions if isinstance(a, MakeDir)] == [
         MakeDir("/srv/web/example.com/x"),
         MakeDir("/srv/web/example.com/x/y"),
@@ -122,36 +147,59 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize(("source", "reason"), FORBIDDEN)
-def test_on_mount_refuses_what_nobody_in_a_jail_may_see(tree: Tree, fire: Fire, source: str, reason: str) -> None:
+def test_on_mount_refuses_what_nobody_in_a_jail_may_see(
+    tree: Tree, fire: Fire, source: str, reason: str
+) -> None:
     for folder in ("/proc", "/sys", "/dev", "/run", "/root", "/boot", "/var/lib/sftpjail", source):
         tree.folder(folder)
     with pytest.raises(SftpJailError) as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(source, f"{JAIL}/x"))
-    assert f"will not show {source} in a jail" in caught.value.message and reason in caught.value.message
+    assert (
+        f"will not show {source} in a jail" in caught.value.message
+        and reason in caught.value.message
+    )
     offered = f"allow = {source} in [mounts]" in caught.value.hint
-    assert offered == source.startswith("/srv/sftp"), "never /, nor what the system needs, nor a home"
+    assert offered == source.startswith("/srv/sftp"), (
+        "never /, nor what the system needs, nor a home"
+    )
 
 
 def test_on_mount_shows_what_the_configuration_names(tree: Tree, fire: Fire) -> None:
     source = "/etc/ssh"
     tree.folder(source)
     config = Config(allow_sources=(source,))
-    assert fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind(source, f"{JAIL}/x"))
+    assert fire(
+        "mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind(source, f"{JAIL}/x")
+    )
     with pytest.raises(SftpJailError):
-        fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind("/etc", f"{JAIL}/x"))
+        fire(
+            "mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind("/etc", f"{JAIL}/x")
+        )
 
 
 def test_on_mount_judges_where_a_link_leads(tree: Tree, fire: Fire) -> None:
     tree.link("/srv/innocent", "/etc/ssh")
     with pytest.raises(SftpJailError, match="/etc/ssh lies in /etc"):
-        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/innocent", f"{JAIL}/x"))
+        fire(
+            "mounts",
+            "on_mount",
+            tree.host(),
+            account=ann(),
+            bind=Bind("/srv/innocent", f"{JAIL}/x"),
+        )
 
 
 def test_on_mount_refuses_a_source_that_somebody_could_exchange(tree: Tree, fire: Fire) -> None:
     tree.folder("/srv/team", 0o777)
     tree.folder("/srv/team/web")
     with pytest.raises(SftpJailError, match="/srv/team can be written by others.*put a link"):
-        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/team/web", f"{JAIL}/x"))
+        fire(
+            "mounts",
+            "on_mount",
+            tree.host(),
+            account=ann(),
+            bind=Bind("/srv/team/web", f"{JAIL}/x"),
+        )
 
 
 def test_what_others_could_exchange_is_allowed_for_sessions_alone(tree: Tree, fire: Fire) -> None:
@@ -181,12 +229,21 @@ def test_on_mount_of_a_source_that_somebody_can_exchange_by_now(tree: Tree, fire
 def test_on_setup_has_what_is_mounted_at_boot_judged(tree: Tree, fire: Fire) -> None:
     assert [type(a).__name__ for a in fire("mounts", "on_setup", tree.host())] == ["Remove"] * 3
     tree.program("systemctl")
-    written = {a.path: a.content for a in fire("mounts", "on_setup", tree.host()) if isinstance(a, WriteFile)}
+    written = {
+        a.path: a.content
+        for a in fire("mounts", "on_setup", tree.host())
+        if isinstance(a, WriteFile)
+    }
     unit, drop_in = written
-    assert f"ExecStart={SCRIPT} boot\n" in written[unit] and posixpath.basename(unit) in written[drop_in]
+    assert (
+        f"ExecStart={SCRIPT} boot\n" in written[unit]
+        and posixpath.basename(unit) in written[drop_in]
+    )
     assert "Before=systemd-user-sessions.service" in written[unit], "before anybody may log in"
     config = Config(profiles=(replace(BIND, mounts="session"),))
-    assert not [a for a in fire("mounts", "on_setup", tree.host(), config) if isinstance(a, WriteFile)]
+    assert not [
+        a for a in fire("mounts", "on_setup", tree.host(), config) if isinstance(a, WriteFile)
+    ]
     tree.link(unit, "/dev/null")
     assert fire("mounts", "on_setup", tree.host()) == [], "an administrator has masked it"
 
@@ -203,7 +260,9 @@ def test_on_setup_refuses_a_kernel_that_cannot_mount_by_descriptor(tree: Tree, f
         fire("mounts", "on_setup", host)
 
 
-def test_on_mount_of_ones_own_home_is_fine_also_if_others_homes_are_elsewhere(tree: Tree, fire: Fire) -> None:
+def test_on_mount_of_ones_own_home_is_fine_also_if_others_homes_are_elsewhere(
+    tree: Tree, fire: Fire
+) -> None:
     home = Bind("/home/ann", f"{JAIL}/home/ann", role="home")
     assert fire("mounts", "on_mount", tree.host(), account=ann(), bind=home)
 
@@ -213,12 +272,16 @@ def test_on_mount_refuses_a_missing_source(tree: Tree, fire: Fire) -> None:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
     assert caught.value.hint == "mkdir /srv/none"
     known(tree, ("/srv/none", f"{JAIL}/x"))
-    with pytest.raises(SftpJailError, match="/srv/none, which ann sees as .*, is missing") as caught:
+    with pytest.raises(
+        SftpJailError, match="/srv/none, which ann sees as .*, is missing"
+    ) as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
     assert caught.value.hint == "sftpjail umount ann /x"
 
 
-@pytest.mark.parametrize("target", [JAIL, "/srv/sftp/annex/x", "/srv/sftp/bob/x", "/srv/sftp/ann/../bob", "/etc"])
+@pytest.mark.parametrize(
+    "target", [JAIL, "/srv/sftp/annex/x", "/srv/sftp/bob/x", "/srv/sftp/ann/../bob", "/etc"]
+)
 def test_on_mount_refuses_a_target_outside_the_jail(tree: Tree, fire: Fire, target: str) -> None:
     with pytest.raises(SftpJailError, match="is not inside the jail /srv/sftp/ann of ann"):
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(WEB.source, target))
@@ -227,7 +290,13 @@ def test_on_mount_refuses_a_target_outside_the_jail(tree: Tree, fire: Fire, targ
 def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
     def refused(target: str, words: str) -> str:
         with pytest.raises(SftpJailError, match=words) as caught:
-            fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(WEB.source, f"{JAIL}/{target}"))
+            fire(
+                "mounts",
+                "on_mount",
+                tree.host(),
+                account=ann(),
+                bind=Bind(WEB.source, f"{JAIL}/{target}"),
+            )
         return caught.value.hint
 
     tree.write(f"{JAIL}/full/file", "")
@@ -239,13 +308,22 @@ def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
     assert refused("mounted", "something is mounted") == f"findmnt {JAIL}/mounted"
     known(tree, ("/srv/web", f"{JAIL}/known"), ("/srv/web", f"{JAIL}/outer/inner"))
     assert refused("known", "already shows /srv/web") == "sftpjail umount ann /known"
-    assert refused("outer", "would hide /srv/sftp/ann/outer/inner") == "sftpjail umount ann /outer/inner"
+    assert (
+        refused("outer", "would hide /srv/sftp/ann/outer/inner")
+        == "sftpjail umount ann /outer/inner"
+    )
 
 
 def test_on_mount_refuses_a_mount_point_that_a_user_could_exchange(tree: Tree, fire: Fire) -> None:
     known(tree, ("/home/ann", f"{JAIL}/home/ann"))
     with pytest.raises(SftpJailError, match="no place for a mount: /home/ann belongs to uid 1001"):
-        fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(WEB.source, f"{JAIL}/home/ann/web"))
+        fire(
+            "mounts",
+            "on_mount",
+            tree.host(),
+            account=ann(),
+            bind=Bind(WEB.source, f"{JAIL}/home/ann/web"),
+        )
 
 
 def test_on_mount_into_a_jail_that_is_the_home(tree: Tree, fire: Fire) -> None:
@@ -258,7 +336,13 @@ def test_on_mount_into_a_jail_that_is_the_home(tree: Tree, fire: Fire) -> None:
         )
     tree.folder("/home/ann/files", 0o755, (1001, 1001))
     with pytest.raises(SftpJailError, match="/home/ann/files belongs to uid 1001"):
-        fire("mounts", "on_mount", tree.host(), account=ann(HOME), bind=Bind(WEB.source, "/home/ann/files/web"))
+        fire(
+            "mounts",
+            "on_mount",
+            tree.host(),
+            account=ann(HOME),
+            bind=Bind(WEB.source, "/home/ann/files/web"),
+        )
 
 
 def test_on_mount_never_follows_a_link_at_the_mount_point(tree: Tree, fire: Fire) -> None:
@@ -284,9 +368,16 @@ def test_on_unmount(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_unmount_below_another_bind_removes_the_folder_in_its_source(tree: Tree, fire: Fire) -> None:
+def test_on_unmount_below_another_bind_removes_the_folder_in_its_source(
+    tree: Tree, fire: Fire
+) -> None:
     known(tree, (WEB.source, WEB.target), ("/srv/x", f"{WEB.target}/x"))
     actions = fire(
-        "mounts", "on_unmount", tree.host(), account=ann(), bind=Bind("/srv/x", f"{WEB.target}/x"), live_only=False
+        "mounts",
+        "on_unmount",
+        tree.host(),
+        account=ann(),
+        bind=Bind("/srv/x", f"{WEB.target}/x"),
+        live_only=False,
     )
     assert Remove(f"{WEB.source}/x", folder=True) in actions

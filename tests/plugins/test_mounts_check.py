@@ -42,7 +42,11 @@ def test_on_check_of_a_bind_that_is_not_mounted(tree: Tree, fire: Fire) -> None:
     tree.mounted()
     tree.shown = {}
     assert check(tree, fire) == [
-        Finding(f"{WEB.target} is in fstab and not mounted", f"the jail lacks {WEB.source}", "sftpjail apply")
+        Finding(
+            f"{WEB.target} is in fstab and not mounted",
+            f"the jail lacks {WEB.source}",
+            "sftpjail apply",
+        )
     ]
 
 
@@ -73,15 +77,32 @@ def test_on_check_of_something_else_on_top(tree: Tree, fire: Fire) -> None:
     ("wanted", "live", "what", "why"),
     [
         ("ro,bind,nosuid,nodev", FLAGS, "without ro", "ann could write"),
-        ("bind,nosuid,nodev", "rw,nodev", "without nosuid", "the kernel does not enforce what fstab says"),
-        ("bind,nosuid,nodev,noexec", "rw,relatime", "without nosuid,nodev,noexec", "the kernel does not"),
-        ("bind,nosuid,nodev", "ro,nosuid,nodev", "read-only, and fstab does not say so", "uploads to it fail"),
+        (
+            "bind,nosuid,nodev",
+            "rw,nodev",
+            "without nosuid",
+            "the kernel does not enforce what fstab says",
+        ),
+        (
+            "bind,nosuid,nodev,noexec",
+            "rw,relatime",
+            "without nosuid,nodev,noexec",
+            "the kernel does not",
+        ),
+        (
+            "bind,nosuid,nodev",
+            "ro,nosuid,nodev",
+            "read-only, and fstab does not say so",
+            "uploads to it fail",
+        ),
     ],
 )
 def test_on_check_compares_the_flags_of_the_kernel(
     tree: Tree, fire: Fire, wanted: str, live: str, what: str, why: str
 ) -> None:
-    tree.write("/etc/fstab", f"{WEB.source} {WEB.target} none {wanted},nofail,x-sftpjail.user=ann 0 0\n")
+    tree.write(
+        "/etc/fstab", f"{WEB.source} {WEB.target} none {wanted},nofail,x-sftpjail.user=ann 0 0\n"
+    )
     mounted(tree, live)
     (finding,) = check(tree, fire)
     assert finding.what == f"{WEB.target} is mounted {what}" and finding.why.startswith(why)
@@ -89,7 +110,9 @@ def test_on_check_compares_the_flags_of_the_kernel(
 
 
 def test_on_check_of_a_read_only_bind_that_is_one(tree: Tree, fire: Fire) -> None:
-    tree.write("/etc/fstab", f"{WEB.source} {WEB.target} none ro,bind,nofail,x-sftpjail.user=ann 0 0\n")
+    tree.write(
+        "/etc/fstab", f"{WEB.source} {WEB.target} none ro,bind,nofail,x-sftpjail.user=ann 0 0\n"
+    )
     mounted(tree, "ro,relatime")
     assert check(tree, fire) == []
 
@@ -98,7 +121,9 @@ def test_on_check_behind_a_link(tree: Tree, fire: Fire) -> None:
     # The mount table has the real path, fstab the one that somebody wrote.
     tree.folder("/data/sftp/ann/web")
     tree.link("/srv/other", "/data/sftp")
-    tree.write("/etc/fstab", f"{WEB.source} /srv/other/ann/web none bind,nofail,x-sftpjail.user=ann 0 0\n")
+    tree.write(
+        "/etc/fstab", f"{WEB.source} /srv/other/ann/web none bind,nofail,x-sftpjail.user=ann 0 0\n"
+    )
     tree.mounted(("/data/sftp/ann/web", FLAGS))
     tree.shown = {"/srv/other/ann/web": WEB.source}
     account = ann(Profile("p", chroot="/srv/other/%u"))
@@ -110,7 +135,10 @@ def test_on_check_of_a_mount_on_the_jail_itself(tree: Tree, fire: Fire) -> None:
     tree.mounted((WEB.target, FLAGS), (JAIL, FLAGS))
     tree.shown = {JAIL: "/srv/empty"}
     (finding,) = check(tree, fire)
-    assert finding.what == f"something is mounted on the jail {JAIL} itself" and finding.mend == f"umount {JAIL}"
+    assert (
+        finding.what == f"something is mounted on the jail {JAIL} itself"
+        and finding.mend == f"umount {JAIL}"
+    )
 
 
 def test_on_check_where_the_jail_is_missing_that_is_the_fault(tree: Tree, fire: Fire) -> None:
@@ -122,7 +150,9 @@ def test_on_check_where_the_jail_is_missing_that_is_the_fault(tree: Tree, fire: 
 
 
 def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fire) -> None:
-    tree.write("/etc/fstab", "# comment\n\n/dev/sda1 / ext4 defaults 0 1\n/srv/a /srv/b none\n   # x\n")
+    tree.write(
+        "/etc/fstab", "# comment\n\n/dev/sda1 / ext4 defaults 0 1\n/srv/a /srv/b none\n   # x\n"
+    )
     assert fire("mounts", "on_check", tree.host(), account=None) == [
         Finding(
             "line 4 of /etc/fstab is broken: it has fewer than four fields",
@@ -172,7 +202,9 @@ def windows(tree: Tree, fire: Fire, *lines: str, profile: str = "/srv/sftp/%u") 
         tree.folder(target)
     tree.write("/proc/self/mountinfo", "\n".join(text) + "\n")
     config = Config(profiles=(Profile("sftponly", chroot=profile),))
-    return [finding.what for finding in fire("mounts", "on_check", tree.host(), config, account=None)]
+    return [
+        finding.what for finding in fire("mounts", "on_check", tree.host(), config, account=None)
+    ]
 
 
 def test_on_check_of_the_host_in_a_jail(tree: Tree, fire: Fire) -> None:
@@ -187,20 +219,32 @@ def test_on_check_of_the_host_in_a_jail(tree: Tree, fire: Fire) -> None:
     # A file system of its own, an administrator's directory, our own bind, and places in no jail.
     assert windows(tree, fire, f"0:9 / {place} tmpfs", f"8:1 /srv/music {JAIL}/music ext4") == []
     assert (
-        windows(tree, fire, f"8:1 / {WEB.target} ext4", "8:1 / /srv/host ext4", "8:1 / /srv/sftp/bob/host ext4") == []
+        windows(
+            tree,
+            fire,
+            f"8:1 / {WEB.target} ext4",
+            "8:1 / /srv/host ext4",
+            "8:1 / /srv/sftp/bob/host ext4",
+        )
+        == []
     )
 
 
 def test_on_check_of_the_host_in_a_jail_that_is_a_home(tree: Tree, fire: Fire) -> None:
-    said = windows(tree, fire, "8:1 / /home/ann/host ext4", "8:1 / /home/bob/host ext4", profile="%h")
-    assert said == ["/home/ann/host is mounted in the jail of ann, and it shows /, which holds /proc"]
+    said = windows(
+        tree, fire, "8:1 / /home/ann/host ext4", "8:1 / /home/bob/host ext4", profile="%h"
+    )
+    assert said == [
+        "/home/ann/host is mounted in the jail of ann, and it shows /, which holds /proc"
+    ]
 
 
 def test_on_check_of_mounts_that_fstab_names(tree: Tree, fire: Fire) -> None:
     # They are told as what a departed account has left.
     tree.mounted("/srv/sftp/ghost/web", "/srv/sftp/lost+found")
     tree.fstab(
-        "/srv/web /srv/sftp/ghost/web none bind,x-sftpjail.user=ghost 0 0", "/dev/b /srv/sftp/lost+found ext4 ro 0 0"
+        "/srv/web /srv/sftp/ghost/web none bind,x-sftpjail.user=ghost 0 0",
+        "/dev/b /srv/sftp/lost+found ext4 ro 0 0",
     )
     assert fire("mounts", "on_check", tree.host(), account=None) == []
 
@@ -208,7 +252,9 @@ def test_on_check_of_mounts_that_fstab_names(tree: Tree, fire: Fire) -> None:
 def test_on_check_of_jails_in_homes(tree: Tree, fire: Fire) -> None:
     tree.mounted("/home/ghost/web")
     config = Config(profiles=(Profile("sftponly", chroot="%h"),))
-    assert fire("mounts", "on_check", tree.host(), config, account=None) == [], "a home may be anybody's"
+    assert fire("mounts", "on_check", tree.host(), config, account=None) == [], (
+        "a home may be anybody's"
+    )
 
 
 # -- explain ----------------------------------------------------------------------------------------------------------
@@ -224,4 +270,6 @@ def test_on_explain_lists_each_bind_with_its_flags(tree: Tree, fire: Fire) -> No
 
 
 def test_on_explain_without_binds(tree: Tree, fire: Fire) -> None:
-    assert fire("mounts", "on_explain", tree.host(), account=ann(BIND, name="bob")) == [Fact("mounts", "none", "")]
+    assert fire("mounts", "on_explain", tree.host(), account=ann(BIND, name="bob")) == [
+        Fact("mounts", "none", "")
+    ]

@@ -8,7 +8,17 @@ import pytest
 from fakes import Programs, Tree
 from golden import BIND, Fire, ann
 
-from sftpjail import Check, Fact, MakeDir, Profile, Remove, SetLines, SftpJailError, Style, WriteFile
+from sftpjail import (
+    Check,
+    Fact,
+    MakeDir,
+    Profile,
+    Remove,
+    SetLines,
+    SftpJailError,
+    Style,
+    WriteFile,
+)
 from sftpjail.actions import Phase
 from sftpjail.config import Config
 from sftpjail.openssh.pam_session import GATE, MARK, SCRIPT, program
@@ -49,10 +59,14 @@ def rules(actions: list[object]) -> list[str]:
     return list(lines.lines)
 
 
-def test_on_setup_gives_new_sshds_jails_a_service(tree: Tree, fire: Fire, version: Programs) -> None:
+def test_on_setup_gives_new_sshds_jails_a_service(
+    tree: Tree, fire: Fire, version: Programs
+) -> None:
     new(version)
     actions = fire("pam", "on_setup", tree.host(), CONFIG)
-    (service,) = [a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail-session"]
+    (service,) = [
+        a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail-session"
+    ]
     assert service.content.splitlines()[1:] == [
         "session required pam_namespace.so mount_private",
         f"session required pam_exec.so quiet type=open_session /usr/bin/timeout 30 {SCRIPT} session",
@@ -63,10 +77,17 @@ def test_on_setup_gives_new_sshds_jails_a_service(tree: Tree, fire: Fire, versio
     ], "before anything that takes an environment from the user"
     assert rules(actions) == [], "nobody else's stack is touched"
     assert Remove("/etc/pam.d/sftpjail") in actions
-    assert {MakeDir("/etc/sftpjail/mounts"), MakeDir(MARK, 0o700)} <= {a for a in actions if isinstance(a, MakeDir)}
+    assert {MakeDir("/etc/sftpjail/mounts"), MakeDir(MARK, 0o700)} <= {
+        a for a in actions if isinstance(a, MakeDir)
+    }
     assert WriteFile(SCRIPT, program(), mode=0o755) in actions
     (proof,) = [a for a in actions if isinstance(a, Check)]
-    assert proof.argv == ("/usr/lib/sftpjail/entry/prove-login", "sftpjail-probe", "sftponly", "session")
+    assert proof.argv == (
+        "/usr/lib/sftpjail/entry/prove-login",
+        "sftpjail-probe",
+        "sftponly",
+        "session",
+    )
     assert proof.lines == ("who is jailed: ok", "who is not: ok")
     assert {SCRIPT, "/etc/pam.d/sftpjail-session", "/etc/ssh/sshd_config"} <= set(proof.candidate)
 
@@ -79,10 +100,14 @@ def test_on_setup_marks_rules_for_an_old_sshd(tree: Tree, fire: Fire, version: P
         "session required pam_namespace.so mount_private",
         f"session required pam_exec.so quiet type=open_session /usr/bin/timeout 30 {SCRIPT} session",
     ]
-    assert not [a for a in actions if isinstance(a, WriteFile) and a.path.startswith("/etc/pam.d/sftpjail")]
+    assert not [
+        a for a in actions if isinstance(a, WriteFile) and a.path.startswith("/etc/pam.d/sftpjail")
+    ]
 
 
-def test_rules_of_several_profiles_pass_by_whom_an_earlier_one_has(tree: Tree, fire: Fire, version: Programs) -> None:
+def test_rules_of_several_profiles_pass_by_whom_an_earlier_one_has(
+    tree: Tree, fire: Fire, version: Programs
+) -> None:
     """As with Match: users before groups, the first one wins; and the last jump ends exactly at the end."""
     old(version)
     profiles = (
@@ -106,20 +131,34 @@ def test_rules_of_several_profiles_pass_by_whom_an_earlier_one_has(tree: Tree, f
 
 def test_on_setup_touches_no_pam_without_need(tree: Tree, fire: Fire) -> None:
     actions = fire("pam", "on_setup", tree.host())
-    harmless = (SetLines("/etc/pam.d/sshd", "session", (), Style.TOP), WriteFile(SCRIPT, program(), mode=0o755))
+    harmless = (
+        SetLines("/etc/pam.d/sshd", "session", (), Style.TOP),
+        WriteFile(SCRIPT, program(), mode=0o755),
+    )
     assert all(isinstance(a, Remove) or a in harmless for a in actions)
 
 
-def test_a_directory_needs_the_script_but_no_namespace(tree: Tree, fire: Fire, version: Programs) -> None:
+def test_a_directory_needs_the_script_but_no_namespace(
+    tree: Tree, fire: Fire, version: Programs
+) -> None:
     new(version)
-    tree.write("/etc/nsswitch.conf", "group: files\npasswd: files systemd [NOTFOUND=continue] sss # sss\n")
+    tree.write(
+        "/etc/nsswitch.conf", "group: files\npasswd: files systemd [NOTFOUND=continue] sss # sss\n"
+    )
     actions = fire("pam", "on_setup", tree.host())
-    (service,) = [a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail"]
+    (service,) = [
+        a for a in actions if isinstance(a, WriteFile) and a.path == "/etc/pam.d/sftpjail"
+    ]
     assert service.content.splitlines()[1:3] == [rules_of("fstab")[0], "auth include sshd"]
-    assert "pam_namespace" not in service.content and Remove("/etc/security/namespace.d/sftpjail.conf") in actions
+    assert (
+        "pam_namespace" not in service.content
+        and Remove("/etc/security/namespace.d/sftpjail.conf") in actions
+    )
 
 
-def test_on_setup_makes_no_stack_of_our_rules_alone(tree: Tree, fire: Fire, version: Programs) -> None:
+def test_on_setup_makes_no_stack_of_our_rules_alone(
+    tree: Tree, fire: Fire, version: Programs
+) -> None:
     old(version)
     (tree.root / "etc/pam.d/sshd").unlink()
     with pytest.raises(SftpJailError, match="would keep everybody out"):
@@ -134,7 +173,8 @@ def test_on_setup_wants_use_pam(tree: Tree, fire: Fire, programs: Programs) -> N
 
 
 @pytest.mark.parametrize(
-    "line", ["auth required pam_env.so user_readenv=1", "session required pam_env.so user_readenv=1"]
+    "line",
+    ["auth required pam_env.so user_readenv=1", "session required pam_env.so user_readenv=1"],
 )
 def test_on_setup_wants_no_environment_of_the_users_before_ours(
     tree: Tree, fire: Fire, version: Programs, line: str
@@ -148,7 +188,9 @@ def test_on_setup_wants_no_environment_of_the_users_before_ours(
         fire("pam", "on_setup", tree.host(), CONFIG)
 
 
-def test_on_setup_wants_logins_that_can_be_tried(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_setup_wants_logins_that_can_be_tried(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     new(programs)
     programs.answer("-T", out="usepam yes\n")
     programs.answer_by("prove-login", lambda argv, _: Answer(1, "", "unshare failed"))
@@ -182,7 +224,11 @@ def test_on_user_create_wants_setup_first(tree: Tree, fire: Fire, version: Progr
         (None, None, f"{SCRIPT} is missing"),
         (0o644, None, f"{SCRIPT} is not executable"),
         (0o755, Answer(124, "", ""), "did not end within 5 seconds"),
-        (0o755, Answer(1, "", "mount: /srv/web: special device /srv/gone does not exist."), "/srv/gone does not exist"),
+        (
+            0o755,
+            Answer(1, "", "mount: /srv/web: special device /srv/gone does not exist."),
+            "/srv/gone does not exist",
+        ),
         (0o755, Answer(0, "", ""), ""),
     ],
 )
@@ -203,7 +249,10 @@ def test_on_check_rehearses(
 @pytest.mark.parametrize("thorough", [True, False])
 def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire, thorough: bool) -> None:
     tree.folder("/srv/sftp/ann")
-    tree.write("/etc/sftpjail/mounts/ann", "/a /srv/sftp/ann/my\\040web none bind,x-sftpjail.user=ann 0 0\n")
+    tree.write(
+        "/etc/sftpjail/mounts/ann",
+        "/a /srv/sftp/ann/my\\040web none bind,x-sftpjail.user=ann 0 0\n",
+    )
     host = tree.host()
     host.thorough = thorough
     (finding,) = fire("mounts", "on_check", host, CONFIG, account=ann(SESSION))
@@ -237,7 +286,9 @@ def with_directory(tree: Tree) -> Tree:
     return tree
 
 
-def test_a_gate_stands_where_a_directory_is(with_directory: Tree, fire: Fire, version: Programs) -> None:
+def test_a_gate_stands_where_a_directory_is(
+    with_directory: Tree, fire: Fire, version: Programs
+) -> None:
     new(version)
     assert rules(fire("pam", "on_setup", with_directory.host())) == [
         LISTED,
@@ -246,7 +297,9 @@ def test_a_gate_stands_where_a_directory_is(with_directory: Tree, fire: Fire, ve
     ]
 
 
-def test_before_services_the_gate_asks_for_the_groups(with_directory: Tree, fire: Fire, version: Programs) -> None:
+def test_before_services_the_gate_asks_for_the_groups(
+    with_directory: Tree, fire: Fire, version: Programs
+) -> None:
     old(version)
     config = Config(profiles=(BIND, Profile("other", group="other")))
     assert rules(fire("pam", "on_setup", with_directory.host(), config))[:4] == [
@@ -263,7 +316,9 @@ def install(tree: Tree, actions: list[object]) -> None:
             tree.write(action.path, action.content, action.mode)
         elif isinstance(action, SetLines):
             text = "".join(f"{line}\n" for line in action.lines)
-            tree.write(action.path, f"# BEGIN sftpjail {action.tag}\n{text}# END sftpjail {action.tag}\n")
+            tree.write(
+                action.path, f"# BEGIN sftpjail {action.tag}\n{text}# END sftpjail {action.tag}\n"
+            )
 
 
 def test_on_user_create_names_whom_only_the_directory_jails(
@@ -271,7 +326,9 @@ def test_on_user_create_names_whom_only_the_directory_jails(
 ) -> None:
     new(version)
     install(with_directory, fire("pam", "on_setup", with_directory.host()))
-    assert fire("pam", "on_user_create", with_directory.host(), account=ann()) == [], "in /etc/group, as everybody sees"
+    assert fire("pam", "on_user_create", with_directory.host(), account=ann()) == [], (
+        "in /etc/group, as everybody sees"
+    )
     stranger = ann(name="zoe", local=False)
     gate = SetLines(GATE, "zoe", ("zoe",), Style.LINE)
     assert fire("pam", "on_user_create", with_directory.host(), account=stranger) == [gate]
@@ -283,7 +340,9 @@ def test_on_user_create_names_whom_only_the_directory_jails(
 def test_on_user_remove(tree: Tree, fire: Fire) -> None:
     assert fire("pam", "on_user_remove", tree.host(), account=ann()) == []
     tree.write(GATE, "ann\n")
-    assert fire("pam", "on_user_remove", tree.host(), account=ann()) == [SetLines(GATE, "ann", (), Style.LINE)]
+    assert fire("pam", "on_user_remove", tree.host(), account=ann()) == [
+        SetLines(GATE, "ann", (), Style.LINE)
+    ]
 
 
 # -- who is shut out and has no line in shadow(5)
@@ -299,10 +358,14 @@ def test_the_list_is_read_where_an_account_may_have_no_line_in_shadow(
     (proof,) = [a for a in actions if isinstance(a, Check)]
     assert proof.argv[-1] == "none" and proof.lines == ("who is jailed: ok", "who is not: ok")
     install(tree, [a for a in actions if isinstance(a, SetLines)])
-    assert not [a for a in fire("pam", "on_setup", tree.host()) if isinstance(a, Check)], "nothing is to be done"
+    assert not [a for a in fire("pam", "on_setup", tree.host()) if isinstance(a, Check)], (
+        "nothing is to be done"
+    )
 
 
-@pytest.mark.parametrize(("sources", "names", "wanted"), [("files", "", []), ("files", "zoe\n", [LISTED])])
+@pytest.mark.parametrize(
+    ("sources", "names", "wanted"), [("files", "", []), ("files", "zoe\n", [LISTED])]
+)
 def test_the_list_is_not_read_without_need(
     tree: Tree, fire: Fire, version: Programs, sources: str, names: str, wanted: list[str]
 ) -> None:
@@ -311,17 +374,24 @@ def test_the_list_is_not_read_without_need(
     assert rules(fire("pam", "on_setup", tree.host())) == wanted
 
 
-def test_without_use_pam_the_rule_needs_no_proof(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_without_use_pam_the_rule_needs_no_proof(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     programs.answer("-T", out="usepam no\n")
     tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
     assert not [a for a in fire("pam", "on_setup", tree.host()) if isinstance(a, Check)]
 
 
-def test_on_user_create_waits_for_no_rule_about_others(tree: Tree, fire: Fire, version: Programs) -> None:
+def test_on_user_create_waits_for_no_rule_about_others(
+    tree: Tree, fire: Fire, version: Programs
+) -> None:
     new(version)
     tree.write("/etc/nsswitch.conf", "passwd: files\n")
     tree.folder("/etc/sftpjail/mounts")
-    install(tree, [a for a in fire("pam", "on_setup", tree.host(), CONFIG) if not isinstance(a, SetLines)])
+    install(
+        tree,
+        [a for a in fire("pam", "on_setup", tree.host(), CONFIG) if not isinstance(a, SetLines)],
+    )
     tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
     assert fire("pam", "on_user_create", tree.host(), CONFIG, account=ann(SESSION)) == []
 

@@ -32,13 +32,23 @@ def test_on_mount_writes_a_table_and_mounts_nothing(tree: Tree, fire: Fire) -> N
     actions = fire("mounts", "on_mount", tree.host(), account=ann(SESSION), bind=WEB)
     assert actions[:2] == [MakeDir(f"{JAIL}/web"), table(LINE)]
     assert not any(isinstance(action, Mount | Unmount) for action in actions)
-    assert not any(action.pending(tree.host(), "ann") for action in actions[2:-1]), "nothing is in fstab"
+    assert not any(action.pending(tree.host(), "ann") for action in actions[2:-1]), (
+        "nothing is in fstab"
+    )
     (read_only,) = [
         a.lines[0]
-        for a in fire("mounts", "on_mount", tree.host(), account=ann(SESSION), bind=replace(WEB, read_only=True))
+        for a in fire(
+            "mounts",
+            "on_mount",
+            tree.host(),
+            account=ann(SESSION),
+            bind=replace(WEB, read_only=True),
+        )
         if isinstance(a, SetLines) and a.lines
     ]
-    assert " ro,bind,nosuid,nodev,private,x" in read_only and "nofail" not in read_only, "what is missing must be told"
+    assert " ro,bind,nosuid,nodev,private,x" in read_only and "nofail" not in read_only, (
+        "what is missing must be told"
+    )
 
 
 def test_what_was_in_fstab_moves(tree: Tree, fire: Fire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +65,9 @@ def test_what_was_in_fstab_moves(tree: Tree, fire: Fire, monkeypatch: pytest.Mon
     assert Unmount("/srv/web", f"{JAIL}/web", bind.options) in actions
     monkeypatch.setattr(type(host), "is_busy", lambda self, folder: folder == JAIL)
     actions = fire("mounts", "on_mount", host, account=ann(SESSION), bind=bind)
-    assert not any(isinstance(action, Unmount) for action in actions), "a session that has it keeps it"
+    assert not any(isinstance(action, Unmount) for action in actions), (
+        "a session that has it keeps it"
+    )
     assert SetLines("/etc/fstab", f"ann {JAIL}/web", (), Style.FSTAB) in actions
 
 
@@ -83,7 +95,9 @@ def test_on_unmount(tree: Tree, fire: Fire) -> None:
     tree.mounted(f"{JAIL}/web")
     tree.shown[f"{JAIL}/web"] = "/srv/web"
     (unmount,) = fire("mounts", "on_unmount", tree.host(), live_only=True, **ask)
-    assert isinstance(unmount, Unmount), "left from when it was in fstab: userdel must not delete through it"
+    assert isinstance(unmount, Unmount), (
+        "left from when it was in fstab: userdel must not delete through it"
+    )
 
 
 def test_a_table_of_somebody_is_read_once_and_a_hidden_file_is_nobodys(tree: Tree) -> None:

@@ -34,14 +34,19 @@ def files(actions: list[object]) -> dict[str, str | None]:
     return found | {a.path: None for a in actions if isinstance(a, Remove)}
 
 
-def test_on_setup_writes_the_drop_in_and_asks_about_others(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_on_setup_writes_the_drop_in_and_asks_about_others(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     actions = fire("sshd", "on_setup", tree.host())
     assert files(actions) == {DROPIN: GOLDEN}
     checks = {a.argv[-1].split(",")[0]: a for a in actions if isinstance(a, Check)}
     assert set(checks) == {"-t", "user=root", "user=bob", "user=www-data", "user=ann"}
     assert checks["user=bob"].prints and "x11forwarding yes" in checks["user=bob"].prints
     assert checks["user=bob"].ignoring == ()
-    assert "chrootdirectory /srv/sftp/%u" in checks["user=ann"].lines and "permittty no" in checks["user=ann"].lines
+    assert (
+        "chrootdirectory /srv/sftp/%u" in checks["user=ann"].lines
+        and "permittty no" in checks["user=ann"].lines
+    )
     assert actions[-1] == Notify("sshd", "reload")
 
 
@@ -51,15 +56,27 @@ def test_on_setup_a_second_time_wants_nothing(tree: Tree, fire: Fire, sshd: Sshd
 
 
 def test_users_come_before_groups(tree: Tree, fire: Fire, sshd: Sshd) -> None:
-    late = Profile("late", "", match_user=("bob", "eve"), chroot="%h", read_only=True, sshd_options=("MaxSessions 2",))
+    late = Profile(
+        "late",
+        "",
+        match_user=("bob", "eve"),
+        chroot="%h",
+        read_only=True,
+        sshd_options=("MaxSessions 2",),
+    )
     text = files(fire("sshd", "on_setup", tree.host(), Config(profiles=(BIND, late))))[DROPIN] or ""
     assert text.index("Match User bob,eve") < text.index("Match Group sftponly")
     block = text.partition("Match User bob,eve\n")[2].partition("Match")[0]
-    assert "    ChrootDirectory %h\n    ForceCommand internal-sftp -fAUTH -lVERBOSE -d/files -R\n" in block
+    assert (
+        "    ChrootDirectory %h\n    ForceCommand internal-sftp -fAUTH -lVERBOSE -d/files -R\n"
+        in block
+    )
     assert block.endswith("    PermitUserRC no\n    MaxSessions 2\n")
 
 
-def test_without_include_the_block_stands_at_the_end_of_sshd_config(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_without_include_the_block_stands_at_the_end_of_sshd_config(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     main = "UsePAM yes\nSubsystem sftp /usr/lib/openssh/sftp-server\n"
     tree.write(MAIN, main)
     written = files(fire("sshd", "on_setup", tree.host()))
@@ -71,11 +88,18 @@ def test_without_include_the_block_stands_at_the_end_of_sshd_config(tree: Tree, 
     assert not [action for action in actions if not isinstance(action, Remove)]
 
 
-def test_without_a_subsystem_one_is_added_and_the_others_may_see_that(tree: Tree, fire: Fire, sshd: Sshd) -> None:
-    for main in ("Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "UsePAM yes\nPrintMotd no\n"):
+def test_without_a_subsystem_one_is_added_and_the_others_may_see_that(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
+    for main in (
+        "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n",
+        "UsePAM yes\nPrintMotd no\n",
+    ):
         tree.write(MAIN, main)
         actions = fire("sshd", "on_setup", tree.host())
-        assert "Subsystem sftp internal-sftp" in "".join(text or "" for text in files(actions).values())
+        assert "Subsystem sftp internal-sftp" in "".join(
+            text or "" for text in files(actions).values()
+        )
         (bob,) = [a for a in actions if isinstance(a, Check) and "user=bob" in a.argv[-1]]
         assert bob.ignoring == ("subsystem",)
 
@@ -89,9 +113,9 @@ def test_the_recipes_subsystem(tree: Tree, fire: Fire, sshd: Sshd) -> None:
         tree.write(path, text or "")
     assert fire("sshd", "on_setup", tree.host(), config) == []
     back = files(fire("sshd", "on_teardown", tree.host(), config))
-    assert "\nSubsystem sftp /usr/lib/openssh/sftp-server\n" in (back[MAIN] or "") and "#sftpjail#" not in (
+    assert "\nSubsystem sftp /usr/lib/openssh/sftp-server\n" in (
         back[MAIN] or ""
-    )
+    ) and "#sftpjail#" not in (back[MAIN] or "")
 
 
 def test_a_subsystem_out_of_reach_is_told(tree: Tree, fire: Fire, sshd: Sshd) -> None:
@@ -103,37 +127,53 @@ def test_a_subsystem_out_of_reach_is_told(tree: Tree, fire: Fire, sshd: Sshd) ->
 
 def test_keys_of_everyone(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     actions = fire("sshd", "on_setup", tree.host(), Config(scope="everyone"))
-    assert "\nAuthorizedKeysFile /etc/ssh/authorized_keys/%u\nMatch Group" in (files(actions)[DROPIN] or "")
+    assert "\nAuthorizedKeysFile /etc/ssh/authorized_keys/%u\nMatch Group" in (
+        files(actions)[DROPIN] or ""
+    )
     (bob,) = [a for a in actions if isinstance(a, Check) and "user=bob" in a.argv[-1]]
     assert bob.ignoring == ("authorizedkeysfile",)
 
 
 def test_a_broken_configuration_of_somebody_else(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     sshd.broken = "/etc/ssh/sshd_config: line 3: Bad configuration option: Usepram"
-    with pytest.raises(SftpJailError, match="refuses its present configuration: .*Usepram") as caught:
+    with pytest.raises(
+        SftpJailError, match="refuses its present configuration: .*Usepram"
+    ) as caught:
         fire("sshd", "on_setup", tree.host())
     assert caught.value.hint == f"sed -i '3s/^/#/' {MAIN} && kill -HUP 7"
 
 
-def test_a_candidate_that_sshd_refuses_never_becomes_an_action(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_a_candidate_that_sshd_refuses_never_becomes_an_action(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     sshd.refuses = "Nonsense"
     with pytest.raises(SftpJailError, match="Nonsense"):
-        fire("sshd", "on_setup", tree.host(), Config(profiles=(replace(BIND, sshd_options=("Nonsense 1",)),)))
+        fire(
+            "sshd",
+            "on_setup",
+            tree.host(),
+            Config(profiles=(replace(BIND, sshd_options=("Nonsense 1",)),)),
+        )
 
 
 @pytest.mark.parametrize(
-    "above", ["Match Group sftponly\n    ChrootDirectory none\n", "Match all\n    ForceCommand /bin/sh\n"]
+    "above",
+    ["Match Group sftponly\n    ChrootDirectory none\n", "Match all\n    ForceCommand /bin/sh\n"],
 )
 def test_a_match_block_above_ours_that_would_leave_the_jail_open(
     tree: Tree, fire: Fire, sshd: Sshd, above: str
 ) -> None:
     tree.write("/etc/ssh/sshd_config.d/00-admin.conf", above)
-    with pytest.raises(SftpJailError, match="sshd would not jail the members of sftponly") as caught:
+    with pytest.raises(
+        SftpJailError, match="sshd would not jail the members of sftponly"
+    ) as caught:
         fire("sshd", "on_setup", tree.host())
     assert caught.value.hint.startswith("grep ")
 
 
-def test_a_profile_that_goes_while_somebody_is_still_in_its_jail(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+def test_a_profile_that_goes_while_somebody_is_still_in_its_jail(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
     tree.write(DROPIN, GOLDEN)
     tree.write("/var/lib/sftpjail/accounts/ann", '{"made": ["/srv/sftp/ann"]}')
     tree.group("other", 501)
@@ -162,10 +202,14 @@ def test_on_teardown_is_the_way_back(tree: Tree, fire: Fire, sshd: Sshd) -> None
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_on_teardown_restores_sshd_config_byte_for_byte(tree: Tree, fire: Fire, sshd: Sshd, end: str) -> None:
+def test_on_teardown_restores_sshd_config_byte_for_byte(
+    tree: Tree, fire: Fire, sshd: Sshd, end: str
+) -> None:
     main = f"# mine\nUsePAM yes{end}"
     tree.write(MAIN, main)
-    tree.write(MAIN, files(fire("sshd", "on_setup", tree.host(), Config(scope="everyone")))[MAIN] or "")
+    tree.write(
+        MAIN, files(fire("sshd", "on_setup", tree.host(), Config(scope="everyone")))[MAIN] or ""
+    )
     assert files(fire("sshd", "on_teardown", tree.host()))[MAIN] == main
 
 

@@ -45,7 +45,10 @@ def test_on_check_of_a_good_host(tree: Tree, fire: Fire) -> None:
     ("change", "missing"),
     [
         (("PermitTunnel no", "PermitTunnel yes"), "permittunnel no"),
-        (("    ForceCommand internal-sftp -fAUTH -lVERBOSE\n", ""), "forcecommand internal-sftp -fAUTH -lVERBOSE"),
+        (
+            ("    ForceCommand internal-sftp -fAUTH -lVERBOSE\n", ""),
+            "forcecommand internal-sftp -fAUTH -lVERBOSE",
+        ),
         (("Match Group sftponly", "Match Group other"), "chrootdirectory /srv/sftp/%u"),
     ],
 )
@@ -64,12 +67,17 @@ def test_on_check_tells_of_a_block_that_was_changed(
 
 
 @pytest.mark.parametrize(
-    "change", [{"read_only": True}, {"deny": ("remove",)}, {"umask": "027"}, {"chroot": "/jails/%u"}]
+    "change",
+    [{"read_only": True}, {"deny": ("remove",)}, {"umask": "027"}, {"chroot": "/jails/%u"}],
 )
-def test_on_check_after_an_edit_of_the_configuration(tree: Tree, fire: Fire, change: dict[str, Any]) -> None:
+def test_on_check_after_an_edit_of_the_configuration(
+    tree: Tree, fire: Fire, change: dict[str, Any]
+) -> None:
     profile = replace(BIND, **change)
     for account in (None, ann(profile)):
-        (finding,) = fire("sshd", "on_check", tree.host(), Config(profiles=(profile,)), account=account)
+        (finding,) = fire(
+            "sshd", "on_check", tree.host(), Config(profiles=(profile,)), account=account
+        )
         assert (finding.why, finding.mend) == (PENDING, "sftpjail setup")
 
 
@@ -92,7 +100,9 @@ def test_on_check_of_a_line_above_that_opens_nothing(tree: Tree, fire: Fire) -> 
     tree.write(ADMIN, "Match Group sftponly\n    ForceCommand internal-sftp -R\n")
     reload(tree)
     (finding,) = fire("sshd", "on_check", tree.host(), account=None)
-    assert finding.why == "the jail holds, but not all of its settings" and finding.mend.startswith("sed -i '2s")
+    assert finding.why == "the jail holds, but not all of its settings" and finding.mend.startswith(
+        "sed -i '2s"
+    )
 
 
 def test_on_check_of_a_block_that_is_not_read(tree: Tree, fire: Fire) -> None:
@@ -132,10 +142,16 @@ def test_on_check_misses_the_subsystem(tree: Tree, fire: Fire) -> None:
     assert finding.what == "sshd has no line Subsystem sftp" and finding.mend == "sftpjail setup"
 
 
-def test_on_check_tells_of_a_daemon_that_does_not_run(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_tells_of_a_daemon_that_does_not_run(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     tree.pids = {}
     assert fire("sshd", "on_check", tree.host(), account=None) == [
-        Finding("sshd does not run", "nobody can log in", "install -d -m 755 /run/sshd && /usr/sbin/sshd")
+        Finding(
+            "sshd does not run",
+            "nobody can log in",
+            "install -d -m 755 /run/sshd && /usr/sbin/sshd",
+        )
     ]
     tree.folder("/run/systemd/system")
     tree.write("/usr/lib/systemd/system/ssh.service", "")
@@ -155,7 +171,9 @@ def test_on_check_of_an_sshd_that_systemd_starts_for_each_connection(
 
 
 @pytest.mark.parametrize("path", [MAIN, DROPIN, "/etc/ssh/sshd_config.d/99-empty.conf"])
-def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(tree: Tree, fire: Fire, path: str) -> None:
+def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(
+    tree: Tree, fire: Fire, path: str
+) -> None:
     os.utime(tree.root / "run/sshd.pid", (2**31 - 1000, 2**31 - 1000))
     if not (tree.root / path.lstrip("/")).exists():
         tree.write(path, "# nothing\n")
@@ -181,7 +199,10 @@ def test_on_check_where_sshd_writes_no_pid_file(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_check_names_the_file_the_match_and_every_line(tree: Tree, fire: Fire) -> None:
-    tree.write(ADMIN, "Match User ann,bob\n    AllowTcpForwarding yes\n    Banner none\n    ChrootDirectory none\n")
+    tree.write(
+        ADMIN,
+        "Match User ann,bob\n    AllowTcpForwarding yes\n    Banner none\n    ChrootDirectory none\n",
+    )
     assert fire("sshd", "on_check", tree.host(), account=ann()) == [
         Finding(
             f"{ADMIN} takes ann out of its jail's settings: chrootdirectory none, allowtcpforwarding yes "
@@ -206,7 +227,9 @@ def test_on_check_has_a_finding_for_each_file(tree: Tree, fire: Fire) -> None:
 def test_on_check_of_a_block_that_is_not_there_is_setups(tree: Tree, fire: Fire) -> None:
     tree.write(DROPIN, "")
     (finding,) = fire("sshd", "on_check", tree.host(), account=ann())
-    assert finding.what.startswith("sshd does not jail ann as profile sftponly says: chrootdirectory none, ")
+    assert finding.what.startswith(
+        "sshd does not jail ann as profile sftponly says: chrootdirectory none, "
+    )
     assert finding.mend == "sftpjail setup"
 
 
@@ -234,11 +257,15 @@ def test_on_check_of_our_block_at_the_end_of_sshd_config(tree: Tree, fire: Fire)
     # Where nothing includes the folder; a line of the block that was changed by hand is ours to mend.
     block = GOLDEN.partition("\n")[2]
     (tree.root / DROPIN.lstrip("/")).unlink()
-    text = f"Subsystem sftp internal-sftp\n# BEGIN sftpjail sftpjail\n{block}# END sftpjail sftpjail\n"
+    text = (
+        f"Subsystem sftp internal-sftp\n# BEGIN sftpjail sftpjail\n{block}# END sftpjail sftpjail\n"
+    )
     tree.write(MAIN, text)
     assert fire("sshd", "on_check", tree.host(), account=ann()) == []
     tree.write(MAIN, text.replace("PermitTTY no", "PermitTTY yes"))
-    assert [f.mend for f in fire("sshd", "on_check", tree.host(), account=ann())] == ["sftpjail setup"]
+    assert [f.mend for f in fire("sshd", "on_check", tree.host(), account=ann())] == [
+        "sftpjail setup"
+    ]
     tree.write(MAIN, "Match User ann\n    PermitTTY yes\n" + text.partition("\n")[2])
     assert [f.mend for f in fire("sshd", "on_check", tree.host(), account=ann())] == [
         f"sed -i '2s/^/#/' {MAIN} && {RELOAD}"

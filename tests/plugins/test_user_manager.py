@@ -18,7 +18,9 @@ from sftpjail.plugins.user_manager import dropin
 
 CGROUP = "/sys/fs/cgroup/user.slice/user-1001.slice/user@1001.service/init.scope"
 STOP = Notify("user-managers", "stop", always=True)
-BOTH = Config(profiles=(Profile("a", "one"), Profile("b", "two"), Profile("c", "", match_user=("eve", "dan"))))
+BOTH = Config(
+    profiles=(Profile("a", "one"), Profile("b", "two"), Profile("c", "", match_user=("eve", "dan")))
+)
 
 
 def systemd(tree: Tree) -> None:
@@ -32,12 +34,21 @@ def systemd(tree: Tree) -> None:
 def shown(uid: int = 1001, text: str = "", paths: str = DROPIN, **more: str) -> str:
     """What systemctl(1) shows of a user manager's service, as both releases print it."""
     decides = script(text or dropin(Config())).replace("$", "$$").replace("%i", str(uid))
-    condition = f"{{ path=/bin/sh ; argv[]=/bin/sh -c     {decides} ; ignore_errors=no ; status=0/0 }}"
-    values = {"LoadState": "loaded", "NeedDaemonReload": "no", "DropInPaths": paths, "ExecCondition": condition} | more
+    condition = (
+        f"{{ path=/bin/sh ; argv[]=/bin/sh -c     {decides} ; ignore_errors=no ; status=0/0 }}"
+    )
+    values = {
+        "LoadState": "loaded",
+        "NeedDaemonReload": "no",
+        "DropInPaths": paths,
+        "ExecCondition": condition,
+    } | more
     return "\n".join(f"{name}={value}" for name, value in values.items() if value)
 
 
-def test_on_setup_writes_the_drop_in_and_tells_systemd_before_the_commit(tree: Tree, fire: Fire) -> None:
+def test_on_setup_writes_the_drop_in_and_tells_systemd_before_the_commit(
+    tree: Tree, fire: Fire
+) -> None:
     tree.program("systemctl")
     actions = fire("user_manager", "on_setup", tree.host())
     assert actions == [
@@ -58,12 +69,20 @@ def test_where_there_is_no_systemd_nothing_is_written(tree: Tree, fire: Fire) ->
 
 def test_the_drop_in_keeps_to_the_syntax_of_units() -> None:
     text = dropin(BOTH)
-    (line,) = [part for part in text.replace("\\\n", " ").split("\n") if part.startswith("ExecCondition=")]
-    assert line.startswith("ExecCondition=+/bin/sh -c '") and line.endswith("'") and line.count("'") == 2
+    (line,) = [
+        part for part in text.replace("\\\n", " ").split("\n") if part.startswith("ExecCondition=")
+    ]
+    assert (
+        line.startswith("ExecCondition=+/bin/sh -c '")
+        and line.endswith("'")
+        and line.count("'") == 2
+    )
     body = line.partition("'")[2][:-1]
     assert "\\" not in body and "%" not in body.replace("%i", "")
     assert "$" not in body.replace("$$", ""), "systemd would take it for a variable"
-    assert '*" one "*|*" two "*)' in body and "in eve|dan)" in body and "getent group one two " in body
+    assert (
+        '*" one "*|*" two "*)' in body and "in eve|dan)" in body and "getent group one two " in body
+    )
     assert script("[Service]\nExecCondition=/bin/true\n") == ""
 
 
@@ -71,9 +90,15 @@ def decide(tmp_path: Path, config: Config, *fakes: str, uid: int = 1001) -> int:
     """The exit code of the script with these lines as functions of its own: 1 denies, 0 allows."""
     records = tmp_path / "accounts"
     records.mkdir(exist_ok=True)
-    (records / "ann").write_text('{\n "made": [\n  "/srv/sftp/ann"\n ],\n "uid": 1001,\n "was": {}\n}\n')
+    (records / "ann").write_text(
+        '{\n "made": [\n  "/srv/sftp/ann"\n ],\n "uid": 1001,\n "was": {}\n}\n'
+    )
     (records / "bob").write_text('{\n "uid": 1002\n}\n')
-    text = script(dropin(config)).replace("%i", str(uid)).replace("/var/lib/sftpjail/accounts", str(records))
+    text = (
+        script(dropin(config))
+        .replace("%i", str(uid))
+        .replace("/var/lib/sftpjail/accounts", str(records))
+    )
     timeout = 'timeout() { shift; "$@"; }'
     return subprocess.run(["sh", "-c", "\n".join([timeout, *fakes, text])], check=False).returncode
 
@@ -104,7 +129,9 @@ HERE, AWAY = "getent() { :; }", "getent() { return 2; }"
         ((MEMBER, HERE), 0, 0),
     ],
 )
-def test_the_script_denies_members_and_nobody_else(tmp_path: Path, fakes: tuple[str, ...], uid: int, code: int) -> None:
+def test_the_script_denies_members_and_nobody_else(
+    tmp_path: Path, fakes: tuple[str, ...], uid: int, code: int
+) -> None:
     assert decide(tmp_path, BOTH, *fakes, uid=uid) == code
 
 
@@ -117,19 +144,30 @@ def test_the_script_knows_accounts_by_name(tmp_path: Path) -> None:
     assert decide(tmp_path, config, NOBODY_KNOWS) == 1
 
 
-def test_on_user_create_ends_what_runs_and_asks_once_more_for_who_joins(tree: Tree, fire: Fire) -> None:
+def test_on_user_create_ends_what_runs_and_asks_once_more_for_who_joins(
+    tree: Tree, fire: Fire
+) -> None:
     systemd(tree)
     assert fire("user_manager", "on_user_create", tree.host(), account=ann()) == []
     assert fire("user_manager", "on_user_create", tree.host(), account=ann(uid=-1)) == []
-    assert fire("user_manager", "on_user_create", tree.host(), account=ann(Profile("x", "others"))) == [STOP]
+    assert fire(
+        "user_manager", "on_user_create", tree.host(), account=ann(Profile("x", "others"))
+    ) == [STOP]
     tree.folder(CGROUP)
     assert fire("user_manager", "on_user_create", tree.host(), account=ann()) == [STOP]
 
 
 def test_one_daemon_hears_once_and_before_the_commit_if_one_plugin_wants_that() -> None:
-    late, early = Notify("systemd", "daemon-reload"), Notify("systemd", "daemon-reload", required=True)
-    assert [s.action for s in merged([Step(late, "mounts"), Step(early, "user_manager")])] == [early]
-    assert [s.action for s in merged([Step(STOP, "a", "ann"), Step(Notify(*STOP.key[1:]), "a")])] == [STOP]
+    late, early = (
+        Notify("systemd", "daemon-reload"),
+        Notify("systemd", "daemon-reload", required=True),
+    )
+    assert [s.action for s in merged([Step(late, "mounts"), Step(early, "user_manager")])] == [
+        early
+    ]
+    assert [
+        s.action for s in merged([Step(STOP, "a", "ann"), Step(Notify(*STOP.key[1:]), "a")])
+    ] == [STOP]
 
 
 def test_on_teardown_takes_back_what_setup_made(tree: Tree, fire: Fire) -> None:
@@ -138,7 +176,9 @@ def test_on_teardown_takes_back_what_setup_made(tree: Tree, fire: Fire) -> None:
     assert actions == [*(Remove(path) for path in paths), Notify("systemd", "daemon-reload")]
 
 
-def test_on_check_is_content_with_what_is_in_force(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_is_content_with_what_is_in_force(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     systemd(tree)
     programs.answer("systemctl", "show", out=shown())
     host = tree.host()
@@ -149,20 +189,27 @@ def test_on_check_is_content_with_what_is_in_force(tree: Tree, fire: Fire, progr
     assert not loaded(shown(1002), dropin(Config()), 1001)
 
 
-def test_on_check_says_that_the_drop_in_is_lost_where_somebody_is_jailed(tree: Tree, fire: Fire) -> None:
+def test_on_check_says_that_the_drop_in_is_lost_where_somebody_is_jailed(
+    tree: Tree, fire: Fire
+) -> None:
     tree.program("systemctl")
     for account in (None, ann()):
         (finding,) = fire("user_manager", "on_check", tree.host(), account=account)
         assert finding.what == f"{DROPIN} is missing" and finding.severity == "open"
 
 
-def test_on_check_names_a_manager_and_who_lingers(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_names_a_manager_and_who_lingers(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     systemd(tree)
     programs.answer("systemctl", "show", out=shown())
     tree.folder(CGROUP)
     tree.write("/var/lib/systemd/linger/ann", "")
     found = fire("user_manager", "on_check", tree.host(), account=ann())
-    assert [f.mend for f in found] == ["systemctl stop user@1001.service", "loginctl disable-linger ann"]
+    assert [f.mend for f in found] == [
+        "systemctl stop user@1001.service",
+        "loginctl disable-linger ann",
+    ]
     (fact,) = fire("user_manager", "on_explain", tree.host(), account=ann())
     assert fact.bad and fact.value == "runs on the host"
 
@@ -171,7 +218,11 @@ def test_on_check_names_a_manager_and_who_lingers(tree: Tree, fire: Fire, progra
     ("said", "words", "mend"),
     [
         ({"ExecCondition": ""}, "has not read", "systemctl daemon-reload"),
-        ({"ExecCondition": "", "NeedDaemonReload": "yes", "paths": ""}, "has not read", "systemctl daemon-reload"),
+        (
+            {"ExecCondition": "", "NeedDaemonReload": "yes", "paths": ""},
+            "has not read",
+            "systemctl daemon-reload",
+        ),
         (
             {"ExecCondition": "", "paths": f"{DROPIN} {FOLDER}/zz.conf"},
             f"{FOLDER}/zz.conf takes {DROPIN} back",
@@ -191,18 +242,24 @@ def test_on_check_names_what_keeps_the_drop_in_from_its_work(
     assert [words in f.what and f.mend == mend for f in found] == ([True] if words else [])
 
 
-def test_on_check_asks_of_each_service_that_has_drop_ins_of_its_own(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_check_asks_of_each_service_that_has_drop_ins_of_its_own(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     systemd(tree)
     tree.account("eve", 1003, 500)
     mask = "/etc/systemd/system/user@1003.service.d/10-sftpjail.conf"
     tree.link(mask, "/dev/null")
-    programs.answer("systemctl", "show", out=f"{shown()}\n\n{shown(1003, ExecCondition='', paths='')}\n")
+    programs.answer(
+        "systemctl", "show", out=f"{shown()}\n\n{shown(1003, ExecCondition='', paths='')}\n"
+    )
     (found,) = fire("user_manager", "on_check", tree.host(), account=None)
     assert programs.asked[0][-2:] == ("user@1001.service", "user@1003.service")
     assert found.mend == f"mv -nT {mask} {mask}.off && systemctl daemon-reload"
 
 
-def test_a_drop_in_that_an_administrator_masked_is_reported_and_stays(tree: Tree, fire: Fire) -> None:
+def test_a_drop_in_that_an_administrator_masked_is_reported_and_stays(
+    tree: Tree, fire: Fire
+) -> None:
     systemd(tree)
     (Path(tree.root) / DROPIN.lstrip("/")).unlink()
     tree.link(DROPIN, "/dev/null")
@@ -211,7 +268,9 @@ def test_a_drop_in_that_an_administrator_masked_is_reported_and_stays(tree: Tree
     assert found.mend == f"rm {DROPIN} && sftpjail setup"
 
 
-def test_on_explain_says_what_keeps_managers_away(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_on_explain_says_what_keeps_managers_away(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
     systemd(tree)
     programs.answer("systemctl", "show", out=shown())
     assert fire("user_manager", "on_explain", tree.host(), account=ann()) == [

@@ -21,7 +21,17 @@ from canaries import MARKS, NAME, Flock, Watch, Zone
 from lab import Attempt, Lab, Out, counted
 from wire import Gone
 
-OUTSIDE = ("/etc", "/root", "/home/bob", "/srv", "/run", "/srv/web", "/srv/sftp/carol", "/tmp", "/var/lib/sftpjail")
+OUTSIDE = (
+    "/etc",
+    "/root",
+    "/home/bob",
+    "/srv",
+    "/run",
+    "/srv/web",
+    "/srv/sftp/carol",
+    "/tmp",
+    "/var/lib/sftpjail",
+)
 
 
 @dataclass
@@ -49,13 +59,20 @@ def judge(lab: Lab, attempt: Attempt) -> Verdict:
     out += [f"seen: {what}" for what in lab.flock.seen(bytes(lab.heard))]
     out += [f"changed: {path}" for path in lab.flock.changed()]
     if time.monotonic() - began > 1 and os.environ.get("SHOW"):
-        print(f"{time.monotonic() - began:.1f} s: {attempt.group}: {attempt.name}: {words} {out}", file=sys.stderr)
-    return Verdict(attempt.group, attempt.name, words, "; ".join(out), round(time.monotonic() - began, 3))
+        print(
+            f"{time.monotonic() - began:.1f} s: {attempt.group}: {attempt.name}: {words} {out}",
+            file=sys.stderr,
+        )
+    return Verdict(
+        attempt.group, attempt.name, words, "; ".join(out), round(time.monotonic() - began, 3)
+    )
 
 
 def prepare(form: dict[str, Any]) -> tuple[Flock, subprocess.Popen[bytes]]:
     """Plant the canaries; start a process of the user's outside of the jail, and services that say a canary."""
-    flock = Flock([Zone(f"{place}/{NAME}") for place in OUTSIDE], guarded=[Zone(f"/srv/media/{NAME}")])
+    flock = Flock(
+        [Zone(f"{place}/{NAME}") for place in OUTSIDE], guarded=[Zone(f"/srv/media/{NAME}")]
+    )
     flock.plant()
     # The socket lies beside the canaries, where everybody may connect.
     form["spoken"] = flock.word("what a program says")
@@ -111,7 +128,11 @@ def tried(form: dict[str, Any], flock: Flock, outsider: int) -> dict[str, Any]:
         for attempt in counted(by_uploads.attempts(uploaded)):
             verdicts.append(judge(lab, attempt))
         lab.close()
-    after = {what: words for what, words in watch.found.items() if what not in before and not _administrators(what)}
+    after = {
+        what: words
+        for what, words in watch.found.items()
+        if what not in before and not _administrators(what)
+    }
     return {
         "attempts": [asdict(verdict) for verdict in verdicts],
         "processes": list(before.values()),

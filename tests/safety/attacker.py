@@ -186,7 +186,10 @@ class Sneak:
         except OSError:
             return
         self.come = LIBC.inotify_init1(IN_NONBLOCK)
-        for folder in (self.folder, b"/etc"):  # in which the account changes right before it is mounted
+        for folder in (
+            self.folder,
+            b"/etc",
+        ):  # in which the account changes right before it is mounted
             LIBC.inotify_add_watch(self.come, folder, MOVED_TO)
 
 

@@ -34,12 +34,28 @@ from wire import (
 
 OPEN, CLOSE, READ_FILE, WRITE_FILE, LSTAT, FSTAT, SETSTAT, FSETSTAT, OPENDIR, READDIR = range(3, 13)
 REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = range(13, 21)
-POSIX_RENAME, STATVFS, FSTATVFS = b"posix-rename@openssh.com", b"statvfs@openssh.com", b"fstatvfs@openssh.com"
+POSIX_RENAME, STATVFS, FSTATVFS = (
+    b"posix-rename@openssh.com",
+    b"statvfs@openssh.com",
+    b"fstatvfs@openssh.com",
+)
 HARDLINK, FSYNC, LSETSTAT = b"hardlink@openssh.com", b"fsync@openssh.com", b"lsetstat@openssh.com"
 LIMITS, EXPAND, COPY = b"limits@openssh.com", b"expand-path@openssh.com", b"copy-data"
 HOME_DIRECTORY, IDS = b"home-directory", b"users-groups-by-id@openssh.com"
 # Everything that OpenSSH announces until 10.6 (PROTOCOL, section 4; sftp-server.c, process_init).
-KNOWN = {POSIX_RENAME, STATVFS, FSTATVFS, HARDLINK, FSYNC, LSETSTAT, LIMITS, EXPAND, COPY, HOME_DIRECTORY, IDS}
+KNOWN = {
+    POSIX_RENAME,
+    STATVFS,
+    FSTATVFS,
+    HARDLINK,
+    FSYNC,
+    LSETSTAT,
+    LIMITS,
+    EXPAND,
+    COPY,
+    HOME_DIRECTORY,
+    IDS,
+}
 
 Asks = Callable[[Lab, bytes], str]
 
@@ -160,7 +176,9 @@ SPELLINGS: dict[str, Spelling] = {
     "with dots from /": lambda lab, path: b"/" + _dots(lab, path),
     "with dots from the home": lambda lab, path: lab.home.encode() + b"/" + _dots(lab, path),
     "with dots from a mount": lambda lab, path: b"/web/" + _dots(lab, path),
-    "beside a mount's source": lambda lab, path: b"/web/../" + os.path.relpath(path, "/srv/web").encode(),
+    "beside a mount's source": lambda lab, path: (
+        b"/web/../" + os.path.relpath(path, "/srv/web").encode()
+    ),
     "with dots through nothing": lambda lab, path: b"nothing/" + _dots(lab, path),
     "with dots through a file": lambda lab, path: lab.file().encode() + b"/" + _dots(lab, path),
     "with two slashes": lambda lab, path: b"//" + path.replace("/", "//").encode(),
@@ -172,7 +190,9 @@ SPELLINGS: dict[str, Spelling] = {
     "with dots of two bytes": partial(_encoded, b"\xc0\xae", b"/"),
     "with slashes of two bytes": partial(_encoded, b".", b"\xc0\xaf"),
     "with dots of three bytes": partial(_encoded, b"\xe0\x80\xae", b"/"),
-    "with wide dots": partial(_encoded, "\N{FULLWIDTH FULL STOP}".encode(), "\N{FULLWIDTH SOLIDUS}".encode()),
+    "with wide dots": partial(
+        _encoded, "\N{FULLWIDTH FULL STOP}".encode(), "\N{FULLWIDTH SOLIDUS}".encode()
+    ),
     "with backslashes": partial(_encoded, b".", b"\\"),
     "with NUL before": lambda lab, path: lab.home.encode() + b"\0" + path.encode(),
     "with NUL in front": lambda lab, path: b"\0" + path.encode(),
@@ -245,8 +265,17 @@ def _upon(ask: Asks, leaf: str, aim: Callable[[Lab, str], str], zone: int, lab: 
 def _in_the_mount(ask: Asks, leaf: str, zone: int, lab: Lab) -> str:
     """A link in the writable mount, whose source lies on the host beside a canary."""
     link = f"/web/{os.path.basename(lab.name())}"
-    lab.ask(SYMLINK, os.path.relpath(lab.flock.zones[zone].path, "/srv/web/site").encode(), link.encode())
-    return ask(lab, (link + _place(lab.flock.zones[zone], leaf, lab).removeprefix(lab.flock.zones[zone].path)).encode())
+    lab.ask(
+        SYMLINK,
+        os.path.relpath(lab.flock.zones[zone].path, "/srv/web/site").encode(),
+        link.encode(),
+    )
+    return ask(
+        lab,
+        (
+            link + _place(lab.flock.zones[zone], leaf, lab).removeprefix(lab.flock.zones[zone].path)
+        ).encode(),
+    )
 
 
 PLACES = {
@@ -303,7 +332,10 @@ def _climbing(lab: Lab) -> str:
     lab.ask(MKDIR, folder.encode(), NO_ATTRS)
     lab.ask(MKDIR, f"{folder}/a".encode(), NO_ATTRS)
     lab.ask(RENAME, f"{folder}/a".encode(), b"/web/" + os.path.basename(lab.name()).encode())
-    return tell(lab.ask(RENAME, folder.encode(), b"/moved"), lab.ask(STAT, f"{folder}/a/../../../../../etc".encode()))
+    return tell(
+        lab.ask(RENAME, folder.encode(), b"/moved"),
+        lab.ask(STAT, f"{folder}/a/../../../../../etc".encode()),
+    )
 
 
 def links(zones: int) -> Iterator[Attempt]:
@@ -314,7 +346,11 @@ def links(zones: int) -> Iterator[Attempt]:
             run = partial(_through, ask, leaf, aim, turn % zones)
             yield Attempt("links", f"{request}, below a link that is {how}", run)
             if leaf not in ("", "new"):
-                yield Attempt("links", f"{request}, a link {how}", partial(_upon, ask, leaf, aim, turn % zones))
+                yield Attempt(
+                    "links",
+                    f"{request}, a link {how}",
+                    partial(_upon, ask, leaf, aim, turn % zones),
+                )
     for request, (leaf, ask) in REQUESTS.items():
         turn += 1
         run = partial(_in_the_mount, ask, leaf, turn % zones)
@@ -350,7 +386,9 @@ FORGED: dict[str, Callable[[Lab], list[bytes]]] = {
 }
 
 
-def _forged(ask: Callable[[Sftp, bytes], Reply], handles: Callable[[Lab], list[bytes]], lab: Lab) -> str:
+def _forged(
+    ask: Callable[[Sftp, bytes], Reply], handles: Callable[[Lab], list[bytes]], lab: Lab
+) -> str:
     """None of these is a handle of this session, which has none."""
     sftp = lab.other_sftp()
     replies = [ask(sftp, handle) for handle in handles(lab)]
@@ -394,8 +432,12 @@ def _wrong_kind(ask: Callable[[Sftp, bytes], Reply], lab: Lab) -> str:
 def handles() -> Iterator[Attempt]:
     for request, ask in WITH_HANDLE.items():
         for kind, forged in FORGED.items():
-            yield Attempt("handles", f"{request} with a handle that is {kind}", partial(_forged, ask, forged))
-        yield Attempt("handles", f"{request} with another session's handle", partial(_anothers, ask))
+            yield Attempt(
+                "handles", f"{request} with a handle that is {kind}", partial(_forged, ask, forged)
+            )
+        yield Attempt(
+            "handles", f"{request} with another session's handle", partial(_anothers, ask)
+        )
         yield Attempt("handles", f"{request} with a closed handle", partial(_closed, ask))
         yield Attempt("handles", f"{request} with handles of both kinds", partial(_wrong_kind, ask))
 
@@ -452,7 +494,11 @@ PACKETS: dict[str, bytes] = {
     "of length 1": pack(1) + b"\x03",
     "of 2^32-1 bytes": pack(0xFFFFFFFF) + b"\x03",
     "of 256 KiB and one": pack(256 * 1024 + 1) + bytes(1024),
-    "of 256 KiB": pack(256 * 1024) + b"\x11" + pack(7) + pack(256 * 1024 - 9) + bytes(256 * 1024 - 9),
+    "of 256 KiB": pack(256 * 1024)
+    + b"\x11"
+    + pack(7)
+    + pack(256 * 1024 - 9)
+    + bytes(256 * 1024 - 9),
     "that ends in its number": pack(3) + b"\x03\0\0",
     "that ends in a path": pack(Raw(b"\x11" + pack(7) + pack(400) + b"/etc")),
     "with a path of 2^31 bytes": pack(Raw(b"\x11" + pack(7) + pack(0x80000000) + b"/etc")),
@@ -464,7 +510,9 @@ PACKETS: dict[str, bytes] = {
     "with unknown attributes": _request(SETSTAT, b"x", Raw(pack(0x7FFFFFF0))),
     "with a size of 2^64-1": _request(SETSTAT, b"x", attrs(size=2**64 - 1)),
     "with a read at 2^64-1": _request(READ_FILE, pack(0), Wide(2**64 - 1), 0xFFFFFFFF),
-    "with a write that says too much": _request(WRITE_FILE, pack(0), Wide(0), Raw(pack(1_000_000) + b"x")),
+    "with a write that says too much": _request(
+        WRITE_FILE, pack(0), Wide(0), Raw(pack(1_000_000) + b"x")
+    ),
     "with more behind": pack(Raw(b"\x11" + pack(7) + pack(b"/", b"/etc/passwd", b"/etc/shadow"))),
     "extended with an empty name": _request(EXTENDED, b""),
     "extended with no name": pack(Raw(b"\xc8" + pack(7))),
@@ -479,7 +527,27 @@ PACKETS: dict[str, bytes] = {
 def packets() -> Iterator[Attempt]:
     for name, data in PACKETS.items():
         yield Attempt("packets", f"a packet {name}", partial(_bytes, data))
-    for kind in (0, 2, 21, 22, 23, 50, 100, 101, 102, 103, 104, 105, 106, 128, 199, 200, 201, 202, 255):
+    for kind in (
+        0,
+        2,
+        21,
+        22,
+        23,
+        50,
+        100,
+        101,
+        102,
+        103,
+        104,
+        105,
+        106,
+        128,
+        199,
+        200,
+        201,
+        202,
+        255,
+    ):
         yield Attempt("packets", f"a packet of type {kind}", partial(_unknown, kind))
     for version in (0, 1, 2, 4, 6, 99, 0xFFFFFFFF):
         yield Attempt("packets", f"version {version}", partial(_version, version))
@@ -540,7 +608,9 @@ def _copy_onto_itself(lab: Lab) -> str:
 
 
 def _copy_huge(lab: Lab) -> str:
-    one, two = (lab.ask(OPEN, lab.file().encode(), READ | WRITE, NO_ATTRS).string() for _ in range(2))
+    one, two = (
+        lab.ask(OPEN, lab.file().encode(), READ | WRITE, NO_ATTRS).string() for _ in range(2)
+    )
     reply = lab.ask(COPY, one, Wide(2**63), Wide(2**64 - 1), two, Wide(2**63))
     for handle in (one, two):
         lab.ask(CLOSE, handle)
@@ -568,14 +638,29 @@ def _fsync_directory(lab: Lab) -> str:
 def extensions() -> Iterator[Attempt]:
     yield Attempt("extensions", "what is announced", _announced)
     yield Attempt("extensions", "limits, with an argument too", _limits)
-    for path in (b"~", b"~/x", b"~bob", b"~bob/x", b"~root", b"~carol", b"~nobody/../root", b"~%u", b"~" + b"a" * 5000):
+    for path in (
+        b"~",
+        b"~/x",
+        b"~bob",
+        b"~bob/x",
+        b"~root",
+        b"~carol",
+        b"~nobody/../root",
+        b"~%u",
+        b"~" + b"a" * 5000,
+    ):
         name = path[:30].decode()
         yield Attempt("extensions", f"expand-path {name}", partial(_expanded, path))
     for user in ("bob", "root", "carol", "nobody", "", "alice", "../bob", "bob\0"):
         yield Attempt("extensions", f"home-directory of {user!r}", partial(_home_of, user))
     for kind in ("users", "groups"):
         yield Attempt("extensions", f"users-groups-by-id: {kind}", partial(_ids, kind))
-    for name, data in {"cut": b"\0\0", "none": b"", "30,000": bytes(120_000), "-1": b"\xff" * 4}.items():
+    for name, data in {
+        "cut": b"\0\0",
+        "none": b"",
+        "30,000": bytes(120_000),
+        "-1": b"\xff" * 4,
+    }.items():
         yield Attempt("extensions", f"users-groups-by-id: {name}", partial(_ids_strange, data))
     yield Attempt("extensions", "copy-data onto itself", _copy_onto_itself)
     yield Attempt("extensions", "copy-data with offsets that overflow", _copy_huge)
@@ -607,7 +692,12 @@ def _device(path: str, lab: Lab) -> str:
 def _below(path: str, lab: Lab) -> str:
     """A /proc that is mounted on the host below a mount's source, and the host seen through a process of the user's."""
     found = []
-    for way in (f"{lab.form['outsider']}/root", "self/root", "1/root", f"{lab.form['outsider']}/cwd"):
+    for way in (
+        f"{lab.form['outsider']}/root",
+        "self/root",
+        "1/root",
+        f"{lab.form['outsider']}/cwd",
+    ):
         target = f"{path}/{way}{lab.flock.zones[0].path}/secret"
         found.append(opened(READ, lab, target.encode()))
     found.append(opened(READ, lab, f"{path}/{lab.form['outsider']}/environ".encode()))
@@ -630,15 +720,23 @@ def _setuid(mode: int, owner: tuple[int, int] | None, folder: str, lab: Lab) -> 
     """An uploaded program that would run as somebody else on the host."""
     path = f"{folder}/{os.path.basename(lab.name())}"
     handle = lab.ask(OPEN, path.encode(), WRITE | CREATE, attrs(mode=mode)).string()
-    replies = [lab.ask(FSETSTAT, handle, attrs(mode=mode)), lab.ask(SETSTAT, path.encode(), attrs(mode=mode))]
+    replies = [
+        lab.ask(FSETSTAT, handle, attrs(mode=mode)),
+        lab.ask(SETSTAT, path.encode(), attrs(mode=mode)),
+    ]
     if owner:
-        replies += [lab.ask(FSETSTAT, handle, attrs(owner=owner)), lab.ask(SETSTAT, path.encode(), attrs(owner=owner))]
+        replies += [
+            lab.ask(FSETSTAT, handle, attrs(owner=owner)),
+            lab.ask(SETSTAT, path.encode(), attrs(owner=owner)),
+        ]
         replies.append(lab.ask(LSETSTAT, path.encode(), attrs(owner=owner)))
         replies.append(lab.ask(SETSTAT, path.encode(), attrs(mode=mode)))
     found = _on_host(lab, path)
     lab.ask(CLOSE, handle)
     if found and (found.st_uid != lab.form["uid"] or found.st_gid not in lab.form["gids"]):
-        raise Out(f"it belongs to {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):o}")
+        raise Out(
+            f"it belongs to {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):o}"
+        )
     return tell(*replies)
 
 
@@ -650,7 +748,9 @@ def _special(mode: int, lab: Lab) -> str:
     lab.ask(MKDIR, folder.encode(), attrs(mode=mode | 0o777))
     found = [_on_host(lab, name) for name in (path, folder)]
     lab.drop()
-    if any(info and not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)) for info in found):
+    if any(
+        info and not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)) for info in found
+    ):
         raise Out("something special was made")
     return "a file or nothing was made"
 
@@ -674,9 +774,15 @@ def _fifo(lab: Lab) -> str:
 
 def _log_socket(lab: Lab) -> str:
     """The jail's /dev/log is a socket: it cannot be opened, and not be taken away or exchanged."""
-    replies = [lab.ask(OPEN, b"/dev/log", flags, NO_ATTRS) for flags in (READ, WRITE, WRITE | CREATE | TRUNCATE)]
+    replies = [
+        lab.ask(OPEN, b"/dev/log", flags, NO_ATTRS)
+        for flags in (READ, WRITE, WRITE | CREATE | TRUNCATE)
+    ]
     replies += [lab.ask(REMOVE, b"/dev/log"), lab.ask(RENAME, b"/dev/log", lab.name().encode())]
-    replies += [lab.ask(SETSTAT, b"/dev/log", attrs(mode=0)), lab.ask(POSIX_RENAME, lab.file().encode(), b"/dev/log")]
+    replies += [
+        lab.ask(SETSTAT, b"/dev/log", attrs(mode=0)),
+        lab.ask(POSIX_RENAME, lab.file().encode(), b"/dev/log"),
+    ]
     if any(reply.ok for reply in replies):
         raise Out("the log socket can be changed")
     return tell(*replies)
@@ -685,7 +791,9 @@ def _log_socket(lab: Lab) -> str:
 def _root_of_jail(request: str, path: bytes, lab: Lab) -> str:
     """The jail's root, and what root made in it, stay root's."""
     fields = {
-        "make a file": lambda: lab.ask(OPEN, path + b"/" + os.urandom(4).hex().encode(), WRITE | CREATE, NO_ATTRS),
+        "make a file": lambda: lab.ask(
+            OPEN, path + b"/" + os.urandom(4).hex().encode(), WRITE | CREATE, NO_ATTRS
+        ),
         "mkdir": lambda: lab.ask(MKDIR, path + b"/" + os.urandom(4).hex().encode(), NO_ATTRS),
         "symlink": lambda: lab.ask(SYMLINK, b"/etc", path + b"/" + os.urandom(4).hex().encode()),
         "rename": lambda: lab.ask(RENAME, path, path + b".old"),
@@ -700,14 +808,29 @@ def _root_of_jail(request: str, path: bytes, lab: Lab) -> str:
     return tell(reply)
 
 
-ROOTS_OWN = ("make a file", "mkdir", "symlink", "rename", "posix-rename", "rmdir", "setstat", "chown")
-CHANGES = tuple(name for name in REQUESTS if name not in ("realpath", "statvfs", "expand-path", "opendir", "readlink"))
+ROOTS_OWN = (
+    "make a file",
+    "mkdir",
+    "symlink",
+    "rename",
+    "posix-rename",
+    "rmdir",
+    "setstat",
+    "chown",
+)
+CHANGES = tuple(
+    name
+    for name in REQUESTS
+    if name not in ("realpath", "statvfs", "expand-path", "opendir", "readlink")
+)
 
 
 def mounts(form: dict[str, object]) -> Iterator[Attempt]:
     for request in CHANGES:
         leaf, ask = REQUESTS[request]
-        yield Attempt("mounts", f"{request}, in the read-only mount", partial(_in_read_only, ask, leaf))
+        yield Attempt(
+            "mounts", f"{request}, in the read-only mount", partial(_in_read_only, ask, leaf)
+        )
     for path in ("/web/zero", "/media/zero", "/web/disk", "/media/disk"):
         yield Attempt("mounts", f"the device {path}", partial(_device, path))
     for path in ("/web/proc", "/web/late", "/media/proc"):
@@ -723,13 +846,20 @@ def mounts(form: dict[str, object]) -> Iterator[Attempt]:
 def modes(form: dict[str, object]) -> Iterator[Attempt]:
     for where, folder in {"the home": str(form["home"]), "a mount": "/web"}.items():
         for mode in (0o4755, 0o2755, 0o6777, 0o7777):
-            yield Attempt("modes", f"mode {mode:o} in {where}", partial(_setuid, mode, None, folder))
+            yield Attempt(
+                "modes", f"mode {mode:o} in {where}", partial(_setuid, mode, None, folder)
+            )
             run = partial(_setuid, mode, (0, 0), folder)
             yield Attempt("modes", f"mode {mode:o} for root in {where}", run)
         for owner in ((0xFFFFFFFF, 0), (0, 0xFFFFFFFF), (65534, 65534), (1, 1)):
             run = partial(_setuid, 0o4755, owner, folder)
             yield Attempt("modes", f"owner {owner[0]}:{owner[1]} in {where}", run)
-    kinds = {"character device": 0o020000, "block device": 0o060000, "fifo": 0o010000, "socket": 0o140000}
+    kinds = {
+        "character device": 0o020000,
+        "block device": 0o060000,
+        "fifo": 0o010000,
+        "socket": 0o140000,
+    }
     for name, mode in {**kinds, "symbolic link": 0o120000, "every bit": 0xFFFFF000}.items():
         yield Attempt("modes", f"the mode of a {name}", partial(_special, mode))
 
@@ -740,7 +870,9 @@ def modes(form: dict[str, object]) -> Iterator[Attempt]:
 def _forged_lines(lab: Lab) -> str:
     """Names that would be lines of the log, if newlines got there."""
     line = "\nNov 28 12:00:00 host sshd[1]: Accepted publickey for forged-by-alice\n"
-    return tell(lab.ask(STAT, line.encode()), lab.ask(MKDIR, f"{lab.name()}{line}".encode(), NO_ATTRS))
+    return tell(
+        lab.ask(STAT, line.encode()), lab.ask(MKDIR, f"{lab.name()}{line}".encode(), NO_ATTRS)
+    )
 
 
 def _flood(name: bytes, times: int, lab: Lab) -> str:
@@ -775,7 +907,11 @@ def _many_sessions(lab: Lab) -> str:
 
 def floods() -> Iterator[Attempt]:
     yield Attempt("floods", "names that are lines of a log", _forged_lines)
-    for what, name in {"short": b"/flood", "long": b"/" + b"f" * 4000, "with escapes": b"/\x1b[2J\r\n\t" * 50}.items():
+    for what, name in {
+        "short": b"/flood",
+        "long": b"/" + b"f" * 4000,
+        "with escapes": b"/\x1b[2J\r\n\t" * 50,
+    }.items():
         yield Attempt("floods", f"1,000 log lines, {what}", partial(_flood, name, 1000))
     yield Attempt("floods", "300 open files", _many_handles)
     yield Attempt("floods", "14 sessions", _many_sessions)

@@ -118,7 +118,18 @@ def programs() -> Iterator[Attempt]:
         yield Attempt("programs", f"exec: {what}", partial(_executed, command))
     yield Attempt("programs", "shell", partial(_shell, False))
     yield Attempt("programs", "shell in a terminal", partial(_shell, True))
-    names = (b"shell", b"netconf", b"", b"sftp\0", b"../sftp", b"/bin/sh", b"SFTP", b"sftp -R", b"a" * 100_000, b"talk")
+    names = (
+        b"shell",
+        b"netconf",
+        b"",
+        b"sftp\0",
+        b"../sftp",
+        b"/bin/sh",
+        b"SFTP",
+        b"sftp -R",
+        b"a" * 100_000,
+        b"talk",
+    )
     for name in names:
         yield Attempt("programs", f"the subsystem {name[:20]!r}", partial(_subsystem, name))
     for first in (b"subsystem", b"exec", b"shell"):
@@ -134,7 +145,11 @@ def programs() -> Iterator[Attempt]:
 REQUESTS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool]] = {
     "a terminal": (b"pty-req", (b"xterm", 80, 24, 640, 480, b"\x35\0\0\0\x03\0"), True),
     "a terminal without a name": (b"pty-req", (b"", 0, 0, 0, 0, b""), True),
-    "a terminal of 2^32-1 columns": (b"pty-req", (b"../../etc", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, b"\xff" * 64), True),
+    "a terminal of 2^32-1 columns": (
+        b"pty-req",
+        (b"../../etc", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, b"\xff" * 64),
+        True,
+    ),
     "X11": (b"x11-req", (False, b"MIT-MAGIC-COOKIE-1", b"0" * 32, 0), True),
     "X11 once": (b"x11-req", (True, b"MIT-MAGIC-COOKIE-1", b"0" * 32, 0xFFFFFFFF), True),
     "X11 with a command for a cookie": (b"x11-req", (False, b"`id`", b"; id", 0), True),
@@ -153,8 +168,30 @@ REQUESTS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool]] = {
     "nothing": (b"", (), True),
     "something of 100,000 bytes": (b"r" * 100_000, (), True),
 }
-SIGNALS = (b"KILL", b"TERM", b"HUP", b"INT", b"USR1", b"STOP", b"", b"9", b"KILL\0", b"INFO@openssh.com")
-VARIABLES = ("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PATH", "HOME", "USER", "SHELL", "TMPDIR", "IFS", "ENV")
+SIGNALS = (
+    b"KILL",
+    b"TERM",
+    b"HUP",
+    b"INT",
+    b"USR1",
+    b"STOP",
+    b"",
+    b"9",
+    b"KILL\0",
+    b"INFO@openssh.com",
+)
+VARIABLES = (
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "PATH",
+    "HOME",
+    "USER",
+    "SHELL",
+    "TMPDIR",
+    "IFS",
+    "ENV",
+)
 VARIABLES += (
     "BASH_ENV",
     "PYTHONPATH",
@@ -166,7 +203,9 @@ VARIABLES += (
 )
 
 
-def _requested(kind: bytes, fields: tuple[bytes | int | bool, ...], forbidden: bool, running: bool, lab: Lab) -> str:
+def _requested(
+    kind: bytes, fields: tuple[bytes | int | bool, ...], forbidden: bool, running: bool, lab: Lab
+) -> str:
     """A request in a session that has not begun, or that is SFTP already."""
     if running:
         sftp = lab.other_sftp()
@@ -218,7 +257,9 @@ def requests() -> Iterator[Attempt]:
     for name in (*VARIABLES, "LANG", "LC_ALL", "A" * 10_000, "LD_PRELOAD\0X", "X=Y"):
         yield Attempt("channel requests", f"the variable {name[:30]!r}", partial(_variable, name))
     for number in (1, 7, 100, 0x7FFFFFFF, 0xFFFFFFFF):
-        yield Attempt("channel requests", f"exec in the channel {number}", partial(_another_channel, number))
+        yield Attempt(
+            "channel requests", f"exec in the channel {number}", partial(_another_channel, number)
+        )
 
 
 # --- forwarding -----------------------------------------
@@ -245,12 +286,18 @@ class Listener:
 
 
 def _tcp(host: str, port: int, lab: Lab) -> str:
-    opened = lab.link.open(b"direct-tcpip", host.encode(), port or lab.form["listener"], b"127.0.0.1", 1)
+    opened = lab.link.open(
+        b"direct-tcpip", host.encode(), port or lab.form["listener"], b"127.0.0.1", 1
+    )
     return connected(opened)
 
 
 def _unix(path: str, lab: Lab) -> str:
-    return connected(lab.link.open(b"direct-streamlocal@openssh.com", path.encode(), b"", 0), b"<13>forged\n", 0.5)
+    return connected(
+        lab.link.open(b"direct-streamlocal@openssh.com", path.encode(), b"", 0),
+        b"<13>forged\n",
+        0.5,
+    )
 
 
 def _listens(kind: bytes, fields: tuple[bytes | int, ...], lab: Lab) -> str:
@@ -262,7 +309,9 @@ def _listens(kind: bytes, fields: tuple[bytes | int, ...], lab: Lab) -> str:
     return "refused"
 
 
-def _channel(kind: bytes, fields: tuple[bytes | int | bool, ...], harmless: bool, raw: bool, lab: Lab) -> str:
+def _channel(
+    kind: bytes, fields: tuple[bytes | int | bool, ...], harmless: bool, raw: bool, lab: Lab
+) -> str:
     link = lab.new_link()
     try:
         opened = link.open(kind, *fields, raw=raw)
@@ -284,7 +333,12 @@ CHANNELS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool, bool]] = 
     "an X11 connection": (b"x11", (b"127.0.0.1", 6000), False, False),
     "an agent's connection": (b"auth-agent@openssh.com", (), False, False),
     "an agent's connection, as the draft has it": (b"auth-agent", (), False, False),
-    "a forwarded TCP connection": (b"forwarded-tcpip", (b"127.0.0.1", 22, b"127.0.0.1", 1), False, False),
+    "a forwarded TCP connection": (
+        b"forwarded-tcpip",
+        (b"127.0.0.1", 22, b"127.0.0.1", 1),
+        False,
+        False,
+    ),
     "a forwarded socket": (b"forwarded-streamlocal@openssh.com", (b"/dev/log", b""), False, False),
     "a channel to the master": (b"mux@openssh.com", (), False, False),
     "something unknown": (b"root@example.com", (b"x",), False, False),
@@ -294,28 +348,69 @@ CHANNELS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool, bool]] = 
     "a session without a window": (b"session", (0, 0), True, True),
     "a session with windows of 2^32-1": (b"session", (0xFFFFFFFF, 0xFFFFFFFF), True, True),
     "TCP that is cut": (b"direct-tcpip", (Raw(b"\0\0\0\x09127."),), False, False),
-    "a socket that is cut": (b"direct-streamlocal@openssh.com", (Raw(b"\0\0\0\xff/"),), False, False),
+    "a socket that is cut": (
+        b"direct-streamlocal@openssh.com",
+        (Raw(b"\0\0\0\xff/"),),
+        False,
+        False,
+    ),
     "a tunnel that is cut": (b"tun@openssh.com", (Raw(b"\0"),), False, False),
 }
 
 
 def forwarding(form: dict[str, object]) -> Iterator[Attempt]:
-    for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "", "127.1", "2130706433", "sandbox", "::ffff:127.0.0.1"):
+    for host in (
+        "127.0.0.1",
+        "localhost",
+        "::1",
+        "0.0.0.0",
+        "",
+        "127.1",
+        "2130706433",
+        "sandbox",
+        "::ffff:127.0.0.1",
+    ):
         yield Attempt("forwarding", f"TCP to a service at {host!r}", partial(_tcp, host, 0))
-        yield Attempt("forwarding", f"TCP to sshd at {host!r}", partial(_tcp, host, int(str(form["port"]))))
+        yield Attempt(
+            "forwarding", f"TCP to sshd at {host!r}", partial(_tcp, host, int(str(form["port"])))
+        )
     for port in (1, 65535, 65536 + 22, 0xFFFFFFFF):
         yield Attempt("forwarding", f"TCP to port {port}", partial(_tcp, "127.0.0.1", port))
-    sockets = [str(form["socket"]), "\0canary", f"{'../' * 12}{form['socket']}", "/dev/log", "", "x", "/" + "s" * 5000]
-    for path in (*sockets, "/run/systemd/private", "/run/dbus/system_bus_socket", "/run/systemd/journal/stdout"):
+    sockets = [
+        str(form["socket"]),
+        "\0canary",
+        f"{'../' * 12}{form['socket']}",
+        "/dev/log",
+        "",
+        "x",
+        "/" + "s" * 5000,
+    ]
+    for path in (
+        *sockets,
+        "/run/systemd/private",
+        "/run/dbus/system_bus_socket",
+        "/run/systemd/journal/stdout",
+    ):
         yield Attempt("forwarding", f"the socket {path[:40]!r}", partial(_unix, path))
     for place in PLACES:
         for port in (0, 80, 8022):
             run = partial(_listens, b"tcpip-forward", (place, port))
             yield Attempt("forwarding", f"listening at {place.decode()!r}, port {port}", run)
     for port in (65536 + 8023, 0xFFFFFFFF):
-        yield Attempt("forwarding", f"listening on port {port}", partial(_listens, b"tcpip-forward", (b"", port)))
+        yield Attempt(
+            "forwarding",
+            f"listening on port {port}",
+            partial(_listens, b"tcpip-forward", (b"", port)),
+        )
     home = str(form["home"]).rstrip("/")
-    for place in ("/srv/canary.d/esc.sock", "/tmp/esc.sock", f"{home}/esc.sock", "esc.sock", "\0esc", ""):
+    for place in (
+        "/srv/canary.d/esc.sock",
+        "/tmp/esc.sock",
+        f"{home}/esc.sock",
+        "esc.sock",
+        "\0esc",
+        "",
+    ):
         run = partial(_listens, b"streamlocal-forward@openssh.com", (place.encode(),))
         yield Attempt("forwarding", f"listening in {place!r}", run)
     for what, (kind, fields, harmless, raw) in CHANNELS.items():
@@ -357,13 +452,21 @@ def _no_more(lab: Lab) -> str:
 
 GLOBALS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool]] = {
     "a proof of no key": (b"hostkeys-prove-00@openssh.com", (), False),
-    "a proof of another's key": (b"hostkeys-prove-00@openssh.com", (pack(b"ssh-ed25519", b"k" * 32),), True),
+    "a proof of another's key": (
+        b"hostkeys-prove-00@openssh.com",
+        (pack(b"ssh-ed25519", b"k" * 32),),
+        True,
+    ),
     "a proof of something else": (b"hostkeys-prove-00@openssh.com", (b"not a key",), True),
     "a proof of 100,000 bytes": (b"hostkeys-prove-00@openssh.com", (bytes(100_000),), True),
     "keys of the client's": (b"hostkeys-00@openssh.com", (pack(b"ssh-ed25519", b"k" * 32),), True),
     "a keepalive": (b"keepalive@openssh.com", (), False),
     "an end of a forwarding that is none": (b"cancel-tcpip-forward", (b"127.0.0.1", 22), True),
-    "an end of a socket that is none": (b"cancel-streamlocal-forward@openssh.com", (b"/dev/log",), True),
+    "an end of a socket that is none": (
+        b"cancel-streamlocal-forward@openssh.com",
+        (b"/dev/log",),
+        True,
+    ),
     "something unknown": (b"elevate@example.com", (b"root",), True),
     "nothing": (b"", (), True),
     "something of 100,000 bytes": (b"g" * 100_000, (), True),
@@ -380,8 +483,13 @@ def _again(user: str, lab: Lab) -> bytes:
 MESSAGES: dict[str, Callable[[Lab], list[bytes]]] = {
     "authentication again, as root": lambda lab: [_again("root", lab)],
     "authentication again, as bob": lambda lab: [_again("bob", lab)],
-    "a password for root": lambda lab: [b"\x32" + pack(b"root", b"ssh-connection", b"password", False, b"root")],
-    "the service of authentication": lambda lab: [b"\x05" + pack(b"ssh-userauth"), _again("root", lab)],
+    "a password for root": lambda lab: [
+        b"\x32" + pack(b"root", b"ssh-connection", b"password", False, b"root")
+    ],
+    "the service of authentication": lambda lab: [
+        b"\x05" + pack(b"ssh-userauth"),
+        _again("root", lab),
+    ],
     "success of authentication": lambda lab: [b"\x34"],
     "an answer that nobody asked for": lambda lab: [b"\x3d" + pack(1, b"x")],
     "new keys without an exchange": lambda lab: [b"\x15"],
@@ -398,7 +506,9 @@ MESSAGES: dict[str, Callable[[Lab], list[bytes]]] = {
     "data of an unknown kind": lambda lab: [b"\x5f" + pack(0, 9, b"id\n")],
     "a window that overflows": lambda lab: [b"\x5d" + pack(0, 0xFFFFFFFF)] * 3,
     "the end of a channel": lambda lab: [b"\x60" + pack(9), b"\x61" + pack(9)],
-    "the monitor's messages": lambda lab: [bytes([number]) + pack(7, b"x") for number in (100, 101, 116, 124, 150)],
+    "the monitor's messages": lambda lab: [
+        bytes([number]) + pack(7, b"x") for number in (100, 101, 116, 124, 150)
+    ],
     "unknown messages": lambda lab: [
         bytes([number]) + b"x" * 50 for number in (8, 40, 66, 110, 127, 191, 192, 254, 255)
     ],
@@ -440,7 +550,12 @@ def messages() -> Iterator[Attempt]:
 
 
 def _options(lab: Lab) -> list[str]:
-    options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+    options = [
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+    ]
     options += ["LogLevel=ERROR", "ConnectTimeout=5", "ExitOnForwardFailure=yes"]
     return ["-F", "none", "-i", lab.form["key"], *(f"-o{option}" for option in options)]
 
@@ -505,7 +620,9 @@ def _forwarded(option: str, local: int, lab: Lab) -> str:
                     if option.startswith("-D"):
                         connection.sendall(b"\x05\x01\x00")
                         connection.recv(10)
-                        connection.sendall(b"\x05\x01\x00\x01\x7f\0\0\1" + lab.form["listener"].to_bytes(2, "big"))
+                        connection.sendall(
+                            b"\x05\x01\x00\x01\x7f\0\0\1" + lab.form["listener"].to_bytes(2, "big")
+                        )
                         connection.recv(10)
                     data = connection.recv(100)
             except OSError:

@@ -45,7 +45,9 @@ UNITS = ".config/systemd/user"
 WANTS = f"{UNITS}/default.target.wants"
 # By the name of the mark. %NAME in a text is the mark's command.
 BAITS: dict[str, list[Bait]] = {
-    "service": [Bait(f"{UNITS}/a.service", _service("service") + WANTED, links=(f"{WANTS}/a.service",))],
+    "service": [
+        Bait(f"{UNITS}/a.service", _service("service") + WANTED, links=(f"{WANTS}/a.service",))
+    ],
     "service-share": [
         Bait(
             ".local/share/systemd/user/b.service",
@@ -54,17 +56,31 @@ BAITS: dict[str, list[Bait]] = {
         )
     ],
     "service-basic": [
-        Bait(f"{UNITS}/c.service", _service("service-basic"), links=(f"{UNITS}/basic.target.wants/c.service",))
+        Bait(
+            f"{UNITS}/c.service",
+            _service("service-basic"),
+            links=(f"{UNITS}/basic.target.wants/c.service",),
+        )
     ],
     "timer": [
         Bait(f"{UNITS}/d.service", _service("timer")),
-        Bait(f"{UNITS}/d.timer", "[Timer]\nOnStartupSec=0\n", links=(f"{UNITS}/timers.target.wants/d.timer",)),
+        Bait(
+            f"{UNITS}/d.timer",
+            "[Timer]\nOnStartupSec=0\n",
+            links=(f"{UNITS}/timers.target.wants/d.timer",),
+        ),
     ],
     "path": [
         Bait(f"{UNITS}/e.service", _service("path")),
-        Bait(f"{UNITS}/e.path", "[Path]\nPathExists=/etc/passwd\n", links=(f"{UNITS}/paths.target.wants/e.path",)),
+        Bait(
+            f"{UNITS}/e.path",
+            "[Path]\nPathExists=/etc/passwd\n",
+            links=(f"{UNITS}/paths.target.wants/e.path",),
+        ),
     ],
-    "dropin": [Bait(f"{UNITS}/dbus.service.d/x.conf", f"[Service]\nExecStartPre={_mark('dropin')}\n")],
+    "dropin": [
+        Bait(f"{UNITS}/dbus.service.d/x.conf", f"[Service]\nExecStartPre={_mark('dropin')}\n")
+    ],
     "target-dropin": [
         Bait(f"{UNITS}/f.service", _service("target-dropin")),
         Bait(f"{UNITS}/default.target.d/x.conf", "[Unit]\nWants=f.service\n"),
@@ -72,7 +88,9 @@ BAITS: dict[str, list[Bait]] = {
     "shutdown": [
         Bait(
             f"{UNITS}/g.service",
-            _service("shutdown").replace("ExecStart=", "RemainAfterExit=yes\nExecStart=/bin/true\nExecStop="),
+            _service("shutdown").replace(
+                "ExecStart=", "RemainAfterExit=yes\nExecStart=/bin/true\nExecStop="
+            ),
             links=(f"{WANTS}/g.service",),
         )
     ],
@@ -80,43 +98,88 @@ BAITS: dict[str, list[Bait]] = {
         Bait(f"{UNITS}/h.service", _service("socket")),
         Bait(f"{UNITS}/h.socket", f"[Socket]\nListenStream={MARKS}/socket-of-units\n"),
         Bait(
-            f"{UNITS}/i.service", "[Service]\nExecStart=/bin/true\n", links=(f"{UNITS}/sockets.target.wants/h.socket",)
+            f"{UNITS}/i.service",
+            "[Service]\nExecStart=/bin/true\n",
+            links=(f"{UNITS}/sockets.target.wants/h.socket",),
         ),
     ],
     "environment.d": [Bait(".config/environment.d/x.conf", f"{BAIT}=1\nLD_PRELOAD=/nowhere.so\n")],
-    "manager's-settings": [Bait(".config/systemd/user.conf", f"[Manager]\nDefaultEnvironment={BAIT}=1\n")],
-    "user-tmpfiles": [Bait(".config/user-tmpfiles.d/x.conf", f"f {MARKS}/user-tmpfiles 0644 - - - out\n")],
-    "quadlet": [Bait(".config/containers/systemd/x.container", f"[Container]\nExec={_mark('quadlet')}\n")],
-    "dbus": [Bait(".local/share/dbus-1/services/x.service", f"[D-BUS Service]\nName=x.y\nExec={_mark('dbus')}\n")],
+    "manager's-settings": [
+        Bait(".config/systemd/user.conf", f"[Manager]\nDefaultEnvironment={BAIT}=1\n")
+    ],
+    "user-tmpfiles": [
+        Bait(".config/user-tmpfiles.d/x.conf", f"f {MARKS}/user-tmpfiles 0644 - - - out\n")
+    ],
+    "quadlet": [
+        Bait(".config/containers/systemd/x.container", f"[Container]\nExec={_mark('quadlet')}\n")
+    ],
+    "dbus": [
+        Bait(
+            ".local/share/dbus-1/services/x.service",
+            f"[D-BUS Service]\nName=x.y\nExec={_mark('dbus')}\n",
+        )
+    ],
     "autostart": [
-        Bait(".config/autostart/x.desktop", f"[Desktop Entry]\nType=Application\nExec={_mark('autostart')}\n")
+        Bait(
+            ".config/autostart/x.desktop",
+            f"[Desktop Entry]\nType=Application\nExec={_mark('autostart')}\n",
+        )
     ],
     "pam_environment": [Bait(".pam_environment", f"{BAIT}=1\nLD_PRELOAD=/nowhere.so\n")],
     "ssh-environment": [Bait(".ssh/environment", f"{BAIT}=1\nLD_PRELOAD=/nowhere.so\n")],
     "ssh-rc": [Bait(".ssh/rc", f"{_mark('ssh-rc')}\n", 0o755)],
-    "ssh-config": [Bait(".ssh/config", f"ProxyCommand {_mark('ssh-config')}\nPermitLocalCommand yes\n", 0o600)],
+    "ssh-config": [
+        Bait(".ssh/config", f"ProxyCommand {_mark('ssh-config')}\nPermitLocalCommand yes\n", 0o600)
+    ],
     "bashrc": [Bait(".bashrc", f"{_mark('bashrc')}\n")],
-    "profile": [Bait(".profile", f"{_mark('profile')}\n"), Bait(".bash_profile", f"{_mark('profile')}\n")],
+    "profile": [
+        Bait(".profile", f"{_mark('profile')}\n"),
+        Bait(".bash_profile", f"{_mark('profile')}\n"),
+    ],
     "logout": [Bait(".bash_logout", f"{_mark('logout')}\n")],
     "zshenv": [Bait(".zshenv", f"{_mark('zshenv')}\n"), Bait(".kshrc", f"{_mark('zshenv')}\n")],
     "xsession": [
-        Bait(name, _script("xsession"), 0o755) for name in (".xsession", ".xinitrc", ".xprofile", ".Xclients")
+        Bait(name, _script("xsession"), 0o755)
+        for name in (".xsession", ".xinitrc", ".xprofile", ".Xclients")
     ],
-    "forward": [Bait(".forward", f'"|{_mark("forward")}"\n'), Bait(".procmailrc", f":0\n|{_mark('forward')}\n")],
-    "mailfilter": [Bait(".mailfilter", f'to "|{_mark("mailfilter")}"\n'), Bait(".fetchmailrc", "mda /x\n", 0o600)],
+    "forward": [
+        Bait(".forward", f'"|{_mark("forward")}"\n'),
+        Bait(".procmailrc", f":0\n|{_mark('forward')}\n"),
+    ],
+    "mailfilter": [
+        Bait(".mailfilter", f'to "|{_mark("mailfilter")}"\n'),
+        Bait(".fetchmailrc", "mda /x\n", 0o600),
+    ],
     "crontab": [
         Bait(name, f"@reboot {_mark('crontab')}\n* * * * * {_mark('crontab')}\n")
-        for name in ("crontab", ".crontab", "cron.d/alice", ".cron/alice", "var/spool/cron/crontabs/alice")
+        for name in (
+            "crontab",
+            ".crontab",
+            "cron.d/alice",
+            ".cron/alice",
+            "var/spool/cron/crontabs/alice",
+        )
     ],
-    "cron.hourly": [Bait(f"etc/cron.{often}/x", _script("cron.hourly"), 0o755) for often in ("hourly", "daily", "d")],
+    "cron.hourly": [
+        Bait(f"etc/cron.{often}/x", _script("cron.hourly"), 0o755)
+        for often in ("hourly", "daily", "d")
+    ],
     "incron": [Bait(".incron", f"{MARKS} IN_ALL_EVENTS {_mark('incron')}\n")],
-    "logrotate": [Bait(".logrotate", f"{MARKS}/x {{\nprerotate\n{_mark('logrotate')}\nendscript\n}}\n")],
+    "logrotate": [
+        Bait(".logrotate", f"{MARKS}/x {{\nprerotate\n{_mark('logrotate')}\nendscript\n}}\n")
+    ],
     "cgi": [
         Bait("public_html/.htaccess", "Options +ExecCGI\nAddHandler cgi-script .sh\n"),
         Bait("public_html/x.sh", _script("cgi"), 0o755),
     ],
-    "pam_mount": [Bait(".pam_mount.conf.xml", '<volume fstype="auto" path="/etc" mountpoint="~" />\n')],
-    "hushlogin": [Bait(".hushlogin", ""), Bait(".plan", "x\n"), Bait(".netrc", "default login root\n", 0o600)],
+    "pam_mount": [
+        Bait(".pam_mount.conf.xml", '<volume fstype="auto" path="/etc" mountpoint="~" />\n')
+    ],
+    "hushlogin": [
+        Bait(".hushlogin", ""),
+        Bait(".plan", "x\n"),
+        Bait(".netrc", "default login root\n", 0o600),
+    ],
     "editors": [
         Bait(".exrc", f":!{_mark('editors')}\n"),
         Bait(".vimrc", f":silent !{_mark('editors')}\n"),
@@ -124,12 +187,20 @@ BAITS: dict[str, list[Bait]] = {
     ],
     "python": [
         Bait(
-            f".local/lib/python3.{minor}/site-packages/usercustomize.py", f"import os\nos.system({_mark('python')!r})\n"
+            f".local/lib/python3.{minor}/site-packages/usercustomize.py",
+            f"import os\nos.system({_mark('python')!r})\n",
         )
         for minor in (11, 13)
     ],
 }
-LOGINS = (".ssh/authorized_keys", ".ssh/authorized_keys2", ".k5login", ".rhosts", ".shosts", ".google_authenticator")
+LOGINS = (
+    ".ssh/authorized_keys",
+    ".ssh/authorized_keys2",
+    ".k5login",
+    ".rhosts",
+    ".shosts",
+    ".google_authenticator",
+)
 
 
 def put(lab: Lab, bait: Bait) -> bool:
@@ -160,7 +231,9 @@ def _folders(lab: Lab, path: str) -> None:
 
 def upload(lab: Lab) -> dict[str, bool]:
     """Upload all baits at once, and what lets somebody in; by the name of the mark, whether it could be uploaded."""
-    done = {name: sum(put(lab, bait) for bait in baits) == len(baits) for name, baits in BAITS.items()}
+    done = {
+        name: sum(put(lab, bait) for bait in baits) == len(baits) for name, baits in BAITS.items()
+    }
     key = ""
     for name in ("stranger", "key"):
         with open(f"{lab.form[name]}.pub", encoding="utf-8") as file:
@@ -194,7 +267,9 @@ def provoke(lab: Lab) -> None:
     if lab.form["booted"]:
         subprocess.run(["systemctl", "stop", f"user@{lab.form['uid']}.service"], check=False)
     lab.close()
-    subprocess.run(["su", "-", lab.form["user"], "-c", "true"], check=False, capture_output=True, timeout=10)
+    subprocess.run(
+        ["su", "-", lab.form["user"], "-c", "true"], check=False, capture_output=True, timeout=10
+    )
 
 
 def _more_marks(known: int) -> bool:
@@ -219,7 +294,15 @@ def _socket_of_units(uploaded: dict[str, bool], lab: Lab) -> str:
 def _lets_in(path: str, options: tuple[str, ...], uploaded: dict[str, bool], lab: Lab) -> str:
     """A login by what was uploaded: with the key of a stranger, or by the name of the host."""
     if options:
-        argv = ["ssh", "-F", "none", "-p", str(lab.form["port"]), "-oBatchMode=yes", "-oStrictHostKeyChecking=no"]
+        argv = [
+            "ssh",
+            "-F",
+            "none",
+            "-p",
+            str(lab.form["port"]),
+            "-oBatchMode=yes",
+            "-oStrictHostKeyChecking=no",
+        ]
         said = lab.run(*argv, *options, f"{lab.form['user']}@127.0.0.1", "-s", "sftp", seconds=6)
         if b"exit 0" in said or lab.form["spoken"].encode() in said:
             raise Out("a login")
@@ -250,7 +333,11 @@ def attempts(uploaded: dict[str, bool]) -> Iterator[Attempt]:
         yield Attempt("uploads", path, partial(_lets_in, path, (), uploaded))
     ways = {".k5login": "gssapi-with-mic", ".rhosts": "hostbased", ".shosts": "hostbased"}
     for path, way in ways.items():
-        options = (f"-oPreferredAuthentications={way}", "-oHostbasedAuthentication=yes", "-oGSSAPIAuthentication=yes")
+        options = (
+            f"-oPreferredAuthentications={way}",
+            "-oHostbasedAuthentication=yes",
+            "-oGSSAPIAuthentication=yes",
+        )
         yield Attempt("uploads", path, partial(_lets_in, path, options, uploaded))
     options = ("-oPreferredAuthentications=keyboard-interactive,password",)
     yield Attempt("uploads", LOGINS[-1], partial(_lets_in, LOGINS[-1], options, uploaded))

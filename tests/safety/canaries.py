@@ -68,7 +68,11 @@ class Zone:
     def changed(self) -> list[str]:
         """The paths that are not as they were planted."""
         now = self.now()
-        return sorted(path for path in now.keys() | self.planted.keys() if now.get(path) != self.planted.get(path))
+        return sorted(
+            path
+            for path in now.keys() | self.planted.keys()
+            if now.get(path) != self.planted.get(path)
+        )
 
     def in_an_answer(self) -> dict[bytes, str]:
         """What no answer may hold, and what it is."""
@@ -160,7 +164,9 @@ class Watch:
         root = os.readlink(f"/proc/{pid}/root")
         if not _same(f"/proc/{pid}/root", self.jail):
             self.found[words] = f"a process outside of the jail: {words} (root {root})"
-        elif not words.startswith(("sshd", "/usr/sbin/sshd", "internal-sftp", "/usr/lib/openssh/sshd")):
+        elif not words.startswith(
+            ("sshd", "/usr/sbin/sshd", "internal-sftp", "/usr/lib/openssh/sshd")
+        ):
             self.found[words] = f"a process of no sshd: {words}"
 
 

@@ -24,7 +24,13 @@ CHANGES = (
     "/root/.ssh/known_hosts*",
     "/root/.config",
 )
-CHANGES += ("/srv/socket-*", "/tmp/systemd-private-*", "/root/form.json", "/root/.rsyslog*", "/root/.local")
+CHANGES += (
+    "/srv/socket-*",
+    "/tmp/systemd-private-*",
+    "/root/form.json",
+    "/root/.rsyslog*",
+    "/root/.local",
+)
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,27 @@ class Form:
         """What of the host is alice's, so that it may change."""
         below = (".config", ".local", ".ssh", "web", "media")
         own = tuple(f"/home/alice/{name}" for name in below) if self.chroot == "%h" else ()
-        return (*self.behind.values(), *own, f"{self.jail}/web", f"{self.jail}/media", f"{self.jail}/home/alice")
+        return (
+            *self.behind.values(),
+            *own,
+            f"{self.jail}/web",
+            f"{self.jail}/media",
+            f"{self.jail}/home/alice",
+        )
 
 
 def _forms() -> list[Form]:
     jails = (("/srv/sftp/%u", "bind"), ("/srv/sftp/%u", "inside"), ("%h", "bind"))
     found = [
         Form(chroot, mounts, home, booted)
-        for (chroot, home), mounts, booted in itertools.product(jails, ("fstab", "session"), (True, False))
+        for (chroot, home), mounts, booted in itertools.product(
+            jails, ("fstab", "session"), (True, False)
+        )
     ]
-    return [*found, *(Form("/srv/sftp/%u", mounts, read_only=True) for mounts in ("fstab", "session"))]
+    return [
+        *found,
+        *(Form("/srv/sftp/%u", mounts, read_only=True) for mounts in ("fstab", "session")),
+    ]
 
 
 FORMS = _forms()
@@ -126,7 +143,9 @@ def build(machine: Machine, form: Form) -> dict[str, Any]:
     machine.run("useradd", "-m", "-G", "sftponly", "carol")
     machine.sh("mkdir -p /srv/sftp/carol; useradd -m alice")
     if form.chroot == "%h":  # such as a skeleton makes, before the home becomes root's
-        machine.sh("cd /home/alice; mkdir -p .config .local .ssh; chown alice: .config .local .ssh; chmod 700 .ssh")
+        machine.sh(
+            "cd /home/alice; mkdir -p .config .local .ssh; chown alice: .config .local .ssh; chmod 700 .ssh"
+        )
     machine.run("sftpjail", "adopt", "alice")
     key = open_with_key(machine, "alice")
     under = ["--under-home"] if form.chroot == "%h" else []
@@ -146,16 +165,29 @@ def build_open(machine: Machine) -> dict[str, Any]:
     machine.sh("rmdir /media; ln -s /srv/web/site /web; ln -s /srv/media /media")
     machine.run("mount", "-t", "proc", "proc", "/srv/web/site/late")
     key = machine.keygen("dave")
-    machine.sh(f"install -d -o dave -m 700 /home/dave/.ssh; install -o dave {key}.pub /home/dave/.ssh/authorized_keys")
+    machine.sh(
+        f"install -d -o dave -m 700 /home/dave/.ssh; install -o dave {key}.pub /home/dave/.ssh/authorized_keys"
+    )
     behind = {"/home/dave": "/home/dave", "/web": "/srv/web/site"}
-    return _told(machine, "dave", key, "/", "/home/dave") | {"behind": behind, "roots": ["/home", "/dev"]}
+    return _told(machine, "dave", key, "/", "/home/dave") | {
+        "behind": behind,
+        "roots": ["/home", "/dev"],
+    }
 
 
 def _told(machine: Machine, user: str, key: str, jail: str, home: str) -> dict[str, Any]:
     uid = int(machine.run("id", "-u", user).out)
     gids = [int(word) for word in machine.run("id", "-G", user).out.split()]
     names = {"port": machine.port, "user": user, "key": key, "stranger": machine.keygen("stranger")}
-    return {**names, "jail": jail, "home": home, "uid": uid, "gids": gids, "booted": machine.boot, "every": 1}
+    return {
+        **names,
+        "jail": jail,
+        "home": home,
+        "uid": uid,
+        "gids": gids,
+        "booted": machine.boot,
+        "every": 1,
+    }
 
 
 def attack(machine: Machine, told: dict[str, Any], timeout: float = 300) -> dict[str, Any]:
@@ -168,7 +200,18 @@ def attack(machine: Machine, told: dict[str, Any], timeout: float = 300) -> dict
 
 def outside(machine: Machine, form: Form) -> dict[str, object]:
     """All that must stay as it is: files, mounts and listening sockets of the host."""
-    tops = ("/etc", "/root", "/home", "/srv", "/usr/local", "/opt", "/boot", "/tmp", "/var/lib", "/var/spool")
+    tops = (
+        "/etc",
+        "/root",
+        "/home",
+        "/srv",
+        "/usr/local",
+        "/opt",
+        "/boot",
+        "/tmp",
+        "/var/lib",
+        "/var/spool",
+    )
     files = machine.listing(*tops, exclude=(*CHANGES, *form.hers))
     mounts = [
         line.partition(" - ")[0].split(" ", 3)[3]

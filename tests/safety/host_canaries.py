@@ -101,7 +101,11 @@ Mounted = tuple[str, str]  # what of its file system is shown, and where
 def mounts(text: str) -> set[Mounted]:
     """The mounts of a mountinfo: proc_pid_mountinfo(5)."""
     rows = (line.split(" ") for line in text.splitlines())
-    return {(row[3].removesuffix("//deleted"), row[4].removesuffix("//deleted")) for row in rows if len(row) > 4}
+    return {
+        (row[3].removesuffix("//deleted"), row[4].removesuffix("//deleted"))
+        for row in rows
+        if len(row) > 4
+    }
 
 
 class MountWatch(threading.Thread):

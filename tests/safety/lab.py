@@ -128,7 +128,9 @@ class Lab:
     def run(self, *argv: str, seconds: float = 8.0) -> bytes:
         """A stock client; what it says, and its exit code, which it does not tell by itself."""
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+            )
         except subprocess.TimeoutExpired as error:
             self.heard += (error.stdout or b"") + (error.stderr or b"")
             return b"no end"
@@ -162,6 +164,8 @@ def counted(attempts: Iterator[Attempt]) -> list[Attempt]:
     """The attempts as a list; no two have one name."""
     found = list(attempts)
     names = [(attempt.group, attempt.name) for attempt in found]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    twice = (
+        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    )
     assert not twice, twice
     return found

@@ -46,7 +46,9 @@ def _block(change: str, name: str, says: str) -> Door:
 
 def _host(opening: str, name: str, says: str, shutting: str) -> Door:
     """Something else of the host, by a shell's commands."""
-    return Door(name, lambda machine: _run(machine, opening), says, lambda machine: _run(machine, shutting))
+    return Door(
+        name, lambda machine: _run(machine, opening), says, lambda machine: _run(machine, shutting)
+    )
 
 
 def _run(machine: Machine, script: str) -> None:
@@ -54,7 +56,11 @@ def _run(machine: Machine, script: str) -> None:
 
 
 DOORS = [
-    _earlier("Match User alice\n  AllowTcpForwarding yes\n", "AllowTcpForwarding", "allowtcpforwarding yes"),
+    _earlier(
+        "Match User alice\n  AllowTcpForwarding yes\n",
+        "AllowTcpForwarding",
+        "allowtcpforwarding yes",
+    ),
     _block("s/^( *ForceCommand).*/\\1 none/", "no ForceCommand", "forcecommand none"),
     _earlier("Match Group sftponly\n  PermitTTY yes\n", "PermitTTY", "permittty yes"),
     _earlier(
@@ -63,7 +69,11 @@ DOORS = [
         "chrootdirectory.*192.0.2",
     ),
     _earlier("Match User a*\n  PermitTunnel yes\n", "PermitTunnel", "permittunnel yes"),
-    _block("s/^( *AllowStreamLocalForwarding).*/\\1 all/", "AllowStreamLocalForwarding", "allowstreamlocalforwarding"),
+    _block(
+        "s/^( *AllowStreamLocalForwarding).*/\\1 all/",
+        "AllowStreamLocalForwarding",
+        "allowstreamlocalforwarding",
+    ),
     _earlier("Match Group sftponly\n  X11Forwarding yes\n", "X11Forwarding", "x11forwarding yes"),
     _block("/AllowAgentForwarding/d", "AllowAgentForwarding", "allowagentforwarding yes"),
     _block("s/^( *PermitUserRC).*/\\1 yes/", "PermitUserRC", "permituserrc yes"),
@@ -74,8 +84,12 @@ DOORS = [
         "permituserenvironment yes",
         f"rm {EARLIER}; cp -a /root/alice {KEYS}",
     ),
-    _block("s/ -d[^ ]*//", "the start directory is ignored", "forcecommand internal-sftp|starts? in"),
-    _block("s/ -P[^ ]*//", "the deny list is lost", "does not refuse remove|forcecommand internal-sftp"),
+    _block(
+        "s/ -d[^ ]*//", "the start directory is ignored", "forcecommand internal-sftp|starts? in"
+    ),
+    _block(
+        "s/ -P[^ ]*//", "the deny list is lost", "does not refuse remove|forcecommand internal-sftp"
+    ),
     _block("s/ -u[^ ]*//", "the umask is lost", "forcecommand internal-sftp"),
     _earlier(
         "Match User alice\n  AuthorizedKeysFile .ssh/authorized_keys\n",

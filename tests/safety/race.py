@@ -17,12 +17,31 @@ from steps import running
 ATTACKER = "/src/tests/safety/attacker.py"
 LIMIT = 60  # seconds for any command: what is not done by then hangs
 # Where whoever follows a link of the user's would do harm.
-LURES = ("/etc", "/root", "/etc/cron.daily", "/home/bob", "/", "/var/spool/cron/crontabs", "/srv/others")
-FILES = ("/etc/shadow", "/home/bob/.ssh/authorized_keys", "/root/.ssh/authorized_keys", "/etc/cron.daily/canary")
+LURES = (
+    "/etc",
+    "/root",
+    "/etc/cron.daily",
+    "/home/bob",
+    "/",
+    "/var/spool/cron/crontabs",
+    "/srv/others",
+)
+FILES = (
+    "/etc/shadow",
+    "/home/bob/.ssh/authorized_keys",
+    "/root/.ssh/authorized_keys",
+    "/etc/cron.daily/canary",
+)
 KEYS = ("/home/bob/.ssh", "/root/.ssh")
 # What a jail may show: what is the user's, the log's socket, and what the tests mount.
 OWN = ("/srv/sftp/alice", "/srv/sftp/carl", "/home/alice", "/home/carl", "/srv/team")
-SHOWN = (*OWN, "/var/lib/sftpjail/log", "/run/systemd/journal/dev-log", "/systemd/journal/dev-log", "/srv/web")
+SHOWN = (
+    *OWN,
+    "/var/lib/sftpjail/log",
+    "/run/systemd/journal/dev-log",
+    "/systemd/journal/dev-log",
+    "/srv/web",
+)
 PRIVATE = "/var/lib/sftpjail/session"  # where pam_namespace mounts a tmpfs
 # The mounts of every process that sees the whole host, in whatever namespace.
 ALL_TABLES = (
@@ -125,7 +144,9 @@ class Race:
             if self.hangs:
                 break
 
-    def attack(self, *argv: str, codes: tuple[int, ...] = (0, 1), says: str = "sftpjail:") -> Result:
+    def attack(
+        self, *argv: str, codes: tuple[int, ...] = (0, 1), says: str = "sftpjail:"
+    ) -> Result:
         """Run a command of root's under attack. It does what it is for, or fails with one clear reason.
 
         Args:

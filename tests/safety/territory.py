@@ -55,14 +55,27 @@ CALLS: dict[str, tuple[tuple[int, int], ...]] = {
 }
 FLOW = ("execve", "chdir", "fchdir", "clone", "clone3", "fork", "vfork")
 TRACE = ",".join("?" + call for call in (*CALLS, *FLOW))
-STRACE = ("strace", "-f", "--seccomp-bpf", "-y", "-s", "8192", "-e", "signal=none", "-e", f"trace={TRACE}")
+STRACE = (
+    "strace",
+    "-f",
+    "--seccomp-bpf",
+    "-y",
+    "-s",
+    "8192",
+    "-e",
+    "signal=none",
+    "-e",
+    f"trace={TRACE}",
+)
 
 _OPENS = ("open", "openat", "openat2", "creat")
 _WRITES = re.compile(r"O_(WRONLY|RDWR|CREAT|TRUNC)\b")
 # Of these the last name is followed unless a flag says no.
 _FOLLOWS = {
     **dict.fromkeys(_OPENS, ("O_NOFOLLOW", "O_EXCL", "RESOLVE_NO_SYMLINKS")),
-    **dict.fromkeys(("fchownat", "utimensat", "fchmodat2"), ("AT_SYMLINK_NOFOLLOW", "AT_EMPTY_PATH")),
+    **dict.fromkeys(
+        ("fchownat", "utimensat", "fchmodat2"), ("AT_SYMLINK_NOFOLLOW", "AT_EMPTY_PATH")
+    ),
     **dict.fromkeys(("fchmodat", "futimesat"), ()),
     "umount2": ("UMOUNT_NOFOLLOW",),
     **dict.fromkeys(("open_tree", "mount_setattr"), ("AT_SYMLINK_NOFOLLOW", "AT_EMPTY_PATH")),
@@ -129,7 +142,9 @@ def read(text: str, territory: Sequence[str]) -> Report:
             if result.startswith("0"):
                 processes[pid] = _flow(process, call, arguments)
             continue
-        if call not in CALLS or (call in _OPENS and call != "creat" and not _WRITES.search(parts[3])):
+        if call not in CALLS or (
+            call in _OPENS and call != "creat" and not _WRITES.search(parts[3])
+        ):
             continue
         if call == "open_tree" and "OPEN_TREE_CLONE" not in parts[3]:
             continue
@@ -166,7 +181,9 @@ def _process(pid: int, processes: dict[int, Process], parents: dict[int, int]) -
 def _flow(process: Process, call: str, arguments: list[str]) -> Process:
     """Follow a process into another program or directory."""
     if call == "chdir":
-        return Process(process.argv, _joined(process.cwd, _string(arguments[0])), process.ours, process.helper)
+        return Process(
+            process.argv, _joined(process.cwd, _string(arguments[0])), process.ours, process.helper
+        )
     if call == "fchdir":
         return Process(process.argv, _shown(arguments[0]), process.ours, process.helper)
     if call != "execve":
@@ -182,19 +199,32 @@ def _flow(process: Process, call: str, arguments: list[str]) -> Process:
 
 
 def _judge(
-    process: Process, call: str, arguments: list[str], text: str, territory: Sequence[str], report: Report
+    process: Process,
+    call: str,
+    arguments: list[str],
+    text: str,
+    territory: Sequence[str],
+    report: Report,
 ) -> None:
     touched = False
     for folder, name in CALLS[call]:
         if max(folder, name) >= len(arguments) or not arguments[name].startswith('"'):
             continue
         path = _string(arguments[name])
-        base = process.cwd if folder < 0 or arguments[folder].startswith("AT_FDCWD") else _shown(arguments[folder])
+        base = (
+            process.cwd
+            if folder < 0 or arguments[folder].startswith("AT_FDCWD")
+            else _shown(arguments[folder])
+        )
         by_fd = _BY_FD.fullmatch(path)
         if call == "mount" and not path.startswith("/"):
             continue  # the name of a file system that has no device
         full = _joined(base, path)
-        if not by_fd and not _inside(full, territory) and not (path == "" and _inside(base, territory)):
+        if (
+            not by_fd
+            and not _inside(full, territory)
+            and not (path == "" and _inside(base, territory))
+        ):
             continue
         touched = True
         if not (process.ours or process.helper):
@@ -246,7 +276,11 @@ def _string(argument: str) -> str:
         word = escape[1]
         if word[0].isdigit():
             return chr(int(word, 8))
-        return chr(int(word[1:], 16)) if word[0] == "x" and len(word) == 3 else _LETTERS.get(word, word)
+        return (
+            chr(int(word[1:], 16))
+            if word[0] == "x" and len(word) == 3
+            else _LETTERS.get(word, word)
+        )
 
     return _ESCAPE.sub(meant, found[0][1:-1])
 

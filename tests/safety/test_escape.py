@@ -40,13 +40,19 @@ def harmless(machine: Machine, form: Form, capsys: pytest.CaptureFixture[str]) -
     found = attack(machine, told)
     with capsys.disabled():
         print(f"\n{summary(form, found)}", flush=True)
-    out = {f"{attempt['group']}: {attempt['name']}": attempt["out"] for attempt in found["attempts"] if attempt["out"]}
+    out = {
+        f"{attempt['group']}: {attempt['name']}": attempt["out"]
+        for attempt in found["attempts"]
+        if attempt["out"]
+    }
     assert out == {}
     assert found["processes"] == [] and found["processes_of_uploads"] == []
     assert changes(before, outside(machine, form)) == {}
     assert len(found["attempts"]) >= LEAST
     assert form.read_only or found["uploaded"] > 30
-    assert machine.sh("grep -rlE '^[A-Za-z]+ 28 12:00:00 host' /var/log || :").out == "", "lines of the log are forged"
+    assert machine.sh("grep -rlE '^[A-Za-z]+ 28 12:00:00 host' /var/log || :").out == "", (
+        "lines of the log are forged"
+    )
     gone = "for n in $(seq 100); do pgrep -U alice >/dev/null || exit 0; sleep 0.1; done; pgrep -aU alice; exit 1"
     machine.sh(gone, timeout=30)
 
@@ -63,23 +69,33 @@ def test_the_default_form(booted: Machine, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.whole
 @pytest.mark.booted
 @pytest.mark.parametrize("form", BOOTED[1:], ids=str)
-def test_forms_under_systemd(booted: Machine, form: Form, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forms_under_systemd(
+    booted: Machine, form: Form, capsys: pytest.CaptureFixture[str]
+) -> None:
     harmless(booted, form, capsys)
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("form", PLAIN, ids=str)
-def test_forms_without_systemd(machine: Machine, form: Form, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forms_without_systemd(
+    machine: Machine, form: Form, capsys: pytest.CaptureFixture[str]
+) -> None:
     harmless(machine, form, capsys)
 
 
 @pytest.mark.booted
-def test_an_ordinary_account_gets_out(booted: Machine, thorough: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ordinary_account_gets_out(
+    booted: Machine, thorough: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The same attempts, where there is no jail: what does not notice that would notice nothing."""
     every = 1 if thorough else 4
     found = attack(booted, build_open(booted) | {"every": every})
     out = Counter(attempt["group"] for attempt in found["attempts"] if attempt["out"])
     with capsys.disabled():
-        print(f"\nescape: an ordinary account gets out with {sum(out.values())} of {len(found['attempts'])}")
-    assert {group: out[group] for group, least in OPEN.items() if out[group] < least // every} == {}, out
+        print(
+            f"\nescape: an ordinary account gets out with {sum(out.values())} of {len(found['attempts'])}"
+        )
+    assert {
+        group: out[group] for group, least in OPEN.items() if out[group] < least // every
+    } == {}, out
     assert found["processes"] and found["processes_of_uploads"]

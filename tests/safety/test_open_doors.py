@@ -29,11 +29,16 @@ def reload(machine: Machine) -> None:
     before = machine.sh("stat -c %Y%y /run/sshd.pid").out
     machine.sh("kill -HUP $(cat /run/sshd.pid)")
     deadline = time.monotonic() + 5
-    while machine.sh("stat -c %Y%y /run/sshd.pid 2>/dev/null || :").out in (before, "") and time.monotonic() < deadline:
+    while (
+        machine.sh("stat -c %Y%y /run/sshd.pid 2>/dev/null || :").out in (before, "")
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
 
 
-def test_each_open_door_is_named(machine: Machine, thorough: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_open_door_is_named(
+    machine: Machine, thorough: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\n{PROFILE}")
     jail(machine, "alice")
     machine.run("sftpjail", "mount", "alice", web(machine), "/web")

@@ -47,12 +47,27 @@ WORDS = (
     '{"command": "',
 )
 # How a line begins that somebody forged: our words, and behind them theirs.
-FORGED = re.compile(r'\s*((try|mend|advice|why|sftpjail|applied|host)[:;]\s*|ok\s+|\{"command[":; ]+)?EVIL')
+FORGED = re.compile(
+    r'\s*((try|mend|advice|why|sftpjail|applied|host)[:;]\s*|ok\s+|\{"command[":; ]+)?EVIL'
+)
 UNSEEN = set("\u034f\u115f\u1160\u3164\u2800\ufe0f")
 # rich's own: colours and weights.
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 # What JSON has for people; the rest are data, as they are.
-TEXTS = {"what", "why", "mend", "advice", "error", "hint", "hints", "problems", "notices", "words", "value", "note"}
+TEXTS = {
+    "what",
+    "why",
+    "mend",
+    "advice",
+    "error",
+    "hint",
+    "hints",
+    "problems",
+    "notices",
+    "words",
+    "value",
+    "note",
+}
 
 PROFILES = "[profiles]\n[[sftponly]]\n[[inner]]\nhome = inside\n[[homes]]\nchroot = %h\n"
 BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -62,7 +77,11 @@ tally: Counter[str] = Counter()
 
 def values(thorough: bool, without: str = "") -> list[str]:
     """Values of every kind: each break with a word of ours, and each word behind a newline; all pairs if THOROUGH."""
-    pairs = list(itertools.product(BREAKS, WORDS)) if thorough else list(zip(BREAKS, itertools.cycle(WORDS)))
+    pairs = (
+        list(itertools.product(BREAKS, WORDS))
+        if thorough
+        else list(zip(BREAKS, itertools.cycle(WORDS)))
+    )
     pairs += [("\n", word) for word in WORDS]
     made = (f"x{gap}{word}{EVIL}" for gap, word in dict.fromkeys(pairs))
     return [value.translate({ord(c): ";" if c == ":" else None for c in without}) for value in made]
@@ -74,10 +93,14 @@ def host(installed: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
     with Machine(layer=installed) as machine:
         ready(machine, PROFILES)
         jail(machine, "alice")
-        machine.sh("useradd -m bob; useradd -m eve; sftpjail adopt eve --profile inner; mkdir -p /etc/cron.daily")
+        machine.sh(
+            "useradd -m bob; useradd -m eve; sftpjail adopt eve --profile inner; mkdir -p /etc/cron.daily"
+        )
         yield machine
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\noutput: {tally['inputs']} inputs through {tally['commands']} commands, {tally['forged']} forged")
+        print(
+            f"\noutput: {tally['inputs']} inputs through {tally['commands']} commands, {tally['forged']} forged"
+        )
 
 
 def judge(done: Result, inputs: int, json_lines: bool = False) -> Result:
@@ -85,7 +108,9 @@ def judge(done: Result, inputs: int, json_lines: bool = False) -> Result:
     tally["inputs"] += inputs
     tally["commands"] += 1
     wrong = [line for line in STYLE.sub("", done.out + done.err).split("\n") if _is_wrong(line)]
-    for text in done.out.splitlines() if json_lines else [done.out] if done.out.startswith("{") else []:
+    for text in (
+        done.out.splitlines() if json_lines else [done.out] if done.out.startswith("{") else []
+    ):
         wrong += [text for text in _texts(json.loads(text)) if _is_wrong(text)]
     tally["forged"] += len(wrong)
     assert not wrong, (wrong[:5], done.argv)
@@ -151,7 +176,9 @@ def restored(machine: Machine, *paths: str) -> Iterator[None]:
 def test_comments_and_options_of_keys(host: Machine, thorough: bool) -> None:
     evil, path = values(thorough), "/etc/ssh/authorized_keys/alice"
     lines = [f"ssh-ed25519 {BLOB} {value}" for value in evil]
-    lines += [f'environment="A={value}" ssh-ed25519 {BLOB} c' for value in evil[:: 1 if thorough else 4]]
+    lines += [
+        f'environment="A={value}" ssh-ed25519 {BLOB} c' for value in evil[:: 1 if thorough else 4]
+    ]
     with restored(host, path):
         put(host, path, [host.read(path), *lines])
         each(host, ["key list alice", "show alice", "check alice", "explain alice"], len(lines))
@@ -177,7 +204,12 @@ def test_names_of_files_and_directories(host: Machine, thorough: bool) -> None:
     for value in chosen if thorough else chosen[::4]:
         for source in (f"/srv/strange/{value}", f"/home/bob/strange/{value}", f"/none/{value}"):
             judge(host.run("sftpjail", "mount", "alice", source, "/x", check=False), 1)
-        judge(host.run("sftpjail", "--dry-run", "mount", "alice", "/srv/strange", f"/{value}", check=False), 1)
+        judge(
+            host.run(
+                "sftpjail", "--dry-run", "mount", "alice", "/srv/strange", f"/{value}", check=False
+            ),
+            1,
+        )
     host.sh("sftpjail umount alice /x; rm -r /srv/strange /home/bob/strange")
 
 
@@ -233,12 +265,25 @@ def test_fstab_mountinfo_and_names_of_roots(host: Machine, thorough: bool) -> No
     host.sh("mkdir -p /etc/sftpjail/hooks/user-create.d")
     host.run("python3", "-c", make, input=json.dumps(chosen))
     with restored(host, "/etc/fstab"):
-        put(host, "/etc/fstab", [host.read("/etc/fstab").rstrip("\n"), *lines, *values(thorough, "\n\r")])
+        put(
+            host,
+            "/etc/fstab",
+            [host.read("/etc/fstab").rstrip("\n"), *lines, *values(thorough, "\n\r")],
+        )
         _all_of_roots(host, len(chosen))
 
 
 def _all_of_roots(host: Machine, inputs: int) -> None:
-    commands = ["check", "list", "show alice", "check alice", "--dry-run apply", "apply", "plugins", "explain alice"]
+    commands = [
+        "check",
+        "list",
+        "show alice",
+        "check alice",
+        "--dry-run apply",
+        "apply",
+        "plugins",
+        "explain alice",
+    ]
     each(host, commands, 5 * inputs)
     host.sh("umount -q /srv/sftp/gone*/* || :; rm -r /srv/sftp/gone* /etc/sftpjail/hooks")
     host.sh("rm /etc/ssh/authorized_keys/*EVIL*")
@@ -253,7 +298,11 @@ def test_accounts_of_a_directory(host: Machine, thorough: bool) -> None:
     groups = [f"{v}:x:{9000 + n}:u{n},alice" for n, v in enumerate(chosen)]
     with restored(host, "/etc/passwd", "/etc/group"):
         put(host, "/etc/passwd", [passwd.rstrip("\n"), *people])
-        put(host, "/etc/group", [re.sub(r"(?m)^sftponly:.*", rf"\g<0>,{members}", group).rstrip("\n"), *groups])
+        put(
+            host,
+            "/etc/group",
+            [re.sub(r"(?m)^sftponly:.*", rf"\g<0>,{members}", group).rstrip("\n"), *groups],
+        )
         each(host, ["check", "list", "--dry-run apply", "explain alice"], 4 * len(chosen))
         for n in range(0, len(chosen), 1 if thorough else 10):
             each(host, [f"show u{n}", f"explain u{n}"], 4)
@@ -269,11 +318,28 @@ def test_the_log(host: Machine, thorough: bool) -> None:
             f'{head}open "/{value}" flags WRITE,CREATE mode 0666',
             f'{head}close "/{value}" bytes read 0 written 9',
         ]
-        lines += [f'{head}rename old "/{value}" new "/{value}2"', f"{head}sent status {value}", f"{head}error: {value}"]
-        lines += [f"{head}session opened for local user {value} from [{value}]", f"{head}{value}", value]
-        lines += [head.replace(" host ", f" {value} ") + "session closed for local user alice from [192.0.2.1]"]
+        lines += [
+            f'{head}rename old "/{value}" new "/{value}2"',
+            f"{head}sent status {value}",
+            f"{head}error: {value}",
+        ]
+        lines += [
+            f"{head}session opened for local user {value} from [{value}]",
+            f"{head}{value}",
+            value,
+        ]
+        lines += [
+            head.replace(" host ", f" {value} ")
+            + "session closed for local user alice from [192.0.2.1]"
+        ]
     put(host, "/var/log/sftp.log", lines)
-    for argv in (("log",), ("log", "alice"), ("log", "--summary"), ("log", "--json"), ("log", "--summary", "--json")):
+    for argv in (
+        ("log",),
+        ("log", "alice"),
+        ("log", "--summary"),
+        ("log", "--json"),
+        ("log", "--summary", "--json"),
+    ):
         done = host.run("sftpjail", *argv, check=False)
         judge(done, 9 * len(chosen), json_lines="--json" in argv)
         assert done.code == 0 and done.out, done
@@ -290,7 +356,10 @@ def test_what_programs_say(host: Machine, thorough: bool) -> None:
         host.write("/run/said", "".join(f"{value}\n" for value in batch))
         host.write(script, "#!/bin/sh\ncat /run/said >&2\nexit 1\n", 0o755)
         judge(host.run("sftpjail", "adopt", "bob", "--profile", "inner", check=False), len(batch))
-        judge(host.run("sftpjail", "--json", "adopt", "bob", "--profile", "inner", check=False), len(batch))
+        judge(
+            host.run("sftpjail", "--json", "adopt", "bob", "--profile", "inner", check=False),
+            len(batch),
+        )
     host.sh("gpasswd -a bob sftponly")
     each(host, ["apply", "check bob"], 4)
     host.sh(f"gpasswd -d bob sftponly; rm {script}")
@@ -316,7 +385,14 @@ def planted(machine: Machine, user: str, *places: str) -> None:
     """As the user: links at names that a command of ours could use, to where root runs what lies there."""
     for place in places:
         machine.run(
-            "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "ln", "-sfn", "/etc/cron.daily", place
+            "setpriv",
+            f"--reuid={user}",
+            f"--regid={user}",
+            "--init-groups",
+            "ln",
+            "-sfn",
+            "/etc/cron.daily",
+            place,
         )
 
 
@@ -332,13 +408,17 @@ def carl(host: Machine) -> Iterator[str]:
 
 
 def outside(machine: Machine) -> dict[str, tuple[object, ...]]:
-    return machine.listing("/etc/cron.daily", "/etc/sudoers.d", "/etc/profile.d", "/root", "/home/bob")
+    return machine.listing(
+        "/etc/cron.daily", "/etc/sudoers.d", "/etc/profile.d", "/root", "/home/bob"
+    )
 
 
 def test_what_is_in_the_way_goes_into_no_link(host: Machine, carl: str) -> None:
     """Before: `mv /home/carl/files /home/carl/files.old`, and run-parts(8) ran carl's file as root."""
     before = outside(host)
-    host.sh("printf '#!/bin/sh\\nid\\n' >/home/carl/files; chmod 755 /home/carl/files; chown carl: /home/carl/files")
+    host.sh(
+        "printf '#!/bin/sh\\nid\\n' >/home/carl/files; chmod 755 /home/carl/files; chown carl: /home/carl/files"
+    )
     planted(host, carl, "/home/carl/files.old")
     command = hint(host.run("sftpjail", "adopt", carl, "--profile", "homes", check=False))
     assert command.startswith("setsid -w runuser -u carl -- mv -nT "), command
@@ -359,11 +439,15 @@ def test_nothing_is_opened_or_shut_through_a_link(host: Machine, carl: str) -> N
     host.sh(
         "install -d -o carl -m 777 /home/carl/.ssh; chmod 777 /home/carl/.ssh; touch /home/carl/.ssh/authorized_keys"
     )
-    host.sh("chown carl /home/carl/.ssh/authorized_keys; mkdir -p /srv/shared; chmod 1777 /srv/shared")
+    host.sh(
+        "chown carl /home/carl/.ssh/authorized_keys; mkdir -p /srv/shared; chmod 1777 /srv/shared"
+    )
     command = hint(host.run("sftpjail", "adopt", carl, check=False))
     assert "chmod go-w /home/carl/.ssh" in command, command
     host.run("mv", "/home/carl/.ssh", "/home/carl/away")
-    host.run("setpriv", "--reuid=carl", "--clear-groups", "ln", "-s", "/srv/shared", "/home/carl/.ssh")
+    host.run(
+        "setpriv", "--reuid=carl", "--clear-groups", "ln", "-s", "/srv/shared", "/home/carl/.ssh"
+    )
     host.sh(command, check=False)
     assert host.mode("/srv/shared") == "root:root 1777"
     host.sh("rm /home/carl/.ssh; mv /home/carl/away /home/carl/.ssh")
@@ -375,12 +459,18 @@ def test_no_command_makes_a_directory_with_a_mount_in_it_a_users(host: Machine, 
     """Before: `setfacl -m u:carl:rwx /srv/pool`; then carl could exchange what root mounts upon at each login."""
     host.sh("mkdir -p /srv/pool/inner /srv/more")
     host.write(CONFIG, f"{PROFILES}[[pool]]\nstart = /pool\nmounts = session\n")
-    host.sh(f"sftpjail setup; sftpjail adopt {carl} --profile pool; sftpjail mount {carl} /srv/pool /pool")
+    host.sh(
+        f"sftpjail setup; sftpjail adopt {carl} --profile pool; sftpjail mount {carl} /srv/pool /pool"
+    )
     alone = host.run("sftpjail", "--json", "check", carl, check=False)
     assert "setfacl -m u:carl:rwx /srv/pool" in alone.out, "nothing is nested yet"
     host.run("sftpjail", "mount", carl, "/srv/more", "/pool/inner")
     done = host.run("sftpjail", "--json", "check", carl, check=False)
-    faults = [fault for fault in json.loads(done.out)["faults"] if "cannot write in /pool" in fault["what"]]
+    faults = [
+        fault
+        for fault in json.loads(done.out)["faults"]
+        if "cannot write in /pool" in fault["what"]
+    ]
     assert faults and not faults[0]["mend"] and "/srv/pool/inner" in faults[0]["advice"], done
     host.sh(f"sftpjail remove {carl}")
     host.write(CONFIG, PROFILES)

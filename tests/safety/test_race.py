@@ -24,7 +24,13 @@ VETO = "#!/bin/sh\nsleep 0.$(($$ % 4))\nexit 1\n"
 # Kills the run that calls it.
 KILLER = "#!/bin/sh\nsleep 0.$(($$ % 3))\nkill -9 $PPID\nsleep 5\n"
 SSH = [f"/home/alice/.ssh={KEYS[0]}", f"/home/alice/.ssh/authorized_keys={FILES[1]}"]
-HOME = [*SSH, "/home/alice/dev", f"/home/alice/dev/log={FILES[0]}", "/home/alice/files", "/home/alice/web"]
+HOME = [
+    *SSH,
+    "/home/alice/dev",
+    f"/home/alice/dev/log={FILES[0]}",
+    "/home/alice/files",
+    "/home/alice/web",
+]
 
 
 @pytest.fixture
@@ -39,7 +45,9 @@ def host(machine: Machine, form: str, more: str = "", logs: bool = True) -> None
     ready(machine, more + FORMS[form] + ("" if logs else "[logs]\nbackend = none\n"))
     if logs:
         machine.restart_rsyslog()
-    machine.sh("useradd -m -s /bin/sh alice; mkdir -p /srv/web /srv/team; su alice -c 'mkdir -m 700 ~/pub ~/dev'")
+    machine.sh(
+        "useradd -m -s /bin/sh alice; mkdir -p /srv/web /srv/team; su alice -c 'mkdir -m 700 ~/pub ~/dev'"
+    )
 
 
 def hook(machine: Machine, event: str, script: str = VETO) -> str:
@@ -51,7 +59,11 @@ def hook(machine: Machine, event: str, script: str = VETO) -> str:
 
 def adopting(machine: Machine) -> tuple[str, ...]:
     """The command that jails alice although her processes, the attackers, run."""
-    keep = ("--keep", "processes") if "--keep" in machine.run("sftpjail", "adopt", "--help").out else ()
+    keep = (
+        ("--keep", "processes")
+        if "--keep" in machine.run("sftpjail", "adopt", "--help").out
+        else ()
+    )
     return ("sftpjail", "adopt", *keep, "alice")
 
 
@@ -66,10 +78,14 @@ def with_keys(machine: Machine) -> None:
 
 def keys_of(race: Race) -> None:
     """No key of others is alice's now."""
-    race.see_text(race.calm("cat", "/etc/ssh/authorized_keys/alice", check=False).out, "alice's keys")
+    race.see_text(
+        race.calm("cat", "/etc/ssh/authorized_keys/alice", check=False).out, "alice's keys"
+    )
 
 
-@pytest.mark.parametrize("form", ["jails", "homes", pytest.param("inside", marks=pytest.mark.whole)])
+@pytest.mark.parametrize(
+    "form", ["jails", "homes", pytest.param("inside", marks=pytest.mark.whole)]
+)
 def test_adopt_and_remove(machine: Machine, form: str, rounds: int) -> None:
     host(machine, form)
     adopt = adopting(machine)
@@ -106,7 +122,9 @@ def test_adopt_with_the_log_socket_of_a_booted_host(booted: Machine, rounds: int
     booted.sh("useradd -m -s /bin/sh alice")
     adopt = adopting(booted)
     prey = [f"/home/alice/dev/log={FILES[0]}"]
-    with Race(booted, "adopt, a log socket (homes, booted)", prey, 3 * rounds, kinds=("sneak",)) as race:
+    with Race(
+        booted, "adopt, a log socket (homes, booted)", prey, 3 * rounds, kinds=("sneak",)
+    ) as race:
         for _ in race.each():
             race.attack(*adopt)
             race.calm("sftpjail", "remove", "alice", check=False)
@@ -151,7 +169,9 @@ def test_key_migrate(machine: Machine, form: str, rounds: int) -> None:
         for number in race.each():
             machine.run("rm", "-f", "/etc/ssh/authorized_keys/alice")
             with_keys(machine)
-            race.attack("sftpjail", "key", "migrate", "--all" if number % 2 else "alice", codes=(0, 1, 3))
+            race.attack(
+                "sftpjail", "key", "migrate", "--all" if number % 2 else "alice", codes=(0, 1, 3)
+            )
             keys_of(race)
 
 
@@ -160,7 +180,11 @@ def unsafe(machine: Machine, form: str) -> list[str]:
     host(machine, form, ALLOWED, logs=False)
     machine.run("sftpjail", "adopt", "alice")
     machine.sh("mkdir -p /srv/team/web /srv/team/site")
-    for source, target in (("/srv/team", "/team"), ("/srv/web", "/team/web"), ("/srv/team/site", "/site")):
+    for source, target in (
+        ("/srv/team", "/team"),
+        ("/srv/web", "/team/web"),
+        ("/srv/team/site", "/site"),
+    ):
         machine.run("sftpjail", "mount", "alice", source, target)
     machine.run("sftpjail", "mount", "alice", "/home/alice/pub", "/pub", check=False)
     return ["/srv/team/web", "/srv/team/site", "/home/alice/pub"]
@@ -184,7 +208,9 @@ def login(race: Race, key: str) -> None:
         client.stdin.flush()
         opened = "Remote working directory" in "".join(_until(client, "Remote working directory"))
         race.see_all()
-        said, _ = client.communicate("ls -1 /pub\nls -1 /site\nls -1 /team\n" if opened else None, timeout=LIMIT)
+        said, _ = client.communicate(
+            "ls -1 /pub\nls -1 /site\nls -1 /team\n" if opened else None, timeout=LIMIT
+        )
         race.see_text(said, "the session")
     except subprocess.TimeoutExpired as error:
         race.hangs.append(str(error))
@@ -221,7 +247,15 @@ def test_enter_with_a_nested_mount_point(machine: Machine, rounds: int) -> None:
     given_away(machine)
     with Race(machine, "enter, a nested mount point (sessions)", prey[:1], 2 * rounds) as race:
         for _ in race.each():
-            table = race.attack("sftpjail", "enter", "alice", "--", "cat", "/proc/self/mountinfo", says="will not show")
+            table = race.attack(
+                "sftpjail",
+                "enter",
+                "alice",
+                "--",
+                "cat",
+                "/proc/self/mountinfo",
+                says="will not show",
+            )
             race.see_table(table.out, "enter")
 
 
@@ -240,7 +274,9 @@ def test_login_with_an_allowed_source(machine: Machine, rounds: int) -> None:
     """The administrator has allowed a source in the home: what is shown is the user's, or nothing."""
     prey = unsafe(machine, "sessions")
     key = open_with_key(machine, "alice")
-    with Race(machine, "login, mount, umount, an allowed source (sessions)", prey[2:], 2 * rounds) as race:
+    with Race(
+        machine, "login, mount, umount, an allowed source (sessions)", prey[2:], 2 * rounds
+    ) as race:
         for _ in race.each():
             login(race, key)
             race.attack("sftpjail", "umount", "alice", "/pub", codes=(0, 1))
@@ -264,7 +300,12 @@ def test_apply_check_and_boot(machine: Machine, rounds: int) -> None:
     with Race(machine, "boot (jails)", ["/srv/team/site"], rounds, passing=False) as race:
         for _ in race.each():
             machine.sh(lost)
-            race.attack("sh", "-c", "mount -a -O x-sftpjail.user=alice; /etc/sftpjail/pam-session boot", says="")
+            race.attack(
+                "sh",
+                "-c",
+                "mount -a -O x-sftpjail.user=alice; /etc/sftpjail/pam-session boot",
+                says="",
+            )
 
 
 def test_apply_for_who_is_inside(machine: Machine, rounds: int) -> None:
@@ -293,7 +334,9 @@ def test_setup_and_teardown(machine: Machine, rounds: int) -> None:
     machine.start_rsyslog()
     machine.write(CONFIG, FORMS["homes"])
     machine.start_sshd()
-    machine.sh("groupadd sftponly; useradd -m -s /bin/sh -G sftponly alice; su alice -c 'mkdir -m 700 ~/dev'")
+    machine.sh(
+        "groupadd sftponly; useradd -m -s /bin/sh -G sftponly alice; su alice -c 'mkdir -m 700 ~/dev'"
+    )
     with_keys(machine)
     with Race(machine, "setup, teardown (homes)", HOME, rounds) as race:
         for _ in race.each():
@@ -310,7 +353,13 @@ def test_accounts_that_come_and_go(machine: Machine, form: str, rounds: int) -> 
     """The attackers are another who can write the home: one's own processes would stop userdel."""
     host(machine, form)
     machine.sh("groupadd crew; useradd -M -g crew mallory")
-    prey = ["/home/carl/sub", "/home/carl/dev", "/home/carl/files", "/home/carl/.ssh", "/home/carl/web"]
+    prey = [
+        "/home/carl/sub",
+        "/home/carl/dev",
+        "/home/carl/files",
+        "/home/carl/.ssh",
+        "/home/carl/web",
+    ]
     # No `deluser --remove-home`: it deletes by path what it has listed before, and loses such a race without any jail.
     ends = [
         ("sftpjail", "remove", "--delete-account", "carl"),
@@ -321,10 +370,14 @@ def test_accounts_that_come_and_go(machine: Machine, form: str, rounds: int) -> 
     who = {"user": "mallory", "group": "crew"}
     with Race(machine, f"useradd, userdel, deluser ({form})", prey, rounds, **who) as race:
         for number in race.each():
-            race.attack("useradd", "-m", "-K", "HOME_MODE=0770", "-g", "crew", "-G", "sftponly", "carl")
+            race.attack(
+                "useradd", "-m", "-K", "HOME_MODE=0770", "-g", "crew", "-G", "sftponly", "carl"
+            )
             race.attack("sftpjail", "mount", *more, "carl", "/srv/web", "/web")
             race.attack(*ends[number % 3], codes=(0, 1, 6, 8, 12), says="")
             race.calm("sftpjail", "remove", "carl", check=False)
             race.calm("userdel", "-f", "carl", check=False)
             race.calm("sftpjail", "apply", "--prune", check=False)
-            machine.run("rm", "-rf", "--one-file-system", "/home/carl", "/srv/sftp/carl", "/var/mail/carl")
+            machine.run(
+                "rm", "-rf", "--one-file-system", "/home/carl", "/srv/sftp/carl", "/var/mail/carl"
+            )

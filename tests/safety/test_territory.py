@@ -18,7 +18,13 @@ FORMS = {
     "homes": "[profiles]\n[[sftponly]]\nchroot = %h\nmounts = fstab\n",
     "inside": "[profiles]\n[[sftponly]]\nhome = inside\nmounts = fstab\n",
 }
-TERRITORY = ("/home/alice", "/home/carl", "/srv/team", "/srv/sftp/alice/home", "/srv/sftp/carl/home")
+TERRITORY = (
+    "/home/alice",
+    "/home/carl",
+    "/srv/team",
+    "/srv/sftp/alice/home",
+    "/srv/sftp/carl/home",
+)
 TERRITORY += (
     "/srv/sftp/alice/team",
     "/srv/sftp/alice/files",
@@ -37,7 +43,9 @@ class Traced:
 
     def run(self, *argv: str, code: int | None = 0, stdin: str | None = None) -> Result:
         """Run and judge a command; `code` is what it must end with, None for anything."""
-        done = self.machine.run(*STRACE, "-o", "/run/trace", *argv, check=False, input=stdin, timeout=120)
+        done = self.machine.run(
+            *STRACE, "-o", "/run/trace", *argv, check=False, input=stdin, timeout=120
+        )
         if code is not None and done.code != code:
             self.unexpected.append(str(done))
         self.judge(" ".join(argv))
@@ -72,7 +80,9 @@ def test_all_commands(machine: Machine, form: str) -> None:
     machine.start_sshd()
     machine.start_rsyslog()
     plant(machine)
-    machine.sh("useradd -m -s /bin/sh alice; mkdir -p /srv/team; su alice -c 'mkdir -m 700 ~/pub ~/.ssh'")
+    machine.sh(
+        "useradd -m -s /bin/sh alice; mkdir -p /srv/team; su alice -c 'mkdir -m 700 ~/pub ~/.ssh'"
+    )
     key, other = machine.keygen("alice"), machine.keygen("other")
     traced = Traced(machine)
     run = traced.run
@@ -80,7 +90,9 @@ def test_all_commands(machine: Machine, form: str) -> None:
 
     run("sftpjail", "setup")
     machine.restart_rsyslog()
-    machine.sh("install -o alice -g alice -m 600 /root/keys/alice.pub /home/alice/.ssh/authorized_keys")
+    machine.sh(
+        "install -o alice -g alice -m 600 /root/keys/alice.pub /home/alice/.ssh/authorized_keys"
+    )
     run("sftpjail", "adopt", "alice")
     run("sftpjail", "key", "add", "alice", "-", stdin=machine.read(f"{other}.pub"))
     run("sftpjail", "key", "remove", "alice", "other")
@@ -119,7 +131,9 @@ def test_all_commands(machine: Machine, form: str) -> None:
     # What fails late, and what was killed.
     machine.write("/etc/sftpjail/hooks/user-remove.d/veto", "#!/bin/sh\nexit 1\n", 0o755)
     run("sftpjail", "remove", "alice", code=1)
-    machine.write("/etc/sftpjail/hooks/user-remove.d/veto", "#!/bin/sh\nkill -9 $PPID\nsleep 1\n", 0o755)
+    machine.write(
+        "/etc/sftpjail/hooks/user-remove.d/veto", "#!/bin/sh\nkill -9 $PPID\nsleep 1\n", 0o755
+    )
     run("sftpjail", "remove", "alice", code=None)
     machine.run("rm", "/etc/sftpjail/hooks/user-remove.d/veto")
     run("sftpjail", "apply", code=None)
@@ -180,7 +194,9 @@ def test_what_goes_by_path_is_seen(machine: Machine) -> None:
     plant(machine)
     unseen = []
     for name, command in WRONG.items():
-        machine.sh("umount /home/alice/sub /mnt 2>/dev/null || :; rm -rf /home/alice; userdel alice 2>/dev/null || :")
+        machine.sh(
+            "umount /home/alice/sub /mnt 2>/dev/null || :; rm -rf /home/alice; userdel alice 2>/dev/null || :"
+        )
         machine.sh("useradd -m alice; su alice -c 'mkdir ~/sub; echo x >~/sub/file'")
         machine.write("/usr/lib/sftpjail/wrong", f"#!/bin/sh\n{command}\n", 0o755)
         traced = Traced(machine)

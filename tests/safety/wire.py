@@ -26,7 +26,14 @@ PACKET = 256 * 1024  # SFTP_MAX_MSG_LENGTH of sftp-common.h
 STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED = 101, 102, 103, 104, 105, 200
 OK, EOF = 0, 1
 READ, WRITE, APPEND, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 4, 8, 16, 32
-WORDS = {1: "end of file", 2: "no such file", 3: "permission denied", 4: "failure", 5: "bad message", 8: "unsupported"}
+WORDS = {
+    1: "end of file",
+    2: "no such file",
+    3: "permission denied",
+    4: "failure",
+    5: "bad message",
+    8: "unsupported",
+}
 GLOBAL_REQUEST, CHANNEL_OPEN, CHANNEL_REQUEST = 80, 90, 98
 SESSION = b"session"
 
@@ -202,7 +209,9 @@ class Channel:
         """Make a request in this channel; return whether it was granted."""
         return self.request_to(self.channel.remote_chanid, kind, *fields, wants=wants)  # type: ignore[attr-defined]
 
-    def request_to(self, number: int, kind: bytes, *fields: bytes | int | bool, wants: bool = True) -> bool:
+    def request_to(
+        self, number: int, kind: bytes, *fields: bytes | int | bool, wants: bool = True
+    ) -> bool:
         """The same, in the name of the channel that the server knows by that number."""
         self.channel._event_pending()  # type: ignore[attr-defined]
         self.channel.event_ready = False

@@ -20,7 +20,11 @@ ADMIN = f"cn=admin,{BASE}"
 PEOPLE, GROUPS = f"ou=people,{BASE}", f"ou=groups,{BASE}"
 URI = "ldap://127.0.0.1/"
 LOG = "/var/log/slapd.log"
-PIDFILES = {"slapd": "/run/slapd/slapd.pid", "nslcd": "/run/nslcd/nslcd.pid", "sssd": "/run/sssd.pid"}
+PIDFILES = {
+    "slapd": "/run/slapd/slapd.pid",
+    "nslcd": "/run/nslcd/nslcd.pid",
+    "sssd": "/run/sssd.pid",
+}
 LDAP_KEYS = "/usr/local/sbin/ldap-keys"  # in the machine; it is beside this file
 
 # Anybody may read, as SSSD and nslcd do here; nothing is synced, since nothing survives a Machine.
@@ -102,7 +106,12 @@ uri {URI}
 base {BASE}
 """
 # Otherwise a look-up takes 9 s when slapd is down, and 20 s when it is frozen.
-NSLCD_HASTE = {"reconnect_sleeptime": "1", "reconnect_retrytime": "1", "bind_timelimit": "1", "timelimit": "2"}
+NSLCD_HASTE = {
+    "reconnect_sleeptime": "1",
+    "reconnect_retrytime": "1",
+    "bind_timelimit": "1",
+    "timelimit": "2",
+}
 
 SERVICES = "nss, pam, ssh"
 SSSD = f"""\
@@ -140,7 +149,10 @@ length = ctypes.c_size_t(len(buffer))
 error = getattr(libc, call)(name.encode(), entry, buffer, length, ctypes.byref(result))
 print(os.strerror(error) if error else "found" if result else "not found")
 """
-RESPONDER = ("entry_negative_timeout", "memcache_timeout")  # options of sssd.conf's section nss, not of the domain
+RESPONDER = (
+    "entry_negative_timeout",
+    "memcache_timeout",
+)  # options of sssd.conf's section nss, not of the domain
 
 
 @dataclass(frozen=True)
@@ -170,7 +182,9 @@ class Directory:
         elif infopipe:
             self.machine.sh("install -d -o messagebus /run/dbus; dbus-daemon --system --fork")
         self._services = SERVICES + (", ifp" if infopipe else "")
-        self.machine.run("install", "-m", "755", f"/src/tests/system/{LDAP_KEYS.rpartition('/')[2]}", LDAP_KEYS)
+        self.machine.run(
+            "install", "-m", "755", f"/src/tests/system/{LDAP_KEYS.rpartition('/')[2]}", LDAP_KEYS
+        )
         self.machine.write("/run/slapd.ldif", SERVER)
         self.machine.sh(
             "install -d -o openldap -g openldap /etc/ldap/slapd.d /var/lib/ldap /run/slapd;"
@@ -220,9 +234,13 @@ class Directory:
     def start_client(self, **options: str) -> None:
         """`options` are added to nslcd.conf, or to sssd.conf."""
         if self.client == "nslcd":
-            lines = "".join(f"{name} {value}\n" for name, value in {**NSLCD_HASTE, **options}.items())
+            lines = "".join(
+                f"{name} {value}\n" for name, value in {**NSLCD_HASTE, **options}.items()
+            )
             self.machine.write("/etc/nslcd.conf", NSLCD + lines, 0o640)
-            self.machine.sh("chgrp nslcd /etc/nslcd.conf; install -d -o nslcd -g nslcd /run/nslcd; nslcd")
+            self.machine.sh(
+                "chgrp nslcd /etc/nslcd.conf; install -d -o nslcd -g nslcd /run/nslcd; nslcd"
+            )
             return
         config = SSSD.replace(SERVICES, self._services)
         for name, value in {**SSSD_HASTE, **options}.items():
@@ -230,7 +248,9 @@ class Directory:
             config = config.replace(f"[{section}]\n", f"[{section}]\n{name} = {value}\n")
         self.machine.write("/etc/sssd/sssd.conf", config, 0o600)
         pipes = "/var/lib/sss/pipes/nss /var/lib/sss/pipes/ssh /var/lib/sss/pipes/pam"
-        self.machine.sh(f"rm -f {pipes}; setsid sssd -i --logger=files </dev/null >/run/sssd.out 2>&1 &")
+        self.machine.sh(
+            f"rm -f {pipes}; setsid sssd -i --logger=files </dev/null >/run/sssd.out 2>&1 &"
+        )
         self.machine.sh(f"for pipe in {pipes}; do while ! [ -S $pipe ]; do sleep 0.02; done; done")
 
     def stop_client(self) -> None:
@@ -250,17 +270,34 @@ class Directory:
     # --- what is in it
 
     def add_person(
-        self, name: str, uid: int, *, gid: int, home: str = "", shell: str = "/bin/bash", keys: Iterable[str] = ()
+        self,
+        name: str,
+        uid: int,
+        *,
+        gid: int,
+        home: str = "",
+        shell: str = "/bin/bash",
+        keys: Iterable[str] = (),
     ) -> None:
         self.ldapadd(person(name, uid, gid=gid, home=home, shell=shell, keys=keys))
 
     def add_group(self, name: str, gid: int, *members: str) -> None:
         self.ldapadd(group(name, gid, members))
 
-    def add_many(self, count: int, *, first: int = 30000, prefix: str = "many", gid: int, members_of: str = "") -> None:
+    def add_many(
+        self,
+        count: int,
+        *,
+        first: int = 30000,
+        prefix: str = "many",
+        gid: int,
+        members_of: str = "",
+    ) -> None:
         """prefix0 to prefix(count - 1), in the primary group `gid` and, if it is given, in the group `members_of`."""
         names = [f"{prefix}{number}" for number in range(count)]
-        self.ldapadd("\n".join(person(name, first + number, gid=gid) for number, name in enumerate(names)))
+        self.ldapadd(
+            "\n".join(person(name, first + number, gid=gid) for number, name in enumerate(names))
+        )
         if members_of:
             self.ldapmodify(f"cn={members_of},{GROUPS}", "add", "memberUid", *names)
 
@@ -271,7 +308,9 @@ class Directory:
         self.ldapmodify(f"cn={group},{GROUPS}", "delete", "memberUid", *names)
 
     def set_keys(self, name: str, *keys: str) -> None:
-        self.ldapmodify(f"uid={name},{PEOPLE}", "replace", "sshPublicKey", *(key.strip() for key in keys))
+        self.ldapmodify(
+            f"uid={name},{PEOPLE}", "replace", "sshPublicKey", *(key.strip() for key in keys)
+        )
 
     def set(self, name: str, attribute: str, *values: str) -> None:
         """An attribute of a person, such as loginShell."""
@@ -288,11 +327,18 @@ class Directory:
         self._as_admin("ldapadd", "-c", input=ldif)
 
     def ldapmodify(self, dn: str, verb: str, attribute: str, *values: str) -> None:
-        lines = [f"dn: {dn}", "changetype: modify", f"{verb}: {attribute}", *(_line(attribute, it) for it in values)]
+        lines = [
+            f"dn: {dn}",
+            "changetype: modify",
+            f"{verb}: {attribute}",
+            *(_line(attribute, it) for it in values),
+        ]
         self._as_admin("ldapmodify", input="\n".join(lines) + "\n")
 
     def _as_admin(self, program: str, *words: str, input: str = "") -> Result:
-        return self.machine.run(program, "-x", "-H", URI, "-D", ADMIN, "-w", "secret", *words, input=input)
+        return self.machine.run(
+            program, "-x", "-H", URI, "-D", ADMIN, "-w", "secret", *words, input=input
+        )
 
     # --- what is asked
 
@@ -304,13 +350,17 @@ class Directory:
     def look_up(self, name: str, kind: str = "passwd") -> str:
         """What the directory alone says: "found", "not found", or why it does not answer."""
         call = {"passwd": "getpwnam_r", "group": "getgrnam_r"}[kind]
-        return self.machine.run("python3", "-c", LOOK_UP, kind, self.service, call, name).out.strip()
+        return self.machine.run(
+            "python3", "-c", LOOK_UP, kind, self.service, call, name
+        ).out.strip()
 
     def online(self) -> bool:
         """Whether SSSD, started with `infopipe`, believes so: it notices when somebody asks for an unknown name."""
         name = "org.freedesktop.sssd.infopipe"
         path = "/org/freedesktop/sssd/infopipe/Domains/example"
-        done = self.machine.run("busctl", "call", name, path, f"{name}.Domains.Domain", "IsOnline", check=False)
+        done = self.machine.run(
+            "busctl", "call", name, path, f"{name}.Domains.Domain", "IsOnline", check=False
+        )
         return done.out == "b true\n"
 
     def searches(self) -> Sequence[Search]:
@@ -318,20 +368,42 @@ class Directory:
         log = self.machine.sh(f"cat {LOG}; : >{LOG}").out
         asked = dict(re.findall(r'(conn=\d+ op=\d+) SRCH base=.* filter="(.*)"', log))
         answers = re.findall(r"(conn=\d+ op=\d+) SEARCH RESULT .*nentries=(\d+)", log)
-        return [Search(asked[operation], int(found)) for operation, found in answers if operation in asked]
+        return [
+            Search(asked[operation], int(found))
+            for operation, found in answers
+            if operation in asked
+        ]
 
 
-def person(name: str, uid: int, *, gid: int, home: str = "", shell: str = "/bin/bash", keys: Iterable[str] = ()) -> str:
+def person(
+    name: str,
+    uid: int,
+    *,
+    gid: int,
+    home: str = "",
+    shell: str = "/bin/bash",
+    keys: Iterable[str] = (),
+) -> str:
     """Its ldif."""
     classes = ("account", "posixAccount", "ldapPublicKey")
-    lines = [f"dn: uid={name},{PEOPLE}", *(f"objectClass: {it}" for it in classes), f"uid: {name}", f"cn: {name}"]
+    lines = [
+        f"dn: uid={name},{PEOPLE}",
+        *(f"objectClass: {it}" for it in classes),
+        f"uid: {name}",
+        f"cn: {name}",
+    ]
     lines += [f"uidNumber: {uid}", f"gidNumber: {gid}", f"homeDirectory: {home or f'/home/{name}'}"]
     lines += [f"loginShell: {shell}", *(_line("sshPublicKey", key.strip()) for key in keys)]
     return "\n".join(lines) + "\n"
 
 
 def group(name: str, gid: int, members: Iterable[str] = ()) -> str:
-    lines = [f"dn: cn={name},{GROUPS}", "objectClass: posixGroup", f"cn: {name}", f"gidNumber: {gid}"]
+    lines = [
+        f"dn: cn={name},{GROUPS}",
+        "objectClass: posixGroup",
+        f"cn: {name}",
+        f"gidNumber: {gid}",
+    ]
     return "\n".join([*lines, *(f"memberUid: {member}" for member in members)]) + "\n"
 
 

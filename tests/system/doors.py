@@ -11,14 +11,31 @@ import sys
 import time
 
 port, key, user = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-OPTIONS = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+OPTIONS = [
+    "BatchMode=yes",
+    "IdentitiesOnly=yes",
+    "StrictHostKeyChecking=no",
+    "UserKnownHostsFile=/dev/null",
+]
 OPTIONS += ["LogLevel=ERROR", "ExitOnForwardFailure=yes"]
-SSH = ["ssh", "-F", "none", "-i", key, "-p", str(port), *(f"-o{option}" for option in OPTIONS), f"{user}@127.0.0.1"]
+SSH = [
+    "ssh",
+    "-F",
+    "none",
+    "-i",
+    key,
+    "-p",
+    str(port),
+    *(f"-o{option}" for option in OPTIONS),
+    f"{user}@127.0.0.1",
+]
 BANNER = b"SSH-2.0"  # what sshd says to whoever reaches it
 
 
 def says(*arguments: str) -> bytes:
-    done = subprocess.run([*SSH, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+    done = subprocess.run(
+        [*SSH, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False
+    )
     return done.stdout
 
 
@@ -39,7 +56,9 @@ def reads(process: subprocess.Popen[bytes], local: int, *hello: bytes) -> bytes:
 
 
 def forwards(local: int, *arguments: str, hello: tuple[bytes, ...] = ()) -> bool:
-    process = subprocess.Popen([*SSH, "-N", *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*SSH, "-N", *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         return reads(process, local, *hello) == BANNER
     finally:

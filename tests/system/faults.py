@@ -38,7 +38,9 @@ class Jail:
         machine = self.machine
         if not machine.boot:
             # A daemon on our port also when `service ssh start` starts it, which a mend may print.
-            machine.write("/etc/ssh/sshd_config.d/00-test.conf", f"Port {machine.port}\n{penalties(machine)}")
+            machine.write(
+                "/etc/ssh/sshd_config.d/00-test.conf", f"Port {machine.port}\n{penalties(machine)}"
+            )
             machine.start_sshd()
             machine.start_rsyslog()
         else:
@@ -99,9 +101,16 @@ class Jail:
         """The lines of `explain` that do not fit a terminal of 80 columns, on a terminal and in a pipe."""
         pipe = self.machine.run("sftpjail", "explain", "alice", check=False, env={"COLUMNS": "80"})
         inside = "stty cols 80 rows 24; sftpjail explain alice"
-        terminal = self.machine.run("script", "-qec", inside, "/dev/null", check=False, env={"TERM": "xterm"})
+        terminal = self.machine.run(
+            "script", "-qec", inside, "/dev/null", check=False, env={"TERM": "xterm"}
+        )
         assert "alice" in pipe.out and "alice" in terminal.out, (pipe, terminal)
-        return [line for text in (pipe.out, terminal.out) for line in text.splitlines() if width(line) > 80]
+        return [
+            line
+            for text in (pipe.out, terminal.out)
+            for line in text.splitlines()
+            if width(line) > 80
+        ]
 
 
 def penalties(machine: Machine) -> str:
@@ -174,7 +183,9 @@ def boot(good: Jail) -> str:
         f"findmnt -rno TARGET | grep ^{JAIL}/; exit $code"
     )
     whole = good.machine.run("unshare", "-m", "sh", "-c", script, check=False)
-    found = {line.replace("\\x20", " ").removeprefix(JAIL + "/") for line in whole.out.split("\n")} - {""}
+    found = {
+        line.replace("\\x20", " ").removeprefix(JAIL + "/") for line in whole.out.split("\n")
+    } - {""}
     if whole.code or found != MOUNTS:
         return f"mount -a gives {whole.code}: {whole.err} {sorted(found)}"
     bare = good.machine.run("unshare", "-m", "sh", "-c", script, "sh", "gone", check=False)

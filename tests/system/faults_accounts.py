@@ -52,7 +52,9 @@ def account_is_locked_without_pam(good: Jail) -> Iterator[None]:
 @fault(r"/home/alice.*(uid|owned|belongs|owner)", write)
 def uid_was_changed_by_hand(good: Jail) -> Iterator[None]:
     good.sh("sed -i 's/^alice:x:[0-9]*:/alice:x:4711:/' /etc/passwd")
-    good.sh('sed -i \'s/"uid": .*[0-9]/"uid": 4711/\' /var/lib/sftpjail/accounts/alice')  # it is the same person
+    good.sh(
+        'sed -i \'s/"uid": .*[0-9]/"uid": 4711/\' /var/lib/sftpjail/accounts/alice'
+    )  # it is the same person
     yield
     good.sh("chown -R alice: /srv/music")
 
@@ -74,7 +76,9 @@ def user_left_the_group(good: Jail) -> Iterator[None]:
     yield
     good.sh("usermod -aG sftponly alice; sftpjail apply")
     good.sh(f"sftpjail key add alice {KEY}.pub")
-    good.sh("sftpjail mount alice /srv/web/example.com /web; sftpjail mount --read-only alice /srv/music '/My Music'")
+    good.sh(
+        "sftpjail mount alice /srv/web/example.com /web; sftpjail mount --read-only alice /srv/music '/My Music'"
+    )
 
 
 def one_profile(good: Jail) -> str:

@@ -92,7 +92,9 @@ def home_is_immutable(good: Jail) -> None:
 
 def _own_file_system(good: Jail, options: str) -> None:
     """The home of alice becomes a small file system of its own."""
-    good.sh(f"umount {JAIL}/home/alice; mount -t tmpfs -o size=64k,mode=700,{options} none /home/alice")
+    good.sh(
+        f"umount {JAIL}/home/alice; mount -t tmpfs -o size=64k,mode=700,{options} none /home/alice"
+    )
     good.sh("chown alice: /home/alice; sftpjail apply")
 
 
@@ -103,7 +105,9 @@ def _no_file_system(good: Jail) -> None:
 @fault(r"(/home/alice|home).*(full|space)", write, mended=False)
 def home_is_full(good: Jail) -> Iterator[None]:
     _own_file_system(good, "nr_inodes=64")
-    good.sh("dd if=/dev/zero of=/home/alice/filler bs=4k 2>/dev/null || :; chown alice: /home/alice/filler")
+    good.sh(
+        "dd if=/dev/zero of=/home/alice/filler bs=4k 2>/dev/null || :; chown alice: /home/alice/filler"
+    )
     yield
     _no_file_system(good)
 

@@ -46,7 +46,9 @@ def script_runs(good: Jail) -> str:
     if not good.machine.exists(SCRIPT):
         return arrival(good)
     good.sh("rm -f /run/noted")
-    return arrival(good) or ("" if good.machine.exists("/run/noted") else "the hook script did not run")
+    return arrival(good) or (
+        "" if good.machine.exists("/run/noted") else "the hook script did not run"
+    )
 
 
 @fault(r"user-create.d/note", script_runs, explained=False)
@@ -69,7 +71,9 @@ def plugin_does_not_load(good: Jail) -> Iterator[None]:
 @fault(r"rsyslog|log", log, explained=False, booted=True, fixed=True)
 def log_rule_was_deleted(good: Jail) -> None:
     # reset-failed: systemd counts restarts, and stops when there are many in a short time.
-    good.sh("rm /etc/rsyslog.d/10-sftpjail.conf; systemctl restart rsyslog; systemctl reset-failed rsyslog")
+    good.sh(
+        "rm /etc/rsyslog.d/10-sftpjail.conf; systemctl restart rsyslog; systemctl reset-failed rsyslog"
+    )
 
 
 @fault(r"rsyslog", log, booted=True)
@@ -77,7 +81,12 @@ def log_daemon_is_stopped(good: Jail) -> None:
     good.sh("systemctl stop syslog.socket rsyslog.service 2>&1")
 
 
-@fault(r"sftp.log.*(deleted|missing|not there|gone)|deleted.*sftp.log", log, explained=False, booted=True)
+@fault(
+    r"sftp.log.*(deleted|missing|not there|gone)|deleted.*sftp.log",
+    log,
+    explained=False,
+    booted=True,
+)
 def log_file_was_deleted(good: Jail) -> None:
     good.sh(f"[ -e {LOG} ] || exit; rm {LOG}")
 
@@ -100,7 +109,9 @@ def log_socket_is_an_orphan(good: Jail) -> Iterator[None]:
     )
     good.machine.restart_rsyslog()
     yield  # apply mounts the folder over it, and this mount lies hidden below
-    good.sh(f"umount {JAIL}/dev; umount -q {JAIL}/dev/log || :; rm -f {JAIL}/dev/log; sftpjail apply")
+    good.sh(
+        f"umount {JAIL}/dev; umount -q {JAIL}/dev/log || :; rm -f {JAIL}/dev/log; sftpjail apply"
+    )
 
 
 @fault(r"/dev.*(log|socket|mount)", log, fixed=True)

@@ -15,7 +15,14 @@ OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0
 def only_root(good: Jail) -> str:
     """The user cannot change what lets the user in."""
     done = good.machine.run(
-        "setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "test", "-w", FILE, check=False
+        "setpriv",
+        "--reuid=alice",
+        "--regid=alice",
+        "--init-groups",
+        "test",
+        "-w",
+        FILE,
+        check=False,
     )
     return "alice can write her key file" if done.code == 0 else login(good)
 
@@ -123,7 +130,9 @@ def key_file_is_missing(good: Jail) -> None:
 def key_file_is_a_folder(good: Jail) -> Iterator[None]:
     good.sh(f"mv {FILE} /root/aside; mkdir {FILE}; cp /root/aside {FILE}/key")
     yield
-    good.sh(f"[ ! -d {FILE} ] || mv {FILE} /root/old; rm -rf {FILE}.old {FILE}; cp /root/aside {FILE}")
+    good.sh(
+        f"[ ! -d {FILE} ] || mv {FILE} /root/old; rm -rf {FILE}.old {FILE}; cp /root/aside {FILE}"
+    )
 
 
 @fault(r"authorized_keys/alice.*(private|RFC|PuTTY|line 1|format)|line 1", login)

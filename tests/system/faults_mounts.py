@@ -21,7 +21,9 @@ def mount_lost_its_ro(good: Jail) -> None:
 def setuid(good: Jail) -> str:
     """A program in a mounted folder gives nobody another user's rights."""
     good.sh(f"install -m 4755 /usr/bin/id {SITE}/id")
-    done = good.machine.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"{JAIL}/web/id", "-u")
+    done = good.machine.run(
+        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"{JAIL}/web/id", "-u"
+    )
     return "setuid works in the mount" if done.out.strip() == "0" else ""
 
 
@@ -51,7 +53,9 @@ def source_was_deleted(good: Jail) -> Iterator[None]:
 
 @fault(r"/web.*(/srv/other|another|other|something else)", read)
 def wrong_folder_is_mounted(good: Jail) -> None:
-    good.sh(f"mkdir -p /srv/other; umount {JAIL}/web; mount --bind -o nosuid,nodev /srv/other {JAIL}/web")
+    good.sh(
+        f"mkdir -p /srv/other; umount {JAIL}/web; mount --bind -o nosuid,nodev /srv/other {JAIL}/web"
+    )
 
 
 @fault(r"/home/alice.*(second|over|top|cover|another|other|not the)", write)
@@ -81,7 +85,9 @@ def fstab_has_the_home_misspelt(good: Jail) -> None:
 def fstab_has_a_target_misspelt(good: Jail) -> Iterator[None]:
     good.sh(f"sed -i 's|{JAIL}/web|/srv/sftp/alcie/web|' /etc/fstab")
     yield
-    good.sh(f"sed -i '/alcie/d' /etc/fstab; umount -q {JAIL}/web || :; rm -rf --one-file-system /srv/sftp/alcie")
+    good.sh(
+        f"sed -i '/alcie/d' /etc/fstab; umount -q {JAIL}/web || :; rm -rf --one-file-system /srv/sftp/alcie"
+    )
     good.sh(f"sftpjail mount alice {SITE} /web")
 
 
@@ -92,7 +98,11 @@ def fstab_lost_nofail(good: Jail) -> None:
 
 def nobodys(good: Jail) -> str:
     """The mount of the home is known as alice's, and thus goes with her."""
-    return "" if any("role=home" in line for line in fstab(good.machine, "alice")) else "the home's line is nobody's"
+    return (
+        ""
+        if any("role=home" in line for line in fstab(good.machine, "alice"))
+        else "the home's line is nobody's"
+    )
 
 
 @fault(r"fstab|x-sftpjail.user", nobodys, fixed=True)

@@ -104,7 +104,9 @@ def drop_in_was_deleted(good: Jail) -> None:
 
 @fault(r"DisableForwarding|AllowTcpForwarding|10-sftpjail.conf|changes", forward, fixed=True)
 def drop_in_was_opened(good: Jail) -> None:
-    good.sh(f"sed -i 's/DisableForwarding yes/DisableForwarding no/; s/TcpForwarding no/TcpForwarding yes/' {DROPIN}")
+    good.sh(
+        f"sed -i 's/DisableForwarding yes/DisableForwarding no/; s/TcpForwarding no/TcpForwarding yes/' {DROPIN}"
+    )
     good.reload()
 
 
@@ -129,7 +131,9 @@ def force_command_has_a_tenth_word(good: Jail) -> Iterator[None]:
 
 @fault(r"sshd|Include", login, fixed=True)
 def include_was_removed(good: Jail) -> Iterator[None]:
-    good.sh(f"cp {SSHD} /root/sshd_config; sed -i '/^Include/d' {SSHD}; echo 'Port {good.machine.port}' >>{SSHD}")
+    good.sh(
+        f"cp {SSHD} /root/sshd_config; sed -i '/^Include/d' {SSHD}; echo 'Port {good.machine.port}' >>{SSHD}"
+    )
     good.reload()
     yield
     good.sh(f"cp /root/sshd_config {SSHD}; sftpjail setup")

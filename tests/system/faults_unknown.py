@@ -41,7 +41,9 @@ def firewall(good: Jail) -> Iterator[None]:
 
 @unknown
 def wrong_private_key(good: Jail) -> Iterator[None]:
-    good.sh(f"mv {KEY} {KEY}.right; ssh-keygen -q -t ed25519 -N '' -f /root/keys/wrong; cp -p /root/keys/wrong {KEY}")
+    good.sh(
+        f"mv {KEY} {KEY}.right; ssh-keygen -q -t ed25519 -N '' -f /root/keys/wrong; cp -p /root/keys/wrong {KEY}"
+    )
     yield
     good.sh(f"mv {KEY}.right {KEY}; rm /root/keys/wrong*")
 
@@ -67,7 +69,9 @@ def too_many_startups(good: Jail) -> Iterator[None]:
 
 @unknown
 def pam_with_rules_of_its_own(good: Jail) -> Iterator[None]:
-    good.sh("cp /etc/pam.d/sshd /root/pam; sed -i '1a account required pam_access.so' /etc/pam.d/sshd")
+    good.sh(
+        "cp /etc/pam.d/sshd /root/pam; sed -i '1a account required pam_access.so' /etc/pam.d/sshd"
+    )
     good.sh("echo '-:alice:ALL' >>/etc/security/access.conf")
     yield
     good.sh("cp /root/pam /etc/pam.d/sshd; sed -i '/^-:alice/d' /etc/security/access.conf")

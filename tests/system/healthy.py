@@ -124,7 +124,9 @@ def fstab_has_a_disk_that_is_not_plugged_in(machine: Machine) -> str:
 def mounts_of_all_kinds(machine: Machine) -> str:
     name = host(machine)
     web(machine)
-    machine.sh("mkdir -p /srv/incoming /srv/web/drop; chown alice /srv/incoming; chmod 555 /srv/web")
+    machine.sh(
+        "mkdir -p /srv/incoming /srv/web/drop; chown alice /srv/incoming; chmod 555 /srv/web"
+    )
     machine.sh("sftpjail mount alice /srv/web /a/deep/web; sftpjail mount alice /srv/incoming /in")
     machine.sh("sftpjail mount --read-only alice /srv/web/example.com '/with a space'")
     return name
@@ -158,7 +160,9 @@ def key_by_command(machine: Machine) -> str:
     key = machine.keygen("alice")
     machine.sh(f"install -D -m 644 {key}.pub /etc/directory/alice")
     machine.write("/usr/local/bin/keys", '#!/bin/sh\nexec cat "/etc/directory/$1"\n', 0o755)
-    machine.write(EARLIER, "AuthorizedKeysCommand /usr/local/bin/keys %u\nAuthorizedKeysCommandUser nobody\n")
+    machine.write(
+        EARLIER, "AuthorizedKeysCommand /usr/local/bin/keys %u\nAuthorizedKeysCommandUser nobody\n"
+    )
     ready(machine)
     machine.run("useradd", "-m", "-G", "sftponly", "alice")
     return "alice"
@@ -187,7 +191,9 @@ def many_keys(machine: Machine) -> str:
 @healthy()
 def key_file_is_for_root_and_group(machine: Machine) -> str:
     name = host(machine)
-    machine.sh("chgrp alice /etc/ssh/authorized_keys/alice; chmod 440 /etc/ssh/authorized_keys/alice")
+    machine.sh(
+        "chgrp alice /etc/ssh/authorized_keys/alice; chmod 440 /etc/ssh/authorized_keys/alice"
+    )
     return name
 
 

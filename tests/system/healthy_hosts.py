@@ -21,26 +21,30 @@ def match_address_above(machine: Machine) -> str:
 @healthy()
 def match_blocks_of_other_kinds_above(machine: Machine) -> str:
     """All that sshd has; `Match exec` is ssh's."""
-    kinds = dict.fromkeys(("Host *.example.com", "LocalPort 2022", "LocalAddress 10.0.0.1"), HARMLESS)
+    kinds = dict.fromkeys(
+        ("Host *.example.com", "LocalPort 2022", "LocalAddress 10.0.0.1"), HARMLESS
+    )
     kinds |= dict.fromkeys(("User bob Address 127.0.0.1", "Group sudo"), OPEN)
     return host(machine, sshd="".join(f"Match {kind}\n{block}" for kind, block in kinds.items()))
 
 
 @healthy()
 def match_blocks_above_that_agree(machine: Machine) -> str:
-    text = (
-        "Match User root\n    PermitTTY yes\nMatch Group sftponly\n    ClientAliveInterval 30\n    X11Forwarding no\n"
+    text = "Match User root\n    PermitTTY yes\nMatch Group sftponly\n    ClientAliveInterval 30\n    X11Forwarding no\n"
+    return host(
+        machine, sshd=text + "Match User a*,!alice\n    AllowTcpForwarding yes\nMatch all\n"
     )
-    return host(machine, sshd=text + "Match User a*,!alice\n    AllowTcpForwarding yes\nMatch all\n")
 
 
 @healthy()
 def drop_ins_around(machine: Machine) -> str:
     machine.write(
-        "/etc/ssh/sshd_config.d/90-last.conf", "Match Group sftponly\n    AllowTcpForwarding yes\n    PermitTTY yes\n"
+        "/etc/ssh/sshd_config.d/90-last.conf",
+        "Match Group sftponly\n    AllowTcpForwarding yes\n    PermitTTY yes\n",
     )
     return host(
-        machine, sshd="ClientAliveInterval 60\nLoginGraceTime 30\nLogLevel DEBUG\nMaxSessions 1\nPermitRootLogin no\n"
+        machine,
+        sshd="ClientAliveInterval 60\nLoginGraceTime 30\nLogLevel DEBUG\nMaxSessions 1\nPermitRootLogin no\n",
     )
 
 
@@ -65,7 +69,8 @@ def no_pam(machine: Machine) -> str:
 @healthy()
 def no_passwords(machine: Machine) -> str:
     return host(
-        machine, sshd="PasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthenticationMethods publickey\n"
+        machine,
+        sshd="PasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthenticationMethods publickey\n",
     )
 
 
@@ -96,7 +101,9 @@ def subsystem_is_internal_by_hand(machine: Machine) -> str:
 
 @healthy()
 def shells_are_asked_for(machine: Machine) -> str:
-    machine.sh("echo /usr/sbin/nologin >>/etc/shells; sed -i '1a account required pam_shells.so' /etc/pam.d/sshd")
+    machine.sh(
+        "echo /usr/sbin/nologin >>/etc/shells; sed -i '1a account required pam_shells.so' /etc/pam.d/sshd"
+    )
     return host(machine)
 
 
@@ -173,7 +180,9 @@ def read_only_profile(machine: Machine) -> str:
 
 @healthy()
 def options_of_sshd(machine: Machine) -> str:
-    return profile(machine, 'sshd_options = "PasswordAuthentication no", "Banner none"\nstart = /home/%u')
+    return profile(
+        machine, 'sshd_options = "PasswordAuthentication no", "Banner none"\nstart = /home/%u'
+    )
 
 
 @healthy()

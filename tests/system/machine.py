@@ -22,7 +22,15 @@ SANDBOX = Path(__file__).parents[1] / "sandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Where Machine.listing looks, and what changes by itself.
-CHANGING = ("/etc/*-", "/etc/.pwd.lock", "/var/cache", "/var/log", "/var/tmp", "/var/lib/systemd", "*/__pycache__")
+CHANGING = (
+    "/etc/*-",
+    "/etc/.pwd.lock",
+    "/var/cache",
+    "/var/log",
+    "/var/tmp",
+    "/var/lib/systemd",
+    "*/__pycache__",
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,9 @@ class CommandFailed(AssertionError):
 
 
 class Machine:
-    def __init__(self, *, boot: bool = False, layer: Path | None = None, root: str = "host") -> None:
+    def __init__(
+        self, *, boot: bool = False, layer: Path | None = None, root: str = "host"
+    ) -> None:
         """`boot` runs it under systemd; `layer` is a folder whose files lie over the copy; `root` is what to copy."""
         self.boot = boot
         self.port = 22 if boot else 2222
@@ -116,7 +126,12 @@ class Machine:
     def argv(self, *argv: str, env: Mapping[str, str] | None = None, cwd: str = "/") -> list[str]:
         """What to execute out here to have `argv` run as root in there, for tests that want a Popen of their own."""
         values = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb", **(env or {})}
-        clean = ["env", "-i", f"--chdir={cwd}", *(f"{name}={value}" for name, value in values.items())]
+        clean = [
+            "env",
+            "-i",
+            f"--chdir={cwd}",
+            *(f"{name}={value}" for name, value in values.items()),
+        ]
         return ["nsenter", "--all", f"--target={self.pid}", *clean, *argv]
 
     def run(
@@ -143,7 +158,9 @@ class Machine:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
-            raise CommandFailed(f"no end after {timeout} s: {Result(words, -1, out, err)}") from None
+            raise CommandFailed(
+                f"no end after {timeout} s: {Result(words, -1, out, err)}"
+            ) from None
         result = Result(words, process.returncode, out, err)
         if check and result.code:
             raise CommandFailed(str(result))
@@ -157,7 +174,9 @@ class Machine:
     def write(self, path: str, text: str, mode: int | None = None) -> None:
         """Writes through what is there: links are followed, owner and mode stay, unless `mode` says otherwise."""
         change = f'; chmod {mode:o} "$1"' if mode is not None else ""
-        self.run("sh", "-ec", f'mkdir -p "$(dirname "$1")"; cat >"$1"{change}', "sh", path, input=text)
+        self.run(
+            "sh", "-ec", f'mkdir -p "$(dirname "$1")"; cat >"$1"{change}', "sh", path, input=text
+        )
 
     def append(self, path: str, text: str) -> None:
         self.run("sh", "-c", 'cat >>"$1"', "sh", path, input=text)
@@ -181,8 +200,12 @@ class Machine:
         path -> (type, owner, group, mode, content, [mtime in ns]), where the content is a hash or what a link says.
         """
         tops = tops or ("/etc", "/home", "/srv", "/usr/local", "/var")
-        owners = {line.split(":")[2]: line.split(":")[0] for line in self.read("/etc/passwd").splitlines()}
-        groups = {line.split(":")[2]: line.split(":")[0] for line in self.read("/etc/group").splitlines()}
+        owners = {
+            line.split(":")[2]: line.split(":")[0] for line in self.read("/etc/passwd").splitlines()
+        }
+        groups = {
+            line.split(":")[2]: line.split(":")[0] for line in self.read("/etc/group").splitlines()
+        }
         root = f"/proc/{self.pid}/root"
         found: dict[str, tuple[object, ...]] = {}
 
@@ -214,7 +237,9 @@ class Machine:
         """Waits until the file is there and `pattern` is found in it; returns what it holds."""
         deadline = time.monotonic() + timeout
         while True:
-            text = self.run("sh", "-c", 'if [ -S "$1" ]; then :; else cat "$1"; fi', "sh", path, check=False)
+            text = self.run(
+                "sh", "-c", 'if [ -S "$1" ]; then :; else cat "$1"; fi', "sh", path, check=False
+            )
             if text.code == 0 and re.search(pattern, text.out, re.MULTILINE):
                 return text.out
             if time.monotonic() > deadline:
@@ -225,7 +250,9 @@ class Machine:
 
     def let_the_path_unit_apply(self) -> None:
         """Wait until systemd has seen /etc/group change and applied: later, that would repair what a test breaks."""
-        self.sh("sleep 1; systemctl start sftpjail.service")  # `start` waits for the run that has begun
+        self.sh(
+            "sleep 1; systemctl start sftpjail.service"
+        )  # `start` waits for the run that has begun
 
     def install(self) -> None:
         self.run("make", "-C", "/src", "install", "prefix=/usr")
@@ -246,7 +273,9 @@ class Machine:
 
     def start_rsyslog(self) -> None:
         # In the foreground: the parent of its daemon sleeps for a second.
-        self.sh("rm -f /dev/log; setsid rsyslogd -n -i /run/rsyslogd.pid </dev/null >/run/rsyslogd.out 2>&1 &")
+        self.sh(
+            "rm -f /dev/log; setsid rsyslogd -n -i /run/rsyslogd.pid </dev/null >/run/rsyslogd.out 2>&1 &"
+        )
         self.wait_for("/dev/log")
 
     def stop_rsyslog(self) -> None:
@@ -258,7 +287,9 @@ class Machine:
 
     def start_syslog_ng(self) -> None:
         """The live configuration, but for its system() source, which would read the kernel's log as well."""
-        config = self.read("/etc/syslog-ng/syslog-ng.conf").replace("system();", 'unix-dgram("/dev/log");')
+        config = self.read("/etc/syslog-ng/syslog-ng.conf").replace(
+            "system();", 'unix-dgram("/dev/log");'
+        )
         self.write("/run/syslog-ng.conf", config)
         self.run("syslog-ng", "--no-caps", "-f", "/run/syslog-ng.conf", "-p", "/run/syslog-ng.pid")
         self.wait_for("/dev/log")
@@ -289,28 +320,53 @@ class Machine:
         """A real login: `batch` holds commands of sftp(1), a string or one each."""
         lines = batch if isinstance(batch, str) else "\n".join(batch)
         target = f"{user}@127.0.0.1"
-        return self.run("sftp", "-b", "-", *self._client(key, "-P"), target, input=lines + "\n", check=check)
+        return self.run(
+            "sftp", "-b", "-", *self._client(key, "-P"), target, input=lines + "\n", check=check
+        )
 
     def ssh(self, user: str, key: str, *args: str, check: bool = False) -> Result:
         return self.run("ssh", *self._client(key, "-p"), f"{user}@127.0.0.1", *args, check=check)
 
     def _client(self, key: str, port: str) -> list[str]:
-        options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+        options = [
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+        ]
         options += ["LogLevel=ERROR", "ConnectTimeout=10"]
-        return ["-F", "none", "-i", key, port, str(self.port), *(f"-o{option}" for option in options)]
+        return [
+            "-F",
+            "none",
+            "-i",
+            key,
+            port,
+            str(self.port),
+            *(f"-o{option}" for option in options),
+        ]
 
 
-def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+def changes(
+    before: Mapping[str, object], after: Mapping[str, object]
+) -> dict[str, tuple[object, object]]:
     """What differs between two listings: path -> (before, after), None where there was or is nothing."""
     paths = sorted(before.keys() | after.keys())
-    return {path: (before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)}
+    return {
+        path: (before.get(path), after.get(path))
+        for path in paths
+        if before.get(path) != after.get(path)
+    }
 
 
 def _last_child(pid: int, marker: bytes) -> int:
     """The last of the chain of processes that carry our command line: the one that runs it."""
     while True:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        marked = [int(child) for child in children if marker in Path(f"/proc/{child}/cmdline").read_bytes()]
+        marked = [
+            int(child)
+            for child in children
+            if marker in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
         if not marked:
             return pid
         pid = marked[0]

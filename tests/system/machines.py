@@ -18,7 +18,9 @@ PROJECT = SANDBOX.parents[1]
 def sandbox() -> Path:
     """The path of tests/sandbox, where it works."""
     try:
-        attempt = subprocess.run([SANDBOX, "true"], check=False, capture_output=True, text=True, timeout=60)
+        attempt = subprocess.run(
+            [SANDBOX, "true"], check=False, capture_output=True, text=True, timeout=60
+        )
     except OSError as error:
         pytest.skip(str(error))
     if attempt.returncode:
@@ -37,7 +39,9 @@ def installed(sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(make, check=False, capture_output=True, text=True, umask=0o022)
     assert done.returncode == 0, done.stdout + done.stderr
     for package in layer.glob("usr/lib/python3*/*-packages"):
-        subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", "-s", layer, package], check=True)
+        subprocess.run(
+            ["/usr/bin/python3", "-m", "compileall", "-q", "-s", layer, package], check=True
+        )
     return layer
 
 

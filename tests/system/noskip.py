@@ -14,4 +14,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, object, None
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("SFTPJAIL_NO_SKIP"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, and in this run nothing may be: {report.longrepr[2]}"
+        report.longrepr = (
+            f"{item.nodeid} was skipped, and in this run nothing may be: {report.longrepr[2]}"
+        )

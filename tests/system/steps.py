@@ -44,7 +44,9 @@ def open_with_key(machine: Machine, name: str) -> str:
 
 def works(machine: Machine, user: str, key: str, *batch: str) -> Result:
     """A login that lands where it can write, inside a jail; `batch` is done as well. Returns what sftp said."""
-    done = machine.sftp(user, key, ["put /etc/hostname proof", "rm proof", "ls -1 /", "pwd", *batch])
+    done = machine.sftp(
+        user, key, ["put /etc/hostname proof", "rm proof", "ls -1 /", "pwd", *batch]
+    )
     assert done.code == 0, done
     assert "/etc" not in done.out.split() and "/usr" not in done.out.split(), done
     return done
@@ -103,19 +105,28 @@ def snapshot(machine: Machine) -> dict[str, object]:
 def mounted(machine: Machine, below: str = "/srv") -> list[str]:
     """The mount points below a folder."""
     lines = machine.read("/proc/self/mountinfo").splitlines()
-    points = (re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4]) for line in lines)
+    points = (
+        re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4])
+        for line in lines
+    )
     return sorted(point for point in points if point.startswith(f"{below}/"))
 
 
 def fstab(machine: Machine, user: str) -> list[str]:
     """The lines of fstab that are this account's."""
-    lines = (line for line in machine.read("/etc/fstab").split("\n") if line.count(" ") > 2 and line[0] != "#")
+    lines = (
+        line
+        for line in machine.read("/etc/fstab").split("\n")
+        if line.count(" ") > 2 and line[0] != "#"
+    )
     return [line for line in lines if f"x-sftpjail.user={user}" in line.split(" ")[3].split(",")]
 
 
 def settings(machine: Machine, user: str) -> str:
     """What sshd would do with this account."""
-    return machine.run("/usr/sbin/sshd", "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1").out
+    return machine.run(
+        "/usr/sbin/sshd", "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1"
+    ).out
 
 
 def programs_of(machine: Machine, *argv: str) -> list[str]:

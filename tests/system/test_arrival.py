@@ -42,9 +42,13 @@ def test_by_useradd_and_adduser(machine: Machine) -> None:
     arrives(machine, "one", ("useradd", "-m", "-G", "sftponly", "one"))
     arrives(machine, "two", ("useradd", "-m", "-g", "sftponly", "two"), group="sftponly")
     arrives(machine, "three", (*quiet, "--ingroup", "sftponly", "three"), group="sftponly")
-    assert machine.exists("/home/three/.profile")  # the skeleton, which adduser copies after useradd's hook
+    assert machine.exists(
+        "/home/three/.profile"
+    )  # the skeleton, which adduser copies after useradd's hook
     arrives(machine, "four", (*quiet, "four"), ("adduser", "--quiet", "four", "sftponly"), apply)
-    arrives(machine, "five", ("useradd", "-m", "five"), ("gpasswd", "-a", "five", "sftponly"), apply)
+    arrives(
+        machine, "five", ("useradd", "-m", "five"), ("gpasswd", "-a", "five", "sftponly"), apply
+    )
     arrives(machine, "six", ("useradd", "-m", "six"), ("usermod", "-aG", "sftponly", "six"), apply)
     gid = machine.run("getent", "group", "sftponly").out.split(":")[2]
     machine.write("/root/new", f"seven:*::{gid}::/home/seven:/usr/sbin/nologin\n")
@@ -60,7 +64,15 @@ def test_by_add(machine: Machine) -> None:
     web(machine)
     one, two = machine.keygen("one"), machine.keygen("two")
     add = ["sftpjail", "add", "alice", "--key", f"{one}.pub", "--key", "-"]
-    add += ["--mount", "/srv/web/example.com:/web", "--mount", "/srv/web:/all:ro", "--", "--comment", "Alice A."]
+    add += [
+        "--mount",
+        "/srv/web/example.com:/web",
+        "--mount",
+        "/srv/web:/all:ro",
+        "--",
+        "--comment",
+        "Alice A.",
+    ]
     shown = machine.run("sftpjail", "--dry-run", *add[1:], input=machine.read(f"{two}.pub"))
     assert "useradd" in shown.out and "/srv/sftp/alice/all" in shown.out
     assert machine.run("id", "alice", check=False).code
@@ -124,7 +136,9 @@ def test_keys_are_never_in_neither_place(machine: Machine) -> None:
     machine.run("chown", "-R", "alice:alice", "/home/alice/.ssh")
     client = " ".join(machine._client(key, "-P"))
     logins = f"for n in $(seq 30); do echo pwd | sftp -b - {client} alice@127.0.0.1 >/dev/null 2>&1 || echo $n; done"
-    failed = machine.sh(f"({logins}) >/root/failed & sftpjail adopt --keep processes alice; wait").out
+    failed = machine.sh(
+        f"({logins}) >/root/failed & sftpjail adopt --keep processes alice; wait"
+    ).out
     assert "jailed" in failed and machine.read("/root/failed") == ""
 
 
@@ -161,7 +175,16 @@ def test_an_administrators_adduser_local_still_runs(machine: Machine, first: str
     machine.write("/usr/local/sbin/deluser.local", script, 0o755)
     before = machine.listing("/usr/local")
     ready(machine)
-    machine.run("adduser", "--quiet", "--disabled-password", "--comment", "", "--ingroup", "sftponly", "alice")
+    machine.run(
+        "adduser",
+        "--quiet",
+        "--disabled-password",
+        "--comment",
+        "",
+        "--ingroup",
+        "sftponly",
+        "alice",
+    )
     uid, gid = machine.sh("id -u alice; id -g alice").out.split()
     assert machine.read("/root/seen") == f"alice {uid} {gid} /home/alice\n"
     works(machine, "alice", open_with_key(machine, "alice"))
@@ -173,13 +196,19 @@ def test_an_administrators_adduser_local_still_runs(machine: Machine, first: str
 
 RESTORE = f"cp -a /root/good.conf {CONFIG}"
 BREAKAGES = {  # how, and the way back
-    "state that cannot be written": ("mount -t tmpfs -o ro none /var/lib/sftpjail", "umount /var/lib/sftpjail"),
+    "state that cannot be written": (
+        "mount -t tmpfs -o ro none /var/lib/sftpjail",
+        "umount /var/lib/sftpjail",
+    ),
     "configuration with an unknown key": (f"echo 'nonsense = 1' >>{CONFIG}", RESTORE),
     "configuration with a syntax error": (f"echo '[[[[' >>{CONFIG}", RESTORE),
     "no python": ("mv /usr/bin/python3 /usr/bin/away", "mv /usr/bin/away /usr/bin/python3"),
     "no sftpjail": ("mv /usr/bin/sftpjail /usr/bin/away", "mv /usr/bin/away /usr/bin/sftpjail"),
     "fstab that cannot be written": (f"{IMMUTABLE} /etc/fstab", "chattr -i /etc/fstab"),
-    "a lock that is held for a while": ("setsid flock /run/sftpjail/lock sleep 2 >/dev/null 2>&1 & sleep 0.2", ":"),
+    "a lock that is held for a while": (
+        "setsid flock /run/sftpjail/lock sleep 2 >/dev/null 2>&1 & sleep 0.2",
+        ":",
+    ),
 }
 
 

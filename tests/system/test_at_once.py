@@ -9,7 +9,9 @@ from steps import fstab, jail, mounted, ready, works
 def test_different_commands(machine: Machine) -> None:
     ready(machine)
     machine.run("sftpjail", "add", "alice")
-    machine.sh("for n in 1 2 3 4 5; do mkdir /srv/$n; ssh-keygen -q -t ed25519 -N '' -C $n -f /root/k$n; done")
+    machine.sh(
+        "for n in 1 2 3 4 5; do mkdir /srv/$n; ssh-keygen -q -t ed25519 -N '' -C $n -f /root/k$n; done"
+    )
     machine.sh(
         "for n in 1 2 3 4 5; do sftpjail mount alice /srv/$n /$n & sftpjail key add alice /root/k$n.pub &"
         "sftpjail apply & sftpjail list & done; wait"

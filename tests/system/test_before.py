@@ -52,10 +52,14 @@ def test_adopt_refuses_with_the_list_and_says_both_commands(machine: Machine) ->
     machine.run("useradd", "-m", "alice")
     work(machine)
     units = "~alice/.config/systemd/user"
-    machine.sh(f"mkdir -p {units}/default.target.wants; echo >{units}/own.service; chown -R alice: ~alice/.config")
+    machine.sh(
+        f"mkdir -p {units}/default.target.wants; echo >{units}/own.service; chown -R alice: ~alice/.config"
+    )
     with running(machine, *as_user("alice", "sleep", "1000")):
         machine.sh("for n in $(seq 50); do pgrep -u alice sleep && exit; sleep 0.1; done; exit 1")
-        said = refused(machine, "sftpjail", "adopt", "alice", says="try: sftpjail adopt --close alice\n")
+        said = refused(
+            machine, "sftpjail", "adopt", "alice", says="try: sftpjail adopt --close alice\n"
+        )
     for words in (
         f"a crontab ({CRONTABS}/alice)",
         f"1 at job ({JOBS}/a0000301c5f3a1)",
@@ -68,7 +72,10 @@ def test_adopt_refuses_with_the_list_and_says_both_commands(machine: Machine) ->
     ):
         assert words in said, said
     said = refused(machine, "sftpjail", "adopt", "--keep", "cron,at,units", "alice")
-    assert "has an incron table" in said and "try: sftpjail adopt --close --keep cron,at,units alice\n" in said
+    assert (
+        "has an incron table" in said
+        and "try: sftpjail adopt --close --keep cron,at,units alice\n" in said
+    )
     refused(machine, "sftpjail", "adopt", "--keep", "corn", "alice", code=2, says="knows no 'corn'")
 
 
@@ -91,7 +98,9 @@ def test_what_close_puts_aside_comes_back_byte_for_byte(machine: Machine, other:
     assert "alice" not in look(machine).replace("alice:", "") and "bob" in look(machine)
     assert machine.mode(f"{ASIDE}alice") == "root:root 700"
     assert machine.read(f"{ASIDE}alice/cron-alice").endswith(EVERY_MINUTE)
-    assert machine.run("sftpjail", "check", "alice", check=False).out.count("outside of its jail") == 0
+    assert (
+        machine.run("sftpjail", "check", "alice", check=False).out.count("outside of its jail") == 0
+    )
     again(machine, "sftpjail", "adopt", "--close", "alice")
     again(machine, "sftpjail", "adopt", "alice")
     again(machine, "sftpjail", "apply")
@@ -141,10 +150,15 @@ def test_what_is_kept_stands_in_the_record_and_is_advice(machine: Machine) -> No
     before = work(machine)
     machine.run("sftpjail", "adopt", "--close", "--keep", "cron,linger", "alice")
     open_with_key(machine, "alice")
-    assert json.loads(machine.read("/var/lib/sftpjail/accounts/alice"))["kept"] == ["cron", "linger"]
+    assert json.loads(machine.read("/var/lib/sftpjail/accounts/alice"))["kept"] == [
+        "cron",
+        "linger",
+    ]
     assert "crontabs/alice" in look(machine) and "a0000301c5f3a1" not in look(machine)
     done = machine.run("sftpjail", "check")
-    assert f"alice: advice: outside of its jail alice has a crontab ({CRONTABS}/alice)" in done.out, done
+    assert (
+        f"alice: advice: outside of its jail alice has a crontab ({CRONTABS}/alice)" in done.out
+    ), done
     assert "1 jails, no faults" in done.out, done
     faults = json.loads(machine.run("sftpjail", "check", "--json").out)["faults"]
     assert [fault["severity"] for fault in faults] == ["advice"]
@@ -164,7 +178,10 @@ def test_others_jail_and_report(machine: Machine) -> None:
     ready(machine)
     fix = "sftpjail adopt --close"
     done = machine.run("useradd", "-m", "-G", "sftponly", "eve")
-    assert f"eve is jailed, but outside of its jail it still has a crontab ({CRONTABS}/eve)" in done.err, done
+    assert (
+        f"eve is jailed, but outside of its jail it still has a crontab ({CRONTABS}/eve)"
+        in done.err
+    ), done
     assert f"try: {fix} eve\n" in done.err, done
     machine.run("useradd", "-m", "alice")
     crontab(machine, "alice")
@@ -173,14 +190,18 @@ def test_others_jail_and_report(machine: Machine) -> None:
     assert f"try: {fix} alice\n" in done.err and "eve" not in done.err, done
     assert "try" not in machine.run("sftpjail", "apply").err
     done = machine.run("sftpjail", "check", check=False)
-    assert done.code == 3 and f"mend: {fix} alice\n" in done.out and f"mend: {fix} eve\n" in done.out, done
+    assert (
+        done.code == 3 and f"mend: {fix} alice\n" in done.out and f"mend: {fix} eve\n" in done.out
+    ), done
     for name in ("alice", "eve"):
         machine.run(*fix.split(), name)
     assert "outside of" not in machine.run("sftpjail", "check", check=False).out
     machine.sh(f"printf '{EVERY_MINUTE}' >{CRONTABS}/alice")
     said = refused(machine, "sftpjail", "remove", "alice", says=f"{CRONTABS}/alice is in the way")
     machine.sh(said.partition("try: ")[2])
-    assert machine.read(f"{CRONTABS}/alice").startswith("# ")  # crontab(1)'s own head: the first one
+    assert machine.read(f"{CRONTABS}/alice").startswith(
+        "# "
+    )  # crontab(1)'s own head: the first one
 
 
 def test_processes_end_and_sessions_in_jails_go_on(machine: Machine) -> None:
@@ -208,7 +229,9 @@ def test_processes_end_and_sessions_in_jails_go_on(machine: Machine) -> None:
         assert machine.run("pgrep", "-u", "alice").out == session_pid
         machine.run("pgrep", "-u", "bob", "sleep")
         assert machine.run("sftpjail", "check", "alice", check=False).code == 0
-        said = refused(machine, "sftpjail", "adopt", "--close", "one", says="has the uid 4321 of two")
+        said = refused(
+            machine, "sftpjail", "adopt", "--close", "one", says="has the uid 4321 of two"
+        )
         assert "try: sftpjail adopt --close --keep processes one" in said
         machine.run("pgrep", "-u", "one", "sleep")
 
@@ -234,7 +257,10 @@ def test_a_session_from_before_the_jail_is_outside_of_it(machine: Machine) -> No
 def test_lines_of_the_administrator_are_advice(machine: Machine) -> None:
     ready(machine)
     jail(machine, "alice")
-    machine.write("/etc/cron.d/pull", "PATH=/usr/bin\n# alice\n*/5 * * * mon alice /usr/local/bin/pull\n@daily bob x\n")
+    machine.write(
+        "/etc/cron.d/pull",
+        "PATH=/usr/bin\n# alice\n*/5 * * * mon alice /usr/local/bin/pull\n@daily bob x\n",
+    )
     done = machine.run("sftpjail", "check")
     assert "alice: advice: /etc/cron.d/pull:3 runs as alice, outside of its jail" in done.out, done
     again(machine, "sftpjail", "adopt", "alice")
@@ -244,7 +270,12 @@ def test_lines_of_the_administrator_are_advice(machine: Machine) -> None:
 def test_linger_and_a_manager_that_runs(booted: Machine) -> None:
     booted.run("sftpjail", "setup")
     booted.run("useradd", "-m", "alice")
-    proper = ("systemd-run", "--quiet", "--wait", "--pipe")  # logind asks in which control group its caller is
+    proper = (
+        "systemd-run",
+        "--quiet",
+        "--wait",
+        "--pipe",
+    )  # logind asks in which control group its caller is
     booted.run(*proper, "loginctl", "enable-linger", "alice")
     up = "for n in $(seq 50); do pgrep -u alice systemd && exit; sleep 0.1; done; exit 1"
     booted.sh(up)
@@ -266,14 +297,20 @@ def test_linger_and_a_manager_that_runs(booted: Machine) -> None:
 def test_a_process_that_makes_its_crontab_again_gains_nothing(machine: Machine) -> None:
     ready(machine)
     machine.run("useradd", "-m", "alice")
-    machine.write("/home/alice/table", "@daily id\n")  # no pipe, whose end would be an empty crontab
+    machine.write(
+        "/home/alice/table", "@daily id\n"
+    )  # no pipe, whose end would be an empty crontab
     loop = as_user("alice", "sh", "-c", "while :; do crontab /home/alice/table; done")
     with running(machine, *loop):
         machine.wait_for(f"{CRONTABS}/alice")
         done = machine.run("sftpjail", "adopt", "--close", "alice", check=False)
         if done.code:
-            assert done.code == 1 and f"made {CRONTABS}/alice again before it was ended" in done.err, done
-            assert machine.exists(f"{CRONTABS}/alice") and not machine.exists("/var/lib/sftpjail/journal")
+            assert (
+                done.code == 1 and f"made {CRONTABS}/alice again before it was ended" in done.err
+            ), done
+            assert machine.exists(f"{CRONTABS}/alice") and not machine.exists(
+                "/var/lib/sftpjail/journal"
+            )
             assert "alice" not in machine.read("/etc/group").split("sftponly:")[1].splitlines()[0]
             machine.run("sftpjail", "adopt", "--close", "alice")
     assert not machine.exists(f"{CRONTABS}/alice")

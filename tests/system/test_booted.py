@@ -40,7 +40,9 @@ def test_journald_path_unit_and_reload(booted: Machine) -> None:
     # No hook of useradd's runs for this one; the path unit sees /etc/group change.
     booted.run("useradd", "-m", "bob")
     booted.run("adduser", "bob", "sftponly")
-    booted.sh("for n in $(seq 50); do mountpoint -q /srv/sftp/bob/home/bob && exit 0; sleep 0.2; done; exit 1")
+    booted.sh(
+        "for n in $(seq 50); do mountpoint -q /srv/sftp/bob/home/bob && exit 0; sleep 0.2; done; exit 1"
+    )
     works(booted, "bob", open_with_key(booted, "bob"))
 
     # What a boot does: systemd makes its units from fstab and mounts them.

@@ -11,7 +11,9 @@ from steps import CONFIG, open_with_key, works
 pytestmark = pytest.mark.booted
 
 JAILS = 3000
-NOISE = 0.1  # seconds: a boot in a container takes as little as 0.13 s, and two of them never the same
+NOISE = (
+    0.1  # seconds: a boot in a container takes as little as 0.13 s, and two of them never the same
+)
 SESSION = "[profiles]\n[[sftponly]]\nmounts = session\n"
 
 
@@ -36,7 +38,9 @@ def test_thousands_of_jails_cost_a_boot_nothing(booted: Machine) -> None:
     machine.write(CONFIG, SESSION)
     machine.run("sftpjail", "setup")
     machine.run("systemctl", "stop", "sftpjail.path")
-    machine.sh(f"mkdir -p {PLACES.partition('shadow')[2]}; for place in {PLACES}; do cp -a $place $place.other; done")
+    machine.sh(
+        f"mkdir -p {PLACES.partition('shadow')[2]}; for place in {PLACES}; do cp -a $place $place.other; done"
+    )
     # As fast as they can be had: FACTS has what 3,000 useradds take.
     names = f"$(seq -f u%g {JAILS})"
     machine.sh(

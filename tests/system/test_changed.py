@@ -28,13 +28,18 @@ def test_a_home_that_is_inside_is_never_looked_for_on_the_host(machine: Machine)
         machine.write(CONFIG, text)
         machine.run("sftpjail", "setup", check=False)
         done = machine.run("sftpjail", "apply", check=False)
-        assert done.code == 1 and "the home of acme, /files, is /srv/sftp/acme/files" in done.err, done
+        assert done.code == 1 and "the home of acme, /files, is /srv/sftp/acme/files" in done.err, (
+            done
+        )
     machine.write(CONFIG, BIND)
     machine.run("sftpjail", "setup", check=False)
     done = machine.run("sftpjail", "check", check=False)
     assert "mkhomedir_helper acme" in done.out and "usermod -d /home/acme acme" in done.out, done
     for name in ("acme", "bcorp"):
-        machine.sh(f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply", check=False)
+        machine.sh(
+            f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply",
+            check=False,
+        )
     assert not machine.exists("/files")
     for name in ("acme", "bcorp"):
         done = works(machine, name, f"/root/keys/{name}", "ls -1 /files")
@@ -59,7 +64,9 @@ def test_files_move_with_the_jail_or_are_told_of(machine: Machine) -> None:
     machine.run("sftpjail", "adopt", "bob")
     done = machine.run("sftpjail", "check", "bob", check=False)
     assert "report in /home/bob, where bob was at home, is not in its jail" in done.out, done
-    machine.sh(next(line for line in done.out.split("\n") if "runuser" in line).partition("mend: ")[2])
+    machine.sh(
+        next(line for line in done.out.split("\n") if "runuser" in line).partition("mend: ")[2]
+    )
     works(machine, "bob", open_with_key(machine, "bob"), "ls report")
     assert machine.run("sftpjail", "check").out == "2 jails, no faults\n"
 
@@ -94,13 +101,23 @@ def test_a_jail_is_shut_for_every_connection(machine: Machine) -> None:
     for line in ("Match LocalPort 2222", "Match Address 10.0.0.0/8,!10.1.0.0/16"):
         machine.write("/etc/ssh/sshd_config.d/05-port.conf", f"{line}\n    ChrootDirectory none\n")
         done = machine.run("sftpjail", "check", check=False)
-        assert done.code == 3 and "chrootdirectory /srv/sftp/%u is not in force for connections with " in done.out, done
-        machine.sh(re.findall("mend: (sed -i .* /etc/ssh/sshd_config.d/05-port.conf.*)", done.out)[0])
+        assert (
+            done.code == 3
+            and "chrootdirectory /srv/sftp/%u is not in force for connections with " in done.out
+        ), done
+        machine.sh(
+            re.findall("mend: (sed -i .* /etc/ssh/sshd_config.d/05-port.conf.*)", done.out)[0]
+        )
         assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
         machine.run("rm", "/etc/ssh/sshd_config.d/05-port.conf")
-    machine.write("/etc/ssh/sshd_config.d/05-port.conf", "Match User alice Address 192.168.*\n    ForceCommand none\n")
+    machine.write(
+        "/etc/ssh/sshd_config.d/05-port.conf",
+        "Match User alice Address 192.168.*\n    ForceCommand none\n",
+    )
     done = machine.run("sftpjail", "check", check=False)
-    assert done.code == 3 and "forcecommand none for connections with addr 192.168.1.1" in done.out, done
+    assert (
+        done.code == 3 and "forcecommand none for connections with addr 192.168.1.1" in done.out
+    ), done
     machine.run("rm", "/etc/ssh/sshd_config.d/05-port.conf")
     machine.run("sftpjail", "remove", "alice")
     machine.run("sftpjail", "teardown")
@@ -110,7 +127,12 @@ def test_a_jail_is_shut_for_every_connection(machine: Machine) -> None:
         "/^Include/d; $ a Match Address 127.0.0.1\\nInclude /etc/ssh/sshd_config.d/*.conf",
         "/etc/ssh/sshd_config",
     )
-    refused(machine, "sftpjail", "setup", says="for connections with host stranger.invalid, addr 192.0.2.77")
+    refused(
+        machine,
+        "sftpjail",
+        "setup",
+        says="for connections with host stranger.invalid, addr 192.0.2.77",
+    )
 
 
 def test_a_group_that_got_another_name(machine: Machine) -> None:
@@ -131,7 +153,9 @@ def test_a_group_that_got_another_name(machine: Machine) -> None:
 def test_removal_tells_of_keys_that_count_again(machine: Machine) -> None:
     ready(machine)
     jail(machine, "alice")
-    machine.sh("install -d -o alice /home/alice/.ssh; cp /root/keys/alice.pub /home/alice/.ssh/authorized_keys")
+    machine.sh(
+        "install -d -o alice /home/alice/.ssh; cp /root/keys/alice.pub /home/alice/.ssh/authorized_keys"
+    )
     said = machine.run("sftpjail", "remove", "alice")
     assert "logs in by the keys in /home/alice/.ssh/authorized_keys" in said.err, said
 
@@ -144,5 +168,7 @@ def test_adopting_opens_no_account_to_third_parties(machine: Machine) -> None:
     machine.sh(
         "install -d -o bob /home/bob/.ssh; install -o bob -m 666 /root/keys/carl.pub /home/bob/.ssh/authorized_keys"
     )
-    refused(machine, "sftpjail", "adopt", "bob", says="others can write /home/bob/.ssh/authorized_keys")
+    refused(
+        machine, "sftpjail", "adopt", "bob", says="others can write /home/bob/.ssh/authorized_keys"
+    )
     shut(machine, "bob", key)

@@ -33,7 +33,9 @@ def test_an_account_whose_home_is_the_systems_is_shut_out(machine: Machine) -> N
     """Chrooted into /etc she would read the host's files: sshd has nothing against that."""
     ready(machine, IN_HOME)
     done = machine.run("useradd", "-M", "-d", "/etc", "-e", "2099-12-31", "-G", "sftponly", "eve")
-    assert "cannot become its jail" in done.err and "eve is shut out until this is fixed" in done.err, done
+    assert (
+        "cannot become its jail" in done.err and "eve is shut out until this is fixed" in done.err
+    ), done
     key = keyed(machine, "eve")
     shut(machine, "eve", key)
     machine.run("usermod", "-e", "2099-12-31", "eve")
@@ -58,8 +60,13 @@ def test_an_account_whose_home_is_the_systems_is_shut_out(machine: Machine) -> N
         assert "usermod -e" not in words, "that would let her in"
     # The command that check names is enough.
     said = machine.run("sftpjail", "check", "eve", check=False)
-    machine.sh(next(line.removeprefix("  mend: ") for line in said.out.splitlines() if "mkhomedir" in line))
-    assert machine.run("date", "-d", f"1970-01-01 {expiry(machine, 'eve')} days", "+%F").out == "2099-12-31\n"
+    machine.sh(
+        next(line.removeprefix("  mend: ") for line in said.out.splitlines() if "mkhomedir" in line)
+    )
+    assert (
+        machine.run("date", "-d", f"1970-01-01 {expiry(machine, 'eve')} days", "+%F").out
+        == "2099-12-31\n"
+    )
     machine.sftp("eve", key, "put /etc/hostname proof", check=True)
     assert "closed" not in record(machine, "eve")
     assert machine.run("sftpjail", "list").out.split()[-1] == "ok"
@@ -79,7 +86,9 @@ def test_another_ones_jail_and_an_expiry_that_is_over(machine: Machine) -> None:
     machine.sftp("bob", bob, "put /etc/hostname proof", check=True)
     machine.sh("gpasswd -d eve sftponly; usermod -d /home/eve eve")
     machine.run("sftpjail", "apply", "--prune")
-    assert expiry(machine, "eve") == "11323" and not machine.exists("/var/lib/sftpjail/accounts/eve")
+    assert expiry(machine, "eve") == "11323" and not machine.exists(
+        "/var/lib/sftpjail/accounts/eve"
+    )
 
 
 def test_adduser_and_a_profile_that_changes(machine: Machine) -> None:
@@ -124,7 +133,9 @@ def test_whom_the_guard_rails_protect_is_reported_and_not_shut_out(machine: Mach
     assert expiry(machine, "eve") == ""
     said = machine.run("sftpjail", "check", check=False)
     assert said.code == 3 and "eve: is in a jail group" in said.out, said
-    machine.sh("gpasswd -d eve sudo; useradd -M -o -u 0 -d /etc -G sftponly toor; sftpjail apply || :")
+    machine.sh(
+        "gpasswd -d eve sudo; useradd -M -o -u 0 -d /etc -G sftponly toor; sftpjail apply || :"
+    )
     done = machine.run("sftpjail", "apply", check=False, env={"SUDO_USER": "eve"})
     assert expiry(machine, "toor") == "", done
     refused(machine, "sftpjail", "setup", says="root would be locked out")
@@ -157,7 +168,9 @@ def test_teardown_shuts_out_and_names_who_had_an_expiry(machine: Machine) -> Non
     keys = {name: jail(machine, name) for name in ("alice", "bob", "carl")}
     machine.sh("usermod -e 2099-12-31 bob; usermod -e 2001-01-01 carl")
     for name in keys:
-        machine.write(f"/home/{name}/.ssh/authorized_keys", machine.read(f"{keys[name]}.pub"), 0o644)
+        machine.write(
+            f"/home/{name}/.ssh/authorized_keys", machine.read(f"{keys[name]}.pub"), 0o644
+        )
     shadow = machine.read("/etc/shadow")
     done = machine.run("sftpjail", "teardown", "--close-accounts")
     assert "bob had an expiry: usermod -e 47481 bob" in done.err and "carl" not in done.err, done
@@ -173,7 +186,10 @@ def test_teardown_shuts_out_and_names_who_had_an_expiry(machine: Machine) -> Non
     assert machine.read("/etc/shadow") == shadow.replace("::11323:", ":::"), "carl's was over"
     for name in keys:
         machine.run("sftpjail", "remove", name)
-        assert "closed" not in machine.run("cat", f"/var/lib/sftpjail/accounts/{name}", check=False).out
+        assert (
+            "closed"
+            not in machine.run("cat", f"/var/lib/sftpjail/accounts/{name}", check=False).out
+        )
 
 
 def test_setup_and_teardown_give_back_every_byte(machine: Machine) -> None:
@@ -198,7 +214,10 @@ def test_a_record_of_before_and_a_jail_that_was_shut_by_its_mode(machine: Machin
     ready(machine)
     alice, bob = jail(machine, "alice"), jail(machine, "bob")
     machine.sh("usermod -e 1 alice; chmod 700 /srv/sftp/bob")
-    for name, fields in (("alice", {"was": {"expire": ""}}), ("bob", {"owners": {"/srv/sftp/bob": [0, 0, 0o755]}})):
+    for name, fields in (
+        ("alice", {"was": {"expire": ""}}),
+        ("bob", {"owners": {"/srv/sftp/bob": [0, 0, 0o755]}}),
+    ):
         old = record(machine, name)
         for field, value in fields.items():
             old[field] = {**old.get(field, {}), **value}  # type: ignore[dict-item]
@@ -220,7 +239,9 @@ def extrausers(machine: Machine, use_pam: str) -> str:
     machine.sh("sed -Ei 's/^(passwd|shadow):.*/\\1: files extrausers/' /etc/nsswitch.conf")
     machine.write("/var/lib/extrausers/passwd", "zoe:x:5000:100::/etc:/bin/sh\n")
     machine.write("/var/lib/extrausers/shadow", "zoe:*:20000:0:99999:7:::\n", 0o600)
-    machine.write("/etc/ssh/sshd_config", f"UsePAM {use_pam}\n" + machine.read("/etc/ssh/sshd_config"))
+    machine.write(
+        "/etc/ssh/sshd_config", f"UsePAM {use_pam}\n" + machine.read("/etc/ssh/sshd_config")
+    )
     assert machine.run("getent", "passwd", "zoe").out
     return keyed(machine, "zoe")
 
@@ -240,7 +261,10 @@ def test_who_has_no_line_in_shadow_is_on_a_list_that_pam_reads(machine: Machine)
     assert machine.sftp("zoe", key, "ls -1 /ssh").code == 0, "what it is good for"
     done = machine.run("sftpjail", "apply", check=False)
     assert "zoe is shut out until this is fixed" in done.err, done
-    assert machine.read("/etc/sftpjail/closed") == "zoe\n" and machine.mode("/etc/sftpjail/closed") == "root:root 644"
+    assert (
+        machine.read("/etc/sftpjail/closed") == "zoe\n"
+        and machine.mode("/etc/sftpjail/closed") == "root:root 644"
+    )
     shut(machine, "zoe", key)
     machine.sftp("alice", alice, "put /etc/hostname proof", check=True)
     assert "uid=" in machine.ssh("bob", bob, "id").out
@@ -270,7 +294,9 @@ def test_without_pam_it_is_a_match_block_that_no_hook_writes(machine: Machine) -
     assert machine.sftp("zoe", key, "ls -1 /ssh").code == 0, "what it is good for"
     done = machine.run("sftpjail", "apply", check=False)
     assert "zoe is shut out until this is fixed" in done.err, done
-    assert "Match User zoe\n    DenyUsers *\n" in machine.read("/etc/ssh/sshd_config.d/10-sftpjail.conf")
+    assert "Match User zoe\n    DenyUsers *\n" in machine.read(
+        "/etc/ssh/sshd_config.d/10-sftpjail.conf"
+    )
     shut(machine, "zoe", key)
     machine.sftp("alice", alice, "put /etc/hostname proof", check=True)
     stays = snapshot(machine)
@@ -281,7 +307,9 @@ def test_without_pam_it_is_a_match_block_that_no_hook_writes(machine: Machine) -
     assert machine.read("/etc/ssh/sshd_config.d/10-sftpjail.conf") == before
     machine.sftp("zoe", key, "put /etc/hostname proof", check=True)
     again(machine, "sftpjail", "apply")
-    machine.run("usermod", "-d", "/etc", "alice")  # who has a line is expired here too, and sshd itself refuses
+    machine.run(
+        "usermod", "-d", "/etc", "alice"
+    )  # who has a line is expired here too, and sshd itself refuses
     machine.run("sftpjail", "apply", check=False)
     assert expiry(machine, "alice") == "1"
     shut(machine, "alice", alice)
@@ -295,7 +323,9 @@ def test_who_comes_from_a_directory_is_on_the_list(machine: Machine, directory: 
     directory.add_group("dirusers", 20002, "ida", "otto")
     directory.add_person("ida", 20010, gid=20000, home="/etc", keys=[machine.read(f"{key}.pub")])
     directory.add_person("otto", 20011, gid=20000, keys=[machine.read(f"{key}.pub")])
-    config = f"[profiles]\n[[dirusers]]\nchroot = %h\nkeys_command = {directory.keys_command}\n{QUIET}"
+    config = (
+        f"[profiles]\n[[dirusers]]\nchroot = %h\nkeys_command = {directory.keys_command}\n{QUIET}"
+    )
     ready(machine, config)
     assert machine.sftp("ida", key, "ls -1 /ssh").code == 255
     machine.wait_for("/etc/sftpjail/closed", "^ida$")

@@ -24,15 +24,22 @@ def ida(directory: Directory) -> str:
     directory.add_group("people", PEOPLE)
     directory.add_group("extra", EXTRA, "ida", "otto")
     directory.add_person("ida", 20010, gid=PEOPLE, keys=[machine.read(f"{key}.pub")])
-    machine.sh("install -d -o ida -g people /home/ida; ! grep -q ida /etc/passwd /etc/group /etc/shadow")
+    machine.sh(
+        "install -d -o ida -g people /home/ida; ! grep -q ida /etc/passwd /etc/group /etc/shadow"
+    )
     return key
 
 
 def test_names(machine: Machine, directory: Directory, ida: str) -> None:
-    assert machine.run("getent", "passwd", "ida").out == "ida:*:20010:20000:ida:/home/ida:/bin/bash\n"
+    assert (
+        machine.run("getent", "passwd", "ida").out == "ida:*:20010:20000:ida:/home/ida:/bin/bash\n"
+    )
     assert machine.run("getent", "passwd", "20010").out.startswith("ida:")
     assert machine.run("id", "-Gn", "ida").out == "people extra\n"
-    assert machine.run("getent", "group", "extra").out in ("extra:*:20001:ida,otto\n", "extra:*:20001:otto,ida\n")
+    assert machine.run("getent", "group", "extra").out in (
+        "extra:*:20001:ida,otto\n",
+        "extra:*:20001:otto,ida\n",
+    )
     assert machine.run("getent", "passwd", "nobody-there", check=False).code == 2
     assert machine.run("useradd", "ida", check=False).code == 9  # it is taken
 
@@ -44,8 +51,12 @@ def test_a_local_group_takes_them(machine: Machine, directory: Directory, ida: s
 
 
 def test_come_and_gone(machine: Machine, directory: Directory, ida: str) -> None:
-    directory.add_person("otto", 20011, gid=PEOPLE, home="/home/people/otto", shell="/usr/sbin/nologin")
-    assert "otto:/home/people/otto:/usr/sbin/nologin\n" in machine.run("getent", "passwd", "otto").out
+    directory.add_person(
+        "otto", 20011, gid=PEOPLE, home="/home/people/otto", shell="/usr/sbin/nologin"
+    )
+    assert (
+        "otto:/home/people/otto:/usr/sbin/nologin\n" in machine.run("getent", "passwd", "otto").out
+    )
     directory.delete_person("otto")
     directory.delete_member("extra", "ida")
     directory.forget()
@@ -54,7 +65,9 @@ def test_come_and_gone(machine: Machine, directory: Directory, ida: str) -> None
 
 
 def test_a_key_from_the_directory(machine: Machine, directory: Directory, ida: str) -> None:
-    machine.start_sshd(f"-oAuthorizedKeysCommand={directory.keys_command}", "-oAuthorizedKeysCommandUser=nobody")
+    machine.start_sshd(
+        f"-oAuthorizedKeysCommand={directory.keys_command}", "-oAuthorizedKeysCommandUser=nobody"
+    )
     done = machine.sftp("ida", ida, ["put /etc/hostname proof", "pwd"])
     assert done.code == 0 and "/home/ida" in done.out, done
     assert machine.mode("/home/ida/proof").startswith("ida:people ")
@@ -78,7 +91,9 @@ def test_a_certificate(machine: Machine, directory: Directory, ida: str) -> None
 
 
 def test_down_and_up_again(machine: Machine, directory: Directory, ida: str) -> None:
-    machine.start_sshd(f"-oAuthorizedKeysCommand={directory.keys_command}", "-oAuthorizedKeysCommandUser=nobody")
+    machine.start_sshd(
+        f"-oAuthorizedKeysCommand={directory.keys_command}", "-oAuthorizedKeysCommandUser=nobody"
+    )
     for down, up in (
         (directory.stop_server, directory.start_server),
         (directory.freeze_server, directory.thaw_server),
@@ -103,7 +118,11 @@ def test_gone_is_not_down(machine: Machine, directory: Directory, ida: str) -> N
     directory.add_person("unseen", 20011, gid=PEOPLE)
     directory.stop_server()
     if directory.client == "nslcd":
-        assert directory.look_up("ida") == directory.look_up("extra", "group") == "No such file or directory"
+        assert (
+            directory.look_up("ida")
+            == directory.look_up("extra", "group")
+            == "No such file or directory"
+        )
     else:  # it has the seen ones for ever, and denies the others
         assert directory.look_up("ida") == directory.look_up("extra", "group") == "found"
         assert directory.look_up("unseen") == "not found"
@@ -132,13 +151,19 @@ def test_sssd_says_whether_it_is_online(machine: Machine) -> None:
     assert not directory.online()
 
 
-def test_who_cannot_be_asked_is_in_no_group(machine: Machine, directory: Directory, ida: str) -> None:
+def test_who_cannot_be_asked_is_in_no_group(
+    machine: Machine, directory: Directory, ida: str
+) -> None:
     """sshd takes groups that nobody answers for as groups that the account is not in: a Match Group does not hold."""
     machine.run("useradd", "-m", "otto")
-    machine.write("/etc/ssh/sshd_config.d/jail.conf", "Match Group extra\n    ForceCommand echo jailed\n")
+    machine.write(
+        "/etc/ssh/sshd_config.d/jail.conf", "Match Group extra\n    ForceCommand echo jailed\n"
+    )
     machine.start_sshd("-oAuthorizedKeysFile=/root/keys/ida.pub", "-oStrictModes=no")
     machine.sh("chmod 755 /root /root/keys; chmod 644 /root/keys/ida.pub")
-    named = "otto" if directory.client == "nslcd" else "ida"  # SSSD has no groups for who is in /etc/passwd
+    named = (
+        "otto" if directory.client == "nslcd" else "ida"
+    )  # SSSD has no groups for who is in /etc/passwd
     assert machine.ssh(named, ida, "echo free").out == "jailed\n"
     if directory.client == "sssd":
         directory.stop_client()
@@ -183,7 +208,9 @@ def jails(directory: Directory, mounts: str, home: str = "bind") -> Machine:
     machine = directory.machine
     directory.add_group("dirusers", 20002, "ida")
     command = directory.keys_command.removesuffix(" %u")
-    machine.write("/etc/sftpjail/sftpjail.conf", CONFIG.format(mounts=mounts, home=home, command=command))
+    machine.write(
+        "/etc/sftpjail/sftpjail.conf", CONFIG.format(mounts=mounts, home=home, command=command)
+    )
     machine.start_sshd()
     machine.start_rsyslog()
     machine.run("sftpjail", "setup")
@@ -200,8 +227,12 @@ def stranger(directory: Directory) -> str:
     return key
 
 
-@pytest.mark.parametrize(("mounts", "home"), [("session", "bind"), ("session", "inside"), ("fstab", "bind")])
-def test_first_login(machine: Machine, directory: Directory, stranger: str, mounts: str, home: str) -> None:
+@pytest.mark.parametrize(
+    ("mounts", "home"), [("session", "bind"), ("session", "inside"), ("fstab", "bind")]
+)
+def test_first_login(
+    machine: Machine, directory: Directory, stranger: str, mounts: str, home: str
+) -> None:
     """By a key of the directory, in one attempt; and then all that a jail can."""
     jails(directory, mounts, home)
     assert machine.run("sftpjail", "list").out == "no account is jailed\n"
@@ -211,7 +242,9 @@ def test_first_login(machine: Machine, directory: Directory, stranger: str, moun
     assert doors(machine, "ida", stranger) == []
     place = "/home/ida" if home == "bind" else "/srv/sftp/ida/home/ida"
     assert machine.mode(place).startswith("ida:people 7") and machine.exists(f"{place}/up")
-    assert machine.exists("/home/ida/.profile") == (home == "bind"), "a home of its own has a skeleton"
+    assert machine.exists("/home/ida/.profile") == (home == "bind"), (
+        "a home of its own has a skeleton"
+    )
     live = ["/srv/sftp/ida/dev", "/srv/sftp/ida/home/ida"] if mounts == "fstab" else []
     assert mounted(machine) == live
     tested = machine.run("sftpjail", "test", "ida")
@@ -225,7 +258,9 @@ def test_first_login(machine: Machine, directory: Directory, stranger: str, moun
     assert "name service" in explained and "SHA256:" in explained, explained
     before = snapshot(machine)
     assert "nothing to do" in machine.run("sftpjail", "apply").out
-    assert [path for path in changes(before, snapshot(machine)) if not path.startswith(OTHERS)] == []
+    assert [
+        path for path in changes(before, snapshot(machine)) if not path.startswith(OTHERS)
+    ] == []
 
 
 def test_a_certificate_opens_a_jail(machine: Machine, directory: Directory) -> None:
@@ -242,8 +277,12 @@ def test_a_certificate_opens_a_jail(machine: Machine, directory: Directory) -> N
     )
     machine.start_sshd()
     machine.run("sftpjail", "setup")
-    machine.run("ssh-keygen", "-q", "-s", ca, "-I", "one", "-n", "customer-7", "-V", "+1h", f"{key}.pub")
-    machine.run("ssh-keygen", "-q", "-s", ca, "-I", "two", "-n", "customer-8", "-V", "+1h", f"{other}.pub")
+    machine.run(
+        "ssh-keygen", "-q", "-s", ca, "-I", "one", "-n", "customer-7", "-V", "+1h", f"{key}.pub"
+    )
+    machine.run(
+        "ssh-keygen", "-q", "-s", ca, "-I", "two", "-n", "customer-8", "-V", "+1h", f"{other}.pub"
+    )
     shut(machine, "ida", key)
     said = machine.run("sftpjail", "explain", "ida", check=False)
     assert "/etc/ssh/principals/ida names no principal for ida" in " ".join(said.out.split()), said
@@ -268,19 +307,29 @@ def test_with_the_directory_down_nobody_is_let_out_and_nothing_changes(
     directory.add_member("dirusers", "lars")
     directory.forget()
     works(machine, "ida", stranger, "mkdir .ssh", f"put {stranger}.pub .ssh/authorized_keys")
-    if directory.client == "nslcd":  # SSSD gives local users no group of the directory, so lars is no prisoner there
+    if (
+        directory.client == "nslcd"
+    ):  # SSSD gives local users no group of the directory, so lars is no prisoner there
         machine.run("sftpjail", "key", "add", "lars", f"{bob}.pub")
         machine.run("sftpjail", "adopt", "lars")
         works(machine, "lars", bob)
     machine.run("sftpjail", "apply")
     before = snapshot(machine)
-    for down, up in ((directory.stop_server, directory.start_server), (directory.stop_client, directory.start_client)):
+    for down, up in (
+        (directory.stop_server, directory.start_server),
+        (directory.stop_client, directory.start_client),
+    ):
         directory.forget()
         down()
-        assert machine.ssh("ida", stranger, "id").code == 255 or machine.sftp("ida", stranger, "ls /etc").code
+        assert (
+            machine.ssh("ida", stranger, "id").code == 255
+            or machine.sftp("ida", stranger, "ls /etc").code
+        )
         assert "uid=" not in machine.ssh("ida", stranger, "id").out
         if directory.client == "nslcd":
-            assert "uid=" not in machine.ssh("lars", bob, "id").out, "sshd saw no group, and PAM did not let him pass"
+            assert "uid=" not in machine.ssh("lars", bob, "id").out, (
+                "sshd saw no group, and PAM did not let him pass"
+            )
         assert "uid=" in machine.ssh("bob", bob, "id").out
         done = machine.run("sftpjail", "apply", "--prune", check=False)
         left = changes(before, snapshot(machine))
@@ -305,7 +354,9 @@ def test_teardown_lets_nobody_out_who_has_never_been_here(
     def refuses(says: str, *options: str) -> None:
         done = machine.run("sftpjail", "teardown", *options, check=False)
         assert done.code == 1 and says in done.err, done
-        assert [path for path in changes(before, snapshot(machine)) if not path.startswith(OTHERS)] == []
+        assert [
+            path for path in changes(before, snapshot(machine)) if not path.startswith(OTHERS)
+        ] == []
 
     refuses("has ida in dirusers", "--close-accounts")
     directory.delete_member("dirusers", "ida")
@@ -322,7 +373,9 @@ def test_teardown_lets_nobody_out_who_has_never_been_here(
     assert "as it was" in machine.run("sftpjail", "teardown").out
 
 
-def test_who_disappears_is_listed_and_pruned(machine: Machine, directory: Directory, stranger: str) -> None:
+def test_who_disappears_is_listed_and_pruned(
+    machine: Machine, directory: Directory, stranger: str
+) -> None:
     jails(directory, "session")
     other = machine.keygen("otto")
     directory.add_person("otto", 20011, gid=PEOPLE, keys=[machine.read(f"{other}.pub")])
@@ -342,7 +395,9 @@ def test_who_disappears_is_listed_and_pruned(machine: Machine, directory: Direct
     directory.forget()
     done = machine.run("sftpjail", "apply", "--prune", check=False)
     assert done.code == 1 and "sftpjail remove ida" in done.err, done
-    assert machine.exists("/etc/sftpjail/mounts/ida"), "nobody of the directory is left to tell that it is there at all"
+    assert machine.exists("/etc/sftpjail/mounts/ida"), (
+        "nobody of the directory is left to tell that it is there at all"
+    )
     machine.run("sftpjail", "remove", "ida")
     assert not machine.exists("/etc/sftpjail/mounts/ida")
 
@@ -372,10 +427,16 @@ def test_who_gets_no_user_manager_is_known_with_the_directory_up_and_down(
     expected = {20010: 1, 20011: 0, 4711: 0, 4712: 0}
 
     def decided() -> dict[int, int]:
-        return {uid: machine.run("sh", "-c", text.replace("%i", str(uid)), check=False).code for uid in expected}
+        return {
+            uid: machine.run("sh", "-c", text.replace("%i", str(uid)), check=False).code
+            for uid in expected
+        }
 
     assert decided() == expected
-    for down, up in ((directory.stop_server, directory.start_server), (directory.stop_client, directory.start_client)):
+    for down, up in (
+        (directory.stop_server, directory.start_server),
+        (directory.stop_client, directory.start_client),
+    ):
         directory.forget()
         down()
         assert decided() == expected
@@ -389,7 +450,13 @@ def test_members_of_userdb_get_no_user_manager(machine: Machine, directory: Dire
         record = {"userName": name, "uid": uid, "gid": gid, "homeDirectory": f"/home/{name}"}
         machine.write(f"/etc/userdb/{name}.user", json.dumps(record))
         machine.run("ln", "-s", f"{name}.user", f"/etc/userdb/{uid}.user")
-    assert "dirusers" in machine.run("id", "-Gn", "4242").out and machine.run("id", "-nu", "4243").out == "frank\n"
+    assert (
+        "dirusers" in machine.run("id", "-Gn", "4242").out
+        and machine.run("id", "-nu", "4243").out == "frank\n"
+    )
     text = script(machine.read(DROPIN))
-    decided = {uid: machine.run("sh", "-c", text.replace("%i", uid), check=False).code for uid in ("4242", "4243")}
+    decided = {
+        uid: machine.run("sh", "-c", text.replace("%i", uid), check=False).code
+        for uid in ("4242", "4243")
+    }
     assert decided == {"4242": 1, "4243": 0}

@@ -31,11 +31,19 @@ for path in sys.argv[3:]:
         tag = b"<38>Nov 28 15:00:00 internal-sftp[%s]: " % sys.argv[1].encode()
         log.send(tag + line.replace(b"%s", sys.argv[2].encode()))
 """
-SOCKETS = ("/dev/log", "/srv/sftp/alice/dev/log", "/var/lib/sftpjail/log/log", "/run/systemd/journal/syslog")
+SOCKETS = (
+    "/dev/log",
+    "/srv/sftp/alice/dev/log",
+    "/var/lib/sftpjail/log/log",
+    "/run/systemd/journal/syslog",
+)
 
 
 def records(machine: Machine, *options: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in machine.run("sftpjail", "log", "--json", *options).out.splitlines()]
+    return [
+        json.loads(line)
+        for line in machine.run("sftpjail", "log", "--json", *options).out.splitlines()
+    ]
 
 
 def settled(machine: Machine, marker: str) -> list[dict[str, Any]]:
@@ -66,22 +74,36 @@ def nobody_forges(machine: Machine, *, all_known: bool) -> None:
     (session,) = ours
     assert session["user"] == "alice" and session["verified"]
     uid = machine.run("id", "-u", "alice").out.strip()
-    machine.run("runuser", "-u", "bob", "--", "python3", "-c", FORGER, str(session["pid"]), uid, *SOCKETS)
+    machine.run(
+        "runuser", "-u", "bob", "--", "python3", "-c", FORGER, str(session["pid"]), uid, *SOCKETS
+    )
     assert machine.sftp("alice", key, "put /etc/hostname last").code == 0
     found = settled(machine, "/last")
     forged = [r for r in found if r["kind"] == "transfer" and r["path"] == "/forged"]
     assert forged and all(not r["verified"] or r["user"] == "bob" for r in forged), forged
     assert not all_known or {r["user"] for r in forged} == {"bob"}
-    genuine = [r for r in found if r["kind"] == "transfer" and r["user"] == "alice" and r["verified"]]
+    genuine = [
+        r for r in found if r["kind"] == "transfer" and r["user"] == "alice" and r["verified"]
+    ]
     assert [r["path"] for r in genuine] == ["/home/alice/true", "/home/alice/last"]
-    assert all(r["from"] == "127.0.0.1" for r in found if r.get("user") == "alice" and r["verified"] and "from" in r)
+    assert all(
+        r["from"] == "127.0.0.1"
+        for r in found
+        if r.get("user") == "alice" and r["verified"] and "from" in r
+    )
     accused = [r for r in found if r["kind"] == "unknown" and "it says alice" in r["why"]]
     assert accused and {r["user"] for r in accused} == {"bob"}
     shown = machine.run("sftpjail", "log", "alice")
-    assert all(line.endswith("(unverified)") for line in shown.out.splitlines() if "forged" in line), shown
+    assert all(
+        line.endswith("(unverified)") for line in shown.out.splitlines() if "forged" in line
+    ), shown
     if all_known:
         assert "forged" not in shown.out and shown.err == "" and found[-1]["unverified"] == 0
-    days = [r for r in records(machine, "--summary") if r["kind"] == "day" and r["user"] == "alice" and r["verified"]]
+    days = [
+        r
+        for r in records(machine, "--summary")
+        if r["kind"] == "day" and r["user"] == "alice" and r["verified"]
+    ]
     assert sum(day["down"] for day in days) == 0 and sum(day["up"] for day in days) == 2
 
 
@@ -120,7 +142,9 @@ def test_the_log_of_an_earlier_rule_is_read_and_marked(machine: Machine) -> None
     said = ("session opened for local user alice from [::1]", 'close "/x" bytes read 0 written 1')
     line = "2026-11-20T09:00:00+00:00 host internal-sftp[7]: "
     machine.write("/var/log/sftp.log", "".join(f"{line}{text}\n" for text in said))
-    kinds = [(r["kind"], r["user"], r["verified"]) for r in records(machine) if r["kind"] != "summary"]
+    kinds = [
+        (r["kind"], r["user"], r["verified"]) for r in records(machine) if r["kind"] != "summary"
+    ]
     assert kinds == [("transfer", "alice", False), ("session", "alice", False)]
     shown = machine.run("sftpjail", "log")
     assert shown.out.count("(unverified)") == 2 and "2 of these records are unverified" in shown.err

@@ -27,12 +27,18 @@ start = /drop
 def test_recipe_form_home_is_the_jail(machine: Machine) -> None:
     ready(machine, CONFIG)
     machine.run("useradd", "-m", "-G", "recipe", "ann")
-    machine.run("adduser", "--quiet", "--disabled-password", "--comment", "", "--ingroup", "recipe", "ben")
+    machine.run(
+        "adduser", "--quiet", "--disabled-password", "--comment", "", "--ingroup", "recipe", "ben"
+    )
     for name in ("ann", "ben"):
         assert machine.sh(f"stat -c %U:%G:%a /home/{name}").out == "root:root:755\n"
         done = works(machine, name, open_with_key(machine, name), "put /etc/hostname x", "ls -l x")
-        assert "Remote working directory: /files" in done.out and "-rw-r-----" in done.out.replace("rwxr-x", "rw-r--")
-    assert "Permission denied" in machine.sftp("ann", "/root/keys/ann", ["put /etc/hostname /x"]).err
+        assert "Remote working directory: /files" in done.out and "-rw-r-----" in done.out.replace(
+            "rwxr-x", "rw-r--"
+        )
+    assert (
+        "Permission denied" in machine.sftp("ann", "/root/keys/ann", ["put /etc/hostname /x"]).err
+    )
     machine.run("sftpjail", "remove", "ann")
     assert machine.sh("stat -c %U:%a /home/ann; cat /home/ann/files/x").out.startswith("ann:7")
     machine.run("deluser", "--quiet", "--remove-home", "ben")
@@ -43,7 +49,12 @@ def test_recipe_form_refuses_homes_that_are_not_the_accounts_own(machine: Machin
     ready(machine, CONFIG)
     before = machine.sh("stat -c '%U:%a' /tmp /root /home").out
     machine.run("useradd", "-m", "bob")
-    for name, home in (("one", "/tmp"), ("two", "/root"), ("three", "/home/bob"), ("four", "/home")):
+    for name, home in (
+        ("one", "/tmp"),
+        ("two", "/root"),
+        ("three", "/home/bob"),
+        ("four", "/home"),
+    ):
         done = machine.run("useradd", "-M", "-d", home, "-G", "recipe", name)
         assert "cannot become its jail" in done.err, done
     assert machine.sh("stat -c '%U:%a' /tmp /root /home").out == before
@@ -58,7 +69,10 @@ def test_home_inside_the_jail(machine: Machine) -> None:
         key = open_with_key(machine, name)
         done = machine.sftp(name, key, ["pwd", "put /etc/hostname x", "ls", "-rm x"])
         assert "Remote working directory: /files" in done.out and "Permission denied" in done.err
-        assert machine.exists(f"/srv/sftp/{name}/files/x") and "/files" in machine.sh(f"getent passwd {name}").out
+        assert (
+            machine.exists(f"/srv/sftp/{name}/files/x")
+            and "/files" in machine.sh(f"getent passwd {name}").out
+        )
         assert f"/srv/sftp/{name}" not in machine.read("/proc/self/mountinfo")
     machine.run("userdel", "-r", "ike", check=False)
     assert machine.exists("/srv/sftp/ike/files/x"), "data stays"
@@ -86,13 +100,18 @@ def test_home_inside_and_a_folder_that_the_host_gets_later(machine: Machine) -> 
     assert "this host has a /files" in machine.run("sftpjail", "check", check=False).out
     machine.run("usermod", "-d", "/nonexistent", "ida")
     machine.run("userdel", "-r", "ida", check=False)
-    assert machine.read("/files/x") == "precious\n" and machine.run("id", "ida", check=False).code != 0
+    assert (
+        machine.read("/files/x") == "precious\n" and machine.run("id", "ida", check=False).code != 0
+    )
 
 
 def test_home_inside_becomes_bind(machine: Machine) -> None:
     ready(machine, CONFIG)
     machine.run("useradd", "-m", "-G", "inside", "ike")
-    machine.write("/etc/sftpjail/sftpjail.conf", CONFIG.replace("home = inside\ndeny = remove, rmdir", "home = bind"))
+    machine.write(
+        "/etc/sftpjail/sftpjail.conf",
+        CONFIG.replace("home = inside\ndeny = remove, rmdir", "home = bind"),
+    )
     machine.run("sftpjail", "setup")
     assert machine.sh("getent passwd ike | cut -d: -f6").out == "/home/ike\n"
     done = works(machine, "ike", open_with_key(machine, "ike"))
@@ -102,7 +121,9 @@ def test_home_inside_becomes_bind(machine: Machine) -> None:
 def test_match_user_read_only(machine: Machine) -> None:
     ready(machine, CONFIG)
     machine.run("useradd", "-m", "solo")
-    done = machine.sftp("solo", open_with_key(machine, "solo"), ["ls -la .profile", "put /etc/hostname x"])
+    done = machine.sftp(
+        "solo", open_with_key(machine, "solo"), ["ls -la .profile", "put /etc/hostname x"]
+    )
     assert ".profile" in done.out and "Permission denied" in done.err
 
 
@@ -116,7 +137,9 @@ def test_start_folder(machine: Machine) -> None:
 
 
 def test_symlinked_srv_and_a_base_for_a_group(machine: Machine) -> None:
-    machine.sh("mkdir -p /data && mv /srv /data/srv && ln -s /data/srv /srv && mkdir /srv/sftp && chmod 750 /srv/sftp")
+    machine.sh(
+        "mkdir -p /data && mv /srv /data/srv && ln -s /data/srv /srv && mkdir /srv/sftp && chmod 750 /srv/sftp"
+    )
     machine.sh("groupadd -f sftponly && chgrp sftponly /srv/sftp")
     ready(machine)
     machine.run("useradd", "-m", "-G", "sftponly", "zoe")
@@ -124,14 +147,18 @@ def test_symlinked_srv_and_a_base_for_a_group(machine: Machine) -> None:
     assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
     assert machine.run("sftpjail", "apply").out.startswith("nothing to do")
     machine.run("userdel", "-r", "zoe", check=False)
-    assert "/srv/sftp/zoe" not in machine.read("/proc/self/mountinfo") and not machine.exists("/srv/sftp/zoe")
+    assert "/srv/sftp/zoe" not in machine.read("/proc/self/mountinfo") and not machine.exists(
+        "/srv/sftp/zoe"
+    )
 
 
 def test_a_component_that_is_not_ours_is_named_and_the_command_mends_it(machine: Machine) -> None:
     machine.sh("mkdir -p /srv/sftp && chmod 775 /srv/sftp")
     machine.write("/etc/sftpjail/sftpjail.conf", QUIET)
     machine.start_sshd()
-    said = refused(machine, "sftpjail", "setup", says="/srv/sftp can be written by others than root")
+    said = refused(
+        machine, "sftpjail", "setup", says="/srv/sftp can be written by others than root"
+    )
     machine.sh(said.split("try: ")[1].strip())
     machine.run("sftpjail", "setup")
 
@@ -141,7 +168,9 @@ def test_a_profile_that_changes(machine: Machine) -> None:
     machine.sh("mkdir -p /srv/web && echo x >/srv/web/f")
     machine.run("useradd", "-m", "-G", "sftponly", "zoe")
     machine.run("sftpjail", "mount", "zoe", "/srv/web", "/web")
-    machine.write("/etc/sftpjail/sftpjail.conf", QUIET + "[profiles]\n[[sftponly]]\nchroot = /srv/jails/%u\n")
+    machine.write(
+        "/etc/sftpjail/sftpjail.conf", QUIET + "[profiles]\n[[sftponly]]\nchroot = /srv/jails/%u\n"
+    )
     machine.run("sftpjail", "setup")
     works(machine, "zoe", open_with_key(machine, "zoe"), "ls /web/f")
     assert not machine.exists("/srv/sftp/zoe") and "/srv/sftp/zoe" not in machine.read("/etc/fstab")

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from machine import Machine, changes
-from steps import again, fstab, jail, mounted, open_with_key, ready, refused, running, snapshot, web, works
+from steps import (
+    again,
+    fstab,
+    jail,
+    mounted,
+    open_with_key,
+    ready,
+    refused,
+    running,
+    snapshot,
+    web,
+    works,
+)
 
 HOME = "/srv/sftp/alice/home/alice"
-NAMES = ("My Music", "täbless", "it's #1", 'quo"ted', "back\\slash", "comma,colon:", "-dash", "$(id)", "non\u00a0break")
+NAMES = (
+    "My Music",
+    "täbless",
+    "it's #1",
+    'quo"ted',
+    "back\\slash",
+    "comma,colon:",
+    "-dash",
+    "$(id)",
+    "non\u00a0break",
+)
 
 
 def furnished(machine: Machine) -> str:
@@ -40,7 +62,10 @@ def test_odd_names_and_nesting(machine: Machine) -> None:
     live = mounted(machine)
     assert len(live) == len(NAMES) + 4 == len(fstab(machine, "alice"))
     machine.run("findmnt", "--verify", "--tab-file", "/etc/fstab")
-    wanted = ['get "/My Music/index.html" /root/a', "get /outer/example.com/new/deep/down/page.html /root/b"]
+    wanted = [
+        'get "/My Music/index.html" /root/a',
+        "get /outer/example.com/new/deep/down/page.html /root/b",
+    ]
     works(machine, "alice", key, *wanted)
     reboot(machine)
     assert mounted(machine) == live
@@ -50,12 +75,15 @@ def test_odd_names_and_nesting(machine: Machine) -> None:
     for target in ("/outer/example.com/new", "/outer", *(f"/{name}" for name in NAMES[:4])):
         machine.run("sftpjail", "umount", "alice", target)
     again(machine, "sftpjail", "umount", "alice", "/outer")
-    assert not machine.exists("/srv/sftp/alice/My Music") and machine.exists("/srv/My Music/index.html")
+    assert not machine.exists("/srv/sftp/alice/My Music") and machine.exists(
+        "/srv/My Music/index.html"
+    )
     machine.run("userdel", "-rf", "alice")
     assert mounted(machine) == [] and not machine.exists("/srv/sftp/alice")
     assert all(machine.exists(f"/srv/{name}/deep/down/page.html") for name in NAMES)
     assert machine.listing("/srv/web/example.com").keys() == {
-        f"/srv/web/example.com{path}" for path in ("", "/index.html", "/deep", "/deep/down", "/deep/down/page.html")
+        f"/srv/web/example.com{path}"
+        for path in ("", "/index.html", "/deep", "/deep/down", "/deep/down/page.html")
     }
 
 
@@ -77,11 +105,19 @@ def test_what_a_boot_needs(machine: Machine) -> None:
     before = machine.read("/etc/fstab").splitlines()
     machine.append("/etc/fstab", "# mine, with no newline at its end")
     mount(machine, "/srv/web", "/web", "--read-only")
-    others = [line for line in machine.read("/etc/fstab").splitlines() if line not in fstab(machine, "alice")]
+    others = [
+        line
+        for line in machine.read("/etc/fstab").splitlines()
+        if line not in fstab(machine, "alice")
+    ]
     assert others == [*before[:-1], "# mine, with no newline at its end"]
-    options = next(line for line in fstab(machine, "alice") if "/web " in line).split()[3].split(",")
+    options = (
+        next(line for line in fstab(machine, "alice") if "/web " in line).split()[3].split(",")
+    )
     assert {"bind", "ro", "nosuid", "nodev", "nofail", "x-sftpjail.user=alice"} <= set(options)
-    machine.sh("mv /srv/web /srv/away; umount /srv/sftp/alice/web; mount -a")  # a source that is gone stops no boot
+    machine.sh(
+        "mv /srv/web /srv/away; umount /srv/sftp/alice/web; mount -a"
+    )  # a source that is gone stops no boot
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3 and "/srv/web" in done.out
     machine.run("sftpjail", "umount", "alice", "/web")
@@ -98,9 +134,13 @@ def test_read_only_stays_so(machine: Machine) -> None:
         works(machine, "alice", key, "get /docs/index.html /root/got")
         for batch in ("put /etc/hostname /docs/up", "rm /docs/index.html", "mkdir /docs/folder"):
             assert machine.sftp("alice", key, [batch]).code == 1, batch
-        options = machine.run("findmnt", "-n", "-o", "OPTIONS", "/srv/sftp/alice/docs").out.split(",")
+        options = machine.run("findmnt", "-n", "-o", "OPTIONS", "/srv/sftp/alice/docs").out.split(
+            ","
+        )
         assert {"ro", "nosuid", "nodev"} <= set(options)
-    assert {"rw", "nosuid", "nodev"} <= set(machine.run("findmnt", "-n", "-o", "OPTIONS", HOME).out.split(","))
+    assert {"rw", "nosuid", "nodev"} <= set(
+        machine.run("findmnt", "-n", "-o", "OPTIONS", HOME).out.split(",")
+    )
 
 
 def test_a_transfer_holds_its_mount(machine: Machine) -> None:
@@ -108,10 +148,24 @@ def test_a_transfer_holds_its_mount(machine: Machine) -> None:
     mount(machine, "/srv/web", "/web")
     machine.run("truncate", "-s", "100M", "/srv/web/big")
     before = snapshot(machine)
-    slowly = ("sftp", "-l", "8", *machine._client(key, "-P"), "alice@127.0.0.1:/web/big", "/root/big")
+    slowly = (
+        "sftp",
+        "-l",
+        "8",
+        *machine._client(key, "-P"),
+        "alice@127.0.0.1:/web/big",
+        "/root/big",
+    )
     with running(machine, *slowly):
         machine.sh("until [ -e /root/big ]; do sleep 0.05; done")
-        said = refused(machine, "sftpjail", "umount", "alice", "/web", says='/srv/sftp/alice/web is in use by "sshd')
+        said = refused(
+            machine,
+            "sftpjail",
+            "umount",
+            "alice",
+            "/web",
+            says='/srv/sftp/alice/web is in use by "sshd',
+        )
         pid = said.rpartition("kill ")[2].split()[0]
         assert machine.read(f"/proc/{pid}/comm").startswith("sshd")
     assert changes(before, snapshot(machine)) == {}
@@ -127,7 +181,11 @@ def test_a_folder_that_was_replaced(machine: Machine) -> None:
     web(machine)
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3, done
-    machine.sh(next(line.partition("mend: ")[2] for line in done.out.splitlines() if "mend: umount" in line))
+    machine.sh(
+        next(
+            line.partition("mend: ")[2] for line in done.out.splitlines() if "mend: umount" in line
+        )
+    )
     works(machine, "alice", key, "put /etc/hostname up", "ls /web/example.com/index.html")
     assert machine.exists("/home/alice/up")
 
@@ -135,6 +193,14 @@ def test_a_folder_that_was_replaced(machine: Machine) -> None:
 def test_add_with_mounts_is_one_transaction(machine: Machine) -> None:
     furnished(machine)
     options = ["--mount", "/srv/web:/a:ro", "--mount", "/srv/web:/rw:rw"]
-    refused(machine, "sftpjail", "add", "bob", *options, "--mount", "/srv/none:/none", says="/srv/none")
+    refused(
+        machine, "sftpjail", "add", "bob", *options, "--mount", "/srv/none:/none", says="/srv/none"
+    )
     machine.run("sftpjail", "add", "bob", *options)
-    works(machine, "bob", open_with_key(machine, "bob"), "ls /a/example.com/index.html", "ls /rw/example.com")
+    works(
+        machine,
+        "bob",
+        open_with_key(machine, "bob"),
+        "ls /a/example.com/index.html",
+        "ls /rw/example.com",
+    )

@@ -65,7 +65,11 @@ def stock(installed: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
 
 
 def _matching(fault: Fault, findings: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [f for f in findings if re.search(fault.names, f"{f.get('about', '')} {f['what']} {f['why']}", re.I | re.S)]
+    return [
+        f
+        for f in findings
+        if re.search(fault.names, f"{f.get('about', '')} {f['what']} {f['why']}", re.I | re.S)
+    ]
 
 
 def _mend(good: Jail, fault: Fault, findings: list[dict[str, str]]) -> None:

@@ -62,7 +62,9 @@ def test_a_mark_of_nobody_in_fstab(machine: Machine) -> None:
     assert machine.run("sftpjail", "check").out == "2 jails, no faults\n"
 
 
-@pytest.mark.parametrize("line", ["5", "null", "[1]", '"op"', '{"op": "nope", "path": "/etc/x"}', '{"op": "file"}'])
+@pytest.mark.parametrize(
+    "line", ["5", "null", "[1]", '"op"', '{"op": "nope", "path": "/etc/x"}', '{"op": "file"}']
+)
 def test_a_journal_that_is_not_ours(machine: Machine, line: str) -> None:
     two(machine)
     machine.write(JOURNAL, f"{line}\n")

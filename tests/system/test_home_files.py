@@ -27,17 +27,23 @@ def test_variables_of_a_home_reach_what_pam_runs_as_root(machine: Machine) -> No
 def test_files_that_say_who_may_log_in(machine: Machine) -> None:
     ready(machine)
     jail(machine, "alice")
-    machine.sh("printf 'HostbasedAuthentication yes\\nIgnoreRhosts no\\n' >/etc/ssh/sshd_config.d/50-hosts.conf")
+    machine.sh(
+        "printf 'HostbasedAuthentication yes\\nIgnoreRhosts no\\n' >/etc/ssh/sshd_config.d/50-hosts.conf"
+    )
     machine.sh(f"sed -i '1i auth optional pam_rhosts.so' {SSHD}")
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3, done
-    assert "sshd obeys ~/.shosts and ~/.rhosts (/etc/ssh/sshd_config.d/50-hosts.conf:1)" in done.out, done
+    assert (
+        "sshd obeys ~/.shosts and ~/.rhosts (/etc/ssh/sshd_config.d/50-hosts.conf:1)" in done.out
+    ), done
     assert f"pam_rhosts ({SSHD}:1) obeys ~/.rhosts" in done.out, done
 
 
 def test_a_web_server_that_serves_homes_is_advice(machine: Machine) -> None:
     ready(machine)
     jail(machine, "alice")
-    machine.write("/etc/apache2/mods-enabled/userdir.load", "LoadModule userdir_module mod_userdir.so\n")
+    machine.write(
+        "/etc/apache2/mods-enabled/userdir.load", "LoadModule userdir_module mod_userdir.so\n"
+    )
     done = machine.run("sftpjail", "check")
     assert "Apache serves ~/public_html" in done.out and "1 jails, no faults" in done.out, done

@@ -37,7 +37,9 @@ def test_teardown_leaves_the_host_as_it_was(machine: Machine) -> None:
     machine.run("sftpjail", "setup")
     machine.restart_rsyslog()
     keys = {name: jail(machine, name) for name in ("one", "two")}
-    machine.run("sftpjail", "add", "three", "--mount", "/srv/web:/web", "--key", f"{keys['one']}.pub")
+    machine.run(
+        "sftpjail", "add", "three", "--mount", "/srv/web:/web", "--key", f"{keys['one']}.pub"
+    )
     machine.run("sftpjail", "mount", "one", "/srv/web", "/a/deep/folder")
     for name, key in keys.items():
         works(machine, name, key)
@@ -85,11 +87,15 @@ print("codes", slow.wait(), late.wait())
 
 @pytest.mark.parametrize("may", [True, False], ids=["", "in a container"])
 @pytest.mark.parametrize("name", ["/aside", ""], ids=["script", "folder"])
-def test_a_hook_that_goes_stops_whoever_would_see_it(machine: Machine, name: str, may: bool) -> None:
+def test_a_hook_that_goes_stops_whoever_would_see_it(
+    machine: Machine, name: str, may: bool
+) -> None:
     """A useradd that may have seen it is waited for; one that comes then waits for us."""
     folder = "/etc/shadow-maint/useradd-post.d"
     machine.run("sftpjail", "teardown")
-    machine.write("/etc/shadow-maint/useradd-pre.d/aaa", "#!/bin/sh\n>/run/slow; sleep 0.5\n", mode=0o755)
+    machine.write(
+        "/etc/shadow-maint/useradd-pre.d/aaa", "#!/bin/sh\n>/run/slow; sleep 0.5\n", mode=0o755
+    )
     machine.run("mkdir", "-p", folder)
     if name:
         machine.write(folder + name, "#!/bin/sh\n", mode=0o755)
@@ -169,8 +175,18 @@ def test_full_disk_under_etc(machine: Machine) -> None:
     machine.run("useradd", "-m", "-G", "sftponly", "alice")
     machine.sh(fill)
     machine.run("mkdir", "-p", "/srv/web")
-    refused(machine, "sftpjail", "mount", "alice", "/srv/web", "/web", says="No space left on device")
-    refused(machine, "sftpjail", "key", "add", "alice", "/root/keys/alice.pub", says="No space left on device")
+    refused(
+        machine, "sftpjail", "mount", "alice", "/srv/web", "/web", says="No space left on device"
+    )
+    refused(
+        machine,
+        "sftpjail",
+        "key",
+        "add",
+        "alice",
+        "/root/keys/alice.pub",
+        says="No space left on device",
+    )
     machine.sh("rm /etc/filler?")
     works(machine, "alice", open_with_key(machine, "alice"))
 
@@ -178,7 +194,9 @@ def test_full_disk_under_etc(machine: Machine) -> None:
 def test_an_earlier_match_that_shadows_ours(machine: Machine) -> None:
     machine.run("groupadd", "sftponly")
     machine.run("useradd", "-m", "-G", "sftponly", "alice")
-    machine.write("/etc/ssh/sshd_config.d/00-mine.conf", "Match User alice\n    ChrootDirectory /var/empty\n")
+    machine.write(
+        "/etc/ssh/sshd_config.d/00-mine.conf", "Match User alice\n    ChrootDirectory /var/empty\n"
+    )
     assert "grep" in refused(machine, "sftpjail", "setup", says="alice must be jailed")
 
 
@@ -188,7 +206,9 @@ def test_no_sshd_at_all(machine: Machine) -> None:
 
 
 def test_only_root_may(machine: Machine) -> None:
-    done = machine.run("setpriv", "--reuid=games", "--clear-groups", "sftpjail", "setup", check=False)
+    done = machine.run(
+        "setpriv", "--reuid=games", "--clear-groups", "sftpjail", "setup", check=False
+    )
     assert done.code == 1 and "only root" in done.err and "sudo" in done.err
 
 
@@ -203,7 +223,9 @@ def test_sshd_config_without_include(machine: Machine, ending: str) -> None:
     machine.write(CONFIG, QUIET)
     ready(machine)
     assert not machine.exists(DROPIN)
-    assert machine.read(SSHD).startswith(text) and machine.read(SSHD).endswith("# END sftpjail sftpjail\n")
+    assert machine.read(SSHD).startswith(text) and machine.read(SSHD).endswith(
+        "# END sftpjail sftpjail\n"
+    )
     again(machine, "sftpjail", "setup")
     works(machine, "alice", jail(machine, "alice"))
     machine.run("userdel", "-r", "alice")

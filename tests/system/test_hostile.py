@@ -27,7 +27,9 @@ def test_the_home_of_a_stranger_is_not_filled_through_their_links(machine: Machi
     ready(machine)
     machine.append("/etc/passwd", "eve:x:5000:5000::/home/eve\n")
     # Much to copy first, so that there is time for traps.
-    machine.sh("cd /etc/skel; for n in $(seq 300); do echo $n >a$n; done; echo x >last; mkdir sub; echo x >sub/x")
+    machine.sh(
+        "cd /etc/skel; for n in $(seq 300); do echo $n >a$n; done; echo x >last; mkdir sub; echo x >sub/x"
+    )
     machine.sh("gpasswd -a eve sftponly; ! ls /home/eve")
     eve = ("setpriv", "--reuid=5000", "--regid=5000", "--clear-groups")
     with running(machine, *eve, "perl", "-e", TRAPS):
@@ -56,7 +58,9 @@ def test_a_group_that_somebody_joined_before_the_recovery(machine: Machine) -> N
     machine.write("/etc/sftpjail/sftpjail.conf", QUIET)
     machine.start_sshd()
     killed(machine, "setup", "sftpjail", "setup")
-    done = machine.run("useradd", "-m", "-N", "-g", "sftponly", "alice")  # whose hook is the next run
+    done = machine.run(
+        "useradd", "-m", "-N", "-g", "sftponly", "alice"
+    )  # whose hook is the next run
     assert "the group sftponly stays: somebody is in it by now" in done.err, done
     machine.run("sftpjail", "setup")
     assert not machine.exists("/var/lib/sftpjail/journal")
@@ -68,12 +72,17 @@ def test_a_group_that_somebody_joined_before_the_recovery(machine: Machine) -> N
 def test_a_group_line_that_ends_early(machine: Machine) -> None:
     ready(machine)
     machine.run("useradd", "-m", "alice")
-    machine.sh("sed -i 's/^\\(sftponly:.*\\):$/\\1/' /etc/group; grep '^sftponly:[^:]*:[0-9]*$' /etc/group")
+    machine.sh(
+        "sed -i 's/^\\(sftponly:.*\\):$/\\1/' /etc/group; grep '^sftponly:[^:]*:[0-9]*$' /etc/group"
+    )
     # glibc takes it; gpasswd does in Debian 12, and no more in 13.
     before = snapshot(machine)
     done = machine.run("sftpjail", "adopt", "alice", check=False)
     if done.code:
-        assert "gpasswd --add alice sftponly failed" in done.err and changes(before, snapshot(machine)) == {}, done
+        assert (
+            "gpasswd --add alice sftponly failed" in done.err
+            and changes(before, snapshot(machine)) == {}
+        ), done
     else:
         works(machine, "alice", open_with_key(machine, "alice"))
     assert not machine.exists("/var/lib/sftpjail/journal")
@@ -108,7 +117,10 @@ def test_a_line_that_nobody_would_write(machine: Machine, path: str, line: str) 
 def test_output_that_cannot_be_written(machine: Machine, command: str) -> None:
     ready(machine)
     done = machine.sh(f"code=0; sftpjail {command} >/dev/full || code=$?; echo $code")
-    assert done.out == "1\n" and done.err == "sftpjail: cannot write what was to be said: No space left on device\n"
+    assert (
+        done.out == "1\n"
+        and done.err == "sftpjail: cannot write what was to be said: No space left on device\n"
+    )
     done = machine.run("bash", "-c", f"sftpjail {command} | true; echo ${{PIPESTATUS[0]}}")
     assert done.out in ("0\n", "1\n") and done.err == "", "true may have gone later"
 
@@ -117,13 +129,21 @@ def test_one_whose_jail_fails_stops_nobody_else(machine: Machine) -> None:
     ready(machine)
     machine.sh("for name in alice bob carl; do useradd -m $name; done")
     hook = "/etc/sftpjail/hooks/user-create.d/picky"
-    machine.write(hook, '#!/bin/sh\n[ "$SFTPJAIL_USER" != bob ] || { echo not him >&2; exit 1; }\n', 0o755)
+    machine.write(
+        hook, '#!/bin/sh\n[ "$SFTPJAIL_USER" != bob ] || { echo not him >&2; exit 1; }\n', 0o755
+    )
     machine.sh("for name in alice bob carl; do gpasswd -a $name sftponly; done")
     done = machine.run("sftpjail", "apply", check=False)
     assert done.code == 1 and done.out == "applied: alice, carl\n", done
-    assert done.err.startswith("sftpjail: bob: ") and "not him" in done.err and done.err.count("sftpjail:") == 1, done
+    assert (
+        done.err.startswith("sftpjail: bob: ")
+        and "not him" in done.err
+        and done.err.count("sftpjail:") == 1
+    ), done
     assert machine.exists("/srv/sftp/alice") and machine.exists("/srv/sftp/carl")
-    assert not machine.exists("/srv/sftp/bob") and not machine.exists("/var/lib/sftpjail/accounts/bob")
+    assert not machine.exists("/srv/sftp/bob") and not machine.exists(
+        "/var/lib/sftpjail/accounts/bob"
+    )
     done = machine.run("sftpjail", "apply", "--json", check=False)
     assert done.code == 1 and json.loads(done.out)["actions"] == [], done
     machine.run("rm", hook)

@@ -35,7 +35,8 @@ def test_a_nested_mount_point_that_a_user_renames(machine: Machine) -> None:
     )
     shut(machine, "alice", key)
     machine.wait_for(
-        "/var/log/auth.log", "session of alice closed: will not show /srv/inner as /srv/sftp/alice/outer/in"
+        "/var/log/auth.log",
+        "session of alice closed: will not show /srv/inner as /srv/sftp/alice/outer/in",
     )
     done = machine.run("sftpjail", "enter", "alice", "--", "ls", "/etc/passwd", check=False)
     assert done.code == 1 and "can be written by others than root" in done.err, done
@@ -66,7 +67,10 @@ def test_a_source_whose_parent_became_somebodys(machine: Machine, config: str) -
     else:  # as at a boot, where mount(8) follows the link
         machine.sh("umount /srv/sftp/alice/web; mount -a; ls /srv/sftp/alice/web/etc/shadow")
         done = machine.run("/etc/sftpjail/pam-session", "boot", check=False)
-        assert done.code == 1 and "/srv/sftp/alice/web is unmounted: /srv/team belongs to uid" in done.err, done
+        assert (
+            done.code == 1
+            and "/srv/sftp/alice/web is unmounted: /srv/team belongs to uid" in done.err
+        ), done
         assert mounted(machine) == ["/srv/sftp/alice/home/alice"]
     machine.run("sftpjail", "umount", "alice", "/web")
     works(machine, "alice", key)

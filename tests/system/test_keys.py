@@ -41,7 +41,10 @@ def test_from_files_and_standard_input(machine: Machine) -> None:
     again(machine, "sftpjail", "key", "add", "alice", "/root/renamed")
 
     listed = machine.run("sftpjail", "key", "list", "alice").out
-    prints = [machine.run("ssh-keygen", "-l", "-f", f"/root/keys/{name}.pub").out.split()[1] for name in public]
+    prints = [
+        machine.run("ssh-keygen", "-l", "-f", f"/root/keys/{name}.pub").out.split()[1]
+        for name in public
+    ]
     assert all(fingerprint in listed for fingerprint in prints) and "second" in listed
     machine.run("sftpjail", "key", "remove", "alice", prints[0], "third")
     again(machine, "sftpjail", "key", "remove", "alice", prints[0])
@@ -54,9 +57,14 @@ def test_other_formats_and_types(machine: Machine) -> None:
     two(machine)
     for kind, *bits in (("rsa", "-b", "2048"), ("ecdsa", "-b", "521")):
         key = f"/root/keys/{kind}"
-        machine.run("ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", f"{kind} of alice", "-f", key)
+        machine.run(
+            "ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", f"{kind} of alice", "-f", key
+        )
     for kind, form in (("rsa", "RFC4716"), ("ecdsa", "PKCS8")):
-        machine.write("/root/foreign", machine.run("ssh-keygen", "-e", "-m", form, "-f", f"/root/keys/{kind}.pub").out)
+        machine.write(
+            "/root/foreign",
+            machine.run("ssh-keygen", "-e", "-m", form, "-f", f"/root/keys/{kind}.pub").out,
+        )
         add(machine, "/root/foreign")
         works(machine, "alice", f"/root/keys/{kind}")
         again(machine, "sftpjail", "key", "add", "alice", f"/root/keys/{kind}.pub")
@@ -84,7 +92,9 @@ def test_what_is_refused(machine: Machine) -> None:
     ):
         said = refused(machine, "sftpjail", "key", "add", "alice", "-", input=text, says=says)
         assert "PRIVATE KEY-----\nb3" not in said
-    refused(machine, "sftpjail", "key", "add", "alice", "/root/none.pub", says="/root/none.pub", code=2)
+    refused(
+        machine, "sftpjail", "key", "add", "alice", "/root/none.pub", says="/root/none.pub", code=2
+    )
     refused(machine, "sftpjail", "key", "add", "bob", "-", input=key, says="no account bob")
     machine.run("useradd", "-m", "bob")
     refused(machine, "sftpjail", "key", "add", "bob", "-", input=key, says="not jailed")
@@ -99,7 +109,9 @@ def test_options_are_kept_and_work(machine: Machine) -> None:
         "lasting": f'expiry-time="20990101",no-pty {machine.read(machine.keygen("lasting") + ".pub")}',
     }
     add(machine, "-", input="".join(lines.values()))
-    assert sorted(machine.read(f"{KEYS}/alice").splitlines()) == sorted(line.strip() for line in lines.values())
+    assert sorted(machine.read(f"{KEYS}/alice").splitlines()) == sorted(
+        line.strip() for line in lines.values()
+    )
     works(machine, "alice", one)
     works(machine, "alice", "/root/keys/lasting")
     shut(machine, "alice", "/root/keys/elsewhere")
@@ -162,9 +174,26 @@ def test_a_source_is_read_before_the_lock_and_never_without_end(machine: Machine
     ):
         refused(machine, "sftpjail", "key", "add", "alice", source, says=says, code=2, timeout=10)
         refused(machine, "sftpjail", "add", "bob", "--key", source, says=says, code=2, timeout=10)
-    refused(machine, "sftpjail", "key", "add", "alice", "/root/lines", says="more than 20000 lines", timeout=10)
+    refused(
+        machine,
+        "sftpjail",
+        "key",
+        "add",
+        "alice",
+        "/root/lines",
+        says="more than 20000 lines",
+        timeout=10,
+    )
     endless = "sftpjail key add alice - </dev/zero"
-    refused(machine, "sh", "-c", endless, says="standard input: it has more than 1048576 bytes", code=2, timeout=10)
+    refused(
+        machine,
+        "sh",
+        "-c",
+        endless,
+        says="standard input: it has more than 1048576 bytes",
+        code=2,
+        timeout=10,
+    )
     assert not machine.exists(f"{KEYS}/bob")
     # What the shell makes of <(ssh-add -L), a file by a relative path, and standard input by its other name.
     for number, command in enumerate(("<(cat -)", "now", "/dev/stdin")):
@@ -175,7 +204,12 @@ def test_a_source_is_read_before_the_lock_and_never_without_end(machine: Machine
     # Who waits for a source holds no lock.
     last = machine.keygen("last")
     slow = "sftpjail key add alice <(sleep 20) & waiting=$!; sleep 0.5"
-    machine.run("bash", "-ec", f"{slow}; timeout 10 sftpjail key add alice {last}.pub; kill $waiting", timeout=30)
+    machine.run(
+        "bash",
+        "-ec",
+        f"{slow}; timeout 10 sftpjail key add alice {last}.pub; kill $waiting",
+        timeout=30,
+    )
     assert machine.read(f"{last}.pub") in machine.read(f"{KEYS}/alice")
 
 
@@ -192,7 +226,9 @@ def with_key_at_home(machine: Machine, user: str, *options: str) -> str:
 
 def test_migrate(machine: Machine) -> None:
     ready(machine)
-    keys = {user: with_key_at_home(machine, user, "-G", "sftponly") for user in ("one", "two", "three")}
+    keys = {
+        user: with_key_at_home(machine, user, "-G", "sftponly") for user in ("one", "two", "three")
+    }
     shut(machine, "one", keys["one"])
     machine.run("sftpjail", "key", "migrate", "one")
     works(machine, "one", keys["one"])
@@ -202,7 +238,9 @@ def test_migrate(machine: Machine) -> None:
         assert not machine.exists(f"/home/{user}/.ssh/authorized_keys")
     again(machine, "sftpjail", "key", "migrate", "--all")
     machine.run("sftpjail", "remove", "two")
-    assert machine.ssh("two", keys["two"], "id -un").out == "two\n"  # an ordinary account, with the shell it had
+    assert (
+        machine.ssh("two", keys["two"], "id -un").out == "two\n"
+    )  # an ordinary account, with the shell it had
     assert machine.read("/home/two/.ssh/authorized_keys") == machine.read("/root/keys/two.pub")
     refused(machine, "sftpjail", "key", "migrate", says="USER, or --all", code=2)
 
@@ -233,7 +271,9 @@ def test_a_later_account_of_that_name_inherits_nothing(machine: Machine) -> None
     """Also where no hook heard of the end of the first."""
     ready(machine)
     key = jail(machine, "alice")
-    machine.sh("for f in passwd shadow group gshadow; do sed -i /^alice:/d /etc/$f; sed -i s/:alice$/:/ /etc/$f; done")
+    machine.sh(
+        "for f in passwd shadow group gshadow; do sed -i /^alice:/d /etc/$f; sed -i s/:alice$/:/ /etc/$f; done"
+    )
     machine.run("rm", "-rf", "/home/alice")
     machine.run("useradd", "-m", "-G", "sftponly", "alice")
     shut(machine, "alice", key)
@@ -270,7 +310,9 @@ def test_scope_everyone(machine: Machine) -> None:
     machine.run("sftpjail", "key", "remove", "bob", "second")
     machine.run("sftpjail", "setup")
     log_in(bob, third)
-    assert machine.ssh("bob", second, "id").code == 255  # what was revoked does not come back from the home
+    assert (
+        machine.ssh("bob", second, "id").code == 255
+    )  # what was revoked does not come back from the home
 
     machine.run("sftpjail", "adopt", "bob")
     works(machine, "bob", bob)

@@ -14,7 +14,11 @@ UMASK = f"{QUIET}[profiles]\n[[sftponly]]\numask = 027\n[[other]]\nhome = inside
 COMMANDS = {
     "mount": (("mount", "alice", "/srv/web", "/a/b"), ("umount", "alice", "/a/b"), QUIET),
     "umount": (("umount", "alice", "/web"), ("mount", "alice", "/srv/web", "/web"), QUIET),
-    "key add": (("key", "add", "alice", "/root/keys/more.pub"), ("key", "remove", "alice", "more"), QUIET),
+    "key add": (
+        ("key", "add", "alice", "/root/keys/more.pub"),
+        ("key", "remove", "alice", "more"),
+        QUIET,
+    ),
     "adopt": (("adopt", "bob"), ("remove", "bob"), QUIET),
     "remove": (("remove", "carol"), ("adopt", "carol"), QUIET),
     "setup": (("setup",), ("setup",), UMASK),
@@ -30,7 +34,8 @@ SAMPLE = ("adopt", "remove")
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.whole) for name in COMMANDS]
+    "name",
+    [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.whole) for name in COMMANDS],
 )
 def test_killed_at_any_moment(machine: Machine, name: str) -> None:
     ready(machine)
@@ -64,11 +69,17 @@ def test_killed_at_any_moment(machine: Machine, name: str) -> None:
     assert changes(before, after)
     found = []
     for moment in MOMENTS:
-        machine.run("timeout", "-s", "KILL", f"{lasts * moment:.3f}", "sftpjail", *does, check=False)
-        done = machine.run("sftpjail", "key", "remove", "alice", "nobody's", check=False)  # it changes nothing itself
+        machine.run(
+            "timeout", "-s", "KILL", f"{lasts * moment:.3f}", "sftpjail", *does, check=False
+        )
+        done = machine.run(
+            "sftpjail", "key", "remove", "alice", "nobody's", check=False
+        )  # it changes nothing itself
         now = state(machine)
         found.append("before" if now == before else "after" if now == after else "")
-        assert found[-1], f"{moment} {done}\nfrom before: {changes(before, now)}\nfrom after: {changes(after, now)}"
+        assert found[-1], (
+            f"{moment} {done}\nfrom before: {changes(before, now)}\nfrom after: {changes(after, now)}"
+        )
         back()
         assert changes(before, state(machine)) == {}, moment
     assert found[-1] == "after", found

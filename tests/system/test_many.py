@@ -9,7 +9,8 @@ from steps import ready, works
 def test_fifty_useradds_started_at_once(machine: Machine) -> None:
     ready(machine)
     machine.sh(
-        "for n in $(seq 50); do { useradd -m -G sftponly u$n; echo $? >/root/code.$n; } & done; wait", timeout=300
+        "for n in $(seq 50); do { useradd -m -G sftponly u$n; echo $? >/root/code.$n; } & done; wait",
+        timeout=300,
     )
     assert machine.sh("cat /root/code.*").out.split() == ["0"] * 50
     assert machine.sh("grep -c x-sftpjail.user=u /etc/fstab").out.strip() == "50"

@@ -8,13 +8,17 @@ from steps import jail, ready, refused, works
 
 def point(machine: Machine, target: str) -> str:
     """The options of what is mounted there, or ""."""
-    return machine.run("findmnt", "-no", "VFS-OPTIONS", "--mountpoint", target, check=False).out.strip()
+    return machine.run(
+        "findmnt", "-no", "VFS-OPTIONS", "--mountpoint", target, check=False
+    ).out.strip()
 
 
 def test_spaces_nested_read_only_and_a_reboot(machine: Machine) -> None:
     ready(machine)
     key = jail(machine, "ann")
-    machine.sh("mkdir -p '/srv/my data/logs' /srv/logs /srv/both; echo x >'/srv/my data/f'; echo y >/srv/logs/l")
+    machine.sh(
+        "mkdir -p '/srv/my data/logs' /srv/logs /srv/both; echo x >'/srv/my data/f'; echo y >/srv/logs/l"
+    )
     machine.sh("chmod 777 /srv/logs /srv/both")
     machine.run("sftpjail", "mount", "ann", "/srv/my data", "/my data")
     machine.run("sftpjail", "mount", "ann", "/srv/logs", "/my data/logs", "--read-only")
@@ -26,7 +30,11 @@ def test_spaces_nested_read_only_and_a_reboot(machine: Machine) -> None:
             "put /etc/hostname /deep/er/both/x",
         )  # fmt: skip
         assert "Permission denied" in done.err or "Failure" in done.err, done
-        assert point(machine, "/srv/sftp/ann/my data/logs").split(",")[:3] == ["ro", "nosuid", "nodev"]
+        assert point(machine, "/srv/sftp/ann/my data/logs").split(",")[:3] == [
+            "ro",
+            "nosuid",
+            "nodev",
+        ]
 
     seen()
     assert point(machine, "/srv/my data/logs") == "", "a nested mount must not show in the source"
@@ -91,7 +99,9 @@ def test_sources_that_are_refused(machine: Machine) -> None:
 def test_targets_that_are_refused(machine: Machine) -> None:
     ready(machine)
     jail(machine, "ann")
-    machine.sh("mkdir -p /srv/web /srv/sftp/ann/full; echo x >/srv/sftp/ann/full/f; ln -s /etc /srv/sftp/ann/link")
+    machine.sh(
+        "mkdir -p /srv/web /srv/sftp/ann/full; echo x >/srv/sftp/ann/full/f; ln -s /etc /srv/sftp/ann/link"
+    )
     for target in ("web", "/../x", "/", "/a\nb", ""):
         refused(machine, "sftpjail", "mount", "ann", "/srv/web", target, code=2)
     for target in ("/full", "/full/f", "/link", "/link/x", "/home/ann/web", "/home/ann", "/home"):

@@ -15,7 +15,9 @@ def furnished(machine: Machine, config: str = IN_HOME) -> str:
     machine.write(f"{WEB}/data", "precious\n")
     ready(machine, config)
     key = jail(machine, "alice")
-    machine.run("sftpjail", "mount", "alice", WEB, "/web", *(["--under-home"] if config == IN_HOME else []))
+    machine.run(
+        "sftpjail", "mount", "alice", WEB, "/web", *(["--under-home"] if config == IN_HOME else [])
+    )
     return key
 
 
@@ -31,7 +33,9 @@ def stopped(machine: Machine, name: str, *says: str) -> None:
 def mend(machine: Machine, name: str) -> None:
     """The commands that userdel's refusal names are enough."""
     err = machine.run("userdel", "-rf", name, check=False).err
-    for command in (line.removeprefix("  try: ") for line in err.splitlines() if line.startswith("  try: ")):
+    for command in (
+        line.removeprefix("  try: ") for line in err.splitlines() if line.startswith("  try: ")
+    ):
         machine.sh(command)
     machine.run("userdel", "-rf", name)
     assert machine.read(f"{WEB}/data") == "precious\n"
@@ -47,7 +51,9 @@ def test_every_layer_of_a_mount_goes(machine: Machine, config: str) -> None:
     machine.run("sftpjail", "remove", "alice")
     assert mounted(machine) == [] == mounted(machine, "/home")
     machine.run("sftpjail", "adopt", "alice")
-    machine.run("sftpjail", "mount", "alice", WEB, "/web", *(["--under-home"] if config == IN_HOME else []))
+    machine.run(
+        "sftpjail", "mount", "alice", WEB, "/web", *(["--under-home"] if config == IN_HOME else [])
+    )
     machine.run("mount", target)
     machine.run("userdel", "-rf", "alice")
     assert machine.read(f"{WEB}/data") == "precious\n"
@@ -64,19 +70,27 @@ def test_userdel_deletes_through_no_mount(machine: Machine) -> None:
     machine.run("usermod", "-d", "/home/new", "-m", "alice")
     stopped(machine, "alice", "umount '/home/new/web'")
     machine.run("usermod", "-d", "/home/alice", "-m", "alice")
-    machine.sh("mv /usr/bin/sftpjail /root/real; printf '#!/bin/sh\\n' >/usr/bin/sftpjail; chmod 755 /usr/bin/sftpjail")
+    machine.sh(
+        "mv /usr/bin/sftpjail /root/real; printf '#!/bin/sh\\n' >/usr/bin/sftpjail; chmod 755 /usr/bin/sftpjail"
+    )
     stopped(machine, "alice", "/home/alice/web is still mounted")
     machine.run("mv", "/root/real", "/usr/bin/sftpjail")
-    machine.sh("mkdir '/home/alice/it'\"'\"'s mine'; mount --bind /srv/web '/home/alice/it'\"'\"'s mine'")
+    machine.sh(
+        "mkdir '/home/alice/it'\"'\"'s mine'; mount --bind /srv/web '/home/alice/it'\"'\"'s mine'"
+    )
     stopped(machine, "alice", "umount '/home/alice/it'\\''s mine'")
     machine.sh("cd /home/alice; mkdir x1 'x*'; mount --bind /srv/web 'x*'")
     stopped(machine, "alice", "umount '/home/alice/x*'")
     mend(machine, "alice")
 
-    machine.sh("useradd -m carol; ln -s /home /homes; usermod -d /homes/carol/ carol; mkdir /home/carol/files")
+    machine.sh(
+        "useradd -m carol; ln -s /home /homes; usermod -d /homes/carol/ carol; mkdir /home/carol/files"
+    )
     machine.sh("mount --bind /srv/web /home/carol/files")
     stopped(machine, "carol", "umount '/home/carol/files'")
-    machine.sh("useradd -m -d /home/carol2 -u 1500 dan; useradd -M -d / erin")  # a home of the same beginning; all of /
+    machine.sh(
+        "useradd -m -d /home/carol2 -u 1500 dan; useradd -M -d / erin"
+    )  # a home of the same beginning; all of /
     machine.run("userdel", "-r", "dan")
     machine.run("userdel", "erin")
     machine.run("userdel", "carol")  # without -r it deletes no file
@@ -97,10 +111,15 @@ def test_a_home_that_is_a_mount_point_is_ordinary_unless_it_is_ours(machine: Mac
 def test_apply_mounts_nothing_while_userdel_runs(machine: Machine) -> None:
     furnished(machine)
     hook = "#!/bin/sh\n(sftpjail apply; sftpjail mount alice /srv/web /all --under-home) >/root/said 2>&1\nexit 0\n"
-    machine.write("/etc/shadow-maint/userdel-pre.d/zz-later", hook, 0o755)  # after ours and before it deletes
+    machine.write(
+        "/etc/shadow-maint/userdel-pre.d/zz-later", hook, 0o755
+    )  # after ours and before it deletes
     machine.run("userdel", "-rf", "alice")
     said = machine.read("/root/said")
-    assert "alice is left alone: userdel is deleting it" in said and "userdel is deleting alice" in said
+    assert (
+        "alice is left alone: userdel is deleting it" in said
+        and "userdel is deleting alice" in said
+    )
     assert machine.read(f"{WEB}/data") == "precious\n" and mounted(machine, "/home") == []
     assert not fstab(machine, "alice") and not machine.exists("/etc/ssh/authorized_keys/alice")
 
@@ -111,7 +130,11 @@ def test_accounts_of_another_root_are_not_ours(machine: Machine, prefix: str) ->
     machine.sh("mkdir -p /img/etc; cd /etc; cp passwd shadow group gshadow login.defs /img/etc")
     key = furnished(machine, QUIET)
     before = snapshot(machine)
-    for command in (f"useradd {prefix} alice", f"userdel -rf {prefix} alice", f"useradd -G games {prefix} alice"):
+    for command in (
+        f"useradd {prefix} alice",
+        f"userdel -rf {prefix} alice",
+        f"useradd -G games {prefix} alice",
+    ):
         machine.sh(f"{command} || [ $? -eq 12 ]")
         assert changes(before, snapshot(machine)) == {}, command
     works(machine, "alice", key, "ls /web/data")
@@ -139,22 +162,33 @@ def test_key_file_of_who_was_never_jailed_is_the_administrators(machine: Machine
     machine.run("userdel", "-r", "bob")
     assert machine.read("/etc/ssh/authorized_keys/bob") == "# mine\n"
     machine.wait_for("/var/log/auth.log", "bob is gone; /etc/ssh/authorized_keys/bob")
-    assert "/etc/ssh/authorized_keys/bob belongs to no account" in machine.run("sftpjail", "check", check=False).out
+    assert (
+        "/etc/ssh/authorized_keys/bob belongs to no account"
+        in machine.run("sftpjail", "check", check=False).out
+    )
 
 
 def test_who_takes_a_name_over_inherits_nothing(machine: Machine) -> None:
     """The earlier one has another name now."""
     key = furnished(machine, QUIET)
-    machine.sh("usermod -l oldalice -d /home/oldalice -m alice; groupmod -n oldalice alice; useradd -m alice")
+    machine.sh(
+        "usermod -l oldalice -d /home/oldalice -m alice; groupmod -n oldalice alice; useradd -m alice"
+    )
     machine.run("sftpjail", "adopt", "alice")
     shut(machine, "alice", key)
-    assert mounted(machine) == ["/srv/sftp/alice/home/alice"] and not machine.exists("/srv/sftp/alice/web")
+    assert mounted(machine) == ["/srv/sftp/alice/home/alice"] and not machine.exists(
+        "/srv/sftp/alice/web"
+    )
     assert machine.mode("/srv/sftp/alice/home/alice").startswith("alice:alice")
 
 
-def test_who_gets_name_and_uid_of_one_whose_end_no_hook_heard_of_inherits_nothing(machine: Machine) -> None:
+def test_who_gets_name_and_uid_of_one_whose_end_no_hook_heard_of_inherits_nothing(
+    machine: Machine,
+) -> None:
     key = furnished(machine, QUIET)
-    machine.sh("sed -i '/^alice:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow; rm -rf /home/alice/")
+    machine.sh(
+        "sed -i '/^alice:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow; rm -rf /home/alice/"
+    )
     machine.sh("useradd -m -u 1000 alice; gpasswd -a alice sftponly; sftpjail apply")
     assert machine.run("id", "-u", "alice").out == "1000\n"
     shut(machine, "alice", key)
@@ -162,7 +196,9 @@ def test_who_gets_name_and_uid_of_one_whose_end_no_hook_heard_of_inherits_nothin
 
 
 @pytest.mark.parametrize("config", [QUIET, IN_HOME], ids=["folder", "home"])
-def test_another_uid_is_let_in_by_nobody_but_an_administrator(machine: Machine, config: str) -> None:
+def test_another_uid_is_let_in_by_nobody_but_an_administrator(
+    machine: Machine, config: str
+) -> None:
     """An editor deleted the earlier account, or `usermod -u` did: the host does not tell which."""
     key = furnished(machine, config)
     keys = machine.read("/etc/ssh/authorized_keys/alice")
@@ -177,7 +213,11 @@ def test_another_uid_is_let_in_by_nobody_but_an_administrator(machine: Machine, 
     assert done.code == 255 and done.out == "", done
     assert machine.run("getent", "shadow", "alice").out.split(":")[7] == "1", "expired"
     assert machine.read("/etc/ssh/authorized_keys/alice") == keys and fstab(machine, "alice")
-    for argv in (("sftpjail", "adopt", "alice"), ("sftpjail", "apply"), ("sftpjail", "check", "alice")):
+    for argv in (
+        ("sftpjail", "adopt", "alice"),
+        ("sftpjail", "apply"),
+        ("sftpjail", "check", "alice"),
+    ):
         done = machine.run(*argv, check=False)
         assert done.code and "uid 1700" in done.out + done.err, done
 
@@ -191,13 +231,19 @@ def test_same_person_with_another_uid(machine: Machine) -> None:
     same, other = done.err.partition("only if it is the same one: ")[2].split("\n  try: ")
     machine.sh(same)
     works(machine, "alice", key, "ls /web/data")
-    names = {name for name in changes(before, snapshot(machine)) if not name.startswith(("/etc/passwd", "/home/alice"))}
+    names = {
+        name
+        for name in changes(before, snapshot(machine))
+        if not name.startswith(("/etc/passwd", "/home/alice"))
+    }
     assert names == {"/var/lib/sftpjail/accounts/alice"}
     machine.run("usermod", "-u", "1600", "alice")
     machine.run("sftpjail", "apply", check=False)
     machine.sh(other)
     shut(machine, "alice", key)
-    assert machine.mode("/srv/sftp/alice") == "root:root 755" and not machine.exists("/srv/sftp/alice/web")
+    assert machine.mode("/srv/sftp/alice") == "root:root 755" and not machine.exists(
+        "/srv/sftp/alice/web"
+    )
 
 
 def test_home_is_given_back_to_whoever_she_is_by_now(machine: Machine) -> None:

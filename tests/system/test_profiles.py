@@ -5,7 +5,20 @@ from __future__ import annotations
 import re
 
 from machine import Machine, changes
-from steps import QUIET, doors, fstab, jail, mounted, open_with_key, ready, refused, shut, snapshot, web, works
+from steps import (
+    QUIET,
+    doors,
+    fstab,
+    jail,
+    mounted,
+    open_with_key,
+    ready,
+    refused,
+    shut,
+    snapshot,
+    web,
+    works,
+)
 
 ADDUSER = ("adduser", "--quiet", "--disabled-password", "--comment", "", "--ingroup", "sftponly")
 
@@ -17,7 +30,10 @@ def profile(*lines: str, name: str = "sftponly") -> str:
 def test_nine_words(machine: Machine) -> None:
     """Every option of internal-sftp at once: sshd keeps nine words of ForceCommand and drops the others in silence."""
     text = profile(
-        "umask = 027", "start = /home/%u/in", "deny = remove, rmdir, rename, posix-rename", "shell = /bin/false"
+        "umask = 027",
+        "start = /home/%u/in",
+        "deny = remove, rmdir, rename, posix-rename",
+        "shell = /bin/false",
     )
     text += "[[readers]]\nread_only = yes\numask = 077\nstart = /\ndeny = readlink,\n"
     ready(machine, text.replace(QUIET, "[logs]\nfacility = LOCAL3\nlevel = INFO\n"))
@@ -37,7 +53,11 @@ def test_nine_words(machine: Machine) -> None:
     machine.run("touch", "/home/reader/file")
     done = machine.sftp("reader", reader, ["pwd", "get home/reader/file /root/file"])
     assert done.code == 0 and "Remote working directory: /\n" in done.out, done
-    for batch in ("put /etc/hostname /home/reader/up", "rm /home/reader/file", "mkdir /home/reader/folder"):
+    for batch in (
+        "put /etc/hostname /home/reader/up",
+        "rm /home/reader/file",
+        "mkdir /home/reader/folder",
+    ):
         assert machine.sftp("reader", reader, [batch]).code == 1, batch
 
 
@@ -49,8 +69,14 @@ def test_three_beside_each_other(machine: Machine) -> None:
     ready(machine, text)
     machine.run("sftpjail", "add", "one", "--profile", "homes")
     machine.run("sftpjail", "add", "two", "--profile", "shared")
-    assert "Remote working directory: /files" in works(machine, "one", open_with_key(machine, "one")).out
-    assert "Remote working directory: /home/two" in works(machine, "two", open_with_key(machine, "two")).out
+    assert (
+        "Remote working directory: /files"
+        in works(machine, "one", open_with_key(machine, "one")).out
+    )
+    assert (
+        "Remote working directory: /home/two"
+        in works(machine, "two", open_with_key(machine, "two")).out
+    )
     assert machine.exists("/srv/jails/two/home/two") and not machine.exists("/srv/sftp/two")
     guest = open_with_key(machine, "guest")
     assert machine.sftp("guest", guest, ["pwd"]).out.endswith("/home/guest\n")
@@ -67,13 +93,22 @@ def test_chroot_is_the_home_with_a_mount_in_it(machine: Machine) -> None:
     web(machine)
     ready(machine, profile("chroot = %h"))
     before = machine.listing("/srv/web", times=True)
-    for end in (("userdel", "-r"), ("userdel", "-rf"), ("deluser", "--quiet", "--remove-home"), ("sftpjail", "remove")):
+    for end in (
+        ("userdel", "-r"),
+        ("userdel", "-rf"),
+        ("deluser", "--quiet", "--remove-home"),
+        ("sftpjail", "remove"),
+    ):
         machine.run(*ADDUSER, "alice")
         key = open_with_key(machine, "alice")
-        refused(machine, "sftpjail", "mount", "alice", "/srv/web", "/web", says="deluser --remove-home")
+        refused(
+            machine, "sftpjail", "mount", "alice", "/srv/web", "/web", says="deluser --remove-home"
+        )
         machine.run("sftpjail", "mount", "alice", "/srv/web", "/web", "--under-home")
         works(machine, "alice", key, "ls /web/example.com/index.html")
-        if end[0] == "deluser":  # it deletes the home before anybody is asked, so that mount must go first
+        if (
+            end[0] == "deluser"
+        ):  # it deletes the home before anybody is asked, so that mount must go first
             machine.run("sftpjail", "umount", "alice", "/web")
         if end[0] == "sftpjail":
             machine.run("groupadd", "people")
@@ -107,17 +142,27 @@ def test_chroot_is_the_home_and_back(machine: Machine) -> None:
 def test_home_inside_has_mounts_and_leaves_by_every_way(machine: Machine) -> None:
     web(machine)
     ready(machine, profile("home = inside"))
-    for end in (("userdel", "-rf"), ("deluser", "--quiet", "--remove-home"), ("sftpjail", "remove")):
+    for end in (
+        ("userdel", "-rf"),
+        ("deluser", "--quiet", "--remove-home"),
+        ("sftpjail", "remove"),
+    ):
         user = end[0]
         machine.run("sftpjail", "add", user)
         key = open_with_key(machine, user)
         works(machine, user, key, "put /etc/hostname up")
-        assert mounted(machine) == [] and fstab(machine, user) == [] and not machine.exists(f"/home/{user}")
+        assert (
+            mounted(machine) == []
+            and fstab(machine, user) == []
+            and not machine.exists(f"/home/{user}")
+        )
         machine.run("sftpjail", "mount", user, "/srv/web", "/web")
         works(machine, user, key, "ls /web/example.com/index.html")
         machine.run(*end, user)
         assert mounted(machine) == [] and machine.exists("/srv/web/example.com/deep/down/page.html")
-        assert machine.exists(f"/srv/sftp/{user}/files/up") or machine.exists(f"/home/{user}/up")  # a user's data
+        assert machine.exists(f"/srv/sftp/{user}/files/up") or machine.exists(
+            f"/home/{user}/up"
+        )  # a user's data
         shut(machine, user, key)
 
 

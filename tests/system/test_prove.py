@@ -54,7 +54,9 @@ def proofs(machine: Machine, *users: str) -> dict[str, dict[str, str]]:
     done = machine.run("sftpjail", "--json", "test", *users, check=False)
     assert done.code in (0, 3) and not done.err, done
     answer = json.loads(done.out)
-    assert answer["command"] == "test" and [t["user"] for t in answer["tests"]] == sorted(users), done
+    assert answer["command"] == "test" and [t["user"] for t in answer["tests"]] == sorted(users), (
+        done
+    )
     found = {}
     for test in answer["tests"]:
         assert [probe["name"] for probe in test["probes"]] == list(NAMES), done
@@ -86,7 +88,9 @@ def processes(machine: Machine) -> set[str]:
 
 
 def everything(machine: Machine) -> dict[str, tuple[object, ...]]:
-    return machine.listing("/etc", "/srv", "/home", "/run", "/var", "/root", exclude=BY_LOGINS, times=True)
+    return machine.listing(
+        "/etc", "/srv", "/home", "/run", "/var", "/root", exclude=BY_LOGINS, times=True
+    )
 
 
 def test_good_jail_and_nothing_is_left(machine: Machine) -> None:
@@ -101,7 +105,9 @@ def test_good_jail_and_nothing_is_left(machine: Machine) -> None:
     done = machine.run("sftpjail", "test", "alice")
     seconds = time.monotonic() - began
     assert done.out.splitlines()[-1] == "alice: 18 of 18 ok", done
-    assert [line.partition(":")[0] for line in done.out.splitlines()[:-1]] == [f"ok      {name}" for name in NAMES]
+    assert [line.partition(":")[0] for line in done.out.splitlines()[:-1]] == [
+        f"ok      {name}" for name in NAMES
+    ]
     assert changes(before, everything(machine)) == {}
     assert processes(machine) == running
     assert seconds < 3, seconds
@@ -116,16 +122,22 @@ def test_without_sshd_and_its_folder(machine: Machine) -> None:
     works(machine, "alice", "/root/keys/alice")
     machine.stop_sshd()
     machine.run("rmdir", "/run/sshd")
-    machine.run("sftpjail", "check", check=False)  # /run/sftpjail comes with the first question to sshd
+    machine.run(
+        "sftpjail", "check", check=False
+    )  # /run/sftpjail comes with the first question to sshd
     before, running = everything(machine), processes(machine)
     assert failed(machine) == {}
-    assert {path for path in changes(before, everything(machine)) if path != "/run/sftpjail"} == set()
+    assert {
+        path for path in changes(before, everything(machine)) if path != "/run/sftpjail"
+    } == set()
     assert processes(machine) == running
 
 
 def test_every_form(machine: Machine) -> None:
     machine.run("useradd", "-m", "guest")
-    machine.append("/etc/passwd", "user@domain:x:2000:2000::/home/user@domain:/bin/sh\n")  # as from a directory
+    machine.append(
+        "/etc/passwd", "user@domain:x:2000:2000::/home/user@domain:/bin/sh\n"
+    )  # as from a directory
     machine.append("/etc/shadow", "user@domain:*:20000:0:99999:7:::\n")
     machine.run("install", "-d", "-o", "2000", "/home/user@domain")
     web(machine)
@@ -165,9 +177,20 @@ chroot = /srv/other/%u
     machine.run("sftpjail", "mount", "spaces", "/srv/web", "/web", "--read-only")
     machine.run("sftpjail", "apply", check=False)
     before = machine.listing("/etc", "/srv", "/home", times=True)
-    users = sorted(json.loads(machine.run("sftpjail", "--json", "list").out)["jails"], key=lambda j: str(j["user"]))
+    users = sorted(
+        json.loads(machine.run("sftpjail", "--json", "list").out)["jails"],
+        key=lambda j: str(j["user"]),
+    )
     names = [str(found["user"]) for found in users]
-    assert {"guest", "user@domain", "Mixed.Case", "spaces", "u-recipe", "u-dropbox", "u-shut"} <= set(names)
+    assert {
+        "guest",
+        "user@domain",
+        "Mixed.Case",
+        "spaces",
+        "u-recipe",
+        "u-dropbox",
+        "u-shut",
+    } <= set(names)
     assert {name: bad for name, bad in proofs(machine, *names).items() if bad} == {}
     assert changes(before, machine.listing("/etc", "/srv", "/home", times=True)) == {}
     done = machine.run("sftpjail", "test", "--all")
@@ -176,24 +199,60 @@ chroot = /srv/other/%u
 
 # What somebody writes into the block, which probe fails, and what it says.
 HOLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
-    "chroot": (("-ChrootDirectory",), "does not see the host", "/etc/passwd of the host, /run/sftpjail-test-"),
+    "chroot": (
+        ("-ChrootDirectory",),
+        "does not see the host",
+        "/etc/passwd of the host, /run/sftpjail-test-",
+    ),
     "command": (("ForceCommand none",), "no command, no shell", "forcecommand none in sshd -T"),
-    "terminal": (("PermitTTY yes",), "no terminal", "sshd gave a terminal; permittty yes in sshd -T"),
-    "environment": (("AcceptEnv SFTPJAIL_*",), "no environment", "sshd takes SFTPJAIL_TEST from the client"),
+    "terminal": (
+        ("PermitTTY yes",),
+        "no terminal",
+        "sshd gave a terminal; permittty yes in sshd -T",
+    ),
+    "environment": (
+        ("AcceptEnv SFTPJAIL_*",),
+        "no environment",
+        "sshd takes SFTPJAIL_TEST from the client",
+    ),
     "rc": (("PermitUserRC yes",), "no environment", "permituserrc yes in sshd -T"),
-    "tcp guard": (("AllowTcpForwarding yes",), "no TCP forwarding", "only DisableForwarding still shuts this door"),
-    "tcp disable": (("-DisableForwarding",), "no TCP forwarding", "disableforwarding no in sshd -T"),
+    "tcp guard": (
+        ("AllowTcpForwarding yes",),
+        "no TCP forwarding",
+        "only DisableForwarding still shuts this door",
+    ),
+    "tcp disable": (
+        ("-DisableForwarding",),
+        "no TCP forwarding",
+        "disableforwarding no in sshd -T",
+    ),
     "-L": (("AllowTcpForwarding local", "-DisableForwarding"), "no TCP forwarding", "-L, -D, -W"),
     "-R": (("AllowTcpForwarding remote", "-DisableForwarding"), "no TCP forwarding", "(-R)"),
-    "unix guard": (("AllowStreamLocalForwarding yes",), "no unix sockets", "only DisableForwarding still shuts"),
-    "agent guard": (("AllowAgentForwarding yes",), "no agent", "allowagentforwarding yes in sshd -T"),
+    "unix guard": (
+        ("AllowStreamLocalForwarding yes",),
+        "no unix sockets",
+        "only DisableForwarding still shuts",
+    ),
+    "agent guard": (
+        ("AllowAgentForwarding yes",),
+        "no agent",
+        "allowagentforwarding yes in sshd -T",
+    ),
     "x11 guard": (("X11Forwarding yes",), "no X11", "x11forwarding yes in sshd -T"),
     "tunnel guard": (("PermitTunnel yes",), "no tunnel", "permittunnel yes in sshd -T"),
 }
 # The same with DisableForwarding gone too, so that the request itself is granted; TCP's guard notices that as well.
 OPENED: Mapping[str, tuple[str, str, str]] = {
-    "unix local": ("AllowStreamLocalForwarding local", "no unix sockets", "sshd connects to unix sockets"),
-    "unix remote": ("AllowStreamLocalForwarding remote", "no unix sockets", "sshd would listen on a unix socket"),
+    "unix local": (
+        "AllowStreamLocalForwarding local",
+        "no unix sockets",
+        "sshd connects to unix sockets",
+    ),
+    "unix remote": (
+        "AllowStreamLocalForwarding remote",
+        "no unix sockets",
+        "sshd would listen on a unix socket",
+    ),
     "agent": ("AllowAgentForwarding yes", "no agent", "sshd forwards the agent"),
     "x11": ("X11Forwarding yes", "no X11", "sshd forwards X11"),
     "tunnel 3": ("PermitTunnel point-to-point", "no tunnel", "sshd would make a tunnel of mode 1"),
@@ -233,11 +292,21 @@ def test_no_jail_at_all(machine: Machine) -> None:
     by_hand(machine, "ForceCommand none", "-ChrootDirectory")
     machine.run("chmod", "1777", "/")
     found = failed(machine)
-    open_doors = {"cannot write to /", "does not see the host", "no command, no shell", "no other subsystem"}
+    open_doors = {
+        "cannot write to /",
+        "does not see the host",
+        "no command, no shell",
+        "no other subsystem",
+    }
     assert set(found) == open_doors, found
     assert "a file and a folder could be made in /" in found["cannot write to /"]
     assert "through a symbolic link" in found["does not see the host"]
-    assert machine.run("find", "/", "-maxdepth", "1", "-regex", "/[0-9a-f]*.?[df]?", "-name", "??????*").out == ""
+    assert (
+        machine.run(
+            "find", "/", "-maxdepth", "1", "-regex", "/[0-9a-f]*.?[df]?", "-name", "??????*"
+        ).out
+        == ""
+    )
     assert "a command ran; forcecommand none" in found["no command, no shell"]
     assert "answers b'hello" in found["no other subsystem"]
 
@@ -269,7 +338,10 @@ def test_the_profile_says_more_than_the_block(machine: Machine) -> None:
     jail(machine, "alice")
     machine.write(CONFIG, QUIET + "[profiles]\n[[sftponly]]\ndeny = mkdir, symlink\n")
     found = failed(machine)
-    assert set(found) == {"the deny list holds"} and "does not refuse mkdir, symlink" in found["the deny list holds"]
+    assert (
+        set(found) == {"the deny list holds"}
+        and "does not refuse mkdir, symlink" in found["the deny list holds"]
+    )
 
 
 def test_logins_that_fail(machine: Machine) -> None:
@@ -278,20 +350,45 @@ def test_logins_that_fail(machine: Machine) -> None:
     jail(machine, "alice")
     before = machine.listing("/home", "/srv", times=True)
     for spoil, mend, good, words in (
-        ("chage -E 1 alice", "chage -E -1 alice", 0, "sshd: .*account.*PAM|sshd: .*PAM.*account|expired"),
-        ("chmod 775 /srv", "chmod 755 /srv", 1, "bad ownership or modes for chroot directory component"),
+        (
+            "chage -E 1 alice",
+            "chage -E -1 alice",
+            0,
+            "sshd: .*account.*PAM|sshd: .*PAM.*account|expired",
+        ),
+        (
+            "chmod 775 /srv",
+            "chmod 755 /srv",
+            1,
+            "bad ownership or modes for chroot directory component",
+        ),
         ("mv /srv/sftp/alice /x", "mv /x /srv/sftp/alice", 1, "chroot.*No such file"),
-        ("chage -d 0 alice", "chage -d 20000 alice", 1, "required to change your password|[Pp]assword change required"),
-        ("echo DenyUsers alice >>/etc/ssh/sshd_config", "sed -i '$d' /etc/ssh/sshd_config", 0, "listed in DenyUsers"),
+        (
+            "chage -d 0 alice",
+            "chage -d 20000 alice",
+            1,
+            "required to change your password|[Pp]assword change required",
+        ),
+        (
+            "echo DenyUsers alice >>/etc/ssh/sshd_config",
+            "sed -i '$d' /etc/ssh/sshd_config",
+            0,
+            "listed in DenyUsers",
+        ),
     ):
         machine.sh(spoil)
         found = failed(machine)
         assert list(found) == list(NAMES[good:]), (spoil, found)
         assert re.search(words, found[NAMES[good]]), (spoil, found)
-        assert all(found[name] == "not run: there is no session" for name in NAMES[good + 1 :]), (spoil, found)
+        assert all(found[name] == "not run: there is no session" for name in NAMES[good + 1 :]), (
+            spoil,
+            found,
+        )
         machine.sh(mend)
     assert failed(machine) == {}
-    assert machine.listing("/home", times=True).keys() == {path for path in before if path.startswith("/home")}
+    assert machine.listing("/home", times=True).keys() == {
+        path for path in before if path.startswith("/home")
+    }
 
 
 def test_no_home(machine: Machine) -> None:
@@ -299,7 +396,9 @@ def test_no_home(machine: Machine) -> None:
     jail(machine, "alice")
     machine.sh("umount /srv/sftp/alice/home/alice; rmdir /srv/sftp/alice/home/alice")
     found = failed(machine)
-    assert set(found) == {"transfers files"} and "permission denied" in found["transfers files"], found
+    assert set(found) == {"transfers files"} and "permission denied" in found["transfers files"], (
+        found
+    )
 
 
 def test_home_that_cannot_be_written(machine: Machine) -> None:
@@ -308,19 +407,25 @@ def test_home_that_cannot_be_written(machine: Machine) -> None:
     machine.run("chown", "root", "/home/alice")
     machine.run("chmod", "755", "/home/alice")
     found = failed(machine)
-    assert set(found) == {"transfers files"} and "open: permission denied" in found["transfers files"], found
+    assert (
+        set(found) == {"transfers files"} and "open: permission denied" in found["transfers files"]
+    ), found
 
 
 def test_lands_elsewhere_and_root_that_is_open(machine: Machine) -> None:
     ready(machine, QUIET + "[profiles]\n[[sftponly]]\nstart = /in\n")
     jail(machine, "alice")
     found = failed(machine)
-    assert found["lands in the start folder"].startswith("the session starts in /home/alice and not in /in"), found
+    assert found["lands in the start folder"].startswith(
+        "the session starts in /home/alice and not in /in"
+    ), found
     assert set(found) == {"lands in the start folder", "transfers files"}
     machine.run("install", "-d", "-o", "alice", "/srv/sftp/alice/in")
     assert failed(machine) == {}
     machine.run("setfacl", "-m", "u:alice:rwx", "/srv/sftp/alice")
-    machine.run("chmod", "g-w", "/srv/sftp/alice")  # the mask: for sshd all is well then, and for alice
+    machine.run(
+        "chmod", "g-w", "/srv/sftp/alice"
+    )  # the mask: for sshd all is well then, and for alice
     assert failed(machine) == {}
 
 
@@ -337,7 +442,9 @@ def test_log_that_is_dead(machine: Machine) -> None:
 
 def test_block_at_the_end_of_sshd_config(machine: Machine) -> None:
     """Where no folder is included; what is global above the block, as X11Forwarding yes, does not count for jails."""
-    machine.sh("sed -i '/^Include/d; 1i AllowTcpForwarding yes\\nPermitTTY yes' /etc/ssh/sshd_config")
+    machine.sh(
+        "sed -i '/^Include/d; 1i AllowTcpForwarding yes\\nPermitTTY yes' /etc/ssh/sshd_config"
+    )
     ready(machine, QUIET)
     jail(machine, "alice")
     assert not machine.exists(BLOCK)
@@ -389,17 +496,25 @@ def test_what_no_session_can_show(machine: Machine, says: str) -> None:
     ready(machine, QUIET)
     jail(machine, "alice")
     machine.sh("mkdir -p /srv/site/in /srv/inner /srv/one/two")
-    for source, target in (("/srv/site", "/web"), ("/srv/inner", "/web/in"), ("/srv/one/two", "/two")):
+    for source, target in (
+        ("/srv/site", "/web"),
+        ("/srv/inner", "/web/in"),
+        ("/srv/one/two", "/two"),
+    ):
         machine.run("sftpjail", "mount", "alice", source, target)
     assert failed(machine) == {}
     machine.sh(OUTSIDE[says])
     found = failed(machine)
-    assert list(found) == ["nothing outside of it"] and found["nothing outside of it"].startswith(says), found
+    assert list(found) == ["nothing outside of it"] and found["nothing outside of it"].startswith(
+        says
+    ), found
     checked = machine.run("sftpjail", "check", check=False)
     assert checked.code == 3 and f"alice: {says}" in checked.out, checked
 
 
-@pytest.mark.parametrize("number", ["INT", *(pytest.param(name, marks=pytest.mark.whole) for name in ("TERM", "HUP"))])
+@pytest.mark.parametrize(
+    "number", ["INT", *(pytest.param(name, marks=pytest.mark.whole) for name in ("TERM", "HUP"))]
+)
 def test_stopped_in_the_middle(machine: Machine, number: str) -> None:
     """At any moment: of the beginning, the logins, the probes and the end."""
     ready(machine, QUIET)
@@ -412,10 +527,15 @@ def test_stopped_in_the_middle(machine: Machine, number: str) -> None:
     machine.run("sftpjail", "test", "alice")
     whole, stopped = time.monotonic() - began, 0
     for users in (["alice"], ["alice", "bob"]):
-        for part in range(2, 11):  # of the time that it takes on this machine, under what else runs there
+        for part in range(
+            2, 11
+        ):  # of the time that it takes on this machine, under what else runs there
             delay = f"{whole * part / 10:.3f}"
             done = machine.run("sh", "-c", script, number, delay, *users, check=False)
-            assert re.search(r"code (0|1|129|130|143)$", done.out.strip()) and "Traceback" not in done.err, (
+            assert (
+                re.search(r"code (0|1|129|130|143)$", done.out.strip())
+                and "Traceback" not in done.err
+            ), (
                 delay,
                 done,
             )
@@ -448,7 +568,10 @@ def test_a_bad_one_among_many(machine: Machine) -> None:
     assert [line for line in lines if not line.startswith(" ")] == [
         f"{'FAILED' if number == 3 else 'ok':<8}user{number}" for number in range(6)
     ]
-    assert "        FAILED  lands in the start folder: the server hung up; sshd: bad ownership" in done.out, done
+    assert (
+        "        FAILED  lands in the start folder: the server hung up; sshd: bad ownership"
+        in done.out
+    ), done
 
 
 @pytest.mark.booted
@@ -458,5 +581,8 @@ def test_under_systemd(booted: Machine) -> None:
     booted.run("sftpjail", "setup")
     booted.run("useradd", "-m", "-G", "sftponly", "alice")
     assert failed(booted) == {}
-    booted.sh("for n in $(seq 200); do pgrep -u alice >/dev/null || exit 0; sleep 0.1; done; exit 1", timeout=30)
+    booted.sh(
+        "for n in $(seq 200); do pgrep -u alice >/dev/null || exit 0; sleep 0.1; done; exit 1",
+        timeout=30,
+    )
     assert booted.sh("ls -d /run/sftpjail-test-* || true").out == ""

@@ -6,7 +6,20 @@ import re
 
 import pytest
 from machine import Machine, changes
-from steps import fstab, jail, mounted, open_with_key, ready, refused, running, session, shut, snapshot, web, works
+from steps import (
+    fstab,
+    jail,
+    mounted,
+    open_with_key,
+    ready,
+    refused,
+    running,
+    session,
+    shut,
+    snapshot,
+    web,
+    works,
+)
 
 WAYS = (
     ("userdel",),
@@ -33,7 +46,9 @@ def furnished(machine: Machine) -> str:
     key = jail(machine, "alice")
     machine.run("sftpjail", "mount", "alice", WEB, "/web")
     machine.run("sftpjail", "mount", "alice", WEB, "/docs", "--read-only")
-    works(machine, "alice", key, "put /etc/hostname /home/alice/file", "put /etc/hostname /web/hers")
+    works(
+        machine, "alice", key, "put /etc/hostname /home/alice/file", "put /etc/hostname /web/hers"
+    )
     return key
 
 
@@ -79,7 +94,9 @@ def test_busy_account_stays_as_it_is(machine: Machine) -> None:
             assert done.code, done
             assert "/srv/sftp/alice" in done.err and 'in use by "sshd' in done.err, done
             assert changes(everything, snapshot(machine)) == {}, way
-    with running(machine, "sh", "-c", "cd /srv/sftp/alice/docs/deep; echo there; exec sleep 600") as sleeper:
+    with running(
+        machine, "sh", "-c", "cd /srv/sftp/alice/docs/deep; echo there; exec sleep 600"
+    ) as sleeper:
         assert sleeper.stdout and sleeper.stdout.readline() == "there\n"
         for argv in (("userdel", "-rf", "alice"), ("sftpjail", "umount", "alice", "/docs")):
             done = machine.run(*argv, check=False)
@@ -100,12 +117,25 @@ def test_keys_stay_when_userdel_fails_for_another_reason(machine: Machine) -> No
     key = furnished(machine)
     keys = machine.read("/etc/ssh/authorized_keys/alice")
     with running(
-        machine, "setpriv", "--reuid=alice", "--clear-groups", "sh", "-c", "echo there; exec sleep 600"
+        machine,
+        "setpriv",
+        "--reuid=alice",
+        "--clear-groups",
+        "sh",
+        "-c",
+        "echo there; exec sleep 600",
     ) as busy:
         assert busy.stdout and busy.stdout.readline() == "there\n"
         assert machine.run("userdel", "alice", check=False).code == 8
         machine.run("sftpjail", "apply")
-        said = refused(machine, "sftpjail", "remove", "--delete-account", "alice", says="currently used by process")
+        said = refused(
+            machine,
+            "sftpjail",
+            "remove",
+            "--delete-account",
+            "alice",
+            says="currently used by process",
+        )
         assert re.search(r"\n  try: setsid -w setpriv --reuid=\d+ .* kill \d+\n", said), said
     assert machine.read("/etc/ssh/authorized_keys/alice") == keys
     works(machine, "alice", key)

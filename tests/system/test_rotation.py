@@ -12,7 +12,9 @@ LOG = "/var/log/sftp.log"
 def uploads(machine: Machine, name: str) -> None:
     """An upload is in the log, and who opened the session."""
     works(machine, "alice", "/root/keys/alice", f"put /etc/hostname {name}")
-    text = machine.wait_for(LOG, rf'internal-sftp\[\d+\]: close "/home/alice/{name}" bytes read 0 written \d+')
+    text = machine.wait_for(
+        LOG, rf'internal-sftp\[\d+\]: close "/home/alice/{name}" bytes read 0 written \d+'
+    )
     assert "session opened for local user alice" in text
 
 
@@ -31,12 +33,18 @@ def rotates(machine: Machine) -> None:
     machine.run("userdel", "-r", "alice")
     machine.run("sftpjail", "teardown")
     assert machine.exists(LOG) and not machine.exists("/etc/rsyslog.d/10-sftpjail.conf")
-    assert machine.run("systemctl", "is-system-running", check=False).out in ("running\n", "degraded\n")
+    assert machine.run("systemctl", "is-system-running", check=False).out in (
+        "running\n",
+        "degraded\n",
+    )
 
 
 def let_go(machine: Machine, path: str) -> None:
     """logrotate only signals the daemon; until it has heard, it writes on into the file that was renamed."""
-    machine.sh(f"while find /proc/[0-9]*/fd -lname {path} 2>/dev/null | grep -q .; do sleep 0.05; done", timeout=20)
+    machine.sh(
+        f"while find /proc/[0-9]*/fd -lname {path} 2>/dev/null | grep -q .; do sleep 0.05; done",
+        timeout=20,
+    )
 
 
 def logged_out(machine: Machine) -> None:
@@ -63,9 +71,14 @@ def test_mount_a_and_teardown_under_systemd(booted: Machine) -> None:
     booted.run("sftpjail", "setup")
     pid = booted.run("systemctl", "show", "-p", "MainPID", "ssh").out
     key = jail(booted, "alice")
-    booted.sh("umount /srv/sftp/alice/dev/log /srv/sftp/alice/home/alice; systemctl daemon-reload; mount -a")
+    booted.sh(
+        "umount /srv/sftp/alice/dev/log /srv/sftp/alice/home/alice; systemctl daemon-reload; mount -a"
+    )
     works(booted, "alice", key)
-    assert booted.run("systemctl", "is-active", "sftpjail.path", "sftpjail.timer").out == "active\nactive\n"
+    assert (
+        booted.run("systemctl", "is-active", "sftpjail.path", "sftpjail.timer").out
+        == "active\nactive\n"
+    )
     assert booted.run("systemctl", "--failed", "--no-legend").out == ""
     logged_out(booted)
     booted.run("deluser", "--quiet", "--remove-home", "alice")
@@ -82,7 +95,9 @@ def test_another_file_and_level(machine: Machine) -> None:
     machine.restart_rsyslog()
     key = jail(machine, "alice")
     works(machine, "alice", key, "put /etc/hostname quietly")
-    machine.write("/etc/sftpjail/sftpjail.conf", "[logs]\nfile = /var/log/jails/all.log\nlevel = VERBOSE\n")
+    machine.write(
+        "/etc/sftpjail/sftpjail.conf", "[logs]\nfile = /var/log/jails/all.log\nlevel = VERBOSE\n"
+    )
     machine.run("sftpjail", "setup")
     works(machine, "alice", key, "put /etc/hostname loudly")
     assert "quietly" not in machine.wait_for("/var/log/jails/all.log", "/home/alice/loudly")

@@ -61,7 +61,12 @@ def test_network_is_private_and_has_a_loopback(bare_machine: Machine) -> None:
 
 
 def test_only_its_own_processes_are_seen(bare_machine: Machine) -> None:
-    assert bare_machine.sh("cat /proc/1/cmdline").out.replace("\0", " ").split()[1].endswith("tests/sandbox")
+    assert (
+        bare_machine.sh("cat /proc/1/cmdline")
+        .out.replace("\0", " ")
+        .split()[1]
+        .endswith("tests/sandbox")
+    )
     assert len(bare_machine.sh("ls -d /proc/[0-9]*").out.split()) < 8
 
 
@@ -88,11 +93,15 @@ def test_layer_lies_over_the_copy(sandbox: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "etc").mkdir(mode=0o755)
     (tmp_path / "etc/layered").write_text("hello")
-    assert run(sandbox, "--layer", tmp_path, "cat", "/etc/layered", "/etc/hostname").stdout.startswith("hello")
+    assert run(
+        sandbox, "--layer", tmp_path, "cat", "/etc/layered", "/etc/hostname"
+    ).stdout.startswith("hello")
     assert not Path("/etc/layered").exists()
 
 
-@pytest.mark.parametrize("argv", [["--root", "nonesuch", "true"], ["--nonesuch"], [], ["--layer", "/nonesuch", "true"]])
+@pytest.mark.parametrize(
+    "argv", [["--root", "nonesuch", "true"], ["--nonesuch"], [], ["--layer", "/nonesuch", "true"]]
+)
 def test_wrong_use_is_refused(sandbox: Path, argv: list[str]) -> None:
     done = run(sandbox, *argv)
     assert done.returncode in (2, 125)
@@ -121,12 +130,21 @@ def test_listing_tells_every_change(bare_machine: Machine) -> None:
     bare_machine.sh("mkdir /srv/a; echo 1 >/srv/a/file; ln -s file /srv/a/link")
     before = bare_machine.listing()
     assert changes(before, bare_machine.listing()) == {}
-    bare_machine.sh("cd /srv/a; echo 2 >file; ln -sf other link; chmod 700 .; touch new; chown games:adm new")
-    assert sorted(changes(before, bare_machine.listing())) == ["/srv/a", "/srv/a/file", "/srv/a/link", "/srv/a/new"]
+    bare_machine.sh(
+        "cd /srv/a; echo 2 >file; ln -sf other link; chmod 700 .; touch new; chown games:adm new"
+    )
+    assert sorted(changes(before, bare_machine.listing())) == [
+        "/srv/a",
+        "/srv/a/file",
+        "/srv/a/link",
+        "/srv/a/new",
+    ]
     assert bare_machine.listing("/srv/a/new")["/srv/a/new"][:4] == ("-", "games", "adm", "644")
 
 
-def test_machine_has_sftpjail_and_a_bare_one_has_not(machine: Machine, bare_machine: Machine) -> None:
+def test_machine_has_sftpjail_and_a_bare_one_has_not(
+    machine: Machine, bare_machine: Machine
+) -> None:
     machine.sh("command -v sftpjail; python3 -c 'import sftpjail'")
     assert bare_machine.run("sh", "-c", "command -v sftpjail", check=False).code == 127
     bare_machine.install()
@@ -179,7 +197,9 @@ def test_syslog_ng_writes_logs(bare_machine: Machine) -> None:
 @pytest.mark.booted
 def test_booted_machine_runs_its_services(sandbox: Path) -> None:
     with Machine(boot=True) as machine:
-        group = re.findall(r"sftpjail-sandbox\.\w+", Path(f"/proc/{machine.pid}/cgroup").read_text())[0]
+        group = re.findall(
+            r"sftpjail-sandbox\.\w+", Path(f"/proc/{machine.pid}/cgroup").read_text()
+        )[0]
         assert group in groups()
         assert machine.read("/proc/1/comm") == "systemd\n"
         assert machine.run("systemctl", "is-system-running").out == "running\n"
@@ -192,7 +212,14 @@ def test_booted_machine_runs_its_services(sandbox: Path) -> None:
 
 @pytest.mark.booted
 def test_booted_command(sandbox: Path) -> None:
-    done = run(sandbox, "--boot", "sh", "-c", "systemctl is-system-running; cat; echo err >&2; exit 7", input="in")
+    done = run(
+        sandbox,
+        "--boot",
+        "sh",
+        "-c",
+        "systemctl is-system-running; cat; echo err >&2; exit 7",
+        input="in",
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("running\nin", "err\n", 7)
     done = run(sandbox, "--boot", "sleep", "4324", env={**os.environ, "SANDBOX_TIMEOUT": "0.1"})
     assert done.returncode == 124

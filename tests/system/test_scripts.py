@@ -19,7 +19,11 @@ def script(machine: Machine, path: str, body: str, mode: int = 0o755) -> None:
 def test_order_environment_and_json(machine: Machine) -> None:
     web(machine)
     record = "{ echo $0; env; cat; } >>/root/ran"
-    for path in (f"{LIB}/user-create.d/20-b", f"{ETC}/user-create.d/10-a", f"{ETC}/user-create.d/30-c"):
+    for path in (
+        f"{LIB}/user-create.d/20-b",
+        f"{ETC}/user-create.d/10-a",
+        f"{ETC}/user-create.d/30-c",
+    ):
         script(machine, path, record)
     script(machine, f"{LIB}/user-create.d/40-ours", "echo never >>/root/ran")
     script(machine, f"{ETC}/user-create.d/40-ours", "echo masked by etc >>/root/ran")
@@ -27,7 +31,14 @@ def test_order_environment_and_json(machine: Machine) -> None:
     machine.run("ln", "-s", "/dev/null", f"{ETC}/user-create.d/50-masked")
     ready(machine)
     assert f"{ETC}/user-create.d/10-a" in previewed(machine, "sftpjail", "add", "alice")
-    machine.run("useradd", "-m", "-G", "sftponly", "alice", env={"SECRET": "x", "PATH": "/tmp:/usr/sbin:/usr/bin:/bin"})
+    machine.run(
+        "useradd",
+        "-m",
+        "-G",
+        "sftponly",
+        "alice",
+        env={"SECRET": "x", "PATH": "/tmp:/usr/sbin:/usr/bin:/bin"},
+    )
     ran = machine.read("/root/ran").splitlines()
     assert [line for line in ran if line.endswith(("10-a", "20-b", "30-c"))] == [
         f"{ETC}/user-create.d/10-a",
@@ -35,7 +46,11 @@ def test_order_environment_and_json(machine: Machine) -> None:
         f"{ETC}/user-create.d/30-c",
     ]
     assert "masked by etc" in ran and "never" not in ran
-    assert {"SFTPJAIL_EVENT=user-create", "SFTPJAIL_USER=alice", "SFTPJAIL_JAIL=/srv/sftp/alice"} <= set(ran)
+    assert {
+        "SFTPJAIL_EVENT=user-create",
+        "SFTPJAIL_USER=alice",
+        "SFTPJAIL_JAIL=/srv/sftp/alice",
+    } <= set(ran)
     assert not any(line.startswith("SECRET=") or "/tmp" in line for line in ran)
     told = json.loads(next(line for line in ran if line.startswith("{")))
     assert told["event"] == "user-create" and told["jail"] == "/srv/sftp/alice"
@@ -43,9 +58,22 @@ def test_order_environment_and_json(machine: Machine) -> None:
 
 
 def test_every_event_is_told_once(machine: Machine) -> None:
-    events = ("setup", "user-create", "key-add", "key-remove", "mount", "unmount", "user-remove", "teardown")
+    events = (
+        "setup",
+        "user-create",
+        "key-add",
+        "key-remove",
+        "mount",
+        "unmount",
+        "user-remove",
+        "teardown",
+    )
     for event in events:
-        script(machine, f"{ETC}/{event}.d/log", "echo $SFTPJAIL_EVENT $SFTPJAIL_USER >>/root/ran; cat >>/root/json")
+        script(
+            machine,
+            f"{ETC}/{event}.d/log",
+            "echo $SFTPJAIL_EVENT $SFTPJAIL_USER >>/root/ran; cat >>/root/json",
+        )
     web(machine)
     ready(machine)
     key = jail(machine, "alice")
@@ -56,11 +84,24 @@ def test_every_event_is_told_once(machine: Machine) -> None:
     machine.run("sftpjail", "teardown")
     ran = machine.read("/root/ran").splitlines()
     once = [line for line in ran if line.split()[0] not in ("mount", "unmount")]
-    names = ("setup", "user-create alice", "key-add alice", "key-remove alice", "user-remove alice", "teardown")
+    names = (
+        "setup",
+        "user-create alice",
+        "key-add alice",
+        "key-remove alice",
+        "user-remove alice",
+        "teardown",
+    )
     assert [line.strip() for line in once] == list(names)
     told = [json.loads(line) for line in machine.read("/root/json").splitlines()]
-    binds = [fact["bind"] for fact in told if fact["event"] in ("mount", "unmount") and fact["bind"]["role"] == "mount"]
-    assert [bind["target"] for bind in binds] == ["/srv/sftp/alice/web"] * 2 and binds[0]["read_only"]
+    binds = [
+        fact["bind"]
+        for fact in told
+        if fact["event"] in ("mount", "unmount") and fact["bind"]["role"] == "mount"
+    ]
+    assert [bind["target"] for bind in binds] == ["/srv/sftp/alice/web"] * 2 and binds[0][
+        "read_only"
+    ]
     fingerprint = machine.run("ssh-keygen", "-l", "-f", f"{key}.pub").out.split()[1]
     assert [fact["key"]["fingerprint"] for fact in told if "key" in fact] == [fingerprint] * 2
 
@@ -95,7 +136,13 @@ def test_scripts_that_others_could_change_never_run(machine: Machine) -> None:
     machine.write(CONFIG, QUIET)
     machine.start_sshd()
     folder = f"{ETC}/setup.d"
-    for name, mode in (("writable", 0o775), ("plain", 0o644), ("foreign", 0o755), ("x.dpkg-old", 0o755), ("x~", 0o755)):
+    for name, mode in (
+        ("writable", 0o775),
+        ("plain", 0o644),
+        ("foreign", 0o755),
+        ("x.dpkg-old", 0o755),
+        ("x~", 0o755),
+    ):
         script(machine, f"{folder}/{name}", f"touch /root/{name}", mode)
     machine.run("chown", "games", f"{folder}/foreign")
     machine.run("sftpjail", "setup")

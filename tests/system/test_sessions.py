@@ -8,7 +8,21 @@ import time
 
 import pytest
 from machine import Machine, changes
-from steps import CONFIG, again, doors, fstab, jail, listing, mounted, open_with_key, previewed, ready, shut, web, works
+from steps import (
+    CONFIG,
+    again,
+    doors,
+    fstab,
+    jail,
+    listing,
+    mounted,
+    open_with_key,
+    previewed,
+    ready,
+    shut,
+    web,
+    works,
+)
 
 SESSION = "[profiles]\n[[sftponly]]\nmounts = session\n"
 QUIET = f"[logs]\nbackend = none\n{SESSION}"
@@ -24,8 +38,12 @@ def inside_mounts(machine: Machine) -> int:
 
 def client(machine: Machine, name: str, key: str, *options: str) -> subprocess.Popen[str]:
     """An sftp(1) that does what is written to it."""
-    argv = machine.argv("sftp", *options, "-b", "-", *machine._client(key, "-P"), f"{name}@127.0.0.1")
-    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    argv = machine.argv(
+        "sftp", *options, "-b", "-", *machine._client(key, "-P"), f"{name}@127.0.0.1"
+    )
+    return subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_story(machine: Machine) -> None:
@@ -51,11 +69,17 @@ def test_story(machine: Machine) -> None:
         again(machine, *command)
     machine.run("install", "-d", "-m", "777", "/srv/web/example.com/in", "/srv/media")
 
-    batch = ["get /web/index.html /tmp/got", "get /web/media/song /tmp/got", "put /etc/hostname /web/in/new"]
+    batch = [
+        "get /web/index.html /tmp/got",
+        "get /web/media/song /tmp/got",
+        "put /etc/hostname /web/in/new",
+    ]
     works(machine, "alice", key, *batch, "put /etc/hostname up")
     assert machine.sftp("alice", key, ["put /etc/hostname /web/media/no"]).code == 1
     assert (
-        machine.read("/srv/web/example.com/in/new") == machine.read("/home/alice/up") == machine.read("/etc/hostname")
+        machine.read("/srv/web/example.com/in/new")
+        == machine.read("/home/alice/up")
+        == machine.read("/etc/hostname")
     )
     machine.wait_for(LOG, r'close "/home/alice/up" bytes read 0 written \d')
     assert doors(machine, "alice", key) == []
@@ -65,14 +89,26 @@ def test_story(machine: Machine) -> None:
     tested = machine.run("sftpjail", "test", "alice")
     assert tested.out.endswith("alice: 18 of 18 ok\n"), tested
     shown = machine.run("sftpjail", "show", "alice").out
-    assert "state\tok" in shown and "/web/media <- /srv/media (mount, read-only, for each session)" in shown
+    assert (
+        "state\tok" in shown
+        and "/web/media <- /srv/media (mount, read-only, for each session)" in shown
+    )
     explained = machine.run("sftpjail", "explain", "alice").out
-    assert "ro,nosuid,nodev, for each session" in explained and "/etc/sftpjail/pam-session" in explained
+    assert (
+        "ro,nosuid,nodev, for each session" in explained
+        and "/etc/sftpjail/pam-session" in explained
+    )
     assert "put" in machine.run("sftpjail", "log", "alice").out
     seen = machine.run("sftpjail", "enter", "alice", "--", "ls", "web/media", "home/alice")
     assert "song" in seen.out and "up" in seen.out and inside_mounts(machine) == 0
     previewed(machine, "sftpjail", "enter", "alice", "--", "rm", "-r", "home/alice")
-    refuses = ["env", "PAM_TYPE=open_session", "PAM_USER=root", "/etc/sftpjail/pam-session", "session"]
+    refuses = [
+        "env",
+        "PAM_TYPE=open_session",
+        "PAM_USER=root",
+        "/etc/sftpjail/pam-session",
+        "session",
+    ]
     done = machine.run(*refuses, check=False)
     assert done.code == 1 and "root is not jailed" in done.err, "no table, no member: no session"
     assert not machine.exists("/run/mount/utab") or "sftp" not in machine.read("/run/mount/utab")
@@ -80,12 +116,19 @@ def test_story(machine: Machine) -> None:
     machine.run("sftpjail", "umount", "alice", "/web/media")
     works(machine, "alice", key, "ls /web")
     machine.run("deluser", "--remove-home", "alice")
-    assert machine.read("/srv/web/example.com/index.html") == "hello\n" and machine.read("/srv/media/song") == "la\n"
+    assert (
+        machine.read("/srv/web/example.com/index.html") == "hello\n"
+        and machine.read("/srv/media/song") == "la\n"
+    )
     machine.run("sftpjail", "teardown")
     machine.run("rm", "-r", "/srv/web", "/srv/media", "/home/alice", check=False)
     machine.sh("echo '[profiles]' >/dev/null; userdel -r alice 2>/dev/null || :")
     left = changes(before, machine.listing())
-    assert [path for path in left if not path.startswith((CONFIG, "/etc/sub", "/var/mail", "/var/lib/logrotate"))] == []
+    assert [
+        path
+        for path in left
+        if not path.startswith((CONFIG, "/etc/sub", "/var/mail", "/var/lib/logrotate"))
+    ] == []
 
 
 def test_fifty_sessions_at_once_and_none_of_them_is_left(machine: Machine) -> None:
@@ -109,7 +152,9 @@ def test_fifty_sessions_at_once_and_none_of_them_is_left(machine: Machine) -> No
             clients.append(stack.enter_context(client(machine, name, keys[name])))
         for number, process in enumerate(clients):
             assert process.stdin
-            process.stdin.write(f"get /web/index.html /tmp/got{number}\nput /etc/hostname up{number}\npwd\n")
+            process.stdin.write(
+                f"get /web/index.html /tmp/got{number}\nput /etc/hostname up{number}\npwd\n"
+            )
             process.stdin.flush()
         for number, process in enumerate(clients):
             assert process.stdout
@@ -141,7 +186,10 @@ def test_from_fstab_to_sessions_and_back_while_files_come_in(machine: Machine) -
     with contextlib.ExitStack() as stack:
         for name in names:
             # Slowly, so that sessions are open over all that follows.
-            batch = "".join(f"put /root/file {n}\nput /root/file /web/{name}-{n}\n!sleep 0.2\n" for n in range(40))
+            batch = "".join(
+                f"put /root/file {n}\nput /root/file /web/{name}-{n}\n!sleep 0.2\n"
+                for n in range(40)
+            )
             uploads[name] = stack.enter_context(client(machine, name, keys[name], "-l", "40000"))
             assert uploads[name].stdin
             uploads[name].stdin.write(batch)
@@ -208,22 +256,38 @@ HANGS = r"sed -i 's/^def main(.*/&\n    import time; time.sleep(100)/'"
         ("rm /etc/sftpjail/pam-session", "pam-session is missing", "sftpjail setup"),
         ("chmod a-x /etc/sftpjail/pam-session", "is not executable", "sftpjail setup"),
         (f"{HANGS} /etc/sftpjail/pam-session", "did not end within 5 seconds", "sftpjail setup"),
-        ("mv /srv/web/example.com /srv/gone", "alice/web is to show, is missing", "mv /srv/gone /srv/web/example.com"),
+        (
+            "mv /srv/web/example.com /srv/gone",
+            "alice/web is to show, is missing",
+            "mv /srv/gone /srv/web/example.com",
+        ),
         ("rm /etc/security/namespace.d/sftpjail.conf", "old or missing rules", "sftpjail setup"),
-        ("rmdir /var/lib/sftpjail/session", "/var/lib/sftpjail/session is missing", "sftpjail setup"),
+        (
+            "rmdir /var/lib/sftpjail/session",
+            "/var/lib/sftpjail/session is missing",
+            "sftpjail setup",
+        ),
         ("rm /etc/sftpjail/mounts/alice", "", ""),
-        ("rmdir /srv/sftp/alice/web", "/srv/sftp/alice/web: No such file or directory", "sftpjail apply"),
+        (
+            "rmdir /srv/sftp/alice/web",
+            "/srv/sftp/alice/web: No such file or directory",
+            "sftpjail apply",
+        ),
     ],
 )
 def test_locked_doors(doors_locked: Machine, breaks: str, says: str, mends: str) -> None:
     """Whatever is broken, nobody sees an emptier jail, and nobody else notices."""
     machine = doors_locked
     if breaks.startswith(HANGS):  # PAM's own patience is longer than a test's
-        machine.sh("sed -i 's/timeout 30/timeout 2/' /etc/pam.d/sshd /etc/pam.d/sftpjail-session 2>/dev/null || :")
+        machine.sh(
+            "sed -i 's/timeout 30/timeout 2/' /etc/pam.d/sshd /etc/pam.d/sftpjail-session 2>/dev/null || :"
+        )
     machine.sh(breaks)
     others_log_in(machine)
     if not says:
-        works(machine, "alice", f"{BUNDLE}/alice")  # the script has it made again, as for somebody never seen
+        works(
+            machine, "alice", f"{BUNDLE}/alice"
+        )  # the script has it made again, as for somebody never seen
         return
     shut(machine, "alice", f"{BUNDLE}/alice")
     explained = machine.run("sftpjail", "--json", "explain", "alice", check=False)
@@ -252,7 +316,9 @@ def test_setup_takes_back_what_would_lock_somebody_out(machine: Machine) -> None
     machine.run("mv", module, f"{module}.away")
     done = machine.run("sftpjail", "setup", check=False)
     assert done.code == 1 and "does not say who is jailed: ok" in done.err, done
-    assert changes(left and before, listing(machine, times=False)).keys() <= {"/etc/sftpjail/sftpjail.conf"}
+    assert changes(left and before, listing(machine, times=False)).keys() <= {
+        "/etc/sftpjail/sftpjail.conf"
+    }
     machine.run("mv", f"{module}.away", module)
     machine.run("sftpjail", "setup")
 
@@ -295,8 +361,12 @@ def test_a_mount_that_was_busy_when_the_setting_changed_gives_no_rights(machine:
     key = jail(machine, "alice")
     machine.run("install", "-d", "-m", "777", "/srv/my web")
     machine.run("sftpjail", "mount", "alice", "/srv/my web", "/my web")
-    machine.sh("cd '/srv/sftp/alice/my web' && exec setsid sleep 100 >/dev/null 2>&1 </dev/null & echo $! >/run/busy")
-    machine.sh('until [ "$(readlink /proc/$(cat /run/busy)/cwd)" = "/srv/sftp/alice/my web" ]; do sleep 0.1; done')
+    machine.sh(
+        "cd '/srv/sftp/alice/my web' && exec setsid sleep 100 >/dev/null 2>&1 </dev/null & echo $! >/run/busy"
+    )
+    machine.sh(
+        'until [ "$(readlink /proc/$(cat /run/busy)/cwd)" = "/srv/sftp/alice/my web" ]; do sleep 0.1; done'
+    )
     machine.write(CONFIG, QUIET)
     machine.run("sftpjail", "setup", check=False)
     machine.run("sftpjail", "umount", "alice", "/my web", check=False)
@@ -329,7 +399,9 @@ def test_a_session_costs_little(machine: Machine) -> None:
     for name in took:
         machine.run("useradd", "-m", "-N", "-G", name, name)
         key = open_with_key(machine, name)
-        clients[name] = machine.argv("sftp", "-b", "-", *machine._client(key, "-P"), f"{name}@127.0.0.1")
+        clients[name] = machine.argv(
+            "sftp", "-b", "-", *machine._client(key, "-P"), f"{name}@127.0.0.1"
+        )
     for _ in range(20):
         for name, argv in clients.items():
             start = time.monotonic()
@@ -337,15 +409,21 @@ def test_a_session_costs_little(machine: Machine) -> None:
             took[name].append(time.monotonic() - start)
     median, least = ({name: sorted(times)[at] for name, times in took.items()} for at in (10, 0))
     for what, times in (("median", median), ("least", least)):
-        print(f"a login, {what}: {times['plain'] * 1000:.0f} ms and {times['each'] * 1000:.0f} ms with session mounts")
-    assert least["each"] - least["plain"] < 0.08, "what else this machine does only adds to the others"
+        print(
+            f"a login, {what}: {times['plain'] * 1000:.0f} ms and {times['each'] * 1000:.0f} ms with session mounts"
+        )
+    assert least["each"] - least["plain"] < 0.08, (
+        "what else this machine does only adds to the others"
+    )
 
 
 def test_a_user_has_no_say_in_the_environment_of_the_script(machine: Machine) -> None:
     """Debian 12 reads ~/.pam_environment, which a user can upload, and pam_exec hands it on to programs of root."""
     ready(machine, QUIET)
     key = jail(machine, "alice")
-    machine.write("/root/env", "LD_DEBUG DEFAULT=files\nLD_DEBUG_OUTPUT DEFAULT=/root/written-by-root\n")
+    machine.write(
+        "/root/env", "LD_DEBUG DEFAULT=files\nLD_DEBUG_OUTPUT DEFAULT=/root/written-by-root\n"
+    )
     works(machine, "alice", key, "put /root/env .pam_environment")
     works(machine, "alice", key)
     assert "written-by-root" not in machine.run("ls", "-A", "/root").out

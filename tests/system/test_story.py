@@ -57,7 +57,9 @@ def test_story(bare_machine: Machine) -> None:
     previewed(machine, *read_only)
     machine.run(*read_only)
     again(machine, *read_only)
-    assert len(fstab(machine, "alice")) == len(mounted(machine, "/srv/sftp/alice")) == 4  # home, dev and these two
+    assert (
+        len(fstab(machine, "alice")) == len(mounted(machine, "/srv/sftp/alice")) == 4
+    )  # home, dev and these two
 
     lands_and_uploads(machine, key)
     cannot_do_anything_else(machine, key)
@@ -70,29 +72,56 @@ def test_story(bare_machine: Machine) -> None:
 
 
 def lands_and_uploads(machine: Machine, key: str) -> None:
-    upload = ["pwd", "put /etc/hostname up.txt", "ls -1 /", "get /web/index.html /root/got", "ls /web/deep/down"]
+    upload = [
+        "pwd",
+        "put /etc/hostname up.txt",
+        "ls -1 /",
+        "get /web/index.html /root/got",
+        "ls /web/deep/down",
+    ]
     done = machine.sftp("alice", key, upload)
     assert done.code == 0, done
     assert "Remote working directory: /home/alice" in done.out
-    assert set(re.findall(r"^/[a-z-]+$", done.out, re.MULTILINE)) == {"/dev", "/home", "/read-only", "/web"}
+    assert set(re.findall(r"^/[a-z-]+$", done.out, re.MULTILINE)) == {
+        "/dev",
+        "/home",
+        "/read-only",
+        "/web",
+    }
     assert machine.mode("/home/alice/up.txt").startswith("alice:sftponly")
     assert machine.read("/root/got") == "hello\n"
-    machine.wait_for("/var/log/sftp.log", r'internal-sftp\[\d+\]: close "/home/alice/up.txt" bytes read 0 written \d')
+    machine.wait_for(
+        "/var/log/sftp.log",
+        r'internal-sftp\[\d+\]: close "/home/alice/up.txt" bytes read 0 written \d',
+    )
     machine.wait_for("/var/log/sftp.log", r"session opened for local user alice")
 
 
 def cannot_do_anything_else(machine: Machine, key: str) -> None:
     assert doors(machine, "alice", key) == []
-    for batch in ("put /etc/hostname /hack", "put /etc/hostname /dev/hack", "put /etc/hostname /home/hack", "rm /web"):
+    for batch in (
+        "put /etc/hostname /hack",
+        "put /etc/hostname /dev/hack",
+        "put /etc/hostname /home/hack",
+        "rm /web",
+    ):
         assert machine.sftp("alice", key, [batch]).code == 1, batch
     machine.run("chmod", "777", "/srv/web/example.com")
-    for batch, code in (("put /etc/hostname /web/mine", 0), ("rm /read-only/mine", 1), ("rm /web/mine", 0)):
+    for batch, code in (
+        ("put /etc/hostname /web/mine", 0),
+        ("rm /read-only/mine", 1),
+        ("rm /web/mine", 0),
+    ):
         assert machine.sftp("alice", key, [batch]).code == code, batch
     machine.run("chmod", "755", "/srv/web/example.com")
 
 
 def takes_everything_back(machine: Machine, key: str, fresh: dict[str, tuple[object, ...]]) -> None:
-    for take in (("umount", "alice", "/web"), ("umount", "alice", "/read-only"), ("key", "remove", "alice", "alice")):
+    for take in (
+        ("umount", "alice", "/web"),
+        ("umount", "alice", "/read-only"),
+        ("key", "remove", "alice", "alice"),
+    ):
         previewed(machine, "sftpjail", *take)
         machine.run("sftpjail", *take)
         again(machine, "sftpjail", *take)

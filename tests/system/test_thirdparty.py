@@ -46,4 +46,6 @@ def test_a_plugin_that_does_not_load_is_named(machine: Machine) -> None:
     )
     pip(machine, "/root/broken")
     machine.write(CONFIG, ALLOWED)
-    assert "plugin welcome does not load: ModuleNotFoundError" in refused(machine, "sftpjail", "apply")
+    assert "plugin welcome does not load: ModuleNotFoundError" in refused(
+        machine, "sftpjail", "apply"
+    )

@@ -34,8 +34,17 @@ PIECES = [
     b"\t",
     b"\r",
 ]
-PIECES += [b" bytes read 0 written 99999", b'" bytes read 0 written 99999', b'" new "', b'close "', b"$(id)", b"x"]
-PIECES += [b"\n2026-11-24T09:00:00+00:00 host internal-sftp[1]: session opened for local user root from [::1]"]
+PIECES += [
+    b" bytes read 0 written 99999",
+    b'" bytes read 0 written 99999',
+    b'" new "',
+    b'close "',
+    b"$(id)",
+    b"x",
+]
+PIECES += [
+    b"\n2026-11-24T09:00:00+00:00 host internal-sftp[1]: session opened for local user root from [::1]"
+]
 PIECES += [
     b'" session opened for local user bob from [::1]',
     b"\xc3",
@@ -91,7 +100,12 @@ def moves_files(machine: Machine) -> None:
     sftp = ["sftp", "-b", "-", *machine._client(keys["alice"], "-P"), "alice@127.0.0.1"]
     commands = b"put -r /root/up\nget -r up /root/down\n"
     clients = [
-        subprocess.Popen(machine.argv(*sftp), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT),
+        subprocess.Popen(
+            machine.argv(*sftp),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ),
         subprocess.Popen(
             mirror(machine, keys["bob"], "mirror -R /root/bob up", "mirror up /root/bobdown"),
             stdin=subprocess.PIPE,
@@ -138,17 +152,26 @@ def moves_files(machine: Machine) -> None:
         assert (sum(day["written"] for day in days), sum(day["read"] for day in days)) == (own, own)
         assert sum(day["up"] for day in days) == sum(day["down"] for day in days) == COUNT
     shown = machine.run("sftpjail", "log").out
-    assert "\x1b" not in shown and "\r" not in shown and all(line.count("\t") == 5 for line in shown.splitlines())
+    assert (
+        "\x1b" not in shown
+        and "\r" not in shown
+        and all(line.count("\t") == 5 for line in shown.splitlines())
+    )
 
 
 def told_days(machine: Machine, user: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in machine.run("sftpjail", "log", user, "--summary", "--json").out.splitlines()]
+    return [
+        json.loads(line)
+        for line in machine.run("sftpjail", "log", user, "--summary", "--json").out.splitlines()
+    ]
 
 
 @contextmanager
 def following(machine: Machine, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     argv = machine.argv("sftpjail", "log", "--follow", *options)
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
     try:
         yield process
     finally:
@@ -163,7 +186,9 @@ def follows(machine: Machine, key: str, process: subprocess.Popen[bytes], name: 
     assert process.stdout
     while b"/home/alice/" + name.encode() not in got:
         wait = deadline - time.monotonic()
-        assert wait > 0 and select.select([process.stdout], [], [], wait)[0], f"no {name} within a second: {got!r}"
+        assert wait > 0 and select.select([process.stdout], [], [], wait)[0], (
+            f"no {name} within a second: {got!r}"
+        )
         got += os.read(process.stdout.fileno(), 1 << 16)
 
 
@@ -234,7 +259,9 @@ def test_follow_shows_at_once_across_a_rotation(machine: Machine) -> None:
     machine.wait_for(f"{LOG}.1", "fourth")
     assert machine.exists(f"{LOG}.2.gz")
     paths = [r["path"] for r in told(machine) if r["kind"] == "transfer"]
-    assert paths == [f"/home/alice/{name}" for name in ("first", "fourth")]  # the others were truncated away
+    assert paths == [
+        f"/home/alice/{name}" for name in ("first", "fourth")
+    ]  # the others were truncated away
 
 
 def test_follow_ends_when_nobody_reads(machine: Machine) -> None:
@@ -258,7 +285,10 @@ def test_killed_and_open_sessions(machine: Machine) -> None:
         pids = [r["pid"] for r in sessions_of(machine)]
         machine.run("kill", "-KILL", str(pids[0]))
         machine.sh(f"while [ -e /proc/{pids[0]} ]; do sleep 0.01; done")
-        assert [(r["pid"], r["how"]) for r in sessions_of(machine)] == [(pids[0], "lost"), (pids[1], "open")]
+        assert [(r["pid"], r["how"]) for r in sessions_of(machine)] == [
+            (pids[0], "lost"),
+            (pids[1], "open"),
+        ]
         machine.run("userdel", "-f", "alice", check=False)
         assert [r["user"] for r in sessions_of(machine, "alice")] == ["alice", "alice"]
 
@@ -305,7 +335,9 @@ def test_names_that_are_cut_off_are_shown_and_not_guessed(machine: Machine) -> N
     key = logging(machine)
     long = "/".join(["d" * 200, "e" * 200, "f" * 200])
     commands = [f"mkdir {'/'.join(long.split('/')[: n + 1])}" for n in range(3)]
-    done = machine.sftp("alice", key, [*commands, f"put /etc/hostname {long}/x", "put /etc/hostname short"])
+    done = machine.sftp(
+        "alice", key, [*commands, f"put /etc/hostname {long}/x", "put /etc/hostname short"]
+    )
     assert done.code == 0, done
     records = told(machine)
     unknown = [r for r in records if r["kind"] == "unknown"]
@@ -332,7 +364,8 @@ def test_failures_and_refusals(machine: Machine) -> None:
     done = [
         (r["operation"], r["path"], r["to"], r["failed"])
         for r in told(machine)
-        if r["kind"] == "operation" and r["operation"] not in ("realpath", "lstat", "stat", "set", "status")
+        if r["kind"] == "operation"
+        and r["operation"] not in ("realpath", "lstat", "stat", "set", "status")
     ]
     assert ("open", "/outside", "WRITE,CREATE,TRUNCATE", "Permission denied") in done
     assert ("posix-rename", "/home/alice/a", "/home/alice/b", None) in done
@@ -363,7 +396,9 @@ def test_every_message_of_debugging_is_understood(machine: Machine) -> None:
     unknown = [r["line"] for r in records if r["kind"] == "unknown"]
     assert unknown == []
     done = {r["operation"]: r["failed"] for r in records if r["kind"] == "operation"}
-    assert {"symlink", "hardlink", "remove", "statvfs", "opendir", "set"} <= done.keys() and done["remove"] is None
+    assert {"symlink", "hardlink", "remove", "statvfs", "opendir", "set"} <= done.keys() and done[
+        "remove"
+    ] is None
 
 
 # -- what the command says ----------------------------------------------------------------------------------------
@@ -391,11 +426,19 @@ def test_no_log_a_wrong_time_and_a_file_that_cannot_be_read(machine: Machine) ->
 def test_since_and_until_filter_what_is_shown_and_not_what_is_known(machine: Machine) -> None:
     lines = ["09:00:00 host internal-sftp[7]: session opened for local user gone from [::1]"]
     lines += [
-        f'{hour:02}:00:00 host internal-sftp[7]: close "/{hour}" bytes read 0 written 1' for hour in range(10, 15)
+        f'{hour:02}:00:00 host internal-sftp[7]: close "/{hour}" bytes read 0 written 1'
+        for hour in range(10, 15)
     ]
     machine.write(LOG, "".join(f"2026-11-20T{line.replace(' ', '+00:00 ', 1)}\n" for line in lines))
     out = machine.run(
-        "sftpjail", "log", "gone", "--since", "2026-11-20 11:00 UTC", "--until", "2026-11-20 13:00 UTC", "--json"
+        "sftpjail",
+        "log",
+        "gone",
+        "--since",
+        "2026-11-20 11:00 UTC",
+        "--until",
+        "2026-11-20 13:00 UTC",
+        "--json",
     ).out
     records = [json.loads(line) for line in out.splitlines()]
     assert [(r["user"], r["path"]) for r in records if r["kind"] == "transfer"] == [
@@ -416,7 +459,9 @@ def test_a_terminal_gets_a_table_and_bars(machine: Machine) -> None:
 
 def test_signals_end_a_long_run(machine: Machine) -> None:
     machine.sh(f"seq 2000000 | sed 's/.*/2026-11-20T10:00:00+00:00 host x[&]: y/' >{LOG}")
-    process = subprocess.Popen(machine.argv("sftpjail", "log"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        machine.argv("sftpjail", "log"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     machine.sh(
         "until pgrep -f 'sftpjail log$' >/dev/null; do sleep 0.02; done; sleep 0.3; pkill -INT -f 'sftpjail log$'"
     )

@@ -13,7 +13,12 @@ from steps import CONFIG, open_with_key, shut, web, works
 PROJECT = SANDBOX.parents[1]
 EARLIER = "6753823"
 # The forms of a jail, each with a profile, and a member of it.
-FORMS = {"fstab": "", "sessions": "mounts = session\n", "homes": "chroot = %h\n", "drop": "home = inside\n"}
+FORMS = {
+    "fstab": "",
+    "sessions": "mounts = session\n",
+    "homes": "chroot = %h\n",
+    "drop": "home = inside\n",
+}
 PROFILES = "".join(f"[[{name}]]\n{settings}" for name, settings in FORMS.items())
 ADDUSER_LOCAL = '#!/bin/sh\necho "$1" >>/var/log/welcomed\n'
 
@@ -69,7 +74,9 @@ def test_from_an_earlier_commit(host: Machine) -> None:
     upgrade(host)
     for user, key in keys.items():
         works(host, user, key, "ls /web/index.html")
-        manager = host.run("systemctl", "is-active", f"user@{uids[user]}.service", check=False).out.strip()
+        manager = host.run(
+            "systemctl", "is-active", f"user@{uids[user]}.service", check=False
+        ).out.strip()
         assert manager == "inactive", f"{user}: a user manager runs: {manager}"
     assert host.run("sftpjail", "check").out == f"{len(keys)} jails, no faults\n"
     assert host.run("sftpjail", "apply").out.startswith("nothing to do")

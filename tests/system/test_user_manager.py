@@ -18,7 +18,10 @@ ExecStart=/bin/sh -c 'id -un >%h/mark; ls / >>%h/mark'
 """
 # As a client would: a unit, and the link that every user manager follows.
 UPLOAD = (
-    *(f"-mkdir .config{path}" for path in ("", "/systemd", "/systemd/user", "/systemd/user/default.target.wants")),
+    *(
+        f"-mkdir .config{path}"
+        for path in ("", "/systemd", "/systemd/user", "/systemd/user/default.target.wants")
+    ),
     "put /tmp/mark.service .config/systemd/user/mark.service",
     "-symlink ../mark.service .config/systemd/user/default.target.wants/mark.service",
 )
@@ -34,7 +37,9 @@ def host(machine: Machine, members: tuple[str, ...] = ("alice",)) -> dict[str, s
     machine.run("sftpjail", "setup")
     machine.run("useradd", "-m", "-s", "/bin/sh", "bob")
     key = machine.keygen("bob")
-    machine.sh(f"install -d -o bob /home/bob/.ssh; install -o bob -m 600 {key}.pub /home/bob/.ssh/authorized_keys")
+    machine.sh(
+        f"install -d -o bob /home/bob/.ssh; install -o bob -m 600 {key}.pub /home/bob/.ssh/authorized_keys"
+    )
     keys = {"bob": key, **{name: jail(machine, name) for name in members}}
     machine.let_the_path_unit_apply()
     return keys
@@ -46,14 +51,20 @@ def uid(machine: Machine, name: str) -> int:
 
 def state(machine: Machine, name: str) -> str:
     """What systemd says of a user manager: "active" or "inactive"."""
-    return machine.run("systemctl", "is-active", f"user@{uid(machine, name)}.service", check=False).out.strip()
+    return machine.run(
+        "systemctl", "is-active", f"user@{uid(machine, name)}.service", check=False
+    ).out.strip()
 
 
 def begun(machine: Machine, number: int) -> tuple[int, int]:
     """How often systemd has started the user manager of a uid, and has refused to."""
     machine.run("journalctl", "--sync")
-    said = machine.run("journalctl", "--no-pager", "-o", "cat", "-u", f"user@{number}.service", check=False).out
-    return said.count(f"Started user@{number}.service"), said.count("Skipped due to 'exec-condition'")
+    said = machine.run(
+        "journalctl", "--no-pager", "-o", "cat", "-u", f"user@{number}.service", check=False
+    ).out
+    return said.count(f"Started user@{number}.service"), said.count(
+        "Skipped due to 'exec-condition'"
+    )
 
 
 def started(machine: Machine, number: int) -> str:
@@ -119,15 +130,24 @@ def test_an_uploaded_unit_runs_no_more(booted: Machine) -> None:
         assert checked.code == 3 and checked.out.count(f"{DROPIN} is missing (") == 1, checked
     tested = machine.run("sftpjail", "test", "alice", check=False)
     assert tested.code == 3 and "\nFAILED  no user manager: an uploaded unit" in tested.out, tested
-    assert state(machine, "alice") == "inactive" and machine.exists("/home/alice/.config/systemd/user/mark.service")
+    assert state(machine, "alice") == "inactive" and machine.exists(
+        "/home/alice/.config/systemd/user/mark.service"
+    )
 
     # An upgrade, or whatever else runs setup, ends what runs by then; a session that is open goes on.
     linger(machine, "alice")
     asked = f"!systemctl is-active user@{uid(machine, 'alice')}.service | cat"
-    done = machine.sftp("alice", keys["alice"], ["!sleep 1", asked, "!sftpjail setup", asked, "pwd"])
+    done = machine.sftp(
+        "alice", keys["alice"], ["!sleep 1", asked, "!sftpjail setup", asked, "pwd"]
+    )
     said = [line for line in done.out.splitlines() if not line.startswith("sftp> ")]
     assert done.code == 0, done
-    assert said == ["active", "this host is ready for jails", "inactive", "Remote working directory: /home/alice"]
+    assert said == [
+        "active",
+        "this host is ready for jails",
+        "inactive",
+        "Remote working directory: /home/alice",
+    ]
     linger(machine, "alice", "disable-linger")
     machine.sh(FORGET.format("alice"))
     assert not uploads(machine, "alice", keys["alice"])
@@ -139,8 +159,13 @@ def test_no_way_leads_to_a_manager_for_a_member(booted: Machine) -> None:
     machine, keys = booted, host(booted)
     expected = {"alice": "inactive", "bob": "active"}
     assert {name: during_login(machine, name, keys[name]) for name in expected} == expected
-    asks = {name: f"sleep 1; systemctl is-active user@{uid(machine, name)}.service" for name in expected}
-    by_su = {n: machine.run("su", "-s", "/bin/sh", n, "-c", ask, check=False).out.strip() for n, ask in asks.items()}
+    asks = {
+        name: f"sleep 1; systemctl is-active user@{uid(machine, name)}.service" for name in expected
+    }
+    by_su = {
+        n: machine.run("su", "-s", "/bin/sh", n, "-c", ask, check=False).out.strip()
+        for n, ask in asks.items()
+    }
     assert by_su == expected
     machine.append("/etc/pam.d/cron", "session optional pam_systemd.so\n")
     jobs = "".join(f"* * * * * {name} ({ask}) >/tmp/by-cron.{name}\n" for name, ask in asks.items())
@@ -153,13 +178,21 @@ def test_no_way_leads_to_a_manager_for_a_member(booted: Machine) -> None:
     time.sleep(1)
     assert {name: state(machine, name) for name in expected} == expected
     machine.reboot()
-    machine.sh(f"for n in $(seq 50); do systemctl -q is-active user@{uid(machine, 'bob')} && exit; sleep 0.1; done")
-    said = machine.run("journalctl", "--boot", "--no-pager", "-u", f"user@{uid(machine, 'alice')}.service").out
+    machine.sh(
+        f"for n in $(seq 50); do systemctl -q is-active user@{uid(machine, 'bob')} && exit; sleep 0.1; done"
+    )
+    said = machine.run(
+        "journalctl", "--boot", "--no-pager", "-u", f"user@{uid(machine, 'alice')}.service"
+    ).out
     assert "Skipped due to 'exec-condition'" in said, "it was tried at boot"
     assert {name: state(machine, name) for name in expected} == expected
     works(machine, "alice", keys["alice"])
     checked = machine.run("sftpjail", "check", check=False)
-    assert checked.code == 3 and "  mend: loginctl disable-linger alice\n" in checked.out and "bob" not in checked.out
+    assert (
+        checked.code == 3
+        and "  mend: loginctl disable-linger alice\n" in checked.out
+        and "bob" not in checked.out
+    )
     linger(machine, "alice", "disable-linger")
     assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
 
@@ -176,15 +209,23 @@ def test_whoever_becomes_a_member_loses_theirs(booted: Machine) -> None:
         machine.write(f"{units}/../stubborn.service", stubborn)
         machine.sh(f"ln -s ../stubborn.service {units}/; chown -R {name}: /home/{name}")
         linger(machine, name)
-        machine.sh(f"for n in $(seq 100); do pgrep -u {name} -f while && exit; sleep 0.1; done; exit 1")
+        machine.sh(
+            f"for n in $(seq 100); do pgrep -u {name} -f while && exit; sleep 0.1; done; exit 1"
+        )
         assert state(machine, name).endswith("active")
     machine.run("sftpjail", "adopt", "--keep", "linger,processes,units", "carol")
     assert state(machine, "carol") == "inactive"
     machine.run("usermod", "-aG", "sftponly", "dave")
-    machine.sh("for n in $(seq 300); do pgrep -u dave -f while >/dev/null || exit 0; sleep 0.1; done; exit 1")
-    machine.run("systemctl", "start", "sftpjail.service")  # waits for the run that the path unit has begun
+    machine.sh(
+        "for n in $(seq 300); do pgrep -u dave -f while >/dev/null || exit 0; sleep 0.1; done; exit 1"
+    )
+    machine.run(
+        "systemctl", "start", "sftpjail.service"
+    )  # waits for the run that the path unit has begun
     assert state(machine, "dave") == "inactive"
-    assert machine.run("systemctl", "is-system-running").out == "running\n", "nothing is left failed"
+    assert machine.run("systemctl", "is-system-running").out == "running\n", (
+        "nothing is left failed"
+    )
 
 
 @pytest.mark.booted
@@ -209,7 +250,9 @@ def test_teardown_gives_systemd_back(booted: Machine) -> None:
     machine = booted
     machine.write("/etc/sftpjail/sftpjail.conf", "[logs]\nbackend = none\n")
     before = machine.listing("/etc/systemd")
-    shown = machine.run("systemctl", "show", "-p", "ExecCondition", "-p", "DropInPaths", "user@1000.service").out
+    shown = machine.run(
+        "systemctl", "show", "-p", "ExecCondition", "-p", "DropInPaths", "user@1000.service"
+    ).out
     machine.run("sftpjail", "setup")
     assert machine.mode(DROPIN) == "root:root 644"
     # What a kept jail needs stays while nothing of ours is called any more.
@@ -239,7 +282,11 @@ def test_every_fix_of_a_drop_in_that_is_not_in_force_puts_it_in_force(booted: Ma
         machine.sh(breaking)
         assert started(machine, alice) == "active", breaking
         found = machine.run("sftpjail", "check", check=False)
-        fixes = [line.partition("mend: ")[2] for line in found.out.splitlines() if line.startswith("  mend: ")]
+        fixes = [
+            line.partition("mend: ")[2]
+            for line in found.out.splitlines()
+            if line.startswith("  mend: ")
+        ]
         assert found.code == 3 and len(fixes) == 1, found
         machine.sh(fixes[0])
         assert started(machine, alice) == "inactive", found
@@ -248,9 +295,15 @@ def test_every_fix_of_a_drop_in_that_is_not_in_force_puts_it_in_force(booted: Ma
         machine.run("systemctl", "daemon-reload")
     # One that runs by what systemd has read before.
     service = f"user@{alice}.service"
-    machine.sh(f"mv {FOLDER} /root/away; {reload}; systemctl start {service}; mv /root/away {FOLDER}")
+    machine.sh(
+        f"mv {FOLDER} /root/away; {reload}; systemctl start {service}; mv /root/away {FOLDER}"
+    )
     found = machine.run("sftpjail", "check", "alice", check=False)
-    fixes = [line.partition("mend: ")[2] for line in found.out.splitlines() if line.startswith("  mend: ")]
+    fixes = [
+        line.partition("mend: ")[2]
+        for line in found.out.splitlines()
+        if line.startswith("  mend: ")
+    ]
     assert found.code == 3 and fixes == [reload, f"systemctl stop {service}"], found
     machine.sh("; ".join(fixes))
     assert machine.run("sftpjail", "check", "alice").out == "1 jails, no faults\n"
@@ -262,12 +315,19 @@ def test_where_systemd_does_not_run_the_drop_in_waits(machine: Machine) -> None:
     ready(machine)
     jail(machine, "alice")
     assert machine.exists(DROPIN) == bool(machine.run("which", "systemctl", check=False).out)
-    assert "ok      no user manager: systemd does not run here\n" in machine.run("sftpjail", "test", "alice").out
+    assert (
+        "ok      no user manager: systemd does not run here\n"
+        in machine.run("sftpjail", "test", "alice").out
+    )
     assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
-    assert "none: systemd refuses it" in " ".join(machine.run("sftpjail", "explain", "alice").out.split())
+    assert "none: systemd refuses it" in " ".join(
+        machine.run("sftpjail", "explain", "alice").out.split()
+    )
     open_with_key(machine, "alice")
     # A stranger pays no more than a few programs for it.
     machine.run("useradd", "-m", "bob")
     text = script(machine.read(DROPIN)).replace("%i", str(uid(machine, "bob")))
     assert machine.run("sh", "-c", text, check=False).code == 0
-    assert machine.run("sh", "-c", text.replace(str(uid(machine, "bob")), str(uid(machine, "alice"))), check=False).code
+    assert machine.run(
+        "sh", "-c", text.replace(str(uid(machine, "bob")), str(uid(machine, "alice"))), check=False
+    ).code

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, settings
 __all__ = ["no_programs", "programs", "pytest_configure"]
 
 # The fixtures that hypothesis warns of hold no state that one example could leave to the next.
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "project", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 settings.load_profile("project")
 
 

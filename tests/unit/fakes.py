@@ -23,14 +23,24 @@ class Unplanned(BaseException):
     """A test came near a real program. Not an Exception, so that no `except Exception` can swallow it."""
 
 
-_FORBIDDEN = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"}
+_FORBIDDEN = {
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "os.forkpty",
+}
 _FORBIDDEN |= {"os.kill", "os.killpg", "pty.spawn"}
 _CALLS = {"mount", "umount", "umount2", "unshare", "setns", "execve", "system", "chroot"}
 _fence = {"up": False}
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if _fence["up"] and (event in _FORBIDDEN or (event == "ctypes.dlsym" and arguments[1] in _CALLS)):
+    if _fence["up"] and (
+        event in _FORBIDDEN or (event == "ctypes.dlsym" and arguments[1] in _CALLS)
+    ):
         raise Unplanned(f"{event} {arguments[:2]}: plan an answer with the fixture `programs`")
 
 
@@ -41,7 +51,9 @@ sys.addaudithook(_audit)
 @pytest.fixture(autouse=True)
 def no_programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test starts a program, but for those marked `lint` or `real_program`, which are about one."""
-    _fence["up"] = not any(request.node.get_closest_marker(name) for name in ("lint", "real_program"))
+    _fence["up"] = not any(
+        request.node.get_closest_marker(name) for name in ("lint", "real_program")
+    )
     yield
     _fence["up"] = False
 
@@ -62,7 +74,9 @@ class Programs:
         self.asked: list[tuple[str, ...]] = []
         self.shown: list[Mapping[str, bytes | None]] = []
 
-    def answer(self, *words: str, out: str = "", err: str = "", code: int = 0, stdin: str = "") -> None:
+    def answer(
+        self, *words: str, out: str = "", err: str = "", code: int = 0, stdin: str = ""
+    ) -> None:
         """Plan an answer for commands in which WORDS follow each other, and whose standard input holds STDIN."""
 
         def fits(argv: Sequence[str], given: str) -> bool:
@@ -85,7 +99,9 @@ class Programs:
     def run(self, argv: Sequence[str], stdin: str = "", *_: Any, **__: Any) -> Answer:
         return self._answer(argv, stdin, stdin)
 
-    def preview(self, argv: Sequence[str], files: Mapping[str, bytes | None], *_: Any, **__: Any) -> Answer:
+    def preview(
+        self, argv: Sequence[str], files: Mapping[str, bytes | None], *_: Any, **__: Any
+    ) -> Answer:
         self.shown.append(dict(files))
         return self._answer(argv, "", files)
 
@@ -195,20 +211,28 @@ class Tree:
         self.sockets: set[str] = set()
         self.pids: dict[str, int] = {"sshd": 7}
         self.shown: dict[str, str] = {}
-        self.people: list[str] = ["root:x:0:0:root:/root:/bin/bash", "www-data:x:33:33::/var/www:/usr/sbin/nologin"]
+        self.people: list[str] = [
+            "root:x:0:0:root:/root:/bin/bash",
+            "www-data:x:33:33::/var/www:/usr/sbin/nologin",
+        ]
         self.group_lines: list[str] = ["root:x:0:", "sudo:x:27:admin", "www-data:x:33:"]
         self.folder("/etc/ssh")
         self.folder("/srv")
         self.folder("/home")
         self.write("/etc/login.defs", "# comment\nUID_MIN 1000\nUID_MAX 60000\n")
-        self.write("/etc/fstab", "# static file system information\nUUID=1234 / ext4 errors=remount-ro 0 1\n")
+        self.write(
+            "/etc/fstab",
+            "# static file system information\nUUID=1234 / ext4 errors=remount-ro 0 1\n",
+        )
         self.mounted()
 
     def write(self, path: str, text: str | bytes, mode: int = 0o644) -> None:
         """Make a file and the folders above it."""
         self.folder(os.path.dirname(path))
         file = self.root / path.lstrip("/")
-        file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
+        file.write_bytes(
+            text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+        )
         file.chmod(mode)
 
     def folder(self, path: str, mode: int = 0o755, owner: tuple[int, int] | None = None) -> None:
@@ -227,13 +251,17 @@ class Tree:
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link; an absolute TARGET stays below the root."""
         self.folder(os.path.dirname(path))
-        (self.root / path.lstrip("/")).symlink_to(f"{self.root}{target}" if target.startswith("/") else target)
+        (self.root / path.lstrip("/")).symlink_to(
+            f"{self.root}{target}" if target.startswith("/") else target
+        )
 
     def program(self, name: str) -> None:
         """Install a program in /usr/sbin, which no test runs."""
         self.write(f"/usr/sbin/{name}", "#!/bin/false\n", 0o755)
 
-    def account(self, name: str, uid: int, gid: int | None = None, home: str | None = None, **more: Any) -> None:
+    def account(
+        self, name: str, uid: int, gid: int | None = None, home: str | None = None, **more: Any
+    ) -> None:
         """Add an account, with a home that it owns unless `make_home` is false."""
         gid = uid if gid is None else gid
         home = f"/home/{name}" if home is None else home
@@ -251,7 +279,9 @@ class Tree:
         """Say what is mounted: targets, or (target, options)."""
         pairs = [(p, "rw,nosuid,nodev,relatime") if isinstance(p, str) else p for p in points]
         lines = ["21 1 0:1 / / rw,relatime - ext4 /dev/sda1 rw"]
-        lines += [f"{30 + n} 21 0:1 /x {t} {o} - ext4 /dev/sda1 rw" for n, (t, o) in enumerate(pairs)]
+        lines += [
+            f"{30 + n} 21 0:1 /x {t} {o} - ext4 /dev/sda1 rw" for n, (t, o) in enumerate(pairs)
+        ]
         self.write("/proc/self/mountinfo", "\n".join(lines) + "\n")
 
     def fstab(self, *lines: str) -> None:

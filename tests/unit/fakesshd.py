@@ -72,7 +72,10 @@ class Sshd:
         if "-t" in argv:
             return Answer(0, "", "")
         user = argv[argv.index("-C") + 1].split(",")[0].removeprefix("user=")
-        matches = {criteria: self._matches(criteria, user, files) for criteria in {line.criteria for line in lines}}
+        matches = {
+            criteria: self._matches(criteria, user, files)
+            for criteria in {line.criteria for line in lines}
+        }
         matches[""] = False
         globally = [line for line in lines if not line.criteria]
         locally = [line for line in lines if matches[line.criteria]]
@@ -90,15 +93,26 @@ class Sshd:
                 yield f"{keyword} {part}\n"
 
     def _debug(
-        self, lines: list[Line], first: list[Line], second: list[Line], matches: Mapping[str, bool], user: str
+        self,
+        lines: list[Line],
+        first: list[Line],
+        second: list[Line],
+        matches: Mapping[str, bool],
+        user: str,
     ) -> str:
-        said = [f"debug3: {line.path}:{line.number} setting {line.keyword} {line.value}" for line in first]
+        said = [
+            f"debug3: {line.path}:{line.number} setting {line.keyword} {line.value}"
+            for line in first
+        ]
         said.append("debug2: parse_server_config_depth: config reprocess config len 187")
         for criteria in dict.fromkeys(line.criteria for line in lines if line.criteria):
             about = f"user {user} host localhost addr 127.0.0.1 laddr (null) lport 0"
             said.append(f"debug3: checking match for '{criteria}' {about}")
             said.append(f"debug3: match {'' if matches[criteria] else 'not '}found")
-        said += [f"debug3: {line.path}:{line.number} setting {line.keyword} {line.value}" for line in second]
+        said += [
+            f"debug3: {line.path}:{line.number} setting {line.keyword} {line.value}"
+            for line in second
+        ]
         return "\n".join(said) + "\n"
 
     def _read(self, path: str, files: Mapping[str, bytes | None]) -> str:
@@ -128,10 +142,20 @@ class Sshd:
             return True
         if kind == "User":
             return user in names.split(",")
-        groups = [line.split(":") for line in self._read("/etc/group", files).split("\n") if line.count(":") == 3]
-        people = [line.split(":") for line in self._read("/etc/passwd", files).split("\n") if line.count(":") == 6]
+        groups = [
+            line.split(":")
+            for line in self._read("/etc/group", files).split("\n")
+            if line.count(":") == 3
+        ]
+        people = [
+            line.split(":")
+            for line in self._read("/etc/passwd", files).split("\n")
+            if line.count(":") == 6
+        ]
         gid = next((person[3] for person in people if person[0] == user), "")
-        return any(g[0] in names.split(",") and (user in g[3].split(",") or g[2] == gid) for g in groups)
+        return any(
+            g[0] in names.split(",") and (user in g[3].split(",") or g[2] == gid) for g in groups
+        )
 
 
 @pytest.fixture

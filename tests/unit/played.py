@@ -12,7 +12,16 @@ from fakes import FakeHost, Programs, Tree
 from fakesshd import Sshd
 
 from sftpjail import hookimpl
-from sftpjail.actions import MakeDir, Mount, Remove, SetAccount, SetGroup, SetOwner, Unmount, WriteFile
+from sftpjail.actions import (
+    MakeDir,
+    Mount,
+    Remove,
+    SetAccount,
+    SetGroup,
+    SetOwner,
+    Unmount,
+    WriteFile,
+)
 from sftpjail.cli import accounts, check, context, main
 from sftpjail.config import Config
 from sftpjail.engine import engine
@@ -98,16 +107,22 @@ class Stage:
                 tree.group(action.name, 500)
             elif isinstance(action, SetAccount) and action.shell:
                 people = [line.split(":") for line in tree.people]
-                tree.people = [":".join([*p[:6], action.shell] if p[0] == action.name else p) for p in people]
+                tree.people = [
+                    ":".join([*p[:6], action.shell] if p[0] == action.name else p) for p in people
+                ]
             elif isinstance(action, Mount):
-                self.mount(action.source, action.target, ",".join(o for o in action.options if o != "bind"))
+                self.mount(
+                    action.source, action.target, ",".join(o for o in action.options if o != "bind")
+                )
             elif isinstance(action, Unmount):
                 self.umount(action.target)
 
     def mount(self, source: str, target: str, options: str) -> None:
         """Bind a folder."""
         self.tree.shown[target] = source
-        self.points = [point for point in self.points if point[0] != target] + [(target, f"rw,{options}")]
+        self.points = [point for point in self.points if point[0] != target] + [
+            (target, f"rw,{options}")
+        ]
         self.tree.mounted(*self.points)
 
     def umount(self, target: str) -> None:
@@ -129,7 +144,9 @@ def keygen(argv: object, stdin: str) -> Answer:
     """Be `ssh-keygen -l -f -`: AAAAgood is a key, other blobs are none."""
     words = [line.split() for line in stdin.splitlines()]
     said = [
-        f"256 SHA256:{w[1]} {w[2] if len(w) > 2 else 'no comment'} (ED25519)\n" for w in words if "AAAAgood" in w[1]
+        f"256 SHA256:{w[1]} {w[2] if len(w) > 2 else 'no comment'} (ED25519)\n"
+        for w in words
+        if "AAAAgood" in w[1]
     ]
     return Answer(0 if said else 255, "".join(said), "")
 

@@ -48,11 +48,15 @@ def test_add_refuses_before_useradd_what_could_not_be_jailed(
     run: Run, more: Sequence[str], options: str, why: str
 ) -> None:
     assert run("add", *more, "eve", "--", *options.split())[0] == 1, "and no program ran"
-    assert run.err == f"sftpjail: will not jail eve: {why}\n  try: give --force if you really mean it\n"
+    assert (
+        run.err
+        == f"sftpjail: will not jail eve: {why}\n  try: give --force if you really mean it\n"
+    )
 
 
 @pytest.mark.parametrize(
-    "options", ["--uid 1500", "-c -r5", "--comment -r", "--gecos system", "-G users -g -r", "-u", "-u five"]
+    "options",
+    ["--uid 1500", "-c -r5", "--comment -r", "--gecos system", "-G users -g -r", "-u", "-u five"],
 )
 def test_add_leaves_all_else_to_useradd(run: Run, programs: Programs, options: str) -> None:
     programs.answer("useradd", err="useradd: in my words", code=3)
@@ -83,8 +87,15 @@ def test_add_says_what_is_left_of_an_account_that_cannot_be_deleted_again(
 
 def test_add_of_an_account_that_is_there(run: Run, stage: Stage) -> None:
     assert run("add", "bob")[0] == 1
-    assert run.err == "sftpjail: there is an account bob already, not jailed\n  try: sftpjail adopt bob\n"
-    assert run("add", "root")[0] == 1 and "must not be jailed: it has uid 0" in run.err and "try:" not in run.err
+    assert (
+        run.err
+        == "sftpjail: there is an account bob already, not jailed\n  try: sftpjail adopt bob\n"
+    )
+    assert (
+        run("add", "root")[0] == 1
+        and "must not be jailed: it has uid 0" in run.err
+        and "try:" not in run.err
+    )
 
 
 def test_add_of_whom_a_match_user_names(run: Run, stage: Stage, programs: Programs) -> None:
@@ -92,7 +103,9 @@ def test_add_of_whom_a_match_user_names(run: Run, stage: Stage, programs: Progra
     stage.config = Config(profiles=(*stage.config.profiles, mirrors))
     stage.set_up()
     code, out = run("--dry-run", "add", "mira")
-    assert code == 0 and out.startswith("! run useradd --no-create-home ") and "--groups" not in out, run.err
+    assert (
+        code == 0 and out.startswith("! run useradd --no-create-home ") and "--groups" not in out
+    ), run.err
     stage.tree.account("mira", 1100, home="/files", shell="/usr/sbin/nologin", make_home=False)
     assert run("add", "mira")[0] == 0, run.err
     code, out = run("add", "mira")
@@ -113,7 +126,9 @@ def userdel(stage: Stage, programs: Programs, refusals: int) -> None:
             return answers.pop()
         assert f"{JAIL}/home/ann" not in stage.tree.shown
         stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
-        stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
+        stage.tree.group_lines = [
+            line.replace(":500:ann", ":500:") for line in stage.tree.group_lines
+        ]
         return Answer(0, "", "")
 
     programs.answer_by("userdel", run)
@@ -123,7 +138,10 @@ def test_remove_waits_for_a_session_that_is_ending(
     run: Run, stage: Stage, programs: Programs, no_waiting: list[float]
 ) -> None:
     userdel(stage, programs, 3)
-    assert run("remove", "--delete-account", "ann") == (0, "deleted the account ann; its files stay\n"), run.err
+    assert run("remove", "--delete-account", "ann") == (
+        0,
+        "deleted the account ann; its files stay\n",
+    ), run.err
     assert run.err == "" and 0 < sum(no_waiting) < 3
 
 
@@ -151,7 +169,9 @@ def test_remove_of_a_busy_account_leaves_it_as_it_was(
     userdel(stage, programs, 100)
     before = dict(stage.tree.shown)
     assert run("remove", "--delete-account", "ann") == (1, "")
-    assert run.err == f"sftpjail: userdel ann failed: {IN_USE}\n" + (f"  try: {mend}\n" if mend else "")
+    assert run.err == f"sftpjail: userdel ann failed: {IN_USE}\n" + (
+        f"  try: {mend}\n" if mend else ""
+    )
     assert stage.tree.shown == before and seconds <= sum(no_waiting) < seconds + 1
     monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: False)
     assert run("check", "ann")[0] == 0
@@ -166,16 +186,23 @@ def test_remove_says_that_it_could_not_put_a_jail_back(
 
     programs.answer_by("userdel", lose)
     assert run("remove", "--delete-account", "ann") == (4, ""), run.err
-    assert "ann is left, with half a jail: " in run.err and run.err.endswith("\n  try: sftpjail apply\n")
+    assert "ann is left, with half a jail: " in run.err and run.err.endswith(
+        "\n  try: sftpjail apply\n"
+    )
 
 
-def test_remove_of_an_account_that_is_gone_though_userdel_complains(run: Run, stage: Stage, programs: Programs) -> None:
+def test_remove_of_an_account_that_is_gone_though_userdel_complains(
+    run: Run, stage: Stage, programs: Programs
+) -> None:
     def complain(argv: Sequence[str], _: object) -> Answer:
         stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
         return Answer(12, "", "userdel: cannot remove the mail spool")
 
     programs.answer_by("userdel", complain)
-    assert run("remove", "--delete-account", "ann") == (0, "deleted the account ann; its files stay\n"), run.err
+    assert run("remove", "--delete-account", "ann") == (
+        0,
+        "deleted the account ann; its files stay\n",
+    ), run.err
     assert run.err == "sftpjail: userdel ann failed: userdel: cannot remove the mail spool\n"
 
 

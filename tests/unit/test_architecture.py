@@ -14,8 +14,13 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 PACKAGE = PROJECT / "sftpjail"
 LINT = Path("/opt/lint/bin")
-MODULES = {str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."): path for path in PACKAGE.rglob("*.py")}
-PLUGINS = sorted(name for name in MODULES if name.startswith("plugins.") and name != "plugins.__init__")
+MODULES = {
+    str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."): path
+    for path in PACKAGE.rglob("*.py")
+}
+PLUGINS = sorted(
+    name for name in MODULES if name.startswith("plugins.") and name != "plugins.__init__"
+)
 # The house from the roof down: a room knows itself and the floors below it, and no room beside it.
 FLOORS = (
     ("__main__",),
@@ -132,7 +137,9 @@ def imports(name: str, for_types: bool = True) -> set[str]:
             return
         if isinstance(node, ast.Import):
             found.update(
-                "." + a.name.removeprefix("sftpjail").lstrip(".") if a.name.split(".")[0] == "sftpjail" else a.name
+                "." + a.name.removeprefix("sftpjail").lstrip(".")
+                if a.name.split(".")[0] == "sftpjail"
+                else a.name
                 for a in node.names
             )
         elif isinstance(node, ast.ImportFrom):
@@ -173,12 +180,16 @@ def below(name: str) -> set[str]:
     if name == "__init__":
         return DOOR
     floor = next(n for n, rooms in enumerate(FLOORS) if own in rooms)
-    return {own, *(known for rooms in FLOORS[floor + 1 :] for known in rooms)} | ({""} if own == "cli" else set())
+    return {own, *(known for rooms in FLOORS[floor + 1 :] for known in rooms)} | (
+        {""} if own == "cli" else set()
+    )
 
 
 def test_the_reader_of_imports_sees_them() -> None:
     assert {"actions", "config", "host", "paths", ""} <= ours("plugins.mounts.changes")
-    assert {"system.files", "engine.journal", "engine.transaction", "engine.manager"} <= ours("engine.engine")
+    assert {"system.files", "engine.journal", "engine.transaction", "engine.manager"} <= ours(
+        "engine.engine"
+    )
     assert "subprocess" in imports("system.programs") and "engine.plan" in ours("engine.hookspecs")
     assert "engine.plan" not in ours("engine.hookspecs", for_types=False)
 
@@ -211,10 +222,14 @@ def test_plugins_use_the_standard_library_only(name: str) -> None:
     assert not {"subprocess", "ctypes", "socket", "shutil", "tempfile"} & imports(name)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room(name) == "engine" and name != "engine.manager"])
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if room(name) == "engine" and name != "engine.manager"]
+)
 def test_the_engine_names_no_plugin(name: str) -> None:
     words = {
-        node.value for node in ast.walk(tree_of(name)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        node.value
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     names = {plugin.split(".")[1] for plugin in PLUGINS}
     assert not names & words, "a plugin's name as a string"
@@ -225,10 +240,16 @@ PURE = {"actions", "formats", "fixes", "model", "errors", "escapes"}
 
 @pytest.mark.parametrize(
     "name",
-    sorted(n for n in MODULES if room(n) in PURE or n.split(".")[-1] in ("parser", "timestamps", "journal_export")),
+    sorted(
+        n
+        for n in MODULES
+        if room(n) in PURE or n.split(".")[-1] in ("parser", "timestamps", "journal_export")
+    ),
 )
 def test_the_vocabulary_and_the_parsers_are_pure(name: str) -> None:
-    assert {found.split(".")[0] for found in imports(name) if not found.startswith(".")} <= set(sys.stdlib_module_names)
+    assert {found.split(".")[0] for found in imports(name) if not found.startswith(".")} <= set(
+        sys.stdlib_module_names
+    )
     assert not {"subprocess", "shutil", "tempfile", "socket"} & imports(name)
 
 
@@ -249,7 +270,12 @@ def test_few_modules_change_the_host_or_run_programs(name: str) -> None:
     # The login's step is a program of its own, which runs when no module of ours does.
     if room(name) == "system" and name != "system.processes":
         runs = {"subprocess", "pty", "multiprocessing"} & imports(name)
-        assert not runs or name.split(".")[1] in ("programs", "sessions", "namespaces", "login_step")
+        assert not runs or name.split(".")[1] in (
+            "programs",
+            "sessions",
+            "namespaces",
+            "login_step",
+        )
         return
     strong = {"subprocess", "pty", "ctypes", "multiprocessing", "fcntl", "asyncio.subprocess"}
     assert not strong & imports(name)
@@ -257,7 +283,9 @@ def test_few_modules_change_the_host_or_run_programs(name: str) -> None:
     for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.ImportFrom) and node.module in CHANGES:
             wrong += [
-                f"line {node.lineno}: {alias.name}" for alias in node.names if alias.name in CHANGES[node.module or ""]
+                f"line {node.lineno}: {alias.name}"
+                for alias in node.names
+                if alias.name in CHANGES[node.module or ""]
             ]
         if (
             isinstance(node, ast.Attribute)
@@ -265,11 +293,25 @@ def test_few_modules_change_the_host_or_run_programs(name: str) -> None:
             and node.attr in CHANGES.get(node.value.id, ())
         ):
             wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in PATH_METHODS:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in PATH_METHODS
+        ):
             wrong.append(f"line {node.lineno}: {ast.unparse(node.func)}")
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("open", "io.open") and _writes(node):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in ("open", "io.open")
+            and _writes(node)
+        ):
             wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
-        if isinstance(node, ast.Attribute) and node.attr in ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"):
+        if isinstance(node, ast.Attribute) and node.attr in (
+            "O_WRONLY",
+            "O_RDWR",
+            "O_CREAT",
+            "O_TRUNC",
+            "O_APPEND",
+        ):
             wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
     assert not wrong
 
@@ -277,20 +319,32 @@ def test_few_modules_change_the_host_or_run_programs(name: str) -> None:
 def _writes(call: ast.Call) -> bool:
     if call.args and ast.unparse(call.args[0]) == "os.devnull":
         return False
-    modes = [*call.args[1:2], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
-    return any(not isinstance(mode, ast.Constant) or bool(set(str(mode.value)) & set("wax+")) for mode in modes)
+    modes = [
+        *call.args[1:2],
+        *(keyword.value for keyword in call.keywords if keyword.arg == "mode"),
+    ]
+    return any(
+        not isinstance(mode, ast.Constant) or bool(set(str(mode.value)) & set("wax+"))
+        for mode in modes
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if room(name) == "system"])
 def test_no_program_is_started_by_a_shell(name: str) -> None:
     calls = [ast.unparse(node) for node in ast.walk(tree_of(name)) if isinstance(node, ast.Call)]
-    assert not [call for call in calls if "shell=True" in call or call.startswith(("os.system", "os.popen"))]
+    assert not [
+        call for call in calls if "shell=True" in call or call.startswith(("os.system", "os.popen"))
+    ]
 
 
 def tracked() -> list[Path]:
     folders = ("sftpjail", "tests", "hooks", "packaging", "man", ".ci")
     files = [path for folder in folders for path in (PROJECT / folder).rglob("*") if path.is_file()]
-    return [path for path in [*files, *PROJECT.glob("*")] if path.is_file() and "__pycache__" not in path.parts]
+    return [
+        path
+        for path in [*files, *PROJECT.glob("*")]
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
 
 
 def test_every_function_that_others_call_says_what_it_does() -> None:
@@ -299,7 +353,9 @@ def test_every_function_that_others_call_says_what_it_does() -> None:
         if name.startswith("plugins."):  # hookspecs.py documents the hooks
             continue
         for node in tree_of(name).body:
-            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith(
+                "_"
+            )
             if (
                 public
                 and not ast.get_docstring(node)
@@ -313,7 +369,9 @@ def lint(*command: str) -> str:
     """Run a linter; return what it has to say."""
     if not (LINT / command[0]).exists():
         pytest.skip(f"{command[0]} is not in {LINT}: run tests/run")
-    done = subprocess.run([LINT / command[0], *command[1:]], cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [LINT / command[0], *command[1:]], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
     return "" if done.returncode == 0 else done.stdout[-4000:] + done.stderr[-1000:]
 
 
@@ -330,9 +388,26 @@ def test_ruff_would_format_nothing() -> None:
 @pytest.mark.lint
 def test_mypy_finds_nothing(tmp_path: Path) -> None:
     # Bookworm's pluggy is older than its types; everywhere else nothing is left out.
-    typed = [] if (Path(pluggy.__file__).parent / "py.typed").exists() else ["--allow-untyped-decorators"]
-    assert lint("mypy", "--strict", *typed, "--no-error-summary", "--cache-dir", str(tmp_path), "sftpjail") == ""
+    typed = (
+        []
+        if (Path(pluggy.__file__).parent / "py.typed").exists()
+        else ["--allow-untyped-decorators"]
+    )
+    assert (
+        lint(
+            "mypy",
+            "--strict",
+            *typed,
+            "--no-error-summary",
+            "--cache-dir",
+            str(tmp_path),
+            "sftpjail",
+        )
+        == ""
+    )
 
 
 def test_the_version_is_in_one_place() -> None:
-    assert re.search(r"^version = attr: sftpjail.__version__$", (PROJECT / "setup.cfg").read_text(), re.MULTILINE)
+    assert re.search(
+        r"^version = attr: sftpjail.__version__$", (PROJECT / "setup.cfg").read_text(), re.MULTILINE
+    )

@@ -39,7 +39,9 @@ def blamed(world: World, *wanted: tuple[str, Action]) -> str:
     engine.manager.plugins.unregister(name="tester")
     engine.manager.plugins.register(Wants(), "tester")
     names = dict.fromkeys(name for name, _ in wanted)
-    plan = engine.plan([Event("on_user_create", Account(name, 4001, 4001, f"/home/{name}")) for name in names])
+    plan = engine.plan(
+        [Event("on_user_create", Account(name, 4001, 4001, f"/home/{name}")) for name in names]
+    )
     before = world.snapshot()
     with pytest.raises(SftpJailError) as caught:
         engine.apply(plan)
@@ -54,7 +56,10 @@ def test_of_a_folder_a_file_and_a_script(world: World) -> None:
     world.refuse = ("register",)
     assert blamed(world, good, ("bob", Run(("/register", "on"), "says no", always=True))) == "bob"
     world.refuse = ("ask",)
-    assert blamed(world, good, ("bob", MakeDir(world.path("b"))), ("bob", Check(("/ask",), "asks"))) == "bob"
+    assert (
+        blamed(world, good, ("bob", MakeDir(world.path("b"))), ("bob", Check(("/ask",), "asks")))
+        == "bob"
+    )
 
 
 def test_of_a_mount(world: World) -> None:
@@ -62,13 +67,19 @@ def test_of_a_mount(world: World) -> None:
         (world.root / "jail" / name).mkdir()
     good = ("ann", Mount(world.path("src"), world.path("jail/ann")))
     later = ("carl", Mount(world.path("src"), world.path("jail/carl")))
-    assert blamed(world, good, ("bob", Mount(world.path("src"), world.path("theirs/link"))), later) == "bob"
+    assert (
+        blamed(world, good, ("bob", Mount(world.path("src"), world.path("theirs/link"))), later)
+        == "bob"
+    )
 
     world.refuse = ("mount",)
     assert blamed(world, ("bob", Mount(world.path("src"), world.path("jail/bob"))), later) == "bob"
     world.refuse = ()
     (world.root / "jail/bob").rmdir()
-    assert blamed(world, good, ("bob", Mount(world.path("src"), world.path("jail/bob"))), later) == "bob"
+    assert (
+        blamed(world, good, ("bob", Mount(world.path("src"), world.path("jail/bob"))), later)
+        == "bob"
+    )
 
 
 def test_nobody_where_it_is_everybodys(world: World) -> None:

@@ -21,18 +21,32 @@ __all__ = ["run", "sshd", "stage"]
         (("nosuchcmd",), "nosuchcmd", "invalid choice: 'nosuchcmd'", "sftpjail --help"),
         ((), "", "arguments are required: COMMAND", "sftpjail --help"),
         (("add",), "add", "arguments are required: USER", "sftpjail add --help"),
-        (("add", "eve", "--uid", "7"), "add", "add does not know --uid 7", "options for useradd stand behind --"),
+        (
+            ("add", "eve", "--uid", "7"),
+            "add",
+            "add does not know --uid 7",
+            "options for useradd stand behind --",
+        ),
         (("key", "add", "ann"), "key", "arguments are required: FILE", "sftpjail key add --help"),
-        (("key", "add", "ann", "f", "--all"), "key", "key does not know --all", "sftpjail key --help"),
+        (
+            ("key", "add", "ann", "f", "--all"),
+            "key",
+            "key does not know --all",
+            "sftpjail key --help",
+        ),
         (("list", "ann"), "list", "list does not know ann", "sftpjail list --help"),
         (("list", "--", "--ann"), "list", "list takes nothing behind --: --ann", "sftpjail --help"),
         (("test",), "test", "give the users to test, or --all", "sftpjail test --all"),
     ],
 )
-def test_a_wrong_command_line(run: Run, words: Sequence[str], command: str, error: str, hint: str) -> None:
+def test_a_wrong_command_line(
+    run: Run, words: Sequence[str], command: str, error: str, hint: str
+) -> None:
     assert run(*words) == (2, "")
     said = run.err
-    assert said.startswith("sftpjail: ") and said.endswith(f"\n  try: {hint}\n") and error in said, said
+    assert (
+        said.startswith("sftpjail: ") and said.endswith(f"\n  try: {hint}\n") and error in said
+    ), said
     code, out = run("--json", *words)
     told = json.loads(out)
     assert code == 2 and run.err == said and error in told.pop("error")

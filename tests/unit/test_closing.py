@@ -56,7 +56,9 @@ def shadow(tree: Tree, expire: str) -> FakeHost:
 @pytest.mark.parametrize("before", ["", str(TODAY), str(TODAY + 400), "junk"])
 def test_expiry_is_set_and_comes_back(tree: Tree, before: str) -> None:
     (action,) = close(ANN, "no jail", "apply", shadow(tree, before))
-    assert action == CloseAccount("ann", expire="1", closed=Closed("no jail", "apply", "jail", before))
+    assert action == CloseAccount(
+        "ann", expire="1", closed=Closed("no jail", "apply", "jail", before)
+    )
     assert action.phase < Phase.UNMOUNT
     tree.write(RECORD, render_origin(Origin(closed=action.closed)))
     (back,) = reopen(ANN, shadow(tree, "1"))
@@ -76,7 +78,9 @@ def test_expiry_that_somebody_has_set_since_stays(tree: Tree) -> None:
     assert reopen(ANN, shadow(tree, "30000")) == [OpenAccount("ann")]
     # And closed once more, that is the one to come back.
     (action,) = close(ANN, "no jail", "apply", shadow(tree, "30000"))
-    assert action == CloseAccount("ann", expire="1", closed=Closed("no jail", "apply", "jail", "30000"))
+    assert action == CloseAccount(
+        "ann", expire="1", closed=Closed("no jail", "apply", "jail", "30000")
+    )
 
 
 def test_who_is_shut_out_is_so_once(tree: Tree) -> None:
@@ -126,7 +130,9 @@ def test_without_pam_the_list_is_a_match_block(tree: Tree, programs: Programs) -
     assert len(close(Account("yves", 1003, 1003, "/home/yves"), "no jail", "apply", host)) == 2
 
 
-def test_whom_the_guard_rails_protect_is_never_shut_out(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whom_the_guard_rails_protect_is_never_shut_out(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree.account("admin", 1003)
     tree.account("daemon", 7)
     monkeypatch.setenv("SUDO_USER", "ann")
@@ -147,9 +153,13 @@ def test_where_sshd_refuses_by_itself_nobody_is_shut_out(tree: Tree, programs: P
     tree.folder("/srv/sftp/ann")
     sshd(tree, programs, "/srv/sftp/%u")
     assert not lets_in(ANN, tree.host())
-    assert not lets_in(Account("ann", 1001, 1001, "/etc", profile=HOME), tree.host()), "as the files are, not as wished"
+    assert not lets_in(Account("ann", 1001, 1001, "/etc", profile=HOME), tree.host()), (
+        "as the files are, not as wished"
+    )
     sshd(tree, programs, "%h")
-    assert not lets_in(Account("ann", 1001, 1001, "/home/ann", profile=HOME), tree.host()), "its home is its own"
+    assert not lets_in(Account("ann", 1001, 1001, "/home/ann", profile=HOME), tree.host()), (
+        "its home is its own"
+    )
     assert not lets_in(Account("ann", 1001, 1001, "/nowhere", profile=HOME), tree.host())
 
 
@@ -162,16 +172,22 @@ def test_where_sshd_would_let_in(tree: Tree, programs: Programs) -> None:
     tree.owners["/home/bob"] = (0, 0)  # bob's jail
     assert lets_in(Account("ann", 1001, 1001, "/home/bob", profile=HOME), tree.host())
     tree.owners["/home/bob"] = (1002, 1002)
-    assert not lets_in(Account("ann", 1001, 1001, "/home/bob", profile=HOME), tree.host()), "sshd refuses the chroot"
+    assert not lets_in(Account("ann", 1001, 1001, "/home/bob", profile=HOME), tree.host()), (
+        "sshd refuses the chroot"
+    )
     bob = Account("bob", 1002, 1002, "/home/bob", profile=HOME)
     tree.owners["/home/bob"] = (0, 0)
     tree.account("carl", 1004, home="/home/bob/x")
     tree.owners["/home/bob/x"] = (0, 0)
     assert lets_in(bob, tree.host()), "who of the two it is for nobody knows"
     tree.folder("/home/bob/files", owner=(1002, 1002))
-    assert not lets_in(bob, tree.host()) and lets_in(Account("ann", 1001, 1001, "/home/bob", profile=HOME), tree.host())
+    assert not lets_in(bob, tree.host()) and lets_in(
+        Account("ann", 1001, 1001, "/home/bob", profile=HOME), tree.host()
+    )
     (tree.root / "home/bob/files").rmdir()
-    tree.write(RECORD.replace("ann", "bob"), '{"uid": 1002, "owners": {"/home/bob": [1002, 1002, 493]}}')
+    tree.write(
+        RECORD.replace("ann", "bob"), '{"uid": 1002, "owners": {"/home/bob": [1002, 1002, 493]}}'
+    )
     assert not lets_in(bob, tree.host()), "he had it before"
     tree.write(RECORD, '{"uid": 1000}')
     assert lets_in(ANN, tree.host()), "another uid's jail"
@@ -185,7 +201,10 @@ def test_a_group_that_no_match_block_names(tree: Tree, programs: Programs) -> No
     assert not lets_in(ANN, host), "setup writes it"
     tree.write(RECORD, '{"uid": 1001, "made": ["/srv/sftp/ann"]}')
     assert not lets_in(ANN, tree.host()), "who could log in goes on to"
-    tree.write(RECORD, render_origin(Origin(uid=1001, closed=Closed("no jail", "useradd-post", "jail", ""))))
+    tree.write(
+        RECORD,
+        render_origin(Origin(uid=1001, closed=Closed("no jail", "useradd-post", "jail", ""))),
+    )
     assert lets_in(ANN, tree.host()), "a record of nothing but that"
     (tree.root / "var/lib/sftpjail/host").unlink()
     assert not lets_in(ANN, tree.host()), "this host is not set up"
@@ -195,6 +214,11 @@ def test_records_without_it_and_damaged_ones() -> None:
     assert parse_origin("r", '{"uid": 7, "was": {"expire": ""}}').closed is None
     for closed in (Closed("a", "b", "jail", "30000"), Closed("a", "b"), Closed("a", "b", "", "")):
         assert parse_origin("r", render_origin(Origin(closed=closed))).closed == closed
-    for text in ('{"closed": 1}', '{"closed": {}}', '{"closed": {"why": 1}}', '{"closed": {"why": "x\\u0000"}}'):
+    for text in (
+        '{"closed": 1}',
+        '{"closed": {}}',
+        '{"closed": {"why": 1}}',
+        '{"closed": {"why": "x\\u0000"}}',
+    ):
         with pytest.raises(SftpJailError, match="is damaged"):
             parse_origin("/r", text)

@@ -39,7 +39,9 @@ def test_a_missing_default_file_is_the_default_and_a_missing_other_one_an_error(
     assert load(missing) == Config()
 
 
-def test_root_obeys_no_file_that_others_could_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_obeys_no_file_that_others_could_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "sftpjail.conf"
     path.write_text("[sshd]\nsubsystem = internal-sftp\n")
     path.chmod(0o664)
@@ -76,7 +78,10 @@ def test_unreadable_bytes_and_folders(tmp_path: Path) -> None:
             "[plugins]\nallow = quota,\ndisable = logs, keys",
             {"plugins_allow": ("quota",), "plugins_disable": ("logs", "keys")},
         ),
-        ("[plugins]\n[[quota]]\nsize = 3G\nwhere = /srv", {"settings": {"quota": {"size": "3G", "where": "/srv"}}}),
+        (
+            "[plugins]\n[[quota]]\nsize = 3G\nwhere = /srv",
+            {"settings": {"quota": {"size": "3G", "where": "/srv"}}},
+        ),
     ],
 )
 def test_each_key(text: str, expected: dict[str, object]) -> None:
@@ -170,8 +175,14 @@ WRONG = [
     ("[profiles]\n[[p]]\nstart = upload", ("[profiles]", "p", "start")),
     ("[profiles]\n[[p]]\nstart = '/a b'", ("[profiles]", "p", "start")),
     ("[profiles]\n[[p]]\ndeny = remove, explode", ("[profiles]", "p", "deny", "explode")),
-    ("[profiles]\n[[p]]\nsshd_options = 'Match User ann'", ("[profiles]", "p", "sshd_options", "Match")),
-    ("[profiles]\n[[p]]\nsshd_options = 'include /etc/x'", ("[profiles]", "p", "sshd_options", "include")),
+    (
+        "[profiles]\n[[p]]\nsshd_options = 'Match User ann'",
+        ("[profiles]", "p", "sshd_options", "Match"),
+    ),
+    (
+        "[profiles]\n[[p]]\nsshd_options = 'include /etc/x'",
+        ("[profiles]", "p", "sshd_options", "include"),
+    ),
     ("[profiles]\n[[p]]\nsshd_options = Alone", ("[profiles]", "p", "sshd_options", "Alone")),
     ("[profiles]\n[['../x']]\n", ("'../x'",)),
     ("[profiles]\n[[a]]\ngroup = g\n[[b]]\ngroup = g\n", ("[profiles]", "group")),
@@ -205,11 +216,39 @@ KEYS = [
     "files",
 ]
 values = st.sampled_from(
-    ["%h", "/srv/%u", "''", "'", '"', ",", "a,b", "'''", "bind", "inside", "%(x)s", "$x", "[x]", "", "\\"]
+    [
+        "%h",
+        "/srv/%u",
+        "''",
+        "'",
+        '"',
+        ",",
+        "a,b",
+        "'''",
+        "bind",
+        "inside",
+        "%(x)s",
+        "$x",
+        "[x]",
+        "",
+        "\\",
+    ]
 )
 lines = st.one_of(
     st.sampled_from(
-        ["[sshd]", "[logs]", "[profiles]", "[[p]]", "[[q]]", "[plugins]", "[[[x]]]", "[", "[[]]", "# x", "="]
+        [
+            "[sshd]",
+            "[logs]",
+            "[profiles]",
+            "[[p]]",
+            "[[q]]",
+            "[plugins]",
+            "[[[x]]]",
+            "[",
+            "[[]]",
+            "# x",
+            "=",
+        ]
     ),
     st.tuples(
         st.sampled_from([*KEYS, "subsystem", "allow", "backend", "file", "x", "__many__"]),
@@ -238,4 +277,8 @@ def test_random_text_is_a_configuration_or_a_usage_error(text: str) -> None:
         assert one.in_home or (one.chroot.startswith("/") and one.chroot.endswith("/%u"))
         assert not any(c in one.chroot for c in " \n\t\"'#\\")
         assert all("\n" not in option for option in one.sshd_options)
-        assert all(isinstance(value, str) for section in found.settings.values() for value in section.values())
+        assert all(
+            isinstance(value, str)
+            for section in found.settings.values()
+            for value in section.values()
+        )

@@ -52,7 +52,11 @@ def test_what_setup_would_change_is_a_fault_of_the_host(stage: Stage) -> None:
     stage.tree.write("/etc/shadow-maint/userdel-pre.d/sftpjail", "#!/bin/sh\nexit 0\n", 0o644)
     stage.tree.write(RSYSLOG, "# changed\n")
     (fault,) = judge(stage.engine(), [])
-    assert (fault.about, fault.why, fault.mend) == ("host", "setup would change it", "sftpjail setup")
+    assert (fault.about, fault.why, fault.mend) == (
+        "host",
+        "setup would change it",
+        "sftpjail setup",
+    )
     assert fault.what == (
         "not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed; "
         "~ file /etc/shadow-maint/userdel-pre.d/sftpjail (owner 0:0, mode 0755)"
@@ -60,9 +64,15 @@ def test_what_setup_would_change_is_a_fault_of_the_host(stage: Stage) -> None:
 
 
 def test_what_apply_would_change_is_a_fault_of_the_jail(stage: Stage) -> None:
-    stage.tree.people = [line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people]
+    stage.tree.people = [
+        line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people
+    ]
     assert told(judge(stage.engine(), [])) == [
-        ("ann", "not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin", "sftpjail apply")
+        (
+            "ann",
+            "not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin",
+            "sftpjail apply",
+        )
     ]
 
 
@@ -126,7 +136,11 @@ def test_a_plugin_that_breaks_is_a_fault_and_the_others_go_on(stage: Stage) -> N
     made = stage.engine()
     made.manager.plugins.register(rogue(on_check=broken), "rogue")
     faults = judge(made, [])
-    confession = ("plugin rogue: on_check broke: KeyError: 'x'", "what plugin rogue judges is not known", "")
+    confession = (
+        "plugin rogue: on_check broke: KeyError: 'x'",
+        "what plugin rogue judges is not known",
+        "",
+    )
     assert Fault("host", *confession) in faults
     assert "rsyslog does not run" in [fault.what for fault in faults]
     assert judge(made, ["ann"]) == [Fault("ann", *confession)]
@@ -140,7 +154,9 @@ def test_a_plugin_that_returns_nonsense_is_a_fault(stage: Stage, wanted: object)
     assert fault.what.startswith("plugin rogue: on_check returned something else")
 
 
-def test_a_plugin_that_does_not_load_is_a_fault_and_no_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_that_does_not_load_is_a_fault_and_no_end(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(manager, "strangers", dict)
     stage.config = Config(plugins_allow=("quota",))
     with pytest.raises(SftpJailError):
@@ -158,15 +174,21 @@ def test_an_administrator_in_a_jail_group(stage: Stage) -> None:
     (fault,) = [fault for fault in faults if fault.why == "sshd jails it all the same"]
     assert fault.what.startswith("is in a jail group, and ") and "sudo" in fault.what
     assert fault.mend == "gpasswd -d admin sftponly"
-    assert not [fault for fault in faults if "not as configured" in fault.what], "apply leaves it alone"
+    assert not [fault for fault in faults if "not as configured" in fault.what], (
+        "apply leaves it alone"
+    )
 
 
 def test_an_administrator_whose_primary_group_is_the_jails(stage: Stage) -> None:
     stage.tree.account("admin", 1010, gid=500)
-    (fault,) = [fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"]
+    (fault,) = [
+        fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"
+    ]
     assert fault.mend == "usermod -g GROUP admin"
     stage.tree.group("admin", 1010)
-    (fault,) = [fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"]
+    (fault,) = [
+        fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"
+    ]
     assert fault.mend == "usermod -g admin admin"
 
 
@@ -202,13 +224,20 @@ def test_an_interrupted_run_is_told_and_not_one_that_goes_on(
 
 def leave(stage: Stage) -> None:
     """Take ann out of the group."""
-    stage.tree.group_lines = [line.replace("sftponly:x:500:ann", "sftponly:x:500:") for line in stage.tree.group_lines]
+    stage.tree.group_lines = [
+        line.replace("sftponly:x:500:ann", "sftponly:x:500:") for line in stage.tree.group_lines
+    ]
 
 
 def test_who_left_the_group_leaves_a_jail(stage: Stage) -> None:
     leave(stage)
     assert [(f.about, f.what, f.why, f.mend) for f in judge(stage.engine(), [])] == [
-        ("ann", "left something of a jail behind", "it left its profile's group", "sftpjail apply --prune")
+        (
+            "ann",
+            "left something of a jail behind",
+            "it left its profile's group",
+            "sftpjail apply --prune",
+        )
     ]
 
 
@@ -226,12 +255,17 @@ def test_a_mount_that_nothing_names_any_more(stage: Stage) -> None:
     stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
     stage.tree.write("/etc/fstab", "")
     faults = {fault.what: fault for fault in judge(stage.engine(), [])}
-    assert faults[f"{JAIL}/dev is still mounted, and there is no account ann"].mend == f"umount {JAIL}/dev"
+    assert (
+        faults[f"{JAIL}/dev is still mounted, and there is no account ann"].mend
+        == f"umount {JAIL}/dev"
+    )
 
 
 def test_a_group_that_is_gone_is_no_departure(stage: Stage) -> None:
     # groupdel, and every member is an ordinary account; --prune would take their jails away.
-    stage.tree.group_lines = [line for line in stage.tree.group_lines if not line.startswith("sftponly:")]
+    stage.tree.group_lines = [
+        line for line in stage.tree.group_lines if not line.startswith("sftponly:")
+    ]
     faults = {fault.about: fault for fault in judge(stage.engine(), [])}
     assert faults["ann"].what == "is jailed no more: the group of its profile is gone"
     assert faults["ann"].mend == "sftpjail setup && sftpjail adopt ann"
@@ -270,7 +304,9 @@ def test_nothing_that_is_mounted_is_ever_to_be_deleted(stage: Stage) -> None:
 def crowd(stage: Stage, first: int, end: int) -> None:
     """Add many healthy jails, and for each account the group that useradd makes."""
     tree, names, lines = stage.tree, [f"user{n}" for n in range(first, end)], []
-    homes, jails, keys = (tree.root / part for part in ("home", "srv/sftp", "etc/ssh/authorized_keys"))
+    homes, jails, keys = (
+        tree.root / part for part in ("home", "srv/sftp", "etc/ssh/authorized_keys")
+    )
     for n, name in enumerate(names, 2000 + first):
         (homes / name).mkdir()
         (jails / name / "home" / name).mkdir(parents=True)
@@ -281,8 +317,14 @@ def crowd(stage: Stage, first: int, end: int) -> None:
         tree.group_lines.append(f"{name}:x:{n}:")
         jail = f"/srv/sftp/{name}"
         end = f"none bind,nosuid,nodev,private,nofail,x-sftpjail.user={name},x-sftpjail.role="
-        lines += [f"/home/{name} {jail}/home/{name} {end}home 0 0", f"/var/lib/sftpjail/log {jail}/dev {end}log 0 0"]
-        for source, target in ((f"/home/{name}", f"{jail}/home/{name}"), ("/var/lib/sftpjail/log", f"{jail}/dev")):
+        lines += [
+            f"/home/{name} {jail}/home/{name} {end}home 0 0",
+            f"/var/lib/sftpjail/log {jail}/dev {end}log 0 0",
+        ]
+        for source, target in (
+            (f"/home/{name}", f"{jail}/home/{name}"),
+            ("/var/lib/sftpjail/log", f"{jail}/dev"),
+        ):
             tree.shown[target] = source
             stage.points.append((target, "rw,nosuid,nodev"))
     tree.mounted(*stage.points)
@@ -319,9 +361,15 @@ def test_one_of_many_is_found(stage: Stage) -> None:
     tree.pids = {"sshd": 7, "rsyslog": 8}
     tree.write(
         "/etc/shadow",
-        (tree.root / "etc/shadow").read_text().replace("user9:*:19000:0:99999:7:::", "user9:*:0:0:99999:7:::"),
+        (tree.root / "etc/shadow")
+        .read_text()
+        .replace("user9:*:19000:0:99999:7:::", "user9:*:0:0:99999:7:::"),
     )
-    faults = {fault.about: fault for fault in judge(stage.engine(), []) if fault.why != "the jail cannot be made"}
+    faults = {
+        fault.about: fault
+        for fault in judge(stage.engine(), [])
+        if fault.why != "the jail cannot be made"
+    }
     assert {name: fault.mend for name, fault in faults.items()} == {
         "user77": "sed -i '1s/^/#/' /etc/ssh/authorized_keys/user77",
         "user47": "chmod go-w /srv/sftp/user47",
@@ -334,7 +382,18 @@ def test_one_of_many_is_found(stage: Stage) -> None:
 word = st.one_of(
     st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(shlex.quote),
     st.sampled_from(
-        ["&&", ";", "sed", "-i", "/srv/sftp/ann", "'4s/^/#/'", ">>/etc/shells", "$(date +%F)", "\\'", "a\\ b"]
+        [
+            "&&",
+            ";",
+            "sed",
+            "-i",
+            "/srv/sftp/ann",
+            "'4s/^/#/'",
+            ">>/etc/shells",
+            "$(date +%F)",
+            "\\'",
+            "a\\ b",
+        ]
     ),
     st.text(st.sampled_from("ab -/.$()'&|"), min_size=1).map(lambda t: f'"{t}"'),
 )
@@ -342,22 +401,31 @@ word = st.one_of(
 
 @given(words=st.lists(word, min_size=1, max_size=20), width=st.integers(10, 100))
 @example(words=["x" * 200, "y"], width=77)
-@example(words=["mount", "-o", "remount,rw", '"$(findmnt -n -o TARGET -T /srv/sftp/ann/home/ann)"'], width=40)
+@example(
+    words=["mount", "-o", "remount,rw", '"$(findmnt -n -o TARGET -T /srv/sftp/ann/home/ann)"'],
+    width=40,
+)
 def test_a_broken_command_is_the_same_command(words: list[str], width: int) -> None:
     command = " ".join(words)
     lines = wrap_command(command, width)
     # Each line is whole words, and a shell takes a backslash and the newline behind it away.
     assert all(line.endswith(" \\") for line in lines[:-1])
-    parts = [shlex.split(line.removesuffix("\\") if line is not lines[-1] else line) for line in lines]
+    parts = [
+        shlex.split(line.removesuffix("\\") if line is not lines[-1] else line) for line in lines
+    ]
     assert [word for part in parts for word in part] == shlex.split(command)
-    assert all(len(line) <= width or len(part) == 1 for line, part in zip(lines, parts, strict=True))
+    assert all(
+        len(line) <= width or len(part) == 1 for line, part in zip(lines, parts, strict=True)
+    )
 
 
 @given(command=st.text(st.sampled_from("ab '\"\\$()\n&-")), width=st.integers(5, 30))
 def test_whatever_cannot_be_broken_safely_stays_whole(command: str, width: int) -> None:
     lines = wrap_command(command, width)
     if lines != [command]:
-        assert shlex.split(" ".join(line.removesuffix(" \\") for line in lines)) == shlex.split(command)
+        assert shlex.split(" ".join(line.removesuffix(" \\") for line in lines)) == shlex.split(
+            command
+        )
 
 
 def test_no_command_has_no_lines() -> None:
@@ -373,4 +441,6 @@ def test_the_stage_is_what_it_says(stage: Stage) -> None:
     made = stage.engine()
     made.manager.plugins.register(rogue(on_setup=lambda: [WriteFile("/etc/x", "x")]), "rogue")
     assert made.plan([Event("on_setup")])
-    assert (stage.tree.root / SOCKET.lstrip("/")).exists() and (stage.tree.root / DROPIN.lstrip("/")).exists()
+    assert (stage.tree.root / SOCKET.lstrip("/")).exists() and (
+        stage.tree.root / DROPIN.lstrip("/")
+    ).exists()

@@ -53,15 +53,23 @@ def test_check_prints_no_escapes(run: Run, stage: Stage) -> None:
 
 def test_check_fix_mends_what_is_ours_and_tells_the_rest(run: Run, stage: Stage) -> None:
     stage.tree.write(RSYSLOG, "# changed\n")
-    stage.tree.people = [line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people]
+    stage.tree.people = [
+        line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people
+    ]
     stage.tree.write("/etc/shadow", "ann:*:0:0:99999:7:::\n")
     code, out = run("check", "--fix")
     assert code == 3
     assert out.splitlines()[0] == "made the changes of `sftpjail setup` and `sftpjail apply`"
     assert "mended: host: not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed\n" in out
-    assert "mended: ann: not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin\n" in out
+    assert (
+        "mended: ann: not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin\n"
+        in out
+    )
     rest = out.partition("left to you, because it is not sftpjail's own, or a decision:\n")[2]
-    assert rest.startswith("ann: ann must change its password first (chage -d 0)") and rest.count("mend: ") == 1
+    assert (
+        rest.startswith("ann: ann must change its password first (chage -d 0)")
+        and rest.count("mend: ") == 1
+    )
     stage.tree.write("/etc/shadow", "ann:*:19000:0:99999:7:::\n")
     assert run("check") == (0, "1 jails, no faults\n")
 
@@ -112,14 +120,24 @@ def test_explain_shows_what_decides(run: Run) -> None:
     headings = [line for line in out.splitlines() if re.fullmatch("[a-z]+", line)]
     assert headings == ["account", "sshd", "keys", "chroot", "session", "mounts", "log"]
     assert max(map(len, out.splitlines())) <= 80 and not re.search(" $", out, re.MULTILINE)
-    for words in ("Match Group sftponly", "10-sftpjail.conf:3", "SHA256:AAAAgood", "starts in", "/home/ann"):
+    for words in (
+        "Match Group sftponly",
+        "10-sftpjail.conf:3",
+        "SHA256:AAAAgood",
+        "starts in",
+        "/home/ann",
+    ):
         assert words in out
 
 
 def test_explain_in_json(run: Run) -> None:
     code, out = run("--json", "explain", "ann")
     answer = json.loads(out)
-    assert code == 0 and (answer["user"], answer["profile"], answer["problems"]) == ("ann", "sftponly", [])
+    assert code == 0 and (answer["user"], answer["profile"], answer["problems"]) == (
+        "ann",
+        "sftponly",
+        [],
+    )
     assert set(answer["facts"][0]) == {"topic", "name", "value", "note", "bad", "depth"}
     assert not [fact for fact in answer["facts"] if fact["bad"]]
 
@@ -137,13 +155,18 @@ def test_explain_gives_each_problem_with_its_command(run: Run, stage: Stage) -> 
     problems = json.loads(run("--json", "explain", "ann")[1])["problems"]
     pasted = out.replace(" \\\n     ", " ")
     assert f"\n   mend: sed -i '2s/^/#/' {long} && kill -HUP 7\n" in pasted and len(problems) >= 2
-    assert [f"\n   mend: {problem['mend']}\n" in pasted for problem in problems] == [True] * len(problems)
+    assert [f"\n   mend: {problem['mend']}\n" in pasted for problem in problems] == [True] * len(
+        problems
+    )
 
 
 def test_explain_of_an_account_that_is_not_jailed(run: Run, stage: Stage) -> None:
     code, out = run("explain", "bob")
     assert code == 3 and out.startswith("bob: not jailed\n")
-    assert "bob is not jailed: it is in no profile's group" in out and "\n   mend: sftpjail adopt bob\n" in out
+    assert (
+        "bob is not jailed: it is in no profile's group" in out
+        and "\n   mend: sftpjail adopt bob\n" in out
+    )
     assert "\nchroot\n" not in out
     answer = json.loads(run("--json", "explain", "bob")[1])
     assert answer["profile"] is None and len(answer["problems"]) == 1
@@ -157,7 +180,9 @@ def test_explain_of_nobody(run: Run) -> None:
     assert run("explain", "../x")[0] == 2
 
 
-def test_explain_with_a_plugin_that_breaks(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_with_a_plugin_that_breaks(
+    run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(account: object) -> list[Fact]:
         raise RuntimeError("no \x1b[2J disk")
 
@@ -166,14 +191,23 @@ def test_explain_with_a_plugin_that_breaks(run: Run, stage: Stage, monkeypatch: 
     def with_strangers(self: manager.Manager, *arguments: Any) -> None:
         real(self, *arguments)
         self.plugins.register(rogue(on_explain=broken), "rogue")
-        facts = [Fact("quota", "used", "7 GB", "of 8", bad=True), Fact("quota", "", "A remark of the plugin's.")]
+        facts = [
+            Fact("quota", "used", "7 GB", "of 8", bad=True),
+            Fact("quota", "", "A remark of the plugin's."),
+        ]
         self.plugins.register(rogue(on_explain=lambda: facts), "quota")
 
     monkeypatch.setattr(manager.Manager, "__init__", with_strangers)
     code, out = run("explain", "ann")
     assert code == 0
-    assert "\nrogue\n" in out and "RuntimeError: no \\x1b[2J" in re.sub(r"\s+", " ", out) and "\x1b" not in out
-    assert re.search(r"^quota\n +used +7 GB +of 8\n - A remark of the plugin's\.$", out, re.MULTILINE)
+    assert (
+        "\nrogue\n" in out
+        and "RuntimeError: no \\x1b[2J" in re.sub(r"\s+", " ", out)
+        and "\x1b" not in out
+    )
+    assert re.search(
+        r"^quota\n +used +7 GB +of 8\n - A remark of the plugin's\.$", out, re.MULTILINE
+    )
     assert out.index("\nlog\n") < out.index("\nquota\n"), "topics of strangers come last"
 
 
@@ -182,19 +216,27 @@ def test_only_root_may_look(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("check")[0] == run("explain", "ann")[0] == 1
 
 
-def test_explain_names_a_plugin_that_does_not_load(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_names_a_plugin_that_does_not_load(
+    run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(manager, "strangers", dict)
     stage.config = Config(plugins_allow=("quota",))
     for words in (["explain", "ann"], ["check", "ann"]):
         code, out = run(*words)
-        assert code == 3 and "plugin quota is allowed by the configuration and not installed" in re.sub(
-            r"\s+", " ", out
+        assert (
+            code == 3
+            and "plugin quota is allowed by the configuration and not installed"
+            in re.sub(r"\s+", " ", out)
         )
 
 
 def test_explain_draws_each_root_of_a_tree(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     real = manager.Manager.__init__
-    facts = [Fact("chroot", "other", "root"), Fact("chroot", "below", depth=2), Fact("chroot", "third", depth=1)]
+    facts = [
+        Fact("chroot", "other", "root"),
+        Fact("chroot", "below", depth=2),
+        Fact("chroot", "third", depth=1),
+    ]
 
     def with_stranger(self: manager.Manager, *arguments: Any) -> None:
         real(self, *arguments)
@@ -203,6 +245,8 @@ def test_explain_draws_each_root_of_a_tree(run: Run, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(manager.Manager, "__init__", with_stranger)
     _, out = run("explain", "ann")
     tree = out.partition("\nchroot\n")[2].partition("\n\n")[0]
-    assert [line.split()[1 if line[0] in "│└├ " else 0] for line in tree.splitlines()[:1]] == ["root:root"] or tree
+    assert [line.split()[1 if line[0] in "│└├ " else 0] for line in tree.splitlines()[:1]] == [
+        "root:root"
+    ] or tree
     for name in ("srv", "sftp", "other", "below", "third"):
         assert name in tree

@@ -53,7 +53,9 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     found: dict[str, argparse.ArgumentParser] = {}
     for name, parser in tables_of(build_parser()).items():
         verbs = tables_of(parser)
-        found |= {f"{name} {verb}": verb_parser for verb, verb_parser in verbs.items()} or {name: parser}
+        found |= {f"{name} {verb}": verb_parser for verb, verb_parser in verbs.items()} or {
+            name: parser
+        }
     return found
 
 
@@ -93,7 +95,9 @@ def test_manual_has_every_option_of_a_command_and_no_other(name: str) -> None:
     own = options_of(parser) - options_of(build_parser())
     assert set(re.findall(r"\*(--[a-z-]+)\*", usage)) == own
     assert set(re.findall(r"^\t\*(--[a-z-]+)\*", text, re.MULTILINE)) == own
-    behind = {"add": {"OPTION"}, "enter": {"COMMAND"}}.get(name, set())  # cut off before argparse sees it
+    behind = {"add": {"OPTION"}, "enter": {"COMMAND"}}.get(
+        name, set()
+    )  # cut off before argparse sees it
     assert set(re.findall(r"_([^_]+)_", usage)) == words_of(parser) | behind
 
 
@@ -135,7 +139,10 @@ def test_manual_has_every_setting_and_no_other() -> None:
             name = ""
         elif name and (match := re.match(r"\*([a-z_]+|\[\[NAME\]\])\*", line)):
             described.add((name, match[1]))
-    known = {(name.removesuffix(" [[NAME]]") if key == "[[NAME]]" else name, key) for name, key, _ in settings()}
+    known = {
+        (name.removesuffix(" [[NAME]]") if key == "[[NAME]]" else name, key)
+        for name, key, _ in settings()
+    }
     assert described == known
 
 
@@ -151,15 +158,23 @@ def test_manual_has_values_and_default_of_a_setting(name: str, key: str, spec: s
         listed = re.search(r"^\tOne of ([^;]*);", block["text"])
         assert set(re.findall(r"\*([^*]+)\*", listed[1] if listed else block["values"])) == wanted
     default = ast.literal_eval(call.keywords[0].value) if call.func.id != "force_list" else None
-    said = re.search(r"Default:\s+(?:\*(?P<value>[^*]+)\*\.|(?P<none>none|empty|the profile's name)\b)", block["text"])
+    said = re.search(
+        r"Default:\s+(?:\*(?P<value>[^*]+)\*\.|(?P<none>none|empty|the profile's name)\b)",
+        block["text"],
+    )
     assert said, f"{name} {key} has no default in the manual"
     words = {"True": "yes", "False": "no", "None": None, "": None}
     assert said["value"] == words.get(str(default), default)
 
 
 def test_configurations_in_the_manual_are_valid() -> None:
-    pages = [*literal_blocks(section(SETTINGS, "EXAMPLES")), *literal_blocks(README.read_text(encoding="utf-8"))]
-    configurations = [text for text in pages if text.startswith("[") and "=" in text and "[options" not in text]
+    pages = [
+        *literal_blocks(section(SETTINGS, "EXAMPLES")),
+        *literal_blocks(README.read_text(encoding="utf-8")),
+    ]
+    configurations = [
+        text for text in pages if text.startswith("[") and "=" in text and "[options" not in text
+    ]
     assert len(configurations) >= 4
     for text in configurations:
         config.parse(text)
@@ -207,14 +222,18 @@ def test_manual_has_every_action_and_fact_and_no_other() -> None:
 @pytest.mark.parametrize("name", dataclasses_of_the_door())
 def test_manual_has_every_field_with_its_default(name: str) -> None:
     call = calls()[name]
-    shown: list[tuple[str, object]] = [(ast.unparse(argument), dataclasses.MISSING) for argument in call.args]
+    shown: list[tuple[str, object]] = [
+        (ast.unparse(argument), dataclasses.MISSING) for argument in call.args
+    ]
     for keyword in call.keywords:
         style = isinstance(keyword.value, ast.Attribute)
         value = str(ast.unparse(keyword.value)) if style else ast.literal_eval(keyword.value)
         shown.append((str(keyword.arg), value))
     fields = dataclasses.fields(dataclasses_of_the_door()[name])
     defaults = [
-        f"{type(f.default).__name__}.{f.default.name}" if isinstance(f.default, enum.Enum) else f.default
+        f"{type(f.default).__name__}.{f.default.name}"
+        if isinstance(f.default, enum.Enum)
+        else f.default
         for f in fields
     ]
     assert shown == [(f.name, default) for f, default in zip(fields, defaults, strict=True)]
@@ -236,7 +255,9 @@ def test_manual_names_the_fields_of_a_profile_as_the_configuration_does() -> Non
 
 
 def test_example_plugin_of_the_manual_works() -> None:
-    source = next(text for text in literal_blocks(section(PLUGINS, "EXAMPLE")) if "hookimpl" in text)
+    source = next(
+        text for text in literal_blocks(section(PLUGINS, "EXAMPLE")) if "hookimpl" in text
+    )
     plugin: dict[str, Any] = {}
     exec(source.replace("\\\\", "\\"), plugin)
     account = model.Account("alice", 1000, 1000, "/home/alice", profile=model.Profile("sftponly"))
@@ -272,7 +293,9 @@ def test_commands_that_are_shown_parse(page: Path) -> None:
         try:
             parse(arguments)
         except UsageError:
-            pytest.fail(f"{page.name} shows `sftpjail {shlex.join(arguments)}`, which is no command")
+            pytest.fail(
+                f"{page.name} shows `sftpjail {shlex.join(arguments)}`, which is no command"
+            )
 
 
 def test_readme_names_no_option_that_does_not_exist() -> None:

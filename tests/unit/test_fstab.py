@@ -15,10 +15,15 @@ from sftpjail.formats.fstab import FstabEntry, escape, parse_line, parse_mountin
 
 # Names as a Linux file system can hold them, spaces of other scripts and bytes that are not UTF-8 among them.
 hard = "ab/ \\#,'\"$`\u00a0\u0085\u2028\u3000\udcff\udc80é"
-paths = st.text(st.sampled_from(hard) | st.characters(whitelist_categories=("L", "N", "P", "S", "Zs")), min_size=1).map(
-    lambda text: "/" + text
+paths = st.text(
+    st.sampled_from(hard) | st.characters(whitelist_categories=("L", "N", "P", "S", "Zs")),
+    min_size=1,
+).map(lambda text: "/" + text)
+options = st.lists(
+    st.sampled_from(["bind", "ro", "nosuid", "nofail", "x-sftpjail.user=ann"]),
+    min_size=1,
+    unique=True,
 )
-options = st.lists(st.sampled_from(["bind", "ro", "nosuid", "nofail", "x-sftpjail.user=ann"]), min_size=1, unique=True)
 entries = st.builds(FstabEntry, paths, paths, st.just("none"), options.map(tuple))
 
 
@@ -56,13 +61,17 @@ def test_control_characters_are_refused(path: str, bad: str) -> None:
             escape(text)
 
 
-@pytest.mark.parametrize("line", ["", "   ", "# /a /b none bind", "#/a /b none bind", "/a /b", "/a /b none"])
+@pytest.mark.parametrize(
+    "line", ["", "   ", "# /a /b none bind", "#/a /b none bind", "/a /b", "/a /b none"]
+)
 def test_comments_and_broken_lines_are_no_entries(line: str) -> None:
     assert parse_line(line) is None
 
 
 def test_tabs_and_missing_last_fields() -> None:
-    assert parse_line("\t/a\\040b\t/c  none\tbind,ro") == FstabEntry("/a b", "/c", "none", ("bind", "ro"))
+    assert parse_line("\t/a\\040b\t/c  none\tbind,ro") == FstabEntry(
+        "/a b", "/c", "none", ("bind", "ro")
+    )
 
 
 def test_octal_escapes_of_bytes_are_the_characters_of_their_name() -> None:
@@ -79,11 +88,16 @@ def test_option() -> None:
 
 
 def mountinfo(*targets: tuple[str, str]) -> str:
-    return "".join(f"{n} 1 0:1 /x {t} {o} shared:1 - ext4 /dev/sda1 rw\n" for n, (t, o) in enumerate(targets, 20))
+    return "".join(
+        f"{n} 1 0:1 /x {t} {o} shared:1 - ext4 /dev/sda1 rw\n"
+        for n, (t, o) in enumerate(targets, 20)
+    )
 
 
 def test_mountinfo_escapes_and_the_topmost_of_several() -> None:
-    points = parse_mountinfo(mountinfo(("/", "rw"), ("/a\\040b", "rw,nosuid"), ("/a\\040b", "ro,nodev")))
+    points = parse_mountinfo(
+        mountinfo(("/", "rw"), ("/a\\040b", "rw,nosuid"), ("/a\\040b", "ro,nodev"))
+    )
     assert set(points) == {"/", "/a b"}
     assert points["/a b"].options == ("ro", "nodev")
 
@@ -94,13 +108,21 @@ def test_mountinfo_what_a_mount_shows() -> None:
     assert (point.device, point.root, point.kind) == ("98:0", "/mnt 1", "ext3")
 
 
-@given(name=st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters=" \t\n\\#/\x00"), min_size=1))
+@given(
+    name=st.text(
+        st.characters(blacklist_categories=("Cs",), blacklist_characters=" \t\n\\#/\x00"),
+        min_size=1,
+    )
+)
 @example(name="\x0b")
 @example(name="a\x85b")
 @example(name="a\u2028b")
 def test_any_mount_point_that_somebody_else_made_can_be_read(name: str) -> None:
     # The kernel escapes space, tab, newline, backslash and # in mountinfo, and nothing else.
-    assert set(parse_mountinfo(mountinfo(("/media/" + name, "rw"), ("/x", "ro")))) == {f"/media/{name}", "/x"}
+    assert set(parse_mountinfo(mountinfo(("/media/" + name, "rw"), ("/x", "ro")))) == {
+        f"/media/{name}",
+        "/x",
+    }
 
 
 NAMES = [
@@ -122,9 +144,25 @@ def test_findmnt_reads_what_we_wrote(tmp_path: Path) -> None:
     """findmnt(8) itself, which only reads: the one real program here."""
     tab = tmp_path / "fstab"
     wanted = [(f"/srv/{name}", f"/srv/sftp/ann/{name}") for name in NAMES]
-    tab.write_text("".join(FstabEntry(s, t, "none", ("bind", "x-sftpjail.user=ann")).line() + "\n" for s, t in wanted))
+    tab.write_text(
+        "".join(
+            FstabEntry(s, t, "none", ("bind", "x-sftpjail.user=ann")).line() + "\n"
+            for s, t in wanted
+        )
+    )
     for source, target in wanted:
         for column, value in (("SOURCE", source), ("TARGET", target)):
-            command = ["findmnt", "--tab-file", tab, "--json", "--output", column, "--target", target]
-            said = subprocess.run(command, capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}).stdout
+            command = [
+                "findmnt",
+                "--tab-file",
+                tab,
+                "--json",
+                "--output",
+                column,
+                "--target",
+                target,
+            ]
+            said = subprocess.run(
+                command, capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+            ).stdout
             assert json.loads(said)["filesystems"] == [{column.lower(): value}]

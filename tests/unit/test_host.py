@@ -44,7 +44,9 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 @pytest.fixture
 def crowd(tree: Tree) -> FakeHost:
     names = [f"user{n}" for n in range(MANY)]
-    tree.people += [f"{name}:x:{n}:{n}::/home/{name}:/bin/bash" for n, name in enumerate(names, 2000)]
+    tree.people += [
+        f"{name}:x:{n}:{n}::/home/{name}:/bin/bash" for n, name in enumerate(names, 2000)
+    ]
     tree.group("sftponly", 500, *names)
     tree.fstab(
         *(
@@ -93,7 +95,9 @@ def test_broken_lines_and_doubles(tree: Tree) -> None:
         "x:x:notanumber:1::/:",
         "a\udcff:x:7:7::/h:/s",
     ]
-    tree.root.joinpath("etc/passwd").write_bytes("\n".join(tree.people).encode("utf-8", "surrogateescape"))
+    tree.root.joinpath("etc/passwd").write_bytes(
+        "\n".join(tree.people).encode("utf-8", "surrogateescape")
+    )
     host = FakeHost(str(tree.root))
     assert host.accounts["ann"].uid == 1001
     assert host.account("a\udcff") is not None
@@ -117,7 +121,11 @@ def test_login_defs_decides_what_a_system_account_is(tree: Tree) -> None:
     tree.account("ann", 1001)
     tree.account("low", 999)
     host = tree.host()
-    assert [host.is_system(host.accounts[name]) for name in ("ann", "low", "root")] == [False, True, True]
+    assert [host.is_system(host.accounts[name]) for name in ("ann", "low", "root")] == [
+        False,
+        True,
+        True,
+    ]
     tree.write("/etc/login.defs", "UID_MIN\t\t  500 \n#UID_MAX 10\nUID_MAX 1000\n")
     host = tree.host()
     assert [host.is_system(host.accounts[name]) for name in ("ann", "low")] == [True, False]
@@ -166,7 +174,9 @@ def test_files(tree: Tree) -> None:
         host.text("/etc/x") == "a\udcffb" == host.text("/etc/y")
         and host.text("/none") == host.text("/etc/x/below") == ""
     )
-    assert host.read("/none") is None and host.listdir("/none") == [] and host.lstat("/none/x") is None
+    assert (
+        host.read("/none") is None and host.listdir("/none") == [] and host.lstat("/none/x") is None
+    )
     assert host.same_file("/etc/x", "/etc/y") and not host.same_file("/etc/x", "/none")
     assert host.realpath("/etc/y") == "/etc/x"
     with pytest.raises(SftpJailError, match="cannot read /etc"):
@@ -197,8 +207,12 @@ def test_read_owned(home: Tree) -> None:
     assert home.host().read_owned("/home/none/.ssh/none", ME[0]) is None
 
 
-@pytest.mark.parametrize("how", ["link", "hard link", "folder link", "fifo", "folder", "large", "open", "foreign"])
-def test_read_owned_is_not_led_astray(home: Tree, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "how", ["link", "hard link", "folder link", "fifo", "folder", "large", "open", "foreign"]
+)
+def test_read_owned_is_not_led_astray(
+    home: Tree, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = home.root / KEYS.lstrip("/")
     uid = ME[0]
     if how == "link":
@@ -252,7 +266,9 @@ def test_a_record_says_what_it_was_told(origin: Origin) -> None:
     assert parse_origin("x", render_origin(origin)) == origin
 
 
-@pytest.mark.parametrize("damaged", ["{", "[]", '{"owners": {"/x": [1]}}', '{"made": 3}', '{"was": 7}', "3", "\x00"])
+@pytest.mark.parametrize(
+    "damaged", ["{", "[]", '{"owners": {"/x": [1]}}', '{"made": 3}', '{"was": 7}', "3", "\x00"]
+)
 def test_a_damaged_record_is_named(tree: Tree, damaged: str) -> None:
     tree.write("/var/lib/sftpjail/accounts/ann", damaged)
     with pytest.raises(SftpJailError, match="/var/lib/sftpjail/accounts/ann is damaged") as caught:
@@ -262,7 +278,12 @@ def test_a_damaged_record_is_named(tree: Tree, damaged: str) -> None:
 
 def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
     tree.account("ann", 1001)
-    for record, other in (("{}", False), ('{"uid": 1001}', False), ('{"uid": 1000}', True), ('{"uid": 0}', True)):
+    for record, other in (
+        ("{}", False),
+        ('{"uid": 1001}', False),
+        ('{"uid": 1000}', True),
+        ('{"uid": 0}', True),
+    ):
         tree.write("/var/lib/sftpjail/accounts/ann", record)
         host = tree.host()
         ann = host.accounts["ann"]
@@ -271,7 +292,10 @@ def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
         if other:
             with pytest.raises(SftpJailError, match="ann has uid 1001") as caught:
                 refuse_namesake(ann, host)
-            assert caught.value.hint == "sftpjail remove ann && sftpjail adopt ann" and "sed -i" in caught.value.message
+            assert (
+                caught.value.hint == "sftpjail remove ann && sftpjail adopt ann"
+                and "sed -i" in caught.value.message
+            )
         # Another's shell and home are nothing to give back to this one.
         assert leftover("ann", Config(), host).local == (not other)
 
@@ -279,7 +303,11 @@ def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
 def test_no_record_is_no_origin(tree: Tree) -> None:
     tree.write("/var/lib/sftpjail/host", json.dumps({"made": ["/srv/sftp"]}))
     host = tree.host()
-    assert host.origin("ann") == Origin() and host.origin("").made == ("/srv/sftp",) and host.recorded() == []
+    assert (
+        host.origin("ann") == Origin()
+        and host.origin("").made == ("/srv/sftp",)
+        and host.recorded() == []
+    )
 
 
 def test_a_host_that_is_root_asks_nss() -> None:
@@ -305,7 +333,11 @@ def test_match_user_comes_before_every_group_and_the_first_profile_wins(tree: Tr
     late = Profile("late", "", match_user=("ann", "ghost2"))
     settings = config(two, one, late)
     found = jailed(settings, tree.host())
-    assert {name: account.profile for name, account in found.items()} == {"ann": late, "bob": two, "cat": two}
+    assert {name: account.profile for name, account in found.items()} == {
+        "ann": late,
+        "bob": two,
+        "cat": two,
+    }
     assert find("dan", settings, tree.host()).profile is None
 
 
@@ -323,7 +355,8 @@ def test_one_by_one_or_all_at_once_the_answer_is_the_same(
         tree.group(name, n, *data.draw(st.lists(st.sampled_from(people), unique=True)))
     some = st.lists(st.sampled_from(people), max_size=2, unique=True).map(tuple)
     profiles = [
-        Profile(f"p{n}", data.draw(st.sampled_from(["", group])), data.draw(some)) for n, group in enumerate(groups)
+        Profile(f"p{n}", data.draw(st.sampled_from(["", group])), data.draw(some))
+        for n, group in enumerate(groups)
     ]
     settings = config(*data.draw(st.permutations(profiles)))
     host = tree.host()
@@ -339,10 +372,14 @@ def test_find_refuses_names_and_strangers(tree: Tree) -> None:
         find("ann", Config(), tree.host())
     assert caught.value.hint == "sftpjail add ann"
     tree.account("bob", 1002)
-    with pytest.raises(SftpJailError, match="^bob is not jailed: it is in no profile's group$") as caught:
+    with pytest.raises(
+        SftpJailError, match="^bob is not jailed: it is in no profile's group$"
+    ) as caught:
         find_jailed("bob", Config(), tree.host())
     assert caught.value.hint == "sftpjail adopt bob"
-    with pytest.raises(SftpJailError, match="root is not jailed: .*, and must not be jailed: it has uid 0") as caught:
+    with pytest.raises(
+        SftpJailError, match="root is not jailed: .*, and must not be jailed: it has uid 0"
+    ) as caught:
         find_jailed("root", Config(), tree.host())
     assert caught.value.hint == "", "adopt would refuse it"
 

@@ -17,7 +17,14 @@ from sftpjail.model import Account, Shadow
 
 ANN = Account("ann", 1001, 1001, "/home/ann")
 # What getxattr("system.posix_acl_access") gives after `setfacl -m u:33:r-x,g:27:rwx,m::r-x FOLDER` in both releases.
-ENTRIES = [(1, 7, 2**32 - 1), (2, 5, 33), (4, 5, 2**32 - 1), (8, 7, 27), (16, 5, 2**32 - 1), (32, 5, 2**32 - 1)]
+ENTRIES = [
+    (1, 7, 2**32 - 1),
+    (2, 5, 33),
+    (4, 5, 2**32 - 1),
+    (8, 7, 27),
+    (16, 5, 2**32 - 1),
+    (32, 5, 2**32 - 1),
+]
 ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in ENTRIES)
 
 
@@ -37,7 +44,9 @@ ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in E
         ((1002, 1002), 0o772, "w"),
     ],
 )
-def test_may_goes_by_owner_group_and_others(tree: Tree, owner: tuple[int, int], mode: int, able: str) -> None:
+def test_may_goes_by_owner_group_and_others(
+    tree: Tree, owner: tuple[int, int], mode: int, able: str
+) -> None:
     tree.group("sftponly", 500, "ann")
     tree.folder("/srv/place", 0o700, owner)
     host = tree.host()
@@ -58,7 +67,9 @@ def test_may_write_is_not_for_a_read_only_mount(tree: Tree) -> None:
     assert not host.may(ANN, "/srv/place", "w") and host.may(ANN, "/srv/place", "r")
 
 
-def test_where_the_mode_says_no_the_account_itself_is_asked(tmp_path: Path, programs: Programs) -> None:
+def test_where_the_mode_says_no_the_account_itself_is_asked(
+    tmp_path: Path, programs: Programs
+) -> None:
     # An ACL may say yes; test(1) run as the account knows.
     (tmp_path / "place").mkdir(mode=0o700)
     host = FakeHost("", {str(tmp_path / "place"): (0, 0)})
@@ -71,10 +82,14 @@ def test_where_the_mode_says_no_the_account_itself_is_asked(tmp_path: Path, prog
     host.may(ANN, path, "x")
     assert len(programs.asked) == 2, "asked twice, run once"
     (tmp_path / "place").chmod(0o705)
-    assert host.may(ANN, path, "r") and len(programs.asked) == 2, "where the mode says yes, nobody is asked"
+    assert host.may(ANN, path, "r") and len(programs.asked) == 2, (
+        "where the mode says yes, nobody is asked"
+    )
 
 
-def test_the_acl_names_users_and_groups_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_acl_names_users_and_groups_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert Host().acl(str(tmp_path)) == "" and Host().acl("/nonexistent") == ""
     monkeypatch.setattr(host_module.os, "getxattr", lambda path, name: ACL)
     assert Host().acl(str(tmp_path)) == "user:33:r-x,group:27:rwx"
@@ -94,7 +109,9 @@ def test_the_acl_names_users_and_groups_and_no_more(tmp_path: Path, monkeypatch:
         ("nothing", 0, (0, 0), ""),
     ],
 )
-def test_flaws_are_those_of_safely_chroot(tree: Tree, kind: str, mode: int, owner: tuple[int, int], flaw: str) -> None:
+def test_flaws_are_those_of_safely_chroot(
+    tree: Tree, kind: str, mode: int, owner: tuple[int, int], flaw: str
+) -> None:
     if kind == "folder":
         tree.folder("/srv/x", mode, owner)
     elif kind == "file":
@@ -105,9 +122,14 @@ def test_flaws_are_those_of_safely_chroot(tree: Tree, kind: str, mode: int, owne
 
 
 def test_shadow_is_read_once(tree: Tree) -> None:
-    tree.write("/etc/shadow", "ann:!$6$x:19000:0:90:7:14:20000:\nbob:*:0:0:99999:7:::\nshort:x:1\n\n")
+    tree.write(
+        "/etc/shadow", "ann:!$6$x:19000:0:90:7:14:20000:\nbob:*:0:0:99999:7:::\nshort:x:1\n\n"
+    )
     host = tree.host()
-    assert host.shadow("ann") == Shadow("!$6$x", "19000", "90", "14", "20000") and host.expiry("ann") == "20000"
+    assert (
+        host.shadow("ann") == Shadow("!$6$x", "19000", "90", "14", "20000")
+        and host.expiry("ann") == "20000"
+    )
     assert host.shadow("bob") == Shadow("*", "0", "99999", "", "")
     nobody = Shadow("*", "", "", "", "")
     assert host.shadow("short") == nobody == host.shadow("none")
@@ -118,7 +140,9 @@ def test_a_host_without_a_shadow_file(tree: Tree) -> None:
     assert tree.host().shadow("ann") == Shadow("*", "", "", "", "")
 
 
-def test_a_socket_is_read_if_somebody_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_is_read_if_somebody_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path has 107 characters at most
     host = Host()
     assert not host.listens("log")
@@ -127,7 +151,9 @@ def test_a_socket_is_read_if_somebody_holds_it(tmp_path: Path, monkeypatch: pyte
         assert host.listens("log")
         (tmp_path / "link").symlink_to("log")
         assert host.listens("link")
-    assert (tmp_path / "log").exists() and not host.listens("log"), "its reader is gone, the name is not"
+    assert (tmp_path / "log").exists() and not host.listens("log"), (
+        "its reader is gone, the name is not"
+    )
     (tmp_path / "file").write_text("")
     assert not host.listens("file")
     assert not host.listens("/" + "x" * 200)
@@ -171,17 +197,23 @@ def test_who_lingers_has_a_file_of_logind(tree: Tree) -> None:
     assert tree.host().lingers("ann") and not tree.host().lingers("bob")
 
 
-def test_members_and_programs_are_looked_up_once(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_and_programs_are_looked_up_once(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree.account("ann", 1001, gid=500)
     tree.group("sftponly", 500, "bob")
     tree.program("sshd")
     host = tree.host()
     calls: list[str] = []
     real = host_module.shutil.which
-    monkeypatch.setattr(host_module.shutil, "which", lambda name, path: calls.append(name) or real(name, path=path))
+    monkeypatch.setattr(
+        host_module.shutil, "which", lambda name, path: calls.append(name) or real(name, path=path)
+    )
     for _ in range(3):
         assert host.which("sshd") == "/usr/sbin/sshd" and host.which("none") == ""
-        assert host.group_members("sftponly") == ("bob", "ann") and host.group_members("none") is None
+        assert (
+            host.group_members("sftponly") == ("bob", "ann") and host.group_members("none") is None
+        )
         assert host.in_group("ann", "sftponly") and not host.in_group("ann", "none")
     assert calls == ["sshd", "none"]
 
@@ -194,7 +226,9 @@ def test_members_and_programs_are_looked_up_once(tree: Tree, monkeypatch: pytest
         ("unknown option -- V\nOpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w\nusage: sshd", (8, 4)),
     ],
 )
-def test_openssh_tells_its_version(tree: Tree, programs: Programs, said: str, version: tuple[int, int]) -> None:
+def test_openssh_tells_its_version(
+    tree: Tree, programs: Programs, said: str, version: tuple[int, int]
+) -> None:
     tree.program("sshd")
     programs.answer("-V", err=said)
     assert tree.host().openssh == version

@@ -11,7 +11,17 @@ import pytest
 from fakes import ME, Programs
 from world import World
 
-from sftpjail.actions import Action, Check, GiveDir, MakeDir, Remove, Rename, SetLines, SetOwner, WriteFile
+from sftpjail.actions import (
+    Action,
+    Check,
+    GiveDir,
+    MakeDir,
+    Remove,
+    Rename,
+    SetLines,
+    SetOwner,
+    WriteFile,
+)
 from sftpjail.engine.journal import Journal
 from sftpjail.errors import LinkRefused, SftpJailError
 from sftpjail.system import files
@@ -74,8 +84,12 @@ def test_links_of_roots_are_followed_and_stay(world: World) -> None:
     engine, plan = world.plan(lambda _: [*wanted])
     engine.apply(plan)
     assert (world.root / "roots/file").read_text() == "new\n" and (world.root / "link").is_symlink()
-    assert (world.root / "roots/later").read_text() == "later\n" and (world.root / "later").is_symlink()
-    assert (world.root / "roots/made").is_dir() and "ours" in (world.root / "roots/lines").read_text()
+    assert (world.root / "roots/later").read_text() == "later\n" and (
+        world.root / "later"
+    ).is_symlink()
+    assert (world.root / "roots/made").is_dir() and "ours" in (
+        world.root / "roots/lines"
+    ).read_text()
 
 
 def test_a_folder_is_given_away_when_it_is_full(world: World) -> None:
@@ -91,7 +105,12 @@ def test_a_folder_is_given_away_when_it_is_full(world: World) -> None:
 
     def watch(name: str, path: str) -> None:
         if path.startswith(home) and name in ("mkdir", "rename", "fsync", "fchmod"):
-            modes.append((path.removeprefix(home), oct(os.stat(home).st_mode & 0o777) if os.path.isdir(home) else ""))
+            modes.append(
+                (
+                    path.removeprefix(home),
+                    oct(os.stat(home).st_mode & 0o777) if os.path.isdir(home) else "",
+                )
+            )
 
     world.syscalls.watch = watch
     engine, plan = world.plan(lambda _: [*wanted])
@@ -123,7 +142,9 @@ def test_a_folder_that_was_given_away_comes_back_before_it_is_emptied(world: Wor
     assert set(modes) == {"0o700"} and world.snapshot()["files"] == before["files"]
 
 
-def test_a_folder_that_was_replaced_while_it_was_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_was_replaced_while_it_was_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (world.root / "theirs/other").mkdir()
     (world.root / "theirs/other/secret").write_text("root's\n")
 
@@ -162,15 +183,38 @@ UNDOS: list[dict[str, Any]] = [
     {"op": "made-dir", "path": "theirs/folder/inner"},
     {"op": "made-dir", "path": "theirs/folder"},
     {"op": "owner", "path": "theirs/folder/inner", "uid": 1, "gid": 1, "mode": 0o777},
-    {"op": "file", "path": "theirs/folder/file", "existed": False, "new": None, "lines": None, "style": ""},
-    {"op": "file", "path": "theirs/fifo", "existed": False, "new": "abc", "lines": None, "style": ""},
-    {"op": "file", "path": "theirs/folder/old", "existed": True, "new": None, "lines": None, "style": ""},
+    {
+        "op": "file",
+        "path": "theirs/folder/file",
+        "existed": False,
+        "new": None,
+        "lines": None,
+        "style": "",
+    },
+    {
+        "op": "file",
+        "path": "theirs/fifo",
+        "existed": False,
+        "new": "abc",
+        "lines": None,
+        "style": "",
+    },
+    {
+        "op": "file",
+        "path": "theirs/folder/old",
+        "existed": True,
+        "new": None,
+        "lines": None,
+        "style": "",
+    },
     {"op": "unremove", "path": "theirs/folder/old"},
 ]
 
 
 @pytest.mark.parametrize("undo", UNDOS)
-def test_no_undo_follows_a_link_of_a_users_and_none_waits_for_them(world: World, undo: dict[str, Any]) -> None:
+def test_no_undo_follows_a_link_of_a_users_and_none_waits_for_them(
+    world: World, undo: dict[str, Any]
+) -> None:
     os.mkfifo(world.path("theirs/fifo"))
     (world.root / "roots/old").write_text("now\n")
     Path(files.backup_name(world.path("roots/old"))).write_text("before\n")

@@ -14,7 +14,9 @@ from sftpjail.formats.tagged_lines import Style, edit, split
 OURS = "x-sftpjail.user="
 # What somebody else wrote: any characters that a file can hold, line breaks of other systems among them.
 foreign = st.text(
-    st.characters(blacklist_categories=("Cs",)) | st.sampled_from("\n\r\t #\x0b\x0c\x1c\x85\u2028\udcff"), max_size=200
+    st.characters(blacklist_categories=("Cs",))
+    | st.sampled_from("\n\r\t #\x0b\x0c\x1c\x85\u2028\udcff"),
+    max_size=200,
 ).filter(lambda text: "sftpjail" not in text and "ours" not in text)
 blocks = st.sampled_from([Style.BLOCK, Style.TOP])
 
@@ -115,7 +117,9 @@ def test_a_tag_is_not_another_tag_that_begins_alike() -> None:
 
 def test_top_stands_below_the_first_line() -> None:
     text = edit("#!/bin/sh\necho theirs\nexit 0\n", {"tag": ("ours",)}, Style.TOP)
-    assert text == "#!/bin/sh\n# BEGIN sftpjail tag\nours\n# END sftpjail tag\necho theirs\nexit 0\n"
+    assert (
+        text == "#!/bin/sh\n# BEGIN sftpjail tag\nours\n# END sftpjail tag\necho theirs\nexit 0\n"
+    )
 
 
 def test_only_the_line_feed_ends_a_line() -> None:
@@ -148,11 +152,16 @@ def test_fstab_lines_of_one_user_stand_in_order_of_depth() -> None:
 
 
 targets = st.lists(
-    st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda p: "/j/u/" + "/".join(p)), unique=True
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda p: "/j/u/" + "/".join(p)),
+    unique=True,
 )
 
 
-@given(targets=targets, theirs=st.lists(st.sampled_from(["x /x ext4 ro 0 0", "# comment", ""])), data=st.data())
+@given(
+    targets=targets,
+    theirs=st.lists(st.sampled_from(["x /x ext4 ro 0 0", "# comment", ""])),
+    data=st.data(),
+)
 def test_nested_binds_are_always_below_their_outer_ones(
     targets: list[str], theirs: list[str], data: st.DataObject
 ) -> None:
@@ -181,7 +190,9 @@ def test_the_same_target_of_another_user_is_another_line() -> None:
     assert edit(text, {"an /j/w": ()}, Style.FSTAB) == entry("ann", "/j/w") + "\n"
 
 
-MARKED = "/a /j/a none bind,nosuid,nodev,private,nofail,x-sftpjail.user=ann,x-sftpjail.role=home 0 0"
+MARKED = (
+    "/a /j/a none bind,nosuid,nodev,private,nofail,x-sftpjail.user=ann,x-sftpjail.role=home 0 0"
+)
 
 
 @pytest.mark.parametrize(
@@ -193,11 +204,15 @@ MARKED = "/a /j/a none bind,nosuid,nodev,private,nofail,x-sftpjail.user=ann,x-sf
         ("/a /j/b none bind,nosuid,nodev,private 0 0", False),
     ],
 )
-def test_an_fstab_line_that_lost_its_mark_is_taken_over_and_no_other(line: str, taken: bool) -> None:
+def test_an_fstab_line_that_lost_its_mark_is_taken_over_and_no_other(
+    line: str, taken: bool
+) -> None:
     changed = edit(f"{line}\n", {"ann /j/a": (MARKED,)}, Style.FSTAB)
     assert changed == (f"{MARKED}\n" if taken else f"{line}\n{MARKED}\n")
 
 
 def test_a_line_beside_a_marked_one_is_never_taken_out() -> None:
     other = "/a /j/a none bind,nosuid,nodev,private 0 0"
-    assert edit(f"{other}\n{MARKED}\n", {"ann /j/a": (MARKED,)}, Style.FSTAB) == f"{other}\n{MARKED}\n"
+    assert (
+        edit(f"{other}\n{MARKED}\n", {"ann /j/a": (MARKED,)}, Style.FSTAB) == f"{other}\n{MARKED}\n"
+    )

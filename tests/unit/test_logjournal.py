@@ -29,7 +29,11 @@ def export(fields: dict[bytes, bytes], binary: bool = False) -> bytes:
 def test_entries_come_back(wanted: list[dict[bytes, bytes]], size: int, binary: bool) -> None:
     data = b"".join(export(fields, binary) for fields in wanted)
     reader = Entries()
-    found = [entry for start in range(0, len(data), size) for entry in reader.split(data[start : start + size])]
+    found = [
+        entry
+        for start in range(0, len(data), size)
+        for entry in reader.split(data[start : start + size])
+    ]
     assert found == wanted and reader.whole
 
 

@@ -39,7 +39,11 @@ def line(name: str, moment: str = "2026-11-24T09:00:00Z") -> bytes:
 
 def paths(records: list[Record]) -> list[str]:
     """What was transferred; of what is not understood, why."""
-    return [r.path if isinstance(r, Transfer) else r.why for r in records if isinstance(r, Transfer | Unknown)]
+    return [
+        r.path if isinstance(r, Transfer) else r.why
+        for r in records
+        if isinstance(r, Transfer | Unknown)
+    ]
 
 
 def everything(host: FakeHost) -> list[str]:
@@ -49,7 +53,11 @@ def everything(host: FakeHost) -> list[str]:
     return paths(found)
 
 
-PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+}
 
 
 def test_rotated_files_come_oldest_first(tree: Tree, host: FakeHost) -> None:
@@ -57,7 +65,13 @@ def test_rotated_files_come_oldest_first(tree: Tree, host: FakeHost) -> None:
     tree.write(f"{LOG}.1", line("1"))
     for number, (ending, pack) in enumerate(PACKERS.items(), 9):
         tree.write(f"{LOG}.{number}{ending}", pack(line(str(number))))
-    for other in (f"{LOG}.bak", f"{LOG}.1.gz.tmp", "/var/log/sftp.logs.1", f"{LOG}-x", "/var/log/asftp.log.2"):
+    for other in (
+        f"{LOG}.bak",
+        f"{LOG}.1.gz.tmp",
+        "/var/log/sftp.logs.1",
+        f"{LOG}-x",
+        "/var/log/asftp.log.2",
+    ):
         tree.write(other, line("not ours"))
     assert everything(host) == ["11", "10", "9", "1", "now"]
 
@@ -78,7 +92,9 @@ def test_a_file_that_is_just_being_packed_counts_once(tree: Tree, host: FakeHost
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_a_damaged_packed_file_is_told_and_the_others_are_read(tree: Tree, host: FakeHost, ending: str) -> None:
+def test_a_damaged_packed_file_is_told_and_the_others_are_read(
+    tree: Tree, host: FakeHost, ending: str
+) -> None:
     tree.write(LOG, line("now"))
     packed = PACKERS[ending](b"".join(line(str(n)) for n in range(1000)))
     tree.write(f"{LOG}.3{ending}", packed[: len(packed) // 2])
@@ -99,7 +115,9 @@ def test_no_file_and_an_empty_one(tree: Tree, host: FakeHost) -> None:
     assert everything(host) == []
 
 
-def test_a_log_that_is_no_file_or_cannot_be_read(tree: Tree, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_no_file_or_cannot_be_read(
+    tree: Tree, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree.folder(LOG)
     with pytest.raises(SftpJailError, match="it is no file"):
         everything(host)
@@ -136,12 +154,18 @@ def test_traditional_times_get_their_years_from_each_file(tree: Tree, host: Fake
 def test_pieces_make_the_same_lines(pieces: list[bytes], size: int) -> None:
     whole = b"".join(pieces)
     lines = sources._Lines()
-    found = [found for start in range(0, len(whole), size) for found in lines.split(whole[start : start + size])]
+    found = [
+        found
+        for start in range(0, len(whole), size)
+        for found in lines.split(whole[start : start + size])
+    ]
     assert [*found, lines.rest] == whole.split(b"\n")
 
 
 def test_a_line_without_end_is_not_kept(tree: Tree, host: FakeHost) -> None:
-    tree.write(LOG, line("a") + b"x" * (5 << 20) + b"\n" + line("b") + line("c" * 300_000) + line("d"))
+    tree.write(
+        LOG, line("a") + b"x" * (5 << 20) + b"\n" + line("b") + line("c" * 300_000) + line("d")
+    )
     assert everything(host) == ["a", "not a line of this log", "b", "truncated", "d"]
     lines = sources._Lines()
     for _ in range(100):
@@ -178,7 +202,9 @@ def following(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         each.batches.close()  # type: ignore[attr-defined]
 
 
-def test_follow_through_rotation_and_truncation(tree: Tree, following: Callable[[], Following]) -> None:
+def test_follow_through_rotation_and_truncation(
+    tree: Tree, following: Callable[[], Following]
+) -> None:
     live = tree.root / LOG.lstrip("/")
     old = Path(f"{live}.1")
     tree.write(LOG, line("a"))
@@ -208,7 +234,9 @@ def test_follow_through_rotation_and_truncation(tree: Tree, following: Callable[
     assert follow.now() == ["h"]
 
 
-def test_follow_a_file_that_is_not_there_yet(tree: Tree, following: Callable[[], Following]) -> None:
+def test_follow_a_file_that_is_not_there_yet(
+    tree: Tree, following: Callable[[], Following]
+) -> None:
     follow = following()
     assert follow.now() == []
     tree.write(LOG, line("a"))
@@ -234,7 +262,14 @@ def test_recent_reads_the_end_only(tree: Tree, host: FakeHost) -> None:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
     old = b"".join(line("old", at(now - 5000 + n // 100)) for n in range(100_000))
-    tree.write(LOG, old + line("a", at(now - 1)) + b"rubbish\n" + line("b", at(now)) + line("half", at(now))[:-1])
+    tree.write(
+        LOG,
+        old
+        + line("a", at(now - 1))
+        + b"rubbish\n"
+        + line("b", at(now))
+        + line("half", at(now))[:-1],
+    )
     found = list(sources.recent(host, CONFIG, now - 1 + 0.9))
     assert found == [b'close "a" bytes read 0 written 1', b'close "b" bytes read 0 written 1']
     assert list(sources.recent(host, CONFIG, now + 5)) == []

@@ -12,15 +12,29 @@ from sftpjail.cli import log_view
 from sftpjail.cli.log_view import View, as_fields, as_json, as_row
 from sftpjail.transferlog.records import Operation, Record, Session, Transfer, Unknown
 
-NAMES = st.text(max_size=40) | st.binary(max_size=40).map(lambda data: data.decode("utf-8", "surrogateescape"))
+NAMES = st.text(max_size=40) | st.binary(max_size=40).map(
+    lambda data: data.decode("utf-8", "surrogateescape")
+)
 NASTY = st.sampled_from(
-    ["/a -> /b", '/a"', "/a\\", '"/a" failed: Failure', "/a\tx", "/a\n2026", "\x1b[31m", "\u202e", ""]
+    [
+        "/a -> /b",
+        '/a"',
+        "/a\\",
+        '"/a" failed: Failure',
+        "/a\tx",
+        "/a\n2026",
+        "\x1b[31m",
+        "\u202e",
+        "",
+    ]
 )
 TIME = "2026-11-24T09:00:00.5+00:00"
 WHO = (5, TIME, "alice", "::1", 7)
 
 
-def operation(path: str | None, to: str | None = None, failed: str | None = None, verb: str = "rename") -> Operation:
+def operation(
+    path: str | None, to: str | None = None, failed: str | None = None, verb: str = "rename"
+) -> Operation:
     return Operation(*WHO, verb, path, to, failed, False, True)
 
 
@@ -29,21 +43,44 @@ def transfer(path: str, read: int = 0, written: int = 5, **more: object) -> Tran
 
 
 @given(NAMES | NASTY, st.none() | NAMES, st.none() | NAMES, st.booleans())
-def test_json_holds_what_the_record_holds(path: str, to: str | None, user: str | None, flag: bool) -> None:
+def test_json_holds_what_the_record_holds(
+    path: str, to: str | None, user: str | None, flag: bool
+) -> None:
     who = {"time": TIME, "user": user, "from": "::1", "pid": 7, "verified": flag}
     assert json.loads(as_json(transfer(path, 3, 5, user=user, forced=flag, verified=flag))) == {
         **{"kind": "transfer", "path": path, "read": 3, "written": 5, "forced": flag},
         **who,
     }
-    assert json.loads(as_json(operation(path, to)._replace(user=user, ambiguous=flag, verified=flag))) == {
-        **{"kind": "operation", "operation": "rename", "path": path, "to": to, "failed": None, "ambiguous": flag},
+    assert json.loads(
+        as_json(operation(path, to)._replace(user=user, ambiguous=flag, verified=flag))
+    ) == {
+        **{
+            "kind": "operation",
+            "operation": "rename",
+            "path": path,
+            "to": to,
+            "failed": None,
+            "ambiguous": flag,
+        },
         **who,
     }
     assert json.loads(as_json(Unknown(5, None, user, path, "why", flag))) == {
-        **{"kind": "unknown", "time": None, "user": user, "line": path, "why": "why", "verified": flag},
+        **{
+            "kind": "unknown",
+            "time": None,
+            "user": user,
+            "line": path,
+            "why": "why",
+            "verified": flag,
+        },
     }
     session = json.loads(as_json(Session(9, 5, user, "::1", 7, TIME, None, "open", 2, 3, 5, flag)))
-    assert (session["bytes"], session["how"], session["closed"], session["user"]) == (8, "open", None, user)
+    assert (session["bytes"], session["how"], session["closed"], session["user"]) == (
+        8,
+        "open",
+        None,
+        user,
+    )
     assert session["verified"] is flag
 
 
@@ -65,25 +102,43 @@ def test_a_name_cannot_look_like_two_or_like_a_failure(one: str, two: str) -> No
 
 
 def test_rows() -> None:
-    assert as_row(transfer("/x", 0, 1_234_567)) == "2026-11-24 09:00:00 alice      ::1             put        1.2 MB /x"
+    assert (
+        as_row(transfer("/x", 0, 1_234_567))
+        == "2026-11-24 09:00:00 alice      ::1             put        1.2 MB /x"
+    )
     assert as_fields(transfer("/my x", 3, 5, forced=True)).endswith(
         'get+put\t8\t"/my x" (session ended before it was closed)'
     )
     assert as_fields(operation("/a", "/b")).endswith("rename\t-\t/a -> /b")
-    assert as_fields(operation(None, None, "refused", "rmdir")).endswith("rmdir\t-\tfailed: refused")
-    assert as_fields(operation(None, None, "x\ty\x1b", "error")).endswith("error\t-\tfailed: x\\ty\\x1b")
+    assert as_fields(operation(None, None, "refused", "rmdir")).endswith(
+        "rmdir\t-\tfailed: refused"
+    )
+    assert as_fields(operation(None, None, "x\ty\x1b", "error")).endswith(
+        "error\t-\tfailed: x\\ty\\x1b"
+    )
     assert as_fields(operation("/a", "mode 0644", None, "set")).endswith("/a mode 0644")
     assert as_fields(transfer("/x", verified=False)).endswith("put\t5\t/x (unverified)")
     assert as_fields(transfer("/x (unverified)")).endswith('put\t5\t"/x (unverified)"')
-    assert as_fields(Unknown(5, TIME, "bob", "x", "it says a\tb", True)).endswith("?\t-\tx (it says a\\tb)")
+    assert as_fields(Unknown(5, TIME, "bob", "x", "it says a\tb", True)).endswith(
+        "?\t-\tx (it says a\\tb)"
+    )
     for verb in ("stat", "open", "realpath", "status"):
         assert as_row(operation("/a", None, None, verb)) == ""
-    assert as_fields(operation("/a", "READ", "No such file", "open")).endswith("/a failed: No such file")
+    assert as_fields(operation("/a", "READ", "No such file", "open")).endswith(
+        "/a failed: No such file"
+    )
 
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (99_951, "100 kB"), (999_500, "1.0 MB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (99_949, "99.9 kB"),
+        (99_951, "100 kB"),
+        (999_500, "1.0 MB"),
+    ],
 )
 def test_sizes(number: int, text: str) -> None:
     assert log_view._size(number) == text and len(log_view._size(2**64)) <= 8
@@ -93,13 +148,19 @@ def test_choice_by_user_and_time() -> None:
     ours, nobodys = transfer("/a"), Unknown(5, None, None, "x", "y")
     others: list[Record] = [transfer("/b", user="bob"), Unknown(5, None, "bob", "x", "y")]
     assert View("alice").choose([ours, *others, nobodys]) == [ours, nobodys]
-    assert [len(View(since=since, until=until).choose([ours])) for since, until in ((5, 5), (6, None), (None, 4))] == [
+    assert [
+        len(View(since=since, until=until).choose([ours]))
+        for since, until in ((5, 5), (6, None), (None, 4))
+    ] == [
         1,
         0,
         0,
     ]
     long = Session(9, 1, "alice", "::1", 7, TIME, TIME, "closed", 0, 0, 0)
-    assert [len(View(since=since, until=until).choose([long])) for since, until in ((5, 5), (10, None), (None, 0))] == [
+    assert [
+        len(View(since=since, until=until).choose([long]))
+        for since, until in ((5, 5), (10, None), (None, 0))
+    ] == [
         1,
         0,
         0,
@@ -109,7 +170,9 @@ def test_choice_by_user_and_time() -> None:
 def test_days() -> None:
     view = View()
     session = Session(9, 1, "alice", "::1", 7, "2026-11-23T23:59:00Z", TIME, "closed", 0, 0, 0)
-    view.choose([transfer("/a"), transfer("/b", 3, 0), transfer("/c", 0, 0), transfer("/d", 1, 2), session])
+    view.choose(
+        [transfer("/a"), transfer("/b", 3, 0), transfer("/c", 0, 0), transfer("/d", 1, 2), session]
+    )
     assert view.days == {
         ("2026-11-24", "alice", True): [0, 3, 2, 4, 7],
         ("2026-11-23", "alice", False): [1, 0, 0, 0, 0],

@@ -38,9 +38,13 @@ BIND, HOME = Profile("sftponly"), Profile("sftponly", chroot="%h")
         (replace(HOME, start="/"), Logs("none"), "internal-sftp -d/"),
     ],
 )
-def test_force_command_is_glued_and_within_nine_words(profile: Profile, logs: Logs, command: str) -> None:
+def test_force_command_is_glued_and_within_nine_words(
+    profile: Profile, logs: Logs, command: str
+) -> None:
     assert match_blocks.force_command(profile, Config(logs=logs)) == command
-    everything = replace(profile, umask="0027", start="/a", read_only=True, deny=("remove", "rename"))
+    everything = replace(
+        profile, umask="0027", start="/a", read_only=True, deny=("remove", "rename")
+    )
     assert len(match_blocks.force_command(everything, Config()).split()) <= 9
 
 
@@ -88,14 +92,25 @@ def test_a_block_shuts_every_door_by_name() -> None:
 def test_users_come_before_groups() -> None:
     both = Profile("both", "two", match_user=("dan",))
     config = Config(profiles=(BIND, Profile("late", "", match_user=("bob", "eve")), both))
-    lines = [line for line in match_blocks.match_blocks(config, HOST) if not line.startswith("    ")]
-    assert lines == ["Match User bob,eve", "Match User dan", "Match Group sftponly", "Match Group two"]
+    lines = [
+        line for line in match_blocks.match_blocks(config, HOST) if not line.startswith("    ")
+    ]
+    assert lines == [
+        "Match User bob,eve",
+        "Match User dan",
+        "Match Group sftponly",
+        "Match Group two",
+    ]
 
 
 def test_settings_are_written_as_sshd_prints_them() -> None:
-    said = list(match_blocks.settings(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST))
+    said = list(
+        match_blocks.settings(replace(BIND, sshd_options=("MaxSessions 2",)), Config(), HOST)
+    )
     assert said[0] == "chrootdirectory /srv/sftp/%u" and "allowstreamlocalforwarding no" in said
-    assert len(said) == 11 and not any("axsessions" in line for line in said), "options of the administrator's"
+    assert len(said) == 11 and not any("axsessions" in line for line in said), (
+        "options of the administrator's"
+    )
 
 
 def test_a_connection_has_every_field_that_a_match_line_may_ask_for() -> None:

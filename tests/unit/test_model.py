@@ -32,14 +32,16 @@ def test_no_accepted_name_means_anything_special(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["alice", "Mixed.Case", "user@example.org", "machine$", "_apt", "a-b", "0day", "x" * 256]
+    "name",
+    ["alice", "Mixed.Case", "user@example.org", "machine$", "_apt", "a-b", "0day", "x" * 256],
 )
 def test_accepted_names(name: str) -> None:
     assert valid_name(name) == name
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "-rf", "@x", "a/b", "a b", "a,b", "a$b", "x" * 257, "é", "a\n", "*", "!a"]
+    "name",
+    ["", ".", "..", "-rf", "@x", "a/b", "a b", "a,b", "a$b", "x" * 257, "é", "a\n", "*", "!a"],
 )
 def test_refused_names(name: str) -> None:
     with pytest.raises(UsageError) as caught:

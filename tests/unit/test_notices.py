@@ -16,7 +16,9 @@ def watched(world: World) -> list[tuple[bool, list[str]]]:
 
     def watch(name: str, path: str) -> None:
         if (name, path) == ("notify", "sshd"):
-            told.append((committed(world), [name for name in listing(world.root) if "sftpjail-" in name]))
+            told.append(
+                (committed(world), [name for name in listing(world.root) if "sftpjail-" in name])
+            )
 
     world.syscalls.watch = watch
     return told

@@ -31,9 +31,13 @@ def modules(tree: Tree, service: str = "sshd") -> list[str]:
 def test_debians_stack(tree: Tree) -> None:
     tree.write("/etc/pam.d/sshd", DEBIAN)
     tree.write(
-        "/etc/pam.d/common-auth", "auth\t[success=1 default=ignore]\tpam_unix.so nullok\nauth requisite pam_deny.so\n"
+        "/etc/pam.d/common-auth",
+        "auth\t[success=1 default=ignore]\tpam_unix.so nullok\nauth requisite pam_deny.so\n",
     )
-    tree.write("/etc/pam.d/common-account", "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\n")
+    tree.write(
+        "/etc/pam.d/common-account",
+        "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\n",
+    )
     assert list(stack(tree.host(), "sshd")) == [
         Rule("auth", "pam_unix.so", ("nullok",), "/etc/pam.d/common-auth:1"),
         Rule("auth", "pam_deny.so", (), "/etc/pam.d/common-auth:2"),
@@ -47,9 +51,12 @@ def test_debians_stack(tree: Tree) -> None:
 
 def test_include_and_substack_take_only_the_rules_of_their_kind(tree: Tree) -> None:
     # As Red Hat and Arch have it.
-    tree.write("/etc/pam.d/sshd", "auth substack system\naccount include system\n-session include system\n")
     tree.write(
-        "/etc/pam.d/system", "auth required pam_unix.so\naccount required pam_shells.so\nsession required pam_env.so\n"
+        "/etc/pam.d/sshd", "auth substack system\naccount include system\n-session include system\n"
+    )
+    tree.write(
+        "/etc/pam.d/system",
+        "auth required pam_unix.so\naccount required pam_shells.so\nsession required pam_env.so\n",
     )
     assert modules(tree) == ["auth pam_unix.so", "account pam_shells.so", "session pam_env.so"]
 
@@ -62,7 +69,8 @@ def test_at_include_takes_all_rules(tree: Tree) -> None:
 
 def test_a_line_goes_on_behind_a_backslash(tree: Tree) -> None:
     tree.write(
-        "/etc/pam.d/sshd", "account required \\\n  pam_access.so \\\n  accessfile=/etc/x\naccount required pam_b.so\n"
+        "/etc/pam.d/sshd",
+        "account required \\\n  pam_access.so \\\n  accessfile=/etc/x\naccount required pam_b.so\n",
     )
     first, second = stack(tree.host(), "sshd")
     assert (first.module, first.arguments) == ("pam_access.so", ("accessfile=/etc/x",))
@@ -75,7 +83,14 @@ def test_a_module_by_its_path_is_the_same_module(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["#auth required pam_shells.so", "  # auth required pam_shells.so", "", "auth required", "auth"]
+    "line",
+    [
+        "#auth required pam_shells.so",
+        "  # auth required pam_shells.so",
+        "",
+        "auth required",
+        "auth",
+    ],
 )
 def test_what_is_no_rule(tree: Tree, line: str) -> None:
     tree.write("/etc/pam.d/sshd", f"{line}\n")

@@ -13,13 +13,17 @@ from sftpjail.system.programs import Answer
 
 def test_a_preview_of_nothing_new_is_a_plain_question(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(previews, "run", lambda argv, **_: asked.append(list(argv)) or Answer(0, "", ""))
+    monkeypatch.setattr(
+        previews, "run", lambda argv, **_: asked.append(list(argv)) or Answer(0, "", "")
+    )
     monkeypatch.setattr(previews.os.path, "isdir", lambda path: path == "/run/sshd")
     previews.preview(["sshd", "-t"], {})
     assert asked == [["sshd", "-t"]]
 
 
-def test_a_preview_shows_files_in_a_mount_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_shows_files_in_a_mount_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(previews, "RUN_DIR", str(tmp_path / "run"))
     (tmp_path / "there").write_text("old")
     (tmp_path / "folder").mkdir()
@@ -32,14 +36,22 @@ def test_a_preview_shows_files_in_a_mount_namespace(tmp_path: Path, monkeypatch:
         assert all(staged.startswith(f"{stage}/") for staged in pairs[::2])
         for staged, path in zip(pairs[::2], pairs[1::2], strict=True):
             place = Path(staged)
-            seen[path] = place.read_text() if place.is_file() else sorted(p.name for p in place.iterdir())
+            seen[path] = (
+                place.read_text() if place.is_file() else sorted(p.name for p in place.iterdir())
+            )
         assert argv[argv.index("--") + 1 :] == ["sshd", "-t"]
         return Answer(0, "", "")
 
     monkeypatch.setattr(previews, "run", look)
     folder = f"{tmp_path}/folder"
     previews.preview(
-        ["sshd", "-t"], {f"{tmp_path}/there": b"new", f"{folder}/comes": b"1", f"{folder}/goes": None, "/none/x": b""}
+        ["sshd", "-t"],
+        {
+            f"{tmp_path}/there": b"new",
+            f"{folder}/comes": b"1",
+            f"{folder}/goes": None,
+            "/none/x": b"",
+        },
     )
     assert seen == {f"{tmp_path}/there": "new", folder: ["comes"]}
     assert (tmp_path / "there").read_text() == "old" and list((tmp_path / "run").iterdir()) == []
@@ -58,7 +70,9 @@ def test_a_preview_whose_files_were_replaced_meanwhile_is_asked_again(
         previews.preview(["sshd", "-T"], {f"{tmp_path}/x": b""})
 
 
-@pytest.mark.parametrize("answer", [Answer(125, "", "mount: no"), Answer(1, "", "unshare: unshare failed: no")])
+@pytest.mark.parametrize(
+    "answer", [Answer(125, "", "mount: no"), Answer(1, "", "unshare: unshare failed: no")]
+)
 def test_a_preview_that_cannot_be_had_is_an_error_and_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer
 ) -> None:
@@ -68,7 +82,9 @@ def test_a_preview_that_cannot_be_had_is_an_error_and_no_answer(
         previews.preview(["sshd", "-t"], {"/etc/passwd": b""})
 
 
-def test_a_script_that_comes_is_one_in_the_preview_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_that_comes_is_one_in_the_preview_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(previews, "RUN_DIR", str(tmp_path / "run"))
     modes: dict[str, int] = {}
 
@@ -79,5 +95,7 @@ def test_a_script_that_comes_is_one_in_the_preview_too(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(previews, "run", look)
     (tmp_path / "etc").mkdir()
-    previews.preview(["x"], {f"{tmp_path}/etc/script": b"#!/bin/sh\n", f"{tmp_path}/etc/text": b"text"})
+    previews.preview(
+        ["x"], {f"{tmp_path}/etc/script": b"#!/bin/sh\n", f"{tmp_path}/etc/text": b"text"}
+    )
     assert modes["script"] == 0o755 and not modes["text"] & 0o111

@@ -40,12 +40,16 @@ def made(tree: Tree, profile: Profile | None = None, **settings: str) -> Trial:
 def test_every_door_of_the_block_is_guarded() -> None:
     guards = [guard for _, _, needed in PROBES for guard in needed]
     assert {line.lower() for line in DOORS} <= set(guards)
-    assert all(len([guard for guard in guards if guard.split()[0] == g.split()[0]]) == 1 for g in guards)
+    assert all(
+        len([guard for guard in guards if guard.split()[0] == g.split()[0]]) == 1 for g in guards
+    )
 
 
 def test_the_settings_of_the_block_satisfy_the_guards(tree: Tree) -> None:
     trial = made(tree)
-    assert [guard for _, _, needed in PROBES for guard in needed if not probes._in_force(trial, guard)] == []
+    assert [
+        guard for _, _, needed in PROBES for guard in needed if not probes._in_force(trial, guard)
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -65,12 +69,16 @@ def test_a_setting_that_is_not_in_force(tree: Tree, keyword: str, value: str) ->
     trial = made(tree, **{keyword: value})
     wrong = [g for _, _, needed in PROBES for g in needed if not probes._in_force(trial, g)]
     assert [guard.split()[0] for guard in wrong] == [keyword]
-    assert f"{keyword} {value or '(not set)'} in sshd -T (/etc/x:7)" in probes._open(trial, wrong[0], True)
+    assert f"{keyword} {value or '(not set)'} in sshd -T (/etc/x:7)" in probes._open(
+        trial, wrong[0], True
+    )
 
 
 def test_what_a_guard_says_of_what_still_holds(tree: Tree) -> None:
     trial = made(tree, allowtcpforwarding="yes")
-    assert probes._open(trial, "allowtcpforwarding no", True).endswith("; only DisableForwarding still shuts this door")
+    assert probes._open(trial, "allowtcpforwarding no", True).endswith(
+        "; only DisableForwarding still shuts this door"
+    )
     assert probes._open(trial, "allowtcpforwarding no", False).endswith("(/etc/x:7)")
     trial = made(tree, permittty="yes", disableforwarding="no")
     assert probes._open(trial, "permittty no", True).endswith("; sshd refused all the same")
@@ -205,5 +213,7 @@ def test_without_the_library_it_says_which(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_manual_describes_every_probe() -> None:
-    text = " ".join(MANUAL.read_text(encoding="utf-8").partition("\n*test* ")[2].partition("\n*")[0].split())
+    text = " ".join(
+        MANUAL.read_text(encoding="utf-8").partition("\n*test* ")[2].partition("\n*")[0].split()
+    )
     assert [name for name, _, _ in PROBES if f"_{name}_" not in text] == []

@@ -14,13 +14,17 @@ import pytest
 from sftpjail.system import gate, processes
 
 
-def test_a_process_is_seen_by_its_folder_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_seen_by_its_folder_and_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inner = tmp_path / "jail/inner"
     inner.mkdir(parents=True)
     target = str(tmp_path / "jail")
     assert os.getpid() not in {pid for pid, _, _ in processes.holders(target)}
     with open(inner / "file", "w"):
-        ((_, uid, command),) = [found for found in processes.holders(target) if found[0] == os.getpid()]
+        ((_, uid, command),) = [
+            found for found in processes.holders(target) if found[0] == os.getpid()
+        ]
         assert command and uid == os.getuid()
     assert os.getpid() not in {pid for pid, _, _ in processes.holders(target)}
     monkeypatch.chdir(inner)
@@ -30,8 +34,13 @@ def test_a_process_is_seen_by_its_folder_and_its_files(tmp_path: Path, monkeypat
     )
 
 
-def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(monkeypatch: pytest.MonkeyPatch) -> None:
-    names, lines = {"7": "userdel", "8": "userdel", "9": "sleep"}, {"7": b"userdel\0-rf\0ann\0", "9": b"sleep\0bob\0"}
+def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names, lines = (
+        {"7": "userdel", "8": "userdel", "9": "sleep"},
+        {"7": b"userdel\0-rf\0ann\0", "9": b"sleep\0bob\0"},
+    )
 
     def opened(path: str, mode: str) -> io.BytesIO:
         if path.split("/")[2] not in lines:
@@ -47,7 +56,9 @@ def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(monkeypatch:
     assert processes.being_deleted() == frozenset()
 
 
-def test_a_link_to_the_folder_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_to_the_folder_is_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     monkeypatch.chdir(tmp_path / "real")
@@ -137,7 +148,9 @@ def test_sshd_is_found_by_its_title_where_its_pid_file_is_elsewhere(proc: Proc) 
 def test_a_title_alone_is_no_daemon(proc: Proc) -> None:
     # Anybody may call a process so, and a program too.
     proc.process(66, "/home/eve/fake", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups")
-    proc.process(67, "/home/eve/sshd", "sshd: /home/eve/sshd [listener] 0 of 10-100 startups", uid=1001)
+    proc.process(
+        67, "/home/eve/sshd", "sshd: /home/eve/sshd [listener] 0 of 10-100 startups", uid=1001
+    )
     assert processes.running("sshd") is None
 
 
@@ -155,13 +168,19 @@ def test_whether_somebody_of_a_name_runs(proc: Proc) -> None:
     assert not processes.of_name(("useradd",))
     proc.process(8, "/usr/sbin/useradd")
     proc.files["/proc/8/comm"] = "useradd\n"
-    assert processes.of_name(("useradd", "userdel")) == {"8"} and not processes.of_name(("userdel",))
+    assert processes.of_name(("useradd", "userdel")) == {"8"} and not processes.of_name(
+        ("userdel",)
+    )
     proc.process(9, "/home/eve/userdel", "userdel\0ann", uid=1001)
     proc.files["/proc/9/comm"] = "userdel\n"
-    assert not processes.of_name(("userdel",)) and processes.being_deleted() == frozenset(), "anybody can call it so"
+    assert not processes.of_name(("userdel",)) and processes.being_deleted() == frozenset(), (
+        "anybody can call it so"
+    )
 
 
-def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """But not for ever."""
     naps: list[float] = []
     runs = iter([{"7", "8"}, {"8", "10"}, {"8", "10"}])  # the tenth came later

@@ -28,7 +28,11 @@ class TestRun:
     def test_answer_and_environment(self) -> None:
         answer = run(["env"], env={"X": "1"})
         assert answer.code == 0
-        assert set(answer.out.split()) == {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "X=1"}
+        assert set(answer.out.split()) == {
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL=C.UTF-8",
+            "X=1",
+        }
 
     def test_standard_input_and_bytes(self) -> None:
         assert run(["cat"], stdin="a\udcffb").out == "a\udcffb"
@@ -67,7 +71,9 @@ def test_under_systemd_the_unit_that_runs_is_told(booted: set[str], programs: Pr
     assert programs.asked[-1] == ("systemctl", "daemon-reload")
 
 
-def test_under_systemd_what_does_not_run_is_not_started(booted: set[str], programs: Programs) -> None:
+def test_under_systemd_what_does_not_run_is_not_started(
+    booted: set[str], programs: Programs
+) -> None:
     booted.add("/run/systemd/system")
     programs.answer("is-active", code=3)
     assert notify("rsyslog", "restart") == ""
@@ -78,7 +84,9 @@ def test_a_daemon_that_refuses_is_quoted(booted: set[str], programs: Programs) -
     booted.add("/run/systemd/system")
     programs.answer("is-active")
     programs.answer("systemctl", err="Job for rsyslog.service failed.", code=1)
-    with pytest.raises(SftpJailError, match=r"systemctl restart rsyslog.service failed: Job for rsyslog"):
+    with pytest.raises(
+        SftpJailError, match=r"systemctl restart rsyslog.service failed: Job for rsyslog"
+    ):
         notify("rsyslog", "restart")
 
 
@@ -99,6 +107,8 @@ def test_without_systemd_a_restart_is_the_init_scripts_or_a_persons(
     monkeypatch.setattr(services, "running", lambda service: 77)
     monkeypatch.setattr(services.os, "access", lambda path, mode: False)
     assert notify("rsyslog", "restart").startswith("restart rsyslog (pid 77)")
-    monkeypatch.setattr(services.os, "access", lambda path, mode: path == "/etc/init.d/rsyslog" and mode == os.X_OK)
+    monkeypatch.setattr(
+        services.os, "access", lambda path, mode: path == "/etc/init.d/rsyslog" and mode == os.X_OK
+    )
     programs.answer("/etc/init.d/rsyslog", "restart")
     assert notify("rsyslog", "restart") == "" and len(programs.asked) == 1

@@ -38,11 +38,14 @@ def host(programs: Programs) -> FakeHost:
 
 name = st.sampled_from(["from", "restrict", "command", "environment", "expiry-time", "x-y@z"])
 quoted = st.text(
-    st.sampled_from('ab ,=#\t"') | st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\\")
+    st.sampled_from('ab ,=#\t"')
+    | st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\\")
 )
 option = st.one_of(
     name,
-    st.tuples(name, quoted).map(lambda p: f'{p[0]}="{p[1]}"'.replace('"', '\\"').replace('=\\"', '="', 1)[:-2] + '"'),
+    st.tuples(name, quoted).map(
+        lambda p: f'{p[0]}="{p[1]}"'.replace('"', '\\"').replace('=\\"', '="', 1)[:-2] + '"'
+    ),
 )
 
 
@@ -50,7 +53,10 @@ option = st.one_of(
 @example(options=['command="echo \\"a, b\\" # c"', "restrict"], gap=" ")
 @example(options=['from="10.0.0.0/8,!10.1.*"'], gap="\t")
 def test_options_are_split_where_sshd_splits_them(options: list[str], gap: str) -> None:
-    assert public_keys.split_options(",".join(options) + gap + ED + " me, too") == (tuple(options), f"{ED} me, too")
+    assert public_keys.split_options(",".join(options) + gap + ED + " me, too") == (
+        tuple(options),
+        f"{ED} me, too",
+    )
 
 
 @given(line=st.text() | st.text(st.sampled_from('ab ,="\\\tssh-rsa')))
@@ -62,7 +68,9 @@ def test_any_line_is_split_or_refused_and_nothing_is_lost(line: str) -> None:
     assert line.startswith(",".join(options)) and line.strip(" \t").endswith(rest)
 
 
-@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com", "ssh-rsa"])
+@pytest.mark.parametrize(
+    "kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com", "ssh-rsa"]
+)
 def test_a_line_without_options(kind: str) -> None:
     assert public_keys.split_options(f"{kind} {BLOB} a,b") == ((), f"{kind} {BLOB} a,b")
 
@@ -94,7 +102,8 @@ def test_a_key_is_written_down_with_one_blank_between_its_parts(host: FakeHost) 
 
 
 @pytest.mark.parametrize(
-    "text", ["ssh-ed25519", "ssh-ed25519 rubbish", "hello world", "\x1b[2J ssh-ed25519 AAAA", "a\x00b"]
+    "text",
+    ["ssh-ed25519", "ssh-ed25519 rubbish", "hello world", "\x1b[2J ssh-ed25519 AAAA", "a\x00b"],
 )
 def test_what_is_no_key(host: FakeHost, text: str) -> None:
     keys, problems = public_keys.read(text, host, "x")
@@ -131,7 +140,9 @@ def test_fit_and_unfit(host: FakeHost, line: str, reason: str) -> None:
     assert said == "" if not reason else reason in said
 
 
-def test_a_private_key_is_refused_before_anything_reads_it(host: FakeHost, programs: Programs) -> None:
+def test_a_private_key_is_refused_before_anything_reads_it(
+    host: FakeHost, programs: Programs
+) -> None:
     for kind in ("OPENSSH ", "RSA ", ""):
         with pytest.raises(SftpJailError, match="private key") as caught:
             public_keys.read(f"{ED}\n-----BEGIN {kind}PRIVATE KEY-----\nsecret\n", host, "id")
@@ -143,7 +154,9 @@ def test_foreign_formats(host: FakeHost) -> None:
     rfc = '---- BEGIN SSH2 PUBLIC KEY ----\r\nComment: "ann\'s key"\r\ngood\r\n---- END SSH2 PUBLIC KEY ----\r\n'
     keys, problems = public_keys.read(rfc, host, "x")
     assert problems == [] and [key.line for key in keys] == [f"{ED} ann's key"]
-    keys, _ = public_keys.read("\ufeff-----BEGIN PUBLIC KEY-----\ngood\n-----END PUBLIC KEY-----\n", host, "x")
+    keys, _ = public_keys.read(
+        "\ufeff-----BEGIN PUBLIC KEY-----\ngood\n-----END PUBLIC KEY-----\n", host, "x"
+    )
     assert [key.line for key in keys] == [ED]
     with pytest.raises(SftpJailError, match="cannot read this PKCS8 key: uudecode failed"):
         public_keys.read("-----BEGIN PUBLIC KEY-----\nbad\n", host, "x")
@@ -188,7 +201,11 @@ def test_survey_finds_the_good_lines_among_bad_ones(host: FakeHost, programs: Pr
     ]
     one, two = (entry.key for entry in entries if entry.key)
     assert one == Key(f"{ED} one two", "ssh-ed25519", 256, f"SHA256:{BLOB[-6:]}", "one two")
-    assert (two.options, two.comment, two.fingerprint) == (("restrict", 'from="a b"'), "", f"SHA256:{BLOB[-5:]}X")
+    assert (two.options, two.comment, two.fingerprint) == (
+        ("restrict", 'from="a b"'),
+        "",
+        f"SHA256:{BLOB[-5:]}X",
+    )
     assert entries[1].text == "rubbish here"
     assert len(programs.asked) == 1
 
@@ -198,12 +215,18 @@ def test_survey_reads_many_files_with_one_program(host: FakeHost, programs: Prog
     found = public_keys.survey(texts, host)
     assert len(programs.asked) == 1 and len(found) == 3000
     for number, entries in enumerate(found):
-        assert [entry.key and entry.key.comment for entry in entries] == ([f"user{number}", None] if number % 2 else [])
+        assert [entry.key and entry.key.comment for entry in entries] == (
+            [f"user{number}", None] if number % 2 else []
+        )
         assert not entries or entries[0].key.fingerprint == f"SHA256:DG{number:04}"  # type: ignore[union-attr]
 
 
-def test_read_asks_one_program_for_all_lines_and_says_what_is_too_many(host: FakeHost, programs: Programs) -> None:
-    keys, problems = public_keys.read("".join(f"{ED}{n:05} user{n}\n" for n in range(10_000)), host, "file")
+def test_read_asks_one_program_for_all_lines_and_says_what_is_too_many(
+    host: FakeHost, programs: Programs
+) -> None:
+    keys, problems = public_keys.read(
+        "".join(f"{ED}{n:05} user{n}\n" for n in range(10_000)), host, "file"
+    )
     assert len(keys) == 10_000 and problems == [] and len(programs.asked) == 1
     with pytest.raises(SftpJailError, match="file has more than 20000 lines"):
         public_keys.read("\n" * 20_001, host, "file")
@@ -211,12 +234,26 @@ def test_read_asks_one_program_for_all_lines_and_says_what_is_too_many(host: Fak
 
 
 def test_survey_of_nothing(host: FakeHost) -> None:
-    assert public_keys.survey([], host) == [] and public_keys.survey(["", "# x\n"], host) == [[], []]
+    assert public_keys.survey([], host) == [] and public_keys.survey(["", "# x\n"], host) == [
+        [],
+        [],
+    ]
 
 
 GOOD = re.compile(r"ssh-(ed25519|rsa) AAAA[A-Za-z0-9+/]*( .*)?\Z")
 some_line = st.one_of(
-    st.sampled_from([f"{ED} me", f"ssh-rsa {BLOB}", f'from="x" {ED}', f"# {ED}", "", "AAAA", 'from="', "\ufeff" + ED]),
+    st.sampled_from(
+        [
+            f"{ED} me",
+            f"ssh-rsa {BLOB}",
+            f'from="x" {ED}',
+            f"# {ED}",
+            "",
+            "AAAA",
+            'from="',
+            "\ufeff" + ED,
+        ]
+    ),
     st.text(st.characters(blacklist_characters="\n", blacklist_categories=("Cs",))),
     st.text(st.sampled_from('ab ,="\\\t#ssh-rsa AAAA0123\r')),
     st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"").decode("utf-8", "surrogateescape")),
@@ -239,7 +276,9 @@ def test_survey_reads_any_text_and_counts_right(host: FakeHost, files: list[list
 
 
 @given(cuts=st.lists(st.integers(1, len(ED) - 1), min_size=1, max_size=3, unique=True))
-def test_a_wrapped_key_is_no_key_until_its_lines_are_joined(host: FakeHost, cuts: list[int]) -> None:
+def test_a_wrapped_key_is_no_key_until_its_lines_are_joined(
+    host: FakeHost, cuts: list[int]
+) -> None:
     bounds = [0, *sorted(cuts), len(ED)]
     parts = [ED[start:end] for start, end in pairwise(bounds)]
     (entries,) = public_keys.survey(["\n".join(parts[1:])], host)
@@ -254,7 +293,10 @@ TWO = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDAAqKKBiR7nYCz8MBDge+h/g+RjKYUz6e"
     "SYhuYOfFD7Z3NiVz/rKJBQ4Lj+8aM6/i3uvWBQcVFr4TQhcEc8rck="
 )
-PRINTS = ["SHA256:NQIpcTnu+4fI+rkRd8dbAPwqPJ83vWpJWYgHc/S1ncM", "SHA256:peT0YhUGvYC/nkcJhX21QyeB2dOs/RpGMwJBAHKJZqo"]
+PRINTS = [
+    "SHA256:NQIpcTnu+4fI+rkRd8dbAPwqPJ83vWpJWYgHc/S1ncM",
+    "SHA256:peT0YhUGvYC/nkcJhX21QyeB2dOs/RpGMwJBAHKJZqo",
+]
 
 
 @pytest.mark.real_program
@@ -263,7 +305,10 @@ def test_survey_asks_the_real_ssh_keygen() -> None:
     second = f'command="x y" {ONE}\n{TWO[:60]}\n{TWO[60:]}\n1024 35 123456 old\n'
     second += "-----BEGIN PUBLIC KEY-----\nssh-dss AAAAB3NzaC1kc3M=\n"
     found = public_keys.survey([first, second, "nothing"], Host())
-    seen = [[entry.key and (entry.key.fingerprint, entry.key.bits) for entry in entries] for entries in found]
+    seen = [
+        [entry.key and (entry.key.fingerprint, entry.key.bits) for entry in entries]
+        for entries in found
+    ]
     one, two = (PRINTS[0], 256), (PRINTS[1], 256)
     assert seen == [[one, None, None, two], [one, None, None, None, None, None], [None]]
     assert found[0][0].key and found[0][0].key.comment == "1 2 (ED25519)"

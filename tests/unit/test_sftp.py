@@ -60,7 +60,11 @@ def packet(kind: int, number: int, body: bytes) -> bytes:
 def real(folder: Path, *options: str) -> Iterator[Sftp]:
     """A client of the real sftp-server."""
     ours, theirs = socket.socketpair()
-    with ours, theirs, subprocess.Popen([SERVER, *options], stdin=theirs, stdout=theirs, cwd=folder) as process:
+    with (
+        ours,
+        theirs,
+        subprocess.Popen([SERVER, *options], stdin=theirs, stdout=theirs, cwd=folder) as process,
+    ):
         theirs.close()
         client = Sftp(ours, 5)
         client.begin(5)
@@ -76,29 +80,44 @@ def test_every_request_of_the_configuration_can_be_sent() -> None:
 
 
 def test_a_request_on_the_wire() -> None:
-    assert encode(7, "open", (b"/x", 1)) == bytes.fromhex("00000013 03 00000007 00000002") + b"/x" + bytes(
-        [0, 0, 0, 1, 0, 0, 0, 0]
-    )
+    assert encode(7, "open", (b"/x", 1)) == bytes.fromhex(
+        "00000013 03 00000007 00000002"
+    ) + b"/x" + bytes([0, 0, 0, 1, 0, 0, 0, 0])
     name = b"posix-rename@openssh.com"
-    assert encode(1, "posix-rename", (b"a", b"b"))[9:] == b"\0\0\0\x18" + name + b"\0\0\0\1a\0\0\0\1b"
+    assert (
+        encode(1, "posix-rename", (b"a", b"b"))[9:] == b"\0\0\0\x18" + name + b"\0\0\0\1a\0\0\0\1b"
+    )
 
 
 @pytest.mark.real_program
 @pytest.mark.skipif(not SERVER.exists(), reason="no sftp-server here")
 def test_every_request_is_one_that_the_real_server_knows_and_harmless(tmp_path: Path) -> None:
     """It neither hangs up nor says permission denied by itself, and with -P it does for exactly that one."""
-    known = subprocess.run([SERVER, "-Q", "requests"], capture_output=True, text=True, check=True).stdout.split()
+    known = subprocess.run(
+        [SERVER, "-Q", "requests"], capture_output=True, text=True, check=True
+    ).stdout.split()
     with real(tmp_path) as client:
-        answers = {name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code for name in FIELDS}
+        answers = {
+            name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code for name in FIELDS
+        }
     assert PERMISSION_DENIED not in answers.values()
-    assert {name for name, code in answers.items() if code == sftp_client.OP_UNSUPPORTED} == FIELDS.keys() - set(known)
+    assert {
+        name for name, code in answers.items() if code == sftp_client.OP_UNSUPPORTED
+    } == FIELDS.keys() - set(known)
     for denied in known:
         with real(tmp_path, "-P", denied) as client:
-            answers = {name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code for name in FIELDS}
+            answers = {
+                name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code
+                for name in FIELDS
+            }
         assert {name for name, code in answers.items() if code == PERMISSION_DENIED} == {denied}
     with real(tmp_path, "-R") as client:
-        answers = {name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code for name in FIELDS}
-    assert {name for name, code in answers.items() if code == PERMISSION_DENIED} == WRITES & set(known)
+        answers = {
+            name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code for name in FIELDS
+        }
+    assert {name for name, code in answers.items() if code == PERMISSION_DENIED} == WRITES & set(
+        known
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,9 +146,15 @@ def test_a_server_that_is_silent_or_gone_or_none() -> None:
         pytest.raises(SftpError, match="not speak SFTP"),
     ):
         client.begin(1)
-    with served(lambda _: packet(101, 9, bytes(4))) as client, pytest.raises(SftpError, match="something else"):
+    with (
+        served(lambda _: packet(101, 9, bytes(4))) as client,
+        pytest.raises(SftpError, match="something else"),
+    ):
         client.ask("stat", b"/")
-    with served(lambda _: packet(3, 0, b"")) as client, pytest.raises(SftpError, match="begins with a message"):
+    with (
+        served(lambda _: packet(3, 0, b"")) as client,
+        pytest.raises(SftpError, match="begins with a message"),
+    ):
         client.begin(1)
 
 
@@ -139,7 +164,11 @@ def test_a_server_that_never_ends_a_file() -> None:
     def answer(sent: bytes) -> bytes:
         number = int.from_bytes(sent[5:9], "big")
         body = b"\0\0\0\1h" if sent[4] == 3 else struct.pack(">I", 32768) + bytes(32768)
-        return packet(102 if sent[4] == 3 else 103, number, body) if sent[4] != 4 else packet(101, number, bytes(4))
+        return (
+            packet(102 if sent[4] == 3 else 103, number, body)
+            if sent[4] != 4
+            else packet(101, number, bytes(4))
+        )
 
     with served(answer) as client:
         assert len(client.read(b"/dev/zero")) == 256 * 1024
@@ -156,4 +185,8 @@ def test_no_answer_makes_it_fall_over(answer: bytes) -> None:
         except SftpError as error:
             assert re.search("hung up|does not", str(error))
         else:
-            assert isinstance(reply.string(4), bytes) and isinstance(reply.words, str) and reply.code >= OK
+            assert (
+                isinstance(reply.string(4), bytes)
+                and isinstance(reply.words, str)
+                and reply.code >= OK
+            )

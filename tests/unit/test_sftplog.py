@@ -88,7 +88,9 @@ def back(path: str | None) -> bytes:
 
 
 @given(anything, sizes, sizes, st.booleans())
-def test_a_close_gives_its_name_and_numbers_back(name: bytes, fetched: int, stored: int, forced: bool) -> None:
+def test_a_close_gives_its_name_and_numbers_back(
+    name: bytes, fetched: int, stored: int, forced: bool
+) -> None:
     begin = b"forced close" if forced else b"close"
     message = b'%s "%s" bytes read %d written %d' % (begin, name, fetched, stored)
     (record,) = texts(escaped(message))
@@ -96,14 +98,46 @@ def test_a_close_gives_its_name_and_numbers_back(name: bytes, fetched: int, stor
         assert isinstance(record, Unknown) and record.why == "truncated" and record.user == "alice"
     else:
         assert isinstance(record, Transfer)
-        assert (back(record.path), record.read, record.written, record.forced) == (name, fetched, stored, forced)
-        assert (record.user, record.address, record.pid, record.time) == ("alice", "192.0.2.7", 7, START)
+        assert (back(record.path), record.read, record.written, record.forced) == (
+            name,
+            fetched,
+            stored,
+            forced,
+        )
+        assert (record.user, record.address, record.pid, record.time) == (
+            "alice",
+            "192.0.2.7",
+            7,
+            START,
+        )
 
 
-ONE = [b'remove name "%s"', b'rmdir name "%s"', b'mkdir name "%s" mode 0755', b'opendir "%s"', b'stat name "%s"']
-ONE += [b'lstat name "%s"', b'realpath "%s"', b'readlink "%s"', b'statvfs "%s"', b'fsync "%s"', b'expand "%s"']
-ONE += [b'open "%s" flags WRITE,CREATE,TRUNCATE mode 0644', b'open "%s" flags  mode 0666', b'home-directory "%s"']
-ONE += [b'set "%s" size 12', b'set "%s" mode 0644', b'set "%s" modtime 20261124-09:00:00', b'set "%s" owner 1 group 2']
+ONE = [
+    b'remove name "%s"',
+    b'rmdir name "%s"',
+    b'mkdir name "%s" mode 0755',
+    b'opendir "%s"',
+    b'stat name "%s"',
+]
+ONE += [
+    b'lstat name "%s"',
+    b'realpath "%s"',
+    b'readlink "%s"',
+    b'statvfs "%s"',
+    b'fsync "%s"',
+    b'expand "%s"',
+]
+ONE += [
+    b'open "%s" flags WRITE,CREATE,TRUNCATE mode 0644',
+    b'open "%s" flags  mode 0666',
+    b'home-directory "%s"',
+]
+ONE += [
+    b'set "%s" size 12',
+    b'set "%s" mode 0644',
+    b'set "%s" modtime 20261124-09:00:00',
+    b'set "%s" owner 1 group 2',
+]
 
 
 @given(st.sampled_from(ONE), anything)
@@ -189,8 +223,19 @@ def test_what_is_not_understood_says_why(message: bytes, why: str) -> None:
     assert record.line.startswith(line(message).decode("utf-8", "surrogateescape")[:100])
 
 
-NO_LINE = [b"", b"\0\0\0", b"\xff\xfe", b"2026-11-24", b"2026-02-31T00:00:00Z h internal-sftp[1]: x", b"x" * 100000]
-NO_LINE += [b"Foo 24 09:00:00 h internal-sftp[1]: x", b"2026-11-24T09:00:00Z h internal-sftp: x", START.encode() + b" "]
+NO_LINE = [
+    b"",
+    b"\0\0\0",
+    b"\xff\xfe",
+    b"2026-11-24",
+    b"2026-02-31T00:00:00Z h internal-sftp[1]: x",
+    b"x" * 100000,
+]
+NO_LINE += [
+    b"Foo 24 09:00:00 h internal-sftp[1]: x",
+    b"2026-11-24T09:00:00Z h internal-sftp: x",
+    START.encode() + b" ",
+]
 
 
 @pytest.mark.parametrize("text", NO_LINE)
@@ -201,7 +246,11 @@ def test_what_is_no_line_of_this_log_is_unknown(text: bytes) -> None:
 
 def test_lines_of_other_programs_are_passed_by() -> None:
     assert (
-        read(f"{START} host sshd[7]: x".encode(), b"Nov  4 09:00:00 host kernel: x", b"Nov 14 09:00:00 h last message")
+        read(
+            f"{START} host sshd[7]: x".encode(),
+            b"Nov  4 09:00:00 host kernel: x",
+            b"Nov 14 09:00:00 h last message",
+        )
         == []
     )
 
@@ -223,7 +272,18 @@ UP = b'close "/x" bytes read 0 written 5'
 def test_a_session_from_beginning_to_end() -> None:
     records = read(line(SESSION), line(UP), line(closed(), moment="2026-11-24T10:00:00+00:00"))
     (session,) = (record for record in records if isinstance(record, Session))
-    assert session[2:] == ("alice", "192.0.2.7", 7, START, "2026-11-24T10:00:00+00:00", "closed", 1, 0, 5, False)
+    assert session[2:] == (
+        "alice",
+        "192.0.2.7",
+        7,
+        START,
+        "2026-11-24T10:00:00+00:00",
+        "closed",
+        1,
+        0,
+        5,
+        False,
+    )
     assert session.at - session.began == 3600
 
 
@@ -251,7 +311,10 @@ def test_a_pid_that_is_used_again_ends_the_session_that_had_it() -> None:
         ("alice", "lost", 5),
         ("bob", "closed", 5),
     ]
-    assert sessions(line(SESSION), line(UP), line(closed("bob"))) == [("alice", "lost", 5), ("bob", "closed", 0)]
+    assert sessions(line(SESSION), line(UP), line(closed("bob"))) == [
+        ("alice", "lost", 5),
+        ("bob", "closed", 0),
+    ]
 
 
 def test_a_session_without_an_end_is_open_or_lost() -> None:
@@ -262,14 +325,21 @@ def test_a_session_without_an_end_is_open_or_lost() -> None:
 def test_lines_before_the_beginning_have_no_user() -> None:
     transfer, session = read(line(UP), line(closed()))
     assert isinstance(transfer, Transfer) and transfer.user is None and transfer.written == 5
-    assert isinstance(session, Session) and (session.user, session.opened, session.how) == ("alice", None, "closed")
+    assert isinstance(session, Session) and (session.user, session.opened, session.how) == (
+        "alice",
+        None,
+        "closed",
+    )
     assert [type(record) for record in read(line(UP))] == [Transfer]
 
 
 @given(anything)
 def test_a_file_name_cannot_open_a_session(name: bytes) -> None:
     forged = (
-        name + b"\n" + line(SESSION.replace(b"alice", b"root")) + b'" session opened for local user root from [::1]'
+        name
+        + b"\n"
+        + line(SESSION.replace(b"alice", b"root"))
+        + b'" session opened for local user root from [::1]'
     )
     records = texts(escaped(b'close "%s" bytes read 1 written 2' % forged), UP)
     assert {record.user for record in records} == {"alice"}
@@ -277,7 +347,10 @@ def test_a_file_name_cannot_open_a_session(name: bytes) -> None:
 
 def test_names_of_other_sources_have_their_own_letters() -> None:
     (record,) = read(line(b"session opened for local user DOM\\\\ann lee from [UNKNOWN]"))
-    assert isinstance(record, Session) and (record.user, record.address) == ("DOM\\ann lee", "UNKNOWN")
+    assert isinstance(record, Session) and (record.user, record.address) == (
+        "DOM\\ann lee",
+        "UNKNOWN",
+    )
 
 
 # -- failures ------------------------------------------------------------------------------------------------------
@@ -291,7 +364,9 @@ STATUS = b"sent status Permission denied"
 
 
 def test_the_next_status_is_the_failure() -> None:
-    assert operations(b'remove name "/a"', STATUS, b'remove name "/b"', b'mkdir name "/c" mode 0755') == [
+    assert operations(
+        b'remove name "/a"', STATUS, b'remove name "/b"', b'mkdir name "/c" mode 0755'
+    ) == [
         ("remove", "/a", "Permission denied"),
         ("remove", "/b", None),
         ("mkdir", "/c", None),
@@ -314,7 +389,12 @@ def test_success_is_a_status_too() -> None:
         ("remove", "/a", None),
         ("status", None, "Permission denied"),
     ]
-    assert operations(b'open "/a" flags READ mode 0666', b"debug1: request 5: sent handle 0", STATUS)[0][2] is None
+    assert (
+        operations(b'open "/a" flags READ mode 0666', b"debug1: request 5: sent handle 0", STATUS)[
+            0
+        ][2]
+        is None
+    )
 
 
 def test_a_write_that_fails_is_not_its_opening() -> None:
@@ -326,26 +406,40 @@ def test_a_write_that_fails_is_not_its_opening() -> None:
 
 
 def test_a_refusal_names_the_request() -> None:
-    assert operations(b"Refusing denylisted remove request", STATUS) == [("remove", None, "refused")]
+    assert operations(b"Refusing denylisted remove request", STATUS) == [
+        ("remove", None, "refused")
+    ]
     refused = b"Refusing open request in read-only mode"
-    assert operations(b'open "/a" flags WRITE mode 0666', refused, STATUS) == [("open", "/a", "refused")]
+    assert operations(b'open "/a" flags WRITE mode 0666', refused, STATUS) == [
+        ("open", "/a", "refused")
+    ]
 
 
 def test_an_empty_upload_is_no_download() -> None:
     empty = b'close "/a" bytes read 0 written 0'
     for flags, up in ((b"WRITE,CREATE", True), (b"READ", False)):
-        (record,) = (r for r in texts(b'open "/a" flags %s mode 0644' % flags, empty) if isinstance(r, Transfer))
+        (record,) = (
+            r
+            for r in texts(b'open "/a" flags %s mode 0644' % flags, empty)
+            if isinstance(r, Transfer)
+        )
         assert record.up is up
 
 
 def test_silence() -> None:
-    assert texts(b"received client version 3", b'closedir "/"', b'forced closedir "/x"', b"debug2: x") == []
+    assert (
+        texts(b"received client version 3", b'closedir "/"', b'forced closedir "/x"', b"debug2: x")
+        == []
+    )
 
 
 def test_repeated_messages_count_as_often() -> None:
     records = texts(b"message repeated 3 times: [ %s]" % UP)
     assert [r.written for r in records if isinstance(r, Transfer)] == [5, 5, 5]
-    assert texts(b'message repeated 2 times: [ close "/\\400" bytes read 0 written 5]')[0].user == "alice"
+    assert (
+        texts(b'message repeated 2 times: [ close "/\\400" bytes read 0 written 5]')[0].user
+        == "alice"
+    )
 
 
 # -- times ---------------------------------------------------------------------------------------------------------
@@ -367,7 +461,8 @@ def test_rfc3339_is_read_as_python_does(moment: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", [b"2026-13-01T00:00:00Z", b"2026-11-31T00:00:00Z", b"2026-11-01T24:00:00Z", b"Feb 30 00:00:00"]
+    "word",
+    [b"2026-13-01T00:00:00Z", b"2026-11-31T00:00:00Z", b"2026-11-01T24:00:00Z", b"Feb 30 00:00:00"],
 )
 def test_a_time_that_is_none(word: bytes) -> None:
     assert Clock(2026)(word) is None
@@ -376,7 +471,11 @@ def test_a_time_that_is_none(word: bytes) -> None:
 def test_traditional_times_in_the_hosts_zone(zone: str) -> None:
     for month, day in (("Jul", " 4"), ("Nov", "24")):
         stamp = Clock(2026)(f"{month} {day} 09:34:03".encode())
-        assert stamp and time.strftime("%b %e %H:%M:%S %Y", time.localtime(stamp.at)) == f"{month} {day} 09:34:03 2026"
+        assert (
+            stamp
+            and time.strftime("%b %e %H:%M:%S %Y", time.localtime(stamp.at))
+            == f"{month} {day} 09:34:03 2026"
+        )
         assert Clock()(stamp.text.encode()) == stamp
 
 
@@ -388,7 +487,17 @@ def test_journald_times_in_the_hosts_zone(zone: str) -> None:
 
 
 def test_years_are_told_by_the_end(zone: str) -> None:
-    days = ["Nov 30", "Dec 31", "Jan  1", "Dec 31", "Jan  1", "Jul 24", "Jul 23", "Feb  2", "Feb  3"]
+    days = [
+        "Nov 30",
+        "Dec 31",
+        "Jan  1",
+        "Dec 31",
+        "Jan  1",
+        "Jul 24",
+        "Jul 23",
+        "Feb  2",
+        "Feb  3",
+    ]
     lines = [f"{day} 12:00:00 h x".encode() for day in days]
     end = time.mktime((2026, 2, 3, 13, 0, 0, 0, 0, -1))
     year = first_year([b"\n".join(lines[:4]), b"\n".join(lines[4:])], end)
@@ -396,7 +505,9 @@ def test_years_are_told_by_the_end(zone: str) -> None:
     clock = Clock(year)
     years = [int(stamp.text[:4]) for line in lines if (stamp := clock(line[:15]))]
     assert years == [2024, 2024, 2025, 2024, 2025, 2025, 2025, 2026, 2026]
-    assert first_year([b"Dec 31 23:59:59 h x"], time.mktime((2026, 1, 1, 0, 0, 1, 0, 0, -1))) == 2025
+    assert (
+        first_year([b"Dec 31 23:59:59 h x"], time.mktime((2026, 1, 1, 0, 0, 1, 0, 0, -1))) == 2025
+    )
     assert first_year([], end) == 2026
 
 
@@ -404,7 +515,12 @@ def test_years_are_told_by_the_end(zone: str) -> None:
 
 
 def entry(message: bytes = b"x", **more: bytes) -> dict[bytes, bytes]:
-    fields = {"_PID": b"7", "_HOSTNAME": b"host", "__REALTIME_TIMESTAMP": b"1795512843571447", "MESSAGE": message}
+    fields = {
+        "_PID": b"7",
+        "_HOSTNAME": b"host",
+        "__REALTIME_TIMESTAMP": b"1795512843571447",
+        "MESSAGE": message,
+    }
     return {name.encode(): value for name, value in (fields | more).items()}
 
 
@@ -424,7 +540,13 @@ def test_entries_of_the_journal(name: bytes, stored: int) -> None:
         assert (back(transfer.path), transfer.written, transfer.user) == (name, stored, "alice")
 
 
-BAD = [{}, {b"MESSAGE": b"x"}, entry(_PID=b"x"), entry(_PID=b""), entry(__REALTIME_TIMESTAMP=b"9" * 30)]
+BAD = [
+    {},
+    {b"MESSAGE": b"x"},
+    entry(_PID=b"x"),
+    entry(_PID=b""),
+    entry(__REALTIME_TIMESTAMP=b"9" * 30),
+]
 BAD += [entry(__REALTIME_TIMESTAMP=b""), {**entry(), b"MESSAGE": b"\xff"}]
 
 
@@ -473,14 +595,26 @@ CLOSED = SESSION.replace(b"opened", b"closed")
 
 def test_a_session_of_the_user_is_verified() -> None:
     lines = [sent(1001, message) for message in (SESSION, b'stat name "/"', UP, CLOSED)]
-    assert by_whom(*lines) == [(kind, "alice", True) for kind in ("Operation", "Transfer", "Session")]
+    assert by_whom(*lines) == [
+        (kind, "alice", True) for kind in ("Operation", "Transfer", "Session")
+    ]
 
 
 def test_who_says_to_be_somebody_else_is_not_believed() -> None:
     """Whatever pid the forger claims: the daemon writes down the true one, and uid and pid make a session."""
     forged = [sent(1002, message, 9) for message in (SESSION, UP, CLOSED)]
-    assert by_whom(*forged) == [("Unknown", "bob", True), ("Transfer", "bob", True), ("Unknown", "bob", True)]
-    between = [sent(1001, SESSION), sent(1002, UP), sent(1001, UP), sent(1002, CLOSED), sent(1001, CLOSED)]
+    assert by_whom(*forged) == [
+        ("Unknown", "bob", True),
+        ("Transfer", "bob", True),
+        ("Unknown", "bob", True),
+    ]
+    between = [
+        sent(1001, SESSION),
+        sent(1002, UP),
+        sent(1001, UP),
+        sent(1002, CLOSED),
+        sent(1001, CLOSED),
+    ]
     assert by_whom(*between) == [
         ("Transfer", "bob", True),
         ("Transfer", "alice", True),
@@ -488,7 +622,10 @@ def test_who_says_to_be_somebody_else_is_not_believed() -> None:
         ("Session", "alice", True),
     ]
     (record,) = Reader(Clock(), Known()).read([sent(1002, SESSION)])
-    assert isinstance(record, Unknown) and record.why == "it says alice, and a process of uid 1002 wrote it"
+    assert (
+        isinstance(record, Unknown)
+        and record.why == "it says alice, and a process of uid 1002 wrote it"
+    )
 
 
 @pytest.mark.parametrize("uid", [None, ""])
@@ -502,7 +639,10 @@ def test_a_line_of_which_nobody_says_whose_it_is_is_not_verified(uid: str | None
 
 def test_accounts_that_nobody_knows_now() -> None:
     zoe = SESSION.replace(b"alice", b"zoe")
-    assert by_whom(sent(1003, zoe), sent(1003, UP)) == [("Transfer", "zoe", False), ("Session", "zoe", False)]
+    assert by_whom(sent(1003, zoe), sent(1003, UP)) == [
+        ("Transfer", "zoe", False),
+        ("Session", "zoe", False),
+    ]
     assert by_whom(sent(1002, zoe)) == [("Session", "zoe", False)]  # bob, or his uid was zoe's once
     assert by_whom(sent(1003, UP)) == [("Transfer", None, False)]
     assert by_whom(sent(1002, SESSION.replace(b"alice", b"alias"))) == [("Session", "alias", True)]
@@ -531,14 +671,23 @@ def test_a_uid_counts_in_one_place_only(text: bytes) -> None:
 
 
 def test_entries_of_the_journal_are_verified_by_its_uid() -> None:
-    entry = {b"__REALTIME_TIMESTAMP": b"1795500000000000", b"_HOSTNAME": b"h", b"_PID": b"7", b"SYSLOG_PID": b"9"}
+    entry = {
+        b"__REALTIME_TIMESTAMP": b"1795500000000000",
+        b"_HOSTNAME": b"h",
+        b"_PID": b"7",
+        b"SYSLOG_PID": b"9",
+    }
     for uid, wanted in (
         (b"1001", [("Transfer", "alice", True)]),
         (b"1002", [("Unknown", "bob", True), ("Transfer", "bob", True)]),
     ):
         reader = Reader(Clock(), Known())
-        records = reader.read_journal([entry | {b"MESSAGE": m, b"_UID": uid} for m in (SESSION, UP)])
-        assert [(type(record).__name__, record.user, record.verified) for record in records] == wanted
+        records = reader.read_journal(
+            [entry | {b"MESSAGE": m, b"_UID": uid} for m in (SESSION, UP)]
+        )
+        assert [
+            (type(record).__name__, record.user, record.verified) for record in records
+        ] == wanted
     reader = Reader(Clock(), Known())
     (record,) = reader.read_journal([entry | {b"MESSAGE": m} for m in (SESSION, UP)])
     assert (record.user, record.verified) == ("alice", False)

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from sftpjail.errors import SftpJailError
 from sftpjail.openssh import connections
-from sftpjail.openssh.repair import broken_line, change_line, comment_out, match_line, reload_command, unit
+from sftpjail.openssh.repair import (
+    broken_line,
+    change_line,
+    comment_out,
+    match_line,
+    reload_command,
+    unit,
+)
 from sftpjail.openssh.settings import Settings, effective
 from sftpjail.openssh.sshd import LOCAL
 
@@ -98,7 +105,9 @@ debug3: /etc/ssh/sshd_config.d/10-sftpjail.conf:5 setting AuthorizedKeysFile /et
 debug3: /etc/ssh/sshd_config.d/10-sftpjail.conf:6 setting AllowTcpForwarding no
 """
 OLD = ERR.format(version="OpenSSH_9.2, OpenSSL 3.0.22 25 Aug 2026", line2="", line4="")
-NEW = ERR.format(version="OpenSSH_10.0, OpenSSL 3.5.9 29 Sep 2026", line2=" on line 2", line4=" on line 4")
+NEW = ERR.format(
+    version="OpenSSH_10.0, OpenSSL 3.5.9 29 Sep 2026", line2=" on line 2", line4=" on line 4"
+)
 
 
 @pytest.fixture
@@ -118,7 +127,10 @@ def found(request: pytest.FixtureRequest, host: FakeHost, programs: Programs) ->
 
 
 def test_values_are_those_that_sshd_prints(found: Settings) -> None:
-    assert found.get("chrootdirectory") == "/srv/sftp/%u" and found.get("passwordauthentication") == "no"
+    assert (
+        found.get("chrootdirectory") == "/srv/sftp/%u"
+        and found.get("passwordauthentication") == "no"
+    )
     assert found.get("subsystem") == "sftp /usr/lib/openssh/sftp-server"
     assert found.get("nothing") == "" and found.words("nothing") == []
     assert found.words("allowusers") == ["ann", "bob", "root"]
@@ -141,7 +153,10 @@ def test_origins_are_the_lines_that_won(found: Settings) -> None:
     assert {keyword: found.origins[keyword] for keyword in places} == places
     assert "pubkeyauthentication" not in found.origins
     # Lists add up over the lines of a part.
-    assert found.places["allowusers"] == ((MAIN, 6), (MAIN, 7)) and found.places["acceptenv"] == ((MAIN, 3), (MAIN, 4))
+    assert found.places["allowusers"] == ((MAIN, 6), (MAIN, 7)) and found.places["acceptenv"] == (
+        (MAIN, 3),
+        (MAIN, 4),
+    )
     assert found.places["allowtcpforwarding"] == ((ADMIN, 6), (DROPIN, 6))
     assert found.where("usepam") == f"{MAIN}:2" and found.where("pubkeyauthentication") == "default"
 
@@ -163,7 +178,9 @@ def test_every_line_names_the_keyword_that_stands_there(found: Settings) -> None
 def test_an_old_name_of_a_keyword_is_that_keyword(
     host: FakeHost, programs: Programs, written: str, keyword: str
 ) -> None:
-    programs.answer("/usr/sbin/sshd", out=f"{keyword} no\n", err=f"debug3: {MAIN}:9 setting {written} no\n")
+    programs.answer(
+        "/usr/sbin/sshd", out=f"{keyword} no\n", err=f"debug3: {MAIN}:9 setting {written} no\n"
+    )
     assert effective(host, "ann").where(keyword) == f"{MAIN}:9"
 
 
@@ -202,10 +219,14 @@ def test_a_refusal_names_the_command_that_takes_the_line_out(
 ) -> None:
     said = REFUSALS[line].format(path=path)
     programs.answer("/usr/sbin/sshd", "-t", err=f"{said}\n", code=255)
-    programs.answer("/usr/sbin/sshd", err=f"debug2: load_server_config: filename {MAIN}\n{said}\n", code=255)
+    programs.answer(
+        "/usr/sbin/sshd", err=f"debug2: load_server_config: filename {MAIN}\n{said}\n", code=255
+    )
     with pytest.raises(SftpJailError) as caught:
         effective(host, "ann")
-    assert caught.value.message == f"sshd refuses its present configuration: {said}".replace("\n", " / ")
+    assert caught.value.message == f"sshd refuses its present configuration: {said}".replace(
+        "\n", " / "
+    )
     assert caught.value.hint == f"sed -i '4s/^/#/' {path} && sshd -t"
 
 
@@ -225,11 +246,17 @@ def test_what_sshd_only_warns_of_stays(host: FakeHost) -> None:
 
 
 def test_a_match_line_takes_its_block_along(tree: Tree, host: FakeHost) -> None:
-    tree.write(ADMIN, "Match Grooup x\n  PasswordAuthentication yes\n\n  Banner none\n match all\n  X11Forwarding no\n")
+    tree.write(
+        ADMIN,
+        "Match Grooup x\n  PasswordAuthentication yes\n\n  Banner none\n match all\n  X11Forwarding no\n",
+    )
     words = f"Unsupported Match attribute Grooup / {ADMIN} line 1: Bad Match condition"
     assert broken_line(words, host) == f"sed -i '1,2s/^/#/; 4s/^/#/' {ADMIN} && sshd -t"
     tree.write(ADMIN, "UsePAM yes\nMatch Grooup x\n  Banner none\n")
-    assert broken_line(words.replace("line 1", "line 2"), host) == f"sed -i '2,3s/^/#/' {ADMIN} && sshd -t"
+    assert (
+        broken_line(words.replace("line 1", "line 2"), host)
+        == f"sed -i '2,3s/^/#/' {ADMIN} && sshd -t"
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,7 +279,10 @@ def test_comment_out_edits_each_file_once(host: FakeHost) -> None:
     assert comment_out([(ADMIN, 1), (ADMIN, 3), (ADMIN, 4), (ADMIN, 5)], host) == (
         f"sed -i '1s/^/#/; 3,5s/^/#/' {ADMIN} && sshd -t"
     )
-    assert comment_out([("/etc/ssh/my own.conf", 1)], host) == "sed -i '1s/^/#/' '/etc/ssh/my own.conf' && sshd -t"
+    assert (
+        comment_out([("/etc/ssh/my own.conf", 1)], host)
+        == "sed -i '1s/^/#/' '/etc/ssh/my own.conf' && sshd -t"
+    )
 
 
 def test_change_line_quotes_for_the_shell(host: FakeHost) -> None:
@@ -309,7 +339,10 @@ def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
         ("all", {}),
         ("Address 10.0.0.0/8,!10.1.0.0/16", {"addr": "10.0.0.0"}),
         ("address=192.168.*", {"addr": "192.168.1.1"}),
-        ('invalid-user Address "172.16.?.7" LocalPort 2222', {"addr": "172.16.1.7", "lport": "2222"}),
+        (
+            'invalid-user Address "172.16.?.7" LocalPort 2222',
+            {"addr": "172.16.1.7", "lport": "2222"},
+        ),
         ("Address 2001:db8:*", {"addr": "2001:db8::1"}),
         ("Address 2001:db8::/32", {"addr": "2001:db8::"}),
         ("Address 192.168.*,!192.168.1.*", {"addr": "192.168.7.7"}),
@@ -322,7 +355,10 @@ def test_connections_that_a_match_line_tells_apart(
     monkeypatch: pytest.MonkeyPatch, criteria: str, fields: dict[str, str]
 ) -> None:
     monkeypatch.setattr(connections, "effective", lambda host, user: Settings({}, {}, (criteria,)))
-    found = [dict(pair.split("=") for pair in kind.split(",")) for kind in connections.connections(FakeHost())]
+    found = [
+        dict(pair.split("=") for pair in kind.split(","))
+        for kind in connections.connections(FakeHost())
+    ]
     local = dict(pair.split("=") for pair in LOCAL.split(","))
     assert found[1:-1] == ([local | fields] if fields else []) and found[0] == local
     assert len(found) == 1 or found[-1]["addr"] == "192.0.2.77"

@@ -24,7 +24,19 @@ from sftpjail.model import Account, Group, number
     [("0", 0), ("4294967294", 4294967294), ("007", 7), ("0" * 20 + "1", 1)]
     + [
         (text, None)
-        for text in ("", "-1", "+1", " 1", "1 ", "²", "\u0661", "1_0", "4294967295", "4294967296", "9" * 5000)
+        for text in (
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "²",
+            "\u0661",
+            "1_0",
+            "4294967295",
+            "4294967296",
+            "9" * 5000,
+        )
     ],
 )
 def test_number(text: str, value: int | None) -> None:
@@ -45,7 +57,15 @@ def test_lines_of_passwd_and_group(tree: Tree) -> None:
         "d:x:1000:1000::/home/d:/bin/s\0h",
         "e\0:x:1000:1000::/home/e:/bin/sh",
     ]
-    tree.group_lines += ["f:x:²:", "g:x:4294967296:", "h:x:7", "i:x:8:d,b\0ad", "j\0:x:9:", "k:x", "l:x:9::"]
+    tree.group_lines += [
+        "f:x:²:",
+        "g:x:4294967296:",
+        "h:x:7",
+        "i:x:8:d,b\0ad",
+        "j\0:x:9:",
+        "k:x",
+        "l:x:9::",
+    ]
     host = tree.host()
     assert set(host.accounts) == {"root", "www-data", "d"}
     assert host.accounts["d"] == Account("d", 1000, 1000, "/home/d", "/bin/s")
@@ -103,4 +123,7 @@ def test_output_that_cannot_be_written(
     monkeypatch.setattr("sftpjail.system.stdio.silence_output", lambda: silenced.append(True))
     monkeypatch.setattr(sys, "stdout", Full())
     assert main.main(argv) == 1 and silenced
-    assert capsys.readouterr().err == "sftpjail: cannot write what was to be said: No space left on device\n"
+    assert (
+        capsys.readouterr().err
+        == "sftpjail: cannot write what was to be said: No space left on device\n"
+    )

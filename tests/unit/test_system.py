@@ -114,7 +114,9 @@ def test_a_staged_file_below_shadow_maint_is_not_where_useradd_runs_it() -> None
     path = "/etc/shadow-maint/useradd-post.d/sftpjail"
     for name in (files.stage_name(path), files.backup_name(path)):
         assert os.path.dirname(name) == "/etc/shadow-maint"
-    assert files.stage_name(path) != files.stage_name(path.replace("useradd-post.d", "userdel-pre.d"))
+    assert files.stage_name(path) != files.stage_name(
+        path.replace("useradd-post.d", "userdel-pre.d")
+    )
 
 
 @pytest.mark.parametrize("pattern", ["*.conf", "*", "[!.]*", "10-*"])
@@ -122,7 +124,11 @@ def test_no_include_pattern_matches_a_staged_or_old_file(folder: Path, pattern: 
     path = str(folder / "target/10-sftpjail.conf")
     for name in (files.stage_name(path), files.backup_name(path)):
         Path(name).write_text("half\n")
-    assert [p for p in folder.glob(f"target/{pattern}") if p.name != "file" and not p.name.startswith(".")] == []
+    assert [
+        p
+        for p in folder.glob(f"target/{pattern}")
+        if p.name != "file" and not p.name.startswith(".")
+    ] == []
 
 
 def test_a_lock_that_is_held(folder: Path) -> None:
@@ -149,10 +155,14 @@ def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.Monkey
         mounts.unmount(str(folder / "target"))
     # As the one whose process it is: its number may be another's by then. Root's own are not for us to end.
     begin = f"setsid -w setpriv --reuid={os.getuid()} " if os.getuid() else ""
-    assert caught.value.hint.startswith(begin) and (str(os.getpid()) in caught.value.hint) == bool(begin)
+    assert caught.value.hint.startswith(begin) and (str(os.getpid()) in caught.value.hint) == bool(
+        begin
+    )
 
 
-def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = []
     layers = iter([True, True, False])
     monkeypatch.setattr(safe_path, "unmount", lambda target: asked.append(target) or next(layers))
@@ -167,7 +177,11 @@ def test_the_flags_of_a_mount() -> None:
     ro, nosuid, nodev, noexec, private = 0x1, 0x2, 0x4, 0x8, 1 << 18
     assert safe_path.attributes(("bind", "ro", "nosuid", "private")) == (ro | nosuid, 0, private)
     assert safe_path.attributes(("bind", "nodev", "nofail", "x-sftpjail.user=a")) == (nodev, ro, 0)
-    assert safe_path.attributes(("noexec", "noatime", "rslave")) == (noexec | 0x10, ro | 0x70, 1 << 19)
+    assert safe_path.attributes(("noexec", "noatime", "rslave")) == (
+        noexec | 0x10,
+        ro | 0x70,
+        1 << 19,
+    )
     for option in ("X-mount.idmap=u:1:2:1", "loop", "uid=0", ""):
         with pytest.raises(safe_path.PathRefused, match=f"does not mount with the option {option}"):
             safe_path.attributes(("bind", option))
@@ -180,7 +194,9 @@ def test_a_strict_walk_stops_at_a_directory_that_others_can_write(folder: Path, 
     (loose / "below").mkdir(parents=True)
     loose.chmod(mode)
     os.close(safe_path.open_path(str(loose / "below")))
-    with pytest.raises(safe_path.PathRefused, match=rf"(/tmp|{loose}) can be written by others than root \(mode"):
+    with pytest.raises(
+        safe_path.PathRefused, match=rf"(/tmp|{loose}) can be written by others than root \(mode"
+    ):
         safe_path.open_path(str(loose / "below"), strict=True)
 
 

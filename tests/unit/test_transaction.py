@@ -138,7 +138,9 @@ def outcome(worlds: MakeWorld) -> tuple[dict[str, Any], dict[str, Any], list[tup
 def plain(snapshot: dict[str, Any]) -> dict[str, Any]:
     """Return a snapshot that can be compared with that of another world: without its folder's name and new times."""
     text = repr(snapshot)
-    place = next(p for p in text.split("'") if p.endswith("/jail/flags")).removesuffix("/root/jail/flags")
+    place = next(p for p in text.split("'") if p.endswith("/jail/flags")).removesuffix(
+        "/root/jail/flags"
+    )
     same: dict[str, Any] = eval(text.replace(place, "WORLD"))
     for name, about in same["files"].items():
         if len(about) == 7 and about[4] > 1_600_000_000_000_000_000:
@@ -148,7 +150,11 @@ def plain(snapshot: dict[str, Any]) -> dict[str, Any]:
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Return what differs, short enough to read."""
-    found = [f"{key}: {one[key]} != {other[key]}" for key in one if key != "files" and one[key] != other[key]]
+    found = [
+        f"{key}: {one[key]} != {other[key]}"
+        for key in one
+        if key != "files" and one[key] != other[key]
+    ]
     for name in sorted(one["files"].keys() | other["files"].keys()):
         a, b = one["files"].get(name), other["files"].get(name)
         if a != b:
@@ -172,12 +178,20 @@ def die(engine: Engine, plan: Plan) -> None:
 def test_a_commit_is_what_was_planned_and_a_second_plan_is_empty(worlds: MakeWorld) -> None:
     world = worlds()
     assert apply(world) == []
-    seen = {name: (world.root / name) for name in ("new", "attributes", "strict", "shared", "made-for-lines")}
+    seen = {
+        name: (world.root / name)
+        for name in ("new", "attributes", "strict", "shared", "made-for-lines")
+    }
     assert seen["new"].read_text() == "new\n" and seen["new"].stat().st_mode & 0o7777 == 0o600
-    assert seen["attributes"].read_text() == "newer\n" and seen["attributes"].stat().st_mode & 0o7777 == 0o640
+    assert (
+        seen["attributes"].read_text() == "newer\n"
+        and seen["attributes"].stat().st_mode & 0o7777 == 0o640
+    )
     assert seen["strict"].read_text() == "newer\n" and (world.root / "through").is_symlink()
     assert seen["shared"].read_text().startswith("theirs 1\ntheirs 2\n# BEGIN sftpjail tag\n")
-    assert not os.path.lexists(world.path("ours-alone")) and not os.path.lexists(world.path("leaves"))
+    assert not os.path.lexists(world.path("ours-alone")) and not os.path.lexists(
+        world.path("leaves")
+    )
     assert not os.path.lexists(world.path("link")) and not os.path.lexists(world.path("jail/old"))
     assert (world.root / "home/keys.moved").read_text() == "key\n"
     assert (world.root / "loose").stat().st_mode & 0o7777 == 0o755
@@ -208,9 +222,13 @@ def test_the_record_says_what_was_there(worlds: MakeWorld) -> None:
         world.path("home/keys.moved"): world.path("home/keys"),
         world.path("jail/crontab"): world.path("spool/crontab"),
     }
-    assert set(record["made"]) == {world.path(p) for p in ("jail/home", "jail/home/inner", "new")} | {"group:newgroup"}
+    assert set(record["made"]) == {
+        world.path(p) for p in ("jail/home", "jail/home/inner", "new")
+    } | {"group:newgroup"}
     # What is shared belongs to the host's record, and goes with its last user.
-    assert json.loads((world.state / "host").read_text()) == {"made": [world.path("made-for-lines")]}
+    assert json.loads((world.state / "host").read_text()) == {
+        "made": [world.path("made-for-lines")]
+    }
 
 
 def test_extended_attributes_stay(worlds: MakeWorld) -> None:
@@ -232,7 +250,9 @@ def test_a_dry_run_touches_nothing(worlds: MakeWorld) -> None:
     assert world.snapshot() == before and world.syscalls.calls == []
 
 
-@pytest.mark.parametrize("program", ["mount", "umount", "usermod", "gpasswd", "groupadd", "register", "ask"])
+@pytest.mark.parametrize(
+    "program", ["mount", "umount", "usermod", "gpasswd", "groupadd", "register", "ask"]
+)
 def test_a_program_that_refuses_rolls_everything_back(worlds: MakeWorld, program: str) -> None:
     world = worlds()
     before = world.snapshot()
@@ -240,7 +260,9 @@ def test_a_program_that_refuses_rolls_everything_back(worlds: MakeWorld, program
     with pytest.raises(SftpJailError) as caught:
         apply(world)
     # Some are needed for the way back too; then the next run goes on.
-    assert isinstance(caught.value, RollbackIncomplete) or differences(before, world.snapshot()) == []
+    assert (
+        isinstance(caught.value, RollbackIncomplete) or differences(before, world.snapshot()) == []
+    )
     world.refuse = ()
     world.recover()
     assert differences(before, world.snapshot()) == []
@@ -289,7 +311,9 @@ def test_death_at_every_call_leaves_before_or_after(worlds: MakeWorld) -> None:
         if left:
             wrong.append(f"call {number}, {calls[number - 1]}: {left}")
         if world.recover():
-            wrong.append(f"call {number}, {calls[number - 1]}: there was something to recover twice")
+            wrong.append(
+                f"call {number}, {calls[number - 1]}: there was something to recover twice"
+            )
     assert wrong == []
 
 
@@ -354,13 +378,19 @@ def test_a_move_to_another_file_system_is_whole_at_every_death(worlds: MakeWorld
             wanted = after
         world.recover()
         left = differences(plain(world.snapshot()), wanted)
-        wrong += [f"call {number}: {line}" for line in left if not line.startswith("state/sftpjail: ")]
+        wrong += [
+            f"call {number}: {line}" for line in left if not line.startswith("state/sftpjail: ")
+        ]
     assert wrong == []
 
 
 def test_a_torn_log_line_was_never_followed_by_its_step(worlds: MakeWorld) -> None:
     before, after, calls = outcome(worlds)
-    writes = [n for n, (name, path) in enumerate(calls, 1) if name == "write" and path.endswith("/journal")]
+    writes = [
+        n
+        for n, (name, path) in enumerate(calls, 1)
+        if name == "write" and path.endswith("/journal")
+    ]
     assert len(writes) > 5
     wrong = []
     for number in writes:
@@ -380,7 +410,11 @@ def test_a_torn_log_line_was_never_followed_by_its_step(worlds: MakeWorld) -> No
 def test_a_disk_that_takes_half_of_the_log_does_not_lose_an_undo(worlds: MakeWorld) -> None:
     """write(2) on a full disk writes what fits and says so, without an error."""
     before, after, calls = outcome(worlds)
-    writes = [n for n, (name, path) in enumerate(calls, 1) if name == "write" and path.endswith("/journal")]
+    writes = [
+        n
+        for n, (name, path) in enumerate(calls, 1)
+        if name == "write" and path.endswith("/journal")
+    ]
     wrong = []
     for number in writes:
         for later in (3, 8):
@@ -414,7 +448,9 @@ def test_the_undo_is_on_the_disk_before_each_step(worlds: MakeWorld) -> None:
         if path.startswith(str(world.root)) and name not in ("fsync", "write"):
             undos = [json.loads(line) for line in journal.read_text().splitlines()]
             known = {undo.get("path") for undo in undos} | {undo.get("to") for undo in undos}
-            known |= {files.backup_name(p) for p in known if p} | {files.stage_name(p) for p in known if p}
+            known |= {files.backup_name(p) for p in known if p} | {
+                files.stage_name(p) for p in known if p
+            }
             if path not in known or synced["size"] != journal.stat().st_size:
                 unrecorded.append((name, path))
         if name == "run" and not any(word in path for word in ("/ask",)):
@@ -438,9 +474,15 @@ def test_the_undo_is_on_the_disk_before_each_step(worlds: MakeWorld) -> None:
 def test_one_fsync_of_the_log_for_a_batch(worlds: MakeWorld) -> None:
     world = worlds()
     apply(world, lambda w: [WriteFile(w.path(f"many{n}"), "x\n") for n in range(50)])
-    syncs = [path for name, path in world.syscalls.calls if name == "fsync" and path == str(world.state / "journal")]
+    syncs = [
+        path
+        for name, path in world.syscalls.calls
+        if name == "fsync" and path == str(world.state / "journal")
+    ]
     assert len(syncs) <= 4
-    folders = [path for name, path in world.syscalls.calls if name == "fsync" and path == str(world.root)]
+    folders = [
+        path for name, path in world.syscalls.calls if name == "fsync" and path == str(world.root)
+    ]
     assert len(folders) <= 2
 
 
@@ -455,7 +497,8 @@ def test_the_error_is_the_first_one(worlds: MakeWorld) -> None:
 def test_an_old_version_keeps_its_time_in_a_rollback(worlds: MakeWorld) -> None:
     world = worlds()
     before = {
-        p: (os.stat(p).st_mtime_ns, os.stat(p).st_ino) for p in map(world.path, ("shared", "attributes", "strict"))
+        p: (os.stat(p).st_mtime_ns, os.stat(p).st_ino)
+        for p in map(world.path, ("shared", "attributes", "strict"))
     }
     world.refuse = ("ask",)
     with pytest.raises(SftpJailError, match="must be well"):
@@ -481,11 +524,15 @@ def test_nothing_is_overwritten_by_a_rename(worlds: MakeWorld) -> None:
     assert differences(before, world.snapshot()) == []
 
 
-def test_a_rename_that_never_began_is_not_undone_over_somebody_elses_file(worlds: MakeWorld) -> None:
+def test_a_rename_that_never_began_is_not_undone_over_somebody_elses_file(
+    worlds: MakeWorld,
+) -> None:
     world = worlds()
     (world.root / "there").write_text("theirs\n")
     journal = Journal(str(world.state))
-    journal.record([{"op": "rename", "path": world.path("gone-meanwhile"), "to": world.path("there")}])
+    journal.record(
+        [{"op": "rename", "path": world.path("gone-meanwhile"), "to": world.path("there")}]
+    )
     world.recover()
     assert (world.root / "there").read_text() == "theirs\n"
 
@@ -497,7 +544,9 @@ def test_a_full_folder_is_never_removed(worlds: MakeWorld) -> None:
     assert (world.root / "leaves/theirs").read_text() == "data\n"
 
 
-def test_a_rollback_that_cannot_finish_says_what_is_left_and_the_next_run_goes_on(worlds: MakeWorld) -> None:
+def test_a_rollback_that_cannot_finish_says_what_is_left_and_the_next_run_goes_on(
+    worlds: MakeWorld,
+) -> None:
     world = worlds()
     before = world.snapshot()
     engine, plan = world.plan(everything)

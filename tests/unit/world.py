@@ -109,7 +109,9 @@ def _path(where: Any, options: dict[str, Any]) -> str:
     if isinstance(where, int):
         return os.readlink(f"/proc/self/fd/{where}")
     folder = options.get("dir_fd", options.get("src_dir_fd"))
-    return os.path.join(os.readlink(f"/proc/self/fd/{folder}") if folder is not None else "/", where)
+    return os.path.join(
+        os.readlink(f"/proc/self/fd/{folder}") if folder is not None else "/", where
+    )
 
 
 class WorldHost(FakeHost):
@@ -120,7 +122,11 @@ class WorldHost(FakeHost):
         self.world = world
 
     def read(self, path: str) -> bytes | None:
-        return (self.world.played / path.lstrip("/")).read_bytes() if path in PLAYED else super().read(path)
+        return (
+            (self.world.played / path.lstrip("/")).read_bytes()
+            if path in PLAYED
+            else super().read(path)
+        )
 
     def same_file(self, one: str, other: str) -> bool:
         played = self.world.mounts.get(other)
@@ -142,8 +148,18 @@ class World:
             place.mkdir(parents=True)
         self.state = state / "sftpjail"
         self.mounts: dict[str, tuple[str, tuple[str, ...]]] = {}
-        self.people = {"worldling": {"--shell": "/bin/bash", "--home": "/home/w", "--gid": "4001", "--expiredate": ""}}
-        self.groups: dict[str, tuple[int, list[str]]] = {"worldling": (4001, []), "oldgroup": (4002, ["worldling"])}
+        self.people = {
+            "worldling": {
+                "--shell": "/bin/bash",
+                "--home": "/home/w",
+                "--gid": "4001",
+                "--expiredate": "",
+            }
+        }
+        self.groups: dict[str, tuple[int, list[str]]] = {
+            "worldling": (4001, []),
+            "oldgroup": (4002, ["worldling"]),
+        }
         self.registered = False
         self.refuse: tuple[str, ...] = ()
         self.syscalls = Syscalls()
@@ -173,10 +189,15 @@ class World:
 
     def _play(self) -> None:
         """Write accounts and mounts as the files in which the code looks for them."""
-        people = [f"{n}:x:4001:{p['--gid']}::{p['--home']}:{p['--shell']}" for n, p in self.people.items()]
+        people = [
+            f"{n}:x:4001:{p['--gid']}::{p['--home']}:{p['--shell']}" for n, p in self.people.items()
+        ]
         groups = [f"{n}:x:{gid}:{','.join(members)}" for n, (gid, members) in self.groups.items()]
         shadow = [f"{n}:*:1:0:9:7::{p['--expiredate']}:" for n, p in self.people.items()]
-        mounts = [f"{n} 1 0:1 / {t} {','.join(o)} - x x x" for n, (t, (_, o)) in enumerate(self.mounts.items())]
+        mounts = [
+            f"{n} 1 0:1 / {t} {','.join(o)} - x x x"
+            for n, (t, (_, o)) in enumerate(self.mounts.items())
+        ]
         for name, lines in zip(PLAYED, (people, groups, shadow, mounts), strict=True):
             (self.played / name.lstrip("/")).write_text("".join(line + "\n" for line in lines))
 
@@ -214,13 +235,18 @@ class World:
     def _remount(self, target: str, options: Sequence[str]) -> None:
         self._kernel("remount", target)
         source, _ = self.mounts[target]
-        self.mounts[target] = (source, tuple(o for o in options if o not in ("bind", "private", "rw")))
+        self.mounts[target] = (
+            source,
+            tuple(o for o in options if o not in ("bind", "private", "rw")),
+        )
         self._play()
         self.syscalls.tick("ran", f"remount {target}")
 
     def _umount(self, target: str) -> bool:
         self._kernel("umount", target)
-        assert not any(other.startswith(target + "/") for other in self.mounts), f"{target} has mounts below it"
+        assert not any(other.startswith(target + "/") for other in self.mounts), (
+            f"{target} has mounts below it"
+        )
         there = self.mounts.pop(target, None) is not None
         self._play()
         self.syscalls.tick("ran", f"umount {target}")
@@ -259,7 +285,9 @@ class World:
             "groups": {name: (gid, tuple(members)) for name, (gid, members) in self.groups.items()},
             "registered": self.registered,
         }
-        files = listing(self.root) | {f"state/{name}": about for name, about in listing(self.state.parent).items()}
+        files = listing(self.root) | {
+            f"state/{name}": about for name, about in listing(self.state.parent).items()
+        }
         return kernel | {"files": files}
 
     def engine(self, wanted: Callable[[World], list[Action]]) -> Engine:
@@ -271,7 +299,9 @@ class World:
     def plan(self, wanted: Callable[[World], list[Action]]) -> tuple[Engine, Plan]:
         """Return the engine and its plan for the world's one account."""
         made = self.engine(wanted)
-        return made, made.plan([Event("on_user_create", Account("worldling", 4001, 4001, "/home/w"))])
+        return made, made.plan(
+            [Event("on_user_create", Account("worldling", 4001, 4001, "/home/w"))]
+        )
 
     def recover(self) -> bool:
         """Be the next run: find what the last one left."""

@@ -5,4 +5,12 @@ from __future__ import annotations
 from .changes import jail_binds, on_setup, on_teardown, on_user_create, on_user_remove
 from .check import on_check, on_explain
 
-__all__ = ["jail_binds", "on_check", "on_explain", "on_setup", "on_teardown", "on_user_create", "on_user_remove"]
+__all__ = [
+    "jail_binds",
+    "on_check",
+    "on_explain",
+    "on_setup",
+    "on_teardown",
+    "on_user_create",
+    "on_user_remove",
+]

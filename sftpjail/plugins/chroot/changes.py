@@ -38,7 +38,10 @@ def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
         if wrong and component in ours:
             actions.append(SetOwner(component, 0, 0, 0o755, remember=False))
         elif wrong:
-            raise SftpJailError(f"sshd will refuse the chroot {path}: {component} {wrong}", mend_flaw(component, host))
+            raise SftpJailError(
+                f"sshd will refuse the chroot {path}: {component} {wrong}",
+                mend_flaw(component, host),
+            )
         elif host.stat(component) is None:
             actions.append(MakeDir(component))
     return actions
@@ -71,12 +74,19 @@ def _refuse_in_home(base: str, host: Host) -> None:
 
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
-    return [Remove(path) for profile in config.profiles if profile.base for path in components(profile.base)[1:]]
+    return [
+        Remove(path)
+        for profile in config.profiles
+        if profile.base
+        for path in components(profile.base)[1:]
+    ]
 
 
 def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:
     """Return what makes a jail that is no home."""
-    return judged(account.jail, host, ours) + ([] if host.flaw(account.jail) else _reopened(account, host))
+    return judged(account.jail, host, ours) + (
+        [] if host.flaw(account.jail) else _reopened(account, host)
+    )
 
 
 def _reopened(account: Account, host: Host) -> list[Action]:
@@ -138,12 +148,19 @@ def _refuse_to_hide(account: Account, host: Host) -> None:
     before = [path for path in made if path != account.files and not inside(path, account.jail)]
     for path in before:
         found = host.lstat(path)
-        if found and stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid and host.listdir(path):
+        if (
+            found
+            and stat.S_ISDIR(found.st_mode)
+            and found.st_uid == account.uid
+            and host.listdir(path)
+        ):
             make = fixes.on(posixpath.dirname(account.files), host, "mkdir -p -m 755 {}")
             move = fixes.move(path, account.files, host)
             raise SftpJailError(
                 f"the files of {account.name} are in {path}, and its jail would be {account.jail}",
-                f"{make} && {move} && sftpjail apply" if make and move else fixes.advice(path, host),
+                f"{make} && {move} && sftpjail apply"
+                if make and move
+                else fixes.advice(path, host),
             )
 
 
@@ -159,7 +176,8 @@ def _given_home(account: Account, host: Host) -> list[Action]:
     wrong = home_flaw(account, home, host)
     if wrong:
         raise SftpJailError(
-            f"will not make the home {home} of {account.name}: it {wrong}", f"getent passwd {account.name}"
+            f"will not make the home {home} of {account.name}: it {wrong}",
+            f"getent passwd {account.name}",
         )
     mode = int(host.login_defs.get("HOME_MODE", "0700"), 8)
     actions = [*judged(posixpath.dirname(home), host, ()), MakeDir(home, 0o700)]
@@ -176,7 +194,9 @@ def _skeleton(account: Account, folder: str, target: str, host: Host) -> list[Ac
             actions.append(MakeDir(path, mode, account.uid, account.gid))
             actions += _skeleton(account, f"{folder}/{name}", path, host)
         elif found and stat.S_ISREG(found.st_mode):
-            actions.append(WriteFile(path, host.text(f"{folder}/{name}"), mode, account.uid, account.gid))
+            actions.append(
+                WriteFile(path, host.text(f"{folder}/{name}"), mode, account.uid, account.gid)
+            )
     return actions
 
 
@@ -190,16 +210,29 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         made_for, owner = host.origin(account.name).uid, host.origin(account.name).owners.get(home)
         if owner and account.exists:
             uid, gid, mode = owner
-            actions.append(SetOwner(home, account.uid if uid == made_for else uid, gid, mode))  # after `usermod -u`
+            actions.append(
+                SetOwner(home, account.uid if uid == made_for else uid, gid, mode)
+            )  # after `usermod -u`
     else:
         actions += [*_reopened(account, host), Remove(account.jail, folder=True)]
-    if not account.exists and account.files in host.origin(account.name).made and host.listdir(account.files):
+    if (
+        not account.exists
+        and account.files in host.origin(account.name).made
+        and host.listdir(account.files)
+    ):
         # What a deleted account has left is for root to look at, and not for who gets its name and uid.
         actions.append(SetOwner(account.files, 0, 0, 0o700, remember=False))
-    if deleted or profile.home != "inside" or not account.local or "home" in host.origin(account.name).was:
+    if (
+        deleted
+        or profile.home != "inside"
+        or not account.local
+        or "home" in host.origin(account.name).was
+    ):
         actions.append(Remove(account.files, folder=True))
         above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
-        actions += [Remove(account.jail + folder, folder=True) for folder in above if not profile.in_home]
+        actions += [
+            Remove(account.jail + folder, folder=True) for folder in above if not profile.in_home
+        ]
     return actions
 
 

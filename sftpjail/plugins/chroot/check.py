@@ -33,7 +33,11 @@ def _start(account: Account, host: Host, config: Config) -> str:
 
 def _components(account: Account, host: Host) -> list[Finding]:
     if host.lstat(account.jail) is None:
-        return [Finding(f"the jail {account.jail} is missing", "sshd refuses every login", "sftpjail apply")]
+        return [
+            Finding(
+                f"the jail {account.jail} is missing", "sshd refuses every login", "sftpjail apply"
+            )
+        ]
     return [
         Finding(
             f"{component} {host.flaw(component)}",
@@ -90,7 +94,9 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
         return [Finding(what, "sshd closes the session", command, fixes.advice(path, host))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
-    if start == "/" and (account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))):
+    if start == "/" and (
+        account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))
+    ):
         return []  # as wanted, or the home's mount is the fault
     if start == "/":
         what = f"the session of {account.name} starts in /, where only root writes"
@@ -103,12 +109,21 @@ def _left_at_home(account: Account, host: Host) -> list[Finding]:
     home = host.origin(account.name).was.get("home", "")
     if account.profile is None or account.profile.home != "inside" or home in ("", "/"):
         return []
-    names = [name for name in host.listdir(home) if name not in (*host.listdir("/etc/skel"), ".ssh", ".cache")]
+    names = [
+        name
+        for name in host.listdir(home)
+        if name not in (*host.listdir("/etc/skel"), ".ssh", ".cache")
+    ]
     if not names:
         return []
-    copy, move = fixes.as_user(account.name, "cp", "-an", f"{home}/.", account.files), fixes.aside(home, host)
+    copy, move = (
+        fixes.as_user(account.name, "cp", "-an", f"{home}/.", account.files),
+        fixes.aside(home, host),
+    )
     more = " and more" if len(names) > 1 else ""
-    what = f"{shown(names[0])}{more} in {home}, where {account.name} was at home, is not in its jail"
+    what = (
+        f"{shown(names[0])}{more} in {home}, where {account.name} was at home, is not in its jail"
+    )
     mend = f"{copy} && {move}" if move and host.owner_name(home) in ("", account.name) else ""
     return [Finding(what, f"its sessions see {account.files}", mend, fixes.advice(home, host))]
 
@@ -123,7 +138,9 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
     found = host.stat(path)
     if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
         owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
-        commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
+        commands = (
+            [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
+        )
         commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
         if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
             commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # somebody else's, perhaps
@@ -136,9 +153,17 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
         return [Finding(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))]
     if host.full(path):
         return [Finding(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
-    if host.thorough and host.which("lsattr") and "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
+    if (
+        host.thorough
+        and host.which("lsattr")
+        and "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]
+    ):
         command = fixes.on(path, host, "chattr -i {}")
-        return [Finding(f"{start} of {account.name} is immutable", why, command, fixes.advice(path, host))]
+        return [
+            Finding(
+                f"{start} of {account.name} is immutable", why, command, fixes.advice(path, host)
+            )
+        ]
     return []
 
 
@@ -146,7 +171,10 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
 def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
     if account is None or account.profile is None:
         return []
-    return _components(account, host) or [*_work_folder(account, host, config), *_left_at_home(account, host)]
+    return _components(account, host) or [
+        *_work_folder(account, host, config),
+        *_left_at_home(account, host),
+    ]
 
 
 @hookimpl
@@ -167,7 +195,11 @@ def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
         facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
     start = _start(account, host, config)
     able = host.may(account, host.behind(account.name, account.jail + start.rstrip("/")), "w")
-    facts.append(Fact("session", "starts in", start, "it can write there" if able else "it cannot write there"))
+    facts.append(
+        Fact(
+            "session", "starts in", start, "it can write there" if able else "it cannot write there"
+        )
+    )
     return facts
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .changes import on_key_add, on_key_migrate, on_key_remove, on_setup, on_teardown, on_user_create, on_user_remove
+from .changes import (
+    on_key_add,
+    on_key_migrate,
+    on_key_remove,
+    on_setup,
+    on_teardown,
+    on_user_create,
+    on_user_remove,
+)
 from .check import on_check, on_explain
 
 __all__ = [

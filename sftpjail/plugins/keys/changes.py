@@ -34,12 +34,19 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         return folder
     said = host.ask_sshd("-T", "-C", spec("root")).out
     patterns = next(
-        (p for k, _, p in (line.partition(" ") for line in said.splitlines()) if k == "authorizedkeysfile"), ""
+        (
+            p
+            for k, _, p in (line.partition(" ") for line in said.splitlines())
+            if k == "authorizedkeysfile"
+        ),
+        "",
     )
     if patterns == f"{KEYS_DIR}/%u":
         return folder  # switched already; what was revoked since must not come back from a home
     return folder + [
-        action for account in host.accounts.values() for action in _copies(account, patterns.split(), host)
+        action
+        for account in host.accounts.values()
+        for action in _copies(account, patterns.split(), host)
     ]
 
 
@@ -59,16 +66,24 @@ def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
     # Nobody will be there to keep a later account from inheriting the keys of one that is closed now.
-    closed = (keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made)
+    closed = (
+        keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made
+    )
     ours = (path for path in host.origin("").made if inside(path, KEYS_DIR))
-    return [*(Remove(path, ours=True) for path in closed), *(Remove(path) for path in ours), Remove(KEYS_DIR)]
+    return [
+        *(Remove(path, ours=True) for path in closed),
+        *(Remove(path) for path in ours),
+        Remove(KEYS_DIR),
+    ]
 
 
 @hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
     # A key file of ours that sshd would not read, or that others could change, is mended; an administrator's is told.
     path = keyfile(account.name)
-    if path in host.origin(account.name).made and (loose_mode(path, account, host) or unreadable(path, account, host)):
+    if path in host.origin(account.name).made and (
+        loose_mode(path, account, host) or unreadable(path, account, host)
+    ):
         return [SetOwner(path, 0, 0, 0o644, remember=False)]
     return []
 
@@ -87,11 +102,15 @@ def on_key_remove(account: Account, key: Key) -> list[Action]:
 @hookimpl
 def on_key_migrate(account: Account, path: str, host: Host) -> list[Action]:
     profile = account.profile
-    if profile and (account.name in profile.match_user or host.in_group(account.name, profile.group)):
+    if profile and (
+        account.name in profile.match_user or host.in_group(account.name, profile.group)
+    ):
         # Until sshd looks in the new place, the old one is the user's only way in.
         answer = host.ask_sshd("-T", "-C", spec(account.name))
         if f"authorizedkeysfile {KEYS_DIR}/%u" not in answer.out.splitlines():
-            raise SftpJailError(f"sshd does not read {keyfile(account.name)} yet; {path} stays", "sftpjail setup")
+            raise SftpJailError(
+                f"sshd does not read {keyfile(account.name)} yet; {path} stays", "sftpjail setup"
+            )
     return [Rename(path, f"{path}.sftpjail")]
 
 

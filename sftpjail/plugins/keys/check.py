@@ -27,11 +27,17 @@ def loose_mode(path: str, account: Account, host: Host) -> Finding | None:
         found = host.stat(part)
         if found is None:
             continue
-        if found.st_uid not in (0, account.uid) or found.st_mode & 0o022 or (part == path and found.st_uid != 0):
+        if (
+            found.st_uid not in (0, account.uid)
+            or found.st_mode & 0o022
+            or (part == path and found.st_uid != 0)
+        ):
             owner = f"owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
             commands = ["chown root:root {}"] if found.st_uid != 0 else []
             commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
-            why = "sshd ignores the keys" if found.st_mode & 0o022 else "the user could let others in"
+            why = (
+                "sshd ignores the keys" if found.st_mode & 0o022 else "the user could let others in"
+            )
             what = f"{part} can be changed by others than root ({owner})"
             return Finding(what, why, fixes.on(part, host, *commands), fixes.advice(part, host))
     return None
@@ -60,7 +66,11 @@ def unreadable(path: str, account: Account, host: Host) -> Finding | None:
 def _some_entries(host: Host, name: str) -> dict[str, list[Entry]]:
     """Return the lines of the key file of one account, or of all at once for ""."""
     files = [name] if name else host.listdir(KEYS_DIR)
-    names = [file for file in files if (found := host.stat(keyfile(file))) and stat.S_ISREG(found.st_mode)]
+    names = [
+        file
+        for file in files
+        if (found := host.stat(keyfile(file))) and stat.S_ISREG(found.st_mode)
+    ]
     return dict(zip(names, survey([host.text(keyfile(name)) for name in names], host), strict=True))
 
 
@@ -92,11 +102,19 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
         what = f"line {number} of {path} is not a public key"
         why, mend = "sshd passes it by", f"sed -i '{number}s/^/#/' {path}"
         # A mail program has wrapped a key: the lines belong together.
-        wrapped = ((last, glue) for last in range(number + 1, min(number + 5, len(lines)) + 1) for glue in ("", " "))
+        wrapped = (
+            (last, glue)
+            for last in range(number + 1, min(number + 5, len(lines)) + 1)
+            for glue in ("", " ")
+        )
         for last, glue in wrapped:
             joined = glue.join(line.strip() for line in lines[number - 1 : last])
             together = range(number, last + 1)
-            key = survey([joined], host)[0][0].key if all(part in faulty for part in together) else None
+            key = (
+                survey([joined], host)[0][0].key
+                if all(part in faulty for part in together)
+                else None
+            )
             if key and not unfit(key):
                 what = f"lines {number} to {last} of {path} are one key, wrapped"
                 mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\r*\\n/{glue}/g}}' {path}"
@@ -119,8 +137,17 @@ def _is_revoked(key: Key, path: str, host: Host) -> bool:
 
 def _useless(key: Key, found: Settings, host: Host) -> str:
     """Return why sshd would not take a good key, or ""."""
-    expiry = next((o.partition("=")[2].strip('"') for o in key.options if o.lower().startswith("expiry-time=")), "")
-    if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", time.localtime()):
+    expiry = next(
+        (
+            o.partition("=")[2].strip('"')
+            for o in key.options
+            if o.lower().startswith("expiry-time=")
+        ),
+        "",
+    )
+    if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime(
+        "%Y%m%d%H%M%S", time.localtime()
+    ):
         return f"expired on {expiry[:8]}"
     if not set(_algorithms(key)) & set(found.get("pubkeyacceptedalgorithms").split(",")):
         return f"{key.type} is not in PubkeyAcceptedAlgorithms ({found.where('pubkeyacceptedalgorithms')})"
@@ -148,13 +175,25 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]
         return findings
     found = effective(host, account.name)
     revoked = found.get("revokedkeys")
-    if revoked not in ("", "none") and host.stat(revoked) is None and "revokedkeys" in found.origins:
+    if (
+        revoked not in ("", "none")
+        and host.stat(revoked) is None
+        and "revokedkeys" in found.origins
+    ):
         what = f"the file {revoked} of RevokedKeys ({found.where('revokedkeys')}) is missing"
-        return [*findings, Finding(what, "sshd then takes no key", comment_out([found.origins["revokedkeys"]], host))]
+        return [
+            *findings,
+            Finding(
+                what, "sshd then takes no key", comment_out([found.origins["revokedkeys"]], host)
+            ),
+        ]
     reasons = [_useless(key, found, host) for key in keys]
     if all(reasons):
         mend = f"sftpjail key add {account.name} FILE"
-        if all("PubkeyAccepted" in reason for reason in reasons) and "pubkeyacceptedalgorithms" in found.origins:
+        if (
+            all("PubkeyAccepted" in reason for reason in reasons)
+            and "pubkeyacceptedalgorithms" in found.origins
+        ):
             mend = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
         what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons))
         findings.append(Finding(what, f"sshd takes none of those in {path}", mend))
@@ -184,7 +223,9 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
                 fixes.on(f"{KEYS_DIR}/{name}", host, "rm {}", follow=False),
             )
             for name in host.listdir(KEYS_DIR)
-            if not name.startswith(".") and host.is_gone(name) and not host.is_dir(f"{KEYS_DIR}/{name}")
+            if not name.startswith(".")
+            and host.is_gone(name)
+            and not host.is_dir(f"{KEYS_DIR}/{name}")
         ]
     path = keyfile(account.name)
     found = host.stat(path)
@@ -193,12 +234,18 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     if not stat.S_ISREG(found.st_mode):
         move = fixes.aside(path, host)
         mend = move and f"{move} && sftpjail key add {account.name} FILE"
-        return [Finding(f"{path} is not a file", "sshd finds no key there", mend, fixes.advice(path, host))]
+        return [
+            Finding(
+                f"{path} is not a file", "sshd finds no key there", mend, fixes.advice(path, host)
+            )
+        ]
     wrong = loose_mode(path, account, host) or unreadable(path, account, host)
     entries = _entries(account, host)
     return [
         *([wrong] if wrong else []),
-        *_if_safe([*_bad_lines(account, entries, host), *_usable(account, entries, host)], path, host),
+        *_if_safe(
+            [*_bad_lines(account, entries, host), *_usable(account, entries, host)], path, host
+        ),
         *_elsewhere(account, host, entries),
     ]
 
@@ -223,30 +270,48 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         path = posixpath.join(account.home, account.expand(pattern))
         there = host.stat(path)
         if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
-            facts.append(Fact("keys", "file", path, "is not there" if there is None else "is not a file", bool(there)))
+            facts.append(
+                Fact(
+                    "keys",
+                    "file",
+                    path,
+                    "is not there" if there is None else "is not a file",
+                    bool(there),
+                )
+            )
             continue
-        wrong = (loose_mode(path, account, host) if path == keyfile(account.name) else None) or unreadable(
-            path, account, host
-        )
+        wrong = (
+            loose_mode(path, account, host) if path == keyfile(account.name) else None
+        ) or unreadable(path, account, host)
         note = "sshd would not use it" if wrong else "good"
         facts.append(Fact("keys", "file", path, note, bool(wrong)))
         facts += _listed(_entries(account, host) if path == keyfile(account.name) else ())
     said = sources.commanded(account, found, host)
     if said:
-        facts.append(Fact("keys", "command", " ".join(said.argv), said.fault or "good", bool(said.fault)))
+        facts.append(
+            Fact("keys", "command", " ".join(said.argv), said.fault or "good", bool(said.fault))
+        )
         facts += _listed(said.entries)
     ca = found.get("trustedusercakeys")
     if ca not in ("", "none"):
-        facts.append(Fact("keys", "authorities", ca, posixpath.basename(found.where("trustedusercakeys"))))
+        facts.append(
+            Fact("keys", "authorities", ca, posixpath.basename(found.where("trustedusercakeys")))
+        )
         facts += _listed(survey([host.text(ca)], host)[0])
         path = sources.principals_file(account, found)
-        names = [line for line in host.text(path).split("\n") if line.strip()] if path else [account.name]
+        names = (
+            [line for line in host.text(path).split("\n") if line.strip()]
+            if path
+            else [account.name]
+        )
         facts.append(Fact("keys", "principals", ", ".join(names), path or "the name itself"))
     for keyword in ("authorizedkeyscommand", "authorizedprincipalscommand", "revokedkeys"):
         if keyword == "authorizedkeyscommand" and said:
             continue
         if found.get(keyword) not in ("", "none"):
-            facts.append(Fact("keys", keyword, found.get(keyword), posixpath.basename(found.where(keyword))))
+            facts.append(
+                Fact("keys", keyword, found.get(keyword), posixpath.basename(found.where(keyword)))
+            )
     return facts
 
 
@@ -258,5 +323,7 @@ def _listed(entries: Iterable[Entry]) -> list[Fact]:
             note = " ".join(filter(None, (comment, ",".join(entry.key.options))))
             facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
         else:
-            facts.append(Fact("keys", f"line {entry.number}", shown(entry.text[:30]), entry.fault, True, 1))
+            facts.append(
+                Fact("keys", f"line {entry.number}", shown(entry.text[:30]), entry.fault, True, 1)
+            )
     return facts

@@ -33,7 +33,10 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
     Raises:
         SftpJailError: ssh-keygen or setpriv is missing.
     """
-    command, user = found.get("authorizedkeyscommand"), account.expand(found.get("authorizedkeyscommanduser"))
+    command, user = (
+        found.get("authorizedkeyscommand"),
+        account.expand(found.get("authorizedkeyscommanduser")),
+    )
     if command in ("", "none") or any(token in command for token in _UNKNOWN):
         return None
     try:
@@ -42,7 +45,9 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
         return None
     if len(argv) == 1:
         argv = (*argv, account.name)  # as sshd does where no argument is given (auth2-pubkey.c)
-    fault = _unsafe(argv[0], host) or ("" if host.account(user) else f"AuthorizedKeysCommandUser {user} is no account")
+    fault = _unsafe(argv[0], host) or (
+        "" if host.account(user) else f"AuthorizedKeysCommandUser {user} is no account"
+    )
     runner = host.account(user)
     if fault or runner is None:
         return Commanded(argv, (), fault)
@@ -93,7 +98,9 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
         }
         commands = mends.get(said.fault.removeprefix(f"{path} "), ())
         mend = fixes.on(path, host, *commands) if commands else ""
-        mend = mend or fixes.as_user(account.expand(found.get("authorizedkeyscommanduser")), *said.argv)
+        mend = mend or fixes.as_user(
+            account.expand(found.get("authorizedkeyscommanduser")), *said.argv
+        )
         yield Finding(f"AuthorizedKeysCommand: {said.fault}", why, mend)
     ca = found.get("trustedusercakeys")
     if ca not in ("", "none") and "trustedusercakeys" in found.origins:
@@ -102,7 +109,11 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
             what = f"{ca} of TrustedUserCAKeys ({found.where('trustedusercakeys')}) holds no key of an authority"
             yield Finding(what, "sshd takes no certificate", f"ssh-keygen -l -f {quote(ca)}")
     path = principals_file(account, found)
-    listed = [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")] if path else []
+    listed = (
+        [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")]
+        if path
+        else []
+    )
     if path and not listed and not has_file and not (said and said.entries):
         what = f"{path} names no principal for {account.name} ({found.where('authorizedprincipalsfile')})"
         mend = fixes.on(path, host, "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}")

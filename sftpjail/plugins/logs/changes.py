@@ -28,10 +28,17 @@ from ...host import Host
 from ...transferlog.backend import PROGRAMS, backend
 
 JOURNAL = "/run/systemd/journal/dev-log"
-SHARED = "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there
-LOGROTATE = "/etc/logrotate.d/sftpjail"  # `make install` put it there, and it is the administrator's
+SHARED = (
+    "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there
+)
+LOGROTATE = (
+    "/etc/logrotate.d/sftpjail"  # `make install` put it there, and it is the administrator's
+)
 ROTATED = "/etc/logrotate.d/sftpjail-file"  # ours, for another file
-RULES = {"rsyslog": "/etc/rsyslog.d/10-sftpjail.conf", "syslog-ng": "/etc/syslog-ng/conf.d/sftpjail.conf"}
+RULES = {
+    "rsyslog": "/etc/rsyslog.d/10-sftpjail.conf",
+    "syslog-ng": "/etc/syslog-ng/conf.d/sftpjail.conf",
+}
 TESTS = {"rsyslog": ("-N1",), "syslog-ng": ("--syntax-only", "--no-caps")}
 
 
@@ -104,7 +111,11 @@ def logrotate(host: Host, config: Config) -> str:
     if re.search(rf"(?m)^{re.escape(config.logs.file)}\s", installed):
         return ""
     rule = re.sub(rf"(?m)^{re.escape(Logs.file)}(?=\s)", config.logs.file, installed)
-    return f"# Made by `sftpjail setup` from {LOGROTATE}; changes here are lost.\n{rule}" if rule != installed else ""
+    return (
+        f"# Made by `sftpjail setup` from {LOGROTATE}; changes here are lost.\n{rule}"
+        if rule != installed
+        else ""
+    )
 
 
 @hookimpl
@@ -117,7 +128,9 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         return actions
     rule = rsyslog_rule(host, config) if name == "rsyslog" else syslog_ng_rule(host, config)
     if not host.is_dir(posixpath.dirname(RULES[name])):
-        raise SftpJailError(f"{posixpath.dirname(RULES[name])} is missing: {name} is only half installed")
+        raise SftpJailError(
+            f"{posixpath.dirname(RULES[name])} is missing: {name} is only half installed"
+        )
     if not host.systemd:
         actions.append(MakeDir(SHARED))
     path = RULES[name]
@@ -151,5 +164,9 @@ def jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
     if source == JOURNAL:
         after = ("x-systemd.after=systemd-journald-dev-log.socket",)
         target = f"{account.jail}/dev/log"
-        return [Bind(source, target, role="log", options=(*MOUNT_OPTIONS, *after))] if host.lstat(source) else []
+        return (
+            [Bind(source, target, role="log", options=(*MOUNT_OPTIONS, *after))]
+            if host.lstat(source)
+            else []
+        )
     return [Bind(SHARED, f"{account.jail}/dev", role="log")] if host.is_dir(SHARED) else []

@@ -36,13 +36,19 @@ def _runs(name: str, host: Host) -> bool:
 def _daemon(name: str, host: Host, config: Config) -> list[Finding]:
     file = config.logs.file
     if not _runs(name, host):
-        return [Finding(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))]
+        return [
+            Finding(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))
+        ]
     pid = host.writes_deleted(file)
     if pid is None or host.lstat(file) is not None:
         return []
     reopen = f"systemctl kill -s HUP {name}" if host.systemd else f"kill -HUP {pid}"
     mend = "syslog-ng-ctl reopen" if name == "syslog-ng" else reopen
-    return [Finding(f"{file} was deleted, and {name} goes on writing into it", "nobody can read that", mend)]
+    return [
+        Finding(
+            f"{file} was deleted, and {name} goes on writing into it", "nobody can read that", mend
+        )
+    ]
 
 
 @hookimpl
@@ -52,9 +58,17 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return []
     if account is None:
         return _daemon(name, host, config) if name in RULES else []
-    path, source, why = _seen(account, host), socket_of(host, config), "nothing that the account does is logged"
+    path, source, why = (
+        _seen(account, host),
+        socket_of(host, config),
+        "nothing that the account does is logged",
+    )
     bound = any(bind.role == "log" for bind in host.binds(account.name))
-    if host.listens(path) or not host.is_dir(account.jail) or (bound and not host.is_dir(posixpath.dirname(path))):
+    if (
+        host.listens(path)
+        or not host.is_dir(account.jail)
+        or (bound and not host.is_dir(posixpath.dirname(path)))
+    ):
         return []  # what is not mounted, or covered, is told as that
     if host.listens(source):
         point = path if host.mount_at(path) else posixpath.dirname(path)
@@ -65,10 +79,16 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return [Finding(f"{path} {lost}", why, mend)]
     if name in RULES and host.lstat(RULES[name]) is None:
         return [
-            Finding(f"{name} has no rule for jails, {RULES[name]}", why, f"sftpjail setup && {_restart(name, host)}")
+            Finding(
+                f"{name} has no rule for jails, {RULES[name]}",
+                why,
+                f"sftpjail setup && {_restart(name, host)}",
+            )
         ]
     if name not in RULES:
-        return [Finding(f"nobody reads from {source}", why, "systemctl restart systemd-journald.socket")]
+        return [
+            Finding(f"nobody reads from {source}", why, "systemctl restart systemd-journald.socket")
+        ]
     return [Finding(f"{name} does not read from {source}", why, _restart(name, host))]
 
 

@@ -42,7 +42,9 @@ Before=systemd-user-sessions.service
 Type=oneshot
 ExecStart={SCRIPT} boot
 """
-_BOOT_DROP_IN = "# Made by `sftpjail setup`; changes here are lost.\n[Unit]\nWants=sftpjail-mounts.service\n"
+_BOOT_DROP_IN = (
+    "# Made by `sftpjail setup`; changes here are lost.\n[Unit]\nWants=sftpjail-mounts.service\n"
+)
 
 
 @hookimpl
@@ -52,7 +54,9 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             f"this kernel cannot mount through descriptors ({host.mounts_missing}), and by their paths users could "
             "lead root's mounts astray: Linux 5.12 or later is needed, and in a container the right to mount",
         )
-    in_boot = any(profile.mounts == "fstab" for profile in config.profiles) and bool(host.which("systemctl"))
+    in_boot = any(profile.mounts == "fstab" for profile in config.profiles) and bool(
+        host.which("systemctl")
+    )
     if host.realpath(BOOT_UNIT) == "/dev/null":
         return []  # masked
     if not in_boot:
@@ -94,7 +98,9 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
 @hookimpl
 def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> list[Action]:
     # Of a session's bind there is one here only if it was in fstab before.
-    stray = bind.kept == "fstab" or (host.mount_at(bind.target) and host.same_file(bind.source, bind.target))
+    stray = bind.kept == "fstab" or (
+        host.mount_at(bind.target) and host.same_file(bind.source, bind.target)
+    )
     unmount = [Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS)] if stray else []
     if live_only:
         return [*unmount]

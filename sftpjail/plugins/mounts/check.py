@@ -23,23 +23,38 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
     if not inside(bind.target, account.jail):
         return None  # the plan says so
     if host.lstat(bind.source) is None and bind.role == "mount":
-        what, why = f"{bind.source}, which {bind.target} is to show, is missing", f"{account.name} sees an empty folder"
+        what, why = (
+            f"{bind.source}, which {bind.target} is to show, is missing",
+            f"{account.name} sees an empty folder",
+        )
         if bind.kept == "session":
             why = f"PAM closes the sessions of {account.name}: a jail shows all or nothing"
-        return Finding(what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}")
+        return Finding(
+            what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}"
+        )
     if bind.kept == "session":
         return None
     if point is None:
-        return Finding(f"{bind.target} is in fstab and not mounted", f"the jail lacks {bind.source}", "sftpjail apply")
+        return Finding(
+            f"{bind.target} is in fstab and not mounted",
+            f"the jail lacks {bind.source}",
+            "sftpjail apply",
+        )
     if not host.same_file(bind.source, bind.target):
         return None  # see _others
     lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]
     if lost:
-        why = f"{account.name} could write" if "ro" in lost else "the kernel does not enforce what fstab says"
+        why = (
+            f"{account.name} could write"
+            if "ro" in lost
+            else "the kernel does not enforce what fstab says"
+        )
         return Finding(f"{bind.target} is mounted without {','.join(lost)}", why, "sftpjail apply")
     if "ro" in point.options and "ro" not in bind.options:
         return Finding(
-            f"{bind.target} is mounted read-only, and fstab does not say so", "uploads to it fail", "sftpjail apply"
+            f"{bind.target} is mounted read-only, and fstab does not say so",
+            "uploads to it fail",
+            "sftpjail apply",
         )
     return None
 
@@ -49,7 +64,9 @@ def _others(account: Account, host: Host) -> list[Finding]:
     wrong = [
         bind
         for bind in sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
-        if inside(bind.target, account.jail) and host.mount_at(bind.target) and host.lstat(bind.source)
+        if inside(bind.target, account.jail)
+        and host.mount_at(bind.target)
+        and host.lstat(bind.source)
         if not host.same_file(bind.source, bind.target)
     ]
     if not wrong:
@@ -67,9 +84,23 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return [*_broken_fstab(host), *_strays(host, config), *_windows(host, config)]
     binds = host.binds(account.name)
     mounted = [bind for bind in binds if host.mount_at(bind.target)]
-    if host.mount_at(account.jail) and mounted and not any(host.lstat(bind.target) for bind in mounted):
-        what, why = f"something is mounted on the jail {account.jail} itself", "it hides everything that was in it"
-        return [Finding(what, why, fixes.on(account.jail, host, "umount {}"), fixes.advice(account.jail, host))]
+    if (
+        host.mount_at(account.jail)
+        and mounted
+        and not any(host.lstat(bind.target) for bind in mounted)
+    ):
+        what, why = (
+            f"something is mounted on the jail {account.jail} itself",
+            "it hides everything that was in it",
+        )
+        return [
+            Finding(
+                what,
+                why,
+                fixes.on(account.jail, host, "umount {}"),
+                fixes.advice(account.jail, host),
+            )
+        ]
     if not host.is_dir(account.jail):
         return []  # which is the fault
     live = (_live(account, bind, host) for bind in binds)
@@ -87,11 +118,17 @@ def _broken_fstab(host: Host) -> list[Finding]:
         if entry is None:
             what = f"line {number} of {FSTAB} is broken: it has fewer than four fields"
             findings.append(
-                Finding(what, "mount(8) passes it by", f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply")
+                Finding(
+                    what,
+                    "mount(8) passes it by",
+                    f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply",
+                )
             )
         elif (user := entry.option("x-sftpjail.user")) and not is_valid(user):
             what = f"line {number} of {FSTAB} is marked as of {user!r}, which is no account's name"
-            findings.append(Finding(what, "no command takes it away", f"sed -i '{number}s/^/#/' {FSTAB}"))
+            findings.append(
+                Finding(what, "no command takes it away", f"sed -i '{number}s/^/#/' {FSTAB}")
+            )
         elif not user and entry.target in marked:
             what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
             why = "another line of it carries x-sftpjail.user"
@@ -102,7 +139,10 @@ def _broken_fstab(host: Host) -> list[Finding]:
 def _strays(host: Host, config: Config) -> list[Finding]:
     """Return the mounts that are left in jails of nobody."""
     bases = [host.realpath(profile.base) for profile in config.profiles if profile.base]
-    named = {host.realpath(posixpath.dirname(e.target)) + "/" + posixpath.basename(e.target) for e in host.fstab}
+    named = {
+        host.realpath(posixpath.dirname(e.target)) + "/" + posixpath.basename(e.target)
+        for e in host.fstab
+    }
     found = []
     for point in host.mounts:
         for base in bases:
@@ -125,17 +165,23 @@ def _windows(host: Host, config: Config) -> list[Finding]:
     jails = jailed(config, host)
     for target, point in host.mounts.items():
         account = _jail_around(target, host, config, jails)
-        if account is None or any(host.mount_at(bind.target) is point for bind in host.binds(account.name)):
+        if account is None or any(
+            host.mount_at(bind.target) is point for bind in host.binds(account.name)
+        ):
             continue
         reason = _host_in(point, host, config) if host.is_dir(target) else ""
         if reason:
             what = f"{target} is mounted in the jail of {account.name}, and {reason}"
             mend = fixes.on(target, host, "umount {}")
-            found.append(Finding(what, "its sessions see the host", mend, fixes.advice(target, host)))
+            found.append(
+                Finding(what, "its sessions see the host", mend, fixes.advice(target, host))
+            )
     return found
 
 
-def _jail_around(target: str, host: Host, config: Config, jails: dict[str, Account]) -> Account | None:
+def _jail_around(
+    target: str, host: Host, config: Config, jails: dict[str, Account]
+) -> Account | None:
     """Return whose of the jails a mount point lies in."""
     names = []
     for profile in config.profiles:
@@ -145,7 +191,9 @@ def _jail_around(target: str, host: Host, config: Config, jails: dict[str, Accou
         elif profile.in_home:
             names += host.dwellers(target)[0]
     around = (jails[name] for name in names if name in jails)
-    return next((account for account in around if inside(target, host.realpath(account.jail))), None)
+    return next(
+        (account for account in around if inside(target, host.realpath(account.jail))), None
+    )
 
 
 def _host_in(point: MountPoint, host: Host, config: Config) -> str:
@@ -154,12 +202,18 @@ def _host_in(point: MountPoint, host: Host, config: Config) -> str:
         return f"it is a file system of type {point.kind}"
     bases = tuple(profile.base for profile in config.profiles if profile.base)
     for other in host.mounts.values():
-        if other.device != point.device or not inside(point.root, other.root) or other.target == point.target:
+        if (
+            other.device != point.device
+            or not inside(point.root, other.root)
+            or other.target == point.target
+        ):
             continue
         source = normal(f"{other.target}/{posixpath.relpath(point.root, other.root)}")
         for secret in (*FORBIDDEN, *bases):
             if inside(real_place(host, secret), source):
-                return f"it shows {source}" + ("" if source == secret else f", which holds {secret}")
+                return f"it shows {source}" + (
+                    "" if source == secret else f", which holds {secret}"
+                )
     return ""
 
 
@@ -169,10 +223,25 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     for bind in sorted(host.binds(account.name), key=lambda bind: bind.target):
         point, wrong = host.mount_at(bind.target), _live(account, bind, host)
         other = point and host.lstat(bind.source) and not host.same_file(bind.source, bind.target)
-        flags = ",".join(flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options)
+        flags = ",".join(
+            flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options
+        )
         note = "shows something else" if other else wrong.what if wrong else flags or "mounted"
         if bind.kept == "session" and not wrong:
-            note = ",".join(("ro" if bind.read_only else "rw", *(flag for flag in FLAGS[1:] if flag in bind.options)))
+            note = ",".join(
+                (
+                    "ro" if bind.read_only else "rw",
+                    *(flag for flag in FLAGS[1:] if flag in bind.options),
+                )
+            )
             note += ", for each session"
-        facts.append(Fact("mounts", bind.target.removeprefix(account.jail), bind.source, note, bool(wrong or other)))
+        facts.append(
+            Fact(
+                "mounts",
+                bind.target.removeprefix(account.jail),
+                bind.source,
+                note,
+                bool(wrong or other),
+            )
+        )
     return facts or [Fact("mounts", "none", "")]

@@ -25,7 +25,9 @@ def line(account: Account, bind: Bind, options: tuple[str, ...]) -> str:
 def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> list[Action]:
     """Return what keeps a bind. `nofail`: a source that is gone must not stop the boot."""
     return [
-        SetLines(FSTAB, tag(account, bind), (line(account, bind, (*options, "nofail")),), Style.FSTAB),
+        SetLines(
+            FSTAB, tag(account, bind), (line(account, bind, (*options, "nofail")),), Style.FSTAB
+        ),
         Mount(bind.source, bind.target, options),
         Notify("systemd", "daemon-reload"),
     ]

@@ -21,7 +21,11 @@ FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/li
 
 def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
     """Return the bind of the jail that this one is nested in, if any."""
-    outer = [b for b in host.binds(account.name) if b.target != bind.target and inside(bind.target, b.target)]
+    outer = [
+        b
+        for b in host.binds(account.name)
+        if b.target != bind.target and inside(bind.target, b.target)
+    ]
     return max(outer, key=lambda b: len(b.target)) if outer else None
 
 
@@ -33,27 +37,39 @@ def place_of(account: Account, bind: Bind, host: Host) -> str:
 
 def judge_target(account: Account, bind: Bind, host: Host) -> None:
     if not inside(bind.target, account.jail) or bind.target == account.jail:
-        raise SftpJailError(f"{bind.target} is not inside the jail {account.jail} of {account.name}")
+        raise SftpJailError(
+            f"{bind.target} is not inside the jail {account.jail} of {account.name}"
+        )
     known = {b.target: b for b in host.binds(account.name)}
     if bind.target in known:
         if known[bind.target].source != bind.source and bind.role == "mount":
             raise SftpJailError(
-                f"{bind.target} already shows {known[bind.target].source}", _away(account, known[bind.target])
+                f"{bind.target} already shows {known[bind.target].source}",
+                _away(account, known[bind.target]),
             )
         return
     if bind.role != "mount":
         return
     for other in known:
         if known[other].role == "log" and inside(bind.target, other):
-            raise SftpJailError(f"{bind.target} is where the jail has its log socket", "choose another folder")
+            raise SftpJailError(
+                f"{bind.target} is where the jail has its log socket", "choose another folder"
+            )
         if inside(other, bind.target):
             raise SftpJailError(
-                f"{bind.target} would hide {other}, which is mounted below it", _away(account, known[other])
+                f"{bind.target} would hide {other}, which is mounted below it",
+                _away(account, known[other]),
             )
-    if host.lstat(bind.target) is not None and (not host.is_dir(bind.target) or host.listdir(bind.target)):
-        raise SftpJailError(f"{bind.target} is in the way: it is not an empty folder, and the mount would hide it")
+    if host.lstat(bind.target) is not None and (
+        not host.is_dir(bind.target) or host.listdir(bind.target)
+    ):
+        raise SftpJailError(
+            f"{bind.target} is in the way: it is not an empty folder, and the mount would hide it"
+        )
     if host.mount_at(bind.target) is not None:
-        raise SftpJailError(f"something is mounted on {bind.target} already", f"findmnt {quote(bind.target)}")
+        raise SftpJailError(
+            f"something is mounted on {bind.target} already", f"findmnt {quote(bind.target)}"
+        )
 
 
 def _away(account: Account, bind: Bind) -> str:
@@ -87,9 +103,15 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             else "choose a folder outside of what users can write",
         )
     outer = _outer(account, bind, host)
-    for root, path in ((account.jail, bind.target), (outer.source if outer else account.jail, place)):
+    for root, path in (
+        (account.jail, bind.target),
+        (outer.source if outer else account.jail, place),
+    ):
         if host.realpath(path) != host.realpath(root) + path.removeprefix(root):
-            raise Unsafe(f"a symbolic link leads from {path} to {host.realpath(path)}", f"namei -l {quote(path)}")
+            raise Unsafe(
+                f"a symbolic link leads from {path} to {host.realpath(path)}",
+                f"namei -l {quote(path)}",
+            )
 
 
 def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bool:
@@ -101,7 +123,9 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     """
     if bind.role == "home" and not account.exists:
         return False
-    coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None  # made in the same plan
+    coming = (
+        bind.role == "home" and not account.local and host.lstat(bind.source) is None
+    )  # made in the same plan
     if not coming and not host.is_dir(bind.source):
         if any(b.target == bind.target for b in host.binds(account.name)):
             raise SftpJailError(
@@ -109,7 +133,10 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
                 f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}",
             )
         if host.lstat(bind.source) is not None:
-            raise SftpJailError(f"{bind.source} is not a folder", "give the folder that it lies in, or one with a copy")
+            raise SftpJailError(
+                f"{bind.source} is not a folder",
+                "give the folder that it lies in, or one with a copy",
+            )
         hint = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
         raise SftpJailError(f"{bind.source} is not a folder of this host", hint)
     real = host.realpath(bind.source)
@@ -142,7 +169,9 @@ def _permission(real: str, host: Host) -> str:
 
 def _way_out(account: Account, bind: Bind, host: Host) -> str:
     """Return what to do about a source in whose place somebody could put another one."""
-    if bind.role == "mount" and any(known.target == bind.target for known in host.binds(account.name)):
+    if bind.role == "mount" and any(
+        known.target == bind.target for known in host.binds(account.name)
+    ):
         return _away(account, bind)
     return "choose a directory of which every parent can be written by root alone"
 

@@ -27,12 +27,16 @@ GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
 def ask(host: Host, user: str, files: dict[str, bytes | None], connection: str = LOCAL) -> str:
     answer = host.ask_sshd("-T", "-C", spec(user, connection), files=files)
     if answer.code != 0:
-        raise SftpJailError(f"sshd does not tell its settings for {user}: {answer.words}", "sshd -T")
+        raise SftpJailError(
+            f"sshd does not tell its settings for {user}: {answer.words}", "sshd -T"
+        )
     return answer.out
 
 
 def value_of(said: str, keyword: str) -> str:
-    return next((line.partition(" ")[2] for line in said.splitlines() if line.startswith(keyword + " ")), "")
+    return next(
+        (line.partition(" ")[2] for line in said.splitlines() if line.startswith(keyword + " ")), ""
+    )
 
 
 def _included(host: Host) -> bool:
@@ -62,7 +66,10 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
     """
     answer = host.ask_sshd("-t")
     if answer.code != 0:
-        raise SftpJailError(f"sshd refuses its present configuration: {answer.words}", broken_line(answer.words, host))
+        raise SftpJailError(
+            f"sshd refuses its present configuration: {answer.words}",
+            broken_line(answer.words, host),
+        )
     if host.openssh < (8, 2):
         raise SftpJailError("this OpenSSH is older than 8.2 and has no Include")
     main = without_us(host.text(MAIN))
@@ -119,7 +126,9 @@ def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[s
     lines = "" if group else f"{profile.group}:x:{gid}:\n"
     passwd = f"{PROBE}:x:2000000001:{gid}::/nonexistent:/usr/sbin/nologin\n"
     files = {"/etc/passwd": passwd, "/etc/group": lines}
-    return PROBE, {path: _bytes(_ended(host.text(path)) + added) for path, added in files.items() if added}
+    return PROBE, {
+        path: _bytes(_ended(host.text(path)) + added) for path, added in files.items() if added
+    }
 
 
 def _ended(text: str) -> str:
@@ -132,7 +141,9 @@ def _opens(line: str, said: str) -> bool:
     now = value_of(said, keyword)
     if keyword == "chrootdirectory":
         return now in ("", "none")
-    return wanted in ("yes", "no") or (keyword == "forcecommand" and not now.startswith("internal-sftp"))
+    return wanted in ("yes", "no") or (
+        keyword == "forcecommand" and not now.startswith("internal-sftp")
+    )
 
 
 def where_from(connection: str) -> str:
@@ -161,11 +172,18 @@ def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack
     staged = encoded(files)
     kinds = connections(host)
     for profile in config.profiles:
-        for match_user in (*((True,) if profile.match_user else ()), *((False,) if profile.group else ())):
+        for match_user in (
+            *((True,) if profile.match_user else ()),
+            *((False,) if profile.group else ()),
+        ):
             name, extra = _member(profile, host, match_user)
             for kind in kinds:
                 said = ask(host, name, staged | extra, kind)
-                missing = [line for line in settings(profile, config, host) if line not in said.splitlines()]
+                missing = [
+                    line
+                    for line in settings(profile, config, host)
+                    if line not in said.splitlines()
+                ]
                 if missing:
                     line = min(missing, key=lambda line: not _opens(line, said))
                     found.append(Lack(profile, line, kind, _opens(line, said)))

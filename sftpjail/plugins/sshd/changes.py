@@ -11,7 +11,17 @@ from ...host import Host
 from ...jails.membership import is_valid, jailed
 from ...openssh.match_blocks import DROPIN, FOLDER, MAIN, block, settings
 from ...openssh.sshd import spec
-from .candidate import GLOBAL_KEYS, SUBSYSTEM, ask, candidate, changes_of, encoded, lacks, value_of, without_us
+from .candidate import (
+    GLOBAL_KEYS,
+    SUBSYSTEM,
+    ask,
+    candidate,
+    changes_of,
+    encoded,
+    lacks,
+    value_of,
+    without_us,
+)
 
 OTHERS = 20  # of the accounts outside the jails so many are compared before and after
 
@@ -21,14 +31,28 @@ def _others(host: Host, jails: dict[str, Account]) -> list[str]:
 
     Nor those whom our present blocks jail by name: if they are in no profile any more, they were let go; see _released.
     """
-    live = host.text(DROPIN) + host.text(MAIN).partition("# BEGIN sftpjail sftpjail")[2].partition("# END sftpjail")[0]
-    named = {name for names in re.findall(r"(?m)^Match User (\S+)$", live) for name in names.split(",")}
-    ordered = sorted(host.accounts.values(), key=lambda a: (a.uid != 0, a.shell.endswith(("nologin", "false")), a.uid))
-    names = [account.name for account in ordered if account.name not in named and account.name not in jails]
+    live = (
+        host.text(DROPIN)
+        + host.text(MAIN).partition("# BEGIN sftpjail sftpjail")[2].partition("# END sftpjail")[0]
+    )
+    named = {
+        name for names in re.findall(r"(?m)^Match User (\S+)$", live) for name in names.split(",")
+    }
+    ordered = sorted(
+        host.accounts.values(),
+        key=lambda a: (a.uid != 0, a.shell.endswith(("nologin", "false")), a.uid),
+    )
+    names = [
+        account.name
+        for account in ordered
+        if account.name not in named and account.name not in jails
+    ]
     return [name for name in names if is_valid(name)][:OTHERS]
 
 
-def _strangers(host: Host, files: dict[str, str | None], names: list[str], intended: tuple[str, ...]) -> list[Action]:
+def _strangers(
+    host: Host, files: dict[str, str | None], names: list[str], intended: tuple[str, ...]
+) -> list[Action]:
     """Return the checks that nobody outside notices: asked of the candidate now, and of the live files once they are.
 
     Raises:
@@ -39,19 +63,30 @@ def _strangers(host: Host, files: dict[str, str | None], names: list[str], inten
     for name in names:
         before = ask(host, name, {})
         after = ask(host, name, encoded(files))
-        kept = [[line for line in said.splitlines() if not line.startswith(intended)] for said in (before, after)]
+        kept = [
+            [line for line in said.splitlines() if not line.startswith(intended)]
+            for said in (before, after)
+        ]
         if kept[0] != kept[1]:
-            changed = next(line for line in [*kept[1], *kept[0]] if kept[0].count(line) != kept[1].count(line))
-            raise SftpJailError(f"{name} is not jailed and must not notice, but would get: {changed}", "sshd -T")
+            changed = next(
+                line for line in [*kept[1], *kept[0]] if kept[0].count(line) != kept[1].count(line)
+            )
+            raise SftpJailError(
+                f"{name} is not jailed and must not notice, but would get: {changed}", "sshd -T"
+            )
         why = f"{name} is not jailed and must not notice"
         checks.append(Check((sshd, "-T", "-C", spec(name)), why, prints=before, ignoring=intended))
     return checks
 
 
-def _released(host: Host, config: Config, files: dict[str, str | None], jails: dict[str, Account]) -> list[str]:
+def _released(
+    host: Host, config: Config, files: dict[str, str | None], jails: dict[str, Account]
+) -> list[str]:
     """Return whom sshd jails now and would jail no more, because the configuration has changed."""
     staged = encoded(files)
-    names = [name for name in host.recorded() if name not in jails and host.account(name) is not None]
+    names = [
+        name for name in host.recorded() if name not in jails and host.account(name) is not None
+    ]
     return [
         name
         for name in names[:OTHERS]

@@ -31,8 +31,13 @@ def _stands_for(account: Account, host: Host) -> bool:
     for criteria in effective(host, PROBE).criteria:
         for kind, patterns in conditions(criteria):
             names = {"user": (account.name,), "group": groups}.get(kind, ())
-            own = account.profile and patterns in (account.profile.group, ",".join(account.profile.match_user))
-            if not own and any(fnmatchcase(name, pattern) for name in names for pattern in patterns.split(",")):
+            own = account.profile and patterns in (
+                account.profile.group,
+                ",".join(account.profile.match_user),
+            )
+            if not own and any(
+                fnmatchcase(name, pattern) for name in names for pattern in patterns.split(",")
+            ):
                 return True
     return False
 
@@ -56,10 +61,18 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
             blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
     findings = []
     for path, keywords in blamed.items():
-        now = ", ".join(f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords) + where_from(connection)
+        now = ", ".join(
+            f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords
+        ) + where_from(connection)
         if not path:
-            what = f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
-            why = "sshd does not read our Match block" if is_written(account.profile, host, config) else PENDING
+            what = (
+                f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
+            )
+            why = (
+                "sshd does not read our Match block"
+                if is_written(account.profile, host, config)
+                else PENDING
+            )
             if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
                 dropped = " ".join(found.get("forcecommand").split()[WORDS:])
                 why = f"sshd drops what stands behind the {WORDS}th word of ForceCommand: {dropped}"
@@ -91,7 +104,11 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
     answer = host.ask_sshd("-t")
     if answer.code != 0:
         why = "the running daemon has an older one, and will not start again"
-        return [Finding(refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host))]
+        return [
+            Finding(
+                refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host)
+            )
+        ]
     findings = [
         Finding(
             f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
@@ -100,7 +117,9 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         )
         for lack in lacks(host, config, {})
     ]
-    if not any(value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())):
+    if not any(
+        value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())
+    ):
         why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
         findings.append(Finding("sshd has no line Subsystem sftp", why, "sftpjail setup"))
     return findings + _daemon(host)
@@ -108,7 +127,11 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
 
 def _short_of(profile: Profile, host: Host, config: Config) -> str:
     """Return why a jail holds and is not what it should be."""
-    return "the jail holds, but not all of its settings" if is_written(profile, host, config) else PENDING
+    return (
+        "the jail holds, but not all of its settings"
+        if is_written(profile, host, config)
+        else PENDING
+    )
 
 
 def _blame(lack: Lack, host: Host) -> str:
@@ -121,12 +144,19 @@ def _blame(lack: Lack, host: Host) -> str:
     keyword = lack.line.partition(" ")[0]
     if found and _in_foreign_match(keyword, found, host):
         return comment_out([found.origins[keyword]], host)
-    return "sftpjail setup" if lack.connection == LOCAL else f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
+    return (
+        "sftpjail setup"
+        if lack.connection == LOCAL
+        else f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
+    )
 
 
 def _daemon(host: Host) -> list[Finding]:
     """Return what is wrong with the daemon itself: not there, or with an older configuration than the files have."""
-    if host.systemd and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0:
+    if (
+        host.systemd
+        and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0
+    ):
         return []  # each connection starts an sshd, which reads the files
     if not _soon(lambda: host.running("sshd") is not None):
         install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
@@ -135,7 +165,8 @@ def _daemon(host: Host) -> list[Finding]:
     unread = [] if _soon(lambda: not _unread(host)) else _unread(host)
     why = "it still does what the old configuration says"
     return [
-        Finding(f"sshd has not read {path} since it was changed", why, reload_command(host)) for path in unread[-1:]
+        Finding(f"sshd has not read {path} since it was changed", why, reload_command(host))
+        for path in unread[-1:]
     ]
 
 
@@ -144,7 +175,11 @@ def _unread(host: Host) -> list[str]:
     pidfile = host.lstat(effective(host, "root").get("pidfile"))
     files = {FOLDER, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
     files |= {f"{FOLDER}/{name}" for name in host.listdir(FOLDER) if name.endswith(".conf")}
-    return [path for path in sorted(files) if pidfile and (s := host.stat(path)) and s.st_mtime > pidfile.st_mtime]
+    return [
+        path
+        for path in sorted(files)
+        if pidfile and (s := host.stat(path)) and s.st_mtime > pidfile.st_mtime
+    ]
 
 
 def _soon(true: Callable[[], bool]) -> bool:
@@ -158,18 +193,45 @@ def _soon(true: Callable[[], bool]) -> bool:
 @hookimpl
 def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
     found = effective(host, account.name)
-    wanted = dict(line.split(" ", 1) for line in settings(account.profile, config, host)) if account.profile else {}
+    wanted = (
+        dict(line.split(" ", 1) for line in settings(account.profile, config, host))
+        if account.profile
+        else {}
+    )
     facts = []
     block = found.origins.get("chrootdirectory")
     winner = match_line(block, host) if block else ""
     facts.append(
-        Fact("sshd", winner or "no Match block with a chroot", "", _short(found.where("chrootdirectory")), not winner)
+        Fact(
+            "sshd",
+            winner or "no Match block with a chroot",
+            "",
+            _short(found.where("chrootdirectory")),
+            not winner,
+        )
     )
     for keyword, value in wanted.items():
         now, where = found.get(keyword) or "unset", _short(found.where(keyword))
-        facts.append(Fact("sshd", keyword, now, where if now == value else f"{where}, wanted {value}", now != value, 1))
-    for keyword in ("authenticationmethods", "pubkeyauthentication", "passwordauthentication", "usepam", "subsystem"):
-        facts.append(Fact("sshd", keyword, found.get(keyword) or "unset", _short(found.where(keyword))))
+        facts.append(
+            Fact(
+                "sshd",
+                keyword,
+                now,
+                where if now == value else f"{where}, wanted {value}",
+                now != value,
+                1,
+            )
+        )
+    for keyword in (
+        "authenticationmethods",
+        "pubkeyauthentication",
+        "passwordauthentication",
+        "usepam",
+        "subsystem",
+    ):
+        facts.append(
+            Fact("sshd", keyword, found.get(keyword) or "unset", _short(found.where(keyword)))
+        )
     return facts + _hazards(account, host, found)
 
 
@@ -182,11 +244,17 @@ def _hazards(account: Account, host: Host, found: Settings) -> list[Fact]:
     version = "{}.{}".format(*host.openssh)
     notes = []
     if host.openssh < (10, 4):
-        notes.append(f"keeps {WORDS} words of ForceCommand internal-sftp and drops the rest in silence")
+        notes.append(
+            f"keeps {WORDS} words of ForceCommand internal-sftp and drops the rest in silence"
+        )
     if host.openssh < (10, 0):
-        notes.append("leaves X11 and agent forwarding open with DisableForwarding alone; each door is shut by name")
+        notes.append(
+            "leaves X11 and agent forwarding open with DisableForwarding alone; each door is shut by name"
+        )
     elif host.openssh < (10, 4):
-        notes.append("leaves PermitTunnel open with DisableForwarding alone; each door is shut by name")
+        notes.append(
+            "leaves PermitTunnel open with DisableForwarding alone; each door is shut by name"
+        )
     if account.profile and account.profile.umask:
         notes.append("does not hold a client that sends modes to the umask of -u")
     return [Fact("sshd", "OpenSSH", version), *(Fact("sshd", "", f"It {note}.") for note in notes)]
