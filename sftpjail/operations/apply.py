@@ -17,7 +17,8 @@ from ..model import Account
 from ..paths import HOST_RECORD
 from .events import closing, create_events
 
-# So many accounts may fail one after the other before apply takes it for something that is wrong with the host.
+# So many accounts may fail one after the other before apply takes it for something
+# that is wrong with the host.
 PATIENCE = 20
 
 
@@ -29,9 +30,10 @@ def plan_all(
     by: str = "apply",
     failed: Mapping[str, SftpJailError] | None = None,
 ) -> Plan:
-    """Return one plan for many jails; an account that cannot be planned for is left out, with its error in the plan.
+    """Return one plan for many jails.
 
-    Whom sshd would let in all the same is shut out, until a later plan can make its jail.
+    An account that cannot be planned for is left out, with its error in the plan. Whom sshd would
+    let in all the same is shut out, until a later plan can make its jail.
 
     Args:
         engine: with the facts.
@@ -68,7 +70,7 @@ def plan_all(
 
 
 def refuse_unknown(engine: Engine) -> None:
-    """Refuse a teardown that would make an ordinary account of somebody whom only a directory knows.
+    """Refuse a teardown that would make an ordinary account of someone whom only a directory knows.
 
     Raises:
         SftpJailError: it does not answer or does not tell, or members of it have not been here yet.
@@ -91,8 +93,8 @@ def refuse_unknown(engine: Engine) -> None:
             else ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
         )
         raise SftpJailError(
-            f"the directory ({', '.join(host.directories)}) has {who} in {group}: without its Match block these would "
-            "be ordinary accounts",
+            f"the directory ({', '.join(host.directories)}) has {who} in {group}: "
+            "without its Match block these would be ordinary accounts",
             f"take them out of {group} there"
             + (", and the group out of the directory" if names is None else ""),
         )
@@ -112,8 +114,9 @@ def unanswered(host: Host) -> list[str]:
 def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], list[str]]:
     """Return the departed accounts whose remains may go, and in words whose may not.
 
-    An SSSD that is offline and has lost its cache says of everybody that there is no such account. So on a host with a
-    directory, who is gone counts only while somebody that it brought is still found.
+    An SSSD that is offline and has lost its cache says of everybody that there is no such account.
+    So on a host with a directory, who is gone counts only while somebody that it brought is still
+    found.
     """
     host = engine.host
     accounts = list(leftovers(engine.config, host, jails).values())
@@ -136,13 +139,17 @@ def plan_with_setup(
     last: list[Event],
     failed: Mapping[str, SftpJailError] | None = None,
 ) -> tuple[Plan, list[SftpJailError]]:
-    """Return a plan that brings a host which is set up to its configuration as well, and why that cannot be: then the
-    jails are planned for without it.
+    """Return a plan that brings a host which is set up to its configuration as well.
+
+    Also return why that cannot be: then the jails are planned for without it.
     """
     if first and engine.host.lstat(HOST_RECORD) is not None:
         lost = lost_groups(engine.config, engine.host)
         if lost:
-            why = f"setup is not done: the group {lost[0]} is gone, and who was in it may be in another one now"
+            why = (
+                f"setup is not done: the group {lost[0]} is gone, "
+                "and who was in it may be in another one now"
+            )
             return plan_all(engine, [], accounts, last, failed=failed), [
                 SftpJailError(why, "sftpjail check")
             ]
@@ -155,7 +162,10 @@ def plan_with_setup(
 
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
-    """Return whom apply does not touch, and why: somebody put an administrator into a jail group, or deletes it now."""
+    """Return whom apply does not touch, and why.
+
+    Somebody put an administrator into a jail group, or deletes it now.
+    """
     reasons = {}
     for name, account in accounts.items():
         with contextlib.suppress(

@@ -56,7 +56,11 @@ def _veto(about: str, error: SftpJailError, why: str) -> Fault:
 
 
 def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:
-    """Return the jails to look at: all, or those that are named. Raises SftpJailError for one that is none."""
+    """Return the jails to look at: all, or those that are named.
+
+    Raises:
+        SftpJailError: for one that is none.
+    """
     if not users:
         return jailed(engine.config, engine.host)
     return {name: find_jailed(valid_name(name), engine.config, engine.host) for name in users}
@@ -93,7 +97,10 @@ def _failures(engine: Engine) -> list[Fault]:
 
 
 def _once(faults: Iterable[Fault]) -> list[Fault]:
-    """Return the faults without those that say the same again, also of an account what was said of the host."""
+    """Return the faults without those that say the same again.
+
+    What was said of the host is not said of an account too.
+    """
     seen: dict[tuple[str, str], Fault] = {}
     for fault in faults:
         if ("host", fault.what) not in seen:
@@ -123,12 +130,15 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
 
 
 def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
-    """Return what a plan changes, in a few words of its diff; its checks and notices come along by themselves.
+    """Return what a plan changes, in a few words of its diff.
+
+    Its checks and notices come along by themselves.
 
     Args:
         plan: not applied.
         host: the facts.
-        known: faults that have named some of the paths already, to give them back or to set the host up.
+        known: faults that have named some of the paths already, to give them back
+            or to set the host up.
     """
     heads: dict[str, None] = {}
     for step in plan.steps:
@@ -154,7 +164,10 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
 def _account_faults(
     engine: Engine, account: Account, changes: Plan, reason: str
 ) -> Iterator[Fault]:
-    """Yield what the plugins find, then what `apply` would change or cannot, unless a finding has said so."""
+    """Yield what the plugins find, then what `apply` would change or cannot.
+
+    The latter is left out where a finding has said so.
+    """
     name, host = account.name, engine.host
     found = [_fault(name, found) for found in engine.manager.findings(account, host)]
     yield from found

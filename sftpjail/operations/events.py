@@ -21,8 +21,8 @@ from ..openssh.chroot_path import new_home
 def create_events(account: Account, host: Host, manager: Manager) -> list[Event]:
     """Return the events that make or mend one jail: itself, then every bind it has or should have.
 
-    Where the account or its profile has changed, a bind that it no longer brings goes, and what an administrator
-    mounted moves along to where the jail is now.
+    Where the account or its profile has changed, a bind that it no longer brings goes, and what an
+    administrator mounted moves along to where the jail is now.
 
     Raises:
         SftpJailError: the jail cannot be this account's.
@@ -60,7 +60,7 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
 def closing(
     account: Account, error: SftpJailError, by: str, host: Host
 ) -> tuple[list[Event], SftpJailError]:
-    """Return the event that shuts out an account whose jail cannot be made, where that is still to be done.
+    """Return the event that shuts out an account whose jail cannot be made, if still to be done.
 
     Args:
         account: with its profile.
@@ -103,7 +103,7 @@ def _longer(error: SftpJailError, words: str) -> SftpJailError:
 
 
 def _refuse_home_inside(account: Account, host: Host) -> None:
-    """Refuse a home that only the account's jail has, where the profile now wants one of the host's.
+    """Refuse a home that only the account's jail has, when the profile now wants one of the host's.
 
     Raises:
         SftpJailError: as a folder of the host it would be everybody's whose home was inside.
@@ -124,8 +124,8 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
         and not host.is_dir(account.home)
     ):
         raise SftpJailError(
-            f"the home of {account.name}, {account.home}, is {inner[0]}, and profile {account.profile.name} wants one "
-            "of the host's",
+            f"the home of {account.name}, {account.home}, is {inner[0]}, "
+            f"and profile {account.profile.name} wants one of the host's",
             new_home(account),
         )
 
@@ -148,7 +148,7 @@ def _old_jail(account: Account, bind: Bind, host: Host) -> str:
 
 
 def _line_home(account: Account, bind: Bind, host: Host) -> str:
-    """Return the command that mends an fstab line whose target was changed to a place outside of the jail."""
+    """Return the command that mends an fstab line whose target was moved outside of the jail."""
     wrong = f"[[:space:]]{escape(bind.target)}[[:space:]]"
     edit = rf"\|{wrong}|d"
     for point in host.mounts:
@@ -160,7 +160,7 @@ def _line_home(account: Account, bind: Bind, host: Host) -> str:
 def remove_events(
     account: Account, host: Host, deleted: bool, live_only: bool = False
 ) -> list[Event]:
-    """Return the events that take one jail away: every bind that fstab has, the deepest first, then itself.
+    """Return the events that take one jail away: every bind in fstab, deepest first, then itself.
 
     Args:
         account: whose.

@@ -16,7 +16,9 @@ SHOWN = 8  # bad lines of one file
 
 
 def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
-    """Return the keys of all texts, by their source; one bad line refuses them all, so that nobody overlooks it.
+    """Return the keys of all texts, by their source.
+
+    One bad line refuses them all, so that nobody overlooks it.
 
     Raises:
         SftpJailError: a line is no key, or one that may not open a jail.
@@ -37,7 +39,10 @@ def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
 
 
 def present(account: Account, host: Host) -> dict[str, Key]:
-    """Return the keys in the account's file by what makes them the same key; broken lines are skipped."""
+    """Return the keys in the account's file by what makes them the same key.
+
+    Broken lines are skipped.
+    """
     text = host.text(keyfile(account.name))
     lines = text.split("\n")
     (entries,) = public_keys.survey([text], host)

@@ -39,8 +39,8 @@ def make_bind(
     profile = account.profile
     if profile and profile.in_home and not under_home:
         raise SftpJailError(
-            f"{target} lies below the home of {account.name}: `deluser --remove-home` and `rm -r` would delete "
-            f"what is mounted there",
+            f"{target} lies below the home of {account.name}: "
+            "`deluser --remove-home` and `rm -r` would delete what is mounted there",
             "give --under-home if you accept that, or a profile with chroot = /FOLDER/%u",
         )
     if not source:

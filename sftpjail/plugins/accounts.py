@@ -1,4 +1,4 @@
-"""The profiles' groups, and the account's own fields: shell, membership, and the home of `home = inside`."""
+"""The profiles' groups and the account's fields: shell, membership, the home of `home = inside`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     for group in groups:
         if _hidden(group, host):
             raise SftpJailError(
-                f"there is no group {group}: is the directory ({', '.join(host.directories)}) down?",
+                f"there is no group {group}: "
+                f"is the directory ({', '.join(host.directories)}) down?",
                 f"getent group {group}; if it is to be one of this host: groupadd --system {group}",
             )
     return [SetGroup(group) for group in groups]
 
 
 def _hidden(group: str, host: Host) -> bool:
-    """Return whether a group that is missing may be a directory's: ours would hide it, and let its members out."""
+    """Return whether a group that is missing may be a directory's.
+
+    Ours would hide it, and let its members out.
+    """
     if (
         not host.directories
         or host.group(group) is not None
@@ -55,7 +59,8 @@ def _closed(account: Account, host: Host) -> list[Action]:
     """Return what shuts an account out whose jail is taken away for good.
 
     Raises:
-        SftpJailError: it has no line in shadow(5), and the rule that reads the list is taken away too.
+        SftpJailError: it has no line in shadow(5), and the rule that reads the list
+            is taken away too.
     """
     if spared(account, host) or host.has_shadow(account.name):
         return close(account, "its jail was taken away", "teardown", host, until="")
@@ -65,7 +70,8 @@ def _closed(account: Account, host: Host) -> list[Action]:
             f"{account.name} has no line in /etc/shadow, and would be an ordinary account", hint
         )
     raise SftpJailError(
-        f"{account.name} comes from a directory, so it cannot be closed here, and would be an ordinary account",
+        f"{account.name} comes from a directory, so it cannot be closed here, "
+        "and would be an ordinary account",
         f"take it out of the group {account.profile.group if account.profile else ''} there",
     )
 
@@ -91,8 +97,8 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         home = f"/{profile.files}"
         if host.lstat(home) is not None:
             raise SftpJailError(
-                f"the home of {account.name} would be {home} inside its jail, and this host has a {home} too, "
-                "which `userdel -r` would then delete",
+                f"the home of {account.name} would be {home} inside its jail, "
+                f"and this host has a {home} too, which `userdel -r` would then delete",
                 f"set `files` of profile {profile.name} to a name that is not a folder of /",
             )
         actions.append(SetAccount(account.name, home=home))
@@ -116,8 +122,8 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         and host.lstat(home)
     ):
         raise FaultsFound(
-            f"the home of {account.name} is {home} inside its jail, and this host has a {home} now, "
-            "which `userdel -r` would delete",
+            f"the home of {account.name} is {home} inside its jail, "
+            f"and this host has a {home} now, which `userdel -r` would delete",
             f"usermod -d /nonexistent {account.name}, then delete it",
         )
     if deleted:

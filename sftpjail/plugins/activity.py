@@ -1,4 +1,7 @@
-"""What was there before the jail, or runs beside it: crontabs, at jobs, linger, processes. `adopt --close` ends it."""
+"""What was there before the jail, or runs beside it: crontabs, at jobs, linger, processes.
+
+`adopt --close` ends it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ from ..model import inside
 from ..paths import ASIDE, STATE
 
 WHY = "what cron, atd, incrond, systemd or an earlier session runs for it, no jail holds"
-_HOW = "the administrator's own; where it obeys files that the user can write, it runs them outside of the jail"
+_HOW = (
+    "the administrator's own; where it obeys files that the user can write, "
+    "it runs them outside of the jail"
+)
 
 
 @hookimpl
@@ -60,7 +66,10 @@ def _free(path: str, taken: set[str], host: Host) -> str:
 
 @hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
-    """Give back what `adopt --close` has put aside; of an account that goes it stays where it is, and is reported."""
+    """Give back what `adopt --close` has put aside.
+
+    Of an account that goes it stays where it is, and is reported.
+    """
     folder = f"{ASIDE}{account.name}"
     aside = {
         now: before
@@ -90,10 +99,11 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
 
 
 def _manager(account: Account, host: Host) -> list[Action]:
-    """Return what starts the services of an account that lingers again, as they were before its jail."""
+    """Return what starts the services of an account that lingers again, as before its jail."""
     systemctl, unit = host.which("systemctl"), f"user@{account.uid}.service"
     why = f"lingering services of {account.name}"
-    # logind reads the files when it starts, and is told; what it has not forgotten yet it would not start.
+    # logind reads the files when it starts, and is told;
+    # what it has not forgotten yet it would not start.
     enable = Run((host.which("loginctl"), "enable-linger", account.name), why, always=True)
     start = Run((systemctl, "start", unit), why, undo=(systemctl, "stop", unit), always=True)
     return [enable, start]
@@ -105,7 +115,8 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
         return _orphans(host)
     works = [work for work in map(_unmanaged, found(account, host, jailed=True)) if work.words]
     accepted = kept(account, host)
-    # Linger and the manager itself are for the plugin that refuses the manager, unless somebody wants them.
+    # Linger and the manager itself are for the plugin that refuses the manager,
+    # unless somebody wants them.
     bad = [work for work in works if work.kind not in (*accepted, "linger")]
     good = [work for work in works if work.kind in accepted]
     findings = []

@@ -1,4 +1,4 @@
-"""How the system calls us: stubs for shadow's and adduser's hooks, systemd's path unit and timer."""
+"""How the system calls us: stubs for hooks of shadow and adduser, systemd's path unit and timer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ WANTS = {"sftpjail.path": "paths.target.wants", "sftpjail.timer": "timers.target
 
 
 def stub(name: str, host: Host, config: Config) -> str:
-    """Return an entry script for this host: the groups and names to care for stand in it, so that it needs no Python.
+    """Return an entry script for this host.
+
+    The groups and names to care for stand in it, so that it needs no Python.
 
     Raises:
         SftpJailError: the installation is incomplete.
@@ -57,7 +59,10 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
-    """Return our own script, or a marked block below the first line of the administrator's, which goes on to run."""
+    """Return our own script, or a marked block below the first line of the administrator's.
+
+    The administrator's goes on to run.
+    """
     text = host.text(path)
     ours = stub(name, host, config)
     if not text or path in host.origin("").made:
@@ -66,7 +71,8 @@ def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
     if not first.startswith("#!") or not first.rstrip().endswith(
         ("sh", "sh -e", "sh -u", "sh -eu")
     ):
-        return []  # a program in another language; the path unit and the timer make the jail all the same
+        # A program in another language; the path unit and the timer make the jail all the same.
+        return []
     body = "\n".join(line for line in ours.split("\n")[1:] if line)
     lines = ("(", *body.split("\n"), ") || :")
     return [SetLines(path, name, lines, Style.TOP)]
@@ -81,7 +87,7 @@ def _missing(folder: str, host: Host) -> list[Action]:
 
 
 def _units(host: Host, want: bool = True) -> list[Action]:
-    """Return what makes systemd watch /etc/group, or no longer; with no systemd on the host nothing.
+    """Return what makes systemd watch /etc/group, or no longer; nothing on a host without systemd.
 
     What an administrator has masked is left alone, as systemctl(1) itself would.
     """

@@ -1,6 +1,7 @@
-"""Services of the host that obey files in a home, beside mail (mail.py) and systemd (user_manager.py).
+"""Host services that obey files in a home, beside mail (mail.py) and systemd (user_manager.py).
 
-A jailed account uploads such files. Whatever is changed here is the whole host's, so there are no commands to paste.
+A jailed account uploads such files. Whatever is changed here is the whole host's, so there are no
+commands to paste.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from ..openssh.pam_session import service
 from ..openssh.pam_stack import Rule, stack
 from ..openssh.settings import effective
 
-# By module: the file in the home, and the argument that takes it elsewhere, as their manual pages have it.
+# By module: the file in the home, and the argument that takes it elsewhere,
+# as their manual pages have it.
 MODULES = {
     "pam_google_authenticator.so": ("~/.google_authenticator", "secret="),
     "pam_u2f.so": ("~/.config/Yubico/u2f_keys", "authfile="),
@@ -75,7 +77,7 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
 
 
 def _sshd(name: str, host: Host) -> Iterator[Finding]:
-    """Yield which files of a home say who may log in as a member, beside the keys: sshd(8), FILES."""
+    """Yield which files of a home say who may log in as a member, beside keys: sshd(8), FILES."""
     found = effective(host, name)
     if found.get("hostbasedauthentication") == "yes" and found.get("ignorerhosts") != "yes":
         what = f"sshd obeys ~/.shosts and ~/.rhosts ({found.where('hostbasedauthentication')})"
@@ -97,7 +99,10 @@ def _apache(host: Host) -> list[Finding]:
     """Return whether Apache serves homes: Debian's mod_userdir, off by default."""
     if host.lstat(USERDIR) is None:
         return []
-    why = "it shows everybody what a jailed account uploads, and obeys its .htaccess as far as AllowOverride lets it"
+    why = (
+        "it shows everybody what a jailed account uploads, "
+        "and obeys its .htaccess as far as AllowOverride lets it"
+    )
     advice = "write UserDir disabled and the members' names into its configuration"
     return [
         Finding(f"Apache serves ~/public_html ({USERDIR})", why, advice=advice, severity="advice")

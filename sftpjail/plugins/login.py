@@ -1,4 +1,7 @@
-"""Whether sshd and PAM let an account in at all. Only judges: what shuts a door here is an administrator's to open."""
+"""Whether sshd and PAM let an account in at all.
+
+Only judges: what shuts a door here is an administrator's to open.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
 
 
 def _denied(account: Account, host: Host, found: Settings) -> list[Finding]:
-    """Return which of the four lists keeps an account out: sshd_config(5), DenyUsers and the ones beside it.
+    """Return which of the four lists keeps an account out: sshd_config(5), DenyUsers and the like.
 
-    A pattern with @HOST is passed by where it denies, and counts where it allows: the client's address is not known.
+    A pattern with @HOST is passed by where it denies, and counts where it allows: the client's
+    address is not known.
     """
     name, groups = account.name, host.groups_of(account.name)
     findings = []
@@ -59,7 +63,10 @@ def _kept_out(what: str, keyword: str, name: str, found: Settings, mend: str) ->
 
 
 def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
-    """Return the command that takes one word out of a list; a line without another goes: an empty one is an error."""
+    """Return the command that takes one word out of a list.
+
+    A line without another goes: an empty one is an error.
+    """
     for place in found.places.get(keyword, ()):
         line = host.text(place[0]).split("\n")[place[1] - 1].split("#")[0].strip()
         words = [word.strip('"') for word in re.split(r"[\s=]+", line)][1:]
@@ -79,7 +86,10 @@ def _usable_password(shadow: Shadow, found: Settings) -> bool:
 
 
 def _can(method: str, found: Settings) -> bool:
-    """Return whether an account with a key and no password can do a method; with PAM nobody knows what it will ask."""
+    """Return whether an account with a key and no password can do a method.
+
+    With PAM nobody knows what it will ask.
+    """
     return method.startswith("publickey") or (
         method.startswith("keyboard-interactive") and found.get("usepam") == "yes"
     )
@@ -109,7 +119,10 @@ def _methods(account: Account, host: Host, found: Settings) -> list[Finding]:
         return []
     if keyword not in found.origins:
         return []
-    what = f"{keyword} {found.get(keyword)} ({found.where(keyword)}) makes the keys of {account.name} useless"
+    what = (
+        f"{keyword} {found.get(keyword)} ({found.where(keyword)}) "
+        f"makes the keys of {account.name} useless"
+    )
     return [Finding(what, why, comment_out([found.origins[keyword]], host))]
 
 
@@ -155,7 +168,8 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
         when = _date(days["changed"] + days["maximum"])
         return [
             Finding(
-                f"the password of {account.name} is too old since {when} (chage -M {days['maximum']})",
+                f"the password of {account.name} is too old since {when} "
+                f"(chage -M {days['maximum']})",
                 "PAM closes key logins too",
                 f"chage -M -1 {name}",
             )
@@ -168,14 +182,20 @@ def _date(day: int) -> str:
 
 
 def _pam(account: Account, host: Host, found: Settings) -> list[Finding]:
-    """Return what sshd's PAM stack has against an account, as far as it stands in files that everybody has."""
+    """Return what sshd's PAM stack has against an account.
+
+    Only what stands in files that everybody has is looked at.
+    """
     if found.get("usepam") != "yes":
         return []
     modules = {rule.module: rule for rule in stack(host, found.get("pamservicename") or "sshd")}
     rule = modules.get("pam_shells.so")
     shells = {line.strip() for line in host.text("/etc/shells").split("\n")}
     if rule and account.shell not in shells:
-        what = f"the shell {account.shell or '/bin/sh'} of {account.name} is not in /etc/shells, and {rule.where} asks"
+        what = (
+            f"the shell {account.shell or '/bin/sh'} of {account.name} is not in /etc/shells, "
+            f"and {rule.where} asks"
+        )
         return [
             Finding(
                 what, "pam_shells refuses the login", f"echo {quote(account.shell)} >>/etc/shells"
@@ -195,7 +215,7 @@ def _nologin(host: Host) -> list[Finding]:
 
 
 def _no_way_in(account: Account, host: Host, found: Settings) -> list[Finding]:
-    """Return that an account has neither key nor password, where sshd has no other source of keys for it."""
+    """Return that an account has neither key nor password, if sshd has no other source of keys."""
     path = keyfile(account.name)
     if host.is_dir(path):
         return []  # which is the fault
@@ -231,7 +251,7 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
 
 
 def _sample(account: Account, host: Host) -> str:
-    """Return the account that stands for all of a profile, where asking about each would take too long."""
+    """Return the account that stands for all of a profile, where asking for each takes too long."""
     assert account.profile is not None
     members = host.group_members(account.profile.group) if account.profile.group else ()
     return members[0] if members else account.name

@@ -1,5 +1,6 @@
-"""Mail servers that obey files in a home: what a jailed account uploads there would run outside of its jail.
+"""Mail servers that obey files in a home.
 
+What a jailed account uploads there would run outside of its jail.
 What else obeys such files is in home_files.py.
 """
 
@@ -12,7 +13,10 @@ from ..host import Host
 WHY = "a jailed account can upload one, mail itself, and run programs outside of its jail"
 # Debian has the router in one of two places, by its configuration's type.
 _EXIM = "/etc/exim4/exim4.conf.template /etc/exim4/conf.d/router/600_exim4-config_userforward"
-_FORBID = r"/^userforward:/,/^$/s/^  driver = redirect$/&\n  forbid_pipe\n  forbid_file\n  forbid_filter_run/"
+_FORBID = (
+    r"/^userforward:/,/^$/"
+    r"s/^  driver = redirect$/&\n  forbid_pipe\n  forbid_file\n  forbid_filter_run/"
+)
 
 
 @hookimpl
@@ -24,19 +28,22 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
 
 
 def _postfix(host: Host) -> list[Finding]:
-    """Return whether local(8) runs commands for a ~/.forward: postconf(5), allow_mail_to_commands."""
+    """Return whether local(8) runs commands of ~/.forward: postconf(5), allow_mail_to_commands."""
     if not host.which("postconf"):
         return []
     said = host.ask([host.which("postconf"), "-h", "allow_mail_to_commands", "forward_path"]).out
     allowed, _, places = said.partition("\n")
     if "forward" not in allowed or "home" not in places:
         return []
-    mend = "postconf -e 'allow_mail_to_commands = alias' 'allow_mail_to_files = alias' && { postfix reload || :; }"
+    mend = (
+        "postconf -e 'allow_mail_to_commands = alias' 'allow_mail_to_files = alias' "
+        "&& { postfix reload || :; }"
+    )
     return [Finding("Postfix runs the commands of a ~/.forward", WHY, mend)]
 
 
 def _exim(host: Host) -> list[Finding]:
-    """Return whether Debian's router for ~/.forward runs commands: Exim's specification, 22.8, forbid_pipe."""
+    """Return whether Debian's router for ~/.forward runs commands: Exim spec 22.8, forbid_pipe."""
     exim = host.which("exim4")
     router = host.ask([exim, "-bP", "router", "userforward"]).out.split("\n") if exim else []
     if "no_forbid_pipe" not in router or "file = $home/.forward" not in router:
@@ -50,7 +57,10 @@ AGENTS = {"procmail": ".procmailrc", "maildrop": ".mailfilter"}
 
 
 def _agents(host: Host) -> list[Finding]:
-    """Return which delivery agents run commands of a home: local(8) by mailbox_command, Exim by Debian's routers."""
+    """Return which delivery agents run commands of a home.
+
+    That is local(8) by mailbox_command, Exim by Debian's routers.
+    """
     postconf, exim = host.which("postconf"), host.which("exim4")
     said = host.ask([postconf, "-h", "mailbox_command"]).out if postconf else ""
     findings = []

@@ -1,5 +1,7 @@
-"""What PAM does when a session opens. Since OpenSSH 9.8 jails have services of their own; before that, marked rules at
-the top of sshd's, which pass everybody else by. On a host with a directory a gate stands there too.
+"""What PAM does when a session opens.
+
+Since OpenSSH 9.8 jails have services of their own; before that, marked rules at the top of sshd's,
+which pass everybody else by. On a host with a directory a gate stands there too.
 """
 
 from __future__ import annotations
@@ -43,19 +45,24 @@ SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"
 NAMESPACE = f"{NAMESPACES}/sftpjail.conf"
 HEADER = "# Made by `sftpjail setup`; changes here are lost.\n"
-# Without one pam_namespace makes no namespace at all. namespace.init(5) would find nothing to do in it.
+# Without one pam_namespace makes no namespace at all.
+# namespace.init(5) would find nothing to do in it.
 POLYDIR = f"{HEADER}{MARK} tmpfs tmpfs:noinit root\n"
 TAG = "session"
 REHEARSAL = 5  # seconds
 # The session's script in a mount namespace like a session's, with nothing but its words left of it.
-_REHEARSE = 'mount -n -t tmpfs sftpjail "$1" && PAM_TYPE=open_session PAM_USER=$2 exec timeout "$3" "$4" session'
+_REHEARSE = (
+    'mount -n -t tmpfs sftpjail "$1" '
+    '&& PAM_TYPE=open_session PAM_USER=$2 exec timeout "$3" "$4" session'
+)
 
 
 def service_file(kind: str) -> str:
-    """Return the PAM service of the jails whose `mounts` is KIND: our rules, then all that sshd's does.
+    """Return the PAM service of jails whose `mounts` is KIND: our rules, then all that sshd's does.
 
-    Ours first. pam_exec gives PAM's environment to what it runs as root, and pam_env may read it from a file of the
-    user's: Debian 12's sshd has it with user_readenv=1. And a `sufficient` of sshd's cannot end ours.
+    Ours first. pam_exec gives PAM's environment to what it runs as root, and pam_env may read it
+    from a file of the user's: Debian 12's sshd has it with user_readenv=1. And a `sufficient` of
+    sshd's cannot end ours.
     """
     same = [f"{what} include sshd" for what in ("auth", "account", "password", "session")]
     return HEADER + "".join(f"{rule}\n" for rule in (*rules(kind), *same))
@@ -64,8 +71,8 @@ def service_file(kind: str) -> str:
 def sshd_rules(config: Config, host: Host) -> list[str]:
     """Return the rules for the top of sshd's own stack; see `service_file` why there.
 
-    Before each profile's stands a test, and anything but a clear "is a member" jumps over them. Of an account in two
-    the first one's count, as with Match.
+    Before each profile's stands a test, and anything but a clear "is a member" jumps over them. Of
+    an account in two the first one's count, as with Match.
     """
     tests = [("in", ":".join(p.match_user), p) for p in config.profiles if p.match_user]
     tests += [("ingroup", p.group, p) for p in config.profiles if p.group]
@@ -80,18 +87,20 @@ def sshd_rules(config: Config, host: Host) -> list[str]:
         elif lines:
             lines.insert(
                 0,
-                f"session [success={len(lines)} default=ignore] pam_succeed_if.so quiet user {test} {names}",
+                f"session [success={len(lines)} default=ignore] "
+                f"pam_succeed_if.so quiet user {test} {names}",
             )
     return lines
 
 
 def account_rules(config: Config, host: Host) -> list[str]:
-    """Return the rules that keep out who is shut out, and those whom a directory's group jails, while sshd cannot see
-    that group.
+    """Return the rules that keep out who is shut out, and those whom a directory's group jails.
 
-    sshd takes a group for which nobody answers for one that the user is not in, so that no Match Group holds
-    (groupaccess.c), and a file that the user has put into the home would open a shell. So who has come from a directory
-    gets in by the jail or not at all: since OpenSSH 9.8 by its service, before by a group that PAM sees a moment later.
+    The latter they keep out while sshd cannot see that group. sshd takes a group for which nobody
+    answers for one that the user is not in, so that no Match Group holds (groupaccess.c), and a
+    file that the user has put into the home would open a shell. So who has come from a directory
+    gets in by the jail or not at all: since OpenSSH 9.8 by its service, before by a group that PAM
+    sees a moment later.
     """
     lines = [denied(CLOSED)] if needs_rule(host) else []
     if not host.directories:
@@ -182,7 +191,10 @@ def _by_users(rule: Rule) -> bool:
 
 
 def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Check:
-    """Return the check that a member of a profile and somebody else can still log in, before and after the change."""
+    """Return the check that a member of a profile and somebody else can still log in.
+
+    It is done before and after the change.
+    """
     name = PROBE if profile.group else profile.match_user[0]
     argv = (f"{LIB}/entry/prove-login", name, profile.group)
     before = host.ask_beside_sshd([*argv, "none"])
@@ -237,7 +249,8 @@ def on_user_create(account: Account, host: Host, config: Config) -> list[Action]
     assert profile is not None
     if at_login(profile, host) and not host.preparing and not _in_place(profile, config, host):
         raise SftpJailError(
-            f"PAM does not open a session of {account.name} as profile {profile.name} says: old or missing rules",
+            f"PAM does not open a session of {account.name} as profile {profile.name} says: "
+            "old or missing rules",
             "sftpjail setup",
         )
     listed = (account.name,) if _by_directory(account, host) else ()

@@ -1,4 +1,7 @@
-"""Drop-in hook scripts: executables in EVENT.d, run in name order inside the transaction; non-zero vetoes."""
+"""Drop-in hook scripts: executables in EVENT.d, run in name order inside the transaction.
+
+Non-zero vetoes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from ..host import Host
 from ..openssh.chroot_path import mend_flaw
 from ..paths import LIB
 
-# The administrator's folder comes second and wins: the same name there replaces ours, a link to /dev/null masks it.
+# The administrator's folder comes second and wins: the same name there replaces ours,
+# a link to /dev/null masks it.
 FOLDERS = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
 TIMEOUT = 30.0
 MANUAL = "man 7 sftpjail-plugins"
@@ -35,7 +39,7 @@ EVENTS = (
 
 
 def scripts(event: str, host: Host) -> tuple[list[str], list[Finding]]:
-    """Return the scripts to run for an event, in name order, and what is wrong with those that are not run.
+    """Return the scripts to run for an event, in name order, and what is wrong with those not run.
 
     The names are those of run-parts(8), so that `x.dpkg-old` and `x~` do not run.
     """

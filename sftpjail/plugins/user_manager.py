@@ -1,4 +1,7 @@
-"""No user manager for members: systemd --user runs on the host, and obeys what the jail lets one upload to a home."""
+"""No user manager for members.
+
+systemd --user runs on the host, and obeys what the jail lets one upload to a home.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def dropin(config: Config) -> str:
 
 
 def _masked(host: Host) -> bool:
-    """Return whether a link stands in the drop-in's place, as one to /dev/null that masks it (systemd.unit(5))."""
+    """Return whether a link stands in the drop-in's place.
+
+    One to /dev/null masks it (systemd.unit(5)).
+    """
     found = host.lstat(DROPIN)
     return found is not None and stat.S_ISLNK(found.st_mode)
 
@@ -73,7 +79,7 @@ def on_teardown() -> list[Action]:
     return [*(Remove(path) for path in paths), Notify("systemd", "daemon-reload")]
 
 
-# -- check and explain ---------------------------------------------------------------------------------------------
+# -- check and explain -----------------------------------------------------------------------------
 
 
 @hookimpl
@@ -114,8 +120,14 @@ def _outside(account: Account, host: Host) -> list[Finding]:
 
 
 def _not_in_force(host: Host, config: Config) -> list[Finding]:
-    """Return why systemd would start a user manager for a member, beside a drop-in that setup would write anew."""
-    why = "systemd starts user managers for members, which run what they upload to ~/.config/systemd/user"
+    """Return why systemd would start a user manager for a member.
+
+    A drop-in that setup would write anew is one such reason.
+    """
+    why = (
+        "systemd starts user managers for members, "
+        "which run what they upload to ~/.config/systemd/user"
+    )
     if _masked(host):
         return [
             Finding(
@@ -157,7 +169,10 @@ def _starts(shown: str, text: str, uid: int) -> bool:
 
 
 def _to_ask(host: Host, config: Config) -> list[int]:
-    """Return of whose user manager to ask: one member's stands for all but those that have a drop-in of their own."""
+    """Return of whose user manager to ask.
+
+    One member's stands for all but those that have a drop-in of their own.
+    """
     members = [account.uid for account in jailed(config, host).values() if account.uid != 0]
     names = {name for folder in (*UNITS, *CONTROL) for name in host.listdir(folder)}
     own = [
@@ -168,7 +183,10 @@ def _to_ask(host: Host, config: Config) -> list[int]:
 
 
 def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
-    """Return what keeps the drop-in from being in force: systemd has not read it, or another one wins over it."""
+    """Return what keeps the drop-in from being in force.
+
+    Either systemd has not read it, or another one wins over it.
+    """
     folders = (
         *(f"{folder}/{unit}.d" for folder in (*CONTROL, *UNITS)),
         *(f"{f}/user@.service.d" for f in CONTROL),
@@ -194,7 +212,10 @@ def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
 
 def _without_reset(paths: Sequence[str]) -> str:
     files = " ".join(map(quote, paths))
-    return f"sed -i '/^[[:space:]]*ExecCondition[[:space:]]*=[[:space:]]*$/d' {files} && systemctl daemon-reload"
+    return (
+        f"sed -i '/^[[:space:]]*ExecCondition[[:space:]]*=[[:space:]]*$/d' {files} "
+        "&& systemctl daemon-reload"
+    )
 
 
 @hookimpl

@@ -1,4 +1,7 @@
-"""The jail's folders. sshd refuses a chroot of which any component is not root's alone; so do we, with a reason."""
+"""The jail's folders.
+
+sshd refuses a chroot of which any component is not root's alone; so do we, with a reason.
+"""
 
 from __future__ import annotations
 

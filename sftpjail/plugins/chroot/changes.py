@@ -1,4 +1,7 @@
-"""The jail's folders. sshd refuses a chroot of which any component is not root's alone; so do we, with a reason."""
+"""The jail's folders.
+
+sshd refuses a chroot of which any component is not root's alone; so do we, with a reason.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
     """Return what makes every component of PATH as sshd wants it: missing ones made, ours mended.
 
     Raises:
-        SftpJailError: one that we did not make is wrong; it is not changed behind the administrator's back.
+        SftpJailError: one that we did not make is wrong; it is not changed behind the
+            administrator's back.
     """
     actions: list[Action] = []
     for component in components(path):
@@ -56,7 +60,9 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _refuse_in_home(base: str, host: Host) -> None:
-    """Refuse jails in somebody's home: whoever deletes that account with its home deletes through their mounts.
+    """Refuse jails in somebody's home.
+
+    Whoever deletes that account with its home deletes through their mounts.
 
     Raises:
         SftpJailError: with the account.
@@ -67,7 +73,8 @@ def _refuse_in_home(base: str, host: Host) -> None:
     name = next((name for name, home in homes.items() if home != "/" and inside(real, home)), "")
     if name:
         raise SftpJailError(
-            f"{base} is or lies in the home of {name}: deleted with its home, it would take along what the jails show",
+            f"{base} is or lies in the home of {name}: "
+            "deleted with its home, it would take along what the jails show",
             f"usermod -d /nonexistent {quote(name)}, or another chroot in sftpjail.conf",
         )
 
@@ -90,7 +97,7 @@ def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:
 
 
 def _reopened(account: Account, host: Host) -> list[Action]:
-    """Return what gives a jail its mode again that was shut by its mode, as was done before closing.py."""
+    """Return what gives a jail its mode again that was shut by its mode, as before closing.py."""
     path = host.realpath(account.jail)
     owner = host.origin(account.name).owners.get(path)
     return [SetOwner(path, *owner)] if owner else []
@@ -139,7 +146,9 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 
 
 def _refuse_to_hide(account: Account, host: Host) -> None:
-    """Refuse a jail in another place while the account's files are in the one before, where it could not see them.
+    """Refuse a jail in another place while the account's files are in the one before.
+
+    It could not see them there.
 
     Raises:
         SftpJailError: with the command that takes them along.
@@ -165,7 +174,7 @@ def _refuse_to_hide(account: Account, host: Host) -> None:
 
 
 def _given_home(account: Account, host: Host) -> list[Action]:
-    """Return what makes the home that a directory names and nobody has made, as pam_mkhomedir(8) would.
+    """Return what makes the home that a directory names and nobody made, as pam_mkhomedir(8) would.
 
     Raises:
         SftpJailError: it would be a folder of the system, or lie where others than root can write.
@@ -220,7 +229,8 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         and account.files in host.origin(account.name).made
         and host.listdir(account.files)
     ):
-        # What a deleted account has left is for root to look at, and not for who gets its name and uid.
+        # What a deleted account has left is for root to look at,
+        # and not for who gets its name and uid.
         actions.append(SetOwner(account.files, 0, 0, 0o700, remember=False))
     if (
         deleted

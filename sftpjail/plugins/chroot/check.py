@@ -18,7 +18,7 @@ from ...openssh.match_blocks import force_command
 
 
 def _start(account: Account, host: Host, config: Config) -> str:
-    """Return the folder inside the jail in which a session starts: -d, else the home where the jail has it, else /.
+    """Return the jail's folder where sessions start: -d, else the home if the jail has it, else /.
 
     sshd does chdir(home) inside the chroot and stays in / where that fails (session.c, do_child).
     """
@@ -54,8 +54,8 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     """Return why an account cannot work in the folder in which its sessions start."""
     assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
-        # Nobody's home is made in the host's root, where an account that was jailed by hand has only what it sees.
-        # mkhomedir_helper(8) makes, fills and gives away what its path leads to.
+        # Nobody's home is made in the host's root, where an account that was jailed by hand has
+        # only what it sees. mkhomedir_helper(8) makes, fills and gives away what its path leads to.
         make = host.trusted_path(normal(account.home)) and f"mkhomedir_helper {quote(account.name)}"
         remake = make and f"{make} && sftpjail apply"
         if posixpath.dirname(normal(account.home)) == "/":
@@ -105,7 +105,10 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
 
 
 def _left_at_home(account: Account, host: Host) -> list[Finding]:
-    """Return what an account had at home before its home came to be inside its jail, where it sees nothing of that."""
+    """Return what an account had at home before its home came to be inside its jail.
+
+    There it sees nothing of that.
+    """
     home = host.origin(account.name).was.get("home", "")
     if account.profile is None or account.profile.home != "inside" or home in ("", "/"):
         return []
@@ -147,8 +150,14 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
         what = f"{account.name} cannot write in {start} ({owner})"
         below = host.mount_place_below(path)
         if below:
-            advice = f"{shown(below)}, where something is mounted, lies in it: whoever can write there could put "
-            advice += "something else in its place, so choose another folder with `start`, or take that mount away"
+            advice = (
+                f"{shown(below)}, where something is mounted, lies in it: "
+                "whoever can write there could put "
+            )
+            advice += (
+                "something else in its place, so choose another folder with `start`, "
+                "or take that mount away"
+            )
             return [Finding(what, why, "", advice)]
         return [Finding(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))]
     if host.full(path):
@@ -190,7 +199,10 @@ def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
             continue
         link = " (a link)" if stat.S_ISLNK(getattr(host.lstat(component), "st_mode", 0)) else ""
         acl = f", ACL {host.acl(component)}" if host.acl(component) else ""
-        value = f"{_name(found.st_uid)}:{_name(found.st_gid, group=True)} {stat.S_IMODE(found.st_mode):04o}{acl}{link}"
+        value = (
+            f"{_name(found.st_uid)}:{_name(found.st_gid, group=True)} "
+            f"{stat.S_IMODE(found.st_mode):04o}{acl}{link}"
+        )
         flaw = host.flaw(component)
         facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
     start = _start(account, host, config)

@@ -1,4 +1,7 @@
-"""Keys outside the home, where the user cannot change them and sshd can read them: /etc/ssh/authorized_keys/USER."""
+"""Keys outside the home: /etc/ssh/authorized_keys/USER.
+
+There the user cannot change them and sshd can read them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Keys outside the home, where the user cannot change them and sshd can read them: /etc/ssh/authorized_keys/USER."""
+"""Keys outside the home: /etc/ssh/authorized_keys/USER.
+
+There the user cannot change them and sshd can read them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ from .check import loose_mode, unreadable
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
-    # sshd reads the file as the user, so the folder must be open to everybody and writable by root alone.
+    # sshd reads the file as the user, so the folder must be open to everybody
+    # and writable by root alone.
     folder: list[Action] = [MakeDir(KEYS_DIR)]
     if config.scope == "jails":
         return folder
@@ -51,7 +55,10 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
-    """Return what puts every line of the account's present key files, as it stands, into the new place too."""
+    """Return what puts the account's present key files into the new place too.
+
+    Every line goes there as it stands.
+    """
     lines: dict[str, None] = {}
     for pattern in patterns:
         if pattern == "none":
@@ -65,7 +72,8 @@ def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
 
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
-    # Nobody will be there to keep a later account from inheriting the keys of one that is closed now.
+    # Nobody will be there to keep a later account from inheriting the keys of one
+    # that is closed now.
     closed = (
         keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made
     )
@@ -79,7 +87,8 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 
 @hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
-    # A key file of ours that sshd would not read, or that others could change, is mended; an administrator's is told.
+    # A key file of ours that sshd would not read, or that others could change, is mended;
+    # an administrator's is told.
     path = keyfile(account.name)
     if path in host.origin(account.name).made and (
         loose_mode(path, account, host) or unreadable(path, account, host)
@@ -116,8 +125,9 @@ def on_key_migrate(account: Account, path: str, host: Host) -> list[Action]:
 
 @hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) -> list[Action]:
-    # A later account of the same name must not inherit the keys. userdel may still refuse after its pre hook, though,
-    # so they stay until the account is gone; and where sshd reads everybody's keys here, until then in any case.
+    # A later account of the same name must not inherit the keys. userdel may still refuse after its
+    # pre hook, though, so they stay until the account is gone; and where sshd reads everybody's
+    # keys here, until then in any case.
     path = keyfile(account.name)
     if not account.exists:
         return [Remove(path, ours=True)]

@@ -22,7 +22,10 @@ from . import sources
 
 
 def loose_mode(path: str, account: Account, host: Host) -> Finding | None:
-    """Return why sshd would not trust a key file: misc.c, safe_path; it must be root's or the user's own throughout."""
+    """Return why sshd would not trust a key file: misc.c, safe_path.
+
+    It must be root's or the user's own throughout.
+    """
     for part in components(path):
         found = host.stat(part)
         if found is None:
@@ -49,7 +52,10 @@ def _mode(path: str, host: Host) -> str:
 
 
 def unreadable(path: str, account: Account, host: Host) -> Finding | None:
-    """Return what keeps sshd from reading a key file, which it does as the user: auth.c, temporarily_use_uid."""
+    """Return what keeps sshd from reading a key file.
+
+    It reads it as the user: auth.c, temporarily_use_uid.
+    """
     for part in components(path):
         if host.stat(part) and not host.may(account, part, "r" if part == path else "x"):
             what = f"sshd cannot read {path} as {account.name}: " + (
@@ -75,7 +81,10 @@ def _some_entries(host: Host, name: str) -> dict[str, list[Entry]]:
 
 
 def _entries(account: Account, host: Host) -> list[Entry]:
-    """Return the lines of an account's key file; where many accounts are looked at, ssh-keygen reads all at once."""
+    """Return the lines of an account's key file.
+
+    Where many accounts are looked at, ssh-keygen reads all at once.
+    """
     return _some_entries(host, account.name if host.thorough else "").get(account.name, [])
 
 
@@ -87,10 +96,16 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
         return [Finding(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
     if (host.read(path) or b"")[:2] in (b"\xff\xfe", b"\xfe\xff"):
         what = f"{path} is in UTF-16, as Windows saves a text, so it holds no key"
-        mend = f"iconv -f utf-16 -t utf-8 {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
+        mend = (
+            f"iconv -f utf-16 -t utf-8 {path} >{path}.new "
+            f"&& cat {path}.new >{path} && rm {path}.new"
+        )
         return [Finding(what, "key logins fail", mend)]
     if text.lstrip().startswith("---- BEGIN SSH2 PUBLIC KEY"):
-        what = f"{path} holds a key in the format of RFC 4716 (PuTTY, ssh-keygen -e), which sshd does not read"
+        what = (
+            f"{path} holds a key in the format of RFC 4716 (PuTTY, ssh-keygen -e), "
+            "which sshd does not read"
+        )
         mend = f"ssh-keygen -i -f {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
         return [Finding(what, "key logins with it fail", mend)]
     findings = []
@@ -126,7 +141,7 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
 
 
 def _is_revoked(key: Key, path: str, host: Host) -> bool:
-    """Return whether a key stands in RevokedKeys: a list of keys as text, or a KRL, ssh-keygen(1)."""
+    """Return whether a key is in RevokedKeys: a list of keys as text, or a KRL, ssh-keygen(1)."""
     data = host.read(path) or b""
     if not data.startswith(b"SSHKRL\n\0"):
         entries = survey([data.decode("utf-8", "surrogateescape")], host)[0]
@@ -150,7 +165,10 @@ def _useless(key: Key, found: Settings, host: Host) -> str:
     ):
         return f"expired on {expiry[:8]}"
     if not set(_algorithms(key)) & set(found.get("pubkeyacceptedalgorithms").split(",")):
-        return f"{key.type} is not in PubkeyAcceptedAlgorithms ({found.where('pubkeyacceptedalgorithms')})"
+        return (
+            f"{key.type} is not in PubkeyAcceptedAlgorithms "
+            f"({found.where('pubkeyacceptedalgorithms')})"
+        )
     revoked = found.get("revokedkeys")
     if revoked not in ("", "none") and _is_revoked(key, revoked, host):
         return f"revoked in {revoked}"
@@ -201,7 +219,7 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]
 
 
 def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Finding]:
-    """Return what is wrong with the sources of keys beside the file, where few accounts are looked at."""
+    """Return what is wrong with key sources beside the file, where few accounts are looked at."""
     if not host.thorough or account.profile is None:
         return []
     has_keys = any(entry.key for entry in entries)
@@ -209,7 +227,7 @@ def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> l
 
 
 def _algorithms(key: Key) -> tuple[str, ...]:
-    """Return the signature algorithms that a key can be used with: sshd_config(5), PubkeyAcceptedAlgorithms."""
+    """Return the signature algorithms that fit a key: sshd_config(5), PubkeyAcceptedAlgorithms."""
     return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if key.type == "ssh-rsa" else (key.type,)
 
 
@@ -251,7 +269,10 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
 
 
 def _if_safe(findings: list[Finding], path: str, host: Host) -> list[Finding]:
-    """Return findings about a key file; without the commands that edit it where it may be another by then."""
+    """Return findings about a key file.
+
+    They come without the commands that edit it where it may be another by then.
+    """
     if host.trusted_path(path) == path:
         return findings
     edits = (path in finding.mend for finding in findings)

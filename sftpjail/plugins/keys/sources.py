@@ -1,4 +1,4 @@
-"""Where an account's keys come from beside a file: AuthorizedKeysCommand and certificates, sshd_config(5)."""
+"""Where keys come from beside a file: AuthorizedKeysCommand and certificates, sshd_config(5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNKNOWN = ("%f", "%k", "%t", "%D", "%C")  # of the connection, or of the key th
 
 @dataclass(frozen=True)
 class Commanded:
-    """What AuthorizedKeysCommand says about one account: its argv, the keys, or why there are none."""
+    """What AuthorizedKeysCommand says of one account: its argv, the keys, or why there are none."""
 
     argv: tuple[str, ...]
     entries: tuple[Entry, ...] = ()
@@ -28,7 +28,9 @@ class Commanded:
 
 
 def commanded(account: Account, found: Settings, host: Host) -> Commanded | None:
-    """Run AuthorizedKeysCommand as sshd would; None where there is none, or what it says depends on the connection.
+    """Run AuthorizedKeysCommand as sshd would.
+
+    Return None where there is none, or what it says depends on the connection.
 
     Raises:
         SftpJailError: ssh-keygen or setpriv is missing.
@@ -58,7 +60,10 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
 
 
 def _unsafe(path: str, host: Host) -> str:
-    """Return why sshd would not run a command, or "": misc.c, subprocess(), which wants it to be root's all the way."""
+    """Return why sshd would not run a command, or "": misc.c, subprocess().
+
+    That wants it to be root's all the way.
+    """
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
         return f"{path} is not there"
@@ -90,7 +95,10 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
     name = quote(account.name)
     said = commanded(account, found, host)
     if said and said.fault and not (has_file and said.fault.startswith("it fails")):
-        why = f"AuthorizedKeysCommand ({found.where('authorizedkeyscommand')}) gives {account.name} no key"
+        why = (
+            f"AuthorizedKeysCommand ({found.where('authorizedkeyscommand')}) "
+            f"gives {account.name} no key"
+        )
         path = said.argv[0]
         mends = {
             "is not executable": ("chmod 755 {}",),
@@ -106,7 +114,10 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
     if ca not in ("", "none") and "trustedusercakeys" in found.origins:
         keys = survey([host.text(ca)], host)[0]
         if not any(entry.key for entry in keys):
-            what = f"{ca} of TrustedUserCAKeys ({found.where('trustedusercakeys')}) holds no key of an authority"
+            what = (
+                f"{ca} of TrustedUserCAKeys ({found.where('trustedusercakeys')}) "
+                "holds no key of an authority"
+            )
             yield Finding(what, "sshd takes no certificate", f"ssh-keygen -l -f {quote(ca)}")
     path = principals_file(account, found)
     listed = (
@@ -115,6 +126,9 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
         else []
     )
     if path and not listed and not has_file and not (said and said.entries):
-        what = f"{path} names no principal for {account.name} ({found.where('authorizedprincipalsfile')})"
+        what = (
+            f"{path} names no principal for {account.name} "
+            f"({found.where('authorizedprincipalsfile')})"
+        )
         mend = fixes.on(path, host, "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}")
         yield Finding(what, "no certificate opens its jail", mend, fixes.advice(path, host))

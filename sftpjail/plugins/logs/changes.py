@@ -1,9 +1,10 @@
 """The log socket in the jail, and the daemon's rule for the file.
 
-internal-sftp logs through /dev/log inside the chroot, and sshd forwards nothing for it (FACTS of OpenSSH 9.2 and
-10.0). A jail gets a bind of a socket that outlives the log daemon: under systemd PID 1 owns journald's, elsewhere the
-daemon has one socket for all jails in a folder, and the folder is bound, since a daemon makes its socket anew when it
-starts. So a jail costs one bind, and never a line in the daemon's configuration or its restart.
+internal-sftp logs through /dev/log inside the chroot, and sshd forwards nothing for it (FACTS of
+OpenSSH 9.2 and 10.0). A jail gets a bind of a socket that outlives the log daemon: under systemd
+PID 1 owns journald's, elsewhere the daemon has one socket for all jails in a folder, and the folder
+is bound, since a daemon makes its socket anew when it starts. So a jail costs one bind, and never a
+line in the daemon's configuration or its restart.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ def socket_of(host: Host, config: Config) -> str:
 def rsyslog_rule(host: Host, config: Config) -> str:
     """Return the drop-in for rsyslogd: the jails' socket where systemd has none, and the file.
 
-    ParseTrusted (imuxsock) puts the uid and pid of the sending process into `$!`. What parses messages, as mmjsonparse,
-    could put its finds there too, so that those of our socket are copied before any other rule sees the message. The
-    uid stands in front of everything that a process can send; where nobody knows it, `uid=` is empty.
+    ParseTrusted (imuxsock) puts the uid and pid of the sending process into `$!`. What parses
+    messages, as mmjsonparse, could put its finds there too, so that those of our socket are copied
+    before any other rule sees the message. The uid stands in front of everything that a process can
+    send; where nobody knows it, `uid=` is empty.
     """
     own = (
         'ruleset(name="sftpjail") {\n'
@@ -62,25 +64,28 @@ def rsyslog_rule(host: Host, config: Config) -> str:
         "    set $.sftpjail_pid = $!pid;\n"
         "    call RSYSLOG_DefaultRuleset\n"
         "}\n"
-        f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on" Annotate="on" ParseTrusted="on"'
-        ' ruleset="sftpjail")\n'
+        f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on" Annotate="on"'
+        ' ParseTrusted="on" ruleset="sftpjail")\n'
     )
     return (
         "# Made by `sftpjail setup`; changes here are lost.\n"
         'template(name="sftpjail" type="string" string="%timegenerated:::date-rfc3339% %hostname%'
-        ' uid=%$.sftpjail_uid% internal-sftp[%$.sftpjail_pid%]:%msg:::sp-if-no-1st-sp%%msg:::drop-last-lf%\\n")\n'
+        " uid=%$.sftpjail_uid% internal-sftp[%$.sftpjail_pid%]:"
+        '%msg:::sp-if-no-1st-sp%%msg:::drop-last-lf%\\n")\n'
         f'{"" if host.systemd else own}if $programname == "internal-sftp" then {{\n'
         '    if $.sftpjail_uid == "" then { set $.sftpjail_pid = $procid; }\n'
-        f'    action(type="omfile" file="{config.logs.file}" fileOwner="root" fileGroup="adm" fileCreateMode="0640"\n'
+        f'    action(type="omfile" file="{config.logs.file}"'
+        ' fileOwner="root" fileGroup="adm" fileCreateMode="0640"\n'
         '        template="sftpjail")\n'
         "}\n"
     )
 
 
 def syslog_ng_rule(host: Host, config: Config) -> str:
-    """Return the same for syslog-ng; the name of the system's source differs, so the rule catches all sources.
+    """Return the same for syslog-ng.
 
-    A socket's messages have the sender's `.unix.uid`, those of the journal its `.journald._UID`. A message may hold
+    The name of the system's source differs, so the rule catches all sources. A socket's messages
+    have the sender's `.unix.uid`, those of the journal its `.journald._UID`. A message may hold
     newlines, which would begin a line of the sender's own making.
     """
     own = (
@@ -97,16 +102,19 @@ def syslog_ng_rule(host: Host, config: Config) -> str:
         '    subst("[[:space:]]", "_", value("HOST") flags("global"));\n'
         '    subst("[[:space:]]", "_", value("PID") flags("global"));\n'
         "};\n"
-        'template t_sftpjail { template("${R_ISODATE} ${HOST} uid=$(or \\"${.unix.uid}\\" \\"${.journald._UID}\\")'
-        ' internal-sftp[$(or \\"${.unix.pid}\\" \\"${.journald._PID}\\" \\"${PID}\\")]: ${MESSAGE}\\n"); };\n'
+        'template t_sftpjail { template("${R_ISODATE} ${HOST}'
+        ' uid=$(or \\"${.unix.uid}\\" \\"${.journald._UID}\\")'
+        ' internal-sftp[$(or \\"${.unix.pid}\\" \\"${.journald._PID}\\" \\"${PID}\\")]:'
+        ' ${MESSAGE}\\n"); };\n'
         f'destination d_sftpjail {{ file("{config.logs.file}" template(t_sftpjail)\n'
         '    owner("root") group("adm") perm(0640)); };\n'
-        "log { filter(f_sftpjail); rewrite(r_sftpjail); destination(d_sftpjail); flags(catchall); };\n"
+        "log { filter(f_sftpjail); rewrite(r_sftpjail);"
+        " destination(d_sftpjail); flags(catchall); };\n"
     )
 
 
 def logrotate(host: Host, config: Config) -> str:
-    """Return logrotate's rule for a file that the installed rule does not have: that rule, with this file."""
+    """Return logrotate's rule for a file that the installed one lacks: that one, with this file."""
     installed = host.text(LOGROTATE)
     if re.search(rf"(?m)^{re.escape(config.logs.file)}\s", installed):
         return ""

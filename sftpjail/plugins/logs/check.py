@@ -17,7 +17,7 @@ def _seen(account: Account, host: Host) -> str:
 
 
 def _restart(name: str, host: Host) -> str:
-    """Return the command that starts a log daemon anew: its service manager's, or the program itself."""
+    """Return what restarts a log daemon: its service manager's command, or the program itself."""
     if host.systemd:
         return f"systemctl restart {name}"
     if host.lstat(f"/etc/init.d/{name}"):

@@ -1,4 +1,7 @@
-"""Binds into jails: what may be shown where. How a bind is kept is known by one module for each kind of `mounts`."""
+"""Binds into jails: what may be shown where.
+
+How a bind is kept is known by one module for each kind of `mounts`.
+"""
 
 from __future__ import annotations
 

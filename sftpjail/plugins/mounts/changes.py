@@ -1,4 +1,7 @@
-"""Binds into jails: what may be shown where. How a bind is kept is known by one module for each kind of `mounts`."""
+"""Binds into jails: what may be shown where.
+
+How a bind is kept is known by one module for each kind of `mounts`.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,9 @@ from ...paths import FSTAB
 from . import fstab, session
 from .policy import LOOSE, judge_place, judge_source, judge_target, place_of
 
-# mount(8) judges nothing at a boot, so this does before users may log in: systemd-user-sessions.service lifts nologin.
-# Both files are setup's and not the package's, whose removal leaves the lines of fstab.
+# mount(8) judges nothing at a boot, so this does before users may log in:
+# systemd-user-sessions.service lifts nologin. Both files are setup's and not the package's, whose
+# removal leaves the lines of fstab.
 BOOT_UNIT = "/etc/systemd/system/sftpjail-mounts.service"
 BOOT_WANTS = "/etc/systemd/system/multi-user.target.d/10-sftpjail.conf"
 _BOOT_SERVICE = f"""\
@@ -51,8 +55,9 @@ _BOOT_DROP_IN = (
 def on_setup(host: Host, config: Config) -> list[Action]:
     if host.mounts_missing:
         raise SftpJailError(
-            f"this kernel cannot mount through descriptors ({host.mounts_missing}), and by their paths users could "
-            "lead root's mounts astray: Linux 5.12 or later is needed, and in a container the right to mount",
+            f"this kernel cannot mount through descriptors ({host.mounts_missing}), "
+            "and by their paths users could lead root's mounts astray: "
+            "Linux 5.12 or later is needed, and in a container the right to mount",
         )
     in_boot = any(profile.mounts == "fstab" for profile in config.profiles) and bool(
         host.which("systemctl")

@@ -60,7 +60,7 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
 
 
 def _others(account: Account, host: Host) -> list[Finding]:
-    """Return which mounts show something else than they should, all in one: apply stops at any of them."""
+    """Return which mounts show something else than they should, all in one: apply stops at any."""
     wrong = [
         bind
         for bind in sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
@@ -160,7 +160,7 @@ OF_THE_HOST = ("proc", "sysfs", "devtmpfs")
 
 
 def _windows(host: Host, config: Config) -> list[Finding]:
-    """Return the mounts in jails that are none of ours and show the host: what `mount` would never show."""
+    """Return the mounts in jails that are not ours and show the host: what `mount` never shows."""
     found = []
     jails = jailed(config, host)
     for target, point in host.mounts.items():
@@ -197,7 +197,10 @@ def _jail_around(
 
 
 def _host_in(point: MountPoint, host: Host, config: Config) -> str:
-    """Return why what a mount shows is the host, or "". A bind has its source's file system, and its path there."""
+    """Return why what a mount shows is the host, or "".
+
+    A bind has its source's file system, and its path there.
+    """
     if point.kind in OF_THE_HOST:
         return f"it is a file system of type {point.kind}"
     bases = tuple(profile.base for profile in config.profiles if profile.base)

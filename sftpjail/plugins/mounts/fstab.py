@@ -36,8 +36,8 @@ def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> 
 def drop(account: Account, bind: Bind, host: Host) -> list[Action]:
     """Return what forgets a bind that is kept elsewhere from now on.
 
-    A session that began with it may still need it, and opens files by their paths: so it is unmounted when nobody is in
-    the jail, by this run or one of the next.
+    A session that began with it may still need it, and opens files by their paths: so it is
+    unmounted when nobody is in the jail, by this run or one of the next.
     """
     actions: list[Action] = [
         SetLines(FSTAB, tag(account, bind), (), Style.FSTAB),

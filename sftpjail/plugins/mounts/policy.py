@@ -15,7 +15,8 @@ from ...openssh.chroot_path import mend_flaw
 
 # In a session's table: the administrator's word that the source may lie where others can write.
 LOOSE = "x-sftpjail.allow"
-# Never shown to a jail, nor anything that holds or lies in them, unless the configuration names the very folder.
+# Never shown to a jail, nor anything that holds or lies in them,
+# unless the configuration names the very folder.
 FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
 
 
@@ -30,7 +31,10 @@ def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
 
 
 def place_of(account: Account, bind: Bind, host: Host) -> str:
-    """Return the path behind a target: below another bind of the jail, its mount point lies in that one's source."""
+    """Return the path behind a target.
+
+    Below another bind of the jail, its mount point lies in that one's source.
+    """
     outer = _outer(account, bind, host)
     return outer.source + bind.target.removeprefix(outer.target) if outer else bind.target
 
@@ -80,15 +84,17 @@ def _away(account: Account, bind: Bind) -> str:
 
 
 def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
-    """Refuse a mount point that others than root could exchange for a link: root's mount(8) would follow it.
+    """Refuse a mount point that others than root could exchange for a link.
 
-    That holds at every boot, so what a user could change is no place for a mount, however safe it looks now.
+    Root's mount(8) would follow it. That holds at every boot, so what a user could change is no
+    place for a mount, however safe it looks now.
 
     Raises:
         SftpJailError: with the folder that is to blame.
     """
     made = (*host.origin(account.name).made, *host.origin("").made)
-    # What is ours, and the home that becomes a jail, is root's alone again before anything is mounted.
+    # What is ours, and the home that becomes a jail, is root's alone again
+    # before anything is mounted.
     trusted = {host.realpath(part) for part in components(account.jail) if part in made}
     if account.profile and account.profile.in_home:
         trusted.add(host.realpath(account.jail))
@@ -96,8 +102,10 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     if loose:
         raise Unsafe(
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
-            "so a link could be put in the mount point's place and root would mount wherever it leads",
-            # Above the jails it is a mistake to mend; in what is a user's own, another place is to be chosen.
+            "so a link could be put in the mount point's place "
+            "and root would mount wherever it leads",
+            # Above the jails it is a mistake to mend;
+            # in what is a user's own, another place is to be chosen.
             (mend_flaw(loose, host) or fixes.advice(loose, host))
             if inside(account.jail, loose)
             else "choose a folder outside of what users can write",
@@ -115,11 +123,13 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
 
 
 def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bool:
-    """Refuse what must not be shown in a jail; return whether it lies where others can write, and is allowed to.
+    """Refuse what must not be shown in a jail.
+
+    Return whether it lies where others can write, and is allowed to.
 
     Raises:
-        SftpJailError: it is missing, forbidden, or could be exchanged for a link. Nobody judges what fstab(5) mounts
-            at a boot, so there no setting allows that.
+        SftpJailError: it is missing, forbidden, or could be exchanged for a link. Nobody judges
+            what fstab(5) mounts at a boot, so there no setting allows that.
     """
     if bind.role == "home" and not account.exists:
         return False
@@ -152,15 +162,18 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     by_session = account.profile is not None and account.profile.mounts == "session"
     if loose and not (allowed and by_session):
         raise Unsafe(
-            f"will not show {bind.source} in a jail: {loose} {host.flaw(loose)}, so somebody could put a link to any "
-            "directory in its place",
+            f"will not show {bind.source} in a jail: {loose} {host.flaw(loose)}, "
+            "so somebody could put a link to any directory in its place",
             _way_out(account, bind, host),
         )
     return bool(loose)
 
 
 def _permission(real: str, host: Host) -> str:
-    """Return how an administrator insists on a source; nothing of the system's own, and nobody's home, is proposed."""
+    """Return how an administrator insists on a source.
+
+    Nothing of the system's own, and nobody's home, is proposed.
+    """
     top = real == "/" or posixpath.dirname(real) == "/"
     if top or any(inside(real, folder) for folder in FORBIDDEN) or any(host.dwellers(real)):
         return "choose a directory that holds nothing but what the jail is to show"

@@ -1,6 +1,7 @@
-"""Binds of `mounts = session`: in a table of the account's own, and made when one of its sessions opens.
+"""Binds of `mounts = session`: in the account's own table, and made when one of its sessions opens.
 
-Nothing of them is in the host's mount table, in fstab or in the way of a boot: hooks/pam-session mounts them.
+Nothing of them is in the host's mount table, in fstab or in the way of a boot:
+hooks/pam-session mounts them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> 
 
 
 def drop(account: Account, bind: Bind, host: Host) -> list[Action]:
-    """Return what forgets a bind that is kept elsewhere from now on. The sessions that have it keep it."""
+    """Return what forgets a bind that is kept elsewhere from now on.
+
+    The sessions that have it keep it.
+    """
     if not any(known.kept == "session" for known in host.binds(account.name)):
         return []
     return [SetLines(table(account.name), tag(account, bind), (), Style.FSTAB, own=True)]

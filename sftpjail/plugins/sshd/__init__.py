@@ -1,4 +1,7 @@
-"""The Match blocks. sshd itself is asked, before and after, whether members are jailed and others see no change."""
+"""The Match blocks.
+
+sshd itself is asked, before and after, whether members are jailed and others see no change.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ def value_of(said: str, keyword: str) -> str:
 
 
 def _included(host: Host) -> bool:
-    """Return whether sshd reads our drop-in: asked with a probe in its place, not by reading Include lines."""
+    """Return whether sshd reads our drop-in.
+
+    This is asked with a probe in its place, not by reading Include lines.
+    """
     if not host.is_dir(FOLDER):
         return False
     probe = f"Match User {PROBE}\n    PermitTTY no\n    Banner /{PROBE}\n".encode()
@@ -59,10 +62,11 @@ def refusal(words: str) -> str:
 
 
 def candidate(host: Host, config: Config) -> dict[str, str | None]:
-    """Return the files that jail: the drop-in and sshd_config; None for one that is not to be there.
+    """Return the files that jail: drop-in and sshd_config; None for one that is not to be there.
 
     Raises:
-        SftpJailError: sshd's present configuration is broken, or its Subsystem line is out of reach.
+        SftpJailError: sshd's present configuration is broken,
+            or its Subsystem line is out of reach.
     """
     answer = host.ask_sshd("-t")
     if answer.code != 0:
@@ -82,7 +86,8 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
         before = value_of(ask(host, "root", {MAIN: _bytes(main), DROPIN: None}), "subsystem")
         if before:
             raise SftpJailError(
-                f"the line `Subsystem {before}` is not in {MAIN}, so it cannot be replaced from there",
+                f"the line `Subsystem {before}` is not in {MAIN}, "
+                "so it cannot be replaced from there",
                 f"grep -rn Subsystem {FOLDER}",
             )
     if not before:
@@ -116,8 +121,9 @@ def changes_of(host: Host, files: dict[str, str | None]) -> list[Action]:
 
 
 def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[str, bytes | None]]:
-    """Return a name that the profile must jail, and the files in which there is such an account: a group that is empty,
-    or not made yet, gets a member for the length of the question.
+    """Return a name that the profile must jail, and the files in which there is such an account.
+
+    A group that is empty, or not made yet, gets a member for the length of the question.
     """
     if match_user:
         return profile.match_user[0], {}
@@ -136,7 +142,10 @@ def _ended(text: str) -> str:
 
 
 def _opens(line: str, said: str) -> bool:
-    """Return whether a jail is open where sshd does not say this line of its settings: SAID has what it says."""
+    """Return whether a jail is open where sshd does not say this line of its settings.
+
+    SAID has what it says.
+    """
     keyword, _, wanted = line.partition(" ")
     now = value_of(said, keyword)
     if keyword == "chrootdirectory":
@@ -152,7 +161,7 @@ def where_from(connection: str) -> str:
 
 @dataclass(frozen=True)
 class Lack:
-    """A setting that sshd would not give the members of a profile, at least in one kind of connections."""
+    """A setting that sshd would not give a profile's members in at least one kind of connection."""
 
     profile: Profile
     line: str
@@ -164,8 +173,9 @@ class Lack:
 
 
 def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack]:
-    """Return what is missing of each profile's settings, one thing for each Match block, one that opens the jail first.
+    """Return what is missing of each profile's settings, one thing for each Match block.
 
+    One that opens the jail is preferred.
     Not only connections to port 22 of this host are asked about.
     """
     found = []

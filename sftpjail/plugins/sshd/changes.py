@@ -1,4 +1,7 @@
-"""The Match blocks. sshd itself is asked, before and after, whether members are jailed and others see no change."""
+"""The Match blocks.
+
+sshd itself is asked, before and after, whether members are jailed and others see no change.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,10 @@ OTHERS = 20  # of the accounts outside the jails so many are compared before and
 
 
 def _others(host: Host, jails: dict[str, Account]) -> list[str]:
-    """Return whom we compare before and after: root, people with a shell, then anybody, none of them jailed.
+    """Return whom we compare before and after: root, those with a shell, then anybody, none jailed.
 
-    Nor those whom our present blocks jail by name: if they are in no profile any more, they were let go; see _released.
+    Nor those whom our present blocks jail by name: if they are in no profile any more, they were
+    let go; see _released.
     """
     live = (
         host.text(DROPIN)
@@ -53,7 +57,9 @@ def _others(host: Host, jails: dict[str, Account]) -> list[str]:
 def _strangers(
     host: Host, files: dict[str, str | None], names: list[str], intended: tuple[str, ...]
 ) -> list[Action]:
-    """Return the checks that nobody outside notices: asked of the candidate now, and of the live files once they are.
+    """Return the checks that nobody outside notices.
+
+    They are asked of the candidate now, and of the live files once they are live.
 
     Raises:
         SftpJailError: sshd would tell somebody outside other settings than before.
@@ -101,8 +107,8 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     changes = changes_of(host, files)
     for lack in lacks(host, config, files):
         raise SftpJailError(
-            f"sshd would not jail the members of {lack.profile.group or lack.profile.name}: {lack}, "
-            "something above our Match block wins",
+            f"sshd would not jail the members of {lack.profile.group or lack.profile.name}: "
+            f"{lack}, something above our Match block wins",
             f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
         )
     if not any(action.pending(host, "") for action in changes):
@@ -114,7 +120,8 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     released = _released(host, config, files, jails)
     if released:
         raise SftpJailError(
-            f"{', '.join(released)}: jailed until now, in no profile of the configuration any more, so open after this",
+            f"{', '.join(released)}: jailed until now, "
+            "in no profile of the configuration any more, so open after this",
             f"sftpjail remove {released[0]}, or put it into a group that has a profile",
         )
     now = "\n".join(host.text(path) for path in files)
@@ -174,6 +181,7 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
     assert account.profile is not None
     if not host.preparing and not is_written(account.profile, host, config):
         raise SftpJailError(
-            f"sshd does not jail {account.name} as profile {account.profile.name} says: no Match block, or an old one",
+            f"sshd does not jail {account.name} as profile {account.profile.name} says: "
+            "no Match block, or an old one",
             "sftpjail setup",
         )

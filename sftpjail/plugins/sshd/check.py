@@ -22,8 +22,10 @@ PENDING = "setup is pending: the configuration has changed since it ran, or our 
 
 
 def _stands_for(account: Account, host: Host) -> bool:
-    """Return whether sshd must be asked about this very account: where many are looked at, only if a Match line that
-    is not ours could single it out. Match lines on addresses and hosts say nothing about accounts.
+    """Return whether sshd must be asked about this very account.
+
+    Where many are looked at, only if a Match line that is not ours could single it out. Match lines
+    on addresses and hosts say nothing about accounts.
     """
     if host.thorough:
         return True
@@ -43,8 +45,10 @@ def _stands_for(account: Account, host: Host) -> bool:
 
 
 def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
-    """Return where sshd's settings for a member are not the profile's, one finding for each file that is to blame, in
-    the first kind of connections where they are not.
+    """Return where sshd's settings for a member are not the profile's.
+
+    There is one finding for each file that is to blame, in the first kind of connections
+    where they are not.
     """
     kinds = (_differing(account, kind, host, config) for kind in connections(host, account.name))
     return next(filter(None, kinds), [])
@@ -80,15 +84,19 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
             continue
         places = [found.origins[keyword] for keyword in keywords]
         match = match_line(places[0], host) or "its global part"
-        what = f"{path} takes {account.name} out of its jail's settings: {now} ({match}, line {places[0][1]})"
+        what = (
+            f"{path} takes {account.name} out of its jail's settings: "
+            f"{now} ({match}, line {places[0][1]})"
+        )
         why = "it stands before our Match block, and the first value wins"
         findings.append(Finding(what, why, comment_out(places, host)))
     return findings
 
 
 def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
-    """Return whether a setting comes from a Match block that is not ours: a global line never beats one of ours, and
-    commenting it out would change other people's logins.
+    """Return whether a setting comes from a Match block that is not ours.
+
+    A global line never beats one of ours, and commenting it out would change other people's logins.
     """
     place = found.origins.get(keyword)
     if place is None or place[0] == DROPIN or not match_line(place, host):
@@ -152,7 +160,10 @@ def _blame(lack: Lack, host: Host) -> str:
 
 
 def _daemon(host: Host) -> list[Finding]:
-    """Return what is wrong with the daemon itself: not there, or with an older configuration than the files have."""
+    """Return what is wrong with the daemon itself.
+
+    It may not be there, or have an older configuration than the files.
+    """
     if (
         host.systemd
         and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0
@@ -171,7 +182,10 @@ def _daemon(host: Host) -> list[Finding]:
 
 
 def _unread(host: Host) -> list[str]:
-    """Return the files that have changed since sshd wrote its pid file: at its start and after SIGHUP (sshd.c)."""
+    """Return the files that have changed since sshd wrote its pid file.
+
+    It does so at its start and after SIGHUP (sshd.c).
+    """
     pidfile = host.lstat(effective(host, "root").get("pidfile"))
     files = {FOLDER, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
     files |= {f"{FOLDER}/{name}" for name in host.listdir(FOLDER) if name.endswith(".conf")}
@@ -183,7 +197,10 @@ def _unread(host: Host) -> list[str]:
 
 
 def _soon(true: Callable[[], bool]) -> bool:
-    """Return whether something is so within half a second: an sshd that was just told to reload is on its way."""
+    """Return whether something is so within half a second.
+
+    An sshd that was just told to reload is on its way.
+    """
     deadline = time.monotonic() + 0.5
     while not (answer := true()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -240,7 +257,10 @@ def _short(place: str) -> str:
 
 
 def _hazards(account: Account, host: Host, found: Settings) -> list[Fact]:
-    """Return what this version of OpenSSH does otherwise than its manual lets one expect (FACTS of the project)."""
+    """Return what this version of OpenSSH does otherwise than its manual lets one expect.
+
+    See FACTS of the project.
+    """
     version = "{}.{}".format(*host.openssh)
     notes = []
     if host.openssh < (10, 4):
@@ -249,7 +269,8 @@ def _hazards(account: Account, host: Host, found: Settings) -> list[Fact]:
         )
     if host.openssh < (10, 0):
         notes.append(
-            "leaves X11 and agent forwarding open with DisableForwarding alone; each door is shut by name"
+            "leaves X11 and agent forwarding open with DisableForwarding alone; "
+            "each door is shut by name"
         )
     elif host.openssh < (10, 4):
         notes.append(
