@@ -1,4 +1,7 @@
-"""Chrooted SFTP accounts on stock OpenSSH. This is the door for plugin authors; see sftpjail-plugins(7)."""
+"""Chrooted SFTP accounts on stock OpenSSH.
+
+This is the door for plugin authors; see sftpjail-plugins(7).
+"""
 
 from __future__ import annotations
 

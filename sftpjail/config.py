@@ -1,4 +1,7 @@
-"""sftpjail.conf(5): ConfigObj with a configspec. A missing file is the default; a wrong one stops everything."""
+"""sftpjail.conf(5): ConfigObj with a configspec.
+
+A missing file is the default; a wrong one stops everything.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ allow = force_list(default=list())
 backend = option('auto', 'journald', 'rsyslog', 'syslog-ng', 'none', default='auto')
 file = string(default='/var/log/sftp.log')
 facility = option('DAEMON', 'USER', 'AUTH', 'AUTHPRIV', LOCALS, default='AUTH')
-level = option('QUIET', 'FATAL', 'ERROR', 'INFO', 'VERBOSE', 'DEBUG', 'DEBUG1', 'DEBUG2', 'DEBUG3', default='VERBOSE')
+level = option('QUIET', 'FATAL', 'ERROR', 'INFO', 'VERBOSE', \
+'DEBUG', 'DEBUG1', 'DEBUG2', 'DEBUG3', default='VERBOSE')
 [plugins]
 allow = force_list(default=list())
 disable = force_list(default=list())
@@ -54,7 +58,8 @@ trusted_ca = string(default='')
 principals = string(default='')
 """.replace("LOCALS", ", ".join(f"'LOCAL{n}'" for n in range(8)))
 
-# What `internal-sftp -Q requests` prints (sftp-server(8), -P); a request that it does not know would be ignored.
+# What `internal-sftp -Q requests` prints (sftp-server(8), -P);
+# a request that it does not know would be ignored.
 REQUESTS = frozenset(
     [
         "open",
@@ -102,8 +107,10 @@ class Logs:
 
 @dataclass(frozen=True)
 class Config:
-    """The configuration, checked. `settings` holds each plugin's own subsection of [plugins], `plugins_packaged` those
-    that a package of the system allows.
+    """The configuration, checked.
+
+    `settings` holds each plugin's own subsection of [plugins], `plugins_packaged` those that a
+    package of the system allows.
     """
 
     profiles: tuple[Profile, ...] = (Profile("sftponly"),)
@@ -152,7 +159,10 @@ def load(path: str = PATH) -> Config:
 
 
 def _refuse_strange(path: str, found: os.stat_result) -> None:
-    """Refuse, as root, what others could change: it names programs that sshd runs, and plugins that are root's."""
+    """Refuse, as root, what others could change.
+
+    It names programs that sshd runs, and plugins that are root's.
+    """
     if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
         fix = (
             f"chown root {quote(path)} && chmod go-w {quote(path)}"
@@ -163,7 +173,10 @@ def _refuse_strange(path: str, found: os.stat_result) -> None:
 
 
 def _leads_only_there(path: str) -> bool:
-    """Return whether only root can put something else in a path's place, so that a command on it is safe to print."""
+    """Return whether only root can put something else in a path's place.
+
+    Then a command on it is safe to print.
+    """
     if not path.startswith("/") or os.path.islink(path):
         return False
     above = [os.lstat(directory) for directory in components(posixpath.dirname(path))]
@@ -174,7 +187,10 @@ def _leads_only_there(path: str) -> bool:
 
 
 def _packaged() -> tuple[str, ...]:
-    """Return the plugins that came with a package: as its hook scripts, they need no leave of the configuration."""
+    """Return the plugins that came with a package.
+
+    As its hook scripts, they need no leave of the configuration.
+    """
     try:
         return tuple(sorted(os.listdir(f"{LIB}/plugins.d")))
     except OSError:
@@ -225,7 +241,8 @@ def _build(raw: Any, path: str) -> Config:
     logs = Logs(**{key: raw["logs"][key] for key in ("backend", "file", "facility", "level")})
     if not re.fullmatch(r"/[A-Za-z0-9_./+-]+", _absolute(logs.file, f"{path}: [logs] file")):
         raise UsageError(
-            f"{path}: [logs] file: {logs.file!r} has a character that logrotate and the daemons would mind"
+            f"{path}: [logs] file: {logs.file!r} "
+            "has a character that logrotate and the daemons would mind"
         )
     plugins = raw["plugins"]
     return Config(
@@ -276,7 +293,8 @@ def _check_profile(profile: Profile) -> None:
         for name in names:
             valid_name(name, kind)
     if not profile.in_home:
-        # Beneath a folder of its own, named by %u alone: what a tree of jails is, and what can be judged and removed.
+        # Beneath a folder of its own, named by %u alone:
+        # what a tree of jails is, and what can be judged and removed.
         base, last = posixpath.split(profile.chroot)
         if (
             last != "%u"
@@ -307,7 +325,8 @@ def _check_profile(profile: Profile) -> None:
     unknown = sorted(set(profile.deny) - REQUESTS)
     if unknown:
         raise UsageError(
-            f"deny: sftp has no request {', '.join(unknown)}; see `/usr/lib/openssh/sftp-server -Q requests`"
+            f"deny: sftp has no request {', '.join(unknown)}; "
+            "see `/usr/lib/openssh/sftp-server -Q requests`"
         )
     for option in profile.sshd_options:
         if _unprintable(option) or " " not in option.strip():
@@ -322,7 +341,8 @@ def _check_keys(profile: Profile) -> None:
         r"/[^\s\"'\\#]+( [^\"'\\#]+)?", profile.keys_command
     ):
         raise UsageError(
-            f"keys_command = {profile.keys_command}: must be an absolute path and arguments without quotes"
+            f"keys_command = {profile.keys_command}: "
+            "must be an absolute path and arguments without quotes"
         )
     if _unprintable(profile.keys_command):
         raise UsageError("keys_command: has a control character")

@@ -1,4 +1,7 @@
-"""The nouns: accounts, profiles, keys, binds and findings. Plain data, the standard library only."""
+"""The nouns: accounts, profiles, keys, binds and findings.
+
+Plain data, the standard library only.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from functools import cached_property, lru_cache
 from .errors import UsageError
 from .escapes import NO_COMMAND, command, one_line
 
-# A name reaches sshd_config (Match User: a pattern list), fstab options (commas) and paths, so nothing that
-# means something there. Wider than useradd's own rule because NSS brings Mixed.Case and user@domain.
+# A name reaches sshd_config (Match User: a pattern list), fstab options (commas) and paths,
+# so nothing that means something there. Wider than useradd's own rule because NSS brings
+# Mixed.Case and user@domain.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?\Z")
 
 
@@ -24,17 +28,21 @@ def valid_name(name: str, kind: str = "account") -> str:
         kind: what it names, for the error.
 
     Raises:
-        UsageError: useradd(8) would refuse it, or it would mean something in sshd_config(5) or fstab(5).
+        UsageError: useradd(8) would refuse it, or it would mean something in sshd_config(5)
+            or fstab(5).
     """
     if not _NAME.match(name) or len(name) > 256:
         raise UsageError(
-            f"{name!r} is not a valid {kind} name: letters, digits and _ . @ - are, and it may not begin with . @ or -"
+            f"{name!r} is not a valid {kind} name: "
+            "letters, digits and _ . @ - are, and it may not begin with . @ or -"
         )
     return name
 
 
 def number(text: str) -> int | None:
-    """Return the id or day that a field of passwd(5), group(5) or shadow(5) is; None where it is none.
+    """Return the id or day that a field of passwd(5), group(5) or shadow(5) is.
+
+    None where it is none.
 
     The last that fits into 32 bits is no id: chown(2) takes it for "as it is".
     """
@@ -83,8 +91,9 @@ class Profile:
 class Account:
     """One account of the host, and the profile it is jailed by, if any.
 
-    A uid of -1 is one that is not there: gone, or not yet made. `forced`: somebody overrides the guard rails for it.
-    `kept`: what may go on outside of its jail (see activity.KINDS); None leaves that as its record has it.
+    A uid of -1 is one that is not there: gone, or not yet made. `forced`: somebody overrides the
+    guard rails for it. `kept`: what may go on outside of its jail (see activity.KINDS); None leaves
+    that as its record has it.
     """
 
     name: str
@@ -116,9 +125,10 @@ class Account:
 
     @property
     def files(self) -> str:
-        """The writable folder inside a jail that has one of its own (`chroot = %h`, `home = inside`), on the host.
+        """The writable folder inside a jail that has one of its own, on the host.
 
-        A directory gives an account its home, and nobody here can say otherwise: so that home is the folder.
+        That is one of `chroot = %h`, `home = inside`. A directory gives an account its home, and
+        nobody here can say otherwise: so that home is the folder.
         """
         assert self.profile is not None
         given = (
@@ -133,9 +143,9 @@ class Account:
 class Bind:
     """A folder (or socket) of the host that shows inside a jail. Both paths are host paths.
 
-    `role` is "mount" for what an administrator asked for, "home" and "log" for what a profile brings.
-    `options` are those of mount(8); none means the usual ones. `kept` says where, as a profile's `mounts` does: in
-    fstab and live, or for each session.
+    `role` is "mount" for what an administrator asked for, "home" and "log" for what a profile
+    brings. `options` are those of mount(8); none means the usual ones. `kept` says where, as a
+    profile's `mounts` does: in fstab and live, or for each session.
     """
 
     source: str
@@ -148,7 +158,10 @@ class Bind:
 
 @dataclass(frozen=True)
 class Key:
-    """One line of an authorized_keys file (sshd(8), AUTHORIZED_KEYS FILE FORMAT) as ssh-keygen -l sees it."""
+    """One line of an authorized_keys file as ssh-keygen -l sees it.
+
+    See sshd(8), AUTHORIZED_KEYS FILE FORMAT.
+    """
 
     line: str
     type: str
@@ -169,7 +182,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Shadow:
-    """The fields of shadow(5) that decide about a login: the password's hash, and days, as text, "" for none."""
+    """The fields of shadow(5) that decide about a login.
+
+    The password's hash, and days, as text, "" for none.
+    """
 
     password: str
     changed: str
@@ -182,9 +198,10 @@ class Shadow:
 class Finding:
     """Something that is wrong: what and where, why it matters, and the command that mends it.
 
-    Without a command `advice` says in words what is to be done. All are one line each, whatever a value in them is.
-    `severity` is open (somebody gets out of a jail, or into one), broken (somebody cannot work), or advice: nothing is
-    wrong with a jail, but somebody should know, and `check` exits 0 for it.
+    Without a command `advice` says in words what is to be done. All are one line each, whatever
+    a value in them is. `severity` is open (somebody gets out of a jail, or into one), broken
+    (somebody cannot work), or advice: nothing is wrong with a jail, but somebody should know,
+    and `check` exits 0 for it.
     """
 
     what: str
@@ -208,9 +225,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of `explain`: under a topic something has a value; `note` is a verdict or where the value comes from.
+    """One line of `explain`: under a topic something has a value.
 
-    `depth` indents a thing below the one before it; `bad` says that the note is a fault.
+    `note` is a verdict or where the value comes from. `depth` indents a thing below the one before
+    it; `bad` says that the note is a fault.
     """
 
     topic: str
@@ -229,8 +247,9 @@ class Fact:
 class Closed:
     """That an account is shut out: why, and by which command.
 
-    `until` says what lets it in again by itself: "jail" is the next plan that can make its jail, ""
-    nothing. `expire` is the expiry that it had before, as in shadow(5), None where that was left alone.
+    `until` says what lets it in again by itself: "jail" is the next plan that can make its
+    jail, "" nothing. `expire` is the expiry that it had before, as in shadow(5), None
+    where that was left alone.
     """
 
     why: str
@@ -243,11 +262,12 @@ class Closed:
 class Origin:
     """What was there before us, so that it can be put back; kept in /var/lib/sftpjail/accounts.
 
-    `made` lists paths and groups (as `group:NAME`) that we made; `was` the fields of the account that we changed;
-    `owners` maps a folder whose owner we changed to its (uid, gid, mode), `renamed` a file's name now to its old one.
-    `forced` says that somebody overrode the guard rails for this account. `uid` is that of the account for which we
-    made all this, -1 where it is not known: a name alone may be somebody else's by now. `kept` is what an administrator
-    lets go on outside of the jail, by `adopt --keep`; `closed` says that the account is shut out.
+    `made` lists paths and groups (as `group:NAME`) that we made; `was` the fields of the account
+    that we changed; `owners` maps a folder whose owner we changed to its (uid, gid, mode),
+    `renamed` a file's name now to its old one. `forced` says that somebody overrode the guard rails
+    for this account. `uid` is that of the account for which we made all this, -1 where it is not
+    known: a name alone may be somebody else's by now. `kept` is what an administrator lets go on
+    outside of the jail, by `adopt --keep`; `closed` says that the account is shut out.
     """
 
     made: tuple[str, ...] = ()
@@ -268,7 +288,10 @@ def inside(path: str, folder: str) -> bool:
 
 @lru_cache(maxsize=1 << 12)  # a jail's few paths are compared again and again
 def normal(path: str) -> str:
-    """Return an absolute path in its shortest form; normpath(3) alone would keep two leading slashes."""
+    """Return an absolute path in its shortest form.
+
+    normpath(3) alone would keep two leading slashes.
+    """
     return "/" + posixpath.normpath(path).lstrip("/")
 
 

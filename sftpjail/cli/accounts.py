@@ -93,7 +93,10 @@ def parse_mount(text: str) -> tuple[str, str, bool]:
 
 
 def maker(name: str, profile: Profile, tool: str, options: list[str]) -> list[str]:
-    """Return the command that makes the account. SFTP needs no subordinate ids, and their range is soon full."""
+    """Return the command that makes the account.
+
+    SFTP needs no subordinate ids, and their range is soon full.
+    """
     if tool == "adduser":
         return ["adduser", "--quiet", "--disabled-password", "--comment", "", *options, name]
     home = (
@@ -102,14 +105,17 @@ def maker(name: str, profile: Profile, tool: str, options: list[str]) -> list[st
         else ["--create-home"]
     )
     shell = ["--shell", profile.shell] if profile.shell else []
-    # An impossible password, not a locked one: without UsePAM sshd refuses key logins of locked accounts.
+    # An impossible password, not a locked one:
+    # without UsePAM sshd refuses key logins of locked accounts.
     plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
     group = ["--groups", profile.group] if profile.group else []
     return ["useradd", *home, *shell, *plain, *group, *options, name]
 
 
 def _foresee(account: Account, options: list[str], host: Host) -> None:
-    """Refuse a new account that could not be jailed once it is there, as far as useradd's or adduser's options tell.
+    """Refuse a new account that could not be jailed once it is there.
+
+    That is, as far as useradd's or adduser's options tell.
 
     Raises:
         SftpJailError: see `guard`.
@@ -133,7 +139,10 @@ def _foresee(account: Account, options: list[str], host: Host) -> None:
 
 
 def add(context: Context) -> int:
-    """Run useradd outside our lock (its hook takes it), then jail in one transaction; a failure undoes both."""
+    """Run useradd outside our lock (its hook takes it), then jail in one transaction.
+
+    A failure undoes both.
+    """
     given = context.arguments
     name = valid_name(given.user)
     config = context.config()
@@ -273,7 +282,9 @@ def adopt(context: Context) -> int:
 
 
 def _kept(account: Account, context: Context, host: Host) -> tuple[str, ...] | None:
-    """Return what --keep lets go on: with --close nothing else, without it also what the record has; None: no change.
+    """Return what --keep lets go on; None: no change.
+
+    With --close nothing else goes on, without it also what the record has.
 
     Raises:
         UsageError: there is no such kind.
@@ -306,13 +317,17 @@ def _refusal(account: Account, works: list[activity.Work], context: Context) -> 
         account.name,
     ]
     return SftpJailError(
-        f"{account.name} has {activity.listed(works)}, which no jail would hold; to let that go on: {keep}",
+        f"{account.name} has {activity.listed(works)}, which no jail would hold; "
+        f"to let that go on: {keep}",
         shlex.join(close),
     )
 
 
 def remove(context: Context) -> int:
-    """Take a jail away and give the account back what it was; with --delete-account it is closed until it is gone."""
+    """Take a jail away and give the account back what it was.
+
+    With --delete-account it is closed until it is gone.
+    """
     given = context.arguments
     name = valid_name(given.user)
     with context.engine() as engine:
@@ -347,12 +362,16 @@ def remove(context: Context) -> int:
 
 
 def _tell_of_old_keys(context: Context, name: str, engine: Engine) -> None:
-    """Say that keys in the home count again, also those that the account has put there out of its jail."""
+    """Say that keys in the home count again.
+
+    Also those that the account has put there out of its jail.
+    """
     found = engine.host.account(name)
     if found and engine.config.scope == "jails" and engine.host.lstat(old_place(found)) is not None:
         context.warn(
             [
-                f"{name} logs in by the keys in {old_place(found)} from now on, whoever put them there"
+                f"{name} logs in by the keys in {old_place(found)} from now on, "
+                "whoever put them there"
             ]
         )
 
@@ -375,7 +394,8 @@ def _delete_account(context: Context, name: str) -> None:
         try:
             with context.engine() as engine:
                 account = find(name, engine.config, engine.host)
-                # Of who is jailed no more there were remains alone, and they were to go in any case.
+                # Of who is jailed no more there were remains alone,
+                # and they were to go in any case.
                 events = (
                     create_events(account, engine.host, engine.manager) if account.profile else []
                 )
@@ -388,7 +408,7 @@ def _delete_account(context: Context, name: str) -> None:
 
 
 def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:
-    """Return the jailed account, if it is one, and the events that take away its jail or what is left of one."""
+    """Return the jailed account, if any, and the events that take away its jail or its remains."""
     found = engine.host.account(name)
     refuse_silent(name, engine.host)
     if not (found and find(name, engine.config, engine.host).profile) and not has_remains(
@@ -403,8 +423,9 @@ def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, 
 
 
 def state(account: Account, host: Host) -> str:
-    """Return in one word whether the jail is there: ok, incomplete, or closed: the account is shut out, or sshd would
-    refuse the chroot.
+    """Return in one word whether the jail is there: ok, incomplete, or closed.
+
+    Closed: the account is shut out, or sshd would refuse the chroot.
     """
     if reason(account, host) or not host.is_dir(account.jail):
         return "closed"

@@ -26,7 +26,10 @@ def register(add_parser: Command) -> None:
 
 
 def check(context: Context) -> int:
-    """Judge the host and the jails; with --fix apply what `setup` and `apply` would change, and judge again."""
+    """Judge the host and the jails.
+
+    With --fix apply what `setup` and `apply` would change, and judge again.
+    """
     fix = context.arguments.fix
     with context.engine(reading=not fix, tolerant=True) as engine:
         faults = judge(engine, context.arguments.users)
@@ -66,7 +69,10 @@ def _remedy(fault: Fault) -> list[str]:
 
 
 def _mend(context: Context, engine: Engine) -> None:
-    """Apply the plan of `setup` and `apply` as one transaction; where setup cannot be done, that of the jails."""
+    """Apply the plan of `setup` and `apply` as one transaction.
+
+    Where setup cannot be done, that of the jails.
+    """
     users = context.arguments.users
     chosen = chosen_jails(engine, users)
     skipped = guarded(engine, chosen)

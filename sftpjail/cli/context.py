@@ -127,13 +127,19 @@ class Context:
         self.warn(notices)
 
     def say(self, lines: Iterable[str]) -> None:
-        """Print lines for a person, each as one line whatever is in it; with --json nothing: see `close`."""
+        """Print lines for a person, each as one line whatever is in it.
+
+        With --json nothing: see `close`.
+        """
         if not self.json:
             for line in lines:
                 print(printable(line))
 
     def warn(self, problems: Iterable[str | SftpJailError]) -> None:
-        """Print problems to standard error, each in one line, and below an error its hint: no text is taken for one."""
+        """Print problems to standard error, each in one line, and below an error its hint.
+
+        No text is taken for one.
+        """
         for problem in problems:
             if isinstance(problem, SftpJailError):
                 print_error(problem.message, problem.hint)
@@ -177,7 +183,10 @@ class Context:
 
 
 def print_error(message: str, hint: str = "") -> None:
-    """Print an error in one line, and its hint in another. No other function prints either, and none by its text."""
+    """Print an error in one line, and its hint in another.
+
+    No other function prints either, and none by its text.
+    """
     print(f"sftpjail: {one_line(message)}", file=sys.stderr)
     if hint:
         print(f"  try: {one_line(hint)}", file=sys.stderr)

@@ -96,7 +96,10 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
 
 
 def _draw_fault(console: Console, number: int, fault: Fault) -> None:
-    """Draw a fault. Where a text goes on in a next line that has a mark, so that it is no line of ours."""
+    """Draw a fault.
+
+    Where a text goes on in a next line that has a mark, so that it is no line of ours.
+    """
     for text, head, style in ((title(fault), f"{number}. ", "red"), (fault.why, "   why: ", "")):
         _draw_text(console, text, head, style)
     for at, line in enumerate(wrap_command(fault.mend, console.width - len(MEND))):
@@ -107,7 +110,10 @@ def _draw_fault(console: Console, number: int, fault: Fault) -> None:
 
 
 def _draw_text(console: Console, text: str, head: str, style: str = "") -> None:
-    """Draw a text of one line on as many as it needs: their breaks are ours, and rich must add none of its own."""
+    """Draw a text of one line on as many as it needs.
+
+    Their breaks are ours, and rich must add none of its own.
+    """
     from rich.text import Text
 
     for line in _wrapped(text, console.width, head, "   > "):
@@ -117,7 +123,8 @@ def _draw_text(console: Console, text: str, head: str, style: str = "") -> None:
 def _wrapped(text: str, width: int, head: str, further: str) -> list[str]:
     from rich.cells import get_character_cell_size
 
-    # textwrap(3) counts characters, and some take two columns: with a NUL, which no text has by now, those count so.
+    # textwrap(3) counts characters, and some take two columns:
+    # with a NUL, which no text has by now, those count so.
     counted = "".join(c + "\0" if get_character_cell_size(c) > 1 else c for c in one_line(text))
     lines = wrap(counted, width, initial_indent=head, subsequent_indent=further)
     return [line.replace("\0", "") for line in lines] or [head]
@@ -130,7 +137,10 @@ def _cell(text: str, style: str = "") -> Text:
 
 
 def _draw_table(console: Console, facts: list[Fact]) -> None:
-    """Draw facts in three columns. A cell that goes on in a next line does so behind a mark: it is no line of ours."""
+    """Draw facts in three columns.
+
+    A cell that goes on in a next line does so behind a mark: it is no line of ours.
+    """
     from rich.cells import cell_len, set_cell_size
     from rich.text import Text
 
@@ -177,7 +187,10 @@ def _draw_tree(console: Console, facts: list[Fact]) -> None:
 
 
 def wrap_command(command: str, width: int = WIDTH - 3) -> list[str]:
-    """Break a shell command into lines that can be pasted as they are: between words, with a backslash."""
+    """Break a shell command into lines that can be pasted as they are.
+
+    Break between words, with a backslash.
+    """
     lines = [""]
     for word in re.findall(r"(?:'[^']*'|\"[^\"]*\"|\\.|[^\s'\"\\])+", command):
         if lines[-1] and len(lines[-1]) + len(word) + 3 > width:

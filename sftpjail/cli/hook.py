@@ -1,4 +1,7 @@
-"""What the entry scripts call. They pass our errors on, to standard error and to syslog, and decide what may fail."""
+"""What the entry scripts call.
+
+They pass our errors on, to standard error and to syslog, and decide what may fail.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ def register(add_parser: Command) -> None:
 
 
 def hook(context: Context) -> int:
-    """Make a new account's jail, or take a leaving one's away. Early, late and repeated calls do no harm."""
+    """Make a new account's jail, or take a leaving one's away.
+
+    Early, late and repeated calls do no harm.
+    """
     name, event = valid_name(context.arguments.user), context.arguments.event
     try:
         if event == "useradd-post":
@@ -77,7 +83,8 @@ def _leave(engine: Engine, name: str, event: str) -> list[Event]:
         and engine.host.account(name) is not None
         and has_remains(name, engine.host)
     ):
-        # Until the account is really gone it keeps its keys and its lines in fstab: userdel may still refuse.
+        # Until the account is really gone it keeps its keys and its lines in fstab:
+        # userdel may still refuse.
         account = leftover(name, engine.config, engine.host)
         return remove_events(account, engine.host, deleted=True, live_only=True)
     if event != "userdel-post" or _is_there(name, engine.host):
@@ -123,7 +130,10 @@ def _tell(priority: int, words: str) -> None:
 
 
 def _is_there(name: str, host: Host) -> bool:
-    """Return whether userdel left such an account: a directory's, or the host's own if the stub was called amiss."""
+    """Return whether userdel left such an account.
+
+    It is a directory's, or the host's own if the stub was called amiss.
+    """
     return name in host.accounts or (bool(host.directories) and host.account(name) is not None)
 
 
@@ -136,7 +146,10 @@ def _forgetting(name: str, engine: Engine) -> list[Event]:
 
 
 def _forget_namesake(context: Context, name: str) -> None:
-    """Take away what an earlier account of that name left when no hook heard of its end: its keys above all."""
+    """Take away what an earlier account of that name left when no hook heard of its end.
+
+    Its keys above all.
+    """
     with context.engine(timeout=300.0) as engine:
         account = engine.host.account(name)
         if account is not None and has_remains(name, engine.host) and _is_new(account, engine.host):
@@ -144,10 +157,12 @@ def _forget_namesake(context: Context, name: str) -> None:
 
 
 def _is_new(account: Account, host: Host) -> bool:
-    """Return whether an account cannot be the one that our record is of: it has another uid, or was made just now.
+    """Return whether an account cannot be the one that our record is of.
 
-    The stub knows that useradd has made it; should that be wrong, nobody who lives here loses a key. useradd writes the
-    day into shadow(5), by UTC, and it may have become midnight since.
+    Such an account has another uid, or was made just now.
+
+    The stub knows that useradd has made it; should that be wrong, nobody who lives here loses a
+    key. useradd writes the day into shadow(5), by UTC, and it may have become midnight since.
     """
     changed = host.shadow(account.name).changed
     just_now = (

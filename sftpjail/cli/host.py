@@ -62,7 +62,10 @@ def register(add_parser: Command) -> None:
 
 
 def setup(context: Context) -> int:
-    """Fire on_setup, and make the jails of whoever is in the groups already: the Match blocks will hold them."""
+    """Fire on_setup, and make the jails of whoever is in the groups already.
+
+    The Match blocks will hold them.
+    """
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
         for account in jails.values():
@@ -85,7 +88,10 @@ def _problems(errors: dict[str, SftpJailError]) -> list[SftpJailError]:
 
 
 def teardown(context: Context) -> int:
-    """Fire on_teardown. Jailed accounts would become ordinary ones, so they go first or are closed."""
+    """Fire on_teardown.
+
+    Jailed accounts would become ordinary ones, so they go first or are closed.
+    """
     if context.arguments.keep_jails:
         with context.engine(tolerant=True) as engine:
             done = "useradd, adduser and systemd call sftpjail no more; every jail is as it was"
@@ -99,7 +105,8 @@ def teardown(context: Context) -> int:
                 f" and {len(jails) - 8} more" if len(jails) > 8 else ""
             )
             raise SftpJailError(
-                f"still jailed: {names}; without their Match block these would be ordinary accounts",
+                f"still jailed: {names}; "
+                "without their Match block these would be ordinary accounts",
                 "sftpjail remove USER for each, or: sftpjail teardown --close-accounts",
             )
         events = [
@@ -117,7 +124,10 @@ def teardown(context: Context) -> int:
         ]
         if jails:
             count = len(jails) - len(free)
-            done = f"the jails are gone, and their {count} accounts are expired: usermod -e '' USER opens one"
+            done = (
+                f"the jails are gone, and their {count} accounts are expired: "
+                "usermod -e '' USER opens one"
+            )
         context.warn([*free, *_former(jails.values(), engine.host)])
         context.carry_out(engine, [*events, Event("on_teardown")], done)
     return context.close(0)
@@ -178,10 +188,13 @@ def _apply_for(
     accounts: dict[str, Account],
     last: list[Event],
 ) -> tuple[Plan, list[SftpJailError]]:
-    """Apply what `plan_with_setup` plans; if a step fails that is one account's, all is put back and done without it.
+    """Apply what `plan_with_setup` plans.
+
+    If a step fails that is one account's, all is put back and done without it.
 
     Returns:
-        the plan that was applied, with the error of everybody who was left out, and what `plan_with_setup` says.
+        the plan that was applied, with the error of everybody who was left out,
+        and what `plan_with_setup` says.
     """
     failed: dict[str, SftpJailError] = {}
     while True:

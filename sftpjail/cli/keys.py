@@ -46,10 +46,12 @@ _STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
 def read_source(source: str) -> str:
-    """Return the text of a key file, of a pipe as the shell's `<(command)` gives it, or of standard input for `-`.
+    """Return the text of a key file, of a pipe, or of standard input for `-`.
 
-    Call it before the lock is taken. Nothing is waited for but what comes from standard input, which may be a
-    person, and for PATIENCE seconds a pipe's.
+    A pipe is as the shell's `<(command)` gives it.
+
+    Call it before the lock is taken. Nothing is waited for but what comes from standard input,
+    which may be a person, and for PATIENCE seconds a pipe's.
 
     Raises:
         UsageError: it cannot be read, is something else, or is larger than `public_keys.MAX_BYTES`.
@@ -83,7 +85,9 @@ _KINDS = {
 
 
 def _bounded(source: str, fd: int, seconds: float | None) -> str:
-    """Return all that comes from FD, at most MAX_BYTES and for that many seconds (None: however long it takes).
+    """Return all that comes from FD, at most MAX_BYTES and for that many seconds.
+
+    None: however long it takes.
 
     Raises:
         UsageError: there is more, it did not end in time, or cannot be read.
@@ -151,7 +155,8 @@ def remove(context: Context) -> int:
             if len(found) > 1:
                 prints = " ".join(key.fingerprint for key in found)
                 raise SftpJailError(
-                    f"{account.name} has {len(found)} keys called {wanted!r}: {prints}; name one by that"
+                    f"{account.name} has {len(found)} keys called {wanted!r}: {prints}; "
+                    "name one by that"
                 )
             chosen |= {key.fingerprint: key for key in found}
         events = [Event("on_key_remove", account, {"key": key}) for key in chosen.values()]
@@ -183,7 +188,10 @@ def list_keys(context: Context) -> int:
 
 
 def migrate(context: Context) -> int:
-    """Take keys from homes to the new place. The old file gets another name only after the new one is on the disk."""
+    """Take keys from homes to the new place.
+
+    The old file gets another name only after the new one is on the disk.
+    """
     given = context.arguments
     if bool(given.user) == given.all:
         raise UsageError("key migrate wants one USER, or --all")

@@ -91,7 +91,10 @@ def _moment(host: Host, option: str, text: str | None) -> int | None:
 
 
 def _gone() -> bool:
-    """Whether nobody reads our output any more: of a pipe, a poll says so even while there is nothing to write."""
+    """Whether nobody reads our output any more.
+
+    Of a pipe, a poll says so even while there is nothing to write.
+    """
     poll = select.poll()
     try:
         poll.register(sys.stdout.fileno(), 0)

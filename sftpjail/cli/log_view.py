@@ -83,11 +83,14 @@ class View:
         )
 
 
-# -- for programs -------------------------------------------------------------------------------------------------
+# -- for programs ----------------------------------------------------------------------------------
 
 
 def as_json(record: Record) -> str:
-    """Return a record as a line of JSON; put together by hand where there are many, which takes half the time."""
+    """Return a record as a line of JSON.
+
+    Put together by hand where there are many, which takes half the time.
+    """
     if isinstance(record, Transfer):
         forced = _flag(record.forced)
         return (
@@ -135,7 +138,7 @@ def _string(text: str | None) -> str:
     return "null" if text is None else _encode(text)
 
 
-# -- for people ---------------------------------------------------------------------------------------------------
+# -- for people ------------------------------------------------------------------------------------
 
 
 def _name(text: str) -> str:
@@ -149,7 +152,10 @@ def _name(text: str) -> str:
 def _cells(
     record: Record, size: Callable[[int], str]
 ) -> tuple[str, str, str, str, str, str] | None:
-    """Return time, user, from, what, bytes and the rest of a record, or None where people do not want it."""
+    """Return time, user, from, what, bytes and the rest of a record.
+
+    None where people do not want it.
+    """
     cells = _told(record, size)
     if cells is None or record.verified:
         return cells
@@ -206,7 +212,9 @@ def as_row(record: Record) -> str:
     if not cells:
         return ""
     moment, user, address, what, size, rest = cells
-    return f"{moment[:19].replace('T', ' '):19} {user:10} {address:15} {what:8} {size:>8} {rest}".rstrip()
+    return (
+        f"{moment[:19].replace('T', ' '):19} {user:10} {address:15} {what:8} {size:>8} {rest}"
+    ).rstrip()
 
 
 def _size(number: int) -> str:
@@ -259,7 +267,10 @@ def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
             json.dumps({"kind": "summary"} | counts | {name: getattr(view, name) for name in names})
         )
     elif sys.stdout.isatty():
-        told = f"{view.sessions} sessions, {view.transfers} transfers: {_size(view.read)} down, {_size(view.written)} up"
+        told = (
+            f"{view.sessions} sessions, {view.transfers} transfers: "
+            f"{_size(view.read)} down, {_size(view.written)} up"
+        )
         unknown = f"; {reader.unknown} lines of the log not understood" if reader.unknown else ""
         print(told + unknown)
     if view.unverified and not context.json:

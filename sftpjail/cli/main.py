@@ -40,7 +40,8 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
         modules: whose commands; useradd waits for `hook`, which needs no other.
     """
     common = _Parser(add_help=False)
-    # Good before and after the command; SUPPRESS keeps the later, unset one from hiding the earlier.
+    # Good before and after the command;
+    # SUPPRESS keeps the later, unset one from hiding the earlier.
     for option, text in (
         ("--dry-run", "show what would change, and change nothing"),
         ("--json", "one JSON object for programs"),
@@ -68,14 +69,17 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the arguments of one command; what stands behind `--` is in `options`, and is for useradd.
+    """Return the arguments of one command.
+
+    What stands behind `--` is in `options`, and is for useradd.
 
     Raises:
         UsageError: they make no sense.
     """
     from .. import config
 
-    # Cut here, because Python 3.11's argparse does not find those words when an option stands before them.
+    # Cut here, because Python 3.11's argparse does not find those words
+    # when an option stands before them.
     words, options = list(argv), []
     if "--" in words:
         words, options = words[: words.index("--")], words[words.index("--") + 1 :]
@@ -105,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found, 4 rollback incomplete, 130 stopped.
+        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found,
+        4 rollback incomplete, 130 stopped.
     """
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
@@ -117,7 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_told() -> bool:
-    """Bring what was printed to its reader; return whether there is one. Python would try, and complain, after us."""
+    """Bring what was printed to its reader; return whether there is one.
+
+    Python would try, and complain, after us.
+    """
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -25,7 +25,10 @@ def register(add_parser: Command) -> None:
     parser.add_argument(
         "--under-home",
         action="store_true",
-        help="with chroot = %%h: allow DST below the home, where `deluser --remove-home` deletes through the mount",
+        help=(
+            "with chroot = %%h: allow DST below the home, "
+            "where `deluser --remove-home` deletes through the mount"
+        ),
     )
     parser.set_defaults(run=mount)
     parser = add_parser("umount", "no longer show a folder inside a jail")
@@ -34,7 +37,8 @@ def register(add_parser: Command) -> None:
     parser.set_defaults(run=umount)
     parser = add_parser(
         "enter",
-        "run a command in a jail's folder, with the mounts that its sessions see; it stands behind --",
+        "run a command in a jail's folder, with the mounts that its sessions see; "
+        "it stands behind --",
     )
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=enter)
@@ -54,7 +58,8 @@ def mount(context: Context) -> int:
         context.carry_out(
             engine,
             [Event("on_mount", account, {"bind": bind})],
-            f"{account.name} sees {bind.source} as {given.target}{', read-only' if bind.read_only else ''}{when}",
+            f"{account.name} sees {bind.source} as {given.target}"
+            f"{', read-only' if bind.read_only else ''}{when}",
             f"{account.name} sees {bind.source} as {given.target} already",
         )
     return context.close(0)
@@ -80,7 +85,8 @@ def umount(context: Context) -> int:
             )
         if binds and binds[0].role != "mount":
             raise SftpJailError(
-                f"{given.target} belongs to every jail of profile {account.profile.name if account.profile else ''}",
+                f"{given.target} belongs to every jail of profile "
+                f"{account.profile.name if account.profile else ''}",
                 "man 5 sftpjail.conf",
             )
         context.carry_out(
@@ -98,7 +104,10 @@ def umount(context: Context) -> int:
 
 
 def enter(context: Context) -> int:
-    """Run a command of the host's, as root, in the jail's folder, in a mount namespace like a session's."""
+    """Run a command of the host's, as root, in the jail's folder.
+
+    Its mount namespace is like a session's.
+    """
     given = context.arguments
     with context.engine(reading=True) as engine:
         account = find_jailed(given.user, engine.config, engine.host)

@@ -80,7 +80,10 @@ def _one(context: Context, account: Account, prove: Prove) -> dict[str, Any]:
 
 
 def _several(context: Context, accounts: list[Account], prove: Prove) -> list[dict[str, Any]]:
-    """Test jails side by side, each in a process of its own; say one line of a good one, more of a bad one."""
+    """Test jails side by side, each in a process of its own.
+
+    Say one line of a good one, more of a bad one.
+    """
     from ..system.workers import in_processes
 
     tests = []

@@ -1,7 +1,9 @@
-"""What a host does for an account beside its logins, outside of any jail: crontabs, at jobs, processes and the like.
+"""What a host does for an account beside its logins, outside of any jail.
 
-sshd's chroot holds sessions that it opens later. It holds nothing that was there before, nor what cron(8), atd(8),
-incrond(8) and systemd start by themselves.
+That is crontabs, at jobs, processes and the like.
+
+sshd's chroot holds sessions that it opens later. It holds nothing that was there before, nor what
+cron(8), atd(8), incrond(8) and systemd start by themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ UNITS = (".config/systemd/user", ".local/share/systemd/user")
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of what goes on outside of a jail: which of KINDS, in words, and the files that say so."""
+    """One kind of what goes on outside of a jail.
+
+    Which of KINDS, in words, and the files that say so.
+    """
 
     kind: str
     words: str
@@ -33,13 +38,17 @@ class Work:
 
 
 def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
-    """Return what goes on outside of the jail of an account, in the order of KINDS: what spools, /proc and home say.
+    """Return what goes on outside of the jail of an account, in the order of KINDS.
+
+    It is what spools, /proc and home say.
 
     Args:
         account: whose.
         host: the facts.
-        jailed: it is in its jail already; until then its user units count as well, which a manager would start.
-        new: useradd has just made it: nothing can run, and useradd is not to wait for a look at every process.
+        jailed: it is in its jail already; until then its user units count as well,
+            which a manager would start.
+        new: useradd has just made it: nothing can run,
+            and useradd is not to wait for a look at every process.
     """
     name, works = account.name, list[Work]()
     if name in host.crontabs:
@@ -86,7 +95,10 @@ def kept(account: Account, host: Host) -> tuple[str, ...]:
 
 
 def unwanted(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
-    """Return what goes on outside of the jail of an account though nobody has accepted it; see `found`."""
+    """Return what goes on outside of the jail of an account though nobody has accepted it.
+
+    See `found`.
+    """
     accepted = kept(account, host)
     return [work for work in found(account, host, jailed, new) if work.kind not in accepted]
 
@@ -97,7 +109,10 @@ def listed(works: Iterable[Work]) -> str:
 
 
 def namesakes(account: Account, host: Host) -> list[str]:
-    """Return the other accounts that have the same uid: whose a process or an at job is, nobody can tell."""
+    """Return the other accounts that have the same uid.
+
+    Whose a process or an at job is, nobody can tell.
+    """
     return [
         name
         for name, other in host.accounts.items()
@@ -115,13 +130,14 @@ def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None
     others = ["root"] if account.uid == 0 else namesakes(account, host)
     if kinds and others:
         raise SftpJailError(
-            f"{account.name} has the uid {account.uid} of {others[0]}: whose these are cannot be told: {listed(works)}",
+            f"{account.name} has the uid {account.uid} of {others[0]}: "
+            f"whose these are cannot be told: {listed(works)}",
             f"sftpjail adopt --close --keep {','.join(kinds)} {quote(account.name)}",
         )
 
 
 def reports(accounts: Iterable[Account], host: Host, new: bool = False) -> list[SftpJailError]:
-    """Return what to warn of when accounts were jailed by something else than `adopt`, which refuses.
+    """Return what to warn of when something else than `adopt`, which refuses, jailed accounts.
 
     Args:
         accounts: that were just jailed.

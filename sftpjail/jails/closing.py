@@ -1,9 +1,10 @@
 """One way to shut an account out, and to let it in again. It never edits sshd's configuration.
 
-An account with a line in shadow(5) is expired: that closes keys, passwords and certificates, with UsePAM by
-pam_unix's account rule, without by sshd itself (auth.c, allowed_user). Any other's name is put on a list, which a rule
-of PAM's reads that `setup` has written, first in sshd's stack. Only where sshd runs with UsePAM no is that list a Match
-block, which setup and apply write, and no hook does.
+An account with a line in shadow(5) is expired: that closes keys, passwords and certificates,
+with UsePAM by pam_unix's account rule, without by sshd itself (auth.c, allowed_user). Any
+other's name is put on a list, which a rule of PAM's reads that `setup` has written, first in
+sshd's stack. Only where sshd runs with UsePAM no is that list a Match block, which setup and
+apply write, and no hook does.
 
 Why, and by which command, stands in the account's record, with the expiry that it had before.
 """
@@ -70,7 +71,7 @@ def reason(account: Account, host: Host) -> str:
 
 
 def former_expiry(account: Account, host: Host) -> str | None:
-    """Return the expiry that an account has, or had before we shut it out; None where that is over."""
+    """Return the expiry that an account has, or had before we shut it out; None if that is over."""
     now = host.expiry(account.name)
     closed = host.origin(account.name).closed if is_shut(account, host) else None
     if closed is not None:
@@ -79,9 +80,10 @@ def former_expiry(account: Account, host: Host) -> str | None:
 
 
 def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) -> list[Action]:
-    """Return what shuts an account out before anything else is done; nothing for whom the guard rails protect.
+    """Return what shuts an account out before anything else is done.
 
-    An expiry that is over stays as it is, and who was shut out for good stays so.
+    Nothing for whom the guard rails protect. An expiry that is over stays as it is, and who was
+    shut out for good stays so.
 
     Args:
         account: whom.
@@ -143,9 +145,10 @@ def forget(name: str, host: Host) -> list[Action]:
 def lets_in(account: Account, host: Host) -> bool:
     """Return whether sshd would let an account in whose jail cannot be made.
 
-    It refuses a chroot that is missing or not root's alone, so that it lets in where there is a good one that is not
-    this account's own: a home that is the system's or another's (`chroot = %h`), the jail of another uid; and where no
-    Match block is meant for the account, of one that has never had a jail. Who has one keeps it.
+    It refuses a chroot that is missing or not root's alone, so that it lets in where there is a
+    good one that is not this account's own: a home that is the system's or another's
+    (`chroot = %h`), the jail of another uid; and where no Match block is meant for the account, of
+    one that has never had a jail. Who has one keeps it.
 
     Args:
         account: with its profile.
@@ -178,7 +181,10 @@ def lets_in(account: Account, host: Host) -> bool:
 
 
 def _is_own(account: Account, host: Host) -> bool:
-    """Return whether a home is an account's jail already: whoever else lives there by now, it keeps that."""
+    """Return whether a home is an account's jail already.
+
+    Whoever else lives there by now, it keeps that.
+    """
     origin, files = host.origin(account.name), host.lstat(account.files)
     recorded = host.realpath(account.home) in (*origin.made, *origin.owners)
     return recorded or (files is not None and files.st_uid == account.uid)
@@ -189,12 +195,12 @@ def _uses_pam(host: Host) -> bool:
 
 
 def _is_read(host: Host) -> bool:
-    """Return whether the list keeps anybody out, now or when the plan that is being made is carried out."""
+    """Return whether the list keeps anybody out, now or once the plan being made is carried out."""
     return host.preparing or (denied(CLOSED) in host.text(SSHD).split("\n") and _uses_pam(host))
 
 
 def on_list(host: Host) -> list[str]:
-    """Return the names that are on the list, or will be when the plan that is being made is carried out."""
+    """Return the names that are on the list, or will be once the plan being made is carried out."""
     names = _listed(host) if host.listed is None else host.listed
     return sorted(name for name in names if is_valid(name))
 
@@ -217,7 +223,10 @@ def match_block(host: Host) -> list[str]:
 def list_after(
     opened: Iterable[Account], closed: Iterable[Account], host: Host
 ) -> frozenset[str] | None:
-    """Return who will be on the list when these are let in and shut out, as far as they are; None for no change."""
+    """Return who will be on the list when these are let in and shut out, as far as they are.
+
+    None for no change.
+    """
     now = frozenset(_listed(host))
     off = {account.name for account in opened if account.name in now and reopen(account, host)}
     on = {account.name for account in closed if not host.has_shadow(account.name)}

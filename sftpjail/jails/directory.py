@@ -16,18 +16,22 @@ def refuse_silent(name: str, host: Host) -> None:
     """
     if host.is_silent(name):
         raise SftpJailError(
-            f"the directory ({', '.join(host.directories)}) does not answer whether there is an account {name}",
+            f"the directory ({', '.join(host.directories)}) does not answer "
+            f"whether there is an account {name}",
             f"getent passwd {name}",
         )
 
 
 def silent(host: Host) -> list[str]:
-    """Return who has something of a jail, and nobody knows whether they are still there: a directory is down."""
+    """Return who has something of a jail, and nobody knows whether they are still there.
+
+    Nobody knows because a directory is down.
+    """
     return [name for name in host.known() if host.is_silent(name)] if host.directories else []
 
 
 def unseen(config: Config, host: Host) -> list[str]:
-    """Return the profiles' groups that are not there, on a host where a directory may be to blame."""
+    """Return the profiles' groups that are missing, on a host where a directory may be to blame."""
     groups = (
         [profile.group for profile in config.profiles if profile.group] if host.directories else []
     )
@@ -35,9 +39,10 @@ def unseen(config: Config, host: Host) -> list[str]:
 
 
 def lost_groups(config: Config, host: Host) -> list[str]:
-    """Return the profiles' groups that sshd has a Match block for and that are not there: renamed, or deleted.
+    """Return the profiles' groups that sshd has a Match block for and that are not there.
 
-    A new one of that name would be empty, and hide that nobody's jail is in force.
+    They were renamed, or deleted. A new one of that name would be empty, and hide that
+    nobody's jail is in force.
     """
     live = f"{host.text(DROPIN)}\n{host.text(MAIN)}".split("\n")
     groups = [

@@ -79,8 +79,9 @@ def guard(account: Account, host: Host, hint: str = "") -> None:
 
 
 def is_namesake(account: Account, host: Host) -> bool:
-    """Return whether what we keep under an account's name is of another uid: an earlier account's, or its own before
-    `usermod -u`; nothing on the host tells which.
+    """Return whether what we keep under an account's name is of another uid.
+
+    It is an earlier account's, or its own before `usermod -u`; nothing on the host tells which.
     """
     kept = host.origin(account.name).uid
     return account.exists and kept >= 0 and kept != account.uid
@@ -90,21 +91,26 @@ def refuse_namesake(account: Account, host: Host) -> None:
     """Refuse to let an account into the jail of another uid, whose keys and mounts it would have.
 
     Raises:
-        SftpJailError: see `is_namesake`; with what mends it where it is the same person, and where not.
+        SftpJailError: see `is_namesake`; with what mends it where it is the same person,
+            and where not.
     """
     if not is_namesake(account, host):
         return
     name, kept = quote(account.name), host.origin(account.name).uid
     same = f"""sed -i 's/"uid": {kept}/"uid": {account.uid}/' {ACCOUNTS}/{name} && sftpjail apply"""
     raise SftpJailError(
-        f"what sftpjail keeps of {account.name} is of uid {kept}, and {account.name} has uid {account.uid}: "
+        f"what sftpjail keeps of {account.name} is of uid {kept}, "
+        f"and {account.name} has uid {account.uid}: "
         f"its keys and mounts may be another person's; only if it is the same one: {same}",
         f"sftpjail remove {name} && sftpjail adopt {name}",
     )
 
 
 def home_flaw(account: Account, home: str, host: Host) -> str:
-    """Return why a home may not become a jail by `chroot = %h`, or "": it must be the account's own alone."""
+    """Return why a home may not become a jail by `chroot = %h`, or "".
+
+    It must be the account's own alone.
+    """
     if home in TOPS or any(inside(home, folder) for folder in SYSTEM):
         return "is a folder of the system"
     found = host.stat(home)

@@ -17,15 +17,17 @@ from .membership import find, is_valid
 def has_remains(name: str, host: Host) -> bool:
     """Return whether a name has anything of a jail: a record or binds.
 
-    Keys alone do not count: an administrator may have put them there, or the account's directory may be down.
+    Keys alone do not count: an administrator may have put them there,
+    or the account's directory may be down.
     """
     return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
 
 
 def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[str]:
-    """Return the names that have something of a jail and are jailed no more; what is no name is `check`'s to tell.
+    """Return the names that have something of a jail and are jailed no more.
 
-    While a directory does not answer, nobody knows who is gone, or has left a group of it.
+    What is no name is `check`'s to tell. While a directory does not answer, nobody knows who is
+    gone, or has left a group of it.
     """
     names = [n for n in host.known() if n not in jails and is_valid(n) and not host.is_silent(n)]
     return [name for name in names if host.account(name) is None] if unseen(config, host) else names
@@ -41,7 +43,10 @@ def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str
 
 
 def leftover(name: str, config: Config, host: Host) -> Account:
-    """Return an account as far as it is still known, with its profile or the one that its remains speak of."""
+    """Return an account as far as it is still known.
+
+    With its profile, or the one that its remains speak of.
+    """
     try:
         valid_name(name)
     except UsageError as error:

@@ -15,7 +15,8 @@ from .guards import why_not
 def jailed(config: Config, host: Host) -> dict[str, Account]:
     """Return the accounts that sshd's Match blocks hold, each with its profile, by name.
 
-    As in sshd: a Match User block stands before every Match Group block, and the first of each kind wins.
+    As in sshd: a Match User block stands before every Match Group block,
+    and the first of each kind wins.
     """
     profiles: dict[str, Profile] = {}
     for profile in config.profiles:
@@ -33,7 +34,10 @@ def jailed(config: Config, host: Host) -> dict[str, Account]:
 
 
 def is_valid(name: str) -> bool:
-    """Return whether a name that somebody got into passwd(5) is one that we can handle; sshd jails the others too."""
+    """Return whether a name that somebody got into passwd(5) is one that we can handle.
+
+    sshd jails the others too.
+    """
     try:
         return bool(valid_name(name))
     except UsageError:
@@ -74,7 +78,9 @@ def find_jailed(name: str, config: Config, host: Host) -> Account:
 
 
 def not_jailed(account: Account, host: Host, words: str) -> SftpJailError:
-    """Return the error that an account is no jail, with the command that makes it one, or the reason why none does.
+    """Return the error that an account is no jail.
+
+    It has the command that makes it one, or the reason why none does.
 
     Args:
         account: in no profile's group.

@@ -11,13 +11,19 @@ from ..model import Account
 
 
 def new_home(account: Account) -> str:
-    """Return the command that gives an account a home where others have theirs; what is there already stays."""
+    """Return the command that gives an account a home where others have theirs.
+
+    What is there already stays.
+    """
     name = quote(account.name)
     return f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply"
 
 
 def mend_flaw(path: str, host: Host) -> str:
-    """Return the command that makes one component of a chroot path good, or "" while one above is not; `Host.flaw`."""
+    """Return the command that makes one component of a chroot path good.
+
+    It is "" while one above is not; see `Host.flaw`.
+    """
     found = host.stat(path)
     if found is None or not stat.S_ISDIR(found.st_mode):
         move = fixes.aside(path, host)

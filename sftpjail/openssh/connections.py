@@ -34,9 +34,11 @@ def conditions(criteria: str) -> Iterator[tuple[str, str]]:
 
 
 def connections(host: Host, user: str = PROBE) -> list[str]:
-    """Return the kinds of connections that the present Match lines tell apart: a local one, one that none of them
-    means, and one for each line on addresses, hosts or ports. Where there is no such line, all are alike. The lines
-    are the same whichever user sshd is asked about.
+    """Return the kinds of connections that the present Match lines tell apart.
+
+    A local one, one that none of them means, and one for each line on addresses, hosts or
+    ports. Where there is no such line, all are alike. The lines are the same whichever
+    user sshd is asked about.
     """
     found = [LOCAL]
     for criteria in effective(host, user).criteria:
@@ -75,8 +77,10 @@ def peculiar(connection: str) -> str:
 
 
 def _example(patterns: str) -> str:
-    """Return something that a list of patterns matches (ssh_config(5), PATTERNS), "" where none is found: of
-    10.0.0.0/8 its first address or its last, whichever no pattern with a ! takes out again.
+    """Return something that a list of patterns matches, "" where none is found.
+
+    The patterns are those of ssh_config(5), PATTERNS. Of 10.0.0.0/8 it is the first address or the
+    last, whichever no pattern with a ! takes out again.
     """
     words = patterns.split(",")
     without = [word[1:] for word in words if word.startswith("!")]
@@ -89,7 +93,10 @@ def _example(patterns: str) -> str:
 
 
 def _examples(pattern: str) -> list[str]:
-    """Return some of what a pattern matches: of 192.168.* addresses, since sshd takes only a whole one for one."""
+    """Return some of what a pattern matches.
+
+    Of 192.168.* addresses, since sshd takes only a whole one for one.
+    """
     with contextlib.suppress(ValueError):
         network = ip_network(pattern, strict=False)
         return [str(network[0]), str(network[-1])]

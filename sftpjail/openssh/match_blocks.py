@@ -15,7 +15,8 @@ MAIN = "/etc/ssh/sshd_config"
 FOLDER = "/etc/ssh/sshd_config.d"
 DROPIN = f"{FOLDER}/10-sftpjail.conf"
 
-# Every door by name: DisableForwarding alone missed X11 and agents before OpenSSH 10.0, and tunnels before 10.4.
+# Every door by name: DisableForwarding alone missed X11 and agents before OpenSSH 10.0,
+# and tunnels before 10.4.
 DOORS = (
     "DisableForwarding yes",
     "AllowTcpForwarding no",
@@ -30,7 +31,9 @@ WORDS = 9  # sshd drops the rest of ForceCommand internal-sftp in silence (sessi
 
 
 def force_command(profile: Profile, config: Config) -> str:
-    """Return ForceCommand's value: internal-sftp with its options glued, so that no option is two words.
+    """Return ForceCommand's value: internal-sftp with its options glued.
+
+    So that no option is two words.
 
     Raises:
         SftpJailError: it has more words than sshd keeps.
@@ -89,7 +92,10 @@ def match_blocks(config: Config, host: Host) -> Iterator[str]:
 
 
 def settings(profile: Profile, config: Config, host: Host) -> Iterator[str]:
-    """Yield a profile's settings as `sshd -T` prints them: keywords in small letters, switches as yes and no."""
+    """Yield a profile's settings as `sshd -T` prints them.
+
+    Keywords in small letters, switches as yes and no.
+    """
     for line in _own(profile, config, host):
         keyword, _, value = line.partition(" ")
         yield f"{keyword.lower()} {value}"

@@ -1,8 +1,10 @@
-"""What is done when a session opens: by which PAM service, with which script, and where it finds the mounts.
+"""What is done when a session opens.
 
-sshd opens the PAM session as root, before its chroot (session.c). pam_namespace(8) gives that login a mount namespace,
-pam_exec(8) runs our script in it. A profile needs this for `mounts = session`, and for members whom a directory brings,
-because no useradd runs for them.
+By which PAM service, with which script, and where it finds the mounts.
+
+sshd opens the PAM session as root, before its chroot (session.c). pam_namespace(8) gives that login
+a mount namespace, pam_exec(8) runs our script in it. A profile needs this for `mounts = session`,
+and for members whom a directory brings, because no useradd runs for them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from ..model import Profile
 from ..paths import BIN, TABLES
 
 SCRIPT = "/etc/sftpjail/pam-session"
-# pam_namespace mounts a tmpfs on it, for a session alone: so whoever finds one there is in such a namespace.
+# pam_namespace mounts a tmpfs on it, for a session alone:
+# so whoever finds one there is in such a namespace.
 MARK = "/var/lib/sftpjail/session"
 # Who is jailed by what a directory says; see plugins/pam.py.
 GATE = "/etc/sftpjail/directory"
@@ -31,12 +34,18 @@ def at_login(profile: Profile, host: Host) -> bool:
 
 
 def service(profile: Profile, host: Host) -> str:
-    """Return the PAM service of a profile's own, or "": sshd_config(5), PAMServiceName, since OpenSSH 9.8."""
+    """Return the PAM service of a profile's own, or "".
+
+    See sshd_config(5), PAMServiceName, since OpenSSH 9.8.
+    """
     return SERVICES[profile.mounts] if at_login(profile, host) and host.openssh >= (9, 8) else ""
 
 
 def denied(path: str) -> str:
-    """Return the account rule (pam.d(5)) that lets nobody in whose name is a line of PATH; the file may be missing."""
+    """Return the account rule (pam.d(5)) that lets nobody in whose name is a line of PATH.
+
+    The file may be missing.
+    """
     return f"account required pam_listfile.so item=user sense=deny file={path} onerr=succeed quiet"
 
 
@@ -47,7 +56,10 @@ def table(name: str) -> str:
 
 def rules(kind: str) -> tuple[str, ...]:
     """Return the session rules (pam.d(5)) of a profile whose `mounts` is KIND."""
-    script = f"session required pam_exec.so quiet type=open_session /usr/bin/timeout {SECONDS} {SCRIPT} {kind}"
+    script = (
+        "session required pam_exec.so quiet type=open_session "
+        f"/usr/bin/timeout {SECONDS} {SCRIPT} {kind}"
+    )
     # mount_private: what is mounted in a session stays there.
     return (
         ("session required pam_namespace.so mount_private", script)

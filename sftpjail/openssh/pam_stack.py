@@ -1,4 +1,7 @@
-"""The PAM stack of a service, pam.conf(5), as far as a diagnosis needs it: which modules are asked, and from where."""
+"""The PAM stack of a service, pam.conf(5), as far as a diagnosis needs it.
+
+Which modules are asked, and from where.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from ..host import Host
 
 @dataclass(frozen=True)
 class Rule:
-    """One module in a stack: its type (auth, account, password, session), name, arguments, and FILE:LINE."""
+    """One module in a stack: its type, name, arguments, and FILE:LINE.
+
+    The type is auth, account, password or session.
+    """
 
     kind: str
     module: str
@@ -22,7 +28,9 @@ class Rule:
 
 @lru_cache(maxsize=16)
 def stack(host: Host, service: str) -> tuple[Rule, ...]:
-    """Return the rules of a service in order, `include`, `substack` and Debian's `@include` followed.
+    """Return the rules of a service in order.
+
+    `include`, `substack` and Debian's `@include` are followed.
 
     Args:
         host: the facts.

@@ -1,4 +1,7 @@
-"""Public keys as people hand them in: OpenSSH, RFC 4716, PKCS8. ssh-keygen(1) reads them; we judge the options."""
+"""Public keys as people hand them in: OpenSSH, RFC 4716, PKCS8.
+
+ssh-keygen(1) reads them; we judge the options.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ _WHY = {
 
 
 def split_options(line: str) -> tuple[tuple[str, ...], str]:
-    """Split a line of authorized_keys into its options and the rest (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+    """Split a line of authorized_keys into its options and the rest.
+
+    See sshd(8), AUTHORIZED_KEYS FILE FORMAT.
 
     Raises:
         SftpJailError: a quote is not closed.
@@ -80,7 +85,10 @@ def refused(options: tuple[str, ...]) -> str:
 
 
 def strange_option(options: tuple[str, ...]) -> str:
-    """Return the first option that sshd does not know, or ""; it passes such a line by (auth-options.c)."""
+    """Return the first option that sshd does not know, or "".
+
+    It passes such a line by (auth-options.c).
+    """
     return next(
         (option for option in options if option.partition("=")[0].lower() not in _KNOWN), ""
     )
@@ -121,7 +129,9 @@ class Entry:
 
 
 def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
-    """Read many key files with one ssh-keygen, however many keys they hold; a file with a bad line has the good ones.
+    """Read many key files with one ssh-keygen, however many keys they hold.
+
+    A file with a bad line has the good ones.
 
     Args:
         texts: the files' contents.
@@ -193,7 +203,8 @@ def read(text: str, host: Host, source: str) -> tuple[list[Key], list[str]]:
         source: what to call the text in the reasons.
 
     Raises:
-        SftpJailError: it is a private key, a foreign format that ssh-keygen cannot read, or has too many lines.
+        SftpJailError: it is a private key, a foreign format that ssh-keygen cannot read,
+            or has too many lines.
     """
     if text.count("\n") > MAX_LINES:
         raise SftpJailError(f"{source} has more than {MAX_LINES} lines")

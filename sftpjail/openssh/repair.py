@@ -14,7 +14,9 @@ _BROKEN = re.compile(r"(/[^\s:]+)(?:: | )line (\d+)\b")
 
 
 def broken_line(words: str, host: Host) -> str:
-    """Return the command that takes out the lines that sshd complains about, or the one that lets it complain.
+    """Return the command that takes out the lines that sshd complains about.
+
+    Or the one that lets it complain.
 
     A Match line takes its block along, whose settings would otherwise be everybody's.
     """
@@ -73,7 +75,10 @@ def basic(text: str) -> str:
 
 
 def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
-    """Return the command that edits one line of a configuration with a command of sed(1), and lets sshd know."""
+    """Return the command that edits one line of a configuration with a command of sed(1).
+
+    It also lets sshd know.
+    """
     change = fixes.on(place[0], host, f"sed -i {quote(f'{place[1]}{edit}')} {{}}")
     return change and f"{change} && {reload_command(host)}"
 
@@ -93,6 +98,6 @@ def reload_command(host: Host) -> str:
 
 
 def match_line(place: tuple[str, int], host: Host) -> str:
-    """Return the Match line that a setting stands below, as it is written, or "" for the global part."""
+    """Return the Match line that a setting stands below, as written, or "" for the global part."""
     lines = host.text(place[0]).split("\n")[: place[1]]
     return next((line.strip() for line in reversed(lines) if _IS_MATCH.match(line)), "")

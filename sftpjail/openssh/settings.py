@@ -1,4 +1,7 @@
-"""What sshd makes of one account, in its own words: `sshd -T`, and with -ddd the file and line of each setting."""
+"""What sshd makes of one account, in its own words.
+
+`sshd -T`, and with -ddd the file and line of each setting.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ PROBE = "sftpjail-probe"  # as no account is called
 
 _SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
 _MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
-_ALIASES = {  # servconf.c, keywords[]: debug lines name a keyword as it was written, sshd -T as it is called today
+# servconf.c, keywords[]: debug lines name a keyword as it was written,
+# sshd -T as it is called today.
+_ALIASES = {
     "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
     "challengeresponseauthentication": "kbdinteractiveauthentication",
     "skeyauthentication": "kbdinteractiveauthentication",
@@ -29,8 +34,10 @@ class Settings:
     """What sshd would do with one account.
 
     Args:
-        values: what `sshd -T` prints, by keyword in small letters; some keywords have several lines.
-        places: keyword to the (file, line) of each line that counts, the one that won first; none for a default.
+        values: what `sshd -T` prints, by keyword in small letters;
+            some keywords have several lines.
+        places: keyword to the (file, line) of each line that counts, the one that won first;
+            none for a default.
         criteria: what stands behind every Match that sshd has looked at, as "User bob".
     """
 
@@ -43,12 +50,15 @@ class Settings:
         return self.values.get(keyword, ("",))[0]
 
     def words(self, keyword: str) -> list[str]:
-        """Return the words of all values of a keyword: sshd -T prints some lists on one line, some on several."""
+        """Return the words of all values of a keyword.
+
+        sshd -T prints some lists on one line, some on several.
+        """
         return [word for value in self.values.get(keyword, ()) for word in value.split()]
 
     @property
     def origins(self) -> Mapping[str, tuple[str, int]]:
-        """Return keyword to (file, line) of the value that won; no entry where it is sshd's default."""
+        """Return keyword to (file, line) of the value that won; none where it is sshd's default."""
         return {keyword: places[0] for keyword, places in self.places.items()}
 
     def where(self, keyword: str) -> str:
@@ -60,9 +70,10 @@ class Settings:
 def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
     """Ask sshd about one account, and a connection of its own as `spec` wants it.
 
-    The origin is what `-ddd` says: a line `FILE:LINE setting KEYWORD` for each line that counts, first of the global
-    part, then, after "config reprocess", of the Match blocks that match. There the first value wins, and any of them
-    beats a global one (servconf.c, parse_server_match_config).
+    The origin is what `-ddd` says: a line `FILE:LINE setting KEYWORD` for each line that counts,
+    first of the global part, then, after "config reprocess", of the Match blocks that match. There
+    the first value wins, and any of them beats a global one (servconf.c,
+    parse_server_match_config).
 
     Raises:
         SftpJailError: sshd refuses its configuration, in its own words.

@@ -1,8 +1,10 @@
-"""A trial: one account's real login through an sshd of its own, and everything that it takes, to be taken away again.
+"""A trial: one account's real login through an sshd of its own, and everything that it takes.
 
-The private sshd (`sshd -i` behind a pipe, so no port) reads the live configuration below a Match block that concerns
-the temporary key and nothing else. SFTP goes through the stock client, the other requests through paramiko
-(ssh_client.py).
+That is to be taken away again.
+
+The private sshd (`sshd -i` behind a pipe, so no port) reads the live configuration below a Match
+block that concerns the temporary key and nothing else. SFTP goes through the stock client, the
+other requests through paramiko (ssh_client.py).
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ RUN = "/run"
 LOGIN, ANSWER = 10.0, 4.0  # seconds
 # What sshd and the client say of every login; none of it is a reason.
 _CHATTER = re.compile(
-    r"Connection (from|to|closed|reset)|Received disconnect|Disconnected from|client_loop: |(Close|Starting) session|"
-    r"Accepted |Postponed|User child|Changed root|$"
+    r"Connection (from|to|closed|reset)|Received disconnect|Disconnected from|client_loop: |"
+    r"(Close|Starting) session|Accepted |Postponed|User child|Changed root|$"
 )
 _SFTP_ONLY = "This service allows sftp connections only."
 
@@ -51,7 +53,8 @@ class Trial:
     Args:
         account: with its profile.
         settings: what sshd would do with it.
-        place: a folder of root's, in which everybody may read, for the key, the configuration and the witness.
+        place: a folder of root's, in which everybody may read,
+            for the key, the configuration and the witness.
         nonce: a random word that is in the name of each file that the trial makes.
         outside: what check finds open about the account and a session cannot show.
     """
@@ -79,7 +82,7 @@ class Trial:
     _times: list[scratch.Times] = field(default_factory=list)
     _made: list[str] = field(default_factory=list)
 
-    # -- what sshd says that it will do ------------------------------------------------------------------------------
+    # -- what sshd says that it will do ------------------------------------------------------------
 
     @property
     def jail(self) -> str:
@@ -89,7 +92,10 @@ class Trial:
 
     @cached_property
     def options(self) -> dict[str, str]:
-        """The options of internal-sftp in ForceCommand, wherever they stand: sshd before 10.4 drops some in silence."""
+        """The options of internal-sftp in ForceCommand, wherever they stand.
+
+        sshd before 10.4 drops some in silence.
+        """
         words = _split(self.settings.get("forcecommand"))[1:]
         try:
             return dict(getopt.getopt(words, "d:f:l:P:p:Q:u:cehR")[0])
@@ -133,14 +139,17 @@ class Trial:
 
     @cached_property
     def folder(self) -> str:
-        """Where the session is to write: where it starts, or in its home if it starts in the jail's root."""
+        """Where the session is to write.
+
+        That is where it starts, or in its home if it starts in the jail's root.
+        """
         folder = normal(self.account.home) if self.start == "/" and self.has_home else self.start
         try:
             return normal(os.fsdecode(self.sftp.realpath(os.fsencode(folder))))
         except SftpError:
             return folder
 
-    # -- the logins --------------------------------------------------------------------------------------------------
+    # -- the logins --------------------------------------------------------------------------------
 
     @property
     def sftp(self) -> Sftp:
@@ -187,15 +196,17 @@ class Trial:
         programs.must(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test", "-f", key]
         )
-        # In a file of its own, because a Match does not leak out of it: below a `Match all` every global setting of the
-        # live file would count as one of a Match block, and beat the blocks of the jails.
+        # In a file of its own, because a Match does not leak out of it: below a `Match all`
+        # every global setting of the live file would count as one of a Match block, and beat
+        # the blocks of the jails.
         scratch.new_file(f"{self.place}/match", self._match().encode(), 0o644)
         scratch.new_file(
             f"{self.place}/conf", f"Include {self.place}/match\nInclude {MAIN}\n".encode(), 0o644
         )
         scratch.new_file(self.witness, f"{self.nonce}\n".encode(), 0o644)
         self._listener = scratch.listen(self.socket)
-        # Which ciphers are used proves nothing about a jail; paramiko knows few, and the client must know one.
+        # Which ciphers are used proves nothing about a jail; paramiko knows few,
+        # and the client must know one.
         options = [
             "LogLevel=VERBOSE",
             "KexAlgorithms=+curve25519-sha256",
@@ -212,7 +223,8 @@ class Trial:
             *(f"-o{option}" for option in options),
         ]
         self._sshd = namespaces.sshd_beside(argv, f"{self.place}/run")
-        # The client ends with SIGHUP for its ProxyCommand, which sshd would die of, in the middle of PAM's farewell.
+        # The client ends with SIGHUP for its ProxyCommand, which sshd would die of,
+        # in the middle of PAM's farewell.
         proxy = f"trap '' HUP\nexec 3<&0\n{shlex.join(self._sshd)} <&3 3<&- &\nexec 3<&-\nwait\n"
         scratch.new_file(f"{self.place}/proxy", proxy.encode(), 0o644)
 
@@ -230,7 +242,10 @@ class Trial:
         )
 
     def _allowed_from_somewhere(self) -> bool:
-        """Whether AllowUsers lets the account in from some addresses only: a login through a pipe comes from none."""
+        """Whether AllowUsers lets the account in from some addresses only.
+
+        A login through a pipe comes from none.
+        """
         patterns = [word.partition("@") for word in self.settings.words("allowusers")]
         here = any(fnmatchcase(self.account.name, name) for name, at, _ in patterns if not at)
         return not here and any(
@@ -290,7 +305,10 @@ class Trial:
         return doors
 
     def _excuse(self, beside: Session) -> str:
-        """Return what a session says that ends at once; sshd keeps it to itself in one for SFTP (session.c)."""
+        """Return what a session says that ends at once.
+
+        sshd keeps it to itself in one for SFTP (session.c).
+        """
         doors = self._other_login(beside)
         if not doors:
             return ""
@@ -305,14 +323,17 @@ class Trial:
         """Whether sshd says that it let the key in, and PAM the account."""
         return any("Accepted publickey for " in session.words() for session in self.sessions[:1])
 
-    # -- what sshd says while it does ----------------------------------------------------------------------------------
+    # -- what sshd says while it does --------------------------------------------------------------
 
     def mark(self) -> tuple[int, ...]:
         """Return how much sshd has said until now, for `words`."""
         return tuple(session.written() for session in self.sessions)
 
     def words(self, mark: tuple[int, ...] = ()) -> str:
-        """Return sshd's own words since MARK on one line, without those that it says of every session."""
+        """Return sshd's own words since MARK on one line.
+
+        Without those that it says of every session.
+        """
         marks = (*mark, *[0] * (len(self.sessions) - len(mark)))
         said = "\n".join(
             s.words(since) for s, since in zip(self.sessions, marks, strict=True)
@@ -322,10 +343,12 @@ class Trial:
             reasons[-3:] or [line for line in said if line.startswith("Starting session")][-1:]
         )
 
-    # -- systemd ---------------------------------------------------------------------------------------------------
+    # -- systemd -----------------------------------------------------------------------------------
 
     def start_manager(self) -> None:
-        """Have systemd start a user manager, as logind does at a login. One from our own login reads its units anew.
+        """Have systemd start a user manager, as logind does at a login.
+
+        One from our own login reads its units anew.
 
         Raises:
             SftpJailError: systemctl(1) does not end.
@@ -336,7 +359,7 @@ class Trial:
         programs.run(["systemctl", "start", f"user@{uid}.service"], timeout=LOGIN)
 
     def stop_manager(self) -> None:
-        """Stop what `start_manager` has started, and the directory in /run/user that came with it."""
+        """Stop what `start_manager` started, and the directory in /run/user that came with it."""
         if not self._managed:
             return
         uid = self.account.uid
@@ -346,7 +369,7 @@ class Trial:
             programs.run(["systemctl", "stop", f"user-runtime-dir@{uid}.service"], timeout=LOGIN)
         self._managed = False
 
-    # -- what is left behind -------------------------------------------------------------------------------------------
+    # -- what is left behind -----------------------------------------------------------------------
 
     def _behind(self, path: str) -> str:
         """Return the host's path of one inside the jail."""
@@ -354,7 +377,7 @@ class Trial:
 
     @cached_property
     def home(self) -> str:
-        """The path in the jail of the home that the host has, or "" where the jail does not show it."""
+        """The path in the jail of the home the host has, or "" where the jail does not show it."""
         for path in ("/", normal(self.account.home)):
             if self.host.same_file(self.account.home, self._behind(path)):
                 return path
@@ -367,11 +390,15 @@ class Trial:
             self._made.append(normal(path))
 
     def tidy(self) -> None:
-        """End the sessions, and take away everything; `wrong` is what could not be. Again, it does nothing."""
+        """End the sessions, and take away everything.
+
+        `wrong` is what could not be. Again, it does nothing.
+        """
         with contextlib.suppress(SftpJailError):
             self.stop_manager()
         with contextlib.suppress(SftpError):
-            # As the user, first: by the session's own paths, and what is not there needs no more thought.
+            # As the user, first: by the session's own paths,
+            # and what is not there needs no more thought.
             for path in [*self._made] if self._sftp else []:
                 for request in ("remove", "rmdir"):
                     if self.sftp.ask(request, os.fsencode(path)).code in (OK, NO_SUCH_FILE):
@@ -398,7 +425,9 @@ class Trial:
 
 @contextlib.contextmanager
 def workplace() -> Iterator[str]:
-    """Yield an empty folder for the trials of one command, which goes with all that is in it, whatever happens.
+    """Yield an empty folder for the trials of one command.
+
+    It goes with all that is in it, whatever happens.
 
     Raises:
         SftpJailError: it cannot be made.
@@ -425,7 +454,8 @@ def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[
         place: the folder for the trial's own, see `workplace`.
 
     Raises:
-        SftpJailError: sshd refuses its configuration, a program is missing, or something could not be taken away.
+        SftpJailError: sshd refuses its configuration, a program is missing,
+            or something could not be taken away.
     """
     name = secrets.token_hex(6)
     made = Trial(account, config, host, effective(host, account.name), f"{place}/{name}", name)

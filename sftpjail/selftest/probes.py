@@ -1,8 +1,8 @@
 """The probes of `sftpjail test`: what a jail promises, each asked of a real session.
 
-A probe returns a few words, or raises when the jail does not keep its promise. A door is proved shut twice: sshd
-refuses the request, and each setting that guards the door is in force, so that a single one cannot be opened unnoticed
-while another still holds.
+A probe returns a few words, or raises when the jail does not keep its promise. A door is proved
+shut twice: sshd refuses the request, and each setting that guards the door is in force, so that a
+single one cannot be opened unnoticed while another still holds.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one probe: its name, whether all is well, why or why not, and how many seconds it took."""
+    """What came of one probe: its name, whether all is well, and why or why not.
+
+    And how many seconds it took.
+    """
 
     name: str
     ok: bool
@@ -59,7 +62,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-# -- a session -----------------------------------------------------------------------------------------------------
+# -- a session -------------------------------------------------------------------------------------
 
 
 def authenticates(trial: Trial) -> str:
@@ -84,7 +87,7 @@ def lands(trial: Trial) -> str:
 
 
 def transfers(trial: Trial) -> str:
-    """Files can be written, read, renamed and deleted, or nothing of that in a read-only profile."""
+    """Files can be written, read, renamed and deleted, or none of that in a read-only profile."""
     if trial.read_only:
         return _writes_nothing(trial)
     denied, sftp = trial.denied, trial.sftp
@@ -195,8 +198,8 @@ def _sees(trial: Trial, path: str) -> bool:
 def denies(trial: Trial) -> str:
     """Each request on the deny list is refused; sent so that it does nothing if it is not.
 
-    sftp-server.c looks at the list before anything else, so that "permission denied" cannot have another cause: the
-    names do not exist, and the handles are none.
+    sftp-server.c looks at the list before anything else, so that "permission denied" cannot have
+    another cause: the names do not exist, and the handles are none.
     """
     _all_refused(
         {name: _code(trial, name) for name in sorted(trial.denied & FIELDS.keys())},
@@ -234,7 +237,7 @@ def is_logged(trial: Trial) -> str:
         time.sleep(0.02)
 
 
-# -- the doors -----------------------------------------------------------------------------------------------------
+# -- the doors -------------------------------------------------------------------------------------
 
 
 def runs_nothing(trial: Trial) -> str:
@@ -259,10 +262,12 @@ ExecStart=/bin/touch "%h/.config/systemd/user/{}"
 
 
 def no_user_manager(trial: Trial) -> str:
-    """What is uploaded as a unit of systemd's does not run on the host, and there is no user manager: user@.service(5).
+    """What is uploaded as a unit of systemd's does not run on the host.
 
-    It is started as a login does. That of the trial itself need not: whoever is logged in already, as root who runs
-    this, has no second session (pam_systemd(8)).
+    And there is no user manager: user@.service(5).
+
+    It is started as a login does. That of the trial itself need not: whoever is logged in already,
+    as root who runs this, has no second session (pam_systemd(8)).
     """
     if not trial.host.systemd:
         return "systemd does not run here"
@@ -287,7 +292,10 @@ def no_user_manager(trial: Trial) -> str:
 
 
 def _place_unit(trial: Trial) -> str:
-    """Upload a unit that every user manager would start, and return the path of its mark; "" where that cannot be."""
+    """Upload a unit that every user manager would start, and return the path of its mark.
+
+    It is "" where that cannot be.
+    """
     if trial.read_only or not trial.home:
         return ""
     folders, folder = list[str](), trial.home
@@ -328,7 +336,10 @@ def no_environment(trial: Trial) -> str:
 
 
 def no_subsystem(trial: Trial) -> str:
-    """RFC 4254, 6.5. ForceCommand makes each one SFTP, which begins with a packet of its version."""
+    """RFC 4254, 6.5.
+
+    ForceCommand makes each one SFTP, which begins with a packet of its version.
+    """
     known = [line.split()[0] for line in trial.settings.values.get("subsystem", ()) if line.split()]
     for name in (trial.nonce, *(name for name in known if name != "sftp")):
         said = trial.doors.runs("subsystem", name, given=b"\0\0\0\5\1\0\0\0\3") or b""
@@ -338,7 +349,10 @@ def no_subsystem(trial: Trial) -> str:
 
 
 def no_tcp(trial: Trial) -> str:
-    """-L, -D and -W are one request, RFC 4254, 7.2; -R is 7.1, with a port that a user cannot have anyway."""
+    """-L, -D and -W are one request, RFC 4254, 7.2.
+
+    -R is 7.1, with a port that a user cannot have anyway.
+    """
     there = trial.doors.opens("direct-tcpip", "127.0.0.1", 1, "127.0.0.1", 0)
     if there != PROHIBITED:  # a failed connection has another reason
         raise Failed("sshd connects to where the client wants (-L, -D, -W)")
@@ -351,7 +365,10 @@ def no_tcp(trial: Trial) -> str:
 
 
 def no_sockets(trial: Trial) -> str:
-    """Section 2.4 of OpenSSH's PROTOCOL. There is no reason in the answer, so sshd's own words decide."""
+    """Section 2.4 of OpenSSH's PROTOCOL.
+
+    There is no reason in the answer, so sshd's own words decide.
+    """
     mark = trial.mark()
     reason = trial.doors.opens("direct-streamlocal@openssh.com", trial.socket, "", 0)
     if reason == 0 or "refused streamlocal port forward" not in trial.words(mark):
@@ -385,7 +402,10 @@ def no_tunnel(trial: Trial) -> str:
 
 
 def nothing_outside(trial: Trial) -> str:
-    """Nothing runs for the account outside of its jail, and no mount could lead root; no session shows either."""
+    """Nothing runs for the account outside of its jail, and no mount could lead root.
+
+    No session shows either.
+    """
     first, *others = trial.outside or [""]
     if first:
         raise Failed(
@@ -408,15 +428,19 @@ def _refused(refused: bool, complaint: str) -> str:
 def _forbidden(
     trial: Trial, words: str, ask: Callable[..., bool | int], *request: str | int
 ) -> bool:
-    """Return whether sshd tells the client, in these words, that it forbids a request, and not that it failed."""
+    """Return whether sshd tells the client, in these words, that it forbids a request.
+
+    And not that it failed.
+    """
     before = len(trial.doors.heard)
     ask(*request)
     return any(words in message for message in trial.doors.heard[before:])
 
 
-# -- the table -----------------------------------------------------------------------------------------------------
+# -- the table -------------------------------------------------------------------------------------
 
-# Name, probe, and the settings that must be in force, as sshd -T prints them; the values are regular expressions.
+# Name, probe, and the settings that must be in force, as sshd -T prints them;
+# the values are regular expressions.
 PROBES: tuple[tuple[str, Callable[[Trial], str], tuple[str, ...]], ...] = (
     ("authenticates", authenticates, ()),
     ("lands in the start folder", lands, ()),
@@ -440,7 +464,10 @@ PROBES: tuple[tuple[str, Callable[[Trial], str], tuple[str, ...]], ...] = (
 
 
 def prove(trial: Trial) -> Iterator[Outcome]:
-    """Yield what comes of each probe. Without a session the rest is not run, and that is not ok either."""
+    """Yield what comes of each probe.
+
+    Without a session the rest is not run, and that is not ok either.
+    """
     silent = ""
     for number, (name, probe, guards) in enumerate(PROBES):
         if silent and not (probe is nothing_outside and trial.outside):
@@ -471,7 +498,10 @@ def _in_force(trial: Trial, guard: str) -> bool:
 def _open(trial: Trial, guard: str, refused: bool) -> str:
     """Return what is wrong with a guard, and whether something else still holds the door."""
     keyword = guard.partition(" ")[0]
-    words = f"{keyword} {trial.settings.get(keyword) or '(not set)'} in sshd -T ({trial.settings.where(keyword)})"
+    words = (
+        f"{keyword} {trial.settings.get(keyword) or '(not set)'} "
+        f"in sshd -T ({trial.settings.where(keyword)})"
+    )
     if not refused or keyword in ("chrootdirectory", "disableforwarding"):
         return words
     forwards = "forwarding" in keyword or keyword == "permittunnel"

@@ -1,7 +1,10 @@
-"""A small client of SFTP version 3 (draft-ietf-secsh-filexfer-02, and PROTOCOL of OpenSSH) that can send any request.
+"""A small client of SFTP version 3 that can send any request.
 
-sftp(1) and the libraries choose their requests themselves; a proof that each request of a deny list is refused has to
-send that one request and no other, with arguments that harm nothing where it is not refused.
+See draft-ietf-secsh-filexfer-02, and PROTOCOL of OpenSSH.
+
+sftp(1) and the libraries choose their requests themselves; a proof that each request of a deny
+list is refused has to send that one request and no other, with arguments that harm nothing
+where it is not refused.
 """
 
 from __future__ import annotations
@@ -27,8 +30,9 @@ READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 8, 16, 32
 _VERSION, _STATUS, _DATA = 2, 101, 103
 _LIMIT = 256 * 1024  # of one message: SFTP_MAX_MSG_LENGTH of sftp-common.h
 
-# Each request by the name that internal-sftp -P knows it by: its type, or its extended name, and its fields:
-# s a string, h a handle, d data, u 32 bits, q 64 bits, a attributes (none), e a string that is best left empty.
+# Each request by the name that internal-sftp -P knows it by: its type, or its extended name,
+# and its fields: s a string, h a handle, d data, u 32 bits, q 64 bits, a attributes (none),
+# e a string that is best left empty.
 FIELDS: dict[str, tuple[int | str, str]] = {
     "open": (3, "sua"),
     "close": (4, "h"),

@@ -1,11 +1,12 @@
 """An SSH login that asks sshd for what a jail refuses, each request by itself, and hears yes or no.
 
-paramiko and not ssh(1), because the stock client cannot ask for a tunnel without making a device on the host, keeps
-sshd's answer to environment and agent requests to itself, and opens ports of its own for -L and -D. It is an optional
-dependency, imported late: only `sftpjail test` needs it.
+paramiko and not ssh(1), because the stock client cannot ask for a tunnel without making a device on
+the host, keeps sshd's answer to environment and agent requests to itself, and opens ports of its
+own for -L and -D. It is an optional dependency, imported late: only `sftpjail test` needs it.
 
-sshd answers some requests with the same no whether they are forbidden or could not be carried out; it tells which in a
-debug message to the client or on its standard error, and `heard` has the former.
+sshd answers some requests with the same no whether they are forbidden or could not be
+carried out; it tells which in a debug message to the client or on its standard error,
+and `heard` has the former.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ class DoorError(Exception):
 
 
 def _without_a_word(run: Callable[[], None]) -> None:
-    """Run the library's thread; a signal that stops us may leave it a channel half made, over which it falls.
+    """Run the library's thread.
 
-    Its callers learn of the end by the connection's, so that nothing is kept from them.
+    A signal that stops us may leave it a channel half made, over which it falls. Its callers learn
+    of the end by the connection's, so that nothing is kept from them.
     """
     with contextlib.suppress(AttributeError):
         run()
@@ -110,7 +112,8 @@ class Doors:
 
     @contextlib.contextmanager
     def _limited(self, timeout: float) -> Iterator[None]:
-        # Not every call of paramiko's has a time limit of its own; all end when the connection does.
+        # Not every call of paramiko's has a time limit of its own;
+        # all end when the connection does.
         timer = threading.Timer(timeout, self._transport.close)
         timer.daemon = True
         with _deaf():
@@ -120,7 +123,8 @@ class Doors:
         except (self._library.SSHException, EOFError, OSError) as error:
             raise DoorError(f"{type(error).__name__}: {error}") from error
         except RuntimeError as error:
-            # A signal in the middle of threading's own code: "release unlocked lock" is what comes of it.
+            # A signal in the middle of threading's own code:
+            # "release unlocked lock" is what comes of it.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
             raise
@@ -139,7 +143,9 @@ class Doors:
         return message
 
     def opens(self, kind: str, *fields: str | int) -> int:
-        """Ask for a channel that is no session; return 0 where sshd opens it, which is then closed, or else its reason.
+        """Ask for a channel that is no session; return 0 where sshd opens it, or else its reason.
+
+        One that is opened is then closed.
 
         Args:
             kind: as direct-tcpip.
@@ -190,7 +196,9 @@ class Doors:
         return self._request(kind, *fields)[0]
 
     def runs(self, kind: str, *fields: str, given: bytes = b"") -> bytes | None:
-        """Start a program in a new session; return what it says within the time limit, or None where sshd refuses it.
+        """Start a program in a new session; return what it says within the time limit.
+
+        Return None where sshd refuses it.
 
         Args:
             kind: exec, shell or subsystem.
@@ -245,7 +253,10 @@ class Doors:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Let the threads that start here hear no signal, so that the main thread can hold them all back."""
+    """Let the threads that start here hear no signal.
+
+    So that the main thread can hold them all back.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         yield

@@ -1,4 +1,7 @@
-"""Entries of `journalctl -o export`, five times as quick as its JSON: systemd's Journal Export Format. Pure."""
+"""Entries of `journalctl -o export`, five times as quick as its JSON.
+
+systemd's Journal Export Format. Pure.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ class Entries:
         return entries
 
     def _field(self, data: bytes, at: int, entries: list[Entry]) -> int:
-        """Read one field, or the empty line that ends an entry; return its length in bytes, 0 where it is not whole."""
+        """Read one field, or the empty line that ends an entry.
+
+        Return its length in bytes, 0 where it is not whole.
+        """
         end = data.find(b"\n", at)
         if end < 0:
             return 0

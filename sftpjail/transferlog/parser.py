@@ -1,13 +1,17 @@
-"""internal-sftp's log: lines to records, and what happened to a session. Pure: text in, records out.
+"""internal-sftp's log: lines to records, and what happened to a session.
 
-The messages are those of OpenSSH's sftp-server.c (9.2 to 10.6), each escaped as a whole by do_log() of log.c:
-printable ASCII stays, a backslash is doubled, everything else is \\n or octal. A quote is *not* escaped, so a name can
-look like the rest of a message; messages are therefore matched as a whole, and where more than one reading is
-possible none is chosen. A record is one thing that a session did; what cannot be read is a record too.
+Pure: text in, records out.
 
-Everybody on a host may write to its log. So who has written a line is what the log daemon says of the process, from
-SCM_CREDENTIALS of unix(7): internal-sftp runs with the uid of its user. A line that says somebody else is theirs who
-wrote it; one of which no daemon says anything is not verified, and neither is what it tells.
+The messages are those of OpenSSH's sftp-server.c (9.2 to 10.6), each escaped as a whole by do_log()
+of log.c: printable ASCII stays, a backslash is doubled, everything else is \\n or octal. A quote is
+*not* escaped, so a name can look like the rest of a message; messages are therefore matched as a
+whole, and where more than one reading is possible none is chosen. A record is one thing that a
+session did; what cannot be read is a record too.
+
+Everybody on a host may write to its log. So who has written a line is what the log daemon says of
+the process, from SCM_CREDENTIALS of unix(7): internal-sftp runs with the uid of its user. A line
+that says somebody else is theirs who wrote it; one of which no daemon says anything is not
+verified, and neither is what it tells.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from .journal_export import Entry
 from .records import Operation, Record, Session, Transfer, Unknown
 from .timestamps import Clock, Stamp
 
-# do_log() gives syslog(3) "%.500s": whatever is as long may have lost its end, and with it the true byte counts.
+# do_log() gives syslog(3) "%.500s": whatever is as long may have lost its end,
+# and with it the true byte counts.
 LIMIT = 500
 REPEATS = 100_000  # more than a log daemon suppresses in its ten seconds
 
@@ -28,7 +33,8 @@ _STAMP = (
     rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
     rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,9})?)"
 )
-# `uid=` stands where our rule for the log daemon puts it (plugins/logs.py), in front of all that a process can send.
+# `uid=` stands where our rule for the log daemon puts it (plugins/logs.py),
+# in front of all that a process can send.
 _OURS = re.compile(
     _STAMP + rb" ([^ ]+ (?:uid=(\d{0,10}) )?internal-sftp\[(\d{1,10})\]): (.*)", re.DOTALL
 ).fullmatch
@@ -47,7 +53,8 @@ _LETTERS = {
     b"0": b"\0",
 }
 
-# A greedy name is safe where nothing behind it can hold a quote: the last quote is then the server's.
+# A greedy name is safe where nothing behind it can hold a quote:
+# the last quote is then the server's.
 _SESSION = re.compile(rb"session (opened|closed) for local user (.+) from \[([^\[\]]*)\]").fullmatch
 _CLOSE = re.compile(rb'(forced )?close "(.*)" bytes read (\d{1,20}) written (\d{1,20})').fullmatch
 _OPEN = re.compile(rb'open "(.*)" flags ([A-Z,]*) mode 0[0-7]+').fullmatch
@@ -59,15 +66,16 @@ _NAMED = re.compile(rb'([a-z-]+) (?:name )?"(.*)"').fullmatch
 _TWO = re.compile(rb'([a-z-]+) old "(.*)"').fullmatch
 _BETWEEN = b'" new "'
 _STATUS = re.compile(
-    rb"sent status (Success|End of file|No such file|Permission denied|Failure|Bad message|No connection"
-    rb"|Connection lost|Operation unsupported|Unknown error)"
+    rb"sent status (Success|End of file|No such file|Permission denied|Failure|Bad message"
+    rb"|No connection|Connection lost|Operation unsupported|Unknown error)"
 ).fullmatch
 _REFUSING = re.compile(
     rb"Refusing (?:non-allowlisted |denylisted |)([a-z-]+) request(?: in read-only mode)?"
 ).fullmatch
 _FAULT = re.compile(rb"(?:error|fatal): (.*)").fullmatch
 _SILENT = re.compile(
-    rb'received client version \d+|(?:forced )?closedir ".*"|users-groups-by-id: \d+ users, \d+ groups|debug[123]: .*'
+    rb'received client version \d+|(?:forced )?closedir ".*"'
+    rb"|users-groups-by-id: \d+ users, \d+ groups|debug[123]: .*"
 ).fullmatch
 _ANSWERED = re.compile(rb"debug1: request \d+: sent (?:handle|names|attrib|data) ").match
 _FINE = (b"Success", b"End of file")
@@ -77,7 +85,7 @@ _HANDLES = (
 
 
 class _Open:
-    """A session that goes on: who, since when, its sums, and whether the files that it has open are for writing."""
+    """A session that goes on: who, since when, sums, and whether its open files are for writing."""
 
     __slots__ = (
         "address",
@@ -180,14 +188,15 @@ NAMES = 1000  # that are looked up; the lines of whoever makes up more than that
 class Reader:
     """Reads a log from its beginning, line by line; its memory is the sessions that are open.
 
-    `lines`, `understood`, `other` (of other programs) and `unknown` count lines. Call one of `read`, `read_journal`
-    and `broken` with what comes; each returns records in order.
+    `lines`, `understood`, `other` (of other programs) and `unknown` count lines. Call one of
+    `read`, `read_journal` and `broken` with what comes; each returns records in order.
 
     Args:
         clock: for the times of the lines.
         writers: who has which uid; without it nothing is verified.
 
-    `vouch` is asked about a line of a file that has no uid: epoch seconds, pid and message to uid and true pid.
+    `vouch` is asked about a line of a file that has no uid: epoch seconds, pid and message
+    to uid and true pid.
     """
 
     vouch: Callable[[int, bytes, bytes], tuple[int, bytes] | None] | None = None
@@ -245,7 +254,7 @@ class Reader:
         return self._take()
 
     def broken(self, line: bytes, why: str) -> list[Record]:
-        """Return the record of a line that is not whole, or of a file that cannot be read to its end."""
+        """Return the record of a line not whole, or of a file that cannot be read to its end."""
         self.lines += 1
         self._not_understood(None, None, line, why)
         return self._take()
@@ -271,7 +280,7 @@ class Reader:
         self._sessions.clear()
         return records
 
-    # -- messages ------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------
 
     def _take(self) -> list[Record]:
         records, self._records = self._records, []
@@ -478,7 +487,8 @@ class Reader:
         )
 
     def _silent(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
-        # Those of debugging come between a deed and its status, or say themselves that it went well.
+        # Those of debugging come between a deed and its status,
+        # or say themselves that it went well.
         if not message.startswith(b"debug") or _ANSWERED(message):
             self._put(key, None)
         return bool(_SILENT(message))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 class Session(NamedTuple):
     """A session that has ended, or was still open or lost at the end of the log.
 
-    `how` is closed, open (its process still runs) or lost (sshd was killed, or the end was not logged). `verified`,
-    here and below: the log daemon says that a process of the user wrote this.
+    `how` is closed, open (its process still runs) or lost (sshd was killed, or the end was not
+    logged). `verified`, here and below: the log daemon says that a process of the user wrote this.
     """
 
     at: int
@@ -27,7 +27,10 @@ class Session(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """A file that was closed; `up` says that it was opened for writing, which tells an empty upload apart."""
+    """A file that was closed.
+
+    `up` says that it was opened for writing, which tells an empty upload apart.
+    """
 
     at: int
     time: str
@@ -43,7 +46,10 @@ class Transfer(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Anything else that a session asked for. `ambiguous`: two names that cannot be told apart stand in `path`."""
+    """Anything else that a session asked for.
+
+    `ambiguous`: two names that cannot be told apart stand in `path`.
+    """
 
     at: int
     time: str
@@ -59,7 +65,10 @@ class Operation(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """What is not understood, and why; `at` is that of the line before, where it has no time of its own."""
+    """What is not understood, and why.
+
+    `at` is that of the line before, where it has no time of its own.
+    """
 
     at: int
     time: str | None

@@ -1,4 +1,7 @@
-"""Where internal-sftp's log lines come from: the log daemon's file, those it was rotated to, or the journal."""
+"""Where internal-sftp's log lines come from.
+
+The log daemon's file, those it was rotated to, or the journal.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ POLL = 0.2  # seconds between two looks at a file
 
 
 def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
-    """Yield the texts of internal-sftp's messages since a moment, cheaply: only the end of the log is read.
+    """Yield the texts of internal-sftp's messages since a moment, cheaply.
+
+    Only the end of the log is read.
 
     Args:
         host: the facts.
@@ -69,8 +74,14 @@ def _logged(host: Host, config: Config) -> str:
     name = backend(host, config)
     if name == "none":
         raise SftpJailError(
-            "nothing is logged: no log daemon is here, or the configuration has [logs] backend = none",
-            "apt install rsyslog; set backend = auto in /etc/sftpjail/sftpjail.conf; sftpjail setup && sftpjail apply",
+            (
+                "nothing is logged: no log daemon is here, "
+                "or the configuration has [logs] backend = none"
+            ),
+            (
+                "apt install rsyslog; set backend = auto in /etc/sftpjail/sftpjail.conf; "
+                "sftpjail setup && sftpjail apply"
+            ),
         )
     return name
 
@@ -117,7 +128,7 @@ def _tail(host: Host, path: str, since: float) -> list[bytes]:
             length *= 4
 
 
-# -- the whole log --------------------------------------------------------------------------------------------------
+# -- the whole log ---------------------------------------------------------------------------------
 
 
 def read(
@@ -135,7 +146,8 @@ def read(
         SftpJailError: nothing is logged, or the log cannot be read.
     """
     name = _logged(host, config)
-    # Under systemd rsyslog has what the journal hands on, and no word of whose it was; the journal knows.
+    # Under systemd rsyslog has what the journal hands on, and no word of whose it was;
+    # the journal knows.
     if name == "journald" or (follow and name == "rsyslog" and host.systemd):
         from .journal_export import Entries
 
@@ -155,7 +167,9 @@ def read(
 
 
 class Vouchers:
-    """Finds in the journal who has written a line of a log file. Both are in the order of time, so it is read once.
+    """Finds in the journal who has written a line of a log file.
+
+    Both are in the order of time, so it is read once.
 
     Args:
         pieces: of the journal, as JOURNALCTL prints it.
@@ -171,7 +185,10 @@ class Vouchers:
         self._count = 0
 
     def find(self, at: int, pid: bytes, message: bytes) -> tuple[int, bytes] | None:
-        """Return uid and pid of the process that sent MESSAGE at about that time and called itself PID, or None."""
+        """Return uid and pid of the process that sent MESSAGE at about that time, or None.
+
+        It called itself PID.
+        """
         while (self._next or self._advance()) and self._next and self._next[0] <= at + self.AHEAD:
             when, key, uid, true = self._next
             self._seen.setdefault(key, []).append((when, uid, true))
@@ -217,7 +234,10 @@ class Vouchers:
 
 
 def alive(host: Host, pid: int, at: int) -> bool:
-    """Return whether a process is an sshd that was there at that time (epoch seconds; proc_pid_stat(5))."""
+    """Return whether a process is an sshd that was there at that time, in epoch seconds.
+
+    See proc_pid_stat(5).
+    """
     try:
         text, boot = (
             host.text(f"/proc/{pid}/stat"),
@@ -262,7 +282,10 @@ def _read_files(host: Host, path: str, reader: Reader, follow: bool) -> Iterator
 
 
 def _files(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
-    """Return the log's files, open, oldest first; opened newest first and again if logrotate was at work meanwhile."""
+    """Return the log's files, open, oldest first.
+
+    They are opened newest first, and again if logrotate was at work meanwhile.
+    """
     for _ in range(5):
         names = _rotated(host, path)
         before = [(name, found.st_ino) for name in names if (found := host.stat(name))]
@@ -278,7 +301,10 @@ def _files(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
 
 
 def _rotated(host: Host, path: str) -> list[str]:
-    """Return the log's files, oldest first: PATH.2.gz PATH.1 PATH, or PATH-20261101.gz PATH (logrotate(8))."""
+    """Return the log's files, oldest first.
+
+    PATH.2.gz PATH.1 PATH, or PATH-20261101.gz PATH (logrotate(8)).
+    """
     folder, base = posixpath.split(path)
     form = re.compile(re.escape(base) + r"(?:\.(\d{1,6})|-(\d[\d-]*))(\.gz|\.xz|\.bz2)?")
     numbered, dated = dict[int, str](), dict[str, str]()
@@ -370,7 +396,10 @@ def _pieces(handle: BinaryIO) -> Iterator[bytes]:
 def _follow(
     host: Host, path: str, handle: BinaryIO | None, reader: Reader
 ) -> Iterator[list[Record]]:
-    """Yield what comes to a file, also when it is rotated or emptied; HANDLE is closed in the end."""
+    """Yield what comes to a file, also when it is rotated or emptied.
+
+    HANDLE is closed in the end.
+    """
     lines = _Lines()
     try:
         while True:
@@ -381,7 +410,8 @@ def _follow(
             now = host.stat(path)
             mine = os.fstat(handle.fileno()) if handle else None
             emptied = bool(handle and mine and mine.st_size < handle.tell())
-            # The daemon writes to the old file until it has the new one: that has a byte, so the old one has its last.
+            # The daemon writes to the old file until it has the new one:
+            # that has a byte, so the old one has its last.
             moved = (
                 now is not None
                 and now.st_size > 0

@@ -1,4 +1,7 @@
-"""The times of log lines: RFC 3339, the traditional ones without a year, and journald's. Pure, and quick by memory."""
+"""The times of log lines: RFC 3339, the traditional ones without a year, and journald's.
+
+Pure, and quick by memory.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Clock:
         self._last: tuple[bytes | int, Stamp] = (b"", Stamp(0, ""))
 
     def __call__(self, word: bytes) -> Stamp | None:
-        """Return the time that WORD tells, or None where there is no such time, as a 31 February."""
+        """Return the time that WORD tells, or None if there is no such time, as a 31 February."""
         if word == self._last[0]:
             return self._last[1]
         try:
@@ -47,7 +50,10 @@ class Clock:
         return stamp
 
     def journal(self, microseconds: int) -> Stamp:
-        """Return journald's time, in the zone of this host. Raises OverflowError, OSError or ValueError."""
+        """Return journald's time, in the zone of this host.
+
+        Raises OverflowError, OSError or ValueError.
+        """
         if microseconds == self._last[0]:
             return self._last[1]
         seconds, rest = divmod(microseconds, 1_000_000)
