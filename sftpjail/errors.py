@@ -1,4 +1,4 @@
-"""The errors that reach a user: one sentence of what, where and why, and the command that mends it."""
+"""Errors that reach a user: one sentence of what, where and why, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class SftpJailError(Exception):
         message: what, where and why, in one sentence.
         hint: the command that mends it, or "".
 
-    Both are one line each, whatever a value in them is: see `escapes`. A hint with a character that a terminal does
-    not show gives way to words.
+    Both are one line each, whatever a value in them is: see `escapes`. A hint with a character that
+    a terminal does not show gives way to words.
 
     Where an action of a plan failed, `action` is that one, and `owner` the account that it was for.
     """
@@ -48,7 +48,10 @@ class SftpJailError(Exception):
 
 
 class LinkRefused(SftpJailError):
-    """A path leads through a symbolic link that others than root made or can change; nobody follows it."""
+    """A path leads through a symbolic link that others than root made or can change.
+
+    Nobody follows it.
+    """
 
 
 class Unsafe(SftpJailError):

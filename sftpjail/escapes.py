@@ -1,20 +1,23 @@
-"""Other people's words in ours: names of files, of processes, comments of keys, what programs say. One place for all.
+"""Other people's words in ours: one place for all.
 
-Whoever may choose such a value could put a line break into it and then a line that looks like one of ours, or what
-steers a terminal. So `errors.SftpJailError`, `model.Finding` and `model.Fact` take their texts through `one_line`, and
-a command that is to be pasted through `command`; what prints never splits a text into lines. Escaping twice changes
-nothing: a backslash stays as it is, so that a text may pass several hands.
+These are names of files, of processes, comments of keys, what programs say. Whoever may choose
+such a value could put a line break into it and then a line that looks like one of ours, or what
+steers a terminal. So `errors.SftpJailError`, `model.Finding` and `model.Fact` take their texts
+through `one_line`, and a command that is to be pasted through `command`; what prints never splits
+a text into lines. Escaping twice changes nothing: a backslash stays as it is, so that a text may
+pass several hands.
 """
 
 from __future__ import annotations
 
 import re
 
-# Printable for Python, and nothing to be seen: Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt) as
-# far as str.isprintable() lets it through, and the blank of Braille.
+# Printable for Python, and nothing to be seen: Unicode's Default_Ignorable_Code_Point
+# (DerivedCoreProperties.txt) as far as str.isprintable() lets it through, and the blank of Braille.
 _UNSEEN = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
 _UNSEEN |= {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
-_MARKS = 2  # on one letter, as Vietnamese and pointed Hebrew have them; more are there to cover other lines
+# On one letter, as Vietnamese and pointed Hebrew have them; more are there to cover other lines.
+_MARKS = 2
 _PLAIN = re.compile(r"[\w./:@%+=,~-]+").fullmatch
 
 
@@ -23,15 +26,17 @@ class Advice(str):
 
 
 NO_COMMAND = Advice(
-    "no command is printed: a name in it has characters that a terminal does not show (`ls -b` does)"
+    "no command is printed: "
+    "a name in it has characters that a terminal does not show (`ls -b` does)"
 )
 
 
 def one_line(text: str) -> str:
     """Return TEXT with an escape, as in Python, for each character that is not simply to be seen.
 
-    These are control characters, line breaks of any kind, what changes the direction of writing, what has no width,
-    and bytes that are not UTF-8; combining characters where there is no letter that they could belong to.
+    These are control characters, line breaks of any kind, what changes the direction of writing,
+    what has no width, and bytes that are not UTF-8; combining characters where there is no letter
+    that they could belong to.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -59,7 +64,10 @@ def is_shown(text: str) -> bool:
 
 
 def shown(value: str) -> str:
-    """Return a value so that it cannot be taken for the words around it: in quotes, unless it is one plain word."""
+    """Return a value so that it cannot be taken for the words around it.
+
+    It is in quotes, unless it is one plain word.
+    """
     if is_shown(value) and _PLAIN(value):
         return value
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
@@ -69,7 +77,7 @@ def shown(value: str) -> str:
 def command(text: str) -> str:
     """Return a command as it is, or "" where it has a character that a terminal does not show.
 
-    shlex.quote(3) leaves a line break within its quotes: whoever copies that pastes two lines, and sees neither what
-    they are nor where the first one ends. Escaped it would be about another file.
+    shlex.quote(3) leaves a line break within its quotes: whoever copies that pastes two lines, and
+    sees neither what they are nor where the first one ends. Escaped it would be about another file.
     """
     return text if is_shown(text) else ""

@@ -1,11 +1,15 @@
-"""The commands that we print. Root pastes them later, when a user may have exchanged whatever a user can.
+"""The commands that we print.
 
-`mv …/files …/files.old` moves *into* a link that a user has made at the second name, `chmod go-w` changes what a link
-leads to, and both work at whatever lies at the first name by then. So a command on a path is printed only where none
-but root can make that path lead elsewhere (`Host.trusted_path`); where a path lies in what is a user's own, it is run
-as that user, who can only do what that user can; else "" is returned, and `advice` says in words what is to be done.
+Root pastes them later, when a user may have exchanged whatever a user can.
 
-setsid(1): a program of a user's on root's terminal could otherwise put words into root's mouth (ioctl_tty(2), TIOCSTI).
+`mv …/files …/files.old` moves *into* a link that a user has made at the second name, `chmod go-w`
+changes what a link leads to, and both work at whatever lies at the first name by then. So a command
+on a path is printed only where none but root can make that path lead elsewhere
+(`Host.trusted_path`); where a path lies in what is a user's own, it is run as that user, who can
+only do what that user can; else "" is returned, and `advice` says in words what is to be done.
+
+setsid(1): a program of a user's on root's terminal could otherwise put words into root's mouth
+(ioctl_tty(2), TIOCSTI).
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ class Paths(Protocol):
 
 
 def on(path: str, host: Paths, *commands: str, follow: bool = True) -> str:
-    """Return commands that root can run on a path, joined, or "" where somebody else could lead them elsewhere.
+    """Return commands that root can run on a path, joined, or "".
+
+    They are "" where somebody else could lead them elsewhere.
 
     Args:
         path: absolute; the commands get the place that it leads to.
@@ -52,12 +58,15 @@ def on(path: str, host: Paths, *commands: str, follow: bool = True) -> str:
 
 
 def as_user(name: str, *argv: str) -> str:
-    """Return a command that does something as an account, and can do nothing that the account could not."""
+    """Return a command that acts as an account, and can do nothing that the account could not."""
     return f"setsid -w runuser -u {quote(name)} -- {join(argv)}"
 
 
 def as_owner(path: str, host: Paths, *argv: str) -> str:
-    """Return a command that works on a path as its owner, or "" where somebody else could lead it elsewhere."""
+    """Return a command that works on a path as its owner, or "".
+
+    It is "" where somebody else could lead it elsewhere.
+    """
     name, found = host.owner_name(path), host.lstat(path)
     if not name or found is None or not host.trusted_path(path, found.st_uid):
         return ""
@@ -71,9 +80,12 @@ def free_name(path: str, host: Paths) -> str:
 
 
 def aside(path: str, host: Paths) -> str:
-    """Return the command that gives what is in the way another name, whatever it is; "" where none is safe.
+    """Return the command that gives what is in the way, whatever it is, another name, or "".
 
-    -T: never into a folder, nor into one that a link leads to; -n: nothing that has come there since is lost.
+    It is "" where none is safe.
+
+    -T: never into a folder, nor into one that a link leads to; -n: nothing that has come there
+    since is lost.
     """
     real = _in_roots_folder(path, host)
     if real:
@@ -86,7 +98,7 @@ def aside(path: str, host: Paths) -> str:
 
 
 def move(path: str, to: str, host: Paths) -> str:
-    """Return the command that renames PATH, or "" unless both folders are root's alone all the way."""
+    """Return the command that renames PATH; "" unless both folders are root's alone all the way."""
     pair = _in_roots_folder(path, host), _in_roots_folder(to, host)
     return join(["mv", "-nT", *pair]) if all(pair) else ""
 
@@ -98,7 +110,10 @@ def remove_trees(paths: Sequence[str], host: Paths) -> str:
 
 
 def _in_roots_folder(path: str, host: Paths) -> str:
-    """Return the place of a name, itself not followed, in a folder where only root can rename or make one, or ""."""
+    """Return the place of a name, itself not followed, in a folder of root's alone, or "".
+
+    Only root can rename or make a name in that folder.
+    """
     return host.trusted_path(path, follow=False)
 
 
@@ -109,13 +124,16 @@ def advice(path: str, host: Paths) -> Advice:
         (folder for folder in folders if not host.trusted_path(f"{folder}/.")), folders[-1]
     )
     return Advice(
-        f"no command on {shown(path)} is safe for root: others than root can put something else in its place, "
+        f"no command on {shown(path)} is safe for root: "
+        "others than root can put something else in its place, "
         f"because of {shown(folder)}; look at it with `namei -l`, and go on when only root can"
     )
 
 
 def ending(holders: Mapping[int, int]) -> str:
-    """Return the command that ends processes, each as its owner: a number that is another's by then is left alone.
+    """Return the command that ends processes, each as its owner.
+
+    A number that is another's by then is left alone.
 
     Args:
         holders: pid to uid. Root's processes are not among what is ended.
@@ -124,7 +142,8 @@ def ending(holders: Mapping[int, int]) -> str:
     for pid, uid in holders.items():
         users.setdefault(uid, []).append(str(pid))
     return "; ".join(
-        f"setsid -w setpriv --reuid={uid} --regid={NOGROUP} --clear-groups sh -c 'kill \"$@\"' kill {' '.join(pids)}"
+        f"setsid -w setpriv --reuid={uid} --regid={NOGROUP} --clear-groups"
+        f" sh -c 'kill \"$@\"' kill {' '.join(pids)}"
         for uid, pids in users.items()
         if uid != 0
     )

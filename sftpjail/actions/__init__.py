@@ -1,8 +1,9 @@
-"""The vocabulary of change. A hook returns these; the engine merges, shows, applies and undoes them.
+"""The vocabulary of change. Hooks return these; the engine merges, shows, applies and undoes them.
 
-Each action is a frozen value that knows what it is about (`key`), whether that already holds (`pending`), how a dry
-run shows it (`diff`) and what it takes from the host that must be remembered (`origin`). It changes nothing itself:
-`system/` does, and records the undo first. Plugins compose actions and never invent new ones.
+Each action is a frozen value that knows what it is about (`key`), whether that already holds
+(`pending`), how a dry run shows it (`diff`) and what it takes from the host that must be remembered
+(`origin`). It changes nothing itself: `system/` does, and records the undo first. Plugins compose
+actions and never invent new ones.
 """
 
 from __future__ import annotations

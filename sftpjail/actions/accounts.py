@@ -12,7 +12,10 @@ from .view import View
 
 @dataclass(frozen=True)
 class SetAccount(Action):
-    """Fields of a local account, as usermod(8) sets them; None leaves a field alone. `expire` is YYYY-MM-DD or ""."""
+    """Fields of a local account, as usermod(8) sets them; None leaves a field alone.
+
+    `expire` is YYYY-MM-DD or "".
+    """
 
     phase = Phase.ACCOUNTS
     name: str
@@ -59,7 +62,10 @@ class SetAccount(Action):
         before = self.before(view)
         for name, value in self.fields().items():
             if before.get(name) != value:
-                yield f"~ account {self.name}: {name} {before.get(name) or 'none'} -> {value or 'none'}"
+                yield (
+                    f"~ account {self.name}: {name} {before.get(name) or 'none'}"
+                    f" -> {value or 'none'}"
+                )
         join, leave = self.group_changes(view)
         yield from (f"~ account {self.name}: joins group {group}" for group in join)
         yield from (f"~ account {self.name}: leaves group {group}" for group in leave)
@@ -70,9 +76,10 @@ class SetAccount(Action):
 
 @dataclass(frozen=True)
 class CloseAccount(SetAccount):
-    """An account is shut out before anything else is done, and its record says why; jails/closing.py makes these.
+    """An account is shut out before anything else is done, and its record says why.
 
-    `expire` is set for one that shadow(5) knows; any other's name is put on a list by SetLines.
+    jails/closing.py makes these. `expire` is set for one that shadow(5) knows; any other's name is
+    put on a list by SetLines.
     """
 
     phase = Phase.CLOSING
@@ -95,7 +102,10 @@ class CloseAccount(SetAccount):
 
 @dataclass(frozen=True)
 class OpenAccount(SetAccount):
-    """An account that is shut out is let in again when all else is done; `expire` is the expiry it had before."""
+    """An account that is shut out is let in again when all else is done.
+
+    `expire` is the expiry it had before.
+    """
 
     phase = Phase.OPENING
 
@@ -116,7 +126,7 @@ class OpenAccount(SetAccount):
 
 @dataclass(frozen=True)
 class SetGroup(Action):
-    """A group exists (groupadd(8)), or one that we made and that has no members is gone (groupdel(8))."""
+    """A group exists (groupadd(8)), or one of ours that has no members is gone (groupdel(8))."""
 
     phase = Phase.ACCOUNTS
     name: str

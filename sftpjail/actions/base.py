@@ -11,10 +11,12 @@ from .view import View
 
 
 class Phase(enum.IntEnum):
-    """The order of a transaction. What sessions see goes first when it leaves and last when it comes.
+    """The order of a transaction.
 
-    A directory is taken from a user before anything is done in it, and given to one when all else is done: what a
-    user owns may change at any moment, also while a rollback is under way.
+    What sessions see goes first when it leaves and last when it comes.
+
+    A directory is taken from a user before anything is done in it, and given to one when all else
+    is done: what a user owns may change at any moment, also while a rollback is under way.
     """
 
     CLOSING = -1
@@ -43,7 +45,10 @@ class Action:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What this is about. Two different actions with one key are a conflict between their plugins."""
+        """What this is about.
+
+        Two different actions with one key are a conflict between their plugins.
+        """
         raise NotImplementedError
 
     def pending(self, view: View, owner: str) -> bool:

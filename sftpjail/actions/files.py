@@ -52,7 +52,10 @@ class MakeDir(Action):
 
 @dataclass(frozen=True)
 class SetOwner(Action):
-    """An existing folder has this owner and mode. The first owner it had is remembered when `remember` is set."""
+    """An existing folder has this owner and mode.
+
+    The first owner it had is remembered when `remember` is set.
+    """
 
     path: str
     uid: int
@@ -90,7 +93,10 @@ class SetOwner(Action):
 
 @dataclass(frozen=True)
 class GiveDir(SetOwner):
-    """A folder that MakeDir makes for root in the same plan has this owner once root has filled it, and not before."""
+    """A folder that MakeDir makes in the same plan has this owner once root has filled it.
+
+    MakeDir makes it for root, and it is given to nobody before.
+    """
 
     phase = Phase.GIVING
 
@@ -103,7 +109,10 @@ class GiveDir(SetOwner):
 
 @dataclass(frozen=True)
 class WriteFile(Action):
-    """A file has exactly this content, owner and mode; `keep` leaves owner and mode of an existing one alone."""
+    """A file has exactly this content, owner and mode.
+
+    `keep` leaves owner and mode of an existing one alone.
+    """
 
     phase = Phase.FILES
     path: str
@@ -132,7 +141,10 @@ class WriteFile(Action):
         before = (view.read(self.path) or b"").decode("utf-8", "replace").splitlines()
         after = (self.result(view) or b"").decode("utf-8", "replace").splitlines()
         if before == after:
-            yield f"{'~' if view.lstat(self.path) else '+'} file {self.path} ({_owner(self.uid, self.gid, self.mode)})"
+            yield (
+                f"{'~' if view.lstat(self.path) else '+'} file {self.path}"
+                f" ({_owner(self.uid, self.gid, self.mode)})"
+            )
         yield from difflib.unified_diff(before, after, self.path, self.path, lineterm="", n=1)
 
     def origin(self, view: View) -> Origin:
@@ -141,7 +153,9 @@ class WriteFile(Action):
 
 @dataclass(frozen=True)
 class SetLines(Action):
-    """The lines that carry `tag` in a file that we share with others are these; every other line stays as it is.
+    """The lines that carry `tag` in a file that we share with others are these.
+
+    Every other line stays as it is.
 
     Args:
         path: the file.
@@ -149,8 +163,8 @@ class SetLines(Action):
         lines: the lines without newline; none takes the tag's lines out.
         style: how lines carry their tag.
         mode: the mode of the file where it does not exist yet (root-owned).
-        own: the file belongs to the account of the event, and goes with its last line. A shared file goes only
-            when it was us who made it.
+        own: the file belongs to the account of the event, and goes with its last line. A shared
+            file goes only when it was us who made it.
         when: a list of who is shut out is written before all else, or after it.
     """
 
@@ -188,10 +202,11 @@ def text(view: View, path: str) -> str:
 
 @dataclass(frozen=True)
 class Remove(Action):
-    """A file, or an empty folder, is gone. What the origin record does not call ours stays, unless `ours` says so.
+    """A file, or an empty folder, is gone.
 
-    A folder that would not be empty after the other removals of the plan stays too. With `folder`, a file that somebody
-    put in the folder's place stays.
+    What the origin record does not call ours stays, unless `ours` says so. A folder that would not
+    be empty after the other removals of the plan stays too. With `folder`, a file that somebody put
+    in the folder's place stays.
     """
 
     phase = Phase.REMOVALS
@@ -217,9 +232,9 @@ class Remove(Action):
 
 @dataclass(frozen=True)
 class Rename(Action):
-    """A user's file has another name, with the owner, mode and times that it has. Both are full paths.
+    """A user's file has another name, with the owner, mode and times that it has.
 
-    Nothing is ever overwritten.
+    Both are full paths. Nothing is ever overwritten.
     """
 
     phase = Phase.REMOVALS

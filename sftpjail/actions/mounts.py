@@ -39,7 +39,7 @@ class Mount(Action):
         return not self.flags_hold(point)
 
     def flags_hold(self, point: MountPoint) -> bool:
-        """Return whether a mount has the flags that were asked for, no more and no less of read-only."""
+        """Return whether a mount has the flags asked for, no more and no less of read-only."""
         wanted = {"nosuid", "nodev", "ro", "noexec"} & set(self.options)
         return wanted <= set(point.options) and ("ro" in wanted) == ("ro" in point.options)
 
@@ -50,7 +50,10 @@ class Mount(Action):
 
 @dataclass(frozen=True)
 class Unmount(Action):
-    """Nothing is mounted at `target`; `source` and `options` are what an undo mounts there again."""
+    """Nothing is mounted at `target`.
+
+    `source` and `options` are what an undo mounts there again.
+    """
 
     phase = Phase.UNMOUNT
     source: str

@@ -51,12 +51,15 @@ class Run(Action):
 
 @dataclass(frozen=True)
 class EndProcesses(Action):
-    """Nothing runs any more as an account outside of its jail; nothing can undo that, so it is the last step of all.
+    """Nothing runs any more as an account outside of its jail.
+
+    Nothing can undo that, so it is the last step of all.
 
     Args:
         name, uid: the account; nobody else has the uid.
         known: the processes that were found, for the dry run: new ones are ended as well.
-        empty: files that a process could have made again meanwhile; one that is there fails the transaction.
+        empty: files that a process could have made again meanwhile; one that is there fails
+            the transaction.
     """
 
     phase = Phase.ENDINGS
@@ -79,7 +82,10 @@ class EndProcesses(Action):
 
 @dataclass(frozen=True)
 class EndProcessesFirst(EndProcesses):
-    """The same before the account changes: usermod(8) gives nobody another home who has a process."""
+    """The same before the account changes.
+
+    usermod(8) gives nobody another home who has a process.
+    """
 
     phase = Phase.FILES
 
@@ -90,12 +96,14 @@ class EndProcessesFirst(EndProcesses):
 
 @dataclass(frozen=True)
 class Check(Action):
-    """A program must agree: exit 0, print exactly `prints` (if given; without the lines that begin with a word of
-    `ignoring`), and each line of `lines`, else all is rolled back. It goes with changes of the same plugin. The first
+    """A program must agree, else all is rolled back.
+
+    It must exit with 0, print exactly `prints` (if given; without the lines that begin with a word
+    of `ignoring`), and each line of `lines`. It goes with changes of the same plugin. The first
     word of each line is a keyword, compared in small letters.
 
-    With `candidate`, paths of files in the same plan, it also runs beforehand, in a private mount namespace where
-    those files are already as planned: what it refuses never goes live.
+    With `candidate`, paths of files in the same plan, it also runs beforehand, in a private mount
+    namespace where those files are already as planned: what it refuses never goes live.
     """
 
     phase = Phase.CHECKS
@@ -120,8 +128,10 @@ class Check(Action):
 
 @dataclass(frozen=True)
 class Notify(Action):
-    """A daemon hears of changes of the same plugin, once. `required`: before the commit, and its failure rolls back.
-    `always`: it is needed even if nothing else of the event changes.
+    """A daemon hears of changes of the same plugin, once.
+
+    `required`: before the commit, and its failure rolls back. `always`: it is needed even if
+    nothing else of the event changes.
     """
 
     phase = Phase.NOTICES

@@ -46,14 +46,15 @@ class Engine:
     ) -> None:
         self.config, self.host, self.manager, self.notices = config, host, manager, notices
 
-    # -- planning ------------------------------------------------------------------------------------------
+    # -- planning ----------------------------------------------------------------------------------
 
     def plan(self, events: Iterable[Event], tolerant: bool = False) -> Plan:
         """Fire the hooks and merge what they want into one ordered plan.
 
         Args:
             events: what is to happen.
-            tolerant: leave an account out, and its error in `Plan.errors`, instead of failing for all because of one.
+            tolerant: leave an account out, and its error in `Plan.errors`, instead of failing for
+                all because of one.
 
         Raises:
             SftpJailError: a veto, or two plugins that contradict each other; nothing has changed.
@@ -77,7 +78,7 @@ class Engine:
         return plan
 
     def _pending(self, event: Event, owner: str) -> list[Step]:
-        """Return the steps of one event that are not done yet, with the checks and notices that go with them."""
+        """Return the steps of one event that are not done yet, with their checks and notices."""
         fired = self.manager.fire(event, self.host)
         pending = {
             name: [a for a in actions if a.pending(self.host, owner)] for name, actions in fired
@@ -97,7 +98,7 @@ class Engine:
                     )
         return steps
 
-    # -- applying ------------------------------------------------------------------------------------------
+    # -- applying ----------------------------------------------------------------------------------
 
     def apply(self, plan: Plan) -> list[str]:
         """Carry a plan out as one transaction and return notices for the administrator.
@@ -187,7 +188,10 @@ class Engine:
         return contents
 
     def _announce(self, plan: Plan) -> list[str]:
-        """Tell the daemons that are told after the commit; a failure cannot undo it any more and is a notice."""
+        """Tell the daemons that are told after the commit.
+
+        A failure cannot undo it any more and is a notice.
+        """
         notices = []
         for action in (step.action for step in plan.steps):
             if isinstance(action, Notify) and not action.required:
@@ -226,7 +230,9 @@ def locked(
 
 
 def interrupted(host: Host) -> bool:
-    """Return whether a run was interrupted and nobody has taken it back yet; the journal of one that goes on is none.
+    """Return whether a run was interrupted and nobody has taken it back yet.
+
+    The journal of one that goes on is none.
 
     Args:
         host: the facts.

@@ -1,8 +1,9 @@
 """The contract with plugins: facts in, actions out.
 
-A hook gets the facts of one event and returns the actions that it wants, or None. It changes nothing itself. Raising
-SftpJailError vetoes the event before anything has changed. A hook may take fewer arguments than stand here. Each hook
-is described in sftpjail-plugins(7), and a test compares the two.
+A hook gets the facts of one event and returns the actions that it wants, or None. It changes
+nothing itself. Raising SftpJailError vetoes the event before anything has changed. A hook may
+take fewer arguments than stand here. Each hook is described in sftpjail-plugins(7), and a test
+compares the two.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def on_teardown(host: Host, config: Config) -> Sequence[Action] | None:
 
 @hookspec
 def on_detach(host: Host, config: Config) -> Sequence[Action] | None:
-    """Take away what calls sftpjail, and nothing that holds a jail closed: `teardown --keep-jails`, package removal.
+    """Take away what calls sftpjail, and nothing that holds a jail closed.
+
+    That is for `teardown --keep-jails`, and for the package's removal.
 
     Args:
         host: the facts.
@@ -79,7 +82,9 @@ def on_user_create(account: Account, host: Host, config: Config) -> Sequence[Act
 def on_user_remove(
     account: Account, deleted: bool, host: Host, config: Config
 ) -> Sequence[Action] | None:
-    """Take a jail away: `remove`, userdel, `apply --prune`. Its binds leave by on_unmount in the same transaction.
+    """Take a jail away: `remove`, userdel, `apply --prune`.
+
+    Its binds leave by on_unmount in the same transaction.
 
     Args:
         account: the account with the profile that it was jailed by; it may not exist any more.
@@ -94,7 +99,9 @@ def on_user_remove(
 
 @hookspec
 def on_adopt_close(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
-    """End what the host does for an account outside of its jail: `adopt --close`, after on_user_create.
+    """End what the host does for an account outside of its jail: `adopt --close`.
+
+    It comes after on_user_create.
 
     Args:
         account: the account with its profile; `kept` names what goes on, None as its record says.
@@ -110,7 +117,9 @@ def on_adopt_close(account: Account, host: Host, config: Config) -> Sequence[Act
 def on_user_close(
     account: Account, why: str, by: str, host: Host, config: Config
 ) -> Sequence[Action] | None:
-    """Shut out an account that should be jailed and cannot be, where sshd would let it in: `apply`, useradd, PAM.
+    """Shut out an account that should be jailed and cannot be: `apply`, useradd, PAM.
+
+    It is done where sshd would let the account in.
 
     Args:
         account: the account with its profile.
@@ -160,7 +169,9 @@ def on_key_remove(
 def on_key_migrate(
     account: Account, path: str, host: Host, config: Config
 ) -> Sequence[Action] | None:
-    """Retire a key file in a home after all its keys were added in the new place: `key migrate`, `adopt`.
+    """Retire a key file in a home: `key migrate`, `adopt`.
+
+    Before that all its keys were added in the new place.
 
     Args:
         account: the jailed account.
@@ -191,7 +202,9 @@ def jail_binds(account: Account, host: Host, config: Config) -> Sequence[Bind] |
 
 @hookspec
 def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> Sequence[Action] | None:
-    """Show a folder of the host inside a jail, now and after a reboot: `mount`, and every bind of a new jail.
+    """Show a folder of the host inside a jail, now and after a reboot.
+
+    That is for `mount`, and for every bind of a new jail.
 
     Args:
         account: the account with its profile.
@@ -213,7 +226,8 @@ def on_unmount(
     Args:
         account: the account.
         bind: as fstab has it.
-        live_only: unmount, and forget nothing: userdel asks first, and may yet refuse to delete the account.
+        live_only: unmount, and forget nothing: userdel asks first, and may yet refuse to
+            delete the account.
         host: the facts.
         config: the configuration.
 

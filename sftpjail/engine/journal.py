@@ -1,8 +1,9 @@
 """The durable undo log of the running transaction, and the recovery of one that was interrupted.
 
-One file of JSON lines. A line is on the disk before the step that it undoes; a line `{"committed": …}` turns the log
-from "put everything back" into "clear away the old versions". Every undo can run twice, and on a step that never
-began. The idea of registering the undo first is certbot's Reverter's; one ordered log, so that order is kept.
+One file of JSON lines. A line is on the disk before the step that it undoes; a line
+`{"committed": …}` turns the log from "put everything back" into "clear away the old versions".
+Every undo can run twice, and on a step that never began. The idea of registering the undo first is
+certbot's Reverter's; one ordered log, so that order is kept.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Journal:
     def clear_away(self) -> None:
         """Drop the old versions, which only a rollback would have needed.
 
-        Before the notices, so that no daemon's folder changes once more after the daemon has read it.
+        Before the notices, so that no daemon's folder changes once more after the
+        daemon has read it.
         """
         with contextlib.suppress(SftpJailError, OSError):  # `finish` tries again
             self._drop_old(committed=True)
@@ -80,9 +82,8 @@ class Journal:
             try:
                 notice = revert(undo)
                 self.notices += [notice] if notice else []
-            except (
-                LinkRefused
-            ) as error:  # what we made there is gone, and what is there now is not ours
+            except LinkRefused as error:
+                # What we made there is gone, and what is there now is not ours.
                 self.notices.append(f"{about} is left: {error}")
             except Exception as error:  # whatever it is, the others are still to be put back
                 why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
@@ -124,7 +125,9 @@ class Journal:
                 files.remove_dir(folder)
 
     def recover(self) -> bool:
-        """Finish what an interrupted run left: roll back, or clear away after a commit. Return whether there was any.
+        """Finish what an interrupted run left: roll back, or clear away after a commit.
+
+        Return whether there was any.
 
         Raises:
             RollbackIncomplete: as `rollback`.
@@ -146,7 +149,8 @@ class Journal:
                 undo = json.loads(line)
                 if not isinstance(undo, dict) or ("op" in undo and not is_undo(undo)):
                     raise SftpJailError(
-                        f"{self.path} has a line that this version of sftpjail never writes: {line[:80]}",
+                        f"{self.path} has a line that this version of sftpjail never writes:"
+                        f" {line[:80]}",
                         f"mv -nT {self.path} {self.path}.damaged && sftpjail check",
                     )
                 committed = committed or "committed" in undo

@@ -1,4 +1,7 @@
-"""Load plugins and fire hooks. Bundled plugins are registered as a stranger's are, only without a search."""
+"""Load plugins and fire hooks.
+
+Bundled plugins are registered as a stranger's are, only without a search.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from ..host import Host
     from ..model import Account
 
-# The same names stand in setup.cfg as entry points; here they save the search through all installed packages.
+# The same names stand in setup.cfg as entry points; here they save the search through all
+# installed packages.
 BUNDLED = (
     "user_manager",
     "accounts",
@@ -46,10 +50,12 @@ class Manager:
 
     Args:
         config: which third-party plugins are allowed and which bundled ones are off.
-        tolerant: go on without a plugin that is missing or does not load, and keep its error in `failures`.
+        tolerant: go on without a plugin that is missing or does not load, and keep its
+            error in `failures`.
 
     Raises:
-        SftpJailError: a plugin that the configuration names is missing or does not load; says which.
+        SftpJailError: a plugin that the configuration names is missing or does not
+            load; says which.
     """
 
     def __init__(self, config: Config, tolerant: bool = False) -> None:
@@ -90,16 +96,23 @@ class Manager:
             raise SftpJailError(what, self._disallow(name)) from error
 
     def _disallow(self, name: str) -> str:
-        """Return the command that takes a plugin out of `allow` in [plugins], or its package's leave away."""
+        """Return the command that takes a plugin out of `allow`, or its package's leave away.
+
+        `allow` stands in [plugins].
+        """
         if name not in self.config.plugins_allow:
             return f"rm {quote(f'{LIB}/plugins.d/{name}')}"
-        return f"sed -i '/^\\[plugins\\]/,/^\\[[^[]/s/^\\( *allow *=.*\\)\\b{name}\\b,\\? */\\1/' {PATH}"
+        return (
+            "sed -i '/^\\[plugins\\]/,/^\\[[^[]/"
+            f"s/^\\( *allow *=.*\\)\\b{name}\\b,\\? */\\1/' {PATH}"
+        )
 
     def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:
-        """Fire one event and return each plugin's name with its actions, in the order of registration.
+        """Fire one event and return each plugin's name with its actions, in order of registration.
 
         Raises:
-            SftpJailError: a plugin vetoes, or breaks; an error that is not its veto names the plugin.
+            SftpJailError: a plugin vetoes, or breaks; an error that is not its veto
+                names the plugin.
         """
         arguments = dict(event.arguments)
         if event.hook not in ("on_setup", "on_teardown", "on_detach"):
@@ -115,12 +128,18 @@ class Manager:
         ]
 
     def findings(self, account: Account | None, host: Host) -> list[Finding]:
-        """Return what the plugins find wrong with a jail, or with the host; a plugin that breaks is such a thing."""
+        """Return what the plugins find wrong with a jail, or with the host.
+
+        A plugin that breaks is such a thing.
+        """
         results = self._each("on_check", host, tolerant=True, account=account)
         return [finding for _, found in results for finding in found]
 
     def facts(self, account: Account, host: Host) -> list[Fact]:
-        """Return what the plugins have to explain about an account; one that breaks has a fact about that."""
+        """Return what the plugins have to explain about an account.
+
+        One that breaks has a fact about that.
+        """
         return [
             fact
             for _, facts in self._each("on_explain", host, tolerant=True, account=account)
@@ -130,7 +149,10 @@ class Manager:
     def _each(
         self, hook: str, host: Host, tolerant: bool = False, **arguments: Any
     ) -> list[tuple[str, Sequence[Any]]]:
-        """Call each plugin's hook. Where a judgement is wanted (tolerant), an error is one as well."""
+        """Call each plugin's hook.
+
+        Where a judgement is wanted (tolerant), an error is one as well.
+        """
         arguments |= {"host": host, "config": self.config}
         results: list[tuple[str, Sequence[Any]]] = []
         # Called one by one, so that each result and each error has its plugin's name.
@@ -189,7 +211,10 @@ def _confession(hook: str, name: str, error: SftpJailError) -> Finding | Fact:
 
 
 def strangers() -> dict[str, Any]:
-    """Return the entry points of the group `sftpjail` that are not ours, by name. Slow: it reads every package."""
+    """Return the entry points of the group `sftpjail` that are not ours, by name.
+
+    Slow: it reads every package.
+    """
     from importlib.metadata import entry_points
 
     return {

@@ -44,8 +44,9 @@ class Edit(WriteFile):
 
 
 def merged(steps: Iterable[Step]) -> list[Step]:
-    """Return the steps without those that say the same as an earlier one. What is told to one daemon is told once,
-    before the commit if one of its plugins requires that.
+    """Return the steps without those that say the same as an earlier one.
+
+    What is told to one daemon is told once, before the commit if one of its plugins requires that.
 
     Raises:
         SftpJailError: two of them contradict each other; names both plugins.
@@ -64,7 +65,8 @@ def merged(steps: Iterable[Step]) -> list[Step]:
             continue
         if known.action != step.action:
             raise SftpJailError(
-                f"plugins {known.plugin} and {step.plugin} contradict each other about {' '.join(step.action.key)}"
+                f"plugins {known.plugin} and {step.plugin} contradict each other"
+                f" about {' '.join(step.action.key)}"
             )
     return list(wanted.values())
 
@@ -109,7 +111,10 @@ def combined(steps: Sequence[Step]) -> list[Step]:
 
 
 def order(action: Action) -> tuple[int, int]:
-    """Folders and mounts come from the top and go from the bottom; else the order of the plugins holds."""
+    """Folders and mounts come from the top and go from the bottom.
+
+    Else the order of the plugins holds.
+    """
     depth = action.key[1].count("/") if action.key[0] in ("path", "owner", "mount") else 0
     if action.phase in (Phase.UNMOUNT, Phase.REMOVALS, Phase.GIVING):
         return action.phase, -depth
@@ -122,7 +127,10 @@ def ordered(steps: Sequence[Step]) -> list[Step]:
 
 
 def without_full_folders(steps: Sequence[Step], view: Folders) -> list[Step]:
-    """Return the steps without the removals of folders that will not be empty by then. Deepest come first."""
+    """Return the steps without the removals of folders that will not be empty by then.
+
+    Deepest come first.
+    """
     gone: set[str] = set()
     kept = []
     for step in steps:

@@ -45,8 +45,9 @@ def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[
         new = replace(_merged(old, actions, host), forced=forced, kept=kept)
         gone = owner in leaving and not leaving[owner].exists
         if gone or owner in unjailed:
-            # Everything was given back, or can be no more; of an account that is gone, what it left is still ours.
-            # One that is only about to be deleted keeps its record: userdel may yet refuse.
+            # Everything was given back, or can be no more; of an account that is gone, what it
+            # left is still ours. One that is only about to be deleted keeps its record:
+            # userdel may yet refuse.
             left = (path for path in new.made if gone and host.lstat(path) is not None)
             new = Origin(made=tuple(left))
         path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
@@ -65,7 +66,10 @@ def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[
 
 
 def _merged(old: Origin, actions: Sequence[Action], host: Host) -> Origin:
-    """Return a record as it is after some actions: what they take from the host comes in, what they give back goes."""
+    """Return a record as it is after some actions.
+
+    What they take from the host comes in, what they give back goes.
+    """
     made, was, owners = dict.fromkeys(old.made), dict(old.was), dict(old.owners)
     renamed, closed = dict(old.renamed), old.closed
     for action in actions:

@@ -23,7 +23,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Step:
-    """One action of a plan, the plugin that wants it and whose origin record it belongs to ("" for the host's)."""
+    """One action of a plan, the plugin that wants it and whose origin record it belongs to.
+
+    `owner` is "" for the host's.
+    """
 
     action: Action
     plugin: str
@@ -42,9 +45,10 @@ class Plan:
         return bool(self.steps)
 
     def diff(self, view: View) -> list[str]:
-        """Return the plan as the lines of a dry run: not our own records, and the checks only counted.
+        """Return the plan as a dry run's lines: not our own records, and the checks only counted.
 
-        Before a file's line that stays a diff has a blank: with one of its own it could pass for a line of ours.
+        Before a file's line that stays a diff has a blank: with one of its own it could pass
+        for a line of ours.
         """
         shown = [step.action for step in self.steps if step.plugin != "sftpjail"]
         lines = [

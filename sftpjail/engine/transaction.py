@@ -104,7 +104,8 @@ def undo_of_write_file(action: WriteFile, view: View) -> Undo:
         "op": "file",
         "path": path,
         "existed": os.path.lexists(path),
-        # By these a recovery knows whether somebody has edited the file since, and takes only our lines back.
+        # By these a recovery knows whether somebody has edited the file since, and takes
+        # only our lines back.
         "new": None if content is None else hashlib.sha256(content).hexdigest(),
         "lines": {s.tag: view.tagged(s.path, s.style).get(s.tag, ()) for s in sets}
         if sets

@@ -22,7 +22,8 @@ Undo = dict[str, Any]
 
 def drop(path: str) -> None:
     """Remove an old version or a staged file, if there is one."""
-    # First a look: on a read-only file system even the removal of nothing fails. Behind a user's link nothing is ours.
+    # First a look: on a read-only file system even the removal of nothing fails. Behind a user's
+    # link nothing is ours.
     if os.path.lexists(path):
         with contextlib.suppress(LinkRefused):
             files.unlink(path)
@@ -40,7 +41,10 @@ def is_undo(undo: Mapping[str, Any]) -> bool:
 
 
 def _ours(path: str, backup: str, new: str | None) -> bool:
-    """Return whether a file is as we wrote it, or as it was before: then nobody has edited it since we were stopped."""
+    """Return whether a file is as we wrote it, or as it was before.
+
+    Then nobody has edited it since we were stopped.
+    """
     if not os.path.lexists(path) or (
         backup and os.path.samestat(files.look(path), files.look(backup))
     ):
@@ -50,7 +54,7 @@ def _ours(path: str, backup: str, new: str | None) -> bool:
 
 
 def _revert_edited(path: str, backup: str, undo: Undo) -> None:
-    """Undo an edit of a file that an administrator has changed since: only our lines, or not at all."""
+    """Undo an edit of a file that an administrator changed since: only our lines, or not at all."""
     content = files.read_file(path)
     if undo["lines"] is None or content is None:
         files.move(backup, f"{path}.sftpjail-before")
@@ -68,9 +72,8 @@ def _revert_file(undo: Undo) -> None:
         backup = files.backup_name(path)
         if os.path.lexists(backup) and _ours(path, backup, undo["new"]):
             files.move(backup, path)
-            drop(
-                backup
-            )  # rename(2) leaves both names where they are one file: the step had not begun
+            # rename(2) leaves both names where they are one file: the step had not begun.
+            drop(backup)
             files.sync_dirs({os.path.dirname(path)})
         elif os.path.lexists(backup):
             _revert_edited(path, backup, undo)
@@ -140,7 +143,9 @@ def _revert_account(undo: Undo) -> str:
 
 
 def _change_account(name: str, argv: list[str]) -> str:
-    """Run what changes an account, and return why it refused where that is no failure: who is gone gets nothing back.
+    """Run what changes an account, and return why it refused where that is no failure.
+
+    Who is gone gets nothing back.
 
     Raises:
         SftpJailError: it refused though the account stands in passwd(5).

@@ -14,26 +14,30 @@ def escape(path: str) -> str:
     """Return PATH as a field of fstab(5): white space, `#` and backslash as octal.
 
     Raises:
-        UsageError: PATH has a control character; fstab could hold some, but no administrator could read them.
+        UsageError: PATH has a control character; fstab could hold some, but no administrator
+            could read them.
     """
     if any(ord(c) < 32 or ord(c) == 127 for c in path):
         raise UsageError(
-            f"{path!r} has a control character, which fstab(5) cannot hold readably; rename the folder"
+            f"{path!r} has a control character, which fstab(5) cannot hold readably;"
+            " rename the folder"
         )
     return path.translate(_ESCAPE)
 
 
 def unescape(text: str) -> str:
-    """Return the path that a field of fstab or mountinfo stands for (octal escapes, getmntent(3))."""
+    """Return the path that a field of fstab or mountinfo stands for.
+
+    For the octal escapes see getmntent(3).
+    """
     # Surrogates carry the bytes of names that are not UTF-8 through.
     data = re.sub(
         rb"\\([0-3][0-7]{2})",
         lambda m: bytes([int(m[1], 8)]),
         text.encode("utf-8", "surrogateescape"),
     )
-    return data.partition(b"\0")[0].decode(
-        "utf-8", "surrogateescape"
-    )  # where mount(8) sees its end
+    # A NUL is where mount(8) sees its end.
+    return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,8 @@ class FstabEntry:
 def parse_line(line: str) -> FstabEntry | None:
     """Return the entry of one fstab line, or None for a comment, an empty or a broken line."""
     line = line.partition("\0")[0]
-    fields = [
-        field for field in re.split(r"[ \t]+", line) if field
-    ]  # not str.split(): U+00A0 is part of a name
+    # Not str.split(): U+00A0 is part of a name.
+    fields = [field for field in re.split(r"[ \t]+", line) if field]
     if len(fields) < 4 or fields[0].startswith("#"):
         return None
     return FstabEntry(
@@ -71,8 +74,10 @@ def parse_line(line: str) -> FstabEntry | None:
 
 @dataclass(frozen=True)
 class MountPoint:
-    """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)): where, with which per-mount flags, and what it shows:
-    the directory `root` of the file system `device`, which is one of type `kind`.
+    """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+
+    It says where, with which per-mount flags, and what it shows: the directory `root` of the file
+    system `device`, which is one of type `kind`.
     """
 
     target: str

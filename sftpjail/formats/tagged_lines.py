@@ -12,17 +12,17 @@ from .fstab import parse_line
 class Style(enum.Enum):
     """How a line carries the tag that says whose it is."""
 
-    BLOCK = (
-        "block"  # between `# BEGIN sftpjail TAG` and `# END sftpjail TAG`, at the end of the file
-    )
+    # Between `# BEGIN sftpjail TAG` and `# END sftpjail TAG`, at the end of the file.
+    BLOCK = "block"
     TOP = "top"  # the same, below the first line (a script's #!)
     FSTAB = "fstab"  # an fstab line with x-sftpjail.user=USER; the tag is "USER TARGET"
     LINE = "line"  # the tag is the line itself
 
 
 def small_keywords(text: str) -> str:
-    """Return TEXT with the first word of each line in small letters: `sshd -T` prints keywords so before 10.4, and as
-    the manual writes them since.
+    """Return TEXT with the first word of each line in small letters.
+
+    `sshd -T` prints keywords so before 10.4, and as the manual writes them since.
     """
     return re.sub(r"(?m)^\S+", lambda word: word[0].lower(), text)
 
@@ -95,19 +95,27 @@ def _place(line: str) -> _Place | None:
 
 
 def _places(changes: Mapping[str, tuple[str, ...]]) -> dict[_Place | None, str]:
-    """Return the tag of each line to come by what it mounts where and how: one that does the same has lost its tag."""
+    """Return the tag of each line to come by what it mounts where and how.
+
+    One that does the same has lost its tag.
+    """
     return {_place(line): tag for tag, lines in changes.items() for line in lines if _place(line)}
 
 
 def split(text: str) -> list[str]:
-    """Return the lines of TEXT with their newlines. Only \\n ends a line, unlike str.splitlines()."""
+    """Return the lines of TEXT with their newlines.
+
+    Only \\n ends a line, unlike str.splitlines().
+    """
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _edit_block(text: str, tag: str, lines: tuple[str, ...], at_end: bool) -> str:
-    # The marker says where we had to complete a line, so that taking the block out restores every byte.
+    # The marker says where we had to complete a line, so that taking the block out
+    # restores every byte.
     found = re.search(
-        rf"(\n?)^# BEGIN sftpjail {re.escape(tag)}( \(newline added\))?\n.*?^# END sftpjail {re.escape(tag)}(?:\n|\Z)",
+        rf"(\n?)^# BEGIN sftpjail {re.escape(tag)}( \(newline added\))?\n.*?"
+        rf"^# END sftpjail {re.escape(tag)}(?:\n|\Z)",
         text,
         re.MULTILINE | re.DOTALL,
     )
@@ -143,13 +151,17 @@ def _edit_tagged(
 
 
 def _joined(lines: list[str], like: str) -> str:
-    # A file that ends without a newline goes on to do so, and has every byte back when our lines are gone.
+    # A file that ends without a newline goes on to do so, and has every byte back when
+    # our lines are gone.
     end = "\n" if lines and (not like or like.endswith("\n")) else ""
     return "\n".join(lines) + end
 
 
 def _order_fstab(text: str) -> str:
-    """Put each user's lines in order of depth, in the places that they have: mount(8) -a works from the top."""
+    """Put each user's lines in order of depth, in the places that they have.
+
+    mount(8) -a works from the top.
+    """
     lines = [line.rstrip("\n") for line in split(text)]
     places: dict[str, list[int]] = {}
     for index, line in enumerate(lines):

@@ -1,7 +1,9 @@
-"""The drop-in of user@.service that keeps systemd from starting a user manager for a member: its text, and back.
+"""The drop-in of user@.service: its text, and back.
 
-systemd --user runs on the host and obeys units in the home (systemd.unit(5)), which a jail makes writable. Whoever may
-have none is decided when one is to be started, by a shell script that stands in the unit and needs nothing of ours.
+It keeps systemd from starting a user manager for a member. systemd --user runs on the host and
+obeys units in the home (systemd.unit(5)), which a jail makes writable. Whoever may have none
+is decided when one is to be started, by a shell script that stands in the unit and needs
+nothing of ours.
 """
 
 from __future__ import annotations
@@ -14,16 +16,19 @@ DROPIN = f"{FOLDER}/10-sftpjail.conf"
 SERVICE = "user-managers"  # what a Notify calls all of them
 _RECORDS = "/var/lib/sftpjail/accounts"
 
-_HEADER = """\
-# Made by `sftpjail setup`; changes here are lost.
-#
-# A user manager (systemd --user) runs outside of any jail and obeys units in the home: members of the jail groups get
-# none, whatever wants to start it. Nobody else is concerned. While the name service does not answer, those count as
-# members who have a record in /var/lib/sftpjail/accounts.
-"""
+_HEADER = (
+    "# Made by `sftpjail setup`; changes here are lost.\n"
+    "#\n"
+    "# A user manager (systemd --user) runs outside of any jail and obeys units in the home: "
+    "members of the jail groups get\n"
+    "# none, whatever wants to start it. Nobody else is concerned. "
+    "While the name service does not answer, those count as\n"
+    "# members who have a record in /var/lib/sftpjail/accounts.\n"
+)
 
-# For sh(1); %i is the uid. Exit code 1 denies, 0 allows: ExecCondition= in systemd.service(5). No single quote and no
-# backslash may stand in it, and no word that begins with # (a comment of the unit's, at the start of a line).
+# For sh(1); %i is the uid. Exit code 1 denies, 0 allows: ExecCondition= in systemd.service(5). No
+# single quote and no backslash may stand in it, and no word that begins with # (a comment of the
+# unit's, at the start of a line).
 _UID = 'u="%i"; [ "$u" != 0 ] || exit 0;'
 _GROUPS = """groups=$(timeout 5 id -Gn "$u" 2>/dev/null); known=$?;"""
 _IN_GROUP = 'case " $groups " in {patterns}) exit 1;; esac;'
@@ -51,13 +56,19 @@ def condition(groups: Sequence[str], users: Sequence[str]) -> list[str]:
 
 
 def render(groups: Sequence[str], users: Sequence[str]) -> str:
-    """Return the drop-in; see `condition`. With `+` root runs the script, and nothing of the user's: no PAM stack."""
+    """Return the drop-in; see `condition`.
+
+    With `+` root runs the script, and nothing of the user's: no PAM stack.
+    """
     script = " \\\n    ".join(line.replace("$", "$$") for line in condition(groups, users))
     return f"{_HEADER}[Service]\nExecCondition=+/bin/sh -c '\\\n    {script}'\n"
 
 
 def script(text: str) -> str:
-    """Return the script of a drop-in as sh(1) gets it, but for %i; "" where there is none of ours."""
+    """Return the script of a drop-in as sh(1) gets it, but for %i.
+
+    It is "" where there is none of ours.
+    """
     found = re.search(r"(?m)^ExecCondition=\+/bin/sh -c '\\\n([^']*)'$", text)
     return found[1].replace(" \\\n", "").replace("$$", "$").strip() if found else ""
 

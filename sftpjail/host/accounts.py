@@ -1,4 +1,7 @@
-"""Who lives on the host: passwd(5), group(5), shadow(5) and, by name only, what the name service knows beside."""
+"""Who lives on the host: passwd(5), group(5), shadow(5), and what the name service knows beside.
+
+The name service is asked by name only.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from functools import cached_property
 
 from ..model import Account, Group, Shadow, components, normal, number
 
-# The name services that know nobody but who was made on this host; systemd's are its own dynamic users.
+# The name services that know nobody but who was made on this host; systemd's are its
+# own dynamic users.
 LOCAL = ("files", "compat", "db", "systemd", "mymachines", "extrausers", "altfiles")
 
 
@@ -47,7 +51,10 @@ class People:
 
     @cached_property
     def has_strangers(self) -> bool:
-        """Whether there may be accounts without a line in passwd(5): a directory's, userdb's, of extrausers."""
+        """Whether there may be accounts without a line in passwd(5).
+
+        They are a directory's, userdb's, of extrausers.
+        """
         found = re.search(r"(?m)^\s*passwd:(.*)", self.text("/etc/nsswitch.conf"))
         words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
         return bool(set(words) - {"files", "compat", "db"})
@@ -58,7 +65,10 @@ class People:
 
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
-        """The local accounts, passwd(5), by name. The first of two lines with one name counts, as in getpwnam(3)."""
+        """The local accounts, passwd(5), by name.
+
+        The first of two lines with one name counts, as in getpwnam(3).
+        """
         found: dict[str, Account] = {}
         for fields in self._entries("/etc/passwd"):
             if len(fields) != 7:
@@ -104,13 +114,14 @@ class People:
         return found, sorted(found)
 
     def dwellers(self, path: str) -> tuple[list[str], list[str]]:
-        """Return the local accounts whose home PATH lies in, and those whose home is PATH or lies below it."""
+        """Return whose home PATH lies in, and whose home is PATH or lies below it.
+
+        Only local accounts are among them.
+        """
         homes, ordered = self._real_homes
         above = [name for folder in components(path)[:-1] for name in homes.get(folder, ())]
-        first, last = (
-            bisect_left(ordered, path + "/"),
-            bisect_left(ordered, path + "0"),
-        )  # "0" follows "/"
+        # "0" follows "/".
+        first, last = bisect_left(ordered, path + "/"), bisect_left(ordered, path + "0")
         below = [name for home in ordered[first:last] for name in homes[home]]
         return above, [*homes.get(path, ()), *below]
 
@@ -151,7 +162,10 @@ class People:
         return {account.uid: account.name for account in reversed([*self.accounts.values()])}
 
     def is_silent(self, name: str) -> bool:
-        """Return whether nobody can say now if there is such an account, because a directory does not answer."""
+        """Return whether nobody can say now if there is such an account.
+
+        That is so where a directory does not answer.
+        """
         return False
 
     def is_gone(self, name: str) -> bool:
@@ -159,7 +173,7 @@ class People:
         return self.account(name) is None and not self.is_silent(name)
 
     def group(self, name: str) -> Group | None:
-        """Return a group, local or from NSS; a local one with its members from other sources too."""
+        """Return a group, local or from NSS; a local one with members from other sources too."""
         found = self.groups.get(name)
         if self.root:
             return found
@@ -171,9 +185,10 @@ class People:
         return Group(name, entry.gr_gid, tuple(members))
 
     def group_members(self, name: str) -> tuple[str, ...] | None:
-        """Return everybody in a group, by supplementary or primary membership; None where there is no such group.
+        """Return everybody in a group, primary or supplementary; None where there is no such group.
 
-        A directory is never enumerated: of those that it brings, only who has been here or stands in /etc/group counts.
+        A directory is never enumerated: of those that it brings, only who has been here or stands
+        in /etc/group counts.
         """
         if name not in self._members:
             group = self.group(name)
@@ -195,10 +210,12 @@ class People:
         )
 
     def newcomers(self, name: str) -> list[str] | None:
-        """Return whom a directory puts into a group though they have never been here; None where it does not tell.
+        """Return whom a directory puts into a group though they have never been here.
 
-        The one question that lists a directory: an SSSD with `enumerate = false`, its default (sssd.conf(5)), keeps to
-        itself whose primary group this is.
+        None where it does not tell.
+
+        The one question that lists a directory: an SSSD with `enumerate = false`, its default
+        (sssd.conf(5)), keeps to itself whose primary group this is.
         """
         group = self.group(name)
         if group is None or self.root or not self.directories:
@@ -227,13 +244,12 @@ class People:
         return name in self._members[group][1]
 
     def groups_of(self, name: str) -> tuple[str, ...]:
-        """Return the names of the groups that an account is in, the primary one first (getgrouplist(3))."""
+        """Return the names of an account's groups, the primary one first (getgrouplist(3))."""
         account = self.account(name)
         if account is None:
             return ()
-        if self.root or (
-            account.local and not self.thorough
-        ):  # getgrouplist(3) reads all of group(5), each time
+        # getgrouplist(3) reads all of group(5), each time.
+        if self.root or (account.local and not self.thorough):
             local = (g.name for g in self._memberships.get(name, ()) if g.gid != account.gid)
             return (*(g.name for g in self._by_gid.get(account.gid, ())), *local)
         names = []
@@ -249,7 +265,7 @@ class People:
         return self.shadow(name).expire
 
     def has_shadow(self, name: str) -> bool:
-        """Return whether an account has a line of shadow(5), and so an expiry that usermod(8) can set."""
+        """Return whether an account has a line of shadow(5), so an expiry for usermod(8) to set."""
         return name in self._shadow
 
     def shadow(self, name: str) -> Shadow:
@@ -275,7 +291,10 @@ class People:
         }
 
     def is_system(self, account: Account) -> bool:
-        """Return whether an account is a system one: its uid lies outside UID_MIN and UID_MAX of login.defs(5)."""
+        """Return whether an account is a system one.
+
+        That is, its uid lies outside UID_MIN and UID_MAX of login.defs(5).
+        """
         low, high = self._uids
         return account.local and not low <= account.uid <= high
 
@@ -293,7 +312,10 @@ class People:
 
     @cached_property
     def invoker(self) -> frozenset[str]:
-        """The names of the person behind sudo, doas or the login session (proc_pid_loginuid(5)); never root."""
+        """The names of the person behind sudo, doas or the login session; never root.
+
+        For the last see proc_pid_loginuid(5).
+        """
         names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
         uid = self.text("/proc/self/loginuid").strip()
         names |= {account.name for account in self.accounts.values() if str(account.uid) == uid}

@@ -1,4 +1,7 @@
-"""Read-only facts about the host, each file read once per run, so that 10,000 accounts cost one read and not 10,000."""
+"""Read-only facts about the host, each file read once per run.
+
+So 10,000 accounts cost one read and not 10,000.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,19 @@ from ..system.files import open_parent
 from ..system.mounts import mounts_missing
 from .accounts import People
 
-# Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went wrong, which
-# neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD that is stopped 111. An SSSD that
-# is offline answers from its cache, and says of a name that it has never seen that there is none.
+# Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went
+# wrong, which neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD
+# that is stopped 111. An SSSD that is offline answers from its cache, and says of a name that it
+# has never seen that there is none.
 _LOOK_UP = """
 import ctypes, sys
 libc, (database, service, name) = ctypes.CDLL(None), (word.encode() for word in sys.argv[1:])
-entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 24), ctypes.c_void_p()
+entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 24), \
+ctypes.c_void_p()
 libc.__nss_configure_lookup(database, service)
 look_up = libc.getpwnam_r if database == b"passwd" else libc.getgrnam_r
-sys.exit(bool(look_up(name, entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(result))) and not result.value)
+sys.exit(bool(look_up(name, entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(result))) \
+and not result.value)
 """
 
 
@@ -44,11 +50,12 @@ class Host(People):
     """The machine as it is now. Hooks may ask it anything and change nothing.
 
     Args:
-        root: the folder that plays `/`; tests put a fake host there. Another root than / asks no NSS.
+        root: the folder that plays `/`; tests put a fake host there. Another root
+            than / asks no NSS.
 
-    `preparing` says that the plan being made also does on_setup, and `listed`, where it is not None, who will be on the
-    list of who is shut out when it is carried out; `thorough` that few accounts are looked at, so that
-    a question to a program for each of them is not too much.
+    `preparing` says that the plan being made also does on_setup, and `listed`, where it is not
+    None, who will be on the list of who is shut out when it is carried out; `thorough` that few
+    accounts are looked at, so that a question to a program for each of them is not too much.
     """
 
     def __init__(self, root: str = "/") -> None:
@@ -62,7 +69,7 @@ class Host(People):
         self._folders: dict[str, str] = {}
         self._all_binds: dict[str, tuple[Bind, ...]] = {}
 
-    # -- files ---------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def lstat(self, path: str) -> os.stat_result | None:
         """Return lstat(2) of PATH, or None where there is nothing."""
@@ -94,7 +101,10 @@ class Host(People):
             ) from error
 
     def text(self, path: str) -> str:
-        """Return the text of PATH, "" where there is nothing; bytes that are not UTF-8 as surrogates."""
+        """Return the text of PATH, "" where there is nothing.
+
+        Bytes that are not UTF-8 come as surrogates.
+        """
         return (self.read(path) or b"").decode("utf-8", "surrogateescape")
 
     def tagged(self, path: str, style: Style) -> Mapping[str, tuple[str, ...]]:
@@ -129,9 +139,10 @@ class Host(People):
         return os.path.realpath(self.root + path).removeprefix(self.root) or "/"
 
     def flaw(self, path: str) -> str:
-        """Return what safely_chroot() has against one component of a path, or "": OpenSSH session.c, which uses stat().
+        """Return what safely_chroot() has against one component of a path, or "".
 
-        A link counts as what it leads to; the mode's group bits are the mask where there is an ACL.
+        It is in OpenSSH's session.c, and uses stat(). A link counts as what it leads to; the mode's
+        group bits are the mask where there is an ACL.
         """
         found = self.stat(path)
         if found is None:
@@ -147,12 +158,16 @@ class Host(People):
         return ""
 
     def acl(self, path: str) -> str:
-        """Return the named entries of a folder's access ACL as `user:1000:rw-,group:33:r-x`, or "" (acl(5))."""
+        """Return the named entries of a folder's access ACL (acl(5)), or "".
+
+        They come as `user:1000:rw-,group:33:r-x`.
+        """
         try:
             data = os.getxattr(self.root + path, "system.posix_acl_access")
         except OSError:
             return ""
-        # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id; 2 and 8 are named ones.
+        # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id; 2 and
+        # 8 are named ones.
         entries = (struct.unpack_from("<HHI", data, at) for at in range(4, len(data), 8))
         kinds = {2: "user", 8: "group"}
         bits = (4, "r"), (2, "w"), (1, "x")
@@ -164,7 +179,9 @@ class Host(People):
         )
 
     def loose_parent(self, path: str, trusted: Collection[str] = ()) -> str:
-        """Return the first folder above PATH, links resolved, in which others than root could replace it, or "".
+        """Return the first folder above PATH in which others than root could replace it, or "".
+
+        Links are resolved first.
 
         Args:
             path: what could be replaced.
@@ -174,10 +191,11 @@ class Host(People):
         return next((folder for folder in above if folder not in trusted and self.flaw(folder)), "")
 
     def trusted_path(self, path: str, uid: int = 0, follow: bool = True) -> str:
-        """Return where PATH really leads if nobody but root, and UID, can make it lead elsewhere, or "".
+        """Return where PATH really leads if only root, and UID, can make it lead elsewhere, or "".
 
-        Each folder on the way, those on the way of a link too, must be root's or UID's and not open to others, so that
-        no name in it can be exchanged; each link must be one's that they made. What lies at the end is not judged.
+        Each folder on the way, those on the way of a link too, must be root's or UID's and not open
+        to others, so that no name in it can be exchanged; each link must be one's that they made.
+        What lies at the end is not judged.
 
         Args:
             path: absolute.
@@ -210,7 +228,10 @@ class Host(People):
         return found is None or (found.st_uid in (0, uid) and not found.st_mode & 0o022)
 
     def owner_name(self, path: str) -> str:
-        """Return the account that PATH belongs to, where that is one of this host's and not root, or ""."""
+        """Return the account that PATH belongs to, or "".
+
+        It is one of this host's and not root.
+        """
         found = self.lstat(path)
         uid = found.st_uid if found else 0
         return next(
@@ -218,16 +239,20 @@ class Host(People):
         )
 
     def mount_place_below(self, path: str) -> str:
-        """Return what a jail has mounted below PATH, or the folder below PATH on which it is to be mounted, or "".
+        """Return what a jail has mounted below PATH, or is to have mounted there, or "".
 
-        Whoever could write in PATH could put something else in that one's place: at the next login root would mount it.
+        Whoever could write in PATH could put something else in that one's place: at the next login
+        root would mount it.
         """
         top = self.realpath(path).rstrip("/") + "/"
         return next((place for place in self._mount_places if place.startswith(top)), "")
 
     @cached_property
     def _mount_places(self) -> frozenset[str]:
-        """Every mount point of a jail, as it is in the jail and, below another bind, as it is in that one's source."""
+        """Every mount point of a jail, as it is in the jail.
+
+        Below another bind, also as it is in that one's source.
+        """
         places: set[str] = set(self.mounts)
         for user in self.bind_users:
             binds = self.binds(user)
@@ -248,16 +273,18 @@ class Host(People):
     def read_owned(
         self, path: str, uid: int, home: str = "/", limit: int = 1 << 20
     ) -> bytes | None:
-        """Return the content of a file in a user's folder, or None where there is none; nobody else's file.
+        """Return the content of a file in a user's folder, or None where there is none.
 
-        The path is walked without following a link that a user could have made, and the file must be a regular one
-        of that user (or root) with a single name, so that a link to /etc/shadow gives an error and not its content.
-        Nor is one read that a third party could have written, since sshd would not trust it: misc.c, safe_path.
+        Nobody else's file is read. The path is walked without following a link that a user could
+        have made, and the file must be a regular one of that user (or root) with a single name, so
+        that a link to /etc/shadow gives an error and not its content. Nor is one read that a third
+        party could have written, since sshd would not trust it: misc.c, safe_path.
 
         Args:
             path: the file.
             uid: its owner.
-            home: none of the folders from here to the file may be open to third parties either; "/" asks for none.
+            home: none of the folders from here to the file may be open to third parties either;
+                "/" asks for none.
             limit: bytes; a larger file is refused.
 
         Raises:
@@ -326,7 +353,7 @@ class Host(People):
             )
         return text.replace("@SFTPJAIL@", BIN)
 
-    # -- mounts --------------------------------------------------------------------------------------------
+    # -- mounts ------------------------------------------------------------------------------------
 
     @cached_property
     def fstab(self) -> tuple[FstabEntry, ...]:
@@ -343,7 +370,10 @@ class Host(People):
         return {user: tuple(binds) for user, binds in found.items()}
 
     def binds(self, name: str) -> tuple[Bind, ...]:
-        """Return the binds of an account's jail in their order: those in fstab, and those made for each session."""
+        """Return the binds of an account's jail in their order.
+
+        These are those in fstab, and those made for each session.
+        """
         if name not in self._all_binds:
             lines = self.text(f"{TABLES}/{name}").split("\n") if name in self._tables else []
             found = {bind.target: bind for bind in self._binds.get(name, ())}
@@ -364,8 +394,9 @@ class Host(People):
         return tuple(dict.fromkeys((*self._binds, *sorted(self._tables))))
 
     def behind(self, name: str, path: str) -> str:
-        """Return the path by which the host has what a session of the account finds at PATH inside its jail: where that
-        is mounted for the session alone, one in the source of the innermost bind.
+        """Return the host's path of what a session of the account finds at PATH inside its jail.
+
+        Where that is mounted for the session alone, it is one in the source of the innermost bind.
         """
         outer = [
             bind
@@ -378,7 +409,10 @@ class Host(People):
         return bind.source + path.removeprefix(bind.target)
 
     def is_busy(self, folder: str) -> bool:
-        """Return whether a process of our mount namespace is in FOLDER or has something in it open (proc(5))."""
+        """Return whether a process of our mount namespace is in FOLDER or has something in it open.
+
+        See proc(5).
+        """
         real = self.realpath(folder)
         return any(inside(path, real) for path in self._held)
 
@@ -387,7 +421,10 @@ class Host(People):
         return frozenset() if self.root else processes.held()
 
     def is_leaving(self, name: str) -> bool:
-        """Return whether a userdel(8) is deleting that account now, which it finds in passwd(5) to the last."""
+        """Return whether a userdel(8) is deleting that account now.
+
+        It finds the account in passwd(5) to the last.
+        """
         return name in self._leaving
 
     @cached_property
@@ -400,21 +437,30 @@ class Host(People):
         return parse_mountinfo(self.text("/proc/self/mountinfo"))
 
     def mount_at(self, target: str) -> MountPoint | None:
-        """Return the topmost mount on exactly that path. Links on the way (a /srv that is one) are resolved."""
+        """Return the topmost mount on exactly that path.
+
+        Links on the way (a /srv that is one) are resolved.
+        """
         return self.mounts.get(target) or self.mounts.get(
             os.path.join(self.realpath(os.path.dirname(target)), os.path.basename(target))
         )
 
     @cached_property
     def mounts_missing(self) -> str:
-        """What this kernel lacks for mounts that are made through descriptors, or "": Linux 5.12 has all."""
+        """What this kernel lacks for mounts that are made through descriptors, or "".
+
+        Linux 5.12 has all.
+        """
         return "" if self.root else mounts_missing()
 
-    # -- what runs for an account beside its logins ----------------------------------------------------------
+    # -- what runs for an account beside its logins ------------------------------------------------
 
     @cached_property
     def crontabs(self) -> Mapping[str, str]:
-        """The path of each user's crontab, by name; Debian has them in the first place, others in the second."""
+        """The path of each user's crontab, by name.
+
+        Debian has them in the first place, others in the second.
+        """
         found: dict[str, str] = {}
         for folder in ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs"):
             for name in self._spooled(folder):
@@ -428,7 +474,10 @@ class Host(People):
 
     @cached_property
     def at_jobs(self) -> Mapping[int, tuple[str, ...]]:
-        """The paths of the jobs of at(1), by their owner's uid; their names are atd.c's: queue, number, minute."""
+        """The paths of the jobs of at(1), by their owner's uid.
+
+        Their names are atd.c's: queue, number, minute.
+        """
         found: dict[int, list[str]] = {}
         for folder in ("/var/spool/cron/atjobs", "/var/spool/at", "/var/spool/atd"):
             for name in self._spooled(folder):
@@ -438,14 +487,20 @@ class Host(People):
         return {uid: tuple(paths) for uid, paths in found.items()}
 
     def _spooled(self, folder: str) -> list[str]:
-        """Return the names of the regular files in a spool; what begins with a dot is nobody's (database.c)."""
+        """Return the names of the regular files in a spool.
+
+        What begins with a dot is nobody's (database.c).
+        """
         names = [name for name in self.listdir(folder) if not name.startswith(".")]
         found = ((name, self.lstat(f"{folder}/{name}")) for name in names)
         return [name for name, file in found if file and stat.S_ISREG(file.st_mode)]
 
     @cached_property
     def cron_lines(self) -> Mapping[str, tuple[str, ...]]:
-        """The lines of the administrator's crontabs, as FILE:LINE, by the name of whom they run as (crontab(5))."""
+        """The lines of the administrator's crontabs, as FILE:LINE (crontab(5)).
+
+        They go by the name of whom they run as.
+        """
         found: dict[str, list[str]] = {}
         for path in (
             "/etc/crontab",
@@ -466,7 +521,7 @@ class Host(People):
         return processes.outside(uid, self._user_processes.get(uid, []))
 
     def list_owned(self, path: str) -> list[str]:
-        """Return the names in a directory of a user's, reached by no link of theirs; none where that is not so."""
+        """Return the names in a directory of a user's, reached by no link of theirs, or none."""
         try:
             folder, name = open_parent(self.root + path)
         except (OSError, SftpJailError):
@@ -482,7 +537,7 @@ class Host(People):
         finally:
             os.close(fd)
 
-    # -- our own records -----------------------------------------------------------------------------------
+    # -- our own records ---------------------------------------------------------------------------
 
     def origin(self, owner: str) -> Origin:
         """Return what was there before us.
@@ -511,7 +566,10 @@ class Host(People):
         return dict.fromkeys((*self.recorded(), *self.bind_users))
 
     def is_silent(self, name: str) -> bool:
-        """Return whether nobody can say now if there is such an account, because a directory does not answer."""
+        """Return whether nobody can say now if there is such an account.
+
+        That is so where a directory does not answer.
+        """
         return self.account(name) is None and self._unanswered("passwd", name)
 
     def is_silent_group(self, name: str) -> bool:
@@ -526,7 +584,7 @@ class Host(People):
         )
         return any(answer.code != 0 for answer in asked)
 
-    # -- questions to real programs ------------------------------------------------------------------------
+    # -- questions to real programs ----------------------------------------------------------------
 
     def which(self, program: str) -> str:
         """Return the absolute path of an installed program, or ""."""
@@ -540,7 +598,9 @@ class Host(People):
         return self._programs[program]
 
     def ask_beside_sshd(self, argv: Sequence[str]) -> programs.Answer:
-        """Return what a program says that starts an sshd: where none has run yet, it gets a /run/sshd of its own.
+        """Return what a program says that starts an sshd.
+
+        Where none has run yet, it gets a /run/sshd of its own.
 
         Raises:
             SftpJailError: as `previews.preview`.
@@ -561,8 +621,9 @@ class Host(People):
     def ask_sshd(
         self, *arguments: str, files: Mapping[str, bytes | None] | None = None
     ) -> programs.Answer:
-        """Return what sshd(8) says with these arguments, as if FILES already had the given content; its settings (-T)
-        by keywords in small letters.
+        """Return what sshd(8) says with these arguments, as if FILES already had the given content.
+
+        Its settings (-T) come by keywords in small letters.
 
         Raises:
             SftpJailError: there is no sshd, or no private mount namespace for the trial.
@@ -588,9 +649,10 @@ class Host(People):
         return int(match[1]), int(match[2])
 
     def may(self, account: Account, path: str, what: str) -> bool:
-        """Return whether an account may read (r), write (w) or enter (x) PATH; where the mode says no, ACLs are asked.
+        """Return whether an account may read (r), write (w) or enter (x) PATH.
 
-        The file system's own no (read-only, immutable) counts only for w, and only where test(1) sees it.
+        Where the mode says no, ACLs are asked. The file system's own no (read-only, immutable)
+        counts only for w, and only where test(1) sees it.
         """
         found = self.stat(path)
         if found is None:
@@ -606,7 +668,10 @@ class Host(People):
         return not self.root and self.as_user(account, ["test", f"-{what}", path]).code == 0
 
     def as_user(self, account: Account, argv: Sequence[str]) -> programs.Answer:
-        """Return what a program says that only reads, run as the account with its groups (setpriv(1))."""
+        """Return what a program says that only reads, run as the account with its groups.
+
+        See setpriv(1).
+        """
         return self.ask(
             [
                 "setpriv",
@@ -633,7 +698,7 @@ class Host(People):
             return None
 
     def full(self, path: str) -> bool:
-        """Return whether the file system of PATH has no block or no inode left for users (statvfs(3))."""
+        """Return whether PATH's file system has no block or inode left for users (statvfs(3))."""
         found = self._statvfs(path)
         if found is None:
             return False
@@ -642,7 +707,10 @@ class Host(People):
         )
 
     def listens(self, path: str) -> bool:
-        """Return whether somebody reads from the datagram socket PATH, as syslogd does from /dev/log."""
+        """Return whether somebody reads from the datagram socket PATH.
+
+        syslogd does so from /dev/log.
+        """
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(self.root + path)
@@ -651,7 +719,7 @@ class Host(People):
         return True
 
     def running(self, service: str) -> int | None:
-        """Return the pid of a daemon, if its pid file names a process that is really that program."""
+        """Return a daemon's pid, if its pid file names a process that is really that program."""
         return None if self.root else processes.running(service)
 
     def writes_deleted(self, path: str) -> int | None:
@@ -664,7 +732,9 @@ class Host(People):
         return self.is_dir("/run/systemd/system") if self.root else processes.booted()
 
     def has_manager(self, uid: int) -> bool:
-        """Return whether `systemd --user` runs for an account now: user@UID.service, told by a cgroup of its own.
+        """Return whether `systemd --user` runs for an account now.
+
+        It is user@UID.service, told by a cgroup of its own.
 
         Args:
             uid: the account's number.
@@ -677,7 +747,9 @@ class Host(People):
         return tuple(tree for tree in processes.CGROUPS if self.is_dir(tree))
 
     def lingers(self, name: str) -> bool:
-        """Return whether an account's services start at boot, without a login: `loginctl enable-linger`.
+        """Return whether an account's services start at boot, without a login.
+
+        That is what `loginctl enable-linger` does.
 
         Args:
             name: the account.
@@ -685,7 +757,10 @@ class Host(People):
         return self.lstat(f"{LINGER}/{name}") is not None
 
     def forbids(self, service: str, how: str) -> bool:
-        """Return whether the host's policy keeps a package's script from this; see `services.forbids`."""
+        """Return whether the host's policy keeps a package's script from this.
+
+        See `services.forbids`.
+        """
         return not self.root and services.forbids(service, how)
 
 

@@ -14,11 +14,14 @@ from .processes import booted, owner
 # userdel(8), and usermod(8) where it changes the home, of an account that a process belongs to.
 _IN_USE = re.compile(r"currently used by process (\d+)")
 MOMENT = 3.0  # seconds that a session may take to end
-LINGERING = 15.0  # and so many where systemd says that it is closing: UserStopDelaySec= of logind.conf(5) is 10
+# And so many where systemd says that it is closing: UserStopDelaySec= of logind.conf(5) is 10.
+LINGERING = 15.0
 
 
 def change_account(argv: Sequence[str], name: str) -> None:
-    """Run usermod(8) or userdel(8); where a session of the account is just ending, wait for its end.
+    """Run usermod(8) or userdel(8).
+
+    Where a session of the account is just ending, wait for its end.
 
     Args:
         argv: the program and its arguments; no shell.
@@ -42,7 +45,10 @@ def change_account(argv: Sequence[str], name: str) -> None:
 
 
 def _session_state(name: str) -> str:
-    """Return what systemd-logind knows of an account, as "active" or "closing" (sd_uid_get_state(3)), or ""."""
+    """Return what systemd-logind knows of an account, as "active" or "closing", or "".
+
+    See sd_uid_get_state(3).
+    """
     return (
         programs.run(["loginctl", "show-user", "--property=State", "--value", name]).out.strip()
         if booted()
@@ -54,13 +60,15 @@ def _ending(name: str, state: str, pid: str) -> str:
     """Return the command that ends what an account runs."""
     if state:
         return f"loginctl terminate-user {name}"
-    return fixes.ending(
-        {int(pid): owner(int(pid))}
-    )  # nothing where it is root's, or has ended since
+    # Nothing where it is root's, or has ended since.
+    return fixes.ending({int(pid): owner(int(pid))})
 
 
 def entries(path: str) -> list[list[str]]:
-    """Return the fields of the lines of passwd(5) or group(5) as they are this moment; four at least, maybe empty."""
+    """Return the fields of the lines of passwd(5) or group(5) as they are this moment.
+
+    There are four at least, maybe empty.
+    """
     with open(path, encoding="utf-8", errors="surrogateescape") as handle:
         lines = [line.rstrip("\n").split(":") for line in handle]
     return [fields + [""] * (4 - len(fields)) for fields in lines]

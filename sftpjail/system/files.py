@@ -1,7 +1,10 @@
-"""Files and directories, changed for good or staged. Primitives; what to do and undo is decided elsewhere.
+"""Files and directories, changed for good or staged.
 
-Paths are walked by file descriptor, component by component (safe_path.py): a symbolic link is followed only where
-root alone could have made it, so that nothing a user puts into a directory of theirs leads root astray.
+These are primitives; what to do and undo is decided elsewhere.
+
+Paths are walked by file descriptor, component by component (safe_path.py): a symbolic link is
+followed only where root alone could have made it, so that nothing a user puts into a directory of
+theirs leads root astray.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-# -- folders and files ------------------------------------------------------------------------------------------
+# -- folders and files -----------------------------------------------------------------------------
 
 
 def open_parent(path: str) -> tuple[int, str]:
-    """Return a descriptor of the directory that really holds PATH, and PATH's last name, which is not followed.
+    """Return a descriptor of the directory that really holds PATH, and PATH's last name.
+
+    The last name is not followed.
 
     Raises:
         LinkRefused: a component is a symbolic link that others than root made or can change.
@@ -40,7 +45,9 @@ def open_parent(path: str) -> tuple[int, str]:
 
 
 def resolve(path: str) -> str:
-    """Return PATH without the links on its way and at its end, which are followed as `open_parent` does.
+    """Return PATH without the links on its way and at its end.
+
+    They are followed as `open_parent` does.
 
     Raises:
         LinkRefused: as `open_parent`, for the last name too.
@@ -59,7 +66,10 @@ def resolve(path: str) -> str:
 
 @contextlib.contextmanager
 def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
-    """`open_parent` that closes its descriptor, and whose errors name the path, or the file that it is ABOUT."""
+    """`open_parent` that closes its descriptor.
+
+    Its errors name the path, or the file that it is ABOUT.
+    """
     about = about or path
     try:
         fd, name = open_parent(path)
@@ -86,7 +96,10 @@ def look(path: str) -> os.stat_result:
 
 
 def read_file(path: str) -> bytes | None:
-    """Return the content of a regular file as it is found by `open_parent`; None for anything else, a link too."""
+    """Return the content of a regular file as it is found by `open_parent`.
+
+    It is None for anything else, a link too.
+    """
     with parent(path) as (folder, name):
         try:
             fd = os.open(name, _PLAIN, dir_fd=folder)
@@ -102,7 +115,9 @@ def read_file(path: str) -> bytes | None:
 
 
 def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
-    """Make one directory with exactly that owner and mode; parents must exist. One of that owner's stays as it is.
+    """Make one directory with exactly that owner and mode; parents must exist.
+
+    One of that owner's stays as it is.
 
     Raises:
         LinkRefused: in its place is a symbolic link of a user's.
@@ -143,14 +158,16 @@ def _judge_dir(path: str, uid: int) -> None:
         os.close(fd)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (uid, os.geteuid()):
         raise SftpJailError(
-            f"{path} is in the way: it belongs to uid {found.st_uid} and came while sftpjail was at work"
+            f"{path} is in the way: it belongs to uid {found.st_uid}"
+            " and came while sftpjail was at work"
         )
 
 
 def keep_private(path: str) -> None:
-    """Take everybody's but root's rights from a folder of ours, which an earlier version made with mode 0755.
+    """Take everybody's but root's rights from a folder of ours.
 
-    What is in it, and when it changes, would tell an attacker which step root takes now.
+    An earlier version made it with mode 0755. What is in it, and when it changes, would tell an
+    attacker which step root takes now.
 
     Raises:
         SftpJailError: its mode cannot be changed.
@@ -168,7 +185,9 @@ def keep_private(path: str) -> None:
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
-    """Give an existing folder, or a file that has no second name, this owner and mode; a symbolic link is not followed.
+    """Give an existing folder, or a file that has no second name, this owner and mode.
+
+    A symbolic link is not followed.
 
     Raises:
         SftpJailError: it is anything else.
@@ -181,7 +200,8 @@ def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
                 not stat.S_ISREG(found.st_mode) or found.st_nlink != 1
             ):
                 raise SftpJailError(
-                    f"will not change the owner of {path}: it is no folder and no file with one name"
+                    f"will not change the owner of {path}:"
+                    " it is no folder and no file with one name"
                 )
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
@@ -207,11 +227,8 @@ def remove_dir(path: str, inode: int = 0) -> bool:
         except FileNotFoundError:
             return True
         except OSError as error:
-            if error.errno in (
-                errno.ENOTEMPTY,
-                errno.EBUSY,
-                errno.ENOTDIR,
-            ):  # in use or a mount point: not ours
+            # In use or a mount point: not ours.
+            if error.errno in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR):
                 return False
             raise
     return True
@@ -220,13 +237,14 @@ def remove_dir(path: str, inode: int = 0) -> bool:
 def _beside(path: str, suffix: str) -> str:
     folder, name = os.path.split(path)
     if os.path.dirname(folder) == "/etc/shadow-maint":
-        # useradd runs every regular file in there, a half-written one too: those are staged one folder up.
+        # useradd runs every regular file in there, a half-written one too: those are
+        # staged one folder up.
         folder, name = os.path.dirname(folder), f"{os.path.basename(folder)}-{name}"
     return f"{folder}/.{name}.{suffix}"
 
 
 def backup_name(path: str) -> str:
-    """Return where the old version of PATH is kept, under a name that no daemon's include pattern matches."""
+    """Return where PATH's old version is kept: a name that no daemon's include pattern matches."""
     return _beside(path, "sftpjail-old~")
 
 
@@ -290,9 +308,10 @@ def move(source: str, target: str) -> None:
 
 
 def carry(source: str, target: str) -> None:
-    """Rename SOURCE to TARGET, where need be from one file system to another, with owner, mode, times and attributes.
+    """Rename SOURCE to TARGET, where need be from one file system to another.
 
-    What watches either directory by its time, as cron(8) does in whole seconds, sees a change (`_touch`).
+    It keeps owner, mode, times and attributes. What watches either directory by its time, as
+    cron(8) does in whole seconds, sees a change (`_touch`).
     """
     with parent(source, target) as (old, old_name), parent(target) as (new, new_name):
         try:
@@ -314,13 +333,16 @@ def carry(source: str, target: str) -> None:
 
 
 def _touch(folder: int) -> None:
-    """Give a directory a time that no reader of whole seconds can have seen yet: the next second's."""
+    """Give a directory a time that no reader of whole seconds has seen yet: the next second's."""
     found = os.fstat(folder)
     os.utime(folder, ns=(found.st_atime_ns, max(found.st_mtime_ns, time.time_ns() + 10**9)))
 
 
 def _copy(source: str, target: str) -> None:
-    """Make TARGET, which is not there yet, a whole copy of a regular file; it has its name when it is on the disk."""
+    """Make TARGET, which is not there yet, a whole copy of a regular file.
+
+    It has its name when it is on the disk.
+    """
     with parent(source) as (folder, name):
         fd = os.open(name, _PLAIN, dir_fd=folder)
         with open(fd, "rb") as handle:

@@ -1,4 +1,4 @@
-"""The gate that holds useradd(8) and userdel(8) up for a moment, while a hook of theirs comes or goes."""
+"""The gate that holds useradd(8) and userdel(8) up for a moment, while their hooks come or go."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from .processes import of_name
 
 @contextlib.contextmanager
 def no_useradd(path: str) -> Iterator[None]:
-    """A moment for a hook of shadow's, or its folder, to go: useradd fails if it sees and then misses it (run_part.c).
+    """A moment for a hook of shadow's, or its folder, to go.
 
-    Whoever opens the folder stands still until the moment is over, and we wait, for two seconds at most, until each
-    useradd and userdel from before does so or has ended. Where the kernel stops nobody for us (a container), until
-    none runs.
+    useradd fails if it sees and then misses it (run_part.c). Whoever opens the folder stands
+    still until the moment is over, and we wait, for two seconds at most, until each useradd and
+    userdel from before does so or has ended. Where the kernel stops nobody for us (a container),
+    until none runs.
     """
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     if os.path.dirname(folder) != "/etc/shadow-maint" or not os.path.lexists(path):
@@ -36,20 +37,20 @@ def no_useradd(path: str) -> Iterator[None]:
 
 
 def _shut(folder: str) -> int:
-    """Stop everybody who opens FOLDER, by a descriptor that is to be closed; 0 where we may not (fanotify_init(2))."""
+    """Stop everybody who opens FOLDER, by a descriptor that is to be closed.
+
+    It is 0 where we may not (fanotify_init(2)).
+    """
     import ctypes
 
-    libc, opening = (
-        ctypes.CDLL(None),
-        ctypes.c_uint64(0x10000 | 0x40000000),
-    )  # FAN_OPEN_PERM | FAN_ONDIR
+    # FAN_OPEN_PERM | FAN_ONDIR
+    libc, opening = ctypes.CDLL(None), ctypes.c_uint64(0x10000 | 0x40000000)
     flags = 0x4 | 0x2 | 0x1  # FAN_CLASS_CONTENT, FAN_NONBLOCK, FAN_CLOEXEC
     door: int = libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC)
     if door < 0:
         return 0
-    if (
-        libc.fanotify_mark(door, 0x1, opening, -100, os.fsencode(folder)) < 0
-    ):  # FAN_MARK_ADD, AT_FDCWD
+    # FAN_MARK_ADD, AT_FDCWD
+    if libc.fanotify_mark(door, 0x1, opening, -100, os.fsencode(folder)) < 0:
         os.close(door)
         return 0
     return door

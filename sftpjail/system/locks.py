@@ -14,7 +14,9 @@ from .files import keep_private
 
 @contextlib.contextmanager
 def lock(path: str, timeout: float) -> Iterator[None]:
-    """Hold the one lock; every run that may change something does so before it reads its first fact.
+    """Hold the one lock.
+
+    Every run that may change something does so before it reads its first fact.
 
     Args:
         path: the lock file; its folder is made, root's alone.

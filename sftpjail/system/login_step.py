@@ -1,4 +1,6 @@
-"""What is done when a session opens, at boot, and for `enter`: the mounts of jails, each judged when it is made.
+"""What is done when a session opens, at boot, and for `enter`: the mounts of jails.
+
+Each is judged when it is made.
 
 PAM runs it as root, before sshd's chroot: pam_exec(8). With "session" it is in the session's own
 mount namespace and mounts what the account's table says; with "fstab" that is mounted already. Who
@@ -16,7 +18,8 @@ import sys
 from ..paths import BIN
 from .safe_path import PathRefused, mount, open_path, unmount
 
-USAGE = """usage: pam-session session|fstab           as PAM runs it, with PAM_USER in the environment
+USAGE = """\
+usage: pam-session session|fstab           as PAM runs it, with PAM_USER in the environment
        pam-session enter TABLE DIRECTORY COMMAND [ARGUMENT]...
        pam-session boot"""
 TABLES, ACCOUNTS = "/etc/sftpjail/mounts", "/var/lib/sftpjail/accounts"
@@ -98,7 +101,9 @@ def real(target: str) -> str:
 
 
 def take_away_inherited(table: str) -> None:
-    """Unmount binds of the host's from before `mounts` changed that came along, perhaps with more rights.
+    """Unmount binds of the host's from before `mounts` changed that came along.
+
+    Perhaps they came with more rights.
 
     Raises:
         Refused: one stays.
@@ -180,10 +185,10 @@ def enter(table: str, directory: str, argv: list[str]) -> None:
 
 
 def boot() -> bool:
-    """Unmount what fstab(5) brought into a jail and would not be mounted there now; return whether all holds.
+    """Unmount what fstab(5) brought into a jail and would not be mounted there now.
 
-    Nobody judges what mount(8) follows at a boot: a source in whose place somebody has put something
-    else shows that.
+    Return whether all holds. Nobody judges what mount(8) follows at a boot: a source in whose place
+    somebody has put something else shows that.
     """
     good, mounted = True, mount_points()
     for source, target, options in entries(read("/etc/fstab")):
@@ -200,7 +205,10 @@ def boot() -> bool:
 
 
 def take_away(point: str) -> None:
-    """Unmount every layer at a mount point; one that stays is reported, and keeps no other from being judged."""
+    """Unmount every layer at a mount point.
+
+    One that stays is reported, and keeps no other from being judged.
+    """
     try:
         while unmount(point, lazy=True):
             pass

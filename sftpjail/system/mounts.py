@@ -59,7 +59,9 @@ def remount(target: str, options: Sequence[str]) -> None:
 
 
 def unmount(target: str) -> None:
-    """Unmount TARGET, every layer of it: one that is left is what somebody's `userdel -r` deletes through.
+    """Unmount TARGET, every layer of it.
+
+    One that is left is what somebody's `userdel -r` deletes through.
 
     Raises:
         SftpJailError: it is busy, with who holds it, or the kernel's own words.
@@ -93,6 +95,6 @@ def mount_points() -> dict[str, MountPoint]:
 
 
 def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
-    """Return what is mounted on exactly TARGET; links on the way to it are resolved, as mount(8) does."""
+    """Return what is mounted on exactly TARGET; links on the way are resolved, as by mount(8)."""
     folder, name = os.path.split(target)
     return points.get(target) or points.get(os.path.join(os.path.realpath(folder), name))

@@ -10,7 +10,7 @@ from ..errors import SftpJailError
 
 
 def attend(folder: str, step: Sequence[str], argv: Sequence[str]) -> int:
-    """Run ARGV in FOLDER on our own terminal, in a mount namespace of its own; return its exit code.
+    """Run ARGV in FOLDER on our own terminal, in its own mount namespace; return its exit code.
 
     Args:
         folder: where it runs.
@@ -29,14 +29,16 @@ def attend(folder: str, step: Sequence[str], argv: Sequence[str]) -> int:
         raise SftpJailError(f"cannot run unshare: {error.strerror}") from error
 
 
-# A copy of /run made of binds, since only a folder that is there can be mounted upon; with sshd's own folder beside.
-# Everything else in /run stays to be seen: nslcd's socket, by which a member of a group is known as one.
+# A copy of /run made of binds, since only a folder that is there can be mounted upon; with sshd's
+# own folder beside. Everything else in /run stays to be seen: nslcd's socket, by which a member of
+# a group is known as one.
 WITH_SSHD = """
 with_sshd() {
     mount -n -t tmpfs -o mode=755 sftpjail "$1" && mkdir -m 755 "$1/sshd" || return
     for path in /run/*; do
         name=$1/${path##*/}
-        if [ -L "$path" ]; then cp -P "$path" "$name"; elif [ -d "$path" ]; then mkdir "$name"; else : >"$name"; fi
+        if [ -L "$path" ]; then cp -P "$path" "$name"; \
+elif [ -d "$path" ]; then mkdir "$name"; else : >"$name"; fi
         [ -L "$path" ] || mount -n --rbind "$path" "$name"
     done
     mount -n --move "$1" /run
@@ -46,7 +48,9 @@ _BESIDE = WITH_SSHD + 'with_sshd "$1" || exit 125; shift; exec "$@"'
 
 
 def sshd_beside(argv: Sequence[str], folder: str) -> list[str]:
-    """Return how to run an sshd where perhaps none runs, so that /run/sshd is missing: it gets one that only it sees.
+    """Return how to run an sshd where perhaps none runs, so that /run/sshd is missing.
+
+    It gets one that only it sees.
 
     Args:
         argv: /usr/sbin/sshd and its arguments.

@@ -1,4 +1,7 @@
-"""Previews: a program that reads configuration is shown a trial one, in a mount namespace that nobody else sees."""
+"""Previews: a program that reads configuration is shown a trial one.
+
+That is in a mount namespace that nobody else sees.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,16 @@ from ..paths import RUN_DIR
 from .namespaces import WITH_SSHD
 from .programs import Answer, run
 
-# Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and becomes the program.
-# Whoever replaces a file, as useradd does with passwd, makes the kernel take our mount off it (namei.c, vfs_rename).
+# Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and
+# becomes the program. Whoever replaces a file, as useradd does with passwd, makes the kernel take
+# our mount off it (namei.c, vfs_rename).
 _PREVIEW = (
     WITH_SSHD
     + """
 stage=$1; shift; pairs=0
 [ -d /run/sshd ] || { mkdir "$stage/run" && with_sshd "$stage/run"; } || exit 125
-while [ "$1" != -- ]; do mount -n --bind "$1" "$2" || exit 125; pairs=$((pairs + 1)); shift 2; done; shift
+while [ "$1" != -- ]; do mount -n --bind "$1" "$2" || exit 125; pairs=$((pairs + 1)); \
+shift 2; done; shift
 "$@"; code=$?
 [ "$(cut -d" " -f4 /proc/self/mountinfo | grep -cF "/${stage##*/}/")" = $pairs ] || exit 124
 exit $code
@@ -33,7 +38,9 @@ exit $code
 def preview(
     argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float = 60.0
 ) -> Answer:
-    """Run ARGV in a private mount namespace in which FILES already have the given content; the host sees nothing.
+    """Run ARGV in a private mount namespace in which FILES already have the given content.
+
+    The host sees nothing.
 
     Args:
         argv: a program that reads configuration, as `sshd -t`.
@@ -41,7 +48,8 @@ def preview(
         timeout: seconds.
 
     Raises:
-        SftpJailError: no private mount namespace is to be had, the files change all the time, or as `run`.
+        SftpJailError: no private mount namespace is to be had, the files change all the
+            time, or as `run`.
     """
     for _ in range(10):
         with _accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
@@ -55,7 +63,10 @@ def preview(
 
 @contextlib.contextmanager
 def _accounts_still() -> Iterator[None]:
-    """Keep useradd and its kin waiting, as they do each other: lckpwdf(3). They are patient for 15 seconds."""
+    """Keep useradd and its kin waiting, as they do each other: lckpwdf(3).
+
+    They are patient for 15 seconds.
+    """
     try:
         fd = os.open("/etc/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:  # a read-only /etc changes under nobody

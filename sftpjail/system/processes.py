@@ -1,4 +1,7 @@
-"""Who has something open in a folder, which daemons and programs run: read from /proc and pid files, and waited for."""
+"""Who has something open in a folder, which daemons and programs run.
+
+This is read from /proc and pid files, and waited for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from dataclasses import dataclass
 
 
 def holders(target: str) -> list[tuple[int, int, str]]:
-    """Return (pid, uid, command line) of processes that have something below TARGET open or are in it (proc(5))."""
+    """Return (pid, uid, command line) of who has something below TARGET open or is in it.
+
+    See proc(5).
+    """
     found = []
     target = os.path.realpath(target)
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
@@ -30,9 +36,12 @@ def holders(target: str) -> list[tuple[int, int, str]]:
 
 
 def owner(pid: int) -> int:
-    """Return the real uid of a process, whom kill(2) lets a process of the same uid end; 0 where it has ended.
+    """Return the real uid of a process; 0 where it has ended.
 
-    Not the owner of /proc/PID: that is root where the process may not be dumped, as those of sshd's sessions.
+    kill(2) lets a process of the same uid end it.
+
+    Not the owner of /proc/PID: that is root where the process may not be dumped, as those of
+    sshd's sessions.
     """
     path = f"/proc/{pid}/status"
     with (
@@ -44,7 +53,10 @@ def owner(pid: int) -> int:
 
 
 def held() -> frozenset[str]:
-    """Return every path that a process of our mount namespace has open or is in: its root, its folder, its files."""
+    """Return every path that a process of our mount namespace has open or is in.
+
+    These are its root, its folder, its files.
+    """
     paths, ours = set(), os.readlink("/proc/self/ns/mnt")
     for pid in (name for name in os.listdir("/proc") if name.isdigit()):
         with contextlib.suppress(OSError):
@@ -59,7 +71,7 @@ def held() -> frozenset[str]:
 
 
 def holds_deleted(path: str) -> int | None:
-    """Return the pid of a process that has PATH open though it was deleted (proc_pid_fd(5)), or None."""
+    """Return the pid of a process that has the deleted PATH open (proc_pid_fd(5)), or None."""
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         with contextlib.suppress(OSError):
             for fd in os.listdir(f"/proc/{pid}/fd"):
@@ -69,7 +81,10 @@ def holds_deleted(path: str) -> int | None:
 
 
 def booted() -> bool:
-    """Return whether systemd runs this system (sd_booted(3)), and not one whose /run we see from a chroot."""
+    """Return whether systemd runs this system (sd_booted(3)).
+
+    One whose /run we see from a chroot does not count.
+    """
     return os.path.isdir("/run/systemd/system") and _is_here(1)
 
 
@@ -107,7 +122,10 @@ def _by_pidfile(service: str) -> int | None:
 
 
 def _listener() -> int | None:
-    """Return the pid of an sshd that listens, wherever its pid file is; it says so in its title (sshd.c)."""
+    """Return the pid of an sshd that listens, wherever its pid file is.
+
+    It says so in its title (sshd.c).
+    """
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             root = name.isdigit() and os.stat(f"/proc/{name}").st_uid == 0
@@ -124,7 +142,10 @@ def of_name(names: Collection[str]) -> set[str]:
 
 
 def _name(pid: str) -> str:
-    """Return the name of a process of root's (comm in proc(5)), or "": anybody could call one of theirs userdel."""
+    """Return the name of a process of root's (comm in proc(5)), or "".
+
+    Anybody could call one of theirs userdel.
+    """
     try:
         if os.stat(f"/proc/{pid}").st_uid != 0:
             return ""
@@ -134,16 +155,15 @@ def _name(pid: str) -> str:
         return ""
 
 
-CGROUPS = (
-    "/sys/fs/cgroup",
-    "/sys/fs/cgroup/systemd",
-    "/sys/fs/cgroup/unified",
-)  # unified, legacy, hybrid
+# Unified, legacy, hybrid.
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
 
 def manager_cgroup(uid: int) -> str:
-    """Return the cgroup that the user manager of UID itself lies in, below one of CGROUPS: `init.scope` below its
-    service's (systemd.special(7)). A service that is only being started, and is refused by a condition, has none.
+    """Return the cgroup that the user manager of UID itself lies in, below one of CGROUPS.
+
+    It is `init.scope` below its service's (systemd.special(7)). A service that is only being
+    started, and is refused by a condition, has none.
     """
     return f"user.slice/user-{uid}.slice/user@{uid}.service/init.scope"
 
@@ -172,9 +192,9 @@ _FOR_USERS = re.compile(
 class Outsider:
     """A process of a user's that no jail holds.
 
-    `service` is the unit of a system service that runs it, "" where it is none; `container` says that root has put it
-    into a PID namespace of its own. Both are an administrator's doing, and the uid may mean somebody else in there.
-    `managed`: it belongs to the user's own systemd.
+    `service` is the unit of a system service that runs it, "" where it is none; `container` says
+    that root has put it into a PID namespace of its own. Both are an administrator's doing, and the
+    uid may mean somebody else in there. `managed`: it belongs to the user's own systemd.
     """
 
     pid: int
@@ -190,7 +210,10 @@ class Outsider:
 
 
 def of_users() -> dict[int, list[int]]:
-    """Return the pids of all processes but root's and the dead, by real uid (Uid in proc_pid_status(5))."""
+    """Return the pids of all processes but root's and the dead, by real uid.
+
+    It is Uid in proc_pid_status(5).
+    """
     found: dict[int, list[int]] = {}
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         uid = _real_uid(pid)
@@ -200,7 +223,10 @@ def of_users() -> dict[int, list[int]]:
 
 
 def _real_uid(pid: int) -> int:
-    """Return the real uid of a process, -1 of one that has ended; a setuid program that a user runs is the user's."""
+    """Return the real uid of a process, -1 of one that has ended.
+
+    A setuid program that a user runs is the user's.
+    """
     try:
         with open(f"/proc/{pid}/status", "rb") as handle:
             text = handle.read()
@@ -212,7 +238,9 @@ def _real_uid(pid: int) -> int:
 
 
 def outside(uid: int, pids: Collection[int] | None = None) -> list[Outsider]:
-    """Return the processes of a user that no jail holds: everything but what sshd runs for a session in a chroot.
+    """Return the processes of a user that no jail holds.
+
+    That is everything but what sshd runs for a session in a chroot.
 
     Args:
         uid: whose; root has none.
@@ -227,7 +255,10 @@ def outside(uid: int, pids: Collection[int] | None = None) -> list[Outsider]:
 
 
 def _in_session(pid: int, uid: int) -> bool:
-    """Return whether a process is sshd itself, in another root than ours, below root's part of it (sshd_session.c)."""
+    """Return whether a process is sshd itself, in another root than ours.
+
+    It runs below root's part of it (sshd_session.c).
+    """
     if os.path.samefile(f"/proc/{pid}/root", "/"):
         return False
     while pid > 1 and _SSHD.fullmatch(os.readlink(f"/proc/{pid}/exe")):
@@ -255,7 +286,10 @@ def _outsider(pid: int) -> Outsider:
 
 
 def being_deleted() -> frozenset[str]:
-    """Return the words by which every userdel(8) that runs here was called, the names of accounts among them."""
+    """Return the words by which every userdel(8) that runs here was called.
+
+    The names of accounts are among them.
+    """
     words: set[str] = set()
     for pid in of_name(["userdel"]):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as handle:

@@ -19,7 +19,10 @@ ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program said: exit code (negative: the signal that killed it), standard output and error."""
+    """What a program said: exit code, standard output and error.
+
+    A negative exit code is the signal that killed it.
+    """
 
     code: int
     out: str
@@ -41,19 +44,23 @@ def run(
     timeout: float = 60.0,
     patient: bool = True,
 ) -> Answer:
-    """Run ARGV with a clean environment, in a session of its own so that the terminal's Ctrl-C reaches only us.
+    """Run ARGV with a clean environment, in a session of its own.
+
+    So the terminal's Ctrl-C reaches only us.
 
     Args:
         argv: the program and its arguments; no shell.
         stdin: what it reads; nothing else.
         env: variables beside PATH and LC_ALL.
         timeout: seconds, after which its whole process group is killed.
-        patient: a signal to us waits for its end: usermod(8) must not be killed while it writes /etc/passwd.
+        patient: a signal to us waits for its end: usermod(8) must not be killed while it
+            writes /etc/passwd.
 
     Raises:
         SftpJailError: it is not installed, cannot be started or took too long.
     """
-    # In memory and not through pipes: a process that the program leaves behind could hold those open for ever.
+    # In memory and not through pipes: a process that the program leaves behind could hold
+    # those open for ever.
     with (
         open(os.memfd_create("stdin"), "w+b") as given,
         open(os.memfd_create("out"), "w+b") as out,
@@ -100,7 +107,8 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, patient: bool) -> No
 
 
 def _await(process: subprocess.Popen[bytes], timeout: float) -> None:
-    # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has no time for that.
+    # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has
+    # no time for that.
     fd = os.pidfd_open(process.pid)
     try:
         ended = select.select([fd], [], [], timeout)[0]
@@ -133,10 +141,11 @@ STUBBORN = 10.0  # seconds in which all must have ended
 
 
 def end_processes(uid: int) -> int:
-    """End what a user runs outside of a jail, and nobody else's: SIGTERM, after a while SIGKILL. Return how many.
+    """End what a user runs outside of a jail, and nobody else's; return how many.
 
-    Each signal goes through a pidfd(2) that was open before the process was looked at, so that no other process that
-    has got its pid meanwhile is hit. A system service, and what is in a container, goes on.
+    First by SIGTERM, after a while by SIGKILL. Each signal goes through a pidfd(2) that was open
+    before the process was looked at, so that no other process that has got its pid meanwhile is
+    hit. A system service, and what is in a container, goes on.
 
     Args:
         uid: the user; never root.

@@ -1,7 +1,7 @@
-"""Paths that others could change are reached by descriptor, and mounts are made through descriptors.
+"""Paths that others could change are reached by descriptor, and mounts are made by descriptors.
 
-Whoever can write a directory on the way of a path can put a symbolic link into the place of what was
-judged a moment ago. So a path is walked: each component is opened in the one above it without
+Whoever can write a directory on the way of a path can put a symbolic link into the place of what
+was judged a moment ago. So a path is walked: each component is opened in the one above it without
 following links (open(2), O_PATH and O_NOFOLLOW), what is open is judged by fstat(2), and the change
 is made through that descriptor. mount(8) takes paths alone, and loses its options when it is given
 /proc/self/fd/N; hence open_tree(2), mount_setattr(2) and move_mount(2), by which a mount has its
@@ -77,7 +77,9 @@ def _link(directory: int, name: str) -> os.stat_result | None:
 
 
 def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, str, str]:
-    """Return a descriptor of the directory that really holds PATH, PATH's last name in it, and the directory's path.
+    """Return a descriptor of the directory that really holds PATH, PATH's last name, and its path.
+
+    The name is one in that directory, and the path is the directory's.
 
     Args:
         path: an absolute path.
@@ -103,10 +105,12 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
                 return directory, name, "/".join(real)
             if link:
                 links += 1
-                # Who owns a directory above could have put another one of root's here, with its links.
+                # Who owns a directory above could have put another one of root's
+                # here, with its links.
                 if not alone or wrong or link.st_uid not in (0, os.geteuid()) or links > _LINKS:
                     raise PathRefused(
-                        f"{path}: {name} is a symbolic link that others than root made or can change"
+                        f"{path}: {name} is a symbolic link"
+                        " that others than root made or can change"
                     )
                 target = os.readlink(name, dir_fd=directory)
                 todo = [part for part in target.split("/") if part] + todo
@@ -128,7 +132,9 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
 
 
 def open_path(path: str, follow: bool = False, strict: bool = False) -> int:
-    """Return a descriptor (O_PATH) of what is at PATH; the arguments and errors are those of `walk`.
+    """Return a descriptor (O_PATH) of what is at PATH.
+
+    The arguments and errors are those of `walk`.
 
     Raises:
         PathRefused: also where it is a symbolic link.
@@ -174,7 +180,10 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def missing() -> str:
-    """Return which system call for mounts this kernel or C library does not have, or lets us not use; or ""."""
+    """Return which system call for mounts we do not have, or may not use; or "".
+
+    It is this kernel or C library that does not have it, or lets us not use it.
+    """
     try:
         os.close(_call("open_tree", -100, b"/", os.O_CLOEXEC))  # AT_FDCWD
         tree = os.open("/", _DIRECTORY)
@@ -196,7 +205,9 @@ def _set_attributes(tree: int, on: int, off: int, propagation: int, size: int = 
 
 
 def attributes(options: Sequence[str]) -> tuple[int, int, int]:
-    """Return what mount_setattr(2) is to set, to clear, and the propagation, for options of mount(8).
+    """Return what mount_setattr(2) is to set, to clear, and the propagation.
+
+    They are for options of mount(8).
 
     Raises:
         PathRefused: an option is none that this module can give to a mount.
@@ -215,13 +226,16 @@ def attributes(options: Sequence[str]) -> tuple[int, int, int]:
 
 
 def mount(source: str, target: str, options: Sequence[str], loose: bool = False) -> None:
-    """Show SOURCE at TARGET: what both are is judged now, and the mount is made through what was judged.
+    """Show SOURCE at TARGET: what both are is judged now.
+
+    The mount is made through what was judged.
 
     Args:
         source: a directory or file; links of root's are followed.
         target: an existing directory or file; not a link.
         options: as mount(8) takes them; it has them before anybody sees the mount.
-        loose: the source may lie in a directory that others can write; no link of theirs is followed.
+        loose: the source may lie in a directory that others can write; no link of
+            theirs is followed.
 
     Raises:
         PathRefused: see `walk` and `attributes`.
@@ -251,7 +265,9 @@ def mount(source: str, target: str, options: Sequence[str], loose: bool = False)
 
 
 def remount(target: str, options: Sequence[str]) -> None:
-    """Give what is mounted at TARGET these flags of mount(8), and of `ro nosuid nodev noexec` no others.
+    """Give what is mounted at TARGET these flags of mount(8).
+
+    Of `ro nosuid nodev noexec` it has no others.
 
     Raises:
         PathRefused, OSError: as `mount`.

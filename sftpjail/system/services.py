@@ -20,7 +20,9 @@ _UNITS = {
 
 
 def forbids(service: str, how: str) -> bool:
-    """Return whether policy-rc.d forbids it to a maintainer script: Debian Policy 9.3.3, invoke-rc.d(8).
+    """Return whether policy-rc.d forbids it to a maintainer script.
+
+    See Debian Policy 9.3.3 and invoke-rc.d(8).
 
     Args:
         service: as in `notify`.
@@ -36,8 +38,8 @@ def notify(service: str, how: str) -> str:
     """Tell a daemon that its configuration changed; return "" or what the administrator must do.
 
     Args:
-        service: systemd itself, sshd (whatever its unit is called), the user managers of members, or the name of a
-            unit and pid file.
+        service: systemd itself, sshd (whatever its unit is called), the user managers of members,
+            or the name of a unit and pid file.
         how: reload, restart or daemon-reload; of user managers stop.
 
     Raises:
@@ -71,17 +73,20 @@ def notify(service: str, how: str) -> str:
     if os.access(f"/etc/init.d/{service}", os.X_OK):
         programs.must([f"/etc/init.d/{service}", how], timeout=120.0)
         return ""
-    return f"restart {service} (pid {pid}): its configuration changed, and no service manager is here to do it"
+    return (
+        f"restart {service} (pid {pid}): its configuration changed,"
+        " and no service manager is here to do it"
+    )
 
 
 STOPPING = 10.0  # seconds for user managers to stop their units, which may ignore SIGTERM
 
 
 def _stop_managers() -> str:
-    """Stop every user manager that systemd would not start any more, as the drop-in of `setup` decides now.
+    """Stop every user manager that systemd would not start any more.
 
-    Asked at the end of a change and not planned by its facts, so that none that began meanwhile is missed. Sessions
-    are scopes of their own and go on.
+    The drop-in of `setup` decides that now. Asked at the end of a change and not planned by its
+    facts, so that none that began meanwhile is missed. Sessions are scopes of their own and go on.
 
     Returns:
         "", or which ones still run.

@@ -20,14 +20,17 @@ from .signals import postponed
 
 @dataclass(frozen=True)
 class Session:
-    """A program that goes on, with a socket as its standard input and output, and in memory what it says besides."""
+    """A program that goes on, with a socket as its standard input and output.
+
+    What it says besides is in memory.
+    """
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
     said: BinaryIO
 
     def words(self, since: int = 0) -> str:
-        """Return what the program and its children have written to standard error since that byte."""
+        """Return what the program and its children wrote to standard error since that byte."""
         return decode(os.pread(self.said.fileno(), 1 << 20, since))
 
     def written(self) -> int:
@@ -35,18 +38,24 @@ class Session:
         return os.fstat(self.said.fileno()).st_size
 
     def wait(self, timeout: float) -> None:
-        """Wait for the program's end so long, in seconds: it may have hung up before its last words."""
+        """Wait for the program's end so long, in seconds.
+
+        It may have hung up before its last words.
+        """
         with _pidfds([self.process.pid]) as fds:  # and do not reap it: `end` goes by its number
             select.select(fds, [], [], timeout)
 
     def end(self, patience: float = 3.0) -> None:
-        """Hang up and wait until the program and everything that it started has ended; kill what has not by then.
+        """Hang up and wait until the program and everything that it started has ended.
+
+        What has not ended by then is killed.
 
         Args:
             patience: seconds.
         """
         deadline = time.monotonic() + patience
-        # Again until nobody is left: the first round may have been too early for what ssh was about to start.
+        # Again until nobody is left: the first round may have been too early for what ssh
+        # was about to start.
         while family := _family(self.process.pid):
             with _pidfds(family) as fds:
                 self._hang_up()
@@ -77,15 +86,17 @@ def _pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
 
 
 def _family(leader: int) -> set[int]:
-    """Return the processes of a session that live, and all below: ssh(1) does not wait for its ProxyCommand."""
+    """Return the processes of a session that live, and all below.
+
+    ssh(1) does not wait for its ProxyCommand.
+    """
     parents, family = dict[int, int](), set[int]()
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             if name.isdigit():
                 with open(f"/proc/{name}/stat", "rb") as handle:
-                    state, parent, _, session = (
-                        handle.read().rpartition(b")")[2].split()[:4]
-                    )  # proc_pid_stat(5)
+                    # proc_pid_stat(5)
+                    state, parent, _, session = handle.read().rpartition(b")")[2].split()[:4]
                 if state in b"ZX":
                     continue
                 parents[int(name)] = int(parent)
@@ -97,7 +108,9 @@ def _family(leader: int) -> set[int]:
 
 
 def converse(argv: Sequence[str], sessions: list[Session]) -> Session:
-    """Start ARGV, which goes on until `Session.end`; a signal to us meanwhile is heard when that can be called.
+    """Start ARGV, which goes on until `Session.end`.
+
+    A signal to us meanwhile is heard when that can be called.
 
     Args:
         argv: the program and its arguments; no shell.

@@ -12,12 +12,15 @@ STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked us to stop. Not an SftpJailError: those are caught for one account, and the others go on."""
+    """A signal asked us to stop.
+
+    Not an SftpJailError: those are caught for one account, and the others go on.
+    """
 
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they roll back like any failure."""
+    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they roll back like a failure."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(f"stopped by {signal.Signals(number).name}; everything was put back")
@@ -28,7 +31,7 @@ def signals_raise() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_wait() -> Iterator[None]:
-    """Hold those signals back while a commit or a rollback is under way, and forget them at its end."""
+    """Hold those signals back during a commit or a rollback, and forget them at its end."""
     names = set(STOP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, names)
     try:
@@ -52,7 +55,10 @@ def _handlers(handler: object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """Hear a signal only at the end; not by a signal mask, which a program that starts here would inherit."""
+    """Hear a signal only at the end.
+
+    Not by a signal mask, which a program that starts here would inherit.
+    """
     came = list[int]()
     before = [signal.signal(number, lambda number, _: came.append(number)) for number in STOP]
     try:

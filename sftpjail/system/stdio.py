@@ -12,12 +12,11 @@ def start_process() -> None:
     os.umask(0o022)
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout, sys.stderr = (
-        sys.stdout or open(os.devnull, "w"),
-        sys.stderr or open(os.devnull, "w"),
-    )  # noqa: SIM115
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # a name in letters that the locale has not is no reason to fail
+        sys.stdout or open(os.devnull, "w"),  # noqa: SIM115
+        sys.stderr or open(os.devnull, "w"),  # noqa: SIM115
+    )
+    # A name in letters that the locale has not is no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -12,9 +12,10 @@ from .signals import STOP, postponed
 
 
 def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str, None, None]:
-    """Run functions in processes of their own, a few at a time, and yield what they return, in the order given.
+    """Run functions in processes of their own, a few at a time, and yield what they return.
 
-    Ended early, by a signal or else, it passes SIGTERM on, and waits until all have tidied up.
+    They come in the order given. Ended early, by a signal or else, it passes SIGTERM on, and waits
+    until all have tidied up.
 
     Args:
         jobs: each returns a text; one that raises yields "".
