@@ -210,9 +210,8 @@ def _unmake_account(name: str, had_home: bool, error: BaseException) -> None:
     answer = programs.run(["userdel", *(["--remove"] if fresh else []), name])
     account = Host().account(name)
     if account is not None:
-        force = (
-            "--force " if account.uid == 0 else ""
-        )  # userdel takes all of root's processes for its
+        # userdel takes all of root's processes for its.
+        force = "--force " if account.uid == 0 else ""
         raise RollbackIncomplete(
             f"{error}; the account {name} is left, it could not be deleted again: {answer.words}",
             f"userdel {force}{name}",
@@ -387,9 +386,8 @@ def _delete_account(context: Context, name: str) -> None:
         change_account(["userdel", name], name)
     except (SftpJailError, KeyboardInterrupt) as error:
         if Host().account(name) is None:
-            context.warn(
-                [str(error)]
-            )  # it complains of something else, or was interrupted too late
+            # It complains of something else, or was interrupted too late.
+            context.warn([str(error)])
             return
         try:
             with context.engine() as engine:

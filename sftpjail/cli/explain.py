@@ -22,15 +22,8 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # columns
 MEND, FURTHER = "   mend: ", "     "
-TOPICS = (
-    "account",
-    "sshd",
-    "keys",
-    "chroot",
-    "session",
-    "mounts",
-    "log",
-)  # of the picture, in order; others after
+# Of the picture, in order; others after.
+TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")
 
 
 def register(add_parser: Command) -> None:

@@ -25,11 +25,8 @@ from .context import Command, Context
 
 EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
 
-ADDED = {
-    "useradd-post": "useradd",
-    "adduser-local": "adduser",
-    "pam-session": "a login",
-}  # and what it is called
+# What each of those that bring an account is called.
+ADDED = {"useradd-post": "useradd", "adduser-local": "adduser", "pam-session": "a login"}
 
 
 def register(add_parser: Command) -> None:
@@ -64,9 +61,8 @@ def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
     """Make the jail of an account that came, if it is a member."""
     if event == "pam-session":
         engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
-        find_jailed(
-            name, engine.config, engine.host
-        )  # a look-up that failed must not open an emptier jail
+        # A look-up that failed must not open an emptier jail.
+        find_jailed(name, engine.config, engine.host)
     if engine.host.account(name) is None:
         return
     account = find(name, engine.config, engine.host)

@@ -168,9 +168,8 @@ def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
     """
     reasons = {}
     for name, account in accounts.items():
-        with contextlib.suppress(
-            SftpJailError
-        ):  # a damaged record, which is told when its jail is planned
+        with contextlib.suppress(SftpJailError):
+            # A damaged record, which is told when its jail is planned.
             leaving = "userdel is deleting it" if engine.host.is_leaving(name) else ""
             reasons[name] = leaving or why_not(account, engine.host)
     return {name: reason for name, reason in reasons.items() if reason}

@@ -151,9 +151,8 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
         if named or step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
             continue
         lines = list(step.action.diff(host))
-        if lines and lines[0].startswith(
-            "--- "
-        ):  # a file: its name, and the first line that comes or goes
+        if lines and lines[0].startswith("--- "):
+            # A file: its name, and the first line that comes or goes.
             changed = (line for line in lines[2:] if line[:1] in ("+", "-"))
             lines = [f"~ {lines[0][4:]}: {next(changed, '')}"]
         heads |= dict.fromkeys(lines[:1])

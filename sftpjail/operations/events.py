@@ -74,9 +74,8 @@ def closing(
     name = account.name
     try:
         open_to_it = lets_in(account, host)
-    except (
-        SftpJailError
-    ):  # a damaged record or a broken configuration, which is the error already, or told beside it
+    except SftpJailError:
+        # A damaged record or a broken configuration, which is the error already, or told beside it.
         return [], error
     if not open_to_it:
         closed = host.origin(name).closed is not None and is_shut(account, host)
@@ -113,9 +112,8 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
         for path in host.origin(account.name).made
         if path.endswith(account.home) and path != account.home
     ]
-    top = (
-        account.home != "/" and posixpath.dirname(account.home) == "/"
-    )  # as `home = inside` makes them
+    # As `home = inside` makes them.
+    top = account.home != "/" and posixpath.dirname(account.home) == "/"
     if (
         account.profile
         and account.profile.home != "inside"

@@ -103,9 +103,8 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             )
         actions.append(SetAccount(account.name, home=home))
     elif (now := host.account(account.name)) and now.home != account.home:
-        actions.append(
-            SetAccount(account.name, home=account.home)
-        )  # back from `home = inside`; see events.py
+        # Back from `home = inside`; see events.py.
+        actions.append(SetAccount(account.name, home=account.home))
     return actions
 
 

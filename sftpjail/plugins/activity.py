@@ -82,9 +82,8 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     for now, before in aside.items():
         if host.lstat(before) is not None:
             move = fixes.move(before, f"{now}.later", host)
-            if inside(
-                before, "/var/spool"
-            ):  # where crontab(1) and at(1) let users make files, and no links
+            if inside(before, "/var/spool"):
+                # Where crontab(1) and at(1) let users make files, and no links.
                 move = f"mv -nT {quote(before)} {quote(now + '.later')}"
             raise SftpJailError(
                 f"{before} is in the way of the one from before the jail of {account.name}, {now}",

@@ -143,10 +143,8 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions.append(WriteFile(NAMESPACE, POLYDIR))
     else:
         actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
-    return [
-        *actions,
-        WriteFile(SCRIPT, program(), mode=0o755),
-    ]  # at boot it judges what is mounted by fstab
+    # At boot it judges what is mounted by fstab.
+    return [*actions, WriteFile(SCRIPT, program(), mode=0o755)]
 
 
 @hookimpl

@@ -34,14 +34,8 @@ from .ssh_client import PROHIBITED, DoorError
 
 UNIT_PATIENCE = 2.0  # seconds for a user manager to start what is in default.target.wants
 LOG_PATIENCE = 3.0  # seconds until a transfer stands in the log
-LOGGED = (
-    "INFO",
-    "VERBOSE",
-    "DEBUG",
-    "DEBUG1",
-    "DEBUG2",
-    "DEBUG3",
-)  # the levels at which internal-sftp logs files
+# The levels at which internal-sftp logs files.
+LOGGED = ("INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3")
 ANY_TUNNEL = 0xFFFFFFFF  # no number that sshd takes, so that it makes no device where it would
 
 

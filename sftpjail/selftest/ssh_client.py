@@ -215,9 +215,8 @@ class Doors:
         with self._limited(self.timeout + 1):
             channel.set_combine_stderr(True)
             channel.settimeout(self.timeout)
-            with contextlib.suppress(
-                OSError
-            ):  # it may have ended already, and have said something before
+            with contextlib.suppress(OSError):
+                # It may have ended already, and have said something before.
                 channel.sendall(given)
                 channel.shutdown_write()
             with contextlib.suppress(TimeoutError):

@@ -403,12 +403,22 @@ class Reader:
         session.written += stored
         up = session.handles.pop(path, stored > 0)
         self._put(key, None)
+        # Fmt: skip.
         self._records.append(
             Transfer(
-                stamp.at, stamp.text, session.user, session.address, session.pid,
-                path, fetched, stored, forced is not None, up, session.verified,
+                stamp.at,
+                stamp.text,
+                session.user,
+                session.address,
+                session.pid,
+                path,
+                fetched,
+                stored,
+                forced is not None,
+                up,
+                session.verified,
             )
-        )  # fmt: skip
+        )
         return True
 
     def _status(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
@@ -460,9 +470,8 @@ class Reader:
             return False
         verb, names = match[1].decode("ascii"), match[2]
         first = names.find(_BETWEEN)
-        if first != names.rfind(
-            _BETWEEN
-        ):  # a name holds it too: nobody can say which one is the server's
+        if first != names.rfind(_BETWEEN):
+            # A name holds it too: nobody can say which one is the server's.
             return self._act(session, key, stamp, verb, plain(names), ambiguous=True)
         return self._act(
             session, key, stamp, verb, plain(names[:first]), plain(names[first + len(_BETWEEN) :])
@@ -473,9 +482,8 @@ class Reader:
         if not match:
             return False
         operation = self._pending.get(key)
-        if (
-            operation and operation.operation == match[1].decode("ascii") == "open"
-        ):  # logged with its name just before
+        if operation and operation.operation == match[1].decode("ascii") == "open":
+            # Logged with its name just before.
             self._pending[key] = operation._replace(failed="refused")
             return True
         return self._act(session, key, stamp, match[1].decode("ascii"), None, failed="refused")

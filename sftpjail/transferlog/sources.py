@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from .parser import Reader
     from .records import Record
 
+# Fmt: skip.
 JOURNALCTL = (
-    "journalctl", "--quiet", "--no-pager", "--all", "--identifier=internal-sftp", "--output=export",
+    "journalctl",
+    "--quiet",
+    "--no-pager",
+    "--all",
+    "--identifier=internal-sftp",
+    "--output=export",
     "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
-)  # fmt: skip
+)
 BLOCK = 1 << 18
 LONGEST = 1 << 16  # of a line nothing behind this is kept
 POLL = 0.2  # seconds between two looks at a file
@@ -366,9 +372,8 @@ def _read_file(
         handle = _unpacked(name, handle)
         first = handle.read(BLOCK)
         handle.seek(0)
-        if re.search(
-            rb"^[A-Z]", first, re.MULTILINE
-        ):  # times without a year: look at the days of the whole file first
+        if re.search(rb"^[A-Z]", first, re.MULTILINE):
+            # Times without a year: look at the days of the whole file first.
             ends = _Lines()
             reader.clock = Clock(
                 first_year((b"\n".join(ends.split(p)) for p in _pieces(handle)), modified)

@@ -219,9 +219,8 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         made_for, owner = host.origin(account.name).uid, host.origin(account.name).owners.get(home)
         if owner and account.exists:
             uid, gid, mode = owner
-            actions.append(
-                SetOwner(home, account.uid if uid == made_for else uid, gid, mode)
-            )  # after `usermod -u`
+            # After `usermod -u`.
+            actions.append(SetOwner(home, account.uid if uid == made_for else uid, gid, mode))
     else:
         actions += [*_reopened(account, host), Remove(account.jail, folder=True)]
     if (

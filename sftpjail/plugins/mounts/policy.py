@@ -133,9 +133,8 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     """
     if bind.role == "home" and not account.exists:
         return False
-    coming = (
-        bind.role == "home" and not account.local and host.lstat(bind.source) is None
-    )  # made in the same plan
+    # Made in the same plan.
+    coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None
     if not coming and not host.is_dir(bind.source):
         if any(b.target == bind.target for b in host.binds(account.name)):
             raise SftpJailError(
