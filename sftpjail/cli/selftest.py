@@ -43,7 +43,7 @@ def test(context: Context) -> int:
     from ..selftest.ssh_client import library
 
     library()
-    with context.engine(reading=True, tolerant=True) as engine:
+    with context.engine(reading=True) as engine:
         config, host = engine.config, engine.host
         if given.all:
             accounts = sorted(jailed(config, host).values(), key=lambda account: account.name)
