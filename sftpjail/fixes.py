@@ -47,13 +47,11 @@ def on(path: str, host: Paths, *commands: str, follow: bool = True) -> str:
         follow: they follow a link at the end, as chmod(1) does; rm(1) and umount(8) -c do not.
     """
     real = host.trusted_path(path, follow=follow)
+    if not real:
+        return ""
     parts = (command.rpartition("{}") for command in commands)
-    return (
-        " && ".join(
-            f"{before}{quote(real) if mark else ''}{after}" for before, mark, after in parts
-        )
-        if real
-        else ""
+    return " && ".join(
+        f"{before}{quote(real) if mark else ''}{after}" for before, mark, after in parts
     )
 
 

@@ -493,12 +493,9 @@ def show(context: Context) -> int:
     rows += [("closed", facts["closed"])] if facts["closed"] else []
     rows += [("key", key) for key in keys]
     for m in facts["mounts"]:
-        now = (
-            []
-            if m["mounted"]
-            else ["for each session" if m["kept"] == "session" else "not mounted"]
-        )
-        flags = [m["role"], *(["read-only"] if m["read_only"] else []), *now]
+        flags = [m["role"], *(["read-only"] if m["read_only"] else [])]
+        if not m["mounted"]:
+            flags.append("for each session" if m["kept"] == "session" else "not mounted")
         rows.append(("mount", f"{m['target']} <- {m['source']} ({', '.join(flags)})"))
     context.table(("", ""), rows)
     return context.close(0)

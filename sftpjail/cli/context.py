@@ -118,12 +118,10 @@ class Context:
         if not told:
             self.answers["actions"] = plan.describe()
         self.answers["notices"] = [*self.answers.get("notices", []), *map(one_line, notices)]
-        lines = [done] if isinstance(done, str) else done
-        self.say(
-            lines
-            if plan or self.changed
-            else [f"nothing to do: {nothing}" if nothing else "nothing to do"]
-        )
+        if plan or self.changed:
+            self.say([done] if isinstance(done, str) else done)
+        else:
+            self.say([f"nothing to do: {nothing}" if nothing else "nothing to do"])
         self.warn(notices)
 
     def say(self, lines: Iterable[str]) -> None:

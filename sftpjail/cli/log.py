@@ -47,7 +47,9 @@ def log(context: Context) -> int:
         since = int(time.time())
     view = View(arguments.user or "", since, _moment(host, "--until", arguments.until))
     reader = Reader(Clock(), host)
-    render = as_json if context.json else as_row if sys.stdout.isatty() else as_fields
+    render = as_row if sys.stdout.isatty() else as_fields
+    if context.json:
+        render = as_json
 
     def show(records: Iterable[Record]) -> None:
         chosen = view.choose(records)

@@ -87,11 +87,9 @@ def refuse_unknown(engine: Engine) -> None:
         names = host.newcomers(group)
         if names == []:
             continue
-        who = (
-            "its members"
-            if names is None
-            else ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
-        )
+        who = "its members"
+        if names:
+            who = ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
         raise SftpJailError(
             f"the directory ({', '.join(host.directories)}) has {who} in {group}: "
             "without its Match block these would be ordinary accounts",

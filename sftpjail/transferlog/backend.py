@@ -18,7 +18,7 @@ def backend(host: Host, config: Config) -> str:
     wanted = config.logs.backend
     installed = [name for name, program in PROGRAMS.items() if host.which(program)]
     if wanted == "auto":
-        return installed[0] if installed else "journald" if host.systemd else "none"
+        return next(iter(installed), "journald" if host.systemd else "none")
     if wanted in PROGRAMS and wanted not in installed:
         raise SftpJailError(
             f"[logs] backend = {wanted}, which is not installed", f"apt install {wanted}"

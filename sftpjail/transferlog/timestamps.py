@@ -118,7 +118,9 @@ def _local(form: str, at: int) -> tuple[str, str]:
 
 def _years(step: int) -> int:
     # Back in the calendar is forward in time, but for lines that are a little out of order.
-    return 1 if step < -JITTER else -1 if step > 12 * 31 - JITTER - 1 else 0
+    if step < -JITTER:
+        return 1
+    return -1 if step > 12 * 31 - JITTER - 1 else 0
 
 
 def first_year(blocks: Iterable[bytes], modified: float) -> int:

@@ -376,6 +376,14 @@ def lint(*command: str) -> str:
 
 
 @pytest.mark.lint
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_choice_stands_in_another(name: str) -> None:
+    """A conditional expression inside of one is read twice."""
+    choices = [node for node in ast.walk(tree_of(name)) if isinstance(node, ast.IfExp)]
+    inner = {id(n) for c in choices for n in ast.walk(c) if isinstance(n, ast.IfExp) and n is not c}
+    assert not [node.lineno for node in choices if id(node) in inner]
+
+
 def test_ruff_finds_nothing() -> None:
     assert lint("ruff", "check", "--no-cache", "--quiet", ".") == ""
 

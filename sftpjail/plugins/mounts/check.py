@@ -229,7 +229,11 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         flags = ",".join(
             flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options
         )
-        note = "shows something else" if other else wrong.what if wrong else flags or "mounted"
+        note = flags or "mounted"
+        if wrong:
+            note = wrong.what
+        if other:
+            note = "shows something else"
         if bind.kept == "session" and not wrong:
             note = ",".join(
                 (
