@@ -177,6 +177,8 @@ class Directory:
 
     def start(self, infopipe: bool = False) -> None:
         """slapd, an empty tree, and the daemon that asks it; `infopipe` lets SSSD say whether it is online."""
+        # With nss-systemd beside it one look-up of sshd's asks for the same group fifty times.
+        self.machine.sh("sed -i 's/ systemd//' /etc/nsswitch.conf")
         if self.machine.boot:  # Debian's units run with Debian's configuration, or have failed
             self.machine.run("systemctl", "stop", "slapd", self.client, check=False)
         elif infopipe:

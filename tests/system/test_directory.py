@@ -450,6 +450,7 @@ def test_members_of_userdb_get_no_user_manager(machine: Machine, directory: Dire
         record = {"userName": name, "uid": uid, "gid": gid, "homeDirectory": f"/home/{name}"}
         machine.write(f"/etc/userdb/{name}.user", json.dumps(record))
         machine.run("ln", "-s", f"{name}.user", f"/etc/userdb/{uid}.user")
+    machine.sh("sed -Ei 's/^(passwd|group):.*/& systemd/' /etc/nsswitch.conf")
     assert (
         "dirusers" in machine.run("id", "-Gn", "4242").out
         and machine.run("id", "-nu", "4243").out == "frank\n"
