@@ -43,7 +43,8 @@ def fish(tree: argparse.ArgumentParser) -> str:
     """Return fish's completion; shtab has one only since 1.8, and Debian 12 and 13 are older."""
     lines = [
         "complete -c sftpjail -f",
-        "function __sftpjail_at # whether the words before the cursor, without options, begin with these",
+        "function __sftpjail_at "
+        "# whether the words before the cursor, without options, begin with these",
         "    set -l words (string match -v -- '-*' (commandline -opc))[2..]",
         "    if test (count $argv) = 0",
         "        test (count $words) = 0",
@@ -62,9 +63,13 @@ def fish(tree: argparse.ArgumentParser) -> str:
                 for choice in action._choices_actions:
                     lines.append(f"{start} -a {choice.dest} -d {quoted(choice.help or '')}")
             elif action.option_strings:
-                names = " ".join(f"-l {o[2:]}" if o.startswith("--") else f"-s {o[1:]}" for o in action.option_strings)
+                names = " ".join(
+                    f"-l {o[2:]}" if o.startswith("--") else f"-s {o[1:]}"
+                    for o in action.option_strings
+                )
                 needs = "" if action.nargs == 0 else " -r"
-                lines.append(f"{start} {names}{needs}{values} -d {quoted((action.help or '').replace('%%', '%'))}")
+                about = quoted((action.help or "").replace("%%", "%"))
+                lines.append(f"{start} {names}{needs}{values} -d {about}")
             elif action.choices:
                 lines.append(f"{start} -a {quoted(' '.join(action.choices))}")
             elif takes:

@@ -1,4 +1,6 @@
-"""Writes FOLDER/METADATA and entry_points.txt from setup.cfg, by which Python and dh_python3 know an installed package.
+"""Writes FOLDER/METADATA and entry_points.txt from setup.cfg.
+
+By these Python and dh_python3 know an installed package.
 
 usage: python3 packaging/distinfo.py FOLDER
 """
@@ -19,5 +21,7 @@ fields += [("Requires-Python", setup["options"]["python_requires"])]
 fields += [("Requires-Dist", need) for need in setup["options"]["install_requires"].split()]
 points = [f"[{group}]\n{lines.strip()}\n" for group, lines in setup["options.entry_points"].items()]
 folder.mkdir(parents=True, exist_ok=True)
-(folder / "METADATA").write_text("".join(f"{name}: {value}\n" for name, value in fields), encoding="utf-8")
+(folder / "METADATA").write_text(
+    "".join(f"{name}: {value}\n" for name, value in fields), encoding="utf-8"
+)
 (folder / "entry_points.txt").write_text("\n".join(points), encoding="utf-8")

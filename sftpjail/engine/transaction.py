@@ -68,17 +68,17 @@ def blaming(action: Action) -> Iterator[None]:
 
 
 @undo_of.register
-def undo_of_make_dir(action: MakeDir, view: View) -> Undo:
+def _undo_of_make_dir(action: MakeDir, view: View) -> Undo:
     return {"op": "made-dir", "path": action.path}
 
 
 @perform.register
-def perform_make_dir(action: MakeDir, view: View) -> None:
+def _perform_make_dir(action: MakeDir, view: View) -> None:
     files.make_dir(action.path, action.mode, action.uid, action.gid)
 
 
 @undo_of.register
-def undo_of_set_owner(action: SetOwner, view: View) -> Undo:
+def _undo_of_set_owner(action: SetOwner, view: View) -> Undo:
     found = files.look(action.path)
     mode = stat.S_IMODE(found.st_mode)
     return {
@@ -91,12 +91,12 @@ def undo_of_set_owner(action: SetOwner, view: View) -> Undo:
 
 
 @perform.register
-def perform_set_owner(action: SetOwner, view: View) -> None:
+def _perform_set_owner(action: SetOwner, view: View) -> None:
     files.set_owner(action.path, action.uid, action.gid, action.mode)
 
 
 @undo_of.register
-def undo_of_write_file(action: WriteFile, view: View) -> Undo:
+def _undo_of_write_file(action: WriteFile, view: View) -> Undo:
     content = action.result(view)
     sets = action.sets if isinstance(action, Edit) else ()
     path = files.resolve(action.path)
@@ -115,7 +115,7 @@ def undo_of_write_file(action: WriteFile, view: View) -> Undo:
 
 
 @perform.register
-def perform_write_file(action: WriteFile, view: View) -> None:
+def _perform_write_file(action: WriteFile, view: View) -> None:
     path = files.resolve(action.path)
     content = action.result(view)
     exists = os.path.lexists(path)
@@ -129,7 +129,7 @@ def perform_write_file(action: WriteFile, view: View) -> None:
 
 
 @undo_of.register
-def undo_of_remove(action: Remove, view: View) -> Undo:
+def _undo_of_remove(action: Remove, view: View) -> Undo:
     found = files.look(action.path)
     if stat.S_ISDIR(found.st_mode):
         return {"op": "remove-dir", "path": action.path, "inode": found.st_ino}
@@ -137,21 +137,21 @@ def undo_of_remove(action: Remove, view: View) -> Undo:
 
 
 @perform.register
-def perform_remove(action: Remove, view: View) -> None:
+def _perform_remove(action: Remove, view: View) -> None:
     # A folder goes with the commit; see Journal.
     if not stat.S_ISDIR(files.look(action.path).st_mode):
         files.move(action.path, files.backup_name(action.path))
 
 
 @undo_of.register
-def undo_of_rename(action: Rename, view: View) -> Undo:
+def _undo_of_rename(action: Rename, view: View) -> Undo:
     there = os.path.lexists(action.to)
     inode = files.look(action.path).st_ino
     return {"op": "rename", "path": action.path, "to": action.to, "inode": inode, "there": there}
 
 
 @perform.register
-def perform_rename(action: Rename, view: View) -> None:
+def _perform_rename(action: Rename, view: View) -> None:
     if os.path.lexists(action.to):
         hint = fixes.aside(action.to, view) or fixes.advice(action.to, view)
         raise SftpJailError(f"{action.to} is in the way of {action.path}", hint)
@@ -159,12 +159,12 @@ def perform_rename(action: Rename, view: View) -> None:
 
 
 @undo_of.register
-def undo_of_end_processes(action: EndProcesses, view: View) -> Undo:
+def _undo_of_end_processes(action: EndProcesses, view: View) -> Undo:
     return {"op": "run", "name": action.name, "argv": []}  # what has ended stays so
 
 
 @perform.register
-def perform_end_processes(action: EndProcesses, view: View) -> str:
+def _perform_end_processes(action: EndProcesses, view: View) -> str:
     ended = programs.end_processes(action.uid)
     back = [path for path in action.empty if os.path.lexists(path)]
     if back:
@@ -176,13 +176,13 @@ def perform_end_processes(action: EndProcesses, view: View) -> str:
 
 
 @undo_of.register
-def undo_of_mount(action: Mount, view: View) -> Undo:
+def _undo_of_mount(action: Mount, view: View) -> Undo:
     point = view.mount_at(action.target)
     return {"op": "mount", "path": action.target, "options": list(point.options) if point else None}
 
 
 @perform.register
-def perform_mount(action: Mount, view: View) -> None:
+def _perform_mount(action: Mount, view: View) -> None:
     mount([action], view)
 
 
@@ -209,7 +209,7 @@ def mount(actions: Sequence[Mount], view: View) -> None:
 
 
 @undo_of.register
-def undo_of_unmount(action: Unmount, view: View) -> Undo:
+def _undo_of_unmount(action: Unmount, view: View) -> Undo:
     return {
         "op": "unmount",
         "path": action.target,
@@ -219,7 +219,7 @@ def undo_of_unmount(action: Unmount, view: View) -> Undo:
 
 
 @perform.register
-def perform_unmount(action: Unmount, view: View) -> None:
+def _perform_unmount(action: Unmount, view: View) -> None:
     mounts.unmount(action.target)
 
 
@@ -227,7 +227,7 @@ _USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "-
 
 
 @undo_of.register
-def undo_of_set_account(action: SetAccount, view: View) -> Undo:
+def _undo_of_set_account(action: SetAccount, view: View) -> Undo:
     join, leave = action.group_changes(view)
     argv = ["usermod", *_usermod(action.before(view)), action.name] if action.fields() else []
     return {
@@ -248,7 +248,7 @@ def _usermod(fields: Mapping[str, str]) -> list[str]:
 
 
 @perform.register
-def perform_set_account(action: SetAccount, view: View) -> None:
+def _perform_set_account(action: SetAccount, view: View) -> None:
     join, leave = action.group_changes(view)
     if action.fields():
         accounts.change_account(["usermod", *_usermod(action.fields()), action.name], action.name)
@@ -259,7 +259,7 @@ def perform_set_account(action: SetAccount, view: View) -> None:
 
 
 @undo_of.register
-def undo_of_set_group(action: SetGroup, view: View) -> Undo:
+def _undo_of_set_group(action: SetGroup, view: View) -> Undo:
     gid = None
     if not action.present:
         gid = next(
@@ -270,17 +270,17 @@ def undo_of_set_group(action: SetGroup, view: View) -> Undo:
 
 
 @perform.register
-def perform_set_group(action: SetGroup, view: View) -> None:
+def _perform_set_group(action: SetGroup, view: View) -> None:
     programs.must(["groupadd" if action.present else "groupdel", action.name])
 
 
 @undo_of.register
-def undo_of_run(action: Run, view: View) -> Undo:
+def _undo_of_run(action: Run, view: View) -> Undo:
     return {"op": "run", "name": action.why, "argv": list(action.undo)}
 
 
 @perform.register
-def perform_run(action: Run, view: View) -> None:
+def _perform_run(action: Run, view: View) -> None:
     answer = programs.run(
         action.argv, action.stdin, dict(action.env), action.timeout, patient=False
     )
@@ -289,12 +289,12 @@ def perform_run(action: Run, view: View) -> None:
 
 
 @undo_of.register
-def undo_of_check(action: Check, view: View) -> Undo:
+def _undo_of_check(action: Check, view: View) -> Undo:
     return {"op": "run", "name": action.why, "argv": []}
 
 
 @perform.register
-def perform_check(action: Check, view: View) -> None:
+def _perform_check(action: Check, view: View) -> None:
     judge(action, previews.preview(action.argv, {}))
 
 
@@ -328,12 +328,12 @@ def _kept(text: str, action: Check) -> list[str]:
 
 
 @undo_of.register
-def undo_of_notify(action: Notify, view: View) -> Undo:
+def _undo_of_notify(action: Notify, view: View) -> Undo:
     return {"op": "notify", "name": action.service, "how": action.how, "late": not action.required}
 
 
 @perform.register
-def perform_notify(action: Notify, view: View) -> str:
+def _perform_notify(action: Notify, view: View) -> str:
     return services.notify(action.service, action.how)
 
 

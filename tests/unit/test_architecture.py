@@ -375,7 +375,6 @@ def lint(*command: str) -> str:
     return "" if done.returncode == 0 else done.stdout[-4000:] + done.stderr[-1000:]
 
 
-@pytest.mark.lint
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_no_choice_stands_in_another(name: str) -> None:
     """A conditional expression inside of one is read twice."""
@@ -384,6 +383,7 @@ def test_no_choice_stands_in_another(name: str) -> None:
     assert not [node.lineno for node in choices if id(node) in inner]
 
 
+@pytest.mark.lint
 def test_ruff_finds_nothing() -> None:
     assert lint("ruff", "check", "--no-cache", "--quiet", ".") == ""
 
