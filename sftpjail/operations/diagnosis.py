@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from shlex import quote
 
 from .. import fixes
-from ..actions import Check, Notify
+from ..actions import Action, Check, Notify
 from ..config import PATH
 from ..engine.engine import Engine, interrupted
 from ..engine.plan import Event, Plan
@@ -125,7 +125,8 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
         yield _veto("host", veto, "setup cannot be done")
         return
     changed = _summary(plan, host, found)
-    if plan and (changed or not found):
+    all_named = not changed and bool(_summary(plan, host))
+    if plan and not all_named:
         yield Fault("host", f"not as configured: {changed}", "setup would change it", SETUP)
 
 
@@ -142,13 +143,9 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
     """
     heads: dict[str, None] = {}
     for step in plan.steps:
-        kind, *about = step.action.key
-        named = any(
-            one_line(str(about[0])) in fault.what
-            for fault in known
-            if kind == "owner" or fault.mend == SETUP
-        )
-        if named or step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
+        if step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
+            continue
+        if any(_names(fault, step.action) for fault in known):
             continue
         lines = list(step.action.diff(host))
         if lines and lines[0].startswith("--- "):
@@ -158,6 +155,19 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
         heads |= dict.fromkeys(lines[:1])
     words = list(heads)
     return "; ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def _names(fault: Fault, action: Action) -> bool:
+    """Return whether a fault has said already what an action would change."""
+    kind, path = action.key[0], one_line(str(action.key[1]))
+    if kind == "owner":
+        return path in fault.what
+    # Of a file that setup writes, and the directories that it makes for it.
+    return (
+        kind == "path"
+        and fault.mend == SETUP
+        and f"{fault.what} ".startswith((f"{path} ", f"{path}/"))
+    )
 
 
 def _account_faults(

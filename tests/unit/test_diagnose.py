@@ -21,6 +21,7 @@ from sftpjail.cli.explain import wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import Event
+from sftpjail.formats.user_managers import DROPIN as MANAGERS
 from sftpjail.model import Finding
 from sftpjail.operations.diagnosis import Fault, judge
 from sftpjail.system import locks
@@ -61,6 +62,14 @@ def test_what_setup_would_change_is_a_fault_of_the_host(stage: Stage) -> None:
         "not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed; "
         "~ file /etc/shadow-maint/userdel-pre.d/sftpjail (owner 0:0, mode 0755)"
     )
+
+
+def test_what_a_finding_has_said_is_said_once_and_hides_nothing_else(stage: Stage) -> None:
+    stage.tree.program("systemctl")  # so that setup would write the drop-ins, and units of ours
+    lost, changed = judge(stage.engine(), [])
+    assert (lost.what, lost.mend) == (f"{MANAGERS} is missing", "sftpjail setup")
+    assert changed.what.startswith("not as configured: ") and "user@.service.d" not in changed.what
+    assert "multi-user.target.d" in changed.what
 
 
 def test_what_apply_would_change_is_a_fault_of_the_jail(stage: Stage) -> None:
