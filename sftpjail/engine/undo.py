@@ -113,13 +113,13 @@ def _revert_make_dir(undo: Undo) -> None:
         files.remove_dir(undo["path"])
 
 
-def _revert_mount(undo: Undo) -> None:
+def _revert_mount(undo: Undo) -> str:
     if point_at(mount_points(), undo["path"]) is None:
-        return
+        return ""
     if undo["options"] is None:
-        mounts.unmount(undo["path"])
-    else:
-        mounts.remount(undo["path"], undo["options"])
+        return mounts.unmount_busy(undo["path"])
+    mounts.remount(undo["path"], undo["options"])
+    return ""
 
 
 def _revert_unmount(undo: Undo) -> None:

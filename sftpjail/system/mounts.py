@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 
@@ -58,6 +59,12 @@ def remount(target: str, options: Sequence[str]) -> None:
         safe_path.remount(target, options)
 
 
+# How often a mount is asked again that is busy and that no process holds: a system call of somebody
+# else was under way in it. With the pauses a second in all.
+_ATTEMPTS = 40
+_PAUSE_S = 0.025
+
+
 def unmount(target: str) -> None:
     """Unmount TARGET, every layer of it.
 
@@ -66,26 +73,62 @@ def unmount(target: str) -> None:
     Raises:
         SftpJailError: it is busy, with who holds it, or the kernel's own words.
     """
+    users = _unmount_idle(target)
+    if users:
+        hint = fixes.ending({pid: uid for pid, uid, _ in users})
+        raise SftpJailError(
+            f"{target} is in use by {_listed(users)}",
+            hint or Advice("it is root's: look whether it may end"),
+        )
+
+
+def unmount_busy(target: str) -> str:
+    """Unmount TARGET, every layer of it, even one that is in use: it is out of reach at once.
+
+    For a rollback, which must not depend on a user's leaving. Who is inside keeps what is open.
+
+    Returns:
+        Who still uses it, as a sentence, or "".
+
+    Raises:
+        SftpJailError: the kernel's own words.
+    """
+    users = []
+    with contextlib.suppress(SftpJailError):
+        users = _unmount_idle(target)
+        if not users:
+            return ""
+    with _mounting(f"cannot unmount {target}", target):
+        while safe_path.unmount(target, lazy=True):
+            pass
+    return f"{target} is unmounted, and still in use by {_listed(users)}" if users else ""
+
+
+def _unmount_idle(target: str) -> list[tuple[int, int, str]]:
+    """Unmount TARGET, every layer of it; return who holds the one that is busy."""
+    attempts = 0
     with _mounting(f"cannot unmount {target}", target):
         for _ in range(100):
             try:
                 if not safe_path.unmount(target):
-                    return
+                    return []
             except OSError as error:
-                if error.errno == errno.EBUSY:
+                if error.errno != errno.EBUSY:
+                    raise
+                users = holders(target)[:8]
+                if users:
+                    return users
+                attempts += 1
+                if attempts == _ATTEMPTS:
                     break
-                raise
+                time.sleep(_PAUSE_S)
         else:
             raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
-    users = holders(target)[:8]
-    if users:
-        listed = ", ".join(f"{shown(name)} (pid {pid} of uid {uid})" for pid, uid, name in users)
-        hint = fixes.ending({pid: uid for pid, uid, _ in users})
-        raise SftpJailError(
-            f"{target} is in use by {listed}",
-            hint or Advice("it is root's: look whether it may end"),
-        )
     raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")
+
+
+def _listed(users: Sequence[tuple[int, int, str]]) -> str:
+    return ", ".join(f"{shown(name)} (pid {pid} of uid {uid})" for pid, uid, name in users)
 
 
 def mount_points() -> dict[str, MountPoint]:

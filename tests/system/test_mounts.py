@@ -122,3 +122,20 @@ def test_busy(machine: Machine) -> None:
     said = refused(machine, "sftpjail", "umount", "ann", "/web", says='is in use by "sleep 60"')
     machine.sh(said.split("try: ")[1].strip())
     machine.run("sftpjail", "umount", "ann", "/web")
+
+
+def test_who_sits_in_a_new_mount_keeps_no_rollback_from_its_end(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "ann")
+    machine.sh("mkdir /srv/web")
+    sleep = "setpriv --reuid=ann --regid=ann --clear-groups sleep 60"
+    machine.write(
+        "/etc/sftpjail/hooks/mount.d/late",
+        f"#!/bin/sh\ncd /srv/sftp/ann/web && ({sleep} >/dev/null 2>&1 &); sleep 0.3; exit 1\n",
+        0o755,
+    )
+    said = refused(machine, "sftpjail", "mount", "ann", "/srv/web", "/web")
+    assert "incomplete" not in said and not machine.exists("/var/lib/sftpjail/journal"), said
+    assert 'still in use by "sleep 60"' in said and point(machine, "/srv/sftp/ann/web") == ""
+    machine.run("rm", "/etc/sftpjail/hooks/mount.d/late")
+    machine.run("sftpjail", "mount", "ann", "/srv/web", "/web")

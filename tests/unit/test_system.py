@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -144,10 +145,16 @@ def test_a_lock_that_is_held(folder: Path) -> None:
 
 
 def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def busy(target: str) -> bool:
+    asked = []
+
+    def busy(target: str, lazy: bool = False) -> bool:
+        asked.append(lazy)
+        if lazy:
+            return asked.count(True) == 1
         raise OSError(errno.EBUSY, "umount2: Device or resource busy")
 
     monkeypatch.setattr(safe_path, "unmount", busy)
+    monkeypatch.setattr(mounts, "_PAUSE_S", 0.0)
     with pytest.raises(SftpJailError, match="cannot unmount .* in use"):
         mounts.unmount(str(folder / "safe"))
     monkeypatch.chdir(folder / "target")
@@ -158,6 +165,27 @@ def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.Monkey
     assert caught.value.hint.startswith(begin) and (str(os.getpid()) in caught.value.hint) == bool(
         begin
     )
+    # A rollback does not wait for a user.
+    assert mounts.unmount_busy(str(folder / "safe")) == "" and asked[-2:] == [True, True]
+    asked.clear()
+    said = mounts.unmount_busy(str(folder / "target"))
+    assert re.fullmatch(rf".* is unmounted, and still in use by .*pid {os.getpid()}.*", said)
+    assert asked == [False, True, True]
+
+
+def test_a_mount_that_is_busy_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([OSError(errno.EBUSY, "busy"), OSError(errno.EBUSY, "busy"), True, False])
+
+    def unmount(target: str) -> bool:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(safe_path, "unmount", unmount)
+    monkeypatch.setattr(mounts, "_PAUSE_S", 0.0)
+    mounts.unmount("/nobody/is/there")
+    assert next(answers, None) is None
 
 
 def test_every_layer_of_a_mount_goes_and_no_loop_is_without_end(

@@ -242,7 +242,7 @@ class World:
         self._play()
         self.syscalls.tick("ran", f"remount {target}")
 
-    def _umount(self, target: str) -> bool:
+    def _umount(self, target: str, lazy: bool = False) -> bool:
         self._kernel("umount", target)
         assert not any(other.startswith(target + "/") for other in self.mounts), (
             f"{target} has mounts below it"
