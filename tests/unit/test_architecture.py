@@ -1,4 +1,4 @@
-"""Who may know whom, and what the linters say: DESIGN in code, section 9."""
+"""Who may import whom, who may change the host, and what the linters say."""
 
 from __future__ import annotations
 
@@ -211,6 +211,20 @@ def test_the_house_has_few_rooms() -> None:
     rooms = {name.split(".")[0] for name in MODULES}
     known = {known for floor in FLOORS for known in floor} | {"__init__", "plugins"}
     assert rooms == known and len(known) <= 24
+
+
+def test_the_picture_in_contributing_is_the_table_of_layers() -> None:
+    text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    picture = text.partition("## Where things are")[2].partition("\n## ")[0]
+    entries = re.findall(r"^ {4} ?(\d+|-) +(\w+)(/|\.py) ", picture, re.MULTILINE)
+    layers: dict[str, list[str]] = {}
+    for number, name, kind in entries:
+        layers.setdefault(number, []).append(name)
+        assert (PACKAGE / name).is_dir() == (kind == "/"), f"{name}{kind}"
+    assert layers.pop("-") == ["plugins"]
+    assert {int(number): tuple(names) for number, names in layers.items()} == dict(
+        enumerate(FLOORS, 1)
+    )
 
 
 @pytest.mark.parametrize("name", PLUGINS)
