@@ -1,6 +1,6 @@
 """The log socket in the jail, and the daemon's rule for the file.
 
-internal-sftp logs through /dev/log inside the chroot, and sshd forwards nothing for it (FACTS of
+internal-sftp logs through /dev/log inside the chroot, and sshd forwards nothing for it (seen with
 OpenSSH 9.2 and 10.0). A jail gets a bind of a socket that outlives the log daemon: under systemd
 PID 1 owns journald's, elsewhere the daemon has one socket for all jails in a folder, and the folder
 is bound, since a daemon makes its socket anew when it starts. So a jail costs one bind, and never a

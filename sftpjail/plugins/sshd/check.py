@@ -257,10 +257,7 @@ def _short(place: str) -> str:
 
 
 def _hazards(account: Account, host: Host, found: Settings) -> list[Fact]:
-    """Return what this version of OpenSSH does otherwise than its manual lets one expect.
-
-    See FACTS of the project.
-    """
+    """Return what this version of OpenSSH does otherwise than its manual lets one expect."""
     version = "{}.{}".format(*host.openssh)
     notes = []
     if host.openssh < (10, 4):
