@@ -35,44 +35,61 @@ FORCE = "give --force if you really mean it"
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("add", "make an account and its jail; options after -- go to useradd")
+    parser = add_parser(
+        "add", "create an account and its jail; options after -- are passed to useradd"
+    )
     parser.add_argument("user", metavar="USER")
     parser.add_argument(
         "--key",
         metavar="FILE",
         action="append",
         default=[],
-        help="a public key, - for standard input",
+        help="a public key; - is standard input; may be repeated",
     )
-    parser.add_argument("--mount", metavar="SRC:DST[:ro]", action="append", default=[])
-    parser.add_argument("--profile", metavar="P", default="")
     parser.add_argument(
-        "--force", action="store_true", help="even an administrator or a system account"
+        "--mount",
+        metavar="SRC:DST[:ro]",
+        action="append",
+        default=[],
+        help="a directory to mount in the jail; may be repeated",
     )
-    parser.add_argument("--with", dest="tool", choices=("useradd", "adduser"), default="useradd")
+    parser.add_argument("--profile", metavar="P", default="", help="default: the first one")
+    parser.add_argument(
+        "--force", action="store_true", help="jail even an administrator or a system account"
+    )
+    parser.add_argument(
+        "--with",
+        dest="tool",
+        choices=("useradd", "adduser"),
+        default="useradd",
+        help="the tool that creates the account; default: useradd",
+    )
     parser.set_defaults(run=add)
     parser = add_parser("adopt", "jail an existing account, and take its keys along")
     parser.add_argument("user", metavar="USER")
-    parser.add_argument("--profile", metavar="P", default="")
+    parser.add_argument("--profile", metavar="P", default="", help="default: the first one")
     parser.add_argument(
-        "--force", action="store_true", help="even an administrator or a system account"
+        "--force", action="store_true", help="jail even an administrator or a system account"
     )
     parser.add_argument(
-        "--close", action="store_true", help="end what runs for it outside of the jail"
+        "--close", action="store_true", help="end what runs for the account outside its jail"
     )
     parser.add_argument(
-        "--keep", metavar="KINDS", default=None, help="let these go on: cron,at,processes"
+        "--keep",
+        metavar="KINDS",
+        default=None,
+        help="let these go on: cron,at,incron,linger,processes,units",
     )
     parser.set_defaults(run=adopt)
-    parser = add_parser("remove", "make a jailed account an ordinary one again; its data stays")
+    parser = add_parser("remove", "remove a jail and restore the account; its data stays")
     parser.add_argument("user", metavar="USER")
     parser.add_argument(
         "--delete-account", action="store_true", help="delete the account too; its files stay"
     )
     parser.set_defaults(run=remove)
-    parser = add_parser("list", "the jails")
+    parser = add_parser("list", "list the jails")
     parser.set_defaults(run=list_jails)
-    parser = add_parser("show", "one jail: folders, mounts, keys")
+    parser = add_parser("show", "show one jail with its mounts and keys")
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=show)
 

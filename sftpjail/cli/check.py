@@ -17,10 +17,10 @@ from .context import Command, Context
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("check", "say what is wrong, and the command that mends it")
+    parser = add_parser("check", "report problems, and the commands that fix them")
     parser.add_argument("users", nargs="*", metavar="USER")
     parser.add_argument(
-        "--fix", action="store_true", help="mend what can be mended safely, and say what is left"
+        "--fix", action="store_true", help="fix what is sftpjail's own, and report what is left"
     )
     parser.set_defaults(run=check)
 

@@ -28,7 +28,7 @@ TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("explain", "why sshd does with an account what it does")
+    parser = add_parser("explain", "show what decides about the sessions of an account")
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=explain)
 

@@ -31,7 +31,9 @@ ADDED = {"useradd-post": "useradd", "adduser-local": "adduser", "pam-session": "
 
 def register(add_parser: Command) -> None:
     """Add the command of this module."""
-    parser = add_parser("hook", "what useradd, userdel and adduser call; not for people")
+    parser = add_parser(
+        "hook", "called by useradd, userdel, adduser, deluser and PAM; not meant to be run by hand"
+    )
     parser.add_argument("event", choices=EVENTS)
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=hook)

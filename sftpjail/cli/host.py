@@ -33,13 +33,15 @@ from .context import Command, Context
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
     parser = add_parser(
-        "setup", "prepare the host: groups, folders, Match blocks, hooks, log socket"
+        "setup", "prepare the host: groups, directories, Match blocks, hooks, log socket"
     )
     parser.add_argument(
-        "--force", action="store_true", help="even if an administrator is in a jail group"
+        "--force",
+        action="store_true",
+        help="continue even if an administrator or a system account is in a jail group",
     )
     parser.set_defaults(run=setup)
-    parser = add_parser("teardown", "take back what setup did, byte for byte")
+    parser = add_parser("teardown", "undo what setup did, byte for byte")
     parser.add_argument(
         "--close-accounts",
         action="store_true",
@@ -48,15 +50,17 @@ def register(add_parser: Command) -> None:
     parser.add_argument(
         "--keep-jails",
         action="store_true",
-        help="only the hooks and units go, as when the package is removed",
+        help="remove only the hooks and units, as when the package is removed",
     )
     parser.set_defaults(run=teardown)
-    parser = add_parser("apply", "bring every jail to what the configuration says")
+    parser = add_parser("apply", "create and repair every jail as configured")
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="only the accounts that FILE lists, one a line"
+        "file", nargs="?", metavar="FILE", help="only the accounts that FILE lists, one per line"
     )
     parser.add_argument(
-        "--prune", action="store_true", help="also clear away what departed accounts left"
+        "--prune",
+        action="store_true",
+        help="also remove what is left of accounts that are gone or no longer jailed",
     )
     parser.set_defaults(run=apply)
 

@@ -22,22 +22,24 @@ from .context import Command, Context
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("key", "the public keys that open an account")
+    parser = add_parser("key", "manage the public keys of an account")
     verbs = parser.add_subparsers(dest="verb", metavar="add|remove|list|migrate", required=True)
-    verb = verbs.add_parser("add", help="from files, or - for standard input")
+    verb = verbs.add_parser("add", help="add keys from files, or - for standard input")
     verb.add_argument("user", metavar="USER")
     verb.add_argument("files", metavar="FILE", nargs="+")
     verb.set_defaults(run=add)
-    verb = verbs.add_parser("remove", help="by fingerprint (SHA256:…) or comment")
+    verb = verbs.add_parser("remove", help="remove keys by fingerprint (SHA256:…) or comment")
     verb.add_argument("user", metavar="USER")
     verb.add_argument("keys", metavar="KEY", nargs="+")
     verb.set_defaults(run=remove)
-    verb = verbs.add_parser("list", help="with type, bits, fingerprint, options and comment")
+    verb = verbs.add_parser(
+        "list", help="list keys with type, bits, fingerprint, options and comment"
+    )
     verb.add_argument("user", metavar="USER")
     verb.set_defaults(run=list_keys)
-    verb = verbs.add_parser("migrate", help="take ~/.ssh/authorized_keys along")
+    verb = verbs.add_parser("migrate", help="take the keys in ~/.ssh/authorized_keys along")
     verb.add_argument("user", metavar="USER", nargs="?")
-    verb.add_argument("--all", action="store_true", help="of every jailed account")
+    verb.add_argument("--all", action="store_true", help="migrate the keys of every jailed account")
     verb.set_defaults(run=migrate)
 
 

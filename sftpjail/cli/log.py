@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 def register(add_parser: Command) -> None:
     """Add the command of this module."""
-    parser = add_parser("log", "who transferred what")
+    parser = add_parser("log", "show who transferred what")
     parser.add_argument(
-        "user", nargs="?", metavar="USER", help="only this account, whether it still exists or not"
+        "user", nargs="?", metavar="USER", help="only this account, which need not exist any more"
     )
-    parser.add_argument("--since", metavar="T", help="from this time on, as date(1) understands it")
-    parser.add_argument("--until", metavar="T", help="up to this time")
-    parser.add_argument("--follow", action="store_true", help="go on with what comes")
+    parser.add_argument(
+        "--since", metavar="T", help="start at this time, in any form that date(1) understands"
+    )
+    parser.add_argument("--until", metavar="T", help="stop after this time")
+    parser.add_argument("--follow", action="store_true", help="wait for new lines")
     parser.add_argument("--summary", action="store_true", help="one line for each user and day")
     parser.set_defaults(run=log)
 

@@ -44,15 +44,15 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
     # SUPPRESS keeps the later, unset one from hiding the earlier.
     for option, text in (
         ("--dry-run", "show what would change, and change nothing"),
-        ("--json", "one JSON object for programs"),
-        ("--debug", "tracebacks with errors"),
+        ("--json", "print one JSON object, for programs"),
+        ("--debug", "show a traceback with an error"),
     ):
         common.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
     common.add_argument(
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="instead of /etc/sftpjail/sftpjail.conf",
+        help="use this configuration instead of /etc/sftpjail/sftpjail.conf",
     )
     parser = _Parser(
         prog="sftpjail", description="Chrooted SFTP accounts on stock OpenSSH.", parents=[common]

@@ -17,11 +17,15 @@ from .context import Command, Context
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("mount", "show a folder of the host inside a jail, now and after a reboot")
+    parser = add_parser(
+        "mount", "bind mount a directory of the host in a jail, now and after a reboot"
+    )
     parser.add_argument("user", metavar="USER")
-    parser.add_argument("source", metavar="SRC", help="a folder of the host")
-    parser.add_argument("target", metavar="DST", help="where the jail shows it, as /web")
-    parser.add_argument("--read-only", action="store_true", help="nobody can write through it")
+    parser.add_argument("source", metavar="SRC", help="a directory of the host")
+    parser.add_argument("target", metavar="DST", help="its path inside the jail, such as /web")
+    parser.add_argument(
+        "--read-only", action="store_true", help="nobody can write through the mount"
+    )
     parser.add_argument(
         "--under-home",
         action="store_true",
@@ -31,14 +35,14 @@ def register(add_parser: Command) -> None:
         ),
     )
     parser.set_defaults(run=mount)
-    parser = add_parser("umount", "no longer show a folder inside a jail")
+    parser = add_parser("umount", "remove a mount from a jail")
     parser.add_argument("user", metavar="USER")
     parser.add_argument("target", metavar="DST")
     parser.set_defaults(run=umount)
     parser = add_parser(
         "enter",
-        "run a command in a jail's folder, with the mounts that its sessions see; "
-        "it stands behind --",
+        "run a command, given after --, in a jail's directory, "
+        "with the mounts that its sessions see",
     )
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=enter)

@@ -8,7 +8,7 @@ from .context import Command, Context
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("plugins", "what is loaded, from where, with which hooks")
+    parser = add_parser("plugins", "list the plugins, with their state and hooks")
     parser.set_defaults(run=plugins)
 
 

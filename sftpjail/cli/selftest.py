@@ -27,11 +27,9 @@ Prove = Callable[[Account, Callable[[Probe], None]], dict[str, Any]]
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser(
-        "test", "log in for real through a private sshd, and prove that the jail is one"
-    )
+    parser = add_parser("test", "prove a jail by a real login through a private sshd")
     parser.add_argument("users", metavar="USER", nargs="*")
-    parser.add_argument("--all", action="store_true", help="every jail")
+    parser.add_argument("--all", action="store_true", help="test every jail")
     parser.set_defaults(run=test)
 
 
