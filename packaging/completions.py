@@ -1,4 +1,4 @@
-"""Prints the completion of a shell, made from the program's own tree of commands.
+"""Prints the completion for a shell, made from the program's own tree of commands.
 
 usage: python3 packaging/completions.py bash|zsh|fish
 """
@@ -15,7 +15,7 @@ from sftpjail.cli.main import build_parser
 
 USER = {"bash": "_sftpjail_users", "zsh": "_users", "fish": "__fish_complete_users"}
 PREAMBLE = {"bash": '_sftpjail_users() { compgen -u -- "$1"; }'}
-# Debian 12's shtab 1.5 knows the first of several words alone.
+# shtab 1.5 of Debian 12 handles only the first of several words.
 MENDED = {
     'choices_var="${current_action}_choices"': 'choices_var="${current_action}_choices[@]"',
     'choices="${!current_action_choices_var}"': 'choices=("${!current_action_choices_var}")',

@@ -1,8 +1,8 @@
-"""Writes FOLDER/METADATA and entry_points.txt from setup.cfg.
+"""Writes DIRECTORY/METADATA and entry_points.txt from setup.cfg.
 
-By these Python and dh_python3 know an installed package.
+Python and dh_python3 recognize an installed package by these.
 
-usage: python3 packaging/distinfo.py FOLDER
+usage: python3 packaging/distinfo.py DIRECTORY
 """
 
 import configparser

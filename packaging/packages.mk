@@ -1,5 +1,5 @@
-# Packages. `make packages` builds the distributions' own, of whichever the tools are here, from what `make dist` takes
-# of this checkout; `make deb` and `make pacman` build the same with fpm. All come out in build/.
+# Packages, in build/. `make packages` builds the distributions' own, those whose tools are installed, from the archive
+# that `make dist` makes of this checkout. `make deb` and `make pacman` build the same with fpm.
 epoch := $(shell sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -n 1 | date -f - +%s)
 source = sftpjail-$(version)
 system = env -i HOME=/nonexistent LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin SOURCE_DATE_EPOCH=$(epoch) \
@@ -17,7 +17,7 @@ natives = $(shell if command -v dpkg-buildpackage; then echo native-deb; fi | ta
 packages: $(or $(natives),no-tools)
 
 no-tools:
-	@echo "no package can be built here: there is neither dpkg-buildpackage nor makepkg with python" >&2; exit 1
+	@echo "cannot build a package: neither dpkg-buildpackage nor makepkg with python is installed" >&2; exit 1
 
 native-deb: dist
 	rm -rf build/debian && mkdir -p build/debian
@@ -27,7 +27,7 @@ native-deb: dist
 	cd build/debian/$(source) && $(system) dpkg-buildpackage -us -uc
 	rm -r build/debian/$(source)
 
-# makepkg refuses root, and wants nothing of who runs it.
+# makepkg refuses to run as root, and needs nothing of the user who runs it.
 native-pacman: dist
 	rm -rf build/arch && mkdir -p build/arch
 	cp packaging/arch/PKGBUILD packaging/arch/sftpjail.install build/$(source).tar.gz build/arch/
@@ -35,25 +35,25 @@ native-pacman: dist
 	cd build/arch && $(if $(filter 0,$(shell id -u)),setpriv --reuid=nobody --regid=65534 --clear-groups) \
 	    $(system) HOME="$$PWD" PKGEXT=.pkg.tar.zst makepkg --force --nodeps
 
-# fpm packs a stage, with the options of deb.fpm and pacman.fpm. It is in no distribution; what Debian calls fpm is
-# another program, Fortran's.
+# fpm packs a stage, with the options of deb.fpm and pacman.fpm. No distribution has it; Debian's fpm is another
+# program, for Fortran.
 fpm = fpm
 need-fpm = $(if $(shell $(fpm) --help 2>&1 | grep -e --fpm-options-file),,$(error there is no fpm here that makes \
     packages. `make packages` makes the distributions' own, without it; or say where one is: make $@ fpm=PATH))
-# Neither the umask of whoever builds nor the set-group-ID bit of their folder gets into the package.
+# Neither the umask of whoever builds nor the set-group-ID bit of their directory gets into the package.
 as-ever = umask 022 && SOURCE_DATE_EPOCH=$(epoch)
 stage = $(as-ever) $(MAKE) --no-print-directory install DESTDIR=build/fpm/$@ prefix=/usr compress=yes
 pack = chmod -R a-s build/fpm/$@ && $(as-ever) $(fpm) --fpm-options-file packaging/$@.fpm --version $(version) \
     --chdir build/fpm/$@ --package build --force
 
-# An option file has no room for a description of many lines.
+# An option file cannot hold a description of several lines.
 deb:
 	$(need-fpm)rm -rf build/fpm/$@ && mkdir -p build/fpm
 	$(stage) pythondir=/usr/lib/python3/dist-packages changelog= license=packaging/debian/copyright
 	$(pack) --description "$$(sed -n '/^Description: /,$$p' packaging/debian/control | \
 	    sed 's/^Description: //; s/^ //; s/^\.$$//')" .
 
-# A package that is not built anew for every Python keeps its own folder.
+# A package that is not rebuilt for every Python has a directory of its own.
 pacman:
 	$(need-fpm)rm -rf build/fpm/$@ && mkdir -p build/fpm
 	$(stage) pythondir=/usr/lib/sftpjail licensedir=/usr/share/licenses/sftpjail alpmdir=/usr/share/libalpm/hooks \

@@ -78,7 +78,7 @@ def test_dpkg_triggers(machine: Machine, built: Build, tmp_path: Path) -> None:
 @pytest.mark.arch
 def test_alpm_hook(machine: Machine, built: Build, tmp_path: Path) -> None:
     said = Arch(machine).install(built.arch)
-    assert "Telling SFTP jails" not in said.out, "of our own package"
+    assert "Updating SFTP jails" not in said.out, "of our own package"
     folder = stage(tmp_path / "hello", "usr/lib/python3.13/site-packages")
     (folder / ".PKGINFO").write_text(
         "pkgname = sftpjail-hello\npkgver = 1-1\narch = any\nsize = 1\n"
