@@ -1,12 +1,13 @@
-# `make install` is the one list of what goes where; every package is made from it. Where a system has another layout,
-# its package says so by these variables.
+# `make install` is the only list of what is installed where; every package is made from it. A package for a system with
+# another layout sets these variables.
 prefix = /usr/local
 sysconfdir = /etc
 bindir = $(prefix)/bin
 libdir = $(prefix)/lib/sftpjail
 unitdir = $(prefix)/lib/systemd/system
-# Nowhere on Arch: there pacman runs systemd-sysusers after every transaction with such a file, which makes a group of
-# this host that hides the directory's while that is down. Setup makes the group itself, and knows better.
+# Empty on Arch: there pacman runs systemd-sysusers after every transaction with such a file. If the directory service
+# is down at that moment, this creates a local group that hides the service's. `sftpjail setup` creates the group, and
+# refuses while the service does not answer.
 sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 datadir = $(prefix)/share
@@ -18,15 +19,15 @@ licensedir = $(docdir)
 bashdir = $(datadir)/bash-completion/completions
 zshdir = $(datadir)/zsh/$(if $(wildcard /etc/debian_version),vendor-completions,site-functions)
 fishdir = $(datadir)/fish/vendor_completions.d
-# Of pacman's hooks, where it is the package manager.
+# The directory of pacman's hooks, where pacman is the package manager.
 alpmdir =
 PYTHON = /usr/bin/python3
-# Where this system's Python looks for what an administrator installs; packages say where they want it.
+# Where this system's Python looks for what an administrator installs; packages set it.
 pythondir = $(shell $(PYTHON) -Ic 'import os, sysconfig; debian = "/usr/lib/python3/dist-packages"; \
     print(debian if "$(prefix)" == "/usr" and os.path.isdir(debian) else sysconfig.get_path("purelib"))')
-# Compile the Python: here, but not into a package whose manager does it (dpkg).
+# Compile the Python: here, but not in a package whose manager does it (dpkg).
 bytecode = $(if $(DESTDIR),,yes)
-# Compress the manual, where no later step of a package does.
+# Compress the manual, if no later step of a package does.
 compress =
 INSTALL = install
 
@@ -39,7 +40,7 @@ all:
 
 parts = install-python install-program install-config install-system install-docs install-completions
 
-# Onto this system from a stage, and only what differs: a second time nothing is touched.
+# Install on this system from a stage, and only what differs: a second run changes nothing.
 ifdef DESTDIR
 install: $(parts)
 else
@@ -66,7 +67,7 @@ install-program:
 	$(INSTALL) -m 755 hooks/useradd-post hooks/userdel-pre hooks/userdel-post hooks/prove-login $(DESTDIR)$(libdir)/entry/
 	$(INSTALL) -m 644 hooks/elsewhere $(DESTDIR)$(libdir)/entry/
 
-# What is there stays: it is the administrator's.
+# Existing files belong to the administrator, and are kept.
 install-config:
 	$(INSTALL) -d $(DESTDIR)$(sysconfdir)/sftpjail/hooks $(DESTDIR)$(sysconfdir)/logrotate.d
 	[ -e $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf ] || \
@@ -93,7 +94,7 @@ install-docs:
 	    if command -v scdoc >/dev/null; then \
 	        $(INSTALL) -d $$folder && scdoc <$$page >$$folder/$$name || exit 1; \
 	        [ -z "$(compress)" ] || gzip -9nf $$folder/$$name || exit 1; \
-	    else echo "no scdoc here: $$name is not installed, read $$page"; fi; done
+	    else echo "scdoc is not installed, so neither is $$name; read $$page"; fi; done
 
 install-completions:
 	if $(PYTHON) -c 'import shtab' 2>/dev/null; then \
@@ -101,9 +102,9 @@ install-completions:
 	    $(PYTHON) packaging/completions.py bash >$(DESTDIR)$(bashdir)/sftpjail && \
 	    $(PYTHON) packaging/completions.py zsh >$(DESTDIR)$(zshdir)/_sftpjail && \
 	    $(PYTHON) packaging/completions.py fish >$(DESTDIR)$(fishdir)/sftpjail.fish; \
-	else echo "no shtab here: the completions of bash, zsh and fish are not installed"; fi
+	else echo "shtab is not installed, so the completions for bash, zsh and fish are not either"; fi
 
-# What `sftpjail setup` made stays, and a configuration that was edited: run `sftpjail teardown` first.
+# Keeps what `sftpjail setup` made, and an edited configuration: run `sftpjail teardown` first.
 uninstall:
 	rm -rf $(python)/sftpjail $(python)/sftpjail-$(version).dist-info $(DESTDIR)$(libdir) $(DESTDIR)$(docdir)
 	rm -f $(addprefix $(DESTDIR),$(bindir)/sftpjail $(addprefix $(unitdir)/sftpjail.,path service timer) \
