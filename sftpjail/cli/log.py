@@ -16,7 +16,6 @@ from .context import Command, Context
 
 if TYPE_CHECKING:
     from ..transferlog.records import Record
-    from .log_view import View
 
 
 def register(add_parser: Command) -> None:
