@@ -24,10 +24,10 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from types import FrameType
 
-from ..config import REQUESTS, Config
+from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
-from ..model import Account, normal
+from ..model import REQUESTS, Account, normal
 from ..openssh.match_blocks import MAIN
 from ..openssh.settings import Settings, effective
 from ..system import files, namespaces, programs, scratch, services
@@ -113,8 +113,8 @@ class Trial:
         denied = set(self.account.profile.deny if self.account.profile else ())
         denied |= set(self.options.get("-P", "").split(","))
         if "-p" in self.options:
-            denied |= REQUESTS - set(self.options["-p"].split(","))
-        return frozenset(denied & REQUESTS)
+            denied |= REQUESTS.keys() - set(self.options["-p"].split(","))
+        return frozenset(denied & REQUESTS.keys())
 
     @cached_property
     def start(self) -> str:
