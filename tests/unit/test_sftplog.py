@@ -168,6 +168,8 @@ def test_two_names_are_told_apart_or_not_at_all(verb: bytes, old: bytes, new: by
 def test_a_rename_that_can_be_read_in_two_ways_is_marked() -> None:
     (record,) = texts(b'rename old "/a" new "/b" new "/c"')
     assert isinstance(record, Operation) and record.ambiguous
+    (record,) = texts(b'rename old "/a" new " new "/b"')  # one quote is the end or the beginning
+    assert isinstance(record, Operation) and record.ambiguous
     (record,) = texts(b'rename old "" new " new "" new ""')
     assert isinstance(record, Operation) and record.ambiguous
 
