@@ -15,7 +15,7 @@ from shlex import quote
 from typing import Any
 
 from .errors import UsageError
-from .model import Profile, components, normal, valid_name
+from .model import REQUESTS, Profile, components, normal, valid_name
 from .paths import KEYS_DIR, LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
@@ -57,42 +57,6 @@ keys_command_user = string(default='nobody')
 trusted_ca = string(default='')
 principals = string(default='')
 """.replace("LOCALS", ", ".join(f"'LOCAL{n}'" for n in range(8)))
-
-# What `internal-sftp -Q requests` prints (sftp-server(8), -P);
-# a request that it does not know would be ignored.
-REQUESTS = frozenset(
-    [
-        "open",
-        "close",
-        "read",
-        "write",
-        "lstat",
-        "fstat",
-        "setstat",
-        "fsetstat",
-        "opendir",
-        "readdir",
-        "remove",
-        "mkdir",
-        "rmdir",
-        "realpath",
-        "stat",
-        "rename",
-        "readlink",
-        "symlink",
-        "posix-rename",
-        "statvfs",
-        "fstatvfs",
-        "hardlink",
-        "fsync",
-        "lsetstat",
-        "limits",
-        "expand-path",
-        "copy-data",
-        "home-directory",
-        "users-groups-by-id",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -285,75 +249,71 @@ def _profile(name: str, raw: Any, path: str) -> Profile:
     return profile
 
 
+# Settings of a profile that may be empty: the form of others, and what it must be.
+_FORMS = {
+    "umask": (r"0?[0-7]{3}", "three octal digits as 027"),
+    "start": (r"/[A-Za-z0-9_./%u@+-]*", "a path inside the jail without spaces"),
+    "shell": (r"/[^:\s]*", "an absolute path, or empty to leave shells alone"),
+    # What sshd would refuse only at a login, or read as something else: sshd_config(5).
+    "keys_command": (
+        r"/[^\s\"'\\#]+( [^\"'\\#]+)?",
+        "an absolute path and arguments without quotes",
+    ),
+    "trusted_ca": (r"/[A-Za-z0-9_./%+@-]+", "an absolute path without spaces"),
+    "principals": (r"/[A-Za-z0-9_./%+@-]+", "an absolute path without spaces"),
+}
+
+
 def _check_profile(profile: Profile) -> None:
-    for kind, names in (
-        ("group", (profile.group,) if profile.group else ()),
-        ("account", profile.match_user),
-    ):
-        for name in names:
-            valid_name(name, kind)
-    if not profile.in_home:
-        # Beneath a folder of its own, named by %u alone:
-        # what a tree of jails is, and what can be judged and removed.
-        base, last = posixpath.split(profile.chroot)
-        if (
-            last != "%u"
-            or "%" in base
-            or not base.startswith("/")
-            or posixpath.normpath(base) in ("/", "//")
-        ):
-            raise UsageError(f"chroot = {profile.chroot}: must be %h or /FOLDER/%u")
-        if normal(base) != base or _unprintable(base) or re.search(r"[\s\"'\\#]", base):
-            raise UsageError(
-                f"chroot = {profile.chroot}: a plain path, without spaces, quotes or //"
-            )
-    elif profile.home == "inside":
-        raise UsageError(
-            "home = inside needs chroot = /FOLDER/%u: with %h the jail is the home already"
-        )
+    if profile.group:
+        valid_name(profile.group, "group")
+    for name in profile.match_user:
+        valid_name(name, "account")
+    valid_name(profile.keys_command_user, "keys_command_user")
+    _check_chroot(profile)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", profile.files):
         raise UsageError(f"files = {profile.files}: must be one plain folder name")
-    if profile.umask and not re.fullmatch(r"0?[0-7]{3}", profile.umask):
-        raise UsageError(f"umask = {profile.umask}: must be three octal digits as 027")
-    if profile.start and not re.fullmatch(r"/[A-Za-z0-9_./%u@+-]*", profile.start):
-        raise UsageError(f"start = {profile.start}: must be a path inside the jail without spaces")
-    if profile.shell and (not profile.shell.startswith("/") or re.search(r"[:\s]", profile.shell)):
+    for name, (form, what) in _FORMS.items():
+        value = getattr(profile, name)
+        if value and not re.fullmatch(form, value):
+            raise UsageError(f"{name} = {value}: must be {what}")
+    if _unprintable(profile.keys_command):
+        raise UsageError("keys_command: has a control character")
+    if profile.principals and not profile.trusted_ca:
         raise UsageError(
-            f"shell = {profile.shell}: must be an absolute path, or empty to leave shells alone"
+            "principals: says what certificates are worth, and trusted_ca names no one to sign them"
         )
-    _check_keys(profile)
-    unknown = sorted(set(profile.deny) - REQUESTS)
+    unknown = sorted(set(profile.deny) - REQUESTS.keys())
     if unknown:
         raise UsageError(
             f"deny: sftp has no request {', '.join(unknown)}; "
             "see `/usr/lib/openssh/sftp-server -Q requests`"
         )
     for option in profile.sshd_options:
-        if _unprintable(option) or " " not in option.strip():
-            raise UsageError(f"sshd_options: {option!r} is not `Keyword value` of sshd_config(5)")
-        if re.match(r"(?i)(match|include|subsystem)\b", option.strip()):
-            raise UsageError(f"sshd_options: {option.split()[0]} cannot stand in a Match block")
+        _check_option(option)
 
 
-def _check_keys(profile: Profile) -> None:
-    """Refuse what sshd would refuse only at a login, or read as something else: sshd_config(5)."""
-    if profile.keys_command and not re.fullmatch(
-        r"/[^\s\"'\\#]+( [^\"'\\#]+)?", profile.keys_command
-    ):
-        raise UsageError(
-            f"keys_command = {profile.keys_command}: "
-            "must be an absolute path and arguments without quotes"
-        )
-    if _unprintable(profile.keys_command):
-        raise UsageError("keys_command: has a control character")
-    valid_name(profile.keys_command_user, "keys_command_user")
-    for name, value in (("trusted_ca", profile.trusted_ca), ("principals", profile.principals)):
-        if value and not re.fullmatch(r"/[A-Za-z0-9_./%+@-]+", value):
-            raise UsageError(f"{name} = {value}: must be an absolute path without spaces")
-    if profile.principals and not profile.trusted_ca:
-        raise UsageError(
-            "principals: says what certificates are worth, and trusted_ca names no one to sign them"
-        )
+def _check_chroot(profile: Profile) -> None:
+    if profile.in_home:
+        if profile.home == "inside":
+            raise UsageError(
+                "home = inside needs chroot = /FOLDER/%u: with %h the jail is the home already"
+            )
+        return
+    # Beneath a folder of its own, named by %u alone:
+    # what a tree of jails is, and what can be judged and removed.
+    base, last = posixpath.split(profile.chroot)
+    if last != "%u" or "%" in base or not base.startswith("/") or normal(base) == "/":
+        raise UsageError(f"chroot = {profile.chroot}: must be %h or /FOLDER/%u")
+    if normal(base) != base or _unprintable(base) or re.search(r"[\s\"'\\#]", base):
+        raise UsageError(f"chroot = {profile.chroot}: a plain path, without spaces, quotes or //")
+
+
+def _check_option(option: str) -> None:
+    if _unprintable(option) or " " not in option.strip():
+        raise UsageError(f"sshd_options: {option!r} is not `Keyword value` of sshd_config(5)")
+    if re.match(r"(?i)(match|include|subsystem)\b", option.strip()):
+        raise UsageError(f"sshd_options: {option.split()[0]} cannot stand in a Match block")
 
 
 def keyfile(name: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from .errors import UsageError
 from .escapes import NO_COMMAND, command, one_line
@@ -49,6 +50,55 @@ def number(text: str) -> int | None:
     # str.isdigit and int() take digits of other scripts too, the C library does not.
     found = int(text) if text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= 10 else -1
     return found if 0 <= found < 0xFFFFFFFF else None
+
+
+class Request(NamedTuple):
+    """What a client of SFTP may ask for (draft-ietf-secsh-filexfer-02, and PROTOCOL of OpenSSH).
+
+    `kind` is its type, or its extended name. `fields` are s a string, h a handle, d data, u 32
+    bits, q 64 bits, a attributes (none), e a string that is best left empty. `writes` says that
+    internal-sftp refuses it with -R (does_write of sftp-server.c); there open is refused only for
+    writing.
+    """
+
+    kind: int | str
+    fields: str
+    writes: bool = False
+
+
+# By the names that `internal-sftp -Q requests` prints (sftp-server(8), -P);
+# a request that it does not know would be ignored.
+REQUESTS = {
+    "open": Request(3, "sua"),
+    "close": Request(4, "h"),
+    "read": Request(5, "hqu"),
+    "write": Request(6, "hqd", writes=True),
+    "lstat": Request(7, "s"),
+    "fstat": Request(8, "h"),
+    "setstat": Request(9, "sa", writes=True),
+    "fsetstat": Request(10, "ha", writes=True),
+    "opendir": Request(11, "s"),
+    "readdir": Request(12, "h"),
+    "remove": Request(13, "s", writes=True),
+    "mkdir": Request(14, "sa", writes=True),
+    "rmdir": Request(15, "s", writes=True),
+    "realpath": Request(16, "s"),
+    "stat": Request(17, "s"),
+    "rename": Request(18, "ss", writes=True),
+    "readlink": Request(19, "s"),
+    "symlink": Request(20, "ss", writes=True),
+    "posix-rename": Request("posix-rename@openssh.com", "ss", writes=True),
+    "statvfs": Request("statvfs@openssh.com", "s"),
+    "fstatvfs": Request("fstatvfs@openssh.com", "h"),
+    "hardlink": Request("hardlink@openssh.com", "ss", writes=True),
+    "fsync": Request("fsync@openssh.com", "h", writes=True),
+    "lsetstat": Request("lsetstat@openssh.com", "sa", writes=True),
+    "limits": Request("limits@openssh.com", ""),
+    "expand-path": Request("expand-path@openssh.com", "s"),
+    "copy-data": Request("copy-data", "hqqhq", writes=True),
+    "home-directory": Request("home-directory", "e"),
+    "users-groups-by-id": Request("users-groups-by-id@openssh.com", "ee"),
+}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def log(context: Context) -> int:
     """Show sessions, transfers and operations, or their sums; see sftpjail(8)."""
     from ..transferlog.parser import Reader
     from ..transferlog.timestamps import Clock  # late: other commands need none of it
-    from .log_view import View, as_fields, as_json, as_row, show_days, show_end
+    from .log_view import View, show_days, show_end
 
     arguments, config, host = context.arguments, context.config(), Host()
     if arguments.follow and (arguments.summary or arguments.until):
@@ -49,35 +49,36 @@ def log(context: Context) -> int:
         since = int(time.time())
     view = View(arguments.user or "", since, _moment(host, "--until", arguments.until))
     reader = Reader(Clock(), host)
-    render = as_row if sys.stdout.isatty() else as_fields
-    if context.json:
-        render = as_json
-
-    def show(records: Iterable[Record]) -> None:
-        chosen = view.choose(records)
-        if not arguments.summary:
-            text = "".join([line + "\n" for line in map(render, chosen) if line])
-            sys.stdout.write(text)
-        if arguments.follow:
-            sys.stdout.flush()
-
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         for records in sources.read(host, config, reader, arguments.follow):
-            show(records)
+            _show(context, view.choose(records))
             if arguments.follow and not records and _gone():
                 return 0
     except KeyboardInterrupt:
         if not arguments.follow:
             raise
     else:
-        show(reader.finish(lambda pid, at: sources.alive(host, pid, at)))
+        last = reader.finish(lambda pid, at: sources.alive(host, pid, at))
+        _show(context, view.choose(last))
     if arguments.summary:
         show_days(context, view)
     show_end(context, view, reader, config.logs.file)
     sys.stdout.flush()  # a closed pipe is to be noticed here, and not when Python ends
     return 0
+
+
+def _show(context: Context, chosen: Iterable[Record]) -> None:
+    from .log_view import as_fields, as_json, as_row
+
+    render = as_row if sys.stdout.isatty() else as_fields
+    if context.json:
+        render = as_json
+    if not context.arguments.summary:
+        sys.stdout.write("".join([f"{line}\n" for line in map(render, chosen) if line]))
+    if context.arguments.follow:
+        sys.stdout.flush()
 
 
 def _moment(host: Host, option: str, text: str | None) -> int | None:

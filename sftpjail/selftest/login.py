@@ -24,10 +24,10 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from types import FrameType
 
-from ..config import REQUESTS, Config
+from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
-from ..model import Account, normal
+from ..model import REQUESTS, Account, normal
 from ..openssh.match_blocks import MAIN
 from ..openssh.settings import Settings, effective
 from ..system import files, namespaces, programs, scratch, services
@@ -44,6 +44,48 @@ _CHATTER = re.compile(
     r"(Close|Starting) session|Accepted |Postponed|User child|Changed root|$"
 )
 _SFTP_ONLY = "This service allows sftp connections only."
+
+
+# The sshd of the trial. Which ciphers are used proves nothing about a jail; paramiko knows few, and
+# the client must know one. The Match block is in a file of its own, because a Match does not leak
+# out of it: below a `Match all` every global setting of the live file would count as one of a Match
+# block, and beat the blocks of the jails.
+_SSHD = """\
+LogLevel VERBOSE
+KexAlgorithms +curve25519-sha256
+Ciphers +aes128-ctr
+MACs +hmac-sha2-256
+HostKeyAlgorithms +ssh-ed25519
+Include {place}/match
+Include {main}
+"""
+_MATCH = """\
+Match User {user}
+    AuthorizedKeysFile {place}/key.pub
+    AuthenticationMethods publickey
+    PubkeyAuthentication yes
+    {accepted} +ssh-ed25519
+"""
+_CLIENT = """\
+BatchMode yes
+IdentityFile {place}/key
+IdentitiesOnly yes
+StrictHostKeyChecking no
+UserKnownHostsFile /dev/null
+GlobalKnownHostsFile /dev/null
+ControlPath none
+LogLevel ERROR
+ProxyCommand sh {place}/proxy
+"""
+# The client ends with SIGHUP for its ProxyCommand, which sshd would die of,
+# in the middle of PAM's farewell.
+_PROXY = """\
+trap '' HUP
+exec 3<&0
+{sshd} <&3 3<&- &
+exec 3<&-
+wait
+"""
 
 
 @dataclass
@@ -113,8 +155,8 @@ class Trial:
         denied = set(self.account.profile.deny if self.account.profile else ())
         denied |= set(self.options.get("-P", "").split(","))
         if "-p" in self.options:
-            denied |= REQUESTS - set(self.options["-p"].split(","))
-        return frozenset(denied & REQUESTS)
+            denied |= REQUESTS.keys() - set(self.options["-p"].split(","))
+        return frozenset(denied & REQUESTS.keys())
 
     @cached_property
     def start(self) -> str:
@@ -186,60 +228,35 @@ class Trial:
         Raises:
             SftpJailError: a program is missing or fails.
         """
-        sshd, key = self.host.which("sshd"), f"{self.place}/key"
         self.had_manager = self.host.has_manager(self.account.uid)
         self._had_runtime = self.host.is_dir(f"/run/user/{self.account.uid}")
         if not self.host.which("ssh"):
             raise SftpJailError("a test needs OpenSSH's client", "apt install openssh-client")
         files.make_dir(self.place, 0o755, 0, 0)
         files.make_dir(f"{self.place}/run", 0o755, 0, 0)
-        programs.must(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test", "-f", key]
-        )
-        # In a file of its own, because a Match does not leak out of it: below a `Match all`
-        # every global setting of the live file would count as one of a Match block, and beat
-        # the blocks of the jails.
-        scratch.new_file(f"{self.place}/match", self._match().encode(), 0o644)
-        scratch.new_file(
-            f"{self.place}/conf", f"Include {self.place}/match\nInclude {MAIN}\n".encode(), 0o644
-        )
-        scratch.new_file(self.witness, f"{self.nonce}\n".encode(), 0o644)
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test"]
+        programs.must([*keygen, "-f", f"{self.place}/key"])
+        sshd = [self.host.which("sshd"), "-i", "-e", "-f", f"{self.place}/conf"]
+        self._sshd = namespaces.sshd_beside(sshd, f"{self.place}/run")
+        texts = {
+            "match": self._match(),
+            "conf": _SSHD.format(place=self.place, main=MAIN),
+            "client": _CLIENT.format(place=self.place),
+            "proxy": _PROXY.format(sshd=shlex.join(self._sshd)),
+            "witness": f"{self.nonce}\n",
+        }
+        for name, text in texts.items():
+            scratch.new_file(f"{self.place}/{name}", text.encode(), 0o644)
         self._listener = scratch.listen(self.socket)
-        # Which ciphers are used proves nothing about a jail; paramiko knows few,
-        # and the client must know one.
-        options = [
-            "LogLevel=VERBOSE",
-            "KexAlgorithms=+curve25519-sha256",
-            "Ciphers=+aes128-ctr",
-            "MACs=+hmac-sha2-256",
-        ]
-        options.append("HostKeyAlgorithms=+ssh-ed25519")
-        argv = [
-            sshd,
-            "-i",
-            "-e",
-            "-f",
-            f"{self.place}/conf",
-            *(f"-o{option}" for option in options),
-        ]
-        self._sshd = namespaces.sshd_beside(argv, f"{self.place}/run")
-        # The client ends with SIGHUP for its ProxyCommand, which sshd would die of,
-        # in the middle of PAM's farewell.
-        proxy = f"trap '' HUP\nexec 3<&0\n{shlex.join(self._sshd)} <&3 3<&- &\nexec 3<&-\nwait\n"
-        scratch.new_file(f"{self.place}/proxy", proxy.encode(), 0o644)
 
     def _match(self) -> str:
         accepted = (
             "PubkeyAcceptedAlgorithms" if self.host.openssh >= (8, 5) else "PubkeyAcceptedKeyTypes"
         )
-        return (
-            f"Match User {self.account.name}\n"
-            f"    AuthorizedKeysFile {self.place}/key.pub\n"
-            "    AuthenticationMethods publickey\n"
-            "    PubkeyAuthentication yes\n"
-            f"    {accepted} +ssh-ed25519\n"
-            + (f"    AllowUsers {self.account.name}\n" if self._allowed_from_somewhere() else "")
-        )
+        text = _MATCH.format(user=self.account.name, place=self.place, accepted=accepted)
+        if self._allowed_from_somewhere():
+            text += f"    AllowUsers {self.account.name}\n"
+        return text
 
     def _allowed_from_somewhere(self) -> bool:
         """Whether AllowUsers lets the account in from some addresses only.
@@ -247,10 +264,8 @@ class Trial:
         A login through a pipe comes from none.
         """
         patterns = [word.partition("@") for word in self.settings.words("allowusers")]
-        here = any(fnmatchcase(self.account.name, name) for name, at, _ in patterns if not at)
-        return not here and any(
-            fnmatchcase(self.account.name, name) for name, at, _ in patterns if at
-        )
+        own = {at for name, at, _ in patterns if fnmatchcase(self.account.name, name)}
+        return own == {"@"}
 
     def log_in(self) -> None:
         """Log in twice, for SFTP and for everything else, side by side.
@@ -258,39 +273,16 @@ class Trial:
         Raises:
             SftpError: there is no SFTP session.
         """
-        options = [
-            "BatchMode=yes",
-            "IdentitiesOnly=yes",
-            "StrictHostKeyChecking=no",
-            "LogLevel=ERROR",
-        ]
-        options += [
-            "UserKnownHostsFile=/dev/null",
-            "GlobalKnownHostsFile=/dev/null",
-            "ControlPath=none",
-        ]
-        options += [f"ProxyCommand=sh {self.place}/proxy"]
-        ssh = [
-            self.host.which("ssh"),
-            "-F",
-            "none",
-            "-i",
-            f"{self.place}/key",
-            "-l",
-            self.account.name,
-        ]
-        client = converse(
-            [*ssh, *(f"-o{o}" for o in options), "-s", "sftpjail", "sftp"], self.sessions
-        )
+        ssh = [self.host.which("ssh"), "-F", f"{self.place}/client", "-l", self.account.name]
+        client = converse([*ssh, "-s", "sftpjail", "sftp"], self.sessions)
         beside = converse(self._sshd, self.sessions)
         sftp = Sftp(client.socket, ANSWER)
         try:
             sftp.begin(LOGIN)
         except SftpError as error:
             client.wait(0.5)
-            self._no_sftp = "; ".join(
-                filter(None, [str(error), self._excuse(beside) if self.accepted() else ""])
-            )
+            excuse = self._excuse(beside) if self.accepted() else ""
+            self._no_sftp = "; ".join(filter(None, [str(error), excuse]))
             raise
         self._sftp = sftp
         self._doors = self._other_login(beside)

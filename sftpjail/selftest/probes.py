@@ -15,18 +15,16 @@ from dataclasses import dataclass
 from shlex import quote
 
 from ..errors import SftpJailError
-from ..model import normal
+from ..model import REQUESTS, normal
 from .login import Trial
 from .sftp_client import (
     CREATE,
     EXCLUSIVE,
-    FIELDS,
     NO_SUCH_FILE,
     OK,
     OP_UNSUPPORTED,
     PERMISSION_DENIED,
     WRITE,
-    WRITES,
     SftpError,
     harmless,
 )
@@ -117,7 +115,9 @@ def _writes_nothing(trial: Trial) -> str:
             "open", os.fsencode(name), WRITE | CREATE | EXCLUSIVE
         ).code
     }
-    codes |= {request: _code(trial, request) for request in sorted(WRITES)}
+    codes |= {
+        request: _code(trial, request) for request in sorted(REQUESTS) if REQUESTS[request].writes
+    }
     _all_refused(codes, "the session should be read-only, but sshd does not refuse")
     return f"read-only: {len(codes)} requests refused"
 
@@ -196,7 +196,7 @@ def denies(trial: Trial) -> str:
     another cause: the names do not exist, and the handles are none.
     """
     _all_refused(
-        {name: _code(trial, name) for name in sorted(trial.denied & FIELDS.keys())},
+        {name: _code(trial, name) for name in sorted(trial.denied)},
         "sshd does not refuse",
     )
     return f"{', '.join(sorted(trial.denied)) or 'nothing'} denied"

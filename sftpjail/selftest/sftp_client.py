@@ -15,6 +15,8 @@ import struct
 import time
 from dataclasses import dataclass
 
+from ..model import REQUESTS
+
 OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = range(6)
 OP_UNSUPPORTED = 8
 _WORDS = {
@@ -29,60 +31,6 @@ _WORDS = {
 READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 8, 16, 32
 _VERSION, _STATUS, _DATA = 2, 101, 103
 _LIMIT = 256 * 1024  # of one message: SFTP_MAX_MSG_LENGTH of sftp-common.h
-
-# Each request by the name that internal-sftp -P knows it by: its type, or its extended name,
-# and its fields: s a string, h a handle, d data, u 32 bits, q 64 bits, a attributes (none),
-# e a string that is best left empty.
-FIELDS: dict[str, tuple[int | str, str]] = {
-    "open": (3, "sua"),
-    "close": (4, "h"),
-    "read": (5, "hqu"),
-    "write": (6, "hqd"),
-    "lstat": (7, "s"),
-    "fstat": (8, "h"),
-    "setstat": (9, "sa"),
-    "fsetstat": (10, "ha"),
-    "opendir": (11, "s"),
-    "readdir": (12, "h"),
-    "remove": (13, "s"),
-    "mkdir": (14, "sa"),
-    "rmdir": (15, "s"),
-    "realpath": (16, "s"),
-    "stat": (17, "s"),
-    "rename": (18, "ss"),
-    "readlink": (19, "s"),
-    "symlink": (20, "ss"),
-    "posix-rename": ("posix-rename@openssh.com", "ss"),
-    "statvfs": ("statvfs@openssh.com", "s"),
-    "fstatvfs": ("fstatvfs@openssh.com", "h"),
-    "hardlink": ("hardlink@openssh.com", "ss"),
-    "fsync": ("fsync@openssh.com", "h"),
-    "lsetstat": ("lsetstat@openssh.com", "sa"),
-    "limits": ("limits@openssh.com", ""),
-    "expand-path": ("expand-path@openssh.com", "s"),
-    "copy-data": ("copy-data", "hqqhq"),
-    "home-directory": ("home-directory", "e"),
-    "users-groups-by-id": ("users-groups-by-id@openssh.com", "ee"),
-}
-# What -R refuses: does_write of sftp-server.c; open is refused there only for writing.
-WRITES = frozenset(
-    name
-    for name in FIELDS
-    if name.endswith(
-        (
-            "write",
-            "setstat",
-            "remove",
-            "mkdir",
-            "rmdir",
-            "rename",
-            "symlink",
-            "hardlink",
-            "fsync",
-            "copy-data",
-        )
-    )
-)
 
 
 class SftpError(Exception):
@@ -121,10 +69,10 @@ def encode(number: int, name: str, values: tuple[bytes | int, ...]) -> bytes:
 
     Args:
         number: its id, which the answer repeats.
-        name: see FIELDS.
+        name: see model.REQUESTS.
         values: one for each field; none for attributes.
     """
-    kind, fields = FIELDS[name]
+    kind, fields, _ = REQUESTS[name]
     body = bytes([200 if isinstance(kind, str) else kind]) + struct.pack(">I", number)
     if isinstance(kind, str):
         body += _string(kind.encode())
@@ -142,7 +90,7 @@ def harmless(name: str, nowhere: bytes) -> tuple[bytes | int, ...]:
     """Return values for a request that does nothing if it is not refused.
 
     Args:
-        name: see FIELDS.
+        name: see model.REQUESTS.
         nowhere: a path in a folder that does not exist.
     """
     values: dict[str, bytes | int] = {
@@ -153,7 +101,7 @@ def harmless(name: str, nowhere: bytes) -> tuple[bytes | int, ...]:
         "q": 0,
         "u": READ,
     }
-    return tuple(values[letter] for letter in FIELDS[name][1] if letter != "a")
+    return tuple(values[letter] for letter in REQUESTS[name].fields if letter != "a")
 
 
 def _string(data: bytes) -> bytes:

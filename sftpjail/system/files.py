@@ -37,11 +37,18 @@ def open_parent(path: str) -> tuple[int, str]:
         LinkRefused: a component is a symbolic link that others than root made or can change.
         OSError: a component is missing or no directory.
     """
-    try:
+    with _refusing():
         fd, name, _ = safe_path.walk(path)
+    return fd, name
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn a refusal of safe_path into ours."""
+    try:
+        yield
     except safe_path.PathRefused as error:
         raise LinkRefused(str(error)) from error
-    return fd, name
 
 
 def resolve(path: str) -> str:
@@ -53,11 +60,10 @@ def resolve(path: str) -> str:
         LinkRefused: as `open_parent`, for the last name too.
     """
     try:
-        fd, name, folder = safe_path.walk(path, follow=True)
+        with _refusing():
+            fd, name, folder = safe_path.walk(path, follow=True)
     except FileNotFoundError:
         return path
-    except safe_path.PathRefused as error:
-        raise LinkRefused(str(error)) from error
     except OSError as error:
         raise SftpJailError(f"cannot reach {path}: {error.strerror}") from error
     os.close(fd)
@@ -85,6 +91,16 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
         )
         hint = hint if error.errno in (errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS) else ""
         raise SftpJailError(f"cannot change {about}: {error.strerror}", hint) from error
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def opened(name: str, flags: int, folder: int) -> Iterator[int]:
+    """Yield a descriptor of NAME in FOLDER, which is closed at the end."""
+    fd = os.open(name, flags, 0o600, dir_fd=folder)
+    try:
+        yield fd
     finally:
         os.close(fd)
 
@@ -129,8 +145,7 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
         except FileExistsError:
             _judge_dir(path, uid)
             return
-        fd = os.open(name, DIRECTORY, dir_fd=folder)
-        try:
+        with opened(name, DIRECTORY, folder) as fd:
             # In a folder of a user's something else may have its name by now.
             if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
                 raise SftpJailError(
@@ -138,8 +153,6 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
                 )
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
-        finally:
-            os.close(fd)
 
 
 def _judge_dir(path: str, uid: int) -> None:
@@ -148,10 +161,8 @@ def _judge_dir(path: str, uid: int) -> None:
     Raises:
         SftpJailError: it is another's; what would be made or mounted below would be in their hands.
     """
-    try:
+    with _refusing():
         fd = safe_path.open_path(path, follow=True)
-    except safe_path.PathRefused as error:
-        raise LinkRefused(str(error)) from error
     try:
         found = os.fstat(fd)
     finally:
@@ -174,14 +185,10 @@ def keep_private(path: str) -> None:
     """
     if not os.path.isdir(path):
         return
-    with parent(resolve(path), path) as (folder, name):
-        fd = os.open(name, DIRECTORY, dir_fd=folder)
-        try:
-            found = os.fstat(fd)
-            if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-                os.fchmod(fd, 0o700)
-        finally:
-            os.close(fd)
+    with parent(resolve(path), path) as (folder, name), opened(name, DIRECTORY, folder) as fd:
+        found = os.fstat(fd)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            os.fchmod(fd, 0o700)
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
@@ -192,21 +199,15 @@ def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
     Raises:
         SftpJailError: it is anything else.
     """
-    with parent(path) as (folder, name):
-        fd = os.open(name, _PLAIN, dir_fd=folder)
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISDIR(found.st_mode) and (
-                not stat.S_ISREG(found.st_mode) or found.st_nlink != 1
-            ):
-                raise SftpJailError(
-                    f"will not change the owner of {path}:"
-                    " it is no folder and no file with one name"
-                )
-            os.fchown(fd, uid, gid)
-            os.fchmod(fd, mode)
-        finally:
-            os.close(fd)
+    with parent(path) as (folder, name), opened(name, _PLAIN, folder) as fd:
+        found = os.fstat(fd)
+        single = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        if not single and not stat.S_ISDIR(found.st_mode):
+            raise SftpJailError(
+                f"will not change the owner of {path}: it is no folder and no file with one name"
+            )
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)
 
 
 def remove_dir(path: str, inode: int = 0) -> bool:
@@ -262,39 +263,40 @@ def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid
         like: take owner, mode and extended attributes of the file that is there.
         mode, uid, gid: those of the file otherwise.
     """
+    attributes: dict[str, bytes] = {}
+    if like:
+        with parent(path) as (folder, name), opened(name, _PLAIN, folder) as fd:
+            found, attributes = os.fstat(fd), _attributes(fd)
+        uid, gid, mode = found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
     unlink(stage_name(path))
-    with parent(stage_name(path), path) as (folder, name):
-        fd = os.open(
-            name,
-            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
-            dir_fd=folder,
-        )
-        with open(fd, "wb") as handle:
-            attributes: dict[str, bytes] = {}
-            if like:
-                uid, gid, mode, attributes = _about(path)
-            os.fchown(fd, uid, gid)
-            os.fchmod(fd, mode)
-            for attribute, value in attributes.items():
-                os.setxattr(fd, attribute, value)
-            handle.write(content)
-            handle.flush()
-            os.fsync(fd)
+    with create(stage_name(path), path) as fd:
+        _fill(fd, content)
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)
+        _set_attributes(fd, attributes)
+        os.fsync(fd)
 
 
-def _about(path: str) -> tuple[int, int, int, dict[str, bytes]]:
-    """Return owner, group, mode and extended attributes of a file."""
-    with parent(path) as (folder, name):
-        fd = os.open(name, _PLAIN, dir_fd=folder)
-        try:
-            found, attributes = (
-                os.fstat(fd),
-                {name: os.getxattr(fd, name) for name in os.listxattr(fd)},
-            )
-            return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), attributes
-        finally:
-            os.close(fd)
+@contextlib.contextmanager
+def create(path: str, about: str = "") -> Iterator[int]:
+    """Make a file that is not there yet, root's alone, and yield its descriptor; see `parent`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with parent(path, about) as (folder, name), opened(name, flags, folder) as fd:
+        yield fd
+
+
+def _fill(fd: int, data: bytes) -> None:
+    while data:  # a disk that is nearly full takes a part and reports no error
+        data = data[os.write(fd, data) :]
+
+
+def _attributes(fd: int) -> dict[str, bytes]:
+    return {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+
+
+def _set_attributes(fd: int, attributes: dict[str, bytes]) -> None:
+    for name, value in attributes.items():
+        os.setxattr(fd, name, value)
 
 
 def move(source: str, target: str) -> None:
@@ -323,13 +325,10 @@ def carry(source: str, target: str) -> None:
             os.unlink(old_name, dir_fd=old)
         moved = os.path.dirname(source) != os.path.dirname(target)
         for folder in (new, old):
-            fd = os.open(".", DIRECTORY, dir_fd=folder)
-            try:
+            with opened(".", DIRECTORY, folder) as fd:
                 if moved:
                     _touch(fd)
                 os.fsync(fd)
-            finally:
-                os.close(fd)
 
 
 def _touch(folder: int) -> None:
@@ -343,28 +342,21 @@ def _copy(source: str, target: str) -> None:
 
     It has its name when it is on the disk.
     """
-    with parent(source) as (folder, name):
-        fd = os.open(name, _PLAIN, dir_fd=folder)
-        with open(fd, "rb") as handle:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-                raise SftpJailError(f"will not move {source}: it is not a file with one name")
-            attributes = {attribute: os.getxattr(fd, attribute) for attribute in os.listxattr(fd)}
+    with parent(source) as (folder, name), opened(name, _PLAIN, folder) as fd:
+        found, attributes = os.fstat(fd), _attributes(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise SftpJailError(f"will not move {source}: it is not a file with one name")
+        with open(fd, "rb", closefd=False) as handle:
             content = handle.read()
     stage = stage_name(target)
     unlink(stage)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with parent(stage, target) as (folder, name):
-        fd = os.open(name, flags, 0o600, dir_fd=folder)
-        with open(fd, "wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fchown(fd, found.st_uid, found.st_gid)
-            os.fchmod(fd, stat.S_IMODE(found.st_mode))
-            for attribute, value in attributes.items():
-                os.setxattr(fd, attribute, value)
-            os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
-            os.fsync(fd)
+    with create(stage, target) as fd:
+        _fill(fd, content)
+        os.fchown(fd, found.st_uid, found.st_gid)
+        os.fchmod(fd, stat.S_IMODE(found.st_mode))
+        _set_attributes(fd, attributes)
+        os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.fsync(fd)
     move(stage, target)
 
 
@@ -386,21 +378,18 @@ def unlink(path: str) -> None:
 def sync_dirs(paths: set[str]) -> None:
     """Make renames and removals in these folders durable."""
     for path in paths:
-        with parent(f"{path}/.", path) as (folder, _):
-            fd = os.open(".", DIRECTORY, dir_fd=folder)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+        with (
+            parent(f"{path}/.", path) as (folder, name),
+            opened(name, DIRECTORY, folder) as fd,
+        ):
+            os.fsync(fd)
 
 
 def append(path: str, text: str) -> None:
     """Append TEXT to a root-only file and return when it is on the disk."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        data = text.encode("utf-8", "surrogateescape")
-        while data:  # a disk that is nearly full takes a part and reports no error
-            data = data[os.write(fd, data) :]
+        _fill(fd, text.encode("utf-8", "surrogateescape"))
         os.fsync(fd)
     except OSError as error:
         raise SftpJailError(f"cannot write {path}: {error.strerror}") from error

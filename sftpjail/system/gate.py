@@ -59,14 +59,14 @@ def _shut(folder: str) -> int:
 _EVENT = struct.Struct("=IBBHQii")  # struct fanotify_event_metadata
 
 
-def _stopped(door: int) -> set[str]:
+def _stopped(door: int) -> set[int]:
     """Return the pids of those who were stopped since this was asked last."""
     try:
         events = os.read(door, _EVENT.size * 100)
     except BlockingIOError:
-        return set()
-    stopped = set()
+        return set[int]()
+    stopped = set[int]()
     for *_, opened, pid in _EVENT.iter_unpack(events):
         os.close(opened)
-        stopped.add(str(pid))
+        stopped.add(pid)
     return stopped

@@ -92,37 +92,47 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
         )
     os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
-        pairs, folders = [], dict[str, str]()
-        changes = sorted(
-            files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0])
-        )
-        for number, (path, content) in enumerate(changes):
-            path = os.path.realpath(path)
-            parent = os.path.dirname(path)
-            if content is not None and os.path.exists(path) and parent not in folders:
-                staged = f"{stage}/{number}"
-                shutil.copy2(path, staged)
-                pairs += [staged, path]
-            elif os.path.isdir(parent):
-                # A file that comes or goes cannot be bound over: its whole folder is shown anew.
-                if parent not in folders:
-                    folders[parent] = f"{stage}/{number}.d"
-                    shutil.copytree(parent, folders[parent], symlinks=True)
-                    pairs += [folders[parent], parent]
-                staged = os.path.join(folders[parent], os.path.basename(path))
-            else:
-                continue  # nothing reads a folder that is not there yet
-            if content is None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(staged)
-            else:
-                with open(staged, "wb") as handle:
-                    handle.write(content)
-                    if content.startswith(b"#!"):
-                        os.fchmod(handle.fileno(), 0o755)
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PREVIEW, "sh"]
-        command += [stage, *pairs, "--", *argv]
+        command += [stage, *_pairs(stage, files), "--", *argv]
         answer = run(command, timeout=timeout)
     if answer.code == 125 or "unshare failed" in answer.err:
         raise SftpJailError(f"cannot try {argv[0]} in a mount namespace of its own: {answer.words}")
     return answer
+
+
+def _pairs(stage: str, files: Mapping[str, bytes | None]) -> list[str]:
+    """Write the files into STAGE; return what is to be bound, each followed by where."""
+    pairs, folders = [], dict[str, str]()
+    # Those that come or go first: a folder that is shown anew holds the others too.
+    changes = sorted(
+        files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0])
+    )
+    for number, (path, content) in enumerate(changes):
+        path = os.path.realpath(path)
+        parent = os.path.dirname(path)
+        if content is not None and os.path.exists(path) and parent not in folders:
+            staged = f"{stage}/{number}"
+            shutil.copy2(path, staged)
+            pairs += [staged, path]
+        elif os.path.isdir(parent):
+            # A file that comes or goes cannot be bound over: its whole folder is shown anew.
+            if parent not in folders:
+                folders[parent] = f"{stage}/{number}.d"
+                shutil.copytree(parent, folders[parent], symlinks=True)
+                pairs += [folders[parent], parent]
+            staged = os.path.join(folders[parent], os.path.basename(path))
+        else:
+            continue  # nothing reads a folder that is not there yet
+        _put(staged, content)
+    return pairs
+
+
+def _put(path: str, content: bytes | None) -> None:
+    if content is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    with open(path, "wb") as handle:
+        handle.write(content)
+        if content.startswith(b"#!"):
+            os.fchmod(handle.fileno(), 0o755)

@@ -8,8 +8,40 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+
+
+def pids() -> Iterator[int]:
+    """Yield the pids of all processes; any of them may have ended when it is looked at."""
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _read(pid: int, name: str) -> bytes:
+    """Return a file of /proc/PID. Raises OSError where the process has ended."""
+    with open(f"/proc/{pid}/{name}", "rb") as handle:
+        return handle.read()
+
+
+def _links(pid: int, *names: str) -> Iterator[str]:
+    """Yield where these links of /proc/PID lead, and its open files, as far as we may know."""
+    opened = list[str]()
+    with contextlib.suppress(OSError):
+        opened = [f"fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    for name in (*names, *opened):
+        with contextlib.suppress(OSError):
+            yield os.readlink(f"/proc/{pid}/{name}")
+
+
+def after_name(pid: int) -> list[bytes]:
+    """Return the fields of proc_pid_stat(5) behind the name, which may hold anything.
+
+    They are its state, its parent, its process group, its session, and so on.
+
+    Raises:
+        OSError: the process has ended.
+    """
+    return _read(pid, "stat").rpartition(b")")[2].split()
 
 
 def holders(target: str) -> list[tuple[int, int, str]]:
@@ -19,19 +51,12 @@ def holders(target: str) -> list[tuple[int, int, str]]:
     """
     found = []
     target = os.path.realpath(target)
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        links = [f"/proc/{pid}/cwd", f"/proc/{pid}/root", f"/proc/{pid}/exe"]
-        with contextlib.suppress(OSError):
-            links += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
-        for link in links:
+    for pid in pids():
+        paths = _links(pid, "cwd", "root", "exe")
+        if any(f"{path}/".startswith(f"{target}/") for path in paths):
             with contextlib.suppress(OSError):
-                if (os.readlink(link) + "/").startswith(target + "/"):
-                    with open(f"/proc/{pid}/cmdline", "rb") as handle:
-                        words = (
-                            handle.read().decode("utf-8", "replace").replace("\0", " ").strip()[:60]
-                        )
-                        found.append((pid, owner(pid), words or "?"))
-                    break
+                words = _read(pid, "cmdline").decode("utf-8", "replace").replace("\0", " ")
+                found.append((pid, owner(pid), words.strip()[:60] or "?"))
     return found
 
 
@@ -43,13 +68,7 @@ def owner(pid: int) -> int:
     Not the owner of /proc/PID: that is root where the process may not be dumped, as those of
     sshd's sessions.
     """
-    path = f"/proc/{pid}/status"
-    with (
-        contextlib.suppress(OSError, ValueError),
-        open(path, encoding="utf-8", errors="replace") as lines,
-    ):
-        return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), 0)
-    return 0
+    return max(0, _real_uid(pid))
 
 
 def held() -> frozenset[str]:
@@ -57,27 +76,17 @@ def held() -> frozenset[str]:
 
     These are its root, its folder, its files.
     """
-    paths, ours = set(), os.readlink("/proc/self/ns/mnt")
-    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+    paths, ours = set[str](), os.readlink("/proc/self/ns/mnt")
+    for pid in pids():
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/ns/mnt") != ours:
-                continue
-            links = [f"/proc/{pid}/root", f"/proc/{pid}/cwd"]
-            links += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
-            for link in links:
-                with contextlib.suppress(OSError):
-                    paths.add(os.readlink(link))
+            if os.readlink(f"/proc/{pid}/ns/mnt") == ours:
+                paths.update(_links(pid, "root", "cwd"))
     return frozenset(path for path in paths if path.startswith("/"))
 
 
 def holds_deleted(path: str) -> int | None:
     """Return the pid of a process that has the deleted PATH open (proc_pid_fd(5)), or None."""
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        with contextlib.suppress(OSError):
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") == f"{path} (deleted)":
-                    return pid
-    return None
+    return next((pid for pid in pids() if f"{path} (deleted)" in _links(pid)), None)
 
 
 def booted() -> bool:
@@ -88,7 +97,7 @@ def booted() -> bool:
     return os.path.isdir("/run/systemd/system") and _is_here(1)
 
 
-def _is_here(pid: int | str) -> bool:
+def _is_here(pid: int) -> bool:
     """Return whether a process has the same root as we have; of one that cannot be asked, yes."""
     try:
         return os.path.samefile(f"/proc/{pid}/root", "/")
@@ -106,19 +115,21 @@ _PIDFILES = {
 def running(service: str) -> int | None:
     """Return the pid of the daemon, if its pid file names a process that is really that program."""
     pid = _by_pidfile(service)
-    if pid is None and service == "sshd":
-        pid = _listener()
-    return pid
+    return _listener() if pid is None and service == "sshd" else pid
 
 
 def _by_pidfile(service: str) -> int | None:
     try:
         with open(_PIDFILES.get(service, f"/run/{service}.pid"), encoding="ascii") as handle:
             pid = int(handle.read())
-        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        return pid if _runs(pid, service) and _is_here(pid) else None
     except (OSError, ValueError):
         return None
-    return pid if program.startswith(service) and _is_here(pid) else None
+
+
+def _runs(pid: int, program: str) -> bool:
+    """Return whether a process is a program of that name. Raises OSError where it has ended."""
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith(program)
 
 
 def _listener() -> int | None:
@@ -126,33 +137,28 @@ def _listener() -> int | None:
 
     It says so in its title (sshd.c).
     """
-    for name in os.listdir("/proc"):
+    for pid in pids():
         with contextlib.suppress(OSError):
-            root = name.isdigit() and os.stat(f"/proc/{name}").st_uid == 0
-            if root and os.path.basename(os.readlink(f"/proc/{name}/exe")).startswith("sshd"):
-                with open(f"/proc/{name}/cmdline", "rb") as handle:
-                    if b" [listener] " in handle.read() and _is_here(name):
-                        return int(name)
+            ours = os.stat(f"/proc/{pid}").st_uid == 0 and _is_here(pid) and _runs(pid, "sshd")
+            if ours and b" [listener] " in _read(pid, "cmdline"):
+                return pid
     return None
 
 
-def of_name(names: Collection[str]) -> set[str]:
+def of_name(names: Collection[str]) -> set[int]:
     """Return the pids of root's processes of these names."""
-    return {entry for entry in os.listdir("/proc") if entry.isdigit() and _name(entry) in names}
+    return {pid for pid in pids() if _name(pid) in names}
 
 
-def _name(pid: str) -> str:
+def _name(pid: int) -> str:
     """Return the name of a process of root's (comm in proc(5)), or "".
 
     Anybody could call one of theirs userdel.
     """
-    try:
-        if os.stat(f"/proc/{pid}").st_uid != 0:
-            return ""
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as handle:
-            return handle.read().rstrip("\n")
-    except OSError:  # it is gone
-        return ""
+    with contextlib.suppress(OSError):  # it is gone
+        if os.stat(f"/proc/{pid}").st_uid == 0:
+            return _read(pid, "comm").decode("utf-8", "replace").rstrip("\n")
+    return ""
 
 
 # Unified, legacy, hybrid.
@@ -215,7 +221,7 @@ def of_users() -> dict[int, list[int]]:
     It is Uid in proc_pid_status(5).
     """
     found: dict[int, list[int]] = {}
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+    for pid in pids():
         uid = _real_uid(pid)
         if uid > 0:
             found.setdefault(uid, []).append(pid)
@@ -228,8 +234,7 @@ def _real_uid(pid: int) -> int:
     A setuid program that a user runs is the user's.
     """
     try:
-        with open(f"/proc/{pid}/status", "rb") as handle:
-            text = handle.read()
+        text = _read(pid, "status")
     except OSError:
         return -1
     dead = re.search(rb"^State:\s+[ZX]", text, re.MULTILINE)
@@ -265,16 +270,15 @@ def _in_session(pid: int, uid: int) -> bool:
         owner = _real_uid(pid)
         if owner != uid:
             return owner == 0
-        with open(f"/proc/{pid}/stat", "rb") as handle:
-            pid = int(handle.read().rpartition(b")")[2].split()[1])
+        pid = int(after_name(pid)[1])
     return False
 
 
 def _outsider(pid: int) -> Outsider:
-    with open(f"/proc/{pid}/comm", "rb") as handle:
-        name = re.sub(r"[^\w.+:@()-]", "?", handle.read().decode("ascii", "replace").rstrip("\n"))
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as handle:
-        groups = re.findall(r"^(?:0:|\d+:name=systemd):(/.*)$", handle.read(), re.MULTILINE)
+    comm = _read(pid, "comm").decode("ascii", "replace").rstrip("\n")
+    name = re.sub(r"[^\w.+:@()-]", "?", comm)
+    cgroup = _read(pid, "cgroup").decode("utf-8", "replace")
+    groups = re.findall(r"^(?:0:|\d+:name=systemd):(/.*)$", cgroup, re.MULTILINE)
     parts = groups[-1].split("/") if groups else []
     unit = next((part for part in parts if part.endswith((".service", ".scope"))), "")
     service = unit if unit.endswith(".service") and not _FOR_USERS.fullmatch(unit) else ""
@@ -292,6 +296,7 @@ def being_deleted() -> frozenset[str]:
     """
     words: set[str] = set()
     for pid in of_name(["userdel"]):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as handle:
-            words |= set(os.fsdecode(handle.read()).split("\0")[1:] if _is_here(pid) else ())
+        with contextlib.suppress(OSError):
+            if _is_here(pid):
+                words.update(os.fsdecode(_read(pid, "cmdline")).split("\0")[1:])
     return frozenset(words)

@@ -10,10 +10,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from ..errors import SftpJailError
 from .processes import outside
 
+Stream = int | BinaryIO  # as subprocess takes it
+_PIPE = 1 << 18  # bytes of a pipe and of one piece
 ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -68,55 +71,70 @@ def run(
     ):
         given.write(stdin.encode("utf-8", "surrogateescape"))
         given.seek(0)
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=given,
-                stdout=out,
-                stderr=err,
-                env=ENV | dict(env or {}),
-                start_new_session=True,
-                cwd="/",
-            )
-        except OSError as error:
-            raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
-        _wait(process, timeout, patient)
+        process = start(argv, given, out, err, env)
+        if not _wait(process, timeout, patient):
+            words = f"{' '.join(argv)} took longer than {timeout:.0f} seconds and was stopped"
+            raise SftpJailError(words)
         out.seek(0)
         err.seek(0)
         return Answer(process.returncode, decode(out.read()), decode(err.read()))
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float, patient: bool) -> None:
+def start(
+    argv: Sequence[str],
+    stdin: Stream,
+    stdout: Stream,
+    stderr: Stream,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ARGV with a clean environment, in a session of its own and in /.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        stdin, stdout, stderr: as of subprocess.Popen.
+        env: variables beside PATH and LC_ALL.
+
+    Raises:
+        SftpJailError: it is not installed or cannot be started.
+    """
     try:
-        _await(process, timeout)
-    except BaseException as error:
-        if patient and not isinstance(error, subprocess.TimeoutExpired):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                _await(process, timeout)
+        return subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pipesize=_PIPE,
+            env=ENV | dict(env or {}),
+            start_new_session=True,
+            cwd="/",
+        )
+    except OSError as error:
+        raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float, patient: bool) -> bool:
+    """Wait for a program's end; return whether it came in time. If not, all of it is killed."""
+    try:
+        return _ends(process, timeout)
+    except BaseException:
+        if patient:
+            _ends(process, timeout)
+        raise
+    finally:
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            argv = process.args if isinstance(process.args, list | tuple) else [process.args]
-            command = " ".join(str(word) for word in argv)
-            raise SftpJailError(
-                f"{command} took longer than {timeout:.0f} seconds and was stopped"
-            ) from error
-        raise
 
 
-def _await(process: subprocess.Popen[bytes], timeout: float) -> None:
+def _ends(process: subprocess.Popen[bytes], timeout: float) -> bool:
     # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has
     # no time for that.
     fd = os.pidfd_open(process.pid)
     try:
-        ended = select.select([fd], [], [], timeout)[0]
+        return bool(select.select([fd], [], [], timeout)[0])
     finally:
         os.close(fd)
-    if not ended:
-        raise subprocess.TimeoutExpired(process.args, timeout)
-    process.wait()
 
 
 def decode(data: bytes) -> str:
@@ -188,27 +206,14 @@ def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
         SftpJailError: it is not installed, cannot be started, or failed.
     """
     with open(os.memfd_create("err"), "w+b") as err:
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                pipesize=1 << 18,
-                stderr=err,
-                env=ENV,
-                start_new_session=True,
-                cwd="/",
-            )
-        except OSError as error:
-            raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
-        with process:
+        with start(argv, subprocess.DEVNULL, subprocess.PIPE, err) as process:
             assert process.stdout
             try:
                 while True:
                     if not select.select([process.stdout], [], [], idle)[0]:
                         yield b""
                         continue
-                    piece = os.read(process.stdout.fileno(), 1 << 18)
+                    piece = os.read(process.stdout.fileno(), _PIPE)
                     if not piece:
                         break
                     yield piece

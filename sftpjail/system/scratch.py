@@ -8,21 +8,14 @@ import shutil
 import socket
 
 from ..errors import SftpJailError
-from .files import DIRECTORY, parent
+from .files import DIRECTORY, create, parent
 
 
 def new_file(path: str, content: bytes, mode: int) -> None:
     """Make a file that is not there yet, of root's and with exactly that mode."""
-    with parent(path) as (folder, name):
-        fd = os.open(
-            name,
-            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
-            dir_fd=folder,
-        )
-        with open(fd, "wb") as handle:
-            os.fchmod(fd, mode)
-            handle.write(content)
+    with create(path) as fd, open(fd, "wb", closefd=False) as handle:
+        os.fchmod(fd, mode)
+        handle.write(content)
 
 
 def listen(path: str) -> socket.socket:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..errors import SftpJailError
-from .programs import ENV, decode
+from .processes import after_name, pids
+from .programs import decode, start
 from .signals import postponed
 
 
@@ -91,17 +91,13 @@ def _family(leader: int) -> set[int]:
     ssh(1) does not wait for its ProxyCommand.
     """
     parents, family = dict[int, int](), set[int]()
-    for name in os.listdir("/proc"):
+    for pid in pids():
         with contextlib.suppress(OSError):
-            if name.isdigit():
-                with open(f"/proc/{name}/stat", "rb") as handle:
-                    # proc_pid_stat(5)
-                    state, parent, _, session = handle.read().rpartition(b")")[2].split()[:4]
-                if state in b"ZX":
-                    continue
-                parents[int(name)] = int(parent)
+            state, parent, _, session, *_ = after_name(pid)
+            if state not in (b"Z", b"X"):
+                parents[pid] = int(parent)
                 if int(session) == leader:
-                    family.add(int(name))
+                    family.add(pid)
     while found := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= found
     return family
@@ -123,18 +119,7 @@ def converse(argv: Sequence[str], sessions: list[Session]) -> Session:
     with postponed(), theirs, contextlib.ExitStack() as failed:
         failed.callback(ours.close)
         said = failed.enter_context(open(os.memfd_create("said"), "w+b"))
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=said,
-                env=ENV,
-                start_new_session=True,
-                cwd="/",
-            )
-        except OSError as error:
-            raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
+        process = start(argv, theirs.fileno(), theirs.fileno(), said)
         failed.pop_all()
         sessions.append(Session(process, ours, said))
     return sessions[-1]

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from .journal_export import Entry
 from .records import Operation, Record, Session, Transfer, Unknown
@@ -58,11 +59,14 @@ _LETTERS = {
 _SESSION = re.compile(rb"session (opened|closed) for local user (.+) from \[([^\[\]]*)\]").fullmatch
 _CLOSE = re.compile(rb'(forced )?close "(.*)" bytes read (\d{1,20}) written (\d{1,20})').fullmatch
 _OPEN = re.compile(rb'open "(.*)" flags ([A-Z,]*) mode 0[0-7]+').fullmatch
-_MKDIR = re.compile(rb'mkdir name "(.*)" mode 0[0-7]+').fullmatch
-_SET = re.compile(
-    rb'set "(.*)" (size \d+|mode [0-7]+|modtime [0-9:-]+|owner \d+ group \d+)'
-).fullmatch
+# What is said of one name: the operation, the name, and maybe more.
 _NAMED = re.compile(rb'([a-z-]+) (?:name )?"(.*)"').fullmatch
+_NAMED_AND_MORE = {
+    b"mkdir": re.compile(rb'(mkdir) name "(.*)" mode 0[0-7]+').fullmatch,
+    b"set": re.compile(
+        rb'(set) "(.*)" (size \d+|mode [0-7]+|modtime [0-9:-]+|owner \d+ group \d+)'
+    ).fullmatch,
+}
 _TWO = re.compile(rb'([a-z-]+) old "(.*)"').fullmatch
 _BETWEEN = b'" new "'
 _STATUS = re.compile(
@@ -79,61 +83,36 @@ _SILENT = re.compile(
 ).fullmatch
 _ANSWERED = re.compile(rb"debug1: request \d+: sent (?:handle|names|attrib|data) ").match
 _FINE = (b"Success", b"End of file")
-_HANDLES = (
-    1000  # files whose opening is remembered for each session; sshd's own limit is mostly 1024
-)
+# Files whose opening is remembered for each session; sshd's own limit is mostly 1024.
+_HANDLES = 1000
 
 
+@dataclass(slots=True)
 class _Open:
     """A session that goes on: who, since when, sums, and whether its open files are for writing."""
 
-    __slots__ = (
-        "address",
-        "handles",
-        "pid",
-        "read",
-        "seen",
-        "stamp",
-        "transfers",
-        "uid",
-        "user",
-        "verified",
-        "written",
-    )
+    key: bytes
+    pid: int
+    uid: int | None
+    user: str | None = None
+    address: str | None = None
+    verified: bool = False
+    stamp: Stamp | None = None
+    seen: int = 0
+    transfers: int = 0
+    read: int = 0
+    written: int = 0
+    handles: dict[str, bool] = field(default_factory=dict)
 
-    def __init__(self, pid: int, uid: int | None) -> None:
-        self.pid, self.uid = pid, uid
-        self.user: str | None = None
-        self.address: str | None = None
-        self.stamp: Stamp | None = None
-        self.verified = False
-        self.seen = 0
-        self.transfers = self.read = self.written = 0
-        self.handles: dict[str, bool] = {}
-
-    def whose(
-        self, user: str | None, address: str | None, verified: bool, stamp: Stamp | None = None
-    ) -> _Open:
-        """Say who this is, and, if it is known, since when."""
-        self.user, self.address, self.verified, self.stamp = user, address, verified, stamp
-        self.seen = stamp.at if stamp else 0
-        return self
+    @property
+    def who(self) -> tuple[str | None, str | None, int]:
+        """User, address and pid, as they stand in a record."""
+        return self.user, self.address, self.pid
 
     def ended(self, at: int, closed: str | None, how: str) -> Session:
         began, opened = self.stamp or (at, None)
-        totals = self.transfers, self.read, self.written
-        return Session(
-            at,
-            began,
-            self.user,
-            self.address,
-            self.pid,
-            opened,
-            closed,
-            how,
-            *totals,
-            self.verified,
-        )
+        sums = self.transfers, self.read, self.written
+        return Session(at, began, *self.who, opened, closed, how, *sums, verified=self.verified)
 
 
 class Damaged(ValueError):
@@ -208,9 +187,8 @@ class Reader:
         self._uids: dict[str, int | None] = {}
         self.lines = self.understood = self.other = self.unknown = 0
         self._sessions: dict[bytes, _Open] = {}
-        self._pending: dict[
-            bytes, Operation
-        ] = {}  # its failure would be in the next line of its session
+        # Of each session the one whose failure would be in the next line.
+        self._pending: dict[bytes, Operation] = {}
         self._records: list[Record] = []
         self._at = 0
 
@@ -332,12 +310,11 @@ class Reader:
             if session is None:
                 # Its beginning is not in the log; whose it is, its uid says.
                 user = None if uid is None else self._name_of(uid)
-                session = self._sessions[key] = _Open(int(pid), uid).whose(
-                    user, None, user is not None
-                )
+                session = _Open(key, int(pid), uid, user, verified=user is not None)
+                self._sessions[key] = session
             try:
                 for _ in range(times):
-                    handled = handler(self, session, key, stamp, message)
+                    handled = handler(self, session, stamp, message)
                 session.seen = stamp.at
             except Damaged:
                 handled = False
@@ -363,25 +340,25 @@ class Reader:
             return None, False
         return self._name_of(uid) or f"uid {uid}", True
 
-    def _begin_or_end(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _begin_or_end(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _SESSION(message)
         if not match:
             return False
         user, address = plain(match[2]), plain(match[3])
         verified = session.uid is not None and self._is_theirs(session.uid, user)
-        self._put(key, None)
+        self._put(session.key, None)
         opened = match[1] == b"opened"
+        fresh = _Open(session.key, session.pid, session.uid, user, address, verified)
         if session.stamp and (opened or session.user != user):  # the pid is somebody else's now
             self._records.append(session.ended(session.seen, None, "lost"))
-            session = _Open(session.pid, session.uid).whose(user, address, verified)
+            session = fresh
         if opened:
-            self._sessions[key] = _Open(session.pid, session.uid).whose(
-                user, address, verified, stamp
-            )
+            fresh.stamp, fresh.seen = stamp, stamp.at
+            self._sessions[session.key] = fresh
             return True
         session.user, session.address, session.verified = user, address, verified
         self._records.append(session.ended(stamp.at, stamp.text, "closed"))
-        del self._sessions[key]
+        del self._sessions[session.key]
         return True
 
     def _put(self, key: bytes, operation: Operation | None) -> None:
@@ -392,7 +369,7 @@ class Reader:
         if operation:
             self._pending[key] = operation
 
-    def _close(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _close(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _CLOSE(message)
         if not match:
             return bool(_SILENT(message))
@@ -402,157 +379,99 @@ class Reader:
         session.read += fetched
         session.written += stored
         up = session.handles.pop(path, stored > 0)
-        self._put(key, None)
-        # Fmt: skip.
-        self._records.append(
-            Transfer(
-                stamp.at,
-                stamp.text,
-                session.user,
-                session.address,
-                session.pid,
-                path,
-                fetched,
-                stored,
-                forced is not None,
-                up,
-                session.verified,
-            )
-        )
+        self._put(session.key, None)
+        who, verified = (stamp.at, stamp.text, *session.who), session.verified
+        sums = fetched, stored, forced is not None
+        self._records.append(Transfer(*who, path, *sums, up, verified))
         return True
 
-    def _status(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _status(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _STATUS(message)
         if not match:
             return False
-        operation = self._pending.get(key)
-        if match[1] in _FINE:
-            self._put(key, None)
-            return True
-        words = match[1].decode("ascii")
-        if operation is None:
-            self._act(session, key, stamp, "status", None, failed=words)
-        elif operation.failed is None:
-            self._pending[key] = operation._replace(failed=words)
-            if operation.operation == "open" and operation.path:
-                session.handles.pop(operation.path, None)
-        self._put(key, None)
+        operation = self._pending.get(session.key)
+        if match[1] not in _FINE:
+            words = match[1].decode("ascii")
+            if operation is None:
+                self._act(session, stamp, "status", None, failed=words)
+            elif operation.failed is None:
+                self._pending[session.key] = operation._replace(failed=words)
+                if operation.operation == "open" and operation.path:
+                    session.handles.pop(operation.path, None)
+        self._put(session.key, None)
         return True
 
-    def _opened(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _opened(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _OPEN(message)
         if not match:
             return False
         path, flags = plain(match[1]), match[2].decode("ascii")
         if len(session.handles) < _HANDLES:
             session.handles[path] = "WRITE" in flags or "APPEND" in flags
-        return self._act(session, key, stamp, "open", path, flags)
+        return self._act(session, stamp, "open", path, to=flags)
 
-    def _named(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
-        match = _NAMED(message)
-        return match is not None and self._act(
-            session, key, stamp, match[1].decode("ascii"), plain(match[2])
-        )
+    def _named(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
+        match = _NAMED_AND_MORE.get(message.partition(b" ")[0], _NAMED)(message)
+        if not match:
+            return False
+        verb, path, *more = match.groups()
+        to = more[0].decode("ascii") if more else None
+        return self._act(session, stamp, verb.decode("ascii"), plain(path), to=to)
 
-    def _made(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
-        match = _MKDIR(message)
-        return match is not None and self._act(session, key, stamp, "mkdir", plain(match[1]))
-
-    def _set(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
-        match = _SET(message)
-        return match is not None and self._act(
-            session, key, stamp, "set", plain(match[1]), match[2].decode("ascii")
-        )
-
-    def _two(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _two(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _TWO(message)
         if not match or _BETWEEN not in match[2]:
             return False
         verb, names = match[1].decode("ascii"), match[2]
-        first = names.find(_BETWEEN)
-        if first != names.rfind(_BETWEEN):
+        parts = names.partition(_BETWEEN)
+        if parts != names.rpartition(_BETWEEN):
             # A name holds it too: nobody can say which one is the server's.
-            return self._act(session, key, stamp, verb, plain(names), ambiguous=True)
-        return self._act(
-            session, key, stamp, verb, plain(names[:first]), plain(names[first + len(_BETWEEN) :])
-        )
+            return self._act(session, stamp, verb, plain(names), ambiguous=True)
+        return self._act(session, stamp, verb, plain(parts[0]), to=plain(parts[2]))
 
-    def _refused(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _refused(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _REFUSING(message)
         if not match:
             return False
-        operation = self._pending.get(key)
-        if operation and operation.operation == match[1].decode("ascii") == "open":
+        operation, verb = self._pending.get(session.key), match[1].decode("ascii")
+        if operation and operation.operation == verb == "open":
             # Logged with its name just before.
-            self._pending[key] = operation._replace(failed="refused")
+            self._pending[session.key] = operation._replace(failed="refused")
             return True
-        return self._act(session, key, stamp, match[1].decode("ascii"), None, failed="refused")
+        return self._act(session, stamp, verb, None, failed="refused")
 
-    def _fault(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _fault(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _FAULT(message)
         return match is not None and self._act(
-            session, key, stamp, "error", None, failed=plain(match[1])
+            session, stamp, "error", None, failed=plain(match[1])
         )
 
-    def _silent(self, session: _Open, key: bytes, stamp: Stamp, message: bytes) -> bool:
+    def _silent(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         # Those of debugging come between a deed and its status,
         # or say themselves that it went well.
         if not message.startswith(b"debug") or _ANSWERED(message):
-            self._put(key, None)
+            self._put(session.key, None)
         return bool(_SILENT(message))
 
-    def _act(
-        self,
-        session: _Open,
-        key: bytes,
-        stamp: Stamp,
-        operation: str,
-        path: str | None,
-        to: str | None = None,
-        failed: str | None = None,
-        ambiguous: bool = False,
-    ) -> bool:
-        who = session.user, session.address, session.pid
-        self._put(
-            key,
-            Operation(
-                stamp.at, stamp.text, *who, operation, path, to, failed, ambiguous, session.verified
-            ),
-        )
+    def _act(self, session: _Open, stamp: Stamp, verb: str, path: str | None, **more: Any) -> bool:
+        more["verified"] = session.verified
+        operation = Operation(stamp.at, stamp.text, *session.who, verb, path, **more)
+        self._put(session.key, operation)
         return True
 
 
-_Handler = Callable[[Reader, _Open, bytes, Stamp, bytes], bool]
-_HANDLERS: dict[bytes, _Handler] = {
+_LOOKS = (b"stat", b"lstat", b"opendir", b"realpath", b"readlink", b"statvfs", b"expand")
+_NAMING = (*_LOOKS, b"remove", b"rmdir", b"fsync", b"home-directory", *_NAMED_AND_MORE)
+_IGNORED = (b"received", b"closedir", b"users-groups-by-id:", b"debug1:", b"debug2:", b"debug3:")
+_HANDLERS: dict[bytes, Callable[[Reader, _Open, Stamp, bytes], bool]] = {
     b"session": Reader._begin_or_end,
     b"close": Reader._close,
     b"forced": Reader._close,
     b"open": Reader._opened,
     b"sent": Reader._status,
-    b"mkdir": Reader._made,
-    b"set": Reader._set,
     b"Refusing": Reader._refused,
     **dict.fromkeys((b"error:", b"fatal:"), Reader._fault),
     **dict.fromkeys((b"rename", b"posix-rename", b"symlink", b"hardlink"), Reader._two),
-    **dict.fromkeys(
-        (
-            *(
-                b"stat",
-                b"lstat",
-                b"opendir",
-                b"remove",
-                b"rmdir",
-                b"realpath",
-                b"readlink",
-                b"statvfs",
-                b"fsync",
-            ),
-            *(b"expand", b"home-directory"),
-        ),
-        Reader._named,
-    ),
-    **dict.fromkeys(
-        (b"received", b"closedir", b"users-groups-by-id:", b"debug1:", b"debug2:", b"debug3:"),
-        Reader._silent,
-    ),
+    **dict.fromkeys(_NAMING, Reader._named),
+    **dict.fromkeys(_IGNORED, Reader._silent),
 }

@@ -58,9 +58,9 @@ class Operation(NamedTuple):
     pid: int
     operation: str
     path: str | None
-    to: str | None
-    failed: str | None
-    ambiguous: bool
+    to: str | None = None
+    failed: str | None = None
+    ambiguous: bool = False
     verified: bool = False
 
 

@@ -12,7 +12,9 @@ import re
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ..config import Config
@@ -22,10 +24,10 @@ from ..system import programs
 from .backend import backend
 
 if TYPE_CHECKING:
+    from .journal_export import Entry
     from .parser import Reader
     from .records import Record
 
-# Fmt: skip.
 JOURNALCTL = (
     "journalctl",
     "--quiet",
@@ -54,40 +56,31 @@ def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
         SftpJailError: nothing is logged, or the log cannot be read.
     """
     if _logged(host, config) == "journald":
-        from .journal_export import Entries
-
-        entries = Entries()
-        for piece in programs.stream([*JOURNALCTL, f"--since=@{int(since)}"]):
-            for entry in entries.split(piece):
-                yield entry.get(b"MESSAGE", b"")
+        for entry in _entries(programs.stream([*JOURNALCTL, f"--since=@{int(since)}"])):
+            yield entry.get(b"MESSAGE", b"")
         return
-    from .parser import line_of
-    from .timestamps import Clock, first_year
-
     path = config.logs.file
     rotated = host.stat(f"{path}.1")
     for name in (*((f"{path}.1",) if rotated and rotated.st_mtime >= since else ()), path):
-        lines = _tail(host, name, since)
-        clock = Clock(first_year((line + b"\n" for line in lines), time.time()))
-        for line in lines:
-            found = line_of(line)
-            stamp = found and clock(found[0])
-            if found and stamp and stamp.at >= int(since):
-                yield found[1]
+        yield from (text for at, text in _tail(host, name, since) if at >= int(since))
+
+
+def _entries(pieces: Iterable[bytes]) -> Iterator[Entry]:
+    from .journal_export import Entries
+
+    entries = Entries()
+    for piece in pieces:
+        yield from entries.split(piece)
 
 
 def _logged(host: Host, config: Config) -> str:
     name = backend(host, config)
     if name == "none":
         raise SftpJailError(
-            (
-                "nothing is logged: no log daemon is here, "
-                "or the configuration has [logs] backend = none"
-            ),
-            (
-                "apt install rsyslog; set backend = auto in /etc/sftpjail/sftpjail.conf; "
-                "sftpjail setup && sftpjail apply"
-            ),
+            "nothing is logged: no log daemon is here, "
+            "or the configuration has [logs] backend = none",
+            "apt install rsyslog; set backend = auto in /etc/sftpjail/sftpjail.conf; "
+            "sftpjail setup && sftpjail apply",
         )
     return name
 
@@ -112,25 +105,27 @@ def _open(host: Host, path: str) -> BinaryIO | None:
     return open(fd, "rb")
 
 
-def _tail(host: Host, path: str, since: float) -> list[bytes]:
-    """Return the last lines of a file, from at least that moment on."""
+def _tail(host: Host, path: str, since: float) -> list[tuple[int, bytes]]:
+    """Return time and message of the last lines of a file, from at least that moment on."""
     from .parser import line_of
-    from .timestamps import Clock, first_year
+    from .timestamps import Clock
 
     handle = _open(host, path)
     if not handle:
         return []
+    clock = Clock(time.time())
     with handle:
         size, length = os.fstat(handle.fileno()).st_size, BLOCK
         while True:
             handle.seek(max(0, size - length))
-            lines = handle.read().split(b"\n")[(1 if size > length else 0) : -1]
-            clock = Clock(first_year((line + b"\n" for line in lines[:1]), time.time()))
-            stamp = next(
-                filter(None, (clock(found[0]) for found in map(line_of, lines) if found)), None
-            )
-            if size <= length or (stamp and stamp.at < int(since)):
-                return lines
+            first = 1 if size > length else 0  # of which the beginning may be missing
+            told = []
+            for word, message in filter(None, map(line_of, handle.read().split(b"\n")[first:-1])):
+                stamp = clock(word)
+                if stamp:
+                    told.append((stamp.at, message))
+            if size <= length or (told and told[0][0] < int(since)):
+                return told
             length *= 4
 
 
@@ -184,10 +179,10 @@ class Vouchers:
     AHEAD = 5  # seconds by which rsyslog's time of a message may differ from journald's
     KEPT = 100_000  # entries after which old ones that nobody asked for are dropped
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._entries = self._read(pieces)
-        self._seen: dict[tuple[bytes, bytes], list[tuple[int, int, bytes]]] = {}
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._sent = self._read(pieces)
         self._next: tuple[int, tuple[bytes, bytes], int, bytes] | None = None
+        self._seen = defaultdict[tuple[bytes, bytes], deque[tuple[int, int, bytes]]](deque)
         self._count = 0
 
     def find(self, at: int, pid: bytes, message: bytes) -> tuple[int, bytes] | None:
@@ -195,48 +190,38 @@ class Vouchers:
 
         It called itself PID.
         """
-        while (self._next or self._advance()) and self._next and self._next[0] <= at + self.AHEAD:
+        self._next = self._next or next(self._sent, None)
+        while self._next and self._next[0] <= at + self.AHEAD:
             when, key, uid, true = self._next
-            self._seen.setdefault(key, []).append((when, uid, true))
-            self._next = None
+            self._seen[key].append((when, uid, true))
             self._count += 1
+            self._next = next(self._sent, None)
         if self._count > self.KEPT:
             self._drop(at - self.AHEAD)
-        found = self._seen.get((pid, message), [])
+        found = self._seen.get((pid, message))
         while found:
-            when, uid, true = found.pop(0)
+            when, uid, true = found.popleft()
             if when >= at - self.AHEAD:
                 return uid, true
         return None
 
-    def _advance(self) -> bool:
-        self._next = next(self._entries, None)
-        return self._next is not None
-
     def _drop(self, before: int) -> None:
-        self._seen = {
-            key: kept
-            for key, all_ in self._seen.items()
-            if (kept := [e for e in all_ if e[0] >= before])
-        }
+        """Forget those of before that moment."""
+        for key, found in list(self._seen.items()):
+            while found and found[0][0] < before:
+                found.popleft()
+            if not found:
+                del self._seen[key]
         self._count = sum(map(len, self._seen.values()))
 
     @staticmethod
-    def _read(pieces: Iterator[bytes]) -> Iterator[tuple[int, tuple[bytes, bytes], int, bytes]]:
-        from .journal_export import Entries
-
-        entries = Entries()
+    def _read(pieces: Iterable[bytes]) -> Iterator[tuple[int, tuple[bytes, bytes], int, bytes]]:
         with contextlib.suppress(SftpJailError):  # no journal: nobody vouches
-            for piece in pieces:
-                for entry in entries.split(piece):
-                    with contextlib.suppress(KeyError, ValueError):
-                        at, uid, true = (
-                            int(entry[b"__REALTIME_TIMESTAMP"]),
-                            int(entry[b"_UID"]),
-                            entry[b"_PID"],
-                        )
-                        key = entry.get(b"SYSLOG_PID", true), entry[b"MESSAGE"]
-                        yield at // 1_000_000, key, uid, b"%d" % int(true)
+            for entry in _entries(pieces):
+                with contextlib.suppress(KeyError, ValueError):
+                    at, true = int(entry[b"__REALTIME_TIMESTAMP"]), entry[b"_PID"]
+                    key = entry.get(b"SYSLOG_PID", true), entry[b"MESSAGE"]
+                    yield at // 1_000_000, key, int(entry[b"_UID"]), b"%d" % int(true)
 
 
 def alive(host: Host, pid: int, at: int) -> bool:
@@ -245,10 +230,8 @@ def alive(host: Host, pid: int, at: int) -> bool:
     See proc_pid_stat(5).
     """
     try:
-        text, boot = (
-            host.text(f"/proc/{pid}/stat"),
-            re.search(r"^btime (\d+)$", host.text("/proc/stat"), re.MULTILINE),
-        )
+        text = host.text(f"/proc/{pid}/stat")
+        boot = re.search(r"^btime (\d+)$", host.text("/proc/stat"), re.MULTILINE)
     except SftpJailError:
         return False
     name, _, fields = text.partition("(")[2].rpartition(")")
@@ -325,29 +308,22 @@ def _rotated(host: Host, path: str) -> list[str]:
         [dated[key] for key in sorted(dated)],
     ]
     # Both kinds are there when dateext was switched on or off.
-    groups.sort(
-        key=lambda names: max(
-            (found.st_mtime for name in names if (found := host.stat(name))), default=0
-        )
-    )
+    groups.sort(key=lambda names: max((_modified(host, name) for name in names), default=0))
     live = [path] if host.lstat(path) else []
     return [*groups[0], *groups[1], *live]
 
 
+def _modified(host: Host, path: str) -> float:
+    found = host.stat(path)
+    return found.st_mtime if found else 0
+
+
+_PACKERS = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}
+
+
 def _unpacked(name: str, handle: BinaryIO) -> BinaryIO:
-    if name.endswith(".gz"):
-        import gzip
-
-        return cast(BinaryIO, gzip.open(handle, "rb"))
-    if name.endswith(".xz"):
-        import lzma
-
-        return cast(BinaryIO, lzma.open(handle, "rb"))
-    if name.endswith(".bz2"):
-        import bz2
-
-        return cast(BinaryIO, bz2.open(handle, "rb"))
-    return handle
+    packer = _PACKERS.get(posixpath.splitext(name)[1])
+    return cast(BinaryIO, import_module(packer).open(handle, "rb")) if packer else handle
 
 
 def _read_file(
@@ -363,25 +339,14 @@ def _read_file(
     """
     import lzma
 
-    from .timestamps import Clock, first_year
+    from .timestamps import Clock
 
-    modified = os.fstat(handle.fileno()).st_mtime
+    reader.clock = Clock(os.fstat(handle.fileno()).st_mtime)
     packed = handle
     lines = _Lines()
     try:
         handle = _unpacked(name, handle)
-        first = handle.read(BLOCK)
-        handle.seek(0)
-        if re.search(rb"^[A-Z]", first, re.MULTILINE):
-            # Times without a year: look at the days of the whole file first.
-            ends = _Lines()
-            reader.clock = Clock(
-                first_year((b"\n".join(ends.split(p)) for p in _pieces(handle)), modified)
-            )
-            handle.seek(0)
-        else:
-            reader.clock = Clock(first_year((), modified))
-        for piece in _pieces(handle):
+        while piece := handle.read(BLOCK):
             yield reader.read(lines.split(piece))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         if handle is packed:
@@ -393,11 +358,6 @@ def _read_file(
         yield reader.broken(lines.rest, "no end of line")
 
 
-def _pieces(handle: BinaryIO) -> Iterator[bytes]:
-    while piece := handle.read(BLOCK):
-        yield piece
-
-
 def _follow(
     host: Host, path: str, handle: BinaryIO | None, reader: Reader
 ) -> Iterator[list[Record]]:
@@ -405,35 +365,34 @@ def _follow(
 
     HANDLE is closed in the end.
     """
-    lines = _Lines()
+    lines, handle = _Lines(), handle or _nothing()
     try:
         while True:
-            piece = handle.read(BLOCK) if handle else b""
+            piece = handle.read(BLOCK)
             if piece:
+                reader.clock.written = time.time()
                 yield reader.read(lines.split(piece))
                 continue
-            now = host.stat(path)
-            mine = os.fstat(handle.fileno()) if handle else None
-            emptied = bool(handle and mine and mine.st_size < handle.tell())
+            now, mine = host.stat(path), os.fstat(handle.fileno())
+            emptied = mine.st_size < handle.tell()
             # The daemon writes to the old file until it has the new one:
             # that has a byte, so the old one has its last.
-            moved = (
-                now is not None
-                and now.st_size > 0
-                and (not mine or (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino))
-            )
+            moved = now is not None and now.st_size > 0 and not os.path.samestat(now, mine)
             if emptied or moved:
-                if handle and not emptied:
+                if not emptied:
                     yield reader.read(lines.split(handle.read()))
                 if lines.rest:
                     yield reader.broken(lines.rest, "no end of line")
                 lines = _Lines()
-                if handle:
-                    handle.close()
-                handle = _open(host, path)
+                handle.close()
+                handle = _open(host, path) or _nothing()
                 continue
             yield reader.settle()
             time.sleep(POLL)
     finally:
-        if handle:
-            handle.close()
+        handle.close()
+
+
+def _nothing() -> BinaryIO:
+    """Return an empty file, in the place of one that has yet to come."""
+    return open(os.devnull, "rb")

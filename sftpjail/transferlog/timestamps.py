@@ -6,16 +6,12 @@ Pure, and quick by memory.
 from __future__ import annotations
 
 import datetime
-import re
 import time
-from collections.abc import Iterable
-from itertools import groupby
 from typing import NamedTuple
 
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name.encode(): number for number, name in enumerate(_NAMES, 1)}
-_DAYS = re.compile(rb"^([A-Z][a-z]{2} [ \d]\d) ", re.MULTILINE)
-JITTER = 2  # days that lines may be out of order by
+SLACK = 2 * 86400  # seconds by which a line may be later than the last change of its file
 
 
 class Stamp(NamedTuple):
@@ -26,16 +22,16 @@ class Stamp(NamedTuple):
 
 
 class Clock:
-    """Reads the times of one log, whose lines come in their order.
+    """Reads the times of one log.
 
     Args:
-        year: of the first line, for traditional times; see `first_year`.
+        written: when the log was written last, in epoch seconds. A time without a year is the last
+            one before that.
     """
 
-    def __init__(self, year: int = 1970) -> None:
-        self.year = year
+    def __init__(self, written: float = 0) -> None:
+        self.written = written
         self._bases: dict[bytes, tuple[int, str, str]] = {}
-        self._day = b""
         self._last: tuple[bytes | int, Stamp] = (b"", Stamp(0, ""))
 
     def __call__(self, word: bytes) -> Stamp | None:
@@ -82,21 +78,19 @@ class Clock:
 
     def _traditional(self, word: bytes) -> Stamp:
         key = word[:9]
-        if key not in self._bases or self._day != key[:6]:
-            self._turn(key[:6])
         if key not in self._bases:
-            hour = datetime.datetime(self.year, _MONTHS[word[:3]], int(word[4:6]), int(word[7:9]))
-            at = int(hour.timestamp())
+            at = self._hour(_MONTHS[word[:3]], int(word[4:6]), int(word[7:9]))
             self._keep(key, at, *_local("%Y-%m-%dT%H:", at))
         at, text, zone = self._bases[key]
         return Stamp(at + _seconds(word[10:15]), f"{text}{word[10:].decode('ascii')}{zone}")
 
-    def _turn(self, day: bytes) -> None:
-        step = _years(_number(day) - _number(self._day)) if self._day else 0
-        if step:
-            self.year += step
-            self._bases.clear()
-        self._day = day
+    def _hour(self, month: int, day: int, hour: int) -> int:
+        """Return the last hour of that name in the host's zone, in epoch seconds."""
+        latest = time.localtime(self.written + SLACK)
+        year = latest.tm_year
+        if (month, day, hour) > latest[1:4]:
+            year -= 1
+        return int(datetime.datetime(year, month, day, hour).timestamp())
 
 
 def _seconds(text: bytes) -> int:
@@ -106,35 +100,7 @@ def _seconds(text: bytes) -> int:
     return minute * 60 + second
 
 
-def _number(day: bytes) -> int:
-    return _MONTHS[day[:3]] * 31 + int(day[4:])
-
-
 def _local(form: str, at: int) -> tuple[str, str]:
     moment = time.localtime(at)
     zone = time.strftime("%z", moment)
     return time.strftime(form, moment), f"{zone[:3]}:{zone[3:]}"
-
-
-def _years(step: int) -> int:
-    # Back in the calendar is forward in time, but for lines that are a little out of order.
-    if step < -JITTER:
-        return 1
-    return -1 if step > 12 * 31 - JITTER - 1 else 0
-
-
-def first_year(blocks: Iterable[bytes], modified: float) -> int:
-    """Return the year of a log's first line, told by its days and by when it was written last.
-
-    Args:
-        blocks: the log, in pieces that end where lines do.
-        modified: epoch seconds.
-    """
-    years, last = 0, 0
-    for block in blocks:
-        for name, _ in groupby(_DAYS.findall(block)):
-            day = _number(name) if name[:3] in _MONTHS else last
-            years += _years(day - last) if last else 0
-            last = day
-    end = time.localtime(modified)
-    return end.tm_year - (last > end.tm_mon * 31 + end.tm_mday + JITTER) - years

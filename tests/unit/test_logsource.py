@@ -243,6 +243,20 @@ def test_follow_a_file_that_is_not_there_yet(
     assert follow.now() == ["a"]
 
 
+def test_follow_goes_on_in_the_next_year(tree: Tree, host: FakeHost) -> None:
+    tree.write(LOG, b"")
+    live = tree.root / LOG.lstrip("/")
+    os.utime(live, (0, time.time() - 400 * 86400))
+    now = time.localtime()
+    batches = sources.read(host, CONFIG, Reader(Clock()), follow=True)
+    assert next(batches) == []
+    with open(live, "ab") as daemon:
+        daemon.write(line("a", time.strftime("%b %e %H:%M:%S", now)))
+    ((record,),) = [next(batches)]
+    batches.close()  # type: ignore[attr-defined]
+    assert isinstance(record, Transfer) and record.time.startswith(time.strftime("%Y-%m-%dT", now))
+
+
 def test_follow_begins_with_a_half_line(tree: Tree, following: Callable[[], Following]) -> None:
     tree.write(LOG, line("a") + line("b")[:30])
     follow = following()

@@ -9,9 +9,9 @@ from fakes import FakeHost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.config import REQUESTS, Config, Logs
+from sftpjail.config import Config, Logs
 from sftpjail.errors import SftpJailError
-from sftpjail.model import Profile
+from sftpjail.model import REQUESTS, Profile
 from sftpjail.openssh import match_blocks
 from sftpjail.openssh.sshd import spec
 

@@ -11,13 +11,13 @@ from fakes import Tree
 
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError
-from sftpjail.model import Account, Profile
+from sftpjail.model import REQUESTS, Account, Profile
 from sftpjail.openssh.match_blocks import DOORS
 from sftpjail.openssh.settings import Settings
 from sftpjail.selftest import probes, ssh_client
 from sftpjail.selftest.login import Trial
 from sftpjail.selftest.probes import PROBES, Failed, prove
-from sftpjail.selftest.sftp_client import FIELDS, PERMISSION_DENIED, SftpError
+from sftpjail.selftest.sftp_client import PERMISSION_DENIED, SftpError
 from sftpjail.selftest.ssh_client import DoorError
 
 MANUAL = Path(__file__).resolve().parents[2] / "man/sftpjail.8.scd"
@@ -90,7 +90,7 @@ def test_options_of_force_command_wherever_they_stand(tree: Tree) -> None:
     assert trial.denied == {"remove", "rmdir", "mkdir"} and trial.read_only
     assert trial.start == "/home/alice/home/alice%"
     trial = made(tree, forcecommand="internal-sftp -pread,stat")
-    assert trial.denied == FIELDS.keys() - {"read", "stat"} and not trial.read_only
+    assert trial.denied == REQUESTS.keys() - {"read", "stat"} and not trial.read_only
     for odd in ("none", "internal-sftp -X", "internal-sftp 'x"):
         trial = made(tree, forcecommand=odd)
         assert trial.denied == set() and not trial.read_only

@@ -38,7 +38,7 @@ def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names, lines = (
-        {"7": "userdel", "8": "userdel", "9": "sleep"},
+        {7: "userdel", 8: "userdel", 9: "sleep"},
         {"7": b"userdel\0-rf\0ann\0", "9": b"sleep\0bob\0"},
     )
 
@@ -47,7 +47,7 @@ def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(
             raise ProcessLookupError
         return io.BytesIO(lines[path.split("/")[2]])
 
-    monkeypatch.setattr(processes.os, "listdir", lambda _: ["self", *names])
+    monkeypatch.setattr(processes.os, "listdir", lambda _: ["self", *map(str, names)])
     monkeypatch.setattr(processes, "_name", lambda pid: names[pid])
     monkeypatch.setattr(processes, "_is_here", lambda pid: True)
     monkeypatch.setattr(processes, "open", opened, raising=False)
@@ -168,9 +168,7 @@ def test_whether_somebody_of_a_name_runs(proc: Proc) -> None:
     assert not processes.of_name(("useradd",))
     proc.process(8, "/usr/sbin/useradd")
     proc.files["/proc/8/comm"] = "useradd\n"
-    assert processes.of_name(("useradd", "userdel")) == {"8"} and not processes.of_name(
-        ("userdel",)
-    )
+    assert processes.of_name(("useradd", "userdel")) == {8} and not processes.of_name(("userdel",))
     proc.process(9, "/home/eve/userdel", "userdel\0ann", uid=1001)
     proc.files["/proc/9/comm"] = "userdel\n"
     assert not processes.of_name(("userdel",)) and processes.being_deleted() == frozenset(), (
@@ -183,10 +181,10 @@ def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(
 ) -> None:
     """But not for ever."""
     naps: list[float] = []
-    runs = iter([{"7", "8"}, {"8", "10"}, {"8", "10"}])  # the tenth came later
-    stopped = iter([set[str](), {"8"}])
+    runs = iter([{7, 8}, {8, 10}, {8, 10}])  # the tenth came later
+    stopped = iter([set[int](), {8}])
     monkeypatch.setattr(gate.os.path, "lexists", lambda path: True)
-    monkeypatch.setattr(gate, "of_name", lambda names: next(runs, {"9"}))
+    monkeypatch.setattr(gate, "of_name", lambda names: next(runs, {9}))
     monkeypatch.setattr(gate, "_shut", lambda folder: os.open(os.devnull, os.O_RDONLY))
     monkeypatch.setattr(gate, "_stopped", lambda door: next(stopped, set()))
     monkeypatch.setattr(gate.time, "sleep", naps.append)

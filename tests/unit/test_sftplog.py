@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sftpjail.transferlog.parser import LIMIT, Reader
 from sftpjail.transferlog.records import Operation, Record, Session, Transfer, Unknown
-from sftpjail.transferlog.timestamps import Clock, first_year
+from sftpjail.transferlog.timestamps import Clock
 
 START = "2026-11-24T09:00:00.000001+00:00"
 SESSION = b"session opened for local user alice from [192.0.2.7]"
@@ -167,6 +167,8 @@ def test_two_names_are_told_apart_or_not_at_all(verb: bytes, old: bytes, new: by
 
 def test_a_rename_that_can_be_read_in_two_ways_is_marked() -> None:
     (record,) = texts(b'rename old "/a" new "/b" new "/c"')
+    assert isinstance(record, Operation) and record.ambiguous
+    (record,) = texts(b'rename old "/a" new " new "/b"')  # one quote is the end or the beginning
     assert isinstance(record, Operation) and record.ambiguous
     (record,) = texts(b'rename old "" new " new "" new ""')
     assert isinstance(record, Operation) and record.ambiguous
@@ -454,6 +456,9 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     time.tzset()
 
 
+END_OF_2026 = datetime(2026, 12, 31, tzinfo=UTC).timestamp()
+
+
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)))
 def test_rfc3339_is_read_as_python_does(moment: datetime) -> None:
     text = moment.replace(microsecond=5).isoformat() + "+05:30"
@@ -465,12 +470,12 @@ def test_rfc3339_is_read_as_python_does(moment: datetime) -> None:
     [b"2026-13-01T00:00:00Z", b"2026-11-31T00:00:00Z", b"2026-11-01T24:00:00Z", b"Feb 30 00:00:00"],
 )
 def test_a_time_that_is_none(word: bytes) -> None:
-    assert Clock(2026)(word) is None
+    assert Clock(END_OF_2026)(word) is None
 
 
 def test_traditional_times_in_the_hosts_zone(zone: str) -> None:
     for month, day in (("Jul", " 4"), ("Nov", "24")):
-        stamp = Clock(2026)(f"{month} {day} 09:34:03".encode())
+        stamp = Clock(END_OF_2026)(f"{month} {day} 09:34:03".encode())
         assert (
             stamp
             and time.strftime("%b %e %H:%M:%S %Y", time.localtime(stamp.at))
@@ -486,29 +491,20 @@ def test_journald_times_in_the_hosts_zone(zone: str) -> None:
     assert again and again.at == stamp.at
 
 
-def test_years_are_told_by_the_end(zone: str) -> None:
-    days = [
-        "Nov 30",
-        "Dec 31",
-        "Jan  1",
-        "Dec 31",
-        "Jan  1",
-        "Jul 24",
-        "Jul 23",
-        "Feb  2",
-        "Feb  3",
-    ]
-    lines = [f"{day} 12:00:00 h x".encode() for day in days]
-    end = time.mktime((2026, 2, 3, 13, 0, 0, 0, 0, -1))
-    year = first_year([b"\n".join(lines[:4]), b"\n".join(lines[4:])], end)
-    assert year == 2024
-    clock = Clock(year)
-    years = [int(stamp.text[:4]) for line in lines if (stamp := clock(line[:15]))]
-    assert years == [2024, 2024, 2025, 2024, 2025, 2025, 2025, 2026, 2026]
-    assert (
-        first_year([b"Dec 31 23:59:59 h x"], time.mktime((2026, 1, 1, 0, 0, 1, 0, 0, -1))) == 2025
+def test_a_time_without_a_year_is_the_last_one_before_the_log_was_written(zone: str) -> None:
+    days = ["Feb  6", "Nov 30", "Dec 31", "Jan  1", "Feb  2", "Jan 31", "Feb  5"]
+    clock = Clock(time.mktime((2026, 2, 3, 13, 0, 0, 0, 0, -1)))
+    stamps = [clock(f"{day} 12:00:00".encode()) for day in days]
+    assert [stamp and int(stamp.text[:4]) for stamp in stamps] == [2025, 2025, 2025, *[2026] * 4], (
+        "with two days of patience for a clock that was set back"
     )
-    assert first_year([], end) == 2026
+
+
+def test_a_time_without_a_year_at_the_turn_of_one(zone: str) -> None:
+    last = Clock(time.mktime((2026, 1, 1, 0, 0, 1, 0, 0, -1)))(b"Dec 31 23:59:59")
+    assert last and last.text.startswith("2025-12-31T23:59:59")
+    ahead = Clock(time.mktime((2025, 12, 31, 23, 59, 59, 0, 0, -1)))(b"Jan  1 00:00:01")
+    assert ahead and ahead.text.startswith("2026-01-01T00:00:01")
 
 
 # -- the journal ---------------------------------------------------------------------------------------------------
