@@ -1,4 +1,4 @@
-"""Errors that reach a user: one sentence of what, where and why, and the command that mends it."""
+"""Errors that reach a user: one sentence of what, where and why, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ class SftpJailError(Exception):
 
     Args:
         message: what, where and why, in one sentence.
-        hint: the command that mends it, or "".
+        fix: the command that fixes it, or "".
 
-    Both are one line each, whatever a value in them is: see `escapes`. A hint with a character that
+    Both are one line each, whatever a value in them is: see `escapes`. A fix with a character that
     a terminal does not show gives way to words.
 
     Where an action of a plan failed, `action` is that one, and `owner` the account that it was for.
     """
 
     exit_code = 1
-    severity = "broken"  # as of a `Finding`, where a check reports it
+    severity = "broken"  # as of a `Problem`, where a check reports it
     action: object = None
     owner = ""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(one_line(message))
         self.message = message
-        self.hint = hint
+        self.fix = fix
 
     @property
     def message(self) -> str:
@@ -38,13 +38,13 @@ class SftpJailError(Exception):
         self._message = one_line(text)
 
     @property
-    def hint(self) -> str:
-        """The command that mends it, or words, or ""."""
-        return self._hint
+    def fix(self) -> str:
+        """The command that fixes it, or words, or ""."""
+        return self._fix
 
-    @hint.setter
-    def hint(self, text: str) -> None:
-        self._hint = command(text) if command(text) or not text else NO_COMMAND
+    @fix.setter
+    def fix(self, text: str) -> None:
+        self._fix = command(text) if command(text) or not text else NO_COMMAND
 
 
 class LinkRefused(SftpJailError):
@@ -66,7 +66,7 @@ class UsageError(SftpJailError):
     exit_code = 2
 
 
-class FaultsFound(SftpJailError):
+class ProblemsFound(SftpJailError):
     """Something is wrong that a person must look at first; userdel stops for it."""
 
     exit_code = 3

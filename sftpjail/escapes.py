@@ -2,7 +2,7 @@
 
 These are names of files, of processes, comments of keys, what programs say. Whoever may choose
 such a value could put a line break into it and then a line that looks like one of ours, or what
-steers a terminal. So `errors.SftpJailError`, `model.Finding` and `model.Fact` take their texts
+steers a terminal. So `errors.SftpJailError`, `model.Problem` and `model.Fact` take their texts
 through `one_line`, and a command that is to be pasted through `command`; what prints never splits
 a text into lines. Escaping twice changes nothing: a backslash stays as it is, so that a text may
 pass several hands.

@@ -1,4 +1,4 @@
-"""The nouns: accounts, profiles, keys, binds and findings.
+"""The nouns: accounts, profiles, keys, binds and problems.
 
 Plain data, the standard library only.
 """
@@ -195,8 +195,8 @@ class Shadow:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that is wrong: what and where, why it matters, and the command that mends it.
+class Problem:
+    """Something that is wrong: what and where, why it matters, and the command that fixes it.
 
     Without a command `advice` says in words what is to be done. All are one line each, whatever
     a value in them is. `severity` is open (somebody gets out of a jail, or into one), broken
@@ -206,18 +206,18 @@ class Finding:
 
     what: str
     why: str
-    mend: str = ""
+    fix: str = ""
     advice: str = ""
     severity: str = "broken"
 
     def __post_init__(self) -> None:
-        mend = command(self.mend)
-        advice = NO_COMMAND if self.mend and not mend else self.advice
+        fix = command(self.fix)
+        advice = NO_COMMAND if self.fix and not fix else self.advice
         texts = {
             "what": self.what,
             "why": self.why,
-            "mend": mend,
-            "advice": advice if not mend else "",
+            "fix": fix,
+            "advice": advice if not fix else "",
         }
         for name, text in texts.items():
             object.__setattr__(self, name, one_line(text))
@@ -228,7 +228,7 @@ class Fact:
     """One line of `explain`: under a topic something has a value.
 
     `note` is a verdict or where the value comes from. `depth` indents a thing below the one before
-    it; `bad` says that the note is a fault.
+    it; `bad` says that the note is a problem.
     """
 
     topic: str

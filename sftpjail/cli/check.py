@@ -1,4 +1,4 @@
-"""check: what is wrong with the host and its jails, and with --fix what is mended at once."""
+"""check: what is wrong with the host and its jails, and with --fix what is fixed at once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..host import Host
 from ..jails.directory import lost_groups
 from ..operations.apply import guarded, plan_all
 from ..operations.diagnosis import Fault, chosen_jails, judge, title, wrong
-from .context import Command, Context
+from .context import Command, Context, counted
 
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("check", "say what is wrong, and the command that mends it")
+    parser = add_parser("check", "say what is wrong, and the command that fixes it")
     parser.add_argument("users", nargs="*", metavar="USER")
     parser.add_argument(
-        "--fix", action="store_true", help="mend what can be mended safely, and say what is left"
+        "--fix", action="store_true", help="fix what can be fixed safely, and say what is left"
     )
     parser.set_defaults(run=check)
 
@@ -32,43 +32,42 @@ def check(context: Context) -> int:
     """
     fix = context.arguments.fix
     with context.engine(reading=not fix, tolerant=True) as engine:
-        faults = judge(engine, context.arguments.users)
-        context.answers["faults"] = [asdict(fault) for fault in faults]
+        problems = judge(engine, context.arguments.users)
+        context.answers["problems"] = [asdict(problem) for problem in problems]
         if not fix:
-            _tell(context, faults)
-            if not wrong(faults):
-                context.say(
-                    [f"{len(chosen_jails(engine, context.arguments.users))} jails, no faults"]
-                )
-            return context.close(3 if wrong(faults) else 0)
-        _mend(context, engine)
+            _tell(context, problems)
+            if not wrong(problems):
+                jails = counted(len(chosen_jails(engine, context.arguments.users)), "jail")
+                context.say([f"{jails} checked, no problems"])
+            return context.close(3 if wrong(problems) else 0)
+        _fix(context, engine)
         engine = Engine(engine.config, Host(), engine.manager)
-        left = faults if context.dry_run else judge(engine, context.arguments.users)
-    mended = [fault for fault in faults if fault not in left]
+        left = problems if context.dry_run else judge(engine, context.arguments.users)
+    fixed = [problem for problem in problems if problem not in left]
     context.answers |= {
-        "mended": [asdict(fault) for fault in mended],
-        "left": [asdict(fault) for fault in left],
+        "fixed": [asdict(problem) for problem in fixed],
+        "left": [asdict(problem) for problem in left],
     }
-    context.say(f"mended: {fault.about}: {fault.what}" for fault in mended)
+    context.say(f"fixed: {problem.about}: {problem.what}" for problem in fixed)
     if left and not context.dry_run:
         context.say(["left to you, because it is not sftpjail's own, or a decision:"])
         _tell(context, left)
     return context.close(3 if wrong(left) else 0)
 
 
-def _tell(context: Context, faults: Iterable[Fault]) -> None:
-    for fault in faults:
-        context.say([f"{fault.about}: {title(fault)} ({fault.why})", *_remedy(fault)])
+def _tell(context: Context, problems: Iterable[Fault]) -> None:
+    for problem in problems:
+        context.say([f"{problem.about}: {title(problem)} ({problem.why})", *_remedy(problem)])
 
 
-def _remedy(fault: Fault) -> list[str]:
-    """Return the line below a fault: what mends it, or what a person is to do."""
-    if fault.mend:
-        return [f"  mend: {fault.mend}"]
-    return [f"  advice: {fault.advice}"] if fault.advice else []
+def _remedy(problem: Fault) -> list[str]:
+    """Return the line below a problem: what fixes it, or what a person is to do."""
+    if problem.fix:
+        return [f"  fix: {problem.fix}"]
+    return [f"  advice: {problem.advice}"] if problem.advice else []
 
 
-def _mend(context: Context, engine: Engine) -> None:
+def _fix(context: Context, engine: Engine) -> None:
     """Apply the plan of `setup` and `apply` as one transaction.
 
     Where setup cannot be done, that of the jails.

@@ -134,13 +134,13 @@ class Context:
                 print(printable(line))
 
     def warn(self, problems: Iterable[str | SftpJailError]) -> None:
-        """Print problems to standard error, each in one line, and below an error its hint.
+        """Print problems to standard error, each in one line, and below an error its fix.
 
         No text is taken for one.
         """
         for problem in problems:
             if isinstance(problem, SftpJailError):
-                print_error(problem.message, problem.hint)
+                print_error(problem.message, problem.fix)
             else:
                 print_error(problem)
 
@@ -180,16 +180,21 @@ class Context:
         return code
 
 
-def print_error(message: str, hint: str = "") -> None:
-    """Print an error in one line, and its hint in another.
+def print_error(message: str, fix: str = "") -> None:
+    """Print an error in one line, and its fix in another.
 
     No other function prints either, and none by its text.
     """
     print(f"sftpjail: {one_line(message)}", file=sys.stderr)
-    if hint:
-        print(f"  try: {one_line(hint)}", file=sys.stderr)
+    if fix:
+        print(f"  try: {one_line(fix)}", file=sys.stderr)
 
 
 def printable(text: str) -> str:
     """Return TEXT as one line that cannot steer a terminal; its tabs stay, as in lines of files."""
     return "\t".join(map(one_line, text.split("\t")))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 jail", "2 jails"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

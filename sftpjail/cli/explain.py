@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDTH = 80  # columns
-MEND, FURTHER = "   mend: ", "     "
+FIX, FURTHER = "   fix: ", "     "
 # Of the picture, in order; others after.
 TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")
 
@@ -47,7 +47,7 @@ def explain(context: Context) -> int:
             {
                 "what": f.what,
                 "why": f.why,
-                "mend": f.mend,
+                "fix": f.fix,
                 "advice": f.advice,
                 "severity": f.severity,
             }
@@ -83,23 +83,26 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
         console.print(
             _cell(f"{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green")
         )
-        for number, fault in enumerate(problems, 1):
-            _draw_fault(console, number, fault)
+        for number, problem in enumerate(problems, 1):
+            _draw_problem(console, number, problem)
     print("\n".join(line.rstrip() for line in picture.get().splitlines()))
 
 
-def _draw_fault(console: Console, number: int, fault: Fault) -> None:
-    """Draw a fault.
+def _draw_problem(console: Console, number: int, problem: Fault) -> None:
+    """Draw a problem.
 
     Where a text goes on in a next line that has a mark, so that it is no line of ours.
     """
-    for text, head, style in ((title(fault), f"{number}. ", "red"), (fault.why, "   why: ", "")):
+    for text, head, style in (
+        (title(problem), f"{number}. ", "red"),
+        (problem.why, "   why: ", ""),
+    ):
         _draw_text(console, text, head, style)
-    for at, line in enumerate(wrap_command(fault.mend, console.width - len(MEND))):
-        head = MEND if at == 0 else FURTHER
+    for at, line in enumerate(wrap_command(problem.fix, console.width - len(FIX))):
+        head = FIX if at == 0 else FURTHER
         console.print(_cell(f"{head}{line}", "bold"), soft_wrap=True)
-    if fault.advice:
-        _draw_text(console, fault.advice, "   advice: ", "bold")
+    if problem.advice:
+        _draw_text(console, problem.advice, "   advice: ", "bold")
 
 
 def _draw_text(console: Console, text: str, head: str, style: str = "") -> None:

@@ -99,7 +99,7 @@ def _report(context: Context, account: Account, host: Host, new: bool) -> None:
     lines = activity.reports([account], host, new)
     context.warn(lines)
     for line in lines:
-        _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.hint}")
+        _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.fix}")
 
 
 def _jail(context: Context, engine: Engine, account: Account, event: str) -> Plan:

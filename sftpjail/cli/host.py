@@ -84,7 +84,7 @@ def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
 
 
 def _problems(errors: dict[str, SftpJailError]) -> list[SftpJailError]:
-    return [SftpJailError(f"{name}: {error.message}", error.hint) for name, error in errors.items()]
+    return [SftpJailError(f"{name}: {error.message}", error.fix) for name, error in errors.items()]
 
 
 def teardown(context: Context) -> int:
@@ -144,7 +144,7 @@ def _former(accounts: Iterable[Account], host: Host) -> list[str]:
 
 
 def apply(context: Context) -> int:
-    """Make and mend jails. One that cannot be made is told, and keeps no other from being made."""
+    """Make and fix jails. One that cannot be made is told, and keeps no other from being made."""
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
         chosen = dict(jails)
@@ -176,7 +176,7 @@ def apply(context: Context) -> int:
         *map(SftpJailError, left),
     ]
     context.answers["problems"] = [problem.message for problem in problems]
-    context.answers["hints"] = [problem.hint for problem in problems]
+    context.answers["hints"] = [problem.fix for problem in problems]
     context.warn([*problems, *reports])
     return context.close(1 if plan.errors or veto or unknown else 0)
 

@@ -87,12 +87,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     command = arguments.command
     if unknown:
-        hint = (
+        fix = (
             "options for useradd stand behind --"
             if command == "add"
             else f"sftpjail {command} --help"
         )
-        raise UsageError(f"{command} does not know {' '.join(unknown)}", hint)
+        raise UsageError(f"{command} does not know {' '.join(unknown)}", fix)
     if options and command not in ("add", "enter"):
         parser.error(f"{command} takes nothing behind --: {' '.join(options)}")
     arguments.options = options
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found,
+        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 problems found,
         4 rollback incomplete, 130 stopped.
     """
     try:
@@ -177,12 +177,12 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
     from .context import print_error
 
     if isinstance(error, SftpJailError):
-        message, hint, code = error.message, error.hint, error.exit_code
+        message, fix, code = error.message, error.fix, error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        message, hint, code = str(error) or "stopped", "", 130
+        message, fix, code = str(error) or "stopped", "", 130
     else:
         words = one_line(f"a bug: {type(error).__name__}: {error}")
-        message, hint, code = words, "again with --debug, and report it", 1
+        message, fix, code = words, "again with --debug, and report it", 1
     given = argv[: argv.index("--")] if "--" in argv else argv
     command = (
         arguments.command
@@ -190,6 +190,6 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
         else next((word for word in given if not word.startswith("-")), "")
     )
     if arguments.json if arguments else "--json" in given:
-        print(json.dumps({"command": command, "error": message, "hint": hint}, indent=1))
-    print_error(message, hint)
+        print(json.dumps({"command": command, "error": message, "fix": fix}, indent=1))
+    print_error(message, fix)
     return code

@@ -68,9 +68,9 @@ def _outside(engine: Engine, accounts: list[Account]) -> dict[str, list[str]]:
     if not found:
         return found
     # Facts of its own: how thorough it is depends on how many there are.
-    for fault in judge(Engine(engine.config, Host(), engine.manager), list(found)):
-        if fault.severity == "open" and fault.about in found:
-            found[fault.about].append(fault.what)
+    for problem in judge(Engine(engine.config, Host(), engine.manager), list(found)):
+        if problem.severity == "open" and problem.about in found:
+            found[problem.about].append(problem.what)
     return found
 
 

@@ -91,7 +91,7 @@ class Journal:
         if failures:
             raise RollbackIncomplete(
                 "the rollback is incomplete: " + "; ".join(failures),
-                f"mend that and run sftpjail again: it goes on from {self.path}",
+                f"fix that and run sftpjail again: it goes on from {self.path}",
             )
         for undo in self.undos:
             if undo["op"] == "notify" and not undo.get("late"):

@@ -61,20 +61,20 @@ def why_not(account: Account, host: Host) -> str:
     )
 
 
-def guard(account: Account, host: Host, hint: str = "") -> None:
+def guard(account: Account, host: Host, fix: str = "") -> None:
     """Refuse an account whose jail would lock out an administrator.
 
     Args:
         account: whom.
         host: the facts.
-        hint: how somebody insists who did not ask by `adopt`.
+        fix: how somebody insists who did not ask by `adopt`.
 
     Raises:
         SftpJailError: see `why_not`.
     """
     reason = why_not(account, host)
     if reason:
-        insist = hint or f"if you really mean it: sftpjail adopt --force {account.name}"
+        insist = fix or f"if you really mean it: sftpjail adopt --force {account.name}"
         raise SftpJailError(f"will not jail {account.name}: {reason}", insist)
 
 
@@ -91,7 +91,7 @@ def refuse_namesake(account: Account, host: Host) -> None:
     """Refuse to let an account into the jail of another uid, whose keys and mounts it would have.
 
     Raises:
-        SftpJailError: see `is_namesake`; with what mends it where it is the same person,
+        SftpJailError: see `is_namesake`; with what fixes it where it is the same person,
             and where not.
     """
     if not is_namesake(account, host):

@@ -155,7 +155,7 @@ def plan_with_setup(
             return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:
             plan = plan_all(engine, [], accounts, last, failed=failed)
-            return plan, [SftpJailError(f"setup cannot be done: {error.message}", error.hint)]
+            return plan, [SftpJailError(f"setup cannot be done: {error.message}", error.fix)]
     return plan_all(engine, [], accounts, last, failed=failed), []
 
 

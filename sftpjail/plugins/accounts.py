@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from shlex import quote
 
-from .. import Account, Fact, Finding, SetAccount, SetGroup, SftpJailError, hookimpl
+from .. import Account, Fact, Problem, SetAccount, SetGroup, SftpJailError, hookimpl
 from ..actions import Action
 from ..config import Config
-from ..errors import FaultsFound
+from ..errors import ProblemsFound
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..jails.closing import close, forget, is_shut, reason, reopen, spared
@@ -65,9 +65,9 @@ def _closed(account: Account, host: Host) -> list[Action]:
     if spared(account, host) or host.has_shadow(account.name):
         return close(account, "its jail was taken away", "teardown", host, until="")
     if account.local:
-        hint = f"usermod -e 1 {quote(account.name)}"
+        fix = f"usermod -e 1 {quote(account.name)}"
         raise SftpJailError(
-            f"{account.name} has no line in /etc/shadow, and would be an ordinary account", hint
+            f"{account.name} has no line in /etc/shadow, and would be an ordinary account", fix
         )
     raise SftpJailError(
         f"{account.name} comes from a directory, so it cannot be closed here, "
@@ -120,7 +120,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         and account.home == home
         and host.lstat(home)
     ):
-        raise FaultsFound(
+        raise ProblemsFound(
             f"the home of {account.name} is {home} inside its jail, "
             f"and this host has a {home} now, which `userdel -r` would delete",
             f"usermod -d /nonexistent {account.name}, then delete it",
@@ -156,22 +156,22 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None:
         return []
     return [*_in_two(account, host, config), *_shut(account, host)]
 
 
-def _in_two(account: Account, host: Host, config: Config) -> list[Finding]:
+def _in_two(account: Account, host: Host, config: Config) -> list[Problem]:
     groups = [p.group for p in config.profiles if p.group and host.in_group(account.name, p.group)]
     if len(groups) < 2:
         return []
     what = f"{account.name} is in the groups of {len(groups)} profiles: {', '.join(groups)}"
-    mends = [f"gpasswd -d {account.name} {group}" for group in groups[1:]]
-    return [Finding(what, "only the first one counts", " && ".join(mends))]
+    commands_known = [f"gpasswd -d {account.name} {group}" for group in groups[1:]]
+    return [Problem(what, "only the first one counts", " && ".join(commands_known))]
 
 
-def _shut(account: Account, host: Host) -> list[Finding]:
+def _shut(account: Account, host: Host) -> list[Problem]:
     """Return that an account is shut out, and nothing but a person lets it in again."""
     closed = host.origin(account.name).closed
     if not is_shut(account, host) or (closed and closed.until):
@@ -180,9 +180,9 @@ def _shut(account: Account, host: Host) -> list[Finding]:
     what = f"{account.name} is closed: {reason(account, host)}"
     why = f"by {closed.by}" if closed else "no record says why"
     if account.name in host.tagged(CLOSED, Style.LINE):
-        return [Finding(what, why, f"sed -i '/^{account.name}$/d' {CLOSED}")]
+        return [Problem(what, why, f"sed -i '/^{account.name}$/d' {CLOSED}")]
     if closed:
-        return [Finding(what, why, f"usermod -e {quote(closed.expire or '')} {name}")]
+        return [Problem(what, why, f"usermod -e {quote(closed.expire or '')} {name}")]
     return []  # the dates of shadow(5) are the plugin login's
 
 

@@ -159,15 +159,15 @@ def test_what_is_kept_stands_in_the_record_and_is_advice(machine: Machine) -> No
     assert (
         f"alice: advice: outside of its jail alice has a crontab ({CRONTABS}/alice)" in done.out
     ), done
-    assert "1 jails, no faults" in done.out, done
-    faults = json.loads(machine.run("sftpjail", "check", "--json").out)["faults"]
+    assert "1 jail checked, no problems" in done.out, done
+    faults = json.loads(machine.run("sftpjail", "check", "--json").out)["problems"]
     assert [fault["severity"] for fault in faults] == ["advice"]
     machine.run("sftpjail", "apply")
     again(machine, "sftpjail", "adopt", "alice")
     machine.run("sftpjail", "adopt", "--close", "alice")
     assert look(machine) == ""
     assert "kept" not in json.loads(machine.read("/var/lib/sftpjail/accounts/alice"))
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     machine.run("sftpjail", "remove", "alice")
     assert look(machine) == before
 
@@ -191,7 +191,7 @@ def test_others_jail_and_report(machine: Machine) -> None:
     assert "try" not in machine.run("sftpjail", "apply").err
     done = machine.run("sftpjail", "check", check=False)
     assert (
-        done.code == 3 and f"mend: {fix} alice\n" in done.out and f"mend: {fix} eve\n" in done.out
+        done.code == 3 and f"fix: {fix} alice\n" in done.out and f"fix: {fix} eve\n" in done.out
     ), done
     for name in ("alice", "eve"):
         machine.run(*fix.split(), name)
@@ -223,7 +223,7 @@ def test_processes_end_and_sessions_in_jails_go_on(machine: Machine) -> None:
         session_pid = machine.run("pgrep", "-u", "alice", "sshd").out
         done = machine.run("sftpjail", "check", "alice", check=False)
         assert done.code == 3 and "processes (" in done.out and "sshd" not in done.out, done
-        assert "mend: sftpjail adopt --close alice" in done.out, done
+        assert "fix: sftpjail adopt --close alice" in done.out, done
         done = machine.run("sftpjail", "adopt", "--close", "alice")
         assert "ended " in done.err and " of alice" in done.err, done
         assert machine.run("pgrep", "-u", "alice").out == session_pid

@@ -30,7 +30,7 @@ def stopped(machine: Machine, name: str, *says: str) -> None:
         assert words in done.err, done
 
 
-def mend(machine: Machine, name: str) -> None:
+def fix(machine: Machine, name: str) -> None:
     """The commands that userdel's refusal names are enough."""
     err = machine.run("userdel", "-rf", name, check=False).err
     for command in (
@@ -81,7 +81,7 @@ def test_userdel_deletes_through_no_mount(machine: Machine) -> None:
     stopped(machine, "alice", "umount '/home/alice/it'\\''s mine'")
     machine.sh("cd /home/alice; mkdir x1 'x*'; mount --bind /srv/web 'x*'")
     stopped(machine, "alice", "umount '/home/alice/x*'")
-    mend(machine, "alice")
+    fix(machine, "alice")
 
     machine.sh(
         "useradd -m carol; ln -s /home /homes; usermod -d /homes/carol/ carol; mkdir /home/carol/files"

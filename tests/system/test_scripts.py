@@ -153,4 +153,4 @@ def test_scripts_that_others_could_change_never_run(machine: Machine) -> None:
         assert f"{folder}/{name} is not run" in done.out
     assert "x.dpkg-old" not in done.out
     machine.sh(f"cd {folder}; chown root foreign; chmod 755 writable plain foreign")
-    assert machine.run("sftpjail", "check").out == "0 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "0 jails checked, no problems\n"

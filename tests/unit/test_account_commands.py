@@ -146,7 +146,7 @@ def test_remove_waits_for_a_session_that_is_ending(
 
 
 @pytest.mark.parametrize(
-    ("state", "mend", "seconds"),
+    ("state", "fix", "seconds"),
     [
         (None, "", 3),
         ("", "", 3),
@@ -161,7 +161,7 @@ def test_remove_of_a_busy_account_leaves_it_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
     no_waiting: list[float],
     state: str | None,
-    mend: str,
+    fix: str,
     seconds: float,
 ) -> None:
     monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: state is not None)
@@ -170,7 +170,7 @@ def test_remove_of_a_busy_account_leaves_it_as_it_was(
     before = dict(stage.tree.shown)
     assert run("remove", "--delete-account", "ann") == (1, "")
     assert run.err == f"sftpjail: userdel ann failed: {IN_USE}\n" + (
-        f"  try: {mend}\n" if mend else ""
+        f"  try: {fix}\n" if fix else ""
     )
     assert stage.tree.shown == before and seconds <= sum(no_waiting) < seconds + 1
     monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: False)
@@ -210,8 +210,8 @@ def test_remove_of_an_account_that_is_gone_though_userdel_complains(
 def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
     stage: Stage, programs: Programs, pid: int
 ) -> None:
-    mend = fixes.ending({pid: os.getuid()}) if pid == os.getpid() else ""
+    fix = fixes.ending({pid: os.getuid()}) if pid == os.getpid() else ""
     programs.answer("usermod", err=f"usermod: user ann is currently used by process {pid}", code=8)
     with pytest.raises(SftpJailError, match="currently used") as caught:
         perform(SetAccount("ann", home="/files"), stage.host())
-    assert caught.value.hint == mend
+    assert caught.value.fix == fix

@@ -16,7 +16,7 @@ __all__ = ["run", "sshd", "stage"]
 
 
 @pytest.mark.parametrize(
-    ("words", "command", "error", "hint"),
+    ("words", "command", "error", "fix"),
     [
         (("nosuchcmd",), "nosuchcmd", "invalid choice: 'nosuchcmd'", "sftpjail --help"),
         ((), "", "arguments are required: COMMAND", "sftpjail --help"),
@@ -40,17 +40,17 @@ __all__ = ["run", "sshd", "stage"]
     ],
 )
 def test_a_wrong_command_line(
-    run: Run, words: Sequence[str], command: str, error: str, hint: str
+    run: Run, words: Sequence[str], command: str, error: str, fix: str
 ) -> None:
     assert run(*words) == (2, "")
     said = run.err
-    assert (
-        said.startswith("sftpjail: ") and said.endswith(f"\n  try: {hint}\n") and error in said
-    ), said
+    assert said.startswith("sftpjail: ") and said.endswith(f"\n  try: {fix}\n") and error in said, (
+        said
+    )
     code, out = run("--json", *words)
     told = json.loads(out)
     assert code == 2 and run.err == said and error in told.pop("error")
-    assert told == {"command": command, "hint": hint}
+    assert told == {"command": command, "fix": fix}
 
 
 def test_what_stands_behind_two_dashes_is_no_option_of_ours(run: Run) -> None:
@@ -63,7 +63,7 @@ def test_a_stopped_run(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal
     said = f"stopped by {number.name}; everything was put back"
     assert run("check") == (130, "") and run.err == f"sftpjail: {said}\n"
     code, out = run("check", "--json")
-    assert code == 130 and json.loads(out) == {"command": "check", "error": said, "hint": ""}
+    assert code == 130 and json.loads(out) == {"command": "check", "error": said, "fix": ""}
 
 
 def test_a_bug_in_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

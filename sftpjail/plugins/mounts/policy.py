@@ -11,7 +11,7 @@ from ...config import Config
 from ...errors import Unsafe
 from ...host import Host
 from ...model import components, inside
-from ...openssh.chroot_path import mend_flaw
+from ...openssh.chroot_path import fix_flaw
 
 # In a session's table: the administrator's word that the source may lie where others can write.
 LOOSE = "x-sftpjail.allow"
@@ -104,9 +104,9 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place "
             "and root would mount wherever it leads",
-            # Above the jails it is a mistake to mend;
+            # Above the jails it is a mistake to fix;
             # in what is a user's own, another place is to be chosen.
-            (mend_flaw(loose, host) or fixes.advice(loose, host))
+            (fix_flaw(loose, host) or fixes.advice(loose, host))
             if inside(account.jail, loose)
             else "choose a folder outside of what users can write",
         )
@@ -146,8 +146,8 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
                 f"{bind.source} is not a folder",
                 "give the folder that it lies in, or one with a copy",
             )
-        hint = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
-        raise SftpJailError(f"{bind.source} is not a folder of this host", hint)
+        fix = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
+        raise SftpJailError(f"{bind.source} is not a folder of this host", fix)
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
     # Where a link leads somewhere, who made it is the first question.
