@@ -216,7 +216,7 @@ def parse(text: str, path: str = PATH) -> Config:
         if sections[:1] != ("plugins",):
             raise UsageError(
                 f"{path}: unknown setting {name!r} {_section(sections)}".rstrip(),
-                "man 5 sftpjail.conf",
+                advice="see sftpjail.conf(5)",
             )
     return _build(raw, path)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from ..engine.engine import Engine
 from ..engine.plan import Event
 from ..errors import SftpJailError
 from ..host import Host
 from ..jails.directory import lost_groups
+from ..model import Problem
 from ..operations.apply import guarded, plan_all
-from ..operations.diagnosis import Fault, chosen_jails, judge, title, wrong
-from .context import Command, Context, counted
+from ..operations.diagnosis import chosen_jails, judge, wrong
+from .context import Command, Context, counted, remedies, title
 
 
 def register(add_parser: Command) -> None:
@@ -30,41 +30,38 @@ def check(context: Context) -> int:
 
     With --fix apply what `setup` and `apply` would change, and judge again.
     """
-    fix = context.arguments.fix
+    users, fix = context.arguments.users, context.arguments.fix
     with context.engine(reading=not fix, tolerant=True) as engine:
-        problems = judge(engine, context.arguments.users)
-        context.answers["problems"] = [asdict(problem) for problem in problems]
+        problems = judge(engine, users)
+        context.answers["problems"] = [problem.describe() for problem in problems]
         if not fix:
-            _tell(context, problems)
-            if not wrong(problems):
-                jails = counted(len(chosen_jails(engine, context.arguments.users)), "jail")
-                context.say([f"{jails} checked, no problems"])
+            _report(context, problems)
+            context.say([_summary(len(chosen_jails(engine, users)), problems)])
             return context.close(3 if wrong(problems) else 0)
         _fix(context, engine)
         engine = Engine(engine.config, Host(), engine.manager)
-        left = problems if context.dry_run else judge(engine, context.arguments.users)
+        left = problems if context.dry_run else judge(engine, users)
     fixed = [problem for problem in problems if problem not in left]
     context.answers |= {
-        "fixed": [asdict(problem) for problem in fixed],
-        "left": [asdict(problem) for problem in left],
+        "fixed": [problem.describe() for problem in fixed],
+        "left": [problem.describe() for problem in left],
     }
     context.say(f"fixed: {problem.about}: {problem.what}" for problem in fixed)
     if left and not context.dry_run:
         context.say(["left to you, because it is not sftpjail's own, or a decision:"])
-        _tell(context, left)
+        _report(context, left)
     return context.close(3 if wrong(left) else 0)
 
 
-def _tell(context: Context, problems: Iterable[Fault]) -> None:
+def _report(context: Context, problems: Iterable[Problem]) -> None:
     for problem in problems:
-        context.say([f"{problem.about}: {title(problem)} ({problem.why})", *_remedy(problem)])
+        context.say([f"{problem.about}: {title(problem)}", *remedies(problem)])
 
 
-def _remedy(problem: Fault) -> list[str]:
-    """Return the line below a problem: what fixes it, or what a person is to do."""
-    if problem.fix:
-        return [f"  fix: {problem.fix}"]
-    return [f"  advice: {problem.advice}"] if problem.advice else []
+def _summary(jails: int, problems: list[Problem]) -> str:
+    """Return how many jails were looked at, and how many problems there are; advice is none."""
+    bad = sum(problem.severity != "advice" for problem in problems)
+    return f"{counted(jails, 'jail')} checked, {counted(bad, 'problem') if bad else 'no problems'}"
 
 
 def _fix(context: Context, engine: Engine) -> None:

@@ -87,7 +87,7 @@ def umount(context: Context) -> int:
             raise SftpJailError(
                 f"{given.target} belongs to every jail of profile "
                 f"{account.profile.name if account.profile else ''}",
-                "man 5 sftpjail.conf",
+                advice="see sftpjail.conf(5)",
             )
         context.carry_out(
             engine,

@@ -39,7 +39,8 @@ def test(context: Context) -> int:
     """Test one jail, probe by probe, or several, a few at a time."""
     given = context.arguments
     if given.all == bool(given.users):
-        raise UsageError("give the users to test, or --all", "sftpjail test --all")
+        choice = ("to test every jail", "sftpjail test --all")
+        raise UsageError("give the users to test, or --all", choices=(choice,))
     from ..selftest.ssh_client import library
 
     library()

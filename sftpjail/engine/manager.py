@@ -207,7 +207,7 @@ class Manager:
 def _confession(hook: str, name: str, error: SftpJailError) -> Problem | Fact:
     if hook == "on_explain":
         return Fact(name, "?", error.message, "", bad=True)
-    return Problem(error.message, f"what plugin {name} judges is not known", error.fix)
+    return Problem.of(error, f"what plugin {name} judges is not known")
 
 
 def strangers() -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Host(People):
             return None
         except OSError as error:
             raise SftpJailError(
-                f"cannot read {path}: {error.strerror}", "run sftpjail as root"
+                f"cannot read {path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
 
     def text(self, path: str) -> str:
@@ -121,7 +121,7 @@ class Host(People):
             return []
         except OSError as error:
             raise SftpJailError(
-                f"cannot list {path}: {error.strerror}", "run sftpjail as root"
+                f"cannot list {path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
 
     def realpath(self, path: str) -> str:

@@ -102,7 +102,8 @@ def convert(text: str, host: Host) -> str:
     """
     if "PRIVATE KEY-----" in text:
         raise SftpJailError(
-            "that is a private key, which stays with its owner", "ssh-keygen -y -f FILE > FILE.pub"
+            "that is a private key, which stays with its owner",
+            advice="its public half is what ssh-keygen -y -f FILE prints",
         )
     text = text.removeprefix("\ufeff")
     head = text.lstrip()

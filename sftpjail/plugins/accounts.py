@@ -24,7 +24,10 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             raise SftpJailError(
                 f"there is no group {group}: "
                 f"is the directory ({', '.join(host.directories)}) down?",
-                f"getent group {group}; if it is to be one of this host: groupadd --system {group}",
+                choices=(
+                    ("to see whether the directory answers", f"getent group {group}"),
+                    ("to make it a group of this host", f"groupadd --system {group}"),
+                ),
             )
     return [SetGroup(group) for group in groups]
 
@@ -72,7 +75,7 @@ def _closed(account: Account, host: Host) -> list[Action]:
     raise SftpJailError(
         f"{account.name} comes from a directory, so it cannot be closed here, "
         "and would be an ordinary account",
-        f"take it out of the group {account.profile.group if account.profile else ''} there",
+        advice=f"take it out of the group {account.profile.group if account.profile else ''} there",
     )
 
 
@@ -99,7 +102,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             raise SftpJailError(
                 f"the home of {account.name} would be {home} inside its jail, "
                 f"and this host has a {home} too, which `userdel -r` would then delete",
-                f"set `files` of profile {profile.name} to a name that is not a folder of /",
+                advice=f"set `files` of profile {profile.name} to a name that / does not have",
             )
         actions.append(SetAccount(account.name, home=home))
     elif (now := host.account(account.name)) and now.home != account.home:
@@ -123,7 +126,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         raise ProblemsFound(
             f"the home of {account.name} is {home} inside its jail, "
             f"and this host has a {home} now, which `userdel -r` would delete",
-            f"usermod -d /nonexistent {account.name}, then delete it",
+            f"usermod -d /nonexistent {account.name}",
         )
     if deleted:
         return [] if account.exists else forget(account.name, host)
@@ -135,13 +138,14 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         if account.gid == group.gid:
             raise SftpJailError(
                 f"{group.name} is the primary group of {account.name}, which sshd jails for it",
-                f"usermod -g GROUP {account.name} && sftpjail remove {account.name}",
+                advice=f"give it another one: usermod -g GROUP {account.name} && "
+                f"sftpjail remove {account.name}",
             )
     if account.name in profile.match_user:
         raise SftpJailError(
             f"{account.name} is jailed by match_user of profile {profile.name}",
-            "take it out of match_user in /etc/sftpjail/sftpjail.conf, then run: sftpjail setup && "
-            f"sftpjail remove {account.name}",
+            advice="take it out of match_user in /etc/sftpjail/sftpjail.conf, "
+            f"then run sftpjail setup && sftpjail remove {account.name}",
         )
     was = host.origin(account.name).was
     # An account that never had another home keeps its files where they are.

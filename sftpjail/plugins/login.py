@@ -12,6 +12,7 @@ from shlex import quote
 
 from .. import Account, Fact, Problem, hookimpl
 from ..config import keyfile
+from ..escapes import Advice
 from ..host import Host
 from ..model import Shadow, number
 from ..openssh.pam_stack import stack
@@ -49,12 +50,20 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
     if patterns and not any(
         fnmatchcase(group, pattern) for group in groups for pattern in patterns
     ):
-        group = account.profile.group if account.profile and account.profile.group else "GROUP"
-        fix = change_line(found.origins["allowgroups"], f"{_FIRST}{group} /", host)
+        fix = _let_in(account, found, host)
         problems.append(
             _kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, fix)
         )
     return problems
+
+
+def _let_in(account: Account, found: Settings, host: Host) -> str:
+    """Return the command that adds the group of an account's profile to AllowGroups, or words."""
+    if account.profile is None or not account.profile.group:
+        where = found.where("allowgroups")
+        return Advice(f"add a group of {account.name} to AllowGroups ({where})")
+    edit = f"{_FIRST}{account.profile.group} /"
+    return change_line(found.origins["allowgroups"], edit, host)
 
 
 def _kept_out(what: str, keyword: str, name: str, found: Settings, fix: str) -> Problem:
@@ -232,7 +241,8 @@ def _no_way_in(account: Account, host: Host, found: Settings) -> list[Problem]:
     ):
         return []
     what = f"{account.name} has no key in {path} and no password"
-    return [Problem(what, "nobody can log in", f"sftpjail key add {quote(account.name)} FILE")]
+    advice = f"give it a key: sftpjail key add {quote(account.name)} FILE"
+    return [Problem(what, "nobody can log in", advice=advice)]
 
 
 @hookimpl

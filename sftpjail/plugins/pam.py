@@ -164,7 +164,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         why = "mounts = session" if needing[0].mounts == "session" else "a directory's members"
         raise SftpJailError(
             f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no",
-            "man 5 sshd_config",
+            advice="set UsePAM yes: see sshd_config(5)",
         )
     if _sshd_lines(config, host) and host.lstat(SSHD) is None:
         raise SftpJailError(
@@ -179,7 +179,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         where = early.where if early else f"{SSHD}:1"
         raise SftpJailError(
             f"{where} lets users set the environment of the programs that PAM runs as root",
-            "take user_readenv out",
+            advice="take user_readenv out",
         )
     return [*actions, *(_proof(profile, host, actions, profile.mounts) for profile in needing)]
 

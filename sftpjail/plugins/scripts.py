@@ -14,6 +14,7 @@ from shlex import quote
 
 from .. import Account, Bind, Key, Problem, Run, fixes, hookimpl
 from ..actions import Action
+from ..escapes import Advice
 from ..host import Host
 from ..openssh.chroot_path import fix_flaw
 from ..paths import LIB
@@ -22,7 +23,7 @@ from ..paths import LIB
 # a link to /dev/null masks it.
 FOLDERS = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
 TIMEOUT = 30.0
-MANUAL = "man 7 sftpjail-plugins"
+MANUAL = Advice("see sftpjail-plugins(7)")
 NAME = r"[A-Za-z0-9_-]+"
 # What editors and package managers leave beside a file, and what somebody has put aside.
 LEFT = r"^[.#]|~$|\.(dpkg|ucf|rpm|pac)[a-z-]*$|\.(bak|old|orig|new|off|disabled)$"

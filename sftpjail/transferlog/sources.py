@@ -84,10 +84,8 @@ def _logged(host: Host, config: Config) -> str:
                 "nothing is logged: no log daemon is here, "
                 "or the configuration has [logs] backend = none"
             ),
-            (
-                "apt install rsyslog; set backend = auto in /etc/sftpjail/sftpjail.conf; "
-                "sftpjail setup && sftpjail apply"
-            ),
+            advice="install rsyslog, set backend = auto in /etc/sftpjail/sftpjail.conf, "
+            "then run sftpjail setup && sftpjail apply",
         )
     return name
 
@@ -104,7 +102,7 @@ def _open(host: Host, path: str) -> BinaryIO | None:
         return None
     except OSError as error:
         raise SftpJailError(
-            f"cannot read {path}: {error.strerror}", "run sftpjail as root"
+            f"cannot read {path}: {error.strerror}", advice="run sftpjail as root"
         ) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -302,7 +300,7 @@ def _files(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
         for _, handle in handles:
             handle.close()
     else:
-        raise SftpJailError(f"{path} is being rotated all the time", "try again")
+        raise SftpJailError(f"{path} is being rotated all the time", advice="try again")
     return handles[::-1]
 
 

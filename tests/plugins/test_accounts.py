@@ -114,7 +114,7 @@ def test_on_user_create_refuses_a_home_inside_that_the_host_has_too(tree: Tree, 
     tree.folder("/files")
     with pytest.raises(SftpJailError, match="this host has a /files too") as caught:
         fire("accounts", "on_user_create", tree.host(), account=ann(INSIDE))
-    assert "`files` of profile sftponly" in caught.value.fix
+    assert "`files` of profile sftponly" in caught.value.advice
 
 
 def test_on_user_create_touches_no_account_of_a_directory(tree: Tree, fire: Fire) -> None:
@@ -147,11 +147,11 @@ def test_on_user_remove_keeps_the_files_of_a_home_inside_reachable(tree: Tree, f
 def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire: Fire) -> None:
     with pytest.raises(SftpJailError, match="primary group of ann") as caught:
         fire("accounts", "on_user_remove", tree.host(), account=ann(gid=500), deleted=False)
-    assert caught.value.fix == "usermod -g GROUP ann && sftpjail remove ann"
+    assert caught.value.advice.endswith(": usermod -g GROUP ann && sftpjail remove ann")
     profile = replace(Profile("p"), group="", match_user=("ann",))
     with pytest.raises(SftpJailError, match="match_user of profile p") as caught:
         fire("accounts", "on_user_remove", tree.host(), account=ann(profile), deleted=False)
-    assert "sftpjail setup" in caught.value.fix
+    assert "sftpjail setup" in caught.value.advice
 
 
 def test_on_user_remove_takes_an_account_out_of_every_profiles_group(
@@ -172,7 +172,7 @@ def test_on_user_remove_takes_an_account_out_of_every_profiles_group(
     given["account"] = ann(gid=502)
     with pytest.raises(SftpJailError, match="third is the primary group of ann") as caught:
         fire("accounts", "on_user_remove", tree.host(), Config(profiles=profiles), **given)
-    assert caught.value.fix == "usermod -g GROUP ann && sftpjail remove ann"
+    assert caught.value.advice.endswith(": usermod -g GROUP ann && sftpjail remove ann")
 
 
 def test_on_check_of_an_account_in_two_profiles_groups(tree: Tree, fire: Fire) -> None:

@@ -148,7 +148,9 @@ def test_on_check_tells_of_a_script_that_does_not_run(
 
 
 def found(tree: Tree, fire: Fire) -> list[tuple[str, str]]:
-    return [(f.what, f.fix) for f in fire("scripts", "on_check", tree.host(), account=None)]
+    return [
+        (f.what, f.fix or f.advice) for f in fire("scripts", "on_check", tree.host(), account=None)
+    ]
 
 
 def test_on_check_tells_of_a_script_that_cannot_be_executed(tree: Tree, fire: Fire) -> None:
@@ -197,7 +199,7 @@ def test_on_check_tells_of_a_folder_of_no_event(tree: Tree, fire: Fire) -> None:
     tree.folder(f"{THEIRS}/user-create.d")
     assert found(tree, fire) == [(what, f"mv -n {THEIRS}/usercreate.d/* {THEIRS}/user-create.d/")]
     tree.write(f"{THEIRS}/what-is-this.d/x", "")
-    assert found(tree, fire)[1][1] == "man 7 sftpjail-plugins"
+    assert found(tree, fire)[1][1] == "see sftpjail-plugins(7)"
 
 
 def test_on_check_tells_of_a_script_beside_the_folders(tree: Tree, fire: Fire) -> None:
@@ -206,7 +208,7 @@ def test_on_check_tells_of_a_script_beside_the_folders(tree: Tree, fire: Fire) -
     tree.write(f"{THEIRS}/quota", "#!/bin/sh\n", 0o755)
     ((what, fix),) = found(tree, fire)
     assert what == f"the hook script {THEIRS}/quota is not run: it lies in no event's folder"
-    assert fix == "man 7 sftpjail-plugins"
+    assert fix == "see sftpjail-plugins(7)"
 
 
 def test_a_folder_is_no_script(tree: Tree, fire: Fire) -> None:

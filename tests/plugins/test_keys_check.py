@@ -263,7 +263,7 @@ def test_on_check_of_a_key_that_has_expired(tree: Tree, fire: Fire, option: str)
         Problem(
             "no key of ann is good: expired on 20200101",
             f"sshd takes none of those in {FILE}",
-            "sftpjail key add ann FILE",
+            advice="give it another key: sftpjail key add ann FILE",
         )
     ]
     assert check(tree, fire, f'expiry-time="{option}" {ED} ann\n{ED}2 good\n') == [], (
@@ -311,7 +311,9 @@ def test_on_check_of_keys_that_a_krl_revokes(
     assert [argv for argv in programs.asked if "-Q" in argv] == [
         ("ssh-keygen", "-Q", "-f", "/etc/ssh/revoked", "/dev/stdin")
     ]
-    assert [problem.fix for problem in problems] == ["sftpjail key add ann FILE"] * len(whats)
+    assert [problem.advice for problem in problems] == [
+        "give it another key: sftpjail key add ann FILE"
+    ] * len(whats)
 
 
 def test_on_check_of_keys_that_a_list_revokes(tree: Tree, fire: Fire) -> None:
@@ -336,7 +338,9 @@ def test_on_check_of_a_folder_in_the_way(tree: Tree, fire: Fire) -> None:
     tree.folder(FILE)
     (problem,) = check(tree, fire)
     assert problem.what == f"{FILE} is not a file"
-    assert problem.fix == f"mv -nT {FILE} {FILE}.old && sftpjail key add ann FILE"
+    assert problem.advice == (
+        f"give it a key: mv -nT {FILE} {FILE}.old && sftpjail key add ann FILE"
+    )
     facts = fire("keys", "on_explain", tree.host(), account=ann())
     assert facts == [Fact("keys", "file", FILE, "is not a file", True)]
 

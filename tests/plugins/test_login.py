@@ -298,7 +298,9 @@ def test_on_check_of_a_host_that_is_closed(tree: Tree, fire: Fire, path: str) ->
 # -- keys or a password -----------------------------------------------------------------------------------------------
 
 NO_WAY_IN = Problem(
-    f"ann has no key in {KEYS} and no password", "nobody can log in", "sftpjail key add ann FILE"
+    f"ann has no key in {KEYS} and no password",
+    "nobody can log in",
+    advice="give it a key: sftpjail key add ann FILE",
 )
 
 

@@ -158,7 +158,7 @@ def test_on_mount_refuses_what_nobody_in_a_jail_may_see(
         f"will not show {source} in a jail" in caught.value.message
         and reason in caught.value.message
     )
-    offered = f"allow = {source} in [mounts]" in caught.value.fix
+    offered = f"allow = {source} in [mounts]" in caught.value.advice
     assert offered == source.startswith("/srv/sftp"), (
         "never /, nor what the system needs, nor a home"
     )

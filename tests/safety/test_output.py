@@ -36,8 +36,8 @@ BREAKS = (
     ),
 )
 WORDS = (
-    "  try: ",
     "  fix: ",
+    "  choice: ",
     "   fix: ",
     "  advice: ",
     "sftpjail: ",
@@ -48,7 +48,7 @@ WORDS = (
 )
 # How a line begins that somebody forged: our words, and behind them theirs.
 FORGED = re.compile(
-    r'\s*((try|fix|advice|why|sftpjail|applied|host)[:;]\s*|ok\s+|\{"command[":; ]+)?EVIL'
+    r'\s*((fix|choice|advice|why|sftpjail|applied|host)[:;]\s*|ok\s+|\{"command[":; ]+)?EVIL'
 )
 UNSEEN = set("\u034f\u115f\u1160\u3164\u2800\ufe0f")
 # rich's own: colours and weights.
@@ -59,10 +59,8 @@ TEXTS = {
     "why",
     "fix",
     "advice",
-    "error",
-    "hint",
-    "hints",
-    "problems",
+    "label",
+    "command",
     "notices",
     "words",
     "value",
@@ -124,7 +122,7 @@ def _is_wrong(line: str) -> bool:
         return True
     if re.search("[\u0300-\u036f]{3}", line):
         return True
-    begun = re.match(r"\s*(?:try|fix): (.*)", line)
+    begun = re.match(r"\s*(?:fix|choice): (.*)", line)
     if not begun:
         return False
     try:
@@ -397,7 +395,7 @@ def planted(machine: Machine, user: str, *places: str) -> None:
 
 
 def hint(done: Result) -> str:
-    return done.err.partition("\n  try: ")[2].partition("\n")[0]
+    return done.err.partition("\n  fix: ")[2].partition("\n")[0]
 
 
 @pytest.fixture

@@ -58,7 +58,11 @@ def test_adopt_refuses_with_the_list_and_says_both_commands(machine: Machine) ->
     with running(machine, *as_user("alice", "sleep", "1000")):
         machine.sh("for n in $(seq 50); do pgrep -u alice sleep && exit; sleep 0.1; done; exit 1")
         said = refused(
-            machine, "sftpjail", "adopt", "alice", says="try: sftpjail adopt --close alice\n"
+            machine,
+            "sftpjail",
+            "adopt",
+            "alice",
+            says="to end that: sftpjail adopt --close alice\n",
         )
     for words in (
         f"a crontab ({CRONTABS}/alice)",
@@ -68,13 +72,13 @@ def test_adopt_refuses_with_the_list_and_says_both_commands(machine: Machine) ->
         "1 process (",
         " sleep)",
         "user units (/home/alice/.config/systemd/user)",
-        "sftpjail adopt --keep cron,at,incron,linger,processes,units alice",
+        "to let that go on: sftpjail adopt --keep cron,at,incron,linger,processes,units alice",
     ):
         assert words in said, said
     said = refused(machine, "sftpjail", "adopt", "--keep", "cron,at,units", "alice")
     assert (
         "has an incron table" in said
-        and "try: sftpjail adopt --close --keep cron,at,units alice\n" in said
+        and "to end that: sftpjail adopt --close --keep cron,at,units alice\n" in said
     )
     refused(machine, "sftpjail", "adopt", "--keep", "corn", "alice", code=2, says="knows no 'corn'")
 
@@ -182,12 +186,12 @@ def test_others_jail_and_report(machine: Machine) -> None:
         f"eve is jailed, but outside of its jail it still has a crontab ({CRONTABS}/eve)"
         in done.err
     ), done
-    assert f"try: {fix} eve\n" in done.err, done
+    assert f"fix: {fix} eve\n" in done.err, done
     machine.run("useradd", "-m", "alice")
     crontab(machine, "alice")
     machine.run("gpasswd", "-a", "alice", "sftponly")
     done = machine.run("sftpjail", "apply")
-    assert f"try: {fix} alice\n" in done.err and "eve" not in done.err, done
+    assert f"fix: {fix} alice\n" in done.err and "eve" not in done.err, done
     assert "try" not in machine.run("sftpjail", "apply").err
     done = machine.run("sftpjail", "check", check=False)
     assert (
@@ -198,7 +202,7 @@ def test_others_jail_and_report(machine: Machine) -> None:
     assert "outside of" not in machine.run("sftpjail", "check", check=False).out
     machine.sh(f"printf '{EVERY_MINUTE}' >{CRONTABS}/alice")
     said = refused(machine, "sftpjail", "remove", "alice", says=f"{CRONTABS}/alice is in the way")
-    machine.sh(said.partition("try: ")[2])
+    machine.sh(said.partition("fix: ")[2])
     assert machine.read(f"{CRONTABS}/alice").startswith(
         "# "
     )  # crontab(1)'s own head: the first one
@@ -232,7 +236,7 @@ def test_processes_end_and_sessions_in_jails_go_on(machine: Machine) -> None:
         said = refused(
             machine, "sftpjail", "adopt", "--close", "one", says="has the uid 4321 of two"
         )
-        assert "try: sftpjail adopt --close --keep processes one" in said
+        assert "fix: sftpjail adopt --close --keep processes one" in said
         machine.run("pgrep", "-u", "one", "sleep")
 
 

@@ -14,7 +14,7 @@ BIND = f"{QUIET}[profiles]\n[[sftponly]]\n"
 
 
 def hint(said: str) -> str:
-    return said.partition("  try: ")[2].split("\n")[0]
+    return said.partition("  fix: ")[2].split("\n")[0]
 
 
 def test_a_home_that_is_inside_is_never_looked_for_on_the_host(machine: Machine) -> None:

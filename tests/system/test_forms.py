@@ -159,7 +159,7 @@ def test_a_component_that_is_not_ours_is_named_and_the_command_fixes_it(machine:
     said = refused(
         machine, "sftpjail", "setup", says="/srv/sftp can be written by others than root"
     )
-    machine.sh(said.split("try: ")[1].strip())
+    machine.sh(said.split("fix: ")[1].strip())
     machine.run("sftpjail", "setup")
 
 

@@ -171,7 +171,7 @@ def test_components_that_sshd_would_refuse(machine: Machine) -> None:
     for spoil in ("chmod 775 /srv", "chown games /srv", "setfacl -m u:games:rwx /srv"):
         machine.sh(spoil)
         said = refused(machine, "sftpjail", "setup", says="/srv ")
-        machine.sh(said.partition("try: ")[2])
+        machine.sh(said.partition("fix: ")[2])
     ready(machine)
     key = jail(machine, "alice")
     for spoil in ("chmod 775 /srv", "chown games /srv/sftp/alice"):

@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import Event
 from sftpjail.formats.user_managers import DROPIN as MANAGERS
 from sftpjail.model import Problem
-from sftpjail.operations.diagnosis import Fault, judge
+from sftpjail.operations.diagnosis import judge
 from sftpjail.system import locks
 
 __all__ = ["sshd", "stage"]
@@ -32,7 +33,7 @@ DROPIN, ADMIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config
 JAIL, KEYS = "/srv/sftp/ann", "/etc/ssh/authorized_keys/ann"
 
 
-def told(problems: Sequence[Fault]) -> list[tuple[str, str, str]]:
+def told(problems: Sequence[Problem]) -> list[tuple[str, str, str]]:
     return [(problem.about, problem.what, problem.fix) for problem in problems]
 
 
@@ -132,8 +133,8 @@ def test_problems_are_told_once(stage: Stage) -> None:
     plugin = rogue(on_check=lambda account: [same, same] if account else [same])
     made.manager.plugins.register(plugin, "rogue")
     made.manager.plugins.register(rogue(on_check=lambda: [same]), "rogue2")
-    assert judge(made, []) == [Fault("host", "the disk is old", "it may die", "buy one")]
-    assert judge(made, ["ann"]) == [Fault("ann", "the disk is old", "it may die", "buy one")]
+    assert judge(made, []) == [replace(same, about="host")]
+    assert judge(made, ["ann"]) == [replace(same, about="ann")]
 
 
 def test_a_plugin_that_breaks_is_a_problem_and_the_others_go_on(stage: Stage) -> None:
@@ -145,14 +146,12 @@ def test_a_plugin_that_breaks_is_a_problem_and_the_others_go_on(stage: Stage) ->
     made = stage.engine()
     made.manager.plugins.register(rogue(on_check=broken), "rogue")
     problems = judge(made, [])
-    confession = (
-        "plugin rogue: on_check broke: KeyError: 'x'",
-        "what plugin rogue judges is not known",
-        "",
+    confession = Problem(
+        "plugin rogue: on_check broke: KeyError: 'x'", "what plugin rogue judges is not known"
     )
-    assert Fault("host", *confession) in problems
+    assert replace(confession, about="host") in problems
     assert "rsyslog does not run" in [problem.what for problem in problems]
-    assert judge(made, ["ann"]) == [Fault("ann", *confession)]
+    assert judge(made, ["ann"]) == [replace(confession, about="ann")]
 
 
 @pytest.mark.parametrize("wanted", [["no problem"], 7, [Problem("a", "b"), None]])
@@ -195,7 +194,7 @@ def test_an_administrator_whose_primary_group_is_the_jails(stage: Stage) -> None
         for problem in judge(stage.engine(), [])
         if problem.why == "sshd jails it all the same"
     ]
-    assert problem.fix == "usermod -g GROUP admin"
+    assert problem.advice == "give it another primary group: usermod -g GROUP admin"
     stage.tree.group("admin", 1010)
     (problem,) = [
         problem
@@ -294,11 +293,11 @@ def test_files_in_a_jail_of_nobody_are_a_persons(stage: Stage) -> None:
     stage.tree.write("/var/lib/sftpjail/accounts/ann", json.dumps({"made": [JAIL]}))
     stage.tree.write(f"{JAIL}/left over.txt", "data")
     (problem,) = judge(stage.engine(), [])
-    assert problem == Fault(
-        "ann",
+    assert problem == Problem(
         f"left files in {JAIL}",
         "there is no such account any more, and they are data, which sftpjail never deletes",
         f"rm -rI --one-file-system {JAIL} && sftpjail apply --prune",
+        about="ann",
     )
 
 

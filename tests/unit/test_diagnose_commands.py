@@ -42,6 +42,7 @@ def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
         "fix": f"chmod go-w {JAIL}",
         "advice": "",
         "severity": "broken",
+        "choices": [],
     }
 
 

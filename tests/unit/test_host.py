@@ -292,10 +292,9 @@ def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
         if other:
             with pytest.raises(SftpJailError, match="ann has uid 1001") as caught:
                 refuse_namesake(ann, host)
-            assert (
-                caught.value.fix == "sftpjail remove ann && sftpjail adopt ann"
-                and "sed -i" in caught.value.message
-            )
+            other_one, same = caught.value.choices
+            assert other_one.command == "sftpjail remove ann && sftpjail adopt ann"
+            assert same.label.startswith("only if") and same.command.startswith("sed -i")
         # Another's shell and home are nothing to give back to this one.
         assert leftover("ann", Config(), host).local == (not other)
 
@@ -413,7 +412,9 @@ def test_guard_rails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
         assert words in reasons[name]
         with pytest.raises(SftpJailError, match=f"will not jail {name}: .*{words}") as caught:
             guard(host.accounts[name], host)
-        assert "--force" in caught.value.fix
+        assert caught.value.fix == "" and caught.value.choices == (
+            ("if you really mean it", f"sftpjail adopt --force {name}"),
+        )
         guard(replace(host.accounts[name], forced=True), host)
 
 

@@ -75,7 +75,8 @@ def _refuse_in_home(base: str, host: Host) -> None:
         raise SftpJailError(
             f"{base} is or lies in the home of {name}: "
             "deleted with its home, it would take along what the jails show",
-            f"usermod -d /nonexistent {quote(name)}, or another chroot in sftpjail.conf",
+            choices=((f"where {name} needs no home", f"usermod -d /nonexistent {quote(name)}"),),
+            advice="set another chroot in /etc/sftpjail/sftpjail.conf",
         )
 
 

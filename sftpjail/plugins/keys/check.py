@@ -11,7 +11,7 @@ from shlex import quote
 
 from ... import Account, Fact, Key, Problem, fixes, hookimpl
 from ...config import keyfile
-from ...escapes import shown
+from ...escapes import Advice, shown
 from ...host import Host
 from ...model import components
 from ...openssh.public_keys import Entry, blob, strange_option, survey, unfit
@@ -207,14 +207,14 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]
         ]
     reasons = [_useless(key, found, host) for key in keys]
     if all(reasons):
-        fix = f"sftpjail key add {account.name} FILE"
+        cure: str = Advice(f"give it another key: sftpjail key add {account.name} FILE")
         if (
             all("PubkeyAccepted" in reason for reason in reasons)
             and "pubkeyacceptedalgorithms" in found.origins
         ):
-            fix = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
+            cure = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
         what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons))
-        problems.append(Problem(what, f"sshd takes none of those in {path}", fix))
+        problems.append(Problem(what, f"sshd takes none of those in {path}", cure))
     return problems
 
 
@@ -251,12 +251,10 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
         return _elsewhere(account, host)
     if not stat.S_ISREG(found.st_mode):
         move = fixes.aside(path, host)
-        fix = move and f"{move} && sftpjail key add {account.name} FILE"
-        return [
-            Problem(
-                f"{path} is not a file", "sshd finds no key there", fix, fixes.advice(path, host)
-            )
-        ]
+        advice = f"give it a key: {move} && sftpjail key add {account.name} FILE"
+        if not move:
+            advice = fixes.advice(path, host)
+        return [Problem(f"{path} is not a file", "sshd finds no key there", advice=advice)]
     wrong = loose_mode(path, account, host) or unreadable(path, account, host)
     entries = _entries(account, host)
     return [
