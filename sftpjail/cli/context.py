@@ -93,6 +93,7 @@ class Context:
     ) -> Plan:
         """Show or apply a plan; see `carry_out`."""
         self.answers["actions"] = [*self.answers.get("actions", []), *plan.describe()]
+        self.answers.setdefault("notices", [])
         if self.dry_run:
             self.say(plan.diff(engine.host) or [nothing or "nothing to do"])
             return plan

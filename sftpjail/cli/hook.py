@@ -43,6 +43,7 @@ def hook(context: Context) -> int:
     Early, late and repeated calls do no harm.
     """
     name, event = valid_name(context.arguments.user), context.arguments.event
+    context.answers |= {"actions": [], "notices": []}
     try:
         if event == "useradd-post":
             _forget_namesake(context, name)

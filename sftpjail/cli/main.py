@@ -96,6 +96,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if options and command not in ("add", "enter"):
         parser.error(f"{command} takes nothing behind --: {' '.join(options)}")
     arguments.options = options
+    arguments.command = " ".join(filter(None, (command, getattr(arguments, "verb", ""))))
     defaults = {"dry_run": False, "json": False, "debug": False, "config": config.PATH}
     for name, value in defaults.items():
         setattr(arguments, name, getattr(arguments, name, value))

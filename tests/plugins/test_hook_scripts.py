@@ -6,6 +6,7 @@ import json
 from shlex import quote
 
 import pytest
+from answers import judge
 from fakes import Tree
 from golden import Fire, ann
 
@@ -67,6 +68,7 @@ def test_each_event_has_its_folder_and_its_facts(
     (run,) = fire("scripts", hook, tree.host(), **arguments)
     assert isinstance(run, Run) and run.argv == (path,) and run.undo == () and 0 < run.timeout <= 60
     told = json.loads(run.stdin)
+    judge("event", told)
     assert facts.items() <= told.items() and told["event"] == event and run.stdin.endswith("}\n")
     expected = {"SFTPJAIL_EVENT": event}
     if "account" in arguments:
