@@ -12,6 +12,7 @@ sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 datadir = $(prefix)/share
 mandir = $(datadir)/man
+schemadir = $(datadir)/sftpjail/schemas
 docdir = $(datadir)/doc/sftpjail
 changelog = CHANGELOG.md
 license = LICENSE
@@ -52,7 +53,7 @@ install:
 endif
 
 install-python:
-	for folder in $$(find sftpjail -type d ! -name __pycache__); do \
+	for folder in $$(find sftpjail -type d ! -name __pycache__ ! -name schemas); do \
 	    $(INSTALL) -d $(python)/$$folder && $(INSTALL) -m 644 $$folder/*.py $(python)/$$folder/ || exit 1; done
 	$(INSTALL) -m 644 sftpjail/py.typed $(python)/sftpjail/
 	sed -i 's|^BIN = .*|BIN = "$(bindir)/sftpjail"|; s|^LIB = .*|LIB = "$(libdir)"|' $(python)/sftpjail/paths.py
@@ -85,7 +86,8 @@ install-system:
 	    $(fill) packaging/arch/sftpjail.hook >$(DESTDIR)$(alpmdir)/sftpjail.hook; }
 
 install-docs:
-	$(INSTALL) -d $(DESTDIR)$(docdir)/examples $(DESTDIR)$(licensedir)
+	$(INSTALL) -d $(DESTDIR)$(docdir)/examples $(DESTDIR)$(licensedir) $(DESTDIR)$(schemadir)
+	$(INSTALL) -m 644 sftpjail/schemas/*.json $(DESTDIR)$(schemadir)/
 	$(INSTALL) -m 644 README.md $(changelog) $(DESTDIR)$(docdir)/
 	$(if $(license),$(INSTALL) -m 644 $(license) $(DESTDIR)$(licensedir)/)
 	$(INSTALL) -m 755 hooks/examples/* $(DESTDIR)$(docdir)/examples/
@@ -106,7 +108,8 @@ install-completions:
 
 # Keeps what `sftpjail setup` made, and an edited configuration: run `sftpjail teardown` first.
 uninstall:
-	rm -rf $(python)/sftpjail $(python)/sftpjail-$(version).dist-info $(DESTDIR)$(libdir) $(DESTDIR)$(docdir)
+	rm -rf $(python)/sftpjail $(python)/sftpjail-$(version).dist-info $(DESTDIR)$(libdir) $(DESTDIR)$(docdir) \
+	    $(DESTDIR)$(datadir)/sftpjail
 	rm -f $(addprefix $(DESTDIR),$(bindir)/sftpjail $(addprefix $(unitdir)/sftpjail.,path service timer) \
 	    $(sysusersdir)/sftpjail.conf $(tmpfilesdir)/sftpjail.conf $(bashdir)/sftpjail $(zshdir)/_sftpjail \
 	    $(fishdir)/sftpjail.fish $(mandir)/man8/sftpjail.8 $(mandir)/man5/sftpjail.conf.5 \

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from .errors import SftpJailError
     from .formats.tagged_lines import Style
-    from .model import Account, Bind, Fact, Finding, Key, Profile
+    from .model import Account, Bind, Fact, Key, Problem, Profile
 
     hookimpl: HookimplMarker
 
@@ -46,13 +46,13 @@ __all__ = [
     "EndProcesses",
     "EndProcessesFirst",
     "Fact",
-    "Finding",
     "GiveDir",
     "Key",
     "MakeDir",
     "Mount",
     "Notify",
     "OpenAccount",
+    "Problem",
     "Profile",
     "Remove",
     "Rename",
@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 _ROOMS = {"SftpJailError": "errors", "Style": "formats.tagged_lines"} | dict.fromkeys(
-    ("Account", "Bind", "Fact", "Finding", "Key", "Profile"), "model"
+    ("Account", "Bind", "Fact", "Problem", "Key", "Profile"), "model"
 )
 
 

@@ -173,14 +173,14 @@ def parse(text: str, path: str = PATH) -> Config:
     except ConfigObjError as error:
         raise UsageError(f"{path}: {error}", f"sensible-editor {path}") from error
     result = raw.validate(Validator(), preserve_errors=True)
-    for sections, key, fault in flatten_errors(raw, result if isinstance(result, dict) else {}):
+    for sections, key, problem in flatten_errors(raw, result if isinstance(result, dict) else {}):
         where = f"{_section(sections)} {key or ''}".rstrip()
-        raise UsageError(f"{path}: {where}: {fault or 'is missing'}", f"sensible-editor {path}")
+        raise UsageError(f"{path}: {where}: {problem or 'is missing'}", f"sensible-editor {path}")
     for sections, name in get_extra_values(raw):
         if sections[:1] != ("plugins",):
             raise UsageError(
                 f"{path}: unknown setting {name!r} {_section(sections)}".rstrip(),
-                "man 5 sftpjail.conf",
+                advice="see sftpjail.conf(5)",
             )
     return _build(raw, path)
 

@@ -1,8 +1,14 @@
-"""Errors that reach a user: one sentence of what, where and why, and the command that mends it."""
+"""Errors that reach a user: what, where and why in one sentence, and what is to be done about it.
+
+An error is a `model.Problem` that ended a command: it has the same parts, in text and in JSON.
+"""
 
 from __future__ import annotations
 
-from .escapes import NO_COMMAND, command, one_line
+from collections.abc import Sequence
+from typing import Self
+
+from .escapes import one_line, remedy
 
 
 class SftpJailError(Exception):
@@ -10,23 +16,39 @@ class SftpJailError(Exception):
 
     Args:
         message: what, where and why, in one sentence.
-        hint: the command that mends it, or "".
+        fix: the command that fixes it, or "".
+        choices: labels with commands, where a person must decide.
+        advice: a sentence, where no command that is complete fixes it.
+        why: why it matters, where the message does not say so.
 
-    Both are one line each, whatever a value in them is: see `escapes`. A hint with a character that
-    a terminal does not show gives way to words.
+    All are one line each, whatever a value in them is. A command with a character that a terminal
+    does not show gives way to words: see `escapes.remedy`.
 
     Where an action of a plan failed, `action` is that one, and `owner` the account that it was for.
     """
 
     exit_code = 1
-    severity = "broken"  # as of a `Finding`, where a check reports it
+    severity = "broken"  # as of a `Problem`
     action: object = None
     owner = ""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        fix: str = "",
+        *,
+        choices: Sequence[tuple[str, str]] = (),
+        advice: str = "",
+        why: str = "",
+    ) -> None:
         super().__init__(one_line(message))
         self.message = message
-        self.hint = hint
+        self.why = one_line(why)
+        self.fix, self.choices, self.advice = remedy(fix, choices, advice)
+
+    def saying(self, message: str) -> Self:
+        """Return the same error in other words."""
+        return type(self)(message, self.fix, choices=self.choices, advice=self.advice, why=self.why)
 
     @property
     def message(self) -> str:
@@ -36,15 +58,6 @@ class SftpJailError(Exception):
     @message.setter
     def message(self, text: str) -> None:
         self._message = one_line(text)
-
-    @property
-    def hint(self) -> str:
-        """The command that mends it, or words, or ""."""
-        return self._hint
-
-    @hint.setter
-    def hint(self, text: str) -> None:
-        self._hint = command(text) if command(text) or not text else NO_COMMAND
 
 
 class LinkRefused(SftpJailError):
@@ -66,7 +79,7 @@ class UsageError(SftpJailError):
     exit_code = 2
 
 
-class FaultsFound(SftpJailError):
+class ProblemsFound(SftpJailError):
     """Something is wrong that a person must look at first; userdel stops for it."""
 
     exit_code = 3

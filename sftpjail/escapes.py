@@ -2,7 +2,7 @@
 
 These are names of files, of processes, comments of keys, what programs say. Whoever may choose
 such a value could put a line break into it and then a line that looks like one of ours, or what
-steers a terminal. So `errors.SftpJailError`, `model.Finding` and `model.Fact` take their texts
+steers a terminal. So `errors.SftpJailError`, `model.Problem` and `model.Fact` take their texts
 through `one_line`, and a command that is to be pasted through `command`; what prints never splits
 a text into lines. Escaping twice changes nothing: a backslash stays as it is, so that a text may
 pass several hands.
@@ -11,6 +11,8 @@ pass several hands.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 # Printable for Python, and nothing to be seen: Unicode's Default_Ignorable_Code_Point
 # (DerivedCoreProperties.txt) as far as str.isprintable() lets it through, and the blank of Braille.
@@ -23,6 +25,21 @@ _PLAIN = re.compile(r"[\w./:@%+=,~-]+").fullmatch
 
 class Advice(str):
     """Words in the place of a command, which nobody is to run."""
+
+
+class Choice(NamedTuple):
+    """One of the commands between which a person must decide, and what it is for."""
+
+    label: str
+    command: str
+
+
+class Remedy(NamedTuple):
+    """What is to be done about a problem: a command, or commands to choose from, or a sentence."""
+
+    fix: str
+    choices: tuple[Choice, ...]
+    advice: str
 
 
 NO_COMMAND = Advice(
@@ -81,3 +98,23 @@ def command(text: str) -> str:
     sees neither what they are nor where the first one ends. Escaped it would be about another file.
     """
     return text if is_shown(text) else ""
+
+
+def remedy(fix: str, choices: Sequence[tuple[str, str]], advice: str) -> Remedy:
+    """Return what is to be done about a problem so that it can be shown, one line each.
+
+    A command that a terminal does not show as it is gives way to words.
+
+    Args:
+        fix: a command, or "", or `Advice`, which stands in its place.
+        choices: labels with their commands.
+        advice: what to do where there is no fix: beside one it is dropped.
+    """
+    words = fix if isinstance(fix, Advice) else advice
+    wanted = "" if isinstance(fix, Advice) else fix
+    good = tuple(Choice(one_line(label), line) for label, line in choices if command(line))
+    if command(wanted):
+        return Remedy(wanted, good, "")
+    if wanted or len(good) < len(choices):
+        words = NO_COMMAND
+    return Remedy("", good, one_line(words))

@@ -1,4 +1,4 @@
-"""The nouns: accounts, profiles, keys, binds and findings.
+"""The nouns: accounts, profiles, keys, binds and problems.
 
 Plain data, the standard library only.
 """
@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from .errors import UsageError
-from .escapes import NO_COMMAND, command, one_line
+from .errors import SftpJailError, UsageError
+from .escapes import Choice, one_line, remedy
+
+SEVERITIES = ("open", "broken", "advice")
 
 # A name reaches sshd_config (Match User: a pattern list), fstab options (commas) and paths,
 # so nothing that means something there. Wider than useradd's own rule because NSS brings
@@ -245,32 +247,57 @@ class Shadow:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that is wrong: what and where, why it matters, and the command that mends it.
+class Problem:
+    """Something that is wrong: what and where, why it matters, and what is to be done about it.
 
-    Without a command `advice` says in words what is to be done. All are one line each, whatever
-    a value in them is. `severity` is open (somebody gets out of a jail, or into one), broken
-    (somebody cannot work), or advice: nothing is wrong with a jail, but somebody should know,
-    and `check` exits 0 for it.
+    `fix` is a command that is complete and fixes it; `choices` are labelled commands, where a
+    person must decide; `advice` is a sentence, where there is no fix. All are one line each,
+    whatever a value in them is. `severity` is open (somebody gets out of a jail, or into one),
+    broken (somebody cannot work), or advice: nothing is wrong with a jail, but somebody should
+    know, and `check` exits 0 for it. `about` is an account's name, or "host"; a plugin leaves it
+    empty, since who asks it knows.
     """
 
     what: str
     why: str
-    mend: str = ""
+    fix: str = ""
     advice: str = ""
     severity: str = "broken"
+    choices: tuple[Choice, ...] = ()
+    about: str = ""
 
     def __post_init__(self) -> None:
-        mend = command(self.mend)
-        advice = NO_COMMAND if self.mend and not mend else self.advice
-        texts = {
+        if self.severity not in SEVERITIES:
+            raise ValueError(f"severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
+        parts = remedy(self.fix, self.choices, self.advice)._asdict()
+        texts = {name: one_line(getattr(self, name)) for name in ("about", "what", "why")}
+        for name, value in (parts | texts).items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, error: SftpJailError, why: str = "", about: str = "") -> Problem:
+        """Return the problem that an error is; WHY it matters, where the error does not say so."""
+        return cls(
+            error.message,
+            error.why or why,
+            error.fix,
+            error.advice,
+            error.severity,
+            error.choices,
+            about,
+        )
+
+    def describe(self) -> dict[str, object]:
+        """Return the problem for --json."""
+        return {
+            "about": self.about,
+            "severity": self.severity,
             "what": self.what,
             "why": self.why,
-            "mend": mend,
-            "advice": advice if not mend else "",
+            "fix": self.fix,
+            "choices": [choice._asdict() for choice in self.choices],
+            "advice": self.advice,
         }
-        for name, text in texts.items():
-            object.__setattr__(self, name, one_line(text))
 
 
 @dataclass(frozen=True)
@@ -278,7 +305,7 @@ class Fact:
     """One line of `explain`: under a topic something has a value.
 
     `note` is a verdict or where the value comes from. `depth` indents a thing below the one before
-    it; `bad` says that the note is a fault.
+    it; `bad` says that the note is a problem.
     """
 
     topic: str

@@ -39,8 +39,8 @@ class MakeDir(Action):
         if found is None:
             return True
         if not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode):
-            hint = fixes.aside(self.path, view) or fixes.advice(self.path, view)
-            raise SftpJailError(f"{self.path} is in the way: it is not a folder", hint)
+            fix = fixes.aside(self.path, view) or fixes.advice(self.path, view)
+            raise SftpJailError(f"{self.path} is in the way: it is not a folder", fix)
         return False
 
     def diff(self, view: View) -> Iterator[str]:

@@ -32,9 +32,9 @@ class Mount(Action):
         if point is None:
             return True
         if not view.same_file(self.source, self.target):
-            hint = fixes.on(self.target, view, "umount {}") or fixes.advice(self.target, view)
+            fix = fixes.on(self.target, view, "umount {}") or fixes.advice(self.target, view)
             raise SftpJailError(
-                f"something other than {self.source} is mounted on {self.target}", hint
+                f"something other than {self.source} is mounted on {self.target}", fix
             )
         return not self.flags_hold(point)
 

@@ -109,7 +109,7 @@ class Check(Action):
     phase = Phase.CHECKS
     argv: tuple[str, ...]
     why: str
-    hint: str = ""
+    fix: str = ""
     prints: str | None = None
     ignoring: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()

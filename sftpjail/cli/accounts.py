@@ -13,7 +13,6 @@ from ..config import PATH, keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
-from ..escapes import one_line
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import reason
@@ -152,7 +151,8 @@ def _foresee(account: Account, options: list[str], host: Host) -> None:
     if wanted.uid >= 0:
         guard(replace(account, uid=wanted.uid), host, FORCE)
     elif wanted.system and not account.forced:
-        raise SftpJailError(f"will not jail {account.name}: it would be a system account", FORCE)
+        what = f"will not jail {account.name}: it would be a system account"
+        raise SftpJailError(what, advice=FORCE)
 
 
 def add(context: Context) -> int:
@@ -169,7 +169,7 @@ def add(context: Context) -> int:
     if not profile.group and name not in profile.match_user:
         raise UsageError(
             f"profile {profile.name} has no group",
-            f"add {name} to its match_user, then: sftpjail setup",
+            advice=f"add {name} to its match_user, then run sftpjail setup",
         )
     keys = read_keys({file: read_source(file) for file in given.key}, Host())
     with context.engine(reading=True) as engine:
@@ -275,7 +275,7 @@ def adopt(context: Context) -> int:
         if not profile.group and found.name not in profile.match_user:
             raise UsageError(
                 f"profile {profile.name} has no group",
-                f"add {found.name} to its match_user: sftpjail setup",
+                advice=f"add {found.name} to its match_user, then run sftpjail setup",
             )
         account = replace(
             found, profile=profile, forced=given.force, kept=_kept(found, context, host)
@@ -292,8 +292,7 @@ def adopt(context: Context) -> int:
         what = f"{account.name} is jailed in {account.jail}"
         what += f"; ended: {activity.listed(works)}" if works else ""
         context.carry_out(engine, events, what, what)
-    context.answers["problems"] = [one_line(problem) for problem in problems]
-    context.warn(problems)
+    context.answer_problems(map(SftpJailError, problems))
     return context.close(0)
 
 
@@ -333,9 +332,8 @@ def _refusal(account: Account, works: list[activity.Work], context: Context) -> 
         account.name,
     ]
     return SftpJailError(
-        f"{account.name} has {activity.listed(works)}, which no jail would hold; "
-        f"to let that go on: {keep}",
-        shlex.join(close),
+        f"{account.name} has {activity.listed(works)}, which no jail would hold",
+        choices=(("to end that", shlex.join(close)), ("to let that go on", keep)),
     )
 
 

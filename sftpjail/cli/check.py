@@ -1,18 +1,18 @@
-"""check: what is wrong with the host and its jails, and with --fix what is mended at once."""
+"""check: what is wrong with the host and its jails, and with --fix what is fixed at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from ..engine.engine import Engine
 from ..engine.plan import Event
 from ..errors import SftpJailError
 from ..host import Host
 from ..jails.directory import lost_groups
+from ..model import Problem
 from ..operations.apply import guarded, plan_all
-from ..operations.diagnosis import Fault, chosen_jails, judge, title, wrong
-from .context import Command, Context
+from ..operations.diagnosis import chosen_jails, judge, wrong
+from .context import Command, Context, counted, remedies, title
 
 
 def register(add_parser: Command) -> None:
@@ -30,45 +30,41 @@ def check(context: Context) -> int:
 
     With --fix apply what `setup` and `apply` would change, and judge again.
     """
-    fix = context.arguments.fix
+    users, fix = context.arguments.users, context.arguments.fix
     with context.engine(reading=not fix, tolerant=True) as engine:
-        faults = judge(engine, context.arguments.users)
-        context.answers["faults"] = [asdict(fault) for fault in faults]
+        problems = judge(engine, users)
+        context.answers["problems"] = [problem.describe() for problem in problems]
         if not fix:
-            _tell(context, faults)
-            if not wrong(faults):
-                context.say(
-                    [f"{len(chosen_jails(engine, context.arguments.users))} jails, no faults"]
-                )
-            return context.close(3 if wrong(faults) else 0)
-        _mend(context, engine)
+            _report(context, problems)
+            context.say([_summary(len(chosen_jails(engine, users)), problems)])
+            return context.close(3 if wrong(problems) else 0)
+        _fix(context, engine)
         engine = Engine(engine.config, Host(), engine.manager)
-        left = faults if context.dry_run else judge(engine, context.arguments.users)
-    mended = [fault for fault in faults if fault not in left]
+        left = problems if context.dry_run else judge(engine, users)
+    fixed = [problem for problem in problems if problem not in left]
     context.answers |= {
-        "mended": [asdict(fault) for fault in mended],
-        "left": [asdict(fault) for fault in left],
+        "fixed": [problem.describe() for problem in fixed],
+        "left": [problem.describe() for problem in left],
     }
-    context.say(f"mended: {fault.about}: {fault.what}" for fault in mended)
+    context.say(f"fixed: {problem.about}: {problem.what}" for problem in fixed)
     if left and not context.dry_run:
         context.say(["left to you, because it is not sftpjail's own, or a decision:"])
-        _tell(context, left)
+        _report(context, left)
     return context.close(3 if wrong(left) else 0)
 
 
-def _tell(context: Context, faults: Iterable[Fault]) -> None:
-    for fault in faults:
-        context.say([f"{fault.about}: {title(fault)} ({fault.why})", *_remedy(fault)])
+def _report(context: Context, problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        context.say([f"{problem.about}: {title(problem)}", *remedies(problem)])
 
 
-def _remedy(fault: Fault) -> list[str]:
-    """Return the line below a fault: what mends it, or what a person is to do."""
-    if fault.mend:
-        return [f"  mend: {fault.mend}"]
-    return [f"  advice: {fault.advice}"] if fault.advice else []
+def _summary(jails: int, problems: list[Problem]) -> str:
+    """Return how many jails were looked at, and how many problems there are; advice is none."""
+    bad = sum(problem.severity != "advice" for problem in problems)
+    return f"{counted(jails, 'jail')} checked, {counted(bad, 'problem') if bad else 'no problems'}"
 
 
-def _mend(context: Context, engine: Engine) -> None:
+def _fix(context: Context, engine: Engine) -> None:
     """Apply the plan of `setup` and `apply` as one transaction.
 
     Where setup cannot be done, that of the jails.

@@ -18,6 +18,7 @@ from ..engine.engine import Engine, locked
 from ..engine.plan import Event, Plan
 from ..errors import SftpJailError
 from ..escapes import one_line
+from ..model import Problem
 
 # Makes the parser of one command from its name and what it does.
 Command = Callable[[str, str], argparse.ArgumentParser]
@@ -92,6 +93,7 @@ class Context:
     ) -> Plan:
         """Show or apply a plan; see `carry_out`."""
         self.answers["actions"] = [*self.answers.get("actions", []), *plan.describe()]
+        self.answers.setdefault("notices", [])
         if self.dry_run:
             self.say(plan.diff(engine.host) or [nothing or "nothing to do"])
             return plan
@@ -134,15 +136,21 @@ class Context:
                 print(printable(line))
 
     def warn(self, problems: Iterable[str | SftpJailError]) -> None:
-        """Print problems to standard error, each in one line, and below an error its hint.
+        """Print problems to standard error, each in one line, and what is to be done below it.
 
-        No text is taken for one.
+        No text is taken for a line of ours.
         """
         for problem in problems:
             if isinstance(problem, SftpJailError):
-                print_error(problem.message, problem.hint)
+                print_problem(Problem.of(problem))
             else:
-                print_error(problem)
+                print_problem(Problem(problem, ""))
+
+    def answer_problems(self, problems: Iterable[SftpJailError]) -> None:
+        """Warn of problems, and have them in --json's answer too."""
+        found = list(problems)
+        self.answers["problems"] = [Problem.of(problem).describe() for problem in found]
+        self.warn(found)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table: drawn on a terminal, tab-separated otherwise."""
@@ -180,16 +188,34 @@ class Context:
         return code
 
 
-def print_error(message: str, hint: str = "") -> None:
-    """Print an error in one line, and its hint in another.
+def title(problem: Problem) -> str:
+    """Return what is wrong, marked where it is mere advice, and why it matters."""
+    what = f"advice: {problem.what}" if problem.severity == "advice" else problem.what
+    return f"{what} ({problem.why})" if problem.why else what
+
+
+def remedies(problem: Problem) -> list[str]:
+    """Return the lines below a problem: the command that fixes it, or what a person is to do."""
+    lines = [f"  fix: {problem.fix}"] if problem.fix else []
+    lines += [f"  choice: {choice.label}: {choice.command}" for choice in problem.choices]
+    return [*lines, f"  advice: {problem.advice}"] if problem.advice else lines
+
+
+def print_problem(problem: Problem) -> None:
+    """Print an error or a warning to standard error, and below it what is to be done.
 
     No other function prints either, and none by its text.
     """
-    print(f"sftpjail: {one_line(message)}", file=sys.stderr)
-    if hint:
-        print(f"  try: {one_line(hint)}", file=sys.stderr)
+    print(f"sftpjail: {one_line(title(problem))}", file=sys.stderr)
+    for line in remedies(problem):
+        print(one_line(line), file=sys.stderr)
 
 
 def printable(text: str) -> str:
     """Return TEXT as one line that cannot steer a terminal; its tabs stay, as in lines of files."""
     return "\t".join(map(one_line, text.split("\t")))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 jail", "2 jails"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from ..escapes import one_line
 from ..jails.membership import find
-from ..model import Account, Fact
-from ..operations.diagnosis import Fault, problems_of, title, wrong
-from .context import Command, Context
+from ..model import Account, Fact, Problem
+from ..operations.diagnosis import problems_of, wrong
+from .context import Command, Context, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 WIDTH = 80  # columns
-MEND, FURTHER = "   mend: ", "     "
+FURTHER = "     "  # before the next line of a command
 # Of the picture, in order; others after.
 TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")
 
@@ -43,23 +43,14 @@ def explain(context: Context) -> int:
         "user": account.name,
         "profile": account.profile.name if account.profile else None,
         "facts": [asdict(fact) for fact in facts],
-        "problems": [
-            {
-                "what": f.what,
-                "why": f.why,
-                "mend": f.mend,
-                "advice": f.advice,
-                "severity": f.severity,
-            }
-            for f in problems
-        ],
+        "problems": [problem.describe() for problem in problems],
     }
     if not context.json:
         _draw(account, facts, problems)
     return context.close(3 if wrong(problems) else 0)
 
 
-def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
+def _draw(account: Account, facts: list[Fact], problems: list[Problem]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -80,26 +71,32 @@ def _draw(account: Account, facts: list[Fact], problems: list[Fault]) -> None:
             draw(console, [fact for fact in facts if fact.topic == topic])
         count = len(problems)
         console.print()
-        console.print(
-            _cell(f"{count} problem{'s' * (count != 1)}", "bold red" if count else "bold green")
-        )
-        for number, fault in enumerate(problems, 1):
-            _draw_fault(console, number, fault)
+        console.print(_cell(counted(count, "problem"), "bold red" if count else "bold green"))
+        for number, problem in enumerate(problems, 1):
+            _draw_problem(console, number, problem)
     print("\n".join(line.rstrip() for line in picture.get().splitlines()))
 
 
-def _draw_fault(console: Console, number: int, fault: Fault) -> None:
-    """Draw a fault.
+def _draw_problem(console: Console, number: int, problem: Problem) -> None:
+    """Draw a problem.
 
     Where a text goes on in a next line that has a mark, so that it is no line of ours.
     """
-    for text, head, style in ((title(fault), f"{number}. ", "red"), (fault.why, "   why: ", "")):
-        _draw_text(console, text, head, style)
-    for at, line in enumerate(wrap_command(fault.mend, console.width - len(MEND))):
-        head = MEND if at == 0 else FURTHER
-        console.print(_cell(f"{head}{line}", "bold"), soft_wrap=True)
-    if fault.advice:
-        _draw_text(console, fault.advice, "   advice: ", "bold")
+    mark = "advice: " if problem.severity == "advice" else ""
+    _draw_text(console, f"{mark}{problem.what}", f"{number}. ", "red")
+    _draw_text(console, problem.why, "   why: ")
+    if problem.fix:
+        _draw_command(console, problem.fix, "   fix: ")
+    for choice in problem.choices:
+        _draw_command(console, choice.command, f"   choice: {choice.label}: ")
+    if problem.advice:
+        _draw_text(console, problem.advice, "   advice: ", "bold")
+
+
+def _draw_command(console: Console, command: str, head: str) -> None:
+    """Draw a command so that it can be pasted, behind a head of ours."""
+    for at, line in enumerate(wrap_command(command, console.width - len(head))):
+        console.print(_cell(f"{FURTHER if at else head}{line}", "bold"), soft_wrap=True)
 
 
 def _draw_text(console: Console, text: str, head: str, style: str = "") -> None:

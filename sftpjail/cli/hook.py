@@ -45,6 +45,7 @@ def hook(context: Context) -> int:
     Early, late and repeated calls do no harm.
     """
     name, event = valid_name(context.arguments.user), context.arguments.event
+    context.answers |= {"actions": [], "notices": []}
     try:
         if event == "useradd-post":
             _forget_namesake(context, name)
@@ -101,7 +102,7 @@ def _report(context: Context, account: Account, host: Host, new: bool) -> None:
     lines = activity.reports([account], host, new)
     context.warn(lines)
     for line in lines:
-        _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.hint}")
+        _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.fix}")
 
 
 def _jail(context: Context, engine: Engine, account: Account, event: str) -> Plan:

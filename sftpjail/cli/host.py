@@ -77,7 +77,7 @@ def setup(context: Context) -> int:
         plan = plan_all(engine, [Event("on_setup")], jails.values(), [], "setup")
         context.finish(engine, plan, "this host is ready for jails", "this host is ready for jails")
         reports = activity.reports(_changed(plan, jails), engine.host)
-    context.warn([*_problems(plan.errors), *reports])
+    context.answer_problems([*_problems(plan.errors), *reports])
     return context.close(1 if plan.errors else 0)
 
 
@@ -88,7 +88,7 @@ def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
 
 
 def _problems(errors: dict[str, SftpJailError]) -> list[SftpJailError]:
-    return [SftpJailError(f"{name}: {error.message}", error.hint) for name, error in errors.items()]
+    return [error.saying(f"{name}: {error.message}") for name, error in errors.items()]
 
 
 def teardown(context: Context) -> int:
@@ -105,14 +105,7 @@ def teardown(context: Context) -> int:
         jails = jailed(engine.config, engine.host)
         refuse_unknown(engine)
         if jails and not context.arguments.close_accounts:
-            names = ", ".join(list(jails)[:8]) + (
-                f" and {len(jails) - 8} more" if len(jails) > 8 else ""
-            )
-            raise SftpJailError(
-                f"still jailed: {names}; "
-                "without their Match block these would be ordinary accounts",
-                "sftpjail remove USER for each, or: sftpjail teardown --close-accounts",
-            )
+            raise _still_jailed(list(jails))
         events = [
             event
             for account in jails.values()
@@ -137,6 +130,18 @@ def teardown(context: Context) -> int:
     return context.close(0)
 
 
+def _still_jailed(names: list[str]) -> SftpJailError:
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    choices = [("to expire these accounts", "sftpjail teardown --close-accounts")]
+    if len(names) <= 8:
+        removals = " && ".join(f"sftpjail remove {quote(name)}" for name in names)
+        choices.append(("to make them ordinary accounts first", f"{removals} && sftpjail teardown"))
+    return SftpJailError(
+        f"still jailed: {listed}; without their Match block these would be ordinary accounts",
+        choices=choices,
+    )
+
+
 def _former(accounts: Iterable[Account], host: Host) -> list[str]:
     """Return in words which accounts had an expiry of their own, which is the one to give back."""
     days = {account.name: former_expiry(account, host) for account in accounts}
@@ -148,7 +153,7 @@ def _former(accounts: Iterable[Account], host: Host) -> list[str]:
 
 
 def apply(context: Context) -> int:
-    """Make and mend jails. One that cannot be made is told, and keeps no other from being made."""
+    """Make and fix jails. One that cannot be made is told, and keeps no other from being made."""
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
         chosen = dict(jails)
@@ -179,9 +184,7 @@ def apply(context: Context) -> int:
         *_problems(plan.errors),
         *map(SftpJailError, left),
     ]
-    context.answers["problems"] = [problem.message for problem in problems]
-    context.answers["hints"] = [problem.hint for problem in problems]
-    context.warn([*problems, *reports])
+    context.answer_problems([*problems, *reports])
     return context.close(1 if plan.errors or veto or unknown else 0)
 
 

@@ -11,7 +11,6 @@ import time
 from ..config import Config
 from ..engine.plan import Event
 from ..errors import SftpJailError, UsageError
-from ..escapes import one_line
 from ..host import Host
 from ..jails.membership import find, find_jailed, jailed
 from ..model import Account, Key
@@ -205,17 +204,16 @@ def migrate(context: Context) -> int:
             else [_account(given.user, config, host)]
         )
         events: list[Event] = []
-        problems: list[str] = []
+        problems: list[SftpJailError] = []
         for account in accounts:
             try:
                 more, refused = migrate_events(account, engine)
             except SftpJailError as error:
-                problems.append(f"{account.name}: {error.message}")
+                problems.append(error.saying(f"{account.name}: {error.message}"))
                 continue
             events += more
-            problems += refused
+            problems += map(SftpJailError, refused)
         names = ", ".join(dict.fromkeys(event.account.name for event in events if event.account))
         context.carry_out(engine, events, f"migrated the keys of {names}", "no keys in homes")
-    context.answers["problems"] = [one_line(problem) for problem in problems]
-    context.warn(problems)
+    context.answer_problems(problems)
     return context.close(1 if problems else 0)

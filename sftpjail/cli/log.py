@@ -90,7 +90,8 @@ def _moment(host: Host, option: str, text: str | None) -> int | None:
     )
     if answer is None or answer.code:
         raise UsageError(
-            f"{option} {text!r} is no time that date(1) understands", f"{option} '2026-11-24 09:00'"
+            f"{option} {text!r} is no time that date(1) understands",
+            advice=f"write it as {option} '2026-11-24 09:00'",
         )
     return int(answer.out)
 

@@ -7,16 +7,18 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
 from ..errors import SftpJailError, UsageError
-from ..escapes import one_line
+
+if TYPE_CHECKING:
+    from ..model import Problem
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"{self.prog} --help")
+        raise UsageError(message, advice=f"see {self.prog} --help")
 
 
 MODULES = (
@@ -87,15 +89,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     command = arguments.command
     if unknown:
-        hint = (
-            "options for useradd stand behind --"
-            if command == "add"
-            else f"sftpjail {command} --help"
-        )
-        raise UsageError(f"{command} does not know {' '.join(unknown)}", hint)
+        advice = f"see sftpjail {command} --help"
+        if command == "add":
+            advice = "options for useradd stand behind --"
+        raise UsageError(f"{command} does not know {' '.join(unknown)}", advice=advice)
     if options and command not in ("add", "enter"):
         parser.error(f"{command} takes nothing behind --: {' '.join(options)}")
     arguments.options = options
+    arguments.command = " ".join(filter(None, (command, getattr(arguments, "verb", ""))))
     defaults = {"dry_run": False, "json": False, "debug": False, "config": config.PATH}
     for name, value in defaults.items():
         setattr(arguments, name, getattr(arguments, name, value))
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 faults found,
+        The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 problems found,
         4 rollback incomplete, 130 stopped.
     """
     try:
@@ -174,15 +175,9 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
     Returns:
         The exit code.
     """
-    from .context import print_error
+    from .context import print_problem
 
-    if isinstance(error, SftpJailError):
-        message, hint, code = error.message, error.hint, error.exit_code
-    elif isinstance(error, KeyboardInterrupt):
-        message, hint, code = str(error) or "stopped", "", 130
-    else:
-        words = one_line(f"a bug: {type(error).__name__}: {error}")
-        message, hint, code = words, "again with --debug, and report it", 1
+    problem, code = _problem(error)
     given = argv[: argv.index("--")] if "--" in argv else argv
     command = (
         arguments.command
@@ -190,6 +185,18 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
         else next((word for word in given if not word.startswith("-")), "")
     )
     if arguments.json if arguments else "--json" in given:
-        print(json.dumps({"command": command, "error": message, "hint": hint}, indent=1))
-    print_error(message, hint)
+        print(json.dumps({"command": command, "error": problem.describe()}, indent=1))
+    print_problem(problem)
     return code
+
+
+def _problem(error: BaseException) -> tuple[Problem, int]:
+    """Return what an error is to a user, and the exit code."""
+    from ..model import Problem
+
+    if isinstance(error, SftpJailError):
+        return Problem.of(error, about=error.owner), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return Problem(str(error) or "stopped", ""), 130
+    what = f"a bug: {type(error).__name__}: {error}"
+    return Problem(what, "", advice="run it again with --debug, and report it"), 1

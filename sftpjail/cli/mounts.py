@@ -91,7 +91,7 @@ def umount(context: Context) -> int:
             raise SftpJailError(
                 f"{given.target} belongs to every jail of profile "
                 f"{account.profile.name if account.profile else ''}",
-                "man 5 sftpjail.conf",
+                advice="see sftpjail.conf(5)",
             )
         context.carry_out(
             engine,
@@ -121,6 +121,7 @@ def enter(context: Context) -> int:
         has_tab = engine.host.lstat(tab) is not None
     command = given.options or ["ls", "-la"]
     if context.dry_run:
+        context.answers |= {"dry_run": True, "directory": account.jail, "argv": command}
         context.say([f"! run {join(command)} in {account.jail}"])
         return context.close(0)
     step = [sys.executable, "-I", "-c", program(), "enter", tab if has_tab else ""]

@@ -16,21 +16,22 @@ def plugins(context: Context) -> int:
     """List the plugins: bundled, allowed, and found but not allowed."""
     config = context.config()
     manager = Manager(config, tolerant=True)
-    rows = []
+    rows: list[tuple[str, str, list[str], str]] = []
     states = dict.fromkeys(config.plugins_packaged, "packaged") | dict.fromkeys(
         config.plugins_allow, "allowed"
     )
     states |= dict.fromkeys(BUNDLED, "bundled")
     for name, plugin in manager.plugins.list_name_plugin():
         hooks = [caller.name for caller in manager.plugins.get_hookcallers(plugin) or []]
-        rows.append((name, states[name], ", ".join(sorted(hooks))))
-    rows += [(name, "disabled", "") for name in config.plugins_disable]
-    rows += [("?", "failed", error.message) for error in manager.failures]
+        rows.append((name, states[name], sorted(hooks), ""))
+    rows += [(name, "disabled", [], "") for name in config.plugins_disable]
+    rows += [("", "failed", [], error.message) for error in manager.failures]
     for name, entry in strangers().items():
         if name not in states and name not in config.plugins_disable:
-            rows.append((name, "not allowed", entry.value))
+            rows.append((name, "not allowed", [], entry.value))
     context.answers["plugins"] = [
-        dict(zip(("name", "state", "hooks"), row, strict=True)) for row in rows
+        dict(zip(("name", "state", "hooks", "note"), row, strict=True)) for row in rows
     ]
-    context.table(("NAME", "STATE", "HOOKS"), rows)
+    shown = [(name or "?", state, ", ".join(hooks) or note) for name, state, hooks, note in rows]
+    context.table(("NAME", "STATE", "HOOKS"), shown)
     return context.close(0)

@@ -37,7 +37,8 @@ def test(context: Context) -> int:
     """Test one jail, probe by probe, or several, a few at a time."""
     given = context.arguments
     if given.all == bool(given.users):
-        raise UsageError("give the users to test, or --all", "sftpjail test --all")
+        choice = ("to test every jail", "sftpjail test --all")
+        raise UsageError("give the users to test, or --all", choices=(choice,))
     from ..selftest.ssh_client import library
 
     library()
@@ -66,9 +67,9 @@ def _outside(engine: Engine, accounts: list[Account]) -> dict[str, list[str]]:
     if not found:
         return found
     # Facts of its own: how thorough it is depends on how many there are.
-    for fault in judge(Engine(engine.config, Host(), engine.manager), list(found)):
-        if fault.severity == "open" and fault.about in found:
-            found[fault.about].append(fault.what)
+    for problem in judge(Engine(engine.config, Host(), engine.manager), list(found)):
+        if problem.severity == "open" and problem.about in found:
+            found[problem.about].append(problem.what)
     return found
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..actions import Action
     from ..config import Config
     from ..host import Host
-    from ..model import Account, Bind, Fact, Finding, Key
+    from ..model import Account, Bind, Fact, Key, Problem
     from .plan import Plan
 
 hookspec = pluggy.HookspecMarker("sftpjail")
@@ -66,7 +66,7 @@ def on_detach(host: Host, config: Config) -> Sequence[Action] | None:
 
 @hookspec
 def on_user_create(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
-    """Make or mend a jail: useradd, adduser, `add`, `adopt`, `apply`. Comes early, twice and late.
+    """Make or fix a jail: useradd, adduser, `add`, `adopt`, `apply`. Comes early, twice and late.
 
     Args:
         account: the account with its profile; under adduser it may have no home yet.
@@ -237,7 +237,7 @@ def on_unmount(
 
 
 @hookspec
-def on_check(account: Account | None, host: Host, config: Config) -> Sequence[Finding] | None:
+def on_check(account: Account | None, host: Host, config: Config) -> Sequence[Problem] | None:
     """Judge a jail, or the host: `check`.
 
     Args:
@@ -246,7 +246,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> Sequence[Fi
         config: the configuration.
 
     Returns:
-        Findings: what is wrong, why it matters and the command that mends it.
+        Problems: what is wrong, why it matters and the command that fixes it.
     """
 
 

@@ -91,7 +91,7 @@ class Journal:
         if failures:
             raise RollbackIncomplete(
                 "the rollback is incomplete: " + "; ".join(failures),
-                f"mend that and run sftpjail again: it goes on from {self.path}",
+                advice=f"fix that and run sftpjail again: it goes on from {self.path}",
             )
         for undo in self.undos:
             if undo["op"] == "notify" and not undo.get("late"):
@@ -140,7 +140,7 @@ class Journal:
             return False
         except OSError as error:
             raise SftpJailError(
-                f"cannot read {self.path}: {error.strerror}", "run sftpjail as root"
+                f"cannot read {self.path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
         committed = False
         for line in text.split("\n"):

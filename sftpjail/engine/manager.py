@@ -15,7 +15,7 @@ import pluggy
 from ..actions import Action
 from ..config import PATH
 from ..errors import SftpJailError
-from ..model import Bind, Fact, Finding
+from ..model import Bind, Fact, Problem
 from ..paths import LIB
 from . import hookspecs
 from .plan import Event
@@ -127,13 +127,13 @@ class Manager:
             bind for _, binds in self._each("jail_binds", host, account=account) for bind in binds
         ]
 
-    def findings(self, account: Account | None, host: Host) -> list[Finding]:
+    def problems(self, account: Account | None, host: Host) -> list[Problem]:
         """Return what the plugins find wrong with a jail, or with the host.
 
         A plugin that breaks is such a thing.
         """
         results = self._each("on_check", host, tolerant=True, account=account)
-        return [finding for _, found in results for finding in found]
+        return [problem for _, found in results for problem in found]
 
     def facts(self, account: Account, host: Host) -> list[Fact]:
         """Return what the plugins have to explain about an account.
@@ -185,7 +185,7 @@ class Manager:
                 f"plugin {name}: {hook} broke: {type(error).__name__}: {error}"
             ) from error
         listed = isinstance(wanted, Sequence) and all(
-            isinstance(i, Action | Bind | Fact | Finding) for i in wanted
+            isinstance(i, Action | Bind | Fact | Problem) for i in wanted
         )
         if wanted and not listed:
             raise SftpJailError(
@@ -204,10 +204,10 @@ class Manager:
         return failures
 
 
-def _confession(hook: str, name: str, error: SftpJailError) -> Finding | Fact:
+def _confession(hook: str, name: str, error: SftpJailError) -> Problem | Fact:
     if hook == "on_explain":
         return Fact(name, "?", error.message, "", bad=True)
-    return Finding(error.message, f"what plugin {name} judges is not known", error.hint)
+    return Problem.of(error, f"what plugin {name} judges is not known")
 
 
 def strangers() -> dict[str, Any]:

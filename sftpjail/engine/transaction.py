@@ -153,8 +153,8 @@ def _undo_of_rename(action: Rename, view: View) -> Undo:
 @perform.register
 def _perform_rename(action: Rename, view: View) -> None:
     if os.path.lexists(action.to):
-        hint = fixes.aside(action.to, view) or fixes.advice(action.to, view)
-        raise SftpJailError(f"{action.to} is in the way of {action.path}", hint)
+        fix = fixes.aside(action.to, view) or fixes.advice(action.to, view)
+        raise SftpJailError(f"{action.to} is in the way of {action.path}", fix)
     files.carry(action.path, action.to)
 
 
@@ -306,7 +306,7 @@ def judge(action: Check, answer: programs.Answer) -> None:
     """
     command = " ".join(action.argv)
     if answer.code != 0:
-        raise SftpJailError(f"{action.why}: {command} says: {answer.words}", action.hint)
+        raise SftpJailError(f"{action.why}: {command} says: {answer.words}", action.fix)
     said = small_keywords(answer.out)
     missing = [line for line in action.lines if line not in said.splitlines()]
     wanted = small_keywords(action.prints or "")
@@ -314,12 +314,12 @@ def judge(action: Check, answer: programs.Answer) -> None:
         other = [line for line in _kept(said, action) if line not in wanted.splitlines()]
         raise SftpJailError(
             f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}",
-            action.hint,
+            action.fix,
         )
     if missing:
         words = f" but: {answer.words}" if answer.err.strip() else ""
         raise SftpJailError(
-            f"{action.why}: {command} does not say {'; '.join(missing)}{words}", action.hint
+            f"{action.why}: {command} does not say {'; '.join(missing)}{words}", action.fix
         )
 
 

@@ -97,7 +97,7 @@ class Host(People):
             return None
         except OSError as error:
             raise SftpJailError(
-                f"cannot read {path}: {error.strerror}", "run sftpjail as root"
+                f"cannot read {path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
 
     def text(self, path: str) -> str:
@@ -121,7 +121,7 @@ class Host(People):
             return []
         except OSError as error:
             raise SftpJailError(
-                f"cannot list {path}: {error.strerror}", "run sftpjail as root"
+                f"cannot list {path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
 
     def realpath(self, path: str) -> str:
@@ -325,10 +325,10 @@ class Host(People):
                 )
             wide = path if found.st_mode & 0o022 else wide
             if wide:
-                mend = fixes.on(wide, self, "chmod go-w {}") or fixes.as_owner(
+                fix = fixes.on(wide, self, "chmod go-w {}") or fixes.as_owner(
                     wide, self, "chmod", "go-w", wide
                 )
-                raise SftpJailError(f"will not read {path}: others can write {wide}", mend)
+                raise SftpJailError(f"will not read {path}: others can write {wide}", fix)
             if found.st_size > limit:
                 raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
             return os.read(fd, limit)

@@ -61,21 +61,25 @@ def why_not(account: Account, host: Host) -> str:
     )
 
 
-def guard(account: Account, host: Host, hint: str = "") -> None:
+def guard(account: Account, host: Host, advice: str = "") -> None:
     """Refuse an account whose jail would lock out an administrator.
 
     Args:
         account: whom.
         host: the facts.
-        hint: how somebody insists who did not ask by `adopt`.
+        advice: how somebody insists who did not ask by `adopt`.
 
     Raises:
         SftpJailError: see `why_not`.
     """
     reason = why_not(account, host)
     if reason:
-        insist = hint or f"if you really mean it: sftpjail adopt --force {account.name}"
-        raise SftpJailError(f"will not jail {account.name}: {reason}", insist)
+        insist = ("if you really mean it", f"sftpjail adopt --force {account.name}")
+        raise SftpJailError(
+            f"will not jail {account.name}: {reason}",
+            choices=() if advice else (insist,),
+            advice=advice,
+        )
 
 
 def is_namesake(account: Account, host: Host) -> bool:
@@ -91,7 +95,7 @@ def refuse_namesake(account: Account, host: Host) -> None:
     """Refuse to let an account into the jail of another uid, whose keys and mounts it would have.
 
     Raises:
-        SftpJailError: see `is_namesake`; with what mends it where it is the same person,
+        SftpJailError: see `is_namesake`; with what fixes it where it is the same person,
             and where not.
     """
     if not is_namesake(account, host):
@@ -101,8 +105,11 @@ def refuse_namesake(account: Account, host: Host) -> None:
     raise SftpJailError(
         f"what sftpjail keeps of {account.name} is of uid {kept}, "
         f"and {account.name} has uid {account.uid}: "
-        f"its keys and mounts may be another person's; only if it is the same one: {same}",
-        f"sftpjail remove {name} && sftpjail adopt {name}",
+        "its keys and mounts may be another person's",
+        choices=(
+            ("if it is another person", f"sftpjail remove {name} && sftpjail adopt {name}"),
+            ("only if it is the same one", same),
+        ),
     )
 
 

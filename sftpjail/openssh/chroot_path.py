@@ -19,7 +19,7 @@ def new_home(account: Account) -> str:
     return f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply"
 
 
-def mend_flaw(path: str, host: Host) -> str:
+def fix_flaw(path: str, host: Host) -> str:
     """Return the command that makes one component of a chroot path good.
 
     It is "" while one above is not; see `Host.flaw`.

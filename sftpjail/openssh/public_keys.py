@@ -102,7 +102,8 @@ def convert(text: str, host: Host) -> str:
     """
     if "PRIVATE KEY-----" in text:
         raise SftpJailError(
-            "that is a private key, which stays with its owner", "ssh-keygen -y -f FILE > FILE.pub"
+            "that is a private key, which stays with its owner",
+            advice="its public half is what ssh-keygen -y -f FILE prints",
         )
     text = text.removeprefix("\ufeff")
     head = text.lstrip()
@@ -125,7 +126,7 @@ class Entry:
     number: int
     text: str
     key: Key | None = None
-    fault: str = ""
+    problem: str = ""
 
 
 def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
@@ -168,12 +169,12 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
             count += 1
             if found is None:
                 # The newest ssh-keygen does not even read those.
-                fault = (
+                problem = (
                     DSA
                     if rest.startswith("ssh-dss ")
                     else "it is not a public key that ssh-keygen can read"
                 )
-                own.append(Entry(number, line, fault=fault))
+                own.append(Entry(number, line, problem=problem))
                 continue
             kind, _, comment = (*re.split("[ \t]+", rest, maxsplit=2), "")[:3]
             own.append(
@@ -224,7 +225,7 @@ def _why_not(entry: Entry) -> str:
     """Return why the line may not be taken over into a jail's key file, or ""."""
     if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in entry.text):
         return "the key line has a control character"
-    return unfit(entry.key) if entry.key else f"{entry.fault}: {entry.text[:40]!r}"
+    return unfit(entry.key) if entry.key else f"{entry.problem}: {entry.text[:40]!r}"
 
 
 def _tidy(key: Key) -> Key:

@@ -81,7 +81,7 @@ def refuse_unknown(engine: Engine) -> None:
     if doubts and (host.recorded() or any(host.is_silent_group(group) for group in missing)):
         raise SftpJailError(
             f"who is still jailed cannot be told: {'; '.join(doubts)}",
-            "when it answers again: sftpjail teardown",
+            advice="when it answers again, run sftpjail teardown",
         )
     for group in [profile.group for profile in config.profiles if profile.group]:
         names = host.newcomers(group)
@@ -93,7 +93,7 @@ def refuse_unknown(engine: Engine) -> None:
         raise SftpJailError(
             f"the directory ({', '.join(host.directories)}) has {who} in {group}: "
             "without its Match block these would be ordinary accounts",
-            f"take them out of {group} there"
+            advice=f"take them out of {group} there"
             + (", and the group out of the directory" if names is None else ""),
         )
 
@@ -155,7 +155,7 @@ def plan_with_setup(
             return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:
             plan = plan_all(engine, [], accounts, last, failed=failed)
-            return plan, [SftpJailError(f"setup cannot be done: {error.message}", error.hint)]
+            return plan, [error.saying(f"setup cannot be done: {error.message}")]
     return plan_all(engine, [], accounts, last, failed=failed), []
 
 

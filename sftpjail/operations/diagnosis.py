@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from shlex import quote
 
 from .. import fixes
@@ -19,7 +19,7 @@ from ..jails.directory import silent
 from ..jails.guards import why_not
 from ..jails.leftovers import left_names, leftover
 from ..jails.membership import find_jailed, jailed
-from ..model import Account, Finding, inside, valid_name
+from ..model import Account, Problem, inside, valid_name
 from .apply import guarded, plan_all, unanswered
 from .events import create_events, remove_events
 
@@ -27,32 +27,8 @@ THOROUGH = 50  # up to so many accounts each one is worth a question to sshd and
 SETUP = "sftpjail setup"
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A finding, and whom it is about: an account, or "host"."""
-
-    about: str
-    what: str
-    why: str
-    mend: str
-    advice: str = ""
-    severity: str = "broken"
-
-    def __post_init__(self) -> None:
-        found = Finding(self.what, self.why, self.mend, self.advice)  # which makes one line of each
-        texts = {"about": one_line(self.about), "what": found.what, "why": found.why}
-        for name, text in (texts | {"mend": found.mend, "advice": found.advice}).items():
-            object.__setattr__(self, name, text)
-
-
-def _fault(about: str, found: Finding) -> Fault:
-    return Fault(about, found.what, found.why, found.mend, found.advice, found.severity)
-
-
-def _veto(about: str, error: SftpJailError, why: str) -> Fault:
-    if isinstance(error.hint, Advice):
-        return Fault(about, error.message, why, "", error.hint, error.severity)
-    return Fault(about, error.message, why, error.hint, severity=error.severity)
+def _about(name: str, problems: Iterable[Problem]) -> list[Problem]:
+    return [replace(problem, about=name) for problem in problems]
 
 
 def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:
@@ -66,8 +42,8 @@ def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:
     return {name: find_jailed(valid_name(name), engine.config, engine.host) for name in users}
 
 
-def judge(engine: Engine, users: list[str]) -> list[Fault]:
-    """Return every fault of the host and the jails, or of some accounts alone; each once.
+def judge(engine: Engine, users: list[str]) -> list[Problem]:
+    """Return every problem of the host and the jails, or of some accounts alone; each once.
 
     Args:
         engine: with the facts as they are now.
@@ -78,59 +54,62 @@ def judge(engine: Engine, users: list[str]) -> list[Fault]:
     """
     chosen = chosen_jails(engine, users)
     engine.host.thorough = len(chosen) <= THOROUGH
-    faults = _failures(engine)
+    problems = _failures(engine)
     if not users:
-        faults += _host_faults(engine)
+        problems += _host_problems(engine)
     skipped = guarded(engine, chosen)
     changes = plan_all(
         engine, [], [account for name, account in chosen.items() if name not in skipped], [], by=""
     )
     for account in chosen.values():
-        faults += _account_faults(engine, account, changes, skipped.get(account.name, ""))
+        problems += _account_problems(engine, account, changes, skipped.get(account.name, ""))
     if not users:
-        faults += _remains(engine, chosen)
-    return _once(faults)
+        problems += _remains(engine, chosen)
+    return _once(problems)
 
 
-def _failures(engine: Engine) -> list[Fault]:
-    return [_veto("host", error, "its hooks do not run") for error in engine.manager.failures]
+def _failures(engine: Engine) -> list[Problem]:
+    return [Problem.of(error, "its hooks do not run", "host") for error in engine.manager.failures]
 
 
-def _once(faults: Iterable[Fault]) -> list[Fault]:
-    """Return the faults without those that say the same again.
+def _once(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems without those that say the same again.
 
     What was said of the host is not said of an account too.
     """
-    seen: dict[tuple[str, str], Fault] = {}
-    for fault in faults:
-        if ("host", fault.what) not in seen:
-            seen.setdefault((fault.about, fault.what), fault)
+    seen: dict[tuple[str, str], Problem] = {}
+    for problem in problems:
+        if ("host", problem.what) not in seen:
+            seen.setdefault((problem.about, problem.what), problem)
     return list(seen.values())
 
 
-def _host_faults(engine: Engine) -> Iterator[Fault]:
+def _host_problems(engine: Engine) -> Iterator[Problem]:
     host = engine.host
     if interrupted(host):
         what = "an interrupted run is not taken back yet"
-        yield Fault("host", what, "something may be half done", "sftpjail apply")
-    found = [_fault("host", finding) for finding in engine.manager.findings(None, host)]
+        why = "something may be half done"
+        yield Problem(what, why, "sftpjail apply", about="host")
+    found = _about("host", engine.manager.problems(None, host))
     yield from found
     why = "whether their jails are as they should be is not known, and nothing of them is changed"
     yield from (
-        Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host)
+        Problem(words, why, f"getent passwd {silent(host)[0]}", about="host")
+        for words in unanswered(host)
     )
     try:
         plan = engine.plan([Event("on_setup")])
     except SftpJailError as veto:
-        yield _veto("host", veto, "setup cannot be done")
+        yield Problem.of(veto, "setup cannot be done", "host")
         return
     changed = _summary(plan, host, found)
     all_named = not changed and bool(_summary(plan, host))
     if plan and not all_named:
-        yield Fault("host", f"not as configured: {changed}", "setup would change it", SETUP)
+        what = f"not as configured: {changed}"
+        yield Problem(what, "setup would change it", SETUP, about="host")
 
 
-def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
+def _summary(plan: Plan, host: Host, known: Iterable[Problem] = ()) -> str:
     """Return what a plan changes, in a few words of its diff.
 
     Its checks and notices come along by themselves.
@@ -138,14 +117,14 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
     Args:
         plan: not applied.
         host: the facts.
-        known: faults that have named some of the paths already, to give them back
+        known: problems that have named some of the paths already, to give them back
             or to set the host up.
     """
     heads: dict[str, None] = {}
     for step in plan.steps:
         if step.plugin == "sftpjail" or isinstance(step.action, Check | Notify):
             continue
-        if any(_names(fault, step.action) for fault in known):
+        if any(_names(problem, step.action) for problem in known):
             continue
         lines = list(step.action.diff(host))
         if lines and lines[0].startswith("--- "):
@@ -157,51 +136,50 @@ def _summary(plan: Plan, host: Host, known: Iterable[Fault] = ()) -> str:
     return "; ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
 
 
-def _names(fault: Fault, action: Action) -> bool:
-    """Return whether a fault has said already what an action would change."""
+def _names(problem: Problem, action: Action) -> bool:
+    """Return whether a problem has said already what an action would change."""
     kind, path = action.key[0], one_line(str(action.key[1]))
     if kind == "owner":
-        return path in fault.what
+        return path in problem.what
     # Of a file that setup writes, and the directories that it makes for it.
     return (
         kind == "path"
-        and fault.mend == SETUP
-        and f"{fault.what} ".startswith((f"{path} ", f"{path}/"))
+        and problem.fix == SETUP
+        and f"{problem.what} ".startswith((f"{path} ", f"{path}/"))
     )
 
 
-def _account_faults(
+def _account_problems(
     engine: Engine, account: Account, changes: Plan, reason: str
-) -> Iterator[Fault]:
+) -> Iterator[Problem]:
     """Yield what the plugins find, then what `apply` would change or cannot.
 
-    The latter is left out where a finding has said so.
+    The latter is left out where a problem has said so.
     """
     name, host = account.name, engine.host
-    found = [_fault(name, found) for found in engine.manager.findings(account, host)]
+    found = _about(name, engine.manager.problems(account, host))
     yield from found
-    mends = {fault.mend for fault in found if fault.mend}
+    offered = {problem.fix for problem in found if problem.fix}
     if reason:
-        yield Fault(
-            name,
+        yield Problem(
             f"is in a jail group, and {reason}",
             "sshd jails it all the same",
             _out_of_group(account, host),
+            about=name,
         )
     error = changes.errors.get(name)
-    if error and (error.hint not in mends or is_shut(account, host) or _is_open(account, host)):
-        fault = _veto(name, error, "the jail cannot be made")
-        yield replace(fault, severity="open") if _is_open(account, host) else fault
+    if error and (error.fix not in offered or is_shut(account, host) or _is_open(account, host)):
+        problem = Problem.of(error, "the jail cannot be made", name)
+        yield replace(problem, severity="open") if _is_open(account, host) else problem
     elif (
         not error
         and any(step.owner == name for step in changes.steps)
-        and "sftpjail apply" not in mends
+        and "sftpjail apply" not in offered
     ):
         changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
         if changed:
-            yield Fault(
-                name, f"not as configured: {changed}", "apply would change it", "sftpjail apply"
-            )
+            what = f"not as configured: {changed}"
+            yield Problem(what, "apply would change it", "sftpjail apply", about=name)
 
 
 def _is_open(account: Account, host: Host) -> bool:
@@ -213,25 +191,27 @@ def _is_open(account: Account, host: Host) -> bool:
 
 
 def _out_of_group(account: Account, host: Host) -> str:
-    """Return the command by which an account is in no jail group any more."""
+    """Return the command by which an account is in no jail group any more, or words."""
     profile = account.profile
     assert profile is not None
     if account.name in profile.match_user:
-        return f"sensible-editor {PATH}"
+        return Advice(f"take {account.name} out of match_user in {PATH}")
     group = host.group(profile.group)
     if group and group.gid == account.gid:
-        return f"usermod -g {account.name if host.group(account.name) else 'GROUP'} {account.name}"
+        if host.group(account.name):
+            return f"usermod -g {account.name} {account.name}"
+        return Advice(f"give it another primary group: usermod -g GROUP {account.name}")
     return f"gpasswd -d {account.name} {profile.group}"
 
 
-def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
+def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
     """Yield what departed accounts have left."""
     host = engine.host
     for name in left_names(engine.config, host, jails):
         try:
             account = leftover(name, engine.config, host)
         except SftpJailError as error:
-            yield _veto(name, error, "what was there before its jail is not known")
+            yield Problem.of(error, "what was there before its jail is not known", name)
             continue
         gone = (
             "there is no such account any more"
@@ -239,26 +219,23 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Fault]:
             else "it left its profile's group"
         )
         if host.account(name) and _groupless(account, host):
-            mend = f"sftpjail setup && sftpjail adopt {quote(name)}"
-            yield Fault(
-                name,
-                "is jailed no more: the group of its profile is gone",
-                "sshd jails by membership",
-                mend,
-            )
+            fix = f"sftpjail setup && sftpjail adopt {quote(name)}"
+            what = "is jailed no more: the group of its profile is gone"
+            yield Problem(what, "sshd jails by membership", fix, about=name)
             continue
         if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
-            yield Fault(name, "left something of a jail behind", gone, "sftpjail apply --prune")
+            what = "left something of a jail behind"
+            yield Problem(what, gone, "sftpjail apply --prune", about=name)
             continue
         left = [path for path in host.origin(name).made if host.lstat(path) is not None]
-        mend = fixes.remove_trees(left, host)
-        mend = f"{mend} && sftpjail apply --prune" if mend else ""
+        fix = fixes.remove_trees(left, host)
+        fix = f"{fix} && sftpjail apply --prune" if fix else ""
         # rm --one-file-system does not stop at a bind mount of the same file system.
         if any(inside(point, host.realpath(path)) for path in left for point in host.mounts):
-            mend = f"findmnt | grep -F {quote(account.jail)}"
+            fix = f"findmnt | grep -F {quote(account.jail)}"
         what = f"left files in {' '.join(map(shown, left))}"
         why = f"{gone}, and they are data, which sftpjail never deletes"
-        yield Fault(name, what, why, mend, fixes.advice(left[0], host))
+        yield Problem(what, why, fix, fixes.advice(left[0], host), about=name)
 
 
 def _groupless(account: Account, host: Host) -> bool:
@@ -268,33 +245,28 @@ def _groupless(account: Account, host: Host) -> bool:
     )
 
 
-def problems_of(engine: Engine, account: Account) -> list[Fault]:
-    """Return what is wrong for one account, jailed or not: the faults of the host, and its own.
+def problems_of(engine: Engine, account: Account) -> list[Problem]:
+    """Return what is wrong for one account, jailed or not: the problems of the host, and its own.
 
     Raises:
         SftpJailError: its record is damaged.
     """
     host = engine.host
-    faults = _failures(engine)
-    faults += [_fault("host", found) for found in engine.manager.findings(None, host)]
+    problems = _failures(engine)
+    problems += _about("host", engine.manager.problems(None, host))
     if account.profile is None:
         what = f"{account.name} is not jailed: it is in no profile's group"
         reason = why_not(account, host)
         why = reason or "sshd treats it like any other account"
-        mend = f"sftpjail adopt {account.name}"
+        fix = f"sftpjail adopt {account.name}"
         if _groupless(leftover(account.name, engine.config, host), host):
-            mend = f"sftpjail setup && {mend}"
-        return [Fault(account.name, what, why, "" if reason else mend)]
+            fix = f"sftpjail setup && {fix}"
+        return [Problem(what, why, "" if reason else fix, about=account.name)]
     plan = plan_all(engine, [], [account], [], by="")
     reason = guarded(engine, {account.name: account}).get(account.name, "")
-    return _once([*faults, *_account_faults(engine, account, plan, reason)])
+    return _once([*problems, *_account_problems(engine, account, plan, reason)])
 
 
-def wrong(faults: Iterable[Fault]) -> bool:
+def wrong(problems: Iterable[Problem]) -> bool:
     """Return whether there is more than advice."""
-    return any(fault.severity != "advice" for fault in faults)
-
-
-def title(fault: Fault) -> str:
-    """Return what is wrong, marked where it is mere advice."""
-    return f"advice: {fault.what}" if fault.severity == "advice" else fault.what
+    return any(problem.severity != "advice" for problem in problems)

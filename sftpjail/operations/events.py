@@ -19,7 +19,7 @@ from ..openssh.chroot_path import new_home
 
 
 def create_events(account: Account, host: Host, manager: Manager) -> list[Event]:
-    """Return the events that make or mend one jail: itself, then every bind it has or should have.
+    """Return the events that make or fix one jail: itself, then every bind it has or should have.
 
     Where the account or its profile has changed, a bind that it no longer brings goes, and what an
     administrator mounted moves along to where the jail is now.
@@ -146,7 +146,7 @@ def _old_jail(account: Account, bind: Bind, host: Host) -> str:
 
 
 def _line_home(account: Account, bind: Bind, host: Host) -> str:
-    """Return the command that mends an fstab line whose target was moved outside of the jail."""
+    """Return the command that fixes an fstab line whose target was moved outside of the jail."""
     wrong = f"[[:space:]]{escape(bind.target)}[[:space:]]"
     edit = rf"\|{wrong}|d"
     for point in host.mounts:

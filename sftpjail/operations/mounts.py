@@ -41,7 +41,7 @@ def make_bind(
         raise SftpJailError(
             f"{target} lies below the home of {account.name}: "
             "`deluser --remove-home` and `rm -r` would delete what is mounted there",
-            "give --under-home if you accept that, or a profile with chroot = /FOLDER/%u",
+            advice="give --under-home if you accept that, or a profile with chroot = /DIRECTORY/%u",
         )
     if not source:
         raise UsageError("SRC is empty; give a folder of the host")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from shlex import quote
 
-from .. import Account, Fact, Finding, SetAccount, SetGroup, SftpJailError, hookimpl
+from .. import Account, Fact, Problem, SetAccount, SetGroup, SftpJailError, hookimpl
 from ..actions import Action
 from ..config import Config
-from ..errors import FaultsFound
+from ..errors import ProblemsFound
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..jails.closing import close, forget, is_shut, reason, reopen, spared
@@ -24,7 +24,10 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             raise SftpJailError(
                 f"there is no group {group}: "
                 f"is the directory ({', '.join(host.directories)}) down?",
-                f"getent group {group}; if it is to be one of this host: groupadd --system {group}",
+                choices=(
+                    ("to see whether the directory answers", f"getent group {group}"),
+                    ("to make it a group of this host", f"groupadd --system {group}"),
+                ),
             )
     return [SetGroup(group) for group in groups]
 
@@ -65,14 +68,14 @@ def _closed(account: Account, host: Host) -> list[Action]:
     if spared(account, host) or host.has_shadow(account.name):
         return close(account, "its jail was taken away", "teardown", host, until="")
     if account.local:
-        hint = f"usermod -e 1 {quote(account.name)}"
+        fix = f"usermod -e 1 {quote(account.name)}"
         raise SftpJailError(
-            f"{account.name} has no line in /etc/shadow, and would be an ordinary account", hint
+            f"{account.name} has no line in /etc/shadow, and would be an ordinary account", fix
         )
     raise SftpJailError(
         f"{account.name} comes from a directory, so it cannot be closed here, "
         "and would be an ordinary account",
-        f"take it out of the group {account.profile.group if account.profile else ''} there",
+        advice=f"take it out of the group {account.profile.group if account.profile else ''} there",
     )
 
 
@@ -99,7 +102,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             raise SftpJailError(
                 f"the home of {account.name} would be {home} inside its jail, "
                 f"and this host has a {home} too, which `userdel -r` would then delete",
-                f"set `files` of profile {profile.name} to a name that is not a folder of /",
+                advice=f"set `files` of profile {profile.name} to a name that / does not have",
             )
         actions.append(SetAccount(account.name, home=home))
     elif (now := host.account(account.name)) and now.home != account.home:
@@ -120,10 +123,10 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         and account.home == home
         and host.lstat(home)
     ):
-        raise FaultsFound(
+        raise ProblemsFound(
             f"the home of {account.name} is {home} inside its jail, "
             f"and this host has a {home} now, which `userdel -r` would delete",
-            f"usermod -d /nonexistent {account.name}, then delete it",
+            f"usermod -d /nonexistent {account.name}",
         )
     if deleted:
         return [] if account.exists else forget(account.name, host)
@@ -135,13 +138,14 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         if account.gid == group.gid:
             raise SftpJailError(
                 f"{group.name} is the primary group of {account.name}, which sshd jails for it",
-                f"usermod -g GROUP {account.name} && sftpjail remove {account.name}",
+                advice=f"give it another one: usermod -g GROUP {account.name} && "
+                f"sftpjail remove {account.name}",
             )
     if account.name in profile.match_user:
         raise SftpJailError(
             f"{account.name} is jailed by match_user of profile {profile.name}",
-            "take it out of match_user in /etc/sftpjail/sftpjail.conf, then run: sftpjail setup && "
-            f"sftpjail remove {account.name}",
+            advice="take it out of match_user in /etc/sftpjail/sftpjail.conf, "
+            f"then run sftpjail setup && sftpjail remove {account.name}",
         )
     was = host.origin(account.name).was
     # An account that never had another home keeps its files where they are.
@@ -156,22 +160,22 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None:
         return []
     return [*_in_two(account, host, config), *_shut(account, host)]
 
 
-def _in_two(account: Account, host: Host, config: Config) -> list[Finding]:
+def _in_two(account: Account, host: Host, config: Config) -> list[Problem]:
     groups = [p.group for p in config.profiles if p.group and host.in_group(account.name, p.group)]
     if len(groups) < 2:
         return []
     what = f"{account.name} is in the groups of {len(groups)} profiles: {', '.join(groups)}"
-    mends = [f"gpasswd -d {account.name} {group}" for group in groups[1:]]
-    return [Finding(what, "only the first one counts", " && ".join(mends))]
+    commands_known = [f"gpasswd -d {account.name} {group}" for group in groups[1:]]
+    return [Problem(what, "only the first one counts", " && ".join(commands_known))]
 
 
-def _shut(account: Account, host: Host) -> list[Finding]:
+def _shut(account: Account, host: Host) -> list[Problem]:
     """Return that an account is shut out, and nothing but a person lets it in again."""
     closed = host.origin(account.name).closed
     if not is_shut(account, host) or (closed and closed.until):
@@ -180,9 +184,9 @@ def _shut(account: Account, host: Host) -> list[Finding]:
     what = f"{account.name} is closed: {reason(account, host)}"
     why = f"by {closed.by}" if closed else "no record says why"
     if account.name in host.tagged(CLOSED, Style.LINE):
-        return [Finding(what, why, f"sed -i '/^{account.name}$/d' {CLOSED}")]
+        return [Problem(what, why, f"sed -i '/^{account.name}$/d' {CLOSED}")]
     if closed:
-        return [Finding(what, why, f"usermod -e {quote(closed.expire or '')} {name}")]
+        return [Problem(what, why, f"usermod -e {quote(closed.expire or '')} {name}")]
     return []  # the dates of shadow(5) are the plugin login's
 
 

@@ -12,8 +12,8 @@ from .. import (
     Account,
     EndProcesses,
     EndProcessesFirst,
-    Finding,
     MakeDir,
+    Problem,
     Remove,
     Rename,
     Run,
@@ -109,7 +109,7 @@ def _manager(account: Account, host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
+def on_check(account: Account | None, host: Host) -> list[Problem]:
     if account is None:
         return _orphans(host)
     works = [work for work in map(_unmanaged, found(account, host, jailed=True)) if work.words]
@@ -118,15 +118,15 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     # unless somebody wants them.
     bad = [work for work in works if work.kind not in (*accepted, "linger")]
     good = [work for work in works if work.kind in accepted]
-    findings = []
+    problems = []
     if bad:
         what = f"outside of its jail {account.name} has {listed(bad)}"
-        mend = f"sftpjail adopt --close {quote(account.name)}"
-        findings.append(Finding(what, WHY, mend, severity="open"))
+        fix = f"sftpjail adopt --close {quote(account.name)}"
+        problems.append(Problem(what, WHY, fix, severity="open"))
     if good:
         what = f"outside of its jail {account.name} has {listed(good)}"
-        findings.append(Finding(what, "kept by adopt --keep", severity="advice"))
-    return findings + _others(account, host)
+        problems.append(Problem(what, "kept by adopt --keep", severity="advice"))
+    return problems + _others(account, host)
 
 
 def _unmanaged(work: Work) -> Work:
@@ -137,27 +137,27 @@ def _unmanaged(work: Work) -> Work:
     return of_processes(rest) if rest else Work(work.kind, "")
 
 
-def _others(account: Account, host: Host) -> list[Finding]:
+def _others(account: Account, host: Host) -> list[Problem]:
     """Return what an administrator has set up to run as the account."""
-    findings = []
+    problems = []
     lines = host.cron_lines.get(account.name, ())
     if lines:
         what = f"{', '.join(lines[:4])} runs as {account.name}, outside of its jail"
-        findings.append(Finding(what, _HOW, severity="advice"))
+        problems.append(Problem(what, _HOW, severity="advice"))
     others = [process for process in host.outside(account.uid) if not process.own]
     places = dict.fromkeys(one.service or f"a container (pid {one.pid})" for one in others)
     if places:
         what = f"{', '.join(list(places)[:4])} runs as {account.name}, outside of its jail"
-        findings.append(Finding(what, _HOW, severity="advice"))
-    return findings
+        problems.append(Problem(what, _HOW, severity="advice"))
+    return problems
 
 
-def _orphans(host: Host) -> list[Finding]:
+def _orphans(host: Host) -> list[Problem]:
     """Return what was put aside of accounts that are gone."""
     begin = posixpath.basename(ASIDE)
     names = [name.removeprefix(begin) for name in host.listdir(STATE) if name.startswith(begin)]
     left = [f"{ASIDE}{name}" for name in names if name not in host.known()]
     why = "crontabs and jobs of accounts that are gone; sftpjail deletes nobody's files"
     return [
-        Finding(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left
+        Problem(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from .. import Account, Finding, MakeDir, Remove, Run, WriteFile, hookimpl
+from .. import Account, MakeDir, Problem, Remove, Run, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
 from ..formats.tagged_lines import Style, edit
@@ -150,7 +150,7 @@ def _detached(host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
+def on_check(account: Account | None, host: Host) -> list[Problem]:
     """What setup would write is judged by its plan; here is what only systemd knows."""
     if account is not None or not host.systemd:
         return []
@@ -162,7 +162,7 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
         return []
     what = f"{' and '.join(asleep)} {'does' if len(asleep) == 1 else 'do'} not run"
     return [
-        Finding(
+        Problem(
             what,
             "members of a group that come by no hook get no jail",
             f"systemctl start {' '.join(asleep)}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .. import Account, Finding, hookimpl
+from .. import Account, Problem, hookimpl
 from ..config import Config
 from ..host import Host
 from ..openssh.pam_session import service
@@ -30,22 +30,22 @@ _UPLOAD = "a jailed account can upload that file"
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     # A home that only the jail has is none that a service of the host could look into.
     profiles = [profile for profile in config.profiles if profile.home != "inside"]
     if account is not None or not profiles:
         return []
-    findings: dict[str, Finding] = {}
+    problems: dict[str, Problem] = {}
     for name in dict.fromkeys(service(profile, host) or "sshd" for profile in profiles):
-        findings |= {finding.what: finding for finding in _pam(stack(host, name), host)}
+        problems |= {problem.what: problem for problem in _pam(stack(host, name), host)}
     for profile in profiles:
         members = host.group_members(profile.group) if profile.group else profile.match_user
         if members:
-            findings |= {finding.what: finding for finding in _sshd(members[0], host)}
-    return [*findings.values(), *_apache(host)]
+            problems |= {problem.what: problem for problem in _sshd(members[0], host)}
+    return [*problems.values(), *_apache(host)]
 
 
-def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
+def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Problem]:
     """Yield what modules in sshd's stack do with files of a home."""
     environment: Rule | None = None
     for rule in rules:
@@ -55,16 +55,16 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
             what = f"{rule.module.removesuffix('.so')} ({rule.where}) reads {file}"
             why = f"{_UPLOAD}, and with it choose its own second factor"
             advice = f"lead it out of homes by {elsewhere}" if elsewhere else "take another module"
-            yield Finding(what, why, advice=advice, severity="advice")
+            yield Problem(what, why, advice=advice, severity="advice")
         if rule.module == "pam_rhosts.so" and rule.kind == "auth":
             why = f"{_UPLOAD}, and it lets others in as that account"
             advice = "take pam_rhosts out of that file"
-            yield Finding(f"pam_rhosts ({rule.where}) obeys ~/.rhosts", why, "", advice, "open")
+            yield Problem(f"pam_rhosts ({rule.where}) obeys ~/.rhosts", why, "", advice, "open")
         mounts = rule.module == "pam_mount.so" and rule.kind == "session"
         if mounts and re.search(r"^\s*<luserconf\b", host.text(PAM_MOUNT), re.M):
             what = f"pam_mount ({rule.where}) obeys a file of the home: luserconf in {PAM_MOUNT}"
             why = f"{_UPLOAD}, and have the host mount volumes for it"
-            yield Finding(what, why, advice="take luserconf out of that file", severity="advice")
+            yield Problem(what, why, advice="take luserconf out of that file", severity="advice")
         if rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments:
             environment = rule
         if rule.module == "pam_exec.so" and environment is not None:
@@ -73,17 +73,17 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Finding]:
             )
             why = f"{_UPLOAD}, and root's program runs with its LD_PRELOAD"
             advice = f"write user_readenv=0 in {environment.where}, or have pam_exec stand above it"
-            yield Finding(what, why, "", advice, "open")
+            yield Problem(what, why, "", advice, "open")
 
 
-def _sshd(name: str, host: Host) -> Iterator[Finding]:
+def _sshd(name: str, host: Host) -> Iterator[Problem]:
     """Yield which files of a home say who may log in as a member, beside keys: sshd(8), FILES."""
     found = effective(host, name)
     if found.get("hostbasedauthentication") == "yes" and found.get("ignorerhosts") != "yes":
         what = f"sshd obeys ~/.shosts and ~/.rhosts ({found.where('hostbasedauthentication')})"
         why = f"{_UPLOAD}, and it lets users of other hosts in as that account"
         advice = "write HostbasedAuthentication no among the sshd_options of the profile"
-        yield Finding(what, why, "", advice, "open")
+        yield Problem(what, why, "", advice, "open")
     for keyword, called in (
         ("gssapiauthentication", "GSSAPI"),
         ("kerberosauthentication", "Kerberos"),
@@ -92,10 +92,10 @@ def _sshd(name: str, host: Host) -> Iterator[Finding]:
             what = f"sshd obeys ~/.k5login ({called}Authentication yes, {found.where(keyword)})"
             why = f"{_UPLOAD}, and it says which principals log in as that account"
             advice = "take the file out of homes by k5login_directory, krb5.conf(5)"
-            yield Finding(what, why, advice=advice, severity="advice")
+            yield Problem(what, why, advice=advice, severity="advice")
 
 
-def _apache(host: Host) -> list[Finding]:
+def _apache(host: Host) -> list[Problem]:
     """Return whether Apache serves homes: Debian's mod_userdir, off by default."""
     if host.lstat(USERDIR) is None:
         return []
@@ -105,5 +105,5 @@ def _apache(host: Host) -> list[Finding]:
     )
     advice = "write UserDir disabled and the members' names into its configuration"
     return [
-        Finding(f"Apache serves ~/public_html ({USERDIR})", why, advice=advice, severity="advice")
+        Problem(f"Apache serves ~/public_html ({USERDIR})", why, advice=advice, severity="advice")
     ]

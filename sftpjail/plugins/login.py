@@ -10,8 +10,9 @@ import time
 from fnmatch import fnmatchcase
 from shlex import quote
 
-from .. import Account, Fact, Finding, hookimpl
+from .. import Account, Fact, Problem, hookimpl
 from ..config import keyfile
+from ..escapes import Advice
 from ..host import Host
 from ..model import Shadow, number
 from ..openssh.pam_stack import stack
@@ -25,41 +26,49 @@ _FIRST = "s/[[:alpha:]]\\+[[:space:]=]*/&"  # sed's command that puts a word beh
 OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
 
 
-def _denied(account: Account, host: Host, found: Settings) -> list[Finding]:
+def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return which of the four lists keeps an account out: sshd_config(5), DenyUsers and the like.
 
     A pattern with @HOST is passed by where it denies, and counts where it allows: the client's
     address is not known.
     """
     name, groups = account.name, host.groups_of(account.name)
-    findings = []
+    problems = []
     for keyword, called, names in (
         ("denyusers", "DenyUsers", (name,)),
         ("denygroups", "DenyGroups", groups),
     ):
         for pattern in found.words(keyword):
             if any(fnmatchcase(one, pattern) for one in names):
-                mend = _without(pattern, keyword, found, host)
-                findings.append(_kept_out(f"{called} {pattern}", keyword, name, found, mend))
+                fix = _without(pattern, keyword, found, host)
+                problems.append(_kept_out(f"{called} {pattern}", keyword, name, found, fix))
     allowed = [word.partition("@")[0] for word in found.words("allowusers")]
     if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
-        mend = change_line(found.origins["allowusers"], f"{_FIRST}{name} /", host)
-        findings.append(_kept_out(f"AllowUsers without {name}", "allowusers", name, found, mend))
+        fix = change_line(found.origins["allowusers"], f"{_FIRST}{name} /", host)
+        problems.append(_kept_out(f"AllowUsers without {name}", "allowusers", name, found, fix))
     patterns = found.words("allowgroups")
     if patterns and not any(
         fnmatchcase(group, pattern) for group in groups for pattern in patterns
     ):
-        group = account.profile.group if account.profile and account.profile.group else "GROUP"
-        mend = change_line(found.origins["allowgroups"], f"{_FIRST}{group} /", host)
-        findings.append(
-            _kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, mend)
+        fix = _let_in(account, found, host)
+        problems.append(
+            _kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, fix)
         )
-    return findings
+    return problems
 
 
-def _kept_out(what: str, keyword: str, name: str, found: Settings, mend: str) -> Finding:
+def _let_in(account: Account, found: Settings, host: Host) -> str:
+    """Return the command that adds the group of an account's profile to AllowGroups, or words."""
+    if account.profile is None or not account.profile.group:
+        where = found.where("allowgroups")
+        return Advice(f"add a group of {account.name} to AllowGroups ({where})")
+    edit = f"{_FIRST}{account.profile.group} /"
+    return change_line(found.origins["allowgroups"], edit, host)
+
+
+def _kept_out(what: str, keyword: str, name: str, found: Settings, fix: str) -> Problem:
     what = f"{what} ({found.where(keyword)}) keeps {name} out"
-    return Finding(what, "sshd refuses every login of the account", mend)
+    return Problem(what, "sshd refuses every login of the account", fix)
 
 
 def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
@@ -95,11 +104,11 @@ def _can(method: str, found: Settings) -> bool:
     )
 
 
-def _methods(account: Account, host: Host, found: Settings) -> list[Finding]:
+def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return why no session opens, or why a key is of no use to an account that has one."""
     if found.get("maxsessions") == "0" and "maxsessions" in found.origins:
         what = f"MaxSessions 0 ({found.where('maxsessions')}) allows {account.name} no session"
-        return [Finding(what, "SFTP is one", comment_out([found.origins["maxsessions"]], host))]
+        return [Problem(what, "SFTP is one", comment_out([found.origins["maxsessions"]], host))]
     path = keyfile(account.name)
     if (
         host.is_dir(path)
@@ -123,10 +132,10 @@ def _methods(account: Account, host: Host, found: Settings) -> list[Finding]:
         f"{keyword} {found.get(keyword)} ({found.where(keyword)}) "
         f"makes the keys of {account.name} useless"
     )
-    return [Finding(what, why, comment_out([found.origins[keyword]], host))]
+    return [Problem(what, why, comment_out([found.origins[keyword]], host))]
 
 
-def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
+def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return what the account's dates forbid: shadow(5), and pam_unix's check_shadow_expiry."""
     if not account.local:
         return []
@@ -140,7 +149,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
         return []  # by us; see jails/closing.py
     if 0 <= days["expire"] < today:
         return [
-            Finding(
+            Problem(
                 f"the account {account.name} expired on {_date(days['expire'])}",
                 "sshd refuses every login of it",
                 f"usermod -e '' {name}",
@@ -149,7 +158,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
     if found.get("usepam") != "yes":
         if shadow.password.startswith("!"):
             return [
-                Finding(
+                Problem(
                     f"the password of {account.name} is locked, and sshd runs with UsePAM no",
                     "without PAM sshd takes a locked account for a closed one",
                     f"usermod -p '*' {name}",
@@ -158,7 +167,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
         return []
     if days["changed"] == 0:
         return [
-            Finding(
+            Problem(
                 f"{account.name} must change its password first (chage -d 0)",
                 "there is no terminal to do it, so that PAM closes key logins too",
                 f"chage -d $(date +%F) {name}",
@@ -167,7 +176,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Finding]:
     if days["changed"] > 0 and days["maximum"] >= 0 and days["changed"] + days["maximum"] < today:
         when = _date(days["changed"] + days["maximum"])
         return [
-            Finding(
+            Problem(
                 f"the password of {account.name} is too old since {when} "
                 f"(chage -M {days['maximum']})",
                 "PAM closes key logins too",
@@ -181,7 +190,7 @@ def _date(day: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(day * DAY))
 
 
-def _pam(account: Account, host: Host, found: Settings) -> list[Finding]:
+def _pam(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return what sshd's PAM stack has against an account.
 
     Only what stands in files that everybody has is looked at.
@@ -197,16 +206,16 @@ def _pam(account: Account, host: Host, found: Settings) -> list[Finding]:
             f"and {rule.where} asks"
         )
         return [
-            Finding(
+            Problem(
                 what, "pam_shells refuses the login", f"echo {quote(account.shell)} >>/etc/shells"
             )
         ]
     return []
 
 
-def _nologin(host: Host) -> list[Finding]:
+def _nologin(host: Host) -> list[Problem]:
     return [
-        Finding(
+        Problem(
             f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}"
         )
         for path in NOLOGIN
@@ -214,11 +223,11 @@ def _nologin(host: Host) -> list[Finding]:
     ]
 
 
-def _no_way_in(account: Account, host: Host, found: Settings) -> list[Finding]:
+def _no_way_in(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return that an account has neither key nor password, if sshd has no other source of keys."""
     path = keyfile(account.name)
     if host.is_dir(path):
-        return []  # which is the fault
+        return []  # which is the problem
     lines = [
         line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")
     ]
@@ -232,11 +241,12 @@ def _no_way_in(account: Account, host: Host, found: Settings) -> list[Finding]:
     ):
         return []
     what = f"{account.name} has no key in {path} and no password"
-    return [Finding(what, "nobody can log in", f"sftpjail key add {quote(account.name)} FILE")]
+    advice = f"give it a key: sftpjail key add {quote(account.name)} FILE"
+    return [Problem(what, "nobody can log in", advice=advice)]
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
+def on_check(account: Account | None, host: Host) -> list[Problem]:
     if account is None:
         return _nologin(host)
     sample = account.name if host.thorough or account.profile is None else _sample(account, host)

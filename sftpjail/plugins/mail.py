@@ -6,7 +6,7 @@ What else obeys such files is in home_files.py.
 
 from __future__ import annotations
 
-from .. import Account, Finding, hookimpl
+from .. import Account, Problem, hookimpl
 from ..config import Config
 from ..host import Host
 
@@ -20,14 +20,14 @@ _FORBID = (
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     # A home that only the jail has is none that a mail server could look into.
     if account is not None or all(profile.home == "inside" for profile in config.profiles):
         return []
     return [*_postfix(host), *_exim(host), *_agents(host)]
 
 
-def _postfix(host: Host) -> list[Finding]:
+def _postfix(host: Host) -> list[Problem]:
     """Return whether local(8) runs commands of ~/.forward: postconf(5), allow_mail_to_commands."""
     if not host.which("postconf"):
         return []
@@ -35,41 +35,41 @@ def _postfix(host: Host) -> list[Finding]:
     allowed, _, places = said.partition("\n")
     if "forward" not in allowed or "home" not in places:
         return []
-    mend = (
+    fix = (
         "postconf -e 'allow_mail_to_commands = alias' 'allow_mail_to_files = alias' "
         "&& { postfix reload || :; }"
     )
-    return [Finding("Postfix runs the commands of a ~/.forward", WHY, mend)]
+    return [Problem("Postfix runs the commands of a ~/.forward", WHY, fix)]
 
 
-def _exim(host: Host) -> list[Finding]:
+def _exim(host: Host) -> list[Problem]:
     """Return whether Debian's router for ~/.forward runs commands: Exim spec 22.8, forbid_pipe."""
     exim = host.which("exim4")
     router = host.ask([exim, "-bP", "router", "userforward"]).out.split("\n") if exim else []
     if "no_forbid_pipe" not in router or "file = $home/.forward" not in router:
         return []
-    mend = f"sed -i '{_FORBID}' {_EXIM} && update-exim4.conf && {{ service exim4 reload || :; }}"
-    return [Finding("Exim runs the commands of a ~/.forward", WHY, mend)]
+    fix = f"sed -i '{_FORBID}' {_EXIM} && update-exim4.conf && {{ service exim4 reload || :; }}"
+    return [Problem("Exim runs the commands of a ~/.forward", WHY, fix)]
 
 
 # Delivery agents that run what a file in the home says: procmailrc(5), maildropfilter(7).
 AGENTS = {"procmail": ".procmailrc", "maildrop": ".mailfilter"}
 
 
-def _agents(host: Host) -> list[Finding]:
+def _agents(host: Host) -> list[Problem]:
     """Return which delivery agents run commands of a home.
 
     That is local(8) by mailbox_command, Exim by Debian's routers.
     """
     postconf, exim = host.which("postconf"), host.which("exim4")
     said = host.ask([postconf, "-h", "mailbox_command"]).out if postconf else ""
-    findings = []
+    problems = []
     for agent, file in AGENTS.items():
         runs = f"delivers by {agent}, which runs the commands of a ~/{file}"
         if agent in said:
             advice = "give members another one by mailbox_command_maps, postconf(5)"
             what = f"Postfix {runs} (mailbox_command)"
-            findings.append(Finding(what, WHY, "", advice, "open"))
+            problems.append(Problem(what, WHY, "", advice, "open"))
         if not exim or not host.which(agent):
             continue
         router = host.ask([exim, "-bP", "router", agent]).out
@@ -77,5 +77,5 @@ def _agents(host: Host) -> list[Finding]:
             advice = (
                 f"take the router {agent} out of Exim's configuration, or {agent} off this host"
             )
-            findings.append(Finding(f"Exim {runs} (router {agent})", WHY, "", advice, "open"))
-    return findings
+            problems.append(Problem(f"Exim {runs} (router {agent})", WHY, "", advice, "open"))
+    return problems

@@ -10,8 +10,8 @@ from .. import (
     Account,
     Check,
     Fact,
-    Finding,
     MakeDir,
+    Problem,
     Profile,
     Remove,
     SetLines,
@@ -164,7 +164,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         why = "mounts = session" if needing[0].mounts == "session" else "a directory's members"
         raise SftpJailError(
             f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no",
-            "man 5 sshd_config",
+            advice="set UsePAM yes: see sshd_config(5)",
         )
     if _sshd_lines(config, host) and host.lstat(SSHD) is None:
         raise SftpJailError(
@@ -179,7 +179,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         where = early.where if early else f"{SSHD}:1"
         raise SftpJailError(
             f"{where} lets users set the environment of the programs that PAM runs as root",
-            "take user_readenv out",
+            advice="take user_readenv out",
         )
     return [*actions, *(_proof(profile, host, actions, profile.mounts) for profile in needing)]
 
@@ -205,7 +205,7 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
         # Who was shut out before, by this or by something else, need not be let in now.
         lines=tuple(line for line in before.out.splitlines() if line.endswith(": ok")),
         candidate=(*files, "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config"),
-        hint=" ".join((*argv, kind)),
+        fix=" ".join((*argv, kind)),
     )
 
 
@@ -282,7 +282,7 @@ def _rehearsed(account: Account, host: Host) -> str:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
+def on_check(account: Account | None, host: Host) -> list[Problem]:
     """What setup would write is judged by its plan; here is what comes of it."""
     if account is None or account.profile is None or account.profile.mounts != "session":
         return []
@@ -297,12 +297,12 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     reason = _rehearsed(account, host)
     if not reason:
         return []
-    mend = f"ls -l {SCRIPT}; sftpjail setup && sftpjail apply"
+    fix = f"ls -l {SCRIPT}; sftpjail setup && sftpjail apply"
     return [
-        Finding(
+        Problem(
             f"PAM closes the sessions of {account.name}: {reason}",
             "it shows all of a jail or nothing",
-            mend,
+            fix,
         )
     ]
 

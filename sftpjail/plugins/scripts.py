@@ -12,17 +12,18 @@ import stat
 from difflib import get_close_matches
 from shlex import quote
 
-from .. import Account, Bind, Finding, Key, Run, fixes, hookimpl
+from .. import Account, Bind, Key, Problem, Run, fixes, hookimpl
 from ..actions import Action
+from ..escapes import Advice
 from ..host import Host
-from ..openssh.chroot_path import mend_flaw
+from ..openssh.chroot_path import fix_flaw
 from ..paths import LIB
 
 # The administrator's folder comes second and wins: the same name there replaces ours,
 # a link to /dev/null masks it.
 FOLDERS = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
 TIMEOUT = 30.0
-MANUAL = "man 7 sftpjail-plugins"
+MANUAL = Advice("see sftpjail-plugins(7)")
 NAME = r"[A-Za-z0-9_-]+"
 # What editors and package managers leave beside a file, and what somebody has put aside.
 LEFT = r"^[.#]|~$|\.(dpkg|ucf|rpm|pac)[a-z-]*$|\.(bak|old|orig|new|off|disabled)$"
@@ -38,13 +39,13 @@ EVENTS = (
 )
 
 
-def scripts(event: str, host: Host) -> tuple[list[str], list[Finding]]:
+def scripts(event: str, host: Host) -> tuple[list[str], list[Problem]]:
     """Return the scripts to run for an event, in name order, and what is wrong with those not run.
 
     The names are those of run-parts(8), so that `x.dpkg-old` and `x~` do not run.
     """
     chosen: dict[str, str] = {}
-    findings = []
+    problems = []
     for folder in FOLDERS:
         for name in host.listdir(f"{folder}/{event}.d"):
             path = f"{folder}/{event}.d/{name}"
@@ -52,21 +53,21 @@ def scripts(event: str, host: Host) -> tuple[list[str], list[Finding]]:
                 chosen[name] = path
             elif not re.search(LEFT, name) and _would_run(path, host):
                 why = "it has a name with other characters than letters, digits, _ and -"
-                findings.append(_passed_by(path, why, fixes.move(path, _renamed(path, host), host)))
+                problems.append(_passed_by(path, why, fixes.move(path, _renamed(path, host), host)))
     good = []
     for _, path in sorted(chosen.items()):
         if host.realpath(path) == "/dev/null":
             continue
-        wrong, mend = _flaw(path, host)
+        wrong, fix = _flaw(path, host)
         if wrong:
-            findings.append(_passed_by(path, f"it {wrong}", mend))
+            problems.append(_passed_by(path, f"it {wrong}", fix))
         else:
             good.append(path)
-    return good, findings
+    return good, problems
 
 
-def _passed_by(path: str, why: str, mend: str) -> Finding:
-    return Finding(f"the hook script {path} is not run: {why}", "its event passes it by", mend)
+def _passed_by(path: str, why: str, fix: str) -> Problem:
+    return Problem(f"the hook script {path} is not run: {why}", "its event passes it by", fix)
 
 
 def _would_run(path: str, host: Host) -> bool:
@@ -85,7 +86,7 @@ def _renamed(path: str, host: Host) -> str:
 
 
 def _flaw(path: str, host: Host) -> tuple[str, str]:
-    """Return why a script is not run and the command that mends it, or two times ""."""
+    """Return why a script is not run and the command that fixes it, or two times ""."""
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
         return "is not a file", f"ls -ld {quote(path)}"
@@ -97,27 +98,27 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
         return "is not executable", fixes.on(path, host, "chmod 755 {}")
     loose = host.loose_parent(path) or host.loose_parent(host.realpath(path))
     if loose:
-        return f"lies in {loose}, which {host.flaw(loose)}", mend_flaw(loose, host)
+        return f"lies in {loose}, which {host.flaw(loose)}", fix_flaw(loose, host)
     return "", ""
 
 
-def _homeless(host: Host) -> list[Finding]:
+def _homeless(host: Host) -> list[Problem]:
     """Return what lies in the folders of hook scripts and belongs to no event."""
     known = [f"{event}.d" for event in EVENTS]
-    findings = []
+    problems = []
     for folder in FOLDERS:
         for name in (name for name in host.listdir(folder) if name not in known):
             path = f"{folder}/{name}"
             if _would_run(path, host):
-                findings.append(_passed_by(path, "it lies in no event's folder", MANUAL))
+                problems.append(_passed_by(path, "it lies in no event's folder", MANUAL))
             elif host.is_dir(path) and host.listdir(path):
                 what = f"{path} is the folder of no event, so that nothing in it is run"
-                findings.append(
-                    Finding(
+                problems.append(
+                    Problem(
                         what, f"the events are {', '.join(EVENTS)}", _homecoming(path, known, host)
                     )
                 )
-    return findings
+    return problems
 
 
 def _homecoming(path: str, known: list[str], host: Host) -> str:
@@ -218,7 +219,7 @@ def on_unmount(account: Account, bind: Bind, host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
+def on_check(account: Account | None, host: Host) -> list[Problem]:
     if account:
         return []
-    return [*_homeless(host), *(finding for event in EVENTS for finding in scripts(event, host)[1])]
+    return [*_homeless(host), *(problem for event in EVENTS for problem in scripts(event, host)[1])]

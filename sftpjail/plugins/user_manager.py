@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from shlex import quote
 
-from .. import Account, Fact, Finding, MakeDir, Notify, Remove, WriteFile, fixes, hookimpl
+from .. import Account, Fact, MakeDir, Notify, Problem, Remove, WriteFile, fixes, hookimpl
 from ..actions import Action
 from ..config import Config
 from ..formats.user_managers import DROPIN, FOLDER, SERVICE, loaded, render
@@ -83,26 +83,26 @@ def on_teardown() -> list[Action]:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if not host.which("systemctl"):
         return []
     thorough = account is None or host.thorough
     found = (
-        [replace(finding, severity="open") for finding in _not_in_force(host, config)]
+        [replace(problem, severity="open") for problem in _not_in_force(host, config)]
         if thorough
         else []
     )
     return found if account is None else [*found, *_outside(account, host)]
 
 
-def _outside(account: Account, host: Host) -> list[Finding]:
+def _outside(account: Account, host: Host) -> list[Problem]:
     """Return what makes, or has made, systemd run something of the account's on the host."""
     name, found = account.name, []
     if host.systemd and host.has_manager(account.uid):
         what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
         why = "it obeys the units in the account's home"
         found.append(
-            Finding(what, why, f"systemctl stop user@{account.uid}.service", severity="open")
+            Problem(what, why, f"systemctl stop user@{account.uid}.service", severity="open")
         )
     if host.lingers(name) and "linger" not in host.origin(name).kept:
         fix = (
@@ -112,14 +112,14 @@ def _outside(account: Account, host: Host) -> list[Finding]:
         )
         what = f"{name} lingers: systemd is to start its user manager at boot"
         found.append(
-            Finding(
+            Problem(
                 what, "only the drop-in of user@.service keeps it from that", fix, severity="open"
             )
         )
     return found
 
 
-def _not_in_force(host: Host, config: Config) -> list[Finding]:
+def _not_in_force(host: Host, config: Config) -> list[Problem]:
     """Return why systemd would start a user manager for a member.
 
     A drop-in that setup would write anew is one such reason.
@@ -130,7 +130,7 @@ def _not_in_force(host: Host, config: Config) -> list[Finding]:
     )
     if _masked(host):
         return [
-            Finding(
+            Problem(
                 f"{DROPIN} is a symbolic link, so that it is masked",
                 why,
                 f"rm {DROPIN} && sftpjail setup",
@@ -139,7 +139,7 @@ def _not_in_force(host: Host, config: Config) -> list[Finding]:
     text = dropin(config)
     if host.text(DROPIN) != text:
         state = "is missing" if host.lstat(DROPIN) is None else "is not as configured"
-        return [Finding(f"{DROPIN} {state}", why, "sftpjail setup")] if jailed(config, host) else []
+        return [Problem(f"{DROPIN} {state}", why, "sftpjail setup")] if jailed(config, host) else []
     if not host.systemd:
         return []
     uids = _to_ask(host, config)
@@ -149,7 +149,7 @@ def _not_in_force(host: Host, config: Config) -> list[Finding]:
     parts = answer.out.strip().split("\n\n")
     if answer.code != 0 or len(parts) != len(units):
         return [
-            Finding(
+            Problem(
                 f"systemd does not say whether {DROPIN} is in force: {answer.words}",
                 why,
                 "systemctl status",
@@ -182,7 +182,7 @@ def _to_ask(host: Host, config: Config) -> list[int]:
     return [usual, *sorted(set(own))]
 
 
-def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
+def _blame(unit: str, shown: str, host: Host, why: str) -> Problem:
     """Return what keeps the drop-in from being in force.
 
     Either systemd has not read it, or another one wins over it.
@@ -197,7 +197,7 @@ def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
     if rivals:
         move = fixes.move(rivals[0], f"{rivals[0]}.off", host)
         fix = move and f"{move} && systemctl daemon-reload"
-        return Finding(f"{rivals[0]} stands in the place of {DROPIN} for {unit}", why, fix)
+        return Problem(f"{rivals[0]} stands in the place of {DROPIN} for {unit}", why, fix)
     paths = next(
         (line.partition("=")[2] for line in shown.split("\n") if line.startswith("DropInPaths=")),
         "",
@@ -206,8 +206,8 @@ def _blame(unit: str, shown: str, host: Host, why: str) -> Finding:
     resets = [path for path in later if re.search(_RESETS, host.text(path))]
     if "NeedDaemonReload=yes" in shown or not resets:
         what = f"systemd has not read {DROPIN}: it is not in force for {unit}"
-        return Finding(what, why, "systemctl daemon-reload")
-    return Finding(f"{resets[0]} takes {DROPIN} back for {unit}", why, _without_reset(resets))
+        return Problem(what, why, "systemctl daemon-reload")
+    return Problem(f"{resets[0]} takes {DROPIN} back for {unit}", why, _without_reset(resets))
 
 
 def _without_reset(paths: Sequence[str]) -> str:

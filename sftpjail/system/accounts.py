@@ -28,7 +28,7 @@ def change_account(argv: Sequence[str], name: str) -> None:
         name: the account.
 
     Raises:
-        SftpJailError: it failed; where a process of the account is in the way, the hint ends it.
+        SftpJailError: it failed; where a process of the account is in the way, the fix ends it.
     """
     began = time.monotonic()
     while (answer := programs.run(argv, timeout=300.0)).code != 0:

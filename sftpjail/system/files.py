@@ -84,13 +84,13 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
     try:
         yield fd, name
     except OSError as error:
-        hint = (
+        fix = (
             f"lsattr -d {quote(about)}"
             if error.errno == errno.EPERM
             else f"df {quote(os.path.dirname(about))}"
         )
-        hint = hint if error.errno in (errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS) else ""
-        raise SftpJailError(f"cannot change {about}: {error.strerror}", hint) from error
+        fix = fix if error.errno in (errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS) else ""
+        raise SftpJailError(f"cannot change {about}: {error.strerror}", fix) from error
     finally:
         os.close(fd)
 

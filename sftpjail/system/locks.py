@@ -31,7 +31,7 @@ def lock(path: str, timeout: float) -> Iterator[None]:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SftpJailError(
-            f"cannot lock {path}: {error.strerror}", "run sftpjail as root"
+            f"cannot lock {path}: {error.strerror}", advice="run sftpjail as root"
         ) from error
     try:
         deadline = time.monotonic() + timeout

@@ -75,10 +75,10 @@ def unmount(target: str) -> None:
     """
     users = _unmount_idle(target)
     if users:
-        hint = fixes.ending({pid: uid for pid, uid, _ in users})
+        fix = fixes.ending({pid: uid for pid, uid, _ in users})
         raise SftpJailError(
             f"{target} is in use by {_listed(users)}",
-            hint or Advice("it is root's: look whether it may end"),
+            fix or Advice("it is root's: look whether it may end"),
         )
 
 

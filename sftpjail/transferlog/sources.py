@@ -77,10 +77,12 @@ def _logged(host: Host, config: Config) -> str:
     name = backend(host, config)
     if name == "none":
         raise SftpJailError(
-            "nothing is logged: no log daemon is here, "
-            "or the configuration has [logs] backend = none",
-            "apt install rsyslog; set backend = auto in /etc/sftpjail/sftpjail.conf; "
-            "sftpjail setup && sftpjail apply",
+            (
+                "nothing is logged: no log daemon is here, "
+                "or the configuration has [logs] backend = none"
+            ),
+            advice="install rsyslog, set backend = auto in /etc/sftpjail/sftpjail.conf, "
+            "then run sftpjail setup && sftpjail apply",
         )
     return name
 
@@ -97,7 +99,7 @@ def _open(host: Host, path: str) -> BinaryIO | None:
         return None
     except OSError as error:
         raise SftpJailError(
-            f"cannot read {path}: {error.strerror}", "run sftpjail as root"
+            f"cannot read {path}: {error.strerror}", advice="run sftpjail as root"
         ) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -285,7 +287,7 @@ def _files(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
         for _, handle in handles:
             handle.close()
     else:
-        raise SftpJailError(f"{path} is being rotated all the time", "try again")
+        raise SftpJailError(f"{path} is being rotated all the time", advice="try again")
     return handles[::-1]
 
 

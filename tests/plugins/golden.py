@@ -1,4 +1,4 @@
-"""What golden plans and findings are made with: the account ann, and a way to fire one hook."""
+"""What golden plans and problems are made with: the account ann, and a way to fire one hook."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from golden import HOME, INSIDE, Fire, ann
 from sftpjail import (
     CloseAccount,
     Fact,
-    Finding,
     OpenAccount,
+    Problem,
     Profile,
     SetAccount,
     SetGroup,
@@ -71,7 +71,7 @@ def test_on_teardown_closes_an_administrator_whose_jail_was_forced(tree: Tree, f
     tree.write("/var/lib/sftpjail/accounts/ann", '{"forced": true}')
     with pytest.raises(SftpJailError, match="ann has no line in /etc/shadow") as caught:
         fire("accounts", "on_teardown", tree.host())
-    assert caught.value.hint == "usermod -e 1 ann"
+    assert caught.value.fix == "usermod -e 1 ann"
     tree.write("/etc/shadow", SHADOW)
     assert fire("accounts", "on_teardown", tree.host()) == [
         CloseAccount("ann", expire="1", closed=taken(expire=""))
@@ -114,7 +114,7 @@ def test_on_user_create_refuses_a_home_inside_that_the_host_has_too(tree: Tree, 
     tree.folder("/files")
     with pytest.raises(SftpJailError, match="this host has a /files too") as caught:
         fire("accounts", "on_user_create", tree.host(), account=ann(INSIDE))
-    assert "`files` of profile sftponly" in caught.value.hint
+    assert "`files` of profile sftponly" in caught.value.advice
 
 
 def test_on_user_create_touches_no_account_of_a_directory(tree: Tree, fire: Fire) -> None:
@@ -147,11 +147,11 @@ def test_on_user_remove_keeps_the_files_of_a_home_inside_reachable(tree: Tree, f
 def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire: Fire) -> None:
     with pytest.raises(SftpJailError, match="primary group of ann") as caught:
         fire("accounts", "on_user_remove", tree.host(), account=ann(gid=500), deleted=False)
-    assert caught.value.hint == "usermod -g GROUP ann && sftpjail remove ann"
+    assert caught.value.advice.endswith(": usermod -g GROUP ann && sftpjail remove ann")
     profile = replace(Profile("p"), group="", match_user=("ann",))
     with pytest.raises(SftpJailError, match="match_user of profile p") as caught:
         fire("accounts", "on_user_remove", tree.host(), account=ann(profile), deleted=False)
-    assert "sftpjail setup" in caught.value.hint
+    assert "sftpjail setup" in caught.value.advice
 
 
 def test_on_user_remove_takes_an_account_out_of_every_profiles_group(
@@ -172,7 +172,7 @@ def test_on_user_remove_takes_an_account_out_of_every_profiles_group(
     given["account"] = ann(gid=502)
     with pytest.raises(SftpJailError, match="third is the primary group of ann") as caught:
         fire("accounts", "on_user_remove", tree.host(), Config(profiles=profiles), **given)
-    assert caught.value.hint == "usermod -g GROUP ann && sftpjail remove ann"
+    assert caught.value.advice.endswith(": usermod -g GROUP ann && sftpjail remove ann")
 
 
 def test_on_check_of_an_account_in_two_profiles_groups(tree: Tree, fire: Fire) -> None:
@@ -182,7 +182,7 @@ def test_on_check_of_an_account_in_two_profiles_groups(tree: Tree, fire: Fire) -
         profiles=(Profile("p", "sftponly"), Profile("q", "second"), Profile("r", "third"))
     )
     assert fire("accounts", "on_check", tree.host(), config, account=ann()) == [
-        Finding(
+        Problem(
             "ann is in the groups of 3 profiles: sftponly, second, third",
             "only the first one counts",
             "gpasswd -d ann second && gpasswd -d ann third",
@@ -221,7 +221,7 @@ def test_whom_teardown_shut_out_only_an_administrator_lets_in(tree: Tree, fire: 
     made = fire("accounts", "on_user_create", tree.host(), account=ann())
     assert not any(isinstance(action, OpenAccount) for action in made)
     assert fire("accounts", "on_check", tree.host(), account=ann()) == [
-        Finding("ann is closed: its jail was taken away", "by teardown", "usermod -e 30000 ann")
+        Problem("ann is closed: its jail was taken away", "by teardown", "usermod -e 30000 ann")
     ]
     assert fire("accounts", "on_explain", tree.host(), account=ann()) == [
         Fact("account", "closed", "its jail was taken away", "by teardown", True)
@@ -234,7 +234,7 @@ def test_whom_teardown_shut_out_only_an_administrator_lets_in(tree: Tree, fire: 
 def test_a_name_on_the_list_that_no_record_speaks_of(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/sftpjail/closed", "ann\n")
     assert fire("accounts", "on_check", tree.host(), account=ann()) == [
-        Finding(
+        Problem(
             "ann is closed: its name is in /etc/sftpjail/closed",
             "no record says why",
             "sed -i '/^ann$/d' /etc/sftpjail/closed",

@@ -85,7 +85,7 @@ def test_on_adopt_close_ends_nothing_of_a_uid_that_others_have(tree: Tree, fire:
         SftpJailError, match="uid 1001 of eve: whose these are cannot be told"
     ) as caught:
         fire("activity", "on_adopt_close", host, account=ann())
-    assert caught.value.hint == "sftpjail adopt --close --keep at,processes ann"
+    assert caught.value.fix == "sftpjail adopt --close --keep at,processes ann"
 
 
 def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) -> None:
@@ -114,7 +114,7 @@ def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) 
     tree.write(CRON, "a new one\n")
     with pytest.raises(SftpJailError, match=f"{CRON} is in the way") as caught:
         fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=False)
-    assert caught.value.hint == f"mv -nT {CRON} {ASIDE}ann/cron-ann.later && sftpjail remove ann"
+    assert caught.value.fix == f"mv -nT {CRON} {ASIDE}ann/cron-ann.later && sftpjail remove ann"
 
 
 def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, fire: Fire) -> None:
@@ -125,7 +125,7 @@ def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, 
         bad.what
         == f"outside of its jail ann has a crontab ({CRON}), 1 at job ({JOB}), 1 process (7 sleep)"
     )
-    assert (bad.mend, bad.severity) == ("sftpjail adopt --close ann", "open")
+    assert (bad.fix, bad.severity) == ("sftpjail adopt --close ann", "open")
     assert (
         lines.what == "/etc/crontab:3 runs as ann, outside of its jail"
         and lines.severity == "advice"
@@ -136,16 +136,16 @@ def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, 
     )
     tree.write("/var/lib/sftpjail/accounts/ann", '{"kept": ["cron", "at", "linger", "processes"]}')
     advice = fire("activity", "on_check", at_work(tree, OWN), account=ann())
-    assert [finding.severity for finding in advice] == ["advice"] * 2
-    assert "a crontab" in advice[0].what and "lingering" in advice[0].what and not advice[0].mend
+    assert [problem.severity for problem in advice] == ["advice"] * 2
+    assert "a crontab" in advice[0].what and "lingering" in advice[0].what and not advice[0].fix
 
 
 def test_on_check_of_the_host_reports_what_departed_accounts_left(tree: Tree, fire: Fire) -> None:
     tree.write(f"{ASIDE}carl/cron-carl", "")
     tree.write(f"{ASIDE}ann/cron-ann", "")
     tree.write("/var/lib/sftpjail/accounts/ann", "{}")
-    (finding,) = fire("activity", "on_check", tree.host(), account=None)
-    assert finding.what == f"{ASIDE}carl is left" and finding.severity == "advice"
+    (problem,) = fire("activity", "on_check", tree.host(), account=None)
+    assert problem.what == f"{ASIDE}carl is left" and problem.severity == "advice"
 
 
 def test_reports_name_the_fix(tree: Tree) -> None:
@@ -153,7 +153,7 @@ def test_reports_name_the_fix(tree: Tree) -> None:
     words = f"outside of its jail it still has a crontab ({CRON}), 1 at job ({JOB}), lingering user services (loginctl)"
     assert (
         report.message == f"ann is jailed, but {words}"
-        and report.hint == "sftpjail adopt --close ann"
+        and report.fix == "sftpjail adopt --close ann"
     )
     assert str(reports([ann()], at_work(tree, SLEEP), new=True)[0]) == str(report)
     assert "7 sleep" in str(reports([ann()], at_work(tree, SLEEP))[0])

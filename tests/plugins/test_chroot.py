@@ -30,7 +30,7 @@ def test_on_setup_makes_the_base_of_each_profile(tree: Tree, fire: Fire) -> None
 
 
 @pytest.mark.parametrize(
-    ("mode", "owner", "wrong", "mend"),
+    ("mode", "owner", "wrong", "fix"),
     [
         (0o755, (1002, 1002), "/srv belongs to uid 1002 and not to root", "chown root /srv"),
         (0o775, (0, 0), "/srv can be written by others than root (mode 0775)", "chmod go-w /srv"),
@@ -38,12 +38,12 @@ def test_on_setup_makes_the_base_of_each_profile(tree: Tree, fire: Fire) -> None
     ],
 )
 def test_on_setup_refuses_a_component_that_is_not_ours(
-    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], wrong: str, mend: str
+    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], wrong: str, fix: str
 ) -> None:
     tree.folder("/srv", mode, owner)
     with pytest.raises(SftpJailError) as caught:
         fire("chroot", "on_setup", tree.host())
-    assert wrong in caught.value.message and caught.value.hint == mend
+    assert wrong in caught.value.message and caught.value.fix == fix
 
 
 @pytest.mark.parametrize("home", ["/srv/sftp", "/srv"])
@@ -55,7 +55,7 @@ def test_on_setup_refuses_a_base_in_somebodys_home(tree: Tree, fire: Fire, home:
         fire("chroot", "on_setup", tree.host())
 
 
-def test_on_setup_mends_what_is_ours(tree: Tree, fire: Fire) -> None:
+def test_on_setup_fixes_what_is_ours(tree: Tree, fire: Fire) -> None:
     tree.folder("/srv/sftp", 0o777)
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp"]}')
     assert fire("chroot", "on_setup", tree.host()) == [
@@ -67,7 +67,7 @@ def test_a_file_in_the_way_is_told(tree: Tree, fire: Fire) -> None:
     tree.write("/srv/sftp", "")
     with pytest.raises(SftpJailError, match="/srv/sftp is not a folder") as caught:
         fire("chroot", "on_setup", tree.host())
-    assert caught.value.hint == "mv -nT /srv/sftp /srv/sftp.old && sftpjail apply"
+    assert caught.value.fix == "mv -nT /srv/sftp /srv/sftp.old && sftpjail apply"
 
 
 def test_a_link_counts_as_what_it_leads_to(tree: Tree, fire: Fire) -> None:
@@ -110,7 +110,7 @@ def test_on_user_create_does_not_give_away_the_files_of_an_earlier_account(
         SftpJailError, match="belongs to uid 4711, perhaps to an earlier account"
     ) as caught:
         fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE))
-    assert caught.value.hint == "mv -nT /srv/sftp/ann/files /srv/sftp/ann/files.old"
+    assert caught.value.fix == "mv -nT /srv/sftp/ann/files /srv/sftp/ann/files.old"
 
 
 def test_on_user_create_in_the_home(tree: Tree, fire: Fire) -> None:
@@ -160,7 +160,7 @@ def test_on_user_create_refuses_a_home_beneath_a_foreign_folder(tree: Tree, fire
     tree.folder("/home", 0o775)
     with pytest.raises(SftpJailError, match="/home can be written") as caught:
         fire("chroot", "on_user_create", tree.host(), account=ann(HOME))
-    assert caught.value.hint == "chmod go-w /home"
+    assert caught.value.fix == "chmod go-w /home"
 
 
 def test_on_user_remove_removes_the_jail_and_never_files(tree: Tree, fire: Fire) -> None:

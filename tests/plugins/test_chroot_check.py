@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeHost, Programs, Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
 
-from sftpjail import Fact, Finding, Profile
+from sftpjail import Fact, Problem, Profile
 
 JAIL, HOME_INSIDE = "/srv/sftp/ann", "/srv/sftp/ann/home/ann"
 REFUSES = "sshd refuses the chroot and closes the login"
@@ -23,8 +23,8 @@ def good(tree: Tree) -> None:
 
 def check(
     tree: Tree, fire: Fire, profile: Profile = BIND, host: FakeHost | None = None
-) -> list[Finding]:
-    found: list[Finding] = fire("chroot", "on_check", host or tree.host(), account=ann(profile))
+) -> list[Problem]:
+    found: list[Problem] = fire("chroot", "on_check", host or tree.host(), account=ann(profile))
     return found
 
 
@@ -43,7 +43,7 @@ def test_on_check_of_a_good_jail(tree: Tree, fire: Fire) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/srv", "/srv/sftp", JAIL])
 @pytest.mark.parametrize(
-    ("mode", "owner", "flaw", "mend"),
+    ("mode", "owner", "flaw", "fix"),
     [
         (0o755, (1001, 1001), "belongs to uid 1001 and not to root", "chown root {}"),
         (0o775, (0, 33), "can be written by others than root (mode 0775)", "chmod go-w {}"),
@@ -51,18 +51,18 @@ def test_on_check_of_a_good_jail(tree: Tree, fire: Fire) -> None:
     ],
 )
 def test_on_check_of_each_component(
-    tree: Tree, fire: Fire, path: str, mode: int, owner: tuple[int, int], flaw: str, mend: str
+    tree: Tree, fire: Fire, path: str, mode: int, owner: tuple[int, int], flaw: str, fix: str
 ) -> None:
     (tree.root / path.lstrip("/")).chmod(mode)
     tree.owners[path] = owner
-    assert check(tree, fire) == [Finding(f"{path} {flaw}", REFUSES, mend.replace("{}", path))]
+    assert check(tree, fire) == [Problem(f"{path} {flaw}", REFUSES, fix.replace("{}", path))]
 
 
 def test_on_check_tells_of_all_components_at_once(tree: Tree, fire: Fire) -> None:
     tree.owners |= {"/srv": (33, 33), JAIL: (1001, 1001)}
     first, second = check(tree, fire)
-    assert (first.mend, first.advice) == ("chown root /srv", "")
-    assert second.mend == "" and "because of /srv;" in second.advice, (
+    assert (first.fix, first.advice) == ("chown root /srv", "")
+    assert second.fix == "" and "because of /srv;" in second.advice, (
         "uid 33 could exchange it until then"
     )
 
@@ -70,14 +70,14 @@ def test_on_check_tells_of_all_components_at_once(tree: Tree, fire: Fire) -> Non
 def test_on_check_of_a_file_in_the_way(tree: Tree, fire: Fire) -> None:
     profile = Profile("p", chroot="/srv/other/%u")
     tree.write("/srv/other/ann", "")
-    (finding,) = check(tree, fire, profile)
-    assert finding.what == "/srv/other/ann is not a folder"
-    assert finding.mend == "mv -nT /srv/other/ann /srv/other/ann.old && sftpjail apply"
+    (problem,) = check(tree, fire, profile)
+    assert problem.what == "/srv/other/ann is not a folder"
+    assert problem.fix == "mv -nT /srv/other/ann /srv/other/ann.old && sftpjail apply"
 
 
 def test_on_check_of_a_jail_that_is_not_there(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, Profile("p", chroot="/srv/other/%u")) == [
-        Finding("the jail /srv/other/ann is missing", "sshd refuses every login", "sftpjail apply")
+        Problem("the jail /srv/other/ann is missing", "sshd refuses every login", "sftpjail apply")
     ]
 
 
@@ -101,7 +101,7 @@ def test_on_check_is_silent_about_unusual_folders_that_sshd_takes(
 
 def test_on_check_misses_the_home(tree: Tree, fire: Fire) -> None:
     assert fire("chroot", "on_check", tree.host(), account=ann(home="/home/none")) == [
-        Finding(
+        Problem(
             "the home /home/none does not exist",
             "the session has no folder to start and write in",
             "mkhomedir_helper ann && sftpjail apply",
@@ -113,7 +113,7 @@ def test_on_check_of_a_home_that_the_jail_lacks(tree: Tree, fire: Fire) -> None:
     tree.shown.clear()
     (tree.root / HOME_INSIDE.lstrip("/")).rmdir()
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             "the session of ann starts in /, where only root writes",
             "/home/ann is not in the jail",
             "sftpjail apply",
@@ -123,7 +123,7 @@ def test_on_check_of_a_home_that_the_jail_lacks(tree: Tree, fire: Fire) -> None:
 
 def test_on_check_of_a_start_folder_that_is_not_there(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, replace(BIND, start="/in/%u")) == [
-        Finding(
+        Problem(
             "/in/ann, where the sessions of ann are to start, is not in its jail",
             "sshd closes the session",
             f"install -d -o 1001 -g 1001 {JAIL}/in/ann",
@@ -144,7 +144,7 @@ def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(
     tree.folder(f"{JAIL}/a/b", 0o755, (1001, 1001))
     tree.folder(f"{JAIL}/a", 0o700, (0, 0))
     assert check(tree, fire, replace(BIND, start="/a/b")) == [
-        Finding(
+        Problem(
             f"ann may not enter {JAIL}/a",
             "the session cannot start in /a/b",
             f"chmod o+rx {JAIL}/a",
@@ -153,7 +153,7 @@ def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(
 
 
 @pytest.mark.parametrize(
-    ("mode", "owner", "mend"),
+    ("mode", "owner", "fix"),
     [
         (0o500, (1001, 1001), "chmod u+wx {}"),
         (0o600, (1001, 1001), "chmod u+wx {}"),
@@ -162,15 +162,15 @@ def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(
     ],
 )
 def test_on_check_of_a_home_that_its_user_cannot_write(
-    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], mend: str
+    tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], fix: str
 ) -> None:
     (tree.root / "home/ann").chmod(mode)
     tree.owners["/home/ann"] = owner
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             f"ann cannot write in /home/ann (owner {owner[0]}:{owner[1]}, mode {mode:04o})",
             "uploads fail",
-            mend.replace("{}", HOME_INSIDE),
+            fix.replace("{}", HOME_INSIDE),
         )
     ]
     for profile in (
@@ -193,7 +193,7 @@ def test_on_check_of_a_file_system_that_takes_nothing(
     host = tree.host()
     host.unwritable = {"/home/ann"}
     assert check(tree, fire, host=host) == [
-        Finding(
+        Problem(
             "/home/ann of ann lies on a file system that is mounted read-only",
             "uploads fail",
             f'mount -o remount,rw "$(findmnt -n -o TARGET -T {HOME_INSIDE})"',
@@ -202,7 +202,7 @@ def test_on_check_of_a_file_system_that_takes_nothing(
     host = tree.host()
     host.filled = {"/home/ann"}
     assert check(tree, fire, host=host) == [
-        Finding("the file system of /home/ann is full", "uploads fail", f"df -h {HOME_INSIDE}")
+        Problem("the file system of /home/ann is full", "uploads fail", f"df -h {HOME_INSIDE}")
     ]
 
 
@@ -220,7 +220,7 @@ def test_on_check_of_an_immutable_home(
     tree.program("lsattr")
     programs.answer("lsattr", "-d", HOME_INSIDE, out=said)
     found = check(tree, fire)
-    wanted = [Finding("/home/ann of ann is immutable", "uploads fail", f"chattr -i {HOME_INSIDE}")]
+    wanted = [Problem("/home/ann of ann is immutable", "uploads fail", f"chattr -i {HOME_INSIDE}")]
     assert found == (wanted if immutable else [])
     host = tree.host()
     host.thorough = False
@@ -265,9 +265,9 @@ def test_on_explain_of_an_account_that_is_not_jailed(tree: Tree, fire: Fire) -> 
 def test_on_check_of_a_home_that_was_changed(tree: Tree, fire: Fire) -> None:
     line = "/home/old /srv/sftp/ann/home/old none bind,nofail,x-sftpjail.user=ann,x-sftpjail.role=home 0 0\n"
     tree.write("/etc/fstab", line)
-    (finding,) = check(tree, fire)
-    assert finding.what == "the home of ann is /home/ann now, and its jail shows /home/old"
-    assert finding.mend == "sftpjail apply"
+    (problem,) = check(tree, fire)
+    assert problem.what == "the home of ann is /home/ann now, and its jail shows /home/old"
+    assert problem.fix == "sftpjail apply"
 
 
 def test_no_command_follows_a_link_of_the_user(tree: Tree, fire: Fire) -> None:
@@ -275,5 +275,5 @@ def test_no_command_follows_a_link_of_the_user(tree: Tree, fire: Fire) -> None:
     tree.folder("/etc/victim", 0o755)
     (tree.root / HOME_INSIDE.lstrip("/") / "upload").symlink_to("/etc/victim")
     tree.owners[HOME_INSIDE] = (1001, 1001)
-    for finding in check(tree, fire, profile):
-        assert finding.mend == "", finding
+    for problem in check(tree, fire, profile):
+        assert problem.fix == "", problem

@@ -11,7 +11,7 @@ from golden import BIND, HOME, INSIDE, Fire, ann
 from sftpjail import Bind, GiveDir, MakeDir, Remove, SetGroup, SftpJailError, WriteFile
 from sftpjail.config import Config
 from sftpjail.openssh.settings import Settings
-from sftpjail.plugins.keys.sources import commanded, findings, principals_file
+from sftpjail.plugins.keys.sources import commanded, principals_file, problems
 from sftpjail.system.programs import Answer
 
 ZOE = replace(ann(), name="zoe", uid=20010, gid=20000, home="/home/people/zoe", local=False)
@@ -145,7 +145,7 @@ def test_the_command_runs_as_sshd_would_run_it(
 ) -> None:
     programs.answer("setpriv", out=f"{KEY}\n")
     said = commanded(ZOE, command(value), host)
-    assert said and said.argv == argv and not said.fault and len(said.entries) == 1
+    assert said and said.argv == argv and not said.problem and len(said.entries) == 1
     assert ("--reuid=65534" in programs.asked[0]) and programs.asked[0][-len(argv) :] == argv
 
 
@@ -167,35 +167,35 @@ def test_the_command_may_run_as_the_account_itself(
     tree.account("zoe", 20010, 20000, make_home=False)
     found = settings(authorizedkeyscommand="/usr/bin/keys", authorizedkeyscommanduser="%u")
     said = commanded(ZOE, found, tree.host())
-    assert said and not said.fault and "--reuid=20010" in programs.asked[0]
+    assert said and not said.problem and "--reuid=20010" in programs.asked[0]
 
 
-def test_findings_about_a_command(host: FakeHost, tree: Tree, programs: Programs) -> None:
+def test_problems_about_a_command(host: FakeHost, tree: Tree, programs: Programs) -> None:
     programs.answer_by("setpriv", lambda argv, _: Answer(1, "", "no server"))
-    (finding,) = findings(ZOE, command("/usr/bin/keys"), False, host)
+    (problem,) = problems(ZOE, command("/usr/bin/keys"), False, host)
     assert (
-        "it fails: no server" in finding.what
-        and finding.mend == "setsid -w runuser -u nobody -- /usr/bin/keys zoe"
+        "it fails: no server" in problem.what
+        and problem.fix == "setsid -w runuser -u nobody -- /usr/bin/keys zoe"
     )
-    assert list(findings(ZOE, command("/usr/bin/keys"), True, host)) == [], "it has a key in a file"
+    assert list(problems(ZOE, command("/usr/bin/keys"), True, host)) == [], "it has a key in a file"
     tree.write("/usr/bin/keys", "", 0o644)
-    (finding,) = findings(ZOE, command("/usr/bin/keys"), True, tree.host())
-    assert finding.mend == "chmod 755 /usr/bin/keys"
+    (problem,) = problems(ZOE, command("/usr/bin/keys"), True, tree.host())
+    assert problem.fix == "chmod 755 /usr/bin/keys"
     tree.write("/usr/bin/keys", "", 0o775)
-    (finding,) = findings(ZOE, command("/usr/bin/keys"), True, tree.host())
-    assert "chmod go-w /usr/bin/keys" in finding.mend
-    (finding,) = findings(ZOE, command("/usr/bin/none"), True, tree.host())
-    assert "is not there" in finding.what
+    (problem,) = problems(ZOE, command("/usr/bin/keys"), True, tree.host())
+    assert "chmod go-w /usr/bin/keys" in problem.fix
+    (problem,) = problems(ZOE, command("/usr/bin/none"), True, tree.host())
+    assert "is not there" in problem.what
 
 
-def test_findings_about_certificates(host: FakeHost, tree: Tree, programs: Programs) -> None:
+def test_problems_about_certificates(host: FakeHost, tree: Tree, programs: Programs) -> None:
     found = settings(
         trustedusercakeys="/etc/ssh/ca.pub", authorizedprincipalsfile="/etc/ssh/principals/%u"
     )
     assert principals_file(ZOE, found) == "/etc/ssh/principals/zoe"
     assert principals_file(ZOE, settings(trustedusercakeys="none")) == ""
-    whats = [finding.what for finding in findings(ZOE, found, False, tree.host())]
+    whats = [problem.what for problem in problems(ZOE, found, False, tree.host())]
     assert "holds no key of an authority" in whats[0] and "names no principal for zoe" in whats[1]
     tree.write("/etc/ssh/ca.pub", f"{KEY}\n")
     tree.write("/etc/ssh/principals/zoe", "# comment\ncustomer-7\n")
-    assert list(findings(ZOE, found, False, tree.host())) == []
+    assert list(problems(ZOE, found, False, tree.host())) == []

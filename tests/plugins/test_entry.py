@@ -9,8 +9,8 @@ from fakes import Programs, Tree
 from golden import Fire, ann
 
 from sftpjail import (
-    Finding,
     MakeDir,
+    Problem,
     Profile,
     Remove,
     Run,
@@ -180,7 +180,7 @@ def test_on_teardown_and_on_detach(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asleep", "what", "mend"),
+    ("asleep", "what", "fix"),
     [
         (["sftpjail.path"], "sftpjail.path does not run", "systemctl start sftpjail.path"),
         (
@@ -191,14 +191,14 @@ def test_on_teardown_and_on_detach(tree: Tree, fire: Fire) -> None:
     ],
 )
 def test_on_check_of_units_that_sleep(
-    tree: Tree, fire: Fire, programs: Programs, asleep: list[str], what: str, mend: str
+    tree: Tree, fire: Fire, programs: Programs, asleep: list[str], what: str, fix: str
 ) -> None:
     units(tree, booted=True)
     for unit in asleep:
         programs.answer("is-active", "--quiet", unit, code=3)
     programs.answer("is-active")
     assert fire("entry", "on_check", tree.host(), account=None) == [
-        Finding(what, "members of a group that come by no hook get no jail", mend)
+        Problem(what, "members of a group that come by no hook get no jail", fix)
     ]
 
 

@@ -45,8 +45,8 @@ def test_modules(tree: Tree, fire: Fire, sshd: Sshd, lines: str, says: str, advi
         '<pam_mount>\n<luserconf name=".pam_mount.conf.xml" />\n',
     )
     found = fire("home_files", "on_check", tree.host(), account=None)
-    assert [finding.severity == "advice" for finding in found] == [advice] * bool(says)
-    assert all(says in finding.what for finding in found)
+    assert [problem.severity == "advice" for problem in found] == [advice] * bool(says)
+    assert all(says in problem.what for problem in found)
     assert (
         fire("home_files", "on_check", tree.host(), Config(profiles=(INSIDE,)), account=None) == []
     )
@@ -55,8 +55,8 @@ def test_modules(tree: Tree, fire: Fire, sshd: Sshd, lines: str, says: str, advi
 def test_apache(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     assert fire("home_files", "on_check", tree.host(), account=None) == []
     tree.write("/etc/apache2/mods-enabled/userdir.load", "LoadModule\n")
-    (finding,) = fire("home_files", "on_check", tree.host(), account=None)
-    assert finding.severity == "advice" and "Apache serves ~/public_html" in finding.what
+    (problem,) = fire("home_files", "on_check", tree.host(), account=None)
+    assert problem.severity == "advice" and "Apache serves ~/public_html" in problem.what
 
 
 def test_who_may_log_in_by_a_file_of_the_home(tree: Tree, fire: Fire, sshd: Sshd) -> None:

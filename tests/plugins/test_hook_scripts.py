@@ -6,6 +6,7 @@ import json
 from shlex import quote
 
 import pytest
+from answers import judge
 from fakes import Tree
 from golden import Fire, ann
 
@@ -67,6 +68,7 @@ def test_each_event_has_its_folder_and_its_facts(
     (run,) = fire("scripts", hook, tree.host(), **arguments)
     assert isinstance(run, Run) and run.argv == (path,) and run.undo == () and 0 < run.timeout <= 60
     told = json.loads(run.stdin)
+    judge("event", told)
     assert facts.items() <= told.items() and told["event"] == event and run.stdin.endswith("}\n")
     expected = {"SFTPJAIL_EVENT": event}
     if "account" in arguments:
@@ -138,17 +140,19 @@ def test_on_check_tells_of_a_script_that_does_not_run(
     tree.write(path, "#!/bin/sh\n", mode)
     tree.owners[path] = owner
     assert fire("scripts", "on_user_create", tree.host(), account=ann()) == []
-    (finding,) = fire("scripts", "on_check", tree.host(), account=None)
+    (problem,) = fire("scripts", "on_check", tree.host(), account=None)
     assert (
-        path in finding.what
-        and why in finding.what
-        and finding.mend == f"chown root {path} && chmod 755 {path}"
+        path in problem.what
+        and why in problem.what
+        and problem.fix == f"chown root {path} && chmod 755 {path}"
     )
     assert fire("scripts", "on_check", tree.host(), account=ann()) == []
 
 
 def found(tree: Tree, fire: Fire) -> list[tuple[str, str]]:
-    return [(f.what, f.mend) for f in fire("scripts", "on_check", tree.host(), account=None)]
+    return [
+        (f.what, f.fix or f.advice) for f in fire("scripts", "on_check", tree.host(), account=None)
+    ]
 
 
 def test_on_check_tells_of_a_script_that_cannot_be_executed(tree: Tree, fire: Fire) -> None:
@@ -169,11 +173,11 @@ def test_on_check_tells_of_a_name_that_never_runs(
     folder = f"{THEIRS}/user-create.d"
     tree.write(f"{folder}/taken", "#!/bin/sh\n", 0o755)
     tree.write(f"{folder}/{name}", "#!/bin/sh\n", 0o755)
-    ((what, mend),) = found(tree, fire)
+    ((what, fix),) = found(tree, fire)
     assert what == (
         f"the hook script {folder}/{name} is not run: it has a name with other characters than letters, digits, _ and -"
     )
-    assert mend == f"mv -nT {quote(f'{folder}/{name}')} {folder}/{better}"
+    assert fix == f"mv -nT {quote(f'{folder}/{name}')} {folder}/{better}"
     (tree.root / f"{folder}/{name}".lstrip("/")).rename(
         tree.root / f"{folder}/{better}".lstrip("/")
     )
@@ -183,7 +187,7 @@ def test_on_check_tells_of_a_name_that_never_runs(
 @pytest.mark.parametrize(
     "name", ["x.dpkg-old", "x.ucf-dist", "x.pacnew", "x~", ".x.swp", "#x#", "x.disabled", "x.md"]
 )
-def test_what_editors_and_packages_leave_is_no_fault(tree: Tree, fire: Fire, name: str) -> None:
+def test_what_editors_and_packages_leave_is_no_problem(tree: Tree, fire: Fire, name: str) -> None:
     tree.write(f"{THEIRS}/setup.d/{name}", "#!/bin/sh\n", 0o644 if name.endswith(".md") else 0o755)
     assert found(tree, fire) == []
 
@@ -197,23 +201,23 @@ def test_on_check_tells_of_a_folder_of_no_event(tree: Tree, fire: Fire) -> None:
     tree.folder(f"{THEIRS}/user-create.d")
     assert found(tree, fire) == [(what, f"mv -n {THEIRS}/usercreate.d/* {THEIRS}/user-create.d/")]
     tree.write(f"{THEIRS}/what-is-this.d/x", "")
-    assert found(tree, fire)[1][1] == "man 7 sftpjail-plugins"
+    assert found(tree, fire)[1][1] == "see sftpjail-plugins(7)"
 
 
 def test_on_check_tells_of_a_script_beside_the_folders(tree: Tree, fire: Fire) -> None:
     tree.write(f"{THEIRS}/README", "")
     assert found(tree, fire) == []
     tree.write(f"{THEIRS}/quota", "#!/bin/sh\n", 0o755)
-    ((what, mend),) = found(tree, fire)
+    ((what, fix),) = found(tree, fire)
     assert what == f"the hook script {THEIRS}/quota is not run: it lies in no event's folder"
-    assert mend == "man 7 sftpjail-plugins"
+    assert fix == "see sftpjail-plugins(7)"
 
 
 def test_a_folder_is_no_script(tree: Tree, fire: Fire) -> None:
     tree.folder(f"{THEIRS}/setup.d/10-x")
     assert ran(tree, fire) == []
-    (finding,) = fire("scripts", "on_check", tree.host(), account=None)
-    assert "is not a file" in finding.what
+    (problem,) = fire("scripts", "on_check", tree.host(), account=None)
+    assert "is not a file" in problem.what
 
 
 def test_a_script_that_somebody_could_exchange_does_not_run(tree: Tree, fire: Fire) -> None:
@@ -221,6 +225,6 @@ def test_a_script_that_somebody_could_exchange_does_not_run(tree: Tree, fire: Fi
     tree.folder("/srv/team", 0o777)
     tree.link(f"{THEIRS}/setup.d/10-x", "/srv/team/script")
     assert ran(tree, fire) == []
-    ((what, mend),) = found(tree, fire)
+    ((what, fix),) = found(tree, fire)
     assert "lies in /srv/team, which can be written by others than root" in what
-    assert mend == "chmod go-w /srv/team"
+    assert fix == "chmod go-w /srv/team"

@@ -115,7 +115,7 @@ def test_on_key_migrate_waits_until_sshd_reads_the_new_place(
             account=ann(),
             path="/home/ann/.ssh/authorized_keys",
         )
-    assert caught.value.hint == "sftpjail setup"
+    assert caught.value.fix == "sftpjail setup"
 
 
 def test_on_user_remove_while_the_account_stays(tree: Tree, fire: Fire) -> None:

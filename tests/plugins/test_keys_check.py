@@ -10,7 +10,7 @@ import pytest
 from fakes import Programs, Tree
 from golden import Fire, Sshd, ann
 
-from sftpjail import Fact, Finding, SetOwner
+from sftpjail import Fact, Problem, SetOwner
 from sftpjail.config import keyfile
 from sftpjail.system.programs import Answer
 
@@ -50,10 +50,10 @@ def main(tree: Tree, *lines: str) -> None:
     tree.write(MAIN, text + "".join(f"{line}\n" for line in lines))
 
 
-def check(tree: Tree, fire: Fire, text: str = "") -> list[Finding]:
+def check(tree: Tree, fire: Fire, text: str = "") -> list[Problem]:
     if text:
         tree.write(FILE, text)
-    found: list[Finding] = fire("keys", "on_check", tree.host(), account=ann())
+    found: list[Problem] = fire("keys", "on_check", tree.host(), account=ann())
     return found
 
 
@@ -75,8 +75,8 @@ def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> Non
         tree.write(f"{FOLDER}/{name}", "")
     why = "a later account of that name would inherit its keys"
     assert fire("keys", "on_check", tree.host(), account=None) == [
-        Finding(f"{FOLDER}/gone belongs to no account", why, f"rm {FOLDER}/gone"),
-        Finding(f"{FOLDER}/two words belongs to no account", why, f"rm '{FOLDER}/two words'"),
+        Problem(f"{FOLDER}/gone belongs to no account", why, f"rm {FOLDER}/gone"),
+        Problem(f"{FOLDER}/two words belongs to no account", why, f"rm '{FOLDER}/two words'"),
     ]
 
 
@@ -84,7 +84,7 @@ def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> Non
 
 
 @pytest.mark.parametrize(
-    ("path", "mode", "owner", "why", "mend"),
+    ("path", "mode", "owner", "why", "fix"),
     [
         (FILE, 0o644, (1001, 1001), "the user could let others in", f"chown root:root {FILE}"),
         (FILE, 0o664, (0, 0), "sshd ignores the keys", f"chmod go-w {FILE}"),
@@ -100,24 +100,24 @@ def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> Non
     ],
 )
 def test_on_check_of_what_others_can_change(
-    tree: Tree, fire: Fire, path: str, mode: int, owner: tuple[int, int], why: str, mend: str
+    tree: Tree, fire: Fire, path: str, mode: int, owner: tuple[int, int], why: str, fix: str
 ) -> None:
     (tree.root / path.lstrip("/")).chmod(mode)
     tree.owners[path] = owner
     about = f"owner {owner[0]}, mode {mode:04o}"
     assert check(tree, fire) == [
-        Finding(f"{path} can be changed by others than root ({about})", why, mend)
+        Problem(f"{path} can be changed by others than root ({about})", why, fix)
     ]
 
 
 def test_on_check_of_what_another_user_owns(tree: Tree, fire: Fire) -> None:
     tree.owners[FOLDER] = (1002, 1002)
-    (finding,) = check(tree, fire)
-    assert finding.mend == f"chown root:root {FOLDER}"
+    (problem,) = check(tree, fire)
+    assert problem.fix == f"chown root:root {FOLDER}"
 
 
 @pytest.mark.parametrize(
-    ("path", "mode", "what", "mend"),
+    ("path", "mode", "what", "fix"),
     [
         (FILE, 0o600, "its mode 0600 forbids it", f"chmod a+r {FILE}"),
         (FOLDER, 0o700, f"the mode of {FOLDER} forbids it (0700)", f"chmod a+x {FOLDER}"),
@@ -125,7 +125,7 @@ def test_on_check_of_what_another_user_owns(tree: Tree, fire: Fire) -> None:
     ],
 )
 def test_on_check_of_what_sshd_cannot_read_as_the_user(
-    tree: Tree, fire: Fire, path: str, mode: int, what: str, mend: str
+    tree: Tree, fire: Fire, path: str, mode: int, what: str, fix: str
 ) -> None:
     for shown in (FOLDER, "/etc/ssh", "/etc"):
         tree.owners[shown] = (0, 0)
@@ -133,8 +133,8 @@ def test_on_check_of_what_sshd_cannot_read_as_the_user(
     tree.host()
     (tree.root / path.lstrip("/")).chmod(mode)
     try:
-        assert check(tree, fire)[0] == Finding(
-            f"sshd cannot read {FILE} as ann: {what}", "key logins fail", mend
+        assert check(tree, fire)[0] == Problem(
+            f"sshd cannot read {FILE} as ann: {what}", "key logins fail", fix
         )
     finally:
         (tree.root / path.lstrip("/")).chmod(0o755)
@@ -150,7 +150,7 @@ def test_on_check_of_a_file_that_the_users_group_may_read(tree: Tree, fire: Fire
 @pytest.mark.parametrize(
     ("mode", "owner"), [(0o664, (0, 0)), (0o600, (0, 0)), (0o644, (1001, 1001))]
 )
-def test_on_user_create_mends_a_key_file_of_ours(
+def test_on_user_create_fixes_a_key_file_of_ours(
     tree: Tree, fire: Fire, mode: int, owner: tuple[int, int]
 ) -> None:
     (tree.root / FILE.lstrip("/")).chmod(mode)
@@ -176,17 +176,17 @@ def test_on_user_create_of_a_good_key_file(tree: Tree, fire: Fire) -> None:
 
 def test_on_check_tells_of_a_bad_line_in_the_middle(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, f"{ED} one\nssh-ed25519 AAAArubbish\n# comment\n{ED}2 two\n") == [
-        Finding(
+        Problem(
             f"line 2 of {FILE} is not a public key", "sshd passes it by", f"sed -i '2s/^/#/' {FILE}"
         )
     ]
 
 
-def test_no_mend_of_one_line_moves_another(tree: Tree, fire: Fire) -> None:
+def test_no_fix_of_one_line_moves_another(tree: Tree, fire: Fire) -> None:
     # Each command must be right whichever were run before it.
     wrapped = f"{ED[:30]}\n{ED[30:]} x"
-    findings = check(tree, fire, f"bad\n{ED} one\n{wrapped}\nworse\n{ED}2 two\nworst\n")
-    assert [finding.mend for finding in findings] == [
+    problems = check(tree, fire, f"bad\n{ED} one\n{wrapped}\nworse\n{ED}2 two\nworst\n")
+    assert [problem.fix for problem in problems] == [
         f"sed -i '7s/^/#/' {FILE}",
         f"sed -i '5s/^/#/' {FILE}",
         f"sed -i '3{{N;s/\\r*\\n//g}}' {FILE}",
@@ -204,7 +204,7 @@ def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(
     last = 2 + len(cuts)
     commands = {1: "2{N;s/\\r*\\n//g}", 2: "2{N;N;s/\\r*\\n//g}", 3: "2{N;N;N;s/\\r*\\n//g}"}
     assert check(tree, fire, f"{ED}1 one\n{wrapped}\n{ED}2 two\n") == [
-        Finding(
+        Problem(
             f"lines 2 to {last} of {FILE} are one key, wrapped",
             "sshd passes it by",
             f"sed -i '{commands[len(cuts)]}' {FILE}",
@@ -214,28 +214,28 @@ def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(
 
 def test_a_good_key_between_bad_lines_is_left_alone(tree: Tree, fire: Fire) -> None:
     # "junk KEY more" would read as a key with the option junk.
-    findings = check(tree, fire, f"junk\n{ED} good\nmore\n")
-    assert [finding.mend for finding in findings] == [
+    problems = check(tree, fire, f"junk\n{ED} good\nmore\n")
+    assert [problem.fix for problem in problems] == [
         f"sed -i '3s/^/#/' {FILE}",
         f"sed -i '1s/^/#/' {FILE}",
     ]
-    findings = check(tree, fire, f"junk\n{ED[:30]}\n{ED[30:]}\n")
-    assert [finding.mend for finding in findings] == [
+    problems = check(tree, fire, f"junk\n{ED[:30]}\n{ED[30:]}\n")
+    assert [problem.fix for problem in problems] == [
         f"sed -i '2{{N;s/\\r*\\n//g}}' {FILE}",
         f"sed -i '1s/^/#/' {FILE}",
     ]
 
 
 def test_on_check_joins_a_key_that_was_wrapped_at_a_blank(tree: Tree, fire: Fire) -> None:
-    (finding,) = check(tree, fire, f"{ED}1 one\n{ED.replace(' ', chr(10))} ann\n")
-    assert finding.what == f"lines 2 to 3 of {FILE} are one key, wrapped"
-    assert finding.mend == f"sed -i '2{{N;s/\\r*\\n/ /g}}' {FILE}"
+    (problem,) = check(tree, fire, f"{ED}1 one\n{ED.replace(' ', chr(10))} ann\n")
+    assert problem.what == f"lines 2 to 3 of {FILE} are one key, wrapped"
+    assert problem.fix == f"sed -i '2{{N;s/\\r*\\n/ /g}}' {FILE}"
 
 
 def test_on_check_of_a_byte_order_mark(tree: Tree, fire: Fire) -> None:
-    (finding,) = check(tree, fire, f"\ufeff{ED} ann\n")
-    assert finding.what == f"{FILE} begins with a byte order mark, so its first line is no key"
-    assert finding.mend == rf"sed -i '1s/^\xef\xbb\xbf//' {FILE}"
+    (problem,) = check(tree, fire, f"\ufeff{ED} ann\n")
+    assert problem.what == f"{FILE} begins with a byte order mark, so its first line is no key"
+    assert problem.fix == rf"sed -i '1s/^\xef\xbb\xbf//' {FILE}"
 
 
 # -- keys that sshd would not take ------------------------------------------------------------------------------------
@@ -252,18 +252,18 @@ def test_on_check_of_a_byte_order_mark(tree: Tree, fire: Fire) -> None:
 def test_on_check_of_a_key_that_may_not_open_a_jail(
     tree: Tree, fire: Fire, line: str, reason: str
 ) -> None:
-    (finding,) = check(tree, fire, f"{line} x\n")
-    assert "may not open a jail" in finding.what and reason in finding.what
-    assert re.fullmatch(r"sftpjail key remove ann SHA256:\S+", finding.mend)
+    (problem,) = check(tree, fire, f"{line} x\n")
+    assert "may not open a jail" in problem.what and reason in problem.what
+    assert re.fullmatch(r"sftpjail key remove ann SHA256:\S+", problem.fix)
 
 
 @pytest.mark.parametrize("option", ["20200101", "20200101Z", "202001010000", "20200101000000Z"])
 def test_on_check_of_a_key_that_has_expired(tree: Tree, fire: Fire, option: str) -> None:
     assert check(tree, fire, f'expiry-time="{option}" {ED} ann\n') == [
-        Finding(
+        Problem(
             "no key of ann is good: expired on 20200101",
             f"sshd takes none of those in {FILE}",
-            "sftpjail key add ann FILE",
+            advice="give it another key: sftpjail key add ann FILE",
         )
     ]
     assert check(tree, fire, f'expiry-time="{option}" {ED} ann\n{ED}2 good\n') == [], (
@@ -275,7 +275,7 @@ def test_on_check_of_a_key_that_has_expired(tree: Tree, fire: Fire, option: str)
 def test_on_check_of_algorithms_that_sshd_does_not_take(tree: Tree, fire: Fire) -> None:
     main(tree, "PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,rsa-sha2-512")
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             f"no key of ann is good: ssh-ed25519 is not in PubkeyAcceptedAlgorithms ({MAIN}:5)",
             f"sshd takes none of those in {FILE}",
             f"sed -i '5s/^/#/' {MAIN} && {RELOAD}",
@@ -306,12 +306,14 @@ def test_on_check_of_keys_that_a_krl_revokes(
     programs.plans.insert(0, (lambda argv, _: "-Q" in argv, Answer(code, said, "")))
     main(tree, "RevokedKeys /etc/ssh/revoked")
     tree.write("/etc/ssh/revoked", b"SSHKRL\n\0\0\0\0\1")
-    findings = check(tree, fire)
-    assert [finding.what for finding in findings] == whats
+    problems = check(tree, fire)
+    assert [problem.what for problem in problems] == whats
     assert [argv for argv in programs.asked if "-Q" in argv] == [
         ("ssh-keygen", "-Q", "-f", "/etc/ssh/revoked", "/dev/stdin")
     ]
-    assert [finding.mend for finding in findings] == ["sftpjail key add ann FILE"] * len(whats)
+    assert [problem.advice for problem in problems] == [
+        "give it another key: sftpjail key add ann FILE"
+    ] * len(whats)
 
 
 def test_on_check_of_keys_that_a_list_revokes(tree: Tree, fire: Fire) -> None:
@@ -320,33 +322,35 @@ def test_on_check_of_keys_that_a_list_revokes(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/ssh/revoked", f"# lost laptop\n{ED}X other\n")
     assert check(tree, fire) == []
     tree.write("/etc/ssh/revoked", f"# lost laptop\n{ED} whatever comment\n")
-    assert [finding.what for finding in check(tree, fire)] == [REVOKED]
+    assert [problem.what for problem in check(tree, fire)] == [REVOKED]
     assert check(tree, fire, f"{ED} lost\n{ED}2 other\n") == [], "there is another"
 
 
 def test_on_check_of_a_list_that_is_missing(tree: Tree, fire: Fire) -> None:
     main(tree, "RevokedKeys /etc/ssh/revoked")
-    (finding,) = check(tree, fire)
-    assert finding.what == f"the file /etc/ssh/revoked of RevokedKeys ({MAIN}:5) is missing"
-    assert finding.mend == f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
+    (problem,) = check(tree, fire)
+    assert problem.what == f"the file /etc/ssh/revoked of RevokedKeys ({MAIN}:5) is missing"
+    assert problem.fix == f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
 
 
 def test_on_check_of_a_folder_in_the_way(tree: Tree, fire: Fire) -> None:
     (tree.root / FILE.lstrip("/")).unlink()
     tree.folder(FILE)
-    (finding,) = check(tree, fire)
-    assert finding.what == f"{FILE} is not a file"
-    assert finding.mend == f"mv -nT {FILE} {FILE}.old && sftpjail key add ann FILE"
+    (problem,) = check(tree, fire)
+    assert problem.what == f"{FILE} is not a file"
+    assert problem.advice == (
+        f"give it a key: mv -nT {FILE} {FILE}.old && sftpjail key add ann FILE"
+    )
     facts = fire("keys", "on_explain", tree.host(), account=ann())
     assert facts == [Fact("keys", "file", FILE, "is not a file", True)]
 
 
 def test_on_check_of_a_key_in_a_foreign_format(tree: Tree, fire: Fire) -> None:
     text = "---- BEGIN SSH2 PUBLIC KEY ----\nComment: x\nAAAAC3Nza\n---- END SSH2 PUBLIC KEY ----\n"
-    (finding,) = check(tree, fire, text)
-    assert "RFC 4716" in finding.what
+    (problem,) = check(tree, fire, text)
+    assert "RFC 4716" in problem.what
     assert (
-        finding.mend
+        problem.fix
         == f"ssh-keygen -i -f {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
     )
 
@@ -364,7 +368,7 @@ def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(
         fire("keys", "on_check", host, account=ann(name=f"user{number}", uid=2000 + number))
         for number in range(50)
     ]
-    assert [n for n, findings in enumerate(found) if findings] == [7]
+    assert [n for n, problems in enumerate(found) if problems] == [7]
     assert [argv[0] for argv in programs.asked] == ["ssh-keygen"]
 
 
@@ -422,10 +426,10 @@ def test_on_explain_names_other_sources(tree: Tree, fire: Fire) -> None:
 
 def test_on_check_of_a_file_in_utf_16(tree: Tree, fire: Fire) -> None:
     (tree.root / FILE.lstrip("/")).write_bytes(f"{ED} ann\n".encode("utf-16"))
-    (finding,) = check(tree, fire)
-    assert "UTF-16" in finding.what
+    (problem,) = check(tree, fire)
+    assert "UTF-16" in problem.what
     assert (
-        finding.mend
+        problem.fix
         == f"iconv -f utf-16 -t utf-8 {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
     )
 
@@ -436,13 +440,13 @@ def test_on_check_of_a_file_in_utf_16(tree: Tree, fire: Fire) -> None:
 def test_on_check_of_an_option_that_sshd_does_not_know(
     tree: Tree, fire: Fire, options: str
 ) -> None:
-    (finding,) = check(tree, fire, f"# hers\n{options} {ED} ann\n")
+    (problem,) = check(tree, fire, f"# hers\n{options} {ED} ann\n")
     assert (
-        finding.what == f"line 2 of {FILE} has the option no-forwarding, which sshd does not know"
+        problem.what == f"line 2 of {FILE} has the option no-forwarding, which sshd does not know"
     )
-    assert finding.mend == f"sed -i '2s/\\(^\\|,\\)no-forwarding\\([ ,]\\)/\\2/; 2s/^[ ,]//' {FILE}"
+    assert problem.fix == f"sed -i '2s/\\(^\\|,\\)no-forwarding\\([ ,]\\)/\\2/; 2s/^[ ,]//' {FILE}"
 
 
 def test_on_check_of_an_option_that_opens_something(tree: Tree, fire: Fire) -> None:
-    (finding,) = check(tree, fire, f'environment="A=b" {ED} ann\n')
-    assert finding.mend == f"sftpjail key remove ann {PRINT}"
+    (problem,) = check(tree, fire, f'environment="A=b" {ED} ann\n')
+    assert problem.fix == f"sftpjail key remove ann {PRINT}"

@@ -9,7 +9,7 @@ import pytest
 from fakes import Tree
 from golden import Fire, Sshd, ann
 
-from sftpjail import Fact, Finding
+from sftpjail import Fact, Problem
 
 MAIN, DROPIN = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 KEYS = "/etc/ssh/authorized_keys/ann"
@@ -37,8 +37,8 @@ def main(tree: Tree, *lines: str) -> None:
     tree.write(MAIN, text + "".join(f"{line}\n" for line in lines))
 
 
-def check(tree: Tree, fire: Fire, **changes: Any) -> list[Finding]:
-    found: list[Finding] = fire("login", "on_check", tree.host(), account=ann(**changes))
+def check(tree: Tree, fire: Fire, **changes: Any) -> list[Problem]:
+    found: list[Problem] = fire("login", "on_check", tree.host(), account=ann(**changes))
     return found
 
 
@@ -51,7 +51,7 @@ def test_on_check_of_an_account_that_may_log_in(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "what", "mend"),
+    ("lines", "what", "fix"),
     [
         (["DenyUsers ann"], f"DenyUsers ann ({MAIN}:5)", f"sed -i '5s/^/#/' {MAIN}"),
         (
@@ -74,23 +74,23 @@ def test_on_check_of_an_account_that_may_log_in(tree: Tree, fire: Fire) -> None:
     ],
 )
 def test_on_check_tells_of_a_list_that_denies(
-    tree: Tree, fire: Fire, lines: list[str], what: str, mend: str
+    tree: Tree, fire: Fire, lines: list[str], what: str, fix: str
 ) -> None:
     main(tree, *lines)
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             f"{what} keeps ann out",
             "sshd refuses every login of the account",
-            f"{mend} && {RELOAD}",
+            f"{fix} && {RELOAD}",
         )
     ]
 
 
 def test_on_check_edits_the_line_that_denies(tree: Tree, fire: Fire) -> None:
     main(tree, "DenyUsers eve", "DenyUsers bob ann")
-    (finding,) = check(tree, fire)
+    (problem,) = check(tree, fire)
     assert (
-        finding.mend
+        problem.fix
         == rf"""sed -i '6s/[[:space:]=]"\?ann"\?\([[:space:]]\|$\)/ \1/' {MAIN} && {RELOAD}"""
     )
 
@@ -107,10 +107,10 @@ def test_on_check_tells_of_a_list_that_does_not_allow(
     tree: Tree, fire: Fire, line: str, what: str, word: str
 ) -> None:
     main(tree, line)
-    (finding,) = check(tree, fire)
-    assert finding.what == f"{what} ({MAIN}:5) keeps ann out"
-    assert finding.mend.startswith("sed -i '5s/") and f"{word}" in finding.mend
-    assert finding.mend.endswith(f" {MAIN} && {RELOAD}")
+    (problem,) = check(tree, fire)
+    assert problem.what == f"{what} ({MAIN}:5) keeps ann out"
+    assert problem.fix.startswith("sed -i '5s/") and f"{word}" in problem.fix
+    assert problem.fix.endswith(f" {MAIN} && {RELOAD}")
 
 
 @pytest.mark.parametrize(
@@ -151,17 +151,15 @@ def test_on_check_of_methods_that_take_no_key(
     tree: Tree, fire: Fire, line: str, what: str, why: str
 ) -> None:
     main(tree, line)
-    mend = f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
-    (finding,) = check(tree, fire)
-    assert (
-        finding.what == f"{what} ({MAIN}:5) makes the keys of ann useless" and finding.mend == mend
-    )
-    assert why in finding.why or "password" in finding.why
+    fix = f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
+    (problem,) = check(tree, fire)
+    assert problem.what == f"{what} ({MAIN}:5) makes the keys of ann useless" and problem.fix == fix
+    assert why in problem.why or "password" in problem.why
     shadow(tree, "ann:$y$j9T$hash:19000:0:99999:7:::")
     assert check(tree, fire) == [], "it has a password"
     shadow(tree, "ann:*:19000:0:99999:7:::")
     tree.write(KEYS, "")
-    assert not [finding for finding in check(tree, fire) if "useless" in finding.what], (
+    assert not [problem for problem in check(tree, fire) if "useless" in problem.what], (
         "it has no key"
     )
 
@@ -183,11 +181,11 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
 
 
 @pytest.mark.parametrize(
-    ("line", "finding"),
+    ("line", "problem"),
     [
         (
             f"ann:*:19000:0:99999:7::{TODAY - 1}:",
-            Finding(
+            Problem(
                 "the account ann expired on 2024-10-03",
                 "sshd refuses every login of it",
                 "usermod -e '' ann",
@@ -195,7 +193,7 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
         ),
         (
             "ann:*:19000:0:99999:7::1:",
-            Finding(
+            Problem(
                 "the account ann expired on 1970-01-02",
                 "sshd refuses every login of it",
                 "usermod -e '' ann",
@@ -203,7 +201,7 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
         ),
         (
             "ann:*:0:0:99999:7:::",
-            Finding(
+            Problem(
                 "ann must change its password first (chage -d 0)",
                 "there is no terminal to do it, so that PAM closes key logins too",
                 "chage -d $(date +%F) ann",
@@ -211,7 +209,7 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
         ),
         (
             f"ann:*:{TODAY - 91}:0:90:7:::",
-            Finding(
+            Problem(
                 "the password of ann is too old since 2024-10-03 (chage -M 90)",
                 "PAM closes key logins too",
                 "chage -M -1 ann",
@@ -220,10 +218,10 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
     ],
 )
 def test_on_check_reads_the_dates_of_shadow(
-    tree: Tree, fire: Fire, line: str, finding: Finding
+    tree: Tree, fire: Fire, line: str, problem: Problem
 ) -> None:
     shadow(tree, line)
-    assert check(tree, fire) == [finding]
+    assert check(tree, fire) == [problem]
     assert check(tree, fire, local=False) == [], "a directory keeps its own"
 
 
@@ -250,7 +248,7 @@ def test_on_check_without_pam_sshd_judges_by_itself(tree: Tree, fire: Fire) -> N
     tree.write(MAIN, "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM no\n")
     shadow(tree, "ann:!:0:0:1:7:::")
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             "the password of ann is locked, and sshd runs with UsePAM no",
             "without PAM sshd takes a locked account for a closed one",
             "usermod -p '*' ann",
@@ -259,7 +257,7 @@ def test_on_check_without_pam_sshd_judges_by_itself(tree: Tree, fire: Fire) -> N
     shadow(tree, "ann:*:0:0:1:7:::")
     assert check(tree, fire) == [], "the age of a password is PAM's"
     shadow(tree, "ann:*:0:0:1:7::1:")
-    assert [finding.mend for finding in check(tree, fire)] == ["usermod -e '' ann"]
+    assert [problem.fix for problem in check(tree, fire)] == ["usermod -e '' ann"]
 
 
 # -- PAM --------------------------------------------------------------------------------------------------------------
@@ -269,7 +267,7 @@ def test_on_check_of_pam_shells(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/pam.d/sshd", "@include common-auth\n")
     tree.write("/etc/pam.d/common-auth", "auth required pam_unix.so\nauth required pam_shells.so\n")
     assert check(tree, fire, shell="/usr/sbin/nologin") == [
-        Finding(
+        Problem(
             "the shell /usr/sbin/nologin of ann is not in /etc/shells, and /etc/pam.d/common-auth:2 asks",
             "pam_shells refuses the login",
             "echo /usr/sbin/nologin >>/etc/shells",
@@ -291,7 +289,7 @@ def test_on_check_of_pam_shells_in_a_service_of_our_own(tree: Tree, fire: Fire) 
 def test_on_check_of_a_host_that_is_closed(tree: Tree, fire: Fire, path: str) -> None:
     tree.write(path, "maintenance\n")
     assert fire("login", "on_check", tree.host(), account=None) == [
-        Finding(
+        Problem(
             f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}"
         )
     ]
@@ -299,8 +297,10 @@ def test_on_check_of_a_host_that_is_closed(tree: Tree, fire: Fire, path: str) ->
 
 # -- keys or a password -----------------------------------------------------------------------------------------------
 
-NO_WAY_IN = Finding(
-    f"ann has no key in {KEYS} and no password", "nobody can log in", "sftpjail key add ann FILE"
+NO_WAY_IN = Problem(
+    f"ann has no key in {KEYS} and no password",
+    "nobody can log in",
+    advice="give it a key: sftpjail key add ann FILE",
 )
 
 

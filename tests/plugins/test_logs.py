@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeHost, Programs, Tree
 from golden import HOME, Fire, ann
 
-from sftpjail import Bind, Check, Fact, Finding, MakeDir, Notify, Remove, SftpJailError, WriteFile
+from sftpjail import Bind, Check, Fact, MakeDir, Notify, Problem, Remove, SftpJailError, WriteFile
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config, Logs
 from sftpjail.plugins.logs import changes as plugin
@@ -123,7 +123,7 @@ def test_on_setup_refuses_a_daemon_that_is_not_here(tree: Tree, fire: Fire) -> N
         SftpJailError, match="backend = syslog-ng, which is not installed"
     ) as caught:
         fire("logs", "on_setup", tree.host(), Config(logs=Logs("syslog-ng")))
-    assert caught.value.hint == "apt install syslog-ng"
+    assert caught.value.fix == "apt install syslog-ng"
     tree.program("rsyslogd")
     with pytest.raises(SftpJailError, match="/etc/rsyslog.d is missing"):
         fire("logs", "on_setup", tree.host())
@@ -198,7 +198,7 @@ def test_on_check_of_a_bind_that_is_gone(good: Tree, fire: Fire) -> None:
     good.mounted()
     good.shown = {}
     assert fire("logs", "on_check", good.host(), account=ann()) == [
-        Finding(f"{SOCKET} is not there", UNLOGGED, "sftpjail apply")
+        Problem(f"{SOCKET} is not there", UNLOGGED, "sftpjail apply")
     ]
 
 
@@ -206,7 +206,7 @@ def test_on_check_of_a_bind_of_a_socket_that_was_made_anew(good: Tree, fire: Fir
     good.write("/srv/old/log", "")
     good.shown = {f"{JAIL}/dev": "/srv/old"}
     assert fire("logs", "on_check", good.host(), account=ann()) == [
-        Finding(
+        Problem(
             f"{SOCKET} is a socket that nobody reads any more",
             UNLOGGED,
             f"umount {JAIL}/dev && sftpjail apply",
@@ -215,37 +215,37 @@ def test_on_check_of_a_bind_of_a_socket_that_was_made_anew(good: Tree, fire: Fir
 
 
 @pytest.mark.parametrize(
-    ("init", "mend"),
+    ("init", "fix"),
     [(True, "service rsyslog restart"), (False, PLAIN)],
     ids=["init script", "by itself"],
 )
 def test_on_check_of_a_daemon_that_does_not_listen(
-    good: Tree, fire: Fire, init: bool, mend: str
+    good: Tree, fire: Fire, init: bool, fix: str
 ) -> None:
     good.sockets = set()
     if init:
         good.write("/etc/init.d/rsyslog", "", 0o755)
     assert fire("logs", "on_check", good.host(), account=ann()) == [
-        Finding(f"rsyslog does not read from {SHARED}/log", UNLOGGED, mend)
+        Problem(f"rsyslog does not read from {SHARED}/log", UNLOGGED, fix)
     ]
     (good.root / RSYSLOG.lstrip("/")).unlink()
-    (finding,) = fire("logs", "on_check", good.host(), account=ann())
-    assert finding == Finding(
-        f"rsyslog has no rule for jails, {RSYSLOG}", UNLOGGED, f"sftpjail setup && {mend}"
+    (problem,) = fire("logs", "on_check", good.host(), account=ann())
+    assert problem == Problem(
+        f"rsyslog has no rule for jails, {RSYSLOG}", UNLOGGED, f"sftpjail setup && {fix}"
     )
 
 
 def test_on_check_of_a_daemon_that_does_not_run(good: Tree, fire: Fire, programs: Programs) -> None:
     del good.pids["rsyslog"]
     assert fire("logs", "on_check", good.host(), account=None) == [
-        Finding(
+        Problem(
             "rsyslog does not run", "nothing is written to /var/log/sftp.log", "/usr/sbin/rsyslogd"
         )
     ]
     good.folder("/run/systemd/system")
     programs.answer("systemctl", "is-active", "--quiet", "rsyslog", code=3)
-    (finding,) = fire("logs", "on_check", good.host(), account=None)
-    assert finding.mend == "systemctl restart rsyslog"
+    (problem,) = fire("logs", "on_check", good.host(), account=None)
+    assert problem.fix == "systemctl restart rsyslog"
 
 
 def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(
@@ -260,7 +260,7 @@ def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(
 def test_on_check_of_a_file_that_was_deleted_under_its_writer(good: Tree, fire: Fire) -> None:
     def found(host: FakeHost) -> list[str]:
         host.deleted = {"/var/log/sftp.log": 8}
-        return [finding.mend for finding in fire("logs", "on_check", host, account=None)]
+        return [problem.fix for problem in fire("logs", "on_check", host, account=None)]
 
     assert found(good.host()) == ["kill -HUP 8"]
     good.write("/var/log/sftp.log", "")
@@ -273,7 +273,7 @@ def test_on_check_under_systemd_journald_has_the_socket(tree: Tree, fire: Fire) 
     tree.sockets = set()
     config = Config(logs=Logs("journald"))
     assert fire("logs", "on_check", tree.host(), config, account=ann()) == [
-        Finding(
+        Problem(
             f"nobody reads from {plugin.JOURNAL}",
             UNLOGGED,
             "systemctl restart systemd-journald.socket",
@@ -281,12 +281,12 @@ def test_on_check_under_systemd_journald_has_the_socket(tree: Tree, fire: Fire) 
     ]
     assert fire("logs", "on_check", tree.host(), config, account=None) == []
     tree.sockets = {plugin.JOURNAL}
-    (finding,) = fire("logs", "on_check", tree.host(), config, account=ann())
-    assert finding == Finding(f"{SOCKET} is not there", UNLOGGED, "sftpjail apply")
+    (problem,) = fire("logs", "on_check", tree.host(), config, account=ann())
+    assert problem == Problem(f"{SOCKET} is not there", UNLOGGED, "sftpjail apply")
     tree.mounted(SOCKET)
     tree.write(SOCKET, "")
-    (finding,) = fire("logs", "on_check", tree.host(), config, account=ann())
-    assert finding.mend == f"umount {SOCKET} && sftpjail apply"
+    (problem,) = fire("logs", "on_check", tree.host(), config, account=ann())
+    assert problem.fix == f"umount {SOCKET} && sftpjail apply"
 
 
 def test_on_explain(good: Tree, fire: Fire) -> None:

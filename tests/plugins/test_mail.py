@@ -22,10 +22,10 @@ def test_postfix(
     programs.answer("-h", "allow_mail_to_commands", "forward_path", out=f"{allowed}\n{places}\n")
     programs.answer("-h", "mailbox_command", out="\n")
     found = fire("mail", "on_check", tree.host(), account=None)
-    assert [finding.what for finding in found] == [
+    assert [problem.what for problem in found] == [
         "Postfix runs the commands of a ~/.forward"
     ] * open_
-    assert all("allow_mail_to_commands = alias" in finding.mend for finding in found)
+    assert all("allow_mail_to_commands = alias" in problem.fix for problem in found)
     assert fire("mail", "on_check", tree.host(), Config(profiles=(INSIDE,)), account=None) == []
     assert fire("mail", "on_check", tree.host(), account=ann()) == []
 
@@ -37,7 +37,7 @@ def test_exim(tree: Tree, fire: Fire, programs: Programs, forbids: str) -> None:
         "-bP", "router", "userforward", out=f"allow_filter\nfile = $home/.forward\n{forbids}\n"
     )
     found = fire("mail", "on_check", tree.host(), account=None)
-    assert [finding.what for finding in found] == ["Exim runs the commands of a ~/.forward"] * (
+    assert [problem.what for problem in found] == ["Exim runs the commands of a ~/.forward"] * (
         forbids[:3] == "no_"
     )
 
@@ -50,7 +50,7 @@ def test_delivery_agents(tree: Tree, fire: Fire, programs: Programs, agent: str)
     programs.answer("-h", "mailbox_command", out=f"/usr/bin/{agent} -a x\n")
     found = fire("mail", "on_check", tree.host(), account=None)
     what = f"delivers by {agent}, which runs the commands of a ~/{file}"
-    assert [finding.what for finding in found] == [f"Postfix {what} (mailbox_command)"]
+    assert [problem.what for problem in found] == [f"Postfix {what} (mailbox_command)"]
 
 
 def test_exim_delivers_by_an_agent_that_is_installed(
@@ -65,7 +65,7 @@ def test_exim_delivers_by_an_agent_that_is_installed(
     assert fire("mail", "on_check", tree.host(), account=None) == []
     tree.write("/usr/bin/procmail", "", 0o755)
     found = fire("mail", "on_check", tree.host(), account=None)
-    assert [finding.what for finding in found] == [
+    assert [problem.what for problem in found] == [
         "Exim delivers by procmail, which runs the commands of a ~/.procmailrc (router procmail)"
     ]
 

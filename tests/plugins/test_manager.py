@@ -17,7 +17,7 @@ import pytest
 from fakes import Tree
 from golden import Sshd, ann
 
-from sftpjail import Fact, Finding, MakeDir, SftpJailError, WriteFile, hookimpl
+from sftpjail import Fact, MakeDir, Problem, SftpJailError, WriteFile, hookimpl
 from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import hookspecs, manager
@@ -124,7 +124,7 @@ def test_a_package_may_allow_its_plugin_and_the_administrator_disable_it(install
         SftpJailError, match="plugin gone is allowed by /usr/lib/sftpjail/plugins.d and not"
     ) as caught:
         Manager(Config(plugins_packaged=("gone",)))
-    assert caught.value.hint == "rm /usr/lib/sftpjail/plugins.d/gone"
+    assert caught.value.fix == "rm /usr/lib/sftpjail/plugins.d/gone"
 
 
 def test_a_missing_stranger_is_named(install: Any) -> None:
@@ -170,18 +170,18 @@ def test_a_hook_that_does_not_exist_is_never_tolerated(install: Any) -> None:
     ],
 )
 @pytest.mark.real_program
-def test_the_mend_of_a_plugin_that_fails_takes_it_out_of_the_configuration(
+def test_the_fix_of_a_plugin_that_fails_takes_it_out_of_the_configuration(
     tmp_path: Path, before: str, after: str
 ) -> None:
     (tmp_path / "conf").write_text(before)
     with pytest.raises(SftpJailError) as caught:
         Manager(Config(plugins_allow=("quota",)))
-    sed, inplace, edit, path = shlex.split(caught.value.hint)
+    sed, inplace, edit, path = shlex.split(caught.value.fix)
     assert (sed, inplace, path) == ("sed", "-i", "/etc/sftpjail/sftpjail.conf")
     assert run([sed, edit, str(tmp_path / "conf")]).out == after
 
 
-def test_findings_and_facts_of_a_stranger_that_breaks(tree: Tree, install: Any) -> None:
+def test_problems_and_facts_of_a_stranger_that_breaks(tree: Tree, install: Any) -> None:
     def broken(account: Any) -> list[Any]:
         raise ZeroDivisionError("no")
 
@@ -189,17 +189,17 @@ def test_findings_and_facts_of_a_stranger_that_breaks(tree: Tree, install: Any) 
         raise SftpJailError("the disk is gone", "buy a disk")
 
     install("broken", module("broken", on_check=broken, on_explain=broken))
-    good = [Finding("a", "b", "c")], [Fact("disk", "size", "7")]
+    good = [Problem("a", "b", "c")], [Fact("disk", "size", "7")]
     install("good", module("good", on_check=lambda: good[0], on_explain=lambda: good[1]))
     loaded = Manager(off(install("veto", module("veto", on_check=veto, on_explain=veto))))
     for account in (None, ann()):
-        assert loaded.findings(account, tree.host()) == [
-            Finding(
+        assert loaded.problems(account, tree.host()) == [
+            Problem(
                 "plugin broken: on_check broke: ZeroDivisionError: no",
                 "what plugin broken judges is not known",
             ),
             *good[0],
-            Finding(
+            Problem(
                 "plugin veto: the disk is gone",
                 "what plugin veto judges is not known",
                 "buy a disk",
@@ -253,7 +253,7 @@ def test_a_hook_that_returns_something_else_is_told_with_the_plugins_name(
         Engine(config, tree.host(), Manager(config)).plan([create()])
 
 
-def test_a_veto_is_told_with_the_plugins_name_and_its_hint(tree: Tree, install: Any) -> None:
+def test_a_veto_is_told_with_the_plugins_name_and_its_fix(tree: Tree, install: Any) -> None:
     def veto(account: Any) -> list[Action]:
         raise SftpJailError(f"no room for {account.name}", "buy a disk")
 
@@ -261,8 +261,7 @@ def test_a_veto_is_told_with_the_plugins_name_and_its_hint(tree: Tree, install: 
     with pytest.raises(SftpJailError) as caught:
         Engine(config, tree.host(), Manager(config)).plan([create()])
     assert (
-        caught.value.message == "plugin quota: no room for ann"
-        and caught.value.hint == "buy a disk"
+        caught.value.message == "plugin quota: no room for ann" and caught.value.fix == "buy a disk"
     )
 
 

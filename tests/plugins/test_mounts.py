@@ -158,7 +158,7 @@ def test_on_mount_refuses_what_nobody_in_a_jail_may_see(
         f"will not show {source} in a jail" in caught.value.message
         and reason in caught.value.message
     )
-    offered = f"allow = {source} in [mounts]" in caught.value.hint
+    offered = f"allow = {source} in [mounts]" in caught.value.advice
     assert offered == source.startswith("/srv/sftp"), (
         "never /, nor what the system needs, nor a home"
     )
@@ -223,7 +223,7 @@ def test_on_mount_of_a_source_that_somebody_can_exchange_by_now(tree: Tree, fire
     tree.folder("/srv/web", 0o777)
     with pytest.raises(SftpJailError, match="/srv/web can be written by others") as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
-    assert caught.value.hint == "sftpjail umount ann /web"
+    assert caught.value.fix == "sftpjail umount ann /web"
 
 
 def test_on_setup_has_what_is_mounted_at_boot_judged(tree: Tree, fire: Fire) -> None:
@@ -270,13 +270,13 @@ def test_on_mount_of_ones_own_home_is_fine_also_if_others_homes_are_elsewhere(
 def test_on_mount_refuses_a_missing_source(tree: Tree, fire: Fire) -> None:
     with pytest.raises(SftpJailError, match="/srv/none is not a folder") as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
-    assert caught.value.hint == "mkdir /srv/none"
+    assert caught.value.fix == "mkdir /srv/none"
     known(tree, ("/srv/none", f"{JAIL}/x"))
     with pytest.raises(
         SftpJailError, match="/srv/none, which ann sees as .*, is missing"
     ) as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
-    assert caught.value.hint == "sftpjail umount ann /x"
+    assert caught.value.fix == "sftpjail umount ann /x"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
                 account=ann(),
                 bind=Bind(WEB.source, f"{JAIL}/{target}"),
             )
-        return caught.value.hint
+        return caught.value.fix
 
     tree.write(f"{JAIL}/full/file", "")
     refused("full", "not an empty folder")

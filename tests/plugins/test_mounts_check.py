@@ -7,7 +7,7 @@ from fakes import Tree
 from golden import BIND, Fire, ann
 from test_mounts import JAIL, WEB, known
 
-from sftpjail import Fact, Finding, Profile
+from sftpjail import Fact, Problem, Profile
 from sftpjail.config import Config
 
 FLAGS = "rw,nosuid,nodev,relatime"
@@ -27,8 +27,8 @@ def mounted(tree: Tree, options: str = FLAGS, source: str = WEB.source) -> None:
     tree.mounted((WEB.target, options))
 
 
-def check(tree: Tree, fire: Fire) -> list[Finding]:
-    found: list[Finding] = fire("mounts", "on_check", tree.host(), account=ann())
+def check(tree: Tree, fire: Fire) -> list[Problem]:
+    found: list[Problem] = fire("mounts", "on_check", tree.host(), account=ann())
     return found
 
 
@@ -42,7 +42,7 @@ def test_on_check_of_a_bind_that_is_not_mounted(tree: Tree, fire: Fire) -> None:
     tree.mounted()
     tree.shown = {}
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             f"{WEB.target} is in fstab and not mounted",
             f"the jail lacks {WEB.source}",
             "sftpjail apply",
@@ -53,7 +53,7 @@ def test_on_check_of_a_bind_that_is_not_mounted(tree: Tree, fire: Fire) -> None:
 def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire) -> None:
     (tree.root / WEB.source.lstrip("/")).rmdir()
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             f"{WEB.source}, which {WEB.target} is to show, is missing",
             "ann sees an empty folder",
             "sftpjail umount ann /web",
@@ -65,7 +65,7 @@ def test_on_check_of_something_else_on_top(tree: Tree, fire: Fire) -> None:
     tree.folder("/srv/other")
     mounted(tree, source="/srv/other")
     assert check(tree, fire) == [
-        Finding(
+        Problem(
             f"{WEB.target} shows something else than {WEB.source}",
             "something was mounted over it, or the folder was made anew",
             f"umount {WEB.target} && sftpjail apply",
@@ -104,9 +104,9 @@ def test_on_check_compares_the_flags_of_the_kernel(
         "/etc/fstab", f"{WEB.source} {WEB.target} none {wanted},nofail,x-sftpjail.user=ann 0 0\n"
     )
     mounted(tree, live)
-    (finding,) = check(tree, fire)
-    assert finding.what == f"{WEB.target} is mounted {what}" and finding.why.startswith(why)
-    assert finding.mend == "sftpjail apply"
+    (problem,) = check(tree, fire)
+    assert problem.what == f"{WEB.target} is mounted {what}" and problem.why.startswith(why)
+    assert problem.fix == "sftpjail apply"
 
 
 def test_on_check_of_a_read_only_bind_that_is_one(tree: Tree, fire: Fire) -> None:
@@ -134,14 +134,14 @@ def test_on_check_of_a_mount_on_the_jail_itself(tree: Tree, fire: Fire) -> None:
     tree.folder("/srv/empty")
     tree.mounted((WEB.target, FLAGS), (JAIL, FLAGS))
     tree.shown = {JAIL: "/srv/empty"}
-    (finding,) = check(tree, fire)
+    (problem,) = check(tree, fire)
     assert (
-        finding.what == f"something is mounted on the jail {JAIL} itself"
-        and finding.mend == f"umount {JAIL}"
+        problem.what == f"something is mounted on the jail {JAIL} itself"
+        and problem.fix == f"umount {JAIL}"
     )
 
 
-def test_on_check_where_the_jail_is_missing_that_is_the_fault(tree: Tree, fire: Fire) -> None:
+def test_on_check_where_the_jail_is_missing_that_is_the_problem(tree: Tree, fire: Fire) -> None:
     profile = Profile("p", chroot="/srv/none/%u")
     assert fire("mounts", "on_check", tree.host(), account=ann(profile)) == []
 
@@ -154,7 +154,7 @@ def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fir
         "/etc/fstab", "# comment\n\n/dev/sda1 / ext4 defaults 0 1\n/srv/a /srv/b none\n   # x\n"
     )
     assert fire("mounts", "on_check", tree.host(), account=None) == [
-        Finding(
+        Problem(
             "line 4 of /etc/fstab is broken: it has fewer than four fields",
             "mount(8) passes it by",
             "sed -i '4s/^/#/' /etc/fstab && sftpjail apply",
@@ -164,9 +164,9 @@ def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fir
 
 def test_on_check_of_a_line_that_mounts_a_second_time(tree: Tree, fire: Fire) -> None:
     tree.fstab(f"/srv/other {WEB.target} none bind 0 0", "/srv/other /srv/elsewhere none bind 0 0")
-    (finding,) = fire("mounts", "on_check", tree.host(), account=None)
-    assert finding.what == f"line 4 of /etc/fstab mounts {WEB.target} a second time"
-    assert finding.mend.startswith("sed -i '4s/^/#/' /etc/fstab"), "no line below moves"
+    (problem,) = fire("mounts", "on_check", tree.host(), account=None)
+    assert problem.what == f"line 4 of /etc/fstab mounts {WEB.target} a second time"
+    assert problem.fix.startswith("sed -i '4s/^/#/' /etc/fstab"), "no line below moves"
 
 
 def test_on_check_of_mounts_in_a_jail_of_nobody(tree: Tree, fire: Fire) -> None:
@@ -180,12 +180,12 @@ def test_on_check_of_mounts_in_a_jail_of_nobody(tree: Tree, fire: Fire) -> None:
     tree.mounted(*points)
     why = "who deletes the folder deletes what is mounted"
     assert fire("mounts", "on_check", tree.host(), account=None) == [
-        Finding(
+        Problem(
             "/srv/sftp/ghost/home/ghost is still mounted, and there is no account ghost",
             why,
             "umount /srv/sftp/ghost/home/ghost",
         ),
-        Finding(
+        Problem(
             "/srv/sftp/ghost/my files is still mounted, and there is no account ghost",
             why,
             "umount '/srv/sftp/ghost/my files'",
@@ -203,7 +203,7 @@ def windows(tree: Tree, fire: Fire, *lines: str, profile: str = "/srv/sftp/%u") 
     tree.write("/proc/self/mountinfo", "\n".join(text) + "\n")
     config = Config(profiles=(Profile("sftponly", chroot=profile),))
     return [
-        finding.what for finding in fire("mounts", "on_check", tree.host(), config, account=None)
+        problem.what for problem in fire("mounts", "on_check", tree.host(), config, account=None)
     ]
 
 

@@ -208,7 +208,7 @@ def test_on_user_create_wants_setup_first(tree: Tree, fire: Fire, version: Progr
     new(version)
     with pytest.raises(SftpJailError, match="old or missing rules") as caught:
         fire("pam", "on_user_create", tree.host(), CONFIG, account=ann(SESSION))
-    assert caught.value.hint == "sftpjail setup"
+    assert caught.value.fix == "sftpjail setup"
     for action in fire("pam", "on_setup", tree.host(), CONFIG):
         if isinstance(action, WriteFile):
             tree.write(action.path, action.content, action.mode)
@@ -243,7 +243,7 @@ def test_on_check_rehearses(
     if answer:
         programs.answer_by("unshare", lambda argv, _: answer)
     found = fire("pam", "on_check", tree.host(), CONFIG, account=ann(SESSION))
-    assert [says in finding.what for finding in found] == ([True] if says else [])
+    assert [says in problem.what for problem in found] == ([True] if says else [])
 
 
 @pytest.mark.parametrize("thorough", [True, False])
@@ -255,9 +255,9 @@ def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire, thorough: boo
     )
     host = tree.host()
     host.thorough = thorough
-    (finding,) = fire("mounts", "on_check", host, CONFIG, account=ann(SESSION))
-    assert finding.why == "PAM closes the sessions of ann: a jail shows all or nothing"
-    assert finding.mend == "sftpjail umount ann '/my web'"
+    (problem,) = fire("mounts", "on_check", host, CONFIG, account=ann(SESSION))
+    assert problem.why == "PAM closes the sessions of ann: a jail shows all or nothing"
+    assert problem.fix == "sftpjail umount ann '/my web'"
     assert fire("pam", "on_check", host, CONFIG, account=ann(SESSION)) == [], "it is told once"
 
 

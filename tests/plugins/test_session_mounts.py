@@ -127,5 +127,5 @@ def test_on_check_and_on_explain(tree: Tree, fire: Fire) -> None:
     fact = Fact("mounts", "/web", "/srv/web", "rw,nosuid,nodev, for each session")
     assert fire("mounts", "on_explain", tree.host(), account=account) == [fact]
     tree.write(TABLE, f"{LINE.replace('/srv/web ', '/srv/gone ')}\n")
-    (finding,) = fire("mounts", "on_check", tree.host(), account=account)
-    assert "/srv/gone" in finding.what and finding.mend == "sftpjail umount ann /web"
+    (problem,) = fire("mounts", "on_check", tree.host(), account=account)
+    assert "/srv/gone" in problem.what and problem.fix == "sftpjail umount ann /web"

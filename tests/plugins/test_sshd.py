@@ -140,7 +140,7 @@ def test_a_broken_configuration_of_somebody_else(tree: Tree, fire: Fire, sshd: S
         SftpJailError, match="refuses its present configuration: .*Usepram"
     ) as caught:
         fire("sshd", "on_setup", tree.host())
-    assert caught.value.hint == f"sed -i '3s/^/#/' {MAIN} && kill -HUP 7"
+    assert caught.value.fix == f"sed -i '3s/^/#/' {MAIN} && kill -HUP 7"
 
 
 def test_a_candidate_that_sshd_refuses_never_becomes_an_action(
@@ -168,7 +168,7 @@ def test_a_match_block_above_ours_that_would_leave_the_jail_open(
         SftpJailError, match="sshd would not jail the members of sftponly"
     ) as caught:
         fire("sshd", "on_setup", tree.host())
-    assert caught.value.hint.startswith("grep ")
+    assert caught.value.fix.startswith("grep ")
 
 
 def test_a_profile_that_goes_while_somebody_is_still_in_its_jail(
@@ -188,7 +188,7 @@ def test_old_and_missing_sshd(tree: Tree, fire: Fire, sshd: Sshd, programs: Prog
     (tree.root / "usr/sbin/sshd").unlink()
     with pytest.raises(SftpJailError, match="not installed") as caught:
         fire("sshd", "on_setup", tree.host())
-    assert "apt install openssh-server" in caught.value.hint
+    assert "apt install openssh-server" in caught.value.fix
 
 
 def test_on_teardown_is_the_way_back(tree: Tree, fire: Fire, sshd: Sshd) -> None:
@@ -218,7 +218,7 @@ def test_on_user_create_refuses_before_setup_and_after_a_change_of_the_profile(
 ) -> None:
     with pytest.raises(SftpJailError, match="no Match block, or an old one") as caught:
         fire("sshd", "on_user_create", tree.host(), account=ann())
-    assert caught.value.hint == "sftpjail setup"
+    assert caught.value.fix == "sftpjail setup"
     tree.write(DROPIN, GOLDEN)
     assert fire("sshd", "on_user_create", tree.host(), account=ann()) == []
     with pytest.raises(SftpJailError):

@@ -11,7 +11,7 @@ from fakes import Programs, Tree
 from golden import BIND, Fire, Sshd, ann
 from test_sshd import DROPIN, GOLDEN, MAIN
 
-from sftpjail import Fact, Finding, Profile
+from sftpjail import Fact, Problem, Profile
 from sftpjail.config import Config
 from sftpjail.openssh.settings import effective
 from sftpjail.plugins.sshd.check import PENDING
@@ -58,7 +58,7 @@ def test_on_check_tells_of_a_block_that_was_changed(
     tree.write(DROPIN, GOLDEN.replace(*change))
     reload(tree)
     assert fire("sshd", "on_check", tree.host(), account=None) == [
-        Finding(
+        Problem(
             f"sshd does not jail the members of profile sftponly: {missing} is not in force",
             "the jail is open",
             "sftpjail setup",
@@ -75,32 +75,32 @@ def test_on_check_after_an_edit_of_the_configuration(
 ) -> None:
     profile = replace(BIND, **change)
     for account in (None, ann(profile)):
-        (finding,) = fire(
+        (problem,) = fire(
             "sshd", "on_check", tree.host(), Config(profiles=(profile,)), account=account
         )
-        assert (finding.why, finding.mend) == (PENDING, "sftpjail setup")
+        assert (problem.why, problem.fix) == (PENDING, "sftpjail setup")
 
 
 def test_on_check_of_a_new_profile_is_of_an_open_jail(tree: Tree, fire: Fire) -> None:
     config = Config(profiles=(Profile("new", "new"), BIND))
-    (finding,) = fire("sshd", "on_check", tree.host(), config, account=None)
-    assert (finding.why, finding.mend) == ("the jail is open", "sftpjail setup")
-    assert "the members of profile new: chrootdirectory" in finding.what
+    (problem,) = fire("sshd", "on_check", tree.host(), config, account=None)
+    assert (problem.why, problem.fix) == ("the jail is open", "sftpjail setup")
+    assert "the members of profile new: chrootdirectory" in problem.what
 
 
 def test_on_check_names_the_open_door_first(tree: Tree, fire: Fire) -> None:
     text = GOLDEN.replace("-lVERBOSE", "-lINFO").replace("PermitTTY no", "PermitTTY yes")
     tree.write(DROPIN, text)
     reload(tree)
-    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
-    assert "permittty no is not in force" in finding.what and finding.why == "the jail is open"
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert "permittty no is not in force" in problem.what and problem.why == "the jail is open"
 
 
 def test_on_check_of_a_line_above_that_opens_nothing(tree: Tree, fire: Fire) -> None:
     tree.write(ADMIN, "Match Group sftponly\n    ForceCommand internal-sftp -R\n")
     reload(tree)
-    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
-    assert finding.why == "the jail holds, but not all of its settings" and finding.mend.startswith(
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert problem.why == "the jail holds, but not all of its settings" and problem.fix.startswith(
         "sed -i '2s"
     )
 
@@ -108,16 +108,16 @@ def test_on_check_of_a_line_above_that_opens_nothing(tree: Tree, fire: Fire) -> 
 def test_on_check_of_a_block_that_is_not_read(tree: Tree, fire: Fire) -> None:
     text = (tree.root / MAIN.lstrip("/")).read_text()
     tree.write(MAIN, text.replace("Include", "#Include"))
-    (finding,) = fire("sshd", "on_check", tree.host(), account=ann())
-    assert (finding.why, finding.mend) == ("sshd does not read our Match block", "sftpjail setup")
+    (problem,) = fire("sshd", "on_check", tree.host(), account=ann())
+    assert (problem.why, problem.fix) == ("sshd does not read our Match block", "sftpjail setup")
 
 
 def test_on_check_blames_the_line_above_ours(tree: Tree, fire: Fire) -> None:
     tree.write(ADMIN, "# mine\nMatch Group sftponly\n    AllowTcpForwarding yes\n")
     reload(tree)
-    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
-    assert "allowtcpforwarding no is not in force" in finding.what
-    assert finding.mend == f"sed -i '3s/^/#/' {ADMIN} && {RELOAD}"
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert "allowtcpforwarding no is not in force" in problem.what
+    assert problem.fix == f"sed -i '3s/^/#/' {ADMIN} && {RELOAD}"
 
 
 def test_on_check_looks_at_users_and_groups_of_each_profile(tree: Tree, fire: Fire) -> None:
@@ -130,16 +130,16 @@ def test_on_check_looks_at_users_and_groups_of_each_profile(tree: Tree, fire: Fi
 
 def test_on_check_of_a_configuration_that_sshd_refuses(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     sshd.broken = f"{MAIN}: line 3: Bad configuration option: Usepram\n{MAIN}: terminating, 1 bad configuration options"
-    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
-    assert "Usepram" in finding.what and finding.mend == f"sed -i '3s/^/#/' {MAIN} && {RELOAD}"
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert "Usepram" in problem.what and problem.fix == f"sed -i '3s/^/#/' {MAIN} && {RELOAD}"
 
 
 def test_on_check_misses_the_subsystem(tree: Tree, fire: Fire) -> None:
     text = (tree.root / MAIN.lstrip("/")).read_text()
     tree.write(MAIN, text.replace("Subsystem", "#Subsystem"))
     reload(tree)
-    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
-    assert finding.what == "sshd has no line Subsystem sftp" and finding.mend == "sftpjail setup"
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert problem.what == "sshd has no line Subsystem sftp" and problem.fix == "sftpjail setup"
 
 
 def test_on_check_tells_of_a_daemon_that_does_not_run(
@@ -147,7 +147,7 @@ def test_on_check_tells_of_a_daemon_that_does_not_run(
 ) -> None:
     tree.pids = {}
     assert fire("sshd", "on_check", tree.host(), account=None) == [
-        Finding(
+        Problem(
             "sshd does not run",
             "nobody can log in",
             "install -d -m 755 /run/sshd && /usr/sbin/sshd",
@@ -156,8 +156,8 @@ def test_on_check_tells_of_a_daemon_that_does_not_run(
     tree.folder("/run/systemd/system")
     tree.write("/usr/lib/systemd/system/ssh.service", "")
     programs.answer("is-active", code=3)
-    (finding,) = fire("sshd", "on_check", tree.host(), account=None)
-    assert finding.mend == "systemctl start ssh"
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert problem.fix == "systemctl start ssh"
 
 
 def test_on_check_of_an_sshd_that_systemd_starts_for_each_connection(
@@ -182,7 +182,7 @@ def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(
     assert fire("sshd", "on_check", tree.host(), account=None) == []
     os.utime(tree.root / path.lstrip("/"), (2**31, 2**31))
     assert fire("sshd", "on_check", tree.host(), account=None) == [
-        Finding(
+        Problem(
             f"sshd has not read {path} since it was changed",
             "it still does what the old configuration says",
             RELOAD,
@@ -204,7 +204,7 @@ def test_on_check_names_the_file_the_match_and_every_line(tree: Tree, fire: Fire
         "Match User ann,bob\n    AllowTcpForwarding yes\n    Banner none\n    ChrootDirectory none\n",
     )
     assert fire("sshd", "on_check", tree.host(), account=ann()) == [
-        Finding(
+        Problem(
             f"{ADMIN} takes ann out of its jail's settings: chrootdirectory none, allowtcpforwarding yes "
             "(Match User ann,bob, line 4)",
             SHADOWED,
@@ -213,12 +213,12 @@ def test_on_check_names_the_file_the_match_and_every_line(tree: Tree, fire: Fire
     ]
 
 
-def test_on_check_has_a_finding_for_each_file(tree: Tree, fire: Fire) -> None:
+def test_on_check_has_a_problem_for_each_file(tree: Tree, fire: Fire) -> None:
     other = "/etc/ssh/sshd_config.d/05-other.conf"
     tree.write(ADMIN, "Match User ann\n    PermitTTY yes\n")
     tree.write(other, "Match Group sftponly\n    ForceCommand /bin/sh\n")
-    findings = fire("sshd", "on_check", tree.host(), account=ann())
-    assert {finding.mend for finding in findings} == {
+    problems = fire("sshd", "on_check", tree.host(), account=ann())
+    assert {problem.fix for problem in problems} == {
         f"sed -i '2s/^/#/' {ADMIN} && {RELOAD}",
         f"sed -i '2s/^/#/' {other} && {RELOAD}",
     }
@@ -226,11 +226,11 @@ def test_on_check_has_a_finding_for_each_file(tree: Tree, fire: Fire) -> None:
 
 def test_on_check_of_a_block_that_is_not_there_is_setups(tree: Tree, fire: Fire) -> None:
     tree.write(DROPIN, "")
-    (finding,) = fire("sshd", "on_check", tree.host(), account=ann())
-    assert finding.what.startswith(
+    (problem,) = fire("sshd", "on_check", tree.host(), account=ann())
+    assert problem.what.startswith(
         "sshd does not jail ann as profile sftponly says: chrootdirectory none, "
     )
-    assert finding.mend == "sftpjail setup"
+    assert problem.fix == "sftpjail setup"
 
 
 def test_a_global_line_is_never_to_blame(tree: Tree, fire: Fire) -> None:
@@ -238,23 +238,23 @@ def test_a_global_line_is_never_to_blame(tree: Tree, fire: Fire) -> None:
     tree.write(DROPIN, GOLDEN.replace("    X11Forwarding no\n", ""))
     reload(tree)
     for account in (ann(), None):
-        (finding,) = fire("sshd", "on_check", tree.host(), account=account)
-        assert "x11forwarding" in finding.what and finding.mend == "sftpjail setup"
+        (problem,) = fire("sshd", "on_check", tree.host(), account=account)
+        assert "x11forwarding" in problem.what and problem.fix == "sftpjail setup"
 
 
 def test_on_check_of_a_tenth_word(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     tree.write(DROPIN, GOLDEN.replace("-lVERBOSE", "-l VERBOSE -u 0027 -d /up -R -P remove"))
     host = tree.host()
-    (finding,) = fire("sshd", "on_check", host, account=ann())
-    assert finding.why == "sshd drops what stands behind the 9th word of ForceCommand: -P remove"
-    assert finding.mend == "sftpjail setup"
+    (problem,) = fire("sshd", "on_check", host, account=ann())
+    assert problem.why == "sshd drops what stands behind the 9th word of ForceCommand: -P remove"
+    assert problem.fix == "sftpjail setup"
     sshd.version = "OpenSSH_10.4p1"
-    (finding,) = fire("sshd", "on_check", tree.host(), account=ann())
-    assert "word" not in finding.why
+    (problem,) = fire("sshd", "on_check", tree.host(), account=ann())
+    assert "word" not in problem.why
 
 
 def test_on_check_of_our_block_at_the_end_of_sshd_config(tree: Tree, fire: Fire) -> None:
-    # Where nothing includes the folder; a line of the block that was changed by hand is ours to mend.
+    # Where nothing includes the folder; a line of the block that was changed by hand is ours to fix.
     block = GOLDEN.partition("\n")[2]
     (tree.root / DROPIN.lstrip("/")).unlink()
     text = (
@@ -263,11 +263,11 @@ def test_on_check_of_our_block_at_the_end_of_sshd_config(tree: Tree, fire: Fire)
     tree.write(MAIN, text)
     assert fire("sshd", "on_check", tree.host(), account=ann()) == []
     tree.write(MAIN, text.replace("PermitTTY no", "PermitTTY yes"))
-    assert [f.mend for f in fire("sshd", "on_check", tree.host(), account=ann())] == [
+    assert [f.fix for f in fire("sshd", "on_check", tree.host(), account=ann())] == [
         "sftpjail setup"
     ]
     tree.write(MAIN, "Match User ann\n    PermitTTY yes\n" + text.partition("\n")[2])
-    assert [f.mend for f in fire("sshd", "on_check", tree.host(), account=ann())] == [
+    assert [f.fix for f in fire("sshd", "on_check", tree.host(), account=ann())] == [
         f"sed -i '2s/^/#/' {MAIN} && {RELOAD}"
     ]
 
@@ -350,7 +350,7 @@ def test_on_explain_names_the_hazards_of_the_version(
         assert fact.name == "" and fact.value.startswith("It ") and words in fact.value
 
 
-def test_facts_and_findings_are_of_one_question(tree: Tree, fire: Fire, programs: Programs) -> None:
+def test_facts_and_problems_are_of_one_question(tree: Tree, fire: Fire, programs: Programs) -> None:
     host = tree.host()
     fire("sshd", "on_check", host, account=ann())
     fire("sshd", "on_explain", host, account=ann())

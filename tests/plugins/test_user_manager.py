@@ -194,8 +194,8 @@ def test_on_check_says_that_the_drop_in_is_lost_where_somebody_is_jailed(
 ) -> None:
     tree.program("systemctl")
     for account in (None, ann()):
-        (finding,) = fire("user_manager", "on_check", tree.host(), account=account)
-        assert finding.what == f"{DROPIN} is missing" and finding.severity == "open"
+        (problem,) = fire("user_manager", "on_check", tree.host(), account=account)
+        assert problem.what == f"{DROPIN} is missing" and problem.severity == "open"
 
 
 def test_on_check_names_a_manager_and_who_lingers(
@@ -206,7 +206,7 @@ def test_on_check_names_a_manager_and_who_lingers(
     tree.folder(CGROUP)
     tree.write("/var/lib/systemd/linger/ann", "")
     found = fire("user_manager", "on_check", tree.host(), account=ann())
-    assert [f.mend for f in found] == [
+    assert [f.fix for f in found] == [
         "systemctl stop user@1001.service",
         "loginctl disable-linger ann",
     ]
@@ -215,7 +215,7 @@ def test_on_check_names_a_manager_and_who_lingers(
 
 
 @pytest.mark.parametrize(
-    ("said", "words", "mend"),
+    ("said", "words", "fix"),
     [
         ({"ExecCondition": ""}, "has not read", "systemctl daemon-reload"),
         (
@@ -233,13 +233,13 @@ def test_on_check_names_a_manager_and_who_lingers(
     ],
 )
 def test_on_check_names_what_keeps_the_drop_in_from_its_work(
-    tree: Tree, fire: Fire, programs: Programs, said: dict[str, str], words: str, mend: str
+    tree: Tree, fire: Fire, programs: Programs, said: dict[str, str], words: str, fix: str
 ) -> None:
     systemd(tree)
     tree.write(f"{FOLDER}/zz.conf", "[Service]\nExecCondition =\nExecCondition=/bin/true\n")
     programs.answer("systemctl", "show", out=shown(**said))
     found = fire("user_manager", "on_check", tree.host(), account=None)
-    assert [words in f.what and f.mend == mend for f in found] == ([True] if words else [])
+    assert [words in f.what and f.fix == fix for f in found] == ([True] if words else [])
 
 
 def test_on_check_asks_of_each_service_that_has_drop_ins_of_its_own(
@@ -254,7 +254,7 @@ def test_on_check_asks_of_each_service_that_has_drop_ins_of_its_own(
     )
     (found,) = fire("user_manager", "on_check", tree.host(), account=None)
     assert programs.asked[0][-2:] == ("user@1001.service", "user@1003.service")
-    assert found.mend == f"mv -nT {mask} {mask}.off && systemctl daemon-reload"
+    assert found.fix == f"mv -nT {mask} {mask}.off && systemctl daemon-reload"
 
 
 def test_a_drop_in_that_an_administrator_masked_is_reported_and_stays(
@@ -265,7 +265,7 @@ def test_a_drop_in_that_an_administrator_masked_is_reported_and_stays(
     tree.link(DROPIN, "/dev/null")
     assert fire("user_manager", "on_setup", tree.host()) == []
     (found,) = fire("user_manager", "on_check", tree.host(), account=None)
-    assert found.mend == f"rm {DROPIN} && sftpjail setup"
+    assert found.fix == f"rm {DROPIN} && sftpjail setup"
 
 
 def test_on_explain_says_what_keeps_managers_away(

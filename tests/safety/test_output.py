@@ -36,9 +36,9 @@ BREAKS = (
     ),
 )
 WORDS = (
-    "  try: ",
-    "  mend: ",
-    "   mend: ",
+    "  fix: ",
+    "  choice: ",
+    "   fix: ",
     "  advice: ",
     "sftpjail: ",
     "ok      ",
@@ -48,7 +48,7 @@ WORDS = (
 )
 # How a line begins that somebody forged: our words, and behind them theirs.
 FORGED = re.compile(
-    r'\s*((try|mend|advice|why|sftpjail|applied|host)[:;]\s*|ok\s+|\{"command[":; ]+)?EVIL'
+    r'\s*((fix|choice|advice|why|sftpjail|applied|host)[:;]\s*|ok\s+|\{"command[":; ]+)?EVIL'
 )
 UNSEEN = set("\u034f\u115f\u1160\u3164\u2800\ufe0f")
 # rich's own: colours and weights.
@@ -57,12 +57,10 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 TEXTS = {
     "what",
     "why",
-    "mend",
+    "fix",
     "advice",
-    "error",
-    "hint",
-    "hints",
-    "problems",
+    "label",
+    "command",
     "notices",
     "words",
     "value",
@@ -124,7 +122,7 @@ def _is_wrong(line: str) -> bool:
         return True
     if re.search("[\u0300-\u036f]{3}", line):
         return True
-    begun = re.match(r"\s*(?:try|mend): (.*)", line)
+    begun = re.match(r"\s*(?:fix|choice): (.*)", line)
     if not begun:
         return False
     try:
@@ -397,7 +395,7 @@ def planted(machine: Machine, user: str, *places: str) -> None:
 
 
 def hint(done: Result) -> str:
-    return done.err.partition("\n  try: ")[2].partition("\n")[0]
+    return done.err.partition("\n  fix: ")[2].partition("\n")[0]
 
 
 @pytest.fixture
@@ -468,10 +466,10 @@ def test_no_command_makes_a_directory_with_a_mount_in_it_a_users(host: Machine, 
     done = host.run("sftpjail", "--json", "check", carl, check=False)
     faults = [
         fault
-        for fault in json.loads(done.out)["faults"]
+        for fault in json.loads(done.out)["problems"]
         if "cannot write in /pool" in fault["what"]
     ]
-    assert faults and not faults[0]["mend"] and "/srv/pool/inner" in faults[0]["advice"], done
+    assert faults and not faults[0]["fix"] and "/srv/pool/inner" in faults[0]["advice"], done
     host.sh(f"sftpjail remove {carl}")
     host.write(CONFIG, PROFILES)
     host.sh("sftpjail setup")

@@ -37,7 +37,7 @@ class Jail:
         """Make the host and the jail."""
         machine = self.machine
         if not machine.boot:
-            # A daemon on our port also when `service ssh start` starts it, which a mend may print.
+            # A daemon on our port also when `service ssh start` starts it, which a fix may print.
             machine.write(
                 "/etc/ssh/sshd_config.d/00-test.conf", f"Port {machine.port}\n{penalties(machine)}"
             )
@@ -86,7 +86,7 @@ class Jail:
         """What `check` finds."""
         done = self.machine.run("sftpjail", "check", "--json", check=False)
         assert done.code in (0, 3) and not done.err, done
-        found: list[dict[str, str]] = json.loads(done.out)["faults"]
+        found: list[dict[str, str]] = json.loads(done.out)["problems"]
         assert bool(found) == (done.code == 3), done
         return found
 
@@ -226,8 +226,8 @@ class Fault:
     """A way to break the jail of alice.
 
     `names` is a regular expression that what `check` says must match; `witness` sees that it is broken and that it is
-    mended. `explained`: `explain alice` must name it too, and its commands are run. `fixed`: `check --fix` mends it.
-    `mended`: there is a command that mends it. `new_key`: the FILE in it is a new key. `alone`: afterwards the
+    fixed. `explained`: `explain alice` must name it too, and its commands are run. `fixed`: `check --fix` fixes it.
+    `curable`: there is a command that fixes it. `new_key`: the FILE in it is a new key. `alone`: afterwards the
     machine is no good for other faults.
     """
 
@@ -237,7 +237,7 @@ class Fault:
     breaks: Callable[[Jail], contextlib.AbstractContextManager[None]]
     explained: bool = True
     fixed: bool = False
-    mended: bool = True
+    curable: bool = True
     new_key: bool = False
     booted: bool = False
     alone: bool = False
@@ -247,7 +247,7 @@ FAULTS: list[Fault] = []
 
 
 def fault(names: str, witness: Witness, **options: bool) -> Callable[[Breaking], Breaking]:
-    """Put a function into the gallery. What it does after a `yield` puts back what no mend has to put back."""
+    """Put a function into the gallery. What it does after a `yield` puts back what no fix has to put back."""
 
     def register(function: Breaking) -> Breaking:
         @contextlib.contextmanager

@@ -102,7 +102,7 @@ def _no_file_system(good: Jail) -> None:
     good.sh(f"umount {JAIL}/home/alice; umount /home/alice; sftpjail apply")
 
 
-@fault(r"(/home/alice|home).*(full|space)", write, mended=False)
+@fault(r"(/home/alice|home).*(full|space)", write, curable=False)
 def home_is_full(good: Jail) -> Iterator[None]:
     _own_file_system(good, "nr_inodes=64")
     good.sh(

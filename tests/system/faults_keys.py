@@ -100,7 +100,7 @@ def key_file_begins_with_a_byte_order_mark(good: Jail) -> None:
 
 
 def _keep(good: Jail) -> None:
-    """Puts her keys aside, hers and the host's: the mend needs a new one."""
+    """Puts her keys aside, hers and the host's: the fix needs a new one."""
     good.sh(f"mkdir -p /root/kept; cp -p {KEY} {KEY}.pub /root/kept; cp {FILE} /root/kept/lines")
 
 

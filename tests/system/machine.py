@@ -12,11 +12,16 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from answers import judge_output
 
 SANDBOX = Path(__file__).parents[1] / "sandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -164,6 +169,7 @@ class Machine:
         result = Result(words, process.returncode, out, err)
         if check and result.code:
             raise CommandFailed(str(result))
+        judge_output(words, result.code, out)
         return result
 
     def sh(self, script: str, **options: object) -> Result:

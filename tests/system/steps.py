@@ -76,6 +76,11 @@ def refused(machine: Machine, *argv: str, code: int = 1, says: str = "", **optio
     return done.err
 
 
+def choice(said: str, label: str) -> str:
+    """The command of one of the choices that were printed."""
+    return said.partition(f"  choice: {label}: ")[2].partition("\n")[0]
+
+
 def again(machine: Machine, *argv: str) -> None:
     """The same command once more: it changes no file, not even a time, and says so."""
     before = listing(machine)

@@ -32,7 +32,7 @@ def arrives(machine: Machine, user: str, *commands: tuple[str, ...], group: str 
     assert machine.mode(f"/home/{user}/arrived").startswith(f"{user}:{group or user}")
     assert mounted(machine, f"/srv/sftp/{user}") == [f"/srv/sftp/{user}/home/{user}"]
     assert len(fstab(machine, user)) == 1
-    assert machine.run("sftpjail", "check", user).out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check", user).out == "1 jail checked, no problems\n"
 
 
 def test_by_useradd_and_adduser(machine: Machine) -> None:

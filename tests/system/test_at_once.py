@@ -39,4 +39,4 @@ def test_arrivals_and_departures(machine: Machine) -> None:
     for name in names:
         machine.run("sftpjail", "key", "add", name, f"{key}.pub")
         assert f"Remote working directory: /home/{name}" in works(machine, name, key).out
-    assert machine.run("sftpjail", "check").out == "8 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "8 jails checked, no problems\n"

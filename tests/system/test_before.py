@@ -58,7 +58,11 @@ def test_adopt_refuses_with_the_list_and_says_both_commands(machine: Machine) ->
     with running(machine, *as_user("alice", "sleep", "1000")):
         machine.sh("for n in $(seq 50); do pgrep -u alice sleep && exit; sleep 0.1; done; exit 1")
         said = refused(
-            machine, "sftpjail", "adopt", "alice", says="try: sftpjail adopt --close alice\n"
+            machine,
+            "sftpjail",
+            "adopt",
+            "alice",
+            says="to end that: sftpjail adopt --close alice\n",
         )
     for words in (
         f"a crontab ({CRONTABS}/alice)",
@@ -68,13 +72,13 @@ def test_adopt_refuses_with_the_list_and_says_both_commands(machine: Machine) ->
         "1 process (",
         " sleep)",
         "user units (/home/alice/.config/systemd/user)",
-        "sftpjail adopt --keep cron,at,incron,linger,processes,units alice",
+        "to let that go on: sftpjail adopt --keep cron,at,incron,linger,processes,units alice",
     ):
         assert words in said, said
     said = refused(machine, "sftpjail", "adopt", "--keep", "cron,at,units", "alice")
     assert (
         "has an incron table" in said
-        and "try: sftpjail adopt --close --keep cron,at,units alice\n" in said
+        and "to end that: sftpjail adopt --close --keep cron,at,units alice\n" in said
     )
     refused(machine, "sftpjail", "adopt", "--keep", "corn", "alice", code=2, says="knows no 'corn'")
 
@@ -159,15 +163,15 @@ def test_what_is_kept_stands_in_the_record_and_is_advice(machine: Machine) -> No
     assert (
         f"alice: advice: outside of its jail alice has a crontab ({CRONTABS}/alice)" in done.out
     ), done
-    assert "1 jails, no faults" in done.out, done
-    faults = json.loads(machine.run("sftpjail", "check", "--json").out)["faults"]
+    assert "1 jail checked, no problems" in done.out, done
+    faults = json.loads(machine.run("sftpjail", "check", "--json").out)["problems"]
     assert [fault["severity"] for fault in faults] == ["advice"]
     machine.run("sftpjail", "apply")
     again(machine, "sftpjail", "adopt", "alice")
     machine.run("sftpjail", "adopt", "--close", "alice")
     assert look(machine) == ""
     assert "kept" not in json.loads(machine.read("/var/lib/sftpjail/accounts/alice"))
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     machine.run("sftpjail", "remove", "alice")
     assert look(machine) == before
 
@@ -182,23 +186,23 @@ def test_others_jail_and_report(machine: Machine) -> None:
         f"eve is jailed, but outside of its jail it still has a crontab ({CRONTABS}/eve)"
         in done.err
     ), done
-    assert f"try: {fix} eve\n" in done.err, done
+    assert f"fix: {fix} eve\n" in done.err, done
     machine.run("useradd", "-m", "alice")
     crontab(machine, "alice")
     machine.run("gpasswd", "-a", "alice", "sftponly")
     done = machine.run("sftpjail", "apply")
-    assert f"try: {fix} alice\n" in done.err and "eve" not in done.err, done
+    assert f"fix: {fix} alice\n" in done.err and "eve" not in done.err, done
     assert "try" not in machine.run("sftpjail", "apply").err
     done = machine.run("sftpjail", "check", check=False)
     assert (
-        done.code == 3 and f"mend: {fix} alice\n" in done.out and f"mend: {fix} eve\n" in done.out
+        done.code == 3 and f"fix: {fix} alice\n" in done.out and f"fix: {fix} eve\n" in done.out
     ), done
     for name in ("alice", "eve"):
         machine.run(*fix.split(), name)
     assert "outside of" not in machine.run("sftpjail", "check", check=False).out
     machine.sh(f"printf '{EVERY_MINUTE}' >{CRONTABS}/alice")
     said = refused(machine, "sftpjail", "remove", "alice", says=f"{CRONTABS}/alice is in the way")
-    machine.sh(said.partition("try: ")[2])
+    machine.sh(said.partition("fix: ")[2])
     assert machine.read(f"{CRONTABS}/alice").startswith(
         "# "
     )  # crontab(1)'s own head: the first one
@@ -223,7 +227,7 @@ def test_processes_end_and_sessions_in_jails_go_on(machine: Machine) -> None:
         session_pid = machine.run("pgrep", "-u", "alice", "sshd").out
         done = machine.run("sftpjail", "check", "alice", check=False)
         assert done.code == 3 and "processes (" in done.out and "sshd" not in done.out, done
-        assert "mend: sftpjail adopt --close alice" in done.out, done
+        assert "fix: sftpjail adopt --close alice" in done.out, done
         done = machine.run("sftpjail", "adopt", "--close", "alice")
         assert "ended " in done.err and " of alice" in done.err, done
         assert machine.run("pgrep", "-u", "alice").out == session_pid
@@ -232,7 +236,7 @@ def test_processes_end_and_sessions_in_jails_go_on(machine: Machine) -> None:
         said = refused(
             machine, "sftpjail", "adopt", "--close", "one", says="has the uid 4321 of two"
         )
-        assert "try: sftpjail adopt --close --keep processes one" in said
+        assert "fix: sftpjail adopt --close --keep processes one" in said
         machine.run("pgrep", "-u", "one", "sleep")
 
 

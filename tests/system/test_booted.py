@@ -52,4 +52,4 @@ def test_journald_path_unit_and_reload(booted: Machine) -> None:
         booted.run("systemctl", "start", f"{unit}.mount")
     works(booted, "alice", key, "put /etc/hostname three", "ls /web/f")
     assert journal_has(booted, 'close "/home/alice/three"')
-    assert booted.run("sftpjail", "check").out == "2 jails, no faults\n"
+    assert booted.run("sftpjail", "check").out == "2 jails checked, no problems\n"

@@ -14,7 +14,7 @@ BIND = f"{QUIET}[profiles]\n[[sftponly]]\n"
 
 
 def hint(said: str) -> str:
-    return said.partition("  try: ")[2].split("\n")[0]
+    return said.partition("  fix: ")[2].split("\n")[0]
 
 
 def test_a_home_that_is_inside_is_never_looked_for_on_the_host(machine: Machine) -> None:
@@ -44,7 +44,7 @@ def test_a_home_that_is_inside_is_never_looked_for_on_the_host(machine: Machine)
     for name in ("acme", "bcorp"):
         done = works(machine, name, f"/root/keys/{name}", "ls -1 /files")
         assert f"directory: /home/{name}" in done.out and f"/files/of-{name}" in done.out
-    assert machine.run("sftpjail", "check").out == "2 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "2 jails checked, no problems\n"
 
 
 def test_files_move_with_the_jail_or_are_told_of(machine: Machine) -> None:
@@ -65,10 +65,10 @@ def test_files_move_with_the_jail_or_are_told_of(machine: Machine) -> None:
     done = machine.run("sftpjail", "check", "bob", check=False)
     assert "report in /home/bob, where bob was at home, is not in its jail" in done.out, done
     machine.sh(
-        next(line for line in done.out.split("\n") if "runuser" in line).partition("mend: ")[2]
+        next(line for line in done.out.split("\n") if "runuser" in line).partition("fix: ")[2]
     )
     works(machine, "bob", open_with_key(machine, "bob"), "ls report")
-    assert machine.run("sftpjail", "check").out == "2 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "2 jails checked, no problems\n"
 
 
 def test_nobody_inherits_a_deleted_accounts_files(machine: Machine) -> None:
@@ -106,9 +106,9 @@ def test_a_jail_is_shut_for_every_connection(machine: Machine) -> None:
             and "chrootdirectory /srv/sftp/%u is not in force for connections with " in done.out
         ), done
         machine.sh(
-            re.findall("mend: (sed -i .* /etc/ssh/sshd_config.d/05-port.conf.*)", done.out)[0]
+            re.findall("fix: (sed -i .* /etc/ssh/sshd_config.d/05-port.conf.*)", done.out)[0]
         )
-        assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+        assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
         machine.run("rm", "/etc/ssh/sshd_config.d/05-port.conf")
     machine.write(
         "/etc/ssh/sshd_config.d/05-port.conf",
@@ -147,7 +147,7 @@ def test_a_group_that_got_another_name(machine: Machine) -> None:
     assert "sftpjail setup && sftpjail adopt alice" in done.out and "--prune" not in done.out, done
     machine.run("groupmod", "-n", "sftponly", "sftp2")
     works(machine, "alice", key)
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
 
 
 def test_removal_tells_of_keys_that_count_again(machine: Machine) -> None:

@@ -61,7 +61,7 @@ def test_an_account_whose_home_is_the_systems_is_shut_out(machine: Machine) -> N
     # The command that check names is enough.
     said = machine.run("sftpjail", "check", "eve", check=False)
     machine.sh(
-        next(line.removeprefix("  mend: ") for line in said.out.splitlines() if "mkhomedir" in line)
+        next(line.removeprefix("  fix: ") for line in said.out.splitlines() if "mkhomedir" in line)
     )
     assert (
         machine.run("date", "-d", f"1970-01-01 {expiry(machine, 'eve')} days", "+%F").out
@@ -181,8 +181,8 @@ def test_teardown_shuts_out_and_names_who_had_an_expiry(machine: Machine) -> Non
     said = machine.run("sftpjail", "check", check=False)
     assert "alice: alice is closed: its jail was taken away (by teardown)" in said.out, said
     for line in said.out.splitlines():
-        if line.startswith("  mend: usermod -e"):
-            machine.sh(line.removeprefix("  mend: "))
+        if line.startswith("  fix: usermod -e"):
+            machine.sh(line.removeprefix("  fix: "))
     assert machine.read("/etc/shadow") == shadow.replace("::11323:", ":::"), "carl's was over"
     for name in keys:
         machine.run("sftpjail", "remove", name)

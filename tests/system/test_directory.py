@@ -252,7 +252,7 @@ def test_first_login(
     machine.write("/srv/web/page", "page\n")
     machine.run("sftpjail", "mount", "ida", "/srv/web", "/web")
     works(machine, "ida", stranger, "get /web/page /tmp/page")
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     assert machine.run("sftpjail", "list").out.startswith("ida\tdirusers\t/srv/sftp/ida\t0\t")
     explained = machine.run("sftpjail", "explain", "ida").out
     assert "name service" in explained and "SHA256:" in explained, explained

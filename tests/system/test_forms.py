@@ -144,7 +144,7 @@ def test_symlinked_srv_and_a_base_for_a_group(machine: Machine) -> None:
     ready(machine)
     machine.run("useradd", "-m", "-G", "sftponly", "zoe")
     works(machine, "zoe", open_with_key(machine, "zoe"))
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     assert machine.run("sftpjail", "apply").out.startswith("nothing to do")
     machine.run("userdel", "-r", "zoe", check=False)
     assert "/srv/sftp/zoe" not in machine.read("/proc/self/mountinfo") and not machine.exists(
@@ -152,14 +152,14 @@ def test_symlinked_srv_and_a_base_for_a_group(machine: Machine) -> None:
     )
 
 
-def test_a_component_that_is_not_ours_is_named_and_the_command_mends_it(machine: Machine) -> None:
+def test_a_component_that_is_not_ours_is_named_and_the_command_fixes_it(machine: Machine) -> None:
     machine.sh("mkdir -p /srv/sftp && chmod 775 /srv/sftp")
     machine.write("/etc/sftpjail/sftpjail.conf", QUIET)
     machine.start_sshd()
     said = refused(
         machine, "sftpjail", "setup", says="/srv/sftp can be written by others than root"
     )
-    machine.sh(said.split("try: ")[1].strip())
+    machine.sh(said.split("fix: ")[1].strip())
     machine.run("sftpjail", "setup")
 
 

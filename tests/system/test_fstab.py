@@ -121,7 +121,7 @@ def test_what_a_boot_needs(machine: Machine) -> None:
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3 and "/srv/web" in done.out
     machine.run("sftpjail", "umount", "alice", "/web")
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
 
 
 def test_read_only_stays_so(machine: Machine) -> None:
@@ -182,9 +182,7 @@ def test_a_folder_that_was_replaced(machine: Machine) -> None:
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3, done
     machine.sh(
-        next(
-            line.partition("mend: ")[2] for line in done.out.splitlines() if "mend: umount" in line
-        )
+        next(line.partition("fix: ")[2] for line in done.out.splitlines() if "fix: umount" in line)
     )
     works(machine, "alice", key, "put /etc/hostname up", "ls /web/example.com/index.html")
     assert machine.exists("/home/alice/up")

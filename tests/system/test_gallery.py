@@ -1,4 +1,4 @@
-"""The fault gallery: each fault is named by `check`, and mended by the command that is printed, and by `check --fix`.
+"""The fault gallery: each fault is named by `check`, and fixed by the command that is printed, and by `check --fix`.
 
 The other direction is there too: hosts that are healthy though unusual, on which `check` is silent, and faults that it
 cannot know, with the reason.
@@ -29,7 +29,7 @@ tally: Counter[str] = Counter()
 
 
 class Stock:
-    """Good machines, plain and booted: each serves until a fault was not mended on it."""
+    """Good machines, plain and booted: each serves until a fault was not fixed on it."""
 
     def __init__(self, layer: Path) -> None:
         self._layer = layer
@@ -58,29 +58,35 @@ def stock(installed: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(
             f"\nthe gallery: {tally['named']} of {tally['faults']} named, "
-            f"{tally['mended']} of {tally['to mend']} mended by the printed command, "
+            f"{tally['cured']} of {tally['to cure']} fixed by the printed command, "
             f"{tally['fixed']} of {tally['to fix']} by check --fix, {tally['alarms']} false alarms "
             f"on {tally['healthy']} healthy hosts"
         )
 
 
-def _matching(fault: Fault, findings: list[dict[str, str]]) -> list[dict[str, str]]:
+def _matching(fault: Fault, problems: list[dict[str, str]]) -> list[dict[str, str]]:
     return [
         f
-        for f in findings
+        for f in problems
         if re.search(fault.names, f"{f.get('about', '')} {f['what']} {f['why']}", re.I | re.S)
     ]
 
 
-def _mend(good: Jail, fault: Fault, findings: list[dict[str, str]]) -> None:
+def _cure(good: Jail, fault: Fault, problems: list[dict[str, str]]) -> None:
     """Runs the commands as they are printed, until all is well. FILE is the one word that a person has to fill in."""
-    for command in dict.fromkeys(finding["mend"] for finding in findings):
-        assert command, findings
+    for command in dict.fromkeys(_command(problem) for problem in problems):
+        assert command, problems
         if fault.new_key and re.search(r"\bFILE\b", command):
             good.sh(f"rm {KEY}; ssh-keygen -q -t ed25519 -N '' -f {KEY}")
         good.machine.run("sh", "-c", re.sub(r"\bFILE\b", f"{KEY}.pub", command))
         if later(fault.witness, good) == "" and not good.complaints():
             return
+
+
+def _command(problem: dict[str, str]) -> str:
+    """The command that is printed, or the one of the advice to give somebody a key, whose FILE a person has."""
+    advised = re.search(r": (.*sftpjail key add alice FILE)$", problem["advice"])
+    return problem["fix"] or (advised[1] if advised else "")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -98,7 +104,7 @@ def test_fault(fault: Fault, stock: Stock) -> None:
 def _shown(fault: Fault, good: Jail) -> None:
     assert later(fault.witness, good) == "", "this machine is not good to begin with"
     tally["faults"] += 1
-    tally["to mend"] += fault.mended
+    tally["to cure"] += fault.curable
     tally["to fix"] += fault.fixed
     with fault.breaks(good):
         assert fault.witness(good), "it works all the same"
@@ -109,11 +115,11 @@ def _shown(fault: Fault, good: Jail) -> None:
             named = _matching(fault, found := good.explained())
             assert named, found
         assert good.too_wide() == []
-        if fault.mended:
-            _mend(good, fault, named)
+        if fault.curable:
+            _cure(good, fault, named)
             assert later(fault.witness, good) == "", named
             assert good.complaints() == []
-            tally["mended"] += 1
+            tally["cured"] += 1
     if not fault.fixed:
         return
     assert later(fault.witness, good) == ""
@@ -133,7 +139,7 @@ def test_healthy(host: Healthy, installed: Path) -> None:
         batch = ["pwd"] if host.read_only else ["put /etc/hostname proof", "rm proof"]
         machine.sftp(user, f"/root/keys/{user}", batch, check=True)
         done = machine.run("sftpjail", "check", "--json", check=False)
-        tally["alarms"] += len(json.loads(done.out)["faults"])
+        tally["alarms"] += len(json.loads(done.out)["problems"])
         assert done.code == 0, done
         done = machine.run("sftpjail", "explain", user, "--json", check=False)
         assert json.loads(done.out)["problems"] == []

@@ -1,4 +1,4 @@
-"""What somebody left half done in a file of one account's keeps no other account from being made, judged or mended."""
+"""What somebody left half done in a file of one account's keeps no other account from being made, judged or fixed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def two(machine: Machine) -> str:
     return key
 
 
-def bob_is_mended(machine: Machine, key: str) -> None:
+def bob_is_fixed(machine: Machine, key: str) -> None:
     works(machine, "bob", key, "ls /web/example.com/index.html")
 
 
 def commands(out: str) -> list[str]:
-    return [line.partition("mend: ")[2] for line in out.splitlines() if "  mend: " in line]
+    return [line.partition("fix: ")[2] for line in out.splitlines() if "  fix: " in line]
 
 
 @pytest.mark.parametrize("text", ['{"made": ["/srv', "[]", '{"made": 3}', "\x00"])
@@ -40,7 +40,7 @@ def test_a_damaged_record(machine: Machine, text: str, jailed: bool) -> None:
     assert done.code == 3 and "bob" in done.out and f"{RECORD} is damaged" in done.out, done
     done = machine.run("sftpjail", "apply", check=False)
     assert done.code == (1 if jailed else 0), done
-    bob_is_mended(machine, key)
+    bob_is_fixed(machine, key)
     for command in commands(machine.run("sftpjail", "check", check=False).out):
         machine.sh(command)
     done = machine.run("sftpjail", "apply", "--prune")
@@ -55,11 +55,11 @@ def test_a_mark_of_nobody_in_fstab(machine: Machine) -> None:
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3 and "'../x', which is no account's name" in done.out, done
     machine.run("sftpjail", "apply", "--prune")
-    bob_is_mended(machine, key)
+    bob_is_fixed(machine, key)
     assert strange in machine.read("/etc/fstab")
     for command in commands(machine.run("sftpjail", "check", check=False).out):
         machine.sh(command)
-    assert machine.run("sftpjail", "check").out == "2 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "2 jails checked, no problems\n"
 
 
 @pytest.mark.parametrize(

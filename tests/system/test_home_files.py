@@ -46,4 +46,6 @@ def test_a_web_server_that_serves_homes_is_advice(machine: Machine) -> None:
         "/etc/apache2/mods-enabled/userdir.load", "LoadModule userdir_module mod_userdir.so\n"
     )
     done = machine.run("sftpjail", "check")
-    assert "Apache serves ~/public_html" in done.out and "1 jails, no faults" in done.out, done
+    assert (
+        "Apache serves ~/public_html" in done.out and "1 jail checked, no problems" in done.out
+    ), done

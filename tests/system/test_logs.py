@@ -30,7 +30,7 @@ def logs_go_on(machine: Machine, restart: Callable[[], object]) -> None:
     machine.run("logrotate", "-f", "/etc/logrotate.d/sftpjail")
     machine.wait_for(f"{LOG}.1", "second")
     uploads(machine, "third")
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
 
 
 def test_rsyslog(machine: Machine) -> None:

@@ -120,7 +120,7 @@ def test_busy(machine: Machine) -> None:
     sleep = "setpriv --reuid=ann --regid=ann --clear-groups sleep 60"
     machine.sh(f"cd /srv/sftp/ann/web && ({sleep} >/dev/null 2>&1 &); sleep 0.3")
     said = refused(machine, "sftpjail", "umount", "ann", "/web", says='is in use by "sleep 60"')
-    machine.sh(said.split("try: ")[1].strip())
+    machine.sh(said.split("fix: ")[1].strip())
     machine.run("sftpjail", "umount", "ann", "/web")
 
 

@@ -83,7 +83,7 @@ def test_three_beside_each_other(machine: Machine) -> None:
     assert machine.sftp("guest", guest, ["put /etc/hostname up"]).code == 1
     for user in ("one", "two", "guest"):
         assert doors(machine, user, f"/root/keys/{user}") == [], user
-    assert machine.run("sftpjail", "check").out == "3 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "3 jails checked, no problems\n"
     refused(machine, "sftpjail", "remove", "guest", says="match_user")
     refused(machine, "sftpjail", "adopt", "two", "--profile", "homes", says="already")
 
@@ -167,11 +167,11 @@ def test_home_inside_has_mounts_and_leaves_by_every_way(machine: Machine) -> Non
 
 
 def test_components_that_sshd_would_refuse(machine: Machine) -> None:
-    """We say which, and the command that mends it: at setup, and when it is spoilt later."""
+    """We say which, and the command that fixes it: at setup, and when it is spoilt later."""
     for spoil in ("chmod 775 /srv", "chown games /srv", "setfacl -m u:games:rwx /srv"):
         machine.sh(spoil)
         said = refused(machine, "sftpjail", "setup", says="/srv ")
-        machine.sh(said.partition("try: ")[2])
+        machine.sh(said.partition("fix: ")[2])
     ready(machine)
     key = jail(machine, "alice")
     for spoil in ("chmod 775 /srv", "chown games /srv/sftp/alice"):
@@ -179,9 +179,9 @@ def test_components_that_sshd_would_refuse(machine: Machine) -> None:
         shut(machine, "alice", key)
         done = machine.run("sftpjail", "check", check=False)
         assert done.code == 3 and "sshd refuses the chroot" in done.out, done
-        machine.sh(re.findall("mend: (ch(?:mod|own) .*)", done.out)[0])
+        machine.sh(re.findall("fix: (ch(?:mod|own) .*)", done.out)[0])
         works(machine, "alice", key)
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
 
 
 def test_srv_is_a_link_and_teardown(machine: Machine) -> None:

@@ -349,7 +349,7 @@ def test_logins_that_fail(machine: Machine) -> None:
     ready(machine, QUIET)
     jail(machine, "alice")
     before = machine.listing("/home", "/srv", times=True)
-    for spoil, mend, good, words in (
+    for spoil, fix, good, words in (
         (
             "chage -E 1 alice",
             "chage -E -1 alice",
@@ -384,7 +384,7 @@ def test_logins_that_fail(machine: Machine) -> None:
             spoil,
             found,
         )
-        machine.sh(mend)
+        machine.sh(fix)
     assert failed(machine) == {}
     assert machine.listing("/home", times=True).keys() == {
         path for path in before if path.startswith("/home")

@@ -136,7 +136,7 @@ def test_keys_stay_when_userdel_fails_for_another_reason(machine: Machine) -> No
             "alice",
             says="currently used by process",
         )
-        assert re.search(r"\n  try: setsid -w setpriv --reuid=\d+ .* kill \d+\n", said), said
+        assert re.search(r"\n  fix: setsid -w setpriv --reuid=\d+ .* kill \d+\n", said), said
     assert machine.read("/etc/ssh/authorized_keys/alice") == keys
     works(machine, "alice", key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from answers import judge
 from machine import Machine
 from steps import CONFIG, QUIET, jail, mounted, open_with_key, previewed, ready, refused, web, works
 
@@ -53,6 +54,7 @@ def test_order_environment_and_json(machine: Machine) -> None:
     } <= set(ran)
     assert not any(line.startswith("SECRET=") or "/tmp" in line for line in ran)
     told = json.loads(next(line for line in ran if line.startswith("{")))
+    judge("event", told)
     assert told["event"] == "user-create" and told["jail"] == "/srv/sftp/alice"
     assert told["account"]["name"] == "alice" and told["account"]["home"] == "/home/alice"
 
@@ -94,6 +96,8 @@ def test_every_event_is_told_once(machine: Machine) -> None:
     )
     assert [line.strip() for line in once] == list(names)
     told = [json.loads(line) for line in machine.read("/root/json").splitlines()]
+    for fact in told:
+        judge("event", fact)
     binds = [
         fact["bind"]
         for fact in told
@@ -153,4 +157,4 @@ def test_scripts_that_others_could_change_never_run(machine: Machine) -> None:
         assert f"{folder}/{name} is not run" in done.out
     assert "x.dpkg-old" not in done.out
     machine.sh(f"cd {folder}; chown root foreign; chmod 755 writable plain foreign")
-    assert machine.run("sftpjail", "check").out == "0 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "0 jails checked, no problems\n"

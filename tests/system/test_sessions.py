@@ -85,7 +85,7 @@ def test_story(machine: Machine) -> None:
     assert doors(machine, "alice", key) == []
     assert inside_mounts(machine) == 0 and fstab(machine, "alice") == []
 
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     tested = machine.run("sftpjail", "test", "alice")
     assert tested.out.endswith("alice: 18 of 18 ok\n"), tested
     shown = machine.run("sftpjail", "show", "alice").out
@@ -165,7 +165,7 @@ def test_fifty_sessions_at_once_and_none_of_them_is_left(machine: Machine) -> No
     for number in range(50):
         machine.wait_for(LOG, rf'close "/home/u{number % 10}/up{number}" bytes read 0 written \d')
     works(machine, "u0", keys["u0"])
-    assert machine.run("sftpjail", "check").out == "10 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "10 jails checked, no problems\n"
 
 
 def test_from_fstab_to_sessions_and_back_while_files_come_in(machine: Machine) -> None:
@@ -215,7 +215,7 @@ def test_from_fstab_to_sessions_and_back_while_files_come_in(machine: Machine) -
         assert sizes.split() == ["100000"] * 80, name
     assert machine.run("sftpjail", "apply").code == 0
     assert mounted(machine) == [], "now nobody is"
-    assert machine.run("sftpjail", "check").out == "20 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "20 jails checked, no problems\n"
     works(machine, "u0", keys["u0"], "ls /web/index.html")
     machine.write(CONFIG, FSTAB)
     machine.run("sftpjail", "apply")
@@ -251,7 +251,7 @@ HANGS = r"sed -i 's/^def main(.*/&\n    import time; time.sleep(100)/'"
 
 
 @pytest.mark.parametrize(
-    ("breaks", "says", "mends"),
+    ("breaks", "says", "fixes"),
     [
         ("rm /etc/sftpjail/pam-session", "pam-session is missing", "sftpjail setup"),
         ("chmod a-x /etc/sftpjail/pam-session", "is not executable", "sftpjail setup"),
@@ -275,7 +275,7 @@ HANGS = r"sed -i 's/^def main(.*/&\n    import time; time.sleep(100)/'"
         ),
     ],
 )
-def test_locked_doors(doors_locked: Machine, breaks: str, says: str, mends: str) -> None:
+def test_locked_doors(doors_locked: Machine, breaks: str, says: str, fixes: str) -> None:
     """Whatever is broken, nobody sees an emptier jail, and nobody else notices."""
     machine = doors_locked
     if breaks.startswith(HANGS):  # PAM's own patience is longer than a test's
@@ -295,7 +295,7 @@ def test_locked_doors(doors_locked: Machine, breaks: str, says: str, mends: str)
     if "No such file" in says or "is to show" in says:
         refused = r"sftpjail: session of alice closed: will not show .*: No such file or directory"
         machine.wait_for("/var/log/auth.log", refused)
-    machine.sh(mends)
+    machine.sh(fixes)
     works(machine, "alice", f"{BUNDLE}/alice", "ls /web/index.html")
     others_log_in(machine)
 
@@ -351,7 +351,7 @@ def test_every_form_side_by_side(machine: Machine) -> None:
         done = works(machine, name, keys[name], "get /web/index.html /tmp/got")
         assert f"directory: {start}\n" in done.out, done
     assert mounted(machine, "/srv/sftp") == ["/srv/sftp/plain/home/plain", "/srv/sftp/plain/web"]
-    assert machine.run("sftpjail", "check").out == "3 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "3 jails checked, no problems\n"
     assert machine.run("sftpjail", "test", "--all").code == 0
 
 

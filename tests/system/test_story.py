@@ -63,7 +63,7 @@ def test_story(bare_machine: Machine) -> None:
 
     lands_and_uploads(machine, key)
     cannot_do_anything_else(machine, key)
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
 
     takes_everything_back(machine, key, fresh)
     machine.run("make", "-C", "/src", "uninstall")

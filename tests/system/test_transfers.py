@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from answers import judge
 from machine import Machine
 from steps import CONFIG, jail, ready, session
 
@@ -190,6 +191,9 @@ def follows(machine: Machine, key: str, process: subprocess.Popen[bytes], name: 
             f"no {name} within a second: {got!r}"
         )
         got += os.read(process.stdout.fileno(), 1 << 16)
+    for line in got.splitlines():
+        if line.startswith(b"{") and line.endswith(b"}"):
+            judge("log", json.loads(line))
 
 
 def ends(machine: Machine, process: subprocess.Popen[bytes]) -> None:

@@ -78,7 +78,7 @@ def test_from_an_earlier_commit(host: Machine) -> None:
             "systemctl", "is-active", f"user@{uids[user]}.service", check=False
         ).out.strip()
         assert manager == "inactive", f"{user}: a user manager runs: {manager}"
-    assert host.run("sftpjail", "check").out == f"{len(keys)} jails, no faults\n"
+    assert host.run("sftpjail", "check").out == f"{len(keys)} jails checked, no problems\n"
     assert host.run("sftpjail", "apply").out.startswith("nothing to do")
     # What is judged at each login from now on.
     host.run("setfacl", "-m", "u:u-fstab:rwx", "/srv/web")

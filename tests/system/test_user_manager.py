@@ -119,7 +119,7 @@ def test_an_uploaded_unit_runs_no_more(booted: Machine) -> None:
     machine, keys = booted, host(booted)
     assert not uploads(machine, "alice", keys["alice"])
     assert uploads(machine, "bob", keys["bob"]), "who is no member keeps what everybody has"
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     tested = machine.run("sftpjail", "test", "alice").out
     assert "ok      no user manager: an uploaded unit did not run\n" in tested
 
@@ -190,11 +190,11 @@ def test_no_way_leads_to_a_manager_for_a_member(booted: Machine) -> None:
     checked = machine.run("sftpjail", "check", check=False)
     assert (
         checked.code == 3
-        and "  mend: loginctl disable-linger alice\n" in checked.out
+        and "  fix: loginctl disable-linger alice\n" in checked.out
         and "bob" not in checked.out
     )
     linger(machine, "alice", "disable-linger")
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
 
 
 @pytest.mark.booted
@@ -283,14 +283,14 @@ def test_every_fix_of_a_drop_in_that_is_not_in_force_puts_it_in_force(booted: Ma
         assert started(machine, alice) == "active", breaking
         found = machine.run("sftpjail", "check", check=False)
         fixes = [
-            line.partition("mend: ")[2]
+            line.partition("fix: ")[2]
             for line in found.out.splitlines()
-            if line.startswith("  mend: ")
+            if line.startswith("  fix: ")
         ]
         assert found.code == 3 and len(fixes) == 1, found
         machine.sh(fixes[0])
         assert started(machine, alice) == "inactive", found
-        assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+        assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
         machine.run("rm", "-rf", one, f"{FOLDER}/zz.conf")
         machine.run("systemctl", "daemon-reload")
     # One that runs by what systemd has read before.
@@ -300,13 +300,11 @@ def test_every_fix_of_a_drop_in_that_is_not_in_force_puts_it_in_force(booted: Ma
     )
     found = machine.run("sftpjail", "check", "alice", check=False)
     fixes = [
-        line.partition("mend: ")[2]
-        for line in found.out.splitlines()
-        if line.startswith("  mend: ")
+        line.partition("fix: ")[2] for line in found.out.splitlines() if line.startswith("  fix: ")
     ]
     assert found.code == 3 and fixes == [reload, f"systemctl stop {service}"], found
     machine.sh("; ".join(fixes))
-    assert machine.run("sftpjail", "check", "alice").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check", "alice").out == "1 jail checked, no problems\n"
     works(machine, "alice", keys["alice"])
 
 
@@ -319,7 +317,7 @@ def test_where_systemd_does_not_run_the_drop_in_waits(machine: Machine) -> None:
         "ok      no user manager: systemd does not run here\n"
         in machine.run("sftpjail", "test", "alice").out
     )
-    assert machine.run("sftpjail", "check").out == "1 jails, no faults\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     assert "none: systemd refuses it" in " ".join(
         machine.run("sftpjail", "explain", "alice").out.split()
     )

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from answers import judge_output
 from fakes import FakeHost, Programs, Tree
 from fakesshd import Sshd
 
@@ -171,6 +172,7 @@ class Run:
         code = main.main(words)
         said = self.capsys.readouterr()
         self.err = said.err
+        judge_output(("sftpjail", *words), code, said.out)
         return code, said.out
 
 

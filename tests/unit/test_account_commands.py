@@ -50,7 +50,7 @@ def test_add_refuses_before_useradd_what_could_not_be_jailed(
     assert run("add", *more, "eve", "--", *options.split())[0] == 1, "and no program ran"
     assert (
         run.err
-        == f"sftpjail: will not jail eve: {why}\n  try: give --force if you really mean it\n"
+        == f"sftpjail: will not jail eve: {why}\n  advice: give --force if you really mean it\n"
     )
 
 
@@ -81,7 +81,7 @@ def test_add_says_what_is_left_of_an_account_that_cannot_be_deleted_again(
     assert run("add", "--force", "root2", "--", "-o", "--uid", "0")[0] == 4
     assert run.err == (
         "sftpjail: no space is left; the account root2 is left, it could not be deleted again: "
-        "userdel: user root2 is currently used by process 1\n  try: userdel --force root2\n"
+        "userdel: user root2 is currently used by process 1\n  fix: userdel --force root2\n"
     )
 
 
@@ -89,12 +89,12 @@ def test_add_of_an_account_that_is_there(run: Run, stage: Stage) -> None:
     assert run("add", "bob")[0] == 1
     assert (
         run.err
-        == "sftpjail: there is an account bob already, not jailed\n  try: sftpjail adopt bob\n"
+        == "sftpjail: there is an account bob already, not jailed\n  fix: sftpjail adopt bob\n"
     )
     assert (
         run("add", "root")[0] == 1
         and "must not be jailed: it has uid 0" in run.err
-        and "try:" not in run.err
+        and "fix:" not in run.err
     )
 
 
@@ -111,7 +111,7 @@ def test_add_of_whom_a_match_user_names(run: Run, stage: Stage, programs: Progra
     code, out = run("add", "mira")
     assert (code, out) == (0, "nothing to do: mira is jailed in /srv/sftp/mira\n")
     assert run("add", "eve", "--profile", "mirrors")[0] == 2
-    assert "profile mirrors has no group\n  try: add eve to its match_user" in run.err
+    assert "profile mirrors has no group\n  advice: add eve to its match_user" in run.err
 
 
 # -- remove --delete-account ------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_remove_waits_for_a_session_that_is_ending(
 
 
 @pytest.mark.parametrize(
-    ("state", "mend", "seconds"),
+    ("state", "fix", "seconds"),
     [
         (None, "", 3),
         ("", "", 3),
@@ -161,7 +161,7 @@ def test_remove_of_a_busy_account_leaves_it_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
     no_waiting: list[float],
     state: str | None,
-    mend: str,
+    fix: str,
     seconds: float,
 ) -> None:
     monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: state is not None)
@@ -170,7 +170,7 @@ def test_remove_of_a_busy_account_leaves_it_as_it_was(
     before = dict(stage.tree.shown)
     assert run("remove", "--delete-account", "ann") == (1, "")
     assert run.err == f"sftpjail: userdel ann failed: {IN_USE}\n" + (
-        f"  try: {mend}\n" if mend else ""
+        f"  fix: {fix}\n" if fix else ""
     )
     assert stage.tree.shown == before and seconds <= sum(no_waiting) < seconds + 1
     monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: False)
@@ -187,7 +187,7 @@ def test_remove_says_that_it_could_not_put_a_jail_back(
     programs.answer_by("userdel", lose)
     assert run("remove", "--delete-account", "ann") == (4, ""), run.err
     assert "ann is left, with half a jail: " in run.err and run.err.endswith(
-        "\n  try: sftpjail apply\n"
+        "\n  fix: sftpjail apply\n"
     )
 
 
@@ -210,8 +210,8 @@ def test_remove_of_an_account_that_is_gone_though_userdel_complains(
 def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
     stage: Stage, programs: Programs, pid: int
 ) -> None:
-    mend = fixes.ending({pid: os.getuid()}) if pid == os.getpid() else ""
+    fix = fixes.ending({pid: os.getuid()}) if pid == os.getpid() else ""
     programs.answer("usermod", err=f"usermod: user ann is currently used by process {pid}", code=8)
     with pytest.raises(SftpJailError, match="currently used") as caught:
         perform(SetAccount("ann", home="/files"), stage.host())
-    assert caught.value.hint == mend
+    assert caught.value.fix == fix

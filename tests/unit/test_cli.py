@@ -16,41 +16,67 @@ __all__ = ["run", "sshd", "stage"]
 
 
 @pytest.mark.parametrize(
-    ("words", "command", "error", "hint"),
+    ("words", "command", "error", "remedy"),
     [
-        (("nosuchcmd",), "nosuchcmd", "invalid choice: 'nosuchcmd'", "sftpjail --help"),
-        ((), "", "arguments are required: COMMAND", "sftpjail --help"),
-        (("add",), "add", "arguments are required: USER", "sftpjail add --help"),
+        (("nosuchcmd",), "nosuchcmd", "invalid choice: 'nosuchcmd'", "advice: see sftpjail --help"),
+        ((), "", "arguments are required: COMMAND", "advice: see sftpjail --help"),
+        (("add",), "add", "arguments are required: USER", "advice: see sftpjail add --help"),
         (
             ("add", "eve", "--uid", "7"),
             "add",
             "add does not know --uid 7",
-            "options for useradd stand behind --",
+            "advice: options for useradd stand behind --",
         ),
-        (("key", "add", "ann"), "key", "arguments are required: FILE", "sftpjail key add --help"),
+        (
+            ("key", "add", "ann"),
+            "key",
+            "arguments are required: FILE",
+            "advice: see sftpjail key add --help",
+        ),
         (
             ("key", "add", "ann", "f", "--all"),
             "key",
             "key does not know --all",
-            "sftpjail key --help",
+            "advice: see sftpjail key --help",
         ),
-        (("list", "ann"), "list", "list does not know ann", "sftpjail list --help"),
-        (("list", "--", "--ann"), "list", "list takes nothing behind --: --ann", "sftpjail --help"),
-        (("test",), "test", "give the users to test, or --all", "sftpjail test --all"),
+        (("list", "ann"), "list", "list does not know ann", "advice: see sftpjail list --help"),
+        (
+            ("list", "--", "--ann"),
+            "list",
+            "list takes nothing behind --: --ann",
+            "advice: see sftpjail --help",
+        ),
+        (
+            ("test",),
+            "test",
+            "give the users to test, or --all",
+            "choice: to test every jail: sftpjail test --all",
+        ),
     ],
 )
 def test_a_wrong_command_line(
-    run: Run, words: Sequence[str], command: str, error: str, hint: str
+    run: Run, words: Sequence[str], command: str, error: str, remedy: str
 ) -> None:
     assert run(*words) == (2, "")
     said = run.err
-    assert (
-        said.startswith("sftpjail: ") and said.endswith(f"\n  try: {hint}\n") and error in said
-    ), said
+    assert said.startswith("sftpjail: ") and said.endswith(f"\n  {remedy}\n"), said
+    assert error in said
     code, out = run("--json", *words)
     told = json.loads(out)
-    assert code == 2 and run.err == said and error in told.pop("error")
-    assert told == {"command": command, "hint": hint}
+    assert code == 2 and run.err == said and error in told["error"].pop("what")
+    kind, _, words = remedy.partition(": ")
+    label, _, line = words.partition(": ")
+    assert told == {
+        "command": command,
+        "error": {
+            "about": "",
+            "severity": "broken",
+            "why": "",
+            "fix": "",
+            "choices": [{"label": label, "command": line}] if kind == "choice" else [],
+            "advice": words if kind == "advice" else "",
+        },
+    }
 
 
 def test_what_stands_behind_two_dashes_is_no_option_of_ours(run: Run) -> None:
@@ -63,13 +89,15 @@ def test_a_stopped_run(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal
     said = f"stopped by {number.name}; everything was put back"
     assert run("check") == (130, "") and run.err == f"sftpjail: {said}\n"
     code, out = run("check", "--json")
-    assert code == 130 and json.loads(out) == {"command": "check", "error": said, "hint": ""}
+    assert code == 130 and json.loads(out)["error"]["what"] == said
 
 
 def test_a_bug_in_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "judge", lambda *_: 1 / 0)
     code, out = run("--json", "check")
-    assert code == 1 and json.loads(out)["error"] == "a bug: ZeroDivisionError: division by zero"
+    error = json.loads(out)["error"]
+    assert code == 1 and error["what"] == "a bug: ZeroDivisionError: division by zero"
+    assert error["advice"] == "run it again with --debug, and report it"
     with pytest.raises(ZeroDivisionError):
         run("--debug", "check")
 

@@ -100,7 +100,7 @@ def test_without_a_line_in_shadow_it_is_the_list(tree: Tree, programs: Programs)
     tree.program("sshd")
     with pytest.raises(SftpJailError, match="ann cannot be shut out") as caught:
         close(ANN, "no jail", "useradd-post", tree.host())
-    assert caught.value.hint == "sftpjail setup"
+    assert caught.value.fix == "sftpjail setup"
     tree.write("/etc/pam.d/sshd", f"# BEGIN sftpjail session\n{RULE}\n# END sftpjail session\n")
     record, line = close(ANN, "no jail", "useradd-post", tree.host())
     assert record == CloseAccount("ann", closed=Closed("no jail", "useradd-post", "jail", None))

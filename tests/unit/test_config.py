@@ -48,12 +48,12 @@ def test_root_obeys_no_file_that_others_could_change(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(UsageError, match="can be changed by others than root") as caught:
         load(str(path))
-    assert caught.value.hint == "", "others can exchange it, so that no command on it is safe"
+    assert caught.value.fix == "", "others can exchange it, so that no command on it is safe"
     # Of the file alone another owner is told, and the way to it is root's alone.
     monkeypatch.setattr(os, "fstat", lambda _: path.stat())
     with pytest.raises(UsageError) as caught:
         load("/etc/passwd")
-    assert caught.value.hint == "chown root /etc/passwd && chmod go-w /etc/passwd"
+    assert caught.value.fix == "chown root /etc/passwd && chmod go-w /etc/passwd"
 
 
 def test_unreadable_bytes_and_folders(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ from sftpjail.config import Config
 from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import Event
 from sftpjail.formats.user_managers import DROPIN as MANAGERS
-from sftpjail.model import Finding
-from sftpjail.operations.diagnosis import Fault, judge
+from sftpjail.model import Problem
+from sftpjail.operations.diagnosis import judge
 from sftpjail.system import locks
 
 __all__ = ["sshd", "stage"]
@@ -32,47 +33,47 @@ DROPIN, ADMIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config
 JAIL, KEYS = "/srv/sftp/ann", "/etc/ssh/authorized_keys/ann"
 
 
-def told(faults: Sequence[Fault]) -> list[tuple[str, str, str]]:
-    return [(fault.about, fault.what, fault.mend) for fault in faults]
+def told(problems: Sequence[Problem]) -> list[tuple[str, str, str]]:
+    return [(problem.about, problem.what, problem.fix) for problem in problems]
 
 
 # -- judge ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_healthy_host_has_no_faults(stage: Stage) -> None:
+def test_a_healthy_host_has_no_problems(stage: Stage) -> None:
     assert judge(stage.engine(), []) == [] == judge(stage.engine(), ["ann"])
 
 
 def test_only_jailed_accounts_can_be_judged(stage: Stage) -> None:
     with pytest.raises(SftpJailError, match="bob is not jailed") as caught:
         judge(stage.engine(), ["ann", "bob"])
-    assert caught.value.hint == "sftpjail adopt bob"
+    assert caught.value.fix == "sftpjail adopt bob"
 
 
-def test_what_setup_would_change_is_a_fault_of_the_host(stage: Stage) -> None:
+def test_what_setup_would_change_is_a_problem_of_the_host(stage: Stage) -> None:
     stage.tree.write("/etc/shadow-maint/userdel-pre.d/sftpjail", "#!/bin/sh\nexit 0\n", 0o644)
     stage.tree.write(RSYSLOG, "# changed\n")
-    (fault,) = judge(stage.engine(), [])
-    assert (fault.about, fault.why, fault.mend) == (
+    (problem,) = judge(stage.engine(), [])
+    assert (problem.about, problem.why, problem.fix) == (
         "host",
         "setup would change it",
         "sftpjail setup",
     )
-    assert fault.what == (
+    assert problem.what == (
         "not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed; "
         "~ file /etc/shadow-maint/userdel-pre.d/sftpjail (owner 0:0, mode 0755)"
     )
 
 
-def test_what_a_finding_has_said_is_said_once_and_hides_nothing_else(stage: Stage) -> None:
+def test_what_a_problem_has_said_is_said_once_and_hides_nothing_else(stage: Stage) -> None:
     stage.tree.program("systemctl")  # so that setup would write the drop-ins, and units of ours
     lost, changed = judge(stage.engine(), [])
-    assert (lost.what, lost.mend) == (f"{MANAGERS} is missing", "sftpjail setup")
+    assert (lost.what, lost.fix) == (f"{MANAGERS} is missing", "sftpjail setup")
     assert changed.what.startswith("not as configured: ") and "user@.service.d" not in changed.what
     assert "multi-user.target.d" in changed.what
 
 
-def test_what_apply_would_change_is_a_fault_of_the_jail(stage: Stage) -> None:
+def test_what_apply_would_change_is_a_problem_of_the_jail(stage: Stage) -> None:
     stage.tree.people = [
         line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people
     ]
@@ -89,7 +90,7 @@ def test_a_summary_names_three_things_and_counts_the_rest(stage: Stage) -> None:
     for name in ("cat", "dan"):
         stage.tree.account(name, 1100 + len(stage.tree.people))
         stage.join("sftponly", name)
-    what = {f.about: f.what for f in judge(stage.engine(), []) if f.mend == "sftpjail apply"}
+    what = {f.about: f.what for f in judge(stage.engine(), []) if f.fix == "sftpjail apply"}
     assert list(what) == ["cat", "dan"]
     assert (
         re.fullmatch(
@@ -102,19 +103,19 @@ def test_a_summary_names_three_things_and_counts_the_rest(stage: Stage) -> None:
 
 
 def test_a_mount_that_is_missing_is_told_once(stage: Stage) -> None:
-    # The finding has said what `apply` would do.
+    # The problem has said what `apply` would do.
     stage.umount(f"{JAIL}/home/ann")
-    faults = judge(stage.engine(), [])
-    assert [f for f in told(faults) if "fstab" in f[1]] == [
+    problems = judge(stage.engine(), [])
+    assert [f for f in told(problems) if "fstab" in f[1]] == [
         ("ann", f"{JAIL}/home/ann is in fstab and not mounted", "sftpjail apply")
     ]
-    assert not [fault for fault in faults if "not as configured" in fault.what]
+    assert not [problem for problem in problems if "not as configured" in problem.what]
 
 
-def test_a_veto_is_told_with_its_hint_unless_a_finding_was(stage: Stage) -> None:
+def test_a_veto_is_told_with_its_fix_unless_a_problem_was(stage: Stage) -> None:
     stage.tree.owners["/srv"] = (1002, 1002)
-    faults = judge(stage.engine(), [])
-    assert [(f.about, f.mend) for f in faults if "/srv belongs to uid 1002" in f.what] == [
+    problems = judge(stage.engine(), [])
+    assert [(f.about, f.fix) for f in problems if "/srv belongs to uid 1002" in f.what] == [
         ("host", "chown root /srv"),
         ("ann", "chown root /srv"),
     ]
@@ -122,92 +123,94 @@ def test_a_veto_is_told_with_its_hint_unless_a_finding_was(stage: Stage) -> None
 
 def test_users_named_are_judged_without_the_host(stage: Stage) -> None:
     stage.tree.pids = {"sshd": 7}
-    assert [fault.about for fault in judge(stage.engine(), [])] == ["host"]
+    assert [problem.about for problem in judge(stage.engine(), [])] == ["host"]
     assert judge(stage.engine(), ["ann"]) == []
 
 
-def test_faults_are_told_once(stage: Stage) -> None:
+def test_problems_are_told_once(stage: Stage) -> None:
     made = stage.engine()
-    same = Finding("the disk is old", "it may die", "buy one")
+    same = Problem("the disk is old", "it may die", "buy one")
     plugin = rogue(on_check=lambda account: [same, same] if account else [same])
     made.manager.plugins.register(plugin, "rogue")
     made.manager.plugins.register(rogue(on_check=lambda: [same]), "rogue2")
-    assert judge(made, []) == [Fault("host", "the disk is old", "it may die", "buy one")]
-    assert judge(made, ["ann"]) == [Fault("ann", "the disk is old", "it may die", "buy one")]
+    assert judge(made, []) == [replace(same, about="host")]
+    assert judge(made, ["ann"]) == [replace(same, about="ann")]
 
 
-def test_a_plugin_that_breaks_is_a_fault_and_the_others_go_on(stage: Stage) -> None:
+def test_a_plugin_that_breaks_is_a_problem_and_the_others_go_on(stage: Stage) -> None:
     stage.tree.pids = {"sshd": 7}
 
-    def broken(account: object) -> list[Finding]:
+    def broken(account: object) -> list[Problem]:
         raise KeyError("x")
 
     made = stage.engine()
     made.manager.plugins.register(rogue(on_check=broken), "rogue")
-    faults = judge(made, [])
-    confession = (
-        "plugin rogue: on_check broke: KeyError: 'x'",
-        "what plugin rogue judges is not known",
-        "",
+    problems = judge(made, [])
+    confession = Problem(
+        "plugin rogue: on_check broke: KeyError: 'x'", "what plugin rogue judges is not known"
     )
-    assert Fault("host", *confession) in faults
-    assert "rsyslog does not run" in [fault.what for fault in faults]
-    assert judge(made, ["ann"]) == [Fault("ann", *confession)]
+    assert replace(confession, about="host") in problems
+    assert "rsyslog does not run" in [problem.what for problem in problems]
+    assert judge(made, ["ann"]) == [replace(confession, about="ann")]
 
 
-@pytest.mark.parametrize("wanted", [["no finding"], 7, [Finding("a", "b"), None]])
-def test_a_plugin_that_returns_nonsense_is_a_fault(stage: Stage, wanted: object) -> None:
+@pytest.mark.parametrize("wanted", [["no problem"], 7, [Problem("a", "b"), None]])
+def test_a_plugin_that_returns_nonsense_is_a_problem(stage: Stage, wanted: object) -> None:
     made = stage.engine()
     made.manager.plugins.register(rogue(on_check=lambda: wanted), "rogue")
-    (fault,) = judge(made, [])
-    assert fault.what.startswith("plugin rogue: on_check returned something else")
+    (problem,) = judge(made, [])
+    assert problem.what.startswith("plugin rogue: on_check returned something else")
 
 
-def test_a_plugin_that_does_not_load_is_a_fault_and_no_end(
+def test_a_plugin_that_does_not_load_is_a_problem_and_no_end(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manager, "strangers", dict)
     stage.config = Config(plugins_allow=("quota",))
     with pytest.raises(SftpJailError):
         stage.engine()
-    (fault,) = judge(stage.engine(tolerant=True), [])
-    assert (fault.about, fault.why) == ("host", "its hooks do not run")
-    assert fault.what == "plugin quota is allowed by the configuration and not installed"
-    assert fault.mend.startswith("sed -i ") and "quota" in fault.mend
+    (problem,) = judge(stage.engine(tolerant=True), [])
+    assert (problem.about, problem.why) == ("host", "its hooks do not run")
+    assert problem.what == "plugin quota is allowed by the configuration and not installed"
+    assert problem.fix.startswith("sed -i ") and "quota" in problem.fix
 
 
 def test_an_administrator_in_a_jail_group(stage: Stage) -> None:
     stage.tree.account("admin", 1010)
     stage.join("sftponly", "admin")
-    faults = [fault for fault in judge(stage.engine(), []) if fault.about == "admin"]
-    (fault,) = [fault for fault in faults if fault.why == "sshd jails it all the same"]
-    assert fault.what.startswith("is in a jail group, and ") and "sudo" in fault.what
-    assert fault.mend == "gpasswd -d admin sftponly"
-    assert not [fault for fault in faults if "not as configured" in fault.what], (
+    problems = [problem for problem in judge(stage.engine(), []) if problem.about == "admin"]
+    (problem,) = [problem for problem in problems if problem.why == "sshd jails it all the same"]
+    assert problem.what.startswith("is in a jail group, and ") and "sudo" in problem.what
+    assert problem.fix == "gpasswd -d admin sftponly"
+    assert not [problem for problem in problems if "not as configured" in problem.what], (
         "apply leaves it alone"
     )
 
 
 def test_an_administrator_whose_primary_group_is_the_jails(stage: Stage) -> None:
     stage.tree.account("admin", 1010, gid=500)
-    (fault,) = [
-        fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"
+    (problem,) = [
+        problem
+        for problem in judge(stage.engine(), [])
+        if problem.why == "sshd jails it all the same"
     ]
-    assert fault.mend == "usermod -g GROUP admin"
+    assert problem.advice == "give it another primary group: usermod -g GROUP admin"
     stage.tree.group("admin", 1010)
-    (fault,) = [
-        fault for fault in judge(stage.engine(), []) if fault.why == "sshd jails it all the same"
+    (problem,) = [
+        problem
+        for problem in judge(stage.engine(), [])
+        if problem.why == "sshd jails it all the same"
     ]
-    assert fault.mend == "usermod -g admin admin"
+    assert problem.fix == "usermod -g admin admin"
 
 
-def test_a_veto_without_a_command_is_not_hidden_by_a_finding_without_one(stage: Stage) -> None:
-    def veto() -> list[Finding]:
+def test_a_veto_without_a_command_is_not_hidden_by_a_problem_without_one(stage: Stage) -> None:
+    def veto() -> list[Problem]:
         raise SftpJailError("no room for anybody")
 
     made = stage.engine()
     made.manager.plugins.register(
-        rogue(on_check=lambda: [Finding("something", "who knows")], on_user_create=veto), "rogue"
+        rogue(on_check=lambda: [Problem("something", "who knows")], on_user_create=veto), "rogue"
     )
     assert told(judge(made, ["ann"])) == [
         ("ann", "something", ""),
@@ -240,7 +243,7 @@ def leave(stage: Stage) -> None:
 
 def test_who_left_the_group_leaves_a_jail(stage: Stage) -> None:
     leave(stage)
-    assert [(f.about, f.what, f.why, f.mend) for f in judge(stage.engine(), [])] == [
+    assert [(f.about, f.what, f.why, f.fix) for f in judge(stage.engine(), [])] == [
         (
             "ann",
             "left something of a jail behind",
@@ -253,19 +256,19 @@ def test_who_left_the_group_leaves_a_jail(stage: Stage) -> None:
 def test_who_is_gone_leaves_a_jail_and_a_key_file(stage: Stage) -> None:
     leave(stage)
     stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
-    faults = {fault.what: fault for fault in judge(stage.engine(), [])}
-    assert faults["left something of a jail behind"].why == "there is no such account any more"
-    assert faults[f"{KEYS} belongs to no account"].mend == f"rm {KEYS}"
-    assert len(faults) == 2, "what fstab still names is told by the first"
+    problems = {problem.what: problem for problem in judge(stage.engine(), [])}
+    assert problems["left something of a jail behind"].why == "there is no such account any more"
+    assert problems[f"{KEYS} belongs to no account"].fix == f"rm {KEYS}"
+    assert len(problems) == 2, "what fstab still names is told by the first"
 
 
 def test_a_mount_that_nothing_names_any_more(stage: Stage) -> None:
     leave(stage)
     stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
     stage.tree.write("/etc/fstab", "")
-    faults = {fault.what: fault for fault in judge(stage.engine(), [])}
+    problems = {problem.what: problem for problem in judge(stage.engine(), [])}
     assert (
-        faults[f"{JAIL}/dev is still mounted, and there is no account ann"].mend
+        problems[f"{JAIL}/dev is still mounted, and there is no account ann"].fix
         == f"umount {JAIL}/dev"
     )
 
@@ -275,9 +278,9 @@ def test_a_group_that_is_gone_is_no_departure(stage: Stage) -> None:
     stage.tree.group_lines = [
         line for line in stage.tree.group_lines if not line.startswith("sftponly:")
     ]
-    faults = {fault.about: fault for fault in judge(stage.engine(), [])}
-    assert faults["ann"].what == "is jailed no more: the group of its profile is gone"
-    assert faults["ann"].mend == "sftpjail setup && sftpjail adopt ann"
+    problems = {problem.about: problem for problem in judge(stage.engine(), [])}
+    assert problems["ann"].what == "is jailed no more: the group of its profile is gone"
+    assert problems["ann"].fix == "sftpjail setup && sftpjail adopt ann"
 
 
 def test_files_in_a_jail_of_nobody_are_a_persons(stage: Stage) -> None:
@@ -289,12 +292,12 @@ def test_files_in_a_jail_of_nobody_are_a_persons(stage: Stage) -> None:
     stage.tree.write("/etc/fstab", "")
     stage.tree.write("/var/lib/sftpjail/accounts/ann", json.dumps({"made": [JAIL]}))
     stage.tree.write(f"{JAIL}/left over.txt", "data")
-    (fault,) = judge(stage.engine(), [])
-    assert fault == Fault(
-        "ann",
+    (problem,) = judge(stage.engine(), [])
+    assert problem == Problem(
         f"left files in {JAIL}",
         "there is no such account any more, and they are data, which sftpjail never deletes",
         f"rm -rI --one-file-system {JAIL} && sftpjail apply --prune",
+        about="ann",
     )
 
 
@@ -303,8 +306,8 @@ def test_nothing_that_is_mounted_is_ever_to_be_deleted(stage: Stage) -> None:
     stage.tree.write("/etc/fstab", "")
     stage.tree.write("/var/lib/sftpjail/accounts/ann", json.dumps({"made": [JAIL]}))
     stage.tree.write(f"{JAIL}/x", "data")
-    faults = judge(stage.engine(), [])
-    assert not [fault for fault in faults if "rm " in fault.mend]
+    problems = judge(stage.engine(), [])
+    assert not [problem for problem in problems if "rm " in problem.fix]
 
 
 # -- ten thousand -----------------------------------------------------------------------------------------------------
@@ -374,12 +377,12 @@ def test_one_of_many_is_found(stage: Stage) -> None:
         .read_text()
         .replace("user9:*:19000:0:99999:7:::", "user9:*:0:0:99999:7:::"),
     )
-    faults = {
-        fault.about: fault
-        for fault in judge(stage.engine(), [])
-        if fault.why != "the jail cannot be made"
+    problems = {
+        problem.about: problem
+        for problem in judge(stage.engine(), [])
+        if problem.why != "the jail cannot be made"
     }
-    assert {name: fault.mend for name, fault in faults.items()} == {
+    assert {name: problem.fix for name, problem in problems.items()} == {
         "user77": "sed -i '1s/^/#/' /etc/ssh/authorized_keys/user77",
         "user47": "chmod go-w /srv/sftp/user47",
         "user9": "chage -d $(date +%F) user9",

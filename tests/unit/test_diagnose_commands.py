@@ -21,9 +21,9 @@ ADMIN, JAIL = "/etc/ssh/sshd_config.d/00-admin.conf", "/srv/sftp/ann"
 
 
 def test_check_of_a_healthy_host(run: Run) -> None:
-    assert run("check") == (0, "1 jails, no faults\n")
+    assert run("check") == (0, "1 jail checked, no problems\n")
     code, out = run("--json", "check")
-    assert code == 0 and json.loads(out) == {"command": "check", "faults": []}
+    assert code == 0 and json.loads(out) == {"command": "check", "problems": []}
 
 
 def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
@@ -32,16 +32,17 @@ def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
     code, out = run("check", "ann")
     assert code == 3 and out.startswith(
         f"ann: {JAIL} can be written by others than root (mode 0775) (sshd refuses the chroot and closes the login)\n"
-        f"  mend: chmod go-w {JAIL}\n"
+        f"  fix: chmod go-w {JAIL}\n"
     )
     code, out = run("--json", "check", "ann")
-    assert code == 3 and json.loads(out)["faults"][0] == {
+    assert code == 3 and json.loads(out)["problems"][0] == {
         "about": "ann",
         "what": f"{JAIL} can be written by others than root (mode 0775)",
         "why": "sshd refuses the chroot and closes the login",
-        "mend": f"chmod go-w {JAIL}",
+        "fix": f"chmod go-w {JAIL}",
         "advice": "",
         "severity": "broken",
+        "choices": [],
     }
 
 
@@ -51,7 +52,7 @@ def test_check_prints_no_escapes(run: Run, stage: Stage) -> None:
     assert code == 3 and "\x1b" not in out and "x\\x1b[2Jy belongs to no account" in out
 
 
-def test_check_fix_mends_what_is_ours_and_tells_the_rest(run: Run, stage: Stage) -> None:
+def test_check_fix_fixes_what_is_ours_and_tells_the_rest(run: Run, stage: Stage) -> None:
     stage.tree.write(RSYSLOG, "# changed\n")
     stage.tree.people = [
         line.replace("/usr/sbin/nologin", "/bin/bash") for line in stage.tree.people
@@ -60,18 +61,18 @@ def test_check_fix_mends_what_is_ours_and_tells_the_rest(run: Run, stage: Stage)
     code, out = run("check", "--fix")
     assert code == 3
     assert out.splitlines()[0] == "made the changes of `sftpjail setup` and `sftpjail apply`"
-    assert "mended: host: not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed\n" in out
+    assert "fixed: host: not as configured: ~ /etc/rsyslog.d/10-sftpjail.conf: -# changed\n" in out
     assert (
-        "mended: ann: not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin\n"
+        "fixed: ann: not as configured: ~ account ann: shell /bin/bash -> /usr/sbin/nologin\n"
         in out
     )
     rest = out.partition("left to you, because it is not sftpjail's own, or a decision:\n")[2]
     assert (
         rest.startswith("ann: ann must change its password first (chage -d 0)")
-        and rest.count("mend: ") == 1
+        and rest.count("fix: ") == 1
     )
     stage.tree.write("/etc/shadow", "ann:*:19000:0:99999:7:::\n")
-    assert run("check") == (0, "1 jails, no faults\n")
+    assert run("check") == (0, "1 jail checked, no problems\n")
 
 
 def test_check_fix_of_all_that_is_wrong_exits_with_0(run: Run, stage: Stage) -> None:
@@ -79,7 +80,7 @@ def test_check_fix_of_all_that_is_wrong_exits_with_0(run: Run, stage: Stage) -> 
     code, out = run("--json", "check", "--fix")
     answer = json.loads(out)
     assert code == 0 and answer["changed"] and answer["left"] == []
-    assert answer["mended"] == answer["faults"] and f"{JAIL}/dev" in answer["faults"][0]["what"]
+    assert answer["fixed"] == answer["problems"] and f"{JAIL}/dev" in answer["problems"][0]["what"]
 
 
 def test_check_fix_of_a_healthy_host_does_nothing(run: Run) -> None:
@@ -93,16 +94,18 @@ def test_check_fix_dry_run_changes_nothing(run: Run, stage: Stage) -> None:
     assert code == 3 and "-# changed" in out
     assert (stage.tree.root / RSYSLOG.lstrip("/")).read_text() == "# changed\n"
     answer = json.loads(run("--dry-run", "--json", "check", "--fix")[1])
-    assert answer["dry_run"] and not answer["changed"] and answer["left"] == answer["faults"] != []
+    assert (
+        answer["dry_run"] and not answer["changed"] and answer["left"] == answer["problems"] != []
+    )
 
 
-def test_check_fix_where_setup_cannot_be_done_mends_the_jails(run: Run, stage: Stage) -> None:
+def test_check_fix_where_setup_cannot_be_done_fixes_the_jails(run: Run, stage: Stage) -> None:
     stage.tree.write(ADMIN, "Match Group sftponly\n    ChrootDirectory none\n")
     stage.reload()
     stage.umount(f"{JAIL}/dev")
     code, out = run("check", "--fix")
-    assert code == 3 and f"mended: ann: {JAIL}/dev is in fstab and not mounted" in out
-    assert f"mend: sed -i '2s/^/#/' {ADMIN}" in out
+    assert code == 3 and f"fixed: ann: {JAIL}/dev is in fstab and not mounted" in out
+    assert f"fix: sed -i '2s/^/#/' {ADMIN}" in out
 
 
 def test_check_fix_of_one_user_leaves_the_host(run: Run, stage: Stage) -> None:
@@ -151,11 +154,11 @@ def test_explain_gives_each_problem_with_its_command(run: Run, stage: Stage) -> 
     code, out = run("explain", "ann")
     assert code == 3 and max(map(len, out.splitlines())) <= 80
     assert re.search(r"^\d+ problems$", out, re.MULTILINE)
-    assert f"\n   mend: chmod go-w {JAIL}\n" in out
+    assert f"\n   fix: chmod go-w {JAIL}\n" in out
     problems = json.loads(run("--json", "explain", "ann")[1])["problems"]
     pasted = out.replace(" \\\n     ", " ")
-    assert f"\n   mend: sed -i '2s/^/#/' {long} && kill -HUP 7\n" in pasted and len(problems) >= 2
-    assert [f"\n   mend: {problem['mend']}\n" in pasted for problem in problems] == [True] * len(
+    assert f"\n   fix: sed -i '2s/^/#/' {long} && kill -HUP 7\n" in pasted and len(problems) >= 2
+    assert [f"\n   fix: {problem['fix']}\n" in pasted for problem in problems] == [True] * len(
         problems
     )
 
@@ -165,14 +168,14 @@ def test_explain_of_an_account_that_is_not_jailed(run: Run, stage: Stage) -> Non
     assert code == 3 and out.startswith("bob: not jailed\n")
     assert (
         "bob is not jailed: it is in no profile's group" in out
-        and "\n   mend: sftpjail adopt bob\n" in out
+        and "\n   fix: sftpjail adopt bob\n" in out
     )
     assert "\nchroot\n" not in out
     answer = json.loads(run("--json", "explain", "bob")[1])
     assert answer["profile"] is None and len(answer["problems"]) == 1
     stage.tree.account("admin", 1010)
     problems = json.loads(run("--json", "explain", "admin")[1])["problems"]
-    assert problems[0]["mend"] == "" and "sudo" in problems[0]["why"], "adopt would refuse it"
+    assert problems[0]["fix"] == "" and "sudo" in problems[0]["why"], "adopt would refuse it"
 
 
 def test_explain_of_nobody(run: Run) -> None:

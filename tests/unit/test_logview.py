@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from answers import judge
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,18 +43,22 @@ def transfer(path: str, read: int = 0, written: int = 5, **more: object) -> Tran
     return Transfer(*WHO, path, read, written, False, written > 0, True)._replace(**more)  # type: ignore[arg-type]
 
 
+def answer(record: Record) -> dict[str, object]:
+    found: dict[str, object] = json.loads(as_json(record))
+    judge("log", found)
+    return found
+
+
 @given(NAMES | NASTY, st.none() | NAMES, st.none() | NAMES, st.booleans())
 def test_json_holds_what_the_record_holds(
     path: str, to: str | None, user: str | None, flag: bool
 ) -> None:
     who = {"time": TIME, "user": user, "from": "::1", "pid": 7, "verified": flag}
-    assert json.loads(as_json(transfer(path, 3, 5, user=user, forced=flag, verified=flag))) == {
+    assert answer(transfer(path, 3, 5, user=user, forced=flag, verified=flag)) == {
         **{"kind": "transfer", "path": path, "read": 3, "written": 5, "forced": flag},
         **who,
     }
-    assert json.loads(
-        as_json(operation(path, to)._replace(user=user, ambiguous=flag, verified=flag))
-    ) == {
+    assert answer(operation(path, to)._replace(user=user, ambiguous=flag, verified=flag)) == {
         **{
             "kind": "operation",
             "operation": "rename",
@@ -64,7 +69,7 @@ def test_json_holds_what_the_record_holds(
         },
         **who,
     }
-    assert json.loads(as_json(Unknown(5, None, user, path, "why", flag))) == {
+    assert answer(Unknown(5, None, user, path, "why", flag)) == {
         **{
             "kind": "unknown",
             "time": None,
@@ -74,7 +79,7 @@ def test_json_holds_what_the_record_holds(
             "verified": flag,
         },
     }
-    session = json.loads(as_json(Session(9, 5, user, "::1", 7, TIME, None, "open", 2, 3, 5, flag)))
+    session = answer(Session(9, 5, user, "::1", 7, TIME, None, "open", 2, 3, 5, flag))
     assert (session["bytes"], session["how"], session["closed"], session["user"]) == (
         8,
         "open",

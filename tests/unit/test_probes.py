@@ -209,7 +209,7 @@ def test_without_the_library_it_says_which(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(__import__("sys").modules, "paramiko", None)
     with pytest.raises(SftpJailError, match="paramiko") as caught:
         ssh_client.library()
-    assert caught.value.hint == "apt install python3-paramiko"
+    assert caught.value.fix == "apt install python3-paramiko"
 
 
 def test_manual_describes_every_probe() -> None:

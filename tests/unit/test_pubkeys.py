@@ -192,7 +192,7 @@ class _Always(dict[object, Answer]):
 def test_survey_finds_the_good_lines_among_bad_ones(host: FakeHost, programs: Programs) -> None:
     text = f'# comment\n\n{ED} one two\r\nrubbish here\n  restrict,from="a b" {ED}X\nssh-dss\n\t# x\nfrom="open {ED}\n'
     entries = public_keys.survey([text], host)[0]
-    assert [(entry.number, bool(entry.key), bool(entry.fault)) for entry in entries] == [
+    assert [(entry.number, bool(entry.key), bool(entry.problem)) for entry in entries] == [
         (3, True, False),
         (4, False, True),
         (5, True, False),
@@ -270,7 +270,7 @@ def test_survey_reads_any_text_and_counts_right(host: FakeHost, files: list[list
         assert [entry.number for entry in entries] == counted
         for entry in entries:
             assert entry.text == stripped[entry.number]
-            assert (entry.key is None) == bool(entry.fault)
+            assert (entry.key is None) == bool(entry.problem)
             assert entry.key or not GOOD.match(entry.text), "a good line was not found"
             assert not entry.key or entry.key.line == entry.text
 

@@ -127,4 +127,4 @@ def test_an_undo_that_breaks_keeps_no_other_from_being_done(world: World) -> Non
 def test_a_line_that_is_none_of_ours(world: World, line: object) -> None:
     with pytest.raises(SftpJailError, match="never writes") as caught:
         interrupted(world, line).recover()
-    assert caught.value.hint.startswith("mv ")
+    assert caught.value.fix.startswith("mv ")

@@ -227,7 +227,7 @@ def test_a_refusal_names_the_command_that_takes_the_line_out(
     assert caught.value.message == f"sshd refuses its present configuration: {said}".replace(
         "\n", " / "
     )
-    assert caught.value.hint == f"sed -i '4s/^/#/' {path} && sshd -t"
+    assert caught.value.fix == f"sed -i '4s/^/#/' {path} && sshd -t"
 
 
 def test_all_lines_that_are_wrong_go(host: FakeHost) -> None:

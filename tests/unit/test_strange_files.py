@@ -108,7 +108,7 @@ def test_a_nul_ends_a_line_of_fstab(line: str, entry: FstabEntry | None) -> None
 def test_a_record_that_is_none_of_ours(record: object) -> None:
     with pytest.raises(SftpJailError, match="/x/alice is damaged") as caught:
         parse_origin("/x/alice", json.dumps(record))
-    assert caught.value.hint == "mv -nT /x/alice /x/.alice.damaged"
+    assert caught.value.fix == "mv -nT /x/alice /x/.alice.damaged"
 
 
 @pytest.mark.parametrize("argv", [["--version"], ["list", "--help"]])

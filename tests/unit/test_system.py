@@ -162,7 +162,7 @@ def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.Monkey
         mounts.unmount(str(folder / "target"))
     # As the one whose process it is: its number may be another's by then. Root's own are not for us to end.
     begin = f"setsid -w setpriv --reuid={os.getuid()} " if os.getuid() else ""
-    assert caught.value.hint.startswith(begin) and (str(os.getpid()) in caught.value.hint) == bool(
+    assert caught.value.fix.startswith(begin) and (str(os.getpid()) in caught.value.fix) == bool(
         begin
     )
     # A rollback does not wait for a user.

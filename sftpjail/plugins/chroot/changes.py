@@ -26,11 +26,11 @@ from ...config import Config
 from ...host import Host
 from ...jails.guards import home_flaw
 from ...model import components, inside, normal
-from ...openssh.chroot_path import mend_flaw, new_home
+from ...openssh.chroot_path import fix_flaw, new_home
 
 
 def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
-    """Return what makes every component of PATH as sshd wants it: missing ones made, ours mended.
+    """Return what makes every component of PATH as sshd wants it: missing ones made, ours fixed.
 
     Raises:
         SftpJailError: one that we did not make is wrong; it is not changed behind the
@@ -44,7 +44,7 @@ def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
         elif wrong:
             raise SftpJailError(
                 f"sshd will refuse the chroot {path}: {component} {wrong}",
-                mend_flaw(component, host),
+                fix_flaw(component, host),
             )
         elif host.stat(component) is None:
             actions.append(MakeDir(component))
@@ -75,7 +75,8 @@ def _refuse_in_home(base: str, host: Host) -> None:
         raise SftpJailError(
             f"{base} is or lies in the home of {name}: "
             "deleted with its home, it would take along what the jails show",
-            f"usermod -d /nonexistent {quote(name)}, or another chroot in sftpjail.conf",
+            choices=((f"where {name} needs no home", f"usermod -d /nonexistent {quote(name)}"),),
+            advice="set another chroot in /etc/sftpjail/sftpjail.conf",
         )
 
 

@@ -8,12 +8,12 @@ import pwd
 import stat
 from shlex import quote
 
-from ... import Account, Fact, Finding, fixes, hookimpl
+from ... import Account, Fact, Problem, fixes, hookimpl
 from ...config import Config
 from ...escapes import shown
 from ...host import Host
 from ...model import components, normal
-from ...openssh.chroot_path import mend_flaw, new_home
+from ...openssh.chroot_path import fix_flaw, new_home
 from ...openssh.match_blocks import force_command
 
 
@@ -31,18 +31,18 @@ def _start(account: Account, host: Host, config: Config) -> str:
     return home if host.is_dir(host.behind(account.name, account.jail + home)) else "/"
 
 
-def _components(account: Account, host: Host) -> list[Finding]:
+def _components(account: Account, host: Host) -> list[Problem]:
     if host.lstat(account.jail) is None:
         return [
-            Finding(
+            Problem(
                 f"the jail {account.jail} is missing", "sshd refuses every login", "sftpjail apply"
             )
         ]
     return [
-        Finding(
+        Problem(
             f"{component} {host.flaw(component)}",
             "sshd refuses the chroot and closes the login",
-            mend_flaw(component, host),
+            fix_flaw(component, host),
             fixes.advice(component, host),
         )
         for component in components(account.jail)
@@ -50,7 +50,7 @@ def _components(account: Account, host: Host) -> list[Finding]:
     ]
 
 
-def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
+def _work_folder(account: Account, host: Host, config: Config) -> list[Problem]:
     """Return why an account cannot work in the folder in which its sessions start."""
     assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
@@ -61,7 +61,7 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
         if posixpath.dirname(normal(account.home)) == "/":
             remake = new_home(account)
         return [
-            Finding(
+            Problem(
                 f"the home {account.home} does not exist",
                 "the session has no folder to start and write in",
                 remake,
@@ -71,7 +71,7 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     shown = [bind.source for bind in host.binds(account.name) if bind.role == "home"]
     if shown and normal(account.home) not in shown:
         what = f"the home of {account.name} is {account.home} now, and its jail shows {shown[0]}"
-        return [Finding(what, "the session does not start in its home", "sftpjail apply")]
+        return [Problem(what, "the session does not start in its home", "sftpjail apply")]
     if not host.is_dir(account.jail):
         return []
     start = _start(account, host, config)
@@ -81,7 +81,7 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
         if host.is_dir(folder) and not host.may(account, folder, "x"):
             what = f"{account.name} may not enter {folder}"
             return [
-                Finding(
+                Problem(
                     what,
                     f"the session cannot start in {start}",
                     fixes.on(folder, host, "chmod o+rx {}"),
@@ -91,20 +91,20 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Finding]:
     if not host.is_dir(path):
         what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
         command = fixes.on(path, host, f"install -d -o {account.uid} -g {account.gid} {{}}")
-        return [Finding(what, "sshd closes the session", command, fixes.advice(path, host))]
+        return [Problem(what, "sshd closes the session", command, fixes.advice(path, host))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
     if start == "/" and (
         account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))
     ):
-        return []  # as wanted, or the home's mount is the fault
+        return []  # as wanted, or the home's mount is the problem
     if start == "/":
         what = f"the session of {account.name} starts in /, where only root writes"
-        return [Finding(what, f"{account.home} is not in the jail", "sftpjail apply")]
+        return [Problem(what, f"{account.home} is not in the jail", "sftpjail apply")]
     return _unwritable(account, start, path, host)
 
 
-def _left_at_home(account: Account, host: Host) -> list[Finding]:
+def _left_at_home(account: Account, host: Host) -> list[Problem]:
     """Return what an account had at home before its home came to be inside its jail.
 
     There it sees nothing of that.
@@ -127,17 +127,17 @@ def _left_at_home(account: Account, host: Host) -> list[Finding]:
     what = (
         f"{shown(names[0])}{more} in {home}, where {account.name} was at home, is not in its jail"
     )
-    mend = f"{copy} && {move}" if move and host.owner_name(home) in ("", account.name) else ""
-    return [Finding(what, f"its sessions see {account.files}", mend, fixes.advice(home, host))]
+    fix = f"{copy} && {move}" if move and host.owner_name(home) in ("", account.name) else ""
+    return [Problem(what, f"its sessions see {account.files}", fix, fixes.advice(home, host))]
 
 
-def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Finding]:
+def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Problem]:
     """Return what keeps an account from writing in PATH on the host, which it sees as START."""
     why = "uploads fail"
     if host.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
         command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
-        return [Finding(what, why, command, fixes.advice(path, host))]
+        return [Problem(what, why, command, fixes.advice(path, host))]
     found = host.stat(path)
     if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
         owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
@@ -158,10 +158,10 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
                 "something else in its place, so choose another folder with `start`, "
                 "or take that mount away"
             )
-            return [Finding(what, why, "", advice)]
-        return [Finding(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))]
+            return [Problem(what, why, "", advice)]
+        return [Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))]
     if host.full(path):
-        return [Finding(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
+        return [Problem(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
     if (
         host.thorough
         and host.which("lsattr")
@@ -169,7 +169,7 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
     ):
         command = fixes.on(path, host, "chattr -i {}")
         return [
-            Finding(
+            Problem(
                 f"{start} of {account.name} is immutable", why, command, fixes.advice(path, host)
             )
         ]
@@ -177,7 +177,7 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Fin
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None or account.profile is None:
         return []
     return _components(account, host) or [

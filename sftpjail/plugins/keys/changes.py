@@ -87,7 +87,7 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 
 @hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
-    # A key file of ours that sshd would not read, or that others could change, is mended;
+    # A key file of ours that sshd would not read, or that others could change, is fixed;
     # an administrator's is told.
     path = keyfile(account.name)
     if path in host.origin(account.name).made and (

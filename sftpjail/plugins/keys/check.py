@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from shlex import quote
 
-from ... import Account, Fact, Finding, Key, fixes, hookimpl
+from ... import Account, Fact, Key, Problem, fixes, hookimpl
 from ...config import keyfile
-from ...escapes import shown
+from ...escapes import Advice, shown
 from ...host import Host
 from ...model import components
 from ...openssh.public_keys import Entry, blob, strange_option, survey, unfit
@@ -21,7 +21,7 @@ from ...paths import KEYS_DIR
 from . import sources
 
 
-def loose_mode(path: str, account: Account, host: Host) -> Finding | None:
+def loose_mode(path: str, account: Account, host: Host) -> Problem | None:
     """Return why sshd would not trust a key file: misc.c, safe_path.
 
     It must be root's or the user's own throughout.
@@ -42,7 +42,7 @@ def loose_mode(path: str, account: Account, host: Host) -> Finding | None:
                 "sshd ignores the keys" if found.st_mode & 0o022 else "the user could let others in"
             )
             what = f"{part} can be changed by others than root ({owner})"
-            return Finding(what, why, fixes.on(part, host, *commands), fixes.advice(part, host))
+            return Problem(what, why, fixes.on(part, host, *commands), fixes.advice(part, host))
     return None
 
 
@@ -51,7 +51,7 @@ def _mode(path: str, host: Host) -> str:
     return f"{stat.S_IMODE(found.st_mode):04o}" if found else "?"
 
 
-def unreadable(path: str, account: Account, host: Host) -> Finding | None:
+def unreadable(path: str, account: Account, host: Host) -> Problem | None:
     """Return what keeps sshd from reading a key file.
 
     It reads it as the user: auth.c, temporarily_use_uid.
@@ -63,8 +63,8 @@ def unreadable(path: str, account: Account, host: Host) -> Finding | None:
                 if part == path
                 else f"the mode of {part} forbids it ({_mode(part, host)})"
             )
-            mend = fixes.on(part, host, f"chmod {'a+r' if part == path else 'a+x'} {{}}")
-            return Finding(what, "key logins fail", mend, fixes.advice(part, host))
+            fix = fixes.on(part, host, f"chmod {'a+r' if part == path else 'a+x'} {{}}")
+            return Problem(what, "key logins fail", fix, fixes.advice(part, host))
     return None
 
 
@@ -88,34 +88,34 @@ def _entries(account: Account, host: Host) -> list[Entry]:
     return _some_entries(host, account.name if host.thorough else "").get(account.name, [])
 
 
-def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
+def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Problem]:
     path = keyfile(account.name)
     text = host.text(path)
     if text.startswith("\ufeff"):
         what = f"{path} begins with a byte order mark, so its first line is no key"
-        return [Finding(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
+        return [Problem(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
     if (host.read(path) or b"")[:2] in (b"\xff\xfe", b"\xfe\xff"):
         what = f"{path} is in UTF-16, as Windows saves a text, so it holds no key"
-        mend = (
+        fix = (
             f"iconv -f utf-16 -t utf-8 {path} >{path}.new "
             f"&& cat {path}.new >{path} && rm {path}.new"
         )
-        return [Finding(what, "key logins fail", mend)]
+        return [Problem(what, "key logins fail", fix)]
     if text.lstrip().startswith("---- BEGIN SSH2 PUBLIC KEY"):
         what = (
             f"{path} holds a key in the format of RFC 4716 (PuTTY, ssh-keygen -e), "
             "which sshd does not read"
         )
-        mend = f"ssh-keygen -i -f {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
-        return [Finding(what, "key logins with it fail", mend)]
-    findings = []
-    faulty = {entry.number: entry for entry in entries if entry.fault}
+        fix = f"ssh-keygen -i -f {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
+        return [Problem(what, "key logins with it fail", fix)]
+    problems = []
+    faulty = {entry.number: entry for entry in entries if entry.problem}
     lines = text.split("\n")
     for number in sorted(faulty):
         if number not in faulty:
             continue
         what = f"line {number} of {path} is not a public key"
-        why, mend = "sshd passes it by", f"sed -i '{number}s/^/#/' {path}"
+        why, fix = "sshd passes it by", f"sed -i '{number}s/^/#/' {path}"
         # A mail program has wrapped a key: the lines belong together.
         wrapped = (
             (last, glue)
@@ -132,12 +132,12 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Findi
             )
             if key and not unfit(key):
                 what = f"lines {number} to {last} of {path} are one key, wrapped"
-                mend = f"sed -i '{number}{{{'N;' * (last - number)}s/\\r*\\n/{glue}/g}}' {path}"
+                fix = f"sed -i '{number}{{{'N;' * (last - number)}s/\\r*\\n/{glue}/g}}' {path}"
                 for part in together:
                     faulty.pop(part, None)
                 break
-        findings.append(Finding(what, why, mend))
-    return findings[::-1]  # from the last line up: joining one moves those below
+        problems.append(Problem(what, why, fix))
+    return problems[::-1]  # from the last line up: joining one moves those below
 
 
 def _is_revoked(key: Key, path: str, host: Host) -> bool:
@@ -175,22 +175,22 @@ def _useless(key: Key, found: Settings, host: Host) -> str:
     return ""
 
 
-def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]:
+def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]:
     """Return why sshd would take none of the keys, or what is wrong with one of them."""
     keys = [entry.key for entry in entries if entry.key]
-    path, findings = keyfile(account.name), []
+    path, problems = keyfile(account.name), []
     for number, key in ((entry.number, entry.key) for entry in entries if entry.key):
         strange = strange_option(key.options)
         if strange:
             what = f"line {number} of {path} has the option {strange}, which sshd does not know"
             edit = f"{number}s/\\(^\\|,\\){basic(strange)}\\([ ,]\\)/\\2/; {number}s/^[ ,]//"
-            findings.append(Finding(what, "it passes the key by", f"sed -i {quote(edit)} {path}"))
+            problems.append(Problem(what, "it passes the key by", f"sed -i {quote(edit)} {path}"))
         elif unfit(key):
             what = f"the key {key.fingerprint} of {account.name} may not open a jail: {unfit(key)}"
-            mend = f"sftpjail key remove {account.name} {key.fingerprint}"
-            findings.append(Finding(what, f"it stands in {path} all the same", mend))
+            fix = f"sftpjail key remove {account.name} {key.fingerprint}"
+            problems.append(Problem(what, f"it stands in {path} all the same", fix))
     if not host.thorough or not keys:
-        return findings
+        return problems
     found = effective(host, account.name)
     revoked = found.get("revokedkeys")
     if (
@@ -200,30 +200,30 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Finding]
     ):
         what = f"the file {revoked} of RevokedKeys ({found.where('revokedkeys')}) is missing"
         return [
-            *findings,
-            Finding(
+            *problems,
+            Problem(
                 what, "sshd then takes no key", comment_out([found.origins["revokedkeys"]], host)
             ),
         ]
     reasons = [_useless(key, found, host) for key in keys]
     if all(reasons):
-        mend = f"sftpjail key add {account.name} FILE"
+        cure: str = Advice(f"give it another key: sftpjail key add {account.name} FILE")
         if (
             all("PubkeyAccepted" in reason for reason in reasons)
             and "pubkeyacceptedalgorithms" in found.origins
         ):
-            mend = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
+            cure = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
         what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons))
-        findings.append(Finding(what, f"sshd takes none of those in {path}", mend))
-    return findings
+        problems.append(Problem(what, f"sshd takes none of those in {path}", cure))
+    return problems
 
 
-def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Finding]:
+def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Problem]:
     """Return what is wrong with key sources beside the file, where few accounts are looked at."""
     if not host.thorough or account.profile is None:
         return []
     has_keys = any(entry.key for entry in entries)
-    return [*sources.findings(account, effective(host, account.name), has_keys, host)]
+    return [*sources.problems(account, effective(host, account.name), has_keys, host)]
 
 
 def _algorithms(key: Key) -> tuple[str, ...]:
@@ -232,10 +232,10 @@ def _algorithms(key: Key) -> tuple[str, ...]:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Finding]:
+def on_check(account: Account | None, host: Host) -> list[Problem]:
     if account is None:
         return [
-            Finding(
+            Problem(
                 f"{KEYS_DIR}/{name} belongs to no account",
                 "a later account of that name would inherit its keys",
                 fixes.on(f"{KEYS_DIR}/{name}", host, "rm {}", follow=False),
@@ -251,12 +251,10 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
         return _elsewhere(account, host)
     if not stat.S_ISREG(found.st_mode):
         move = fixes.aside(path, host)
-        mend = move and f"{move} && sftpjail key add {account.name} FILE"
-        return [
-            Finding(
-                f"{path} is not a file", "sshd finds no key there", mend, fixes.advice(path, host)
-            )
-        ]
+        advice = f"give it a key: {move} && sftpjail key add {account.name} FILE"
+        if not move:
+            advice = fixes.advice(path, host)
+        return [Problem(f"{path} is not a file", "sshd finds no key there", advice=advice)]
     wrong = loose_mode(path, account, host) or unreadable(path, account, host)
     entries = _entries(account, host)
     return [
@@ -268,18 +266,18 @@ def on_check(account: Account | None, host: Host) -> list[Finding]:
     ]
 
 
-def _if_safe(findings: list[Finding], path: str, host: Host) -> list[Finding]:
-    """Return findings about a key file.
+def _if_safe(problems: list[Problem], path: str, host: Host) -> list[Problem]:
+    """Return problems about a key file.
 
     They come without the commands that edit it where it may be another by then.
     """
     if host.trusted_path(path) == path:
-        return findings
-    edits = (path in finding.mend for finding in findings)
+        return problems
+    edits = (path in problem.fix for problem in problems)
     advice = fixes.advice(path, host)
     return [
-        Finding(finding.what, finding.why, "", advice) if edit else finding
-        for finding, edit in zip(findings, edits, strict=True)
+        Problem(problem.what, problem.why, "", advice) if edit else problem
+        for problem, edit in zip(problems, edits, strict=True)
     ]
 
 
@@ -310,7 +308,7 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     said = sources.commanded(account, found, host)
     if said:
         facts.append(
-            Fact("keys", "command", " ".join(said.argv), said.fault or "good", bool(said.fault))
+            Fact("keys", "command", " ".join(said.argv), said.problem or "good", bool(said.problem))
         )
         facts += _listed(said.entries)
     ca = found.get("trustedusercakeys")
@@ -345,6 +343,6 @@ def _listed(entries: Iterable[Entry]) -> list[Fact]:
             facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
         else:
             facts.append(
-                Fact("keys", f"line {entry.number}", shown(entry.text[:30]), entry.fault, True, 1)
+                Fact("keys", f"line {entry.number}", shown(entry.text[:30]), entry.problem, True, 1)
             )
     return facts

@@ -11,7 +11,7 @@ from shlex import quote
 
 from ... import fixes
 from ...host import Host
-from ...model import Account, Finding, normal
+from ...model import Account, Problem, normal
 from ...openssh.public_keys import Entry, survey
 from ...openssh.settings import Settings
 
@@ -24,7 +24,7 @@ class Commanded:
 
     argv: tuple[str, ...]
     entries: tuple[Entry, ...] = ()
-    fault: str = ""
+    problem: str = ""
 
 
 def commanded(account: Account, found: Settings, host: Host) -> Commanded | None:
@@ -47,12 +47,12 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
         return None
     if len(argv) == 1:
         argv = (*argv, account.name)  # as sshd does where no argument is given (auth2-pubkey.c)
-    fault = _unsafe(argv[0], host) or (
+    problem = _unsafe(argv[0], host) or (
         "" if host.account(user) else f"AuthorizedKeysCommandUser {user} is no account"
     )
     runner = host.account(user)
-    if fault or runner is None:
-        return Commanded(argv, (), fault)
+    if problem or runner is None:
+        return Commanded(argv, (), problem)
     answer = host.as_user(runner, argv)
     if answer.code != 0:
         return Commanded(argv, (), f"it fails: {answer.words}")
@@ -83,33 +83,33 @@ def principals_file(account: Account, found: Settings) -> str:
     return normal(posixpath.join(account.home, account.expand(pattern)))
 
 
-def findings(account: Account, found: Settings, has_file: bool, host: Host) -> Iterator[Finding]:
+def problems(account: Account, found: Settings, has_file: bool, host: Host) -> Iterator[Problem]:
     """Yield why a command or certificates are of no use to an account.
 
     Args:
         account: with its profile.
         found: what sshd would do with it.
-        has_file: it has keys in a file, so that a source which knows nothing of it is no fault.
+        has_file: it has keys in a file, so that a source which knows nothing of it is no problem.
         host: the facts.
     """
     name = quote(account.name)
     said = commanded(account, found, host)
-    if said and said.fault and not (has_file and said.fault.startswith("it fails")):
+    if said and said.problem and not (has_file and said.problem.startswith("it fails")):
         why = (
             f"AuthorizedKeysCommand ({found.where('authorizedkeyscommand')}) "
             f"gives {account.name} no key"
         )
         path = said.argv[0]
-        mends = {
+        commands_known = {
             "is not executable": ("chmod 755 {}",),
             "can be changed by others than root": ("chown root:root {}", "chmod go-w {}"),
         }
-        commands = mends.get(said.fault.removeprefix(f"{path} "), ())
-        mend = fixes.on(path, host, *commands) if commands else ""
-        mend = mend or fixes.as_user(
+        commands = commands_known.get(said.problem.removeprefix(f"{path} "), ())
+        fix = fixes.on(path, host, *commands) if commands else ""
+        fix = fix or fixes.as_user(
             account.expand(found.get("authorizedkeyscommanduser")), *said.argv
         )
-        yield Finding(f"AuthorizedKeysCommand: {said.fault}", why, mend)
+        yield Problem(f"AuthorizedKeysCommand: {said.problem}", why, fix)
     ca = found.get("trustedusercakeys")
     if ca not in ("", "none") and "trustedusercakeys" in found.origins:
         keys = survey([host.text(ca)], host)[0]
@@ -118,7 +118,7 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
                 f"{ca} of TrustedUserCAKeys ({found.where('trustedusercakeys')}) "
                 "holds no key of an authority"
             )
-            yield Finding(what, "sshd takes no certificate", f"ssh-keygen -l -f {quote(ca)}")
+            yield Problem(what, "sshd takes no certificate", f"ssh-keygen -l -f {quote(ca)}")
     path = principals_file(account, found)
     listed = (
         [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")]
@@ -130,5 +130,5 @@ def findings(account: Account, found: Settings, has_file: bool, host: Host) -> I
             f"{path} names no principal for {account.name} "
             f"({found.where('authorizedprincipalsfile')})"
         )
-        mend = fixes.on(path, host, "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}")
-        yield Finding(what, "no certificate opens its jail", mend, fixes.advice(path, host))
+        fix = fixes.on(path, host, "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}")
+        yield Problem(what, "no certificate opens its jail", fix, fixes.advice(path, host))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from ... import Account, Fact, Finding, fixes, hookimpl
+from ... import Account, Fact, Problem, fixes, hookimpl
 from ...config import Config
 from ...host import Host
 from ...transferlog.backend import PROGRAMS, backend
@@ -33,26 +33,26 @@ def _runs(name: str, host: Host) -> bool:
     return host.running(name) is not None
 
 
-def _daemon(name: str, host: Host, config: Config) -> list[Finding]:
+def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
     file = config.logs.file
     if not _runs(name, host):
         return [
-            Finding(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))
+            Problem(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))
         ]
     pid = host.writes_deleted(file)
     if pid is None or host.lstat(file) is not None:
         return []
     reopen = f"systemctl kill -s HUP {name}" if host.systemd else f"kill -HUP {pid}"
-    mend = "syslog-ng-ctl reopen" if name == "syslog-ng" else reopen
+    fix = "syslog-ng-ctl reopen" if name == "syslog-ng" else reopen
     return [
-        Finding(
-            f"{file} was deleted, and {name} goes on writing into it", "nobody can read that", mend
+        Problem(
+            f"{file} was deleted, and {name} goes on writing into it", "nobody can read that", fix
         )
     ]
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     name = backend(host, config)
     if name == "none":
         return []
@@ -72,14 +72,14 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         return []  # what is not mounted, or covered, is told as that
     if host.listens(source):
         point = path if host.mount_at(path) else posixpath.dirname(path)
-        mend = "sftpjail apply"
+        fix = "sftpjail apply"
         if host.mount_at(point):
-            mend = fixes.on(point, host, "umount {}", "sftpjail apply")
+            fix = fixes.on(point, host, "umount {}", "sftpjail apply")
         lost = "is a socket that nobody reads any more" if host.lstat(path) else "is not there"
-        return [Finding(f"{path} {lost}", why, mend)]
+        return [Problem(f"{path} {lost}", why, fix)]
     if name in RULES and host.lstat(RULES[name]) is None:
         return [
-            Finding(
+            Problem(
                 f"{name} has no rule for jails, {RULES[name]}",
                 why,
                 f"sftpjail setup && {_restart(name, host)}",
@@ -87,9 +87,9 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         ]
     if name not in RULES:
         return [
-            Finding(f"nobody reads from {source}", why, "systemctl restart systemd-journald.socket")
+            Problem(f"nobody reads from {source}", why, "systemctl restart systemd-journald.socket")
         ]
-    return [Finding(f"{name} does not read from {source}", why, _restart(name, host))]
+    return [Problem(f"{name} does not read from {source}", why, _restart(name, host))]
 
 
 @hookimpl

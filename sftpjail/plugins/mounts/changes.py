@@ -84,7 +84,7 @@ def on_teardown(host: Host) -> list[Action]:
 def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[Action]:
     if host.is_leaving(account.name):
         what = f"userdel is deleting {account.name}, and might delete through a mount"
-        raise SftpJailError(what, f"when it has ended: id {account.name}")
+        raise SftpJailError(what, advice="try again when it has ended")
     judge_target(account, bind, host)
     judge_place(account, bind, place_of(account, bind, host), host)
     by_session = account.profile is not None and account.profile.mounts == "session"

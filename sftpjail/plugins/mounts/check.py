@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from shlex import quote
 
-from ... import Account, Bind, Fact, Finding, fixes, hookimpl
+from ... import Account, Bind, Fact, Problem, fixes, hookimpl
 from ...config import Config
 from ...formats.fstab import MountPoint, parse_line
 from ...host import Host
@@ -17,7 +17,7 @@ from .policy import FORBIDDEN, real_place
 FLAGS = ("ro", "nosuid", "nodev", "noexec")
 
 
-def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
+def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
     """Return what is wrong with one bind as the kernel has it."""
     user, point = quote(account.name), host.mount_at(bind.target)
     if not inside(bind.target, account.jail):
@@ -29,13 +29,13 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
         )
         if bind.kept == "session":
             why = f"PAM closes the sessions of {account.name}: a jail shows all or nothing"
-        return Finding(
+        return Problem(
             what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}"
         )
     if bind.kept == "session":
         return None
     if point is None:
-        return Finding(
+        return Problem(
             f"{bind.target} is in fstab and not mounted",
             f"the jail lacks {bind.source}",
             "sftpjail apply",
@@ -49,9 +49,9 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
             if "ro" in lost
             else "the kernel does not enforce what fstab says"
         )
-        return Finding(f"{bind.target} is mounted without {','.join(lost)}", why, "sftpjail apply")
+        return Problem(f"{bind.target} is mounted without {','.join(lost)}", why, "sftpjail apply")
     if "ro" in point.options and "ro" not in bind.options:
-        return Finding(
+        return Problem(
             f"{bind.target} is mounted read-only, and fstab does not say so",
             "uploads to it fail",
             "sftpjail apply",
@@ -59,7 +59,7 @@ def _live(account: Account, bind: Bind, host: Host) -> Finding | None:
     return None
 
 
-def _others(account: Account, host: Host) -> list[Finding]:
+def _others(account: Account, host: Host) -> list[Problem]:
     """Return which mounts show something else than they should, all in one: apply stops at any."""
     wrong = [
         bind
@@ -73,13 +73,13 @@ def _others(account: Account, host: Host) -> list[Finding]:
         return []
     what = "; ".join(f"{bind.target} shows something else than {bind.source}" for bind in wrong)
     commands = [fixes.on(bind.target, host, "umount {}") for bind in wrong]
-    mend = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
+    fix = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
     why = "something was mounted over it, or the folder was made anew"
-    return [Finding(what, why, mend, fixes.advice(wrong[0].target, host))]
+    return [Problem(what, why, fix, fixes.advice(wrong[0].target, host))]
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None:
         return [*_broken_fstab(host), *_strays(host, config), *_windows(host, config)]
     binds = host.binds(account.name)
@@ -94,7 +94,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
             "it hides everything that was in it",
         )
         return [
-            Finding(
+            Problem(
                 what,
                 why,
                 fixes.on(account.jail, host, "umount {}"),
@@ -102,14 +102,14 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
             )
         ]
     if not host.is_dir(account.jail):
-        return []  # which is the fault
+        return []  # which is the problem
     live = (_live(account, bind, host) for bind in binds)
-    return [*_others(account, host), *(finding for finding in live if finding)]
+    return [*_others(account, host), *(problem for problem in live if problem)]
 
 
-def _broken_fstab(host: Host) -> list[Finding]:
+def _broken_fstab(host: Host) -> list[Problem]:
     """Return the lines that mount(8) does not understand, and those that have lost our mark."""
-    findings: list[Finding] = []
+    problems: list[Problem] = []
     marked = {bind.target for user in host.bind_users for bind in host.binds(user)}
     for number, line in enumerate(host.text(FSTAB).split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -117,8 +117,8 @@ def _broken_fstab(host: Host) -> list[Finding]:
         entry = parse_line(line)
         if entry is None:
             what = f"line {number} of {FSTAB} is broken: it has fewer than four fields"
-            findings.append(
-                Finding(
+            problems.append(
+                Problem(
                     what,
                     "mount(8) passes it by",
                     f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply",
@@ -126,17 +126,17 @@ def _broken_fstab(host: Host) -> list[Finding]:
             )
         elif (user := entry.option("x-sftpjail.user")) and not is_valid(user):
             what = f"line {number} of {FSTAB} is marked as of {user!r}, which is no account's name"
-            findings.append(
-                Finding(what, "no command takes it away", f"sed -i '{number}s/^/#/' {FSTAB}")
+            problems.append(
+                Problem(what, "no command takes it away", f"sed -i '{number}s/^/#/' {FSTAB}")
             )
         elif not user and entry.target in marked:
             what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
             why = "another line of it carries x-sftpjail.user"
-            findings.append(Finding(what, why, f"sed -i '{number}s/^/#/' {FSTAB}"))
-    return findings
+            problems.append(Problem(what, why, f"sed -i '{number}s/^/#/' {FSTAB}"))
+    return problems
 
 
-def _strays(host: Host, config: Config) -> list[Finding]:
+def _strays(host: Host, config: Config) -> list[Problem]:
     """Return the mounts that are left in jails of nobody."""
     bases = [host.realpath(profile.base) for profile in config.profiles if profile.base]
     named = {
@@ -149,9 +149,9 @@ def _strays(host: Host, config: Config) -> list[Finding]:
             name = point.removeprefix(base + "/").partition("/")[0]
             if inside(point, base) and point != base and host.is_gone(name) and point not in named:
                 what = f"{point} is still mounted, and there is no account {name}"
-                mend = fixes.on(point, host, "umount {}")
+                fix = fixes.on(point, host, "umount {}")
                 why = "who deletes the folder deletes what is mounted"
-                found.append(Finding(what, why, mend, fixes.advice(point, host)))
+                found.append(Problem(what, why, fix, fixes.advice(point, host)))
     return found
 
 
@@ -159,7 +159,7 @@ def _strays(host: Host, config: Config) -> list[Finding]:
 OF_THE_HOST = ("proc", "sysfs", "devtmpfs")
 
 
-def _windows(host: Host, config: Config) -> list[Finding]:
+def _windows(host: Host, config: Config) -> list[Problem]:
     """Return the mounts in jails that are not ours and show the host: what `mount` never shows."""
     found = []
     jails = jailed(config, host)
@@ -172,9 +172,9 @@ def _windows(host: Host, config: Config) -> list[Finding]:
         reason = _host_in(point, host, config) if host.is_dir(target) else ""
         if reason:
             what = f"{target} is mounted in the jail of {account.name}, and {reason}"
-            mend = fixes.on(target, host, "umount {}")
+            fix = fixes.on(target, host, "umount {}")
             found.append(
-                Finding(what, "its sessions see the host", mend, fixes.advice(target, host))
+                Problem(what, "its sessions see the host", fix, fixes.advice(target, host))
             )
     return found
 

@@ -9,12 +9,14 @@ from shlex import quote
 from ... import Account, Bind, SftpJailError, fixes
 from ...config import Config
 from ...errors import Unsafe
+from ...escapes import Advice
 from ...host import Host
 from ...model import components, inside
-from ...openssh.chroot_path import mend_flaw
+from ...openssh.chroot_path import fix_flaw
 
 # In a session's table: the administrator's word that the source may lie where others can write.
 LOOSE = "x-sftpjail.allow"
+ELSEWHERE = Advice("choose another directory")
 # Never shown to a jail, nor anything that holds or lies in them,
 # unless the configuration names the very folder.
 FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
@@ -56,9 +58,7 @@ def judge_target(account: Account, bind: Bind, host: Host) -> None:
         return
     for other in known:
         if known[other].role == "log" and inside(bind.target, other):
-            raise SftpJailError(
-                f"{bind.target} is where the jail has its log socket", "choose another folder"
-            )
+            raise SftpJailError(f"{bind.target} is where the jail has its log socket", ELSEWHERE)
         if inside(other, bind.target):
             raise SftpJailError(
                 f"{bind.target} would hide {other}, which is mounted below it",
@@ -79,7 +79,7 @@ def judge_target(account: Account, bind: Bind, host: Host) -> None:
 def _away(account: Account, bind: Bind) -> str:
     """Return how a bind makes room for another one; what every jail has stays."""
     if bind.role != "mount":
-        return "choose another folder"
+        return ELSEWHERE
     return f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}"
 
 
@@ -104,11 +104,11 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place "
             "and root would mount wherever it leads",
-            # Above the jails it is a mistake to mend;
+            # Above the jails it is a mistake to fix;
             # in what is a user's own, another place is to be chosen.
-            (mend_flaw(loose, host) or fixes.advice(loose, host))
+            (fix_flaw(loose, host) or fixes.advice(loose, host))
             if inside(account.jail, loose)
-            else "choose a folder outside of what users can write",
+            else Advice("choose a directory outside of what users can write"),
         )
     outer = _outer(account, bind, host)
     for root, path in (
@@ -144,10 +144,10 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
         if host.lstat(bind.source) is not None:
             raise SftpJailError(
                 f"{bind.source} is not a folder",
-                "give the folder that it lies in, or one with a copy",
+                advice="give the directory that it lies in, or one with a copy",
             )
-        hint = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
-        raise SftpJailError(f"{bind.source} is not a folder of this host", hint)
+        fix = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
+        raise SftpJailError(f"{bind.source} is not a folder of this host", fix)
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
     # Where a link leads somewhere, who made it is the first question.
@@ -175,8 +175,8 @@ def _permission(real: str, host: Host) -> str:
     """
     top = real == "/" or posixpath.dirname(real) == "/"
     if top or any(inside(real, folder) for folder in FORBIDDEN) or any(host.dwellers(real)):
-        return "choose a directory that holds nothing but what the jail is to show"
-    return f"if you mean it: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf"
+        return Advice("choose a directory that holds nothing but what the jail is to show")
+    return Advice(f"if you mean it: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf")
 
 
 def _way_out(account: Account, bind: Bind, host: Host) -> str:
@@ -185,7 +185,7 @@ def _way_out(account: Account, bind: Bind, host: Host) -> str:
         known.target == bind.target for known in host.binds(account.name)
     ):
         return _away(account, bind)
-    return "choose a directory of which every parent can be written by root alone"
+    return Advice("choose a directory of which every parent can be written by root alone")
 
 
 @lru_cache(maxsize=64)

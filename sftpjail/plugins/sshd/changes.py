@@ -6,6 +6,7 @@ sshd itself is asked, before and after, whether members are jailed and others se
 from __future__ import annotations
 
 import re
+from shlex import quote
 
 from ... import Account, Check, Notify, Profile, SftpJailError, hookimpl
 from ...actions import Action
@@ -122,7 +123,11 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         raise SftpJailError(
             f"{', '.join(released)}: jailed until now, "
             "in no profile of the configuration any more, so open after this",
-            f"sftpjail remove {released[0]}, or put it into a group that has a profile",
+            choices=tuple(
+                (f"to make {name} an ordinary account", f"sftpjail remove {quote(name)}")
+                for name in released[:8]
+            ),
+            advice="put them into a group that has a profile",
         )
     now = "\n".join(host.text(path) for path in files)
     new = "\n".join(text or "" for text in files.values())

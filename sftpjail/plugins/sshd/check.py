@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from ... import Account, Fact, Finding, Profile, hookimpl
+from ... import Account, Fact, Problem, Profile, hookimpl
 from ...config import Config
 from ...host import Host
 from ...jails.membership import is_valid
@@ -44,17 +44,17 @@ def _stands_for(account: Account, host: Host) -> bool:
     return False
 
 
-def _differences(account: Account, host: Host, config: Config) -> list[Finding]:
+def _differences(account: Account, host: Host, config: Config) -> list[Problem]:
     """Return where sshd's settings for a member are not the profile's.
 
-    There is one finding for each file that is to blame, in the first kind of connections
+    There is one problem for each file that is to blame, in the first kind of connections
     where they are not.
     """
     kinds = (_differing(account, kind, host, config) for kind in connections(host, account.name))
     return next(filter(None, kinds), [])
 
 
-def _differing(account: Account, connection: str, host: Host, config: Config) -> list[Finding]:
+def _differing(account: Account, connection: str, host: Host, config: Config) -> list[Problem]:
     assert account.profile is not None
     found = effective(host, account.name, connection)
     blamed: dict[str, list[str]] = {}
@@ -63,7 +63,7 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
         if found.get(keyword) != wanted:
             foreign = _in_foreign_match(keyword, found, host)
             blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
-    findings = []
+    problems = []
     for path, keywords in blamed.items():
         now = ", ".join(
             f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords
@@ -80,7 +80,7 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
             if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
                 dropped = " ".join(found.get("forcecommand").split()[WORDS:])
                 why = f"sshd drops what stands behind the {WORDS}th word of ForceCommand: {dropped}"
-            findings.append(Finding(what, why, "sftpjail setup"))
+            problems.append(Problem(what, why, "sftpjail setup"))
             continue
         places = [found.origins[keyword] for keyword in keywords]
         match = match_line(places[0], host) or "its global part"
@@ -89,8 +89,8 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
             f"{now} ({match}, line {places[0][1]})"
         )
         why = "it stands before our Match block, and the first value wins"
-        findings.append(Finding(what, why, comment_out(places, host)))
-    return findings
+        problems.append(Problem(what, why, comment_out(places, host)))
+    return problems
 
 
 def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
@@ -106,19 +106,19 @@ def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Finding]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is not None:
         return _differences(account, host, config) if _stands_for(account, host) else []
     answer = host.ask_sshd("-t")
     if answer.code != 0:
         why = "the running daemon has an older one, and will not start again"
         return [
-            Finding(
+            Problem(
                 refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host)
             )
         ]
-    findings = [
-        Finding(
+    problems = [
+        Problem(
             f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
             "the jail is open" if lack.is_open else _short_of(lack.profile, host, config),
             _blame(lack, host),
@@ -129,8 +129,8 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Findin
         value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())
     ):
         why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
-        findings.append(Finding("sshd has no line Subsystem sftp", why, "sftpjail setup"))
-    return findings + _daemon(host)
+        problems.append(Problem("sshd has no line Subsystem sftp", why, "sftpjail setup"))
+    return problems + _daemon(host)
 
 
 def _short_of(profile: Profile, host: Host, config: Config) -> str:
@@ -159,7 +159,7 @@ def _blame(lack: Lack, host: Host) -> str:
     )
 
 
-def _daemon(host: Host) -> list[Finding]:
+def _daemon(host: Host) -> list[Problem]:
     """Return what is wrong with the daemon itself.
 
     It may not be there, or have an older configuration than the files.
@@ -172,11 +172,11 @@ def _daemon(host: Host) -> list[Finding]:
     if not _soon(lambda: host.running("sshd") is not None):
         install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
         start = f"systemctl start {unit(host)}" if host.systemd else install
-        return [Finding("sshd does not run", "nobody can log in", start)]
+        return [Problem("sshd does not run", "nobody can log in", start)]
     unread = [] if _soon(lambda: not _unread(host)) else _unread(host)
     why = "it still does what the old configuration says"
     return [
-        Finding(f"sshd has not read {path} since it was changed", why, reload_command(host))
+        Problem(f"sshd has not read {path} since it was changed", why, reload_command(host))
         for path in unread[-1:]
     ]
 
