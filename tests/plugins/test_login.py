@@ -143,7 +143,7 @@ def test_on_check_is_silent_about_lists_that_let_the_account_in(
         (
             "AuthenticationMethods password",
             "authenticationmethods password",
-            "no list of methods begins with publickey, and it has no password",
+            "every list of methods wants something that it has not: a password, say",
         ),
     ],
 )
@@ -156,7 +156,7 @@ def test_on_check_of_methods_that_take_no_key(
     assert (
         finding.what == f"{what} ({MAIN}:5) makes the keys of ann useless" and finding.mend == mend
     )
-    assert why in finding.why or "password" in finding.why
+    assert why in finding.why
     shadow(tree, "ann:$y$j9T$hash:19000:0:99999:7:::")
     assert check(tree, fire) == [], "it has a password"
     shadow(tree, "ann:*:19000:0:99999:7:::")

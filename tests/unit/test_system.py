@@ -86,8 +86,10 @@ def test_links_in_a_circle_end(folder: Path) -> None:
 
 
 def test_unlink_of_what_is_gone_is_done(folder: Path) -> None:
+    before = listing(folder)
     files.unlink(str(folder / "safe/nothing"))
     files.unlink(str(folder / "nothing/at/all"))
+    assert listing(folder) == before
 
 
 def test_remove_dir(folder: Path) -> None:
