@@ -17,6 +17,9 @@ from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
 from ..system import files, services
 from .undo import Undo, drop, is_undo, revert
 
+# The undos that give, take or change a name in a directory.
+_NAMES = ("file", "unremove", "rename", "made-dir")
+
 
 class Journal:
     """The log in FOLDER. Make one only while holding the lock.
@@ -45,6 +48,7 @@ class Journal:
         try:
             if not os.path.isdir(self.folder):
                 files.make_dir(self.folder, 0o700, 0, 0)
+                files.sync_dirs({os.path.dirname(self.folder)})
             files.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
@@ -88,6 +92,7 @@ class Journal:
             except Exception as error:  # whatever it is, the others are still to be put back
                 why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
                 failures.append(f"{about}: {why}")
+        failures += self._sync()
         if failures:
             raise RollbackIncomplete(
                 "the rollback is incomplete: " + "; ".join(failures),
@@ -98,6 +103,24 @@ class Journal:
                 with contextlib.suppress(SftpJailError, OSError, KeyError):
                     services.notify(undo["name"], undo["how"])
         self._forget(committed=False)
+
+    def _sync(self) -> list[str]:
+        """Make durable what was put back, before the log goes; return what failed.
+
+        One fsync for each directory in which a name may have changed.
+        """
+        undos = [undo for undo in self.undos if undo["op"] in _NAMES]
+        paths = {undo[key] for undo in undos for key in ("path", "to") if key in undo}
+        failures = []
+        for folder in sorted({os.path.dirname(path) for path in paths}):
+            if os.path.isdir(folder):
+                try:
+                    files.sync_dirs({folder})
+                except LinkRefused:  # behind a user's link nothing is ours
+                    continue
+                except (SftpJailError, OSError) as error:
+                    failures.append(str(error))
+        return failures
 
     def _forget(self, committed: bool) -> None:
         self._drop_old(committed)

@@ -74,7 +74,6 @@ def _revert_file(undo: Undo) -> None:
             files.move(backup, path)
             # rename(2) leaves both names where they are one file: the step had not begun.
             drop(backup)
-            files.sync_dirs({os.path.dirname(path)})
         elif os.path.lexists(backup):
             _revert_edited(path, backup, undo)
     elif _ours(path, "", undo["new"]):

@@ -275,5 +275,6 @@ def test_no_command_follows_a_link_of_the_user(tree: Tree, fire: Fire) -> None:
     tree.folder("/etc/victim", 0o755)
     (tree.root / HOME_INSIDE.lstrip("/") / "upload").symlink_to("/etc/victim")
     tree.owners[HOME_INSIDE] = (1001, 1001)
-    for problem in check(tree, fire, profile):
-        assert problem.fix == "", problem
+    (problem,) = check(tree, fire, profile)
+    assert problem.what.startswith("/home/ann/upload, where the sessions of ann are to start")
+    assert problem.fix == "" and "is safe for root" in problem.advice

@@ -143,7 +143,7 @@ def test_on_check_is_silent_about_lists_that_let_the_account_in(
         (
             "AuthenticationMethods password",
             "authenticationmethods password",
-            "no list of methods begins with publickey, and it has no password",
+            "every list of methods wants something that it has not: a password, say",
         ),
     ],
 )
@@ -154,7 +154,7 @@ def test_on_check_of_methods_that_take_no_key(
     fix = f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
     (problem,) = check(tree, fire)
     assert problem.what == f"{what} ({MAIN}:5) makes the keys of ann useless" and problem.fix == fix
-    assert why in problem.why or "password" in problem.why
+    assert why in problem.why
     shadow(tree, "ann:$y$j9T$hash:19000:0:99999:7:::")
     assert check(tree, fire) == [], "it has a password"
     shadow(tree, "ann:*:19000:0:99999:7:::")

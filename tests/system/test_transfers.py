@@ -154,7 +154,8 @@ def moves_files(machine: Machine) -> None:
         assert sum(day["up"] for day in days) == sum(day["down"] for day in days) == COUNT
     shown = machine.run("sftpjail", "log").out
     assert (
-        "\x1b" not in shown
+        shown
+        and "\x1b" not in shown
         and "\r" not in shown
         and all(line.count("\t") == 5 for line in shown.splitlines())
     )

@@ -48,7 +48,9 @@ def test_a_line_and_back(entry: FstabEntry) -> None:
 
 @given(text=st.text())
 def test_any_line_is_an_entry_or_none(text: str) -> None:
-    parse_line(text)
+    entry = parse_line(text)
+    fields = [field for field in text.split("\0")[0].replace("\t", " ").split(" ") if field]
+    assert (entry is not None) == (len(fields) >= 4 and not fields[0].startswith("#"))
 
 
 @given(

@@ -8,10 +8,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import ME, FakeHost, Tree
+from fakes import ME, FakeHost, Programs, Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -455,3 +456,136 @@ def test_a_record_with_a_name_that_is_none_does_not_reach_a_path(tree: Tree) -> 
     assert leftovers(Config(), tree.host(), {}) == {}
     with pytest.raises(SftpJailError, match="no account's name"):
         leftover("../../etc", Config(), tree.host())
+
+
+# -- names, numbers and modes at their edges --------------------------------------------------------------------------
+
+
+def test_a_name_that_begins_like_another_is_another(tree: Tree, programs: Programs) -> None:
+    names = ("ann", "anna", "an", "ann-x", "ann.x")
+    for number, name in enumerate(names, 1001):
+        tree.account(name, number)
+        tree.fstab(f"/src/{name} /srv/sftp/{name}/x none bind,x-sftpjail.user={name} 0 0")
+        tree.write(f"/var/lib/sftpjail/accounts/{name}", f'{{"uid": {number}}}')
+    tree.group("sftp", 501, "anna")
+    tree.group("sftponly", 502, "ann")
+    tree.group("sftponly2", 503, "an")
+    settings = config(Profile("only"), Profile("first", "sftp"), Profile("two", "sftponly2"))
+    host = tree.host()
+    for name in names:
+        assert [bind.source for bind in host.binds(name)] == [f"/src/{name}"]
+        assert host.in_group(name, "sftponly") == (name == "ann")
+    found = {name: account.profile for name, account in jailed(settings, host).items()}
+    assert found == dict(zip(("ann", "anna", "an"), settings.profiles, strict=True))
+    for name in names:
+        assert find(name, settings, host).profile == found.get(name)
+    assert set(leftovers(settings, host, jailed(settings, host))) == {"ann-x", "ann.x"}
+    assert host.mount_place_below("/srv/sftp/ann") == "/srv/sftp/ann/x"
+    assert host.mount_place_below("/srv/sftp/a") == ""
+    assert host.behind("ann", "/srv/sftp/ann/xy") == "/srv/sftp/ann/xy"
+
+
+@pytest.mark.parametrize(
+    ("uid", "system"),
+    [(0, True), (1, True), (999, True), (1000, False), (60000, False), (60001, True)],
+)
+def test_uid_min_and_uid_max_are_no_system_accounts(tree: Tree, uid: int, system: bool) -> None:
+    tree.account("eve", uid, gid=4000)
+    host = tree.host()
+    assert host.is_system(host.accounts["eve"]) == system
+    assert not host.is_system(replace(host.accounts["eve"], local=False))
+    (tree.root / "etc/login.defs").unlink()
+    assert tree.host().is_system(host.accounts["eve"]) == system, "as by default"
+
+
+def test_the_last_number_is_no_id(tree: Tree) -> None:
+    for name, uid in (("last", 2**32 - 2), ("none", 2**32 - 1), ("more", 2**32)):
+        tree.account(name, uid, gid=4000, make_home=False)
+    assert {"last", "none", "more"} & set(tree.host().accounts) == {"last"}
+
+
+@pytest.mark.parametrize("bit", [1 << number for number in range(12)], ids=oct)
+def test_who_else_may_write_is_asked_bit_by_bit(tree: Tree, bit: int) -> None:
+    loose = bit in (0o020, 0o002)
+    tree.write("/jail/in/file", "x\n", 0o600 | bit)
+    tree.folder("/jail", 0o700 | bit)
+    host = tree.host()
+    assert bool(host.flaw("/jail")) == loose
+    assert host.loose_parent("/jail/in/file") == ("/jail" if loose else "")
+    assert host.loose_parent("/jail/in/file", {"/jail"}) == ""
+    assert host.trusted_path("/jail/in/file") == ("" if loose else "/jail/in/file")
+    if loose:
+        with pytest.raises(SftpJailError, match="others can write /jail/in/file"):
+            host.read_owned("/jail/in/file", ME[0])
+    else:
+        assert host.read_owned("/jail/in/file", ME[0]) == b"x\n"
+    (tree.root / "jail/in/file").chmod(0o600)
+    if loose:
+        with pytest.raises(SftpJailError, match="others can write /jail$"):
+            host.read_owned("/jail/in/file", ME[0], "/jail")
+    else:
+        assert host.read_owned("/jail/in/file", ME[0], "/jail") == b"x\n"
+
+
+@pytest.mark.parametrize("uid", [0, 1, 1001, 65534])
+def test_a_jail_is_roots_and_a_path_also_ones_own(tree: Tree, uid: int) -> None:
+    tree.folder("/jail/in", 0o755)
+    tree.owners["/jail"] = (uid, uid)
+    host = tree.host()
+    words = "" if uid == 0 else f"belongs to uid {uid} and not to root"
+    assert host.flaw("/jail") == words
+    assert host.trusted_path("/jail/in", 1001) == ("/jail/in" if uid in (0, 1001) else "")
+    assert host.trusted_path("/jail/in") == ("" if uid else "/jail/in")
+    tree.write("/jail/file", "x")
+    assert tree.host().flaw("/jail/file") == "is not a folder"
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 11])
+def test_a_file_may_have_as_many_bytes_as_are_allowed(tree: Tree, size: int) -> None:
+    tree.write("/home/file", b"x" * size)
+    if size > 10:
+        with pytest.raises(SftpJailError, match="has more than 10 bytes"):
+            tree.host().read_owned("/home/file", ME[0], limit=10)
+    else:
+        assert tree.host().read_owned("/home/file", ME[0], limit=10) == b"x" * size
+
+
+@pytest.mark.parametrize("who", ["owner", "group", "member", "other"])
+@pytest.mark.parametrize("what", ["r", "w", "x"])
+def test_whose_bits_count(tree: Tree, who: str, what: str) -> None:
+    bit = {"r": 4, "w": 2, "x": 1}[what]
+    tree.account("ann", 1001)
+    tree.group("team", 70, *(["ann"] if who == "member" else []))
+    owner = {"owner": (1001, 0), "group": (0, 1001), "member": (0, 70), "other": (0, 71)}[who]
+    shift = {"owner": 6, "group": 3, "member": 3, "other": 0}[who]
+    for mode, may in ((bit << shift, True), (0o777 & ~(bit << shift), False)):
+        tree.folder("/place", 0o755)
+        tree.owners["/place"] = owner
+        host = tree.host()
+        (tree.root / "place").chmod(mode)
+        assert host.may(host.accounts["ann"], "/place", what) == may
+    (tree.root / "place").chmod(0o755)
+    host.unwritable = {"/place"}
+    (tree.root / "place").chmod(0o777)
+    assert host.may(host.accounts["ann"], "/place", what) == (what != "w")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "full"),
+    [
+        ((10, 1, 10, 1), False),
+        ((10, 0, 10, 1), True),
+        ((10, 1, 10, 0), True),
+        ((0, 0, 0, 0), False),
+        ((0, 0, 10, 0), True),
+        ((1, 0, 0, 0), True),
+    ],
+)
+def test_full_is_no_block_or_no_inode_for_users(
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], full: bool
+) -> None:
+    found = SimpleNamespace(
+        **dict(zip(("f_blocks", "f_bavail", "f_files", "f_favail"), numbers, strict=True))
+    )
+    monkeypatch.setattr(Host, "_statvfs", lambda self, path: found)
+    assert Host().full("/x") == full

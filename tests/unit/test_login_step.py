@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from sftpjail.formats.fstab import FstabEntry, parse_line, unescape
 from sftpjail.openssh.pam_session import program
-from sftpjail.system import login_step
+from sftpjail.system import login_step, safe_path
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(lambda s: "/" + s)
 
@@ -140,3 +142,204 @@ def test_one_mount_that_stays_keeps_no_other_from_being_judged(
         asked == ["/jail/a", "/jail/b"]
         and "/jail/b stays mounted: no way there" in capsys.readouterr().err
     )
+
+
+# -- a session's mounts, in order --------------------------------------------------------------------------------------
+
+
+class Session:
+    """A login of ann's with a table of hers; `did` has every mount and unmount in order."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.did: list[tuple[object, ...]] = []
+        self.inherited: list[str] = []
+        self.refuses: dict[str, Exception] = {}
+        self.made: list[str] = []
+        self.table = folder / "tables/ann"
+        for name in ("tables", "records", "mark"):
+            (folder / name).mkdir()
+        patch.setattr(login_step, "TABLES", str(folder / "tables"))
+        patch.setattr(login_step, "ACCOUNTS", str(folder / "records"))
+        patch.setattr(login_step, "MARK", str(folder / "mark"))
+        patch.setattr(login_step, "mount", self.mount)
+        patch.setattr(login_step, "unmount", self.unmount)
+        patch.setattr(login_step, "mount_points", lambda: {*self.inherited, "/other"})
+        patch.setattr(login_step, "make_jail", self.made.append)
+        patch.setenv("PAM_TYPE", "open_session")
+        patch.setenv("PAM_USER", "ann")
+        self.own = True
+        real = login_step.os.stat
+
+        def stat(path: str, **more: object) -> object:
+            found = real(path, **more)  # type: ignore[arg-type]
+            if self.own and str(path) == login_step.MARK:
+                return SimpleNamespace(st_dev=found.st_dev + 1)
+            return found
+
+        patch.setattr(login_step.os, "stat", stat)
+
+    def mount(self, source: str, target: str, options: tuple[str, ...], loose: bool) -> None:
+        if target in self.refuses:
+            raise self.refuses[target]
+        self.did.append(("mount", source, target, options, loose))
+
+    def unmount(self, target: str, lazy: bool = False) -> bool:
+        if target in self.refuses:
+            raise self.refuses[target]
+        self.did.append(("unmount", target, lazy))
+        there = target in self.inherited
+        if there:
+            self.inherited.remove(target)
+        return there
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    return Session(tmp_path, monkeypatch)
+
+
+TABLE = """\
+/src/in /jail/web/in none bind,ro 0 0
+/src/web /jail/web none bind,x-sftpjail.allow 0 0
+"""
+
+
+def test_a_session_shows_the_outer_mounts_first(session: Session) -> None:
+    session.table.write_text(TABLE)
+    session.inherited = ["/jail/web", "/jail/web", "/jail/web/in"]
+    login_step.login("session")
+    assert session.did == [
+        ("unmount", "/jail/web/in", True),
+        ("unmount", "/jail/web/in", True),
+        *[("unmount", "/jail/web", True)] * 3,
+        ("mount", "/src/web", "/jail/web", ("bind", "x-sftpjail.allow"), True),
+        ("mount", "/src/in", "/jail/web/in", ("bind", "ro"), False),
+    ]
+    assert session.made == []
+
+
+@pytest.mark.parametrize("error", [login_step.PathRefused("a link"), OSError(5, "a link")])
+@pytest.mark.parametrize("inherited", [[], ["/jail/web"]])
+def test_a_session_that_cannot_show_all_is_closed(
+    session: Session, error: Exception, inherited: list[str]
+) -> None:
+    session.table.write_text(TABLE)
+    session.inherited, session.refuses = inherited, {"/jail/web": error}
+    words = "cannot be unmounted" if inherited else "will not show /src/web as /jail/web"
+    with pytest.raises(login_step.Refused, match=f"{words}: a link"):
+        login_step.login("session")
+    assert session.did == []
+
+
+def test_a_session_in_the_hosts_namespace_mounts_nothing(session: Session) -> None:
+    session.table.write_text(TABLE)
+    session.own = False
+    with pytest.raises(login_step.Refused, match="no mount namespace"):
+        login_step.login("session")
+    assert session.did == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "made"),
+    [
+        ("session", "tables", False),
+        ("session", "records", True),
+        ("fstab", "tables", True),
+        ("fstab", "records", False),
+    ],
+)
+def test_who_has_no_jail_yet_gets_one(
+    session: Session, tmp_path: Path, kind: str, record: str, made: bool
+) -> None:
+    (tmp_path / record / "ann").write_text("")
+    login_step.login(kind)
+    assert session.made == ["ann"] * made
+    assert session.did == [], "and fstab's are mounted already"
+
+
+@pytest.mark.parametrize("name", ["ann", "Ann.x", "a-b", "a_b@c", "m$", "0x"])
+def test_names_that_are_some(session: Session, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PAM_USER", name)
+    login_step.login("fstab")
+    assert session.made == [name]
+
+
+@pytest.mark.parametrize("code", [1, -9, 0])
+def test_a_jail_that_could_not_be_made_is_no_session(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    asked: list[tuple[object, object]] = []
+
+    def run(argv: list[str], **more: object) -> SimpleNamespace:
+        asked.append((argv, more["env"]))
+        return SimpleNamespace(returncode=code, stderr=b" no\xff room \n" if code > 0 else b"")
+
+    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr(login_step, "BIN", str(tmp_path / "sftpjail"))
+    with pytest.raises(login_step.Refused, match="is not installed"):
+        login_step.make_jail("ann")
+    (tmp_path / "sftpjail").write_text("")
+    (tmp_path / "sftpjail").chmod(0o755)
+    if code:
+        words = "no\ufffd room" if code > 0 else f"{login_step.BIN} failed"
+        with pytest.raises(login_step.Refused, match=f"^{words}$"):
+            login_step.make_jail("ann")
+    else:
+        login_step.make_jail("ann")
+    assert asked == [([login_step.BIN, "hook", "pam-session", "ann"], {})]
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("good", ""),
+        ("loose", "can be written by others than root"),
+        ("moved", "it shows something else than"),
+        ("none", "No such file or directory"),
+    ],
+)
+def test_what_a_boot_mounted_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, why: str
+) -> None:
+    above = {(up.stat().st_dev, up.stat().st_ino) for up in tmp_path.parents}
+    real = safe_path.flaw
+    monkeypatch.setattr(
+        safe_path, "flaw", lambda f: "" if (f.st_dev, f.st_ino) in above else real(f)
+    )
+    (tmp_path / "jail").mkdir()
+    for name in ("good", "loose"):
+        (tmp_path / name / "web").mkdir(parents=True)
+    (tmp_path / "loose").chmod(0o777)
+    seen = "good" if place == "moved" else place
+    shown = {"good": "good", "loose": "loose"}.get(place, "jail")
+    same = os.path.samestat
+    monkeypatch.setattr(
+        login_step.os.path,
+        "samestat",
+        lambda a, b: same(os.stat(tmp_path / shown / "web"), b) if shown != "jail" else same(a, b),
+    )
+    held = len(os.listdir("/proc/self/fd"))
+    reason = login_step.unlike(str(tmp_path / seen / "web"), str(tmp_path / "jail"))
+    assert (why in reason) if why else reason == ""
+    assert login_step.unlike(str(tmp_path / "good/web"), str(tmp_path / "loose/web")) != ""
+    assert len(os.listdir("/proc/self/fd")) == held
+
+
+def test_at_boot_only_what_is_ours_and_mounted_is_judged(
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        "/src /jail/ours none bind,x-sftpjail.user=ann 0 0",
+        "/src /jail/away none bind,x-sftpjail.user=ann 0 0",
+        "/src /jail/theirs none bind 0 0",
+    ]
+    monkeypatch.setattr(login_step, "read", lambda path: "\n".join(lines))
+    monkeypatch.setattr(login_step, "unlike", lambda source, target: "")
+    session.inherited = ["/jail/ours", "/jail/theirs"]
+    assert login_step.boot() and session.did == [] and login_step.main(["boot"]) == 0
+    monkeypatch.setattr(login_step, "unlike", lambda source, target: "it is another's")
+    assert not login_step.boot()
+    assert session.did == [("unmount", "/jail/ours", True)] * 2
+    session.inherited = ["/jail/ours"]
+    assert login_step.main(["boot"]) == 1
+    assert "/jail/ours is unmounted: it is another's" in capsys.readouterr().err

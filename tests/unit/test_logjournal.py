@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.transferlog.journal_export import LONGEST, Entries
@@ -37,12 +37,18 @@ def test_entries_come_back(wanted: list[dict[bytes, bytes]], size: int, binary: 
     assert found == wanted and reader.whole
 
 
-@given(st.binary(max_size=500), st.integers(1, 50))
+@given(st.binary(max_size=500) | st.text("A=\n\0", max_size=50).map(str.encode), st.integers(1, 50))
+@example(b"A=x\nB\n\2\0\0\0\0\0\0\0yz\n\n=\n\n", 3)
 def test_rubbish_does_no_harm(data: bytes, size: int) -> None:
     reader = Entries()
-    for start in range(0, len(data), size):
-        for entry in reader.split(data[start : start + size]):
-            assert all(len(value) <= len(data) + LONGEST for value in entry.values())
+    found = [
+        entry
+        for start in range(0, len(data), size)
+        for entry in reader.split(data[start : start + size])
+    ]
+    for entry in found:
+        assert all(name in data and value in data for name, value in entry.items())
+    assert len(found) <= data.count(b"\n\n")
 
 
 def test_an_endless_value_is_not_kept() -> None:

@@ -128,4 +128,8 @@ def test_a_stack_is_read_once(tree: Tree) -> None:
 def test_any_text_is_read(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     tree = Tree(tmp_path_factory.mktemp("pam"))
     tree.write("/etc/pam.d/sshd", text)
-    assert all(rule.where.startswith("/etc/pam.d/") for rule in stack(tree.host(), "sshd"))
+    lines = text.count("\n") + 1
+    for rule in stack(tree.host(), "sshd"):
+        path, _, number = rule.where.partition(":")
+        assert path == "/etc/pam.d/sshd" and 1 <= int(number) <= lines
+        assert rule.kind in text and rule.module in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from world import World
 
 from sftpjail.engine.journal import Journal
 from sftpjail.errors import RollbackIncomplete, SftpJailError
+from sftpjail.formats.tagged_lines import Style
+from sftpjail.system import files
 from sftpjail.system.programs import Answer
 
 
@@ -128,3 +131,120 @@ def test_a_line_that_is_none_of_ours(world: World, line: object) -> None:
     with pytest.raises(SftpJailError, match="never writes") as caught:
         interrupted(world, line).recover()
     assert caught.value.fix.startswith("mv ")
+
+
+# -- files that somebody has edited since -----------------------------------------------------------------------------
+
+BLOCK = "# BEGIN sftpjail tag\nours\n# END sftpjail tag\n"
+
+
+def written(world: World, old: str | None, new: str | None, **more: object) -> Path:
+    """Let the interrupted run have written a file of which OLD was there before; return it."""
+    path = world.root / "shared"
+    if old is not None:
+        Path(files.backup_name(str(path))).write_text(old)
+    if new is not None:
+        path.write_text(new)
+    digest = None if new is None else hashlib.sha256(new.encode()).hexdigest()
+    undo = {"op": "file", "path": str(path), "existed": old is not None, "new": digest}
+    interrupted(world, undo | {"lines": None, "style": ""} | more)
+    return path
+
+
+def left(world: World) -> dict[str, str]:
+    return {path.name: path.read_text() for path in world.root.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(("old", "new"), [("old\n", "new\n"), (None, "new\n"), ("old\n", None)])
+def test_a_file_that_nobody_edited_is_as_before(
+    world: World, old: str | None, new: str | None
+) -> None:
+    written(world, old, new)
+    assert world.recover() and put_back(world)
+    assert left(world) == ({} if old is None else {"shared": old})
+
+
+def test_a_file_that_was_edited_since_stays(world: World) -> None:
+    written(world, "old\n", "new\n").write_text("new\ntheirs\n")
+    assert world.recover() and put_back(world)
+    assert left(world) == {"shared": "new\ntheirs\n", "shared.sftpjail-before": "old\n"}
+
+
+def test_of_a_shared_file_that_was_edited_only_our_lines_go(world: World) -> None:
+    path = written(world, "old\n", f"old\n{BLOCK}", lines={"tag": []}, style=Style.BLOCK.value)
+    path.write_text(f"theirs\nold\n{BLOCK}last\n")
+    path.chmod(0o640)
+    assert world.recover() and put_back(world)
+    assert left(world) == {"shared": "theirs\nold\nlast\n"}
+    assert path.stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_new_file_that_was_edited_since_stays(world: World) -> None:
+    written(world, None, "new\n").write_text("new\ntheirs\n")
+    assert world.recover() and put_back(world)
+    assert left(world) == {"shared": "new\ntheirs\n"}
+
+
+def test_a_file_that_was_written_anew_since_stays(world: World) -> None:
+    """Where the run had removed it."""
+    path = written(world, "old\n", None)
+    path.write_text("theirs\n")
+    assert world.recover() and put_back(world)
+    assert left(world) == {"shared": "theirs\n", "shared.sftpjail-before": "old\n"}
+
+
+def test_what_was_removed_does_not_come_back_over_another(world: World) -> None:
+    path = world.root / "shared"
+    Path(files.backup_name(str(path))).write_text("old\n")
+    interrupted(world, {"op": "unremove", "path": str(path)})
+    assert world.recover() and left(world) == {"shared": "old\n"}
+    Path(files.backup_name(str(path))).write_text("older\n")
+    interrupted(world, {"op": "unremove", "path": str(path)})
+    assert world.recover() and left(world)["shared"] == "old\n"
+
+
+@pytest.mark.parametrize("inode", ["same", "other"])
+def test_a_copy_goes_only_where_the_first_is_still_there(world: World, inode: str) -> None:
+    one, two = world.root / "one", world.root / "two"
+    one.write_text("x\n")
+    two.write_text("x\n")
+    number = one.stat().st_ino + (inode == "other")
+    journal = interrupted(
+        world, {"op": "rename", "path": str(one), "to": str(two), "inode": number, "there": False}
+    )
+    assert journal.recover() and put_back(world)
+    assert set(left(world)) == ({"one"} if inode == "same" else {"one", "two"})
+    assert [words.partition(" is left")[0] for words in journal.notices] == (
+        [] if inode == "same" else [str(two)]
+    )
+
+
+def test_a_line_after_the_commit_takes_nothing_back(world: World) -> None:
+    """A log that goes on after it is of a run that was killed while it told the daemons."""
+    path = written(world, "old\n", "new\n")
+    with (world.state / "journal").open("a") as log:
+        log.write(
+            '{"committed": true}\n{"op": "notify", "name": "sshd", "how": "", "late": true}\n'
+        )
+    assert world.recover()
+    assert path.read_text() == "new\n" and left(world) == {"shared": "new\n"}
+    assert ("notify", "sshd") in world.syscalls.calls
+
+
+@pytest.mark.parametrize(("options", "wanted"), [(None, None), (["nosuid"], ("nosuid",))])
+def test_a_mount_has_its_former_flags_or_goes(
+    world: World, options: list[str] | None, wanted: tuple[str, ...] | None
+) -> None:
+    target = world.path("made")
+    world.mounts[target] = (world.path(""), ("nosuid", "nodev", "ro"))
+    world._play()
+    interrupted(world, {"op": "mount", "path": target, "options": options}).recover()
+    found = world.mounts.get(target)
+    assert (found and found[1]) == wanted
+
+
+def test_the_commit_counts_only_whole(world: World) -> None:
+    path = written(world, "old\n", "new\n")
+    with (world.state / "journal").open("a") as log:
+        log.write('{"committed": tr')
+    assert world.recover() and path.read_text() == "old\n"

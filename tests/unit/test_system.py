@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from fakes import ME, listing
 
-from sftpjail.errors import SftpJailError
+from sftpjail.errors import LinkRefused, SftpJailError
 from sftpjail.system import files, locks, mounts, safe_path
 
 
@@ -22,6 +25,19 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "target").mkdir()
     (tmp_path / "target/file").write_text("theirs\n")
     return tmp_path
+
+
+@pytest.fixture
+def alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, and nobody but root can write in what is above it, /tmp for one."""
+    above = {(place.stat().st_dev, place.stat().st_ino) for place in folder.parents}
+    real = safe_path.flaw
+
+    def flaw(found: os.stat_result) -> str:
+        return "" if (found.st_dev, found.st_ino) in above else real(found)
+
+    monkeypatch.setattr(safe_path, "flaw", flaw)
+    return folder
 
 
 def attempts(path: str) -> list[object]:
@@ -86,8 +102,10 @@ def test_links_in_a_circle_end(folder: Path) -> None:
 
 
 def test_unlink_of_what_is_gone_is_done(folder: Path) -> None:
+    before = listing(folder)
     files.unlink(str(folder / "safe/nothing"))
     files.unlink(str(folder / "nothing/at/all"))
+    assert listing(folder) == before
 
 
 def test_remove_dir(folder: Path) -> None:
@@ -216,14 +234,15 @@ def test_the_flags_of_a_mount() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
-def test_a_strict_walk_stops_at_a_directory_that_others_can_write(folder: Path, mode: int) -> None:
+def test_a_strict_walk_stops_at_a_directory_that_others_can_write(alone: Path, mode: int) -> None:
     os.close(safe_path.open_path("/usr/bin/env", follow=True, strict=True))
-    loose = folder / "safe/loose"
+    loose = alone / "safe/loose"
     (loose / "below").mkdir(parents=True)
+    os.close(safe_path.open_path(str(loose / "below"), strict=True))
     loose.chmod(mode)
     os.close(safe_path.open_path(str(loose / "below")))
     with pytest.raises(
-        safe_path.PathRefused, match=rf"(/tmp|{loose}) can be written by others than root \(mode"
+        safe_path.PathRefused, match=rf"^{loose} can be written by others than root \(mode"
     ):
         safe_path.open_path(str(loose / "below"), strict=True)
 
@@ -246,3 +265,299 @@ def test_a_directory_of_ours_becomes_roots_alone(folder: Path) -> None:
         assert place.stat().st_mode & 0o777 == 0o700
     with locks.lock(str(folder / "safe/run/lock"), 1.0):
         assert (folder / "safe/run").stat().st_mode & 0o777 == 0o700
+
+
+# -- modes and owners, each alone -------------------------------------------------------------------------------------
+
+BITS = [1 << number for number in range(12)]
+
+
+@pytest.mark.parametrize("bit", BITS, ids=oct)
+def test_only_rights_to_write_are_a_flaw(folder: Path, bit: int) -> None:
+    place = folder / "safe"
+    place.chmod(0o700 | bit)
+    loose = bit in (0o020, 0o002)
+    assert (f"(mode {0o700 | bit:04o})" in safe_path.flaw(place.stat())) == loose
+    (place / "link").symlink_to("../target")
+    if loose:
+        with pytest.raises(safe_path.PathRefused, match="others than root made or can change"):
+            safe_path.walk(f"{place}/link/file")
+    else:
+        os.close(safe_path.walk(f"{place}/link/file")[0])
+
+
+@pytest.mark.parametrize("uid", [0, ME[0], 1, 1000, 65534, 2**32 - 2])
+def test_root_alone_may_own_what_is_on_the_way(folder: Path, uid: int) -> None:
+    found = folder.stat()
+    theirs = os.stat_result((*found[:4], uid, *found[5:10]))
+    words = "" if uid in (0, ME[0]) else f"belongs to uid {uid} and not to root"
+    assert safe_path.flaw(theirs) == words
+
+
+def test_a_link_that_another_owns_is_not_followed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "safe/link").symlink_to("../target")
+    real = safe_path._link
+
+    def foreign(directory: int, name: str) -> os.stat_result | None:
+        found = real(directory, name)
+        return found and os.stat_result((*found[:4], 4242, *found[5:10]))
+
+    monkeypatch.setattr(safe_path, "_link", foreign)
+    with pytest.raises(safe_path.PathRefused, match="link is a symbolic link"):
+        safe_path.walk(str(folder / "safe/link/file"))
+
+
+@pytest.mark.parametrize(("above", "good"), [(0o777, False), (0o1777, True), (0o755, True)])
+def test_a_link_below_a_directory_of_others(folder: Path, above: int, good: bool) -> None:
+    """Who can rename a directory of root's can put another one with other links there."""
+    (folder / "open/below").mkdir()
+    (folder / "open/below/link").symlink_to("../../target")
+    (folder / "open").chmod(above)
+    path = str(folder / "open/below/link/file")
+    if good:
+        assert files.resolve(path) == str(folder / "target/file")
+    else:
+        with pytest.raises(LinkRefused):
+            files.resolve(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "directory link", "fifo", "socket", "directory", "none"])
+def test_nothing_but_a_file_is_read_or_given_away(folder: Path, kind: str) -> None:
+    place = folder / "safe/thing"
+    if kind == "link":
+        place.symlink_to("../target/file")
+    elif kind == "directory link":
+        place.symlink_to("../target")
+    elif kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(str(place))
+    elif kind == "directory":
+        place.mkdir()
+    before = listing(folder)
+    assert files.read_file(str(place)) is None
+    if kind != "directory":
+        with pytest.raises(SftpJailError):
+            files.set_owner(str(place), *ME, 0o640)
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o640, 0o2711, 0o604])
+def test_modes_are_those_that_were_asked_for(folder: Path, mode: int) -> None:
+    made, file = folder / "safe/made", folder / "safe/file"
+    files.make_dir(str(made), mode, *ME)
+    files.write_staged(str(file), b"x", False, mode, *ME)
+    files.move(files.stage_name(str(file)), str(file))
+    assert [path.stat().st_mode & 0o7777 for path in (made, file)] == [mode, mode]
+    for path in (made, file):
+        path.chmod(0o751)
+        files.set_owner(str(path), *ME, mode)
+        assert path.stat().st_mode & 0o7777 == mode
+    files.write_staged(str(file), b"x", True, 0o777, *ME)
+    assert Path(files.stage_name(str(file))).stat().st_mode & 0o7777 == mode
+
+
+def test_a_file_in_the_place_of_a_directory_is_in_the_way(folder: Path) -> None:
+    with pytest.raises(SftpJailError, match="target/file is in the way: it belongs to uid"):
+        files.make_dir(str(folder / "target/file"), 0o755, *ME)
+
+
+@pytest.mark.parametrize("uid", [1, 4242])
+def test_a_directory_of_another_that_came_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    monkeypatch.setattr(files.os, "geteuid", lambda: ME[0] + 1)
+    files.make_dir(str(folder / "target"), 0o755, ME[0], 0)
+    with pytest.raises(SftpJailError, match="is in the way: it belongs to uid"):
+        files.make_dir(str(folder / "target"), 0o755, ME[0] + 1 + uid, 0)
+
+
+@pytest.mark.parametrize("kind", ["lock", "journal"])
+def test_files_of_ours_are_roots_alone_and_no_links(folder: Path, kind: str) -> None:
+    def use(path: Path) -> None:
+        if kind == "lock":
+            with locks.lock(str(path), 0.0):
+                pass
+        else:
+            files.append(str(path), "x\n")
+
+    old = os.umask(0)
+    try:
+        use(folder / "target/ours")
+    finally:
+        os.umask(old)
+    assert (folder / "target/ours").stat().st_mode & 0o777 == 0o600
+    (folder / "safe/link").symlink_to("../target/file")
+    with pytest.raises((SftpJailError, OSError), match=r"cannot lock|symbolic links"):
+        use(folder / "safe/link")
+    assert (folder / "target/file").read_text() == "theirs\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (errno.EPERM, "lsattr -d {}"),
+        (errno.ENOSPC, "df {}"),
+        (errno.EDQUOT, "df {}"),
+        (errno.EROFS, "df {}"),
+        (errno.EIO, ""),
+    ],
+)
+def test_an_error_says_where_and_what_to_look_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, "broken")
+
+    path = str(folder / "target/file")
+    for name in ("unlink", "rmdir", "rename"):
+        monkeypatch.setattr(files.os, name, fail)
+    place = path if code == errno.EPERM else str(folder / "target")
+    for act in (files.unlink, files.remove_dir):
+        with pytest.raises(SftpJailError, match=f"^cannot change {path}: broken$") as caught:
+            act(path)
+        assert caught.value.hint == hint.format(place)
+
+
+@pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR])
+def test_a_directory_in_use_stays(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, "in use")
+
+    monkeypatch.setattr(files.os, "rmdir", fail)
+    assert not files.remove_dir(str(folder / "safe"))
+
+
+def test_another_directory_of_the_same_name_stays(folder: Path) -> None:
+    there = (folder / "safe").stat().st_ino
+    assert not files.remove_dir(str(folder / "safe"), there + 1) and (folder / "safe").is_dir()
+    assert files.remove_dir(str(folder / "safe"), there) and not (folder / "safe").exists()
+
+
+def test_who_watches_a_directory_by_its_time_sees_a_move(folder: Path) -> None:
+    before = time.time_ns()
+    files.carry(str(folder / "target/file"), str(folder / "safe/file"))
+    times = [(folder / name).stat().st_mtime_ns for name in ("target", "safe")]
+    assert all(moment >= before + 10**9 for moment in times)
+    files.carry(str(folder / "safe/file"), str(folder / "safe/other"))
+    assert (folder / "safe").stat().st_mtime_ns < before + 3600 * 10**9
+    os.utime(folder / "safe", ns=(5, 5))
+    files.carry(str(folder / "safe/other"), str(folder / "safe/file"))
+    assert (folder / "safe").stat().st_mtime_ns < time.time_ns() + 10**8, "its name alone changed"
+
+
+def test_nobody_else_gets_the_lock(folder: Path) -> None:
+    path = str(folder / "run/lock")
+    with locks.unlocked(path) as free:
+        assert free, "there is none yet"
+    with locks.lock(path, 0.0), locks.unlocked(path) as free:
+        assert not free
+    with locks.unlocked(path) as free:
+        assert free
+        with pytest.raises(SftpJailError, match="has held"), locks.lock(path, 0.0):
+            pass
+
+
+# -- mounts through descriptors ---------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """The system calls for mounts, as safe_path asks for them; `said` has each with the path of its descriptor."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.said: list[tuple[object, ...]] = []
+        self.fails = {"": 0}
+        patch.setattr(safe_path, "_call", self.call)
+        patch.setattr(safe_path, "_set_attributes", self.set)
+
+    def call(self, name: str, *words: object) -> int:
+        paths = [
+            os.readlink(f"/proc/self/fd/{word}")
+            for word, after in pairwise(words)
+            if after == b"" and isinstance(word, int)
+        ]
+        self.said.append((name, *(paths or words[:1]), words[-1]))
+        if self.fails.get(name):
+            raise OSError(self.fails[name], name)
+        return os.open("/dev/null", os.O_RDONLY) if name == "open_tree" else 0
+
+    def set(self, tree: int, on: int, off: int, propagation: int, size: int = 32) -> None:
+        self.said.append(("set", os.readlink(f"/proc/self/fd/{tree}"), on, off, propagation))
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(monkeypatch)
+
+
+RO, NOSUID, NODEV, NOEXEC, PRIVATE = 0x1, 0x2, 0x4, 0x8, 1 << 18
+
+
+def test_a_mount_has_its_flags_before_anybody_sees_it(alone: Path, kernel: Kernel) -> None:
+    source, target = str(alone / "target"), str(alone / "safe")
+    held = len(os.listdir("/proc/self/fd"))
+    safe_path.mount(source, target, ("bind", "nosuid", "ro"))
+    flags = 0x1 | os.O_CLOEXEC | 0x1000  # a clone, and of what the descriptor is
+    assert kernel.said == [
+        ("open_tree", source, flags),
+        ("set", "/dev/null", RO | NOSUID, 0, PRIVATE),
+        ("move_mount", "/dev/null", target, 0x44),
+        ("set", "/dev/null", 0, 0, PRIVATE),
+    ]
+    kernel.said.clear()
+    safe_path.mount(source, target, ("rbind", "rslave"))
+    assert kernel.said[0][2] == flags | 0x8000
+    assert [said[4] for said in kernel.said if said[0] == "set"] == [1 << 19] * 2
+    kernel.fails["move_mount"] = errno.EPERM
+    with pytest.raises(OSError, match="move_mount"):
+        safe_path.mount(source, target, ("bind",))
+    assert len(os.listdir("/proc/self/fd")) == held, "no descriptor is left open"
+
+
+@pytest.mark.parametrize("loose", [False, True])
+def test_no_end_of_a_mount_is_where_others_write(alone: Path, kernel: Kernel, loose: bool) -> None:
+    (alone / "open/inner").mkdir()
+    inner, safe = str(alone / "open/inner"), str(alone / "safe")
+    with pytest.raises(safe_path.PathRefused, match="can be written by others"):
+        safe_path.mount(safe, inner, ("bind",), loose)
+    assert [said[0] for said in kernel.said if said[0] == "move_mount"] == []
+    if loose:
+        safe_path.mount(inner, safe, ("bind",), loose)
+    else:
+        kernel.said.clear()
+        with pytest.raises(safe_path.PathRefused, match="can be written by others"):
+            safe_path.mount(inner, safe, ("bind",), loose)
+        assert kernel.said == []
+    (alone / "open/link").symlink_to(alone / "target")
+    with pytest.raises(safe_path.PathRefused):
+        safe_path.mount(str(alone / "open/link"), safe, ("bind",), loose)
+
+
+def test_a_remount_leaves_no_other_flags(folder: Path, kernel: Kernel) -> None:
+    safe_path.remount(str(folder / "safe"), ("bind", "nosuid"))
+    safe_path.remount(str(folder / "safe"), ("bind", "ro", "nosuid", "nodev", "noexec"))
+    place = str(folder / "safe")
+    assert kernel.said == [
+        ("set", place, NOSUID, RO | NODEV | NOEXEC, 0),
+        ("set", place, RO | NOSUID | NODEV | NOEXEC, 0, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "there"), [(0, True), (errno.EINVAL, False), (errno.ENOENT, False)]
+)
+@pytest.mark.parametrize(("lazy", "flags"), [(False, 8), (True, 8 | 2)])
+def test_an_unmount_follows_no_link(
+    folder: Path, kernel: Kernel, code: int, there: bool, lazy: bool, flags: int
+) -> None:
+    kernel.fails["umount2"] = code
+    assert safe_path.unmount(str(folder / "safe"), lazy) == there
+    ((name, path, given),) = kernel.said
+    assert (name, given) == ("umount2", flags)
+    assert re.fullmatch(rb"/proc/self/fd/\d+/safe", path if isinstance(path, bytes) else b"")
+    kernel.fails["umount2"] = errno.EBUSY
+    with pytest.raises(OSError, match="umount2"):
+        safe_path.unmount(str(folder / "safe"), lazy)
