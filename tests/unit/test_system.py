@@ -419,7 +419,7 @@ def test_an_error_says_where_and_what_to_look_at(
     for act in (files.unlink, files.remove_dir):
         with pytest.raises(SftpJailError, match=f"^cannot change {path}: broken$") as caught:
             act(path)
-        assert caught.value.hint == hint.format(place)
+        assert caught.value.fix == hint.format(place)
 
 
 @pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR])
