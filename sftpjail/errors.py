@@ -28,6 +28,9 @@ class SftpJailError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        return self.message
+
     @property
     def message(self) -> str:
         """What, where and why."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from ..engine.engine import Engine
-from ..engine.plan import Event
+from ..engine.plan import OnSetup
 from ..errors import SftpJailError
 from ..host import Host
 from ..jails.directory import lost_groups
@@ -31,7 +31,7 @@ def check(context: Context) -> int:
     With --fix apply what `setup` and `apply` would change, and judge again.
     """
     fix = context.arguments.fix
-    with context.engine(reading=not fix, tolerant=True) as engine:
+    with context.engine(reading=not fix, tolerant=not fix) as engine:
         faults = judge(engine, context.arguments.users)
         context.answers["faults"] = [asdict(fault) for fault in faults]
         if not fix:
@@ -79,9 +79,7 @@ def _mend(context: Context, engine: Engine) -> None:
     willing = [account for name, account in chosen.items() if name not in skipped]
     try:
         narrow = users or lost_groups(engine.config, engine.host)
-        plan = plan_all(
-            engine, [] if narrow else [Event("on_setup")], willing, [], by="check --fix"
-        )
+        plan = plan_all(engine, [] if narrow else [OnSetup()], willing, [], by="check --fix")
     except SftpJailError:
         plan = plan_all(engine, [], willing, [], by="check --fix")
     context.finish(engine, plan, "made the changes of `sftpjail setup` and `sftpjail apply`")

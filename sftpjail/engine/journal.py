@@ -45,7 +45,7 @@ class Journal:
         try:
             if not os.path.isdir(self.folder):
                 files.make_dir(self.folder, 0o700, 0, 0)
-            files.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
+            files.append(self.path, "".join(_line(undo) for undo in batch))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch
@@ -79,6 +79,7 @@ class Journal:
         failures = []
         for undo in [*reversed(self.undos)]:
             about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
+            about = f"plugin {undo['plugin']}: {about}" if "plugin" in undo else about
             try:
                 notice = revert(undo)
                 self.notices += [notice] if notice else []
@@ -167,3 +168,8 @@ class Journal:
         else:
             self.rollback()
         return True
+
+
+def _line(undo: Undo) -> str:
+    # The plugin is named in errors of this run alone.
+    return json.dumps({key: value for key, value in undo.items() if key != "plugin"}) + "\n"

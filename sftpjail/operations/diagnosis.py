@@ -10,7 +10,7 @@ from .. import fixes
 from ..actions import Action, Check, Notify
 from ..config import PATH
 from ..engine.engine import Engine, interrupted
-from ..engine.plan import Event, Plan
+from ..engine.plan import OnSetup, Plan
 from ..errors import SftpJailError
 from ..escapes import Advice, one_line, shown
 from ..host import Host
@@ -120,7 +120,7 @@ def _host_faults(engine: Engine) -> Iterator[Fault]:
         Fault("host", words, why, f"getent passwd {silent(host)[0]}") for words in unanswered(host)
     )
     try:
-        plan = engine.plan([Event("on_setup")])
+        plan = engine.plan([OnSetup()])
     except SftpJailError as veto:
         yield _veto("host", veto, "setup cannot be done")
         return
