@@ -50,6 +50,9 @@ class SftpJailError(Exception):
         """Return the same error in other words."""
         return type(self)(message, self.fix, choices=self.choices, advice=self.advice, why=self.why)
 
+    def __str__(self) -> str:
+        return self.message
+
     @property
     def message(self) -> str:
         """What, where and why."""

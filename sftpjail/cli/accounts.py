@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config import PATH, keyfile
 from ..engine.engine import Engine
-from ..engine.plan import Event
+from ..engine.plan import Event, OnAdoptClose, OnMount
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
 from ..host import Host
 from ..jails import activity
@@ -172,7 +172,7 @@ def add(context: Context) -> int:
             advice=f"add {name} to its match_user, then run sftpjail setup",
         )
     keys = read_keys({file: read_source(file) for file in given.key}, Host())
-    with context.engine(reading=True) as engine:
+    with context.engine(reading=True, tolerant=False) as engine:
         account = engine.host.account(name)
         new = account is None
         if account is None:
@@ -250,10 +250,7 @@ def _add_events(
     return [
         *create_events(account, engine.host, engine.manager),
         *add_events(account, keys, engine.host),
-        *(
-            Event("on_mount", account, {"bind": bind})
-            for bind in sorted(binds, key=lambda b: b.target.count("/"))
-        ),
+        *(OnMount(account, bind) for bind in sorted(binds, key=lambda b: b.target.count("/"))),
     ]
 
 
@@ -288,7 +285,7 @@ def adopt(context: Context) -> int:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
         events, problems = migrate_events(account, engine)
         events = [*create_events(account, host, engine.manager), *events]
-        events += [Event("on_adopt_close", account)] if given.close else []
+        events += [OnAdoptClose(account)] if given.close else []
         what = f"{account.name} is jailed in {account.jail}"
         what += f"; ended: {activity.listed(works)}" if works else ""
         context.carry_out(engine, events, what, what)

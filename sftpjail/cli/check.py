@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..engine.engine import Engine
-from ..engine.plan import Event
+from ..engine.plan import OnSetup
 from ..errors import SftpJailError
 from ..host import Host
 from ..jails.directory import lost_groups
@@ -31,7 +31,7 @@ def check(context: Context) -> int:
     With --fix apply what `setup` and `apply` would change, and judge again.
     """
     users, fix = context.arguments.users, context.arguments.fix
-    with context.engine(reading=not fix, tolerant=True) as engine:
+    with context.engine(reading=not fix, tolerant=not fix) as engine:
         problems = judge(engine, users)
         context.answers["problems"] = [problem.describe() for problem in problems]
         if not fix:
@@ -75,9 +75,7 @@ def _fix(context: Context, engine: Engine) -> None:
     willing = [account for name, account in chosen.items() if name not in skipped]
     try:
         narrow = users or lost_groups(engine.config, engine.host)
-        plan = plan_all(
-            engine, [] if narrow else [Event("on_setup")], willing, [], by="check --fix"
-        )
+        plan = plan_all(engine, [] if narrow else [OnSetup()], willing, [], by="check --fix")
     except SftpJailError:
         plan = plan_all(engine, [], willing, [], by="check --fix")
     context.finish(engine, plan, "made the changes of `sftpjail setup` and `sftpjail apply`")

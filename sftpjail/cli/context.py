@@ -54,22 +54,25 @@ class Context:
 
     @contextlib.contextmanager
     def engine(
-        self, reading: bool = False, timeout: float = 60.0, tolerant: bool = False
+        self, reading: bool = False, timeout: float = 60.0, tolerant: bool | None = None
     ) -> Iterator[Engine]:
         """Yield an engine; under the lock unless this run only looks.
 
         Args:
             reading: the command changes nothing anyway.
             timeout: seconds to wait for the lock.
-            tolerant: go on without a plugin that does not load; see `Manager`.
+            tolerant: go on without a plugin that does not load, which the command reports; see
+                `Manager`. None: if it only reads, and then the plugin is reported here.
 
         Raises:
             SftpJailError: not root, or the lock is held.
         """
         if os.geteuid() != 0:
             raise SftpJailError("only root may do this", f"sudo {shlex.join(sys.argv)}")
-        with locked(self.config(), self.dry_run or reading, timeout, tolerant) as engine:
+        willing = reading if tolerant is None else tolerant
+        with locked(self.config(), self.dry_run or reading, timeout, willing) as engine:
             self.warn(engine.notices)
+            self.warn(engine.manager.failures if tolerant is None else ())
             yield engine
 
     def carry_out(

@@ -117,9 +117,9 @@ def _jail(context: Context, engine: Engine, account: Account, event: str) -> Pla
     except RollbackIncomplete:
         raise
     except SftpJailError as error:
-        events, longer = closing(account, error, ADDED[event], engine.host)
-        if events:
-            engine.apply(engine.plan(events))
+        shut, longer = closing(account, error, ADDED[event], engine.host)
+        if shut:
+            engine.apply(engine.plan(shut))
         raise longer from error
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from ..engine.engine import Engine
-from ..engine.plan import Event, Plan
+from ..engine.plan import Event, OnDetach, OnSetup, OnTeardown, Plan
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails import activity
@@ -74,7 +74,7 @@ def setup(context: Context) -> int:
         jails = jailed(engine.config, engine.host)
         for account in jails.values():
             guard(replace(account, forced=context.arguments.force), engine.host)
-        plan = plan_all(engine, [Event("on_setup")], jails.values(), [], "setup")
+        plan = plan_all(engine, [OnSetup()], jails.values(), [], "setup")
         context.finish(engine, plan, "this host is ready for jails", "this host is ready for jails")
         reports = activity.reports(_changed(plan, jails), engine.host)
     context.answer_problems([*_problems(plan.errors), *reports])
@@ -99,7 +99,7 @@ def teardown(context: Context) -> int:
     if context.arguments.keep_jails:
         with context.engine(tolerant=True) as engine:
             done = "useradd, adduser and systemd call sftpjail no more; every jail is as it was"
-            context.carry_out(engine, [Event("on_detach")], done)
+            context.carry_out(engine, [OnDetach()], done)
         return context.close(0)
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
@@ -126,7 +126,7 @@ def teardown(context: Context) -> int:
                 "usermod -e '' USER opens one"
             )
         context.warn([*free, *_former(jails.values(), engine.host)])
-        context.carry_out(engine, [*events, Event("on_teardown")], done)
+        context.carry_out(engine, [*events, OnTeardown()], done)
     return context.close(0)
 
 
@@ -174,7 +174,7 @@ def apply(context: Context) -> int:
             for account in departed:
                 last += remove_events(account, engine.host, deleted=False)
         willing = {name: account for name, account in chosen.items() if name not in skipped}
-        first = [] if context.arguments.file else [Event("on_setup")]
+        first = [] if context.arguments.file else [OnSetup()]
         plan, veto = _apply_for(context, engine, first, willing, last)
         reports = activity.reports(_changed(plan, willing), engine.host)
     left = [f"{name} is left alone: {reason}" for name, reason in skipped.items()]
@@ -191,9 +191,9 @@ def apply(context: Context) -> int:
 def _apply_for(
     context: Context,
     engine: Engine,
-    first: list[Event],
+    first: Sequence[Event],
     accounts: dict[str, Account],
-    last: list[Event],
+    last: Sequence[Event],
 ) -> tuple[Plan, list[SftpJailError]]:
     """Apply what `plan_with_setup` plans.
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 from ..config import Config
-from ..engine.plan import Event
+from ..engine.plan import Event, OnKeyRemove
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails.membership import find, find_jailed, jailed
@@ -129,9 +129,7 @@ def add(context: Context) -> int:
     with context.engine() as engine:
         account = _account(context.arguments.user, engine.config, engine.host)
         events = add_events(account, keys, engine.host)
-        done = [
-            f"{account.name} can log in with {_name(event.arguments['key'])}" for event in events
-        ]
+        done = [f"{account.name} can log in with {_name(event.key)}" for event in events]
         context.carry_out(
             engine,
             events,
@@ -160,7 +158,7 @@ def remove(context: Context) -> int:
                     "name one by that"
                 )
             chosen |= {key.fingerprint: key for key in found}
-        events = [Event("on_key_remove", account, {"key": key}) for key in chosen.values()]
+        events = [OnKeyRemove(account, key) for key in chosen.values()]
         done = [f"{account.name} can no longer log in with {_name(key)}" for key in chosen.values()]
         context.carry_out(engine, events, done, f"{account.name} has no such key")
     return context.close(0)
@@ -213,7 +211,7 @@ def migrate(context: Context) -> int:
                 continue
             events += more
             problems += map(SftpJailError, refused)
-        names = ", ".join(dict.fromkeys(event.account.name for event in events if event.account))
+        names = ", ".join(dict.fromkeys(event.about.name for event in events if event.about))
         context.carry_out(engine, events, f"migrated the keys of {names}", "no keys in homes")
     context.answer_problems(problems)
     return context.close(1 if problems else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from shlex import join, quote
 
-from ..engine.plan import Event
+from ..engine.plan import OnMount, OnUnmount
 from ..errors import SftpJailError
 from ..jails.membership import find_jailed
 from ..model import inside
@@ -61,7 +61,7 @@ def mount(context: Context) -> int:
         )
         context.carry_out(
             engine,
-            [Event("on_mount", account, {"bind": bind})],
+            [OnMount(account, bind)],
             f"{account.name} sees {bind.source} as {given.target}"
             f"{', read-only' if bind.read_only else ''}{when}",
             f"{account.name} sees {bind.source} as {given.target} already",
@@ -95,7 +95,7 @@ def umount(context: Context) -> int:
             )
         context.carry_out(
             engine,
-            [Event("on_unmount", account, {"bind": bind, "live_only": False}) for bind in binds],
+            [OnUnmount(account, bind) for bind in binds],
             f"{account.name} no longer sees {given.target}"
             + (
                 ", from the next session on"

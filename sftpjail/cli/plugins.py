@@ -21,7 +21,7 @@ def plugins(context: Context) -> int:
         config.plugins_allow, "allowed"
     )
     states |= dict.fromkeys(BUNDLED, "bundled")
-    for name, plugin in manager.plugins.list_name_plugin():
+    for name, plugin in reversed(manager.plugins.list_name_plugin()):
         hooks = [caller.name for caller in manager.plugins.get_hookcallers(plugin) or []]
         rows.append((name, states[name], sorted(hooks), ""))
     rows += [(name, "disabled", [], "") for name in config.plugins_disable]

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..actions import (
     Action,
     Check,
-    Mount,
     Notify,
     Phase,
     Run,
@@ -25,8 +24,9 @@ from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_folders
 from .origins import records
-from .plan import Event, Plan, Step
-from .transaction import blaming, judge, mount, perform, sync_batch, undo_of
+from .plan import Event, OnSetup, Plan, Step, blaming
+from .transaction import judge, perform, sync_batch, undo_of, verify_mounts
+from .undo import Undo
 
 LOCK = f"{RUN_DIR}/lock"
 
@@ -60,10 +60,10 @@ class Engine:
             SftpJailError: a veto, or two plugins that contradict each other; nothing has changed.
         """
         plan = Plan(list(events))
-        self.host.preparing = any(event.hook == "on_setup" for event in plan.events)
+        self.host.preparing = any(isinstance(event, OnSetup) for event in plan.events)
         wanted: list[Step] = []
         for event in plan.events:
-            owner = event.account.name if event.account else ""
+            owner = event.about.name if event.about else ""
             if owner in plan.errors:
                 continue
             try:
@@ -80,23 +80,25 @@ class Engine:
     def _pending(self, event: Event, owner: str) -> list[Step]:
         """Return the steps of one event that are not done yet, with their checks and notices."""
         fired = self.manager.fire(event, self.host)
-        pending = {
-            name: [a for a in actions if a.pending(self.host, owner)] for name, actions in fired
-        }
-        if not any(pending.values()):
-            return []
-        steps = []
-        for name, actions in fired:
-            changed = bool(pending[name])
-            for action in actions:
-                goes_along = isinstance(action, Run) or (
-                    changed and isinstance(action, Check | Notify)
-                )
-                if goes_along or action in pending[name]:
-                    steps.append(
-                        Step(action, name, action.name if isinstance(action, SetAccount) else owner)
-                    )
-        return steps
+        wanted = [self._step(action, name, owner) for name, actions in fired for action in actions]
+        pending = [step for step in wanted if self._is_pending(step, owner)]
+        changing = {step.plugin for step in pending}
+        goes_along = [
+            step
+            for step in wanted
+            if isinstance(step.action, Run)
+            or (step.plugin in changing and isinstance(step.action, Check | Notify))
+        ]
+        kept = {id(step) for step in (*pending, *goes_along)}
+        return [step for step in wanted if id(step) in kept] if pending else []
+
+    def _step(self, action: Action, plugin: str, owner: str) -> Step:
+        owner = action.name if isinstance(action, SetAccount) else owner
+        return Step(action, plugin, owner, self.manager.is_stranger(plugin))
+
+    def _is_pending(self, step: Step, owner: str) -> bool:
+        with blaming(step):
+            return step.action.pending(self.host, owner)
 
     # -- applying ----------------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ class Engine:
             return []
         journal = Journal(STATE)
         events = {event.hook for event in plan.events}
-        accounts = {event.account.name: event.account for event in plan.events if event.account}
+        accounts = {event.about.name: event.about for event in plan.events if event.about}
         about: dict[str, object] = {
             "event": plan.events[0].hook if len(events) == 1 or len(accounts) == 1 else "apply",
             "account": next(iter(accounts.values())) if len(accounts) == 1 else None,
@@ -124,10 +126,6 @@ class Engine:
                     quiet.enter_context(signals_wait())
                     journal.commit()
                 except BaseException as error:
-                    if isinstance(error, SftpJailError):
-                        error.owner = next(
-                            (s.owner for s in plan.steps if s.action is error.action), ""
-                        )
                     with signals_wait():
                         self._roll_back(journal, about, error)
                     raise
@@ -148,35 +146,36 @@ class Engine:
 
     def _carry_out(self, plan: Plan, journal: Journal) -> list[str]:
         notices: list[str | None] = []
-        actions = [step.action for step in plan.steps]
-        for action in actions:
-            if isinstance(action, Check) and action.candidate:
-                with blaming(action):
-                    judge(
-                        action,
-                        previews.preview(action.argv, self._contents(actions, action.candidate)),
-                    )
+        self._judge_candidates(plan)
+        late = [step for step in plan.steps if _is_late(step.action)]
+        soon = [step for step in plan.steps if not _is_late(step.action)]
         for phase in Phase:
-            batch = [
-                a for a in actions if a.phase is phase and (not isinstance(a, Notify) or a.required)
-            ]
+            batch = [step for step in soon if step.action.phase is phase]
             if not batch:
                 continue
-            undos = []
-            for action in batch:
-                with blaming(action):
-                    undos.append(undo_of(action, self.host))
-            journal.record(undos)
+            journal.record([self._undo_of(step) for step in batch])
+            for step in batch:
+                with blaming(step):
+                    notices.append(perform(step.action, self.host))
             if phase is Phase.MOUNTS:
-                mount([a for a in batch if isinstance(a, Mount)], self.host)
-                continue
-            for action in batch:
-                with blaming(action):
-                    notices.append(perform(action, self.host))
-            sync_batch(batch)
-        late = [action for action in actions if isinstance(action, Notify) and not action.required]
-        journal.record(undo_of(action, self.host) for action in late)
+                verify_mounts(batch)
+            sync_batch([step.action for step in batch])
+        journal.record([self._undo_of(step) for step in late])
         return [notice for notice in notices if notice]
+
+    def _judge_candidates(self, plan: Plan) -> None:
+        actions = [step.action for step in plan.steps]
+        for step in plan.steps:
+            action = step.action
+            if isinstance(action, Check) and action.candidate:
+                with blaming(step):
+                    contents = self._contents(actions, action.candidate)
+                    judge(action, previews.preview(action.argv, contents))
+
+    def _undo_of(self, step: Step) -> Undo:
+        with blaming(step):
+            undo = undo_of(step.action, self.host)
+        return undo | {"plugin": step.plugin} if step.stranger else undo
 
     def _contents(self, actions: Sequence[Action], paths: Sequence[str]) -> dict[str, bytes | None]:
         contents: dict[str, bytes | None] = {}
@@ -193,13 +192,20 @@ class Engine:
         A failure cannot undo it any more and is a notice.
         """
         notices = []
-        for action in (step.action for step in plan.steps):
+        for step in plan.steps:
+            action = step.action
             if isinstance(action, Notify) and not action.required:
                 try:
-                    notices.append(services.notify(action.service, action.how))
+                    with blaming(step):
+                        notices.append(services.notify(action.service, action.how))
                 except (SftpJailError, OSError) as error:
                     notices.append(f"the change is made, but: {error}")
         return [notice for notice in notices if notice]
+
+
+def _is_late(action: Action) -> bool:
+    """Return whether it is done after the commit."""
+    return isinstance(action, Notify) and not action.required
 
 
 @contextlib.contextmanager

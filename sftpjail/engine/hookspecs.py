@@ -65,11 +65,16 @@ def on_detach(host: Host, config: Config) -> Sequence[Action] | None:
 
 
 @hookspec
-def on_user_create(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
-    """Make or fix a jail: useradd, adduser, `add`, `adopt`, `apply`. Comes early, twice and late.
+def on_user_create(
+    account: Account, new: bool, host: Host, config: Config
+) -> Sequence[Action] | None:
+    """Make or repair a jail: useradd, adduser, `add`, `adopt`, `apply`.
+
+    It comes early, twice and late.
 
     Args:
         account: the account with its profile; under adduser it may have no home yet.
+        new: it has no jail yet; else its jail is repaired, or completed.
         host: the facts.
         config: the configuration.
 

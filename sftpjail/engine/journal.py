@@ -49,7 +49,7 @@ class Journal:
             if not os.path.isdir(self.folder):
                 files.make_dir(self.folder, 0o700, 0, 0)
                 files.sync_dirs({os.path.dirname(self.folder)})
-            files.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
+            files.append(self.path, "".join(_line(undo) for undo in batch))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch
@@ -83,6 +83,7 @@ class Journal:
         failures = []
         for undo in [*reversed(self.undos)]:
             about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
+            about = f"plugin {undo['plugin']}: {about}" if "plugin" in undo else about
             try:
                 notice = revert(undo)
                 self.notices += [notice] if notice else []
@@ -190,3 +191,8 @@ class Journal:
         else:
             self.rollback()
         return True
+
+
+def _line(undo: Undo) -> str:
+    # The plugin is named in errors of this run alone.
+    return json.dumps({key: value for key, value in undo.items() if key != "plugin"}) + "\n"

@@ -1,10 +1,12 @@
 """Load plugins and fire hooks.
 
-Bundled plugins are registered as a stranger's are, only without a search.
+Bundled plugins are registered as a stranger's are, only without a search. Hooks are called in
+pluggy's order: who was registered last comes first; tryfirst=True before, trylast=True after.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Sequence
 from shlex import quote
@@ -18,6 +20,7 @@ from ..errors import SftpJailError
 from ..model import Bind, Fact, Problem
 from ..paths import LIB
 from . import hookspecs
+from .blame import checked, veto, words
 from .plan import Event
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from ..model import Account
 
 # The same names stand in setup.cfg as entry points; here they save the search through all
-# installed packages.
+# installed packages. In this order they are asked.
 BUNDLED = (
     "user_manager",
     "accounts",
@@ -51,7 +54,7 @@ class Manager:
     Args:
         config: which third-party plugins are allowed and which bundled ones are off.
         tolerant: go on without a plugin that is missing or does not load, and keep its
-            error in `failures`.
+            error in `failures`: for commands that change nothing.
 
     Raises:
         SftpJailError: a plugin that the configuration names is missing or does not
@@ -63,15 +66,11 @@ class Manager:
         self.failures: list[SftpJailError] = []
         self.plugins = pluggy.PluginManager("sftpjail")
         self.plugins.add_hookspecs(hookspecs)
-        for name in BUNDLED:
+        for name in reversed(BUNDLED):
             if name not in config.plugins_disable:
                 self.plugins.register(importlib.import_module(f"sftpjail.plugins.{name}"), name)
         packaged = [name for name in config.plugins_packaged if name not in config.plugins_disable]
         self._load_strangers(list(dict.fromkeys((*config.plugins_allow, *packaged))), tolerant)
-        try:
-            self.plugins.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise SftpJailError(f"plugin {self.plugins.get_name(error.plugin)}: {error}") from error
 
     def _load_strangers(self, names: Sequence[str], tolerant: bool) -> None:
         found = strangers() if names else {}
@@ -85,41 +84,75 @@ class Manager:
 
     def _load(self, name: str, found: dict[str, Any]) -> None:
         if name not in found:
-            who = "the configuration" if name in self.config.plugins_allow else f"{LIB}/plugins.d"
-            raise SftpJailError(
-                f"plugin {name} is allowed by {who} and not installed", self._disallow(name)
-            )
+            raise self._missing(name, found)
         try:
-            self.plugins.register(found[name].load(), name)
-        except Exception as error:
-            what = f"plugin {name} does not load: {type(error).__name__}: {error}"
+            plugin = found[name].load()
+        except (Exception, SystemExit) as error:
+            what = f"plugin {name} does not load: {words(error)}"
             raise SftpJailError(what, self._disallow(name)) from error
+        self.register(plugin, name)
+
+    def register(self, plugin: object, name: str) -> None:
+        """Add a plugin.
+
+        Raises:
+            SftpJailError: it has something that is no hook, or a hook that cannot be called.
+        """
+        try:
+            self._refuse_wrappers(plugin, name)
+            self.plugins.register(plugin, name)
+            self.plugins.check_pending()
+        except (Exception, SystemExit) as error:
+            if self.plugins.has_plugin(name):
+                self.plugins.unregister(name=name)  # none of its hooks stays behind
+            if isinstance(error, SftpJailError):
+                raise
+            raise SftpJailError(f"plugin {name}: {words(error)}", self._disallow(name)) from error
+
+    def _refuse_wrappers(self, plugin: object, name: str) -> None:
+        """Refuse a hook that wants to be called around the others.
+
+        Each is called by itself, so that what it returns has its plugin's name.
+        """
+        for hook in dir(plugin):
+            options = dict(self.plugins.parse_hookimpl_opts(plugin, hook) or ())
+            if options.get("hookwrapper") or options.get("wrapper"):
+                raise SftpJailError(
+                    f"plugin {name}: {hook} is a hook wrapper, and sftpjail has none: return the"
+                    " actions from a plain hook, with tryfirst=True or trylast=True for its place",
+                    self._disallow(name),
+                )
+
+    def _missing(self, name: str, found: dict[str, Any]) -> SftpJailError:
+        """Return that a plugin is not installed, and which one was probably meant."""
+        allowed = self.config.plugins_allow
+        who = "the configuration" if name in allowed else f"{LIB}/plugins.d"
+        what = f"plugin {name} is allowed by {who} and not installed"
+        others = [other for other in found if other not in allowed]
+        meant = difflib.get_close_matches(name, others, 1) if name in allowed else []
+        if not meant:
+            return SftpJailError(what, self._disallow(name))
+        return SftpJailError(f"{what}; {meant[0]} is", _edit_allow(rf"\b{name}\b", meant[0]))
 
     def _disallow(self, name: str) -> str:
-        """Return the command that takes a plugin out of `allow`, or its package's leave away.
-
-        `allow` stands in [plugins].
-        """
+        """Return the command that takes a plugin out of `allow`, or its package's leave away."""
         if name not in self.config.plugins_allow:
             return f"rm {quote(f'{LIB}/plugins.d/{name}')}"
-        return (
-            "sed -i '/^\\[plugins\\]/,/^\\[[^[]/"
-            f"s/^\\( *allow *=.*\\)\\b{name}\\b,\\? */\\1/' {PATH}"
-        )
+        return _edit_allow(rf"\b{name}\b,\? *", "")
+
+    def is_stranger(self, name: str) -> bool:
+        """Return whether a plugin is not one of ours."""
+        return name not in BUNDLED
 
     def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:
-        """Fire one event and return each plugin's name with its actions, in order of registration.
+        """Fire one event and return each plugin's name with its actions, in the order of the calls.
 
         Raises:
             SftpJailError: a plugin vetoes, or breaks; an error that is not its veto
                 names the plugin.
         """
-        arguments = dict(event.arguments)
-        if event.hook not in ("on_setup", "on_teardown", "on_detach"):
-            arguments["account"] = event.account
-        return [
-            (name, list(actions)) for name, actions in self._each(event.hook, host, **arguments)
-        ]
+        fired = self._each(event.hook, host, **event.arguments())
+        return [(name, list(actions)) for name, actions in fired]
 
     def binds(self, account: Account, host: Host) -> list[Bind]:
         """Return what the plugins show in every jail like this account's."""
@@ -155,8 +188,7 @@ class Manager:
         """
         arguments |= {"host": host, "config": self.config}
         results: list[tuple[str, Sequence[Any]]] = []
-        # Called one by one, so that each result and each error has its plugin's name.
-        for implementation in getattr(self.plugins.hook, hook).get_hookimpls():
+        for implementation in self._implementations(hook):
             name = implementation.plugin_name
             try:
                 wanted = self._call(implementation, hook, arguments)
@@ -168,39 +200,36 @@ class Manager:
                 results.append((name, wanted))
         return results
 
-    def _call(
-        self, implementation: Any, hook: str, arguments: dict[str, Any]
-    ) -> Sequence[Any] | None:
+    def _implementations(self, hook: str) -> list[Any]:
+        """Return the functions of a hook in the order in which pluggy would call them.
+
+        Each is called by itself, so that each result and each error has its plugin's name.
+        """
+        return [*reversed(getattr(self.plugins.hook, hook).get_hookimpls())]
+
+    def _call(self, implementation: Any, hook: str, arguments: dict[str, Any]) -> Sequence[Any]:
         name = implementation.plugin_name
+        stranger = self.is_stranger(name)
         try:
-            wanted: Sequence[Any] | None = implementation.function(
-                *(arguments[a] for a in implementation.argnames)
-            )
+            wanted = implementation.function(*(arguments[a] for a in implementation.argnames))
+            return checked(name, hook, wanted, ours=not stranger)
         except SftpJailError as error:
-            if name not in BUNDLED:
-                error.message = f"plugin {name}: {error.message}"
-            raise
+            if not stranger:
+                raise
+            raise veto(name, error) from error
         except (Exception, SystemExit) as error:
-            raise SftpJailError(
-                f"plugin {name}: {hook} broke: {type(error).__name__}: {error}"
-            ) from error
-        listed = isinstance(wanted, Sequence) and all(
-            isinstance(i, Action | Bind | Fact | Problem) for i in wanted
-        )
-        if wanted and not listed:
-            raise SftpJailError(
-                f"plugin {name}: {hook} returned something else than it should: {wanted!r:.80}"
-            )
-        return wanted
+            raise SftpJailError(f"plugin {name}: {hook} broke: {words(error)}") from error
 
     def tell(self, hook: str, **arguments: Any) -> list[str]:
         """Fire on_applied or on_failed; return the failures, which nobody may raise any more."""
         failures = []
-        for implementation in getattr(self.plugins.hook, hook).get_hookimpls():
+        for implementation in self._implementations(hook):
             try:
                 implementation.function(*(arguments[a] for a in implementation.argnames))
-            except Exception as error:
-                failures.append(f"plugin {implementation.plugin_name}: {hook} broke: {error}")
+            except (Exception, SystemExit) as error:
+                failures.append(
+                    f"plugin {implementation.plugin_name}: {hook} broke: {words(error)}"
+                )
         return failures
 
 
@@ -208,6 +237,11 @@ def _confession(hook: str, name: str, error: SftpJailError) -> Problem | Fact:
     if hook == "on_explain":
         return Fact(name, "?", error.message, "", bad=True)
     return Problem.of(error, f"what plugin {name} judges is not known")
+
+
+def _edit_allow(old: str, new: str) -> str:
+    """Return the command that exchanges what a pattern finds in `allow`, which is in [plugins]."""
+    return f"sed -i '/^\\[plugins\\]/,/^\\[[^[]/s/^\\( *allow *=.*\\){old}/\\1{new}/' {PATH}"
 
 
 def strangers() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..actions import (
 )
 from ..errors import SftpJailError
 from ..formats.tagged_lines import edit
-from .plan import Step
+from .plan import Step, blaming
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def combined(steps: Sequence[Step]) -> list[Step]:
                 Edit(path, mode=sets[0].mode, sets=tuple(sets)),
                 together[0].plugin,
                 together[0].owner if sets[0].own else "",
+                together[0].stranger,
             )
         )
     return others
@@ -137,10 +138,11 @@ def without_full_folders(steps: Sequence[Step], view: Folders) -> list[Step]:
         action = step.action
         if isinstance(action, Unmount):
             gone.update(f"{action.target}/{name}" for name in view.listdir(action.target))
-        if isinstance(action, Rename) or (
-            isinstance(action, WriteFile) and action.result(view) is None
-        ):
+        if isinstance(action, Rename):
             gone.add(action.path)
+        if isinstance(action, WriteFile):
+            with blaming(step):
+                gone |= {action.path} if action.result(view) is None else set()
         if isinstance(action, Remove):
             if any(f"{action.path}/{name}" not in gone for name in view.listdir(action.path)):
                 continue

@@ -21,28 +21,28 @@ from ..formats.origin_record import render_origin
 from ..host import Host
 from ..model import Origin
 from ..paths import ACCOUNTS, HOST_RECORD
-from .plan import Event, Step
+from .plan import Event, OnUserRemove, Step, blaming
 
 
 def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[Step]:
     """Return the steps that keep the origin records: what we made, and what was there before us."""
-    removals = [event for event in events if event.hook == "on_user_remove"]
-    leaving = {event.account.name: event.account for event in removals if event.account}
-    unjailed = {e.account.name for e in removals if e.account and not e.arguments["deleted"]}
-    accounts = {event.account.name: event.account for event in events if event.account}
-    by_owner: dict[str, list[Action]] = {name: [] for name in leaving}
+    removals = [event for event in events if isinstance(event, OnUserRemove)]
+    leaving = {event.account.name: event.account for event in removals}
+    unjailed = {event.account.name for event in removals if not event.deleted}
+    accounts = {event.about.name: event.about for event in events if event.about}
+    by_owner: dict[str, list[Step]] = {name: [] for name in leaving}
     for step in steps:
-        by_owner.setdefault(step.owner, []).append(step.action)
+        by_owner.setdefault(step.owner, []).append(step)
     for name, jailed in accounts.items():
         if jailed.kept is not None:  # an administrator's word, though nothing else may change
             by_owner.setdefault(name, [])
     found = []
-    for owner, actions in by_owner.items():
+    for owner, taken in by_owner.items():
         old = host.origin(owner)
         account = accounts.get(owner)
         forced = old.forced or bool(account and account.forced)
         kept = old.kept if account is None or account.kept is None else account.kept
-        new = replace(_merged(old, actions, host), forced=forced, kept=kept)
+        new = replace(_merged(old, taken, host), forced=forced, kept=kept)
         gone = owner in leaving and not leaving[owner].exists
         if gone or owner in unjailed:
             # Everything was given back, or can be no more; of an account that is gone, what it
@@ -65,15 +65,18 @@ def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[
     return found
 
 
-def _merged(old: Origin, actions: Sequence[Action], host: Host) -> Origin:
+def _merged(old: Origin, steps: Sequence[Step], host: Host) -> Origin:
     """Return a record as it is after some actions.
 
     What they take from the host comes in, what they give back goes.
     """
     made, was, owners = dict.fromkeys(old.made), dict(old.was), dict(old.owners)
     renamed, closed = dict(old.renamed), old.closed
-    for action in actions:
-        origin = action.origin(host)
+    for step in steps:
+        action = step.action
+        with blaming(step):
+            origin = action.origin(host)
+            is_gone = isinstance(action, WriteFile) and action.result(host) is None
         made |= dict.fromkeys(origin.made)
         # The first value is the one from before us; giving it back clears it.
         for name, value in origin.was.items():
@@ -97,6 +100,6 @@ def _merged(old: Origin, actions: Sequence[Action], host: Host) -> Origin:
             was = {name: value for name, value in was.items() if fields.get(name) != value}
         elif isinstance(action, SetGroup) and not action.present:
             made.pop(f"group:{action.name}", None)
-        elif isinstance(action, WriteFile) and action.result(host) is None:
+        elif isinstance(action, WriteFile) and is_gone:
             made.pop(action.path, None)
     return Origin(tuple(sorted(made)), was, owners, renamed, closed=closed)

@@ -2,35 +2,155 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ..actions import Action, Check, View
 from ..errors import SftpJailError
-from ..model import Account
+from ..model import Account, Bind, Key
+from .blame import naming, title
 
 
 @dataclass(frozen=True)
 class Event:
-    """One firing of a hook, and what the hook gets beside host and config."""
+    """One firing of a hook. Its fields are what the hook gets beside `host` and `config`.
 
-    hook: str
-    account: Account | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
+    Each hook that plans has a subclass that is named after it: on_key_add is OnKeyAdd.
+    """
+
+    hook: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.hook = re.sub("(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def about(self) -> Account | None:
+        """The account that it is about; None for the host."""
+        found: Account | None = self.arguments().get("account")
+        return found
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the hook's arguments by name."""
+        return dict(vars(self))
+
+
+class OnSetup(Event):
+    """The host is prepared for jails."""
+
+
+class OnTeardown(Event):
+    """What the preparation did is taken back."""
+
+
+class OnDetach(Event):
+    """Nothing calls sftpjail any more, and every jail stays closed."""
+
+
+@dataclass(frozen=True)
+class OnUserCreate(Event):
+    """A jail is made, or repaired where it is not `new`."""
+
+    account: Account
+    new: bool
+
+
+@dataclass(frozen=True)
+class OnUserRemove(Event):
+    """A jail goes; with `deleted` the account does too."""
+
+    account: Account
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class OnUserClose(Event):
+    """An account whose jail cannot be made is shut out: `why`, and by which command."""
+
+    account: Account
+    why: str
+    by: str
+
+
+@dataclass(frozen=True)
+class OnAdoptClose(Event):
+    """What the host does for an account outside of its jail ends."""
+
+    account: Account
+
+
+@dataclass(frozen=True)
+class OnKeyAdd(Event):
+    """An account is let in with a key."""
+
+    account: Account
+    key: Key
+
+
+@dataclass(frozen=True)
+class OnKeyRemove(Event):
+    """An account is no longer let in with a key."""
+
+    account: Account
+    key: Key
+
+
+@dataclass(frozen=True)
+class OnKeyMigrate(Event):
+    """A key file in a home is retired."""
+
+    account: Account
+    path: str
+
+
+@dataclass(frozen=True)
+class OnMount(Event):
+    """Something of the host is shown in a jail."""
+
+    account: Account
+    bind: Bind
+
+
+@dataclass(frozen=True)
+class OnUnmount(Event):
+    """It is no longer shown; with `live_only` it is not forgotten."""
+
+    account: Account
+    bind: Bind
+    live_only: bool = False
 
 
 @dataclass(frozen=True)
 class Step:
     """One action of a plan, the plugin that wants it and whose origin record it belongs to.
 
-    `owner` is "" for the host's.
+    `owner` is "" for the host's. `stranger` says that the plugin is not one of ours.
     """
 
     action: Action
     plugin: str
     owner: str = ""
+    stranger: bool = False
+
+    def diff(self, view: View) -> list[str]:
+        """Return the lines by which a dry run shows it. Raises SftpJailError."""
+        with blaming(self):
+            return list(self.action.diff(view))
+
+
+@contextlib.contextmanager
+def blaming(step: Step) -> Iterator[None]:
+    """Name the step in an error that it raises, and a stranger in any error at all."""
+    try:
+        with naming(step.plugin, title(step.action)) if step.stranger else nullcontext():
+            yield
+    except SftpJailError as error:
+        error.action, error.owner = step.action, step.owner
+        raise
 
 
 @dataclass
@@ -50,14 +170,13 @@ class Plan:
         Before a file's line that stays a diff has a blank: with one of its own it could pass
         for a line of ours.
         """
-        shown = [step.action for step in self.steps if step.plugin != "sftpjail"]
+        shown = [step for step in self.steps if step.plugin != "sftpjail"]
+        checks = [step.action for step in shown if isinstance(step.action, Check)]
         lines = [
-            line for action in shown if not isinstance(action, Check) for line in action.diff(view)
+            line for step in shown if not isinstance(step.action, Check) for line in step.diff(view)
         ]
         lines = [f"|{line[1:]}" if line.startswith(" ") else line for line in lines]
-        programs = [
-            os.path.basename(action.argv[0]) for action in shown if isinstance(action, Check)
-        ]
+        programs = [os.path.basename(check.argv[0]) for check in checks]
         return lines + [
             f"? {programs.count(name)} checks with {name}, before and after"
             for name in dict.fromkeys(programs)

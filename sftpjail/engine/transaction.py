@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from shlex import quote
 
@@ -38,6 +37,7 @@ from ..system import accounts, files, mounts, previews, programs, services
 from ..system.accounts import entries
 from ..system.mounts import mount_points, point_at
 from .merge import Edit
+from .plan import Step, blaming
 from .undo import Undo
 
 
@@ -55,16 +55,6 @@ def perform(action: Action, view: View) -> str | None:
         SftpJailError: it failed; what it did by then is undone from its record.
     """
     raise TypeError(action)
-
-
-@contextlib.contextmanager
-def blaming(action: Action) -> Iterator[None]:
-    """Name the action in an error that it raises."""
-    try:
-        yield
-    except SftpJailError as error:
-        error.action = action
-        raise
 
 
 @undo_of.register
@@ -183,28 +173,28 @@ def _undo_of_mount(action: Mount, view: View) -> Undo:
 
 @perform.register
 def _perform_mount(action: Mount, view: View) -> None:
-    mount([action], view)
+    if view.mount_at(action.target) is not None:
+        mounts.remount(action.target, action.options)
+    else:
+        mounts.mount(action.source, action.target, action.options)
 
 
-def mount(actions: Sequence[Mount], view: View) -> None:
-    """Make binds in the order given, and hold each against the mount table.
+def verify_mounts(steps: Sequence[Step]) -> None:
+    """Hold binds that were made against the mount table, which is read once for all.
 
     Raises:
-        SftpJailError: one failed, or came up without the flags that were asked for.
+        SftpJailError: one did not come up, or without the flags that were asked for.
     """
-    for action in actions:
-        with blaming(action):
-            if view.mount_at(action.target) is not None:
-                mounts.remount(action.target, action.options)
-            else:
-                mounts.mount(action.source, action.target, action.options)
     points = mount_points()
-    for action in actions:
+    for step in steps:
+        action = step.action
+        if not isinstance(action, Mount):
+            continue
         point = point_at(points, action.target)
         if point is None or not action.flags_hold(point):
             what = f"came up as {','.join(point.options)}" if point else "did not come up"
             what = f"the mount of {action.source} on {action.target} {what}"
-            with blaming(action):
+            with blaming(step):
                 raise SftpJailError(what, f"findmnt {quote(action.target)}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..engine.engine import Engine
 from ..engine.plan import Event, Plan
@@ -24,9 +24,9 @@ PATIENCE = 20
 
 def plan_all(
     engine: Engine,
-    first: list[Event],
+    first: Sequence[Event],
     accounts: Iterable[Account],
-    last: list[Event],
+    last: Sequence[Event],
     by: str = "apply",
     failed: Mapping[str, SftpJailError] | None = None,
 ) -> Plan:
@@ -60,10 +60,10 @@ def plan_all(
         needed, errors[name] = closing(chosen[name], errors[name], by, engine.host)
         shut += needed
     willing = [account for name, account in chosen.items() if name not in errors]
-    listed = list_after(willing, [event.account for event in shut if event.account], engine.host)
+    listed = list_after(willing, [event.about for event in shut if event.about], engine.host)
     if shut or (first and listed != engine.host.listed):
         engine.host.listed = listed
-        good = [event for event in events if event.account and event.account.name not in errors]
+        good = [event for event in events if event.about and event.about.name not in errors]
         plan = engine.plan([*first, *good, *shut, *last], tolerant=True)
     plan.errors |= errors
     return plan
@@ -132,9 +132,9 @@ def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], 
 
 def plan_with_setup(
     engine: Engine,
-    first: list[Event],
+    first: Sequence[Event],
     accounts: list[Account],
-    last: list[Event],
+    last: Sequence[Event],
     failed: Mapping[str, SftpJailError] | None = None,
 ) -> tuple[Plan, list[SftpJailError]]:
     """Return a plan that brings a host which is set up to its configuration as well.

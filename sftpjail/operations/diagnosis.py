@@ -10,7 +10,7 @@ from .. import fixes
 from ..actions import Action, Check, Notify
 from ..config import PATH
 from ..engine.engine import Engine, interrupted
-from ..engine.plan import Event, Plan
+from ..engine.plan import OnSetup, Plan
 from ..errors import SftpJailError
 from ..escapes import Advice, one_line, shown
 from ..host import Host
@@ -98,7 +98,7 @@ def _host_problems(engine: Engine) -> Iterator[Problem]:
         for words in unanswered(host)
     )
     try:
-        plan = engine.plan([Event("on_setup")])
+        plan = engine.plan([OnSetup()])
     except SftpJailError as veto:
         yield Problem.of(veto, "setup cannot be done", "host")
         return

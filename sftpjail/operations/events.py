@@ -8,7 +8,7 @@ from dataclasses import replace
 from shlex import quote
 
 from ..engine.manager import Manager
-from ..engine.plan import Event
+from ..engine.plan import Event, OnMount, OnUnmount, OnUserClose, OnUserCreate, OnUserRemove
 from ..errors import SftpJailError
 from ..formats.fstab import escape
 from ..host import Host
@@ -51,15 +51,24 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
             wanted[moved] = replace(bind, target=moved)
     ordered = sorted(wanted.values(), key=lambda bind: bind.target.count("/"))
     return [
-        *(Event("on_unmount", account, {"bind": bind, "live_only": False}) for bind in gone),
-        Event("on_user_create", account),
-        *(Event("on_mount", account, {"bind": bind}) for bind in ordered),
+        *(OnUnmount(account, bind) for bind in gone),
+        OnUserCreate(account, new=_is_new(account, host)),
+        *(OnMount(account, bind) for bind in ordered),
     ]
+
+
+def _is_new(account: Account, host: Host) -> bool:
+    """Return whether an account has no jail yet: its record has nothing that was made or changed.
+
+    One that was only shut out, because its jail could not be made, is new.
+    """
+    origin = host.origin(account.name)
+    return not (origin.made or origin.was or origin.owners or origin.renamed)
 
 
 def closing(
     account: Account, error: SftpJailError, by: str, host: Host
-) -> tuple[list[Event], SftpJailError]:
+) -> tuple[list[OnUserClose], SftpJailError]:
     """Return the event that shuts out an account whose jail cannot be made, if still to be done.
 
     Args:
@@ -90,7 +99,7 @@ def closing(
     words = f"{name} is shut out until this is fixed"
     if needed and not by:
         words = f"sshd lets {name} in, which `sftpjail apply` ends"
-    events = [Event("on_user_close", account, {"why": error.message, "by": by})] if needed else []
+    events = [OnUserClose(account, error.message, by)] if needed else []
     return events, _longer(error, words)
 
 
@@ -168,6 +177,6 @@ def remove_events(
     """
     ordered = sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
     return [
-        *(Event("on_unmount", account, {"bind": bind, "live_only": live_only}) for bind in ordered),
-        Event("on_user_remove", account, {"deleted": deleted}),
+        *(OnUnmount(account, bind, live_only) for bind in ordered),
+        OnUserRemove(account, deleted),
     ]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..config import keyfile
 from ..engine.engine import Engine
-from ..engine.plan import Event
+from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate
 from ..errors import SftpJailError
 from ..host import Host
 from ..model import Account, Key
@@ -52,7 +52,7 @@ def present(account: Account, host: Host) -> dict[str, Key]:
     }
 
 
-def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
+def add_events(account: Account, keys: list[Key], host: Host) -> list[OnKeyAdd]:
     """Return the events that add the keys that are not there yet.
 
     Raises:
@@ -66,11 +66,7 @@ def add_events(account: Account, keys: list[Key], host: Host) -> list[Event]:
                 f"{account.name} has the key {key.fingerprint} already, with other options",
                 f"sftpjail key remove {account.name} {key.fingerprint}",
             )
-    return [
-        Event("on_key_add", account, {"key": key})
-        for key in keys
-        if public_keys.blob(key) not in there
-    ]
+    return [OnKeyAdd(account, key) for key in keys if public_keys.blob(key) not in there]
 
 
 def old_place(account: Account) -> str:
@@ -89,7 +85,7 @@ def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[
     if data is None:
         return [], []
     keys, problems = public_keys.read(data.decode("utf-8", "surrogateescape"), engine.host, path)
-    events = add_events(account, keys, engine.host)
+    events: list[Event] = [*add_events(account, keys, engine.host)]
     if account.profile is not None and not problems:
-        events.append(Event("on_key_migrate", account, {"path": path}))
+        events.append(OnKeyMigrate(account, path))
     return events, problems

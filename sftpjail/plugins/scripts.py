@@ -189,8 +189,8 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_user_create(account: Account, host: Host) -> list[Action]:
-    return _runs("user-create", host, account)
+def on_user_create(account: Account, new: bool, host: Host) -> list[Action]:
+    return _runs("user-create", host, account, new=new)
 
 
 @hookimpl

@@ -34,7 +34,12 @@ ABOUT_WEB = {
 EVENTS = [
     ("on_setup", "setup", {}, {}),
     ("on_teardown", "teardown", {}, {}),
-    ("on_user_create", "user-create", {"account": ann()}, ABOUT_ANN),
+    (
+        "on_user_create",
+        "user-create",
+        {"account": ann(), "new": True},
+        ABOUT_ANN | {"new": True},
+    ),
     (
         "on_user_remove",
         "user-remove",
@@ -139,7 +144,7 @@ def test_on_check_tells_of_a_script_that_does_not_run(
     path = f"{THEIRS}/user-create.d/10-x"
     tree.write(path, "#!/bin/sh\n", mode)
     tree.owners[path] = owner
-    assert fire("scripts", "on_user_create", tree.host(), account=ann()) == []
+    assert fire("scripts", "on_user_create", tree.host(), account=ann(), new=False) == []
     (problem,) = fire("scripts", "on_check", tree.host(), account=None)
     assert (
         path in problem.what

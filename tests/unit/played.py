@@ -28,7 +28,7 @@ from sftpjail.config import Config
 from sftpjail.engine import engine
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import Manager
-from sftpjail.engine.plan import Event, Plan
+from sftpjail.engine.plan import OnSetup, Plan
 from sftpjail.jails.membership import jailed
 from sftpjail.operations.apply import plan_all
 from sftpjail.paths import LIB
@@ -82,7 +82,7 @@ class Stage:
     def set_up(self) -> None:
         """Do `sftpjail setup`."""
         engine = self.engine()
-        plan = plan_all(engine, [Event("on_setup")], jailed(self.config, engine.host).values(), [])
+        plan = plan_all(engine, [OnSetup()], jailed(self.config, engine.host).values(), [])
         assert not plan.errors, plan.errors
         self.play(plan, engine.host)
 

@@ -11,7 +11,7 @@ from world import World
 from sftpjail import hookimpl
 from sftpjail.actions import Action, Check, MakeDir, Mount, Run, WriteFile
 from sftpjail.engine.engine import Engine
-from sftpjail.engine.plan import Event
+from sftpjail.engine.plan import OnUserCreate
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Account
 
@@ -40,7 +40,7 @@ def blamed(world: World, *wanted: tuple[str, Action]) -> str:
     engine.manager.plugins.register(Wants(), "tester")
     names = dict.fromkeys(name for name, _ in wanted)
     plan = engine.plan(
-        [Event("on_user_create", Account(name, 4001, 4001, f"/home/{name}")) for name in names]
+        [OnUserCreate(Account(name, 4001, 4001, f"/home/{name}"), new=True) for name in names]
     )
     before = world.snapshot()
     with pytest.raises(SftpJailError) as caught:

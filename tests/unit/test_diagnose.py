@@ -20,7 +20,7 @@ from sftpjail import SftpJailError, WriteFile
 from sftpjail.cli.explain import wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import engine, manager
-from sftpjail.engine.plan import Event
+from sftpjail.engine.plan import OnSetup
 from sftpjail.formats.user_managers import DROPIN as MANAGERS
 from sftpjail.model import Problem
 from sftpjail.operations.diagnosis import judge
@@ -164,7 +164,8 @@ def test_a_plugin_that_returns_nonsense_is_a_problem(stage: Stage, wanted: objec
     made = stage.engine()
     made.manager.plugins.register(rogue(on_check=lambda: wanted), "rogue")
     (problem,) = judge(made, [])
-    assert problem.what.startswith("plugin rogue: on_check returned something else")
+    assert problem.what.startswith("plugin rogue: on_check returned ")
+    assert problem.what.endswith(("which is no list of Problem", "which is no Problem"))
 
 
 def test_a_plugin_that_does_not_load_is_a_problem_and_no_end(
@@ -454,10 +455,10 @@ def test_the_stage_is_what_it_says(stage: Stage) -> None:
     host = stage.host()
     assert host.listens(f"{JAIL}/dev/log") and host.same_file("/home/ann", f"{JAIL}/home/ann")
     assert {bind.role for bind in host.binds("ann")} == {"home", "log"}
-    assert not stage.engine().plan([Event("on_setup")])
+    assert not stage.engine().plan([OnSetup()])
     made = stage.engine()
     made.manager.plugins.register(rogue(on_setup=lambda: [WriteFile("/etc/x", "x")]), "rogue")
-    assert made.plan([Event("on_setup")])
+    assert made.plan([OnSetup()])
     assert (stage.tree.root / SOCKET.lstrip("/")).exists() and (
         stage.tree.root / DROPIN.lstrip("/")
     ).exists()

@@ -249,7 +249,7 @@ def test_explain_draws_each_root_of_a_tree(run: Run, monkeypatch: pytest.MonkeyP
     _, out = run("explain", "ann")
     tree = out.partition("\nchroot\n")[2].partition("\n\n")[0]
     assert [line.split("  ")[0] for line in tree.splitlines() if line[0] not in " └├│"] == [
-        "/",
         "other",
+        "/",
     ]
     assert tree.splitlines()[-3:] == ["other  root", "├── below", "└── third"]

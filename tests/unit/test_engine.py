@@ -28,10 +28,10 @@ from sftpjail.config import Config
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.merge import Edit
-from sftpjail.engine.plan import Event, Plan
+from sftpjail.engine.plan import Event, OnMount, OnSetup, OnUserCreate, OnUserRemove, Plan
 from sftpjail.errors import SftpJailError
 from sftpjail.formats.tagged_lines import Style
-from sftpjail.model import Account, Problem
+from sftpjail.model import Account, Bind, Problem
 
 
 class Wants:
@@ -83,7 +83,7 @@ def test_what_is_so_already_is_left_out(tree: Tree) -> None:
     tree.write("/etc/f", "x\n")
     plan = engine(
         tree.host(), one=Wants(MakeDir("/srv/a"), WriteFile("/etc/f", "x\n"), Notify("sshd"))
-    ).plan([Event("on_setup")])
+    ).plan([OnSetup()])
     assert not plan and plan.steps == []
 
 
@@ -91,7 +91,7 @@ def test_checks_and_notices_go_with_changes_of_their_own_plugin(tree: Tree) -> N
     tree.folder("/srv/a")
     still = Wants(MakeDir("/srv/a"), Check(("sshd", "-t"), "x"), Notify("sshd"))
     busy = Wants(MakeDir("/srv/b"), Check(("rsyslogd", "-N1"), "y"), Notify("rsyslog"))
-    plan = engine(tree.host(), still=still, busy=busy).plan([Event("on_setup")])
+    plan = engine(tree.host(), still=still, busy=busy).plan([OnSetup()])
     assert wanted(plan) == [MakeDir("/srv/b"), Check(("rsyslogd", "-N1"), "y"), Notify("rsyslog")]
 
 
@@ -99,15 +99,13 @@ def test_scripts_run_only_when_something_changes(tree: Tree) -> None:
     script = Run(("/hook",), "a script")
     tree.folder("/srv/a")
     assert not engine(tree.host(), one=Wants(MakeDir("/srv/a")), two=Wants(script)).plan(
-        [Event("on_setup")]
+        [OnSetup()]
     )
     assert script in wanted(
-        engine(tree.host(), one=Wants(MakeDir("/srv/b")), two=Wants(script)).plan(
-            [Event("on_setup")]
-        )
+        engine(tree.host(), one=Wants(MakeDir("/srv/b")), two=Wants(script)).plan([OnSetup()])
     )
     always = Run(("/hook",), "a script", always=True)
-    assert wanted(engine(tree.host(), one=Wants(always)).plan([Event("on_setup")])) == [always]
+    assert wanted(engine(tree.host(), one=Wants(always)).plan([OnSetup()])) == [always]
 
 
 def test_the_order_of_a_plan(tree: Tree) -> None:
@@ -131,7 +129,7 @@ def test_the_order_of_a_plan(tree: Tree) -> None:
         Unmount("/src", "/jail/out"),
         Unmount("/src", "/jail/out/in"),
     ]
-    plan = wanted(engine(tree.host(), one=Wants(*actions)).plan([Event("on_setup")]))
+    plan = wanted(engine(tree.host(), one=Wants(*actions)).plan([OnSetup()]))
     assert [(type(action).__name__, action.key[1]) for action in plan] == [
         ("Unmount", "/jail/out/in"),
         ("Unmount", "/jail/out"),
@@ -155,7 +153,7 @@ def test_a_folder_that_keeps_something_is_kept(tree: Tree) -> None:
     tree.write("/srv/gone/ours", "x")
     tree.write("/srv/gone/theirs", "x")
     wants = Wants(Remove("/srv/gone", ours=True), Remove("/srv/gone/ours", ours=True))
-    assert wanted(engine(tree.host(), one=wants).plan([Event("on_setup")])) == [
+    assert wanted(engine(tree.host(), one=wants).plan([OnSetup()])) == [
         Remove("/srv/gone/ours", ours=True)
     ]
 
@@ -165,7 +163,7 @@ def test_what_we_did_not_make_is_not_removed(tree: Tree) -> None:
     tree.write("/srv/ours", "x")
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/ours"]}')
     plan = engine(tree.host(), one=Wants(Remove("/srv/theirs"), Remove("/srv/ours"))).plan(
-        [Event("on_setup")]
+        [OnSetup()]
     )
     assert wanted(plan) == [Remove("/srv/ours")]
     assert [step.action for step in plan.steps if step.plugin == "sftpjail"] == [
@@ -175,7 +173,7 @@ def test_what_we_did_not_make_is_not_removed(tree: Tree) -> None:
 
 def test_the_same_wish_of_two_plugins_is_one_step(tree: Tree) -> None:
     plan = engine(tree.host(), one=Wants(MakeDir("/srv/x")), two=Wants(MakeDir("/srv/x"))).plan(
-        [Event("on_setup")]
+        [OnSetup()]
     )
     assert wanted(plan) == [MakeDir("/srv/x")]
 
@@ -198,10 +196,10 @@ def test_plugins_that_contradict_each_other_are_both_named(
 ) -> None:
     plugins = {"alpha": Wants(first), "omega": Wants(second)}
     if isinstance(second, Remove):
-        assert engine(tree.host(), **plugins).plan([Event("on_setup")])
+        assert engine(tree.host(), **plugins).plan([OnSetup()])
         return
     with pytest.raises(SftpJailError) as caught:
-        engine(tree.host(), **plugins).plan([Event("on_setup")])
+        engine(tree.host(), **plugins).plan([OnSetup()])
     assert (
         "alpha" in caught.value.message
         and "omega" in caught.value.message
@@ -220,7 +218,7 @@ def test_lines_of_one_file_are_one_replacement(tree: Tree) -> None:
         for n in "ab"
     ]
     found = engine(tree.host(), one=Wants(sets[0]), two=Wants(sets[1]))
-    (edit,) = wanted(found.plan([Event("on_setup")]))
+    (edit,) = wanted(found.plan([OnSetup()]))
     assert isinstance(edit, Edit)
     text = (edit.result(found.host) or b"").decode()
     assert (
@@ -235,14 +233,14 @@ def test_a_veto_stops_all(tree: Tree) -> None:
         "two": Wants(ann=SftpJailError("no room", "buy a disk")),
     }
     with pytest.raises(SftpJailError, match="no room") as caught:
-        engine(tree.host(), **plugins).plan([Event("on_user_create", who("ann"))])
+        engine(tree.host(), **plugins).plan([OnUserCreate(who("ann"), new=True)])
     assert caught.value.fix == "buy a disk"
 
 
 def test_a_tolerant_plan_leaves_one_account_out(tree: Tree) -> None:
     plugin = Wants(ann=SftpJailError("bad home"), bob=[MakeDir("/jail/bob")])
     plan = engine(tree.host(), one=plugin).plan(
-        [Event("on_user_create", who(name)) for name in ("ann", "bob")], tolerant=True
+        [OnUserCreate(who(name), new=True) for name in ("ann", "bob")], tolerant=True
     )
     assert wanted(plan) == [MakeDir("/jail/bob")] and set(plan.errors) == {"ann"}
 
@@ -256,9 +254,9 @@ def test_an_account_that_is_left_out_takes_nothing_of_others_along(tree: Tree) -
         bob=[*shared, MakeDir("/srv/sftp/bob")],
     )
     events = [
-        Event("on_user_create", who("ann")),
-        Event("on_mount", who("ann")),
-        Event("on_user_create", who("bob")),
+        OnUserCreate(who("ann"), new=True),
+        OnMount(who("ann"), Bind("/srv/web", "/srv/sftp/ann/web")),
+        OnUserCreate(who("bob"), new=True),
     ]
     plan = engine(tree.host(), one=plugin).plan(events, tolerant=True)
     assert set(plan.errors) == {"ann"}
@@ -276,13 +274,13 @@ def test_a_host_event_is_never_tolerated(tree: Tree) -> None:
             raise SftpJailError("no sshd")
 
     with pytest.raises(SftpJailError, match="no sshd"):
-        engine(tree.host(), one=Broken()).plan([Event("on_setup")], tolerant=True)
+        engine(tree.host(), one=Broken()).plan([OnSetup()], tolerant=True)
 
 
 def test_the_first_owner_is_remembered_and_forgotten_when_given_back(tree: Tree) -> None:
     tree.folder("/home/ann", 0o700, (1001, 1001))
     there = engine(tree.host(), one=Wants(SetOwner("/home/ann", 0, 0, 0o755))).plan(
-        [Event("on_user_create", who("ann"))]
+        [OnUserCreate(who("ann"), new=True)]
     )
     (record,) = [s.action for s in there.steps if isinstance(s.action, WriteFile)]
     assert '"/home/ann": [\n   1001,\n   1001,\n   448\n  ]' in record.content
@@ -291,7 +289,7 @@ def test_the_first_owner_is_remembered_and_forgotten_when_given_back(tree: Tree)
     tree.root.joinpath("home/ann").chmod(0o755)
     tree.owners["/home/ann"] = (0, 0)
     back = engine(tree.host(), one=Wants(SetOwner("/home/ann", 1001, 1001, 0o700))).plan(
-        [Event("on_user_create", who("ann"))]
+        [OnUserCreate(who("ann"), new=True)]
     )
     assert [type(s.action).__name__ for s in back.steps] == ["Remove", "SetOwner"], "given last"
 
@@ -305,22 +303,22 @@ def test_a_record_says_for_which_uid_it_was_made_as_long_as_it_says_anything(tre
             if step.plugin == "sftpjail" and "accounts/" in step.action.key[1]
         )
 
-    first = recorded(Event("on_user_create", who("ann")), MakeDir("/srv/a"))
+    first = recorded(OnUserCreate(who("ann"), new=True), MakeDir("/srv/a"))
     assert isinstance(first, WriteFile) and '"uid": 1001' in first.content
     tree.write(first.path, first.content)
     tree.folder("/srv/a")
     # usermod -u, or another account: what was made before was made for the first.
-    later = recorded(Event("on_user_create", replace(who("ann"), uid=1500)), MakeDir("/srv/b"))
+    later = recorded(OnUserCreate(replace(who("ann"), uid=1500), new=True), MakeDir("/srv/b"))
     assert (
         isinstance(later, WriteFile)
         and '"uid": 1001' in later.content
         and "/srv/b" in later.content
     )
-    assert isinstance(recorded(Event("on_user_create", who("ann")), Remove("/srv/a")), Remove)
+    assert isinstance(recorded(OnUserCreate(who("ann"), new=True), Remove("/srv/a")), Remove)
     # What a deleted account left is nobody's.
     tree.write(first.path, '{"made": ["/srv/a", "/srv/c"], "uid": 1001}')
     tree.write("/srv/a/file", "")
-    gone = Event("on_user_remove", replace(who("ann"), uid=-1), {"deleted": True})
+    gone = OnUserRemove(replace(who("ann"), uid=-1), deleted=True)
     left = recorded(gone, Remove("/srv/c"))
     assert isinstance(left, WriteFile) and "uid" not in left.content and "/srv/a" in left.content
 
@@ -335,7 +333,7 @@ def test_many_accounts_read_a_shared_file_a_few_times_only(tree: Tree) -> None:
     }
     host = tree.host()
     plan = engine(host, one=Wants(**wants)).plan(
-        [Event("on_user_create", who(f"u{n}")) for n in range(count)]
+        [OnUserCreate(who(f"u{n}"), new=True) for n in range(count)]
     )
     assert not plan
     assert host.reads.count("/etc/fstab") < 10
@@ -355,7 +353,7 @@ def test_problems_and_the_dry_run(tree: Tree) -> None:
     )
     found = engine(tree.host(), one=plugin)
     assert found.manager.problems(None, found.host) == [Problem("a", "b", "c")]
-    plan = found.plan([Event("on_setup")])
+    plan = found.plan([OnSetup()])
     text = plan.diff(found.host)
     for line in (
         "+ folder /srv/x (owner 0:0, mode 0755)",

@@ -586,7 +586,9 @@ def test_on_applied_and_on_failed_are_told(worlds: MakeWorld) -> None:
     world = worlds()
     engine, plan = world.plan(everything)
     engine.manager.plugins.register(Listener(), "listener")
-    assert engine.apply(plan) == ["plugin listener: on_applied broke: a listener breaks"]
+    assert engine.apply(plan) == [
+        "plugin listener: on_applied broke: ValueError: a listener breaks"
+    ]
     world = worlds()
     world.refuse = ("ask",)
     engine, plan = world.plan(everything)

@@ -23,7 +23,7 @@ from sftpjail.engine import engine, journal, origins
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
-from sftpjail.engine.plan import Event, Plan
+from sftpjail.engine.plan import OnUserCreate, Plan
 from sftpjail.host import host
 from sftpjail.model import Account
 from sftpjail.system import accounts, mounts, safe_path
@@ -302,7 +302,7 @@ class World:
         """Return the engine and its plan for the world's one account."""
         made = self.engine(wanted)
         return made, made.plan(
-            [Event("on_user_create", Account("worldling", 4001, 4001, "/home/w"))]
+            [OnUserCreate(Account("worldling", 4001, 4001, "/home/w"), new=True)]
         )
 
     def recover(self) -> bool:
