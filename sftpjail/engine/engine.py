@@ -9,24 +9,21 @@ from ..actions import (
     Action,
     Check,
     Notify,
-    Phase,
     Run,
     SetAccount,
-    WriteFile,
 )
 from ..config import Config
 from ..errors import RollbackIncomplete, SftpJailError
 from ..host import Host
 from ..paths import RUN_DIR, STATE
-from ..system import files, locks, previews, services
+from ..system import files, locks
 from ..system.signals import signals_raise, signals_wait
 from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_folders
 from .origins import records
 from .plan import Event, OnSetup, Plan, Step, blaming
-from .transaction import judge, perform, sync_batch, undo_of, verify_mounts
-from .undo import Undo
+from .transaction import announce, carry_out
 
 LOCK = f"{RUN_DIR}/lock"
 
@@ -122,7 +119,7 @@ class Engine:
         with contextlib.ExitStack() as quiet:
             with signals_raise():
                 try:
-                    notices = self._carry_out(plan, journal)
+                    notices = carry_out(plan, journal, self.host)
                     quiet.enter_context(signals_wait())
                     journal.commit()
                 except BaseException as error:
@@ -130,7 +127,7 @@ class Engine:
                         self._roll_back(journal, about, error)
                     raise
             journal.clear_away()
-            notices += self._announce(plan)
+            notices += announce(plan)
             journal.finish()
             return notices + self.manager.tell("on_applied", **about)
 
@@ -143,69 +140,6 @@ class Engine:
         notices = journal.notices + self.manager.tell("on_failed", **about, error=error)
         if isinstance(error, SftpJailError) and notices:
             error.message += "; " + "; ".join(notices)
-
-    def _carry_out(self, plan: Plan, journal: Journal) -> list[str]:
-        notices: list[str | None] = []
-        self._judge_candidates(plan)
-        late = [step for step in plan.steps if _is_late(step.action)]
-        soon = [step for step in plan.steps if not _is_late(step.action)]
-        for phase in Phase:
-            batch = [step for step in soon if step.action.phase is phase]
-            if not batch:
-                continue
-            journal.record([self._undo_of(step) for step in batch])
-            for step in batch:
-                with blaming(step):
-                    notices.append(perform(step.action, self.host))
-            if phase is Phase.MOUNTS:
-                verify_mounts(batch)
-            sync_batch([step.action for step in batch])
-        journal.record([self._undo_of(step) for step in late])
-        return [notice for notice in notices if notice]
-
-    def _judge_candidates(self, plan: Plan) -> None:
-        actions = [step.action for step in plan.steps]
-        for step in plan.steps:
-            action = step.action
-            if isinstance(action, Check) and action.candidate:
-                with blaming(step):
-                    contents = self._contents(actions, action.candidate)
-                    judge(action, previews.preview(action.argv, contents))
-
-    def _undo_of(self, step: Step) -> Undo:
-        with blaming(step):
-            undo = undo_of(step.action, self.host)
-        return undo | {"plugin": step.plugin} if step.stranger else undo
-
-    def _contents(self, actions: Sequence[Action], paths: Sequence[str]) -> dict[str, bytes | None]:
-        contents: dict[str, bytes | None] = {}
-        for action in actions:
-            if action.key[0] == "path" and action.key[1] in paths:
-                contents[action.key[1]] = (
-                    action.result(self.host) if isinstance(action, WriteFile) else None
-                )
-        return contents
-
-    def _announce(self, plan: Plan) -> list[str]:
-        """Tell the daemons that are told after the commit.
-
-        A failure cannot undo it any more and is a notice.
-        """
-        notices = []
-        for step in plan.steps:
-            action = step.action
-            if isinstance(action, Notify) and not action.required:
-                try:
-                    with blaming(step):
-                        notices.append(services.notify(action.service, action.how))
-                except (SftpJailError, OSError) as error:
-                    notices.append(f"the change is made, but: {error}")
-        return [notice for notice in notices if notice]
-
-
-def _is_late(action: Action) -> bool:
-    """Return whether it is done after the commit."""
-    return isinstance(action, Notify) and not action.required
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
 from ..system import files, services
-from .undo import Undo, drop, is_undo, revert
+from .kinds import Undo, drop, is_undo, revert
 
 # The undos that give, take or change a name in a directory.
 _NAMES = ("file", "unremove", "rename", "made-dir")

@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..actions import (
-    Action,
-    CloseAccount,
-    MakeDir,
-    OpenAccount,
-    Remove,
-    Rename,
-    SetAccount,
-    SetGroup,
-    SetOwner,
-    WriteFile,
-)
+from ..actions import Action, MakeDir, Remove, WriteFile
 from ..formats.origin_record import render_origin
 from ..host import Host
 from ..model import Origin
 from ..paths import ACCOUNTS, HOST_RECORD
+from .kinds import Draft, kind_of
 from .plan import Event, OnUserRemove, Step, blaming
 
 
@@ -70,36 +60,8 @@ def _merged(old: Origin, steps: Sequence[Step], host: Host) -> Origin:
 
     What they take from the host comes in, what they give back goes.
     """
-    made, was, owners = dict.fromkeys(old.made), dict(old.was), dict(old.owners)
-    renamed, closed = dict(old.renamed), old.closed
+    draft = Draft(old)
     for step in steps:
-        action = step.action
         with blaming(step):
-            origin = action.origin(host)
-            is_gone = isinstance(action, WriteFile) and action.result(host) is None
-        made |= dict.fromkeys(origin.made)
-        # The first value is the one from before us; giving it back clears it.
-        for name, value in origin.was.items():
-            was.setdefault(name, value)
-        for path, owner in origin.owners.items():
-            owners.setdefault(path, owner)
-        if isinstance(action, CloseAccount | OpenAccount):
-            closed = origin.closed
-        if isinstance(action, Rename) and renamed.pop(action.path, None) != action.to:
-            renamed |= origin.renamed
-        if isinstance(action, Remove):
-            made.pop(action.path, None)
-        elif isinstance(action, SetOwner) and owners.get(action.path) == (
-            action.uid,
-            action.gid,
-            action.mode,
-        ):
-            del owners[action.path]
-        elif isinstance(action, SetAccount):
-            fields = action.fields()
-            was = {name: value for name, value in was.items() if fields.get(name) != value}
-        elif isinstance(action, SetGroup) and not action.present:
-            made.pop(f"group:{action.name}", None)
-        elif isinstance(action, WriteFile) and is_gone:
-            made.pop(action.path, None)
-    return Origin(tuple(sorted(made)), was, owners, renamed, closed=closed)
+            kind_of(step.action).remember(step.action, host, draft)
+    return draft.record()

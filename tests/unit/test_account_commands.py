@@ -12,7 +12,7 @@ from played import Run, Stage, run, stage
 
 from sftpjail import Profile, SetAccount, SftpJailError, fixes
 from sftpjail.config import Config
-from sftpjail.engine.transaction import perform
+from sftpjail.engine.kinds import kind_of
 from sftpjail.system.programs import Answer
 
 __all__ = ["run", "sshd", "stage"]
@@ -213,5 +213,6 @@ def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
     fix = fixes.ending({pid: os.getuid()}) if pid == os.getpid() else ""
     programs.answer("usermod", err=f"usermod: user ann is currently used by process {pid}", code=8)
     with pytest.raises(SftpJailError, match="currently used") as caught:
-        perform(SetAccount("ann", home="/files"), stage.host())
+        action = SetAccount("ann", home="/files")
+        kind_of(action).perform(action, stage.host())
     assert caught.value.fix == fix

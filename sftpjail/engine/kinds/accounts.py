@@ -1,0 +1,120 @@
+"""Accounts and groups, changed by the programs of shadow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...actions import CloseAccount, OpenAccount, SetAccount, SetGroup, View
+from ...errors import SftpJailError
+from ...model import number
+from ...system import accounts, programs
+from ...system.accounts import entries
+from .base import Draft, Kind, Undo, kind
+
+_USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "--expiredate"}
+_GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
+
+
+@kind(SetAccount, "account")
+class SetAccountKind(Kind[SetAccount]):
+    """An account has other fields of passwd(5) and shadow(5), and is in other groups."""
+
+    def record(self, action: SetAccount, view: View) -> Undo:
+        join, leave = action.group_changes(view)
+        argv = ["usermod", *_usermod(action.before(view)), action.name] if action.fields() else []
+        groups = {"joined": list(join), "left": list(leave)}
+        return {"op": "account", "name": action.name, "usermod": argv} | groups
+
+    def perform(self, action: SetAccount, view: View) -> None:
+        join, leave = action.group_changes(view)
+        if action.fields():
+            argv = ["usermod", *_usermod(action.fields()), action.name]
+            accounts.change_account(argv, action.name)
+        for group in join:
+            programs.must(["gpasswd", "--add", action.name, group])
+        for group in leave:
+            programs.must(["gpasswd", "--delete", action.name, group])
+
+    def revert(self, undo: Undo) -> str:
+        name = undo["name"]
+        now = {group: _members(group) for group in (*undo["joined"], *undo["left"])}
+        commands = [undo["usermod"]] if undo["usermod"] else []
+        for group in undo["joined"]:
+            if name in (now[group] or ()):
+                commands.append(["gpasswd", "--delete", name, group])
+        for group in undo["left"]:
+            members = now[group]
+            if members is not None and name not in members:
+                commands.append(["gpasswd", "--add", name, group])
+        return "; ".join(filter(None, (_change(name, argv) for argv in commands)))
+
+    def remember(self, action: SetAccount, view: View, draft: Draft) -> None:
+        origin = action.origin(view)
+        draft.take(origin)
+        if isinstance(action, CloseAccount | OpenAccount):
+            draft.closed = origin.closed
+        given = action.fields()
+        draft.was = {name: value for name, value in draft.was.items() if given.get(name) != value}
+
+
+def _usermod(fields: Mapping[str, str]) -> list[str]:
+    argv: list[str] = []
+    for name, value in fields.items():
+        # shadow(5) counts days, usermod(8) takes those as well as dates; "" is never.
+        argv += [_USERMOD[name], value]
+    return argv
+
+
+def _change(name: str, argv: list[str]) -> str:
+    """Run what changes an account, and return why it refused where that is no failure.
+
+    Who is gone gets nothing back.
+
+    Raises:
+        SftpJailError: it refused though the account stands in passwd(5).
+    """
+    answer = programs.run(argv)
+    if answer.code == 0:
+        return ""
+    if any(fields[0] == name for fields in entries("/etc/passwd")):
+        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
+    return f"{name} is left as it is: {answer.words}"
+
+
+def _members(group: str) -> list[str] | None:
+    """Return who is in a group of group(5); None where there is none."""
+    found = (fields[3] for fields in entries("/etc/group") if fields[0] == group)
+    return next(([name for name in members.split(",") if name] for members in found), None)
+
+
+@kind(SetGroup, "group")
+class SetGroupKind(Kind[SetGroup]):
+    """A group exists, or one of ours is gone."""
+
+    def record(self, action: SetGroup, view: View) -> Undo:
+        gid = None
+        if not action.present:
+            known = (fields for fields in entries("/etc/group") if fields[0] == action.name)
+            gid = next((number(fields[2]) for fields in known), None)
+        return {"op": "group", "name": action.name, "gid": gid}
+
+    def perform(self, action: SetGroup, view: View) -> None:
+        programs.must(["groupadd" if action.present else "groupdel", action.name])
+
+    def revert(self, undo: Undo) -> str | None:
+        name, members = undo["name"], _members(undo["name"])
+        if members is None and undo["gid"] is not None:
+            programs.must(["groupadd", "-g", str(undo["gid"]), name])
+        if members is None or undo["gid"] is not None:
+            return None
+        answer = None if members else programs.run(["groupdel", name])
+        if answer is None or answer.code == _GROUP_BUSY:
+            return f"the group {name} stays: somebody is in it by now"
+        if answer.code != 0:
+            raise SftpJailError(f"groupdel {name} failed: {answer.words}")
+        return None
+
+    def remember(self, action: SetGroup, view: View, draft: Draft) -> None:
+        super().remember(action, view, draft)
+        if not action.present:
+            draft.made.pop(f"group:{action.name}", None)

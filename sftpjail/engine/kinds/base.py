@@ -1,0 +1,137 @@
+"""What the engine does with each kind of action: record, perform, revert, remember."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from ...actions import Action, View
+from ...errors import LinkRefused
+from ...model import Closed, Origin
+from ...system import files
+from ..plan import Step
+
+Undo = dict[str, Any]
+A = TypeVar("A", bound=Action)
+
+
+class Kind(Generic[A]):
+    """One kind of action. A subclass is registered by `kind`; see CONTRIBUTING.md."""
+
+    def record(self, action: A, view: View) -> Undo:
+        """Return the undo record, which is on the disk before `perform` is called.
+
+        It has an "op" that `kind` was given, and a "path" or a "name" for messages.
+        """
+        raise NotImplementedError
+
+    def perform(self, action: A, view: View) -> str | None:
+        """Take the step; return what the administrator must know of it, if anything.
+
+        Raises:
+            SftpJailError: it failed; what it did by then is undone from its record.
+        """
+        raise NotImplementedError
+
+    def revert(self, undo: Undo) -> str | None:
+        """Undo the step; return what the administrator must know of it, if anything.
+
+        The step may be done, half done or never begun, and this may be called twice.
+
+        Raises:
+            LinkRefused: a user has put a link there; what we made is gone.
+            SftpJailError, OSError: it failed; the next run tries again.
+        """
+        return None
+
+    def remember(self, action: A, view: View, draft: Draft) -> None:
+        """Bring the origin record of its owner up to date: what is taken comes in."""
+        draft.take(action.origin(view))
+
+    def touched(self, action: A) -> Iterable[str]:
+        """Return the paths whose names in their directory this changes, for fsync(2)."""
+        return ()
+
+    def verify(self, steps: Sequence[Step]) -> None:
+        """Look once at all steps of this kind that one phase has taken.
+
+        Raises:
+            SftpJailError: one did not become what it should.
+        """
+
+
+class Draft:
+    """An origin record that is being brought up to date: what we made, and what was before us."""
+
+    def __init__(self, old: Origin) -> None:
+        self.made = dict.fromkeys(old.made)
+        self.was = dict(old.was)
+        self.owners = dict(old.owners)
+        self.renamed = dict(old.renamed)
+        self.closed: Closed | None = old.closed
+
+    def take(self, origin: Origin) -> None:
+        """Add what an action takes from the host. The first value is the one from before us."""
+        self.made |= dict.fromkeys(origin.made)
+        for name, value in origin.was.items():
+            self.was.setdefault(name, value)
+        for path, owner in origin.owners.items():
+            self.owners.setdefault(path, owner)
+
+    def record(self) -> Origin:
+        """Return the record."""
+        made = tuple(sorted(self.made))
+        return Origin(made, self.was, self.owners, self.renamed, closed=self.closed)
+
+
+_BY_ACTION: dict[type[Action], Kind[Any]] = {}
+_BY_OP: dict[str, Kind[Any]] = {}
+
+
+def kind(action: type[A], *ops: str) -> Callable[[type[Kind[A]]], type[Kind[A]]]:
+    """Register a Kind for an action and what is derived from it.
+
+    Args:
+        action: the action's class.
+        ops: the "op" of each undo record that its `record` makes, and its `revert` gets.
+    """
+
+    def register(handler: type[Kind[A]]) -> type[Kind[A]]:
+        made = handler()
+        _BY_ACTION[action] = made
+        _BY_OP.update(dict.fromkeys(ops, made))
+        return handler
+
+    return register
+
+
+def kind_of(action: Action) -> Kind[Any]:
+    """Return the Kind of an action."""
+    return next(_BY_ACTION[known] for known in type(action).__mro__ if known in _BY_ACTION)
+
+
+def is_undo(undo: Mapping[str, Any]) -> bool:
+    """Return whether a line of the journal that has an "op" is one that `revert` can carry out."""
+    about = undo.get("path", undo.get("name"))
+    return (
+        isinstance(undo["op"], str)
+        and undo["op"] in _BY_OP
+        and isinstance(about, str)
+        and "\0" not in about
+    )
+
+
+def revert(undo: Undo) -> str | None:
+    """Carry an undo out; as `Kind.revert`."""
+    return _BY_OP[undo["op"]].revert(undo)
+
+
+def drop(path: str) -> None:
+    """Remove an old version or a staged file, if there is one."""
+    # First a look: on a read-only file system even the removal of nothing fails. Behind a user's
+    # link nothing is ours.
+    if os.path.lexists(path):
+        with contextlib.suppress(LinkRefused):
+            files.unlink(path)

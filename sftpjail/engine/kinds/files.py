@@ -1,0 +1,206 @@
+"""Files and directories: made, written, given away, renamed and removed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+
+from ... import fixes
+from ...actions import MakeDir, Remove, Rename, SetOwner, View, WriteFile
+from ...errors import SftpJailError
+from ...formats.tagged_lines import Style, edit
+from ...system import files
+from ..merge import Edit
+from .base import Draft, Kind, Undo, drop, kind
+
+
+@kind(MakeDir, "made-dir")
+class MakeDirKind(Kind[MakeDir]):
+    """A directory exists."""
+
+    def record(self, action: MakeDir, view: View) -> Undo:
+        return {"op": "made-dir", "path": action.path}
+
+    def perform(self, action: MakeDir, view: View) -> None:
+        files.make_dir(action.path, action.mode, action.uid, action.gid)
+
+    def revert(self, undo: Undo) -> None:
+        if os.path.lexists(undo["path"]):
+            files.remove_dir(undo["path"])
+
+    def touched(self, action: MakeDir) -> Iterable[str]:
+        return (action.path,)
+
+
+@kind(SetOwner, "owner")
+class SetOwnerKind(Kind[SetOwner]):
+    """A file or directory has an owner and a mode."""
+
+    def record(self, action: SetOwner, view: View) -> Undo:
+        found = files.look(action.path)
+        mode = stat.S_IMODE(found.st_mode)
+        owner = {"uid": found.st_uid, "gid": found.st_gid, "mode": mode}
+        return {"op": "owner", "path": action.path} | owner
+
+    def perform(self, action: SetOwner, view: View) -> None:
+        files.set_owner(action.path, action.uid, action.gid, action.mode)
+
+    def revert(self, undo: Undo) -> None:
+        if not os.path.islink(undo["path"]) and os.path.lexists(undo["path"]):
+            files.set_owner(undo["path"], undo["uid"], undo["gid"], undo["mode"])
+
+    def remember(self, action: SetOwner, view: View, draft: Draft) -> None:
+        super().remember(action, view, draft)
+        if draft.owners.get(action.path) == (action.uid, action.gid, action.mode):
+            del draft.owners[action.path]
+
+
+@kind(WriteFile, "file")
+class WriteFileKind(Kind[WriteFile]):
+    """A file has a content, or goes where nothing would be left in it."""
+
+    def record(self, action: WriteFile, view: View) -> Undo:
+        content = action.result(view)
+        sets = action.sets if isinstance(action, Edit) else ()
+        path = files.resolve(action.path)
+        before = {s.tag: view.tagged(s.path, s.style).get(s.tag, ()) for s in sets}
+        return {
+            "op": "file",
+            "path": path,
+            "existed": os.path.lexists(path),
+            # By these a recovery knows whether somebody has edited the file since, and takes
+            # only our lines back.
+            "new": None if content is None else hashlib.sha256(content).hexdigest(),
+            "lines": before if sets else None,
+            "style": sets[0].style.value if sets else "",
+        }
+
+    def perform(self, action: WriteFile, view: View) -> None:
+        path = files.resolve(action.path)
+        content = action.result(view)
+        exists = os.path.lexists(path)
+        if exists:
+            files.keep(path)
+        if content is None:
+            files.unlink(path)
+            return
+        keep = exists and action.keep
+        files.write_staged(path, content, keep, action.mode, action.uid, action.gid)
+        files.move(files.stage_name(path), path)
+
+    def revert(self, undo: Undo) -> None:
+        path = undo["path"]
+        if undo["existed"]:
+            backup = files.backup_name(path)
+            if os.path.lexists(backup) and _ours(path, backup, undo["new"]):
+                files.move(backup, path)
+                # rename(2) leaves both names where they are one file: the step had not begun.
+                drop(backup)
+            elif os.path.lexists(backup):
+                _revert_edited(path, backup, undo)
+        elif _ours(path, "", undo["new"]):
+            drop(path)
+        drop(files.stage_name(path))
+
+    def remember(self, action: WriteFile, view: View, draft: Draft) -> None:
+        super().remember(action, view, draft)
+        if action.result(view) is None:
+            draft.made.pop(action.path, None)
+
+    def touched(self, action: WriteFile) -> Iterable[str]:
+        return (files.resolve(action.path),)
+
+
+def _ours(path: str, backup: str, new: str | None) -> bool:
+    """Return whether a file is as we wrote it, or as it was before.
+
+    Then nobody has edited it since we were stopped.
+    """
+    if not os.path.lexists(path):
+        return True
+    if backup and os.path.samestat(files.look(path), files.look(backup)):
+        return True
+    content = files.read_file(path)
+    return content is not None and hashlib.sha256(content).hexdigest() == new
+
+
+def _revert_edited(path: str, backup: str, undo: Undo) -> None:
+    """Undo an edit of a file that an administrator changed since: only our lines, or not at all."""
+    content = files.read_file(path)
+    if undo["lines"] is None or content is None:
+        files.move(backup, f"{path}.sftpjail-before")
+        return
+    lines = {tag: tuple(lines) for tag, lines in undo["lines"].items()}
+    text = edit(content.decode("utf-8", "surrogateescape"), lines, Style(undo["style"]))
+    files.write_staged(path, text.encode("utf-8", "surrogateescape"), True, 0o644, 0, 0)
+    files.move(files.stage_name(path), path)
+    drop(backup)
+
+
+@kind(Remove, "unremove", "remove-dir")
+class RemoveKind(Kind[Remove]):
+    """A file is set aside until the commit; an empty directory goes with it, see journal.py."""
+
+    def record(self, action: Remove, view: View) -> Undo:
+        found = files.look(action.path)
+        if stat.S_ISDIR(found.st_mode):
+            return {"op": "remove-dir", "path": action.path, "inode": found.st_ino}
+        return {"op": "unremove", "path": action.path}
+
+    def perform(self, action: Remove, view: View) -> None:
+        if not stat.S_ISDIR(files.look(action.path).st_mode):
+            files.move(action.path, files.backup_name(action.path))
+
+    def revert(self, undo: Undo) -> None:
+        if undo["op"] == "remove-dir":
+            return
+        backup = files.backup_name(undo["path"])
+        if os.path.lexists(backup) and not os.path.lexists(undo["path"]):
+            files.move(backup, undo["path"])
+
+    def remember(self, action: Remove, view: View, draft: Draft) -> None:
+        super().remember(action, view, draft)
+        draft.made.pop(action.path, None)
+
+    def touched(self, action: Remove) -> Iterable[str]:
+        return (action.path,)
+
+
+@kind(Rename, "rename")
+class RenameKind(Kind[Rename]):
+    """A file of a user's has another name, or lies in another directory."""
+
+    def record(self, action: Rename, view: View) -> Undo:
+        there = os.path.lexists(action.to)
+        inode = files.look(action.path).st_ino
+        names = {"path": action.path, "to": action.to}
+        return {"op": "rename"} | names | {"inode": inode, "there": there}
+
+    def perform(self, action: Rename, view: View) -> None:
+        if os.path.lexists(action.to):
+            fix = fixes.aside(action.to, view) or fixes.advice(action.to, view)
+            raise SftpJailError(f"{action.to} is in the way of {action.path}", fix)
+        files.carry(action.path, action.to)
+
+    def revert(self, undo: Undo) -> str | None:
+        path, to, inode = undo["path"], undo["to"], undo.get("inode")
+        drop(files.stage_name(to))
+        if undo.get("there") or not os.path.lexists(to):
+            return None
+        if "there" not in undo and os.lstat(to).st_ino != inode:  # by an earlier version
+            return None
+        if not os.path.lexists(path):
+            files.carry(to, path)
+        elif os.lstat(path).st_ino == inode:  # stopped between the copy and the removal
+            files.unlink(to)
+        else:
+            return f"{to} is left: there is another {path} by now"
+        return None
+
+    def remember(self, action: Rename, view: View, draft: Draft) -> None:
+        origin = action.origin(view)
+        draft.take(origin)
+        if draft.renamed.pop(action.path, None) != action.to:
+            draft.renamed |= origin.renamed

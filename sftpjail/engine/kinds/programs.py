@@ -1,0 +1,100 @@
+"""Programs that are run, asked or told, and processes that end."""
+
+from __future__ import annotations
+
+import os
+from shlex import quote
+
+from ...actions import Check, EndProcesses, Notify, Run, View
+from ...errors import SftpJailError
+from ...formats.tagged_lines import small_keywords
+from ...system import previews, programs, services
+from .base import Kind, Undo, kind
+
+
+@kind(Run, "run")
+class RunKind(Kind[Run]):
+    """A program is run, and another one undoes that."""
+
+    def record(self, action: Run, view: View) -> Undo:
+        return {"op": "run", "name": action.why, "argv": list(action.undo)}
+
+    def perform(self, action: Run, view: View) -> None:
+        env = dict(action.env)
+        answer = programs.run(action.argv, action.stdin, env, action.timeout, patient=False)
+        if answer.code != 0:
+            raise SftpJailError(f"{action.argv[0]} ({action.why}) refused: {answer.words}")
+
+    def revert(self, undo: Undo) -> None:
+        if undo["argv"]:
+            programs.must(undo["argv"])
+
+
+@kind(EndProcesses)
+class EndProcessesKind(Kind[EndProcesses]):
+    """The processes of a user end. What has ended stays so."""
+
+    def record(self, action: EndProcesses, view: View) -> Undo:
+        return {"op": "run", "name": action.name, "argv": []}
+
+    def perform(self, action: EndProcesses, view: View) -> str:
+        ended = programs.end_processes(action.uid)
+        back = [path for path in action.empty if os.path.lexists(path)]
+        if back:
+            raise SftpJailError(
+                f"a process of {action.name} made {back[0]} again before it was ended",
+                f"sftpjail adopt --close {quote(action.name)}",
+            )
+        return f"ended {ended} process{'es' * (ended != 1)} of {action.name}" if ended else ""
+
+
+@kind(Check)
+class CheckKind(Kind[Check]):
+    """A program that only reads is asked whether all is well."""
+
+    def record(self, action: Check, view: View) -> Undo:
+        return {"op": "run", "name": action.why, "argv": []}
+
+    def perform(self, action: Check, view: View) -> None:
+        judge(action, previews.preview(action.argv, {}))
+
+
+def judge(action: Check, answer: programs.Answer) -> None:
+    """Hold a program's answer against what a Check wants.
+
+    Raises:
+        SftpJailError: it says no, or says something else.
+    """
+    command = " ".join(action.argv)
+    if answer.code != 0:
+        raise SftpJailError(f"{action.why}: {command} says: {answer.words}", action.fix)
+    said = small_keywords(answer.out)
+    missing = [line for line in action.lines if line not in said.splitlines()]
+    wanted = small_keywords(action.prints or "")
+    if action.prints is not None and _kept(said, action) != _kept(wanted, action):
+        other = [line for line in _kept(said, action) if line not in wanted.splitlines()]
+        raise SftpJailError(
+            f"{action.why}: {command} now says {'; '.join(other[:3]) or 'less than before'}",
+            action.fix,
+        )
+    if missing:
+        words = f" but: {answer.words}" if answer.err.strip() else ""
+        raise SftpJailError(
+            f"{action.why}: {command} does not say {'; '.join(missing)}{words}", action.fix
+        )
+
+
+def _kept(text: str, action: Check) -> list[str]:
+    return [line for line in text.splitlines() if line.partition(" ")[0] not in action.ignoring]
+
+
+@kind(Notify, "notify")
+class NotifyKind(Kind[Notify]):
+    """A daemon reads its configuration again, and once more after a rollback: see journal.py."""
+
+    def record(self, action: Notify, view: View) -> Undo:
+        service = {"name": action.service, "how": action.how}
+        return {"op": "notify"} | service | {"late": not action.required}
+
+    def perform(self, action: Notify, view: View) -> str:
+        return services.notify(action.service, action.how)
