@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from ..transferlog.parser import Reader
 from ..transferlog.records import Operation, Record, Session, Transfer, Unknown
@@ -28,6 +29,18 @@ _encode = json.JSONEncoder().encode
 _PLAIN = re.compile(r"[^\s\"'\\]+").fullmatch
 
 
+@dataclass
+class Sums:
+    """What a user did on a day: sessions, files fetched and stored, and their bytes."""
+
+    sessions: int = 0
+    down: int = 0
+    up: int = 0
+    read: int = 0
+    written: int = 0
+
+
+@dataclass
 class View:
     """What of the log is wanted, and what of that was seen: sums, and days for --summary.
 
@@ -37,11 +50,16 @@ class View:
         until: epoch seconds, or None; that second is in.
     """
 
-    def __init__(self, user: str = "", since: int | None = None, until: int | None = None) -> None:
-        self.user, self.since, self.until = user, since, until
-        self.sessions = self.transfers = self.operations = self.read = self.written = 0
-        self.unverified = 0
-        self.days: dict[tuple[str, str, bool], list[int]] = {}
+    user: str = ""
+    since: int | None = None
+    until: int | None = None
+    sessions: int = 0
+    transfers: int = 0
+    operations: int = 0
+    read: int = 0
+    written: int = 0
+    unverified: int = 0
+    days: dict[tuple[str, str, bool], Sums] = field(default_factory=dict)
 
     def choose(self, records: Iterable[Record]) -> list[Record]:
         """Return the records that are wanted, and count them."""
@@ -67,20 +85,18 @@ class View:
             self.read += record.read
             self.written += record.written
             day = self._day(record, record.time)
-            day[1] += record.read > 0 or not record.up
-            day[2] += record.up
-            day[3] += record.read
-            day[4] += record.written
+            day.down += record.read > 0 or not record.up
+            day.up += record.up
+            day.read += record.read
+            day.written += record.written
         elif isinstance(record, Session):
             self.sessions += 1
-            self._day(record, record.opened or record.closed or "")[0] += 1
+            self._day(record, record.opened or record.closed or "").sessions += 1
         elif isinstance(record, Operation):
             self.operations += 1
 
-    def _day(self, record: Session | Transfer, moment: str) -> list[int]:
-        return self.days.setdefault(
-            (moment[:10], record.user or "", record.verified), [0, 0, 0, 0, 0]
-        )
+    def _day(self, record: Session | Transfer, moment: str) -> Sums:
+        return self.days.setdefault((moment[:10], record.user or "", record.verified), Sums())
 
 
 # -- for programs ----------------------------------------------------------------------------------
@@ -117,39 +133,32 @@ def _name(text: str) -> str:
     return f'"{printable(escaped)}"'
 
 
-def _cells(
-    record: Record, size: Callable[[int], str]
-) -> tuple[str, str, str, str, str, str] | None:
-    """Return time, user, from, what, bytes and the rest of a record.
+# Time, user, from, what, bytes and the rest.
+Cells = tuple[str, str, str, str, str, str]
 
-    None where people do not want it.
-    """
+
+def _cells(record: Record, size: Callable[[int], str]) -> Cells | None:
+    """Return a record as people read it, None where they do not want it."""
     cells = _told(record, size)
     if cells is None or record.verified:
         return cells
     return *cells[:5], f"{cells[5]} (unverified)".lstrip()
 
 
-def _told(record: Record, size: Callable[[int], str]) -> tuple[str, str, str, str, str, str] | None:
+def _told(record: Record, size: Callable[[int], str]) -> Cells | None:
     """Return the same without the word that nobody knows who wrote it."""
     if isinstance(record, Unknown):
         why = printable(record.why).replace("\t", "\\t")
-        return (
-            record.time or "-",
-            _name(record.user or "-"),
-            "-",
-            "?",
-            "-",
-            f"{_name(record.line)} ({why})",
-        )
+        rest = f"{_name(record.line)} ({why})"
+        return record.time or "-", _name(record.user or "-"), "-", "?", "-", rest
     who = _name(record.user or "-"), _name(record.address or "-")
     if isinstance(record, Transfer):
         what = "put" if record.up else "get"
         if record.read and record.written:
             what = "get+put"
-        rest = _name(record.path) + (
-            " (session ended before it was closed)" if record.forced else ""
-        )
+        rest = _name(record.path)
+        if record.forced:
+            rest += " (session ended before it was closed)"
         return record.time, *who, what, size(record.read + record.written), rest
     if isinstance(record, Session):
         moment = record.closed or record.opened or "-"
@@ -196,44 +205,39 @@ def _size(number: int) -> str:
 
 def show_days(context: Context, view: View) -> None:
     """Print the sums of each user and day; on a terminal with a bar."""
-    days = sorted(view.days.items())
+    days = sorted(view.days.items(), key=lambda item: item[0])
     if context.json:
-        for (day, user, verified), (sessions, down, up, read, written) in days:
-            values = {
-                "kind": "day",
-                "day": day,
-                "user": user or None,
-                "sessions": sessions,
-                "down": down,
-                "up": up,
-            }
-            print(json.dumps(values | {"read": read, "written": written, "verified": verified}))
+        for (day, user, verified), sums in days:
+            who = {"kind": "day", "day": day, "user": user or None}
+            print(_encode(who | vars(sums) | {"verified": verified}))
         return
     drawn = sys.stdout.isatty()
     size = _size if drawn else str
-    most = max((sums[3] + sums[4] for _, sums in days), default=0) or 1
+    mark = " (?)" if drawn else " (unverified)"  # a bar needs the room
+    most = max((sums.read + sums.written for _, sums in days), default=0) or 1
     rows = []
-    for (day, user, verified), (sessions, down, up, read, written) in days:
-        mark = " (?)" if drawn else " (unverified)"  # a bar needs the room
+    for (day, user, verified), sums in days:
         name = _name(user or "-") + ("" if verified else mark)
-        row = [day, name, str(sessions), str(down), str(up), size(read), size(written)]
+        counts = map(str, (sums.sessions, sums.down, sums.up))
+        row = [day, name, *counts, size(sums.read), size(sums.written)]
         if drawn:
-            down_part = round(BAR * read / most)
-            row.append("▒" * down_part + "█" * (round(BAR * (read + written) / most) - down_part))
+            down = round(BAR * sums.read / most)
+            row.append("▒" * down + "█" * (round(BAR * (sums.read + sums.written) / most) - down))
         rows.append(row)
     context.table((*SUMMARY, "▒ DOWN █ UP") if drawn else SUMMARY, rows)
+
+
+_LINES = ("lines", "understood", "other", "unknown")
+_SEEN = ("sessions", "transfers", "operations", "read", "written", "unverified")
 
 
 def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
     """Print how much that was, and what of the log was not understood; PATH is the log's."""
     if context.json:
-        counts = {
-            name: getattr(reader, name) for name in ("lines", "understood", "other", "unknown")
-        }
-        names = ("sessions", "transfers", "operations", "read", "written", "unverified")
-        print(
-            json.dumps({"kind": "summary"} | counts | {name: getattr(view, name) for name in names})
-        )
+        values: dict[str, object] = {"kind": "summary"}
+        values |= {name: getattr(reader, name) for name in _LINES}
+        values |= {name: getattr(view, name) for name in _SEEN}
+        print(_encode(values))
     elif sys.stdout.isatty():
         told = (
             f"{view.sessions} sessions, {view.transfers} transfers: "

@@ -6,8 +6,9 @@ ssh-keygen(1) reads them; we judge the options.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..errors import SftpJailError
 from ..host import Host
@@ -23,24 +24,17 @@ _FOREIGN = {
     "-----BEGIN RSA PUBLIC KEY-----": "PEM",
 }
 DSA = "DSA keys are 1024 bits and sshd no longer takes them"
-_HARMLESS = {
-    "restrict",
+_SHUTTING = {
     "no-agent-forwarding",
     "no-port-forwarding",
     "no-pty",
     "no-user-rc",
     "no-x11-forwarding",
 }
-_HARMLESS |= {"from", "expiry-time", "verify-required", "no-touch-required"}
-_KNOWN = _HARMLESS | {
-    "agent-forwarding",
-    "cert-authority",
-    "command",
-    "environment",
-    "permitlisten",
-    "permitopen",
-}
-_KNOWN |= {"port-forwarding", "principals", "pty", "tunnel", "user-rc", "x11-forwarding"}
+_HARMLESS = {"restrict", "from", "expiry-time", "verify-required", "no-touch-required", *_SHUTTING}
+_OPENING = {option.removeprefix("no-") for option in _SHUTTING}
+_OPENING |= {"command", "environment", "permitlisten", "permitopen", "principals", "tunnel"}
+_KNOWN = {"cert-authority", *_HARMLESS, *_OPENING}
 _WHY = {
     "command": "ForceCommand decides what runs in a jail",
     "environment": "it would set variables for the session",
@@ -107,16 +101,15 @@ def convert(text: str, host: Host) -> str:
         )
     text = text.removeprefix("\ufeff")
     head = text.lstrip()
-    for begin, kind in _FOREIGN.items():
-        if head.startswith(begin):
-            answer = host.ask(["ssh-keygen", "-i", "-m", kind, "-f", "/dev/stdin"], stdin=head)
-            if answer.code != 0:
-                raise SftpJailError(f"ssh-keygen cannot read this {kind} key: {answer.words}")
-            comment = (
-                re.search(r'(?mi)^Comment:\s*"?([^"\r\n]*)', head) if kind == "RFC4716" else None
-            )
-            return f"{answer.out.strip()} {comment[1] if comment else ''}".strip() + "\n"
-    return text
+    kind = next((kind for begin, kind in _FOREIGN.items() if head.startswith(begin)), "")
+    if not kind:
+        return text
+    answer = host.ask(["ssh-keygen", "-i", "-m", kind, "-f", "/dev/stdin"], stdin=head)
+    if answer.code != 0:
+        raise SftpJailError(f"ssh-keygen cannot read this {kind} key: {answer.words}")
+    # Only that format has one, which ssh-keygen drops.
+    comment = re.search(r'(?mi)^Comment:\s*"?([^"\r\n]*)', head)
+    return f"{answer.out.strip()} {comment[1] if comment else ''}".strip() + "\n"
 
 
 @dataclass(frozen=True)
@@ -141,25 +134,12 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
     Returns:
         The entries of each text, in order.
     """
-    asked: list[str] = []
-    parts: list[list[tuple[int, str, tuple[str, ...], str]]] = []
-    for text in texts:
-        lines = []
-        for number, line in enumerate(text.split("\n"), 1):
-            line = line.strip(" \t\r")
-            if not line or line.startswith("#"):
-                continue
-            try:
-                options, rest = split_options(line)
-            except SftpJailError:
-                options, rest = (), ""
-            words = re.split("[ \t]+", rest)[:2]
-            # The comment is ours, so that the answer tells which line it is about.
-            asked.append(f"{' '.join(words)} {len(asked)}" if len(words) == 2 else "")
-            lines.append((number, line, options, rest))
-        parts.append(lines)
-    given = "".join(f"{line}\n" for line in asked if line)
+    lines = [list(_lines(text)) for text in texts]
+    every = [line for own in lines for line in own]
+    # The comment is ours, so that the answer tells which line it is about.
+    given = "".join(f"{line.kind} {line.blob} {n}\n" for n, line in enumerate(every) if line.blob)
     told = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=given).out if given else ""
+<<<<<<< HEAD
     said = {found[3]: found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", told)}
     entries, count = [], 0
     for lines in parts:
@@ -182,6 +162,47 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
             )
         entries.append(own)
     return entries
+=======
+    said = {int(found[3]): found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", told)}
+    entries = iter([_entry(line, said.get(n)) for n, line in enumerate(every)])
+    return [[next(entries) for _ in own] for own in lines]
+
+
+class _Line(NamedTuple):
+    """A line of a key file in its parts."""
+
+    number: int
+    text: str
+    options: tuple[str, ...]
+    kind: str
+    blob: str
+    comment: str
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip(" \t\r")
+        if not line or line.startswith("#"):
+            continue
+        try:
+            options, rest = split_options(line)
+        except SftpJailError:
+            options, rest = (), ""
+        kind, blob, comment, *_ = *re.split("[ \t]+", rest, maxsplit=2), "", ""
+        yield _Line(number, line, options, kind, blob, comment)
+
+
+def _entry(line: _Line, said: re.Match[str] | None) -> Entry:
+    """Return a line's entry by what ssh-keygen said of it, if anything."""
+    if said:
+        bits, fingerprint = int(said[1]), said[2]
+        key = Key(line.text, line.kind, bits, fingerprint, line.comment, line.options)
+        return Entry(line.number, line.text, key)
+    fault = "it is not a public key that ssh-keygen can read"
+    if line.kind == "ssh-dss" and line.blob:
+        fault = DSA  # the newest ssh-keygen does not even read those
+    return Entry(line.number, line.text, fault=fault)
+>>>>>>> less/main
 
 
 def unfit(key: Key) -> str:

@@ -15,14 +15,12 @@ import os
 import re
 import secrets
 import shlex
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from types import FrameType
 
 from ..config import Config
 from ..errors import SftpJailError
@@ -32,7 +30,7 @@ from ..openssh.match_blocks import MAIN
 from ..openssh.settings import Settings, effective
 from ..system import files, namespaces, programs, scratch, services
 from ..system.sessions import Session, converse
-from ..system.signals import STOP, signals_wait
+from ..system.signals import one_signal, signals_wait
 from .sftp_client import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
 from .ssh_client import DoorError, Doors
 
@@ -430,7 +428,7 @@ def workplace() -> Iterator[str]:
         scratch.remove_tree(path)
         times.put_back()
 
-    with _one_signal(), _at_the_end(tidy):
+    with one_signal(), _at_the_end(tidy):
         files.make_dir(path, 0o755, 0, 0)
         yield path
 
@@ -451,32 +449,11 @@ def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[
     """
     name = secrets.token_hex(6)
     made = Trial(account, config, host, effective(host, account.name), f"{place}/{name}", name)
-    with _one_signal(), _at_the_end(made.tidy):
+    with one_signal(), _at_the_end(made.tidy):
         made.prepare()
         yield made
     if made.wrong:
         raise SftpJailError(f"the test could not take away what it made: {'; '.join(made.wrong)}")
-
-
-@contextlib.contextmanager
-def _one_signal() -> Iterator[None]:
-    """Let the first signal stop us as it would, and none after it disturb the tidying up."""
-    came = list[int]()
-    before = {int(number): signal.getsignal(number) for number in STOP}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        handler = before[number]
-        if len(came) == 1 and callable(handler):
-            handler(number, frame)
-
-    for number in STOP:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in STOP:
-            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager

@@ -17,19 +17,12 @@ from dataclasses import dataclass
 
 from ..model import REQUESTS
 
-OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = range(6)
+OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED = range(4)
 OP_UNSUPPORTED = 8
-_WORDS = {
-    OK: "ok",
-    EOF: "end of file",
-    NO_SUCH_FILE: "no such file",
-    PERMISSION_DENIED: "permission denied",
-    FAILURE: "failure",
-    BAD_MESSAGE: "bad message",
-    OP_UNSUPPORTED: "not supported",
-}
-READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 8, 16, 32
-_VERSION, _STATUS, _DATA = 2, 101, 103
+_WORDS = ["ok", "end of file", "no such file", "permission denied", "failure", "bad message"]
+_WORDS += ["no connection", "connection lost", "not supported"]
+READ, WRITE, CREATE, EXCLUSIVE = 1, 2, 8, 32
+_VERSION, _STATUS, _DATA, _EXTENDED = 2, 101, 103, 200
 _LIMIT = 256 * 1024  # of one message: SFTP_MAX_MSG_LENGTH of sftp-common.h
 
 
@@ -56,7 +49,7 @@ class Reply:
     @property
     def words(self) -> str:
         """The status in words."""
-        return _WORDS.get(self.code, f"status {self.code}")
+        return _WORDS[self.code] if self.code < len(_WORDS) else f"status {self.code}"
 
     def string(self, at: int = 0) -> bytes:
         """Return the string that begins at that byte of the body."""
@@ -73,16 +66,17 @@ def encode(number: int, name: str, values: tuple[bytes | int, ...]) -> bytes:
         values: one for each field; none for attributes.
     """
     kind, fields, _ = REQUESTS[name]
-    body = bytes([200 if isinstance(kind, str) else kind]) + struct.pack(">I", number)
     if isinstance(kind, str):
-        body += _string(kind.encode())
-    given = iter(values)
-    for letter in fields:
-        value = b"" if letter == "a" else next(given)
-        if isinstance(value, int):
-            body += struct.pack(">Q" if letter == "q" else ">I", value)
+        body = struct.pack(">BI", _EXTENDED, number) + _string(kind.encode())
+    else:
+        body = struct.pack(">BI", kind, number)
+    for letter, value in zip(fields, values, strict=False):
+        if isinstance(value, bytes):
+            body += _string(value)
         else:
-            body += bytes(4) if letter == "a" else _string(value)
+            body += struct.pack(">Q" if letter == "q" else ">I", value)
+    if fields.endswith("a"):
+        body += bytes(4)
     return _string(body)
 
 
@@ -93,15 +87,8 @@ def harmless(name: str, nowhere: bytes) -> tuple[bytes | int, ...]:
         name: see model.REQUESTS.
         nowhere: a path in a folder that does not exist.
     """
-    values: dict[str, bytes | int] = {
-        "s": nowhere,
-        "h": b"none",
-        "d": b"",
-        "e": b"",
-        "q": 0,
-        "u": READ,
-    }
-    return tuple(values[letter] for letter in REQUESTS[name].fields if letter != "a")
+    values: dict[str, bytes | int] = {"s": nowhere, "h": b"none", "q": 0, "u": READ}
+    return tuple(values.get(letter, b"") for letter in REQUESTS[name].fields if letter != "a")
 
 
 def _string(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -130,11 +130,20 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, patient: bool) -> bo
 def _ends(process: subprocess.Popen[bytes], timeout: float) -> bool:
     # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has
     # no time for that.
-    fd = os.pidfd_open(process.pid)
-    try:
-        return bool(select.select([fd], [], [], timeout)[0])
-    finally:
-        os.close(fd)
+    with pidfds([process.pid]) as fds:
+        return bool(select.select(fds, [], [], timeout)[0])
+
+
+@contextlib.contextmanager
+def pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
+    """Yield descriptors (pidfd_open(2)) of those of these processes that are there."""
+    with contextlib.ExitStack() as opened:
+        fds = []
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                fds.append(os.pidfd_open(pid))
+                opened.callback(os.close, fds[-1])
+        yield fds
 
 
 def decode(data: bytes) -> str:
@@ -186,13 +195,10 @@ def end_processes(uid: int) -> int:
 
 
 def _signal(pid: int, uid: int, number: int) -> None:
-    with contextlib.suppress(OSError):
-        fd = os.pidfd_open(pid)
-        try:
+    with contextlib.suppress(OSError), pidfds([pid]) as fds:
+        for fd in fds:
             if any(process.own for process in outside(uid, [pid])):
                 signal.pidfd_send_signal(fd, number)
-        finally:
-            os.close(fd)
 
 
 def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:

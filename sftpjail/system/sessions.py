@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from .processes import after_name, pids
-from .programs import decode, start
+from .programs import decode, pidfds, start
 from .signals import postponed
 
 
@@ -42,7 +42,7 @@ class Session:
 
         It may have hung up before its last words.
         """
-        with _pidfds([self.process.pid]) as fds:  # and do not reap it: `end` goes by its number
+        with pidfds([self.process.pid]) as fds:  # and do not reap it: `end` goes by its number
             select.select(fds, [], [], timeout)
 
     def end(self, patience: float = 3.0) -> None:
@@ -57,7 +57,7 @@ class Session:
         # Again until nobody is left: the first round may have been too early for what ssh
         # was about to start.
         while family := _family(self.process.pid):
-            with _pidfds(family) as fds:
+            with pidfds(family) as fds:
                 self._hang_up()
                 for fd in fds:
                     if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -72,17 +72,6 @@ class Session:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
-
-
-@contextlib.contextmanager
-def _pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
-    with contextlib.ExitStack() as opened:
-        fds = []
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                fds.append(os.pidfd_open(pid))
-                opened.callback(os.close, fds[-1])
-        yield fds
 
 
 def _family(leader: int) -> set[int]:

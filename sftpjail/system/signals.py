@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 # Ctrl-C, kill(1) and systemd, the end of the terminal.
@@ -44,13 +44,19 @@ def signals_wait() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handlers(handler: object) -> Iterator[None]:
-    before = [signal.signal(number, handler) for number in STOP]  # type: ignore[arg-type]
-    try:
+def one_signal() -> Iterator[None]:
+    """Let the first signal stop us as it would, and none after it disturb the tidying up."""
+    came = list[int]()
+    before = {int(number): signal.getsignal(number) for number in STOP}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        handler = before[number]
+        if len(came) == 1 and callable(handler):
+            handler(number, frame)
+
+    with _handlers(stop):
         yield
-    finally:
-        for number, old in zip(STOP, before, strict=True):
-            signal.signal(number, old)
 
 
 @contextlib.contextmanager
@@ -60,11 +66,29 @@ def postponed() -> Iterator[None]:
     Not by a signal mask, which a program that starts here would inherit.
     """
     came = list[int]()
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in STOP]
+    try:
+        with _handlers(lambda number, _: came.append(number)):
+            yield
+    finally:
+        if came:
+            signal.raise_signal(came[0])
+
+
+def heard_in_child() -> None:
+    """Let those signals stop this process, a child of ours, by an exception; for all its life."""
+    for number in STOP:
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = [signal.signal(number, handler) for number in STOP]
     try:
         yield
     finally:
         for number, old in zip(STOP, before, strict=True):
             signal.signal(number, old)
-        if came:
-            signal.raise_signal(came[0])

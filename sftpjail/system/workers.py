@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import BinaryIO
 
 from .programs import decode
-from .signals import STOP, postponed
+from .signals import heard_in_child, postponed
 
 
 def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str, None, None]:
@@ -55,13 +55,8 @@ def _child(job: Callable[[], str], out: BinaryIO) -> int:
     if pid:
         return pid
     try:
-        for number in STOP:
-            signal.signal(number, _stopped)
+        heard_in_child()
         out.write(job().encode("utf-8", "surrogateescape"))
         out.flush()
     finally:
         os._exit(0)
-
-
-def _stopped(number: int, _: object) -> None:
-    raise KeyboardInterrupt

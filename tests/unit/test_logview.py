@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpjail.cli import log_view
-from sftpjail.cli.log_view import View, as_fields, as_json, as_row
+from sftpjail.cli.log_view import Sums, View, as_fields, as_json, as_row
 from sftpjail.transferlog.records import Operation, Record, Session, Transfer, Unknown
 
 NAMES = st.text(max_size=40) | st.binary(max_size=40).map(
@@ -179,8 +179,8 @@ def test_days() -> None:
         [transfer("/a"), transfer("/b", 3, 0), transfer("/c", 0, 0), transfer("/d", 1, 2), session]
     )
     assert view.days == {
-        ("2026-11-24", "alice", True): [0, 3, 2, 4, 7],
-        ("2026-11-23", "alice", False): [1, 0, 0, 0, 0],
+        ("2026-11-24", "alice", True): Sums(0, 3, 2, 4, 7),
+        ("2026-11-23", "alice", False): Sums(sessions=1),
     }
     assert view.unverified == 1
     assert (view.transfers, view.sessions, view.read, view.written) == (4, 1, 4, 7)
