@@ -9,7 +9,7 @@ from shlex import quote
 
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnDetach, OnSetup, OnTeardown, Plan
-from ..errors import SftpJailError, UsageError
+from ..errors import SftpJailError, Unsafe, UsageError
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import former_expiry, spared
@@ -27,7 +27,7 @@ from ..operations.apply import (
     unanswered,
 )
 from ..operations.events import remove_events
-from .context import Command, Context
+from .context import Command, Context, counted
 
 
 def register(add_parser: Command) -> None:
@@ -99,6 +99,7 @@ def teardown(context: Context) -> int:
     if context.arguments.keep_jails:
         with context.engine(tolerant=True) as engine:
             done = "useradd, adduser and systemd call sftpjail no more; every jail is as it was"
+            context.answer_problems([])
             context.carry_out(engine, [OnDetach()], done)
         return context.close(0)
     with context.engine() as engine:
@@ -115,17 +116,15 @@ def teardown(context: Context) -> int:
             events += remove_events(account, engine.host, deleted=False)
         done = "this host is as it was before setup"
         free = [
-            f"{account.name} is NOT shut out: {why}"
+            Unsafe(f"{account.name} is NOT shut out: {why}")
             for account in jails.values()
             if (why := spared(account, engine.host))
         ]
         if jails:
-            count = len(jails) - len(free)
-            done = (
-                f"the jails are gone, and their {count} accounts are expired: "
-                "usermod -e '' USER opens one"
-            )
-        context.warn([*free, *_former(jails.values(), engine.host)])
+            expired = counted(len(jails) - len(free), "account")
+            done = f"the jails are gone; {expired} expired: usermod -e '' USER opens one"
+        context.answer_problems(free)
+        context.warn(_former(jails.values(), engine.host))
         context.carry_out(engine, [*events, OnTeardown()], done)
     return context.close(0)
 
@@ -216,7 +215,7 @@ def _apply_for(
                 engine,
                 plan,
                 f"applied: {names or 'the host'}",
-                f"{good} jails are as they should be",
+                f"{counted(good, 'jail')} checked, all is as it should be",
             )
             return plan, veto
         except SftpJailError as error:

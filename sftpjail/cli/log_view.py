@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..transferlog.parser import Reader
 from ..transferlog.records import Operation, Record, Session, Transfer, Unknown
-from .context import Context, printable
+from .context import Context, counted, printable
 
 # What a client asks without changing or fetching anything; people do not want to read it.
 QUESTIONS = {
@@ -240,14 +240,15 @@ def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
         print(_encode(values))
     elif sys.stdout.isatty():
         told = (
-            f"{view.sessions} sessions, {view.transfers} transfers: "
+            f"{counted(view.sessions, 'session')}, {counted(view.transfers, 'transfer')}: "
             f"{_size(view.read)} down, {_size(view.written)} up"
         )
-        unknown = f"; {reader.unknown} lines of the log not understood" if reader.unknown else ""
+        lines = counted(reader.unknown, "line")
+        unknown = f"; {lines} of the log not understood" if reader.unknown else ""
         print(told + unknown)
     if view.unverified and not context.json:
         why = "the log does not say whose process wrote them, or the account is gone"
-        context.warn([f"{view.unverified} of these records are unverified: {why}"])
+        context.warn([f"{counted(view.unverified, 'unverified record')}: {why}"])
     if not reader.lines:
         context.warn(
             [f"the log is empty: nothing has been transferred yet, or {path} is not written"]

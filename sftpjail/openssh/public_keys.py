@@ -139,30 +139,6 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
     # The comment is ours, so that the answer tells which line it is about.
     given = "".join(f"{line.kind} {line.blob} {n}\n" for n, line in enumerate(every) if line.blob)
     told = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=given).out if given else ""
-<<<<<<< HEAD
-    said = {found[3]: found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", told)}
-    entries, count = [], 0
-    for lines in parts:
-        own = []
-        for number, line, options, rest in lines:
-            found = said.get(str(count)) if asked[count] else None
-            count += 1
-            if found is None:
-                # The newest ssh-keygen does not even read those.
-                problem = (
-                    DSA
-                    if rest.startswith("ssh-dss ")
-                    else "it is not a public key that ssh-keygen can read"
-                )
-                own.append(Entry(number, line, problem=problem))
-                continue
-            kind, _, comment = (*re.split("[ \t]+", rest, maxsplit=2), "")[:3]
-            own.append(
-                Entry(number, line, Key(line, kind, int(found[1]), found[2], comment, options))
-            )
-        entries.append(own)
-    return entries
-=======
     said = {int(found[3]): found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", told)}
     entries = iter([_entry(line, said.get(n)) for n, line in enumerate(every)])
     return [[next(entries) for _ in own] for own in lines]
@@ -198,11 +174,10 @@ def _entry(line: _Line, said: re.Match[str] | None) -> Entry:
         bits, fingerprint = int(said[1]), said[2]
         key = Key(line.text, line.kind, bits, fingerprint, line.comment, line.options)
         return Entry(line.number, line.text, key)
-    fault = "it is not a public key that ssh-keygen can read"
+    problem = "it is not a public key that ssh-keygen can read"
     if line.kind == "ssh-dss" and line.blob:
-        fault = DSA  # the newest ssh-keygen does not even read those
-    return Entry(line.number, line.text, fault=fault)
->>>>>>> less/main
+        problem = DSA  # the newest ssh-keygen does not even read those
+    return Entry(line.number, line.text, problem=problem)
 
 
 def unfit(key: Key) -> str:

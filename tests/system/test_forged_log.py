@@ -143,4 +143,4 @@ def test_the_log_of_an_earlier_rule_is_read_and_marked(machine: Machine) -> None
     ]
     assert kinds == [("transfer", "alice", False), ("session", "alice", False)]
     shown = machine.run("sftpjail", "log")
-    assert shown.out.count("(unverified)") == 2 and "2 of these records are unverified" in shown.err
+    assert shown.out.count("(unverified)") == 2 and "2 unverified records:" in shown.err

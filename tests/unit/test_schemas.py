@@ -121,6 +121,7 @@ def test_what_is_judged() -> None:
         "--dry-run apply",
         "--dry-run teardown --close-accounts",
         "teardown",
+        "--dry-run teardown --keep-jails",
         "plugins",
         "check",
         "check --fix",
