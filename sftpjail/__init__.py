@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pluggy import HookimplMarker
 
     from .actions import (
+        Action,
         Check,
         CloseAccount,
         EndProcesses,
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
         Unmount,
         WriteFile,
     )
+    from .config import Config
+    from .engine.plan import Plan
     from .errors import SftpJailError
     from .formats.tagged_lines import Style
+    from .host import Facts
     from .model import Account, Bind, Fact, Key, Problem, Profile
 
     hookimpl: HookimplMarker
@@ -40,18 +44,22 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Account",
+    "Action",
     "Bind",
     "Check",
     "CloseAccount",
+    "Config",
     "EndProcesses",
     "EndProcessesFirst",
     "Fact",
+    "Facts",
     "GiveDir",
     "Key",
     "MakeDir",
     "Mount",
     "Notify",
     "OpenAccount",
+    "Plan",
     "Problem",
     "Profile",
     "Remove",
@@ -68,9 +76,13 @@ __all__ = [
     "hookimpl",
 ]
 
-_ROOMS = {"SftpJailError": "errors", "Style": "formats.tagged_lines"} | dict.fromkeys(
-    ("Account", "Bind", "Fact", "Problem", "Key", "Profile"), "model"
-)
+_ROOMS = {
+    "Config": "config",
+    "Facts": "host.facts",
+    "Plan": "engine.plan",
+    "SftpJailError": "errors",
+    "Style": "formats.tagged_lines",
+} | dict.fromkeys(("Account", "Bind", "Fact", "Problem", "Key", "Profile"), "model")
 
 
 def __getattr__(name: str) -> Any:

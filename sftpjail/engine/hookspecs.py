@@ -16,7 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     from ..actions import Action
     from ..config import Config
-    from ..host import Host
+    from ..host import Facts
     from ..model import Account, Bind, Fact, Key, Problem
     from .plan import Plan
 
@@ -24,7 +24,7 @@ hookspec = pluggy.HookspecMarker("sftpjail")
 
 
 @hookspec
-def on_setup(host: Host, config: Config) -> Sequence[Action] | None:
+def on_setup(host: Facts, config: Config) -> Sequence[Action] | None:
     """Prepare the host for jails: `sftpjail setup`.
 
     Args:
@@ -37,7 +37,7 @@ def on_setup(host: Host, config: Config) -> Sequence[Action] | None:
 
 
 @hookspec
-def on_teardown(host: Host, config: Config) -> Sequence[Action] | None:
+def on_teardown(host: Facts, config: Config) -> Sequence[Action] | None:
     """Take back what on_setup did: `sftpjail teardown`. No account is jailed by then.
 
     Args:
@@ -50,7 +50,7 @@ def on_teardown(host: Host, config: Config) -> Sequence[Action] | None:
 
 
 @hookspec
-def on_detach(host: Host, config: Config) -> Sequence[Action] | None:
+def on_detach(host: Facts, config: Config) -> Sequence[Action] | None:
     """Take away what calls sftpjail, and nothing that holds a jail closed.
 
     That is for `teardown --keep-jails`, and for the package's removal.
@@ -66,7 +66,7 @@ def on_detach(host: Host, config: Config) -> Sequence[Action] | None:
 
 @hookspec
 def on_user_create(
-    account: Account, new: bool, host: Host, config: Config
+    account: Account, new: bool, host: Facts, config: Config
 ) -> Sequence[Action] | None:
     """Make or repair a jail: useradd, adduser, `add`, `adopt`, `apply`.
 
@@ -85,7 +85,7 @@ def on_user_create(
 
 @hookspec
 def on_user_remove(
-    account: Account, deleted: bool, host: Host, config: Config
+    account: Account, deleted: bool, host: Facts, config: Config
 ) -> Sequence[Action] | None:
     """Take a jail away: `remove`, userdel, `apply --prune`.
 
@@ -103,7 +103,7 @@ def on_user_remove(
 
 
 @hookspec
-def on_adopt_close(account: Account, host: Host, config: Config) -> Sequence[Action] | None:
+def on_adopt_close(account: Account, host: Facts, config: Config) -> Sequence[Action] | None:
     """End what the host does for an account outside of its jail: `adopt --close`.
 
     It comes after on_user_create.
@@ -120,7 +120,7 @@ def on_adopt_close(account: Account, host: Host, config: Config) -> Sequence[Act
 
 @hookspec
 def on_user_close(
-    account: Account, why: str, by: str, host: Host, config: Config
+    account: Account, why: str, by: str, host: Facts, config: Config
 ) -> Sequence[Action] | None:
     """Shut out an account that should be jailed and cannot be: `apply`, useradd, PAM.
 
@@ -139,7 +139,7 @@ def on_user_close(
 
 
 @hookspec
-def on_key_add(account: Account, key: Key, host: Host, config: Config) -> Sequence[Action] | None:
+def on_key_add(account: Account, key: Key, host: Facts, config: Config) -> Sequence[Action] | None:
     """Let an account in with a key: `key add`, `key migrate`.
 
     Args:
@@ -155,7 +155,7 @@ def on_key_add(account: Account, key: Key, host: Host, config: Config) -> Sequen
 
 @hookspec
 def on_key_remove(
-    account: Account, key: Key, host: Host, config: Config
+    account: Account, key: Key, host: Facts, config: Config
 ) -> Sequence[Action] | None:
     """No longer let an account in with a key: `key remove`.
 
@@ -172,7 +172,7 @@ def on_key_remove(
 
 @hookspec
 def on_key_migrate(
-    account: Account, path: str, host: Host, config: Config
+    account: Account, path: str, host: Facts, config: Config
 ) -> Sequence[Action] | None:
     """Retire a key file in a home: `key migrate`, `adopt`.
 
@@ -190,7 +190,7 @@ def on_key_migrate(
 
 
 @hookspec
-def jail_binds(account: Account, host: Host, config: Config) -> Sequence[Bind] | None:
+def jail_binds(account: Account, host: Facts, config: Config) -> Sequence[Bind] | None:
     """Name what a profile shows in every jail of its own accord: the home, the log socket.
 
     Each bind is then made by on_mount together with those that an administrator asked for.
@@ -206,7 +206,7 @@ def jail_binds(account: Account, host: Host, config: Config) -> Sequence[Bind] |
 
 
 @hookspec
-def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> Sequence[Action] | None:
+def on_mount(account: Account, bind: Bind, host: Facts, config: Config) -> Sequence[Action] | None:
     """Show a folder of the host inside a jail, now and after a reboot.
 
     That is for `mount`, and for every bind of a new jail.
@@ -224,7 +224,7 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> Sequen
 
 @hookspec
 def on_unmount(
-    account: Account, bind: Bind, live_only: bool, host: Host, config: Config
+    account: Account, bind: Bind, live_only: bool, host: Facts, config: Config
 ) -> Sequence[Action] | None:
     """No longer show a folder inside a jail: `umount`, and every bind of a jail that goes.
 
@@ -242,7 +242,7 @@ def on_unmount(
 
 
 @hookspec
-def on_check(account: Account | None, host: Host, config: Config) -> Sequence[Problem] | None:
+def on_check(account: Account | None, host: Facts, config: Config) -> Sequence[Problem] | None:
     """Judge a jail, or the host: `check`.
 
     Args:
@@ -256,7 +256,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> Sequence[Pr
 
 
 @hookspec
-def on_explain(account: Account, host: Host, config: Config) -> Sequence[Fact] | None:
+def on_explain(account: Account, host: Facts, config: Config) -> Sequence[Fact] | None:
     """Say what decides about an account's sessions: `explain`. What is wrong is told by on_check.
 
     Args:

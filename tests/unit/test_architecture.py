@@ -178,7 +178,7 @@ def below(name: str) -> set[str]:
     if own.startswith("plugins"):
         return {own, *DOOR}
     if name == "__init__":
-        return DOOR
+        return DOOR | {"engine"}
     floor = next(n for n, rooms in enumerate(FLOORS) if own in rooms)
     return {own, *(known for rooms in FLOORS[floor + 1 :] for known in rooms)} | (
         {""} if own == "cli" else set()

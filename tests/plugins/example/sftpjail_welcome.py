@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from sftpjail import Account, Remove, SftpJailError, WriteFile, hookimpl
-from sftpjail.actions import Action
-from sftpjail.host import Host
+from sftpjail import Account, Action, Facts, Remove, SftpJailError, WriteFile, hookimpl
 
 
 @hookimpl
-def on_user_create(account: Account, host: Host) -> list[Action]:
+def on_user_create(account: Account, host: Facts) -> list[Action]:
     if account.name.startswith("bad"):
         raise SftpJailError(f"{account.name} is a bad name", f"usermod -l good {account.name}")
     return [WriteFile(f"{account.jail}/WELCOME", f"Hello {account.name}\n")]
