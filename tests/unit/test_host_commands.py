@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Programs
+from fakes import FakeHost, Programs
 from fakesshd import sshd
 from played import Run, Stage, rogue, run, stage
 
-from sftpjail import SftpJailError
+from sftpjail import Profile, SftpJailError
 from sftpjail.cli import hook
+from sftpjail.config import Config
 from sftpjail.engine import manager
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.plan import Plan
+from sftpjail.jails import activity
+from sftpjail.jails.membership import jailed
+from sftpjail.operations.events import create_events
 from sftpjail.system.programs import Answer
 
 __all__ = ["run", "sshd", "stage"]
@@ -431,3 +436,106 @@ def test_add_takes_back_only_what_it_made(
     assert run("add", "eve") == (1, "") and run.err == "sftpjail: no space is left\n"
     wanted = ["userdel", "eve"] if older else ["userdel", "--remove", "eve"]
     assert list(programs.asked[-1]) == wanted
+
+
+# -- a directory service beside local files ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """A host that asks SSSD, and the names of whom that says nothing now."""
+    names: set[str] = set()
+    stage.config = replace(stage.config, plugins_disable=("pam",))
+    stage.tree.write("/etc/nsswitch.conf", "passwd: files sss # [NOTFOUND=return]\n")
+    for name in ("is_silent", "is_silent_group"):
+        monkeypatch.setattr(FakeHost, name, lambda self, asked: asked in names, raising=False)
+    for name in ("zoe", "zac"):
+        stage.tree.write(f"/var/lib/sftpjail/accounts/{name}", '{"uid": 7000}')
+    return names
+
+
+def test_who_is_gone_is_not_known_by_a_directory_alone(
+    run: Run, stage: Stage, silent: set[str]
+) -> None:
+    words = "is it gone, or is the directory down? If it is gone: sftpjail remove"
+    assert run("apply", "--prune")[0] == 1
+    assert run.err == "".join(f"sftpjail: {n}: {words} {n}\n" for n in ("zac", "zoe"))
+    records = stage.tree.root / "var/lib/sftpjail/accounts"
+    assert {record.name for record in records.iterdir()} == {"ann", "zac", "zoe"}
+    stage.tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
+    assert run("apply", "--prune")[0] == 0, run.err
+    assert {record.name for record in records.iterdir()} == {"ann"}
+
+
+def test_whom_a_silent_directory_may_know_is_skipped(
+    run: Run, stage: Stage, silent: set[str]
+) -> None:
+    silent |= {"zoe", "bob"}
+    said = "sftpjail: the directory (sss) does not answer; zoe: left as they are\n"
+    assert run("apply") == (1, "nothing to do: 1 jails are as they should be\n")
+    assert run.err == said
+    assert run("show", "bob")[0] == 1 and "does not answer whether there is" in run.err
+    stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
+    assert run("teardown")[0] == 1 and "who is still jailed cannot be told: " in run.err
+    assert (stage.tree.root / DROPIN[1:]).exists()
+
+
+def test_a_group_that_is_gone_stops_setup_and_no_jail(run: Run, stage: Stage) -> None:
+    stage.config = Config(profiles=(*stage.config.profiles, Profile("web", "web")))
+    stage.set_up()
+    join(stage, "cat", 1100)
+    stage.tree.group_lines = [line for line in stage.tree.group_lines if "web" not in line]
+    assert run("apply") == (1, "applied: cat\n")
+    assert run.err.startswith("sftpjail: setup is not done: the group web is gone, ")
+    assert stage.host().group("web") is None
+
+
+# -- the events of one jail -------------------------------------------------------------------------------------------
+
+
+def events_of(stage: Stage, name: str) -> list[tuple[str, str]]:
+    engine = stage.engine()
+    account = jailed(stage.config, engine.host)[name]
+    found = create_events(account, engine.host, engine.manager)
+    return [(e.hook, e.arguments["bind"].target if "bind" in e.arguments else "") for e in found]
+
+
+def test_a_mount_moves_along_with_its_jail(run: Run, stage: Stage) -> None:
+    stage.tree.folder("/srv/web")
+    assert run("mount", "ann", "/srv/web", "/web")[0] == 0
+    (old,) = stage.config.profiles
+    stage.config = Config(profiles=(replace(old, chroot="/jails/%u"),))
+    assert events_of(stage, "ann") == [
+        ("on_unmount", "/srv/sftp/ann/dev"),
+        ("on_unmount", "/srv/sftp/ann/web"),
+        ("on_unmount", "/srv/sftp/ann/home/ann"),
+        ("on_user_create", ""),
+        ("on_mount", "/jails/ann/dev"),
+        ("on_mount", "/jails/ann/web"),
+        ("on_mount", "/jails/ann/home/ann"),
+    ]
+
+
+def test_a_mount_outside_of_the_jail_is_nobodys(stage: Stage) -> None:
+    stage.tree.fstab("/srv/web /elsewhere/ann/web none bind,x-sftpjail.user=ann 0 0")
+    with pytest.raises(SftpJailError, match="/elsewhere/ann/web lies outside of") as caught:
+        events_of(stage, "ann")
+    assert caught.value.hint == r"sed -i '\|[[:space:]]/elsewhere/ann/web[[:space:]]|d' /etc/fstab"
+
+
+# -- what runs outside of a jail --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["at", "processes", "cron"])
+@pytest.mark.parametrize("uid", [0, 1001, 1500])
+def test_nothing_is_ended_that_may_be_anothers(stage: Stage, kind: str, uid: int) -> None:
+    stage.tree.account("eve", uid, gid=4000)
+    host = stage.host()
+    works = [activity.Work(kind, "7 things")]
+    if uid == 1500 or kind == "cron":
+        activity.refuse_shared(host.accounts["eve"], works, host)
+        return
+    whose = "root" if uid == 0 else "ann"
+    with pytest.raises(SftpJailError, match=f"eve has the uid {uid} of {whose}: .*7 things") as no:
+        activity.refuse_shared(host.accounts["eve"], works, host)
+    assert no.value.hint == f"sftpjail adopt --close --keep {kind} eve"
