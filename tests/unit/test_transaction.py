@@ -845,3 +845,23 @@ def test_what_came_back_before_its_process_was_ended(
     with pytest.raises(SftpJailError, match="made .*/spool/crontab again before it was ended"):
         apply(world, lambda _: [action])
     assert ended == [4001, 4001]
+
+
+def test_what_is_being_made_is_roots_alone_until_it_is_whole(worlds: MakeWorld) -> None:
+    world = worlds()
+    engine, plan = world.plan(everything)
+    seen: dict[str, int] = {}
+    state = str(world.state)
+
+    def watch(name: str, path: str) -> None:
+        made = path.endswith(".sftpjail-new~") or path.startswith((state, world.path("jail/home")))
+        if made and name in ("fchown", "fsync") and path not in seen:
+            seen[path] = os.stat(path).st_mode & 0o7777
+
+    world.syscalls.watch = watch
+    old = os.umask(0)
+    try:
+        engine.apply(plan)
+    finally:
+        os.umask(old)
+    assert len(seen) > 8 and {mode for path, mode in seen.items() if mode & 0o077} == set()
