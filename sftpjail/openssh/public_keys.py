@@ -100,7 +100,7 @@ def convert(text: str, host: Host) -> str:
     Raises:
         SftpJailError: ssh-keygen cannot read it, or it is a private key.
     """
-    if "PRIVATE KEY-----" in text:
+    if re.search(r"(?m)^\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----", text.removeprefix("\ufeff")):
         raise SftpJailError(
             "that is a private key, which stays with its owner", "ssh-keygen -y -f FILE > FILE.pub"
         )
