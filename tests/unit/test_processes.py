@@ -31,6 +31,8 @@ def test_a_process_is_seen_by_its_folder_and_its_files(
         assert command and uid == os.getuid()
     assert os.getpid() not in {pid for pid, _, _ in processes.holders(target)}
     monkeypatch.chdir(inner)
+    with open(inner / "file", "w"):
+        assert [pid for pid, _, _ in processes.holders(target)].count(os.getpid()) == 1
     assert os.getpid() in {pid for pid, _, _ in processes.holders(target)}
     assert os.getpid() not in {pid for pid, _, _ in processes.holders(f"{target}/inn")}, (
         "by components, not by characters"

@@ -561,3 +561,46 @@ def test_an_unmount_follows_no_link(
     kernel.fails["umount2"] = errno.EBUSY
     with pytest.raises(OSError, match="umount2"):
         safe_path.unmount(str(folder / "safe"), lazy)
+
+
+@pytest.mark.parametrize("kind", ["file", "second name", "fifo", "link"])
+def test_nothing_is_written_into_what_came_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Where the stage was cleared a moment ago."""
+    path = str(folder / "safe/file")
+    stage = Path(files.stage_name(path))
+    if kind == "fifo":
+        os.mkfifo(stage)
+    elif kind == "link":
+        stage.symlink_to("../target/new")
+    elif kind == "file":
+        stage.write_text("theirs\n")
+    else:
+        (folder / "target/other").write_text("theirs too\n")
+        os.link(folder / "target/other", stage)
+    before = listing(folder)
+    monkeypatch.setattr(files, "unlink", lambda path: None)
+    with pytest.raises(SftpJailError, match="File exists"):
+        files.write_staged(path, b"ours\n", False, 0o640, *ME)
+    with pytest.raises(SftpJailError, match="File exists"):
+        files._copy(str(folder / "target/file"), path)
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EINVAL, errno.EPERM, errno.EACCES])
+@pytest.mark.parametrize("act", ["unmount", "unmount_busy"])
+def test_only_a_busy_mount_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, code: int, act: str
+) -> None:
+    asked = []
+
+    def fail(target: str, lazy: bool = False) -> bool:
+        asked.append(lazy)
+        raise OSError(code, "the kernel's words")
+
+    monkeypatch.setattr(safe_path, "unmount", fail)
+    monkeypatch.setattr(mounts, "holders", lambda target: [])
+    with pytest.raises(SftpJailError, match="cannot unmount /x: the kernel's words"):
+        getattr(mounts, act)("/x")
+    assert asked == ([False] if act == "unmount" else [False, True])

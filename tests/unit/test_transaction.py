@@ -865,3 +865,16 @@ def test_what_is_being_made_is_roots_alone_until_it_is_whole(worlds: MakeWorld) 
     finally:
         os.umask(old)
     assert len(seen) > 8 and {mode for path, mode in seen.items() if mode & 0o077} == set()
+    for place in (world.state, world.state / "accounts"):
+        assert place.stat().st_mode & 0o7777 == 0o700, "and what is ours stays so"
+    for file in (world.state / "host", world.state / "accounts/worldling"):
+        assert file.stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_group_that_goes_leaves_the_record(worlds: MakeWorld) -> None:
+    world = worlds()
+    record = world.state / "accounts/worldling"
+    apply(world, lambda _: [SetGroup("newgroup"), MakeDir(world.path("more"))])
+    assert json.loads(record.read_text())["made"] == [world.path("more"), "group:newgroup"]
+    apply(world, lambda _: [SetGroup("newgroup", present=False)])
+    assert json.loads(record.read_text())["made"] == [world.path("more")]
