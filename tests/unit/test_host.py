@@ -588,3 +588,12 @@ def test_full_is_no_block_or_no_inode_for_users(
     )
     monkeypatch.setattr(Host, "_statvfs", lambda self, path: found)
     assert Host().full("/x") == full
+
+
+def test_names_that_are_being_written_are_no_accounts(tree: Tree) -> None:
+    for name in ("ann", ".ann.sftpjail-old~", ".bob.sftpjail-new~"):
+        tree.write(f"/var/lib/sftpjail/accounts/{name}", "{}")
+        tree.write(f"/etc/sftpjail/mounts/{name}", "/a /srv/sftp/ann/a none bind 0 0\n")
+        tree.write(f"/var/spool/cron/crontabs/{name}", "")
+    host = tree.host()
+    assert host.recorded() == [*host.known()] == [*host.bind_users] == [*host.crontabs] == ["ann"]

@@ -878,3 +878,28 @@ def test_a_group_that_goes_leaves_the_record(worlds: MakeWorld) -> None:
     assert json.loads(record.read_text())["made"] == [world.path("more"), "group:newgroup"]
     apply(world, lambda _: [SetGroup("newgroup", present=False)])
     assert json.loads(record.read_text())["made"] == [world.path("more")]
+
+
+def test_another_directory_that_came_in_its_place_stays(worlds: MakeWorld) -> None:
+    """It goes with the commit, and only if it is the one that was to go."""
+    world = worlds()
+    place = world.root / "empty"
+    place.mkdir()
+
+    def replace(name: str, path: str) -> None:
+        if name == "write" and path.endswith("/journal") and (world.root / "other").exists():
+            place.rename(world.root / "away")
+            (world.root / "other").rename(place)
+
+    world.syscalls.watch = replace
+    apply(world, lambda _: [Remove(str(place), ours=True)])
+    assert not place.exists()
+    for name in ("empty", "other"):
+        (world.root / name).mkdir()
+    engine, plan = world.plan(lambda _: [Remove(str(place), ours=True), Notify("sshd")])
+    inode = (world.root / "other").stat().st_ino
+    world.syscalls.watch = lambda name, path: (
+        replace(name, path) if (world.state / "journal").exists() else None
+    )
+    engine.apply(plan)
+    assert place.stat().st_ino == inode
