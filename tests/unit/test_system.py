@@ -14,6 +14,7 @@ import pytest
 from fakes import ME, listing
 
 from sftpjail.errors import LinkRefused, SftpJailError
+from sftpjail.formats.fstab import MountPoint
 from sftpjail.system import files, locks, mounts, safe_path
 
 
@@ -604,3 +605,20 @@ def test_only_a_busy_mount_is_asked_again(
     with pytest.raises(SftpJailError, match="cannot unmount /x: the kernel's words"):
         getattr(mounts, act)("/x")
     assert asked == ([False] if act == "unmount" else [False, True])
+
+
+def test_a_mount_is_found_behind_links_on_its_way_alone(folder: Path) -> None:
+    (folder / "safe/way").symlink_to("../target")
+    (folder / "target/end").symlink_to("../open")
+    points = {
+        str(folder / name): MountPoint((), "/") for name in ("target/in", "open", "safe/direct")
+    }
+    found = {
+        name: mounts.point_at(points, str(folder / name)) is not None
+        for name in ("safe/way/in", "target/in", "safe/direct", "target/end", "safe/way/end", "no")
+    }
+    assert [name for name, there in found.items() if there] == [
+        "safe/way/in",
+        "target/in",
+        "safe/direct",
+    ]
