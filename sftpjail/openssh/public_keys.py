@@ -94,7 +94,7 @@ def convert(text: str, host: Host) -> str:
     Raises:
         SftpJailError: ssh-keygen cannot read it, or it is a private key.
     """
-    if "PRIVATE KEY-----" in text:
+    if re.search(r"(?m)^\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----", text.removeprefix("\ufeff")):
         raise SftpJailError(
             "that is a private key, which stays with its owner",
             advice="its public half is what ssh-keygen -y -f FILE prints",

@@ -233,3 +233,20 @@ def test_a_script_that_somebody_could_exchange_does_not_run(tree: Tree, fire: Fi
     ((what, fix),) = found(tree, fire)
     assert "lies in /srv/team, which can be written by others than root" in what
     assert fix == "chmod go-w /srv/team"
+
+
+@pytest.mark.parametrize("bit", [1 << number for number in range(9)], ids=oct)
+@pytest.mark.parametrize("uid", [0, 1])
+def test_only_a_script_of_roots_alone_runs(tree: Tree, fire: Fire, bit: int, uid: int) -> None:
+    path = f"{THEIRS}/setup.d/x"
+    tree.write(path, "#!/bin/sh\n", 0o600 | bit)
+    tree.owners[path] = (uid, 0)
+    runs = uid == 0 and bool(bit & 0o111)
+    actions = fire("scripts", "on_setup", tree.host())
+    assert [action.argv for action in actions] == [(path,)] * runs
+    found = fire("scripts", "on_check", tree.host(), account=None)
+    assert len(found) == (0 if runs else 1)
+    if uid or bit & 0o022:
+        assert "can be changed by others than root" in found[0].what
+    elif not runs:
+        assert "is not executable" in found[0].what

@@ -12,6 +12,7 @@ from golden import Fire, Sshd, ann
 
 from sftpjail import Fact, Problem, SetOwner
 from sftpjail.config import keyfile
+from sftpjail.plugins.keys.check import loose_mode
 from sftpjail.system.programs import Answer
 
 FOLDER = "/etc/ssh/authorized_keys"
@@ -450,3 +451,17 @@ def test_on_check_of_an_option_that_sshd_does_not_know(
 def test_on_check_of_an_option_that_opens_something(tree: Tree, fire: Fire) -> None:
     (problem,) = check(tree, fire, f'environment="A=b" {ED} ann\n')
     assert problem.fix == f"sftpjail key remove ann {PRINT}"
+
+
+@pytest.mark.parametrize("bit", [1 << number for number in range(9)], ids=oct)
+@pytest.mark.parametrize("uid", [0, 1001, 1002])
+@pytest.mark.parametrize("part", [FILE, FOLDER])
+def test_a_key_file_is_trusted_bit_by_bit(tree: Tree, part: str, bit: int, uid: int) -> None:
+    tree.write(FILE, f"{ED} ann\n", 0o600)
+    tree.host()
+    (tree.root / part[1:]).chmod((0o700 if part == FOLDER else 0o600) | bit)
+    tree.owners[part] = (uid, 0)
+    found = loose_mode(FILE, ann(), tree.host())
+    own = uid == 0 or (uid == 1001 and part == FOLDER)
+    assert (found is None) == (own and not bit & 0o022)
+    assert found is None or found.what.startswith(f"{part} can be changed by others than root (")

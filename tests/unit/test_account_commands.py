@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from fakes import Programs
@@ -11,8 +13,10 @@ from fakesshd import sshd
 from played import Run, Stage, run, stage
 
 from sftpjail import Profile, SetAccount, SftpJailError, fixes
+from sftpjail.cli.accounts import parse_mount
 from sftpjail.config import Config
 from sftpjail.engine.kinds import kind_of
+from sftpjail.errors import UsageError
 from sftpjail.system.programs import Answer
 
 __all__ = ["run", "sshd", "stage"]
@@ -216,3 +220,219 @@ def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
         action = SetAccount("ann", home="/files")
         kind_of(action).perform(action, stage.host())
     assert caught.value.fix == fix
+
+
+# -- what each command says and refuses -------------------------------------------------------------------------------
+
+# Command, exit code, standard output, standard error: one after the other on one host.
+Said = tuple[str, int, str, str]
+
+
+def played(run: Run, steps: Sequence[Said]) -> None:
+    for words, code, out, err in steps:
+        assert (words, *run(*words.split(" ")), run.err) == (words, code, out, err)
+
+
+def test_keys_as_commands(run: Run, stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("ssh-ed25519 AAAAgood2 two\nssh-ed25519 AAAAgood3 ann\n")
+    (tmp_path / "one").write_text("ssh-ed25519 AAAAgood2 other words\n")
+    (tmp_path / "bad").write_text("ssh-ed25519 AAAAgood9\nrubbish\n")
+    two = "sftpjail: ann has 2 keys called 'ann': SHA256:AAAAgood SHA256:AAAAgood3; name one by that\n"
+    no_jail = (
+        "sftpjail: bob is not jailed: it is in no profile's group\n  fix: sftpjail adopt bob\n"
+    )
+    rest = "ssh-ed25519\t256\tSHA256:AAAAgood3\t\tann\n"
+    add, gone = (
+        "ann can log in with SHA256:AAAAgood",
+        "ann can no longer log in with SHA256:AAAAgood",
+    )
+    played(
+        run,
+        [
+            (f"key add ann {file}", 0, f"{add}2 two\n{add}3 ann\n", ""),
+            (f"key add ann {file}", 0, "nothing to do: ann has these keys already\n", ""),
+            (f"key add ann {tmp_path}/one", 0, "nothing to do: ann has this key already\n", ""),
+            (f"key add bob {file}", 1, "", no_jail),
+            ("key remove ann ann", 1, "", two),
+            ("key remove ann two SHA256:AAAAgood", 0, f"{gone}2 two\n{gone} ann\n", ""),
+            ("key remove ann nope", 0, "nothing to do: ann has no such key\n", ""),
+            ("key list ann", 0, rest, ""),
+            ("key remove ann ann", 0, f"{gone}3 ann\n", ""),
+            ("key list ann", 0, "ann has no key\n", ""),
+            ("key list bob", 1, "", no_jail),
+        ],
+    )
+    assert run("key", "add", "ann", str(tmp_path / "bad"))[0] == 1
+    assert "no key was added: " in run.err and "bad" in run.err
+    (tmp_path / "bad").write_text("# none\n")
+    assert run("key", "add", "ann", str(tmp_path / "bad"))[0] == 1 and "has no key" in run.err
+    file.write_text('from="10.0.0.1" ssh-ed25519 AAAAgood2 two\n')
+    assert run("key", "add", "ann", str(file))[0] == 0
+    assert run("key", "add", "ann", str(tmp_path / "one"))[0] == 1
+    assert "already, with other options\n  fix: sftpjail key remove ann SHA256:AAAAgood2" in run.err
+    (key,) = json.loads(run("--json", "key", "list", "ann")[1])["keys"]
+    assert key["options"] == ['from="10.0.0.1"'] and key["bits"] == 256
+
+
+def test_migrate_of_one_or_all(run: Run, stage: Stage) -> None:
+    usage = "sftpjail: key migrate wants one USER, or --all\n"
+    played(
+        run,
+        [
+            ("key migrate", 2, "", usage),
+            ("key migrate ann --all", 2, "", usage),
+            ("key migrate --all", 0, "nothing to do: no keys in homes\n", ""),
+        ],
+    )
+    old = "/home/ann/.ssh/authorized_keys"
+    stage.tree.folder("/home/ann/.ssh", 0o700, (1001, 1001))
+    stage.tree.write(old, "ssh-ed25519 AAAAgood7 old\nrubbish\n", 0o600)
+    stage.tree.owners[old] = (1001, 1001)
+    os.link(stage.tree.root / old[1:], stage.tree.root / "second")
+    assert run("key", "migrate", "--all") == (1, "nothing to do: no keys in homes\n")
+    assert run.err.startswith("sftpjail: ann: ") and "one name" in run.err
+
+
+def test_mounts_as_commands(run: Run, stage: Stage) -> None:
+    stage.tree.folder("/srv/web/in")
+    inner = (
+        f"sftpjail: {JAIL}/web/in is mounted below {JAIL}/web\n  fix: sftpjail umount ann /web/in\n"
+    )
+    own = "sftpjail: /home/ann belongs to every jail of profile sftponly\n  fix: man 5 sftpjail.conf\n"
+    climbs = "is not a path inside the jail; give one that begins with / and has no ..\n"
+    top = "sftpjail: the mount needs a folder of its own inside the jail, as /web\n"
+    played(
+        run,
+        [
+            ("mount ann /srv/web /web", 0, "ann sees /srv/web as /web\n", ""),
+            (
+                "mount ann /srv/web /web",
+                0,
+                "nothing to do: ann sees /srv/web as /web already\n",
+                "",
+            ),
+            (
+                "mount --read-only ann /srv/web/in /web/in",
+                0,
+                "ann sees /srv/web/in as /web/in, read-only\n",
+                "",
+            ),
+            ("umount ann /web", 1, "", inner),
+            ("umount ann /home/ann", 1, "", own),
+            ("umount ann /we", 0, "nothing to do: ann has no mount at /we\n", ""),
+            ("umount ann /web/in", 0, "ann no longer sees /web/in\n", ""),
+            ("umount ann /web", 0, "ann no longer sees /web\n", ""),
+            ("mount ann /srv/web ../x", 2, "", f"sftpjail: '../x' {climbs}"),
+            ("mount ann /srv/web /a/../../x", 2, "", f"sftpjail: '/a/../../x' {climbs}"),
+            ("mount ann /srv/web web", 2, "", f"sftpjail: 'web' {climbs}"),
+            ("mount ann /srv/web /", 2, "", top),
+            ("mount ann /srv/web /.", 2, "", top),
+        ],
+    )
+    assert run("mount", "ann", "", "/web")[0] == 2 and "SRC is empty" in run.err
+    assert run("mount", "bob", "/srv/web", "/web")[0] == 1 and "bob is not jailed" in run.err
+    for place in ("/srv/we\nb", "/srv/web"):
+        target = "/web" if "\n" in place else "/we\nb"
+        assert run("mount", "ann", place, target)[0] == 2 and "control character" in run.err
+
+
+def test_list_and_show_tell_what_is_there(run: Run, stage: Stage) -> None:
+    stage.tree.folder("/srv/web")
+    assert run("mount", "--read-only", "ann", "/srv/web", "/web")[0] == 0
+    row = "ann\tsftponly\t/srv/sftp/ann\t1\t3\t"
+    assert run("list") == (0, f"{row}ok\n")
+    code, out = run("show", "ann")
+    assert code == 0 and out.splitlines()[6:8] == ["state\tok", "key\tSHA256:AAAAgood ann"]
+    assert "mount\t/web <- /srv/web (mount, read-only)\n" in out
+    stage.umount(f"{JAIL}/web")
+    assert run("list") == (0, f"{row}incomplete\n")
+    assert "/web <- /srv/web (mount, read-only, not mounted)\n" in run("show", "ann")[1]
+    stage.tree.write("/etc/shadow", "ann:*:19000:0:99999:7::1:\n")
+    assert run("list") == (0, f"{row}closed\n")
+    assert "closed\tit expired on 1970-01-02\n" in run("show", "ann")[1]
+    facts = json.loads(run("--json", "list")[1])["jails"]
+    mounted = {mount["target"]: mount["mounted"] for mount in facts[0]["mounts"]}
+    assert mounted == {"/dev": True, "/home/ann": True, "/web": False}
+    assert facts[0]["closed"] == "it expired on 1970-01-02" and facts[0]["keys"] == 1
+    assert run("show", "bob")[0] == 1 and "bob is not jailed" in run.err
+    stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
+    assert run("list") == (0, "no account is jailed\n")
+
+
+def test_adopt_refuses_whom_no_jail_would_hold(run: Run, stage: Stage) -> None:
+    crontab = "/var/spool/cron/crontabs/bob"
+    stage.tree.write(crontab, "@daily x\n", 0o600)
+    assert run("adopt", "bob")[0] == 1
+    assert run.err == (
+        f"sftpjail: bob has a crontab ({crontab}), which no jail would hold; to let that go on: "
+        "sftpjail adopt --keep cron bob\n  fix: sftpjail adopt --close bob\n"
+    )
+    assert run("adopt", "--keep", "at", "bob")[0] == 1
+    assert "--keep cron,at bob\n  fix: sftpjail adopt --close --keep at bob\n" in run.err
+    assert run("adopt", "--keep", "x", "bob")[0] == 2 and "--keep knows no 'x'" in run.err
+    for keep in ("cron", "at, cron"):
+        assert run("--dry-run", "adopt", "--keep", keep, "bob")[0] == 0, run.err
+    answer = json.loads(run("--json", "--dry-run", "adopt", "--close", "bob")[1])
+    about = [action["about"] for action in answer["actions"] if action["action"] == "Rename"]
+    assert about == [[crontab]]
+
+
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [
+        ("root", "it has uid 0; root would be locked out"),
+        ("admin", "it is in the group sudo; an administrator would be locked out"),
+        ("low", "it is a system account (uid 999)"),
+        ("me", "it is you; you would lock yourself out"),
+    ],
+)
+def test_adopt_jails_no_administrator_unless_forced(
+    run: Run, stage: Stage, who: str, why: str
+) -> None:
+    stage.tree.account("admin", 1100)
+    stage.tree.account("low", 999)
+    stage.tree.account("me", 1101)
+    stage.tree.write("/proc/self/loginuid", "1101")
+    assert run("adopt", who)[0] == 1
+    force = f"if you really mean it: sftpjail adopt --force {who}"
+    assert run.err == f"sftpjail: will not jail {who}: {why}\n  fix: {force}\n"
+    if who != "root":
+        assert run("--dry-run", "adopt", "--force", who)[0] == 0, run.err
+
+
+def test_adopt_takes_keys_along_and_keeps_the_profile(run: Run, stage: Stage) -> None:
+    other = Profile("other", "other", chroot="/jails/%u")
+    stage.config = Config(profiles=(*stage.config.profiles, other))
+    stage.set_up()
+    old = "/home/bob/.ssh/authorized_keys"
+    stage.tree.folder("/home/bob/.ssh", 0o700, (1002, 1002))
+    stage.tree.write(old, "ssh-ed25519 AAAAgood7 old\n", 0o600)
+    stage.tree.owners[old] = (1002, 1002)
+    code, out = run("--json", "adopt", "--profile", "other", "bob")
+    actions = [(a["action"], a["about"]) for a in json.loads(out)["actions"]]
+    assert code == 0 and ("Rename", [old]) in actions and ("MakeDir", ["/jails/bob"]) in actions
+    assert "AAAAgood7" in stage.host().text("/etc/ssh/authorized_keys/bob")
+    assert run("adopt", "ann") == (0, "nothing to do: ann is jailed in /srv/sftp/ann\n")
+    assert run("adopt", "--profile", "other", "ann")[0] == 1
+    assert run.err == "sftpjail: ann is jailed by profile sftponly already\n"
+    assert run("adopt", "zoe")[0] == 1 and "there is no account zoe" in run.err
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("/a:/b", ("/a", "/b", False)),
+        ("/a:/b:ro", ("/a", "/b", True)),
+        ("/a:/b:rw", ("/a", "/b", False)),
+        ("/a:x:/b", ("/a:x", "/b", False)),
+    ],
+)
+def test_mounts_of_add(text: str, parsed: tuple[str, str, bool]) -> None:
+    assert parse_mount(text) == parsed
+
+
+@pytest.mark.parametrize("text", ["", "/a", ":/b", ":ro", "/a:ro"])
+def test_mounts_of_add_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="is not SRC:DST"):
+        parse_mount(text)

@@ -291,3 +291,72 @@ def test_random_text_is_a_configuration_or_a_usage_error(text: str) -> None:
             for section in found.settings.values()
             for value in section.values()
         )
+
+
+BITS = [1 << number for number in range(12)]
+
+
+@pytest.mark.parametrize("bit", BITS, ids=oct)
+@pytest.mark.parametrize("uid", [0, 1, 1000])
+def test_a_configuration_is_roots_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bit: int, uid: int
+) -> None:
+    path = tmp_path / "sftpjail.conf"
+    path.write_text("")
+    found = path.stat()
+    seen = os.stat_result((0o100600 | bit, *found[1:4], uid, *found[5:10]))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fstat", lambda _: seen)
+    if uid or bit in (0o020, 0o002):
+        with pytest.raises(UsageError, match="can be changed by others than root"):
+            load(str(path))
+    else:
+        assert load(str(path)) == Config()
+
+
+@pytest.mark.parametrize("bit", BITS, ids=oct)
+@pytest.mark.parametrize("uid", [0, 1])
+def test_a_command_is_only_for_what_root_alone_can_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bit: int, uid: int
+) -> None:
+    real = os.lstat
+    played = {"/etc": os.stat_result((0o040700 | bit, 0, 0, 0, uid, 0, 0, 0, 0, 0))}
+    monkeypatch.setattr(os, "lstat", lambda path: played.get(path) or real(path))
+    safe = uid == 0 and bit not in (0o020, 0o002)
+    assert config._leads_only_there("/etc/passwd") == safe
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    assert not config._leads_only_there(str(tmp_path / "link"))
+    assert not config._leads_only_there("passwd")
+
+
+@pytest.mark.parametrize(
+    ("chroot", "good"),
+    [
+        ("/j/%u", True),
+        ("/j/k-1/%u", True),
+        ("/j/x%u", False),
+        ("/%u/%u", False),
+        ("/j%h/%u", False),
+        ("/j/%u/x", False),
+        ("j/%u", False),
+        ("/%u", False),
+        ("/a b/%u", False),
+        ("/a//b/%u", False),
+        ("/a/../b/%u", False),
+    ],
+)
+def test_a_chroot_is_a_directory_of_jails(chroot: str, good: bool) -> None:
+    text = f"[profiles]\n[[p]]\nchroot = '{chroot}'\n"
+    if good:
+        assert parse(text).profiles[0].chroot == chroot
+    else:
+        with pytest.raises(UsageError, match="chroot = "):
+            parse(text)
+
+
+@pytest.mark.parametrize("option", ["Match all", "MATCH all", "include /x", "Subsystem x y"])
+def test_no_option_ends_its_match_block(option: str) -> None:
+    with pytest.raises(UsageError, match="cannot stand in a Match block"):
+        parse(f"[profiles]\n[[p]]\nsshd_options = {option}\n")
+    good = f"{option.split()[0]}ing yes"
+    assert parse(f"[profiles]\n[[p]]\nsshd_options = {good}\n").profiles[0].sshd_options == (good,)

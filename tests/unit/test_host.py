@@ -589,3 +589,42 @@ def test_full_is_no_block_or_no_inode_for_users(
     )
     monkeypatch.setattr(Host, "_statvfs", lambda self, path: found)
     assert Host().full("/x") == full
+
+
+def test_names_that_are_being_written_are_no_accounts(tree: Tree) -> None:
+    for name in ("ann", ".ann.sftpjail-old~", ".bob.sftpjail-new~"):
+        tree.write(f"/var/lib/sftpjail/accounts/{name}", "{}")
+        tree.write(f"/etc/sftpjail/mounts/{name}", "/a /srv/sftp/ann/a none bind 0 0\n")
+        tree.write(f"/var/spool/cron/crontabs/{name}", "")
+    host = tree.host()
+    assert host.recorded() == [*host.known()] == [*host.bind_users] == [*host.crontabs] == ["ann"]
+
+
+@pytest.mark.parametrize("primary", [False, True])
+@pytest.mark.parametrize("group", ["sudo", "wheel", "admin", "sudoers", "adm"])
+def test_administrators_are_in_one_of_three_groups(tree: Tree, group: str, primary: bool) -> None:
+    tree.group_lines = ["root:x:0:"]
+    tree.account("eve", 1001, gid=70 if primary else 1001)
+    tree.group(group, 70, *([] if primary else ["eve"]))
+    host = tree.host()
+    reason = why_not(host.accounts["eve"], host)
+    named = f"it is in the group {group}; an administrator would be locked out"
+    assert reason == (named if group in ("sudo", "wheel", "admin") else "")
+
+
+@pytest.mark.parametrize("variable", ["SUDO_USER", "DOAS_USER", "loginuid", ""])
+def test_who_runs_us_is_an_administrator(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("SUDO_USER", "DOAS_USER"):
+        monkeypatch.delenv(name, raising=False)
+    tree.account("ann", 1001)
+    tree.account("anna", 10011)
+    if variable == "loginuid":
+        tree.write("/proc/self/loginuid", "1001\n")
+    elif variable:
+        monkeypatch.setenv(variable, "ann")
+    host = tree.host()
+    assert bool(why_not(host.accounts["ann"], host)) == bool(variable)
+    assert why_not(host.accounts["anna"], host) == ""
+    assert host.invoker == ({"ann"} if variable else set())

@@ -251,10 +251,12 @@ def test_a_session_in_the_hosts_namespace_mounts_nothing(session: Session) -> No
 def test_who_has_no_jail_yet_gets_one(
     session: Session, tmp_path: Path, kind: str, record: str, made: bool
 ) -> None:
-    (tmp_path / record / "ann").write_text("")
+    (tmp_path / record / "ann").write_text(TABLE)
     login_step.login(kind)
     assert session.made == ["ann"] * made
-    assert session.did == [], "and fstab's are mounted already"
+    shown = [did[2] for did in session.did if did[0] == "mount"]
+    own = (kind, record) == ("session", "tables")
+    assert shown == ["/jail/web", "/jail/web/in"] * own, "and fstab's are mounted already"
 
 
 @pytest.mark.parametrize("name", ["ann", "Ann.x", "a-b", "a_b@c", "m$", "0x"])

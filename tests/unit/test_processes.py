@@ -10,8 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes import Programs
 
-from sftpjail.system import gate, processes
+from sftpjail.errors import SftpJailError
+from sftpjail.system import gate, processes, services
+from sftpjail.system import programs as system_programs
 
 
 def test_a_process_is_seen_by_its_folder_and_its_files(
@@ -28,6 +31,8 @@ def test_a_process_is_seen_by_its_folder_and_its_files(
         assert command and uid == os.getuid()
     assert os.getpid() not in {pid for pid, _, _ in processes.holders(target)}
     monkeypatch.chdir(inner)
+    with open(inner / "file", "w"):
+        assert [pid for pid, _, _ in processes.holders(target)].count(os.getpid()) == 1
     assert os.getpid() in {pid for pid, _, _ in processes.holders(target)}
     assert os.getpid() not in {pid for pid, _, _ in processes.holders(f"{target}/inn")}, (
         "by components, not by characters"
@@ -196,3 +201,190 @@ def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(
         assert len(naps) == 3, "somebody always runs"
     with gate.no_useradd("/etc/other/sftpjail"):
         assert len(naps) == 3, "that is nothing of shadow's"
+
+
+# -- of users, and of nobody else -------------------------------------------------------------------------------------
+
+
+class Users:
+    """A /proc of users' processes, in control groups, roots and namespaces; PIDs begin at 100."""
+
+    def __init__(self, proc: Proc) -> None:
+        self.proc, self.links = (
+            proc,
+            {"/proc/self/ns/pid": "pid:[1]", "/proc/self/ns/user": "user:[1]"},
+        )
+        proc.readlink = self.readlink  # type: ignore[method-assign]
+
+    def readlink(self, path: str) -> str:
+        if path not in self.links:
+            raise FileNotFoundError(path)
+        return self.links[path]
+
+    def run(self, number: int, uid: int, unit: str = "", **more: Any) -> None:
+        """Start a program; MORE has its `exe`, `root`, `pid` and `user` namespace, `state` and `parent`."""
+        place, files = f"/proc/{number}", self.proc.files
+        self.proc.programs[str(number)] = "x"
+        self.proc.roots[f"{place}/root"] = more.get("root", "/")
+        self.links[f"{place}/exe"] = more.get("exe", "/usr/bin/python3")
+        for kind in ("pid", "user"):
+            self.links[f"{place}/ns/{kind}"] = more.get(kind, f"{kind}:[1]")
+        files[f"{place}/status"] = (
+            f"Name:\tx\nState:\t{more.get('state', 'S')} (x)\nUid:\t{uid}\t0\t0\t0\n"
+        )
+        files[f"{place}/comm"] = "my prog;\n"
+        files[f"{place}/cgroup"] = f"1:cpu:/x\n0::/user.slice/{unit}\n"
+        files[f"{place}/stat"] = f"{number} (a) b) S {more.get('parent', 1)} 1 1\n"
+
+
+@pytest.fixture
+def users(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> Users:
+    made = Users(proc)
+    played = SimpleNamespace(listdir=proc.listdir, readlink=made.readlink, stat=proc.stat)
+    played.path = SimpleNamespace(basename=os.path.basename, samefile=proc.samefile)
+    monkeypatch.setattr(processes, "os", played)
+    return made
+
+
+def test_processes_go_by_their_real_uid(users: Users) -> None:
+    for pid, uid, state in ((100, 0, "S"), (101, 1001, "S"), (102, 1001, "R"), (103, 1002, "Z")):
+        users.run(pid, uid, state=state)
+    users.run(104, 1002, state="X")
+    assert processes.of_users() == {1001: [101, 102]}
+    assert [one.pid for one in processes.outside(1001)] == [101, 102]
+    assert processes.outside(1001, [102, 100, 999])[0].pid == 102, "and none of others or gone"
+    assert len(processes.outside(1001, [102, 100, 999])) == 1
+    assert [processes.owner(pid) for pid in (100, 101, 999)] == [0, 1001, 0]
+
+
+@pytest.mark.parametrize(
+    ("unit", "service", "managed", "own"),
+    [
+        ("", "", False, True),
+        ("session-3.scope", "", False, True),
+        ("user@1001.service/app.slice/x.service", "", True, True),
+        ("cron.service", "", False, True),
+        ("ssh.service", "", False, True),
+        ("pull.service", "pull.service", False, False),
+        ("docker.slice/docker-1.scope", "", False, True),
+    ],
+)
+def test_what_a_system_service_runs_is_no_users(
+    users: Users, unit: str, service: str, managed: bool, own: bool
+) -> None:
+    users.run(101, 1001, unit)
+    (found,) = processes.outside(1001)
+    assert (found.service, found.managed, found.own) == (service, managed, own)
+    assert found.name == "my?prog?" and not found.container
+
+
+@pytest.mark.parametrize(
+    ("pid", "user", "container"),
+    [
+        ("pid:[1]", "user:[1]", False),
+        ("pid:[2]", "user:[1]", True),
+        ("pid:[2]", "user:[2]", False),
+        ("pid:[1]", "user:[2]", False),
+    ],
+)
+def test_a_container_is_what_root_alone_can_make(
+    users: Users, pid: str, user: str, container: bool
+) -> None:
+    users.run(101, 1001, pid=pid, user=user)
+    (found,) = processes.outside(1001)
+    assert (found.container, found.own) == (container, not container)
+
+
+@pytest.mark.parametrize(
+    ("root", "exe", "parent", "jailed"),
+    [
+        ("/srv/sftp/ann", "/usr/lib/openssh/sshd-session", 50, True),
+        ("/srv/sftp/ann", "/usr/sbin/sshd (deleted)", 50, True),
+        ("/", "/usr/lib/openssh/sshd-session", 50, False),
+        ("/srv/sftp/ann", "/home/ann/sshd", 50, False),
+        ("/srv/sftp/ann", "/usr/sbin/sshd2", 50, False),
+        ("/srv/sftp/ann", "/usr/sbin/sshd", 51, False),
+        ("/srv/sftp/ann", "/usr/sbin/sshd", 52, False),
+        ("/srv/sftp/ann", "/usr/sbin/sshd", 1, False),
+    ],
+)
+def test_only_sshds_own_session_in_another_root_is_jailed(
+    users: Users, root: str, exe: str, parent: int, jailed: bool
+) -> None:
+    users.run(50, 0, exe="/usr/sbin/sshd")
+    users.run(51, 1002, exe="/usr/sbin/sshd")
+    users.run(52, 0, exe="/usr/bin/sudo")
+    users.run(101, 1001, root=root, exe=exe, parent=parent)
+    assert (processes.outside(1001) == []) == jailed
+
+
+def test_user_managers_are_seen_by_their_own_cgroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "CGROUPS", (f"{tmp_path}/a", f"{tmp_path}/b"))
+    for tree, uid, last in (("a", 1001, "init.scope"), ("b", 7, "init.scope"), ("b", 8, "other")):
+        (tmp_path / tree / processes.manager_cgroup(uid)).with_name(last).mkdir(parents=True)
+    (tmp_path / "a/user.slice/user-x.slice").mkdir()
+    assert processes.user_managers() == [7, 1001]
+
+
+def test_a_deleted_file_that_is_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("w"):
+        assert processes.holds_deleted(str(path)) is None
+        path.unlink()
+        assert processes.holds_deleted(str(path)) == os.getpid()
+    assert processes.holds_deleted(str(path)) is None
+
+
+def test_what_is_held_is_of_our_namespace(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w"):
+        assert str(tmp_path / "file") in processes.held()
+    assert str(tmp_path / "file") not in processes.held()
+    assert all(path.startswith("/") for path in processes.held())
+
+
+# -- the end of user managers, and of processes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 1, -9])
+def test_user_managers_that_do_not_stop_are_killed(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(services, "user_managers", lambda: [7, 1001])
+    programs.answer("systemctl", "stop", code=code)
+    programs.answer("systemctl", "kill")
+    programs.answer("systemctl", "reset-failed")
+    assert services.stop_managers([1001, 1002]) == [1001]
+    units = ("user@1001.service", "user@1002.service")
+    more = [("kill", "--signal=KILL"), ("stop",), ("reset-failed",)] if code else []
+    assert programs.asked == [("systemctl", *words, *units) for words in [("stop",), *more]]
+    programs.asked.clear()
+    assert services.stop_managers([]) == [] == programs.asked
+
+
+def test_processes_are_asked_and_then_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sent = [0.0], list[tuple[int, int]]()
+    left = {101: 1.0, 102: 5.0, 103: 0.0}
+
+    def outside(uid: int, pids: Any = None) -> list[processes.Outsider]:
+        assert uid == 1001
+        return [
+            processes.Outsider(pid, "x", "a.service" if pid == 103 else "")
+            for pid, until in left.items()
+            if clock[0] <= until or pid == 103
+        ]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(system_programs, "outside", outside)
+    monkeypatch.setattr(system_programs, "_signal", lambda pid, uid, n: sent.append((pid, int(n))))
+    monkeypatch.setattr(system_programs.time, "sleep", sleep)
+    monkeypatch.setattr(system_programs.time, "monotonic", lambda: clock[0])
+    assert system_programs.end_processes(1001) == 2
+    assert sent[:2] == [(101, 15), (102, 15)] and set(sent[2:]) == {(102, 9)}
+    left[101], clock[0] = 1e9, 0.0
+    with pytest.raises(SftpJailError, match="processes of uid 1001 do not end: 101$") as caught:
+        system_programs.end_processes(1001)
+    assert caught.value.fix == "ps -fp 101"

@@ -170,6 +170,7 @@ def test_read_says_which_line_is_wrong_and_why(host: FakeHost) -> None:
 
 
 @given(comment=st.text(st.characters(blacklist_categories=("Cc", "Cs")), min_size=1))
+@example(comment="-----BEGIN PRIVATE KEY-----")
 def test_a_key_line_stays_one_line_and_parses_again(comment: str) -> None:
     host = FakeHost("/nonexistent")
     host._answers = _Always()  # type: ignore[assignment]

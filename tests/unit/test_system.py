@@ -14,6 +14,7 @@ import pytest
 from fakes import ME, listing
 
 from sftpjail.errors import LinkRefused, SftpJailError
+from sftpjail.formats.fstab import MountPoint
 from sftpjail.system import files, locks, mounts, safe_path
 
 
@@ -561,3 +562,63 @@ def test_an_unmount_follows_no_link(
     kernel.fails["umount2"] = errno.EBUSY
     with pytest.raises(OSError, match="umount2"):
         safe_path.unmount(str(folder / "safe"), lazy)
+
+
+@pytest.mark.parametrize("kind", ["file", "second name", "fifo", "link"])
+def test_nothing_is_written_into_what_came_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Where the stage was cleared a moment ago."""
+    path = str(folder / "safe/file")
+    stage = Path(files.stage_name(path))
+    if kind == "fifo":
+        os.mkfifo(stage)
+    elif kind == "link":
+        stage.symlink_to("../target/new")
+    elif kind == "file":
+        stage.write_text("theirs\n")
+    else:
+        (folder / "target/other").write_text("theirs too\n")
+        os.link(folder / "target/other", stage)
+    before = listing(folder)
+    monkeypatch.setattr(files, "unlink", lambda path: None)
+    with pytest.raises(SftpJailError, match="File exists"):
+        files.write_staged(path, b"ours\n", False, 0o640, *ME)
+    with pytest.raises(SftpJailError, match="File exists"):
+        files._copy(str(folder / "target/file"), path)
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EINVAL, errno.EPERM, errno.EACCES])
+@pytest.mark.parametrize("act", ["unmount", "unmount_busy"])
+def test_only_a_busy_mount_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, code: int, act: str
+) -> None:
+    asked = []
+
+    def fail(target: str, lazy: bool = False) -> bool:
+        asked.append(lazy)
+        raise OSError(code, "the kernel's words")
+
+    monkeypatch.setattr(safe_path, "unmount", fail)
+    monkeypatch.setattr(mounts, "holders", lambda target: [])
+    with pytest.raises(SftpJailError, match="cannot unmount /x: the kernel's words"):
+        getattr(mounts, act)("/x")
+    assert asked == ([False] if act == "unmount" else [False, True])
+
+
+def test_a_mount_is_found_behind_links_on_its_way_alone(folder: Path) -> None:
+    (folder / "safe/way").symlink_to("../target")
+    (folder / "target/end").symlink_to("../open")
+    points = {
+        str(folder / name): MountPoint((), "/") for name in ("target/in", "open", "safe/direct")
+    }
+    found = {
+        name: mounts.point_at(points, str(folder / name)) is not None
+        for name in ("safe/way/in", "target/in", "safe/direct", "target/end", "safe/way/end", "no")
+    }
+    assert [name for name, there in found.items() if there] == [
+        "safe/way/in",
+        "target/in",
+        "safe/direct",
+    ]

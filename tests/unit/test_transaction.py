@@ -17,6 +17,7 @@ from world import Death, World
 from sftpjail.actions import (
     Action,
     Check,
+    EndProcesses,
     MakeDir,
     Mount,
     Notify,
@@ -781,3 +782,126 @@ def test_a_file_has_the_mode_it_was_planned_with(worlds: MakeWorld) -> None:
     )
     modes = {n: (world.root / n).stat().st_mode & 0o7777 for n in ("attributes", "strict", "deep")}
     assert modes == {"attributes": 0o604, "strict": 0o600, "deep": 0o2711}
+
+
+def test_a_run_that_is_interrupted_is_put_back_and_says_nothing_else(worlds: MakeWorld) -> None:
+    from sftpjail import hookimpl
+
+    class Listener:
+        @hookimpl
+        def on_failed(self, error: BaseException) -> None:
+            raise ValueError(f"it broke too, after {type(error).__name__}")
+
+    world = worlds()
+    before = world.snapshot()
+    engine, plan = world.plan(everything)
+    engine.manager.plugins.register(Listener(), "listener")
+
+    def stop(name: str, path: str) -> None:
+        if name == "run" and "/ask" in path:
+            raise KeyboardInterrupt
+
+    world.syscalls.watch = stop
+    with pytest.raises(KeyboardInterrupt) as caught:
+        engine.apply(plan)
+    assert caught.value.args == () and not hasattr(caught.value, "message")
+    assert differences(before, world.snapshot()) == []
+
+
+def test_a_failure_says_whose_step_it_was_and_what_broke_beside(worlds: MakeWorld) -> None:
+    from sftpjail import hookimpl
+
+    class Listener:
+        @hookimpl
+        def on_failed(self) -> None:
+            raise ValueError("it broke too")
+
+    world = worlds()
+    world.refuse = ("ask",)
+    engine, plan = world.plan(everything)
+    engine.manager.plugins.register(Listener(), "listener")
+    with pytest.raises(SftpJailError, match="must be well: ") as caught:
+        engine.apply(plan)
+    assert caught.value.message.endswith("; plugin listener: on_failed broke: it broke too")
+    assert caught.value.owner == "worldling"
+
+
+def test_what_came_back_before_its_process_was_ended(
+    worlds: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    def end(uid: int) -> int:
+        ended.append(uid)
+        if len(ended) == 2:
+            (world.root / "spool/crontab").write_text("@daily again\n")
+        return len(ended)
+
+    monkeypatch.setattr("sftpjail.system.programs.end_processes", end)
+    world = worlds()
+    paths = (world.path("spool/crontab"),)
+    action = EndProcesses("worldling", 4001, empty=paths)
+    assert apply(world, lambda _: [Remove(paths[0], ours=True), action]) == [
+        "ended 1 process of worldling"
+    ]
+    with pytest.raises(SftpJailError, match="made .*/spool/crontab again before it was ended"):
+        apply(world, lambda _: [action])
+    assert ended == [4001, 4001]
+
+
+def test_what_is_being_made_is_roots_alone_until_it_is_whole(worlds: MakeWorld) -> None:
+    world = worlds()
+    engine, plan = world.plan(everything)
+    seen: dict[str, int] = {}
+    state = str(world.state)
+
+    def watch(name: str, path: str) -> None:
+        made = path.endswith(".sftpjail-new~") or path.startswith((state, world.path("jail/home")))
+        if made and name in ("fchown", "fsync") and path not in seen:
+            seen[path] = os.stat(path).st_mode & 0o7777
+
+    world.syscalls.watch = watch
+    old = os.umask(0)
+    try:
+        engine.apply(plan)
+    finally:
+        os.umask(old)
+    assert len(seen) > 8 and {mode for path, mode in seen.items() if mode & 0o077} == set()
+    for place in (world.state, world.state / "accounts"):
+        assert place.stat().st_mode & 0o7777 == 0o700, "and what is ours stays so"
+    for file in (world.state / "host", world.state / "accounts/worldling"):
+        assert file.stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_group_that_goes_leaves_the_record(worlds: MakeWorld) -> None:
+    world = worlds()
+    record = world.state / "accounts/worldling"
+    apply(world, lambda _: [SetGroup("newgroup"), MakeDir(world.path("more"))])
+    assert json.loads(record.read_text())["made"] == [world.path("more"), "group:newgroup"]
+    apply(world, lambda _: [SetGroup("newgroup", present=False)])
+    assert json.loads(record.read_text())["made"] == [world.path("more")]
+
+
+def test_another_directory_that_came_in_its_place_stays(worlds: MakeWorld) -> None:
+    """It goes with the commit, and only if it is the one that was to go."""
+    world = worlds()
+    place = world.root / "empty"
+    place.mkdir()
+
+    def replace(name: str, path: str) -> None:
+        if name == "write" and path.endswith("/journal") and (world.root / "other").exists():
+            place.rename(world.root / "away")
+            (world.root / "other").rename(place)
+
+    world.syscalls.watch = replace
+    apply(world, lambda _: [Remove(str(place), ours=True)])
+    assert not place.exists()
+    for name in ("empty", "other"):
+        (world.root / name).mkdir()
+    engine, plan = world.plan(lambda _: [Remove(str(place), ours=True), Notify("sshd")])
+    inode = (world.root / "other").stat().st_ino
+    world.syscalls.watch = lambda name, path: (
+        replace(name, path) if (world.state / "journal").exists() else None
+    )
+    engine.apply(plan)
+    assert place.stat().st_ino == inode
