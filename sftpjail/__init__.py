@@ -10,27 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pluggy import HookimplMarker
 
-    from .actions import (
-        Action,
-        Check,
-        CloseAccount,
-        EndProcesses,
-        EndProcessesFirst,
-        GiveDir,
-        MakeDir,
-        Mount,
-        Notify,
-        OpenAccount,
-        Remove,
-        Rename,
-        Run,
-        SetAccount,
-        SetGroup,
-        SetLines,
-        SetOwner,
-        Unmount,
-        WriteFile,
-    )
+    from .actions import *
     from .config import Config
     from .engine.plan import Plan
     from .errors import SftpJailError

@@ -8,35 +8,18 @@ actions and never invent new ones.
 
 from __future__ import annotations
 
-from .accounts import CloseAccount, OpenAccount, SetAccount, SetGroup
-from .base import Action, Phase
-from .files import GiveDir, MakeDir, Remove, Rename, SetLines, SetOwner, WriteFile, text
-from .mounts import MOUNT_OPTIONS, Mount, Unmount
-from .programs import Check, EndProcesses, EndProcessesFirst, Notify, Run
-from .view import View
+from . import accounts, base, files, mounts, programs, view
+from .accounts import *
+from .base import *
+from .files import *
+from .mounts import *
+from .programs import *
+from .view import *
 
-__all__ = [
-    "MOUNT_OPTIONS",
-    "Action",
-    "Check",
-    "CloseAccount",
-    "EndProcesses",
-    "EndProcessesFirst",
-    "GiveDir",
-    "MakeDir",
-    "Mount",
-    "Notify",
-    "OpenAccount",
-    "Phase",
-    "Remove",
-    "Rename",
-    "Run",
-    "SetAccount",
-    "SetGroup",
-    "SetLines",
-    "SetOwner",
-    "Unmount",
-    "View",
-    "WriteFile",
-    "text",
-]
+__all__ = []
+__all__ += accounts.__all__
+__all__ += base.__all__
+__all__ += files.__all__
+__all__ += mounts.__all__
+__all__ += programs.__all__
+__all__ += view.__all__

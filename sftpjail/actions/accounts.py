@@ -9,6 +9,8 @@ from ..model import Closed, Origin
 from .base import Action, Phase
 from .view import View
 
+__all__ = ["CloseAccount", "OpenAccount", "SetAccount", "SetGroup"]
+
 
 @dataclass(frozen=True)
 class SetAccount(Action):

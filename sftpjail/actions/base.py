@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..model import Origin
 from .view import View
 
+__all__ = ["Action", "Phase"]
+
 
 class Phase(enum.IntEnum):
     """The order of a transaction.

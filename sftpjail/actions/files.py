@@ -15,6 +15,8 @@ from ..model import Origin
 from .base import Action, Phase
 from .view import View
 
+__all__ = ["GiveDir", "MakeDir", "Remove", "Rename", "SetLines", "SetOwner", "WriteFile", "text"]
+
 
 def _owner(uid: int, gid: int, mode: int) -> str:
     return f"owner {uid}:{gid}, mode {mode:04o}"

@@ -11,6 +11,8 @@ from ..formats.fstab import MountPoint
 from .base import Action, Phase
 from .view import View
 
+__all__ = ["MOUNT_OPTIONS", "Mount", "Unmount"]
+
 MOUNT_OPTIONS = ("bind", "nosuid", "nodev", "private")
 
 

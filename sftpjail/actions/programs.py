@@ -9,6 +9,8 @@ from shlex import join
 from .base import Action, Phase
 from .view import View
 
+__all__ = ["Check", "EndProcesses", "EndProcessesFirst", "Notify", "Run"]
+
 
 @dataclass(frozen=True)
 class Run(Action):

@@ -10,6 +10,8 @@ from ..formats.fstab import MountPoint
 from ..formats.tagged_lines import Style
 from ..model import Account, Origin
 
+__all__ = ["View"]
+
 
 class View(Protocol):
     """What an action may ask about the host: `host.Host` is one."""
