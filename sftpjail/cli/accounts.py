@@ -9,7 +9,7 @@ from dataclasses import replace
 from shlex import join
 from typing import Any
 
-from ..config import PATH, keyfile
+from ..config import PATH, Config, keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnAdoptClose, OnMount
 from ..errors import RollbackIncomplete, SftpJailError, UsageError
@@ -34,6 +34,22 @@ FORCE = "give --force if you really mean it"
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
+    _register_add(add_parser)
+    _register_adopt(add_parser)
+    parser = add_parser("remove", "remove a jail and restore the account; its data stays")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument(
+        "--delete-account", action="store_true", help="delete the account too; its files stay"
+    )
+    parser.set_defaults(run=remove)
+    parser = add_parser("list", "list the jails")
+    parser.set_defaults(run=list_jails)
+    parser = add_parser("show", "show one jail with its mounts and keys")
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=show)
+
+
+def _register_add(add_parser: Command) -> None:
     parser = add_parser(
         "add", "create an account and its jail; options after -- are passed to useradd"
     )
@@ -64,6 +80,9 @@ def register(add_parser: Command) -> None:
         help="the tool that creates the account; default: useradd",
     )
     parser.set_defaults(run=add)
+
+
+def _register_adopt(add_parser: Command) -> None:
     parser = add_parser("adopt", "jail an existing account, and take its keys along")
     parser.add_argument("user", metavar="USER")
     parser.add_argument("--profile", metavar="P", default="", help="default: the first one")
@@ -80,17 +99,6 @@ def register(add_parser: Command) -> None:
         help="let these go on: cron,at,incron,linger,processes,units",
     )
     parser.set_defaults(run=adopt)
-    parser = add_parser("remove", "remove a jail and restore the account; its data stays")
-    parser.add_argument("user", metavar="USER")
-    parser.add_argument(
-        "--delete-account", action="store_true", help="delete the account too; its files stay"
-    )
-    parser.set_defaults(run=remove)
-    parser = add_parser("list", "list the jails")
-    parser.set_defaults(run=list_jails)
-    parser = add_parser("show", "show one jail with its mounts and keys")
-    parser.add_argument("user", metavar="USER")
-    parser.set_defaults(run=show)
 
 
 def parse_mount(text: str) -> tuple[str, str, bool]:
@@ -160,37 +168,18 @@ def add(context: Context) -> int:
 
     A failure undoes both.
     """
-    given = context.arguments
+    given, config = context.arguments, context.config()
     name = valid_name(given.user)
-    config = context.config()
-    named = next((p for p in config.profiles if name in p.match_user), None)
-    profile = named if named and not given.profile else config.profile(given.profile)
+    profile = _profile_for(name, given.profile, config)
     mounts = [parse_mount(text) for text in given.mount]
-    if not profile.group and name not in profile.match_user:
-        raise UsageError(
-            f"profile {profile.name} has no group",
-            advice=f"add {name} to its match_user, then run sftpjail setup",
-        )
     keys = read_keys({file: read_source(file) for file in given.key}, Host())
     with context.engine(reading=True, tolerant=False) as engine:
-        account = engine.host.account(name)
-        new = account is None
-        if account is None:
-            home = f"/{profile.files}" if profile.home == "inside" else f"/home/{name}"
-            account = Account(name, -1, -1, home, profile.shell, forced=given.force)
-            _foresee(account, given.options, engine.host)
-        else:
-            known = find(name, config, engine.host).profile
-            if known is None:
-                raise not_jailed(
-                    account, engine.host, f"there is an account {name} already, not jailed"
-                )
-            if given.profile and known != profile:
-                raise SftpJailError(f"{name} is jailed by profile {known.name} already")
-            profile = known
+        new = engine.host.account(name) is None
+        account = _expected(name, profile, context, engine)
+        profile = account.profile or profile
         if profile.group and engine.host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
-        plan = engine.plan(_add_events(engine, replace(account, profile=profile), keys, mounts))
+        plan = engine.plan(_add_events(engine, account, keys, mounts))
         if context.dry_run:
             if new:
                 context.say([f"! run {join(maker(name, profile, given.tool, given.options))}"])
@@ -213,6 +202,48 @@ def add(context: Context) -> int:
     context.changed = new
     context.report(plan, notices, done, done)
     return context.close(0)
+
+
+def _profile_for(name: str, wanted: str, config: Config) -> Profile:
+    """Return the profile that is to jail a new account.
+
+    Args:
+        name: the account.
+        wanted: a profile's name, or "" for the one that names the account, else the first.
+        config: the configuration.
+
+    Raises:
+        UsageError: there is no such profile, or the account could not be in it.
+    """
+    named = next((p for p in config.profiles if name in p.match_user), None)
+    profile = named if named and not wanted else config.profile(wanted)
+    if not profile.group and name not in profile.match_user:
+        raise UsageError(
+            f"profile {profile.name} has no group",
+            advice=f"add {name} to its match_user, then run sftpjail setup",
+        )
+    return profile
+
+
+def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> Account:
+    """Return the account that `add` is to jail as it will be, or as it is where it is jailed.
+
+    Raises:
+        SftpJailError: there is one that is not jailed, or is jailed by another profile.
+    """
+    given, host = context.arguments, engine.host
+    account = host.account(name)
+    if account is None:
+        home = f"/{profile.files}" if profile.home == "inside" else f"/home/{name}"
+        account = Account(name, -1, -1, home, profile.shell, forced=given.force)
+        _foresee(account, given.options, host)
+        return replace(account, profile=profile)
+    known = find(name, engine.config, host).profile
+    if known is None:
+        raise not_jailed(account, host, f"there is an account {name} already, not jailed")
+    if given.profile and known != profile:
+        raise SftpJailError(f"{name} is jailed by profile {known.name} already")
+    return replace(account, profile=known)
 
 
 def _unmake_account(name: str, had_home: bool, error: BaseException) -> None:

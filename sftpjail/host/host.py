@@ -290,6 +290,30 @@ class Host(People):
         Raises:
             SftpJailError: it is there and is not such a file.
         """
+        folders = components(posixpath.dirname(path)) if home != "/" else ()
+        wide = next((part for part in folders if inside(part, home) and self._is_wide(part)), "")
+        fd = self._open_owned(path)
+        if fd is None:
+            return None
+        try:
+            found = os.fstat(fd)
+            regular = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+            if not regular or found.st_uid not in (0, uid):
+                wrong = f"it is not a file of uid {uid} with one name"
+                raise SftpJailError(f"will not read {path}: {wrong}")
+            wide = path if found.st_mode & 0o022 else wide
+            if wide:
+                fix = fixes.on(wide, self, "chmod go-w {}")
+                fix = fix or fixes.as_owner(wide, self, "chmod", "go-w", wide)
+                raise SftpJailError(f"will not read {path}: others can write {wide}", fix)
+            if found.st_size > limit:
+                raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
+            return os.read(fd, limit)
+        finally:
+            os.close(fd)
+
+    def _open_owned(self, path: str) -> int | None:
+        """Open what lies at PATH for reading, without following a link; None where nothing does."""
         try:
             folder, name = open_parent(self.root + path)
         except (FileNotFoundError, NotADirectoryError):
@@ -297,43 +321,15 @@ class Host(People):
         except OSError as error:
             why = "is a link or no folder" if error.errno == errno.ELOOP else error.strerror
             raise SftpJailError(f"cannot read {path}: a folder on the way {why}") from error
-        folders = [
-            part
-            for part in components(posixpath.dirname(path))
-            if home != "/" and inside(part, home)
-        ]
-        wide = next(filter(self._is_wide, folders), "")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(
-                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
-            )
+            return os.open(name, flags, dir_fd=folder)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise SftpJailError(f"cannot read {path}: {error.strerror}") from error
         finally:
             os.close(folder)
-        try:
-            found = os.fstat(fd)
-            if (
-                not stat.S_ISREG(found.st_mode)
-                or found.st_uid not in (0, uid)
-                or found.st_nlink != 1
-            ):
-                raise SftpJailError(
-                    f"will not read {path}: it is not a file of uid {uid} with one name"
-                )
-            wide = path if found.st_mode & 0o022 else wide
-            if wide:
-                fix = fixes.on(wide, self, "chmod go-w {}") or fixes.as_owner(
-                    wide, self, "chmod", "go-w", wide
-                )
-                raise SftpJailError(f"will not read {path}: others can write {wide}", fix)
-            if found.st_size > limit:
-                raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
-            return os.read(fd, limit)
-        finally:
-            os.close(fd)
 
     def _is_wide(self, folder: str) -> bool:
         found = self.stat(folder)

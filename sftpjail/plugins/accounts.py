@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from shlex import quote
 
 from .. import Account, Fact, Problem, SetAccount, SetGroup, SftpJailError, hookimpl
@@ -12,6 +13,7 @@ from ..formats.tagged_lines import Style
 from ..host import Host
 from ..jails.closing import close, forget, is_shut, reason, reopen, spared
 from ..jails.membership import jailed
+from ..model import Group
 from ..openssh.pam_session import CLOSED
 from ..paths import HOST_RECORD
 
@@ -115,25 +117,47 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) -> list[Action]:
     profile = account.profile
     assert profile is not None
-    home = f"/{profile.files}"
-    if (
-        deleted
-        and account.exists
-        and profile.home == "inside"
-        and account.home == home
-        and host.lstat(home)
-    ):
-        raise ProblemsFound(
-            f"the home of {account.name} is {home} inside its jail, "
-            f"and this host has a {home} now, which `userdel -r` would delete",
-            f"usermod -d /nonexistent {account.name}",
-        )
     if deleted:
+        _refuse_foreign_home(account, host)
         return [] if account.exists else forget(account.name, host)
     opened = reopen(account, host, whoever=True)
     if not account.local:
         return opened
     groups = [group for p in config.profiles if p.group and (group := host.group(p.group))]
+    _refuse_to_stay(account, groups)
+    was = host.origin(account.name).was
+    # An account that never had another home keeps its files where they are.
+    old = was.get("home", account.files if profile.home == "inside" else None)
+    before = SetAccount(account.name, was.get("shell"), old, expire=was.get("expire"))
+    actions: list[Action] = [before] if before.fields() else []
+    actions += opened
+    member_of = tuple(group.name for group in groups if host.in_group(account.name, group.name))
+    if member_of:  # of every profile's, or sshd would jail it as the next one says
+        actions.append(SetAccount(account.name, remove_groups=member_of))
+    return actions
+
+
+def _refuse_foreign_home(account: Account, host: Host) -> None:
+    """Refuse to have an account deleted with a directory of the host.
+
+    Its home is a path inside its jail, and there is something at that path on the host by now.
+    """
+    profile = account.profile
+    assert profile is not None
+    home = f"/{profile.files}"
+    inside = account.exists and profile.home == "inside" and account.home == home
+    if inside and host.lstat(home):
+        raise ProblemsFound(
+            f"the home of {account.name} is {home} inside its jail, "
+            f"and this host has a {home} now, which `userdel -r` would delete",
+            f"usermod -d /nonexistent {account.name}",
+        )
+
+
+def _refuse_to_stay(account: Account, groups: Sequence[Group]) -> None:
+    """Refuse to take the jail of an account that sshd would jail all the same."""
+    profile = account.profile
+    assert profile is not None
     for group in groups:
         if account.gid == group.gid:
             raise SftpJailError(
@@ -147,16 +171,6 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
             advice="take it out of match_user in /etc/sftpjail/sftpjail.conf, "
             f"then run sftpjail setup && sftpjail remove {account.name}",
         )
-    was = host.origin(account.name).was
-    # An account that never had another home keeps its files where they are.
-    old = was.get("home", account.files if profile.home == "inside" else None)
-    before = SetAccount(account.name, was.get("shell"), old, expire=was.get("expire"))
-    actions: list[Action] = [before] if before.fields() else []
-    actions += opened
-    member_of = tuple(group.name for group in groups if host.in_group(account.name, group.name))
-    if member_of:  # of every profile's, or sshd would jail it as the next one says
-        actions.append(SetAccount(account.name, remove_groups=member_of))
-    return actions
 
 
 @hookimpl

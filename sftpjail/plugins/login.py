@@ -140,50 +140,33 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
     if not account.local:
         return []
     shadow, today, name = host.shadow(account.name), int(time.time() // DAY), quote(account.name)
-    fields = {
-        field: number(getattr(shadow, field))
-        for field in ("changed", "maximum", "inactive", "expire")
-    }
-    days = {field: -1 if day is None else day for field, day in fields.items()}
-    if 0 <= days["expire"] < today and host.origin(account.name).closed:
+    changed, maximum, expire = map(_day, (shadow.changed, shadow.maximum, shadow.expire))
+    if 0 <= expire < today and host.origin(account.name).closed:
         return []  # by us; see jails/closing.py
-    if 0 <= days["expire"] < today:
-        return [
-            Problem(
-                f"the account {account.name} expired on {_date(days['expire'])}",
-                "sshd refuses every login of it",
-                f"usermod -e '' {name}",
-            )
-        ]
-    if found.get("usepam") != "yes":
+    what = why = fix = ""
+    if 0 <= expire < today:
+        what = f"the account {account.name} expired on {_date(expire)}"
+        why, fix = "sshd refuses every login of it", f"usermod -e '' {name}"
+    elif found.get("usepam") != "yes":
         if shadow.password.startswith("!"):
-            return [
-                Problem(
-                    f"the password of {account.name} is locked, and sshd runs with UsePAM no",
-                    "without PAM sshd takes a locked account for a closed one",
-                    f"usermod -p '*' {name}",
-                )
-            ]
-        return []
-    if days["changed"] == 0:
-        return [
-            Problem(
-                f"{account.name} must change its password first (chage -d 0)",
-                "there is no terminal to do it, so that PAM closes key logins too",
-                f"chage -d $(date +%F) {name}",
-            )
-        ]
-    if days["changed"] > 0 and days["maximum"] >= 0 and days["changed"] + days["maximum"] < today:
-        when = _date(days["changed"] + days["maximum"])
-        return [
-            Problem(
-                f"the password of {account.name} is too old since {when} "
-                f"(chage -M {days['maximum']})",
-                "PAM closes key logins too",
-                f"chage -M -1 {name}",
-            )
-        ]
-    return []
+            what = f"the password of {account.name} is locked, and sshd runs with UsePAM no"
+            why = "without PAM sshd takes a locked account for a closed one"
+            fix = f"usermod -p '*' {name}"
+    elif changed == 0:
+        what = f"{account.name} must change its password first (chage -d 0)"
+        why = "there is no terminal to do it, so that PAM closes key logins too"
+        fix = f"chage -d $(date +%F) {name}"
+    elif changed > 0 and maximum >= 0 and changed + maximum < today:
+        since = _date(changed + maximum)
+        what = f"the password of {account.name} is too old since {since} (chage -M {maximum})"
+        why, fix = "PAM closes key logins too", f"chage -M -1 {name}"
+    return [Problem(what, why, fix)] if what else []
+
+
+def _day(field: str) -> int:
+    """Return a field of shadow(5), in days; -1 where it is empty or no number."""
+    day = number(field)
+    return -1 if day is None else day
 
 
 def _date(day: int) -> str:

@@ -433,3 +433,18 @@ def test_the_version_is_in_one_place() -> None:
     assert re.search(
         r"^version = attr: sftpjail.__version__$", (PROJECT / "setup.cfg").read_text(), re.MULTILINE
     )
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_function_is_longer_than_forty_lines(name: str) -> None:
+    """Its docstring does not count."""
+    functions = [
+        node
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    for function in functions:
+        first = function.body[0]
+        said = ast.get_docstring(function) is not None
+        doc = (first.end_lineno or 0) - first.lineno + 1 if said else 0
+        assert (function.end_lineno or 0) - function.lineno + 1 - doc <= 40, function.name

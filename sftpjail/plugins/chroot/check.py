@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import os
 import posixpath
 import pwd
 import stat
@@ -54,20 +55,7 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Problem]:
     """Return why an account cannot work in the folder in which its sessions start."""
     assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
-        # Nobody's home is made in the host's root, where an account that was jailed by hand has
-        # only what it sees. mkhomedir_helper(8) makes, fills and gives away what its path leads to.
-        make = host.trusted_path(normal(account.home)) and f"mkhomedir_helper {quote(account.name)}"
-        remake = make and f"{make} && sftpjail apply"
-        if posixpath.dirname(normal(account.home)) == "/":
-            remake = new_home(account)
-        return [
-            Problem(
-                f"the home {account.home} does not exist",
-                "the session has no folder to start and write in",
-                remake,
-                fixes.advice(account.home, host),
-            )
-        ]
+        return [_homeless(account, host)]
     shown = [bind.source for bind in host.binds(account.name) if bind.role == "home"]
     if shown and normal(account.home) not in shown:
         what = f"the home of {account.name} is {account.home} now, and its jail shows {shown[0]}"
@@ -76,32 +64,48 @@ def _work_folder(account: Account, host: Host, config: Config) -> list[Problem]:
         return []
     start = _start(account, host, config)
     path = host.behind(account.name, account.jail + start.rstrip("/"))
-    for folder in components(start)[:-1]:
-        folder = host.behind(account.name, normal(account.jail + folder))
-        if host.is_dir(folder) and not host.may(account, folder, "x"):
-            what = f"{account.name} may not enter {folder}"
-            return [
-                Problem(
-                    what,
-                    f"the session cannot start in {start}",
-                    fixes.on(folder, host, "chmod o+rx {}"),
-                    fixes.advice(folder, host),
-                )
-            ]
+    barred = _barred(account, start, host)
+    if barred:
+        return [barred]
     if not host.is_dir(path):
         what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
         command = fixes.on(path, host, f"install -d -o {account.uid} -g {account.gid} {{}}")
         return [Problem(what, "sshd closes the session", command, fixes.advice(path, host))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
-    if start == "/" and (
-        account.profile.start or any(bind.role == "home" for bind in host.binds(account.name))
-    ):
+    if start == "/" and (account.profile.start or shown):
         return []  # as wanted, or the home's mount is the problem
     if start == "/":
         what = f"the session of {account.name} starts in /, where only root writes"
         return [Problem(what, f"{account.home} is not in the jail", "sftpjail apply")]
     return _unwritable(account, start, path, host)
+
+
+def _homeless(account: Account, host: Host) -> Problem:
+    """Return the problem of an account whose home does not exist.
+
+    Nobody's home is made in the host's root, where an account that was jailed by hand has only what
+    it sees. mkhomedir_helper(8) makes, fills and gives away what its path leads to.
+    """
+    make = host.trusted_path(normal(account.home)) and f"mkhomedir_helper {quote(account.name)}"
+    fix = make and f"{make} && sftpjail apply"
+    if posixpath.dirname(normal(account.home)) == "/":
+        fix = new_home(account)
+    what = f"the home {account.home} does not exist"
+    why = "the session has no folder to start and write in"
+    return Problem(what, why, fix, fixes.advice(account.home, host))
+
+
+def _barred(account: Account, start: str, host: Host) -> Problem | None:
+    """Return the problem of an account that may not enter a directory above START."""
+    for part in components(start)[:-1]:
+        path = host.behind(account.name, normal(account.jail + part))
+        if host.is_dir(path) and not host.may(account, path, "x"):
+            what = f"{account.name} may not enter {path}"
+            why = f"the session cannot start in {start}"
+            fix = fixes.on(path, host, "chmod o+rx {}")
+            return Problem(what, why, fix, fixes.advice(path, host))
+    return None
 
 
 def _left_at_home(account: Account, host: Host) -> list[Problem]:
@@ -133,47 +137,44 @@ def _left_at_home(account: Account, host: Host) -> list[Problem]:
 
 def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Problem]:
     """Return what keeps an account from writing in PATH on the host, which it sees as START."""
-    why = "uploads fail"
+    why, advice = "uploads fail", fixes.advice(path, host)
     if host.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
         command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
-        return [Problem(what, why, command, fixes.advice(path, host))]
+        return [Problem(what, why, command, advice)]
     found = host.stat(path)
     if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
-        owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
-        commands = (
-            [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
-        )
-        commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
-        if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
-            commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # somebody else's, perhaps
-        what = f"{account.name} cannot write in {start} ({owner})"
-        below = host.mount_place_below(path)
-        if below:
-            advice = (
-                f"{shown(below)}, where something is mounted, lies in it: "
-                "whoever can write there could put "
-            )
-            advice += (
-                "something else in its place, so choose another folder with `start`, "
-                "or take that mount away"
-            )
-            return [Problem(what, why, "", advice)]
-        return [Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))]
+        return [_not_permitted(account, start, path, found, host)]
     if host.full(path):
         return [Problem(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
-    if (
-        host.thorough
-        and host.which("lsattr")
-        and "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]
-    ):
-        command = fixes.on(path, host, "chattr -i {}")
-        return [
-            Problem(
-                f"{start} of {account.name} is immutable", why, command, fixes.advice(path, host)
-            )
-        ]
+    if not host.thorough or not host.which("lsattr"):
+        return []
+    if "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
+        what = f"{start} of {account.name} is immutable"
+        return [Problem(what, why, fixes.on(path, host, "chattr -i {}"), advice)]
     return []
+
+
+def _not_permitted(
+    account: Account, start: str, path: str, found: os.stat_result, host: Host
+) -> Problem:
+    """Return the problem of an account that owner, mode or access list keep from writing."""
+    why = "uploads fail"
+    owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
+    what = f"{account.name} cannot write in {start} ({owner})"
+    below = host.mount_place_below(path)
+    if below:
+        advice = (
+            f"{shown(below)}, where something is mounted, lies in it: whoever can write there "
+            "could put something else in its place, so choose another folder with `start`, "
+            "or take that mount away"
+        )
+        return Problem(what, why, "", advice)
+    commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
+    commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
+    if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
+        commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # somebody else's, perhaps
+    return Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))
 
 
 @hookimpl

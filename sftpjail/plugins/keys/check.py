@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from shlex import quote
 
@@ -89,55 +89,70 @@ def _entries(account: Account, host: Host) -> list[Entry]:
 
 
 def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Problem]:
+    """Return what is no key in the file of an account, by line, or of the file as a whole."""
     path = keyfile(account.name)
-    text = host.text(path)
-    if text.startswith("\ufeff"):
-        what = f"{path} begins with a byte order mark, so its first line is no key"
-        return [Problem(what, "key logins with it fail", f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")]
-    if (host.read(path) or b"")[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        what = f"{path} is in UTF-16, as Windows saves a text, so it holds no key"
-        fix = (
-            f"iconv -f utf-16 -t utf-8 {path} >{path}.new "
-            f"&& cat {path}.new >{path} && rm {path}.new"
-        )
-        return [Problem(what, "key logins fail", fix)]
-    if text.lstrip().startswith("---- BEGIN SSH2 PUBLIC KEY"):
-        what = (
-            f"{path} holds a key in the format of RFC 4716 (PuTTY, ssh-keygen -e), "
-            "which sshd does not read"
-        )
-        fix = f"ssh-keygen -i -f {path} >{path}.new && cat {path}.new >{path} && rm {path}.new"
-        return [Problem(what, "key logins with it fail", fix)]
+    foreign = _foreign(path, host)
+    if foreign:
+        return [foreign]
     problems = []
-    faulty = {entry.number: entry for entry in entries if entry.problem}
-    lines = text.split("\n")
+    faulty = {entry.number for entry in entries if entry.problem}
+    lines = host.text(path).split("\n")
     for number in sorted(faulty):
         if number not in faulty:
             continue
-        what = f"line {number} of {path} is not a public key"
-        why, fix = "sshd passes it by", f"sed -i '{number}s/^/#/' {path}"
-        # A mail program has wrapped a key: the lines belong together.
-        wrapped = (
-            (last, glue)
-            for last in range(number + 1, min(number + 5, len(lines)) + 1)
-            for glue in ("", " ")
-        )
-        for last, glue in wrapped:
-            joined = glue.join(line.strip() for line in lines[number - 1 : last])
-            together = range(number, last + 1)
-            key = (
-                survey([joined], host)[0][0].key
-                if all(part in faulty for part in together)
-                else None
-            )
-            if key and not unfit(key):
-                what = f"lines {number} to {last} of {path} are one key, wrapped"
-                fix = f"sed -i '{number}{{{'N;' * (last - number)}s/\\r*\\n/{glue}/g}}' {path}"
-                for part in together:
-                    faulty.pop(part, None)
-                break
-        problems.append(Problem(what, why, fix))
+        wrapped = _wrapped(number, lines, faulty, host)
+        if wrapped:
+            last, glue = wrapped
+            faulty -= set(range(number, last + 1))
+            what = f"lines {number} to {last} of {path} are one key, wrapped"
+            fix = f"sed -i '{number}{{{'N;' * (last - number)}s/\\r*\\n/{glue}/g}}' {path}"
+        else:
+            what = f"line {number} of {path} is not a public key"
+            fix = f"sed -i '{number}s/^/#/' {path}"
+        problems.append(Problem(what, "sshd passes it by", fix))
     return problems[::-1]  # from the last line up: joining one moves those below
+
+
+def _foreign(path: str, host: Host) -> Problem | None:
+    """Return the problem of a key file that is not in sshd's format as a whole."""
+    text, why = host.text(path), "key logins with it fail"
+    if text.startswith("\ufeff"):
+        what = f"{path} begins with a byte order mark, so its first line is no key"
+        return Problem(what, why, f"sed -i '1s/^\\xef\\xbb\\xbf//' {path}")
+    convert = ""
+    if (host.read(path) or b"")[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        what = f"{path} is in UTF-16, as Windows saves a text, so it holds no key"
+        convert = f"iconv -f utf-16 -t utf-8 {path}"
+    elif text.lstrip().startswith("---- BEGIN SSH2 PUBLIC KEY"):
+        form = "the format of RFC 4716 (PuTTY, ssh-keygen -e)"
+        what = f"{path} holds a key in {form}, which sshd does not read"
+        convert = f"ssh-keygen -i -f {path}"
+    if not convert:
+        return None
+    fix = f"{convert} >{path}.new && cat {path}.new >{path} && rm {path}.new"
+    return Problem(what, why, fix)
+
+
+def _wrapped(
+    number: int, lines: Sequence[str], faulty: Collection[int], host: Host
+) -> tuple[int, str] | None:
+    """Return where a key ends that a mail program has wrapped, and what joins its lines.
+
+    Args:
+        number: its first line.
+        lines: of the file.
+        faulty: the numbers of those that are no key by themselves.
+        host: the facts.
+    """
+    for last in range(number + 1, min(number + 5, len(lines)) + 1):
+        if last not in faulty:
+            return None
+        for glue in ("", " "):
+            joined = glue.join(line.strip() for line in lines[number - 1 : last])
+            key = survey([joined], host)[0][0].key
+            if key and not unfit(key):
+                return last, glue
+    return None
 
 
 def _is_revoked(key: Key, path: str, host: Host) -> bool:
@@ -286,52 +301,49 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     found = effective(host, account.name)
     facts = []
     for pattern in found.words("authorizedkeysfile"):
-        path = posixpath.join(account.home, account.expand(pattern))
-        there = host.stat(path)
-        if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
-            facts.append(
-                Fact(
-                    "keys",
-                    "file",
-                    path,
-                    "is not there" if there is None else "is not a file",
-                    bool(there),
-                )
-            )
-            continue
-        wrong = (
-            loose_mode(path, account, host) if path == keyfile(account.name) else None
-        ) or unreadable(path, account, host)
-        note = "sshd would not use it" if wrong else "good"
-        facts.append(Fact("keys", "file", path, note, bool(wrong)))
-        facts += _listed(_entries(account, host) if path == keyfile(account.name) else ())
+        facts += _file_facts(account, pattern, host)
     said = sources.commanded(account, found, host)
     if said:
-        facts.append(
-            Fact("keys", "command", " ".join(said.argv), said.problem or "good", bool(said.problem))
-        )
+        note = said.problem or "good"
+        facts.append(Fact("keys", "command", " ".join(said.argv), note, bool(said.problem)))
         facts += _listed(said.entries)
-    ca = found.get("trustedusercakeys")
-    if ca not in ("", "none"):
-        facts.append(
-            Fact("keys", "authorities", ca, posixpath.basename(found.where("trustedusercakeys")))
-        )
-        facts += _listed(survey([host.text(ca)], host)[0])
-        path = sources.principals_file(account, found)
-        names = (
-            [line for line in host.text(path).split("\n") if line.strip()]
-            if path
-            else [account.name]
-        )
-        facts.append(Fact("keys", "principals", ", ".join(names), path or "the name itself"))
+    facts += _certificate_facts(account, found, host)
     for keyword in ("authorizedkeyscommand", "authorizedprincipalscommand", "revokedkeys"):
-        if keyword == "authorizedkeyscommand" and said:
-            continue
-        if found.get(keyword) not in ("", "none"):
-            facts.append(
-                Fact("keys", keyword, found.get(keyword), posixpath.basename(found.where(keyword)))
-            )
+        told = keyword == "authorizedkeyscommand" and said
+        if not told and found.get(keyword) not in ("", "none"):
+            where = posixpath.basename(found.where(keyword))
+            facts.append(Fact("keys", keyword, found.get(keyword), where))
     return facts
+
+
+def _file_facts(account: Account, pattern: str, host: Host) -> list[Fact]:
+    """Return what is to be said of one word of AuthorizedKeysFile."""
+    path = posixpath.join(account.home, account.expand(pattern))
+    there = host.stat(path)
+    if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
+        note = "is not there" if there is None else "is not a file"
+        return [Fact("keys", "file", path, note, bool(there))]
+    ours = path == keyfile(account.name)
+    wrong = (loose_mode(path, account, host) if ours else None) or unreadable(path, account, host)
+    note = "sshd would not use it" if wrong else "good"
+    entries = _entries(account, host) if ours else ()
+    return [Fact("keys", "file", path, note, bool(wrong)), *_listed(entries)]
+
+
+def _certificate_facts(account: Account, found: Settings, host: Host) -> list[Fact]:
+    """Return whose certificates sshd takes for an account, and with which principals."""
+    ca = found.get("trustedusercakeys")
+    if ca in ("", "none"):
+        return []
+    where = posixpath.basename(found.where("trustedusercakeys"))
+    path, names = sources.principals_file(account, found), [account.name]
+    if path:
+        names = [line for line in host.text(path).split("\n") if line.strip()]
+    return [
+        Fact("keys", "authorities", ca, where),
+        *_listed(survey([host.text(ca)], host)[0]),
+        Fact("keys", "principals", ", ".join(names), path or "the name itself"),
+    ]
 
 
 def _listed(entries: Iterable[Entry]) -> list[Fact]:

@@ -99,16 +99,8 @@ def problems(account: Account, found: Settings, has_file: bool, host: Host) -> I
             f"AuthorizedKeysCommand ({found.where('authorizedkeyscommand')}) "
             f"gives {account.name} no key"
         )
-        path = said.argv[0]
-        commands_known = {
-            "is not executable": ("chmod 755 {}",),
-            "can be changed by others than root": ("chown root:root {}", "chmod go-w {}"),
-        }
-        commands = commands_known.get(said.problem.removeprefix(f"{path} "), ())
-        fix = fixes.on(path, host, *commands) if commands else ""
-        fix = fix or fixes.as_user(
-            account.expand(found.get("authorizedkeyscommanduser")), *said.argv
-        )
+        user = account.expand(found.get("authorizedkeyscommanduser"))
+        fix = _fix_of(said, host) or fixes.as_user(user, *said.argv)
         yield Problem(f"AuthorizedKeysCommand: {said.problem}", why, fix)
     ca = found.get("trustedusercakeys")
     if ca not in ("", "none") and "trustedusercakeys" in found.origins:
@@ -132,3 +124,13 @@ def problems(account: Account, found: Settings, has_file: bool, host: Host) -> I
         )
         fix = fixes.on(path, host, "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}")
         yield Problem(what, "no certificate opens its jail", fix, fixes.advice(path, host))
+
+
+def _fix_of(said: Commanded, host: Host) -> str:
+    """Return the command that fixes the program of AuthorizedKeysCommand itself, or ""."""
+    path = said.argv[0]
+    commands = {
+        "is not executable": ("chmod 755 {}",),
+        "can be changed by others than root": ("chown root:root {}", "chmod go-w {}"),
+    }.get(said.problem.removeprefix(f"{path} "), ())
+    return fixes.on(path, host, *commands) if commands else ""

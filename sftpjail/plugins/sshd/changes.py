@@ -6,6 +6,7 @@ sshd itself is asked, before and after, whether members are jailed and others se
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from shlex import quote
 
 from ... import Account, Check, Notify, Profile, SftpJailError, hookimpl
@@ -118,17 +119,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     if answer.code != 0:
         raise SftpJailError(f"sshd would refuse the configuration: {answer.words}", "sshd -t")
     jails = jailed(config, host)
-    released = _released(host, config, files, jails)
-    if released:
-        raise SftpJailError(
-            f"{', '.join(released)}: jailed until now, "
-            "in no profile of the configuration any more, so open after this",
-            choices=tuple(
-                (f"to make {name} an ordinary account", f"sftpjail remove {quote(name)}")
-                for name in released[:8]
-            ),
-            advice="put them into a group that has a profile",
-        )
+    _refuse_release(_released(host, config, files, jails))
     now = "\n".join(host.text(path) for path in files)
     new = "\n".join(text or "" for text in files.values())
     # What the configuration itself changes for everybody, or no longer changes.
@@ -144,6 +135,21 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         *_live_checks(host, config, jails),
         Notify("sshd"),
     ]
+
+
+def _refuse_release(names: Sequence[str]) -> None:
+    """Refuse a configuration that would let accounts out of their jails."""
+    if not names:
+        return
+    raise SftpJailError(
+        f"{', '.join(names)}: jailed until now, "
+        "in no profile of the configuration any more, so open after this",
+        choices=tuple(
+            (f"to make {name} an ordinary account", f"sftpjail remove {quote(name)}")
+            for name in names[:8]
+        ),
+        advice="put them into a group that has a profile",
+    )
 
 
 def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[Action]:

@@ -210,46 +210,32 @@ def _soon(true: Callable[[], bool]) -> bool:
 @hookimpl
 def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
     found = effective(host, account.name)
-    wanted = (
-        dict(line.split(" ", 1) for line in settings(account.profile, config, host))
-        if account.profile
-        else {}
-    )
-    facts = []
+    wanted: dict[str, str] = {}
+    if account.profile:
+        lines = settings(account.profile, config, host)
+        wanted = dict(line.split(" ", 1) for line in lines)
     block = found.origins.get("chrootdirectory")
     winner = match_line(block, host) if block else ""
-    facts.append(
-        Fact(
-            "sshd",
-            winner or "no Match block with a chroot",
-            "",
-            _short(found.where("chrootdirectory")),
-            not winner,
-        )
-    )
+    heading = winner or "no Match block with a chroot"
+    facts = [Fact("sshd", heading, "", _short(found.where("chrootdirectory")), not winner)]
     for keyword, value in wanted.items():
         now, where = found.get(keyword) or "unset", _short(found.where(keyword))
-        facts.append(
-            Fact(
-                "sshd",
-                keyword,
-                now,
-                where if now == value else f"{where}, wanted {value}",
-                now != value,
-                1,
-            )
-        )
-    for keyword in (
-        "authenticationmethods",
-        "pubkeyauthentication",
-        "passwordauthentication",
-        "usepam",
-        "subsystem",
-    ):
-        facts.append(
-            Fact("sshd", keyword, found.get(keyword) or "unset", _short(found.where(keyword)))
-        )
+        note = where if now == value else f"{where}, wanted {value}"
+        facts.append(Fact("sshd", keyword, now, note, now != value, 1))
+    for keyword in _ASKED:
+        where = _short(found.where(keyword))
+        facts.append(Fact("sshd", keyword, found.get(keyword) or "unset", where))
     return facts + _hazards(account, host, found)
+
+
+# What is not of the jail, and decides about a login all the same.
+_ASKED = (
+    "authenticationmethods",
+    "pubkeyauthentication",
+    "passwordauthentication",
+    "usepam",
+    "subsystem",
+)
 
 
 def _short(place: str) -> str:
