@@ -23,6 +23,7 @@ from sftpjail.cli.main import build_parser, parse
 from sftpjail.engine import hookspecs
 from sftpjail.errors import UsageError
 from sftpjail.plugins import scripts
+from sftpjail.testing import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ROOT / "man/sftpjail.8.scd"
@@ -272,6 +273,14 @@ def example_plugin() -> dict[str, Any]:
     plugin: dict[str, Any] = {}
     exec(source.replace("\\\\", "\\"), plugin)
     return plugin
+
+
+def test_plugin_of_the_readme_keeps_the_rules() -> None:
+    (source,) = [block for block in literal_blocks(README.read_text()) if "hookimpl" in block]
+    module = types.ModuleType("readme")
+    exec(source, vars(module))
+    report = judge(module)
+    assert report.problems == [] and set(report.tried) == {"on_user_create", "on_user_remove"}
 
 
 def test_tests_of_the_manual_pass(monkeypatch: pytest.MonkeyPatch) -> None:
