@@ -151,13 +151,13 @@ class Manager:
             SftpJailError: a plugin vetoes, or breaks; an error that is not its veto
                 names the plugin.
         """
-        fired = self._each(event.hook, host, **event.arguments())
+        fired = self.each(event.hook, host, **event.arguments())
         return [(name, list(actions)) for name, actions in fired]
 
     def binds(self, account: Account, host: Host) -> list[Bind]:
         """Return what the plugins show in every jail like this account's."""
         return [
-            bind for _, binds in self._each("jail_binds", host, account=account) for bind in binds
+            bind for _, binds in self.each("jail_binds", host, account=account) for bind in binds
         ]
 
     def problems(self, account: Account | None, host: Host) -> list[Problem]:
@@ -165,7 +165,7 @@ class Manager:
 
         A plugin that breaks is such a thing.
         """
-        results = self._each("on_check", host, tolerant=True, account=account)
+        results = self.each("on_check", host, tolerant=True, account=account)
         return [problem for _, found in results for problem in found]
 
     def facts(self, account: Account, host: Host) -> list[Fact]:
@@ -175,16 +175,23 @@ class Manager:
         """
         return [
             fact
-            for _, facts in self._each("on_explain", host, tolerant=True, account=account)
+            for _, facts in self.each("on_explain", host, tolerant=True, account=account)
             for fact in facts
         ]
 
-    def _each(
+    def each(
         self, hook: str, host: Host, tolerant: bool = False, **arguments: Any
     ) -> list[tuple[str, Sequence[Any]]]:
-        """Call each plugin's hook.
+        """Call each plugin's hook; return the plugins' names with what they returned.
 
-        Where a judgement is wanted (tolerant), an error is one as well.
+        Args:
+            hook: its name.
+            host: the facts.
+            tolerant: a judgement is wanted, and an error is one as well.
+            arguments: the hook's own.
+
+        Raises:
+            SftpJailError: see `fire`.
         """
         arguments |= {"host": host, "config": self.config}
         results: list[tuple[str, Sequence[Any]]] = []

@@ -13,16 +13,6 @@ from fakes import FakeHost, Programs, Tree
 from fakesshd import Sshd
 
 from sftpjail import hookimpl
-from sftpjail.actions import (
-    MakeDir,
-    Mount,
-    Remove,
-    SetAccount,
-    SetGroup,
-    SetOwner,
-    Unmount,
-    WriteFile,
-)
 from sftpjail.cli import accounts, check, context, main
 from sftpjail.config import Config
 from sftpjail.engine import engine
@@ -33,6 +23,7 @@ from sftpjail.jails.membership import jailed
 from sftpjail.operations.apply import plan_all
 from sftpjail.paths import LIB
 from sftpjail.system.programs import Answer
+from sftpjail.testing.play import play
 
 ENTRIES = ("useradd-post", "userdel-pre", "userdel-post", "elsewhere")
 SOCKET = "/var/lib/sftpjail/log/log"
@@ -44,7 +35,6 @@ class Stage:
 
     def __init__(self, tree: Tree, config: Config | None = None) -> None:
         self.tree, self.config = tree, config or Config()
-        self.points: list[tuple[str, str]] = []
         tree.account("ann", 1001)
         tree.account("bob", 1002)
         for name in ENTRIES:
@@ -52,6 +42,7 @@ class Stage:
         tree.program("rsyslogd")
         tree.folder("/etc/rsyslog.d")
         tree.folder("/usr/local/sbin")
+        tree.folder("/etc/sftpjail")
         tree.folder("/dev")
         tree.write("/etc/shadow", "ann:*:19000:0:99999:7:::\nbob:*:19000:0:99999:7:::\n")
         tree.write("/etc/shells", "/bin/sh\n/bin/bash\n")
@@ -75,62 +66,31 @@ class Stage:
 
     def join(self, group: str, name: str) -> None:
         """Add an account to a group."""
-        lines = self.tree.group_lines
-        at = next(n for n, line in enumerate(lines) if line.startswith(f"{group}:"))
-        lines[at] += f"{'' if lines[at].endswith(':') else ','}{name}"
+        self.tree.join(group, name)
 
     def set_up(self) -> None:
         """Do `sftpjail setup`."""
         engine = self.engine()
         plan = plan_all(engine, [OnSetup()], jailed(self.config, engine.host).values(), [])
         assert not plan.errors, plan.errors
-        self.play(plan, engine.host)
+        self.play(plan)
 
     def reload(self) -> None:
         """Let sshd have read its files: its pid file is younger than they are."""
         os.utime(self.tree.root / "run/sshd.pid", (2**31, 2**31))
 
-    def play(self, plan: Plan, host: FakeHost) -> None:
-        """Let a plan happen."""
-        tree = self.tree
-        for action in (step.action for step in plan.steps):
-            if isinstance(action, MakeDir):
-                tree.folder(action.path, action.mode, (action.uid, action.gid))
-            elif isinstance(action, SetOwner):
-                (tree.root / action.path.lstrip("/")).chmod(action.mode)
-                tree.owners[action.path] = action.uid, action.gid
-            elif isinstance(action, WriteFile) and (content := action.result(host)) is not None:
-                tree.write(action.path, content, action.mode)
-            elif isinstance(action, Remove | WriteFile):
-                path = tree.root / action.path.lstrip("/")
-                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-            elif isinstance(action, SetGroup):
-                tree.group(action.name, 500)
-            elif isinstance(action, SetAccount) and action.shell:
-                people = [line.split(":") for line in tree.people]
-                tree.people = [
-                    ":".join([*p[:6], action.shell] if p[0] == action.name else p) for p in people
-                ]
-            elif isinstance(action, Mount):
-                self.mount(
-                    action.source, action.target, ",".join(o for o in action.options if o != "bind")
-                )
-            elif isinstance(action, Unmount):
-                self.umount(action.target)
+    @property
+    def points(self) -> list[tuple[str, str]]:
+        """What is mounted, with its options."""
+        return self.tree.points
 
-    def mount(self, source: str, target: str, options: str) -> None:
-        """Bind a folder."""
-        self.tree.shown[target] = source
-        self.points = [point for point in self.points if point[0] != target] + [
-            (target, f"rw,{options}")
-        ]
-        self.tree.mounted(*self.points)
+    def play(self, plan: Plan) -> None:
+        """Let a plan happen."""
+        play(plan, self.tree)
 
     def umount(self, target: str) -> None:
-        """Undo `mount`."""
-        del self.tree.shown[target]
-        self.points = [point for point in self.points if point[0] != target]
-        self.tree.mounted(*self.points)
+        """Unmount what is on TARGET."""
+        self.tree.unbind(target)
 
 
 def rogue(**hooks: Any) -> ModuleType:
@@ -187,8 +147,7 @@ def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     monkeypatch.setattr(engine.Journal, "recover", lambda self: False)
 
     def apply(self: Engine, plan: Plan) -> list[str]:
-        assert isinstance(self.host, FakeHost)
-        stage.play(plan, self.host)
+        stage.play(plan)
         stage.reload()
         return []
 

@@ -9,6 +9,8 @@ import enum
 import inspect
 import re
 import shlex
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from sftpjail.cli.main import build_parser, parse
 from sftpjail.engine import hookspecs
 from sftpjail.errors import UsageError
 from sftpjail.plugins import scripts
+from sftpjail.testing import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ROOT / "man/sftpjail.8.scd"
@@ -276,12 +279,35 @@ def test_manual_names_the_fields_of_a_profile_as_the_configuration_does() -> Non
     assert fields == {key for name, key, _ in settings() if name.startswith("[profiles]")}
 
 
-def test_example_plugin_of_the_manual_works() -> None:
+def example_plugin() -> dict[str, Any]:
     source = next(
         text for text in literal_blocks(section(PLUGINS, "EXAMPLE")) if "hookimpl" in text
     )
     plugin: dict[str, Any] = {}
     exec(source.replace("\\\\", "\\"), plugin)
+    return plugin
+
+
+def test_plugin_of_the_readme_keeps_the_rules() -> None:
+    (source,) = [block for block in literal_blocks(README.read_text()) if "hookimpl" in block]
+    module = types.ModuleType("readme")
+    exec(source, vars(module))
+    report = judge(module)
+    assert report.problems == [] and set(report.tried) == {"on_user_create", "on_user_remove"}
+
+
+def test_tests_of_the_manual_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("sftpjail_welcome")
+    vars(module).update(example_plugin())
+    monkeypatch.setitem(sys.modules, "sftpjail_welcome", module)
+    (source,) = literal_blocks(section(PLUGINS, "TESTING"))
+    tests: dict[str, Any] = {}
+    exec(source.replace("\\\\", "\\"), tests)
+    tests["test_welcome"]()
+
+
+def test_example_plugin_of_the_manual_works() -> None:
+    plugin = example_plugin()
     account = model.Account("alice", 1000, 1000, "/home/alice", profile=model.Profile("sftponly"))
     key = model.Key("ssh-rsa AAAA", "ssh-rsa", 4096, "SHA256:x")
     with pytest.raises(sftpjail.SftpJailError, match="ssh-rsa keys are against our rules"):

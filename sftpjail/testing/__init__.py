@@ -1,0 +1,53 @@
+"""What a plugin's tests need: a made host, one plugin alone on it, and whether it keeps the rules.
+
+Nothing but tests imports this. See sftpjail-plugins(7), TESTING.
+"""
+
+from __future__ import annotations
+
+from ..engine.plan import (
+    Event,
+    OnAdoptClose,
+    OnDetach,
+    OnKeyAdd,
+    OnKeyMigrate,
+    OnKeyRemove,
+    OnMount,
+    OnSetup,
+    OnTeardown,
+    OnUnmount,
+    OnUserClose,
+    OnUserCreate,
+    OnUserRemove,
+    Plan,
+)
+from .conformance import Report, judge, standard
+from .made import MadeHost, Tree
+from .play import apply, engine, fire, play, text
+
+__all__ = [
+    "Event",
+    "MadeHost",
+    "OnAdoptClose",
+    "OnDetach",
+    "OnKeyAdd",
+    "OnKeyMigrate",
+    "OnKeyRemove",
+    "OnMount",
+    "OnSetup",
+    "OnTeardown",
+    "OnUnmount",
+    "OnUserClose",
+    "OnUserCreate",
+    "OnUserRemove",
+    "Plan",
+    "Report",
+    "Tree",
+    "apply",
+    "engine",
+    "fire",
+    "judge",
+    "play",
+    "standard",
+    "text",
+]
