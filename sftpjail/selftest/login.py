@@ -172,7 +172,7 @@ class Trial:
     @cached_property
     def has_home(self) -> bool:
         """Whether the home is a folder of the jail, as the session sees it."""
-        seen = self.sftp.ask("stat", os.fsencode(self.account.home)).code
+        seen = self.sftp.ask("stat", self.account.home).code
         return seen == OK or (
             seen == PERMISSION_DENIED and self.host.is_dir(self._behind(self.account.home))
         )
@@ -185,7 +185,7 @@ class Trial:
         """
         folder = normal(self.account.home) if self.start == "/" and self.has_home else self.start
         try:
-            return normal(os.fsdecode(self.sftp.realpath(os.fsencode(folder))))
+            return normal(self.sftp.realpath(folder))
         except SftpError:
             return folder
 
@@ -391,7 +391,7 @@ class Trial:
             # and what is not there needs no more thought.
             for path in [*self._made] if self._sftp else []:
                 for request in ("remove", "rmdir"):
-                    if self.sftp.ask(request, os.fsencode(path)).code in (OK, NO_SUCH_FILE):
+                    if self.sftp.ask(request, path).code in (OK, NO_SUCH_FILE):
                         self._made.remove(path)
                         break
         self._sftp = None
