@@ -436,7 +436,8 @@ def prove(trial: Trial) -> Iterator[Outcome]:
         if silent and not (probe is nothing_outside and trial.outside):
             yield Outcome(name, False, f"not run: {silent}")
             continue
-        began, mark = time.monotonic(), trial.mark()
+        began = time.monotonic()
+        mark = () if number < 2 else trial.mark()
         words, faults = "", list[str]()
         try:
             words = probe(trial) or ""
@@ -446,8 +447,8 @@ def prove(trial: Trial) -> Iterator[Outcome]:
             _open(trial, guard, not faults) for guard in guards if not _in_force(trial, guard)
         ]
         if faults:
-            said = trial.words(() if number < 2 else mark)
-            words = "; ".join([*faults, *([f"sshd: {said}"] if said else [])])
+            said = trial.words(mark)
+            words = "; ".join(filter(None, [*faults, said and f"sshd: {said}"]))
         if not trial.connected and (faults or number > 0):
             silent = "there is no session"
         yield Outcome(name, not faults, words.replace("\n", " / "), time.monotonic() - began)

@@ -84,12 +84,11 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
     try:
         yield fd, name
     except OSError as error:
-        hint = (
-            f"lsattr -d {quote(about)}"
-            if error.errno == errno.EPERM
-            else f"df {quote(os.path.dirname(about))}"
-        )
-        hint = hint if error.errno in (errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS) else ""
+        hint = ""
+        if error.errno == errno.EPERM:
+            hint = f"lsattr -d {quote(about)}"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            hint = f"df {quote(os.path.dirname(about))}"
         raise SftpJailError(f"cannot change {about}: {error.strerror}", hint) from error
     finally:
         os.close(fd)
