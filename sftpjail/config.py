@@ -128,11 +128,9 @@ def _refuse_strange(path: str, found: os.stat_result) -> None:
     It names programs that sshd runs, and plugins that are root's.
     """
     if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
-        fix = (
-            f"chown root {quote(path)} && chmod go-w {quote(path)}"
-            if _leads_only_there(path)
-            else ""
-        )
+        fix = ""
+        if _leads_only_there(path):
+            fix = f"chown root {quote(path)} && chmod go-w {quote(path)}"
         raise UsageError(f"the configuration {path} can be changed by others than root", fix)
 
 

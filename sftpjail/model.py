@@ -50,8 +50,11 @@ def number(text: str) -> int | None:
     The last that fits into 32 bits is no id: chown(2) takes it for "as it is".
     """
     # str.isdigit and int() take digits of other scripts too, the C library does not.
-    found = int(text) if text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= 10 else -1
-    return found if 0 <= found < 0xFFFFFFFF else None
+    if text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= 10:
+        found = int(text)
+        if found < 0xFFFFFFFF:
+            return found
+    return None
 
 
 class Request(NamedTuple):
@@ -183,12 +186,10 @@ class Account:
         nobody here can say otherwise: so that home is the folder.
         """
         assert self.profile is not None
-        given = (
-            normal(self.home)
-            if self.profile.home == "inside" and self.exists and not self.local
-            else "/"
-        )
-        return self.jail + given if given != "/" else posixpath.join(self.jail, self.profile.files)
+        given = self.profile.home == "inside" and self.exists and not self.local
+        if given and normal(self.home) != "/":
+            return self.jail + normal(self.home)
+        return posixpath.join(self.jail, self.profile.files)
 
 
 @dataclass(frozen=True)

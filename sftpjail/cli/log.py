@@ -72,9 +72,11 @@ def log(context: Context) -> int:
 def _show(context: Context, chosen: Iterable[Record]) -> None:
     from .log_view import as_fields, as_json, as_row
 
-    render = as_row if sys.stdout.isatty() else as_fields
+    render = as_fields
     if context.json:
         render = as_json
+    elif sys.stdout.isatty():
+        render = as_row
     if not context.arguments.summary:
         sys.stdout.write("".join([f"{line}\n" for line in map(render, chosen) if line]))
     if context.arguments.follow:
@@ -85,15 +87,14 @@ def _moment(host: Host, option: str, text: str | None) -> int | None:
     """Return a time in epoch seconds, as date(1) reads it. Raises UsageError."""
     if text is None:
         return None
-    answer = (
-        host.ask(["date", f"--date={text}", "+%s"]) if text.strip() and "\0" not in text else None
+    if text.strip() and "\0" not in text:
+        answer = host.ask(["date", f"--date={text}", "+%s"])
+        if answer.code == 0:
+            return int(answer.out)
+    raise UsageError(
+        f"{option} {text!r} is no time that date(1) understands",
+        advice=f"write it as {option} '2026-11-24 09:00'",
     )
-    if answer is None or answer.code:
-        raise UsageError(
-            f"{option} {text!r} is no time that date(1) understands",
-            advice=f"write it as {option} '2026-11-24 09:00'",
-        )
-    return int(answer.out)
 
 
 def _gone() -> bool:

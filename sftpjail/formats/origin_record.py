@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections.abc import Mapping
 from shlex import quote
 
 from ..errors import SftpJailError
@@ -20,28 +21,41 @@ def parse_origin(path: str, text: str) -> Origin:
         return Origin()
     try:
         record = json.loads(text)
-        owners = {
-            name: (int(u), int(g), int(m)) for name, (u, g, m) in record.get("owners", {}).items()
-        }
-        renamed, was = dict(record.get("renamed", {})), dict(record.get("was", {}))
-        made = tuple(record.get("made", ()))
-        kept = tuple(record.get("kept", ()))
-        words = (*made, *owners, *renamed, *renamed.values(), *was, *was.values(), *kept)
-        wrong: list[object] = [word for word in words if not isinstance(word, str) or "\0" in word]
-        wrong += [
-            owner for owner in owners.values() if not all(0 <= value < 1 << 32 for value in owner)
-        ]
-        if wrong:
-            raise ValueError(f"{wrong[0]!r} is nothing that sftpjail writes")
-        uid = int(record.get("uid", -1))
-        closed = _closed(record.get("closed"))
-        return Origin(made, was, owners, renamed, bool(record.get("forced")), uid, kept, closed)
+        return Origin(
+            made=tuple(map(_text, record.get("made", ()))),
+            was=_texts(record.get("was", {})),
+            owners={
+                _text(name): (_id(uid), _id(gid), _id(mode))
+                for name, (uid, gid, mode) in record.get("owners", {}).items()
+            },
+            renamed=_texts(record.get("renamed", {})),
+            forced=bool(record.get("forced")),
+            uid=int(record.get("uid", -1)),
+            kept=tuple(map(_text, record.get("kept", ()))),
+            closed=_closed(record.get("closed")),
+        )
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         folder, name = posixpath.split(path)
         raise SftpJailError(
             f"{path} is damaged: {error}",
             f"mv -nT {quote(path)} {quote(f'{folder}/.{name}.damaged')}",
         ) from error
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str) or "\0" in found:
+        raise ValueError(f"{found!r} is nothing that sftpjail writes")
+    return found
+
+
+def _texts(found: Mapping[object, object]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in dict(found).items()}
+
+
+def _id(found: str) -> int:
+    if not 0 <= int(found) < 1 << 32:
+        raise ValueError(f"{found!r} is nothing that sftpjail writes")
+    return int(found)
 
 
 def _closed(found: object) -> Closed | None:
@@ -53,14 +67,11 @@ def _closed(found: object) -> Closed | None:
     if found is None:
         return None
     fields = dict(found) if isinstance(found, dict) else {}
-    expire = fields.get("expire")
-    why, by, until = (fields.get(name, "") for name in ("why", "by", "until"))
-    for word in (why, by, until, "" if expire is None else expire):
-        if not isinstance(word, str) or "\0" in word:
-            raise ValueError(f"{word!r} is nothing that sftpjail writes")
     if "why" not in fields:
         raise ValueError("it does not say why the account is closed")
-    return Closed(why, by, until, expire)
+    why, by, until = (_text(fields.get(name, "")) for name in ("why", "by", "until"))
+    expire = fields.get("expire")
+    return Closed(why, by, until, None if expire is None else _text(expire))
 
 
 def render_origin(origin: Origin) -> str:

@@ -28,6 +28,9 @@ def fix_flaw(path: str, host: Host) -> str:
     if found is None or not stat.S_ISDIR(found.st_mode):
         move = fixes.aside(path, host)
         return move and f"{move} && sftpjail apply"
-    commands = ["chown root {}"] if found.st_uid != 0 else []
-    commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
+    commands = []
+    if found.st_uid != 0:
+        commands.append("chown root {}")
+    if found.st_mode & 0o022:
+        commands.append("chmod go-w {}")
     return fixes.on(path, host, *commands)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
+from itertools import chain
 
 from ..host import Host
 from .settings import PROBE, effective
@@ -20,6 +21,10 @@ _FIELDS = {
     "localport": "lport",
     "rdomain": "rdomain",
 }
+
+# A connection that no line means, but by accident.
+_STRANGER = {"host": "stranger.invalid", "addr": "192.0.2.77", "laddr": "192.0.2.78"}
+_STRANGER |= {"lport": "47022"}
 
 # These stand in a Match line without a value.
 _BARE = ("all", "canonical", "final", "invalid-user")
@@ -42,26 +47,14 @@ def connections(host: Host, user: str = PROBE) -> list[str]:
     """
     found = [LOCAL]
     for criteria in effective(host, user).criteria:
-        asked = {
-            _FIELDS[kind]: _example(patterns)
-            for kind, patterns in conditions(criteria)
-            if kind in _FIELDS
-        }
-        fields = {field: value for field, value in asked.items() if value}
+        fields = {}
+        for kind, patterns in conditions(criteria):
+            example = _example(patterns) if kind in _FIELDS else ""
+            if example:
+                fields[_FIELDS[kind]] = example
         if fields:
             found.append(_but(fields))
-    if len(found) > 1:
-        found.append(
-            _but(
-                {
-                    "host": "stranger.invalid",
-                    "addr": "192.0.2.77",
-                    "laddr": "192.0.2.78",
-                    "lport": "47022",
-                }
-            )
-        )
-    return found
+    return [*found, _but(_STRANGER)] if len(found) > 1 else found
 
 
 def _but(fields: Mapping[str, str]) -> str:
@@ -84,12 +77,11 @@ def _example(patterns: str) -> str:
     """
     words = patterns.split(",")
     without = [word[1:] for word in words if word.startswith("!")]
-    examples = (
-        example for word in words if not word.startswith("!") for example in _examples(word)
-    )
-    return next(
-        (one for one in examples if not any(_matches(pattern, one) for pattern in without)), ""
-    )
+    wanted = [word for word in words if not word.startswith("!")]
+    for example in chain.from_iterable(map(_examples, wanted)):
+        if not any(_matches(pattern, example) for pattern in without):
+            return example
+    return ""
 
 
 def _examples(pattern: str) -> list[str]:

@@ -38,7 +38,9 @@ def service(profile: Profile, host: Host) -> str:
 
     See sshd_config(5), PAMServiceName, since OpenSSH 9.8.
     """
-    return SERVICES[profile.mounts] if at_login(profile, host) and host.openssh >= (9, 8) else ""
+    if at_login(profile, host) and host.openssh >= (9, 8):
+        return SERVICES[profile.mounts]
+    return ""
 
 
 def denied(path: str) -> str:
@@ -60,12 +62,10 @@ def rules(kind: str) -> tuple[str, ...]:
         "session required pam_exec.so quiet type=open_session "
         f"/usr/bin/timeout {SECONDS} {SCRIPT} {kind}"
     )
+    if kind != "session":
+        return (script,)
     # mount_private: what is mounted in a session stays there.
-    return (
-        ("session required pam_namespace.so mount_private", script)
-        if kind == "session"
-        else (script,)
-    )
+    return "session required pam_namespace.so mount_private", script
 
 
 def program() -> str:

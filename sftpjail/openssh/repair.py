@@ -55,7 +55,9 @@ def comment_out(places: list[tuple[str, int]], host: Host) -> str:
         fixes.on(path, host, f"sed -i '{'; '.join(_ranges(lines))}' {{}}")
         for path, lines in files.items()
     ]
-    return " && ".join([*edits, reload_command(host)]) if all(edits) else ""
+    if not all(edits):
+        return ""
+    return " && ".join([*edits, reload_command(host)])
 
 
 def _ranges(lines: list[int]) -> list[str]:
@@ -63,10 +65,10 @@ def _ranges(lines: list[int]) -> list[str]:
     spans: list[list[int]] = []
     for line in sorted(set(lines)):
         if spans and line == spans[-1][-1] + 1:
-            spans[-1].append(line)
+            spans[-1][1:] = [line]
         else:
             spans.append([line])
-    return [f"{span[0]}{f',{span[-1]}' if len(span) > 1 else ''}s/^/#/" for span in spans]
+    return [f"{','.join(map(str, span))}s/^/#/" for span in spans]
 
 
 def basic(text: str) -> str:
@@ -94,7 +96,9 @@ def reload_command(host: Host) -> str:
     if host.systemd:
         return f"systemctl reload-or-try-restart {unit(host)}"
     pid = host.running("sshd")
-    return f"kill -HUP {pid}" if pid else "sshd -t"
+    if pid:
+        return f"kill -HUP {pid}"
+    return "sshd -t"
 
 
 def match_line(place: tuple[str, int], host: Host) -> str:

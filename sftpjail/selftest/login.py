@@ -128,7 +128,9 @@ class Trial:
     def jail(self) -> str:
         """The root of the session on the host: ChrootDirectory as sshd has it."""
         pattern = self.settings.get("chrootdirectory")
-        return "/" if pattern in ("", "none") else normal(self.account.expand(pattern))
+        if pattern in ("", "none"):
+            return "/"
+        return normal(self.account.expand(pattern))
 
     @cached_property
     def options(self) -> dict[str, str]:
@@ -167,12 +169,14 @@ class Trial:
                 "%d": self.account.home,
             }
             return normal(re.sub("%[%uUd]", lambda token: values[token[0]], self.options["-d"]))
-        return normal(self.account.home) if self.has_home else "/"
+        if self.has_home:
+            return normal(self.account.home)
+        return "/"
 
     @cached_property
     def has_home(self) -> bool:
         """Whether the home is a folder of the jail, as the session sees it."""
-        seen = self.sftp.ask("stat", os.fsencode(self.account.home)).code
+        seen = self.sftp.ask("stat", self.account.home).code
         return seen == OK or (
             seen == PERMISSION_DENIED and self.host.is_dir(self._behind(self.account.home))
         )
@@ -183,9 +187,11 @@ class Trial:
 
         That is where it starts, or in its home if it starts in the jail's root.
         """
-        folder = normal(self.account.home) if self.start == "/" and self.has_home else self.start
+        folder = self.start
+        if folder == "/" and self.has_home:
+            folder = normal(self.account.home)
         try:
-            return normal(os.fsdecode(self.sftp.realpath(os.fsencode(folder))))
+            return normal(self.sftp.realpath(folder))
         except SftpError:
             return folder
 
@@ -248,9 +254,9 @@ class Trial:
         self._listener = scratch.listen(self.socket)
 
     def _match(self) -> str:
-        accepted = (
-            "PubkeyAcceptedAlgorithms" if self.host.openssh >= (8, 5) else "PubkeyAcceptedKeyTypes"
-        )
+        accepted = "PubkeyAcceptedAlgorithms"
+        if self.host.openssh < (8, 5):
+            accepted = "PubkeyAcceptedKeyTypes"
         text = _MATCH.format(user=self.account.name, place=self.place, accepted=accepted)
         if self._allowed_from_somewhere():
             text += f"    AllowUsers {self.account.name}\n"
@@ -279,8 +285,10 @@ class Trial:
             sftp.begin(LOGIN)
         except SftpError as error:
             client.wait(0.5)
-            excuse = self._excuse(beside) if self.accepted() else ""
-            self._no_sftp = "; ".join(filter(None, [str(error), excuse]))
+            self._no_sftp = str(error)
+            excuse = self.accepted() and self._excuse(beside)
+            if excuse:
+                self._no_sftp += f"; {excuse}"
             raise
         self._sftp = sftp
         self._doors = self._other_login(beside)
@@ -344,16 +352,19 @@ class Trial:
             SftpJailError: systemctl(1) does not end.
         """
         self._managed = True
-        uid = self.account.uid
-        services.stop_managers([uid] if self.host.has_manager(uid) else [])
-        programs.run(["systemctl", "start", f"user@{uid}.service"], timeout=LOGIN)
+        self._end_manager()
+        programs.run(["systemctl", "start", f"user@{self.account.uid}.service"], timeout=LOGIN)
+
+    def _end_manager(self) -> None:
+        if self.host.has_manager(self.account.uid):
+            services.stop_managers([self.account.uid])
 
     def stop_manager(self) -> None:
         """Stop what `start_manager` started, and the directory in /run/user that came with it."""
         if not self._managed:
             return
+        self._end_manager()
         uid = self.account.uid
-        services.stop_managers([uid] if self.host.has_manager(uid) else [])
         # While logind knows the user, by a session of theirs or ours, it takes care of that itself.
         if not self._had_runtime and programs.run(["loginctl", "show-user", str(uid)]).code != 0:
             programs.run(["systemctl", "stop", f"user-runtime-dir@{uid}.service"], timeout=LOGIN)
@@ -386,14 +397,9 @@ class Trial:
         """
         with contextlib.suppress(SftpJailError):
             self.stop_manager()
-        with contextlib.suppress(SftpError):
-            # As the user, first: by the session's own paths,
-            # and what is not there needs no more thought.
-            for path in [*self._made] if self._sftp else []:
-                for request in ("remove", "rmdir"):
-                    if self.sftp.ask(request, os.fsencode(path)).code in (OK, NO_SUCH_FILE):
-                        self._made.remove(path)
-                        break
+        if self._sftp:
+            with contextlib.suppress(SftpError):
+                self._remove_as_user(self._sftp)
         self._sftp = None
         while self.sessions:
             self.sessions[-1].end()
@@ -411,6 +417,14 @@ class Trial:
         scratch.remove_tree(self.place)
         while self._times:
             self._times.pop().put_back()
+
+    def _remove_as_user(self, sftp: Sftp) -> None:
+        """Remove what is there, by the session's own paths; what is not needs no more thought."""
+        for path in [*self._made]:
+            for request in ("remove", "rmdir"):
+                if sftp.ask(request, path).code in (OK, NO_SUCH_FILE):
+                    self._made.remove(path)
+                    break
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
 """The probes of `sftpjail test`: what a jail promises, each asked of a real session.
 
-A probe returns a few words, or raises when the jail does not keep its promise. A door is proved
+A probe may return a few words, and raises when the jail does not keep its promise. A door is proved
 shut twice: sshd refuses the request, and each setting that guards the door is in force, so that a
 single one cannot be opened unnoticed while another still holds.
 """
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -57,25 +57,23 @@ class Outcome:
 # -- a session -------------------------------------------------------------------------------------
 
 
-def authenticates(trial: Trial) -> str:
+def authenticates(trial: Trial) -> None:
     """The key is let in, and the account."""
     try:
         trial.log_in()
     except SftpError as error:
         if not trial.accepted():
             raise Failed(str(error)) from error
-    return ""
 
 
 def lands(trial: Trial) -> str:
     """There is an SFTP session, and it starts where it should."""
-    start = os.fsencode(trial.start)
     if "realpath" in trial.denied:
         return f"the profile denies realpath; {trial.start} was not asked for"
-    here, there = trial.sftp.realpath(b"."), trial.sftp.realpath(start)
+    here, there = trial.sftp.realpath("."), trial.sftp.realpath(trial.start)
     if here != there:
-        raise Failed(f"the session starts in {os.fsdecode(here)} and not in {trial.start}")
-    return os.fsdecode(here)
+        raise Failed(f"the session starts in {here} and not in {trial.start}")
+    return here
 
 
 def transfers(trial: Trial) -> str:
@@ -85,9 +83,9 @@ def transfers(trial: Trial) -> str:
     denied, sftp = trial.denied, trial.sftp
     if denied & {"open", "write"}:
         return "the profile denies uploads"
-    name = normal(f"{trial.folder}/{trial.nonce}")
-    trial.leaves(name, f"{name}.renamed")
-    path, renamed = os.fsencode(name), os.fsencode(f"{name}.renamed")
+    name = path = normal(f"{trial.folder}/{trial.nonce}")
+    renamed = f"{name}.renamed"
+    trial.leaves(path, renamed)
     content = f"{trial.nonce}\n".encode() * 64
     sftp.write(path, content, keep_open="close" in denied)
     trial.uploaded = name
@@ -100,7 +98,8 @@ def transfers(trial: Trial) -> str:
         if request not in denied:
             sftp.must(request, path, renamed)
             path, renamed = renamed, path
-            done = [*done, "renamed"] if "renamed" not in done else done
+    if not {"rename", "posix-rename"} <= denied:
+        done.append("renamed")
     if "remove" not in denied:
         sftp.must("remove", path)
         done.append("deleted")
@@ -110,11 +109,7 @@ def transfers(trial: Trial) -> str:
 def _writes_nothing(trial: Trial) -> str:
     name = normal(f"{trial.folder}/{trial.nonce}")
     trial.leaves(name)
-    codes = {
-        "open for writing": trial.sftp.ask(
-            "open", os.fsencode(name), WRITE | CREATE | EXCLUSIVE
-        ).code
-    }
+    codes = {"open for writing": _opens_for_writing(trial, name)}
     codes |= {
         request: _code(trial, request) for request in sorted(REQUESTS) if REQUESTS[request].writes
     }
@@ -122,71 +117,70 @@ def _writes_nothing(trial: Trial) -> str:
     return f"read-only: {len(codes)} requests refused"
 
 
+def _opens_for_writing(trial: Trial, path: str) -> int:
+    return trial.sftp.ask("open", path, WRITE | CREATE | EXCLUSIVE).code
+
+
 def _code(trial: Trial, request: str) -> int:
-    return trial.sftp.ask(request, *harmless(request, f"/{trial.nonce}/none".encode())).code
+    return trial.sftp.ask(request, *harmless(request, f"/{trial.nonce}/none")).code
 
 
 def _all_refused(codes: dict[str, int], complaint: str) -> None:
-    granted = [
-        request
-        for request, code in codes.items()
-        if code not in (PERMISSION_DENIED, OP_UNSUPPORTED)
-    ]
+    refused = (PERMISSION_DENIED, OP_UNSUPPORTED)
+    granted = [request for request, code in codes.items() if code not in refused]
     if granted:
         raise Failed(f"{complaint} {', '.join(granted)}")
 
 
-def root_is_closed(trial: Trial) -> str:
+def root_is_closed(trial: Trial) -> None:
     """Nothing can be made in the jail's root."""
     file, folder = f"/{trial.nonce}", f"/{trial.nonce}.d"
     trial.leaves(file, folder)
     made = []
-    if trial.sftp.ask("open", file.encode(), WRITE | CREATE | EXCLUSIVE).code == OK:
+    if _opens_for_writing(trial, file) == OK:
         made.append("a file")
-    if trial.sftp.ask("mkdir", folder.encode()).code == OK:
+    if trial.sftp.ask("mkdir", folder).code == OK:
         made.append("a folder")
     if made:
         raise Failed(f"{' and '.join(made)} could be made in /")
-    return ""
 
 
-def host_is_hidden(trial: Trial) -> str:
+def host_is_hidden(trial: Trial) -> None:
     """No path leads out of the jail, nor a link that the user makes."""
     seen = []
     witness, climbing = trial.witness, f"{'../' * 12}{trial.witness.lstrip('/')}"
-    soft, hard = (
-        normal(f"{trial.folder}/{trial.nonce}.{kind}") for kind in ("symlink", "hardlink")
-    )
+    link = normal(f"{trial.folder}/{trial.nonce}")
+    soft, hard = f"{link}.symlink", f"{link}.hardlink"
     trial.leaves(soft, hard)
     passwd = trial.host.read("/etc/passwd") or b""
     shown = _content(trial, "/etc/passwd")
     if shown and passwd.startswith(shown):
         seen.append("/etc/passwd of the host")
     seen += [path for path in (witness, climbing) if _sees(trial, path)]
-    if trial.sftp.ask("symlink", os.fsencode(witness), os.fsencode(soft)).code == OK and _sees(
-        trial, soft
-    ):
+    linked = trial.sftp.ask("symlink", witness, soft).code == OK
+    if linked and _sees(trial, soft):
         seen.append(f"{witness} through a symbolic link")
-    if trial.sftp.ask("hardlink", os.fsencode(witness), os.fsencode(hard)).code == OK:
+    if trial.sftp.ask("hardlink", witness, hard).code == OK:
         seen.append(f"{witness} through a hard link")
     if seen:
         raise Failed(f"the session sees {', '.join(seen)}")
-    return ""
 
 
 def _content(trial: Trial, path: str) -> bytes:
     try:
-        return trial.sftp.read(os.fsencode(path))
+        return trial.sftp.read(path)
     except SftpError as error:
         if error.code < 0:
             raise
         return b""
 
 
+def _exists(trial: Trial, path: str) -> bool:
+    return trial.sftp.ask("stat", path).code == OK
+
+
 def _sees(trial: Trial, path: str) -> bool:
-    return trial.sftp.ask("stat", os.fsencode(path)).code == OK or trial.nonce.encode() in _content(
-        trial, path
-    )
+    return _exists(trial, path) or trial.nonce.encode() in _content(trial, path)
 
 
 def denies(trial: Trial) -> str:
@@ -195,14 +189,12 @@ def denies(trial: Trial) -> str:
     sftp-server.c looks at the list before anything else, so that "permission denied" cannot have
     another cause: the names do not exist, and the handles are none.
     """
-    _all_refused(
-        {name: _code(trial, name) for name in sorted(trial.denied)},
-        "sshd does not refuse",
-    )
+    codes = {name: _code(trial, name) for name in sorted(trial.denied)}
+    _all_refused(codes, "sshd does not refuse")
     return f"{', '.join(sorted(trial.denied)) or 'nothing'} denied"
 
 
-def is_logged(trial: Trial) -> str:
+def is_logged(trial: Trial) -> str | None:
     """What the session did stands in the log within a few seconds."""
     logs = trial.config.logs
     if logs.backend == "none" or logs.level not in LOGGED:
@@ -215,26 +207,22 @@ def is_logged(trial: Trial) -> str:
     if backend(trial.host, trial.config) == "none":
         return "not logged: no log daemon is here"
     if "opendir" not in trial.denied:  # logged even where there is no such folder
-        trial.sftp.ask("opendir", f"/{trial.nonce}".encode())
+        trial.sftp.ask("opendir", f"/{trial.nonce}")
     # By the random word alone: other characters of a path may be escaped in the log.
     wanted = re.compile((r'(forced )?close ".*' if trial.uploaded else "") + trial.nonce).search
     deadline = time.monotonic() + LOG_PATIENCE
-    while True:
-        if any(
-            wanted(line.decode("latin-1")) for line in recent(trial.host, trial.config, trial.began)
-        ):
-            return ""
-        if time.monotonic() > deadline:
-            raise Failed(
-                f"nothing about {trial.uploaded or trial.nonce} in {LOG_PATIENCE:.0f} seconds"
-            )
+    while time.monotonic() <= deadline:
+        lines = recent(trial.host, trial.config, trial.began)
+        if any(wanted(line.decode("latin-1")) for line in lines):
+            return None
         time.sleep(0.02)
+    raise Failed(f"nothing about {trial.uploaded or trial.nonce} in {LOG_PATIENCE:.0f} seconds")
 
 
 # -- the doors -------------------------------------------------------------------------------------
 
 
-def runs_nothing(trial: Trial) -> str:
+def runs_nothing(trial: Trial) -> None:
     """A command, or a shell that is given one, prints nothing of what it should."""
     command = f"echo {trial.nonce}"
     asked = {"command": ("exec", command), "shell": ("shell",)}
@@ -242,7 +230,6 @@ def runs_nothing(trial: Trial) -> str:
         said = trial.doors.runs(*request, given=f"{command}\nexit\n".encode()) or b""
         if trial.nonce.encode() in said:
             raise Failed(f"a {what} ran")
-    return ""
 
 
 # It leaves a mark beside itself; %h is the home: systemd.unit(5).
@@ -275,7 +262,7 @@ def no_user_manager(trial: Trial) -> str:
         deadline = time.monotonic() + UNIT_PATIENCE
         runs = trial.host.has_manager(trial.account.uid)
         while runs and mark and time.monotonic() < deadline:
-            if trial.sftp.ask("stat", os.fsencode(mark)).code == OK:
+            if _exists(trial, mark):
                 raise Failed("an uploaded unit of systemd's ran on the host, outside of the jail")
             time.sleep(0.05)
     finally:
@@ -292,22 +279,18 @@ def _place_unit(trial: Trial) -> str:
     """
     if trial.read_only or not trial.home:
         return ""
-    folders, folder = list[str](), trial.home
-    for name in (".config", "systemd", "user", "default.target.wants"):
-        folder = normal(f"{folder}/{name}")
-        folders.append(folder)
-    user, name = folders[2], f"sftpjail-{trial.nonce}"
-    unit, link, mark = f"{user}/{name}.service", f"{folder}/{name}.service", f"{user}/{name}.mark"
-    missing = [
-        path for path in folders if trial.sftp.ask("stat", os.fsencode(path)).code == NO_SUCH_FILE
-    ]
+    user = normal(f"{trial.home}/.config/systemd/user")
+    wants, name = f"{user}/default.target.wants", f"sftpjail-{trial.nonce}"
+    unit, link, mark = f"{user}/{name}.service", f"{wants}/{name}.service", f"{user}/{name}.mark"
+    folders = [posixpath.dirname(posixpath.dirname(user)), posixpath.dirname(user), user, wants]
+    missing = [path for path in folders if trial.sftp.ask("stat", path).code == NO_SUCH_FILE]
     trial.leaves(mark, link, unit, *reversed(missing))
     try:
         for path in missing:
-            trial.sftp.must("mkdir", os.fsencode(path))
+            trial.sftp.must("mkdir", path)
         content = _UNIT.format(f"{name}.mark").encode()
-        trial.sftp.write(os.fsencode(unit), content, keep_open="close" in trial.denied)
-        trial.sftp.must("symlink", os.fsencode(f"../{name}.service"), os.fsencode(link))
+        trial.sftp.write(unit, content, keep_open="close" in trial.denied)
+        trial.sftp.must("symlink", f"../{name}.service", link)
     except SftpError as error:
         if error.code < 0:
             raise
@@ -315,21 +298,19 @@ def _place_unit(trial: Trial) -> str:
     return mark
 
 
-def no_terminal(trial: Trial) -> str:
+def no_terminal(trial: Trial) -> None:
     """RFC 4254, 6.2."""
-    return _refused(
-        not trial.doors.requests("pty-req", "xterm", 80, 24, 0, 0, ""), "sshd gave a terminal"
-    )
+    _shut(trial.doors.requests("pty-req", "xterm", 80, 24, 0, 0, ""), "sshd gave a terminal")
 
 
-def no_environment(trial: Trial) -> str:
+def no_environment(trial: Trial) -> None:
     """RFC 4254, 6.4; LANG and LC_* are let in by Debian for everybody, and steer nothing."""
     names = ("LD_PRELOAD", "PATH", "SFTPJAIL_TEST")
     taken = [name for name in names if trial.doors.requests("env", name, trial.nonce)]
-    return _refused(not taken, f"sshd takes {', '.join(taken)} from the client")
+    _shut(bool(taken), f"sshd takes {', '.join(taken)} from the client")
 
 
-def no_subsystem(trial: Trial) -> str:
+def no_subsystem(trial: Trial) -> None:
     """RFC 4254, 6.5.
 
     ForceCommand makes each one SFTP, which begins with a packet of its version.
@@ -339,84 +320,72 @@ def no_subsystem(trial: Trial) -> str:
         said = trial.doors.runs("subsystem", name, given=b"\0\0\0\5\1\0\0\0\3") or b""
         if said and said[4:5] != b"\2":
             raise Failed(f"the subsystem {name} answers {said[:60]!r}")
-    return ""
 
 
-def no_tcp(trial: Trial) -> str:
+def no_tcp(trial: Trial) -> None:
     """-L, -D and -W are one request, RFC 4254, 7.2.
 
     -R is 7.1, with a port that a user cannot have anyway.
     """
     there = trial.doors.opens("direct-tcpip", "127.0.0.1", 1, "127.0.0.1", 0)
-    if there != PROHIBITED:  # a failed connection has another reason
-        raise Failed("sshd connects to where the client wants (-L, -D, -W)")
+    # A failed connection has another reason.
+    _shut(there != PROHIBITED, "sshd connects to where the client wants (-L, -D, -W)")
+    here = "127.0.0.1", 1
     if not _forbidden(
-        trial, "disabled port forwarding", trial.doors.globally, "tcpip-forward", "127.0.0.1", 1
+        trial, "disabled port forwarding", trial.doors.globally, "tcpip-forward", *here
     ):
-        trial.doors.globally("cancel-tcpip-forward", "127.0.0.1", 1)
+        trial.doors.globally("cancel-tcpip-forward", *here)
         raise Failed("sshd would listen for the client (-R)")
-    return ""
 
 
-def no_sockets(trial: Trial) -> str:
+def no_sockets(trial: Trial) -> None:
     """Section 2.4 of OpenSSH's PROTOCOL.
 
     There is no reason in the answer, so sshd's own words decide.
     """
     mark = trial.mark()
     reason = trial.doors.opens("direct-streamlocal@openssh.com", trial.socket, "", 0)
-    if reason == 0 or "refused streamlocal port forward" not in trial.words(mark):
-        raise Failed("sshd connects to unix sockets")
+    refused = reason != 0 and "refused streamlocal port forward" in trial.words(mark)
+    _shut(not refused, "sshd connects to unix sockets")
     request = "streamlocal-forward@openssh.com", f"/{trial.nonce}/none"
     forbidden = _forbidden(trial, "disabled streamlocal forwarding", trial.doors.globally, *request)
-    return _refused(forbidden, "sshd would listen on a unix socket")
+    _shut(not forbidden, "sshd would listen on a unix socket")
 
 
-def no_agent(trial: Trial) -> str:
+def no_agent(trial: Trial) -> None:
     """The session request of OpenSSH's ssh(1) -A; draft-ietf-secsh-agent-02 has the same."""
-    return _refused(
-        not trial.doors.requests("auth-agent-req@openssh.com"), "sshd forwards the agent"
-    )
+    _shut(trial.doors.requests("auth-agent-req@openssh.com"), "sshd forwards the agent")
 
 
-def no_x11(trial: Trial) -> str:
+def no_x11(trial: Trial) -> None:
     """RFC 4254, 6.3."""
     granted = trial.doors.requests("x11-req", False, "MIT-MAGIC-COOKIE-1", "0" * 32, 0)
-    return _refused(not granted, "sshd forwards X11")
+    _shut(granted, "sshd forwards X11")
 
 
-def no_tunnel(trial: Trial) -> str:
+def no_tunnel(trial: Trial) -> None:
     """Section 2.3 of OpenSSH's PROTOCOL: mode 1 is layer 3, mode 2 is layer 2."""
     for mode in (1, 2):
-        forbidden = _forbidden(
-            trial, "rejected tunnel", trial.doors.opens, "tun@openssh.com", mode, ANY_TUNNEL
-        )
-        _refused(forbidden, f"sshd would make a tunnel of mode {mode}")
-    return ""
+        request = "tun@openssh.com", mode, ANY_TUNNEL
+        forbidden = _forbidden(trial, "rejected tunnel", trial.doors.opens, *request)
+        _shut(not forbidden, f"sshd would make a tunnel of mode {mode}")
 
 
-def nothing_outside(trial: Trial) -> str:
+def nothing_outside(trial: Trial) -> None:
     """Nothing runs for the account outside of its jail, and no mount could lead root.
 
     No session shows either.
     """
-    first, *others = trial.outside or [""]
-    if first:
-        raise Failed(
-            first
-            + (
-                f", and {len(others)} more: sftpjail check {quote(trial.account.name)}"
-                if others
-                else ""
-            )
-        )
-    return ""
+    if trial.outside:
+        first, *others = trial.outside
+        more = f", and {len(others)} more: sftpjail check {quote(trial.account.name)}"
+        raise Failed(first + (more if others else ""))
 
 
-def _refused(refused: bool, complaint: str) -> str:
-    if not refused:
+def _shut(opened: bool, complaint: str) -> None:
+    """Fail where a door is open."""
+    if opened:
         raise Failed(complaint)
-    return ""
 
 
 def _forbidden(
@@ -435,7 +404,7 @@ def _forbidden(
 
 # Name, probe, and the settings that must be in force, as sshd -T prints them;
 # the values are regular expressions.
-PROBES: tuple[tuple[str, Callable[[Trial], str], tuple[str, ...]], ...] = (
+PROBES: tuple[tuple[str, Callable[[Trial], str | None], tuple[str, ...]], ...] = (
     ("authenticates", authenticates, ()),
     ("lands in the start folder", lands, ()),
     ("transfers files", transfers, ()),
@@ -467,18 +436,19 @@ def prove(trial: Trial) -> Iterator[Outcome]:
         if silent and not (probe is nothing_outside and trial.outside):
             yield Outcome(name, False, f"not run: {silent}")
             continue
-        began, mark = time.monotonic(), trial.mark()
+        began = time.monotonic()
+        mark = () if number < 2 else trial.mark()
         words, faults = "", list[str]()
         try:
-            words = probe(trial)
+            words = probe(trial) or ""
         except (Failed, SftpError, DoorError, SftpJailError) as error:
             faults.append(str(error))
         faults += [
             _open(trial, guard, not faults) for guard in guards if not _in_force(trial, guard)
         ]
         if faults:
-            said = trial.words(() if number < 2 else mark)
-            words = "; ".join([*faults, *([f"sshd: {said}"] if said else [])])
+            said = trial.words(mark)
+            words = "; ".join(filter(None, [*faults, said and f"sshd: {said}"]))
         if not trial.connected and (faults or number > 0):
             silent = "there is no session"
         yield Outcome(name, not faults, words.replace("\n", " / "), time.monotonic() - began)

@@ -9,10 +9,12 @@ where it is not refused.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..model import REQUESTS
@@ -23,6 +25,7 @@ _WORDS = ["ok", "end of file", "no such file", "permission denied", "failure", "
 _WORDS += ["no connection", "connection lost", "not supported"]
 READ, WRITE, CREATE, EXCLUSIVE = 1, 2, 8, 32
 _VERSION, _STATUS, _DATA, _EXTENDED = 2, 101, 103, 200
+Value = str | bytes | int  # of a field; see model.REQUESTS
 _LIMIT = 256 * 1024  # of one message: SFTP_MAX_MSG_LENGTH of sftp-common.h
 
 
@@ -57,7 +60,7 @@ class Reply:
         return self.body[at + 4 : at + 4 + length]
 
 
-def encode(number: int, name: str, values: tuple[bytes | int, ...]) -> bytes:
+def encode(number: int, name: str, values: Iterable[Value]) -> bytes:
     """Return a request as a whole packet.
 
     Args:
@@ -71,23 +74,23 @@ def encode(number: int, name: str, values: tuple[bytes | int, ...]) -> bytes:
     else:
         body = struct.pack(">BI", kind, number)
     for letter, value in zip(fields, values, strict=False):
-        if isinstance(value, bytes):
-            body += _string(value)
-        else:
+        if isinstance(value, int):
             body += struct.pack(">Q" if letter == "q" else ">I", value)
+        else:
+            body += _string(os.fsencode(value))
     if fields.endswith("a"):
         body += bytes(4)
     return _string(body)
 
 
-def harmless(name: str, nowhere: bytes) -> tuple[bytes | int, ...]:
+def harmless(name: str, nowhere: str) -> tuple[Value, ...]:
     """Return values for a request that does nothing if it is not refused.
 
     Args:
         name: see model.REQUESTS.
         nowhere: a path in a folder that does not exist.
     """
-    values: dict[str, bytes | int] = {"s": nowhere, "h": b"none", "q": 0, "u": READ}
+    values: dict[str, Value] = {"s": nowhere, "h": b"none", "q": 0, "u": READ}
     return tuple(values.get(letter, b"") for letter in REQUESTS[name].fields if letter != "a")
 
 
@@ -124,7 +127,7 @@ class Sftp:
                 f"the server does not speak SFTP: it begins with a message of type {kind}"
             )
 
-    def ask(self, name: str, *values: bytes | int) -> Reply:
+    def ask(self, name: str, *values: Value) -> Reply:
         """Send one request and return the answer, whatever it is; see `encode`.
 
         Raises:
@@ -137,7 +140,7 @@ class Sftp:
             raise SftpError(f"the server does not answer {name} but something else")
         return Reply(kind, body[4:])
 
-    def must(self, name: str, *values: bytes | int) -> Reply:
+    def must(self, name: str, *values: Value) -> Reply:
         """Send one request and return the answer.
 
         Raises:
@@ -148,11 +151,11 @@ class Sftp:
             raise SftpError(f"{name}: {reply.words}", reply.code)
         return reply
 
-    def realpath(self, path: bytes) -> bytes:
+    def realpath(self, path: str) -> str:
         """Return a path as the server sees it. Raises SftpError."""
-        return self.must("realpath", path).string(4)
+        return os.fsdecode(self.must("realpath", path).string(4))
 
-    def write(self, path: bytes, content: bytes, keep_open: bool = False) -> None:
+    def write(self, path: str, content: bytes, keep_open: bool = False) -> None:
         """Make a file that is not there yet. Raises SftpError.
 
         Args:
@@ -165,7 +168,7 @@ class Sftp:
         if not keep_open:
             self.must("close", handle)
 
-    def read(self, path: bytes, keep_open: bool = False) -> bytes:
+    def read(self, path: str, keep_open: bool = False) -> bytes:
         """Return a file's content. Raises SftpError."""
         handle = self.must("open", path, READ).string()
         content = b""

@@ -32,16 +32,16 @@ def change_account(argv: Sequence[str], name: str) -> None:
     """
     began = time.monotonic()
     while (answer := programs.run(argv, timeout=300.0)).code != 0:
-        found, state = _IN_USE.search(answer.err), ""
+        hint = ""
+        found = _IN_USE.search(answer.err)
         if found:
             state = _session_state(name)
-            if time.monotonic() - began < (LINGERING if state == "closing" else MOMENT):
+            patience = LINGERING if state == "closing" else MOMENT
+            if time.monotonic() - began < patience:
                 time.sleep(0.5)
                 continue
-        raise SftpJailError(
-            f"{' '.join(argv)} failed: {answer.words}",
-            _ending(name, state, found[1]) if found else "",
-        )
+            hint = _ending(name, state, found[1])
+        raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}", hint)
 
 
 def _session_state(name: str) -> str:
@@ -49,11 +49,9 @@ def _session_state(name: str) -> str:
 
     See sd_uid_get_state(3).
     """
-    return (
-        programs.run(["loginctl", "show-user", "--property=State", "--value", name]).out.strip()
-        if booted()
-        else ""
-    )
+    if not booted():
+        return ""
+    return programs.run(["loginctl", "show-user", "--property=State", "--value", name]).out.strip()
 
 
 def _ending(name: str, state: str, pid: str) -> str:

@@ -84,12 +84,11 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
     try:
         yield fd, name
     except OSError as error:
-        fix = (
-            f"lsattr -d {quote(about)}"
-            if error.errno == errno.EPERM
-            else f"df {quote(os.path.dirname(about))}"
-        )
-        fix = fix if error.errno in (errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS) else ""
+        fix = ""
+        if error.errno == errno.EPERM:
+            fix = f"lsattr -d {quote(about)}"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            fix = f"df {quote(os.path.dirname(about))}"
         raise SftpJailError(f"cannot change {about}: {error.strerror}", fix) from error
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""The one lock: every run that may change something holds it."""
+"""The one lock, which every run that may change something holds, and that of passwd(5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import SftpJailError
 from .files import keep_private
@@ -34,18 +34,40 @@ def lock(path: str, timeout: float) -> Iterator[None]:
             f"cannot lock {path}: {error.strerror}", advice="run sftpjail as root"
         ) from error
     try:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SftpJailError(
-                        f"another sftpjail has held {path} for {timeout:.0f} seconds",
-                        f"fuser -v {path}",
-                    ) from None
-                time.sleep(0.02)
+        if not _taken(fcntl.flock, fd, timeout, 0.02):
+            raise SftpJailError(
+                f"another sftpjail has held {path} for {timeout:.0f} seconds", f"fuser -v {path}"
+            )
+        yield
+    finally:
+        os.close(fd)
+
+
+def _taken(take: Callable[[int, int], object], fd: int, timeout: float, pause: float) -> bool:
+    """Return whether a lock could be taken in that time, trying again after each pause."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            take(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+
+
+@contextlib.contextmanager
+def accounts_still() -> Iterator[None]:
+    """Keep useradd and its kin waiting, as they do each other: lckpwdf(3).
+
+    They are patient for 15 seconds, and so are we; then it goes on without.
+    """
+    try:
+        fd = os.open("/etc/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:  # a read-only /etc changes under nobody
+        yield
+        return
+    try:
+        _taken(fcntl.lockf, fd, 15.0, 0.005)
         yield
     finally:
         os.close(fd)

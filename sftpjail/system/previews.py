@@ -6,15 +6,14 @@ That is in a mount namespace that nobody else sees.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..errors import SftpJailError
 from ..paths import RUN_DIR
+from .locks import accounts_still
 from .namespaces import WITH_SSHD
 from .programs import Answer, run
 
@@ -52,35 +51,13 @@ def preview(
             time, or as `run`.
     """
     for _ in range(10):
-        with _accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
+        with accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
             answer = _preview(argv, files, timeout)
         if answer.code != 124:
             return answer
     raise SftpJailError(
         f"{', '.join(files)}: somebody replaces these all the time, so {argv[0]} could not be asked"
     )
-
-
-@contextlib.contextmanager
-def _accounts_still() -> Iterator[None]:
-    """Keep useradd and its kin waiting, as they do each other: lckpwdf(3).
-
-    They are patient for 15 seconds.
-    """
-    try:
-        fd = os.open("/etc/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:  # a read-only /etc changes under nobody
-        yield
-        return
-    try:
-        for _ in range(3000):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.005)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float) -> Answer:

@@ -115,16 +115,20 @@ _PIDFILES = {
 def running(service: str) -> int | None:
     """Return the pid of the daemon, if its pid file names a process that is really that program."""
     pid = _by_pidfile(service)
-    return _listener() if pid is None and service == "sshd" else pid
+    if pid is None and service == "sshd":
+        return _listener()
+    return pid
 
 
 def _by_pidfile(service: str) -> int | None:
     try:
         with open(_PIDFILES.get(service, f"/run/{service}.pid"), encoding="ascii") as handle:
             pid = int(handle.read())
-        return pid if _runs(pid, service) and _is_here(pid) else None
+        if _runs(pid, service) and _is_here(pid):
+            return pid
     except (OSError, ValueError):
-        return None
+        pass
+    return None
 
 
 def _runs(pid: int, program: str) -> bool:
@@ -239,7 +243,9 @@ def _real_uid(pid: int) -> int:
         return -1
     dead = re.search(rb"^State:\s+[ZX]", text, re.MULTILINE)
     uid = re.search(rb"^Uid:\s+(\d+)", text, re.MULTILINE)
-    return int(uid[1]) if uid and not dead else -1
+    if dead or not uid:
+        return -1
+    return int(uid[1])
 
 
 def outside(uid: int, pids: Collection[int] | None = None) -> list[Outsider]:

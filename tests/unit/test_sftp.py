@@ -65,10 +65,12 @@ def real(folder: Path, *options: str) -> Iterator[Sftp]:
     ):
         theirs.close()
         client = Sftp(ours, 5)
-        client.begin(5)
-        yield client
-        ours.shutdown(socket.SHUT_RDWR)
-        process.wait(5)
+        try:
+            client.begin(5)
+            yield client
+        finally:
+            ours.shutdown(socket.SHUT_RDWR)
+            process.wait(5)
 
 
 WRITES = {name for name, request in REQUESTS.items() if request.writes}
@@ -98,7 +100,7 @@ def test_every_request_is_one_that_the_real_server_knows_and_harmless(tmp_path: 
     ).stdout.split()
     with real(tmp_path) as client:
         answers = {
-            name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code
+            name: client.ask(name, *harmless(name, "/nowhere-at-all/none")).code
             for name in REQUESTS
         }
     assert PERMISSION_DENIED not in answers.values()
@@ -108,13 +110,13 @@ def test_every_request_is_one_that_the_real_server_knows_and_harmless(tmp_path: 
     for denied in known:
         with real(tmp_path, "-P", denied) as client:
             answers = {
-                name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code
+                name: client.ask(name, *harmless(name, "/nowhere-at-all/none")).code
                 for name in REQUESTS
             }
         assert {name for name, code in answers.items() if code == PERMISSION_DENIED} == {denied}
     with real(tmp_path, "-R") as client:
         answers = {
-            name: client.ask(name, *harmless(name, b"/nowhere-at-all/none")).code
+            name: client.ask(name, *harmless(name, "/nowhere-at-all/none")).code
             for name in REQUESTS
         }
     assert {name for name, code in answers.items() if code == PERMISSION_DENIED} == WRITES & set(
@@ -127,11 +129,11 @@ def test_every_request_is_one_that_the_real_server_knows_and_harmless(tmp_path: 
 @pytest.mark.skipif(not SERVER.exists(), reason="no sftp-server here")
 def test_files_with_the_real_server(tmp_path: Path) -> None:
     with real(tmp_path) as client:
-        client.write(b"one", b"content" * 1000)
-        assert client.read(b"one") == b"content" * 1000
-        assert client.realpath(b".") == str(tmp_path).encode()
+        client.write("one", b"content" * 1000)
+        assert client.read("one") == b"content" * 1000
+        assert client.realpath(".") == str(tmp_path)
         with pytest.raises(SftpError, match="open: failure"):
-            client.write(b"one", b"again")
+            client.write("one", b"again")
         with pytest.raises(SftpError, match="remove: no such file") as caught:
             client.must("remove", b"two")
         assert caught.value.code == sftp_client.NO_SUCH_FILE
@@ -173,7 +175,7 @@ def test_a_server_that_never_ends_a_file() -> None:
         )
 
     with served(answer) as client:
-        assert len(client.read(b"/dev/zero")) == 256 * 1024
+        assert len(client.read("/dev/zero")) == 256 * 1024
 
 
 @given(st.binary(max_size=64))

@@ -491,7 +491,7 @@ def test_journald_times_in_the_hosts_zone(zone: str) -> None:
     assert again and again.at == stamp.at
 
 
-def test_a_time_without_a_year_is_the_last_one_before_the_log_was_written(zone: str) -> None:
+def test_a_time_without_a_year_is_the_last_before_the_end(zone: str) -> None:
     days = ["Feb  6", "Nov 30", "Dec 31", "Jan  1", "Feb  2", "Jan 31", "Feb  5"]
     clock = Clock(time.mktime((2026, 2, 3, 13, 0, 0, 0, 0, -1)))
     stamps = [clock(f"{day} 12:00:00".encode()) for day in days]
