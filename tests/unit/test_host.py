@@ -723,3 +723,16 @@ def test_a_local_group_has_members_of_every_source(service: Service, tree: Tree)
     group = service.host().group("staff")
     assert group is not None and group.members == ("bob", "ann", "ivo")
     assert service.host().group_members("staff") == ("bob", "ann", "ivo")
+
+
+@pytest.mark.parametrize("name", ["-x", ".x", "a b", "a,b", "a*", "ä", "@x", "a" * 257])
+def test_a_strange_name_in_a_jails_group_is_no_jail_of_ours(tree: Tree, name: str) -> None:
+    tree.account("ann", 1001)
+    tree.account(name, 1002, make_home=False, home="/home/x")
+    tree.group("sftponly", 500, "ann", name)
+    tree.account("a" * 256, 1003, gid=500, make_home=False, home="/home/y")
+    host = tree.host()
+    assert name in host.accounts
+    assert list(jailed(Config(), host)) == ["ann", "a" * 256]
+    settings = config(Profile("p", "", match_user=(name, "ann")))
+    assert list(jailed(settings, host)) == ["ann"]

@@ -946,3 +946,31 @@ def test_a_check_wants_the_same_as_before(out: str, says: str) -> None:
         return
     with pytest.raises(SftpJailError, match=f"bob: sshd {says}$"):
         judge(check, Answer(0, out, ""))
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link to nothing", "link"])
+def test_nothing_at_all_is_in_the_way_of_a_rename(worlds: MakeWorld, kind: str) -> None:
+    world = worlds()
+    engine, plan = world.plan(lambda w: [Rename(w.path("home/keys"), w.path("home/moved"))])
+    place = world.root / "home/moved"
+    if kind == "file":
+        place.write_text("theirs\n")
+    elif kind == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to("nowhere" if kind == "link to nothing" else "keys")
+    before = world.snapshot()
+    with pytest.raises(SftpJailError, match=r"home/moved is in the way of .*home/keys"):
+        engine.apply(plan)
+    assert differences(before, world.snapshot()) == []
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o2755, 0o4755, 0o700])
+def test_a_mode_comes_back_with_all_its_bits(worlds: MakeWorld, mode: int) -> None:
+    world = worlds()
+    (world.root / "loose").chmod(mode)
+    world.refuse = ("ask",)
+    actions = [SetOwner(world.path("loose"), 0, 0, 0o711), Check(("/ask",), "must be well")]
+    with pytest.raises(SftpJailError, match="must be well"):
+        apply(world, lambda _: actions)
+    assert (world.root / "loose").stat().st_mode & 0o7777 == mode
