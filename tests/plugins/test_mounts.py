@@ -25,6 +25,7 @@ from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
 from sftpjail.openssh.pam_session import SCRIPT
 from sftpjail.plugins.mounts.changes import BOOT_UNIT, BOOT_WANTS
+from sftpjail.plugins.mounts.policy import _away
 from sftpjail.plugins.mounts.policy import _forbidden as forbidden
 
 JAIL = "/srv/sftp/ann"
@@ -411,3 +412,11 @@ def test_homes_within_homes(tree: Tree, source: str, refused: str) -> None:
     account = replace(ann(), home="/home/team/ann")
     assert refused in forbidden(account, source, "mount", tree.host(), Config())
     assert (forbidden(account, source, "mount", tree.host(), Config()) == "") == (refused == "")
+
+
+@pytest.mark.parametrize(
+    ("role", "hint"),
+    [("mount", "sftpjail umount ann '/my web'"), ("home", "choose another folder")],
+)
+def test_what_every_jail_has_is_not_taken_away(role: str, hint: str) -> None:
+    assert _away(ann(), Bind("/src", f"{JAIL}/my web", role=role)) == hint
