@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from fakes import Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
@@ -227,3 +230,25 @@ def test_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: Fir
     for account in (ann(HOME), ann(INSIDE), ann(BIND, home="/"), ann(BIND, home="/home/not-yet")):
         assert fire("chroot", "jail_binds", host, account=account) == []
     assert fire("chroot", "jail_binds", host, account=ann(BIND, uid=-1, home="/home/not-yet")) != []
+
+
+@pytest.mark.parametrize(
+    ("uid", "made", "name", "kept"),
+    [
+        (-1, True, "data", True),
+        (1001, True, "data", False),
+        (-1, False, "data", False),
+        (-1, True, "", False),
+    ],
+)
+def test_what_a_deleted_account_left_is_roots(
+    tree: Tree, fire: Fire, uid: int, made: bool, name: str, kept: bool
+) -> None:
+    account = replace(ann(INSIDE), uid=uid, home="/files")
+    tree.folder(account.files, 0o755, (1001, 1001))
+    if name:
+        tree.write(f"{account.files}/{name}", "x")
+    tree.write(RECORD, json.dumps({"made": [account.files] * made}))
+    actions = fire("chroot", "on_user_remove", tree.host(), account=account, deleted=True)
+    owners = [action for action in actions if isinstance(action, SetOwner)]
+    assert owners == [SetOwner(account.files, 0, 0, 0o700, remember=False)] * kept

@@ -25,6 +25,8 @@ from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
 from sftpjail.openssh.pam_session import SCRIPT
 from sftpjail.plugins.mounts.changes import BOOT_UNIT, BOOT_WANTS
+from sftpjail.plugins.mounts.policy import _away
+from sftpjail.plugins.mounts.policy import _forbidden as forbidden
 
 JAIL = "/srv/sftp/ann"
 WEB = Bind("/srv/web/example.com", f"{JAIL}/web")
@@ -381,3 +383,40 @@ def test_on_unmount_below_another_bind_removes_the_folder_in_its_source(
         live_only=False,
     )
     assert Remove(f"{WEB.source}/x", folder=True) in actions
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        ("/home/team/ann", "is or holds the home of eve"),
+        ("/home/team/ann/web", ""),
+        ("/home/team/ann/eve", "is or holds the home of eve"),
+        ("/home/team/ann/eve/in", "belongs to the home of eve"),
+        ("/home/team/other", "belongs to the home of team"),
+        ("/home/team", "holds the home of ann"),
+        ("/home/twin/web", ""),
+        ("/home/sys/web", ""),
+    ],
+)
+def test_homes_within_homes(tree: Tree, source: str, refused: str) -> None:
+    """Ann's lies in team's, and eve's in hers; twin has her uid, and sys is a system account."""
+    for name, uid, home in (
+        ("team", 1010, "/home/team"),
+        ("eve", 1011, "/home/team/ann/eve"),
+        ("twin", 1001, "/home/twin"),
+        ("sys", 99, "/home/sys"),
+    ):
+        tree.account(name, uid, gid=4000, home=home)
+        tree.owners[home] = (0, 0)
+    tree.folder(source)
+    account = replace(ann(), home="/home/team/ann")
+    assert refused in forbidden(account, source, "mount", tree.host(), Config())
+    assert (forbidden(account, source, "mount", tree.host(), Config()) == "") == (refused == "")
+
+
+@pytest.mark.parametrize(
+    ("role", "hint"),
+    [("mount", "sftpjail umount ann '/my web'"), ("home", "choose another folder")],
+)
+def test_what_every_jail_has_is_not_taken_away(role: str, hint: str) -> None:
+    assert _away(ann(), Bind("/src", f"{JAIL}/my web", role=role)) == hint

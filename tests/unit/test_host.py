@@ -628,3 +628,112 @@ def test_who_runs_us_is_an_administrator(
     assert bool(why_not(host.accounts["ann"], host)) == bool(variable)
     assert why_not(host.accounts["anna"], host) == ""
     assert host.invoker == ({"ann"} if variable else set())
+
+
+# -- accounts that only a name service knows --------------------------------------------------------------------------
+
+
+class Service:
+    """A name service with people of its own beside local files; `lists` says whether it tells them all."""
+
+    def __init__(self, tree: Tree, patch: pytest.MonkeyPatch) -> None:
+        self.people = {"ida": (7001, 600), "ivo": (7002, 601), "iris": (7003, 601)}
+        self.groups = {"staff": (600, ["ivo"]), "other": (601, [])}
+        self.lists = True
+        self.tree = tree
+        for module, name in (("pwd", "getpwnam"), ("pwd", "getpwuid"), ("pwd", "getpwall")):
+            patch.setattr(f"sftpjail.host.accounts.{module}.{name}", getattr(self, name))
+        patch.setattr("sftpjail.host.accounts.grp.getgrnam", self.getgrnam)
+        patch.setattr("sftpjail.host.accounts.grp.getgrgid", self.getgrgid)
+        patch.setattr("sftpjail.host.accounts.os.getgrouplist", self.getgrouplist)
+
+    def entry(self, name: str) -> SimpleNamespace:
+        uid, gid = self.people[name]
+        return SimpleNamespace(
+            pw_name=name, pw_uid=uid, pw_gid=gid, pw_dir=f"/home/{name}", pw_shell="/bin/sh"
+        )
+
+    def getpwnam(self, name: str) -> SimpleNamespace:
+        return self.entry(name)
+
+    def getpwuid(self, uid: int) -> SimpleNamespace:
+        return next(
+            self.entry(n) for n in [*self.people, "nobody-else"] if self.people[n][0] == uid
+        )
+
+    def getpwall(self) -> list[SimpleNamespace]:
+        local = SimpleNamespace(pw_name="ann", pw_gid=600)
+        return [local, *(self.entry(name) for name in self.people if self.lists)]
+
+    def getgrnam(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(gr_gid=self.groups[name][0], gr_mem=self.groups[name][1])
+
+    def getgrgid(self, gid: int) -> SimpleNamespace:
+        return SimpleNamespace(gr_name={g: n for n, (g, _) in self.groups.items()}[gid])
+
+    def getgrouplist(self, name: str, gid: int) -> list[int]:
+        return [gid, *(g for g, members in self.groups.values() if name in members), 9999]
+
+    def host(self) -> Host:
+        """A host that asks it, and reads the tree's files."""
+        played = self.tree.host()
+        made = Host()
+        made.__dict__["text"], made.__dict__["listdir"] = played.text, played.listdir
+        return made
+
+
+@pytest.fixture
+def service(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Service:
+    tree.account("ann", 1001, gid=600)
+    tree.write("/etc/nsswitch.conf", "passwd: files sss\ngroup: files sss\n")
+    return Service(tree, monkeypatch)
+
+
+def test_a_directory_is_asked_by_name(service: Service) -> None:
+    host = service.host()
+    assert host.account("ida") == Account("ida", 7001, 600, "/home/ida", "/bin/sh", local=False)
+    assert host.account("zoe") is None and host.account("a\0b") is None
+    assert (host.uid_of("ida"), host.uid_of("ann"), host.uid_of("zoe")) == (7001, 1001, None)
+    assert (host.name_of(7001), host.name_of(1001), host.name_of(9)) == ("ida", "ann", None)
+    assert host.groups_of("ivo") == ("other", "staff") and host.groups_of("zoe") == ()
+    assert host.in_group("ivo", "staff") and not host.in_group("ida", "other")
+    service.people["odd"] = (2**32 - 1, 600)
+    assert host.account("odd") is None, "that is no uid"
+
+
+def test_of_a_directorys_group_only_who_was_here_counts(service: Service, tree: Tree) -> None:
+    host = service.host()
+    assert host.group_members("staff") == ("ann",) and host.group_members("none") is None
+    assert host.newcomers("staff") == ["ivo", "ida"]
+    tree.write("/var/lib/sftpjail/accounts/ivo", "{}")
+    host = service.host()
+    assert host.group_members("staff") == ("ivo", "ann")
+    assert host.newcomers("staff") == ["ida"] and host.newcomers("none") == []
+    service.lists = False
+    assert service.host().newcomers("other") is None, "it does not tell"
+    assert service.host().newcomers("staff") == []
+    tree.group("other", 601)
+    assert service.host().newcomers("other") == [], "a local group has no others"
+    tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
+    assert service.host().newcomers("staff") == []
+
+
+def test_a_local_group_has_members_of_every_source(service: Service, tree: Tree) -> None:
+    tree.group("staff", 600, "bob", "ann")
+    service.groups["staff"] = (600, ["ivo", "bob"])
+    group = service.host().group("staff")
+    assert group is not None and group.members == ("bob", "ann", "ivo")
+    assert service.host().group_members("staff") == ("bob", "ann", "ivo")
+
+
+@pytest.mark.parametrize("name", ["-x", ".x", "a b", "a,b", "a*", "ä", "@x", "a" * 257])
+def test_a_strange_name_in_a_jails_group_is_no_jail_of_ours(tree: Tree, name: str) -> None:
+    tree.account("ann", 1001)
+    tree.account(name, 1002, make_home=False, home="/home/x")
+    tree.group("sftponly", 500, "ann", name)
+    tree.account("a" * 256, 1003, gid=500, make_home=False, home="/home/y")
+    host = tree.host()
+    assert name in host.accounts
+    assert list(jailed(Config(), host)) == ["ann", "a" * 256]
+    settings = config(Profile("p", "", match_user=(name, "ann")))
+    assert list(jailed(settings, host)) == ["ann"]

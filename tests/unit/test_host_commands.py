@@ -539,3 +539,18 @@ def test_nothing_is_ended_that_may_be_anothers(stage: Stage, kind: str, uid: int
     with pytest.raises(SftpJailError, match=f"eve has the uid {uid} of {whose}: .*7 things") as no:
         activity.refuse_shared(host.accounts["eve"], works, host)
     assert no.value.fix == f"sftpjail adopt --close --keep {kind} eve"
+
+
+@pytest.mark.parametrize(
+    ("home", "target"),
+    [("/files", "/home/ann"), ("/home/new", "/home/new"), ("/home/ann", "/home/ann")],
+)
+def test_a_home_inside_the_jail_was_elsewhere_before(stage: Stage, home: str, target: str) -> None:
+    """Where the profile wants it on the host again; one that somebody has changed since counts."""
+    stage.tree.folder("/home/new", owner=(1001, 1001))
+    stage.tree.people = [line.replace(":/home/ann:", f":{home}:") for line in stage.tree.people]
+    stage.tree.write(
+        "/var/lib/sftpjail/accounts/ann", '{"uid": 1001, "was": {"home": "/home/ann"}}'
+    )
+    mounts = [place for hook, place in events_of(stage, "ann") if hook == "on_mount"]
+    assert mounts == ["/srv/sftp/ann/dev", f"/srv/sftp/ann{target}"]

@@ -622,3 +622,11 @@ def test_a_mount_is_found_behind_links_on_its_way_alone(folder: Path) -> None:
         "target/in",
         "safe/direct",
     ]
+
+
+@pytest.mark.parametrize("uid", [0, ME[0], 4242])
+@pytest.mark.parametrize("bit", BITS, ids=oct)
+def test_in_roots_sticky_directories_names_stay(folder: Path, uid: int, bit: int) -> None:
+    found = folder.stat()
+    seen = os.stat_result((0o040700 | bit, *found[1:4], uid, *found[5:10]))
+    assert safe_path._sticky(seen) == (bit == 0o1000 and uid in (0, ME[0]))

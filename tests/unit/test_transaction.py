@@ -34,6 +34,7 @@ from sftpjail.actions import (
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.plan import Plan
+from sftpjail.engine.transaction import judge
 from sftpjail.errors import RollbackIncomplete, SftpJailError
 from sftpjail.formats.tagged_lines import Style
 from sftpjail.system import files
@@ -849,9 +850,12 @@ def test_what_came_back_before_its_process_was_ended(
     assert ended == [4001, 4001]
 
 
-def test_what_is_being_made_is_roots_alone_until_it_is_whole(worlds: MakeWorld) -> None:
+@pytest.mark.parametrize("wanted", [everything, across])
+def test_what_is_being_made_is_roots_alone_until_it_is_whole(
+    worlds: MakeWorld, wanted: Callable[[World], list[Action]]
+) -> None:
     world = worlds()
-    engine, plan = world.plan(everything)
+    engine, plan = world.plan(wanted)
     seen: dict[str, int] = {}
     state = str(world.state)
 
@@ -859,6 +863,7 @@ def test_what_is_being_made_is_roots_alone_until_it_is_whole(worlds: MakeWorld) 
         made = path.endswith(".sftpjail-new~") or path.startswith((state, world.path("jail/home")))
         if made and name in ("fchown", "fsync") and path not in seen:
             seen[path] = os.stat(path).st_mode & 0o7777
+        getattr(world, "far", lambda *_: None)(name, path)
 
     world.syscalls.watch = watch
     old = os.umask(0)
@@ -866,11 +871,13 @@ def test_what_is_being_made_is_roots_alone_until_it_is_whole(worlds: MakeWorld) 
         engine.apply(plan)
     finally:
         os.umask(old)
-    assert len(seen) > 8 and {mode for path, mode in seen.items() if mode & 0o077} == set()
+    assert (
+        len(seen) > {everything: 8, across: 3}[wanted]
+        and {mode for path, mode in seen.items() if mode & 0o077} == set()
+    )
     for place in (world.state, world.state / "accounts"):
         assert place.stat().st_mode & 0o7777 == 0o700, "and what is ours stays so"
-    for file in (world.state / "host", world.state / "accounts/worldling"):
-        assert file.stat().st_mode & 0o7777 == 0o600
+    assert (world.state / "accounts/worldling").stat().st_mode & 0o7777 == 0o600
 
 
 def test_a_group_that_goes_leaves_the_record(worlds: MakeWorld) -> None:
@@ -905,3 +912,67 @@ def test_another_directory_that_came_in_its_place_stays(worlds: MakeWorld) -> No
     )
     engine.apply(plan)
     assert place.stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("AllowTcpForwarding no\nx y\n", ""),
+        ("XAllowTcpForwarding no\nx y\n", "does not say allowtcpforwarding no"),
+        ("AllowTcpForwarding no more\nx y\n", "does not say allowtcpforwarding no"),
+        ("", "does not say allowtcpforwarding no; x y"),
+    ],
+)
+def test_a_check_wants_whole_lines(out: str, says: str) -> None:
+    check = Check(("sshd", "-T"), "must be shut", lines=("allowtcpforwarding no", "x y"))
+    if not says:
+        judge(check, Answer(0, out, ""))
+        return
+    with pytest.raises(SftpJailError, match=f"must be shut: sshd -T {says}$"):
+        judge(check, Answer(0, out, ""))
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("a 1\nb 2\nignored 9\n", ""),
+        ("a 1\nb 3\nignored 3\n", "now says b 3"),
+        ("a 1\n", "now says less than before"),
+        ("a 1\nb 2\nb 2\n", "now says less than before"),
+    ],
+)
+def test_a_check_wants_the_same_as_before(out: str, says: str) -> None:
+    check = Check(("sshd",), "bob", prints="a 1\nb 2\nignored 3\n", ignoring=("ignored",))
+    if not says:
+        judge(check, Answer(0, out, ""))
+        return
+    with pytest.raises(SftpJailError, match=f"bob: sshd {says}$"):
+        judge(check, Answer(0, out, ""))
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link to nothing", "link"])
+def test_nothing_at_all_is_in_the_way_of_a_rename(worlds: MakeWorld, kind: str) -> None:
+    world = worlds()
+    engine, plan = world.plan(lambda w: [Rename(w.path("home/keys"), w.path("home/moved"))])
+    place = world.root / "home/moved"
+    if kind == "file":
+        place.write_text("theirs\n")
+    elif kind == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to("nowhere" if kind == "link to nothing" else "keys")
+    before = world.snapshot()
+    with pytest.raises(SftpJailError, match=r"home/moved is in the way of .*home/keys"):
+        engine.apply(plan)
+    assert differences(before, world.snapshot()) == []
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o2755, 0o4755, 0o700])
+def test_a_mode_comes_back_with_all_its_bits(worlds: MakeWorld, mode: int) -> None:
+    world = worlds()
+    (world.root / "loose").chmod(mode)
+    world.refuse = ("ask",)
+    actions = [SetOwner(world.path("loose"), 0, 0, 0o711), Check(("/ask",), "must be well")]
+    with pytest.raises(SftpJailError, match="must be well"):
+        apply(world, lambda _: actions)
+    assert (world.root / "loose").stat().st_mode & 0o7777 == mode

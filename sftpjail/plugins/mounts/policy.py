@@ -209,9 +209,16 @@ def _forbidden(account: Account, real: str, role: str, host: Host, config: Confi
     above, below = host.dwellers(real)
     for names, relation in ((above, "belongs to"), (below, "is or holds")):
         others = [name for name in names if _is_other(account, host.accounts[name], host)]
-        if others and not (relation == "belongs to" and inside(real, own)):
+        if relation == "belongs to" and inside(real, own):
+            # Its own home may lie in another's; what it holds is its own, but for homes in there.
+            others = [name for name in others if not inside(own, _home(name, host))]
+        if others:
             return f"{real} {relation} the home of {others[0]}"
     return ""
+
+
+def _home(name: str, host: Host) -> str:
+    return host.realpath(host.accounts[name].home)
 
 
 def _is_other(account: Account, other: Account, host: Host) -> bool:
