@@ -31,6 +31,7 @@ def test_story(bare_machine: Machine) -> None:
     assert "nothing to do" in machine.run("make", "-C", "/src", "install").out
     assert changes(times, machine.listing(times=True)) == {}
     assert not machine.exists("/usr/local/local")
+    assert machine.exists("/usr/local/share/sftpjail/schemas/check.json")
 
     assert "Match Group sftponly" in previewed(machine, "sftpjail", "setup")
     assert "ready" in machine.run("sftpjail", "setup").out
