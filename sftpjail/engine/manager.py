@@ -157,7 +157,7 @@ class Manager:
     def binds(self, account: Account, host: Host) -> list[Bind]:
         """Return what the plugins show in every jail like this account's."""
         return [
-            bind for _, binds in self.each("jail_binds", host, account=account) for bind in binds
+            bind for _, binds in self.each("on_jail_binds", host, account=account) for bind in binds
         ]
 
     def findings(self, account: Account | None, host: Host) -> list[Finding]:

@@ -29,7 +29,7 @@ from sftpjail.engine.plan import Event, OnSetup, OnUserCreate
 from sftpjail.system.programs import run
 
 PROJECT = Path(__file__).parents[2]
-QUERIES = ("jail_binds", "on_applied", "on_check", "on_explain", "on_failed")
+QUERIES = ("on_applied", "on_check", "on_explain", "on_failed", "on_jail_binds")
 SPECS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "sftpjail_spec"))
 
 
