@@ -242,6 +242,19 @@ def test_a_wrong_hook_name_is_told_with_the_plugins_name(install: Any, hook: str
         Manager(install("quota", module("quota", **{hook: lambda account: []})))
 
 
+@pytest.mark.parametrize("name", ["sftpjail", "keys"])
+@pytest.mark.parametrize("disabled", [(), ("keys",)])
+def test_a_stranger_with_a_name_of_ours_is_refused(
+    install: Any, name: str, disabled: tuple[str, ...]
+) -> None:
+    allowed = install(name, module(name, on_setup=lambda: [])).plugins_allow
+    config = Config(plugins_allow=allowed, plugins_disable=disabled)
+    with pytest.raises(SftpJailError, match=f"plugin {name} cannot be loaded: the name is one of"):
+        Manager(config)
+    # The bundled one of that name is not lost for it.
+    assert names_of(Manager(config, tolerant=True)) == [n for n in BUNDLED if n not in disabled]
+
+
 def test_a_wrong_argument_is_told_with_the_plugins_name(install: Any) -> None:
     with pytest.raises(SftpJailError, match="quota"):
         Manager(install("quota", module("quota", on_setup=lambda nonsense: [])))
