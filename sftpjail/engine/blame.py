@@ -20,7 +20,7 @@ from ..errors import SftpJailError
 from ..model import Bind, Fact, Problem
 
 # What each hook returns a sequence of; any other one returns actions.
-RESULTS: dict[str, type] = {"jail_binds": Bind, "on_check": Problem, "on_explain": Fact}
+RESULTS: dict[str, type] = {"on_jail_binds": Bind, "on_check": Problem, "on_explain": Fact}
 _PATHS = ("path", "to", "source", "target")
 _LIMITS = {"uid": 0xFFFFFFFE, "gid": 0xFFFFFFFE, "mode": 0o7777}
 

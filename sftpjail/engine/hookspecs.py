@@ -190,7 +190,7 @@ def on_key_migrate(
 
 
 @hookspec
-def jail_binds(account: Account, host: Facts, config: Config) -> Sequence[Bind] | None:
+def on_jail_binds(account: Account, host: Facts, config: Config) -> Sequence[Bind] | None:
     """Name what a profile shows in every jail of its own accord: the home, the log socket.
 
     Each bind is then made by on_mount together with those that an administrator asked for.

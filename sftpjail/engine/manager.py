@@ -21,7 +21,7 @@ from ..model import Bind, Fact, Problem
 from ..paths import LIB
 from . import hookspecs
 from .blame import checked, veto, words
-from .plan import Event
+from .plan import OURS, Event
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -83,6 +83,10 @@ class Manager:
                 self.failures.append(error)
 
     def _load(self, name: str, found: dict[str, Any]) -> None:
+        if name in (*BUNDLED, OURS):
+            # What bears such a name passes for ours, in dry runs and in errors.
+            what = f"plugin {name} cannot be loaded: the name is one of sftpjail's own"
+            raise SftpJailError(what, self._disallow(name))
         if name not in found:
             raise self._missing(name, found)
         try:
@@ -157,7 +161,7 @@ class Manager:
     def binds(self, account: Account, host: Host) -> list[Bind]:
         """Return what the plugins show in every jail like this account's."""
         return [
-            bind for _, binds in self.each("jail_binds", host, account=account) for bind in binds
+            bind for _, binds in self.each("on_jail_binds", host, account=account) for bind in binds
         ]
 
     def problems(self, account: Account | None, host: Host) -> list[Problem]:

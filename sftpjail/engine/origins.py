@@ -11,7 +11,7 @@ from ..host import Host
 from ..model import Origin
 from ..paths import ACCOUNTS, HOST_RECORD
 from .kinds import Draft, kind_of
-from .plan import Event, OnUserRemove, Step, blaming
+from .plan import OURS, Event, OnUserRemove, Step, blaming
 
 
 def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[Step]:
@@ -48,10 +48,10 @@ def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[
         else:
             record = WriteFile(path, render_origin(new), mode=0o600)
         if new != old and record.pending(host, owner):
-            found.append(Step(record, "sftpjail", owner))
+            found.append(Step(record, OURS, owner))
     folder = MakeDir(ACCOUNTS, 0o700)
     if any(step.owner for step in found) and folder.pending(host, ""):
-        found.append(Step(folder, "sftpjail"))
+        found.append(Step(folder, OURS))
     return found
 
 

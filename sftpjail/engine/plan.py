@@ -15,6 +15,9 @@ from ..errors import SftpJailError
 from ..model import Account, Bind, Key
 from .blame import naming, title
 
+# In the place of a plugin's name: what keeps our own records.
+OURS = "sftpjail"
+
 
 @dataclass(frozen=True)
 class Event:
@@ -170,7 +173,7 @@ class Plan:
         Before a file's line that stays a diff has a blank: with one of its own it could pass
         for a line of ours.
         """
-        shown = [step for step in self.steps if step.plugin != "sftpjail"]
+        shown = [step for step in self.steps if step.plugin != OURS]
         checks = [step.action for step in shown if isinstance(step.action, Check)]
         lines = [
             line for step in shown if not isinstance(step.action, Check) for line in step.diff(view)
@@ -191,5 +194,5 @@ class Plan:
                 "about": list(step.action.key[1:]),
             }
             for step in self.steps
-            if step.plugin != "sftpjail" and not isinstance(step.action, Check)
+            if step.plugin != OURS and not isinstance(step.action, Check)
         ]

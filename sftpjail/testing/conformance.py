@@ -176,7 +176,7 @@ class _Judge:
     def questions(self, who: Account) -> list[str]:
         """Ask the hooks that want no change; return what is wrong with that."""
         asked: list[tuple[str, dict[str, Any]]] = [
-            ("jail_binds", {"account": who}),
+            ("on_jail_binds", {"account": who}),
             ("on_check", {"account": who}),
             ("on_check", {"account": None}),
             ("on_explain", {"account": who}),

@@ -218,18 +218,20 @@ def test_on_user_remove_with_the_home_inside_keeps_what_is_the_home(tree: Tree, 
     assert Remove("/srv/sftp/ann/files", folder=True) in back
 
 
-def test_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: Fire) -> None:
+def test_on_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: Fire) -> None:
     host = tree.host()
-    assert fire("chroot", "jail_binds", host, account=ann(BIND)) == [
+    assert fire("chroot", "on_jail_binds", host, account=ann(BIND)) == [
         Bind("/home/ann", "/srv/sftp/ann/home/ann", role="home")
     ]
     assert (
-        fire("chroot", "jail_binds", host, account=ann(BIND, home="//home/ann/"))[0].target
+        fire("chroot", "on_jail_binds", host, account=ann(BIND, home="//home/ann/"))[0].target
         == "/srv/sftp/ann/home/ann"
     )
     for account in (ann(HOME), ann(INSIDE), ann(BIND, home="/"), ann(BIND, home="/home/not-yet")):
-        assert fire("chroot", "jail_binds", host, account=account) == []
-    assert fire("chroot", "jail_binds", host, account=ann(BIND, uid=-1, home="/home/not-yet")) != []
+        assert fire("chroot", "on_jail_binds", host, account=account) == []
+    assert (
+        fire("chroot", "on_jail_binds", host, account=ann(BIND, uid=-1, home="/home/not-yet")) != []
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_home_that_nobody_has_made_is_made_with_its_skeleton(tree: Tree, fire:
         WriteFile("/home/people/zoe/.profile", "# hello\n", 0o640, 20010, 20000),
         GiveDir("/home/people/zoe", 20010, 20000, 0o700),
     ]
-    assert fire("chroot", "jail_binds", tree.host(), account=ZOE) == [
+    assert fire("chroot", "on_jail_binds", tree.host(), account=ZOE) == [
         Bind("/home/people/zoe", "/srv/sftp/zoe/home/people/zoe", role="home")
     ]
     tree.folder("/home/people/zoe", 0o700, (20010, 20000))

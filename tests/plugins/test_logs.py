@@ -141,19 +141,19 @@ def test_on_teardown(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_jail_binds_the_folder_of_the_socket_or_the_one_that_survives(
+def test_on_jail_binds_the_folder_of_the_socket_or_the_one_that_survives(
     tree: Tree, fire: Fire
 ) -> None:
     rsyslog(tree)
-    assert fire("logs", "jail_binds", tree.host(), account=ann()) == [], "before setup"
+    assert fire("logs", "on_jail_binds", tree.host(), account=ann()) == [], "before setup"
     tree.folder(SHARED)
-    assert fire("logs", "jail_binds", tree.host(), account=ann()) == [
+    assert fire("logs", "on_jail_binds", tree.host(), account=ann()) == [
         Bind(SHARED, "/srv/sftp/ann/dev", role="log")
     ]
-    assert fire("logs", "jail_binds", tree.host(), NONE, account=ann()) == []
-    assert fire("logs", "jail_binds", tree.host(), account=ann(HOME, home="/home/later")) == []
+    assert fire("logs", "on_jail_binds", tree.host(), NONE, account=ann()) == []
+    assert fire("logs", "on_jail_binds", tree.host(), account=ann(HOME, home="/home/later")) == []
     systemd(tree)
-    assert fire("logs", "jail_binds", tree.host(), account=ann()) == [
+    assert fire("logs", "on_jail_binds", tree.host(), account=ann()) == [
         Bind(
             "/run/systemd/journal/dev-log",
             "/srv/sftp/ann/dev/log",

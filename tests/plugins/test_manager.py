@@ -29,7 +29,7 @@ from sftpjail.engine.plan import Event, OnSetup, OnUserCreate
 from sftpjail.system.programs import run
 
 PROJECT = Path(__file__).parents[2]
-QUERIES = ("jail_binds", "on_applied", "on_check", "on_explain", "on_failed")
+QUERIES = ("on_applied", "on_check", "on_explain", "on_failed", "on_jail_binds")
 SPECS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "sftpjail_spec"))
 
 
@@ -240,6 +240,19 @@ def test_a_stranger_that_does_not_load_is_named(install: Any) -> None:
 def test_a_wrong_hook_name_is_told_with_the_plugins_name(install: Any, hook: str) -> None:
     with pytest.raises(SftpJailError, match=f"plugin quota: .*{hook}"):
         Manager(install("quota", module("quota", **{hook: lambda account: []})))
+
+
+@pytest.mark.parametrize("name", ["sftpjail", "keys"])
+@pytest.mark.parametrize("disabled", [(), ("keys",)])
+def test_a_stranger_with_a_name_of_ours_is_refused(
+    install: Any, name: str, disabled: tuple[str, ...]
+) -> None:
+    allowed = install(name, module(name, on_setup=lambda: [])).plugins_allow
+    config = Config(plugins_allow=allowed, plugins_disable=disabled)
+    with pytest.raises(SftpJailError, match=f"plugin {name} cannot be loaded: the name is one of"):
+        Manager(config)
+    # The bundled one of that name is not lost for it.
+    assert names_of(Manager(config, tolerant=True)) == [n for n in BUNDLED if n not in disabled]
 
 
 def test_a_wrong_argument_is_told_with_the_plugins_name(install: Any) -> None:

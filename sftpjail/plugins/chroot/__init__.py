@@ -5,13 +5,13 @@ sshd refuses a chroot of which any component is not root's alone; so do we, with
 
 from __future__ import annotations
 
-from .changes import jail_binds, on_setup, on_teardown, on_user_create, on_user_remove
+from .changes import on_jail_binds, on_setup, on_teardown, on_user_create, on_user_remove
 from .check import on_check, on_explain
 
 __all__ = [
-    "jail_binds",
     "on_check",
     "on_explain",
+    "on_jail_binds",
     "on_setup",
     "on_teardown",
     "on_user_create",

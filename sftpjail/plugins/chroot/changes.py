@@ -247,7 +247,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
 
 
 @hookimpl
-def jail_binds(account: Account, host: Host) -> list[Bind]:
+def on_jail_binds(account: Account, host: Host) -> list[Bind]:
     profile = account.profile
     assert profile is not None
     home = normal(account.home)

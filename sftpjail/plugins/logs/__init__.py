@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .changes import jail_binds, on_setup, on_teardown
+from .changes import on_jail_binds, on_setup, on_teardown
 from .check import on_check, on_explain
 
-__all__ = ["jail_binds", "on_check", "on_explain", "on_setup", "on_teardown"]
+__all__ = ["on_check", "on_explain", "on_jail_binds", "on_setup", "on_teardown"]

@@ -164,7 +164,7 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 @hookimpl
-def jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
+def on_jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
     source = socket_of(host, config)
     profile = account.profile
     if not source or (profile and profile.in_home and not host.is_dir(account.home)):
