@@ -90,6 +90,13 @@ class MadeHost(Host):
         self.reads.append(path)
         return super().read(path)
 
+    def read_owned(
+        self, path: str, uid: int, home: str = "/", limit: int = 1 << 20
+    ) -> bytes | None:
+        # It asks the open file itself, which belongs to whoever runs the tests.
+        declared = self.owners.get(path, (-1, -1))[0]
+        return super().read_owned(path, ME[0] if declared == uid else uid, home, limit)
+
     def listens(self, path: str) -> bool:
         return self._behind(self.realpath(path)) in self.sockets
 

@@ -299,7 +299,10 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
     inner = (
         f"sftpjail: {JAIL}/web/in is mounted below {JAIL}/web\n  fix: sftpjail umount ann /web/in\n"
     )
-    own = "sftpjail: /home/ann belongs to every jail of profile sftponly\n  fix: man 5 sftpjail.conf\n"
+    own = (
+        "sftpjail: /home/ann belongs to every jail of profile sftponly\n"
+        "  advice: see sftpjail.conf(5)\n"
+    )
     climbs = "is not a path inside the jail; give one that begins with / and has no ..\n"
     top = "sftpjail: the mount needs a folder of its own inside the jail, as /web\n"
     played(
@@ -365,11 +368,15 @@ def test_adopt_refuses_whom_no_jail_would_hold(run: Run, stage: Stage) -> None:
     stage.tree.write(crontab, "@daily x\n", 0o600)
     assert run("adopt", "bob")[0] == 1
     assert run.err == (
-        f"sftpjail: bob has a crontab ({crontab}), which no jail would hold; to let that go on: "
-        "sftpjail adopt --keep cron bob\n  fix: sftpjail adopt --close bob\n"
+        f"sftpjail: bob has a crontab ({crontab}), which no jail would hold\n"
+        "  choice: to end that: sftpjail adopt --close bob\n"
+        "  choice: to let that go on: sftpjail adopt --keep cron bob\n"
     )
     assert run("adopt", "--keep", "at", "bob")[0] == 1
-    assert "--keep cron,at bob\n  fix: sftpjail adopt --close --keep at bob\n" in run.err
+    assert run.err.endswith(
+        "  choice: to end that: sftpjail adopt --close --keep at bob\n"
+        "  choice: to let that go on: sftpjail adopt --keep cron,at bob\n"
+    )
     assert run("adopt", "--keep", "x", "bob")[0] == 2 and "--keep knows no 'x'" in run.err
     for keep in ("cron", "at, cron"):
         assert run("--dry-run", "adopt", "--keep", keep, "bob")[0] == 0, run.err
@@ -396,7 +403,7 @@ def test_adopt_jails_no_administrator_unless_forced(
     stage.tree.write("/proc/self/loginuid", "1101")
     assert run("adopt", who)[0] == 1
     force = f"if you really mean it: sftpjail adopt --force {who}"
-    assert run.err == f"sftpjail: will not jail {who}: {why}\n  fix: {force}\n"
+    assert run.err == f"sftpjail: will not jail {who}: {why}\n  choice: {force}\n"
     if who != "root":
         assert run("--dry-run", "adopt", "--force", who)[0] == 0, run.err
 

@@ -19,7 +19,7 @@ from sftpjail.cli import hook
 from sftpjail.config import Config
 from sftpjail.engine import manager
 from sftpjail.engine.engine import Engine
-from sftpjail.engine.plan import Plan
+from sftpjail.engine.plan import OnMount, OnUnmount, Plan
 from sftpjail.jails import activity
 from sftpjail.jails.membership import jailed
 from sftpjail.operations.events import create_events
@@ -148,7 +148,9 @@ def test_teardown_says_how_many_are_shut_out(run: Run, stage: Stage) -> None:
     join(stage, "admin", 1101)
     assert run("setup", "--force")[0] == 0
     code, out = run("teardown", "--close-accounts")
-    assert code == 0 and out.startswith("the jails are gone, and their 1 accounts are expired")
+    assert code == 0 and out.startswith(
+        "the jails are gone; 1 account expired: usermod -e '' USER "
+    )
 
 
 def test_a_removed_package_keeps_the_jails(run: Run, stage: Stage) -> None:
@@ -167,7 +169,7 @@ def test_apply_makes_each_jail_and_the_host(run: Run, stage: Stage) -> None:
     assert run("apply") == (0, "applied: cat\n"), run.err
     assert has_jail(stage, "cat")
     assert (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").exists()
-    assert run("apply") == (0, "nothing to do: 2 jails are as they should be\n")
+    assert run("apply") == (0, "nothing to do: 2 jails checked, all is as it should be\n")
 
 
 def test_apply_skips_an_administrator_and_says_so(run: Run, stage: Stage) -> None:
@@ -184,8 +186,16 @@ def test_apply_goes_on_without_whom_it_cannot_jail(run: Run, stage: Stage, refus
     refuse("on_user_create", "cat")
     code, out = run("--json", "apply")
     answer = json.loads(out)
-    assert code == 1 and answer["problems"] == ["cat: plugin quota: no quota is left"]
-    assert answer["hints"] == ["quota"]
+    (problem,) = answer["problems"]
+    assert code == 1 and problem == {
+        "about": "",
+        "severity": "broken",
+        "what": "cat: plugin quota: no quota is left",
+        "why": "",
+        "fix": "quota",
+        "choices": [],
+        "advice": "",
+    }
     assert has_jail(stage, "dan") and not has_jail(stage, "cat")
 
 
@@ -250,7 +260,7 @@ def test_apply_of_a_file_touches_nobody_else(run: Run, stage: Stage, tmp_path: P
 
 def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
     stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
-    assert run("apply") == (0, "nothing to do: 0 jails are as they should be\n")
+    assert run("apply") == (0, "nothing to do: 0 jails checked, all is as it should be\n")
     assert has_jail(stage, "ann")
     assert run("apply", "--prune") == (0, "applied: ann\n"), run.err
     assert not (stage.tree.root / "srv/sftp/ann").exists()
@@ -472,7 +482,7 @@ def test_whom_a_silent_directory_may_know_is_skipped(
 ) -> None:
     silent |= {"zoe", "bob"}
     said = "sftpjail: the directory (sss) does not answer; zoe: left as they are\n"
-    assert run("apply") == (1, "nothing to do: 1 jails are as they should be\n")
+    assert run("apply") == (1, "nothing to do: 1 jail checked, all is as it should be\n")
     assert run.err == said
     assert run("show", "bob")[0] == 1 and "does not answer whether there is" in run.err
     stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
@@ -497,7 +507,8 @@ def events_of(stage: Stage, name: str) -> list[tuple[str, str]]:
     engine = stage.engine()
     account = jailed(stage.config, engine.host)[name]
     found = create_events(account, engine.host, engine.manager)
-    return [(e.hook, e.arguments["bind"].target if "bind" in e.arguments else "") for e in found]
+    shown = [e.bind.target if isinstance(e, OnMount | OnUnmount) else "" for e in found]
+    return [(event.hook, target) for event, target in zip(found, shown, strict=True)]
 
 
 def test_a_mount_moves_along_with_its_jail(run: Run, stage: Stage) -> None:

@@ -823,7 +823,10 @@ def test_a_failure_says_whose_step_it_was_and_what_broke_beside(worlds: MakeWorl
     engine.manager.plugins.register(Listener(), "listener")
     with pytest.raises(SftpJailError, match="must be well: ") as caught:
         engine.apply(plan)
-    assert caught.value.message.endswith("; plugin listener: on_failed broke: it broke too")
+    assert caught.value.message.startswith("plugin tester: must be well: ")
+    assert caught.value.message.endswith(
+        "; plugin listener: on_failed broke: ValueError: it broke too"
+    )
     assert caught.value.owner == "worldling"
 
 
