@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fakes import Programs
+from fakes import ME, Programs
 from fakesshd import sshd
 from played import Run, Stage, run, stage
 
@@ -34,6 +34,18 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr("sftpjail.system.accounts.time.monotonic", lambda: sum(slept))
     monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: False)
     return slept
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what belongs to whoever runs the tests be root's, also through a descriptor."""
+    real = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        found = real(fd)
+        return os.stat_result((*found[:4], 0 if found[4] == ME[0] else found[4], *found[5:10]))
+
+    monkeypatch.setattr(os, "fstat", fstat)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +287,7 @@ def test_keys_as_commands(run: Run, stage: Stage, tmp_path: Path) -> None:
     assert key["options"] == ['from="10.0.0.1"'] and key["bits"] == 256
 
 
+@pytest.mark.usefixtures("root")
 def test_migrate_of_one_or_all(run: Run, stage: Stage) -> None:
     usage = "sftpjail: key migrate wants one USER, or --all\n"
     played(
@@ -408,6 +421,7 @@ def test_adopt_jails_no_administrator_unless_forced(
         assert run("--dry-run", "adopt", "--force", who)[0] == 0, run.err
 
 
+@pytest.mark.usefixtures("root")
 def test_adopt_takes_keys_along_and_keeps_the_profile(run: Run, stage: Stage) -> None:
     other = Profile("other", "other", chroot="/jails/%u")
     stage.config = Config(profiles=(*stage.config.profiles, other))

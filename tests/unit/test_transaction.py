@@ -785,7 +785,7 @@ def test_a_file_has_the_mode_it_was_planned_with(worlds: MakeWorld) -> None:
     assert modes == {"attributes": 0o604, "strict": 0o600, "deep": 0o2711}
 
 
-def test_a_run_that_is_interrupted_is_put_back_and_says_nothing_else(worlds: MakeWorld) -> None:
+def test_an_interrupted_run_is_put_back_and_says_nothing_else(worlds: MakeWorld) -> None:
     from sftpjail import hookimpl
 
     class Listener:
