@@ -458,7 +458,7 @@ def test_a_terminal_gets_a_table_and_bars(machine: Machine) -> None:
     machine.write(LOG, line)
     out = machine.run("script", "-qec", "sftpjail log; sftpjail log --summary", "/dev/null").out
     assert '2026-11-20 10:00:00 -          -               put        1.2 MB "/x\\x1b[31m"' in out
-    assert "1 transfers: 0 B down, 1.2 MB up" in out and "█" * 16 in out
+    assert "0 sessions, 1 transfer: 0 B down, 1.2 MB up" in out and "█" * 16 in out
     assert "- (?)" in out and "1 unverified record:" in out
 
 
