@@ -53,8 +53,8 @@ install:
 endif
 
 install-python:
-	for folder in $$(find sftpjail -type d ! -name __pycache__ ! -name schemas); do \
-	    $(INSTALL) -d $(python)/$$folder && $(INSTALL) -m 644 $$folder/*.py $(python)/$$folder/ || exit 1; done
+	for directory in $$(find sftpjail -type d ! -name __pycache__ ! -name schemas); do \
+	    $(INSTALL) -d $(python)/$$directory && $(INSTALL) -m 644 $$directory/*.py $(python)/$$directory/ || exit 1; done
 	$(INSTALL) -m 644 sftpjail/py.typed $(python)/sftpjail/
 	sed -i 's|^BIN = .*|BIN = "$(bindir)/sftpjail"|; s|^LIB = .*|LIB = "$(libdir)"|' $(python)/sftpjail/paths.py
 	$(PYTHON) -I packaging/distinfo.py $(python)/sftpjail-$(version).dist-info
@@ -92,10 +92,10 @@ install-docs:
 	$(if $(license),$(INSTALL) -m 644 $(license) $(DESTDIR)$(licensedir)/)
 	$(INSTALL) -m 755 hooks/examples/* $(DESTDIR)$(docdir)/examples/
 	for page in man/*.scd; do \
-	    name=$${page#man/}; name=$${name%.scd}; folder=$(DESTDIR)$(mandir)/man$${name##*.}; \
+	    name=$${page#man/}; name=$${name%.scd}; directory=$(DESTDIR)$(mandir)/man$${name##*.}; \
 	    if command -v scdoc >/dev/null; then \
-	        $(INSTALL) -d $$folder && scdoc <$$page >$$folder/$$name || exit 1; \
-	        [ -z "$(compress)" ] || gzip -9nf $$folder/$$name || exit 1; \
+	        $(INSTALL) -d $$directory && scdoc <$$page >$$directory/$$name || exit 1; \
+	        [ -z "$(compress)" ] || gzip -9nf $$directory/$$name || exit 1; \
 	    else echo "scdoc is not installed, so neither is $$name; read $$page"; fi; done
 
 install-completions:
@@ -118,10 +118,10 @@ uninstall:
 	    rm $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail || :
 	cmp -s packaging/sftpjail.conf $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf && \
 	    rm $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf || :
-	for folder in $(wildcard $(addprefix $(DESTDIR),$(sysconfdir)/sftpjail/hooks $(sysconfdir)/sftpjail $(sysusersdir) \
+	for directory in $(wildcard $(addprefix $(DESTDIR),$(sysconfdir)/sftpjail/hooks $(sysconfdir)/sftpjail $(sysusersdir) \
 	    $(tmpfilesdir) $(foreach dir,$(unitdir) $(bashdir) $(zshdir) $(fishdir) $(docdir),$(dir) $(patsubst %/,%,$(dir $(dir)))) \
 	    $(mandir)/man5 $(mandir)/man7 $(mandir)/man8)); do \
-	    [ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder; done
+	    [ ! -d $$directory ] || rmdir --ignore-fail-on-non-empty $$directory; done
 
 check:
 	tests/run

@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 
-root, folder = pathlib.Path(__file__).parents[1], pathlib.Path(sys.argv[1])
+root, directory = pathlib.Path(__file__).parents[1], pathlib.Path(sys.argv[1])
 setup = configparser.ConfigParser()
 setup.read(root / "setup.cfg", encoding="utf-8")
 door = (root / "sftpjail/__init__.py").read_text(encoding="utf-8")
@@ -20,8 +20,8 @@ fields += [("Summary", setup["metadata"]["description"]), ("License", setup["met
 fields += [("Requires-Python", setup["options"]["python_requires"])]
 fields += [("Requires-Dist", need) for need in setup["options"]["install_requires"].split()]
 points = [f"[{group}]\n{lines.strip()}\n" for group, lines in setup["options.entry_points"].items()]
-folder.mkdir(parents=True, exist_ok=True)
-(folder / "METADATA").write_text(
+directory.mkdir(parents=True, exist_ok=True)
+(directory / "METADATA").write_text(
     "".join(f"{name}: {value}\n" for name, value in fields), encoding="utf-8"
 )
-(folder / "entry_points.txt").write_text("\n".join(points), encoding="utf-8")
+(directory / "entry_points.txt").write_text("\n".join(points), encoding="utf-8")

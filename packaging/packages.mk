@@ -40,7 +40,7 @@ native-pacman: dist
 fpm = fpm
 need-fpm = $(if $(shell $(fpm) --help 2>&1 | grep -e --fpm-options-file),,$(error there is no fpm here that makes \
     packages. `make packages` makes the distributions' own, without it; or say where one is: make $@ fpm=PATH))
-# Neither the umask of whoever builds nor the set-group-ID bit of their directory gets into the package.
+# Neither the umask of anyone who builds nor the set-group-ID bit of their directory gets into the package.
 as-ever = umask 022 && SOURCE_DATE_EPOCH=$(epoch)
 stage = $(as-ever) $(MAKE) --no-print-directory install DESTDIR=build/fpm/$@ prefix=/usr compress=yes
 pack = chmod -R a-s build/fpm/$@ && $(as-ever) $(fpm) --fpm-options-file packaging/$@.fpm --version $(version) \

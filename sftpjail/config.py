@@ -270,7 +270,7 @@ def _check_profile(profile: Profile) -> None:
     valid_name(profile.keys_command_user, "keys_command_user")
     _check_chroot(profile)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", profile.files):
-        raise UsageError(f"files = {profile.files}: must be one plain folder name")
+        raise UsageError(f"files = {profile.files}: must be one plain directory name")
     for name, (form, what) in _FORMS.items():
         value = getattr(profile, name)
         if value and not re.fullmatch(form, value):
@@ -278,9 +278,7 @@ def _check_profile(profile: Profile) -> None:
     if _unprintable(profile.keys_command):
         raise UsageError("keys_command: has a control character")
     if profile.principals and not profile.trusted_ca:
-        raise UsageError(
-            "principals: says what certificates are worth, and trusted_ca names no one to sign them"
-        )
+        raise UsageError("principals requires trusted_ca")
     unknown = sorted(set(profile.deny) - REQUESTS.keys())
     if unknown:
         raise UsageError(
@@ -295,14 +293,14 @@ def _check_chroot(profile: Profile) -> None:
     if profile.in_home:
         if profile.home == "inside":
             raise UsageError(
-                "home = inside needs chroot = /FOLDER/%u: with %h the jail is the home already"
+                "home = inside needs chroot = /DIRECTORY/%u: with %h the jail is the home already"
             )
         return
-    # Beneath a folder of its own, named by %u alone:
+    # Beneath a directory of its own, named by %u alone:
     # what a tree of jails is, and what can be judged and removed.
     base, last = posixpath.split(profile.chroot)
     if last != "%u" or "%" in base or not base.startswith("/") or normal(base) == "/":
-        raise UsageError(f"chroot = {profile.chroot}: must be %h or /FOLDER/%u")
+        raise UsageError(f"chroot = {profile.chroot}: must be %h or /DIRECTORY/%u")
     if normal(base) != base or _unprintable(base) or re.search(r"[\s\"'\\#]", base):
         raise UsageError(f"chroot = {profile.chroot}: a plain path, without spaces, quotes or //")
 

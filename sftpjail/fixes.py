@@ -82,49 +82,53 @@ def aside(path: str, host: Paths) -> str:
 
     It is "" where none is safe.
 
-    -T: never into a folder, nor into one that a link leads to; -n: nothing that has come there
+    -T: never into a directory, nor into one that a link leads to; -n: nothing that has come there
     since is lost.
     """
-    real = _in_roots_folder(path, host)
+    real = _in_roots_directory(path, host)
     if real:
         return join(["mv", "-nT", real, free_name(real, host)])
-    folder = posixpath.dirname(path)
-    owner, found = host.owner_name(folder), host.lstat(folder)
+    directory = posixpath.dirname(path)
+    owner, found = host.owner_name(directory), host.lstat(directory)
     if not owner or found is None or not host.trusted_path(path, found.st_uid, follow=False):
         return ""
     return as_user(owner, "mv", "-nT", path, free_name(path, host))
 
 
 def move(path: str, to: str, host: Paths) -> str:
-    """Return the command that renames PATH; "" unless both folders are root's alone all the way."""
-    pair = _in_roots_folder(path, host), _in_roots_folder(to, host)
+    """Return the command that renames PATH, or "".
+
+    There is one only where both directories are root's alone, with all above them.
+    """
+    pair = _in_roots_directory(path, host), _in_roots_directory(to, host)
     return join(["mv", "-nT", *pair]) if all(pair) else ""
 
 
 def remove_trees(paths: Sequence[str], host: Paths) -> str:
-    """Return the command that deletes folders with all that is in them, asking first, or ""."""
-    real = [_in_roots_folder(path, host) for path in paths]
+    """Return the command that deletes directories with all that is in them, asking first, or ""."""
+    real = [_in_roots_directory(path, host) for path in paths]
     return f"rm -rI --one-file-system {join(real)}" if real and all(real) else ""
 
 
-def _in_roots_folder(path: str, host: Paths) -> str:
-    """Return the place of a name, itself not followed, in a folder of root's alone, or "".
+def _in_roots_directory(path: str, host: Paths) -> str:
+    """Return the place of a name, itself not followed, in a directory of root's alone, or "".
 
-    Only root can rename or make a name in that folder.
+    Only root can rename or make a name in that directory.
     """
     return host.trusted_path(path, follow=False)
 
 
 def advice(path: str, host: Paths) -> Advice:
     """Return in words why no command on a path is printed."""
-    folders = components(posixpath.dirname(path))
-    folder = next(
-        (folder for folder in folders if not host.trusted_path(f"{folder}/.")), folders[-1]
+    directories = components(posixpath.dirname(path))
+    directory = next(
+        (directory for directory in directories if not host.trusted_path(f"{directory}/.")),
+        directories[-1],
     )
     return Advice(
         f"no command on {shown(path)} is safe for root: "
         "others than root can put something else in its place, "
-        f"because of {shown(folder)}; look at it with `namei -l`, and go on when only root can"
+        f"because of {shown(directory)}; look at it with `namei -l`, and go on when only root can"
     )
 
 

@@ -138,7 +138,7 @@ class Profile:
 
     @property
     def base(self) -> str:
-        """The folder that holds this profile's jails, or "" where they are the homes."""
+        """The directory that holds this profile's jails, or "" where they are the homes."""
         return "" if self.in_home else posixpath.dirname(self.chroot)
 
 
@@ -180,10 +180,10 @@ class Account:
 
     @property
     def files(self) -> str:
-        """The writable folder inside a jail that has one of its own, on the host.
+        """The writable directory inside a jail that has one of its own, on the host.
 
-        That is one of `chroot = %h`, `home = inside`. A directory gives an account its home, and
-        nobody here can say otherwise: so that home is the folder.
+        That is one of `chroot = %h`, `home = inside`. A directory service gives an account its
+        home, and nobody here can say otherwise: so that home is the directory.
         """
         assert self.profile is not None
         given = self.profile.home == "inside" and self.exists and not self.local
@@ -194,7 +194,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Bind:
-    """A folder (or socket) of the host that shows inside a jail. Both paths are host paths.
+    """A directory (or socket) of the host that shows inside a jail. Both paths are host paths.
 
     `role` is "mount" for what an administrator asked for, "home" and "log" for what a profile
     brings. `options` are those of mount(8); none means the usual ones. `kept` says where, as a
@@ -341,7 +341,7 @@ class Origin:
     """What was there before us, so that it can be put back; kept in /var/lib/sftpjail/accounts.
 
     `made` lists paths and groups (as `group:NAME`) that we made; `was` the fields of the account
-    that we changed; `owners` maps a folder whose owner we changed to its (uid, gid, mode),
+    that we changed; `owners` maps a directory whose owner we changed to its (uid, gid, mode),
     `renamed` a file's name now to its old one. `forced` says that somebody overrode the guard rails
     for this account. `uid` is that of the account for which we made all this, -1 where it is not
     known: a name alone may be somebody else's by now. `kept` is what an administrator lets go on
@@ -358,10 +358,10 @@ class Origin:
     closed: Closed | None = None
 
 
-def inside(path: str, folder: str) -> bool:
-    """Return whether PATH is FOLDER or lies below it, by components and not by characters."""
-    path, folder = normal(path), normal(folder)
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
+def inside(path: str, directory: str) -> bool:
+    """Return whether PATH is DIRECTORY or lies below it, by components and not by characters."""
+    path, directory = normal(path), normal(directory)
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 @lru_cache(maxsize=1 << 12)  # a jail's few paths are compared again and again

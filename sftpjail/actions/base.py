@@ -23,7 +23,7 @@ class Phase(enum.IntEnum):
 
     CLOSING = -1
     UNMOUNT = 0
-    FOLDERS = 1
+    DIRECTORIES = 1
     FILES = 2
     ACCOUNTS = 3
     MOUNTS = 4

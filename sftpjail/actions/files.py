@@ -1,4 +1,4 @@
-"""What changes files and folders."""
+"""What changes files and directories."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def _owner(uid: int, gid: int, mode: int) -> str:
 
 @dataclass(frozen=True)
 class MakeDir(Action):
-    """A folder exists. One that is there already stays as it is, whoever owns it."""
+    """A directory exists. One that is there already stays as it is, whoever owns it."""
 
-    phase = Phase.FOLDERS
+    phase = Phase.DIRECTORIES
     path: str
     mode: int = 0o755
     uid: int = 0
@@ -42,11 +42,11 @@ class MakeDir(Action):
             return True
         if not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode):
             fix = fixes.aside(self.path, view) or fixes.advice(self.path, view)
-            raise SftpJailError(f"{self.path} is in the way: it is not a folder", fix)
+            raise SftpJailError(f"{self.path} is in the way: it is not a directory", fix)
         return False
 
     def diff(self, view: View) -> Iterator[str]:
-        yield f"+ folder {self.path} ({_owner(self.uid, self.gid, self.mode)})"
+        yield f"+ directory {self.path} ({_owner(self.uid, self.gid, self.mode)})"
 
     def origin(self, view: View) -> Origin:
         return Origin(made=(self.path,))
@@ -54,7 +54,7 @@ class MakeDir(Action):
 
 @dataclass(frozen=True)
 class SetOwner(Action):
-    """An existing folder has this owner and mode.
+    """An existing directory has this owner and mode.
 
     The first owner it had is remembered when `remember` is set.
     """
@@ -67,7 +67,7 @@ class SetOwner(Action):
 
     @property
     def phase(self) -> Phase:
-        return Phase.FOLDERS if self.uid == 0 else Phase.GIVING
+        return Phase.DIRECTORIES if self.uid == 0 else Phase.GIVING
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class SetOwner(Action):
 
     def diff(self, view: View) -> Iterator[str]:
         before = _owner(*(self._found(view) or (0, 0, 0)))
-        yield f"~ folder {self.path} ({before} -> {_owner(self.uid, self.gid, self.mode)})"
+        yield f"~ directory {self.path} ({before} -> {_owner(self.uid, self.gid, self.mode)})"
 
     def origin(self, view: View) -> Origin:
         found = self._found(view)
@@ -95,7 +95,7 @@ class SetOwner(Action):
 
 @dataclass(frozen=True)
 class GiveDir(SetOwner):
-    """A folder that MakeDir makes in the same plan has this owner once root has filled it.
+    """A directory that MakeDir makes in the same plan has this owner once root has filled it.
 
     MakeDir makes it for root, and it is given to nobody before.
     """
@@ -106,7 +106,7 @@ class GiveDir(SetOwner):
         return view.lstat(self.path) is None
 
     def diff(self, view: View) -> Iterator[str]:
-        yield f"~ folder {self.path} (then {_owner(self.uid, self.gid, self.mode)})"
+        yield f"~ directory {self.path} (then {_owner(self.uid, self.gid, self.mode)})"
 
 
 @dataclass(frozen=True)
@@ -204,17 +204,17 @@ def text(view: View, path: str) -> str:
 
 @dataclass(frozen=True)
 class Remove(Action):
-    """A file, or an empty folder, is gone.
+    """A file, or an empty directory, is gone.
 
-    What the origin record does not call ours stays, unless `ours` says so. A folder that would not
-    be empty after the other removals of the plan stays too. With `folder`, a file that somebody put
-    in the folder's place stays.
+    What the origin record does not call ours stays, unless `ours` says so. A directory that would
+    not be empty after the other removals of the plan stays too. With `directory`, a file that
+    somebody put in the directory's place stays.
     """
 
     phase = Phase.REMOVALS
     path: str
     ours: bool = False
-    folder: bool = False
+    directory: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -222,14 +222,14 @@ class Remove(Action):
 
     def pending(self, view: View, owner: str) -> bool:
         found = view.lstat(self.path)
-        if found is None or (self.folder and not stat.S_ISDIR(found.st_mode)):
+        if found is None or (self.directory and not stat.S_ISDIR(found.st_mode)):
             return False
         return self.ours or self.path in view.origin(owner).made
 
     def diff(self, view: View) -> Iterator[str]:
         found = view.lstat(self.path)
-        folder = found is not None and stat.S_ISDIR(found.st_mode)
-        yield f"- {'folder' if folder else 'file'} {self.path}"
+        directory = found is not None and stat.S_ISDIR(found.st_mode)
+        yield f"- {'directory' if directory else 'file'} {self.path}"
 
 
 @dataclass(frozen=True)

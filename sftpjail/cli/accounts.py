@@ -29,7 +29,7 @@ from ..system.accounts import change_account
 from .context import Command, Context
 from .keys import read_source
 
-FORCE = "give --force if you really mean it"
+FORCE = "give --force if you are sure"
 
 
 def register(add_parser: Command) -> None:
@@ -412,7 +412,7 @@ def _tell_of_old_keys(context: Context, name: str, engine: Engine) -> None:
     if found and engine.config.scope == "jails" and engine.host.lstat(old_place(found)) is not None:
         context.warn(
             [
-                f"{name} logs in by the keys in {old_place(found)} from now on, "
+                f"{name} logs in with the keys in {old_place(found)} from now on, "
                 "whoever put them there"
             ]
         )
@@ -443,7 +443,7 @@ def _delete_account(context: Context, name: str) -> None:
                 engine.apply(engine.plan(events))
         except SftpJailError as worse:
             raise RollbackIncomplete(
-                f"{error}; {name} is left, with half a jail: {worse}", "sftpjail apply"
+                f"{error}; {name} is left, with a partial jail: {worse}", "sftpjail apply"
             ) from error
         raise
 

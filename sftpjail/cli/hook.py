@@ -131,9 +131,11 @@ def _tell(priority: int, words: str) -> None:
 def _is_there(name: str, host: Host) -> bool:
     """Return whether userdel left such an account.
 
-    It is a directory's, or the host's own if the stub was called amiss.
+    It is a directory service's, or the host's own if the stub was called amiss.
     """
-    return name in host.accounts or (bool(host.directories) and host.account(name) is not None)
+    return name in host.accounts or (
+        bool(host.directory_services) and host.account(name) is not None
+    )
 
 
 def _forgetting(name: str, engine: Engine) -> list[Event]:

@@ -66,7 +66,7 @@ def register(add_parser: Command) -> None:
 
 
 def setup(context: Context) -> int:
-    """Fire on_setup, and make the jails of whoever is in the groups already.
+    """Fire on_setup, and make the jails of anyone who is in the groups already.
 
     The Match blocks will hold them.
     """
@@ -122,7 +122,7 @@ def teardown(context: Context) -> int:
         ]
         if jails:
             expired = counted(len(jails) - len(free), "account")
-            done = f"the jails are gone; {expired} expired: usermod -e '' USER opens one"
+            done = f"the jails are gone; {expired} expired; to reopen one: usermod -e '' USER"
         context.answer_problems(free)
         context.warn(_former(jails.values(), engine.host))
         context.carry_out(engine, [*events, OnTeardown()], done)
@@ -176,7 +176,7 @@ def apply(context: Context) -> int:
         first = [] if context.arguments.file else [OnSetup()]
         plan, veto = _apply_for(context, engine, first, willing, last)
         reports = activity.reports(_changed(plan, willing), engine.host)
-    left = [f"{name} is left alone: {reason}" for name, reason in skipped.items()]
+    left = [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
     problems = [
         *map(SftpJailError, unknown),
         *veto,

@@ -170,7 +170,7 @@ def _told(record: Record, size: Callable[[int], str]) -> Cells | None:
     if record.to is not None and record.operation != "open":
         rest += f" {record.to}" if record.operation == "set" else f" -> {_name(record.to)}"
     if record.ambiguous:
-        rest += " (where one name ends cannot be told)"
+        rest += " (where one name ends is not known)"
     if record.failed is not None:
         words = printable(record.failed).replace("\t", "\\t")
         rest = f"{rest} failed: {words}".lstrip()
@@ -247,7 +247,7 @@ def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
         unknown = f"; {lines} of the log not understood" if reader.unknown else ""
         print(told + unknown)
     if view.unverified and not context.json:
-        why = "the log does not say whose process wrote them, or the account is gone"
+        why = "the log does not say which user's process wrote them, or the account is gone"
         context.warn([f"{counted(view.unverified, 'unverified record')}: {why}"])
     if not reader.lines:
         context.warn(

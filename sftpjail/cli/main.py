@@ -91,10 +91,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         advice = f"see sftpjail {command} --help"
         if command == "add":
-            advice = "options for useradd stand behind --"
+            advice = "options for useradd go after --"
         raise UsageError(f"{command} does not know {' '.join(unknown)}", advice=advice)
     if options and command not in ("add", "enter"):
-        parser.error(f"{command} takes nothing behind --: {' '.join(options)}")
+        parser.error(f"{command} takes nothing after --: {' '.join(options)}")
     arguments.options = options
     arguments.command = " ".join(filter(None, (command, getattr(arguments, "verb", ""))))
     defaults = {"dry_run": False, "json": False, "debug": False, "config": config.PATH}
@@ -134,7 +134,7 @@ def _is_told() -> bool:
 
         stdio.silence_output()
         if not isinstance(error, BrokenPipeError):  # who has read enough needs no error
-            print(f"sftpjail: cannot write what was to be said: {error.strerror}", file=sys.stderr)
+            print(f"sftpjail: cannot write the output: {error.strerror}", file=sys.stderr)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""mount and umount: folders of the host inside a jail."""
+"""mount and umount: directories of the host inside a jail."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def umount(context: Context) -> int:
 
 
 def enter(context: Context) -> int:
-    """Run a command of the host's, as root, in the jail's folder.
+    """Run a command of the host's, as root, in the jail's directory.
 
     Its mount namespace is like a session's.
     """

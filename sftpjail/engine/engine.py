@@ -20,7 +20,7 @@ from ..system import files, locks
 from ..system.signals import signals_raise, signals_wait
 from .journal import Journal
 from .manager import Manager
-from .merge import combined, merged, ordered, without_full_folders
+from .merge import combined, merged, ordered, without_full_directories
 from .origins import records
 from .plan import Event, OnSetup, Plan, Step, blaming
 from .transaction import announce, carry_out
@@ -70,7 +70,7 @@ class Engine:
                     raise
                 plan.errors[owner] = error
         good = merged(step for step in wanted if step.owner not in plan.errors)
-        steps = without_full_folders(ordered(combined(good)), self.host)
+        steps = without_full_directories(ordered(combined(good)), self.host)
         plan.steps = ordered(steps + records(steps, plan.events, self.host))
         return plan
 

@@ -207,7 +207,7 @@ def on_jail_binds(account: Account, host: Facts, config: Config) -> Sequence[Bin
 
 @hookspec
 def on_mount(account: Account, bind: Bind, host: Facts, config: Config) -> Sequence[Action] | None:
-    """Show a folder of the host inside a jail, now and after a reboot.
+    """Show a directory of the host inside a jail, now and after a reboot.
 
     That is for `mount`, and for every bind of a new jail.
 
@@ -226,7 +226,7 @@ def on_mount(account: Account, bind: Bind, host: Facts, config: Config) -> Seque
 def on_unmount(
     account: Account, bind: Bind, live_only: bool, host: Facts, config: Config
 ) -> Sequence[Action] | None:
-    """No longer show a folder inside a jail: `umount`, and every bind of a jail that goes.
+    """No longer show a directory inside a jail: `umount`, and every bind of a jail that goes.
 
     Args:
         account: the account.

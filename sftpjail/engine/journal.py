@@ -22,17 +22,17 @@ _NAMES = ("file", "unremove", "rename", "made-dir")
 
 
 class Journal:
-    """The log in FOLDER. Make one only while holding the lock.
+    """The log in DIRECTORY. Make one only while holding the lock.
 
     Args:
-        folder: /var/lib/sftpjail.
+        directory: /var/lib/sftpjail.
 
     `notices` says what a rollback has left on purpose.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.path = f"{folder}/journal"
-        self.folder = folder
+    def __init__(self, directory: str) -> None:
+        self.path = f"{directory}/journal"
+        self.directory = directory
         self.undos: list[Undo] = []
         self.notices: list[str] = []
 
@@ -46,9 +46,9 @@ class Journal:
         if not batch:
             return
         try:
-            if not os.path.isdir(self.folder):
-                files.make_dir(self.folder, 0o700, 0, 0)
-                files.sync_dirs({os.path.dirname(self.folder)})
+            if not os.path.isdir(self.directory):
+                files.make_dir(self.directory, 0o700, 0, 0)
+                files.sync_dirs({os.path.dirname(self.directory)})
             files.append(self.path, "".join(_line(undo) for undo in batch))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
@@ -62,7 +62,7 @@ class Journal:
     def clear_away(self) -> None:
         """Drop the old versions, which only a rollback would have needed.
 
-        Before the notices, so that no daemon's folder changes once more after the
+        Before the notices, so that no daemon's directory changes once more after the
         daemon has read it.
         """
         with contextlib.suppress(SftpJailError, OSError):  # `finish` tries again
@@ -113,10 +113,10 @@ class Journal:
         undos = [undo for undo in self.undos if undo["op"] in _NAMES]
         paths = {undo[key] for undo in undos for key in ("path", "to") if key in undo}
         failures = []
-        for folder in sorted({os.path.dirname(path) for path in paths}):
-            if os.path.isdir(folder):
+        for directory in sorted({os.path.dirname(path) for path in paths}):
+            if os.path.isdir(directory):
                 try:
-                    files.sync_dirs({folder})
+                    files.sync_dirs({directory})
                 except LinkRefused:  # behind a user's link nothing is ours
                     continue
                 except (SftpJailError, OSError) as error:
@@ -135,18 +135,18 @@ class Journal:
                 drop(files.stage_name(undo["path"]))
         for undo in self.undos if committed else ():
             if undo["op"] == "remove-dir":
-                # Only now: until the commit a folder may hold the old versions of its files.
+                # Only now: until the commit a directory may hold the old versions of its files.
                 with contextlib.suppress(LinkRefused):
                     files.remove_dir(undo["path"], undo.get("inode", 0))
 
     def _tidy(self) -> None:
         if os.path.lexists(self.path):
             files.unlink(self.path)
-            files.sync_dirs({self.folder})
+            files.sync_dirs({self.directory})
         # A host without a jail has nothing of ours; a host with one has a record in here.
-        for folder in (f"{self.folder}/accounts", self.folder):
-            if os.path.isdir(folder) and not os.listdir(folder):
-                files.remove_dir(folder)
+        for directory in (f"{self.directory}/accounts", self.directory):
+            if os.path.isdir(directory) and not os.listdir(directory):
+                files.remove_dir(directory)
 
     def recover(self) -> bool:
         """Finish what an interrupted run left: roll back, or clear away after a commit.
@@ -173,7 +173,7 @@ class Journal:
                 undo = json.loads(line)
                 if not isinstance(undo, dict) or ("op" in undo and not is_undo(undo)):
                     raise SftpJailError(
-                        f"{self.path} has a line that this version of sftpjail never writes:"
+                        f"{self.path} has a line that this version of sftpjail does not write:"
                         f" {line[:80]}",
                         f"mv -nT {self.path} {self.path}.damaged && sftpjail check",
                     )

@@ -71,8 +71,8 @@ def merged(steps: Iterable[Step]) -> list[Step]:
     return list(wanted.values())
 
 
-class Folders(View, Protocol):
-    """What `without_full_folders` asks."""
+class Directories(View, Protocol):
+    """What `without_full_directories` asks."""
 
     def listdir(self, path: str) -> list[str]: ...
 
@@ -112,14 +112,14 @@ def combined(steps: Sequence[Step]) -> list[Step]:
 
 
 def order(action: Action) -> tuple[int, int]:
-    """Folders and mounts come from the top and go from the bottom.
+    """Directories and mounts come from the top and go from the bottom.
 
     Else the order of the plugins holds.
     """
     depth = action.key[1].count("/") if action.key[0] in ("path", "owner", "mount") else 0
     if action.phase in (Phase.UNMOUNT, Phase.REMOVALS, Phase.GIVING):
         return action.phase, -depth
-    return action.phase, depth if action.phase in (Phase.FOLDERS, Phase.MOUNTS) else 0
+    return action.phase, depth if action.phase in (Phase.DIRECTORIES, Phase.MOUNTS) else 0
 
 
 def ordered(steps: Sequence[Step]) -> list[Step]:
@@ -127,8 +127,8 @@ def ordered(steps: Sequence[Step]) -> list[Step]:
     return sorted(steps, key=lambda step: order(step.action))
 
 
-def without_full_folders(steps: Sequence[Step], view: Folders) -> list[Step]:
-    """Return the steps without the removals of folders that will not be empty by then.
+def without_full_directories(steps: Sequence[Step], view: Directories) -> list[Step]:
+    """Return the steps without the removals of directories that will not be empty by then.
 
     Deepest come first.
     """

@@ -49,9 +49,9 @@ def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[
             record = WriteFile(path, render_origin(new), mode=0o600)
         if new != old and record.pending(host, owner):
             found.append(Step(record, OURS, owner))
-    folder = MakeDir(ACCOUNTS, 0o700)
-    if any(step.owner for step in found) and folder.pending(host, ""):
-        found.append(Step(folder, OURS))
+    directory = MakeDir(ACCOUNTS, 0o700)
+    if any(step.owner for step in found) and directory.pending(host, ""):
+        found.append(Step(directory, OURS))
     return found
 
 

@@ -20,7 +20,7 @@ def escape(path: str) -> str:
     if any(ord(c) < 32 or ord(c) == 127 for c in path):
         raise UsageError(
             f"{path!r} has a control character, which fstab(5) cannot hold readably;"
-            " rename the folder"
+            " rename the directory"
         )
     return path.translate(_ESCAPE)
 

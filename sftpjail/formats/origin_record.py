@@ -35,16 +35,16 @@ def parse_origin(path: str, text: str) -> Origin:
             closed=_closed(record.get("closed")),
         )
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        folder, name = posixpath.split(path)
+        directory, name = posixpath.split(path)
         raise SftpJailError(
             f"{path} is damaged: {error}",
-            f"mv -nT {quote(path)} {quote(f'{folder}/.{name}.damaged')}",
+            f"mv -nT {quote(path)} {quote(f'{directory}/.{name}.damaged')}",
         ) from error
 
 
 def _text(found: object) -> str:
     if not isinstance(found, str) or "\0" in found:
-        raise ValueError(f"{found!r} is nothing that sftpjail writes")
+        raise ValueError(f"{found!r} is not something that sftpjail writes")
     return found
 
 
@@ -54,7 +54,7 @@ def _texts(found: Mapping[object, object]) -> dict[str, str]:
 
 def _id(found: str) -> int:
     if not 0 <= int(found) < 1 << 32:
-        raise ValueError(f"{found!r} is nothing that sftpjail writes")
+        raise ValueError(f"{found!r} is not something that sftpjail writes")
     return int(found)
 
 
@@ -62,7 +62,7 @@ def _closed(found: object) -> Closed | None:
     """Return what a record says of an account that is shut out; records before it say nothing.
 
     Raises:
-        ValueError: it is nothing that sftpjail writes.
+        ValueError: sftpjail never writes that.
     """
     if found is None:
         return None

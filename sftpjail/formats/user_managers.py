@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-FOLDER = "/etc/systemd/system/user@.service.d"
-DROPIN = f"{FOLDER}/10-sftpjail.conf"
+DIRECTORY = "/etc/systemd/system/user@.service.d"
+DROPIN = f"{DIRECTORY}/10-sftpjail.conf"
 SERVICE = "user-managers"  # what a Notify calls all of them
 _RECORDS = "/var/lib/sftpjail/accounts"
 

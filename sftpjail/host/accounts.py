@@ -25,7 +25,7 @@ class People:
     """The accounts and groups of a host; `host.Host` reads the files.
 
     Args:
-        root: the folder that plays `/`; another one than / asks no name service.
+        root: the directory that plays `/`; another one than / asks no name service.
     """
 
     def __init__(self, root: str) -> None:
@@ -43,7 +43,7 @@ class People:
         raise NotImplementedError
 
     @cached_property
-    def directories(self) -> tuple[str, ...]:
+    def directory_services(self) -> tuple[str, ...]:
         """What passwd(5) is asked beside local files, as ("sss",): nsswitch.conf(5)."""
         found = re.search(r"(?m)^\s*passwd:(.*)", self.text("/etc/nsswitch.conf"))
         words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
@@ -53,7 +53,7 @@ class People:
     def has_strangers(self) -> bool:
         """Whether there may be accounts without a line in passwd(5).
 
-        They are a directory's, userdb's, of extrausers.
+        They are a directory service's, userdb's, of extrausers.
         """
         found = re.search(r"(?m)^\s*passwd:(.*)", self.text("/etc/nsswitch.conf"))
         words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
@@ -119,7 +119,7 @@ class People:
         Only local accounts are among them.
         """
         homes, ordered = self._real_homes
-        above = [name for folder in components(path)[:-1] for name in homes.get(folder, ())]
+        above = [name for directory in components(path)[:-1] for name in homes.get(directory, ())]
         # "0" follows "/".
         first, last = bisect_left(ordered, path + "/"), bisect_left(ordered, path + "0")
         below = [name for home in ordered[first:last] for name in homes[home]]
@@ -164,7 +164,7 @@ class People:
     def is_silent(self, name: str) -> bool:
         """Return whether nobody can say now if there is such an account.
 
-        That is so where a directory does not answer.
+        That is so where a directory service does not answer.
         """
         return False
 
@@ -187,8 +187,8 @@ class People:
     def group_members(self, name: str) -> tuple[str, ...] | None:
         """Return everybody in a group, primary or supplementary; None where there is no such group.
 
-        A directory is never enumerated: of those that it brings, only who has been here or stands
-        in /etc/group counts.
+        A directory service is never enumerated: of those that it brings, only who has been here or
+        stands in /etc/group counts.
         """
         if name not in self._members:
             group = self.group(name)
@@ -210,15 +210,15 @@ class People:
         )
 
     def newcomers(self, name: str) -> list[str] | None:
-        """Return whom a directory puts into a group though they have never been here.
+        """Return whom a directory service puts into a group though they have never been here.
 
         None where it does not tell.
 
-        The one question that lists a directory: an SSSD with `enumerate = false`, its default
-        (sssd.conf(5)), keeps to itself whose primary group this is.
+        The one question that lists a directory service: an SSSD with `enumerate = false`, its
+        default (sssd.conf(5)), keeps to itself whose primary group this is.
         """
         group = self.group(name)
-        if group is None or self.root or not self.directories:
+        if group is None or self.root or not self.directory_services:
             return []
         every = [entry for entry in pwd.getpwall() if entry.pw_name not in self.accounts]
         names = [

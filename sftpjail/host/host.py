@@ -50,7 +50,7 @@ class Host(People):
     """The machine as it is now. Hooks may ask it anything and change nothing.
 
     Args:
-        root: the folder that plays `/`; tests put a fake host there. Another root
+        root: the directory that plays `/`; tests put a fake host there. Another root
             than / asks no NSS.
 
     `preparing` says that the plan being made also does on_setup, and `listed`, where it is not
@@ -66,7 +66,7 @@ class Host(People):
         self._origins: dict[str, Origin] = {}
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
         self._programs: dict[str, str] = {}
-        self._folders: dict[str, str] = {}
+        self._directories: dict[str, str] = {}
         self._all_binds: dict[str, tuple[Bind, ...]] = {}
 
     # -- files -------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ class Host(People):
         return _stat(self.root + path, follow=True)
 
     def is_dir(self, path: str) -> bool:
-        """Return whether PATH is a folder or a link to one."""
+        """Return whether PATH is a directory or a link to one."""
         found = self.stat(path)
         return found is not None and stat.S_ISDIR(found.st_mode)
 
@@ -114,7 +114,7 @@ class Host(People):
         return self._tagged[path, style]
 
     def listdir(self, path: str) -> list[str]:
-        """Return the sorted names in a folder; none where there is no such folder."""
+        """Return the sorted names in a directory; none where there is no such directory."""
         try:
             return sorted(os.listdir(self.root + path))
         except (FileNotFoundError, NotADirectoryError):
@@ -126,12 +126,12 @@ class Host(People):
 
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""
-        folder, name = posixpath.split(path)
-        if name in ("", ".", "..") or not folder.startswith("/"):
+        directory, name = posixpath.split(path)
+        if name in ("", ".", "..") or not directory.startswith("/"):
             return self._resolved(path)
-        if folder not in self._folders:
-            self._folders[folder] = self._resolved(folder)
-        real = posixpath.join(self._folders[folder], name)
+        if directory not in self._directories:
+            self._directories[directory] = self._resolved(directory)
+        real = posixpath.join(self._directories[directory], name)
         found = _stat(self.root + real, follow=False)
         return self._resolved(real) if found and stat.S_ISLNK(found.st_mode) else real
 
@@ -148,7 +148,7 @@ class Host(People):
         if found is None:
             return ""
         if not stat.S_ISDIR(found.st_mode):
-            return "is not a folder"
+            return "is not a directory"
         if found.st_uid != 0:
             return f"belongs to uid {found.st_uid} and not to root"
         if found.st_mode & 0o022:
@@ -158,7 +158,7 @@ class Host(People):
         return ""
 
     def acl(self, path: str) -> str:
-        """Return the named entries of a folder's access ACL (acl(5)), or "".
+        """Return the named entries of a directory's access ACL (acl(5)), or "".
 
         They come as `user:1000:rw-,group:33:r-x`.
         """
@@ -179,23 +179,26 @@ class Host(People):
         )
 
     def loose_parent(self, path: str, trusted: Collection[str] = ()) -> str:
-        """Return the first folder above PATH in which others than root could replace it, or "".
+        """Return the first directory above PATH in which others than root could replace it, or "".
 
         Links are resolved first.
 
         Args:
             path: what could be replaced.
-            trusted: folders that pass, because the same plan gives them to root.
+            trusted: directories that pass, because the same plan gives them to root.
         """
         above = components(self.realpath(posixpath.dirname(path)))
-        return next((folder for folder in above if folder not in trusted and self.flaw(folder)), "")
+        return next(
+            (directory for directory in above if directory not in trusted and self.flaw(directory)),
+            "",
+        )
 
     def trusted_path(self, path: str, uid: int = 0, follow: bool = True) -> str:
         """Return where PATH really leads if only root, and UID, can make it lead elsewhere, or "".
 
-        Each folder on the way, those on the way of a link too, must be root's or UID's and not open
-        to others, so that no name in it can be exchanged; each link must be one's that they made.
-        What lies at the end is not judged.
+        Each directory on the way, those on the way of a link too, must be root's or UID's and not
+        open to others, so that no name in it can be exchanged; each link must be one's that they
+        made. What lies at the end is not judged.
 
         Args:
             path: absolute.
@@ -223,8 +226,8 @@ class Host(People):
             todo = [part for part in target.split("/") if part] + todo
         return real or "/"
 
-    def _is_trusted(self, folder: str, uid: int) -> bool:
-        found = self.stat(folder)
+    def _is_trusted(self, directory: str, uid: int) -> bool:
+        found = self.stat(directory)
         return found is None or (found.st_uid in (0, uid) and not found.st_mode & 0o022)
 
     def owner_name(self, path: str) -> str:
@@ -266,14 +269,14 @@ class Host(People):
         return frozenset(places)
 
     def same_file(self, one: str, other: str) -> bool:
-        """Return whether two paths lead to the same file or folder."""
+        """Return whether two paths lead to the same file or directory."""
         a, b = self.stat(one), self.stat(other)
         return a is not None and b is not None and (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 
     def read_owned(
         self, path: str, uid: int, home: str = "/", limit: int = 1 << 20
     ) -> bytes | None:
-        """Return the content of a file in a user's folder, or None where there is none.
+        """Return the content of a file in a user's directory, or None where there is none.
 
         Nobody else's file is read. The path is walked without following a link that a user could
         have made, and the file must be a regular one of that user (or root) with a single name, so
@@ -283,15 +286,17 @@ class Host(People):
         Args:
             path: the file.
             uid: its owner.
-            home: none of the folders from here to the file may be open to third parties either;
+            home: none of the directories from here to the file may be open to third parties either;
                 "/" asks for none.
             limit: bytes; a larger file is refused.
 
         Raises:
             SftpJailError: it is there and is not such a file.
         """
-        folders = components(posixpath.dirname(path)) if home != "/" else ()
-        wide = next((part for part in folders if inside(part, home) and self._is_wide(part)), "")
+        directories = components(posixpath.dirname(path)) if home != "/" else ()
+        wide = next(
+            (part for part in directories if inside(part, home) and self._is_wide(part)), ""
+        )
         fd = self._open_owned(path)
         if fd is None:
             return None
@@ -315,24 +320,24 @@ class Host(People):
     def _open_owned(self, path: str) -> int | None:
         """Open what lies at PATH for reading, without following a link; None where nothing does."""
         try:
-            folder, name = open_parent(self.root + path)
+            directory, name = open_parent(self.root + path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            why = "is a link or no folder" if error.errno == errno.ELOOP else error.strerror
-            raise SftpJailError(f"cannot read {path}: a folder on the way {why}") from error
+            why = "is a link or not a directory" if error.errno == errno.ELOOP else error.strerror
+            raise SftpJailError(f"cannot read {path}: a directory on the way {why}") from error
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            return os.open(name, flags, dir_fd=folder)
+            return os.open(name, flags, dir_fd=directory)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise SftpJailError(f"cannot read {path}: {error.strerror}") from error
         finally:
-            os.close(folder)
+            os.close(directory)
 
-    def _is_wide(self, folder: str) -> bool:
-        found = self.stat(folder)
+    def _is_wide(self, directory: str) -> bool:
+        found = self.stat(directory)
         return bool(found and found.st_mode & 0o022)
 
     def entry_script(self, name: str) -> str:
@@ -345,7 +350,7 @@ class Host(People):
         text = self.text(path)
         if not text:
             raise SftpJailError(
-                f"{path} is missing: sftpjail is only half installed", "make install"
+                f"{path} is missing: sftpjail is only partly installed", "make install"
             )
         return text.replace("@SFTPJAIL@", BIN)
 
@@ -404,12 +409,12 @@ class Host(People):
         bind = max(outer, key=lambda bind: len(bind.target))
         return bind.source + path.removeprefix(bind.target)
 
-    def is_busy(self, folder: str) -> bool:
-        """Return whether a process of our mount namespace is in FOLDER or has something in it open.
+    def is_busy(self, directory: str) -> bool:
+        """Return whether a process of our mount namespace uses DIRECTORY: proc(5).
 
-        See proc(5).
+        It is in it, or has something in it open.
         """
-        real = self.realpath(folder)
+        real = self.realpath(directory)
         return any(inside(path, real) for path in self._held)
 
     @cached_property
@@ -458,9 +463,9 @@ class Host(People):
         Debian has them in the first place, others in the second.
         """
         found: dict[str, str] = {}
-        for folder in ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs"):
-            for name in self._spooled(folder):
-                found.setdefault(name, f"{folder}/{name}")
+        for directory in ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs"):
+            for name in self._spooled(directory):
+                found.setdefault(name, f"{directory}/{name}")
         return found
 
     @cached_property
@@ -475,20 +480,20 @@ class Host(People):
         Their names are atd.c's: queue, number, minute.
         """
         found: dict[int, list[str]] = {}
-        for folder in ("/var/spool/cron/atjobs", "/var/spool/at", "/var/spool/atd"):
-            for name in self._spooled(folder):
-                job = self.lstat(f"{folder}/{name}")
+        for directory in ("/var/spool/cron/atjobs", "/var/spool/at", "/var/spool/atd"):
+            for name in self._spooled(directory):
+                job = self.lstat(f"{directory}/{name}")
                 if job and re.fullmatch(r"[a-zA-Z][0-9a-f]{13}", name):
-                    found.setdefault(job.st_uid, []).append(f"{folder}/{name}")
+                    found.setdefault(job.st_uid, []).append(f"{directory}/{name}")
         return {uid: tuple(paths) for uid, paths in found.items()}
 
-    def _spooled(self, folder: str) -> list[str]:
+    def _spooled(self, directory: str) -> list[str]:
         """Return the names of the regular files in a spool.
 
         What begins with a dot is nobody's (database.c).
         """
-        names = [name for name in self.listdir(folder) if not name.startswith(".")]
-        found = ((name, self.lstat(f"{folder}/{name}")) for name in names)
+        names = [name for name in self.listdir(directory) if not name.startswith(".")]
+        found = ((name, self.lstat(f"{directory}/{name}")) for name in names)
         return [name for name, file in found if file and stat.S_ISREG(file.st_mode)]
 
     @cached_property
@@ -519,15 +524,15 @@ class Host(People):
     def list_owned(self, path: str) -> list[str]:
         """Return the names in a directory of a user's, reached by no link of theirs, or none."""
         try:
-            folder, name = open_parent(self.root + path)
+            directory, name = open_parent(self.root + path)
         except (OSError, SftpJailError):
             return []
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
         except OSError:
             return []
         finally:
-            os.close(folder)
+            os.close(directory)
         try:
             return sorted(os.listdir(fd))
         finally:
@@ -564,7 +569,7 @@ class Host(People):
     def is_silent(self, name: str) -> bool:
         """Return whether nobody can say now if there is such an account.
 
-        That is so where a directory does not answer.
+        That is so where a directory service does not answer.
         """
         return self.account(name) is None and self._unanswered("passwd", name)
 
@@ -573,7 +578,7 @@ class Host(People):
         return self.group(name) is None and self._unanswered("group", name)
 
     def _unanswered(self, database: str, name: str) -> bool:
-        services = () if self.root else self.directories
+        services = () if self.root else self.directory_services
         asked = (
             self.ask([sys.executable, "-I", "-c", _LOOK_UP, database, service, name])
             for service in services
@@ -586,7 +591,8 @@ class Host(People):
         """Return the absolute path of an installed program, or ""."""
         if program not in self._programs:
             path = ":".join(
-                f"{self.root}{folder}" for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+                f"{self.root}{directory}"
+                for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
             )
             self._programs[program] = (shutil.which(program, path=path) or "").removeprefix(
                 self.root
@@ -641,7 +647,7 @@ class Host(People):
         answer = self.ask([self.which("sshd") or "sshd", "-V"])
         match = re.search(r"OpenSSH_(\d+)\.(\d+)", answer.out + answer.err)
         if not match:
-            raise SftpJailError(f"sshd -V does not tell OpenSSH's version: {answer.words}")
+            raise SftpJailError(f"sshd -V does not report OpenSSH's version: {answer.words}")
         return int(match[1]), int(match[2])
 
     def may(self, account: Account, path: str, what: str) -> bool:

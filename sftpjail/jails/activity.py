@@ -131,7 +131,7 @@ def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None
     if kinds and others:
         raise SftpJailError(
             f"{account.name} has the uid {account.uid} of {others[0]}: "
-            f"whose these are cannot be told: {listed(works)}",
+            f"it is not known whose these are: {listed(works)}",
             f"sftpjail adopt --close --keep {','.join(kinds)} {quote(account.name)}",
         )
 

@@ -1,4 +1,4 @@
-"""What nobody knows while a directory does not answer."""
+"""What nobody knows while a directory service does not answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def refuse_silent(name: str, host: Host) -> None:
     """Refuse to go on about a name while nobody knows whether there is such an account.
 
     Raises:
-        SftpJailError: a directory does not answer.
+        SftpJailError: a directory service does not answer.
     """
     if host.is_silent(name):
         raise SftpJailError(
-            f"the directory ({', '.join(host.directories)}) does not answer "
+            f"the directory service ({', '.join(host.directory_services)}) does not answer "
             f"whether there is an account {name}",
             f"getent passwd {name}",
         )
@@ -25,15 +25,19 @@ def refuse_silent(name: str, host: Host) -> None:
 def silent(host: Host) -> list[str]:
     """Return who has something of a jail, and nobody knows whether they are still there.
 
-    Nobody knows because a directory is down.
+    Nobody knows because a directory service is down.
     """
-    return [name for name in host.known() if host.is_silent(name)] if host.directories else []
+    return (
+        [name for name in host.known() if host.is_silent(name)] if host.directory_services else []
+    )
 
 
 def unseen(config: Config, host: Host) -> list[str]:
     """Return the profiles' groups that are missing, on a host where a directory may be to blame."""
     groups = (
-        [profile.group for profile in config.profiles if profile.group] if host.directories else []
+        [profile.group for profile in config.profiles if profile.group]
+        if host.directory_services
+        else []
     )
     return [group for group in groups if host.group(group) is None]
 

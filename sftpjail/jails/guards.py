@@ -74,7 +74,7 @@ def guard(account: Account, host: Host, advice: str = "") -> None:
     """
     reason = why_not(account, host)
     if reason:
-        insist = ("if you really mean it", f"sftpjail adopt --force {account.name}")
+        insist = ("if you are sure", f"sftpjail adopt --force {account.name}")
         raise SftpJailError(
             f"will not jail {account.name}: {reason}",
             choices=() if advice else (insist,),
@@ -118,8 +118,8 @@ def home_flaw(account: Account, home: str, host: Host) -> str:
 
     It must be the account's own alone.
     """
-    if home in TOPS or any(inside(home, folder) for folder in SYSTEM):
-        return "is a folder of the system"
+    if home in TOPS or any(inside(home, directory) for directory in SYSTEM):
+        return "is a directory of the system"
     found = host.stat(home)
     if found is not None and found.st_uid not in (account.uid, 0):
         return f"belongs to uid {found.st_uid}"

@@ -18,7 +18,7 @@ def has_remains(name: str, host: Host) -> bool:
     """Return whether a name has anything of a jail: a record or binds.
 
     Keys alone do not count: an administrator may have put them there,
-    or the account's directory may be down.
+    or the account's directory service may be down.
     """
     return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
 
@@ -26,8 +26,8 @@ def has_remains(name: str, host: Host) -> bool:
 def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[str]:
     """Return the names that have something of a jail and are jailed no more.
 
-    What is no name is `check`'s to tell. While a directory does not answer, nobody knows who is
-    gone, or has left a group of it.
+    What is no name is `check`'s to report. While a directory service does not answer, nobody knows
+    who is gone, or has left a group of it.
     """
     names = [n for n in host.known() if n not in jails and is_valid(n) and not host.is_silent(n)]
     return [name for name in names if host.account(name) is None] if unseen(config, host) else names

@@ -12,8 +12,8 @@ from ..paths import KEYS_DIR
 from .pam_session import service
 
 MAIN = "/etc/ssh/sshd_config"
-FOLDER = "/etc/ssh/sshd_config.d"
-DROPIN = f"{FOLDER}/10-sftpjail.conf"
+DIRECTORY = "/etc/ssh/sshd_config.d"
+DROPIN = f"{DIRECTORY}/10-sftpjail.conf"
 
 # Every door by name: DisableForwarding alone missed X11 and agents before OpenSSH 10.0,
 # and tunnels before 10.4.

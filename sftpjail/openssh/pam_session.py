@@ -4,7 +4,7 @@ By which PAM service, with which script, and where it finds the mounts.
 
 sshd opens the PAM session as root, before its chroot (session.c). pam_namespace(8) gives that login
 a mount namespace, pam_exec(8) runs our script in it. A profile needs this for `mounts = session`,
-and for members whom a directory brings, because no useradd runs for them.
+and for members whom a directory service brings, because no useradd runs for them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCRIPT = "/etc/sftpjail/pam-session"
 # pam_namespace mounts a tmpfs on it, for a session alone:
 # so whoever finds one there is in such a namespace.
 MARK = "/var/lib/sftpjail/session"
-# Who is jailed by what a directory says; see plugins/pam.py.
+# Who is jailed by what a directory service says; see plugins/pam.py.
 GATE = "/etc/sftpjail/directory"
 # Who is shut out and has no line in shadow(5); see jails/closing.py.
 CLOSED = "/etc/sftpjail/closed"
@@ -30,7 +30,7 @@ SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
 
 def at_login(profile: Profile, host: Host) -> bool:
     """Return whether something is to be done for a profile when a session opens."""
-    return profile.mounts == "session" or bool(host.directories)
+    return profile.mounts == "session" or bool(host.directory_services)
 
 
 def service(profile: Profile, host: Host) -> str:

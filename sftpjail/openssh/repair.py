@@ -87,8 +87,12 @@ def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
 
 def unit(host: Host) -> str:
     """Return the name of sshd's unit: ssh on Debian, sshd elsewhere."""
-    folders = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
-    return "ssh" if any(host.lstat(f"{folder}/ssh.service") for folder in folders) else "sshd"
+    directories = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
+    return (
+        "ssh"
+        if any(host.lstat(f"{directory}/ssh.service") for directory in directories)
+        else "sshd"
+    )
 
 
 def reload_command(host: Host) -> str:

@@ -80,7 +80,7 @@ def refuse_unknown(engine: Engine) -> None:
     doubts = unanswered(host) + [f"there is no group {group}" for group in missing]
     if doubts and (host.recorded() or any(host.is_silent_group(group) for group in missing)):
         raise SftpJailError(
-            f"who is still jailed cannot be told: {'; '.join(doubts)}",
+            f"it is not known who is still jailed: {'; '.join(doubts)}",
             advice="when it answers again, run sftpjail teardown",
         )
     for group in [profile.group for profile in config.profiles if profile.group]:
@@ -91,21 +91,22 @@ def refuse_unknown(engine: Engine) -> None:
         if names:
             who = ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
         raise SftpJailError(
-            f"the directory ({', '.join(host.directories)}) has {who} in {group}: "
+            f"the directory service ({', '.join(host.directory_services)}) has {who} in {group}: "
             "without its Match block these would be ordinary accounts",
             advice=f"take them out of {group} there"
-            + (", and the group out of the directory" if names is None else ""),
+            + (", and the group out of the directory service" if names is None else ""),
         )
 
 
 def unanswered(host: Host) -> list[str]:
-    """Return in words who cannot be looked after, because a directory does not answer."""
+    """Return in words who cannot be looked after, because a directory service does not answer."""
     names = silent(host)
     if not names:
         return []
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return [
-        f"the directory ({', '.join(host.directories)}) does not answer; {shown}: left as they are"
+        f"the directory service ({', '.join(host.directory_services)}) does not answer; "
+        f"skipped: {shown}"
     ]
 
 
@@ -118,13 +119,14 @@ def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], 
     """
     host = engine.host
     accounts = list(leftovers(engine.config, host, jails).values())
-    if not host.directories or any(
+    if not host.directory_services or any(
         host.account(name) for name in host.known() if name not in host.accounts
     ):
         return accounts, []
     doubts = [account.name for account in accounts if not account.exists]
     words = [
-        f"{name}: is it gone, or is the directory down? If it is gone: sftpjail remove {name}"
+        f"{name}: is it gone, or is the directory service down? "
+        f"If it is gone: sftpjail remove {name}"
         for name in doubts
     ]
     return [account for account in accounts if account.exists], words

@@ -87,8 +87,8 @@ def _once(problems: Iterable[Problem]) -> list[Problem]:
 def _host_problems(engine: Engine) -> Iterator[Problem]:
     host = engine.host
     if interrupted(host):
-        what = "an interrupted run is not taken back yet"
-        why = "something may be half done"
+        what = "an interrupted run has not been rolled back yet"
+        why = "a change may be only partly made"
         yield Problem(what, why, "sftpjail apply", about="host")
     found = _about("host", engine.manager.problems(None, host))
     yield from found
@@ -211,7 +211,7 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
         try:
             account = leftover(name, engine.config, host)
         except SftpJailError as error:
-            yield Problem.of(error, "what was there before its jail is not known", name)
+            yield Problem.of(error, "what it was before its jail is not known", name)
             continue
         gone = (
             "there is no such account any more"
@@ -220,7 +220,7 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
         )
         if host.account(name) and _groupless(account, host):
             fix = f"sftpjail setup && sftpjail adopt {quote(name)}"
-            what = "is jailed no more: the group of its profile is gone"
+            what = "is no longer jailed: the group of its profile is gone"
             yield Problem(what, "sshd jails by membership", fix, about=name)
             continue
         if engine.plan(remove_events(account, host, deleted=False), tolerant=True):

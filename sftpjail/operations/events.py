@@ -114,7 +114,7 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
     """Refuse a home that only the account's jail has, when the profile now wants one of the host's.
 
     Raises:
-        SftpJailError: as a folder of the host it would be everybody's whose home was inside.
+        SftpJailError: as a directory of the host it would be everybody's whose home was inside.
     """
     inner = [
         path
@@ -140,12 +140,12 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
 def _old_jail(account: Account, bind: Bind, host: Host) -> str:
     """Return the jail that a bind was made in, before the profile's chroot changed."""
     made = host.origin(account.name)
-    folders = [
+    directories = [
         path
         for path in (*made.made, *made.owners)
         if inside(bind.target, path) and path != bind.target
     ]
-    named = [path for path in folders if posixpath.basename(path) == account.name]
+    named = [path for path in directories if posixpath.basename(path) == account.name]
     if not named:
         raise SftpJailError(
             f"{bind.target} lies outside of {account.jail}, the jail of {account.name}",

@@ -21,7 +21,7 @@ def target_in(account: Account, target: str) -> str:
         )
     path = normal(f"{account.jail}/{target}")
     if path == account.jail:
-        raise UsageError("the mount needs a folder of its own inside the jail, as /web")
+        raise UsageError("the mount needs a directory of its own inside the jail, as /web")
     escape(path)
     return path
 
@@ -44,12 +44,12 @@ def make_bind(
             advice="give --under-home if you accept that, or a profile with chroot = /DIRECTORY/%u",
         )
     if not source:
-        raise UsageError("SRC is empty; give a folder of the host")
+        raise UsageError("SRC is empty; give a directory of the host")
     try:
         source = normal(os.path.abspath(source))
     except OSError as error:
         raise UsageError(
-            f"{source} is relative, and the working folder is gone: {error.strerror}"
+            f"{source} is relative, and the working directory is gone: {error.strerror}"
         ) from error
     escape(source)
     return Bind(source, path, read_only)

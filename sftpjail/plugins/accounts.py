@@ -25,7 +25,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         if _hidden(group, host):
             raise SftpJailError(
                 f"there is no group {group}: "
-                f"is the directory ({', '.join(host.directories)}) down?",
+                f"is the directory service ({', '.join(host.directory_services)}) down?",
                 choices=(
                     ("to see whether the directory answers", f"getent group {group}"),
                     ("to make it a group of this host", f"groupadd --system {group}"),
@@ -35,12 +35,12 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _hidden(group: str, host: Host) -> bool:
-    """Return whether a group that is missing may be a directory's.
+    """Return whether a group that is missing may be a directory service's.
 
     Ours would hide it, and let its members out.
     """
     if (
-        not host.directories
+        not host.directory_services
         or host.group(group) is not None
         or f"group:{group}" in host.origin("").made
     ):
@@ -75,7 +75,7 @@ def _closed(account: Account, host: Host) -> list[Action]:
             f"{account.name} has no line in /etc/shadow, and would be an ordinary account", fix
         )
     raise SftpJailError(
-        f"{account.name} comes from a directory, so it cannot be closed here, "
+        f"{account.name} comes from a directory service, so it cannot be closed here, "
         "and would be an ordinary account",
         advice=f"take it out of the group {account.profile.group if account.profile else ''} there",
     )

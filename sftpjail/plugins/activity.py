@@ -43,10 +43,10 @@ def on_adopt_close(account: Account, host: Host) -> list[Action]:
         return []
     refuse_shared(account, works, host)
     paths = {path: work.kind for work in works for path in work.paths}
-    folder, taken = f"{ASIDE}{account.name}", set[str]()
-    actions: list[Action] = [MakeDir(folder, 0o700)] if paths else []
+    directory, taken = f"{ASIDE}{account.name}", set[str]()
+    actions: list[Action] = [MakeDir(directory, 0o700)] if paths else []
     for path, kind in paths.items():
-        to = _free(f"{folder}/{kind}-{posixpath.basename(path)}", taken, host)
+        to = _free(f"{directory}/{kind}-{posixpath.basename(path)}", taken, host)
         actions.append(Rename(path, to))
     if "processes" in kept(account, host):
         return actions
@@ -70,7 +70,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
 
     Of an account that goes it stays where it is, and is reported.
     """
-    folder = f"{ASIDE}{account.name}"
+    directory = f"{ASIDE}{account.name}"
     aside = {
         now: before
         for now, before in host.origin(account.name).renamed.items()
@@ -94,7 +94,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         actions.append(Rename(now, before))
     if any(posixpath.basename(now).startswith("linger-") for now in aside) and host.systemd:
         actions += _manager(account, host)
-    return [*actions, Remove(folder)]
+    return [*actions, Remove(directory)]
 
 
 def _manager(account: Account, host: Host) -> list[Action]:

@@ -47,10 +47,10 @@ def stub(name: str, host: Host, config: Config) -> str:
 def on_setup(host: Host, config: Config) -> list[Action]:
     actions: list[Action] = [Remove(WANTED, ours=True)]
     for path, name in STUBS.items():
-        folder = posixpath.dirname(path)
+        directory = posixpath.dirname(path)
         actions += [
             MakeDir(SHADOW),
-            MakeDir(folder),
+            MakeDir(directory),
             WriteFile(path, stub(name, host, config), mode=0o755),
         ]
     for path, name in LOCAL.items():
@@ -78,11 +78,11 @@ def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
     return [SetLines(path, name, lines, Style.TOP)]
 
 
-def _missing(folder: str, host: Host) -> list[Action]:
+def _missing(directory: str, host: Host) -> list[Action]:
     missing: list[str] = []
-    while host.lstat(folder) is None:
-        missing.append(folder)
-        folder = posixpath.dirname(folder)
+    while host.lstat(directory) is None:
+        missing.append(directory)
+        directory = posixpath.dirname(directory)
     return [MakeDir(path) for path in reversed(missing)]
 
 
@@ -104,7 +104,7 @@ def _units(host: Host, want: bool = True) -> list[Action]:
         elif enabled and not want and _masked(unit, host):  # which systemctl would leave as it is
             actions += [
                 Remove(link, ours=True),
-                Remove(posixpath.dirname(link), ours=True, folder=True),
+                Remove(posixpath.dirname(link), ours=True, directory=True),
             ]
         elif enabled and not want:
             actions.append(Run((*off, unit), why, undo=(*on, unit), always=True))
@@ -113,19 +113,19 @@ def _units(host: Host, want: bool = True) -> list[Action]:
 
 def _masked(unit: str, host: Host) -> bool:
     return any(
-        host.realpath(f"{folder}/{unit}") == "/dev/null"
-        for folder in ("/etc/systemd/system", "/run/systemd/system")
+        host.realpath(f"{directory}/{unit}") == "/dev/null"
+        for directory in ("/etc/systemd/system", "/run/systemd/system")
     )
 
 
 def _installed(unit: str, host: Host) -> bool:
-    folders = (
+    directories = (
         "/usr/lib/systemd/system",
         "/usr/local/lib/systemd/system",
         "/etc/systemd/system",
         "/lib/systemd/system",
     )
-    return any(host.lstat(f"{folder}/{unit}") for folder in folders)
+    return any(host.lstat(f"{directory}/{unit}") for directory in directories)
 
 
 @hookimpl

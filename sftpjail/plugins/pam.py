@@ -94,7 +94,7 @@ def sshd_rules(config: Config, host: Host) -> list[str]:
 
 
 def account_rules(config: Config, host: Host) -> list[str]:
-    """Return the rules that keep out who is shut out, and those whom a directory's group jails.
+    """Return the rules that keep out who is shut out, and whom a directory service's group jails.
 
     The latter they keep out while sshd cannot see that group. sshd takes a group for which nobody
     answers for one that the user is not in, so that no Match Group holds (groupaccess.c), and a
@@ -103,7 +103,7 @@ def account_rules(config: Config, host: Host) -> list[str]:
     sees a moment later.
     """
     lines = [denied(CLOSED)] if needs_rule(host) else []
-    if not host.directories:
+    if not host.directory_services:
         return lines
     if host.openssh >= (9, 8):
         tests = [f"service in {':'.join(SERVICES.values())}"]
@@ -120,7 +120,7 @@ def account_rules(config: Config, host: Host) -> list[str]:
 def _by_directory(account: Account, host: Host) -> bool:
     """Return whether it takes a directory to know that an account is jailed."""
     profile = account.profile
-    if profile is None or not host.directories or account.name in profile.match_user:
+    if profile is None or not host.directory_services or account.name in profile.match_user:
         return False
     group = host.groups.get(profile.group)
     return group is None or (account.name not in group.members and account.gid != group.gid)
@@ -161,7 +161,11 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             *(_proof(profile, host, actions, "none") for profile in config.profiles[:1] if lines),
         ]
     if effective(host, "root").get("usepam") != "yes":
-        why = "mounts = session" if needing[0].mounts == "session" else "a directory's members"
+        why = (
+            "mounts = session"
+            if needing[0].mounts == "session"
+            else "members of a directory service"
+        )
         raise SftpJailError(
             f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no",
             advice="set UsePAM yes: see sshd_config(5)",

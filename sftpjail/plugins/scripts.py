@@ -19,9 +19,9 @@ from ..host import Host
 from ..openssh.chroot_path import fix_flaw
 from ..paths import LIB
 
-# The administrator's folder comes second and wins: the same name there replaces ours,
+# The administrator's directory comes second and wins: the same name there replaces ours,
 # a link to /dev/null masks it.
-FOLDERS = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
+DIRECTORIES = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
 TIMEOUT = 30.0
 MANUAL = Advice("see sftpjail-plugins(7)")
 NAME = r"[A-Za-z0-9_-]+"
@@ -46,9 +46,9 @@ def scripts(event: str, host: Host) -> tuple[list[str], list[Problem]]:
     """
     chosen: dict[str, str] = {}
     problems = []
-    for folder in FOLDERS:
-        for name in host.listdir(f"{folder}/{event}.d"):
-            path = f"{folder}/{event}.d/{name}"
+    for directory in DIRECTORIES:
+        for name in host.listdir(f"{directory}/{event}.d"):
+            path = f"{directory}/{event}.d/{name}"
             if re.fullmatch(NAME, name):
                 chosen[name] = path
             elif not re.search(LEFT, name) and _would_run(path, host):
@@ -67,7 +67,7 @@ def scripts(event: str, host: Host) -> tuple[list[str], list[Problem]]:
 
 
 def _passed_by(path: str, why: str, fix: str) -> Problem:
-    return Problem(f"the hook script {path} is not run: {why}", "its event passes it by", fix)
+    return Problem(f"the hook script {path} is not run: {why}", "its event skips it", fix)
 
 
 def _would_run(path: str, host: Host) -> bool:
@@ -77,11 +77,12 @@ def _would_run(path: str, host: Host) -> bool:
 
 def _renamed(path: str, host: Host) -> str:
     """Return a path beside PATH whose name would run, without the `.sh`, and which is free."""
-    folder, name = posixpath.split(path)
+    directory, name = posixpath.split(path)
     stem = posixpath.splitext(name)[0]
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", given) for given in (stem, name)]
     return next(
-        (new for part in plain if host.lstat(new := f"{folder}/{part}") is None), f"{folder}/NAME"
+        (new for part in plain if host.lstat(new := f"{directory}/{part}") is None),
+        f"{directory}/NAME",
     )
 
 
@@ -103,16 +104,16 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
 
 
 def _homeless(host: Host) -> list[Problem]:
-    """Return what lies in the folders of hook scripts and belongs to no event."""
+    """Return what lies in the directories of hook scripts and belongs to no event."""
     known = [f"{event}.d" for event in EVENTS]
     problems = []
-    for folder in FOLDERS:
-        for name in (name for name in host.listdir(folder) if name not in known):
-            path = f"{folder}/{name}"
+    for directory in DIRECTORIES:
+        for name in (name for name in host.listdir(directory) if name not in known):
+            path = f"{directory}/{name}"
             if _would_run(path, host):
-                problems.append(_passed_by(path, "it lies in no event's folder", MANUAL))
+                problems.append(_passed_by(path, "it lies in no event's directory", MANUAL))
             elif host.is_dir(path) and host.listdir(path):
-                what = f"{path} is the folder of no event, so that nothing in it is run"
+                what = f"{path} is the directory of no event, so that nothing in it is run"
                 problems.append(
                     Problem(
                         what, f"the events are {', '.join(EVENTS)}", _homecoming(path, known, host)
@@ -122,14 +123,14 @@ def _homeless(host: Host) -> list[Problem]:
 
 
 def _homecoming(path: str, known: list[str], host: Host) -> str:
-    """Return the command that brings a folder's scripts to the event that was meant."""
-    folder, name = posixpath.split(path)
+    """Return the command that brings a directory's scripts to the event that was meant."""
+    directory, name = posixpath.split(path)
     for meant in get_close_matches(name, known, 1):
-        if host.lstat(f"{folder}/{meant}") is None:
-            return fixes.move(path, f"{folder}/{meant}", host)
+        if host.lstat(f"{directory}/{meant}") is None:
+            return fixes.move(path, f"{directory}/{meant}", host)
         # What others could have put in there is not to become a hook script.
-        alone = host.trusted_path(f"{path}/.") and host.trusted_path(f"{folder}/{meant}/.")
-        return f"mv -n {quote(path)}/* {folder}/{meant}/" if alone else ""
+        alone = host.trusted_path(f"{path}/.") and host.trusted_path(f"{directory}/{meant}/.")
+        return f"mv -n {quote(path)}/* {directory}/{meant}/" if alone else ""
     return MANUAL
 
 

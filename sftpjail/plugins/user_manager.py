@@ -15,7 +15,7 @@ from shlex import quote
 from .. import Account, Fact, MakeDir, Notify, Problem, Remove, WriteFile, fixes, hookimpl
 from ..actions import Action
 from ..config import Config
-from ..formats.user_managers import DROPIN, FOLDER, SERVICE, loaded, render
+from ..formats.user_managers import DIRECTORY, DROPIN, SERVICE, loaded, render
 from ..host import Host
 from ..jails.membership import jailed
 from ..paths import LINGER
@@ -54,7 +54,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     if not host.which("systemctl") or _masked(host):
         return []
     return [
-        *(MakeDir(path) for path in ("/etc/systemd", posixpath.dirname(FOLDER), FOLDER)),
+        *(MakeDir(path) for path in ("/etc/systemd", posixpath.dirname(DIRECTORY), DIRECTORY)),
         WriteFile(DROPIN, dropin(config)),
         # In force before the Match block, of which sshd hears after the commit.
         Notify("systemd", "daemon-reload", required=True),
@@ -75,7 +75,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 
 @hookimpl
 def on_teardown() -> list[Action]:
-    paths = (DROPIN, FOLDER, posixpath.dirname(FOLDER), "/etc/systemd")
+    paths = (DROPIN, DIRECTORY, posixpath.dirname(DIRECTORY), "/etc/systemd")
     return [*(Remove(path) for path in paths), Notify("systemd", "daemon-reload")]
 
 
@@ -174,7 +174,7 @@ def _to_ask(host: Host, config: Config) -> list[int]:
     One member's stands for all but those that have a drop-in of their own.
     """
     members = [account.uid for account in jailed(config, host).values() if account.uid != 0]
-    names = {name for folder in (*UNITS, *CONTROL) for name in host.listdir(folder)}
+    names = {name for directory in (*UNITS, *CONTROL) for name in host.listdir(directory)}
     own = [
         uid for uid in members if f"user@{uid}.service.d" in names or f"user@{uid}.service" in names
     ]
@@ -187,17 +187,19 @@ def _blame(unit: str, shown: str, host: Host, why: str) -> Problem:
 
     Either systemd has not read it, or another one wins over it.
     """
-    folders = (
-        *(f"{folder}/{unit}.d" for folder in (*CONTROL, *UNITS)),
+    directories = (
+        *(f"{directory}/{unit}.d" for directory in (*CONTROL, *UNITS)),
         *(f"{f}/user@.service.d" for f in CONTROL),
     )
     rivals = [
-        path for folder in folders if host.lstat(path := f"{folder}/{posixpath.basename(DROPIN)}")
+        path
+        for directory in directories
+        if host.lstat(path := f"{directory}/{posixpath.basename(DROPIN)}")
     ]
     if rivals:
         move = fixes.move(rivals[0], f"{rivals[0]}.off", host)
         fix = move and f"{move} && systemctl daemon-reload"
-        return Problem(f"{rivals[0]} stands in the place of {DROPIN} for {unit}", why, fix)
+        return Problem(f"{rivals[0]} takes the place of {DROPIN} for {unit}", why, fix)
     paths = next(
         (line.partition("=")[2] for line in shown.split("\n") if line.startswith("DropInPaths=")),
         "",

@@ -93,7 +93,7 @@ class Trial:
     Args:
         account: with its profile.
         settings: what sshd would do with it.
-        place: a folder of root's, in which everybody may read,
+        place: a directory of root's, in which everybody may read,
             for the key, the configuration and the witness.
         nonce: a random word that is in the name of each file that the trial makes.
         outside: what check finds open about the account and a session cannot show.
@@ -175,25 +175,25 @@ class Trial:
 
     @cached_property
     def has_home(self) -> bool:
-        """Whether the home is a folder of the jail, as the session sees it."""
+        """Whether the home is a directory of the jail, as the session sees it."""
         seen = self.sftp.ask("stat", self.account.home).code
         return seen == OK or (
             seen == PERMISSION_DENIED and self.host.is_dir(self._behind(self.account.home))
         )
 
     @cached_property
-    def folder(self) -> str:
+    def directory(self) -> str:
         """Where the session is to write.
 
         That is where it starts, or in its home if it starts in the jail's root.
         """
-        folder = self.start
-        if folder == "/" and self.has_home:
-            folder = normal(self.account.home)
+        directory = self.start
+        if directory == "/" and self.has_home:
+            directory = normal(self.account.home)
         try:
-            return normal(self.sftp.realpath(folder))
+            return normal(self.sftp.realpath(directory))
         except SftpError:
-            return folder
+            return directory
 
     # -- the logins --------------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class Trial:
         return f"{self.place}/socket"
 
     def prepare(self) -> None:
-        """Make the folder, and what is in it.
+        """Make the directory, and what is in it.
 
         Raises:
             SftpJailError: a program is missing or fails.
@@ -385,7 +385,7 @@ class Trial:
         return ""
 
     def leaves(self, *paths: str) -> None:
-        """Remember paths of the jail that may come to exist, and the times of their folders."""
+        """Remember paths of the jail that may come to exist, and the times of their directories."""
         for path in paths:
             self._times.append(scratch.Times(os.path.dirname(self._behind(path))))
             self._made.append(normal(path))
@@ -429,7 +429,7 @@ class Trial:
 
 @contextlib.contextmanager
 def workplace() -> Iterator[str]:
-    """Yield an empty folder for the trials of one command.
+    """Yield an empty directory for the trials of one command.
 
     It goes with all that is in it, whatever happens.
 
@@ -455,7 +455,7 @@ def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[
         account: with its profile.
         config: the configuration.
         host: the facts.
-        place: the folder for the trial's own, see `workplace`.
+        place: the directory for the trial's own, see `workplace`.
 
     Raises:
         SftpJailError: sshd refuses its configuration, a program is missing,
@@ -467,7 +467,7 @@ def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[
         made.prepare()
         yield made
     if made.wrong:
-        raise SftpJailError(f"the test could not take away what it made: {'; '.join(made.wrong)}")
+        raise SftpJailError(f"the test could not remove what it made: {'; '.join(made.wrong)}")
 
 
 @contextlib.contextmanager

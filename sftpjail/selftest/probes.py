@@ -83,7 +83,7 @@ def transfers(trial: Trial) -> str:
     denied, sftp = trial.denied, trial.sftp
     if denied & {"open", "write"}:
         return "the profile denies uploads"
-    name = path = normal(f"{trial.folder}/{trial.nonce}")
+    name = path = normal(f"{trial.directory}/{trial.nonce}")
     renamed = f"{name}.renamed"
     trial.leaves(path, renamed)
     content = f"{trial.nonce}\n".encode() * 64
@@ -103,11 +103,11 @@ def transfers(trial: Trial) -> str:
     if "remove" not in denied:
         sftp.must("remove", path)
         done.append("deleted")
-    return f"{', '.join(done)} in {trial.folder}"
+    return f"{', '.join(done)} in {trial.directory}"
 
 
 def _writes_nothing(trial: Trial) -> str:
-    name = normal(f"{trial.folder}/{trial.nonce}")
+    name = normal(f"{trial.directory}/{trial.nonce}")
     trial.leaves(name)
     codes = {"open for writing": _opens_for_writing(trial, name)}
     codes |= {
@@ -134,13 +134,13 @@ def _all_refused(codes: dict[str, int], complaint: str) -> None:
 
 def root_is_closed(trial: Trial) -> None:
     """Nothing can be made in the jail's root."""
-    file, folder = f"/{trial.nonce}", f"/{trial.nonce}.d"
-    trial.leaves(file, folder)
+    file, directory = f"/{trial.nonce}", f"/{trial.nonce}.d"
+    trial.leaves(file, directory)
     made = []
     if _opens_for_writing(trial, file) == OK:
         made.append("a file")
-    if trial.sftp.ask("mkdir", folder).code == OK:
-        made.append("a folder")
+    if trial.sftp.ask("mkdir", directory).code == OK:
+        made.append("a directory")
     if made:
         raise Failed(f"{' and '.join(made)} could be made in /")
 
@@ -149,7 +149,7 @@ def host_is_hidden(trial: Trial) -> None:
     """No path leads out of the jail, nor a link that the user makes."""
     seen = []
     witness, climbing = trial.witness, f"{'../' * 12}{trial.witness.lstrip('/')}"
-    link = normal(f"{trial.folder}/{trial.nonce}")
+    link = normal(f"{trial.directory}/{trial.nonce}")
     soft, hard = f"{link}.symlink", f"{link}.hardlink"
     trial.leaves(soft, hard)
     passwd = trial.host.read("/etc/passwd") or b""
@@ -206,7 +206,7 @@ def is_logged(trial: Trial) -> str | None:
 
     if backend(trial.host, trial.config) == "none":
         return "not logged: no log daemon is here"
-    if "opendir" not in trial.denied:  # logged even where there is no such folder
+    if "opendir" not in trial.denied:  # logged even where there is no such directory
         trial.sftp.ask("opendir", f"/{trial.nonce}")
     # By the random word alone: other characters of a path may be escaped in the log.
     wanted = re.compile((r'(forced )?close ".*' if trial.uploaded else "") + trial.nonce).search
@@ -282,8 +282,8 @@ def _place_unit(trial: Trial) -> str:
     user = normal(f"{trial.home}/.config/systemd/user")
     wants, name = f"{user}/default.target.wants", f"sftpjail-{trial.nonce}"
     unit, link, mark = f"{user}/{name}.service", f"{wants}/{name}.service", f"{user}/{name}.mark"
-    folders = [posixpath.dirname(posixpath.dirname(user)), posixpath.dirname(user), user, wants]
-    missing = [path for path in folders if trial.sftp.ask("stat", path).code == NO_SUCH_FILE]
+    directories = [posixpath.dirname(posixpath.dirname(user)), posixpath.dirname(user), user, wants]
+    missing = [path for path in directories if trial.sftp.ask("stat", path).code == NO_SUCH_FILE]
     trial.leaves(mark, link, unit, *reversed(missing))
     try:
         for path in missing:
@@ -406,7 +406,7 @@ def _forbidden(
 # the values are regular expressions.
 PROBES: tuple[tuple[str, Callable[[Trial], str | None], tuple[str, ...]], ...] = (
     ("authenticates", authenticates, ()),
-    ("lands in the start folder", lands, ()),
+    ("lands in the start directory", lands, ()),
     ("transfers files", transfers, ()),
     ("cannot write to /", root_is_closed, ()),
     ("does not see the host", host_is_hidden, ("chrootdirectory (?!none$).+",)),

@@ -88,7 +88,7 @@ def harmless(name: str, nowhere: str) -> tuple[Value, ...]:
 
     Args:
         name: see model.REQUESTS.
-        nowhere: a path in a folder that does not exist.
+        nowhere: a path in a directory that does not exist.
     """
     values: dict[str, Value] = {"s": nowhere, "h": b"none", "q": 0, "u": READ}
     return tuple(values.get(letter, b"") for letter in REQUESTS[name].fields if letter != "a")

@@ -25,7 +25,8 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-# -- folders and files -----------------------------------------------------------------------------
+# -- directories and files
+# -----------------------------------------------------------------------------
 
 
 def open_parent(path: str) -> tuple[int, str]:
@@ -61,13 +62,13 @@ def resolve(path: str) -> str:
     """
     try:
         with _refusing():
-            fd, name, folder = safe_path.walk(path, follow=True)
+            fd, name, directory = safe_path.walk(path, follow=True)
     except FileNotFoundError:
         return path
     except OSError as error:
         raise SftpJailError(f"cannot reach {path}: {error.strerror}") from error
     os.close(fd)
-    return f"{folder}/{name}"
+    return f"{directory}/{name}"
 
 
 @contextlib.contextmanager
@@ -95,9 +96,9 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
 
 
 @contextlib.contextmanager
-def opened(name: str, flags: int, folder: int) -> Iterator[int]:
-    """Yield a descriptor of NAME in FOLDER, which is closed at the end."""
-    fd = os.open(name, flags, 0o600, dir_fd=folder)
+def opened(name: str, flags: int, directory: int) -> Iterator[int]:
+    """Yield a descriptor of NAME in DIRECTORY, which is closed at the end."""
+    fd = os.open(name, flags, 0o600, dir_fd=directory)
     try:
         yield fd
     finally:
@@ -106,8 +107,8 @@ def opened(name: str, flags: int, folder: int) -> Iterator[int]:
 
 def look(path: str) -> os.stat_result:
     """Return lstat(2) of what a change of PATH would change."""
-    with parent(path) as (folder, name):
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    with parent(path) as (directory, name):
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
 
 def read_file(path: str) -> bytes | None:
@@ -115,9 +116,9 @@ def read_file(path: str) -> bytes | None:
 
     It is None for anything else, a link too.
     """
-    with parent(path) as (folder, name):
+    with parent(path) as (directory, name):
         try:
-            fd = os.open(name, _PLAIN, dir_fd=folder)
+            fd = os.open(name, _PLAIN, dir_fd=directory)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # nothing, a link, a socket
                 return None
@@ -138,17 +139,17 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
         LinkRefused: in its place is a symbolic link of a user's.
         SftpJailError: somebody else has put a directory there since it was planned.
     """
-    with parent(path) as (folder, name):
+    with parent(path) as (directory, name):
         try:
-            os.mkdir(name, 0o700, dir_fd=folder)
+            os.mkdir(name, 0o700, dir_fd=directory)
         except FileExistsError:
             _judge_dir(path, uid)
             return
-        with opened(name, DIRECTORY, folder) as fd:
-            # In a folder of a user's something else may have its name by now.
+        with opened(name, DIRECTORY, directory) as fd:
+            # In a directory of a user's something else may have its name by now.
             if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
                 raise SftpJailError(
-                    f"somebody else put a folder in the place of {path} while it was made"
+                    f"somebody else put a directory in place of {path} while it was made"
                 )
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
@@ -174,7 +175,7 @@ def _judge_dir(path: str, uid: int) -> None:
 
 
 def keep_private(path: str) -> None:
-    """Take everybody's but root's rights from a folder of ours.
+    """Take everybody's but root's rights from a directory of ours.
 
     An earlier version made it with mode 0755. What is in it, and when it changes, would tell an
     attacker which step root takes now.
@@ -184,26 +185,27 @@ def keep_private(path: str) -> None:
     """
     if not os.path.isdir(path):
         return
-    with parent(resolve(path), path) as (folder, name), opened(name, DIRECTORY, folder) as fd:
+    with parent(resolve(path), path) as (directory, name), opened(name, DIRECTORY, directory) as fd:
         found = os.fstat(fd)
         if found.st_uid == os.geteuid() and found.st_mode & 0o077:
             os.fchmod(fd, 0o700)
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
-    """Give an existing folder, or a file that has no second name, this owner and mode.
+    """Give an existing directory, or a file that has no second name, this owner and mode.
 
     A symbolic link is not followed.
 
     Raises:
         SftpJailError: it is anything else.
     """
-    with parent(path) as (folder, name), opened(name, _PLAIN, folder) as fd:
+    with parent(path) as (directory, name), opened(name, _PLAIN, directory) as fd:
         found = os.fstat(fd)
         single = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
         if not single and not stat.S_ISDIR(found.st_mode):
             raise SftpJailError(
-                f"will not change the owner of {path}: it is no folder and no file with one name"
+                f"will not change the owner of {path}: "
+                "it is neither a directory nor a file with one name"
             )
         os.fchown(fd, uid, gid)
         os.fchmod(fd, mode)
@@ -218,12 +220,12 @@ def remove_dir(path: str, inode: int = 0) -> bool:
     """
     if not os.path.isdir(os.path.dirname(path)):
         return True
-    with parent(path) as (folder, name):
+    with parent(path) as (directory, name):
         try:
-            if inode and os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino != inode:
+            if inode and os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != inode:
                 return False
             with no_useradd(path):
-                os.rmdir(name, dir_fd=folder)
+                os.rmdir(name, dir_fd=directory)
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -235,12 +237,12 @@ def remove_dir(path: str, inode: int = 0) -> bool:
 
 
 def _beside(path: str, suffix: str) -> str:
-    folder, name = os.path.split(path)
-    if os.path.dirname(folder) == "/etc/shadow-maint":
+    directory, name = os.path.split(path)
+    if os.path.dirname(directory) == "/etc/shadow-maint":
         # useradd runs every regular file in there, a half-written one too: those are
-        # staged one folder up.
-        folder, name = os.path.dirname(folder), f"{os.path.basename(folder)}-{name}"
-    return f"{folder}/.{name}.{suffix}"
+        # staged one directory up.
+        directory, name = os.path.dirname(directory), f"{os.path.basename(directory)}-{name}"
+    return f"{directory}/.{name}.{suffix}"
 
 
 def backup_name(path: str) -> str:
@@ -264,7 +266,7 @@ def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid
     """
     attributes: dict[str, bytes] = {}
     if like:
-        with parent(path) as (folder, name), opened(name, _PLAIN, folder) as fd:
+        with parent(path) as (directory, name), opened(name, _PLAIN, directory) as fd:
             found, attributes = os.fstat(fd), _attributes(fd)
         uid, gid, mode = found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
     unlink(stage_name(path))
@@ -280,7 +282,7 @@ def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid
 def create(path: str, about: str = "") -> Iterator[int]:
     """Make a file that is not there yet, root's alone, and yield its descriptor; see `parent`."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with parent(path, about) as (folder, name), opened(name, flags, folder) as fd:
+    with parent(path, about) as (directory, name), opened(name, flags, directory) as fd:
         yield fd
 
 
@@ -323,17 +325,17 @@ def carry(source: str, target: str) -> None:
             _copy(source, target)
             os.unlink(old_name, dir_fd=old)
         moved = os.path.dirname(source) != os.path.dirname(target)
-        for folder in (new, old):
-            with opened(".", DIRECTORY, folder) as fd:
+        for directory in (new, old):
+            with opened(".", DIRECTORY, directory) as fd:
                 if moved:
                     _touch(fd)
                 os.fsync(fd)
 
 
-def _touch(folder: int) -> None:
+def _touch(directory: int) -> None:
     """Give a directory a time that no reader of whole seconds has seen yet: the next second's."""
-    found = os.fstat(folder)
-    os.utime(folder, ns=(found.st_atime_ns, max(found.st_mtime_ns, time.time_ns() + 10**9)))
+    found = os.fstat(directory)
+    os.utime(directory, ns=(found.st_atime_ns, max(found.st_mtime_ns, time.time_ns() + 10**9)))
 
 
 def _copy(source: str, target: str) -> None:
@@ -341,7 +343,7 @@ def _copy(source: str, target: str) -> None:
 
     It has its name when it is on the disk.
     """
-    with parent(source) as (folder, name), opened(name, _PLAIN, folder) as fd:
+    with parent(source) as (directory, name), opened(name, _PLAIN, directory) as fd:
         found, attributes = os.fstat(fd), _attributes(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise SftpJailError(f"will not move {source}: it is not a file with one name")
@@ -367,19 +369,23 @@ def keep(path: str) -> None:
 
 
 def unlink(path: str) -> None:
-    """Remove a file that may be gone already, its folder too."""
+    """Remove a file that may be gone already, its directory too."""
     if not os.path.isdir(os.path.dirname(path)):
         return
-    with parent(path) as (folder, name), contextlib.suppress(FileNotFoundError), no_useradd(path):
-        os.unlink(name, dir_fd=folder)
+    with (
+        parent(path) as (directory, name),
+        contextlib.suppress(FileNotFoundError),
+        no_useradd(path),
+    ):
+        os.unlink(name, dir_fd=directory)
 
 
 def sync_dirs(paths: set[str]) -> None:
-    """Make renames and removals in these folders durable."""
+    """Make renames and removals in these directories durable."""
     for path in paths:
         with (
-            parent(f"{path}/.", path) as (folder, name),
-            opened(name, DIRECTORY, folder) as fd,
+            parent(f"{path}/.", path) as (directory, name),
+            opened(name, DIRECTORY, directory) as fd,
         ):
             os.fsync(fd)
 

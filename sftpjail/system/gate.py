@@ -13,18 +13,18 @@ from .processes import of_name
 
 @contextlib.contextmanager
 def no_useradd(path: str) -> Iterator[None]:
-    """A moment for a hook of shadow's, or its folder, to go.
+    """A moment for a hook of shadow's, or its directory, to go.
 
-    useradd fails if it sees and then misses it (run_part.c). Whoever opens the folder stands
+    useradd fails if it sees and then misses it (run_part.c). Whoever opens the directory stands
     still until the moment is over, and we wait, for two seconds at most, until each useradd and
     userdel from before does so or has ended. Where the kernel stops nobody for us (a container),
     until none runs.
     """
-    folder = path if os.path.isdir(path) else os.path.dirname(path)
-    if os.path.dirname(folder) != "/etc/shadow-maint" or not os.path.lexists(path):
+    directory = path if os.path.isdir(path) else os.path.dirname(path)
+    if os.path.dirname(directory) != "/etc/shadow-maint" or not os.path.lexists(path):
         yield
         return
-    door, deadline, names = _shut(folder), time.monotonic() + 2, ("useradd", "userdel")
+    door, deadline, names = _shut(directory), time.monotonic() + 2, ("useradd", "userdel")
     try:
         awaited = of_name(names)
         while awaited and time.monotonic() < deadline:
@@ -36,8 +36,8 @@ def no_useradd(path: str) -> Iterator[None]:
             os.close(door)  # which lets everybody in
 
 
-def _shut(folder: str) -> int:
-    """Stop everybody who opens FOLDER, by a descriptor that is to be closed.
+def _shut(directory: str) -> int:
+    """Stop everybody who opens DIRECTORY, by a descriptor that is to be closed.
 
     It is 0 where we may not (fanotify_init(2)).
     """
@@ -50,7 +50,7 @@ def _shut(folder: str) -> int:
     if door < 0:
         return 0
     # FAN_MARK_ADD, AT_FDCWD
-    if libc.fanotify_mark(door, 0x1, opening, -100, os.fsencode(folder)) < 0:
+    if libc.fanotify_mark(door, 0x1, opening, -100, os.fsencode(directory)) < 0:
         os.close(door)
         return 0
     return door

@@ -19,7 +19,7 @@ def lock(path: str, timeout: float) -> Iterator[None]:
     Every run that may change something does so before it reads its first fact.
 
     Args:
-        path: the lock file; its folder is made, root's alone.
+        path: the lock file; its directory is made, root's alone.
         timeout: seconds to wait for another run.
 
     Raises:

@@ -229,7 +229,7 @@ def unlike(source: str, target: str) -> str:
     else:
         same = os.path.samestat(os.fstat(point), os.fstat(shown))
         os.close(shown)
-        return "" if same else f"it shows something else than {source}"
+        return "" if same else f"it shows something other than {source}"
     finally:
         os.close(point)
 

@@ -78,7 +78,7 @@ def unmount(target: str) -> None:
         fix = fixes.ending({pid: uid for pid, uid, _ in users})
         raise SftpJailError(
             f"{target} is in use by {_listed(users)}",
-            fix or Advice("it is root's: look whether it may end"),
+            fix or Advice("it is root's: check whether it may be ended"),
         )
 
 
@@ -139,5 +139,5 @@ def mount_points() -> dict[str, MountPoint]:
 
 def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
     """Return what is mounted on exactly TARGET; links on the way are resolved, as by mount(8)."""
-    folder, name = os.path.split(target)
-    return points.get(target) or points.get(os.path.join(os.path.realpath(folder), name))
+    directory, name = os.path.split(target)
+    return points.get(target) or points.get(os.path.join(os.path.realpath(directory), name))

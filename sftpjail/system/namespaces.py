@@ -1,4 +1,4 @@
-"""What runs in a mount namespace of its own: an sshd with its folder, and a command in a jail."""
+"""What runs in a mount namespace of its own: an sshd, and a command in a jail."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from collections.abc import Sequence
 from ..errors import SftpJailError
 
 
-def attend(folder: str, step: Sequence[str], argv: Sequence[str]) -> int:
-    """Run ARGV in FOLDER on our own terminal, in its own mount namespace; return its exit code.
+def attend(directory: str, step: Sequence[str], argv: Sequence[str]) -> int:
+    """Run ARGV in DIRECTORY on our own terminal, in its own mount namespace; return its exit code.
 
     Args:
-        folder: where it runs.
+        directory: where it runs.
         step: the program that makes the mounts there and becomes the command, with its arguments.
         argv: the command; it is looked for in our own PATH.
 
     Raises:
         SftpJailError: unshare(1) cannot be run.
     """
-    command = ["unshare", "--mount", "--propagation", "slave", *step, folder, *argv]
+    command = ["unshare", "--mount", "--propagation", "slave", *step, directory, *argv]
     try:
         return subprocess.run(
-            command, check=False, env={**os.environ, "SFTPJAIL_JAIL": folder}
+            command, check=False, env={**os.environ, "SFTPJAIL_JAIL": directory}
         ).returncode
     except OSError as error:
         raise SftpJailError(f"cannot run unshare: {error.strerror}") from error
 
 
-# A copy of /run made of binds, since only a folder that is there can be mounted upon; with sshd's
-# own folder beside. Everything else in /run stays to be seen: nslcd's socket, by which a member of
-# a group is known as one.
+# A copy of /run made of binds, since only a directory that is there can be mounted upon; with
+# sshd's own directory beside. Everything else in /run stays to be seen: nslcd's socket, by which a
+# member of a group is known as one.
 WITH_SSHD = """
 with_sshd() {
     mount -n -t tmpfs -o mode=755 sftpjail "$1" && mkdir -m 755 "$1/sshd" || return
@@ -47,14 +47,14 @@ elif [ -d "$path" ]; then mkdir "$name"; else : >"$name"; fi
 _BESIDE = WITH_SSHD + 'with_sshd "$1" || exit 125; shift; exec "$@"'
 
 
-def sshd_beside(argv: Sequence[str], folder: str) -> list[str]:
+def sshd_beside(argv: Sequence[str], directory: str) -> list[str]:
     """Return how to run an sshd where perhaps none runs, so that /run/sshd is missing.
 
     It gets one that only it sees.
 
     Args:
         argv: /usr/sbin/sshd and its arguments.
-        folder: an empty folder for the mount.
+        directory: an empty directory for the mount.
     """
     if os.path.isdir("/run/sshd"):
         return list(argv)
@@ -67,6 +67,6 @@ def sshd_beside(argv: Sequence[str], folder: str) -> list[str]:
         "-c",
         _BESIDE,
         "sh",
-        folder,
+        directory,
         *argv,
     ]

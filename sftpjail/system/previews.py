@@ -17,7 +17,7 @@ from .locks import accounts_still
 from .namespaces import WITH_SSHD
 from .programs import Answer, run
 
-# Binds the pairs given before `--`, makes sshd's folder where no running sshd has made it, and
+# Binds the pairs given before `--`, makes sshd's directory where no running sshd has made it, and
 # becomes the program. Whoever replaces a file, as useradd does with passwd, makes the kernel take
 # our mount off it (namei.c, vfs_rename).
 _PREVIEW = (
@@ -79,27 +79,27 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
 
 def _pairs(stage: str, files: Mapping[str, bytes | None]) -> list[str]:
     """Write the files into STAGE; return what is to be bound, each followed by where."""
-    pairs, folders = [], dict[str, str]()
-    # Those that come or go first: a folder that is shown anew holds the others too.
+    pairs, directories = [], dict[str, str]()
+    # Those that come or go first: a directory that is shown anew holds the others too.
     changes = sorted(
         files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0])
     )
     for number, (path, content) in enumerate(changes):
         path = os.path.realpath(path)
         parent = os.path.dirname(path)
-        if content is not None and os.path.exists(path) and parent not in folders:
+        if content is not None and os.path.exists(path) and parent not in directories:
             staged = f"{stage}/{number}"
             shutil.copy2(path, staged)
             pairs += [staged, path]
         elif os.path.isdir(parent):
-            # A file that comes or goes cannot be bound over: its whole folder is shown anew.
-            if parent not in folders:
-                folders[parent] = f"{stage}/{number}.d"
-                shutil.copytree(parent, folders[parent], symlinks=True)
-                pairs += [folders[parent], parent]
-            staged = os.path.join(folders[parent], os.path.basename(path))
+            # A file that comes or goes cannot be bound over: its whole directory is shown anew.
+            if parent not in directories:
+                directories[parent] = f"{stage}/{number}.d"
+                shutil.copytree(parent, directories[parent], symlinks=True)
+                pairs += [directories[parent], parent]
+            staged = os.path.join(directories[parent], os.path.basename(path))
         else:
-            continue  # nothing reads a folder that is not there yet
+            continue  # nothing reads a directory that is not there yet
         _put(staged, content)
     return pairs
 

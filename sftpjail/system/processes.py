@@ -1,4 +1,4 @@
-"""Who has something open in a folder, which daemons and programs run.
+"""Who has something open in a directory, which daemons and programs run.
 
 This is read from /proc and pid files, and waited for.
 """
@@ -74,7 +74,7 @@ def owner(pid: int) -> int:
 def held() -> frozenset[str]:
     """Return every path that a process of our mount namespace has open or is in.
 
-    These are its root, its folder, its files.
+    These are its root, its directory, its files.
     """
     paths, ours = set[str](), os.readlink("/proc/self/ns/mnt")
     for pid in pids():

@@ -185,7 +185,7 @@ def end_processes(uid: int) -> int:
         passed = time.monotonic() - began
         if passed > STUBBORN:
             pids = ",".join(str(process.pid) for process in found[:8])
-            raise SftpJailError(f"processes of uid {uid} do not end: {pids}", f"ps -fp {pids}")
+            raise SftpJailError(f"processes of uid {uid} did not end: {pids}", f"ps -fp {pids}")
         for process in found:
             if passed > PATIENCE or process.pid not in asked:
                 asked.add(process.pid)

@@ -1,4 +1,4 @@
-"""Files, sockets and folders of root's own that a test needs for a moment."""
+"""Files, sockets and directories of root's own that a test needs for a moment."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def listen(path: str) -> socket.socket:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder of root's with all that is in it; it may be gone already."""
+    """Remove a directory of root's with all that is in it; it may be gone already."""
     if os.path.lexists(path):
         shutil.rmtree(path)
 
 
 class Times:
-    """The times of a folder, to be put back when what came into it has gone again.
+    """The times of a directory, to be put back when what came into it has gone again.
 
     Args:
-        path: the folder; where there is none, or a link, nothing is done.
+        path: the directory; where there is none, or a link, nothing is done.
     """
 
     def __init__(self, path: str) -> None:
         self._fd = -1
         with (
             contextlib.suppress(OSError, SftpJailError),
-            parent(f"{path.rstrip('/')}/.") as (folder, _),
+            parent(f"{path.rstrip('/')}/.") as (directory, _),
         ):
-            self._fd = os.open(".", DIRECTORY, dir_fd=folder)
-            self._before = os.fstat(folder)
+            self._fd = os.open(".", DIRECTORY, dir_fd=directory)
+            self._before = os.fstat(directory)
 
     def put_back(self) -> None:
-        """Give the folder its times back."""
+        """Give the directory its times back."""
         if self._fd >= 0:
             with contextlib.suppress(OSError):  # a read-only file system has not changed
                 os.utime(self._fd, ns=(self._before.st_atime_ns, self._before.st_mtime_ns))

@@ -55,17 +55,17 @@ class MadeHost(Host):
         return self._paths.get(path, path)
 
     def _look_behind(self, path: str) -> str:
-        folder, below = path, ""
-        while len(folder) > 1:
-            if folder in self.shown:
-                return self._look_behind(self.shown[folder]) + below
-            folder, _, name = folder.rpartition("/")
+        directory, below = path, ""
+        while len(directory) > 1:
+            if directory in self.shown:
+                return self._look_behind(self.shown[directory]) + below
+            directory, _, name = directory.rpartition("/")
             below = f"/{name}{below}"
         return path
 
     @cached_property
     def _owned(self) -> Mapping[tuple[int, int], tuple[int, int]]:
-        """Owners by inode, since many paths may lead to one folder."""
+        """Owners by inode, since many paths may lead to one directory."""
         found = ((Host.lstat(self, path), owner) for path, owner in self.owners.items())
         return {(there.st_dev, there.st_ino): owner for there, owner in found if there}
 
@@ -155,9 +155,9 @@ class Tree:
             "www-data:x:33:33::/var/www:/usr/sbin/nologin",
         ]
         self.group_lines: list[str] = ["root:x:0:", "sudo:x:27:admin", "www-data:x:33:"]
-        self.folder("/etc/ssh")
-        self.folder("/srv")
-        self.folder("/home")
+        self.directory("/etc/ssh")
+        self.directory("/srv")
+        self.directory("/home")
         self.write("/etc/login.defs", "# comment\nUID_MIN 1000\nUID_MAX 60000\n")
         self.write(
             "/etc/fstab",
@@ -194,23 +194,23 @@ class Tree:
     def _file(self, path: str, given: str | bytes | Mapping[str, Any]) -> None:
         more: Mapping[str, Any] = given if isinstance(given, Mapping) else {"content": given}
         if path.endswith("/"):
-            self.folder(path.rstrip("/"), more.get("mode", 0o755), more.get("owner"))
+            self.directory(path.rstrip("/"), more.get("mode", 0o755), more.get("owner"))
             return
         self.write(path, more.get("content", ""), more.get("mode", 0o644))
         if "owner" in more:
             self.owners[path] = more["owner"]
 
     def write(self, path: str, text: str | bytes, mode: int = 0o644) -> None:
-        """Make a file and the folders above it."""
-        self.folder(os.path.dirname(path))
+        """Make a file and the directories above it."""
+        self.directory(os.path.dirname(path))
         file = self.root / path.lstrip("/")
         file.write_bytes(
             text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
         )
         file.chmod(mode)
 
-    def folder(self, path: str, mode: int = 0o755, owner: tuple[int, int] | None = None) -> None:
-        """Make a folder and those above it; MODE and OWNER are the last one's."""
+    def directory(self, path: str, mode: int = 0o755, owner: tuple[int, int] | None = None) -> None:
+        """Make a directory and those above it; MODE and OWNER are the last one's."""
         place = self.root
         for part in [part for part in path.split("/") if part]:
             place /= part
@@ -224,7 +224,7 @@ class Tree:
 
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link; an absolute TARGET stays below the root."""
-        self.folder(os.path.dirname(path))
+        self.directory(os.path.dirname(path))
         (self.root / path.lstrip("/")).symlink_to(
             f"{self.root}{target}" if target.startswith("/") else target
         )
@@ -243,7 +243,7 @@ class Tree:
         if gid == uid:
             self.group_lines.append(f"{name}:x:{uid}:")
         if more.get("make_home", True) and home.strip("/"):
-            self.folder(home, 0o755, (uid, gid))
+            self.directory(home, 0o755, (uid, gid))
 
     def group(self, name: str, gid: int, *members: str) -> None:
         """Add a group."""
@@ -306,8 +306,8 @@ class Tree:
         found: dict[str, object] = {f"mount {target}": how for target, how in self.points}
         found |= {f"account {line.partition(':')[0]}": line for line in self.people}
         found |= {f"group {line.partition(':')[0]}": line for line in self.group_lines}
-        for place, folders, files in os.walk(self.root):
-            for name in (*folders, *files):
+        for place, directories, files in os.walk(self.root):
+            for name in (*directories, *files):
                 path = f"{place}/{name}".removeprefix(str(self.root))
                 if path not in GENERATED:
                     found[path] = _about(host, path)

@@ -92,7 +92,7 @@ def play(plan: Plan, tree: Tree) -> None:
     """Let a plan happen. Programs do not run, and daemons hear nothing."""
     host = tree.host()
     if plan and not host.is_dir(STATE):
-        tree.folder(STATE, 0o700)  # as the journal makes it
+        tree.directory(STATE, 0o700)  # as the journal makes it
     for step in plan.steps:
         happen(step.action, tree, host)
 
@@ -105,7 +105,7 @@ def happen(action: Action, tree: Tree, host: MadeHost) -> None:
 @happen.register
 def _make_dir(action: MakeDir, tree: Tree, host: MadeHost) -> None:
     _reach(action.path, host)
-    tree.folder(action.path, action.mode, (action.uid, action.gid))
+    tree.directory(action.path, action.mode, (action.uid, action.gid))
 
 
 def _reach(path: str, host: MadeHost) -> None:

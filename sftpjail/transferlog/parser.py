@@ -161,7 +161,7 @@ class Writers(Protocol):
         """Return somebody's uid, or None."""
 
 
-NAMES = 1000  # that are looked up; the lines of whoever makes up more than that are not verified
+NAMES = 1000  # that are looked up; the lines of anyone who makes up more than that are not verified
 
 
 class Reader:

@@ -296,15 +296,15 @@ def _rotated(host: Host, path: str) -> list[str]:
 
     PATH.2.gz PATH.1 PATH, or PATH-20261101.gz PATH (logrotate(8)).
     """
-    folder, base = posixpath.split(path)
+    directory, base = posixpath.split(path)
     form = re.compile(re.escape(base) + r"(?:\.(\d{1,6})|-(\d[\d-]*))(\.gz|\.xz|\.bz2)?")
     numbered, dated = dict[int, str](), dict[str, str]()
-    for name in host.listdir(folder):  # sorted: a plain file stands before its compressed twin
+    for name in host.listdir(directory):  # sorted: a plain file stands before its compressed twin
         match = form.fullmatch(name)
         if match and match[1]:
-            numbered.setdefault(int(match[1]), f"{folder}/{name}")
+            numbered.setdefault(int(match[1]), f"{directory}/{name}")
         elif match:
-            dated.setdefault(match[2], f"{folder}/{name}")
+            dated.setdefault(match[2], f"{directory}/{name}")
     groups = [
         [numbered[key] for key in sorted(numbered, reverse=True)],
         [dated[key] for key in sorted(dated)],
@@ -353,7 +353,7 @@ def _read_file(
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         if handle is packed:
             raise SftpJailError(f"cannot read {name}: {error}") from error
-        yield reader.broken(name.encode(), f"cannot be unpacked to its end: {error}")
+        yield reader.broken(name.encode(), f"cannot be unpacked completely: {error}")
     if unfinished:
         handle.seek(-len(lines.rest), os.SEEK_CUR)
     elif lines.rest:

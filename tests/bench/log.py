@@ -116,8 +116,8 @@ def journald(config: Path, count: int) -> None:
 def main() -> None:
     """Measure a plain file, one with times of the traditional form, and a packed one."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory() as folder:
-        log, config = Path(folder, "sftp.log"), Path(folder, "sftpjail.conf")
+    with tempfile.TemporaryDirectory() as directory:
+        log, config = Path(directory, "sftp.log"), Path(directory, "sftpjail.conf")
         config.write_text(f"[logs]\nbackend = rsyslog\nfile = {log}\n")
         for title, form in (
             ("RFC 3339", "%Y-%m-%dT%H:%M:%S.%%f+00:00"),

@@ -5,10 +5,10 @@ usage: python3 tests/bench/login.py [ROUNDS], as root, in a throw-away machine: 
 
     tests/sandbox --root trixie --boot -- python3 tests/bench/login.py
 
-and the same without --boot. It installs the checkout, makes a jail with each kind of mounts, and prints for each the
-median of the jailed logins, that of the plain ones between them, their ratio and their difference. With systemd the
-user manager that a plain login starts stays for ten seconds: once each login is the first one, and once it finds the
-manager of the one before, if there is any.
+and the same without --boot. It installs the checkout, makes a jail with each kind of mounts, and
+prints for each the median of the jailed logins, that of the plain ones between them, their ratio
+and their difference. With systemd the user manager that a plain login starts stays for ten seconds:
+once each login is the first one, and once it finds the manager of the one before, if there is any.
 """
 
 from __future__ import annotations

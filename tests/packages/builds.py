@@ -19,10 +19,10 @@ OLD = "0.0.1"
 class Build:
     """What one `make` left in build/."""
 
-    folder: Path
+    directory: Path
 
     def find(self, pattern: str) -> Path:
-        (found,) = self.folder.glob(pattern)
+        (found,) = self.directory.glob(pattern)
         return found
 
     @property
@@ -58,13 +58,13 @@ def make(checkout: Path, target: str, env: Mapping[str, str] | None = None) -> B
 
 def copy(umask: int = 0o022) -> Path:
     """Return a copy of the checkout, in a place that makepkg's user can reach, as a clone under that umask has it."""
-    folder = Path(tempfile.mkdtemp(prefix="sftpjail-", dir="/var/tmp"))
-    folder.chmod(0o755)
+    directory = Path(tempfile.mkdtemp(prefix="sftpjail-", dir="/var/tmp"))
+    directory.chmod(0o755)
     ignored = shutil.ignore_patterns(".git", "build", "__pycache__", ".*_cache", ".scratch")
-    shutil.copytree(PROJECT, folder / "sftpjail", ignore=ignored)
-    for path in (folder / "sftpjail").rglob("*"):
+    shutil.copytree(PROJECT, directory / "sftpjail", ignore=ignored)
+    for path in (directory / "sftpjail").rglob("*"):
         path.chmod((0o777 if path.is_dir() or os.access(path, os.X_OK) else 0o666) & ~umask)
-    return folder / "sftpjail"
+    return directory / "sftpjail"
 
 
 def older(checkout: Path) -> Path:

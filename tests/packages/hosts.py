@@ -16,7 +16,8 @@ APT = (
     "--no-install-recommends",
 )
 APT += ("-o", "Dpkg::Options::=--force-confold")  # what unattended upgrades do
-# What belongs to the machine and not to us; the package manager's own memory of what was there, above all.
+# What belongs to the machine and not to us; the package manager's own memory of what was there,
+# above all.
 ASIDE = (
     *(
         "/proc",

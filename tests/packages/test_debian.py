@@ -34,7 +34,9 @@ def machine() -> Iterator[Machine]:
 
 def hashes(build: Build) -> dict[str, str]:
     files = [
-        path for path in build.folder.glob("*/*") if path.suffix in (".deb", ".xz", ".dsc", ".zst")
+        path
+        for path in build.directory.glob("*/*")
+        if path.suffix in (".deb", ".xz", ".dsc", ".zst")
     ]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -45,7 +47,7 @@ def test_two_builds_of_one_commit_are_the_same(built: Build, target: str) -> Non
     """On another day, in another place, by somebody with other habits."""
     env = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "HOME": "/nonexistent", "USER": "somebody"}
     os.umask(0o022)
-    first, place = hashes(built), built.folder.parent
+    first, place = hashes(built), built.directory.parent
     elsewhere = copy(umask=0o027)
     assert elsewhere != place
     if (
@@ -181,7 +183,7 @@ def test_completions(
 def test_autopkgtest(built: Build, machine: Machine) -> None:
     path = Debian(machine).put(built.deb)
     shutil.copytree(
-        built.folder.parent,
+        built.directory.parent,
         f"/proc/{machine.pid}/root/run/source",
         ignore=shutil.ignore_patterns("build"),
     )
@@ -221,7 +223,8 @@ def test_piuparts(built: Build, previous: Build, tmp_path: Path) -> None:
     aside.append("--exclude=./etc/apt/sources.list")
     added = ("-C", tmp_path / "more", "./opt", "./etc/apt/sources.list.d/release.list")
     run("tar", "-I", "gzip -1", "-cf", base, *aside, "-C", clean, ".", *added)
-    # systemd, which ours would bring along, leaves folders behind when it is purged; so it is there before.
+    # systemd, which ours would bring along, leaves directories behind when it is purged; so it is
+    # there before.
     script = tmp_path / "scripts/post_setup_systemd"
     script.parent.mkdir()
     script.write_text("#!/bin/sh\napt-get -y --no-install-recommends install systemd-sysv\n")

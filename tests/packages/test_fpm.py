@@ -29,7 +29,7 @@ CLEAN = "/usr/lib/sftpjail/maintainer clean"
 
 @dataclass(frozen=True)
 class Told:
-    """What fpm is told, and the folder that it is to pack."""
+    """What fpm is told, and the directory that it is to pack."""
 
     options: dict[str, list[str]]
     stage: Path
@@ -42,15 +42,15 @@ class Told:
         return code((PROJECT / self.one(name)).read_text())
 
 
-def tell(kind: str, folder: Path) -> Told:
-    checkout, fpm = copy(), folder / "fpm"
+def tell(kind: str, directory: Path) -> Told:
+    checkout, fpm = copy(), directory / "fpm"
     fpm.write_text(NOTES)
     fpm.chmod(0o755)
     subprocess.run(
         ["make", "-C", checkout, kind, f"fpm={fpm}"], check=True, stdout=subprocess.DEVNULL
     )
     words = [
-        word.removesuffix("\n") for word in (folder / "fpm.notes").read_text().split("\0")[:-1]
+        word.removesuffix("\n") for word in (directory / "fpm.notes").read_text().split("\0")[:-1]
     ]
     assert words[0] == "--fpm-options-file" and words[-1] == "."
     # Every line is split by itself, and knows no comments (Shellwords).
@@ -72,10 +72,10 @@ def code(text: str) -> list[str]:
     ]
 
 
-def files(folder: Path, *python: str) -> Iterator[tuple[str, tuple[str, bytes]]]:
+def files(directory: Path, *python: str) -> Iterator[tuple[str, tuple[str, bytes]]]:
     """Path, mode and content; where Python's modules are, and what Python is called, is the same for all."""
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
+    for path in sorted(directory.rglob("*")):
+        name = str(path.relative_to(directory))
         content = path.read_bytes() if path.is_file() else b""
         for here in python:
             name = f"{name}/".replace(here, "usr/lib/PYTHON/").rstrip("/")

@@ -148,5 +148,5 @@ def test_no_group_is_made_that_may_be_a_directorys(
     machine.run("sed", "-i", "/^sftponly:/d", "/etc/group")
     machine.run("sed", "-i", r"/^\(passwd\|group\):/s/$/ ldap/", "/etc/nsswitch.conf")
     said = machine.run("dpkg", "-i", Debian(machine).put(built.deb))
-    assert "there is no group sftponly: is the directory (ldap) down?" in said.err
+    assert "there is no group sftponly: is the directory service (ldap) down?" in said.err
     assert machine.run("getent", "group", "sftponly", check=False).code

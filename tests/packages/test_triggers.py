@@ -28,7 +28,7 @@ def machine() -> Iterator[Machine]:
         yield machine
 
 
-def stage(folder: Path, python: str) -> Path:
+def stage(directory: Path, python: str) -> Path:
     files = {
         f"{python}/sftpjail_hello.py": PLUGIN,
         f"{python}/sftpjail_hello-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: sftpjail-hello\nVersion: 1\n",
@@ -37,11 +37,11 @@ def stage(folder: Path, python: str) -> Path:
         "usr/lib/sftpjail/hooks/user-create.d/hello": SCRIPT,
     }
     for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    for path in (folder, *folder.rglob("*")):
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text)
+    for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() or text_of(path) == SCRIPT else 0o644)
-    return folder
+    return directory
 
 
 def text_of(path: Path) -> str:
@@ -65,12 +65,12 @@ def check(machine: Machine, install: list[str], remove: list[str]) -> None:
 @pytest.mark.debian
 def test_dpkg_triggers(machine: Machine, built: Build, tmp_path: Path) -> None:
     Debian(machine).install(built.deb)
-    folder = stage(tmp_path / "hello", "usr/lib/python3/dist-packages")
-    (folder / "DEBIAN").mkdir()
+    directory = stage(tmp_path / "hello", "usr/lib/python3/dist-packages")
+    (directory / "DEBIAN").mkdir()
     control = "Package: sftpjail-hello\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
-    (folder / "DEBIAN/control").write_text(control)
+    (directory / "DEBIAN/control").write_text(control)
     package = tmp_path / "hello.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", folder, package], check=True)
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", directory, package], check=True)
     path = Debian(machine).put(package)
     check(machine, ["dpkg", "-i", path], ["dpkg", "--purge", "sftpjail-hello"])
 
@@ -79,14 +79,14 @@ def test_dpkg_triggers(machine: Machine, built: Build, tmp_path: Path) -> None:
 def test_alpm_hook(machine: Machine, built: Build, tmp_path: Path) -> None:
     said = Arch(machine).install(built.arch)
     assert "Updating SFTP jails" not in said.out, "of our own package"
-    folder = stage(tmp_path / "hello", "usr/lib/python3.13/site-packages")
-    (folder / ".PKGINFO").write_text(
+    directory = stage(tmp_path / "hello", "usr/lib/python3.13/site-packages")
+    (directory / ".PKGINFO").write_text(
         "pkgname = sftpjail-hello\npkgver = 1-1\narch = any\nsize = 1\n"
     )
     package = tmp_path / "hello-1-1-any.pkg.tar.zst"
     owner = ["--uid", "0", "--gid", "0"]
     subprocess.run(
-        ["bsdtar", "--zstd", *owner, "-cf", package, "-C", folder, ".PKGINFO", "usr"], check=True
+        ["bsdtar", "--zstd", *owner, "-cf", package, "-C", directory, ".PKGINFO", "usr"], check=True
     )
     shutil.copy(package, f"/proc/{machine.pid}/root/run/")
     install = ["pacman", "-U", "--noconfirm", f"/run/{package.name}"]

@@ -9,7 +9,7 @@ from builds import Build
 from hosts import Debian
 from machine import Machine
 
-from sftpjail.formats.user_managers import DROPIN, FOLDER
+from sftpjail.formats.user_managers import DIRECTORY, DROPIN
 
 pytestmark = pytest.mark.debian
 
@@ -47,7 +47,7 @@ def test_a_member_gets_none_and_a_stranger_does(machine: Machine, built: Build) 
 
     # A host that an earlier version has set up, where a manager runs: an upgrade closes it.
     alice = f"user@{machine.run('id', '-u', 'alice').out.strip()}.service"
-    machine.run("rm", "-r", FOLDER)
+    machine.run("rm", "-r", DIRECTORY)
     machine.run("systemctl", "daemon-reload")
     machine.run("systemd-run", "--quiet", "--wait", "loginctl", "enable-linger", "alice")
     machine.sh(
@@ -65,7 +65,7 @@ def test_a_member_gets_none_and_a_stranger_does(machine: Machine, built: Build) 
     assert not machine.exists("/usr/bin/sftpjail") and machine.exists(DROPIN)
     assert {name: begins(machine, name) for name in closed} == closed
     purged = host.purge()
-    assert not machine.exists(FOLDER), purged.out[-1500:] + purged.err[-1500:]
+    assert not machine.exists(DIRECTORY), purged.out[-1500:] + purged.err[-1500:]
     # The account has expired, so that PAM refuses one.
     assert begins(machine, "bob")
     assert machine.run("systemctl", "start", alice, check=False).code != 0

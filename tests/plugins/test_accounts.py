@@ -84,7 +84,7 @@ def test_on_teardown_refuses_what_it_cannot_close(
     away = {"ann": replace(ann(Profile("sftponly")), local=False)}
     monkeypatch.setattr("sftpjail.plugins.accounts.jailed", lambda config, host: away)
     with pytest.raises(
-        SftpJailError, match="ann comes from a directory, so it cannot be closed here"
+        SftpJailError, match="ann comes from a directory service, so it cannot be closed here"
     ):
         fire("accounts", "on_teardown", tree.host())
 
@@ -111,7 +111,7 @@ def test_on_user_create_turns_the_home_inside(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_user_create_refuses_a_home_inside_that_the_host_has_too(tree: Tree, fire: Fire) -> None:
-    tree.folder("/files")
+    tree.directory("/files")
     with pytest.raises(SftpJailError, match="this host has a /files too") as caught:
         fire("accounts", "on_user_create", tree.host(), account=ann(INSIDE))
     assert "`files` of profile sftponly" in caught.value.advice

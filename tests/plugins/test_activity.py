@@ -50,7 +50,7 @@ def test_what_goes_on_by_kind(tree: Tree) -> None:
 
 def test_units_count_until_there_is_a_jail_and_a_users_link_leads_nowhere(tree: Tree) -> None:
     tree.write("/home/ann/.config/systemd/user/own.service", "")
-    tree.folder("/home/ann/.local/share/systemd")
+    tree.directory("/home/ann/.local/share/systemd")
     tree.link("/home/ann/.local/share/systemd/user", "/etc")
     assert [work.words for work in found(ann(), tree.host(), jailed=False)] == [
         "user units (/home/ann/.config/systemd/user)"
@@ -82,7 +82,7 @@ def test_on_adopt_close_ends_nothing_of_a_uid_that_others_have(tree: Tree, fire:
     tree.account("eve", 1001)
     host = at_work(tree, SLEEP)
     with pytest.raises(
-        SftpJailError, match="uid 1001 of eve: whose these are cannot be told"
+        SftpJailError, match="uid 1001 of eve: it is not known whose these are"
     ) as caught:
         fire("activity", "on_adopt_close", host, account=ann())
     assert caught.value.fix == "sftpjail adopt --close --keep at,processes ann"
@@ -105,7 +105,7 @@ def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) 
     assert fire("keys", "on_user_remove", tree.host(), account=ann(), deleted=False) == [
         Remove("/etc/ssh/authorized_keys/ann")
     ]
-    tree.folder("/run/systemd/system")
+    tree.directory("/run/systemd/system")
     runs = fire("activity", "on_user_remove", tree.host(), account=ann(), deleted=False)
     assert [a.argv[1:] for a in runs if isinstance(a, Run)] == [
         ("enable-linger", "ann"),

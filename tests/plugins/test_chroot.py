@@ -1,4 +1,4 @@
-"""chroot: the jail's folders, judged as sshd's safely_chroot() does."""
+"""chroot: the jail's directories, judged as sshd's safely_chroot() does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_on_setup_makes_the_base_of_each_profile(tree: Tree, fire: Fire) -> None
         MakeDir("/srv/deep"),
         MakeDir("/srv/deep/er"),
     ]
-    tree.folder("/srv/sftp")
+    tree.directory("/srv/sftp")
     assert fire("chroot", "on_setup", tree.host()) == []
 
 
@@ -43,7 +43,7 @@ def test_on_setup_makes_the_base_of_each_profile(tree: Tree, fire: Fire) -> None
 def test_on_setup_refuses_a_component_that_is_not_ours(
     tree: Tree, fire: Fire, mode: int, owner: tuple[int, int], wrong: str, fix: str
 ) -> None:
-    tree.folder("/srv", mode, owner)
+    tree.directory("/srv", mode, owner)
     with pytest.raises(SftpJailError) as caught:
         fire("chroot", "on_setup", tree.host())
     assert wrong in caught.value.message and caught.value.fix == fix
@@ -52,14 +52,14 @@ def test_on_setup_refuses_a_component_that_is_not_ours(
 @pytest.mark.parametrize("home", ["/srv/sftp", "/srv"])
 def test_on_setup_refuses_a_base_in_somebodys_home(tree: Tree, fire: Fire, home: str) -> None:
     """deluser --remove-home would delete what all jails show."""
-    tree.folder("/srv/sftp")
+    tree.directory("/srv/sftp")
     tree.account("webteam", 1077, home=home, make_home=False)
     with pytest.raises(SftpJailError, match="/srv/sftp is or lies in the home of webteam"):
         fire("chroot", "on_setup", tree.host())
 
 
 def test_on_setup_fixes_what_is_ours(tree: Tree, fire: Fire) -> None:
-    tree.folder("/srv/sftp", 0o777)
+    tree.directory("/srv/sftp", 0o777)
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp"]}')
     assert fire("chroot", "on_setup", tree.host()) == [
         SetOwner("/srv/sftp", 0, 0, 0o755, remember=False)
@@ -68,16 +68,16 @@ def test_on_setup_fixes_what_is_ours(tree: Tree, fire: Fire) -> None:
 
 def test_a_file_in_the_way_is_told(tree: Tree, fire: Fire) -> None:
     tree.write("/srv/sftp", "")
-    with pytest.raises(SftpJailError, match="/srv/sftp is not a folder") as caught:
+    with pytest.raises(SftpJailError, match="/srv/sftp is not a directory") as caught:
         fire("chroot", "on_setup", tree.host())
     assert caught.value.fix == "mv -nT /srv/sftp /srv/sftp.old && sftpjail apply"
 
 
 def test_a_link_counts_as_what_it_leads_to(tree: Tree, fire: Fire) -> None:
-    tree.folder("/data/sftp")
+    tree.directory("/data/sftp")
     tree.link("/srv/sftp", "/data/sftp")
     assert fire("chroot", "on_setup", tree.host()) == []
-    tree.folder("/data/sftp", 0o755, (1002, 1002))
+    tree.directory("/data/sftp", 0o755, (1002, 1002))
     tree.owners["/data/sftp"] = (1002, 1002)
     with pytest.raises(SftpJailError, match="/srv/sftp belongs to uid 1002"):
         fire("chroot", "on_setup", tree.host())
@@ -96,19 +96,19 @@ def test_on_user_create_with_the_home_bound(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_user_create_with_the_home_inside(tree: Tree, fire: Fire) -> None:
-    tree.folder("/srv/sftp")
+    tree.directory("/srv/sftp")
     assert fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE)) == [
         MakeDir("/srv/sftp/ann"),
         MakeDir("/srv/sftp/ann/files", 0o700, 1001, 1001),
     ]
-    tree.folder("/srv/sftp/ann/files", 0o700, (1001, 1001))
+    tree.directory("/srv/sftp/ann/files", 0o700, (1001, 1001))
     assert fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE)) == []
 
 
 def test_on_user_create_does_not_give_away_the_files_of_an_earlier_account(
     tree: Tree, fire: Fire
 ) -> None:
-    tree.folder("/srv/sftp/ann/files", 0o700, (4711, 4711))
+    tree.directory("/srv/sftp/ann/files", 0o700, (4711, 4711))
     with pytest.raises(
         SftpJailError, match="belongs to uid 4711, perhaps to an earlier account"
     ) as caught:
@@ -130,7 +130,7 @@ def test_on_user_create_before_adduser_has_made_the_home(tree: Tree, fire: Fire)
 
 
 def test_on_user_create_follows_roots_link_to_the_home(tree: Tree, fire: Fire) -> None:
-    tree.folder("/data/ann", 0o750, (1001, 1001))
+    tree.directory("/data/ann", 0o750, (1001, 1001))
     tree.link("/home/link", "/data/ann")
     assert SetOwner("/data/ann", 0, 0, 0o755) in fire(
         "chroot", "on_user_create", tree.host(), account=ann(HOME, home="/home/link")
@@ -140,27 +140,27 @@ def test_on_user_create_follows_roots_link_to_the_home(tree: Tree, fire: Fire) -
 @pytest.mark.parametrize(
     ("home", "wrong"),
     [
-        ("/", "folder of the system"),
-        ("/home", "folder of the system"),
-        ("/tmp", "folder of the system"),
-        ("/etc/ann", "folder of the system"),
-        ("/usr/games", "folder of the system"),
+        ("/", "directory of the system"),
+        ("/home", "directory of the system"),
+        ("/tmp", "directory of the system"),
+        ("/etc/ann", "directory of the system"),
+        ("/usr/games", "directory of the system"),
         ("/home/bob", "belongs to uid 1002"),
         ("/home/team", "holds the home of eve"),
     ],
 )
-def test_on_user_create_takes_nobody_elses_folder_for_a_jail(
+def test_on_user_create_takes_nobody_elses_directory_for_a_jail(
     tree: Tree, fire: Fire, home: str, wrong: str
 ) -> None:
     tree.account("eve", 1005, home="/home/team/eve")
-    tree.folder("/home/team", 0o755, (1001, 1001))
-    tree.folder(home)
+    tree.directory("/home/team", 0o755, (1001, 1001))
+    tree.directory(home)
     with pytest.raises(SftpJailError, match=wrong):
         fire("chroot", "on_user_create", tree.host(), account=ann(HOME, home=home))
 
 
-def test_on_user_create_refuses_a_home_beneath_a_foreign_folder(tree: Tree, fire: Fire) -> None:
-    tree.folder("/home", 0o775)
+def test_on_user_create_refuses_a_home_beneath_a_foreign_directory(tree: Tree, fire: Fire) -> None:
+    tree.directory("/home", 0o775)
     with pytest.raises(SftpJailError, match="/home can be written") as caught:
         fire("chroot", "on_user_create", tree.host(), account=ann(HOME))
     assert caught.value.fix == "chmod go-w /home"
@@ -168,9 +168,9 @@ def test_on_user_create_refuses_a_home_beneath_a_foreign_folder(tree: Tree, fire
 
 def test_on_user_remove_removes_the_jail_and_never_files(tree: Tree, fire: Fire) -> None:
     actions = fire("chroot", "on_user_remove", tree.host(), account=ann(BIND), deleted=False)
-    assert Remove("/srv/sftp/ann", folder=True) in actions
+    assert Remove("/srv/sftp/ann", directory=True) in actions
     assert all(
-        isinstance(action, Remove) and action.folder and not action.ours for action in actions
+        isinstance(action, Remove) and action.directory and not action.ours for action in actions
     )
 
 
@@ -201,7 +201,7 @@ def test_on_user_remove_gives_the_home_to_the_uid_that_the_account_has_now(
 
 def test_a_jail_that_was_shut_by_its_mode_opens(tree: Tree, fire: Fire) -> None:
     """As sftpjail once did with a jail of another uid."""
-    tree.folder("/srv/sftp/ann", 0o700)
+    tree.directory("/srv/sftp/ann", 0o700)
     tree.write(RECORD, '{"owners": {"/srv/sftp/ann": [0, 0, 457]}}')
     for profile in (BIND, INSIDE):
         opened = fire("chroot", "on_user_create", tree.host(), account=ann(profile))
@@ -212,10 +212,10 @@ def test_a_jail_that_was_shut_by_its_mode_opens(tree: Tree, fire: Fire) -> None:
 
 def test_on_user_remove_with_the_home_inside_keeps_what_is_the_home(tree: Tree, fire: Fire) -> None:
     stays = fire("chroot", "on_user_remove", tree.host(), account=ann(INSIDE), deleted=False)
-    assert Remove("/srv/sftp/ann/files", folder=True) not in stays
+    assert Remove("/srv/sftp/ann/files", directory=True) not in stays
     tree.write(RECORD, '{"was": {"home": "/home/ann"}}')
     back = fire("chroot", "on_user_remove", tree.host(), account=ann(INSIDE), deleted=False)
-    assert Remove("/srv/sftp/ann/files", folder=True) in back
+    assert Remove("/srv/sftp/ann/files", directory=True) in back
 
 
 def test_on_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: Fire) -> None:
@@ -247,7 +247,7 @@ def test_what_a_deleted_account_left_is_roots(
     tree: Tree, fire: Fire, uid: int, made: bool, name: str, kept: bool
 ) -> None:
     account = replace(ann(INSIDE), uid=uid, home="/files")
-    tree.folder(account.files, 0o755, (1001, 1001))
+    tree.directory(account.files, 0o755, (1001, 1001))
     if name:
         tree.write(f"{account.files}/{name}", "x")
     tree.write(RECORD, json.dumps({"made": [account.files] * made}))

@@ -1,4 +1,4 @@
-"""chroot: what check finds wrong with a jail's folders and the one where sessions start, and what explain shows."""
+"""chroot: what check finds wrong with a jail's directories and the one where sessions start, and what explain shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFUSES = "sshd refuses the chroot and closes the login"
 @pytest.fixture(autouse=True)
 def good(tree: Tree) -> None:
     """A jail in which the home is bound."""
-    tree.folder(HOME_INSIDE)
+    tree.directory(HOME_INSIDE)
     tree.shown[HOME_INSIDE] = "/home/ann"
 
 
@@ -31,14 +31,15 @@ def check(
 def test_on_check_of_a_good_jail(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire) == [] == fire("chroot", "on_check", tree.host(), account=None)
     assert fire("chroot", "on_check", tree.host(), account=ann(None)) == []
-    tree.folder(f"{JAIL}/files", 0o700, (1001, 1001))
+    tree.directory(f"{JAIL}/files", 0o700, (1001, 1001))
     assert check(tree, fire, INSIDE) == []
     tree.owners["/home/ann"] = (0, 0)
-    tree.folder("/home/ann/files", 0o700, (1001, 1001))
+    tree.directory("/home/ann/files", 0o700, (1001, 1001))
     assert check(tree, fire, HOME) == []
 
 
-# -- components -------------------------------------------------------------------------------------------------------
+# -- components
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/", "/srv", "/srv/sftp", JAIL])
@@ -71,7 +72,7 @@ def test_on_check_of_a_file_in_the_way(tree: Tree, fire: Fire) -> None:
     profile = Profile("p", chroot="/srv/other/%u")
     tree.write("/srv/other/ann", "")
     (problem,) = check(tree, fire, profile)
-    assert problem.what == "/srv/other/ann is not a folder"
+    assert problem.what == "/srv/other/ann is not a directory"
     assert problem.fix == "mv -nT /srv/other/ann /srv/other/ann.old && sftpjail apply"
 
 
@@ -82,13 +83,13 @@ def test_on_check_of_a_jail_that_is_not_there(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize("owner", [(0, 0), (0, 33), (0, 1001)])
-def test_on_check_is_silent_about_unusual_folders_that_sshd_takes(
+def test_on_check_is_silent_about_unusual_directories_that_sshd_takes(
     tree: Tree, fire: Fire, owner: tuple[int, int]
 ) -> None:
     (tree.root / JAIL.lstrip("/")).chmod(0o755)
     tree.owners[JAIL] = owner
     assert check(tree, fire) == []
-    tree.folder("/data/jails/ann/home/ann")
+    tree.directory("/data/jails/ann/home/ann")
     tree.shown["/srv/other/ann/home/ann"] = "/home/ann"
     tree.link("/srv/other", "/data/jails")
     assert check(tree, fire, Profile("p", chroot="/srv/other/%u")) == [], (
@@ -96,14 +97,15 @@ def test_on_check_is_silent_about_unusual_folders_that_sshd_takes(
     )
 
 
-# -- where the session starts -----------------------------------------------------------------------------------------
+# -- where the session starts
+# -----------------------------------------------------------------------------------------
 
 
 def test_on_check_misses_the_home(tree: Tree, fire: Fire) -> None:
     assert fire("chroot", "on_check", tree.host(), account=ann(home="/home/none")) == [
         Problem(
             "the home /home/none does not exist",
-            "the session has no folder to start and write in",
+            "the session has no directory to start and write in",
             "mkhomedir_helper ann && sftpjail apply",
         )
     ]
@@ -121,7 +123,7 @@ def test_on_check_of_a_home_that_the_jail_lacks(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_check_of_a_start_folder_that_is_not_there(tree: Tree, fire: Fire) -> None:
+def test_on_check_of_a_start_directory_that_is_not_there(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, replace(BIND, start="/in/%u")) == [
         Problem(
             "/in/ann, where the sessions of ann are to start, is not in its jail",
@@ -133,16 +135,16 @@ def test_on_check_of_a_start_folder_that_is_not_there(tree: Tree, fire: Fire) ->
 
 def test_on_check_of_an_administrators_own_start(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, replace(BIND, start="/")) == []
-    tree.folder(f"{JAIL}/web", 0o755, (1001, 33))
+    tree.directory(f"{JAIL}/web", 0o755, (1001, 33))
     assert check(tree, fire, replace(BIND, start="/web")) == []
 
 
-def test_on_check_of_a_folder_on_the_way_that_the_user_may_not_enter(
+def test_on_check_of_a_directory_on_the_way_that_the_user_may_not_enter(
     tree: Tree, fire: Fire
 ) -> None:
-    tree.folder("/srv/box", 0o755)
-    tree.folder(f"{JAIL}/a/b", 0o755, (1001, 1001))
-    tree.folder(f"{JAIL}/a", 0o700, (0, 0))
+    tree.directory("/srv/box", 0o755)
+    tree.directory(f"{JAIL}/a/b", 0o755, (1001, 1001))
+    tree.directory(f"{JAIL}/a", 0o700, (0, 0))
     assert check(tree, fire, replace(BIND, start="/a/b")) == [
         Problem(
             f"ann may not enter {JAIL}/a",
@@ -228,12 +230,13 @@ def test_on_check_of_an_immutable_home(
     assert check(tree, fire, host=host) == [] and programs.asked == [], "not with many jails"
 
 
-# -- explain ----------------------------------------------------------------------------------------------------------
+# -- explain
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_on_explain_judges_every_component(tree: Tree, fire: Fire) -> None:
     tree.owners |= {"/srv/sftp": (4242, 4243)}
-    tree.folder("/srv/sftp", 0o775)
+    tree.directory("/srv/sftp", 0o775)
     host = tree.host()
     host.acls = {"/srv": "user:33:rwx"}
     assert fire("chroot", "on_explain", host, account=ann()) == [
@@ -246,7 +249,7 @@ def test_on_explain_judges_every_component(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_explain_of_what_is_missing_and_of_links(tree: Tree, fire: Fire) -> None:
-    tree.folder("/data/jails")
+    tree.directory("/data/jails")
     tree.link("/srv/other", "/data/jails")
     facts = fire(
         "chroot", "on_explain", tree.host(), account=ann(Profile("p", chroot="/srv/other/%u"))
@@ -272,7 +275,7 @@ def test_on_check_of_a_home_that_was_changed(tree: Tree, fire: Fire) -> None:
 
 def test_no_command_follows_a_link_of_the_user(tree: Tree, fire: Fire) -> None:
     profile = replace(BIND, start="/home/%u/upload")
-    tree.folder("/etc/victim", 0o755)
+    tree.directory("/etc/victim", 0o755)
     (tree.root / HOME_INSIDE.lstrip("/") / "upload").symlink_to("/etc/victim")
     tree.owners[HOME_INSIDE] = (1001, 1001)
     (problem,) = check(tree, fire, profile)

@@ -19,13 +19,13 @@ ZOE = replace(ann(), name="zoe", uid=20010, gid=20000, home="/home/people/zoe", 
 
 @pytest.fixture(autouse=True)
 def base(tree: Tree) -> None:
-    tree.folder("/srv/sftp")
+    tree.directory("/srv/sftp")
 
 
 def test_a_home_that_nobody_has_made_is_made_with_its_skeleton(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/skel/.profile", "# hello\n", 0o640)
     tree.write("/etc/skel/.config/x", "x\n")
-    tree.folder("/etc/skel/.config", 0o750)
+    tree.directory("/etc/skel/.config", 0o750)
     tree.link("/etc/skel/link", "/etc/passwd")
     actions = fire("chroot", "on_user_create", tree.host(), account=ZOE)
     assert actions[1:] == [
@@ -39,7 +39,7 @@ def test_a_home_that_nobody_has_made_is_made_with_its_skeleton(tree: Tree, fire:
     assert fire("chroot", "on_jail_binds", tree.host(), account=ZOE) == [
         Bind("/home/people/zoe", "/srv/sftp/zoe/home/people/zoe", role="home")
     ]
-    tree.folder("/home/people/zoe", 0o700, (20010, 20000))
+    tree.directory("/home/people/zoe", 0o700, (20010, 20000))
     assert fire("chroot", "on_user_create", tree.host(), account=ZOE) == [MakeDir("/srv/sftp/zoe")]
 
 
@@ -47,7 +47,7 @@ def test_a_home_that_nobody_has_made_is_made_with_its_skeleton(tree: Tree, fire:
 def test_a_home_of_the_system_is_not_made(tree: Tree, fire: Fire, home: str) -> None:
     account = replace(ZOE, home=home)
     if home == "/etc/zoe":
-        with pytest.raises(SftpJailError, match="is a folder of the system"):
+        with pytest.raises(SftpJailError, match="is a directory of the system"):
             fire("chroot", "on_user_create", tree.host(), account=account)
     else:
         assert fire("chroot", "on_user_create", tree.host(), account=account) == [
@@ -74,8 +74,8 @@ def test_a_home_inside_is_where_the_directory_says(tree: Tree, fire: Fire) -> No
     assert replace(account, home="/").files == f"{jail}/files"
     removed = fire("chroot", "on_user_remove", tree.host(), account=account, deleted=False)
     assert (
-        Remove(f"{jail}/home/people/zoe", folder=True) in removed
-        and Remove(f"{jail}/home", folder=True) in removed
+        Remove(f"{jail}/home/people/zoe", directory=True) in removed
+        and Remove(f"{jail}/home", directory=True) in removed
     )
 
 
@@ -98,7 +98,7 @@ def test_a_directorys_group_is_never_hidden_by_one_of_ours(
         "the first setup, and it answers"
     )
     tree.write("/var/lib/sftpjail/host", '{"made": ["/srv/sftp"]}\n')
-    with pytest.raises(SftpJailError, match="is the directory .ldap. down"):
+    with pytest.raises(SftpJailError, match="is the directory service .ldap. down"):
         fire("accounts", "on_setup", tree.host(), config)
     tree.write("/var/lib/sftpjail/host", '{"made": ["group:dirusers"]}\n')
     assert fire("accounts", "on_setup", tree.host(), config) == [SetGroup("dirusers")], (
@@ -110,7 +110,8 @@ def test_a_directorys_group_is_never_hidden_by_one_of_ours(
         fire("accounts", "on_setup", tree.host(), config)
 
 
-# -- keys -----------------------------------------------------------------------------------------------------------
+# -- keys
+# -----------------------------------------------------------------------------------------------------------
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl zoe"
 

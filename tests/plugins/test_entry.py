@@ -45,7 +45,7 @@ def units(tree: Tree, *enabled: str, booted: bool = False) -> None:
     for wanted in enabled:
         tree.write(f"/etc/systemd/system/{wanted}", "")
     if booted:
-        tree.folder("/run/systemd/system")
+        tree.directory("/run/systemd/system")
 
 
 def test_on_setup_writes_five_executable_stubs(tree: Tree, fire: Fire) -> None:
@@ -84,7 +84,7 @@ def test_the_stub_knows_groups_and_users_so_that_it_needs_no_python(tree: Tree, 
 def test_on_setup_of_half_an_installation(tree: Tree, fire: Fire) -> None:
     (tree.root / f"{LIB}/entry/userdel-pre".lstrip("/")).unlink()
     with pytest.raises(
-        SftpJailError, match="userdel-pre is missing: sftpjail is only half installed"
+        SftpJailError, match="userdel-pre is missing: sftpjail is only partly installed"
     ):
         fire("entry", "on_setup", tree.host())
 
@@ -140,7 +140,10 @@ def test_a_masked_unit_is_left_alone_but_for_the_link_that_enabled_it(
     (tree.root / "etc/systemd/system/sftpjail.timer").symlink_to("/dev/null")
     actions = fire("entry", "on_detach", tree.host())
     assert [a.argv[-1] for a in actions if isinstance(a, Run)] == ["sftpjail.path"]
-    removed = [Remove(f"{wants}/sftpjail.timer", ours=True), Remove(wants, ours=True, folder=True)]
+    removed = [
+        Remove(f"{wants}/sftpjail.timer", ours=True),
+        Remove(wants, ours=True, directory=True),
+    ]
     assert [a for a in actions if isinstance(a, Remove) and a.ours] == removed
     (tree.root / f"{wants}/sftpjail.timer".lstrip("/")).unlink()
     assert not [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
@@ -206,7 +209,7 @@ def test_on_check_of_units_that_are_awake_or_not_wanted(
     tree: Tree, fire: Fire, programs: Programs
 ) -> None:
     assert fire("entry", "on_check", tree.host(), account=None) == [], "no systemd"
-    tree.folder("/run/systemd/system")
+    tree.directory("/run/systemd/system")
     assert fire("entry", "on_check", tree.host(), account=None) == [] and programs.asked == [], (
         "not installed"
     )

@@ -59,7 +59,7 @@ EVENTS = [
 
 
 @pytest.mark.parametrize(("hook", "event", "arguments", "facts"), EVENTS)
-def test_each_event_has_its_folder_and_its_facts(
+def test_each_event_has_its_directory_and_its_facts(
     tree: Tree,
     fire: Fire,
     hook: str,
@@ -175,16 +175,16 @@ def test_on_check_tells_of_a_script_that_cannot_be_executed(tree: Tree, fire: Fi
 def test_on_check_tells_of_a_name_that_never_runs(
     tree: Tree, fire: Fire, name: str, better: str
 ) -> None:
-    folder = f"{THEIRS}/user-create.d"
-    tree.write(f"{folder}/taken", "#!/bin/sh\n", 0o755)
-    tree.write(f"{folder}/{name}", "#!/bin/sh\n", 0o755)
+    directory = f"{THEIRS}/user-create.d"
+    tree.write(f"{directory}/taken", "#!/bin/sh\n", 0o755)
+    tree.write(f"{directory}/{name}", "#!/bin/sh\n", 0o755)
     ((what, fix),) = found(tree, fire)
     assert what == (
-        f"the hook script {folder}/{name} is not run: it has a name with other characters than letters, digits, _ and -"
+        f"the hook script {directory}/{name} is not run: it has a name with other characters than letters, digits, _ and -"
     )
-    assert fix == f"mv -nT {quote(f'{folder}/{name}')} {folder}/{better}"
-    (tree.root / f"{folder}/{name}".lstrip("/")).rename(
-        tree.root / f"{folder}/{better}".lstrip("/")
+    assert fix == f"mv -nT {quote(f'{directory}/{name}')} {directory}/{better}"
+    (tree.root / f"{directory}/{name}".lstrip("/")).rename(
+        tree.root / f"{directory}/{better}".lstrip("/")
     )
     assert found(tree, fire) == []
 
@@ -197,29 +197,29 @@ def test_what_editors_and_packages_leave_is_no_problem(tree: Tree, fire: Fire, n
     assert found(tree, fire) == []
 
 
-def test_on_check_tells_of_a_folder_of_no_event(tree: Tree, fire: Fire) -> None:
-    tree.folder(f"{THEIRS}/what-is-this.d")
+def test_on_check_tells_of_a_directory_of_no_event(tree: Tree, fire: Fire) -> None:
+    tree.directory(f"{THEIRS}/what-is-this.d")
     assert found(tree, fire) == [], "there is nothing in it"
     tree.write(f"{THEIRS}/usercreate.d/x", "#!/bin/sh\n", 0o755)
-    what = f"{THEIRS}/usercreate.d is the folder of no event, so that nothing in it is run"
+    what = f"{THEIRS}/usercreate.d is the directory of no event, so that nothing in it is run"
     assert found(tree, fire) == [(what, f"mv -nT {THEIRS}/usercreate.d {THEIRS}/user-create.d")]
-    tree.folder(f"{THEIRS}/user-create.d")
+    tree.directory(f"{THEIRS}/user-create.d")
     assert found(tree, fire) == [(what, f"mv -n {THEIRS}/usercreate.d/* {THEIRS}/user-create.d/")]
     tree.write(f"{THEIRS}/what-is-this.d/x", "")
     assert found(tree, fire)[1][1] == "see sftpjail-plugins(7)"
 
 
-def test_on_check_tells_of_a_script_beside_the_folders(tree: Tree, fire: Fire) -> None:
+def test_on_check_tells_of_a_script_beside_the_directories(tree: Tree, fire: Fire) -> None:
     tree.write(f"{THEIRS}/README", "")
     assert found(tree, fire) == []
     tree.write(f"{THEIRS}/quota", "#!/bin/sh\n", 0o755)
     ((what, fix),) = found(tree, fire)
-    assert what == f"the hook script {THEIRS}/quota is not run: it lies in no event's folder"
+    assert what == f"the hook script {THEIRS}/quota is not run: it lies in no event's directory"
     assert fix == "see sftpjail-plugins(7)"
 
 
-def test_a_folder_is_no_script(tree: Tree, fire: Fire) -> None:
-    tree.folder(f"{THEIRS}/setup.d/10-x")
+def test_a_directory_is_no_script(tree: Tree, fire: Fire) -> None:
+    tree.directory(f"{THEIRS}/setup.d/10-x")
     assert ran(tree, fire) == []
     (problem,) = fire("scripts", "on_check", tree.host(), account=None)
     assert "is not a file" in problem.what
@@ -227,7 +227,7 @@ def test_a_folder_is_no_script(tree: Tree, fire: Fire) -> None:
 
 def test_a_script_that_somebody_could_exchange_does_not_run(tree: Tree, fire: Fire) -> None:
     tree.write("/srv/team/script", "#!/bin/sh\n", 0o755)
-    tree.folder("/srv/team", 0o777)
+    tree.directory("/srv/team", 0o777)
     tree.link(f"{THEIRS}/setup.d/10-x", "/srv/team/script")
     assert ran(tree, fire) == []
     ((what, fix),) = found(tree, fire)

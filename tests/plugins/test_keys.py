@@ -12,18 +12,18 @@ from sftpjail import Key, MakeDir, Profile, Remove, Rename, SetLines, SftpJailEr
 from sftpjail.config import Config
 from sftpjail.model import Account
 
-FOLDER = "/etc/ssh/authorized_keys"
-FILE = f"{FOLDER}/ann"
+DIRECTORY = "/etc/ssh/authorized_keys"
+FILE = f"{DIRECTORY}/ann"
 KEY = Key("ssh-ed25519 AAAA ann", "ssh-ed25519", 256, "SHA256:x", "ann")
 EVERYONE = Config(scope="everyone")
 
 
 def line(text: str, present: bool = True, name: str = "ann") -> SetLines:
-    return SetLines(f"{FOLDER}/{name}", text, (text,) if present else (), Style.LINE, own=True)
+    return SetLines(f"{DIRECTORY}/{name}", text, (text,) if present else (), Style.LINE, own=True)
 
 
-def test_on_setup_makes_the_folder_for_everybody_to_read(tree: Tree, fire: Fire) -> None:
-    assert fire("keys", "on_setup", tree.host()) == [MakeDir(FOLDER, 0o755, 0, 0)]
+def test_on_setup_makes_the_directory_for_everybody_to_read(tree: Tree, fire: Fire) -> None:
+    assert fire("keys", "on_setup", tree.host()) == [MakeDir(DIRECTORY, 0o755, 0, 0)]
 
 
 def test_on_setup_for_everyone_copies_each_line_of_each_file(
@@ -34,13 +34,13 @@ def test_on_setup_for_everyone_copies_each_line_of_each_file(
         "root:x:0:0:root:/root:/bin/bash",
         f"eve:x:{ME[0] or 1009}:1009::/home/eve:/bin/bash",
     ]
-    tree.folder("/root")
+    tree.directory("/root")
     tree.write(
         "/home/eve/.ssh/authorized_keys", "# mine\nssh-rsa AAAA one\n\nrestrict ssh-rsa BBBB two\n"
     )
     tree.write("/home/eve/.ssh/authorized_keys2", "ssh-rsa AAAA one\nssh-rsa CCCC three")
     assert fire("keys", "on_setup", tree.host(), EVERYONE) == [
-        MakeDir(FOLDER),
+        MakeDir(DIRECTORY),
         *(
             line(text, name="eve")
             for text in ("ssh-rsa AAAA one", "restrict ssh-rsa BBBB two", "ssh-rsa CCCC three")
@@ -52,24 +52,24 @@ def test_on_setup_for_everyone_a_second_time_brings_no_revoked_key_back(
     tree: Tree, fire: Fire, sshd: Sshd
 ) -> None:
     tree.write("/home/bob/.ssh/authorized_keys", "ssh-rsa AAAA revoked\n")
-    tree.write("/etc/ssh/sshd_config", f"AuthorizedKeysFile {FOLDER}/%u\n")
-    assert fire("keys", "on_setup", tree.host(), EVERYONE) == [MakeDir(FOLDER)]
+    tree.write("/etc/ssh/sshd_config", f"AuthorizedKeysFile {DIRECTORY}/%u\n")
+    assert fire("keys", "on_setup", tree.host(), EVERYONE) == [MakeDir(DIRECTORY)]
 
 
 def test_on_setup_for_everyone_stops_at_a_file_that_is_a_link(
     tree: Tree, fire: Fire, sshd: Sshd
 ) -> None:
     tree.write("/etc/shadow", "secret\n")
-    tree.folder("/home/bob/.ssh", 0o777)
+    tree.directory("/home/bob/.ssh", 0o777)
     os.symlink(tree.root / "etc/shadow", tree.root / "home/bob/.ssh/authorized_keys")
     with pytest.raises(SftpJailError, match="/home/bob/.ssh/authorized_keys"):
         fire("keys", "on_setup", tree.host(), EVERYONE)
 
 
 def test_on_teardown_removes_what_we_made(tree: Tree, fire: Fire) -> None:
-    tree.write("/var/lib/sftpjail/host", f'{{"made": ["/srv/sftp", "{FOLDER}", "{FILE}"]}}')
+    tree.write("/var/lib/sftpjail/host", f'{{"made": ["/srv/sftp", "{DIRECTORY}", "{FILE}"]}}')
     actions = fire("keys", "on_teardown", tree.host())
-    assert set(actions) == {Remove(FILE), Remove(FOLDER)}
+    assert set(actions) == {Remove(FILE), Remove(DIRECTORY)}
 
 
 def test_on_teardown_leaves_no_key_for_a_later_account_of_the_name(tree: Tree, fire: Fire) -> None:
@@ -82,10 +82,10 @@ def test_on_teardown_leaves_no_key_for_a_later_account_of_the_name(tree: Tree, f
 
 def test_on_key_add_and_on_key_remove_are_one_line(tree: Tree, fire: Fire) -> None:
     assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [
-        MakeDir(FOLDER),
+        MakeDir(DIRECTORY),
         line(KEY.line),
     ]
-    tree.folder(FOLDER)
+    tree.directory(DIRECTORY)
     assert fire("keys", "on_key_add", tree.host(), account=ann(), key=KEY) == [line(KEY.line)]
     assert fire("keys", "on_key_remove", tree.host(), account=ann(), key=KEY) == [
         line(KEY.line, present=False)
@@ -96,7 +96,7 @@ def test_on_key_migrate_renames_the_old_file(tree: Tree, fire: Fire, sshd: Sshd)
     old = "/home/ann/.ssh/authorized_keys"
     tree.write(
         "/etc/ssh/sshd_config.d/10-sftpjail.conf",
-        f"Match Group sftponly\nAuthorizedKeysFile {FOLDER}/%u\n",
+        f"Match Group sftponly\nAuthorizedKeysFile {DIRECTORY}/%u\n",
     )
     tree.host()
     assert fire("keys", "on_key_migrate", tree.host(), account=ann(), path=old) == [

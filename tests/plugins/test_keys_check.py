@@ -15,8 +15,8 @@ from sftpjail.config import keyfile
 from sftpjail.plugins.keys.check import loose_mode
 from sftpjail.system.programs import Answer
 
-FOLDER = "/etc/ssh/authorized_keys"
-FILE = f"{FOLDER}/ann"
+DIRECTORY = "/etc/ssh/authorized_keys"
+FILE = f"{DIRECTORY}/ann"
 ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJDG"
 PRINT = "SHA256:AAIJDG"
 MAIN = "/etc/ssh/sshd_config"
@@ -40,7 +40,7 @@ def good(tree: Tree, sshd: Sshd, programs: Programs) -> None:
     programs.answer_by("ssh-keygen", keygen)
     tree.write(
         "/etc/ssh/sshd_config.d/10-sftpjail.conf",
-        f"Match Group sftponly\n    AuthorizedKeysFile {FOLDER}/%u\n",
+        f"Match Group sftponly\n    AuthorizedKeysFile {DIRECTORY}/%u\n",
     )
     tree.write(FILE, f"{ED} ann\n")
 
@@ -73,15 +73,16 @@ def test_on_check_of_a_good_file_none_and_the_host(
 
 def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> None:
     for name in ("gone", "two words", ".gone.sftpjail-old~"):
-        tree.write(f"{FOLDER}/{name}", "")
+        tree.write(f"{DIRECTORY}/{name}", "")
     why = "a later account of that name would inherit its keys"
     assert fire("keys", "on_check", tree.host(), account=None) == [
-        Problem(f"{FOLDER}/gone belongs to no account", why, f"rm {FOLDER}/gone"),
-        Problem(f"{FOLDER}/two words belongs to no account", why, f"rm '{FOLDER}/two words'"),
+        Problem(f"{DIRECTORY}/gone belongs to no account", why, f"rm {DIRECTORY}/gone"),
+        Problem(f"{DIRECTORY}/two words belongs to no account", why, f"rm '{DIRECTORY}/two words'"),
     ]
 
 
-# -- owner and mode ---------------------------------------------------------------------------------------------------
+# -- owner and mode
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> Non
             "sshd ignores the keys",
             f"chown root:root {FILE} && chmod go-w {FILE}",
         ),
-        (FOLDER, 0o775, (0, 0), "sshd ignores the keys", f"chmod go-w {FOLDER}"),
+        (DIRECTORY, 0o775, (0, 0), "sshd ignores the keys", f"chmod go-w {DIRECTORY}"),
         ("/etc/ssh", 0o757, (0, 0), "sshd ignores the keys", "chmod go-w /etc/ssh"),
     ],
 )
@@ -112,23 +113,23 @@ def test_on_check_of_what_others_can_change(
 
 
 def test_on_check_of_what_another_user_owns(tree: Tree, fire: Fire) -> None:
-    tree.owners[FOLDER] = (1002, 1002)
+    tree.owners[DIRECTORY] = (1002, 1002)
     (problem,) = check(tree, fire)
-    assert problem.fix == f"chown root:root {FOLDER}"
+    assert problem.fix == f"chown root:root {DIRECTORY}"
 
 
 @pytest.mark.parametrize(
     ("path", "mode", "what", "fix"),
     [
         (FILE, 0o600, "its mode 0600 forbids it", f"chmod a+r {FILE}"),
-        (FOLDER, 0o700, f"the mode of {FOLDER} forbids it (0700)", f"chmod a+x {FOLDER}"),
+        (DIRECTORY, 0o700, f"the mode of {DIRECTORY} forbids it (0700)", f"chmod a+x {DIRECTORY}"),
         ("/etc/ssh", 0o750, "the mode of /etc/ssh forbids it (0750)", "chmod a+x /etc/ssh"),
     ],
 )
 def test_on_check_of_what_sshd_cannot_read_as_the_user(
     tree: Tree, fire: Fire, path: str, mode: int, what: str, fix: str
 ) -> None:
-    for shown in (FOLDER, "/etc/ssh", "/etc"):
+    for shown in (DIRECTORY, "/etc/ssh", "/etc"):
         tree.owners[shown] = (0, 0)
     tree.owners[FILE] = (0, 0)
     tree.host()
@@ -172,13 +173,14 @@ def test_on_user_create_of_a_good_key_file(tree: Tree, fire: Fire) -> None:
     assert fire("keys", "on_user_create", tree.host(), account=ann()) == []
 
 
-# -- lines ------------------------------------------------------------------------------------------------------------
+# -- lines
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_on_check_tells_of_a_bad_line_in_the_middle(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, f"{ED} one\nssh-ed25519 AAAArubbish\n# comment\n{ED}2 two\n") == [
         Problem(
-            f"line 2 of {FILE} is not a public key", "sshd passes it by", f"sed -i '2s/^/#/' {FILE}"
+            f"line 2 of {FILE} is not a public key", "sshd skips it", f"sed -i '2s/^/#/' {FILE}"
         )
     ]
 
@@ -207,7 +209,7 @@ def test_on_check_joins_a_key_that_a_mail_program_has_wrapped(
     assert check(tree, fire, f"{ED}1 one\n{wrapped}\n{ED}2 two\n") == [
         Problem(
             f"lines 2 to {last} of {FILE} are one key, wrapped",
-            "sshd passes it by",
+            "sshd skips it",
             f"sed -i '{commands[len(cuts)]}' {FILE}",
         )
     ]
@@ -239,7 +241,8 @@ def test_on_check_of_a_byte_order_mark(tree: Tree, fire: Fire) -> None:
     assert problem.fix == rf"sed -i '1s/^\xef\xbb\xbf//' {FILE}"
 
 
-# -- keys that sshd would not take ------------------------------------------------------------------------------------
+# -- keys that sshd would not take
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -334,9 +337,9 @@ def test_on_check_of_a_list_that_is_missing(tree: Tree, fire: Fire) -> None:
     assert problem.fix == f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
 
 
-def test_on_check_of_a_folder_in_the_way(tree: Tree, fire: Fire) -> None:
+def test_on_check_of_a_directory_in_the_way(tree: Tree, fire: Fire) -> None:
     (tree.root / FILE.lstrip("/")).unlink()
-    tree.folder(FILE)
+    tree.directory(FILE)
     (problem,) = check(tree, fire)
     assert problem.what == f"{FILE} is not a file"
     assert problem.advice == (
@@ -373,7 +376,8 @@ def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(
     assert [argv[0] for argv in programs.asked] == ["ssh-keygen"]
 
 
-# -- explain ----------------------------------------------------------------------------------------------------------
+# -- explain
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_on_explain_lists_files_and_keys(tree: Tree, fire: Fire) -> None:
@@ -455,13 +459,13 @@ def test_on_check_of_an_option_that_opens_something(tree: Tree, fire: Fire) -> N
 
 @pytest.mark.parametrize("bit", [1 << number for number in range(9)], ids=oct)
 @pytest.mark.parametrize("uid", [0, 1001, 1002])
-@pytest.mark.parametrize("part", [FILE, FOLDER])
+@pytest.mark.parametrize("part", [FILE, DIRECTORY])
 def test_a_key_file_is_trusted_bit_by_bit(tree: Tree, part: str, bit: int, uid: int) -> None:
     tree.write(FILE, f"{ED} ann\n", 0o600)
     tree.host()
-    (tree.root / part[1:]).chmod((0o700 if part == FOLDER else 0o600) | bit)
+    (tree.root / part[1:]).chmod((0o700 if part == DIRECTORY else 0o600) | bit)
     tree.owners[part] = (uid, 0)
     found = loose_mode(FILE, ann(), tree.host())
-    own = uid == 0 or (uid == 1001 and part == FOLDER)
+    own = uid == 0 or (uid == 1001 and part == DIRECTORY)
     assert (found is None) == (own and not bit & 0o022)
     assert found is None or found.what.startswith(f"{part} can be changed by others than root (")

@@ -22,17 +22,17 @@ NONE = Config(logs=Logs("none"))
 
 def rsyslog(tree: Tree) -> None:
     tree.program("rsyslogd")
-    tree.folder("/etc/rsyslog.d")
+    tree.directory("/etc/rsyslog.d")
     tree.write(LOGROTATE, INSTALLED)
 
 
 def syslog_ng(tree: Tree) -> None:
     tree.program("syslog-ng")
-    tree.folder("/etc/syslog-ng/conf.d")
+    tree.directory("/etc/syslog-ng/conf.d")
 
 
 def systemd(tree: Tree) -> None:
-    tree.folder("/run/systemd/system")
+    tree.directory("/run/systemd/system")
     tree.write("/run/systemd/journal/dev-log", "")
 
 
@@ -141,12 +141,12 @@ def test_on_teardown(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_jail_binds_the_folder_of_the_socket_or_the_one_that_survives(
+def test_on_jail_binds_the_directory_of_the_socket_or_the_one_that_survives(
     tree: Tree, fire: Fire
 ) -> None:
     rsyslog(tree)
     assert fire("logs", "on_jail_binds", tree.host(), account=ann()) == [], "before setup"
-    tree.folder(SHARED)
+    tree.directory(SHARED)
     assert fire("logs", "on_jail_binds", tree.host(), account=ann()) == [
         Bind(SHARED, "/srv/sftp/ann/dev", role="log")
     ]
@@ -163,10 +163,11 @@ def test_on_jail_binds_the_folder_of_the_socket_or_the_one_that_survives(
     ]
 
 
-# -- check ------------------------------------------------------------------------------------------------------------
+# -- check
+# ------------------------------------------------------------------------------------------------------------
 
 SOCKET, JAIL = "/srv/sftp/ann/dev/log", "/srv/sftp/ann"
-UNLOGGED = "nothing that the account does is logged"
+UNLOGGED = "nothing the account does is logged"
 PLAIN = "kill 8 && while kill -0 8 2>/dev/null; do sleep 0.1; done; /usr/sbin/rsyslogd"
 
 
@@ -176,7 +177,7 @@ def good(tree: Tree) -> Tree:
     rsyslog(tree)
     tree.write(RSYSLOG, "")
     tree.write(f"{SHARED}/log", "")
-    tree.folder(f"{JAIL}/dev")
+    tree.directory(f"{JAIL}/dev")
     tree.mounted(f"{JAIL}/dev")
     tree.shown = {f"{JAIL}/dev": SHARED}
     tree.sockets = {f"{SHARED}/log"}
@@ -242,7 +243,7 @@ def test_on_check_of_a_daemon_that_does_not_run(good: Tree, fire: Fire, programs
             "rsyslog does not run", "nothing is written to /var/log/sftp.log", "/usr/sbin/rsyslogd"
         )
     ]
-    good.folder("/run/systemd/system")
+    good.directory("/run/systemd/system")
     programs.answer("systemctl", "is-active", "--quiet", "rsyslog", code=3)
     (problem,) = fire("logs", "on_check", good.host(), account=None)
     assert problem.fix == "systemctl restart rsyslog"
@@ -252,7 +253,7 @@ def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(
     good: Tree, fire: Fire, programs: Programs
 ) -> None:
     del good.pids["rsyslog"]
-    good.folder("/run/systemd/system")
+    good.directory("/run/systemd/system")
     programs.answer("systemctl", "is-active", "--quiet", "rsyslog")
     assert fire("logs", "on_check", good.host(), account=None) == []
 
@@ -269,7 +270,7 @@ def test_on_check_of_a_file_that_was_deleted_under_its_writer(good: Tree, fire: 
 
 def test_on_check_under_systemd_journald_has_the_socket(tree: Tree, fire: Fire) -> None:
     systemd(tree)
-    tree.folder(f"{JAIL}/dev")
+    tree.directory(f"{JAIL}/dev")
     tree.sockets = set()
     config = Config(logs=Logs("journald"))
     assert fire("logs", "on_check", tree.host(), config, account=ann()) == [

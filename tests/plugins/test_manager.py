@@ -67,9 +67,9 @@ def test_bundled_plugins_are_the_entry_points_of_setup_cfg() -> None:
     assert [tuple(line.split(" = ")) for line in lines] == [
         (name, f"sftpjail.plugins.{name}") for name in BUNDLED
     ]
-    folder = PROJECT / "sftpjail/plugins"
-    modules = {path.stem for path in folder.glob("*.py")} | {
-        path.parent.name for path in folder.glob("*/__init__.py")
+    directory = PROJECT / "sftpjail/plugins"
+    modules = {path.stem for path in directory.glob("*.py")} | {
+        path.parent.name for path in directory.glob("*/__init__.py")
     }
     assert modules == {"__init__", *BUNDLED}
 

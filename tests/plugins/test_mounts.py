@@ -35,8 +35,8 @@ RELOAD = Notify("systemd", "daemon-reload")
 
 @pytest.fixture(autouse=True)
 def jail(tree: Tree) -> None:
-    tree.folder(JAIL)
-    tree.folder(WEB.source)
+    tree.directory(JAIL)
+    tree.directory(WEB.source)
 
 
 def fstab(source: str, target: str, options: str, extra: str = "") -> SetLines:
@@ -94,7 +94,7 @@ def test_on_mount_of_the_home_and_the_log(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_mount_with_spaces(tree: Tree, fire: Fire) -> None:
-    tree.folder("/srv/web/a b")
+    tree.directory("/srv/web/a b")
     bind = Bind("/srv/web/a b", f"{JAIL}/a b")
     (lines,) = [
         a
@@ -109,7 +109,7 @@ def test_on_mount_below_another_bind_makes_its_mount_point_in_that_ones_source(
     tree: Tree, fire: Fire
 ) -> None:
     known(tree, ("/srv/web/example.com", f"{JAIL}/web"))
-    tree.folder("/srv/other")
+    tree.directory("/srv/other")
     actions = fire(
         "mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/other", f"{JAIL}/web/x/y")
     )
@@ -152,8 +152,17 @@ FORBIDDEN = [
 def test_on_mount_refuses_what_nobody_in_a_jail_may_see(
     tree: Tree, fire: Fire, source: str, reason: str
 ) -> None:
-    for folder in ("/proc", "/sys", "/dev", "/run", "/root", "/boot", "/var/lib/sftpjail", source):
-        tree.folder(folder)
+    for directory in (
+        "/proc",
+        "/sys",
+        "/dev",
+        "/run",
+        "/root",
+        "/boot",
+        "/var/lib/sftpjail",
+        source,
+    ):
+        tree.directory(directory)
     with pytest.raises(SftpJailError) as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind(source, f"{JAIL}/x"))
     assert (
@@ -168,7 +177,7 @@ def test_on_mount_refuses_what_nobody_in_a_jail_may_see(
 
 def test_on_mount_shows_what_the_configuration_names(tree: Tree, fire: Fire) -> None:
     source = "/etc/ssh"
-    tree.folder(source)
+    tree.directory(source)
     config = Config(allow_sources=(source,))
     assert fire(
         "mounts", "on_mount", tree.host(), config, account=ann(), bind=Bind(source, f"{JAIL}/x")
@@ -192,8 +201,8 @@ def test_on_mount_judges_where_a_link_leads(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_mount_refuses_a_source_that_somebody_could_exchange(tree: Tree, fire: Fire) -> None:
-    tree.folder("/srv/team", 0o777)
-    tree.folder("/srv/team/web")
+    tree.directory("/srv/team", 0o777)
+    tree.directory("/srv/team/web")
     with pytest.raises(SftpJailError, match="/srv/team can be written by others.*put a link"):
         fire(
             "mounts",
@@ -207,7 +216,7 @@ def test_on_mount_refuses_a_source_that_somebody_could_exchange(tree: Tree, fire
 def test_what_others_could_exchange_is_allowed_for_sessions_alone(tree: Tree, fire: Fire) -> None:
     """A session judges it at each login; nobody judges what a boot mounts."""
     source = "/home/bob/public"
-    tree.folder(source)
+    tree.directory(source)
     config, bind = Config(allow_sources=(source,)), Bind(source, f"{JAIL}/x")
     with pytest.raises(SftpJailError, match="/home/bob belongs to uid 1002.*put a link"):
         fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=bind)
@@ -222,7 +231,7 @@ def test_what_others_could_exchange_is_allowed_for_sessions_alone(tree: Tree, fi
 
 def test_on_mount_of_a_source_that_somebody_can_exchange_by_now(tree: Tree, fire: Fire) -> None:
     known(tree, (WEB.source, WEB.target))
-    tree.folder("/srv/web", 0o777)
+    tree.directory("/srv/web", 0o777)
     with pytest.raises(SftpJailError, match="/srv/web can be written by others") as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
     assert caught.value.fix == "sftpjail umount ann /web"
@@ -270,7 +279,7 @@ def test_on_mount_of_ones_own_home_is_fine_also_if_others_homes_are_elsewhere(
 
 
 def test_on_mount_refuses_a_missing_source(tree: Tree, fire: Fire) -> None:
-    with pytest.raises(SftpJailError, match="/srv/none is not a folder") as caught:
+    with pytest.raises(SftpJailError, match="/srv/none is not a directory") as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
     assert caught.value.fix == "mkdir /srv/none"
     known(tree, ("/srv/none", f"{JAIL}/x"))
@@ -302,10 +311,10 @@ def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
         return caught.value.fix
 
     tree.write(f"{JAIL}/full/file", "")
-    refused("full", "not an empty folder")
+    refused("full", "not an empty directory")
     tree.write(f"{JAIL}/file", "")
-    refused("file", "not an empty folder")
-    tree.folder(f"{JAIL}/mounted")
+    refused("file", "not an empty directory")
+    tree.directory(f"{JAIL}/mounted")
     tree.mounted(f"{JAIL}/mounted")
     assert refused("mounted", "something is mounted") == f"findmnt {JAIL}/mounted"
     known(tree, ("/srv/web", f"{JAIL}/known"), ("/srv/web", f"{JAIL}/outer/inner"))
@@ -336,7 +345,7 @@ def test_on_mount_into_a_jail_that_is_the_home(tree: Tree, fire: Fire) -> None:
         assert Mount(WEB.source, "/home/ann/web") in fire(
             "mounts", "on_mount", tree.host(), account=ann(HOME), bind=bind
         )
-    tree.folder("/home/ann/files", 0o755, (1001, 1001))
+    tree.directory("/home/ann/files", 0o755, (1001, 1001))
     with pytest.raises(SftpJailError, match="/home/ann/files belongs to uid 1001"):
         fire(
             "mounts",
@@ -348,7 +357,7 @@ def test_on_mount_into_a_jail_that_is_the_home(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_mount_never_follows_a_link_at_the_mount_point(tree: Tree, fire: Fire) -> None:
-    tree.folder("/srv/empty")
+    tree.directory("/srv/empty")
     tree.link(f"{JAIL}/web", "/srv/empty")
     with pytest.raises(SftpJailError, match="symbolic link"):
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
@@ -361,8 +370,8 @@ def test_on_unmount(tree: Tree, fire: Fire) -> None:
     assert fire("mounts", "on_unmount", tree.host(), account=ann(), bind=bind, live_only=False) == [
         Unmount(WEB.source, bind.target, ("bind", "nosuid")),
         SetLines("/etc/fstab", f"ann {bind.target}", (), Style.FSTAB),
-        Remove(bind.target, folder=True),
-        Remove(f"{JAIL}/a", folder=True),
+        Remove(bind.target, directory=True),
+        Remove(f"{JAIL}/a", directory=True),
         RELOAD,
     ]
     assert fire("mounts", "on_unmount", tree.host(), account=ann(), bind=bind, live_only=True) == [
@@ -370,7 +379,7 @@ def test_on_unmount(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_unmount_below_another_bind_removes_the_folder_in_its_source(
+def test_on_unmount_below_another_bind_removes_the_directory_in_its_source(
     tree: Tree, fire: Fire
 ) -> None:
     known(tree, (WEB.source, WEB.target), ("/srv/x", f"{WEB.target}/x"))
@@ -382,7 +391,7 @@ def test_on_unmount_below_another_bind_removes_the_folder_in_its_source(
         bind=Bind("/srv/x", f"{WEB.target}/x"),
         live_only=False,
     )
-    assert Remove(f"{WEB.source}/x", folder=True) in actions
+    assert Remove(f"{WEB.source}/x", directory=True) in actions
 
 
 @pytest.mark.parametrize(
@@ -408,7 +417,7 @@ def test_homes_within_homes(tree: Tree, source: str, refused: str) -> None:
     ):
         tree.account(name, uid, gid=4000, home=home)
         tree.owners[home] = (0, 0)
-    tree.folder(source)
+    tree.directory(source)
     account = replace(ann(), home="/home/team/ann")
     assert refused in forbidden(account, source, "mount", tree.host(), Config())
     assert (forbidden(account, source, "mount", tree.host(), Config()) == "") == (refused == "")
@@ -416,7 +425,7 @@ def test_homes_within_homes(tree: Tree, source: str, refused: str) -> None:
 
 @pytest.mark.parametrize(
     ("role", "hint"),
-    [("mount", "sftpjail umount ann '/my web'"), ("home", "choose another folder")],
+    [("mount", "sftpjail umount ann '/my web'"), ("home", "choose another directory")],
 )
 def test_what_every_jail_has_is_not_taken_away(role: str, hint: str) -> None:
     assert _away(ann(), Bind("/src", f"{JAIL}/my web", role=role)) == hint

@@ -16,8 +16,8 @@ FLAGS = "rw,nosuid,nodev,relatime"
 @pytest.fixture(autouse=True)
 def good(tree: Tree) -> None:
     """A jail with one bind, /web."""
-    tree.folder(WEB.target)
-    tree.folder(WEB.source)
+    tree.directory(WEB.target)
+    tree.directory(WEB.source)
     known(tree, (WEB.source, WEB.target))
     mounted(tree)
 
@@ -55,19 +55,19 @@ def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire) == [
         Problem(
             f"{WEB.source}, which {WEB.target} is to show, is missing",
-            "ann sees an empty folder",
+            "ann sees an empty directory",
             "sftpjail umount ann /web",
         )
     ]
 
 
 def test_on_check_of_something_else_on_top(tree: Tree, fire: Fire) -> None:
-    tree.folder("/srv/other")
+    tree.directory("/srv/other")
     mounted(tree, source="/srv/other")
     assert check(tree, fire) == [
         Problem(
-            f"{WEB.target} shows something else than {WEB.source}",
-            "something was mounted over it, or the folder was made anew",
+            f"{WEB.target} shows something other than {WEB.source}",
+            "something was mounted over it, or the directory was made anew",
             f"umount {WEB.target} && sftpjail apply",
         )
     ]
@@ -119,7 +119,7 @@ def test_on_check_of_a_read_only_bind_that_is_one(tree: Tree, fire: Fire) -> Non
 
 def test_on_check_behind_a_link(tree: Tree, fire: Fire) -> None:
     # The mount table has the real path, fstab the one that somebody wrote.
-    tree.folder("/data/sftp/ann/web")
+    tree.directory("/data/sftp/ann/web")
     tree.link("/srv/other", "/data/sftp")
     tree.write(
         "/etc/fstab", f"{WEB.source} /srv/other/ann/web none bind,nofail,x-sftpjail.user=ann 0 0\n"
@@ -131,7 +131,7 @@ def test_on_check_behind_a_link(tree: Tree, fire: Fire) -> None:
 
 
 def test_on_check_of_a_mount_on_the_jail_itself(tree: Tree, fire: Fire) -> None:
-    tree.folder("/srv/empty")
+    tree.directory("/srv/empty")
     tree.mounted((WEB.target, FLAGS), (JAIL, FLAGS))
     tree.shown = {JAIL: "/srv/empty"}
     (problem,) = check(tree, fire)
@@ -146,7 +146,8 @@ def test_on_check_where_the_jail_is_missing_that_is_the_problem(tree: Tree, fire
     assert fire("mounts", "on_check", tree.host(), account=ann(profile)) == []
 
 
-# -- fstab ------------------------------------------------------------------------------------------------------------
+# -- fstab
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fire) -> None:
@@ -156,7 +157,7 @@ def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fir
     assert fire("mounts", "on_check", tree.host(), account=None) == [
         Problem(
             "line 4 of /etc/fstab is broken: it has fewer than four fields",
-            "mount(8) passes it by",
+            "mount(8) skips it",
             "sed -i '4s/^/#/' /etc/fstab && sftpjail apply",
         )
     ]
@@ -178,7 +179,7 @@ def test_on_check_of_mounts_in_a_jail_of_nobody(tree: Tree, fire: Fire) -> None:
         "/srv",
     ]
     tree.mounted(*points)
-    why = "who deletes the folder deletes what is mounted"
+    why = "who deletes the directory deletes what is mounted"
     assert fire("mounts", "on_check", tree.host(), account=None) == [
         Problem(
             "/srv/sftp/ghost/home/ghost is still mounted, and there is no account ghost",
@@ -199,7 +200,7 @@ def windows(tree: Tree, fire: Fire, *lines: str, profile: str = "/srv/sftp/%u") 
     for number, line in enumerate(lines, 30):
         device, root, target, kind = line.split(" ")
         text.append(f"{number} 21 {device} {root} {target} rw,nosuid shared:7 - {kind} x rw")
-        tree.folder(target)
+        tree.directory(target)
     tree.write("/proc/self/mountinfo", "\n".join(text) + "\n")
     config = Config(profiles=(Profile("sftponly", chroot=profile),))
     return [
@@ -257,12 +258,13 @@ def test_on_check_of_jails_in_homes(tree: Tree, fire: Fire) -> None:
     )
 
 
-# -- explain ----------------------------------------------------------------------------------------------------------
+# -- explain
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_on_explain_lists_each_bind_with_its_flags(tree: Tree, fire: Fire) -> None:
     known(tree, ("/srv/x", f"{JAIL}/a"))
-    tree.folder("/srv/x")
+    tree.directory("/srv/x")
     assert fire("mounts", "on_explain", tree.host(), account=ann()) == [
         Fact("mounts", "/a", "/srv/x", f"{JAIL}/a is in fstab and not mounted", True),
         Fact("mounts", "/web", WEB.source, "rw,nosuid,nodev"),

@@ -214,7 +214,7 @@ def test_on_user_create_wants_setup_first(tree: Tree, fire: Fire, version: Progr
         if isinstance(action, WriteFile):
             tree.write(action.path, action.content, action.mode)
         elif isinstance(action, MakeDir):
-            tree.folder(action.path)
+            tree.directory(action.path)
     assert fire("pam", "on_user_create", tree.host(), CONFIG, account=ann(SESSION)) == []
     assert fire("pam", "on_user_create", tree.host(), account=ann()) == []
 
@@ -237,8 +237,8 @@ def test_on_check_rehearses(
     tree: Tree, fire: Fire, programs: Programs, script: int | None, answer: Answer | None, says: str
 ) -> None:
     tree.write("/etc/sftpjail/mounts/ann", "/a /srv/sftp/ann/a none bind,x-sftpjail.user=ann 0 0\n")
-    tree.folder("/a")
-    tree.folder(MARK)
+    tree.directory("/a")
+    tree.directory(MARK)
     if script:
         tree.write(SCRIPT, "#!/bin/sh\n", script)
     if answer:
@@ -249,7 +249,7 @@ def test_on_check_rehearses(
 
 @pytest.mark.parametrize("thorough", [True, False])
 def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire, thorough: bool) -> None:
-    tree.folder("/srv/sftp/ann")
+    tree.directory("/srv/sftp/ann")
     tree.write(
         "/etc/sftpjail/mounts/ann",
         "/a /srv/sftp/ann/my\\040web none bind,x-sftpjail.user=ann 0 0\n",
@@ -388,7 +388,7 @@ def test_on_user_create_waits_for_no_rule_about_others(
 ) -> None:
     new(version)
     tree.write("/etc/nsswitch.conf", "passwd: files\n")
-    tree.folder("/etc/sftpjail/mounts")
+    tree.directory("/etc/sftpjail/mounts")
     install(
         tree,
         [a for a in fire("pam", "on_setup", tree.host(), CONFIG) if not isinstance(a, SetLines)],

@@ -20,8 +20,8 @@ FSTAB = LINE.replace("private,", "private,nofail,")
 
 @pytest.fixture(autouse=True)
 def jail(tree: Tree) -> None:
-    tree.folder(JAIL)
-    tree.folder(WEB.source)
+    tree.directory(JAIL)
+    tree.directory(WEB.source)
 
 
 def table(*lines: str) -> SetLines:
@@ -53,7 +53,7 @@ def test_on_mount_writes_a_table_and_mounts_nothing(tree: Tree, fire: Fire) -> N
 
 def test_what_was_in_fstab_moves(tree: Tree, fire: Fire, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.fstab(FSTAB)
-    tree.folder(f"{JAIL}/web")
+    tree.directory(f"{JAIL}/web")
     tree.mounted(f"{JAIL}/web")
     tree.shown[f"{JAIL}/web"] = "/srv/web"
     host = tree.host()
@@ -63,7 +63,7 @@ def test_what_was_in_fstab_moves(tree: Tree, fire: Fire, monkeypatch: pytest.Mon
     assert table(LINE) in actions
     assert SetLines("/etc/fstab", f"ann {JAIL}/web", (), Style.FSTAB) in actions
     assert Unmount("/srv/web", f"{JAIL}/web", bind.options) in actions
-    monkeypatch.setattr(type(host), "is_busy", lambda self, folder: folder == JAIL)
+    monkeypatch.setattr(type(host), "is_busy", lambda self, directory: directory == JAIL)
     actions = fire("mounts", "on_mount", host, account=ann(SESSION), bind=bind)
     assert not any(isinstance(action, Unmount) for action in actions), (
         "a session that has it keeps it"
@@ -73,7 +73,7 @@ def test_what_was_in_fstab_moves(tree: Tree, fire: Fire, monkeypatch: pytest.Mon
 
 def test_and_back(tree: Tree, fire: Fire) -> None:
     tree.write(TABLE, f"{LINE}\n")
-    tree.folder(f"{JAIL}/web")
+    tree.directory(f"{JAIL}/web")
     (bind,) = tree.host().binds("ann")
     assert bind.kept == "session"
     assert fire("mounts", "on_mount", tree.host(), account=ann(), bind=bind) == [
@@ -86,12 +86,12 @@ def test_and_back(tree: Tree, fire: Fire) -> None:
 
 def test_on_unmount(tree: Tree, fire: Fire) -> None:
     tree.write(TABLE, f"{LINE}\n")
-    tree.folder(f"{JAIL}/web")
+    tree.directory(f"{JAIL}/web")
     (bind,) = tree.host().binds("ann")
     ask = {"account": ann(SESSION), "bind": bind}
     assert fire("mounts", "on_unmount", tree.host(), live_only=True, **ask) == []
     actions = fire("mounts", "on_unmount", tree.host(), live_only=False, **ask)
-    assert actions == [table(), Remove(f"{JAIL}/web", folder=True)]
+    assert actions == [table(), Remove(f"{JAIL}/web", directory=True)]
     tree.mounted(f"{JAIL}/web")
     tree.shown[f"{JAIL}/web"] = "/srv/web"
     (unmount,) = fire("mounts", "on_unmount", tree.host(), live_only=True, **ask)
@@ -121,7 +121,7 @@ def test_what_a_session_finds_behind_a_path(tree: Tree) -> None:
 
 def test_on_check_and_on_explain(tree: Tree, fire: Fire) -> None:
     tree.write(TABLE, f"{LINE}\n")
-    tree.folder(f"{JAIL}/web")
+    tree.directory(f"{JAIL}/web")
     account = ann(SESSION)
     assert fire("mounts", "on_check", tree.host(), account=account) == []
     fact = Fact("mounts", "/web", "/srv/web", "rw,nosuid,nodev, for each session")

@@ -18,7 +18,7 @@ from sftpjail.plugins.sshd.check import PENDING
 
 ADMIN = "/etc/ssh/sshd_config.d/00-admin.conf"
 RELOAD = "kill -HUP 7"
-SHADOWED = "it stands before our Match block, and the first value wins"
+SHADOWED = "it comes before our Match block, and the first value wins"
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,8 @@ def test_on_check_of_a_good_host(tree: Tree, fire: Fire) -> None:
     assert fire("sshd", "on_check", tree.host(), account=ann()) == []
 
 
-# -- the host ---------------------------------------------------------------------------------------------------------
+# -- the host
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_on_check_tells_of_a_daemon_that_does_not_run(
             "install -d -m 755 /run/sshd && /usr/sbin/sshd",
         )
     ]
-    tree.folder("/run/systemd/system")
+    tree.directory("/run/systemd/system")
     tree.write("/usr/lib/systemd/system/ssh.service", "")
     programs.answer("is-active", code=3)
     (problem,) = fire("sshd", "on_check", tree.host(), account=None)
@@ -164,7 +165,7 @@ def test_on_check_of_an_sshd_that_systemd_starts_for_each_connection(
     tree: Tree, fire: Fire, programs: Programs
 ) -> None:
     tree.pids = {}
-    tree.folder("/run/systemd/system")
+    tree.directory("/run/systemd/system")
     tree.write("/usr/lib/systemd/system/ssh.service", "")
     programs.answer("systemctl", "is-active", "--quiet", "ssh.socket")
     assert fire("sshd", "on_check", tree.host(), account=None) == []
@@ -177,8 +178,8 @@ def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(
     os.utime(tree.root / "run/sshd.pid", (2**31 - 1000, 2**31 - 1000))
     if not (tree.root / path.lstrip("/")).exists():
         tree.write(path, "# nothing\n")
-    for folder in ("etc/ssh/sshd_config.d", path.lstrip("/")):
-        os.utime(tree.root / folder, (2**31 - 2000, 2**31 - 2000))
+    for directory in ("etc/ssh/sshd_config.d", path.lstrip("/")):
+        os.utime(tree.root / directory, (2**31 - 2000, 2**31 - 2000))
     assert fire("sshd", "on_check", tree.host(), account=None) == []
     os.utime(tree.root / path.lstrip("/"), (2**31, 2**31))
     assert fire("sshd", "on_check", tree.host(), account=None) == [
@@ -195,7 +196,8 @@ def test_on_check_where_sshd_writes_no_pid_file(tree: Tree, fire: Fire) -> None:
     assert fire("sshd", "on_check", tree.host(), account=None) == []
 
 
-# -- a jail -----------------------------------------------------------------------------------------------------------
+# -- a jail
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_on_check_names_the_file_the_match_and_every_line(tree: Tree, fire: Fire) -> None:
@@ -246,7 +248,7 @@ def test_on_check_of_a_tenth_word(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     tree.write(DROPIN, GOLDEN.replace("-lVERBOSE", "-l VERBOSE -u 0027 -d /up -R -P remove"))
     host = tree.host()
     (problem,) = fire("sshd", "on_check", host, account=ann())
-    assert problem.why == "sshd drops what stands behind the 9th word of ForceCommand: -P remove"
+    assert problem.why == "sshd drops everything after the 9th word of ForceCommand: -P remove"
     assert problem.fix == "sftpjail setup"
     sshd.version = "OpenSSH_10.4p1"
     (problem,) = fire("sshd", "on_check", tree.host(), account=ann())
@@ -254,7 +256,8 @@ def test_on_check_of_a_tenth_word(tree: Tree, fire: Fire, sshd: Sshd) -> None:
 
 
 def test_on_check_of_our_block_at_the_end_of_sshd_config(tree: Tree, fire: Fire) -> None:
-    # Where nothing includes the folder; a line of the block that was changed by hand is ours to fix.
+    # Where nothing includes the directory; a line of the block that was changed by hand is ours to
+    # fix.
     block = GOLDEN.partition("\n")[2]
     (tree.root / DROPIN.lstrip("/")).unlink()
     text = (
@@ -303,7 +306,8 @@ def test_on_check_of_many_asks_once_for_all(tree: Tree, fire: Fire, programs: Pr
     assert len(programs.asked) == 1
 
 
-# -- explain ----------------------------------------------------------------------------------------------------------
+# -- explain
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_on_explain_shows_the_match_and_where_each_setting_stands(tree: Tree, fire: Fire) -> None:

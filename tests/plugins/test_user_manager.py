@@ -13,7 +13,7 @@ from sftpjail import Fact, MakeDir, Notify, Profile, Remove, WriteFile
 from sftpjail.config import Config
 from sftpjail.engine.merge import merged
 from sftpjail.engine.plan import Step
-from sftpjail.formats.user_managers import DROPIN, FOLDER, loaded, script
+from sftpjail.formats.user_managers import DIRECTORY, DROPIN, loaded, script
 from sftpjail.plugins.user_manager import dropin
 
 CGROUP = "/sys/fs/cgroup/user.slice/user-1001.slice/user@1001.service/init.scope"
@@ -26,8 +26,8 @@ BOTH = Config(
 def systemd(tree: Tree) -> None:
     """systemd is installed and runs, and the drop-in is there."""
     tree.program("systemctl")
-    tree.folder("/run/systemd/system")
-    tree.folder("/sys/fs/cgroup")
+    tree.directory("/run/systemd/system")
+    tree.directory("/sys/fs/cgroup")
     tree.write(DROPIN, dropin(Config()))
 
 
@@ -54,7 +54,7 @@ def test_on_setup_writes_the_drop_in_and_tells_systemd_before_the_commit(
     assert actions == [
         MakeDir("/etc/systemd"),
         MakeDir("/etc/systemd/system"),
-        MakeDir(FOLDER),
+        MakeDir(DIRECTORY),
         WriteFile(DROPIN, dropin(Config())),
         Notify("systemd", "daemon-reload", required=True),
         Notify("user-managers", "stop"),
@@ -153,7 +153,7 @@ def test_on_user_create_ends_what_runs_and_asks_once_more_for_who_joins(
     assert fire(
         "user_manager", "on_user_create", tree.host(), account=ann(Profile("x", "others"))
     ) == [STOP]
-    tree.folder(CGROUP)
+    tree.directory(CGROUP)
     assert fire("user_manager", "on_user_create", tree.host(), account=ann()) == [STOP]
 
 
@@ -172,7 +172,7 @@ def test_one_daemon_hears_once_and_before_the_commit_if_one_plugin_wants_that() 
 
 def test_on_teardown_takes_back_what_setup_made(tree: Tree, fire: Fire) -> None:
     actions = fire("user_manager", "on_teardown", tree.host())
-    paths = (DROPIN, FOLDER, "/etc/systemd/system", "/etc/systemd")
+    paths = (DROPIN, DIRECTORY, "/etc/systemd/system", "/etc/systemd")
     assert actions == [*(Remove(path) for path in paths), Notify("systemd", "daemon-reload")]
 
 
@@ -203,7 +203,7 @@ def test_on_check_names_a_manager_and_who_lingers(
 ) -> None:
     systemd(tree)
     programs.answer("systemctl", "show", out=shown())
-    tree.folder(CGROUP)
+    tree.directory(CGROUP)
     tree.write("/var/lib/systemd/linger/ann", "")
     found = fire("user_manager", "on_check", tree.host(), account=ann())
     assert [f.fix for f in found] == [
@@ -224,9 +224,9 @@ def test_on_check_names_a_manager_and_who_lingers(
             "systemctl daemon-reload",
         ),
         (
-            {"ExecCondition": "", "paths": f"{DROPIN} {FOLDER}/zz.conf"},
-            f"{FOLDER}/zz.conf takes {DROPIN} back",
-            f"sed -i '/^[[:space:]]*ExecCondition[[:space:]]*=[[:space:]]*$/d' {FOLDER}/zz.conf"
+            {"ExecCondition": "", "paths": f"{DROPIN} {DIRECTORY}/zz.conf"},
+            f"{DIRECTORY}/zz.conf takes {DROPIN} back",
+            f"sed -i '/^[[:space:]]*ExecCondition[[:space:]]*=[[:space:]]*$/d' {DIRECTORY}/zz.conf"
             " && systemctl daemon-reload",
         ),
         ({"ExecCondition": "", "LoadState": "masked"}, "", ""),
@@ -236,7 +236,7 @@ def test_on_check_names_what_keeps_the_drop_in_from_its_work(
     tree: Tree, fire: Fire, programs: Programs, said: dict[str, str], words: str, fix: str
 ) -> None:
     systemd(tree)
-    tree.write(f"{FOLDER}/zz.conf", "[Service]\nExecCondition =\nExecCondition=/bin/true\n")
+    tree.write(f"{DIRECTORY}/zz.conf", "[Service]\nExecCondition =\nExecCondition=/bin/true\n")
     programs.answer("systemctl", "show", out=shown(**said))
     found = fire("user_manager", "on_check", tree.host(), account=None)
     assert [words in f.what and f.fix == fix for f in found] == ([True] if words else [])

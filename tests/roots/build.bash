@@ -140,7 +140,7 @@ END
     python3 -m compileall -qf /usr/lib/python3.*/sysconfig
     mkdir -p "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
     python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >/usr/lib/python3/dist-packages/arch.pth
-    # Folders that another package owns there, and so stay when ours goes; and what the first run of a hook makes.
+    # Directories that another package owns there, and so stay when ours goes; and what the first run of a hook makes.
     touch "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/README"
     touch /usr/share/fish/vendor_completions.d/README
     systemd-tmpfiles --create >/dev/null 2>&1 || true
@@ -159,7 +159,7 @@ END
         /usr/share/libalpm/hooks/30-systemd-daemon-reload.hook
 }
 
-# Sets layers: the folders in the cache, topmost first, that make up root NAME; builds what is missing.
+# Sets layers: the directories in the cache, topmost first, that make up root NAME; builds what is missing.
 use_root() {
     local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
     [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|packages|clean))?$|^trixie-arch$ ]] || die "unknown root '$name'"
@@ -178,21 +178,21 @@ use_root() {
     esac || die "could not build the root '$name'"
 }
 
-# provide NAME BUILDER [ARG]...: puts a folder with what the builder makes on top of layers. It is built in a temporary
-# folder and renamed, so that a broken build is never taken for a root.
+# provide NAME BUILDER [ARG]...: puts a directory with what the builder makes on top of layers. It is built in a temporary
+# directory and renamed, so that a broken build is never taken for a root.
 provide() {
-    local name=$1 base=$layers tmp=$cache/$1.tmp folder script lock pipe tar code
+    local name=$1 base=$layers tmp=$cache/$1.tmp directory script lock pipe tar code
     local SANDBOX_NETWORK=1 SANDBOX_BOOT='' SANDBOX_LAYER='' SANDBOX_UPPER='' SANDBOX_KEEP_ENV='' SANDBOX_WITH=''
     shift
     script=$(declare -f "$1" prepare_host begin_layer end_layer)
-    folder=$name-$(echo "$base $* $script" | sha256sum | head -c 12)
-    layers=$folder${base:+:$base}
-    hold "$folder" && return
+    directory=$name-$(echo "$base $* $script" | sha256sum | head -c 12)
+    layers=$directory${base:+:$base}
+    hold "$directory" && return
     [ -z "$SFTPJAIL_SANDBOX" ] || die "inside a sandbox nothing is built: there is host, and what --with put into /roots"
     mkdir -p "$cache" || return
     exec {lock}>"$cache/$name.lock"
     flock -n $lock || { echo "tests/sandbox: somebody else builds $name, waiting" >&2; setpriv --pdeathsig KILL flock $lock; }
-    if ! hold "$folder"; then
+    if ! hold "$directory"; then
         echo "tests/sandbox: building the root $name (about a minute, once)" >&2
         rm -rf "$tmp"
         mkdir -p "$tmp/root" "$tmp/work" || return
@@ -209,14 +209,14 @@ provide() {
             wait $tar && [ $code = 0 ]
         fi || { rm -rf "$tmp"; return 1; }
         sync -f "$tmp"
-        mv -T "$tmp/root" "$cache/$folder" && rm -rf "$tmp" || return
-        prune "$name" "$folder"
-        hold "$folder"
+        mv -T "$tmp/root" "$cache/$directory" && rm -rf "$tmp" || return
+        prune "$name" "$directory"
+        hold "$directory"
     fi
     exec {lock}>&-
 }
 
-# A sandbox keeps a shared lock on the folders it is made of, so that prune does not pull them away.
+# A sandbox keeps a shared lock on the directories it is made of, so that prune does not pull them away.
 hold() {
     [ -d "$cache/$1" ] && exec {held}<"$cache/$1" && flock -s "$held" && [ -d "$cache/$1" ]
 }

@@ -1,7 +1,7 @@
 """Runs inside a machine, as root: lets a jailed user try every attempt, and judges each.
 
-usage: attack.py FORM.json, which test_escape.py writes. Prints one JSON object: the attempts with their verdicts, and
-what the watch on processes found.
+usage: attack.py FORM.json, which test_escape.py writes. Prints one JSON object: the attempts with
+their verdicts, and what the watch on processes found.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
 usage: attacker.py UID GID ROOT blind|watch|sneak SEED PATH=TARGET...
 
-It becomes that user, inside ROOT (by chroot(2)), and reads commands from standard input: "go" begins, "pause" stops and
-puts everything back, and says how often something was exchanged; at the end of the input it does the same and ends.
+It becomes that user, inside ROOT (by chroot(2)), and reads commands from standard input: "go"
+begins, "pause" stops and puts everything back, and says how often something was exchanged; at the
+end of the input it does the same and ends.
 
-`blind` exchanges in bursts: in some of them as fast as possible, in others what is real stays for up to 100 ms, so that
-whoever judges first and acts later meets both. `watch` waits by inotify(7) until somebody touches what it watches, puts
-the link there, and soon takes it away again. `sneak` has the directory around the paths appear only when sftpjail has
-begun to write in its state directory, or where that cannot be seen after a moment, and is then `blind` in it.
+`blind` exchanges in bursts: in some of them as fast as possible, in others what is real stays for
+up to 100 ms, so that whoever judges first and acts later meets both. `watch` waits by inotify(7)
+until somebody touches what it watches, puts the link there, and soon takes it away again. `sneak`
+has the directory around the paths appear only when sftpjail has begun to write in its state
+directory, or where that cannot be seen after a moment, and is then `blind` in it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-# inotify(7): access, attributes, close, open, create, delete; renames are what this program itself does.
+# inotify(7): access, attributes, close, open, create, delete; renames are what this program itself
+# does.
 TOUCHED = 0x1 | 0x4 | 0x8 | 0x10 | 0x20 | 0x100 | 0x200
 CREATED = 0x100  # the journal of changes, which is written right before them
 MOVED_TO = 0x80
@@ -37,8 +40,8 @@ class Prey:
 
     def __init__(self, path: str, target: str) -> None:
         self.path, self.target = os.fsencode(path), os.fsencode(target)
-        folder, name = os.path.split(path)
-        self.link = os.fsencode(f"{folder}/.{name}.other")
+        directory, name = os.path.split(path)
+        self.link = os.fsencode(f"{directory}/.{name}.other")
         self.flips = 0
 
     def flip(self) -> None:
@@ -153,14 +156,14 @@ class Sneak:
     """
 
     def __init__(self, prey: list[Prey]) -> None:
-        self.prey, self.folder = prey, os.path.dirname(prey[0].path)
+        self.prey, self.directory = prey, os.path.dirname(prey[0].path)
         self.state = LIBC.inotify_init1(IN_NONBLOCK)
         self.seen = LIBC.inotify_add_watch(self.state, b"/var/lib/sftpjail", CREATED) >= 0
         self.come = -1
         self.start = 0.0
 
     def begin(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
         self.start = time.monotonic() + (5 if self.seen else random.uniform(0, 1.5))
         drain(self.state)
         if self.come >= 0:
@@ -180,17 +183,17 @@ class Sneak:
 
     def _appear(self) -> None:
         try:
-            os.mkdir(self.folder)
+            os.mkdir(self.directory)
             self.prey[0].flips += 1
             os.symlink(self.prey[0].target, self.prey[0].link)
         except OSError:
             return
         self.come = LIBC.inotify_init1(IN_NONBLOCK)
-        for folder in (
-            self.folder,
+        for directory in (
+            self.directory,
             b"/etc",
         ):  # in which the account changes right before it is mounted
-            LIBC.inotify_add_watch(self.come, folder, MOVED_TO)
+            LIBC.inotify_add_watch(self.come, directory, MOVED_TO)
 
 
 def drain(watch: int) -> None:

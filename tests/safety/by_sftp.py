@@ -115,7 +115,8 @@ def copied(lab: Lab, path: bytes) -> str:
     return tell(*replies)
 
 
-# The request, and what of a zone it is for: a file, the directory, one that is empty, the link, or a new name.
+# The request, and what of a zone it is for: a file, the directory, one that is empty, the link, or
+# a new name.
 REQUESTS: dict[str, tuple[str, Asks]] = {
     "open to read": ("secret", partial(opened, READ)),
     "open to write": ("secret", partial(opened, WRITE)),
@@ -318,23 +319,23 @@ def _chain(lab: Lab) -> str:
 
 def _swapped(lab: Lab) -> str:
     """A directory is renamed and a link put in its place, while a handle of it is open."""
-    folder, moved = lab.name(), lab.name()
-    lab.ask(MKDIR, folder.encode(), NO_ATTRS)
-    handle = lab.ask(OPENDIR, folder.encode())
-    lab.ask(RENAME, folder.encode(), moved.encode())
-    lab.ask(SYMLINK, lab.flock.zones[0].path.encode(), folder.encode())
-    return tell(handle, lab.ask(READDIR, handle.string()), lab.ask(OPENDIR, folder.encode()))
+    directory, moved = lab.name(), lab.name()
+    lab.ask(MKDIR, directory.encode(), NO_ATTRS)
+    handle = lab.ask(OPENDIR, directory.encode())
+    lab.ask(RENAME, directory.encode(), moved.encode())
+    lab.ask(SYMLINK, lab.flock.zones[0].path.encode(), directory.encode())
+    return tell(handle, lab.ask(READDIR, handle.string()), lab.ask(OPENDIR, directory.encode()))
 
 
 def _climbing(lab: Lab) -> str:
     """A directory that is moved up, out of the home, while one works below it: the classic way out of a chroot."""
-    folder = lab.name()
-    lab.ask(MKDIR, folder.encode(), NO_ATTRS)
-    lab.ask(MKDIR, f"{folder}/a".encode(), NO_ATTRS)
-    lab.ask(RENAME, f"{folder}/a".encode(), b"/web/" + os.path.basename(lab.name()).encode())
+    directory = lab.name()
+    lab.ask(MKDIR, directory.encode(), NO_ATTRS)
+    lab.ask(MKDIR, f"{directory}/a".encode(), NO_ATTRS)
+    lab.ask(RENAME, f"{directory}/a".encode(), b"/web/" + os.path.basename(lab.name()).encode())
     return tell(
-        lab.ask(RENAME, folder.encode(), b"/moved"),
-        lab.ask(STAT, f"{folder}/a/../../../../../etc".encode()),
+        lab.ask(RENAME, directory.encode(), b"/moved"),
+        lab.ask(STAT, f"{directory}/a/../../../../../etc".encode()),
     )
 
 
@@ -421,10 +422,10 @@ def _closed(ask: Callable[[Sftp, bytes], Reply], lab: Lab) -> str:
 
 def _wrong_kind(ask: Callable[[Sftp, bytes], Reply], lab: Lab) -> str:
     """The handle of a directory for files' requests and the other way round."""
-    folder = lab.ask(OPENDIR, b".").string()
+    directory = lab.ask(OPENDIR, b".").string()
     file = lab.ask(OPEN, lab.file().encode(), READ, NO_ATTRS).string()
-    replies = [ask(lab.sftp, folder), ask(lab.sftp, file)]
-    for handle in (folder, file):
+    replies = [ask(lab.sftp, directory), ask(lab.sftp, file)]
+    for handle in (directory, file):
         lab.ask(CLOSE, handle)
     return tell(*replies)
 
@@ -716,9 +717,9 @@ def _on_host(lab: Lab, path: str) -> os.stat_result | None:
     raise AssertionError(f"{path} is in no place that is known")
 
 
-def _setuid(mode: int, owner: tuple[int, int] | None, folder: str, lab: Lab) -> str:
+def _setuid(mode: int, owner: tuple[int, int] | None, directory: str, lab: Lab) -> str:
     """An uploaded program that would run as somebody else on the host."""
-    path = f"{folder}/{os.path.basename(lab.name())}"
+    path = f"{directory}/{os.path.basename(lab.name())}"
     handle = lab.ask(OPEN, path.encode(), WRITE | CREATE, attrs(mode=mode)).string()
     replies = [
         lab.ask(FSETSTAT, handle, attrs(mode=mode)),
@@ -742,11 +743,11 @@ def _setuid(mode: int, owner: tuple[int, int] | None, folder: str, lab: Lab) -> 
 
 def _special(mode: int, lab: Lab) -> str:
     """Modes of devices, fifos and sockets, with open, mkdir and setstat: SFTP has no mknod, and must not get one."""
-    path, folder = lab.name(), lab.name()
+    path, directory = lab.name(), lab.name()
     lab.ask(OPEN, path.encode(), WRITE | CREATE, attrs(mode=mode | 0o666))
     lab.ask(SETSTAT, path.encode(), attrs(mode=mode | 0o666))
-    lab.ask(MKDIR, folder.encode(), attrs(mode=mode | 0o777))
-    found = [_on_host(lab, name) for name in (path, folder)]
+    lab.ask(MKDIR, directory.encode(), attrs(mode=mode | 0o777))
+    found = [_on_host(lab, name) for name in (path, directory)]
     lab.drop()
     if any(
         info and not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)) for info in found
@@ -758,7 +759,8 @@ def _special(mode: int, lab: Lab) -> str:
 def _fifo(lab: Lab) -> str:
     """A fifo that an administrator has in a mount: its own session waits, and nothing else.
 
-    Its server waits on when the connection has ended, as a process in the jail, until somebody opens the other end.
+    Its server waits on when the connection has ended, as a process in the jail, until somebody
+    opens the other end.
     """
     sftp = lab.other_sftp()
     try:
@@ -844,15 +846,15 @@ def mounts(form: dict[str, object]) -> Iterator[Attempt]:
 
 
 def modes(form: dict[str, object]) -> Iterator[Attempt]:
-    for where, folder in {"the home": str(form["home"]), "a mount": "/web"}.items():
+    for where, directory in {"the home": str(form["home"]), "a mount": "/web"}.items():
         for mode in (0o4755, 0o2755, 0o6777, 0o7777):
             yield Attempt(
-                "modes", f"mode {mode:o} in {where}", partial(_setuid, mode, None, folder)
+                "modes", f"mode {mode:o} in {where}", partial(_setuid, mode, None, directory)
             )
-            run = partial(_setuid, mode, (0, 0), folder)
+            run = partial(_setuid, mode, (0, 0), directory)
             yield Attempt("modes", f"mode {mode:o} for root in {where}", run)
         for owner in ((0xFFFFFFFF, 0), (0, 0xFFFFFFFF), (65534, 65534), (1, 1)):
-            run = partial(_setuid, 0o4755, owner, folder)
+            run = partial(_setuid, 0o4755, owner, directory)
             yield Attempt("modes", f"owner {owner[0]}:{owner[1]} in {where}", run)
     kinds = {
         "character device": 0o020000,

@@ -141,7 +141,8 @@ def programs() -> Iterator[Attempt]:
 
 # --- channel requests -----------------------------------------
 
-# The request, its fields, and whether sshd must say no (it ignores, or grants in vain, some that do no harm).
+# The request, its fields, and whether sshd must say no (it ignores, or grants in vain, some that do
+# no harm).
 REQUESTS: dict[str, tuple[bytes, tuple[bytes | int | bool, ...], bool]] = {
     "a terminal": (b"pty-req", (b"xterm", 80, 24, 640, 480, b"\x35\0\0\0\x03\0"), True),
     "a terminal without a name": (b"pty-req", (b"", 0, 0, 0, 0, b""), True),
@@ -576,9 +577,9 @@ def _target(lab: Lab) -> str:
 
 def _taken(lab: Lab, said: bytes) -> str:
     """What a client brought back counts as heard."""
-    for folder, _, names in os.walk(lab.form["here"]):
+    for directory, _, names in os.walk(lab.form["here"]):
         for name in names:
-            path = f"{folder}/{name}"
+            path = f"{directory}/{name}"
             if name != "batch" and not name.startswith("mine"):
                 lab.heard += name.encode()
                 if os.path.isfile(path) and not os.path.islink(path):

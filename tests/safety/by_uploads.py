@@ -206,7 +206,7 @@ LOGINS = (
 def put(lab: Lab, bait: Bait) -> bool:
     """Upload one file into the home; whether that was possible."""
     path = f"{lab.home.rstrip('/')}/{bait.path}"
-    _folders(lab, path)
+    _directories(lab, path)
     lab.ask(13, path.encode())
     reply = lab.ask(3, path.encode(), WRITE | CREATE, attrs(mode=bait.mode))
     if not reply.ok:
@@ -216,13 +216,13 @@ def put(lab: Lab, bait: Bait) -> bool:
     lab.ask(4, reply.string())
     for link in bait.links:
         place = f"{lab.home.rstrip('/')}/{link}"
-        _folders(lab, place)
+        _directories(lab, place)
         target = os.path.relpath(path, os.path.dirname(place))
         lab.ask(20, target.encode(), place.encode())
     return True
 
 
-def _folders(lab: Lab, path: str) -> None:
+def _directories(lab: Lab, path: str) -> None:
     made = lab.home.rstrip("/")
     for name in os.path.dirname(path).removeprefix(made).strip("/").split("/"):
         made = f"{made}/{name}"
@@ -247,7 +247,8 @@ def upload(lab: Lab) -> dict[str, bool]:
 def provoke(lab: Lab) -> None:
     """Give every service of the host an occasion: the last logout, logins, cron's start, and su(1) of an administrator.
 
-    logind ends a user's manager ten seconds after the last logout (logind.conf(5), UserStopDelaySec=); here at once.
+    logind ends a user's manager ten seconds after the last logout (logind.conf(5),
+    UserStopDelaySec=); here at once.
     """
     lab.close()
     if lab.form["booted"]:

@@ -1,7 +1,8 @@
 """Canaries: what nobody in a jail may see or change. Runs in a machine, as root.
 
-Each zone is a directory outside the jail in which *everybody* may read and write, so that nothing but the jail keeps a
-user away from it. What it holds is random: contents, names, and times, which an answer with attributes would carry.
+Each zone is a directory outside the jail in which *everybody* may read and write, so that nothing
+but the jail keeps a user away from it. What it holds is random: contents, names, and times, which
+an answer with attributes would carry.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ class Zone:
         with open(f"{self.path}/{self.word}.name", "w", encoding="utf-8"):
             pass
         os.symlink(f"{self.word}.target", f"{self.path}/link")
-        for folder, _, files in os.walk(self.path, topdown=False):
+        for directory, _, files in os.walk(self.path, topdown=False):
             for name in files:
-                if not os.path.islink(f"{folder}/{name}"):
-                    os.chmod(f"{folder}/{name}", 0o666)
-                os.utime(f"{folder}/{name}", (self.mtime, self.mtime), follow_symlinks=False)
-            os.chmod(folder, 0o777)
-            os.utime(folder, (self.mtime, self.mtime))
+                if not os.path.islink(f"{directory}/{name}"):
+                    os.chmod(f"{directory}/{name}", 0o666)
+                os.utime(f"{directory}/{name}", (self.mtime, self.mtime), follow_symlinks=False)
+            os.chmod(directory, 0o777)
+            os.utime(directory, (self.mtime, self.mtime))
         self.planted = self.now()
 
     def now(self) -> dict[str, tuple[object, ...]]:
@@ -157,7 +158,8 @@ class Watch:
         with open(f"/proc/{pid}/environ", "rb") as file:
             if self.bait in file.read():
                 self.found[f"environment of {words}"] = f"{words} has the uploaded environment"
-        # By all its uids: sshd takes on the effective one to read keys, and pam_keyinit(8) the real one.
+        # By all its uids: sshd takes on the effective one to read keys, and pam_keyinit(8) the real
+        # one.
         if _uids(pid) != {self.uid}:
             return
         self._judged.add((pid, words))

@@ -11,7 +11,8 @@ from machine import CHANGING, Machine
 from steps import open_with_key
 
 CONFIG = "/etc/sftpjail/sftpjail.conf"
-# What changes by itself on a host on which somebody logs in; what is the package managers'; and the suite's own.
+# What changes by itself on a host on which somebody logs in; what is the package managers'; and the
+# suite's own.
 CHANGES = (
     *CHANGING,
     "/var/lib/dpkg",

@@ -1,7 +1,8 @@
 """What an attack must not have changed: files, owners, modes and mounts of root's and of others.
 
-A canary is any file of /etc, /root, another's home, the crontabs or data that is shown to jails. What sftpjail itself
-writes to is judged by owner and mode alone, and new entries there must be root's.
+A canary is any file of /etc, /root, another's home, the crontabs or data that is shown to jails.
+What sftpjail itself writes to is judged by owner and mode alone, and new entries there must be
+root's.
 """
 
 from __future__ import annotations

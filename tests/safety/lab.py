@@ -36,7 +36,8 @@ class Lab:
     """A jailed user at work.
 
     Args:
-        form: what the test tells about the machine: port, key, user, uid, jail, home (as the session sees it), mounts.
+        form: what the test tells about the machine: port, key, user, uid, jail, home (as the
+            session sees it), mounts.
     """
 
     form: dict[str, Any]

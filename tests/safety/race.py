@@ -55,8 +55,8 @@ class Race:
 
     Args:
         name: of the target, for the report.
-        prey: the paths that are exchanged for links, as the attackers see them; `PATH=TARGET` says what a link leads
-            to, otherwise one of LURES.
+        prey: the paths that are exchanged for links, as the attackers see them; `PATH=TARGET` says
+            what a link leads to, otherwise one of LURES.
         rounds: how many.
         user, group: who the attackers are.
         root: where they are: "/" is a process beside the jail, a jail's directory one inside it.

@@ -1,7 +1,7 @@
 """What a command changed, by strace(1): whether each change in users' territory went by descriptor and one name.
 
-Territory is what lies below a directory that somebody other than root can write, or could have written. A path that
-leads there may be exchanged while the kernel walks it; a descriptor may not.
+Territory is what lies below a directory that somebody other than root can write, or could have
+written. A path that leads there may be exchanged while the kernel walks it; a descriptor may not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-# Calls that change what a path names, with the positions of directory descriptor and path; -1 is the working directory.
+# Calls that change what a path names, with the positions of directory descriptor and path; -1 is
+# the working directory.
 CALLS: dict[str, tuple[tuple[int, int], ...]] = {
     "open": ((-1, 0),),
     "creat": ((-1, 0),),
@@ -81,7 +82,8 @@ _FOLLOWS = {
     **dict.fromkeys(("open_tree", "mount_setattr"), ("AT_SYMLINK_NOFOLLOW", "AT_EMPTY_PATH")),
 }
 _BY_FD = re.compile(r"/proc/(?:self|thread-self|\d+)/fd/\d+(?:/([^/]+))?")
-# Programs that ours start and that judge by themselves what they do to an account, with all that these start.
+# Programs that ours start and that judge by themselves what they do to an account, with all that
+# these start.
 _OTHERS = re.compile(
     r"user(add|del|mod)|adduser|deluser|group(add|del)|gpasswd|sshd(-\w+)?|ssh(-keygen)?|sftp|sftp-server|systemctl|"
     r"findmnt|getent|rsyslogd|syslog-ng|nscd|sss_cache"
@@ -207,14 +209,14 @@ def _judge(
     report: Report,
 ) -> None:
     touched = False
-    for folder, name in CALLS[call]:
-        if max(folder, name) >= len(arguments) or not arguments[name].startswith('"'):
+    for directory, name in CALLS[call]:
+        if max(directory, name) >= len(arguments) or not arguments[name].startswith('"'):
             continue
         path = _string(arguments[name])
         base = (
             process.cwd
-            if folder < 0 or arguments[folder].startswith("AT_FDCWD")
-            else _shown(arguments[folder])
+            if directory < 0 or arguments[directory].startswith("AT_FDCWD")
+            else _shown(arguments[directory])
         )
         by_fd = _BY_FD.fullmatch(path)
         if call == "mount" and not path.startswith("/"):
@@ -229,7 +231,7 @@ def _judge(
         touched = True
         if not (process.ours or process.helper):
             continue
-        on_descriptor = folder >= 0 and not arguments[folder].startswith("AT_FDCWD")
+        on_descriptor = directory >= 0 and not arguments[directory].startswith("AT_FDCWD")
         one_name = on_descriptor and "/" not in path and path not in (".", "..")
         flags = _FOLLOWS.get(call)
         follows = bool(path) and flags is not None and not any(flag in text for flag in flags)

@@ -10,7 +10,8 @@ from forms import FORMS, Form, attack, build, build_open, outside
 from machine import Machine, changes
 
 LEAST = 250  # attempts
-# Groups of attempts that an ordinary account must get out with, and how often at least: they prove the canaries.
+# Groups of attempts that an ordinary account must get out with, and how often at least: they prove
+# the canaries.
 OPEN = {
     "traversal": 250,
     "links": 150,

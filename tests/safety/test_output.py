@@ -1,7 +1,8 @@
 """Output: whatever a user may choose comes out as a value, and never as a line or a command of ours.
 
-Every value below carries a line break of some kind, or what moves a terminal's cursor, and behind it the words with
-which our own lines begin. No line of any command may begin so, and nothing may come out that a terminal obeys.
+Every value below carries a line break of some kind, or what moves a terminal's cursor, and behind
+it the words with which our own lines begin. No line of any command may begin so, and nothing may
+come out that a terminal obeys.
 """
 
 from __future__ import annotations
@@ -376,7 +377,8 @@ def test_words_of_the_command_line(host: Machine, thorough: bool) -> None:
             judge(host.run("sftpjail", *argv, check=False), 1)
 
 
-# --- commands ---------------------------------------------------------------------------------------------------------
+# --- commands
+# ---------------------------------------------------------------------------------------------------------
 
 
 def planted(machine: Machine, user: str, *places: str) -> None:

@@ -1,7 +1,8 @@
 """Root's commands while a user exchanges directories for links under them: root is never led, and nothing hangs.
 
-Each test is a target. Its attackers are processes of the user's (or of another who can write the same directories),
-beside the jail unless the test says otherwise, since they reach more from there than by SFTP.
+Each test is a target. Its attackers are processes of the user's (or of another who can write the
+same directories), beside the jail unless the test says otherwise, since they reach more from there
+than by SFTP.
 """
 
 from __future__ import annotations
@@ -360,7 +361,8 @@ def test_accounts_that_come_and_go(machine: Machine, form: str, rounds: int) -> 
         "/home/carl/.ssh",
         "/home/carl/web",
     ]
-    # No `deluser --remove-home`: it deletes by path what it has listed before, and loses such a race without any jail.
+    # No `deluser --remove-home`: it deletes by path what it has listed before, and loses such a
+    # race without any jail.
     ends = [
         ("sftpjail", "remove", "--delete-account", "carl"),
         ("userdel", "-r", "carl"),

@@ -1,8 +1,8 @@
 """A client of SSH and SFTP that sends whatever it is given, and keeps every byte of the answers; runs in a machine.
 
-paramiko carries the packets (RFC 4253) and authenticates. Channel requests (RFC 4254, section 5.4), global requests
-(section 4) and SFTP packets (draft-ietf-secsh-filexfer-02) are made by hand, since the stock clients only send
-sensible ones.
+paramiko carries the packets (RFC 4253) and authenticates. Channel requests (RFC 4254, section 5.4),
+global requests (section 4) and SFTP packets (draft-ietf-secsh-filexfer-02) are made by hand, since
+the stock clients only send sensible ones.
 """
 
 from __future__ import annotations

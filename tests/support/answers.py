@@ -1,6 +1,7 @@
 """What sftpjail prints with --json, judged by the schemas that are installed with it.
 
-A validator of our own, of the keywords that our schemas use: a schema with another one is refused, not passed.
+A validator of our own, of the keywords that our schemas use: a schema with another one is refused,
+not passed.
 """
 
 from __future__ import annotations

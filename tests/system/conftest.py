@@ -1,6 +1,7 @@
 """The system tests; machines.py has their machines.
 
-`tests/run system` runs them as they are meant to be run: in a root of each release. A skipped one then fails.
+`tests/run system` runs them as they are meant to be run: in a root of each release. A skipped one
+then fails.
 """
 
 from __future__ import annotations

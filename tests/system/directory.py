@@ -138,7 +138,8 @@ enumerate = false
 # Otherwise a look-up takes 6 s when slapd is frozen, and it is asked again after 60 to 90 s.
 SSSD_HASTE = {"ldap_network_timeout": "1", "ldap_opt_timeout": "1", "ldap_search_timeout": "2"}
 SSSD_HASTE |= {"offline_timeout": "1", "offline_timeout_random_offset": "0"}
-# getent, id and Python's pwd say the same of a name that is not there and of a daemon that does not answer.
+# getent, id and Python's pwd say the same of a name that is not there and of a daemon that does not
+# answer.
 LOOK_UP = """
 import ctypes, os, sys
 kind, service, call, name = sys.argv[1:]

@@ -1,7 +1,8 @@
 """The fault gallery: ways in which a host of jails breaks, each a function that breaks the real jail of alice.
 
-This file has the form of a fault, and the witnesses that say whether something is broken: real logins and transfers.
-The faults themselves are in faults_*.py. test_gallery.py breaks, asks `check` and `explain`, and runs what they print.
+This file has the form of a fault, and the witnesses that say whether something is broken: real
+logins and transfers. The faults themselves are in faults_*.py. test_gallery.py breaks, asks `check`
+and `explain`, and runs what they print.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def width(line: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain)
 
 
-# --- witnesses: "" where all is well, or what is broken ---------------------------------------------------------------
+# --- witnesses: "" where all is well, or what is broken
+# ---------------------------------------------------------------
 
 Witness = Callable[[Jail], str]
 
@@ -140,13 +142,13 @@ def login(good: Jail) -> str:
 
 
 def write(good: Jail) -> str:
-    """An upload into the folder where the session starts."""
+    """An upload into the directory where the session starts."""
     done = good.sftp("put /etc/hostname proof", "rm proof")
     return f"no upload: {done.err}" if done.code else ""
 
 
 def read(good: Jail) -> str:
-    """The mounted folder shows its files."""
+    """The mounted directory shows its files."""
     done = good.sftp("get /web/index.html /tmp/got")
     return f"no download: {done.err}" if done.code else ""
 
@@ -166,7 +168,7 @@ def read_only(good: Jail) -> str:
     """What is mounted read-only cannot be written."""
     done = good.sftp("put /etc/hostname '/My Music/noise'")
     good.sh("rm -f /srv/music/noise")
-    return "" if done.code else "the read-only folder can be written"
+    return "" if done.code else "the read-only directory can be written"
 
 
 def forward(good: Jail) -> str:
@@ -189,7 +191,7 @@ def boot(good: Jail) -> str:
     if whole.code or found != MOUNTS:
         return f"mount -a gives {whole.code}: {whole.err} {sorted(found)}"
     bare = good.machine.run("unshare", "-m", "sh", "-c", script, "sh", "gone", check=False)
-    return f"the boot stops at a missing folder: {bare.err}" if bare.code else ""
+    return f"the boot stops at a missing directory: {bare.err}" if bare.code else ""
 
 
 def arrival(good: Jail) -> str:
@@ -216,7 +218,8 @@ def later(witness: Witness, good: Jail, patience: float = 4) -> str:
     return ""
 
 
-# --- faults -----------------------------------------------------------------------------------------------------------
+# --- faults
+# -----------------------------------------------------------------------------------------------------------
 
 Breaking = Callable[[Jail], Iterator[None] | None]
 
@@ -225,9 +228,11 @@ Breaking = Callable[[Jail], Iterator[None] | None]
 class Fault:
     """A way to break the jail of alice.
 
-    `names` is a regular expression that what `check` says must match; `witness` sees that it is broken and that it is
-    fixed. `explained`: `explain alice` must name it too, and its commands are run. `fixed`: `check --fix` fixes it.
-    `curable`: there is a command that fixes it. `new_key`: the FILE in it is a new key. `alone`: afterwards the
+    `names` is a regular expression that what `check` says must match; `witness` sees that it is
+    broken and that it is fixed. `explained`: `explain alice` must name it too, and its commands are
+    run. `fixed`: `check --fix` fixes it.
+    `curable`: there is a command that fixes it. `new_key`: the FILE in it is a new key. `alone`:
+        afterwards the
     machine is no good for other faults.
     """
 

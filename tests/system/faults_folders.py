@@ -1,4 +1,4 @@
-"""Faults of the chroot's folders and of the home."""
+"""Faults of the chroot's directories and of the home."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def chroot_is_roots_alone(good: Jail) -> Iterator[None]:
 
 
 @fault(r"alice may not enter /srv/sftp/alice/home ", write)
-def folder_above_the_home_is_roots_alone(good: Jail) -> None:
+def directory_above_the_home_is_roots_alone(good: Jail) -> None:
     good.sh(f"chmod 700 {JAIL}/home")
 
 
@@ -46,7 +46,7 @@ def base_is_somebody_elses(good: Jail) -> None:
     good.sh("chown games /srv/sftp")
 
 
-@fault(r"/srv/sftp/alice .*not a folder", login)
+@fault(r"/srv/sftp/alice .*not a directory", login)
 def chroot_is_a_file(good: Jail) -> Iterator[None]:
     good.unmounted()
     good.sh(f"rm -r --one-file-system {JAIL}; echo oops >{JAIL}")

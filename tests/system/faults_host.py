@@ -65,7 +65,8 @@ def plugin_does_not_load(good: Jail) -> Iterator[None]:
     good.machine.write(CONFIG, "")
 
 
-# --- the log ----------------------------------------------------------------------------------------------------------
+# --- the log
+# ----------------------------------------------------------------------------------------------------------
 
 
 @fault(r"rsyslog|log", log, explained=False, booted=True, fixed=True)
@@ -92,7 +93,7 @@ def log_file_was_deleted(good: Jail) -> None:
 
 
 @fault(r"/var/log/jails", log, explained=False, booted=True)
-def log_folder_was_deleted(good: Jail) -> Iterator[None]:
+def log_directory_was_deleted(good: Jail) -> Iterator[None]:
     good.configure("[logs]\nfile = /var/log/jails/all.log\n")
     assert later(log, good) == ""
     good.sh("rm -r /var/log/jails")
@@ -108,7 +109,7 @@ def log_socket_is_an_orphan(good: Jail) -> Iterator[None]:
         f"mount --bind /var/lib/sftpjail/log/log {JAIL}/dev/log"
     )
     good.machine.restart_rsyslog()
-    yield  # apply mounts the folder over it, and this mount lies hidden below
+    yield  # apply mounts the directory over it, and this mount lies hidden below
     good.sh(
         f"umount {JAIL}/dev; umount -q {JAIL}/dev/log || :; rm -f {JAIL}/dev/log; sftpjail apply"
     )

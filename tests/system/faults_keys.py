@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from faults import EARLIER, KEY, Jail, fault, login
 
-FOLDER = "/etc/ssh/authorized_keys"
-FILE = f"{FOLDER}/alice"
-# A second key than the one that alice has, so that a file has lines before and after the one that is broken.
+DIRECTORY = "/etc/ssh/authorized_keys"
+FILE = f"{DIRECTORY}/alice"
+# A second key than the one that alice has, so that a file has lines before and after the one that
+# is broken.
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl other"
 
 
@@ -43,13 +44,13 @@ def key_file_is_group_writable(good: Jail) -> None:
 
 
 @fault(r"/etc/ssh/authorized_keys .*(writ|changed by|0775)", login)
-def key_folder_is_group_writable(good: Jail) -> None:
-    good.sh(f"chmod g+w {FOLDER}")
+def key_directory_is_group_writable(good: Jail) -> None:
+    good.sh(f"chmod g+w {DIRECTORY}")
 
 
 @fault(r"/etc/ssh/authorized_keys.*(0700|the mode of /etc/ssh/authorized_keys forbids)", login)
-def key_folder_is_private(good: Jail) -> None:
-    good.sh(f"chmod 700 {FOLDER}")
+def key_directory_is_private(good: Jail) -> None:
+    good.sh(f"chmod 700 {DIRECTORY}")
 
 
 @fault(r"/etc/ssh .*(writ|0775)", login)
@@ -126,8 +127,8 @@ def key_file_is_missing(good: Jail) -> None:
     good.sh(f"rm {FILE}")
 
 
-@fault(r"authorized_keys/alice.*(folder|regular|file)", login)
-def key_file_is_a_folder(good: Jail) -> Iterator[None]:
+@fault(r"authorized_keys/alice.*(directory|regular|file)", login)
+def key_file_is_a_directory(good: Jail) -> Iterator[None]:
     good.sh(f"mv {FILE} /root/aside; mkdir {FILE}; cp /root/aside {FILE}/key")
     yield
     good.sh(

@@ -19,7 +19,7 @@ def mount_lost_its_ro(good: Jail) -> None:
 
 
 def setuid(good: Jail) -> str:
-    """A program in a mounted folder gives nobody another user's rights."""
+    """A program in a mounted directory gives nobody another user's rights."""
     good.sh(f"install -m 4755 /usr/bin/id {SITE}/id")
     done = good.machine.run(
         "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"{JAIL}/web/id", "-u"
@@ -38,7 +38,7 @@ def source_was_made_anew(good: Jail) -> None:
 
 
 def stale(good: Jail) -> str:
-    """/web does not show a folder that was deleted."""
+    """/web does not show a directory that was deleted."""
     found = good.sh(f"grep -F ' {JAIL}/web ' /proc/self/mountinfo | grep -F //deleted", check=False)
     return f"stale: {found.out}" if found.code == 0 else ""
 
@@ -52,7 +52,7 @@ def source_was_deleted(good: Jail) -> Iterator[None]:
 
 
 @fault(r"/web.*(/srv/other|another|other|something else)", read)
-def wrong_folder_is_mounted(good: Jail) -> None:
+def wrong_directory_is_mounted(good: Jail) -> None:
     good.sh(
         f"mkdir -p /srv/other; umount {JAIL}/web; mount --bind -o nosuid,nodev /srv/other {JAIL}/web"
     )
@@ -68,7 +68,8 @@ def jail_is_covered(good: Jail) -> None:
     good.sh(f"mount -t tmpfs -o mode=755 none {JAIL}")
 
 
-# --- fstab ------------------------------------------------------------------------------------------------------------
+# --- fstab
+# ------------------------------------------------------------------------------------------------------------
 
 
 @fault(r"fstab", boot, fixed=True)

@@ -6,7 +6,8 @@ from healthy import healthy, host
 from machine import Machine
 from steps import QUIET, jail, open_with_key, ready
 
-# --- sshd -------------------------------------------------------------------------------------------------------------
+# --- sshd
+# -------------------------------------------------------------------------------------------------------------
 
 
 OPEN = "    PermitTTY yes\n    ForceCommand none\n    ChrootDirectory none\n"
@@ -96,7 +97,8 @@ def subsystem_is_internal_by_hand(machine: Machine) -> str:
     return host(machine)
 
 
-# --- accounts ---------------------------------------------------------------------------------------------------------
+# --- accounts
+# ---------------------------------------------------------------------------------------------------------
 
 
 @healthy()
@@ -147,7 +149,8 @@ def primary_group(machine: Machine) -> str:
     return "alice"
 
 
-# --- profiles and logs ------------------------------------------------------------------------------------------------
+# --- profiles and logs
+# ------------------------------------------------------------------------------------------------
 
 
 def profile(machine: Machine, lines: str, group: str = "sftponly") -> str:

@@ -1,6 +1,7 @@
 """A throw-away copy of the machine that runs the tests, with its own processes, network and files.
 
-It is one `tests/sandbox`, held open; commands enter its namespaces. Closing it, or the death of pytest, ends it whole.
+It is one `tests/sandbox`, held open; commands enter its namespaces. Closing it, or the death of
+pytest, ends it whole.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Machine:
     def __init__(
         self, *, boot: bool = False, layer: Path | None = None, root: str = "host"
     ) -> None:
-        """`boot` runs it under systemd; `layer` is a folder whose files lie over the copy; `root` is what to copy."""
+        """`boot` runs it under systemd; `layer` is a directory whose files lie over the copy; `root` is what to copy."""
         self.boot = boot
         self.port = 22 if boot else 2222
         self._argv = [str(SANDBOX), "--root", root]
@@ -203,7 +204,8 @@ class Machine:
     ) -> dict[str, tuple[object, ...]]:
         """Everything under `tops` (default /etc /home /srv /usr/local /var), to compare before and after.
 
-        path -> (type, owner, group, mode, content, [mtime in ns]), where the content is a hash or what a link says.
+        path -> (type, owner, group, mode, content, [mtime in ns]), where the content is a hash or
+        what a link says.
         """
         tops = tops or ("/etc", "/home", "/srv", "/usr/local", "/var")
         owners = {

@@ -32,7 +32,7 @@ def sandbox() -> Path:
 
 @pytest.fixture(scope="session")
 def installed(sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what `make install` installs, to be laid over machines: cheaper than an installation for each."""
+    """A directory with what `make install` installs, to be laid over machines: cheaper than an installation for each."""
     layer = tmp_path_factory.mktemp("installed")
     layer.chmod(0o755)
     make = ["make", "-C", str(PROJECT), "install", "prefix=/usr", f"DESTDIR={layer}"]

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from machine import CHANGING, Machine, Result, changes
 
 CONFIG = "/etc/sftpjail/sftpjail.conf"
-# chattr(1) cannot take over the flags of a file that lies in a lower layer of the sandbox, so it gets a copy.
+# chattr(1) cannot take over the flags of a file that lies in a lower layer of the sandbox, so it
+# gets a copy.
 IMMUTABLE = "f() { cp -a $1 $1.copy; mv $1.copy $1; chattr +i $1; }; f"
 TOPS = ("/etc", "/home", "/srv", "/usr/local", "/var/lib")
 # The package managers' own; together they are most of what there is to hash.
@@ -108,7 +109,7 @@ def snapshot(machine: Machine) -> dict[str, object]:
 
 
 def mounted(machine: Machine, below: str = "/srv") -> list[str]:
-    """The mount points below a folder."""
+    """The mount points below a directory."""
     lines = machine.read("/proc/self/mountinfo").splitlines()
     points = (
         re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4])
@@ -141,11 +142,11 @@ def programs_of(machine: Machine, *argv: str) -> list[str]:
     return [str(program) for program in found]
 
 
-def web(machine: Machine, folder: str = "/srv/web/example.com") -> str:
-    """A folder with files, some in a folder of their own."""
-    machine.write(f"{folder}/index.html", "hello\n")
-    machine.write(f"{folder}/deep/down/page.html", "page\n")
-    return folder
+def web(machine: Machine, directory: str = "/srv/web/example.com") -> str:
+    """A directory with files, some in a directory of their own."""
+    machine.write(f"{directory}/index.html", "hello\n")
+    machine.write(f"{directory}/deep/down/page.html", "page\n")
+    return directory
 
 
 @contextmanager
@@ -169,11 +170,11 @@ def running(machine: Machine, *argv: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def session(machine: Machine, user: str, key: str, folder: str) -> Iterator[None]:
-    """An open SFTP session that has the listing of a folder and a file of it behind it, and stays."""
+def session(machine: Machine, user: str, key: str, directory: str) -> Iterator[None]:
+    """An open SFTP session that has the listing of a directory and a file of it behind it, and stays."""
     with running(machine, "sftp", *machine._client(key, "-P"), f"{user}@127.0.0.1") as process:
         assert process.stdin and process.stdout
-        process.stdin.write(f"cd {folder}\npwd\n")
+        process.stdin.write(f"cd {directory}\npwd\n")
         wait_line(process, "Remote working directory: ")
         yield
 

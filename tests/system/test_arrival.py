@@ -153,10 +153,11 @@ def test_guard_rails(machine: Machine) -> None:
     machine.run("sftpjail", "adopt", "admin", "--force")
     works(machine, "admin", open_with_key(machine, "admin"))
 
-    # Membership alone jails nobody whom we would not adopt: the hook and apply leave them, and say so.
+    # Membership alone jails nobody whom we would not adopt: the hook and apply leave them, and say
+    # so.
     machine.run("useradd", "-m", "-G", "sftponly,sudo", "other")
     done = machine.run("sftpjail", "apply")
-    assert "other is left alone" in done.err and not machine.exists("/srv/sftp/other")
+    assert "other is skipped" in done.err and not machine.exists("/srv/sftp/other")
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3 and "gpasswd -d other" in done.out
 

@@ -18,7 +18,7 @@ def hint(said: str) -> str:
 
 
 def test_a_home_that_is_inside_is_never_looked_for_on_the_host(machine: Machine) -> None:
-    """/files of the host would be one and the same folder in all of these jails."""
+    """/files of the host would be one and the same directory in all of these jails."""
     ready(machine, INSIDE)
     for name in ("acme", "bcorp"):
         machine.run("sftpjail", "add", name)
@@ -157,7 +157,7 @@ def test_removal_tells_of_keys_that_count_again(machine: Machine) -> None:
         "install -d -o alice /home/alice/.ssh; cp /root/keys/alice.pub /home/alice/.ssh/authorized_keys"
     )
     said = machine.run("sftpjail", "remove", "alice")
-    assert "logs in by the keys in /home/alice/.ssh/authorized_keys" in said.err, said
+    assert "logs in with the keys in /home/alice/.ssh/authorized_keys" in said.err, said
 
 
 def test_adopting_opens_no_account_to_third_parties(machine: Machine) -> None:

@@ -52,7 +52,7 @@ def test_an_account_whose_home_is_the_systems_is_shut_out(machine: Machine) -> N
     machine.run("sftpjail", "apply", check=False)
     assert changes(before, snapshot(machine)) == {}
     assert machine.run("sftpjail", "list").out.split()[-1] == "closed"
-    assert "is a folder of the system" in machine.run("sftpjail", "show", "eve").out
+    assert "is a directory of the system" in machine.run("sftpjail", "show", "eve").out
     for command in ("check", "explain"):
         said = machine.run("sftpjail", command, "eve", check=False)
         words = " ".join(said.out.split())
@@ -129,7 +129,7 @@ def test_whom_the_guard_rails_protect_is_reported_and_not_shut_out(machine: Mach
     machine.sh("groupadd -f sudo; useradd -M -d /etc -G sudo,sftponly eve 2>/root/said")
     assert "will not jail eve: it is in the group sudo" in machine.read("/root/said")
     done = machine.run("sftpjail", "apply", check=False)
-    assert "eve is left alone: it is in the group sudo" in done.err, done
+    assert "eve is skipped: it is in the group sudo" in done.err, done
     assert expiry(machine, "eve") == ""
     said = machine.run("sftpjail", "check", check=False)
     assert said.code == 3 and "eve: is in a jail group" in said.out, said

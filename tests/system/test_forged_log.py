@@ -10,7 +10,8 @@ import pytest
 from machine import Machine
 from steps import CONFIG, jail, ready
 
-# As internal-sftp would write, with a pid of the forger's choice; the last one would begin a line of its own.
+# As internal-sftp would write, with a pid of the forger's choice; the last one would begin a line
+# of its own.
 FORGER = """
 import socket, sys
 lines = [

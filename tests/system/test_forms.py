@@ -81,14 +81,14 @@ def test_home_inside_the_jail(machine: Machine) -> None:
     assert machine.exists(f"{home}/x")
 
 
-def test_home_inside_refuses_a_folder_of_the_host(machine: Machine) -> None:
+def test_home_inside_refuses_a_directory_of_the_host(machine: Machine) -> None:
     ready(machine, CONFIG)
     machine.sh("mkdir /files && echo precious >/files/x")
     assert "userdel" in refused(machine, "sftpjail", "add", "ida", "--profile", "inside")
     assert machine.read("/files/x") == "precious\n"
 
 
-def test_home_inside_and_a_folder_that_the_host_gets_later(machine: Machine) -> None:
+def test_home_inside_and_a_directory_that_the_host_gets_later(machine: Machine) -> None:
     ready(machine, CONFIG)
     machine.run("sftpjail", "add", "ida", "--profile", "inside")
     uid = machine.sh("id -u ida").out.strip()
@@ -127,7 +127,7 @@ def test_match_user_read_only(machine: Machine) -> None:
     assert ".profile" in done.out and "Permission denied" in done.err
 
 
-def test_start_folder(machine: Machine) -> None:
+def test_start_directory(machine: Machine) -> None:
     ready(machine, CONFIG)
     machine.sh("mkdir -p /srv/drop && chmod 1777 /srv/drop")
     machine.run("useradd", "-m", "-G", "sftponly", "zoe")

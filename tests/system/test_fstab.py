@@ -57,7 +57,7 @@ def test_odd_names_and_nesting(machine: Machine) -> None:
     again(machine, "sftpjail", "mount", "alice", f"/srv/{NAMES[-1]}", f"/{NAMES[-1]}")
     mount(machine, "/srv/web", "/outer")
     mount(machine, "/srv/My Music", "/outer/example.com/new")
-    mount(machine, "/srv/My Music", "/later/inner/folder")
+    mount(machine, "/srv/My Music", "/later/inner/directory")
     refused(machine, "sftpjail", "mount", "alice", "/srv/web", "/later", says="would hide")
     live = mounted(machine)
     assert len(live) == len(NAMES) + 4 == len(fstab(machine, "alice"))
@@ -132,7 +132,7 @@ def test_read_only_stays_so(machine: Machine) -> None:
         machine.run(*spoil)
         machine.run("sftpjail", "apply")
         works(machine, "alice", key, "get /docs/index.html /root/got")
-        for batch in ("put /etc/hostname /docs/up", "rm /docs/index.html", "mkdir /docs/folder"):
+        for batch in ("put /etc/hostname /docs/up", "rm /docs/index.html", "mkdir /docs/directory"):
             assert machine.sftp("alice", key, [batch]).code == 1, batch
         options = machine.run("findmnt", "-n", "-o", "OPTIONS", "/srv/sftp/alice/docs").out.split(
             ","
@@ -173,7 +173,7 @@ def test_a_transfer_holds_its_mount(machine: Machine) -> None:
     assert mounted(machine) == [HOME]
 
 
-def test_a_folder_that_was_replaced(machine: Machine) -> None:
+def test_a_directory_that_was_replaced(machine: Machine) -> None:
     """A home or source that was deleted and made again, as a backup does: the mount still shows the deleted one."""
     key = furnished(machine)
     mount(machine, "/srv/web", "/web")

@@ -1,7 +1,7 @@
 """The fault gallery: each fault is named by `check`, and fixed by the command that is printed, and by `check --fix`.
 
-The other direction is there too: hosts that are healthy though unusual, on which `check` is silent, and faults that it
-cannot know, with the reason.
+The other direction is there too: hosts that are healthy though unusual, on which `check` is silent,
+and faults that it cannot know, with the reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import faults_accounts  # noqa: F401 - these register their faults
-import faults_folders  # noqa: F401
+import faults_directories  # noqa: F401
 import faults_host  # noqa: F401
 import faults_keys  # noqa: F401
 import faults_mounts  # noqa: F401

@@ -40,7 +40,7 @@ def test_teardown_leaves_the_host_as_it_was(machine: Machine) -> None:
     machine.run(
         "sftpjail", "add", "three", "--mount", "/srv/web:/web", "--key", f"{keys['one']}.pub"
     )
-    machine.run("sftpjail", "mount", "one", "/srv/web", "/a/deep/folder")
+    machine.run("sftpjail", "mount", "one", "/srv/web", "/a/deep/directory")
     for name, key in keys.items():
         works(machine, name, key)
     refused(machine, "sftpjail", "teardown", says="still jailed: one, two, three")
@@ -86,25 +86,25 @@ print("codes", slow.wait(), late.wait())
 
 
 @pytest.mark.parametrize("may", [True, False], ids=["", "in a container"])
-@pytest.mark.parametrize("name", ["/aside", ""], ids=["script", "folder"])
+@pytest.mark.parametrize("name", ["/aside", ""], ids=["script", "directory"])
 def test_a_hook_that_goes_stops_whoever_would_see_it(
     machine: Machine, name: str, may: bool
 ) -> None:
     """A useradd that may have seen it is waited for; one that comes then waits for us."""
-    folder = "/etc/shadow-maint/useradd-post.d"
+    directory = "/etc/shadow-maint/useradd-post.d"
     machine.run("sftpjail", "teardown")
     machine.write(
         "/etc/shadow-maint/useradd-pre.d/aaa", "#!/bin/sh\n>/run/slow; sleep 0.5\n", mode=0o755
     )
-    machine.run("mkdir", "-p", folder)
+    machine.run("mkdir", "-p", directory)
     if name:
-        machine.write(folder + name, "#!/bin/sh\n", mode=0o755)
+        machine.write(directory + name, "#!/bin/sh\n", mode=0o755)
     bound = () if may else ("setpriv", "--bounding-set=-sys_admin")
-    said = machine.run(*bound, "python3", "-c", GOES, folder + name).out.split()
+    said = machine.run(*bound, "python3", "-c", GOES, directory + name).out.split()
     assert 0.3 < float(said[said.index("waited") + 1]) < 1.5
     assert said[said.index("meanwhile") + 1] == ("None" if may else "0")
     assert said[said.index("codes") + 1 :] == ["0", "0"]
-    assert not machine.exists(folder + name)
+    assert not machine.exists(directory + name)
 
 
 def test_sshd_is_the_same_for_everybody_else(machine: Machine) -> None:
@@ -129,7 +129,8 @@ def test_sshd_is_the_same_for_everybody_else(machine: Machine) -> None:
     assert said() == before
 
 
-# --- pulling the rug ------------------------------------------------------------------------------------------------
+# --- pulling the rug
+# ------------------------------------------------------------------------------------------------
 
 
 def test_immutable_fstab(machine: Machine) -> None:
@@ -212,7 +213,8 @@ def test_only_root_may(machine: Machine) -> None:
     assert done.code == 1 and "only root" in done.err and "sudo" in done.err
 
 
-# --- the shapes that sshd_config has --------------------------------------------------------------------------------
+# --- the shapes that sshd_config has
+# --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", ["\n", ""], ids=["complete", "no newline at the end"])

@@ -9,7 +9,7 @@ from machine import Machine, changes
 from steps import QUIET, jail, open_with_key, ready, running, snapshot, works
 
 TRAPS = "while (1) { symlink('/etc/profile.d/trap.sh', \"/home/eve/$_\") for 'last', 'sub' }"
-# Kills the run that calls it: by then folders, files and accounts are as planned.
+# Kills the run that calls it: by then directories, files and accounts are as planned.
 KILLER = "#!/bin/sh\nkill -9 $PPID\nsleep 5\n"
 
 
@@ -119,7 +119,7 @@ def test_output_that_cannot_be_written(machine: Machine, command: str) -> None:
     done = machine.sh(f"code=0; sftpjail {command} >/dev/full || code=$?; echo $code")
     assert (
         done.out == "1\n"
-        and done.err == "sftpjail: cannot write what was to be said: No space left on device\n"
+        and done.err == "sftpjail: cannot write the output: No space left on device\n"
     )
     done = machine.run("bash", "-c", f"sftpjail {command} | true; echo ${{PIPESTATUS[0]}}")
     assert done.out in ("0\n", "1\n") and done.err == "", "true may have gone later"

@@ -195,7 +195,8 @@ def test_a_source_is_read_before_the_lock_and_never_without_end(machine: Machine
         timeout=10,
     )
     assert not machine.exists(f"{KEYS}/bob")
-    # What the shell makes of <(ssh-add -L), a file by a relative path, and standard input by its other name.
+    # What the shell makes of <(ssh-add -L), a file by a relative path, and standard input by its
+    # other name.
     for number, command in enumerate(("<(cat -)", "now", "/dev/stdin")):
         own = machine.read(f"{machine.keygen(f'k{number}')}.pub")
         machine.write("/root/now", own)
@@ -213,7 +214,8 @@ def test_a_source_is_read_before_the_lock_and_never_without_end(machine: Machine
     assert machine.read(f"{last}.pub") in machine.read(f"{KEYS}/alice")
 
 
-# --- migrate --------------------------------------------------------------------------------------------------------
+# --- migrate
+# --------------------------------------------------------------------------------------------------------
 
 
 def with_key_at_home(machine: Machine, user: str, *options: str) -> str:
@@ -251,7 +253,7 @@ def test_links_and_pipes_in_a_home_lead_nowhere(machine: Machine) -> None:
         "link": "ln -sf /etc/shadow .ssh/authorized_keys",
         "hardlink": "ln -f /etc/shadow .ssh/authorized_keys",
         "fifo": "mkfifo .ssh/authorized_keys",
-        "folder": "rm -r .ssh; ln -s /root/keys .ssh; cp /root/keys/link.pub /root/keys/authorized_keys",
+        "directory": "rm -r .ssh; ln -s /root/keys .ssh; cp /root/keys/link.pub /root/keys/authorized_keys",
         "device": "mknod .ssh/authorized_keys c 1 5",
         "big": "head -c 3M /dev/zero >.ssh/authorized_keys",
         "other": "cp /root/keys/link.pub .ssh/authorized_keys; chown games .ssh/authorized_keys",
@@ -279,7 +281,8 @@ def test_a_later_account_of_that_name_inherits_nothing(machine: Machine) -> None
     shut(machine, "alice", key)
 
 
-# --- scope = everyone -----------------------------------------------------------------------------------------------
+# --- scope = everyone
+# -----------------------------------------------------------------------------------------------
 
 
 def test_scope_everyone(machine: Machine) -> None:

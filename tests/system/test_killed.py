@@ -10,7 +10,8 @@ from steps import CONFIG, QUIET, jail, ready, snapshot, web, works
 
 MOMENTS = 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 4.0  # of the time that the command takes undisturbed
 UMASK = f"{QUIET}[profiles]\n[[sftponly]]\numask = 027\n[[other]]\nhome = inside\n"
-# What is killed, what takes it back, and what the test configures before it (setup has nothing to do otherwise).
+# What is killed, what takes it back, and what the test configures before it (setup has nothing to
+# do otherwise).
 COMMANDS = {
     "mount": (("mount", "alice", "/srv/web", "/a/b"), ("umount", "alice", "/a/b"), QUIET),
     "umount": (("umount", "alice", "/web"), ("mount", "alice", "/srv/web", "/web"), QUIET),

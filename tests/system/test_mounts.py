@@ -88,8 +88,8 @@ def test_sources_that_are_refused(machine: Machine) -> None:
         ("/home", "holds the home of ann"),
         ("/home/bob", "home of bob"),
         ("/srv/open/x", "put a link"),
-        ("/srv/none", "is not a folder"),
-        ("/srv/file", "is not a folder"),
+        ("/srv/none", "is not a directory"),
+        ("/srv/file", "is not a directory"),
     ):
         assert reason in refused(machine, "sftpjail", "mount", "ann", source, "/x"), source
     machine.append("/etc/sftpjail/sftpjail.conf", "[mounts]\nallow = /home/bob\n")

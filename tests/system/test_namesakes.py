@@ -11,7 +11,7 @@ WEB = "/srv/web"
 
 
 def furnished(machine: Machine, config: str = IN_HOME) -> str:
-    """Alice, to whom a folder shows as /web, and her key; where the jail is her home, the mount is below that."""
+    """Alice, to whom a directory shows as /web, and her key; where the jail is her home, the mount is below that."""
     machine.write(f"{WEB}/data", "precious\n")
     ready(machine, config)
     key = jail(machine, "alice")
@@ -41,7 +41,7 @@ def fix(machine: Machine, name: str) -> None:
     assert machine.read(f"{WEB}/data") == "precious\n"
 
 
-@pytest.mark.parametrize("config", [IN_HOME, QUIET], ids=["home", "folder"])
+@pytest.mark.parametrize("config", [IN_HOME, QUIET], ids=["home", "directory"])
 def test_every_layer_of_a_mount_goes(machine: Machine, config: str) -> None:
     furnished(machine, config)
     target = "/home/alice/web" if config == IN_HOME else "/srv/sftp/alice/web"
@@ -117,8 +117,7 @@ def test_apply_mounts_nothing_while_userdel_runs(machine: Machine) -> None:
     machine.run("userdel", "-rf", "alice")
     said = machine.read("/root/said")
     assert (
-        "alice is left alone: userdel is deleting it" in said
-        and "userdel is deleting alice" in said
+        "alice is skipped: userdel is deleting it" in said and "userdel is deleting alice" in said
     )
     assert machine.read(f"{WEB}/data") == "precious\n" and mounted(machine, "/home") == []
     assert not fstab(machine, "alice") and not machine.exists("/etc/ssh/authorized_keys/alice")
@@ -195,7 +194,7 @@ def test_who_gets_name_and_uid_of_one_whose_end_no_hook_heard_of_inherits_nothin
     assert mounted(machine) == ["/srv/sftp/alice/home/alice"]
 
 
-@pytest.mark.parametrize("config", [QUIET, IN_HOME], ids=["folder", "home"])
+@pytest.mark.parametrize("config", [QUIET, IN_HOME], ids=["directory", "home"])
 def test_another_uid_is_let_in_by_nobody_but_an_administrator(
     machine: Machine, config: str
 ) -> None:

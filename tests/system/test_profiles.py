@@ -40,11 +40,11 @@ def test_nine_words(machine: Machine) -> None:
     key = jail(machine, "alice")
     machine.run("install", "-d", "-o", "alice", "/home/alice/in")
     machine.write("/root/open", "to all\n", 0o666)
-    done = machine.sftp("alice", key, ["pwd", "put /root/open up", "mkdir folder"])
+    done = machine.sftp("alice", key, ["pwd", "put /root/open up", "mkdir directory"])
     assert done.code == 0 and "Remote working directory: /home/alice/in" in done.out, done
     assert machine.mode("/home/alice/in/up").endswith(" 640")
-    assert machine.mode("/home/alice/in/folder").endswith(" 750")
-    for batch in ("rm up", "rmdir folder", "rename up down"):
+    assert machine.mode("/home/alice/in/directory").endswith(" 750")
+    for batch in ("rm up", "rmdir directory", "rename up down"):
         assert machine.sftp("alice", key, [batch]).code == 1, batch
     assert machine.run("getent", "passwd", "alice").out.strip().endswith(":/bin/false")
 
@@ -56,7 +56,7 @@ def test_nine_words(machine: Machine) -> None:
     for batch in (
         "put /etc/hostname /home/reader/up",
         "rm /home/reader/file",
-        "mkdir /home/reader/folder",
+        "mkdir /home/reader/directory",
     ):
         assert machine.sftp("reader", reader, [batch]).code == 1, batch
 
@@ -89,7 +89,7 @@ def test_three_beside_each_other(machine: Machine) -> None:
 
 
 def test_chroot_is_the_home_with_a_mount_in_it(machine: Machine) -> None:
-    """Only with --under-home; and by no way of removal does the mounted folder lose anything."""
+    """Only with --under-home; and by no way of removal does the mounted directory lose anything."""
     web(machine)
     ready(machine, profile("chroot = %h"))
     before = machine.listing("/srv/web", times=True)

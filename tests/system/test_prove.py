@@ -14,7 +14,7 @@ from steps import CONFIG, QUIET, jail, ready, refused, web, works
 BLOCK = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 NAMES = (
     "authenticates",
-    "lands in the start folder",
+    "lands in the start directory",
     "transfers files",
     "cannot write to /",
     "does not see the host",
@@ -113,7 +113,7 @@ def test_good_jail_and_nothing_is_left(machine: Machine) -> None:
     assert seconds < 3, seconds
 
 
-def test_without_sshd_and_its_folder(machine: Machine) -> None:
+def test_without_sshd_and_its_directory(machine: Machine) -> None:
     """The host's /run stays as it is, and /dev/log of the jail goes on to work."""
     machine.start_rsyslog()
     ready(machine, "")
@@ -241,7 +241,8 @@ HOLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     "x11 guard": (("X11Forwarding yes",), "no X11", "x11forwarding yes in sshd -T"),
     "tunnel guard": (("PermitTunnel yes",), "no tunnel", "permittunnel yes in sshd -T"),
 }
-# The same with DisableForwarding gone too, so that the request itself is granted; TCP's guard notices that as well.
+# The same with DisableForwarding gone too, so that the request itself is granted; TCP's guard
+# notices that as well.
 OPENED: Mapping[str, tuple[str, str, str]] = {
     "unix local": (
         "AllowStreamLocalForwarding local",
@@ -271,7 +272,7 @@ def test_each_hole_is_found_by_its_probe(machine: Machine) -> None:
         assert set(found) == {probe}, (name, found)
         assert words in found[probe], (name, found)
         machine.write(BLOCK, block)
-    # For a real grant the agent's socket needs a folder, and X11 the program.
+    # For a real grant the agent's socket needs a directory, and X11 the program.
     machine.run("install", "-d", "-m", "1777", "/srv/sftp/alice/tmp")
     machine.write("/srv/sftp/alice/usr/bin/xauth", "#!/bin/sh\n", 0o755)
     for name, (line, probe, words) in OPENED.items():
@@ -299,7 +300,7 @@ def test_no_jail_at_all(machine: Machine) -> None:
         "no other subsystem",
     }
     assert set(found) == open_doors, found
-    assert "a file and a folder could be made in /" in found["cannot write to /"]
+    assert "a file and a directory could be made in /" in found["cannot write to /"]
     assert "through a symbolic link" in found["does not see the host"]
     assert (
         machine.run(
@@ -416,10 +417,10 @@ def test_lands_elsewhere_and_root_that_is_open(machine: Machine) -> None:
     ready(machine, QUIET + "[profiles]\n[[sftponly]]\nstart = /in\n")
     jail(machine, "alice")
     found = failed(machine)
-    assert found["lands in the start folder"].startswith(
+    assert found["lands in the start directory"].startswith(
         "the session starts in /home/alice and not in /in"
     ), found
-    assert set(found) == {"lands in the start folder", "transfers files"}
+    assert set(found) == {"lands in the start directory", "transfers files"}
     machine.run("install", "-d", "-o", "alice", "/srv/sftp/alice/in")
     assert failed(machine) == {}
     machine.run("setfacl", "-m", "u:alice:rwx", "/srv/sftp/alice")
@@ -441,7 +442,7 @@ def test_log_that_is_dead(machine: Machine) -> None:
 
 
 def test_block_at_the_end_of_sshd_config(machine: Machine) -> None:
-    """Where no folder is included; what is global above the block, as X11Forwarding yes, does not count for jails."""
+    """Where no directory is included; what is global above the block, as X11Forwarding yes, does not count for jails."""
     machine.sh(
         "sed -i '/^Include/d; 1i AllowTcpForwarding yes\\nPermitTTY yes' /etc/ssh/sshd_config"
     )
@@ -478,7 +479,7 @@ def test_a_user_who_expects_us(machine: Machine) -> None:
     jail(machine, "alice")
     machine.sh("mkdir /srv/victim; chown alice /srv/victim; ln -s /srv/victim /home/alice/in")
     before = machine.listing("/srv/victim", times=True)
-    assert "lands in the start folder" in failed(machine)
+    assert "lands in the start directory" in failed(machine)
     assert changes(before, machine.listing("/srv/victim", times=True)) == {}
 
 
@@ -569,7 +570,7 @@ def test_a_bad_one_among_many(machine: Machine) -> None:
         f"{'FAILED' if number == 3 else 'ok':<8}user{number}" for number in range(6)
     ]
     assert (
-        "        FAILED  lands in the start folder: the server hung up; sshd: bad ownership"
+        "        FAILED  lands in the start directory: the server hung up; sshd: bad ownership"
         in done.out
     ), done
 

@@ -1,4 +1,4 @@
-"""Every way an account leaves. Not a byte of a mounted folder goes with it, and nothing is left for a namesake."""
+"""Every way an account leaves. Not a byte of a mounted directory goes with it, and nothing is left for a namesake."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ WEB = "/srv/web/example.com"
 
 
 def data(machine: Machine) -> str:
-    """All that the folder holds: owners by number, since the names go with the account."""
+    """All that the directory holds: owners by number, since the names go with the account."""
     script = f"find {WEB} -printf '%p %U:%G %m %T@\\n' | sort; find {WEB} -type f -exec sha256sum {{}} + | sort"
     return machine.sh(script).out
 
 
 def furnished(machine: Machine) -> str:
-    """Alice with a home that has a file, a folder to write in and one to read."""
+    """Alice with a home that has a file, a directory to write in and one to read."""
     machine.run("install", "-d", "-m", "1777", WEB)
     web(machine)
     key = jail(machine, "alice")
@@ -53,7 +53,7 @@ def furnished(machine: Machine) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
-def test_mounted_folders_outlive_the_account(machine: Machine, way: tuple[str, ...]) -> None:
+def test_mounted_directories_outlive_the_account(machine: Machine, way: tuple[str, ...]) -> None:
     ready(machine)
     key = furnished(machine)
     before = data(machine)

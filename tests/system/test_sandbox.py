@@ -32,8 +32,8 @@ def test_nothing_comes_back(sandbox: Path) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     assert run(sandbox, "sh", "-ec", script).returncode == 0
     assert Path("/proc/self/mountinfo").read_text() == before
-    for folder in ("/etc", sandbox.parents[1], "/usr/bin", "/tmp", "/run"):
-        assert not Path(folder, "made").exists()
+    for directory in ("/etc", sandbox.parents[1], "/usr/bin", "/tmp", "/run"):
+        assert not Path(directory, "made").exists()
     assert Path("/etc/passwd").exists()
 
 

@@ -139,7 +139,7 @@ def test_endless_script_is_stopped(machine: Machine) -> None:
 def test_scripts_that_others_could_change_never_run(machine: Machine) -> None:
     machine.write(CONFIG, QUIET)
     machine.start_sshd()
-    folder = f"{ETC}/setup.d"
+    directory = f"{ETC}/setup.d"
     for name, mode in (
         ("writable", 0o775),
         ("plain", 0o644),
@@ -147,14 +147,14 @@ def test_scripts_that_others_could_change_never_run(machine: Machine) -> None:
         ("x.dpkg-old", 0o755),
         ("x~", 0o755),
     ):
-        script(machine, f"{folder}/{name}", f"touch /root/{name}", mode)
-    machine.run("chown", "games", f"{folder}/foreign")
+        script(machine, f"{directory}/{name}", f"touch /root/{name}", mode)
+    machine.run("chown", "games", f"{directory}/foreign")
     machine.run("sftpjail", "setup")
     assert machine.run("ls", "/root").out.split() == []
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3
     for name in ("writable", "plain", "foreign"):
-        assert f"{folder}/{name} is not run" in done.out
+        assert f"{directory}/{name} is not run" in done.out
     assert "x.dpkg-old" not in done.out
-    machine.sh(f"cd {folder}; chown root foreign; chmod 755 writable plain foreign")
+    machine.sh(f"cd {directory}; chown root foreign; chmod 755 writable plain foreign")
     assert machine.run("sftpjail", "check").out == "0 jails checked, no problems\n"

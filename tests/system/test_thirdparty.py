@@ -8,9 +8,9 @@ from steps import CONFIG, QUIET, open_with_key, previewed, ready, refused, works
 ALLOWED = QUIET + "[plugins]\nallow = welcome\n"
 
 
-def pip(machine: Machine, folder: str) -> None:
+def pip(machine: Machine, directory: str) -> None:
     machine.sh(
-        f"cp -r {folder} /root/plugin && /usr/bin/python3 -m pip install --quiet --no-index --no-build-isolation "
+        f"cp -r {directory} /root/plugin && /usr/bin/python3 -m pip install --quiet --no-index --no-build-isolation "
         "$(python3 -m pip install --help | grep -q break-system && echo --break-system-packages) /root/plugin",
         timeout=120,
     )

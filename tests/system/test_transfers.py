@@ -66,8 +66,8 @@ def files(user: str) -> dict[bytes, int]:
     return found
 
 
-def fill(machine: Machine, folder: str, user: str) -> None:
-    place = os.fsencode(f"/proc/{machine.pid}/root{folder}")
+def fill(machine: Machine, directory: str, user: str) -> None:
+    place = os.fsencode(f"/proc/{machine.pid}/root{directory}")
     os.makedirs(place)
     for name, size in files(user).items():
         with open(os.path.join(place, name), "wb") as file:
@@ -208,7 +208,8 @@ def started(machine: Machine) -> None:
     machine.sh("until pgrep -f 'sftpjail log --follow' >/dev/null; do sleep 0.02; done; sleep 0.5")
 
 
-# -- where the log is ----------------------------------------------------------------------------------------------
+# -- where the log is
+# ----------------------------------------------------------------------------------------------
 
 
 def test_500_files_with_rsyslog(machine: Machine) -> None:
@@ -238,7 +239,8 @@ def test_500_files_with_journald(booted: Machine) -> None:
         ends(booted, process)
 
 
-# -- over time -----------------------------------------------------------------------------------------------------
+# -- over time
+# -----------------------------------------------------------------------------------------------------
 
 
 def logging(machine: Machine) -> str:
@@ -406,7 +408,8 @@ def test_every_message_of_debugging_is_understood(machine: Machine) -> None:
     ] is None
 
 
-# -- what the command says ----------------------------------------------------------------------------------------
+# -- what the command says
+# ----------------------------------------------------------------------------------------
 
 
 def test_no_log_a_wrong_time_and_a_file_that_cannot_be_read(machine: Machine) -> None:

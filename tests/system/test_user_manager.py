@@ -8,7 +8,7 @@ import pytest
 from machine import Machine
 from steps import jail, open_with_key, ready, works
 
-from sftpjail.formats.user_managers import DROPIN, FOLDER, script
+from sftpjail.formats.user_managers import DIRECTORY, DROPIN, script
 
 MARK = "/home/{}/mark"
 UNIT = """\
@@ -110,7 +110,7 @@ def uploads(machine: Machine, name: str, key: str) -> bool:
 
 def open_door(machine: Machine) -> None:
     """A host as an earlier sftpjail has left it."""
-    machine.run("rm", "-r", FOLDER)
+    machine.run("rm", "-r", DIRECTORY)
     machine.run("systemctl", "daemon-reload")
 
 
@@ -134,7 +134,8 @@ def test_an_uploaded_unit_runs_no_more(booted: Machine) -> None:
         "/home/alice/.config/systemd/user/mark.service"
     )
 
-    # An upgrade, or whatever else runs setup, ends what runs by then; a session that is open goes on.
+    # An upgrade, or whatever else runs setup, ends what runs by then; a session that is open goes
+    # on.
     linger(machine, "alice")
     asked = f"!systemctl is-active user@{uid(machine, 'alice')}.service | cat"
     done = machine.sftp(
@@ -275,7 +276,7 @@ def test_every_fix_of_a_drop_in_that_is_not_in_force_puts_it_in_force(booted: Ma
         f"rm {DROPIN}; {reload}",
         f"echo '[Service]' >{DROPIN}; {reload}",
         f"ln -sf /dev/null {DROPIN}; {reload}",
-        f"printf '[Service]\\nExecCondition=\\n' >{FOLDER}/zz.conf; {reload}",
+        f"printf '[Service]\\nExecCondition=\\n' >{DIRECTORY}/zz.conf; {reload}",
         f"mkdir -p {one}; printf '[Service]\\nExecCondition=\\n' >{one}/50-own.conf; {reload}",
         f"mkdir -p {one}; ln -s /dev/null {one}/10-sftpjail.conf; {reload}",
     ):
@@ -291,12 +292,12 @@ def test_every_fix_of_a_drop_in_that_is_not_in_force_puts_it_in_force(booted: Ma
         machine.sh(fixes[0])
         assert started(machine, alice) == "inactive", found
         assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
-        machine.run("rm", "-rf", one, f"{FOLDER}/zz.conf")
+        machine.run("rm", "-rf", one, f"{DIRECTORY}/zz.conf")
         machine.run("systemctl", "daemon-reload")
     # One that runs by what systemd has read before.
     service = f"user@{alice}.service"
     machine.sh(
-        f"mv {FOLDER} /root/away; {reload}; systemctl start {service}; mv /root/away {FOLDER}"
+        f"mv {DIRECTORY} /root/away; {reload}; systemctl start {service}; mv /root/away {DIRECTORY}"
     )
     found = machine.run("sftpjail", "check", "alice", check=False)
     fixes = [

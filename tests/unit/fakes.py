@@ -114,11 +114,11 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     return planned
 
 
-def listing(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Return every name below FOLDER with type, owner, mode, links, content, time and extended attributes."""
+def listing(directory: Path) -> dict[str, tuple[Any, ...]]:
+    """Return every name below DIRECTORY with type, owner, mode, links, content, time and extended attributes."""
     found: dict[str, tuple[Any, ...]] = {}
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
+    for place, directories, files in os.walk(directory):
+        for name in (*directories, *files):
             path = Path(place) / name
             seen = path.lstat()
             about: tuple[Any, ...] = (oct(seen.st_mode), seen.st_uid, seen.st_gid)
@@ -127,7 +127,7 @@ def listing(folder: Path) -> dict[str, tuple[Any, ...]]:
             elif path.is_file():
                 attributes = {a: os.getxattr(path, a) for a in os.listxattr(path)}
                 about += (seen.st_nlink, seen.st_mtime_ns, path.read_bytes(), attributes)
-            found[str(path.relative_to(folder))] = about
+            found[str(path.relative_to(directory))] = about
     return found
 
 

@@ -34,7 +34,8 @@ DEFAULTS = {
     "authorizedkeysfile": ".ssh/authorized_keys .ssh/authorized_keys2",
     "pubkeyacceptedalgorithms": "ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256",
 }
-# Keywords of which every line counts; sshd -T prints each word of the first four on a line of its own.
+# Keywords of which every line counts; sshd -T prints each word of the first four on a line of its
+# own.
 LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups", "authenticationmethods")
 
 
@@ -51,8 +52,8 @@ class Line(NamedTuple):
 class Sshd:
     """Answers -V, -t, -T -C and -T -ddd -C, as far as Include, Match all, User and Group go.
 
-    `version` is what -V says; `broken` what it says of its configuration in place of an answer; `refuses` a word that
-    it does not accept anywhere.
+    `version` is what -V says; `broken` what it says of its configuration in place of an answer;
+    `refuses` a word that it does not accept anywhere.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -126,8 +127,8 @@ class Sshd:
         for number, text in enumerate(self._read(path, files).split("\n"), 1):
             keyword, _, value = text.strip().partition(" ")
             if keyword == "Include":
-                folder = self.tree.root / "etc/ssh/sshd_config.d"
-                names = {f"/etc/ssh/sshd_config.d/{p.name}" for p in folder.glob("*.conf")}
+                directory = self.tree.root / "etc/ssh/sshd_config.d"
+                names = {f"/etc/ssh/sshd_config.d/{p.name}" for p in directory.glob("*.conf")}
                 names |= {name for name in files if name.startswith("/etc/ssh/sshd_config.d/")}
                 for name in sorted(names):
                     yield from self._lines(name, files)
@@ -162,7 +163,7 @@ class Sshd:
 def sshd(tree: Tree, programs: Programs) -> Sshd:
     """An sshd that is installed in the tree, with Debian's configuration."""
     tree.program("sshd")
-    tree.folder("/etc/ssh/sshd_config.d")
+    tree.directory("/etc/ssh/sshd_config.d")
     tree.write(
         "/etc/ssh/sshd_config",
         "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\nX11Forwarding yes\n"

@@ -65,8 +65,7 @@ def test_add_refuses_before_useradd_what_could_not_be_jailed(
 ) -> None:
     assert run("add", *more, "eve", "--", *options.split())[0] == 1, "and no program ran"
     assert (
-        run.err
-        == f"sftpjail: will not jail eve: {why}\n  advice: give --force if you really mean it\n"
+        run.err == f"sftpjail: will not jail eve: {why}\n  advice: give --force if you are sure\n"
     )
 
 
@@ -130,7 +129,8 @@ def test_add_of_whom_a_match_user_names(run: Run, stage: Stage, programs: Progra
     assert "profile mirrors has no group\n  advice: add eve to its match_user" in run.err
 
 
-# -- remove --delete-account ------------------------------------------------------------------------------------------
+# -- remove --delete-account
+# ------------------------------------------------------------------------------------------
 
 
 def userdel(stage: Stage, programs: Programs, refusals: int) -> None:
@@ -202,7 +202,7 @@ def test_remove_says_that_it_could_not_put_a_jail_back(
 
     programs.answer_by("userdel", lose)
     assert run("remove", "--delete-account", "ann") == (4, ""), run.err
-    assert "ann is left, with half a jail: " in run.err and run.err.endswith(
+    assert "ann is left, with a partial jail: " in run.err and run.err.endswith(
         "\n  fix: sftpjail apply\n"
     )
 
@@ -234,7 +234,8 @@ def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
     assert caught.value.fix == fix
 
 
-# -- what each command says and refuses -------------------------------------------------------------------------------
+# -- what each command says and refuses
+# -------------------------------------------------------------------------------
 
 # Command, exit code, standard output, standard error: one after the other on one host.
 Said = tuple[str, int, str, str]
@@ -299,7 +300,7 @@ def test_migrate_of_one_or_all(run: Run, stage: Stage) -> None:
         ],
     )
     old = "/home/ann/.ssh/authorized_keys"
-    stage.tree.folder("/home/ann/.ssh", 0o700, (1001, 1001))
+    stage.tree.directory("/home/ann/.ssh", 0o700, (1001, 1001))
     stage.tree.write(old, "ssh-ed25519 AAAAgood7 old\nrubbish\n", 0o600)
     stage.tree.owners[old] = (1001, 1001)
     os.link(stage.tree.root / old[1:], stage.tree.root / "second")
@@ -308,7 +309,7 @@ def test_migrate_of_one_or_all(run: Run, stage: Stage) -> None:
 
 
 def test_mounts_as_commands(run: Run, stage: Stage) -> None:
-    stage.tree.folder("/srv/web/in")
+    stage.tree.directory("/srv/web/in")
     inner = (
         f"sftpjail: {JAIL}/web/in is mounted below {JAIL}/web\n  fix: sftpjail umount ann /web/in\n"
     )
@@ -317,7 +318,7 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
         "  advice: see sftpjail.conf(5)\n"
     )
     climbs = "is not a path inside the jail; give one that begins with / and has no ..\n"
-    top = "sftpjail: the mount needs a folder of its own inside the jail, as /web\n"
+    top = "sftpjail: the mount needs a directory of its own inside the jail, as /web\n"
     played(
         run,
         [
@@ -354,7 +355,7 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
 
 
 def test_list_and_show_tell_what_is_there(run: Run, stage: Stage) -> None:
-    stage.tree.folder("/srv/web")
+    stage.tree.directory("/srv/web")
     assert run("mount", "--read-only", "ann", "/srv/web", "/web")[0] == 0
     row = "ann\tsftponly\t/srv/sftp/ann\t1\t3\t"
     assert run("list") == (0, f"{row}ok\n")
@@ -415,7 +416,7 @@ def test_adopt_jails_no_administrator_unless_forced(
     stage.tree.account("me", 1101)
     stage.tree.write("/proc/self/loginuid", "1101")
     assert run("adopt", who)[0] == 1
-    force = f"if you really mean it: sftpjail adopt --force {who}"
+    force = f"if you are sure: sftpjail adopt --force {who}"
     assert run.err == f"sftpjail: will not jail {who}: {why}\n  choice: {force}\n"
     if who != "root":
         assert run("--dry-run", "adopt", "--force", who)[0] == 0, run.err
@@ -427,7 +428,7 @@ def test_adopt_takes_keys_along_and_keeps_the_profile(run: Run, stage: Stage) ->
     stage.config = Config(profiles=(*stage.config.profiles, other))
     stage.set_up()
     old = "/home/bob/.ssh/authorized_keys"
-    stage.tree.folder("/home/bob/.ssh", 0o700, (1002, 1002))
+    stage.tree.directory("/home/bob/.ssh", 0o700, (1002, 1002))
     stage.tree.write(old, "ssh-ed25519 AAAAgood7 old\n", 0o600)
     stage.tree.owners[old] = (1002, 1002)
     code, out = run("--json", "adopt", "--profile", "other", "bob")

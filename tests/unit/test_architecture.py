@@ -38,7 +38,8 @@ FLOORS = (
     ("errors",),
     ("escapes", "paths"),
 )
-# Plugins stand beside the house: they get its door, its facts and its vocabulary, and never what changes a host.
+# Plugins stand beside the house: they get its door, its facts and its vocabulary, and never what
+# changes a host.
 DOOR = {"", "jails", "transferlog", "openssh", "host", "actions", "formats"}
 DOOR |= {room for floor in FLOORS[FLOORS.index(("formats",)) :] for room in floor}
 # What changes the host, by module; `open` for writing is looked for apart.
@@ -167,7 +168,7 @@ def ours(name: str, for_types: bool = True) -> set[str]:
 
 
 def room(name: str) -> str:
-    """Return the room that a module lies in: its folder, one with the door for a plugin, or itself at the root."""
+    """Return the room that a module lies in: its directory, one with the door for a plugin, or itself at the root."""
     first, *rest = name.split(".")
     return f"plugins.{rest[0]}" if first == "plugins" and rest else first
 
@@ -352,8 +353,13 @@ def test_no_program_is_started_by_a_shell(name: str) -> None:
 
 
 def tracked() -> list[Path]:
-    folders = ("sftpjail", "tests", "hooks", "packaging", "man", ".ci")
-    files = [path for folder in folders for path in (PROJECT / folder).rglob("*") if path.is_file()]
+    directories = ("sftpjail", "tests", "hooks", "packaging", "man", ".ci")
+    files = [
+        path
+        for directory in directories
+        for path in (PROJECT / directory).rglob("*")
+        if path.is_file()
+    ]
     return [
         path
         for path in [*files, *PROJECT.glob("*")]

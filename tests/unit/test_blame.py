@@ -18,7 +18,7 @@ from sftpjail.model import Account
 
 @pytest.fixture
 def world(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world in which others may make links in the folder `theirs`."""
+    """A world in which others may make links in the directory `theirs`."""
     world = World(tmp_path, programs, monkeypatch)
     for name in ("src", "jail", "theirs"):
         (world.root / name).mkdir()
@@ -49,7 +49,7 @@ def blamed(world: World, *wanted: tuple[str, Action]) -> str:
     return caught.value.owner
 
 
-def test_of_a_folder_a_file_and_a_script(world: World) -> None:
+def test_of_a_directory_a_file_and_a_script(world: World) -> None:
     good = ("ann", MakeDir(world.path("good")))
     assert blamed(world, good, ("bob", MakeDir(world.path("theirs/link/x")))) == "bob"
     assert blamed(world, good, ("bob", WriteFile(world.path("none/x"), "x\n"))) == "bob"

@@ -25,7 +25,7 @@ __all__ = ["run", "sshd", "stage"]
             ("add", "eve", "--uid", "7"),
             "add",
             "add does not know --uid 7",
-            "advice: options for useradd stand behind --",
+            "advice: options for useradd go after --",
         ),
         (
             ("key", "add", "ann"),
@@ -43,7 +43,7 @@ __all__ = ["run", "sshd", "stage"]
         (
             ("list", "--", "--ann"),
             "list",
-            "list takes nothing behind --: --ann",
+            "list takes nothing after --: --ann",
             "advice: see sftpjail --help",
         ),
         (

@@ -150,7 +150,7 @@ def _read(host: FakeHost) -> FakeHost:
 
 
 def test_where_sshd_refuses_by_itself_nobody_is_shut_out(tree: Tree, programs: Programs) -> None:
-    tree.folder("/srv/sftp/ann")
+    tree.directory("/srv/sftp/ann")
     sshd(tree, programs, "/srv/sftp/%u")
     assert not lets_in(ANN, tree.host())
     assert not lets_in(Account("ann", 1001, 1001, "/etc", profile=HOME), tree.host()), (
@@ -180,7 +180,7 @@ def test_where_sshd_would_let_in(tree: Tree, programs: Programs) -> None:
     tree.account("carl", 1004, home="/home/bob/x")
     tree.owners["/home/bob/x"] = (0, 0)
     assert lets_in(bob, tree.host()), "who of the two it is for nobody knows"
-    tree.folder("/home/bob/files", owner=(1002, 1002))
+    tree.directory("/home/bob/files", owner=(1002, 1002))
     assert not lets_in(bob, tree.host()) and lets_in(
         Account("ann", 1001, 1001, "/home/bob", profile=HOME), tree.host()
     )

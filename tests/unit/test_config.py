@@ -56,7 +56,7 @@ def test_root_obeys_no_file_that_others_could_change(
     assert caught.value.fix == "chown root /etc/passwd && chmod go-w /etc/passwd"
 
 
-def test_unreadable_bytes_and_folders(tmp_path: Path) -> None:
+def test_unreadable_bytes_and_directories(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"[logs]\nfile = /var/log/\xe9\n")
     for name in ("latin", ""):
         with pytest.raises(UsageError, match="cannot read the configuration"):

@@ -36,7 +36,8 @@ def told(problems: Sequence[Problem]) -> list[tuple[str, str, str]]:
     return [(problem.about, problem.what, problem.fix) for problem in problems]
 
 
-# -- judge ------------------------------------------------------------------------------------------------------------
+# -- judge
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_healthy_host_has_no_problems(stage: Stage) -> None:
@@ -230,14 +231,15 @@ def test_an_interrupted_run_is_told_and_not_one_that_goes_on(
     lock = str(tmp_path / "run/lock")
     monkeypatch.setattr(engine, "LOCK", lock)
     stage.tree.write("/var/lib/sftpjail/journal", "{}\n")
-    interrupted = [("host", "an interrupted run is not taken back yet", "sftpjail apply")]
+    interrupted = [("host", "an interrupted run has not been rolled back yet", "sftpjail apply")]
     assert told(judge(stage.engine(), [])) == interrupted
     with locks.lock(lock, 1.0):
         assert judge(stage.engine(), []) == []
     assert told(judge(stage.engine(), [])) == interrupted
 
 
-# -- what is left behind ----------------------------------------------------------------------------------------------
+# -- what is left behind
+# ----------------------------------------------------------------------------------------------
 
 
 def leave(stage: Stage) -> None:
@@ -285,7 +287,7 @@ def test_a_group_that_is_gone_is_no_departure(stage: Stage) -> None:
         line for line in stage.tree.group_lines if not line.startswith("sftponly:")
     ]
     problems = {problem.about: problem for problem in judge(stage.engine(), [])}
-    assert problems["ann"].what == "is jailed no more: the group of its profile is gone"
+    assert problems["ann"].what == "is no longer jailed: the group of its profile is gone"
     assert problems["ann"].fix == "sftpjail setup && sftpjail adopt ann"
 
 
@@ -316,7 +318,8 @@ def test_nothing_that_is_mounted_is_ever_to_be_deleted(stage: Stage) -> None:
     assert not [problem for problem in problems if "rm " in problem.fix]
 
 
-# -- ten thousand -----------------------------------------------------------------------------------------------------
+# -- ten thousand
+# -----------------------------------------------------------------------------------------------------
 
 
 def crowd(stage: Stage, first: int, end: int) -> None:
@@ -367,7 +370,8 @@ def test_ten_thousand_jails_cost_a_few_questions(stage: Stage, programs: Program
         assert isinstance(made.host, FakeHost) and not made.host.thorough
         for path in ("/etc/passwd", "/etc/group", "/etc/shadow"):
             assert made.host.reads.count(path) <= 3, path
-    # The fake host costs more than the real one, which tests/bench measures; here it is that nothing grows faster.
+    # The fake host costs more than the real one, which tests/bench measures; here it is that
+    # nothing grows faster.
     assert took[1] < 8 * took[0], took
 
 
@@ -375,7 +379,7 @@ def test_one_of_many_is_found(stage: Stage) -> None:
     crowd(stage, 0, 500)
     tree = stage.tree
     tree.write(KEYS.replace("ann", "user77"), "ssh-ed25519 AAAAbroken x\n")
-    tree.folder("/srv/sftp/user47", 0o775)
+    tree.directory("/srv/sftp/user47", 0o775)
     tree.pids = {"sshd": 7, "rsyslog": 8}
     tree.write(
         "/etc/shadow",
@@ -395,7 +399,8 @@ def test_one_of_many_is_found(stage: Stage) -> None:
     }
 
 
-# -- commands that can be pasted --------------------------------------------------------------------------------------
+# -- commands that can be pasted
+# --------------------------------------------------------------------------------------
 
 word = st.one_of(
     st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(shlex.quote),

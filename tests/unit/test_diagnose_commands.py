@@ -27,7 +27,7 @@ def test_check_of_a_healthy_host(run: Run) -> None:
 
 
 def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
-    stage.tree.folder(JAIL, 0o775)
+    stage.tree.directory(JAIL, 0o775)
     stage.tree.owners.pop(JAIL, None)
     code, out = run("check", "ann")
     assert code == 3 and out.startswith(
@@ -149,7 +149,7 @@ def test_explain_gives_each_problem_with_its_command(run: Run, stage: Stage) -> 
     long = "/etc/ssh/sshd_config.d/00-what-the-other-administrator-likes-to-have.conf"
     stage.tree.write(long, "Match Group sftponly\n    ChrootDirectory none\n    PermitTTY yes\n")
     stage.reload()
-    stage.tree.folder(JAIL, 0o775)
+    stage.tree.directory(JAIL, 0o775)
     stage.tree.owners.pop(JAIL, None)
     code, out = run("explain", "ann")
     assert code == 3 and max(map(len, out.splitlines())) <= 80

@@ -79,7 +79,7 @@ def wanted(plan: Plan) -> list[Action]:
 
 
 def test_what_is_so_already_is_left_out(tree: Tree) -> None:
-    tree.folder("/srv/a")
+    tree.directory("/srv/a")
     tree.write("/etc/f", "x\n")
     plan = engine(
         tree.host(), one=Wants(MakeDir("/srv/a"), WriteFile("/etc/f", "x\n"), Notify("sshd"))
@@ -88,7 +88,7 @@ def test_what_is_so_already_is_left_out(tree: Tree) -> None:
 
 
 def test_checks_and_notices_go_with_changes_of_their_own_plugin(tree: Tree) -> None:
-    tree.folder("/srv/a")
+    tree.directory("/srv/a")
     still = Wants(MakeDir("/srv/a"), Check(("sshd", "-t"), "x"), Notify("sshd"))
     busy = Wants(MakeDir("/srv/b"), Check(("rsyslogd", "-N1"), "y"), Notify("rsyslog"))
     plan = engine(tree.host(), still=still, busy=busy).plan([OnSetup()])
@@ -97,7 +97,7 @@ def test_checks_and_notices_go_with_changes_of_their_own_plugin(tree: Tree) -> N
 
 def test_scripts_run_only_when_something_changes(tree: Tree) -> None:
     script = Run(("/hook",), "a script")
-    tree.folder("/srv/a")
+    tree.directory("/srv/a")
     assert not engine(tree.host(), one=Wants(MakeDir("/srv/a")), two=Wants(script)).plan(
         [OnSetup()]
     )
@@ -110,7 +110,7 @@ def test_scripts_run_only_when_something_changes(tree: Tree) -> None:
 
 def test_the_order_of_a_plan(tree: Tree) -> None:
     tree.write("/srv/gone/inner/file", "x")
-    tree.folder("/srv/own", 0o700)
+    tree.directory("/srv/own", 0o700)
     tree.mounted("/jail/out", "/jail/out/in")
     actions: list[Action] = [
         Notify("sshd"),
@@ -149,7 +149,7 @@ def test_the_order_of_a_plan(tree: Tree) -> None:
     ]
 
 
-def test_a_folder_that_keeps_something_is_kept(tree: Tree) -> None:
+def test_a_directory_that_keeps_something_is_kept(tree: Tree) -> None:
     tree.write("/srv/gone/ours", "x")
     tree.write("/srv/gone/theirs", "x")
     wants = Wants(Remove("/srv/gone", ours=True), Remove("/srv/gone/ours", ours=True))
@@ -278,14 +278,14 @@ def test_a_host_event_is_never_tolerated(tree: Tree) -> None:
 
 
 def test_the_first_owner_is_remembered_and_forgotten_when_given_back(tree: Tree) -> None:
-    tree.folder("/home/ann", 0o700, (1001, 1001))
+    tree.directory("/home/ann", 0o700, (1001, 1001))
     there = engine(tree.host(), one=Wants(SetOwner("/home/ann", 0, 0, 0o755))).plan(
         [OnUserCreate(who("ann"), new=True)]
     )
     (record,) = [s.action for s in there.steps if isinstance(s.action, WriteFile)]
     assert '"/home/ann": [\n   1001,\n   1001,\n   448\n  ]' in record.content
     tree.write(record.path, record.content)
-    tree.folder("/home/ann", 0o755)
+    tree.directory("/home/ann", 0o755)
     tree.root.joinpath("home/ann").chmod(0o755)
     tree.owners["/home/ann"] = (0, 0)
     back = engine(tree.host(), one=Wants(SetOwner("/home/ann", 1001, 1001, 0o700))).plan(
@@ -306,7 +306,7 @@ def test_a_record_says_for_which_uid_it_was_made_as_long_as_it_says_anything(tre
     first = recorded(OnUserCreate(who("ann"), new=True), MakeDir("/srv/a"))
     assert isinstance(first, WriteFile) and '"uid": 1001' in first.content
     tree.write(first.path, first.content)
-    tree.folder("/srv/a")
+    tree.directory("/srv/a")
     # usermod -u, or another account: what was made before was made for the first.
     later = recorded(OnUserCreate(replace(who("ann"), uid=1500), new=True), MakeDir("/srv/b"))
     assert (
@@ -356,7 +356,7 @@ def test_problems_and_the_dry_run(tree: Tree) -> None:
     plan = found.plan([OnSetup()])
     text = plan.diff(found.host)
     for line in (
-        "+ folder /srv/x (owner 0:0, mode 0755)",
+        "+ directory /srv/x (owner 0:0, mode 0755)",
         "-old",
         "+new",
         "~ account www-data: shell /usr/sbin/nologin -> /bin/sh",

@@ -17,8 +17,8 @@ ANN = (1001, 1001)
 def with_ann(tree: Tree) -> Tree:
     tree.account("ann", *ANN)
     tree.account("bob", 1002)
-    tree.folder("/home/ann/files", 0o755, ANN)
-    tree.folder("/srv/data/inner")
+    tree.directory("/home/ann/files", 0o755, ANN)
+    tree.directory("/srv/data/inner")
     return tree
 
 
@@ -38,8 +38,8 @@ def test_a_place_that_only_root_can_change(with_ann: Tree) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
-def test_a_folder_that_others_can_write(with_ann: Tree, mode: int) -> None:
-    with_ann.folder("/srv/data", mode)
+def test_a_directory_that_others_can_write(with_ann: Tree, mode: int) -> None:
+    with_ann.directory("/srv/data", mode)
     assert with_ann.host().trusted_path("/srv/data/inner") == ""
     assert with_ann.host().trusted_path("/srv/data/inner", 1001) == ""
     assert with_ann.host().trusted_path("/srv/data") == "/srv/data"
@@ -77,15 +77,15 @@ def test_what_is_in_the_way(with_ann: Tree) -> None:
     assert fixes.aside("/srv/data/inner", with_ann.host()).endswith(" /srv/data/inner.old1"), (
         "one that nothing has"
     )
-    with_ann.folder("/home/ann", 0o775, ANN)
+    with_ann.directory("/home/ann", 0o775, ANN)
     assert fixes.aside("/home/ann/files", with_ann.host()) == "", "the group could lead ann astray"
-    with_ann.folder("/srv/data", 0o777)
+    with_ann.directory("/srv/data", 0o777)
     assert fixes.aside("/srv/data/inner", with_ann.host()) == "", "it is nobody's own"
     assert "because of /srv/data;" in fixes.advice("/srv/data/inner", with_ann.host())
 
 
 def test_commands_on_a_path(with_ann: Tree) -> None:
-    with_ann.folder("/srv/two words")
+    with_ann.directory("/srv/two words")
     host = with_ann.host()
     edit = "sed -i '1s/{}/x/' {}"
     assert fixes.on("/srv/two words", host, edit) == "sed -i '1s/{}/x/' '/srv/two words'"
@@ -137,7 +137,7 @@ def test_the_words_of_ending_reach_kill() -> None:
 
 
 def test_a_place_of_a_mount_below(with_ann: Tree) -> None:
-    with_ann.folder("/srv/web/shared")
+    with_ann.directory("/srv/web/shared")
     with_ann.fstab(
         "/srv/web /srv/sftp/ann/web none bind,x-sftpjail.user=ann 0 0",
         "/srv/data /srv/sftp/ann/web/shared/data none bind,x-sftpjail.user=ann 0 0",

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sftpjail.errors import UsageError
 from sftpjail.formats.fstab import FstabEntry, escape, parse_line, parse_mountinfo, unescape
 
-# Names as a Linux file system can hold them, spaces of other scripts and bytes that are not UTF-8 among them.
+# Names as a Linux file system can hold them, spaces of other scripts and bytes that are not UTF-8
+# among them.
 hard = "ab/ \\#,'\"$`\u00a0\u0085\u2028\u3000\udcff\udc80é"
 paths = st.text(
     st.sampled_from(hard) | st.characters(whitelist_categories=("L", "N", "P", "S", "Zs")),

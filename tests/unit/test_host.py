@@ -158,7 +158,7 @@ def test_binds_come_from_fstab(tree: Tree) -> None:
 
 
 def test_a_mount_point_behind_a_link(tree: Tree) -> None:
-    tree.folder("/data/sftp/ann/web")
+    tree.directory("/data/sftp/ann/web")
     tree.link("/srv/sftp", "/data/sftp")
     tree.mounted(("/data/sftp/ann/web", "ro,nosuid"))
     host = tree.host()
@@ -184,13 +184,14 @@ def test_files(tree: Tree) -> None:
         host.read("/etc")
 
 
-# -- a file in a user's folder ----------------------------------------------------------------------------------------
+# -- a file in a user's directory
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def home(tree: Tree) -> Tree:
     tree.write("/secret", "root:$6$…\n", 0o600)
-    tree.folder("/home/ann/.ssh")
+    tree.directory("/home/ann/.ssh")
     tree.root.joinpath("home/ann").chmod(0o777)
     tree.root.joinpath("home/ann/.ssh").chmod(0o777)
     return tree
@@ -209,7 +210,7 @@ def test_read_owned(home: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["link", "hard link", "folder link", "fifo", "folder", "large", "open", "foreign"]
+    "how", ["link", "hard link", "directory link", "fifo", "directory", "large", "open", "foreign"]
 )
 def test_read_owned_is_not_led_astray(
     home: Tree, how: str, monkeypatch: pytest.MonkeyPatch
@@ -220,13 +221,13 @@ def test_read_owned_is_not_led_astray(
         place.symlink_to(home.root / "secret")
     elif how == "hard link":
         os.link(home.root / "secret", place)
-    elif how == "folder link":
+    elif how == "directory link":
         place.parent.rmdir()
         home.write("/elsewhere/authorized_keys", "key\n")
         place.parent.symlink_to(home.root / "elsewhere")
     elif how == "fifo":
         os.mkfifo(place)
-    elif how == "folder":
+    elif how == "directory":
         place.mkdir()
     elif how == "large":
         place.write_bytes(b"x" * (1 << 20) + b"x")
@@ -247,7 +248,8 @@ def test_read_owned_is_not_led_astray(
     assert KEYS in caught.value.message and "$6$" not in caught.value.message
 
 
-# -- records ----------------------------------------------------------------------------------------------------------
+# -- records
+# ----------------------------------------------------------------------------------------------------------
 
 text = st.text(st.characters(blacklist_categories=(), blacklist_characters="\0"), max_size=20)
 
@@ -317,7 +319,8 @@ def test_a_host_that_is_root_asks_nss() -> None:
     assert host.in_group("root", "root") and "root" in host.groups_of("root")
 
 
-# -- jails ------------------------------------------------------------------------------------------------------------
+# -- jails
+# ------------------------------------------------------------------------------------------------------------
 
 
 def config(*profiles: Profile) -> Config:
@@ -414,7 +417,7 @@ def test_guard_rails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SftpJailError, match=f"will not jail {name}: .*{words}") as caught:
             guard(host.accounts[name], host)
         assert caught.value.fix == "" and caught.value.choices == (
-            ("if you really mean it", f"sftpjail adopt --force {name}"),
+            ("if you are sure", f"sftpjail adopt --force {name}"),
         )
         guard(replace(host.accounts[name], forced=True), host)
 
@@ -458,7 +461,8 @@ def test_a_record_with_a_name_that_is_none_does_not_reach_a_path(tree: Tree) -> 
         leftover("../../etc", Config(), tree.host())
 
 
-# -- names, numbers and modes at their edges --------------------------------------------------------------------------
+# -- names, numbers and modes at their edges
+# --------------------------------------------------------------------------
 
 
 def test_a_name_that_begins_like_another_is_another(tree: Tree, programs: Programs) -> None:
@@ -508,7 +512,7 @@ def test_the_last_number_is_no_id(tree: Tree) -> None:
 def test_who_else_may_write_is_asked_bit_by_bit(tree: Tree, bit: int) -> None:
     loose = bit in (0o020, 0o002)
     tree.write("/jail/in/file", "x\n", 0o600 | bit)
-    tree.folder("/jail", 0o700 | bit)
+    tree.directory("/jail", 0o700 | bit)
     host = tree.host()
     assert bool(host.flaw("/jail")) == loose
     assert host.loose_parent("/jail/in/file") == ("/jail" if loose else "")
@@ -529,7 +533,7 @@ def test_who_else_may_write_is_asked_bit_by_bit(tree: Tree, bit: int) -> None:
 
 @pytest.mark.parametrize("uid", [0, 1, 1001, 65534])
 def test_a_jail_is_roots_and_a_path_also_ones_own(tree: Tree, uid: int) -> None:
-    tree.folder("/jail/in", 0o755)
+    tree.directory("/jail/in", 0o755)
     tree.owners["/jail"] = (uid, uid)
     host = tree.host()
     words = "" if uid == 0 else f"belongs to uid {uid} and not to root"
@@ -537,7 +541,7 @@ def test_a_jail_is_roots_and_a_path_also_ones_own(tree: Tree, uid: int) -> None:
     assert host.trusted_path("/jail/in", 1001) == ("/jail/in" if uid in (0, 1001) else "")
     assert host.trusted_path("/jail/in") == ("" if uid else "/jail/in")
     tree.write("/jail/file", "x")
-    assert tree.host().flaw("/jail/file") == "is not a folder"
+    assert tree.host().flaw("/jail/file") == "is not a directory"
 
 
 @pytest.mark.parametrize("size", [0, 9, 10, 11])
@@ -559,7 +563,7 @@ def test_whose_bits_count(tree: Tree, who: str, what: str) -> None:
     owner = {"owner": (1001, 0), "group": (0, 1001), "member": (0, 70), "other": (0, 71)}[who]
     shift = {"owner": 6, "group": 3, "member": 3, "other": 0}[who]
     for mode, may in ((bit << shift, True), (0o777 & ~(bit << shift), False)):
-        tree.folder("/place", 0o755)
+        tree.directory("/place", 0o755)
         tree.owners["/place"] = owner
         host = tree.host()
         (tree.root / "place").chmod(mode)
@@ -630,7 +634,8 @@ def test_who_runs_us_is_an_administrator(
     assert host.invoker == ({"ann"} if variable else set())
 
 
-# -- accounts that only a name service knows --------------------------------------------------------------------------
+# -- accounts that only a name service knows
+# --------------------------------------------------------------------------
 
 
 class Service:
@@ -737,3 +742,19 @@ def test_a_strange_name_in_a_jails_group_is_no_jail_of_ours(tree: Tree, name: st
     assert list(jailed(Config(), host)) == ["ann", "a" * 256]
     settings = config(Profile("p", "", match_user=(name, "ann")))
     assert list(jailed(settings, host)) == ["ann"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"owners": {"/home/left": [1002, 1002, 448]}}',
+        '{"made": ["/home/left"]}',
+        '{"made": ["/home/left/other"]}',
+    ],
+)
+def test_remains_speak_of_the_profile_they_are_of(tree: Tree, record: str) -> None:
+    tree.account("left", 1002)
+    tree.write("/var/lib/sftpjail/accounts/left", record)
+    settings = config(Profile("sftponly"), Profile("homes", "homes", chroot="%h"))
+    found = leftover("left", settings, tree.host()).profile
+    assert found == settings.profiles["other" not in record]

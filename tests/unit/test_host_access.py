@@ -16,7 +16,8 @@ from sftpjail.host import host as host_module
 from sftpjail.model import Account, Shadow
 
 ANN = Account("ann", 1001, 1001, "/home/ann")
-# What getxattr("system.posix_acl_access") gives after `setfacl -m u:33:r-x,g:27:rwx,m::r-x FOLDER` in both releases.
+# What getxattr("system.posix_acl_access") gives after `setfacl -m u:33:r-x,g:27:rwx,m::r-x
+# DIRECTORY` in both releases.
 ENTRIES = [
     (1, 7, 2**32 - 1),
     (2, 5, 33),
@@ -48,7 +49,7 @@ def test_may_goes_by_owner_group_and_others(
     tree: Tree, owner: tuple[int, int], mode: int, able: str
 ) -> None:
     tree.group("sftponly", 500, "ann")
-    tree.folder("/srv/place", 0o700, owner)
+    tree.directory("/srv/place", 0o700, owner)
     host = tree.host()
     found = os.stat_result((mode, 1, 1, 1, *owner, 0, 0, 0, 0))
     host.stat = lambda path: found  # type: ignore[method-assign]
@@ -60,7 +61,7 @@ def test_nobody_may_do_anything_with_what_is_not_there(tree: Tree) -> None:
 
 
 def test_may_write_is_not_for_a_read_only_mount(tree: Tree) -> None:
-    tree.folder("/srv/place", 0o755, (1001, 1001))
+    tree.directory("/srv/place", 0o755, (1001, 1001))
     host = tree.host()
     assert host.may(ANN, "/srv/place", "w")
     host.unwritable = {"/srv/place"}
@@ -100,20 +101,20 @@ def test_the_acl_names_users_and_groups_and_no_more(
 @pytest.mark.parametrize(
     ("kind", "mode", "owner", "flaw"),
     [
-        ("folder", 0o755, (0, 0), ""),
-        ("folder", 0o750, (0, 33), ""),
-        ("folder", 0o775, (0, 33), "can be written by others than root (mode 0775)"),
-        ("folder", 0o757, (0, 0), "can be written by others than root (mode 0757)"),
-        ("folder", 0o755, (1001, 0), "belongs to uid 1001 and not to root"),
-        ("file", 0o644, (0, 0), "is not a folder"),
+        ("directory", 0o755, (0, 0), ""),
+        ("directory", 0o750, (0, 33), ""),
+        ("directory", 0o775, (0, 33), "can be written by others than root (mode 0775)"),
+        ("directory", 0o757, (0, 0), "can be written by others than root (mode 0757)"),
+        ("directory", 0o755, (1001, 0), "belongs to uid 1001 and not to root"),
+        ("file", 0o644, (0, 0), "is not a directory"),
         ("nothing", 0, (0, 0), ""),
     ],
 )
 def test_flaws_are_those_of_safely_chroot(
     tree: Tree, kind: str, mode: int, owner: tuple[int, int], flaw: str
 ) -> None:
-    if kind == "folder":
-        tree.folder("/srv/x", mode, owner)
+    if kind == "directory":
+        tree.directory("/srv/x", mode, owner)
     elif kind == "file":
         tree.write("/srv/x", "")
     assert tree.host().flaw("/srv/x") == flaw
@@ -185,10 +186,10 @@ def test_a_full_file_system_has_no_block_or_no_inode_left(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("tree_of_cgroups", ["", "/systemd", "/unified"])
 def test_a_manager_is_known_by_its_cgroup(tree: Tree, tree_of_cgroups: str) -> None:
     service = "user.slice/user-1001.slice/user@1001.service"
-    tree.folder(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/.control")
+    tree.directory(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/.control")
     host = tree.host()
     assert not host.has_manager(1001), "it is only being started, and may be refused"
-    tree.folder(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/init.scope")
+    tree.directory(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/init.scope")
     assert host.has_manager(1001) and not host.has_manager(1002)
 
 
@@ -236,5 +237,5 @@ def test_openssh_tells_its_version(
 
 def test_an_sshd_that_tells_no_version(tree: Tree, programs: Programs) -> None:
     programs.answer("sshd", "-V", err="segfault", code=1)
-    with pytest.raises(SftpJailError, match="does not tell OpenSSH's version: segfault"):
+    with pytest.raises(SftpJailError, match="does not report OpenSSH's version: segfault"):
         tree.host().openssh  # noqa: B018

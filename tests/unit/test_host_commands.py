@@ -71,7 +71,8 @@ def has_jail(stage: Stage, name: str) -> bool:
     return (stage.tree.root / f"srv/sftp/{name}/home/{name}").is_dir()
 
 
-# -- setup ------------------------------------------------------------------------------------------------------------
+# -- setup
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_setup_makes_the_jails_of_whoever_is_there(run: Run, stage: Stage) -> None:
@@ -102,7 +103,8 @@ def test_setup_reports_a_jail_that_cannot_be_made(run: Run, stage: Stage, refuse
     assert has_jail(stage, "dan") and not has_jail(stage, "cat")
 
 
-# -- teardown ---------------------------------------------------------------------------------------------------------
+# -- teardown
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_teardown_refuses_while_somebody_is_jailed(run: Run, stage: Stage) -> None:
@@ -149,7 +151,7 @@ def test_teardown_says_how_many_are_shut_out(run: Run, stage: Stage) -> None:
     assert run("setup", "--force")[0] == 0
     code, out = run("teardown", "--close-accounts")
     assert code == 0 and out.startswith(
-        "the jails are gone; 1 account expired: usermod -e '' USER "
+        "the jails are gone; 1 account expired; to reopen one: usermod "
     )
 
 
@@ -160,7 +162,8 @@ def test_a_removed_package_keeps_the_jails(run: Run, stage: Stage) -> None:
     assert not (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").exists()
 
 
-# -- apply ------------------------------------------------------------------------------------------------------------
+# -- apply
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_apply_makes_each_jail_and_the_host(run: Run, stage: Stage) -> None:
@@ -176,7 +179,7 @@ def test_apply_skips_an_administrator_and_says_so(run: Run, stage: Stage) -> Non
     join(stage, "admin", 1100)
     join(stage, "cat", 1101)
     assert run("apply") == (0, "applied: cat\n")
-    assert "sftpjail: admin is left alone: it is in the group sudo" in run.err
+    assert "sftpjail: admin is skipped: it is in the group sudo" in run.err
     assert has_jail(stage, "cat") and not has_jail(stage, "admin")
 
 
@@ -267,7 +270,8 @@ def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
     assert stage.tree.shown == {}
 
 
-# -- hook -------------------------------------------------------------------------------------------------------------
+# -- hook
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("event", ["useradd-post", "adduser-local", "pam-session"])
@@ -385,7 +389,8 @@ def _without_binds(real: Callable[..., Plan]) -> Callable[..., Plan]:
     return plan
 
 
-# -- add --------------------------------------------------------------------------------------------------------------
+# -- add
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -448,7 +453,8 @@ def test_add_takes_back_only_what_it_made(
     assert list(programs.asked[-1]) == wanted
 
 
-# -- a directory service beside local files ---------------------------------------------------------------------------
+# -- a directory service beside local files
+# ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -467,7 +473,7 @@ def silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_who_is_gone_is_not_known_by_a_directory_alone(
     run: Run, stage: Stage, silent: set[str]
 ) -> None:
-    words = "is it gone, or is the directory down? If it is gone: sftpjail remove"
+    words = "is it gone, or is the directory service down? If it is gone: sftpjail remove"
     assert run("apply", "--prune")[0] == 1
     assert run.err == "".join(f"sftpjail: {n}: {words} {n}\n" for n in ("zac", "zoe"))
     records = stage.tree.root / "var/lib/sftpjail/accounts"
@@ -481,12 +487,12 @@ def test_whom_a_silent_directory_may_know_is_skipped(
     run: Run, stage: Stage, silent: set[str]
 ) -> None:
     silent |= {"zoe", "bob"}
-    said = "sftpjail: the directory (sss) does not answer; zoe: left as they are\n"
+    said = "sftpjail: the directory service (sss) does not answer; skipped: zoe\n"
     assert run("apply") == (1, "nothing to do: 1 jail checked, all is as it should be\n")
     assert run.err == said
     assert run("show", "bob")[0] == 1 and "does not answer whether there is" in run.err
     stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
-    assert run("teardown")[0] == 1 and "who is still jailed cannot be told: " in run.err
+    assert run("teardown")[0] == 1 and "it is not known who is still jailed: " in run.err
     assert (stage.tree.root / DROPIN[1:]).exists()
 
 
@@ -500,7 +506,8 @@ def test_a_group_that_is_gone_stops_setup_and_no_jail(run: Run, stage: Stage) ->
     assert stage.host().group("web") is None
 
 
-# -- the events of one jail -------------------------------------------------------------------------------------------
+# -- the events of one jail
+# -------------------------------------------------------------------------------------------
 
 
 def events_of(stage: Stage, name: str) -> list[tuple[str, str]]:
@@ -512,7 +519,7 @@ def events_of(stage: Stage, name: str) -> list[tuple[str, str]]:
 
 
 def test_a_mount_moves_along_with_its_jail(run: Run, stage: Stage) -> None:
-    stage.tree.folder("/srv/web")
+    stage.tree.directory("/srv/web")
     assert run("mount", "ann", "/srv/web", "/web")[0] == 0
     (old,) = stage.config.profiles
     stage.config = Config(profiles=(replace(old, chroot="/jails/%u"),))
@@ -534,7 +541,8 @@ def test_a_mount_outside_of_the_jail_is_nobodys(stage: Stage) -> None:
     assert caught.value.fix == r"sed -i '\|[[:space:]]/elsewhere/ann/web[[:space:]]|d' /etc/fstab"
 
 
-# -- what runs outside of a jail --------------------------------------------------------------------------------------
+# -- what runs outside of a jail
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["at", "processes", "cron"])
@@ -558,7 +566,7 @@ def test_nothing_is_ended_that_may_be_anothers(stage: Stage, kind: str, uid: int
 )
 def test_a_home_inside_the_jail_was_elsewhere_before(stage: Stage, home: str, target: str) -> None:
     """Where the profile wants it on the host again; one that somebody has changed since counts."""
-    stage.tree.folder("/home/new", owner=(1001, 1001))
+    stage.tree.directory("/home/new", owner=(1001, 1001))
     stage.tree.people = [line.replace(":/home/ann:", f":{home}:") for line in stage.tree.people]
     stage.tree.write(
         "/var/lib/sftpjail/accounts/ann", '{"uid": 1001, "was": {"home": "/home/ann"}}'

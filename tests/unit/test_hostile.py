@@ -29,7 +29,7 @@ from sftpjail.system import files
 
 @pytest.fixture
 def world(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world with a folder `theirs`, in which everybody may make links."""
+    """A world with a directory `theirs`, in which everybody may make links."""
     world = World(tmp_path, programs, monkeypatch)
     (world.root / "roots/inner").mkdir(parents=True)
     (world.root / "roots/file").write_text("root's\n")
@@ -38,8 +38,8 @@ def world(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -
     for link, target in (
         ("theirs/file", "roots/file"),
         ("theirs/new", "roots/new"),
-        ("theirs/folder", "roots"),
-        ("theirs/below/folder", "roots"),
+        ("theirs/directory", "roots"),
+        ("theirs/below/directory", "roots"),
     ):
         (world.root / link).symlink_to(world.root / target)
     return world
@@ -49,17 +49,17 @@ ACTIONS: list[Callable[[Callable[[str], str]], Action]] = [
     lambda path: WriteFile(path("theirs/file"), "astray\n", uid=1, gid=1),
     lambda path: WriteFile(path("theirs/file"), "astray\n", keep=True),
     lambda path: WriteFile(path("theirs/new"), "astray\n"),
-    lambda path: WriteFile(path("theirs/folder/file"), "astray\n"),
-    lambda path: WriteFile(path("theirs/below/folder/file"), "astray\n"),
+    lambda path: WriteFile(path("theirs/directory/file"), "astray\n"),
+    lambda path: WriteFile(path("theirs/below/directory/file"), "astray\n"),
     lambda path: SetLines(path("theirs/file"), "tag", ("astray",)),
-    lambda path: SetLines(path("theirs/folder/file"), "tag", ("astray",)),
-    lambda path: MakeDir(path("theirs/folder/made"), uid=1, gid=1),
-    lambda path: MakeDir(path("theirs/below/folder/made")),
-    lambda path: SetOwner(path("theirs/folder"), 1, 1, 0o777),
-    lambda path: SetOwner(path("theirs/folder/inner"), 1, 1, 0o777),
-    lambda path: Rename(path("theirs/folder/file"), path("theirs/folder/moved")),
-    lambda path: Remove(path("theirs/folder/file"), ours=True),
-    lambda path: Remove(path("theirs/folder/inner"), ours=True),
+    lambda path: SetLines(path("theirs/directory/file"), "tag", ("astray",)),
+    lambda path: MakeDir(path("theirs/directory/made"), uid=1, gid=1),
+    lambda path: MakeDir(path("theirs/below/directory/made")),
+    lambda path: SetOwner(path("theirs/directory"), 1, 1, 0o777),
+    lambda path: SetOwner(path("theirs/directory/inner"), 1, 1, 0o777),
+    lambda path: Rename(path("theirs/directory/file"), path("theirs/directory/moved")),
+    lambda path: Remove(path("theirs/directory/file"), ours=True),
+    lambda path: Remove(path("theirs/directory/inner"), ours=True),
 ]
 
 
@@ -92,7 +92,7 @@ def test_links_of_roots_are_followed_and_stay(world: World) -> None:
     ).read_text()
 
 
-def test_a_folder_is_given_away_when_it_is_full(world: World) -> None:
+def test_a_directory_is_given_away_when_it_is_full(world: World) -> None:
     """Not a moment earlier: whoever owns it can lead root astray who fills it."""
     home = world.path("home")
     wanted = [
@@ -120,7 +120,7 @@ def test_a_folder_is_given_away_when_it_is_full(world: World) -> None:
     assert not world.plan(lambda _: [*wanted])[1].steps
 
 
-def test_a_folder_that_was_given_away_comes_back_before_it_is_emptied(world: World) -> None:
+def test_a_directory_that_was_given_away_comes_back_before_it_is_emptied(world: World) -> None:
     home, before = world.path("home"), world.snapshot()
     world.refuse = ("ask",)
     wanted = [
@@ -142,7 +142,7 @@ def test_a_folder_that_was_given_away_comes_back_before_it_is_emptied(world: Wor
     assert set(modes) == {"0o700"} and world.snapshot()["files"] == before["files"]
 
 
-def test_a_folder_that_was_replaced_while_it_was_made(
+def test_a_directory_that_was_replaced_while_it_was_made(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (world.root / "theirs/other").mkdir()
@@ -154,14 +154,14 @@ def test_a_folder_that_was_replaced_while_it_was_made(
         os.rename(world.path("theirs/other"), world.path(f"theirs/{name}"))
 
     world.syscalls.__dict__["mkdir"] = mkdir
-    with pytest.raises(SftpJailError, match="in the place of"):
+    with pytest.raises(SftpJailError, match="in place of"):
         files.make_dir(world.path("theirs/made"), 0o777, *ME)
     assert (world.root / "theirs/made").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_link_in_the_place_of_a_folder_to_be_made(world: World) -> None:
+def test_a_link_in_the_place_of_a_directory_to_be_made(world: World) -> None:
     with pytest.raises(LinkRefused):
-        files.make_dir(world.path("theirs/folder"), 0o755, *ME)
+        files.make_dir(world.path("theirs/directory"), 0o755, *ME)
     (world.root / "srv").symlink_to("roots")
     files.make_dir(world.path("srv"), 0o755, *ME)
 
@@ -174,18 +174,18 @@ def test_what_has_its_owner_changed(world: World, kind: str) -> None:
     else:
         os.link(world.path("roots/file"), path)
     before = world.snapshot()
-    with pytest.raises(SftpJailError, match="no folder and no file with one name"):
+    with pytest.raises(SftpJailError, match="neither a directory nor a file with one name"):
         files.set_owner(path, *ME, 0o777)
     assert world.snapshot() == before
 
 
 UNDOS: list[dict[str, Any]] = [
-    {"op": "made-dir", "path": "theirs/folder/inner"},
-    {"op": "made-dir", "path": "theirs/folder"},
-    {"op": "owner", "path": "theirs/folder/inner", "uid": 1, "gid": 1, "mode": 0o777},
+    {"op": "made-dir", "path": "theirs/directory/inner"},
+    {"op": "made-dir", "path": "theirs/directory"},
+    {"op": "owner", "path": "theirs/directory/inner", "uid": 1, "gid": 1, "mode": 0o777},
     {
         "op": "file",
-        "path": "theirs/folder/file",
+        "path": "theirs/directory/file",
         "existed": False,
         "new": None,
         "lines": None,
@@ -201,13 +201,13 @@ UNDOS: list[dict[str, Any]] = [
     },
     {
         "op": "file",
-        "path": "theirs/folder/old",
+        "path": "theirs/directory/old",
         "existed": True,
         "new": None,
         "lines": None,
         "style": "",
     },
-    {"op": "unremove", "path": "theirs/folder/old"},
+    {"op": "unremove", "path": "theirs/directory/old"},
 ]
 
 

@@ -12,7 +12,8 @@ from sftpjail.formats.fstab import FstabEntry
 from sftpjail.formats.tagged_lines import Style, edit, split
 
 OURS = "x-sftpjail.user="
-# What somebody else wrote: any characters that a file can hold, line breaks of other systems among them.
+# What somebody else wrote: any characters that a file can hold, line breaks of other systems among
+# them.
 foreign = st.text(
     st.characters(blacklist_categories=("Cs",))
     | st.sampled_from("\n\r\t #\x0b\x0c\x1c\x85\u2028\udcff"),
@@ -132,7 +133,8 @@ def test_a_line_of_ours_that_stands_there_already_is_found_without_its_newline()
     assert edit("theirs\nours", {"ours": ()}, Style.LINE) == "theirs"
 
 
-# -- fstab -----------------------------------------------------------------------------------------------------------
+# -- fstab
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_fstab_lines_of_others_and_comments_stay() -> None:

@@ -144,23 +144,24 @@ def test_one_mount_that_stays_keeps_no_other_from_being_judged(
     )
 
 
-# -- a session's mounts, in order --------------------------------------------------------------------------------------
+# -- a session's mounts, in order
+# --------------------------------------------------------------------------------------
 
 
 class Session:
     """A login of ann's with a table of hers; `did` has every mount and unmount in order."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, directory: Path, patch: pytest.MonkeyPatch) -> None:
         self.did: list[tuple[object, ...]] = []
         self.inherited: list[str] = []
         self.refuses: dict[str, Exception] = {}
         self.made: list[str] = []
-        self.table = folder / "tables/ann"
+        self.table = directory / "tables/ann"
         for name in ("tables", "records", "mark"):
-            (folder / name).mkdir()
-        patch.setattr(login_step, "TABLES", str(folder / "tables"))
-        patch.setattr(login_step, "ACCOUNTS", str(folder / "records"))
-        patch.setattr(login_step, "MARK", str(folder / "mark"))
+            (directory / name).mkdir()
+        patch.setattr(login_step, "TABLES", str(directory / "tables"))
+        patch.setattr(login_step, "ACCOUNTS", str(directory / "records"))
+        patch.setattr(login_step, "MARK", str(directory / "mark"))
         patch.setattr(login_step, "mount", self.mount)
         patch.setattr(login_step, "unmount", self.unmount)
         patch.setattr(login_step, "mount_points", lambda: {*self.inherited, "/other"})
@@ -296,7 +297,7 @@ def test_a_jail_that_could_not_be_made_is_no_session(
     [
         ("good", ""),
         ("loose", "can be written by others than root"),
-        ("moved", "it shows something else than"),
+        ("moved", "it shows something other than"),
         ("none", "No such file or directory"),
     ],
 )

@@ -118,7 +118,7 @@ def test_no_file_and_an_empty_one(tree: Tree, host: FakeHost) -> None:
 def test_a_log_that_is_no_file_or_cannot_be_read(
     tree: Tree, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree.folder(LOG)
+    tree.directory(LOG)
     with pytest.raises(SftpJailError, match="it is no file"):
         everything(host)
 
@@ -173,7 +173,8 @@ def test_a_line_without_end_is_not_kept(tree: Tree, host: FakeHost) -> None:
         assert len(lines.rest) <= sources.LONGEST
 
 
-# -- what comes later ----------------------------------------------------------------------------------------------
+# -- what comes later
+# ----------------------------------------------------------------------------------------------
 
 
 class Following:
@@ -266,7 +267,8 @@ def test_follow_begins_with_a_half_line(tree: Tree, following: Callable[[], Foll
     assert follow.now() == ["b"]
 
 
-# -- the end of the log --------------------------------------------------------------------------------------------
+# -- the end of the log
+# --------------------------------------------------------------------------------------------
 
 
 def test_recent_reads_the_end_only(tree: Tree, host: FakeHost) -> None:
@@ -323,7 +325,8 @@ def test_recent_of_the_journal(host: FakeHost, monkeypatch: pytest.MonkeyPatch) 
     assert texts == [b'close "/a" bytes read 0 written 1', b"a\xff", b""]
 
 
-# -- processes -----------------------------------------------------------------------------------------------------
+# -- processes
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_alive(tree: Tree, host: FakeHost) -> None:
@@ -356,7 +359,8 @@ def test_stream_gives_all_and_says_what_failed() -> None:
         list(programs.stream(["no-such-program"]))
 
 
-# -- who vouches for a file's lines -----------------------------------------------------------------------------------
+# -- who vouches for a file's lines
+# -----------------------------------------------------------------------------------
 
 
 def kept(second: int, message: str, *, uid: int = 1001, pid: int = 7, claimed: int = 7) -> bytes:

@@ -85,7 +85,7 @@ def test_profile_forms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "folder", "answer"),
+    ("path", "directory", "answer"),
     [
         ("/a/b", "/a", True),
         ("/a", "/a", True),
@@ -101,16 +101,16 @@ def test_profile_forms() -> None:
         ("/a/b", "//a", True),
     ],
 )
-def test_inside(path: str, folder: str, answer: bool) -> None:
-    assert inside(path, folder) is answer
+def test_inside(path: str, directory: str, answer: bool) -> None:
+    assert inside(path, directory) is answer
 
 
 parts = st.lists(st.sampled_from(["a", "b", "ab", ".", "..", ""]), max_size=5)
 
 
-@given(path=parts, folder=parts, below=parts)
-def test_inside_goes_by_components(path: list[str], folder: list[str], below: list[str]) -> None:
-    one, other = "/" + "/".join(path), "/" + "/".join(folder)
+@given(path=parts, directory=parts, below=parts)
+def test_inside_goes_by_components(path: list[str], directory: list[str], below: list[str]) -> None:
+    one, other = "/" + "/".join(path), "/" + "/".join(directory)
     if ".." not in below:
         assert inside("/".join([other.rstrip("/"), *below]) or "/", other)
     if inside(one, other) and inside(other, one):

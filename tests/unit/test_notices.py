@@ -1,4 +1,4 @@
-"""The moment at which daemons are told: the folders that they read change no more, and the log still knows of it."""
+"""The moment at which daemons are told: the directories that they read change no more, and the log still knows of it."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ def test_a_preview_shows_files_in_a_mount_namespace(
 ) -> None:
     monkeypatch.setattr(previews, "RUN_DIR", str(tmp_path / "run"))
     (tmp_path / "there").write_text("old")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/goes").write_text("x")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "directory/goes").write_text("x")
     seen: dict[str, object] = {}
 
     def look(argv: list[str], **_: object) -> Answer:
@@ -43,17 +43,17 @@ def test_a_preview_shows_files_in_a_mount_namespace(
         return Answer(0, "", "")
 
     monkeypatch.setattr(previews, "run", look)
-    folder = f"{tmp_path}/folder"
+    directory = f"{tmp_path}/directory"
     previews.preview(
         ["sshd", "-t"],
         {
             f"{tmp_path}/there": b"new",
-            f"{folder}/comes": b"1",
-            f"{folder}/goes": None,
+            f"{directory}/comes": b"1",
+            f"{directory}/goes": None,
             "/none/x": b"",
         },
     )
-    assert seen == {f"{tmp_path}/there": "new", folder: ["comes"]}
+    assert seen == {f"{tmp_path}/there": "new", directory: ["comes"]}
     assert (tmp_path / "there").read_text() == "old" and list((tmp_path / "run").iterdir()) == []
 
 

@@ -128,7 +128,7 @@ def test_a_deny_list_that_does_not_hold(tree: Tree) -> None:
 def test_a_read_only_session_that_writes(tree: Tree) -> None:
     trial = made(tree, Profile("p", read_only=True, start="/"))
     trial._sftp = Server(realpath=4)  # type: ignore[assignment]
-    trial.start = trial.folder = "/"
+    trial.start = trial.directory = "/"
     assert probes.transfers(trial).startswith("read-only: 14 requests")
     trial._sftp = Server(copy_data=4)  # type: ignore[assignment]
     with pytest.raises(Failed, match="does not refuse copy-data$"):

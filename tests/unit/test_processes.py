@@ -17,7 +17,7 @@ from sftpjail.system import gate, processes, services
 from sftpjail.system import programs as system_programs
 
 
-def test_a_process_is_seen_by_its_folder_and_its_files(
+def test_a_process_is_seen_by_its_directory_and_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner = tmp_path / "jail/inner"
@@ -61,7 +61,7 @@ def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(
     assert processes.being_deleted() == frozenset()
 
 
-def test_a_link_to_the_folder_is_the_folder(
+def test_a_link_to_the_directory_is_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "real").mkdir()
@@ -103,14 +103,14 @@ class Proc:
             raise PermissionError(root)
         return self.roots[root] == other
 
-    def open(self, folder: Path) -> Callable[..., Any]:
+    def open(self, directory: Path) -> Callable[..., Any]:
         """Return an open() that knows only these files."""
 
         def opener(path: str, *arguments: Any, **options: Any) -> Any:
             if path not in self.files:
                 raise FileNotFoundError(path)
-            (folder / "x").write_text(self.files[path])
-            return open(folder / "x", *arguments, **options)
+            (directory / "x").write_text(self.files[path])
+            return open(directory / "x", *arguments, **options)
 
         return opener
 
@@ -190,7 +190,7 @@ def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(
     stopped = iter([set[int](), {8}])
     monkeypatch.setattr(gate.os.path, "lexists", lambda path: True)
     monkeypatch.setattr(gate, "of_name", lambda names: next(runs, {9}))
-    monkeypatch.setattr(gate, "_shut", lambda folder: os.open(os.devnull, os.O_RDONLY))
+    monkeypatch.setattr(gate, "_shut", lambda directory: os.open(os.devnull, os.O_RDONLY))
     monkeypatch.setattr(gate, "_stopped", lambda door: next(stopped, set()))
     monkeypatch.setattr(gate.time, "sleep", naps.append)
     with gate.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
@@ -203,7 +203,8 @@ def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(
         assert len(naps) == 3, "that is nothing of shadow's"
 
 
-# -- of users, and of nobody else -------------------------------------------------------------------------------------
+# -- of users, and of nobody else
+# -------------------------------------------------------------------------------------
 
 
 class Users:
@@ -344,7 +345,8 @@ def test_what_is_held_is_of_our_namespace(tmp_path: Path) -> None:
     assert all(path.startswith("/") for path in processes.held())
 
 
-# -- the end of user managers, and of processes -----------------------------------------------------------------------
+# -- the end of user managers, and of processes
+# -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [0, 1, -9])
@@ -385,6 +387,6 @@ def test_processes_are_asked_and_then_killed(monkeypatch: pytest.MonkeyPatch) ->
     assert system_programs.end_processes(1001) == 2
     assert sent[:2] == [(101, 15), (102, 15)] and set(sent[2:]) == {(102, 9)}
     left[101], clock[0] = 1e9, 0.0
-    with pytest.raises(SftpJailError, match="processes of uid 1001 do not end: 101$") as caught:
+    with pytest.raises(SftpJailError, match="processes of uid 1001 did not end: 101$") as caught:
         system_programs.end_processes(1001)
     assert caught.value.fix == "ps -fp 101"

@@ -50,15 +50,16 @@ class TestRun:
             must(["sh", "-c", "echo no >&2; exit 3"])
 
 
-# -- telling daemons --------------------------------------------------------------------------------------------------
+# -- telling daemons
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def booted(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """The folders of this host; none is that of a running systemd until a test says so."""
-    folders: set[str] = set()
-    monkeypatch.setattr(services.os.path, "isdir", lambda path: path in folders)
-    yield folders
+    """The directories of this host; none is that of a running systemd until a test says so."""
+    directories: set[str] = set()
+    monkeypatch.setattr(services.os.path, "isdir", lambda path: path in directories)
+    yield directories
 
 
 def test_under_systemd_the_unit_that_runs_is_told(booted: set[str], programs: Programs) -> None:

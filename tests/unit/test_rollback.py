@@ -20,7 +20,7 @@ from sftpjail.system.programs import Answer
 
 @pytest.fixture
 def world(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world with a folder that the interrupted run made first, so that it goes last."""
+    """A world with a directory that the interrupted run made first, so that it goes last."""
     world = World(tmp_path, programs, monkeypatch)
     (world.root / "made").mkdir()
     world.groups["newgroup"] = (4100, [])
@@ -128,12 +128,13 @@ def test_an_undo_that_breaks_keeps_no_other_from_being_done(world: World) -> Non
     [{"op": []}, {"op": "file"}, {"op": "made-dir", "path": 1}, {"op": "x", "path": "/x"}, []],
 )
 def test_a_line_that_is_none_of_ours(world: World, line: object) -> None:
-    with pytest.raises(SftpJailError, match="never writes") as caught:
+    with pytest.raises(SftpJailError, match="does not write") as caught:
         interrupted(world, line).recover()
     assert caught.value.fix.startswith("mv ")
 
 
-# -- files that somebody has edited since -----------------------------------------------------------------------------
+# -- files that somebody has edited since
+# -----------------------------------------------------------------------------
 
 BLOCK = "# BEGIN sftpjail tag\nours\n# END sftpjail tag\n"
 

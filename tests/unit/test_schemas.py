@@ -148,7 +148,7 @@ def test_what_is_judged() -> None:
 )
 def test_a_command_answers_as_its_schema_says(run: Run, stage: Stage, words: str) -> None:
     """`run` itself judges it."""
-    stage.tree.folder("/srv/sftp/ann")
+    stage.tree.directory("/srv/sftp/ann")
     code, out = run("--json", *words.split())
     answer = json.loads(out)
     given = [word for word in words.split() if not word.startswith("--")]

@@ -55,13 +55,13 @@ def packet(kind: int, number: int, body: bytes) -> bytes:
 
 
 @contextmanager
-def real(folder: Path, *options: str) -> Iterator[Sftp]:
+def real(directory: Path, *options: str) -> Iterator[Sftp]:
     """A client of the real sftp-server."""
     ours, theirs = socket.socketpair()
     with (
         ours,
         theirs,
-        subprocess.Popen([SERVER, *options], stdin=theirs, stdout=theirs, cwd=folder) as process,
+        subprocess.Popen([SERVER, *options], stdin=theirs, stdout=theirs, cwd=directory) as process,
     ):
         theirs.close()
         client = Sftp(ours, 5)

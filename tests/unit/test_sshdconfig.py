@@ -20,8 +20,8 @@ from sftpjail.openssh.repair import (
 from sftpjail.openssh.settings import Settings, effective
 from sftpjail.openssh.sshd import LOCAL
 
-MAIN, FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"
-ADMIN, DROPIN = f"{FOLDER}/00-admin.conf", f"{FOLDER}/10-sftpjail.conf"
+MAIN, DIRECTORY = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"
+ADMIN, DROPIN = f"{DIRECTORY}/00-admin.conf", f"{DIRECTORY}/10-sftpjail.conf"
 
 # The files that were asked about, for user ann, who is in the groups sftponly and staff2.
 FILES = {
@@ -139,7 +139,8 @@ def test_values_are_those_that_sshd_prints(found: Settings) -> None:
 
 
 def test_origins_are_the_lines_that_won(found: Settings) -> None:
-    # The Match block of the administrator comes first and wins; a Match beats the global part; = and case are nothing.
+    # The Match block of the administrator comes first and wins; a Match beats the global part; =
+    # and case are nothing.
     places = {
         "allowtcpforwarding": (ADMIN, 6),
         "banner": (ADMIN, 5),
@@ -197,7 +198,8 @@ def test_sshd_is_asked_once_for_each_user(host: FakeHost, programs: Programs) ->
     assert programs.asked[1][4].startswith("user=bob,host=")
 
 
-# What sshd says with -ddd of a file that it does not take, by what is wrong in line 4: the same in both releases.
+# What sshd says with -ddd of a file that it does not take, by what is wrong in line 4: the same in
+# both releases.
 REFUSALS = {
     "Usepram yes": "{path}: line 4: Bad configuration option: Usepram\n"
     "{path}: terminating, 1 bad configuration options",
@@ -214,7 +216,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("line", REFUSALS)
-@pytest.mark.parametrize("path", [MAIN, f"{FOLDER}/50-bad.conf"])
+@pytest.mark.parametrize("path", [MAIN, f"{DIRECTORY}/50-bad.conf"])
 def test_a_refusal_names_the_command_that_takes_the_line_out(
     host: FakeHost, programs: Programs, path: str, line: str
 ) -> None:
@@ -265,7 +267,7 @@ def test_a_match_line_takes_its_block_along(tree: Tree, host: FakeHost) -> None:
     [
         "sshd: no hostkeys available -- exiting.",
         "Missing privilege separation directory: /run/sshd",
-        f"{FOLDER}/with space.conf: terminating, 1 bad configuration options",
+        f"{DIRECTORY}/with space.conf: terminating, 1 bad configuration options",
         "",
     ],
 )
@@ -294,7 +296,7 @@ def test_the_way_to_tell_sshd_is_the_hosts(tree: Tree) -> None:
     assert reload_command(tree.host()) == "kill -HUP 7"
     tree.pids = {}
     assert reload_command(tree.host()) == "sshd -t"
-    tree.folder("/run/systemd/system")
+    tree.directory("/run/systemd/system")
     assert reload_command(tree.host()) == "systemctl reload-or-try-restart sshd"
     tree.write("/usr/lib/systemd/system/ssh.service", "")
     assert reload_command(tree.host()) == "systemctl reload-or-try-restart ssh"

@@ -123,7 +123,4 @@ def test_output_that_cannot_be_written(
     monkeypatch.setattr("sftpjail.system.stdio.silence_output", lambda: silenced.append(True))
     monkeypatch.setattr(sys, "stdout", Full())
     assert main.main(argv) == 1 and silenced
-    assert (
-        capsys.readouterr().err
-        == "sftpjail: cannot write what was to be said: No space left on device\n"
-    )
+    assert capsys.readouterr().err == "sftpjail: cannot write the output: No space left on device\n"

@@ -1,4 +1,4 @@
-"""Root's hands: names of users' folders lead it nowhere. Real files; the user who runs the tests plays root."""
+"""Root's hands: names of users' directories lead it nowhere. Real files; the user who runs the tests plays root."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sftpjail.system import files, locks, mounts, safe_path
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     (tmp_path / "safe").mkdir()
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
@@ -29,16 +29,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder, and nobody but root can write in what is above it, /tmp for one."""
-    above = {(place.stat().st_dev, place.stat().st_ino) for place in folder.parents}
+def alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory, and nobody but root can write in what is above it, /tmp for one."""
+    above = {(place.stat().st_dev, place.stat().st_ino) for place in directory.parents}
     real = safe_path.flaw
 
     def flaw(found: os.stat_result) -> str:
         return "" if (found.st_dev, found.st_ino) in above else real(found)
 
     monkeypatch.setattr(safe_path, "flaw", flaw)
-    return folder
+    return directory
 
 
 def attempts(path: str) -> list[object]:
@@ -59,74 +59,74 @@ def attempts(path: str) -> list[object]:
 
 
 @pytest.mark.parametrize("number", range(len(attempts(""))))
-def test_no_link_in_a_folder_of_others_is_followed(folder: Path, number: int) -> None:
-    (folder / "open/link").symlink_to(folder / "target")
-    before = listing(folder)
+def test_no_link_in_a_directory_of_others_is_followed(directory: Path, number: int) -> None:
+    (directory / "open/link").symlink_to(directory / "target")
+    before = listing(directory)
     with pytest.raises(SftpJailError) as caught:
-        attempts(str(folder / "open/link/file"))[number]()  # type: ignore[operator]
+        attempts(str(directory / "open/link/file"))[number]()  # type: ignore[operator]
     assert "link" in caught.value.message
-    assert listing(folder) == before
+    assert listing(directory) == before
 
 
-def test_a_link_of_roots_is_followed_on_the_way(folder: Path) -> None:
-    (folder / "safe/link").symlink_to("../target")
-    files.make_dir(str(folder / "safe/link/new"), 0o750, *ME)
-    assert (folder / "target/new").stat().st_mode & 0o7777 == 0o750
+def test_a_link_of_roots_is_followed_on_the_way(directory: Path) -> None:
+    (directory / "safe/link").symlink_to("../target")
+    files.make_dir(str(directory / "safe/link/new"), 0o750, *ME)
+    assert (directory / "target/new").stat().st_mode & 0o7777 == 0o750
 
 
 @pytest.mark.parametrize("act", ["unlink", "move", "keep", "remove_dir"])
-def test_the_last_name_is_never_followed(folder: Path, act: str) -> None:
-    link = folder / "safe/link"
+def test_the_last_name_is_never_followed(directory: Path, act: str) -> None:
+    link = directory / "safe/link"
     link.symlink_to("../target/file" if act != "remove_dir" else "../target")
     if act == "unlink":
         files.unlink(str(link))
         assert not link.is_symlink()
     elif act == "move":
-        files.move(str(link), str(folder / "safe/moved"))
-        assert (folder / "safe/moved").is_symlink() and not link.is_symlink()
+        files.move(str(link), str(directory / "safe/moved"))
+        assert (directory / "safe/moved").is_symlink() and not link.is_symlink()
     elif act == "keep":
         files.keep(str(link))
         assert Path(files.backup_name(str(link))).is_symlink()
     else:
-        (folder / "target/file").unlink()
+        (directory / "target/file").unlink()
         files.remove_dir(str(link))
-        assert (folder / "target").is_dir()
+        assert (directory / "target").is_dir()
         return
-    assert (folder / "target/file").read_text() == "theirs\n"
+    assert (directory / "target/file").read_text() == "theirs\n"
 
 
-def test_links_in_a_circle_end(folder: Path) -> None:
-    (folder / "safe/a").symlink_to("b")
-    (folder / "safe/b").symlink_to("a")
+def test_links_in_a_circle_end(directory: Path) -> None:
+    (directory / "safe/a").symlink_to("b")
+    (directory / "safe/b").symlink_to("a")
     with pytest.raises(SftpJailError):
-        files.make_dir(str(folder / "safe/a/x"), 0o755, *ME)
+        files.make_dir(str(directory / "safe/a/x"), 0o755, *ME)
 
 
-def test_unlink_of_what_is_gone_is_done(folder: Path) -> None:
-    before = listing(folder)
-    files.unlink(str(folder / "safe/nothing"))
-    files.unlink(str(folder / "nothing/at/all"))
-    assert listing(folder) == before
+def test_unlink_of_what_is_gone_is_done(directory: Path) -> None:
+    before = listing(directory)
+    files.unlink(str(directory / "safe/nothing"))
+    files.unlink(str(directory / "nothing/at/all"))
+    assert listing(directory) == before
 
 
-def test_remove_dir(folder: Path) -> None:
-    assert files.remove_dir(str(folder / "safe"))
-    assert files.remove_dir(str(folder / "safe"))
-    assert not files.remove_dir(str(folder / "target"))
-    assert not files.remove_dir(str(folder / "target/file"))
-    assert (folder / "target/file").exists()
+def test_remove_dir(directory: Path) -> None:
+    assert files.remove_dir(str(directory / "safe"))
+    assert files.remove_dir(str(directory / "safe"))
+    assert not files.remove_dir(str(directory / "target"))
+    assert not files.remove_dir(str(directory / "target/file"))
+    assert (directory / "target/file").exists()
 
 
-def test_make_dir_does_not_touch_one_that_is_there(folder: Path) -> None:
-    files.make_dir(str(folder / "open"), 0o700, *ME)
-    assert (folder / "open").stat().st_mode & 0o7777 == 0o777
+def test_make_dir_does_not_touch_one_that_is_there(directory: Path) -> None:
+    files.make_dir(str(directory / "open"), 0o700, *ME)
+    assert (directory / "open").stat().st_mode & 0o7777 == 0o777
 
 
-def test_write_staged_never_writes_into_a_link(folder: Path) -> None:
-    path = folder / "safe/file"
+def test_write_staged_never_writes_into_a_link(directory: Path) -> None:
+    path = directory / "safe/file"
     Path(files.stage_name(str(path))).symlink_to("../target/file")
     files.write_staged(str(path), b"ours\n", False, 0o640, *ME)
-    assert (folder / "target/file").read_text() == "theirs\n"
+    assert (directory / "target/file").read_text() == "theirs\n"
     assert Path(files.stage_name(str(path))).read_bytes() == b"ours\n"
 
 
@@ -140,19 +140,19 @@ def test_a_staged_file_below_shadow_maint_is_not_where_useradd_runs_it() -> None
 
 
 @pytest.mark.parametrize("pattern", ["*.conf", "*", "[!.]*", "10-*"])
-def test_no_include_pattern_matches_a_staged_or_old_file(folder: Path, pattern: str) -> None:
-    path = str(folder / "target/10-sftpjail.conf")
+def test_no_include_pattern_matches_a_staged_or_old_file(directory: Path, pattern: str) -> None:
+    path = str(directory / "target/10-sftpjail.conf")
     for name in (files.stage_name(path), files.backup_name(path)):
         Path(name).write_text("half\n")
     assert [
         p
-        for p in folder.glob(f"target/{pattern}")
+        for p in directory.glob(f"target/{pattern}")
         if p.name != "file" and not p.name.startswith(".")
     ] == []
 
 
-def test_a_lock_that_is_held(folder: Path) -> None:
-    path = str(folder / "run/lock")
+def test_a_lock_that_is_held(directory: Path) -> None:
+    path = str(directory / "run/lock")
     with (
         locks.lock(path, 1.0),
         pytest.raises(SftpJailError, match="another sftpjail has held"),
@@ -163,7 +163,7 @@ def test_a_lock_that_is_held(folder: Path) -> None:
         pass
 
 
-def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_mount_says_who_holds_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def busy(target: str, lazy: bool = False) -> bool:
@@ -175,19 +175,20 @@ def test_a_busy_mount_says_who_holds_it(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(safe_path, "unmount", busy)
     monkeypatch.setattr(mounts, "_PAUSE_S", 0.0)
     with pytest.raises(SftpJailError, match="cannot unmount .* in use"):
-        mounts.unmount(str(folder / "safe"))
-    monkeypatch.chdir(folder / "target")
+        mounts.unmount(str(directory / "safe"))
+    monkeypatch.chdir(directory / "target")
     with pytest.raises(SftpJailError, match=f"is in use by .*pid {os.getpid()}") as caught:
-        mounts.unmount(str(folder / "target"))
-    # As the one whose process it is: its number may be another's by then. Root's own are not for us to end.
+        mounts.unmount(str(directory / "target"))
+    # As the one whose process it is: its number may be another's by then. Root's own are not for us
+    # to end.
     begin = f"setsid -w setpriv --reuid={os.getuid()} " if os.getuid() else ""
     assert caught.value.fix.startswith(begin) and (str(os.getpid()) in caught.value.fix) == bool(
         begin
     )
     # A rollback does not wait for a user.
-    assert mounts.unmount_busy(str(folder / "safe")) == "" and asked[-2:] == [True, True]
+    assert mounts.unmount_busy(str(directory / "safe")) == "" and asked[-2:] == [True, True]
     asked.clear()
-    said = mounts.unmount_busy(str(folder / "target"))
+    said = mounts.unmount_busy(str(directory / "target"))
     assert re.fullmatch(rf".* is unmounted, and still in use by .*pid {os.getpid()}.*", said)
     assert asked == [False, True, True]
 
@@ -248,15 +249,15 @@ def test_a_strict_walk_stops_where_others_can_write(alone: Path, mode: int) -> N
         safe_path.open_path(str(loose / "below"), strict=True)
 
 
-def test_what_is_opened_is_no_link(folder: Path) -> None:
-    (folder / "safe/link").symlink_to(folder / "target")
+def test_what_is_opened_is_no_link(directory: Path) -> None:
+    (directory / "safe/link").symlink_to(directory / "target")
     for strict in (False, True):
         with pytest.raises(safe_path.PathRefused):
-            safe_path.open_path(str(folder / "safe/link"), strict=strict)
+            safe_path.open_path(str(directory / "safe/link"), strict=strict)
 
 
-def test_a_directory_of_ours_becomes_roots_alone(folder: Path) -> None:
-    place = folder / "safe/state"
+def test_a_directory_of_ours_becomes_roots_alone(directory: Path) -> None:
+    place = directory / "safe/state"
     files.keep_private(str(place))
     assert not place.exists()
     place.mkdir()
@@ -264,18 +265,19 @@ def test_a_directory_of_ours_becomes_roots_alone(folder: Path) -> None:
         place.chmod(mode)
         files.keep_private(str(place))
         assert place.stat().st_mode & 0o777 == 0o700
-    with locks.lock(str(folder / "safe/run/lock"), 1.0):
-        assert (folder / "safe/run").stat().st_mode & 0o777 == 0o700
+    with locks.lock(str(directory / "safe/run/lock"), 1.0):
+        assert (directory / "safe/run").stat().st_mode & 0o777 == 0o700
 
 
-# -- modes and owners, each alone -------------------------------------------------------------------------------------
+# -- modes and owners, each alone
+# -------------------------------------------------------------------------------------
 
 BITS = [1 << number for number in range(12)]
 
 
 @pytest.mark.parametrize("bit", BITS, ids=oct)
-def test_only_rights_to_write_are_a_flaw(folder: Path, bit: int) -> None:
-    place = folder / "safe"
+def test_only_rights_to_write_are_a_flaw(directory: Path, bit: int) -> None:
+    place = directory / "safe"
     place.chmod(0o700 | bit)
     loose = bit in (0o020, 0o002)
     assert (f"(mode {0o700 | bit:04o})" in safe_path.flaw(place.stat())) == loose
@@ -288,17 +290,17 @@ def test_only_rights_to_write_are_a_flaw(folder: Path, bit: int) -> None:
 
 
 @pytest.mark.parametrize("uid", [0, ME[0], 1, 1000, 65534, 2**32 - 2])
-def test_root_alone_may_own_what_is_on_the_way(folder: Path, uid: int) -> None:
-    found = folder.stat()
+def test_root_alone_may_own_what_is_on_the_way(directory: Path, uid: int) -> None:
+    found = directory.stat()
     theirs = os.stat_result((*found[:4], uid, *found[5:10]))
     words = "" if uid in (0, ME[0]) else f"belongs to uid {uid} and not to root"
     assert safe_path.flaw(theirs) == words
 
 
 def test_a_link_that_another_owns_is_not_followed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "safe/link").symlink_to("../target")
+    (directory / "safe/link").symlink_to("../target")
     real = safe_path._link
 
     def foreign(directory: int, name: str) -> os.stat_result | None:
@@ -307,26 +309,26 @@ def test_a_link_that_another_owns_is_not_followed(
 
     monkeypatch.setattr(safe_path, "_link", foreign)
     with pytest.raises(safe_path.PathRefused, match="link is a symbolic link"):
-        safe_path.walk(str(folder / "safe/link/file"))
+        safe_path.walk(str(directory / "safe/link/file"))
 
 
 @pytest.mark.parametrize(("above", "good"), [(0o777, False), (0o1777, True), (0o755, True)])
-def test_a_link_below_a_directory_of_others(folder: Path, above: int, good: bool) -> None:
+def test_a_link_below_a_directory_of_others(directory: Path, above: int, good: bool) -> None:
     """Who can rename a directory of root's can put another one with other links there."""
-    (folder / "open/below").mkdir()
-    (folder / "open/below/link").symlink_to("../../target")
-    (folder / "open").chmod(above)
-    path = str(folder / "open/below/link/file")
+    (directory / "open/below").mkdir()
+    (directory / "open/below/link").symlink_to("../../target")
+    (directory / "open").chmod(above)
+    path = str(directory / "open/below/link/file")
     if good:
-        assert files.resolve(path) == str(folder / "target/file")
+        assert files.resolve(path) == str(directory / "target/file")
     else:
         with pytest.raises(LinkRefused):
             files.resolve(path)
 
 
 @pytest.mark.parametrize("kind", ["link", "directory link", "fifo", "socket", "directory", "none"])
-def test_nothing_but_a_file_is_read_or_given_away(folder: Path, kind: str) -> None:
-    place = folder / "safe/thing"
+def test_nothing_but_a_file_is_read_or_given_away(directory: Path, kind: str) -> None:
+    place = directory / "safe/thing"
     if kind == "link":
         place.symlink_to("../target/file")
     elif kind == "directory link":
@@ -338,17 +340,17 @@ def test_nothing_but_a_file_is_read_or_given_away(folder: Path, kind: str) -> No
             end.bind(str(place))
     elif kind == "directory":
         place.mkdir()
-    before = listing(folder)
+    before = listing(directory)
     assert files.read_file(str(place)) is None
     if kind != "directory":
         with pytest.raises(SftpJailError):
             files.set_owner(str(place), *ME, 0o640)
-    assert listing(folder) == before
+    assert listing(directory) == before
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o700, 0o640, 0o2711, 0o604])
-def test_modes_are_those_that_were_asked_for(folder: Path, mode: int) -> None:
-    made, file = folder / "safe/made", folder / "safe/file"
+def test_modes_are_those_that_were_asked_for(directory: Path, mode: int) -> None:
+    made, file = directory / "safe/made", directory / "safe/file"
     files.make_dir(str(made), mode, *ME)
     files.write_staged(str(file), b"x", False, mode & 0o777, *ME)
     files.move(files.stage_name(str(file)), str(file))
@@ -363,23 +365,23 @@ def test_modes_are_those_that_were_asked_for(folder: Path, mode: int) -> None:
     assert Path(files.stage_name(str(file))).stat().st_mode & 0o7777 == mode & 0o777
 
 
-def test_a_file_in_the_place_of_a_directory_is_in_the_way(folder: Path) -> None:
+def test_a_file_in_the_place_of_a_directory_is_in_the_way(directory: Path) -> None:
     with pytest.raises(SftpJailError, match="target/file is in the way: it belongs to uid"):
-        files.make_dir(str(folder / "target/file"), 0o755, *ME)
+        files.make_dir(str(directory / "target/file"), 0o755, *ME)
 
 
 @pytest.mark.parametrize("uid", [1, 4242])
 def test_a_directory_of_another_that_came_meanwhile(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, uid: int
+    directory: Path, monkeypatch: pytest.MonkeyPatch, uid: int
 ) -> None:
     monkeypatch.setattr(files.os, "geteuid", lambda: ME[0] + 1)
-    files.make_dir(str(folder / "target"), 0o755, ME[0], 0)
+    files.make_dir(str(directory / "target"), 0o755, ME[0], 0)
     with pytest.raises(SftpJailError, match="is in the way: it belongs to uid"):
-        files.make_dir(str(folder / "target"), 0o755, ME[0] + 1 + uid, 0)
+        files.make_dir(str(directory / "target"), 0o755, ME[0] + 1 + uid, 0)
 
 
 @pytest.mark.parametrize("kind", ["lock", "journal"])
-def test_files_of_ours_are_roots_alone_and_no_links(folder: Path, kind: str) -> None:
+def test_files_of_ours_are_roots_alone_and_no_links(directory: Path, kind: str) -> None:
     def use(path: Path) -> None:
         if kind == "lock":
             with locks.lock(str(path), 0.0):
@@ -389,14 +391,14 @@ def test_files_of_ours_are_roots_alone_and_no_links(folder: Path, kind: str) -> 
 
     old = os.umask(0)
     try:
-        use(folder / "target/ours")
+        use(directory / "target/ours")
     finally:
         os.umask(old)
-    assert (folder / "target/ours").stat().st_mode & 0o777 == 0o600
-    (folder / "safe/link").symlink_to("../target/file")
+    assert (directory / "target/ours").stat().st_mode & 0o777 == 0o600
+    (directory / "safe/link").symlink_to("../target/file")
     with pytest.raises((SftpJailError, OSError), match=r"cannot lock|symbolic links"):
-        use(folder / "safe/link")
-    assert (folder / "target/file").read_text() == "theirs\n"
+        use(directory / "safe/link")
+    assert (directory / "target/file").read_text() == "theirs\n"
 
 
 @pytest.mark.parametrize(
@@ -410,15 +412,15 @@ def test_files_of_ours_are_roots_alone_and_no_links(folder: Path, kind: str) -> 
     ],
 )
 def test_an_error_says_where_and_what_to_look_at(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
+    directory: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(code, "broken")
 
-    path = str(folder / "target/file")
+    path = str(directory / "target/file")
     for name in ("unlink", "rmdir", "rename"):
         monkeypatch.setattr(files.os, name, fail)
-    place = path if code == errno.EPERM else str(folder / "target")
+    place = path if code == errno.EPERM else str(directory / "target")
     for act in (files.unlink, files.remove_dir):
         with pytest.raises(SftpJailError, match=f"^cannot change {path}: broken$") as caught:
             act(path)
@@ -426,34 +428,40 @@ def test_an_error_says_where_and_what_to_look_at(
 
 
 @pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR])
-def test_a_directory_in_use_stays(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_a_directory_in_use_stays(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(code, "in use")
 
     monkeypatch.setattr(files.os, "rmdir", fail)
-    assert not files.remove_dir(str(folder / "safe"))
+    assert not files.remove_dir(str(directory / "safe"))
 
 
-def test_another_directory_of_the_same_name_stays(folder: Path) -> None:
-    there = (folder / "safe").stat().st_ino
-    assert not files.remove_dir(str(folder / "safe"), there + 1) and (folder / "safe").is_dir()
-    assert files.remove_dir(str(folder / "safe"), there) and not (folder / "safe").exists()
+def test_another_directory_of_the_same_name_stays(directory: Path) -> None:
+    there = (directory / "safe").stat().st_ino
+    assert (
+        not files.remove_dir(str(directory / "safe"), there + 1) and (directory / "safe").is_dir()
+    )
+    assert files.remove_dir(str(directory / "safe"), there) and not (directory / "safe").exists()
 
 
-def test_who_watches_a_directory_by_its_time_sees_a_move(folder: Path) -> None:
+def test_who_watches_a_directory_by_its_time_sees_a_move(directory: Path) -> None:
     before = time.time_ns()
-    files.carry(str(folder / "target/file"), str(folder / "safe/file"))
-    times = [(folder / name).stat().st_mtime_ns for name in ("target", "safe")]
+    files.carry(str(directory / "target/file"), str(directory / "safe/file"))
+    times = [(directory / name).stat().st_mtime_ns for name in ("target", "safe")]
     assert all(moment >= before + 10**9 for moment in times)
-    files.carry(str(folder / "safe/file"), str(folder / "safe/other"))
-    assert (folder / "safe").stat().st_mtime_ns < before + 3600 * 10**9
-    os.utime(folder / "safe", ns=(5, 5))
-    files.carry(str(folder / "safe/other"), str(folder / "safe/file"))
-    assert (folder / "safe").stat().st_mtime_ns < time.time_ns() + 10**8, "its name alone changed"
+    files.carry(str(directory / "safe/file"), str(directory / "safe/other"))
+    assert (directory / "safe").stat().st_mtime_ns < before + 3600 * 10**9
+    os.utime(directory / "safe", ns=(5, 5))
+    files.carry(str(directory / "safe/other"), str(directory / "safe/file"))
+    assert (directory / "safe").stat().st_mtime_ns < time.time_ns() + 10**8, (
+        "its name alone changed"
+    )
 
 
-def test_nobody_else_gets_the_lock(folder: Path) -> None:
-    path = str(folder / "run/lock")
+def test_nobody_else_gets_the_lock(directory: Path) -> None:
+    path = str(directory / "run/lock")
     with locks.unlocked(path) as free:
         assert free, "there is none yet"
     with locks.lock(path, 0.0), locks.unlocked(path) as free:
@@ -464,7 +472,8 @@ def test_nobody_else_gets_the_lock(folder: Path) -> None:
             pass
 
 
-# -- mounts through descriptors ---------------------------------------------------------------------------------------
+# -- mounts through descriptors
+# ---------------------------------------------------------------------------------------
 
 
 class Kernel:
@@ -539,10 +548,10 @@ def test_no_end_of_a_mount_is_where_others_write(alone: Path, kernel: Kernel, lo
         safe_path.mount(str(alone / "open/link"), safe, ("bind",), loose)
 
 
-def test_a_remount_leaves_no_other_flags(folder: Path, kernel: Kernel) -> None:
-    safe_path.remount(str(folder / "safe"), ("bind", "nosuid"))
-    safe_path.remount(str(folder / "safe"), ("bind", "ro", "nosuid", "nodev", "noexec"))
-    place = str(folder / "safe")
+def test_a_remount_leaves_no_other_flags(directory: Path, kernel: Kernel) -> None:
+    safe_path.remount(str(directory / "safe"), ("bind", "nosuid"))
+    safe_path.remount(str(directory / "safe"), ("bind", "ro", "nosuid", "nodev", "noexec"))
+    place = str(directory / "safe")
     assert kernel.said == [
         ("set", place, NOSUID, RO | NODEV | NOEXEC, 0),
         ("set", place, RO | NOSUID | NODEV | NOEXEC, 0, 0),
@@ -554,24 +563,24 @@ def test_a_remount_leaves_no_other_flags(folder: Path, kernel: Kernel) -> None:
 )
 @pytest.mark.parametrize(("lazy", "flags"), [(False, 8), (True, 8 | 2)])
 def test_an_unmount_follows_no_link(
-    folder: Path, kernel: Kernel, code: int, there: bool, lazy: bool, flags: int
+    directory: Path, kernel: Kernel, code: int, there: bool, lazy: bool, flags: int
 ) -> None:
     kernel.fails["umount2"] = code
-    assert safe_path.unmount(str(folder / "safe"), lazy) == there
+    assert safe_path.unmount(str(directory / "safe"), lazy) == there
     ((name, path, given),) = kernel.said
     assert (name, given) == ("umount2", flags)
     assert re.fullmatch(rb"/proc/self/fd/\d+/safe", path if isinstance(path, bytes) else b"")
     kernel.fails["umount2"] = errno.EBUSY
     with pytest.raises(OSError, match="umount2"):
-        safe_path.unmount(str(folder / "safe"), lazy)
+        safe_path.unmount(str(directory / "safe"), lazy)
 
 
 @pytest.mark.parametrize("kind", ["file", "second name", "fifo", "link"])
 def test_nothing_is_written_into_what_came_meanwhile(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Where the stage was cleared a moment ago."""
-    path = str(folder / "safe/file")
+    path = str(directory / "safe/file")
     stage = Path(files.stage_name(path))
     if kind == "fifo":
         os.mkfifo(stage)
@@ -580,15 +589,15 @@ def test_nothing_is_written_into_what_came_meanwhile(
     elif kind == "file":
         stage.write_text("theirs\n")
     else:
-        (folder / "target/other").write_text("theirs too\n")
-        os.link(folder / "target/other", stage)
-    before = listing(folder)
+        (directory / "target/other").write_text("theirs too\n")
+        os.link(directory / "target/other", stage)
+    before = listing(directory)
     monkeypatch.setattr(files, "unlink", lambda path: None)
     with pytest.raises(SftpJailError, match="File exists"):
         files.write_staged(path, b"ours\n", False, 0o640, *ME)
     with pytest.raises(SftpJailError, match="File exists"):
-        files._copy(str(folder / "target/file"), path)
-    assert listing(folder) == before
+        files._copy(str(directory / "target/file"), path)
+    assert listing(directory) == before
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EINVAL, errno.EPERM, errno.EACCES])
@@ -609,14 +618,14 @@ def test_only_a_busy_mount_is_asked_again(
     assert asked == ([False] if act == "unmount" else [False, True])
 
 
-def test_a_mount_is_found_behind_links_on_its_way_alone(folder: Path) -> None:
-    (folder / "safe/way").symlink_to("../target")
-    (folder / "target/end").symlink_to("../open")
+def test_a_mount_is_found_behind_links_on_its_way_alone(directory: Path) -> None:
+    (directory / "safe/way").symlink_to("../target")
+    (directory / "target/end").symlink_to("../open")
     points = {
-        str(folder / name): MountPoint((), "/") for name in ("target/in", "open", "safe/direct")
+        str(directory / name): MountPoint((), "/") for name in ("target/in", "open", "safe/direct")
     }
     found = {
-        name: mounts.point_at(points, str(folder / name)) is not None
+        name: mounts.point_at(points, str(directory / name)) is not None
         for name in ("safe/way/in", "target/in", "safe/direct", "target/end", "safe/way/end", "no")
     }
     assert [name for name, there in found.items() if there] == [
@@ -628,7 +637,7 @@ def test_a_mount_is_found_behind_links_on_its_way_alone(folder: Path) -> None:
 
 @pytest.mark.parametrize("uid", [0, ME[0], 4242])
 @pytest.mark.parametrize("bit", BITS, ids=oct)
-def test_in_roots_sticky_directories_names_stay(folder: Path, uid: int, bit: int) -> None:
-    found = folder.stat()
+def test_in_roots_sticky_directories_names_stay(directory: Path, uid: int, bit: int) -> None:
+    found = directory.stat()
     seen = os.stat_result((0o040700 | bit, *found[1:4], uid, *found[5:10]))
     assert safe_path._sticky(seen) == (bit == 0o1000 and uid in (0, ME[0]))

@@ -50,10 +50,10 @@ def worlds(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) 
     count = iter(range(10_000))
 
     def make() -> World:
-        folder = tmp_path / str(next(count))
-        folder.mkdir()
+        directory = tmp_path / str(next(count))
+        directory.mkdir()
         programs.plans.clear()
-        world = World(folder, programs, monkeypatch)
+        world = World(directory, programs, monkeypatch)
         _furnish(world)
         return world
 
@@ -139,7 +139,7 @@ def outcome(worlds: MakeWorld) -> tuple[dict[str, Any], dict[str, Any], list[tup
 
 
 def plain(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Return a snapshot that can be compared with that of another world: without its folder's name and new times."""
+    """Return a snapshot that can be compared with that of another world: without its directory's name and new times."""
     text = repr(snapshot)
     place = next(p for p in text.split("'") if p.endswith("/jail/flags")).removesuffix(
         "/root/jail/flags"
@@ -247,7 +247,7 @@ def test_a_dry_run_touches_nothing(worlds: MakeWorld) -> None:
     before = world.snapshot()
     engine, plan = world.plan(everything)
     text = plan.diff(engine.host)
-    assert f"+ folder {world.path('jail/home')} (owner 0:0, mode 0755)" in text
+    assert f"+ directory {world.path('jail/home')} (owner 0:0, mode 0755)" in text
     assert "+ours 1" in text and f"- file {world.path('link')}" in text
     assert plan.describe()
     assert world.snapshot() == before and world.syscalls.calls == []
@@ -309,7 +309,7 @@ def test_death_at_every_call_leaves_before_or_after(worlds: MakeWorld) -> None:
             wanted = after
         world.recover()
         left = differences(plain(world.snapshot()), wanted)
-        if number <= EARLY:  # the folder of the log is made before there is a log
+        if number <= EARLY:  # the directory of the log is made before there is a log
             left = [line for line in left if not line.startswith("state/sftpjail: ")]
         if left:
             wrong.append(f"call {number}, {calls[number - 1]}: {left}")
@@ -482,11 +482,11 @@ def test_one_fsync_of_the_log_for_a_batch(worlds: MakeWorld) -> None:
         for name, path in world.syscalls.calls
         if name == "fsync" and path == str(world.state / "journal")
     ]
-    assert len(syncs) == 3, "the undos of the folder of records, of the files, and the commit"
-    folders = [
+    assert len(syncs) == 3, "the undos of the directory of records, of the files, and the commit"
+    directories = [
         path for name, path in world.syscalls.calls if name == "fsync" and path == str(world.root)
     ]
-    assert len(folders) == 1
+    assert len(directories) == 1
 
 
 def test_the_error_is_the_first_one(worlds: MakeWorld) -> None:
@@ -540,7 +540,7 @@ def test_a_rename_that_never_began_is_not_undone_over_somebody_elses_file(
     assert (world.root / "there").read_text() == "theirs\n"
 
 
-def test_a_full_folder_is_never_removed(worlds: MakeWorld) -> None:
+def test_a_full_directory_is_never_removed(worlds: MakeWorld) -> None:
     world = worlds()
     (world.root / "leaves/theirs").write_text("data\n")
     apply(world)
@@ -657,7 +657,7 @@ class Names:
         if path == self.journal and name == "write":
             self.at_write.append(set(self.dirty))
         if path == self.journal and name == "unlink":
-            self.at_end = {folder for folder in self.dirty if os.path.isdir(folder)}
+            self.at_end = {directory for directory in self.dirty if os.path.isdir(directory)}
         if name in ("mkdir", "rename", "link", "unlink", "rmdir"):
             self.dirty.add(os.path.dirname(path))
         elif name == "fsync":

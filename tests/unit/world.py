@@ -1,7 +1,8 @@
-"""A small world for transactions: real files in a folder, a mount table and accounts played by files, and a death.
+"""A small world for transactions: real files in a directory, a mount table and accounts played by files, and a death.
 
-Every call by which system/files.py changes something is counted. At a chosen one the process "dies" (from then on no
-call reaches the disk), or the call fails, or it writes only a part of what it should.
+Every call by which system/files.py changes something is counted. At a chosen one the process "dies"
+(from then on no call reaches the disk), or the call fails, or it writes only a part of what it
+should.
 """
 
 from __future__ import annotations
@@ -110,9 +111,9 @@ class Syscalls:
 def _path(where: Any, options: dict[str, Any]) -> str:
     if isinstance(where, int):
         return os.readlink(f"/proc/self/fd/{where}")
-    folder = options.get("dir_fd", options.get("src_dir_fd"))
+    directory = options.get("dir_fd", options.get("src_dir_fd"))
     return os.path.join(
-        os.readlink(f"/proc/self/fd/{folder}") if folder is not None else "/", where
+        os.readlink(f"/proc/self/fd/{directory}") if directory is not None else "/", where
     )
 
 
@@ -139,13 +140,17 @@ class World:
     """See the module.
 
     Args:
-        folder: an empty folder.
+        directory: an empty directory.
         programs: for the commands that change accounts and mounts.
         patch: pytest's.
     """
 
-    def __init__(self, folder: Path, programs: Programs, patch: pytest.MonkeyPatch) -> None:
-        self.root, self.played, state = folder / "root", folder / "played", folder / "state"
+    def __init__(self, directory: Path, programs: Programs, patch: pytest.MonkeyPatch) -> None:
+        self.root, self.played, state = (
+            directory / "root",
+            directory / "played",
+            directory / "state",
+        )
         for place in (self.root, self.played / "etc", self.played / "proc/self", state):
             place.mkdir(parents=True)
         self.state = state / "sftpjail"

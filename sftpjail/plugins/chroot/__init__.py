@@ -1,4 +1,4 @@
-"""The jail's folders.
+"""The jail's directories.
 
 sshd refuses a chroot of which any component is not root's alone; so do we, with a reason.
 """

@@ -1,4 +1,4 @@
-"""The jail's folders.
+"""The jail's directories.
 
 sshd refuses a chroot of which any component is not root's alone; so do we, with a reason.
 """
@@ -130,7 +130,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
     elif profile.home == "inside":
         actions = _jail(account, host, ours)
         above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
-        actions += [MakeDir(account.jail + folder) for folder in above]
+        actions += [MakeDir(account.jail + directory) for directory in above]
     else:
         return [*_jail(account, host, ours), *_given_home(account, host)]
     found = host.lstat(account.files)
@@ -139,7 +139,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         actions.append(MakeDir(account.files, 0o700, account.uid, account.gid))
     elif not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
         raise SftpJailError(
-            f"{account.files} is already there and is not a folder of {account.name}: "
+            f"{account.files} is already there and is not a directory of {account.name}: "
             f"it belongs to uid {found.st_uid}, perhaps to an earlier account of that name",
             fixes.aside(account.files, host) or fixes.advice(account.files, host),
         )
@@ -178,7 +178,8 @@ def _given_home(account: Account, host: Host) -> list[Action]:
     """Return what makes the home that a directory names and nobody made, as pam_mkhomedir(8) would.
 
     Raises:
-        SftpJailError: it would be a folder of the system, or lie where others than root can write.
+        SftpJailError: it would be a directory of the system, or lie where others than root can
+            write.
     """
     home = normal(account.home)
     if account.local or not account.exists or host.lstat(home) is not None:
@@ -195,17 +196,17 @@ def _given_home(account: Account, host: Host) -> list[Action]:
     return [*actions, GiveDir(home, account.uid, account.gid, mode)]
 
 
-def _skeleton(account: Account, folder: str, target: str, host: Host) -> list[Action]:
+def _skeleton(account: Account, directory: str, target: str, host: Host) -> list[Action]:
     actions: list[Action] = []
-    for name in host.listdir(folder):
-        found = host.lstat(f"{folder}/{name}")
+    for name in host.listdir(directory):
+        found = host.lstat(f"{directory}/{name}")
         path, mode = f"{target}/{name}", stat.S_IMODE(found.st_mode) if found else 0
         if found and stat.S_ISDIR(found.st_mode):
             actions.append(MakeDir(path, mode, account.uid, account.gid))
-            actions += _skeleton(account, f"{folder}/{name}", path, host)
+            actions += _skeleton(account, f"{directory}/{name}", path, host)
         elif found and stat.S_ISREG(found.st_mode):
             actions.append(
-                WriteFile(path, host.text(f"{folder}/{name}"), mode, account.uid, account.gid)
+                WriteFile(path, host.text(f"{directory}/{name}"), mode, account.uid, account.gid)
             )
     return actions
 
@@ -223,7 +224,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
             # After `usermod -u`.
             actions.append(SetOwner(home, account.uid if uid == made_for else uid, gid, mode))
     else:
-        actions += [*_reopened(account, host), Remove(account.jail, folder=True)]
+        actions += [*_reopened(account, host), Remove(account.jail, directory=True)]
     if (
         not account.exists
         and account.files in host.origin(account.name).made
@@ -238,10 +239,12 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         or not account.local
         or "home" in host.origin(account.name).was
     ):
-        actions.append(Remove(account.files, folder=True))
+        actions.append(Remove(account.files, directory=True))
         above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
         actions += [
-            Remove(account.jail + folder, folder=True) for folder in above if not profile.in_home
+            Remove(account.jail + directory, directory=True)
+            for directory in above
+            if not profile.in_home
         ]
     return actions
 

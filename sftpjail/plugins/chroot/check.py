@@ -1,4 +1,4 @@
-"""What keeps a jail's folders from being a chroot, and what sessions find in it."""
+"""What keeps a jail's directories from being a chroot, and what sessions find in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...openssh.match_blocks import force_command
 
 
 def _start(account: Account, host: Host, config: Config) -> str:
-    """Return the jail's folder where sessions start: -d, else the home if the jail has it, else /.
+    """Return where in the jail sessions start: -d, else the home if the jail has it, else /.
 
     sshd does chdir(home) inside the chroot and stays in / where that fails (session.c, do_child).
     """
@@ -51,8 +51,8 @@ def _components(account: Account, host: Host) -> list[Problem]:
     ]
 
 
-def _work_folder(account: Account, host: Host, config: Config) -> list[Problem]:
-    """Return why an account cannot work in the folder in which its sessions start."""
+def _work_directory(account: Account, host: Host, config: Config) -> list[Problem]:
+    """Return why an account cannot work in the directory in which its sessions start."""
     assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
         return [_homeless(account, host)]
@@ -92,7 +92,7 @@ def _homeless(account: Account, host: Host) -> Problem:
     if posixpath.dirname(normal(account.home)) == "/":
         fix = new_home(account)
     what = f"the home {account.home} does not exist"
-    why = "the session has no folder to start and write in"
+    why = "the session has no directory to start and write in"
     return Problem(what, why, fix, fixes.advice(account.home, host))
 
 
@@ -166,7 +166,7 @@ def _not_permitted(
     if below:
         advice = (
             f"{shown(below)}, where something is mounted, lies in it: whoever can write there "
-            "could put something else in its place, so choose another folder with `start`, "
+            "could put something else in its place, so choose another directory with `start`, "
             "or take that mount away"
         )
         return Problem(what, why, "", advice)
@@ -182,7 +182,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     if account is None or account.profile is None:
         return []
     return _components(account, host) or [
-        *_work_folder(account, host, config),
+        *_work_directory(account, host, config),
         *_left_at_home(account, host),
     ]
 

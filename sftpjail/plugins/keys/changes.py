@@ -31,11 +31,11 @@ from .check import loose_mode, unreadable
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
-    # sshd reads the file as the user, so the folder must be open to everybody
+    # sshd reads the file as the user, so the directory must be open to everybody
     # and writable by root alone.
-    folder: list[Action] = [MakeDir(KEYS_DIR)]
+    directory: list[Action] = [MakeDir(KEYS_DIR)]
     if config.scope == "jails":
-        return folder
+        return directory
     said = host.ask_sshd("-T", "-C", spec("root")).out
     patterns = next(
         (
@@ -46,8 +46,8 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         "",
     )
     if patterns == f"{KEYS_DIR}/%u":
-        return folder  # switched already; what was revoked since must not come back from a home
-    return folder + [
+        return directory  # switched already; what was revoked since must not come back from a home
+    return directory + [
         action
         for account in host.accounts.values()
         for action in _copies(account, patterns.split(), host)
@@ -99,8 +99,11 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 
 @hookimpl
 def on_key_add(account: Account, key: Key, host: Host) -> list[Action]:
-    folder: list[Action] = [] if host.is_dir(KEYS_DIR) else [MakeDir(KEYS_DIR)]
-    return [*folder, SetLines(keyfile(account.name), key.line, (key.line,), Style.LINE, own=True)]
+    directory: list[Action] = [] if host.is_dir(KEYS_DIR) else [MakeDir(KEYS_DIR)]
+    return [
+        *directory,
+        SetLines(keyfile(account.name), key.line, (key.line,), Style.LINE, own=True),
+    ]
 
 
 @hookimpl

@@ -109,7 +109,7 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Probl
         else:
             what = f"line {number} of {path} is not a public key"
             fix = f"sed -i '{number}s/^/#/' {path}"
-        problems.append(Problem(what, "sshd passes it by", fix))
+        problems.append(Problem(what, "sshd skips it", fix))
     return problems[::-1]  # from the last line up: joining one moves those below
 
 
@@ -199,7 +199,7 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]
         if strange:
             what = f"line {number} of {path} has the option {strange}, which sshd does not know"
             edit = f"{number}s/\\(^\\|,\\){basic(strange)}\\([ ,]\\)/\\2/; {number}s/^[ ,]//"
-            problems.append(Problem(what, "it passes the key by", f"sed -i {quote(edit)} {path}"))
+            problems.append(Problem(what, "it skips the key", f"sed -i {quote(edit)} {path}"))
         elif unfit(key):
             what = f"the key {key.fingerprint} of {account.name} may not open a jail: {unfit(key)}"
             fix = f"sftpjail key remove {account.name} {key.fingerprint}"

@@ -2,9 +2,9 @@
 
 internal-sftp logs through /dev/log inside the chroot, and sshd forwards nothing for it (seen with
 OpenSSH 9.2 and 10.0). A jail gets a bind of a socket that outlives the log daemon: under systemd
-PID 1 owns journald's, elsewhere the daemon has one socket for all jails in a folder, and the folder
-is bound, since a daemon makes its socket anew when it starts. So a jail costs one bind, and never a
-line in the daemon's configuration or its restart.
+PID 1 owns journald's, elsewhere the daemon has one socket for all jails in a directory, and the
+directory is bound, since a daemon makes its socket anew when it starts. So a jail costs one bind,
+and never a line in the daemon's configuration or its restart.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     rule = rsyslog_rule(host, config) if name == "rsyslog" else syslog_ng_rule(host, config)
     if not host.is_dir(posixpath.dirname(RULES[name])):
         raise SftpJailError(
-            f"{posixpath.dirname(RULES[name])} is missing: {name} is only half installed"
+            f"{posixpath.dirname(RULES[name])} is missing: {name} is only partly installed"
         )
     if not host.systemd:
         actions.append(MakeDir(SHARED))

@@ -61,7 +61,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     path, source, why = (
         _seen(account, host),
         socket_of(host, config),
-        "nothing that the account does is logged",
+        "nothing the account does is logged",
     )
     bound = any(bind.role == "log" for bind in host.binds(account.name))
     if (

@@ -111,15 +111,15 @@ def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> lis
         return [*unmount]
     place = place_of(account, bind, host)
     made = host.origin(account.name).made
-    folders: list[Action] = [Remove(place, folder=bind.role != "log")]
+    directories: list[Action] = [Remove(place, directory=bind.role != "log")]
     while posixpath.dirname(place) in made:
         place = posixpath.dirname(place)
-        folders.append(Remove(place, folder=True))
+        directories.append(Remove(place, directory=True))
     path = FSTAB if bind.kept == "fstab" else table(account.name)
     return [
         *unmount,
         SetLines(path, fstab.tag(account, bind), (), Style.FSTAB, own=bind.kept == "session"),
-        *folders,
+        *directories,
         *([Notify("systemd", "daemon-reload")] if bind.kept == "fstab" else []),
     ]
 
@@ -132,7 +132,7 @@ def _mount_point(account: Account, bind: Bind, host: Host) -> list[Action]:
     while path not in ("/", account.jail) and host.stat(path) is None:
         missing.append(path)
         path = posixpath.dirname(path)
-    actions: list[Action] = [MakeDir(folder) for folder in reversed(missing)]
+    actions: list[Action] = [MakeDir(directory) for directory in reversed(missing)]
     if source is not None and not stat.S_ISDIR(source.st_mode) and host.lstat(place) is None:
         actions.append(WriteFile(place, ""))
     return actions

@@ -25,7 +25,7 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
     if host.lstat(bind.source) is None and bind.role == "mount":
         what, why = (
             f"{bind.source}, which {bind.target} is to show, is missing",
-            f"{account.name} sees an empty folder",
+            f"{account.name} sees an empty directory",
         )
         if bind.kept == "session":
             why = f"PAM closes the sessions of {account.name}: a jail shows all or nothing"
@@ -71,10 +71,10 @@ def _others(account: Account, host: Host) -> list[Problem]:
     ]
     if not wrong:
         return []
-    what = "; ".join(f"{bind.target} shows something else than {bind.source}" for bind in wrong)
+    what = "; ".join(f"{bind.target} shows something other than {bind.source}" for bind in wrong)
     commands = [fixes.on(bind.target, host, "umount {}") for bind in wrong]
     fix = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
-    why = "something was mounted over it, or the folder was made anew"
+    why = "something was mounted over it, or the directory was made anew"
     return [Problem(what, why, fix, fixes.advice(wrong[0].target, host))]
 
 
@@ -120,14 +120,14 @@ def _broken_fstab(host: Host) -> list[Problem]:
             problems.append(
                 Problem(
                     what,
-                    "mount(8) passes it by",
+                    "mount(8) skips it",
                     f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply",
                 )
             )
         elif (user := entry.option("x-sftpjail.user")) and not is_valid(user):
             what = f"line {number} of {FSTAB} is marked as of {user!r}, which is no account's name"
             problems.append(
-                Problem(what, "no command takes it away", f"sed -i '{number}s/^/#/' {FSTAB}")
+                Problem(what, "no command removes it", f"sed -i '{number}s/^/#/' {FSTAB}")
             )
         elif not user and entry.target in marked:
             what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
@@ -150,7 +150,7 @@ def _strays(host: Host, config: Config) -> list[Problem]:
             if inside(point, base) and point != base and host.is_gone(name) and point not in named:
                 what = f"{point} is still mounted, and there is no account {name}"
                 fix = fixes.on(point, host, "umount {}")
-                why = "who deletes the folder deletes what is mounted"
+                why = "who deletes the directory deletes what is mounted"
                 found.append(Problem(what, why, fix, fixes.advice(point, host)))
     return found
 

@@ -18,7 +18,7 @@ from ...openssh.chroot_path import fix_flaw
 LOOSE = "x-sftpjail.allow"
 ELSEWHERE = Advice("choose another directory")
 # Never shown to a jail, nor anything that holds or lies in them,
-# unless the configuration names the very folder.
+# unless the configuration names the very directory.
 FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
 
 
@@ -68,7 +68,8 @@ def judge_target(account: Account, bind: Bind, host: Host) -> None:
         not host.is_dir(bind.target) or host.listdir(bind.target)
     ):
         raise SftpJailError(
-            f"{bind.target} is in the way: it is not an empty folder, and the mount would hide it"
+            f"{bind.target} is in the way: "
+            "it is not an empty directory, and the mount would hide it"
         )
     if host.mount_at(bind.target) is not None:
         raise SftpJailError(
@@ -90,7 +91,7 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     place for a mount, however safe it looks now.
 
     Raises:
-        SftpJailError: with the folder that is to blame.
+        SftpJailError: with the directory that is to blame.
     """
     made = (*host.origin(account.name).made, *host.origin("").made)
     # What is ours, and the home that becomes a jail, is root's alone again
@@ -143,11 +144,11 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
             )
         if host.lstat(bind.source) is not None:
             raise SftpJailError(
-                f"{bind.source} is not a folder",
+                f"{bind.source} is not a directory",
                 advice="give the directory that it lies in, or one with a copy",
             )
         fix = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
-        raise SftpJailError(f"{bind.source} is not a folder of this host", fix)
+        raise SftpJailError(f"{bind.source} is not a directory of this host", fix)
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
     # Where a link leads somewhere, who made it is the first question.
@@ -174,9 +175,9 @@ def _permission(real: str, host: Host) -> str:
     Nothing of the system's own, and nobody's home, is proposed.
     """
     top = real == "/" or posixpath.dirname(real) == "/"
-    if top or any(inside(real, folder) for folder in FORBIDDEN) or any(host.dwellers(real)):
+    if top or any(inside(real, directory) for directory in FORBIDDEN) or any(host.dwellers(real)):
         return Advice("choose a directory that holds nothing but what the jail is to show")
-    return Advice(f"if you mean it: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf")
+    return Advice(f"if you are sure: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf")
 
 
 def _way_out(account: Account, bind: Bind, host: Host) -> str:
@@ -189,18 +190,18 @@ def _way_out(account: Account, bind: Bind, host: Host) -> str:
 
 
 @lru_cache(maxsize=64)
-def real_place(host: Host, folder: str) -> str:
-    return host.realpath(folder)
+def real_place(host: Host, directory: str) -> str:
+    return host.realpath(directory)
 
 
 def _forbidden(account: Account, real: str, role: str, host: Host, config: Config) -> str:
     bases = tuple(profile.base for profile in config.profiles if profile.base)
-    for folder in (*FORBIDDEN, *bases):
-        other = real_place(host, folder)
+    for directory in (*FORBIDDEN, *bases):
+        other = real_place(host, directory)
         if inside(real, other):
-            return f"{real} is {folder}" if real == other else f"{real} lies in {folder}"
+            return f"{real} is {directory}" if real == other else f"{real} lies in {directory}"
         if inside(other, real):
-            return f"{real} holds {folder}"
+            return f"{real} holds {directory}"
     if role == "home":
         return ""
     own = host.realpath(account.home)

@@ -12,7 +12,7 @@ from ...formats.tagged_lines import Style, edit
 from ...host import Host
 from ...jails.closing import match_block
 from ...openssh.connections import connections, peculiar
-from ...openssh.match_blocks import DROPIN, FOLDER, MAIN, match_blocks, settings
+from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, match_blocks, settings
 from ...openssh.repair import broken_line
 from ...openssh.settings import PROBE
 from ...openssh.sshd import LOCAL, spec
@@ -28,7 +28,7 @@ def ask(host: Host, user: str, files: dict[str, bytes | None], connection: str =
     answer = host.ask_sshd("-T", "-C", spec(user, connection), files=files)
     if answer.code != 0:
         raise SftpJailError(
-            f"sshd does not tell its settings for {user}: {answer.words}", "sshd -T"
+            f"sshd does not report its settings for {user}: {answer.words}", "sshd -T"
         )
     return answer.out
 
@@ -44,7 +44,7 @@ def _included(host: Host) -> bool:
 
     This is asked with a probe in its place, not by reading Include lines.
     """
-    if not host.is_dir(FOLDER):
+    if not host.is_dir(DIRECTORY):
         return False
     probe = f"Match User {PROBE}\n    PermitTTY no\n    Banner /{PROBE}\n".encode()
     return value_of(ask(host, PROBE, {DROPIN: probe}), "banner") == f"/{PROBE}"
@@ -88,7 +88,7 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
             raise SftpJailError(
                 f"the line `Subsystem {before}` is not in {MAIN}, "
                 "so it cannot be replaced from there",
-                f"grep -rn Subsystem {FOLDER}",
+                f"grep -rn Subsystem {DIRECTORY}",
             )
     if not before:
         top.append(SUBSYSTEM)

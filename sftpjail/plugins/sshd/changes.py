@@ -14,7 +14,7 @@ from ...actions import Action
 from ...config import Config
 from ...host import Host
 from ...jails.membership import is_valid, jailed
-from ...openssh.match_blocks import DROPIN, FOLDER, MAIN, block, settings
+from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, block, settings
 from ...openssh.sshd import spec
 from .candidate import (
     GLOBAL_KEYS,
@@ -80,9 +80,9 @@ def _strangers(
                 line for line in [*kept[1], *kept[0]] if kept[0].count(line) != kept[1].count(line)
             )
             raise SftpJailError(
-                f"{name} is not jailed and must not notice, but would get: {changed}", "sshd -T"
+                f"{name} is not jailed and must see no change, but would get: {changed}", "sshd -T"
             )
-        why = f"{name} is not jailed and must not notice"
+        why = f"{name} is not jailed and must see no change"
         checks.append(Check((sshd, "-T", "-C", spec(name)), why, prints=before, ignoring=intended))
     return checks
 
@@ -111,7 +111,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         raise SftpJailError(
             f"sshd would not jail the members of {lack.profile.group or lack.profile.name}: "
             f"{lack}, something above our Match block wins",
-            f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
+            f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf",
         )
     if not any(action.pending(host, "") for action in changes):
         return []
@@ -159,7 +159,7 @@ def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[
         Check(
             (host.which("sshd"), "-T", "-C", spec(name)),
             f"{name} must be jailed",
-            f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf",
+            f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf",
             lines=tuple(settings(account.profile, config, host)),
         )
         for name, account in ((a.name, a) for a in samples.values())

@@ -11,7 +11,7 @@ from ...config import Config
 from ...host import Host
 from ...jails.membership import is_valid
 from ...openssh.connections import conditions, connections
-from ...openssh.match_blocks import DROPIN, FOLDER, MAIN, WORDS, settings
+from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, WORDS, settings
 from ...openssh.repair import broken_line, comment_out, match_line, reload_command, unit
 from ...openssh.settings import PROBE, Settings, effective
 from ...openssh.sshd import LOCAL
@@ -79,7 +79,7 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
             )
             if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
                 dropped = " ".join(found.get("forcecommand").split()[WORDS:])
-                why = f"sshd drops what stands behind the {WORDS}th word of ForceCommand: {dropped}"
+                why = f"sshd drops everything after the {WORDS}th word of ForceCommand: {dropped}"
             problems.append(Problem(what, why, "sftpjail setup"))
             continue
         places = [found.origins[keyword] for keyword in keywords]
@@ -88,7 +88,7 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
             f"{path} takes {account.name} out of its jail's settings: "
             f"{now} ({match}, line {places[0][1]})"
         )
-        why = "it stands before our Match block, and the first value wins"
+        why = "it comes before our Match block, and the first value wins"
         problems.append(Problem(what, why, comment_out(places, host)))
     return problems
 
@@ -155,7 +155,7 @@ def _blame(lack: Lack, host: Host) -> str:
     return (
         "sftpjail setup"
         if lack.connection == LOCAL
-        else f"grep -in -A9 ^match {MAIN} {FOLDER}/*.conf"
+        else f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf"
     )
 
 
@@ -187,8 +187,8 @@ def _unread(host: Host) -> list[str]:
     It does so at its start and after SIGHUP (sshd.c).
     """
     pidfile = host.lstat(effective(host, "root").get("pidfile"))
-    files = {FOLDER, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
-    files |= {f"{FOLDER}/{name}" for name in host.listdir(FOLDER) if name.endswith(".conf")}
+    files = {DIRECTORY, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
+    files |= {f"{DIRECTORY}/{name}" for name in host.listdir(DIRECTORY) if name.endswith(".conf")}
     return [
         path
         for path in sorted(files)
