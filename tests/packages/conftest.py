@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
-
-SYSTEM = Path(__file__).parents[1] / "system"
-sys.path.insert(0, str(SYSTEM))
-pytest_plugins = ["noskip"]
-
-from builds import Build, copy, make, older  # noqa: E402
+from builds import Build, copy, make, older
 
 ROOTS = Path("/roots")
 ARCH = os.environ.get("SFTPJAIL_SANDBOX", "").endswith("-arch")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "debian: needs a Debian with its tools for packages")
-    config.addinivalue_line("markers", "arch: needs the stand-in for Arch")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests of a whole host run in every clean root that is shown to us; the stand-in for Arch is one itself."""
     if "clean" in metafunc.fixturenames:
         roots = sorted(str(path) for path in ROOTS.iterdir()) if ROOTS.exists() else []
-        metafunc.parametrize("clean", ["host"] if ARCH else roots, ids=Path)
+        metafunc.parametrize("clean", ["host"] if ARCH else roots, ids=os.path.basename)
 
 
 @pytest.fixture(scope="session")

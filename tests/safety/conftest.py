@@ -7,18 +7,8 @@ how many rounds they go.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 from figures import FIGURES
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
-pytest_plugins = ["noskip", "machines", "whole"]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "booted: needs a machine that systemd has booted")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

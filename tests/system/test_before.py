@@ -6,8 +6,7 @@ import json
 
 import pytest
 from machine import Machine
-from steps import again, jail, open_with_key, ready, refused, running, session, works
-from test_hostile import killed
+from steps import again, jail, killed, open_with_key, ready, refused, running, session, works
 
 CRONTABS = "/var/spool/cron/crontabs"
 JOBS = "/var/spool/cron/atjobs"

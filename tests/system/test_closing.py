@@ -7,8 +7,19 @@ import json
 import pytest
 from directory import Directory
 from machine import Machine, changes
-from steps import QUIET, again, jail, mounted, open_with_key, ready, refused, shut, snapshot, works
-from test_hostile import killed
+from steps import (
+    QUIET,
+    again,
+    jail,
+    killed,
+    mounted,
+    open_with_key,
+    ready,
+    refused,
+    shut,
+    snapshot,
+    works,
+)
 
 IN_HOME = f"[profiles]\n[[sftponly]]\nchroot = %h\n{QUIET}"
 

@@ -6,20 +6,10 @@ import json
 
 import pytest
 from machine import Machine, changes
-from steps import QUIET, jail, open_with_key, ready, running, snapshot, works
+from steps import QUIET, jail, killed, open_with_key, ready, running, snapshot, works
 
 TRAPS = "while (1) { symlink('/etc/profile.d/trap.sh', \"/home/eve/$_\") for 'last', 'sub' }"
 # Kills the run that calls it: by then directories, files and accounts are as planned.
-KILLER = "#!/bin/sh\nkill -9 $PPID\nsleep 5\n"
-
-
-def killed(machine: Machine, event: str, *argv: str) -> None:
-    """Have a command die in its hook scripts."""
-    hook = f"/etc/sftpjail/hooks/{event}.d/killer"
-    machine.write(hook, KILLER, 0o755)
-    assert machine.run(*argv, check=False).code == -9
-    machine.run("rm", hook)
-    assert machine.exists("/var/lib/sftpjail/journal")
 
 
 def test_the_home_of_a_stranger_is_not_filled_through_their_links(machine: Machine) -> None:

@@ -17,7 +17,7 @@ def pip(machine: Machine, directory: str) -> None:
 
 
 def test_installed_by_pip(machine: Machine) -> None:
-    pip(machine, "/src/tests/plugins/example")
+    pip(machine, "/src/tests/unit/plugins/example")
     ready(machine)
     assert "not allowed" in machine.sh("sftpjail plugins | grep welcome").out
     assert "WELCOME" not in previewed(machine, "sftpjail", "add", "alice")
@@ -42,7 +42,7 @@ def test_a_plugin_that_does_not_load_is_named(machine: Machine) -> None:
     machine.write(CONFIG, QUIET + "[plugins]\nallow = nowhere\n")
     assert "plugin nowhere" in refused(machine, "sftpjail", "apply")
     machine.sh(
-        "cp -r /src/tests/plugins/example /root/broken && echo import nothing_like_it >/root/broken/sftpjail_welcome.py"
+        "cp -r /src/tests/unit/plugins/example /root/broken && echo import nothing_like_it >/root/broken/sftpjail_welcome.py"
     )
     pip(machine, "/root/broken")
     machine.write(CONFIG, ALLOWED)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
-from fakes import Tree, no_programs, programs, pytest_configure
+from fakes import Tree, no_programs, programs
 from hypothesis import HealthCheck, settings
 
-__all__ = ["no_programs", "programs", "pytest_configure"]
+__all__ = ["no_programs", "programs"]
 
 # The fixtures that hypothesis warns of hold no state that one example could leave to the next.
 settings.register_profile(

@@ -454,3 +454,9 @@ def test_no_function_is_longer_than_forty_lines(name: str) -> None:
         said = ast.get_docstring(function) is not None
         doc = (first.end_lineno or 0) - first.lineno + 1 if said else 0
         assert (function.end_lineno or 0) - function.lineno + 1 - doc <= 40, function.name
+
+
+def test_the_unit_tests_mirror_the_package() -> None:
+    rooms = {path.name for path in (PROJECT / "sftpjail").iterdir() if path.is_dir()}
+    ours = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
+    assert ours - {"__pycache__", "support"} <= rooms and len(ours) > 10

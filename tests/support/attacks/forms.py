@@ -194,7 +194,9 @@ def _told(machine: Machine, user: str, key: str, jail: str, home: str) -> dict[s
 def attack(machine: Machine, told: dict[str, Any], timeout: float = 300) -> dict[str, Any]:
     """Run every attempt in the machine; what attack.py found."""
     machine.write("/root/form.json", json.dumps(told))
-    done = machine.run("python3", "/src/tests/safety/attack.py", "/root/form.json", timeout=timeout)
+    done = machine.run(
+        "python3", "/src/tests/support/attacks/attack.py", "/root/form.json", timeout=timeout
+    )
     answer: dict[str, Any] = json.loads(done.out)
     return answer
 

@@ -57,11 +57,6 @@ def no_programs(request: pytest.FixtureRequest) -> Iterator[None]:
     _fence["up"] = False
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "lint: runs ruff or mypy, where /opt/lint has them")
-    config.addinivalue_line("markers", "real_program: asks a real program that only reads")
-
-
 class Programs:
     """Planned answers of `programs.run` and `programs.preview`; the first plan that fits is used.
 

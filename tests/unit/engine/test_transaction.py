@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fakes import Programs
+from furnished import MakeWorld, committed, everything, worlds
 from world import Death, World
 
 from sftpjail.actions import (
@@ -23,12 +24,9 @@ from sftpjail.actions import (
     Notify,
     Remove,
     Rename,
-    Run,
     SetAccount,
     SetGroup,
-    SetLines,
     SetOwner,
-    Unmount,
     WriteFile,
 )
 from sftpjail.engine.engine import Engine
@@ -36,93 +34,12 @@ from sftpjail.engine.journal import Journal
 from sftpjail.engine.plan import Plan
 from sftpjail.engine.transaction import judge
 from sftpjail.errors import RollbackIncomplete, SftpJailError
-from sftpjail.formats.tagged_lines import Style
 from sftpjail.system import files
 from sftpjail.system.programs import Answer
 
-MakeWorld = Callable[[], World]
+__all__ = ["worlds"]
+
 EARLY = 6
-
-
-@pytest.fixture
-def worlds(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> MakeWorld:
-    """Makes worlds, each with the same things in it."""
-    count = iter(range(10_000))
-
-    def make() -> World:
-        directory = tmp_path / str(next(count))
-        directory.mkdir()
-        programs.plans.clear()
-        world = World(directory, programs, monkeypatch)
-        _furnish(world)
-        return world
-
-    return make
-
-
-def _furnish(world: World) -> None:
-    for name, text in {
-        "shared": "theirs 1\ntheirs 2\n",
-        "attributes": "old\n",
-        "strict": "old\n",
-        "ours-alone": "our line\n",
-        "leaves/file": "going\n",
-        "leaves/other": "going too\n",
-        "home/keys": "key\n",
-        "spool/crontab": "@daily x\n",
-        "src/inner/data": "data\n",
-        "old-src/data": "data\n",
-    }.items():
-        path = world.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        os.utime(path, ns=(1_500_000_000_123_456_789, 1_500_000_000_123_456_789))
-    (world.root / "attributes").chmod(0o640)
-    (world.root / "strict").chmod(0o600)
-    with contextlib.suppress(OSError):  # a tmpfs of an older kernel has no user attributes
-        os.setxattr(world.root / "attributes", "user.origin", b"vendor")
-    (world.root / "loose").mkdir()
-    (world.root / "loose").chmod(0o770)
-    (world.root / "link").symlink_to("shared")
-    (world.root / "through").symlink_to("strict")
-    (world.root / "jail/old").mkdir(parents=True)
-    (world.root / "jail/flags").mkdir()
-    world.mounts[world.path("jail/old")] = (world.path("old-src"), ("nosuid", "nodev"))
-    world.mounts[world.path("jail/flags")] = (world.path("jail/flags"), ("nosuid", "nodev"))
-    world._play()
-
-
-def everything(world: World) -> list[Action]:
-    """Return at least one action of every kind."""
-    path = world.path
-    return [
-        Unmount(path("old-src"), path("jail/old"), ("bind", "nosuid", "nodev")),
-        MakeDir(path("jail/home")),
-        MakeDir(path("jail/home/inner"), 0o700),
-        SetOwner(path("loose"), 0, 0, 0o755),
-        WriteFile(path("new"), "new\n", mode=0o600),
-        WriteFile(path("attributes"), "newer\n", keep=True),
-        WriteFile(path("through"), "newer\n"),
-        SetLines(path("shared"), "tag", ("ours 1", "ours 2")),
-        SetLines(path("ours-alone"), "our line", (), Style.LINE, own=True),
-        SetLines(path("made-for-lines"), "tag", ("ours",)),
-        SetGroup("newgroup"),
-        SetAccount("worldling", add_groups=("newgroup",), remove_groups=("oldgroup",)),
-        SetAccount("worldling", shell="/usr/sbin/nologin"),
-        Mount(path("src"), path("jail/home"), ("bind", "nosuid", "nodev")),
-        Mount(path("jail/flags"), path("jail/flags"), ("bind", "nosuid", "nodev", "ro")),
-        Remove(path("leaves/file"), ours=True),
-        Remove(path("leaves/other"), ours=True),
-        Remove(path("leaves"), ours=True),
-        Remove(path("link"), ours=True),
-        Remove(path("jail/old"), ours=True),
-        Rename(path("home/keys"), path("home/keys.moved")),
-        Rename(path("spool/crontab"), path("jail/crontab")),
-        Run(("/register", "on"), "tells somebody", undo=("/register", "off")),
-        Check(("/ask", "-t"), "must be well"),
-        Notify("rsyslog", "restart", required=True),
-        Notify("sshd"),
-    ]
 
 
 def apply(world: World, wanted: Callable[[World], list[Action]] = everything) -> list[str]:
@@ -163,13 +80,6 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         if a != b:
             found.append(f"{name}: {a} != {b}")
     return found
-
-
-def committed(world: World) -> bool:
-    try:
-        return '{"committed": true}\n' in (world.state / "journal").read_text()
-    except FileNotFoundError:
-        return False
 
 
 def die(engine: Engine, plan: Plan) -> None:

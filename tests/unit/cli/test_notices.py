@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import listing
-from test_transaction import MakeWorld, committed, everything, worlds
+from furnished import MakeWorld, committed, everything, worlds
 from world import Death, World
 
 __all__ = ["worlds"]

@@ -28,7 +28,7 @@ from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import Event, OnSetup, OnUserCreate
 from sftpjail.system.programs import run
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 QUERIES = ("on_applied", "on_check", "on_explain", "on_failed", "on_jail_binds")
 SPECS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "sftpjail_spec"))
 
@@ -82,7 +82,7 @@ def test_every_hook_has_a_test_that_names_it() -> None:
         re.MULTILINE,
     )
     named = {word for match in tests for word in match if word}
-    transactions = (PROJECT / "tests/unit/test_transaction.py").read_text()
+    transactions = (PROJECT / "tests/unit/engine/test_transaction.py").read_text()
     named |= set(re.findall(r"def (on_applied|on_failed)\(", transactions))
     assert len(SPECS) > 12
     assert [spec for spec in SPECS if spec not in named] == []

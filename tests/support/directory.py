@@ -186,7 +186,7 @@ class Directory:
             self.machine.sh("install -d -o messagebus /run/dbus; dbus-daemon --system --fork")
         self._services = SERVICES + (", ifp" if infopipe else "")
         self.machine.run(
-            "install", "-m", "755", f"/src/tests/system/{LDAP_KEYS.rpartition('/')[2]}", LDAP_KEYS
+            "install", "-m", "755", f"/src/tests/support/{LDAP_KEYS.rpartition('/')[2]}", LDAP_KEYS
         )
         self.machine.write("/run/slapd.ldif", SERVER)
         self.machine.sh(

@@ -13,14 +13,11 @@ import shlex
 import signal
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from answers import judge_output
 

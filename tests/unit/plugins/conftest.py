@@ -1,19 +1,14 @@
-"""Plugin tests are golden plans: a host made of files goes in, actions come out. See golden.py and unit/fakes.py."""
+"""Plugin tests are golden plans: a host made of files goes in, actions come out. See golden.py and fakes.py."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
-from fakes import Tree, no_programs, programs, pytest_configure
+from fakes import Tree, no_programs, programs
 from golden import fire, sshd
 
-__all__ = ["fire", "no_programs", "programs", "pytest_configure", "sshd"]
+__all__ = ["fire", "no_programs", "programs", "sshd"]
 
 
 @pytest.fixture

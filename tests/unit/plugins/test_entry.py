@@ -22,7 +22,7 @@ from sftpjail import (
 from sftpjail.config import Config
 from sftpjail.paths import BIN, LIB
 
-HOOKS = Path(__file__).parents[2] / "hooks"
+HOOKS = Path(__file__).parents[3] / "hooks"
 STUBS = {
     "/etc/shadow-maint/useradd-post.d/sftpjail": "useradd-post",
     "/etc/shadow-maint/userdel-pre.d/sftpjail": "userdel-pre",

@@ -9,10 +9,6 @@ import pytest
 ALL = bool(os.environ.get("SFTPJAIL_ALL"))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "whole: only with --all")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is for --all; it is deselected, so that nobody takes it for skipped."""
     whole = [] if ALL else [item for item in items if item.get_closest_marker("whole")]

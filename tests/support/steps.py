@@ -21,6 +21,8 @@ DULL = (*CHANGING, "/var/lib/dpkg", "/var/lib/apt")
 # A plain profile and no log daemon: for tests that are about something else and want to be quick.
 QUIET = "[logs]\nbackend = none\n"
 
+KILLER = "#!/bin/sh\nkill -9 $PPID\nsleep 5\n"
+
 
 def ready(machine: Machine, config: str = QUIET) -> None:
     """sshd runs and `sftpjail setup` is done."""
@@ -61,7 +63,7 @@ def shut(machine: Machine, user: str, key: str) -> None:
 
 def doors(machine: Machine, user: str, key: str) -> list[str]:
     """The doors beside SFTP that are open: see doors.py."""
-    script = "/src/tests/system/doors.py"
+    script = "/src/tests/support/doors.py"
     return machine.run("python3", script, str(machine.port), key, user, timeout=120).out.split()
 
 
@@ -187,3 +189,12 @@ def wait_line(process: subprocess.Popen[str], begin: str, timeout: float = 20) -
             return line
         assert time.monotonic() < deadline, f"no {begin!r}"
     raise AssertionError(f"ended before it said {begin!r}")
+
+
+def killed(machine: Machine, event: str, *argv: str) -> None:
+    """Have a command die in its hook scripts."""
+    hook = f"/etc/sftpjail/hooks/{event}.d/killer"
+    machine.write(hook, KILLER, 0o755)
+    assert machine.run(*argv, check=False).code == -9
+    machine.run("rm", hook)
+    assert machine.exists("/var/lib/sftpjail/journal")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import Tree
-from golden import BIND, Fire, ann
-from test_mounts import JAIL, WEB, known
+from golden import BIND, JAIL, WEB, Fire, ann, known
 
 from sftpjail import Fact, Problem, Profile
 from sftpjail.config import Config

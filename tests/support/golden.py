@@ -9,14 +9,32 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import FakeHost
+from fakes import FakeHost, Tree
 from fakesshd import Sshd, sshd
 
 from sftpjail.config import Config
-from sftpjail.model import Account, Profile
+from sftpjail.model import Account, Bind, Profile
 
 __all__ = ["BIND", "HOME", "INSIDE", "Fire", "Sshd", "ann", "fire", "sshd"]
 
+JAIL = "/srv/sftp/ann"
+WEB = Bind("/srv/web/example.com", f"{JAIL}/web")
+MAIN, DROPIN = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/10-sftpjail.conf"
+GOLDEN = """\
+# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost.
+Match Group sftponly
+    ChrootDirectory /srv/sftp/%u
+    ForceCommand internal-sftp -fAUTH -lVERBOSE
+    AuthorizedKeysFile /etc/ssh/authorized_keys/%u
+    DisableForwarding yes
+    AllowTcpForwarding no
+    AllowStreamLocalForwarding no
+    AllowAgentForwarding no
+    X11Forwarding no
+    PermitTunnel no
+    PermitTTY no
+    PermitUserRC no
+"""
 BIND = Profile("sftponly")
 INSIDE = Profile("sftponly", home="inside")
 HOME = Profile("sftponly", chroot="%h")
@@ -45,3 +63,12 @@ def fire() -> Fire:
         )
 
     return call
+
+
+def known(tree: Tree, *binds: tuple[str, str]) -> None:
+    tree.fstab(
+        *(
+            f"{source} {target} none bind,nosuid,nodev,private,nofail,x-sftpjail.user=ann 0 0"
+            for source, target in binds
+        )
+    )

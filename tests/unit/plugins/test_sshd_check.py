@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from fakes import Programs, Tree
-from golden import BIND, Fire, Sshd, ann
-from test_sshd import DROPIN, GOLDEN, MAIN
+from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
 from sftpjail import Fact, Problem, Profile
 from sftpjail.config import Config

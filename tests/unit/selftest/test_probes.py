@@ -20,7 +20,7 @@ from sftpjail.selftest.probes import PROBES, Failed, prove
 from sftpjail.selftest.sftp_client import PERMISSION_DENIED, SftpError
 from sftpjail.selftest.ssh_client import DoorError
 
-MANUAL = Path(__file__).resolve().parents[2] / "man/sftpjail.8.scd"
+MANUAL = Path(__file__).resolve().parents[3] / "man/sftpjail.8.scd"
 SHUT = {
     "chrootdirectory": ("/srv/sftp/%u",),
     "forcecommand": ("internal-sftp -fAUTH",),

@@ -6,27 +6,10 @@ from dataclasses import replace
 
 import pytest
 from fakes import Programs, Tree
-from golden import BIND, Fire, Sshd, ann
+from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
 from sftpjail import Check, Notify, Profile, Remove, SftpJailError, WriteFile
 from sftpjail.config import Config
-
-MAIN, DROPIN = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/10-sftpjail.conf"
-GOLDEN = """\
-# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost.
-Match Group sftponly
-    ChrootDirectory /srv/sftp/%u
-    ForceCommand internal-sftp -fAUTH -lVERBOSE
-    AuthorizedKeysFile /etc/ssh/authorized_keys/%u
-    DisableForwarding yes
-    AllowTcpForwarding no
-    AllowStreamLocalForwarding no
-    AllowAgentForwarding no
-    X11Forwarding no
-    PermitTunnel no
-    PermitTTY no
-    PermitUserRC no
-"""
 
 
 def files(actions: list[object]) -> dict[str, str | None]:

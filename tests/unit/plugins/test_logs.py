@@ -15,7 +15,7 @@ from sftpjail.plugins.logs import changes as plugin
 
 RSYSLOG, SYSLOG_NG = "/etc/rsyslog.d/10-sftpjail.conf", "/etc/syslog-ng/conf.d/sftpjail.conf"
 LOGROTATE, ROTATED = "/etc/logrotate.d/sftpjail", "/etc/logrotate.d/sftpjail-file"
-INSTALLED = (Path(__file__).parents[2] / "packaging/logrotate").read_text()
+INSTALLED = (Path(__file__).parents[3] / "packaging/logrotate").read_text()
 SHARED = "/var/lib/sftpjail/log"
 NONE = Config(logs=Logs("none"))
 

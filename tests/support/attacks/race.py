@@ -14,7 +14,7 @@ from host_canaries import Mounted, MountWatch, harm, mounts, picture, plant
 from machine import CommandFailed, Machine, Result
 from steps import running
 
-ATTACKER = "/src/tests/safety/attacker.py"
+ATTACKER = "/src/tests/support/attacks/attacker.py"
 LIMIT = 60  # seconds for any command: what is not done by then hangs
 # Where whoever follows a link of the user's would do harm.
 LURES = (

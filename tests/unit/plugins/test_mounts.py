@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from fakes import Tree
-from golden import BIND, HOME, Fire, ann
+from golden import BIND, HOME, JAIL, WEB, Fire, ann, known
 
 from sftpjail import (
     Bind,
@@ -28,8 +28,6 @@ from sftpjail.plugins.mounts.changes import BOOT_UNIT, BOOT_WANTS
 from sftpjail.plugins.mounts.policy import _away
 from sftpjail.plugins.mounts.policy import _forbidden as forbidden
 
-JAIL = "/srv/sftp/ann"
-WEB = Bind("/srv/web/example.com", f"{JAIL}/web")
 RELOAD = Notify("systemd", "daemon-reload")
 
 
@@ -42,15 +40,6 @@ def jail(tree: Tree) -> None:
 def fstab(source: str, target: str, options: str, extra: str = "") -> SetLines:
     text = f"{source} {target} none {options},nofail,x-sftpjail.user=ann{extra} 0 0"
     return SetLines("/etc/fstab", f"ann {target}", (text,), Style.FSTAB)
-
-
-def known(tree: Tree, *binds: tuple[str, str]) -> None:
-    tree.fstab(
-        *(
-            f"{source} {target} none bind,nosuid,nodev,private,nofail,x-sftpjail.user=ann 0 0"
-            for source, target in binds
-        )
-    )
 
 
 def test_on_mount(tree: Tree, fire: Fire) -> None:
