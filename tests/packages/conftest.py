@@ -16,7 +16,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests of a whole host run in every clean root that is shown to us; the stand-in for Arch is one itself."""
     if "clean" in metafunc.fixturenames:
         roots = sorted(str(path) for path in ROOTS.iterdir()) if ROOTS.exists() else []
-        metafunc.parametrize("clean", ["host"] if ARCH else roots, ids=os.path.basename)
+        places = ["host"] if ARCH else roots
+        metafunc.parametrize("clean", places, ids=[Path(place).name for place in places])
 
 
 @pytest.fixture(scope="session")
