@@ -320,7 +320,7 @@ def adopt(context: Context) -> int:
         what = f"{account.name} is jailed in {account.jail}"
         what += f"; ended: {activity.listed(works)}" if works else ""
         context.carry_out(engine, events, what, what)
-    context.answer_problems(map(SftpJailError, problems))
+    context.answer_problems(problems)
     return context.close(0)
 
 

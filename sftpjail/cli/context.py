@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import config as configuration
@@ -138,21 +138,19 @@ class Context:
             for line in lines:
                 print(printable(line))
 
-    def warn(self, problems: Iterable[str | SftpJailError]) -> None:
+    def warn(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
         """Print problems to standard error, each in one line, and what is to be done below it.
 
         No text is taken for a line of ours.
         """
-        for problem in problems:
-            if isinstance(problem, SftpJailError):
-                print_problem(Problem.of(problem))
-            else:
-                print_problem(Problem(problem, ""))
+        for problem in map(_as_problem, problems):
+            whose = f"{problem.about}: " if problem.about else ""
+            print_problem(replace(problem, what=whose + problem.what))
 
-    def answer_problems(self, problems: Iterable[SftpJailError]) -> None:
+    def answer_problems(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
         """Warn of problems, and have them in --json's answer too."""
-        found = list(problems)
-        self.answers["problems"] = [Problem.of(problem).describe() for problem in found]
+        found = [_as_problem(problem) for problem in problems]
+        self.answers["problems"] = [problem.describe() for problem in found]
         self.warn(found)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -202,6 +200,12 @@ def remedies(problem: Problem) -> list[str]:
     lines = [f"  fix: {problem.fix}"] if problem.fix else []
     lines += [f"  choice: {choice.label}: {choice.command}" for choice in problem.choices]
     return [*lines, f"  advice: {problem.advice}"] if problem.advice else lines
+
+
+def _as_problem(problem: str | SftpJailError | Problem) -> Problem:
+    if isinstance(problem, SftpJailError):
+        return Problem.of(problem)
+    return Problem(problem, "") if isinstance(problem, str) else problem
 
 
 def print_problem(problem: Problem) -> None:

@@ -16,7 +16,7 @@ from ..jails.closing import former_expiry, spared
 from ..jails.guards import guard
 from ..jails.leftovers import leftovers
 from ..jails.membership import jailed
-from ..model import Account, valid_name
+from ..model import Account, Problem, valid_name
 from ..operations.apply import (
     PATIENCE,
     guarded,
@@ -87,8 +87,8 @@ def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
     return [account for name, account in accounts.items() if name in owners]
 
 
-def _problems(errors: dict[str, SftpJailError]) -> list[SftpJailError]:
-    return [error.saying(f"{name}: {error.message}") for name, error in errors.items()]
+def _problems(errors: dict[str, SftpJailError]) -> list[Problem]:
+    return [Problem.of(error, about=name) for name, error in errors.items()]
 
 
 def teardown(context: Context) -> int:
@@ -177,13 +177,7 @@ def apply(context: Context) -> int:
         plan, veto = _apply_for(context, engine, first, willing, last)
         reports = activity.reports(_changed(plan, willing), engine.host)
     left = [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
-    problems = [
-        *map(SftpJailError, unknown),
-        *veto,
-        *_problems(plan.errors),
-        *map(SftpJailError, left),
-    ]
-    context.answer_problems([*problems, *reports])
+    context.answer_problems([*unknown, *veto, *_problems(plan.errors), *left, *reports])
     return context.close(1 if plan.errors or veto or unknown else 0)
 
 
@@ -209,14 +203,11 @@ def _apply_for(
         names = ", ".join(sorted(changed)[:8]) + (
             f" and {len(changed) - 8} more" if len(changed) > 8 else ""
         )
-        good = len(accounts) - len(plan.errors)
+        none = f"{counted(len(accounts) - len(plan.errors), 'jail')} checked"
+        if not plan.errors and not veto:
+            none += ", all is as it should be"
         try:
-            context.finish(
-                engine,
-                plan,
-                f"applied: {names or 'the host'}",
-                f"{counted(good, 'jail')} checked, all is as it should be",
-            )
+            context.finish(engine, plan, f"applied: {names or 'the host'}", none)
             return plan, veto
         except SftpJailError as error:
             if error.owner not in accounts or error.owner in failed or len(failed) == PATIENCE:

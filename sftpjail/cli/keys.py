@@ -13,7 +13,7 @@ from ..engine.plan import Event, OnKeyRemove
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails.membership import find, find_jailed, jailed
-from ..model import Account, Key
+from ..model import Account, Key, Problem
 from ..openssh import public_keys
 from ..operations.keys import add_events, migrate_events, present, read_keys
 from .context import Command, Context
@@ -202,15 +202,15 @@ def migrate(context: Context) -> int:
             else [_account(given.user, config, host)]
         )
         events: list[Event] = []
-        problems: list[SftpJailError] = []
+        problems: list[str | Problem] = []
         for account in accounts:
             try:
                 more, refused = migrate_events(account, engine)
             except SftpJailError as error:
-                problems.append(error.saying(f"{account.name}: {error.message}"))
+                problems.append(Problem.of(error, about=account.name))
                 continue
             events += more
-            problems += map(SftpJailError, refused)
+            problems += refused
         names = ", ".join(dict.fromkeys(event.about.name for event in events if event.about))
         context.carry_out(engine, events, f"migrated the keys of {names}", "no keys in homes")
     context.answer_problems(problems)

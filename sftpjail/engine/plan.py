@@ -180,10 +180,10 @@ class Plan:
         ]
         lines = [f"|{line[1:]}" if line.startswith(" ") else line for line in lines]
         programs = [os.path.basename(check.argv[0]) for check in checks]
-        return lines + [
-            f"? {programs.count(name)} checks with {name}, before and after"
-            for name in dict.fromkeys(programs)
-        ]
+        for name in dict.fromkeys(programs):
+            count = programs.count(name)
+            lines.append(f"? {count} check{'s' * (count != 1)} with {name}, before and after")
+        return lines
 
     def describe(self) -> list[dict[str, object]]:
         """Return the plan for --json: what changes, without our own records and the checks."""

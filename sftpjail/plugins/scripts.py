@@ -5,6 +5,7 @@ Non-zero vetoes.
 
 from __future__ import annotations
 
+import itertools
 import json
 import posixpath
 import re
@@ -76,14 +77,12 @@ def _would_run(path: str, host: Host) -> bool:
 
 
 def _renamed(path: str, host: Host) -> str:
-    """Return a path beside PATH whose name would run, without the `.sh`, and which is free."""
+    """Return a free path beside PATH whose name would run, without the `.sh`."""
     directory, name = posixpath.split(path)
     stem = posixpath.splitext(name)[0]
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", given) for given in (stem, name)]
-    return next(
-        (new for part in plain if host.lstat(new := f"{directory}/{part}") is None),
-        f"{directory}/NAME",
-    )
+    names = itertools.chain(plain, (f"{plain[0]}-{number}" for number in itertools.count(2)))
+    return next(new for part in names if host.lstat(new := f"{directory}/{part}") is None)
 
 
 def _flaw(path: str, host: Host) -> tuple[str, str]:

@@ -191,9 +191,9 @@ def test_apply_goes_on_without_whom_it_cannot_jail(run: Run, stage: Stage, refus
     answer = json.loads(out)
     (problem,) = answer["problems"]
     assert code == 1 and problem == {
-        "about": "",
+        "about": "cat",
         "severity": "broken",
-        "what": "cat: plugin quota: no quota is left",
+        "what": "plugin quota: no quota is left",
         "why": "",
         "fix": "quota",
         "choices": [],

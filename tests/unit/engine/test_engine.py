@@ -363,7 +363,7 @@ def test_problems_and_the_dry_run(tree: Tree) -> None:
         "+ mount /srv on /jail (bind,nosuid,nodev,private)",
         "+ group g",
         "! run /hook (why)",
-        "? 1 checks with sshd, before and after",
+        "? 1 check with sshd, before and after",
         "! reload sshd",
     ):
         assert line in text
