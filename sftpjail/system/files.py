@@ -25,8 +25,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-# -- directories and files
-# -----------------------------------------------------------------------------
+# -- directories and files -----------------------------------------------------------------------
 
 
 def open_parent(path: str) -> tuple[int, str]:

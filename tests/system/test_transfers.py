@@ -208,8 +208,7 @@ def started(machine: Machine) -> None:
     machine.sh("until pgrep -f 'sftpjail log --follow' >/dev/null; do sleep 0.02; done; sleep 0.5")
 
 
-# -- where the log is
-# ----------------------------------------------------------------------------------------------
+# -- where the log is ----------------------------------------------------------------------------
 
 
 def test_500_files_with_rsyslog(machine: Machine) -> None:
@@ -239,8 +238,7 @@ def test_500_files_with_journald(booted: Machine) -> None:
         ends(booted, process)
 
 
-# -- over time
-# -----------------------------------------------------------------------------------------------------
+# -- over time -----------------------------------------------------------------------------------
 
 
 def logging(machine: Machine) -> str:
@@ -408,8 +406,7 @@ def test_every_message_of_debugging_is_understood(machine: Machine) -> None:
     ] is None
 
 
-# -- what the command says
-# ----------------------------------------------------------------------------------------
+# -- what the command says -----------------------------------------------------------------------
 
 
 def test_no_log_a_wrong_time_and_a_file_that_cannot_be_read(machine: Machine) -> None:

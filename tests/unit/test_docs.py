@@ -131,8 +131,7 @@ def test_manual_has_every_exit_code_and_no_other() -> None:
     assert described == codes | {"0", "130"}
 
 
-# -- sftpjail.conf(5)
-# ----------------------------------------------------------------------------------------------
+# -- sftpjail.conf(5) ----------------------------------------------------------------------------
 
 
 def settings() -> Iterator[tuple[str, str, str]]:
@@ -197,8 +196,7 @@ def test_configurations_in_the_manual_are_valid() -> None:
         config.parse(text)
 
 
-# -- sftpjail-plugins(7)
-# -------------------------------------------------------------------------------------------
+# -- sftpjail-plugins(7) -------------------------------------------------------------------------
 
 
 def hooks() -> dict[str, str]:
@@ -320,8 +318,7 @@ def test_example_plugin_of_the_manual_works() -> None:
     assert plugin["on_user_remove"](account) == [sftpjail.Remove("/srv/sftp/alice/WELCOME.txt")]
 
 
-# -- commands that are shown
-# ---------------------------------------------------------------------------------------
+# -- commands that are shown ---------------------------------------------------------------------
 
 
 def shown_commands(page: Path) -> list[list[str]]:

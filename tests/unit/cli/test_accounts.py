@@ -129,8 +129,7 @@ def test_add_of_whom_a_match_user_names(run: Run, stage: Stage, programs: Progra
     assert "profile mirrors has no group\n  advice: add eve to its match_user" in run.err
 
 
-# -- remove --delete-account
-# ------------------------------------------------------------------------------------------
+# -- remove --delete-account ---------------------------------------------------------------------
 
 
 def userdel(stage: Stage, programs: Programs, refusals: int) -> None:
@@ -234,8 +233,7 @@ def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
     assert caught.value.fix == fix
 
 
-# -- what each command says and refuses
-# -------------------------------------------------------------------------------
+# -- what each command says and refuses ----------------------------------------------------------
 
 # Command, exit code, standard output, standard error: one after the other on one host.
 Said = tuple[str, int, str, str]

@@ -71,8 +71,7 @@ def has_jail(stage: Stage, name: str) -> bool:
     return (stage.tree.root / f"srv/sftp/{name}/home/{name}").is_dir()
 
 
-# -- setup
-# ------------------------------------------------------------------------------------------------------------
+# -- setup ---------------------------------------------------------------------------------------
 
 
 def test_setup_makes_the_jails_of_whoever_is_there(run: Run, stage: Stage) -> None:
@@ -103,8 +102,7 @@ def test_setup_reports_a_jail_that_cannot_be_made(run: Run, stage: Stage, refuse
     assert has_jail(stage, "dan") and not has_jail(stage, "cat")
 
 
-# -- teardown
-# ---------------------------------------------------------------------------------------------------------
+# -- teardown ------------------------------------------------------------------------------------
 
 
 def test_teardown_refuses_while_somebody_is_jailed(run: Run, stage: Stage) -> None:
@@ -162,8 +160,7 @@ def test_a_removed_package_keeps_the_jails(run: Run, stage: Stage) -> None:
     assert not (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").exists()
 
 
-# -- apply
-# ------------------------------------------------------------------------------------------------------------
+# -- apply ---------------------------------------------------------------------------------------
 
 
 def test_apply_makes_each_jail_and_the_host(run: Run, stage: Stage) -> None:
@@ -270,8 +267,7 @@ def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
     assert stage.tree.shown == {}
 
 
-# -- hook
-# -------------------------------------------------------------------------------------------------------------
+# -- hook ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("event", ["useradd-post", "adduser-local", "pam-session"])
@@ -389,8 +385,7 @@ def _without_binds(real: Callable[..., Plan]) -> Callable[..., Plan]:
     return plan
 
 
-# -- add
-# --------------------------------------------------------------------------------------------------------------
+# -- add -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -453,8 +448,7 @@ def test_add_takes_back_only_what_it_made(
     assert list(programs.asked[-1]) == wanted
 
 
-# -- a directory service beside local files
-# ---------------------------------------------------------------------------
+# -- a directory service beside local files ------------------------------------------------------
 
 
 @pytest.fixture
@@ -506,8 +500,7 @@ def test_a_group_that_is_gone_stops_setup_and_no_jail(run: Run, stage: Stage) ->
     assert stage.host().group("web") is None
 
 
-# -- the events of one jail
-# -------------------------------------------------------------------------------------------
+# -- the events of one jail ----------------------------------------------------------------------
 
 
 def events_of(stage: Stage, name: str) -> list[tuple[str, str]]:
@@ -541,8 +534,7 @@ def test_a_mount_outside_of_the_jail_is_nobodys(stage: Stage) -> None:
     assert caught.value.fix == r"sed -i '\|[[:space:]]/elsewhere/ann/web[[:space:]]|d' /etc/fstab"
 
 
-# -- what runs outside of a jail
-# --------------------------------------------------------------------------------------
+# -- what runs outside of a jail -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["at", "processes", "cron"])

@@ -133,8 +133,7 @@ def test_a_line_that_is_none_of_ours(world: World, line: object) -> None:
     assert caught.value.fix.startswith("mv ")
 
 
-# -- files that somebody has edited since
-# -----------------------------------------------------------------------------
+# -- files that somebody has edited since --------------------------------------------------------
 
 BLOCK = "# BEGIN sftpjail tag\nours\n# END sftpjail tag\n"
 

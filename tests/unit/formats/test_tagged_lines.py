@@ -133,8 +133,7 @@ def test_a_line_of_ours_that_stands_there_already_is_found_without_its_newline()
     assert edit("theirs\nours", {"ours": ()}, Style.LINE) == "theirs"
 
 
-# -- fstab
-# -----------------------------------------------------------------------------------------------------------
+# -- fstab ---------------------------------------------------------------------------------------
 
 
 def test_fstab_lines_of_others_and_comments_stay() -> None:

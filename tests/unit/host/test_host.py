@@ -184,8 +184,7 @@ def test_files(tree: Tree) -> None:
         host.read("/etc")
 
 
-# -- a file in a user's directory
-# ----------------------------------------------------------------------------------------
+# -- a file in a user's directory ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -248,8 +247,7 @@ def test_read_owned_is_not_led_astray(
     assert KEYS in caught.value.message and "$6$" not in caught.value.message
 
 
-# -- records
-# ----------------------------------------------------------------------------------------------------------
+# -- records -------------------------------------------------------------------------------------
 
 text = st.text(st.characters(blacklist_categories=(), blacklist_characters="\0"), max_size=20)
 
@@ -319,8 +317,7 @@ def test_a_host_that_is_root_asks_nss() -> None:
     assert host.in_group("root", "root") and "root" in host.groups_of("root")
 
 
-# -- jails
-# ------------------------------------------------------------------------------------------------------------
+# -- jails ---------------------------------------------------------------------------------------
 
 
 def config(*profiles: Profile) -> Config:
@@ -461,8 +458,7 @@ def test_a_record_with_a_name_that_is_none_does_not_reach_a_path(tree: Tree) -> 
         leftover("../../etc", Config(), tree.host())
 
 
-# -- names, numbers and modes at their edges
-# --------------------------------------------------------------------------
+# -- names, numbers and modes at their edges -----------------------------------------------------
 
 
 def test_a_name_that_begins_like_another_is_another(tree: Tree, programs: Programs) -> None:
@@ -634,8 +630,7 @@ def test_who_runs_us_is_an_administrator(
     assert host.invoker == ({"ann"} if variable else set())
 
 
-# -- accounts that only a name service knows
-# --------------------------------------------------------------------------
+# -- accounts that only a name service knows -----------------------------------------------------
 
 
 class Service:

@@ -187,8 +187,7 @@ class _Always(dict[object, Answer]):
         return Answer(0, "256 SHA256:abc 0 (ED25519)\n", "")
 
 
-# -- a whole key file
-# -------------------------------------------------------------------------------------------------
+# -- a whole key file ----------------------------------------------------------------------------
 
 
 def test_survey_finds_the_good_lines_among_bad_ones(host: FakeHost, programs: Programs) -> None:

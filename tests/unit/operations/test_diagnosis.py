@@ -36,8 +36,7 @@ def told(problems: Sequence[Problem]) -> list[tuple[str, str, str]]:
     return [(problem.about, problem.what, problem.fix) for problem in problems]
 
 
-# -- judge
-# ------------------------------------------------------------------------------------------------------------
+# -- judge ---------------------------------------------------------------------------------------
 
 
 def test_a_healthy_host_has_no_problems(stage: Stage) -> None:
@@ -238,8 +237,7 @@ def test_an_interrupted_run_is_told_and_not_one_that_goes_on(
     assert told(judge(stage.engine(), [])) == interrupted
 
 
-# -- what is left behind
-# ----------------------------------------------------------------------------------------------
+# -- what is left behind -------------------------------------------------------------------------
 
 
 def leave(stage: Stage) -> None:
@@ -318,8 +316,7 @@ def test_nothing_that_is_mounted_is_ever_to_be_deleted(stage: Stage) -> None:
     assert not [problem for problem in problems if "rm " in problem.fix]
 
 
-# -- ten thousand
-# -----------------------------------------------------------------------------------------------------
+# -- ten thousand --------------------------------------------------------------------------------
 
 
 def crowd(stage: Stage, first: int, end: int) -> None:
@@ -399,8 +396,7 @@ def test_one_of_many_is_found(stage: Stage) -> None:
     }
 
 
-# -- commands that can be pasted
-# --------------------------------------------------------------------------------------
+# -- commands that can be pasted -----------------------------------------------------------------
 
 word = st.one_of(
     st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(shlex.quote),

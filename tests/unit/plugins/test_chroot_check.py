@@ -38,8 +38,7 @@ def test_on_check_of_a_good_jail(tree: Tree, fire: Fire) -> None:
     assert check(tree, fire, HOME) == []
 
 
-# -- components
-# -------------------------------------------------------------------------------------------------------
+# -- components ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/", "/srv", "/srv/sftp", JAIL])
@@ -97,8 +96,7 @@ def test_on_check_is_silent_about_unusual_directories_that_sshd_takes(
     )
 
 
-# -- where the session starts
-# -----------------------------------------------------------------------------------------
+# -- where the session starts --------------------------------------------------------------------
 
 
 def test_on_check_misses_the_home(tree: Tree, fire: Fire) -> None:
@@ -230,8 +228,7 @@ def test_on_check_of_an_immutable_home(
     assert check(tree, fire, host=host) == [] and programs.asked == [], "not with many jails"
 
 
-# -- explain
-# ----------------------------------------------------------------------------------------------------------
+# -- explain -------------------------------------------------------------------------------------
 
 
 def test_on_explain_judges_every_component(tree: Tree, fire: Fire) -> None:

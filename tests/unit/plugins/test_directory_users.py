@@ -110,8 +110,7 @@ def test_a_directorys_group_is_never_hidden_by_one_of_ours(
         fire("accounts", "on_setup", tree.host(), config)
 
 
-# -- keys
-# -----------------------------------------------------------------------------------------------------------
+# -- keys ----------------------------------------------------------------------------------------
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl zoe"
 

@@ -81,8 +81,7 @@ def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> Non
     ]
 
 
-# -- owner and mode
-# ---------------------------------------------------------------------------------------------------
+# -- owner and mode ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -173,8 +172,7 @@ def test_on_user_create_of_a_good_key_file(tree: Tree, fire: Fire) -> None:
     assert fire("keys", "on_user_create", tree.host(), account=ann()) == []
 
 
-# -- lines
-# ------------------------------------------------------------------------------------------------------------
+# -- lines ---------------------------------------------------------------------------------------
 
 
 def test_on_check_tells_of_a_bad_line_in_the_middle(tree: Tree, fire: Fire) -> None:
@@ -241,8 +239,7 @@ def test_on_check_of_a_byte_order_mark(tree: Tree, fire: Fire) -> None:
     assert problem.fix == rf"sed -i '1s/^\xef\xbb\xbf//' {FILE}"
 
 
-# -- keys that sshd would not take
-# ------------------------------------------------------------------------------------
+# -- keys that sshd would not take ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -376,8 +373,7 @@ def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(
     assert [argv[0] for argv in programs.asked] == ["ssh-keygen"]
 
 
-# -- explain
-# ----------------------------------------------------------------------------------------------------------
+# -- explain -------------------------------------------------------------------------------------
 
 
 def test_on_explain_lists_files_and_keys(tree: Tree, fire: Fire) -> None:

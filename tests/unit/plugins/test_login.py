@@ -47,8 +47,7 @@ def test_on_check_of_an_account_that_may_log_in(tree: Tree, fire: Fire) -> None:
     assert fire("login", "on_check", tree.host(), account=None) == []
 
 
-# -- the four lists
-# ---------------------------------------------------------------------------------------------------
+# -- the four lists ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,8 +133,7 @@ def test_on_check_is_silent_about_lists_that_let_the_account_in(
     assert check(tree, fire) == []
 
 
-# -- methods
-# ----------------------------------------------------------------------------------------------------------
+# -- methods -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -179,8 +177,7 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
     assert check(tree, fire) == []
 
 
-# -- shadow
-# -----------------------------------------------------------------------------------------------------------
+# -- shadow --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -263,8 +260,7 @@ def test_on_check_without_pam_sshd_judges_by_itself(tree: Tree, fire: Fire) -> N
     assert [problem.fix for problem in check(tree, fire)] == ["usermod -e '' ann"]
 
 
-# -- PAM
-# --------------------------------------------------------------------------------------------------------------
+# -- PAM -----------------------------------------------------------------------------------------
 
 
 def test_on_check_of_pam_shells(tree: Tree, fire: Fire) -> None:
@@ -299,8 +295,7 @@ def test_on_check_of_a_host_that_is_closed(tree: Tree, fire: Fire, path: str) ->
     ]
 
 
-# -- keys or a password
-# -----------------------------------------------------------------------------------------------
+# -- keys or a password --------------------------------------------------------------------------
 
 NO_WAY_IN = Problem(
     f"ann has no key in {KEYS} and no password",
@@ -351,8 +346,7 @@ def test_on_check_of_a_password_that_sshd_does_not_ask_for(tree: Tree, fire: Fir
     assert check(tree, fire) == [NO_WAY_IN]
 
 
-# -- explain
-# ----------------------------------------------------------------------------------------------------------
+# -- explain -------------------------------------------------------------------------------------
 
 
 def test_on_explain_tells_the_account(tree: Tree, fire: Fire) -> None:

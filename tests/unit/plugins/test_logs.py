@@ -163,8 +163,7 @@ def test_on_jail_binds_the_directory_of_the_socket_or_the_one_that_survives(
     ]
 
 
-# -- check
-# ------------------------------------------------------------------------------------------------------------
+# -- check ---------------------------------------------------------------------------------------
 
 SOCKET, JAIL = "/srv/sftp/ann/dev/log", "/srv/sftp/ann"
 UNLOGGED = "nothing the account does is logged"

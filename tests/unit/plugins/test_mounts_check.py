@@ -145,8 +145,7 @@ def test_on_check_where_the_jail_is_missing_that_is_the_problem(tree: Tree, fire
     assert fire("mounts", "on_check", tree.host(), account=ann(profile)) == []
 
 
-# -- fstab
-# ------------------------------------------------------------------------------------------------------------
+# -- fstab ---------------------------------------------------------------------------------------
 
 
 def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fire) -> None:
@@ -257,8 +256,7 @@ def test_on_check_of_jails_in_homes(tree: Tree, fire: Fire) -> None:
     )
 
 
-# -- explain
-# ----------------------------------------------------------------------------------------------------------
+# -- explain -------------------------------------------------------------------------------------
 
 
 def test_on_explain_lists_each_bind_with_its_flags(tree: Tree, fire: Fire) -> None:

@@ -37,8 +37,7 @@ def test_on_check_of_a_good_host(tree: Tree, fire: Fire) -> None:
     assert fire("sshd", "on_check", tree.host(), account=ann()) == []
 
 
-# -- the host
-# ---------------------------------------------------------------------------------------------------------
+# -- the host ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,8 +194,7 @@ def test_on_check_where_sshd_writes_no_pid_file(tree: Tree, fire: Fire) -> None:
     assert fire("sshd", "on_check", tree.host(), account=None) == []
 
 
-# -- a jail
-# -----------------------------------------------------------------------------------------------------------
+# -- a jail --------------------------------------------------------------------------------------
 
 
 def test_on_check_names_the_file_the_match_and_every_line(tree: Tree, fire: Fire) -> None:
@@ -305,8 +303,7 @@ def test_on_check_of_many_asks_once_for_all(tree: Tree, fire: Fire, programs: Pr
     assert len(programs.asked) == 1
 
 
-# -- explain
-# ----------------------------------------------------------------------------------------------------------
+# -- explain -------------------------------------------------------------------------------------
 
 
 def test_on_explain_shows_the_match_and_where_each_setting_stands(tree: Tree, fire: Fire) -> None:

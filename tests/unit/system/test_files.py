@@ -269,8 +269,7 @@ def test_a_directory_of_ours_becomes_roots_alone(directory: Path) -> None:
         assert (directory / "safe/run").stat().st_mode & 0o777 == 0o700
 
 
-# -- modes and owners, each alone
-# -------------------------------------------------------------------------------------
+# -- modes and owners, each alone ----------------------------------------------------------------
 
 BITS = [1 << number for number in range(12)]
 
@@ -472,8 +471,7 @@ def test_nobody_else_gets_the_lock(directory: Path) -> None:
             pass
 
 
-# -- mounts through descriptors
-# ---------------------------------------------------------------------------------------
+# -- mounts through descriptors ------------------------------------------------------------------
 
 
 class Kernel:

@@ -144,8 +144,7 @@ def test_one_mount_that_stays_keeps_no_other_from_being_judged(
     )
 
 
-# -- a session's mounts, in order
-# --------------------------------------------------------------------------------------
+# -- a session's mounts, in order ----------------------------------------------------------------
 
 
 class Session:

@@ -203,8 +203,7 @@ def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(
         assert len(naps) == 3, "that is nothing of shadow's"
 
 
-# -- of users, and of nobody else
-# -------------------------------------------------------------------------------------
+# -- of users, and of nobody else ----------------------------------------------------------------
 
 
 class Users:
@@ -345,8 +344,7 @@ def test_what_is_held_is_of_our_namespace(tmp_path: Path) -> None:
     assert all(path.startswith("/") for path in processes.held())
 
 
-# -- the end of user managers, and of processes
-# -----------------------------------------------------------------------
+# -- the end of user managers, and of processes --------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [0, 1, -9])

@@ -257,8 +257,7 @@ def test_lines_of_other_programs_are_passed_by() -> None:
     )
 
 
-# -- sessions
-# ------------------------------------------------------------------------------------------------------
+# -- sessions ------------------------------------------------------------------------------------
 
 
 def closed(user: str = "alice") -> bytes:
@@ -356,8 +355,7 @@ def test_names_of_other_sources_have_their_own_letters() -> None:
     )
 
 
-# -- failures
-# ------------------------------------------------------------------------------------------------------
+# -- failures ------------------------------------------------------------------------------------
 
 
 def operations(*messages: bytes) -> list[tuple[str, str | None, str | None]]:
@@ -446,8 +444,7 @@ def test_repeated_messages_count_as_often() -> None:
     )
 
 
-# -- times
-# ---------------------------------------------------------------------------------------------------------
+# -- times ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["UTC", "Europe/Berlin", "America/St_Johns"])
@@ -510,8 +507,7 @@ def test_a_time_without_a_year_at_the_turn_of_one(zone: str) -> None:
     assert ahead and ahead.text.startswith("2026-01-01T00:00:01")
 
 
-# -- the journal
-# ---------------------------------------------------------------------------------------------------
+# -- the journal ---------------------------------------------------------------------------------
 
 
 def entry(message: bytes = b"x", **more: bytes) -> dict[bytes, bytes]:
@@ -561,8 +557,7 @@ def test_the_kernels_word_for_the_pid_counts_and_not_the_programs() -> None:
     assert [r.user for r in journal(entry(SESSION), other) if isinstance(r, Transfer)] == [None]
 
 
-# -- who has written it
-# -----------------------------------------------------------------------------------------------
+# -- who has written it --------------------------------------------------------------------------
 
 
 class Known:

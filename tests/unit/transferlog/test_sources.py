@@ -173,8 +173,7 @@ def test_a_line_without_end_is_not_kept(tree: Tree, host: FakeHost) -> None:
         assert len(lines.rest) <= sources.LONGEST
 
 
-# -- what comes later
-# ----------------------------------------------------------------------------------------------
+# -- what comes later ----------------------------------------------------------------------------
 
 
 class Following:
@@ -267,8 +266,7 @@ def test_follow_begins_with_a_half_line(tree: Tree, following: Callable[[], Foll
     assert follow.now() == ["b"]
 
 
-# -- the end of the log
-# --------------------------------------------------------------------------------------------
+# -- the end of the log --------------------------------------------------------------------------
 
 
 def test_recent_reads_the_end_only(tree: Tree, host: FakeHost) -> None:
@@ -325,8 +323,7 @@ def test_recent_of_the_journal(host: FakeHost, monkeypatch: pytest.MonkeyPatch) 
     assert texts == [b'close "/a" bytes read 0 written 1', b"a\xff", b""]
 
 
-# -- processes
-# -----------------------------------------------------------------------------------------------------
+# -- processes -----------------------------------------------------------------------------------
 
 
 def test_alive(tree: Tree, host: FakeHost) -> None:
@@ -359,8 +356,7 @@ def test_stream_gives_all_and_says_what_failed() -> None:
         list(programs.stream(["no-such-program"]))
 
 
-# -- who vouches for a file's lines
-# -----------------------------------------------------------------------------------
+# -- who vouches for a file's lines --------------------------------------------------------------
 
 
 def kept(second: int, message: str, *, uid: int = 1001, pid: int = 7, claimed: int = 7) -> bytes:
