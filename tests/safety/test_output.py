@@ -377,8 +377,7 @@ def test_words_of_the_command_line(host: Machine, thorough: bool) -> None:
             judge(host.run("sftpjail", *argv, check=False), 1)
 
 
-# --- commands
-# ---------------------------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------
 
 
 def planted(machine: Machine, user: str, *places: str) -> None:

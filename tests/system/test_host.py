@@ -129,8 +129,7 @@ def test_sshd_is_the_same_for_everybody_else(machine: Machine) -> None:
     assert said() == before
 
 
-# --- pulling the rug
-# ------------------------------------------------------------------------------------------------
+# -- pulling the rug -----------------------------------------------------------------------------
 
 
 def test_immutable_fstab(machine: Machine) -> None:
@@ -213,8 +212,7 @@ def test_only_root_may(machine: Machine) -> None:
     assert done.code == 1 and "only root" in done.err and "sudo" in done.err
 
 
-# --- the shapes that sshd_config has
-# --------------------------------------------------------------------------------
+# -- the shapes that sshd_config has -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", ["\n", ""], ids=["complete", "no newline at the end"])

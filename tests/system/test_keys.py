@@ -214,8 +214,7 @@ def test_a_source_is_read_before_the_lock_and_never_without_end(machine: Machine
     assert machine.read(f"{last}.pub") in machine.read(f"{KEYS}/alice")
 
 
-# --- migrate
-# --------------------------------------------------------------------------------------------------------
+# -- migrate -------------------------------------------------------------------------------------
 
 
 def with_key_at_home(machine: Machine, user: str, *options: str) -> str:
@@ -281,8 +280,7 @@ def test_a_later_account_of_that_name_inherits_nothing(machine: Machine) -> None
     shut(machine, "alice", key)
 
 
-# --- scope = everyone
-# -----------------------------------------------------------------------------------------------
+# -- scope = everyone ----------------------------------------------------------------------------
 
 
 def test_scope_everyone(machine: Machine) -> None:

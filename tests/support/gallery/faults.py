@@ -127,8 +127,7 @@ def width(line: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain)
 
 
-# --- witnesses: "" where all is well, or what is broken
-# ---------------------------------------------------------------
+# -- witnesses: "" where all is well, or what is broken ------------------------------------------
 
 Witness = Callable[[Jail], str]
 
@@ -218,8 +217,7 @@ def later(witness: Witness, good: Jail, patience: float = 4) -> str:
     return ""
 
 
-# --- faults
-# -----------------------------------------------------------------------------------------------------------
+# -- faults --------------------------------------------------------------------------------------
 
 Breaking = Callable[[Jail], Iterator[None] | None]
 

@@ -65,8 +65,7 @@ def plugin_does_not_load(good: Jail) -> Iterator[None]:
     good.machine.write(CONFIG, "")
 
 
-# --- the log
-# ----------------------------------------------------------------------------------------------------------
+# -- the log -------------------------------------------------------------------------------------
 
 
 @fault(r"rsyslog|log", log, explained=False, booted=True, fixed=True)

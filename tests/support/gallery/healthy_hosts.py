@@ -6,8 +6,7 @@ from healthy import healthy, host
 from machine import Machine
 from steps import QUIET, jail, open_with_key, ready
 
-# --- sshd
-# -------------------------------------------------------------------------------------------------------------
+# -- sshd -----------------------------------------------------------------------------------------
 
 
 OPEN = "    PermitTTY yes\n    ForceCommand none\n    ChrootDirectory none\n"
@@ -97,8 +96,7 @@ def subsystem_is_internal_by_hand(machine: Machine) -> str:
     return host(machine)
 
 
-# --- accounts
-# ---------------------------------------------------------------------------------------------------------
+# -- accounts ------------------------------------------------------------------------------------
 
 
 @healthy()
@@ -149,8 +147,7 @@ def primary_group(machine: Machine) -> str:
     return "alice"
 
 
-# --- profiles and logs
-# ------------------------------------------------------------------------------------------------
+# -- profiles and logs ---------------------------------------------------------------------------
 
 
 def profile(machine: Machine, lines: str, group: str = "sftponly") -> str:
