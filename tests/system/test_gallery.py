@@ -89,6 +89,7 @@ def _command(problem: dict[str, str]) -> str:
     return problem["fix"] or (advised[1] if advised else "")
 
 
+@pytest.mark.halved
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault(fault: Fault, stock: Stock) -> None:
     good = stock.take(fault.booted)
@@ -131,6 +132,7 @@ def _shown(fault: Fault, good: Jail) -> None:
         tally["fixed"] += 1
 
 
+@pytest.mark.halved
 @pytest.mark.parametrize("host", HEALTHY, ids=lambda host: host.name)
 def test_healthy(host: Healthy, installed: Path) -> None:
     tally["healthy"] += 1
