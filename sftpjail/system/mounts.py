@@ -63,6 +63,7 @@ def remount(target: str, options: Sequence[str]) -> None:
 # else was under way in it. With the pauses a second in all.
 _ATTEMPTS = 40
 _PAUSE_S = 0.025
+_LAYERS = 100  # of mounts on one mount point
 
 
 def unmount(target: str) -> None:
@@ -91,16 +92,23 @@ def unmount_busy(target: str) -> str:
         Who still uses it, as a sentence, or "".
 
     Raises:
-        SftpJailError: the kernel's own words.
+        SftpJailError: something else is mounted below it, which would go along; or the kernel's
+            own words.
     """
     users = []
     with contextlib.suppress(SftpJailError):
         users = _unmount_idle(target)
         if not users:
             return ""
+    point = os.path.join(os.path.realpath(os.path.dirname(target)), os.path.basename(target))
+    below = next((other for other in mount_points() if other.startswith(f"{point}/")), "")
+    if below:
+        what = f"cannot unmount {target}: {below} is mounted below it"
+        raise SftpJailError(what, f"findmnt -R {quote(target)}")
     with _mounting(f"cannot unmount {target}", target):
-        while safe_path.unmount(target, lazy=True):
-            pass
+        for _ in range(_LAYERS):
+            if not safe_path.unmount(target, lazy=True):
+                break
     return f"{target} is unmounted, and still in use by {_listed(users)}" if users else ""
 
 
@@ -108,7 +116,7 @@ def _unmount_idle(target: str) -> list[tuple[int, int, str]]:
     """Unmount TARGET, every layer of it; return who holds the one that is busy."""
     attempts = 0
     with _mounting(f"cannot unmount {target}", target):
-        for _ in range(100):
+        for _ in range(_LAYERS):
             try:
                 if not safe_path.unmount(target):
                     return []

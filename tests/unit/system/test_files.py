@@ -191,6 +191,13 @@ def test_a_busy_mount_says_who_holds_it(directory: Path, monkeypatch: pytest.Mon
     said = mounts.unmount_busy(str(directory / "target"))
     assert re.fullmatch(rf".* is unmounted, and still in use by .*pid {os.getpid()}.*", said)
     assert asked == [False, True, True]
+    # What somebody else has mounted below it would go along.
+    asked.clear()
+    inner = str((directory / "target").resolve() / "inner")
+    monkeypatch.setattr(mounts, "mount_points", lambda: {inner: None})
+    with pytest.raises(SftpJailError, match=f"{inner} is mounted below it"):
+        mounts.unmount_busy(str(directory / "target"))
+    assert asked == [False]
 
 
 def test_a_mount_that_is_busy_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
