@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import pluggy
 from ..actions import Action
 from ..config import PATH
 from ..errors import SftpJailError
+from ..escapes import Advice
 from ..model import Bind, Fact, Problem
 from ..paths import LIB
 from . import hookspecs
@@ -136,13 +138,13 @@ class Manager:
         meant = difflib.get_close_matches(name, others, 1) if name in allowed else []
         if not meant:
             return SftpJailError(what, self._disallow(name))
-        return SftpJailError(f"{what}; {meant[0]} is", _edit_allow(rf"\b{name}\b", meant[0]))
+        return SftpJailError(f"{what}; {meant[0]} is", _edit_allow(name, meant[0]))
 
     def _disallow(self, name: str) -> str:
         """Return the command that takes a plugin out of `allow`, or its package's leave away."""
         if name not in self.config.plugins_allow:
             return f"rm {quote(f'{LIB}/plugins.d/{name}')}"
-        return _edit_allow(rf"\b{name}\b,\? *", "")
+        return _edit_allow(name)
 
     def is_stranger(self, name: str) -> bool:
         """Return whether a plugin is not one of ours."""
@@ -250,9 +252,22 @@ def _confession(hook: str, name: str, error: SftpJailError) -> Problem | Fact:
     return Problem.of(error, f"what plugin {name} judges is not known")
 
 
-def _edit_allow(old: str, new: str) -> str:
-    """Return the command that exchanges what a pattern finds in `allow`, which is in [plugins]."""
-    return f"sed -i '/^\\[plugins\\]/,/^\\[[^[]/s/^\\( *allow *=.*\\){old}/\\1{new}/' {PATH}"
+# What may stand in a command for sed(1); any other name is for the administrator's editor.
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def _edit_allow(old: str, new: str = "") -> str:
+    """Return what takes a plugin out of `allow` in [plugins], or has another one in its place.
+
+    A whole word of that line alone: a name may be a part of another one, and a plugin's own section
+    may have an `allow` too.
+    """
+    if not all(_PLAIN.fullmatch(name) for name in (old, new or old)):
+        return Advice(f"edit allow in [plugins] of {PATH}")
+    word = old.replace(".", r"\.")
+    found = rf"\([=,] *\){word} *\(\(,\) *\|\(#\)\|$\)"
+    put = rf"\1{new}\2" if new else r"\1\4"
+    return rf"sed -i '/^ *\[plugins\]/,/^ *\[/{{/^ *allow *=/s/{found}/{put}/}}' {PATH}"
 
 
 def strangers() -> dict[str, Any]:

@@ -100,7 +100,7 @@ def generator() -> Iterator[Action]:
         [[MakeDir("/srv/x")]],
         [Problem("a", "b")],
         [Quiet("/srv/x", "x")],
-        [MakeDir("/srv/y"), Action()],
+        [MakeDir("/srv/y"), Quiet("/srv/z", "z")],
         list(range(1_000_000)),
     ],
     ids=lambda value: f"{value!r:.40}",
@@ -274,7 +274,7 @@ def test_a_misspelled_plugin_is_proposed(welcome: Stage) -> None:
     with pytest.raises(SftpJailError) as caught:
         Manager(Config(plugins_allow=("welcom",)))
     assert caught.value.message.endswith("and not installed; welcome is")
-    assert r"\bwelcom\b/\1welcome/" in caught.value.fix
+    assert "welcom " in caught.value.fix and "welcome" in caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,12 @@ def test_of_a_plugin_with_a_hook_that_does_not_exist_nothing_is_loaded(install: 
             "[logs]\nfile = /quota\n[plugins]\nallow = quota,\n",
             "[logs]\nfile = /quota\n[plugins]\nallow = \n",
         ),
+        ("[plugins]\nallow = quota, quota-2\n", "[plugins]\nallow = quota-2\n"),
+        ("[plugins]\nallow = my.quota, quota # x\n", "[plugins]\nallow = my.quota, # x\n"),
+        (
+            "[plugins]\nallow = b\n[[b]]\nallow = quota\n",
+            "[plugins]\nallow = b\n[[b]]\nallow = quota\n",
+        ),
     ],
 )
 @pytest.mark.real_program
@@ -198,6 +204,13 @@ def test_the_fix_of_a_plugin_that_fails_takes_it_out_of_the_configuration(
     sed, inplace, edit, path = shlex.split(caught.value.fix)
     assert (sed, inplace, path) == ("sed", "-i", "/etc/sftpjail/sftpjail.conf")
     assert run([sed, edit, str(tmp_path / "conf")]).out == after
+
+
+def test_no_command_has_a_name_that_sed_or_the_shell_could_misread() -> None:
+    for name in ("a/b", "x'; reboot; '", "a b", ".*"):
+        with pytest.raises(SftpJailError) as caught:
+            Manager(Config(plugins_allow=(name,)))
+        assert caught.value.fix == "" and caught.value.advice.startswith("edit allow")
 
 
 def test_problems_and_facts_of_a_stranger_that_breaks(tree: Tree, install: Any) -> None:
