@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,33 +38,33 @@ class Phase(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Action:
+class Action(ABC):
     """One change. `owner` is the account whose origin record it belongs to, "" for the host's."""
 
     @property
+    @abstractmethod
     def phase(self) -> Phase:
         """When it is done."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def key(self) -> tuple[str, ...]:
         """What this is about.
 
         Two different actions with one key are a conflict between their plugins.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def pending(self, view: View, owner: str) -> bool:
         """Whether the host is not yet so.
 
         Raises:
             SftpJailError: something is in the way that may not be changed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def diff(self, view: View) -> Iterator[str]:
         """Yield the lines by which a dry run shows the change."""
-        raise NotImplementedError
 
     def origin(self, view: View) -> Origin:
         """Return what must be remembered about the host before this."""

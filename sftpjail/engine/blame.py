@@ -10,7 +10,7 @@ import enum
 import reprlib
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -45,15 +45,17 @@ def naming(plugin: str, what: str) -> Iterator[None]:
         raise SftpJailError(f"plugin {plugin}: {what} broke: {words(error)}") from error
 
 
-def _kinds(base: type[Action]) -> Iterator[type[Action]]:
-    for kind in base.__subclasses__():
+def _kinds(kinds: Iterable[type[Action]]) -> Iterator[type[Action]]:
+    for kind in kinds:
         yield kind
-        yield from _kinds(kind)
+        yield from _kinds(kind.__subclasses__())
 
 
 # Exactly these may be returned: what somebody derives from one could do anything.
 VOCABULARY = tuple(
-    kind for kind in _kinds(Action) if kind.__module__.startswith("sftpjail.actions")
+    kind
+    for kind in _kinds(Action.__subclasses__())
+    if kind.__module__.startswith("sftpjail.actions")
 )
 
 
@@ -69,9 +71,16 @@ def veto(plugin: str, error: SftpJailError) -> SftpJailError:
     Its own class could choose another exit code, or lack what ours has.
     """
     message = getattr(error, "message", None) or words(error)
-    parts = {part: getattr(error, part, "") for part in ("advice", "why")}
-    choices = getattr(error, "choices", ())
-    plain = SftpJailError(message, getattr(error, "fix", ""), choices=choices, **parts)
+    try:
+        plain = SftpJailError(
+            message,
+            getattr(error, "fix", ""),
+            choices=getattr(error, "choices", ()),
+            advice=getattr(error, "advice", ""),
+            why=getattr(error, "why", ""),
+        )
+    except Exception:  # of its own class, with parts that are none
+        plain = SftpJailError(words(error))
     name(plugin, plain)
     return plain
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -17,23 +18,23 @@ Undo = dict[str, Any]
 A = TypeVar("A", bound=Action)
 
 
-class Kind(Generic[A]):
+class Kind(ABC, Generic[A]):
     """One kind of action. A subclass is registered by `kind`; see CONTRIBUTING.md."""
 
+    @abstractmethod
     def record(self, action: A, view: View) -> Undo:
         """Return the undo record, which is on the disk before `perform` is called.
 
         It has an "op" that `kind` was given, and a "path" or a "name" for messages.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def perform(self, action: A, view: View) -> str | None:
         """Take the step; return what the administrator must know of it, if anything.
 
         Raises:
             SftpJailError: it failed; what it did by then is undone from its record.
         """
-        raise NotImplementedError
 
     def revert(self, undo: Undo) -> str | None:
         """Undo the step; return what the administrator must know of it, if anything.
