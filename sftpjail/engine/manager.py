@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+import shlex
 from collections.abc import Sequence
-from shlex import quote
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -143,7 +144,7 @@ class Manager:
     def _disallow(self, name: str) -> str:
         """Return the command that takes a plugin out of `allow`, or its package's leave away."""
         if name not in self.config.plugins_allow:
-            return f"rm {quote(f'{LIB}/plugins.d/{name}')}"
+            return f"rm {shlex.quote(f'{LIB}/plugins.d/{name}')}"
         return _edit_allow(name)
 
     def is_stranger(self, name: str) -> bool:
@@ -265,9 +266,14 @@ def _edit_allow(old: str, new: str = "") -> str:
     if not all(_PLAIN.fullmatch(name) for name in (old, new or old)):
         return Advice(f"edit allow in [plugins] of {PATH}")
     word = old.replace(".", r"\.")
-    found = rf"\([=,] *\){word} *\(\(,\) *\|\(#\)\|$\)"
     put = rf"\1{new}\2" if new else r"\1\4"
-    return rf"sed -i '/^ *\[plugins\]/,/^ *\[/{{/^ *allow *=/s/{found}/{put}/}}' {PATH}"
+    script = (
+        r"/^ *\[plugins\]/,/^ *\[/{",
+        "/^ *allow *=/{",
+        rf"s/([=,] *){word} *((,) *|(#)|$)/{put}/",
+        "}}",
+    )
+    return shlex.join(("sed", "-Ei", *chain.from_iterable(("-e", line) for line in script), PATH))
 
 
 def strangers() -> dict[str, Any]:
