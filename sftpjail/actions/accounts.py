@@ -4,12 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from shlex import join
 
 from ..model import Closed, Origin
 from .base import Action, Phase
 from .view import View
 
-__all__ = ["CloseAccount", "OpenAccount", "SetAccount", "SetGroup"]
+__all__ = [
+    "AddAccount",
+    "CloseAccount",
+    "DeleteAccount",
+    "OpenAccount",
+    "SetAccount",
+    "SetGroup",
+]
+
+
+@dataclass(frozen=True)
+class AddAccount(Action):
+    """A local account exists.
+
+    `argv` is the command that makes it: useradd(8), or Debian's adduser(8). `home` is the
+    directory that this makes along with it.
+    """
+
+    phase = Phase.ACCOUNTS
+    name: str
+    argv: tuple[str, ...]
+    home: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("account", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return view.account(self.name) is None
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"! run {join(self.argv)}"
+
+
+@dataclass(frozen=True)
+class DeleteAccount(Action):
+    """A local account is gone, by userdel(8). Its files stay."""
+
+    phase = Phase.ACCOUNTS
+    name: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("account", self.name)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return view.account(self.name) is not None
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"! run userdel {self.name}"
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from dataclasses import replace
-from shlex import join
 from typing import Any
 
+from ..actions import AddAccount, DeleteAccount
 from ..config import PATH, Config, keyfile
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnAdoptClose, OnMount
-from ..errors import RollbackIncomplete, SftpJailError, UsageError
+from ..engine.plan import Event, OnAdoptClose, OnMount, Plan, Step
+from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import reason
@@ -21,11 +20,9 @@ from ..jails.guards import guard
 from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed, jailed, not_jailed
 from ..model import Account, Key, Profile, valid_name
-from ..operations.events import create_events, remove_events
+from ..operations.events import create_events, forget_events, remove_events
 from ..operations.keys import add_events, migrate_events, old_place, present, read_keys
 from ..operations.mounts import make_bind
-from ..system import programs
-from ..system.accounts import change_account
 from .context import Command, Context
 from .keys import read_source
 
@@ -164,43 +161,39 @@ def _foresee(account: Account, options: list[str], host: Host) -> None:
 
 
 def add(context: Context) -> int:
-    """Run useradd outside our lock (its hook takes it), then jail in one transaction.
-
-    A failure undoes both.
-    """
+    """Make an account and its jail, all in one transaction."""
     given, config = context.arguments, context.config()
     name = valid_name(given.user)
     profile = _profile_for(name, given.profile, config)
     mounts = [parse_mount(text) for text in given.mount]
     keys = read_keys({file: read_source(file) for file in given.key}, Host())
-    with context.engine(reading=True, tolerant=False) as engine:
-        new = engine.host.account(name) is None
+    with context.engine() as engine:
         account = _expected(name, profile, context, engine)
         profile = account.profile or profile
         if profile.group and engine.host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
-        plan = engine.plan(_add_events(engine, account, keys, mounts))
+        jail = engine.plan(_add_events(engine, account, keys, mounts))
+        done = f"{name} is jailed in {account.jail}"
+        if account.exists:
+            context.finish(engine, jail, done, done)
+            return context.close(0)
+        argv = maker(name, profile, given.tool, given.options)
+        make = AddAccount(name, tuple(argv), f"/home/{name}")
+        plan = Plan([], [Step(make, "accounts", name)])
         if context.dry_run:
-            if new:
-                context.say([f"! run {join(maker(name, profile, given.tool, given.options))}"])
+            plan.steps += jail.steps
             context.finish(engine, plan, "")
             return context.close(0)
-    had_home = os.path.lexists(f"/home/{name}")
-    if new:
-        _make_account(maker(name, profile, given.tool, given.options))
-    try:
-        with context.engine() as engine:
-            account = replace(find(name, config, engine.host), profile=profile, forced=given.force)
-            guard(account, engine.host, FORCE)
-            plan = engine.plan(_add_events(engine, account, keys, mounts))
-            notices = engine.apply(plan)
-    except BaseException as error:
-        if new:
-            _unmake_account(name, had_home, error)
-        raise
-    done = f"{'made the account ' + name + '; it' if new else name} is jailed in {account.jail}"
-    context.changed = new
-    context.report(plan, notices, done, done)
+        # Of an earlier account of that name, of whose end no hook heard.
+        engine.apply(engine.plan(forget_events(name, engine)))
+
+        def jail_it(later: Engine) -> Plan:
+            made = replace(find(name, config, later.host), profile=profile, forced=given.force)
+            guard(made, later.host, FORCE)
+            return later.plan(_add_events(later, made, keys, mounts))
+
+        notices = engine.apply(plan, jail_it)
+        context.report(plan, notices, f"made the account {name}; it is jailed in {account.jail}")
     return context.close(0)
 
 
@@ -244,32 +237,6 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
     if given.profile and known != profile:
         raise SftpJailError(f"{name} is jailed by profile {known.name} already")
     return replace(account, profile=known)
-
-
-def _unmake_account(name: str, had_home: bool, error: BaseException) -> None:
-    """Delete an account that we made a moment ago, and its home only if that is no older.
-
-    Raises:
-        RollbackIncomplete: it is still there; says so after why it was to go.
-    """
-    account = Host().account(name)
-    fresh = account is not None and account.home == f"/home/{name}" and not had_home
-    fresh = fresh and not os.path.lexists(f"/var/mail/{name}")
-    answer = programs.run(["userdel", *(["--remove"] if fresh else []), name])
-    account = Host().account(name)
-    if account is not None:
-        # userdel takes all of root's processes for its.
-        force = "--force " if account.uid == 0 else ""
-        raise RollbackIncomplete(
-            f"{error}; the account {name} is left, it could not be deleted again: {answer.words}",
-            f"userdel {force}{name}",
-        ) from error
-
-
-def _make_account(argv: list[str]) -> None:
-    answer = programs.run(argv, timeout=300.0)
-    if answer.code != 0:
-        raise SftpJailError(f"{argv[0]} failed: {answer.words}")
 
 
 def _add_events(
@@ -366,40 +333,26 @@ def _refusal(account: Account, works: list[activity.Work], context: Context) -> 
 
 
 def remove(context: Context) -> int:
-    """Take a jail away and give the account back what it was.
-
-    With --delete-account it is closed until it is gone.
-    """
+    """Take a jail away and give the account back what it was, or delete it."""
     given = context.arguments
     name = valid_name(given.user)
     with context.engine() as engine:
         account, events = _leaving(name, engine, deleted=given.delete_account)
         exists = engine.host.account(name) is not None
-        deleting = given.delete_account and exists
-        if deleting and account is None:
-            raise SftpJailError(
-                f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}"
-            )
-        if not deleting:
+        if not (given.delete_account and exists):
             done = (
                 f"{name} is an ordinary account again" if exists else f"the jail of {name} is gone"
             )
             context.carry_out(engine, events, done, f"{name} is not jailed")
             _tell_of_old_keys(context, name, engine)
             return context.close(0)
-        plan = engine.plan(events)
-        if context.dry_run:
-            context.finish(engine, plan, "")
-            context.say([f"! run userdel {name}"])
-            return context.close(0)
-        notices = engine.apply(plan)
-    _delete_account(context, name)
-    context.answers |= {"actions": plan.describe(), "notices": notices}
-    context.warn(notices)
-    context.changed = True
-    with context.engine() as engine:
-        _, events = _leaving(name, engine, deleted=True)
-        context.carry_out(engine, events, f"deleted the account {name}; its files stay")
+        if account is None:
+            raise SftpJailError(
+                f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}"
+            )
+        delete = Step(DeleteAccount(name), "accounts", name)
+        plan = engine.plan(events, also=[delete])
+        context.finish(engine, plan, f"deleted the account {name}; its files stay")
     return context.close(0)
 
 
@@ -418,36 +371,6 @@ def _tell_of_old_keys(context: Context, name: str, engine: Engine) -> None:
         )
 
 
-def _delete_account(context: Context, name: str) -> None:
-    """Run userdel; an account that it refuses to delete gets its jail back as it was.
-
-    Raises:
-        SftpJailError: it refused.
-        RollbackIncomplete: the same, and the jail could not be put back.
-    """
-    try:
-        change_account(["userdel", name], name)
-    except (SftpJailError, KeyboardInterrupt) as error:
-        if Host().account(name) is None:
-            # It complains of something else, or was interrupted too late.
-            context.warn([str(error)])
-            return
-        try:
-            with context.engine() as engine:
-                account = find(name, engine.config, engine.host)
-                # Of who is jailed no more there were remains alone,
-                # and they were to go in any case.
-                events = (
-                    create_events(account, engine.host, engine.manager) if account.profile else []
-                )
-                engine.apply(engine.plan(events))
-        except SftpJailError as worse:
-            raise RollbackIncomplete(
-                f"{error}; {name} is left, with a partial jail: {worse}", "sftpjail apply"
-            ) from error
-        raise
-
-
 def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:
     """Return the jailed account, if any, and the events that take away its jail or its remains."""
     found = engine.host.account(name)
@@ -457,10 +380,14 @@ def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, 
     ):
         return None, []
     account = leftover(name, engine.config, engine.host)
-    # userdel may yet refuse, so an account that is still there only has its binds unmounted.
-    return account, remove_events(
-        account, engine.host, deleted, live_only=deleted and account.exists
-    )
+    if not (deleted and account.exists):
+        return account, remove_events(account, engine.host, deleted)
+    # As it is now, and then what will be left of it when it is gone.
+    gone = replace(account, uid=-1, gid=-1, local=False)
+    return account, [
+        *remove_events(account, engine.host, deleted, live_only=True),
+        *remove_events(gone, engine.host, deleted),
+    ]
 
 
 def state(account: Account, host: Host) -> str:

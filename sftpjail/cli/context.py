@@ -54,7 +54,11 @@ class Context:
 
     @contextlib.contextmanager
     def engine(
-        self, reading: bool = False, timeout: float = 60.0, tolerant: bool | None = None
+        self,
+        reading: bool = False,
+        timeout: float = 60.0,
+        tolerant: bool | None = None,
+        arrived: str = "",
     ) -> Iterator[Engine]:
         """Yield an engine; under the lock unless this run only looks.
 
@@ -63,6 +67,7 @@ class Context:
             timeout: seconds to wait for the lock.
             tolerant: go on without a plugin that does not load, which the command reports; see
                 `Manager`. None: if it only reads, and then the plugin is reported here.
+            arrived: an account that somebody has just made; see `locked`.
 
         Raises:
             SftpJailError: not root, or the lock is held.
@@ -70,7 +75,8 @@ class Context:
         if os.geteuid() != 0:
             raise SftpJailError("only root may do this", f"sudo {shlex.join(sys.argv)}")
         willing = reading if tolerant is None else tolerant
-        with locked(self.config(), self.dry_run or reading, timeout, willing) as engine:
+        only_looks = self.dry_run or reading
+        with locked(self.config(), only_looks, timeout, willing, arrived) as engine:
             self.warn(engine.notices)
             self.warn(engine.manager.failures if tolerant is None else ())
             yield engine

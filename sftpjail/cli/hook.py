@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import syslog
 import time
-from dataclasses import replace
 
 from ..config import keyfile
 from ..engine.engine import Engine
@@ -20,7 +19,7 @@ from ..jails.guards import guard, is_namesake
 from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed
 from ..model import Account, valid_name
-from ..operations.events import closing, create_events, remove_events
+from ..operations.events import closing, create_events, forget_events, remove_events
 from .context import Command, Context
 
 EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
@@ -88,7 +87,7 @@ def _leave(engine: Engine, name: str, event: str) -> list[Event]:
         return remove_events(account, engine.host, deleted=True, live_only=True)
     if event != "userdel-post" or _is_there(name, engine.host):
         return []
-    events = _forgetting(name, engine)
+    events = forget_events(name, engine)
     if not events and engine.host.lstat(keyfile(name)) is not None:
         _tell(
             syslog.LOG_WARNING,
@@ -138,23 +137,15 @@ def _is_there(name: str, host: Host) -> bool:
     )
 
 
-def _forgetting(name: str, engine: Engine) -> list[Event]:
-    """Return the events that take away what an account that is gone left, its keys above all."""
-    host = engine.host
-    if not has_remains(name, host) and keyfile(name) not in host.origin("").made:
-        return []
-    return remove_events(replace(leftover(name, engine.config, host), uid=-1), host, deleted=True)
-
-
 def _forget_namesake(context: Context, name: str) -> None:
     """Take away what an earlier account of that name left when no hook heard of its end.
 
     Its keys above all.
     """
-    with context.engine(timeout=300.0) as engine:
+    with context.engine(timeout=300.0, arrived=name) as engine:
         account = engine.host.account(name)
         if account is not None and has_remains(name, engine.host) and _is_new(account, engine.host):
-            engine.apply(engine.plan(_forgetting(name, engine)))
+            engine.apply(engine.plan(forget_events(name, engine)))
 
 
 def _is_new(account: Account, host: Host) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..actions import (
     Action,
@@ -45,20 +45,23 @@ class Engine:
 
     # -- planning ----------------------------------------------------------------------------------
 
-    def plan(self, events: Iterable[Event], tolerant: bool = False) -> Plan:
+    def plan(
+        self, events: Iterable[Event], tolerant: bool = False, also: Sequence[Step] = ()
+    ) -> Plan:
         """Fire the hooks and merge what they want into one ordered plan.
 
         Args:
             events: what is to happen.
             tolerant: leave an account out, and its error in `Plan.errors`, instead of failing for
                 all because of one.
+            also: what is done beside what the hooks want.
 
         Raises:
             SftpJailError: a veto, or two plugins that contradict each other; nothing has changed.
         """
         plan = Plan(list(events))
         self.host.preparing = any(isinstance(event, OnSetup) for event in plan.events)
-        wanted: list[Step] = []
+        wanted = list(also)
         for event in plan.events:
             owner = event.about.name if event.about else ""
             if owner in plan.errors:
@@ -99,52 +102,80 @@ class Engine:
 
     # -- applying ----------------------------------------------------------------------------------
 
-    def apply(self, plan: Plan) -> list[str]:
+    def apply(self, plan: Plan, *stages: Stage) -> list[str]:
         """Carry a plan out as one transaction and return notices for the administrator.
+
+        Args:
+            plan: what to do first. It takes up what the stages plan.
+            stages: each plans from the facts as those before it have left them, as when
+                useradd(8) has given an account its uid.
 
         Raises:
             SftpJailError: something failed; everything was put back.
             RollbackIncomplete: something failed, and not everything could be put back.
         """
-        if not plan:
+        if not plan and not stages:
             return []
         journal = Journal(STATE)
-        events = {event.hook for event in plan.events}
-        accounts = {event.about.name: event.about for event in plan.events if event.about}
-        about: dict[str, object] = {
-            "event": plan.events[0].hook if len(events) == 1 or len(accounts) == 1 else "apply",
-            "account": next(iter(accounts.values())) if len(accounts) == 1 else None,
-            "plan": plan,
-        }
         with contextlib.ExitStack() as quiet:
             with signals_raise():
                 try:
                     notices = carry_out(plan, journal, self.host)
+                    for stage in stages:
+                        notices += self._take(stage, plan, journal)
                     quiet.enter_context(signals_wait())
                     journal.commit()
                 except BaseException as error:
                     with signals_wait():
-                        self._roll_back(journal, about, error)
+                        self._roll_back(journal, plan, error)
                     raise
             journal.clear_away()
             notices += announce(plan)
             journal.finish()
-            return notices + self.manager.tell("on_applied", **about)
+            return notices + self.manager.tell("on_applied", **_about(plan))
 
-    def _roll_back(self, journal: Journal, about: dict[str, object], error: BaseException) -> None:
+    def _take(self, stage: Stage, plan: Plan, journal: Journal) -> list[str]:
+        """Plan a stage, add that to the plan, and carry it out; return notices."""
+        fresh = Engine(self.config, Host(), self.manager)
+        more = stage(fresh)
+        plan.events = [*plan.events, *more.events]
+        plan.steps += more.steps
+        return carry_out(more, journal, fresh.host)
+
+    def _roll_back(self, journal: Journal, plan: Plan, error: BaseException) -> None:
         try:
             journal.rollback()
         except RollbackIncomplete as incomplete:
             incomplete.message = f"{error}; {incomplete.message}"
             raise incomplete from error
-        notices = journal.notices + self.manager.tell("on_failed", **about, error=error)
+        notices = journal.notices + self.manager.tell("on_failed", **_about(plan), error=error)
         if isinstance(error, SftpJailError) and notices:
             error.message += "; " + "; ".join(notices)
 
 
+# Plans what comes next in a transaction, from an engine with the facts of that moment.
+Stage = Callable[[Engine], Plan]
+
+
+def _about(plan: Plan) -> dict[str, object]:
+    """Return the arguments of on_applied and on_failed."""
+    hooks = list(dict.fromkeys(event.hook for event in plan.events))
+    accounts = {event.about.name: event.about for event in plan.events if event.about}
+    single = len(hooks) == 1 or (hooks and len(accounts) == 1)
+    return {
+        "event": hooks[0] if single else "apply",
+        "account": next(iter(accounts.values())) if len(accounts) == 1 else None,
+        "plan": plan,
+    }
+
+
 @contextlib.contextmanager
 def locked(
-    config: Config, dry_run: bool, timeout: float = 60.0, tolerant: bool = False
+    config: Config,
+    dry_run: bool,
+    timeout: float = 60.0,
+    tolerant: bool = False,
+    arrived: str = "",
 ) -> Iterator[Engine]:
     """Take the lock, recover what an interrupted run left, then read the facts: in that order.
 
@@ -153,6 +184,7 @@ def locked(
         dry_run: take no lock and recover nothing; the engine is for planning only.
         timeout: seconds to wait for another run.
         tolerant: a plugin that does not load is only kept in mind; see `Manager`.
+        arrived: an account that somebody has just made, which no undo takes away.
 
     Raises:
         SftpJailError: see `system.lock` and `Journal.recover`.
@@ -165,7 +197,7 @@ def locked(
         files.keep_private(STATE)
         journal = Journal(STATE)
         with signals_wait():
-            journal.recover()
+            journal.recover(arrived)
         yield Engine(config, Host(), manager, journal.notices)
 
 

@@ -19,6 +19,8 @@ from .kinds import Undo, drop, is_undo, revert
 
 # The undos that give, take or change a name in a directory.
 _NAMES = ("file", "unremove", "rename", "made-dir")
+# Those that take an account away or bring it back.
+_ACCOUNTS = ("added-account", "deleted-account")
 
 
 class Journal:
@@ -148,10 +150,13 @@ class Journal:
             if os.path.isdir(directory) and not os.listdir(directory):
                 files.remove_dir(directory)
 
-    def recover(self) -> bool:
+    def recover(self, arrived: str = "") -> bool:
         """Finish what an interrupted run left: roll back, or clear away after a commit.
 
         Return whether there was any.
+
+        Args:
+            arrived: an account that somebody else has just made, whose lines stay.
 
         Raises:
             RollbackIncomplete: as `rollback`.
@@ -178,7 +183,7 @@ class Journal:
                         f"mv -nT {self.path} {self.path}.damaged && sftpjail check",
                     )
                 committed = committed or "committed" in undo
-                if "op" in undo:
+                if "op" in undo and not (undo["op"] in _ACCOUNTS and undo["name"] == arrived):
                     self.undos.append(undo)
         if committed:
             self.clear_away()

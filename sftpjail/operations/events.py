@@ -7,6 +7,8 @@ import posixpath
 from dataclasses import replace
 from shlex import quote
 
+from ..config import keyfile
+from ..engine.engine import Engine
 from ..engine.manager import Manager
 from ..engine.plan import Event, OnMount, OnUnmount, OnUserClose, OnUserCreate, OnUserRemove
 from ..errors import SftpJailError
@@ -14,6 +16,7 @@ from ..formats.fstab import escape
 from ..host import Host
 from ..jails.closing import close, is_shut, lets_in, spared
 from ..jails.guards import refuse_namesake
+from ..jails.leftovers import has_remains, leftover
 from ..model import Account, Bind, inside
 from ..openssh.chroot_path import new_home
 
@@ -180,3 +183,11 @@ def remove_events(
         *(OnUnmount(account, bind, live_only) for bind in ordered),
         OnUserRemove(account, deleted),
     ]
+
+
+def forget_events(name: str, engine: Engine) -> list[Event]:
+    """Return the events that take away what an account that is gone left, its keys above all."""
+    host = engine.host
+    if not has_remains(name, host) and keyfile(name) not in host.origin("").made:
+        return []
+    return remove_events(replace(leftover(name, engine.config, host), uid=-1), host, deleted=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .. import fixes
 from ..errors import SftpJailError
@@ -18,7 +18,7 @@ MOMENT = 3.0  # seconds that a session may take to end
 LINGERING = 15.0
 
 
-def change_account(argv: Sequence[str], name: str) -> None:
+def change_account(argv: Sequence[str], name: str, env: Mapping[str, str] | None = None) -> None:
     """Run usermod(8) or userdel(8).
 
     Where a session of the account is just ending, wait for its end.
@@ -26,12 +26,13 @@ def change_account(argv: Sequence[str], name: str) -> None:
     Args:
         argv: the program and its arguments; no shell.
         name: the account.
+        env: variables for the program and its hooks.
 
     Raises:
         SftpJailError: it failed; where a process of the account is in the way, the fix ends it.
     """
     began = time.monotonic()
-    while (answer := programs.run(argv, timeout=300.0)).code != 0:
+    while (answer := programs.run(argv, env=env, timeout=300.0)).code != 0:
         hint = ""
         found = _IN_USE.search(answer.err)
         if found:

@@ -56,19 +56,18 @@ def _taken(take: Callable[[int, int], object], fd: int, timeout: float, pause: f
 
 
 @contextlib.contextmanager
-def accounts_still() -> Iterator[None]:
+def accounts_still() -> Iterator[bool]:
     """Keep useradd and its kin waiting, as they do each other: lckpwdf(3).
 
-    They are patient for 15 seconds, and so are we; then it goes on without.
+    They are patient for 15 seconds, and so are we; then yield False, as where /etc is read-only.
     """
     try:
         fd = os.open("/etc/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:  # a read-only /etc changes under nobody
-        yield
+        yield False
         return
     try:
-        _taken(fcntl.lockf, fd, 15.0, 0.005)
-        yield
+        yield _taken(fcntl.lockf, fd, 15.0, 0.005)
     finally:
         os.close(fd)
 

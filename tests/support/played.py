@@ -13,10 +13,14 @@ from fakes import FakeHost, Programs, Tree
 from fakesshd import Sshd
 
 from sftpjail import hookimpl
+from sftpjail.actions import AddAccount, DeleteAccount
 from sftpjail.cli import accounts, check, context, main
 from sftpjail.config import Config
 from sftpjail.engine import engine
 from sftpjail.engine.engine import Engine
+from sftpjail.engine.engine import Stage as Planning
+from sftpjail.engine.kinds import accounts as kinds_of_accounts
+from sftpjail.engine.kinds import kind_of
 from sftpjail.engine.manager import Manager
 from sftpjail.engine.plan import OnSetup, Plan
 from sftpjail.jails.membership import jailed
@@ -136,6 +140,13 @@ class Run:
         return code, said.out
 
 
+def _run_account_programs(plan: Plan, host: FakeHost) -> list[str]:
+    """Ask the played useradd and userdel; return notices."""
+    actions = [step.action for step in plan.steps]
+    asked = [action for action in actions if isinstance(action, AddAccount | DeleteAccount)]
+    return [notice for action in asked if (notice := kind_of(action).perform(action, host))]
+
+
 @pytest.fixture
 def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs sftpjail as root on the stage; a plan that is applied is played there."""
@@ -144,12 +155,23 @@ def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         monkeypatch.setattr(module, "Host", stage.host)
     monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
     monkeypatch.setattr(engine.locks, "lock", lambda path, timeout: contextlib.nullcontext())
-    monkeypatch.setattr(engine.Journal, "recover", lambda self: False)
+    monkeypatch.setattr(engine.Journal, "recover", lambda self, arrived: False)
 
-    def apply(self: Engine, plan: Plan) -> list[str]:
+    def entries(path: str) -> list[list[str]]:
+        lines = {"/etc/passwd": stage.tree.people, "/etc/group": stage.tree.group_lines}
+        return [line.split(":") for line in lines[path]]
+
+    monkeypatch.setattr(kinds_of_accounts, "entries", entries)
+
+    def apply(self: Engine, plan: Plan, *later: Planning) -> list[str]:
+        notices = _run_account_programs(plan, self.host)
         stage.play(plan)
+        for plan_more in later:
+            more = plan_more(stage.engine())
+            plan.steps += more.steps
+            stage.play(more)
         stage.reload()
-        return []
+        return notices
 
     monkeypatch.setattr(Engine, "apply", apply)
     return Run(capsys)

@@ -2,17 +2,96 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
-from ...actions import CloseAccount, OpenAccount, SetAccount, SetGroup, View
+from ...actions import (
+    AddAccount,
+    CloseAccount,
+    DeleteAccount,
+    OpenAccount,
+    SetAccount,
+    SetGroup,
+    View,
+)
 from ...errors import SftpJailError
 from ...model import number
-from ...system import accounts, programs
+from ...system import account_lines, accounts, new_home, programs
 from ...system.accounts import entries
 from .base import Draft, Kind, Undo, kind
 
 _USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "--expiredate"}
 _GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
+
+
+# Names the account to the hooks of shadow: whatever is to be done about it, this run does.
+JOINS = "SFTPJAIL_JOINS"
+
+
+@kind(AddAccount, "added-account")
+class AddAccountKind(Kind[AddAccount]):
+    """An account exists. Undone, its lines are what they were, and its home goes if it is new."""
+
+    def record(self, action: AddAccount, view: View) -> Undo:
+        name, places = action.name, {"home": action.home, "spool": f"/var/mail/{action.name}"}
+        absent = {what: path for what, path in places.items() if not os.path.lexists(path)}
+        lines = account_lines.read_lines(name)
+        return {"op": "added-account", "name": name, "lines": lines, "absent": absent}
+
+    def perform(self, action: AddAccount, view: View) -> None:
+        answer = programs.run(action.argv, env={JOINS: action.name}, timeout=300.0)
+        if answer.code != 0:
+            raise SftpJailError(f"{action.argv[0]} failed: {answer.words}")
+
+    def revert(self, undo: Undo) -> str | None:
+        name, absent = undo["name"], undo["absent"]
+        uid = _uid(name)
+        home = absent.get("home", "")
+        if os.path.isdir(home) and not new_home.is_untouched(home):
+            return f"the account {name} stays: there are files in {home} by now"
+        if uid and _is_sole(uid):
+            programs.end_processes(uid)
+        account_lines.put_back(name, undo["lines"])
+        new_home.remove_spool(absent.get("spool", ""))
+        if home and uid is not None and not new_home.remove_home(home, uid):
+            return f"{home} stays"
+        return None
+
+
+@kind(DeleteAccount, "deleted-account")
+class DeleteAccountKind(Kind[DeleteAccount]):
+    """An account is gone. Undone, it is back with hash, dates and memberships."""
+
+    def record(self, action: DeleteAccount, view: View) -> Undo:
+        lines = account_lines.read_lines(action.name)
+        return {"op": "deleted-account", "name": action.name, "lines": lines}
+
+    def perform(self, action: DeleteAccount, view: View) -> str:
+        try:
+            accounts.change_account(["userdel", action.name], action.name, {JOINS: action.name})
+        except SftpJailError as error:
+            if _uid(action.name) is not None:
+                raise
+            return error.message  # it has deleted the account, and complains of something else
+        return ""
+
+    def revert(self, undo: Undo) -> str | None:
+        name, before = undo["name"], undo["lines"]
+        if account_lines.is_another(name, before):
+            return f"the account {name} stays as it is: somebody has made it since"
+        account_lines.put_back(name, before)
+        return None
+
+
+def _uid(name: str) -> int | None:
+    """Return the uid of a local account as it is this moment; None where there is none."""
+    found = (fields[2] for fields in entries("/etc/passwd") if fields[0] == name)
+    return next((number(uid) for uid in found), None)
+
+
+def _is_sole(uid: int) -> bool:
+    """Return whether one account alone has this uid; useradd -o gives it to several."""
+    return sum(number(fields[2]) == uid for fields in entries("/etc/passwd")) == 1
 
 
 @kind(SetAccount, "account")

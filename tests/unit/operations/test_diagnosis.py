@@ -178,7 +178,7 @@ def test_a_plugin_that_does_not_load_is_a_problem_and_no_end(
     (problem,) = judge(stage.engine(tolerant=True), [])
     assert (problem.about, problem.why) == ("host", "its hooks do not run")
     assert problem.what == "plugin quota is allowed by the configuration and not installed"
-    assert problem.fix.startswith("sed -i ") and "quota" in problem.fix
+    assert problem.fix.startswith("sed -Ei ") and "quota" in problem.fix
 
 
 def test_an_administrator_in_a_jail_group(stage: Stage) -> None:

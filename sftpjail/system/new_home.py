@@ -1,0 +1,76 @@
+"""The home that useradd(8) has just made, and that goes when the account does not stay."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+
+from ..errors import SftpJailError
+from . import files
+from .mounts import mount_points
+
+_DEFAULTS = "/etc/default/useradd"
+
+
+def is_untouched(home: str) -> bool:
+    """Return whether a home has nothing that anybody could miss.
+
+    That is, directories, empty files, and files that are as in the skeleton directory, which
+    useradd(8) copies.
+    """
+    return all(_is_copied(path, home) for path in _below(home))
+
+
+def remove_home(home: str, uid: int) -> bool:
+    """Remove an untouched home; return whether it is gone.
+
+    Args:
+        home: the directory.
+        uid: whose it is; another's stays.
+
+    Raises:
+        SftpJailError: it could not be removed.
+    """
+    if not os.path.lexists(home):
+        return True
+    point = os.path.realpath(home)
+    mounted = any(f"{target}/".startswith(f"{point}/") for target in mount_points())
+    if mounted or files.look(home).st_uid != uid or not is_untouched(home):
+        return False
+    with files.parent(home) as (directory, name):
+        try:
+            shutil.rmtree(name, dir_fd=directory)
+        except OSError as error:
+            raise SftpJailError(f"cannot remove {home}: {error.strerror}") from error
+    return True
+
+
+def remove_spool(path: str) -> None:
+    """Remove a mail spool that has no mail."""
+    if files.read_file(path) == b"":
+        files.unlink(path)
+
+
+def _below(home: str) -> Iterator[str]:
+    for directory, directories, names in os.walk(home):
+        links = [name for name in directories if os.path.islink(f"{directory}/{name}")]
+        yield from (os.path.relpath(f"{directory}/{name}", home) for name in (*names, *links))
+
+
+def _is_copied(path: str, home: str) -> bool:
+    found, model = f"{home}/{path}", f"{_skeleton()}/{path}"
+    if os.path.islink(found):
+        return os.path.islink(model) and os.readlink(found) == os.readlink(model)
+    what = os.lstat(found)
+    if not stat.S_ISREG(what.st_mode):
+        return False
+    return what.st_size == 0 or files.read_file(found) == files.read_file(model)
+
+
+def _skeleton() -> str:
+    text = (files.read_file(_DEFAULTS) or b"").decode("utf-8", "replace")
+    named = re.search(r"^SKEL=(\S+)", text, re.MULTILINE)
+    return named[1] if named else "/etc/skel"
