@@ -236,12 +236,17 @@ class Remove(Action):
 class Rename(Action):
     """A user's file has another name, with the owner, mode and times that it has.
 
-    Both are full paths. Nothing is ever overwritten.
+    Both are full paths. Nothing is ever overwritten. With `early` it is done before accounts
+    change, as a key file must be back before its account leaves the jail's group.
     """
 
-    phase = Phase.REMOVALS
     path: str
     to: str
+    early: bool = False
+
+    @property
+    def phase(self) -> Phase:
+        return Phase.FILES if self.early else Phase.REMOVALS
 
     @property
     def key(self) -> tuple[str, ...]:

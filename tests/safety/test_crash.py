@@ -35,10 +35,13 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
         " sftpjail mount carol /srv/web /web",
     ),
     "adopt": (("adopt", "bob"), "sftpjail remove bob"),
+    "remove of an adopted account": (("remove", "bob"), "sftpjail adopt bob"),
     "key add": (("key", "add", "alice", "/root/keys/more.pub"), "sftpjail key remove alice more"),
     "mount": (("mount", "alice", "/srv/web", "/a/b"), "sftpjail umount alice /a/b"),
     "umount": (("umount", "alice", "/web"), "sftpjail mount alice /srv/web /web"),
 }
+# Who may log in before and after, with the key `more`, and so at every moment between.
+LETS_IN = {"adopt": "bob", "remove of an adopted account": "bob"}
 SAMPLE = 5  # cuts of each command in a run that is not for everything
 LAYOUTS = {
     "fstab": QUIET,
@@ -94,6 +97,8 @@ def test_killed_at_each_call(machine: Machine, layout: str, name: str, thorough:
     does, undoes = COMMANDS[name]
     prepare(machine, layout)
     argv = ("/usr/bin/sftpjail", *does)
+    if name == "remove of an adopted account":
+        machine.sh(undoes)
     machine.run(*argv)
     machine.sh(undoes)  # the order of the lines of fstab has settled
     calls = machine.run("python3", DRIVER, "count", *argv).out.split()
@@ -110,6 +115,9 @@ def test_killed_at_each_call(machine: Machine, layout: str, name: str, thorough:
         assert done.out.endswith("killed\n"), done
         where = f"{name}, {layout}: {whom} killed at {call} {nth}, {cut} of {len(calls)}"
         sane(machine, stranger, where)
+        if name in LETS_IN:
+            login = machine.sftp(LETS_IN[name], "/root/keys/more", ["pwd"])
+            assert login.code == 0, (where, login)
         said = machine.run("sftpjail", "key", "remove", "alice", "nobody's", check=False)
         assert not machine.exists("/var/lib/sftpjail/journal"), (where, said)
         now = snapshot(machine)

@@ -137,7 +137,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     if deleted:
         return []
     back: list[Action] = [
-        Rename(now, before)
+        Rename(now, before, early=True)
         for now, before in host.origin(account.name).renamed.items()
         if not now.startswith(ASIDE)
         and host.lstat(before) is None  # whatever the user put there since stays, and so does ours

@@ -124,7 +124,7 @@ def test_on_user_remove_while_the_account_stays(tree: Tree, fire: Fire) -> None:
     host = tree.host()
     assert fire("keys", "on_user_remove", host, account=ann(), deleted=False) == [
         Remove(FILE),
-        Rename(f"{old}.sftpjail", old),
+        Rename(f"{old}.sftpjail", old, early=True),
     ]
     assert Remove(FILE) not in fire(
         "keys", "on_user_remove", host, EVERYONE, account=ann(), deleted=False
