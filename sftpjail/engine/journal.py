@@ -19,6 +19,8 @@ from .kinds import Undo, drop, is_undo, revert
 
 # The undos that give, take or change a name in a directory.
 _NAMES = ("file", "unremove", "rename", "made-dir")
+# Those that change passwd(5) and its kin; its programs sync a file, and not its name.
+_ETC = ("account", "group", "added-account", "deleted-account")
 # Those that take an account away or bring it back.
 _ACCOUNTS = ("added-account", "deleted-account")
 
@@ -114,8 +116,12 @@ class Journal:
         """
         undos = [undo for undo in self.undos if undo["op"] in _NAMES]
         paths = {undo[key] for undo in undos for key in ("path", "to") if key in undo}
+        directories = {os.path.dirname(path) for path in paths}
+        directories |= {undo["path"] for undo in self.undos if undo["op"] == "owner"}
+        if any(undo["op"] in _ETC for undo in self.undos):
+            directories.add("/etc")
         failures = []
-        for directory in sorted({os.path.dirname(path) for path in paths}):
+        for directory in sorted(directories):
             if os.path.isdir(directory):
                 try:
                     files.sync_dirs({directory})

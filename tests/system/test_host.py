@@ -54,6 +54,20 @@ def test_teardown_leaves_the_host_as_it_was(machine: Machine) -> None:
     again(machine, "sftpjail", "teardown")
 
 
+def test_teardown_removes_what_other_settings_made(machine: Machine) -> None:
+    machine.start_sshd()
+    machine.write(CONFIG, QUIET)
+    before = machine.listing()
+    machine.run("sftpjail", "setup")
+    machine.write(CONFIG, f"{QUIET}[profiles]\n[[sftponly]]\nchroot = %h\n")
+    machine.run("sftpjail", "apply")
+    machine.run("sftpjail", "teardown")
+    machine.write(CONFIG, QUIET)
+    assert changes(before, machine.listing()) == {}
+    again(machine, "sftpjail", "apply")
+    assert changes(before, machine.listing()) == {}
+
+
 def test_teardown_closes_the_accounts_it_leaves(machine: Machine) -> None:
     ready(machine)
     key = jail(machine, "alice", "-s", "/bin/sh")

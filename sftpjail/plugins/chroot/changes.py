@@ -81,13 +81,10 @@ def _refuse_in_home(base: str, host: Host) -> None:
 
 
 @hookimpl
-def on_teardown(host: Host, config: Config) -> list[Action]:
-    return [
-        Remove(path)
-        for profile in config.profiles
-        if profile.base
-        for path in components(profile.base)[1:]
-    ]
+def on_teardown(host: Host) -> list[Action]:
+    # Those of an earlier configuration too, which only the record knows; no jails are in /etc.
+    made = (path for path in host.origin("").made if not inside(path, "/etc"))
+    return [Remove(path) for path in made if host.is_dir(path)]
 
 
 def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:

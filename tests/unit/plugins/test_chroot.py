@@ -83,9 +83,16 @@ def test_a_link_counts_as_what_it_leads_to(tree: Tree, fire: Fire) -> None:
         fire("chroot", "on_setup", tree.host())
 
 
-def test_on_teardown_removes_the_bases(tree: Tree, fire: Fire) -> None:
-    assert fire("chroot", "on_teardown", tree.host()) == [Remove("/srv"), Remove("/srv/sftp")]
-    assert fire("chroot", "on_teardown", tree.host(), Config(profiles=(HOME,))) == []
+def test_on_teardown_removes_the_bases_of_any_configuration(tree: Tree, fire: Fire) -> None:
+    made = ["/srv/sftp", "/srv/old", "/etc/ssh/keys", "/srv/gone", "/srv/file", "group:sftponly"]
+    for path in ("/srv/sftp", "/srv/old", "/etc/ssh/keys"):
+        tree.directory(path)
+    tree.write("/srv/file", "")
+    tree.write("/var/lib/sftpjail/host", json.dumps({"made": made}))
+    for profile in (BIND, HOME):
+        config = Config(profiles=(profile,))
+        wanted = [Remove("/srv/sftp"), Remove("/srv/old")]
+        assert fire("chroot", "on_teardown", tree.host(), config) == wanted
 
 
 def test_on_user_create_with_the_home_bound(tree: Tree, fire: Fire) -> None:
