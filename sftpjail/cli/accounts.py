@@ -10,7 +10,7 @@ from typing import Any
 from ..actions import AddAccount, DeleteAccount
 from ..config import PATH, Config, keyfile
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnAdoptClose, OnMount, Plan, Step
+from ..engine.plan import Event, OnMount, OnUserConfine, Plan, Step
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails import activity
@@ -283,7 +283,7 @@ def adopt(context: Context) -> int:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
         events, problems = migrate_events(account, engine)
         events = [*create_events(account, host, engine.manager), *events]
-        events += [OnAdoptClose(account)] if given.close else []
+        events += [OnUserConfine(account)] if given.close else []
         what = f"{account.name} is jailed in {account.jail}"
         what += f"; ended: {activity.listed(works)}" if works else ""
         context.carry_out(engine, events, what, what)

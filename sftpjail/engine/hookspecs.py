@@ -103,7 +103,7 @@ def on_user_remove(
 
 
 @hookspec
-def on_adopt_close(account: Account, host: Facts, config: Config) -> Sequence[Action] | None:
+def on_user_confine(account: Account, host: Facts, config: Config) -> Sequence[Action] | None:
     """End what the host does for an account outside of its jail: `adopt --close`.
 
     It comes after on_user_create.

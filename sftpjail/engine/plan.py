@@ -80,7 +80,7 @@ class OnUserClose(Event):
 
 
 @dataclass(frozen=True)
-class OnAdoptClose(Event):
+class OnUserConfine(Event):
     """What the host does for an account outside of its jail ends."""
 
     account: Account

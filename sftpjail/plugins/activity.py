@@ -36,7 +36,7 @@ _HOW = (
 
 
 @hookimpl
-def on_adopt_close(account: Account, host: Host) -> list[Action]:
+def on_user_confine(account: Account, host: Host) -> list[Action]:
     # Units need nothing: no manager starts for a member, and one that runs is a process.
     works = [work for work in unwanted(account, host, jailed=True) if work.kind != "units"]
     if not works:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ..engine.plan import (
     Event,
-    OnAdoptClose,
     OnDetach,
     OnKeyAdd,
     OnKeyMigrate,
@@ -17,6 +16,7 @@ from ..engine.plan import (
     OnTeardown,
     OnUnmount,
     OnUserClose,
+    OnUserConfine,
     OnUserCreate,
     OnUserRemove,
     Plan,
@@ -28,7 +28,6 @@ from .play import apply, engine, fire, play, text
 __all__ = [
     "Event",
     "MadeHost",
-    "OnAdoptClose",
     "OnDetach",
     "OnKeyAdd",
     "OnKeyMigrate",
@@ -38,6 +37,7 @@ __all__ = [
     "OnTeardown",
     "OnUnmount",
     "OnUserClose",
+    "OnUserConfine",
     "OnUserCreate",
     "OnUserRemove",
     "Plan",

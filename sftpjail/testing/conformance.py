@@ -12,7 +12,6 @@ from ..config import Config
 from ..engine.engine import Engine
 from ..engine.plan import (
     Event,
-    OnAdoptClose,
     OnDetach,
     OnKeyAdd,
     OnKeyMigrate,
@@ -22,6 +21,7 @@ from ..engine.plan import (
     OnTeardown,
     OnUnmount,
     OnUserClose,
+    OnUserConfine,
     OnUserCreate,
     OnUserRemove,
     Plan,
@@ -128,7 +128,7 @@ def _single(config: Config) -> Iterator[Event]:
     yield OnUserCreate(replace(who, home="/home/later"), new=True)  # as under adduser
     yield OnUserRemove(replace(who, uid=-1), deleted=True)
     yield OnUserClose(who, "its jail cannot be made", "apply")
-    yield OnAdoptClose(who)
+    yield OnUserConfine(who)
     yield OnKeyRemove(who, KEY)
     yield OnKeyMigrate(who, "/home/ann/.ssh/authorized_keys")
     yield OnUnmount(who, bind, live_only=True)

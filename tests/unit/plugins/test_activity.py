@@ -58,10 +58,10 @@ def test_units_count_until_there_is_a_jail_and_a_users_link_leads_nowhere(tree: 
     assert found(ann(), tree.host(), jailed=True) == []
 
 
-def test_on_adopt_close_puts_aside_and_ends(tree: Tree, fire: Fire) -> None:
+def test_on_user_confine_puts_aside_and_ends(tree: Tree, fire: Fire) -> None:
     tree.write(f"{ASIDE}ann/cron-ann", "an earlier one\n")
     host = at_work(tree, SLEEP)
-    assert fire("activity", "on_adopt_close", host, account=ann(kept=())) == [
+    assert fire("activity", "on_user_confine", host, account=ann(kept=())) == [
         MakeDir(f"{ASIDE}ann", 0o700),
         Rename(CRON, f"{ASIDE}ann/cron-ann.1"),
         Rename(JOB, f"{ASIDE}ann/at-a0000301c5f3a1"),
@@ -69,22 +69,24 @@ def test_on_adopt_close_puts_aside_and_ends(tree: Tree, fire: Fire) -> None:
         EndProcesses("ann", 1001, ("7 sleep",), (CRON, JOB, MARK)),
     ]
     kept = ann(kept=("cron", "linger", "processes"))
-    assert [type(a) for a in fire("activity", "on_adopt_close", host, account=kept)] == [
+    assert [type(a) for a in fire("activity", "on_user_confine", host, account=kept)] == [
         MakeDir,
         Rename,
     ]
-    inside = fire("activity", "on_adopt_close", host, account=ann(INSIDE, kept=()))
+    inside = fire("activity", "on_user_confine", host, account=ann(INSIDE, kept=()))
     assert EndProcessesFirst("ann", 1001, ("7 sleep",)) in inside
-    assert fire("activity", "on_adopt_close", tree.host(), account=ann(name="carl", uid=1009)) == []
+    assert (
+        fire("activity", "on_user_confine", tree.host(), account=ann(name="carl", uid=1009)) == []
+    )
 
 
-def test_on_adopt_close_ends_nothing_of_a_uid_that_others_have(tree: Tree, fire: Fire) -> None:
+def test_on_user_confine_ends_nothing_of_a_uid_that_others_have(tree: Tree, fire: Fire) -> None:
     tree.account("eve", 1001)
     host = at_work(tree, SLEEP)
     with pytest.raises(
         SftpJailError, match="uid 1001 of eve: it is not known whose these are"
     ) as caught:
-        fire("activity", "on_adopt_close", host, account=ann())
+        fire("activity", "on_user_confine", host, account=ann())
     assert caught.value.fix == "sftpjail adopt --close --keep at,processes ann"
 
 
