@@ -46,12 +46,15 @@ stage = $(as-ever) $(MAKE) --no-print-directory install DESTDIR=build/fpm/$@ pre
 pack = chmod -R a-s build/fpm/$@ && $(as-ever) $(fpm) --fpm-options-file packaging/$@.fpm --version $(version) \
     --chdir build/fpm/$@ --package build --force
 
-# An option file cannot hold a description of several lines.
+# No debhelper fills in the scripts and the control file of this one; `maintainer` does what its snippets would.
 deb:
-	$(need-fpm)rm -rf build/fpm/$@ && mkdir -p build/fpm
+	$(need-fpm)rm -rf build/fpm/$@ build/fpm/control && mkdir -p build/fpm/control
 	$(stage) pythondir=/usr/lib/python3/dist-packages changelog= license=packaging/debian/copyright
-	$(pack) --description "$$(sed -n '/^Description: /,$$p' packaging/debian/control | \
-	    sed 's/^Description: //; s/^ //; s/^\.$$//')" .
+	for script in postinst prerm postrm; do \
+	    sed '/^#DEBHELPER#$$/d' packaging/debian/$$script >build/fpm/control/$$script || exit 1; done
+	$(PYTHON) -I packaging/fpm/deb-control.py $(version)-$$(sed -n 's/^--iteration //p' packaging/$@.fpm) build/fpm/$@ \
+	    >build/fpm/control/control
+	$(pack) .
 
 # A package that is not rebuilt for every Python has a directory of its own.
 pacman:
