@@ -88,7 +88,7 @@ install-system:
 install-docs:
 	$(INSTALL) -d $(DESTDIR)$(docdir)/examples $(DESTDIR)$(licensedir) $(DESTDIR)$(schemadir)
 	$(INSTALL) -m 644 sftpjail/schemas/*.json $(DESTDIR)$(schemadir)/
-	$(INSTALL) -m 644 README.md $(changelog) $(DESTDIR)$(docdir)/
+	$(INSTALL) -m 644 README.md SECURITY.md $(changelog) $(DESTDIR)$(docdir)/
 	$(if $(license),$(INSTALL) -m 644 $(license) $(DESTDIR)$(licensedir)/)
 	$(INSTALL) -m 755 hooks/examples/* $(DESTDIR)$(docdir)/examples/
 	for page in man/*.scd; do \

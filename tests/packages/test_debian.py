@@ -98,6 +98,7 @@ def test_files(built: Build) -> None:
             "/usr/share/fish/vendor_completions.d/sftpjail.fish",
         ),
         *("/usr/share/doc/sftpjail/examples/quota", "/usr/share/doc/sftpjail/changelog.Debian.gz"),
+        *(f"/usr/share/doc/sftpjail/{name}.md.gz" for name in ("README", "SECURITY")),
     }
     assert wanted <= set(paths)
     launcher = run(

@@ -27,6 +27,7 @@ def test_story(bare_machine: Machine) -> None:
     untouched = machine.listing()
 
     machine.run("make", "-C", "/src", "install")
+    machine.run("cmp", "/src/SECURITY.md", "/usr/local/share/doc/sftpjail/SECURITY.md")
     fresh, times = machine.listing(), machine.listing(times=True)
     assert "nothing to do" in machine.run("make", "-C", "/src", "install").out
     assert changes(times, machine.listing(times=True)) == {}
