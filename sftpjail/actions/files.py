@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from collections.abc import Iterator
@@ -140,6 +139,8 @@ class WriteFile(Action):
         return not self.keep and (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != wanted
 
     def diff(self, view: View) -> Iterator[str]:
+        import difflib  # late: only a dry run shows it
+
         before = (view.read(self.path) or b"").decode("utf-8", "replace").splitlines()
         after = (self.result(view) or b"").decode("utf-8", "replace").splitlines()
         if before == after:
@@ -190,6 +191,8 @@ class SetLines(Action):
         return view.tagged(self.path, self.style).get(self.tag, ()) != self.lines
 
     def diff(self, view: View) -> Iterator[str]:
+        import difflib  # late: only a dry run shows it
+
         old = text(view, self.path)
         new = edit(old, {self.tag: self.lines}, self.style)
         yield from difflib.unified_diff(

@@ -6,7 +6,6 @@ pluggy's order: who was registered last comes first; tryfirst=True before, tryla
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import shlex
@@ -132,11 +131,13 @@ class Manager:
 
     def _missing(self, name: str, found: dict[str, Any]) -> SftpJailError:
         """Return that a plugin is not installed, and which one was probably meant."""
+        from difflib import get_close_matches  # late: plugins are installed, as a rule
+
         allowed = self.config.plugins_allow
         who = "the configuration" if name in allowed else f"{LIB}/plugins.d"
         what = f"plugin {name} is allowed by {who} and not installed"
         others = [other for other in found if other not in allowed]
-        meant = difflib.get_close_matches(name, others, 1) if name in allowed else []
+        meant = get_close_matches(name, others, 1) if name in allowed else []
         if not meant:
             return SftpJailError(what, self._disallow(name))
         return SftpJailError(f"{what}; {meant[0]} is", _edit_allow(name, meant[0]))

@@ -9,8 +9,6 @@ and for members whom a directory service brings, because no useradd runs for the
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..host import Host
 from ..model import Profile
 from ..paths import BIN, TABLES
@@ -74,6 +72,8 @@ def program() -> str:
     It is there, and the jails work, after the package has gone. Python's -I and -S: no directory,
     no variable and no site's module has a say in what root runs.
     """
+    from pathlib import Path  # late: only `setup` writes this
+
     here = Path(__file__).parents[1] / "system"
     paths = (here / "safe_path.py").read_text(encoding="utf-8")
     step = (here / "login_step.py").read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ import json
 import posixpath
 import re
 import stat
-from difflib import get_close_matches
 from shlex import quote
 
 from .. import Account, Bind, Key, Problem, Run, fixes, hookimpl
@@ -123,6 +122,8 @@ def _homeless(host: Host) -> list[Problem]:
 
 def _homecoming(path: str, known: list[str], host: Host) -> str:
     """Return the command that brings a directory's scripts to the event that was meant."""
+    from difflib import get_close_matches  # late: only `check` asks this
+
     directory, name = posixpath.split(path)
     for meant in get_close_matches(name, known, 1):
         if host.lstat(f"{directory}/{meant}") is None:

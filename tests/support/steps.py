@@ -144,6 +144,14 @@ def programs_of(machine: Machine, *argv: str) -> list[str]:
     return [str(program) for program in found]
 
 
+def modules_of(machine: Machine, *argv: str) -> set[str]:
+    """The modules that sftpjail has imported when it ends."""
+    program = (
+        "import runpy, sys\ntry: runpy.run_path('/usr/bin/sftpjail')\nfinally: print(*sys.modules)"
+    )
+    return set(machine.run("python3", "-I", "-c", program, *argv).out.splitlines()[-1].split())
+
+
 def web(machine: Machine, directory: str = "/srv/web/example.com") -> str:
     """A directory with files, some in a directory of their own."""
     machine.write(f"{directory}/index.html", "hello\n")

@@ -9,6 +9,7 @@ from steps import (
     IMMUTABLE,
     fstab,
     jail,
+    modules_of,
     mounted,
     open_with_key,
     previewed,
@@ -236,6 +237,20 @@ def test_a_jail_that_could_not_be_made_is_closed(machine: Machine) -> None:
     machine.write("/etc/ssh/authorized_keys/alice", machine.read(f"{machine.keygen('alice')}.pub"))
     shut(machine, "alice", "/root/keys/alice")
     assert "uid=" not in machine.ssh("alice", "/root/keys/alice", "id").out
+
+
+def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machine) -> None:
+    ready(machine)
+    machine.run("useradd", "-M", "-N", "alice")
+    machine.run("usermod", "-G", "sftponly", "alice")
+    found = modules_of(machine, "hook", "useradd-post", "alice")
+    assert machine.exists("/srv/sftp/alice")
+    ours = {name for name in found if name.startswith("sftpjail.")}
+    assert len(ours) <= 105, sorted(ours)
+    assert not [name for name in ours if name.endswith(".check") or ".selftest" in name]
+    assert not found & {"difflib", "paramiko", "rich", "sftpjail.openssh.public_keys"}
+    ours = {name for name in modules_of(machine, "--version") if name.startswith("sftpjail.")}
+    assert ours == {f"sftpjail.{name}" for name in ("cli", "cli.main", "errors", "escapes")}
 
 
 def test_useradd_of_others_costs_one_small_program(machine: Machine) -> None:

@@ -5,8 +5,10 @@ sshd refuses a chroot of which any component is not root's alone; so do we, with
 
 from __future__ import annotations
 
+from ... import Account, Fact, Problem, hookimpl
+from ...config import Config
+from ...host import Host
 from .changes import on_jail_binds, on_setup, on_teardown, on_user_create, on_user_remove
-from .check import on_check, on_explain
 
 __all__ = [
     "on_check",
@@ -17,3 +19,18 @@ __all__ = [
     "on_user_create",
     "on_user_remove",
 ]
+
+
+# Late: only `check` and `explain` ask these, and useradd waits for the rest.
+@hookimpl
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
+    from .check import find_problems
+
+    return find_problems(account, host, config)
+
+
+@hookimpl
+def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+    from .check import list_facts
+
+    return list_facts(account, host, config)

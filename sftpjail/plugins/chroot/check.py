@@ -9,7 +9,7 @@ import pwd
 import stat
 from shlex import quote
 
-from ... import Account, Fact, Problem, fixes, hookimpl
+from ... import Account, Fact, Problem, fixes
 from ...config import Config
 from ...escapes import shown
 from ...host import Host
@@ -177,8 +177,7 @@ def _not_permitted(
     return Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))
 
 
-@hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
+def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None or account.profile is None:
         return []
     return _components(account, host) or [
@@ -187,8 +186,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     ]
 
 
-@hookimpl
-def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     if account.profile is None:
         return []
     facts = []

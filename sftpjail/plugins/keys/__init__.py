@@ -5,6 +5,8 @@ There the user cannot change them and sshd can read them.
 
 from __future__ import annotations
 
+from ... import Account, Fact, Problem, hookimpl
+from ...host import Host
 from .changes import (
     on_key_add,
     on_key_migrate,
@@ -14,7 +16,6 @@ from .changes import (
     on_user_create,
     on_user_remove,
 )
-from .check import on_check, on_explain
 
 __all__ = [
     "on_check",
@@ -27,3 +28,18 @@ __all__ = [
     "on_user_create",
     "on_user_remove",
 ]
+
+
+# Late: only `check` and `explain` ask these, and useradd waits for the rest.
+@hookimpl
+def on_check(account: Account | None, host: Host) -> list[Problem]:
+    from .check import find_problems
+
+    return find_problems(account, host)
+
+
+@hookimpl
+def on_explain(account: Account, host: Host) -> list[Fact]:
+    from .check import list_facts
+
+    return list_facts(account, host)

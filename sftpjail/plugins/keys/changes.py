@@ -26,7 +26,7 @@ from ...jails.membership import jailed
 from ...model import inside
 from ...openssh.sshd import spec
 from ...paths import ASIDE, KEYS_DIR
-from .check import loose_mode, unreadable
+from .permissions import loose_mode, unreadable
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from ... import Account, Fact, Problem, fixes, hookimpl
+from ... import Account, Fact, Problem, fixes
 from ...config import Config
 from ...host import Host
 from ...transferlog.backend import PROGRAMS, backend
@@ -51,8 +51,7 @@ def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
     ]
 
 
-@hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
+def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
     name = backend(host, config)
     if name == "none":
         return []
@@ -92,8 +91,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     return [Problem(f"{name} does not read from {source}", why, _restart(name, host))]
 
 
-@hookimpl
-def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     name = backend(host, config)
     if account.profile is None or name == "none":
         return [Fact("log", "backend", name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from shlex import quote
 
-from ... import Account, Bind, Fact, Problem, fixes, hookimpl
+from ... import Account, Bind, Fact, Problem, fixes
 from ...config import Config
 from ...formats.fstab import MountPoint, parse_line
 from ...host import Host
@@ -78,8 +78,7 @@ def _others(account: Account, host: Host) -> list[Problem]:
     return [Problem(what, why, fix, fixes.advice(wrong[0].target, host))]
 
 
-@hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
+def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None:
         return [*_broken_fstab(host), *_strays(host, config), *_windows(host, config)]
     binds = host.binds(account.name)
@@ -220,8 +219,7 @@ def _host_in(point: MountPoint, host: Host, config: Config) -> str:
     return ""
 
 
-@hookimpl
-def on_explain(account: Account, host: Host) -> list[Fact]:
+def list_facts(account: Account, host: Host) -> list[Fact]:
     facts = []
     for bind in sorted(host.binds(account.name), key=lambda bind: bind.target):
         point, wrong = host.mount_at(bind.target), _live(account, bind, host)

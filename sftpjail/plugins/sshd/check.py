@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from ... import Account, Fact, Problem, Profile, hookimpl
+from ... import Account, Fact, Problem, Profile
 from ...config import Config
 from ...host import Host
 from ...jails.membership import is_valid
@@ -105,8 +105,7 @@ def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
     return place[0] != MAIN or "# BEGIN sftpjail sftpjail" not in above
 
 
-@hookimpl
-def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
+def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is not None:
         return _differences(account, host, config) if _stands_for(account, host) else []
     answer = host.ask_sshd("-t")
@@ -207,8 +206,7 @@ def _soon(true: Callable[[], bool]) -> bool:
     return answer
 
 
-@hookimpl
-def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
+def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     found = effective(host, account.name)
     wanted: dict[str, str] = {}
     if account.profile:
