@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .engine.plan import Plan
     from .errors import SftpJailError
+    from .escapes import Choice
     from .formats.tagged_lines import Style
     from .host import Facts
     from .model import Account, Bind, Fact, Key, Problem, Profile
@@ -27,6 +28,7 @@ __all__ = [
     "Action",
     "Bind",
     "Check",
+    "Choice",
     "CloseAccount",
     "Config",
     "EndProcesses",
@@ -57,6 +59,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "Choice": "escapes",
     "Config": "config",
     "Facts": "host.facts",
     "Plan": "engine.plan",
