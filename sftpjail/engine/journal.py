@@ -53,7 +53,7 @@ class Journal:
             if not os.path.isdir(self.directory):
                 files.make_dir(self.directory, 0o700, 0, 0)
                 files.sync_dirs({os.path.dirname(self.directory)})
-            files.append(self.path, "".join(_line(undo) for undo in batch))
+            files.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch
@@ -202,8 +202,3 @@ class Journal:
         else:
             self.rollback()
         return True
-
-
-def _line(undo: Undo) -> str:
-    # The plugin is named in errors of this run alone.
-    return json.dumps({key: value for key, value in undo.items() if key != "plugin"}) + "\n"
