@@ -1,1 +1,1 @@
-"""Who is jailed, who may be, what is left of jails, and who is shut out."""
+"""Which accounts are jailed or may be, what jails leave behind, and which accounts are shut out."""

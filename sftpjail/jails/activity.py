@@ -1,9 +1,7 @@
-"""What a host does for an account beside its logins, outside of any jail.
+"""What runs for an account outside its jail: crontabs, at jobs, processes and the like.
 
-That is crontabs, at jobs, processes and the like.
-
-sshd's chroot holds sessions that it opens later. It holds nothing that was there before, nor what
-cron(8), atd(8), incrond(8) and systemd start by themselves.
+sshd's chroot confines only the sessions that it opens. It does not confine earlier processes, or
+what cron(8), atd(8), incrond(8) and systemd start.
 """
 
 from __future__ import annotations
@@ -20,15 +18,19 @@ from ..system.processes import Outsider
 
 # What `adopt --keep` accepts, in the order in which it is shown.
 KINDS = ("cron", "at", "incron", "linger", "processes", "units")
-# Where users put units: systemd.unit(5), user unit search path. The rest of that list is root's.
+# The user-writable part of systemd's user unit search path (systemd.unit(5)).
 UNITS = (".config/systemd/user", ".local/share/systemd/user")
 
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of what goes on outside of a jail.
+    """One kind of activity outside a jail.
 
-    Which of KINDS, in words, and the files that say so.
+    Args:
+        kind: one of KINDS.
+        words: a description.
+        paths: the files that cause it.
+        processes: the running processes.
     """
 
     kind: str
@@ -38,17 +40,15 @@ class Work:
 
 
 def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
-    """Return what goes on outside of the jail of an account, in the order of KINDS.
+    """Return an account's activity outside its jail, in the order of KINDS.
 
-    It is what spools, /proc and home say.
+    The sources are the spool directories, /proc and the home directory.
 
     Args:
-        account: whose.
+        account: the account.
         host: the facts.
-        jailed: it is in its jail already; until then its user units count as well,
-            which a manager would start.
-        new: useradd has just made it: nothing can run,
-            and useradd is not to wait for a look at every process.
+        jailed: it is jailed already. If not, its user units count even while no manager runs.
+        new: useradd has just created it. It cannot have processes yet, so /proc is not searched.
     """
     name, works = account.name, list[Work]()
     if name in host.crontabs:
@@ -72,7 +72,7 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
 
 
 def of_processes(running: Sequence[Outsider]) -> Work:
-    """Return the work that processes do."""
+    """Describe running processes as one Work."""
     listed = _some(f"{process.pid} {process.name}" for process in running)
     words = f"{len(running)} process{'es' * (len(running) != 1)} ({listed})"
     return Work("processes", words, processes=tuple(running))
@@ -84,34 +84,31 @@ def _some(words: Iterable[str]) -> str:
 
 
 def _units(account: Account, host: Host) -> list[str]:
-    """Return the directories of a home that have user units or links to some."""
+    """Return the directories in the home that contain user units, or links to them."""
     places = (f"{account.home.rstrip('/')}/{place}" for place in UNITS)
     return [place for place in places if host.list_owned(place)]
 
 
 def kept(account: Account, host: Host) -> tuple[str, ...]:
-    """Return which of KINDS an administrator lets go on."""
+    """Return the KINDS that an administrator has accepted."""
     return host.origin(account.name).kept if account.kept is None else account.kept
 
 
 def unwanted(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
-    """Return what goes on outside of the jail of an account though nobody has accepted it.
-
-    See `found`.
-    """
+    """Return the activity outside the jail that no administrator has accepted; see `found`."""
     accepted = kept(account, host)
     return [work for work in found(account, host, jailed, new) if work.kind not in accepted]
 
 
 def listed(works: Iterable[Work]) -> str:
-    """Return works in words."""
+    """Return the descriptions, separated by commas."""
     return ", ".join(work.words for work in works)
 
 
 def namesakes(account: Account, host: Host) -> list[str]:
-    """Return the other accounts that have the same uid.
+    """Return the other accounts with the same uid.
 
-    Whose a process or an at job is, nobody can tell.
+    Processes and at jobs of these accounts cannot be told apart.
     """
     return [
         name
@@ -121,7 +118,7 @@ def namesakes(account: Account, host: Host) -> list[str]:
 
 
 def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None:
-    """Refuse to end what may be another account's.
+    """Refuse to end processes or jobs that may belong to another account.
 
     Raises:
         SftpJailError: the uid is root's, or several accounts have it.
@@ -137,10 +134,12 @@ def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None
 
 
 def reports(accounts: Iterable[Account], host: Host, new: bool = False) -> list[SftpJailError]:
-    """Return what to warn of when something else than `adopt`, which refuses, jailed accounts.
+    """Return warnings about newly jailed accounts with activity outside their jails.
+
+    `adopt` refuses such accounts; other ways into a jail only warn.
 
     Args:
-        accounts: that were just jailed.
+        accounts: the newly jailed accounts.
         host: the facts.
         new: see `found`.
     """

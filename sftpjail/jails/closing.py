@@ -1,12 +1,11 @@
-"""One way to shut an account out, and to let it in again. It never edits sshd's configuration.
+"""How an account is shut out and let in again, without editing sshd's configuration.
 
-An account with a line in shadow(5) is expired: that closes keys, passwords and certificates,
-with UsePAM by pam_unix's account rule, without by sshd itself (auth.c, allowed_user). Any
-other's name is put on a list, which a rule of PAM's reads that `setup` has written, first in
-sshd's stack. Only where sshd runs with UsePAM no is that list a Match block, which setup and
-apply write, and no hook does.
+An account with a line in shadow(5) is expired. This blocks keys, passwords and certificates:
+pam_unix enforces it with UsePAM, and sshd itself without (auth.c, allowed_user). Any other
+account is put on a list. `setup` writes a PAM rule that reads the list, at the top of sshd's
+stack. Where sshd runs with "UsePAM no", setup and apply write a Match block instead.
 
-Why, and by which command, stands in the account's record, with the expiry that it had before.
+The account's record has the reason, the command, and the previous expiry.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from .guards import administrator, home_flaw, is_namesake, why_not
 from .membership import is_valid
 
 DAY = 86400  # seconds
-EXPIRED = "1"  # the second day of 1970; shadow(5) warns of 0
-JAIL = "jail"  # of Closed.until
+EXPIRED = "1"  # 2 January 1970; shadow(5) advises against 0
+JAIL = "jail"  # a value of Closed.until
 SSHD = "/etc/pam.d/sshd"
 
 
 def spared(account: Account, host: Host) -> str:
-    """Return why an account is never shut out, or "".
+    """Return why an account must not be shut out, or "".
 
-    Root and whoever runs us are not, even where somebody has forced a jail on them.
+    Root and the invoking user are exempt even if their jail was forced.
     """
     if account.uid == 0 or (account.exists and account.name in host.invoker):
         return administrator(account, host)
@@ -42,23 +41,23 @@ def spared(account: Account, host: Host) -> str:
 
 
 def _is_past(expire: str) -> bool:
-    """Return whether the expiry of a shadow(5) line is over, as pam_unix and sshd see it."""
+    """Return whether a shadow(5) expiry date has passed, by the rule of pam_unix and sshd."""
     day = number(expire)
     return day is not None and day < time.time() // DAY
 
 
 def _listed(host: Host) -> Collection[str]:
-    """Return who is on the list now."""
+    """Return the names currently on the list."""
     return host.tagged(CLOSED, Style.LINE)
 
 
 def is_shut(account: Account, host: Host) -> bool:
-    """Return whether an account is shut out, by us or by somebody else in the same way."""
+    """Return whether an account is expired or on the list, whoever did it."""
     return account.name in _listed(host) or _is_past(host.expiry(account.name))
 
 
 def reason(account: Account, host: Host) -> str:
-    """Return in words why an account is shut out, or "" where it is not."""
+    """Return why an account is shut out, or "" if it is not."""
     if not is_shut(account, host):
         return ""
     closed = host.origin(account.name).closed
@@ -71,7 +70,7 @@ def reason(account: Account, host: Host) -> str:
 
 
 def former_expiry(account: Account, host: Host) -> str | None:
-    """Return the expiry that an account has, or had before we shut it out; None if that is over."""
+    """Return an account's expiry before it was shut out, or None if that date has passed."""
     now = host.expiry(account.name)
     closed = host.origin(account.name).closed if is_shut(account, host) else None
     if closed is not None:
@@ -80,13 +79,13 @@ def former_expiry(account: Account, host: Host) -> str | None:
 
 
 def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) -> list[Action]:
-    """Return what shuts an account out before anything else is done.
+    """Return the actions that shut an account out, ahead of all others in the plan.
 
-    Nothing for whom the guard rails protect. An expiry that is over stays as it is, and who was
-    shut out for good stays so.
+    Protected accounts (see `spared`) yield none. An expiry that has passed is kept, and so is a
+    permanent closure.
 
     Args:
-        account: whom.
+        account: the account.
         why, by, until: see `model.Closed`.
         host: the facts.
 
@@ -117,14 +116,14 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
 
 
 def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
-    """Return what lets an account in again that we shut out, when all else is done.
+    """Return the actions that let an account in again, after all others in the plan.
 
-    An expiry that somebody has set since then stays.
+    An expiry that was set in the meantime is kept.
 
     Args:
-        account: whom.
+        account: an account that we shut out.
         host: the facts.
-        whoever: also one that would not be let in again by itself.
+        whoever: include an account that was shut out permanently.
     """
     name, closed = account.name, host.origin(account.name).closed
     if closed is None or (closed.until != JAIL and not whoever):
@@ -134,7 +133,7 @@ def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
 
 
 def forget(name: str, host: Host) -> list[Action]:
-    """Return what takes a name off the list."""
+    """Return the action that takes a name off the list."""
     return (
         [SetLines(CLOSED, name, (), Style.LINE, when=Phase.OPENING)]
         if name in _listed(host)
@@ -143,12 +142,12 @@ def forget(name: str, host: Host) -> list[Action]:
 
 
 def lets_in(account: Account, host: Host) -> bool:
-    """Return whether sshd would let an account in whose jail cannot be made.
+    """Return whether sshd would admit an account whose jail cannot be made.
 
-    It refuses a chroot that is missing or not root's alone, so that it lets in where there is a
-    good one that is not this account's own: a home that is the system's or another's
-    (`chroot = %h`), the jail of another uid; and where no Match block is meant for the account, of
-    one that has never had a jail. Who has one keeps it.
+    sshd refuses a chroot that is missing, or that others than root can change. It therefore admits
+    the account to a valid chroot that is not its own: with `chroot = %h`, a home that belongs to
+    the system or to somebody else; or the jail of another uid. It also admits an account without
+    a jail for which no Match block applies. An account that has a jail keeps it.
 
     Args:
         account: with its profile.
@@ -181,9 +180,9 @@ def lets_in(account: Account, host: Host) -> bool:
 
 
 def _is_own(account: Account, host: Host) -> bool:
-    """Return whether a home is an account's jail already.
+    """Return whether a home is already the account's jail.
 
-    Whoever else lives there by now, it keeps that.
+    If so, it remains one, whoever else lives there by now.
     """
     origin, files = host.origin(account.name), host.lstat(account.files)
     recorded = host.realpath(account.home) in (*origin.made, *origin.owners)
@@ -195,23 +194,23 @@ def _uses_pam(host: Host) -> bool:
 
 
 def _is_read(host: Host) -> bool:
-    """Return whether the list keeps anybody out, now or once the plan being made is carried out."""
+    """Return whether the list takes effect, now or once the current plan is carried out."""
     return host.preparing or (denied(CLOSED) in host.text(SSHD).split("\n") and _uses_pam(host))
 
 
 def on_list(host: Host) -> list[str]:
-    """Return the names that are on the list, or will be once the plan being made is carried out."""
+    """Return the names on the list, as of the current plan."""
     names = _listed(host) if host.listed is None else host.listed
     return sorted(name for name in names if is_valid(name))
 
 
 def needs_rule(host: Host) -> bool:
-    """Return whether PAM is to read the list: where an account may have no line in shadow(5)."""
+    """Return whether PAM must read the list, because accounts may lack a line in shadow(5)."""
     return host.has_strangers or bool(on_list(host))
 
 
 def match_block(host: Host) -> list[str]:
-    """Return the Match block that keeps those on the list out where sshd asks no PAM."""
+    """Return the Match block that denies the listed accounts where sshd does not use PAM."""
     names = on_list(host)
     return (
         [f"Match User {','.join(names)}", "    DenyUsers *"]
@@ -223,10 +222,7 @@ def match_block(host: Host) -> list[str]:
 def list_after(
     opened: Iterable[Account], closed: Iterable[Account], host: Host
 ) -> frozenset[str] | None:
-    """Return who will be on the list when these are let in and shut out, as far as they are.
-
-    None for no change.
-    """
+    """Return the list after some accounts are let in and others shut out; None if unchanged."""
     now = frozenset(_listed(host))
     off = {account.name for account in opened if account.name in now and reopen(account, host)}
     on = {account.name for account in closed if not host.has_shadow(account.name)}

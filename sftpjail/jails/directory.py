@@ -1,4 +1,4 @@
-"""What nobody knows while a directory service does not answer."""
+"""What cannot be known while a directory service does not answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..openssh.match_blocks import DROPIN, MAIN
 
 
 def refuse_silent(name: str, host: Host) -> None:
-    """Refuse to go on about a name while nobody knows whether there is such an account.
+    """Refuse to continue while it is unknown whether an account exists.
 
     Raises:
         SftpJailError: a directory service does not answer.
@@ -23,17 +23,14 @@ def refuse_silent(name: str, host: Host) -> None:
 
 
 def silent(host: Host) -> list[str]:
-    """Return who has something of a jail, and nobody knows whether they are still there.
-
-    Nobody knows because a directory service is down.
-    """
+    """Return the names with parts of a jail whose accounts a silent directory service may have."""
     return (
         [name for name in host.known() if host.is_silent(name)] if host.directory_services else []
     )
 
 
 def unseen(config: Config, host: Host) -> list[str]:
-    """Return the profiles' groups that are missing, on a host where a directory may be to blame."""
+    """Return the missing groups of profiles, if a directory service may be the cause."""
     groups = (
         [profile.group for profile in config.profiles if profile.group]
         if host.directory_services
@@ -43,10 +40,10 @@ def unseen(config: Config, host: Host) -> list[str]:
 
 
 def lost_groups(config: Config, host: Host) -> list[str]:
-    """Return the profiles' groups that sshd has a Match block for and that are not there.
+    """Return the groups that have a Match block but no longer exist.
 
-    They were renamed, or deleted. A new one of that name would be empty, and hide that
-    nobody's jail is in force.
+    They were renamed or deleted. Creating an empty group of the same name would hide that no jail
+    is in force any more.
     """
     live = f"{host.text(DROPIN)}\n{host.text(MAIN)}".split("\n")
     groups = [

@@ -1,4 +1,4 @@
-"""Who must never be jailed, and what must never become a jail."""
+"""Which accounts must not be jailed, and which directories must not become jails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..model import Account, inside
 from ..paths import ACCOUNTS
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
-# A home that is one of these is no home, whoever owns it; nor is one inside the first ones.
+# These, and everything below SYSTEM, are never treated as homes, whoever owns them.
 SYSTEM = (
     "/bin",
     "/boot",
@@ -65,9 +65,9 @@ def guard(account: Account, host: Host, advice: str = "") -> None:
     """Refuse an account whose jail would lock out an administrator.
 
     Args:
-        account: whom.
+        account: the account.
         host: the facts.
-        advice: how somebody insists who did not ask by `adopt`.
+        advice: how to insist, if not by `adopt --force`.
 
     Raises:
         SftpJailError: see `why_not`.
@@ -83,20 +83,19 @@ def guard(account: Account, host: Host, advice: str = "") -> None:
 
 
 def is_namesake(account: Account, host: Host) -> bool:
-    """Return whether what we keep under an account's name is of another uid.
+    """Return whether our record for an account's name has a different uid.
 
-    It is an earlier account's, or its own before `usermod -u`; nothing on the host tells which.
+    It is from an earlier account, or from before `usermod -u`. The host cannot tell which.
     """
     kept = host.origin(account.name).uid
     return account.exists and kept >= 0 and kept != account.uid
 
 
 def refuse_namesake(account: Account, host: Host) -> None:
-    """Refuse to let an account into the jail of another uid, whose keys and mounts it would have.
+    """Refuse to give an account the jail, keys and mounts of another uid.
 
     Raises:
-        SftpJailError: see `is_namesake`; with what fixes it where it is the same person,
-            and where not.
+        SftpJailError: see `is_namesake`; its choices cover both cases.
     """
     if not is_namesake(account, host):
         return
@@ -114,9 +113,9 @@ def refuse_namesake(account: Account, host: Host) -> None:
 
 
 def home_flaw(account: Account, home: str, host: Host) -> str:
-    """Return why a home may not become a jail by `chroot = %h`, or "".
+    """Return why `chroot = %h` may not turn a home into a jail, or "".
 
-    It must be the account's own alone.
+    No other account may have a home there.
     """
     if home in TOPS or any(inside(home, directory) for directory in SYSTEM):
         return "is a directory of the system"

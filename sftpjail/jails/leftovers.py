@@ -1,4 +1,4 @@
-"""Who has left something of a jail behind."""
+"""Accounts that have left parts of a jail behind."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from .membership import find, is_valid
 
 
 def has_remains(name: str, host: Host) -> bool:
-    """Return whether a name has anything of a jail: a record or binds.
+    """Return whether a name has a record or binds.
 
-    Keys alone do not count: an administrator may have put them there,
-    or the account's directory service may be down.
+    Keys alone do not count. An administrator may have put them there, or the account's directory
+    service may be down.
     """
     return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
 
 
 def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[str]:
-    """Return the names that have something of a jail and are jailed no more.
+    """Return the names that have parts of a jail but are no longer jailed.
 
-    What is no name is `check`'s to report. While a directory service does not answer, nobody knows
-    who is gone, or has left a group of it.
+    Invalid names are left to `check`. While a directory service does not answer, accounts that may
+    still exist and be members are left out.
     """
     names = [n for n in host.known() if n not in jails and is_valid(n) and not host.is_silent(n)]
     return [name for name in names if host.account(name) is None] if unseen(config, host) else names
 
 
 def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
-    """Return who has something of a jail and is jailed no more, existing or not.
+    """Return the accounts, deleted ones included, that have parts of a jail but are not jailed.
 
     Raises:
         SftpJailError: a record is damaged.
@@ -43,10 +43,7 @@ def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str
 
 
 def leftover(name: str, config: Config, host: Host) -> Account:
-    """Return an account as far as it is still known.
-
-    With its profile, or the one that its remains speak of.
-    """
+    """Return what is known of an account, with its profile or the one that its remains suggest."""
     try:
         valid_name(name)
     except UsageError as error:
@@ -60,7 +57,9 @@ def leftover(name: str, config: Config, host: Host) -> Account:
         if account.profile is not None:
             return account
         if is_namesake(account, host):
-            account = replace(account, local=False)  # another's shell and home are not given to it
+            account = replace(
+                account, local=False
+            )  # do not restore another account's shell and home
     targets = [bind.target for bind in host.binds(name)]
     origin = host.origin(name)
     for profile in config.profiles:

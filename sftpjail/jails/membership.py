@@ -1,4 +1,4 @@
-"""Who is jailed, and by which profile."""
+"""Which accounts are jailed, and by which profile."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from .guards import why_not
 
 
 def jailed(config: Config, host: Host) -> dict[str, Account]:
-    """Return the accounts that sshd's Match blocks hold, each with its profile, by name.
+    """Return the accounts that sshd's Match blocks jail, by name, each with its profile.
 
-    As in sshd: a Match User block stands before every Match Group block,
-    and the first of each kind wins.
+    As in our configuration for sshd, Match User comes before Match Group, and the first match wins.
     """
     profiles: dict[str, Profile] = {}
     for profile in config.profiles:
@@ -34,10 +33,7 @@ def jailed(config: Config, host: Host) -> dict[str, Account]:
 
 
 def is_valid(name: str) -> bool:
-    """Return whether a name that somebody got into passwd(5) is one that we can handle.
-
-    sshd jails the others too.
-    """
+    """Return whether we can handle a name from passwd(5). sshd jails the others too."""
     try:
         return bool(valid_name(name))
     except UsageError:
@@ -48,7 +44,7 @@ def find(name: str, config: Config, host: Host) -> Account:
     """Return one account, with its profile if it is jailed, without looking at all the others.
 
     Raises:
-        UsageError: it is not a name.
+        UsageError: the name is invalid.
         SftpJailError: there is no such account.
     """
     account = host.account(valid_name(name))
@@ -78,14 +74,14 @@ def find_jailed(name: str, config: Config, host: Host) -> Account:
 
 
 def not_jailed(account: Account, host: Host, words: str) -> SftpJailError:
-    """Return the error that an account is no jail.
+    """Return an error saying that an account is not jailed.
 
-    It has the command that makes it one, or the reason why none does.
+    It includes the command that would jail the account, or why the account must not be jailed.
 
     Args:
-        account: in no profile's group.
+        account: an account in no profile's group.
         host: the facts.
-        words: what is told.
+        words: the message.
     """
     reason = why_not(account, host)
     if reason:
