@@ -1,1 +1,1 @@
-"""What OpenSSH and PAM say and decide, and what is written for them."""
+"""OpenSSH and PAM: their settings and decisions, and the configuration that we write for them."""

@@ -1,4 +1,4 @@
-"""The commands that make the path of a chroot one that sshd accepts."""
+"""Commands that make sshd accept the path of a chroot."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..model import Account
 
 
 def new_home(account: Account) -> str:
-    """Return the command that gives an account a home where others have theirs.
+    """Return the command that moves an account's home to the usual place.
 
-    What is there already stays.
+    It overwrites nothing.
     """
     name = quote(account.name)
     return f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply"
 
 
 def fix_flaw(path: str, host: Host) -> str:
-    """Return the command that makes one component of a chroot path good.
+    """Return the command that fixes one component of a chroot path.
 
-    It is "" while one above is not; see `Host.flaw`.
+    It is "" while a component above is wrong too; see `Host.flaw`.
     """
     found = host.stat(path)
     if found is None or not stat.S_ISDIR(found.st_mode):

@@ -1,4 +1,4 @@
-"""The kinds of connections that the Match lines of sshd's configuration tell apart."""
+"""The kinds of connections that the Match lines in sshd's configuration distinguish."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..host import Host
 from .settings import PROBE, effective
 from .sshd import LOCAL
 
-# What a Match line may ask of a connection (sshd_config(5)), and the field of -C that answers it.
+# Match criteria about connections (sshd_config(5)), and the corresponding fields of -C.
 _FIELDS = {
     "host": "host",
     "address": "addr",
@@ -22,16 +22,16 @@ _FIELDS = {
     "rdomain": "rdomain",
 }
 
-# A connection that no line means, but by accident.
+# A connection that matches none of the lines, except by accident.
 _STRANGER = {"host": "stranger.invalid", "addr": "192.0.2.77", "laddr": "192.0.2.78"}
 _STRANGER |= {"lport": "47022"}
 
-# These stand in a Match line without a value.
+# Criteria that take no value.
 _BARE = ("all", "canonical", "final", "invalid-user")
 
 
 def conditions(criteria: str) -> Iterator[tuple[str, str]]:
-    """Yield what a Match line asks: a kind, as "user" or "address", and a list of patterns."""
+    """Yield the criteria of a Match line: the kind, such as "user", and the pattern list."""
     words = iter(re.split(r"[\s=]+", criteria.replace('"', "").strip()))
     for kind in words:
         if kind.lower() not in _BARE:
@@ -39,11 +39,11 @@ def conditions(criteria: str) -> Iterator[tuple[str, str]]:
 
 
 def connections(host: Host, user: str = PROBE) -> list[str]:
-    """Return the kinds of connections that the present Match lines tell apart.
+    """Return the kinds of connections that the current Match lines distinguish.
 
-    A local one, one that none of them means, and one for each line on addresses, hosts or
-    ports. Where there is no such line, all are alike. The lines are the same whichever
-    user sshd is asked about.
+    These are a local connection, one that matches no line, and one for each line about addresses,
+    hosts or ports. Without such lines, all connections are alike. USER makes no difference to the
+    lines.
     """
     found = [LOCAL]
     for criteria in effective(host, user).criteria:
@@ -63,17 +63,16 @@ def _but(fields: Mapping[str, str]) -> str:
 
 
 def peculiar(connection: str) -> str:
-    """Return in words what is not as in a local connection, "" for that."""
+    """Describe how a connection differs from a local one; "" if it does not."""
     return ", ".join(
         pair.replace("=", " ") for pair in connection.split(",") if pair not in LOCAL.split(",")
     )
 
 
 def _example(patterns: str) -> str:
-    """Return something that a list of patterns matches, "" where none is found.
+    """Return a string that matches a pattern list (ssh_config(5), PATTERNS), or "".
 
-    The patterns are those of ssh_config(5), PATTERNS. Of 10.0.0.0/8 it is the first address or the
-    last, whichever no pattern with a ! takes out again.
+    For 10.0.0.0/8 it is the first or the last address, whichever is not negated.
     """
     words = patterns.split(",")
     without = [word[1:] for word in words if word.startswith("!")]
@@ -85,9 +84,9 @@ def _example(patterns: str) -> str:
 
 
 def _examples(pattern: str) -> list[str]:
-    """Return some of what a pattern matches.
+    """Return some strings that match a pattern.
 
-    Of 192.168.* addresses, since sshd takes only a whole one for one.
+    For 192.168.* they are complete addresses, since sshd accepts no others.
     """
     with contextlib.suppress(ValueError):
         network = ip_network(pattern, strict=False)

@@ -1,4 +1,4 @@
-"""What a profile says to sshd: the lines of its Match blocks, and how `sshd -T` prints them."""
+"""The lines of a profile's Match blocks, and how `sshd -T` prints them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAIN = "/etc/ssh/sshd_config"
 DIRECTORY = "/etc/ssh/sshd_config.d"
 DROPIN = f"{DIRECTORY}/10-sftpjail.conf"
 
-# Every door by name: DisableForwarding alone missed X11 and agents before OpenSSH 10.0,
+# Each kind is named: DisableForwarding alone missed X11 and agents before OpenSSH 10.0,
 # and tunnels before 10.4.
 DOORS = (
     "DisableForwarding yes",
@@ -27,16 +27,14 @@ DOORS = (
     "PermitTTY no",
     "PermitUserRC no",
 )
-WORDS = 9  # sshd drops the rest of ForceCommand internal-sftp in silence (session.c, before 10.4)
+WORDS = 9  # before 10.4 sshd silently drops further arguments of internal-sftp (session.c)
 
 
 def force_command(profile: Profile, config: Config) -> str:
-    """Return ForceCommand's value: internal-sftp with its options glued.
-
-    So that no option is two words.
+    """Return the value of ForceCommand: internal-sftp, each option joined with its argument.
 
     Raises:
-        SftpJailError: it has more words than sshd keeps.
+        SftpJailError: it has more arguments than sshd keeps.
     """
     words = ["internal-sftp"]
     if config.logs.backend != "none":
@@ -59,7 +57,7 @@ def force_command(profile: Profile, config: Config) -> str:
 
 
 def block(profile: Profile, config: Config, host: Host) -> list[str]:
-    """Return the settings of a profile, as they stand in its Match blocks."""
+    """Return a profile's settings as written in its Match blocks."""
     return [*_own(profile, config, host), *profile.sshd_options]
 
 
@@ -80,7 +78,7 @@ def _own(profile: Profile, config: Config, host: Host) -> Iterator[str]:
 
 
 def match_blocks(config: Config, host: Host) -> Iterator[str]:
-    """Yield the lines of all Match blocks: those of users first, since the first value wins."""
+    """Yield the lines of all Match blocks, users before groups, since the first value wins."""
     for profile in config.profiles:
         if profile.match_user:
             yield f"Match User {','.join(profile.match_user)}"
@@ -92,10 +90,7 @@ def match_blocks(config: Config, host: Host) -> Iterator[str]:
 
 
 def settings(profile: Profile, config: Config, host: Host) -> Iterator[str]:
-    """Yield a profile's settings as `sshd -T` prints them.
-
-    Keywords in small letters, switches as yes and no.
-    """
+    """Yield a profile's settings as `sshd -T` prints them: keywords in lower case, yes and no."""
     for line in _own(profile, config, host):
         keyword, _, value = line.partition(" ")
         yield f"{keyword.lower()} {value}"

@@ -1,10 +1,9 @@
-"""What is done when a session opens.
+"""What happens when a session opens: the PAM service, its script, and the table of mounts.
 
-By which PAM service, with which script, and where it finds the mounts.
-
-sshd opens the PAM session as root, before its chroot (session.c). pam_namespace(8) gives that login
-a mount namespace, pam_exec(8) runs our script in it. A profile needs this for `mounts = session`,
-and for members whom a directory service brings, because no useradd runs for them.
+sshd opens the PAM session as root, before it calls chroot (session.c). pam_namespace(8) gives the
+login a mount namespace of its own, and pam_exec(8) runs our script there. Profiles with
+`mounts = session` need this, and so do members from a directory service, for whom useradd never
+runs.
 """
 
 from __future__ import annotations
@@ -14,27 +13,27 @@ from ..model import Profile
 from ..paths import BIN, TABLES
 
 SCRIPT = "/etc/sftpjail/pam-session"
-# pam_namespace mounts a tmpfs on it, for a session alone:
-# so whoever finds one there is in such a namespace.
+# pam_namespace mounts a tmpfs here for the session alone, so its presence shows that a process
+# is in such a namespace.
 MARK = "/var/lib/sftpjail/session"
-# Who is jailed by what a directory service says; see plugins/pam.py.
+# Accounts that are jailed by a directory service's group; see plugins/pam.py.
 GATE = "/etc/sftpjail/directory"
-# Who is shut out and has no line in shadow(5); see jails/closing.py.
+# Accounts without a line in shadow(5) that are shut out; see jails/closing.py.
 CLOSED = "/etc/sftpjail/closed"
-SECONDS = 30  # until a script that hangs has failed
-# The services of `mounts = session`, and of `mounts = fstab` on a host with a directory.
+SECONDS = 30  # after which a script that hangs has failed
+# PAM services, by `mounts`; the one for fstab is for hosts with a directory service.
 SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
 
 
 def at_login(profile: Profile, host: Host) -> bool:
-    """Return whether something is to be done for a profile when a session opens."""
+    """Return whether a profile needs our script when a session opens."""
     return profile.mounts == "session" or bool(host.directory_services)
 
 
 def service(profile: Profile, host: Host) -> str:
-    """Return the PAM service of a profile's own, or "".
+    """Return the name of a profile's PAM service, or "".
 
-    See sshd_config(5), PAMServiceName, since OpenSSH 9.8.
+    See PAMServiceName in sshd_config(5), new in OpenSSH 9.8.
     """
     if at_login(profile, host) and host.openssh >= (9, 8):
         return SERVICES[profile.mounts]
@@ -42,35 +41,33 @@ def service(profile: Profile, host: Host) -> str:
 
 
 def denied(path: str) -> str:
-    """Return the account rule (pam.d(5)) that lets nobody in whose name is a line of PATH.
-
-    The file may be missing.
-    """
+    """Return the account rule (pam.d(5)) that denies the users listed in PATH, if it exists."""
     return f"account required pam_listfile.so item=user sense=deny file={path} onerr=succeed quiet"
 
 
 def table(name: str) -> str:
-    """Return the path of an account's mounts, a file of fstab(5)'s form."""
+    """Return the path of an account's table of mounts, in the format of fstab(5)."""
     return f"{TABLES}/{name}"
 
 
 def rules(kind: str) -> tuple[str, ...]:
-    """Return the session rules (pam.d(5)) of a profile whose `mounts` is KIND."""
+    """Return the session rules (pam.d(5)) for profiles with `mounts = KIND`."""
     script = (
         "session required pam_exec.so quiet type=open_session "
         f"/usr/bin/timeout {SECONDS} {SCRIPT} {kind}"
     )
     if kind != "session":
         return (script,)
-    # mount_private: what is mounted in a session stays there.
+    # mount_private: mounts made in a session stay there.
     return "session required pam_namespace.so mount_private", script
 
 
 def program() -> str:
-    """Return the one file that is run at a login and at boot, which needs nothing of the package.
+    """Return the program that runs at login and at boot.
 
-    It is there, and the jails work, after the package has gone. Python's -I and -S: no directory,
-    no variable and no site's module has a say in what root runs.
+    It is one file and needs nothing from the package, so the jails keep working when the package is
+    removed. Python's -I and -S keep the working directory, the environment and site-packages from
+    affecting what root runs.
     """
     from pathlib import Path  # late: only `setup` writes this
 

@@ -1,7 +1,4 @@
-"""The PAM stack of a service, pam.conf(5), as far as a diagnosis needs it.
-
-Which modules are asked, and from where.
-"""
+"""The PAM stack of a service (pam.conf(5)), as far as diagnosis needs it."""
 
 from __future__ import annotations
 
@@ -30,11 +27,11 @@ class Rule:
 def stack(host: Host, service: str) -> tuple[Rule, ...]:
     """Return the rules of a service in order.
 
-    `include`, `substack` and Debian's `@include` are followed.
+    It follows `include`, `substack` and Debian's `@include`.
 
     Args:
         host: the facts.
-        service: as sshd.
+        service: its name, such as sshd.
     """
     return tuple(_rules(host, service, 0))
 

@@ -1,6 +1,6 @@
-"""Public keys as people hand them in: OpenSSH, RFC 4716, PKCS8.
+"""Public keys as users submit them: OpenSSH, RFC 4716 or PKCS8.
 
-ssh-keygen(1) reads them; we judge the options.
+ssh-keygen(1) reads the keys; only their options are judged here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..model import Key
 
-MAX_BYTES = 1 << 20  # of one source of keys: about 10,000 keys
-MAX_LINES = 20_000  # of one source, blank ones and comments too
+MAX_BYTES = 1 << 20  # for each source of keys: about 10,000 keys
+MAX_LINES = 20_000  # for each source, including blank lines and comments
 
 _TYPE = re.compile(r"(sk-)?(ssh|ecdsa)-[A-Za-z0-9@.-]+(?=[ \t])")
 _FOREIGN = {
@@ -49,7 +49,7 @@ def split_options(line: str) -> tuple[tuple[str, ...], str]:
     See sshd(8), AUTHORIZED_KEYS FILE FORMAT.
 
     Raises:
-        SftpJailError: a quote is not closed.
+        SftpJailError: unbalanced quotes.
     """
     if _TYPE.match(line):
         return (), line
@@ -70,7 +70,7 @@ def split_options(line: str) -> tuple[tuple[str, ...], str]:
 
 
 def refused(options: tuple[str, ...]) -> str:
-    """Return why a key with these options may not open a jail, or ""."""
+    """Return why a key with these options is refused, or ""."""
     for option in options:
         name = option.partition("=")[0].lower()
         if name not in _HARMLESS:
@@ -81,7 +81,7 @@ def refused(options: tuple[str, ...]) -> str:
 def strange_option(options: tuple[str, ...]) -> str:
     """Return the first option that sshd does not know, or "".
 
-    It passes such a line by (auth-options.c).
+    sshd ignores such a line (auth-options.c).
     """
     return next(
         (option for option in options if option.partition("=")[0].lower() not in _KNOWN), ""
@@ -89,7 +89,7 @@ def strange_option(options: tuple[str, ...]) -> str:
 
 
 def convert(text: str, host: Host) -> str:
-    """Return keys of a foreign format as OpenSSH lines.
+    """Convert keys from another format to OpenSSH lines.
 
     Raises:
         SftpJailError: ssh-keygen cannot read it, or it is a private key.
@@ -107,14 +107,14 @@ def convert(text: str, host: Host) -> str:
     answer = host.ask(["ssh-keygen", "-i", "-m", kind, "-f", "/dev/stdin"], stdin=head)
     if answer.code != 0:
         raise SftpJailError(f"ssh-keygen cannot read this {kind} key: {answer.words}")
-    # Only that format has one, which ssh-keygen drops.
+    # Only this format has a comment, and ssh-keygen drops it.
     comment = re.search(r'(?mi)^Comment:\s*"?([^"\r\n]*)', head)
     return f"{answer.out.strip()} {comment[1] if comment else ''}".strip() + "\n"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a key file that is no comment: its key, or what is wrong with it."""
+    """A line of a key file that is not a comment: its key, or what is wrong with it."""
 
     number: int
     text: str
@@ -123,20 +123,20 @@ class Entry:
 
 
 def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
-    """Read many key files with one ssh-keygen, however many keys they hold.
+    """Read any number of key files with a single ssh-keygen.
 
-    A file with a bad line has the good ones.
+    Bad lines do not affect the others in a file.
 
     Args:
         texts: the files' contents.
-        host: for ssh-keygen.
+        host: runs ssh-keygen.
 
     Returns:
         The entries of each text, in order.
     """
     lines = [list(_lines(text)) for text in texts]
     every = [line for own in lines for line in own]
-    # The comment is ours, so that the answer tells which line it is about.
+    # We set the comment, so that each answer can be matched with its line.
     given = "".join(f"{line.kind} {line.blob} {n}\n" for n, line in enumerate(every) if line.blob)
     told = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=given).out if given else ""
     said = {int(found[3]): found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", told)}
@@ -145,7 +145,7 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
 
 
 class _Line(NamedTuple):
-    """A line of a key file in its parts."""
+    """The parts of a line in a key file."""
 
     number: int
     text: str
@@ -169,19 +169,19 @@ def _lines(text: str) -> Iterator[_Line]:
 
 
 def _entry(line: _Line, said: re.Match[str] | None) -> Entry:
-    """Return a line's entry by what ssh-keygen said of it, if anything."""
+    """Return the entry for a line, given ssh-keygen's answer, if any."""
     if said:
         bits, fingerprint = int(said[1]), said[2]
         key = Key(line.text, line.kind, bits, fingerprint, line.comment, line.options)
         return Entry(line.number, line.text, key)
     problem = "it is not a public key that ssh-keygen can read"
     if line.kind == "ssh-dss" and line.blob:
-        problem = DSA  # the newest ssh-keygen does not even read those
+        problem = DSA  # recent versions of ssh-keygen cannot read these at all
     return Entry(line.number, line.text, problem=problem)
 
 
 def unfit(key: Key) -> str:
-    """Return why a key may not open a jail, or ""."""
+    """Return why a key is refused, or ""."""
     if key.type == "ssh-dss":
         return DSA
     if key.type == "ssh-rsa" and key.bits < 2048:
@@ -192,12 +192,12 @@ def unfit(key: Key) -> str:
 
 
 def read(text: str, host: Host, source: str) -> tuple[list[Key], list[str]]:
-    """Return the fit keys of a text, and why the others are not.
+    """Return the acceptable keys in a text, and why the others are refused.
 
     Args:
-        text: a file's or standard input's content.
-        host: for ssh-keygen.
-        source: what to call the text in the reasons.
+        text: the content of a file or of standard input.
+        host: runs ssh-keygen.
+        source: the name of the text in messages.
 
     Raises:
         SftpJailError: it is a private key, a foreign format that ssh-keygen cannot read,
@@ -212,25 +212,25 @@ def read(text: str, host: Host, source: str) -> tuple[list[Key], list[str]]:
             keys.append(_tidy(entry.key))
         else:
             problems.append(f"{source}, line {entry.number}: {reason}")
-    if len(problems) > 5:  # not a key file at all
+    if len(problems) > 5:  # not a key file
         problems = [*problems[:5], f"{source}: {len(problems) - 5} more lines like these"]
     return keys, problems
 
 
 def _why_not(entry: Entry) -> str:
-    """Return why the line may not be taken over into a jail's key file, or ""."""
+    """Return why a line may not be copied to a jail's key file, or ""."""
     if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in entry.text):
         return "the key line has a control character"
     return unfit(entry.key) if entry.key else f"{entry.problem}: {entry.text[:40]!r}"
 
 
 def _tidy(key: Key) -> Key:
-    """Return the key with its line as we write it: one blank between the parts."""
+    """Return the key with its line normalized: one space between the parts."""
     return replace(
         key, line=" ".join(filter(None, (",".join(key.options), blob(key), key.comment)))
     )
 
 
 def blob(key: Key) -> str:
-    """Return the key itself, by which two lines are the same key."""
+    """Return the encoded key alone; lines with the same one have the same key."""
     return " ".join(key.line[len(",".join(key.options)) :].split()[:2])

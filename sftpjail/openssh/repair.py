@@ -1,4 +1,4 @@
-"""The commands that repair lines of sshd's configuration, and let it know."""
+"""Commands that repair lines in sshd's configuration and reload it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ _BROKEN = re.compile(r"(/[^\s:]+)(?:: | )line (\d+)\b")
 
 
 def broken_line(words: str, host: Host) -> str:
-    """Return the command that takes out the lines that sshd complains about.
+    """Return the command that comments out the lines that sshd rejects.
 
-    Or the one that lets it complain.
-
-    A Match line takes its block along, whose settings would otherwise be everybody's.
+    If sshd names none, it is the command that shows the complaint. A Match line goes together with
+    its block, whose settings would otherwise apply to everybody.
     """
     keys = _TOO_OPEN.findall(words)
     if keys:
@@ -47,7 +46,7 @@ def broken_line(words: str, host: Host) -> str:
 
 
 def comment_out(places: list[tuple[str, int]], host: Host) -> str:
-    """Return the command that turns lines of a configuration into comments, and lets sshd know."""
+    """Return the command that comments out configuration lines and reloads sshd."""
     files: dict[str, list[int]] = {}
     for path, line in places:
         files.setdefault(path, []).append(line)
@@ -61,7 +60,7 @@ def comment_out(places: list[tuple[str, int]], host: Host) -> str:
 
 
 def _ranges(lines: list[int]) -> list[str]:
-    """Return sed(1)'s commands for some lines, neighbours together."""
+    """Return sed(1) commands for some lines, with adjacent ones as ranges."""
     spans: list[list[int]] = []
     for line in sorted(set(lines)):
         if spans and line == spans[-1][-1] + 1:
@@ -77,10 +76,7 @@ def basic(text: str) -> str:
 
 
 def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
-    """Return the command that edits one line of a configuration with a command of sed(1).
-
-    It also lets sshd know.
-    """
+    """Return the command that applies a sed(1) command to a configuration line and reloads sshd."""
     change = fixes.on(place[0], host, f"sed -i {quote(f'{place[1]}{edit}')} {{}}")
     return change and f"{change} && {reload_command(host)}"
 
@@ -96,7 +92,7 @@ def unit(host: Host) -> str:
 
 
 def reload_command(host: Host) -> str:
-    """Return the command that makes sshd read its configuration again."""
+    """Return the command that reloads sshd's configuration."""
     if host.systemd:
         return f"systemctl reload-or-try-restart {unit(host)}"
     pid = host.running("sshd")
@@ -106,6 +102,6 @@ def reload_command(host: Host) -> str:
 
 
 def match_line(place: tuple[str, int], host: Host) -> str:
-    """Return the Match line that a setting stands below, as written, or "" for the global part."""
+    """Return the Match line that a setting belongs to, as written, or "" in the global part."""
     lines = host.text(place[0]).split("\n")[: place[1]]
     return next((line.strip() for line in reversed(lines) if _IS_MATCH.match(line)), "")

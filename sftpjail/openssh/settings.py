@@ -1,6 +1,6 @@
-"""What sshd makes of one account, in its own words.
+"""The settings that sshd applies to an account, and the file and line of each.
 
-`sshd -T`, and with -ddd the file and line of each setting.
+The settings come from `sshd -T`, the lines from its debug output (-ddd).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..host import Host
 from .repair import broken_line
 from .sshd import LOCAL, spec
 
-PROBE = "sftpjail-probe"  # as no account is called
+PROBE = "sftpjail-probe"  # not the name of any account
 
 _SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
 _MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
-# servconf.c, keywords[]: debug lines name a keyword as it was written,
-# sshd -T as it is called today.
+# Aliases in servconf.c, keywords[]: debug lines name a keyword as written, sshd -T by its
+# current name.
 _ALIASES = {
     "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
     "challengeresponseauthentication": "kbdinteractiveauthentication",
@@ -31,14 +31,13 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What sshd would do with one account.
+    """The settings that sshd applies to an account.
 
     Args:
-        values: what `sshd -T` prints, by keyword in small letters;
-            some keywords have several lines.
-        places: keyword to the (file, line) of each line that counts, the one that won first;
+        values: the output of `sshd -T`, by lower-case keyword; some have several lines.
+        places: the (file, line) of each applicable line, by keyword, the one in force first;
             none for a default.
-        criteria: what stands behind every Match that sshd has looked at, as "User bob".
+        criteria: the arguments of each Match that sshd evaluated, such as "User bob".
     """
 
     values: Mapping[str, tuple[str, ...]]
@@ -50,15 +49,12 @@ class Settings:
         return self.values.get(keyword, ("",))[0]
 
     def words(self, keyword: str) -> list[str]:
-        """Return the words of all values of a keyword.
-
-        sshd -T prints some lists on one line, some on several.
-        """
+        """Return the words in all values of a keyword; sshd -T splits some lists over lines."""
         return [word for value in self.values.get(keyword, ()) for word in value.split()]
 
     @property
     def origins(self) -> Mapping[str, tuple[str, int]]:
-        """Return keyword to (file, line) of the value that won; none where it is sshd's default."""
+        """Return the (file, line) of the value in force, by keyword; defaults are left out."""
         return {keyword: places[0] for keyword, places in self.places.items()}
 
     def where(self, keyword: str) -> str:
@@ -68,12 +64,11 @@ class Settings:
 
 @lru_cache(maxsize=256)
 def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
-    """Ask sshd about one account, and a connection of its own as `spec` wants it.
+    """Ask sshd for the settings of an account in a kind of connection; see `spec`.
 
-    The origin is what `-ddd` says: a line `FILE:LINE setting KEYWORD` for each line that counts,
-    first of the global part, then, after "config reprocess", of the Match blocks that match. There
-    the first value wins, and any of them beats a global one (servconf.c,
-    parse_server_match_config).
+    With -ddd, sshd logs "FILE:LINE setting KEYWORD" for each applicable line: first for the global
+    part, then, after "config reprocess", for the Match blocks that apply. Among these the first
+    value wins, and overrides a global one (servconf.c, parse_server_match_config).
 
     Raises:
         SftpJailError: sshd refuses its configuration, in its own words.
