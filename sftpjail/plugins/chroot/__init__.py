@@ -1,6 +1,6 @@
 """The jail's directories.
 
-sshd refuses a chroot of which any component is not root's alone; so do we, with a reason.
+sshd refuses a chroot if others than root can change any component; so do we, with a reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-# Late: only `check` and `explain` ask these, and useradd waits for the rest.
+# Imported late: only `check` and `explain` need it, and useradd waits for everything else.
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     from .check import find_problems

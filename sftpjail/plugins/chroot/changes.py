@@ -1,6 +1,6 @@
 """The jail's directories.
 
-sshd refuses a chroot of which any component is not root's alone; so do we, with a reason.
+sshd refuses a chroot if others than root can change any component; so do we, with a reason.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from ...openssh.chroot_path import fix_flaw, new_home
 
 
 def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
-    """Return what makes every component of PATH as sshd wants it: missing ones made, ours fixed.
+    """Return the actions that make sshd accept every component of PATH.
+
+    Missing components are created, and ours are fixed.
 
     Raises:
-        SftpJailError: one that we did not make is wrong; it is not changed behind the
-            administrator's back.
+        SftpJailError: a component that we did not create is wrong. We leave it to the
+            administrator.
     """
     actions: list[Action] = []
     for component in components(path):
@@ -60,12 +62,12 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _refuse_in_home(base: str, host: Host) -> None:
-    """Refuse jails in somebody's home.
+    """Refuse jails inside somebody's home.
 
-    Whoever deletes that account with its home deletes through their mounts.
+    Deleting that account with its home would delete through the jails' mounts.
 
     Raises:
-        SftpJailError: with the account.
+        SftpJailError: names the account.
     """
     real = host.realpath(base)
     above, below = host.dwellers(real)
@@ -88,14 +90,14 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:
-    """Return what makes a jail that is no home."""
+    """Return the actions that create a jail outside the home."""
     return judged(account.jail, host, ours) + (
         [] if host.flaw(account.jail) else _reopened(account, host)
     )
 
 
 def _reopened(account: Account, host: Host) -> list[Action]:
-    """Return what gives a jail its mode again that was shut by its mode, as before closing.py."""
+    """Return the actions that restore the mode of a jail that an earlier version closed by it."""
     path = host.realpath(account.jail)
     owner = host.origin(account.name).owners.get(path)
     return [SetOwner(path, *owner)] if owner else []
@@ -109,7 +111,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
     if profile.in_home:
         home = host.realpath(account.home)
         if not host.is_dir(home) and account.local:
-            return []  # adduser makes the home after useradd's hook; adduser.local comes again
+            return []  # adduser creates the home after useradd's hook; adduser.local calls us again
         wrong = home_flaw(account, home, host)
         if wrong:
             raise SftpJailError(
@@ -121,7 +123,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         if found is None:
             actions.append(MakeDir(home))
         elif found.st_uid == 0 and home not in host.origin(account.name).owners:
-            actions += judged(home, host, ours)  # an administrator made it a jail by hand
+            actions += judged(home, host, ours)  # an administrator has made it a jail already
         else:
             actions.append(SetOwner(home, 0, 0, 0o755))
     elif profile.home == "inside":
@@ -144,12 +146,10 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 
 
 def _refuse_to_hide(account: Account, host: Host) -> None:
-    """Refuse a jail in another place while the account's files are in the one before.
-
-    It could not see them there.
+    """Refuse to move a jail while the account's files are in its old one, out of sight.
 
     Raises:
-        SftpJailError: with the command that takes them along.
+        SftpJailError: has the command that moves them.
     """
     made = host.origin(account.name).made
     before = [path for path in made if path != account.files and not inside(path, account.jail)]
@@ -172,11 +172,12 @@ def _refuse_to_hide(account: Account, host: Host) -> None:
 
 
 def _given_home(account: Account, host: Host) -> list[Action]:
-    """Return what makes the home that a directory names and nobody made, as pam_mkhomedir(8) would.
+    """Return the actions that create a missing home of a directory service's account.
+
+    This is what pam_mkhomedir(8) would do.
 
     Raises:
-        SftpJailError: it would be a directory of the system, or lie where others than root can
-            write.
+        SftpJailError: it would be a system directory, or be where others than root can write.
     """
     home = normal(account.home)
     if account.local or not account.exists or host.lstat(home) is not None:
@@ -227,8 +228,8 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         and account.files in host.origin(account.name).made
         and host.listdir(account.files)
     ):
-        # What a deleted account has left is for root to look at,
-        # and not for who gets its name and uid.
+        # Files of a deleted account are for root to look at, not for a new account with its
+        # name and uid.
         actions.append(SetOwner(account.files, 0, 0, 0o700, remember=False))
     if (
         deleted
@@ -253,7 +254,7 @@ def on_jail_binds(account: Account, host: Host) -> list[Bind]:
     home = normal(account.home)
     if profile.in_home or profile.home != "bind" or home == "/":
         return []
-    # uid -1 is an account that a dry run of `add` only thinks of; its home will be there.
+    # uid -1 stands for the account that a dry run of `add` would create, with its home.
     if account.exists and account.local and not host.is_dir(home):
         return []
     return [Bind(home, account.jail + home, role="home")]

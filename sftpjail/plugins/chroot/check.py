@@ -1,4 +1,4 @@
-"""What keeps a jail's directories from being a chroot, and what sessions find in it."""
+"""Whether sshd accepts a jail as a chroot, and whether sessions can work in it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ...openssh.match_blocks import force_command
 
 
 def _start(account: Account, host: Host, config: Config) -> str:
-    """Return where in the jail sessions start: -d, else the home if the jail has it, else /.
+    """Return the directory in which sessions start: -d, else the home if it exists, else /.
 
-    sshd does chdir(home) inside the chroot and stays in / where that fails (session.c, do_child).
+    sshd calls chdir(home) inside the chroot, and stays in / if that fails (session.c, do_child).
     """
     assert account.profile is not None
     words = force_command(account.profile, config).split()
@@ -52,7 +52,7 @@ def _components(account: Account, host: Host) -> list[Problem]:
 
 
 def _work_directory(account: Account, host: Host, config: Config) -> list[Problem]:
-    """Return why an account cannot work in the directory in which its sessions start."""
+    """Return why an account cannot work in the directory where its sessions start."""
     assert account.profile is not None
     if not host.is_dir(account.home) and account.profile.home == "bind":
         return [_homeless(account, host)]
@@ -74,7 +74,7 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
     if start == "/" and (account.profile.start or shown):
-        return []  # as wanted, or the home's mount is the problem
+        return []  # as configured, or the home's mount is the problem
     if start == "/":
         what = f"the session of {account.name} starts in /, where only root writes"
         return [Problem(what, f"{account.home} is not in the jail", "sftpjail apply")]
@@ -82,10 +82,11 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
 
 
 def _homeless(account: Account, host: Host) -> Problem:
-    """Return the problem of an account whose home does not exist.
+    """Return the problem that an account's home does not exist.
 
-    Nobody's home is made in the host's root, where an account that was jailed by hand has only what
-    it sees. mkhomedir_helper(8) makes, fills and gives away what its path leads to.
+    A home directly below / is one inside a jail that was made by hand, and is not created on the
+    host. Elsewhere the path must be trusted: mkhomedir_helper(8) follows it, and creates, fills and
+    chowns what it finds.
     """
     make = host.trusted_path(normal(account.home)) and f"mkhomedir_helper {quote(account.name)}"
     fix = make and f"{make} && sftpjail apply"
@@ -97,7 +98,7 @@ def _homeless(account: Account, host: Host) -> Problem:
 
 
 def _barred(account: Account, start: str, host: Host) -> Problem | None:
-    """Return the problem of an account that may not enter a directory above START."""
+    """Return the problem that an account may not enter a directory above START."""
     for part in components(start)[:-1]:
         path = host.behind(account.name, normal(account.jail + part))
         if host.is_dir(path) and not host.may(account, path, "x"):
@@ -109,10 +110,7 @@ def _barred(account: Account, start: str, host: Host) -> Problem | None:
 
 
 def _left_at_home(account: Account, host: Host) -> list[Problem]:
-    """Return what an account had at home before its home came to be inside its jail.
-
-    There it sees nothing of that.
-    """
+    """Return the problem that files remain in an account's former home, outside its jail."""
     home = host.origin(account.name).was.get("home", "")
     if account.profile is None or account.profile.home != "inside" or home in ("", "/"):
         return []
@@ -136,7 +134,7 @@ def _left_at_home(account: Account, host: Host) -> list[Problem]:
 
 
 def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Problem]:
-    """Return what keeps an account from writing in PATH on the host, which it sees as START."""
+    """Return what prevents an account from writing in PATH, which it sees as START."""
     why, advice = "uploads fail", fixes.advice(path, host)
     if host.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
@@ -158,7 +156,7 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Pro
 def _not_permitted(
     account: Account, start: str, path: str, found: os.stat_result, host: Host
 ) -> Problem:
-    """Return the problem of an account that owner, mode or access list keep from writing."""
+    """Return the problem that owner, mode or access list prevent an account from writing."""
     why = "uploads fail"
     owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
     what = f"{account.name} cannot write in {start} ({owner})"
@@ -173,7 +171,7 @@ def _not_permitted(
     commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
     commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
     if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
-        commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # somebody else's, perhaps
+        commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # it may be somebody else's
     return Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))
 
 

@@ -1,6 +1,6 @@
 """Keys outside the home: /etc/ssh/authorized_keys/USER.
 
-There the user cannot change them and sshd can read them.
+There sshd can read them, and users cannot change them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-# Late: only `check` and `explain` ask these, and useradd waits for the rest.
+# Imported late: only `check` and `explain` need it, and useradd waits for everything else.
 @hookimpl
 def on_check(account: Account | None, host: Host) -> list[Problem]:
     from .check import find_problems

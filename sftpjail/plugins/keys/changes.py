@@ -1,6 +1,6 @@
 """Keys outside the home: /etc/ssh/authorized_keys/USER.
 
-There the user cannot change them and sshd can read them.
+There sshd can read them, and users cannot change them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from .permissions import loose_mode, unreadable
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
-    # sshd reads the file as the user, so the directory must be open to everybody
-    # and writable by root alone.
+    # sshd reads the file as the user, so the directory must be readable by everybody and
+    # writable by root alone.
     directory: list[Action] = [MakeDir(KEYS_DIR)]
     if config.scope == "jails":
         return directory
@@ -46,7 +46,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         "",
     )
     if patterns == f"{KEYS_DIR}/%u":
-        return directory  # switched already; what was revoked since must not come back from a home
+        return directory  # switched already; keys that were revoked since then must not return
     return directory + [
         action
         for account in host.accounts.values()
@@ -55,10 +55,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
-    """Return what puts the account's present key files into the new place too.
-
-    Every line goes there as it stands.
-    """
+    """Return the actions that copy an account's key files to the new place, line by line."""
     lines: dict[str, None] = {}
     for pattern in patterns:
         if pattern == "none":
@@ -72,8 +69,8 @@ def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
 
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
-    # Nobody will be there to keep a later account from inheriting the keys of one
-    # that is closed now.
+    # After teardown nothing would prevent a later account from inheriting the keys of one that is
+    # closed now.
     closed = (
         keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made
     )
@@ -87,8 +84,8 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 
 @hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
-    # A key file of ours that sshd would not read, or that others could change, is fixed;
-    # an administrator's is told.
+    # Our own key file is fixed if sshd would not read it, or if others could change it. An
+    # administrator's is left to `check`.
     path = keyfile(account.name)
     if path in host.origin(account.name).made and (
         loose_mode(path, account, host) or unreadable(path, account, host)
@@ -117,7 +114,7 @@ def on_key_migrate(account: Account, path: str, host: Host) -> list[Action]:
     if profile and (
         account.name in profile.match_user or host.in_group(account.name, profile.group)
     ):
-        # Until sshd looks in the new place, the old one is the user's only way in.
+        # Until sshd reads the new place, the old file is the user's only way in.
         answer = host.ask_sshd("-T", "-C", spec(account.name))
         if f"authorizedkeysfile {KEYS_DIR}/%u" not in answer.out.splitlines():
             raise SftpJailError(
@@ -128,9 +125,9 @@ def on_key_migrate(account: Account, path: str, host: Host) -> list[Action]:
 
 @hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) -> list[Action]:
-    # A later account of the same name must not inherit the keys. userdel may still refuse after its
-    # pre hook, though, so they stay until the account is gone; and where sshd reads everybody's
-    # keys here, until then in any case.
+    # A later account of the same name must not inherit the keys. They stay until the account is
+    # gone, though: userdel may still fail after its pre hook, and with `scope = all` sshd reads
+    # every account's keys here.
     path = keyfile(account.name)
     if not account.exists:
         return [Remove(path, ours=True)]
@@ -140,7 +137,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         Rename(now, before, early=True)
         for now, before in host.origin(account.name).renamed.items()
         if not now.startswith(ASIDE)
-        and host.lstat(before) is None  # whatever the user put there since stays, and so does ours
+        and host.lstat(before) is None  # if the user has made a new one since, both stay
     ]
-    # A file that was there before us stays, though sshd reads it no more.
+    # A file that existed before us stays, though sshd no longer reads it.
     return back if config.scope == "everyone" else [Remove(path), *back]

@@ -1,4 +1,4 @@
-"""Which keys open a jail, and which do not, though they stand there."""
+"""Which keys in the key files work, and why others do not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .permissions import loose_mode, unreadable
 
 @lru_cache(maxsize=64)
 def _some_entries(host: Host, name: str) -> dict[str, list[Entry]]:
-    """Return the lines of the key file of one account, or of all at once for ""."""
+    """Return the entries of an account's key file, or of all key files if NAME is ""."""
     files = [name] if name else host.listdir(KEYS_DIR)
     names = [
         file
@@ -34,15 +34,15 @@ def _some_entries(host: Host, name: str) -> dict[str, list[Entry]]:
 
 
 def _entries(account: Account, host: Host) -> list[Entry]:
-    """Return the lines of an account's key file.
+    """Return the entries of an account's key file.
 
-    Where many accounts are looked at, ssh-keygen reads all at once.
+    When many accounts are checked, a single ssh-keygen reads all files.
     """
     return _some_entries(host, account.name if host.thorough else "").get(account.name, [])
 
 
 def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Problem]:
-    """Return what is no key in the file of an account, by line, or of the file as a whole."""
+    """Return the lines that are not keys, or the problem of the file as a whole."""
     path = keyfile(account.name)
     foreign = _foreign(path, host)
     if foreign:
@@ -63,11 +63,11 @@ def _bad_lines(account: Account, entries: list[Entry], host: Host) -> list[Probl
             what = f"line {number} of {path} is not a public key"
             fix = f"sed -i '{number}s/^/#/' {path}"
         problems.append(Problem(what, "sshd skips it", fix))
-    return problems[::-1]  # from the last line up: joining one moves those below
+    return problems[::-1]  # last line first, because joining lines renumbers those below
 
 
 def _foreign(path: str, host: Host) -> Problem | None:
-    """Return the problem of a key file that is not in sshd's format as a whole."""
+    """Return the problem of a key file in another format than sshd's."""
     text, why = host.text(path), "key logins with it fail"
     if text.startswith("\ufeff"):
         what = f"{path} begins with a byte order mark, so its first line is no key"
@@ -89,12 +89,12 @@ def _foreign(path: str, host: Host) -> Problem | None:
 def _wrapped(
     number: int, lines: Sequence[str], faulty: Collection[int], host: Host
 ) -> tuple[int, str] | None:
-    """Return where a key ends that a mail program has wrapped, and what joins its lines.
+    """Return the last line of a key that a mail program has wrapped, and how to join its lines.
 
     Args:
         number: its first line.
-        lines: of the file.
-        faulty: the numbers of those that are no key by themselves.
+        lines: the lines of the file.
+        faulty: the numbers of the lines that are not keys by themselves.
         host: the facts.
     """
     for last in range(number + 1, min(number + 5, len(lines)) + 1):
@@ -109,7 +109,7 @@ def _wrapped(
 
 
 def _is_revoked(key: Key, path: str, host: Host) -> bool:
-    """Return whether a key is in RevokedKeys: a list of keys as text, or a KRL, ssh-keygen(1)."""
+    """Return whether RevokedKeys has a key; it may be a text file or a KRL (ssh-keygen(1))."""
     data = host.read(path) or b""
     if not data.startswith(b"SSHKRL\n\0"):
         entries = survey([data.decode("utf-8", "surrogateescape")], host)[0]
@@ -119,7 +119,7 @@ def _is_revoked(key: Key, path: str, host: Host) -> bool:
 
 
 def _useless(key: Key, found: Settings, host: Host) -> str:
-    """Return why sshd would not take a good key, or ""."""
+    """Return why sshd would not accept a valid key, or ""."""
     expiry = next(
         (
             o.partition("=")[2].strip('"')
@@ -144,7 +144,7 @@ def _useless(key: Key, found: Settings, host: Host) -> str:
 
 
 def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]:
-    """Return why sshd would take none of the keys, or what is wrong with one of them."""
+    """Return why sshd would accept none of the keys, or what is wrong with one of them."""
     keys = [entry.key for entry in entries if entry.key]
     path, problems = keyfile(account.name), []
     for number, key in ((entry.number, entry.key) for entry in entries if entry.key):
@@ -187,7 +187,7 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]
 
 
 def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Problem]:
-    """Return what is wrong with key sources beside the file, where few accounts are looked at."""
+    """Return the problems of other key sources; none when many accounts are checked."""
     if not host.thorough or account.profile is None:
         return []
     has_keys = any(entry.key for entry in entries)
@@ -195,7 +195,7 @@ def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> l
 
 
 def _algorithms(key: Key) -> tuple[str, ...]:
-    """Return the signature algorithms that fit a key: sshd_config(5), PubkeyAcceptedAlgorithms."""
+    """Return a key's signature algorithms, as in PubkeyAcceptedAlgorithms (sshd_config(5))."""
     return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if key.type == "ssh-rsa" else (key.type,)
 
 
@@ -234,10 +234,7 @@ def find_problems(account: Account | None, host: Host) -> list[Problem]:
 
 
 def _if_safe(problems: list[Problem], path: str, host: Host) -> list[Problem]:
-    """Return problems about a key file.
-
-    They come without the commands that edit it where it may be another by then.
-    """
+    """Return problems about a key file, without commands if others could replace the file."""
     if host.trusted_path(path) == path:
         return problems
     edits = (path in problem.fix for problem in problems)
@@ -268,7 +265,7 @@ def list_facts(account: Account, host: Host) -> list[Fact]:
 
 
 def _file_facts(account: Account, pattern: str, host: Host) -> list[Fact]:
-    """Return what is to be said of one word of AuthorizedKeysFile."""
+    """Return the facts about one word of AuthorizedKeysFile."""
     path = posixpath.join(account.home, account.expand(pattern))
     there = host.stat(path)
     if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
@@ -282,7 +279,7 @@ def _file_facts(account: Account, pattern: str, host: Host) -> list[Fact]:
 
 
 def _certificate_facts(account: Account, found: Settings, host: Host) -> list[Fact]:
-    """Return whose certificates sshd takes for an account, and with which principals."""
+    """Return whose certificates sshd accepts for an account, and with which principals."""
     ca = found.get("trustedusercakeys")
     if ca in ("", "none"):
         return []

@@ -1,4 +1,4 @@
-"""Whether sshd reads a key file, and whether others than root could change it."""
+"""Whether sshd can read a key file, and whether others than root could change it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ...model import components
 
 
 def loose_mode(path: str, account: Account, host: Host) -> Problem | None:
-    """Return why sshd would not trust a key file: misc.c, safe_path.
+    """Return why sshd would not trust a key file (misc.c, safe_path).
 
-    It must be root's or the user's own throughout.
+    Only root, or the user, may be able to change any component of its path.
     """
     for part in components(path):
         found = host.stat(part)
@@ -40,10 +40,7 @@ def _mode(path: str, host: Host) -> str:
 
 
 def unreadable(path: str, account: Account, host: Host) -> Problem | None:
-    """Return what keeps sshd from reading a key file.
-
-    It reads it as the user: auth.c, temporarily_use_uid.
-    """
+    """Return why sshd cannot read a key file, which it does as the user (temporarily_use_uid)."""
     for part in components(path):
         if host.stat(part) and not host.may(account, part, "r" if part == path else "x"):
             what = f"sshd cannot read {path} as {account.name}: " + (

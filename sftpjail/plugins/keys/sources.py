@@ -1,4 +1,4 @@
-"""Where keys come from beside a file: AuthorizedKeysCommand and certificates, sshd_config(5)."""
+"""Sources of keys other than files: AuthorizedKeysCommand and certificates (sshd_config(5))."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...model import Account, Problem, normal
 from ...openssh.public_keys import Entry, survey
 from ...openssh.settings import Settings
 
-_UNKNOWN = ("%f", "%k", "%t", "%D", "%C")  # of the connection, or of the key that a client offers
+_UNKNOWN = ("%f", "%k", "%t", "%D", "%C")  # these depend on the connection, or on the key offered
 
 
 @dataclass(frozen=True)
 class Commanded:
-    """What AuthorizedKeysCommand says of one account: its argv, the keys, or why there are none."""
+    """The result of AuthorizedKeysCommand for an account: its argv, and keys or a problem."""
 
     argv: tuple[str, ...]
     entries: tuple[Entry, ...] = ()
@@ -30,7 +30,7 @@ class Commanded:
 def commanded(account: Account, found: Settings, host: Host) -> Commanded | None:
     """Run AuthorizedKeysCommand as sshd would.
 
-    Return None where there is none, or what it says depends on the connection.
+    Return None if there is none, or if its result depends on the connection.
 
     Raises:
         SftpJailError: ssh-keygen or setpriv is missing.
@@ -43,10 +43,10 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
         return None
     try:
         argv = tuple(account.expand(word) for word in shlex.split(command))
-    except ValueError:  # sshd splits words by rules of its own (misc.c, argv_split)
+    except ValueError:  # sshd has its own rules for splitting words (misc.c, argv_split)
         return None
     if len(argv) == 1:
-        argv = (*argv, account.name)  # as sshd does where no argument is given (auth2-pubkey.c)
+        argv = (*argv, account.name)  # as sshd does if there are no arguments (auth2-pubkey.c)
     problem = _unsafe(argv[0], host) or (
         "" if host.account(user) else f"AuthorizedKeysCommandUser {user} is no account"
     )
@@ -60,9 +60,9 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
 
 
 def _unsafe(path: str, host: Host) -> str:
-    """Return why sshd would not run a command, or "": misc.c, subprocess().
+    """Return why sshd would not run a command, or "" (misc.c, subprocess).
 
-    That wants it to be root's all the way.
+    Only root may be able to change any component of its path.
     """
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
@@ -76,7 +76,7 @@ def _unsafe(path: str, host: Host) -> str:
 
 
 def principals_file(account: Account, found: Settings) -> str:
-    """Return the file that says which principals of certificates may be the account, or ""."""
+    """Return the file that lists the principals accepted for the account, or ""."""
     pattern = found.get("authorizedprincipalsfile")
     if found.get("trustedusercakeys") in ("", "none") or pattern in ("", "none"):
         return ""
@@ -84,12 +84,12 @@ def principals_file(account: Account, found: Settings) -> str:
 
 
 def problems(account: Account, found: Settings, has_file: bool, host: Host) -> Iterator[Problem]:
-    """Yield why a command or certificates are of no use to an account.
+    """Yield why AuthorizedKeysCommand or certificates do not work for an account.
 
     Args:
-        account: with its profile.
-        found: what sshd would do with it.
-        has_file: it has keys in a file, so that a source which knows nothing of it is no problem.
+        account: the account with its profile.
+        found: sshd's settings for it.
+        has_file: it has keys in a file, so it is no problem if another source has none.
         host: the facts.
     """
     name = quote(account.name)
@@ -127,7 +127,7 @@ def problems(account: Account, found: Settings, has_file: bool, host: Host) -> I
 
 
 def _fix_of(said: Commanded, host: Host) -> str:
-    """Return the command that fixes the program of AuthorizedKeysCommand itself, or ""."""
+    """Return the command that fixes the AuthorizedKeysCommand program itself, or ""."""
     path = said.argv[0]
     commands = {
         "is not executable": ("chmod 755 {}",),

@@ -1,4 +1,4 @@
-"""The log socket in the jail, and the daemon's rule for the file."""
+"""The log socket in jails, and the log daemon's rule for the log file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .changes import on_jail_binds, on_setup, on_teardown
 __all__ = ["on_check", "on_explain", "on_jail_binds", "on_setup", "on_teardown"]
 
 
-# Late: only `check` and `explain` ask these, and useradd waits for the rest.
+# Imported late: only `check` and `explain` need it, and useradd waits for everything else.
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     from .check import find_problems

@@ -1,10 +1,10 @@
-"""The log socket in the jail, and the daemon's rule for the file.
+"""The log socket in jails, and the log daemon's rule for the log file.
 
-internal-sftp logs through /dev/log inside the chroot, and sshd forwards nothing for it (seen with
-OpenSSH 9.2 and 10.0). A jail gets a bind of a socket that outlives the log daemon: under systemd
-PID 1 owns journald's, elsewhere the daemon has one socket for all jails in a directory, and the
-directory is bound, since a daemon makes its socket anew when it starts. So a jail costs one bind,
-and never a line in the daemon's configuration or its restart.
+internal-sftp logs to /dev/log inside the chroot, and sshd does not forward its messages (seen with
+OpenSSH 9.2 and 10.0). Jails therefore get a bind mount that survives a restart of the log daemon.
+Under systemd it is journald's socket, which PID 1 owns. Elsewhere the daemon has one socket for all
+jails in a directory of its own, and the directory is mounted, since a daemon recreates its socket
+when it starts. A new jail thus costs one mount, and no change or restart of the daemon.
 """
 
 from __future__ import annotations
@@ -29,13 +29,9 @@ from ...host import Host
 from ...transferlog.backend import PROGRAMS, backend
 
 JOURNAL = "/run/systemd/journal/dev-log"
-SHARED = (
-    "/var/lib/sftpjail/log"  # not in /run: fstab mounts it before a daemon could have made it there
-)
-LOGROTATE = (
-    "/etc/logrotate.d/sftpjail"  # `make install` put it there, and it is the administrator's
-)
-ROTATED = "/etc/logrotate.d/sftpjail-file"  # ours, for another file
+SHARED = "/var/lib/sftpjail/log"  # not in /run: fstab is mounted before any daemon runs
+LOGROTATE = "/etc/logrotate.d/sftpjail"  # installed with us; administrators may edit it
+ROTATED = "/etc/logrotate.d/sftpjail-file"  # written by us, for other log files
 RULES = {
     "rsyslog": "/etc/rsyslog.d/10-sftpjail.conf",
     "syslog-ng": "/etc/syslog-ng/conf.d/sftpjail.conf",
@@ -44,19 +40,18 @@ TESTS = {"rsyslog": ("-N1",), "syslog-ng": ("--syntax-only", "--no-caps")}
 
 
 def socket_of(host: Host, config: Config) -> str:
-    """Return the socket that jails get to see, or ""."""
+    """Return the socket that is mounted in jails, or ""."""
     if backend(host, config) == "none":
         return ""
     return JOURNAL if host.systemd else f"{SHARED}/log"
 
 
 def rsyslog_rule(host: Host, config: Config) -> str:
-    """Return the drop-in for rsyslogd: the jails' socket where systemd has none, and the file.
+    """Return the drop-in for rsyslogd: the jails' socket, unless systemd has one, and the file.
 
-    ParseTrusted (imuxsock) puts the uid and pid of the sending process into `$!`. What parses
-    messages, as mmjsonparse, could put its finds there too, so that those of our socket are copied
-    before any other rule sees the message. The uid stands in front of everything that a process can
-    send; where nobody knows it, `uid=` is empty.
+    ParseTrusted (imuxsock) stores the sender's uid and pid in `$!`. Message parsers such as
+    mmjsonparse store values there too, so ours are copied before other rules see the message. The
+    uid precedes everything that a process can send; if it is unknown, `uid=` is empty.
     """
     own = (
         'ruleset(name="sftpjail") {\n'
@@ -84,9 +79,9 @@ def rsyslog_rule(host: Host, config: Config) -> str:
 def syslog_ng_rule(host: Host, config: Config) -> str:
     """Return the same for syslog-ng.
 
-    The name of the system's source differs, so the rule catches all sources. A socket's messages
-    have the sender's `.unix.uid`, those of the journal its `.journald._UID`. A message may hold
-    newlines, which would begin a line of the sender's own making.
+    The rule matches all sources, since the name of the system's source differs. Messages from a
+    socket have the sender's `.unix.uid`, those from the journal `.journald._UID`. Newlines in a
+    message are replaced, since a sender could forge lines with them.
     """
     own = (
         ""
@@ -114,7 +109,7 @@ def syslog_ng_rule(host: Host, config: Config) -> str:
 
 
 def logrotate(host: Host, config: Config) -> str:
-    """Return logrotate's rule for a file that the installed one lacks: that one, with this file."""
+    """Return the installed logrotate rule, changed for a log file that it does not name."""
     installed = host.text(LOGROTATE)
     if re.search(rf"(?m)^{re.escape(config.logs.file)}\s", installed):
         return ""
@@ -168,7 +163,7 @@ def on_jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
     source = socket_of(host, config)
     profile = account.profile
     if not source or (profile and profile.in_home and not host.is_dir(account.home)):
-        return []  # adduser has yet to make the home
+        return []  # adduser will create the home later
     if source == JOURNAL:
         after = ("x-systemd.after=systemd-journald-dev-log.socket",)
         target = f"{account.jail}/dev/log"

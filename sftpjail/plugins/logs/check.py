@@ -1,4 +1,4 @@
-"""Whether the log daemon runs, reads what jails send and knows the rule."""
+"""Whether the log daemon runs, reads the jails' socket and has loaded the rule."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .changes import RULES, socket_of
 
 
 def _seen(account: Account, host: Host) -> str:
-    """Return the path by which the host has the socket of an account's sessions."""
+    """Return the path on the host of the log socket that an account's sessions use."""
     return host.behind(account.name, f"{account.jail}/dev/log")
 
 
 def _restart(name: str, host: Host) -> str:
-    """Return what restarts a log daemon: its service manager's command, or the program itself."""
+    """Return the command that restarts a log daemon."""
     if host.systemd:
         return f"systemctl restart {name}"
     if host.lstat(f"/etc/init.d/{name}"):
@@ -28,7 +28,7 @@ def _restart(name: str, host: Host) -> str:
 
 
 def _runs(name: str, host: Host) -> bool:
-    if host.systemd:  # whose units need no pid file
+    if host.systemd:  # its units need no pid file
         return host.ask(["systemctl", "is-active", "--quiet", name]).code == 0
     return host.running(name) is not None
 
@@ -68,7 +68,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
         or not host.is_dir(account.jail)
         or (bound and not host.is_dir(posixpath.dirname(path)))
     ):
-        return []  # what is not mounted, or covered, is told as that
+        return []  # missing or hidden mounts are reported as such
     if host.listens(source):
         point = path if host.mount_at(path) else posixpath.dirname(path)
         fix = "sftpjail apply"

@@ -1,6 +1,6 @@
-"""Binds into jails: what may be shown where.
+"""Bind mounts in jails: what may be mounted where.
 
-How a bind is kept is known by one module for each kind of `mounts`.
+For each value of `mounts`, one module knows how binds are stored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .changes import on_mount, on_setup, on_teardown, on_unmount
 __all__ = ["on_check", "on_explain", "on_mount", "on_setup", "on_teardown", "on_unmount"]
 
 
-# Late: only `check` and `explain` ask these, and useradd waits for the rest.
+# Imported late: only `check` and `explain` need it, and useradd waits for everything else.
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     from .check import find_problems

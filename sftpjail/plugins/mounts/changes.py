@@ -1,6 +1,6 @@
-"""Binds into jails: what may be shown where.
+"""Bind mounts in jails: what may be mounted where.
 
-How a bind is kept is known by one module for each kind of `mounts`.
+For each value of `mounts`, one module knows how binds are stored.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from ...paths import FSTAB
 from . import fstab, session
 from .policy import LOOSE, judge_place, judge_source, judge_target, place_of
 
-# mount(8) judges nothing at a boot, so this does before users may log in:
-# systemd-user-sessions.service lifts nologin. Both files are setup's and not the package's, whose
-# removal leaves the lines of fstab.
+# mount(8) makes no such checks at boot. This unit does, before systemd-user-sessions.service
+# permits logins. `setup` writes both files, since fstab's lines stay when the package is removed.
 BOOT_UNIT = "/etc/systemd/system/sftpjail-mounts.service"
 BOOT_WANTS = "/etc/systemd/system/multi-user.target.d/10-sftpjail.conf"
 _BOOT_SERVICE = f"""\
@@ -102,7 +101,7 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
 
 @hookimpl
 def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> list[Action]:
-    # Of a session's bind there is one here only if it was in fstab before.
+    # A session's bind is mounted here only if it used to be in fstab.
     stray = bind.kept == "fstab" or (
         host.mount_at(bind.target) and host.same_file(bind.source, bind.target)
     )

@@ -1,4 +1,4 @@
-"""Which binds are not as they should be, and what of the host a jail shows without one."""
+"""Which binds are wrong, and which other mounts expose the host in a jail."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FLAGS = ("ro", "nosuid", "nodev", "noexec")
 
 
 def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
-    """Return what is wrong with one bind as the kernel has it."""
+    """Return what is wrong with a bind in the kernel's mount table."""
     user, point = quote(account.name), host.mount_at(bind.target)
     if not inside(bind.target, account.jail):
-        return None  # the plan says so
+        return None  # reported by the plan
     if host.lstat(bind.source) is None and bind.role == "mount":
         what, why = (
             f"{bind.source}, which {bind.target} is to show, is missing",
@@ -60,7 +60,7 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
 
 
 def _others(account: Account, host: Host) -> list[Problem]:
-    """Return which mounts show something else than they should, all in one: apply stops at any."""
+    """Return one problem for all binds that show another directory; any of them stops apply."""
     wrong = [
         bind
         for bind in sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
@@ -101,13 +101,13 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
             )
         ]
     if not host.is_dir(account.jail):
-        return []  # which is the problem
+        return []  # reported elsewhere
     live = (_live(account, bind, host) for bind in binds)
     return [*_others(account, host), *(problem for problem in live if problem)]
 
 
 def _broken_fstab(host: Host) -> list[Problem]:
-    """Return the lines that mount(8) does not understand, and those that have lost our mark."""
+    """Return the lines of fstab that mount(8) rejects, and those that have lost our mark."""
     problems: list[Problem] = []
     marked = {bind.target for user in host.bind_users for bind in host.binds(user)}
     for number, line in enumerate(host.text(FSTAB).split("\n"), 1):
@@ -136,7 +136,7 @@ def _broken_fstab(host: Host) -> list[Problem]:
 
 
 def _strays(host: Host, config: Config) -> list[Problem]:
-    """Return the mounts that are left in jails of nobody."""
+    """Return the mounts left in jails that belong to no account."""
     bases = [host.realpath(profile.base) for profile in config.profiles if profile.base]
     named = {
         host.realpath(posixpath.dirname(e.target)) + "/" + posixpath.basename(e.target)
@@ -154,12 +154,12 @@ def _strays(host: Host, config: Config) -> list[Problem]:
     return found
 
 
-# File systems that show the host itself, wherever they are mounted.
+# File systems that expose the host, wherever they are mounted.
 OF_THE_HOST = ("proc", "sysfs", "devtmpfs")
 
 
 def _windows(host: Host, config: Config) -> list[Problem]:
-    """Return the mounts in jails that are not ours and show the host: what `mount` never shows."""
+    """Return the foreign mounts in jails that show what our `mount` never would."""
     found = []
     jails = jailed(config, host)
     for target, point in host.mounts.items():
@@ -181,7 +181,7 @@ def _windows(host: Host, config: Config) -> list[Problem]:
 def _jail_around(
     target: str, host: Host, config: Config, jails: dict[str, Account]
 ) -> Account | None:
-    """Return whose of the jails a mount point lies in."""
+    """Return the name of the account whose jail contains a mount point."""
     names = []
     for profile in config.profiles:
         base = real_place(host, profile.base) if profile.base else ""
@@ -196,9 +196,9 @@ def _jail_around(
 
 
 def _host_in(point: MountPoint, host: Host, config: Config) -> str:
-    """Return why what a mount shows is the host, or "".
+    """Return why a mount exposes the host, or "".
 
-    A bind has its source's file system, and its path there.
+    A bind mount has the file system of its source, and its path there.
     """
     if point.kind in OF_THE_HOST:
         return f"it is a file system of type {point.kind}"

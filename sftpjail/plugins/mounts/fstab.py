@@ -1,4 +1,4 @@
-"""Binds of `mounts = fstab`: in fstab(5), so that they are there after a boot, and live."""
+"""Binds with `mounts = fstab`: mounted now, and stored in fstab(5) for the next boot."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ...paths import FSTAB
 
 
 def tag(account: Account, bind: Bind) -> str:
-    """Return what names a bind's line among ours; see lines.Style."""
+    """Return the tag of a bind's line; see `Style`."""
     return f"{account.name} {bind.target}"
 
 
 def line(account: Account, bind: Bind, options: tuple[str, ...]) -> str:
-    """Return a bind as a line of fstab(5), with our marks."""
+    """Return the line of fstab(5) for a bind, with our mark."""
     role = () if bind.role == "mount" else (f"x-sftpjail.role={bind.role}",)
     marked = (*options, f"x-sftpjail.user={account.name}", *role)
     return FstabEntry(bind.source, bind.target, "none", marked).line()
 
 
 def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> list[Action]:
-    """Return what keeps a bind. `nofail`: a source that is gone must not stop the boot."""
+    """Return the actions that store a bind. With nofail a missing source does not stop a boot."""
     return [
         SetLines(
             FSTAB, tag(account, bind), (line(account, bind, (*options, "nofail")),), Style.FSTAB
@@ -34,10 +34,10 @@ def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> 
 
 
 def drop(account: Account, bind: Bind, host: Host) -> list[Action]:
-    """Return what forgets a bind that is kept elsewhere from now on.
+    """Return the actions that drop a bind that is now stored elsewhere.
 
-    A session that began with it may still need it, and opens files by their paths: so it is
-    unmounted when nobody is in the jail, by this run or one of the next.
+    Running sessions may still need it, since they open files by path. It is therefore unmounted
+    only once nobody is in the jail, now or in a later run.
     """
     actions: list[Action] = [
         SetLines(FSTAB, tag(account, bind), (), Style.FSTAB),

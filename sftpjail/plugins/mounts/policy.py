@@ -1,4 +1,4 @@
-"""What may be shown in a jail, and where."""
+"""What may be mounted in a jail, and where."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ...host import Host
 from ...model import components, inside
 from ...openssh.chroot_path import fix_flaw
 
-# In a session's table: the administrator's word that the source may lie where others can write.
+# In a session's table: the administrator allows a source where others can write.
 LOOSE = "x-sftpjail.allow"
 ELSEWHERE = Advice("choose another directory")
-# Never shown to a jail, nor anything that holds or lies in them,
-# unless the configuration names the very directory.
+# Never mounted in a jail, nor is anything above or below them, unless the configuration names that
+# very directory.
 FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
 
 
 def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
-    """Return the bind of the jail that this one is nested in, if any."""
+    """Return the bind in the same jail that contains this one, if any."""
     outer = [
         b
         for b in host.binds(account.name)
@@ -33,9 +33,9 @@ def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
 
 
 def place_of(account: Account, bind: Bind, host: Host) -> str:
-    """Return the path behind a target.
+    """Return the path on the host of a target.
 
-    Below another bind of the jail, its mount point lies in that one's source.
+    Below another bind in the jail, the mount point is in the source of that bind.
     """
     outer = _outer(account, bind, host)
     return outer.source + bind.target.removeprefix(outer.target) if outer else bind.target
@@ -78,23 +78,22 @@ def judge_target(account: Account, bind: Bind, host: Host) -> None:
 
 
 def _away(account: Account, bind: Bind) -> str:
-    """Return how a bind makes room for another one; what every jail has stays."""
+    """Return how to remove a bind to make room for another; those of every jail stay."""
     if bind.role != "mount":
         return ELSEWHERE
     return f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}"
 
 
 def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
-    """Refuse a mount point that others than root could exchange for a link.
+    """Refuse a mount point that others than root could replace with a link.
 
-    Root's mount(8) would follow it. That holds at every boot, so what a user could change is no
-    place for a mount, however safe it looks now.
+    mount(8) would follow the link as root, also at any later boot, however safe the path is now.
 
     Raises:
-        SftpJailError: with the directory that is to blame.
+        SftpJailError: names the directory to blame.
     """
     made = (*host.origin(account.name).made, *host.origin("").made)
-    # What is ours, and the home that becomes a jail, is root's alone again
+    # Our own directories, and a home that becomes a jail, are root's alone again
     # before anything is mounted.
     trusted = {host.realpath(part) for part in components(account.jail) if part in made}
     if account.profile and account.profile.in_home:
@@ -105,8 +104,8 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place "
             "and root would mount wherever it leads",
-            # Above the jails it is a mistake to fix;
-            # in what is a user's own, another place is to be chosen.
+            # Above the jails this is a mistake to fix;
+            # in a user's own directory, another target must be chosen.
             (fix_flaw(loose, host) or fixes.advice(loose, host))
             if inside(account.jail, loose)
             else Advice("choose a directory outside of what users can write"),
@@ -124,17 +123,17 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
 
 
 def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bool:
-    """Refuse what must not be shown in a jail.
+    """Refuse a source that must not be mounted in a jail.
 
-    Return whether it lies where others can write, and is allowed to.
+    Return whether others can write above it, and it is allowed all the same.
 
     Raises:
-        SftpJailError: it is missing, forbidden, or could be exchanged for a link. Nobody judges
-            what fstab(5) mounts at a boot, so there no setting allows that.
+        SftpJailError: it is missing, forbidden, or could be replaced with a link. The latter cannot
+            be allowed for binds in fstab(5), which nothing checks at boot.
     """
     if bind.role == "home" and not account.exists:
         return False
-    # Made in the same plan.
+    # The same plan creates it.
     coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None
     if not coming and not host.is_dir(bind.source):
         if any(b.target == bind.target for b in host.binds(account.name)):
@@ -151,7 +150,7 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
         raise SftpJailError(f"{bind.source} is not a directory of this host", fix)
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
-    # Where a link leads somewhere, who made it is the first question.
+    # If the path leads through a link, what matters first is who could have made the link.
     swapped = host.loose_parent(bind.source) if real != bind.source else ""
     reason = "" if allowed or swapped else _forbidden(account, real, bind.role, host, config)
     if reason:
@@ -170,10 +169,7 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
 
 
 def _permission(real: str, host: Host) -> str:
-    """Return how an administrator insists on a source.
-
-    Nothing of the system's own, and nobody's home, is proposed.
-    """
+    """Return how to allow a source; never for directories of the system, or homes."""
     top = real == "/" or posixpath.dirname(real) == "/"
     if top or any(inside(real, directory) for directory in FORBIDDEN) or any(host.dwellers(real)):
         return Advice("choose a directory that holds nothing but what the jail is to show")
@@ -181,7 +177,7 @@ def _permission(real: str, host: Host) -> str:
 
 
 def _way_out(account: Account, bind: Bind, host: Host) -> str:
-    """Return what to do about a source in whose place somebody could put another one."""
+    """Return what to do about a source that others could replace."""
     if bind.role == "mount" and any(
         known.target == bind.target for known in host.binds(account.name)
     ):
@@ -211,7 +207,7 @@ def _forbidden(account: Account, real: str, role: str, host: Host, config: Confi
     for names, relation in ((above, "belongs to"), (below, "is or holds")):
         others = [name for name in names if _is_other(account, host.accounts[name], host)]
         if relation == "belongs to" and inside(real, own):
-            # Its own home may lie in another's; what it holds is its own, but for homes in there.
+            # Its home may be in another's. What its home contains is its own, except other homes.
             others = [name for name in others if not inside(own, _home(name, host))]
         if others:
             return f"{real} {relation} the home of {others[0]}"

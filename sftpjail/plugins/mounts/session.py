@@ -1,7 +1,7 @@
-"""Binds of `mounts = session`: in the account's own table, and made when one of its sessions opens.
+"""Binds with `mounts = session`: stored in the account's table, and mounted in each session.
 
-Nothing of them is in the host's mount table, in fstab or in the way of a boot:
-hooks/pam-session mounts them.
+They are neither in the host's mount table nor in fstab, and cannot delay a boot. Our script mounts
+them when a session opens; see `openssh.pam_session`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ from .fstab import line, tag
 
 
 def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> list[Action]:
-    """Return what keeps a bind. Without `nofail`: what cannot be mounted closes the session."""
+    """Return the actions that store a bind. Without nofail, a failed mount ends the session."""
     lines = (line(account, bind, options),)
     return [SetLines(table(account.name), tag(account, bind), lines, Style.FSTAB, own=True)]
 
 
 def drop(account: Account, bind: Bind, host: Host) -> list[Action]:
-    """Return what forgets a bind that is kept elsewhere from now on.
-
-    The sessions that have it keep it.
-    """
+    """Return the actions that drop a bind that is now stored elsewhere; open sessions keep it."""
     if not any(known.kept == "session" for known in host.binds(account.name)):
         return []
     return [SetLines(table(account.name), tag(account, bind), (), Style.FSTAB, own=True)]

@@ -1,6 +1,6 @@
 """The Match blocks.
 
-sshd itself is asked, before and after, whether members are jailed and others see no change.
+Before and after a change, sshd itself is asked whether it jails members and nobody else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .changes import on_setup, on_teardown, on_user_create
 __all__ = ["on_check", "on_explain", "on_setup", "on_teardown", "on_user_create"]
 
 
-# Late: only `check` and `explain` ask these, and useradd waits for the rest.
+# Imported late: only `check` and `explain` need it, and useradd waits for everything else.
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     from .check import find_problems

@@ -1,4 +1,4 @@
-"""The files that setup would write for sshd, and what sshd says of them."""
+"""The files that `setup` would write for sshd, and how sshd interprets them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def value_of(said: str, keyword: str) -> str:
 def _included(host: Host) -> bool:
     """Return whether sshd reads our drop-in.
 
-    This is asked with a probe in its place, not by reading Include lines.
+    A probe in its place answers this, rather than a look at Include lines.
     """
     if not host.is_dir(DIRECTORY):
         return False
@@ -51,7 +51,7 @@ def _included(host: Host) -> bool:
 
 
 def without_us(text: str) -> str:
-    """Return sshd_config as it was before us."""
+    """Return sshd_config without our changes."""
     for tag, style in (("sftpjail", Style.BLOCK), ("global", Style.TOP)):
         text = edit(text, {tag: ()}, style)
     return re.sub(r"(?m)^#sftpjail# ", "", text)
@@ -62,11 +62,11 @@ def refusal(words: str) -> str:
 
 
 def candidate(host: Host, config: Config) -> dict[str, str | None]:
-    """Return the files that jail: drop-in and sshd_config; None for one that is not to be there.
+    """Return the content of our drop-in and sshd_config; None for a file that should not exist.
 
     Raises:
-        SftpJailError: sshd's present configuration is broken,
-            or its Subsystem line is out of reach.
+        SftpJailError: sshd's current configuration is broken, or its Subsystem line is not in a
+            file that we may change.
     """
     answer = host.ask_sshd("-t")
     if answer.code != 0:
@@ -121,9 +121,9 @@ def changes_of(host: Host, files: dict[str, str | None]) -> list[Action]:
 
 
 def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[str, bytes | None]]:
-    """Return a name that the profile must jail, and the files in which there is such an account.
+    """Return a name that the profile must jail, and the account files to ask sshd with.
 
-    A group that is empty, or not made yet, gets a member for the length of the question.
+    A group that is empty or does not exist yet gets a member there, for this question only.
     """
     if match_user:
         return profile.match_user[0], {}
@@ -142,10 +142,7 @@ def _ended(text: str) -> str:
 
 
 def _opens(line: str, said: str) -> bool:
-    """Return whether a jail is open where sshd does not say this line of its settings.
-
-    SAID has what it says.
-    """
+    """Return whether a jail is open if sshd's answer SAID lacks this line of its settings."""
     keyword, _, wanted = line.partition(" ")
     now = value_of(said, keyword)
     if keyword == "chrootdirectory":
@@ -161,7 +158,7 @@ def where_from(connection: str) -> str:
 
 @dataclass(frozen=True)
 class Lack:
-    """A setting that sshd would not give a profile's members in at least one kind of connection."""
+    """A setting that sshd does not apply to a profile's members in some kind of connection."""
 
     profile: Profile
     line: str
@@ -173,10 +170,10 @@ class Lack:
 
 
 def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack]:
-    """Return what is missing of each profile's settings, one thing for each Match block.
+    """Return a missing setting for each incomplete Match block.
 
-    One that opens the jail is preferred.
-    Not only connections to port 22 of this host are asked about.
+    One that opens the jail is preferred. All kinds of connections are tried, not only those to port
+    22 of this host.
     """
     found = []
     staged = encoded(files)

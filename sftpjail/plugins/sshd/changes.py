@@ -1,6 +1,6 @@
 """The Match blocks.
 
-sshd itself is asked, before and after, whether members are jailed and others see no change.
+Before and after a change, sshd itself is asked whether it jails members and nobody else.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .candidate import (
     without_us,
 )
 
-OTHERS = 20  # of the accounts outside the jails so many are compared before and after
+OTHERS = 20  # how many accounts outside the jails are compared before and after
 
 
 def _others(host: Host, jails: dict[str, Account]) -> list[str]:
-    """Return whom we compare before and after: root, those with a shell, then anybody, none jailed.
+    """Return the accounts to compare before and after: root, those with a shell, then any others.
 
-    Nor those whom our present blocks jail by name: if they are in no profile any more, they were
-    let go; see _released.
+    Jailed accounts are left out, and so are those that our present blocks jail by name. If no
+    profile has them any more, they are being released; see `_released`.
     """
     live = (
         host.text(DROPIN)
@@ -59,12 +59,12 @@ def _others(host: Host, jails: dict[str, Account]) -> list[str]:
 def _strangers(
     host: Host, files: dict[str, str | None], names: list[str], intended: tuple[str, ...]
 ) -> list[Action]:
-    """Return the checks that nobody outside notices.
+    """Return the checks that accounts outside the jails keep their settings.
 
-    They are asked of the candidate now, and of the live files once they are live.
+    The candidate is checked here; the returned checks are for the live files.
 
     Raises:
-        SftpJailError: sshd would tell somebody outside other settings than before.
+        SftpJailError: sshd would apply other settings than before to one of them.
     """
     sshd = host.which("sshd")
     checks: list[Action] = []
@@ -90,7 +90,7 @@ def _strangers(
 def _released(
     host: Host, config: Config, files: dict[str, str | None], jails: dict[str, Account]
 ) -> list[str]:
-    """Return whom sshd jails now and would jail no more, because the configuration has changed."""
+    """Return the accounts that sshd jails now, but would not with the changed configuration."""
     staged = encoded(files)
     names = [
         name for name in host.recorded() if name not in jails and host.account(name) is not None
@@ -122,7 +122,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     _refuse_release(_released(host, config, files, jails))
     now = "\n".join(host.text(path) for path in files)
     new = "\n".join(text or "" for text in files.values())
-    # What the configuration itself changes for everybody, or no longer changes.
+    # The settings that our configuration changes for everybody, or used to.
     intended = tuple(
         keyword
         for keyword, line in (("subsystem", SUBSYSTEM), ("authorizedkeysfile", GLOBAL_KEYS))
@@ -138,7 +138,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _refuse_release(names: Sequence[str]) -> None:
-    """Refuse a configuration that would let accounts out of their jails."""
+    """Refuse a configuration that would release accounts from their jails."""
     if not names:
         return
     raise SftpJailError(
@@ -153,7 +153,7 @@ def _refuse_release(names: Sequence[str]) -> None:
 
 
 def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[Action]:
-    """Return one check for a member of each profile that has one."""
+    """Return a check for each profile that has a member."""
     samples = {a.profile.name: a for a in reversed(list(jails.values())) if a.profile}
     return [
         Check(
@@ -174,21 +174,21 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
     if not any(action.pending(host, "") for action in changes):
         return []
     if not host.which("sshd"):
-        return changes  # nobody is left to ask
+        return changes  # there is nobody left to check
     intended = ("subsystem", "authorizedkeysfile")
     checks = _strangers(host, files, _others(host, jailed(config, host)), intended)
     return [*changes, *checks, Notify("sshd")]
 
 
 def is_written(profile: Profile, host: Host, config: Config) -> bool:
-    """Return whether a Match block of the profile stands in our files as it is to be."""
+    """Return whether our files have the profile's Match block as it should be."""
     lines = "\n".join(f"    {line}" for line in block(profile, config, host))
     return lines in host.text(DROPIN) or lines in host.text(MAIN)
 
 
 @hookimpl
 def on_user_create(account: Account, host: Host, config: Config) -> None:
-    # By its text and not by asking sshd: useradd waits for us. `setup` and `check` ask.
+    # Compare the text instead of asking sshd, since useradd waits. `setup` and `check` ask.
     assert account.profile is not None
     if not host.preparing and not is_written(account.profile, host, config):
         raise SftpJailError(

@@ -1,4 +1,4 @@
-"""What sshd does with members, and whether it has read what we wrote."""
+"""Whether sshd applies a profile's settings to its members, and has read our configuration."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PENDING = "setup is pending: the configuration has changed since it ran, or our 
 def _stands_for(account: Account, host: Host) -> bool:
     """Return whether sshd must be asked about this very account.
 
-    Where many are looked at, only if a Match line that is not ours could single it out. Match lines
-    on addresses and hosts say nothing about accounts.
+    When many accounts are checked, that is so only if a foreign Match line could single it out.
+    Lines about addresses and hosts cannot.
     """
     if host.thorough:
         return True
@@ -45,10 +45,9 @@ def _stands_for(account: Account, host: Host) -> bool:
 
 
 def _differences(account: Account, host: Host, config: Config) -> list[Problem]:
-    """Return where sshd's settings for a member are not the profile's.
+    """Return where sshd's settings for a member differ from the profile's.
 
-    There is one problem for each file that is to blame, in the first kind of connections
-    where they are not.
+    There is one problem for each file to blame, for the first kind of connection that differs.
     """
     kinds = (_differing(account, kind, host, config) for kind in connections(host, account.name))
     return next(filter(None, kinds), [])
@@ -94,9 +93,9 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
 
 
 def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
-    """Return whether a setting comes from a Match block that is not ours.
+    """Return whether a setting comes from a foreign Match block.
 
-    A global line never beats one of ours, and commenting it out would change other people's logins.
+    A global line never overrides ours, and commenting it out would affect other accounts.
     """
     place = found.origins.get(keyword)
     if place is None or place[0] == DROPIN or not match_line(place, host):
@@ -133,7 +132,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
 
 
 def _short_of(profile: Profile, host: Host, config: Config) -> str:
-    """Return why a jail holds and is not what it should be."""
+    """Return why a profile's jails are safe, but not as they should be."""
     return (
         "the jail holds, but not all of its settings"
         if is_written(profile, host, config)
@@ -142,11 +141,11 @@ def _short_of(profile: Profile, host: Host, config: Config) -> str:
 
 
 def _blame(lack: Lack, host: Host) -> str:
-    """Return the command that puts a profile's setting in force again."""
+    """Return the command that restores a profile's setting."""
     group = host.group_members(lack.profile.group) if lack.profile.group else ()
     names = [name for name in (*lack.profile.match_user, *(group or ())) if is_valid(name)]
     if lack.connection != LOCAL:
-        names.append(PROBE)  # a Match line on the connection means everybody
+        names.append(PROBE)  # a Match line about connections applies to everybody
     found = effective(host, names[0], lack.connection) if names else None
     keyword = lack.line.partition(" ")[0]
     if found and _in_foreign_match(keyword, found, host):
@@ -159,15 +158,12 @@ def _blame(lack: Lack, host: Host) -> str:
 
 
 def _daemon(host: Host) -> list[Problem]:
-    """Return what is wrong with the daemon itself.
-
-    It may not be there, or have an older configuration than the files.
-    """
+    """Return what is wrong with the daemon: it does not run, or must reload its configuration."""
     if (
         host.systemd
         and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0
     ):
-        return []  # each connection starts an sshd, which reads the files
+        return []  # each connection starts a new sshd, which reads the files
     if not _soon(lambda: host.running("sshd") is not None):
         install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
         start = f"systemctl start {unit(host)}" if host.systemd else install
@@ -181,10 +177,7 @@ def _daemon(host: Host) -> list[Problem]:
 
 
 def _unread(host: Host) -> list[str]:
-    """Return the files that have changed since sshd wrote its pid file.
-
-    It does so at its start and after SIGHUP (sshd.c).
-    """
+    """Return the files that changed after sshd wrote its pid file, at start or SIGHUP (sshd.c)."""
     pidfile = host.lstat(effective(host, "root").get("pidfile"))
     files = {DIRECTORY, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
     files |= {f"{DIRECTORY}/{name}" for name in host.listdir(DIRECTORY) if name.endswith(".conf")}
@@ -196,10 +189,7 @@ def _unread(host: Host) -> list[str]:
 
 
 def _soon(true: Callable[[], bool]) -> bool:
-    """Return whether something is so within half a second.
-
-    An sshd that was just told to reload is on its way.
-    """
+    """Return whether a condition becomes true within half a second, for a reload to finish."""
     deadline = time.monotonic() + 0.5
     while not (answer := true()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -226,7 +216,7 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     return facts + _hazards(account, host, found)
 
 
-# What is not of the jail, and decides about a login all the same.
+# Settings that are not part of the jail but affect logins.
 _ASKED = (
     "authenticationmethods",
     "pubkeyauthentication",
@@ -241,7 +231,7 @@ def _short(place: str) -> str:
 
 
 def _hazards(account: Account, host: Host, found: Settings) -> list[Fact]:
-    """Return what this version of OpenSSH does otherwise than its manual lets one expect."""
+    """Return where this version of OpenSSH deviates from its manual."""
     version = "{}.{}".format(*host.openssh)
     notes = []
     if host.openssh < (10, 4):
