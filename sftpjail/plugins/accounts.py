@@ -1,4 +1,4 @@
-"""The profiles' groups and the account's fields: shell, membership, the home of `home = inside`."""
+"""The groups of profiles, and accounts' shell, membership and home (with `home = inside`)."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _hidden(group: str, host: Host) -> bool:
-    """Return whether a group that is missing may be a directory service's.
+    """Return whether a missing group may belong to a directory service.
 
-    Ours would hide it, and let its members out.
+    A local group would hide it and release its members.
     """
     if (
         not host.directory_services
@@ -53,7 +53,7 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
     ours = (
         name.removeprefix("group:") for name in host.origin("").made if name.startswith("group:")
     )
-    # Without its Match block a jailed account would be an ordinary one.
+    # Without its Match block, a jailed account would have an ordinary login.
     closed = [
         action for account in jailed(config, host).values() for action in _closed(account, host)
     ]
@@ -61,11 +61,11 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 
 
 def _closed(account: Account, host: Host) -> list[Action]:
-    """Return what shuts an account out whose jail is taken away for good.
+    """Return the actions that shut out an account whose jail is removed permanently.
 
     Raises:
-        SftpJailError: it has no line in shadow(5), and the rule that reads the list
-            is taken away too.
+        SftpJailError: it has no line in shadow(5), and the PAM rule that reads the list is removed
+            as well.
     """
     if spared(account, host) or host.has_shadow(account.name):
         return close(account, "its jail was taken away", "teardown", host, until="")
@@ -108,7 +108,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             )
         actions.append(SetAccount(account.name, home=home))
     elif (now := host.account(account.name)) and now.home != account.home:
-        # Back from `home = inside`; see events.py.
+        # The profile used to have `home = inside`; see operations/events.py.
         actions.append(SetAccount(account.name, home=account.home))
     return actions
 
@@ -126,21 +126,21 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     groups = [group for p in config.profiles if p.group and (group := host.group(p.group))]
     _refuse_to_stay(account, groups)
     was = host.origin(account.name).was
-    # An account that never had another home keeps its files where they are.
+    # An account that never had another home keeps its files in the jail.
     old = was.get("home", account.files if profile.home == "inside" else None)
     before = SetAccount(account.name, was.get("shell"), old, expire=was.get("expire"))
     actions: list[Action] = [before] if before.fields() else []
     actions += opened
     member_of = tuple(group.name for group in groups if host.in_group(account.name, group.name))
-    if member_of:  # of every profile's, or sshd would jail it as the next one says
+    if member_of:  # all groups, or sshd would jail it by another profile
         actions.append(SetAccount(account.name, remove_groups=member_of))
     return actions
 
 
 def _refuse_foreign_home(account: Account, host: Host) -> None:
-    """Refuse to have an account deleted with a directory of the host.
+    """Refuse to delete an account if userdel would delete a directory of the host with it.
 
-    Its home is a path inside its jail, and there is something at that path on the host by now.
+    The account's home is a path inside its jail, and by now the same path exists on the host.
     """
     profile = account.profile
     assert profile is not None
@@ -155,7 +155,7 @@ def _refuse_foreign_home(account: Account, host: Host) -> None:
 
 
 def _refuse_to_stay(account: Account, groups: Sequence[Group]) -> None:
-    """Refuse to take the jail of an account that sshd would jail all the same."""
+    """Refuse to remove the jail of an account that sshd would jail all the same."""
     profile = account.profile
     assert profile is not None
     for group in groups:
@@ -190,10 +190,10 @@ def _in_two(account: Account, host: Host, config: Config) -> list[Problem]:
 
 
 def _shut(account: Account, host: Host) -> list[Problem]:
-    """Return that an account is shut out, and nothing but a person lets it in again."""
+    """Return the problem that an account is shut out until an administrator acts."""
     closed = host.origin(account.name).closed
     if not is_shut(account, host) or (closed and closed.until):
-        return []  # why its jail cannot be made is what is wrong
+        return []  # the reason why its jail cannot be made is reported instead
     name = quote(account.name)
     what = f"{account.name} is closed: {reason(account, host)}"
     why = f"by {closed.by}" if closed else "no record says why"
@@ -201,7 +201,7 @@ def _shut(account: Account, host: Host) -> list[Problem]:
         return [Problem(what, why, f"sed -i '/^{account.name}$/d' {CLOSED}")]
     if closed:
         return [Problem(what, why, f"usermod -e {quote(closed.expire or '')} {name}")]
-    return []  # the dates of shadow(5) are the plugin login's
+    return []  # expiry dates are reported by the plugin login
 
 
 @hookimpl

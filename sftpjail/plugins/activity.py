@@ -1,4 +1,4 @@
-"""What was there before the jail, or runs beside it: crontabs, at jobs, linger, processes.
+"""Activity outside the jail: crontabs, at jobs, lingering services, processes.
 
 `adopt --close` ends it.
 """
@@ -37,7 +37,7 @@ _HOW = (
 
 @hookimpl
 def on_user_confine(account: Account, host: Host) -> list[Action]:
-    # Units need nothing: no manager starts for a member, and one that runs is a process.
+    # Units need no action: no manager starts for a member, and a running one is a process.
     works = [work for work in unwanted(account, host, jailed=True) if work.kind != "units"]
     if not works:
         return []
@@ -57,7 +57,7 @@ def on_user_confine(account: Account, host: Host) -> list[Action]:
 
 
 def _free(path: str, taken: set[str], host: Host) -> str:
-    """Return a name that nothing has, PATH itself where that is so."""
+    """Return PATH, or PATH with a number if it is taken."""
     names = (path, *(f"{path}.{number}" for number in range(1, 1000)))
     free = next(name for name in names if name not in taken and host.lstat(name) is None)
     taken.add(free)
@@ -66,9 +66,9 @@ def _free(path: str, taken: set[str], host: Host) -> str:
 
 @hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
-    """Give back what `adopt --close` has put aside.
+    """Restore what `adopt --close` put aside.
 
-    Of an account that goes it stays where it is, and is reported.
+    If the account is deleted, the files stay where they are and are reported.
     """
     directory = f"{ASIDE}{account.name}"
     aside = {
@@ -83,7 +83,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         if host.lstat(before) is not None:
             move = fixes.move(before, f"{now}.later", host)
             if inside(before, "/var/spool"):
-                # Where crontab(1) and at(1) let users make files, and no links.
+                # crontab(1) and at(1) let users create files here, but no links.
                 move = f"mv -nT {quote(before)} {quote(now + '.later')}"
             raise SftpJailError(
                 f"{before} is in the way of the one from before the jail of {account.name}, {now}",
@@ -98,11 +98,11 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
 
 
 def _manager(account: Account, host: Host) -> list[Action]:
-    """Return what starts the services of an account that lingers again, as before its jail."""
+    """Return the actions that start the lingering services of an account again."""
     systemctl, unit = host.which("systemctl"), f"user@{account.uid}.service"
     why = f"lingering services of {account.name}"
-    # logind reads the files when it starts, and is told;
-    # what it has not forgotten yet it would not start.
+    # logind reads the files only when it starts, so it must be told. It would not start the manager
+    # of a user that it still knows.
     enable = Run((host.which("loginctl"), "enable-linger", account.name), why, always=True)
     start = Run((systemctl, "start", unit), why, undo=(systemctl, "stop", unit), always=True)
     return [enable, start]
@@ -114,8 +114,7 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
         return _orphans(host)
     works = [work for work in map(_unmanaged, found(account, host, jailed=True)) if work.words]
     accepted = kept(account, host)
-    # Linger and the manager itself are for the plugin that refuses the manager,
-    # unless somebody wants them.
+    # Linger and the manager itself are left to the plugin user_manager, unless they were accepted.
     bad = [work for work in works if work.kind not in (*accepted, "linger")]
     good = [work for work in works if work.kind in accepted]
     problems = []
@@ -130,7 +129,7 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
 
 
 def _unmanaged(work: Work) -> Work:
-    """Return a work without the user manager's own processes; none with no words."""
+    """Return a Work without the user manager's processes; its words are "" if nothing is left."""
     rest = [process for process in work.processes if not process.managed]
     if len(rest) == len(work.processes):
         return work
@@ -138,7 +137,7 @@ def _unmanaged(work: Work) -> Work:
 
 
 def _others(account: Account, host: Host) -> list[Problem]:
-    """Return what an administrator has set up to run as the account."""
+    """Return what an administrator has configured to run as the account."""
     problems = []
     lines = host.cron_lines.get(account.name, ())
     if lines:
@@ -153,7 +152,7 @@ def _others(account: Account, host: Host) -> list[Problem]:
 
 
 def _orphans(host: Host) -> list[Problem]:
-    """Return what was put aside of accounts that are gone."""
+    """Return the problem of files that were put aside for accounts that no longer exist."""
     begin = posixpath.basename(ASIDE)
     names = [name.removeprefix(begin) for name in host.listdir(STATE) if name.startswith(begin)]
     left = [f"{ASIDE}{name}" for name in names if name not in host.known()]

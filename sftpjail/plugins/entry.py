@@ -1,4 +1,4 @@
-"""How the system calls us: stubs for hooks of shadow and adduser, systemd's path unit and timer."""
+"""How the system calls us: hooks of shadow and adduser, systemd's path unit and timer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOCAL = {
     "/usr/local/sbin/deluser.local": "userdel-post",
 }
 UNITS = ("sftpjail.path", "sftpjail.timer")
-# A package whose first setup failed leaves it, and tries again while it is there.
+# Left by a package whose first setup failed. While it exists, the setup is tried again.
 WANTED = f"{STATE}/wanted"
 WANTS = {"sftpjail.path": "paths.target.wants", "sftpjail.timer": "timers.target.wants"}
 
@@ -30,7 +30,7 @@ WANTS = {"sftpjail.path": "paths.target.wants", "sftpjail.timer": "timers.target
 def stub(name: str, host: Host, config: Config) -> str:
     """Return an entry script for this host.
 
-    The groups and names to care for stand in it, so that it needs no Python.
+    It contains the groups and names to handle, so that it needs no Python for others.
 
     Raises:
         SftpJailError: the installation is incomplete.
@@ -59,9 +59,9 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
-    """Return our own script, or a marked block below the first line of the administrator's.
+    """Return our script, or the administrator's with a marked block below its first line.
 
-    The administrator's goes on to run.
+    The administrator's still runs.
     """
     text = host.text(path)
     ours = stub(name, host, config)
@@ -71,7 +71,7 @@ def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
     if not first.startswith("#!") or not first.rstrip().endswith(
         ("sh", "sh -e", "sh -u", "sh -eu")
     ):
-        # A program in another language; the path unit and the timer make the jail all the same.
+        # It is in another language. The path unit and the timer make the jail all the same.
         return []
     body = "\n".join(line for line in ours.split("\n")[1:] if line)
     lines = ("(", *body.split("\n"), ") || :")
@@ -87,9 +87,9 @@ def _missing(directory: str, host: Host) -> list[Action]:
 
 
 def _units(host: Host, want: bool = True) -> list[Action]:
-    """Return what makes systemd watch /etc/group, or no longer; nothing on a host without systemd.
+    """Return the actions that make systemd watch /etc/group, or stop; none without systemd.
 
-    What an administrator has masked is left alone, as systemctl(1) itself would.
+    Like systemctl(1), leave masked units alone.
     """
     systemctl = host.which("systemctl")
     now = ("--now",) if host.systemd and not host.forbids("sftpjail", "start") else ()
@@ -101,7 +101,7 @@ def _units(host: Host, want: bool = True) -> list[Action]:
         enabled = host.lstat(link) is not None
         if want and not enabled and _installed(unit, host) and not _masked(unit, host):
             actions.append(Run((*on, unit), why, undo=(*off, unit), always=True))
-        elif enabled and not want and _masked(unit, host):  # which systemctl would leave as it is
+        elif enabled and not want and _masked(unit, host):  # systemctl would leave it as it is
             actions += [
                 Remove(link, ours=True),
                 Remove(posixpath.dirname(link), ours=True, directory=True),
@@ -151,7 +151,7 @@ def _detached(host: Host) -> list[Action]:
 
 @hookimpl
 def on_check(account: Account | None, host: Host) -> list[Problem]:
-    """What setup would write is judged by its plan; here is what only systemd knows."""
+    """Report what only systemd knows; the plan of `setup` covers the files."""
     if account is not None or not host.systemd:
         return []
     units = [unit for unit in UNITS if _installed(unit, host) and not _masked(unit, host)]

@@ -1,7 +1,7 @@
-"""Host services that obey files in a home, beside mail (mail.py) and systemd (user_manager.py).
+"""Host services that obey files in homes, other than mail (mail.py) and systemd (user_manager.py).
 
-A jailed account uploads such files. Whatever is changed here is the whole host's, so there are no
-commands to paste.
+A jailed account can upload such files. Any fix would change the whole host, so no commands are
+printed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..openssh.pam_session import service
 from ..openssh.pam_stack import Rule, stack
 from ..openssh.settings import effective
 
-# By module: the file in the home, and the argument that takes it elsewhere,
-# as their manual pages have it.
+# For each module: the file in the home, and the argument that moves it elsewhere, from the manual
+# pages.
 MODULES = {
     "pam_google_authenticator.so": ("~/.google_authenticator", "secret="),
     "pam_u2f.so": ("~/.config/Yubico/u2f_keys", "authfile="),
@@ -31,7 +31,7 @@ _UPLOAD = "a jailed account can upload that file"
 
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
-    # A home that only the jail has is none that a service of the host could look into.
+    # A home that exists only in the jail is out of reach for the host's services.
     profiles = [profile for profile in config.profiles if profile.home != "inside"]
     if account is not None or not profiles:
         return []
@@ -46,7 +46,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
 
 
 def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Problem]:
-    """Yield what modules in sshd's stack do with files of a home."""
+    """Yield what modules in sshd's PAM stack do with files in a home."""
     environment: Rule | None = None
     for rule in rules:
         file, elsewhere = MODULES.get(rule.module, ("", ""))
@@ -77,7 +77,7 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Problem]:
 
 
 def _sshd(name: str, host: Host) -> Iterator[Problem]:
-    """Yield which files of a home say who may log in as a member, beside keys: sshd(8), FILES."""
+    """Yield the files in a home, other than keys, that permit logins to sshd (sshd(8), FILES)."""
     found = effective(host, name)
     if found.get("hostbasedauthentication") == "yes" and found.get("ignorerhosts") != "yes":
         what = f"sshd obeys ~/.shosts and ~/.rhosts ({found.where('hostbasedauthentication')})"
@@ -96,7 +96,7 @@ def _sshd(name: str, host: Host) -> Iterator[Problem]:
 
 
 def _apache(host: Host) -> list[Problem]:
-    """Return whether Apache serves homes: Debian's mod_userdir, off by default."""
+    """Return whether Apache serves homes, by mod_userdir, which Debian disables by default."""
     if host.lstat(USERDIR) is None:
         return []
     why = (

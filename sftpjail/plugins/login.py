@@ -1,6 +1,6 @@
 """Whether sshd and PAM let an account in at all.
 
-Only judges: what shuts a door here is an administrator's to open.
+This plugin only reports: such restrictions are the administrator's to change.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ..openssh.settings import Settings, effective
 
 NOLOGIN = ("/etc/nologin", "/run/nologin")
 DAY = 86400  # seconds
-_FIRST = "s/[[:alpha:]]\\+[[:space:]=]*/&"  # sed's command that puts a word behind the keyword
-# What opens an account beside a key file of its own.
+_FIRST = "s/[[:alpha:]]\\+[[:space:]=]*/&"  # a sed(1) command that inserts a word after the keyword
+# Settings that give access other than by the account's key file.
 OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
 
 
 def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
-    """Return which of the four lists keeps an account out: sshd_config(5), DenyUsers and the like.
+    """Return which of AllowUsers, DenyUsers, AllowGroups and DenyGroups keeps an account out.
 
-    A pattern with @HOST is passed by where it denies, and counts where it allows: the client's
-    address is not known.
+    The client's address is unknown, so a pattern with @HOST is ignored if it denies, and counts if
+    it allows.
     """
     name, groups = account.name, host.groups_of(account.name)
     problems = []
@@ -58,7 +58,7 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
 
 
 def _let_in(account: Account, found: Settings, host: Host) -> str:
-    """Return the command that adds the group of an account's profile to AllowGroups, or words."""
+    """Return the command, or advice, that adds the profile's group to AllowGroups."""
     if account.profile is None or not account.profile.group:
         where = found.where("allowgroups")
         return Advice(f"add a group of {account.name} to AllowGroups ({where})")
@@ -72,9 +72,9 @@ def _kept_out(what: str, keyword: str, name: str, found: Settings, fix: str) -> 
 
 
 def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
-    """Return the command that takes one word out of a list.
+    """Return the command that removes a word from a list.
 
-    A line without another goes: an empty one is an error.
+    If it is the only word, the line goes too, since an empty list is an error.
     """
     for place in found.places.get(keyword, ()):
         line = host.text(place[0]).split("\n")[place[1] - 1].split("#")[0].strip()
@@ -95,9 +95,9 @@ def _usable_password(shadow: Shadow, found: Settings) -> bool:
 
 
 def _can(method: str, found: Settings) -> bool:
-    """Return whether an account with a key and no password can do a method.
+    """Return whether an account with a key but no password can complete a method.
 
-    With PAM nobody knows what it will ask.
+    What PAM will ask for is unknown.
     """
     return method.startswith("publickey") or (
         method.startswith("keyboard-interactive") and found.get("usepam") == "yes"
@@ -105,7 +105,7 @@ def _can(method: str, found: Settings) -> bool:
 
 
 def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
-    """Return why no session opens, or why a key is of no use to an account that has one."""
+    """Return why no session opens, or why the account's key is of no use."""
     if found.get("maxsessions") == "0" and "maxsessions" in found.origins:
         what = f"MaxSessions 0 ({found.where('maxsessions')}) allows {account.name} no session"
         return [Problem(what, "SFTP is one", comment_out([found.origins["maxsessions"]], host))]
@@ -136,13 +136,13 @@ def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
 
 
 def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
-    """Return what the account's dates forbid: shadow(5), and pam_unix's check_shadow_expiry."""
+    """Return what shadow(5)'s dates forbid, by the rules of pam_unix (check_shadow_expiry)."""
     if not account.local:
         return []
     shadow, today, name = host.shadow(account.name), int(time.time() // DAY), quote(account.name)
     changed, maximum, expire = map(_day, (shadow.changed, shadow.maximum, shadow.expire))
     if 0 <= expire < today and host.origin(account.name).closed:
-        return []  # by us; see jails/closing.py
+        return []  # done by us; see jails/closing.py
     what = why = fix = ""
     if 0 <= expire < today:
         what = f"the account {account.name} expired on {_date(expire)}"
@@ -164,7 +164,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
 
 
 def _day(field: str) -> int:
-    """Return a field of shadow(5), in days; -1 where it is empty or no number."""
+    """Return a field of shadow(5) in days, or -1 if it is empty or not a number."""
     day = number(field)
     return -1 if day is None else day
 
@@ -174,10 +174,7 @@ def _date(day: int) -> str:
 
 
 def _pam(account: Account, host: Host, found: Settings) -> list[Problem]:
-    """Return what sshd's PAM stack has against an account.
-
-    Only what stands in files that everybody has is looked at.
-    """
+    """Return why sshd's PAM stack rejects an account. Only pam_shells is checked."""
     if found.get("usepam") != "yes":
         return []
     modules = {rule.module: rule for rule in stack(host, found.get("pamservicename") or "sshd")}
@@ -207,10 +204,10 @@ def _nologin(host: Host) -> list[Problem]:
 
 
 def _no_way_in(account: Account, host: Host, found: Settings) -> list[Problem]:
-    """Return that an account has neither key nor password, if sshd has no other source of keys."""
+    """Return the problem of having no password and no key, if sshd has no other key source."""
     path = keyfile(account.name)
     if host.is_dir(path):
-        return []  # which is the problem
+        return []  # reported elsewhere
     lines = [
         line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")
     ]
@@ -244,7 +241,7 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
 
 
 def _sample(account: Account, host: Host) -> str:
-    """Return the account that stands for all of a profile, where asking for each takes too long."""
+    """Return an account to represent its profile, if asking for each would take too long."""
     assert account.profile is not None
     members = host.group_members(account.profile.group) if account.profile.group else ()
     return members[0] if members else account.name

@@ -1,7 +1,7 @@
-"""Mail servers that obey files in a home.
+"""Mail servers that obey files in homes.
 
-What a jailed account uploads there would run outside of its jail.
-What else obeys such files is in home_files.py.
+Files that a jailed account uploads would run commands outside its jail. For other services see
+home_files.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ..config import Config
 from ..host import Host
 
 WHY = "a jailed account can upload one, mail itself, and run programs outside of its jail"
-# Debian has the router in one of two places, by its configuration's type.
+# Debian has the router in one of two files, depending on the type of configuration.
 _EXIM = "/etc/exim4/exim4.conf.template /etc/exim4/conf.d/router/600_exim4-config_userforward"
 _FORBID = (
     r"/^userforward:/,/^$/"
@@ -21,14 +21,14 @@ _FORBID = (
 
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
-    # A home that only the jail has is none that a mail server could look into.
+    # A home that exists only in the jail is out of reach for a mail server.
     if account is not None or all(profile.home == "inside" for profile in config.profiles):
         return []
     return [*_postfix(host), *_exim(host), *_agents(host)]
 
 
 def _postfix(host: Host) -> list[Problem]:
-    """Return whether local(8) runs commands of ~/.forward: postconf(5), allow_mail_to_commands."""
+    """Return whether local(8) runs commands from ~/.forward (allow_mail_to_commands)."""
     if not host.which("postconf"):
         return []
     said = host.ask([host.which("postconf"), "-h", "allow_mail_to_commands", "forward_path"]).out
@@ -43,7 +43,7 @@ def _postfix(host: Host) -> list[Problem]:
 
 
 def _exim(host: Host) -> list[Problem]:
-    """Return whether Debian's router for ~/.forward runs commands: Exim spec 22.8, forbid_pipe."""
+    """Return whether Debian's router for ~/.forward runs commands (Exim spec 22.8, forbid_pipe)."""
     exim = host.which("exim4")
     router = host.ask([exim, "-bP", "router", "userforward"]).out.split("\n") if exim else []
     if "no_forbid_pipe" not in router or "file = $home/.forward" not in router:
@@ -52,14 +52,14 @@ def _exim(host: Host) -> list[Problem]:
     return [Problem("Exim runs the commands of a ~/.forward", WHY, fix)]
 
 
-# Delivery agents that run what a file in the home says: procmailrc(5), maildropfilter(7).
+# Delivery agents that run commands from a file in the home: procmailrc(5), maildropfilter(7).
 AGENTS = {"procmail": ".procmailrc", "maildrop": ".mailfilter"}
 
 
 def _agents(host: Host) -> list[Problem]:
-    """Return which delivery agents run commands of a home.
+    """Return the delivery agents that run commands from a home.
 
-    That is local(8) by mailbox_command, Exim by Debian's routers.
+    local(8) calls them by mailbox_command, Exim by Debian's routers.
     """
     postconf, exim = host.which("postconf"), host.which("exim4")
     said = host.ask([postconf, "-h", "mailbox_command"]).out if postconf else ""

@@ -1,7 +1,8 @@
-"""What PAM does when a session opens.
+"""The PAM configuration for sessions of jailed accounts.
 
-Since OpenSSH 9.8 jails have services of their own; before that, marked rules at the top of sshd's,
-which pass everybody else by. On a host with a directory a gate stands there too.
+Since OpenSSH 9.8 jails have PAM services of their own. Earlier versions get marked rules at the top
+of sshd's service, which skip everybody else. On a host with a directory service there are rules
+that deny logins as well.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"
 NAMESPACE = f"{NAMESPACES}/sftpjail.conf"
 HEADER = "# Made by `sftpjail setup`; changes here are lost.\n"
-# Without one pam_namespace makes no namespace at all.
-# namespace.init(5) would find nothing to do in it.
+# Without a polyinstantiated directory, pam_namespace makes no namespace. namespace.init would have
+# nothing to do there.
 POLYDIR = f"{HEADER}{MARK} tmpfs tmpfs:noinit root\n"
 TAG = "session"
 REHEARSAL = 5  # seconds
-# The session's script in a mount namespace like a session's, with nothing but its words left of it.
+# Runs the session's script in a mount namespace like a session's; only its output remains.
 _REHEARSE = (
     'mount -n -t tmpfs sftpjail "$1" '
     '&& PAM_TYPE=open_session PAM_USER=$2 exec timeout "$3" "$4" session'
@@ -58,21 +59,21 @@ _REHEARSE = (
 
 
 def service_file(kind: str) -> str:
-    """Return the PAM service of jails whose `mounts` is KIND: our rules, then all that sshd's does.
+    """Return the PAM service of jails with `mounts = KIND`: our rules, followed by sshd's.
 
-    Ours first. pam_exec gives PAM's environment to what it runs as root, and pam_env may read it
-    from a file of the user's: Debian 12's sshd has it with user_readenv=1. And a `sufficient` of
-    sshd's cannot end ours.
+    Ours come first for two reasons. pam_exec passes PAM's environment to a program that it runs as
+    root, and pam_env may set that from a user's file (user_readenv=1 in Debian 12). And a
+    `sufficient` rule of sshd's cannot skip ours.
     """
     same = [f"{what} include sshd" for what in ("auth", "account", "password", "session")]
     return HEADER + "".join(f"{rule}\n" for rule in (*rules(kind), *same))
 
 
 def sshd_rules(config: Config, host: Host) -> list[str]:
-    """Return the rules for the top of sshd's own stack; see `service_file` why there.
+    """Return the rules for the top of sshd's own stack; for the reasons see `service_file`.
 
-    Before each profile's stands a test, and anything but a clear "is a member" jumps over them. Of
-    an account in two the first one's count, as with Match.
+    Each profile's rules follow a test that skips them unless the user is a member for certain. As
+    with Match, the first profile wins.
     """
     tests = [("in", ":".join(p.match_user), p) for p in config.profiles if p.match_user]
     tests += [("ingroup", p.group, p) for p in config.profiles if p.group]
@@ -94,13 +95,12 @@ def sshd_rules(config: Config, host: Host) -> list[str]:
 
 
 def account_rules(config: Config, host: Host) -> list[str]:
-    """Return the rules that keep out who is shut out, and whom a directory service's group jails.
+    """Return the rules that deny accounts that are shut out, or whose directory is unreachable.
 
-    The latter they keep out while sshd cannot see that group. sshd takes a group for which nobody
-    answers for one that the user is not in, so that no Match Group holds (groupaccess.c), and a
-    file that the user has put into the home would open a shell. So who has come from a directory
-    gets in by the jail or not at all: since OpenSSH 9.8 by its service, before by a group that PAM
-    sees a moment later.
+    While a directory service does not answer, sshd takes its users for members of no group, so that
+    no Match Group applies (groupaccess.c), and a key in the home would open a shell. Accounts that
+    are jailed by a directory service's group are therefore denied unless they are in the jail. With
+    OpenSSH 9.8 and later the PAM service shows that, and before it membership as PAM sees it.
     """
     lines = [denied(CLOSED)] if needs_rule(host) else []
     if not host.directory_services:
@@ -118,7 +118,7 @@ def account_rules(config: Config, host: Host) -> list[str]:
 
 
 def _by_directory(account: Account, host: Host) -> bool:
-    """Return whether it takes a directory to know that an account is jailed."""
+    """Return whether only a directory service knows that an account is jailed."""
     profile = account.profile
     if profile is None or not host.directory_services or account.name in profile.match_user:
         return False
@@ -127,7 +127,7 @@ def _by_directory(account: Account, host: Host) -> bool:
 
 
 def _wanted(config: Config, host: Host) -> list[Action]:
-    """Return the files, each as it is to be; those that nobody needs are gone."""
+    """Return the actions that write the files needed, and remove the others."""
     profiles = [profile for profile in config.profiles if at_login(profile, host)]
     kinds = {profile.mounts for profile in profiles}
     services = {service(profile, host) for profile in profiles}
@@ -143,7 +143,7 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions.append(WriteFile(NAMESPACE, POLYDIR))
     else:
         actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
-    # At boot it judges what is mounted by fstab.
+    # At boot it checks the mounts in fstab.
     return [*actions, WriteFile(SCRIPT, program(), mode=0o755)]
 
 
@@ -195,7 +195,7 @@ def _by_users(rule: Rule) -> bool:
 def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Check:
     """Return the check that a member of a profile and somebody else can still log in.
 
-    It is done before and after the change.
+    The same is tried before the change, for comparison.
     """
     name = PROBE if profile.group else profile.match_user[0]
     argv = (f"{LIB}/entry/prove-login", name, profile.group)
@@ -206,7 +206,7 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
     return Check(
         (*argv, kind),
         f"with PAM's new rules all must log in as before: profile {profile.name}, mounts {kind}",
-        # Who was shut out before, by this or by something else, need not be let in now.
+        # Accounts that could not log in before need not be able to now.
         lines=tuple(line for line in before.out.splitlines() if line.endswith(": ok")),
         candidate=(*files, "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config"),
         fix=" ".join((*argv, kind)),
@@ -219,7 +219,7 @@ def on_teardown(host: Host) -> list[Action]:
     paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT]
     lists: list[Action] = []
     for path, when in ((GATE, Phase.FILES), (CLOSED, Phase.OPENING)):
-        names = host.tagged(path, Style.LINE)  # a file of ours goes with its last line
+        names = host.tagged(path, Style.LINE)  # our file is removed with its last line
         lists += [SetLines(path, name, (), Style.LINE, when=when) for name in names] or [
             Remove(path)
         ]
@@ -227,7 +227,7 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 def _sshd_lines(config: Config, host: Host) -> tuple[str, ...]:
-    """Return all that stands at the top of sshd's own stack."""
+    """Return all our rules for the top of sshd's own stack."""
     own = any(at_login(profile, host) and not service(profile, host) for profile in config.profiles)
     return (*account_rules(config, host), *(sshd_rules(config, host) if own else ()))
 
@@ -239,14 +239,14 @@ def _in_place(profile: Profile, config: Config, host: Host) -> bool:
         profile.mounts
     ):
         return False
-    # Who is shut out is no matter of this profile's: that rule may come with the next setup.
+    # The rule about the closed list is not this profile's, and may wait for the next setup.
     now, wanted = host.tagged(SSHD, Style.TOP).get(TAG, ()), _sshd_lines(config, host)
     return [r for r in now if r != denied(CLOSED)] == [r for r in wanted if r != denied(CLOSED)]
 
 
 @hookimpl
 def on_user_create(account: Account, host: Host, config: Config) -> list[Action]:
-    # As plugins/sshd.py does: by what stands in the files, because useradd waits.
+    # As in plugins/sshd, the files are compared, because useradd waits.
     profile = account.profile
     assert profile is not None
     if at_login(profile, host) and not host.preparing and not _in_place(profile, config, host):
@@ -270,7 +270,7 @@ def on_user_remove(account: Account, host: Host) -> list[Action]:
 
 
 def _rehearsed(account: Account, host: Host) -> str:
-    """Return why a session of the account would be closed by its script, or ""."""
+    """Return why the script would end a session of the account, or ""."""
     found = host.stat(SCRIPT)
     if found is None:
         return f"{SCRIPT} is missing"
@@ -287,7 +287,7 @@ def _rehearsed(account: Account, host: Host) -> str:
 
 @hookimpl
 def on_check(account: Account | None, host: Host) -> list[Problem]:
-    """What setup would write is judged by its plan; here is what comes of it."""
+    """Report whether sessions open; the plan of `setup` covers the files."""
     if account is None or account.profile is None or account.profile.mounts != "session":
         return []
     missing = any(
@@ -295,9 +295,9 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
         for bind in host.binds(account.name)
     )
     if missing or not host.thorough:
-        return []  # the plugin of the mounts says what is missing
+        return []  # the plugin mounts reports what is missing
     if host.lstat(table(account.name)) is None:
-        return []  # there is nothing to mount, or the plan says so
+        return []  # there is nothing to mount, or the plan reports it
     reason = _rehearsed(account, host)
     if not reason:
         return []

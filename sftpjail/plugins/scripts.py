@@ -1,6 +1,6 @@
-"""Drop-in hook scripts: executables in EVENT.d, run in name order inside the transaction.
+"""Hook scripts: executables in EVENT.d, run by name within the transaction.
 
-Non-zero vetoes.
+A non-zero exit status vetoes the change.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..host import Host
 from ..openssh.chroot_path import fix_flaw
 from ..paths import LIB
 
-# The administrator's directory comes second and wins: the same name there replaces ours,
+# The administrator's directory takes precedence: a script there replaces one of the same name, and
 # a link to /dev/null masks it.
 DIRECTORIES = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
 TIMEOUT = 30.0
 MANUAL = Advice("see sftpjail-plugins(7)")
 NAME = r"[A-Za-z0-9_-]+"
-# What editors and package managers leave beside a file, and what somebody has put aside.
+# Suffixes of files left by editors and package managers, or put aside by hand.
 LEFT = r"^[.#]|~$|\.(dpkg|ucf|rpm|pac)[a-z-]*$|\.(bak|old|orig|new|off|disabled)$"
 EVENTS = (
     "setup",
@@ -40,9 +40,9 @@ EVENTS = (
 
 
 def scripts(event: str, host: Host) -> tuple[list[str], list[Problem]]:
-    """Return the scripts to run for an event, in name order, and what is wrong with those not run.
+    """Return the scripts to run for an event, by name, and the problems of those that are not run.
 
-    The names are those of run-parts(8), so that `x.dpkg-old` and `x~` do not run.
+    Names follow the rules of run-parts(8), so that `x.dpkg-old` and `x~` do not run.
     """
     chosen: dict[str, str] = {}
     problems = []
@@ -76,7 +76,7 @@ def _would_run(path: str, host: Host) -> bool:
 
 
 def _renamed(path: str, host: Host) -> str:
-    """Return a free path beside PATH whose name would run, without the `.sh`."""
+    """Return a free path next to PATH with a name that would run, without `.sh`."""
     directory, name = posixpath.split(path)
     stem = posixpath.splitext(name)[0]
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", given) for given in (stem, name)]
@@ -85,7 +85,7 @@ def _renamed(path: str, host: Host) -> str:
 
 
 def _flaw(path: str, host: Host) -> tuple[str, str]:
-    """Return why a script is not run and the command that fixes it, or two times ""."""
+    """Return why a script is not run, and the command that fixes it; both are "" if it is run."""
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
         return "is not a file", f"ls -ld {quote(path)}"
@@ -102,7 +102,7 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
 
 
 def _homeless(host: Host) -> list[Problem]:
-    """Return what lies in the directories of hook scripts and belongs to no event."""
+    """Return the problem of files in the directories of hook scripts that belong to no event."""
     known = [f"{event}.d" for event in EVENTS]
     problems = []
     for directory in DIRECTORIES:
@@ -121,14 +121,14 @@ def _homeless(host: Host) -> list[Problem]:
 
 
 def _homecoming(path: str, known: list[str], host: Host) -> str:
-    """Return the command that brings a directory's scripts to the event that was meant."""
+    """Return the command that moves a directory's scripts to the event that was meant."""
     from difflib import get_close_matches  # late: only `check` asks this
 
     directory, name = posixpath.split(path)
     for meant in get_close_matches(name, known, 1):
         if host.lstat(f"{directory}/{meant}") is None:
             return fixes.move(path, f"{directory}/{meant}", host)
-        # What others could have put in there is not to become a hook script.
+        # Files that others could have put there must not become hook scripts.
         alone = host.trusted_path(f"{path}/.") and host.trusted_path(f"{directory}/{meant}/.")
         return f"mv -n {quote(path)}/* {directory}/{meant}/" if alone else ""
     return MANUAL

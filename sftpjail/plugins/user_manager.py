@@ -1,6 +1,6 @@
-"""No user manager for members.
+"""Prevents systemd from starting user managers for members.
 
-systemd --user runs on the host, and obeys what the jail lets one upload to a home.
+systemd --user runs on the host and obeys unit files in the home, which a jailed account can upload.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..host import Host
 from ..jails.membership import jailed
 from ..paths import LINGER
 
-NOBODY = 65534  # whose manager systemd is asked about while nobody is jailed
-# Where unit files and their drop-ins are; systemd.unit(5), and systemctl(1) for set-property.
+NOBODY = 65534  # the uid to ask systemd about while nobody is jailed
+# Directories of units and drop-ins: systemd.unit(5), and set-property in systemctl(1).
 UNITS = (
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -33,30 +33,27 @@ _RESETS = r"(?m)^\s*ExecCondition\s*=\s*$"
 
 
 def dropin(config: Config) -> str:
-    """Return the drop-in of user@.service for the profiles of this configuration."""
+    """Return the drop-in for user@.service, for the profiles of this configuration."""
     groups = [profile.group for profile in config.profiles if profile.group]
     users = [user for profile in config.profiles for user in profile.match_user]
     return render(groups, list(dict.fromkeys(users)))
 
 
 def _masked(host: Host) -> bool:
-    """Return whether a link stands in the drop-in's place.
-
-    One to /dev/null masks it (systemd.unit(5)).
-    """
+    """Return whether the drop-in is a link; one to /dev/null masks it (systemd.unit(5))."""
     found = host.lstat(DROPIN)
     return found is not None and stat.S_ISLNK(found.st_mode)
 
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
-    # Also where systemd is installed and does not run now: the next boot may be with it.
+    # Also if systemd is installed but not running: it may be at the next boot.
     if not host.which("systemctl") or _masked(host):
         return []
     return [
         *(MakeDir(path) for path in ("/etc/systemd", posixpath.dirname(DIRECTORY), DIRECTORY)),
         WriteFile(DROPIN, dropin(config)),
-        # In force before the Match block, of which sshd hears after the commit.
+        # This takes effect before the Match block: sshd reloads only after the commit.
         Notify("systemd", "daemon-reload", required=True),
         Notify(SERVICE, "stop"),
     ]
@@ -68,7 +65,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
     assert profile is not None
     if not host.systemd or not account.exists:
         return []
-    # Whoever joins with this change may have got one since the facts were read.
+    # An account that joins by this change may have got a manager since the facts were read.
     joins = bool(profile.group) and not host.in_group(account.name, profile.group)
     return [Notify(SERVICE, "stop", always=True)] if joins or host.has_manager(account.uid) else []
 
@@ -96,7 +93,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
 
 
 def _outside(account: Account, host: Host) -> list[Problem]:
-    """Return what makes, or has made, systemd run something of the account's on the host."""
+    """Return what makes systemd run, or has made it run, services of the account on the host."""
     name, found = account.name, []
     if host.systemd and host.has_manager(account.uid):
         what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
@@ -120,10 +117,7 @@ def _outside(account: Account, host: Host) -> list[Problem]:
 
 
 def _not_in_force(host: Host, config: Config) -> list[Problem]:
-    """Return why systemd would start a user manager for a member.
-
-    A drop-in that setup would write anew is one such reason.
-    """
+    """Return why systemd would start a user manager for a member, such as an outdated drop-in."""
     why = (
         "systemd starts user managers for members, "
         "which run what they upload to ~/.config/systemd/user"
@@ -164,14 +158,14 @@ def _not_in_force(host: Host, config: Config) -> list[Problem]:
 
 
 def _starts(shown: str, text: str, uid: int) -> bool:
-    """Return whether a unit would start without asking us; one that is masked starts for nobody."""
+    """Return whether a unit is not masked and would start without our check."""
     return "LoadState=masked" not in shown and not loaded(shown, text, uid)
 
 
 def _to_ask(host: Host, config: Config) -> list[int]:
-    """Return of whose user manager to ask.
+    """Return the uids whose user managers to ask systemd about.
 
-    One member's stands for all but those that have a drop-in of their own.
+    One represents all members that have no drop-in of their own.
     """
     members = [account.uid for account in jailed(config, host).values() if account.uid != 0]
     names = {name for directory in (*UNITS, *CONTROL) for name in host.listdir(directory)}
@@ -183,10 +177,7 @@ def _to_ask(host: Host, config: Config) -> list[int]:
 
 
 def _blame(unit: str, shown: str, host: Host, why: str) -> Problem:
-    """Return what keeps the drop-in from being in force.
-
-    Either systemd has not read it, or another one wins over it.
-    """
+    """Return why the drop-in is not in force: it is not loaded, or another one overrides it."""
     directories = (
         *(f"{directory}/{unit}.d" for directory in (*CONTROL, *UNITS)),
         *(f"{f}/user@.service.d" for f in CONTROL),
