@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import syslog
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,8 @@ from ..engine.plan import Event, Plan
 from ..errors import SftpJailError
 from ..escapes import one_line
 from ..model import Problem
+from ..system import process_state
+from .system_log import tell
 
 # Makes the parser of one command from its name and what it does.
 Command = Callable[[str, str], argparse.ArgumentParser]
@@ -37,6 +40,15 @@ class Context:
     arguments: argparse.Namespace
     answers: dict[str, Any] = field(default_factory=dict)
     changed: bool = False
+    engines: list[Engine] = field(default_factory=list)
+    # What was reported of a change, and why it did not reach its reader.
+    told: list[str] = field(default_factory=list)
+    lost: OSError | None = None
+
+    @property
+    def committed(self) -> bool:
+        """Whether the host was changed, and that stays."""
+        return any(engine.committed for engine in self.engines)
 
     @property
     def dry_run(self) -> bool:
@@ -77,7 +89,10 @@ class Context:
         willing = reading if tolerant is None else tolerant
         only_looks = self.dry_run or reading
         with locked(self.config(), only_looks, timeout, willing, arrived) as engine:
+            self.engines.append(engine)
             self.warn(engine.notices)
+            if not only_looks:
+                self.warn(process_state.restrictions())
             self.warn(engine.manager.failures if tolerant is None else ())
             yield engine
 
@@ -128,6 +143,7 @@ class Context:
         """
         if not told:
             self.answers["actions"] = plan.describe()
+        self.told += [*([done] if isinstance(done, str) else done), *notices]
         self.answers["notices"] = [*self.answers.get("notices", []), *map(one_line, notices)]
         if plan or self.changed:
             self.say([done] if isinstance(done, str) else done)
@@ -142,7 +158,17 @@ class Context:
         """
         if not self.json:
             for line in lines:
-                print(printable(line))
+                self._print(printable(line))
+
+    def _print(self, text: str) -> None:
+        """Print to standard output; that nobody reads it keeps no change from its end."""
+        try:
+            print(text)
+        except OSError as error:
+            if not self.committed:
+                raise
+            self.lost = error
+            process_state.silence(1)
 
     def warn(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
         """Print problems to standard error, each in one line, and what is to be done below it.
@@ -189,9 +215,8 @@ class Context:
                     "dry_run": self.dry_run,
                 }
             )
-            print(
-                json.dumps({"command": self.arguments.command} | changed | self.answers, indent=1)
-            )
+            answer = {"command": self.arguments.command} | changed | self.answers
+            self._print(json.dumps(answer, indent=1))
         return code
 
 
@@ -219,9 +244,14 @@ def print_problem(problem: Problem) -> None:
 
     No other function prints either, and none by its text.
     """
-    print(f"sftpjail: {one_line(title(problem))}", file=sys.stderr)
-    for line in remedies(problem):
-        print(one_line(line), file=sys.stderr)
+    lines = [f"sftpjail: {one_line(title(problem))}", *map(one_line, remedies(problem))]
+    try:
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
+    except OSError:
+        process_state.silence(2)
+        for line in lines:
+            tell(syslog.LOG_ERR, line)
 
 
 def printable(text: str) -> str:

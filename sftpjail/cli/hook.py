@@ -12,7 +12,6 @@ from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
-from ..escapes import one_line
 from ..host import Host
 from ..jails import activity
 from ..jails.guards import guard, is_namesake
@@ -21,6 +20,7 @@ from ..jails.membership import find, find_jailed
 from ..model import Account, valid_name
 from ..operations.events import closing, create_events, forget_events, remove_events
 from .context import Command, Context
+from .system_log import tell
 
 EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
 
@@ -54,7 +54,7 @@ def hook(context: Context) -> int:
             else:
                 context.carry_out(engine, _leave(engine, name, event), f"{event}: {name}")
     except SftpJailError as error:
-        _tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
+        tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
         raise
     return context.close(0)
 
@@ -89,7 +89,7 @@ def _leave(engine: Engine, name: str, event: str) -> list[Event]:
         return []
     events = forget_events(name, engine)
     if not events and engine.host.lstat(keyfile(name)) is not None:
-        _tell(
+        tell(
             syslog.LOG_WARNING,
             f"{name} is gone; {keyfile(name)}, which sftpjail did not make, stays",
         )
@@ -101,7 +101,7 @@ def _report(context: Context, account: Account, host: Host, new: bool) -> None:
     lines = activity.reports([account], host, new)
     context.warn(lines)
     for line in lines:
-        _tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.fix}")
+        tell(syslog.LOG_WARNING, f"{line.message}; to end it: {line.fix}")
 
 
 def _jail(context: Context, engine: Engine, account: Account, event: str) -> Plan:
@@ -120,11 +120,6 @@ def _jail(context: Context, engine: Engine, account: Account, event: str) -> Pla
         if shut:
             engine.apply(engine.plan(shut))
         raise longer from error
-
-
-def _tell(priority: int, words: str) -> None:
-    syslog.openlog("sftpjail", syslog.LOG_PID, syslog.LOG_AUTH)
-    syslog.syslog(priority, one_line(words))
 
 
 def _is_there(name: str, host: Host) -> bool:

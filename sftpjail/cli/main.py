@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -11,9 +13,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
 from ..errors import SftpJailError, UsageError
+from ..system import signals
 
 if TYPE_CHECKING:
     from ..model import Problem
+    from .context import Context
+
+# Of which the host, or what the caller allows, has too little; no bug of ours.
+_SCARCE = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM),
+    *(errno.EAGAIN, errno.EROFS, errno.EIO),
+)
+_UNWRITABLE = "cannot write the output"
+_CHANGED = "what was to be changed is changed, and the report is in syslog"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -103,81 +115,150 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+def program() -> NoReturn:
+    """Run the command of this process and end with its exit code: what the launcher calls."""
+    try:
+        code = _main(sys.argv[1:])
+    except (OSError, MemoryError, ImportError) as error:
+        if "--debug" in sys.argv:
+            raise
+        # So little is left that not even the error could be told in the usual way.
+        with contextlib.suppress(OSError):
+            print(f"sftpjail: {str(error) or 'out of memory'}", file=sys.stderr)
+        code = 1
+    signals.never_again()  # while Python takes itself apart, one would kill it
+    sys.exit(code)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command, and have the signal handlers of before again.
 
     Args:
-        argv: without the program's name; those of the process by default.
+        argv: without the program's name.
 
     Returns:
         The exit code: 0 done, 1 failed and rolled back, 2 usage, 3 problems found,
         4 rollback incomplete, 130 stopped.
     """
+    with signals.handlers_kept():
+        return _main(argv)
+
+
+class _Call:
+    """One command line on its way, and what must be known to tell its end."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.argv = argv
+        self.arguments: argparse.Namespace | None = None
+        self.context: Context | None = None
+
+    @property
+    def committed(self) -> bool:
+        """Whether it has changed the host, and that stays."""
+        return self.context is not None and self.context.committed
+
+
+def _main(argv: Sequence[str]) -> int:
+    call = _Call(argv)
     try:
-        code = _run(sys.argv[1:] if argv is None else argv)
-    except SystemExit:  # argparse has printed its help
-        if _is_told():
-            raise
+        signals.raise_always()
+        try:
+            code = _run(call)
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            code = _ended(error, call)
+        signals.ends_with(code)
+    except signals.Interrupted as late:  # just before that
+        code = _ended(late.__context__ or late, call)
+    return _close(code, call)
+
+
+def _run(call: _Call) -> int:
+    if list(call.argv) == ["--version"]:  # without the price of building all commands
+        print(f"sftpjail {__version__}")
+        return 0
+    from ..system import process_state
+    from .context import Context
+
+    process_state.start_process()
+    call.arguments = parse(call.argv)
+    call.context = Context(call.arguments)
+    return int(call.arguments.run(call.context))
+
+
+def _ended(error: BaseException, call: _Call) -> int:
+    """Say what ended a command, and return the exit code."""
+    if isinstance(error, SystemExit):  # argparse has printed its help
+        return int(error.code or 0)
+    if isinstance(error, OSError) and not call.committed and _is_ours(error):
         return 1
-    return code if _is_told() else 1
+    problem, code = _problem(error, call)
+    signals.ends_with(code)
+    if call.arguments and call.arguments.debug and isinstance(error, Exception):
+        raise error
+    _tell(problem, call)
+    return code
 
 
-def _is_told() -> bool:
+def _is_ours(error: OSError) -> bool:
+    """Return whether an error is that nobody can read what we print; then it is told."""
+    if not isinstance(error, BrokenPipeError):
+        return not _is_told()
+    from ..system import process_state
+
+    process_state.silence(1)
+    return True
+
+
+def _close(code: int, call: _Call) -> int:
+    """Bring what was printed to its reader, and return the exit code.
+
+    What was lost of a command that changed the host is told to syslog, and its exit code stays:
+    it says what is the case.
+    """
+    told = _is_told(call.committed)
+    context = call.context
+    if context is None or not context.committed:
+        return code if told else code or 1
+    if told and not context.lost:
+        return code
+    import syslog
+
+    from .system_log import tell
+
+    for line in context.told:
+        tell(syslog.LOG_NOTICE, f"{context.arguments.command}: {line}")
+    return code
+
+
+def _is_told(committed: bool = False) -> bool:
     """Bring what was printed to its reader; return whether there is one.
 
     Python would try, and complain, after us.
+
+    Args:
+        committed: the command has changed the host, and the error must not hide that.
     """
     try:
         sys.stdout.flush()
     except OSError as error:
-        from ..system import stdio
+        from ..model import Problem
+        from ..system import process_state
+        from .context import print_problem
 
-        stdio.silence_output()
-        if not isinstance(error, BrokenPipeError):  # who has read enough needs no error
-            print(f"sftpjail: cannot write the output: {error.strerror}", file=sys.stderr)
+        process_state.silence(1)
+        if committed:
+            print_problem(Problem(f"{_UNWRITABLE}: {error.strerror}; {_CHANGED}", ""))
+        elif not isinstance(error, BrokenPipeError):  # who has read enough needs no error
+            print_problem(Problem(f"{_UNWRITABLE}: {error.strerror}", ""))
         return False
     return True
 
 
-def _run(argv: Sequence[str]) -> int:
-    if list(argv) == ["--version"]:  # without the price of building all commands
-        print(f"sftpjail {__version__}")
-        return 0
-    from ..system import stdio
-    from ..system.signals import signals_raise
-    from .context import Context
-
-    stdio.start_process()
-    arguments = None
-    try:
-        arguments = parse(argv)
-        with signals_raise():
-            return int(arguments.run(Context(arguments)))
-    except BrokenPipeError:
-        stdio.silence_output()
-        return 1
-    except (KeyboardInterrupt, Exception) as error:
-        if isinstance(error, OSError) and not _is_told():
-            return 1
-        if arguments and arguments.debug and isinstance(error, Exception):
-            raise
-        return _tell(error, arguments, argv)
-
-
-def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequence[str]) -> int:
-    """Say an error, with --json on standard output too.
-
-    Args:
-        error: what ended the command.
-        arguments: None if that is what is wrong.
-        argv: the words of the command line.
-
-    Returns:
-        The exit code.
-    """
+def _tell(problem: Problem, call: _Call) -> None:
+    """Say an error, with --json on standard output too."""
     from .context import print_problem
 
-    problem, code = _problem(error)
+    arguments, argv = call.arguments, call.argv
     given = argv[: argv.index("--")] if "--" in argv else argv
     command = (
         arguments.command
@@ -185,18 +266,38 @@ def _tell(error: BaseException, arguments: argparse.Namespace | None, argv: Sequ
         else next((word for word in given if not word.startswith("-")), "")
     )
     if arguments.json if arguments else "--json" in given:
-        print(json.dumps({"command": command, "error": problem.describe()}, indent=1))
+        with contextlib.suppress(OSError):  # `_close` finds that too
+            print(json.dumps({"command": command, "error": problem.describe()}, indent=1))
     print_problem(problem)
-    return code
 
 
-def _problem(error: BaseException) -> tuple[Problem, int]:
+def _problem(error: BaseException, call: _Call) -> tuple[Problem, int]:
     """Return what an error is to a user, and the exit code."""
     from ..model import Problem
 
     if isinstance(error, SftpJailError):
         return Problem.of(error, about=error.owner), error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return Problem(str(error) or "stopped", ""), 130
+    if isinstance(error, signals.Interrupted):
+        return Problem(f"{error}; {_outcome(error, call)}", ""), 130
+    if isinstance(error, MemoryError) or getattr(error, "errno", 0) in _SCARCE:
+        return _scarce(error), 1
     what = f"a bug: {type(error).__name__}: {error}"
     return Problem(what, "", advice="run it again with --debug, and report it"), 1
+
+
+def _outcome(error: signals.Interrupted, call: _Call) -> str:
+    """Return what a command that was stopped has left."""
+    if call.committed:
+        return "what it had changed by then stays"
+    return "everything was put back" if error.put_back else "nothing was changed"
+
+
+def _scarce(error: BaseException) -> Problem:
+    """Return what is to be said where the host, or what the caller allows, has too little."""
+    from ..model import Problem
+    from ..system import process_state
+
+    what = "out of memory"
+    if isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
+    return Problem(what, "", advice="; ".join(process_state.restrictions()))

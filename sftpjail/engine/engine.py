@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from ..actions import (
     Action,
@@ -17,7 +18,7 @@ from ..errors import RollbackIncomplete, SftpJailError
 from ..host import Host
 from ..paths import RUN_DIR, STATE
 from ..system import files, locks
-from ..system.signals import signals_raise, signals_wait
+from ..system.signals import Interrupted, signals_raise, signals_wait, undisturbed
 from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_directories
@@ -36,12 +37,15 @@ class Engine:
         host: the facts, read after the lock was taken.
         manager: the loaded plugins.
         notices: what the administrator must know of the recovery before it.
+
+    `committed`: a plan was applied and stays, whatever comes after it.
     """
 
     def __init__(
         self, config: Config, host: Host, manager: Manager, notices: Sequence[str] = ()
     ) -> None:
         self.config, self.host, self.manager, self.notices = config, host, manager, notices
+        self.committed = False
 
     # -- planning ----------------------------------------------------------------------------------
 
@@ -125,9 +129,9 @@ class Engine:
                         notices += self._take(stage, plan, journal)
                     quiet.enter_context(signals_wait())
                     journal.commit()
+                    self.committed = True
                 except BaseException as error:
-                    with signals_wait():
-                        self._roll_back(journal, plan, error)
+                    undisturbed(partial(self._roll_back, journal, plan, error))
                     raise
             journal.clear_away()
             notices += announce(plan)
@@ -143,11 +147,14 @@ class Engine:
         return carry_out(more, journal, fresh.host)
 
     def _roll_back(self, journal: Journal, plan: Plan, error: BaseException) -> None:
+        began = bool(journal.undos)
         try:
             journal.rollback()
         except RollbackIncomplete as incomplete:
             incomplete.message = f"{error}; {incomplete.message}"
             raise incomplete from error
+        if isinstance(error, Interrupted):
+            error.put_back = began
         notices = journal.notices + self.manager.tell("on_failed", **_about(plan), error=error)
         if isinstance(error, SftpJailError) and notices:
             error.message += "; " + "; ".join(notices)

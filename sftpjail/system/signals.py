@@ -3,30 +3,92 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TypeVar
 
 # Ctrl-C, kill(1) and systemd, the end of the terminal.
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+T = TypeVar("T")
 
 
 class Interrupted(KeyboardInterrupt):
     """A signal asked us to stop.
 
     Not an SftpJailError: those are caught for one account, and the others go on.
+
+    `put_back`: a transaction had begun, and all of it was undone. The engine says so.
     """
+
+    put_back = False
 
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they roll back like a failure."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"stopped by {signal.Signals(number).name}; everything was put back")
-
-    with _handlers(stop):
+    with _handlers(_interrupt):
         yield
+
+
+def raise_always() -> None:
+    """Do as `signals_raise`, until another handler is set."""
+    for number in STOP:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """Raise Interrupted, unless one is on its way already: it does what the second one asks."""
+    error = sys.exc_info()[1]
+    while error is not None:
+        if isinstance(error, Interrupted):
+            return
+        error = error.__context__
+    raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+
+def undisturbed(work: Callable[[], T]) -> T:
+    """Do something that must be done, under `signals_wait`, also if a signal comes just before.
+
+    Args:
+        work: is called once.
+    """
+    try:
+        with signals_wait():
+            return work()
+    except Interrupted:  # nothing raises it while they wait, so `work` has not begun
+        with signals_wait():
+            return work()
+
+
+def ends_with(code: int) -> None:
+    """Let a signal from now on end this process at once: all is done but for the last words.
+
+    Args:
+        code: the exit code that it has then.
+    """
+    for number in STOP:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(code))
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Have the handlers of before again at the end."""
+    before = {number: signal.getsignal(number) for number in STOP}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def never_again() -> None:
+    """Let none of those signals reach this process any more."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 
 
 @contextlib.contextmanager
@@ -86,9 +148,11 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = [signal.signal(number, handler) for number in STOP]
+    # What nohup(1) and `command &` ignore stays ignored.
+    heard = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
-        for number, old in zip(STOP, before, strict=True):
+        for number, old in before.items():
             signal.signal(number, old)

@@ -104,7 +104,7 @@ def test_files(built: Build) -> None:
     launcher = run(
         "sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/bin/sftpjail', "sh", built.deb
     )
-    assert launcher.startswith("#!/usr/bin/python3 -I\n"), (
+    assert launcher.startswith("#!/usr/bin/python3 -IS\n"), (
         "nobody's environment chooses what root runs"
     )
 

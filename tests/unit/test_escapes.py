@@ -232,12 +232,12 @@ def test_json_can_be_printed_anywhere(text: str) -> None:
 
 
 def test_a_locale_that_lacks_the_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sftpjail.system import stdio
+    from sftpjail.system import process_state
 
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    monkeypatch.setattr(stdio.os, "umask", lambda mask: 0)
-    stdio.start_process()
+    monkeypatch.setattr(process_state.os, "umask", lambda mask: 0)
+    process_state.start_process()
     context().say(["häuser \udcff"])
     sys.stdout.flush()
     assert raw.getvalue() == b"h\\xe4user \\udcff\n"
@@ -251,12 +251,12 @@ def test_a_command_with_a_strange_name_is_none() -> None:
 
 
 def test_the_words_of_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sftpjail.cli import hook
+    from sftpjail.cli import system_log
 
     sent: list[str] = []
     calls = SimpleNamespace(
         openlog=lambda *_: None, syslog=lambda _, words: sent.append(words), LOG_PID=0, LOG_AUTH=0
     )
-    monkeypatch.setattr(hook, "syslog", calls)
-    hook._tell(3, "ann: x\nNov 28 host sshd[1]: Accepted publickey for root")
+    monkeypatch.setattr(system_log, "syslog", calls)
+    system_log.tell(3, "ann: x\nNov 28 host sshd[1]: Accepted publickey for root")
     assert sent == ["ann: x\\nNov 28 host sshd[1]: Accepted publickey for root"]

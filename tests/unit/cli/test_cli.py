@@ -86,7 +86,7 @@ def test_what_stands_behind_two_dashes_is_no_option_of_ours(run: Run) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     monkeypatch.setattr(check, "judge", lambda *_: signal.raise_signal(number))
-    said = f"stopped by {number.name}; everything was put back"
+    said = f"stopped by {number.name}; nothing was changed"
     assert run("check") == (130, "") and run.err == f"sftpjail: {said}\n"
     code, out = run("check", "--json")
     assert code == 130 and json.loads(out)["error"]["what"] == said
@@ -108,5 +108,5 @@ def test_nobody_reads_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
     silenced: list[bool] = []
     monkeypatch.setattr(check, "judge", gone)
-    monkeypatch.setattr("sftpjail.system.stdio.silence_output", lambda: silenced.append(True))
+    monkeypatch.setattr("sftpjail.system.process_state.silence", lambda _: silenced.append(True))
     assert run("check") == (1, "") and run.err == "" and silenced == [True]

@@ -36,7 +36,7 @@ KEYS = "/etc/ssh/authorized_keys/ann"
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What syslog was told."""
     words: list[str] = []
-    monkeypatch.setattr(hook, "_tell", lambda priority, text: words.append(text))
+    monkeypatch.setattr(hook, "tell", lambda priority, text: words.append(text))
     return words
 
 
