@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ..actions import Action, Check, Notify, Phase, WriteFile
+from ..actions import Action, Check, Notify, Phase, Run, WriteFile
 from ..errors import SftpJailError
 from ..host import Host
 from ..system import files, previews, services
@@ -40,6 +40,7 @@ def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
                 notices.append(kind_of(step.action).perform(step.action, host))
         _verify(batch)
         _sync(batch)
+    _verify_again(soon, host)
     journal.record([_record(step, host) for step in late])
     return [notice for notice in notices if notice]
 
@@ -75,6 +76,19 @@ def _record(step: Step, host: Host) -> Undo:
 def _verify(batch: Sequence[Step]) -> None:
     for kind in {kind_of(step.action) for step in batch}:
         kind.verify([step for step in batch if kind_of(step.action) is kind])
+
+
+def _verify_again(steps: Sequence[Step], host: Host) -> None:
+    """Look once more at what is about to be committed, if hook scripts could have changed it."""
+    ran = [step.action.argv[0] for step in steps if isinstance(step.action, Run)]
+    if not ran:
+        return
+    try:
+        for kind in {kind_of(step.action) for step in steps}:
+            kind.verify_again([step for step in steps if kind_of(step.action) is kind], host)
+    except SftpJailError as error:
+        error.message += f", after {', '.join(dict.fromkeys(ran))} ran"
+        raise
 
 
 def _sync(batch: Sequence[Step]) -> None:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..errors import SftpJailError
+from .outputs import MOST, Ends, Output, Whole
 from .processes import outside
+from .signals import postponed
 
 Stream = int | BinaryIO  # as subprocess takes it
 _PIPE = 1 << 18  # bytes of a pipe and of one piece
@@ -34,10 +36,12 @@ class Answer:
     @property
     def words(self) -> str:
         """The program's own words on one line, for an error message."""
-        return (
-            " / ".join((self.err.strip() or self.out.strip()).splitlines()[-4:])
-            or f"exit code {self.code}"
-        )
+        lines = (self.err.strip() or self.out.strip()).splitlines()[-4:]
+        return " / ".join(map(_shortened, lines)) or f"exit code {self.code}"
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= 500 else f"{line[:250]} ... {line[-250:]}"
 
 
 def run(
@@ -46,6 +50,7 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
     patient: bool = True,
+    keep: int = 0,
 ) -> Answer:
     """Run ARGV with a clean environment, in a session of its own.
 
@@ -58,26 +63,39 @@ def run(
         timeout: seconds, after which its whole process group is killed.
         patient: a signal to us waits for its end: usermod(8) must not be killed while it
             writes /etc/passwd.
+        keep: how many bytes of the beginning and of the end of what it writes are wanted, of a
+            program that may write without end; 0 is all.
 
     Raises:
-        SftpJailError: it is not installed, cannot be started or took too long.
+        SftpJailError: it is not installed, cannot be started, took too long or wrote too much.
     """
-    # In memory and not through pipes: a process that the program leaves behind could hold
-    # those open for ever.
-    with (
-        open(os.memfd_create("stdin"), "w+b") as given,
-        open(os.memfd_create("out"), "w+b") as out,
-        open(os.memfd_create("err"), "w+b") as err,
-    ):
+    with contextlib.ExitStack() as opened:
+        given = opened.enter_context(open(os.memfd_create("stdin"), "w+b"))
         given.write(stdin.encode("utf-8", "surrogateescape"))
         given.seek(0)
-        process = start(argv, given, out, err, env)
-        if not _wait(process, timeout, patient):
+        outputs = list[Output]()
+        for _ in range(2):
+            outputs.append(Ends(keep) if keep else Whole())
+            opened.callback(outputs[-1].close)
+        started = list[subprocess.Popen[bytes]]()
+        try:
+            with postponed():
+                started.append(start(argv, given, outputs[0].theirs, outputs[1].theirs, env))
+            ended = _ends(started[0], timeout, outputs)
+        except BaseException:
+            if patient and started:
+                with postponed():  # a second signal does not kill it either
+                    _ends(started[0], timeout, outputs)
+            raise
+        finally:
+            for process in started:
+                _kill(process)
+        if not ended:
             words = f"{' '.join(argv)} took longer than {timeout:.0f} seconds and was stopped"
+            if any(output.is_full() for output in outputs):
+                words = f"{' '.join(argv)} wrote more than {MOST >> 20} MiB and was stopped"
             raise SftpJailError(words)
-        out.seek(0)
-        err.seek(0)
-        return Answer(process.returncode, decode(out.read()), decode(err.read()))
+        return Answer(started[0].returncode, *(decode(output.read()) for output in outputs))
 
 
 def start(
@@ -112,26 +130,30 @@ def start(
         raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float, patient: bool) -> bool:
-    """Wait for a program's end; return whether it came in time. If not, all of it is killed."""
-    try:
-        return _ends(process, timeout)
-    except BaseException:
-        if patient:
-            _ends(process, timeout)
-        raise
-    finally:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _ends(process: subprocess.Popen[bytes], timeout: float) -> bool:
+def _ends(process: subprocess.Popen[bytes], timeout: float, outputs: Sequence[Output]) -> bool:
+    """Wait for a program's end; return whether it came in time, and before too much was written."""
     # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has
     # no time for that.
+    deadline = time.monotonic() + timeout
     with pidfds([process.pid]) as fds:
-        return bool(select.select(fds, [], [], timeout)[0])
+        while (left := deadline - time.monotonic()) > 0:
+            pipes = [output.ours for output in outputs if output.ours is not None]
+            ready = select.select([*fds, *pipes], [], [], min(left, 1.0))[0]
+            for output in outputs:
+                output.take()
+            if any(output.is_full() for output in outputs):
+                return False
+            if not fds or fds[0] in ready:
+                return True
+    return False
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Have all of a program ended, and know its exit code."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -158,3 +158,41 @@ def test_scripts_that_others_could_change_never_run(machine: Machine) -> None:
     assert "x.dpkg-old" not in done.out
     machine.sh(f"cd {directory}; chown root foreign; chmod 755 writable plain foreign")
     assert machine.run("sftpjail", "check").out == "0 jails checked, no problems\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("umount /srv/sftp/alice/web", "did not come up, after"),
+        ("sed -i /alice.web/d /etc/fstab", "/etc/fstab is no longer as it was written, after"),
+    ],
+)
+def test_what_a_script_undoes_is_not_committed(machine: Machine, body: str, says: str) -> None:
+    ready(machine)
+    web(machine)
+    jail(machine, "alice")
+    machine.run("sftpjail", "mount", "alice", "/srv/web", "/web")  # fstab's lines have settled
+    machine.run("sftpjail", "umount", "alice", "/web")
+    script(machine, f"{ETC}/mount.d/saboteur", body)
+    said = refused(machine, "sftpjail", "mount", "alice", "/srv/web", "/web", says=says)
+    assert f"{ETC}/mount.d/saboteur ran" in said
+
+
+def test_a_script_may_edit_what_is_not_ours(machine: Machine) -> None:
+    ready(machine)
+    web(machine)
+    jail(machine, "alice")
+    script(machine, f"{ETC}/mount.d/other", "echo '# mine' >>/etc/fstab")
+    machine.run("sftpjail", "mount", "alice", "/srv/web", "/web")
+    assert machine.read("/etc/fstab").endswith("# mine\n")
+
+
+def test_a_script_that_writes_without_end(machine: Machine) -> None:
+    """Of 100 MB the error has the last lines, and of those both ends."""
+    ready(machine)
+    web(machine)
+    jail(machine, "alice")
+    flood = "head -c 100000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo no space >&2; exit 1"
+    script(machine, f"{ETC}/mount.d/flood", flood)
+    said = refused(machine, "sftpjail", "mount", "alice", "/srv/web", "/web", says="no space")
+    assert len(said) < 3000

@@ -62,6 +62,13 @@ class Kind(ABC, Generic[A]):
             SftpJailError: one did not become what it should.
         """
 
+    def verify_again(self, steps: Sequence[Step], view: View) -> None:
+        """Look once more at all steps of this kind, before the commit: programs of others ran.
+
+        Raises:
+            SftpJailError: one no longer is what it should be.
+        """
+
 
 class Draft:
     """An origin record that is being brought up to date: what we made, and what was before us."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ... import fixes
 from ...actions import MakeDir, Remove, Rename, SetOwner, View, WriteFile
 from ...errors import SftpJailError
-from ...formats.tagged_lines import Style, edit
+from ...formats.tagged_lines import Style, edit, tagged
 from ...system import files
 from ..merge import Edit
+from ..plan import Step, blaming
 from .base import Draft, Kind, Undo, drop, kind
 
 
@@ -109,8 +110,28 @@ class WriteFileKind(Kind[WriteFile]):
         if action.result(view) is None:
             draft.made.pop(action.path, None)
 
+    def verify_again(self, steps: Sequence[Step], view: View) -> None:
+        """Hold files against what was written; in one that is shared, our lines alone."""
+        for step in steps:
+            action = step.action
+            assert isinstance(action, WriteFile)
+            wanted = action.result(view)
+            found = files.read_file(files.resolve(action.path))
+            if found == wanted or (found is not None and _holds_lines(action, found)):
+                continue
+            with blaming(step):
+                raise SftpJailError(f"{action.path} is no longer as it was written")
+
     def touched(self, action: WriteFile) -> Iterable[str]:
         return (files.resolve(action.path),)
+
+
+def _holds_lines(action: WriteFile, content: bytes) -> bool:
+    """Return whether a shared file has the lines that we set in it."""
+    if not isinstance(action, Edit):
+        return False
+    lines = tagged(content.decode("utf-8", "surrogateescape"), action.sets[0].style)
+    return all(lines.get(line.tag, ()) == line.lines for line in action.sets)
 
 
 def _ours(path: str, backup: str, new: str | None) -> bool:

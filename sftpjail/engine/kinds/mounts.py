@@ -49,6 +49,9 @@ class MountKind(Kind[Mount]):
                 with blaming(step):
                     raise SftpJailError(what, f"findmnt {quote(action.target)}")
 
+    def verify_again(self, steps: Sequence[Step], view: View) -> None:
+        self.verify(steps)
+
 
 @kind(Unmount, "unmount")
 class UnmountKind(Kind[Unmount]):
@@ -64,3 +67,11 @@ class UnmountKind(Kind[Unmount]):
     def revert(self, undo: Undo) -> None:
         if point_at(mount_points(), undo["path"]) is None:
             mounts.mount(undo["source"], undo["path"], tuple(undo["options"]))
+
+    def verify_again(self, steps: Sequence[Step], view: View) -> None:
+        points = mount_points()
+        for step in steps:
+            target = step.action.target  # type: ignore[attr-defined]
+            if point_at(points, target) is not None:
+                with blaming(step):
+                    raise SftpJailError(f"{target} is mounted again", f"findmnt {quote(target)}")

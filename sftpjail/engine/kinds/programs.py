@@ -11,6 +11,8 @@ from ...formats.tagged_lines import small_keywords
 from ...system import previews, programs, services
 from .base import Kind, Undo, kind
 
+_KEPT = 64 << 10  # bytes of the beginning and of the end of what a hook script writes
+
 
 @kind(Run, "run")
 class RunKind(Kind[Run]):
@@ -21,7 +23,9 @@ class RunKind(Kind[Run]):
 
     def perform(self, action: Run, view: View) -> None:
         env = dict(action.env)
-        answer = programs.run(action.argv, action.stdin, env, action.timeout, patient=False)
+        answer = programs.run(
+            action.argv, action.stdin, env, action.timeout, patient=False, keep=_KEPT
+        )
         if answer.code != 0:
             raise SftpJailError(f"{action.argv[0]} ({action.why}) refused: {answer.words}")
 

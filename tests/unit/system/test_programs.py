@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fakes import Programs
@@ -13,6 +14,7 @@ from sftpjail.errors import SftpJailError
 from sftpjail.system import services
 from sftpjail.system.programs import Answer, must, run
 from sftpjail.system.services import notify
+from sftpjail.system.signals import Interrupted, signals_raise
 
 
 def test_words_of_a_program() -> None:
@@ -44,6 +46,38 @@ class TestRun:
     def test_a_time_limit_takes_the_children_along(self) -> None:
         with pytest.raises(SftpJailError, match="took longer than"):
             run(["sh", "-c", "sleep 60 & wait"], timeout=0.2)
+
+    def test_what_is_written_without_end_is_kept_at_both_ends(self) -> None:
+        script = "echo first; head -c 30000000 /dev/zero; echo; echo last; exit 3"
+        answer = run(["sh", "-c", script], keep=1000)
+        assert answer.code == 3 and len(answer.out) < 2100
+        assert answer.out.startswith("first\n") and answer.out.endswith("\nlast\n")
+        assert f"\n[{30000000 + 6 + 6 - 2000} bytes are left out]\n" in answer.out
+
+    def test_little_is_kept_whole(self) -> None:
+        answer = run(["sh", "-c", "printf abc; printf de >&2"], keep=2)
+        assert (answer.out, answer.err) == ("ab" + "c", "de")
+
+    def test_what_a_program_leaves_behind_is_not_waited_for(self) -> None:
+        script = "sleep 60 & echo $!; echo said"
+        answer = run(["sh", "-c", script], keep=1000)
+        pid, said = answer.out.split()
+        os.kill(int(pid), signal.SIGKILL)
+        assert said == "said"
+
+    def test_too_much_is_an_error_and_never_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sftpjail.system.outputs.MOST", 1000)
+        with pytest.raises(SftpJailError, match="wrote more than"):
+            run(["head", "-c", "1001", "/dev/zero"])
+        assert len(run(["head", "-c", "1000", "/dev/zero"]).out) == 1000
+
+    @pytest.mark.parametrize("patient", [True, False])
+    def test_a_signal_meanwhile(self, patient: bool, tmp_path: Path) -> None:
+        done = tmp_path / "done"
+        script = f"kill -INT {os.getpid()}; sleep 0.2; kill -TERM {os.getpid()}; echo >{done}"
+        with signals_raise(), pytest.raises(Interrupted, match="SIG(INT|TERM)"):
+            run(["sh", "-c", script], patient=patient)
+        assert done.exists() == patient
 
     def test_must(self) -> None:
         with pytest.raises(SftpJailError, match="sh -c echo no >&2; exit 3 failed: no"):
