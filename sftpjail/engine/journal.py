@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
-from ..system import files, services
+from ..system import files, process_state, services
 from .kinds import Undo, drop, is_undo, revert
 
 # The undos that give, take or change a name in a directory.
@@ -84,6 +84,7 @@ class Journal:
         Raises:
             RollbackIncomplete: some undo failed; the log stays, and the next run tries again.
         """
+        process_state.lift_limits()
         failures = []
         for undo in [*reversed(self.undos)]:
             about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"

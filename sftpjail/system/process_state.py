@@ -66,6 +66,17 @@ def restrictions() -> Iterator[str]:
             yield "no_new_privs is set"
 
 
+def lift_limits() -> None:
+    """Raise the limits that are too low, where we may: no rollback is to fail for one."""
+    for name, _, least in _NEEDED:
+        which = getattr(resource, name)
+        soft, hard = resource.getrlimit(which)
+        if soft != resource.RLIM_INFINITY and soft < least:
+            enough = hard if hard == resource.RLIM_INFINITY else max(hard, least)
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(which, (least, enough))
+
+
 def silence(fd: int) -> None:
     """Print no more there: the reader is gone.
 

@@ -57,6 +57,16 @@ def test_low_limits_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == ["RLIMIT_FSIZE is 0 (ulimit -f)", "RLIMIT_NOFILE is 8 (ulimit -n)"]
 
 
+def test_a_low_limit_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    lifted: list[tuple[int, tuple[int, int]]] = []
+    few = {resource.RLIMIT_NOFILE: (8, 1024), resource.RLIMIT_FSIZE: (1 << 40, 1 << 40)}
+    plenty = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(process_state.resource, "getrlimit", lambda which: few.get(which, plenty))
+    monkeypatch.setattr(process_state.resource, "setrlimit", lambda *given: lifted.append(given))
+    process_state.lift_limits()
+    assert lifted == [(resource.RLIMIT_NOFILE, (64, 1024))]
+
+
 def test_a_second_signal_does_not_disturb_the_first() -> None:
     with signals.signals_raise():
         with pytest.raises(Interrupted, match="stopped by SIGINT") as caught:
