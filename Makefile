@@ -65,7 +65,8 @@ install-program:
 	$(fill) packaging/launcher >$(DESTDIR)$(bindir)/sftpjail
 	$(fill) packaging/maintainer >$(DESTDIR)$(libdir)/maintainer
 	chmod 755 $(DESTDIR)$(bindir)/sftpjail $(DESTDIR)$(libdir)/maintainer
-	$(INSTALL) -m 755 hooks/useradd-post hooks/userdel-pre hooks/userdel-post hooks/prove-login $(DESTDIR)$(libdir)/entry/
+	$(INSTALL) -m 755 hooks/useradd-post hooks/userdel-pre hooks/userdel-post hooks/waiter \
+	    hooks/prove-login $(DESTDIR)$(libdir)/entry/
 	$(INSTALL) -m 644 hooks/elsewhere $(DESTDIR)$(libdir)/entry/
 
 # Existing files belong to the administrator, and are kept.

@@ -20,7 +20,7 @@ from ..engine.plan import Event, Plan
 from ..errors import SftpJailError
 from ..escapes import one_line
 from ..model import Problem
-from ..system import process_state
+from ..system import arrivals, process_state
 from .system_log import tell
 
 # Makes the parser of one command from its name and what it does.
@@ -82,11 +82,12 @@ class Context:
             arrived: an account that somebody has just made; see `locked`.
 
         Raises:
-            SftpJailError: not root, or the lock is held.
+            SftpJailError: not root, the lock is held, or the account is still being created.
         """
         if os.geteuid() != 0:
             raise SftpJailError("only root may do this", f"sudo {shlex.join(sys.argv)}")
         willing = reading if tolerant is None else tolerant
+        self._wait_for_accounts()
         only_looks = self.dry_run or reading
         with locked(self.config(), only_looks, timeout, willing, arrived) as engine:
             self.engines.append(engine)
@@ -95,6 +96,23 @@ class Context:
                 self.warn(process_state.restrictions())
             self.warn(engine.manager.failures if tolerant is None else ())
             yield engine
+
+    def _wait_for_accounts(self) -> None:
+        """Wait for the waiters of the accounts that this command names, and for nobody else's.
+
+        Raises:
+            SftpJailError: one is still being created.
+        """
+        given = self.arguments
+        if given.command == "hook":
+            return
+        for name in filter(None, (getattr(given, "user", ""), *getattr(given, "users", ()))):
+            arrival = arrivals.wait_for(name)
+            if arrival:
+                raise SftpJailError(
+                    f"{name} is still being created, by pid {arrival.pid}",
+                    advice=f"when it has ended, try again; see ps -fp {arrival.pid}",
+                )
 
     def carry_out(
         self, engine: Engine, events: Iterable[Event], done: str | Sequence[str], nothing: str = ""

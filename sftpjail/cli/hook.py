@@ -9,7 +9,7 @@ import syslog
 import time
 
 from ..config import keyfile
-from ..engine.engine import Engine
+from ..engine.engine import LOCK, Engine
 from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
 from ..host import Host
@@ -19,19 +19,33 @@ from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed
 from ..model import Account, valid_name
 from ..operations.events import closing, create_events, forget_events, remove_events
+from ..system import arrivals
 from .context import Command, Context
 from .system_log import tell
 
-EVENTS = ("useradd-post", "adduser-local", "pam-session", "userdel-pre", "userdel-post")
+# adduser-local is what adduser.local of an earlier version calls.
+EVENTS = (
+    "useradd-post",
+    "adduser-post",
+    "adduser-local",
+    "pam-session",
+    "userdel-pre",
+    "userdel-post",
+)
 
 # What each of those that bring an account is called.
-ADDED = {"useradd-post": "useradd", "adduser-local": "adduser", "pam-session": "a login"}
+ADDED = {
+    "useradd-post": "useradd",
+    "adduser-post": "adduser",
+    "adduser-local": "adduser",
+    "pam-session": "a login",
+}
 
 
 def register(add_parser: Command) -> None:
     """Add the command of this module."""
     parser = add_parser(
-        "hook", "called by useradd, userdel, adduser, deluser and PAM; not meant to be run by hand"
+        "hook", "called by the hooks of useradd and userdel and by PAM; not meant to be run by hand"
     )
     parser.add_argument("event", choices=EVENTS)
     parser.add_argument("user", metavar="USER")
@@ -47,6 +61,10 @@ def hook(context: Context) -> int:
     context.answers |= {"actions": [], "notices": []}
     try:
         if event == "useradd-post":
+            holder = arrivals.lock_holder(LOCK)
+            if holder is not None:  # it waits for useradd, and so for us
+                arrivals.leave_waiter(name, holder, new=True)
+                return context.close(0)
             _forget_namesake(context, name)
         with context.engine(timeout=300.0) as engine:
             if event in ADDED:
@@ -70,8 +88,27 @@ def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
     account = find(name, engine.config, engine.host)
     if account.profile is not None:
         guard(account, engine.host)
+        if event == "useradd-post" and _awaits_home(engine, account):
+            return
         if _jail(context, engine, account, event):
             _report(context, account, engine.host, event == "useradd-post")
+
+
+def _awaits_home(engine: Engine, account: Account) -> bool:
+    """Return whether adduser is to make a new account's home, and leave a waiter for it then.
+
+    Until that has made the jail nobody gets in: sshd refuses a chroot that is not there or not
+    root's, and whom it would let in all the same is shut out.
+    """
+    maker = arrivals.adduser()
+    if maker is None or engine.host.is_dir(account.home):
+        return False
+    error = SftpJailError(f"adduser (pid {maker}) has not made its home yet")
+    shut, _ = closing(account, error, "adduser", engine.host)
+    if shut:
+        engine.apply(engine.plan(shut))
+    arrivals.leave_waiter(account.name, maker)
+    return True
 
 
 def _leave(engine: Engine, name: str, event: str) -> list[Event]:

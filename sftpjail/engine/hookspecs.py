@@ -73,7 +73,7 @@ def on_user_create(
     It comes early, twice and late.
 
     Args:
-        account: the account with its profile; under adduser it may have no home yet.
+        account: the account with its profile; under useradd it may have no home yet.
         new: it has no jail yet; else its jail is repaired, or completed.
         host: the facts.
         config: the configuration.

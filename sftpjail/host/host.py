@@ -25,7 +25,7 @@ from ..formats.origin_record import parse_origin
 from ..formats.tagged_lines import Style, small_keywords, tagged
 from ..model import Account, Bind, Origin, components, inside
 from ..paths import ACCOUNTS, BIN, HOST_RECORD, LIB, LINGER, TABLES
-from ..system import previews, processes, programs, services
+from ..system import arrivals, previews, processes, programs, services
 from ..system.files import open_parent
 from ..system.mounts import mounts_missing
 from .accounts import People
@@ -352,7 +352,7 @@ class Host(People):
             raise SftpJailError(
                 f"{path} is missing: sftpjail is only partly installed", "make install"
             )
-        return text.replace("@SFTPJAIL@", BIN)
+        return text.replace("@SFTPJAIL@", BIN).replace("@WAITER@", arrivals.WAITER)
 
     # -- mounts ------------------------------------------------------------------------------------
 
@@ -431,6 +431,18 @@ class Host(People):
     @cached_property
     def _leaving(self) -> frozenset[str]:
         return frozenset() if self.root else processes.being_deleted()
+
+    def maker(self, name: str) -> int | None:
+        """Return the pid of the process that is creating an account now, or None.
+
+        Its jail is made when that has ended.
+        """
+        arrival = self._arriving.get(name)
+        return arrival.pid if arrival else None
+
+    @cached_property
+    def _arriving(self) -> Mapping[str, arrivals.Arrival]:
+        return {} if self.root else arrivals.arriving()
 
     @cached_property
     def mounts(self) -> Mapping[str, MountPoint]:

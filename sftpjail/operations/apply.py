@@ -170,6 +170,13 @@ def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
     for name, account in accounts.items():
         with contextlib.suppress(SftpJailError):
             # A damaged record, which is told when its jail is planned.
-            leaving = "userdel is deleting it" if engine.host.is_leaving(name) else ""
-            reasons[name] = leaving or why_not(account, engine.host)
+            reasons[name] = _passing(name, engine.host) or why_not(account, engine.host)
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _passing(name: str, host: Host) -> str:
+    """Return why an account is left alone for a moment, or ""."""
+    maker = host.maker(name)
+    if maker is not None:
+        return f"pid {maker} is still creating it"
+    return "userdel is deleting it" if host.is_leaving(name) else ""

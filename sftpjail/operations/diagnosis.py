@@ -32,13 +32,14 @@ def _about(name: str, problems: Iterable[Problem]) -> list[Problem]:
 
 
 def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:
-    """Return the jails to look at: all, or those that are named.
+    """Return the jails to look at: those that are named, or all but what is being created.
 
     Raises:
         SftpJailError: for one that is none.
     """
     if not users:
-        return jailed(engine.config, engine.host)
+        jails = jailed(engine.config, engine.host)
+        return {name: jails[name] for name in jails if engine.host.maker(name) is None}
     return {name: find_jailed(valid_name(name), engine.config, engine.host) for name in users}
 
 

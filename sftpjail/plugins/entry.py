@@ -1,4 +1,4 @@
-"""How the system calls us: hooks of shadow and adduser, systemd's path unit and timer."""
+"""How the system calls us: stubs for the hooks of shadow, systemd's path unit and timer."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ STUBS = {
     f"{SHADOW}/userdel-pre.d/sftpjail": "userdel-pre",
     f"{SHADOW}/userdel-post.d/sftpjail": "userdel-post",
 }
+# An earlier version had stubs here, where no package may write (Debian Policy 9.1.2).
 LOCAL = {
     "/usr/local/sbin/adduser.local": "useradd-post",
     "/usr/local/sbin/deluser.local": "userdel-post",
@@ -53,37 +54,17 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             MakeDir(directory),
             WriteFile(path, stub(name, host, config), mode=0o755),
         ]
+    return actions + _out_of_local(host) + _units(host)
+
+
+def _out_of_local(host: Host) -> list[Action]:
+    """Return what takes away what an earlier version put there; the administrator's stays."""
+    actions: list[Action] = [Remove(path) for path in LOCAL]
     for path, name in LOCAL.items():
-        actions += _local(path, name, host, config)
-    return actions + _units(host)
-
-
-def _local(path: str, name: str, host: Host, config: Config) -> list[Action]:
-    """Return our script, or the administrator's with a marked block below its first line.
-
-    The administrator's still runs.
-    """
-    text = host.text(path)
-    ours = stub(name, host, config)
-    if not text or path in host.origin("").made:
-        return [*_missing(posixpath.dirname(path), host), WriteFile(path, ours, mode=0o755)]
-    first = text.partition("\n")[0]
-    if not first.startswith("#!") or not first.rstrip().endswith(
-        ("sh", "sh -e", "sh -u", "sh -eu")
-    ):
-        # It is in another language. The path unit and the timer make the jail all the same.
-        return []
-    body = "\n".join(line for line in ours.split("\n")[1:] if line)
-    lines = ("(", *body.split("\n"), ") || :")
-    return [SetLines(path, name, lines, Style.TOP)]
-
-
-def _missing(directory: str, host: Host) -> list[Action]:
-    missing: list[str] = []
-    while host.lstat(directory) is None:
-        missing.append(directory)
-        directory = posixpath.dirname(directory)
-    return [MakeDir(path) for path in reversed(missing)]
+        text = host.text(path)
+        if path not in host.origin("").made and edit(text, {name: ()}, Style.TOP) != text:
+            actions.append(SetLines(path, name, (), Style.TOP))
+    return [*actions, Remove("/usr/local/sbin"), Remove("/usr/local")]
 
 
 def _units(host: Host, want: bool = True) -> list[Action]:
@@ -141,11 +122,7 @@ def on_detach(host: Host) -> list[Action]:
 def _detached(host: Host) -> list[Action]:
     actions: list[Action] = [Remove(path) for path in STUBS]
     actions += [Remove(posixpath.dirname(path)) for path in STUBS]
-    actions += [Remove(SHADOW), *(Remove(path) for path in LOCAL), Remove("/usr/local/sbin")]
-    for path, name in LOCAL.items():
-        text = host.text(path)
-        if path not in host.origin("").made and edit(text, {name: ()}, Style.TOP) != text:
-            actions.append(SetLines(path, name, (), Style.TOP))
+    actions += [Remove(SHADOW), *_out_of_local(host)]
     return actions + _units(host, want=False)
 
 

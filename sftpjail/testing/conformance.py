@@ -125,7 +125,7 @@ def _single(config: Config) -> Iterator[Event]:
     bind = Bind("/srv/web", f"{who.jail}/web")
     yield OnDetach()
     yield OnTeardown()
-    yield OnUserCreate(replace(who, home="/home/later"), new=True)  # as under adduser
+    yield OnUserCreate(replace(who, home="/home/later"), new=True)  # as under useradd without -m
     yield OnUserRemove(replace(who, uid=-1), deleted=True)
     yield OnUserClose(who, "its jail cannot be made", "apply")
     yield OnUserConfine(who)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from machine import Machine, changes
 from steps import (
     CONFIG,
@@ -167,33 +166,6 @@ def test_setup_refuses_an_administrator_in_the_group(machine: Machine) -> None:
     machine.run("groupadd", "sftponly")
     machine.run("useradd", "-m", "-G", "sftponly,sudo", "admin")
     refused(machine, "sftpjail", "setup", says="group sudo")
-
-
-@pytest.mark.parametrize("first", ["#!/bin/sh", "#!/bin/sh -e", "#!/bin/bash"])
-def test_an_administrators_adduser_local_still_runs(machine: Machine, first: str) -> None:
-    """Ours stands in front of it, and is gone to the byte after teardown."""
-    script = f'{first}\n# mine\necho "$@" >>/root/seen\nexit 0'  # with no newline at the end
-    machine.write("/usr/local/sbin/adduser.local", script, 0o750)
-    machine.write("/usr/local/sbin/deluser.local", script, 0o755)
-    before = machine.listing("/usr/local")
-    ready(machine)
-    machine.run(
-        "adduser",
-        "--quiet",
-        "--disabled-password",
-        "--comment",
-        "",
-        "--ingroup",
-        "sftponly",
-        "alice",
-    )
-    uid, gid = machine.sh("id -u alice; id -g alice").out.split()
-    assert machine.read("/root/seen") == f"alice {uid} {gid} /home/alice\n"
-    works(machine, "alice", open_with_key(machine, "alice"))
-    machine.run("deluser", "--quiet", "alice")
-    assert len(machine.read("/root/seen").splitlines()) == 2
-    machine.run("sftpjail", "teardown")
-    assert changes(before, machine.listing("/usr/local")) == {}
 
 
 RESTORE = f"cp -a /root/good.conf {CONFIG}"

@@ -147,7 +147,7 @@ def test_hooks_of_an_account_that_lives_do_nothing(machine: Machine) -> None:
     key = furnished(machine, QUIET)
     machine.sh("chage -d 2020-01-01 alice")
     before = snapshot(machine)
-    for event in ("userdel-post", "useradd-post", "adduser-local"):
+    for event in ("userdel-post", "useradd-post", "adduser-post"):
         machine.run("sftpjail", "hook", event, "alice")
         assert changes(before, snapshot(machine)) == {}, event
     works(machine, "alice", key)

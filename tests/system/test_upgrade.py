@@ -20,6 +20,7 @@ FORMS = {
     "drop": "home = inside\n",
 }
 PROFILES = "".join(f"[[{name}]]\n{settings}" for name, settings in FORMS.items())
+LOCAL = "/usr/local/sbin"
 ADDUSER_LOCAL = '#!/bin/sh\necho "$1" >>/var/log/welcomed\n'
 
 
@@ -46,7 +47,7 @@ def host(earlier: Path) -> Iterator[Machine]:
 def jails(machine: Machine) -> dict[str, str]:
     """Set the host up, with a member of each form who has a mount, and return the members' keys."""
     machine.write(CONFIG, f"[profiles]\n{PROFILES}")
-    machine.write("/usr/local/sbin/adduser.local", ADDUSER_LOCAL, 0o755)
+    machine.write(f"{LOCAL}/adduser.local", ADDUSER_LOCAL, 0o755)
     machine.run("sftpjail", "setup")
     web(machine)
     keys = {}
@@ -71,7 +72,12 @@ def test_from_an_earlier_commit(host: Machine) -> None:
     for user, key in keys.items():
         works(host, user, key, "ls /web/index.html")
     uids = {user: host.run("id", "-u", user).out.strip() for user in keys}
+    assert "sftpjail" in host.read(f"{LOCAL}/adduser.local")
+    assert host.exists(f"{LOCAL}/deluser.local")
     upgrade(host)
+    assert host.read(f"{LOCAL}/adduser.local") == ADDUSER_LOCAL
+    assert host.mode(f"{LOCAL}/adduser.local") == "root:root 755"
+    assert not host.exists(f"{LOCAL}/deluser.local") and host.exists(LOCAL)
     for user, key in keys.items():
         works(host, user, key, "ls /web/index.html")
         manager = host.run(
@@ -93,6 +99,5 @@ def test_from_an_earlier_commit(host: Machine) -> None:
     for user in keys:
         host.run("sftpjail", "remove", user)
     host.run("sftpjail", "teardown")
-    assert host.read("/usr/local/sbin/adduser.local") == ADDUSER_LOCAL
     left = "/etc/systemd/system/sftpjail-mounts.service /etc/systemd/system/user@.service.d /var/lib/sftpjail"
     assert [path for path in left.split() if host.exists(path)] == []

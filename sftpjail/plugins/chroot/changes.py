@@ -111,7 +111,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
     if profile.in_home:
         home = host.realpath(account.home)
         if not host.is_dir(home) and account.local:
-            return []  # adduser creates the home after useradd's hook; adduser.local calls us again
+            return []  # useradd without -m; the next apply finds the home
         wrong = home_flaw(account, home, host)
         if wrong:
             raise SftpJailError(

@@ -163,7 +163,7 @@ def on_jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
     source = socket_of(host, config)
     profile = account.profile
     if not source or (profile and profile.in_home and not host.is_dir(account.home)):
-        return []  # adduser will create the home later
+        return []  # useradd without -m
     if source == JOURNAL:
         after = ("x-systemd.after=systemd-journald-dev-log.socket",)
         target = f"{account.jail}/dev/log"

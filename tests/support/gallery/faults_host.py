@@ -25,19 +25,6 @@ def hook_was_emptied(good: Jail) -> None:
     good.sh(f": >{STUB}")
 
 
-def added(good: Jail) -> str:
-    """adduser makes a jail whose home is there."""
-    good.sh("adduser --quiet --ingroup sftponly --disabled-password --gecos x bob")
-    done = good.sh("mountpoint -q /srv/sftp/bob/home/bob", check=False)
-    good.sh("userdel -r bob 2>/dev/null")
-    return "adduser leaves a jail without home" if done.code else ""
-
-
-@fault(r"adduser.local", added, explained=False, fixed=True)
-def adduser_local_was_deleted(good: Jail) -> None:
-    good.sh("rm /usr/local/sbin/adduser.local")
-
-
 SCRIPT = "/etc/sftpjail/hooks/user-create.d/note"
 
 

@@ -23,6 +23,7 @@ from sftpjail.engine.plan import OnMount, OnUnmount, Plan
 from sftpjail.jails import activity
 from sftpjail.jails.membership import jailed
 from sftpjail.operations.events import create_events
+from sftpjail.system import arrivals
 from sftpjail.system.programs import Answer
 
 __all__ = ["run", "sshd", "stage"]
@@ -270,7 +271,7 @@ def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
 # -- hook ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", ["useradd-post", "adduser-local", "pam-session"])
+@pytest.mark.parametrize("event", ["useradd-post", "adduser-post", "adduser-local", "pam-session"])
 def test_whoever_comes_gets_a_jail(run: Run, stage: Stage, told: list[str], event: str) -> None:
     join(stage, "cat", 1100)
     assert run("hook", event, "cat") == (0, f"{event}: cat\n"), run.err
@@ -282,7 +283,7 @@ def test_whoever_comes_gets_a_jail(run: Run, stage: Stage, told: list[str], even
     ("event", "name", "code"),
     [
         ("useradd-post", "bob", 0),
-        ("adduser-local", "bob", 0),
+        ("adduser-post", "bob", 0),
         ("pam-session", "bob", 1),
         ("useradd-post", "nobody2", 0),
         ("pam-session", "nobody2", 1),
@@ -303,13 +304,73 @@ def test_nobody_else_is_touched(
     assert len(told) == code
 
 
-@pytest.mark.parametrize("event", ["useradd-post", "adduser-local", "pam-session"])
+@pytest.mark.parametrize("event", ["useradd-post", "adduser-post", "adduser-local", "pam-session"])
 def test_no_hook_jails_an_administrator(
     run: Run, stage: Stage, told: list[str], event: str
 ) -> None:
     join(stage, "admin", 1100)
     assert run("hook", event, "admin")[0] == 1 and not has_jail(stage, "admin")
     assert told[0].startswith(f"{event} admin: will not jail admin: it is in the group sudo")
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """For whom, and for which process, a waiter was left: a negative pid where useradd's hook
+    runs again; adduser is pid 7."""
+    found: list[tuple[str, int]] = []
+
+    def leave(name: str, pid: int, new: bool = False) -> None:
+        found.append((name, -pid if new else pid))
+
+    monkeypatch.setattr(arrivals, "leave_waiter", leave)
+    monkeypatch.setattr(arrivals, "adduser", lambda: 7)
+    return found
+
+
+def test_under_adduser_a_waiter_makes_the_jail_when_the_home_is_there(
+    run: Run, stage: Stage, told: list[str], left: list[tuple[str, int]]
+) -> None:
+    join(stage, "cat", 1100)
+    home = stage.tree.root / "home/cat"
+    home.rmdir()
+    assert run("hook", "useradd-post", "cat") == (0, ""), run.err
+    assert left == [("cat", 7)] and not (stage.tree.root / "srv/sftp/cat").exists()
+    home.mkdir()
+    assert run("hook", "adduser-post", "cat") == (0, "adduser-post: cat\n"), run.err
+    assert has_jail(stage, "cat") and len(left) == 1 and told == []
+
+
+def test_under_adduser_the_hook_makes_the_jail_of_a_home_that_is_there(
+    run: Run, stage: Stage, left: list[tuple[str, int]]
+) -> None:
+    join(stage, "cat", 1100)
+    assert run("hook", "useradd-post", "cat")[0] == 0
+    assert has_jail(stage, "cat") and left == []
+
+
+def test_who_waits_for_useradd_with_the_lock_in_hand_is_waited_for(
+    run: Run, stage: Stage, left: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(stage, "cat", 1100)
+    monkeypatch.setattr(arrivals, "lock_holder", lambda path: 8)
+    assert run("hook", "useradd-post", "cat") == (0, "")
+    assert left == [("cat", -8)] and not has_jail(stage, "cat")
+
+
+def test_an_account_that_is_being_created_is_waited_for_and_left_alone(
+    run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(stage, "cat", 1100)
+    arrival = arrivals.Arrival("cat", 7, 9)
+    monkeypatch.setattr(arrivals, "wait_for", lambda name: arrival if name == "cat" else None)
+    monkeypatch.setattr(FakeHost, "maker", lambda self, name: 7 if name == "cat" else None)
+    for command in (["show", "cat"], ["check", "ann", "cat"], ["key", "list", "cat"]):
+        assert run(*command)[0] == 1, command
+        assert "cat is still being created, by pid " in run.err
+    assert run("show", "ann")[0] == 0
+    assert run("apply") == (0, "nothing to do: 1 jail checked, all is as it should be\n")
+    assert "cat is skipped: pid 7 is still creating it" in run.err and not has_jail(stage, "cat")
+    assert "cat" not in run("check")[1]
 
 
 def test_a_login_does_not_make_its_user_the_administrator(

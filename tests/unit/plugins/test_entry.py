@@ -1,4 +1,4 @@
-"""entry: the stubs by which shadow, adduser and systemd call us."""
+"""entry: the stubs by which shadow and systemd call us."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ STUBS = {
     "/etc/shadow-maint/useradd-post.d/sftpjail": "useradd-post",
     "/etc/shadow-maint/userdel-pre.d/sftpjail": "userdel-pre",
     "/etc/shadow-maint/userdel-post.d/sftpjail": "userdel-post",
-    "/usr/local/sbin/adduser.local": "useradd-post",
-    "/usr/local/sbin/deluser.local": "userdel-post",
 }
+LOCAL = "/usr/local/sbin/adduser.local", "/usr/local/sbin/deluser.local"
+BLOCK = "# BEGIN sftpjail useradd-post\n(\n) || :\n# END sftpjail useradd-post\n"
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def units(tree: Tree, *enabled: str, booted: bool = False) -> None:
         tree.directory("/run/systemd/system")
 
 
-def test_on_setup_writes_five_executable_stubs(tree: Tree, fire: Fire) -> None:
+def test_on_setup_writes_three_executable_stubs(tree: Tree, fire: Fire) -> None:
     actions = fire("entry", "on_setup", tree.host())
     written = {a.path: a for a in actions if isinstance(a, WriteFile)}
     assert set(written) == set(STUBS) and {a.mode for a in written.values()} == {0o755}
@@ -58,8 +58,6 @@ def test_on_setup_writes_five_executable_stubs(tree: Tree, fire: Fire) -> None:
             f"/etc/shadow-maint/{name}.d"
             for name in ("useradd-post", "userdel-pre", "userdel-post")
         ),
-        "/usr/local",
-        "/usr/local/sbin",
     }
     for stub in written.values():
         assert (
@@ -89,34 +87,30 @@ def test_on_setup_of_half_an_installation(tree: Tree, fire: Fire) -> None:
         fire("entry", "on_setup", tree.host())
 
 
-@pytest.mark.parametrize("first", ["#!/bin/sh", "#! /bin/bash", "#!/bin/sh -e"])
-def test_on_setup_keeps_the_administrators_script(tree: Tree, fire: Fire, first: str) -> None:
-    tree.write("/usr/local/sbin/adduser.local", f"{first}\necho mine\n", 0o755)
+def test_on_setup_takes_out_of_usr_local_what_an_earlier_version_put_there(
+    tree: Tree, fire: Fire
+) -> None:
+    tree.write(LOCAL[0], f"#!/bin/sh\n{BLOCK}echo mine\n", 0o755)
+    tree.write(LOCAL[1], "#!/bin/sh\n# of an earlier version\n", 0o755)
+    tree.write("/var/lib/sftpjail/host", f'{{"made": ["{LOCAL[1]}"]}}')
     actions = fire("entry", "on_setup", tree.host())
-    assert not [a for a in actions if isinstance(a, WriteFile) and a.path.endswith("adduser.local")]
-    (lines,) = [a for a in actions if isinstance(a, SetLines)]
-    assert (lines.path, lines.style) == ("/usr/local/sbin/adduser.local", Style.TOP)
-    # A subshell: our `exit` is not the end of theirs, and our failure no failure of theirs.
-    assert (
-        lines.lines[0] == "(" and lines.lines[-1].startswith(")") and "#!/bin/sh" not in lines.lines
-    )
+    assert [a for a in actions if isinstance(a, SetLines)] == [
+        SetLines(LOCAL[0], "useradd-post", (), Style.TOP)
+    ]
+    # The engine removes only what the host's record calls ours.
+    removed = [a for a in actions if isinstance(a, Remove) and not a.ours]
+    assert [a.path for a in removed] == [*LOCAL, "/usr/local/sbin", "/usr/local"]
 
 
-def test_on_setup_leaves_a_script_in_another_language_alone(tree: Tree, fire: Fire) -> None:
-    tree.write("/usr/local/sbin/adduser.local", "#!/usr/bin/python3\nprint()\n", 0o755)
+@pytest.mark.parametrize("mine", ["#!/bin/sh\necho mine\n", "#!/usr/bin/python3\nprint()\n"])
+def test_on_setup_leaves_an_administrators_adduser_local_alone(
+    tree: Tree, fire: Fire, mine: str
+) -> None:
+    tree.write(LOCAL[0], mine, 0o755)
     actions = fire("entry", "on_setup", tree.host())
     assert not [
-        a
-        for a in actions
-        if isinstance(a, WriteFile | SetLines) and a.path.endswith("adduser.local")
+        a for a in actions if isinstance(a, WriteFile | SetLines) and "/usr/local" in a.path
     ]
-
-
-def test_on_setup_replaces_its_own_older_script(tree: Tree, fire: Fire) -> None:
-    tree.write("/usr/local/sbin/adduser.local", "#!/bin/sh\n# of an older version\n", 0o755)
-    tree.write("/var/lib/sftpjail/host", '{"made": ["/usr/local/sbin/adduser.local"]}')
-    actions = fire("entry", "on_setup", tree.host())
-    assert [a for a in actions if isinstance(a, WriteFile) and a.path.endswith("adduser.local")]
 
 
 @pytest.mark.parametrize("booted", [True, False])
@@ -160,21 +154,21 @@ def test_on_setup_without_systemd_or_units_runs_nothing(tree: Tree, fire: Fire) 
 
 
 def test_on_teardown_and_on_detach(tree: Tree, fire: Fire) -> None:
-    mine = "#!/bin/sh\n# BEGIN sftpjail useradd-post\n(\n) || :\n# END sftpjail useradd-post\necho mine\n"
-    tree.write("/usr/local/sbin/adduser.local", mine)
-    tree.write("/var/lib/sftpjail/host", '{"made": ["/usr/local/sbin/deluser.local"]}')
+    tree.write(LOCAL[0], f"#!/bin/sh\n{BLOCK}echo mine\n")
+    tree.write("/var/lib/sftpjail/host", f'{{"made": ["{LOCAL[1]}"]}}')
     units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
     actions = fire("entry", "on_teardown", tree.host())
     assert actions == fire("entry", "on_detach", tree.host())
     assert {a.path for a in actions if isinstance(a, Remove)} >= {
         *STUBS,
+        *LOCAL,
         "/etc/shadow-maint",
         "/usr/local/sbin",
     }
     # What the host's record does not call ours stays.
     assert not any(a.ours for a in actions if isinstance(a, Remove))
     assert [a for a in actions if isinstance(a, SetLines)] == [
-        SetLines("/usr/local/sbin/adduser.local", "useradd-post", (), Style.TOP)
+        SetLines(LOCAL[0], "useradd-post", (), Style.TOP)
     ]
     assert [a.argv[-1] for a in actions if isinstance(a, Run)] == [
         "sftpjail.path",

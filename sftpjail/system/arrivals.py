@@ -1,0 +1,145 @@
+"""Accounts that another program is still creating, and the waiters that make their jails then.
+
+adduser(8) makes home and extra groups after useradd(8) and its hooks. A waiter, `hooks/waiter`,
+is left behind for it, and says in a file of WAITING who it is: its pid and its start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..paths import LIB, RUN_DIR
+from . import programs
+from .processes import after_name
+
+WAITER = f"{LIB}/entry/waiter"
+WAITING = f"{RUN_DIR}/waiting"
+PATIENCE = 10.0  # seconds that a command waits for a waiter
+_PERL = re.compile(r"perl[\d.]*(?: \(deleted\))?")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An account whose jail is made when another process has ended.
+
+    Args:
+        name: the account.
+        maker: the pid of the process that creates it, or has done so.
+        waiter: the pid of its waiter.
+    """
+
+    name: str
+    maker: int
+    waiter: int
+
+    @property
+    def pid(self) -> int:
+        """The process that is waited for: the maker, or once that has ended the waiter."""
+        return self.maker if _start(self.maker) else self.waiter
+
+
+def adduser() -> int | None:
+    """Return the pid of the nearest adduser(8) that we run below, or None."""
+    return next((pid for pid in _ancestors() if _is_adduser(pid)), None)
+
+
+def lock_holder(path: str) -> int | None:
+    """Return the pid of a process above us that holds a lock, and waits for us; or None.
+
+    Args:
+        path: the lock file; flock(2) shows in proc_pid_fdinfo(5).
+    """
+    return next((pid for pid in _ancestors() if _locks(pid, path)), None)
+
+
+def leave_waiter(name: str, pid: int, new: bool = False) -> None:
+    """Leave a waiter behind that has an account's jail made when a process has ended.
+
+    Args:
+        name: the account.
+        pid: that process.
+        new: useradd's hook has done nothing yet, and runs once more then.
+
+    Raises:
+        SftpJailError: no waiter could be started.
+    """
+    programs.must([WAITER, "leave", "--new" if new else "--unit", name, str(pid)])
+
+
+def arriving() -> dict[str, Arrival]:
+    """Return the accounts that a waiter works for now, by name."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(WAITING):
+            name, _, maker = entry.rpartition(":")
+            with contextlib.suppress(OSError, ValueError), open(f"{WAITING}/{entry}") as handle:
+                pid, start = handle.read().split()
+                if _start(int(pid)) == start:
+                    found[name] = Arrival(name, int(maker), int(pid))
+    return found
+
+
+def wait_for(name: str) -> Arrival | None:
+    """Wait until no waiter works for an account; return one that still does after PATIENCE."""
+    deadline = time.monotonic() + PATIENCE
+    while arrival := arriving().get(name):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return arrival
+        with programs.pidfds([arrival.waiter]) as fds:
+            select.select(fds, [], [], left)
+    return None
+
+
+def _ancestors() -> Iterator[int]:
+    pid = os.getppid()
+    while pid > 0:
+        yield pid
+        try:
+            pid = int(after_name(pid)[1])
+        except OSError:
+            return
+
+
+def _start(pid: int) -> str:
+    """Return when a process began, as proc_pid_stat(5) has it; "" where it has ended."""
+    try:
+        fields = after_name(pid)
+    except OSError:
+        return ""
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def _is_adduser(pid: int) -> bool:
+    """Return whether a process is root's, in our root, and runs adduser(8), a program in Perl.
+
+    That overwrites its arguments with its bare name.
+    """
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as handle:
+            words = [os.fsdecode(word) for word in handle.read().split(b"\0")]
+        exe = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        ours = os.stat(f"/proc/{pid}").st_uid == 0 and os.path.samefile(f"/proc/{pid}/root", "/")
+    except OSError:
+        return False
+    names = [os.path.basename(word) for word in words if word and not word.startswith("-")]
+    if names and _PERL.fullmatch(names[0]):
+        del names[0]
+    return ours and bool(_PERL.fullmatch(exe)) and names[:1] == ["adduser"]
+
+
+def _locks(pid: int, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == path:
+                    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as handle:
+                        if re.search(r"^lock:.*FLOCK", handle.read(), re.MULTILINE):
+                            return True
+    return False
