@@ -151,6 +151,22 @@ def test_a_waiter_has_nothing_of_its_caller(machine: Machine) -> None:
     works(machine, "bob", open_with_key(machine, "bob"))
 
 
+def test_nothing_of_ours_is_in_usr_local(machine: Machine) -> None:
+    """An administrator's adduser.local and deluser.local are theirs alone, and run."""
+    for name in ("adduser", "deluser"):
+        script = f'#!/bin/sh\necho {name} "$1" >>/root/seen\n'
+        machine.write(f"/usr/local/sbin/{name}.local", script, 0o755)
+    before = machine.listing("/usr/local")
+    ready(machine)
+    machine.sh(f"{QUIETLY} --ingroup sftponly bob")
+    works(machine, "bob", open_with_key(machine, "bob"))
+    assert changes(before, machine.listing("/usr/local")) == {}
+    machine.run("deluser", "--quiet", "--remove-home", "bob")
+    assert machine.read("/root/seen") == "adduser bob\ndeluser bob\n"
+    assert mounted(machine) == [] and not machine.exists("/etc/ssh/authorized_keys/bob")
+    assert not machine.exists("/srv/sftp/bob")
+
+
 def test_where_the_home_is_there_the_hook_does_all(machine: Machine) -> None:
     ready(machine)
     machine.run("mkdir", "/home/bob")
