@@ -568,7 +568,8 @@ class Names:
             self.at_write.append(set(self.dirty))
         if path == self.journal and name == "unlink":
             self.at_end = {directory for directory in self.dirty if os.path.isdir(directory)}
-        if name in ("mkdir", "rename", "link", "unlink", "rmdir"):
+        made = name == "open" and not os.path.lexists(path)
+        if made or name in ("mkdir", "rename", "link", "unlink", "rmdir"):
             self.dirty.add(os.path.dirname(path))
         elif name == "fsync":
             self.dirty.discard(path)

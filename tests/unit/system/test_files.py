@@ -646,3 +646,43 @@ def test_in_roots_sticky_directories_names_stay(directory: Path, uid: int, bit: 
     found = directory.stat()
     seen = os.stat_result((0o040700 | bit, *found[1:4], uid, *found[5:10]))
     assert safe_path._sticky(seen) == (bit == 0o1000 and uid in (0, ME[0]))
+
+
+# -- what changes between the look and the deed --------------------------------------------------
+
+
+def test_a_link_that_came_after_the_look_is_not_followed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "safe/link").symlink_to("../target")
+    monkeypatch.setattr(safe_path, "_link", lambda directory, name: None)
+    with pytest.raises(NotADirectoryError):
+        safe_path.walk(str(directory / "safe/link/file"))
+    assert files.look(str(directory / "safe/link")).st_size == len("../target")
+
+
+@pytest.mark.parametrize("kind", ["link", "full", "theirs"])
+def test_what_took_the_place_of_a_new_directory_is_not_given_away(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Who can write above it may exchange it before it is opened."""
+    place, target = directory / "safe/new", directory / "empty"
+    target.mkdir(mode=0o710)
+    real = os.mkdir
+
+    def mkdir(name: str, mode: int, *, dir_fd: int) -> None:
+        real(name, mode, dir_fd=dir_fd)
+        os.rename(name, "away", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        if kind == "link":
+            place.symlink_to(target)
+        else:
+            target.rename(place)
+        if kind == "full":
+            (place / "file").write_text("theirs\n")
+        elif kind == "theirs":
+            monkeypatch.setattr(files.os, "geteuid", lambda: ME[0] + 1)
+
+    monkeypatch.setattr(files.os, "mkdir", mkdir)
+    with pytest.raises(SftpJailError, match=f"{place}"):
+        files.make_dir(str(place), 0o755, *ME)
+    assert place.stat().st_mode & 0o7777 == 0o710
