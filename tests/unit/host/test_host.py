@@ -753,3 +753,15 @@ def test_remains_speak_of_the_profile_they_are_of(tree: Tree, record: str) -> No
     settings = config(Profile("sftponly"), Profile("homes", "homes", chroot="%h"))
     found = leftover("left", settings, tree.host()).profile
     assert found == settings.profiles["other" not in record]
+
+
+def test_who_lives_in_a_directory_goes_by_components(tree: Tree) -> None:
+    homes = ("/home/a", "/home/a-b", "/home/a/c", "/home/a.d", "/home/a0", "/home", "/home/a")
+    tree.people = [
+        f"{name}:x:{n}:{n}::{home}:"
+        for n, (name, home) in enumerate(zip("abcdefg", homes, strict=True), 2000)
+    ]
+    host = tree.host()
+    assert host.dwellers("/home/a") == (["f"], ["a", "g", "c"])
+    assert host.dwellers("/home/a/c") == (["f", "a", "g"], ["c"])
+    assert host.dwellers("/home/a/none") == (["f", "a", "g"], [])

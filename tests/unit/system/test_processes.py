@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -388,3 +389,33 @@ def test_processes_are_asked_and_then_killed(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SftpJailError, match="processes of uid 1001 did not end: 101$") as caught:
         system_programs.end_processes(1001)
     assert caught.value.fix == "ps -fp 101"
+
+
+@pytest.mark.parametrize(
+    ("seen", "sent"), [("nobody", []), ("a service", []), ("the user's", [(7, 15)])]
+)
+def test_a_signal_goes_only_to_who_is_still_the_users(
+    monkeypatch: pytest.MonkeyPatch, seen: str, sent: list[tuple[int, int]]
+) -> None:
+    """A pid may be another's by now; its descriptor is open before it is looked at again."""
+    steps, done = list[str](), list[tuple[int, int]]()
+    service = "x.service" if seen == "a service" else ""
+
+    @contextlib.contextmanager
+    def pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
+        assert list(pids) == [101]
+        steps.append("open")
+        yield [7]
+
+    def outside(uid: int, pids: Iterable[int]) -> list[processes.Outsider]:
+        assert uid == 1001
+        steps.append("look")
+        return [] if seen == "nobody" else [processes.Outsider(pid, "x", service) for pid in pids]
+
+    monkeypatch.setattr(system_programs, "pidfds", pidfds)
+    monkeypatch.setattr(system_programs, "outside", outside)
+    monkeypatch.setattr(
+        system_programs.signal, "pidfd_send_signal", lambda fd, n: done.append((fd, int(n)))
+    )
+    system_programs._signal(101, 1001, system_programs.signal.SIGTERM)
+    assert steps == ["open", "look"] and done == sent
