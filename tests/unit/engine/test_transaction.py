@@ -890,3 +890,26 @@ def test_a_mode_comes_back_with_all_its_bits(worlds: MakeWorld, mode: int) -> No
     with pytest.raises(SftpJailError, match="must be well"):
         apply(world, lambda _: actions)
     assert (world.root / "loose").stat().st_mode & 0o7777 == mode
+
+
+def test_a_candidate_is_tried_with_what_the_plan_writes(
+    worlds: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+
+    def preview(argv: tuple[str, ...], contents: dict[str, bytes | None]) -> Answer:
+        shown.append((argv, contents))
+        return Answer(0, "", "")
+
+    world = worlds()
+    monkeypatch.setattr("sftpjail.system.previews.preview", preview)
+    new, other, link = map(world.path, ("new", "other", "link"))
+    apply(
+        world,
+        lambda _: [
+            *(WriteFile(path, "new\n") for path in (new, other)),
+            Remove(link, ours=True),
+            Check(("/ask",), "must be well", candidate=(new, link, "/not/in/the/plan")),
+        ],
+    )
+    assert shown == [(("/ask",), {new: b"new\n", link: None}), (("/ask",), {})]

@@ -52,6 +52,7 @@ option = st.one_of(
 @given(options=st.lists(option, min_size=1, max_size=4), gap=st.sampled_from([" ", "\t", "  "]))
 @example(options=['command="echo \\"a, b\\" # c"', "restrict"], gap=" ")
 @example(options=['from="10.0.0.0/8,!10.1.*"'], gap="\t")
+@example(options=['"in quotes, all of it"'], gap=" ")
 def test_options_are_split_where_sshd_splits_them(options: list[str], gap: str) -> None:
     assert public_keys.split_options(",".join(options) + gap + ED + " me, too") == (
         tuple(options),

@@ -268,6 +268,14 @@ def test_who_is_gone_leaves_a_jail_and_a_key_file(stage: Stage) -> None:
     assert len(problems) == 2, "what fstab still names is told by the first"
 
 
+def test_a_damaged_record_hides_no_other_departure(stage: Stage) -> None:
+    leave(stage)
+    stage.tree.write("/var/lib/sftpjail/accounts/abe", "{")
+    problems = {problem.about: problem for problem in judge(stage.engine(), [])}
+    assert problems["abe"].why == "what it was before its jail is not known"
+    assert problems["ann"].what == "left something of a jail behind"
+
+
 def test_a_mount_that_nothing_names_any_more(stage: Stage) -> None:
     leave(stage)
     stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
