@@ -126,6 +126,8 @@ def test_a_link_to_dev_null_masks(tree: Tree, fire: Fire) -> None:
     tree.write(f"{OURS}/setup.d/10-x", "#!/bin/sh\n", 0o755)
     tree.link(f"{THEIRS}/setup.d/10-x", "/dev/null")
     assert ran(tree, fire) == []
+    tree.write(f"{OURS}/setup.d/20-y", "#!/bin/sh\n", 0o755)
+    assert ran(tree, fire) == [f"{OURS}/setup.d/20-y"], "and no other"
     assert fire("scripts", "on_check", tree.host(), account=None) == []
 
 

@@ -200,6 +200,24 @@ def test_a_busy_mount_says_who_holds_it(directory: Path, monkeypatch: pytest.Mon
     assert asked == [False]
 
 
+def test_only_what_is_mounted_below_a_busy_mount_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another jail's name may begin alike."""
+    layers = iter([OSError(errno.EBUSY, "busy"), True, False])
+
+    def unmount(target: str, lazy: bool = False) -> bool:
+        answer = next(layers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    points = ("/", "/none", "/none/jail", "/none/jail2", "/none/jail-two/x", "/none/jai/l")
+    monkeypatch.setattr(mounts, "mount_points", lambda: dict.fromkeys(points))
+    monkeypatch.setattr(mounts, "holders", lambda target: [(7, 1001, "sh")])
+    monkeypatch.setattr(safe_path, "unmount", unmount)
+    assert mounts.unmount_busy("/none/jail").startswith("/none/jail is unmounted, and still in use")
+    assert next(layers, None) is None
+
+
 def test_a_mount_that_is_busy_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([OSError(errno.EBUSY, "busy"), OSError(errno.EBUSY, "busy"), True, False])
 
