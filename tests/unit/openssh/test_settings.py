@@ -352,6 +352,9 @@ def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
         ("Address !192.168.0.0/24,192.168.0.0/16", {"addr": "192.168.255.255"}),
         ("Address 10.0.0.1,!10.0.0.0/8", {}),
         ("Host *.example.com User bob", {"host": "1.example.com"}),
+        ("LocalAddress 10.0.0.9", {"laddr": "10.0.0.9"}),
+        ("RDomain vrf-*", {"rdomain": "vrf-1"}),
+        ("rdomain=vrf7 localport=23 user=x", {"rdomain": "vrf7", "lport": "23"}),
     ],
 )
 def test_connections_that_a_match_line_tells_apart(
