@@ -419,3 +419,21 @@ def test_a_signal_goes_only_to_who_is_still_the_users(
     )
     system_programs._signal(101, 1001, system_programs.signal.SIGTERM)
     assert steps == ["open", "look"] and done == sent
+
+
+def test_the_gate_knows_whom_it_has_stopped_and_lets_them_in() -> None:
+    """fanotify(7): each event has a descriptor of what is being opened, and who does it."""
+    events, door_in = os.pipe2(os.O_NONBLOCK)
+    try:
+        assert gate._stopped(events) == set()
+        opened = [os.open("/", os.O_RDONLY) for _ in range(2)]
+        size = gate._EVENT.size
+        for fd, pid in zip(opened, (101, 102), strict=True):
+            os.write(door_in, gate._EVENT.pack(size, 3, 0, size, 0x10000, fd, pid))
+        assert gate._stopped(events) == {101, 102} and gate._stopped(events) == set()
+        for fd in opened:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(fd)
+    finally:
+        os.close(events)
+        os.close(door_in)
