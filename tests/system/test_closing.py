@@ -135,7 +135,7 @@ def test_a_new_member_of_a_group_without_a_match_block(machine: Machine) -> None
     works(machine, "alice", alice)
 
 
-def test_whom_the_guard_rails_protect_is_reported_and_not_shut_out(machine: Machine) -> None:
+def test_whom_guard_rails_protect_is_reported_and_not_shut_out(machine: Machine) -> None:
     ready(machine, IN_HOME)
     machine.sh("groupadd -f sudo; useradd -M -d /etc -G sudo,sftponly eve 2>/root/said")
     assert "will not jail eve: it is in the group sudo" in machine.read("/root/said")
@@ -152,7 +152,7 @@ def test_whom_the_guard_rails_protect_is_reported_and_not_shut_out(machine: Mach
     refused(machine, "sftpjail", "setup", says="root would be locked out")
 
 
-def test_a_run_that_is_killed_lets_nobody_in_and_nobody_lose_an_expiry(machine: Machine) -> None:
+def test_a_killed_run_lets_nobody_in_and_loses_no_expiry(machine: Machine) -> None:
     """Both ways: while an account is shut out, and while it is let in again."""
     ready(machine, IN_HOME)
     machine.sh("useradd -m bob; useradd -M -d /etc -e 2099-12-31 eve")

@@ -294,7 +294,7 @@ def test_a_certificate_opens_a_jail(machine: Machine, directory: Directory) -> N
     assert machine.run("sftpjail", "test", "ida").out.endswith("ida: 18 of 18 ok\n")
 
 
-def test_with_the_directory_down_nobody_is_let_out_and_nothing_changes(
+def test_with_the_directory_down_nobody_gets_out(
     machine: Machine, directory: Directory, stranger: str
 ) -> None:
     """Also not by a key that its owner has put into the home, where sshd would look if it knew nothing of the group."""
@@ -421,7 +421,7 @@ def test_nothing_lists_the_directory(machine: Machine, directory: Directory, str
         assert len(entries) < 200, (command, len(entries))
 
 
-def test_who_gets_no_user_manager_is_known_with_the_directory_up_and_down(
+def test_whose_user_manager_is_denied_is_known_without_directory(
     machine: Machine, directory: Directory, stranger: str
 ) -> None:
     """By what systemd runs before it starts one: 1 refuses. Whoever is no member is never refused."""

@@ -152,7 +152,7 @@ def test_symlinked_srv_and_a_base_for_a_group(machine: Machine) -> None:
     )
 
 
-def test_a_component_that_is_not_ours_is_named_and_the_command_fixes_it(machine: Machine) -> None:
+def test_a_foreign_component_is_named_and_the_command_fixes_it(machine: Machine) -> None:
     machine.sh("mkdir -p /srv/sftp && chmod 775 /srv/sftp")
     machine.write("/etc/sftpjail/sftpjail.conf", QUIET)
     machine.start_sshd()

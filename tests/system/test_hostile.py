@@ -12,7 +12,7 @@ TRAPS = "while (1) { symlink('/etc/profile.d/trap.sh', \"/home/eve/$_\") for 'la
 # Kills the run that calls it: by then directories, files and accounts are as planned.
 
 
-def test_the_home_of_a_stranger_is_not_filled_through_their_links(machine: Machine) -> None:
+def test_a_strangers_home_is_not_filled_through_their_links(machine: Machine) -> None:
     """For glibc a line of passwd(5) may end early; for sftpjail that is an account from elsewhere, as a directory's."""
     ready(machine)
     machine.append("/etc/passwd", "eve:x:5000:5000::/home/eve\n")

@@ -76,7 +76,7 @@ def test_a_source_whose_parent_became_somebodys(machine: Machine, config: str) -
     works(machine, "alice", key)
 
 
-def test_a_removal_that_is_put_back_while_the_user_moves_the_mount_point(machine: Machine) -> None:
+def test_a_removal_is_put_back_while_the_mount_point_moves(machine: Machine) -> None:
     """Before: the home went back to the user first, and the undo mounted a directory of theirs over /etc."""
     ready(machine, HOMES)
     machine.run("install", "-d", "/srv/web")

@@ -97,7 +97,7 @@ def test_userdel_deletes_through_no_mount(machine: Machine) -> None:
     assert machine.exists("/home/carol/files/data")
 
 
-def test_a_home_that_is_a_mount_point_is_ordinary_unless_it_is_ours(machine: Machine) -> None:
+def test_a_home_on_a_mount_point_is_ordinary_unless_it_is_ours(machine: Machine) -> None:
     furnished(machine)
     machine.sh("mkdir /home/carol; mount -t tmpfs carol /home/carol; useradd -d /home/carol carol")
     machine.sh("chown carol: /home/carol; touch /home/carol/file")
@@ -181,7 +181,7 @@ def test_who_takes_a_name_over_inherits_nothing(machine: Machine) -> None:
     assert machine.mode("/srv/sftp/alice/home/alice").startswith("alice:alice")
 
 
-def test_who_gets_name_and_uid_of_one_whose_end_no_hook_heard_of_inherits_nothing(
+def test_a_namesake_of_the_same_uid_inherits_nothing(
     machine: Machine,
 ) -> None:
     key = furnished(machine, QUIET)

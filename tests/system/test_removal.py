@@ -156,7 +156,7 @@ def test_removed_account_is_what_it_was(machine: Machine) -> None:
     assert machine.ssh("alice", key, "id -un").out == "alice\n"
 
 
-def test_who_is_no_longer_in_the_group_keeps_everything_until_prune(machine: Machine) -> None:
+def test_who_has_left_the_group_keeps_everything_until_prune(machine: Machine) -> None:
     ready(machine)
     furnished(machine)
     machine.run("gpasswd", "-d", "alice", "sftponly")

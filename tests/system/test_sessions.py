@@ -354,7 +354,7 @@ def test_every_form_side_by_side(machine: Machine) -> None:
     assert machine.run("sftpjail", "test", "--all").code == 0
 
 
-def test_a_mount_that_was_busy_when_the_setting_changed_gives_no_rights(machine: Machine) -> None:
+def test_a_mount_busy_when_the_setting_changed_gives_no_rights(machine: Machine) -> None:
     """The host's, writable, comes along into each session's namespace, where mount -a would pass by what is mounted."""
     ready(machine, FSTAB)
     key = jail(machine, "alice")

@@ -428,7 +428,7 @@ def test_no_log_a_wrong_time_and_a_file_that_cannot_be_read(machine: Machine) ->
     assert "it is no file" in machine.run("sftpjail", "log", check=False).err
 
 
-def test_since_and_until_filter_what_is_shown_and_not_what_is_known(machine: Machine) -> None:
+def test_since_and_until_filter_what_is_shown_not_what_is_known(machine: Machine) -> None:
     lines = ["09:00:00 host internal-sftp[7]: session opened for local user gone from [::1]"]
     lines += [
         f'{hour:02}:00:00 host internal-sftp[7]: close "/{hour}" bytes read 0 written 1'

@@ -267,7 +267,7 @@ def test_teardown_gives_systemd_back(booted: Machine) -> None:
 
 
 @pytest.mark.booted
-def test_every_fix_of_a_drop_in_that_is_not_in_force_puts_it_in_force(booted: Machine) -> None:
+def test_every_fix_of_a_drop_in_puts_it_in_force(booted: Machine) -> None:
     machine, keys = booted, host(booted)
     alice = uid(machine, "alice")
     one = f"/etc/systemd/system/user@{alice}.service.d"

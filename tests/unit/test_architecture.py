@@ -460,3 +460,17 @@ def test_the_unit_tests_mirror_the_package() -> None:
     rooms = {path.name for path in (PROJECT / "sftpjail").iterdir() if path.is_dir()}
     ours = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
     assert ours - {"__pycache__", "support"} <= rooms and len(ours) > 10
+
+
+TESTS = sorted((PROJECT / "tests").rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(PROJECT / "tests")))
+def test_the_name_of_a_test_is_a_short_sentence(path: Path) -> None:
+    """At most 60 characters, and none that hides another one of the same file."""
+    tree = ast.parse(path.read_text())
+    for place in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        names = [node.name for node in place.body if isinstance(node, ast.FunctionDef)]
+        tests = [name for name in names if name.startswith("test_")]
+        assert [name for name in tests if len(name) > 60] == []
+        assert len(tests) == len(set(tests))

@@ -29,7 +29,7 @@ def test_an_empty_file_is_the_default() -> None:
     assert parse("") == parse("[profiles]\n[sshd]\n[logs]\n") == Config()
 
 
-def test_a_missing_default_file_is_the_default_and_a_missing_other_one_an_error(
+def test_only_the_default_file_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = str(tmp_path / "missing.conf")
@@ -119,7 +119,7 @@ def test_each_key_of_a_profile(line: str, field: str, value: object) -> None:
     assert getattr(profile(line), field) == value
 
 
-def test_a_profile_without_group_is_named_by_its_group_unless_it_lists_users() -> None:
+def test_a_profile_without_users_has_the_group_of_its_name() -> None:
     assert profile("").group == "jail"
     assert profile("match_user = ann").group == ""
 

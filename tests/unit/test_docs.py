@@ -109,7 +109,7 @@ def test_manual_has_every_common_option_and_no_other() -> None:
     assert set(re.findall(r"\*(--?[a-z-]+)\*", " ".join(described))) == options_of(build_parser())
 
 
-def test_manual_says_where_the_schemas_lie_and_make_puts_them_there() -> None:
+def test_manual_says_where_make_puts_the_schemas() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     values = dict(re.findall(r"(?m)^(datadir|schemadir) = (.*)$", text))
     place = values["schemadir"].replace("$(datadir)", values["datadir"])
@@ -272,7 +272,7 @@ def test_manual_has_every_question_to_the_host_and_no_other() -> None:
     assert set(re.findall(r"\*([a-z_]+)\*", paragraph[0])) == asked
 
 
-def test_manual_has_every_event_variable_and_limit_of_hook_scripts() -> None:
+def test_manual_has_all_that_hook_scripts_get() -> None:
     text = section(PLUGINS, "HOOK SCRIPTS")
     events = re.search(r"^Events: (.*)\.$", text, re.MULTILINE)
     assert events
@@ -282,7 +282,7 @@ def test_manual_has_every_event_variable_and_limit_of_hook_scripts() -> None:
     assert f"*{scripts.TIMEOUT:.0f}* seconds" in text
 
 
-def test_manual_names_the_fields_of_a_profile_as_the_configuration_does() -> None:
+def test_manual_and_configuration_name_the_same_profile_fields() -> None:
     fields = {field.name for field in dataclasses.fields(model.Profile)} - {"name"}
     assert fields == {key for name, key, _ in settings() if name.startswith("[profiles]")}
 

@@ -170,7 +170,7 @@ def test_remove_of_a_busy_account_leaves_it_as_it_was(
     assert run("check", "ann")[0] == 0
 
 
-def test_remove_of_an_account_that_is_gone_though_userdel_complains(
+def test_remove_of_an_account_that_went_though_userdel_complains(
     run: Run, stage: Stage, programs: Programs
 ) -> None:
     def complain(argv: Sequence[str], _: object) -> Answer:
@@ -186,7 +186,7 @@ def test_remove_of_an_account_that_is_gone_though_userdel_complains(
 
 
 @pytest.mark.parametrize("pid", [9999999, 1, os.getpid()])
-def test_usermod_of_a_busy_account_says_what_ends_it_unless_that_is_roots(
+def test_usermod_of_a_busy_account_says_what_ends_it(
     stage: Stage, programs: Programs, pid: int
 ) -> None:
     fix = fixes.ending({pid: os.getuid()}) if pid == os.getpid() else ""

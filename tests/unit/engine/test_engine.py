@@ -245,7 +245,7 @@ def test_a_tolerant_plan_leaves_one_account_out(tree: Tree) -> None:
     assert wanted(plan) == [MakeDir("/jail/bob")] and set(plan.errors) == {"ann"}
 
 
-def test_an_account_that_is_left_out_takes_nothing_of_others_along(tree: Tree) -> None:
+def test_an_account_left_out_takes_nothing_of_others_along(tree: Tree) -> None:
     """Ann's first event is good, her second is not; what bob wants as well must stay in the plan."""
     shared: list[Action] = [MakeDir("/srv/sftp"), Notify("systemd", "daemon-reload")]
     plugin = Wants(
@@ -277,7 +277,7 @@ def test_a_host_event_is_never_tolerated(tree: Tree) -> None:
         engine(tree.host(), one=Broken()).plan([OnSetup()], tolerant=True)
 
 
-def test_the_first_owner_is_remembered_and_forgotten_when_given_back(tree: Tree) -> None:
+def test_the_first_owner_is_remembered_until_it_is_given_back(tree: Tree) -> None:
     tree.directory("/home/ann", 0o700, (1001, 1001))
     there = engine(tree.host(), one=Wants(SetOwner("/home/ann", 0, 0, 0o755))).plan(
         [OnUserCreate(who("ann"), new=True)]
@@ -294,7 +294,7 @@ def test_the_first_owner_is_remembered_and_forgotten_when_given_back(tree: Tree)
     assert [type(s.action).__name__ for s in back.steps] == ["Remove", "SetOwner"], "given last"
 
 
-def test_a_record_says_for_which_uid_it_was_made_as_long_as_it_says_anything(tree: Tree) -> None:
+def test_a_record_that_says_anything_says_for_which_uid(tree: Tree) -> None:
     def recorded(event: Event, *actions: Action) -> Action:
         plan = engine(tree.host(), one=Wants(ann=list(actions))).plan([event])
         return next(

@@ -120,7 +120,7 @@ def test_a_directory_is_given_away_when_it_is_full(world: World) -> None:
     assert not world.plan(lambda _: [*wanted])[1].steps
 
 
-def test_a_directory_that_was_given_away_comes_back_before_it_is_emptied(world: World) -> None:
+def test_a_directory_given_away_comes_back_before_it_is_emptied(world: World) -> None:
     home, before = world.path("home"), world.snapshot()
     world.refuse = ("ask",)
     wanted = [
@@ -212,9 +212,7 @@ UNDOS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("undo", UNDOS)
-def test_no_undo_follows_a_link_of_a_users_and_none_waits_for_them(
-    world: World, undo: dict[str, Any]
-) -> None:
+def test_no_undo_follows_a_users_link_or_waits_for_them(world: World, undo: dict[str, Any]) -> None:
     os.mkfifo(world.path("theirs/fifo"))
     (world.root / "roots/old").write_text("now\n")
     Path(files.backup_name(world.path("roots/old"))).write_text("before\n")

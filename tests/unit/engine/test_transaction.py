@@ -437,7 +437,7 @@ def test_nothing_is_overwritten_by_a_rename(worlds: MakeWorld) -> None:
     assert differences(before, world.snapshot()) == []
 
 
-def test_a_rename_that_never_began_is_not_undone_over_somebody_elses_file(
+def test_a_rename_that_never_began_is_not_undone_over_a_file(
     worlds: MakeWorld,
 ) -> None:
     world = worlds()
@@ -457,7 +457,7 @@ def test_a_full_directory_is_never_removed(worlds: MakeWorld) -> None:
     assert (world.root / "leaves/theirs").read_text() == "data\n"
 
 
-def test_a_rollback_that_cannot_finish_says_what_is_left_and_the_next_run_goes_on(
+def test_an_incomplete_rollback_says_so_and_the_next_run_goes_on(
     worlds: MakeWorld,
 ) -> None:
     world = worlds()

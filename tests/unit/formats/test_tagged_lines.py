@@ -86,7 +86,7 @@ def test_removing_what_is_not_there_changes_nothing(style: Style, text: str) -> 
 
 @given(before=foreign, after=foreign, style=st.just(Style.BLOCK))
 @example(before="theirs without newline", after="added later\n", style=Style.BLOCK)
-def test_what_others_append_after_our_block_is_not_glued_to_what_stands_before(
+def test_what_follows_our_block_is_not_glued_to_what_precedes_it(
     before: str, after: str, style: Style
 ) -> None:
     added = edit(before, {"tag": ("ours",)}, style) + after
@@ -129,7 +129,7 @@ def test_only_the_line_feed_ends_a_line() -> None:
     assert edit(text, {"ours": ("ours",)}, Style.LINE) == text + "ours\n"
 
 
-def test_a_line_of_ours_that_stands_there_already_is_found_without_its_newline() -> None:
+def test_a_line_of_ours_is_found_without_its_newline() -> None:
     assert edit("theirs\nours", {"ours": ()}, Style.LINE) == "theirs"
 
 
@@ -205,9 +205,7 @@ MARKED = (
         ("/a /j/b none bind,nosuid,nodev,private 0 0", False),
     ],
 )
-def test_an_fstab_line_that_lost_its_mark_is_taken_over_and_no_other(
-    line: str, taken: bool
-) -> None:
+def test_only_our_fstab_line_without_its_mark_is_taken_over(line: str, taken: bool) -> None:
     changed = edit(f"{line}\n", {"ann /j/a": (MARKED,)}, Style.FSTAB)
     assert changed == (f"{MARKED}\n" if taken else f"{line}\n{MARKED}\n")
 

@@ -324,7 +324,7 @@ def config(*profiles: Profile) -> Config:
     return Config(profiles=profiles)
 
 
-def test_match_user_comes_before_every_group_and_the_first_profile_wins(tree: Tree) -> None:
+def test_match_user_precedes_groups_and_the_first_profile_wins(tree: Tree) -> None:
     for n, name in enumerate(("ann", "bob", "cat", "dan"), 1001):
         tree.account(name, n)
     tree.group("one", 501, "ann", "bob", "ghost")

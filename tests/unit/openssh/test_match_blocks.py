@@ -113,7 +113,7 @@ def test_settings_are_written_as_sshd_prints_them() -> None:
     )
 
 
-def test_a_connection_has_every_field_that_a_match_line_may_ask_for() -> None:
+def test_a_connection_has_every_field_that_match_may_ask_for() -> None:
     # `Match LocalPort 22` is an error of sshd -T where the connection has no lport, in 9.2 and
     # 10.0.
     fields = dict(pair.split("=") for pair in spec("ann").split(","))

@@ -223,7 +223,7 @@ def test_survey_reads_many_files_with_one_program(host: FakeHost, programs: Prog
         assert not entries or entries[0].key.fingerprint == f"SHA256:DG{number:04}"  # type: ignore[union-attr]
 
 
-def test_read_asks_one_program_for_all_lines_and_says_what_is_too_many(
+def test_read_asks_once_for_all_lines_and_refuses_too_many(
     host: FakeHost, programs: Programs
 ) -> None:
     keys, problems = public_keys.read(

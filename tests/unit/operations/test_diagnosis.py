@@ -64,7 +64,7 @@ def test_what_setup_would_change_is_a_problem_of_the_host(stage: Stage) -> None:
     )
 
 
-def test_what_a_problem_has_said_is_said_once_and_hides_nothing_else(stage: Stage) -> None:
+def test_what_a_problem_says_is_said_once_and_hides_nothing(stage: Stage) -> None:
     stage.tree.program("systemctl")  # so that setup would write the drop-ins, and units of ours
     lost, changed = judge(stage.engine(), [])
     assert (lost.what, lost.fix) == (f"{MANAGERS} is missing", "sftpjail setup")
@@ -210,7 +210,7 @@ def test_an_administrator_whose_primary_group_is_the_jails(stage: Stage) -> None
     assert problem.fix == "usermod -g admin admin"
 
 
-def test_a_veto_without_a_command_is_not_hidden_by_a_problem_without_one(stage: Stage) -> None:
+def test_no_problem_without_a_command_hides_a_veto(stage: Stage) -> None:
     def veto() -> list[Problem]:
         raise SftpJailError("no room for anybody")
 

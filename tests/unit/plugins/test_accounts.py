@@ -47,9 +47,7 @@ def test_on_setup_makes_each_group(tree: Tree, fire: Fire) -> None:
     assert fire("accounts", "on_setup", tree.host(), config) == [SetGroup("one"), SetGroup("two")]
 
 
-def test_on_teardown_removes_our_group_and_closes_who_is_still_jailed(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_teardown_removes_our_group_and_closes_its_members(tree: Tree, fire: Fire) -> None:
     tree.account("admin", 1003)
     tree.group_lines.remove("sudo:x:27:admin")
     tree.group("sudo", 27, "admin")
@@ -64,7 +62,7 @@ def test_on_teardown_removes_our_group_and_closes_who_is_still_jailed(
     ]
 
 
-def test_on_teardown_closes_an_administrator_whose_jail_was_forced(tree: Tree, fire: Fire) -> None:
+def test_on_teardown_closes_a_forced_jail_of_an_administrator(tree: Tree, fire: Fire) -> None:
     tree.group_lines.remove("sudo:x:27:admin")
     tree.group("sudo", 27, "ann")
     assert fire("accounts", "on_teardown", tree.host()) == []
@@ -110,7 +108,7 @@ def test_on_user_create_turns_the_home_inside(tree: Tree, fire: Fire) -> None:
     )
 
 
-def test_on_user_create_refuses_a_home_inside_that_the_host_has_too(tree: Tree, fire: Fire) -> None:
+def test_on_user_create_refuses_a_home_that_the_host_has_too(tree: Tree, fire: Fire) -> None:
     tree.directory("/files")
     with pytest.raises(SftpJailError, match="this host has a /files too") as caught:
         fire("accounts", "on_user_create", tree.host(), account=ann(INSIDE))
@@ -129,15 +127,13 @@ def test_on_user_remove_gives_back_what_was(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_user_remove_of_a_deleted_account_has_nothing_to_give_back(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_user_remove_gives_a_deleted_account_nothing_back(tree: Tree, fire: Fire) -> None:
     assert fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=True) == []
     gone = Account("gone", -1, -1, "/nonexistent/gone", profile=Profile("sftponly"), local=False)
     assert fire("accounts", "on_user_remove", tree.host(), account=gone, deleted=False) == []
 
 
-def test_on_user_remove_keeps_the_files_of_a_home_inside_reachable(tree: Tree, fire: Fire) -> None:
+def test_on_user_remove_keeps_files_of_a_home_inside_reachable(tree: Tree, fire: Fire) -> None:
     account = ann(INSIDE, home="/files")
     assert SetAccount("ann", home="/srv/sftp/ann/files") in fire(
         "accounts", "on_user_remove", tree.host(), account=account, deleted=False
@@ -154,9 +150,7 @@ def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire:
     assert "sftpjail setup" in caught.value.advice
 
 
-def test_on_user_remove_takes_an_account_out_of_every_profiles_group(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_user_remove_takes_one_out_of_every_profiles_group(tree: Tree, fire: Fire) -> None:
     tree.group("second", 501, "ann")
     tree.group("third", 502, "bob")
     profiles = (

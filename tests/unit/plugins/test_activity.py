@@ -48,7 +48,7 @@ def test_what_goes_on_by_kind(tree: Tree) -> None:
     assert found(ann(name="carl", uid=1009), host, jailed=True) == []
 
 
-def test_units_count_until_there_is_a_jail_and_a_users_link_leads_nowhere(tree: Tree) -> None:
+def test_units_count_before_a_jail_and_links_lead_nowhere(tree: Tree) -> None:
     tree.write("/home/ann/.config/systemd/user/own.service", "")
     tree.directory("/home/ann/.local/share/systemd")
     tree.link("/home/ann/.local/share/systemd/user", "/etc")
@@ -119,7 +119,7 @@ def test_on_user_remove_gives_back_and_never_to_another(tree: Tree, fire: Fire) 
     assert caught.value.fix == f"mv -nT {CRON} {ASIDE}ann/cron-ann.later && sftpjail remove ann"
 
 
-def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, fire: Fire) -> None:
+def test_on_check_reports_what_nobody_keeps_and_advises_else(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/crontab", "SHELL=/bin/sh\n17 * * * * root x\n*/5 1-3 * jan mon ann pull\n")
     host = at_work(tree, SLEEP, OWN, SERVICE, CONTAINER)
     bad, lines, others = fire("activity", "on_check", host, account=ann())
@@ -142,7 +142,7 @@ def test_on_check_reports_what_nobody_keeps_and_advises_of_the_rest(tree: Tree, 
     assert "a crontab" in advice[0].what and "lingering" in advice[0].what and not advice[0].fix
 
 
-def test_on_check_of_the_host_reports_what_departed_accounts_left(tree: Tree, fire: Fire) -> None:
+def test_on_check_reports_what_departed_accounts_left(tree: Tree, fire: Fire) -> None:
     tree.write(f"{ASIDE}carl/cron-carl", "")
     tree.write(f"{ASIDE}ann/cron-ann", "")
     tree.write("/var/lib/sftpjail/accounts/ann", "{}")

@@ -112,9 +112,7 @@ def test_on_user_create_with_the_home_inside(tree: Tree, fire: Fire) -> None:
     assert fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE)) == []
 
 
-def test_on_user_create_does_not_give_away_the_files_of_an_earlier_account(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_user_create_gives_away_no_files_of_a_namesake(tree: Tree, fire: Fire) -> None:
     tree.directory("/srv/sftp/ann/files", 0o700, (4711, 4711))
     with pytest.raises(
         SftpJailError, match="belongs to uid 4711, perhaps to an earlier account"
@@ -166,7 +164,7 @@ def test_on_user_create_takes_nobody_elses_directory_for_a_jail(
         fire("chroot", "on_user_create", tree.host(), account=ann(HOME, home=home))
 
 
-def test_on_user_create_refuses_a_home_beneath_a_foreign_directory(tree: Tree, fire: Fire) -> None:
+def test_on_user_create_refuses_a_home_in_a_foreign_directory(tree: Tree, fire: Fire) -> None:
     tree.directory("/home", 0o775)
     with pytest.raises(SftpJailError, match="/home can be written") as caught:
         fire("chroot", "on_user_create", tree.host(), account=ann(HOME))
@@ -191,9 +189,7 @@ def test_on_user_remove_gives_the_home_back(tree: Tree, fire: Fire) -> None:
     assert not any(isinstance(action, SetOwner) for action in gone)
 
 
-def test_on_user_remove_gives_the_home_to_the_uid_that_the_account_has_now(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_user_remove_gives_the_home_to_the_present_uid(tree: Tree, fire: Fire) -> None:
     tree.write(RECORD, '{"owners": {"/home/ann": [1001, 50, 488]}, "uid": 1001}')
     actions = fire(
         "chroot", "on_user_remove", tree.host(), account=ann(HOME, uid=1500), deleted=False
@@ -217,7 +213,7 @@ def test_a_jail_that_was_shut_by_its_mode_opens(tree: Tree, fire: Fire) -> None:
     assert SetOwner("/srv/sftp/ann", 0, 0, 0o711) in back
 
 
-def test_on_user_remove_with_the_home_inside_keeps_what_is_the_home(tree: Tree, fire: Fire) -> None:
+def test_on_user_remove_keeps_a_home_that_is_inside(tree: Tree, fire: Fire) -> None:
     stays = fire("chroot", "on_user_remove", tree.host(), account=ann(INSIDE), deleted=False)
     assert Remove("/srv/sftp/ann/files", directory=True) not in stays
     tree.write(RECORD, '{"was": {"home": "/home/ann"}}')

@@ -82,7 +82,7 @@ def test_on_check_of_a_jail_that_is_not_there(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize("owner", [(0, 0), (0, 33), (0, 1001)])
-def test_on_check_is_silent_about_unusual_directories_that_sshd_takes(
+def test_on_check_is_silent_about_directories_that_sshd_takes(
     tree: Tree, fire: Fire, owner: tuple[int, int]
 ) -> None:
     (tree.root / JAIL.lstrip("/")).chmod(0o755)
@@ -137,9 +137,7 @@ def test_on_check_of_an_administrators_own_start(tree: Tree, fire: Fire) -> None
     assert check(tree, fire, replace(BIND, start="/web")) == []
 
 
-def test_on_check_of_a_directory_on_the_way_that_the_user_may_not_enter(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_check_of_a_directory_that_the_user_may_not_enter(tree: Tree, fire: Fire) -> None:
     tree.directory("/srv/box", 0o755)
     tree.directory(f"{JAIL}/a/b", 0o755, (1001, 1001))
     tree.directory(f"{JAIL}/a", 0o700, (0, 0))
@@ -181,7 +179,7 @@ def test_on_check_of_a_home_that_its_user_cannot_write(
         assert check(tree, fire, profile) == [], "nobody is to write there"
 
 
-def test_on_check_is_silent_about_a_home_that_the_group_may_write(tree: Tree, fire: Fire) -> None:
+def test_on_check_is_silent_about_a_home_its_group_may_write(tree: Tree, fire: Fire) -> None:
     (tree.root / "home/ann").chmod(0o770)
     tree.owners["/home/ann"] = (0, 500)
     assert check(tree, fire) == []

@@ -66,7 +66,7 @@ def test_on_setup_writes_three_executable_stubs(tree: Tree, fire: Fire) -> None:
         assert "@" not in stub.content.replace("_.@", ""), "a token is left"
 
 
-def test_the_stub_knows_groups_and_users_so_that_it_needs_no_python(tree: Tree, fire: Fire) -> None:
+def test_the_stub_knows_groups_and_users_without_python(tree: Tree, fire: Fire) -> None:
     config = Config(
         profiles=(
             Profile("a", "one"),
@@ -125,9 +125,7 @@ def test_on_setup_enables_what_is_not_enabled(tree: Tree, fire: Fire, booted: bo
     assert run.undo == ("/usr/sbin/systemctl", "disable", "--quiet", *now, "sftpjail.timer")
 
 
-def test_a_masked_unit_is_left_alone_but_for_the_link_that_enabled_it(
-    tree: Tree, fire: Fire
-) -> None:
+def test_a_masked_unit_loses_only_the_link_that_enabled_it(tree: Tree, fire: Fire) -> None:
     wants = "/etc/systemd/system/timers.target.wants"
     units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
     tree.write("/dev/null", "")

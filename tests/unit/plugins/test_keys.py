@@ -48,7 +48,7 @@ def test_on_setup_for_everyone_copies_each_line_of_each_file(
     ]
 
 
-def test_on_setup_for_everyone_a_second_time_brings_no_revoked_key_back(
+def test_on_setup_a_second_time_brings_no_revoked_key_back(
     tree: Tree, fire: Fire, sshd: Sshd
 ) -> None:
     tree.write("/home/bob/.ssh/authorized_keys", "ssh-rsa AAAA revoked\n")
@@ -72,7 +72,7 @@ def test_on_teardown_removes_what_we_made(tree: Tree, fire: Fire) -> None:
     assert set(actions) == {Remove(FILE), Remove(DIRECTORY)}
 
 
-def test_on_teardown_leaves_no_key_for_a_later_account_of_the_name(tree: Tree, fire: Fire) -> None:
+def test_on_teardown_leaves_no_key_to_a_later_namesake(tree: Tree, fire: Fire) -> None:
     assert Remove(FILE, ours=True) not in fire("keys", "on_teardown", tree.host()), (
         "an administrator's file"
     )
@@ -134,9 +134,7 @@ def test_on_user_remove_while_the_account_stays(tree: Tree, fire: Fire) -> None:
     )
 
 
-def test_on_user_remove_leaves_no_keys_to_a_later_account_of_that_name(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_user_remove_leaves_no_keys_to_a_later_namesake(tree: Tree, fire: Fire) -> None:
     gone = Account("ann", -1, -1, "/nonexistent/ann", profile=Profile("sftponly"), local=False)
     for config in (Config(), EVERYONE):
         assert fire("keys", "on_user_remove", tree.host(), config, account=gone, deleted=True) == [

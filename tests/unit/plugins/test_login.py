@@ -329,9 +329,7 @@ def test_on_check_knows_other_sources_of_keys(tree: Tree, fire: Fire, line: str)
     assert check(tree, fire) == []
 
 
-def test_on_check_of_keys_that_lie_elsewhere_is_the_match_blocks_affair(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_check_leaves_keys_elsewhere_to_the_match_block(tree: Tree, fire: Fire) -> None:
     tree.write(KEYS, "")
     tree.write(DROPIN, "Match Group sftponly\n    AuthorizedKeysFile /srv/keys/%u\n")
     assert check(tree, fire) == []

@@ -141,9 +141,7 @@ def test_on_teardown(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_jail_binds_the_directory_of_the_socket_or_the_one_that_survives(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_jail_binds_the_sockets_directory_or_one_that_stays(tree: Tree, fire: Fire) -> None:
     rsyslog(tree)
     assert fire("logs", "on_jail_binds", tree.host(), account=ann()) == [], "before setup"
     tree.directory(SHARED)

@@ -123,7 +123,7 @@ def test_a_stranger_is_loaded_only_when_allowed(install: Any) -> None:
     assert "quota" not in dict(Manager(Config()).plugins.list_name_plugin())
 
 
-def test_a_package_may_allow_its_plugin_and_the_administrator_disable_it(install: Any) -> None:
+def test_a_package_allows_its_plugin_unless_it_is_disabled(install: Any) -> None:
     install("quota", module("quota", on_setup=lambda: []))
     assert "quota" in dict(Manager(Config(plugins_packaged=("quota",))).plugins.list_name_plugin())
     off = Config(plugins_packaged=("quota",), plugins_disable=("quota",))
@@ -156,7 +156,7 @@ def test_a_tolerant_manager_goes_on_without_strangers_that_fail(install: Any) ->
         Manager(config)
 
 
-def test_of_a_plugin_with_a_hook_that_does_not_exist_nothing_is_loaded(install: Any) -> None:
+def test_a_plugin_with_an_unknown_hook_is_not_loaded_at_all(install: Any) -> None:
     # It would run something else than its author thinks.
     half = module("quota", on_setup=lambda: [], on_user_craete=lambda: [])
     for plugin in (half, module("quota", on_mount=lambda: [], on_setup=lambda nonsense: [])):
@@ -196,7 +196,7 @@ def test_of_a_plugin_with_a_hook_that_does_not_exist_nothing_is_loaded(install: 
     ],
 )
 @pytest.mark.real_program
-def test_the_fix_of_a_plugin_that_fails_takes_it_out_of_the_configuration(
+def test_the_fix_of_a_broken_plugin_takes_it_out_of_the_file(
     tmp_path: Path, before: str, after: str
 ) -> None:
     (tmp_path / "conf").write_text(before)
@@ -209,7 +209,7 @@ def test_the_fix_of_a_plugin_that_fails_takes_it_out_of_the_configuration(
     assert all(len(line) <= 75 for line in wrap_command(caught.value.fix)), "on a terminal"
 
 
-def test_no_command_has_a_name_that_sed_or_the_shell_could_misread() -> None:
+def test_no_command_has_a_name_that_sed_or_sh_could_misread() -> None:
     for name in ("a/b", "x'; reboot; '", "a b", ".*"):
         with pytest.raises(SftpJailError) as caught:
             Manager(Config(plugins_allow=(name,)))
@@ -311,7 +311,7 @@ def test_hooks_are_called_in_the_order_of_pluggy(tree: Tree, install: Any) -> No
     assert [f"/srv/{name}" for name in fired] == [action.path for (action,) in by_pluggy]
 
 
-def test_bundled_plugins_are_asked_after_strangers_in_their_own_order(install: Any) -> None:
+def test_bundled_plugins_come_after_strangers_in_their_order(install: Any) -> None:
     loaded = Manager(install("quota", module("quota", on_setup=lambda: [])))
     called = [i.plugin_name for i in reversed(loaded.plugins.hook.on_setup.get_hookimpls())]
     assert called == ["quota", *(name for name in BUNDLED if name in called)]
@@ -347,9 +347,7 @@ def test_a_hook_that_breaks_is_told_with_the_plugins_name(tree: Tree, install: A
         loaded.fire(create(), tree.host())
 
 
-def test_a_hook_that_returns_something_else_is_told_with_the_plugins_name(
-    tree: Tree, install: Any
-) -> None:
+def test_an_error_of_what_a_hook_returns_names_the_plugin(tree: Tree, install: Any) -> None:
     config = off(install("quota", module("quota", on_user_create=lambda: ["/srv/x"])))
     with pytest.raises(SftpJailError, match="plugin quota"):
         Engine(config, tree.host(), Manager(config)).plan([create()])

@@ -94,9 +94,7 @@ def test_on_mount_with_spaces(tree: Tree, fire: Fire) -> None:
     assert lines.tag == f"ann {JAIL}/a b"
 
 
-def test_on_mount_below_another_bind_makes_its_mount_point_in_that_ones_source(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_mount_below_a_bind_makes_its_point_in_the_source(tree: Tree, fire: Fire) -> None:
     known(tree, ("/srv/web/example.com", f"{JAIL}/web"))
     tree.directory("/srv/other")
     actions = fire(
@@ -202,7 +200,7 @@ def test_on_mount_refuses_a_source_that_somebody_could_exchange(tree: Tree, fire
         )
 
 
-def test_what_others_could_exchange_is_allowed_for_sessions_alone(tree: Tree, fire: Fire) -> None:
+def test_sessions_alone_may_show_what_others_could_exchange(tree: Tree, fire: Fire) -> None:
     """A session judges it at each login; nobody judges what a boot mounts."""
     source = "/home/bob/public"
     tree.directory(source)
@@ -253,16 +251,14 @@ def test_on_teardown_takes_the_judge_along(tree: Tree, fire: Fire) -> None:
     assert removed == [BOOT_UNIT, BOOT_WANTS, posixpath.dirname(BOOT_WANTS)]
 
 
-def test_on_setup_refuses_a_kernel_that_cannot_mount_by_descriptor(tree: Tree, fire: Fire) -> None:
+def test_on_setup_needs_a_kernel_that_mounts_by_descriptor(tree: Tree, fire: Fire) -> None:
     host = tree.host()
     host.mounts_missing = "open_tree: Function not implemented"
     with pytest.raises(SftpJailError, match="open_tree: Function not implemented.*Linux 5.12"):
         fire("mounts", "on_setup", host)
 
 
-def test_on_mount_of_ones_own_home_is_fine_also_if_others_homes_are_elsewhere(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_mount_of_ones_own_home_is_fine(tree: Tree, fire: Fire) -> None:
     home = Bind("/home/ann", f"{JAIL}/home/ann", role="home")
     assert fire("mounts", "on_mount", tree.host(), account=ann(), bind=home)
 
@@ -314,7 +310,7 @@ def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
     )
 
 
-def test_on_mount_refuses_a_mount_point_that_a_user_could_exchange(tree: Tree, fire: Fire) -> None:
+def test_on_mount_refuses_a_point_that_a_user_could_exchange(tree: Tree, fire: Fire) -> None:
     known(tree, ("/home/ann", f"{JAIL}/home/ann"))
     with pytest.raises(SftpJailError, match="no place for a mount: /home/ann belongs to uid 1001"):
         fire(
@@ -368,9 +364,7 @@ def test_on_unmount(tree: Tree, fire: Fire) -> None:
     ]
 
 
-def test_on_unmount_below_another_bind_removes_the_directory_in_its_source(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_unmount_below_a_bind_removes_the_sources_directory(tree: Tree, fire: Fire) -> None:
     known(tree, (WEB.source, WEB.target), ("/srv/x", f"{WEB.target}/x"))
     actions = fire(
         "mounts",

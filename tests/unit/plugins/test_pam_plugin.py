@@ -105,7 +105,7 @@ def test_on_setup_marks_rules_for_an_old_sshd(tree: Tree, fire: Fire, version: P
     ]
 
 
-def test_rules_of_several_profiles_pass_by_whom_an_earlier_one_has(
+def test_rules_of_a_profile_pass_by_whom_an_earlier_one_has(
     tree: Tree, fire: Fire, version: Programs
 ) -> None:
     """As with Match: users before groups, the first one wins; and the last jump ends exactly at the end."""
@@ -349,7 +349,7 @@ def test_on_user_remove(tree: Tree, fire: Fire) -> None:
 # -- who is shut out and has no line in shadow(5)
 
 
-def test_the_list_is_read_where_an_account_may_have_no_line_in_shadow(
+def test_the_list_is_read_where_one_may_have_no_shadow_line(
     tree: Tree, fire: Fire, version: Programs
 ) -> None:
     """By everybody's stack, so with the proof that everybody can still log in."""

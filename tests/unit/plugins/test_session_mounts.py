@@ -100,7 +100,7 @@ def test_on_unmount(tree: Tree, fire: Fire) -> None:
     )
 
 
-def test_a_table_of_somebody_is_read_once_and_a_hidden_file_is_nobodys(tree: Tree) -> None:
+def test_a_table_is_read_once_and_a_hidden_file_is_nobodys(tree: Tree) -> None:
     tree.write(TABLE, f"{LINE}\n# comment\n\nbroken\n")
     tree.write("/etc/sftpjail/mounts/.ann.sftpjail-old~", f"{LINE}\n")
     host = tree.host()

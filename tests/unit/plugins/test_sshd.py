@@ -57,9 +57,7 @@ def test_users_come_before_groups(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     assert block.endswith("    PermitUserRC no\n    MaxSessions 2\n")
 
 
-def test_without_include_the_block_stands_at_the_end_of_sshd_config(
-    tree: Tree, fire: Fire, sshd: Sshd
-) -> None:
+def test_without_include_the_block_ends_sshd_config(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     main = "UsePAM yes\nSubsystem sftp /usr/lib/openssh/sftp-server\n"
     tree.write(MAIN, main)
     written = files(fire("sshd", "on_setup", tree.host()))
@@ -71,7 +69,7 @@ def test_without_include_the_block_stands_at_the_end_of_sshd_config(
     assert not [action for action in actions if not isinstance(action, Remove)]
 
 
-def test_without_a_subsystem_one_is_added_and_the_others_may_see_that(
+def test_a_missing_subsystem_is_added_and_others_may_see_that(
     tree: Tree, fire: Fire, sshd: Sshd
 ) -> None:
     for main in (
@@ -196,7 +194,7 @@ def test_on_teardown_restores_sshd_config_byte_for_byte(
     assert files(fire("sshd", "on_teardown", tree.host()))[MAIN] == main
 
 
-def test_on_user_create_refuses_before_setup_and_after_a_change_of_the_profile(
+def test_on_user_create_needs_a_setup_of_the_present_profile(
     tree: Tree, fire: Fire, programs: Programs
 ) -> None:
     with pytest.raises(SftpJailError, match="no Match block, or an old one") as caught:

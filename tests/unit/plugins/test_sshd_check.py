@@ -159,7 +159,7 @@ def test_on_check_tells_of_a_daemon_that_does_not_run(
     assert problem.fix == "systemctl start ssh"
 
 
-def test_on_check_of_an_sshd_that_systemd_starts_for_each_connection(
+def test_on_check_of_an_sshd_started_for_each_connection(
     tree: Tree, fire: Fire, programs: Programs
 ) -> None:
     tree.pids = {}
@@ -285,7 +285,7 @@ def test_on_check_of_our_block_at_the_end_of_sshd_config(tree: Tree, fire: Fire)
         ("all", False),
     ],
 )
-def test_on_check_of_many_asks_only_about_whom_a_foreign_match_could_mean(
+def test_on_check_of_many_asks_only_whom_a_foreign_match_means(
     tree: Tree, fire: Fire, programs: Programs, criteria: str, asked: bool
 ) -> None:
     tree.write(ADMIN, f"Match {criteria}\n    Banner none\n")
@@ -306,7 +306,7 @@ def test_on_check_of_many_asks_once_for_all(tree: Tree, fire: Fire, programs: Pr
 # -- explain -------------------------------------------------------------------------------------
 
 
-def test_on_explain_shows_the_match_and_where_each_setting_stands(tree: Tree, fire: Fire) -> None:
+def test_on_explain_shows_the_match_and_where_settings_stand(tree: Tree, fire: Fire) -> None:
     tree.write(ADMIN, "Match User ann\n    PermitTTY yes\n")
     facts = fire("sshd", "on_explain", tree.host(), account=ann())
     assert facts[0] == Fact("sshd", "Match Group sftponly", "", "10-sftpjail.conf:3")

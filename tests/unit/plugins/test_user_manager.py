@@ -46,9 +46,7 @@ def shown(uid: int = 1001, text: str = "", paths: str = DROPIN, **more: str) -> 
     return "\n".join(f"{name}={value}" for name, value in values.items() if value)
 
 
-def test_on_setup_writes_the_drop_in_and_tells_systemd_before_the_commit(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_setup_tells_systemd_of_the_drop_in_before_the_commit(tree: Tree, fire: Fire) -> None:
     tree.program("systemctl")
     actions = fire("user_manager", "on_setup", tree.host())
     assert actions == [
@@ -144,9 +142,7 @@ def test_the_script_knows_accounts_by_name(tmp_path: Path) -> None:
     assert decide(tmp_path, config, NOBODY_KNOWS) == 1
 
 
-def test_on_user_create_ends_what_runs_and_asks_once_more_for_who_joins(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_user_create_ends_what_runs_and_asks_once_more(tree: Tree, fire: Fire) -> None:
     systemd(tree)
     assert fire("user_manager", "on_user_create", tree.host(), account=ann()) == []
     assert fire("user_manager", "on_user_create", tree.host(), account=ann(uid=-1)) == []
@@ -157,7 +153,7 @@ def test_on_user_create_ends_what_runs_and_asks_once_more_for_who_joins(
     assert fire("user_manager", "on_user_create", tree.host(), account=ann()) == [STOP]
 
 
-def test_one_daemon_hears_once_and_before_the_commit_if_one_plugin_wants_that() -> None:
+def test_a_daemon_hears_once_and_early_if_one_plugin_wants_that() -> None:
     late, early = (
         Notify("systemd", "daemon-reload"),
         Notify("systemd", "daemon-reload", required=True),
@@ -189,9 +185,7 @@ def test_on_check_is_content_with_what_is_in_force(
     assert not loaded(shown(1002), dropin(Config()), 1001)
 
 
-def test_on_check_says_that_the_drop_in_is_lost_where_somebody_is_jailed(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_check_reports_a_lost_drop_in_if_somebody_is_jailed(tree: Tree, fire: Fire) -> None:
     tree.program("systemctl")
     for account in (None, ann()):
         (problem,) = fire("user_manager", "on_check", tree.host(), account=account)
@@ -242,7 +236,7 @@ def test_on_check_names_what_keeps_the_drop_in_from_its_work(
     assert [words in f.what and f.fix == fix for f in found] == ([True] if words else [])
 
 
-def test_on_check_asks_of_each_service_that_has_drop_ins_of_its_own(
+def test_on_check_asks_of_each_service_with_its_own_drop_ins(
     tree: Tree, fire: Fire, programs: Programs
 ) -> None:
     systemd(tree)
@@ -257,9 +251,7 @@ def test_on_check_asks_of_each_service_that_has_drop_ins_of_its_own(
     assert found.fix == f"mv -nT {mask} {mask}.off && systemctl daemon-reload"
 
 
-def test_a_drop_in_that_an_administrator_masked_is_reported_and_stays(
-    tree: Tree, fire: Fire
-) -> None:
+def test_a_drop_in_that_is_masked_is_reported_and_stays(tree: Tree, fire: Fire) -> None:
     systemd(tree)
     (Path(tree.root) / DROPIN.lstrip("/")).unlink()
     tree.link(DROPIN, "/dev/null")

@@ -93,7 +93,7 @@ def test_a_request_on_the_wire() -> None:
 
 @pytest.mark.real_program
 @pytest.mark.skipif(not SERVER.exists(), reason="no sftp-server here")
-def test_every_request_is_one_that_the_real_server_knows_and_harmless(tmp_path: Path) -> None:
+def test_the_real_server_knows_every_request_and_none_does_harm(tmp_path: Path) -> None:
     """It neither hangs up nor says permission denied by itself, and with -P it does for exactly that one."""
     known = subprocess.run(
         [SERVER, "-Q", "requests"], capture_output=True, text=True, check=True

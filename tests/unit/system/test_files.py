@@ -130,7 +130,7 @@ def test_write_staged_never_writes_into_a_link(directory: Path) -> None:
     assert Path(files.stage_name(str(path))).read_bytes() == b"ours\n"
 
 
-def test_a_staged_file_below_shadow_maint_is_not_where_useradd_runs_it() -> None:
+def test_a_staged_hook_of_shadow_is_not_where_useradd_runs_it() -> None:
     path = "/etc/shadow-maint/useradd-post.d/sftpjail"
     for name in (files.stage_name(path), files.backup_name(path)):
         assert os.path.dirname(name) == "/etc/shadow-maint"
@@ -680,7 +680,7 @@ def test_a_link_that_came_after_the_look_is_not_followed(
 
 
 @pytest.mark.parametrize("kind", ["link", "full", "theirs"])
-def test_what_took_the_place_of_a_new_directory_is_not_given_away(
+def test_what_replaced_a_new_directory_is_not_given_away(
     directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Who can write above it may exchange it before it is opened."""

@@ -57,7 +57,7 @@ def test_a_preview_shows_files_in_a_mount_namespace(
     assert (tmp_path / "there").read_text() == "old" and list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_preview_whose_files_were_replaced_meanwhile_is_asked_again(
+def test_a_preview_of_files_that_were_replaced_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(previews, "RUN_DIR", str(tmp_path / "run"))

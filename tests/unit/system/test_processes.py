@@ -40,7 +40,7 @@ def test_a_process_is_seen_by_its_directory_and_its_files(
     )
 
 
-def test_who_is_being_deleted_stands_in_the_command_line_of_userdel(
+def test_who_is_being_deleted_stands_in_userdels_command_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names, lines = (
@@ -140,7 +140,7 @@ def test_a_stale_pid_file_is_no_daemon(proc: Proc, text: str) -> None:
     assert processes.running("rsyslog") is None
 
 
-def test_sshd_is_found_by_its_title_where_its_pid_file_is_elsewhere(proc: Proc) -> None:
+def test_sshd_is_found_by_its_title_without_its_pid_file(proc: Proc) -> None:
     proc.process(50, "/usr/sbin/sshd", "sshd: ann [priv]")
     proc.process(51, "/usr/lib/openssh/sshd-session", "sshd-session: ann [priv]")
     assert processes.running("sshd") is None, "sessions alone"
@@ -160,7 +160,7 @@ def test_a_title_alone_is_no_daemon(proc: Proc) -> None:
     assert processes.running("sshd") is None
 
 
-def test_a_daemon_of_a_host_whose_run_and_proc_a_chroot_shares_is_not_ours(proc: Proc) -> None:
+def test_a_daemon_of_the_host_around_a_chroot_is_not_ours(proc: Proc) -> None:
     proc.process(41, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
     proc.files["/run/sshd.pid"] = "41\n"
     proc.roots["/proc/41/root"] = "/srv/debian"
@@ -182,7 +182,7 @@ def test_whether_somebody_of_a_name_runs(proc: Proc) -> None:
     )
 
 
-def test_a_hook_of_shadow_goes_when_every_useradd_ended_or_stands_still(
+def test_a_hook_of_shadow_goes_when_no_useradd_is_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """But not for ever."""

@@ -135,7 +135,7 @@ def test_without_systemd_a_reload_is_a_signal(
     assert notify("systemd", "daemon-reload") == "" and programs.asked == []
 
 
-def test_without_systemd_a_restart_is_the_init_scripts_or_a_persons(
+def test_without_systemd_the_init_script_or_a_person_restarts(
     booted: set[str], programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "running", lambda service: 77)

@@ -174,7 +174,7 @@ def test_a_rename_that_can_be_read_in_two_ways_is_marked() -> None:
     assert isinstance(record, Operation) and record.ambiguous
 
 
-def test_a_name_cannot_use_the_cut_at_500_to_forge_its_byte_counts() -> None:
+def test_a_name_cut_at_500_cannot_forge_its_byte_counts() -> None:
     """Cut where the name itself says so, the line looks like a whole one."""
     forged = b'" bytes read 0 written 99999'
     name = b"/" + b"x" * (LIMIT - len(b'close "/') - len(forged)) + forged + b"y" * 50
@@ -552,7 +552,7 @@ def test_entries_that_are_none(fields: dict[bytes, bytes]) -> None:
     assert isinstance(record, Unknown)
 
 
-def test_the_kernels_word_for_the_pid_counts_and_not_the_programs() -> None:
+def test_the_pid_is_the_kernels_word_and_not_the_programs() -> None:
     other = entry(UP, SYSLOG_PID=b"7", _PID=b"9")
     assert [r.user for r in journal(entry(SESSION), other) if isinstance(r, Transfer)] == [None]
 

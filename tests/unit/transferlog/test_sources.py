@@ -364,7 +364,7 @@ def kept(second: int, message: str, *, uid: int = 1001, pid: int = 7, claimed: i
     return f"__REALTIME_TIMESTAMP={second}000000\n{fields}\n".encode()
 
 
-def test_vouchers_find_whose_a_line_is_and_each_entry_vouches_once() -> None:
+def test_vouchers_find_whose_a_line_is_and_vouch_once() -> None:
     entries = [kept(100, "a"), kept(101, "b", uid=1002, pid=9), kept(102, "a"), kept(300, "c")]
     vouchers = sources.Vouchers(iter([b"", b"".join(entries)]))
     assert vouchers.find(100, b"7", b"a") == (1001, b"7")
