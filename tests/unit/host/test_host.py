@@ -247,6 +247,22 @@ def test_read_owned_is_not_led_astray(
     assert KEYS in caught.value.message and "$6$" not in caught.value.message
 
 
+@pytest.mark.parametrize("how", ["directory", "link", "link on the way", "file", "none"])
+def test_list_owned_is_not_led_astray(home: Tree, how: str) -> None:
+    home.write("/elsewhere/units/theirs.service", "x\n")
+    place = "/home/ann/units"
+    if how == "directory":
+        home.write(f"{place}/own.service", "x\n")
+    elif how == "link":
+        (home.root / place[1:]).symlink_to(home.root / "elsewhere/units")
+    elif how == "link on the way":
+        (home.root / "home/ann/way").symlink_to(home.root / "elsewhere")
+        place = "/home/ann/way/units"
+    elif how == "file":
+        home.write(place, "x\n")
+    assert home.host().list_owned(place) == ["own.service"] * (how == "directory")
+
+
 # -- records -------------------------------------------------------------------------------------
 
 text = st.text(st.characters(blacklist_categories=(), blacklist_characters="\0"), max_size=20)

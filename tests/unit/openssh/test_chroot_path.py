@@ -1,0 +1,35 @@
+"""The commands that make a chroot's path one that sshd accepts: no less than is needed, and no more."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import Tree
+
+from sftpjail.model import Account
+from sftpjail.openssh.chroot_path import fix_flaw, new_home
+
+
+@pytest.mark.parametrize("uid", [0, 1, 1001])
+@pytest.mark.parametrize("bit", [0, *(1 << number for number in range(12))], ids=oct)
+def test_a_flaw_is_fixed_by_what_it_needs(tree: Tree, bit: int, uid: int) -> None:
+    tree.directory("/srv/a b", 0o700 | bit, owner=(uid, 0))
+    commands = ["chown root '/srv/a b'"] * bool(uid)
+    commands += ["chmod go-w '/srv/a b'"] * (bit in (0o020, 0o002))
+    assert fix_flaw("/srv/a b", tree.host()) == " && ".join(commands)
+
+
+def test_a_flaw_below_what_others_own_has_no_command(tree: Tree) -> None:
+    tree.directory("/srv/sftp/ann", 0o777)
+    tree.owners["/srv/sftp"] = (1001, 1001)
+    assert fix_flaw("/srv/sftp/ann", tree.host()) == ""
+
+
+def test_what_is_no_directory_is_moved_aside(tree: Tree) -> None:
+    tree.write("/srv/sftp", "x\n")
+    command = fix_flaw("/srv/sftp", tree.host())
+    assert command.startswith("mv ") and command.endswith(" && sftpjail apply")
+
+
+def test_a_new_home_keeps_what_is_there() -> None:
+    command = new_home(Account("ann", 1001, 1001, "/"))
+    assert command == "usermod -d /home/ann ann && mkhomedir_helper ann && sftpjail apply"
