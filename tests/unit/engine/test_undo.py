@@ -219,6 +219,19 @@ def test_a_copy_goes_only_where_the_first_is_still_there(world: World, inode: st
     )
 
 
+def test_a_copy_that_goes_is_gone_on_the_disk_before_the_log(world: World) -> None:
+    one, two = world.root / "one", world.root / "far/two"
+    two.parent.mkdir()
+    one.write_text("x\n")
+    two.write_text("x\n")
+    undo = {"op": "rename", "path": str(one), "to": str(two), "inode": one.stat().st_ino}
+    journal = interrupted(world, undo | {"there": False})
+    assert journal.recover() and put_back(world) and not two.exists()
+    calls = world.syscalls.calls
+    gone, last = (calls.index(("unlink", str(path))) for path in (two, world.state / "journal"))
+    assert ("fsync", str(two.parent)) in calls[gone:last]
+
+
 def test_a_line_after_the_commit_takes_nothing_back(world: World) -> None:
     """A log that goes on after it is of a run that was killed while it told the daemons."""
     path = written(world, "old\n", "new\n")

@@ -704,3 +704,21 @@ def test_what_replaced_a_new_directory_is_not_given_away(
     with pytest.raises(SftpJailError, match=f"{place}"):
         files.make_dir(str(place), 0o755, *ME)
     assert place.stat().st_mode & 0o7777 == 0o710
+
+
+@pytest.mark.parametrize("kind", ["second name", "fifo", "directory", "link"])
+def test_only_a_file_with_one_name_is_copied(directory: Path, kind: str) -> None:
+    """To another file system: what else has the file would keep the old one."""
+    place = directory / "safe/thing"
+    if kind == "second name":
+        os.link(directory / "target/file", place)
+    elif kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to("../target/file")
+    before = listing(directory)
+    with pytest.raises(SftpJailError, match=f"{place}"):
+        files._copy(str(place), str(directory / "target/copy"))
+    assert listing(directory) == before
