@@ -35,6 +35,15 @@ def at_work(tree: Tree, *processes: Outsider) -> FakeHost:
     return host
 
 
+def test_jobs_of_root_are_nobody_elses(tree: Tree) -> None:
+    host = at_work(tree)
+    tree.owners[JOB] = (0, 0)
+    for uid in (0, -1, 1001):
+        works = found(replace(ann(), uid=uid), tree.host(), jailed=True, new=True)
+        assert [work.kind for work in works] == ["cron", "linger"]
+    assert "at" in [work.kind for work in found(ann(), host, jailed=True)]
+
+
 def test_what_goes_on_by_kind(tree: Tree) -> None:
     host = at_work(tree, SLEEP, SERVICE)
     works = found(ann(), host, jailed=True)

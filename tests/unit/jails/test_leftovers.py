@@ -1,0 +1,47 @@
+"""Whose profile what is left of a jail speaks of."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes import Tree
+
+from sftpjail.config import Config
+from sftpjail.jails.leftovers import leftover
+from sftpjail.model import Profile
+
+PROFILES = (
+    Profile("one", "one", chroot="/srv/%u"),
+    Profile("two", "two", chroot="/srv/ann-old/%u"),
+    Profile("three", "three", chroot="/srv/deep/%u"),
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("/srv/ann/x", "one"),
+        ("/srv/ann-old/ann/x", "two"),
+        ("/srv/annex/x", "one"),
+        ("/srv/deep/ann", "three"),
+        ("/srv/deep/anna/x", "one"),
+    ],
+)
+def test_a_mount_is_of_the_profile_whose_jail_it_is_in(tree: Tree, target: str, name: str) -> None:
+    tree.fstab(f"/srv/web {target} none bind,x-sftpjail.user=ann 0 0")
+    account = leftover("ann", Config(profiles=PROFILES), tree.host())
+    assert account.profile is not None and account.profile.name == name
+
+
+@pytest.mark.parametrize("kind", ["made", "owners"])
+@pytest.mark.parametrize(
+    ("path", "name"), [("/srv/ann-old/ann", "two"), ("/srv/deep/ann", "three"), ("/x", "one")]
+)
+def test_a_record_is_of_the_profile_whose_jail_it_names(
+    tree: Tree, kind: str, path: str, name: str
+) -> None:
+    record = {"made": [path]} if kind == "made" else {"owners": {path: [0, 0, 0o755]}}
+    tree.write("/var/lib/sftpjail/accounts/ann", json.dumps(record))
+    account = leftover("ann", Config(profiles=PROFILES), tree.host())
+    assert account.profile is not None and account.profile.name == name
