@@ -364,6 +364,25 @@ def test_user_managers_that_do_not_stop_are_killed(
     assert services.stop_managers([]) == [] == programs.asked
 
 
+@pytest.mark.parametrize("code", [0, 1, 2, 127, -9])
+def test_only_who_is_denied_a_user_manager_loses_it(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    """The drop-in's own words say 1; a shell that breaks or is killed says nothing."""
+    (tmp_path / "dropin").write_text("the drop-in\n")
+    monkeypatch.setattr(services.refusal, "DROPIN", str(tmp_path / "dropin"))
+    monkeypatch.setattr(services.refusal, "script", lambda text: f"{text.strip()} of %i")
+    monkeypatch.setattr(services, "booted", lambda: True)
+    monkeypatch.setattr(services, "user_managers", lambda: [1001])
+    programs.answer("/bin/sh", code=code)
+    programs.answer("systemctl")
+    said = services.notify(services.refusal.SERVICE, "stop")
+    assert programs.asked[0] == ("/bin/sh", "-c", "the drop-in of 1001")
+    stopped = ("systemctl", "stop", "user@1001.service")
+    assert programs.asked[1:] == ([stopped] if code == 1 else [])
+    assert said.startswith("still running: user@1001.service") == (code == 1)
+
+
 def test_processes_are_asked_and_then_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, sent = [0.0], list[tuple[int, int]]()
     left = {101: 1.0, 102: 5.0, 103: 0.0}
