@@ -484,6 +484,13 @@ def test_who_watches_a_directory_by_its_time_sees_a_move(directory: Path) -> Non
     )
 
 
+def test_a_link_in_the_place_of_the_lock_is_no_lock(directory: Path) -> None:
+    link = directory / "safe/lock"
+    link.symlink_to("../target/lock")
+    with locks.lock(str(directory / "target/lock"), 0.0), locks.unlocked(str(link)) as free:
+        assert free, "or whoever made the link would say when somebody is at work"
+
+
 def test_nobody_else_gets_the_lock(directory: Path) -> None:
     path = str(directory / "run/lock")
     with locks.unlocked(path) as free:
