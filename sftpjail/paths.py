@@ -4,6 +4,7 @@ from __future__ import annotations
 
 BIN = "/usr/bin/sftpjail"
 LIB = "/usr/lib/sftpjail"
+WAITER = f"{LIB}/entry/waiter"  # waits for adduser's end
 
 STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"

@@ -39,7 +39,7 @@ def check(context: Context) -> int:
             context.say([_summary(len(chosen_jails(engine, users)), problems)])
             return context.close(3 if wrong(problems) else 0)
         _fix(context, engine)
-        engine = Engine(engine.config, Host(), engine.manager)
+        engine = engine.on(Host())
         left = problems if context.dry_run else judge(engine, users)
     fixed = [problem for problem in problems if problem not in left]
     context.answers |= {

@@ -80,7 +80,9 @@ def hook(context: Context) -> int:
 def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
     """Make the jail of an account that came, if it is a member."""
     if event == "pam-session":
-        engine.host.invoker = frozenset()  # pam_loginuid has made it the one who logs in
+        engine = engine.on(
+            engine.host.run_by_nobody()
+        )  # pam_loginuid has made it the one who logs in
         # A look-up that failed must not open an emptier jail.
         find_jailed(name, engine.config, engine.host)
     if engine.host.account(name) is None:
@@ -165,7 +167,7 @@ def _is_there(name: str, host: Host) -> bool:
     It is a directory service's, or the host's own if the stub was called amiss.
     """
     return name in host.accounts or (
-        bool(host.directory_services) and host.account(name) is not None
+        bool(host.people.directory_services) and host.account(name) is not None
     )
 
 

@@ -48,7 +48,7 @@ def log(context: Context) -> int:
     if arguments.follow and since is None:
         since = int(time.time())
     view = View(arguments.user or "", since, _moment(host, "--until", arguments.until))
-    reader = Reader(Clock(), host)
+    reader = Reader(Clock(), host.people)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -67,7 +67,7 @@ def _outside(engine: Engine, accounts: list[Account]) -> dict[str, list[str]]:
     if not found:
         return found
     # Facts of its own: how thorough it is depends on how many there are.
-    for problem in judge(Engine(engine.config, Host(), engine.manager), list(found)):
+    for problem in judge(engine.on(Host()), list(found)):
         if problem.severity == "open" and problem.about in found:
             found[problem.about].append(problem.what)
     return found

@@ -49,8 +49,16 @@ class Engine:
 
     # -- planning ----------------------------------------------------------------------------------
 
+    def on(self, host: Host) -> Engine:
+        """Return this engine for HOST: other facts, or the same ones for another purpose."""
+        return Engine(self.config, host, self.manager, self.notices)
+
     def plan(
-        self, events: Iterable[Event], tolerant: bool = False, also: Sequence[Step] = ()
+        self,
+        events: Iterable[Event],
+        tolerant: bool = False,
+        listed: frozenset[str] | None = None,
+        also: Sequence[Step] = (),
     ) -> Plan:
         """Fire the hooks and merge what they want into one ordered plan.
 
@@ -59,19 +67,21 @@ class Engine:
             tolerant: leave an account out, and its error in `Plan.errors`, instead of failing for
                 all because of one.
             also: what is done beside what the hooks want.
+            listed: who will be on the list of who is shut out, where the plan changes that.
 
         Raises:
             SftpJailError: a veto, or two plugins that contradict each other; nothing has changed.
         """
         plan = Plan(list(events))
-        self.host.preparing = any(isinstance(event, OnSetup) for event in plan.events)
+        preparing = any(isinstance(event, OnSetup) for event in plan.events)
+        host = self.host.for_plan(preparing, listed)
         wanted = list(also)
         for event in plan.events:
             owner = event.about.name if event.about else ""
             if owner in plan.errors:
                 continue
             try:
-                wanted += self._pending(event, owner)
+                wanted += self._pending(event, owner, host)
             except SftpJailError as error:
                 if not tolerant or not owner:
                     raise
@@ -81,9 +91,9 @@ class Engine:
         plan.steps = ordered(steps + records(steps, plan.events, self.host))
         return plan
 
-    def _pending(self, event: Event, owner: str) -> list[Step]:
+    def _pending(self, event: Event, owner: str, host: Host) -> list[Step]:
         """Return the steps of one event that are not done yet, with their checks and notices."""
-        fired = self.manager.fire(event, self.host)
+        fired = self.manager.fire(event, host)
         wanted = [self._step(action, name, owner) for name, actions in fired for action in actions]
         pending = [step for step in wanted if self._is_pending(step, owner)]
         changing = {step.plugin for step in pending}

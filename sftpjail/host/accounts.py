@@ -10,44 +10,63 @@ import grp
 import os
 import pwd
 import re
+import sys
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from ..model import Account, Group, Shadow, components, normal, number
+from ..system import arrivals, processes
+from .files import Files
+from .programs import Programs
+from .records import Records
 
 # The name services that know nobody but who was made on this host; systemd's are its
 # own dynamic users.
 LOCAL = ("files", "compat", "db", "systemd", "mymachines", "extrausers", "altfiles")
 
 
+# Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went
+# wrong, which neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD
+# that is stopped 111. An SSSD that is offline answers from its cache, and says of a name that it
+# has never seen that there is none.
+_LOOK_UP = """
+import ctypes, sys
+libc, (database, service, name) = ctypes.CDLL(None), (word.encode() for word in sys.argv[1:])
+entry, buffer, result = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 24), \
+ctypes.c_void_p()
+libc.__nss_configure_lookup(database, service)
+look_up = libc.getpwnam_r if database == b"passwd" else libc.getgrnam_r
+sys.exit(bool(look_up(name, entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(result))) \
+and not result.value)
+"""
+
+
 class People:
-    """The accounts and groups of a host; `host.Host` reads the files.
+    """The accounts and groups of a host.
 
     Args:
-        root: the directory that plays `/`; another one than / asks no name service.
+        files: with another root than / no name service is asked.
+        programs: asked whether a directory service answers.
+        records: whom a directory service has brought here before.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/")
-        self.thorough = True
+    def __init__(self, files: Files, programs: Programs, records: Records) -> None:
+        self.files, self.programs, self.records = files, programs, records
         self._members: dict[str, tuple[tuple[str, ...] | None, frozenset[str]]] = {}
         self._strangers: dict[str, Account | None] = {}
 
-    def text(self, path: str) -> str:
-        """Return the text of a file, "" where there is none."""
-        raise NotImplementedError
-
-    def realpath(self, path: str) -> str:
-        """Return PATH with every symbolic link resolved."""
-        raise NotImplementedError
+    @cached_property
+    def _services(self) -> tuple[str, ...]:
+        """What passwd(5) is asked: nsswitch.conf(5)."""
+        found = re.search(r"(?m)^\s*passwd:(.*)", self.files.text("/etc/nsswitch.conf"))
+        words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
+        return tuple(words)
 
     @cached_property
     def directory_services(self) -> tuple[str, ...]:
-        """What passwd(5) is asked beside local files, as ("sss",): nsswitch.conf(5)."""
-        found = re.search(r"(?m)^\s*passwd:(.*)", self.text("/etc/nsswitch.conf"))
-        words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
-        return tuple(word for word in words if word not in LOCAL)
+        """What passwd(5) is asked beside local files, as ("sss",)."""
+        return tuple(word for word in self._services if word not in LOCAL)
 
     @cached_property
     def has_strangers(self) -> bool:
@@ -55,13 +74,11 @@ class People:
 
         They are a directory service's, userdb's, of extrausers.
         """
-        found = re.search(r"(?m)^\s*passwd:(.*)", self.text("/etc/nsswitch.conf"))
-        words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
-        return bool(set(words) - {"files", "compat", "db"})
+        return bool(set(self._services) - {"files", "compat", "db"})
 
     def _entries(self, path: str) -> Iterator[list[str]]:
         """Yield the fields of each line. Like the C library, take a line as ended by a NUL."""
-        return (line.partition("\0")[0].split(":") for line in self.text(path).split("\n"))
+        return (line.partition("\0")[0].split(":") for line in self.files.text(path).split("\n"))
 
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
@@ -109,7 +126,7 @@ class People:
     def _real_homes(self) -> tuple[Mapping[str, tuple[str, ...]], list[str]]:
         found: dict[str, tuple[str, ...]] = {}
         for home, names in self.homes.items():
-            real = self.realpath(home)
+            real = self.files.realpath(home)
             found[real] = found.get(real, ()) + names
         return found, sorted(found)
 
@@ -128,7 +145,7 @@ class People:
     def account(self, name: str) -> Account | None:
         """Return an account, local or from NSS (looked up by name, never enumerated)."""
         found = self.accounts.get(name)
-        if found is not None or self.root:
+        if found is not None or self.files.root:
             return found
         if name not in self._strangers:
             self._strangers[name] = None
@@ -144,7 +161,7 @@ class People:
     def name_of(self, uid: int) -> str | None:
         """Return the name of whom a uid belongs to, local or from NSS; None where nobody says."""
         local = self._by_uid.get(uid)
-        if local is not None or self.root:
+        if local is not None or self.files.root:
             return local
         try:
             return pwd.getpwuid(uid).pw_name
@@ -161,12 +178,58 @@ class People:
         # The first of two lines with one uid counts, as in getpwuid(3).
         return {account.uid: account.name for account in reversed([*self.accounts.values()])}
 
+    def owner_name(self, path: str) -> str:
+        """Return the account that PATH belongs to, or "".
+
+        It is one of this host's and not root.
+        """
+        found = self.files.lstat(path)
+        uid = found.st_uid if found else 0
+        return next(
+            (name for name, account in self.accounts.items() if uid and account.uid == uid), ""
+        )
+
+    def is_leaving(self, name: str) -> bool:
+        """Return whether a userdel(8) is deleting that account now.
+
+        It finds the account in passwd(5) to the last.
+        """
+        return name in self._leaving
+
+    @cached_property
+    def _leaving(self) -> frozenset[str]:
+        return frozenset() if self.files.root else processes.being_deleted()
+
+    def maker(self, name: str) -> int | None:
+        """Return the pid of the process that is creating an account now, or None.
+
+        Its jail is made when that has ended.
+        """
+        arrival = self._arriving.get(name)
+        return arrival.pid if arrival else None
+
+    @cached_property
+    def _arriving(self) -> Mapping[str, arrivals.Arrival]:
+        return {} if self.files.root else arrivals.arriving()
+
     def is_silent(self, name: str) -> bool:
         """Return whether nobody can say now if there is such an account.
 
         That is so where a directory service does not answer.
         """
-        return False
+        return self.account(name) is None and self._unanswered("passwd", name)
+
+    def is_silent_group(self, name: str) -> bool:
+        """Return the same of a group."""
+        return self.group(name) is None and self._unanswered("group", name)
+
+    def _unanswered(self, database: str, name: str) -> bool:
+        services = () if self.files.root else self.directory_services
+        asked = (
+            self.programs.ask([sys.executable, "-I", "-c", _LOOK_UP, database, service, name])
+            for service in services
+        )
+        return any(answer.code != 0 for answer in asked)
 
     def is_gone(self, name: str) -> bool:
         """Return whether there is surely no such account."""
@@ -175,7 +238,7 @@ class People:
     def group(self, name: str) -> Group | None:
         """Return a group, local or from NSS; a local one with members from other sources too."""
         found = self.groups.get(name)
-        if self.root:
+        if self.files.root:
             return found
         try:
             entry = grp.getgrnam(name)
@@ -197,7 +260,7 @@ class People:
         return self._members[name][0]
 
     def _members_of(self, group: Group) -> Iterator[str]:
-        known = self.known()
+        known = self.records.known
         if group.name in self.groups:
             yield from group.members
         else:
@@ -218,7 +281,7 @@ class People:
         default (sssd.conf(5)), keeps to itself whose primary group this is.
         """
         group = self.group(name)
-        if group is None or self.root or not self.directory_services:
+        if group is None or self.files.root or not self.directory_services:
             return []
         every = [entry for entry in pwd.getpwall() if entry.pw_name not in self.accounts]
         names = [
@@ -229,11 +292,7 @@ class People:
         names += [entry.pw_name for entry in every if entry.pw_gid == group.gid]
         if not names and not every and name not in self.groups:
             return None
-        return [member for member in dict.fromkeys(names) if member not in self.known()]
-
-    def known(self) -> Collection[str]:
-        """Return the names that have something of ours on this host."""
-        return ()
+        return [member for member in dict.fromkeys(names) if member not in self.records.known]
 
     def in_group(self, name: str, group: str) -> bool:
         """Return whether an account is in a group, primary or supplementary."""
@@ -243,13 +302,18 @@ class People:
         self.group_members(group)
         return name in self._members[group][1]
 
-    def groups_of(self, name: str) -> tuple[str, ...]:
-        """Return the names of an account's groups, the primary one first (getgrouplist(3))."""
+    def groups_of(self, name: str, thorough: bool = True) -> tuple[str, ...]:
+        """Return the names of an account's groups, the primary one first (getgrouplist(3)).
+
+        Args:
+            name: the account.
+            thorough: ask the name service about a local account too.
+        """
         account = self.account(name)
         if account is None:
             return ()
         # getgrouplist(3) reads all of group(5), each time.
-        if self.root or (account.local and not self.thorough):
+        if self.files.root or (account.local and not thorough):
             local = (g.name for g in self._memberships.get(name, ()) if g.gid != account.gid)
             return (*(g.name for g in self._by_gid.get(account.gid, ())), *local)
         names = []
@@ -259,6 +323,10 @@ class People:
             except KeyError:
                 continue
         return tuple(names)
+
+    def local_gids(self, name: str) -> tuple[int, ...]:
+        """Return the numbers of the local groups that a name is in by group(5)."""
+        return tuple(group.gid for group in self._memberships.get(name, ()))
 
     def expiry(self, name: str) -> str:
         """Return the day an account expires as days since 1970 or "", as shadow(5) has it."""
@@ -283,7 +351,7 @@ class People:
     @cached_property
     def login_defs(self) -> Mapping[str, str]:
         """The settings of /etc/login.defs (login.defs(5))."""
-        pairs = (line.split() for line in self.text("/etc/login.defs").split("\n"))
+        pairs = (line.split() for line in self.files.text("/etc/login.defs").split("\n"))
         return {
             fields[0]: fields[1]
             for fields in pairs
@@ -317,7 +385,7 @@ class People:
         For the last see proc_pid_loginuid(5).
         """
         names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
-        uid = self.text("/proc/self/loginuid").strip()
+        uid = self.files.text("/proc/self/loginuid").strip()
         names |= {account.name for account in self.accounts.values() if str(account.uid) == uid}
         return frozenset(names - {"", "root"})
 

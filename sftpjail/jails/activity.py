@@ -51,21 +51,23 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
         new: useradd has just created it. It cannot have processes yet, so /proc is not searched.
     """
     name, works = account.name, list[Work]()
-    if name in host.crontabs:
-        works.append(Work("cron", f"a crontab ({host.crontabs[name]})", (host.crontabs[name],)))
-    jobs = host.at_jobs.get(account.uid, ()) if account.uid > 0 else ()
+    if name in host.jobs.crontabs:
+        works.append(
+            Work("cron", f"a crontab ({host.jobs.crontabs[name]})", (host.jobs.crontabs[name],))
+        )
+    jobs = host.jobs.at_jobs.get(account.uid, ()) if account.uid > 0 else ()
     if jobs:
         words = f"{len(jobs)} at job{'s' * (len(jobs) != 1)} ({_some(jobs)})"
         works.append(Work("at", words, jobs))
-    if name in host.incron_tables:
-        path = host.incron_tables[name]
+    if name in host.jobs.incron_tables:
+        path = host.jobs.incron_tables[name]
         works.append(Work("incron", f"an incron table ({path})", (path,)))
-    if host.lingers(name):
+    if host.jobs.lingers(name):
         works.append(Work("linger", "lingering user services (loginctl)", (f"{LINGER}/{name}",)))
-    running = [] if new else [process for process in host.outside(account.uid) if process.own]
+    running = [] if new else [process for process in host.jobs.outside(account.uid) if process.own]
     if running:
         works.append(of_processes(running))
-    units = [] if jailed and not host.has_manager(account.uid) else _units(account, host)
+    units = [] if jailed and not host.jobs.has_manager(account.uid) else _units(account, host)
     if units:
         works.append(Work("units", f"user units ({_some(units)})"))
     return works
@@ -86,7 +88,7 @@ def _some(words: Iterable[str]) -> str:
 def _units(account: Account, host: Host) -> list[str]:
     """Return the directories in the home that contain user units, or links to them."""
     places = (f"{account.home.rstrip('/')}/{place}" for place in UNITS)
-    return [place for place in places if host.list_owned(place)]
+    return [place for place in places if host.owned.names(place)]
 
 
 def kept(account: Account, host: Host) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def former_expiry(account: Account, host: Host) -> str | None:
     closed = host.origin(account.name).closed if is_shut(account, host) else None
     if closed is not None:
         return closed.expire
-    return now if host.has_shadow(account.name) and not _is_past(now) else None
+    return now if host.people.has_shadow(account.name) and not _is_past(now) else None
 
 
 def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) -> list[Action]:
@@ -98,7 +98,7 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
     kept = host.origin(name).closed if is_shut(account, host) else None
     if kept is not None and kept.until == "":
         return []
-    expirable = host.has_shadow(name)
+    expirable = host.people.has_shadow(name)
     former = former_expiry(account, host)
     if kept is not None and (kept.why, kept.until) == (why, until):
         by = kept.by
@@ -167,7 +167,10 @@ def lets_in(account: Account, host: Host) -> bool:
         profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")
     )
     if chroot in ("", "none"):
-        return account.name not in host.recorded() or host.origin(account.name).closed is not None
+        return (
+            account.name not in host.records.recorded()
+            or host.origin(account.name).closed is not None
+        )
     if (
         chroot != "%h"
         or _is_own(account, host)
@@ -206,7 +209,7 @@ def on_list(host: Host) -> list[str]:
 
 def needs_rule(host: Host) -> bool:
     """Return whether PAM must read the list, because accounts may lack a line in shadow(5)."""
-    return host.has_strangers or bool(on_list(host))
+    return host.people.has_strangers or bool(on_list(host))
 
 
 def match_block(host: Host) -> list[str]:
@@ -225,6 +228,6 @@ def list_after(
     """Return the list after some accounts are let in and others shut out; None if unchanged."""
     now = frozenset(_listed(host))
     off = {account.name for account in opened if account.name in now and reopen(account, host)}
-    on = {account.name for account in closed if not host.has_shadow(account.name)}
+    on = {account.name for account in closed if not host.people.has_shadow(account.name)}
     after = (now - off) | on
     return None if after == now else after

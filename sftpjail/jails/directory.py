@@ -14,9 +14,9 @@ def refuse_silent(name: str, host: Host) -> None:
     Raises:
         SftpJailError: a directory service does not answer.
     """
-    if host.is_silent(name):
+    if host.people.is_silent(name):
         raise SftpJailError(
-            f"the directory service ({', '.join(host.directory_services)}) does not answer "
+            f"the directory service ({', '.join(host.people.directory_services)}) does not answer "
             f"whether there is an account {name}",
             f"getent passwd {name}",
         )
@@ -25,7 +25,9 @@ def refuse_silent(name: str, host: Host) -> None:
 def silent(host: Host) -> list[str]:
     """Return the names with parts of a jail whose accounts a silent directory service may have."""
     return (
-        [name for name in host.known() if host.is_silent(name)] if host.directory_services else []
+        [name for name in host.records.known if host.people.is_silent(name)]
+        if host.people.directory_services
+        else []
     )
 
 
@@ -33,7 +35,7 @@ def unseen(config: Config, host: Host) -> list[str]:
     """Return the missing groups of profiles, if a directory service may be the cause."""
     groups = (
         [profile.group for profile in config.profiles if profile.group]
-        if host.directory_services
+        if host.people.directory_services
         else []
     )
     return [group for group in groups if host.group(group) is None]
@@ -51,4 +53,6 @@ def lost_groups(config: Config, host: Host) -> list[str]:
         for profile in config.profiles
         if profile.group and f"Match Group {profile.group}" in live
     ]
-    return [group for group in groups if host.group(group) is None] if host.recorded() else []
+    return (
+        [group for group in groups if host.group(group) is None] if host.records.recorded() else []
+    )

@@ -122,5 +122,7 @@ def home_flaw(account: Account, home: str, host: Host) -> str:
     found = host.stat(home)
     if found is not None and found.st_uid not in (account.uid, 0):
         return f"belongs to uid {found.st_uid}"
-    others = [name for name in host.dwellers(home)[1] if host.accounts[name].uid != account.uid]
+    others = [
+        name for name in host.people.dwellers(home)[1] if host.accounts[name].uid != account.uid
+    ]
     return f"is or holds the home of {others[0]} too" if others else ""

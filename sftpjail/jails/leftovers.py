@@ -29,7 +29,11 @@ def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[st
     Invalid names are left to `check`. While a directory service does not answer, accounts that may
     still exist and be members are left out.
     """
-    names = [n for n in host.known() if n not in jails and is_valid(n) and not host.is_silent(n)]
+    names = [
+        n
+        for n in host.records.known
+        if n not in jails and is_valid(n) and not host.people.is_silent(n)
+    ]
     return [name for name in names if host.account(name) is None] if unseen(config, host) else names
 
 

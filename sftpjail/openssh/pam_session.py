@@ -27,7 +27,7 @@ SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
 
 def at_login(profile: Profile, host: Host) -> bool:
     """Return whether a profile needs our script when a session opens."""
-    return profile.mounts == "session" or bool(host.directory_services)
+    return profile.mounts == "session" or bool(host.people.directory_services)
 
 
 def service(profile: Profile, host: Host) -> str:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..errors import SftpJailError
 from ..host import Host
 from .repair import broken_line
-from .sshd import LOCAL, spec
+from .sshd import LOCAL, ask_sshd, spec
 
 PROBE = "sftpjail-probe"  # not the name of any account
 
@@ -73,7 +73,7 @@ def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
     Raises:
         SftpJailError: sshd refuses its configuration, in its own words.
     """
-    answer = host.ask_sshd("-T", "-ddd", "-C", spec(user, connection))
+    answer = ask_sshd(host, "-T", "-ddd", "-C", spec(user, connection))
     if answer.code != 0:
         words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
         raise SftpJailError(

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..engine.engine import Engine
-from ..engine.plan import Event, Plan
+from ..engine.plan import Event, OnSetup, Plan
 from ..errors import SftpJailError
 from ..host import Host
 from ..jails.closing import list_after
@@ -52,19 +52,19 @@ def plan_all(
             )
         except SftpJailError as error:
             errors[name] = error
-    engine.host.listed = None
+    preparing = any(isinstance(event, OnSetup) for event in [*first, *last])
+    host = engine.host.for_plan(preparing)
     plan = engine.plan([*first, *events, *last], tolerant=True)
     errors |= {name: error for name, error in plan.errors.items() if name not in errors}
     shut: list[Event] = []
     for name in [name for name in errors if name in chosen]:
-        needed, errors[name] = closing(chosen[name], errors[name], by, engine.host)
+        needed, errors[name] = closing(chosen[name], errors[name], by, host)
         shut += needed
     willing = [account for name, account in chosen.items() if name not in errors]
-    listed = list_after(willing, [event.about for event in shut if event.about], engine.host)
-    if shut or (first and listed != engine.host.listed):
-        engine.host.listed = listed
+    listed = list_after(willing, [event.about for event in shut if event.about], host)
+    if shut or (first and listed is not None):
         good = [event for event in events if event.about and event.about.name not in errors]
-        plan = engine.plan([*first, *good, *shut, *last], tolerant=True)
+        plan = engine.plan([*first, *good, *shut, *last], tolerant=True, listed=listed)
     plan.errors |= errors
     return plan
 
@@ -78,20 +78,23 @@ def refuse_unknown(engine: Engine) -> None:
     config, host = engine.config, engine.host
     missing = unseen(config, host)
     doubts = unanswered(host) + [f"there is no group {group}" for group in missing]
-    if doubts and (host.recorded() or any(host.is_silent_group(group) for group in missing)):
+    if doubts and (
+        host.records.recorded() or any(host.people.is_silent_group(group) for group in missing)
+    ):
         raise SftpJailError(
             f"it is not known who is still jailed: {'; '.join(doubts)}",
             advice="when it answers again, run sftpjail teardown",
         )
     for group in [profile.group for profile in config.profiles if profile.group]:
-        names = host.newcomers(group)
+        names = host.people.newcomers(group)
         if names == []:
             continue
         who = "its members"
         if names:
             who = ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
+        services = ", ".join(host.people.directory_services)
         raise SftpJailError(
-            f"the directory service ({', '.join(host.directory_services)}) has {who} in {group}: "
+            f"the directory service ({services}) has {who} in {group}: "
             "without its Match block these would be ordinary accounts",
             advice=f"take them out of {group} there"
             + (", and the group out of the directory service" if names is None else ""),
@@ -105,7 +108,7 @@ def unanswered(host: Host) -> list[str]:
         return []
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return [
-        f"the directory service ({', '.join(host.directory_services)}) does not answer; "
+        f"the directory service ({', '.join(host.people.directory_services)}) does not answer; "
         f"skipped: {shown}"
     ]
 
@@ -119,8 +122,8 @@ def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], 
     """
     host = engine.host
     accounts = list(leftovers(engine.config, host, jails).values())
-    if not host.directory_services or any(
-        host.account(name) for name in host.known() if name not in host.accounts
+    if not host.people.directory_services or any(
+        host.account(name) for name in host.records.known if name not in host.accounts
     ):
         return accounts, []
     doubts = [account.name for account in accounts if not account.exists]
@@ -176,7 +179,7 @@ def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
 
 def _passing(name: str, host: Host) -> str:
     """Return why an account is left alone for a moment, or ""."""
-    maker = host.maker(name)
+    maker = host.people.maker(name)
     if maker is not None:
         return f"pid {maker} is still creating it"
-    return "userdel is deleting it" if host.is_leaving(name) else ""
+    return "userdel is deleting it" if host.people.is_leaving(name) else ""

@@ -39,7 +39,7 @@ def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:
     """
     if not users:
         jails = jailed(engine.config, engine.host)
-        return {name: jails[name] for name in jails if engine.host.maker(name) is None}
+        return {name: jails[name] for name in jails if engine.host.people.maker(name) is None}
     return {name: find_jailed(valid_name(name), engine.config, engine.host) for name in users}
 
 
@@ -54,7 +54,8 @@ def judge(engine: Engine, users: list[str]) -> list[Problem]:
         SftpJailError: one of them is not jailed.
     """
     chosen = chosen_jails(engine, users)
-    engine.host.thorough = len(chosen) <= THOROUGH
+    if len(chosen) > THOROUGH:
+        engine = engine.on(engine.host.of_many())
     problems = _failures(engine)
     if not users:
         problems += _host_problems(engine)

@@ -81,7 +81,7 @@ def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[
         SftpJailError: the old file cannot safely be read.
     """
     path = old_place(account)
-    data = engine.host.read_owned(path, account.uid, account.home)
+    data = engine.host.owned.read(path, account.uid, account.home)
     if data is None:
         return [], []
     keys, problems = public_keys.read(data.decode("utf-8", "surrogateescape"), engine.host, path)

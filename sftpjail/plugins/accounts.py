@@ -25,7 +25,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         if _hidden(group, host):
             raise SftpJailError(
                 f"there is no group {group}: "
-                f"is the directory service ({', '.join(host.directory_services)}) down?",
+                f"is the directory service ({', '.join(host.people.directory_services)}) down?",
                 choices=(
                     ("to see whether the directory answers", f"getent group {group}"),
                     ("to make it a group of this host", f"groupadd --system {group}"),
@@ -40,12 +40,12 @@ def _hidden(group: str, host: Host) -> bool:
     A local group would hide it and release its members.
     """
     if (
-        not host.directory_services
+        not host.people.directory_services
         or host.group(group) is not None
         or f"group:{group}" in host.origin("").made
     ):
         return False
-    return host.is_silent_group(group) or host.lstat(HOST_RECORD) is not None
+    return host.people.is_silent_group(group) or host.lstat(HOST_RECORD) is not None
 
 
 @hookimpl
@@ -67,7 +67,7 @@ def _closed(account: Account, host: Host) -> list[Action]:
         SftpJailError: it has no line in shadow(5), and the PAM rule that reads the list is removed
             as well.
     """
-    if spared(account, host) or host.has_shadow(account.name):
+    if spared(account, host) or host.people.has_shadow(account.name):
         return close(account, "its jail was taken away", "teardown", host, until="")
     if account.local:
         fix = f"usermod -e 1 {quote(account.name)}"

@@ -139,11 +139,11 @@ def _unmanaged(work: Work) -> Work:
 def _others(account: Account, host: Host) -> list[Problem]:
     """Return what an administrator has configured to run as the account."""
     problems = []
-    lines = host.cron_lines.get(account.name, ())
+    lines = host.jobs.cron_lines.get(account.name, ())
     if lines:
         what = f"{', '.join(lines[:4])} runs as {account.name}, outside of its jail"
         problems.append(Problem(what, _HOW, severity="advice"))
-    others = [process for process in host.outside(account.uid) if not process.own]
+    others = [process for process in host.jobs.outside(account.uid) if not process.own]
     places = dict.fromkeys(one.service or f"a container (pid {one.pid})" for one in others)
     if places:
         what = f"{', '.join(list(places)[:4])} runs as {account.name}, outside of its jail"
@@ -155,7 +155,7 @@ def _orphans(host: Host) -> list[Problem]:
     """Return the problem of files that were put aside for accounts that no longer exist."""
     begin = posixpath.basename(ASIDE)
     names = [name.removeprefix(begin) for name in host.listdir(STATE) if name.startswith(begin)]
-    left = [f"{ASIDE}{name}" for name in names if name not in host.known()]
+    left = [f"{ASIDE}{name}" for name in names if name not in host.records.known]
     why = "crontabs and jobs of accounts that are gone; sftpjail deletes nobody's files"
     return [
         Problem(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left

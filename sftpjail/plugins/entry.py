@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 
-from .. import Account, MakeDir, Problem, Remove, Run, WriteFile, hookimpl
+from .. import Account, MakeDir, Problem, Remove, Run, SftpJailError, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
-from ..paths import STATE
+from ..paths import BIN, LIB, STATE, WAITER
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {
@@ -36,12 +36,21 @@ def stub(name: str, host: Host, config: Config) -> str:
     Raises:
         SftpJailError: the installation is incomplete.
     """
-    text = host.entry_script(name).replace("@ELSEWHERE@\n", host.entry_script("elsewhere"))
+    text = _script(name, host).replace("@ELSEWHERE@\n", _script("elsewhere", host))
     groups = "|".join(f'*" {profile.group} "*' for profile in config.profiles if profile.group)
     users = "|".join(user for profile in config.profiles for user in profile.match_user)
     for token, value in (("@GROUPS@", groups or "' '"), ("@USERS@", users or "' '")):
         text = text.replace(token, value)
     return text
+
+
+def _script(name: str, host: Host) -> str:
+    """Return one of the scripts that the system calls us by, for this installation."""
+    path = f"{LIB}/entry/{name}"
+    text = host.text(path)
+    if not text:
+        raise SftpJailError(f"{path} is missing: sftpjail is only partly installed", "make install")
+    return text.replace("@SFTPJAIL@", BIN).replace("@WAITER@", WAITER)
 
 
 @hookimpl
@@ -73,7 +82,7 @@ def _units(host: Host, want: bool = True) -> list[Action]:
     Like systemctl(1), leave masked units alone.
     """
     systemctl = host.which("systemctl")
-    now = ("--now",) if host.systemd and not host.forbids("sftpjail", "start") else ()
+    now = ("--now",) if host.systemd and not host.daemons.forbids("sftpjail", "start") else ()
     on, off = ((systemctl, verb, "--quiet", *now) for verb in ("enable", "disable"))
     why = "jails for accounts that come by no hook of useradd's"
     actions: list[Action] = []

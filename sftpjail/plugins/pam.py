@@ -103,7 +103,7 @@ def account_rules(config: Config, host: Host) -> list[str]:
     OpenSSH 9.8 and later the PAM service shows that, and before it membership as PAM sees it.
     """
     lines = [denied(CLOSED)] if needs_rule(host) else []
-    if not host.directory_services:
+    if not host.people.directory_services:
         return lines
     if host.openssh >= (9, 8):
         tests = [f"service in {':'.join(SERVICES.values())}"]
@@ -120,9 +120,9 @@ def account_rules(config: Config, host: Host) -> list[str]:
 def _by_directory(account: Account, host: Host) -> bool:
     """Return whether only a directory service knows that an account is jailed."""
     profile = account.profile
-    if profile is None or not host.directory_services or account.name in profile.match_user:
+    if profile is None or not host.people.directory_services or account.name in profile.match_user:
         return False
-    group = host.groups.get(profile.group)
+    group = host.people.groups.get(profile.group)
     return group is None or (account.name not in group.members and account.gid != group.gid)
 
 
@@ -199,7 +199,7 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
     """
     name = PROBE if profile.group else profile.match_user[0]
     argv = (f"{LIB}/entry/prove-login", name, profile.group)
-    before = host.ask_beside_sshd([*argv, "none"])
+    before = host.programs.preview([*argv, "none"])
     if before.code != 0:
         raise SftpJailError(f"the logins of profile {profile.name} cannot be tried: {before.words}")
     files = (f.path for f in actions if isinstance(f, WriteFile | SetLines | Remove))

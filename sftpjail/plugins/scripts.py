@@ -95,7 +95,7 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
         )
     if not found.st_mode & 0o111:
         return "is not executable", fixes.on(path, host, "chmod 755 {}")
-    loose = host.loose_parent(path) or host.loose_parent(host.realpath(path))
+    loose = host.files.loose_parent(path) or host.files.loose_parent(host.realpath(path))
     if loose:
         return f"lies in {loose}, which {host.flaw(loose)}", fix_flaw(loose, host)
     return "", ""

@@ -67,7 +67,11 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         return []
     # An account that joins by this change may have got a manager since the facts were read.
     joins = bool(profile.group) and not host.in_group(account.name, profile.group)
-    return [Notify(SERVICE, "stop", always=True)] if joins or host.has_manager(account.uid) else []
+    return (
+        [Notify(SERVICE, "stop", always=True)]
+        if joins or host.jobs.has_manager(account.uid)
+        else []
+    )
 
 
 @hookimpl
@@ -95,13 +99,13 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
 def _outside(account: Account, host: Host) -> list[Problem]:
     """Return what makes systemd run, or has made it run, services of the account on the host."""
     name, found = account.name, []
-    if host.systemd and host.has_manager(account.uid):
+    if host.systemd and host.jobs.has_manager(account.uid):
         what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
         why = "it obeys the units in the account's home"
         found.append(
             Problem(what, why, f"systemctl stop user@{account.uid}.service", severity="open")
         )
-    if host.lingers(name) and "linger" not in host.origin(name).kept:
+    if host.jobs.lingers(name) and "linger" not in host.origin(name).kept:
         fix = (
             f"loginctl disable-linger {quote(name)}"
             if host.systemd
@@ -215,7 +219,7 @@ def _without_reset(paths: Sequence[str]) -> str:
 def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
     if account.profile is None or not host.which("systemctl"):
         return []
-    if host.systemd and host.has_manager(account.uid):
+    if host.systemd and host.jobs.has_manager(account.uid):
         return [
             Fact(
                 "account",

@@ -232,7 +232,7 @@ class Trial:
         Raises:
             SftpJailError: a program is missing or fails.
         """
-        self.had_manager = self.host.has_manager(self.account.uid)
+        self.had_manager = self.host.jobs.has_manager(self.account.uid)
         self._had_runtime = self.host.is_dir(f"/run/user/{self.account.uid}")
         if not self.host.which("ssh"):
             raise SftpJailError("a test needs OpenSSH's client", "apt install openssh-client")
@@ -356,7 +356,7 @@ class Trial:
         programs.run(["systemctl", "start", f"user@{self.account.uid}.service"], timeout=LOGIN)
 
     def _end_manager(self) -> None:
-        if self.host.has_manager(self.account.uid):
+        if self.host.jobs.has_manager(self.account.uid):
             services.stop_managers([self.account.uid])
 
     def stop_manager(self) -> None:
@@ -374,7 +374,7 @@ class Trial:
 
     def _behind(self, path: str) -> str:
         """Return the host's path of one inside the jail."""
-        return self.host.behind(self.account.name, normal(self.jail + path))
+        return self.host.mount_tables.behind(self.account.name, normal(self.jail + path))
 
     @cached_property
     def home(self) -> str:

@@ -260,7 +260,7 @@ def no_user_manager(trial: Trial) -> str:
     try:
         trial.start_manager()
         deadline = time.monotonic() + UNIT_PATIENCE
-        runs = trial.host.has_manager(trial.account.uid)
+        runs = trial.host.jobs.has_manager(trial.account.uid)
         while runs and mark and time.monotonic() < deadline:
             if _exists(trial, mark):
                 raise Failed("an uploaded unit of systemd's ran on the host, outside of the jail")

@@ -14,11 +14,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..paths import LIB, RUN_DIR
+from ..paths import RUN_DIR, WAITER
 from . import programs
 from .processes import after_name
 
-WAITER = f"{LIB}/entry/waiter"
 WAITING = f"{RUN_DIR}/waiting"
 PATIENCE = 10.0  # seconds that a command waits for a waiter
 _PERL = re.compile(r"perl[\d.]*(?: \(deleted\))?")

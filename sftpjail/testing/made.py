@@ -13,6 +13,9 @@ from typing import Any
 
 from ..errors import SftpJailError
 from ..host import Host
+from ..host.daemons import Daemons
+from ..host.files import Files
+from ..host.programs import Programs
 from ..system.programs import Answer
 
 # Whoever runs the tests plays root; what belongs to an account of theirs is declared by path.
@@ -21,34 +24,28 @@ ME = os.getuid(), os.getgid()
 GENERATED = ("/etc/passwd", "/etc/group", "/proc/self/mountinfo")
 
 
-class MadeHost(Host):
-    """A host whose files are real, below a directory, and root's unless `owners` says otherwise.
+class MadeFiles(Files):
+    """Files below a directory, which are root's unless `owners` says otherwise.
 
     Args:
         root: the directory; "" makes real paths count.
         owners: path to (uid, gid).
 
-    What a test cannot make for real it declares: `sockets` that somebody reads from, `pids` of
-    daemons, paths that are `unwritable` (a read-only mount) or `filled`, `acls`, what is `shown` by
-    bind mounts (target to source), by whom `deleted` files are still written, and `answers`: what
-    programs say, by their command line. Where that is None, programs run.
+    What a test cannot make for real it declares: paths that are `unwritable` (a read-only mount) or
+    `filled`, `acls`, and what is `shown` by bind mounts (target to source).
     """
 
     def __init__(self, root: str = "", owners: Mapping[str, tuple[int, int]] | None = None) -> None:
         super().__init__(root)
         self.owners = dict(owners or {})
         self.reads: list[str] = []
-        self.sockets: set[str] = set()
-        self.pids: dict[str, int] = {}
         self.unwritable: set[str] = set()
         self.filled: set[str] = set()
         self.acls: dict[str, str] = {}
         self.shown: dict[str, str] = {}
-        self.deleted: dict[str, int] = {}
-        self.answers: Mapping[str, Answer] | None = None
         self._paths: dict[str, str] = {}
 
-    def _behind(self, path: str) -> str:
+    def behind(self, path: str) -> str:
         """Return the path that a mount shows."""
         if self.shown and path not in self._paths:
             self._paths[path] = self._look_behind(path)
@@ -66,39 +63,59 @@ class MadeHost(Host):
     @cached_property
     def _owned(self) -> Mapping[tuple[int, int], tuple[int, int]]:
         """Owners by inode, since many paths may lead to one directory."""
-        found = ((Host.lstat(self, path), owner) for path, owner in self.owners.items())
+        found = ((Files.lstat(self, path), owner) for path, owner in self.owners.items())
         return {(there.st_dev, there.st_ino): owner for there, owner in found if there}
 
-    def _seen(self, found: os.stat_result | None) -> os.stat_result | None:
-        if found is None:
-            return None
+    def _seen(self, found: os.stat_result) -> os.stat_result:
         uid = 0 if found.st_uid == ME[0] else found.st_uid
         gid = 0 if found.st_gid == ME[1] else found.st_gid
         owner = self._owned.get((found.st_dev, found.st_ino), (uid, gid))
         return os.stat_result((*found[:4], *owner, *found[6:10]))
 
     def lstat(self, path: str) -> os.stat_result | None:
-        return self._seen(super().lstat(self._behind(path)))
+        found = super().lstat(self.behind(path))
+        return found and self._seen(found)
 
     def stat(self, path: str) -> os.stat_result | None:
-        return self._seen(super().stat(self._behind(path)))
+        found = super().stat(self.behind(path))
+        return found and self._seen(found)
+
+    def fstat(self, descriptor: int) -> os.stat_result:
+        return self._seen(super().fstat(descriptor))
 
     def realpath(self, path: str) -> str:
         return super().realpath(path) or "/"
+
+    def real(self, path: str) -> str:
+        """Return the path by which what lies at PATH is declared."""
+        return self.behind(self.realpath(path))
 
     def read(self, path: str) -> bytes | None:
         self.reads.append(path)
         return super().read(path)
 
-    def read_owned(
-        self, path: str, uid: int, home: str = "/", limit: int = 1 << 20
-    ) -> bytes | None:
-        # It asks the open file itself, which belongs to whoever runs the tests.
-        declared = self.owners.get(path, (-1, -1))[0]
-        return super().read_owned(path, ME[0] if declared == uid else uid, home, limit)
+    def read_only(self, path: str) -> bool:
+        return self.real(path) in self.unwritable
+
+    def full(self, path: str) -> bool:
+        return self.real(path) in self.filled
+
+    def acl(self, path: str) -> str:
+        return self.acls.get(self.real(path), "")
+
+
+class MadeDaemons(Daemons):
+    """Daemons with `pids`, `sockets` that they read, and `deleted` files that they still write."""
+
+    def __init__(self, files: MadeFiles) -> None:
+        super().__init__(files)
+        self.sockets: set[str] = set()
+        self.pids: dict[str, int] = {}
+        self.deleted: dict[str, int] = {}
+        self._real = files.real
 
     def listens(self, path: str) -> bool:
-        return self._behind(self.realpath(path)) in self.sockets
+        return self._real(path) in self.sockets
 
     def running(self, service: str) -> int | None:
         return self.pids.get(service)
@@ -106,14 +123,11 @@ class MadeHost(Host):
     def writes_deleted(self, path: str) -> int | None:
         return self.deleted.get(path)
 
-    def read_only(self, path: str) -> bool:
-        return self._behind(self.realpath(path)) in self.unwritable
 
-    def full(self, path: str) -> bool:
-        return self._behind(self.realpath(path)) in self.filled
+class MadePrograms(Programs):
+    """Programs with `answers` by their command line. Where that is None, programs run."""
 
-    def acl(self, path: str) -> str:
-        return self.acls.get(self._behind(self.realpath(path)), "")
+    answers: Mapping[str, Answer] | None = None
 
     def ask(self, argv: Sequence[str], stdin: str = "") -> Answer:
         if self.answers is None:
@@ -123,13 +137,32 @@ class MadeHost(Host):
             raise SftpJailError(f"this host has no answer of: {command}")
         return self.answers[command]
 
-    def ask_sshd(self, *arguments: str, files: Mapping[str, bytes | None] | None = None) -> Answer:
-        if self.answers is None:
-            return super().ask_sshd(*arguments, files=files)
-        return self.ask(["sshd", *arguments])
+    def preview(
+        self, argv: Sequence[str], files: Mapping[str, bytes | None] | None = None
+    ) -> Answer:
+        return super().preview(argv, files) if self.answers is None else self.ask(argv)
 
-    def ask_beside_sshd(self, argv: Sequence[str]) -> Answer:
-        return super().ask_beside_sshd(argv) if self.answers is None else self.ask(argv)
+
+class MadeHost(Host):
+    """A host of made parts.
+
+    Args:
+        root, owners: see `MadeFiles`.
+        files: instead of these.
+    """
+
+    files: MadeFiles
+    daemons: MadeDaemons
+    programs: MadePrograms
+
+    def __init__(
+        self,
+        root: str = "",
+        owners: Mapping[str, tuple[int, int]] | None = None,
+        files: MadeFiles | None = None,
+    ) -> None:
+        files = files or MadeFiles(root, owners)
+        super().__init__(files, MadePrograms(files), MadeDaemons(files))
 
 
 class Tree:
@@ -268,8 +301,8 @@ class Tree:
         self.write("/etc/passwd", "\n".join(self.people) + "\n")
         self.write("/etc/group", "\n".join(self.group_lines) + "\n")
         host = MadeHost(str(self.root), self.owners)
-        host.sockets, host.pids, host.shown = set(self.sockets), dict(self.pids), dict(self.shown)
-        host.answers = self.answers
+        host.files.shown, host.programs.answers = dict(self.shown), self.answers
+        host.daemons.sockets, host.daemons.pids = set(self.sockets), dict(self.pids)
         return host
 
     def join(self, group: str, name: str) -> None:
@@ -317,9 +350,9 @@ class Tree:
 def _about(host: MadeHost, path: str) -> tuple[object, ...]:
     """Return what can be seen of one file."""
     # Not through mounts, and not as somebody's: as it lies there.
-    found = os.lstat(f"{host.root}{path}")
-    owner = host.owners.get(path, (0, 0))
+    found = os.lstat(f"{host.files.root}{path}")
+    owner = host.files.owners.get(path, (0, 0))
     if stat.S_ISLNK(found.st_mode):
-        return "link", os.readlink(f"{host.root}{path}")
-    content = None if stat.S_ISDIR(found.st_mode) else Path(f"{host.root}{path}").read_bytes()
+        return "link", os.readlink(f"{host.files.root}{path}")
+    content = None if stat.S_ISDIR(found.st_mode) else Path(f"{host.files.root}{path}").read_bytes()
     return stat.S_IMODE(found.st_mode), owner, content

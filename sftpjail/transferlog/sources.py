@@ -94,7 +94,7 @@ def _open(host: Host, path: str) -> BinaryIO | None:
         SftpJailError: it cannot be read.
     """
     try:
-        fd = os.open(host.root + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(host.files.root + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -157,7 +157,7 @@ def test_the_debian_package(built: Build, tmp_path: Path) -> None:
 
 
 @pytest.mark.debian
-def test_lintian_finds_nothing_that_debhelper_would_have_filled_in(tmp_path: Path) -> None:
+def test_lintian_finds_nothing_that_debhelper_fills_in(tmp_path: Path) -> None:
     told = tell("deb", tmp_path)
     shutil.copytree(told.stage, tmp_path / "package")
     control = tmp_path / "package/DEBIAN"

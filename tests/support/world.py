@@ -25,11 +25,12 @@ from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import OnUserCreate, Plan
-from sftpjail.host import host
+from sftpjail.host import records
 from sftpjail.model import Account
 from sftpjail.system import accounts, mounts, safe_path
 from sftpjail.system import files as system
 from sftpjail.system.programs import Answer
+from sftpjail.testing.made import MadeFiles
 
 PLAYED = ("/etc/passwd", "/etc/group", "/etc/shadow", "/proc/self/mountinfo")
 CHANGING = (
@@ -117,11 +118,11 @@ def _path(where: Any, options: dict[str, Any]) -> str:
     )
 
 
-class WorldHost(FakeHost):
-    """The facts: real paths, but accounts and mounts from the world's files."""
+class WorldFiles(MadeFiles):
+    """Real paths, but accounts and mounts from the world's files."""
 
     def __init__(self, world: World) -> None:
-        super().__init__("")
+        super().__init__()
         self.world = world
 
     def read(self, path: str) -> bytes | None:
@@ -180,7 +181,7 @@ class World:
         for module in (accounts, mounts, journal):
             patch.setattr(module, "open", self._open, raising=False)
         patch.setattr(engine, "STATE", str(self.state))
-        for module in (host, origins):
+        for module in (records, origins):
             patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
             patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
         patch.setattr("sftpjail.system.services.notify", self._notify)
@@ -301,7 +302,7 @@ class World:
         """Return an engine whose one plugin wants these actions at on_setup and on_user_create."""
         manager = Manager(Config(plugins_disable=BUNDLED))
         manager.plugins.register(_Plugin(self, wanted), "tester")
-        return Engine(Config(), WorldHost(self), manager)
+        return Engine(Config(), FakeHost(files=WorldFiles(self)), manager)
 
     def plan(self, wanted: Callable[[World], list[Action]]) -> tuple[Engine, Plan]:
         """Return the engine and its plan for the world's one account."""

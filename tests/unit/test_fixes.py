@@ -145,11 +145,13 @@ def test_a_place_of_a_mount_below(with_ann: Tree) -> None:
     )
     host = with_ann.host()
     assert (
-        host.mount_place_below("/srv/web/shared")
+        host.mount_tables.mount_place_below("/srv/web/shared")
         == "/srv/web/shared/data"
-        == host.mount_place_below("/srv/web")
+        == host.mount_tables.mount_place_below("/srv/web")
     )
-    assert host.mount_place_below("/srv/sftp/bob") == "/srv/sftp/bob/data"
+    assert host.mount_tables.mount_place_below("/srv/sftp/bob") == "/srv/sftp/bob/data"
     assert (
-        host.mount_place_below("/srv/data") == "" == host.mount_place_below("/srv/web/shared/data")
+        host.mount_tables.mount_place_below("/srv/data")
+        == ""
+        == host.mount_tables.mount_place_below("/srv/web/shared/data")
     )

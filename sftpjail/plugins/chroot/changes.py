@@ -70,7 +70,7 @@ def _refuse_in_home(base: str, host: Host) -> None:
         SftpJailError: names the account.
     """
     real = host.realpath(base)
-    above, below = host.dwellers(real)
+    above, below = host.people.dwellers(real)
     homes = {name: host.realpath(host.accounts[name].home) for name in (*above, *below)}
     name = next((name for name, home in homes.items() if home != "/" and inside(real, home)), "")
     if name:
@@ -188,7 +188,7 @@ def _given_home(account: Account, host: Host) -> list[Action]:
             f"will not make the home {home} of {account.name}: it {wrong}",
             f"getent passwd {account.name}",
         )
-    mode = int(host.login_defs.get("HOME_MODE", "0700"), 8)
+    mode = int(host.people.login_defs.get("HOME_MODE", "0700"), 8)
     actions = [*judged(posixpath.dirname(home), host, ()), MakeDir(home, 0o700)]
     actions += _skeleton(account, "/etc/skel", home, host)
     return [*actions, GiveDir(home, account.uid, account.gid, mode)]

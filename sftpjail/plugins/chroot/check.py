@@ -29,7 +29,7 @@ def _start(account: Account, host: Host, config: Config) -> str:
     if start:
         return normal(account.expand(start))
     home = normal(account.home)
-    return home if host.is_dir(host.behind(account.name, account.jail + home)) else "/"
+    return home if host.is_dir(host.mount_tables.behind(account.name, account.jail + home)) else "/"
 
 
 def _components(account: Account, host: Host) -> list[Problem]:
@@ -63,7 +63,7 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
     if not host.is_dir(account.jail):
         return []
     start = _start(account, host, config)
-    path = host.behind(account.name, account.jail + start.rstrip("/"))
+    path = host.mount_tables.behind(account.name, account.jail + start.rstrip("/"))
     barred = _barred(account, start, host)
     if barred:
         return [barred]
@@ -100,7 +100,7 @@ def _homeless(account: Account, host: Host) -> Problem:
 def _barred(account: Account, start: str, host: Host) -> Problem | None:
     """Return the problem that an account may not enter a directory above START."""
     for part in components(start)[:-1]:
-        path = host.behind(account.name, normal(account.jail + part))
+        path = host.mount_tables.behind(account.name, normal(account.jail + part))
         if host.is_dir(path) and not host.may(account, path, "x"):
             what = f"{account.name} may not enter {path}"
             why = f"the session cannot start in {start}"
@@ -136,14 +136,14 @@ def _left_at_home(account: Account, host: Host) -> list[Problem]:
 def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Problem]:
     """Return what prevents an account from writing in PATH, which it sees as START."""
     why, advice = "uploads fail", fixes.advice(path, host)
-    if host.read_only(path):
+    if host.files.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
         command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
         return [Problem(what, why, command, advice)]
     found = host.stat(path)
     if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
         return [_not_permitted(account, start, path, found, host)]
-    if host.full(path):
+    if host.files.full(path):
         return [Problem(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
     if not host.thorough or not host.which("lsattr"):
         return []
@@ -160,7 +160,7 @@ def _not_permitted(
     why = "uploads fail"
     owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
     what = f"{account.name} cannot write in {start} ({owner})"
-    below = host.mount_place_below(path)
+    below = host.mount_tables.mount_place_below(path)
     if below:
         advice = (
             f"{shown(below)}, where something is mounted, lies in it: whoever can write there "
@@ -203,7 +203,9 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
         flaw = host.flaw(component)
         facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
     start = _start(account, host, config)
-    able = host.may(account, host.behind(account.name, account.jail + start.rstrip("/")), "w")
+    able = host.may(
+        account, host.mount_tables.behind(account.name, account.jail + start.rstrip("/")), "w"
+    )
     facts.append(
         Fact(
             "session", "starts in", start, "it can write there" if able else "it cannot write there"

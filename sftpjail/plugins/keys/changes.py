@@ -24,7 +24,7 @@ from ...config import Config, keyfile
 from ...host import Host
 from ...jails.membership import jailed
 from ...model import inside
-from ...openssh.sshd import spec
+from ...openssh.sshd import ask_sshd, spec
 from ...paths import ASIDE, KEYS_DIR
 from .permissions import loose_mode, unreadable
 
@@ -36,7 +36,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     directory: list[Action] = [MakeDir(KEYS_DIR)]
     if config.scope == "jails":
         return directory
-    said = host.ask_sshd("-T", "-C", spec("root")).out
+    said = ask_sshd(host, "-T", "-C", spec("root")).out
     patterns = next(
         (
             p
@@ -61,7 +61,7 @@ def _copies(account: Account, patterns: list[str], host: Host) -> list[Action]:
         if pattern == "none":
             continue
         path = posixpath.join(account.home, account.expand(pattern))
-        text = host.read_owned(path, account.uid, account.home) or b""
+        text = host.owned.read(path, account.uid, account.home) or b""
         lines |= dict.fromkeys(text.decode("utf-8", "surrogateescape").split("\n"))
     wanted = [line for line in lines if line.strip() and not line.startswith("#")]
     return [SetLines(keyfile(account.name), line, (line,), Style.LINE, own=True) for line in wanted]
@@ -115,7 +115,7 @@ def on_key_migrate(account: Account, path: str, host: Host) -> list[Action]:
         account.name in profile.match_user or host.in_group(account.name, profile.group)
     ):
         # Until sshd reads the new place, the old file is the user's only way in.
-        answer = host.ask_sshd("-T", "-C", spec(account.name))
+        answer = ask_sshd(host, "-T", "-C", spec(account.name))
         if f"authorizedkeysfile {KEYS_DIR}/%u" not in answer.out.splitlines():
             raise SftpJailError(
                 f"sshd does not read {keyfile(account.name)} yet; {path} stays", "sftpjail setup"

@@ -209,7 +209,7 @@ def find_problems(account: Account | None, host: Host) -> list[Problem]:
             )
             for name in host.listdir(KEYS_DIR)
             if not name.startswith(".")
-            and host.is_gone(name)
+            and host.people.is_gone(name)
             and not host.is_dir(f"{KEYS_DIR}/{name}")
         ]
     path = keyfile(account.name)

@@ -71,7 +71,7 @@ def _unsafe(path: str, host: Host) -> str:
         return f"{path} can be changed by others than root"
     if not found.st_mode & 0o111:
         return f"{path} is not executable"
-    loose = host.loose_parent(path)
+    loose = host.files.loose_parent(path)
     return f"{path} lies in {loose}, which {host.flaw(loose)}" if loose else ""
 
 

@@ -13,7 +13,7 @@ from .changes import RULES, socket_of
 
 def _seen(account: Account, host: Host) -> str:
     """Return the path on the host of the log socket that an account's sessions use."""
-    return host.behind(account.name, f"{account.jail}/dev/log")
+    return host.mount_tables.behind(account.name, f"{account.jail}/dev/log")
 
 
 def _restart(name: str, host: Host) -> str:
@@ -39,7 +39,7 @@ def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
         return [
             Problem(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))
         ]
-    pid = host.writes_deleted(file)
+    pid = host.daemons.writes_deleted(file)
     if pid is None or host.lstat(file) is not None:
         return []
     reopen = f"systemctl kill -s HUP {name}" if host.systemd else f"kill -HUP {pid}"

@@ -52,9 +52,9 @@ _BOOT_DROP_IN = (
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
-    if host.mounts_missing:
+    if host.mount_tables.mounts_missing:
         raise SftpJailError(
-            f"this kernel cannot mount through descriptors ({host.mounts_missing}), "
+            f"this kernel cannot mount through descriptors ({host.mount_tables.mounts_missing}), "
             "and by their paths users could lead root's mounts astray: "
             "Linux 5.12 or later is needed, and in a container the right to mount",
         )
@@ -81,7 +81,7 @@ def on_teardown(host: Host) -> list[Action]:
 
 @hookimpl
 def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[Action]:
-    if host.is_leaving(account.name):
+    if host.people.is_leaving(account.name):
         what = f"userdel is deleting {account.name}, and might delete through a mount"
         raise SftpJailError(what, advice="try again when it has ended")
     judge_target(account, bind, host)

@@ -109,7 +109,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
 def _broken_fstab(host: Host) -> list[Problem]:
     """Return the lines of fstab that mount(8) rejects, and those that have lost our mark."""
     problems: list[Problem] = []
-    marked = {bind.target for user in host.bind_users for bind in host.binds(user)}
+    marked = {bind.target for user in host.mount_tables.bind_users for bind in host.binds(user)}
     for number, line in enumerate(host.text(FSTAB).split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -146,7 +146,12 @@ def _strays(host: Host, config: Config) -> list[Problem]:
     for point in host.mounts:
         for base in bases:
             name = point.removeprefix(base + "/").partition("/")[0]
-            if inside(point, base) and point != base and host.is_gone(name) and point not in named:
+            if (
+                inside(point, base)
+                and point != base
+                and host.people.is_gone(name)
+                and point not in named
+            ):
                 what = f"{point} is still mounted, and there is no account {name}"
                 fix = fixes.on(point, host, "umount {}")
                 why = "who deletes the directory deletes what is mounted"
@@ -188,7 +193,7 @@ def _jail_around(
         if base and inside(target, base) and target != base:
             names.append(target.removeprefix(f"{base}/").partition("/")[0])
         elif profile.in_home:
-            names += host.dwellers(target)[0]
+            names += host.people.dwellers(target)[0]
     around = (jails[name] for name in names if name in jails)
     return next(
         (account for account in around if inside(target, host.realpath(account.jail))), None

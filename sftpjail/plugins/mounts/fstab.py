@@ -44,6 +44,6 @@ def drop(account: Account, bind: Bind, host: Host) -> list[Action]:
         Notify("systemd", "daemon-reload"),
     ]
     ours = host.mount_at(bind.target) is not None and host.same_file(bind.source, bind.target)
-    if ours and not host.is_busy(account.jail):
+    if ours and not host.mount_tables.is_busy(account.jail):
         actions.insert(0, Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS))
     return actions

@@ -98,7 +98,7 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     trusted = {host.realpath(part) for part in components(account.jail) if part in made}
     if account.profile and account.profile.in_home:
         trusted.add(host.realpath(account.jail))
-    loose = host.loose_parent(place, trusted)
+    loose = host.files.loose_parent(place, trusted)
     if loose:
         raise Unsafe(
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
@@ -151,13 +151,13 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
     # If the path leads through a link, what matters first is who could have made the link.
-    swapped = host.loose_parent(bind.source) if real != bind.source else ""
+    swapped = host.files.loose_parent(bind.source) if real != bind.source else ""
     reason = "" if allowed or swapped else _forbidden(account, real, bind.role, host, config)
     if reason:
         known = any(known.target == bind.target for known in host.binds(account.name))
         way_out = _way_out(account, bind, host) if known else _permission(real, host)
         raise SftpJailError(f"will not show {bind.source} in a jail: {reason}", way_out)
-    loose = swapped or host.loose_parent(real)
+    loose = swapped or host.files.loose_parent(real)
     by_session = account.profile is not None and account.profile.mounts == "session"
     if loose and not (allowed and by_session):
         raise Unsafe(
@@ -171,7 +171,11 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
 def _permission(real: str, host: Host) -> str:
     """Return how to allow a source; never for directories of the system, or homes."""
     top = real == "/" or posixpath.dirname(real) == "/"
-    if top or any(inside(real, directory) for directory in FORBIDDEN) or any(host.dwellers(real)):
+    if (
+        top
+        or any(inside(real, directory) for directory in FORBIDDEN)
+        or any(host.people.dwellers(real))
+    ):
         return Advice("choose a directory that holds nothing but what the jail is to show")
     return Advice(f"if you are sure: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf")
 
@@ -203,7 +207,7 @@ def _forbidden(account: Account, real: str, role: str, host: Host, config: Confi
     own = host.realpath(account.home)
     if inside(own, real) and own != real:
         return f"{real} holds the home of {account.name}, and who knows whose in future"
-    above, below = host.dwellers(real)
+    above, below = host.people.dwellers(real)
     for names, relation in ((above, "belongs to"), (below, "is or holds")):
         others = [name for name in names if _is_other(account, host.accounts[name], host)]
         if relation == "belongs to" and inside(real, own):

@@ -15,7 +15,7 @@ from ...openssh.connections import connections, peculiar
 from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, match_blocks, settings
 from ...openssh.repair import broken_line
 from ...openssh.settings import PROBE
-from ...openssh.sshd import LOCAL, spec
+from ...openssh.sshd import LOCAL, ask_sshd, spec
 from ...paths import KEYS_DIR
 
 HEADER = "# Made by `sftpjail setup` from /etc/sftpjail/sftpjail.conf; changes here are lost."
@@ -25,7 +25,7 @@ GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
 
 
 def ask(host: Host, user: str, files: dict[str, bytes | None], connection: str = LOCAL) -> str:
-    answer = host.ask_sshd("-T", "-C", spec(user, connection), files=files)
+    answer = ask_sshd(host, "-T", "-C", spec(user, connection), files=files)
     if answer.code != 0:
         raise SftpJailError(
             f"sshd does not report its settings for {user}: {answer.words}", "sshd -T"
@@ -68,7 +68,7 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
         SftpJailError: sshd's current configuration is broken, or its Subsystem line is not in a
             file that we may change.
     """
-    answer = host.ask_sshd("-t")
+    answer = ask_sshd(host, "-t")
     if answer.code != 0:
         raise SftpJailError(
             f"sshd refuses its present configuration: {answer.words}",

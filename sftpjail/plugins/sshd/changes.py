@@ -15,7 +15,7 @@ from ...config import Config
 from ...host import Host
 from ...jails.membership import is_valid, jailed
 from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, block, settings
-from ...openssh.sshd import spec
+from ...openssh.sshd import ask_sshd, spec
 from .candidate import (
     GLOBAL_KEYS,
     SUBSYSTEM,
@@ -93,7 +93,9 @@ def _released(
     """Return the accounts that sshd jails now, but would not with the changed configuration."""
     staged = encoded(files)
     names = [
-        name for name in host.recorded() if name not in jails and host.account(name) is not None
+        name
+        for name in host.records.recorded()
+        if name not in jails and host.account(name) is not None
     ]
     return [
         name
@@ -115,7 +117,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         )
     if not any(action.pending(host, "") for action in changes):
         return []
-    answer = host.ask_sshd("-t", files=encoded(files))
+    answer = ask_sshd(host, "-t", files=encoded(files))
     if answer.code != 0:
         raise SftpJailError(f"sshd would refuse the configuration: {answer.words}", "sshd -t")
     jails = jailed(config, host)

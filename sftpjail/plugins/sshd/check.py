@@ -14,7 +14,7 @@ from ...openssh.connections import conditions, connections
 from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, WORDS, settings
 from ...openssh.repair import broken_line, comment_out, match_line, reload_command, unit
 from ...openssh.settings import PROBE, Settings, effective
-from ...openssh.sshd import LOCAL
+from ...openssh.sshd import LOCAL, ask_sshd
 from .candidate import Lack, lacks, refusal, where_from
 from .changes import is_written
 
@@ -107,7 +107,7 @@ def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
 def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is not None:
         return _differences(account, host, config) if _stands_for(account, host) else []
-    answer = host.ask_sshd("-t")
+    answer = ask_sshd(host, "-t")
     if answer.code != 0:
         why = "the running daemon has an older one, and will not start again"
         return [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeHost, Programs
+from fakes import Programs
 from fakesshd import sshd
 from played import Run, Stage, rogue, run, stage
 
@@ -20,6 +20,7 @@ from sftpjail.config import Config
 from sftpjail.engine import manager
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.plan import OnMount, OnUnmount, Plan
+from sftpjail.host.accounts import People
 from sftpjail.jails import activity
 from sftpjail.jails.membership import jailed
 from sftpjail.operations.events import create_events
@@ -331,7 +332,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return found
 
 
-def test_under_adduser_a_waiter_makes_the_jail_when_the_home_is_there(
+def test_under_adduser_a_waiter_makes_the_jail(
     run: Run, stage: Stage, told: list[str], left: list[tuple[str, int]]
 ) -> None:
     join(stage, "cat", 1100)
@@ -344,7 +345,7 @@ def test_under_adduser_a_waiter_makes_the_jail_when_the_home_is_there(
     assert has_jail(stage, "cat") and len(left) == 1 and told == []
 
 
-def test_under_adduser_the_hook_makes_the_jail_of_a_home_that_is_there(
+def test_under_adduser_a_home_that_is_there_gets_its_jail(
     run: Run, stage: Stage, left: list[tuple[str, int]]
 ) -> None:
     join(stage, "cat", 1100)
@@ -352,7 +353,7 @@ def test_under_adduser_the_hook_makes_the_jail_of_a_home_that_is_there(
     assert has_jail(stage, "cat") and left == []
 
 
-def test_who_waits_for_useradd_with_the_lock_in_hand_is_waited_for(
+def test_a_useradd_below_the_lock_holder_is_waited_for(
     run: Run, stage: Stage, left: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     join(stage, "cat", 1100)
@@ -361,13 +362,13 @@ def test_who_waits_for_useradd_with_the_lock_in_hand_is_waited_for(
     assert left == [("cat", -8)] and not has_jail(stage, "cat")
 
 
-def test_an_account_that_is_being_created_is_waited_for_and_left_alone(
+def test_an_account_that_is_being_created_is_left_alone(
     run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     join(stage, "cat", 1100)
     arrival = arrivals.Arrival("cat", 7, 9)
     monkeypatch.setattr(arrivals, "wait_for", lambda name: arrival if name == "cat" else None)
-    monkeypatch.setattr(FakeHost, "maker", lambda self, name: 7 if name == "cat" else None)
+    monkeypatch.setattr(People, "maker", lambda self, name: 7 if name == "cat" else None)
     for command in (["show", "cat"], ["check", "ann", "cat"], ["key", "list", "cat"]):
         assert run(*command)[0] == 1, command
         assert "cat is still being created, by pid " in run.err
@@ -488,7 +489,7 @@ def silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     stage.config = replace(stage.config, plugins_disable=("pam",))
     stage.tree.write("/etc/nsswitch.conf", "passwd: files sss # [NOTFOUND=return]\n")
     for name in ("is_silent", "is_silent_group"):
-        monkeypatch.setattr(FakeHost, name, lambda self, asked: asked in names, raising=False)
+        monkeypatch.setattr(People, name, lambda self, asked: asked in names)
     for name in ("zoe", "zac"):
         stage.tree.write(f"/var/lib/sftpjail/accounts/{name}", '{"uid": 7000}')
     return names

@@ -69,13 +69,15 @@ def test_lines_of_passwd_and_group(tree: Tree) -> None:
     host = tree.host()
     assert set(host.accounts) == {"root", "www-data", "d"}
     assert host.accounts["d"] == Account("d", 1000, 1000, "/home/d", "/bin/s")
-    assert set(host.groups) == {"root", "sudo", "www-data", "h", "i"}
-    assert host.groups["h"] == Group("h", 7, ()) and host.groups["i"] == Group("i", 8, ("d", "b"))
+    assert set(host.people.groups) == {"root", "sudo", "www-data", "h", "i"}
+    assert host.people.groups["h"] == Group("h", 7, ()) and host.people.groups["i"] == Group(
+        "i", 8, ("d", "b")
+    )
 
 
 def test_a_name_with_a_nul_is_nobodys(tree: Tree) -> None:
     host = tree.host()
-    host.root = ""
+    host.files.root = ""
     assert host.account("ro\0ot") is None
 
 

@@ -336,7 +336,7 @@ def test_many_accounts_read_a_shared_file_a_few_times_only(tree: Tree) -> None:
         [OnUserCreate(who(f"u{n}"), new=True) for n in range(count)]
     )
     assert not plan
-    assert host.reads.count("/etc/fstab") < 10
+    assert host.files.reads.count("/etc/fstab") < 10
 
 
 def test_problems_and_the_dry_run(tree: Tree) -> None:

@@ -20,7 +20,8 @@ from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.formats.origin_record import parse_origin, render_origin
 from sftpjail.host import Host
-from sftpjail.host import host as host_module
+from sftpjail.host import files as files_module
+from sftpjail.host.files import Files
 from sftpjail.jails.guards import guard, is_namesake, refuse_namesake, why_not
 from sftpjail.jails.leftovers import leftover, leftovers
 from sftpjail.jails.membership import find, find_jailed, jailed
@@ -31,14 +32,14 @@ MANY = 10_000
 
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """How often each file below a fake host was opened by host.py."""
+    """How often each file below a fake host was opened by files.py."""
     counted: Counter[str] = Counter()
 
     def counting(path: Any, *arguments: Any, **options: Any) -> Any:
         counted[str(path)] += 1
         return builtins.open(path, *arguments, **options)
 
-    monkeypatch.setattr(host_module, "open", counting, raising=False)
+    monkeypatch.setattr(files_module, "open", counting, raising=False)
     yield counted
 
 
@@ -154,7 +155,7 @@ def test_binds_come_from_fstab(tree: Tree) -> None:
         Bind("/srv/a", "/j/ann/a", False, "mount", ("bind", "nosuid", "nofail")),
         Bind("/srv/b", "/j/ann/b", True, "log", ("bind", "ro")),
     )
-    assert host.bind_users == ("ann", "bob") and host.binds("eve") == ()
+    assert host.mount_tables.bind_users == ("ann", "bob") and host.binds("eve") == ()
 
 
 def test_a_mount_point_behind_a_link(tree: Tree) -> None:
@@ -201,11 +202,11 @@ KEYS = "/home/ann/.ssh/authorized_keys"
 
 def test_read_owned(home: Tree) -> None:
     home.write(KEYS, "key\n")
-    assert home.host().read_owned(KEYS, ME[0]) == b"key\n"
+    assert home.host().owned.read(KEYS, ME[0]) == b"key\n"
     with pytest.raises(SftpJailError, match="others can write /home/ann"):
-        home.host().read_owned(KEYS, ME[0], "/home/ann")  # sshd would not believe it either
-    assert home.host().read_owned("/home/ann/.ssh/none", ME[0]) is None
-    assert home.host().read_owned("/home/none/.ssh/none", ME[0]) is None
+        home.host().owned.read(KEYS, ME[0], "/home/ann")  # sshd would not believe it either
+    assert home.host().owned.read("/home/ann/.ssh/none", ME[0]) is None
+    assert home.host().owned.read("/home/none/.ssh/none", ME[0]) is None
 
 
 @pytest.mark.parametrize(
@@ -241,9 +242,9 @@ def test_read_owned_is_not_led_astray(
             found = real(fd)
             return os.stat_result((*found[:4], found[4] + 77, *found[5:10]))
 
-        monkeypatch.setattr(host_module.os, "fstat", foreign)
+        monkeypatch.setattr(files_module.os, "fstat", foreign)
     with pytest.raises(SftpJailError) as caught:
-        home.host().read_owned(KEYS, uid)
+        home.host().owned.read(KEYS, uid)
     assert KEYS in caught.value.message and "$6$" not in caught.value.message
 
 
@@ -322,7 +323,7 @@ def test_no_record_is_no_origin(tree: Tree) -> None:
     assert (
         host.origin("ann") == Origin()
         and host.origin("").made == ("/srv/sftp",)
-        and host.recorded() == []
+        and host.records.recorded() == []
     )
 
 
@@ -496,9 +497,9 @@ def test_a_name_that_begins_like_another_is_another(tree: Tree, programs: Progra
     for name in names:
         assert find(name, settings, host).profile == found.get(name)
     assert set(leftovers(settings, host, jailed(settings, host))) == {"ann-x", "ann.x"}
-    assert host.mount_place_below("/srv/sftp/ann") == "/srv/sftp/ann/x"
-    assert host.mount_place_below("/srv/sftp/a") == ""
-    assert host.behind("ann", "/srv/sftp/ann/xy") == "/srv/sftp/ann/xy"
+    assert host.mount_tables.mount_place_below("/srv/sftp/ann") == "/srv/sftp/ann/x"
+    assert host.mount_tables.mount_place_below("/srv/sftp/a") == ""
+    assert host.mount_tables.behind("ann", "/srv/sftp/ann/xy") == "/srv/sftp/ann/xy"
 
 
 @pytest.mark.parametrize(
@@ -527,20 +528,20 @@ def test_who_else_may_write_is_asked_bit_by_bit(tree: Tree, bit: int) -> None:
     tree.directory("/jail", 0o700 | bit)
     host = tree.host()
     assert bool(host.flaw("/jail")) == loose
-    assert host.loose_parent("/jail/in/file") == ("/jail" if loose else "")
-    assert host.loose_parent("/jail/in/file", {"/jail"}) == ""
+    assert host.files.loose_parent("/jail/in/file") == ("/jail" if loose else "")
+    assert host.files.loose_parent("/jail/in/file", {"/jail"}) == ""
     assert host.trusted_path("/jail/in/file") == ("" if loose else "/jail/in/file")
     if loose:
         with pytest.raises(SftpJailError, match="others can write /jail/in/file"):
-            host.read_owned("/jail/in/file", ME[0])
+            host.owned.read("/jail/in/file", ME[0])
     else:
-        assert host.read_owned("/jail/in/file", ME[0]) == b"x\n"
+        assert host.owned.read("/jail/in/file", ME[0]) == b"x\n"
     (tree.root / "jail/in/file").chmod(0o600)
     if loose:
         with pytest.raises(SftpJailError, match="others can write /jail$"):
-            host.read_owned("/jail/in/file", ME[0], "/jail")
+            host.owned.read("/jail/in/file", ME[0], "/jail")
     else:
-        assert host.read_owned("/jail/in/file", ME[0], "/jail") == b"x\n"
+        assert host.owned.read("/jail/in/file", ME[0], "/jail") == b"x\n"
 
 
 @pytest.mark.parametrize("uid", [0, 1, 1001, 65534])
@@ -561,9 +562,9 @@ def test_a_file_may_have_as_many_bytes_as_are_allowed(tree: Tree, size: int) -> 
     tree.write("/home/file", b"x" * size)
     if size > 10:
         with pytest.raises(SftpJailError, match="has more than 10 bytes"):
-            tree.host().read_owned("/home/file", ME[0], limit=10)
+            tree.host().owned.read("/home/file", ME[0], limit=10)
     else:
-        assert tree.host().read_owned("/home/file", ME[0], limit=10) == b"x" * size
+        assert tree.host().owned.read("/home/file", ME[0], limit=10) == b"x" * size
 
 
 @pytest.mark.parametrize("who", ["owner", "group", "member", "other"])
@@ -581,7 +582,7 @@ def test_whose_bits_count(tree: Tree, who: str, what: str) -> None:
         (tree.root / "place").chmod(mode)
         assert host.may(host.accounts["ann"], "/place", what) == may
     (tree.root / "place").chmod(0o755)
-    host.unwritable = {"/place"}
+    host.files.unwritable = {"/place"}
     (tree.root / "place").chmod(0o777)
     assert host.may(host.accounts["ann"], "/place", what) == (what != "w")
 
@@ -603,8 +604,8 @@ def test_full_is_no_block_or_no_inode_for_users(
     found = SimpleNamespace(
         **dict(zip(("f_blocks", "f_bavail", "f_files", "f_favail"), numbers, strict=True))
     )
-    monkeypatch.setattr(Host, "_statvfs", lambda self, path: found)
-    assert Host().full("/x") == full
+    monkeypatch.setattr(Files, "_statvfs", lambda self, path: found)
+    assert Host().files.full("/x") == full
 
 
 def test_names_that_are_being_written_are_no_accounts(tree: Tree) -> None:
@@ -613,7 +614,13 @@ def test_names_that_are_being_written_are_no_accounts(tree: Tree) -> None:
         tree.write(f"/etc/sftpjail/mounts/{name}", "/a /srv/sftp/ann/a none bind 0 0\n")
         tree.write(f"/var/spool/cron/crontabs/{name}", "")
     host = tree.host()
-    assert host.recorded() == [*host.known()] == [*host.bind_users] == [*host.crontabs] == ["ann"]
+    assert (
+        host.records.recorded()
+        == [*host.records.known]
+        == [*host.mount_tables.bind_users]
+        == [*host.jobs.crontabs]
+        == ["ann"]
+    )
 
 
 @pytest.mark.parametrize("primary", [False, True])
@@ -693,9 +700,9 @@ class Service:
     def host(self) -> Host:
         """A host that asks it, and reads the tree's files."""
         played = self.tree.host()
-        made = Host()
-        made.__dict__["text"], made.__dict__["listdir"] = played.text, played.listdir
-        return made
+        files = Files()
+        vars(files).update(text=played.text, listdir=played.listdir)
+        return Host(files)
 
 
 @pytest.fixture
@@ -709,8 +716,16 @@ def test_a_directory_is_asked_by_name(service: Service) -> None:
     host = service.host()
     assert host.account("ida") == Account("ida", 7001, 600, "/home/ida", "/bin/sh", local=False)
     assert host.account("zoe") is None and host.account("a\0b") is None
-    assert (host.uid_of("ida"), host.uid_of("ann"), host.uid_of("zoe")) == (7001, 1001, None)
-    assert (host.name_of(7001), host.name_of(1001), host.name_of(9)) == ("ida", "ann", None)
+    assert (host.people.uid_of("ida"), host.people.uid_of("ann"), host.people.uid_of("zoe")) == (
+        7001,
+        1001,
+        None,
+    )
+    assert (host.people.name_of(7001), host.people.name_of(1001), host.people.name_of(9)) == (
+        "ida",
+        "ann",
+        None,
+    )
     assert host.groups_of("ivo") == ("other", "staff") and host.groups_of("zoe") == ()
     assert host.in_group("ivo", "staff") and not host.in_group("ida", "other")
     service.people["odd"] = (2**32 - 1, 600)
@@ -720,18 +735,18 @@ def test_a_directory_is_asked_by_name(service: Service) -> None:
 def test_of_a_directorys_group_only_who_was_here_counts(service: Service, tree: Tree) -> None:
     host = service.host()
     assert host.group_members("staff") == ("ann",) and host.group_members("none") is None
-    assert host.newcomers("staff") == ["ivo", "ida"]
+    assert host.people.newcomers("staff") == ["ivo", "ida"]
     tree.write("/var/lib/sftpjail/accounts/ivo", "{}")
     host = service.host()
     assert host.group_members("staff") == ("ivo", "ann")
-    assert host.newcomers("staff") == ["ida"] and host.newcomers("none") == []
+    assert host.people.newcomers("staff") == ["ida"] and host.people.newcomers("none") == []
     service.lists = False
-    assert service.host().newcomers("other") is None, "it does not tell"
-    assert service.host().newcomers("staff") == []
+    assert service.host().people.newcomers("other") is None, "it does not tell"
+    assert service.host().people.newcomers("staff") == []
     tree.group("other", 601)
-    assert service.host().newcomers("other") == [], "a local group has no others"
+    assert service.host().people.newcomers("other") == [], "a local group has no others"
     tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
-    assert service.host().newcomers("staff") == []
+    assert service.host().people.newcomers("staff") == []
 
 
 def test_a_local_group_has_members_of_every_source(service: Service, tree: Tree) -> None:

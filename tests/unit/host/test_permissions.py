@@ -12,7 +12,8 @@ from fakes import FakeHost, Programs, Tree
 
 from sftpjail.errors import SftpJailError
 from sftpjail.host import Host
-from sftpjail.host import host as host_module
+from sftpjail.host import files as files_module
+from sftpjail.host import programs as programs_module
 from sftpjail.model import Account, Shadow
 
 ANN = Account("ann", 1001, 1001, "/home/ann")
@@ -52,7 +53,7 @@ def test_may_goes_by_owner_group_and_others(
     tree.directory("/srv/place", 0o700, owner)
     host = tree.host()
     found = os.stat_result((mode, 1, 1, 1, *owner, 0, 0, 0, 0))
-    host.stat = lambda path: found  # type: ignore[method-assign]
+    host.files.stat = lambda path: found  # type: ignore[method-assign]
     assert "".join(what for what in "rwx" if host.may(ANN, "/srv/place", what)) == able
 
 
@@ -64,7 +65,7 @@ def test_may_write_is_not_for_a_read_only_mount(tree: Tree) -> None:
     tree.directory("/srv/place", 0o755, (1001, 1001))
     host = tree.host()
     assert host.may(ANN, "/srv/place", "w")
-    host.unwritable = {"/srv/place"}
+    host.files.unwritable = {"/srv/place"}
     assert not host.may(ANN, "/srv/place", "w") and host.may(ANN, "/srv/place", "r")
 
 
@@ -92,9 +93,9 @@ def test_the_acl_names_users_and_groups_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Host().acl(str(tmp_path)) == "" and Host().acl("/nonexistent") == ""
-    monkeypatch.setattr(host_module.os, "getxattr", lambda path, name: ACL)
+    monkeypatch.setattr(files_module.os, "getxattr", lambda path, name: ACL)
     assert Host().acl(str(tmp_path)) == "user:33:r-x,group:27:rwx"
-    monkeypatch.setattr(host_module.os, "getxattr", lambda path, name: ACL[:4])
+    monkeypatch.setattr(files_module.os, "getxattr", lambda path, name: ACL[:4])
     assert Host().acl(str(tmp_path)) == ""
 
 
@@ -134,7 +135,7 @@ def test_shadow_is_read_once(tree: Tree) -> None:
     assert host.shadow("bob") == Shadow("*", "0", "99999", "", "")
     nobody = Shadow("*", "", "", "", "")
     assert host.shadow("short") == nobody == host.shadow("none")
-    assert host.reads.count("/etc/shadow") == 1
+    assert host.files.reads.count("/etc/shadow") == 1
 
 
 def test_a_host_without_a_shadow_file(tree: Tree) -> None:
@@ -167,20 +168,20 @@ def test_a_socket_is_read_if_somebody_holds_it(
 def test_a_full_file_system_has_no_block_or_no_inode_left(monkeypatch: pytest.MonkeyPatch) -> None:
     def has(blocks: int, free: int, files: int, inodes: int, flag: int = 0) -> None:
         found = (4096, 4096, blocks, free, free, files, inodes, inodes, flag, 255)
-        monkeypatch.setattr(host_module.os, "statvfs", lambda path: os.statvfs_result(found))
+        monkeypatch.setattr(files_module.os, "statvfs", lambda path: os.statvfs_result(found))
 
     has(100, 50, 100, 50)
-    assert not Host().full("/x") and not Host().read_only("/x")
+    assert not Host().files.full("/x") and not Host().files.read_only("/x")
     has(100, 0, 100, 50)
-    assert Host().full("/x")
+    assert Host().files.full("/x")
     has(100, 50, 100, 0)
-    assert Host().full("/x")
+    assert Host().files.full("/x")
     has(100, 50, 0, 0)  # btrfs counts no inodes
-    assert not Host().full("/x")
+    assert not Host().files.full("/x")
     has(0, 0, 0, 0)  # nor proc blocks
-    assert not Host().full("/x")
+    assert not Host().files.full("/x")
     has(100, 50, 100, 50, os.ST_RDONLY | os.ST_NOSUID)
-    assert Host().read_only("/x")
+    assert Host().files.read_only("/x")
 
 
 @pytest.mark.parametrize("tree_of_cgroups", ["", "/systemd", "/unified"])
@@ -188,14 +189,14 @@ def test_a_manager_is_known_by_its_cgroup(tree: Tree, tree_of_cgroups: str) -> N
     service = "user.slice/user-1001.slice/user@1001.service"
     tree.directory(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/.control")
     host = tree.host()
-    assert not host.has_manager(1001), "it is only being started, and may be refused"
+    assert not host.jobs.has_manager(1001), "it is only being started, and may be refused"
     tree.directory(f"/sys/fs/cgroup{tree_of_cgroups}/{service}/init.scope")
-    assert host.has_manager(1001) and not host.has_manager(1002)
+    assert host.jobs.has_manager(1001) and not host.jobs.has_manager(1002)
 
 
 def test_who_lingers_has_a_file_of_logind(tree: Tree) -> None:
     tree.write("/var/lib/systemd/linger/ann", "")
-    assert tree.host().lingers("ann") and not tree.host().lingers("bob")
+    assert tree.host().jobs.lingers("ann") and not tree.host().jobs.lingers("bob")
 
 
 def test_members_and_programs_are_looked_up_once(
@@ -206,9 +207,11 @@ def test_members_and_programs_are_looked_up_once(
     tree.program("sshd")
     host = tree.host()
     calls: list[str] = []
-    real = host_module.shutil.which
+    real = programs_module.shutil.which
     monkeypatch.setattr(
-        host_module.shutil, "which", lambda name, path: calls.append(name) or real(name, path=path)
+        programs_module.shutil,
+        "which",
+        lambda name, path: calls.append(name) or real(name, path=path),
     )
     for _ in range(3):
         assert host.which("sshd") == "/usr/sbin/sshd" and host.which("none") == ""

@@ -124,9 +124,9 @@ def test_without_pam_the_list_is_a_match_block(tree: Tree, programs: Programs) -
     assert match_block(host) == ["Match User ann,zoe", "    DenyUsers *"] and needs_rule(host)
     with pytest.raises(SftpJailError, match="cannot be shut out"):
         close(Account("yves", 1003, 1003, "/home/yves"), "no jail", "pam-session", host)
-    host.listed = frozenset({"yves"})
+    host = host.for_plan(False, frozenset({"yves"}))
     assert match_block(host)[0] == "Match User yves"
-    host.preparing = True
+    host = host.for_plan(True, host.listed)
     assert len(close(Account("yves", 1003, 1003, "/home/yves"), "no jail", "apply", host)) == 2
 
 
@@ -145,8 +145,7 @@ def test_whom_the_guard_rails_protect_is_never_shut_out(
 
 
 def _read(host: FakeHost) -> FakeHost:
-    host.preparing = True
-    return host
+    return host.for_plan(True)
 
 
 def test_where_sshd_refuses_by_itself_nobody_is_shut_out(tree: Tree, programs: Programs) -> None:
@@ -196,8 +195,7 @@ def test_where_sshd_would_let_in(tree: Tree, programs: Programs) -> None:
 def test_a_group_that_no_match_block_names(tree: Tree, programs: Programs) -> None:
     sshd(tree, programs, "none")
     assert lets_in(ANN, tree.host())
-    host = tree.host()
-    host.preparing = True
+    host = tree.host().for_plan(True)
     assert not lets_in(ANN, host), "setup writes it"
     tree.write(RECORD, '{"uid": 1001, "made": ["/srv/sftp/ann"]}')
     assert not lets_in(ANN, tree.host()), "who could log in goes on to"

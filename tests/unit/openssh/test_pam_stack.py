@@ -121,7 +121,7 @@ def test_a_stack_is_read_once(tree: Tree) -> None:
     host = tree.host()
     for _ in range(50):
         stack(host, "sshd")
-    assert host.reads.count("/etc/pam.d/sshd") == 1
+    assert host.files.reads.count("/etc/pam.d/sshd") == 1
 
 
 @given(text=st.text() | st.text(st.sampled_from("auth -@include[]=#\\\n\t/.so")))

@@ -174,7 +174,7 @@ def test_read_says_which_line_is_wrong_and_why(host: FakeHost) -> None:
 @example(comment="-----BEGIN PRIVATE KEY-----")
 def test_a_key_line_stays_one_line_and_parses_again(comment: str) -> None:
     host = FakeHost("/nonexistent")
-    host._answers = _Always()  # type: ignore[assignment]
+    host.programs._answers = _Always()  # type: ignore[assignment]
     ((key,), _) = public_keys.read(f"restrict {ED} {comment}", host, "x")
     assert "\n" not in key.line
     assert public_keys.read(key.line, host, "x") == ([key], [])

@@ -31,7 +31,7 @@ def at_work(tree: Tree, *processes: Outsider) -> FakeHost:
     tree.owners |= {JOB: (1001, 1001), "/var/spool/cron/atjobs/a0000401c5f3a1": (1002, 1002)}
     tree.write(MARK, "")
     host = tree.host()
-    host.outside = lambda uid: list(processes) if uid == 1001 else []  # type: ignore[method-assign]
+    host.jobs.outside = lambda uid: list(processes) if uid == 1001 else []  # type: ignore[method-assign]
     return host
 
 

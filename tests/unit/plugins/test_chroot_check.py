@@ -189,7 +189,7 @@ def test_on_check_of_a_file_system_that_takes_nothing(
     tree: Tree, fire: Fire, programs: Programs
 ) -> None:
     host = tree.host()
-    host.unwritable = {"/home/ann"}
+    host.files.unwritable = {"/home/ann"}
     assert check(tree, fire, host=host) == [
         Problem(
             "/home/ann of ann lies on a file system that is mounted read-only",
@@ -198,7 +198,7 @@ def test_on_check_of_a_file_system_that_takes_nothing(
         )
     ]
     host = tree.host()
-    host.filled = {"/home/ann"}
+    host.files.filled = {"/home/ann"}
     assert check(tree, fire, host=host) == [
         Problem("the file system of /home/ann is full", "uploads fail", f"df -h {HOME_INSIDE}")
     ]
@@ -220,8 +220,7 @@ def test_on_check_of_an_immutable_home(
     found = check(tree, fire)
     wanted = [Problem("/home/ann of ann is immutable", "uploads fail", f"chattr -i {HOME_INSIDE}")]
     assert found == (wanted if immutable else [])
-    host = tree.host()
-    host.thorough = False
+    host = tree.host().of_many()
     programs.asked.clear()
     assert check(tree, fire, host=host) == [] and programs.asked == [], "not with many jails"
 
@@ -233,7 +232,7 @@ def test_on_explain_judges_every_component(tree: Tree, fire: Fire) -> None:
     tree.owners |= {"/srv/sftp": (4242, 4243)}
     tree.directory("/srv/sftp", 0o775)
     host = tree.host()
-    host.acls = {"/srv": "user:33:rwx"}
+    host.files.acls = {"/srv": "user:33:rwx"}
     assert fire("chroot", "on_explain", host, account=ann()) == [
         Fact("chroot", "/", "root:root 0755", "good"),
         Fact("chroot", "srv", "root:root 0755, ACL user:33:rwx", "good", depth=1),

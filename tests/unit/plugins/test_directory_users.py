@@ -10,6 +10,7 @@ from golden import BIND, HOME, INSIDE, Fire, ann
 
 from sftpjail import Bind, GiveDir, MakeDir, Remove, SetGroup, SftpJailError, WriteFile
 from sftpjail.config import Config
+from sftpjail.host.accounts import People
 from sftpjail.openssh.settings import Settings
 from sftpjail.plugins.keys.sources import commanded, principals_file, problems
 from sftpjail.system.programs import Answer
@@ -104,7 +105,7 @@ def test_a_directorys_group_is_never_hidden_by_one_of_ours(
     assert fire("accounts", "on_setup", tree.host(), config) == [SetGroup("dirusers")], (
         "it was ours"
     )
-    monkeypatch.setattr(FakeHost, "is_silent_group", lambda self, name: True)
+    monkeypatch.setattr(People, "is_silent_group", lambda self, name: True)
     tree.write("/var/lib/sftpjail/host", "{}\n")
     with pytest.raises(SftpJailError, match="there is no group dirusers"):
         fire("accounts", "on_setup", tree.host(), config)

@@ -87,9 +87,7 @@ def test_on_setup_of_half_an_installation(tree: Tree, fire: Fire) -> None:
         fire("entry", "on_setup", tree.host())
 
 
-def test_on_setup_takes_out_of_usr_local_what_an_earlier_version_put_there(
-    tree: Tree, fire: Fire
-) -> None:
+def test_on_setup_takes_out_of_usr_local_what_was_ours(tree: Tree, fire: Fire) -> None:
     tree.write(LOCAL[0], f"#!/bin/sh\n{BLOCK}echo mine\n", 0o755)
     tree.write(LOCAL[1], "#!/bin/sh\n# of an earlier version\n", 0o755)
     tree.write("/var/lib/sftpjail/host", f'{{"made": ["{LOCAL[1]}"]}}')

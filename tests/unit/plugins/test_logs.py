@@ -257,7 +257,7 @@ def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(
 
 def test_on_check_of_a_file_that_was_deleted_under_its_writer(good: Tree, fire: Fire) -> None:
     def found(host: FakeHost) -> list[str]:
-        host.deleted = {"/var/log/sftp.log": 8}
+        host.daemons.deleted = {"/var/log/sftp.log": 8}
         return [problem.fix for problem in fire("logs", "on_check", host, account=None)]
 
     assert found(good.host()) == ["kill -HUP 8"]

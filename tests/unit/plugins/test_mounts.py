@@ -253,7 +253,7 @@ def test_on_teardown_takes_the_judge_along(tree: Tree, fire: Fire) -> None:
 
 def test_on_setup_needs_a_kernel_that_mounts_by_descriptor(tree: Tree, fire: Fire) -> None:
     host = tree.host()
-    host.mounts_missing = "open_tree: Function not implemented"
+    host.mount_tables.mounts_missing = "open_tree: Function not implemented"
     with pytest.raises(SftpJailError, match="open_tree: Function not implemented.*Linux 5.12"):
         fire("mounts", "on_setup", host)
 

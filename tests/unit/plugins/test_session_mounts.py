@@ -10,6 +10,7 @@ from golden import BIND, Fire, ann
 
 from sftpjail import Bind, Fact, MakeDir, Mount, Notify, Remove, SetLines, Style, Unmount
 from sftpjail.actions import MOUNT_OPTIONS
+from sftpjail.host.mounts import MountTables
 
 JAIL, TABLE = "/srv/sftp/ann", "/etc/sftpjail/mounts/ann"
 WEB = Bind("/srv/web", f"{JAIL}/web")
@@ -63,7 +64,7 @@ def test_what_was_in_fstab_moves(tree: Tree, fire: Fire, monkeypatch: pytest.Mon
     assert table(LINE) in actions
     assert SetLines("/etc/fstab", f"ann {JAIL}/web", (), Style.FSTAB) in actions
     assert Unmount("/srv/web", f"{JAIL}/web", bind.options) in actions
-    monkeypatch.setattr(type(host), "is_busy", lambda self, directory: directory == JAIL)
+    monkeypatch.setattr(MountTables, "is_busy", lambda self, directory: directory == JAIL)
     actions = fire("mounts", "on_mount", host, account=ann(SESSION), bind=bind)
     assert not any(isinstance(action, Unmount) for action in actions), (
         "a session that has it keeps it"
@@ -104,8 +105,10 @@ def test_a_table_is_read_once_and_a_hidden_file_is_nobodys(tree: Tree) -> None:
     tree.write(TABLE, f"{LINE}\n# comment\n\nbroken\n")
     tree.write("/etc/sftpjail/mounts/.ann.sftpjail-old~", f"{LINE}\n")
     host = tree.host()
-    assert host.bind_users == ("ann",) and len(host.binds("ann")) == 1 == len(host.binds("ann"))
-    assert host.reads.count(TABLE) == 1 and host.binds("bob") == ()
+    assert host.mount_tables.bind_users == ("ann",) and len(host.binds("ann")) == 1 == len(
+        host.binds("ann")
+    )
+    assert host.files.reads.count(TABLE) == 1 and host.binds("bob") == ()
 
 
 def test_what_a_session_finds_behind_a_path(tree: Tree) -> None:
@@ -113,10 +116,13 @@ def test_what_a_session_finds_behind_a_path(tree: Tree) -> None:
     tree.write(TABLE, f"{LINE}\n{inner}\n")
     tree.fstab(FSTAB.replace("/web none", "/docs none"))
     host = tree.host()
-    assert host.behind("ann", f"{JAIL}/web/media/x") == "/srv/media/x"
-    assert host.behind("ann", f"{JAIL}/web/mediation") == "/srv/web/mediation"
-    assert host.behind("ann", f"{JAIL}/docs/x") == f"{JAIL}/docs/x", "that is live"
-    assert host.behind("ann", JAIL) == JAIL and host.behind("bob", f"{JAIL}/web") == f"{JAIL}/web"
+    assert host.mount_tables.behind("ann", f"{JAIL}/web/media/x") == "/srv/media/x"
+    assert host.mount_tables.behind("ann", f"{JAIL}/web/mediation") == "/srv/web/mediation"
+    assert host.mount_tables.behind("ann", f"{JAIL}/docs/x") == f"{JAIL}/docs/x", "that is live"
+    assert (
+        host.mount_tables.behind("ann", JAIL) == JAIL
+        and host.mount_tables.behind("bob", f"{JAIL}/web") == f"{JAIL}/web"
+    )
 
 
 def test_on_check_and_on_explain(tree: Tree, fire: Fire) -> None:

@@ -1,0 +1,226 @@
+"""What the file system says of paths."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+import struct
+from collections.abc import Collection, Mapping
+
+from ..errors import SftpJailError
+from ..formats.tagged_lines import Style, tagged
+from ..model import components
+
+
+class Files:
+    """What lies on the host's file systems, links followed as the kernel does.
+
+    Args:
+        root: the directory that plays `/`; tests put a fake host there.
+    """
+
+    def __init__(self, root: str = "") -> None:
+        self.root = root.rstrip("/")
+        self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
+        self._directories: dict[str, str] = {}
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """Return lstat(2) of PATH, or None where there is nothing."""
+        return _stat(self.root + path, follow=False)
+
+    def stat(self, path: str) -> os.stat_result | None:
+        """Return stat(2) of PATH, links followed, or None where there is nothing."""
+        return _stat(self.root + path, follow=True)
+
+    def is_dir(self, path: str) -> bool:
+        """Return whether PATH is a directory or a link to one."""
+        found = self.stat(path)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of PATH, or None where there is nothing.
+
+        Raises:
+            SftpJailError: it is there and cannot be read.
+        """
+        try:
+            with open(self.root + path, "rb") as handle:
+                return handle.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SftpJailError(
+                f"cannot read {path}: {error.strerror}", advice="run sftpjail as root"
+            ) from error
+
+    def text(self, path: str) -> str:
+        """Return the text of PATH, "" where there is nothing.
+
+        Bytes that are not UTF-8 come as surrogates.
+        """
+        return (self.read(path) or b"").decode("utf-8", "surrogateescape")
+
+    def tagged(self, path: str, style: Style) -> Mapping[str, tuple[str, ...]]:
+        """Return the lines of a shared file that carry a tag, by tag; read once."""
+        if (path, style) not in self._tagged:
+            self._tagged[path, style] = tagged(self.text(path), style)
+        return self._tagged[path, style]
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the sorted names in a directory; none where there is no such directory."""
+        try:
+            return sorted(os.listdir(self.root + path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise SftpJailError(
+                f"cannot list {path}: {error.strerror}", advice="run sftpjail as root"
+            ) from error
+
+    def realpath(self, path: str) -> str:
+        """Return PATH with every symbolic link resolved."""
+        directory, name = posixpath.split(path)
+        if name in ("", ".", "..") or not directory.startswith("/"):
+            return self._resolved(path)
+        if directory not in self._directories:
+            self._directories[directory] = self._resolved(directory)
+        real = posixpath.join(self._directories[directory], name)
+        found = _stat(self.root + real, follow=False)
+        return self._resolved(real) if found and stat.S_ISLNK(found.st_mode) else real
+
+    def _resolved(self, path: str) -> str:
+        return os.path.realpath(self.root + path).removeprefix(self.root) or "/"
+
+    def flaw(self, path: str) -> str:
+        """Return what safely_chroot() has against one component of a path, or "".
+
+        It is in OpenSSH's session.c, and uses stat(). A link counts as what it leads to; the mode's
+        group bits are the mask where there is an ACL.
+        """
+        found = self.stat(path)
+        if found is None:
+            return ""
+        if not stat.S_ISDIR(found.st_mode):
+            return "is not a directory"
+        if found.st_uid != 0:
+            return f"belongs to uid {found.st_uid} and not to root"
+        if found.st_mode & 0o022:
+            acl = self.acl(path)
+            by = f"access list {acl}" if acl else f"mode {stat.S_IMODE(found.st_mode):04o}"
+            return f"can be written by others than root ({by})"
+        return ""
+
+    def acl(self, path: str) -> str:
+        """Return the named entries of a directory's access ACL (acl(5)), or "".
+
+        They come as `user:1000:rw-,group:33:r-x`.
+        """
+        try:
+            data = os.getxattr(self.root + path, "system.posix_acl_access")
+        except OSError:
+            return ""
+        # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id; 2 and
+        # 8 are named ones.
+        entries = (struct.unpack_from("<HHI", data, at) for at in range(4, len(data), 8))
+        kinds = {2: "user", 8: "group"}
+        bits = (4, "r"), (2, "w"), (1, "x")
+        return ",".join(
+            f"{kinds[tag]}:{name}:"
+            + "".join(letter if permissions & bit else "-" for bit, letter in bits)
+            for tag, permissions, name in entries
+            if tag in kinds
+        )
+
+    def loose_parent(self, path: str, trusted: Collection[str] = ()) -> str:
+        """Return the first directory above PATH in which others than root could replace it, or "".
+
+        Links are resolved first.
+
+        Args:
+            path: what could be replaced.
+            trusted: directories that pass, because the same plan gives them to root.
+        """
+        above = components(self.realpath(posixpath.dirname(path)))
+        return next(
+            (directory for directory in above if directory not in trusted and self.flaw(directory)),
+            "",
+        )
+
+    def trusted_path(self, path: str, uid: int = 0, follow: bool = True) -> str:
+        """Return where PATH really leads if only root, and UID, can make it lead elsewhere, or "".
+
+        Each directory on the way, those on the way of a link too, must be root's or UID's and not
+        open to others, so that no name in it can be exchanged; each link must be one's that they
+        made. What lies at the end is not judged.
+
+        Args:
+            path: absolute.
+            uid: of the account as whom PATH is to be used; it can be led astray by itself alone.
+            follow: a link at the end leads on.
+        """
+        todo, real, links = [part for part in path.split("/") if part], "", 0
+        while todo:
+            name = todo.pop(0)
+            if not self._is_trusted(real or "/", uid):
+                return ""
+            if name in (".", ".."):
+                real = real if name == "." else posixpath.dirname(real).rstrip("/")
+                continue
+            found = self.lstat(f"{real}/{name}")
+            if found is None or not stat.S_ISLNK(found.st_mode) or not (todo or follow):
+                real = f"{real}/{name}"
+                continue
+            links += 1
+            if found.st_uid not in (0, uid) or links > 40:
+                return ""
+            target = os.readlink(f"{self.root}{real}/{name}")
+            target = target.removeprefix(self.root) if self.root else target
+            real = "" if target.startswith("/") else real
+            todo = [part for part in target.split("/") if part] + todo
+        return real or "/"
+
+    def _is_trusted(self, directory: str, uid: int) -> bool:
+        found = self.stat(directory)
+        return found is None or (found.st_uid in (0, uid) and not found.st_mode & 0o022)
+
+    def same_file(self, one: str, other: str) -> bool:
+        """Return whether two paths lead to the same file or directory."""
+        a, b = self.stat(one), self.stat(other)
+        return a is not None and b is not None and (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+    def fstat(self, descriptor: int) -> os.stat_result:
+        """Return fstat(2) of an open file."""
+        return os.fstat(descriptor)
+
+    def read_only(self, path: str) -> bool:
+        """Return whether PATH lies on a file system or mount that is read-only (statvfs(3))."""
+        found = self._statvfs(path)
+        return bool(found and found.f_flag & os.ST_RDONLY)
+
+    def full(self, path: str) -> bool:
+        """Return whether PATH's file system has no block or inode left for users (statvfs(3))."""
+        found = self._statvfs(path)
+        if found is None:
+            return False
+        return (found.f_blocks > 0 and found.f_bavail == 0) or (
+            found.f_files > 0 and found.f_favail == 0
+        )
+
+    def _statvfs(self, path: str) -> os.statvfs_result | None:
+        try:
+            return None if self.root else os.statvfs(path)
+        except OSError:
+            return None
+
+
+def _stat(path: str, follow: bool) -> os.stat_result | None:
+    try:
+        return os.stat(path, follow_symlinks=follow)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None  # a link to itself leads to nothing
+        raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error

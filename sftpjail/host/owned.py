@@ -1,0 +1,106 @@
+"""Files in users' directories, which their owners can exchange at any time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+
+from .. import fixes
+from ..errors import SftpJailError
+from ..model import components, inside
+from ..system.files import open_parent
+from .accounts import People
+from .files import Files
+
+
+class Owned:
+    """What users have in their own directories; no link of theirs leads us elsewhere."""
+
+    def __init__(self, files: Files, people: People) -> None:
+        self.files = files
+        self.lstat, self.trusted_path = files.lstat, files.trusted_path
+        self.owner_name = people.owner_name
+
+    def read(self, path: str, uid: int, home: str = "/", limit: int = 1 << 20) -> bytes | None:
+        """Return the content of a file in a user's directory, or None where there is none.
+
+        Nobody else's file is read. The path is walked without following a link that a user could
+        have made, and the file must be a regular one of that user (or root) with a single name, so
+        that a link to /etc/shadow gives an error and not its content. Nor is one read that a third
+        party could have written, since sshd would not trust it: misc.c, safe_path.
+
+        Args:
+            path: the file.
+            uid: its owner.
+            home: none of the directories from here to the file may be open to third parties either;
+                "/" asks for none.
+            limit: bytes; a larger file is refused.
+
+        Raises:
+            SftpJailError: it is there and is not such a file.
+        """
+        directories = components(posixpath.dirname(path)) if home != "/" else ()
+        wide = next(
+            (part for part in directories if inside(part, home) and self._is_wide(part)), ""
+        )
+        fd = self._open_owned(path)
+        if fd is None:
+            return None
+        try:
+            found = self.files.fstat(fd)
+            regular = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+            if not regular or found.st_uid not in (0, uid):
+                wrong = f"it is not a file of uid {uid} with one name"
+                raise SftpJailError(f"will not read {path}: {wrong}")
+            wide = path if found.st_mode & 0o022 else wide
+            if wide:
+                fix = fixes.on(wide, self, "chmod go-w {}")
+                fix = fix or fixes.as_owner(wide, self, "chmod", "go-w", wide)
+                raise SftpJailError(f"will not read {path}: others can write {wide}", fix)
+            if found.st_size > limit:
+                raise SftpJailError(f"will not read {path}: it has more than {limit} bytes")
+            return os.read(fd, limit)
+        finally:
+            os.close(fd)
+
+    def _open_owned(self, path: str) -> int | None:
+        """Open what lies at PATH for reading, without following a link; None where nothing does."""
+        try:
+            directory, name = open_parent(self.files.root + path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            why = "is a link or not a directory" if error.errno == errno.ELOOP else error.strerror
+            raise SftpJailError(f"cannot read {path}: a directory on the way {why}") from error
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            return os.open(name, flags, dir_fd=directory)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SftpJailError(f"cannot read {path}: {error.strerror}") from error
+        finally:
+            os.close(directory)
+
+    def _is_wide(self, directory: str) -> bool:
+        found = self.files.stat(directory)
+        return bool(found and found.st_mode & 0o022)
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a directory of a user's, reached by no link of theirs, or none."""
+        try:
+            directory, name = open_parent(self.files.root + path)
+        except (OSError, SftpJailError):
+            return []
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+        except OSError:
+            return []
+        finally:
+            os.close(directory)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)

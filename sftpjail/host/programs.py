@@ -1,0 +1,85 @@
+"""Questions to real programs, which only read; asked twice, one runs once."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from ..errors import SftpJailError
+from ..model import Account
+from ..system import previews, programs
+from .files import Files
+
+
+class Programs:
+    """Which programs there are, and what they say."""
+
+    def __init__(self, files: Files) -> None:
+        self.root = files.root
+        self._programs: dict[str, str] = {}
+        self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
+
+    def which(self, program: str) -> str:
+        """Return the absolute path of an installed program, or ""."""
+        if program not in self._programs:
+            path = ":".join(
+                f"{self.root}{directory}"
+                for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+            )
+            self._programs[program] = (shutil.which(program, path=path) or "").removeprefix(
+                self.root
+            )
+        return self._programs[program]
+
+    def ask(self, argv: Sequence[str], stdin: str = "") -> programs.Answer:
+        """Return what a program that only reads says; asked twice, it runs once.
+
+        Raises:
+            SftpJailError: it is not installed or does not end.
+        """
+        key = (tuple(argv), stdin)
+        if key not in self._answers:
+            self._answers[key] = programs.run(argv, stdin=stdin)
+        return self._answers[key]
+
+    def as_user(self, account: Account, argv: Sequence[str]) -> programs.Answer:
+        """Return what a program says that only reads, run as the account with its groups.
+
+        See setpriv(1).
+        """
+        return self.ask(
+            [
+                "setpriv",
+                f"--reuid={account.uid}",
+                f"--regid={account.gid}",
+                "--init-groups",
+                "--",
+                *argv,
+            ]
+        )
+
+    def preview(
+        self, argv: Sequence[str], files: Mapping[str, bytes | None] | None = None
+    ) -> programs.Answer:
+        """Return what a program says that starts an sshd, as if FILES had the given content.
+
+        Where no sshd has run yet, it gets a /run/sshd of its own.
+
+        Raises:
+            SftpJailError: as `previews.preview`.
+        """
+        key = (tuple(argv), repr(files or {}))
+        if key not in self._answers:
+            self._answers[key] = previews.preview(argv, files or {})
+        return self._answers[key]
+
+    @cached_property
+    def openssh(self) -> tuple[int, int]:
+        """The version of the installed OpenSSH server, as (9, 2)."""
+        answer = self.ask([self.which("sshd") or "sshd", "-V"])
+        match = re.search(r"OpenSSH_(\d+)\.(\d+)", answer.out + answer.err)
+        if not match:
+            raise SftpJailError(f"sshd -V does not report OpenSSH's version: {answer.words}")
+        return int(match[1]), int(match[2])
