@@ -33,6 +33,8 @@ file = string(default='/var/log/sftp.log')
 facility = option('DAEMON', 'USER', 'AUTH', 'AUTHPRIV', LOCALS, default='AUTH')
 level = option('QUIET', 'FATAL', 'ERROR', 'INFO', 'VERBOSE', \
 'DEBUG', 'DEBUG1', 'DEBUG2', 'DEBUG3', default='VERBOSE')
+[history]
+keep = integer(0, 1200, default=0)
 [plugins]
 allow = force_list(default=list())
 disable = force_list(default=list())
@@ -74,7 +76,7 @@ class Config:
     """The configuration, checked.
 
     `settings` holds each plugin's own subsection of [plugins], `plugins_packaged` those that a
-    package of the system allows.
+    package of the system allows. `keep_history` is in months, 0 for ever.
     """
 
     profiles: tuple[Profile, ...] = (Profile("sftponly"),)
@@ -86,6 +88,7 @@ class Config:
     plugins_disable: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     plugins_packaged: tuple[str, ...] = ()
+    keep_history: int = 0
 
     def profile(self, name: str) -> Profile:
         """Return a profile by its name; the first one for "".
@@ -216,6 +219,7 @@ def _build(raw: Any, path: str) -> Config:
         tuple(filter(None, plugins["allow"])),
         tuple(filter(None, plugins["disable"])),
         {name: dict(plugins[name]) for name in plugins.sections},
+        keep_history=raw["history"]["keep"],
     )
 
 

@@ -10,6 +10,7 @@ STATE = "/var/lib/sftpjail"
 ACCOUNTS = f"{STATE}/accounts"
 ASIDE = f"{STATE}/aside."  # and a name; a directory for all would be in everybody's record
 HOST_RECORD = f"{STATE}/host"
+HISTORY = f"{STATE}/history"
 TABLES = "/etc/sftpjail/mounts"
 RUN_DIR = "/run/sftpjail"
 KEYS_DIR = "/etc/ssh/authorized_keys"

@@ -60,6 +60,12 @@ class Context:
         """Whether output is for programs."""
         return bool(self.arguments.json)
 
+    @property
+    def command(self) -> str:
+        """What is done, as the history says it: "key add", "hook useradd-post"."""
+        event = getattr(self.arguments, "event", "")
+        return f"{self.arguments.command} {event}".strip()
+
     def config(self) -> Config:
         """Return the configuration. Raises UsageError."""
         return configuration.load(self.arguments.config)
@@ -89,7 +95,7 @@ class Context:
         willing = reading if tolerant is None else tolerant
         self._wait_for_accounts()
         only_looks = self.dry_run or reading
-        with locked(self.config(), only_looks, timeout, willing, arrived) as engine:
+        with locked(self.config(), only_looks, timeout, willing, arrived, self.command) as engine:
             self.engines.append(engine)
             self.warn(engine.notices)
             if not only_looks:

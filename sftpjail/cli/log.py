@@ -44,10 +44,10 @@ def log(context: Context) -> int:
         raise UsageError("--follow has no end: it goes with neither --summary nor --until")
     os.environ.pop("TZ", None)  # the log daemon and date(1), as we call it, go by the host's zone
     time.tzset()
-    since = _moment(host, "--since", arguments.since)
+    since = moment(host, "--since", arguments.since)
     if arguments.follow and since is None:
         since = int(time.time())
-    view = View(arguments.user or "", since, _moment(host, "--until", arguments.until))
+    view = View(arguments.user or "", since, moment(host, "--until", arguments.until))
     reader = Reader(Clock(), host.people)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -83,7 +83,7 @@ def _show(context: Context, chosen: Iterable[Record]) -> None:
         sys.stdout.flush()
 
 
-def _moment(host: Host, option: str, text: str | None) -> int | None:
+def moment(host: Host, option: str, text: str | None) -> int | None:
     """Return a time in epoch seconds, as date(1) reads it. Raises UsageError."""
     if text is None:
         return None

@@ -40,6 +40,8 @@ MODULES = (
     "explain",
     "selftest",
     "log",
+    "history",
+    "undo",
     "accounts",
     "keys",
     "mounts",

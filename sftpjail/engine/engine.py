@@ -19,11 +19,13 @@ from ..host import Host
 from ..paths import RUN_DIR, STATE
 from ..system import files, locks
 from ..system.signals import Interrupted, signals_raise, signals_wait, undisturbed
+from .history import announce as tell
 from .journal import Journal
 from .manager import Manager
 from .merge import combined, merged, ordered, without_full_directories
 from .origins import records
 from .plan import Event, OnSetup, Plan, Step, blaming
+from .summary import describe
 from .transaction import announce, carry_out
 
 LOCK = f"{RUN_DIR}/lock"
@@ -37,15 +39,23 @@ class Engine:
         host: the facts, read after the lock was taken.
         manager: the loaded plugins.
         notices: what the administrator must know of the recovery before it.
+        command: what it works for, as the history says it.
 
     `committed`: a plan was applied and stays, whatever comes after it.
     """
 
     def __init__(
-        self, config: Config, host: Host, manager: Manager, notices: Sequence[str] = ()
+        self,
+        config: Config,
+        host: Host,
+        manager: Manager,
+        notices: Sequence[str] = (),
+        command: str = "",
     ) -> None:
         self.config, self.host, self.manager, self.notices = config, host, manager, notices
         self.committed = False
+        self.command = command
+        self.reverts = 0  # the transaction that the next one undoes
 
     # -- planning ----------------------------------------------------------------------------------
 
@@ -138,14 +148,16 @@ class Engine:
                     for stage in stages:
                         notices += self._take(stage, plan, journal)
                     quiet.enter_context(signals_wait())
-                    journal.commit()
+                    entry = describe(plan, self.host, self.command, self.reverts)
+                    head = journal.commit(entry)
                     self.committed = True
                 except BaseException as error:
                     undisturbed(partial(self._roll_back, journal, plan, error))
                     raise
             journal.clear_away()
             notices += announce(plan)
-            journal.finish()
+            tell(head)
+            journal.finish(self.config.keep_history)
             return notices + self.manager.tell("on_applied", **_about(plan))
 
     def _take(self, stage: Stage, plan: Plan, journal: Journal) -> list[str]:
@@ -193,6 +205,7 @@ def locked(
     timeout: float = 60.0,
     tolerant: bool = False,
     arrived: str = "",
+    command: str = "",
 ) -> Iterator[Engine]:
     """Take the lock, recover what an interrupted run left, then read the facts: in that order.
 
@@ -202,6 +215,7 @@ def locked(
         timeout: seconds to wait for another run.
         tolerant: a plugin that does not load is only kept in mind; see `Manager`.
         arrived: an account that somebody has just made, which no undo takes away.
+        command: what is to be done, for the history.
 
     Raises:
         SftpJailError: see `system.lock` and `Journal.recover`.
@@ -215,7 +229,7 @@ def locked(
         journal = Journal(STATE)
         with signals_wait():
             journal.recover(arrived)
-        yield Engine(config, Host(), manager, journal.notices)
+        yield Engine(config, Host(), manager, journal.notices, command)
 
 
 def interrupted(host: Host) -> bool:

@@ -1,7 +1,9 @@
 """The durable undo log of the running transaction, and the recovery of one that was interrupted.
 
-One file of JSON lines. A line is on the disk before the step that it undoes; a line
-`{"committed": …}` turns the log from "put everything back" into "clear away the old versions".
+One file of JSON lines. The first names the transaction; every other is on the disk before the step
+that it undoes. The line of that transaction in the history is its commit: it turns the log from
+"put everything back" into "clear away the old versions". Earlier versions committed by a line
+`{"committed": …}` in this file.
 Every undo can run twice, and on a step that never began. The idea of registering the undo first is
 certbot's Reverter's; one ordered log, so that order is kept.
 """
@@ -11,10 +13,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
 from ..system import files, process_state, services
+from .history import Entry, Head, History, announce
 from .kinds import Undo, drop, is_undo, revert
 
 # The undos that give, take or change a name in a directory.
@@ -37,8 +41,12 @@ class Journal:
     def __init__(self, directory: str) -> None:
         self.path = f"{directory}/journal"
         self.directory = directory
+        self.history = History(f"{directory}/history")
         self.undos: list[Undo] = []
         self.notices: list[str] = []
+        self.head: Head | None = None  # where the history ends, or with the commit, ended
+        self.token = ""
+        self.tried = False  # to commit
 
     def record(self, undos: Iterable[Undo]) -> None:
         """Put the undo records of one batch of steps on the disk, before the steps.
@@ -53,15 +61,35 @@ class Journal:
             if not os.path.isdir(self.directory):
                 files.make_dir(self.directory, 0o700, 0, 0)
                 files.sync_dirs({os.path.dirname(self.directory)})
-            files.append(self.path, "".join(json.dumps(undo) + "\n" for undo in batch))
+            lines = "".join(json.dumps(undo) + "\n" for undo in batch)
+            files.append(self.path, self._begin() + lines)
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch
 
-    def commit(self) -> None:
-        """Make the steps final. From here on the next run finishes what this one cannot."""
-        if self.undos:
-            files.append(self.path, '{"committed": true}\n')
+    def _begin(self) -> str:
+        """Return the line that names the transaction, for the first batch."""
+        if self.head is not None:
+            return ""
+        self.head, self.token = self.history.head(), os.urandom(8).hex()
+        if self.head.torn:
+            self.history.mend()
+        return json.dumps({"id": self.head.number + 1, "token": self.token}) + "\n"
+
+    def commit(self, entry: Entry | None = None) -> Head | None:
+        """Make the steps final. From here on the next run finishes what this one cannot.
+
+        Args:
+            entry: what the history is to say of them.
+
+        Returns:
+            where the history ends now; None where nothing was done.
+        """
+        if self.head is None:
+            return None
+        self.tried, now = True, time.time()
+        about = {"id": self.head.number + 1, "token": self.token, "time": int(now)}
+        return self.history.append(self.head, about | (entry or {}), now)
 
     def clear_away(self) -> None:
         """Drop the old versions, which only a rollback would have needed.
@@ -72,8 +100,13 @@ class Journal:
         with contextlib.suppress(SftpJailError, OSError):  # `finish` tries again
             self._drop_old(committed=True)
 
-    def finish(self) -> None:
-        """Forget the transaction; after the notices, so that none of them is lost."""
+    def finish(self, months: int = 0) -> None:
+        """Forget the transaction; after the notices, so that none of them is lost.
+
+        Args:
+            months: how many months' files of the history stay; 0 for all.
+        """
+        self.history.forget_before(months)
         if self.undos:
             with contextlib.suppress(SftpJailError, OSError):
                 self._forget(committed=True)
@@ -85,6 +118,14 @@ class Journal:
             RollbackIncomplete: some undo failed; the log stays, and the next run tries again.
         """
         process_state.lift_limits()
+        if self.tried and self.head is not None:
+            try:
+                self.history.withdraw(self.head)
+            except (SftpJailError, OSError) as error:  # nothing may be put back while it says so
+                raise RollbackIncomplete(
+                    f"the history may say that this was done: {error}",
+                    advice="fix that and run sftpjail again: it goes on, or puts everything back",
+                ) from error
         failures = []
         for undo in [*reversed(self.undos)]:
             about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
@@ -153,7 +194,7 @@ class Journal:
             files.unlink(self.path)
             files.sync_dirs({self.directory})
         # A host without a jail has nothing of ours; a host with one has a record in here.
-        for directory in (f"{self.directory}/accounts", self.directory):
+        for directory in (self.history.directory, f"{self.directory}/accounts", self.directory):
             if os.path.isdir(directory) and not os.listdir(directory):
                 files.remove_dir(directory)
 
@@ -178,7 +219,29 @@ class Journal:
             raise SftpJailError(
                 f"cannot read {self.path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
-        committed = False
+        if not self._counts(self._read(text, arrived)):
+            self.rollback()
+            return True
+        self.clear_away()
+        for undo in self.undos:
+            # The daemon may not have heard of it; hearing twice does no harm.
+            if undo["op"] == "notify" and undo.get("late"):
+                with contextlib.suppress(SftpJailError, OSError, KeyError):
+                    services.notify(undo["name"], undo["how"])
+        self._forget(committed=True)
+        return True
+
+    def _read(self, text: str, arrived: str) -> dict[str, object]:
+        """Take over the undo records of a log, and return all else that its lines say.
+
+        Args:
+            text: of the log.
+            arrived: as in `recover`.
+
+        Raises:
+            SftpJailError: a line is of another version.
+        """
+        about: dict[str, object] = {}
         for line in text.split("\n"):
             # A torn last line was never followed by its step.
             with contextlib.suppress(ValueError):
@@ -189,17 +252,18 @@ class Journal:
                         f" {line[:80]}",
                         f"mv -nT {self.path} {self.path}.damaged && sftpjail check",
                     )
-                committed = committed or "committed" in undo
-                if "op" in undo and not (undo["op"] in _ACCOUNTS and undo["name"] == arrived):
+                if "op" not in undo:
+                    about |= undo
+                elif not (undo["op"] in _ACCOUNTS and undo["name"] == arrived):
                     self.undos.append(undo)
-        if committed:
-            self.clear_away()
-            for undo in self.undos:
-                # The daemon may not have heard of it; hearing twice does no harm.
-                if undo["op"] == "notify" and undo.get("late"):
-                    with contextlib.suppress(SftpJailError, OSError, KeyError):
-                        services.notify(undo["name"], undo["how"])
-            self._forget(committed)
-        else:
-            self.rollback()
-        return True
+        return about
+
+    def _counts(self, about: dict[str, object]) -> bool:
+        """Return whether an interrupted transaction is committed, and mend the history's end."""
+        head = self.history.head()
+        if head.torn:
+            self.history.mend()
+        if about.get("token") and about["token"] == head.token:
+            announce(head)  # perhaps once more
+            return True
+        return "committed" in about

@@ -400,3 +400,16 @@ def append(path: str, text: str) -> None:
     finally:
         os.close(fd)
     sync_dirs({os.path.dirname(path)})
+
+
+def cut(path: str, size: int) -> None:
+    """Shorten a root-only file and return when that is on the disk."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, size)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SftpJailError(f"cannot shorten {path}: {error.strerror}") from error

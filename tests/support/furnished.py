@@ -114,7 +114,5 @@ def everything(world: World) -> list[Action]:
 
 
 def committed(world: World) -> bool:
-    try:
-        return '{"committed": true}\n' in (world.state / "journal").read_text()
-    except FileNotFoundError:
-        return False
+    """Return whether the one transaction of a world counts: its line in the history is its commit."""
+    return bool(world.history())

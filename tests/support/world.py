@@ -22,6 +22,7 @@ from sftpjail.actions import Action
 from sftpjail.config import Config
 from sftpjail.engine import engine, journal, origins
 from sftpjail.engine.engine import Engine
+from sftpjail.engine.history import Entry, History
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import OnUserCreate, Plan
@@ -45,6 +46,7 @@ CHANGING = (
     "symlink",
     "fchown",
     "fchmod",
+    "ftruncate",
     "setxattr",
 )
 
@@ -185,6 +187,11 @@ class World:
             patch.setattr(module, "ACCOUNTS", f"{self.state}/accounts")
             patch.setattr(module, "HOST_RECORD", f"{self.state}/host")
         patch.setattr("sftpjail.system.services.notify", self._notify)
+        self.heads: list[str] = []
+        patch.setattr(
+            "sftpjail.system.syslog.tell",
+            lambda words, fields: self.heads.append(fields["SFTPJAIL_HEAD"]),
+        )
 
     def path(self, name: str) -> str:
         """Return the real path of a name in the world."""
@@ -285,8 +292,12 @@ class World:
     def _ask(self, *words: str) -> int:
         return 0
 
+    def history(self) -> list[Entry]:
+        """Return the finished transactions."""
+        return list(History(f"{self.state}/history").entries())
+
     def snapshot(self) -> dict[str, Any]:
-        """Return all that a transaction may change."""
+        """Return all that a transaction may change, but for the history; see `history`."""
         kernel = {
             "mounts": dict(self.mounts),
             "people": {name: dict(fields) for name, fields in self.people.items()},
@@ -294,7 +305,9 @@ class World:
             "registered": self.registered,
         }
         files = listing(self.root) | {
-            f"state/{name}": about for name, about in listing(self.state.parent).items()
+            f"state/{name}": about
+            for name, about in listing(self.state.parent).items()
+            if not name.startswith("sftpjail/history")
         }
         return kernel | {"files": files}
 

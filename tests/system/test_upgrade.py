@@ -99,5 +99,6 @@ def test_from_an_earlier_commit(host: Machine) -> None:
     for user in keys:
         host.run("sftpjail", "remove", user)
     host.run("sftpjail", "teardown")
-    left = "/etc/systemd/system/sftpjail-mounts.service /etc/systemd/system/user@.service.d /var/lib/sftpjail"
+    left = "/etc/systemd/system/sftpjail-mounts.service /etc/systemd/system/user@.service.d"
     assert [path for path in left.split() if host.exists(path)] == []
+    assert host.run("ls", "-A", "/var/lib/sftpjail").out == "history\n"

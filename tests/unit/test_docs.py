@@ -180,7 +180,7 @@ def test_manual_has_values_and_default_of_a_setting(name: str, key: str, spec: s
     )
     assert said, f"{name} {key} has no default in the manual"
     words = {"True": "yes", "False": "no", "None": None, "": None}
-    assert said["value"] == words.get(str(default), default)
+    assert said["value"] == words.get(str(default), str(default))
 
 
 def test_configurations_in_the_manual_are_valid() -> None:

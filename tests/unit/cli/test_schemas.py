@@ -17,7 +17,7 @@ from sftpjail.cli.main import build_parser
 __all__ = ["run", "sshd", "stage"]
 
 # Beside those of the commands: what these refer to, and what is no command's answer.
-SHARED = {"problem", "action", "jail", "error", "event"}
+SHARED = {"problem", "action", "jail", "error", "event", "transaction"}
 NAMES = sorted(path.stem for path in SCHEMAS.iterdir())
 
 
@@ -66,7 +66,7 @@ def test_every_shared_schema_is_used_or_stands_alone() -> None:
     used = {
         part["$ref"] for name in NAMES for part in parts(schema(f"{name}.json")) if "$ref" in part
     }
-    assert used == {"problem.json", "action.json", "jail.json"}
+    assert used == {"problem.json", "action.json", "jail.json", "transaction.json"}
 
 
 @pytest.mark.parametrize(

@@ -793,6 +793,6 @@ def test_who_lives_in_a_directory_goes_by_components(tree: Tree) -> None:
         for n, (name, home) in enumerate(zip("abcdefg", homes, strict=True), 2000)
     ]
     host = tree.host()
-    assert host.dwellers("/home/a") == (["f"], ["a", "g", "c"])
-    assert host.dwellers("/home/a/c") == (["f", "a", "g"], ["c"])
-    assert host.dwellers("/home/a/none") == (["f", "a", "g"], [])
+    assert host.people.dwellers("/home/a") == (["f"], ["a", "g", "c"])
+    assert host.people.dwellers("/home/a/c") == (["f", "a", "g"], ["c"])
+    assert host.people.dwellers("/home/a/none") == (["f", "a", "g"], [])

@@ -1,0 +1,72 @@
+"""history: what was changed, when and by whom, and whether that is still what was written down."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..engine.history import History
+from ..errors import UsageError
+from ..host import Host
+from ..operations.history import in_words, shown
+from ..paths import HISTORY
+from .context import Command, Context
+from .log import moment
+
+
+def register(add_parser: Command) -> None:
+    """Add the command of this module."""
+    parser = add_parser("history", "show what was changed, when, by whom and how")
+    parser.add_argument(
+        "user", nargs="?", metavar="USER", help="only this account, which need not exist any more"
+    )
+    parser.add_argument(
+        "--since", metavar="T", help="start at this time, in any form that date(1) understands"
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="only the newest N transactions")
+    parser.add_argument(
+        "--verify", action="store_true", help="only look whether the history fits together"
+    )
+    parser.add_argument(
+        "--head", metavar="HASH", help="with --verify: and still has the line with this hash"
+    )
+    parser.set_defaults(run=history)
+
+
+def history(context: Context) -> int:
+    """Show the finished transactions, or verify what is written of them; see sftpjail(8)."""
+    given, kept = context.arguments, History(HISTORY)
+    if given.verify:
+        if given.user or given.since or given.limit is not None:
+            raise UsageError("--verify looks at the whole history")
+        return _verify(context, kept)
+    if given.head:
+        raise UsageError("--head goes with --verify")
+    if given.limit is not None and given.limit < 1:
+        raise UsageError(f"--limit {given.limit}: must be 1 or more")
+    since = moment(Host(), "--since", given.since)
+    found = list(shown(kept.entries(), given.user or "", since or 0))
+    found = found[-given.limit :] if given.limit else found
+    context.answers["transactions"] = found
+    if found:
+        context.table(("ID", "WHEN", "WHO", "BY", "WHAT"), [_row(about) for about in found])
+    else:
+        context.say(["no transaction"])
+    return context.close(0)
+
+
+def _row(about: dict[str, Any]) -> tuple[str, ...]:
+    who = about["who"]
+    login = who["name"] or ("-" if who["uid"] is None else f"uid {who['uid']}")
+    way = about["command"] if who["how"] == "command" else who["how"]
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["time"]))
+    return str(about["id"]), at, login, way, in_words(about)
+
+
+def _verify(context: Context, kept: History) -> int:
+    head, problems = kept.verify(context.arguments.head or "")
+    context.answers["head"] = head
+    context.answer_problems(problems)
+    if not problems:
+        context.say([f"the history fits together; its head is {head}" if head else "no history"])
+    return context.close(3 if problems else 0)

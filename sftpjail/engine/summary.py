@@ -1,0 +1,188 @@
+"""What the history says of a transaction: who, how, whom it is about, and what changed.
+
+`what` and `actions` are for everybody who may read the history. `undo` has what an undo needs, a
+key's line too, and is never shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..actions import Check, Mount, Unmount
+from ..formats.tagged_lines import Style
+from ..host import Host
+from .history import Entry
+from .merge import Edit
+from .plan import (
+    OURS,
+    Event,
+    OnDetach,
+    OnKeyAdd,
+    OnKeyMigrate,
+    OnKeyRemove,
+    OnMount,
+    OnSetup,
+    OnTeardown,
+    OnUnmount,
+    OnUserClose,
+    OnUserConfine,
+    OnUserCreate,
+    OnUserRemove,
+    Plan,
+    Step,
+)
+
+# How an entry script's event came about. The first name is that of the program which calls it, the
+# second that of one which may have called that.
+_CALLERS = {
+    "useradd-post": ("useradd", "adduser"),
+    "adduser-post": ("adduser", "adduser"),
+    "adduser-local": ("adduser", "adduser"),
+    "userdel-pre": ("userdel", "deluser"),
+    "userdel-post": ("userdel", "deluser"),
+    "pam-session": ("PAM", "PAM"),
+}
+
+
+def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
+    """Return what the history is to say of a plan, before it is carried out.
+
+    Args:
+        plan: what will be done.
+        host: the facts from before.
+        command: as in `Engine`.
+        reverts: the transaction that is undone by it, or 0.
+    """
+    steps = [step for step in plan.steps if step.plugin != OURS]
+    events = _effective(plan, steps)
+    owners = dict.fromkeys(step.owner for step in plan.steps if step.owner)
+    owners |= dict.fromkeys(event.about.name for event in events if event.about)
+    entry: Entry = {
+        "who": {**_login(host), "how": _how(host, command)},
+        "command": command,
+        "users": list(owners),
+        "what": [
+            {"account": event.about.name if event.about else "", "what": words}
+            for event in events
+            if (words := _words(event))
+        ],
+        "actions": [
+            {
+                "account": step.owner,
+                "action": type(step.action).__name__,
+                "about": list(step.action.key[1:]),
+            }
+            for step in steps
+            if not isinstance(step.action, Check)
+        ],
+        "undo": [kept for event in events if (kept := _kept(event))],
+    }
+    return entry | ({"reverts": reverts} if reverts else {})
+
+
+def _effective(plan: Plan, steps: list[Step]) -> list[Event]:
+    """Return the events that change something, each as often as it is one.
+
+    `apply` asks for every mount of every jail, and most are there.
+    """
+    changed = {step.owner for step in steps}
+    targets = {where for step in steps for where in _targets(step)}
+    found: list[Event] = []
+    for event in plan.events:
+        owner = event.about.name if event.about else ""
+        if isinstance(event, OnMount | OnUnmount):
+            if (owner, event.bind.target) in targets:
+                found.append(event)
+        elif owner in changed and owner not in plan.errors:
+            found.append(event)
+    return found
+
+
+def _targets(step: Step) -> Iterator[tuple[str, str]]:
+    """Yield whose mounts, and where, an action makes, changes or ends, or the lines of which."""
+    action = step.action
+    if isinstance(action, Mount | Unmount):
+        yield step.owner, action.target
+    elif isinstance(action, Edit):
+        for lines in action.sets:
+            if lines.style is Style.FSTAB:
+                name, _, target = lines.tag.partition(" ")
+                yield name, target
+
+
+def _words(event: Event) -> str:
+    """Return what an event means, in words without contents."""
+    if isinstance(event, OnMount | OnUnmount):
+        bind = event.bind
+        inner = event.account.jail and bind.target.removeprefix(event.account.jail)
+        only = ", read-only" if bind.read_only and isinstance(event, OnMount) else ""
+        begin = "sees" if isinstance(event, OnMount) else "no longer sees"
+        return f"{begin} {bind.source} at {inner or bind.target}{only}"
+    if isinstance(event, OnKeyAdd | OnKeyRemove):
+        name = f"{event.key.fingerprint} {event.key.comment}".rstrip()
+        return f"{'can' if isinstance(event, OnKeyAdd) else 'can no longer'} log in with {name}"
+    if isinstance(event, OnUserCreate):
+        made = "is jailed in" if event.new else "has its jail repaired:"
+        return f"{made} {event.account.jail}"
+    return _PLAIN.get(type(event), "") or str(event.hook)
+
+
+_PLAIN: Mapping[type[Event], str] = {
+    OnSetup: "the host is set up",
+    OnTeardown: "what setup did is taken back",
+    OnDetach: "nothing calls sftpjail any more",
+    OnUserRemove: "is no longer jailed",
+    OnUserClose: "is shut out",
+    OnUserConfine: "has nothing more outside of its jail",
+    OnKeyMigrate: "has the keys of its home in the new place",
+}
+
+
+def _kept(event: Event) -> dict[str, Any]:
+    """Return what an undo of an event needs."""
+    about: dict[str, Any] = {"event": event.hook}
+    if event.about:
+        about |= {"account": event.about.name, "uid": event.about.uid}
+        about["profile"] = event.about.profile.name if event.about.profile else ""
+    if isinstance(event, OnMount | OnUnmount):
+        about["bind"] = vars(event.bind)
+    if isinstance(event, OnKeyAdd | OnKeyRemove):
+        about["key"] = event.key.line
+    return about
+
+
+def _login(host: Host) -> dict[str, Any]:
+    """Return who logged in: by the kernel's word, which no variable of the environment changes.
+
+    See proc_pid_loginuid(5). In a session of nobody's, as a unit's, there is none.
+    """
+    text = host.text("/proc/self/loginuid").strip()
+    uid = int(text) if text.isdecimal() and text != "4294967295" else None
+    names = [account.name for account in host.accounts.values() if account.uid == uid]
+    return {"uid": uid, "name": names[0] if names else ""}
+
+
+def _how(host: Host, command: str) -> str:
+    """Return how a transaction came about."""
+    event = command.removeprefix("hook ")
+    if event in _CALLERS:
+        direct, above = _CALLERS[event]
+        return above if above in _ancestors(host) else direct
+    if host.text("/proc/self/cgroup").rstrip().endswith("/sftpjail.service"):
+        unit = os.environ.get("TRIGGER_UNIT", "")  # systemd.exec(5), since systemd 252
+        return {"path": "path unit", "timer": "timer"}.get(unit.rpartition(".")[2], "unit")
+    return "package" if "DPKG_MAINTSCRIPT_PACKAGE" in os.environ else "command"
+
+
+def _ancestors(host: Host) -> list[str]:
+    """Return the names of the processes above this one, the nearest first."""
+    names: list[str] = []
+    pid = str(os.getppid())
+    while pid not in ("", "0", "1") and len(names) < 16:
+        lines = host.text(f"/proc/{pid}/status").split("\n")
+        fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        names.append(fields.get("Name", ""))
+        pid = fields.get("PPid", "")
+    return names

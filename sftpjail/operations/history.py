@@ -1,0 +1,46 @@
+"""What may be shown of the history: not what an undo needs, which has keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..engine.history import Entry, undone_by
+
+SHOWN = ("id", "time", "who", "command", "users", "what", "actions")
+
+
+def shown(entries: Iterable[Entry], user: str = "", since: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the transactions as `--json` has them.
+
+    Args:
+        entries: the oldest first.
+        user: only what is about this account, which need not exist any more; "" for everything.
+        since: in epoch seconds.
+    """
+    known = list(entries)
+    undone = undone_by(known)
+    for entry in known:
+        if entry["time"] < since or (user and user not in entry["users"]):
+            continue
+        about = {name: entry[name] for name in SHOWN}
+        for part in ("what", "actions"):
+            about[part] = [item for item in about[part] if user in ("", item["account"])]
+        about["undoes"] = entry.get("reverts")
+        about["undone_by"] = undone.get(entry["id"])
+        yield about
+
+
+def in_words(about: dict[str, Any]) -> str:
+    """Return what a transaction did, in one line."""
+    words = [f"{item['account']} {item['what']}".lstrip() for item in about["what"][:_MOST]]
+    if not words:
+        words = [f"{item['action']} {' '.join(item['about'])}" for item in about["actions"][:_MOST]]
+    more = max(len(about["what"]), len(words)) - len(words)
+    words += [f"and {more} more"] if more else []
+    marks = [f"undoes {about['undoes']}"] if about["undoes"] else []
+    marks += [f"undone by {about['undone_by']}"] if about["undone_by"] else []
+    return "; ".join(words) + (f" ({', '.join(marks)})" if marks else "")
+
+
+_MOST = 4
