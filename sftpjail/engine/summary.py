@@ -64,9 +64,11 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
         "command": command,
         "users": list(owners),
         "what": [
-            {"account": event.about.name if event.about else "", "what": words}
-            for event in events
-            if (words := _words(event))
+            {"account": name, "what": words}
+            # Once, though two stages of a removal say it.
+            for name, words in dict.fromkeys(
+                (event.about.name if event.about else "", _words(event)) for event in events
+            )
         ],
         "actions": [
             {

@@ -53,7 +53,7 @@ def test_one_line_follows_the_other_through_all_files(place: Path) -> None:
     assert [entry["id"] for entry in kept.entries()] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_clock_that_was_set_back_begins_no_file_before_the_last(place: Path) -> None:
+def test_a_clock_that_was_set_back_begins_no_earlier_file(place: Path) -> None:
     add(History(str(place)), MONTHS[0])
     assert len(list(place.iterdir())) == 4 and said(place) == []
 
