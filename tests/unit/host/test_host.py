@@ -261,7 +261,7 @@ def test_list_owned_is_not_led_astray(home: Tree, how: str) -> None:
         place = "/home/ann/way/units"
     elif how == "file":
         home.write(place, "x\n")
-    assert home.host().owned.list_owned(place) == ["own.service"] * (how == "directory")
+    assert home.host().owned.names(place) == ["own.service"] * (how == "directory")
 
 
 # -- records -------------------------------------------------------------------------------------
