@@ -41,6 +41,7 @@ def test_story(bare_machine: Machine) -> None:
 
     arrive = ("adduser", "--disabled-password", "--comment", "", "--ingroup", "sftponly", "alice")
     machine.run(*arrive)
+    machine.run("sftpjail", "show", "alice")  # waits for the waiter
     arrived = listing(machine)
     assert machine.run(*arrive, check=False).code
     assert changes(arrived, listing(machine)) == {}
