@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
-from ..system import files, process_state, services
+from ..system import accounts, files, process_state, services
 from .history import Entry, Head, History, announce
 from .kinds import Undo, drop, is_undo, revert
 
@@ -220,6 +220,7 @@ class Journal:
                 f"cannot read {self.path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
         if not self._counts(self._read(text, arrived)):
+            accounts.wait_for_programs()
             self.rollback()
             return True
         self.clear_away()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+import select
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from .. import fixes
 from ..errors import SftpJailError
 from . import programs
-from .processes import booted, owner
+from .processes import booted, owner, with_variable
 
 # userdel(8), and usermod(8) where it changes the home, of an account that a process belongs to.
 _IN_USE = re.compile(r"currently used by process (\d+)")
+# In the environment of each program that changes an account for us: names that account to the hooks
+# of shadow, since whatever is to be done about it this run does.
+JOINS = "SFTPJAIL_JOINS"
 MOMENT = 3.0  # seconds that a session may take to end
 # And so many where systemd says that it is closing: UserStopDelaySec= of logind.conf(5) is 10.
 LINGERING = 15.0
 
 
-def change_account(argv: Sequence[str], name: str, env: Mapping[str, str] | None = None) -> None:
+def change_account(argv: Sequence[str], name: str) -> None:
     """Run usermod(8) or userdel(8).
 
     Where a session of the account is just ending, wait for its end.
@@ -26,13 +30,12 @@ def change_account(argv: Sequence[str], name: str, env: Mapping[str, str] | None
     Args:
         argv: the program and its arguments; no shell.
         name: the account.
-        env: variables for the program and its hooks.
 
     Raises:
         SftpJailError: it failed; where a process of the account is in the way, the fix ends it.
     """
     began = time.monotonic()
-    while (answer := programs.run(argv, env=env, timeout=300.0)).code != 0:
+    while (answer := programs.run(argv, env={JOINS: name}, timeout=300.0)).code != 0:
         hint = ""
         found = _IN_USE.search(answer.err)
         if found:
@@ -43,6 +46,20 @@ def change_account(argv: Sequence[str], name: str, env: Mapping[str, str] | None
                 continue
             hint = _ending(name, state, found[1])
         raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}", hint)
+
+
+def wait_for_programs(patience: float = 60.0) -> None:
+    """Wait until what a run that was killed has started to change accounts has ended.
+
+    It would finish its work after the undo.
+
+    Args:
+        patience: seconds; then it goes on, as something of a hook's may stay for ever.
+    """
+    deadline = time.monotonic() + patience
+    while (left := deadline - time.monotonic()) > 0 and (found := with_variable(JOINS)):
+        with programs.pidfds(found) as fds:
+            select.select(fds, [], [], left)
 
 
 def _session_state(name: str) -> str:

@@ -154,6 +154,17 @@ def of_name(names: Collection[str]) -> set[int]:
     return {pid for pid in pids() if _name(pid) in names}
 
 
+def with_variable(name: str) -> set[int]:
+    """Return the pids of root's processes that began with a variable in their environment."""
+    begin = f"\0{name}=".encode()
+    found = set[int]()
+    for pid in pids():
+        with contextlib.suppress(OSError):  # it is gone
+            if os.stat(f"/proc/{pid}").st_uid == 0 and begin in b"\0" + _read(pid, "environ"):
+                found.add(pid)
+    return found - {os.getpid()}
+
+
 def _name(pid: int) -> str:
     """Return the name of a process of root's (comm in proc(5)), or "".
 

@@ -173,13 +173,15 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def must(argv: Sequence[str], **options: float) -> Answer:
+def must(
+    argv: Sequence[str], timeout: float = 60.0, env: Mapping[str, str] | None = None
+) -> Answer:
     """Run ARGV and return its answer; anything but exit 0 is an error in the program's own words.
 
     Raises:
         SftpJailError: as `run`, or it failed.
     """
-    answer = run(argv, timeout=options.get("timeout", 60.0))
+    answer = run(argv, env=env, timeout=timeout)
     if answer.code != 0:
         raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
     return answer

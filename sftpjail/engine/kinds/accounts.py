@@ -17,15 +17,11 @@ from ...actions import (
 from ...errors import SftpJailError
 from ...model import number
 from ...system import account_lines, accounts, new_home, programs
-from ...system.accounts import entries
+from ...system.accounts import JOINS, entries
 from .base import Draft, Kind, Undo, kind
 
 _USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "--expiredate"}
 _GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
-
-
-# Names the account to the hooks of shadow: whatever is to be done about it, this run does.
-JOINS = "SFTPJAIL_JOINS"
 
 
 @kind(AddAccount, "added-account")
@@ -68,7 +64,7 @@ class DeleteAccountKind(Kind[DeleteAccount]):
 
     def perform(self, action: DeleteAccount, view: View) -> str:
         try:
-            accounts.change_account(["userdel", action.name], action.name, {JOINS: action.name})
+            accounts.change_account(["userdel", action.name], action.name)
         except SftpJailError as error:
             if _uid(action.name) is not None:
                 raise
@@ -110,9 +106,9 @@ class SetAccountKind(Kind[SetAccount]):
             argv = ["usermod", *_usermod(action.fields()), action.name]
             accounts.change_account(argv, action.name)
         for group in join:
-            programs.must(["gpasswd", "--add", action.name, group])
+            programs.must(["gpasswd", "--add", action.name, group], env={JOINS: action.name})
         for group in leave:
-            programs.must(["gpasswd", "--delete", action.name, group])
+            programs.must(["gpasswd", "--delete", action.name, group], env={JOINS: action.name})
 
     def revert(self, undo: Undo) -> str:
         name = undo["name"]
@@ -152,7 +148,7 @@ def _change(name: str, argv: list[str]) -> str:
     Raises:
         SftpJailError: it refused though the account stands in passwd(5).
     """
-    answer = programs.run(argv)
+    answer = programs.run(argv, env={JOINS: name})
     if answer.code == 0:
         return ""
     if any(fields[0] == name for fields in entries("/etc/passwd")):
@@ -178,7 +174,8 @@ class SetGroupKind(Kind[SetGroup]):
         return {"op": "group", "name": action.name, "gid": gid}
 
     def perform(self, action: SetGroup, view: View) -> None:
-        programs.must(["groupadd" if action.present else "groupdel", action.name])
+        program = "groupadd" if action.present else "groupdel"
+        programs.must([program, action.name], env={JOINS: ""})
 
     def revert(self, undo: Undo) -> str | None:
         name, members = undo["name"], _members(undo["name"])

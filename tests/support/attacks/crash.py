@@ -1,7 +1,7 @@
 """Runs a command that dies at one of its system calls that change something; on the machine, as root.
 
     crash.py count COMMAND...           prints the names of these calls
-    crash.py main CALL N COMMAND...     kills the command at its Nth CALL; what it started goes on to its end
+    crash.py main CALL N COMMAND...     kills the command at its Nth CALL, and returns; what it started goes on
     crash.py all CALL N COMMAND...      kills that too
 
 strace(1) kills it as it enters the call, so that this one is not done any more.
@@ -45,12 +45,13 @@ def children() -> list[int]:
 
 
 def crash(whom: str, call: str, number: int, argv: Sequence[str]) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if whom == "all":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     inject = f"inject={call}:signal=SIGKILL:when={number}"
     done = subprocess.run(["strace", "-qq", "-e", inject, "-o", "/dev/null", *argv], check=False)
     print("ended by itself" if done.returncode == 0 else "killed")
     while left := children():
-        for pid in left if whom == "all" else ():
+        for pid in left:
             os.kill(pid, signal.SIGKILL)
         os.waitpid(left[0], 0)
 
