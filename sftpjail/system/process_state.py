@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 # Ignored by Python itself, which turns both into errors, or by nohup(1) and `command &`.
-_MAY_BE_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP)
+_MAY_BE_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP)
 
 # What a command needs at least of each limit: about twice of what was measured on a host with
 # 10,000 accounts, and for files more than any that we write.

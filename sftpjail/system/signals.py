@@ -148,7 +148,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    # What nohup(1) and `command &` ignore stays ignored.
+    # What nohup(1) ignores stays ignored.
     heard = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}
     try:

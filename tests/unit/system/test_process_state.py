@@ -28,11 +28,13 @@ def as_before() -> Iterator[None]:
 def test_what_the_caller_ignores_or_blocks_is_undone() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for `command &`
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGTERM))
     os.umask(0o777)
     process_state.start_process()
     assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     assert os.umask(0o022) == 0o022
 
