@@ -222,7 +222,8 @@ def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machin
     assert not [name for name in ours if name.endswith(".check") or ".selftest" in name]
     assert not found & {"difflib", "paramiko", "rich", "sftpjail.openssh.public_keys"}
     ours = {name for name in modules_of(machine, "--version") if name.startswith("sftpjail.")}
-    assert ours == {f"sftpjail.{name}" for name in ("cli", "cli.main", "errors", "escapes")}
+    needed = ("cli", "cli.main", "errors", "escapes", "system", "system.signals")
+    assert ours == {f"sftpjail.{name}" for name in needed}
 
 
 def test_useradd_of_others_costs_one_small_program(machine: Machine) -> None:
