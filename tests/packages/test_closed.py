@@ -127,7 +127,7 @@ def test_a_purge_without_python_leaves_jails_closed(machine: Machine, built: Bui
         "mv /usr/lib/python3/dist-packages/pluggy /run; mv /var/lib/sftpjail/program/lib/pluggy /run/copy"
     )
     said = machine.run("sh", "/var/lib/sftpjail/program/maintainer", "purge")
-    assert "they stay closed: ModuleNotFoundError: No module named 'pluggy'" in said.err
+    assert "they stay closed: No module named 'pluggy'" in said.err
     machine.run("mv", "/run/copy", "/var/lib/sftpjail/program/lib/pluggy")
     machine.run("mv", "/usr/bin/python3", "/usr/bin/python3.away")
     said = machine.run("dpkg", "--purge", "sftpjail")
