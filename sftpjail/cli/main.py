@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -268,6 +267,8 @@ def _tell(problem: Problem, call: _Call) -> None:
         else next((word for word in given if not word.startswith("-")), "")
     )
     if arguments.json if arguments else "--json" in given:
+        import json
+
         with contextlib.suppress(OSError):  # `_close` finds that too
             print(json.dumps({"command": command, "error": problem.describe()}, indent=1))
     print_problem(problem)
