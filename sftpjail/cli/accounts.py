@@ -185,7 +185,7 @@ def add(context: Context) -> int:
             context.finish(engine, plan, "")
             return context.close(0)
         # Of an earlier account of that name, of whose end no hook heard.
-        engine.apply(engine.plan(forget_events(name, engine)))
+        context.warn(engine.apply(engine.plan(forget_events(name, engine))))
 
         def jail_it(later: Engine) -> Plan:
             made = replace(find(name, config, later.host), profile=profile, forced=given.force)

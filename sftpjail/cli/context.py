@@ -34,12 +34,10 @@ class Context:
     Args:
         arguments: as argparse read them.
         answers: what --json prints beside the plan.
-        changed: something has changed beside the plan: an account was made or deleted.
     """
 
     arguments: argparse.Namespace
     answers: dict[str, Any] = field(default_factory=dict)
-    changed: bool = False
     engines: list[Engine] = field(default_factory=list)
     # What was reported of a change, and why it did not reach its reader.
     told: list[str] = field(default_factory=list)
@@ -48,7 +46,7 @@ class Context:
     @property
     def committed(self) -> bool:
         """Whether the host was changed, and that stays."""
-        return any(engine.committed for engine in self.engines)
+        return any(engine.commits for engine in self.engines)
 
     @property
     def dry_run(self) -> bool:
@@ -169,7 +167,7 @@ class Context:
             self.answers["actions"] = plan.describe()
         self.told += [*([done] if isinstance(done, str) else done), *notices]
         self.answers["notices"] = [*self.answers.get("notices", []), *map(one_line, notices)]
-        if plan or self.changed:
+        if plan:
             self.say([done] if isinstance(done, str) else done)
         else:
             self.say([f"nothing to do: {nothing}" if nothing else "nothing to do"])
@@ -235,7 +233,7 @@ class Context:
                 {}
                 if actions is None
                 else {
-                    "changed": (bool(actions) or self.changed) and not self.dry_run,
+                    "changed": bool(actions) and not self.dry_run,
                     "dry_run": self.dry_run,
                 }
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from functools import partial
 
 from ..actions import (
@@ -41,7 +42,7 @@ class Engine:
         notices: what the administrator must know of the recovery before it.
         command: what it works for, as the history says it.
 
-    `committed`: a plan was applied and stays, whatever comes after it.
+    `commits`: the plans that were applied and stay, whatever comes after them.
     """
 
     def __init__(
@@ -53,15 +54,20 @@ class Engine:
         command: str = "",
     ) -> None:
         self.config, self.host, self.manager, self.notices = config, host, manager, notices
-        self.committed = False
+        self.commits: list[Plan] = []
         self.command = command
         self.reverts = 0  # the transaction that the next one undoes
 
     # -- planning ----------------------------------------------------------------------------------
 
     def on(self, host: Host) -> Engine:
-        """Return this engine for HOST: other facts, or the same ones for another purpose."""
-        return Engine(self.config, host, self.manager, self.notices)
+        """Return this engine for HOST: other facts, or the same ones for another purpose.
+
+        It works for the same command, and both know of each other's commits.
+        """
+        other = copy(self)
+        other.host = host
+        return other
 
     def plan(
         self,
@@ -150,7 +156,7 @@ class Engine:
                     quiet.enter_context(signals_wait())
                     entry = describe(plan, self.host, self.command, self.reverts)
                     head = journal.commit(entry)
-                    self.committed = True
+                    self.commits.append(plan)
                 except BaseException as error:
                     undisturbed(partial(self._roll_back, journal, plan, error))
                     raise
@@ -162,7 +168,7 @@ class Engine:
 
     def _take(self, stage: Stage, plan: Plan, journal: Journal) -> list[str]:
         """Plan a stage, add that to the plan, and carry it out; return notices."""
-        fresh = Engine(self.config, Host(), self.manager)
+        fresh = self.on(Host())
         more = stage(fresh)
         plan.events = [*plan.events, *more.events]
         plan.steps += more.steps

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
-# Ignored by Python itself, which turns both into errors, or by nohup(1) and `command &`.
+# Ignored by Python itself, which turns both into errors, or by nohup(1).
 _MAY_BE_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP)
 
 # What a command needs at least of each limit: about twice of what was measured on a host with

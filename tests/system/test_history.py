@@ -69,6 +69,13 @@ def test_undo_lets_in_and_shuts_out(machine: Machine) -> None:
     assert machine.sftp("alice", key, ["ls /web"]).code != 0
 
 
+def test_a_login_that_makes_a_jail_is_in_the_history(machine: Machine) -> None:
+    ready(machine)
+    machine.sh("useradd -m bob; usermod -aG sftponly bob; sftpjail hook pam-session bob")
+    last = transactions(machine)[-1]
+    assert (last["who"]["how"], last["command"]) == ("PAM", "hook pam-session")
+
+
 @pytest.mark.booted
 def test_each_head_goes_to_the_journal(booted: Machine) -> None:
     booted.run("sftpjail", "setup")

@@ -369,3 +369,12 @@ def test_problems_and_the_dry_run(tree: Tree) -> None:
         assert line in text
     assert not any("/var/lib/sftpjail" in line for line in text)
     assert {"action": "MakeDir", "plugin": "one", "about": ["/srv/x"]} in plan.describe()
+
+
+def test_an_engine_for_other_facts_works_for_the_same_command(tree: Tree) -> None:
+    first = engine(tree.host(), one=Wants())
+    first.command = "hook pam-session"
+    second = first.on(tree.host())
+    second.commits.append(Plan([]))
+    assert second.command == "hook pam-session" and len(first.commits) == 1
+    assert second.host is not first.host and second.manager is first.manager
