@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from ..engine.history import History
+from ..engine.engine import Engine
+from ..engine.history import Entry, History
 from ..engine.plan import Event, OnKeyAdd
 from ..errors import UsageError
 from ..operations.undo import chosen, undo_events
@@ -23,22 +24,32 @@ def register(add_parser: Command) -> None:
 
 
 def undo(context: Context) -> int:
-    """Plan the opposite of a transaction, show it, and apply it."""
-    given = context.arguments
+    """Plan the opposite of a transaction, show it, and apply it.
+
+    What is shown and asked is planned before the lock is taken: nobody's useradd is to wait for
+    somebody who has left a terminal.
+    """
+    number = context.arguments.id
+    if not context.dry_run:
+        with context.engine(reading=True, tolerant=False) as engine:
+            entry, events = _opposite(number, engine)
+            context.say(engine.plan(events).diff(engine.host))
+            number = entry["id"]
+            _ask(context, events, number)
     with context.engine() as engine:
-        entries = list(History(HISTORY).entries())
-        entry = chosen(entries, given.id)
-        events = undo_events(entry, entries, engine)
-        plan = engine.plan(events)
-        if not context.dry_run:
-            context.say(plan.diff(engine.host))
-            _ask(context, events)
+        entry, events = _opposite(number, engine)
         engine.reverts = entry["id"]
-        context.finish(engine, plan, f"transaction {entry['id']} is undone")
+        context.carry_out(engine, events, f"transaction {entry['id']} is undone")
     return context.close(0)
 
 
-def _ask(context: Context, events: list[Event]) -> None:
+def _opposite(number: int | None, engine: Engine) -> tuple[Entry, list[Event]]:
+    entries = list(History(HISTORY).entries())
+    entry = chosen(entries, number)
+    return entry, undo_events(entry, entries, engine)
+
+
+def _ask(context: Context, events: list[Event], number: int) -> None:
     """Have somebody say yes where an account is let in again.
 
     Raises:
@@ -57,9 +68,4 @@ def _ask(context: Context, events: list[Event]) -> None:
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return
         raise UsageError("nothing was undone")
-    raise UsageError(f"it reopens access: {words}", "sftpjail undo --yes " + str(_number(context)))
-
-
-def _number(context: Context) -> int:
-    entries = list(History(HISTORY).entries())
-    return int(chosen(entries, context.arguments.id)["id"])
+    raise UsageError(f"it reopens access: {words}", f"sftpjail undo --yes {number}")

@@ -48,6 +48,19 @@ def change_account(argv: Sequence[str], name: str) -> None:
         raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}", hint)
 
 
+def change_group(argv: Sequence[str], name: str = "") -> None:
+    """Run gpasswd(1), groupadd(8) or groupdel(8).
+
+    Args:
+        argv: the program and its arguments; no shell.
+        name: the account whose membership changes, if any.
+
+    Raises:
+        SftpJailError: it failed.
+    """
+    programs.must(argv, env={JOINS: name})
+
+
 def wait_for_programs(patience: float = 60.0) -> None:
     """Wait until what a run that was killed has started to change accounts has ended.
 

@@ -100,7 +100,7 @@ def unmount_busy(target: str) -> str:
         users = _unmount_idle(target)
         if not users:
             return ""
-    point = os.path.join(os.path.realpath(os.path.dirname(target)), os.path.basename(target))
+    point = _real_point(target)
     below = next((other for other in mount_points() if other.startswith(f"{point}/")), "")
     if below:
         what = f"cannot unmount {target}: {below} is mounted below it"
@@ -147,5 +147,16 @@ def mount_points() -> dict[str, MountPoint]:
 
 def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
     """Return what is mounted on exactly TARGET; links on the way are resolved, as by mount(8)."""
+    return points.get(target) or points.get(_real_point(target))
+
+
+def holds_mount(target: str) -> bool:
+    """Return whether something is mounted on TARGET or below it."""
+    point = _real_point(target)
+    return any(f"{other}/".startswith(f"{point}/") for other in mount_points())
+
+
+def _real_point(target: str) -> str:
+    """Return how the mount table names a mount point: with the links on the way resolved."""
     directory, name = os.path.split(target)
-    return points.get(target) or points.get(os.path.join(os.path.realpath(directory), name))
+    return os.path.join(os.path.realpath(directory), name)

@@ -9,8 +9,10 @@ import stat
 from collections.abc import Iterator
 
 from ..errors import SftpJailError
+from ..model import number
 from . import files
-from .mounts import mount_points
+from .accounts import entries
+from .mounts import holds_mount
 
 _DEFAULTS = "/etc/default/useradd"
 
@@ -24,21 +26,20 @@ def is_untouched(home: str) -> bool:
     return all(_is_copied(path, home) for path in _below(home))
 
 
-def remove_home(home: str, uid: int) -> bool:
+def remove_home(home: str, uid: int | None) -> bool:
     """Remove an untouched home; return whether it is gone.
 
     Args:
         home: the directory.
-        uid: whose it is; another's stays.
+        uid: whose it is; another's stays. None where no account has come into being: then it is of
+            a uid that none has.
 
     Raises:
         SftpJailError: it could not be removed.
     """
     if not os.path.lexists(home):
         return True
-    point = os.path.realpath(home)
-    mounted = any(f"{target}/".startswith(f"{point}/") for target in mount_points())
-    if mounted or files.look(home).st_uid != uid or not is_untouched(home):
+    if holds_mount(home) or not _belongs(home, uid) or not is_untouched(home):
         return False
     with files.parent(home) as (directory, name):
         try:
@@ -46,6 +47,14 @@ def remove_home(home: str, uid: int) -> bool:
         except OSError as error:
             raise SftpJailError(f"cannot remove {home}: {error.strerror}") from error
     return True
+
+
+def _belongs(home: str, uid: int | None) -> bool:
+    found = files.look(home)
+    if not stat.S_ISDIR(found.st_mode):
+        return False
+    owners = {number(fields[2]) for fields in entries("/etc/passwd")}
+    return found.st_uid == uid if uid is not None else found.st_uid not in owners
 
 
 def remove_spool(path: str) -> None:

@@ -160,7 +160,8 @@ def with_variable(name: str) -> set[int]:
     found = set[int]()
     for pid in pids():
         with contextlib.suppress(OSError):  # it is gone
-            if os.stat(f"/proc/{pid}").st_uid == 0 and begin in b"\0" + _read(pid, "environ"):
+            # Not by the owner of /proc/PID: a set-user-ID program has its user's environment.
+            if _real_uid(pid) == 0 and begin in b"\0" + _read(pid, "environ"):
                 found.add(pid)
     return found - {os.getpid()}
 

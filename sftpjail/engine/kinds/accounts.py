@@ -47,11 +47,11 @@ class AddAccountKind(Kind[AddAccount]):
             return f"the account {name} stays: there are files in {home} by now"
         if uid and _is_sole(uid):
             programs.end_processes(uid)
-        account_lines.put_back(name, undo["lines"])
         new_home.remove_spool(absent.get("spool", ""))
-        if home and uid is not None and not new_home.remove_home(home, uid):
-            return f"{home} stays"
-        return None
+        gone = not home or new_home.remove_home(home, uid)
+        # Last: by these lines another undo, should this one be cut short, knows whose home it is.
+        account_lines.put_back(name, undo["lines"])
+        return None if gone else f"{home} stays"
 
 
 @kind(DeleteAccount, "deleted-account")
@@ -106,9 +106,9 @@ class SetAccountKind(Kind[SetAccount]):
             argv = ["usermod", *_usermod(action.fields()), action.name]
             accounts.change_account(argv, action.name)
         for group in join:
-            programs.must(["gpasswd", "--add", action.name, group], env={JOINS: action.name})
+            accounts.change_group(["gpasswd", "--add", action.name, group], action.name)
         for group in leave:
-            programs.must(["gpasswd", "--delete", action.name, group], env={JOINS: action.name})
+            accounts.change_group(["gpasswd", "--delete", action.name, group], action.name)
 
     def revert(self, undo: Undo) -> str:
         name = undo["name"]
@@ -174,16 +174,15 @@ class SetGroupKind(Kind[SetGroup]):
         return {"op": "group", "name": action.name, "gid": gid}
 
     def perform(self, action: SetGroup, view: View) -> None:
-        program = "groupadd" if action.present else "groupdel"
-        programs.must([program, action.name], env={JOINS: ""})
+        accounts.change_group(["groupadd" if action.present else "groupdel", action.name])
 
     def revert(self, undo: Undo) -> str | None:
         name, members = undo["name"], _members(undo["name"])
         if members is None and undo["gid"] is not None:
-            programs.must(["groupadd", "-g", str(undo["gid"]), name])
+            accounts.change_group(["groupadd", "-g", str(undo["gid"]), name])
         if members is None or undo["gid"] is not None:
             return None
-        answer = None if members else programs.run(["groupdel", name])
+        answer = None if members else programs.run(["groupdel", name], env={JOINS: ""})
         if answer is None or answer.code == _GROUP_BUSY:
             return f"the group {name} stays: somebody is in it by now"
         if answer.code != 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sftpjail.formats.fstab import MountPoint
-from sftpjail.system import new_home
+from sftpjail.system import mounts, new_home
 
 
 @pytest.fixture
@@ -50,6 +50,24 @@ def test_a_home_with_anything_else_stays(home: Path, change: str) -> None:
     assert not new_home.remove_home(str(home), os.getuid()) and (home / ".config/x").exists()
 
 
+def test_a_home_is_known_by_its_owner_without_account(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """useradd was killed when it had made the home, and the account does not stand in passwd(5)."""
+    people = [["ann", "x", str(os.getuid()), "100"]]
+    monkeypatch.setattr(new_home, "entries", lambda path: people)
+    assert not new_home.remove_home(str(home), None) and home.exists(), "ann's"
+    people.clear()
+    assert new_home.remove_home(str(home), None) and not home.exists()
+
+
+def test_a_link_in_the_place_of_a_home_stays(home: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    assert not new_home.remove_home(str(link), os.getuid()) and link.is_symlink()
+    assert (home / ".profile").exists()
+
+
 def test_another_users_home_stays(home: Path) -> None:
     assert not new_home.remove_home(str(home), os.getuid() + 1) and home.exists()
 
@@ -57,7 +75,7 @@ def test_another_users_home_stays(home: Path) -> None:
 @pytest.mark.parametrize("below", ["", "/.config"])
 def test_a_home_with_a_mount_stays(home: Path, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
     table: dict[str, MountPoint] = {f"{home}{below}": MountPoint(f"{home}{below}", ())}
-    monkeypatch.setattr(new_home, "mount_points", lambda: table)
+    monkeypatch.setattr(mounts, "mount_points", lambda: table)
     assert not new_home.remove_home(str(home), os.getuid()) and home.exists()
 
 
