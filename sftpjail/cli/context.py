@@ -21,7 +21,7 @@ from ..errors import SftpJailError
 from ..escapes import one_line
 from ..model import Problem
 from ..system import arrivals, process_state
-from .system_log import tell
+from ..system.syslog import tell
 
 # Makes the parser of one command from its name and what it does.
 Command = Callable[[str, str], argparse.ArgumentParser]

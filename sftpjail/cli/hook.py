@@ -20,8 +20,8 @@ from ..jails.membership import find, find_jailed
 from ..model import Account, valid_name
 from ..operations.events import closing, create_events, forget_events, remove_events
 from ..system import arrivals
+from ..system.syslog import tell
 from .context import Command, Context
-from .system_log import tell
 
 # adduser-local is what adduser.local of an earlier version calls.
 EVENTS = (

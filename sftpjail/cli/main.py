@@ -224,7 +224,7 @@ def _close(code: int, call: _Call) -> int:
         return code
     import syslog
 
-    from .system_log import tell
+    from ..system.syslog import tell
 
     for line in context.told:
         tell(syslog.LOG_NOTICE, f"{context.arguments.command}: {line}")

@@ -17,11 +17,13 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from syslog import LOG_INFO
 from typing import Any
 
 from ..errors import SftpJailError
 from ..model import Problem
-from ..system import files, syslog
+from ..system import files
+from ..system.syslog import tell
 
 Entry = dict[str, Any]
 FORMAT = 1
@@ -256,4 +258,5 @@ def announce(head: Head | None) -> None:
     """Tell syslog where the history ends, against whoever cuts it off later; it may fail."""
     if head is not None:
         words = f"transaction {head.number} is done; the history's head is {head.hash}"
-        syslog.tell(words, {"SFTPJAIL_ID": str(head.number), "SFTPJAIL_HEAD": head.hash})
+        fields = {"SFTPJAIL_ID": str(head.number), "SFTPJAIL_HEAD": head.hash}
+        tell(LOG_INFO, words, fields)

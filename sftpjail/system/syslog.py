@@ -7,29 +7,34 @@ import os
 import syslog
 from collections.abc import Mapping
 
+from ..escapes import one_line
+
 JOURNAL = "/run/systemd/journal/socket"
 
 
-def tell(words: str, fields: Mapping[str, str]) -> None:
-    """Log a line, with fields of its own where journald is; nobody waits for it, and it may fail.
+def tell(priority: int, words: str, fields: Mapping[str, str] | None = None) -> None:
+    """Log a line; nobody waits for it, and it may fail.
 
     Args:
-        words: one line.
-        fields: their values have no newline; see systemd.journal-fields(7).
+        priority: as of syslog(3).
+        words: whatever is in it, it becomes one line.
+        fields: what it has beside that where journald is; see systemd.journal-fields(7). Their
+            values have no newline.
     """
-    if os.path.exists(JOURNAL) and _to_journald(words, fields):
+    line = one_line(words)
+    if fields and os.path.exists(JOURNAL) and _to_journald(priority, line, fields):
         return
     syslog.openlog("sftpjail", syslog.LOG_PID, syslog.LOG_AUTH)
-    syslog.syslog(syslog.LOG_INFO, words)
+    syslog.syslog(priority, line)
 
 
-def _to_journald(words: str, fields: Mapping[str, str]) -> bool:
+def _to_journald(priority: int, line: str, fields: Mapping[str, str]) -> bool:
     """Return whether journald took it, by its native protocol."""
     import socket  # late: few hosts of a useradd need it
 
     about = {
-        "MESSAGE": words,
-        "PRIORITY": str(syslog.LOG_INFO),
+        "MESSAGE": line,
+        "PRIORITY": str(priority),
         "SYSLOG_FACILITY": str(syslog.LOG_AUTH >> 3),
         "SYSLOG_IDENTIFIER": "sftpjail",
         "SYSLOG_PID": str(os.getpid()),

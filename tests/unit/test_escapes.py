@@ -251,7 +251,7 @@ def test_a_command_with_a_strange_name_is_none() -> None:
 
 
 def test_the_words_of_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sftpjail.cli import system_log
+    from sftpjail.system import syslog as system_log
 
     sent: list[str] = []
     calls = SimpleNamespace(
