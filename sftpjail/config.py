@@ -12,10 +12,10 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 
-from .errors import UsageError
-from .model import REQUESTS, Profile, components, normal, valid_name
+from .errors import UsageError, did_you_mean, unreadable
+from .model import REQUESTS, Profile, components, networks, normal, valid_name
 from .paths import KEYS_DIR, LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
@@ -45,8 +45,8 @@ ___many___ = string
 group = string(default='')
 match_user = force_list(default=list())
 chroot = string(default='/srv/sftp/%u')
-home = option('bind', 'inside', default='bind')
-mounts = option('fstab', 'session', default='fstab')
+home = option('bind', 'inside', 'none', default='bind')
+mounts = option('auto', 'fstab', 'session', default='fstab')
 files = string(default='files')
 shell = string(default='/usr/sbin/nologin')
 read_only = boolean(default=False)
@@ -58,6 +58,10 @@ keys_command = string(default='')
 keys_command_user = string(default='nobody')
 trusted_ca = string(default='')
 principals = string(default='')
+passwords = option('host', 'yes', 'no', default='host')
+authentication_methods = force_list(default=list())
+addresses = force_list(default=list())
+connections = integer(0, 10000, default=0)
 """.replace("LOCALS", ", ".join(f"'LOCAL{n}'" for n in range(8)))
 
 
@@ -71,12 +75,26 @@ class Logs:
     level: str = "VERBOSE"
 
 
+class Taken(NamedTuple):
+    """A Match block of an administrator's that `import` replaces by one of ours.
+
+    Its file, its lines with their newlines, and what the comment above them is to say.
+    """
+
+    path: str
+    lines: tuple[str, ...]
+    note: str
+
+
 @dataclass(frozen=True)
 class Config:
     """The configuration, checked.
 
     `settings` holds each plugin's own subsection of [plugins], `plugins_packaged` those that a
-    package of the system allows. `keep_history` is in months, 0 for ever.
+    package of the system allows. `keep_history` is in months, 0 for ever. Four are
+    in no file: `taken` has the blocks that `import` replaces, `given_back` those that are in force
+    again, and `released` the accounts that these jail; `agreed` says that an administrator wants
+    members shut out by what the file says.
     """
 
     profiles: tuple[Profile, ...] = (Profile("sftponly"),)
@@ -89,6 +107,10 @@ class Config:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     plugins_packaged: tuple[str, ...] = ()
     keep_history: int = 0
+    taken: tuple[Taken, ...] = ()
+    given_back: tuple[Taken, ...] = ()
+    released: tuple[str, ...] = ()
+    agreed: bool = False
 
     def profile(self, name: str) -> Profile:
         """Return a profile by its name; the first one for "".
@@ -100,7 +122,8 @@ class Config:
             if name in ("", profile.name):
                 return profile
         known = ", ".join(p.name for p in self.profiles)
-        raise UsageError(f"there is no profile {name!r}; the configuration has {known}")
+        meant = did_you_mean(name, (p.name for p in self.profiles))
+        raise UsageError(f"there is no profile {name!r}; the configuration has {known}{meant}")
 
 
 def load(path: str = PATH) -> Config:
@@ -110,7 +133,8 @@ def load(path: str = PATH) -> Config:
         path: the file; the default one may be missing.
 
     Raises:
-        UsageError: it cannot be read, has an unknown key or a wrong value; says which and where.
+        UsageError: it has an unknown key or a wrong value; says which and where.
+        SftpJailError: it cannot be read; see `errors.unreadable`.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -121,7 +145,7 @@ def load(path: str = PATH) -> Config:
             return replace(Config(), plugins_packaged=_packaged())
         raise UsageError(f"there is no configuration file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {error}") from error
+        raise unreadable(f"the configuration {path}", error) from error
     return replace(parse(text, path), plugins_packaged=_packaged())
 
 
@@ -172,18 +196,31 @@ def parse(text: str, path: str = PATH) -> Config:
     try:
         raw = ConfigObj(text.splitlines(), configspec=spec, interpolation=False)
     except ConfigObjError as error:
-        raise UsageError(f"{path}: {error}", f"sensible-editor {path}") from error
+        raise UsageError(
+            f"{path}: {error}", advice=f"correct it in {path}; see sftpjail.conf(5)"
+        ) from error
     result = raw.validate(Validator(), preserve_errors=True)
     for sections, key, problem in flatten_errors(raw, result if isinstance(result, dict) else {}):
         where = f"{_section(sections)} {key or ''}".rstrip()
-        raise UsageError(f"{path}: {where}: {problem or 'is missing'}", f"sensible-editor {path}")
+        raise UsageError(
+            f"{path}: {where}: {problem or 'is missing'}",
+            advice=f"correct it in {path}; see sftpjail.conf(5)",
+        )
     for sections, name in get_extra_values(raw):
         if sections[:1] != ("plugins",):
+            what = f"unknown setting {name!r} {_section(sections)}".rstrip()
             raise UsageError(
-                f"{path}: unknown setting {name!r} {_section(sections)}".rstrip(),
+                f"{path}: {what}{did_you_mean(name, _known(spec, sections))}",
                 advice="see sftpjail.conf(5)",
             )
     return _build(raw, path)
+
+
+def _known(spec: Any, sections: Sequence[str]) -> list[str]:
+    """Return the settings and sections that a section may have."""
+    for name in sections:
+        spec = spec[name] if name in spec else spec.get("__many__", {})
+    return [name for name in spec if name != "__many__"]
 
 
 def _section(names: Sequence[str]) -> str:
@@ -240,14 +277,20 @@ def _profile(name: str, raw: Any, path: str) -> Profile:
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
     }
+    # Commas separate the methods of one list, as sshd has it; quoted or not.
+    methods = ",".join(values["authentication_methods"]).split()
+    values["authentication_methods"] = " ".join(methods)
     if not values["group"] and not values["match_user"]:
         values["group"] = name
     profile = Profile(name, **values)
     try:
         valid_name(name, "profile")
+        profile = replace(profile, addresses=_networks(profile.addresses))
         _check_profile(profile)
     except UsageError as error:
-        raise UsageError(f"{where}: {error.message}", f"sensible-editor {path}") from error
+        raise UsageError(
+            f"{where}: {error.message}", advice=f"correct it in {path}; see sftpjail.conf(5)"
+        ) from error
     return profile
 
 
@@ -289,8 +332,40 @@ def _check_profile(profile: Profile) -> None:
             f"deny: sftp has no request {', '.join(unknown)}; "
             "see `/usr/lib/openssh/sftp-server -Q requests`"
         )
+    _check_methods(profile)
     for option in profile.sshd_options:
         _check_option(option)
+
+
+def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return networks(words)
+    except UsageError as error:
+        raise UsageError(f"addresses: {error.message}") from error
+
+
+# sshd_config(5), AuthenticationMethods; "none" would let anybody in.
+_METHODS = ("gssapi-with-mic", "hostbased", "keyboard-interactive", "password", "publickey")
+_OF_PASSWORDS = ("keyboard-interactive", "password")
+
+
+def _check_methods(profile: Profile) -> None:
+    """Refuse lists of methods that sshd does not know, or that nobody can go through."""
+    lists = [one.split(",") for one in profile.authentication_methods.split()]
+    if lists == [["any"]]:
+        return
+    names = {method.partition(":")[0] for one in lists for method in one}
+    unknown = sorted(names - set(_METHODS))
+    if unknown:
+        raise UsageError(
+            f"authentication_methods: sshd has no method {unknown[0]!r}; "
+            f"it has {', '.join(_METHODS)}, and any alone{did_you_mean(unknown[0], _METHODS)}"
+        )
+    open_to = [one for one in lists if not any(m.startswith(_OF_PASSWORDS) for m in one)]
+    if lists and not open_to and profile.passwords == "no":
+        raise UsageError(
+            "authentication_methods: each list asks for a password, and passwords = no takes none"
+        )
 
 
 def _check_chroot(profile: Profile) -> None:

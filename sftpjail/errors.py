@@ -5,10 +5,30 @@ An error is a `model.Problem` that ended a command: it has the same parts, in te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from .escapes import one_line, remedy
+
+# Of which the host, or what the caller allows, has too little, or what it does not let us do.
+_DENIED = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM),
+    *(errno.EAGAIN, errno.EROFS, errno.EIO, errno.EPERM, errno.EACCES, errno.EINTR),
+)
+
+
+def denied(error: BaseException) -> str:
+    """Return what the host did not let us do, in an error that is no mistake of anybody's; or "".
+
+    Args:
+        error: any.
+    """
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if not isinstance(error, OSError) or error.errno not in _DENIED:
+        return ""
+    return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
 
 
 class SftpJailError(Exception):
@@ -66,7 +86,7 @@ class SftpJailError(Exception):
 class LinkRefused(SftpJailError):
     """A path leads through a symbolic link that others than root made or can change.
 
-    Nobody follows it.
+    Nobody follows it. Or what was there is gone, where others than root can take it away.
     """
 
 
@@ -82,6 +102,10 @@ class UsageError(SftpJailError):
     exit_code = 2
 
 
+class Absent(SftpJailError):
+    """What is to be taken away is not there, as when its name was mistyped; nothing was done."""
+
+
 class ProblemsFound(SftpJailError):
     """Something is wrong that a person must look at first; userdel stops for it."""
 
@@ -92,3 +116,24 @@ class RollbackIncomplete(SftpJailError):
     """A rollback could not put everything back; the message lists what is left."""
 
     exit_code = 4
+
+
+def unreadable(what: str, error: OSError | UnicodeDecodeError) -> SftpJailError:
+    """Return the error for what the caller has named and nobody can read.
+
+    What the host does not let us read may be as it should be; all else is the caller's mistake.
+
+    Args:
+        what: that is to be read, with its path.
+        error: why not.
+    """
+    message = f"cannot read {what}: {getattr(error, 'strerror', '') or error}"
+    return SftpJailError(message) if denied(error) else UsageError(message)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean OTHER?" where one of the known words is much like WORD, or ""."""
+    from difflib import get_close_matches  # late: only an error asks this
+
+    meant = get_close_matches(word, list(known), 1, 0.7)
+    return f"; did you mean {meant[0]}?" if meant else ""

@@ -11,7 +11,7 @@ pass several hands.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 # Printable for Python, and nothing to be seen: Unicode's Default_Ignorable_Code_Point
@@ -25,6 +25,11 @@ _PLAIN = re.compile(r"[\w./:@%+=,~-]+").fullmatch
 
 class Advice(str):
     """Words in the place of a command, which nobody is to run."""
+
+
+def look_at(command: str) -> Advice:
+    """Return the advice to look at something: a command that only shows fixes nothing."""
+    return Advice(f"look at it with `{command}`")
 
 
 class Choice(NamedTuple):
@@ -89,6 +94,19 @@ def shown(value: str) -> str:
         return value
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{one_line(quoted)}"'
+
+
+def some(words: Iterable[str], most: int, between: str = ", ") -> str:
+    """Return the first words of a list, and how many more there are.
+
+    Args:
+        words: each as it is to be read.
+        most: how many are said.
+        between: what stands between two.
+    """
+    known = list(words)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return between.join(known[:most]) + more
 
 
 def command(text: str) -> str:

@@ -77,6 +77,15 @@ def free_name(path: str, host: Paths) -> str:
     return next(name for name in names if host.lstat(name) is None)
 
 
+def hide(path: str, host: Paths) -> str:
+    """Return the command that puts a file out of use and keeps it, or "" where none is safe.
+
+    In directories that are read by the names of accounts no name that begins with a dot is one.
+    """
+    directory, name = posixpath.split(path)
+    return move(path, free_name(f"{directory}/.{name}", host), host)
+
+
 def aside(path: str, host: Paths) -> str:
     """Return the command that gives what is in the way, whatever it is, another name, or "".
 
@@ -130,6 +139,29 @@ def advice(path: str, host: Paths) -> Advice:
         "others than root can put something else in its place, "
         f"because of {shown(directory)}; look at it with `namei -l`, and go on when only root can"
     )
+
+
+def by_hand(point: str) -> Advice:
+    """Return what to do about a mount that is not ours to take away.
+
+    Unmounting it may be the end of what is in it, as of a tmpfs.
+    """
+    return Advice(
+        f"somebody has mounted {shown(point)}, and unmounting it may lose its files: look at it "
+        "with `findmnt`, unmount it when it is not needed, then run sftpjail apply"
+    )
+
+
+def losing(point: str, host: Paths) -> list[tuple[str, str]]:
+    """Return the choice to unmount what is lost by that, or none where no command is safe.
+
+    Args:
+        point: where it is mounted.
+        host: the facts.
+    """
+    command = on(point, host, "umount {}")
+    label = f"if what is in {shown(point)} is not needed: it is lost by this"
+    return [(label, f"{command} && sftpjail apply")] if command else []
 
 
 def ending(holders: Mapping[int, int]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -55,6 +55,52 @@ def number(text: str) -> int | None:
         if found < 0xFFFFFFFF:
             return found
     return None
+
+
+MOST_NETWORKS = 64  # of one account or profile: PAM reads them at each login, sshd in one line
+
+
+def networks(words: Iterable[str]) -> tuple[str, ...]:
+    """Return addresses and networks in their usual form, each once.
+
+    They mean the same to sshd (ssh_config(5), PATTERNS) and to pam_access(8): so no wildcards, no
+    exclusions and no names.
+
+    Args:
+        words: such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32.
+
+    Raises:
+        UsageError: one is none, and why.
+    """
+    found = tuple(dict.fromkeys(_network(word.strip()) for word in words if word.strip()))
+    if len(found) > MOST_NETWORKS:
+        raise UsageError(f"{len(found)} addresses are too many; {MOST_NETWORKS} are taken")
+    return found
+
+
+def _network(word: str) -> str:
+    from ipaddress import IPv6Network, ip_network  # late: most hosts have none
+
+    if not re.fullmatch(r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?", word):
+        reason = "names and patterns are not"
+        raise UsageError(f"{word!r} is no address: 192.0.2.7 or 192.0.2.0/24 is, {reason}")
+    try:
+        network = ip_network(word, strict=False)
+    except ValueError:
+        raise UsageError(f"{word!r} is no address and no network") from None
+    if "/" in word and str(network.network_address) != str(_address(word)):
+        raise UsageError(f"{word} has bits of a host; the network is {network}")
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+        four = network.network_address.ipv4_mapped
+        raise UsageError(f"{word}: sshd takes such a client for an IPv4 one; write {four}")
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if single else str(network)
+
+
+def _address(word: str) -> object:
+    from ipaddress import ip_address
+
+    return ip_address(word.partition("/")[0])
 
 
 class Request(NamedTuple):
@@ -110,7 +156,8 @@ REQUESTS = {
 class Profile:
     """What the jails of one Unix group are like: one section of sftpjail.conf(5), one Match block.
 
-    Paths are absolute. `chroot` keeps its %u, %h and %% as sshd_config(5) knows them.
+    Paths are absolute. `chroot` keeps its %u, %h and %% as sshd_config(5) knows them. Where the
+    configuration leaves it to setup what `mounts` is (auto), `mounts_because` is why it is that.
     """
 
     name: str
@@ -130,11 +177,21 @@ class Profile:
     keys_command_user: str = "nobody"
     trusted_ca: str = ""
     principals: str = ""
+    passwords: str = "host"
+    authentication_methods: str = ""
+    addresses: tuple[str, ...] = ()
+    connections: int = 0
+    mounts_because: str = field(default="", compare=False)
 
     @property
     def in_home(self) -> bool:
         """Whether the jail is the account's own home (the recipe's first form, `chroot = %h`)."""
         return self.chroot == "%h"
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether we make what is in the jails; with `home = none` an administrator does."""
+        return self.home != "none"
 
     @property
     def base(self) -> str:
@@ -256,7 +313,9 @@ class Problem:
     whatever a value in them is. `severity` is open (somebody gets out of a jail, or into one),
     broken (somebody cannot work), or advice: nothing is wrong with a jail, but somebody should
     know, and `check` exits 0 for it. `about` is an account's name, or "host"; a plugin leaves it
-    empty, since who asks it knows.
+    empty, since who asks it knows. `concerns` names the accounts that have this same problem, also
+    filled in by who asks. `hides`: it is the cause, or the account is closed on purpose, so that
+    what else is found of the same account is not reported, unless its jail is open.
     """
 
     what: str
@@ -266,6 +325,8 @@ class Problem:
     severity: str = "broken"
     choices: tuple[Choice, ...] = ()
     about: str = ""
+    concerns: tuple[str, ...] = ()
+    hides: bool = False
 
     def __post_init__(self) -> None:
         if self.severity not in SEVERITIES:
@@ -292,6 +353,7 @@ class Problem:
         """Return the problem for --json."""
         return {
             "about": self.about,
+            "concerns": list(self.concerns or [self.about] * (self.about not in ("", "host"))),
             "severity": self.severity,
             "what": self.what,
             "why": self.why,
@@ -326,14 +388,16 @@ class Closed:
     """That an account is shut out: why, and by which command.
 
     `until` says what lets it in again by itself: "jail" is the next plan that can make its
-    jail, "" nothing. `expire` is the expiry that it had before, as in shadow(5), None
-    where that was left alone.
+    jail, a date (YYYY-MM-DD, UTC) the first plan from then on, "" nothing. `expire` is the
+    expiry that it had before, as in shadow(5), None where that was left alone. `since` is the
+    date of a `disable`, "" of anything else.
     """
 
     why: str
     by: str
     until: str = ""
     expire: str | None = None
+    since: str = ""
 
 
 @dataclass(frozen=True)

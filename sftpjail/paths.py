@@ -4,6 +4,7 @@ from __future__ import annotations
 
 BIN = "/usr/bin/sftpjail"
 LIB = "/usr/lib/sftpjail"
+USERADD_HOOK = "/etc/shadow-maint/useradd-post.d/sftpjail"
 WAITER = f"{LIB}/entry/waiter"  # waits for adduser's end
 
 STATE = "/var/lib/sftpjail"
@@ -11,7 +12,14 @@ ACCOUNTS = f"{STATE}/accounts"
 ASIDE = f"{STATE}/aside."  # and a name; a directory for all would be in everybody's record
 HOST_RECORD = f"{STATE}/host"
 HISTORY = f"{STATE}/history"
+SEEN = f"{STATE}/seen"  # when keys were last used: a cache, a file for each uid
 TABLES = "/etc/sftpjail/mounts"
+# Accounts that may come from some addresses only; see jails/addresses.py.
+ADDRESSES = "/etc/sftpjail/addresses"
+LIMITED = "/etc/sftpjail/limited"  # their names
+# How many sessions an account, and each member of a profile, may have at once; see login_step.py.
+CONNECTIONS = "/etc/sftpjail/connections"
+MOST = "/etc/sftpjail/most"
 RUN_DIR = "/run/sftpjail"
 KEYS_DIR = "/etc/ssh/authorized_keys"
 

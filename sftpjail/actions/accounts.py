@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from shlex import join
+from typing import Any
 
 from ..model import Closed, Origin
 from .base import Action, Phase
@@ -12,26 +13,26 @@ from .view import View
 
 __all__ = [
     "AddAccount",
+    "AddAccounts",
     "CloseAccount",
     "DeleteAccount",
+    "NewAccount",
     "OpenAccount",
+    "RestoreAccount",
     "SetAccount",
+    "SetComment",
+    "SetExpiry",
     "SetGroup",
+    "SetPasswords",
 ]
 
 
 @dataclass(frozen=True)
-class AddAccount(Action):
-    """A local account exists.
-
-    `argv` is the command that makes it: useradd(8), or Debian's adduser(8). `home` is the
-    directory that this makes along with it.
-    """
+class _NewAccount(Action):
+    """A local account exists that does not yet, however it comes."""
 
     phase = Phase.ACCOUNTS
     name: str
-    argv: tuple[str, ...]
-    home: str
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -40,8 +41,98 @@ class AddAccount(Action):
     def pending(self, view: View, owner: str) -> bool:
         return view.account(self.name) is None
 
+
+@dataclass(frozen=True)
+class AddAccount(_NewAccount):
+    """A local account exists.
+
+    `argv` is the command that makes it: useradd(8), or Debian's adduser(8). `home` is the
+    directory that this makes along with it.
+    """
+
+    argv: tuple[str, ...]
+    home: str
+
     def diff(self, view: View) -> Iterator[str]:
         yield f"! run {join(self.argv)}"
+
+
+@dataclass(frozen=True)
+class NewAccount:
+    """A local account as it is to be, with a group of its own.
+
+    `groups` are the supplementary ones. `password` is what shadow(5) has; "*" is none. `expire` is
+    in days as there, or "". `skeleton`: its home is made, as useradd(8) does.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+    comment: str = ""
+    groups: tuple[str, ...] = ()
+    expire: str = ""
+    password: str = field(default="*", repr=False)
+    skeleton: bool = False
+
+
+@dataclass(frozen=True)
+class AddAccounts(Action):
+    """Many local accounts exist that do not yet, by one run of systemd-sysusers(8).
+
+    `program` is that, or systemd-standalone-sysusers. `aging` are the fields of shadow(5) that
+    useradd(8) fills by login.defs(5) and its own defaults: the least and the most days of a
+    password, those of a warning, and those after which an expired one shuts out.
+    `home_mode` is that of a new home.
+    """
+
+    phase = Phase.ACCOUNTS
+    program: str
+    accounts: tuple[NewAccount, ...]
+    aging: tuple[str, str, str, str] = ("", "", "", "")
+    home_mode: int = 0o700
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("accounts", *(account.name for account in self.accounts))
+
+    def pending(self, view: View, owner: str) -> bool:
+        return any(view.account(account.name) is None for account in self.accounts)
+
+    def diff(self, view: View) -> Iterator[str]:
+        for account in self.accounts:
+            password = ", password (set)" if account.password != "*" else ""
+            yield f"+ account {account.name}, uid {account.uid}, home {account.home}{password}"
+
+
+@dataclass(frozen=True)
+class SetPasswords(Action):
+    """Local accounts have other passwords, by one chpasswd(8).
+
+    `passwords` has what shadow(5) is to have, by name; "*" is none. It is shown nowhere. An undo
+    within the transaction restores the former ones; the history has neither.
+    """
+
+    phase = Phase.ACCOUNTS
+    passwords: tuple[tuple[str, str], ...] = field(repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whose."""
+        return tuple(name for name, _ in self.passwords)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("passwords", *self.names)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return any(view.shadow(name).password != password for name, password in self.passwords)
+
+    def diff(self, view: View) -> Iterator[str]:
+        for name, password in self.passwords:
+            word = "(changed)" if view.shadow(name).password.startswith("$") else "(set)"
+            yield f"~ account {name}: password {word if password.startswith('$') else 'none'}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +151,19 @@ class DeleteAccount(Action):
 
     def diff(self, view: View) -> Iterator[str]:
         yield f"! run userdel {self.name}"
+
+
+@dataclass(frozen=True)
+class RestoreAccount(_NewAccount):
+    """A local account that was deleted is back, with the same uid and no password.
+
+    `lines` is what the files of shadow have had of it; see account_lines.py.
+    """
+
+    lines: Mapping[str, Any]
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"+ account {self.name}, as it was, without a password"
 
 
 @dataclass(frozen=True)
@@ -124,6 +228,35 @@ class SetAccount(Action):
 
     def origin(self, view: View) -> Origin:
         return Origin(was=self.before(view))
+
+
+@dataclass(frozen=True)
+class SetExpiry(SetAccount):
+    """An account expires on another date, because an administrator wants it.
+
+    It stays so when its jail goes.
+    """
+
+    def origin(self, view: View) -> Origin:
+        return Origin()
+
+
+@dataclass(frozen=True)
+class SetComment(SetAccount):
+    """An account has another comment in passwd(5). It stays so when its jail goes."""
+
+    comment: str = ""
+
+    def fields(self) -> dict[str, str]:
+        """Return the one field that this sets."""
+        return {"comment": self.comment}
+
+    def before(self, view: View) -> Mapping[str, str]:
+        """Return what that is now."""
+        return {"comment": view.comment(self.name)}
+
+    def origin(self, view: View) -> Origin:
+        return Origin()
 
 
 @dataclass(frozen=True)

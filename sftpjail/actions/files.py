@@ -14,7 +14,18 @@ from ..model import Origin
 from .base import Action, Phase
 from .view import View
 
-__all__ = ["GiveDir", "MakeDir", "Remove", "Rename", "SetLines", "SetOwner", "WriteFile", "text"]
+__all__ = [
+    "Configure",
+    "GiveDir",
+    "MakeDir",
+    "Move",
+    "Remove",
+    "Rename",
+    "SetLines",
+    "SetOwner",
+    "WriteFile",
+    "text",
+]
 
 
 def _owner(uid: int, gid: int, mode: int) -> str:
@@ -155,6 +166,23 @@ class WriteFile(Action):
 
 
 @dataclass(frozen=True)
+class Configure(WriteFile):
+    """sftpjail.conf has this content. It is the administrator's, and no teardown takes it away.
+
+    `brings` names the profiles that come with it, `members` the accounts that these jail, each
+    with the ChrootDirectory that sshd has for it before, and `blocks` what they replace: see
+    `config.Taken`.
+    """
+
+    brings: tuple[str, ...] = ()
+    members: tuple[tuple[str, str], ...] = ()
+    blocks: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+
+    def origin(self, view: View) -> Origin:
+        return Origin()
+
+
+@dataclass(frozen=True)
 class SetLines(Action):
     """The lines that carry `tag` in a file that we share with others are these.
 
@@ -264,3 +292,16 @@ class Rename(Action):
 
     def origin(self, view: View) -> Origin:
         return Origin(renamed={self.to: self.path})
+
+
+@dataclass(frozen=True)
+class Move(Rename):
+    """A file or directory of ours has another name, because its account has.
+
+    Nothing of that is remembered: the account's record has the new name.
+    """
+
+    early: bool = True
+
+    def origin(self, view: View) -> Origin:
+        return Origin()

@@ -18,7 +18,10 @@ MOUNT_OPTIONS = ("bind", "nosuid", "nodev", "private")
 
 @dataclass(frozen=True)
 class Mount(Action):
-    """`source` shows at `target` in the host's mount table, with the flags that `options` name."""
+    """`source` shows at `target` in the host's mount table, with the flags that `options` name.
+
+    What shows there of its former disk, or of a deleted directory, gives way.
+    """
 
     phase = Phase.MOUNTS
     source: str
@@ -34,10 +37,14 @@ class Mount(Action):
         if point is None:
             return True
         if not view.same_file(self.source, self.target):
-            fix = fixes.on(self.target, view, "umount {}") or fixes.advice(self.target, view)
-            raise SftpJailError(
-                f"something other than {self.source} is mounted on {self.target}", fix
-            )
+            if view.shows_former(self.source, self.target):
+                return True
+            what = f"something other than {self.source} is mounted on {self.target}"
+            if view.is_lost_by_umount(self.target):
+                choices = fixes.losing(self.target, view)
+                raise SftpJailError(what, choices=choices, advice=fixes.by_hand(self.target))
+            fix = fixes.on(self.target, view, "umount {}")
+            raise SftpJailError(what, fix or fixes.advice(self.target, view))
         return not self.flags_hold(point)
 
     def flags_hold(self, point: MountPoint) -> bool:

@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from ..actions import AddAccount, DeleteAccount
-from ..config import PATH, Config, keyfile
+from ..config import PATH, Config
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnMount, OnUserConfine, Plan, Step
+from ..engine.plan import (
+    Event,
+    OnMount,
+    OnUserConfine,
+    OnUserConnections,
+    OnUserExpire,
+    OnUserLimit,
+    Plan,
+    Step,
+)
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails import activity
-from ..jails.closing import reason
-from ..jails.directory import refuse_silent
-from ..jails.guards import guard
-from ..jails.leftovers import has_remains, leftover
-from ..jails.membership import find, find_jailed, jailed, not_jailed
-from ..model import Account, Key, Profile, valid_name
-from ..operations.events import create_events, forget_events, remove_events
+from ..jails.addresses import listed
+from ..jails.closing import expiry, is_shut, reason
+from ..jails.connections import allowed
+from ..jails.guards import guard, is_namesake
+from ..jails.homes import refusal
+from ..jails.leftovers import former_name
+from ..jails.membership import find, find_jailed, members, not_jailed
+from ..jails.renames import refuse_renamed
+from ..jails.states import States
+from ..model import Account, Bind, Key, Problem, Profile, valid_name
+from ..operations.events import create_events, forget_events, leave_events
 from ..operations.keys import add_events, migrate_events, old_place, present, read_keys
-from ..operations.mounts import make_bind
+from ..operations.limits import limited
+from ..operations.mounts import make_bind, unusable
+from ..operations.new_accounts import maker, profile_for, with_way_in
+from ..operations.renames import make_way, rename_event
+from .access import coming_date
 from .context import Command, Context
 from .keys import read_source
+from .limits import add_limit_options, wanted_addresses
+from .passwords import (
+    add_password_options,
+    of_passwords,
+    password_steps,
+    wanted_password,
+)
+from .renames import rename
 
+MountWanted = tuple[str, str, bool]  # source, target, and whether it is read-only
 FORCE = "give --force if you are sure"
 
 
@@ -67,6 +95,11 @@ def _register_add(add_parser: Command) -> None:
     )
     parser.add_argument("--profile", metavar="P", default="", help="default: the first one")
     parser.add_argument(
+        "--expires", metavar="DATE", help="the last day on which it is let in (YYYY-MM-DD)"
+    )
+    add_password_options(parser)
+    add_limit_options(parser)
+    parser.add_argument(
         "--force", action="store_true", help="jail even an administrator or a system account"
     )
     parser.add_argument(
@@ -89,6 +122,17 @@ def _register_adopt(add_parser: Command) -> None:
     parser.add_argument(
         "--close", action="store_true", help="end what runs for the account outside its jail"
     )
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument(
+        "--same-person",
+        action="store_true",
+        help="after usermod -l or -u: what sftpjail keeps of the old name or uid is this account's",
+    )
+    who.add_argument(
+        "--another-person",
+        action="store_true",
+        help="the same is somebody else's: remove it, keys and mounts too",
+    )
     parser.add_argument(
         "--keep",
         metavar="KINDS",
@@ -98,7 +142,7 @@ def _register_adopt(add_parser: Command) -> None:
     parser.set_defaults(run=adopt)
 
 
-def parse_mount(text: str) -> tuple[str, str, bool]:
+def parse_mount(text: str) -> MountWanted:
     """Return source, target and read-only of SRC:DST[:ro].
 
     Raises:
@@ -113,46 +157,30 @@ def parse_mount(text: str) -> tuple[str, str, bool]:
     return source, target, read_only
 
 
-def maker(name: str, profile: Profile, tool: str, options: list[str]) -> list[str]:
-    """Return the command that makes the account.
-
-    SFTP needs no subordinate ids, and their range is soon full.
-    """
-    if tool == "adduser":
-        return ["adduser", "--quiet", "--disabled-password", "--comment", "", *options, name]
-    home = (
-        ["--no-create-home", "--home-dir", f"/{profile.files}"]
-        if profile.home == "inside"
-        else ["--create-home"]
-    )
-    shell = ["--shell", profile.shell] if profile.shell else []
-    # An impossible password, not a locked one:
-    # without UsePAM sshd refuses key logins of locked accounts.
-    plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
-    group = ["--groups", profile.group] if profile.group else []
-    return ["useradd", *home, *shell, *plain, *group, *options, name]
-
-
-def _foresee(account: Account, options: list[str], host: Host) -> None:
+def _foresee(account: Account, options: list[str], host: Host, config: Config) -> None:
     """Refuse a new account that could not be jailed once it is there.
 
     That is, as far as useradd's or adduser's options tell.
 
     Raises:
-        SftpJailError: see `guard`.
+        SftpJailError: see `guard` and `homes.refusal`.
     """
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("-u", "--uid", type=int, default=-1)
     parser.add_argument("-r", "--system", action="store_true")
     for flag in "DFlmMNoU":  # may stand with these in one word
         parser.add_argument(f"-{flag}", action="store_true")
-    for letter in "bdefgGkKpPRsZ":  # and is none of these ones' values
+    parser.add_argument("-d", "--home-dir", "--home")
+    for letter in "befgGkKpPRsZ":  # and is none of these ones' values
         parser.add_argument(f"-{letter}")
     parser.add_argument("-c", "--comment", "--gecos")
     try:
         wanted, _ = parser.parse_known_args(options)
     except argparse.ArgumentError:
         return  # useradd says it in its own words
+    wrong = refusal(replace(account, uid=wanted.uid, home=wanted.home_dir or ""), host, config)
+    if wrong:
+        raise SftpJailError(wrong, advice="give another home, by the option -d")
     if wanted.uid >= 0:
         guard(replace(account, uid=wanted.uid), host, FORCE)
     elif wanted.system and not account.forced:
@@ -160,62 +188,107 @@ def _foresee(account: Account, options: list[str], host: Host) -> None:
         raise SftpJailError(what, advice=FORCE)
 
 
-def add(context: Context) -> int:
-    """Make an account and its jail, all in one transaction."""
-    given, config = context.arguments, context.config()
+class Wanted(NamedTuple):
+    """What `add` is to give an account; `hashed` is its password's, or ""."""
+
+    name: str
+    keys: list[Key]
+    mounts: list[MountWanted]
+    expires: str
+    hashed: str
+    addresses: tuple[str, ...]
+    connections: int
+
+
+def _wanted(context: Context) -> Wanted:
+    """Return what is wanted, read before the lock is taken. Raises UsageError, SftpJailError."""
+    given = context.arguments
     name = valid_name(given.user)
-    profile = _profile_for(name, given.profile, config)
     mounts = [parse_mount(text) for text in given.mount]
     keys = read_keys({file: read_source(file) for file in given.key}, Host())
+    expires = coming_date(given.expires, "--expires") if given.expires is not None else ""
+    addresses = wanted_addresses(given.addresses) or ()
+    hashed, most = wanted_password(name, context), given.connections or 0
+    return Wanted(name, keys, mounts, expires, hashed, addresses, most)
+
+
+def add(context: Context) -> int:
+    """Make an account and its jail, all in one transaction."""
+    given, config, wanted = context.arguments, context.config(), _wanted(context)
+    name = wanted.name
+    profile = profile_for(name, given.profile, config)
     with context.engine() as engine:
         account = _expected(name, profile, context, engine)
         profile = account.profile or profile
         if profile.group and engine.host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
-        jail = engine.plan(_add_events(engine, account, keys, mounts))
-        done = f"{name} is jailed in {account.jail}"
         if account.exists:
-            context.finish(engine, jail, done, done)
-            return context.close(0)
-        argv = maker(name, profile, given.tool, given.options)
+            # useradd and adduser have none but for the account that they make.
+            dated = wanted._replace(expires=_dated(account, wanted.expires, engine.host))
+            done = f"{name} is jailed in {account.jail}"
+            context.finish(engine, _jailing(engine, account, dated), done, done)
+            return _report_useless(lambda: account, wanted, context)
+        argv = maker(name, profile, given.tool, given.options, wanted.expires)
         make = AddAccount(name, tuple(argv), f"/home/{name}")
         plan = Plan([], [Step(make, "accounts", name)])
+        jail = _jailing(engine, account, wanted._replace(expires=""))
         if context.dry_run:
             plan.steps += jail.steps
             context.finish(engine, plan, "")
-            return context.close(0)
+            return _report_useless(lambda: account, wanted._replace(hashed=""), context)
         # Of an earlier account of that name, of whose end no hook heard.
-        context.warn(engine.apply(engine.plan(forget_events(name, engine))))
+        context.warn(engine.apply(engine.plan(make_way(name, engine))))
+
+        places: list[str] = []
 
         def jail_it(later: Engine) -> Plan:
             made = replace(find(name, config, later.host), profile=profile, forced=given.force)
+            places.append(made.jail)
             guard(made, later.host, FORCE)
-            return later.plan(_add_events(later, made, keys, mounts))
+            return _jailing(later, made, wanted, arrived=True)
 
-        notices = engine.apply(plan, jail_it)
-        context.report(plan, notices, f"made the account {name}; it is jailed in {account.jail}")
-    return context.close(0)
+        notices = engine.apply(plan, partial(_forget, name), jail_it)
+        context.report(plan, notices, f"made the account {name}; it is jailed in {places[-1]}")
+    return _report_useless(lambda: find(name, config, Host()), wanted, context)
 
 
-def _profile_for(name: str, wanted: str, config: Config) -> Profile:
-    """Return the profile that is to jail a new account.
+def _forget(name: str, engine: Engine) -> Plan:
+    """Plan that nothing is left of whoever had a new account's uid, to be taken for its own."""
+    old = former_name(find(name, engine.config, engine.host), engine.host, thorough=False)
+    return engine.plan(forget_events(old, engine) if old else [])
 
-    Args:
-        name: the account.
-        wanted: a profile's name, or "" for the one that names the account, else the first.
-        config: the configuration.
+
+def _dated(account: Account, expires: str, host: Host) -> str:
+    """Return the expiry that an account gets that is there already.
 
     Raises:
-        UsageError: there is no such profile, or the account could not be in it.
+        SftpJailError: it is shut out, and would be let in at once.
     """
-    named = next((p for p in config.profiles if name in p.match_user), None)
-    profile = named if named and not wanted else config.profile(wanted)
-    if not profile.group and name not in profile.match_user:
-        raise UsageError(
-            f"profile {profile.name} has no group",
-            advice=f"add {name} to its match_user, then run sftpjail setup",
+    if expires and is_shut(account, host):
+        raise SftpJailError(
+            f"{account.name} is shut out: {reason(account, host)}",
+            f"sftpjail set {shlex.quote(account.name)} --expires {expires}",
         )
-    return profile
+    return expires
+
+
+def _report_useless(seek: Callable[[], Account], wanted: Wanted, context: Context) -> int:
+    """Say what of that which was asked for the account cannot use; return the exit code.
+
+    Args:
+        seek: returns the account.
+        wanted: what was asked for.
+        context: says it.
+    """
+
+    def look() -> list[Problem]:
+        account = seek()
+        config, binds = context.config(), _binds(account, wanted.mounts)
+        useless = of_passwords(account.name, config) if wanted.hashed else []
+        return [*unusable(account, binds, Host(), config), *useless]
+
+    context.look_after(look)
+    return context.close(0)
 
 
 def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> Account:
@@ -229,8 +302,9 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
     if account is None:
         home = f"/{profile.files}" if profile.home == "inside" else f"/home/{name}"
         account = Account(name, -1, -1, home, profile.shell, forced=given.force)
-        _foresee(account, given.options, host)
-        return replace(account, profile=profile)
+        account = replace(account, profile=profile)
+        _foresee(account, given.options, host, engine.config)
+        return account
     known = find(name, engine.config, host).profile
     if known is None:
         raise not_jailed(account, host, f"there is an account {name} already, not jailed")
@@ -239,39 +313,45 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
     return replace(account, profile=known)
 
 
-def _add_events(
-    engine: Engine, account: Account, keys: list[Key], mounts: list[tuple[str, str, bool]]
-) -> list[Event]:
-    binds = [
+def _binds(account: Account, mounts: Sequence[MountWanted]) -> list[Bind]:
+    return [
         make_bind(account, source, target, ro, under_home=False) for source, target, ro in mounts
     ]
-    return [
-        *create_events(account, engine.host, engine.manager),
-        *add_events(account, keys, engine.host),
+
+
+def _jailing(engine: Engine, account: Account, wanted: Wanted, arrived: bool = False) -> Plan:
+    """Return the plan of an account's jail, with what else is wanted for it.
+
+    Args:
+        engine: with the facts.
+        account: with its profile.
+        wanted: see `Wanted`.
+        arrived: it has just been made.
+    """
+    binds = _binds(account, wanted.mounts)
+    events: list[Event] = [
+        *create_events(account, engine.host, engine.manager, arrived),
+        *([OnUserExpire(account, wanted.expires)] if wanted.expires else []),
+        *add_events(account, wanted.keys, engine.host),
         *(OnMount(account, bind) for bind in sorted(binds, key=lambda b: b.target.count("/"))),
     ]
+    if wanted.connections:
+        events.append(OnUserConnections(account, wanted.connections))
+    if wanted.addresses:
+        events.append(OnUserLimit(account, wanted.addresses))
+    return limited(engine, events, password_steps(account, wanted.hashed, engine.host))
 
 
 def adopt(context: Context) -> int:
     """Jail an existing account: keys first, then the group, so that it can always log in."""
     given = context.arguments
     with context.engine() as engine:
+        engine = _settle_person(context, engine)
+        if context.dry_run and (given.same_person or given.another_person):
+            return context.close(0)  # what follows would be planned from facts that are not yet so
         config, host = engine.config, engine.host
         found = find(given.user, config, host)
-        profile = (
-            config.profile(given.profile)
-            if given.profile or found.profile is None
-            else found.profile
-        )
-        if found.profile not in (None, profile):
-            raise SftpJailError(
-                f"{found.name} is jailed by profile {found.profile and found.profile.name} already"
-            )
-        if not profile.group and found.name not in profile.match_user:
-            raise UsageError(
-                f"profile {profile.name} has no group",
-                advice=f"add {found.name} to its match_user, then run sftpjail setup",
-            )
+        profile = _adopting_profile(found, given.profile, config)
         account = replace(
             found, profile=profile, forced=given.force, kept=_kept(found, context, host)
         )
@@ -289,6 +369,54 @@ def adopt(context: Context) -> int:
         context.carry_out(engine, events, what, what)
     context.answer_problems(problems)
     return context.close(0)
+
+
+def _adopting_profile(found: Account, wanted: str, config: Config) -> Profile:
+    """Return the profile that is to jail an account.
+
+    Args:
+        found: with the profile that it is jailed by, if any.
+        wanted: a profile's name, or "".
+        config: the configuration.
+
+    Raises:
+        UsageError: there is no such profile, or the account could not be in it.
+        SftpJailError: the account is jailed by another one.
+    """
+    profile = config.profile(wanted) if wanted or found.profile is None else found.profile
+    if found.profile not in (None, profile):
+        raise SftpJailError(
+            f"{found.name} is jailed by profile {found.profile and found.profile.name} already"
+        )
+    return with_way_in(profile, found.name)
+
+
+def _settle_person(context: Context, engine: Engine) -> Engine:
+    """Do what an administrator says of what we keep of an account; return the facts after that.
+
+    Raises:
+        UsageError: there is no question whose that is.
+        SftpJailError: an account of that name has another uid by now, and is to be asked about.
+    """
+    given, host = context.arguments, engine.host
+    if not (given.same_person or given.another_person):
+        return engine
+    account = find(given.user, engine.config, host)
+    old = former_name(account, host)
+    if old and given.same_person:
+        return rename(context, engine, account.name)
+    if not (old or is_namesake(account, host)):
+        raise UsageError(f"what sftpjail keeps of {account.name} is of its name and uid alone")
+    events: list[Event] = [rename_event(account, account.name, engine)]
+    done = f"what sftpjail keeps of {account.name} is of uid {account.uid}"
+    if given.another_person:
+        name = old or account.name
+        if old and host.account(old) is not None:
+            refuse_renamed(account, host)
+        events = forget_events(name, engine)  # it stays a member, and shut out
+        done = f"what sftpjail kept of {name} is removed"
+    context.carry_out(engine, events, done)
+    return engine.on(host.anew())
 
 
 def _kept(account: Account, context: Context, host: Host) -> tuple[str, ...] | None:
@@ -337,13 +465,13 @@ def remove(context: Context) -> int:
     given = context.arguments
     name = valid_name(given.user)
     with context.engine() as engine:
-        account, events = _leaving(name, engine, deleted=given.delete_account)
+        account, events = leave_events(name, engine, deleted=given.delete_account)
         exists = engine.host.account(name) is not None
         if not (given.delete_account and exists):
             done = (
                 f"{name} is an ordinary account again" if exists else f"the jail of {name} is gone"
             )
-            context.carry_out(engine, events, done, f"{name} is not jailed")
+            context.finish(engine, limited(engine, events), done, f"{name} is not jailed")
             _tell_of_old_keys(context, name, engine)
             return context.close(0)
         if account is None:
@@ -351,7 +479,7 @@ def remove(context: Context) -> int:
                 f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}"
             )
         delete = Step(DeleteAccount(name), "accounts", name)
-        plan = engine.plan(events, also=[delete])
+        plan = limited(engine, events, [delete])
         context.finish(engine, plan, f"deleted the account {name}; its files stay")
     return context.close(0)
 
@@ -371,42 +499,9 @@ def _tell_of_old_keys(context: Context, name: str, engine: Engine) -> None:
         )
 
 
-def _leaving(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:
-    """Return the jailed account, if any, and the events that take away its jail or its remains."""
-    found = engine.host.account(name)
-    refuse_silent(name, engine.host)
-    if not (found and find(name, engine.config, engine.host).profile) and not has_remains(
-        name, engine.host
-    ):
-        return None, []
-    account = leftover(name, engine.config, engine.host)
-    if not (deleted and account.exists):
-        return account, remove_events(account, engine.host, deleted)
-    # As it is now, and then what will be left of it when it is gone.
-    gone = replace(account, uid=-1, gid=-1, local=False)
-    return account, [
-        *remove_events(account, engine.host, deleted, live_only=True),
-        *remove_events(gone, engine.host, deleted),
-    ]
-
-
-def state(account: Account, host: Host) -> str:
-    """Return in one word whether the jail is there: ok, incomplete, or closed.
-
-    Closed: the account is shut out, or sshd would refuse the chroot.
-    """
-    if reason(account, host) or not host.is_dir(account.jail):
-        return "closed"
-    there = (
-        host.lstat(b.source) if b.kept == "session" else host.mount_at(b.target)
-        for b in host.binds(account.name)
-    )
-    return "ok" if all(there) else "incomplete"
-
-
-def _facts(account: Account, host: Host) -> dict[str, Any]:
+def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
     assert account.profile is not None
-    lines = host.text(keyfile(account.name)).split("\n")
+    state = states.of(account)
     return {
         "user": account.name,
         "uid": account.uid,
@@ -414,9 +509,16 @@ def _facts(account: Account, host: Host) -> dict[str, Any]:
         "jail": account.jail,
         "home": account.home,
         "shell": account.shell,
-        "state": state(account, host),
-        "closed": reason(account, host) or None,
-        "keys": sum(bool(line.strip()) and not line.startswith("#") for line in lines),
+        "state": state.word,
+        "why": state.why or None,
+        "expires": expiry(account, host) or None,
+        "addresses": list(listed(host).get(account.name, ())),
+        "connections": allowed(account, host) or None,
+        "profile_addresses": list(account.profile.addresses),
+        "closed": state.why if state.word in ("disabled", "closed", "expired") else None,
+        "keys": states.keys(account),
+        "mounts_kept": account.profile.mounts,
+        "mounts_because": account.profile.mounts_because or None,
         "mounts": [
             {
                 "source": bind.source,
@@ -434,18 +536,19 @@ def _facts(account: Account, host: Host) -> dict[str, Any]:
 def list_jails(context: Context) -> int:
     """Print one line for each jail."""
     with context.engine(reading=True) as engine:
-        accounts = sorted(
-            jailed(engine.config, engine.host).values(), key=lambda account: account.name
-        )
-        facts = [_facts(account, engine.host) for account in accounts]
+        states = States(engine.config, engine.host)
+        found = sorted(members(engine.config, engine.host).items())
+        facts = [_facts(account, engine.host, states) for _, account in found]
     context.answers["jails"] = facts
-    if not facts:
-        context.say(["no account is jailed"])
-    rows = [
-        (f["user"], f["profile"], f["jail"], str(f["keys"]), str(len(f["mounts"])), f["state"])
-        for f in facts
-    ]
-    context.table(("USER", "PROFILE", "JAIL", "KEYS", "MOUNTS", "STATE"), rows)
+    if not facts and not context.json:
+        context.warn(["no account is jailed"])
+    rows = []
+    for jail in facts:
+        mounts = sum(mount["role"] == "mount" for mount in jail["mounts"])
+        counts = str(jail["keys"]), str(mounts)
+        rows.append((jail["user"], jail["profile"], jail["jail"], *counts, jail["state"]))
+    columns = ("USER", "PROFILE", "JAIL", "KEYS", "MOUNTS", "STATE")
+    context.table(columns, rows, yielding=(2, 0, 1))
     return context.close(0)
 
 
@@ -453,15 +556,21 @@ def show(context: Context) -> int:
     """Print one jail."""
     with context.engine(reading=True) as engine:
         account = find_jailed(context.arguments.user, engine.config, engine.host)
-        facts = _facts(account, engine.host)
+        facts = _facts(account, engine.host, States(engine.config, engine.host))
         keys = [f"{k.fingerprint} {k.comment}" for k in present(account, engine.host).values()]
     context.answers["jail"] = facts
     rows = [
         (name, str(facts[name]))
         for name in ("user", "uid", "profile", "jail", "home", "shell", "state")
     ]
-    rows += [("closed", facts["closed"])] if facts["closed"] else []
+    rows += [("why", facts["why"])] if facts["why"] else []
+    rows += [("expires", facts["expires"])] if facts["expires"] else []
+    rows += [("connections", str(facts["connections"]))] if facts["connections"] else []
+    for whose, note in (("addresses", ""), ("profile_addresses", f" (profile {facts['profile']})")):
+        rows += [("from", " ".join(facts[whose]) + note)] if facts[whose] else []
     rows += [("key", key) for key in keys]
+    if facts["mounts_because"]:
+        rows.append(("mounts", f"{facts['mounts_kept']} (auto: {facts['mounts_because']})"))
     for m in facts["mounts"]:
         flags = [m["role"], *(["read-only"] if m["read_only"] else [])]
         if not m["mounted"]:

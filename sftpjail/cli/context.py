@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import syslog
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,10 +18,11 @@ from .. import config as configuration
 from ..config import Config
 from ..engine.engine import Engine, locked
 from ..engine.plan import Event, Plan
-from ..errors import SftpJailError
-from ..escapes import one_line
+from ..errors import SftpJailError, denied
+from ..escapes import one_line, some
+from ..host import Host
 from ..model import Problem
-from ..system import arrivals, process_state
+from ..system import arrivals, process_state, streams
 from ..system.syslog import tell
 
 # Makes the parser of one command from its name and what it does.
@@ -65,8 +67,8 @@ class Context:
         return f"{self.arguments.command} {event}".strip()
 
     def config(self) -> Config:
-        """Return the configuration. Raises UsageError."""
-        return configuration.load(self.arguments.config)
+        """Return the configuration, with what `auto` is here. Raises UsageError."""
+        return _decided(configuration.load(self.arguments.config), Host(), ask=False)
 
     @contextlib.contextmanager
     def engine(
@@ -93,13 +95,30 @@ class Context:
         willing = reading if tolerant is None else tolerant
         self._wait_for_accounts()
         only_looks = self.dry_run or reading
-        with locked(self.config(), only_looks, timeout, willing, arrived, self.command) as engine:
+        config = configuration.load(self.arguments.config)
+        with locked(config, only_looks, timeout, willing, arrived, self.command) as engine:
+            # A hook makes jails as they are here; useradd does not wait for an answer of sshd.
+            ask = self.arguments.command != "hook"
+            engine.config = engine.manager.config = _decided(config, engine.host, ask)
             self.engines.append(engine)
             self.warn(engine.notices)
             if not only_looks:
                 self.warn(process_state.restrictions())
             self.warn(engine.manager.failures if tolerant is None else ())
+            if not only_looks and self.arguments.command != "hook":
+                engine = self._resumed(engine)
             yield engine
+
+    def _resumed(self, engine: Engine) -> Engine:
+        """Make jails whole that userdel has left, and return an engine with the facts then."""
+        from ..system import departures  # late: useradd's hook does not need it
+
+        if not departures.stopped():
+            return engine
+        from ..operations.departures import resume
+
+        self.warn(resume(engine))
+        return engine.on(engine.host.anew())
 
     def _wait_for_accounts(self) -> None:
         """Wait for the waiters of the accounts that this command names, and for nobody else's.
@@ -190,7 +209,7 @@ class Context:
             if not self.committed:
                 raise
             self.lost = error
-            process_state.silence(1)
+            streams.silence(1)
 
     def warn(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
         """Print problems to standard error, each in one line, and what is to be done below it.
@@ -198,7 +217,7 @@ class Context:
         No text is taken for a line of ours.
         """
         for problem in map(_as_problem, problems):
-            whose = f"{problem.about}: " if problem.about else ""
+            whose = f"{whom(problem)}: " if problem.about else ""
             print_problem(replace(problem, what=whose + problem.what))
 
     def answer_problems(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
@@ -207,23 +226,52 @@ class Context:
         self.answers["problems"] = [problem.describe() for problem in found]
         self.warn(found)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table: drawn on a terminal, tab-separated otherwise."""
-        if self.json:
+    def look_after(self, look: Callable[[], Iterable[str | SftpJailError | Problem]]) -> None:
+        """Report what a look at the host finds when a change is made.
+
+        That nobody can look, as where no program can be started any more, is no failure of the
+        change: it is a problem, and the exit code stays.
+
+        Args:
+            look: returns the problems.
+        """
+        try:
+            found = [*look()]
+        except (SftpJailError, OSError) as error:
+            why = denied(error) or str(error)
+            found = [Problem(f"whether all can be used is not known: {why}", "", severity="advice")]
+        self.answer_problems(found)
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], yielding: Sequence[int] = ()
+    ) -> None:
+        """Print a table: drawn on a terminal, tab-separated otherwise; nothing without rows.
+
+        Args:
+            columns: their headings.
+            rows: their cells.
+            yielding: see `terminal.table`.
+        """
+        if self.json or not rows:
             return
         cells = [[one_line(cell) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for line in cells:
-                print("\t".join(line))
+                self._print("\t".join(line))
             return
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+        from . import drawing, terminal  # late: only a terminal needs it
 
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for line in cells:
-            table.add_row(*(Text(cell) for cell in line))
-        Console().print(table)
+        headed = [columns, *cells] if any(columns) else cells
+        lines = terminal.table(headed, max(terminal.width(), terminal.NARROWEST), yielding)
+        if any(columns):
+            lines[0] = drawing.picture(
+                lambda console: console.print(drawing.cell(lines[0], "bold"), soft_wrap=True)
+            )
+        self.draw("\n".join(lines))
+
+    def draw(self, picture: str) -> None:
+        """Print what was drawn for a person; whatever is others' in it is in one line each."""
+        self._print(picture)
 
     def close(self, code: int) -> int:
         """Print --json's one object and return the exit code."""
@@ -240,6 +288,23 @@ class Context:
             answer = {"command": self.arguments.command} | changed | self.answers
             self._print(json.dumps(answer, indent=1))
         return code
+
+
+def _decided(config: Config, host: Host, ask: bool) -> Config:
+    """Return a configuration with what each `auto` is here: see `auto_mounts.decided`."""
+    if all(profile.mounts != "auto" for profile in config.profiles):
+        return config
+    from ..openssh.auto_mounts import decided
+
+    return decided(config, host, ask)
+
+
+def whom(problem: Problem) -> str:
+    """Return whom a problem concerns, three by name."""
+    names = problem.concerns
+    if len(names) < 2:
+        return problem.about
+    return some(names, 3)
 
 
 def title(problem: Problem) -> str:
@@ -271,7 +336,7 @@ def print_problem(problem: Problem) -> None:
         for line in lines:
             print(line, file=sys.stderr, flush=True)
     except OSError:
-        process_state.silence(2)
+        streams.silence(2)
         for line in lines:
             tell(syslog.LOG_ERR, line)
 
@@ -284,3 +349,10 @@ def printable(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: "1 jail", "2 jails"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def local_time(at: int | None) -> str:
+    """Return a moment in epoch seconds as people read it, or "-" for none."""
+    if at is None:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

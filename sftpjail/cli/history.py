@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ..engine.history import History
@@ -10,7 +9,7 @@ from ..errors import UsageError
 from ..host import Host
 from ..operations.history import in_words, shown
 from ..paths import HISTORY
-from .context import Command, Context
+from .context import Command, Context, local_time
 from .log import moment
 
 
@@ -59,8 +58,7 @@ def _row(about: dict[str, Any]) -> tuple[str, ...]:
     who = about["who"]
     login = who["name"] or ("-" if who["uid"] is None else f"uid {who['uid']}")
     way = about["command"] if who["how"] == "command" else who["how"]
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["time"]))
-    return str(about["id"]), at, login, way, in_words(about)
+    return str(about["id"]), local_time(about["time"]), login, way, in_words(about)
 
 
 def _verify(context: Context, kept: History) -> int:

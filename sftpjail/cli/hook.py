@@ -12,11 +12,12 @@ from ..config import keyfile
 from ..engine.engine import LOCK, Engine
 from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
+from ..escapes import shown
 from ..host import Host
 from ..jails import activity
-from ..jails.guards import guard, is_namesake
-from ..jails.leftovers import has_remains, leftover
-from ..jails.membership import find, find_jailed
+from ..jails.guards import guard, is_namesake, why_not
+from ..jails.leftovers import former_name, has_remains, heir, leftover
+from ..jails.membership import find, find_jailed, is_valid, refuse_name, untaken
 from ..model import Account, valid_name
 from ..operations.events import closing, create_events, forget_events, remove_events
 from ..system import arrivals
@@ -57,9 +58,13 @@ def hook(context: Context) -> int:
 
     Early, late and repeated calls do no harm.
     """
-    name, event = valid_name(context.arguments.user), context.arguments.event
+    name, event = context.arguments.user, context.arguments.event
     context.answers |= {"actions": [], "notices": []}
     try:
+        if not is_valid(name):
+            if arrivals.lock_holder(LOCK) is None:  # else see below
+                _refuse_name(context, name, event)
+            return context.close(0)
         if event == "useradd-post":
             holder = arrivals.lock_holder(LOCK)
             if holder is not None:  # it waits for useradd, and so for us
@@ -72,9 +77,25 @@ def hook(context: Context) -> int:
             else:
                 context.carry_out(engine, _leave(engine, name, event), f"{event}: {name}")
     except SftpJailError as error:
-        tell(syslog.LOG_ERR, f"{event} {name}: {error.message}")
+        tell(syslog.LOG_ERR, f"{event} {shown(name)}: {error.message}")
         raise
     return context.close(0)
+
+
+def _refuse_name(context: Context, name: str, event: str) -> None:
+    """Say of a new member that sftpjail does not take its name, and shut it out if sshd does not.
+
+    Raises:
+        SftpJailError: that; or UsageError: the name is nobody's, or no member's.
+    """
+    with context.engine(timeout=300.0) as engine:
+        account = untaken(engine.config, engine.host).get(name)
+        if account is None or event not in ADDED:
+            valid_name(name)
+        elif not why_not(account, engine.host):
+            raise _closed(engine, account, refuse_name(account), event)
+        else:
+            raise refuse_name(account)
 
 
 def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
@@ -115,18 +136,21 @@ def _awaits_home(engine: Engine, account: Account) -> bool:
 
 def _leave(engine: Engine, name: str, event: str) -> list[Event]:
     """Return the events that take along what is of an account that goes, or has gone."""
-    if (
-        event == "userdel-pre"
-        and engine.host.account(name) is not None
-        and has_remains(name, engine.host)
-    ):
+    from ..system import departures  # late: useradd's hook does not need it
+
+    going = engine.host.account(name) if event == "userdel-pre" else None
+    if going is not None and has_remains(name, engine.host):
         # Until the account is really gone it keeps its keys and its lines in fstab:
-        # userdel may still refuse.
+        # userdel may still refuse, or die.
+        departures.begin(name, going.uid)
         account = leftover(name, engine.config, engine.host)
         return remove_events(account, engine.host, deleted=True, live_only=True)
     if event != "userdel-post" or _is_there(name, engine.host):
         return []
-    events = forget_events(name, engine)
+    # The record is that of the account which has just gone, whoever else has its uid.
+    own = departures.uid_of(name) == str(engine.host.records.uid_of(name))
+    departures.end(name)
+    events = forget_events(name, engine) if own else _clearing(name, engine)
     if not events and engine.host.lstat(keyfile(name)) is not None:
         tell(
             syslog.LOG_WARNING,
@@ -150,15 +174,24 @@ def _jail(context: Context, engine: Engine, account: Account, event: str) -> Pla
         SftpJailError: why its jail cannot be made.
     """
     try:
-        events = create_events(account, engine.host, engine.manager)
+        arrived = event != "pam-session"  # whom a login brings may have been here before
+        events = create_events(account, engine.host, engine.manager, arrived)
         return context.carry_out(engine, events, f"{event}: {account.name}")
     except RollbackIncomplete:
         raise
     except SftpJailError as error:
-        shut, longer = closing(account, error, ADDED[event], engine.host)
-        if shut:
-            engine.apply(engine.plan(shut))
-        raise longer from error
+        raise _closed(engine, account, error, event) from error
+
+
+def _closed(engine: Engine, account: Account, error: SftpJailError, event: str) -> SftpJailError:
+    """Shut out an account whose jail cannot be made where sshd would let it in; return the error.
+
+    It says who is shut out, or is not.
+    """
+    shut, longer = closing(account, error, ADDED[event], engine.host)
+    if shut:
+        engine.apply(engine.plan(shut))
+    return longer
 
 
 def _is_there(name: str, host: Host) -> bool:
@@ -178,8 +211,23 @@ def _forget_namesake(context: Context, name: str) -> None:
     """
     with context.engine(timeout=300.0, arrived=name) as engine:
         account = engine.host.account(name)
-        if account is not None and has_remains(name, engine.host) and _is_new(account, engine.host):
-            engine.apply(engine.plan(forget_events(name, engine)))
+        if account is None or not _is_new(account, engine.host):
+            return
+        if has_remains(name, engine.host):
+            engine.apply(engine.plan(_clearing(name, engine)))
+        # Of one whose uid it has got, too: nobody shall take it for that one, renamed.
+        old = former_name(account, engine.host, thorough=False)
+        if old:
+            engine.apply(engine.plan(forget_events(old, engine)))
+
+
+def _clearing(name: str, engine: Engine) -> list[Event]:
+    """Return the events after which nothing is left of whoever had a name: see `make_way`."""
+    if heir(name, engine.host) is None:
+        return forget_events(name, engine)
+    from ..operations.renames import make_way  # late: usermod -l is rare, and useradd waits for us
+
+    return make_way(name, engine)
 
 
 def _is_new(account: Account, host: Host) -> bool:

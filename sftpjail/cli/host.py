@@ -4,30 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from shlex import quote
 
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnDetach, OnSetup, OnTeardown, Plan
+from ..engine.summary import is_unit
 from ..errors import SftpJailError, Unsafe, UsageError
+from ..escapes import some
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import former_expiry, spared
 from ..jails.guards import guard
-from ..jails.leftovers import leftovers
-from ..jails.membership import jailed
-from ..model import Account, Problem, valid_name
+from ..jails.membership import jailed, untaken
+from ..model import Account, Problem
+from ..openssh.auto_mounts import has_lost_records
 from ..operations.apply import (
     PATIENCE,
+    for_config,
     guarded,
+    kept_methods,
     plan_all,
     plan_with_setup,
     prunable,
+    refusals,
     refuse_unknown,
+    refuse_untaken,
+    still_jailed,
     unanswered,
 )
-from ..operations.events import remove_events
+from ..operations.auto_mounts import after_trial
+from ..operations.daemons import obey
+from ..operations.events import left_events, remove_events
+from ..operations.imports import seen_by_setup
+from .accounts_file import add_options, apply_file, read_accounts, refuse_options
 from .context import Command, Context, counted
+from .renames import rename_all
 
 
 def register(add_parser: Command) -> None:
@@ -39,6 +50,11 @@ def register(add_parser: Command) -> None:
         "--force",
         action="store_true",
         help="continue even if an administrator or a system account is in a jail group",
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="shut out members whom the configuration leaves no way to log in",
     )
     parser.set_defaults(run=setup)
     parser = add_parser("teardown", "undo what setup did, byte for byte")
@@ -53,15 +69,24 @@ def register(add_parser: Command) -> None:
         help="remove only the hooks and units, as when the package is removed",
     )
     parser.set_defaults(run=teardown)
+    _register_apply(add_parser)
+
+
+def _register_apply(add_parser: Command) -> None:
     parser = add_parser("apply", "create and repair every jail as configured")
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="only the accounts that FILE lists, one per line"
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="accounts as FILE describes them, see sftpjail-accounts(5), or names, one per line;"
+        " - is standard input",
     )
     parser.add_argument(
         "--prune",
         action="store_true",
         help="also remove what is left of accounts that are gone or no longer jailed",
     )
+    add_options(parser)
     parser.set_defaults(run=apply)
 
 
@@ -71,14 +96,53 @@ def setup(context: Context) -> int:
     The Match blocks will hold them.
     """
     with context.engine() as engine:
-        jails = jailed(engine.config, engine.host)
-        for account in jails.values():
-            guard(replace(account, forced=context.arguments.force), engine.host)
-        plan = plan_all(engine, [OnSetup()], jails.values(), [], "setup")
-        context.finish(engine, plan, "this host is ready for jails", "this host is ready for jails")
-        reports = activity.reports(_changed(plan, jails), engine.host)
-    context.answer_problems([*_problems(plan.errors), *reports])
-    return context.close(1 if plan.errors else 0)
+        if context.arguments.yes:
+            engine = for_config(engine, replace(engine.config, agreed=True))
+        try:
+            code, problems = _setup(context, engine)
+        except SftpJailError as error:
+            other, problem = after_trial(engine, error)
+            code, problems = _setup(context, other)
+            problems.append(problem)
+    context.answer_problems(problems)
+    return context.close(code)
+
+
+def _setup(context: Context, engine: Engine) -> tuple[int, list[Problem | SftpJailError]]:
+    """Set the host up, and return the exit code with what is to be reported."""
+    jails = jailed(engine.config, engine.host)
+    for account in jails.values():
+        guard(replace(account, forced=context.arguments.force), engine.host)
+    by_hand = seen_by_setup(engine.host, engine.config, context.arguments.config)
+    strange = untaken(engine.config, engine.host)
+    members = [*jails.values(), *strange.values()]
+    lost = [LOST] if has_lost_records(engine.config, engine.host) else []
+    plan = plan_all(engine, [OnSetup()], members, [], "setup", refusals(strange))
+    left = _set_up(context, engine, plan)
+    reports = activity.reports(_changed(plan, jails), engine.host)
+    found = [*_problems(plan.errors), *left, *plan.behind, *by_hand, *lost]
+    return (1 if plan.errors or left else 0), [*found, *reports]
+
+
+LOST = Problem(
+    "/etc has files of sftpjail, and /var/lib/sftpjail no record of what was there before them",
+    "remove and teardown leave what they do not know as it is",
+    advice="restore /var/lib/sftpjail too, where the backup has it",
+    severity="advice",
+)
+READY = "this host is ready for jails"
+
+
+def _set_up(context: Context, engine: Engine, plan: Plan) -> list[Problem]:
+    """Show or apply the plan of setup, have sshd obey, and return what is open even then."""
+    if context.dry_run:
+        context.finish(engine, plan, READY, READY)
+        return []
+    notices = engine.apply(plan)
+    left = obey(engine)
+    done = "the files are as configured, but this host is not ready for jails" if left else READY
+    context.report(plan, notices, [done, *plan.said.values()], done)
+    return left
 
 
 def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
@@ -88,7 +152,12 @@ def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
 
 
 def _problems(errors: dict[str, SftpJailError]) -> list[Problem]:
-    return [Problem.of(error, about=name) for name, error in errors.items()]
+    """Return the errors of accounts as problems, those of one cause as one."""
+    if not errors:
+        return []
+    from ..operations.diagnosis import once  # late: the path unit has none, as a rule
+
+    return once(Problem.of(error, about=name) for name, error in errors.items())
 
 
 def teardown(context: Context) -> int:
@@ -105,16 +174,19 @@ def teardown(context: Context) -> int:
     with context.engine() as engine:
         jails = jailed(engine.config, engine.host)
         refuse_unknown(engine)
+        refuse_untaken(engine)
         if jails and not context.arguments.close_accounts:
-            raise _still_jailed(list(jails))
+            raise still_jailed(list(jails))
+        engine, _ = rename_all(context, engine)
         events = [
             event
             for account in jails.values()
             for event in remove_events(account, engine.host, deleted=True)
         ]
-        for account in leftovers(engine.config, engine.host, jails).values():
-            events += remove_events(account, engine.host, deleted=False)
+        events += left_events(engine, jails)
         done = "this host is as it was before setup"
+        if has_lost_records(engine.config, engine.host):
+            done = "the jails are gone; files of sftpjail without a record stay in /etc"
         free = [
             Unsafe(f"{account.name} is NOT shut out: {why}")
             for account in jails.values()
@@ -129,18 +201,6 @@ def teardown(context: Context) -> int:
     return context.close(0)
 
 
-def _still_jailed(names: list[str]) -> SftpJailError:
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    choices = [("to expire these accounts", "sftpjail teardown --close-accounts")]
-    if len(names) <= 8:
-        removals = " && ".join(f"sftpjail remove {quote(name)}" for name in names)
-        choices.append(("to make them ordinary accounts first", f"{removals} && sftpjail teardown"))
-    return SftpJailError(
-        f"still jailed: {listed}; without their Match block these would be ordinary accounts",
-        choices=choices,
-    )
-
-
 def _former(accounts: Iterable[Account], host: Host) -> list[str]:
     """Return in words which accounts had an expiry of their own, which is the one to give back."""
     days = {account.name: former_expiry(account, host) for account in accounts}
@@ -153,11 +213,23 @@ def _former(accounts: Iterable[Account], host: Host) -> list[str]:
 
 def apply(context: Context) -> int:
     """Make and fix jails. One that cannot be made is told, and keeps no other from being made."""
+    given = context.arguments
+    source = read_accounts(given.file, given.format) if given.file is not None else None
+    if source and source.form:
+        if given.prune:
+            raise UsageError("--prune is not for a file of accounts")
+        return apply_file(context, source)
+    refuse_options(given)
+    return _apply(context, source.names() if source else None)
+
+
+def _apply(context: Context, wanted: Sequence[str] | None) -> int:
+    """Make and fix the jails of some accounts; None: of all, and bring the host up to date."""
     with context.engine() as engine:
+        engine, renamed = rename_all(context, engine)
         jails = jailed(engine.config, engine.host)
         chosen = dict(jails)
-        if context.arguments.file:
-            wanted = _names(context.arguments.file)
+        if wanted is not None:
             missing = [name for name in wanted if name not in jails]
             if missing:
                 raise SftpJailError(
@@ -172,13 +244,23 @@ def apply(context: Context) -> int:
             unknown += doubts
             for account in departed:
                 last += remove_events(account, engine.host, deleted=False)
-        willing = {name: account for name, account in chosen.items() if name not in skipped}
-        first = [] if context.arguments.file else [OnSetup()]
-        plan, veto = _apply_for(context, engine, first, willing, last)
+        left = skipped.keys() | renamed.keys()
+        willing = {name: account for name, account in chosen.items() if name not in left}
+        whole = wanted is None
+        strange = untaken(engine.config, engine.host) if whole else {}
+        first = [OnSetup()] if whole else []
+        plan, veto = _apply_for(context, engine, first, willing | strange, last)
         reports = activity.reports(_changed(plan, willing), engine.host)
-    left = [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
-    context.answer_problems([*unknown, *veto, *_problems(plan.errors), *left, *reports])
-    return context.close(1 if plan.errors or veto or unknown else 0)
+    if is_unit(engine.host) and not context.dry_run:
+        from ..operations.last_used import keep_hourly  # late: nobody else needs it
+
+        keep_hourly(engine.config, engine.host.anew())
+    told = [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
+    clashes = {name: error for name, error in renamed.items() if error}
+    errors = clashes | plan.errors
+    failed = [*_problems(errors), *plan.behind]
+    context.answer_problems([*unknown, *veto, *failed, *told, *reports])
+    return context.close(1 if errors or veto or unknown else 0)
 
 
 def _apply_for(
@@ -196,29 +278,29 @@ def _apply_for(
         the plan that was applied, with the error of everybody who was left out,
         and what `plan_with_setup` says.
     """
-    failed: dict[str, SftpJailError] = {}
+    failed = refusals(accounts)
+    known = len(failed)
     while True:
-        plan, veto = plan_with_setup(engine, first, list(accounts.values()), last, failed)
+        chosen, using = list(accounts.values()), engine
+        plan, veto = plan_with_setup(engine, first, chosen, last, failed)
+        kept = kept_methods(engine, first, chosen, last, failed) if veto else None
+        if kept:
+            using, plan = kept
         changed = {step.owner for step in plan.steps if step.owner}
-        names = ", ".join(sorted(changed)[:8]) + (
-            f" and {len(changed) - 8} more" if len(changed) > 8 else ""
-        )
+        names = some(sorted(changed), 8)
         none = f"{counted(len(accounts) - len(plan.errors), 'jail')} checked"
         if not plan.errors and not veto:
             none += ", all is as it should be"
         try:
-            context.finish(engine, plan, f"applied: {names or 'the host'}", none)
+            done = [f"applied: {names or 'the host'}", *plan.said.values()]
+            context.finish(using, plan, done, none)
             return plan, veto
         except SftpJailError as error:
-            if error.owner not in accounts or error.owner in failed or len(failed) == PATIENCE:
+            if (
+                error.owner not in accounts
+                or error.owner in failed
+                or len(failed) - known == PATIENCE
+            ):
                 raise
             failed[error.owner] = error
             context.answers.pop("actions", None)
-
-
-def _names(path: str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    return [valid_name(line.strip()) for line in lines if line.strip() and not line.startswith("#")]

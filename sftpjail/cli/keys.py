@@ -1,33 +1,46 @@
-"""key add, remove, list and migrate."""
+"""key add, replace, remove, list and migrate."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import stat
 import sys
 import time
+from typing import Any
 
 from ..config import Config
-from ..engine.plan import Event, OnKeyRemove
-from ..errors import SftpJailError, UsageError
+from ..engine.history import History
+from ..engine.plan import Event, OnKeyAdd, OnKeyRemove
+from ..errors import SftpJailError, UsageError, unreadable
+from ..escapes import one_line
 from ..host import Host
 from ..jails.membership import find, find_jailed, jailed
+from ..jails.renames import refuse_renamed
 from ..model import Account, Key, Problem
 from ..openssh import public_keys
-from ..operations.keys import add_events, migrate_events, present, read_keys
-from .context import Command, Context
+from ..operations import last_used
+from ..operations.grants import Grant, Grants, grants
+from ..operations.keys import add_events, chosen_keys, migrate_events, present, read_keys
+from ..paths import HISTORY
+from . import terminal
+from .access import coming_date, day_in
+from .context import Command, Context, local_time
+
+Row = tuple[str, ...]
 
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
     parser = add_parser("key", "manage the public keys of an account")
-    verbs = parser.add_subparsers(dest="verb", metavar="add|remove|list|migrate", required=True)
-    verb = verbs.add_parser("add", help="add keys from files, or - for standard input")
-    verb.add_argument("user", metavar="USER")
-    verb.add_argument("files", metavar="FILE", nargs="+")
-    verb.set_defaults(run=add)
-    verb = verbs.add_parser("remove", help="remove keys by fingerprint (SHA256:…) or comment")
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="add|replace|remove|list|migrate", required=True
+    )
+    _register_add(verbs)
+    verb = verbs.add_parser(
+        "remove", help="remove keys by fingerprint (SHA256:…), comment, or file as for add"
+    )
     verb.add_argument("user", metavar="USER")
     verb.add_argument("keys", metavar="KEY", nargs="+")
     verb.set_defaults(run=remove)
@@ -40,6 +53,32 @@ def register(add_parser: Command) -> None:
     verb.add_argument("user", metavar="USER", nargs="?")
     verb.add_argument("--all", action="store_true", help="migrate the keys of every jailed account")
     verb.set_defaults(run=migrate)
+
+
+def _register_add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("add", help="add keys from files, or - for standard input")
+    verb.add_argument("user", metavar="USER")
+    verb.add_argument("files", metavar="FILE", nargs="+")
+    verb.add_argument("--name", metavar="TEXT", help="the key's comment; for a single key")
+    verb.add_argument(
+        "--from", metavar="ADDRESSES", dest="addresses", default="", help="where it may come from"
+    )
+    verb.add_argument(
+        "--expires", metavar="DATE", help="the last day on which it lets in (YYYY-MM-DD)"
+    )
+    verb.set_defaults(run=add)
+    verb = verbs.add_parser("replace", help="let in with a new key in place of an old one")
+    verb.add_argument("user", metavar="USER")
+    verb.add_argument("old", metavar="OLD", help="a fingerprint (SHA256:…), comment or file")
+    verb.add_argument("new", metavar="NEW", help="a file, or - for standard input")
+    verb.add_argument(
+        "--overlap",
+        metavar="DAYS",
+        type=int,
+        default=0,
+        help="so long the old one still lets in; default: 0",
+    )
+    verb.set_defaults(run=replace)
 
 
 PATIENCE = 60.0  # seconds for whatever writes into a pipe that is named on the command line
@@ -55,14 +94,15 @@ def read_source(source: str) -> str:
     which may be a person, and for PATIENCE seconds a pipe's.
 
     Raises:
-        UsageError: it cannot be read, is something else, or is larger than `public_keys.MAX_BYTES`.
+        SftpJailError: it cannot be read, is something else, or is larger than
+            `public_keys.MAX_BYTES`.
     """
     if source in _STDIN:
         return _bounded("standard input", sys.stdin.fileno(), None)
     try:
         fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"cannot read the key {source}: {error.strerror}") from error
+        raise _unreadable(source, error) from error
     try:
         kind = stat.S_IFMT(os.fstat(fd).st_mode)
         if kind == stat.S_IFIFO and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:["):
@@ -75,6 +115,16 @@ def read_source(source: str) -> str:
         return _bounded(source, fd, PATIENCE)
     finally:
         os.close(fd)
+
+
+def _unreadable(source: str, error: OSError) -> SftpJailError:
+    """Return why a file of keys cannot be opened; a key itself is often given in its place."""
+    if public_keys.looks_like_key(source):
+        return UsageError(
+            "this is a key, and not the name of a file that has one",
+            advice="printf '%s\\n' 'KEY' | sftpjail key add USER -",
+        )
+    return unreadable(f"the key {source}", error)
 
 
 _KINDS = {
@@ -91,7 +141,7 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
     None: however long it takes.
 
     Raises:
-        UsageError: there is more, it did not end in time, or cannot be read.
+        SftpJailError: there is more, it did not end in time, or cannot be read.
     """
     data, end = b"", time.monotonic() + (seconds or 0)
     while True:
@@ -105,7 +155,7 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
         except BlockingIOError:  # somebody else has read it
             continue
         except OSError as error:
-            raise UsageError(f"cannot read the key {source}: {error.strerror}") from error
+            raise unreadable(f"the key {source}", error) from error
         data += piece
         if len(data) > public_keys.MAX_BYTES:
             raise UsageError(
@@ -117,15 +167,23 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
 
 def _account(name: str, config: Config, host: Host) -> Account:
     """Return an account whose keys sshd reads in the new place."""
-    return (
-        find(name, config, host) if config.scope == "everyone" else find_jailed(name, config, host)
-    )
+    seek = find if config.scope == "everyone" else find_jailed
+    account = seek(name, config, host)
+    refuse_renamed(account, host)
+    return account
 
 
 def add(context: Context) -> int:
     """Fire on_key_add for each new key."""
     # Not under the lock: it may wait for a person, and ssh-keygen reads all that was handed in.
-    keys = read_keys({file: read_source(file) for file in context.arguments.files}, Host())
+    given = context.arguments
+    expires = "" if given.expires is None else coming_date(given.expires, "--expires")
+    keys = read_keys({file: read_source(file) for file in given.files}, Host())
+    keys = [public_keys.limited(key, given.addresses, expires) for key in keys]
+    if given.name is not None:
+        if len(keys) != 1:
+            raise UsageError(f"--name is for one key, and these are {len(keys)}")
+        keys = [public_keys.renamed(keys[0], given.name)]
     with context.engine() as engine:
         account = _account(context.arguments.user, engine.config, engine.host)
         events = add_events(account, keys, engine.host)
@@ -143,47 +201,115 @@ def _name(key: Key) -> str:
     return f"{key.fingerprint} {key.comment}".rstrip()
 
 
+def replace(context: Context) -> int:
+    """Fire on_key_add and on_key_remove in one transaction, so that there is no gap."""
+    given = context.arguments
+    if given.overlap < 0:
+        raise UsageError(f"--overlap {given.overlap}: it is a number of days, or 0")
+    handed_in = {given.old: read_source(given.old)} if os.path.isfile(given.old) else {}
+    new = read_keys({given.new: read_source(given.new)}, Host())
+    with context.engine() as engine:
+        host = engine.host
+        account = _account(given.user, engine.config, host)
+        old = chosen_keys(account, [given.old], handed_in, host)
+        events: list[Event] = list(add_events(account, new, host))
+        done = [f"{account.name} can log in with {_name(key)}" for key in new]
+        for key in old:
+            if public_keys.blob(key) in map(public_keys.blob, new):
+                raise UsageError(
+                    f"{given.new} has the key that is to be replaced, {key.fingerprint}"
+                )
+            events.append(OnKeyRemove(account, key))
+            words = f"can no longer log in with {_name(key)}"
+            if given.overlap:
+                last = day_in(given.overlap)
+                events.append(OnKeyAdd(account, public_keys.limited(key, last_day=last)))
+                words = f"can log in with {_name(key)} until {last}"
+            done.append(f"{account.name} {words}")
+        context.carry_out(engine, events, done)
+    return context.close(0)
+
+
 def remove(context: Context) -> int:
-    """Fire on_key_remove for each key that is named."""
+    """Fire on_key_remove for each key that is named: all of them, or with an error none."""
+    words = context.arguments.keys
+    handed_in = {
+        word: read_source(word) for word in words if word in _STDIN or os.path.isfile(word)
+    }
     with context.engine() as engine:
         account = _account(context.arguments.user, engine.config, engine.host)
-        keys = list(present(account, engine.host).values())
-        chosen: dict[str, Key] = {}
-        for wanted in context.arguments.keys:
-            found = [key for key in keys if wanted in (key.fingerprint, key.comment)]
-            if len(found) > 1:
-                prints = " ".join(key.fingerprint for key in found)
-                raise SftpJailError(
-                    f"{account.name} has {len(found)} keys called {wanted!r}: {prints}; "
-                    "name one by that"
-                )
-            chosen |= {key.fingerprint: key for key in found}
-        events = [OnKeyRemove(account, key) for key in chosen.values()]
-        done = [f"{account.name} can no longer log in with {_name(key)}" for key in chosen.values()]
-        context.carry_out(engine, events, done, f"{account.name} has no such key")
+        chosen = chosen_keys(account, words, handed_in, engine.host)
+        events = [OnKeyRemove(account, key) for key in chosen]
+        done = [f"{account.name} can no longer log in with {_name(key)}" for key in chosen]
+        context.carry_out(engine, events, done)
     return context.close(0)
 
 
 def list_keys(context: Context) -> int:
-    """Print the keys."""
+    """Print the keys, with what the history and the records say of each."""
     with context.engine(reading=True) as engine:
-        account = _account(context.arguments.user, engine.config, engine.host)
-        keys = list(present(account, engine.host).values())
-    context.answers["keys"] = [
-        {
-            "type": k.type,
-            "bits": k.bits,
-            "fingerprint": k.fingerprint,
-            "comment": k.comment,
-            "options": list(k.options),
-        }
-        for k in keys
-    ]
-    if not keys:
-        context.say([f"{account.name} has no key"])
-    rows = [(k.type, str(k.bits), k.fingerprint, ",".join(k.options), k.comment) for k in keys]
-    context.table(("TYPE", "BITS", "FINGERPRINT", "OPTIONS", "COMMENT"), rows)
+        host = engine.host
+        account = _account(context.arguments.user, engine.config, host)
+        keys = list(present(account, host).values())
+        records = last_used.read(engine.config, host)
+        kept = History(host.files.root + HISTORY).entries()
+    granted = grants(kept).get(account.name, Grants()).keys
+    seen = records.of(account.uid)
+    found = [_facts(key, granted.get(key.fingerprint), seen.get(key.fingerprint)) for key in keys]
+    context.answers |= {"keys": found, "records_since": records.since}
+    if not keys and not context.json:
+        context.warn([f"{account.name} has no key"])
+    rows = [_row(key) for key in found]
+    columns = ("TYPE", "BITS", "FINGERPRINT", "OPTIONS", "COMMENT", "ADDED", "USED", "FROM")
+    if context.json or not sys.stdout.isatty() or _fits(columns, rows):
+        context.table(columns, rows)
+    else:
+        context.draw("\n".join(line for row in rows for line in _below(*row)))
     return context.close(0)
+
+
+def _facts(key: Key, granted: Grant | None, use: tuple[int, str, int] | None) -> dict[str, Any]:
+    return {
+        "type": key.type,
+        "bits": key.bits,
+        "fingerprint": key.fingerprint,
+        "comment": key.comment,
+        "options": list(key.options),
+        "added": granted.at if granted else None,
+        "added_by": granted.by if granted else None,
+        "used": use[0] if use else None,
+        "from": use[1] if use else None,
+    }
+
+
+def _row(key: dict[str, Any]) -> Row:
+    first = (key["type"], str(key["bits"]), key["fingerprint"], ",".join(key["options"]))
+    used = local_time(key["used"])
+    return (*first, key["comment"], local_time(key["added"]), used, key["from"] or "-")
+
+
+def _fits(columns: Row, rows: list[Row]) -> bool:
+    cells = [tuple(map(one_line, row)) for row in (columns, *rows)]
+    return terminal.total(terminal.natural(cells)) <= terminal.width()
+
+
+def _below(
+    kind: str,
+    bits: str,
+    fingerprint: str,
+    options: str,
+    comment: str,
+    added: str,
+    used: str,
+    address: str,
+) -> list[str]:
+    """Return a key in lines for a narrow terminal; `key remove` wants the fingerprint whole."""
+    size = max(terminal.width(), terminal.NARROWEST)
+    lines = [one_line(fingerprint)]
+    last = f"added {added}, last used {used}" + ("" if address == "-" else f" from {address}")
+    for text in (f"{kind} {bits} {comment}", options, last):
+        lines += terminal.wrapped(text, size, "    ", "    > ") if text else []
+    return lines
 
 
 def migrate(context: Context) -> int:

@@ -6,15 +6,22 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from ..config import keyfile
 from ..errors import UsageError
 from ..host import Host
-from ..transferlog import sources
+from ..jails.membership import is_valid, members
+from ..operations.keys import keys_in
+from ..transferlog import sources, sshd_lines
 from .context import Command, Context
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from ..config import Config
+    from ..transferlog.matching import Matcher
     from ..transferlog.records import Record
 
 
@@ -49,11 +56,15 @@ def log(context: Context) -> int:
         since = int(time.time())
     view = View(arguments.user or "", since, moment(host, "--until", arguments.until))
     reader = Reader(Clock(), host.people)
+    render = _renderer(context)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+    names = _KeyNames(host)
+    put = _of_logins(arguments, config, host)
     try:
         for records in sources.read(host, config, reader, arguments.follow):
-            _show(context, view.choose(records))
+            found = put.put(records) if put else records
+            _show(context, render, map(names.add, view.choose(found)))
             if arguments.follow and not records and _gone():
                 return 0
     except KeyboardInterrupt:
@@ -61,7 +72,8 @@ def log(context: Context) -> int:
             raise
     else:
         last = reader.finish(lambda pid, at: sources.alive(host, pid, at))
-        _show(context, view.choose(last))
+        found = [*put.put(last), *put.rest()] if put else last
+        _show(context, render, map(names.add, view.choose(found)))
     if arguments.summary:
         show_days(context, view)
     show_end(context, view, reader, config.logs.file)
@@ -69,14 +81,48 @@ def log(context: Context) -> int:
     return 0
 
 
-def _show(context: Context, chosen: Iterable[Record]) -> None:
-    from .log_view import as_fields, as_json, as_row
+def _of_logins(arguments: Namespace, config: Config, host: Host) -> Matcher | None:
+    """Return what adds logins to records; None with --follow, which waits for one log alone."""
+    from ..transferlog.matching import Matcher
 
-    render = as_fields
+    if arguments.follow:
+        return None
+    names = {*members(config, host), arguments.user}
+    found = (login for batch in sshd_lines.logins(host) for login in batch)
+    return Matcher(login for login in found if login.user in names)
+
+
+class _KeyNames:
+    """The names of keys, as they stand in the files of accounts now."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[str, dict[str, str]] = {}
+
+    def add(self, record: Record) -> Record:
+        """Return a record with the name of its key."""
+        from ..transferlog.records import Session
+
+        if not isinstance(record, Session) or not record.key or not record.user:
+            return record
+        user = record.user
+        if user not in self._known:
+            keys = keys_in(self._host.text(keyfile(user)), self._host) if is_valid(user) else {}
+            self._known[user] = {one.fingerprint: one.comment for one in keys.values()}
+        return record._replace(key_name=self._known[user].get(record.key) or None)
+
+
+def _renderer(context: Context) -> Callable[[Record], str]:
+    """Return what makes a line of a record, for a program or for a person."""
+    from .log_view import Rows, as_fields, as_json
+    from .terminal import width
+
     if context.json:
-        render = as_json
-    elif sys.stdout.isatty():
-        render = as_row
+        return as_json
+    return Rows(width()).row if sys.stdout.isatty() else as_fields
+
+
+def _show(context: Context, render: Callable[[Record], str], chosen: Iterable[Record]) -> None:
     if not context.arguments.summary:
         sys.stdout.write("".join([f"{line}\n" for line in map(render, chosen) if line]))
     if context.arguments.follow:

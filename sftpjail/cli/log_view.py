@@ -7,10 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..transferlog.parser import Reader
-from ..transferlog.records import Operation, Record, Session, Transfer, Unknown
+from ..transferlog.records import Login, Operation, Record, Session, Transfer, Unknown
 from .context import Context, counted, printable
+from .terminal import cell_len, cut, fill, shows_unicode
 
 # What a client asks without changing or fetching anything; people do not want to read it.
 QUESTIONS = {
@@ -23,7 +25,7 @@ QUESTIONS = {
     "home-directory",
     "status",
 }
-SUMMARY = ("DAY", "USER", "SESSIONS", "DOWN", "UP", "BYTES DOWN", "BYTES UP")
+SUMMARY = ("DAY", "USER", "SESSIONS", "DOWN", "UP", "BYTES DOWN", "BYTES UP", "FAILED")
 BAR = 16  # characters
 _encode = json.JSONEncoder().encode
 _PLAIN = re.compile(r"[^\s\"'\\]+").fullmatch
@@ -31,13 +33,14 @@ _PLAIN = re.compile(r"[^\s\"'\\]+").fullmatch
 
 @dataclass
 class Sums:
-    """What a user did on a day: sessions, files fetched and stored, and their bytes."""
+    """What a user did on a day: sessions, files fetched and stored, bytes, and what failed."""
 
     sessions: int = 0
     down: int = 0
     up: int = 0
     read: int = 0
     written: int = 0
+    failed: int = 0
 
 
 @dataclass
@@ -59,6 +62,7 @@ class View:
     read: int = 0
     written: int = 0
     unverified: int = 0
+    failed_logins: int = 0
     days: dict[tuple[str, str, bool], Sums] = field(default_factory=dict)
 
     def choose(self, records: Iterable[Record]) -> list[Record]:
@@ -79,17 +83,23 @@ class View:
         return isinstance(record, Unknown) and record.user is None  # it could be anybody's
 
     def _count(self, record: Record) -> None:
+        if isinstance(record, Login):
+            self.failed_logins += 1
+            return
         self.unverified += not record.verified
         if isinstance(record, Transfer):
             self.transfers += 1
             self.read += record.read
             self.written += record.written
             day = self._day(record, record.time)
-            day.down += record.read > 0 or not record.up
-            day.up += record.up
+            if record.failed:
+                day.failed += 1
+            else:
+                day.down += record.read > 0 or not record.up
+                day.up += record.up
             day.read += record.read
             day.written += record.written
-        elif isinstance(record, Session):
+        elif isinstance(record, Session) and record.how != "test":
             self.sessions += 1
             self._day(record, record.opened or record.closed or "").sessions += 1
         elif isinstance(record, Operation):
@@ -105,7 +115,7 @@ class View:
 _INNER = ("at", "began", "up")  # what the fields of a record have for us alone
 _KEYS = {
     kind: ("kind", *(name.replace("address", "from") for name in kind._fields))
-    for kind in (Session, Transfer, Operation, Unknown)
+    for kind in (Session, Transfer, Operation, Login, Unknown)
 }
 
 
@@ -133,8 +143,16 @@ def _name(text: str) -> str:
     return f'"{printable(escaped)}"'
 
 
-# Time, user, from, what, bytes and the rest.
-Cells = tuple[str, str, str, str, str, str]
+class Cells(NamedTuple):
+    """A record as people read it. The name is quoted where it must be, the remark is ours."""
+
+    moment: str
+    user: str
+    address: str
+    what: str
+    size: str
+    name: str
+    remark: str = ""
 
 
 def _cells(record: Record, size: Callable[[int], str]) -> Cells | None:
@@ -142,56 +160,111 @@ def _cells(record: Record, size: Callable[[int], str]) -> Cells | None:
     cells = _told(record, size)
     if cells is None or record.verified:
         return cells
-    return *cells[:5], f"{cells[5]} (unverified)".lstrip()
+    return cells._replace(remark=f"{cells.remark} (unverified)".lstrip())
 
 
 def _told(record: Record, size: Callable[[int], str]) -> Cells | None:
     """Return the same without the word that nobody knows who wrote it."""
     if isinstance(record, Unknown):
         why = printable(record.why).replace("\t", "\\t")
-        rest = f"{_name(record.line)} ({why})"
-        return record.time or "-", _name(record.user or "-"), "-", "?", "-", rest
+        user, name = _name(record.user or "-"), _name(record.line)
+        return Cells(record.time or "-", user, "-", "?", "-", name, f"({why})")
     who = _name(record.user or "-"), _name(record.address or "-")
     if isinstance(record, Transfer):
         what = "put" if record.up else "get"
         if record.read and record.written:
             what = "get+put"
-        rest = _name(record.path)
-        if record.forced:
-            rest += " (session ended before it was closed)"
-        return record.time, *who, what, size(record.read + record.written), rest
+        remark = "(session ended before it was closed)" if record.forced else ""
+        if record.failed and not record.forced:
+            words = printable(record.failed).replace("\t", "\\t")
+            remark = f"failed: {words}"
+        number = size(record.read + record.written)
+        return Cells(record.time, *who, what, number, _name(record.path), remark)
     if isinstance(record, Session):
         moment = record.closed or record.opened or "-"
-        rest = f"since {record.opened or '?'}: {record.how}"
-        return moment, *who, "session", size(record.read + record.written), rest
+        remark = f"since {record.opened or '?'}: {record.how}{_by(record)}"
+        return Cells(moment, *who, "session", size(record.read + record.written), "", remark)
+    if isinstance(record, Login):
+        words = printable(record.failed or "").replace("\t", "\\t")
+        return Cells(record.time, *who, "login", "-", "", f"failed: {words}") if words else None
+    return _operation(record, who)
+
+
+def _by(session: Session) -> str:
+    """Return in words by what a session was opened, and from which port."""
+    words = [word for word in (session.key, session.key_name) if word] or [session.method or ""]
+    by = f", by {printable(' '.join(words))}" if words[0] else ""
+    return by.replace("\t", "\\t") + (f", port {session.port}" if session.port else "")
+
+
+def _operation(record: Operation, who: tuple[str, str]) -> Cells | None:
     if record.operation in QUESTIONS or (record.operation == "open" and not record.failed):
         return None
-    rest = "" if record.path is None else _name(record.path)
-    if record.to is not None and record.operation != "open":
-        rest += f" {record.to}" if record.operation == "set" else f" -> {_name(record.to)}"
+    name = "" if record.path is None else _name(record.path)
+    remarks = []
+    if record.to is not None and record.operation == "set":
+        remarks.append(record.to)
+    elif record.to is not None and record.operation != "open":
+        name += f" -> {_name(record.to)}"
     if record.ambiguous:
-        rest += " (where one name ends is not known)"
+        remarks.append("(where one name ends is not known)")
     if record.failed is not None:
         words = printable(record.failed).replace("\t", "\\t")
-        rest = f"{rest} failed: {words}".lstrip()
-    return record.time, *who, record.operation, "-", rest
+        remarks.append(f"failed: {words}")
+    return Cells(record.time, *who, record.operation, "-", name, " ".join(remarks))
 
 
 def as_fields(record: Record) -> str:
     """Return a record as tab-separated fields, or ""."""
     cells = _cells(record, str)
-    return "\t".join(cells) if cells else ""
+    return "\t".join((*cells[:5], f"{cells.name} {cells.remark}".strip())) if cells else ""
 
 
-def as_row(record: Record) -> str:
-    """Return a record as a row for a terminal, or ""."""
-    cells = _cells(record, _size)
-    if not cells:
-        return ""
-    moment, user, address, what, size, rest = cells
-    return (
-        f"{moment[:19].replace('T', ' '):19} {user:10} {address:15} {what:8} {size:>8} {rest}"
-    ).rstrip()
+class Rows:
+    """Records as rows for a terminal, none wider than that, below the day of each.
+
+    The exact times, and names that had to be cut, are in the output to a pipe and with --json.
+
+    Args:
+        width: columns.
+    """
+
+    _FIXED = (8, 10, 15, 8, 8)  # the columns before the name: time, user, from, what, bytes
+    _LEAST = 12  # columns for a name, however long the remark is
+
+    def __init__(self, width: int) -> None:
+        self._room = max(width - sum(self._FIXED) - len(self._FIXED), 2 * self._LEAST)
+        self._day = ""
+
+    def row(self, record: Record) -> str:
+        """Return a record as its row, or ""; a new day's first one begins with its heading."""
+        cells = _cells(record, _size)
+        if not cells:
+            return ""
+        day, moment = cells.moment[:10], cells.moment[11:19] or "-"
+        if isinstance(record, Session):
+            cells = cells._replace(remark=_since(record, day))
+        texts = (moment, cells.user, cells.address, cells.what)
+        fixed = [fill(text, size) for text, size in zip(texts, self._FIXED, strict=False)]
+        row = f"{' '.join(fixed)} {cells.size:>8} {self._rest(cells)}".rstrip()
+        if day == self._day:
+            return row
+        heading = f"\n{day}\n" if self._day else f"{day}\n"
+        self._day = day
+        return heading + row
+
+    def _rest(self, cells: Cells) -> str:
+        """Return the name and the remark in what room is left; the name is cut first."""
+        if not cells.name or not cells.remark:
+            return cut(cells.name or cells.remark, self._room)
+        name = cut(cells.name, max(self._room - len(cells.remark) - 1, self._LEAST))
+        return f"{name} {cut(cells.remark, self._room - cell_len(name) - 1)}"
+
+
+def _since(session: Session, day: str) -> str:
+    """Return since when a session was there: the time alone, where the day is the same."""
+    opened = (session.opened or "?")[:19].replace("T", " ")
+    return f"since {opened.removeprefix(day).lstrip()}: {session.how}"
 
 
 def _size(number: int) -> str:
@@ -212,6 +285,7 @@ def show_days(context: Context, view: View) -> None:
             print(_encode(who | vars(sums) | {"verified": verified}))
         return
     drawn = sys.stdout.isatty()
+    down_mark, up_mark = "▒█" if shows_unicode() else "-="
     size = _size if drawn else str
     mark = " (?)" if drawn else " (unverified)"  # a bar needs the room
     most = max((sums.read + sums.written for _, sums in days), default=0) or 1
@@ -219,16 +293,18 @@ def show_days(context: Context, view: View) -> None:
     for (day, user, verified), sums in days:
         name = _name(user or "-") + ("" if verified else mark)
         counts = map(str, (sums.sessions, sums.down, sums.up))
-        row = [day, name, *counts, size(sums.read), size(sums.written)]
+        row = [day, name, *counts, size(sums.read), size(sums.written), str(sums.failed)]
         if drawn:
             down = round(BAR * sums.read / most)
-            row.append("▒" * down + "█" * (round(BAR * (sums.read + sums.written) / most) - down))
+            up = round(BAR * (sums.read + sums.written) / most) - down
+            row.append(down_mark * down + up_mark * up)
         rows.append(row)
-    context.table((*SUMMARY, "▒ DOWN █ UP") if drawn else SUMMARY, rows)
+    bar = (f"{down_mark} DOWN {up_mark} UP",) if drawn else ()
+    context.table((*SUMMARY, *bar), rows, yielding=(1,))
 
 
 _LINES = ("lines", "understood", "other", "unknown")
-_SEEN = ("sessions", "transfers", "operations", "read", "written", "unverified")
+_SEEN = ("sessions", "transfers", "operations", "read", "written", "unverified", "failed_logins")
 
 
 def show_end(context: Context, view: View, reader: Reader, path: str) -> None:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
-from ..errors import SftpJailError, UsageError
-from ..system import signals
+from ..errors import Absent, SftpJailError, UsageError, denied, did_you_mean
+from ..system import signals, streams
 
 if TYPE_CHECKING:
     from ..model import Problem
     from .context import Context
 
-# Of which the host, or what the caller allows, has too little; no bug of ours.
-_SCARCE = (
-    *(errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM),
-    *(errno.EAGAIN, errno.EROFS, errno.EIO),
-)
 _UNWRITABLE = "cannot write the output"
 _CHANGED = "what was to be changed is changed, and the report is in syslog"
 
@@ -31,9 +25,18 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, advice=f"see {self.prog} --help")
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(str(value), map(str, action.choices or ()))
+            raise
+
 
 MODULES = (
     "host",
+    "accounts_file",
+    "imports",
     "plugins",
     "check",
     "explain",
@@ -42,6 +45,8 @@ MODULES = (
     "history",
     "undo",
     "accounts",
+    "access",
+    "who",
     "keys",
     "mounts",
     "hook",
@@ -105,7 +110,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         advice = f"see sftpjail {command} --help"
         if command == "add":
             advice = "options for useradd go after --"
-        raise UsageError(f"{command} does not know {' '.join(unknown)}", advice=advice)
+        meant = did_you_mean(unknown[0].partition("=")[0], _options(parser, words))
+        raise UsageError(f"{command} does not know {' '.join(unknown)}{meant}", advice=advice)
     if options and command not in ("add", "enter"):
         parser.error(f"{command} takes nothing after --: {' '.join(options)}")
     arguments.options = options
@@ -114,6 +120,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for name, value in defaults.items():
         setattr(arguments, name, getattr(arguments, name, value))
     return arguments
+
+
+def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """Return the options of the command that some words name, and of those that it stands below."""
+    found: list[str] = []
+    for action in parser._actions:
+        found += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            named = next((word for word in words if word in action.choices), "")
+            found += _options(action.choices[named], words) if named else []
+    return found
 
 
 def program() -> NoReturn:
@@ -128,6 +145,7 @@ def program() -> NoReturn:
             print(f"sftpjail: {str(error) or 'out of memory'}", file=sys.stderr)
         code = 1
     signals.never_again()  # while Python takes itself apart, one would kill it
+    streams.let_go_of_streams()
     sys.exit(code)
 
 
@@ -181,6 +199,12 @@ def _run(call: _Call) -> int:
     from .context import Context
 
     process_state.start_process()
+    # For the completions of the shells: see packaging/completions.py.
+    if list(call.argv[:1]) == ["--complete"]:
+        from .words import words
+
+        print("".join(f"{word}\n" for word in words(call.argv[1:])), end="")
+        return 0
     call.arguments = parse(call.argv)
     call.context = Context(call.arguments)
     return int(call.arguments.run(call.context))
@@ -196,7 +220,7 @@ def _ended(error: BaseException, call: _Call) -> int:
     signals.ends_with(code)
     if call.arguments and call.arguments.debug and isinstance(error, Exception):
         raise error
-    _tell(problem, call)
+    _tell(problem, call, isinstance(error, Absent))
     return code
 
 
@@ -204,9 +228,7 @@ def _is_ours(error: OSError) -> bool:
     """Return whether an error is that nobody can read what we print; then it is told."""
     if not isinstance(error, BrokenPipeError):
         return not _is_told()
-    from ..system import process_state
-
-    process_state.silence(1)
+    streams.silence(1)
     return True
 
 
@@ -240,13 +262,13 @@ def _is_told(committed: bool = False) -> bool:
         committed: the command has changed the host, and the error must not hide that.
     """
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as Python has it where the caller has closed that
+            sys.stdout.flush()
     except OSError as error:
         from ..model import Problem
-        from ..system import process_state
         from .context import print_problem
 
-        process_state.silence(1)
+        streams.silence(1)
         if committed:
             print_problem(Problem(f"{_UNWRITABLE}: {error.strerror}; {_CHANGED}", ""))
         elif not isinstance(error, BrokenPipeError):  # who has read enough needs no error
@@ -255,8 +277,8 @@ def _is_told(committed: bool = False) -> bool:
     return True
 
 
-def _tell(problem: Problem, call: _Call) -> None:
-    """Say an error, with --json on standard output too."""
+def _tell(problem: Problem, call: _Call, absent: bool) -> None:
+    """Say an error, with --json on standard output too; ABSENT as in `errors.Absent`."""
     from .context import print_problem
 
     arguments, argv = call.arguments, call.argv
@@ -270,7 +292,8 @@ def _tell(problem: Problem, call: _Call) -> None:
         import json
 
         with contextlib.suppress(OSError):  # `_close` finds that too
-            print(json.dumps({"command": command, "error": problem.describe()}, indent=1))
+            answer = {"command": command, "error": problem.describe()}
+            print(json.dumps(answer | ({"absent": True} if absent else {}), indent=1))
     print_problem(problem)
 
 
@@ -282,8 +305,10 @@ def _problem(error: BaseException, call: _Call) -> tuple[Problem, int]:
         return Problem.of(error, about=error.owner), error.exit_code
     if isinstance(error, signals.Interrupted):
         return Problem(f"{error}; {_outcome(error, call)}", ""), 130
-    if isinstance(error, MemoryError) or getattr(error, "errno", 0) in _SCARCE:
-        return _scarce(error), 1
+    if denied(error):
+        from ..system import process_state
+
+        return Problem(denied(error), "", advice="; ".join(process_state.restrictions())), 1
     what = f"a bug: {type(error).__name__}: {error}"
     return Problem(what, "", advice="run it again with --debug, and report it"), 1
 
@@ -293,14 +318,3 @@ def _outcome(error: signals.Interrupted, call: _Call) -> str:
     if call.committed:
         return "what it had changed by then stays"
     return "everything was put back" if error.put_back else "nothing was changed"
-
-
-def _scarce(error: BaseException) -> Problem:
-    """Return what is to be said where the host, or what the caller allows, has too little."""
-    from ..model import Problem
-    from ..system import process_state
-
-    what = "out of memory"
-    if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
-    return Problem(what, "", advice="; ".join(process_state.restrictions()))

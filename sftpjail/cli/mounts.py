@@ -6,11 +6,13 @@ import sys
 from shlex import join, quote
 
 from ..engine.plan import OnMount, OnUnmount
-from ..errors import SftpJailError
+from ..errors import Absent, SftpJailError
+from ..host import Host
 from ..jails.membership import find_jailed
-from ..model import inside
+from ..jails.renames import refuse_renamed
+from ..model import Account, inside
 from ..openssh.pam_session import program, table
-from ..operations.mounts import make_bind, target_in
+from ..operations.mounts import make_bind, target_in, unusable
 from ..system.namespaces import attend
 from .context import Command, Context
 
@@ -53,7 +55,9 @@ def mount(context: Context) -> int:
     given = context.arguments
     with context.engine() as engine:
         account = find_jailed(given.user, engine.config, engine.host)
+        refuse_renamed(account, engine.host)
         bind = make_bind(account, given.source, given.target, given.read_only, given.under_home)
+        _refuse_missing(account, engine.host)
         when = (
             ", from the next session on"
             if account.profile and account.profile.mounts == "session"
@@ -66,7 +70,18 @@ def mount(context: Context) -> int:
             f"{', read-only' if bind.read_only else ''}{when}",
             f"{account.name} sees {bind.source} as {given.target} already",
         )
+        context.look_after(lambda: unusable(account, [bind], engine.host, engine.config))
     return context.close(0)
+
+
+def _refuse_missing(account: Account, host: Host) -> None:
+    """Refuse to do anything in a jail that is not there.
+
+    Raises:
+        SftpJailError: with the command that makes it.
+    """
+    if not host.is_dir(account.jail):
+        raise SftpJailError(f"the jail {account.jail} is missing", "sftpjail apply")
 
 
 def umount(context: Context) -> int:
@@ -76,18 +91,20 @@ def umount(context: Context) -> int:
         account = find_jailed(given.user, engine.config, engine.host)
         path = target_in(account, given.target)
         binds = [bind for bind in engine.host.binds(account.name) if bind.target == path]
+        if not binds:
+            raise _no_mount(account, given.target, engine.host)
         below = [
             bind.target
             for bind in engine.host.binds(account.name)
             if inside(bind.target, path) and bind.target != path
         ]
-        if binds and below:
+        if below:
             first = below[0].removeprefix(account.jail)
             raise SftpJailError(
                 f"{below[0]} is mounted below {path}",
                 f"sftpjail umount {account.name} {quote(first)}",
             )
-        if binds and binds[0].role != "mount":
+        if binds[0].role != "mount":
             raise SftpJailError(
                 f"{given.target} belongs to every jail of profile "
                 f"{account.profile.name if account.profile else ''}",
@@ -102,9 +119,21 @@ def umount(context: Context) -> int:
                 if any(bind.kept == "session" for bind in binds)
                 else ""
             ),
-            f"{account.name} has no mount at {given.target}",
         )
     return context.close(0)
+
+
+def _no_mount(account: Account, target: str, host: Host) -> Absent:
+    """Return that an account has no mount at TARGET, and where it has some."""
+    points = [
+        quote(bind.target.removeprefix(account.jail))
+        for bind in host.binds(account.name)
+        if bind.role == "mount"
+    ]
+    return Absent(
+        f"{account.name} has no mount at {target}; nothing was changed",
+        advice=f"its mounts: {', '.join(points)}" if points else "it has no mounts",
+    )
 
 
 def enter(context: Context) -> int:
@@ -115,8 +144,7 @@ def enter(context: Context) -> int:
     given = context.arguments
     with context.engine(reading=True) as engine:
         account = find_jailed(given.user, engine.config, engine.host)
-        if not engine.host.is_dir(account.jail):
-            raise SftpJailError(f"the jail {account.jail} is missing", "sftpjail apply")
+        _refuse_missing(account, engine.host)
         tab = table(account.name)
         has_tab = engine.host.lstat(tab) is not None
     command = given.options or ["ls", "-la"]

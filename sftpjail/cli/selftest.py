@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from shlex import quote
 
 from ..config import Config
 from ..engine.engine import Engine
@@ -16,13 +16,13 @@ from ..host import Host
 from ..jails.membership import find_jailed, jailed
 from ..model import Account
 from ..operations.diagnosis import judge
+from ..selftest.results import Probe, Result, describe, lines_of, not_run, result
 from .context import Command, Context
 
 AT_ONCE = 4  # jails side by side
 
-Probe = dict[str, Any]
 # Tests an account, and hands each probe on as soon as it is done.
-Prove = Callable[[Account, Callable[[Probe], None]], dict[str, Any]]
+Prove = Callable[[Account, Callable[[Probe], None]], Result]
 
 
 def register(add_parser: Command) -> None:
@@ -30,6 +30,11 @@ def register(add_parser: Command) -> None:
     parser = add_parser("test", "prove a jail by a real login through a private sshd")
     parser.add_argument("users", metavar="USER", nargs="*")
     parser.add_argument("--all", action="store_true", help="test every jail")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="ask the sshd that runs, with a key that it takes for two minutes",
+    )
     parser.set_defaults(run=test)
 
 
@@ -49,6 +54,10 @@ def test(context: Context) -> int:
         else:
             accounts = [find_jailed(name, config, host) for name in dict.fromkeys(given.users)]
         outside = _outside(engine, accounts)
+    if given.live:
+        from .live import test_live
+
+        return test_live(context, accounts, outside)
     from ..selftest.login import workplace
 
     with workplace() as place:
@@ -58,6 +67,11 @@ def test(context: Context) -> int:
         else:
             tests = _several(context, accounts, prove)
     context.answers["tests"] = tests
+    if accounts:
+        names = " ".join(quote(name) for name in given.users) or "--all"
+        context.say(
+            [f"not asked: the sshd that runs; that is what sftpjail test --live {names} does"]
+        )
     return context.close(0 if all(found["ok"] for found in tests) else 3)
 
 
@@ -68,20 +82,20 @@ def _outside(engine: Engine, accounts: list[Account]) -> dict[str, list[str]]:
         return found
     # Facts of its own: how thorough it is depends on how many there are.
     for problem in judge(engine.on(Host()), list(found)):
-        if problem.severity == "open" and problem.about in found:
-            found[problem.about].append(problem.what)
+        for name in problem.concerns if problem.severity == "open" else ():
+            found[name].append(problem.what)
     return found
 
 
-def _one(context: Context, account: Account, prove: Prove) -> dict[str, Any]:
+def _one(context: Context, account: Account, prove: Prove) -> Result:
     """Test one jail, and say what comes of each probe at once."""
-    found = prove(account, lambda probe: context.say([_line(probe)]))
+    found = prove(account, lambda probe: context.say(lines_of([probe])))
     good = sum(probe["ok"] for probe in found["probes"])
-    context.say([f"{account.name}: {good} of {len(found['probes'])} ok"])
+    context.say([f"{account.name}: {good} of {len(found['probes'])} ok{not_run(found)}"])
     return found
 
 
-def _several(context: Context, accounts: list[Account], prove: Prove) -> list[dict[str, Any]]:
+def _several(context: Context, accounts: list[Account], prove: Prove) -> list[Result]:
     """Test jails side by side, each in a process of its own.
 
     Say one line of a good one, more of a bad one.
@@ -97,8 +111,8 @@ def _several(context: Context, accounts: list[Account], prove: Prove) -> list[di
             bad = [probe for probe in found["probes"] if not probe["ok"]]
             context.say(
                 [
-                    f"{'FAILED' if bad else 'ok':<8}{account.name}",
-                    *(f"        {_line(p)}" for p in bad),
+                    f"{'FAILED' if bad else 'ok':<8}{account.name}{not_run(found)}",
+                    *(f"        {line}" for line in lines_of(bad)),
                 ]
             )
             tests.append(found)
@@ -117,8 +131,8 @@ def _job(prove: Prove, account: Account) -> str:
 
 
 def _stopped(account: Account, words: str) -> str:
-    probe = {"name": "authenticates", "ok": False, "words": words, "seconds": 0.0}
-    return json.dumps({"user": account.name, "ok": False, "probes": [probe]})
+    probe = Probe(name="authenticates", ok=False, words=words, seconds=0.0)
+    return json.dumps(result(account, [probe], "", ["the sshd that runs"]))
 
 
 def _prove(
@@ -128,7 +142,7 @@ def _prove(
     outside: dict[str, list[str]],
     account: Account,
     say: Callable[[Probe], None],
-) -> dict[str, Any]:
+) -> Result:
     from ..selftest.login import trial
     from ..selftest.probes import prove
 
@@ -136,13 +150,6 @@ def _prove(
     with trial(account, config, host, place) as made:
         made.outside = outside[account.name]
         for outcome in prove(made):
-            probe = {"name": outcome.name, "ok": outcome.ok, "words": one_line(outcome.words)}
-            probes.append(probe | {"seconds": round(outcome.seconds, 3)})
+            probes.append(describe(outcome))
             say(probes[-1])
-    return {"user": account.name, "ok": all(probe["ok"] for probe in probes), "probes": probes}
-
-
-def _line(probe: Probe) -> str:
-    return f"{'ok' if probe['ok'] else 'FAILED':<8}{probe['name']}" + (
-        f": {probe['words']}" if probe["words"] else ""
-    )
+    return result(account, probes, "", ["the sshd that runs"])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 
 from ..engine.engine import Engine
 from ..engine.history import Entry, History
-from ..engine.plan import Event, OnKeyAdd
-from ..errors import UsageError
-from ..operations.undo import chosen, undo_events
+from ..engine.plan import Plan
+from ..errors import SftpJailError, UsageError
+from ..escapes import one_line
+from ..operations.undo import Inverse, chosen
 from ..paths import HISTORY
 from .context import Command, Context, printable
+
+_MOST = 8  # accounts that a question names
 
 
 def register(add_parser: Command) -> None:
@@ -20,6 +25,11 @@ def register(add_parser: Command) -> None:
         "id", nargs="?", metavar="ID", type=int, help="its number in the history; default: the last"
     )
     parser.add_argument("--yes", action="store_true", help="let somebody in again without asking")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="delete an account though somebody has, or may have, logged in to it",
+    )
     parser.set_defaults(run=undo)
 
 
@@ -29,43 +39,74 @@ def undo(context: Context) -> int:
     What is shown and asked is planned before the lock is taken: nobody's useradd is to wait for
     somebody who has left a terminal.
     """
-    number = context.arguments.id
-    if not context.dry_run:
-        with context.engine(reading=True, tolerant=False) as engine:
-            entry, events = _opposite(number, engine)
-            context.say(engine.plan(events).diff(engine.host))
-            number = entry["id"]
-            _ask(context, events, number)
+    with context.engine(reading=True, tolerant=False) as engine:
+        inverse, entry = _opposite(context, context.arguments.id, engine)
+        engine = inverse.on(engine)
+        plan = _foreseen(inverse, engine)
+        if context.dry_run:
+            context.finish(engine, plan, "")
+            return _close(context, inverse)
+        context.say(plan.diff(engine.host))
+        _ask(context, inverse.opened, entry["id"])
+        agreed = frozenset(inverse.opened)
     with context.engine() as engine:
-        entry, events = _opposite(number, engine)
+        inverse, entry = _opposite(context, entry["id"], engine)
+        engine = inverse.on(engine)
         engine.reverts = entry["id"]
-        context.carry_out(engine, events, f"transaction {entry['id']} is undone")
+
+        def planned(later: Engine) -> Plan:
+            found = inverse.plan(later)
+            if not (agreed.issuperset(inverse.opened) or context.arguments.yes):
+                raise SftpJailError("more would be let in by now than were named; undo it again")
+            return found
+
+        done = f"transaction {entry['id']} is undone"
+        if inverse.restore:
+            plan = Plan([], list(inverse.restore))
+            context.report(plan, engine.apply(plan, planned, inverse.plan_rest), done)
+        else:
+            plan = planned(engine)
+            rest = [inverse.plan_rest] if inverse.is_staged else []
+            context.report(plan, engine.apply(plan, *rest), done)
+    return _close(context, inverse)
+
+
+def _close(context: Context, inverse: Inverse) -> int:
+    stays = [f"left as it is: {words}" for words in dict.fromkeys(inverse.stays)]
+    context.answers["notices"] = [*context.answers.get("notices", []), *map(one_line, stays)]
+    context.warn(stays)
     return context.close(0)
 
 
-def _opposite(number: int | None, engine: Engine) -> tuple[Entry, list[Event]]:
+def _opposite(context: Context, number: int | None, engine: Engine) -> tuple[Inverse, Entry]:
     entries = list(History(HISTORY).entries())
     entry = chosen(entries, number)
-    return entry, undo_events(entry, entries, engine)
+    return Inverse(entry, entries, engine, context.arguments.force), entry
 
 
-def _ask(context: Context, events: list[Event], number: int) -> None:
+def _foreseen(inverse: Inverse, engine: Engine) -> Plan:
+    """Return the whole plan, as far as it can be told before deleted accounts are back."""
+    later = engine.on(engine.host.with_owners(inverse.given)) if inverse.given else engine
+    plan = inverse.plan(later)
+    plan.steps = [*inverse.restore, *plan.steps]
+    return plan
+
+
+def _ask(context: Context, opened: Sequence[str], number: int) -> None:
     """Have somebody say yes where an account is let in again.
 
     Raises:
         UsageError: nobody does.
     """
-    opened = [
-        f"{event.account.name} can log in again with {event.key.fingerprint}"
-        for event in events
-        if isinstance(event, OnKeyAdd)
-    ]
-    if not opened or context.arguments.yes:
+    given = context.arguments
+    if not opened or given.yes:
         return
-    words = "; ".join(opened)
+    more = [f"and {len(opened) - _MOST} more"] if len(opened) > _MOST else []
+    words = "; ".join([*opened[:_MOST], *more])
     if sys.stdin.isatty() and sys.stdout.isatty() and not context.json:
         print(f"{printable(words)}. Undo? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return
         raise UsageError("nothing was undone")
-    raise UsageError(f"it reopens access: {words}", f"sftpjail undo --yes {number}")
+    command = ["sftpjail", "undo", "--yes", *["--force"] * given.force, str(number)]
+    raise UsageError(f"it reopens access: {words}", shlex.join(command))

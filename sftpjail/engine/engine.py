@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 
@@ -20,12 +20,14 @@ from ..host import Host
 from ..paths import RUN_DIR, STATE
 from ..system import files, locks
 from ..system.signals import Interrupted, signals_raise, signals_wait, undisturbed
+from .convergence import Unsettled, refuse_unsettled
 from .history import announce as tell
 from .journal import Journal
 from .manager import Manager
+from .memory import remember
 from .merge import combined, merged, ordered, without_full_directories
 from .origins import records
-from .plan import Event, OnSetup, Plan, Step, blaming
+from .plan import Event, OnSetup, Plan, Step, blaming, names_of
 from .summary import describe
 from .transaction import announce, carry_out
 
@@ -57,6 +59,7 @@ class Engine:
         self.commits: list[Plan] = []
         self.command = command
         self.reverts = 0  # the transaction that the next one undoes
+        self.left_out: set[str] = set()  # plugins of strangers that are never done
 
     # -- planning ----------------------------------------------------------------------------------
 
@@ -75,6 +78,7 @@ class Engine:
         tolerant: bool = False,
         listed: frozenset[str] | None = None,
         also: Sequence[Step] = (),
+        limited: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Plan:
         """Fire the hooks and merge what they want into one ordered plan.
 
@@ -84,16 +88,18 @@ class Engine:
                 all because of one.
             also: what is done beside what the hooks want.
             listed: who will be on the list of who is shut out, where the plan changes that.
+            limited: likewise who may come from which addresses only.
 
         Raises:
             SftpJailError: a veto, or two plugins that contradict each other; nothing has changed.
         """
         plan = Plan(list(events))
+        plan.anew = partial(self._anew, plan.events, tolerant, listed, also, limited)
         preparing = any(isinstance(event, OnSetup) for event in plan.events)
-        host = self.host.for_plan(preparing, listed)
+        host = self.host.for_plan(preparing, listed, limited)
         wanted = list(also)
         for event in plan.events:
-            owner = event.about.name if event.about else ""
+            owner = names_of(event)
             if owner in plan.errors:
                 continue
             try:
@@ -103,6 +109,7 @@ class Engine:
                     raise
                 plan.errors[owner] = error
         good = merged(step for step in wanted if step.owner not in plan.errors)
+        plan.owners = {step.owner for step in good}
         steps = without_full_directories(ordered(combined(good)), self.host)
         plan.steps = ordered(steps + records(steps, plan.events, self.host))
         return plan
@@ -110,7 +117,12 @@ class Engine:
     def _pending(self, event: Event, owner: str, host: Host) -> list[Step]:
         """Return the steps of one event that are not done yet, with their checks and notices."""
         fired = self.manager.fire(event, host)
-        wanted = [self._step(action, name, owner) for name, actions in fired for action in actions]
+        wanted = [
+            self._step(action, name, owner)
+            for name, actions in fired
+            for action in actions
+            if name not in self.left_out
+        ]
         pending = [step for step in wanted if self._is_pending(step, owner)]
         changing = {step.plugin for step in pending}
         goes_along = [
@@ -121,6 +133,16 @@ class Engine:
         ]
         kept = {id(step) for step in (*pending, *goes_along)}
         return [step for step in wanted if id(step) in kept] if pending else []
+
+    def _anew(
+        self,
+        events: Sequence[Event],
+        tolerant: bool,
+        listed: frozenset[str] | None,
+        also: Sequence[Step],
+        limited: Mapping[str, tuple[str, ...]] | None,
+    ) -> Plan:
+        return self.on(self.host.anew()).plan(events, tolerant, listed, also, limited)
 
     def _step(self, action: Action, plugin: str, owner: str) -> Step:
         owner = action.name if isinstance(action, SetAccount) else owner
@@ -135,6 +157,9 @@ class Engine:
     def apply(self, plan: Plan, *stages: Stage) -> list[str]:
         """Carry a plan out as one transaction and return notices for the administrator.
 
+        It is committed when its events want nothing more; see `convergence`. What a stranger's
+        plugin wants for ever is left out.
+
         Args:
             plan: what to do first. It takes up what the stages plan.
             stages: each plans from the facts as those before it have left them, as when
@@ -146,13 +171,42 @@ class Engine:
         """
         if not plan and not stages:
             return []
+        return self._apply(plan, stages, patient=True)
+
+    def _apply(self, plan: Plan, stages: Sequence[Stage], patient: bool) -> list[str]:
+        """Apply a plan, and what it is by then where that is not done: see `apply`.
+
+        Args:
+            plan, stages: as in `apply`.
+            patient: somebody may change the host meanwhile; then all is planned once more.
+        """
+        events, steps = list(plan.events), list(plan.steps)
+        try:
+            return self._commit(plan, stages)
+        except Unsettled as error:
+            if not (error.strangers or (error.meanwhile and patient)):
+                raise
+            self.left_out |= error.strangers
+            # What no event wants stays as it is: an account is to be made.
+            again = plan.anew() if events and plan.anew else Plan(events, steps)
+            plan.events, plan.steps, plan.errors = again.events, again.steps, again.errors
+            plan.owners = again.owners
+            notices = self._apply(plan, stages, patient and not error.meanwhile)
+            done = "all was planned once more" if error.meanwhile else "what it wants was left out"
+            return [f"{error.message}; {done}", *notices]
+
+    def _commit(self, plan: Plan, stages: Sequence[Stage]) -> list[str]:
+        """Carry a plan and its stages out, see that nothing is left to do, and commit."""
         journal = Journal(STATE)
         with contextlib.ExitStack() as quiet:
             with signals_raise():
                 try:
+                    plan.kept, plan.left = [], []  # of an attempt before this one
+                    remember(plan, self.host)
                     notices = carry_out(plan, journal, self.host)
                     for stage in stages:
                         notices += self._take(stage, plan, journal)
+                    refuse_unsettled(self, plan)
                     quiet.enter_context(signals_wait())
                     entry = describe(plan, self.host, self.command, self.reverts)
                     head = journal.commit(entry)
@@ -168,10 +222,14 @@ class Engine:
 
     def _take(self, stage: Stage, plan: Plan, journal: Journal) -> list[str]:
         """Plan a stage, add that to the plan, and carry it out; return notices."""
-        fresh = self.on(Host())
+        fresh = self.on(self.host.anew())
         more = stage(fresh)
         plan.events = [*plan.events, *more.events]
         plan.steps += more.steps
+        plan.owners |= more.owners
+        remember(more, fresh.host)
+        plan.kept += more.kept
+        plan.left += more.left
         return carry_out(more, journal, fresh.host)
 
     def _roll_back(self, journal: Journal, plan: Plan, error: BaseException) -> None:

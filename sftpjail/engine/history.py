@@ -148,12 +148,15 @@ class History:
     # -- reading -----------------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the transactions, the oldest first. A line that is none is left to `verify`."""
+        """Yield the transactions, the oldest first. A line that is none is left to `verify`.
+
+        Each has all that the history says of one, empty where this one's line says nothing.
+        """
         for name in self.names():
             for line in self._lines(name):
                 entry = _parsed(line)
-                if "id" in entry:
-                    yield entry
+                if "id" in entry and _is_transaction(entry):
+                    yield _NOTHING | entry
 
     def _lines(self, name: str) -> Iterator[bytes]:
         try:
@@ -228,11 +231,78 @@ def _hash(line: bytes) -> str:
 
 def _parsed(line: bytes) -> Entry:
     """Return a line; one that is none of ours is empty."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         entry = json.loads(line)
-        if isinstance(entry, dict) and isinstance(entry.get("id", 0), int):
+        if isinstance(entry, dict) and _fits(entry.get("id", 0), _NUMBER):
             return entry
     return {}
+
+
+# What an entry says where it says nothing.
+_NOTHING: Entry = {"time": 0, "who": {"uid": None, "name": "", "how": "command"}, "command": ""}
+_NOTHING |= {name: [] for name in ("users", "what", "actions", "undo", "left")}
+# The parts of an entry: a type, a range, alternatives, [what all items of a list are], or the
+# parts of a dict, which may have more.
+_NUMBER = range(1 << 40)
+_SHAPE = {
+    "id": _NUMBER,
+    "time": _NUMBER,
+    "who": {"uid": (_NUMBER, type(None)), "name": str, "how": str},
+    "command": str,
+    "users": [str],
+    "what": [{"account": str, "what": str}],
+    "actions": [{"account": str, "action": str, "about": [str]}],
+    "undo": [{"event": str}],
+    "left": [{"host": bool}],
+}
+_UID = range(-1, 1 << 40)  # -1: of an account that is gone
+_KEY = {"account": str, "uid": _UID, "key": str}
+_BIND = {"source": str, "target": str, "read_only": bool, "role": str, "options": [str]}
+_BIND |= {"kept": str}
+_JAIL = {"account": str, "uid": _UID, "profile": str, "deleted": bool, "member": bool}
+_JAIL |= {"keyfile": str, "renamed": [str], "forced": bool, "kept": [str], "binds": [_BIND]}
+_IMPORTED = {"path": str, "before": (str, type(None)), "profiles": [str], "members": [[str]]}
+_IMPORTED |= {"blocks": [[(str, [str])]]}
+_DELETED = {"account": str, "lines": dict, "owners": dict}
+
+
+def _is_transaction(entry: Entry) -> bool:
+    """Return whether what a line says of a transaction is of the kind that we write there."""
+    return (
+        all(_fits(entry[name], shape) for name, shape in _SHAPE.items() if name in entry)
+        and _fits(entry.get("reverts", 0), _NUMBER)
+        and all(map(_is_kept, entry.get("undo", [])))
+    )
+
+
+def _is_kept(undo: Entry) -> bool:
+    """Return whether an undo can use what a transaction keeps for it."""
+    if not _fits(undo, {"account": str}) and "account" in undo:
+        return False
+    sizes = (("members", 2), ("blocks", 3))
+    for part, size in sizes:
+        if part in undo and any(len(one) != size for one in undo[part] if isinstance(one, list)):
+            return False
+    for part, whole in (("member", _JAIL), ("lines", _DELETED), ("members", _IMPORTED)):
+        if part in undo and not _fits(undo, whole):
+            return False
+    if "bind" in undo:
+        shape = {"account": str, "uid": _UID, "bind": _BIND}
+        return _fits(undo, shape) and undo["bind"].keys() == _BIND.keys()
+    return "key" not in undo or _fits(undo, _KEY)
+
+
+def _fits(found: object, shape: Any) -> bool:
+    """Return whether FOUND has a shape; see `_SHAPE`."""
+    if isinstance(shape, dict):
+        return isinstance(found, dict) and all(_fits(found.get(n), s) for n, s in shape.items())
+    if isinstance(shape, list):
+        return isinstance(found, list) and all(_fits(item, shape[0]) for item in found)
+    if isinstance(shape, tuple):
+        return any(_fits(found, one) for one in shape)
+    if isinstance(shape, range):
+        return type(found) is int and found in shape
+    return isinstance(found, shape)
 
 
 def _last_line(path: str) -> tuple[bytes, int, int]:

@@ -103,6 +103,25 @@ def on_user_remove(
 
 
 @hookspec
+def on_user_rename(
+    account: Account, old: str, host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Give what is an account's own its new name: `apply` after `usermod -l`.
+
+    Its jail is repaired later, by on_user_create.
+
+    Args:
+        account: the account with its profile, under its new name.
+        old: the name it had. The same as now where only its uid has changed.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions.
+    """
+
+
+@hookspec
 def on_user_confine(account: Account, host: Facts, config: Config) -> Sequence[Action] | None:
     """End what the host does for an account outside of its jail: `adopt --close`.
 
@@ -135,6 +154,93 @@ def on_user_close(
 
     Returns:
         Actions; the on_user_create that makes its jail takes them back.
+    """
+
+
+@hookspec
+def on_user_disable(
+    account: Account, why: str, until: str, host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Shut out an account because an administrator wants it: `disable`.
+
+    Its jail, keys and files stay.
+
+    Args:
+        account: the account with its profile.
+        why: in words, "" where that is not said; it goes into the account's record.
+        until: the date (YYYY-MM-DD, UTC) from which it is let in again; "" for no end.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; on_user_enable takes them back, or on_user_create from that date on.
+    """
+
+
+@hookspec
+def on_user_enable(account: Account, host: Facts, config: Config) -> Sequence[Action] | None:
+    """Let in again an account that on_user_disable has shut out: `enable`.
+
+    It comes after on_user_create.
+
+    Args:
+        account: the account with its profile.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions.
+    """
+
+
+@hookspec
+def on_user_expire(
+    account: Account, date: str, host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Give an account another expiry date: `set --expires`.
+
+    Args:
+        account: the account with its profile.
+        date: the last day (YYYY-MM-DD) on which it is let in; "" for no end.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; on_user_remove does not take them back.
+    """
+
+
+@hookspec
+def on_user_limit(
+    account: Account, addresses: tuple[str, ...], host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Let an account in from some addresses only: `set --from`.
+
+    Args:
+        account: the account with its profile.
+        addresses: addresses and networks, as 192.0.2.0/24; none for any.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; on_user_remove takes them back.
+    """
+
+
+@hookspec
+def on_user_connections(
+    account: Account, most: int, host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Let an account have some sessions at once and no more: `set --connections`.
+
+    Args:
+        account: the account with its profile.
+        most: how many; 0 for as many as its profile says.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; on_user_remove takes them back.
     """
 
 

@@ -15,18 +15,19 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
-from ..system import accounts, files, process_state, services
+from ..system import accounts, files, process_state, services, shadow_leftovers
 from .history import Entry, Head, History, announce
-from .kinds import Undo, drop, is_undo, revert
+from .kinds import OLD_VERSIONS, Undo, drop, first_versions, is_undo, revert
 
 # The undos that give, take or change a name in a directory.
 _NAMES = ("file", "unremove", "rename", "made-dir")
 # Those that change passwd(5) and its kin; its programs sync a file, and not its name.
-_ETC = ("account", "group", "added-account", "deleted-account")
+_ETC = ("account", "group", "added-account", "deleted-account", "restored-account")
 # Those that take an account away or bring it back.
-_ACCOUNTS = ("added-account", "deleted-account")
+_ACCOUNTS = ("added-account", "deleted-account", "restored-account")
 
 
 class Journal:
@@ -46,7 +47,9 @@ class Journal:
         self.notices: list[str] = []
         self.head: Head | None = None  # where the history ends, or with the commit, ended
         self.token = ""
+        self.began: dict[str, Any] = {}  # the host when the first step was taken
         self.tried = False  # to commit
+        self._saved: set[str] = set()  # paths whose old version is kept, or where was nothing
 
     def record(self, undos: Iterable[Undo]) -> None:
         """Put the undo records of one batch of steps on the disk, before the steps.
@@ -57,6 +60,8 @@ class Journal:
         batch = list(undos)
         if not batch:
             return
+        if self.head is None:
+            process_state.refuse_few_files()
         try:
             if not os.path.isdir(self.directory):
                 files.make_dir(self.directory, 0o700, 0, 0)
@@ -67,6 +72,22 @@ class Journal:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch
 
+    def once(self, undos: Iterable[Undo]) -> list[Undo]:
+        """Return undo records that say "again" where an old version is not to be kept.
+
+        Of a path that the transaction has written or removed before there is one already, in an
+        earlier stage: that from before the transaction, which alone counts.
+
+        Args:
+            undos: of a batch of steps, which are on their way to `record`.
+        """
+        marked = []
+        for undo in undos:
+            path = undo["path"] if undo["op"] in OLD_VERSIONS else ""
+            marked.append(undo | {"again": True} if path in self._saved else undo)
+            self._saved |= {path} - {""}
+        return marked
+
     def _begin(self) -> str:
         """Return the line that names the transaction, for the first batch."""
         if self.head is not None:
@@ -74,7 +95,9 @@ class Journal:
         self.head, self.token = self.history.head(), os.urandom(8).hex()
         if self.head.torn:
             self.history.mend()
-        return json.dumps({"id": self.head.number + 1, "token": self.token}) + "\n"
+        now = {"boot": shadow_leftovers.boot_id(), "leftovers": shadow_leftovers.present()}
+        self.began = now
+        return json.dumps({"id": self.head.number + 1, "token": self.token} | now) + "\n"
 
     def commit(self, entry: Entry | None = None) -> Head | None:
         """Make the steps final. From here on the next run finishes what this one cannot.
@@ -106,13 +129,17 @@ class Journal:
         Args:
             months: how many months' files of the history stay; 0 for all.
         """
-        self.history.forget_before(months)
+        with contextlib.suppress(SftpJailError, OSError):  # the next transaction tries again
+            self.history.forget_before(months)
         if self.undos:
             with contextlib.suppress(SftpJailError, OSError):
                 self._forget(committed=True)
 
-    def rollback(self) -> None:
+    def rollback(self, interrupted: bool = False) -> None:
         """Put everything back, the last step first.
+
+        Args:
+            interrupted: it is another run's, since whose end the host may have booted.
 
         Raises:
             RollbackIncomplete: some undo failed; the log stays, and the next run tries again.
@@ -126,8 +153,42 @@ class Journal:
                     f"the history may say that this was done: {error}",
                     advice="fix that and run sftpjail again: it goes on, or puts everything back",
                 ) from error
+        failures = self._clear_leftovers() + self._put_back() + self._sync()
+        if failures:
+            raise RollbackIncomplete(
+                "the rollback is incomplete: " + "; ".join(failures),
+                advice=f"fix that and run sftpjail again: it goes on from {self.path}",
+            )
+        # A daemon that has begun since an interrupted run has read what that one left.
+        self._notify(
+            undo
+            for undo in self.undos
+            if interrupted or not (undo.get("late") or undo.get("foreseen"))
+        )
+        try:
+            self._forget(committed=False)
+        except (SftpJailError, OSError) as error:
+            raise RollbackIncomplete(
+                f"everything was put back, and the next run will do it once more: {error}",
+                advice=f"fix that and run sftpjail again: it goes on from {self.path}",
+            ) from error
+
+    def _clear_leftovers(self) -> list[str]:
+        """Remove what a program that changed accounts has left as it died; return what failed.
+
+        It comes before the undos, some of which run programs that would wait for such a lock.
+        """
+        if "boot" in self.began and any(undo["op"] in _ETC for undo in self.undos):
+            try:
+                shadow_leftovers.clear(self.began["leftovers"], self.began["boot"])
+            except (SftpJailError, OSError) as error:
+                return [str(error)]
+        return []
+
+    def _put_back(self) -> list[str]:
+        """Carry out the undos, the last one first; return what failed."""
         failures = []
-        for undo in [*reversed(self.undos)]:
+        for undo in [*reversed(first_versions(self.undos))]:
             about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
             about = f"plugin {undo['plugin']}: {about}" if "plugin" in undo else about
             try:
@@ -139,17 +200,14 @@ class Journal:
             except Exception as error:  # whatever it is, the others are still to be put back
                 why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
                 failures.append(f"{about}: {why}")
-        failures += self._sync()
-        if failures:
-            raise RollbackIncomplete(
-                "the rollback is incomplete: " + "; ".join(failures),
-                advice=f"fix that and run sftpjail again: it goes on from {self.path}",
-            )
-        for undo in self.undos:
-            if undo["op"] == "notify" and not undo.get("late"):
-                with contextlib.suppress(SftpJailError, OSError, KeyError):
-                    services.notify(undo["name"], undo["how"])
-        self._forget(committed=False)
+        return failures
+
+    def _notify(self, undos: Iterable[Undo]) -> None:
+        """Tell the daemons of the undo records, each once, what they may not have heard."""
+        told = [(undo["name"], undo.get("how", "")) for undo in undos if undo["op"] == "notify"]
+        for name, how in dict.fromkeys(told):
+            with contextlib.suppress(SftpJailError, OSError):
+                services.notify(name, how)
 
     def _sync(self) -> list[str]:
         """Make durable what was put back, before the log goes; return what failed.
@@ -180,7 +238,7 @@ class Journal:
 
     def _drop_old(self, committed: bool) -> None:
         for undo in self.undos:
-            if undo["op"] in ("file", "unremove"):
+            if undo["op"] in OLD_VERSIONS:
                 drop(files.backup_name(undo["path"]))
                 drop(files.stage_name(undo["path"]))
         for undo in self.undos if committed else ():
@@ -195,8 +253,9 @@ class Journal:
             files.sync_dirs({self.directory})
         # A host without a jail has nothing of ours; a host with one has a record in here.
         for directory in (self.history.directory, f"{self.directory}/accounts", self.directory):
-            if os.path.isdir(directory) and not os.listdir(directory):
-                files.remove_dir(directory)
+            with contextlib.suppress(SftpJailError, OSError):  # empty it does no harm
+                if os.path.isdir(directory) and not os.listdir(directory):
+                    files.remove_dir(directory)
 
     def recover(self, arrived: str = "") -> bool:
         """Finish what an interrupted run left: roll back, or clear away after a commit.
@@ -219,20 +278,17 @@ class Journal:
             raise SftpJailError(
                 f"cannot read {self.path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
-        if not self._counts(self._read(text, arrived)):
+        self.began = self._read(text, arrived)
+        if not self._counts(self.began):
             accounts.wait_for_programs()
-            self.rollback()
+            self.rollback(interrupted=True)
             return True
         self.clear_away()
-        for undo in self.undos:
-            # The daemon may not have heard of it; hearing twice does no harm.
-            if undo["op"] == "notify" and undo.get("late"):
-                with contextlib.suppress(SftpJailError, OSError, KeyError):
-                    services.notify(undo["name"], undo["how"])
+        self._notify(undo for undo in self.undos if undo.get("late"))  # twice does no harm
         self._forget(committed=True)
         return True
 
-    def _read(self, text: str, arrived: str) -> dict[str, object]:
+    def _read(self, text: str, arrived: str) -> dict[str, Any]:
         """Take over the undo records of a log, and return all else that its lines say.
 
         Args:
@@ -242,16 +298,16 @@ class Journal:
         Raises:
             SftpJailError: a line is of another version.
         """
-        about: dict[str, object] = {}
+        about: dict[str, Any] = {}
         for line in text.split("\n"):
             # A torn last line was never followed by its step.
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 undo = json.loads(line)
                 if not isinstance(undo, dict) or ("op" in undo and not is_undo(undo)):
                     raise SftpJailError(
                         f"{self.path} has a line that this version of sftpjail does not write:"
                         f" {line[:80]}",
-                        f"mv -nT {self.path} {self.path}.damaged && sftpjail check",
+                        f"mv -nT {self.path} {self.path}.damaged",
                     )
                 if "op" not in undo:
                     about |= undo
@@ -259,7 +315,7 @@ class Journal:
                     self.undos.append(undo)
         return about
 
-    def _counts(self, about: dict[str, object]) -> bool:
+    def _counts(self, about: dict[str, Any]) -> bool:
         """Return whether an interrupted transaction is committed, and mend the history's end."""
         head = self.history.head()
         if head.torn:

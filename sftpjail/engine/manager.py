@@ -17,7 +17,7 @@ import pluggy
 
 from ..actions import Action
 from ..config import PATH
-from ..errors import SftpJailError
+from ..errors import SftpJailError, denied
 from ..escapes import Advice
 from ..model import Bind, Fact, Problem
 from ..paths import LIB
@@ -233,6 +233,8 @@ class Manager:
                 raise
             raise veto(name, error) from error
         except (Exception, SystemExit) as error:
+            if denied(error) and not stranger:  # nothing of it is wrong
+                raise SftpJailError(denied(error)) from error
             raise SftpJailError(f"plugin {name}: {hook} broke: {words(error)}") from error
 
     def tell(self, hook: str, **arguments: Any) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..actions import (
     Action,
+    MakeDir,
+    Mount,
     Notify,
     Phase,
     Remove,
@@ -75,6 +78,7 @@ class Directories(View, Protocol):
     """What `without_full_directories` asks."""
 
     def listdir(self, path: str) -> list[str]: ...
+    def realpath(self, path: str) -> str: ...
 
 
 def combined(steps: Sequence[Step]) -> list[Step]:
@@ -133,19 +137,51 @@ def without_full_directories(steps: Sequence[Step], view: Directories) -> list[S
     Deepest come first.
     """
     gone: set[str] = set()
+    needed = _needed(steps, view) if any(isinstance(s.action, Remove) for s in steps) else set()
     kept = []
     for step in steps:
         action = step.action
         if isinstance(action, Unmount):
-            gone.update(f"{action.target}/{name}" for name in view.listdir(action.target))
+            shown = view.listdir(action.target)
+            for target in {action.target, view.realpath(action.target)}:
+                gone.update(f"{target}/{name}" for name in shown)
         if isinstance(action, Rename):
             gone.add(action.path)
         if isinstance(action, WriteFile):
             with blaming(step):
                 gone |= {action.path} if action.result(view) is None else set()
         if isinstance(action, Remove):
+            if view.realpath(action.path) in needed:
+                continue
             if any(f"{action.path}/{name}" not in gone for name in view.listdir(action.path)):
                 continue
             gone.add(action.path)
         kept.append(step)
     return kept
+
+
+def _needed(steps: Sequence[Step], view: Directories) -> set[str]:
+    """Return the directories in which something is made, without links on their way."""
+    needed: set[str] = set()
+    for step in steps:
+        path = _made(step, view)
+        if not path:
+            continue
+        directory = view.realpath(posixpath.dirname(path))
+        while directory not in needed and directory != "/":
+            needed.add(directory)
+            directory = posixpath.dirname(directory)
+    return needed
+
+
+def _made(step: Step, view: View) -> str:
+    """Return the path at which a step makes something, or ""."""
+    action = step.action
+    if isinstance(action, Rename):
+        return action.to
+    if isinstance(action, MakeDir | Mount):
+        return action.key[1]
+    if isinstance(action, WriteFile):
+        with blaming(step):
+            return "" if action.result(view) is None else action.path
+    return ""

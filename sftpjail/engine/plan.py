@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..actions import Action, Check, View
 from ..errors import SftpJailError
-from ..model import Account, Bind, Key
+from ..model import Account, Bind, Key, Problem
 from .blame import naming, title
 
 # In the place of a plugin's name: what keeps our own records.
@@ -77,6 +77,60 @@ class OnUserClose(Event):
     account: Account
     why: str
     by: str
+
+
+@dataclass(frozen=True)
+class OnUserDisable(Event):
+    """An administrator shuts an account out; its jail stays.
+
+    `why` is "" where that is not said. `until` is a date (YYYY-MM-DD), "" for no end.
+    """
+
+    account: Account
+    why: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True)
+class OnUserEnable(Event):
+    """It is let in again."""
+
+    account: Account
+
+
+@dataclass(frozen=True)
+class OnUserExpire(Event):
+    """It expires on a date (YYYY-MM-DD), "" for never."""
+
+    account: Account
+    date: str
+
+
+@dataclass(frozen=True)
+class OnUserLimit(Event):
+    """It is let in from some addresses only; from any, where there are none."""
+
+    account: Account
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OnUserConnections(Event):
+    """It may have so many sessions at once; 0 for as many as its profile says."""
+
+    account: Account
+    most: int
+
+
+@dataclass(frozen=True)
+class OnUserRename(Event):
+    """An account has another name, and what is its own still has the old one.
+
+    Where `old` is its name now, it has another uid instead.
+    """
+
+    account: Account
+    old: str
 
 
 @dataclass(frozen=True)
@@ -156,13 +210,30 @@ def blaming(step: Step) -> Iterator[None]:
         raise
 
 
+def names_of(event: Event) -> str:
+    """Return the account that an event is about, "" for the host."""
+    return event.about.name if event.about else ""
+
+
 @dataclass
 class Plan:
-    """What one run will change, in order. False when the host is already as it should be."""
+    """What one run will change, in order. False when the host is already as it should be.
+
+    `owners` are those whose events want something, "" for the host. `anew` makes the same plan
+    from the facts of another moment; None where that cannot be.
+    `said` has by account what else is to be said of it, `behind` what stays behind of accounts.
+    `kept` and `left` are what an undo will need, see memory.py; empty until it is carried out.
+    """
 
     events: Sequence[Event]
     steps: list[Step] = field(default_factory=list)
     errors: dict[str, SftpJailError] = field(default_factory=dict)
+    owners: set[str] = field(default_factory=set)
+    anew: Callable[[], Plan] | None = None
+    said: dict[str, str] = field(default_factory=dict)
+    behind: list[Problem] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    left: list[dict[str, Any]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.steps)

@@ -1,7 +1,7 @@
 """What the history says of a transaction: who, how, whom it is about, and what changed.
 
-`what` and `actions` are for everybody who may read the history. `undo` has what an undo needs, a
-key's line too, and is never shown.
+`what` and `actions` are for everybody who may read the history. `undo` and `left` have what an undo
+needs, see memory.py, and are never shown.
 """
 
 from __future__ import annotations
@@ -10,7 +10,18 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..actions import Check, Mount, Unmount
+from ..actions import (
+    Action,
+    AddAccount,
+    AddAccounts,
+    Check,
+    DeleteAccount,
+    Mount,
+    RestoreAccount,
+    SetComment,
+    SetPasswords,
+    Unmount,
+)
 from ..formats.tagged_lines import Style
 from ..host import Host
 from .history import Entry
@@ -28,8 +39,14 @@ from .plan import (
     OnUnmount,
     OnUserClose,
     OnUserConfine,
+    OnUserConnections,
     OnUserCreate,
+    OnUserDisable,
+    OnUserEnable,
+    OnUserExpire,
+    OnUserLimit,
     OnUserRemove,
+    OnUserRename,
     Plan,
     Step,
 )
@@ -56,7 +73,7 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
         reverts: the transaction that is undone by it, or 0.
     """
     steps = [step for step in plan.steps if step.plugin != OURS]
-    events = _effective(plan, steps)
+    events = effective(plan, steps)
     owners = dict.fromkeys(step.owner for step in plan.steps if step.owner)
     owners |= dict.fromkeys(event.about.name for event in events if event.about)
     entry: Entry = {
@@ -66,9 +83,7 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
         "what": [
             {"account": name, "what": words}
             # Once, though two stages of a removal say it.
-            for name, words in dict.fromkeys(
-                (event.about.name if event.about else "", _words(event)) for event in events
-            )
+            for name, words in dict.fromkeys([*_of_accounts(steps), *map(_of_event, events)])
         ],
         "actions": [
             {
@@ -79,17 +94,20 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
             for step in steps
             if not isinstance(step.action, Check)
         ],
-        "undo": [kept for event in events if (kept := _kept(event))],
+        "undo": plan.kept,
+        "left": plan.left,
     }
     return entry | ({"reverts": reverts} if reverts else {})
 
 
-def _effective(plan: Plan, steps: list[Step]) -> list[Event]:
+def effective(plan: Plan, steps: list[Step]) -> list[Event]:
     """Return the events that change something, each as often as it is one.
 
     `apply` asks for every mount of every jail, and most are there.
     """
-    changed = {step.owner for step in steps}
+    changed = {step.owner for step in steps if step.owner or not _is_of_mounts(step)}
+    edits = [step.action for step in steps if isinstance(step.action, Edit)]
+    changed |= {s.tag for edit in edits for s in edit.sets if s.style is Style.USER}
     targets = {where for step in steps for where in _targets(step)}
     found: list[Event] = []
     for event in plan.events:
@@ -100,6 +118,12 @@ def _effective(plan: Plan, steps: list[Step]) -> list[Event]:
         elif owner in changed and owner not in plan.errors:
             found.append(event)
     return found
+
+
+def _is_of_mounts(step: Step) -> bool:
+    """Return whether an action writes nothing but accounts' lines into a file that all share."""
+    action = step.action
+    return isinstance(action, Edit) and all(s.style is Style.FSTAB for s in action.sets)
 
 
 def _targets(step: Step) -> Iterator[tuple[str, str]]:
@@ -114,6 +138,34 @@ def _targets(step: Step) -> Iterator[tuple[str, str]]:
                 yield name, target
 
 
+def _of_accounts(steps: list[Step]) -> Iterator[tuple[str, str]]:
+    """Yield which accounts come, go, or change without an event, and in words how."""
+    for step in steps:
+        action = step.action
+        if isinstance(action, AddAccount | DeleteAccount | RestoreAccount):
+            yield action.name, _ACCOUNTS[type(action)]
+        elif isinstance(action, AddAccounts):
+            yield from ((one.name, _ACCOUNTS[AddAccount]) for one in action.accounts)
+        elif isinstance(action, SetPasswords):
+            yield from (
+                (name, _PASSWORD[password.startswith("$")]) for name, password in action.passwords
+            )
+        elif isinstance(action, SetComment):
+            yield action.name, "has another comment"
+
+
+_PASSWORD = {False: "has no password", True: "has a new password"}
+_ACCOUNTS: Mapping[type[Action], str] = {
+    AddAccount: "is a new account",
+    DeleteAccount: "is deleted",
+    RestoreAccount: "is an account again",
+}
+
+
+def _of_event(event: Event) -> tuple[str, str]:
+    return event.about.name if event.about else "", _words(event)
+
+
 def _words(event: Event) -> str:
     """Return what an event means, in words without contents."""
     if isinstance(event, OnMount | OnUnmount):
@@ -125,9 +177,19 @@ def _words(event: Event) -> str:
     if isinstance(event, OnKeyAdd | OnKeyRemove):
         name = f"{event.key.fingerprint} {event.key.comment}".rstrip()
         return f"{'can' if isinstance(event, OnKeyAdd) else 'can no longer'} log in with {name}"
+    if isinstance(event, OnUserExpire):
+        return f"expires on {event.date}" if event.date else "does not expire"
+    if isinstance(event, OnUserConnections):
+        return f"may have {event.most or 'any number of'} sessions at once"
+    if isinstance(event, OnUserLimit):
+        return f"is let in from {' '.join(event.addresses) or 'any address'}"
     if isinstance(event, OnUserCreate):
         made = "is jailed in" if event.new else "has its jail repaired:"
         return f"{made} {event.account.jail}"
+    if isinstance(event, OnUserRename):
+        uid = f"the uid {event.account.uid} is the same person's"
+        same = event.old == event.account.name
+        return uid if same else f"was {event.old}: what is its own has its new name"
     return _PLAIN.get(type(event), "") or str(event.hook)
 
 
@@ -137,22 +199,11 @@ _PLAIN: Mapping[type[Event], str] = {
     OnDetach: "nothing calls sftpjail any more",
     OnUserRemove: "is no longer jailed",
     OnUserClose: "is shut out",
+    OnUserDisable: "is disabled",
+    OnUserEnable: "is enabled again",
     OnUserConfine: "has nothing more outside of its jail",
     OnKeyMigrate: "has the keys of its home in the new place",
 }
-
-
-def _kept(event: Event) -> dict[str, Any]:
-    """Return what an undo of an event needs."""
-    about: dict[str, Any] = {"event": event.hook}
-    if event.about:
-        about |= {"account": event.about.name, "uid": event.about.uid}
-        about["profile"] = event.about.profile.name if event.about.profile else ""
-    if isinstance(event, OnMount | OnUnmount):
-        about["bind"] = vars(event.bind)
-    if isinstance(event, OnKeyAdd | OnKeyRemove):
-        about["key"] = event.key.line
-    return about
 
 
 def _login(host: Host) -> dict[str, Any]:
@@ -172,10 +223,15 @@ def _how(host: Host, command: str) -> str:
     if event in _CALLERS:
         direct, above = _CALLERS[event]
         return above if above in _ancestors(host) else direct
-    if host.text("/proc/self/cgroup").rstrip().endswith("/sftpjail.service"):
+    if is_unit(host):
         unit = os.environ.get("TRIGGER_UNIT", "")  # systemd.exec(5), since systemd 252
         return {"path": "path unit", "timer": "timer"}.get(unit.rpartition(".")[2], "unit")
     return "package" if "DPKG_MAINTSCRIPT_PACKAGE" in os.environ else "command"
+
+
+def is_unit(host: Host) -> bool:
+    """Return whether systemd runs us, by the path unit or the timer."""
+    return host.text("/proc/self/cgroup").rstrip().endswith("/sftpjail.service")
 
 
 def _ancestors(host: Host) -> list[str]:

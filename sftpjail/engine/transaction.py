@@ -34,10 +34,13 @@ def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
         batch = [step for step in soon if step.action.phase is phase]
         if not batch:
             continue
-        journal.record([_record(step, host) for step in batch])
-        for step in batch:
+        foreseen = [step for step in plan.steps if kind_of(step.action).foreseen is phase]
+        early = [_record(step, host) | {"foreseen": True} for step in foreseen]
+        undos = journal.once([_record(step, host) for step in batch])
+        journal.record(early + undos)
+        for step, undo in zip(batch, undos, strict=True):
             with blaming(step):
-                notices.append(kind_of(step.action).perform(step.action, host))
+                notices.append(_perform(step, host, again=bool(undo.get("again"))))
         _verify(batch)
         _sync(batch)
     _verify_again(soon, host)
@@ -71,6 +74,12 @@ def _record(step: Step, host: Host) -> Undo:
     with blaming(step):
         undo = kind_of(step.action).record(step.action, host)
     return undo | {"plugin": step.plugin} if step.stranger else undo
+
+
+def _perform(step: Step, host: Host, again: bool) -> str | None:
+    kind = kind_of(step.action)
+    perform = kind.perform_again if again else kind.perform
+    return perform(step.action, host)
 
 
 def _verify(batch: Sequence[Step]) -> None:

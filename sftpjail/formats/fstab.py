@@ -30,6 +30,8 @@ def unescape(text: str) -> str:
 
     For the octal escapes see getmntent(3).
     """
+    if "\\" not in text:
+        return text.partition("\0")[0]
     # Surrogates carry the bytes of names that are not UTF-8 through.
     data = re.sub(
         rb"\\([0-3][0-7]{2})",
@@ -64,7 +66,7 @@ def parse_line(line: str) -> FstabEntry | None:
     """Return the entry of one fstab line, or None for a comment, an empty or a broken line."""
     line = line.partition("\0")[0]
     # Not str.split(): U+00A0 is part of a name.
-    fields = [field for field in re.split(r"[ \t]+", line) if field]
+    fields = [field for field in line.replace("\t", " ").split(" ") if field]
     if len(fields) < 4 or fields[0].startswith("#"):
         return None
     return FstabEntry(
@@ -77,7 +79,7 @@ class MountPoint:
     """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 
     It says where, with which per-mount flags, and what it shows: the directory `root` of the file
-    system `device`, which is one of type `kind`.
+    system `device`, which is one of type `kind`. It lies on `under` other mounts at the same path.
     """
 
     target: str
@@ -85,18 +87,24 @@ class MountPoint:
     device: str = ""
     root: str = "/"
     kind: str = ""
+    under: int = 0
 
 
 def parse_mountinfo(text: str) -> dict[str, MountPoint]:
-    """Return the mount points by path; of several mounts on one path, the last and topmost."""
-    points = {}
+    """Return the mount points by path; of several mounts on one path, the last and topmost.
+
+    They are in their order, which is the one in which they were mounted.
+    """
+    points: dict[str, MountPoint] = {}
     for line in text.split("\n"):
         fields = line.split(" ")
         if len(fields) < 6:
             continue
         target = unescape(fields[4])
         kind = fields[fields.index("-") + 1] if "-" in fields[6:-1] else ""
+        covered = points.pop(target, None)
+        under = covered.under + 1 if covered else 0
         points[target] = MountPoint(
-            target, tuple(fields[5].split(",")), fields[2], unescape(fields[3]), kind
+            target, tuple(fields[5].split(",")), fields[2], unescape(fields[3]), kind, under
         )
     return points

@@ -34,7 +34,7 @@ def parse_origin(path: str, text: str) -> Origin:
             kept=tuple(map(_text, record.get("kept", ()))),
             closed=_closed(record.get("closed")),
         )
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         directory, name = posixpath.split(path)
         raise SftpJailError(
             f"{path} is damaged: {error}",
@@ -45,6 +45,8 @@ def parse_origin(path: str, text: str) -> Origin:
 def _text(found: object) -> str:
     if not isinstance(found, str) or "\0" in found:
         raise ValueError(f"{found!r} is not something that sftpjail writes")
+    # JSON can say what no name on a disk is: half a surrogate pair that is no byte of one.
+    found.encode("utf-8", "surrogateescape")
     return found
 
 
@@ -69,9 +71,9 @@ def _closed(found: object) -> Closed | None:
     fields = dict(found) if isinstance(found, dict) else {}
     if "why" not in fields:
         raise ValueError("it does not say why the account is closed")
-    why, by, until = (_text(fields.get(name, "")) for name in ("why", "by", "until"))
+    words = {name: _text(fields.get(name, "")) for name in ("why", "by", "until", "since")}
     expire = fields.get("expire")
-    return Closed(why, by, until, None if expire is None else _text(expire))
+    return Closed(expire=None if expire is None else _text(expire), **words)
 
 
 def render_origin(origin: Origin) -> str:
@@ -86,8 +88,8 @@ def render_origin(origin: Origin) -> str:
     }
     kept = {name: value for name, value in record.items() if value}
     if origin.closed is not None:
-        pairs = vars(origin.closed).items()
-        kept["closed"] = {name: value for name, value in pairs if value is not None}
+        words = {name: value for name, value in vars(origin.closed).items() if value is not None}
+        kept["closed"] = {name: value for name, value in words.items() if value or name != "since"}
     if origin.uid >= 0:
         kept["uid"] = origin.uid
     return json.dumps(kept, indent=1, sort_keys=True) + "\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from .fstab import parse_line
 
@@ -17,6 +18,8 @@ class Style(enum.Enum):
     TOP = "top"  # the same, below the first line (a script's #!)
     FSTAB = "fstab"  # an fstab line with x-sftpjail.user=USER; the tag is "USER TARGET"
     LINE = "line"  # the tag is the line itself
+    # A line of access.conf(5) for one user, `-:USER:ALL EXCEPT ...`, or `user USER ...` of ours.
+    USER = "user"
 
 
 def small_keywords(text: str) -> str:
@@ -41,6 +44,8 @@ def edit(text: str, changes: Mapping[str, tuple[str, ...]], style: Style) -> str
         return text
     if style is Style.LINE:
         return _edit_tagged(text, changes, lambda line: line)
+    if style is Style.USER:
+        return _edit_tagged(text, changes, user_tag)
     there = {fstab_tag(line) for line in split(text)}
     lost = {place: tag for place, tag in _places(changes).items() if tag not in there}
     return _order_fstab(
@@ -55,16 +60,14 @@ def tagged(text: str, style: Style) -> dict[str, tuple[str, ...]]:
         text: the file as it is.
         style: how lines carry their tag.
     """
-    if style in (Style.BLOCK, Style.TOP):
-        found = re.finditer(
-            r"^# BEGIN sftpjail (.+?)(?: \(newline added\))?\n(.*?)^# END sftpjail \1(?:\n|\Z)",
-            text,
-            re.M | re.S,
-        )
-        return {block[1]: tuple(block[2].removesuffix("\n").split("\n")) for block in found}
     lines: dict[str, tuple[str, ...]] = {}
+    if style in (Style.BLOCK, Style.TOP):
+        for block in _blocks(text):
+            lines[block.tag] = (*lines.get(block.tag, ()), *block.lines)
+        return lines
+    tag_of = {Style.FSTAB: fstab_tag, Style.USER: user_tag}.get(style)
     for line in text.split("\n"):
-        tag = fstab_tag(line) if style is Style.FSTAB else line
+        tag = tag_of(line) if tag_of else line
         if tag:
             lines[tag] = (*lines.get(tag, ()), line)
     return lines
@@ -77,6 +80,15 @@ def fstab_tag(line: str) -> str | None:
     entry = parse_line(line)
     user = entry and entry.option("x-sftpjail.user")
     return f"{user} {entry.target}" if entry and user else None
+
+
+_USER = re.compile(r"(?:-:([^\s:]+):|user (\S+) )")
+
+
+def user_tag(line: str) -> str | None:
+    """Return the user of a line that is about one; see `Style.USER`."""
+    found = _USER.match(line)
+    return (found[1] or found[2]) if found else None
 
 
 _Place = tuple[str, str, frozenset[str]]
@@ -110,29 +122,83 @@ def split(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
+class _Block(NamedTuple):
+    """Lines of ours between their marks, and where in the text they stand, the marks included."""
+
+    tag: str
+    lines: tuple[str, ...]
+    begin: int
+    end: int
+    added: bool  # the newline before it is ours
+
+
+_BEGIN, _END, _ADDED = "# BEGIN sftpjail ", "# END sftpjail ", " (newline added)"
+
+
+def _blocks(text: str) -> Iterator[_Block]:
+    """Yield the blocks of ours in the order of their ends.
+
+    Somebody may have edited the file by hand. A mark whose other half is gone begins and ends
+    nothing, whatever stands behind it: that would make others' lines ours.
+    """
+    open_ones: dict[str, tuple[int, int, bool]] = {}
+    lines = split(text)
+    at = 0
+    for number, line in enumerate(lines):
+        if line.startswith(_BEGIN) and line.endswith("\n"):
+            tag = line.removeprefix(_BEGIN)[:-1]
+            open_ones[tag.removesuffix(_ADDED)] = number, at, tag.endswith(_ADDED)
+        at += len(line)
+        tag = line.removeprefix(_END).removesuffix("\n")
+        if line.startswith(_END) and tag in open_ones:
+            first, begin, added = open_ones.pop(tag)
+            within = tuple(line[:-1] for line in lines[first + 1 : number])
+            yield _Block(tag, within, begin, at, added)
+
+
 def _edit_block(text: str, tag: str, lines: tuple[str, ...], at_end: bool) -> str:
-    # The marker says where we had to complete a line, so that taking the block out
-    # restores every byte.
-    found = re.search(
-        rf"(\n?)^# BEGIN sftpjail {re.escape(tag)}( \(newline added\))?\n.*?"
-        rf"^# END sftpjail {re.escape(tag)}(?:\n|\Z)",
-        text,
-        re.MULTILINE | re.DOTALL,
-    )
-    body = "".join(line + "\n" for line in lines)
-    if found:
-        before, mark = found[1], found[2] or ""
-        if not lines:
-            last = found.end() == len(text)
-            return text[: found.start()] + ("" if mark and last else before) + text[found.end() :]
-        block = f"{before}# BEGIN sftpjail {tag}{mark}\n{body}# END sftpjail {tag}\n"
-        return text[: found.start()] + block + text[found.end() :]
-    if not lines:
+    blocks = [block for block in _blocks(text) if block.tag == tag]
+    if len(blocks) > 1:  # somebody has copied ours
+        text = _without_halves(text, blocks)
+        blocks = [block for block in _blocks(text) if block.tag == tag]
+    for block in reversed(blocks):
+        text = _replace(text, block, lines if block is blocks[0] else ())
+    if blocks or not lines:
         return text
     end = len(text) if at_end else text.find("\n") + 1 or len(text)
     head, rest = text[:end], text[end:]
-    added, mark = ("\n", " (newline added)") if head and not head.endswith("\n") else ("", "")
-    return f"{head}{added}# BEGIN sftpjail {tag}{mark}\n{body}# END sftpjail {tag}\n{rest}"
+    # The mark says where we had to complete a line, so that taking the block out
+    # restores every byte.
+    added = bool(head) and not head.endswith("\n")
+    return f"{head}{chr(10) if added else ''}{_written(tag, lines, added)}{rest}"
+
+
+def _without_halves(text: str, blocks: list[_Block]) -> str:
+    """Return TEXT without the marks of one tag whose other half is gone.
+
+    With a block between two of them gone, they would be the marks of what lies between.
+    """
+    marks = (f"{_BEGIN}{blocks[0].tag}", f"{_END}{blocks[0].tag}")
+    kept, at = [], 0
+    for line in split(text):
+        ours = any(block.begin <= at < block.end for block in blocks)
+        if ours or line.rstrip("\n").removesuffix(_ADDED) not in marks:
+            kept.append(line)
+        at += len(line)
+    return "".join(kept)
+
+
+def _replace(text: str, block: _Block, lines: tuple[str, ...]) -> str:
+    """Return TEXT with a block's lines replaced; () takes it out."""
+    if lines:
+        return text[: block.begin] + _written(block.tag, lines, block.added) + text[block.end :]
+    ours = block.added and block.begin > 0 and block.end == len(text)
+    return text[: block.begin - ours] + text[block.end :]
+
+
+def _written(tag: str, lines: tuple[str, ...], added: bool) -> str:
+    body = "".join(line + "\n" for line in lines)
+    return f"{_BEGIN}{tag}{_ADDED if added else ''}\n{body}{_END}{tag}\n"
 
 
 def _edit_tagged(

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from ..model import Account, Group, Shadow, components, normal, number
+from ..paths import USERADD_HOOK
 from ..system import arrivals, processes
 from .files import Files
 from .programs import Programs
@@ -94,6 +95,18 @@ class People:
             uid, gid = number(fields[2]), number(fields[3])
             if uid is not None and gid is not None:
                 found.setdefault(name, Account(name, uid, gid, home, shell))
+        return found
+
+    def comment(self, name: str) -> str:
+        """Return the comment of a local account, the fifth field of passwd(5)."""
+        return self._comments.get(name, "")
+
+    @cached_property
+    def _comments(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for fields in self._entries("/etc/passwd"):
+            if len(fields) == 7:
+                found.setdefault(fields[0], fields[4])
         return found
 
     @cached_property
@@ -203,14 +216,23 @@ class People:
     def maker(self, name: str) -> int | None:
         """Return the pid of the process that is creating an account now, or None.
 
-        Its jail is made when that has ended.
+        Its jail is made when that has ended, or for useradd(8) by our hook, at its end: who would
+        be quicker would have made the jail of somebody who is not quite there, and be taken for an
+        earlier account of the name.
         """
         arrival = self._arriving.get(name)
-        return arrival.pid if arrival else None
+        if arrival or self.records.uid_of(name) >= 0:
+            return arrival.pid if arrival else None
+        return self._new.get(name)
 
     @cached_property
     def _arriving(self) -> Mapping[str, arrivals.Arrival]:
         return {} if self.files.root else arrivals.arriving()
+
+    @cached_property
+    def _new(self) -> Mapping[str, int]:
+        hooked = not self.files.root and self.files.lstat(USERADD_HOOK) is not None
+        return processes.being_created() if hooked else {}
 
     def is_silent(self, name: str) -> bool:
         """Return whether nobody can say now if there is such an account.
@@ -251,7 +273,7 @@ class People:
         """Return everybody in a group, primary or supplementary; None where there is no such group.
 
         A directory service is never enumerated: of those that it brings, only who has been here or
-        stands in /etc/group counts.
+        stands in /etc/group counts. Whom systemd's userdb and extrausers have is in files.
         """
         if name not in self._members:
             group = self.group(name)
@@ -268,9 +290,18 @@ class People:
         yield from (account.name for account in self.accounts.values() if account.gid == group.gid)
         yield from (
             name
-            for name in known
+            for name in dict.fromkeys((*known, *self._beside))
             if name not in self.accounts and group.name in self.groups_of(name)
         )
+
+    @cached_property
+    def _beside(self) -> tuple[str, ...]:
+        """The names of accounts that stand in files of other name services on this host."""
+        if not self.has_strangers:
+            return ()
+        from .userdb import names  # late: most hosts of a useradd have no such service
+
+        return tuple(names(self._services, self.files))
 
     def newcomers(self, name: str) -> list[str] | None:
         """Return whom a directory service puts into a group though they have never been here.
@@ -358,16 +389,23 @@ class People:
             if len(fields) > 1 and not fields[0].startswith("#")
         }
 
+    @cached_property
+    def home_mode(self) -> str:
+        """The mode of a new home, in octal digits: HOME_MODE of login.defs(5), else 0700."""
+        mode = self.login_defs.get("HOME_MODE", "")
+        return mode.zfill(4) if re.fullmatch("[0-7]{3,4}", mode) else "0700"
+
     def is_system(self, account: Account) -> bool:
         """Return whether an account is a system one.
 
         That is, its uid lies outside UID_MIN and UID_MAX of login.defs(5).
         """
-        low, high = self._uids
+        low, high = self.uids
         return account.local and not low <= account.uid <= high
 
     @cached_property
-    def _uids(self) -> tuple[int, int]:
+    def uids(self) -> tuple[int, int]:
+        """The first and the last uid of an account that is no system one: login.defs(5)."""
         numbers = []
         for key, default in (("UID_MIN", 1000), ("UID_MAX", 60000)):
             try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
-from ..system import processes, services
+from ..system import listeners, processes, services
+from ..system.confinement import Confinement, confinement
 from .files import Files
 
 
@@ -14,9 +16,23 @@ class Daemons:
     def __init__(self, files: Files) -> None:
         self.files = files
 
+    def anew(self, files: Files) -> Daemons:
+        """Return the same daemons, to be looked at again."""
+        return type(self)(files)
+
     def running(self, service: str) -> int | None:
         """Return a daemon's pid, if its pid file names a process that is really that program."""
         return None if self.files.root else processes.running(service)
+
+    def sshds(self) -> list[listeners.Listener]:
+        """Return the processes of sshd that wait for connections now."""
+        return [] if self.files.root else listeners.listeners()
+
+    def confinement(self, pid: int) -> Confinement:
+        """Return how a process is confined; one that has ended is not."""
+        with contextlib.suppress(OSError):
+            return confinement(pid)
+        return Confinement()
 
     def listens(self, path: str) -> bool:
         """Return whether somebody reads from the datagram socket PATH.

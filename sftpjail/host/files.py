@@ -7,11 +7,17 @@ import os
 import posixpath
 import stat
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Style, tagged
-from ..model import components
+from ..model import components, inside
+
+# What a path says whose server, device or FUSE daemon is gone.
+_UNREACHABLE = (
+    *(errno.ENOTCONN, errno.ENODEV, errno.ESTALE),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
+)
 
 
 class Files:
@@ -25,13 +31,32 @@ class Files:
         self.root = root.rstrip("/")
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
         self._directories: dict[str, str] = {}
+        self._gone: frozenset[str] = frozenset()
+
+    def anew(self) -> Files:
+        """Return the same files with nothing read yet."""
+        return type(self)(self.root)
+
+    def without(self, directories: Iterable[str]) -> None:
+        """Answer from now on as if these directories, without links on their way, were gone."""
+        self._gone = frozenset(directories)
+
+    def is_going(self, path: str) -> bool:
+        """Return whether PATH is, or lies in, what `without` has named."""
+        if not self._gone:
+            return False
+        directory, name = posixpath.split(path)
+        place = posixpath.join(self.realpath(directory), name)
+        return any(inside(place, gone) for gone in self._gone)
 
     def lstat(self, path: str) -> os.stat_result | None:
         """Return lstat(2) of PATH, or None where there is nothing."""
-        return _stat(self.root + path, follow=False)
+        return None if self.is_going(path) else _stat(self.root + path, follow=False)
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return stat(2) of PATH, links followed, or None where there is nothing."""
+        if self._gone and self.is_going(self.realpath(path)):
+            return None
         return _stat(self.root + path, follow=True)
 
     def is_dir(self, path: str) -> bool:
@@ -46,7 +71,9 @@ class Files:
             SftpJailError: it is there and cannot be read.
         """
         try:
-            with open(self.root + path, "rb") as handle:
+            # Without a buffer: there are files of ours for each account, and it takes two more
+            # system calls.
+            with open(self.root + path, "rb", buffering=0) as handle:
                 return handle.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -71,7 +98,8 @@ class Files:
     def listdir(self, path: str) -> list[str]:
         """Return the sorted names in a directory; none where there is no such directory."""
         try:
-            return sorted(os.listdir(self.root + path))
+            names = sorted(os.listdir(self.root + path))
+            return [name for name in names if not self.is_going(f"{path}/{name}")]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -100,8 +128,10 @@ class Files:
         group bits are the mask where there is an ACL.
         """
         found = self.stat(path)
-        if found is None:
-            return ""
+        return self.flaw_of(path, found) if found is not None else ""
+
+    def flaw_of(self, path: str, found: os.stat_result) -> str:
+        """Return the same of a path whose stat(2) is known."""
         if not stat.S_ISDIR(found.st_mode):
             return "is not a directory"
         if found.st_uid != 0:
@@ -221,6 +251,6 @@ def _stat(path: str, follow: bool) -> os.stat_result | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return None  # a link to itself leads to nothing
+        if error.errno == errno.ELOOP or error.errno in _UNREACHABLE:
+            return None  # a link to itself leads to nothing, and so does a dead mount
         raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error

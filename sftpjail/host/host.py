@@ -5,6 +5,8 @@ So 10,000 accounts cost one read and not 10,000.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
@@ -34,6 +36,7 @@ class Host:
         preparing: the plan being made also does on_setup.
         listed: who will be on the list of who is shut out when that plan is carried out, where it
             changes that.
+        limited: likewise who may come from which addresses only.
         invoker: the names of whoever runs us; None asks who it is.
     """
 
@@ -46,6 +49,7 @@ class Host:
         thorough: bool = True,
         preparing: bool = False,
         listed: frozenset[str] | None = None,
+        limited: Mapping[str, tuple[str, ...]] | None = None,
         invoker: frozenset[str] | None = None,
     ) -> None:
         self.files = files = files or Files()
@@ -57,6 +61,7 @@ class Host:
         self.owned = Owned(files, people)
         self.jobs = Jobs(files)
         self.thorough, self.preparing, self.listed = thorough, preparing, listed
+        self.limited = limited
         self._invoker = invoker
         # What `Facts` and `View` promise.
         self.lstat, self.stat, self.is_dir = files.lstat, files.stat, files.is_dir
@@ -66,8 +71,11 @@ class Host:
         self.account, self.group, self.in_group = people.account, people.group, people.in_group
         self.group_members, self.is_system = people.group_members, people.is_system
         self.shadow, self.expiry = people.shadow, people.expiry
+        self.comment = people.comment
         self.owner_name = people.owner_name
         self.mount_at, self.binds, self.origin = tables.mount_at, tables.binds, self.records.origin
+        self.shows_former = tables.shows_former
+        self.is_lost_by_umount = tables.is_lost_by_umount
         self.which, self.ask, self.as_user = programs.which, programs.ask, programs.as_user
         self.running, self.listens = daemons.running, daemons.listens
 
@@ -124,21 +132,69 @@ class Host:
             return True
         return not self.files.root and self.as_user(account, ["test", f"-{what}", path]).code == 0
 
+    def able(self, account: Account, directory: str) -> str:
+        """Return which of r, w and x the kernel grants an account in a directory.
+
+        Whatever lies above it does not count: in a jail it is reached by a mount. ACLs and all
+        groups do, and what the file system itself forbids (read-only, immutable).
+        """
+        if self.files.root:
+            return "".join(what for what in "rwx" if self.may(account, directory, what))
+        script = "for what in r w x; do if test -$what .; then printf $what; fi; done"
+        return self.programs.as_user(account, ["sh", "-c", script], within=directory).out
+
+    def anew(self) -> Host:
+        """Return the host as it is now, for the same purpose; nothing that was read is kept."""
+        files = self.files.anew()
+        return Host(
+            files,
+            self.programs.anew(files),
+            self.daemons.anew(files),
+            thorough=self.thorough,
+            preparing=self.preparing,
+            listed=self.listed,
+            limited=self.limited,
+            invoker=self._invoker,
+        )
+
     # -- the same host for another purpose; what was read is shared --------------------------------
 
     def of_many(self) -> Self:
         """Return this host for a look at so many accounts that none is worth a question alone."""
         return self._but(thorough=False)
 
-    def for_plan(self, preparing: bool, listed: frozenset[str] | None = None) -> Self:
+    def for_plan(
+        self,
+        preparing: bool,
+        listed: frozenset[str] | None = None,
+        limited: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Self:
         """Return this host for a plan that is being made; the arguments are the constructor's."""
-        if (preparing, listed) == (self.preparing, self.listed):
+        if (preparing, listed, limited) == (self.preparing, self.listed, self.limited):
             return self
-        return self._but(preparing=preparing, listed=listed)
+        return self._but(preparing=preparing, listed=listed, limited=limited)
 
     def run_by_nobody(self) -> Self:
         """Return this host for a run that no person has asked for."""
         return self._but(_invoker=frozenset())
+
+    def with_owners(self, owners: Mapping[str, tuple[int, int, int]]) -> Self:
+        """Return this host for a plan in which some paths have been given to somebody.
+
+        Args:
+            owners: uid, gid and mode by path.
+        """
+
+        def lstat(path: str) -> os.stat_result | None:
+            found = self.files.lstat(path)
+            if found is None or path not in owners:
+                return found
+            uid, gid, mode = owners[path]
+            fields = list(found)
+            fields[:1], fields[4:6] = [stat.S_IFMT(found.st_mode) | mode], [uid, gid]
+            return os.stat_result(fields)
+
+        return self._but(lstat=lstat)
 
     def _but(self, **purpose: Any) -> Self:
         other = copy(self)

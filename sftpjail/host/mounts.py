@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import takewhile
 
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from ..model import Bind, inside
+from ..model import Bind, components, inside, normal
 from ..paths import TABLES
 from ..system import processes
 from ..system.mounts import mounts_missing
@@ -96,9 +98,146 @@ class MountTables:
 
         Links on the way (a /srv that is one) are resolved.
         """
-        return self.mounts.get(target) or self.mounts.get(
-            os.path.join(self.files.realpath(os.path.dirname(target)), os.path.basename(target))
-        )
+        if target in self.mounts:
+            return self.mounts[target]
+        name = os.path.basename(target.rstrip("/"))
+        if name not in self._mount_names and name not in ("", ".", ".."):
+            return None
+        return self.mounts.get(self.place(target))
+
+    @cached_property
+    def _mount_names(self) -> frozenset[str]:
+        """The last names of all mount points: no link on the way to a place changes its own."""
+        return frozenset(map(os.path.basename, self.mounts))
+
+    def place(self, path: str) -> str:
+        """Return PATH in its shortest form with the links on the way to its last name resolved."""
+        directory, name = os.path.split(path.rstrip("/"))
+        if name in ("", ".", ".."):
+            return self.files.realpath(path)
+        return os.path.join(self.files.realpath(directory), name)
+
+    def same_place(self, one: str, other: str) -> bool:
+        """Return whether two paths name one place: links on their way may lead there."""
+        if one == other or os.path.basename(one) != os.path.basename(other):
+            return one == other
+        return self.place(one) == self.place(other)
+
+    @cached_property
+    def _absent(self) -> Mapping[str, FstabEntry]:
+        """The mounts of others than ours that fstab names and that are not there, by real path.
+
+        fstab may have slashes and links in a target that mountinfo has not: mount(8) resolves both.
+        """
+        absent = {}
+        for entry in sorted(self.fstab, key=lambda entry: "noauto" not in entry.options):
+            ours = entry.option("x-sftpjail.user") or not entry.target.startswith("/")
+            if not ours and self.mount_at(entry.target) is None:
+                absent[self.files.realpath(entry.target)] = entry
+        return {place: entry for place, entry in absent.items() if place not in self.mounts}
+
+    def absent_above(self, path: str) -> str:
+        """Return the mount point of the host above PATH, or at it, that lacks its mount, or "".
+
+        What is seen below it is not what belongs there, unless PATH lies on a mount further down. A
+        mount that fstab does not want at boot (noauto) may be off on purpose, and is meant only
+        where PATH leads to nothing. Of several it is the outermost, to be mounted first.
+        """
+        if not self._absent:
+            return ""
+        parts = reversed(components(self.files.realpath(path)))
+        bare = takewhile(lambda part: part not in self.mounts, parts)
+        above = [self._absent[part] for part in bare if part in self._absent]
+        wanted = [entry for entry in above if "noauto" not in entry.options]
+        if not wanted and above and self.files.stat(path) is None:
+            wanted = above
+        return normal(wanted[-1].target) if wanted else ""
+
+    def mount_of(self, path: str) -> MountPoint | None:
+        """Return the mount that PATH lies on, by the table: the one with the longest path."""
+        around = (self.mounts.get(part) for part in reversed(components(self.files.realpath(path))))
+        return next(filter(None, around), None)
+
+    def mounts_below(self, path: str) -> list[str]:
+        """Return the mount points of the host below PATH, and not at it, the outer ones first."""
+        top = self.files.realpath(path).rstrip("/") + "/"
+        found = []
+        for point in self._sorted_mounts[bisect_left(self._sorted_mounts, top) :]:
+            if not point.startswith(top):
+                break
+            found.append(point)
+        return found
+
+    @cached_property
+    def _sorted_mounts(self) -> list[str]:
+        return sorted(self.mounts)
+
+    def shows_former(self, source: str, target: str) -> bool:
+        """Return whether TARGET shows what SOURCE was before, and nothing is lost without it.
+
+        That is: SOURCE was deleted and made anew; or it lay at the same place of another file
+        system, which was mounted where a newer one is now, or above. Where SOURCE lies on a mount
+        that is further up, it may be the bare mount point of that other one, and this is not so.
+        Nor is it where that file system is in memory alone and mounted nowhere else, or something
+        is mounted below TARGET, or an administrator has put it there: over another mount, or after
+        what SOURCE lies on was mounted.
+        """
+        point, now = self.mount_at(target), self.mount_of(source)
+        if point is None or now is None or self._is_last_of_memory(point):
+            return False
+        if point.under or self.mounts_below(point.target):
+            return False
+        if point.root.endswith("//deleted"):
+            return self.files.is_dir(source)
+        if point.device == now.device:
+            return False
+        if self._ages[point.target] > self._ages[now.target] and not self._has_our_flags(point):
+            return False
+        real = self.files.realpath(source)
+        below = real.removeprefix(now.target.rstrip("/"))
+        if normal(point.root) == normal(now.root + below):
+            return True
+        former = point.root.rstrip("/")
+        return real.endswith(former) and inside(now.target, real.removesuffix(former) or "/")
+
+    @cached_property
+    def _ages(self) -> Mapping[str, int]:
+        return {point: number for number, point in enumerate(self.mounts)}
+
+    def _has_our_flags(self, point: MountPoint) -> bool:
+        """Return whether a mount has the flags of ours, which mount(8) has not copied to it.
+
+        It shows a former disk, after what lies there now was mounted, where an `apply` failed.
+        """
+        ours = {"nosuid", "nodev"}
+        same = (other for other in self.mounts.values() if other.device == point.device)
+        return ours <= set(point.options) and any(ours.isdisjoint(o.options) for o in same)
+
+    def left_mount(self, source: str, target: str) -> str:
+        """Return where the file system was mounted that TARGET shows of SOURCE still, or "".
+
+        There it is mounted no more, so that SOURCE may be a bare directory below its mount point.
+        """
+        point, now = self.mount_at(target), self.mount_of(source)
+        if point is None or now is None or point.device == now.device or point.under:
+            return ""
+        former, real = point.root.rstrip("/"), self.files.realpath(source)
+        if not real.endswith(former) or self._is_last_of_memory(point):
+            return ""
+        place = real.removesuffix(former) or "/"
+        return place if inside(place, now.target) and place != now.target else ""
+
+    def is_lost_by_umount(self, target: str) -> bool:
+        """Return whether what is mounted at TARGET has files in memory alone, and nowhere else."""
+        point = self.mount_at(target)
+        in_memory = point is not None and self._is_last_of_memory(point)
+        return in_memory and bool(self.files.listdir(target))
+
+    def _is_last_of_memory(self, point: MountPoint) -> bool:
+        if point.kind not in ("tmpfs", "ramfs"):
+            return False
+        same = [other for other in self.mounts.values() if other.device == point.device]
+        return len(same) < 2
 
     @cached_property
     def mounts_missing(self) -> str:

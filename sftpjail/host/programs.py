@@ -21,6 +21,10 @@ class Programs:
         self._programs: dict[str, str] = {}
         self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
 
+    def anew(self, files: Files) -> Programs:
+        """Return the same programs, which nobody has asked yet."""
+        return type(self)(files)
+
     def which(self, program: str) -> str:
         """Return the absolute path of an installed program, or ""."""
         if program not in self._programs:
@@ -44,13 +48,15 @@ class Programs:
             self._answers[key] = programs.run(argv, stdin=stdin)
         return self._answers[key]
 
-    def as_user(self, account: Account, argv: Sequence[str]) -> programs.Answer:
+    def as_user(self, account: Account, argv: Sequence[str], within: str = "") -> programs.Answer:
         """Return what a program says that only reads, run as the account with its groups.
 
-        See setpriv(1).
+        Its working directory is WITHIN, which only root need be able to reach. See setpriv(1),
+        env(1).
         """
         return self.ask(
             [
+                *(["env", f"--chdir={within}"] if within else []),
                 "setpriv",
                 f"--reuid={account.uid}",
                 f"--regid={account.gid}",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from ..errors import SftpJailError
+from ..escapes import some
 from ..host import Host
 from ..model import Account
 from ..paths import LINGER
@@ -19,6 +20,7 @@ from ..system.processes import Outsider
 # What `adopt --keep` accepts, in the order in which it is shown.
 KINDS = ("cron", "at", "incron", "linger", "processes", "units")
 # The user-writable part of systemd's user unit search path (systemd.unit(5)).
+_SHOWN = 4  # jobs, units or processes that are named
 UNITS = (".config/systemd/user", ".local/share/systemd/user")
 
 
@@ -57,7 +59,7 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
         )
     jobs = host.jobs.at_jobs.get(account.uid, ()) if account.uid > 0 else ()
     if jobs:
-        words = f"{len(jobs)} at job{'s' * (len(jobs) != 1)} ({_some(jobs)})"
+        words = f"{len(jobs)} at job{'s' * (len(jobs) != 1)} ({some(jobs, _SHOWN)})"
         works.append(Work("at", words, jobs))
     if name in host.jobs.incron_tables:
         path = host.jobs.incron_tables[name]
@@ -69,20 +71,15 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
         works.append(of_processes(running))
     units = [] if jailed and not host.jobs.has_manager(account.uid) else _units(account, host)
     if units:
-        works.append(Work("units", f"user units ({_some(units)})"))
+        works.append(Work("units", f"user units ({some(units, _SHOWN)})"))
     return works
 
 
 def of_processes(running: Sequence[Outsider]) -> Work:
     """Describe running processes as one Work."""
-    listed = _some(f"{process.pid} {process.name}" for process in running)
+    listed = some((f"{process.pid} {process.name}" for process in running), _SHOWN)
     words = f"{len(running)} process{'es' * (len(running) != 1)} ({listed})"
     return Work("processes", words, processes=tuple(running))
-
-
-def _some(words: Iterable[str]) -> str:
-    listed = list(words)
-    return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
 
 
 def _units(account: Account, host: Host) -> list[str]:

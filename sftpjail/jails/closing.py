@@ -3,7 +3,8 @@
 An account with a line in shadow(5) is expired. This blocks keys, passwords and certificates:
 pam_unix enforces it with UsePAM, and sshd itself without (auth.c, allowed_user). Any other
 account is put on a list. `setup` writes a PAM rule that reads the list, at the top of sshd's
-stack. Where sshd runs with "UsePAM no", setup and apply write a Match block instead.
+stack. Where sshd runs with "UsePAM no", or asks another service of PAM's (PAMServiceName), setup
+and apply write a Match block instead.
 
 The account's record has the reason, the command, and the previous expiry.
 """
@@ -12,21 +13,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import replace
+from shlex import quote
 
-from ..actions import Action, CloseAccount, OpenAccount, Phase, SetLines
+from ..actions import Action, CloseAccount, OpenAccount, Phase, SetExpiry, SetLines
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import Account, Closed, components, normal, number
 from ..openssh.pam_session import CLOSED, denied
+from ..openssh.pam_stack import is_asked
 from ..openssh.settings import effective
 from ..paths import HOST_RECORD
-from .guards import administrator, home_flaw, is_namesake, why_not
+from .guards import administrator, is_namesake, why_not
+from .homes import home_flaw
 from .membership import is_valid
 
 DAY = 86400  # seconds
 EXPIRED = "1"  # 2 January 1970; shadow(5) advises against 0
 JAIL = "jail"  # a value of Closed.until
+DISABLE = "disable"  # a value of Closed.by: an administrator wants it so
 SSHD = "/etc/pam.d/sshd"
 
 
@@ -65,8 +71,31 @@ def reason(account: Account, host: Host) -> str:
         return closed.why
     if account.name in _listed(host):
         return f"its name is in {CLOSED}"
-    day = number(host.expiry(account.name)) or 0
-    return f"it expired on {time.strftime('%Y-%m-%d', time.gmtime(day * DAY))}"
+    return f"it expired on {date_of(host.expiry(account.name))}"
+
+
+def is_disabled(account: Account, host: Host) -> bool:
+    """Return whether `disable` shuts an account out."""
+    closed = host.origin(account.name).closed
+    return closed is not None and closed.by == DISABLE and is_shut(account, host)
+
+
+def today() -> str:
+    """Return the date in UTC, by which shadow(5) counts days too."""
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
+def _is_over(closed: Closed) -> bool:
+    """Return whether an account that is shut out is let in by a plan that can make its jail."""
+    return closed.until == JAIL or (closed.until != "" and closed.until <= today())
+
+
+def terms(closed: Closed) -> str:
+    """Return since when and until when an account is shut out, in words, or ""."""
+    words = [f"since {closed.since}"] if closed.since else []
+    if closed.until not in ("", JAIL):
+        words.append(f"until {closed.until}")
+    return " ".join(words)
 
 
 def former_expiry(account: Account, host: Host) -> str | None:
@@ -82,7 +111,7 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
     """Return the actions that shut an account out, ahead of all others in the plan.
 
     Protected accounts (see `spared`) yield none. An expiry that has passed is kept, and so is a
-    permanent closure.
+    permanent closure, or one until a date that has not come.
 
     Args:
         account: the account.
@@ -94,18 +123,93 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
     """
     if spared(account, host):
         return []
-    name, now = account.name, host.expiry(account.name)
-    kept = host.origin(name).closed if is_shut(account, host) else None
-    if kept is not None and kept.until == "":
+    kept = host.origin(account.name).closed if is_shut(account, host) else None
+    if kept is not None and not _is_over(kept) and (kept.until == "" or until == JAIL):
         return []
-    expirable = host.people.has_shadow(name)
-    former = former_expiry(account, host)
     if kept is not None and (kept.why, kept.until) == (why, until):
         by = kept.by
-    expire = None if not expirable or _is_past(now) else EXPIRED
-    actions: list[Action] = [
-        CloseAccount(name, expire=expire, closed=Closed(why, by, until, former))
-    ]
+    return _shut_out(account, Closed(why, by, until, former_expiry(account, host)), host)
+
+
+def disable(account: Account, why: str, until: str, host: Host) -> list[Action]:
+    """Return the actions that shut an account out because an administrator wants it.
+
+    Args:
+        account: the account, with its profile.
+        why: in words; "" keeps the reason that it is disabled for already.
+        until: the date (YYYY-MM-DD) from which it is let in again; "" for `enable` alone.
+        host: the facts.
+
+    Raises:
+        SftpJailError: it may not be shut out, or as `close`.
+    """
+    reserved = spared(account, host)
+    if reserved:
+        raise SftpJailError(f"{account.name} is not shut out: {reserved}")
+    closed = host.origin(account.name).closed if is_disabled(account, host) else None
+    why = why or (closed.why if closed else "an administrator has disabled it")
+    since = closed.since if closed else today()
+    former = former_expiry(account, host)
+    return _shut_out(account, Closed(why, DISABLE, until, former, since), host)
+
+
+def expire(account: Account, date: str, host: Host) -> list[Action]:
+    """Return the action that has an account expire on a date.
+
+    For one that is shut out now, that is its expiry when it is let in again.
+
+    Args:
+        account: the account, with its profile.
+        date: the last day (YYYY-MM-DD) on which sshd and PAM let it in; "" for no end.
+        host: the facts.
+
+    Raises:
+        SftpJailError: it may not be shut out, or has no line in shadow(5).
+    """
+    name, reserved = account.name, spared(account, host)
+    if reserved and date:
+        raise SftpJailError(f"{name} does not expire: {reserved}")
+    if not host.people.has_shadow(name):
+        advice = f"give it an expiry where it comes from; or run sftpjail disable {quote(name)}"
+        raise SftpJailError(f"{name} has no line in /etc/shadow to expire by", advice=advice)
+    days = days_of(date) if date else ""
+    closed = host.origin(name).closed
+    if closed is None or not is_shut(account, host):
+        return [SetExpiry(name, expire=days)]
+    # What shuts it out may have been a date that has passed by itself.
+    now = None if host.expiry(name) == EXPIRED else EXPIRED
+    return [CloseAccount(name, expire=now, closed=replace(closed, expire=days))]
+
+
+def expiry(account: Account, host: Host) -> str:
+    """Return the date on which an account expires, by shadow(5) or once it is let in; or "".
+
+    That is YYYY-MM-DD.
+    """
+    closed, now = host.origin(account.name).closed, host.expiry(account.name)
+    ours = closed is not None and closed.expire is not None and now == EXPIRED
+    return date_of(closed.expire or "" if closed and ours else now)
+
+
+def date_of(days: str) -> str:
+    """Return an expiry of shadow(5) as YYYY-MM-DD; "" for none."""
+    day = number(days)
+    return "" if day is None else time.strftime("%Y-%m-%d", time.gmtime(day * DAY))
+
+
+def days_of(date: str) -> str:
+    """Return a date of the form YYYY-MM-DD as shadow(5) has it; see `date_of`."""
+    from datetime import date as calendar  # late: no hook of useradd needs it
+
+    return str((calendar.fromisoformat(date) - calendar(1970, 1, 1)).days)
+
+
+def _shut_out(account: Account, closed: Closed, host: Host) -> list[Action]:
+    """Return the actions of `close` and `disable`."""
+    name = account.name
+    expirable = host.people.has_shadow(name)
+    expire = None if not expirable or _is_past(host.expiry(name)) else EXPIRED
+    actions: list[Action] = [CloseAccount(name, expire=expire, closed=closed)]
     if expirable:
         return actions
     if not _is_read(host):
@@ -123,10 +227,10 @@ def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
     Args:
         account: an account that we shut out.
         host: the facts.
-        whoever: include an account that was shut out permanently.
+        whoever: include an account that was shut out permanently, or until later.
     """
     name, closed = account.name, host.origin(account.name).closed
-    if closed is None or (closed.until != JAIL and not whoever):
+    if closed is None or not (whoever or _is_over(closed)):
         return []
     expire = closed.expire if host.expiry(name) == EXPIRED else None
     return [OpenAccount(name, expire=expire), *forget(name, host)]
@@ -157,7 +261,7 @@ def lets_in(account: Account, host: Host) -> bool:
         SftpJailError: a record is damaged, or sshd refuses its configuration.
     """
     profile = account.profile
-    if profile is None or not account.exists:
+    if profile is None or not account.exists or not _is_component(account.name):
         return False
     if is_namesake(account, host):
         return True
@@ -171,34 +275,32 @@ def lets_in(account: Account, host: Host) -> bool:
             account.name not in host.records.recorded()
             or host.origin(account.name).closed is not None
         )
-    if (
-        chroot != "%h"
-        or _is_own(account, host)
-        or not home_flaw(account, host.realpath(account.home), host)
-    ):
+    return admits(account, chroot, host)
+
+
+def admits(account: Account, chroot: str, host: Host) -> bool:
+    """Return whether sshd accepts a chroot that is the account's home, and should be no jail.
+
+    Args:
+        account: with its profile.
+        chroot: sshd's, before %h and %u are replaced.
+        host: the facts.
+    """
+    if chroot != "%h" or not home_flaw(account, host.realpath(account.home), host):
         return False
     return not any(
         host.stat(part) is None or host.flaw(part) for part in components(normal(account.home))
     )
 
 
-def _is_own(account: Account, host: Host) -> bool:
-    """Return whether a home is already the account's jail.
-
-    If so, it remains one, whoever else lives there by now.
-    """
-    origin, files = host.origin(account.name), host.lstat(account.files)
-    recorded = host.realpath(account.home) in (*origin.made, *origin.owners)
-    return recorded or (files is not None and files.st_uid == account.uid)
-
-
-def _uses_pam(host: Host) -> bool:
-    return effective(host, "root").get("usepam") == "yes"
+def _is_component(name: str) -> bool:
+    """Return whether there can be a record of a name; winbind may bring "CORP/bob"."""
+    return "/" not in name and name not in (".", "..")
 
 
 def _is_read(host: Host) -> bool:
     """Return whether the list takes effect, now or once the current plan is carried out."""
-    return host.preparing or (denied(CLOSED) in host.text(SSHD).split("\n") and _uses_pam(host))
+    return host.preparing or (denied(CLOSED) in host.text(SSHD).split("\n") and is_asked(host))
 
 
 def on_list(host: Host) -> list[str]:
@@ -213,13 +315,28 @@ def needs_rule(host: Host) -> bool:
 
 
 def match_block(host: Host) -> list[str]:
-    """Return the Match block that denies the listed accounts where sshd does not use PAM."""
+    """Return the Match block that denies the listed accounts where PAM's sshd is not asked."""
     names = on_list(host)
     return (
-        [f"Match User {','.join(names)}", "    DenyUsers *"]
-        if names and not _uses_pam(host)
-        else []
+        [f"Match User {','.join(names)}", "    DenyUsers *"] if names and not is_asked(host) else []
     )
+
+
+def list_with(account: Account, host: Host, *, shut: bool) -> frozenset[str] | None:
+    """Return the list with or without one account, where sshd's configuration has it; else None.
+
+    That is, where sshd does not ask PAM's service sshd and the account has no line in shadow(5).
+    """
+    if host.people.has_shadow(account.name) or is_asked(host):
+        return None
+    names = frozenset(_listed(host))
+    return names | {account.name} if shut else names - {account.name}
+
+
+def own_expiry(account: Account, host: Host) -> str:
+    """Return the date on which an account has expired by other hands than ours, or ""."""
+    date = expiry(account, host)
+    return date if date and date < today() else ""
 
 
 def list_after(

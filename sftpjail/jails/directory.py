@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..config import Config
 from ..errors import SftpJailError
+from ..escapes import look_at
 from ..host import Host
 from ..openssh.match_blocks import DROPIN, MAIN
 
@@ -18,7 +19,7 @@ def refuse_silent(name: str, host: Host) -> None:
         raise SftpJailError(
             f"the directory service ({', '.join(host.people.directory_services)}) does not answer "
             f"whether there is an account {name}",
-            f"getent passwd {name}",
+            look_at(f"getent passwd {name}"),
         )
 
 

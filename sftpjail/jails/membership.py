@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ..config import Config
 from ..errors import SftpJailError, UsageError
+from ..escapes import shown
 from ..host import Host
 from ..model import Account, Profile, valid_name
 from .directory import refuse_silent
@@ -17,6 +18,32 @@ def jailed(config: Config, host: Host) -> dict[str, Account]:
 
     As in our configuration for sshd, Match User comes before Match Group, and the first match wins.
     """
+    found = members(config, host)
+    return {name: account for name, account in found.items() if is_valid(name)}
+
+
+def untaken(config: Config, host: Host) -> dict[str, Account]:
+    """Return the members of jail groups whose names sftpjail does not take, each with its profile.
+
+    sshd's Match blocks hold them, and they have no jail.
+    """
+    found = members(config, host)
+    return {name: account for name, account in found.items() if not is_valid(name)}
+
+
+def refuse_name(account: Account) -> SftpJailError:
+    """Return the error of such a member."""
+    profile = account.profile
+    where = f"in the group {profile.group}" if profile else "a member"
+    return SftpJailError(
+        f"{shown(account.name)} is {where} and gets no jail: sftpjail does not take its name",
+        why="a name has ASCII letters, digits and _ . @ - only, and does not begin with . @ or -",
+        advice="give it another name: see NAMES in sftpjail.conf(5)",
+    )
+
+
+def members(config: Config, host: Host) -> dict[str, Account]:
+    """Return both: everybody whom sshd's Match blocks hold, by name, each with its profile."""
     profiles: dict[str, Profile] = {}
     for profile in config.profiles:
         for name in profile.match_user:
@@ -27,13 +54,13 @@ def jailed(config: Config, host: Host) -> dict[str, Account]:
     found = {}
     for name, profile in profiles.items():
         account = host.account(name)
-        if account is not None and is_valid(name):
+        if account is not None:
             found[name] = replace(account, profile=profile)
     return found
 
 
 def is_valid(name: str) -> bool:
-    """Return whether we can handle a name from passwd(5). sshd jails the others too."""
+    """Return whether we take a name from passwd(5). sshd's Match blocks hold the others too."""
     try:
         return bool(valid_name(name))
     except UsageError:

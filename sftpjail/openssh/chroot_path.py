@@ -6,17 +6,33 @@ import stat
 from shlex import quote
 
 from .. import fixes
+from ..escapes import Advice
 from ..host import Host
 from ..model import Account
 
 
-def new_home(account: Account) -> str:
-    """Return the command that moves an account's home to the usual place.
+def make_home(account: Account, host: Host) -> str:
+    """Return the command that makes an account's home as useradd(8) does: with HOME_MODE."""
+    return f"mkhomedir_helper {quote(account.name)} 0022 /etc/skel {host.people.home_mode}"
 
-    It overwrites nothing.
+
+def new_home(account: Account, host: Host) -> str:
+    """Return the command that gives an account a new home at the usual place, or advice.
+
+    There is a command where nothing has that name, or it is the account's own: else what lies there
+    may be another's.
     """
-    name = quote(account.name)
-    return f"usermod -d /home/{name} {name} && mkhomedir_helper {name} && sftpjail apply"
+    if not account.local:
+        return Advice(f"give {account.name} a home of its own in the directory service")
+    name, home = quote(account.name), f"/home/{account.name}"
+    found = host.lstat(home)
+    is_own = found is not None and stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid
+    if (found is not None and not is_own) or not host.trusted_path(home):
+        return Advice(
+            f"give {account.name} a home of its own by `usermod -d`, then run sftpjail apply"
+        )
+    make = "" if is_own else f"{make_home(account, host)} && "
+    return f"usermod -d {quote(home)} {name} && {make}sftpjail apply"
 
 
 def fix_flaw(path: str, host: Host) -> str:

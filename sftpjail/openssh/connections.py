@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 from itertools import chain
 
 from ..host import Host
+from .daemons import Daemon, primary
 from .settings import PROBE, effective
 from .sshd import LOCAL
 
@@ -38,27 +38,34 @@ def conditions(criteria: str) -> Iterator[tuple[str, str]]:
             yield kind.lower(), next(words, "")
 
 
-def connections(host: Host, user: str = PROBE) -> list[str]:
+def connections(host: Host, user: str = PROBE, daemon: Daemon | None = None) -> list[str]:
     """Return the kinds of connections that the current Match lines distinguish.
 
     These are a local connection, one that matches no line, and one for each line about addresses,
     hosts or ports. Without such lines, all connections are alike. USER makes no difference to the
-    lines.
+    lines. Without DAEMON it is the primary one.
     """
-    found = [LOCAL]
-    for criteria in effective(host, user).criteria:
+    daemon = daemon or primary(host)
+    local = daemon.local
+    found = [local]
+    for criteria in effective(host, user, daemon=daemon).criteria:
         fields = {}
         for kind, patterns in conditions(criteria):
-            example = _example(patterns) if kind in _FIELDS else ""
+            example = _example(patterns, kind) if kind in _FIELDS else ""
             if example:
                 fields[_FIELDS[kind]] = example
         if fields:
-            found.append(_but(fields))
-    return [*found, _but(_STRANGER)] if len(found) > 1 else found
+            found.append(_but(fields, local))
+    return [*found, _but(_STRANGER, local)] if len(found) > 1 else found
 
 
-def _but(fields: Mapping[str, str]) -> str:
-    pairs = (pair.split("=") for pair in LOCAL.split(","))
+def from_address(address: str) -> str:
+    """Return the connection of a client with an address."""
+    return _but({"host": address, "addr": address}, LOCAL)
+
+
+def _but(fields: Mapping[str, str], local: str) -> str:
+    pairs = (pair.split("=") for pair in local.split(","))
     return ",".join(f"{name}={fields.get(name, value)}" for name, value in pairs)
 
 
@@ -69,15 +76,23 @@ def peculiar(connection: str) -> str:
     )
 
 
-def _example(patterns: str) -> str:
+# Of networks that nobody has (RFC 5737, RFC 3849).
+_STRANGE = ("192.0.2.77", "198.51.100.77", "203.0.113.77", "2001:db8::77")
+
+
+def _example(patterns: str, kind: str) -> str:
     """Return a string that matches a pattern list (ssh_config(5), PATTERNS), or "".
 
-    For 10.0.0.0/8 it is the first or the last address, whichever is not negated.
+    For 10.0.0.0/8 it is the first or the last address, whichever is not negated. Where "*" stands
+    among addresses, it is one that matches no other pattern.
     """
     words = patterns.split(",")
     without = [word[1:] for word in words if word.startswith("!")]
     wanted = [word for word in words if not word.startswith("!")]
-    for example in chain.from_iterable(map(_examples, wanted)):
+    found = chain.from_iterable(map(_examples, wanted))
+    if kind in ("address", "localaddress") and "*" in wanted:
+        found = chain(_STRANGE)
+    for example in found:
         if not any(_matches(pattern, example) for pattern in without):
             return example
     return ""
@@ -99,7 +114,9 @@ def _examples(pattern: str) -> list[str]:
 
 
 def _matches(pattern: str, example: str) -> bool:
+    from .patterns import matches  # late: only `setup` and `check` come here
+
     try:
         return ip_address(example) in ip_network(pattern, strict=False)
     except ValueError:
-        return fnmatchcase(example, pattern)
+        return matches(example, pattern)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..config import Config
 from ..errors import SftpJailError
@@ -27,6 +28,9 @@ DOORS = (
     "PermitTTY no",
     "PermitUserRC no",
 )
+# Above a profile's settings: what its `mounts = auto` is here, and why; see auto_mounts.py.
+AUTO = "# mounts = auto: "
+UNSAID = "its Match block had it so"  # of a block that an earlier version wrote, and does not say
 WORDS = 9  # before 10.4 sshd silently drops further arguments of internal-sftp (session.c)
 
 
@@ -41,7 +45,7 @@ def force_command(profile: Profile, config: Config) -> str:
         words += [f"-f{config.logs.facility}", f"-l{config.logs.level}"]
     if profile.umask:
         words.append(f"-u{profile.umask.zfill(4)}")
-    start = profile.start or (f"/{profile.files}" if profile.in_home else "")
+    start = profile.start or (f"/{profile.files}" if profile.in_home and profile.is_filled else "")
     if start:
         words.append(f"-d{start}")
     if profile.read_only:
@@ -58,7 +62,10 @@ def force_command(profile: Profile, config: Config) -> str:
 
 def block(profile: Profile, config: Config, host: Host) -> list[str]:
     """Return a profile's settings as written in its Match blocks."""
-    return [*_own(profile, config, host), *profile.sshd_options]
+    note = []
+    if profile.mounts_because not in ("", UNSAID):
+        note.append(f"{AUTO}{profile.mounts}, {profile.mounts_because}")
+    return [*note, *_own(profile, config, host), *profile.sshd_options]
 
 
 def _own(profile: Profile, config: Config, host: Host) -> Iterator[str]:
@@ -72,21 +79,107 @@ def _own(profile: Profile, config: Config, host: Host) -> Iterator[str]:
         yield f"TrustedUserCAKeys {profile.trusted_ca}"
     if profile.principals:
         yield f"AuthorizedPrincipalsFile {profile.principals}"
+    if profile.passwords != "host":
+        yield f"PasswordAuthentication {profile.passwords}"
+        yield f"KbdInteractiveAuthentication {profile.passwords}"
+    if profile.authentication_methods:
+        yield f"AuthenticationMethods {profile.authentication_methods}"
     yield from DOORS
     if service(profile, host):
         yield f"PAMServiceName {service(profile, host)}"
 
 
+# Of a client whose address is none of those allowed; DenyUsers takes USER@HOST.
+ELSEWHERE = "*@*"
+
+
+def elsewhere(criteria: str, addresses: Sequence[str]) -> list[str]:
+    """Return the Match block that refuses those who come from elsewhere.
+
+    From the addresses themselves the block does not apply, so that there all else is as it was.
+    DenyUsers of several blocks add up (servconf.c), and none takes this away.
+
+    Args:
+        criteria: whom it is about.
+        addresses: see `model.networks`; none for no block.
+    """
+    if not addresses:
+        return []
+    places = ",".join(["*", *(f"!{address}" for address in addresses)])
+    return [f"Match {criteria} Address {places}", f"    DenyUsers {ELSEWHERE}"]
+
+
+def address_blocks(config: Config) -> Iterator[str]:
+    """Yield the lines of all Match blocks that refuse members who come from elsewhere.
+
+    As with all settings, the first profile of an account decides: a block is about nobody of an
+    earlier one.
+    """
+    users: list[str] = []
+    groups: list[str] = []
+    for profile in config.profiles:
+        own = [name for name in profile.match_user if name not in users]
+        if own:
+            yield from elsewhere(f"User {','.join(own)}", profile.addresses)
+        users += own
+    for profile in config.profiles:
+        if not profile.group:
+            continue
+        of_group = ",".join([profile.group, *(f"!{group}" for group in groups)])
+        others = f" User *,{','.join(f'!{name}' for name in users)}" if users else ""
+        yield from elsewhere(f"Group {of_group}{others}", profile.addresses)
+        groups.append(profile.group)
+
+
 def match_blocks(config: Config, host: Host) -> Iterator[str]:
     """Yield the lines of all Match blocks, users before groups, since the first value wins."""
-    for profile in config.profiles:
-        if profile.match_user:
-            yield f"Match User {','.join(profile.match_user)}"
-            yield from (f"    {line}" for line in block(profile, config, host))
-    for profile in config.profiles:
-        if profile.group:
-            yield f"Match Group {profile.group}"
-            yield from (f"    {line}" for line in block(profile, config, host))
+    yield from address_blocks(config)
+    for kind in ("User", "Group"):
+        for profile in config.profiles:
+            for head in heads(profile):
+                if head.startswith(f"Match {kind} "):
+                    yield head
+                    yield from (f"    {line}" for line in block(profile, config, host))
+
+
+def heads(profile: Profile) -> list[str]:
+    """Return the Match lines of a profile's blocks."""
+    users = [f"Match User {','.join(profile.match_user)}"] if profile.match_user else []
+    return [*users, *([f"Match Group {profile.group}"] if profile.group else [])]
+
+
+def with_former_methods(config: Config, host: Host) -> Config:
+    """Return a configuration by which jails keep the login methods of the Match blocks there are.
+
+    A profile that has no block yet is left as it is.
+    """
+    text = host.text(DROPIN) + host.text(MAIN)
+    profiles = tuple(_with_methods(profile, text) for profile in config.profiles)
+    return replace(config, profiles=profiles)
+
+
+def _with_methods(profile: Profile, text: str) -> Profile:
+    for head in heads(profile):
+        _, found, rest = text.partition(f"{head}\n    ChrootDirectory ")
+        if not found:
+            _, found, rest = text.partition(f"{head}\n    {AUTO}")
+        if found:
+            said = _said(rest)
+            methods = said.get("AuthenticationMethods", "")
+            passwords = said.get("PasswordAuthentication", "host")
+            return replace(profile, passwords=passwords, authentication_methods=methods)
+    return profile
+
+
+def _said(lines: str) -> dict[str, str]:
+    """Return the settings of what is left of a block; the first value of each counts."""
+    found: dict[str, str] = {}
+    for line in lines.split("\n")[1:]:
+        if not line.startswith("    "):
+            break
+        keyword, _, value = line.strip().partition(" ")
+        found.setdefault(keyword, value)
+    return found
 
 
 def settings(profile: Profile, config: Config, host: Host) -> Iterator[str]:

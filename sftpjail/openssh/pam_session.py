@@ -8,9 +8,15 @@ runs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from ..config import Config
 from ..host import Host
 from ..model import Profile
-from ..paths import BIN, TABLES
+from ..paths import ADDRESSES, BIN, LIB, LIMITED, SEEN, TABLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRIPT = "/etc/sftpjail/pam-session"
 # pam_namespace mounts a tmpfs here for the session alone, so its presence shows that a process
@@ -20,14 +26,28 @@ MARK = "/var/lib/sftpjail/session"
 GATE = "/etc/sftpjail/directory"
 # Accounts without a line in shadow(5) that are shut out; see jails/closing.py.
 CLOSED = "/etc/sftpjail/closed"
+PROVE = f"{LIB}/entry/prove-login"  # setup's trial logins
+# The account rules (pam.d(5)) that read who may come from which addresses only. pam_access refuses
+# everybody where its file is missing, so it is asked about nobody but the accounts that are named.
+LIMITS = (
+    "account [success=1 default=ignore] "
+    f"pam_listfile.so item=user sense=deny file={LIMITED} onerr=succeed quiet",
+    f"account required pam_access.so accessfile={ADDRESSES} nodefgroup",
+)
+# A directory service may answer to more than one name of an account: SSSD to ida@example, and to
+# IDA if it is told to ignore the case. pam_listfile, pam_access and Match User compare what was
+# typed.
+_LOCAL = "account [success=1 default=ignore] pam_localuser.so"
 SECONDS = 30  # after which a script that hangs has failed
+_NAMED = f"account required pam_exec.so quiet /usr/bin/timeout {SECONDS} {SCRIPT} name"
 # PAM services, by `mounts`; the one for fstab is for hosts with a directory service.
 SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
 
 
 def at_login(profile: Profile, host: Host) -> bool:
     """Return whether a profile needs our script when a session opens."""
-    return profile.mounts == "session" or bool(host.people.directory_services)
+    needed = profile.mounts == "session" or profile.connections > 0
+    return needed or bool(host.people.directory_services)
 
 
 def service(profile: Profile, host: Host) -> str:
@@ -40,9 +60,40 @@ def service(profile: Profile, host: Host) -> str:
     return ""
 
 
+def most(config: Config) -> str:
+    """Return how many sessions the members of each profile may have, for the script.
+
+    A line for each name and group in the order of the Match blocks; the first one decides.
+    """
+    lines = [
+        f"name {name} {profile.connections}"
+        for profile in config.profiles
+        for name in profile.match_user
+    ]
+    lines += [f"group {p.group} {p.connections}" for p in config.profiles if p.group]
+    needed = any(profile.connections for profile in config.profiles)
+    return "".join(f"{line}\n" for line in lines) if needed else ""
+
+
 def denied(path: str) -> str:
     """Return the account rule (pam.d(5)) that denies the users listed in PATH, if it exists."""
     return f"account required pam_listfile.so item=user sense=deny file={path} onerr=succeed quiet"
+
+
+def named(config: Config) -> tuple[str, ...]:
+    """Return the account rules (pam.d(5)) that want an account of a directory by its own name.
+
+    That is for those that we know or shut out, and for those in match_user. Others log in as ever,
+    and so do local accounts, for whom nothing of ours runs.
+    """
+    names = ":".join(name for profile in config.profiles for name in profile.match_user)
+    command = f"{_NAMED} {names}".rstrip()
+    return _LOCAL, command
+
+
+def is_about_names(rule: str) -> bool:
+    """Return whether a rule is one of `named`, whatever names it has."""
+    return rule == _LOCAL or rule.startswith(_NAMED)
 
 
 def table(name: str) -> str:
@@ -62,6 +113,13 @@ def rules(kind: str) -> tuple[str, ...]:
     return "session required pam_namespace.so mount_private", script
 
 
+def _own_lines(path: Path) -> list[str]:
+    """Return the lines of a module below its first import, without the imports of ours."""
+    text = path.read_text(encoding="utf-8")
+    body = text.partition("from __future__ import annotations\n")[2]
+    return [line for line in body.split("\n") if not line.startswith("from .")]
+
+
 def program() -> str:
     """Return the program that runs at login and at boot.
 
@@ -73,16 +131,17 @@ def program() -> str:
 
     here = Path(__file__).parents[1] / "system"
     paths = (here / "safe_path.py").read_text(encoding="utf-8")
-    step = (here / "login_step.py").read_text(encoding="utf-8")
-    _, _, body = step.partition("from __future__ import annotations\n")
-    own = [line for line in body.split("\n") if not line.startswith("from .")]
+    step, use = (_own_lines(here / name) for name in ("login_step.py", "last_use.py"))
     return "\n".join(
         [
             "#!/usr/bin/python3 -IS",
             "# Made by `sftpjail setup`; changes here are lost.",
             paths,
-            f"BIN = {BIN!r}",
-            *own,
+            f"BIN, SEEN = {BIN!r}, {SEEN!r}",
+            *step,
+            "LAST_USE = r'''",
+            *use,
+            "'''",
             'if __name__ == "__main__":',
             "    # At once: taking the interpreter apart would hold up every login.",
             "    os._exit(main(sys.argv[1:]))",

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..host import Host
+from .settings import effective
+
+SSHD = "/etc/pam.d/sshd"
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,17 @@ def stack(host: Host, service: str) -> tuple[Rule, ...]:
         host: the facts.
         service: its name, such as sshd.
     """
-    return tuple(_rules(host, service, 0))
+    return tuple(_rules(host, service, ()))
 
 
-def _rules(host: Host, service: str, depth: int) -> Iterator[Rule]:
+def _rules(host: Host, service: str, above: tuple[str, ...]) -> Iterator[Rule]:
     path = next(
         (p for p in (f"/etc/pam.d/{service}", f"/usr/lib/pam.d/{service}") if host.lstat(p)), ""
     )
-    if not path or depth > 9 or "/" in service:
+    # PAM refuses a file that includes itself: there is no end to it.
+    if not path or service in above or len(above) > 9 or "/" in service:
         return
+    above += (service,)
     text = host.text(path).replace("\\\n", " ")
     for number, line in enumerate(text.split("\n"), 1):
         found = re.match(r"\s*(?:@include\s+(\S+)|-?(\w+)\s+(\[.*?\]|\S+)\s+(\S+)\s*(.*))", line)
@@ -49,9 +54,9 @@ def _rules(host: Host, service: str, depth: int) -> Iterator[Rule]:
             continue
         included, kind, control, module, rest = found.groups()
         if included:
-            yield from _rules(host, included, depth + 1)
+            yield from _rules(host, included, above)
         elif control in ("include", "substack"):
-            yield from (rule for rule in _rules(host, module, depth + 1) if rule.kind == kind)
+            yield from (rule for rule in _rules(host, module, above) if rule.kind == kind)
         else:
             yield Rule(
                 kind,
@@ -59,3 +64,29 @@ def _rules(host: Host, service: str, depth: int) -> Iterator[Rule]:
                 tuple(rest.split("#")[0].split()),
                 f"{path}:{number}",
             )
+
+
+def is_asked(host: Host) -> bool:
+    """Return whether sshd asks PAM's service sshd about an account of which nobody says otherwise.
+
+    PAMServiceName in sshd_config(5) names another one, since OpenSSH 9.8.
+
+    Raises:
+        SftpJailError: sshd refuses its configuration.
+    """
+    found = effective(host, "root")
+    return found.get("usepam") == "yes" and found.get("pamservicename") in ("", "sshd")
+
+
+def user_environment(host: Host) -> str:
+    """Return where sshd's stack lets users set the environment of what comes after it, or "".
+
+    pam_exec(8) hands that on to programs that it runs as root. Only the rules that come before a
+    session's are meant, and the first line of the file, which comes before ours there.
+    """
+    for rule in stack(host, "sshd"):
+        by_users = rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments
+        if by_users and rule.kind in ("auth", "account"):
+            return rule.where
+    first = host.text(SSHD).partition("\n")[0]
+    return f"{SSHD}:1" if "user_readenv" in first and not first.startswith("#") else ""

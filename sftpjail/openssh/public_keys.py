@@ -10,19 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..errors import SftpJailError
+from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..model import Key
 
 MAX_BYTES = 1 << 20  # for each source of keys: about 10,000 keys
 MAX_LINES = 20_000  # for each source, including blank lines and comments
 
+LIVE_TEST = "sftpjail test --live"  # the comment of a key that a test puts in force
 _TYPE = re.compile(r"(sk-)?(ssh|ecdsa)-[A-Za-z0-9@.-]+(?=[ \t])")
 _FOREIGN = {
     "---- BEGIN SSH2 PUBLIC KEY ----": "RFC4716",
     "-----BEGIN PUBLIC KEY-----": "PKCS8",
     "-----BEGIN RSA PUBLIC KEY-----": "PEM",
 }
+_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")  # the byte order mark, as it is decoded here
 DSA = "DSA keys are 1024 bits and sshd no longer takes them"
 _SHUTTING = {
     "no-agent-forwarding",
@@ -41,6 +43,11 @@ _WHY = {
     "cert-authority": "it would let in every key that its owner signs",
     "principals": "it goes with cert-authority",
 }
+
+
+def looks_like_key(text: str) -> bool:
+    """Return whether TEXT is a key line as it stands in a .pub file, whatever ssh-keygen thinks."""
+    return bool(_TYPE.match(text.lstrip()))
 
 
 def split_options(line: str) -> tuple[tuple[str, ...], str]:
@@ -94,7 +101,11 @@ def convert(text: str, host: Host) -> str:
     Raises:
         SftpJailError: ssh-keygen cannot read it, or it is a private key.
     """
-    if re.search(r"(?m)^\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----", text.removeprefix("\ufeff")):
+    _refuse_windows(text)
+    # Not \s, which goes on from every line through all the empty ones below it.
+    if re.search(
+        r"(?m)^[ \t\r]*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----", text.removeprefix("\ufeff")
+    ):
         raise SftpJailError(
             "that is a private key, which stays with its owner",
             advice="its public half is what ssh-keygen -y -f FILE prints",
@@ -112,6 +123,25 @@ def convert(text: str, host: Host) -> str:
     return f"{answer.out.strip()} {comment[1] if comment else ''}".strip() + "\n"
 
 
+def _refuse_windows(text: str) -> None:
+    """Refuse two forms that Windows' programs write, with the way to the one that is wanted.
+
+    Raises:
+        SftpJailError: it is UTF-16, or a private key of PuTTY's.
+    """
+    if text.startswith(_UTF16) or "s\0s\0h\0" in text[:64]:
+        raise SftpJailError(
+            "the text is UTF-16, as PowerShell writes it, and no key file",
+            advice="iconv -f UTF-16 -t UTF-8 FILE | sftpjail key add USER -",
+        )
+    if text.lstrip("\ufeff \t\r\n").startswith("PuTTY-User-Key-File-"):
+        raise SftpJailError(
+            "that is a private key of PuTTY's, which stays with its owner",
+            advice="its public half is what puttygen FILE -O public-openssh prints, "
+            "and what PuTTYgen shows for pasting into authorized_keys",
+        )
+
+
 @dataclass(frozen=True)
 class Entry:
     """A line of a key file that is not a comment: its key, or what is wrong with it."""
@@ -120,6 +150,11 @@ class Entry:
     text: str
     key: Key | None = None
     problem: str = ""
+
+
+# Nobody's key. It stands behind those that are asked about, so that an answer about it says that
+# ssh-keygen has come to their end, and did not die before: no key is taken for a bad line then.
+_LAST = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + 43 * "A"
 
 
 def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
@@ -133,13 +168,21 @@ def survey(texts: Sequence[str], host: Host) -> list[list[Entry]]:
 
     Returns:
         The entries of each text, in order.
+
+    Raises:
+        SftpJailError: ssh-keygen has not read all: which lines are keys is not known.
     """
     lines = [list(_lines(text)) for text in texts]
     every = [line for own in lines for line in own]
     # We set the comment, so that each answer can be matched with its line.
     given = "".join(f"{line.kind} {line.blob} {n}\n" for n, line in enumerate(every) if line.blob)
-    told = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=given).out if given else ""
-    said = {int(found[3]): found for found in re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", told)}
+    said: dict[int, re.Match[str]] = {}
+    if given:
+        answer = host.ask(["ssh-keygen", "-l", "-f", "-"], stdin=f"{given}{_LAST} {len(every)}\n")
+        found = re.finditer(r"(?m)^(\d+) (\S+) (\d+) \(", answer.out)
+        said = {int(line[3]): line for line in found}
+        if len(every) not in said:
+            raise SftpJailError(f"ssh-keygen has not read all keys: {answer.words}")
     entries = iter([_entry(line, said.get(n)) for n, line in enumerate(every)])
     return [[next(entries) for _ in own] for own in lines]
 
@@ -209,12 +252,30 @@ def read(text: str, host: Host, source: str) -> tuple[list[Key], list[str]]:
     for entry in survey([convert(text, host)], host)[0]:
         reason = _why_not(entry)
         if entry.key and not reason:
-            keys.append(_tidy(entry.key))
+            keys.append(tidy(entry.key))
         else:
             problems.append(f"{source}, line {entry.number}: {reason}")
     if len(problems) > 5:  # not a key file
         problems = [*problems[:5], f"{source}: {len(problems) - 5} more lines like these"]
     return keys, problems
+
+
+def read_many(texts: Sequence[str], host: Host) -> list[tuple[list[Key], list[str]]]:
+    """As `read`, of any number of texts in OpenSSH's own format, by a single ssh-keygen.
+
+    Args:
+        texts: a key a line.
+        host: runs ssh-keygen.
+
+    Returns:
+        Of each text its keys, and why the others are refused, without the name of a source.
+    """
+    answers = []
+    for entries in survey(texts, host):
+        reasons = [(entry, _why_not(entry)) for entry in entries]
+        keys = [tidy(entry.key) for entry, why in reasons if entry.key and not why]
+        answers.append((keys, [why for _, why in reasons if why]))
+    return answers
 
 
 def _why_not(entry: Entry) -> str:
@@ -224,13 +285,83 @@ def _why_not(entry: Entry) -> str:
     return unfit(entry.key) if entry.key else f"{entry.problem}: {entry.text[:40]!r}"
 
 
-def _tidy(key: Key) -> Key:
+def tidy(key: Key) -> Key:
     """Return the key with its line normalized: one space between the parts."""
-    return replace(
-        key, line=" ".join(filter(None, (",".join(key.options), blob(key), key.comment)))
-    )
+    return _with(key, key.options, key.comment)
+
+
+def _with(key: Key, options: tuple[str, ...], comment: str) -> Key:
+    line = " ".join(filter(None, (",".join(options), blob(key), comment)))
+    return replace(key, line=line, options=options, comment=comment)
+
+
+def renamed(key: Key, name: str) -> Key:
+    """Return a key with another comment.
+
+    Raises:
+        UsageError: it is none that a line can have.
+    """
+    if name != name.strip() or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        raise UsageError(f"a key cannot be called {name!r}: one line, without blanks around it")
+    return _with(key, key.options, name)
+
+
+def limited(key: Key, addresses: str = "", last_day: str = "") -> Key:
+    """Return a key that lets in from some addresses only, or until a day.
+
+    See from= and expiry-time= in sshd(8), AUTHORIZED_KEYS FILE FORMAT.
+
+    Args:
+        key: without such an option.
+        addresses: patterns of names and addresses, and networks, separated by commas.
+        last_day: YYYY-MM-DD, in the time of the host.
+
+    Raises:
+        UsageError: sshd would not take that, or the key has the option already.
+    """
+    options = {option.partition("=")[0].lower() for option in key.options}
+    added = {}
+    if addresses:
+        _check_addresses(addresses)
+        added["from"] = addresses
+    if last_day:
+        from datetime import date, timedelta  # late: no hook needs it
+
+        try:
+            end = date.fromisoformat(last_day) + timedelta(days=1)
+        except OverflowError:
+            raise UsageError(f"{last_day} is the last day of the calendar") from None
+        added["expiry-time"] = f"{end:%Y%m%d}"
+    twice = options & added.keys()
+    if twice:
+        raise UsageError(f"the key {key.fingerprint} has the option {min(twice)}= already")
+    more = tuple(f'{name}="{value}"' for name, value in added.items())
+    return _with(key, (*key.options, *more), key.comment)
+
+
+def _check_addresses(text: str) -> None:
+    """Refuse what sshd would take for no pattern list (match_host_and_ip in match.c).
+
+    Raises:
+        UsageError: names the word.
+    """
+    from ipaddress import ip_network  # late: no hook needs it
+
+    words = text.split(",")
+    for word in words:
+        try:
+            good = bool(re.fullmatch(r"!?[A-Za-z0-9.:*?_/-]+", word))
+            if good and "/" in word:
+                good = bool(re.fullmatch(r"[^/]+/[0-9]{1,3}", word))  # sshd knows no netmask
+                ip_network(word.removeprefix("!"))
+        except ValueError:  # no network, or one with bits of a host
+            good = False
+        if not good:
+            raise UsageError(f"{word!r} is no address, network or pattern of names")
+    if all(word.startswith("!") for word in words):
+        raise UsageError(f"{text} lets nobody in: all of it is excluded")
 
 
 def blob(key: Key) -> str:
     """Return the encoded key alone; lines with the same one have the same key."""
-    return " ".join(key.line[len(",".join(key.options)) :].split()[:2])
+    return " ".join(key.line.lstrip(" \t\r")[len(",".join(key.options)) :].split()[:2])

@@ -6,7 +6,10 @@ import re
 from shlex import quote
 
 from .. import fixes
+from ..escapes import Advice, look_at
 from ..host import Host
+from ..model import Account
+from .daemons import Daemon, primary
 
 _IS_MATCH = re.compile(r"(?i)\s*match\b")
 _TOO_OPEN = re.compile(r"Permissions \d+ for '(/[^']+)' are too open")
@@ -16,7 +19,7 @@ _BROKEN = re.compile(r"(/[^\s:]+)(?:: | )line (\d+)\b")
 def broken_line(words: str, host: Host) -> str:
     """Return the command that comments out the lines that sshd rejects.
 
-    If sshd names none, it is the command that shows the complaint. A Match line goes together with
+    If sshd names none, it is the advice to look at the complaint. A Match line goes together with
     its block, whose settings would otherwise apply to everybody.
     """
     keys = _TOO_OPEN.findall(words)
@@ -42,7 +45,7 @@ def broken_line(words: str, host: Host) -> str:
             for line in range(number, last + 1)
             if lines[line - number : line - number + 1] != [""]
         ]
-    return comment_out(whole, host) if whole else "sshd -t"
+    return comment_out(whole, host) if whole else look_at("sshd -t")
 
 
 def comment_out(places: list[tuple[str, int]], host: Host) -> str:
@@ -57,6 +60,19 @@ def comment_out(places: list[tuple[str, int]], host: Host) -> str:
     if not all(edits):
         return ""
     return " && ".join([*edits, reload_command(host)])
+
+
+def take_back(place: tuple[str, int] | None, host: Host) -> str:
+    """Return the command that takes a setting back, or advice where it is in no file.
+
+    Args:
+        place: its file and line, None for sshd's command line.
+        host: the facts.
+    """
+    if place is None:
+        where = "its unit, or SSHD_OPTS in /etc/default/ssh, has it"
+        return Advice(f"take it out of sshd's command line ({where}), and restart sshd")
+    return comment_out([place], host)
 
 
 def _ranges(lines: list[int]) -> list[str]:
@@ -91,17 +107,61 @@ def unit(host: Host) -> str:
     )
 
 
-def reload_command(host: Host) -> str:
-    """Return the command that reloads sshd's configuration."""
-    if host.systemd:
+def reload_command(host: Host, daemon: Daemon | None = None) -> str:
+    """Return the command that makes an sshd read its configuration; None is the primary one."""
+    daemon = daemon or primary(host)
+    usual = daemon.unit in ("", "ssh.service", "sshd.service")
+    if host.systemd and usual:
         return f"systemctl reload-or-try-restart {unit(host)}"
-    pid = host.running("sshd")
-    if pid:
-        return f"kill -HUP {pid}"
-    return "sshd -t"
+    if host.systemd and daemon.unit.endswith(".service"):
+        return f"systemctl kill -s HUP --kill-who=main {quote(daemon.unit)}"
+    pid = daemon.pid or host.running("sshd")
+    return f"kill -HUP {pid}" if pid else "sshd -t"
 
 
 def match_line(place: tuple[str, int], host: Host) -> str:
     """Return the Match line that a setting belongs to, as written, or "" in the global part."""
     lines = host.text(place[0]).split("\n")[: place[1]]
     return next((line.strip() for line in reversed(lines) if _IS_MATCH.match(line)), "")
+
+
+def except_for(places: list[tuple[str, int]], account: Account, host: Host) -> str:
+    """Return the command that takes an account's jail out of foreign Match blocks, or "".
+
+    A block about nobody but the account, or the members of its profile, loses the lines themselves.
+    In any other they stay for all others: the Match line gets one more criterion, and all criteria
+    of a line must hold (sshd_config(5)).
+
+    Args:
+        places: the file and line of each setting that takes effect in the jail.
+        account: a member of the jail, with its profile.
+        host: the facts.
+    """
+    edits: dict[str, dict[str, None]] = {}
+    for path, number in places:
+        edit = _exception(host.text(path).split("\n"), number, account)
+        if not edit:
+            return ""
+        edits.setdefault(path, {})[edit] = None
+    commands = [
+        fixes.on(path, host, f"sed -i {quote('; '.join(those))} {{}}")
+        for path, those in edits.items()
+    ]
+    return " && ".join([*commands, reload_command(host)]) if all(commands) else ""
+
+
+def _exception(lines: list[str], number: int, account: Account) -> str:
+    """Return the sed(1) command for `except_for`, or "" for a line in no Match block."""
+    profile = account.profile
+    assert profile is not None
+    head = next((n for n in range(number, 0, -1) if _IS_MATCH.match(lines[n - 1])), 0)
+    if not head:
+        return ""
+    words = [word.strip('"') for word in re.split(r"[\s=]+", lines[head - 1].split("#")[0].strip())]
+    criteria = [(words[at].lower(), words[at + 1]) for at in range(1, len(words) - 1, 2)]
+    if criteria in ([("user", account.name)], [("group", profile.group)]):
+        return f"{number}s/^/#/"
+    but = f"Group *,!{profile.group}" if profile.group else f"User *,!{account.name}"
+    if [word.lower() for word in words[1:]] == ["all"]:  # which stands alone
+        return f"{head}s/[Aa][Ll][Ll].*/{but}/"
+    return f"{head}s/[[:space:]]*\\(#.*\\)\\?$/ {but}/"

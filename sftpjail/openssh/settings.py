@@ -5,6 +5,7 @@ The settings come from `sshd -T`, the lines from its debug output (-ddd).
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from functools import lru_cache
 
 from ..errors import SftpJailError
 from ..host import Host
+from .daemons import Daemon, primary
 from .repair import broken_line
 from .sshd import LOCAL, ask_sshd, spec
 
 PROBE = "sftpjail-probe"  # not the name of any account
 
-_SETTING = re.compile(r"debug3: (/.*):(\d+) setting (\S+)")
+# In the second pass sshd has no name for the file that it was started with.
+_AGAIN = "reprocess config"
+_SETTING = re.compile(rf"debug3: (/.*|{_AGAIN}):(\d+) setting (\S+)")
+_READ = re.compile(r"debug2: (?:load_server_config: filename (/.*)|.* new include (/.*))")
 _MATCH = re.compile(r"debug3: checking match for '(.*)' user ")
 # Aliases in servconf.c, keywords[]: debug lines name a keyword as written, sshd -T by its
 # current name.
@@ -38,11 +43,15 @@ class Settings:
         places: the (file, line) of each applicable line, by keyword, the one in force first;
             none for a default.
         criteria: the arguments of each Match that sshd evaluated, such as "User bob".
+        files: what sshd has read, and the directories of what Include lines name.
+        given: the keywords that are set on sshd's command line, of which there is no place.
     """
 
     values: Mapping[str, tuple[str, ...]]
     places: Mapping[str, tuple[tuple[str, int], ...]]
     criteria: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
     def get(self, keyword: str) -> str:
         """Return the first value of a keyword, or ""."""
@@ -58,13 +67,23 @@ class Settings:
         return {keyword: places[0] for keyword, places in self.places.items()}
 
     def where(self, keyword: str) -> str:
-        """Return FILE:LINE of the value in force, or "default"."""
-        return "{}:{}".format(*self.origins[keyword]) if keyword in self.origins else "default"
+        """Return FILE:LINE of the value in force, "command line", or "default"."""
+        if keyword in self.origins:
+            return "{}:{}".format(*self.origins[keyword])
+        return "command line" if keyword in self.given else "default"
+
+    def is_set(self, keyword: str) -> bool:
+        """Return whether somebody has set a keyword, in a file or on the command line."""
+        return keyword in self.origins or keyword in self.given
 
 
 @lru_cache(maxsize=256)
-def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
+def effective(
+    host: Host, user: str, connection: str = LOCAL, daemon: Daemon | None = None
+) -> Settings:
     """Ask sshd for the settings of an account in a kind of connection; see `spec`.
+
+    Without DAEMON it is the primary one; see `daemons.primary`.
 
     With -ddd, sshd logs "FILE:LINE setting KEYWORD" for each applicable line: first for the global
     part, then, after "config reprocess", for the Match blocks that apply. Among these the first
@@ -73,7 +92,9 @@ def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
     Raises:
         SftpJailError: sshd refuses its configuration, in its own words.
     """
-    answer = ask_sshd(host, "-T", "-ddd", "-C", spec(user, connection))
+    daemon = daemon or primary(host)
+    asked = daemon.command
+    answer = ask_sshd(host, "-T", "-ddd", "-C", spec(user, connection), daemon=asked)
     if answer.code != 0:
         words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
         raise SftpJailError(
@@ -85,16 +106,23 @@ def effective(host: Host, user: str, connection: str = LOCAL) -> Settings:
         values[keyword] = (*values.get(keyword, ()), value)
     passes: list[dict[str, tuple[tuple[str, int], ...]]] = [{}, {}]
     criteria = []
+    files = dict[str, None]()
     matching = 0
     for line in answer.err.splitlines():
         if "config reprocess" in line:
             matching = 1
         elif found := _SETTING.match(line):
             keyword = _ALIASES.get(found[3].lower(), found[3].lower())
-            passes[matching][keyword] = (
-                *passes[matching].get(keyword, ()),
-                (found[1], int(found[2])),
-            )
+            path = daemon.config if found[1] == _AGAIN else found[1]
+            places = passes[matching].get(keyword, ())
+            passes[matching][keyword] = (*places, (path, int(found[2])))
         elif found := _MATCH.match(line):
             criteria.append(found[1])
-    return Settings(values, passes[0] | passes[1], tuple(criteria))
+        elif found := _READ.match(line):
+            files[found[1] or posixpath.dirname(found[2])] = None
+    given = tuple(
+        re.split(r"[\s=]", value.strip())[0].lower()
+        for option, value in zip(asked[1::2], asked[2::2], strict=True)
+        if option == "-o"
+    )
+    return Settings(values, passes[0] | passes[1], tuple(criteria), tuple(files), given)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..errors import SftpJailError
 from ..formats.tagged_lines import small_keywords
 from ..host import Host
 from ..system.programs import Answer
+from .match_blocks import DROPIN
 
 # A local connection; see `spec`.
 LOCAL = "host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22,rdomain=none"
@@ -23,17 +24,33 @@ def spec(user: str, connection: str = LOCAL) -> str:
 
 
 def ask_sshd(
-    host: Host, *arguments: str, files: Mapping[str, bytes | None] | None = None
+    host: Host,
+    *arguments: str,
+    files: Mapping[str, bytes | None] | None = None,
+    daemon: Sequence[str] = (),
+    damaged: bool = False,
 ) -> Answer:
     """Return what sshd(8) says with these arguments, as if FILES already had the given content.
 
-    Its settings (-T) come by keywords in small letters.
+    Its settings (-T) come by keywords in small letters. A drop-in of ours that sshd refuses is
+    taken for one that is missing, since `setup` writes it anew.
+
+    Args:
+        host: the facts.
+        arguments: of sshd.
+        files: path to content, None for a file that is not there.
+        daemon: the program and the arguments of a certain sshd; see `daemons`.
+        damaged: take our drop-in as it is.
 
     Raises:
         SftpJailError: there is no sshd, or no private mount namespace for the trial.
     """
-    sshd = host.which("sshd")
-    if not sshd:
+    command = daemon or [host.which("sshd")]
+    if not command[0]:
         raise SftpJailError("OpenSSH's server is not installed", "apt install openssh-server")
-    answer = host.programs.preview([sshd, *arguments], files)
+    answer = host.programs.preview([*command, *arguments], files)
+    if answer.code != 0 and not damaged and DROPIN in answer.err and DROPIN not in (files or {}):
+        bare = {**(files or {}), DROPIN: None}
+        without = host.programs.preview([*command, *arguments], bare)
+        answer = without if without.code == 0 else answer
     return replace(answer, out=small_keywords(answer.out)) if "-T" in arguments else answer

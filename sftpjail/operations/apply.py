@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from shlex import quote
 
+from ..config import Config
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnSetup, Plan
+from ..engine.manager import Manager
+from ..engine.plan import Event, OnSetup, OnUserCreate, Plan
 from ..errors import SftpJailError
+from ..escapes import look_at, shown, some
 from ..host import Host
 from ..jails.closing import list_after
 from ..jails.directory import lost_groups, silent, unseen
 from ..jails.guards import why_not
 from ..jails.leftovers import leftovers
+from ..jails.membership import is_valid, refuse_name, untaken
 from ..model import Account
+from ..openssh.match_blocks import with_former_methods
 from ..paths import HOST_RECORD
 from .events import closing, create_events
+from .keys import FirstKeys
+from .limits import limited_by
 
 # So many accounts may fail one after the other before apply takes it for something
 # that is wrong with the host.
@@ -39,7 +49,7 @@ def plan_all(
         engine: with the facts.
         first, last: what is to happen before and after the jails are made.
         accounts: whose jails.
-        by: the command, for the record of who is shut out.
+        by: the command, for the record of who is shut out; "" for one that only judges.
         failed: whose jail cannot be made is known already.
     """
     chosen = {account.name: account for account in accounts}
@@ -52,9 +62,13 @@ def plan_all(
             )
         except SftpJailError as error:
             errors[name] = error
+    new = [event.account for event in events if isinstance(event, OnUserCreate) and event.new]
+    keys = FirstKeys(engine, new if by else ())
+    events += [event for name in keys.events for event in keys.events[name]]
     preparing = any(isinstance(event, OnSetup) for event in [*first, *last])
     host = engine.host.for_plan(preparing)
-    plan = engine.plan([*first, *events, *last], tolerant=True)
+    _, limited = limited_by([*first, *events, *last], engine.host)
+    plan = engine.plan([*first, *events, *last], tolerant=True, limited=limited)
     errors |= {name: error for name, error in plan.errors.items() if name not in errors}
     shut: list[Event] = []
     for name in [name for name in errors if name in chosen]:
@@ -64,9 +78,17 @@ def plan_all(
     listed = list_after(willing, [event.about for event in shut if event.about], host)
     if shut or (first and listed is not None):
         good = [event for event in events if event.about and event.about.name not in errors]
-        plan = engine.plan([*first, *good, *shut, *last], tolerant=True, listed=listed)
+        plan = engine.plan([*first, *good, *shut, *last], True, listed, limited=limited)
     plan.errors |= errors
+    plan.said = {name: words for name, words in keys.said.items() if name not in errors}
+    making = plan.owners - errors.keys()  # where a jail is really made
+    plan.behind = [problem for problem in keys.behind if problem.about in making]
     return plan
+
+
+def refusals(accounts: Mapping[str, Account]) -> dict[str, SftpJailError]:
+    """Return why those get no jail whose names sftpjail does not take; see `untaken`."""
+    return {name: refuse_name(one) for name, one in accounts.items() if not is_valid(name)}
 
 
 def refuse_unknown(engine: Engine) -> None:
@@ -101,15 +123,39 @@ def refuse_unknown(engine: Engine) -> None:
         )
 
 
+def refuse_untaken(engine: Engine) -> None:
+    """Refuse a teardown while sshd jails somebody whose name sftpjail does not take.
+
+    Raises:
+        SftpJailError: names one of them.
+    """
+    for account in untaken(engine.config, engine.host).values():
+        raise refuse_name(account).saying(
+            f"{shown(account.name)} would be an ordinary account without its Match block"
+        )
+
+
+def still_jailed(names: list[str]) -> SftpJailError:
+    """Return why nothing is torn down while somebody is jailed, and the commands that help."""
+    listed = some(names, 8)
+    choices = [("to expire these accounts", "sftpjail teardown --close-accounts")]
+    if len(names) <= 8:
+        removals = " && ".join(f"sftpjail remove {quote(name)}" for name in names)
+        choices.append(("to make them ordinary accounts first", f"{removals} && sftpjail teardown"))
+    return SftpJailError(
+        f"still jailed: {listed}; without their Match block these would be ordinary accounts",
+        choices=choices,
+    )
+
+
 def unanswered(host: Host) -> list[str]:
     """Return in words who cannot be looked after, because a directory service does not answer."""
     names = silent(host)
     if not names:
         return []
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return [
         f"the directory service ({', '.join(host.people.directory_services)}) does not answer; "
-        f"skipped: {shown}"
+        f"skipped: {some(names, 8)}"
     ]
 
 
@@ -154,7 +200,7 @@ def plan_with_setup(
                 "and who was in it may be in another one now"
             )
             return plan_all(engine, [], accounts, last, failed=failed), [
-                SftpJailError(why, "sftpjail check")
+                SftpJailError(why, look_at("sftpjail check"))
             ]
         try:
             return plan_all(engine, first, accounts, last, failed=failed), []
@@ -162,6 +208,45 @@ def plan_with_setup(
             plan = plan_all(engine, [], accounts, last, failed=failed)
             return plan, [error.saying(f"setup cannot be done: {error.message}")]
     return plan_all(engine, [], accounts, last, failed=failed), []
+
+
+def for_config(engine: Engine, config: Config) -> Engine:
+    """Return an engine for another configuration; both know of each other's commits."""
+    other = copy(engine)
+    other.config, other.manager = config, Manager(config)
+    return other
+
+
+def kept_methods(
+    engine: Engine,
+    first: Sequence[Event],
+    accounts: list[Account],
+    last: Sequence[Event],
+    failed: Mapping[str, SftpJailError],
+) -> tuple[Engine, Plan] | None:
+    """Return a plan with the login methods of jails as they were, and the engine that made it.
+
+    Whom new methods would shut out is its administrator's to decide, and keeps no jail from being
+    repaired or made.
+
+    Args:
+        engine, first, accounts, last, failed: as for `plan_with_setup`, which could not.
+
+    Returns:
+        None where the methods do not change, or that is not what is in the way.
+    """
+    config = with_former_methods(engine.config, engine.host)
+    if not first or config == engine.config:
+        return None
+    known = {profile.name: profile for profile in config.profiles}
+    former = [
+        replace(account, profile=known[account.profile.name])
+        for account in accounts
+        if account.profile
+    ]
+    other = for_config(engine, config)
+    plan, veto = plan_with_setup(other, first, former, last, failed)
+    return None if veto else (other, plan)
 
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
@@ -173,11 +258,11 @@ def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
     for name, account in accounts.items():
         with contextlib.suppress(SftpJailError):
             # A damaged record, which is told when its jail is planned.
-            reasons[name] = _passing(name, engine.host) or why_not(account, engine.host)
+            reasons[name] = passing(name, engine.host) or why_not(account, engine.host)
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _passing(name: str, host: Host) -> str:
+def passing(name: str, host: Host) -> str:
     """Return why an account is left alone for a moment, or ""."""
     maker = host.people.maker(name)
     if maker is not None:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from shlex import quote
 
 from .. import fixes
-from ..actions import Action, Check, Notify
+from ..actions import Action, Check, MakeDir, Notify
 from ..config import PATH
 from ..engine.engine import Engine, interrupted
 from ..engine.plan import OnSetup, Plan
 from ..errors import SftpJailError
-from ..escapes import Advice, one_line, shown
+from ..escapes import Advice, Choice, look_at, one_line, shown, some
 from ..host import Host
-from ..jails.closing import is_shut, lets_in
+from ..jails import addresses
+from ..jails.closing import is_disabled, is_shut, lets_in
 from ..jails.directory import silent
 from ..jails.guards import why_not
-from ..jails.leftovers import left_names, leftover
-from ..jails.membership import find_jailed, jailed
+from ..jails.leftovers import former_name, heir, left_names, leftover
+from ..jails.membership import find_jailed, jailed, untaken
+from ..jails.renames import is_same_person, same
 from ..model import Account, Problem, inside, valid_name
-from .apply import guarded, plan_all, unanswered
+from .apply import guarded, plan_all, refusals, unanswered
 from .events import create_events, remove_events
+from .renames import clash
 
 THOROUGH = 50  # up to so many accounts each one is worth a question to sshd and the like
 SETUP = "sftpjail setup"
+PRUNE = "sftpjail apply --prune"
 
 
 def _about(name: str, problems: Iterable[Problem]) -> list[Problem]:
@@ -56,37 +60,65 @@ def judge(engine: Engine, users: list[str]) -> list[Problem]:
     chosen = chosen_jails(engine, users)
     if len(chosen) > THOROUGH:
         engine = engine.on(engine.host.of_many())
-    problems = _failures(engine)
-    if not users:
-        problems += _host_problems(engine)
     skipped = guarded(engine, chosen)
-    changes = plan_all(
-        engine, [], [account for name, account in chosen.items() if name not in skipped], [], by=""
-    )
+    strange = {} if users else untaken(engine.config, engine.host)
+    willing = [account for name, account in chosen.items() if name not in skipped]
+    members = [*willing, *strange.values()]
+    changes = plan_all(engine, [], members, [], by="", failed=refusals(strange))
+    problems: list[Problem] = []
+    for name, account in strange.items():
+        severity = "open" if _is_open(account, engine.host) else "broken"
+        problem = Problem.of(changes.errors[name], about=name)
+        problems.append(replace(problem, severity=severity))
     for account in chosen.values():
         problems += _account_problems(engine, account, changes, skipped.get(account.name, ""))
+    of_host = [] if users else list(_host_problems(engine, problems))
     if not users:
         problems += _remains(engine, chosen)
-    return _once(problems)
+    return once([*_failures(engine), *of_host, *problems])
 
 
 def _failures(engine: Engine) -> list[Problem]:
     return [Problem.of(error, "its hooks do not run", "host") for error in engine.manager.failures]
 
 
-def _once(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the problems without those that say the same again.
+def once(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems with those that say the same as one, of all whom it concerns.
 
-    What was said of the host is not said of an account too.
+    One cause is one problem, however many jails it breaks. What was said of the host keeps the
+    host's severity and fix; what is said of several accounts is about the host.
     """
-    seen: dict[tuple[str, str], Problem] = {}
+    said: dict[tuple[str, str], object] = {}  # (whom, what): as which of the problems
+    seen: dict[object, Problem] = {}
+    names: dict[object, dict[str, None]] = {}
     for problem in problems:
-        if ("host", problem.what) not in seen:
-            seen.setdefault((problem.about, problem.what), problem)
-    return list(seen.values())
+        key: object = problem.what, problem.fix, problem.choices
+        for whom in ("host", problem.about):
+            key = said.get((whom, problem.what), key)
+        said.setdefault((problem.about, problem.what), key)
+        first = seen.setdefault(key, problem)
+        concerned = names.setdefault(key, {})
+        if problem.about != "host":
+            concerned[problem.about] = None
+        if problem.severity == "open" and first.severity != "open":
+            seen[key] = replace(first, severity="open")
+    return [
+        replace(
+            problem,
+            concerns=tuple(names[key]),
+            about=problem.about if len(names[key]) < 2 else "host",
+        )
+        for key, problem in seen.items()
+    ]
 
 
-def _host_problems(engine: Engine) -> Iterator[Problem]:
+def _host_problems(engine: Engine, of_accounts: Sequence[Problem]) -> Iterator[Problem]:
+    """Yield what is wrong with the host.
+
+    Args:
+        engine: with the facts.
+        of_accounts: what is wrong with the jails: a path that is named there is not named twice.
+    """
     host = engine.host
     if interrupted(host):
         what = "an interrupted run has not been rolled back yet"
@@ -96,7 +128,7 @@ def _host_problems(engine: Engine) -> Iterator[Problem]:
     yield from found
     why = "whether their jails are as they should be is not known, and nothing of them is changed"
     yield from (
-        Problem(words, why, f"getent passwd {silent(host)[0]}", about="host")
+        Problem(words, why, look_at(f"getent passwd {silent(host)[0]}"), about="host")
         for words in unanswered(host)
     )
     try:
@@ -104,7 +136,7 @@ def _host_problems(engine: Engine) -> Iterator[Problem]:
     except SftpJailError as veto:
         yield Problem.of(veto, "setup cannot be done", "host")
         return
-    changed = _summary(plan, host, found)
+    changed = _summary(plan, host, [*found, *of_accounts])
     all_named = not changed and bool(_summary(plan, host))
     if plan and not all_named:
         what = f"not as configured: {changed}"
@@ -135,7 +167,7 @@ def _summary(plan: Plan, host: Host, known: Iterable[Problem] = ()) -> str:
             lines = [f"~ {lines[0][4:]}: {next(changed, '')}"]
         heads |= dict.fromkeys(lines[:1])
     words = list(heads)
-    return "; ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+    return some(words, 3, "; ")
 
 
 def _names(problem: Problem, action: Action) -> bool:
@@ -143,6 +175,8 @@ def _names(problem: Problem, action: Action) -> bool:
     kind, path = action.key[0], one_line(str(action.key[1]))
     if kind == "owner":
         return path in problem.what
+    if isinstance(action, MakeDir) and problem.what.startswith(f"{path} "):
+        return True  # it is there, with an owner or a mode that is wrong
     # Of a file that setup writes, and the directories that it makes for it.
     return (
         kind == "path"
@@ -159,29 +193,93 @@ def _account_problems(
     The latter is left out where a problem has said so.
     """
     name, host = account.name, engine.host
+    error = changes.errors.get(name)
+    try:
+        renamed = error is not None and not reason and _is_renamed(account, host)
+        disabled = is_disabled(account, host)
+    except SftpJailError:  # a damaged record, which is the error
+        renamed = disabled = False
+    if error and renamed:
+        yield _renamed(account, error, engine)
+        return
     found = _about(name, engine.manager.problems(account, host))
+    if error:  # apply fixes nothing of it
+        found = [problem for problem in found if problem.fix != "sftpjail apply"]
+    if disabled or any(problem.hides for problem in found):
+        yield from (problem for problem in found if problem.hides or problem.severity == "open")
+        if error and _is_open(account, host):
+            yield replace(Problem.of(error, "the jail cannot be made", name), severity="open")
+        return
     yield from found
     offered = {problem.fix for problem in found if problem.fix}
     if reason:
-        yield Problem(
-            f"is in a jail group, and {reason}",
-            "sshd jails it all the same",
-            _out_of_group(account, host),
-            about=name,
-        )
-    error = changes.errors.get(name)
-    if error and (error.fix not in offered or is_shut(account, host) or _is_open(account, host)):
-        problem = Problem.of(error, "the jail cannot be made", name)
-        yield replace(problem, severity="open") if _is_open(account, host) else problem
-    elif (
-        not error
-        and any(step.owner == name for step in changes.steps)
-        and "sftpjail apply" not in offered
-    ):
+        yield _protected(account, reason, host)
+    if error:
+        yield from _unmade(account, error, offered, host)
+    elif any(step.owner == name for step in changes.steps) and "sftpjail apply" not in offered:
         changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
         if changed:
             what = f"not as configured: {changed}"
             yield Problem(what, "apply would change it", "sftpjail apply", about=name)
+
+
+def _is_renamed(account: Account, host: Host) -> bool:
+    """Return whether an account was renamed, or has the name of one that was."""
+    other = heir(account.name, host)
+    if other is not None and former_name(other, host) == account.name:
+        return True
+    return bool(former_name(account, host))
+
+
+def _renamed(account: Account, error: SftpJailError, engine: Engine) -> Problem:
+    """Return the problem of such an account, the cause of all else that could be said of it.
+
+    Args:
+        account: with its profile.
+        error: why its jail cannot be made.
+        engine: with the facts.
+    """
+    host, old = engine.host, former_name(account, engine.host)
+    if old and is_same_person(account, old, host):
+        error = clash(account, engine) or error  # else apply moves it
+    why = "it cannot log in"
+    severity = "open" if _is_open(account, host) else "broken"
+    own = addresses.listed(host)
+    if old in own and account.name not in own and not is_shut(account, host):
+        # With chroot = %h, say, sshd lets it in under its new name.
+        why, severity = f"it may come from anywhere: the addresses are {old}'s", "open"
+    return replace(Problem.of(error, why, account.name), severity=severity)
+
+
+def _unmade(
+    account: Account, error: SftpJailError, offered: Collection[str], host: Host
+) -> Iterator[Problem]:
+    """Yield why a jail cannot be made, unless a problem has said so that offers the same command.
+
+    That command is not printed twice: the second `umount` would take away what the first one's
+    `apply` has mounted.
+    """
+    is_open = _is_open(account, host)
+    same = any(error.fix in fix.split(" && ") for fix in offered) if error.fix else False
+    if same and not (is_open or is_shut(account, host)):
+        return
+    problem = Problem.of(error, "the jail cannot be made", account.name)
+    if same:
+        problem = replace(problem, fix="", advice="the command of another problem fixes this too")
+    yield replace(problem, severity="open") if is_open else problem
+
+
+def _protected(account: Account, reason: str, host: Host) -> Problem:
+    """Return the problem of a member whom the guard rails protect: it is neither jailed nor closed.
+
+    sshd obeys its Match block all the same, and may let it into what is no jail.
+    """
+    is_open = _is_open(account, host)
+    what = f"is in a jail group, and {reason}"
+    why = f"sshd lets it into {shown(account.jail)}" if is_open else "sshd jails it all the same"
+    fix = _out_of_group(account, host)
+    severity = "open" if is_open else "broken"
+    return Problem(what, why, fix, severity=severity, about=account.name)
 
 
 def _is_open(account: Account, host: Host) -> bool:
@@ -200,10 +298,11 @@ def _out_of_group(account: Account, host: Host) -> str:
         return Advice(f"take {account.name} out of match_user in {PATH}")
     group = host.group(profile.group)
     if group and group.gid == account.gid:
-        if host.group(account.name):
-            return f"usermod -g {account.name} {account.name}"
+        own = host.group(account.name)
+        if own:
+            return f"usermod -g {own.gid} {quote(account.name)}"
         return Advice(f"give it another primary group: usermod -g GROUP {account.name}")
-    return f"gpasswd -d {account.name} {profile.group}"
+    return f"gpasswd -d {quote(account.name)} {quote(profile.group)}"
 
 
 def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
@@ -225,19 +324,71 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
             what = "is no longer jailed: the group of its profile is gone"
             yield Problem(what, "sshd jails by membership", fix, about=name)
             continue
+        other = heir(name, host)
+        if other is not None:
+            if other.name not in jails or former_name(other, host) != name:
+                yield _inherited(name, other, host)
+            continue  # else that one's jail cannot be made for this reason
         if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
             what = "left something of a jail behind"
-            yield Problem(what, gone, "sftpjail apply --prune", about=name)
+            yield Problem(what, gone, PRUNE, about=name)
             continue
-        left = [path for path in host.origin(name).made if host.lstat(path) is not None]
-        fix = fixes.remove_trees(left, host)
-        fix = f"{fix} && sftpjail apply --prune" if fix else ""
-        # rm --one-file-system does not stop at a bind mount of the same file system.
-        if any(inside(point, host.realpath(path)) for path in left for point in host.mounts):
-            fix = f"findmnt | grep -F {quote(account.jail)}"
-        what = f"left files in {' '.join(map(shown, left))}"
-        why = f"{gone}, and they are data, which sftpjail never deletes"
-        yield Problem(what, why, fix, fixes.advice(left[0], host), about=name)
+        yield _left_files(account, gone, host)
+
+
+def _inherited(name: str, other: Account, host: Host) -> Problem:
+    """Return the problem of what is left of a name whose uid somebody has who is not jailed for it.
+
+    Args:
+        name: of our record.
+        other: who has the uid now, and is in no jail group, or has a jail and a record of its own.
+        host: the facts.
+    """
+    uid = host.origin(name).uid
+    what = f"its uid {uid} is {shown(other.name)}'s now, and what it had is kept"
+    if former_name(other, host) == name:
+        if is_same_person(other, name, host):
+            why = f"it was renamed, and {shown(other.name)} is not jailed"
+            return Problem(what, why, PRUNE, about=name)
+        label, command = same(other.name)
+        again = [Choice(f"{label}, to jail it again", command)]
+    else:
+        again = []
+    why = "whether it was renamed, or is another person's, nobody here knows"
+    gone = host.account(name) is None
+    remove = [Choice("to remove its keys, mounts and record", f"sftpjail remove {quote(name)}")]
+    choices = (*again, *remove) if gone else tuple(again)
+    advice = "" if choices else f"usermod -l gives {name} its old name back"
+    return Problem(what, why, "", advice, "broken", choices, name)
+
+
+def _left_files(account: Account, gone: str, host: Host) -> Problem:
+    """Return the problem of files that are left of a jail: data, which a person must decide about.
+
+    Args:
+        account: that is gone, or jailed no more.
+        gone: the words for that.
+        host: the facts.
+    """
+    made = [path for path in host.origin(account.name).made if host.lstat(path) is not None]
+    # What lies in another one goes with it.
+    left = [path for path in made if not any(inside(path, o) for o in made if o != path)]
+    what = f"left files in {' '.join(map(shown, left))}"
+    why = f"{gone}, and they are data, which sftpjail never deletes"
+    # rm --one-file-system does not stop at a bind mount of the same file system.
+    below = [p for p in host.mounts for path in left if inside(p, host.realpath(path))]
+    keep = [fixes.hide(path, host) for path in left]
+    delete = fixes.remove_trees(left, host)
+    choices: tuple[Choice, ...] = ()
+    if delete and all(keep) and not below:
+        choices = (
+            Choice("to keep them out of the way", " && ".join([*keep, PRUNE])),
+            Choice("to delete them", f"{delete} && {PRUNE}"),
+        )
+    advice: str = "" if choices else fixes.advice(left[0], host)
+    if below:
+        advice = f"{shown(below[0])} is mounted there; " + look_at(f"findmnt -R {below[0]}")
+    return Problem(what, why, "", advice, "advice", choices, account.name)
 
 
 def _groupless(account: Account, host: Host) -> bool:
@@ -266,7 +417,7 @@ def problems_of(engine: Engine, account: Account) -> list[Problem]:
         return [Problem(what, why, "" if reason else fix, about=account.name)]
     plan = plan_all(engine, [], [account], [], by="")
     reason = guarded(engine, {account.name: account}).get(account.name, "")
-    return _once([*problems, *_account_problems(engine, account, plan, reason)])
+    return once([*problems, *_account_problems(engine, account, plan, reason)])
 
 
 def wrong(problems: Iterable[Problem]) -> bool:

@@ -14,23 +14,36 @@ from ..engine.plan import Event, OnMount, OnUnmount, OnUserClose, OnUserCreate, 
 from ..errors import SftpJailError
 from ..formats.fstab import escape
 from ..host import Host
-from ..jails.closing import close, is_shut, lets_in, spared
-from ..jails.guards import refuse_namesake
-from ..jails.leftovers import has_remains, leftover
+from ..jails.closing import DISABLE, close, is_shut, lets_in, spared
+from ..jails.directory import refuse_silent
+from ..jails.leftovers import has_remains, in_question, left_names, leftover
+from ..jails.membership import find
 from ..model import Account, Bind, inside
 from ..openssh.chroot_path import new_home
 
 
-def create_events(account: Account, host: Host, manager: Manager) -> list[Event]:
+def create_events(
+    account: Account, host: Host, manager: Manager, arrived: bool = False
+) -> list[Event]:
     """Return the events that make or fix one jail: itself, then every bind it has or should have.
 
     Where the account or its profile has changed, a bind that it no longer brings goes, and what an
-    administrator mounted moves along to where the jail is now.
+    administrator mounted moves along to where the jail is now. Where a link leads from the jail's
+    new path to the old one, nothing goes: on_mount gives the bind's line its new name.
+
+    Args:
+        account: with its profile.
+        host: the facts.
+        manager: the plugins.
+        arrived: it has just been made, so it has no name of somebody who is still there.
 
     Raises:
         SftpJailError: the jail cannot be this account's.
     """
-    refuse_namesake(account, host)
+    if in_question(account, host, thorough=not arrived):
+        from ..jails.renames import refuse_other  # late: few hosts have one, and useradd waits
+
+        refuse_other(account, host)
     profile, was = account.profile, host.origin(account.name).was
     if (
         profile
@@ -48,10 +61,11 @@ def create_events(account: Account, host: Host, manager: Manager) -> list[Event]
         if bind.role == "mount" and inside(bind.target, account.jail):
             wanted[bind.target] = bind
             continue
-        gone.append(bind)
         if bind.role == "mount":
             moved = account.jail + bind.target.removeprefix(_old_jail(account, bind, host))
             wanted[moved] = replace(bind, target=moved)
+        if not any(host.mount_tables.same_place(bind.target, target) for target in wanted):
+            gone.append(bind)  # else it stays where it is, and has another name
     ordered = sorted(wanted.values(), key=lambda bind: bind.target.count("/"))
     return [
         *(OnUnmount(account, bind) for bind in gone),
@@ -66,6 +80,8 @@ def _is_new(account: Account, host: Host) -> bool:
     One that was only shut out, because its jail could not be made, is new.
     """
     origin = host.origin(account.name)
+    if origin.closed is not None and origin.closed.by == DISABLE:
+        return False  # it has a jail, though all of that may have been there before us
     return not (origin.made or origin.was or origin.owners or origin.renamed)
 
 
@@ -136,7 +152,7 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
         raise SftpJailError(
             f"the home of {account.name}, {account.home}, is {inner[0]}, "
             f"and profile {account.profile.name} wants one of the host's",
-            new_home(account),
+            new_home(account, host),
         )
 
 
@@ -191,3 +207,51 @@ def forget_events(name: str, engine: Engine) -> list[Event]:
     if not has_remains(name, host) and keyfile(name) not in host.origin("").made:
         return []
     return remove_events(replace(leftover(name, engine.config, host), uid=-1), host, deleted=True)
+
+
+def leave_events(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:
+    """Return the jailed account, if any, and the events that take away its jail or its remains.
+
+    Args:
+        name: the account.
+        engine: with the facts.
+        deleted: the account goes too, in the same plan.
+
+    Raises:
+        SftpJailError: its name was, or is, another account's in our records.
+    """
+    found = engine.host.account(name)
+    refuse_silent(name, engine.host)
+    if found is not None and in_question(found, engine.host):
+        from ..jails.renames import refuse_renamed  # late: as above
+
+        refuse_renamed(found, engine.host)
+    if not (found and find(name, engine.config, engine.host).profile) and not has_remains(
+        name, engine.host
+    ):
+        return None, []
+    account = leftover(name, engine.config, engine.host)
+    if not (deleted and account.exists):
+        return account, remove_events(account, engine.host, deleted)
+    # As it is now, and then what will be left of it when it is gone.
+    gone = replace(account, uid=-1, gid=-1, local=False)
+    return account, [
+        *remove_events(account, engine.host, deleted, live_only=True),
+        *remove_events(gone, engine.host, deleted),
+    ]
+
+
+def left_events(engine: Engine, jails: dict[str, Account]) -> list[Event]:
+    """Return the events that take away what is left of jails whose accounts are in no group.
+
+    Also where somebody has the uid by now: no jail is to stay.
+
+    Args:
+        engine: with the facts.
+        jails: who is jailed, by name.
+    """
+    events: list[Event] = []
+    for name in left_names(engine.config, engine.host, jails):
+        account = leftover(name, engine.config, engine.host)
+        events += remove_events(account, engine.host, deleted=False)
+    return events

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from shlex import quote
 
 from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate
-from ..errors import SftpJailError
+from ..errors import Absent, SftpJailError
+from ..escapes import shown, some
 from ..host import Host
-from ..model import Account, Key
+from ..model import Account, Key, Problem
 from ..openssh import public_keys
+from ..openssh.match_blocks import DROPIN
+from ..openssh.settings import PROBE, effective
+from ..openssh.sshd import ask_sshd, spec
+from ..paths import KEYS_DIR
 
 SHOWN = 8  # bad lines of one file
+_OLD = (".ssh/authorized_keys", "%h/.ssh/authorized_keys")
 
 
 def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
@@ -43,13 +51,76 @@ def present(account: Account, host: Host) -> dict[str, Key]:
 
     Broken lines are skipped.
     """
-    text = host.text(keyfile(account.name))
+    return keys_in(host.text(keyfile(account.name)), host)
+
+
+def keys_in(text: str, host: Host) -> dict[str, Key]:
+    """Return the keys in the text of such a file, as `present` does."""
     lines = text.split("\n")
     (entries,) = public_keys.survey([text], host)
     # With the line exactly as it stands there, by which it is found again.
     return {
         public_keys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key
     }
+
+
+def chosen_keys(
+    account: Account, words: Sequence[str], handed_in: Mapping[str, str], host: Host
+) -> list[Key]:
+    """Return the keys of an account that are named, each once.
+
+    Args:
+        account: whose.
+        words: fingerprints, comments, keys, or names of what was handed in.
+        handed_in: the text of each file, as `key add` takes it.
+        host: runs ssh-keygen.
+
+    Raises:
+        Absent: the account has no key of that name; says which ones it has.
+        SftpJailError: a comment is that of several keys.
+    """
+    keys = present(account, host)
+    chosen: dict[str, Key] = {}
+    for word in words:
+        named = [
+            blob for blob, key in keys.items() if word in (key.fingerprint, key.comment, key.line)
+        ]
+        if len(named) > 1:
+            raise _ambiguous(account, word, [keys[blob] for blob in named])
+        if not named:
+            text = handed_in.get(word, word if public_keys.looks_like_key(word) else "")
+            named = _blobs(text, host)
+        if not named or not keys.keys() >= set(named):
+            raise _absent(account, word, list(keys.values()))
+        chosen |= {blob: keys[blob] for blob in named}
+    return list(chosen.values())
+
+
+def _blobs(text: str, host: Host) -> list[str]:
+    """Return what makes each key of a text the same key; also of those that no jail may have."""
+    (entries,) = public_keys.survey([public_keys.convert(text, host)], host)
+    return [public_keys.blob(entry.key) for entry in entries if entry.key]
+
+
+def _ambiguous(account: Account, word: str, keys: Sequence[Key]) -> SftpJailError:
+    return SftpJailError(
+        f"{account.name} has {len(keys)} keys called {word!r}; no key was removed",
+        choices=tuple(
+            (
+                f"to remove the one of type {key.type} and {key.bits} bits",
+                f"sftpjail key remove {quote(account.name)} {key.fingerprint}",
+            )
+            for key in keys[:SHOWN]
+        ),
+    )
+
+
+def _absent(account: Account, word: str, keys: Sequence[Key]) -> Absent:
+    named = some((f"{key.fingerprint} {shown(key.comment)}".rstrip() for key in keys), SHOWN)
+    return Absent(
+        f"{account.name} does not have the key {word!r}; no key was removed",
+        advice=f"its keys: {named}" if keys else "it has no keys",
+    )
 
 
 def add_events(account: Account, keys: list[Key], host: Host) -> list[OnKeyAdd]:
@@ -89,3 +160,100 @@ def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[
     if account.profile is not None and not problems:
         events.append(OnKeyMigrate(account, path))
     return events, problems
+
+
+class FirstKeys:
+    """The keys that accounts bring along when they get their first jail.
+
+    Until then the file in the home was in force for an ordinary account. Afterwards it is a jailed
+    user's own, and nobody looks at it again: `key migrate` is an administrator's word.
+
+    Args:
+        engine: with the facts.
+        accounts: who get their first jail, with their profiles.
+
+    `events` has what takes the keys along, by name, `said` in words what that is, and `behind` what
+    stays behind.
+    """
+
+    def __init__(self, engine: Engine, accounts: Iterable[Account]) -> None:
+        self.events: dict[str, list[Event]] = {}
+        self.said: dict[str, str] = {}
+        self.behind: list[Problem] = []
+        host = engine.host
+        for account in accounts if engine.config.scope == "jails" else ():
+            try:
+                if not _brings_keys(account, host) or not _are_read(host):
+                    continue
+                why = _others_file(account, host) or _not_in_force(account, host)
+            except SftpJailError as error:  # one home that cannot be looked into stops nobody else
+                why = error.message
+            if why:
+                self._leave(account, why)
+            else:
+                self._take(account, engine)
+
+    def _take(self, account: Account, engine: Engine) -> None:
+        name, place = account.name, old_place(account)
+        try:
+            events, problems = migrate_events(account, engine)
+        except SftpJailError as error:
+            self._leave(account, error.message)
+            return
+        added = [event for event in events if isinstance(event, OnKeyAdd)]
+        if added:
+            self.events[name] = events
+            many = f"{len(added)} key{'s' * (len(added) != 1)}"
+            self.said[name] = f"{name}: {many} of {place} taken along"
+        for words in problems:
+            self._leave(account, words)
+
+    def _leave(self, account: Account, why: str) -> None:
+        what = f"not all keys in {old_place(account)} were taken along: {why}"
+        then = f"look at that file, then run sftpjail key migrate {quote(account.name)}"
+        self.behind.append(Problem(what, "", advice=then, about=account.name))
+
+
+def _brings_keys(account: Account, host: Host) -> bool:
+    """Return whether an account has a key file in its home, and none where its jail has it."""
+    there = host.lstat(old_place(account)) is not None and host.lstat(keyfile(account.name)) is None
+    return there and account.exists
+
+
+def _are_read(host: Host) -> bool:
+    """Return whether sshd reads the key files in the homes of ordinary accounts."""
+    try:
+        return not set(_OLD).isdisjoint(effective(host, PROBE).words("authorizedkeysfile"))
+    except SftpJailError:  # it refuses its configuration, so nothing is set up either
+        return False
+
+
+def _not_in_force(account: Account, host: Host) -> str:
+    """Return why the keys in a home were not in force, or are read elsewhere than we write, or "".
+
+    Match lines other than ours may say where sshd looks for those of this account.
+    """
+    word, ours = "authorizedkeysfile", f"{KEYS_DIR}/%u"
+    now, ordinary = effective(host, account.name), effective(host, PROBE)
+    # Either our block holds it by now, or what holds everybody does.
+    alike = now.words(word) == [ours] or now.origins.get(word) == ordinary.origins.get(word)
+    answer = ask_sshd(host, "-T", "-C", spec(account.name), files={DROPIN: None})
+    lines = (line.split() for line in answer.out.splitlines())
+    before = {path for line in lines if line[:1] == [word] for path in line[1:]}
+    if alike and not before.isdisjoint(_OLD):
+        return ""
+    return "another Match block of sshd's says where its keys are"
+
+
+def _others_file(account: Account, host: Host) -> str:
+    """Return why a key file in a home may be somebody else's word, or ""."""
+    found = host.lstat(old_place(account))
+    if found is None or found.st_uid != account.uid or account.uid == 0:
+        return "the file is not the account's own"
+    names = host.people.dwellers(host.realpath(account.home))[1]
+    others = [name for name in names if host.accounts[name].uid != account.uid]
+    if others:
+        return f"its home is or holds the home of {others[0]} too"
+    if host.records.is_set_up and host.is_dir(account.jail) and not host.flaw(account.jail):
+        return "its jail was there before, and may have been in use"
+    return ""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from stat import S_IMODE
 
+from ..config import Config
 from ..errors import SftpJailError, UsageError
 from ..formats.fstab import escape
-from ..model import Account, Bind, normal
+from ..host import Host
+from ..jails.submounts import hidden
+from ..model import Account, Bind, Problem, normal
 
 
 def target_in(account: Account, target: str) -> str:
@@ -53,3 +58,38 @@ def make_bind(
         ) from error
     escape(source)
     return Bind(source, path, read_only)
+
+
+def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config) -> list[Problem]:
+    """Return where an account cannot use a mount as it was asked for, or does not see all of it.
+
+    Args:
+        account: as it is now; one that is yet to be made is not asked about.
+        binds: its mounts, whose sources are there.
+        host: asks the kernel.
+        config: what may be shown.
+    """
+    if not account.exists:
+        return []
+    problems = []
+    for bind in binds:
+        problems += hidden(account, bind, host, config)
+        able = set(host.able(account, bind.source))
+        if not {"r", "x"} <= able:
+            problems.append(_cannot(account, bind, "read", "", host))
+        elif "w" not in able and not bind.read_only:
+            way_out = ", or mount it --read-only if that is meant"
+            problems.append(_cannot(account, bind, "write in", way_out, host))
+    return problems
+
+
+def _cannot(account: Account, bind: Bind, do: str, way_out: str, host: Host) -> Problem:
+    found = host.stat(bind.source)
+    owner = f"{found.st_uid}:{found.st_gid}, mode {S_IMODE(found.st_mode):04o}" if found else "?"
+    target = bind.target.removeprefix(account.jail)
+    return Problem(
+        f"{account.name} cannot {do} {target}: {bind.source} is owned by {owner}",
+        "a mount changes no permissions",
+        severity="advice",
+        advice=f"give it access by owner, group or setfacl(1){way_out}",
+    )

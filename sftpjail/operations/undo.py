@@ -1,31 +1,61 @@
-"""The events that put one transaction back, or why none do.
+"""What puts one transaction back, or why nothing does.
 
-They are planned as any other, from what the host is now: nothing is replayed.
+It is planned as any other change, from what the host is now: nothing is replayed. Each jail that
+the transaction made is taken away, each that it took away is made, with the keys and mounts that
+the history has of it. What was only brought to the configuration stays so: the next `apply` would
+do it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from shlex import quote
 from typing import Any
 
+from ..actions import DeleteAccount, Rename, RestoreAccount, SetOwner
+from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.history import Entry, undone_by
-from ..engine.plan import Event, OnKeyAdd, OnKeyRemove, OnMount, OnUnmount, OnUserRemove
+from ..engine.memory import differs
+from ..engine.plan import (
+    Event,
+    OnDetach,
+    OnKeyAdd,
+    OnKeyMigrate,
+    OnKeyRemove,
+    OnMount,
+    OnSetup,
+    OnTeardown,
+    OnUnmount,
+    OnUserConnections,
+    OnUserCreate,
+    OnUserDisable,
+    OnUserEnable,
+    OnUserExpire,
+    OnUserLimit,
+    OnUserRemove,
+    Plan,
+    Step,
+    names_of,
+)
 from ..errors import SftpJailError
-from ..jails.membership import find_jailed
-from ..model import Account, Bind, inside
+from ..escapes import look_at
+from ..jails.addresses import listed
+from ..jails.closing import DISABLE, date_of, is_disabled
+from ..jails.guards import guard
+from ..jails.membership import find, jailed, not_jailed, refuse_name, untaken
+from ..model import Account, Bind, inside, number
 from ..openssh.public_keys import read
+from ..system.account_lines import in_the_way
+from .apply import passing, refuse_unknown, refuse_untaken, still_jailed
+from .events import create_events, leave_events, left_events
+from .imports import engine_without, imported, plan_back
 from .keys import present
+from .limits import limited_by
+from .logins import refuse_if_used
+from .rejail import jail_again
 
-# What is undone by another command, and by which.
-INSTEAD = {
-    "add": "sftpjail remove --delete-account USER",
-    "adopt": "sftpjail remove USER",
-    "remove": "sftpjail adopt USER",
-    "setup": "sftpjail teardown",
-    "teardown": "sftpjail setup",
-}
-_UNDONE = {"mount", "umount", "key add", "key remove", "undo"}
+Kept = dict[str, Any]
 
 
 def chosen(entries: Sequence[Entry], number: int | None) -> Entry:
@@ -36,79 +66,484 @@ def chosen(entries: Sequence[Entry], number: int | None) -> Entry:
         number: its id; None for the last one.
 
     Raises:
-        SftpJailError: there is none, it is undone already, or it cannot be undone.
+        SftpJailError: there is none, or it is undone already.
     """
     found = [entry for entry in entries if number in (None, entry["id"])]
     if not found:
         words = "the history is empty" if number is None else f"there is no transaction {number}"
-        raise SftpJailError(words, "sftpjail history")
+        raise SftpJailError(words, look_at("sftpjail history"))
     entry = found[-1]
     later = undone_by(entries).get(entry["id"])
     if later is not None:
         raise SftpJailError(f"transaction {entry['id']} is undone already, by {later}")
-    if entry["command"] not in _UNDONE:
-        instead = INSTEAD.get(entry["command"], "")
-        raise SftpJailError(
-            f"transaction {entry['id']} is of {entry['command'] or 'no command'},"
-            " which undo does not put back",
-            advice=f"what does: {instead}" if instead else "",
-        )
     return entry
 
 
-def undo_events(entry: Entry, entries: Sequence[Entry], engine: Engine) -> list[Event]:
-    """Return the events that put a transaction back.
+class Inverse:
+    """What puts a transaction back.
 
     Args:
         entry: from `chosen`.
         entries: the history.
         engine: with the facts of now.
+        force: delete an account though somebody has logged in to it.
+
+    `restore`: the steps that bring deleted accounts back; `given`: the paths that these give away.
+    `plan` is then for the facts that these leave. `opened`: in words, whom the plan lets in.
+    `stays`: in words, what it leaves as it is.
 
     Raises:
         SftpJailError: a later transaction builds on it, or what it made was changed since.
     """
-    _refuse_later(entry, entries)
-    events: list[Event] = []
-    for kept in reversed(entry["undo"]):
-        account = find_jailed(kept["account"], engine.config, engine.host)
-        if account.uid != kept["uid"]:
+
+    def __init__(self, entry: Entry, entries: Sequence[Entry], engine: Engine, force: bool) -> None:
+        self.entry, self.force = entry, force
+        self.items: list[Kept] = entry["undo"]
+        self._now = engine.config
+        self.opened: list[str] = []
+        self.stays: list[str] = []
+        self._events: list[Event] = []
+        self._also: list[Step] = []
+        self._rest: list[Event] = []  # what can be planned only when all else is done
+        _refuse_later(entry, entries)
+        item = imported(self.items)
+        if item and not item["profiles"]:  # it is the undo of an import
+            words = f"transaction {entry['id']} gave jails by hand back, and is not undone"
+            raise SftpJailError(words, "sftpjail import --apply")
+        self._refuse_changed(engine)
+        self.deleted = {i["account"]: i for i in self.items if i["event"] == "deleted"}
+        self.restore = [step for item in self.deleted.values() for step in _restored(item, engine)]
+        back = [step.action for step in self.restore if isinstance(step.action, SetOwner)]
+        self.given = {action.path: (action.uid, action.gid, action.mode) for action in back}
+
+    def on(self, engine: Engine) -> Engine:
+        """Return the engine that plans and applies it: of an import, without its profiles."""
+        item = imported(self.items)
+        return engine_without(item, engine) if item else engine
+
+    def _refuse_changed(self, engine: Engine) -> None:
+        """Refuse where a file or an account is no longer as the transaction has left it."""
+        last = {_place(left): left for left in _lefts(self.entry)}
+        for left in last.values():
+            what = differs(left, engine.host)
+            if what:
+                words = f"what transaction {self.entry['id']} left in {what} was changed since"
+                raise SftpJailError(words, instead(self.items))
+
+    def plan(self, engine: Engine) -> Plan:
+        """Return the plan.
+
+        Args:
+            engine: with the facts of now, or of when the accounts of `restore` are back.
+
+        Raises:
+            SftpJailError: the host has changed so that this cannot be, or there is nothing to do.
+        """
+        self.opened, self.stays, self._events, self._also = [], [], [], []
+        self._rest = []
+        item = imported(self.items)
+        if item:
+            setups = [i for i in self.items if i["event"] == OnSetup.hook]
+            made = any(i.get("first") for i in setups)
+            keys = {i["key"] for i in self.items if i["event"] == OnKeyAdd.hook}
+            return plan_back(item, made, keys, self._now, engine)
+        first, last = self._of_host(engine)
+        accounts = by_account(self.items)
+        for name in reversed(accounts):
+            self._of_account(name, accounts[name], engine)
+        if not (first or last or self._events or self._also):
+            words = "; ".join(dict.fromkeys(self.stays)) or "it changed nothing that can be undone"
+            raise SftpJailError(f"transaction {self.entry['id']} is not undone: {words}")
+        events = [*first, *self._events, *last]
+        ahead, limited = limited_by(events, engine.host)
+        return engine.plan([*ahead, *events], also=self._also, limited=limited)
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether `plan_rest` has something, now that `plan` has planned."""
+        return bool(self._rest)
+
+    def plan_rest(self, engine: Engine) -> Plan:
+        """Return what comes after `plan`: the expiry of who is shut out, and what is mounted again.
+
+        That is where `plan` lets somebody in or shuts somebody out, or unmounts something else.
+        """
+        return engine.plan(self._rest)
+
+    # -- the host --------------------------------------------------------------------------------
+
+    def _sets_up(self) -> bool:
+        return any(item["event"] in (OnTeardown.hook, OnDetach.hook) for item in self.items)
+
+    def _of_host(self, engine: Engine) -> tuple[list[Event], list[Event]]:
+        """Return what is to happen before and after anything happens to accounts."""
+        events = {item["event"]: item for item in self.items if "account" not in item}
+        if self._sets_up():
+            again = {i["account"] for i in self.items if "account" in i}
+            for account in untaken(engine.config, engine.host).values():
+                raise refuse_name(account)
+            for name, account in jailed(engine.config, engine.host).items():
+                guard(account, engine.host)
+                if name not in again:
+                    self._events += create_events(account, engine.host, engine.manager)
+            return [OnSetup()], []
+        if OnSetup.hook not in events:
+            return [], []
+        if not events[OnSetup.hook].get("first"):
+            self.stays.append("what it brought to sftpjail.conf stays: change that, and apply it")
+            return [], []
+        jails = jailed(engine.config, engine.host)
+        refuse_unknown(engine)
+        refuse_untaken(engine)
+        if jails:
+            raise still_jailed(list(jails))
+        return [], [*left_events(engine, jails), OnTeardown()]
+
+    # -- one account -----------------------------------------------------------------------------
+
+    def _of_account(self, name: str, items: list[Kept], engine: Engine) -> None:
+        """Add what puts an account back."""
+        events = {item["event"] for item in items}
+        create = next((i for i in items if i["event"] == OnUserCreate.hook), {})
+        gone = next((i for i in items if i["event"] == OnUserRemove.hook and i.get("member")), None)
+        if "added" in events or create.get("new"):
+            self._leave(name, items, "added" in events, engine)
+        elif gone is not None:
+            self._return(gone, engine)
+        elif create and _has_moved(items, engine):
+            self.stays.append(f"the jail of {name} stays where the configuration wants it")
+        else:
+            self._of_items([item for item in reversed(items) if item is not create], engine)
+            if create and not any(names_of(event) == name for event in self._events):
+                self._of_item(create, engine)
+
+    def _of_items(self, items: list[Kept], engine: Engine) -> None:
+        """Put back what happened to an account: first who is shut out or let in."""
+        closing = [item for item in items if item["event"] in _CLOSING]
+        for item in (*closing, *(item for item in items if item not in closing)):
+            self._of_item(item, engine)
+
+    def _leave(self, name: str, items: list[Kept], added: bool, engine: Engine) -> None:
+        """Take away a jail that the transaction made, and with ADDED the account."""
+        remedy = _removal(name, added)
+        account = _same(name, items, engine)
+        if not account.local:
+            group = account.profile.group if account.profile else ""
             raise SftpJailError(
-                f"{account.name} has the uid {account.uid} now, and had {kept['uid']}"
+                f"{name} comes from a directory service, and is jailed for as long as it is there",
+                advice=f"take it out of the group {group} there",
             )
-        about = _of_bind if "bind" in kept else _of_key
-        events.append(about(kept, account, engine))
-    return events
+        if added and not self.force:
+            refuse_if_used(account, self.entry["time"], engine, self.entry["id"])
+        _refuse_more(account, items, remedy, engine)
+        found, events = leave_events(name, engine, added)
+        if found is None:
+            raise SftpJailError(f"{name} is not jailed any more")
+        self._events += events
+        if added:
+            self._also.append(Step(DeleteAccount(name), "accounts", name))
+        else:
+            self.opened.append(f"{name} can log in outside of a jail")
+
+    def _return(self, item: Kept, engine: Engine) -> None:
+        """Make a jail that the transaction took away."""
+        name = item["account"]
+        if engine.host.account(name) is not None:
+            account = _same(name, [item], engine)
+        elif name in self.deleted:
+            account = _foreseen(self.deleted[name])
+        elif self._sets_up():
+            self.stays.append(f"the account {name} is gone by now")
+            return
+        else:
+            raise SftpJailError(f"the account {name} is gone by now", f"sftpjail add {name}")
+        again = jail_again(account, item, engine, self._sets_up())
+        self.stays += again.stays
+        self._events += again.events
+        self._also += again.also
+        self.opened += again.opened
+
+    def _of_item(self, item: Kept, engine: Engine) -> None:
+        """Put a mount or a key back."""
+        name, event = item["account"], item["event"]
+        if event in (OnMount.hook, OnUnmount.hook):
+            bind = _bind(item)
+            if bind.role != "mount" or not item.get("new", True) or item.get("live_only"):
+                self.stays.append(f"the mounts of {name} stay as its jail needs them")
+                return
+            account = _jailed(item, engine)
+            if event == OnUnmount.hook and self._makes_room(account, bind):
+                self._rest.append(OnMount(account, bind))
+            else:
+                self._events.append(_of_bind(item, bind, account, engine))
+        elif event in (OnKeyAdd.hook, OnKeyRemove.hook):
+            opposite = _of_key(item, _jailed(item, engine), engine)
+            self._events.append(opposite)
+            if isinstance(opposite, OnKeyAdd):
+                self.opened.append(f"{name} can log in again with {opposite.key.fingerprint}")
+        elif event in _CLOSING:
+            self._of_closing(item, engine)
+        elif event == OnUserExpire.hook:
+            both = any(names_of(event) == name for event in self._events if _is_closing(event))
+            expire = OnUserExpire(_jailed(item, engine), date_of(item["expiry"]))
+            (self._rest if both else self._events).append(expire)
+        elif event == OnUserConnections.hook:
+            self._events.append(OnUserConnections(_jailed(item, engine), int(item["most"])))
+        elif event == OnUserLimit.hook:
+            self._of_addresses(item, _jailed(item, engine), engine)
+        elif event == OnKeyMigrate.hook:
+            self._also.append(_key_file_back(item, engine))
+        else:
+            self.stays.append(_WHY_NOT.get(event, "{}: {}").format(name, event))
+
+    def _makes_room(self, account: Account, bind: Bind) -> bool:
+        """Return whether the plan unmounts what has come in the place of a mount."""
+        ends = [event for event in self._events if isinstance(event, OnUnmount)]
+        return (account.name, bind.target) in [(names_of(e), e.bind.target) for e in ends]
+
+    def _of_closing(self, item: Kept, engine: Engine) -> None:
+        """Disable an account again, or enable it."""
+        account, before = _jailed(item, engine), item["closed"]
+        disabled = is_disabled(account, engine.host)
+        if disabled == (item["event"] == OnUserEnable.hook):
+            raise SftpJailError(f"{account.name} is {'' if disabled else 'not '}disabled by now")
+        if before and before["by"] == DISABLE:
+            self._events.append(OnUserDisable(account, before["why"], before["until"]))
+        else:
+            self._events.append(OnUserEnable(account))
+            self.opened.append(f"{account.name} can log in to its jail again")
+
+    def _of_addresses(self, item: Kept, account: Account, engine: Engine) -> None:
+        """Let an account in from where it was let in before."""
+        before = tuple(item.get("addresses", ()))
+        now = listed(engine.host).get(account.name, ())
+        self._events.append(OnUserLimit(account, before))
+        if not before or (now and not set(before) <= set(now)):
+            where = " ".join(before) or "any address"
+            self.opened.append(f"{account.name} can log in from {where}")
+
+
+_CLOSING = (OnUserDisable.hook, OnUserEnable.hook)
+
+
+def _has_moved(items: list[Kept], engine: Engine) -> bool:
+    """Return whether mounts went because the jail is elsewhere by now, or needs them no more.
+
+    What is unmounted inside the jail of now was an administrator's to unmount.
+    """
+    gone = [item for item in items if item["event"] == OnUnmount.hook]
+    jails = [find(item["account"], engine.config, engine.host).jail for item in gone[:1]]
+    binds = [_bind(item) for item in gone]
+    return any(b.role != "mount" or not inside(b.target, jail) for b in binds for jail in jails)
+
+
+def _is_closing(event: Event) -> bool:
+    return isinstance(event, OnUserDisable | OnUserEnable)
+
+
+_WHY_NOT = {
+    OnUserCreate.hook: "the jail of {} was only repaired, and apply would repair it again",
+    OnUserRemove.hook: "of {} nothing but what was left of a jail was taken away",
+    "password": "{} keeps its password, since the history has no other",
+    "on_user_close": "{} stays shut out until its jail can be made",
+    "on_user_confine": "what ended outside of the jail of {} stays ended",
+    "on_user_rename": "what is of {} has the name and uid that passwd(5) has",
+}
+
+
+def _same(name: str, items: list[Kept], engine: Engine) -> Account:
+    """Return the account that the transaction was about.
+
+    Raises:
+        SftpJailError: it is gone, or another one has its name by now.
+    """
+    uid = next((item["uid"] for item in items if item.get("uid", -1) >= 0), -1)
+    if engine.host.account(name) is None:
+        raise SftpJailError(f"the account {name} is gone by now")
+    busy = passing(name, engine.host)
+    if busy:
+        raise SftpJailError(f"{name} is left alone: {busy}", advice="try again when that has ended")
+    account = find(name, engine.config, engine.host)
+    if uid >= 0 and account.uid != uid:
+        raise SftpJailError(f"{name} has the uid {account.uid} now, and had {uid}")
+    return account
+
+
+def _jailed(item: Kept, engine: Engine) -> Account:
+    """Return the account of a mount or a key, which is as jailed as it was.
+
+    Raises:
+        SftpJailError: it is gone, another one has its name, or it is not jailed any more.
+    """
+    account = _same(item["account"], [item], engine)
+    if item["profile"] and account.profile is None:
+        raise not_jailed(account, engine.host, f"{account.name} is not jailed any more")
+    return account
+
+
+def by_account(items: Iterable[Kept]) -> dict[str, list[Kept]]:
+    """Return what is about each account, in the order of the first."""
+    found: dict[str, list[Kept]] = {}
+    for item in items:
+        if "account" in item:
+            found.setdefault(item["account"], []).append(item)
+    return found
+
+
+# -- what later transactions and other people have made of it ------------------------------------
 
 
 def _refuse_later(entry: Entry, entries: Sequence[Entry]) -> None:
     """Refuse what a later transaction that is still in force builds on."""
     undone = undone_by(entries)
+    places = {_place(left) for left in _lefts(entry)}
+    accounts = by_account(entry["undo"]) | {"": [i for i in entry["undo"] if "account" not in i]}
     for later in entries:
         if later["id"] <= entry["id"] or later["id"] in undone or "reverts" in later:
             continue
-        for kept in entry["undo"]:
-            if any(_builds_on(other, kept) for other in later["undo"]):
-                raise SftpJailError(
-                    f"transaction {later['id']} came later and builds on {entry['id']}",
-                    f"sftpjail history {kept['account']}",
-                )
+        builds = any(
+            _builds_on(one, kept)
+            for one in later["undo"]
+            for kept in accounts.get(one.get("account", ""), ())
+        )
+        if builds or places & {_place(left) for left in _lefts(later)}:
+            raise SftpJailError(
+                f"transaction {later['id']} came later and builds on {entry['id']}",
+                instead(entry["undo"]),
+            )
 
 
-def _builds_on(later: dict[str, Any], kept: dict[str, Any]) -> bool:
-    if later.get("account") != kept["account"]:
-        return False
+def _lefts(entry: Entry) -> list[Kept]:
+    """Return what a transaction has left; of the host's own files only where an undo is of these.
+
+    Such a file is brought to the configuration by any setup or apply. The configuration itself,
+    which an import has written, is an administrator's.
+    """
+    host = {OnTeardown.hook, OnDetach.hook}
+    of_host = any(i["event"] in host or i.get("first") for i in entry["undo"])
+    configuration = (imported(entry["undo"]) or {}).get("path")
+    return [
+        left
+        for left in entry.get("left", ())
+        if of_host or not left["host"] or left.get("path", "") == configuration
+    ]
+
+
+def _place(left: Kept) -> tuple[str, str]:
+    """Return where something was left: the lines of one tag in a file, a file, or an account."""
+    return left.get("path", f"account {left.get('account')}"), left.get("tag", "")
+
+
+def _builds_on(later: Kept, kept: Kept) -> bool:
+    """Return whether one builds on the other, both of one account or of the host."""
     if "bind" in later and "bind" in kept:
         return inside(later["bind"]["target"], kept["bind"]["target"])
     if "key" in later and "key" in kept:
         return bool(later["key"] == kept["key"])
-    return bool(later["event"] == OnUserRemove.hook)
+    if later["event"] == OnUserRemove.hook:
+        return True
+    if "account" not in kept:
+        return later["event"] in (OnSetup.hook, OnTeardown.hook, OnDetach.hook)
+    whole = kept.get("new") or kept["event"] in ("added", "deleted", OnUserRemove.hook)
+    return bool(whole) and ("bind" in later or "key" in later or later["event"] in _WHOLE)
 
 
-def _of_bind(kept: dict[str, Any], account: Account, engine: Engine) -> Event:
-    was = Bind(**kept["bind"] | {"options": tuple(kept["bind"]["options"])})
+_WHOLE = ("added", "deleted", OnKeyMigrate.hook)
+
+
+def instead(items: Sequence[Kept]) -> str:
+    """Return the command that does what somebody means who undoes this."""
+    if imported(items):
+        return "sftpjail history"
+    for item in items:
+        if item["event"] in _COMMANDS:
+            return _COMMANDS[item["event"]]
+    accounts = by_account(items)
+    commands = [_instead_of(quote(name), about) for name, about in accounts.items()]
+    if len(commands) > _MOST or not commands:
+        return "sftpjail history"
+    return " && ".join(commands)
+
+
+_MOST = 8  # accounts that one command names
+
+
+def _instead_of(name: str, items: Sequence[Kept]) -> str:
+    """Return that command for one account, whose name is quoted."""
+    events = {item["event"] for item in items}
+    if "added" in events or OnUserCreate.hook in events:
+        return _removal(name, "added" in events)
+    if "deleted" in events:
+        return f"sftpjail add {name}"
+    return f"sftpjail {'adopt' if OnUserRemove.hook in events else 'history'} {name}"
+
+
+_COMMANDS = {
+    OnSetup.hook: "sftpjail teardown",
+    OnTeardown.hook: "sftpjail setup",
+    OnDetach.hook: "sftpjail setup",
+}
+
+
+def _removal(name: str, deleted: bool) -> str:
+    return f"sftpjail remove {'--delete-account ' * deleted}{name}"
+
+
+def _refuse_more(account: Account, items: list[Kept], remedy: str, engine: Engine) -> None:
+    """Refuse to take away a jail with keys or mounts that the transaction has not brought."""
+    host, name = engine.host, account.name
+    lines = {item["key"] for item in items if item["event"] == OnKeyAdd.hook}
+    targets = {item["bind"]["target"] for item in items if item["event"] == OnMount.hook}
+    ours = keyfile(name) in host.origin(name).made
+    if ours and any(key.line not in lines for key in present(account, host).values()):
+        raise SftpJailError(f"{name} has keys by now that came otherwise", remedy)
+    binds = [bind for bind in host.binds(name) if bind.role == "mount"]
+    if any(bind.target not in targets for bind in binds):
+        raise SftpJailError(f"{name} has mounts by now that came otherwise", remedy)
+
+
+# -- accounts, mounts and keys -------------------------------------------------------------------
+
+
+def _restored(item: Kept, engine: Engine) -> list[Step]:
+    """Return the steps that bring back an account that was deleted.
+
+    Raises:
+        SftpJailError: its name or a number is somebody's by now.
+    """
+    name, lines = item["account"], item["lines"]
+    account = _foreseen(item)
+    owner = engine.host.people.name_of(account.uid)
+    why = in_the_way(name, lines) or (
+        f"its uid {account.uid} belongs to {owner} now" if owner is not None else ""
+    )
+    if why:
+        raise SftpJailError(f"the account {name} cannot come back: {why}", f"sftpjail add {name}")
+    steps = [Step(RestoreAccount(name, lines), "accounts", name)]
+    for path, (uid, gid, mode) in item["owners"].items():
+        give = SetOwner(path, uid, gid, mode, remember=False)
+        found = engine.host.lstat(path)
+        # Only what is as `remove --delete-account` has left it.
+        if found and (found.st_uid, found.st_gid) == (0, 0) and give.pending(engine.host, name):
+            steps.append(Step(give, "chroot", name))
+    return steps
+
+
+def _foreseen(item: Kept) -> Account:
+    """Return a deleted account as it will be."""
+    (line,) = (own["line"] for own in item["lines"]["passwd"]["own"])
+    name, _, uid, gid, _, home, shell = line.split(":")
+    return Account(name, number(uid) or 0, number(gid) or 0, home, shell)
+
+
+def _bind(item: Kept) -> Bind:
+    return Bind(**item["bind"] | {"options": tuple(item["bind"]["options"])})
+
+
+def _of_bind(item: Kept, was: Bind, account: Account, engine: Engine) -> Event:
     there = [bind for bind in engine.host.binds(account.name) if inside(bind.target, was.target)]
     now = next((bind for bind in there if bind.target == was.target), None)
-    if kept["event"] == OnUnmount.hook:
+    if item["event"] == OnUnmount.hook:
         if now is not None:
             raise SftpJailError(f"{now.source} is mounted at {was.target} now")
         return OnMount(account, was)
@@ -119,16 +554,27 @@ def _of_bind(kept: dict[str, Any], account: Account, engine: Engine) -> Event:
     return OnUnmount(account, now)
 
 
-def _of_key(kept: dict[str, Any], account: Account, engine: Engine) -> Event:
+def _of_key(item: Kept, account: Account, engine: Engine) -> Event:
     there = {key.line: key for key in present(account, engine.host).values()}
-    key = there.get(kept["key"])
-    if kept["event"] == OnKeyAdd.hook:
+    key = there.get(item["key"])
+    if item["event"] == OnKeyAdd.hook:
         if key is None:
             raise SftpJailError(f"the key of {account.name} was changed or removed since")
         return OnKeyRemove(account, key)
     if key is not None:
         raise SftpJailError(f"{account.name} has this key again already")
-    keys, problems = read(kept["key"], engine.host, "the history")
+    keys, problems = read(item["key"], engine.host, "the history")
     if problems or len(keys) != 1:
         raise SftpJailError(f"the key of {account.name} is none that would be added now")
     return OnKeyAdd(account, keys[0])
+
+
+def _key_file_back(item: Kept, engine: Engine) -> Step:
+    """Return the step that gives the key file in a home, which was retired, its name again."""
+    path, name = item["path"], item["account"]
+    now = f"{path}.sftpjail"
+    if engine.host.origin(name).renamed.get(now) != path or engine.host.lstat(now) is None:
+        raise SftpJailError(f"{now} is gone or was changed since")
+    if engine.host.lstat(path) is not None:
+        raise SftpJailError(f"there is another {path} by now")
+    return Step(Rename(now, path), "keys", name)

@@ -5,17 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
-from .. import Account, Fact, Problem, SetAccount, SetGroup, SftpJailError, hookimpl
-from ..actions import Action
+from .. import Account, Fact, Problem, SetAccount, SetGroup, SetLines, SftpJailError, hookimpl
+from ..actions import Action, Phase
 from ..config import Config
 from ..errors import ProblemsFound
+from ..escapes import Choice
 from ..formats.tagged_lines import Style
 from ..host import Host
-from ..jails.closing import close, forget, is_shut, reason, reopen, spared
+from ..jails import addresses as of_addresses
+from ..jails import connections
+from ..jails.addresses import limit
+from ..jails.closing import (
+    close,
+    disable,
+    expire,
+    forget,
+    is_disabled,
+    is_shut,
+    reason,
+    reopen,
+    spared,
+    terms,
+)
 from ..jails.membership import jailed
 from ..model import Group
 from ..openssh.pam_session import CLOSED
-from ..paths import HOST_RECORD
+from ..openssh.repair import basic
+from ..paths import ADDRESSES, HOST_RECORD
 
 
 @hookimpl
@@ -87,6 +103,33 @@ def on_user_close(account: Account, why: str, by: str, host: Host) -> list[Actio
 
 
 @hookimpl
+def on_user_disable(account: Account, why: str, until: str, host: Host) -> list[Action]:
+    return disable(account, why, until, host)
+
+
+@hookimpl
+def on_user_enable(account: Account, host: Host) -> list[Action]:
+    return reopen(account, host, whoever=True) if is_disabled(account, host) else []
+
+
+@hookimpl
+def on_user_expire(account: Account, date: str, host: Host) -> list[Action]:
+    return expire(account, date, host)
+
+
+@hookimpl
+def on_user_limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Action]:
+    return limit(account, addresses, host)
+
+
+@hookimpl
+def on_user_connections(account: Account, most: int, host: Host) -> list[Action]:
+    if most:
+        connections.refuse_uncounted(account, host)
+    return connections.limit(account.name, most, host)
+
+
+@hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
     profile = account.profile
     assert profile is not None
@@ -119,15 +162,21 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     assert profile is not None
     if deleted:
         _refuse_foreign_home(account, host)
-        return [] if account.exists else forget(account.name, host)
+        if account.exists:
+            return []
+        return [*forget(account.name, host), *_unlimited(account, host)]
+    _refuse_disabled(account, host)
     opened = reopen(account, host, whoever=True)
+    opened += _unlimited(account, host)
     if not account.local:
         return opened
     groups = [group for p in config.profiles if p.group and (group := host.group(p.group))]
     _refuse_to_stay(account, groups)
     was = host.origin(account.name).was
     # An account that never had another home keeps its files in the jail.
-    old = was.get("home", account.files if profile.home == "inside" else None)
+    now = host.account(account.name)
+    within = profile.home == "inside" and now is not None and now.home == f"/{profile.files}"
+    old = was.get("home", account.files if within else None)
     before = SetAccount(account.name, was.get("shell"), old, expire=was.get("expire"))
     actions: list[Action] = [before] if before.fields() else []
     actions += opened
@@ -135,6 +184,25 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     if member_of:  # all groups, or sshd would jail it by another profile
         actions.append(SetAccount(account.name, remove_groups=member_of))
     return actions
+
+
+def _unlimited(account: Account, host: Host) -> list[Action]:
+    name = account.name
+    return [*of_addresses.forget(name, host), *connections.limit(name, 0, host)]
+
+
+@hookimpl
+def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
+    limited = of_addresses.rename(old, account.name, host)
+    limited += connections.rename(old, account.name, host)
+    if old == account.name or old not in host.tagged(CLOSED, Style.LINE):
+        return limited
+    names: dict[str, tuple[str, ...]] = {account.name: (account.name,)}
+    if host.account(old) is None:
+        names[old] = ()
+    return limited + [
+        SetLines(CLOSED, name, line, Style.LINE, when=Phase.CLOSING) for name, line in names.items()
+    ]
 
 
 def _refuse_foreign_home(account: Account, host: Host) -> None:
@@ -151,6 +219,26 @@ def _refuse_foreign_home(account: Account, host: Host) -> None:
             f"the home of {account.name} is {home} inside its jail, "
             f"and this host has a {home} now, which `userdel -r` would delete",
             f"usermod -d /nonexistent {account.name}",
+        )
+
+
+def _refuse_disabled(account: Account, host: Host) -> None:
+    """Refuse to make an ordinary account of one that an administrator has disabled."""
+    if account.exists and is_disabled(account, host):
+        name = quote(account.name)
+        raise SftpJailError(
+            f"{account.name} is disabled ({reason(account, host)}), "
+            "and would be let in as an ordinary account",
+            choices=(
+                (
+                    "to let it in outside of a jail",
+                    f"sftpjail enable {name} && sftpjail remove {name}",
+                ),
+                (
+                    "to delete the account; its files stay",
+                    f"sftpjail remove --delete-account {name}",
+                ),
+            ),
         )
 
 
@@ -177,7 +265,32 @@ def _refuse_to_stay(account: Account, groups: Sequence[Group]) -> None:
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None:
         return []
-    return [*_in_two(account, host, config), *_shut(account, host)]
+    return [*_in_two(account, host, config), *_shut(account, host), *_limits(account, host)]
+
+
+def _limits(account: Account, host: Host) -> list[Problem]:
+    return [*_from_nowhere(account, host), *_uncounted(account, host)]
+
+
+def _uncounted(account: Account, host: Host) -> list[Problem]:
+    """Return that nothing counts the sessions of an account that may have a few only."""
+    if account.name not in connections.listed(host):
+        return []
+    try:
+        connections.refuse_uncounted(account, host)
+    except SftpJailError as error:
+        return [Problem.of(error, "it can have any number of sessions")]
+    return []
+
+
+def _from_nowhere(account: Account, host: Host) -> list[Problem]:
+    """Return that no address is both of the account's and of its profile's."""
+    if of_addresses.example(account, host):
+        return []
+    name = quote(account.name)
+    what = f"{account.name} can log in from no address: its own and those of its profile differ"
+    choices = (Choice("to take its own away", f"sftpjail set {name} --from any"),)
+    return [Problem(what, "sshd and PAM refuse every login", choices=choices)]
 
 
 def _in_two(account: Account, host: Host, config: Config) -> list[Problem]:
@@ -185,28 +298,46 @@ def _in_two(account: Account, host: Host, config: Config) -> list[Problem]:
     if len(groups) < 2:
         return []
     what = f"{account.name} is in the groups of {len(groups)} profiles: {', '.join(groups)}"
-    commands_known = [f"gpasswd -d {account.name} {group}" for group in groups[1:]]
+    name = quote(account.name)
+    commands_known = [f"gpasswd -d {name} {quote(group)}" for group in groups[1:]]
     return [Problem(what, "only the first one counts", " && ".join(commands_known))]
 
 
 def _shut(account: Account, host: Host) -> list[Problem]:
-    """Return the problem that an account is shut out until an administrator acts."""
+    """Return that an account is shut out until an administrator acts: on purpose, so no fault."""
     closed = host.origin(account.name).closed
-    if not is_shut(account, host) or (closed and closed.until):
-        return []  # the reason why its jail cannot be made is reported instead
+    if not is_shut(account, host) or is_disabled(account, host) or (closed and closed.until):
+        return []  # as wanted; or the reason why its jail cannot be made is reported instead
     name = quote(account.name)
     what = f"{account.name} is closed: {reason(account, host)}"
     why = f"by {closed.by}" if closed else "no record says why"
     if account.name in host.tagged(CLOSED, Style.LINE):
-        return [Problem(what, why, f"sed -i '/^{account.name}$/d' {CLOSED}")]
-    if closed:
-        return [Problem(what, why, f"usermod -e {quote(closed.expire or '')} {name}")]
-    return []  # expiry dates are reported by the plugin login
+        command = f"sed -i '/^{basic(account.name)}$/d' {CLOSED}"
+    elif closed:
+        command = f"usermod -e {quote(closed.expire or '')} {name}"
+    else:
+        return []  # expiry dates are reported by the plugin login
+    choices = (Choice("to let it in again", command),)
+    return [Problem(what, why, severity="advice", choices=choices, hides=True)]
 
 
 @hookimpl
 def on_explain(account: Account, host: Host) -> list[Fact]:
     why = reason(account, host)
     closed = host.origin(account.name).closed
+    facts = _address_facts(account, host)
+    if closed and is_disabled(account, host):
+        return [*facts, Fact("account", "disabled", why, terms(closed), True)]
     by = f"by {closed.by}" if closed and why else ""
-    return [Fact("account", "closed", why, by, True)] if why else []
+    return [*facts, Fact("account", "closed", why, by, True)] if why else facts
+
+
+def _address_facts(account: Account, host: Host) -> list[Fact]:
+    own = of_addresses.listed(host).get(account.name, ())
+    profile, most = account.profile, connections.allowed(account, host)
+    facts = [Fact("account", "sessions at once", str(most))] if most else []
+    facts += [Fact("account", "let in from", " ".join(own), ADDRESSES)] if own else []
+    if profile and profile.addresses:
+        note = f"profile {profile.name}"
+        facts.append(Fact("account", "let in from", " ".join(profile.addresses), note))
+    return facts

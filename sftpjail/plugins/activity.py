@@ -22,6 +22,7 @@ from .. import (
     hookimpl,
 )
 from ..actions import Action
+from ..escapes import Choice
 from ..host import Host
 from ..jails.activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
 from ..jails.guards import is_namesake
@@ -158,5 +159,11 @@ def _orphans(host: Host) -> list[Problem]:
     left = [f"{ASIDE}{name}" for name in names if name not in host.records.known]
     why = "crontabs and jobs of accounts that are gone; sftpjail deletes nobody's files"
     return [
-        Problem(f"{path} is left", why, f"rm -rI {quote(path)}", severity="advice") for path in left
+        Problem(
+            f"{path} is left",
+            why,
+            severity="advice",
+            choices=(Choice("to delete them", f"rm -rI {quote(path)}"),),
+        )
+        for path in left
     ]

@@ -9,11 +9,11 @@ from ..actions import Action, SetLines
 from ..config import Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
-from ..paths import BIN, LIB, STATE, WAITER
+from ..paths import BIN, LIB, STATE, USERADD_HOOK, WAITER
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {
-    f"{SHADOW}/useradd-post.d/sftpjail": "useradd-post",
+    USERADD_HOOK: "useradd-post",
     f"{SHADOW}/userdel-pre.d/sftpjail": "userdel-pre",
     f"{SHADOW}/userdel-post.d/sftpjail": "userdel-post",
 }

@@ -1,29 +1,32 @@
 """Whether sshd and PAM let an account in at all.
 
-This plugin only reports: such restrictions are the administrator's to change.
+This plugin only reports: such restrictions are the administrator's to change. What is about one
+account, or about the members of its group, can be fixed there. What is about everybody stays as it
+is, and the profile gets a setting of its own; who was shut out by name or by a date was shut out on
+purpose.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from fnmatch import fnmatchcase
+from collections.abc import Collection
 from shlex import quote
 
 from .. import Account, Fact, Problem, hookimpl
 from ..config import keyfile
-from ..escapes import Advice
+from ..escapes import Advice, Choice, look_at
 from ..host import Host
 from ..model import Shadow, number
+from ..openssh.match_blocks import DROPIN, ELSEWHERE
 from ..openssh.pam_stack import stack
-from ..openssh.repair import basic, change_line, comment_out
+from ..openssh.repair import basic, change_line, comment_out, except_for, match_line, take_back
 from ..openssh.settings import Settings, effective
 
 NOLOGIN = ("/etc/nologin", "/run/nologin")
 DAY = 86400  # seconds
+_CLOSED = "sshd refuses every login of it; whoever did that wanted it"
 _FIRST = "s/[[:alpha:]]\\+[[:space:]=]*/&"  # a sed(1) command that inserts a word after the keyword
-# Settings that give access other than by the account's key file.
-OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
 
 
 def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
@@ -32,6 +35,8 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
     The client's address is unknown, so a pattern with @HOST is ignored if it denies, and counts if
     it allows.
     """
+    from ..openssh.patterns import any_matches  # late: useradd waits for everything else
+
     name, groups = account.name, host.groups_of(account.name)
     problems = []
     for keyword, called, names in (
@@ -39,22 +44,46 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
         ("denygroups", "DenyGroups", groups),
     ):
         for pattern in found.words(keyword):
-            if any(fnmatchcase(one, pattern) for one in names):
-                fix = _without(pattern, keyword, found, host)
-                problems.append(_kept_out(f"{called} {pattern}", keyword, name, found, fix))
+            if pattern != ELSEWHERE and any_matches(names, [pattern]):
+                problems.append(_denied_by(pattern, keyword, called, account, found, host))
     allowed = [word.partition("@")[0] for word in found.words("allowusers")]
-    if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
-        fix = change_line(found.origins["allowusers"], f"{_FIRST}{name} /", host)
-        problems.append(_kept_out(f"AllowUsers without {name}", "allowusers", name, found, fix))
+    if allowed and not any_matches((name,), allowed):
+        place = found.origins.get("allowusers")
+        fix = take_back(place, host)
+        if place:
+            fix = change_line(place, f"{_FIRST}{name} /", host)
+        problems.append(_kept_out(f"AllowUsers without {name}", "allowusers", found, fix))
     patterns = found.words("allowgroups")
-    if patterns and not any(
-        fnmatchcase(group, pattern) for group in groups for pattern in patterns
-    ):
+    if patterns and not any_matches(groups, patterns):
         fix = _let_in(account, found, host)
-        problems.append(
-            _kept_out(f"AllowGroups without a group of {name}", "allowgroups", name, found, fix)
-        )
+        problems.append(_kept_out("AllowGroups without its groups", "allowgroups", found, fix))
     return problems
+
+
+def _denied_by(
+    pattern: str, keyword: str, called: str, account: Account, found: Settings, host: Host
+) -> Problem:
+    """Return the problem of a pattern in DenyUsers or DenyGroups.
+
+    An account's own name stands there on purpose: nothing is wrong with its jail. The group of its
+    profile is one of members alone. Any other pattern is about others too.
+    """
+    profile = account.profile
+    if pattern == account.name and keyword == "denyusers":
+        what = f"{account.name} is closed: {called} {pattern} ({found.where(keyword)})"
+        choices = _opening(_without(pattern, keyword, found, host))
+        return Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)
+    if profile and pattern == profile.group and keyword == "denygroups":
+        fix = _without(pattern, keyword, found, host)
+        return _kept_out(f"{called} {pattern}", keyword, found, fix)
+    advice = "it is about others too: take it out of that line when they are to log in as well"
+    return _kept_out(f"{called} {pattern}", keyword, found, Advice(advice))
+
+
+def _opening(command: str) -> tuple[Choice, ...]:
+    """Return the choice to let in again who was shut out on purpose; none without a command."""
+    good = command and not isinstance(command, Advice)
+    return (Choice("to let it in again", command),) if good else ()
 
 
 def _let_in(account: Account, found: Settings, host: Host) -> str:
@@ -62,13 +91,15 @@ def _let_in(account: Account, found: Settings, host: Host) -> str:
     if account.profile is None or not account.profile.group:
         where = found.where("allowgroups")
         return Advice(f"add a group of {account.name} to AllowGroups ({where})")
-    edit = f"{_FIRST}{account.profile.group} /"
-    return change_line(found.origins["allowgroups"], edit, host)
+    place = found.origins.get("allowgroups")
+    if place is None:
+        return take_back(place, host)
+    return change_line(place, f"{_FIRST}{account.profile.group} /", host)
 
 
-def _kept_out(what: str, keyword: str, name: str, found: Settings, fix: str) -> Problem:
-    what = f"{what} ({found.where(keyword)}) keeps {name} out"
-    return Problem(what, "sshd refuses every login of the account", fix)
+def _kept_out(what: str, keyword: str, found: Settings, fix: str) -> Problem:
+    what = f"{what} ({found.where(keyword)}) keeps it out"
+    return Problem(what, "sshd refuses every login", fix)
 
 
 def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
@@ -84,14 +115,7 @@ def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
         if pattern in words:
             end = "\\([[:space:]]\\|$\\)"
             return change_line(place, f's/[[:space:]=]"\\?{basic(pattern)}"\\?{end}/ \\1/', host)
-    return "sshd -T"
-
-
-def _usable_password(shadow: Shadow, found: Settings) -> bool:
-    return shadow.password[:1] not in ("", "!", "*", "x") and "yes" in (
-        found.get("passwordauthentication"),
-        found.get("kbdinteractiveauthentication"),
-    )
+    return take_back(None, host) if keyword in found.given else look_at("sshd -T")
 
 
 def _can(method: str, found: Settings) -> bool:
@@ -106,33 +130,60 @@ def _can(method: str, found: Settings) -> bool:
 
 def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return why no session opens, or why the account's key is of no use."""
-    if found.get("maxsessions") == "0" and "maxsessions" in found.origins:
-        what = f"MaxSessions 0 ({found.where('maxsessions')}) allows {account.name} no session"
-        return [Problem(what, "SFTP is one", comment_out([found.origins["maxsessions"]], host))]
+    from ..jails.states import usable_password  # late: useradd waits for everything else
+
+    if found.get("maxsessions") == "0" and found.is_set("maxsessions"):
+        what = f"MaxSessions 0 ({found.where('maxsessions')}) allows no session"
+        fix = _own_setting("MaxSessions 10", account, found, host)
+        return [Problem(what, "SFTP is one", fix)]
     path = keyfile(account.name)
     if (
         host.is_dir(path)
         or not host.text(path).strip()
-        or _usable_password(host.shadow(account.name), found)
+        or usable_password(host.shadow(account.name), found)
     ):
         return []
     lists = [chain.split(",") for chain in found.words("authenticationmethods") if chain != "any"]
-    if found.get("pubkeyauthentication") == "no":
-        keyword, why = "pubkeyauthentication", "sshd takes no key at all"
-    elif lists and not any(all(_can(method, found) for method in chain) for chain in lists):
-        keyword, why = (
-            "authenticationmethods",
-            "every list of methods wants something that it has not: a password, say",
-        )
-    else:
-        return []
-    if keyword not in found.origins:
+    if found.get("pubkeyauthentication") == "no" and found.is_set("pubkeyauthentication"):
+        what = f"PubkeyAuthentication no ({found.where('pubkeyauthentication')}) makes keys useless"
+        fix = _own_setting("PubkeyAuthentication yes", account, found, host)
+        return [Problem(what, "sshd takes no key at all", fix)]
+    able = any(all(_can(method, found) for method in chain) for chain in lists)
+    if not lists or able or not found.is_set("authenticationmethods"):
         return []
     what = (
-        f"{keyword} {found.get(keyword)} ({found.where(keyword)}) "
-        f"makes the keys of {account.name} useless"
+        f"AuthenticationMethods {found.get('authenticationmethods')} "
+        f"({found.where('authenticationmethods')}) makes a key alone useless"
     )
-    return [Problem(what, why, comment_out([found.origins[keyword]], host))]
+    why = "every list of methods wants something that is not there: a password, say"
+    command = _own_setting("AuthenticationMethods publickey", account, found, host)
+    return [_by_key_alone(what, why, account, command)]
+
+
+def _own_setting(option: str, account: Account, found: Settings, host: Host) -> str:
+    """Return the command that gives an account's profile a setting of its own, or advice.
+
+    In a Match block of others above ours nothing of ours would beat the line there.
+    """
+    from ..openssh.profile_edit import set_option  # late: useradd waits for everything else
+
+    if account.profile is None:
+        return Advice(f"write `{option}` into a Match block for {account.name}")
+    place = found.origins.get(option.split()[0].lower())
+    if place and place[0] != DROPIN and match_line(place, host):
+        return except_for([place], account, host)
+    return set_option(account.profile, option, host)
+
+
+def _by_key_alone(what: str, why: str, account: Account, command: str) -> Problem:
+    """Return a problem whose fix asks for less than the host does: a person decides that."""
+    if isinstance(command, Advice) or not command:
+        return Problem(what, why, command)
+    assert account.profile is not None
+    label = f"to let the members of profile {account.profile.name} in by a key alone"
+    return Problem(
+        what, why, choices=(Choice(label, command),), advice="or give each what is missing"
+    )
 
 
 def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
@@ -145,13 +196,12 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
         return []  # done by us; see jails/closing.py
     what = why = fix = ""
     if 0 <= expire < today:
-        what = f"the account {account.name} expired on {_date(expire)}"
-        why, fix = "sshd refuses every login of it", f"usermod -e '' {name}"
-    elif found.get("usepam") != "yes":
+        what = f"{account.name} is closed: it expired on {_date(expire)}"
+        choices = _opening(f"usermod -e '' {name}")
+        return [Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)]
+    if found.get("usepam") != "yes":
         if shadow.password.startswith("!"):
-            what = f"the password of {account.name} is locked, and sshd runs with UsePAM no"
-            why = "without PAM sshd takes a locked account for a closed one"
-            fix = f"usermod -p '*' {name}"
+            return [_locked(account, shadow)]
     elif changed == 0:
         what = f"{account.name} must change its password first (chage -d 0)"
         why = "there is no terminal to do it, so that PAM closes key logins too"
@@ -161,6 +211,18 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
         what = f"the password of {account.name} is too old since {since} (chage -M {maximum})"
         why, fix = "PAM closes key logins too", f"chage -M -1 {name}"
     return [Problem(what, why, fix)] if what else []
+
+
+def _locked(account: Account, shadow: Shadow) -> Problem:
+    """Return the problem of a locked password, of which sshd without PAM takes no key either.
+
+    `passwd -l` keeps the password behind the mark; an account without one has the mark alone.
+    """
+    what = f"the password of {account.name} is locked, and sshd runs with UsePAM no"
+    why, name = "without PAM sshd takes a locked account for a closed one", quote(account.name)
+    if not shadow.password.strip("!"):
+        return Problem(what, why, f"usermod -p '*' {name}")
+    return Problem(what, why, choices=_opening(f"usermod -U {name}"))
 
 
 def _day(field: str) -> int:
@@ -185,18 +247,36 @@ def _pam(account: Account, host: Host, found: Settings) -> list[Problem]:
             f"the shell {account.shell or '/bin/sh'} of {account.name} is not in /etc/shells, "
             f"and {rule.where} asks"
         )
-        return [
-            Problem(
-                what, "pam_shells refuses the login", f"echo {quote(account.shell)} >>/etc/shells"
-            )
-        ]
+        return [_other_shell(what, account, shells, host)]
     return []
 
 
+def _other_shell(what: str, account: Account, shells: Collection[str], host: Host) -> Problem:
+    """Return the problem of a shell that pam_shells(8) refuses.
+
+    In /etc/shells it would be good for every account that has it and every service that asks; so
+    the members get one that is there. ForceCommand leaves them SFTP all the same.
+    """
+    from ..openssh.profile_edit import set_shell  # late: useradd waits for everything else
+
+    why, advice = "pam_shells refuses the login", f"give {account.name} a shell of /etc/shells"
+    shell = next((shell for shell in ("/bin/sh", "/bin/bash") if shell in shells), "")
+    if not shell or account.profile is None or not account.profile.shell:
+        return Problem(what, why, advice=advice)
+    command = set_shell(account.profile, shell, host)
+    if isinstance(command, Advice):
+        return Problem(what, why, command)
+    label = f"to give the members of profile {account.profile.name} {shell}"
+    return Problem(what, why, choices=(Choice(label, command),))
+
+
 def _nologin(host: Host) -> list[Problem]:
+    why = "it closes the host to everybody but root: nologin(5)"
     return [
         Problem(
-            f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}"
+            f"{path} is there",
+            why,
+            choices=(Choice("to open the host to everybody again", f"rm {path}"),),
         )
         for path in NOLOGIN
         if host.lstat(path) is not None
@@ -205,6 +285,8 @@ def _nologin(host: Host) -> list[Problem]:
 
 def _no_way_in(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return the problem of having no password and no key, if sshd has no other key source."""
+    from ..jails.states import OTHER_KEYS, usable_password
+
     path = keyfile(account.name)
     if host.is_dir(path):
         return []  # reported elsewhere
@@ -213,12 +295,7 @@ def _no_way_in(account: Account, host: Host, found: Settings) -> list[Problem]:
     ]
     elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
     elsewhere = elsewhere or found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]
-    if (
-        lines
-        or elsewhere
-        or not account.local
-        or _usable_password(host.shadow(account.name), found)
-    ):
+    if lines or elsewhere or not account.local or usable_password(host.shadow(account.name), found):
         return []
     what = f"{account.name} has no key in {path} and no password"
     advice = f"give it a key: sftpjail key add {quote(account.name)} FILE"

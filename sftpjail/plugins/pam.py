@@ -23,26 +23,32 @@ from .. import (
 )
 from ..actions import Action, Phase
 from ..config import Config
+from ..escapes import some
 from ..host import Host
+from ..jails import addresses, connections
 from ..jails.closing import needs_rule
 from ..openssh.pam_session import (
     CLOSED,
     GATE,
+    LIMITS,
     MARK,
+    PROVE,
     SCRIPT,
     SERVICES,
     at_login,
     denied,
+    is_about_names,
+    most,
+    named,
     program,
     rules,
     service,
     table,
 )
-from ..openssh.pam_stack import Rule, stack
+from ..openssh.pam_stack import SSHD, is_asked, user_environment
 from ..openssh.settings import PROBE, effective
-from ..paths import LIB, TABLES
+from ..paths import ADDRESSES, CONNECTIONS, LIMITED, MOST, TABLES
 
-SSHD = "/etc/pam.d/sshd"
 NAMESPACES = "/etc/security/namespace.d"
 NAMESPACE = f"{NAMESPACES}/sftpjail.conf"
 HEADER = "# Made by `sftpjail setup`; changes here are lost.\n"
@@ -101,10 +107,14 @@ def account_rules(config: Config, host: Host) -> list[str]:
     no Match Group applies (groupaccess.c), and a key in the home would open a shell. Accounts that
     are jailed by a directory service's group are therefore denied unless they are in the jail. With
     OpenSSH 9.8 and later the PAM service shows that, and before it membership as PAM sees it.
+
+    All of these go by the name that was typed, so that has to be the account's own; see `named`.
     """
     lines = [denied(CLOSED)] if needs_rule(host) else []
+    lines += LIMITS if addresses.planned(host) else ()
     if not host.people.directory_services:
         return lines
+    lines += named(config)
     if host.openssh >= (9, 8):
         tests = [f"service in {':'.join(SERVICES.values())}"]
     else:
@@ -143,44 +153,38 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions.append(WriteFile(NAMESPACE, POLYDIR))
     else:
         actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
+    actions.append(WriteFile(MOST, most(config)) if most(config) else Remove(MOST))
     # At boot it checks the mounts in fstab.
     return [*actions, WriteFile(SCRIPT, program(), mode=0o755)]
 
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
+    _refuse_edit(config, host)
     actions = _wanted(config, host)
     needing = [profile for profile in config.profiles if at_login(profile, host)]
     pending = [action for action in actions if action.pending(host, "")]
     if not pending or not (needing or any(action.key[1] == SSHD for action in pending)):
         return actions
     if not needing:
-        lines = _sshd_lines(config, host) and effective(host, "root").get("usepam") == "yes"
+        lines = _sshd_lines(config, host) and is_asked(host)
         return [
             *actions,
             *(_proof(profile, host, actions, "none") for profile in config.profiles[:1] if lines),
         ]
     if effective(host, "root").get("usepam") != "yes":
-        why = (
-            "mounts = session"
-            if needing[0].mounts == "session"
-            else "members of a directory service"
-        )
+        why = "members of a directory service"
+        if needing[0].connections:
+            why = f"connections = {needing[0].connections}"
+        if needing[0].mounts == "session":
+            why = "mounts = session"
         raise SftpJailError(
             f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no",
             advice="set UsePAM yes: see sshd_config(5)",
         )
-    if _sshd_lines(config, host) and host.lstat(SSHD) is None:
-        raise SftpJailError(
-            f"{SSHD} is missing, and one with our rules alone would keep everybody out",
-            f"cp /usr/lib/pam.d/sshd {SSHD}",
-        )
-    early = next(
-        (r for r in stack(host, "sshd") if _by_users(r) and r.kind in ("auth", "account")), None
-    )
-    first = host.text(SSHD).partition("\n")[0]
-    if early or ("user_readenv" in first and not first.startswith("#")):
-        where = early.where if early else f"{SSHD}:1"
+    _refuse_stack(config, host)
+    where = user_environment(host)
+    if where:
         raise SftpJailError(
             f"{where} lets users set the environment of the programs that PAM runs as root",
             advice="take user_readenv out",
@@ -188,8 +192,36 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     return [*actions, *(_proof(profile, host, actions, profile.mounts) for profile in needing)]
 
 
-def _by_users(rule: Rule) -> bool:
-    return rule.module == "pam_env.so" and "user_readenv=1" in rule.arguments
+def _refuse_stack(config: Config, host: Host) -> None:
+    """Refuse where sshd asks for another stack than ours, or there is none to edit."""
+    if host.people.directory_services and not is_asked(host):
+        found = effective(host, "root")
+        raise SftpJailError(
+            "members of a directory service need PAM's service sshd, and sshd asks for "
+            f"{found.get('pamservicename')}",
+            advice=f"take PAMServiceName out: {found.where('pamservicename')}",
+        )
+    if _sshd_lines(config, host) and host.lstat(SSHD) is None:
+        raise SftpJailError(
+            f"{SSHD} is missing, and one with our rules alone would keep everybody out",
+            f"cp /usr/lib/pam.d/sshd {SSHD}",
+        )
+
+
+def _refuse_edit(config: Config, host: Host) -> None:
+    """Refuse to edit sshd's own stack for session mounts that nobody has asked for.
+
+    An earlier setup has decided for them, with a newer OpenSSH.
+    """
+    decided = tuple(
+        profile
+        for profile in config.profiles
+        if profile.mounts == "session" and profile.mounts_because and not service(profile, host)
+    )
+    if decided:
+        from ..openssh.auto_mounts import refused  # late: useradd waits
+
+        raise refused(decided, host)
 
 
 def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Check:
@@ -198,7 +230,7 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
     The same is tried before the change, for comparison.
     """
     name = PROBE if profile.group else profile.match_user[0]
-    argv = (f"{LIB}/entry/prove-login", name, profile.group)
+    argv = (PROVE, name, profile.group)
     before = host.programs.preview([*argv, "none"])
     if before.code != 0:
         raise SftpJailError(f"the logins of profile {profile.name} cannot be tried: {before.words}")
@@ -216,13 +248,17 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
 @hookimpl
 def on_teardown(host: Host) -> list[Action]:
     paths = [f"/etc/pam.d/{name}" for name in SERVICES.values()]
-    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT]
+    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT, MOST]
     lists: list[Action] = []
     for path, when in ((GATE, Phase.FILES), (CLOSED, Phase.OPENING)):
         names = host.tagged(path, Style.LINE)  # our file is removed with its last line
         lists += [SetLines(path, name, (), Style.LINE, when=when) for name in names] or [
             Remove(path)
         ]
+    limited = [act for name in addresses.listed(host) for act in addresses.forget(name, host)]
+    lists += limited or [Remove(ADDRESSES), Remove(LIMITED)]
+    counted = [act for name in connections.listed(host) for act in connections.limit(name, 0, host)]
+    lists += counted or [Remove(CONNECTIONS)]
     return [SetLines(SSHD, TAG, (), Style.TOP), *(Remove(path) for path in paths), *lists]
 
 
@@ -239,9 +275,14 @@ def _in_place(profile: Profile, config: Config, host: Host) -> bool:
         profile.mounts
     ):
         return False
-    # The rule about the closed list is not this profile's, and may wait for the next setup.
+    # The rules about lists of accounts are not this profile's, and may wait for the next setup.
+    lists = (denied(CLOSED), *LIMITS)
     now, wanted = host.tagged(SSHD, Style.TOP).get(TAG, ()), _sshd_lines(config, host)
-    return [r for r in now if r != denied(CLOSED)] == [r for r in wanted if r != denied(CLOSED)]
+    own, others = (
+        [rule for rule in found if rule not in lists and not is_about_names(rule)]
+        for found in (now, wanted)
+    )
+    return own == others
 
 
 @hookimpl
@@ -286,13 +327,14 @@ def _rehearsed(account: Account, host: Host) -> str:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Problem]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     """Report whether sessions open; the plan of `setup` covers the files."""
-    if account is None or account.profile is None or account.profile.mounts != "session":
+    if account is None:
+        return [*_unlimited(host), *_nicknamed(host, config)]
+    if account.profile is None or account.profile.mounts != "session":
         return []
     missing = any(
-        bind.role == "mount" and host.lstat(bind.source) is None
-        for bind in host.binds(account.name)
+        bind.role != "log" and not host.is_dir(bind.source) for bind in host.binds(account.name)
     )
     if missing or not host.thorough:
         return []  # the plugin mounts reports what is missing
@@ -301,7 +343,7 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
     reason = _rehearsed(account, host)
     if not reason:
         return []
-    fix = f"ls -l {SCRIPT}; sftpjail setup && sftpjail apply"
+    fix = "sftpjail setup && sftpjail apply"
     return [
         Problem(
             f"PAM closes the sessions of {account.name}: {reason}",
@@ -309,6 +351,47 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
             fix,
         )
     ]
+
+
+def _unlimited(host: Host) -> list[Problem]:
+    """Return that accounts may come from anywhere, though the list says from where."""
+    names = sorted(addresses.listed(host))
+    if not names:
+        return []
+    if addresses.is_enforced(host):
+        return [_asks_another(name, host) for name in addresses.asks_another(host)]
+    what = f"{some(names, 8)} can log in from any address: nothing reads {ADDRESSES}"
+    why = "the list says from where"
+    return [Problem(what, why, "sftpjail setup", severity="open")]
+
+
+def _nicknamed(host: Host, config: Config) -> list[Problem]:
+    """Return that a second name of a directory's accounts gets round what is said of the first."""
+    now = host.tagged(SSHD, Style.TOP).get(TAG, ())
+    if not host.people.directory_services or set(named(config)) <= set(now):
+        return []
+    strangers = {name for profile in config.profiles for name in profile.match_user}
+    strangers |= {*host.tagged(CLOSED, Style.LINE), *addresses.listed(host)}
+    names = sorted(name for name in strangers if _is_stranger(name, host))
+    if not names:
+        return []
+    what = f"a second name of {some(names, 8)}, as the directory service has it, is let in"
+    why = "Match User and PAM's lists know the first one only"
+    return [Problem(what, why, "sftpjail setup", severity="open")]
+
+
+def _is_stranger(name: str, host: Host) -> bool:
+    account = host.account(name)
+    return account is not None and not account.local
+
+
+def _asks_another(name: str, host: Host) -> Problem:
+    """Return that somebody's PAMServiceName keeps an account from being judged by the list."""
+    found = effective(host, name)
+    what = f"{name} can log in from any address: sshd asks PAM for {found.get('pamservicename')}"
+    advice = f"take PAMServiceName out: {found.where('pamservicename')}"
+    why = f"only the service sshd reads {ADDRESSES}"
+    return Problem(what, why, advice=advice, severity="open", about=name)
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from shlex import quote
 
 from .. import Account, Bind, Key, Problem, Run, fixes, hookimpl
 from ..actions import Action
-from ..escapes import Advice
+from ..escapes import Advice, look_at
 from ..host import Host
 from ..openssh.chroot_path import fix_flaw
 from ..paths import LIB
@@ -88,7 +88,7 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
     """Return why a script is not run, and the command that fixes it; both are "" if it is run."""
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
-        return "is not a file", f"ls -ld {quote(path)}"
+        return "is not a file", look_at(f"ls -ld {quote(path)}")
     if found.st_uid != 0 or found.st_mode & 0o022:
         return "can be changed by others than root", fixes.on(
             path, host, "chown root {}", "chmod 755 {}"

@@ -15,6 +15,7 @@ from shlex import quote
 from .. import Account, Fact, MakeDir, Notify, Problem, Remove, WriteFile, fixes, hookimpl
 from ..actions import Action
 from ..config import Config
+from ..escapes import look_at
 from ..formats.user_managers import DIRECTORY, DROPIN, SERVICE, loaded, render
 from ..host import Host
 from ..jails.membership import jailed
@@ -107,7 +108,7 @@ def _outside(account: Account, host: Host) -> list[Problem]:
         )
     if host.jobs.lingers(name) and "linger" not in host.origin(name).kept:
         fix = (
-            f"loginctl disable-linger {quote(name)}"
+            f"loginctl disable-linger {account.uid}"
             if host.systemd
             else f"rm {quote(f'{LINGER}/{name}')}"
         )
@@ -150,7 +151,7 @@ def _not_in_force(host: Host, config: Config) -> list[Problem]:
             Problem(
                 f"systemd does not say whether {DROPIN} is in force: {answer.words}",
                 why,
-                "systemctl status",
+                look_at("systemctl status"),
             )
         ]
     wrong = [

@@ -19,20 +19,25 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cached_property
 
 from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
+from ..jails.addresses import listed
 from ..model import REQUESTS, Account, normal
+from ..openssh.daemons import primary
 from ..openssh.match_blocks import MAIN
+from ..openssh.patterns import matches
 from ..openssh.settings import Settings, effective
+from ..paths import ADDRESSES
 from ..system import files, namespaces, programs, scratch, services
+from ..system.confinement import Confinement
 from ..system.sessions import Session, converse
 from ..system.signals import one_signal, signals_wait
+from ..system.syslog import announce_test
 from .sftp_client import NO_SUCH_FILE, OK, PERMISSION_DENIED, Sftp, SftpError
-from .ssh_client import DoorError, Doors
+from .ssh_client import DoorError, Doors, key_from_file
 
 RUN = "/run"
 LOGIN, ANSWER = 10.0, 4.0  # seconds
@@ -97,6 +102,7 @@ class Trial:
             for the key, the configuration and the witness.
         nonce: a random word that is in the name of each file that the trial makes.
         outside: what check finds open about the account and a session cannot show.
+        confined: how the sshd of this test is confined, as the one that runs.
     """
 
     account: Account
@@ -107,6 +113,7 @@ class Trial:
     nonce: str
     outside: Sequence[str] = ()
     uploaded: str = ""
+    confined: str = ""
     began: float = field(default_factory=time.time)
     sessions: list[Session] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -236,21 +243,32 @@ class Trial:
         self._had_runtime = self.host.is_dir(f"/run/user/{self.account.uid}")
         if not self.host.which("ssh"):
             raise SftpJailError("a test needs OpenSSH's client", "apt install openssh-client")
-        files.make_dir(self.place, 0o755, 0, 0)
+        self._make_place()
         files.make_dir(f"{self.place}/run", 0o755, 0, 0)
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sftpjail test"]
         programs.must([*keygen, "-f", f"{self.place}/key"])
         sshd = [self.host.which("sshd"), "-i", "-e", "-f", f"{self.place}/conf"]
-        self._sshd = namespaces.sshd_beside(sshd, f"{self.place}/run")
+        daemon = primary(self.host)
+        confined = self.host.daemons.confinement(daemon.pid) if daemon.pid else Confinement()
+        self.confined = str(confined)
+        beside = namespaces.sshd_beside(sshd, f"{self.place}/run")
+        if self.account.name in listed(self.host):
+            beside = namespaces.with_file(beside, f"{self.place}/anywhere", ADDRESSES)
+        self._sshd = [*confined.prefix(daemon.pid), *beside]
         texts = {
             "match": self._match(),
             "conf": _SSHD.format(place=self.place, main=MAIN),
             "client": _CLIENT.format(place=self.place),
+            "anywhere": "",  # a login through a pipe comes from no address
             "proxy": _PROXY.format(sshd=shlex.join(self._sshd)),
-            "witness": f"{self.nonce}\n",
         }
         for name, text in texts.items():
             scratch.new_file(f"{self.place}/{name}", text.encode(), 0o644)
+
+    def _make_place(self) -> None:
+        """Make the directory, with what a session must not see or reach."""
+        files.make_dir(self.place, 0o755, 0, 0)
+        scratch.new_file(self.witness, f"{self.nonce}\n".encode(), 0o644)
         self._listener = scratch.listen(self.socket)
 
     def _match(self) -> str:
@@ -268,7 +286,7 @@ class Trial:
         A login through a pipe comes from none.
         """
         patterns = [word.partition("@") for word in self.settings.words("allowusers")]
-        own = {at for name, at, _ in patterns if fnmatchcase(self.account.name, name)}
+        own = {at for name, at, _ in patterns if matches(self.account.name, name)}
         return own == {"@"}
 
     def log_in(self) -> None:
@@ -277,6 +295,7 @@ class Trial:
         Raises:
             SftpError: there is no SFTP session.
         """
+        announce_test(self.account.name, self._log_socket())
         ssh = [self.host.which("ssh"), "-F", f"{self.place}/client", "-l", self.account.name]
         client = converse([*ssh, "-s", "sftpjail", "sftp"], self.sessions)
         beside = converse(self._sshd, self.sessions)
@@ -293,10 +312,17 @@ class Trial:
         self._sftp = sftp
         self._doors = self._other_login(beside)
 
+    def _log_socket(self) -> str:
+        """Return the host's path of the socket that is /dev/log in the jail."""
+        for bind in self.host.binds(self.account.name):
+            if bind.role == "log":
+                return f"{bind.source}/log" if self.host.is_dir(bind.source) else bind.source
+        return "/dev/log"
+
     def _other_login(self, beside: Session) -> Doors | None:
         doors = Doors(beside.socket, ANSWER)
         try:
-            doors.login(self.account.name, f"{self.place}/key", LOGIN)
+            doors.login(self.account.name, key_from_file(f"{self.place}/key"), LOGIN)
         except DoorError as error:
             self._no_doors = f"the second login failed: {error}"
             return None
@@ -401,9 +427,7 @@ class Trial:
             with contextlib.suppress(SftpError):
                 self._remove_as_user(self._sftp)
         self._sftp = None
-        while self.sessions:
-            self.sessions[-1].end()
-            self.sessions.pop()
+        self._hang_up()
         while self._made:
             try:
                 left = self._behind(self._made[-1])
@@ -417,6 +441,11 @@ class Trial:
         scratch.remove_tree(self.place)
         while self._times:
             self._times.pop().put_back()
+
+    def _hang_up(self) -> None:
+        while self.sessions:
+            self.sessions[-1].end()
+            self.sessions.pop()
 
     def _remove_as_user(self, sftp: Sftp) -> None:
         """Remove what is there, by the session's own paths; what is not needs no more thought."""
@@ -463,9 +492,16 @@ def trial(account: Account, config: Config, host: Host, place: str) -> Iterator[
     """
     name = secrets.token_hex(6)
     made = Trial(account, config, host, effective(host, account.name), f"{place}/{name}", name)
+    with held(made):
+        yield made
+
+
+@contextlib.contextmanager
+def held(made: Trial) -> Iterator[None]:
+    """Prepare a trial; whatever happens, nothing of it stays. Raises as `trial`."""
     with one_signal(), _at_the_end(made.tidy):
         made.prepare()
-        yield made
+        yield
     if made.wrong:
         raise SftpJailError(f"the test could not remove what it made: {'; '.join(made.wrong)}")
 

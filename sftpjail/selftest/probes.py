@@ -57,13 +57,14 @@ class Outcome:
 # -- a session -------------------------------------------------------------------------------------
 
 
-def authenticates(trial: Trial) -> None:
+def authenticates(trial: Trial) -> str:
     """The key is let in, and the account."""
     try:
         trial.log_in()
     except SftpError as error:
         if not trial.accepted():
             raise Failed(str(error)) from error
+    return f"by an sshd as the one that runs: {trial.confined}" if trial.confined else ""
 
 
 def lands(trial: Trial) -> str:
@@ -83,6 +84,9 @@ def transfers(trial: Trial) -> str:
     denied, sftp = trial.denied, trial.sftp
     if denied & {"open", "write"}:
         return "the profile denies uploads"
+    start = normal(f"{trial.jail}/{trial.directory}")
+    if _is_administrators(trial) and not trial.host.may(trial.account, start, "w"):
+        return f"{trial.directory} is an administrator's, and not to be written in"
     name = path = normal(f"{trial.directory}/{trial.nonce}")
     renamed = f"{name}.renamed"
     trial.leaves(path, renamed)
@@ -104,6 +108,12 @@ def transfers(trial: Trial) -> str:
         sftp.must("remove", path)
         done.append("deleted")
     return f"{', '.join(done)} in {trial.directory}"
+
+
+def _is_administrators(trial: Trial) -> bool:
+    """Return whether what lies in the jail is an administrator's: `home = none`."""
+    profile = trial.account.profile
+    return profile is not None and not profile.is_filled
 
 
 def _writes_nothing(trial: Trial) -> str:
@@ -201,6 +211,8 @@ def is_logged(trial: Trial) -> str | None:
         return "not logged, as configured"
     if {"open", "opendir"} <= trial.denied:
         return "the profile denies everything that is logged"
+    if _is_administrators(trial) and trial.host.lstat(f"{trial.jail}/dev/log") is None:
+        return "not logged: the jail is an administrator's, and has no dev/log"
     from ..transferlog.backend import backend
     from ..transferlog.sources import recent
 
@@ -404,7 +416,8 @@ def _forbidden(
 
 # Name, probe, and the settings that must be in force, as sshd -T prints them;
 # the values are regular expressions.
-PROBES: tuple[tuple[str, Callable[[Trial], str | None], tuple[str, ...]], ...] = (
+Probe = tuple[str, Callable[[Trial], str | None], tuple[str, ...]]
+PROBES: tuple[Probe, ...] = (
     ("authenticates", authenticates, ()),
     ("lands in the start directory", lands, ()),
     ("transfers files", transfers, ()),
@@ -426,18 +439,19 @@ PROBES: tuple[tuple[str, Callable[[Trial], str | None], tuple[str, ...]], ...] =
 )
 
 
-def prove(trial: Trial) -> Iterator[Outcome]:
-    """Yield what comes of each probe.
+def prove(trial: Trial, table: tuple[Probe, ...] = PROBES) -> Iterator[Outcome]:
+    """Yield what comes of each probe of a table.
 
     Without a session the rest is not run, and that is not ok either.
     """
     silent = ""
-    for number, (name, probe, guards) in enumerate(PROBES):
+    login = [probe for _, probe, _ in table].index(authenticates)
+    for number, (name, probe, guards) in enumerate(table):
         if silent and not (probe is nothing_outside and trial.outside):
             yield Outcome(name, False, f"not run: {silent}")
             continue
         began = time.monotonic()
-        mark = () if number < 2 else trial.mark()
+        mark = () if number < login + 2 else trial.mark()
         words, faults = "", list[str]()
         try:
             words = probe(trial) or ""
@@ -449,7 +463,7 @@ def prove(trial: Trial) -> Iterator[Outcome]:
         if faults:
             said = trial.words(mark)
             words = "; ".join(filter(None, [*faults, said and f"sshd: {said}"]))
-        if not trial.connected and (faults or number > 0):
+        if not trial.connected and (faults or number > login):
             silent = "there is no session"
         yield Outcome(name, not faults, words.replace("\n", " / "), time.monotonic() - began)
 

@@ -178,7 +178,10 @@ class Sftp:
                 break
             if reply.kind != _DATA:
                 raise SftpError(f"read: {reply.words}", reply.code)
-            content += reply.string()
+            part = reply.string()
+            if not part:  # or it would be asked for ever
+                raise SftpError("read: the server sends no data and no end")
+            content += part
         if not keep_open:
             self.must("close", handle)
         return content

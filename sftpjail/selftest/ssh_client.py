@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import signal
 import socket
@@ -51,6 +52,37 @@ class DoorError(Exception):
     """sshd does not answer, or hung up."""
 
 
+class Refused(DoorError):
+    """sshd takes neither the key, nor any other."""
+
+
+def key_from_file(path: str) -> Any:
+    """Return the ed25519 key in a file."""
+    return library().Ed25519Key.from_private_key_file(path)
+
+
+def new_key(accepted: str) -> Any:
+    """Return a key that is in memory alone.
+
+    Args:
+        accepted: PubkeyAcceptedAlgorithms, as sshd has it.
+
+    Raises:
+        SftpJailError: sshd would take none of a kind that we can make.
+    """
+    paramiko, algorithms = library(), accepted.split(",")
+    if "ssh-ed25519" in algorithms:
+        ed25519 = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
+        formats = import_module("cryptography.hazmat.primitives.serialization")
+        text = ed25519.Ed25519PrivateKey.generate().private_bytes(
+            formats.Encoding.PEM, formats.PrivateFormat.OpenSSH, formats.NoEncryption()
+        )
+        return paramiko.Ed25519Key.from_private_key(io.StringIO(text.decode("ascii")))
+    if "ecdsa-sha2-nistp256" in algorithms:
+        return paramiko.ECDSAKey.generate(bits=256)
+    raise SftpJailError(f"sshd takes neither ed25519 keys nor those of nistp256, but {accepted}")
+
+
 def _without_a_word(run: Callable[[], None]) -> None:
     """Run the library's thread.
 
@@ -84,16 +116,17 @@ class Doors:
         message.get_boolean()
         self.heard.append(message.get_text())
 
-    def login(self, user: str, keyfile: str, timeout: float) -> None:
+    def login(self, user: str, key: Any, timeout: float) -> None:
         """Authenticate.
 
         Args:
             user: the account.
-            keyfile: an ed25519 key.
+            key: from `key_from_file` or `new_key`.
             timeout: seconds.
 
         Raises:
-            DoorError: sshd says no.
+            Refused: sshd does not take the key.
+            DoorError: there is no connection, or sshd says more is needed.
         """
         negotiated = threading.Event()
         with self._limited(timeout):
@@ -101,9 +134,27 @@ class Doors:
                 self._transport.start_client(negotiated)
             if not negotiated.wait(timeout) or not self._transport.is_active():
                 raise self._transport.get_exception() or EOFError("sshd hung up")
-            self._transport.auth_publickey(
-                user, self._library.Ed25519Key.from_private_key_file(keyfile)
-            )
+            try:
+                left = self._transport.auth_publickey(user, key)
+            except self._library.AuthenticationException as error:
+                raise Refused(f"sshd refuses the key: {error}") from error
+            if left:
+                raise Refused(f"sshd also wants {', '.join(left)}")
+
+    def subsystem(self, name: str) -> Any:
+        """Return a session's channel, on which a subsystem speaks.
+
+        Raises:
+            DoorError: sshd refuses it, or does not answer.
+        """
+        granted, channel = self._request("subsystem", name)
+        if not granted:
+            raise DoorError(f"sshd refuses the subsystem {name}")
+        return channel
+
+    def close(self) -> None:
+        """Hang up."""
+        self._transport.close()
 
     @property
     def banner(self) -> str:

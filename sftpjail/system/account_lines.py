@@ -1,21 +1,28 @@
-"""All lines of one account in the files of shadow, put back exactly as they were.
+"""All lines of one account, or of one group, in the files of shadow, put back exactly as they were.
 
-Whatever useradd(8) or userdel(8) had done when it failed or was killed: neither of the two could
-undo the half of the other, nor give back dates, hash and order.
+Whatever useradd(8), userdel(8) or groupdel(8) had done when it failed or was killed: none of them
+could undo the half of another, nor give back dates, hash and order.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import SftpJailError
+from ..escapes import look_at, some
+from ..model import number
 from . import files
 from .locks import accounts_still
 
 ETC = "/etc"
 # passwd(5) comes last when an account comes back, and first when it goes.
 _FILES = ("subuid", "subgid", "gshadow", "group", "shadow", "passwd")
+# The same for a group: who is in it has no rights by gshadow(5) alone.
+_GROUP_FILES = ("gshadow", "group")
 # The fields that list members: of group(5), and administrators too of gshadow(5).
 _LISTS = {"group": (3,), "gshadow": (2, 3)}
 
@@ -28,16 +35,217 @@ def read_lines(name: str) -> Lines:
     return {file: _lines_of(name, file, _read(file)) for file in there}
 
 
+def read_group(name: str) -> Lines:
+    """Return the lines of a group, by file; for `put_group_back`, and JSON."""
+    there = [file for file in _GROUP_FILES if os.path.exists(f"{ETC}/{file}")]
+    return {file: {"own": _own(name, _read(file))} for file in there}
+
+
+def left_lines(names: Collection[str]) -> dict[str, Lines]:
+    """Return `read_lines` of those accounts that have a line, or are listed in one, by name."""
+    wanted, found = frozenset(names), dict[str, Lines]()
+    for file in _FILES:
+        for line in _read(file):
+            fields = line.split(":")
+            listed = (name for at in _LISTS.get(file, ()) for name in _at(fields, at).split(","))
+            for name in wanted.intersection((fields[0], *listed)):
+                if name not in found:
+                    found[name] = read_lines(name)
+    return found
+
+
+def take_away(made: Mapping[str, Sequence[str]], before: Mapping[str, Lines]) -> list[str]:
+    """Make the lines of many new accounts what they were, each file by one write.
+
+    Args:
+        made: by name, the uid, gid, home and shell that each was made with.
+        before: from `left_lines`, when they were not there.
+
+    Returns:
+        the names that another account has by now; its lines stay.
+
+    Raises:
+        SftpJailError: a file cannot be changed, or another program has it locked.
+    """
+    with _locked_accounts():
+        others = others_of(made)
+        gone = made.keys() - before.keys() - others
+        for file in reversed(_FILES):
+            old = _read(file)
+            kept = [_without(line, gone, file) for line in old if _first(line) not in gone]
+            _write(file, old, kept)
+    files.sync_dirs({ETC})
+    for name in made.keys() & before.keys() - others:
+        put_back(name, before[name])
+    return sorted(others)
+
+
+def others_of(made: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the names that an account has which is not as we make it; see `take_away`."""
+    return {
+        name
+        for name, *fields in (line.split(":") for line in _read("passwd"))
+        if name in made and [*fields[1:3], *fields[4:6]] != [*made[name]]
+    }
+
+
+def refuse_taken(names: Collection[str]) -> None:
+    """Refuse new accounts where one is there by now, made by somebody else.
+
+    Raises:
+        SftpJailError: so it is, or another program has passwd(5) locked.
+    """
+    with _locked_accounts():
+        taken = sorted({_first(line) for line in _read("passwd")}.intersection(names))
+    if taken:
+        raise SftpJailError(
+            f"somebody else has made these accounts just now: {some(taken, 8)}",
+            advice="try again",
+        )
+
+
+def set_shadow(values: Mapping[str, Mapping[int, str]]) -> None:
+    """Set fields of shadow(5) for many accounts, by one write.
+
+    Args:
+        values: by name, the fields by their place in the line; 0 is the name.
+
+    Raises:
+        SftpJailError: the file cannot be changed, or another program has it locked.
+    """
+    with _locked_accounts():
+        old = _read("shadow")
+        kept = [_with_fields(line, values.get(_first(line), {})) for line in old]
+        _write("shadow", old, kept)
+    files.sync_dirs({ETC})
+
+
+def put_passwords_back(before: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> list[str]:
+    """Make passwords what they were, where they still are the ones that we have set.
+
+    Args:
+        before: by name, the fields of shadow(5) for the password and the day of its last change.
+        given: by name, the digest of the password that we have set; see `digest`.
+
+    Returns:
+        the accounts that have yet another one, which stays.
+
+    Raises:
+        SftpJailError: the file cannot be changed, or another program has it locked.
+    """
+    with _locked_accounts():
+        old = _read("shadow")
+        now = {_first(line): _at(line.split(":"), 1) for line in old}
+        there = [name for name in before if name in now and now[name] != before[name][0]]
+        others = [name for name in there if digest(now[name]) != given.get(name)]
+        back = {name: before[name] for name in there if name not in others}
+        values = {name: dict(enumerate(fields, start=1)) for name, fields in back.items()}
+        _write("shadow", old, [_with_fields(line, values.get(_first(line), {})) for line in old])
+    files.sync_dirs({ETC})
+    return others
+
+
+def digest(password: str) -> str:
+    """Return what tells a field of shadow(5) from another one, and does not show it."""
+    import hashlib  # late: useradd waits
+
+    return hashlib.sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _with_fields(line: str, values: Mapping[int, str]) -> str:
+    if not values:
+        return line
+    fields = line.split(":")
+    fields += [""] * (9 - len(fields))
+    for at, value in values.items():
+        fields[at] = value
+    return ":".join(fields)
+
+
+def _at(fields: Sequence[str], at: int) -> str:
+    return fields[at] if at < len(fields) else ""
+
+
 def _lines_of(name: str, file: str, lines: list[str]) -> dict[str, Any]:
-    own = [
-        {"after": _first(lines[at - 1]) if at else "", "line": line}
+    listed = {_first(line): line for line in lines if _lists(line, name, file)}
+    return {"own": _own(name, lines), "listed": listed}
+
+
+def _own(name: str, lines: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"after": _first(lines[at - 1]) if at else "", "at": at, "line": line}
         for at, line in enumerate(lines)
         if _first(line) == name
     ]
-    return {
-        "own": own,
-        "listed": {_first(line): line for line in lines if _lists(line, name, file)},
-    }
+
+
+def without_hashes(name: str) -> Lines:
+    """Return `read_lines` with no password in it: where there was one, the account is locked."""
+    found = read_lines(name)
+    for file, lines in found.items():
+        if file in ("subuid", "subgid"):
+            continue
+        none = r"x|[*!]+" if file in ("passwd", "shadow") else r"x?|[*!]+"
+        lines["own"] = [own | {"line": _locked(own["line"], none)} for own in lines["own"]]
+        lines["listed"] = {group: _locked(line, none) for group, line in lines["listed"].items()}
+    return found
+
+
+def _locked(line: str, none: str) -> str:
+    """Return a line whose password is an impossible one: as it was, if NONE matches, or "!"."""
+    fields = line.split(":")
+    if len(fields) > 1 and not re.fullmatch(none, fields[1]):
+        fields[1] = "!"
+    return ":".join(fields)
+
+
+def in_the_way(name: str, before: Mapping[str, Any]) -> str:
+    """Return why an account that is gone cannot come back as it was, or "".
+
+    Args:
+        name: the account.
+        before: from `read_lines`, when it was there.
+    """
+    own = {file: [o["line"].split(":") for o in before[file]["own"]] for file in before}
+    uids = {fields[2] for fields in own.get("passwd", ())}
+    for fields in _fields("passwd"):
+        if fields[0] == name:
+            return f"there is an account {name} again"
+        if fields[2] in uids:
+            return f"its uid {fields[2]} belongs to {fields[0]} now"
+    gids = {fields[2] for fields in own.get("group", ())}
+    for fields in _fields("group"):
+        if gids and fields[0] == name:
+            return f"there is a group {name} again"
+        if fields[2] in gids:
+            return f"the gid {fields[2]} of its group belongs to {fields[0]} now"
+    known = gids | {fields[2] for fields in _fields("group")}
+    missing = {fields[3] for fields in own.get("passwd", ())} - known
+    if missing:
+        return f"there is no group with its gid {missing.pop()} any more"
+    return next(
+        filter(None, (_taken(file, own.get(file, ())) for file in ("subuid", "subgid"))), ""
+    )
+
+
+def _fields(file: str) -> list[list[str]]:
+    found = [line.split(":") for line in _read(file)]
+    return [fields for fields in found if len(fields) > 2]
+
+
+def _taken(file: str, ranges: Iterable[Sequence[str]]) -> str:
+    """Return who has subordinate ids of RANGES by now, in words, or ""; see subuid(5)."""
+    wanted = [_range(fields) for fields in ranges]
+    for fields in _fields(file):
+        first, last = _range(fields)
+        if any(first <= b and a <= last for a, b in wanted):
+            return f"its range in /etc/{file} belongs to {fields[0]} now"
+    return ""
+
+
+def _range(fields: Sequence[str]) -> tuple[int, int]:
+    first = number(fields[1]) or 0
+    return first, first + (number(fields[2]) or 0) - 1
 
 
 def is_another(name: str, before: Lines) -> bool:
@@ -50,43 +258,106 @@ def is_another(name: str, before: Lines) -> bool:
     )
 
 
-def put_back(name: str, before: Lines) -> None:
+def put_back(name: str, before: Lines, only_new: bool = False) -> None:
     """Make the lines of an account, and its memberships, what they were; others' lines stay.
 
     Args:
         name: the account.
         before: from `read_lines`; without lines of its own, the account goes.
+        only_new: refuse where the name or a number is somebody's by now; see `in_the_way`.
 
     Raises:
         SftpJailError: a file cannot be changed, or another program has it locked.
     """
     comes = bool(before.get("passwd", {}).get("own"))
-    with accounts_still() as still:
-        if not still:
-            raise SftpJailError("another program has locked /etc/passwd", "fuser -v /etc/.pwd.lock")
+    with _locked_accounts():
+        if only_new and (why := in_the_way(name, before)):
+            raise SftpJailError(f"the account {name} cannot come back: {why}")
         for file in _FILES if comes else reversed(_FILES):
             if file in before and os.path.exists(f"{ETC}/{file}"):
                 _edit(file, name, before[file])
     files.sync_dirs({ETC})
 
 
+def put_group_back(name: str, before: Lines) -> str:
+    """Make the lines of a group what they were; others' lines stay.
+
+    Args:
+        name: the group.
+        before: from `read_group`, when there was one.
+
+    Returns:
+        why it does not come back, and nothing was changed; or "".
+
+    Raises:
+        SftpJailError: a file cannot be changed, or another program has it locked.
+    """
+    with _locked_accounts():
+        why = _group_in_the_way(name, before)
+        if why:
+            return why
+        for file in _GROUP_FILES:
+            if file in before and os.path.exists(f"{ETC}/{file}"):
+                _edit(file, name, before[file])
+    files.sync_dirs({ETC})
+    return ""
+
+
+def _group_in_the_way(name: str, before: Lines) -> str:
+    """Return why a group that is gone cannot come back as it was, or ""."""
+    own = [line["line"].split(":") for line in before.get("group", {"own": []})["own"]]
+    gids = {fields[2] for fields in own if len(fields) > 2}
+    for fields in _fields("group"):
+        if fields[0] == name and fields not in own:
+            return f"there is another group {name} by now"
+        if fields[0] != name and fields[2] in gids:
+            return f"the gid {fields[2]} of the group {name} belongs to {fields[0]} by now"
+    return ""
+
+
+@contextlib.contextmanager
+def _locked_accounts() -> Iterator[None]:
+    """Keep useradd and its kin waiting.
+
+    Raises:
+        SftpJailError: one of them does not end.
+    """
+    with accounts_still() as still:
+        if not still:
+            raise SftpJailError(
+                "another program has locked /etc/passwd", look_at("fuser -v /etc/.pwd.lock")
+            )
+        yield
+
+
 def _edit(file: str, name: str, before: dict[str, Any]) -> None:
-    old, path = _read(file), f"{ETC}/{file}"
-    kept = [
-        _listing(line, name, before["listed"].get(_first(line), ""), file)
-        for line in old
-        if _first(line) != name
-    ]
+    old = _read(file)
+    kept = [line for line in old if _first(line) != name]
+    if "listed" in before:
+        listed = before["listed"]
+        kept = [_listing(line, name, listed.get(_first(line), ""), file) for line in kept]
+    place = -1
     for own in before["own"]:
-        kept.insert(_place(own["after"], kept), own["line"])
-    if kept != old:
-        content = "\n".join(kept).encode("utf-8", "surrogateescape")
+        # Never above the line before it: of two lines with one name the first counts.
+        place = max(_place(own, kept), place + 1)
+        kept.insert(place, own["line"])
+    _write(file, old, kept)
+
+
+def _write(file: str, old: Sequence[str], lines: Sequence[str]) -> None:
+    """Write a file whose lines were OLD, if they are others now."""
+    path = f"{ETC}/{file}"
+    if lines != old:
+        content = "\n".join(lines).encode("utf-8", "surrogateescape")
         files.write_staged(path, content, like=True, mode=0, uid=0, gid=0)
         files.move(files.stage_name(path), path)
 
 
-def _place(after: str, lines: list[str]) -> int:
-    """Return where a line is put that stood below that of AFTER; the end if that is gone."""
+def _place(own: Mapping[str, Any], lines: list[str]) -> int:
+    """Return where a line is put: below the one that it was below; at the end if that is gone."""
+    after, at = own["after"], own.get("at", 0)  # an earlier version kept no number
+    if 0 < at <= len(lines) and _first(lines[at - 1]) == after:
+        return int(at)  # of several lines above that have this name, such as blank ones, the same
     if not after:
         return 0
     places = (at + 1 for at, line in enumerate(lines) if _first(line) == after)
@@ -97,25 +368,26 @@ def _listing(line: str, name: str, before: str, file: str) -> str:
     """Return a line of a group, with the account in it where it was BEFORE."""
     if line == before or not (before or _lists(line, name, file)):
         return line
-    if before and _without(line, name, file) == _without(before, name, file):
+    if before and _without(line, (name,), file) == _without(before, (name,), file):
         return before  # in its old place among the members
-    fields, was = _without(line, name, file).split(":"), before.split(":")
+    fields, was = _without(line, (name,), file).split(":"), before.split(":")
     for at in _LISTS[file]:
-        if at < len(was) and name in was[at].split(","):
+        # A line that another program has cut short has no place for a member.
+        if at < min(len(was), len(fields)) and name in was[at].split(","):
             fields[at] = f"{fields[at]},{name}".lstrip(",")
     return ":".join(fields)
 
 
-def _without(line: str, name: str, file: str) -> str:
+def _without(line: str, names: Collection[str], file: str) -> str:
     fields = line.split(":")
     for at in _LISTS.get(file, ()):
         if at < len(fields):
-            fields[at] = ",".join(member for member in fields[at].split(",") if member != name)
+            fields[at] = ",".join(one for one in fields[at].split(",") if one not in names)
     return ":".join(fields)
 
 
 def _lists(line: str, name: str, file: str) -> bool:
-    return _first(line) != name and _without(line, name, file) != line
+    return _first(line) != name and _without(line, (name,), file) != line
 
 
 def _first(line: str) -> str:

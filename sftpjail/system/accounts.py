@@ -6,11 +6,14 @@ import re
 import select
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from .. import fixes
 from ..errors import SftpJailError
 from . import programs
+from .locks import ACCOUNTS
 from .processes import booted, owner, with_variable
+from .waits import holder
 
 # userdel(8), and usermod(8) where it changes the home, of an account that a process belongs to.
 _IN_USE = re.compile(r"currently used by process (\d+)")
@@ -20,6 +23,19 @@ JOINS = "SFTPJAIL_JOINS"
 MOMENT = 3.0  # seconds that a session may take to end
 # And so many where systemd says that it is closing: UserStopDelaySec= of logind.conf(5) is 10.
 LINGERING = 15.0
+
+
+def run(argv: Sequence[str], name: str) -> programs.Answer:
+    """Run one of the programs of shadow, which wait for each other.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        name: the account that it is about; its hooks leave that to us.
+
+    Raises:
+        SftpJailError: as `programs.run`.
+    """
+    return programs.run(argv, env={JOINS: name}, timeout=300.0, whom=partial(holder, ACCOUNTS))
 
 
 def change_account(argv: Sequence[str], name: str) -> None:
@@ -35,7 +51,7 @@ def change_account(argv: Sequence[str], name: str) -> None:
         SftpJailError: it failed; where a process of the account is in the way, the fix ends it.
     """
     began = time.monotonic()
-    while (answer := programs.run(argv, env={JOINS: name}, timeout=300.0)).code != 0:
+    while (answer := run(argv, name)).code != 0:
         hint = ""
         found = _IN_USE.search(answer.err)
         if found:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ..paths import RUN_DIR, WAITER
 from . import programs
 from .processes import after_name
+from .waits import Wait
 
 WAITING = f"{RUN_DIR}/waiting"
 PATIENCE = 10.0  # seconds that a command waits for a waiter
@@ -87,12 +88,16 @@ def arriving() -> dict[str, Arrival]:
 def wait_for(name: str) -> Arrival | None:
     """Wait until no waiter works for an account; return one that still does after PATIENCE."""
     deadline = time.monotonic() + PATIENCE
+    maker = 0
+    wait = Wait(lambda: f"pid {maker}, which is still creating {name}")
     while arrival := arriving().get(name):
         left = deadline - time.monotonic()
         if left <= 0:
             return arrival
+        maker = arrival.pid
         with programs.pidfds([arrival.waiter]) as fds:
-            select.select(fds, [], [], left)
+            select.select(fds, [], [], min(left, 1.0))
+        wait.goes_on()
     return None
 
 

@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..errors import LinkRefused, SftpJailError
+from ..escapes import look_at
+from ..model import components
 from . import safe_path
 from .gate import no_useradd
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 # -- directories and files -----------------------------------------------------------------------
@@ -75,23 +77,46 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
     """`open_parent` that closes its descriptor.
 
     Its errors name the path, or the file that it is ABOUT.
+
+    Raises:
+        LinkRefused: also where something is gone that others than root can take away.
     """
     about = about or path
     try:
         fd, name = open_parent(path)
     except OSError as error:
-        raise SftpJailError(f"cannot reach {about}: {error.strerror}") from error
+        kind = LinkRefused if _is_taken(path, error) else SftpJailError
+        raise kind(f"cannot reach {about}: {error.strerror}") from error
     try:
         yield fd, name
     except OSError as error:
-        fix = ""
+        if _is_taken(path, error):
+            raise LinkRefused(f"cannot change {about}: {error.strerror}") from error
+        fix: str = ""
         if error.errno == errno.EPERM:
-            fix = f"lsattr -d {quote(about)}"
+            fix = look_at(f"lsattr -d {quote(about)}")
         elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            fix = f"df {quote(os.path.dirname(about))}"
+            fix = look_at(f"df {quote(os.path.dirname(about))}")
         raise SftpJailError(f"cannot change {about}: {error.strerror}", fix) from error
     finally:
         os.close(fd)
+
+
+def _is_taken(path: str, error: OSError) -> bool:
+    """Return whether something on the way is gone, or another thing, by others' doing than root's.
+
+    A link that has come there since it was looked at is no directory either.
+    """
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        return False
+    for directory in components(os.path.dirname(path)):
+        try:
+            found = os.stat(directory)
+        except OSError:
+            return False
+        if safe_path.flaw(found) and not safe_path.is_sticky(found):
+            return True
+    return False
 
 
 @contextlib.contextmanager
@@ -117,7 +142,7 @@ def read_file(path: str) -> bytes | None:
     """
     with parent(path) as (directory, name):
         try:
-            fd = os.open(name, _PLAIN, dir_fd=directory)
+            fd = os.open(name, PLAIN, dir_fd=directory)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # nothing, a link, a socket
                 return None
@@ -198,7 +223,7 @@ def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
     Raises:
         SftpJailError: it is anything else.
     """
-    with parent(path) as (directory, name), opened(name, _PLAIN, directory) as fd:
+    with parent(path) as (directory, name), opened(name, PLAIN, directory) as fd:
         found = os.fstat(fd)
         single = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
         if not single and not stat.S_ISDIR(found.st_mode):
@@ -244,9 +269,17 @@ def _beside(path: str, suffix: str) -> str:
     return f"{directory}/.{name}.{suffix}"
 
 
+_OLD = "sftpjail-old~"
+
+
 def backup_name(path: str) -> str:
     """Return where PATH's old version is kept: a name that no daemon's include pattern matches."""
-    return _beside(path, "sftpjail-old~")
+    return _beside(path, _OLD)
+
+
+def is_backup(name: str) -> bool:
+    """Return whether a name in a directory is that of an old version; see `backup_name`."""
+    return name.startswith(".") and name.endswith(f".{_OLD}")
 
 
 def stage_name(path: str) -> str:
@@ -265,7 +298,7 @@ def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid
     """
     attributes: dict[str, bytes] = {}
     if like:
-        with parent(path) as (directory, name), opened(name, _PLAIN, directory) as fd:
+        with parent(path) as (directory, name), opened(name, PLAIN, directory) as fd:
             found, attributes = os.fstat(fd), _attributes(fd)
         uid, gid, mode = found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
     unlink(stage_name(path))
@@ -342,7 +375,7 @@ def _copy(source: str, target: str) -> None:
 
     It has its name when it is on the disk.
     """
-    with parent(source) as (directory, name), opened(name, _PLAIN, directory) as fd:
+    with parent(source) as (directory, name), opened(name, PLAIN, directory) as fd:
         found, attributes = os.fstat(fd), _attributes(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise SftpJailError(f"will not move {source}: it is not a file with one name")

@@ -7,9 +7,14 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ..errors import SftpJailError
+from ..escapes import look_at
 from .files import keep_private
+from .waits import Wait, holder
+
+ACCOUNTS = "/etc/.pwd.lock"  # of lckpwdf(3)
 
 
 @contextlib.contextmanager
@@ -34,24 +39,29 @@ def lock(path: str, timeout: float) -> Iterator[None]:
             f"cannot lock {path}: {error.strerror}", advice="run sftpjail as root"
         ) from error
     try:
-        if not _taken(fcntl.flock, fd, timeout, 0.02):
+        if not _taken(fcntl.flock, path, fd, timeout, 0.02):
             raise SftpJailError(
-                f"another sftpjail has held {path} for {timeout:.0f} seconds", f"fuser -v {path}"
+                f"another sftpjail has held {path} for {timeout:.0f} seconds",
+                look_at(f"fuser -v {path}"),
             )
         yield
     finally:
         os.close(fd)
 
 
-def _taken(take: Callable[[int, int], object], fd: int, timeout: float, pause: float) -> bool:
+def _taken(
+    take: Callable[[int, int], object], path: str, fd: int, timeout: float, pause: float
+) -> bool:
     """Return whether a lock could be taken in that time, trying again after each pause."""
     deadline = time.monotonic() + timeout
+    wait = Wait(partial(holder, path))
     while True:
         with contextlib.suppress(BlockingIOError):
             take(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         if time.monotonic() > deadline:
             return False
+        wait.goes_on()
         time.sleep(pause)
 
 
@@ -62,12 +72,12 @@ def accounts_still() -> Iterator[bool]:
     They are patient for 15 seconds, and so are we; then yield False, as where /etc is read-only.
     """
     try:
-        fd = os.open("/etc/.pwd.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(ACCOUNTS, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:  # a read-only /etc changes under nobody
         yield False
         return
     try:
-        yield _taken(fcntl.lockf, fd, 15.0, 0.005)
+        yield _taken(fcntl.lockf, ACCOUNTS, fd, 15.0, 0.005)
     finally:
         os.close(fd)
 

@@ -7,7 +7,8 @@ mount namespace and mounts what the account's table says; with "fstab" that is m
 has no jail yet, because no useradd ever ran here, gets one. It fails, and the session is closed,
 rather than show less than all.
 
-This and safe_path.py become one file that needs no package; see openssh/pam_session.py, program().
+This, safe_path.py and last_use.py become one file that needs no package; see
+openssh/pam_session.py, program().
 """
 
 from __future__ import annotations
@@ -15,19 +16,27 @@ from __future__ import annotations
 import os
 import sys
 
-from ..paths import BIN
+from ..paths import BIN, SEEN
 from .safe_path import PathRefused, mount, open_path, unmount
 
 USAGE = """\
 usage: pam-session session|fstab           as PAM runs it, with PAM_USER in the environment
+       pam-session name [NAME:NAME...]     the same
        pam-session enter TABLE DIRECTORY COMMAND [ARGUMENT]...
        pam-session boot"""
 TABLES, ACCOUNTS = "/etc/sftpjail/mounts", "/var/lib/sftpjail/accounts"
+# By name: who is shut out, who is jailed by a directory's group, who comes from where.
+LISTS = ("/etc/sftpjail/closed", "/etc/sftpjail/directory", "/etc/sftpjail/limited")
+# How many sessions at once: of single accounts, of profiles; and which are being opened.
+CONNECTIONS, MOST = "/etc/sftpjail/connections", "/etc/sftpjail/most"
+SESSIONS = "/run/sftpjail/sessions"
 # pam_namespace(8) mounts a tmpfs on it, for a session alone.
 MARK = "/var/lib/sftpjail/session"
 NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-$")
 # The administrator's word that a source may lie where others can write; see plugins/mounts/.
 LOOSE = "x-sftpjail.allow"
+# The text of last_use.py, which no login waits for, not even for its being compiled.
+LAST_USE = ""
 
 
 class Refused(Exception):
@@ -56,6 +65,7 @@ def entries(text: str) -> list[tuple[str, str, tuple[str, ...]]]:
     """Return source, target and options of the lines of an fstab(5) or an account's table."""
     found = []
     for line in text.split("\n"):
+        line = line.partition("\0")[0]  # where mount(8) sees its end
         fields = [field for field in line.replace("\t", " ").split(" ") if field]
         if len(fields) >= 4 and not fields[0].startswith("#"):
             found.append((unescaped(fields[0]), unescaped(fields[1]), tuple(fields[3].split(","))))
@@ -72,11 +82,17 @@ def show(table: str) -> None:
     """Make every mount of an account's table, the outer ones first.
 
     Raises:
-        Refused: one cannot be made, or what it leads through is no longer root's alone.
+        Refused: one cannot be made, or what it leads through is no longer root's alone; or its
+            source is below a mount point of fstab(5) that lacks its mount: uploads would vanish.
     """
+    there = mount_points()
+    missing = unmounted(there)
     for source, target, options in sorted(
         entries(read(table)), key=lambda entry: entry[1].count("/")
     ):
+        away = above(source, missing, there)
+        if away:
+            raise Refused(f"will not show {source} as {target}: {away} is in fstab and not mounted")
         try:
             mount(source, target, options, loose=LOOSE in options)
         except (PathRefused, OSError) as error:
@@ -94,9 +110,48 @@ def mount_points() -> set[str]:
     return {unescaped(line.split(" ")[4]) for line in lines if line}
 
 
+def unmounted(there: set[str]) -> dict[str, str]:
+    """Return the mount points of fstab(5) that lack what is to be mounted there at boot.
+
+    Each by its real path: mount(8) resolves links, and slashes more than are needed.
+
+    Args:
+        there: what is mounted.
+    """
+    try:
+        known = entries(read("/etc/fstab"))
+    except FileNotFoundError:
+        return {}
+    absent = {
+        os.path.realpath(target): target.rstrip("/") or "/"
+        for _, target, options in known
+        if target.startswith("/")
+        and "noauto" not in options
+        and not any(option.startswith("x-sftpjail.user=") for option in options)
+        and real(target) not in there
+    }
+    return {place: target for place, target in absent.items() if place not in there}
+
+
+def above(path: str, points: dict[str, str], there: set[str]) -> str:
+    """Return which of some mount points PATH lies at or below, or "".
+
+    None is where PATH lies on a mount further down, which does not need it.
+    """
+    found, place = "", os.path.realpath(path) if points else "/"
+    while place not in there:
+        found = points.get(place, found)
+        if place == "/":
+            break
+        place = os.path.dirname(place)
+    return found
+
+
 def real(target: str) -> str:
-    """Return a mount point as mountinfo has it."""
-    directory, name = os.path.split(target)
+    """Return a mount point as mountinfo has it: fstab(5) may have a slash at its end."""
+    directory, name = os.path.split(target.rstrip("/"))
+    if name in ("", ".", ".."):
+        return os.path.realpath(target)
     return os.path.join(os.path.realpath(directory), name)
 
 
@@ -138,6 +193,133 @@ def make_jail(name: str) -> None:
         raise Refused(done.stderr.decode("utf-8", "replace").strip() or f"{BIN} failed")
 
 
+def most_sessions(name: str) -> int:
+    """Return how many sessions an account may have at once; 0 for any number."""
+    for path, kinds in ((CONNECTIONS, ("user",)), (MOST, ("name", "group"))):
+        if not os.path.lexists(path):
+            continue
+        for line in read(path).split("\n"):
+            words = line.split()
+            if len(words) != 3 or words[0] not in kinds or not words[2].isdecimal():
+                continue
+            if words[1] == name or (words[0] == "group" and is_member(name, words[1])):
+                return int(words[2])
+    return 0
+
+
+def is_member(name: str, group: str) -> bool:
+    """Return whether an account is in a group, as sshd sees it."""
+    import grp
+    import pwd
+
+    try:
+        groups = os.getgrouplist(name, pwd.getpwnam(name).pw_gid)
+        return grp.getgrnam(group).gr_gid in groups
+    except KeyError:
+        return False
+
+
+def process(pid: str) -> tuple[str, str, str, int] | None:
+    """Return name, parent, start and owner of a process; None where it has ended."""
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid
+        text = read(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    fields = rest.split()  # proc_pid_stat(5), from the third
+    return None if fields[0] in "ZX" else (name, fields[1], fields[19], owner)
+
+
+def is_same(found: tuple[str, str, str, int] | None, start: str) -> bool:
+    """Return whether a process is the one that began then, and no later one of its number."""
+    return found is not None and found[2] == start
+
+
+def monitor_of(pid: str) -> tuple[str, str]:
+    """Return pid and start of root's sshd above a process, which lives as long as the session."""
+    for _ in range(16):
+        found = process(pid)
+        if found is None:
+            break
+        if found[0].startswith("sshd") and found[3] == 0:
+            return pid, found[2]
+        pid = found[1]
+    return "", ""
+
+
+def sessions_of(uid: int) -> set[tuple[str, str]]:
+    """Return the sessions of a user by living processes: those right below an sshd of root's."""
+    found = set()
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        own = process(pid)
+        above = process(own[1]) if own and own[3] == uid else None
+        if own and above and above[3] == 0 and above[0].startswith("sshd"):
+            found.add((own[1], above[2]))
+    return found
+
+
+def count_sessions(name: str) -> None:
+    """Close a session that is one too many.
+
+    Living processes are counted. One that is just being opened has none of the user's yet: so each
+    is noted down, under a lock, by its sshd's pid and start, and counts for as long as that lives.
+
+    Raises:
+        Refused: the account has as many as it may have.
+    """
+    most = most_sessions(name)
+    # One through a pipe, which root alone can open, is a trial of ours.
+    if not most or os.environ.get("SSH_CONNECTION", "").startswith("UNKNOWN"):
+        return
+    import fcntl
+    import pwd
+
+    uid = pwd.getpwnam(name).pw_uid
+    os.makedirs(SESSIONS, 0o700, exist_ok=True)
+    with open(f"{SESSIONS}/{uid}", "a+", encoding="ascii", errors="replace") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.seek(0)
+        noted = [line.partition(" ") for line in handle.read().split("\n")]
+        now = {pid: process(pid) for pid, _, _ in noted if pid.isdecimal()}
+        living = {(pid, start) for pid, _, start in noted if is_same(now.get(pid), start)}
+        own = monitor_of(str(os.getppid()))
+        living = (living | sessions_of(uid)) - {own}
+        if len(living) >= most:
+            raise Refused(f"it has {len(living)} sessions already, and may have {most}")
+        handle.truncate(0)
+        handle.write("".join(f"{pid} {start}\n" for pid, start in {*living, own} if pid))
+
+
+def want_own_name(jailed: list[str]) -> None:
+    """Refuse an account under a name that is not its own.
+
+    What is said of an account, here and in sshd's Match blocks, is said of its own name. A
+    directory service may answer to others, of the same account: SSSD to NAME@DOMAIN.
+
+    Args:
+        jailed: who has a Match User block; the others are those that we know.
+
+    Raises:
+        Refused: its own name is among those, or the directory service does not know it any more.
+    """
+    import pwd
+
+    typed = os.environ.get("PAM_USER", "")
+    try:
+        own = pwd.getpwnam(typed).pw_name
+    except KeyError:
+        raise Refused("no name service knows it") from None
+    if own == typed:
+        return
+    known = own in jailed or "/" in own or os.path.lexists(f"{ACCOUNTS}/{own}")
+    for path in LISTS:
+        if not known and os.path.lexists(path):
+            known = own in read(path).split("\n")
+    if known:
+        raise Refused(f"its own name is {own}, and it may log in by no other")
+
+
 def login(kind: str) -> None:
     """Make the mounts of the session that PAM opens.
 
@@ -151,12 +333,53 @@ def login(kind: str) -> None:
         return
     name = os.environ.get("PAM_USER", "")
     if not name or name[0] in ".-" or not NAME.issuperset(name):
-        raise Refused("that is not the name of an account")
+        raise Refused("sftpjail does not take its name: see NAMES in sftpjail.conf(5)")
+    count_sessions(name)
     table = f"{TABLES}/{name}"
     if not os.path.lexists(table if kind == "session" else f"{ACCOUNTS}/{name}"):
         make_jail(name)
-    if kind != "session" or not os.path.lexists(table):
+    if kind == "session" and os.path.lexists(table):
+        mount_table(table)
+    note_apart(dict(os.environ))
+
+
+def note_apart(environment: dict[str, str]) -> None:
+    """Note by what the session was opened, in a process that nobody waits for or hears of.
+
+    See `last_use.note_login`.
+    """
+    if not LAST_USE or "SSH_AUTH_INFO_0" not in environment:
         return
+    try:
+        if os.fork():
+            return
+    except OSError:  # it is not worth a login
+        return
+    try:
+        # The rest of the module signal would take longer than all else here.
+        import _signal as signal  # type: ignore[import-not-found]
+        import time
+
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        signal.alarm(1)  # which ends it, whatever it waits for
+        os.closerange(0, 3)
+        time.sleep(0.1)  # the login itself goes first
+        scope: dict[str, object] = {"SEEN": SEEN}
+        exec(LAST_USE, scope)
+        note_login = scope["note_login"]
+        if callable(note_login):
+            note_login(environment)
+    finally:
+        os._exit(0)
+
+
+def mount_table(table: str) -> None:
+    """Make the mounts of a session whose mount namespace is its own.
+
+    Raises:
+        Refused: it is the host's, or as `show`.
+    """
     if os.stat(MARK).st_dev == os.stat(f"{MARK}/..").st_dev:  # never in the host's own
         raise Refused("pam_namespace gave it no mount namespace of its own")
     take_away_inherited(table)
@@ -188,15 +411,18 @@ def boot() -> bool:
     """Unmount what fstab(5) brought into a jail and would not be mounted there now.
 
     Return whether all holds. Nobody judges what mount(8) follows at a boot: a source in whose place
-    somebody has put something else shows that.
+    somebody has put something else shows that, and one whose disk did not come shows its bare mount
+    point, to which uploads must not go.
     """
-    good, mounted = True, mount_points()
+    good, there = True, mount_points()
+    missing = unmounted(there)
     for source, target, options in entries(read("/etc/fstab")):
         ours = any(option.startswith("x-sftpjail.user=") for option in options)
         point = real(target)
-        if not ours or point not in mounted:
+        if not ours or point not in there:
             continue
-        reason = unlike(source, target)
+        away = above(source, missing, there)
+        reason = f"{away} is in fstab and not mounted" if away else unlike(source, target)
         if reason:
             good = False
             print(printable(f"sftpjail: {target} is unmounted: {reason}"), file=sys.stderr)
@@ -247,7 +473,8 @@ def refuse(words: str) -> None:
         import syslog
 
         syslog.openlog("sftpjail", 0, syslog.LOG_AUTH)
-        user = "".join(c for c in os.environ.get("PAM_USER", "") if c in NAME)
+        user = os.environ.get("PAM_USER", "")
+        user = user if NAME.issuperset(user) else ascii(user)
         syslog.syslog(syslog.LOG_ERR, f"session of {user} closed: {words}")
 
 
@@ -261,6 +488,8 @@ def main(argv: list[str]) -> int:
             enter(argv[1], argv[2], argv[3:])
         elif argv in (["session"], ["fstab"]):
             login(argv[0])
+        elif argv[:1] == ["name"] and len(argv) < 3:
+            want_own_name(argv[1].split(":") if argv[1:] else [])
         else:
             print(USAGE, file=sys.stderr)
             return 2

@@ -11,7 +11,7 @@ from shlex import quote
 
 from .. import fixes
 from ..errors import LinkRefused, SftpJailError
-from ..escapes import Advice, shown
+from ..escapes import Advice, look_at, shown
 from ..formats.fstab import MountPoint, parse_mountinfo
 from . import safe_path
 from .processes import holders
@@ -25,7 +25,9 @@ def _mounting(what: str, target: str) -> Iterator[None]:
     except safe_path.PathRefused as error:
         raise LinkRefused(f"{what}: {error}") from error
     except OSError as error:
-        raise SftpJailError(f"{what}: {error.strerror}", f"findmnt {quote(target)}") from error
+        raise SftpJailError(
+            f"{what}: {error.strerror}", look_at(f"findmnt {quote(target)}")
+        ) from error
 
 
 def mounts_missing() -> str:
@@ -104,7 +106,7 @@ def unmount_busy(target: str) -> str:
     below = next((other for other in mount_points() if other.startswith(f"{point}/")), "")
     if below:
         what = f"cannot unmount {target}: {below} is mounted below it"
-        raise SftpJailError(what, f"findmnt -R {quote(target)}")
+        raise SftpJailError(what, look_at(f"findmnt -R {quote(target)}"))
     with _mounting(f"cannot unmount {target}", target):
         for _ in range(_LAYERS):
             if not safe_path.unmount(target, lazy=True):
@@ -131,8 +133,12 @@ def _unmount_idle(target: str) -> list[tuple[int, int, str]]:
                     break
                 time.sleep(_PAUSE_S)
         else:
-            raise SftpJailError(f"{target} is mounted again and again", f"findmnt {quote(target)}")
-    raise SftpJailError(f"cannot unmount {target}: it is in use", f"findmnt -R {quote(target)}")
+            raise SftpJailError(
+                f"{target} is mounted again and again", look_at(f"findmnt {quote(target)}")
+            )
+    raise SftpJailError(
+        f"cannot unmount {target}: it is in use", look_at(f"findmnt -R {quote(target)}")
+    )
 
 
 def _listed(users: Sequence[tuple[int, int, str]]) -> str:
@@ -158,5 +164,7 @@ def holds_mount(target: str) -> bool:
 
 def _real_point(target: str) -> str:
     """Return how the mount table names a mount point: with the links on the way resolved."""
-    directory, name = os.path.split(target)
+    directory, name = os.path.split(target.rstrip("/"))
+    if name in ("", ".", ".."):
+        return os.path.realpath(target)
     return os.path.join(os.path.realpath(directory), name)

@@ -47,6 +47,21 @@ elif [ -d "$path" ]; then mkdir "$name"; else : >"$name"; fi
 _BESIDE = WITH_SSHD + 'with_sshd "$1" || exit 125; shift; exec "$@"'
 
 
+_WITH = 'mount -n --bind "$1" "$2" && shift 2 && exec "$@"'
+
+
+def with_file(argv: Sequence[str], own: str, path: str) -> list[str]:
+    """Return how to run a program that sees another file in the place of one.
+
+    Args:
+        argv: the program and its arguments.
+        own: what it sees.
+        path: where.
+    """
+    space = ["unshare", "--mount", "--propagation", "private"]
+    return [*space, "sh", "-c", _WITH, "sh", own, path, *argv]
+
+
 def sshd_beside(argv: Sequence[str], directory: str) -> list[str]:
     """Return how to run an sshd where perhaps none runs, so that /run/sshd is missing.
 

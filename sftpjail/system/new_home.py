@@ -17,6 +17,26 @@ from .mounts import holds_mount
 _DEFAULTS = "/etc/default/useradd"
 
 
+def sync(home: str) -> None:
+    """Make durable what useradd(8) has copied into a home, which it leaves to the kernel.
+
+    Args:
+        home: the directory; there may be none.
+
+    Raises:
+        SftpJailError: it could not be written.
+    """
+    if not os.path.isdir(home):
+        return
+    with files.parent(home) as (above, name):
+        for _, _, names, directory in os.fwalk(name, dir_fd=above):
+            for file in names:
+                if stat.S_ISREG(os.lstat(file, dir_fd=directory).st_mode):
+                    with files.opened(file, files.PLAIN, directory) as fd:
+                        os.fsync(fd)
+            os.fsync(directory)
+
+
 def is_untouched(home: str) -> bool:
     """Return whether a home has nothing that anybody could miss.
 
@@ -26,20 +46,21 @@ def is_untouched(home: str) -> bool:
     return all(_is_copied(path, home) for path in _below(home))
 
 
-def remove_home(home: str, uid: int | None) -> bool:
+def remove_home(home: str, uid: int | None, half: bool = False) -> bool:
     """Remove an untouched home; return whether it is gone.
 
     Args:
         home: the directory.
         uid: whose it is; another's stays. None where no account has come into being: then it is of
             a uid that none has.
+        half: it may be root's still, as `new_accounts.make_homes` leaves it until all is in it.
 
     Raises:
         SftpJailError: it could not be removed.
     """
     if not os.path.lexists(home):
         return True
-    if holds_mount(home) or not _belongs(home, uid) or not is_untouched(home):
+    if holds_mount(home) or not _belongs(home, uid, half) or not is_untouched(home):
         return False
     with files.parent(home) as (directory, name):
         try:
@@ -49,10 +70,12 @@ def remove_home(home: str, uid: int | None) -> bool:
     return True
 
 
-def _belongs(home: str, uid: int | None) -> bool:
+def _belongs(home: str, uid: int | None, half: bool) -> bool:
     found = files.look(home)
     if not stat.S_ISDIR(found.st_mode):
         return False
+    if half and found.st_uid == 0:
+        return True
     owners = {number(fields[2]) for fields in entries("/etc/passwd")}
     return found.st_uid == uid if uid is not None else found.st_uid not in owners
 
@@ -70,7 +93,7 @@ def _below(home: str) -> Iterator[str]:
 
 
 def _is_copied(path: str, home: str) -> bool:
-    found, model = f"{home}/{path}", f"{_skeleton()}/{path}"
+    found, model = f"{home}/{path}", f"{skeleton()}/{path}"
     if os.path.islink(found):
         return os.path.islink(model) and os.readlink(found) == os.readlink(model)
     what = os.lstat(found)
@@ -79,7 +102,8 @@ def _is_copied(path: str, home: str) -> bool:
     return what.st_size == 0 or files.read_file(found) == files.read_file(model)
 
 
-def _skeleton() -> str:
+def skeleton() -> str:
+    """Return the directory whose files useradd(8) copies into a new home."""
     text = (files.read_file(_DEFAULTS) or b"").decode("utf-8", "replace")
     named = re.search(r"^SKEL=(\S+)", text, re.MULTILINE)
     return named[1] if named else "/etc/skel"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import SftpJailError
 from ..paths import RUN_DIR
@@ -60,8 +60,6 @@ def preview(
 
 
 def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float) -> Answer:
-    import tempfile  # late: no hook of useradd's writes a preview
-
     if not files and os.path.isdir("/run/sshd"):
         return run(argv, timeout=timeout)  # it can see the host as it is
     if not os.path.exists("/proc/self/mountinfo"):
@@ -69,13 +67,29 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
             f"cannot try {argv[0]}: /proc is not mounted", "mount -t proc proc /proc"
         )
     os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=RUN_DIR) as stage:
+    with _stage() as stage:
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PREVIEW, "sh"]
         command += [stage, *_pairs(stage, files), "--", *argv]
         answer = run(command, timeout=timeout)
     if answer.code == 125 or "unshare failed" in answer.err:
         raise SftpJailError(f"cannot try {argv[0]} in a mount namespace of its own: {answer.words}")
     return answer
+
+
+@contextlib.contextmanager
+def _stage() -> Iterator[str]:
+    """Yield a directory for the files of a preview.
+
+    What cannot be removed of it stays until the next boot: that is no reason to fail, and Python's
+    own TemporaryDirectory would try for ever where it is not permitted.
+    """
+    import tempfile  # late: no hook of useradd's writes a preview
+
+    stage = tempfile.mkdtemp(dir=RUN_DIR)
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _pairs(stage: str, files: Mapping[str, bytes | None]) -> list[str]:

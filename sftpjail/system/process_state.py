@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import resource
 import signal
 import sys
 from collections.abc import Iterator
+
+from ..errors import SftpJailError
 
 # Ignored by Python itself, which turns both into errors, or by nohup(1).
 _MAY_BE_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP)
@@ -23,6 +26,7 @@ _NEEDED = (
     ("RLIMIT_CPU", "ulimit -t", 600),
     ("RLIMIT_NPROC", "ulimit -u", 64),
 )
+_CAP_SYS_RESOURCE = 24  # linux/capability.h
 
 
 def start_process() -> None:
@@ -77,12 +81,21 @@ def lift_limits() -> None:
                 resource.setrlimit(which, (least, enough))
 
 
-def silence(fd: int) -> None:
-    """Print no more there: the reader is gone.
+def refuse_few_files() -> None:
+    """Refuse to begin a change that could not be rolled back for want of descriptors.
 
-    Args:
-        fd: 1 or 2.
+    Raises:
+        SftpJailError: the hard limit is too low, and only CAP_SYS_RESOURCE raises that: which
+            root in a container may not have (capabilities(7)).
     """
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, fd)
-    os.close(null)
+    least = next(least for name, _, least in _NEEDED if name == "RLIMIT_NOFILE")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or hard >= least:
+        return
+    with open("/proc/self/status", encoding="ascii") as status:
+        found = re.search(r"(?m)^CapEff:\t([0-9a-f]+)$", status.read())
+    if not found or not int(found[1], 16) >> _CAP_SYS_RESOURCE & 1:
+        raise SftpJailError(
+            f"the hard limit of open files is {hard}, and {least} are needed",
+            advice="raise it where this was started (ulimit -Hn)",
+        )

@@ -94,10 +94,10 @@ def booted() -> bool:
 
     One whose /run we see from a chroot does not count.
     """
-    return os.path.isdir("/run/systemd/system") and _is_here(1)
+    return os.path.isdir("/run/systemd/system") and is_here(1)
 
 
-def _is_here(pid: int) -> bool:
+def is_here(pid: int) -> bool:
     """Return whether a process has the same root as we have; of one that cannot be asked, yes."""
     try:
         return os.path.samefile(f"/proc/{pid}/root", "/")
@@ -124,7 +124,7 @@ def _by_pidfile(service: str) -> int | None:
     try:
         with open(_PIDFILES.get(service, f"/run/{service}.pid"), encoding="ascii") as handle:
             pid = int(handle.read())
-        if _runs(pid, service) and _is_here(pid):
+        if _runs(pid, service) and is_here(pid):
             return pid
     except (OSError, ValueError):
         pass
@@ -143,7 +143,7 @@ def _listener() -> int | None:
     """
     for pid in pids():
         with contextlib.suppress(OSError):
-            ours = os.stat(f"/proc/{pid}").st_uid == 0 and _is_here(pid) and _runs(pid, "sshd")
+            ours = os.stat(f"/proc/{pid}").st_uid == 0 and is_here(pid) and _runs(pid, "sshd")
             if ours and b" [listener] " in _read(pid, "cmdline"):
                 return pid
     return None
@@ -277,6 +277,21 @@ def outside(uid: int, pids: Collection[int] | None = None) -> list[Outsider]:
     return found
 
 
+def in_jail(uid: int, pids: Collection[int] | None = None) -> list[int]:
+    """Return the processes that sshd runs for a user's sessions in a chroot.
+
+    Args:
+        uid: whose; root has none.
+        pids: those to look at; None looks at all.
+    """
+    found = []
+    for pid in of_users().get(uid, []) if pids is None else pids:
+        with contextlib.suppress(OSError):  # it is gone
+            if _real_uid(pid) == uid and _in_session(pid, uid):
+                found.append(pid)
+    return found
+
+
 def _in_session(pid: int, uid: int) -> bool:
     """Return whether a process is sshd itself, in another root than ours.
 
@@ -292,13 +307,22 @@ def _in_session(pid: int, uid: int) -> bool:
     return False
 
 
-def _outsider(pid: int) -> Outsider:
-    comm = _read(pid, "comm").decode("ascii", "replace").rstrip("\n")
-    name = re.sub(r"[^\w.+:@()-]", "?", comm)
+def unit_of(pid: int) -> str:
+    """Return the service or scope of systemd's that a process belongs to, by its control group.
+
+    Raises:
+        OSError: the process has ended.
+    """
     cgroup = _read(pid, "cgroup").decode("utf-8", "replace")
     groups = re.findall(r"^(?:0:|\d+:name=systemd):(/.*)$", cgroup, re.MULTILINE)
     parts = groups[-1].split("/") if groups else []
-    unit = next((part for part in parts if part.endswith((".service", ".scope"))), "")
+    return next((part for part in parts if part.endswith((".service", ".scope"))), "")
+
+
+def _outsider(pid: int) -> Outsider:
+    comm = _read(pid, "comm").decode("ascii", "replace").rstrip("\n")
+    name = re.sub(r"[^\w.+:@()-]", "?", comm)
+    unit = unit_of(pid)
     service = unit if unit.endswith(".service") and not _FOR_USERS.fullmatch(unit) else ""
     # Who is no root can have a PID namespace only within a user namespace.
     namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "user")}
@@ -312,9 +336,19 @@ def being_deleted() -> frozenset[str]:
 
     The names of accounts are among them.
     """
-    words: set[str] = set()
-    for pid in of_name(["userdel"]):
+    return frozenset(_called("userdel"))
+
+
+def being_created() -> dict[str, int]:
+    """Return the same of useradd(8), with the pid of each."""
+    return _called("useradd")
+
+
+def _called(program: str) -> dict[str, int]:
+    words: dict[str, int] = {}
+    for pid in of_name([program]):
         with contextlib.suppress(OSError):
-            if _is_here(pid):
-                words.update(os.fsdecode(_read(pid, "cmdline")).split("\0")[1:])
-    return frozenset(words)
+            if is_here(pid):
+                called = os.fsdecode(_read(pid, "cmdline")).split("\0")[1:]
+                words |= dict.fromkeys(called, pid)
+    return words

@@ -8,14 +8,17 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from ..errors import SftpJailError
+from ..escapes import look_at
 from .outputs import MOST, Ends, Output, Whole
-from .processes import outside
+from .processes import in_jail, outside
 from .signals import postponed
+from .waits import Wait
 
 Stream = int | BinaryIO  # as subprocess takes it
 _PIPE = 1 << 18  # bytes of a pipe and of one piece
@@ -35,8 +38,13 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """The program's own words on one line, for an error message."""
-        lines = (self.err.strip() or self.out.strip()).splitlines()[-4:]
+        """The program's own words on one line, for an error message.
+
+        Its usage, which useradd(8) and others print after the error, is no part of them.
+        """
+        lines = (self.err.strip() or self.out.strip()).splitlines()
+        starts = (n for n, line in enumerate(lines) if line.lstrip().lower().startswith("usage:"))
+        lines = lines[: next(starts, 0) or len(lines)][-4:]
         return " / ".join(map(_shortened, lines)) or f"exit code {self.code}"
 
 
@@ -51,6 +59,7 @@ def run(
     timeout: float = 60.0,
     patient: bool = True,
     keep: int = 0,
+    whom: Callable[[int], str] | None = None,
 ) -> Answer:
     """Run ARGV with a clean environment, in a session of its own.
 
@@ -65,6 +74,7 @@ def run(
             writes /etc/passwd.
         keep: how many bytes of the beginning and of the end of what it writes are wanted, of a
             program that may write without end; 0 is all.
+        whom: returns for whom one waits by that time, from its pid; see `Wait`.
 
     Raises:
         SftpJailError: it is not installed, cannot be started, took too long or wrote too much.
@@ -81,7 +91,7 @@ def run(
         try:
             with postponed():
                 started.append(start(argv, given, outputs[0].theirs, outputs[1].theirs, env))
-            ended = _ends(started[0], timeout, outputs)
+            ended = _ends(started[0], timeout, outputs, whom)
         except BaseException:
             if patient and started:
                 with postponed():  # a second signal does not kill it either
@@ -130,11 +140,17 @@ def start(
         raise SftpJailError(f"cannot run {argv[0]}: {error.strerror}") from error
 
 
-def _ends(process: subprocess.Popen[bytes], timeout: float, outputs: Sequence[Output]) -> bool:
+def _ends(
+    process: subprocess.Popen[bytes],
+    timeout: float,
+    outputs: Sequence[Output],
+    whom: Callable[[int], str] | None = None,
+) -> bool:
     """Wait for a program's end; return whether it came in time, and before too much was written."""
     # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has
     # no time for that.
     deadline = time.monotonic() + timeout
+    wait = Wait(partial(whom, process.pid)) if whom else None
     with pidfds([process.pid]) as fds:
         while (left := deadline - time.monotonic()) > 0:
             pipes = [output.ours for output in outputs if output.ours is not None]
@@ -145,6 +161,8 @@ def _ends(process: subprocess.Popen[bytes], timeout: float, outputs: Sequence[Ou
                 return False
             if not fds or fds[0] in ready:
                 return True
+            if wait:
+                wait.goes_on()
     return False
 
 
@@ -204,24 +222,54 @@ def end_processes(uid: int) -> int:
     Raises:
         SftpJailError: something does not end.
     """
+    return _end(uid, _own)
+
+
+def end_sessions(uid: int) -> int:
+    """End the sessions that sshd runs for a user in a jail; return how many processes that were.
+
+    As `end_processes`. Root's part of sshd closes the session when the user's part is gone.
+
+    Args:
+        uid: the user; never root.
+
+    Raises:
+        SftpJailError: something does not end.
+    """
+    return _end(uid, in_jail)
+
+
+def _own(uid: int, pids: Collection[int] | None = None) -> list[int]:
+    return [process.pid for process in outside(uid, pids) if process.own]
+
+
+# Returns which processes of a user are meant, of all, or of some.
+_Those = Callable[[int, Collection[int] | None], list[int]]
+
+
+def _end(uid: int, those: _Those) -> int:
+    """End processes of a user; see `end_processes`."""
     began, asked = time.monotonic(), set[int]()
-    while found := [process for process in outside(uid) if process.own]:
+    while found := those(uid, None):
         passed = time.monotonic() - began
         if passed > STUBBORN:
-            pids = ",".join(str(process.pid) for process in found[:8])
-            raise SftpJailError(f"processes of uid {uid} did not end: {pids}", f"ps -fp {pids}")
-        for process in found:
-            if passed > PATIENCE or process.pid not in asked:
-                asked.add(process.pid)
-                _signal(process.pid, uid, signal.SIGKILL if passed > PATIENCE else signal.SIGTERM)
+            pids = ",".join(map(str, found[:8]))
+            raise SftpJailError(
+                f"processes of uid {uid} did not end: {pids}", look_at(f"ps -fp {pids}")
+            )
+        for pid in found:
+            if passed > PATIENCE or pid not in asked:
+                asked.add(pid)
+                number = signal.SIGKILL if passed > PATIENCE else signal.SIGTERM
+                _signal(pid, uid, number, those)
         time.sleep(0.02)
     return len(asked)
 
 
-def _signal(pid: int, uid: int, number: int) -> None:
+def _signal(pid: int, uid: int, number: int, those: _Those) -> None:
     with contextlib.suppress(OSError), pidfds([pid]) as fds:
         for fd in fds:
-            if any(process.own for process in outside(uid, [pid])):
+            if those(uid, [pid]):
                 signal.pidfd_send_signal(fd, number)
 
 

@@ -62,7 +62,7 @@ def flaw(found: os.stat_result) -> str:
     return ""
 
 
-def _sticky(found: os.stat_result) -> bool:
+def is_sticky(found: os.stat_result) -> bool:
     """Return whether a directory is root's, and what root has in it stays so, as in /tmp."""
     return found.st_uid in (0, os.geteuid()) and bool(found.st_mode & stat.S_ISVTX)
 
@@ -115,13 +115,14 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
                 target = os.readlink(name, dir_fd=directory)
                 todo = [part for part in target.split("/") if part] + todo
                 if target.startswith("/"):
-                    os.close(directory)
-                    directory, real, alone = os.open("/", _DIRECTORY), [""], True
+                    # A signal may end this behind a close: nothing is closed twice.
+                    above, directory = directory, os.open("/", _DIRECTORY)
+                    os.close(above)
+                    real, alone = [""], True
                 continue
-            alone = alone and (not wrong or _sticky(found))
-            below = os.open(name, _DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = below
+            alone = alone and (not wrong or is_sticky(found))
+            above, directory = directory, os.open(name, _DIRECTORY, dir_fd=directory)
+            os.close(above)
             if name == "..":
                 real = real[: max(1, len(real) - 1)]
             elif name != ".":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..errors import SftpJailError
 from ..formats import user_managers as refusal
-from . import programs
+from . import programs, safe_path
+from .listeners import Listener, listeners
 from .processes import booted, running, user_managers
 
 _UNITS = {
@@ -54,6 +55,8 @@ def notify(service: str, how: str) -> str:
         if service == "systemd":
             programs.must(["systemctl", how], timeout=120.0)
             return ""
+        if service == "sshd" and not forbids(service, how):
+            reload_sshds(other_than=_UNITS["sshd"])
         for unit in _UNITS.get(service, (f"{service}.service",)):
             if programs.run(["systemctl", "is-active", "--quiet", unit]).code == 0:
                 if forbids(service, how):
@@ -66,6 +69,9 @@ def notify(service: str, how: str) -> str:
         return ""
     if forbids(service, how):
         return kept
+    if service == "sshd":
+        reload_sshds()
+        return ""
     if how == "reload":
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGHUP)
@@ -77,6 +83,49 @@ def notify(service: str, how: str) -> str:
         f"restart {service} (pid {pid}): its configuration changed,"
         " and no service manager is here to do it"
     )
+
+
+_CONFIG = "/etc/ssh/sshd_config"
+
+
+def reload_sshds(other_than: Collection[str] = ()) -> None:
+    """Have every sshd that goes by /etc/ssh/sshd_config read it anew, by SIGHUP (sshd(8)).
+
+    One that would not start again with its own command line is left as it is.
+
+    Args:
+        other_than: units whose sshd is told by systemd.
+    """
+    for one in listeners():
+        options = dict(one.options or ())
+        if one.options is None or options.get("f", _CONFIG) != _CONFIG or one.unit in other_than:
+            continue
+        reload_sshd(one)
+
+
+def _is_roots(program: str) -> bool:
+    """Return whether a program is there, and nobody but root can put another one in its place."""
+    try:
+        fd = safe_path.open_path(program, follow=True, strict=True)
+    except (OSError, safe_path.PathRefused):
+        return False
+    try:
+        return not safe_path.flaw(os.fstat(fd))
+    finally:
+        os.close(fd)
+
+
+def reload_sshd(one: Listener) -> bool:
+    """Have an sshd read its configuration anew; return whether it was told.
+
+    It is not where its configuration would end it.
+    """
+    words = [f"-{name}{value}" for name, value in one.options or () if name in "foch"]
+    if not _is_roots(one.program) or programs.run([one.program, *words, "-t"]).code != 0:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(one.pid, signal.SIGHUP)
+    return True
 
 
 STOPPING = 10.0  # seconds for user managers to stop their units, which may ignore SIGTERM

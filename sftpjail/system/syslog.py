@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import syslog
+import time
 from collections.abc import Mapping
 
 from ..escapes import one_line
@@ -26,6 +27,23 @@ def tell(priority: int, words: str, fields: Mapping[str, str] | None = None) -> 
         return
     syslog.openlog("sftpjail", syslog.LOG_PID, syslog.LOG_AUTH)
     syslog.syslog(priority, line)
+
+
+def announce_test(name: str, path: str) -> None:
+    """Write into the log of internal-sftp that a test's login of an account comes now.
+
+    Args:
+        name: the account.
+        path: the socket that its jail has; by it the log daemon knows that root writes this.
+    """
+    import socket  # late: see below
+
+    when = time.strftime("%b %e %H:%M:%S")
+    line = f"<{syslog.LOG_AUTH | syslog.LOG_INFO}>{when} internal-sftp[{os.getpid()}]: "
+    line += f"sftpjail test of {one_line(name)}"
+    to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    with to, contextlib.suppress(OSError):
+        to.sendto(line.encode(), path)
 
 
 def _to_journald(priority: int, line: str, fields: Mapping[str, str]) -> bool:

@@ -22,8 +22,14 @@ from ..engine.plan import (
     OnUnmount,
     OnUserClose,
     OnUserConfine,
+    OnUserConnections,
     OnUserCreate,
+    OnUserDisable,
+    OnUserEnable,
+    OnUserExpire,
+    OnUserLimit,
     OnUserRemove,
+    OnUserRename,
     Plan,
 )
 from ..errors import SftpJailError
@@ -97,7 +103,14 @@ def standard() -> Tree:
                 "/etc/ssh/authorized_keys/": {},
                 "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n",
                 "/etc/shells": "/bin/sh\n/bin/bash\n",
-                "/etc/shadow": {"content": "ann:*:19000:0:99999:7:::\nbob:*:19000:0:99999:7:::\n"},
+                # No record says that they are ours, so that their last line would not take them.
+                "/etc/sftpjail/addresses": "",
+                "/etc/sftpjail/connections": "",
+                "/etc/sftpjail/limited": "",
+                "/etc/shadow": {
+                    "content": "ann:*:19000:0:99999:7:::\nbob:*:19000:0:99999:7:::\n",
+                    "mode": 0o640,
+                },
                 f"{STATE}/accounts/": {"mode": 0o700},
             },
         }
@@ -117,6 +130,14 @@ def _trials(config: Config) -> Iterator[Trial]:
     yield Trial(create, replace(create, new=False), OnUserRemove(who, deleted=False))
     yield Trial(OnMount(who, bind), OnMount(who, bind), OnUnmount(who, bind))
     yield Trial(OnKeyAdd(who, KEY), OnKeyAdd(who, KEY), OnKeyRemove(who, KEY))
+    disable = OnUserDisable(who, "the contract has ended", "2099-12-31")
+    yield Trial(disable, disable, OnUserEnable(who))
+    expire = OnUserExpire(who, "2099-12-31")
+    yield Trial(expire, expire, OnUserExpire(who, ""))
+    few = OnUserConnections(who, 2)
+    yield Trial(few, few, OnUserConnections(who, 0))
+    limit = OnUserLimit(who, ("192.0.2.0/24", "2001:db8::/32"))
+    yield Trial(limit, limit, OnUserLimit(who, ()))
 
 
 def _single(config: Config) -> Iterator[Event]:
@@ -128,6 +149,7 @@ def _single(config: Config) -> Iterator[Event]:
     yield OnUserCreate(replace(who, home="/home/later"), new=True)  # as under useradd without -m
     yield OnUserRemove(replace(who, uid=-1), deleted=True)
     yield OnUserClose(who, "its jail cannot be made", "apply")
+    yield OnUserRename(who, "anna")
     yield OnUserConfine(who)
     yield OnKeyRemove(who, KEY)
     yield OnKeyMigrate(who, "/home/ann/.ssh/authorized_keys")

@@ -16,6 +16,8 @@ from ..host import Host
 from ..host.daemons import Daemons
 from ..host.files import Files
 from ..host.programs import Programs
+from ..system.confinement import Confinement
+from ..system.listeners import Listener
 from ..system.programs import Answer
 
 # Whoever runs the tests plays root; what belongs to an account of theirs is declared by path.
@@ -45,10 +47,20 @@ class MadeFiles(Files):
         self.shown: dict[str, str] = {}
         self._paths: dict[str, str] = {}
 
+    def anew(self) -> MadeFiles:
+        fresh = MadeFiles(self.root, self.owners)
+        fresh.unwritable, fresh.filled = self.unwritable, self.filled
+        fresh.acls, fresh.shown = self.acls, self.shown
+        return fresh
+
     def behind(self, path: str) -> str:
         """Return the path that a mount shows."""
         if self.shown and path not in self._paths:
-            self._paths[path] = self._look_behind(path)
+            directory, name = posixpath.split(path)
+            there = self._look_behind(path)
+            if there == path:
+                there = self._look_behind(posixpath.join(self.realpath(directory), name))
+            self._paths[path] = there
         return self._paths.get(path, path)
 
     def _look_behind(self, path: str) -> str:
@@ -70,7 +82,8 @@ class MadeFiles(Files):
         uid = 0 if found.st_uid == ME[0] else found.st_uid
         gid = 0 if found.st_gid == ME[1] else found.st_gid
         owner = self._owned.get((found.st_dev, found.st_ino), (uid, gid))
-        return os.stat_result((*found[:4], *owner, *found[6:10]))
+        # A test can set no ctime: it is the mtime.
+        return os.stat_result((*found[:4], *owner, *found[6:9], found[8]))
 
     def lstat(self, path: str) -> os.stat_result | None:
         found = super().lstat(self.behind(path))
@@ -105,20 +118,40 @@ class MadeFiles(Files):
 
 
 class MadeDaemons(Daemons):
-    """Daemons with `pids`, `sockets` that they read, and `deleted` files that they still write."""
+    """Daemons with `pids`, `sockets` that they read, and `deleted` files that they still write.
+
+    `listening` are the processes of sshd; None for one with the pid of "sshd", on port 22.
+    """
 
     def __init__(self, files: MadeFiles) -> None:
         super().__init__(files)
         self.sockets: set[str] = set()
         self.pids: dict[str, int] = {}
         self.deleted: dict[str, int] = {}
+        self.listening: list[Listener] | None = None
+        self.confined: dict[int, Confinement] = {}
         self._real = files.real
+
+    def confinement(self, pid: int) -> Confinement:
+        return self.confined.get(pid, Confinement())
+
+    def anew(self, files: Files) -> MadeDaemons:
+        assert isinstance(files, MadeFiles)
+        fresh = MadeDaemons(files)
+        fresh.sockets, fresh.pids, fresh.deleted = self.sockets, self.pids, self.deleted
+        fresh.listening, fresh.confined = self.listening, self.confined
+        return fresh
 
     def listens(self, path: str) -> bool:
         return self._real(path) in self.sockets
 
     def running(self, service: str) -> int | None:
         return self.pids.get(service)
+
+    def sshds(self) -> list[Listener]:
+        if self.listening is None and "sshd" in self.pids:
+            return [Listener(self.pids["sshd"], "/usr/sbin/sshd", (), (("0.0.0.0", 22),))]
+        return self.listening or []
 
     def writes_deleted(self, path: str) -> int | None:
         return self.deleted.get(path)
@@ -128,6 +161,11 @@ class MadePrograms(Programs):
     """Programs with `answers` by their command line. Where that is None, programs run."""
 
     answers: Mapping[str, Answer] | None = None
+
+    def anew(self, files: Files) -> MadePrograms:
+        fresh = MadePrograms(files)
+        fresh.answers = self.answers
+        return fresh
 
     def ask(self, argv: Sequence[str], stdin: str = "") -> Answer:
         if self.answers is None:
@@ -182,6 +220,7 @@ class Tree:
         self.owners: dict[str, tuple[int, int]] = {}
         self.sockets: set[str] = set()
         self.pids: dict[str, int] = {"sshd": 7}
+        self.listening: list[Listener] | None = None
         self.shown: dict[str, str] = {}
         self.people: list[str] = [
             "root:x:0:0:root:/root:/bin/bash",
@@ -303,6 +342,7 @@ class Tree:
         host = MadeHost(str(self.root), self.owners)
         host.files.shown, host.programs.answers = dict(self.shown), self.answers
         host.daemons.sockets, host.daemons.pids = set(self.sockets), dict(self.pids)
+        host.daemons.listening = self.listening
         return host
 
     def join(self, group: str, name: str) -> None:

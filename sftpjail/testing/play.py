@@ -180,9 +180,9 @@ def _changed(line: str, name: str, fields: dict[int, str]) -> str:
 @happen.register
 def _mount(action: Mount, tree: Tree, host: MadeHost) -> None:
     options = ",".join(option for option in action.options if option != "bind")
-    tree.bind(action.source, action.target, options)
+    tree.bind(action.source, host.mount_tables.place(action.target), options)
 
 
 @happen.register
 def _unmount(action: Unmount, tree: Tree, host: MadeHost) -> None:
-    tree.unbind(action.target)
+    tree.unbind(host.mount_tables.place(action.target))

@@ -66,7 +66,7 @@ class Entries:
             return 0
         name, equals, value = data[at:end].partition(b"=")
         if equals:
-            self._fields.setdefault(name, value)
+            self._fields[name] = value  # of two the last, as in an entry that is whole
         elif not name:
             if self._fields:
                 entries.append(self._fields)
@@ -77,11 +77,11 @@ class Entries:
                 return 0
             size = int.from_bytes(data[end + 1 : begin], "little")
             if size > LONGEST:
-                self._fields.setdefault(name, b"\0" * LONGEST)
+                self._fields[name] = b"\0" * LONGEST
                 self._skip = size + 1
                 return begin - at
             if begin + size >= len(data):
                 return 0
-            self._fields.setdefault(name, data[begin : begin + size])
+            self._fields[name] = data[begin : begin + size]
             end = begin + size
         return end + 1 - at

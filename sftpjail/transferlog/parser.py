@@ -29,6 +29,9 @@ from .timestamps import Clock, Stamp
 # and with it the true byte counts.
 LIMIT = 500
 REPEATS = 100_000  # more than a log daemon suppresses in its ten seconds
+# As many more for each line: anybody can write that a message was repeated, and a few lines must
+# not become more records than a reader has memory for.
+REPEATS_A_LINE = 10
 
 _STAMP = (
     rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
@@ -41,6 +44,11 @@ _OURS = re.compile(
 ).fullmatch
 _OTHER = re.compile(_STAMP + rb" [^ ]+ (?!internal-sftp\b|uid=)[^ ]", re.DOTALL).match
 _REPEATED = re.compile(rb"message repeated (\d{1,9}) times: \[ (.*)\]", re.DOTALL).fullmatch
+# What root writes before a test, and the address of its login: that comes through a pipe, as no
+# user's does.
+_TEST = re.compile(rb"sftpjail test of ([!-\[\]-~]+)").fullmatch
+_NOWHERE = "UNKNOWN"
+TEST_SECONDS = 30  # in which the login comes
 _VISIBLE = re.compile(rb"[ -~]*").fullmatch
 _ESCAPE = re.compile(rb"\\(\\|[0-7]{3}|[nrbavtf0]|)")
 _LETTERS = {
@@ -76,6 +84,10 @@ _STATUS = re.compile(
 _REFUSING = re.compile(
     rb"Refusing (?:non-allowlisted |denylisted |)([a-z-]+) request(?: in read-only mode)?"
 ).fullmatch
+# The name is cut at 100 bytes, the reason is strerror(3)'s.
+_IN_FILE = re.compile(r'process_(?:read|write): [a-z]+ "(.*)": ([^"]+)', re.DOTALL).fullmatch
+_NAME = 100
+_CUT_OFF = "the session ended before it was closed"
 _FAULT = re.compile(rb"(?:error|fatal): (.*)").fullmatch
 _SILENT = re.compile(
     rb'received client version \d+|(?:forced )?closedir ".*"'
@@ -102,7 +114,23 @@ class _Open:
     transfers: int = 0
     read: int = 0
     written: int = 0
+    is_test: bool = False
     handles: dict[str, bool] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def blame(self, name: str, reason: str) -> None:
+        """Note that a file could not be read or written.
+
+        Args:
+            name: the beginning of its name.
+            reason: why.
+        """
+        begin = name.encode("utf-8", "surrogateescape")
+        long = len(begin) >= _NAME
+        paths = [path for path in self.handles if _begins(path, begin)] if long else [name]
+        for path in paths[:_HANDLES]:
+            if len(self.faults) < _HANDLES or path in self.faults:
+                self.faults[path] = reason
 
     @property
     def who(self) -> tuple[str | None, str | None, int]:
@@ -112,7 +140,12 @@ class _Open:
     def ended(self, at: int, closed: str | None, how: str) -> Session:
         began, opened = self.stamp or (at, None)
         sums = self.transfers, self.read, self.written
+        how = "test" if self.is_test else how
         return Session(at, began, *self.who, opened, closed, how, *sums, verified=self.verified)
+
+
+def _begins(path: str, begin: bytes) -> bool:
+    return path.encode("utf-8", "surrogateescape").startswith(begin)
 
 
 class Damaged(ValueError):
@@ -190,7 +223,8 @@ class Reader:
         # Of each session the one whose failure would be in the next line.
         self._pending: dict[bytes, Operation] = {}
         self._records: list[Record] = []
-        self._at = 0
+        self._at = self._repeats = 0
+        self._tests: dict[str, int] = {}  # of whom, and when that was said
 
     def read(self, lines: Iterable[bytes]) -> list[Record]:
         """Return the records of whole lines of a log file, given without their newline."""
@@ -297,12 +331,15 @@ class Reader:
         self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, line: bytes, uid: int | None
     ) -> None:
         self._at = stamp.at
-        why = "another message"
-        times = 1
+        if uid == 0 and self._announces(stamp, message):
+            return
+        why, times = "another message", 1
         if message.startswith(b"message repeated "):  # rsyslog's $RepeatedMsgReduction
             repeated = _REPEATED(message)
-            if repeated and int(repeated[1]) <= REPEATS:
+            left = REPEATS + REPEATS_A_LINE * self.lines - self._repeats
+            if repeated and int(repeated[1]) <= min(left, REPEATS):
                 times, message = int(repeated[1]), repeated[2]
+                self._repeats += times
         handler = _HANDLERS.get(message.partition(b" ")[0])
         handled = False
         if handler and len(message) < LIMIT and _VISIBLE(message):
@@ -331,6 +368,14 @@ class Reader:
         user, verified = self._whose(key, uid)
         self._not_understood(stamp, user, line, why, verified)
 
+    def _announces(self, stamp: Stamp, message: bytes) -> bool:
+        """Return whether root says with a line that it tests an account."""
+        test = _TEST(message)
+        if test:
+            self._tests[test[1].decode("ascii")] = stamp.at
+            self.understood += 1
+        return test is not None
+
     def _whose(self, key: bytes, uid: int | None) -> tuple[str | None, bool]:
         """Return whose a line is that is not understood, and whether that is verified."""
         known = self._sessions.get(key)
@@ -354,6 +399,10 @@ class Reader:
             session = fresh
         if opened:
             fresh.stamp, fresh.seen = stamp, stamp.at
+            if address == _NOWHERE and verified:
+                fresh.is_test = (
+                    0 <= stamp.at - self._tests.get(user, -TEST_SECONDS - 1) <= TEST_SECONDS
+                )
             self._sessions[session.key] = fresh
             return True
         session.user, session.address, session.verified = user, address, verified
@@ -375,6 +424,8 @@ class Reader:
             return bool(_SILENT(message))
         forced, name, read, written = match.groups()
         path, fetched, stored = plain(name), int(read), int(written)
+        if session.is_test:
+            return True
         session.transfers += 1
         session.read += fetched
         session.written += stored
@@ -382,7 +433,8 @@ class Reader:
         self._put(session.key, None)
         who, verified = (stamp.at, stamp.text, *session.who), session.verified
         sums = fetched, stored, forced is not None
-        self._records.append(Transfer(*who, path, *sums, up, verified))
+        failed = session.faults.pop(path, None) or (_CUT_OFF if forced else None)
+        self._records.append(Transfer(*who, path, *sums, up, verified, failed))
         return True
 
     def _status(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
@@ -406,6 +458,7 @@ class Reader:
         if not match:
             return False
         path, flags = plain(match[1]), match[2].decode("ascii")
+        session.faults.pop(path, None)
         if len(session.handles) < _HANDLES:
             session.handles[path] = "WRITE" in flags or "APPEND" in flags
         return self._act(session, stamp, "open", path, to=flags)
@@ -442,9 +495,13 @@ class Reader:
 
     def _fault(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _FAULT(message)
-        return match is not None and self._act(
-            session, stamp, "error", None, failed=plain(match[1])
-        )
+        if not match:
+            return False
+        words = plain(match[1])
+        within = _IN_FILE(words)
+        if within:
+            session.blame(within[1], within[2])
+        return self._act(session, stamp, "error", None, failed=words)
 
     def _silent(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         # Those of debugging come between a deed and its status,
@@ -454,6 +511,8 @@ class Reader:
         return bool(_SILENT(message))
 
     def _act(self, session: _Open, stamp: Stamp, verb: str, path: str | None, **more: Any) -> bool:
+        if session.is_test:
+            return True
         more["verified"] = session.verified
         operation = Operation(stamp.at, stamp.text, *session.who, verb, path, **more)
         self._put(session.key, operation)

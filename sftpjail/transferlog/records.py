@@ -8,8 +8,10 @@ from typing import NamedTuple
 class Session(NamedTuple):
     """A session that has ended, or was still open or lost at the end of the log.
 
-    `how` is closed, open (its process still runs) or lost (sshd was killed, or the end was not
-    logged). `verified`, here and below: the log daemon says that a process of the user wrote this.
+    `how` is closed, open (its process still runs), lost (sshd was killed, or the end was not
+    logged) or test (`sftpjail test`, of which nothing else is told). `verified`, here and below:
+    the log daemon says that a process of the user wrote this. The
+    last four are of the login that opened it, as far as that is known.
     """
 
     at: int
@@ -24,12 +26,18 @@ class Session(NamedTuple):
     read: int
     written: int
     verified: bool = False
+    port: int | None = None
+    method: str | None = None
+    key: str | None = None
+    key_name: str | None = None
 
 
 class Transfer(NamedTuple):
     """A file that was closed.
 
-    `up` says that it was opened for writing, which tells an empty upload apart.
+    `up` says that it was opened for writing, which tells an empty upload apart. `failed` says why
+    it is not whole: an error of the server's, or, as `forced`, that the session ended first. A
+    client that gives up closes a file as if it were whole.
     """
 
     at: int
@@ -43,6 +51,7 @@ class Transfer(NamedTuple):
     forced: bool
     up: bool
     verified: bool = False
+    failed: str | None = None
 
 
 class Operation(NamedTuple):
@@ -78,4 +87,23 @@ class Unknown(NamedTuple):
     verified: bool = False
 
 
-Record = Session | Transfer | Operation | Unknown
+class Login(NamedTuple):
+    """A login, or one that failed, and why: what sshd itself says.
+
+    `pid` is that of root's part of sshd, `key` a fingerprint. `method` is publickey, password,
+    certificate and so on, None where nothing was accepted.
+    """
+
+    at: int
+    time: str
+    user: str
+    address: str | None
+    port: int | None
+    pid: int
+    method: str | None
+    key: str | None
+    failed: str | None
+    verified: bool = False
+
+
+Record = Session | Transfer | Operation | Login | Unknown

@@ -272,6 +272,36 @@ def _read_files(host: Host, path: str, reader: Reader, follow: bool) -> Iterator
             handle.close()
 
 
+def opened(host: Host, path: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the names of a log file and of those it was rotated to, oldest first, and each open.
+
+    Raises:
+        SftpJailError: one cannot be read.
+    """
+    for name, handle in _files(host, path):
+        with handle:
+            yield name, handle
+
+
+def lines_of(name: str, handle: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of such a file, also of one that was packed.
+
+    Raises:
+        SftpJailError: it cannot be read to its end.
+    """
+    import lzma
+
+    lines = _Lines()
+    try:
+        unpacked = _unpacked(name, handle)
+        while piece := unpacked.read(BLOCK):
+            yield from lines.split(piece)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise SftpJailError(f"cannot read {name}: {error}") from error
+    if lines.rest:
+        yield lines.rest
+
+
 def _files(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
     """Return the log's files, open, oldest first.
 

@@ -36,6 +36,8 @@ class Clock:
 
     def __call__(self, word: bytes) -> Stamp | None:
         """Return the time that WORD tells, or None if there is no such time, as a 31 February."""
+        if not word:
+            return None
         if word == self._last[0]:
             return self._last[1]
         try:

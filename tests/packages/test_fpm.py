@@ -195,6 +195,7 @@ def test_the_arch_package(built: Build, tmp_path: Path) -> None:
         "pkgdesc": "description",
     }
     same |= {"depend": "depends", "optdepend": "pacman-optional-depends", "backup": "config-files"}
+    same["conflict"] = "conflicts"
     assert {name: info[name] for name in same} == {
         name: told.options[f"--{option}"] for name, option in same.items()
     }

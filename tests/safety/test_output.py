@@ -462,7 +462,8 @@ def test_no_command_makes_a_directory_with_a_mount_in_it_a_users(host: Machine, 
         f"sftpjail setup; sftpjail adopt {carl} --profile pool; sftpjail mount {carl} /srv/pool /pool"
     )
     alone = host.run("sftpjail", "--json", "check", carl, check=False)
-    assert "setfacl -m u:carl:rwx /srv/pool" in alone.out, "nothing is nested yet"
+    uid = host.run("id", "-u", "carl").out.strip()
+    assert f"setfacl -m u:{uid}:rwx /srv/pool" in alone.out, "nothing is nested yet"
     host.run("sftpjail", "mount", carl, "/srv/more", "/pool/inner")
     done = host.run("sftpjail", "--json", "check", carl, check=False)
     faults = [

@@ -66,7 +66,8 @@ class Sshd:
         if "-V" in argv:
             return Answer(0, "", self.version)
         files = files or {}
-        lines = list(self._lines("/etc/ssh/sshd_config", files))
+        main = argv[argv.index("-f") + 1] if "-f" in argv else "/etc/ssh/sshd_config"
+        lines = list(self._lines(main, files))
         refused = self.refuses and any(self.refuses in line.keyword for line in lines)
         if self.broken or refused:
             return Answer(255, "", self.broken or "Bad configuration option: " + self.refuses)
@@ -162,6 +163,11 @@ class Sshd:
 @pytest.fixture
 def sshd(tree: Tree, programs: Programs) -> Sshd:
     """An sshd that is installed in the tree, with Debian's configuration."""
+    return installed(tree, programs)
+
+
+def installed(tree: Tree, programs: Programs) -> Sshd:
+    """Install an sshd in a tree, and let it answer."""
     tree.program("sshd")
     tree.directory("/etc/ssh/sshd_config.d")
     tree.write(

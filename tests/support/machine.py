@@ -27,8 +27,10 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Where Machine.listing looks, and what changes by itself.
 # The one thing of ours that a teardown leaves; a directory that holds nothing else is left out too.
 HISTORY = "/var/lib/sftpjail/history"
+SEEN = "/var/lib/sftpjail/seen"  # a cache of when keys were used, which any login changes
 CHANGING = (
     HISTORY,
+    SEEN,
     "/etc/*-",
     "/etc/.pwd.lock",
     "/var/cache",
@@ -274,6 +276,17 @@ class Machine:
         self.run("ssh-keygen", "-A")
         self.run("/usr/sbin/sshd", "-p", str(self.port), "-o", "PidFile=/run/sshd.pid", *options)
         self.wait_for("/run/sshd.pid", r"\d")  # sshd writes it when it listens
+
+    def patience(self) -> str:
+        """What keeps sshd, since OpenSSH 9.8, from locking out an address from which many logins fail; a line, or ""."""
+        self.run("install", "-d", "-m", "755", "/run/sshd")
+        self.run("ssh-keygen", "-A")
+        line = "PerSourcePenalties no"
+        return (
+            f"{line}\n"
+            if self.run("/usr/sbin/sshd", "-t", "-o", line, check=False).code == 0
+            else ""
+        )
 
     def stop_sshd(self) -> None:
         self.stop("/run/sshd.pid")

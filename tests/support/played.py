@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from answers import judge_output
-from fakes import FakeHost, Programs, Tree
+from fakes import ME, FakeHost, Programs, Tree
 from fakesshd import Sshd
 
 from sftpjail import hookimpl
@@ -22,10 +22,13 @@ from sftpjail.engine.engine import Stage as Planning
 from sftpjail.engine.kinds import accounts as kinds_of_accounts
 from sftpjail.engine.kinds import kind_of
 from sftpjail.engine.manager import Manager
+from sftpjail.engine.memory import remember
 from sftpjail.engine.plan import OnSetup, Plan
 from sftpjail.jails.membership import jailed
+from sftpjail.openssh.pam_account import PROGRAM
 from sftpjail.operations.apply import plan_all
 from sftpjail.paths import LIB
+from sftpjail.system import account_lines, departures
 from sftpjail.system.programs import Answer
 from sftpjail.testing.play import play
 
@@ -106,12 +109,12 @@ def rogue(**hooks: Any) -> ModuleType:
 
 
 def keygen(argv: object, stdin: str) -> Answer:
-    """Be `ssh-keygen -l -f -`: AAAAgood is a key, other blobs are none."""
+    """Be `ssh-keygen -l -f -`: AAAAgood is a key, and what stands last; other blobs are none."""
     words = [line.split() for line in stdin.splitlines()]
     said = [
         f"256 SHA256:{w[1]} {w[2] if len(w) > 2 else 'no comment'} (ED25519)\n"
         for w in words
-        if "AAAAgood" in w[1]
+        if "AAAAgood" in w[1] or w[1].endswith("AAAA")
     ]
     return Answer(0 if said else 255, "".join(said), "")
 
@@ -122,6 +125,7 @@ def stage(tree: Tree, sshd: Sshd, programs: Programs, monkeypatch: pytest.Monkey
     for name in ("SUDO_USER", "DOAS_USER"):
         monkeypatch.delenv(name, raising=False)
     programs.answer_by("ssh-keygen", keygen)
+    programs.answer(PROGRAM, out="0 Success\n")
     return Stage(tree)
 
 
@@ -148,6 +152,18 @@ def _run_account_programs(plan: Plan, host: FakeHost) -> list[str]:
 
 
 @pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what belongs to whoever runs the tests be root's, also through a descriptor."""
+    real = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        found = real(fd)
+        return os.stat_result((*found[:4], 0 if found[4] == ME[0] else found[4], *found[5:10]))
+
+    monkeypatch.setattr(os, "fstat", fstat)
+
+
+@pytest.fixture
 def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs sftpjail as root on the stage; a plan that is applied is played there."""
     monkeypatch.setattr(context.os, "geteuid", lambda: 0)
@@ -162,13 +178,20 @@ def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         return [line.split(":") for line in lines[path]]
 
     monkeypatch.setattr(kinds_of_accounts, "entries", entries)
+    monkeypatch.setattr(account_lines, "ETC", str(stage.tree.root / "etc"))
+    monkeypatch.setattr(departures, "LEAVING", str(stage.tree.root / "leaving"))
 
     def apply(self: Engine, plan: Plan, *later: Planning) -> list[str]:
+        remember(plan, self.host)
         notices = _run_account_programs(plan, self.host)
         stage.play(plan)
         for plan_more in later:
             more = plan_more(stage.engine())
+            remember(more, stage.host())
+            plan.events = [*plan.events, *more.events]
             plan.steps += more.steps
+            plan.kept += more.kept
+            plan.left += more.left
             stage.play(more)
         stage.reload()
         return notices

@@ -7,6 +7,7 @@ release the rest, so that a run of both has them all once.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 
@@ -18,12 +19,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what is for --all; it is deselected, so that nobody takes it for skipped."""
     if ALL:
         return
-    left = [item for item in items if item.get_closest_marker("whole")]
-    if HALF is not None and not config.option.keyword:  # who asks for one by name gets it
-        left += [item for item in items if item.get_closest_marker("halved")][1 - HALF :: 2]
+    half = None if config.option.keyword else HALF  # who asks for one by name gets it
+    kept = chosen(items, half)
+    left = [item for item in items if item not in kept]
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
+        items[:] = kept
+
+
+def chosen(items: Sequence[pytest.Item], half: int | None) -> list[pytest.Item]:
+    """Return the tests of an ordinary run, each once.
+
+    Args:
+        items: all that were collected.
+        half: which of those that are halved, 0 or 1; None for both. They take turns.
+    """
+    kept = [item for item in items if not item.get_closest_marker("whole")]
+    halved = [item for item in kept if item.get_closest_marker("halved")]
+    others = set() if half is None else set(halved[1 - half :: 2])
+    return [item for item in kept if item not in others]
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ should.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,8 +28,8 @@ from sftpjail.engine.journal import Journal
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import OnUserCreate, Plan
 from sftpjail.host import records
-from sftpjail.model import Account
-from sftpjail.system import accounts, mounts, safe_path
+from sftpjail.model import Account, inside
+from sftpjail.system import account_lines, accounts, mounts, safe_path
 from sftpjail.system import files as system
 from sftpjail.system.programs import Answer
 from sftpjail.testing.made import MadeFiles
@@ -61,6 +62,8 @@ class Syscalls:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.die_at = self.fail_at = self.short_at = 0
+        self.sticky = False  # whether every later call of the name that failed fails too
+        self.failing = ""
         self.torn: int | None = None
         self.dead = False
         self.watch: Callable[[str, str], None] = lambda name, path: None
@@ -101,7 +104,9 @@ class Syscalls:
             self.dead = True
             if not (name == "write" and self.torn is not None):
                 raise Death(name)
-        if len(self.calls) == self.fail_at:
+        if len(self.calls) == self.fail_at and self.sticky:
+            self.failing = name
+        if len(self.calls) == self.fail_at or name == self.failing:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def revive(self) -> None:
@@ -109,6 +114,7 @@ class Syscalls:
         self.calls = []
         self.die_at = self.fail_at = self.short_at = 0
         self.torn, self.dead = None, False
+        self.sticky, self.failing = False, ""
 
 
 def _path(where: Any, options: dict[str, Any]) -> str:
@@ -127,12 +133,19 @@ class WorldFiles(MadeFiles):
         super().__init__()
         self.world = world
 
+    def anew(self) -> WorldFiles:
+        return WorldFiles(self.world)
+
     def read(self, path: str) -> bytes | None:
         return (
             (self.world.played / path.lstrip("/")).read_bytes()
             if path in PLAYED
             else super().read(path)
         )
+
+    def loose_parent(self, path: str, trusted: Collection[str] = ()) -> str:
+        """Everything is root's alone, but the directories that are a user's."""
+        return next((top for top in self.world.of_users if inside(path, top)), "")
 
     def same_file(self, one: str, other: str) -> bool:
         played = self.world.mounts.get(other)
@@ -170,6 +183,7 @@ class World:
             "worldling": (4001, []),
             "oldgroup": (4002, ["worldling"]),
         }
+        self.of_users: tuple[str, ...] = ()
         self.registered = False
         self.refuse: tuple[str, ...] = ()
         self.syscalls = Syscalls()
@@ -180,6 +194,8 @@ class World:
         patch.setattr(safe_path, "unmount", self._umount)
         for program in ("usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
             programs.answer_by(program, self._command)
+        patch.setattr(account_lines, "ETC", str(self.played / "etc"))
+        patch.setattr(account_lines, "accounts_still", lambda: contextlib.nullcontext(True))
         for module in (accounts, mounts, journal):
             patch.setattr(module, "open", self._open, raising=False)
         patch.setattr(engine, "STATE", str(self.state))
@@ -328,6 +344,10 @@ class World:
         """Be the next run: find what the last one left."""
         self.syscalls.revive()
         return Journal(str(self.state)).recover()
+
+    def interrupted(self) -> bool:
+        """Return whether there is a journal, which the next run goes on from."""
+        return (self.state / "journal").exists()
 
 
 class _Plugin:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from machine import Machine, changes
 from steps import (
     CONFIG,
@@ -33,6 +35,22 @@ def arrives(machine: Machine, user: str, *commands: tuple[str, ...], group: str 
     assert mounted(machine, f"/srv/sftp/{user}") == [f"/srv/sftp/{user}/home/{user}"]
     assert len(fstab(machine, user)) == 1
     assert machine.run("sftpjail", "check", user).out == "1 jail checked, no problems\n"
+
+
+def test_apply_leaves_an_account_to_the_hook_of_its_useradd(machine: Machine) -> None:
+    """As the path unit does whose apply begins between useradd's lines and its hook."""
+    machine.write(CONFIG, "[profiles]\n[[sftponly]]\nhome = inside\n")
+    machine.run("sftpjail", "setup")
+    quicker = "#!/bin/sh\nsftpjail apply >/tmp/quicker 2>&1\nexit 0\n"
+    machine.write("/etc/shadow-maint/useradd-post.d/00-quicker", quicker, 0o755)
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    assert "still creating it" in machine.read("/tmp/quicker")
+    record = json.loads(machine.read("/var/lib/sftpjail/accounts/alice"))
+    assert record["was"] == {"home": "/home/alice", "shell": "/bin/sh"}
+    assert "is no longer jailed" not in machine.run("sftpjail", "history").out
+    machine.run("sftpjail", "remove", "alice")
+    assert machine.run("getent", "passwd", "alice").out.split(":")[5] == "/home/alice"
+    assert not machine.exists("/srv/sftp/alice")
 
 
 def test_by_useradd_and_adduser(machine: Machine) -> None:
@@ -218,11 +236,12 @@ def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machin
     found = modules_of(machine, "hook", "useradd-post", "alice")
     assert machine.exists("/srv/sftp/alice")
     ours = {name for name in found if name.startswith("sftpjail.")}
-    assert len(ours) <= 118, sorted(ours)
+    assert len(ours) <= 130, sorted(ours)
     assert not [name for name in ours if name.endswith(".check") or ".selftest" in name]
     assert not found & {"difflib", "paramiko", "rich", "sftpjail.openssh.public_keys"}
     ours = {name for name in modules_of(machine, "--version") if name.startswith("sftpjail.")}
-    needed = ("cli", "cli.main", "errors", "escapes", "system", "system.signals")
+    needed = ["cli", "cli.main", "errors", "escapes", "system"]
+    needed += ["system.signals", "system.streams"]
     assert ours == {f"sftpjail.{name}" for name in needed}
 
 

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from machine import Machine
 from steps import fstab, jail, mounted, ready, works
+
+pytestmark = pytest.mark.halved
+SLOW = "#!/bin/sh\nuntil [ -s /root/second ]; do sleep 0.1; done\n"
+# Holds the lock of lckpwdf(3) until somebody has waited for it.
+HOLD = """import fcntl, os, time
+with open("/etc/.pwd.lock", "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    open("/root/held", "w").close()
+    while not os.path.exists("/root/third") or not os.path.getsize("/root/third"):
+        time.sleep(0.1)
+"""
 
 
 def test_different_commands(machine: Machine) -> None:
@@ -40,3 +54,30 @@ def test_arrivals_and_departures(machine: Machine) -> None:
         machine.run("sftpjail", "key", "add", name, f"{key}.pub")
         assert f"Remote working directory: /home/{name}" in works(machine, name, key).out
     assert machine.run("sftpjail", "check").out == "8 jails checked, no problems\n"
+
+
+def test_a_wait_says_for_whom(machine: Machine) -> None:
+    """The hook that runs, who holds our lock, and who holds that of passwd(5)."""
+    ready(machine)
+    machine.run("sftpjail", "add", "alice")
+    machine.write("/etc/sftpjail/hooks/mount.d/slow", SLOW, 0o755)
+    machine.sh(
+        "mkdir /srv/web; sftpjail mount --read-only alice /srv/web /web 2>/root/first & first=$!;"
+        "until [ -s /root/first ]; do sleep 0.1; done; sftpjail apply 2>/root/second; wait $first"
+    )
+    hook = "/etc/sftpjail/hooks/mount.d/slow (hook script of mount), pid "
+    assert machine.read("/root/first").startswith(f"sftpjail: waiting for {hook}")
+    holder = re.fullmatch(
+        r"sftpjail: waiting for pid \d+ \((.*)\), which holds (\S+)\n", machine.read("/root/second")
+    )
+    assert holder and holder.groups() == (
+        "sftpjail mount --read-only alice /srv/web /web",
+        "/run/sftpjail/lock",
+    )
+    machine.run("rm", "/etc/sftpjail/hooks/mount.d/slow")
+    machine.write("/root/hold", HOLD)
+    machine.sh(
+        "python3 /root/hold & until [ -e /root/held ]; do sleep 0.1; done;"
+        "sftpjail add bob 2>/root/third; wait"
+    )
+    assert "(hold), which holds /etc/.pwd.lock\n" in machine.read("/root/third")

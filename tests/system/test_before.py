@@ -8,6 +8,8 @@ import pytest
 from machine import Machine
 from steps import again, jail, killed, open_with_key, ready, refused, running, session, works
 
+pytestmark = pytest.mark.halved
+
 CRONTABS = "/var/spool/cron/crontabs"
 JOBS = "/var/spool/cron/atjobs"
 ASIDE = "/var/lib/sftpjail/aside."

@@ -6,8 +6,23 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from machine import Machine
-from steps import CONFIG, QUIET, jail, open_with_key, ready, refused, shut, works
+from steps import (
+    CONFIG,
+    QUIET,
+    again,
+    fstab,
+    jail,
+    mounted,
+    open_with_key,
+    ready,
+    refused,
+    shut,
+    works,
+)
+
+pytestmark = pytest.mark.halved
 
 INSIDE = f"{QUIET}[profiles]\n[[sftponly]]\nhome = inside\n"
 BIND = f"{QUIET}[profiles]\n[[sftponly]]\n"
@@ -172,3 +187,59 @@ def test_adopting_opens_no_account_to_third_parties(machine: Machine) -> None:
         machine, "sftpjail", "adopt", "bob", says="others can write /home/bob/.ssh/authorized_keys"
     )
     shut(machine, "bob", key)
+
+
+def test_a_jail_by_another_name_of_its_path_stays(machine: Machine) -> None:
+    """The mounts of the old name once went, and nobody got in."""
+    ready(machine)
+    key = jail(machine, "ann")
+    machine.sh("mkdir /srv/web && echo hello >/srv/web/file && ln -s sftp /srv/jails")
+    machine.run("sftpjail", "mount", "ann", "/srv/web", "/web")
+    before = mounted(machine)
+    machine.write(CONFIG, f"{BIND}chroot = /srv/jails/%u\n")
+    machine.run("sftpjail", "setup")
+    works(machine, "ann", key, "ls /web/file")
+    assert mounted(machine) == before
+    targets = [line.split()[1] for line in fstab(machine, "ann")]
+    assert sorted(targets) == ["/srv/jails/ann/home/ann", "/srv/jails/ann/web"]
+    again(machine, "sftpjail", "apply")
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+    machine.run("sftpjail", "umount", "ann", "/web")
+    machine.run("sftpjail", "remove", "ann")
+    assert machine.run("ls", "-A", "/srv/sftp").out == "" and fstab(machine, "ann") == []
+
+
+def test_a_moved_home_leaves_nothing_of_a_jail_behind(machine: Machine) -> None:
+    """What is needed for the new home's mount stays ours while the old one's goes."""
+    ready(machine)
+    key = jail(machine, "ann")
+    machine.run("usermod", "-m", "-d", "/home/new", "ann")
+    machine.run("sftpjail", "apply")
+    assert "directory: /home/new" in works(machine, "ann", key).out
+    machine.run("sftpjail", "remove", "ann")
+    assert machine.run("ls", "-A", "/srv/sftp").out == "" and fstab(machine, "ann") == []
+
+
+ITCH = """\
+import time
+from sftpjail import WriteFile, hookimpl
+
+@hookimpl
+def on_user_create(account):
+    return [WriteFile(account.jail + "/WHEN", str(time.time_ns()))]
+"""
+
+
+def test_a_plugin_that_is_never_done_is_left_out_by_name(machine: Machine) -> None:
+    where = "import site; print(site.getsitepackages()[0])"
+    packages = machine.run("python3", "-I", "-c", where).out.strip()
+    machine.write(f"{packages}/itch.dist-info/entry_points.txt", "[sftpjail]\nitch = itch\n")
+    about = "Metadata-Version: 2.1\nName: itch\nVersion: 1\n"
+    machine.write(f"{packages}/itch.dist-info/METADATA", about)
+    machine.write(f"{packages}/itch.py", ITCH)
+    ready(machine, f"{QUIET}[plugins]\nallow = itch\n")
+    key = jail(machine, "ann")
+    assert not machine.exists("/srv/sftp/ann/WHEN")
+    works(machine, "ann", key)
+    done = machine.run("sftpjail", "apply")
+    assert "plugin itch would never be done" in done.err and "was left out" in done.err, done

@@ -21,6 +21,8 @@ from steps import (
     works,
 )
 
+pytestmark = pytest.mark.halved
+
 IN_HOME = f"[profiles]\n[[sftponly]]\nchroot = %h\n{QUIET}"
 
 
@@ -35,7 +37,9 @@ def record(machine: Machine, name: str) -> dict[str, object]:
 
 def keyed(machine: Machine, name: str) -> str:
     """A key for an account that has no jail to add it to."""
-    key = machine.keygen(name)
+    key = f"/root/keys/{name}"
+    if not machine.exists(key):
+        machine.keygen(name)
     machine.write(f"/etc/ssh/authorized_keys/{name}", machine.read(f"{key}.pub"), 0o644)
     return key
 
@@ -93,13 +97,95 @@ def test_another_ones_jail_and_an_expiry_that_is_over(machine: Machine) -> None:
     assert "eve is shut out until this is fixed: the home /home/bob of eve" in done.err, done
     assert expiry(machine, "eve") == "11323"
     shut(machine, "eve", key)
-    assert "bob: the home /home/bob" in done.err and "bob is shut out" not in done.err, done
+    assert "bob:" not in done.err, "bob keeps his jail, whoever else is said to be at home in it"
     machine.sftp("bob", bob, "put /etc/hostname proof", check=True)
     machine.sh("gpasswd -d eve sftponly; usermod -d /home/eve eve")
     machine.run("sftpjail", "apply", "--prune")
     assert expiry(machine, "eve") == "11323" and not machine.exists(
         "/var/lib/sftpjail/accounts/eve"
     )
+
+
+# What is nobody's jail, and what `mount` refuses as well.
+OTHERS = {"in-home": "/var/log", "bind": "/home/carl"}
+MORE = {
+    "in-home": ("/", "/etc", "/home", "/home/bob", "/home/carl", "/data", "/srv", "/usr/lib"),
+    "bind": ("/home", "/etc", "/home/bob", "/srv", "/srv/sftp", "/var/lib"),
+}
+
+
+@pytest.mark.halved
+@pytest.mark.parametrize("form", OTHERS)
+def test_a_home_that_is_not_its_own_gives_nothing_away(
+    machine: Machine, form: str, thorough: bool
+) -> None:
+    """By useradd, usermod, adopt and add: no login, and no printed command makes it the account's."""
+    ready(machine, {"in-home": IN_HOME, "bind": QUIET}[form])
+    bob = jail(machine, "bob")
+    machine.sh("useradd -m carl; mkdir -p /data/x; echo 1 >/data/x/secret")
+    for home in (OTHERS[form], *(MORE[form] if thorough else ())):
+        before = machine.sh(f"stat -c %U:%G:%a {home} {home}/files || :").out
+        done = machine.run("useradd", "-M", "-d", home, "-G", "sftponly", "eve")
+        assert f"of eve {OUTCOME[form]}" in done.err, done
+        shut(machine, "eve", keyed(machine, "eve"))
+        assert_only_a_home_of_its_own(machine, "eve")
+        machine.run("userdel", "eve")
+        done = machine.run("sftpjail", "add", "eve", "--", "-d", home, check=False)
+        assert done.code == 1 and f"of eve {OUTCOME[form]}" in done.err, done
+        assert machine.run("getent", "passwd", "eve", check=False).out == ""
+        machine.run("useradd", "-M", "-d", home, "eve")
+        done = machine.run("sftpjail", "adopt", "eve", check=False)
+        assert done.code == 1 and f"of eve {OUTCOME[form]}" in done.err, done
+        assert "sftponly" not in machine.run("id", "eve").out
+        machine.run("userdel", "eve")
+        if home == "/home/bob":
+            continue
+        machine.run("usermod", "-d", home, "bob")
+        done = machine.run("sftpjail", "apply", check=False)
+        assert done.code == 1 and f"of bob {OUTCOME[form]}" in done.err, done
+        if form == "in-home":
+            shut(machine, "bob", bob)
+        else:  # he keeps his jail as it was
+            seen = machine.sftp("bob", bob, ["ls -1 /", "-ls -1 /home"]).out.split()
+            assert {"/home"} < {*seen} and not {"/home/carl", "/etc"} & {*seen}, seen
+        assert_only_a_home_of_its_own(machine, "bob")
+        machine.run("usermod", "-d", "/home/bob", "bob")
+        machine.run("sftpjail", "apply")
+        works(machine, "bob", bob) if form == "bind" else machine.sftp(
+            "bob", bob, "pwd", check=True
+        )
+        assert machine.sh(f"stat -c %U:%G:%a {home} {home}/files || :").out == before
+
+
+OUTCOME = {"in-home": "cannot become its jail", "bind": "in its jail: "}
+
+
+def assert_only_a_home_of_its_own(machine: Machine, name: str) -> None:
+    """check and explain name the cause alone, and the command that gives the account a home."""
+    problems = json.loads(machine.run("sftpjail", "--json", "check", name, check=False).out)[
+        "problems"
+    ]
+    said = [problem for problem in problems if problem["about"] == name]
+    assert len(said) == 1 and "the home" in said[0]["what"], problems
+    commands = [said[0]["fix"], *(choice["command"] for choice in said[0]["choices"])]
+    assert all(not word or word.startswith("usermod -d /home/") for word in commands), said
+    explained = machine.run("sftpjail", "explain", name, check=False).out
+    assert "the home" in " ".join(explained.split()), explained
+
+
+def test_a_jail_that_shows_another_home_is_open(machine: Machine) -> None:
+    """As an earlier version made it: it is not taken from whoever works in it, and check says so."""
+    ready(machine)
+    machine.run("useradd", "-m", "-G", "sftponly", "eve")
+    machine.sh("install -d -o root /data; usermod -d /data eve; sftpjail apply")
+    machine.sh("useradd -M -d /data/bob bob; install -d -o bob /data/bob")
+    done = machine.run("sftpjail", "apply", check=False)
+    assert done.code == 1 and "/data is or holds the home of bob" in done.err, done
+    said = machine.run("sftpjail", "--json", "check", "eve", check=False)
+    found = [p for p in json.loads(said.out)["problems"] if "the home" in p["what"]]
+    assert [problem["severity"] for problem in found] == ["open"], said
+    machine.append("/etc/sftpjail/sftpjail.conf", "[mounts]\nallow = /data\n")
+    machine.run("sftpjail", "apply")
 
 
 def test_adduser_and_a_profile_that_changes(machine: Machine) -> None:
@@ -144,6 +230,7 @@ def test_whom_guard_rails_protect_is_reported_and_not_shut_out(machine: Machine)
     assert expiry(machine, "eve") == ""
     said = machine.run("sftpjail", "check", check=False)
     assert said.code == 3 and "eve: is in a jail group" in said.out, said
+    assert "sshd lets it into /etc" in said.out, said
     machine.sh(
         "gpasswd -d eve sudo; useradd -M -o -u 0 -d /etc -G sftponly toor; sftpjail apply || :"
     )
@@ -190,10 +277,10 @@ def test_teardown_shuts_out_and_names_who_had_an_expiry(machine: Machine) -> Non
     machine.run("sftpjail", "setup")
     machine.sh("for name in alice bob carl; do gpasswd -a $name sftponly; done; sftpjail apply")
     said = machine.run("sftpjail", "check", check=False)
-    assert "alice: alice is closed: its jail was taken away (by teardown)" in said.out, said
+    assert "alice: advice: alice is closed: its jail was taken away (by teardown)" in said.out, said
     for line in said.out.splitlines():
-        if line.startswith("  fix: usermod -e"):
-            machine.sh(line.removeprefix("  fix: "))
+        if line.startswith("  choice: to let it in again: "):
+            machine.sh(line.removeprefix("  choice: to let it in again: "))
     assert machine.read("/etc/shadow") == shadow.replace("::11323:", ":::"), "carl's was over"
     for name in keys:
         machine.run("sftpjail", "remove", name)
@@ -351,3 +438,35 @@ def test_who_comes_from_a_directory_is_on_the_list(machine: Machine, directory: 
     machine.sftp("ida", key, "put /etc/hostname proof", check=True)
     assert "ida" not in machine.run("cat", "/etc/sftpjail/closed", check=False).out
     assert mounted(machine) == []
+
+
+@pytest.mark.directory
+def test_a_second_name_of_a_directory_account_gets_round_nothing(
+    machine: Machine, directory: Directory
+) -> None:
+    """SSSD answers to NAME@DOMAIN too, and sshd and PAM compare what was typed."""
+    key, sssd = machine.keygen("ida"), directory.client == "sssd"
+    directory.add_group("people", 20000)
+    for number, name in enumerate(("ida", "otto"), 20010):
+        directory.add_person(name, number, gid=20000)
+        machine.sh(f"install -d -o {name} /home/{name}")
+    machine.write("/etc/ssh/sshd_config.d/00-test.conf", machine.patience())
+    ready(machine, f"[profiles]\n[[sftponly]]\nmatch_user = ida,\n{QUIET}")
+
+    def enters(name: str) -> bool:
+        owner = name.partition("@")[0]
+        machine.sh(f"""install -d -o {owner} /home/{owner}/.ssh
+            install -o {owner} {key}.pub /home/{owner}/.ssh/authorized_keys""")
+        return machine.ssh(name, key, "id", "-un").code == 0
+
+    assert not enters("ida@example") and enters("otto")
+    assert enters("otto@example") == sssd
+    # Without the rule it would.
+    machine.sh("sed -i '/pam-session name/d' /etc/pam.d/sshd")
+    assert enters("ida@example") == sssd
+    said = machine.run("sftpjail", "check", check=False)
+    assert "a second name of ida, as the directory service has it, is let in" in said.err + said.out
+    machine.run("sftpjail", "setup")
+    assert not enters("ida@example")
+    machine.run("sftpjail", "disable", "ida")
+    assert not enters("ida") and not enters("ida@example") and enters("otto")

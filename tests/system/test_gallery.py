@@ -1,4 +1,8 @@
-"""The fault gallery: each fault is named by `check`, and fixed by the command that is printed, and by `check --fix`.
+"""The fault gallery: each fault is named by `check`, and fixed by the commands that are printed, and by `check --fix`.
+
+Every fix is run in the order printed, and nothing else. Then nothing is open and nothing broken, the
+login works, no file is lost, and whoever is no subject of the fault is as before. Where a person must
+decide, each of the choices is run on the same host, broken again.
 
 The other direction is there too: hosts that are healthy though unusual, on which `check` is silent,
 and faults that it cannot know, with the reason.
@@ -11,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import faults_accounts  # noqa: F401 - these register their faults
 import faults_directories  # noqa: F401
@@ -20,9 +25,11 @@ import faults_mounts  # noqa: F401
 import faults_sshd  # noqa: F401
 import healthy_hosts  # noqa: F401 - and this its hosts
 import pytest
+from bystanders import Look, Watch, lost, touched
 from faults import FAULTS, KEY, Fault, Jail, later, login
 from faults_unknown import CANNOT_KNOW, UNKNOWN
 from healthy import HEALTHY, Healthy
+from lawful import wrongs
 from machine import Machine
 
 tally: Counter[str] = Counter()
@@ -34,6 +41,7 @@ class Stock:
     def __init__(self, layer: Path) -> None:
         self._layer = layer
         self._machines: dict[bool, Machine] = {}
+        self._watches: dict[bool, Watch] = {}
 
     def take(self, booted: bool = False) -> Jail:
         if booted not in self._machines:
@@ -41,7 +49,12 @@ class Stock:
             machine.__enter__()
             self._machines[booted] = machine
             Jail(machine).make()
+            self._watches[booted] = Watch(machine)
         return Jail(self._machines[booted])
+
+    def watch(self, booted: bool) -> Watch:
+        """Who looks at the machine that `take` gives."""
+        return self._watches[booted]
 
     def drop(self, booted: bool) -> None:
         machine = self._machines.pop(booted, None)
@@ -60,11 +73,18 @@ def stock(installed: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
             f"\nthe gallery: {tally['named']} of {tally['faults']} named, "
             f"{tally['cured']} of {tally['to cure']} fixed by the printed command, "
             f"{tally['fixed']} of {tally['to fix']} by check --fix, {tally['alarms']} false alarms "
-            f"on {tally['healthy']} healthy hosts"
+            f"on {tally['healthy']} healthy hosts\n"
+            f"the printed commands: {tally['faults']} hosts, {tally['good']} without open or broken, "
+            f"{tally['faults'] - tally['to cure']} that only a person can fix, "
+            f"{tally['choices']} choices tried, bystanders touched {tally['touched']}, "
+            f"files lost {tally['lost']}"
         )
 
 
-def _matching(fault: Fault, problems: list[dict[str, str]]) -> list[dict[str, str]]:
+Problems = list[dict[str, Any]]
+
+
+def _matching(fault: Fault, problems: Problems) -> Problems:
     return [
         f
         for f in problems
@@ -72,21 +92,59 @@ def _matching(fault: Fault, problems: list[dict[str, str]]) -> list[dict[str, st
     ]
 
 
-def _cure(good: Jail, fault: Fault, problems: list[dict[str, str]]) -> None:
-    """Runs the commands as they are printed, until all is well. FILE is the one word that a person has to fill in."""
-    for command in dict.fromkeys(_command(problem) for problem in problems):
-        assert command, problems
-        if fault.new_key and re.search(r"\bFILE\b", command):
-            good.sh(f"rm {KEY}; ssh-keygen -q -t ed25519 -N '' -f {KEY}")
-        good.machine.run("sh", "-c", re.sub(r"\bFILE\b", f"{KEY}.pub", command))
-        if later(fault.witness, good) == "" and not good.complaints():
-            return
+def _wrong(problems: Problems) -> Problems:
+    """What is open or broken; advice is neither."""
+    return [problem for problem in problems if problem["severity"] != "advice"]
 
 
-def _command(problem: dict[str, str]) -> str:
-    """The command that is printed, or the one of the advice to give somebody a key, whose FILE a person has."""
-    advised = re.search(r": (.*sftpjail key add alice FILE)$", problem["advice"])
-    return problem["fix"] or (advised[1] if advised else "")
+def _cure(good: Jail, fault: Fault, problems: Problems, choice: int = 0) -> None:
+    """Run every fix as it is printed, in the order printed, and nothing else.
+
+    Where a person has to decide, one of the choices; where a new key is to be given, a new key.
+    """
+    for command in dict.fromkeys(problem["fix"] for problem in problems if problem["fix"]):
+        _run(good, command)
+    if fault.new_key:
+        good.sh(f"rm {KEY}; ssh-keygen -q -t ed25519 -N '' -f {KEY}")
+    for problem in problems:
+        if advised := re.search(r": (.*sftpjail key add alice FILE)$", problem["advice"]):
+            _run(good, advised[1].replace("FILE", f"{KEY}.pub"))
+    choices = _choices(problems)
+    if choices:
+        _run(good, choices[choice])
+        tally["choices"] += 1
+
+
+def _lawful(problems: Problems) -> None:
+    """No command that is printed is one that nobody should be told to run."""
+    for problem in problems:
+        assert not problem["fix"] or wrongs(problem["fix"]) == [], problem
+        for choice in problem["choices"]:  # a person may decide to delete, or about the whole host
+            said = wrongs(choice["command"])
+            assert not [one for one in said if "deletes" not in one], problem
+
+
+def _run(good: Jail, command: str) -> None:
+    began = good.machine.run("date", "+%s.%N").out.strip() if "kill -HUP" in command else ""
+    done = good.machine.run("sh", "-c", command, input="y\n", check=False)
+    assert done.code == 0, done
+    if began:  # a second SIGHUP would end an sshd that has not caught the first one yet
+        fresh = f'until [ -n "$(find /run/sshd.pid -newermt @{began})" ]; do sleep 0.05; done'
+        good.machine.run("timeout", "10", "sh", "-c", fresh)
+
+
+def _choices(problems: Problems) -> list[str]:
+    """The commands of the first problem that leaves a choice."""
+    return next(([one["command"] for one in p["choices"]] for p in problems if p["choices"]), [])
+
+
+def _untouched(good: Look, broken: Look, after: Look, deleted: str = "$") -> None:
+    """Nobody else was touched, and no file is lost but what a person chose to delete."""
+    strange = touched(good, broken, after)
+    missing = [path for path in lost(broken, after) if not re.match(deleted, path)]
+    tally["touched"] += len(strange)
+    tally["lost"] += len(missing)
+    assert not strange and not missing, (strange, missing)
 
 
 @pytest.mark.halved
@@ -94,7 +152,7 @@ def _command(problem: dict[str, str]) -> str:
 def test_fault(fault: Fault, stock: Stock) -> None:
     good = stock.take(fault.booted)
     try:
-        _shown(fault, good)
+        _shown(fault, good, stock.watch(fault.booted))
     except BaseException:
         stock.drop(fault.booted)
         raise
@@ -102,38 +160,63 @@ def test_fault(fault: Fault, stock: Stock) -> None:
         stock.drop(fault.booted)
 
 
-def _shown(fault: Fault, good: Jail) -> None:
+def _shown(fault: Fault, good: Jail, watch: Watch) -> None:
     assert later(fault.witness, good) == "", "this machine is not good to begin with"
     tally["faults"] += 1
     tally["to cure"] += fault.curable
     tally["to fix"] += fault.fixed
+    before = watch.look()
     with fault.breaks(good):
         assert fault.witness(good), "it works all the same"
         named = _matching(fault, found := good.complaints())
         assert named, found
+        _lawful(found)
         tally["named"] += 1
         if fault.explained:
-            named = _matching(fault, found := good.explained())
-            assert named, found
-        assert good.too_wide() == []
+            explained = good.explained()
+            assert _matching(fault, explained), explained
+            assert good.too_wide() == []
+        broken = watch.look()
+        _cure(good, fault, found)
         if fault.curable:
-            _cure(good, fault, named)
-            assert later(fault.witness, good) == "", named
-            assert good.complaints() == []
+            assert later(fault.witness, good) == "", found
+            assert not (left := _wrong(good.complaints())), left
             tally["cured"] += 1
-    if not fault.fixed:
-        return
+            tally["good"] += 1
+        _untouched(before, broken, watch.look())
+    for number in range(1, len(_choices(found))):
+        _choose(fault, good, watch, number)
+    if fault.fixed:
+        _fixed_by_check(fault, good)
+
+
+def _choose(fault: Fault, good: Jail, watch: Watch, number: int) -> None:
+    """Break the same host again, and take another choice."""
+    before = watch.look()
+    with fault.breaks(good):
+        found, broken = good.complaints(), watch.look()
+        _cure(good, fault, found, number)
+        assert not (left := _wrong(good.complaints())), left
+        chosen = re.search(r"rm -rI [^/]*(/srv/sftp/\w+)", _choices(found)[number])
+        _untouched(before, broken, watch.look(), chosen[1] if chosen else "$")
+
+
+def _fixed_by_check(fault: Fault, good: Jail) -> None:
     assert later(fault.witness, good) == ""
     with fault.breaks(good):
         assert fault.witness(good)
         good.machine.run("sftpjail", "check", "--fix", check=False)
         assert later(fault.witness, good) == ""
-        assert good.complaints() == []
+        assert _wrong(good.complaints()) == []
         tally["fixed"] += 1
 
 
 @pytest.mark.halved
-@pytest.mark.parametrize("host", HEALTHY, ids=lambda host: host.name)
+@pytest.mark.parametrize(
+    "host",
+    [pytest.param(host, marks=[pytest.mark.whole] * host.whole) for host in HEALTHY],
+    ids=lambda host: host.name,
+)
 def test_healthy(host: Healthy, installed: Path) -> None:
     tally["healthy"] += 1
     with Machine(boot=host.booted, layer=installed) as machine:

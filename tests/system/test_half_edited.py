@@ -6,6 +6,8 @@ import pytest
 from machine import Machine
 from steps import QUIET, fstab, jail, ready, web, works
 
+pytestmark = pytest.mark.halved
+
 RECORD = "/var/lib/sftpjail/accounts/alice"
 JOURNAL = "/var/lib/sftpjail/journal"
 

@@ -20,6 +20,8 @@ from steps import (
     works,
 )
 
+pytestmark = pytest.mark.halved
+
 SSHD = "/etc/ssh/sshd_config"
 DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 

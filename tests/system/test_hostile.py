@@ -6,7 +6,19 @@ import json
 
 import pytest
 from machine import Machine, changes
-from steps import QUIET, jail, killed, open_with_key, ready, running, snapshot, works
+from steps import (
+    QUIET,
+    jail,
+    killed,
+    open_with_key,
+    ready,
+    refused,
+    running,
+    snapshot,
+    works,
+)
+
+pytestmark = pytest.mark.halved
 
 TRAPS = "while (1) { symlink('/etc/profile.d/trap.sh', \"/home/eve/$_\") for 'last', 'sub' }"
 # Kills the run that calls it: by then directories, files and accounts are as planned.
@@ -106,6 +118,7 @@ def test_a_line_that_nobody_would_write(machine: Machine, path: str, line: str) 
 @pytest.mark.parametrize("command", ["list", "list --json", "check", "--version", "list --help"])
 def test_output_that_cannot_be_written(machine: Machine, command: str) -> None:
     ready(machine)
+    jail(machine, "alice")
     done = machine.sh(f"code=0; sftpjail {command} >/dev/full || code=$?; echo $code")
     assert (
         done.out == "1\n"
@@ -113,6 +126,43 @@ def test_output_that_cannot_be_written(machine: Machine, command: str) -> None:
     )
     done = machine.run("bash", "-c", f"sftpjail {command} | true; echo ${{PIPESTATUS[0]}}")
     assert done.out in ("0\n", "1\n") and done.err == "", "true may have gone later"
+
+
+NO_WRITE = ("strace", "-qq", "-o", "/run/trace", "-e", "inject=write:error=ENOSPC:when=1+")
+NO_STREAMS = ("sh", "-c", 'exec "$@" >/dev/full 2>&1', "sh")
+
+
+@pytest.mark.parametrize("caller", [NO_WRITE, NO_STREAMS])
+def test_where_nothing_can_be_said_the_exit_code_is_right(
+    machine: Machine, caller: tuple[str, ...]
+) -> None:
+    ready(machine)
+    jail(machine, "alice")
+    more = f"{machine.keygen('more')}.pub"
+    before = snapshot(machine)
+    for command, code in (("list", 1), ("--version", 1), ("list --nonsense", 2), ("show bob", 1)):
+        done = machine.run(*caller, "sftpjail", *command.split(), check=False)
+        assert done.code == code, (command, done)
+    assert changes(before, snapshot(machine)) == {}
+    # A change whose report alone is lost is one all the same.
+    done = machine.run(*caller, "sftpjail", "key", "add", "alice", more, check=False)
+    assert done.code == (1 if caller is NO_WRITE else 0), done
+    assert bool(changes(before, snapshot(machine))) == (caller is NO_STREAMS)
+
+
+def test_a_file_that_cannot_be_read_and_one_that_is_wrong(machine: Machine) -> None:
+    """Only the second is a mistake of the caller's."""
+    ready(machine)
+    jail(machine, "alice")
+    machine.sh("printf '[logs]\\nfile = /var/log/\\351\\n' >/root/latin")
+    for path, code in (("/proc/self/mem", 1), ("/root/latin", 2), ("/root/none", 2), ("/root", 2)):
+        for command in ("list", "setup"):
+            done = refused(machine, "sftpjail", "--config", path, command, code=code, says=path)
+            assert "configuration" in done
+    said = refused(machine, "sftpjail", "key", "add", "alice", "/proc/self/mem", code=1)
+    assert "cannot read the key /proc/self/mem: Input/output error" in said
+    refused(machine, "sftpjail", "apply", "/proc/self/mem", code=1, says="Input/output error")
+    refused(machine, "sftpjail", "apply", "/root/latin", code=2, says="/root/latin")
 
 
 def test_one_whose_jail_fails_stops_nobody_else(machine: Machine) -> None:

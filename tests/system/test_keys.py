@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from machine import Machine, changes
 from steps import QUIET, again, jail, ready, refused, settings, shut, snapshot, works
+
+pytestmark = pytest.mark.halved
 
 KEYS = "/etc/ssh/authorized_keys"
 # No ssh-keygen of today makes DSA keys; this one has numbers of the right sizes.
@@ -47,10 +50,36 @@ def test_from_files_and_standard_input(machine: Machine) -> None:
     ]
     assert all(fingerprint in listed for fingerprint in prints) and "second" in listed
     machine.run("sftpjail", "key", "remove", "alice", prints[0], "third")
-    again(machine, "sftpjail", "key", "remove", "alice", prints[0])
+    refused(machine, "sftpjail", "key", "remove", "alice", prints[0], says="does not have the key")
     shut(machine, "alice", one)
     shut(machine, "alice", third)
     works(machine, "alice", second)
+
+
+def test_a_name_an_end_an_address_and_a_replacement(machine: Machine) -> None:
+    one = two(machine)
+    second, third = machine.keygen("second"), machine.keygen("third")
+    words = ["--from", "127.0.0.0/8,::1", "--expires", "2099-12-31"]
+    machine.run("sftpjail", "key", "add", "alice", f"{one}.pub", "--name", "the first", *words)
+    assert 'from="127.0.0.0/8,::1",expiry-time="21000101" ssh-' in machine.read(f"{KEYS}/alice")
+    works(machine, "alice", one)
+    add(machine, f"{third}.pub", "--from", "192.0.2.1")
+    shut(machine, "alice", third)
+    for wrong in ("127.0.0.1/8", 'a"b', "!127.0.0.1", ""):
+        given = ["--from", f"{wrong},"] if not wrong else ["--from", wrong]
+        refused(machine, "sftpjail", "key", "add", "alice", f"{second}.pub", *given, code=2)
+    done = machine.run(
+        *("sftpjail", "key", "replace", "alice", "the first", f"{second}.pub"), check=False
+    )
+    assert done.code == 0, done
+    works(machine, "alice", second)
+    shut(machine, "alice", one)
+    machine.run("sftpjail", "key", "replace", "--overlap", "7", "alice", "second", f"{one}.pub")
+    works(machine, "alice", one)
+    works(machine, "alice", second)
+    assert machine.read(f"{KEYS}/alice").count("expiry-time=") == 1
+    machine.sh(f"sed -i 's/expiry-time=\"[0-9]*/expiry-time=\"20010101/' {KEYS}/alice")
+    shut(machine, "alice", second)
 
 
 def test_other_formats_and_types(machine: Machine) -> None:

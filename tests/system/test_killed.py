@@ -8,6 +8,8 @@ import pytest
 from machine import Machine, changes
 from steps import CONFIG, QUIET, jail, ready, snapshot, web, works
 
+pytestmark = pytest.mark.halved
+
 MOMENTS = 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 4.0  # of the time that the command takes undisturbed
 UMASK = f"{QUIET}[profiles]\n[[sftponly]]\numask = 027\n[[other]]\nhome = inside\n"
 # What is killed, what takes it back, and what the test configures before it (setup has nothing to
@@ -55,7 +57,7 @@ def test_killed_at_any_moment(machine: Machine, name: str) -> None:
 
     def back() -> None:
         machine.write(CONFIG, QUIET)
-        machine.run("sftpjail", *undoes)
+        machine.run("sftpjail", *undoes, check=False)  # there may be nothing to take away
         machine.write(CONFIG, config)
 
     machine.write(CONFIG, config)

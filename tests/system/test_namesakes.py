@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import pytest
 from machine import Machine, changes
-from steps import QUIET, choice, fstab, jail, mounted, programs_of, ready, shut, snapshot, works
+from steps import (
+    QUIET,
+    choice,
+    fstab,
+    jail,
+    mounted,
+    previewed,
+    programs_of,
+    ready,
+    refused,
+    shut,
+    snapshot,
+    works,
+)
+
+pytestmark = pytest.mark.halved
 
 IN_HOME = f"[profiles]\n[[sftponly]]\nchroot = %h\n{QUIET}"
+INSIDE = f"[profiles]\n[[sftponly]]\nhome = inside\nmounts = session\n{QUIET}"
 WEB = "/srv/web"
 
 
@@ -64,7 +80,6 @@ def test_userdel_deletes_through_no_mount(machine: Machine) -> None:
     """Renamed, moved, an administrator's own mounts, of who was never jailed, and where sftpjail does nothing."""
     furnished(machine)
     machine.run("usermod", "-l", "bob", "alice")
-    machine.run("sftpjail", "apply", check=False)
     stopped(machine, "bob", "umount '/home/alice/web'")
     machine.run("usermod", "-l", "alice", "bob")
     machine.run("usermod", "-d", "/home/new", "-m", "alice")
@@ -110,7 +125,8 @@ def test_a_home_on_a_mount_point_is_ordinary_unless_it_is_ours(machine: Machine)
 
 def test_apply_mounts_nothing_while_userdel_runs(machine: Machine) -> None:
     furnished(machine)
-    hook = "#!/bin/sh\n(sftpjail apply; sftpjail mount alice /srv/web /all --under-home) >/root/said 2>&1\nexit 0\n"
+    hook = "#!/bin/sh\n(sftpjail apply; sftpjail mount alice /srv/web /all --under-home;"
+    hook += " sftpjail key remove alice none) >/root/said 2>&1\nexit 0\n"
     machine.write(
         "/etc/shadow-maint/userdel-pre.d/zz-later", hook, 0o755
     )  # after ours and before it deletes
@@ -119,6 +135,7 @@ def test_apply_mounts_nothing_while_userdel_runs(machine: Machine) -> None:
     assert (
         "alice is skipped: userdel is deleting it" in said and "userdel is deleting alice" in said
     )
+    assert "does not have the key" in said and "userdel stopped" not in said, said
     assert machine.read(f"{WEB}/data") == "precious\n" and mounted(machine, "/home") == []
     assert not fstab(machine, "alice") and not machine.exists("/etc/ssh/authorized_keys/alice")
 
@@ -168,17 +185,23 @@ def test_key_file_of_who_was_never_jailed_is_the_administrators(machine: Machine
 
 
 def test_who_takes_a_name_over_inherits_nothing(machine: Machine) -> None:
-    """The earlier one has another name now."""
+    """The earlier one has another name now, and keeps what is its own for when somebody says so."""
     key = furnished(machine, QUIET)
     machine.sh(
         "usermod -l oldalice -d /home/oldalice -m alice; groupmod -n oldalice alice; useradd -m alice"
     )
     machine.run("sftpjail", "adopt", "alice")
     shut(machine, "alice", key)
-    assert mounted(machine) == ["/srv/sftp/alice/home/alice"] and not machine.exists(
-        "/srv/sftp/alice/web"
-    )
+    assert mounted(machine, "/srv/sftp/alice") == ["/srv/sftp/alice/home/alice"]
+    assert not machine.exists("/srv/sftp/alice/web")
     assert machine.mode("/srv/sftp/alice/home/alice").startswith("alice:alice")
+    done = machine.run("sftpjail", "apply", check=False)
+    machine.sh(choice(done.err, "only if it is the same one"))
+    works(machine, "oldalice", key, "ls /web/data")
+    shut(machine, "alice", key)
+    assert machine.run("sftpjail", "apply").out.startswith("nothing to do")
+    found = machine.run("sftpjail", "check", check=False).out
+    assert "alice has no key" in found and "1 problem\n" in found, found
 
 
 def test_a_namesake_of_the_same_uid_inherits_nothing(
@@ -246,6 +269,109 @@ def test_same_person_with_another_uid(machine: Machine) -> None:
     )
 
 
+@pytest.mark.parametrize("config", [IN_HOME, INSIDE], ids=["home", "inside"])
+def test_another_person_is_never_outside_of_a_jail(machine: Machine, config: str) -> None:
+    """Also where the new jail cannot be made at once: what the earlier one left is in the way."""
+    key = furnished(machine, config)
+    works(machine, "alice", key, "put /etc/hostname mine")
+    machine.run("usermod", "-u", "1500", "alice")
+    machine.run("sftpjail", "apply", check=False)
+    done = machine.run("sftpjail", "adopt", "--another-person", "alice", check=False)
+    shut(machine, "alice", key)
+    assert "sftponly" in machine.run("id", "-nG", "alice").out.split()
+    assert done.code == 1 and machine.run("sftpjail", "list").out.endswith("closed\n"), done
+    assert machine.run("getent", "shadow", "alice").out.split(":")[7] == "1", "expired"
+    machine.sh(done.err.partition("  fix: ")[2].partition("\n")[0])
+    machine.run("sftpjail", "key", "add", "alice", f"{machine.keygen('new')}.pub")
+    works(machine, "alice", "/root/keys/new")
+    shut(machine, "alice", key)
+    machine.run("sftpjail", "remove", "alice")
+    assert config == INSIDE or machine.mode("/home/alice").startswith("alice:alice")
+
+
+@pytest.mark.parametrize("config", [QUIET, IN_HOME, INSIDE], ids=["directory", "home", "inside"])
+def test_a_renamed_account_keeps_what_is_its_own(machine: Machine, config: str) -> None:
+    key = furnished(machine, config)
+    works(machine, "alice", key, "put /etc/hostname mine")
+    machine.run("usermod", "-l", "zoe", "alice")
+    shut(machine, "zoe", key)
+    done = machine.run("sftpjail", "check", check=False)
+    assert "alice was renamed" in done.out and "fix: sftpjail apply\n" in done.out, done
+    assert "1 problem\n" in done.out and "nobody" not in done.out, done
+    assert machine.run("sftpjail", "apply").out.startswith("alice is zoe now")
+    works(machine, "zoe", key, "ls mine", "ls /web/data")
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+    assert "nothing to do" in machine.run("sftpjail", "apply").out
+    old = machine.sh(
+        "find /etc/ssh /etc/sftpjail /srv /var/lib/sftpjail/accounts -name '*alice*'"
+    ).out
+    assert [path for path in old.split() if "/home/alice" not in path] == []
+    machine.run("sftpjail", "remove", "zoe")
+    assert not machine.exists("/var/lib/sftpjail/accounts")
+
+
+def test_names_that_change_hands_take_nothing_of_each_others(machine: Machine) -> None:
+    """Bob was renamed to carol, and alice to bob; then the two swapped. Names of the dead are free."""
+    keys = {"alice": furnished(machine, QUIET), "bob": jail(machine, "bob")}
+    machine.run("useradd", "-m", "-G", "sftponly", "carol")
+    machine.run("sftpjail", "key", "add", "carol", f"{machine.keygen('carol')}.pub")
+    machine.sh("mv /etc/shadow-maint /etc/away; userdel -r carol; mv /etc/away /etc/shadow-maint")
+    machine.sh("usermod -l carol bob; usermod -l bob alice")
+    for key in keys.values():
+        shut(machine, "carol", key)
+    shut(machine, "bob", keys["alice"])
+    previewed(machine, "sftpjail", "apply")
+    assert machine.run("sftpjail", "apply").out.splitlines()[:3] == [
+        "what an earlier carol left is removed",
+        "bob is carol now, and so is all of its own",
+        "alice is bob now, and so is all of its own",
+    ]
+    works(machine, "bob", keys["alice"], "ls /web/data")
+    works(machine, "carol", keys["bob"])
+    machine.sh("usermod -l tmp bob; usermod -l bob carol; usermod -l carol tmp")
+    done = machine.run("sftpjail", "check", "--fix")
+    assert "no problems\n" in machine.run("sftpjail", "check").out, done
+    works(machine, "carol", keys["alice"], "ls /web/data")
+    works(machine, "bob", keys["bob"])
+    shut(machine, "bob", keys["alice"])
+    names = machine.sh("ls /etc/ssh/authorized_keys /srv/sftp /var/lib/sftpjail/accounts").out
+    assert sorted(name for name in names.split() if "/" not in name) == ["bob"] * 3 + ["carol"] * 3
+
+
+def test_a_name_whose_files_are_left_is_free_when_they_are(machine: Machine) -> None:
+    """Zoe, who is gone, has left files in her jail; what check says first is done, and in that order."""
+    key = furnished(machine, f"[profiles]\n[[sftponly]]\nhome = inside\n{QUIET}")
+    machine.sh("useradd -G sftponly zoe; echo hers >/srv/sftp/zoe/files/letter; userdel zoe")
+    machine.run("usermod", "-l", "zoe", "alice")
+    for _ in range(2):
+        done = machine.run("sftpjail", "apply", check=False)
+        assert done.code == 1 and "/srv/sftp/zoe is there already" in done.err, done
+    for argv in (("key", "add", "zoe", f"{key}.pub"), ("mount", "zoe", WEB, "/pub")):
+        refused(machine, "sftpjail", *argv, says="alice was renamed")
+    found = machine.run("sftpjail", "check", check=False).out.splitlines()
+    (command,) = [line.removeprefix("  fix: ") for line in found if line.startswith("  fix: ")]
+    machine.sh(command)
+    works(machine, "zoe", key, "ls /web/data", "put /etc/hostname mine")
+    assert machine.sh("cat /srv/sftp/zoe.old/files/letter").out == "hers\n"
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+
+
+def test_a_uid_that_is_given_again_inherits_nothing(machine: Machine) -> None:
+    """An editor deleted alice, and zoe got her uid: neither a hook nor the uid takes her for alice."""
+    key = furnished(machine, QUIET)
+    machine.sh("sed -i '/^alice:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow")
+    machine.sh("sed -i 's/,alice$//; s/:alice$/:/' /etc/group /etc/gshadow")
+    machine.write("/root/new", "zoe:*:1000:1000::/home/zoe:/usr/sbin/nologin\n")
+    machine.sh("newusers /root/new; gpasswd -a zoe sftponly")
+    done = machine.run("sftpjail", "apply", check=False)
+    assert done.code == 1 and "zoe has the uid 1000, which alice had" in done.err, done
+    shut(machine, "zoe", key)
+    machine.sh(choice(done.err, "if it is another person"))
+    shut(machine, "zoe", key)
+    assert not machine.exists("/etc/ssh/authorized_keys/alice") and fstab(machine, "alice") == []
+    assert machine.run("sftpjail", "list").out.startswith("zoe\t")
+
+
 def test_home_is_given_back_to_whoever_she_is_by_now(machine: Machine) -> None:
     furnished(machine)
     machine.run("usermod", "-u", "1500", "alice")
@@ -262,3 +388,26 @@ def test_userdel_of_others_costs_few_small_programs(machine: Machine) -> None:
     machine.sh("for i in $(seq 300); do mkdir -p /srv/m/$i; mount --bind /srv/web /srv/m/$i; done")
     assert programs_of(machine, *hook) == few
     assert len(few) <= 5 and not [program for program in few if "python" in program], few
+
+
+@pytest.mark.halved
+def test_a_uid_that_is_given_again_gives_no_keys_away(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "alice")
+    uid = machine.run("id", "-u", "alice").out.strip()
+    machine.sh(f"useradd -o -u {uid} -M -d /home/alice other; userdel alice")
+    machine.run("sftpjail", "apply", check=False)
+    assert machine.run("ls", "/etc/ssh/authorized_keys").out == ""
+    machine.run("userdel", "other")
+    # Of the end of this one no hook hears, and its name is somebody's again.
+    jail(machine, "alice")
+    uid = machine.run("id", "-u", "alice").out.strip()
+    machine.sh(
+        "umount /srv/sftp/alice/home/alice; rm -r /home/alice;"
+        " for f in passwd shadow group gshadow; do sed -i '/^alice:/d' /etc/$f; done"
+    )
+    machine.sh(f"useradd -m -u {uid} bob; chage -d 2026-01-01 bob")
+    key = jail(machine, "alice", "-u", "4711")
+    machine.run("sftpjail", "apply", check=False)
+    assert not machine.exists("/etc/ssh/authorized_keys/bob")
+    works(machine, "alice", key)

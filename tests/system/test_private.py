@@ -6,6 +6,8 @@ import pytest
 from machine import Machine
 from steps import jail, ready, web, works
 
+pytestmark = pytest.mark.halved
+
 OURS = ("/var/lib/sftpjail", "/run/sftpjail")
 
 

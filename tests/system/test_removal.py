@@ -21,6 +21,8 @@ from steps import (
     works,
 )
 
+pytestmark = pytest.mark.halved
+
 WAYS = (
     ("userdel",),
     ("userdel", "-r"),
@@ -112,6 +114,30 @@ def test_busy_account_stays_as_it_is(machine: Machine) -> None:
     assert mounted(machine) == []
 
 
+def whole_again(machine: Machine) -> None:
+    """The next command that may change something mounts what userdel has left unmounted."""
+    done = machine.run("sftpjail", "key", "remove", "alice", "none", check=False)
+    assert "sftpjail: userdel stopped, and the jail of alice is whole again\n" in done.err, done
+    assert not machine.exists("/run/sftpjail/leaving")
+
+
+def test_a_jail_is_whole_again_when_userdel_has_died(machine: Machine) -> None:
+    ready(machine)
+    key = furnished(machine)
+    before = snapshot(machine)
+    hook = "/etc/shadow-maint/userdel-pre.d/zz-later"
+    machine.write(hook, "#!/bin/sh\nkill -9 $PPID\n", 0o755)
+    machine.run("userdel", "-r", "alice", check=False)
+    machine.run("rm", hook)
+    assert mounted(machine) == []
+    whole_again(machine)
+    after = changes(before, snapshot(machine))
+    assert not [path for path in after if "/history" not in path], after
+    works(machine, "alice", key, "ls /web/hers")
+    machine.run("userdel", "-r", "alice")
+    assert mounted(machine) == [] and not machine.exists("/run/sftpjail/leaving")
+
+
 def test_keys_stay_when_userdel_fails_for_another_reason(machine: Machine) -> None:
     ready(machine)
     key = furnished(machine)
@@ -127,7 +153,10 @@ def test_keys_stay_when_userdel_fails_for_another_reason(machine: Machine) -> No
     ) as busy:
         assert busy.stdout and busy.stdout.readline() == "there\n"
         assert machine.run("userdel", "alice", check=False).code == 8
-        machine.run("sftpjail", "apply")
+        assert mounted(machine) == []
+        machine.run("sftpjail", "list")  # which changes nothing
+        assert mounted(machine) == []
+        whole_again(machine)
         said = refused(
             machine,
             "sftpjail",

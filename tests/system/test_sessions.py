@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import time
 
 import pytest
 from machine import Machine, changes
@@ -87,7 +86,7 @@ def test_story(machine: Machine) -> None:
 
     assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     tested = machine.run("sftpjail", "test", "alice")
-    assert tested.out.endswith("alice: 18 of 18 ok\n"), tested
+    assert "alice: 18 of 18 ok\n" in tested.out, tested
     shown = machine.run("sftpjail", "show", "alice").out
     assert (
         "state\tok" in shown
@@ -389,31 +388,6 @@ def test_two_first_logins_at_once(machine: Machine) -> None:
     for process in [client(machine, "alice", key) for _ in range(6)]:
         out = process.communicate("pwd\nput /etc/hostname up\n", timeout=60)[0]
         assert process.returncode == 0 and "directory: /home/alice" in out, out
-
-
-def test_a_session_costs_little(machine: Machine) -> None:
-    """Beside one with the same mount in fstab, in turns; the aim is 20 ms."""
-    ready(machine, f"{FSTAB}[profiles]\n[[plain]]\n[[each]]\nmounts = session\n")
-    clients, took = {}, {"plain": list[float](), "each": list[float]()}
-    for name in took:
-        machine.run("useradd", "-m", "-N", "-G", name, name)
-        key = open_with_key(machine, name)
-        clients[name] = machine.argv(
-            "sftp", "-b", "-", *machine._client(key, "-P"), f"{name}@127.0.0.1"
-        )
-    for _ in range(20):
-        for name, argv in clients.items():
-            start = time.monotonic()
-            subprocess.run(argv, input="pwd\n", text=True, check=True, capture_output=True)
-            took[name].append(time.monotonic() - start)
-    median, least = ({name: sorted(times)[at] for name, times in took.items()} for at in (10, 0))
-    for what, times in (("median", median), ("least", least)):
-        print(
-            f"a login, {what}: {times['plain'] * 1000:.0f} ms and {times['each'] * 1000:.0f} ms with session mounts"
-        )
-    assert least["each"] - least["plain"] < 0.08, (
-        "what else this machine does only adds to the others"
-    )
 
 
 def test_a_user_has_no_say_in_the_environment_of_the_script(machine: Machine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from machine import Machine, changes
-from steps import again, doors, fstab, listing, mounted, previewed, shut, web
+from steps import again, doors, fstab, listing, mounted, previewed, refused, shut, web
 
 DOORS = ["shell", "terminal", "-W", "-L", "-D", "-R"]
 
@@ -127,7 +127,7 @@ def takes_everything_back(machine: Machine, key: str, fresh: dict[str, tuple[obj
     ):
         previewed(machine, "sftpjail", *take)
         machine.run("sftpjail", *take)
-        again(machine, "sftpjail", *take)
+        refused(machine, "sftpjail", *take)
     shut(machine, "alice", key)
     machine.run("deluser", "--remove-home", "alice")
     machine.run("sftpjail", "teardown")

@@ -49,6 +49,8 @@ def jails(machine: Machine) -> dict[str, str]:
     machine.write(CONFIG, f"[profiles]\n{PROFILES}")
     machine.write(f"{LOCAL}/adduser.local", ADDUSER_LOCAL, 0o755)
     machine.run("sftpjail", "setup")
+    # That commit's path unit is sometimes quicker than useradd's hook, which then loses what it noted.
+    machine.run("systemctl", "stop", "sftpjail.path")
     web(machine)
     keys = {}
     for name in FORMS:
@@ -57,6 +59,7 @@ def jails(machine: Machine) -> dict[str, str]:
         under = ["--under-home"] if name == "homes" else []
         machine.run("sftpjail", "mount", *under, user, "/srv/web/example.com", "/web")
         keys[user] = open_with_key(machine, user)
+    machine.run("systemctl", "start", "sftpjail.path")
     return keys
 
 

@@ -191,7 +191,7 @@ def test_no_way_leads_to_a_manager_for_a_member(booted: Machine) -> None:
     checked = machine.run("sftpjail", "check", check=False)
     assert (
         checked.code == 3
-        and "  fix: loginctl disable-linger alice\n" in checked.out
+        and f"  fix: loginctl disable-linger {uid(machine, 'alice')}\n" in checked.out
         and "bob" not in checked.out
     )
     linger(machine, "alice", "disable-linger")

@@ -31,7 +31,7 @@ FLOORS = (
     ("engine", "transferlog", "openssh"),
     ("host",),
     ("system",),
-    ("actions",),
+    ("actions", "accounts_file"),
     ("formats",),
     ("fixes", "config"),
     ("model",),
@@ -274,6 +274,7 @@ def test_specs_import_types_only_for_the_type_checker() -> None:
 
 def test_what_runs_at_a_login_knows_nothing_of_ours() -> None:
     assert ours("system.safe_path") == set()
+    assert ours("system.last_use") == {"paths"}
     assert ours("system.login_step") == {"system.safe_path", "paths"}
     for name in MODULES:
         assert "system.login_step" not in ours(name), "it is read as text: pam_session.program()"

@@ -113,6 +113,26 @@ def test_each_key(text: str, expected: dict[str, object]) -> None:
             "sshd_options",
             ("MaxSessions 2", "AllowUsers ann@10.0.0.0/8"),
         ),
+        ("", "passwords", "host"),
+        ("connections = 3", "connections", 3),
+        (
+            "addresses = 192.0.2.7, 10.0.0.0/8, 10.0.0.0/8, 2001:DB8:0::/32, ::1/128",
+            "addresses",
+            ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32", "::1"),
+        ),
+        ("passwords = no", "passwords", "no"),
+        ("authentication_methods = publickey", "authentication_methods", "publickey"),
+        ("authentication_methods = any", "authentication_methods", "any"),
+        (
+            "authentication_methods = 'publickey,password'",
+            "authentication_methods",
+            "publickey,password",
+        ),
+        (
+            "authentication_methods = publickey,password  publickey,keyboard-interactive:pam",
+            "authentication_methods",
+            "publickey,password publickey,keyboard-interactive:pam",
+        ),
     ],
 )
 def test_each_key_of_a_profile(line: str, field: str, value: object) -> None:
@@ -184,6 +204,19 @@ WRONG = [
         ("[profiles]", "p", "sshd_options", "include"),
     ),
     ("[profiles]\n[[p]]\nsshd_options = Alone", ("[profiles]", "p", "sshd_options", "Alone")),
+    ("[profiles]\n[[p]]\naddresses = 10.0.0.1/8", ("p", "addresses: ", "is 10.0.0.0/8")),
+    ("[profiles]\n[[p]]\naddresses = '10.0.0.*'", ("p", "addresses: ", "patterns are not")),
+    ("[profiles]\n[[p]]\naddresses = 10.0.0", ("p", "addresses: ", "no network")),
+    ("[profiles]\n[[p]]\naddresses = ::ffff:1.2.3.4", ("p", "addresses: ", "write 1.2.3.4")),
+    ("[profiles]\n[[p]]\nconnections = -1", ("[profiles]", "p", "connections", "-1")),
+    ("[profiles]\n[[p]]\npasswords = maybe", ("[profiles]", "p", "passwords", "maybe")),
+    ("[profiles]\n[[p]]\nauthentication_methods = key", ("p", "no method 'key'", "publickey")),
+    ("[profiles]\n[[p]]\nauthentication_methods = any publickey", ("p", "no method 'any'")),
+    ("[profiles]\n[[p]]\nauthentication_methods = 'publickey,,password'", ("p", "no method ''")),
+    (
+        "[profiles]\n[[p]]\npasswords = no\nauthentication_methods = publickey,password",
+        ("p", "passwords = no takes none"),
+    ),
     ("[profiles]\n[['../x']]\n", ("'../x'",)),
     ("[profiles]\n[[a]]\ngroup = g\n[[b]]\ngroup = g\n", ("[profiles]", "group")),
     ("[profiles\n", ()),
@@ -360,3 +393,23 @@ def test_no_option_ends_its_match_block(option: str) -> None:
         parse(f"[profiles]\n[[p]]\nsshd_options = {option}\n")
     good = f"{option.split()[0]}ing yes"
     assert parse(f"[profiles]\n[[p]]\nsshd_options = {good}\n").profiles[0].sshd_options == (good,)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("[logs]\nbackand = none", "; did you mean backend?"),
+        ("[profile]", "; did you mean profiles?"),
+        ("[profiles]\n[[web]]\nread-only = yes", "; did you mean read_only?"),
+        ("[profiles]\n[[web]]\nzzz = yes", ""),
+    ],
+)
+def test_the_setting_that_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(UsageError, match="unknown setting") as caught:
+        parse(text)
+    assert caught.value.message.partition("; ")[1:] == (meant[:2], meant[2:])
+
+
+def test_the_profile_that_was_meant() -> None:
+    with pytest.raises(UsageError, match="has sftponly; did you mean sftponly"):
+        Config().profile("sftpony")

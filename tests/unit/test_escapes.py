@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sftpjail.cli.check import _drawn
 from sftpjail.cli.context import Context, print_problem, printable
-from sftpjail.cli.explain import _draw, wrap_command
+from sftpjail.cli.drawing import wrap_command
+from sftpjail.cli.explain import _draw
 from sftpjail.errors import SftpJailError
 from sftpjail.escapes import NO_COMMAND, Advice, Choice, command, is_shown, one_line, shown
 from sftpjail.model import Account, Fact, Problem
@@ -201,7 +203,8 @@ def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
     ]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("COLUMNS", str(width))
-        lines = printed(monkeypatch, lambda: _draw(account, facts, problems))
+        lines = printed(monkeypatch, lambda: print(_draw(account, facts, problems)))
+        of_check = printed(monkeypatch, lambda: print(_drawn(problems)))
     assert all(is_shown(re.sub("[\u0300-\u036f]", "", line)) for line in lines), (
         "a mark may go on in the next line"
     )
@@ -210,6 +213,10 @@ def test_no_line_of_explain_is_forged(text: str, width: int) -> None:
         "   fix: sftpjail apply"
     ]
     assert {line[:3] for line in lines[end + 1 :]} <= {"1. ", "2. ", "   ", "1.", "2.", ""}
+    assert [line for line in of_check if line.startswith("  fix:")] == ["  fix: sftpjail apply"]
+    assert {line[:3].rstrip() for line in of_check if line[:2] != "  "} <= {"host", "", "-"} | {
+        line[:3].rstrip() for line in of_check if line[:2] == "- "
+    }
     heads = {
         line.split(":")[0]
         for line in lines[end + 1 :]

@@ -10,5 +10,16 @@ from . import files as files
 from . import mounts as mounts
 from . import programs as programs
 from .base import Draft, Kind, Undo, drop, is_undo, kind_of, revert
+from .files import OLD_VERSIONS, first_versions
 
-__all__ = ["Draft", "Kind", "Undo", "drop", "is_undo", "kind_of", "revert"]
+__all__ = [
+    "OLD_VERSIONS",
+    "Draft",
+    "Kind",
+    "Undo",
+    "drop",
+    "first_versions",
+    "is_undo",
+    "kind_of",
+    "revert",
+]

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ...actions import (
     AddAccount,
+    AddAccounts,
     CloseAccount,
     DeleteAccount,
+    NewAccount,
     OpenAccount,
+    RestoreAccount,
     SetAccount,
     SetGroup,
+    SetPasswords,
     View,
 )
 from ...errors import SftpJailError
+from ...escapes import some
 from ...model import number
-from ...system import account_lines, accounts, new_home, programs
+from ...system import account_lines, accounts, new_accounts, new_home, passwords, programs
 from ...system.accounts import JOINS, entries
 from .base import Draft, Kind, Undo, kind
 
-_USERMOD = {"shell": "--shell", "home": "--home", "group": "--gid", "expire": "--expiredate"}
+_USERMOD = {
+    "shell": "--shell",
+    "home": "--home",
+    "group": "--gid",
+    "expire": "--expiredate",
+    "comment": "--comment",
+}
+_TOUCHED = ("/etc/passwd",)  # the programs sync each file that they write, and not its name
 _GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
 
 
@@ -28,20 +40,32 @@ _GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
 class AddAccountKind(Kind[AddAccount]):
     """An account exists. Undone, its lines are what they were, and its home goes if it is new."""
 
+    about = ("name",)
+
     def record(self, action: AddAccount, view: View) -> Undo:
+        # Before there is a record by which the account of somebody else would be taken away.
+        account_lines.refuse_taken([action.name])
         name, places = action.name, {"home": action.home, "spool": f"/var/mail/{action.name}"}
         absent = {what: path for what, path in places.items() if not os.path.lexists(path)}
-        lines = account_lines.read_lines(name)
-        return {"op": "added-account", "name": name, "lines": lines, "absent": absent}
+        about = {"op": "added-account", "name": name, "uid": _wanted_uid(action.argv)}
+        return about | {"lines": account_lines.read_lines(name), "absent": absent}
 
     def perform(self, action: AddAccount, view: View) -> None:
-        answer = programs.run(action.argv, env={JOINS: action.name}, timeout=300.0)
+        new = not os.path.lexists(action.home)
+        answer = accounts.run(action.argv, action.name)
         if answer.code != 0:
             raise SftpJailError(f"{action.argv[0]} failed: {answer.words}")
+        if new:
+            new_home.sync(action.home)
+
+    def touched(self, action: AddAccount) -> Iterable[str]:
+        return (*_TOUCHED, action.home)
 
     def revert(self, undo: Undo) -> str | None:
         name, absent = undo["name"], undo["absent"]
         uid = _uid(name)
+        if uid is not None and undo.get("uid") not in (None, uid):
+            return f"the account {name} stays as it is: somebody else has made it"
         home = absent.get("home", "")
         if os.path.isdir(home) and not new_home.is_untouched(home):
             return f"the account {name} stays: there are files in {home} by now"
@@ -54,9 +78,103 @@ class AddAccountKind(Kind[AddAccount]):
         return None if gone else f"{home} stays"
 
 
+@kind(AddAccounts, "added-accounts")
+class AddAccountsKind(Kind[AddAccounts]):
+    """Many accounts exist. Undone, their lines are what they were, and their new homes go."""
+
+    about = ("name",)
+
+    def record(self, action: AddAccounts, view: View) -> Undo:
+        made = [one for one in action.accounts if one.skeleton and not os.path.lexists(one.home)]
+        names = [one.name for one in action.accounts]
+        return {
+            "op": "added-accounts",
+            "name": names[0],
+            "made": {one.name: _told(one) for one in action.accounts},
+            "homes": {one.name: one.home for one in made},
+            "before": account_lines.left_lines(names),
+        }
+
+    def perform(self, action: AddAccounts, view: View) -> None:
+        account_lines.refuse_taken([one.name for one in action.accounts])
+        new_accounts.make(action.program, action.accounts)
+        # Before there is a password: who has expired is let in at no moment.
+        new_accounts.set_aging(action.accounts, action.aging)
+        passwords.write((one.name, one.password) for one in action.accounts)
+        new_accounts.make_homes(action.accounts, action.home_mode)
+
+    def touched(self, action: AddAccounts) -> Iterable[str]:
+        return (*_TOUCHED, *(one.home for one in action.accounts if one.skeleton))
+
+    def revert(self, undo: Undo) -> str | None:
+        made, homes, stay = undo["made"], undo["homes"], {}
+        others = account_lines.others_of(made)
+        uids = {name: int(told[0]) for name, told in made.items() if name not in others}
+        there = {fields[0] for fields in entries("/etc/passwd")}
+        mine = [uid for name, uid in uids.items() if name in there and _is_sole(uid)]
+        new_accounts.end_processes(mine)
+        for name, home in homes.items():
+            if name in uids and not new_home.remove_home(home, uids[name], half=True):
+                stay[name] = home
+        # Last: by these lines another undo, should this one be cut short, knows whose homes these
+        # are. An account that is not as it was to be is somebody else's.
+        going = {name: made[name] for name in uids.keys() - stay.keys()}
+        others.update(account_lines.take_away(going, undo["before"]))
+        return "; ".join(_left(others, stay)) or None
+
+
+def _told(account: NewAccount) -> list[str]:
+    """Return what tells an account that we made from another of its name; see `take_away`."""
+    return [str(account.uid), str(account.gid), account.home, account.shell]
+
+
+def _left(others: Collection[str], stay: Mapping[str, str]) -> Iterator[str]:
+    """Yield in words which accounts an undo leaves: somebody else's, and those with files."""
+    if others:
+        whose = some(sorted(others), 8)
+        yield f"these accounts stay as they are: somebody else has made them: {whose}"
+    if stay:
+        whose = some((f"{name} ({home})" for name, home in stay.items()), 8)
+        yield f"these accounts stay: there are files in their homes by now: {whose}"
+
+
+@kind(SetPasswords, "passwords")
+class SetPasswordsKind(Kind[SetPasswords]):
+    """Accounts have other passwords. Undone, they have their old ones, unless somebody set others.
+
+    The old ones lie in the journal for the time of the transaction, and nowhere else.
+    """
+
+    about = ("name",)
+
+    def record(self, action: SetPasswords, view: View) -> Undo:
+        given = {n: password for n, password in action.passwords if view.account(n) is not None}
+        old = {name: view.shadow(name) for name in given}
+        return {
+            "op": "passwords",
+            "name": action.names[0],
+            "before": {name: [shadow.password, shadow.changed] for name, shadow in old.items()},
+            "given": {name: account_lines.digest(password) for name, password in given.items()},
+        }
+
+    def perform(self, action: SetPasswords, view: View) -> None:
+        passwords.write(action.passwords)
+
+    def touched(self, action: SetPasswords) -> Iterable[str]:
+        return _TOUCHED
+
+    def revert(self, undo: Undo) -> str | None:
+        others = account_lines.put_passwords_back(undo["before"], undo["given"])
+        if not others:
+            return None
+        return f"the passwords of {some(others, 8)} stay: somebody has set others since"
+
+
 @kind(DeleteAccount, "deleted-account")
 class DeleteAccountKind(Kind[DeleteAccount]):
     """An account is gone. Undone, it is back with hash, dates and memberships."""
+
+    about = ("name",)
 
     def record(self, action: DeleteAccount, view: View) -> Undo:
         lines = account_lines.read_lines(action.name)
@@ -69,7 +187,14 @@ class DeleteAccountKind(Kind[DeleteAccount]):
             if _uid(action.name) is not None:
                 raise
             return error.message  # it has deleted the account, and complains of something else
+        if _uid(action.name) is not None:
+            raise SftpJailError(
+                f"userdel reported no error, and the account {action.name} is there"
+            )
         return ""
+
+    def touched(self, action: DeleteAccount) -> Iterable[str]:
+        return _TOUCHED
 
     def revert(self, undo: Undo) -> str | None:
         name, before = undo["name"], undo["lines"]
@@ -77,6 +202,39 @@ class DeleteAccountKind(Kind[DeleteAccount]):
             return f"the account {name} stays as it is: somebody has made it since"
         account_lines.put_back(name, before)
         return None
+
+
+@kind(RestoreAccount, "restored-account")
+class RestoreAccountKind(Kind[RestoreAccount]):
+    """An account that was deleted is there again. Undone, its lines go once more."""
+
+    about = ("name",)
+
+    def record(self, action: RestoreAccount, view: View) -> Undo:
+        before = account_lines.read_lines(action.name)
+        about = {"op": "restored-account", "name": action.name}
+        return about | {"lines": before, "restored": action.lines}
+
+    def perform(self, action: RestoreAccount, view: View) -> None:
+        account_lines.put_back(action.name, dict(action.lines), only_new=True)
+
+    def touched(self, action: RestoreAccount) -> Iterable[str]:
+        return _TOUCHED
+
+    def revert(self, undo: Undo) -> str | None:
+        name = undo["name"]
+        if account_lines.is_another(name, undo["restored"]):
+            return f"the account {name} stays as it is: somebody has made it since"
+        uid = _uid(name)
+        if uid and _is_sole(uid):
+            programs.end_processes(uid)
+        account_lines.put_back(name, undo["lines"])
+        return None
+
+
+def _wanted_uid(argv: Sequence[str]) -> int | None:
+    """Return the uid that a command is to give an account; None where it chooses one."""
+    return number(argv[argv.index("--uid") + 1]) if "--uid" in argv[:-1] else None
 
 
 def _uid(name: str) -> int | None:
@@ -94,6 +252,8 @@ def _is_sole(uid: int) -> bool:
 class SetAccountKind(Kind[SetAccount]):
     """An account has other fields of passwd(5) and shadow(5), and is in other groups."""
 
+    about = ("name",)
+
     def record(self, action: SetAccount, view: View) -> Undo:
         join, leave = action.group_changes(view)
         argv = ["usermod", *_usermod(action.before(view)), action.name] if action.fields() else []
@@ -109,6 +269,9 @@ class SetAccountKind(Kind[SetAccount]):
             accounts.change_group(["gpasswd", "--add", action.name, group], action.name)
         for group in leave:
             accounts.change_group(["gpasswd", "--delete", action.name, group], action.name)
+
+    def touched(self, action: SetAccount) -> Iterable[str]:
+        return _TOUCHED
 
     def revert(self, undo: Undo) -> str:
         name = undo["name"]
@@ -164,23 +327,28 @@ def _members(group: str) -> list[str] | None:
 
 @kind(SetGroup, "group")
 class SetGroupKind(Kind[SetGroup]):
-    """A group exists, or one of ours is gone."""
+    """A group exists, or one of ours is gone. Undone, its lines are in their old places."""
+
+    about = ("name",)
 
     def record(self, action: SetGroup, view: View) -> Undo:
-        gid = None
-        if not action.present:
-            known = (fields for fields in entries("/etc/group") if fields[0] == action.name)
-            gid = next((number(fields[2]) for fields in known), None)
-        return {"op": "group", "name": action.name, "gid": gid}
+        lines = None if action.present else account_lines.read_group(action.name)
+        return {"op": "group", "name": action.name, "lines": lines}
 
     def perform(self, action: SetGroup, view: View) -> None:
         accounts.change_group(["groupadd" if action.present else "groupdel", action.name])
 
+    def touched(self, action: SetGroup) -> Iterable[str]:
+        return _TOUCHED
+
     def revert(self, undo: Undo) -> str | None:
         name, members = undo["name"], _members(undo["name"])
-        if members is None and undo["gid"] is not None:
-            accounts.change_group(["groupadd", "-g", str(undo["gid"]), name])
-        if members is None or undo["gid"] is not None:
+        if undo.get("lines"):
+            return account_lines.put_group_back(name, undo["lines"]) or None
+        gid = undo.get("gid")  # of an earlier version
+        if members is None and gid is not None:
+            accounts.change_group(["groupadd", "-g", str(gid), name])
+        if members is None or gid is not None:
             return None
         answer = None if members else programs.run(["groupdel", name], env={JOINS: ""})
         if answer is None or answer.code == _GROUP_BUSY:

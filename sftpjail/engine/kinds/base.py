@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from ...actions import Action, View
+from ...actions import Action, Phase, View
 from ...errors import LinkRefused
 from ...model import Closed, Origin
 from ...system import files
@@ -19,13 +19,22 @@ A = TypeVar("A", bound=Action)
 
 
 class Kind(ABC, Generic[A]):
-    """One kind of action. A subclass is registered by `kind`; see CONTRIBUTING.md."""
+    """One kind of action. A subclass is registered by `kind`; see CONTRIBUTING.md.
+
+    `foreseen` is an earlier phase, by whose files a boot would take the step as well. The undo
+    record is on the disk before that phase too, so that a recovery after it knows of the step.
+
+    `about` are the fields of its undo records, beside "op", that are texts and always there.
+    """
+
+    foreseen: Phase | None = None
+    about: tuple[str, ...] = ("path",)
 
     @abstractmethod
     def record(self, action: A, view: View) -> Undo:
         """Return the undo record, which is on the disk before `perform` is called.
 
-        It has an "op" that `kind` was given, and a "path" or a "name" for messages.
+        It has an "op" that `kind` was given, and what `about` names, a "path" or a "name" at first.
         """
 
     @abstractmethod
@@ -36,13 +45,20 @@ class Kind(ABC, Generic[A]):
             SftpJailError: it failed; what it did by then is undone from its record.
         """
 
+    def perform_again(self, action: A, view: View) -> str | None:
+        """Take a step on a path whose old version an earlier step of the transaction has kept.
+
+        As `perform`; see `Journal.once`.
+        """
+        return self.perform(action, view)
+
     def revert(self, undo: Undo) -> str | None:
         """Undo the step; return what the administrator must know of it, if anything.
 
         The step may be done, half done or never begun, and this may be called twice.
 
         Raises:
-            LinkRefused: a user has put a link there; what we made is gone.
+            LinkRefused: a user has put a link there, or taken it away; what we made is gone.
             SftpJailError, OSError: it failed; the next run tries again.
         """
         return None
@@ -122,13 +138,10 @@ def kind_of(action: Action) -> Kind[Any]:
 
 def is_undo(undo: Mapping[str, Any]) -> bool:
     """Return whether a line of the journal that has an "op" is one that `revert` can carry out."""
-    about = undo.get("path", undo.get("name"))
-    return (
-        isinstance(undo["op"], str)
-        and undo["op"] in _BY_OP
-        and isinstance(about, str)
-        and "\0" not in about
-    )
+    if not isinstance(undo["op"], str) or undo["op"] not in _BY_OP:
+        return False
+    told = [undo.get(field) for field in _BY_OP[undo["op"]].about]
+    return all(isinstance(text, str) and "\0" not in text for text in told)
 
 
 def revert(undo: Undo) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ... import fixes
 from ...actions import MakeDir, Remove, Rename, SetOwner, View, WriteFile
@@ -15,6 +15,9 @@ from ...system import files
 from ..merge import Edit
 from ..plan import Step, blaming
 from .base import Draft, Kind, Undo, drop, kind
+
+# The undo records that take an old version back.
+OLD_VERSIONS = ("file", "unremove")
 
 
 @kind(MakeDir, "made-dir")
@@ -80,28 +83,32 @@ class WriteFileKind(Kind[WriteFile]):
 
     def perform(self, action: WriteFile, view: View) -> None:
         path = files.resolve(action.path)
-        content = action.result(view)
-        exists = os.path.lexists(path)
-        if exists:
+        if os.path.lexists(path):
             files.keep(path)
+        self.perform_again(action, view)
+
+    def perform_again(self, action: WriteFile, view: View) -> None:
+        path = files.resolve(action.path)
+        content = action.result(view)
         if content is None:
             files.unlink(path)
             return
-        keep = exists and action.keep
-        files.write_staged(path, content, keep, action.mode, action.uid, action.gid)
+        like = action.keep and os.path.lexists(path)
+        files.write_staged(path, content, like, action.mode, action.uid, action.gid)
         files.move(files.stage_name(path), path)
 
     def revert(self, undo: Undo) -> None:
         path = undo["path"]
+        written = {undo["new"], *undo.get("later", ())}
         if undo["existed"]:
             backup = files.backup_name(path)
-            if os.path.lexists(backup) and _ours(path, backup, undo["new"]):
+            if os.path.lexists(backup) and _ours(path, backup, written):
                 files.move(backup, path)
                 # rename(2) leaves both names where they are one file: the step had not begun.
                 drop(backup)
             elif os.path.lexists(backup):
                 _revert_edited(path, backup, undo)
-        elif _ours(path, "", undo["new"]):
+        elif _ours(path, "", written):
             drop(path)
         drop(files.stage_name(path))
 
@@ -134,8 +141,8 @@ def _holds_lines(action: WriteFile, content: bytes) -> bool:
     return all(lines.get(line.tag, ()) == line.lines for line in action.sets)
 
 
-def _ours(path: str, backup: str, new: str | None) -> bool:
-    """Return whether a file is as we wrote it, or as it was before.
+def _ours(path: str, backup: str, written: Collection[str | None]) -> bool:
+    """Return whether a file is as it was before, or WRITTEN has the hash of what is in it.
 
     Then nobody has edited it since we were stopped.
     """
@@ -144,7 +151,38 @@ def _ours(path: str, backup: str, new: str | None) -> bool:
     if backup and os.path.samestat(files.look(path), files.look(backup)):
         return True
     content = files.read_file(path)
-    return content is not None and hashlib.sha256(content).hexdigest() == new
+    return content is not None and hashlib.sha256(content).hexdigest() in written
+
+
+def first_versions(undos: Sequence[Undo]) -> list[Undo]:
+    """Return undo records with one for each old version that is kept.
+
+    Args:
+        undos: in their order; see `Journal.once`.
+    """
+    later: dict[str, list[Undo]] = {}
+    for undo in undos:
+        if undo.get("again"):
+            later.setdefault(undo["path"], []).append(undo)
+    return [
+        _from_first(undo, later.get(undo["path"], ())) if undo["op"] in OLD_VERSIONS else undo
+        for undo in undos
+        if not undo.get("again")
+    ]
+
+
+def _from_first(first: Undo, later: Sequence[Undo]) -> Undo:
+    """Return the undo record of a step with those of LATER ones on the same path in it."""
+    if not later:
+        return first
+    steps = [first, *later]
+    edits = [undo["lines"] for undo in steps if undo["op"] == "file"]
+    lines = None  # not of lines alone: an administrator's edit since keeps all of the old version
+    if len(edits) == len(steps) and None not in edits:
+        lines = {tag: was for edit in reversed(edits) for tag, was in edit.items()}
+    both = {"op": "file", "existed": True, "new": None, "style": ""} | first
+    written = [undo["new"] for undo in steps if undo["op"] == "file"]
+    return both | {"op": "file", "later": written, "lines": lines}
 
 
 def _revert_edited(path: str, backup: str, undo: Undo) -> None:
@@ -174,6 +212,10 @@ class RemoveKind(Kind[Remove]):
         if not stat.S_ISDIR(files.look(action.path).st_mode):
             files.move(action.path, files.backup_name(action.path))
 
+    def perform_again(self, action: Remove, view: View) -> None:
+        if not stat.S_ISDIR(files.look(action.path).st_mode):
+            files.unlink(action.path)
+
     def revert(self, undo: Undo) -> None:
         if undo["op"] == "remove-dir":
             return
@@ -192,6 +234,8 @@ class RemoveKind(Kind[Remove]):
 @kind(Rename, "rename")
 class RenameKind(Kind[Rename]):
     """A file of a user's has another name, or lies in another directory."""
+
+    about = ("path", "to")
 
     def record(self, action: Rename, view: View) -> Undo:
         there = os.path.lexists(action.to)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from shlex import quote
 
-from ...actions import Mount, Unmount, View
+from ...actions import Mount, Phase, Unmount, View
 from ...errors import SftpJailError
+from ...escapes import look_at
+from ...formats.fstab import MountPoint
+from ...model import inside, normal
 from ...system import mounts
 from ...system.mounts import mount_points, point_at
 from ..plan import Step, blaming
@@ -17,19 +21,33 @@ from .base import Kind, Undo, kind
 class MountKind(Kind[Mount]):
     """Something is mounted, or what is mounted gets other flags."""
 
+    foreseen = Phase.FILES  # fstab(5)
+
     def record(self, action: Mount, view: View) -> Undo:
         point = view.mount_at(action.target)
         options = list(point.options) if point else None
-        return {"op": "mount", "path": action.target, "options": options}
+        undo = {"op": "mount", "path": action.target, "options": options}
+        if point and not view.same_file(action.source, action.target):
+            undo["former"] = [point.device, point.root]
+        return undo
 
-    def perform(self, action: Mount, view: View) -> None:
-        if view.mount_at(action.target) is not None:
-            mounts.remount(action.target, action.options)
-        else:
+    def perform(self, action: Mount, view: View) -> str:
+        if view.mount_at(action.target) is None:
             mounts.mount(action.source, action.target, action.options)
+        elif view.same_file(action.source, action.target):
+            mounts.remount(action.target, action.options)
+        else:  # its former disk
+            said = mounts.unmount_busy(action.target)
+            mounts.mount(action.source, action.target, action.options)
+            return said and f"{action.target} shows another disk now: {said}"
+        return ""
 
     def revert(self, undo: Undo) -> str:
-        if point_at(mount_points(), undo["path"]) is None:
+        points = mount_points()
+        point = point_at(points, undo["path"])
+        if "former" in undo:
+            return _revert_former(undo, point, points)
+        if point is None:
             return ""
         if undo["options"] is None:
             return mounts.unmount_busy(undo["path"])
@@ -47,10 +65,25 @@ class MountKind(Kind[Mount]):
                 what = f"came up as {','.join(point.options)}" if point else "did not come up"
                 what = f"the mount of {action.source} on {action.target} {what}"
                 with blaming(step):
-                    raise SftpJailError(what, f"findmnt {quote(action.target)}")
+                    raise SftpJailError(what, look_at(f"findmnt {quote(action.target)}"))
 
     def verify_again(self, steps: Sequence[Step], view: View) -> None:
         self.verify(steps)
+
+
+def _revert_former(undo: Undo, point: MountPoint | None, points: Mapping[str, MountPoint]) -> str:
+    """Show what was there before the disk was exchanged, where that is mounted anywhere still."""
+    path, (device, root) = undo["path"], undo["former"]
+    if point is not None:
+        if [point.device, point.root] == [device, root]:
+            return ""
+        mounts.unmount_busy(path)
+    for other in points.values():
+        if other.device == device and inside(root, other.root) and other.target != path:
+            source = normal(f"{other.target}/{os.path.relpath(root, other.root)}")
+            mounts.mount(source, path, tuple(undo["options"]))
+            return ""
+    return f"nothing is mounted on {path} any more: what it showed is mounted nowhere else"
 
 
 @kind(Unmount, "unmount")
@@ -64,9 +97,14 @@ class UnmountKind(Kind[Unmount]):
     def perform(self, action: Unmount, view: View) -> None:
         mounts.unmount(action.target)
 
-    def revert(self, undo: Undo) -> None:
-        if point_at(mount_points(), undo["path"]) is None:
-            mounts.mount(undo["source"], undo["path"], tuple(undo["options"]))
+    def revert(self, undo: Undo) -> str:
+        source, target = undo["source"], undo["path"]
+        if point_at(mount_points(), target) is not None:
+            return ""
+        if not os.path.exists(source):  # somebody went on without us, as userdel(8) does
+            return f"nothing is mounted on {target} any more: {source} is gone"
+        mounts.mount(source, target, tuple(undo["options"]))
+        return ""
 
     def verify_again(self, steps: Sequence[Step], view: View) -> None:
         points = mount_points()
@@ -74,4 +112,6 @@ class UnmountKind(Kind[Unmount]):
             target = step.action.target  # type: ignore[attr-defined]
             if point_at(points, target) is not None:
                 with blaming(step):
-                    raise SftpJailError(f"{target} is mounted again", f"findmnt {quote(target)}")
+                    raise SftpJailError(
+                        f"{target} is mounted again", look_at(f"findmnt {quote(target)}")
+                    )

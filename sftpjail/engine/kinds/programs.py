@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from shlex import quote
 
-from ...actions import Check, EndProcesses, Notify, Run, View
+from ...actions import Check, EndProcesses, Notify, Phase, Run, View
 from ...errors import SftpJailError
 from ...formats.tagged_lines import small_keywords
 from ...system import previews, programs, services
@@ -18,13 +18,20 @@ _KEPT = 64 << 10  # bytes of the beginning and of the end of what a hook script 
 class RunKind(Kind[Run]):
     """A program is run, and another one undoes that."""
 
+    about = ("name",)
+
     def record(self, action: Run, view: View) -> Undo:
         return {"op": "run", "name": action.why, "argv": list(action.undo)}
 
     def perform(self, action: Run, view: View) -> None:
-        env = dict(action.env)
         answer = programs.run(
-            action.argv, action.stdin, env, action.timeout, patient=False, keep=_KEPT
+            action.argv,
+            action.stdin,
+            dict(action.env),
+            action.timeout,
+            patient=False,
+            keep=_KEPT,
+            whom=lambda pid: f"{action.argv[0]} ({action.why}), pid {pid}",
         )
         if answer.code != 0:
             raise SftpJailError(f"{action.argv[0]} ({action.why}) refused: {answer.words}")
@@ -95,6 +102,9 @@ def _kept(text: str, action: Check) -> list[str]:
 @kind(Notify, "notify")
 class NotifyKind(Kind[Notify]):
     """A daemon reads its configuration again, and once more after a rollback: see journal.py."""
+
+    about = ("name", "how")
+    foreseen = Phase.FILES  # one that starts reads what is there
 
     def record(self, action: Notify, view: View) -> Undo:
         service = {"name": action.service, "how": action.how}

@@ -8,7 +8,14 @@ from __future__ import annotations
 from ... import Account, Fact, Problem, hookimpl
 from ...config import Config
 from ...host import Host
-from .changes import on_jail_binds, on_setup, on_teardown, on_user_create, on_user_remove
+from .changes import (
+    on_jail_binds,
+    on_setup,
+    on_teardown,
+    on_user_create,
+    on_user_remove,
+    on_user_rename,
+)
 
 __all__ = [
     "on_check",
@@ -18,6 +25,7 @@ __all__ = [
     "on_teardown",
     "on_user_create",
     "on_user_remove",
+    "on_user_rename",
 ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
+from dataclasses import replace
 from shlex import quote
 
 from ... import (
@@ -21,10 +22,12 @@ from ... import (
     fixes,
     hookimpl,
 )
-from ...actions import Action
+from ...actions import Action, Move
 from ...config import Config
+from ...escapes import look_at
 from ...host import Host
-from ...jails.guards import home_flaw
+from ...jails.away import home_away, refuse_lost_files, refuse_unmounted
+from ...jails.homes import home_flaw
 from ...model import components, inside, normal
 from ...openssh.chroot_path import fix_flaw, new_home
 
@@ -41,7 +44,7 @@ def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
     actions: list[Action] = []
     for component in components(path):
         wrong = host.flaw(component)
-        if wrong and component in ours:
+        if wrong and any(host.mount_tables.same_place(component, path) for path in ours):
             actions.append(SetOwner(component, 0, 0, 0o755, remember=False))
         elif wrong:
             raise SftpJailError(
@@ -58,6 +61,8 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     bases = dict.fromkeys(profile.base for profile in config.profiles if profile.base)
     for base in bases:
         _refuse_in_home(base, host)
+        if not host.is_dir(base):
+            refuse_unmounted(base, host)
     return [action for base in bases for action in judged(base, host, host.origin("").made)]
 
 
@@ -90,7 +95,15 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:
-    """Return the actions that create a jail outside the home."""
+    """Return the actions that create a jail outside the home.
+
+    Raises:
+        SftpJailError: the disk that it is to be on, or was on, is away.
+    """
+    refuse_unmounted(account.jail, host)
+    assert account.profile is not None
+    if account.profile.home == "inside":
+        refuse_lost_files(account, host)
     return judged(account.jail, host, ours) + (
         [] if host.flaw(account.jail) else _reopened(account, host)
     )
@@ -110,13 +123,15 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
     ours = host.origin(account.name).made + host.origin("").made
     if profile.in_home:
         home = host.realpath(account.home)
+        if away := home_away(account, host):
+            raise away
         if not host.is_dir(home) and account.local:
             return []  # useradd without -m; the next apply finds the home
         wrong = home_flaw(account, home, host)
         if wrong:
             raise SftpJailError(
                 f"the home {account.home} of {account.name} cannot become its jail: it {wrong}",
-                new_home(account),
+                new_home(account, host),
             )
         actions = judged(posixpath.dirname(home), host, ours)
         found = host.stat(home)
@@ -130,19 +145,68 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         actions = _jail(account, host, ours)
         above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
         actions += [MakeDir(account.jail + directory) for directory in above]
-    else:
+    elif profile.is_filled:
         return [*_jail(account, host, ours), *_given_home(account, host)]
+    else:
+        actions = _jail(account, host, ours)
+    if not profile.is_filled:
+        return actions
+    return actions + _files(account, host)
+
+
+def _files(account: Account, host: Host) -> list[Action]:
+    """Return the action that makes the account's directory in its jail."""
     found = host.lstat(account.files)
     if found is None:
         _refuse_to_hide(account, host)
-        actions.append(MakeDir(account.files, 0o700, account.uid, account.gid))
-    elif not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
+        return [MakeDir(account.files, 0o700, account.uid, account.gid)]
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
+        move = fixes.aside(account.files, host)
+        if move and _is_member(account, host):
+            move += " && sftpjail apply"
         raise SftpJailError(
             f"{account.files} is already there and is not a directory of {account.name}: "
             f"it belongs to uid {found.st_uid}, perhaps to an earlier account of that name",
-            fixes.aside(account.files, host) or fixes.advice(account.files, host),
+            move or fixes.advice(account.files, host),
         )
-    return actions
+    return []
+
+
+def _is_member(account: Account, host: Host) -> bool:
+    """Return whether `apply` would make the jail of an account: `adopt` is for others."""
+    profile = account.profile
+    assert profile is not None
+    named = account.name in profile.match_user
+    return named or bool(profile.group and host.in_group(account.name, profile.group))
+
+
+@hookimpl
+def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
+    profile = account.profile
+    assert profile is not None
+    if old == account.name:
+        return _given_files(account, host)
+    before = replace(account, name=old).jail
+    if profile.in_home or not host.is_dir(before):
+        return []
+    if host.lstat(account.jail) is not None:
+        move = fixes.aside(account.jail, host)
+        raise SftpJailError(
+            f"{account.jail} is there already, and {before} is the jail of {account.name} "
+            "under its former name",
+            f"{move} && sftpjail apply" if move else fixes.advice(account.jail, host),
+        )
+    return [Move(before, account.jail)]
+
+
+def _given_files(account: Account, host: Host) -> list[Action]:
+    """Return the action that gives an account with another uid the directory of its files."""
+    found, origin = host.lstat(account.files), host.origin(account.name)
+    ours = host.records.made_as(account.files, account.name) in origin.made
+    if found is None or not ours or found.st_uid != origin.uid:
+        return []
+    mode = stat.S_IMODE(found.st_mode)
+    return [SetOwner(account.files, account.uid, account.gid, mode, remember=False)]
 
 
 def _refuse_to_hide(account: Account, host: Host) -> None:
@@ -177,18 +241,21 @@ def _given_home(account: Account, host: Host) -> list[Action]:
     This is what pam_mkhomedir(8) would do.
 
     Raises:
-        SftpJailError: it would be a system directory, or be where others than root can write.
+        SftpJailError: it would be a system directory, or be where others than root can write; or it
+            is on a disk that is away.
     """
     home = normal(account.home)
     if account.local or not account.exists or host.lstat(home) is not None:
         return []
+    if away := home_away(account, host):
+        raise away
     wrong = home_flaw(account, home, host)
     if wrong:
         raise SftpJailError(
             f"will not make the home {home} of {account.name}: it {wrong}",
-            f"getent passwd {account.name}",
+            look_at(f"getent passwd {account.name}"),
         )
-    mode = int(host.people.login_defs.get("HOME_MODE", "0700"), 8)
+    mode = int(host.people.home_mode, 8)
     actions = [*judged(posixpath.dirname(home), host, ()), MakeDir(home, 0o700)]
     actions += _skeleton(account, "/etc/skel", home, host)
     return [*actions, GiveDir(home, account.uid, account.gid, mode)]
@@ -218,14 +285,17 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         home = host.realpath(account.home)
         made_for, owner = host.origin(account.name).uid, host.origin(account.name).owners.get(home)
         if owner and account.exists:
+            if away := home_away(account, host):
+                raise away  # else it would never be given back
             uid, gid, mode = owner
             # After `usermod -u`.
             actions.append(SetOwner(home, account.uid if uid == made_for else uid, gid, mode))
     else:
-        actions += [*_reopened(account, host), Remove(account.jail, directory=True)]
+        jail = host.records.made_as(account.jail, account.name)
+        actions += [*_reopened(account, host), Remove(jail, directory=True)]
     if (
         not account.exists
-        and account.files in host.origin(account.name).made
+        and host.records.made_as(account.files, account.name) in host.origin(account.name).made
         and host.listdir(account.files)
     ):
         # Files of a deleted account are for root to look at, not for a new account with its
@@ -237,12 +307,11 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
         or not account.local
         or "home" in host.origin(account.name).was
     ):
-        actions.append(Remove(account.files, directory=True))
         above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
+        ours = [account.files]
+        ours += [] if profile.in_home else [account.jail + directory for directory in above]
         actions += [
-            Remove(account.jail + directory, directory=True)
-            for directory in above
-            if not profile.in_home
+            Remove(host.records.made_as(path, account.name), directory=True) for path in ours
         ]
     return actions
 
@@ -254,7 +323,9 @@ def on_jail_binds(account: Account, host: Host) -> list[Bind]:
     home = normal(account.home)
     if profile.in_home or profile.home != "bind" or home == "/":
         return []
-    # uid -1 stands for the account that a dry run of `add` would create, with its home.
-    if account.exists and account.local and not host.is_dir(home):
+    # uid -1 stands for the account that a dry run of `add` would create, with its home. A home that
+    # the jail has shown is away, and on_mount says so.
+    known = any(bind.role == "home" for bind in host.binds(account.name))
+    if account.exists and account.local and not (known or host.is_dir(home)):
         return []
     return [Bind(home, account.jail + home, role="home")]

@@ -11,10 +11,12 @@ from shlex import quote
 
 from ... import Account, Fact, Problem, fixes
 from ...config import Config
-from ...escapes import shown
+from ...escapes import Advice, Choice, shown
 from ...host import Host
-from ...model import components, normal
-from ...openssh.chroot_path import fix_flaw, new_home
+from ...jails.away import home_away, is_bare_of_homes, waits_for_mount
+from ...jails.homes import refusal
+from ...model import components, inside, normal
+from ...openssh.chroot_path import fix_flaw, make_home, new_home
 from ...openssh.match_blocks import force_command
 
 
@@ -54,8 +56,14 @@ def _components(account: Account, host: Host) -> list[Problem]:
 def _work_directory(account: Account, host: Host, config: Config) -> list[Problem]:
     """Return why an account cannot work in the directory where its sessions start."""
     assert account.profile is not None
-    if not host.is_dir(account.home) and account.profile.home == "bind":
-        return [_homeless(account, host)]
+    if _unmounted(account, account.home, host):
+        return []  # what lies there now is not the home
+    if account.profile.home == "bind":
+        away = home_away(account, host)
+        if away:
+            return [Problem.of(away, "the session has no directory to start and write in")]
+        if not host.is_dir(account.home):
+            return [_homeless(account, host)]
     shown = [bind.source for bind in host.binds(account.name) if bind.role == "home"]
     if shown and normal(account.home) not in shown:
         what = f"the home of {account.name} is {account.home} now, and its jail shows {shown[0]}"
@@ -63,6 +71,8 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
     if not host.is_dir(account.jail):
         return []
     start = _start(account, host, config)
+    if _unmounted(account, account.jail + start, host):
+        return []
     path = host.mount_tables.behind(account.name, account.jail + start.rstrip("/"))
     barred = _barred(account, start, host)
     if barred:
@@ -73,6 +83,8 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
         return [Problem(what, "sshd closes the session", command, fixes.advice(path, host))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
+    if not account.profile.is_filled:
+        return []  # where such an account can write is the administrator's to say
     if start == "/" and (account.profile.start or shown):
         return []  # as configured, or the home's mount is the problem
     if start == "/":
@@ -81,19 +93,38 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
     return _unwritable(account, start, path, host)
 
 
+def _unmounted(account: Account, path: str, host: Host) -> bool:
+    """Return whether a mount is missing at PATH or above, so that nobody can judge what lies there.
+
+    The plugin mounts reports it.
+    """
+    if host.mount_tables.absent_above(path):
+        return True
+    return any(
+        bind.kept == "fstab"
+        and inside(normal(path), bind.target)
+        and (host.mount_at(bind.target) is None or not host.same_file(bind.source, bind.target))
+        for bind in host.binds(account.name)
+    )
+
+
 def _homeless(account: Account, host: Host) -> Problem:
     """Return the problem that an account's home does not exist.
 
     A home directly below / is one inside a jail that was made by hand, and is not created on the
     host. Elsewhere the path must be trusted: mkhomedir_helper(8) follows it, and creates, fills and
-    chowns what it finds.
+    chowns what it finds. It cannot make anything where automount(8) does.
     """
-    make = host.trusted_path(normal(account.home)) and f"mkhomedir_helper {quote(account.name)}"
-    fix = make and f"{make} && sftpjail apply"
-    if posixpath.dirname(normal(account.home)) == "/":
-        fix = new_home(account)
     what = f"the home {account.home} does not exist"
     why = "the session has no directory to start and write in"
+    if waits_for_mount(account.home, host):
+        return Problem(what, why, advice="automount(8) mounts none there: look at its map")
+    if is_bare_of_homes(account, host):
+        return Problem(what, why, advice="mount the disk or server that the other homes are on")
+    safe = host.trusted_path(normal(account.home))
+    fix = safe and f"{make_home(account, host)} && sftpjail apply"
+    if posixpath.dirname(normal(account.home)) == "/":
+        fix = new_home(account, host)
     return Problem(what, why, fix, fixes.advice(account.home, host))
 
 
@@ -138,13 +169,13 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Pro
     why, advice = "uploads fail", fixes.advice(path, host)
     if host.files.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
-        command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
-        return [Problem(what, why, command, advice)]
+        return [_read_only(what, why, path, host)]
     found = host.stat(path)
     if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
         return [_not_permitted(account, start, path, found, host)]
     if host.files.full(path):
-        return [Problem(f"the file system of {start} is full", why, f"df -h {quote(path)}")]
+        free = f"delete what is not needed, or make it larger; `df -h {quote(path)}` shows it"
+        return [Problem(f"the file system of {start} is full", why, advice=free)]
     if not host.thorough or not host.which("lsattr"):
         return []
     if "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
@@ -168,16 +199,49 @@ def _not_permitted(
             "or take that mount away"
         )
         return Problem(what, why, "", advice)
+    if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
+        # It may be somebody else's. setfacl(1) takes a name of digits for a uid.
+        fix = fixes.on(path, host, f"setfacl -m u:{account.uid}:rwx {{}}")
+        return Problem(what, why, fix, fixes.advice(path, host))
+    whose = _whose(account, path, host)
+    if whose:
+        what = f"{account.name} cannot write in {start}: it is {whose}'s"
+        command = new_home(account, host)
+        label = f"to give {account.name} a home of its own"
+        if isinstance(command, Advice):
+            return Problem(what, why, command)
+        return Problem(what, why, choices=(Choice(label, command),))
     commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
     commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
-    if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
-        commands = [f"setfacl -m u:{account.name}:rwx {{}}"]  # it may be somebody else's
     return Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))
 
 
+def _whose(account: Account, home: str, host: Host) -> str:
+    """Return the person besides an account whose home, or whose directory, a home is, or ""."""
+    owner = host.owner_name(home)
+    others = [owner] if owner else []
+    others += host.people.dwellers(host.realpath(account.home))[1]
+    people = (host.accounts[name] for name in others if name != account.name)
+    return next(
+        (one.name for one in people if one.uid != account.uid and not host.is_system(one)), ""
+    )
+
+
+def _read_only(what: str, why: str, path: str, host: Host) -> Problem:
+    """Return the problem of a file system that is mounted read-only.
+
+    The kernel does that too, where a disk fails, and then nobody should write.
+    """
+    command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
+    if not command:
+        return Problem(what, why, "", fixes.advice(path, host))
+    label = "if its disk is sound, which dmesg says"
+    return Problem(what, why, choices=(Choice(label, command),))
+
+
 def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
-    if account is None or account.profile is None:
-        return []
+    if account is None or account.profile is None or refusal(account, host, config):
+        return []  # why its jail cannot be made is the problem, and no command may help it along
     return _components(account, host) or [
         *_work_directory(account, host, config),
         *_left_at_home(account, host),

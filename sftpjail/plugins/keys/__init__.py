@@ -15,6 +15,7 @@ from .changes import (
     on_teardown,
     on_user_create,
     on_user_remove,
+    on_user_rename,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "on_teardown",
     "on_user_create",
     "on_user_remove",
+    "on_user_rename",
 ]
 
 

@@ -17,15 +17,17 @@ from ... import (
     SetOwner,
     SftpJailError,
     Style,
+    fixes,
     hookimpl,
 )
-from ...actions import Action
+from ...actions import Action, Move
 from ...config import Config, keyfile
 from ...host import Host
+from ...jails.away import refuse_unmounted
 from ...jails.membership import jailed
 from ...model import inside
 from ...openssh.sshd import ask_sshd, spec
-from ...paths import ASIDE, KEYS_DIR
+from ...paths import ASIDE, KEYS_DIR, SEEN
 from .permissions import loose_mode, unreadable
 
 
@@ -34,6 +36,10 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     # sshd reads the file as the user, so the directory must be readable by everybody and
     # writable by root alone.
     directory: list[Action] = [MakeDir(KEYS_DIR)]
+    found = host.lstat(KEYS_DIR)
+    if found and KEYS_DIR in host.origin("").made and host.flaw(KEYS_DIR):
+        directory = [SetOwner(KEYS_DIR, 0, 0, 0o755, remember=False)]
+    directory.append(MakeDir(SEEN, 0o700))
     if config.scope == "jails":
         return directory
     said = ask_sshd(host, "-T", "-C", spec("root")).out
@@ -75,8 +81,9 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
         keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made
     )
     ours = (path for path in host.origin("").made if inside(path, KEYS_DIR))
+    seen = [f"{SEEN}/{name}" for name in host.listdir(SEEN)] if host.is_dir(SEEN) else []
     return [
-        *(Remove(path, ours=True) for path in closed),
+        *(Remove(path, ours=True) for path in (*closed, *seen)),
         *(Remove(path) for path in ours),
         Remove(KEYS_DIR),
     ]
@@ -91,11 +98,37 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         loose_mode(path, account, host) or unreadable(path, account, host)
     ):
         return [SetOwner(path, 0, 0, 0o644, remember=False)]
-    return []
+    seen = f"{SEEN}/{account.uid}"
+    if host.lstat(seen) is None or account.name in host.records.recorded():
+        return []
+    sole = sum(one.uid == account.uid for one in host.accounts.values()) == 1
+    return [Remove(seen, ours=True)] if sole else []  # of who had the uid before
+
+
+@hookimpl
+def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
+    before, now = keyfile(old), keyfile(account.name)
+    if old == account.name or host.lstat(before) is None:
+        return []
+    if host.lstat(now) is not None:
+        files = {before: now, now: before}
+        keep = {kept: fixes.hide(other, host) for kept, other in files.items()}
+        raise SftpJailError(
+            f"{account.name} has keys in {now}, and under its former name in {before}",
+            choices=[
+                (f"if those in {path} are to count", f"{hide} && sftpjail apply")
+                for path, hide in keep.items()
+            ]
+            if all(keep.values())
+            else (),
+            advice="" if all(keep.values()) else fixes.advice(now, host),
+        )
+    return [Move(before, now)]
 
 
 @hookimpl
 def on_key_add(account: Account, key: Key, host: Host) -> list[Action]:
+    refuse_unmounted(KEYS_DIR, host)  # below the mount point the key would soon be out of sight
     directory: list[Action] = [] if host.is_dir(KEYS_DIR) else [MakeDir(KEYS_DIR)]
     return [
         *directory,
@@ -111,8 +144,11 @@ def on_key_remove(account: Account, key: Key) -> list[Action]:
 @hookimpl
 def on_key_migrate(account: Account, path: str, host: Host) -> list[Action]:
     profile = account.profile
-    if profile and (
-        account.name in profile.match_user or host.in_group(account.name, profile.group)
+    # What `setup` writes in the same change is proven by itself.
+    if (
+        not host.preparing
+        and profile
+        and (account.name in profile.match_user or host.in_group(account.name, profile.group))
     ):
         # Until sshd reads the new place, the old file is the user's only way in.
         answer = ask_sshd(host, "-T", "-C", spec(account.name))

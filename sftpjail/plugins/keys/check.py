@@ -11,10 +11,11 @@ from shlex import quote
 
 from ... import Account, Fact, Key, Problem, fixes
 from ...config import keyfile
-from ...escapes import Advice, shown
+from ...escapes import Advice, Choice, shown
 from ...host import Host
-from ...openssh.public_keys import Entry, blob, strange_option, survey, unfit
-from ...openssh.repair import basic, comment_out
+from ...jails.leftovers import heir
+from ...openssh.public_keys import LIVE_TEST, Entry, blob, strange_option, survey, unfit
+from ...openssh.repair import basic
 from ...openssh.settings import Settings, effective
 from ...paths import KEYS_DIR
 from . import sources
@@ -82,7 +83,7 @@ def _foreign(path: str, host: Host) -> Problem | None:
         convert = f"ssh-keygen -i -f {path}"
     if not convert:
         return None
-    fix = f"{convert} >{path}.new && cat {path}.new >{path} && rm {path}.new"
+    fix = f"{convert} >{path}.new && cp {path}.new {path} && rm {path}.new"
     return Problem(what, why, fix)
 
 
@@ -118,8 +119,8 @@ def _is_revoked(key: Key, path: str, host: Host) -> bool:
     return "REVOKED" in answer.out + answer.err
 
 
-def _useless(key: Key, found: Settings, host: Host) -> str:
-    """Return why sshd would not accept a valid key, or ""."""
+def _expired(key: Key) -> str:
+    """Return since when sshd refuses a key by its expiry-time=, or "" (sshd(8))."""
     expiry = next(
         (
             o.partition("=")[2].strip('"')
@@ -128,10 +129,30 @@ def _useless(key: Key, found: Settings, host: Host) -> str:
         ),
         "",
     )
-    if expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime(
-        "%Y%m%d%H%M%S", time.localtime()
-    ):
-        return f"expired on {expiry[:8]}"
+    now = time.gmtime() if expiry.endswith("Z") else time.localtime()
+    past = expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", now)
+    return expiry if past else ""
+
+
+def _of_tests(account: Account, keys: Sequence[Key]) -> list[Problem]:
+    """Return the keys that `test --live` could not take out, and that sshd refuses by now."""
+    why = "the test was killed, and sshd has refused the key since it expired"
+    return [
+        Problem(
+            f"a key of an earlier {LIVE_TEST} is left: {key.fingerprint}",
+            why,
+            f"sftpjail key remove {quote(account.name)} {key.fingerprint}",
+            severity="advice",
+        )
+        for key in keys
+        if key.comment == LIVE_TEST and _expired(key)
+    ]
+
+
+def _useless(key: Key, found: Settings, host: Host) -> str:
+    """Return why sshd would not accept a valid key, or ""."""
+    if _expired(key):
+        return f"expired on {_expired(key)[:8]}"
     if not set(_algorithms(key)) & set(found.get("pubkeyacceptedalgorithms").split(",")):
         return (
             f"{key.type} is not in PubkeyAcceptedAlgorithms "
@@ -157,33 +178,48 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]
             what = f"the key {key.fingerprint} of {account.name} may not open a jail: {unfit(key)}"
             fix = f"sftpjail key remove {account.name} {key.fingerprint}"
             problems.append(Problem(what, f"it stands in {path} all the same", fix))
+    problems += _of_tests(account, keys)
     if not host.thorough or not keys:
         return problems
     found = effective(host, account.name)
     revoked = found.get("revokedkeys")
-    if (
-        revoked not in ("", "none")
-        and host.stat(revoked) is None
-        and "revokedkeys" in found.origins
-    ):
+    if revoked not in ("", "none") and host.stat(revoked) is None and found.is_set("revokedkeys"):
         what = f"the file {revoked} of RevokedKeys ({found.where('revokedkeys')}) is missing"
-        return [
-            *problems,
-            Problem(
-                what, "sshd then takes no key", comment_out([found.origins["revokedkeys"]], host)
-            ),
-        ]
+        return [*problems, _no_list(what, revoked, host)]
     reasons = [_useless(key, found, host) for key in keys]
     if all(reasons):
-        cure: str = Advice(f"give it another key: sftpjail key add {account.name} FILE")
-        if (
-            all("PubkeyAccepted" in reason for reason in reasons)
-            and "pubkeyacceptedalgorithms" in found.origins
-        ):
-            cure = comment_out([found.origins["pubkeyacceptedalgorithms"]], host)
+        cure = f"give it another key: sftpjail key add {account.name} FILE"
         what = f"no key of {account.name} is good: " + "; ".join(dict.fromkeys(reasons))
-        problems.append(Problem(what, f"sshd takes none of those in {path}", cure))
+        choices = _accepting(account, keys, reasons, found, host)
+        why = f"sshd takes none of those in {path}"
+        problems.append(Problem(what, why, choices=choices, advice=cure))
     return problems
+
+
+def _no_list(what: str, path: str, host: Host) -> Problem:
+    """Return the problem that RevokedKeys has no file. An empty one would let in who was in it."""
+    why, command = "sshd then takes no key", fixes.on(path, host, "install -m 644 /dev/null {}")
+    back = "put it back from a backup"
+    if not command:
+        return Problem(what, why, advice=back)
+    return Problem(what, why, choices=(Choice("if no key was in it", command),), advice=back)
+
+
+def _accepting(
+    account: Account, keys: Sequence[Key], reasons: Sequence[str], found: Settings, host: Host
+) -> tuple[Choice, ...]:
+    """Return the choice to have a profile accept its keys, whatever the whole host accepts."""
+    from ...openssh.profile_edit import set_option  # late: useradd waits for everything else
+
+    if account.profile is None or not found.is_set("pubkeyacceptedalgorithms"):
+        return ()
+    if not all("PubkeyAccepted" in reason for reason in reasons):
+        return ()
+    types = ",".join(dict.fromkeys(_algorithms(key)[0] for key in keys))
+    now = found.get("pubkeyacceptedalgorithms")
+    command = set_option(account.profile, f"PubkeyAcceptedAlgorithms {now},{types}", host)
+    label = f"to have profile {account.profile.name} accept {types} all the same"
+    return () if isinstance(command, Advice) else (Choice(label, command),)
 
 
 def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Problem]:
@@ -199,19 +235,25 @@ def _algorithms(key: Key) -> tuple[str, ...]:
     return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if key.type == "ssh-rsa" else (key.type,)
 
 
+def _nobodys(host: Host) -> list[Problem]:
+    """Return the key files that no account has. They are put out of use, and not deleted."""
+    return [
+        Problem(
+            f"{KEYS_DIR}/{name} belongs to no account",
+            "a later account of that name would inherit its keys",
+            fixes.hide(f"{KEYS_DIR}/{name}", host),
+        )
+        for name in host.listdir(KEYS_DIR)
+        if not name.startswith(".")
+        and host.people.is_gone(name)
+        and heir(name, host) is None
+        and not host.is_dir(f"{KEYS_DIR}/{name}")
+    ]
+
+
 def find_problems(account: Account | None, host: Host) -> list[Problem]:
     if account is None:
-        return [
-            Problem(
-                f"{KEYS_DIR}/{name} belongs to no account",
-                "a later account of that name would inherit its keys",
-                fixes.on(f"{KEYS_DIR}/{name}", host, "rm {}", follow=False),
-            )
-            for name in host.listdir(KEYS_DIR)
-            if not name.startswith(".")
-            and host.people.is_gone(name)
-            and not host.is_dir(f"{KEYS_DIR}/{name}")
-        ]
+        return _nobodys(host)
     path = keyfile(account.name)
     found = host.stat(path)
     if found is None:

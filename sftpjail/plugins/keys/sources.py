@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from ... import fixes
+from ...escapes import look_at
 from ...host import Host
 from ...model import Account, Problem, normal
 from ...openssh.public_keys import Entry, survey
@@ -103,14 +104,15 @@ def problems(account: Account, found: Settings, has_file: bool, host: Host) -> I
         fix = _fix_of(said, host) or fixes.as_user(user, *said.argv)
         yield Problem(f"AuthorizedKeysCommand: {said.problem}", why, fix)
     ca = found.get("trustedusercakeys")
-    if ca not in ("", "none") and "trustedusercakeys" in found.origins:
+    if ca not in ("", "none") and found.is_set("trustedusercakeys"):
         keys = survey([host.text(ca)], host)[0]
         if not any(entry.key for entry in keys):
             what = (
                 f"{ca} of TrustedUserCAKeys ({found.where('trustedusercakeys')}) "
                 "holds no key of an authority"
             )
-            yield Problem(what, "sshd takes no certificate", f"ssh-keygen -l -f {quote(ca)}")
+            shows = look_at(f"ssh-keygen -l -f {quote(ca)}")
+            yield Problem(what, "sshd takes no certificate", shows)
     path = principals_file(account, found)
     listed = (
         [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")]

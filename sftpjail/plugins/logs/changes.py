@@ -162,6 +162,8 @@ def on_teardown(host: Host) -> list[Action]:
 def on_jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
     source = socket_of(host, config)
     profile = account.profile
+    if profile and not profile.is_filled:
+        return []  # a socket there is the administrator's
     if not source or (profile and profile.in_home and not host.is_dir(account.home)):
         return []  # useradd without -m
     if source == JOURNAL:

@@ -57,14 +57,22 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
         return []
     if account is None:
         return _daemon(name, host, config) if name in RULES else []
+    filled = account.profile is None or account.profile.is_filled
+    return _of_account(account, name, host, config) if filled else []
+
+
+def _of_account(account: Account, name: str, host: Host, config: Config) -> list[Problem]:
+    """Return why what an account does is not logged."""
     path, source, why = (
         _seen(account, host),
         socket_of(host, config),
         "nothing the account does is logged",
     )
-    bound = any(bind.role == "log" for bind in host.binds(account.name))
+    binds = [bind for bind in host.binds(account.name) if bind.role == "log"]
+    bound = bool(binds)
     if (
         host.listens(path)
+        or any(bind.kept == "fstab" and host.mount_at(bind.target) is None for bind in binds)
         or not host.is_dir(account.jail)
         or (bound and not host.is_dir(posixpath.dirname(path)))
     ):

@@ -8,9 +8,17 @@ from __future__ import annotations
 from ... import Account, Fact, Problem, hookimpl
 from ...config import Config
 from ...host import Host
-from .changes import on_mount, on_setup, on_teardown, on_unmount
+from .changes import on_mount, on_setup, on_teardown, on_unmount, on_user_rename
 
-__all__ = ["on_check", "on_explain", "on_mount", "on_setup", "on_teardown", "on_unmount"]
+__all__ = [
+    "on_check",
+    "on_explain",
+    "on_mount",
+    "on_setup",
+    "on_teardown",
+    "on_unmount",
+    "on_user_rename",
+]
 
 
 # Imported late: only `check` and `explain` need it, and useradd waits for everything else.

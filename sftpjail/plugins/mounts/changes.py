@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
+from dataclasses import replace
 
 from ... import (
     Account,
@@ -15,15 +16,18 @@ from ... import (
     Notify,
     Remove,
     SetLines,
+    SetOwner,
     SftpJailError,
     Style,
     Unmount,
     WriteFile,
+    fixes,
     hookimpl,
 )
-from ...actions import MOUNT_OPTIONS, Action
+from ...actions import MOUNT_OPTIONS, Action, Mount
 from ...config import Config
 from ...host import Host
+from ...model import inside
 from ...openssh.pam_session import SCRIPT, table
 from ...paths import FSTAB
 from . import fstab, session
@@ -75,7 +79,9 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 @hookimpl
 def on_teardown(host: Host) -> list[Action]:
-    removals = [Remove(BOOT_UNIT), Remove(BOOT_WANTS), Remove(posixpath.dirname(BOOT_WANTS))]
+    removals = [Remove(BOOT_WANTS), Remove(posixpath.dirname(BOOT_WANTS))]
+    if host.realpath(BOOT_UNIT) != "/dev/null":  # masked: that is its administrator's link
+        removals.append(Remove(BOOT_UNIT))
     return [*removals, Notify("systemd", "daemon-reload")]
 
 
@@ -96,6 +102,25 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
         *_mount_point(account, bind, host),
         *now.keep(account, bind, options, host),
         *before.drop(account, bind, host),
+        *_without_other_names(account, bind, host),
+    ]
+
+
+def _without_other_names(account: Account, bind: Bind, host: Host) -> list[Action]:
+    """Return the actions that drop the lines by which a bind's place had another name.
+
+    A link leads there from the jail's path, which the configuration has changed.
+    """
+    return [
+        SetLines(
+            FSTAB if known.kept == "fstab" else table(account.name),
+            fstab.tag(account, known),
+            (),
+            Style.FSTAB,
+            own=known.kept == "session",
+        )
+        for known in host.binds(account.name)
+        if known.target != bind.target and host.mount_tables.same_place(known.target, bind.target)
     ]
 
 
@@ -108,7 +133,7 @@ def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> lis
     unmount = [Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS)] if stray else []
     if live_only:
         return [*unmount]
-    place = place_of(account, bind, host)
+    place = host.records.made_as(place_of(account, bind, host), account.name)
     made = host.origin(account.name).made
     directories: list[Action] = [Remove(place, directory=bind.role != "log")]
     while posixpath.dirname(place) in made:
@@ -123,6 +148,45 @@ def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> lis
     ]
 
 
+@hookimpl
+def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
+    if old == account.name:
+        return []
+    before = replace(account, name=old)
+    actions: list[Action] = []
+    for bind in host.binds(old):
+        target = bind.target
+        if inside(target, before.jail):
+            target = account.jail + target.removeprefix(before.jail)
+        now = replace(bind, target=target)
+        own = bind.kept == "session"
+        paths = (table(old), table(account.name)) if own else (FSTAB, FSTAB)
+        line = fstab.line(account, now, bind.options)
+        actions += [
+            SetLines(paths[0], fstab.tag(before, bind), (), Style.FSTAB, own=own),
+            SetLines(paths[1], fstab.tag(account, now), (line,), Style.FSTAB, own=own),
+        ]
+        live = host.mount_at(bind.target) and host.same_file(bind.source, bind.target)
+        if live and target != bind.target:
+            options = tuple(option for option in bind.options if option != "nofail")
+            actions.append(Unmount(bind.source, bind.target, options))
+            actions.append(Mount(bind.source, target, options))
+    return [*actions, *([Notify("systemd", "daemon-reload")] if actions else [])]
+
+
+def _not_roots(place: str, uid: int, host: Host) -> SftpJailError:
+    """Return the error that a new mount would take a directory from its owner for good."""
+    owner = host.people.name_of(uid) or f"uid {uid}"
+    command = fixes.on(place, host, "chown 0:0 {}", "chmod 755 {}")
+    choices = [("to give it to root", command)] if command else []
+    return SftpJailError(
+        f"will not mount anything on {place}: it belongs to {owner}, who could write below the "
+        "mount whenever that is not there",
+        choices=choices,
+        advice="or mount it at another place of the jail",
+    )
+
+
 def _mount_point(account: Account, bind: Bind, host: Host) -> list[Action]:
     place = place_of(account, bind, host)
     source = host.stat(bind.source)
@@ -132,6 +196,19 @@ def _mount_point(account: Account, bind: Bind, host: Host) -> list[Action]:
         missing.append(path)
         path = posixpath.dirname(path)
     actions: list[Action] = [MakeDir(directory) for directory in reversed(missing)]
+    found = host.lstat(place)
+    if (
+        found is not None
+        and stat.S_ISDIR(found.st_mode)
+        and place == bind.target
+        and host.mount_at(place) is None
+        and host.flaw(place)
+    ):
+        known = any(other.target == bind.target for other in host.binds(account.name))
+        if bind.role == "mount" and found.st_uid != 0 and not known:
+            raise _not_roots(place, found.st_uid, host)
+        # While the mount is not there nobody is to upload below it.
+        actions.append(SetOwner(place, 0, 0, 0o755, remember=False))
     if source is not None and not stat.S_ISDIR(source.st_mode) and host.lstat(place) is None:
         actions.append(WriteFile(place, ""))
     return actions

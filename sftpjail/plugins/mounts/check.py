@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
+from itertools import chain
 from shlex import quote
 
 from ... import Account, Bind, Fact, Problem, fixes
-from ...config import Config
+from ...config import Config, keyfile
+from ...escapes import Choice
 from ...formats.fstab import MountPoint, parse_line
 from ...host import Host
+from ...jails.away import unmounted
+from ...jails.homes import FORBIDDEN, real_place
 from ...jails.membership import is_valid, jailed
+from ...jails.submounts import hidden
 from ...model import inside, normal
+from ...openssh.repair import basic
 from ...paths import FSTAB
-from .policy import FORBIDDEN, real_place
+from .policy import BACK, gone_for_good, left_over
 
 FLAGS = ("ro", "nosuid", "nodev", "noexec")
 
 
 def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
     """Return what is wrong with a bind in the kernel's mount table."""
-    user, point = quote(account.name), host.mount_at(bind.target)
+    point = host.mount_at(bind.target)
     if not inside(bind.target, account.jail):
         return None  # reported by the plan
     if host.lstat(bind.source) is None and bind.role == "mount":
@@ -29,9 +36,7 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
         )
         if bind.kept == "session":
             why = f"PAM closes the sessions of {account.name}: a jail shows all or nothing"
-        return Problem(
-            what, why, f"sftpjail umount {user} {quote(bind.target.removeprefix(account.jail))}"
-        )
+        return Problem(what, why, choices=(gone_for_good(account, bind),), advice=BACK)
     if bind.kept == "session":
         return None
     if point is None:
@@ -71,10 +76,29 @@ def _others(account: Account, host: Host) -> list[Problem]:
     ]
     if not wrong:
         return []
+    left = next(filter(None, (left_over(bind, host) for bind in wrong)), None)
+    if left:
+        return [Problem.of(left, "what is uploaded to it is not where it seems to be")]
     what = "; ".join(f"{bind.target} shows something other than {bind.source}" for bind in wrong)
-    commands = [fixes.on(bind.target, host, "umount {}") for bind in wrong]
-    fix = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
+    if all(host.shows_former(bind.source, bind.target) for bind in wrong):
+        why = "it shows what was there before the disk was exchanged, or the directory made anew"
+        return [Problem(what, why, "sftpjail apply")]
+    points = sorted(
+        {
+            point
+            for bind in wrong
+            for point in host.mounts
+            if inside(point, host.mount_tables.place(bind.target))
+        },
+        reverse=True,
+    )
     why = "something was mounted over it, or the directory was made anew"
+    own = {host.mount_tables.place(bind.target) for bind in host.binds(account.name)}
+    foreign = [point for point in points if point not in own or host.is_lost_by_umount(point)]
+    if foreign:
+        return [Problem(what, why, advice=fixes.by_hand(foreign[0]))]
+    commands = [fixes.on(point, host, "umount {}") for point in points]
+    fix = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
     return [Problem(what, why, fix, fixes.advice(wrong[0].target, host))]
 
 
@@ -82,6 +106,9 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
     if account is None:
         return [*_broken_fstab(host), *_strays(host, config), *_windows(host, config)]
     binds = host.binds(account.name)
+    absent = _absent(account, host)
+    if absent:
+        return [absent]
     mounted = [bind for bind in binds if host.mount_at(bind.target)]
     if (
         host.mount_at(account.jail)
@@ -92,56 +119,66 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
             f"something is mounted on the jail {account.jail} itself",
             "it hides everything that was in it",
         )
-        return [
-            Problem(
-                what,
-                why,
-                fixes.on(account.jail, host, "umount {}"),
-                fixes.advice(account.jail, host),
-            )
-        ]
+        return [replace(_to_umount(what, why, account.jail, host), hides=True)]
     if not host.is_dir(account.jail):
         return []  # reported elsewhere
     live = (_live(account, bind, host) for bind in binds)
-    return [*_others(account, host), *(problem for problem in live if problem)]
+    below = (hidden(account, bind, host, config) for bind in binds)
+    return [
+        *_others(account, host),
+        *(problem for problem in live if problem),
+        *chain.from_iterable(below),
+    ]
+
+
+def _absent(account: Account, host: Host) -> Problem | None:
+    """Return the problem that a mount of the host is missing above what a jail shows.
+
+    What lies below its mount point meanwhile is nobody's to judge, to change or to fill.
+    """
+    sources = [bind.source for bind in host.binds(account.name) if bind.role != "log"]
+    places = [account.jail, account.home, keyfile(account.name), *sources]
+    errors = (unmounted(place, host) for place in places)
+    error = next(filter(None, errors), None)
+    return replace(Problem.of(error), hides=True) if error else None
 
 
 def _broken_fstab(host: Host) -> list[Problem]:
     """Return the lines of fstab that mount(8) rejects, and those that have lost our mark."""
     problems: list[Problem] = []
-    marked = {bind.target for user in host.mount_tables.bind_users for bind in host.binds(user)}
+    marked = {
+        normal(bind.target) for user in host.mount_tables.bind_users for bind in host.binds(user)
+    }
     for number, line in enumerate(host.text(FSTAB).split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         entry = parse_line(line)
         if entry is None:
             what = f"line {number} of {FSTAB} is broken: it has fewer than four fields"
-            problems.append(
-                Problem(
-                    what,
-                    "mount(8) skips it",
-                    f"sed -i '{number}s/^/#/' {FSTAB} && sftpjail apply",
-                )
-            )
+            fix = f"{_without(line)} && sftpjail apply"
+            problems.append(Problem(what, "mount(8) skips it", fix))
         elif (user := entry.option("x-sftpjail.user")) and not is_valid(user):
             what = f"line {number} of {FSTAB} is marked as of {user!r}, which is no account's name"
-            problems.append(
-                Problem(what, "no command removes it", f"sed -i '{number}s/^/#/' {FSTAB}")
-            )
-        elif not user and entry.target in marked:
+            problems.append(Problem(what, "no command removes it", _without(line)))
+        elif not user and normal(entry.target) in marked:
             what = f"line {number} of {FSTAB} mounts {entry.target} a second time"
             why = "another line of it carries x-sftpjail.user"
-            problems.append(Problem(what, why, f"sed -i '{number}s/^/#/' {FSTAB}"))
+            problems.append(Problem(what, why, _without(line)))
     return problems
+
+
+def _without(line: str) -> str:
+    """Return the command that comments out a line of fstab(5).
+
+    It goes by what the line says: its number may be another one when other fixes have been run.
+    """
+    return f"sed -i {quote(f's/^{basic(line)}$/#&/')} {FSTAB}"
 
 
 def _strays(host: Host, config: Config) -> list[Problem]:
     """Return the mounts left in jails that belong to no account."""
     bases = [host.realpath(profile.base) for profile in config.profiles if profile.base]
-    named = {
-        host.realpath(posixpath.dirname(e.target)) + "/" + posixpath.basename(e.target)
-        for e in host.fstab
-    }
+    named = {host.mount_tables.place(entry.target) for entry in host.fstab}
     found = []
     for point in host.mounts:
         for base in bases:
@@ -153,10 +190,17 @@ def _strays(host: Host, config: Config) -> list[Problem]:
                 and point not in named
             ):
                 what = f"{point} is still mounted, and there is no account {name}"
-                fix = fixes.on(point, host, "umount {}")
                 why = "who deletes the directory deletes what is mounted"
-                found.append(Problem(what, why, fix, fixes.advice(point, host)))
+                found.append(_to_umount(what, why, point, host))
     return found
+
+
+def _to_umount(what: str, why: str, point: str, host: Host) -> Problem:
+    """Return the problem that is fixed by taking a mount away."""
+    if host.is_lost_by_umount(point):
+        choices = tuple(Choice(*choice) for choice in fixes.losing(point, host))
+        return Problem(what, why, advice=fixes.by_hand(point), choices=choices)
+    return Problem(what, why, fixes.on(point, host, "umount {}"), fixes.advice(point, host))
 
 
 # File systems that expose the host, wherever they are mounted.
@@ -224,20 +268,33 @@ def _host_in(point: MountPoint, host: Host, config: Config) -> str:
     return ""
 
 
+def _able(account: Account, bind: Bind, host: Host) -> str:
+    """Return in words what an account can do in a directory that is mounted in its jail."""
+    able = set(host.able(account, bind.source)) - ({"w"} if bind.read_only else set())
+    if "x" not in able:
+        return "do nothing there"
+    words = [word for what, word in (("r", "read"), ("w", "write")) if what in able]
+    return " and ".join(words) or "reach only what it knows by name"
+
+
 def list_facts(account: Account, host: Host) -> list[Fact]:
     facts = []
+    profile = account.profile
+    if profile and profile.mounts_because:
+        facts.append(Fact("mounts", "mounts = auto", profile.mounts, profile.mounts_because))
     for bind in sorted(host.binds(account.name), key=lambda bind: bind.target):
         point, wrong = host.mount_at(bind.target), _live(account, bind, host)
-        other = point and host.lstat(bind.source) and not host.same_file(bind.source, bind.target)
+        gone = bind.role != "log" and not host.is_dir(bind.source)
+        other = point and not gone and not host.same_file(bind.source, bind.target)
         flags = ",".join(
             flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options
         )
         note = flags or "mounted"
-        if wrong:
-            note = wrong.what
+        if wrong or gone:
+            note = wrong.what if wrong else f"{bind.source} is not there"
         if other:
             note = "shows something else"
-        if bind.kept == "session" and not wrong:
+        if bind.kept == "session" and not (wrong or gone):
             note = ",".join(
                 (
                     "ro" if bind.read_only else "rw",
@@ -245,13 +302,15 @@ def list_facts(account: Account, host: Host) -> list[Fact]:
                 )
             )
             note += ", for each session"
+        if bind.role != "log" and not (wrong or other or gone):
+            note += f"; {account.name} can {_able(account, bind, host)}"
         facts.append(
             Fact(
                 "mounts",
                 bind.target.removeprefix(account.jail),
                 bind.source,
                 note,
-                bool(wrong or other),
+                bool(wrong or other or gone),
             )
         )
-    return facts or [Fact("mounts", "none", "")]
+    return facts if host.binds(account.name) else [*facts, Fact("mounts", "none", "")]

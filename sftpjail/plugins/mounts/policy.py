@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import posixpath
-from functools import lru_cache
 from shlex import quote
 
 from ... import Account, Bind, SftpJailError, fixes
 from ...config import Config
 from ...errors import Unsafe
-from ...escapes import Advice
+from ...escapes import Advice, Choice, look_at
 from ...host import Host
+from ...jails.away import home_away, refuse_unmounted
+from ...jails.homes import FORBIDDEN, refusal, source_flaw
 from ...model import components, inside
-from ...openssh.chroot_path import fix_flaw
+from ...openssh.chroot_path import fix_flaw, new_home
 
 # In a session's table: the administrator allows a source where others can write.
 LOOSE = "x-sftpjail.allow"
 ELSEWHERE = Advice("choose another directory")
-# Never mounted in a jail, nor is anything above or below them, unless the configuration names that
-# very directory.
-FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
+BACK = "bring it back, from its disk or a backup, then run sftpjail apply"
 
 
 def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
@@ -47,11 +46,13 @@ def judge_target(account: Account, bind: Bind, host: Host) -> None:
             f"{bind.target} is not inside the jail {account.jail} of {account.name}"
         )
     known = {b.target: b for b in host.binds(account.name)}
-    if bind.target in known:
-        if known[bind.target].source != bind.source and bind.role == "mount":
+    there = known.get(bind.target) or next(
+        (b for b in known.values() if host.mount_tables.same_place(b.target, bind.target)), None
+    )
+    if there:
+        if there.source != bind.source and bind.role == "mount":
             raise SftpJailError(
-                f"{bind.target} already shows {known[bind.target].source}",
-                _away(account, known[bind.target]),
+                f"{bind.target} already shows {there.source}", _away(account, there)
             )
         return
     if bind.role != "mount":
@@ -73,7 +74,8 @@ def judge_target(account: Account, bind: Bind, host: Host) -> None:
         )
     if host.mount_at(bind.target) is not None:
         raise SftpJailError(
-            f"something is mounted on {bind.target} already", f"findmnt {quote(bind.target)}"
+            f"something is mounted on {bind.target} already",
+            look_at(f"findmnt {quote(bind.target)}"),
         )
 
 
@@ -82,6 +84,15 @@ def _away(account: Account, bind: Bind) -> str:
     if bind.role != "mount":
         return ELSEWHERE
     return f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}"
+
+
+def gone_for_good(account: Account, bind: Bind) -> Choice:
+    """Return the choice to take a mount out of a jail whose source is not there.
+
+    It may only be away: on a disk that is not mounted, say.
+    """
+    inner = bind.target.removeprefix(account.jail)
+    return Choice("if it is gone for good", f"sftpjail umount {quote(account.name)} {quote(inner)}")
 
 
 def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
@@ -118,7 +129,7 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
         if host.realpath(path) != host.realpath(root) + path.removeprefix(root):
             raise Unsafe(
                 f"a symbolic link leads from {path} to {host.realpath(path)}",
-                f"namei -l {quote(path)}",
+                look_at(f"namei -l {quote(path)}"),
             )
 
 
@@ -133,26 +144,14 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     """
     if bind.role == "home" and not account.exists:
         return False
-    # The same plan creates it.
-    coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None
-    if not coming and not host.is_dir(bind.source):
-        if any(b.target == bind.target for b in host.binds(account.name)):
-            raise SftpJailError(
-                f"{bind.source}, which {account.name} sees as {bind.target}, is missing",
-                f"sftpjail umount {account.name} {quote(bind.target.removeprefix(account.jail))}",
-            )
-        if host.lstat(bind.source) is not None:
-            raise SftpJailError(
-                f"{bind.source} is not a directory",
-                advice="give the directory that it lies in, or one with a copy",
-            )
-        fix = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
-        raise SftpJailError(f"{bind.source} is not a directory of this host", fix)
+    _refuse_missing(account, bind, host)
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
     # If the path leads through a link, what matters first is who could have made the link.
     swapped = host.files.loose_parent(bind.source) if real != bind.source else ""
-    reason = "" if allowed or swapped else _forbidden(account, real, bind.role, host, config)
+    reason = "" if allowed or swapped else source_flaw(account, real, bind.role, host, config)
+    if reason and bind.role == "home":
+        raise _not_its_home(account, reason, host, config)
     if reason:
         known = any(known.target == bind.target for known in host.binds(account.name))
         way_out = _way_out(account, bind, host) if known else _permission(real, host)
@@ -166,6 +165,61 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
             _way_out(account, bind, host),
         )
     return bool(loose)
+
+
+def left_over(bind: Bind, host: Host) -> SftpJailError | None:
+    """Return the error that a bind shows a disk that was unmounted elsewhere, or None."""
+    place = host.mount_tables.left_mount(bind.source, bind.target)
+    if not place:
+        return None
+    umount = fixes.on(bind.target, host, "umount {}")
+    choices = [("if it is to stay so", f"{umount} && sftpjail apply")] if umount else []
+    return SftpJailError(
+        f"{place} is not mounted any more, and {bind.target} shows what was there",
+        choices=choices,
+        advice="mount it again, then run sftpjail apply",
+    )
+
+
+def _refuse_missing(account: Account, bind: Bind, host: Host) -> None:
+    """Refuse a source that is not there, or away on a disk.
+
+    Raises:
+        SftpJailError: with what brings it back.
+    """
+    if host.is_dir(bind.source) and (left := left_over(bind, host)):
+        raise left
+    if bind.role == "home" and (away := home_away(account, host)):
+        raise away
+    refuse_unmounted(bind.source, host)
+    # The same plan creates it.
+    coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None
+    if coming or host.is_dir(bind.source):
+        return
+    if any(b.target == bind.target for b in host.binds(account.name)):
+        raise SftpJailError(
+            f"{bind.source}, which {account.name} sees as {bind.target}, is missing",
+            choices=(gone_for_good(account, bind),),
+            advice=BACK,
+        )
+    if host.lstat(bind.source) is not None:
+        raise SftpJailError(
+            f"{bind.source} is not a directory",
+            advice="give the directory that it lies in, or one with a copy",
+        )
+    fix = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
+    raise SftpJailError(f"{bind.source} is not a directory of this host", fix)
+
+
+def _not_its_home(account: Account, reason: str, host: Host, config: Config) -> SftpJailError:
+    """Return the error of a home that must not be shown; the jail that shows it already is open."""
+    words = refusal(account, host, config) or f"will not show {account.home} in a jail: {reason}"
+    home = host.realpath(account.home)
+    shows = any(
+        bind.role == "home" and host.realpath(bind.source) == home
+        for bind in host.binds(account.name)
+    )
+    return (Unsafe if shows else SftpJailError)(words, new_home(account, host))
 
 
 def _permission(real: str, host: Host) -> str:
@@ -187,40 +241,3 @@ def _way_out(account: Account, bind: Bind, host: Host) -> str:
     ):
         return _away(account, bind)
     return Advice("choose a directory of which every parent can be written by root alone")
-
-
-@lru_cache(maxsize=64)
-def real_place(host: Host, directory: str) -> str:
-    return host.realpath(directory)
-
-
-def _forbidden(account: Account, real: str, role: str, host: Host, config: Config) -> str:
-    bases = tuple(profile.base for profile in config.profiles if profile.base)
-    for directory in (*FORBIDDEN, *bases):
-        other = real_place(host, directory)
-        if inside(real, other):
-            return f"{real} is {directory}" if real == other else f"{real} lies in {directory}"
-        if inside(other, real):
-            return f"{real} holds {directory}"
-    if role == "home":
-        return ""
-    own = host.realpath(account.home)
-    if inside(own, real) and own != real:
-        return f"{real} holds the home of {account.name}, and who knows whose in future"
-    above, below = host.people.dwellers(real)
-    for names, relation in ((above, "belongs to"), (below, "is or holds")):
-        others = [name for name in names if _is_other(account, host.accounts[name], host)]
-        if relation == "belongs to" and inside(real, own):
-            # Its home may be in another's. What its home contains is its own, except other homes.
-            others = [name for name in others if not inside(own, _home(name, host))]
-        if others:
-            return f"{real} {relation} the home of {others[0]}"
-    return ""
-
-
-def _home(name: str, host: Host) -> str:
-    return host.realpath(host.accounts[name].home)
-
-
-def _is_other(account: Account, other: Account, host: Host) -> bool:
-    return other.uid != account.uid and not host.is_system(other) and other.home not in ("", "/")

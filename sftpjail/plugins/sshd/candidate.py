@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from ... import Profile, Remove, SftpJailError, WriteFile
 from ...actions import Action
 from ...config import Config
+from ...escapes import look_at
 from ...formats.tagged_lines import Style, edit
 from ...host import Host
+from ...jails import addresses
 from ...jails.closing import match_block
 from ...openssh.connections import connections, peculiar
+from ...openssh.daemons import Daemon
 from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, match_blocks, settings
 from ...openssh.repair import broken_line
 from ...openssh.settings import PROBE
@@ -24,11 +27,19 @@ SUBSYSTEM = "Subsystem sftp internal-sftp"
 GLOBAL_KEYS = f"AuthorizedKeysFile {KEYS_DIR}/%u"
 
 
-def ask(host: Host, user: str, files: dict[str, bytes | None], connection: str = LOCAL) -> str:
-    answer = ask_sshd(host, "-T", "-C", spec(user, connection), files=files)
+def ask(
+    host: Host,
+    user: str,
+    files: dict[str, bytes | None],
+    connection: str = LOCAL,
+    daemon: Daemon | None = None,
+) -> str:
+    asked = daemon.command if daemon else ()
+    answer = ask_sshd(host, "-T", "-C", spec(user, connection), files=files, daemon=asked)
     if answer.code != 0:
         raise SftpJailError(
-            f"sshd does not report its settings for {user}: {answer.words}", "sshd -T"
+            f"sshd does not report its settings for {user}: {answer.words}",
+            look_at("sshd -T"),
         )
     return answer.out
 
@@ -76,28 +87,62 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
         )
     if host.openssh < (8, 2):
         raise SftpJailError("this OpenSSH is older than 8.2 and has no Include")
-    main = without_us(host.text(MAIN))
+    texts = _of_others(host, config)
+    main = without_us(texts.pop(MAIN))
+    rest: dict[str, str | None] = {**texts, DROPIN: None}
     top: list[str] = []
     if config.scope == "everyone":
         top.append(GLOBAL_KEYS)
-    before = value_of(ask(host, "root", {MAIN: _bytes(main), DROPIN: None}), "subsystem")
+    before = value_of(ask(host, "root", encoded({MAIN: main, **rest})), "subsystem")
     if config.subsystem == "internal-sftp" and before and before != "sftp internal-sftp":
         main = re.sub(r"(?mi)^(?=\s*subsystem[\s=]+\"?sftp\b)", "#sftpjail# ", main)
-        before = value_of(ask(host, "root", {MAIN: _bytes(main), DROPIN: None}), "subsystem")
+        before = value_of(ask(host, "root", encoded({MAIN: main, **rest})), "subsystem")
         if before:
             raise SftpJailError(
                 f"the line `Subsystem {before}` is not in {MAIN}, "
                 "so it cannot be replaced from there",
-                f"grep -rn Subsystem {DIRECTORY}",
+                look_at(f"grep -rn Subsystem {DIRECTORY}"),
             )
     if not before:
         top.append(SUBSYSTEM)
-    lines = [*match_block(host), *match_blocks(config, host)]
+    lines = [*match_block(host), *addresses.match_blocks(host), *match_blocks(config, host)]
+    dropin = None
     if _included(host):
-        return {DROPIN: "\n".join([HEADER, *top, *lines]) + "\n", MAIN: main}
-    if top:
-        main = edit(main, {"global": tuple(top)}, Style.TOP)
-    return {DROPIN: None, MAIN: edit(main, {"sftpjail": tuple(lines)}, Style.BLOCK)}
+        dropin = "\n".join([HEADER, *top, *lines]) + "\n"
+    else:
+        main = edit(main, {"global": tuple(top)} if top else {}, Style.TOP)
+        main = edit(main, {"sftpjail": tuple(lines)}, Style.BLOCK)
+    # At every moment there is a block that jails: the new one is there before the old one goes.
+    if config.given_back:
+        return {**texts, MAIN: main, DROPIN: dropin}
+    return {DROPIN: dropin, MAIN: main, **texts}
+
+
+def _of_others(host: Host, config: Config) -> dict[str, str]:
+    """Return sshd_config, and what else changes where a block by hand is replaced or comes back."""
+    from ...openssh.handmade import comment_out, uncomment  # late: for `import`, and useradd waits
+
+    texts = {MAIN: host.text(MAIN)}
+    for block in config.taken:
+        text = texts.get(block.path, host.text(block.path))
+        texts[block.path] = comment_out(text, block.lines, block.note)
+    for block in config.given_back:
+        text = texts.get(block.path, host.text(block.path))
+        texts[block.path] = uncomment(text, block.lines, block.note)
+    return texts
+
+
+def all_given_back(host: Host) -> dict[str, str]:
+    """Return sshd's other files that have a block which `import` replaced, with that again."""
+    from ...openssh.handmade import give_back  # late: as above
+
+    texts = {
+        f"{DIRECTORY}/{name}": host.text(f"{DIRECTORY}/{name}")
+        for name in host.listdir(DIRECTORY)
+        if f"{DIRECTORY}/{name}" != DROPIN
+        if not name.startswith(".") and not host.is_dir(f"{DIRECTORY}/{name}")
+    }
+    return {path: back for path, text in texts.items() if (back := give_back(text)) != text}
 
 
 def _bytes(text: str) -> bytes:
@@ -141,12 +186,14 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _opens(line: str, said: str) -> bool:
+def opens(line: str, said: str) -> bool:
     """Return whether a jail is open if sshd's answer SAID lacks this line of its settings."""
     keyword, _, wanted = line.partition(" ")
     now = value_of(said, keyword)
     if keyword == "chrootdirectory":
         return now in ("", "none")
+    if keyword in ("passwordauthentication", "kbdinteractiveauthentication"):
+        return False  # who knows the password is in the jail
     return wanted in ("yes", "no") or (
         keyword == "forcecommand" and not now.startswith("internal-sftp")
     )
@@ -169,15 +216,17 @@ class Lack:
         return f"{self.line} is not in force{where_from(self.connection)}"
 
 
-def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack]:
+def lacks(
+    host: Host, config: Config, files: dict[str, str | None], daemon: Daemon | None = None
+) -> list[Lack]:
     """Return a missing setting for each incomplete Match block.
 
     One that opens the jail is preferred. All kinds of connections are tried, not only those to port
-    22 of this host.
+    22 of this host. Without DAEMON, it is sshd as /etc/ssh/sshd_config alone has it.
     """
     found = []
     staged = encoded(files)
-    kinds = connections(host)
+    kinds = connections(host, daemon=daemon)
     for profile in config.profiles:
         for match_user in (
             *((True,) if profile.match_user else ()),
@@ -185,14 +234,14 @@ def lacks(host: Host, config: Config, files: dict[str, str | None]) -> list[Lack
         ):
             name, extra = _member(profile, host, match_user)
             for kind in kinds:
-                said = ask(host, name, staged | extra, kind)
+                said = ask(host, name, staged | extra, kind, daemon)
                 missing = [
                     line
                     for line in settings(profile, config, host)
                     if line not in said.splitlines()
                 ]
                 if missing:
-                    line = min(missing, key=lambda line: not _opens(line, said))
-                    found.append(Lack(profile, line, kind, _opens(line, said)))
+                    line = min(missing, key=lambda line: not opens(line, said))
+                    found.append(Lack(profile, line, kind, opens(line, said)))
                     break
     return found

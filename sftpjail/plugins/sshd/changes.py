@@ -12,13 +12,16 @@ from shlex import quote
 from ... import Account, Check, Notify, Profile, SftpJailError, hookimpl
 from ...actions import Action
 from ...config import Config
+from ...escapes import look_at
 from ...host import Host
 from ...jails.membership import is_valid, jailed
-from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, block, settings
+from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, address_blocks, block, settings
+from ...openssh.pam_session import service
 from ...openssh.sshd import ask_sshd, spec
 from .candidate import (
     GLOBAL_KEYS,
     SUBSYSTEM,
+    all_given_back,
     ask,
     candidate,
     changes_of,
@@ -31,7 +34,7 @@ from .candidate import (
 OTHERS = 20  # how many accounts outside the jails are compared before and after
 
 
-def _others(host: Host, jails: dict[str, Account]) -> list[str]:
+def _others(host: Host, config: Config, jails: dict[str, Account]) -> list[str]:
     """Return the accounts to compare before and after: root, those with a shell, then any others.
 
     Jailed accounts are left out, and so are those that our present blocks jail by name. If no
@@ -44,6 +47,7 @@ def _others(host: Host, jails: dict[str, Account]) -> list[str]:
     named = {
         name for names in re.findall(r"(?m)^Match User (\S+)$", live) for name in names.split(",")
     }
+    named |= set(config.released)
     ordered = sorted(
         host.accounts.values(),
         key=lambda a: (a.uid != 0, a.shell.endswith(("nologin", "false")), a.uid),
@@ -80,7 +84,8 @@ def _strangers(
                 line for line in [*kept[1], *kept[0]] if kept[0].count(line) != kept[1].count(line)
             )
             raise SftpJailError(
-                f"{name} is not jailed and must see no change, but would get: {changed}", "sshd -T"
+                f"{name} is not jailed and must see no change, but would get: {changed}",
+                look_at("sshd -T"),
             )
         why = f"{name} is not jailed and must see no change"
         checks.append(Check((sshd, "-T", "-C", spec(name)), why, prints=before, ignoring=intended))
@@ -107,21 +112,25 @@ def _released(
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
+    from .guard import guard  # late: useradd waits
+
     files = candidate(host, config)
     changes = changes_of(host, files)
-    for lack in lacks(host, config, files):
-        raise SftpJailError(
-            f"sshd would not jail the members of {lack.profile.group or lack.profile.name}: "
-            f"{lack}, something above our Match block wins",
-            f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf",
-        )
+    _refuse_lacks(host, config, files)
+    guards = guard(config, host)
     if not any(action.pending(host, "") for action in changes):
-        return []
+        return guards
     answer = ask_sshd(host, "-t", files=encoded(files))
     if answer.code != 0:
-        raise SftpJailError(f"sshd would refuse the configuration: {answer.words}", "sshd -t")
+        raise SftpJailError(
+            f"sshd would refuse the configuration: {answer.words}", look_at("sshd -t")
+        )
     jails = jailed(config, host)
     _refuse_release(_released(host, config, files, jails))
+    from .methods import refuse_to_shut_out  # late, as all that only setup needs: useradd waits
+
+    changed = [profile for profile in config.profiles if not is_written(profile, host, config)]
+    refuse_to_shut_out(changed, jails, files, host, config)
     now = "\n".join(host.text(path) for path in files)
     new = "\n".join(text or "" for text in files.values())
     # The settings that our configuration changes for everybody, or used to.
@@ -131,12 +140,37 @@ def on_setup(host: Host, config: Config) -> list[Action]:
         if f"\n{line}" in now or f"\n{line}" in new
     )
     return [
+        *guards,
         *changes,
         Check((host.which("sshd"), "-t"), "sshd must accept the configuration", "sshd -t"),
-        *_strangers(host, files, _others(host, jails), intended),
+        *_strangers(host, files, _others(host, config, jails), intended),
         *_live_checks(host, config, jails),
         Notify("sshd"),
     ]
+
+
+def _refuse_lacks(host: Host, config: Config, files: dict[str, str | None]) -> None:
+    """Refuse a configuration by which sshd would not jail the members of a profile."""
+    try:
+        found = lacks(host, config, files)
+    except SftpJailError:
+        refuse_services(config, host)
+        raise
+    for lack in found:
+        raise SftpJailError(
+            f"sshd would not jail the members of {lack.profile.group or lack.profile.name}: "
+            f"{lack}, something above our Match block wins",
+            look_at(f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf"),
+        )
+
+
+def refuse_services(config: Config, host: Host) -> None:
+    """Refuse to set up jails by PAM services of their own where sshd takes none for them."""
+    from ...openssh.auto_mounts import refused, takes_service  # late: useradd waits
+
+    served = tuple(profile for profile in config.profiles if service(profile, host))
+    if served and not takes_service(host):
+        raise refused(served, host)
 
 
 def _refuse_release(names: Sequence[str]) -> None:
@@ -161,7 +195,7 @@ def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[
         Check(
             (host.which("sshd"), "-T", "-C", spec(name)),
             f"{name} must be jailed",
-            f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf",
+            look_at(f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf"),
             lines=tuple(settings(account.profile, config, host)),
         )
         for name, account in ((a.name, a) for a in samples.values())
@@ -171,21 +205,27 @@ def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[
 
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
-    files: dict[str, str | None] = {DROPIN: None, MAIN: without_us(host.text(MAIN))}
+    from ...openssh.handmade import give_back  # late: useradd waits for everything else
+    from .guard import no_guard
+
+    main = give_back(without_us(host.text(MAIN)))
+    files: dict[str, str | None] = {DROPIN: None, MAIN: main, **all_given_back(host)}
     changes = changes_of(host, files)
+    guards = no_guard(host)
     if not any(action.pending(host, "") for action in changes):
-        return []
+        return guards
     if not host.which("sshd"):
-        return changes  # there is nobody left to check
+        return [*changes, *guards]  # there is nobody left to check
     intended = ("subsystem", "authorizedkeysfile")
-    checks = _strangers(host, files, _others(host, jailed(config, host)), intended)
-    return [*changes, *checks, Notify("sshd")]
+    checks = _strangers(host, files, _others(host, config, jailed(config, host)), intended)
+    return [*changes, *guards, *checks, Notify("sshd")]
 
 
 def is_written(profile: Profile, host: Host, config: Config) -> bool:
     """Return whether our files have the profile's Match block as it should be."""
     lines = "\n".join(f"    {line}" for line in block(profile, config, host))
-    return lines in host.text(DROPIN) or lines in host.text(MAIN)
+    places = "\n".join(address_blocks(config))
+    return any(lines in text and places in text for text in (host.text(DROPIN), host.text(MAIN)))
 
 
 @hookimpl

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from fnmatch import fnmatchcase
+from dataclasses import replace
 
-from ... import Account, Fact, Problem, Profile
+from ... import Account, Fact, Problem, Profile, SftpJailError
 from ...config import Config
+from ...escapes import look_at
 from ...host import Host
-from ...jails.membership import is_valid
-from ...openssh.connections import conditions, connections
-from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, WORDS, settings
-from ...openssh.repair import broken_line, comment_out, match_line, reload_command, unit
+from ...jails.membership import is_valid, jailed
+from ...openssh.connections import conditions, connections, peculiar
+from ...openssh.daemons import primary
+from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, WORDS, address_blocks, settings
+from ...openssh.patterns import any_matches
+from ...openssh.repair import broken_line, except_for, match_line
 from ...openssh.settings import PROBE, Settings, effective
-from ...openssh.sshd import LOCAL, ask_sshd
+from ...openssh.sshd import ask_sshd
+from . import confined
 from .candidate import Lack, lacks, refusal, where_from
-from .changes import is_written
+from .changes import is_written, refuse_services
+from .guard import shut, shut_out
+from .running import elsewhere, lacking, running_facts, running_problems
 
+SETUP = "sftpjail setup"
 PENDING = "setup is pending: the configuration has changed since it ran, or our Match block has"
 
 
-def _stands_for(account: Account, host: Host) -> bool:
+def _stands_for(account: Account, host: Host, config: Config) -> bool:
     """Return whether sshd must be asked about this very account.
 
     When many accounts are checked, that is so only if a foreign Match line could single it out.
@@ -30,16 +35,17 @@ def _stands_for(account: Account, host: Host) -> bool:
     if host.thorough:
         return True
     groups = host.groups_of(account.name)
+    ours = {line.partition(" ")[2] for line in address_blocks(config)}
     for criteria in effective(host, PROBE).criteria:
+        if criteria in ours:
+            continue
         for kind, patterns in conditions(criteria):
             names = {"user": (account.name,), "group": groups}.get(kind, ())
             own = account.profile and patterns in (
                 account.profile.group,
                 ",".join(account.profile.match_user),
             )
-            if not own and any(
-                fnmatchcase(name, pattern) for name in names for pattern in patterns.split(",")
-            ):
+            if not own and any_matches(names, patterns.split(",")):
                 return True
     return False
 
@@ -88,7 +94,7 @@ def _differing(account: Account, connection: str, host: Host, config: Config) ->
             f"{now} ({match}, line {places[0][1]})"
         )
         why = "it comes before our Match block, and the first value wins"
-        problems.append(Problem(what, why, comment_out(places, host)))
+        problems.append(Problem(what, why, except_for(places, account, host)))
     return problems
 
 
@@ -105,30 +111,51 @@ def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
 
 
 def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
+    closed = shut(config, host)
     if account is not None:
-        return _differences(account, host, config) if _stands_for(account, host) else []
-    answer = ask_sshd(host, "-t")
+        if account.profile in closed:
+            return [shut_out(closed, host)]
+        if not _stands_for(account, host, config):
+            return []
+        own = _differences(account, host, config)
+        return [*own, *elsewhere(account, host, config), *confined.problems_of(account, host)]
+    main = primary(host)
+    answer = ask_sshd(host, "-t", daemon=main.command, damaged=True)
     if answer.code != 0:
         why = "the running daemon has an older one, and will not start again"
-        return [
-            Problem(
-                refusal(answer.words), why, broken_line(" / ".join(answer.err.splitlines()), host)
-            )
-        ]
-    problems = [
-        Problem(
-            f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
-            "the jail is open" if lack.is_open else _short_of(lack.profile, host, config),
-            _blame(lack, host),
-        )
-        for lack in lacks(host, config, {})
+        try:
+            refuse_services(config, host)
+        except SftpJailError as error:
+            return [replace(Problem.of(error), why=why)]
+        ours = (
+            ask_sshd(host, "-t", daemon=main.command).code == 0
+        )  # without our drop-in, which `setup` writes
+        fix = SETUP if ours else broken_line(" / ".join(answer.err.splitlines()), host)
+        return [Problem(refusal(answer.words), why, fix)]
+    problems = [shut_out(closed, host)] if closed else []
+    problems += [
+        _lacking(lack, host, config) if main.is_plain else lacking(lack, main, host, config)
+        for lack in lacks(host, config, {}, main)
+        if lack.profile not in closed
     ]
     if not any(
         value.startswith("sftp ") for value in effective(host, "root").values.get("subsystem", ())
     ):
         why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
-        problems.append(Problem("sshd has no line Subsystem sftp", why, "sftpjail setup"))
-    return problems + _daemon(host)
+        problems.append(Problem("sshd has no line Subsystem sftp", why, SETUP))
+    problems += running_problems(host, config)
+    jails = list(jailed(config, host).values()) if host.thorough else []
+    return problems + confined.host_problems(jails, host)
+
+
+def _lacking(lack: Lack, host: Host, config: Config) -> Problem:
+    """Return that sshd, by /etc/ssh/sshd_config, does not apply a profile's settings."""
+    return Problem(
+        f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
+        "the jail is open" if lack.is_open else _short_of(lack.profile, host, config),
+        _blame(lack, host),
+        severity="open" if lack.is_open else "broken",
+    )
 
 
 def _short_of(profile: Profile, host: Host, config: Config) -> str:
@@ -144,56 +171,16 @@ def _blame(lack: Lack, host: Host) -> str:
     """Return the command that restores a profile's setting."""
     group = host.group_members(lack.profile.group) if lack.profile.group else ()
     names = [name for name in (*lack.profile.match_user, *(group or ())) if is_valid(name)]
-    if lack.connection != LOCAL:
+    if peculiar(lack.connection):
         names.append(PROBE)  # a Match line about connections applies to everybody
     found = effective(host, names[0], lack.connection) if names else None
     keyword = lack.line.partition(" ")[0]
     if found and _in_foreign_match(keyword, found, host):
-        return comment_out([found.origins[keyword]], host)
-    return (
-        "sftpjail setup"
-        if lack.connection == LOCAL
-        else f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf"
-    )
-
-
-def _daemon(host: Host) -> list[Problem]:
-    """Return what is wrong with the daemon: it does not run, or must reload its configuration."""
-    if (
-        host.systemd
-        and host.ask(["systemctl", "is-active", "--quiet", f"{unit(host)}.socket"]).code == 0
-    ):
-        return []  # each connection starts a new sshd, which reads the files
-    if not _soon(lambda: host.running("sshd") is not None):
-        install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
-        start = f"systemctl start {unit(host)}" if host.systemd else install
-        return [Problem("sshd does not run", "nobody can log in", start)]
-    unread = [] if _soon(lambda: not _unread(host)) else _unread(host)
-    why = "it still does what the old configuration says"
-    return [
-        Problem(f"sshd has not read {path} since it was changed", why, reload_command(host))
-        for path in unread[-1:]
-    ]
-
-
-def _unread(host: Host) -> list[str]:
-    """Return the files that changed after sshd wrote its pid file, at start or SIGHUP (sshd.c)."""
-    pidfile = host.lstat(effective(host, "root").get("pidfile"))
-    files = {DIRECTORY, MAIN, *(path for path, _ in effective(host, PROBE).origins.values())}
-    files |= {f"{DIRECTORY}/{name}" for name in host.listdir(DIRECTORY) if name.endswith(".conf")}
-    return [
-        path
-        for path in sorted(files)
-        if pidfile and (s := host.stat(path)) and s.st_mtime > pidfile.st_mtime
-    ]
-
-
-def _soon(true: Callable[[], bool]) -> bool:
-    """Return whether a condition becomes true within half a second, for a reload to finish."""
-    deadline = time.monotonic() + 0.5
-    while not (answer := true()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return answer
+        member = Account(names[0], -1, -1, home="/nonexistent", profile=lack.profile)
+        return except_for([found.origins[keyword]], member, host)
+    if not peculiar(lack.connection):
+        return SETUP
+    return look_at(f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf")
 
 
 def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
@@ -213,7 +200,7 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     for keyword in _ASKED:
         where = _short(found.where(keyword))
         facts.append(Fact("sshd", keyword, found.get(keyword) or "unset", where))
-    return facts + _hazards(account, host, found)
+    return [*facts, *running_facts(account, host), *_hazards(account, host, found)]
 
 
 # Settings that are not part of the jail but affect logins.

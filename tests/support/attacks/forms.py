@@ -104,9 +104,7 @@ FORMS = _forms()
 
 def begin(machine: Machine, config: str) -> None:
     """sshd and a log daemon run, and `setup` is done. Failed logins bring no penalty, which would end the suite."""
-    quiet = "MaxStartups 100\nMaxSessions 10\n"
-    if "persourcepenalties" in machine.run("/usr/sbin/sshd", "-T", check=False).out.lower():
-        quiet += "PerSourcePenalties no\n"
+    quiet = f"MaxStartups 100\nMaxSessions 10\n{machine.patience()}"
     machine.write("/etc/ssh/sshd_config.d/00-suite.conf", quiet)
     machine.write(CONFIG, config)
     if machine.boot:

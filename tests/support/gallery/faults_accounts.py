@@ -32,7 +32,8 @@ def shell_is_none_of_pam_shells(good: Jail) -> Iterator[None]:
         "sed -i '1a account required pam_shells.so' /etc/pam.d/sshd"
     )
     yield
-    good.sh("cp /root/pam /etc/pam.d/sshd; cp /root/shells /etc/shells")
+    good.configure("")
+    good.sh("cp /root/pam /etc/pam.d/sshd; cp /root/shells /etc/shells; sftpjail apply")
 
 
 @fault(r"/etc/nologin", login)
@@ -111,6 +112,36 @@ def account_was_deleted_behind_our_back(good: Jail) -> None:
     good.sh(
         "mv /etc/shadow-maint /etc/away; userdel bob; mv /etc/away /etc/shadow-maint; rm -r --one-file-system /home/bob"
     )
+
+
+def by_any_name(good: Jail) -> str:
+    """She logs in under the name that she has now, and has what she had."""
+    name = good.sh("id -un alicia 2>/dev/null || echo alice").out.strip()
+    done = good.machine.sftp(name, KEY, ["ls /web/index.html", "put /etc/hostname x", "rm x"])
+    return f"no login: {done.err}" if done.code else ""
+
+
+@fault(r"alicia.*alice was renamed", by_any_name, explained=False, fixed=True)
+def account_was_renamed(good: Jail) -> Iterator[None]:
+    """What she had is not nobody's: no command that is printed may delete it."""
+    good.sh("usermod -l alicia alice")
+    yield
+    good.sh("usermod -l alice alicia; sftpjail apply")
+
+
+def forgotten(good: Jail) -> str:
+    """Nothing is known of bob any more, whose files have found a place."""
+    known = good.machine.exists("/var/lib/sftpjail/accounts/bob")
+    return "what bob left is still to be decided" if known else ""
+
+
+@fault(r"left files in /srv/sftp/bob", forgotten, explained=False)
+def files_are_left_of_a_jail(good: Jail) -> Iterator[None]:
+    good.configure("[profiles]\n[[sftponly]]\n[[dropbox]]\nhome = inside\n")
+    good.sh("useradd -G dropbox bob; echo his >/srv/sftp/bob/files/letter; userdel bob")
+    yield
+    good.configure("")
+    good.sh("groupdel dropbox || :; rm -rf --one-file-system /srv/sftp/.bob*")
 
 
 @fault(r"authorized_keys/dave", lambda good: removed(good, "dave"), explained=False)

@@ -65,12 +65,23 @@ def root_is_writable(good: Jail) -> None:
     good.sh("chmod 777 /")
 
 
-@fault(r"/home/alice .*(missing|not there|not exist|gone)", write)
+def private(good: Jail) -> str:
+    """The home can be written, and has the mode that login.defs(5) wants for a new one."""
+    mode = good.sh("awk '$1 == \"HOME_MODE\" { print $2 }' /etc/login.defs").out.strip()
+    strange = mode and not mode.endswith(_mode(good))
+    return write(good) or (f"mode {_mode(good)}, not {mode}" if strange else "")
+
+
+def _mode(good: Jail) -> str:
+    return good.sh("stat -c %a /home/alice 2>/dev/null || :").out.strip()
+
+
+@fault(r"/home/alice .*(missing|not there|not exist|gone)", private)
 def home_is_missing(good: Jail) -> None:
     good.sh(f"umount {JAIL}/home/alice; rm -r --one-file-system /home/alice")
 
 
-@fault(r"/home/alice.* (deleted|anew|another|other|not the)", write)
+@fault(r"/home/alice.* (deleted|anew|another|other|not the)", write, fixed=True)
 def home_was_made_anew(good: Jail) -> None:
     good.sh("mv /home/alice /home/x; cp -a /home/x /home/alice; rm -r /home/x")
 
@@ -118,6 +129,57 @@ def home_is_on_a_read_only_file_system(good: Jail) -> Iterator[None]:
     good.sh("mount -o remount,ro /home/alice")
     yield
     _no_file_system(good)
+
+
+def on_its_disk(good: Jail) -> str:
+    """An upload is on the disk that the home is to be on, where it is to be on one."""
+    if not good.machine.exists("/srv/data/alice"):
+        return write(good)
+    done = good.sftp("put /etc/hostname landed")
+    found = good.machine.exists("/srv/data/alice/landed")
+    good.sh("rm -f /srv/data/alice/landed /home/alice/landed")
+    return "" if found and done.code == 0 else f"the upload is elsewhere: {done.err}"
+
+
+@fault(r"/home/alice is in fstab and not mounted", on_its_disk)
+def home_has_lost_its_disk(good: Jail) -> Iterator[None]:
+    """The mount point belongs to root, and what is uploaded to it would vanish under the disk."""
+    good.sh(f"umount {JAIL}/home/alice; mkdir -p /srv/data; cp -a /home/alice /srv/data/alice")
+    good.sh("cp /etc/fstab /root/fstab; chown root /home/alice")
+    good.machine.append("/etc/fstab", "/srv/data/alice /home/alice none bind 0 0\n")
+    yield
+    good.sh(f"umount {JAIL}/home/alice; umount /home/alice; rm -r /srv/data/alice")
+    good.sh("cat /root/fstab >/etc/fstab; chown alice /home/alice; sftpjail apply")
+
+
+@fault(r"/home is in fstab and not mounted", write)
+def all_homes_have_lost_their_disk(good: Jail) -> Iterator[None]:
+    """Below the mount point there is nothing, and nothing is to be made there."""
+    good.sh(f"umount {JAIL}/home/alice; cp /etc/fstab /root/fstab; mkdir -p /srv/data")
+    good.sh("mv /home/* /srv/data")
+    good.machine.append("/etc/fstab", "/srv/data /home none bind 0 0\n")
+    yield
+    good.sh("umount /home; mv /srv/data/* /home; rmdir /srv/data; cat /root/fstab >/etc/fstab")
+    good.sh("sftpjail apply")
+
+
+@fault(r"/home/alice.* other", on_its_disk, fixed=True)
+def home_was_moved_to_another_disk(good: Jail) -> Iterator[None]:
+    good.sh("mkdir -p /srv/data/alice; mount -t tmpfs -o mode=755 none /srv/data")
+    good.sh("cp -a /home/alice /srv/data; mount --bind /srv/data/alice /home/alice")
+    yield
+    good.sh(f"umount {JAIL}/home/alice /home/alice /srv/data")
+    good.sh("rm -r /srv/data; rm -f /home/alice/landed; sftpjail apply")
+
+
+@fault(r"cannot write in /web", write)
+def start_belongs_to_others(good: Jail) -> Iterator[None]:
+    """Where sessions start is a directory of the host, which keeps its owner."""
+    good.configure("[profiles]\n[[sftponly]]\nstart = /web\n")
+    good.sh("chown root /srv/web/example.com; chmod 755 /srv/web/example.com")
+    yield
+    good.sh("setfacl -b /srv/web/example.com; rmdir /srv/sftp/nina/web")
+    good.configure("")
 
 
 @fault(r"/srv/data/alice", write, fixed=True)

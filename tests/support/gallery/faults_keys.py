@@ -43,9 +43,9 @@ def key_file_is_group_writable(good: Jail) -> None:
     good.sh(f"chmod 664 {FILE}")
 
 
-@fault(r"/etc/ssh/authorized_keys .*(writ|changed by|0775)", login)
-def key_directory_is_group_writable(good: Jail) -> None:
-    good.sh(f"chmod g+w {DIRECTORY}")
+@fault(r"/etc/ssh/authorized_keys .*(writ|changed by|0777)", login, fixed=True)
+def key_directory_is_writable_by_all(good: Jail) -> None:
+    good.sh(f"chmod 777 {DIRECTORY}")
 
 
 @fault(r"/etc/ssh/authorized_keys.*(0700|the mode of /etc/ssh/authorized_keys forbids)", login)
@@ -144,8 +144,12 @@ def key_file_has_puttys_format(good: Jail) -> Iterator[None]:
 
 
 @fault(r"PubkeyAcceptedAlgorithms|ssh-ed25519.*accept|type", login)
-def key_type_is_not_accepted(good: Jail) -> None:
+def key_type_is_not_accepted(good: Jail) -> Iterator[None]:
     good.sshd("PubkeyAcceptedAlgorithms rsa-sha2-512\n")
+    yield
+    good.sh(f"rm -f {EARLIER}")
+    good.configure("")
+    good.reload()
 
 
 @fault(r"revoked", login, new_key=True)

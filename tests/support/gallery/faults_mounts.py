@@ -32,7 +32,7 @@ def mount_lost_its_nosuid(good: Jail) -> None:
     good.sh(f"mount -o remount,bind,suid,dev {JAIL}/web")
 
 
-@fault(r"/web.*(deleted|anew|another|other|not the)", read)
+@fault(r"/web.*(deleted|anew|another|other|not the)", read, fixed=True)
 def source_was_made_anew(good: Jail) -> None:
     good.sh(f"cp -a {SITE} /srv/web/new; rm -r {SITE}; mv /srv/web/new {SITE}")
 
@@ -49,6 +49,23 @@ def source_was_deleted(good: Jail) -> Iterator[None]:
     yield
     web(good.machine, SITE)  # whether it was made again, or taken out of the jail
     good.sh(f"sftpjail umount alice /web || :; sftpjail mount alice {SITE} /web")
+
+
+def read_below(good: Jail) -> str:
+    """What is mounted below a mounted directory is in the jail too."""
+    if not good.machine.exists(f"{SITE}/disk"):
+        return read(good)
+    done = good.sftp("get /web/disk/file /tmp/got")
+    return f"no download: {done.err}" if done.code else ""
+
+
+@fault(r"/web/disk does not show", read_below)
+def source_has_a_disk_below_it(good: Jail) -> Iterator[None]:
+    good.sh(
+        f"mkdir {SITE}/disk; mount -t tmpfs -o mode=755 none {SITE}/disk; echo >{SITE}/disk/file"
+    )
+    yield
+    good.sh(f"sftpjail umount alice /web/disk; umount {SITE}/disk; rmdir {SITE}/disk")
 
 
 @fault(r"/web.*(/srv/other|another|other|something else)", read)
@@ -123,6 +140,16 @@ def fstab_has_a_broken_line(good: Jail) -> Iterator[None]:
     good.sh("sed -i '/^#* *.srv.web.example.com$/d' /etc/fstab")
 
 
+@fault(r"fstab.*(line|parse)|(line|parse).*fstab", verified, explained=False)
+def fstab_has_two_broken_lines(good: Jail) -> Iterator[None]:
+    """The first command has apply write the file anew; the second must find its line all the same."""
+    good.sh(
+        "sed -i '/role=home.*alice/d; /role=log/d; 1i /srv/one' /etc/fstab; echo /srv/two >>/etc/fstab"
+    )
+    yield
+    good.sh("sed -i '/srv.one$/d; /srv.two$/d' /etc/fstab")
+
+
 @fault(
     r"x-sftpjail.user=carol|carol",
     lambda good: "" if not fstab(good.machine, "carol") else "carol's line",
@@ -138,4 +165,5 @@ def fstab_has_a_line_without_account(good: Jail) -> None:
 @fault(r"/srv/sftp/alice.*(missing|not there|not exist|gone|mount)", login, fixed=True)
 def everything_unmounted_and_removed(good: Jail) -> None:
     good.unmounted()
+    good.sh("umount -R /srv/sftp/nina/dev /srv/sftp/nina/home/nina")
     good.sh("rm -r --one-file-system /srv/sftp")

@@ -16,6 +16,15 @@ def deny_users(good: Jail) -> None:
     good.sshd("DenyUsers mallory alice\n")
 
 
+@fault(r"DenyUsers \*", login, curable=False)
+def deny_everybody(good: Jail) -> Iterator[None]:
+    """The host is closed, perhaps for a reason: whether it opens again is said by a person."""
+    good.sshd("DenyUsers *\n")
+    yield
+    good.sh(f"rm {EARLIER}")
+    good.reload()
+
+
 @fault(r"AllowUsers", login)
 def allow_users(good: Jail) -> None:
     good.sshd("AllowUsers root\n")
@@ -50,19 +59,32 @@ def deny_groups(good: Jail) -> None:
     good.sshd("DenyGroups sftponly\n")
 
 
+def _as_before(good: Jail) -> None:
+    """What the whole host has stays as it was, so that the fault is taken away here."""
+    good.sh(f"rm -f {EARLIER}")
+    good.configure("")
+    good.reload()
+
+
 @fault(r"PubkeyAuthentication", login)
-def no_keys_at_all(good: Jail) -> None:
+def no_keys_at_all(good: Jail) -> Iterator[None]:
     good.sshd("PubkeyAuthentication no\n")
+    yield
+    _as_before(good)
 
 
 @fault(r"AuthenticationMethods", login)
-def only_passwords(good: Jail) -> None:
+def only_passwords(good: Jail) -> Iterator[None]:
     good.sshd("AuthenticationMethods password\n")
+    yield
+    _as_before(good)
 
 
 @fault(r"MaxSessions", login)
-def no_sessions(good: Jail) -> None:
+def no_sessions(good: Jail) -> Iterator[None]:
     good.sshd("MaxSessions 0\n")
+    yield
+    _as_before(good)
 
 
 @fault(r"ForceCommand|ChrootDirectory", login)
@@ -92,8 +114,19 @@ def terminal(good: Jail) -> str:
 
 
 @fault(r"PermitTTY", terminal)
-def shadowed_by_match_all(good: Jail) -> None:
+def shadowed_by_match_all(good: Jail) -> Iterator[None]:
     good.sshd("Match all\n    PermitTTY yes\n")
+    yield
+    good.sh(f"rm {EARLIER}")
+    good.reload()
+
+
+@fault(r"has not read", login, fixed=True)
+def drop_in_was_restored(good: Jail) -> None:
+    """As old as it was, as tar(1) and `cp -a` restore it."""
+    good.sh(f"touch -d 2001-01-01 {DROPIN}; cp -a {DROPIN} /root/saved; rm {DROPIN}")
+    good.reload()
+    good.sh(f"cp -a /root/saved {DROPIN}")
 
 
 @fault(r"sshd", login, fixed=True)
@@ -159,6 +192,23 @@ def sshd_config_is_broken(good: Jail) -> Iterator[None]:
     good.sh(f"cp {SSHD} /root/sshd_config; sed -i '3a Nonsense yes' {SSHD}")
     yield
     good.sh(f"cp /root/sshd_config {SSHD}")
+    good.reload()
+
+
+@fault(r"10-sftpjail.conf.*Nonsense|Nonsense.*10-sftpjail.conf", sound, fixed=True)
+def drop_in_is_damaged(good: Jail) -> None:
+    """What is ours is written anew, whatever is in it."""
+    good.sh(f"echo 'Nonsense yes' >>{DROPIN}; printf '\\001' >>{DROPIN}")
+
+
+@fault(r"AllowTcpForwarding|DisableForwarding", forward)
+def shadowed_for_everybody(good: Jail) -> Iterator[None]:
+    """The line stays in force for all others: those who are not jailed forward ports."""
+    good.sshd(
+        "Match Address * # the office\n    AllowTcpForwarding yes\n    DisableForwarding no\n"
+    )
+    yield
+    good.sh(f"rm {EARLIER}")
     good.reload()
 
 

@@ -20,6 +20,7 @@ class Healthy:
     makes: Making
     booted: bool = False
     read_only: bool = False
+    whole: bool = False  # with --all alone
 
 
 HEALTHY: list[Healthy] = []

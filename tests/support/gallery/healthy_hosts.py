@@ -96,6 +96,81 @@ def subsystem_is_internal_by_hand(machine: Machine) -> str:
     return host(machine)
 
 
+def second(machine: Machine, text: str, *options: str) -> str:
+    """A second sshd, on port 2300, with a file of its own."""
+    name = host(machine)
+    machine.write("/etc/ssh/second", text)
+    pidfile = ("-o", "PidFile=/run/second.pid")
+    machine.run("/usr/sbin/sshd", "-f", "/etc/ssh/second", "-p", "2300", *pidfile, *options)
+    machine.wait_for("/run/second.pid", r"\d")
+    return name
+
+
+@healthy()
+def second_sshd_for_administrators(machine: Machine) -> str:
+    return second(machine, "AllowGroups root sudo\nSubsystem sftp internal-sftp\n")
+
+
+@healthy(whole=True)
+def second_sshd_that_denies_on_its_command_line(machine: Machine) -> str:
+    return second(machine, "UsePAM yes\n", "-o", "DenyGroups nobody sftponly")
+
+
+@healthy(whole=True)
+def second_sshd_that_jails_too(machine: Machine) -> str:
+    text = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\nSubsystem sftp internal-sftp\n"
+    return second(machine, text)
+
+
+@healthy(whole=True)
+def two_sshds_of_one_file(machine: Machine) -> str:
+    name = host(machine)
+    machine.run("/usr/sbin/sshd", "-p", "2300", "-o", "PidFile=/run/second.pid", "-4")
+    machine.wait_for("/run/second.pid", r"\d")
+    return name
+
+
+def booted_with(machine: Machine, unit: str, text: str) -> str:
+    """A booted host, with a drop-in for a unit."""
+    machine.run("sftpjail", "setup")
+    jail(machine, "alice")
+    machine.write(f"/etc/systemd/system/{unit}.d/50-mine.conf", text)
+    machine.sh("systemctl daemon-reload; systemctl restart ssh")
+    return "alice"
+
+
+@healthy(booted=True, whole=True)
+def hardened_unit_that_does_no_harm(machine: Machine) -> str:
+    text = "[Service]\nProtectSystem=full\nProtectHome=read-only\nPrivateTmp=yes\n"
+    text += "ProtectKernelModules=yes\nProtectKernelTunables=yes\nProtectClock=yes\n"
+    return booted_with(machine, "ssh.service", text)
+
+
+@healthy(booted=True, whole=True)
+def mount_table_of_its_own(machine: Machine) -> str:
+    return booted_with(machine, "ssh.service", "[Service]\nPrivateMounts=yes\n")
+
+
+@healthy(booted=True, whole=True)
+def strict_unit_that_may_write_in_jails(machine: Machine) -> str:
+    text = "[Service]\nProtectSystem=strict\nReadWritePaths=/srv/sftp /run /var/log\n"
+    return booted_with(machine, "ssh.service", text)
+
+
+@healthy(booted=True, whole=True)
+def options_of_the_unit(machine: Machine) -> str:
+    name = booted_with(machine, "ssh.service", "")
+    machine.sh("echo 'SSHD_OPTS=\"-o MaxAuthTries=4 -4\"' >/etc/default/ssh; systemctl restart ssh")
+    return name
+
+
+@healthy(booted=True, whole=True)
+def started_by_a_socket(machine: Machine) -> str:
+    name = booted_with(machine, "ssh.service", "")
+    machine.sh("systemctl stop ssh; systemctl start ssh.socket")
+    return name
+
+
 # -- accounts ------------------------------------------------------------------------------------
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fakes import ME, Programs
+from fakes import Programs
 from fakesshd import sshd
-from played import Run, Stage, run, stage
+from played import Run, Stage, root, run, stage
 
 from sftpjail import Profile, SetAccount, SftpJailError, fixes
 from sftpjail.cli.accounts import parse_mount
@@ -19,7 +19,7 @@ from sftpjail.engine.kinds import kind_of
 from sftpjail.errors import UsageError
 from sftpjail.system.programs import Answer
 
-__all__ = ["run", "sshd", "stage"]
+__all__ = ["root", "run", "sshd", "stage"]
 
 JAIL = "/srv/sftp/ann"
 # A number that no process has (pid_max is at most 2^22).
@@ -34,18 +34,6 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr("sftpjail.system.accounts.time.monotonic", lambda: sum(slept))
     monkeypatch.setattr("sftpjail.system.accounts.booted", lambda: False)
     return slept
-
-
-@pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what belongs to whoever runs the tests be root's, also through a descriptor."""
-    real = os.fstat
-
-    def fstat(fd: int) -> os.stat_result:
-        found = real(fd)
-        return os.stat_result((*found[:4], 0 if found[4] == ME[0] else found[4], *found[5:10]))
-
-    monkeypatch.setattr(os, "fstat", fstat)
 
 
 @pytest.mark.parametrize(
@@ -213,11 +201,17 @@ def test_keys_as_commands(run: Run, stage: Stage, tmp_path: Path) -> None:
     file.write_text("ssh-ed25519 AAAAgood2 two\nssh-ed25519 AAAAgood3 ann\n")
     (tmp_path / "one").write_text("ssh-ed25519 AAAAgood2 other words\n")
     (tmp_path / "bad").write_text("ssh-ed25519 AAAAgood9\nrubbish\n")
-    two = "sftpjail: ann has 2 keys called 'ann': SHA256:AAAAgood SHA256:AAAAgood3; name one by that\n"
+    one_of = "  choice: to remove the one of type ssh-ed25519 and 256 bits: sftpjail key remove ann"
+    two = (
+        "sftpjail: ann has 2 keys called 'ann'; no key was removed\n"
+        f"{one_of} SHA256:AAAAgood\n{one_of} SHA256:AAAAgood3\n"
+    )
+    none = "sftpjail: ann does not have the key 'nope'; no key was removed\n"
+    there = "  advice: its keys: SHA256:AAAAgood3 ann\n"
     no_jail = (
         "sftpjail: bob is not jailed: it is in no profile's group\n  fix: sftpjail adopt bob\n"
     )
-    rest = "ssh-ed25519\t256\tSHA256:AAAAgood3\t\tann\n"
+    rest = "ssh-ed25519\t256\tSHA256:AAAAgood3\t\tann\t-\t-\t-\n"
     add, gone = (
         "ann can log in with SHA256:AAAAgood",
         "ann can no longer log in with SHA256:AAAAgood",
@@ -231,10 +225,12 @@ def test_keys_as_commands(run: Run, stage: Stage, tmp_path: Path) -> None:
             (f"key add bob {file}", 1, "", no_jail),
             ("key remove ann ann", 1, "", two),
             ("key remove ann two SHA256:AAAAgood", 0, f"{gone}2 two\n{gone} ann\n", ""),
-            ("key remove ann nope", 0, "nothing to do: ann has no such key\n", ""),
+            ("key remove ann nope", 1, "", none + there),
+            ("key remove ann SHA256:AAAAgood3 nope", 1, "", none + there),
             ("key list ann", 0, rest, ""),
             ("key remove ann ann", 0, f"{gone}3 ann\n", ""),
-            ("key list ann", 0, "ann has no key\n", ""),
+            ("key remove ann nope", 1, "", f"{none}  advice: it has no keys\n"),
+            ("key list ann", 0, "", "sftpjail: ann has no key\n"),
             ("key list bob", 1, "", no_jail),
         ],
     )
@@ -248,6 +244,30 @@ def test_keys_as_commands(run: Run, stage: Stage, tmp_path: Path) -> None:
     assert "already, with other options\n  fix: sftpjail key remove ann SHA256:AAAAgood2" in run.err
     (key,) = json.loads(run("--json", "key", "list", "ann")[1])["keys"]
     assert key["options"] == ['from="10.0.0.1"'] and key["bits"] == 256
+
+
+def test_a_key_is_removed_by_its_file(run: Run, tmp_path: Path) -> None:
+    both, other = tmp_path / "both.pub", tmp_path / "other.pub"
+    both.write_text("ssh-ed25519 AAAAgood its owner's words\nssh-ed25519 AAAAgood2 two\n")
+    other.write_text("ssh-ed25519 AAAAgood9 nine\n")
+    assert run("key", "add", "ann", str(both))[0] == 0
+    for handed_in in (str(other), "ssh-ed25519 AAAAgood9 nine"):
+        code, out = run("--json", "key", "remove", "ann", str(both), handed_in)
+        assert code == 1 and json.loads(out)["absent"] and "no key was removed" in run.err
+    assert run("key", "remove", "ann", str(both))[0] == 0
+    assert run("key", "list", "ann") == (0, "") and "ann has no key" in run.err
+
+
+def test_what_is_often_taken_for_a_key_file(run: Run, tmp_path: Path) -> None:
+    assert run("key", "add", "ann", "ssh-ed25519 AAAAgood2 two")[0] == 2
+    assert "this is a key" in run.err and "sftpjail key add USER -" in run.err
+    file = tmp_path / "key"
+    for data, says in (
+        ("ssh-ed25519 AAAAgood2 two\n".encode("utf-16"), "iconv -f UTF-16"),
+        (b"PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\n", "puttygen FILE"),
+    ):
+        file.write_bytes(data)
+        assert run("key", "add", "ann", str(file))[0] == 1 and says in run.err
 
 
 @pytest.mark.usefixtures("root")
@@ -272,6 +292,12 @@ def test_migrate_of_one_or_all(run: Run, stage: Stage) -> None:
 
 def test_mounts_as_commands(run: Run, stage: Stage) -> None:
     stage.tree.directory("/srv/web/in")
+    cannot = (
+        "sftpjail: advice: ann cannot write in /web: /srv/web is owned by 0:0, mode 0755 "
+        "(a mount changes no permissions)\n  advice: give it access by owner, group or setfacl(1), "
+        "or mount it --read-only if that is meant\n"
+    )
+    no_mount = "sftpjail: ann has no mount at /we; nothing was changed\n"
     inner = (
         f"sftpjail: {JAIL}/web/in is mounted below {JAIL}/web\n  fix: sftpjail umount ann /web/in\n"
     )
@@ -284,12 +310,12 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
     played(
         run,
         [
-            ("mount ann /srv/web /web", 0, "ann sees /srv/web as /web\n", ""),
+            ("mount ann /srv/web /web", 0, "ann sees /srv/web as /web\n", cannot),
             (
                 "mount ann /srv/web /web",
                 0,
                 "nothing to do: ann sees /srv/web as /web already\n",
-                "",
+                cannot,
             ),
             (
                 "mount --read-only ann /srv/web/in /web/in",
@@ -299,9 +325,10 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
             ),
             ("umount ann /web", 1, "", inner),
             ("umount ann /home/ann", 1, "", own),
-            ("umount ann /we", 0, "nothing to do: ann has no mount at /we\n", ""),
+            ("umount ann /we", 1, "", f"{no_mount}  advice: its mounts: /web, /web/in\n"),
             ("umount ann /web/in", 0, "ann no longer sees /web/in\n", ""),
             ("umount ann /web", 0, "ann no longer sees /web\n", ""),
+            ("umount ann /we", 1, "", f"{no_mount}  advice: it has no mounts\n"),
             ("mount ann /srv/web ../x", 2, "", f"sftpjail: '../x' {climbs}"),
             ("mount ann /srv/web /a/../../x", 2, "", f"sftpjail: '/a/../../x' {climbs}"),
             ("mount ann /srv/web web", 2, "", f"sftpjail: 'web' {climbs}"),
@@ -316,10 +343,24 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
         assert run("mount", "ann", place, target)[0] == 2 and "control character" in run.err
 
 
+def test_a_mount_that_she_cannot_use_is_reported(run: Run, stage: Stage) -> None:
+    start, why = "sftpjail: advice: ann cannot", "(a mount changes no permissions)"
+    advice = "  advice: give it access by owner, group or setfacl(1)"
+    stage.tree.directory("/srv/none", 0o700)
+    stage.tree.directory("/srv/read", 0o755)
+    assert run("mount", "--read-only", "ann", "/srv/read", "/a")[0] == 0 and not run.err
+    assert run("mount", "ann", "/srv/read", "/b")[0] == 0
+    assert run.err.startswith(f"{start} write in /b: /srv/read is owned by ") and why in run.err
+    assert run.err.endswith(f"{advice}, or mount it --read-only if that is meant\n")
+    assert run("mount", "ann", "/srv/none", "/c")[0] == 0
+    assert run.err.startswith(f"{start} read /c: /srv/none is owned by ")
+    assert run.err.endswith(f"{advice}\n")
+
+
 def test_list_and_show_tell_what_is_there(run: Run, stage: Stage) -> None:
     stage.tree.directory("/srv/web")
     assert run("mount", "--read-only", "ann", "/srv/web", "/web")[0] == 0
-    row = "ann\tsftponly\t/srv/sftp/ann\t1\t3\t"
+    row = "ann\tsftponly\t/srv/sftp/ann\t1\t1\t"
     assert run("list") == (0, f"{row}ok\n")
     code, out = run("show", "ann")
     assert code == 0 and out.splitlines()[6:8] == ["state\tok", "key\tSHA256:AAAAgood ann"]
@@ -328,15 +369,16 @@ def test_list_and_show_tell_what_is_there(run: Run, stage: Stage) -> None:
     assert run("list") == (0, f"{row}incomplete\n")
     assert "/web <- /srv/web (mount, read-only, not mounted)\n" in run("show", "ann")[1]
     stage.tree.write("/etc/shadow", "ann:*:19000:0:99999:7::1:\n")
-    assert run("list") == (0, f"{row}closed\n")
-    assert "closed\tit expired on 1970-01-02\n" in run("show", "ann")[1]
+    assert run("list") == (0, f"{row}expired\n")
+    assert "why\tit expired on 1970-01-02\n" in run("show", "ann")[1]
     facts = json.loads(run("--json", "list")[1])["jails"]
     mounted = {mount["target"]: mount["mounted"] for mount in facts[0]["mounts"]}
     assert mounted == {"/dev": True, "/home/ann": True, "/web": False}
     assert facts[0]["closed"] == "it expired on 1970-01-02" and facts[0]["keys"] == 1
     assert run("show", "bob")[0] == 1 and "bob is not jailed" in run.err
     stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
-    assert run("list") == (0, "no account is jailed\n")
+    assert run("list") == (0, "") and run.err == "sftpjail: no account is jailed\n"
+    assert json.loads(run("--json", "list")[1])["jails"] == [] and run.err == ""
 
 
 def test_adopt_refuses_whom_no_jail_would_hold(run: Run, stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from typing import Any
@@ -10,10 +11,10 @@ import pytest
 from fakesshd import sshd
 from played import RSYSLOG, Run, Stage, rogue, run, stage
 
-from sftpjail.cli import context
+from sftpjail.cli import check, context, nagios
 from sftpjail.config import Config
 from sftpjail.engine import manager
-from sftpjail.model import Fact
+from sftpjail.model import Fact, Problem
 
 __all__ = ["run", "sshd", "stage"]
 
@@ -37,6 +38,7 @@ def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
     code, out = run("--json", "check", "ann")
     assert code == 3 and json.loads(out)["problems"][0] == {
         "about": "ann",
+        "concerns": ["ann"],
         "what": f"{JAIL} can be written by others than root (mode 0775)",
         "why": "sshd refuses the chroot and closes the login",
         "fix": f"chmod go-w {JAIL}",
@@ -44,6 +46,47 @@ def test_check_tells_what_why_and_the_command(run: Run, stage: Stage) -> None:
         "severity": "broken",
         "choices": [],
     }
+
+
+def test_check_for_nagios_is_one_line_with_its_exit_codes(run: Run, stage: Stage) -> None:
+    fine = "SFTPJAIL OK - 1 jail checked, no problems | jails=1 open=0 broken=0 advice=0\n"
+    assert run("check", "--format", "nagios") == (0, fine)
+    stage.tree.directory(JAIL, 0o775)
+    stage.tree.owners.pop(JAIL, None)
+    code, out = run("check", "--format", "nagios")
+    assert code == 2 and out.count("\n") == 1
+    assert out.startswith(f"SFTPJAIL CRITICAL - ann: {JAIL} can be written by others than root")
+    assert out.endswith(" | jails=1 open=0 broken=1 advice=0\n")
+    stage.tree.write("/etc/ssh/authorized_keys/a|b", "")
+    assert run("check", "--format", "nagios")[1].count("|") == 1, "figures begin at a bar"
+    code, out = run("check", "--format", "nagios", "nobody")
+    assert code == 3 and out.startswith("SFTPJAIL UNKNOWN - ")
+
+
+def test_what_the_host_denies_is_unknown_to_nagios(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> list[Problem]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(check, "judge", full)
+    code, out = run("check", "--format", "nagios")
+    assert (code, out) == (3, "SFTPJAIL UNKNOWN - Too many open files\n")
+
+
+@pytest.mark.parametrize(
+    ("severities", "state", "shown"),
+    [
+        ((), 0, "OK - 2 jails checked, no problems"),
+        (("advice",), 1, "WARNING - a: 0"),
+        (("advice", "broken"), 2, "CRITICAL - a: 1; a: 0"),
+        (("broken",) * 3 + ("advice", "open"), 2, "CRITICAL - a: 4; a: 0; a: 1 and 2 more"),
+    ],
+)
+def test_the_worst_is_named_first(severities: tuple[str, ...], state: int, shown: str) -> None:
+    problems = [Problem(str(n), "", severity=s, about="a") for n, s in enumerate(severities)]
+    code, line = nagios.service(2, problems)
+    assert code == state and line.startswith(f"SFTPJAIL {shown} | jails=2 ")
 
 
 def test_check_prints_no_escapes(run: Run, stage: Stage) -> None:
@@ -253,3 +296,12 @@ def test_explain_draws_each_root_of_a_tree(run: Run, monkeypatch: pytest.MonkeyP
         "/",
     ]
     assert tree.splitlines()[:3] == ["other  root", "├── below", "└── third"]
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "nonsense"])
+def test_no_width_is_too_small_to_explain(
+    columns: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    code, out = run("explain", "ann")
+    assert code in (0, 3) and "ann" in out

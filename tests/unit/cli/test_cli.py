@@ -11,6 +11,7 @@ from fakesshd import sshd
 from played import Run, run, stage
 
 from sftpjail.cli import check
+from sftpjail.cli.main import main
 
 __all__ = ["run", "sshd", "stage"]
 
@@ -19,6 +20,19 @@ __all__ = ["run", "sshd", "stage"]
     ("words", "command", "error", "remedy"),
     [
         (("nosuchcmd",), "nosuchcmd", "invalid choice: 'nosuchcmd'", "advice: see sftpjail --help"),
+        (("lst",), "lst", "; did you mean list?", "advice: see sftpjail --help"),
+        (
+            ("mount", "--readonly", "ann", "/a", "/b"),
+            "mount",
+            "mount does not know --readonly; did you mean --read-only?",
+            "advice: see sftpjail mount --help",
+        ),
+        (
+            ("key", "migrte", "ann"),
+            "key",
+            "; did you mean migrate?",
+            "advice: see sftpjail key --help",
+        ),
         ((), "", "arguments are required: COMMAND", "advice: see sftpjail --help"),
         (("add",), "add", "arguments are required: USER", "advice: see sftpjail add --help"),
         (
@@ -70,6 +84,7 @@ def test_a_wrong_command_line(
         "command": command,
         "error": {
             "about": "",
+            "concerns": [],
             "severity": "broken",
             "why": "",
             "fix": "",
@@ -108,5 +123,10 @@ def test_nobody_reads_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
     silenced: list[bool] = []
     monkeypatch.setattr(check, "judge", gone)
-    monkeypatch.setattr("sftpjail.system.process_state.silence", lambda _: silenced.append(True))
+    monkeypatch.setattr("sftpjail.system.streams.silence", lambda _: silenced.append(True))
     assert run("check") == (1, "") and run.err == "" and silenced == [True]
+
+
+def test_nobody_hears_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)  # as Python has it where the caller has closed that
+    assert main(["--version"]) == 0

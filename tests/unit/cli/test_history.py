@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from fakes import FakeHost
 from fakesshd import sshd
-from played import Run, Stage, run, stage
+from played import Run, Stage, root, run, stage
 
 from sftpjail import Account, Bind, Profile, SetLines, Style
 from sftpjail.cli import history, undo
 from sftpjail.engine.engine import Engine
+from sftpjail.engine.engine import Stage as Planning
 from sftpjail.engine.history import History
 from sftpjail.engine.merge import Edit
 from sftpjail.engine.plan import OnMount, Plan, Step
 from sftpjail.engine.summary import describe
 
-__all__ = ["run", "sshd", "stage"]
+__all__ = ["root", "run", "sshd", "stage"]
 
 KEY = "ssh-ed25519 AAAAgoodSECRET ann@desk"
 
@@ -35,12 +36,15 @@ def place(run: Run, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     stage.tree.write("/proc/self/loginuid", "1002\n")
     played, kept = Engine.apply, History(str(directory))
 
-    def apply(self: Engine, plan: Plan) -> list[str]:
+    def apply(self: Engine, plan: Plan, *stages: Planning) -> list[str]:
+        if not plan and not stages:
+            return []
+        notices = played(self, plan, *stages)
         entry = describe(plan, self.host, self.command, self.reverts)
         head = kept.head()
         about = {"id": head.number + 1, "token": "t", "time": 1_790_000_000 + head.number}
         kept.append(head, about | entry, about["time"])
-        return played(self, plan)
+        return notices
 
     monkeypatch.setattr(Engine, "apply", apply)
     stage.tree.directory("/srv/web")
@@ -211,7 +215,7 @@ def test_undo_refuses_what_something_later_builds_on(run: Run, place: Path, stag
     assert run("undo", "1")[0] == 1 and "transaction 2 came later and builds on 1" in run.err
     fstab = stage.tree.root / "etc/fstab"
     fstab.write_text(fstab.read_text().replace("/srv/web ", "/srv/wob "))
-    assert run("undo", "3")[0] == 1 and "was changed or removed since" in run.err
+    assert run("undo", "3")[0] == 1 and "left in /etc/fstab was changed since" in run.err
     assert len(transactions(run)) == 3
 
 
@@ -228,9 +232,133 @@ def test_undo_of_a_key_that_was_removed_wants_a_yes(run: Run, place: Path, stage
     assert "AAAAgood" not in (keys.read_text() if keys.exists() else "")
 
 
-def test_undo_says_what_it_does_not_do(run: Run, place: Path, stage: Stage) -> None:
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("disabled", [True, False])
+def test_undo_of_expiry_and_closing_at_once(
+    run: Run, place: Path, stage: Stage, tmp_path: Path, disabled: bool
+) -> None:
+    shadow = stage.tree.root / "etc/shadow"
+    assert run("set", "ann", "--expires", "2098-01-01")[0] == 0, run.err
+    if disabled:
+        assert run("disable", "ann")[0] == 0, run.err
+    before = shadow.read_text()
+    file = tmp_path / "accounts"
+    file.touch(0o600)
+    file.write_text(f"name,disabled,expires\nann,{'no' if disabled else 'yes'},2099-12-31\n")
+    assert run("apply", str(file), "--yes")[0] == 0, run.err
+    assert shadow.read_text() != before
+    assert run("undo", "--yes")[0] == 0, run.err
+    assert shadow.read_text() == before
+    if disabled:
+        assert run("enable", "ann")[0] == 0, run.err
+        assert ":46752:" in shadow.read_text()
+
+
+@pytest.mark.usefixtures("root")
+def test_undo_of_mounts_that_a_file_changed(
+    run: Run, place: Path, stage: Stage, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        stage.tree.directory(f"/srv/{name}")
+    for words in (("/srv/a", "/x"), ("/srv/b", "/y")):
+        assert run("mount", "ann", *words)[0] == 0, run.err
+    fstab = stage.tree.root / "etc/fstab"
+    before, points = sorted(fstab.read_text().splitlines()), sorted(stage.points)
+    file = tmp_path / "accounts"
+    file.touch(0o600)
+    for mounts in ("", "/srv/c:/x", "/srv/b:/x /srv/a:/y"):
+        lines = mounts.replace(" ", "\n")
+        file.write_text(f'name,mounts\nann,"{lines}"\n')
+        assert run("apply", str(file))[0] == 0, run.err
+        assert sorted(fstab.read_text().splitlines()) != before
+        assert run("undo")[0] == 0, run.err
+        assert sorted(fstab.read_text().splitlines()) == before
+        assert sorted(stage.points) == points
+
+
+def test_undo_of_no_transaction(run: Run, place: Path) -> None:
     assert run("undo", "7")[0] == 1 and "there is no transaction 7" in run.err
+
+
+def joins(stage: Stage) -> None:
+    """Carl is put into the jails' group."""
+    stage.tree.account("carl", 1003)
+    with (stage.tree.root / "etc/shadow").open("a") as handle:
+        handle.write("carl:*:19000:0:99999:7:::\n")
+    stage.join("sftponly", "carl")
+
+
+def test_undo_of_remove_makes_the_jail_again(run: Run, place: Path, stage: Stage) -> None:
+    assert run("mount", "ann", "/srv/web", "/web")[0] == 0, run.err
+    root = stage.tree.root
+    files = [root / "etc/fstab", root / "etc/ssh/authorized_keys/ann"]
+    files[1].unlink()
+    assert run("key", "add", "ann", str(root / "root/key.pub"))[0] == 0, run.err
+    before = [path.read_text() for path in files]
     assert run("remove", "ann")[0] == 0, run.err
-    assert run("undo")[0] == 1
-    assert "transaction 1 is of remove, which undo does not put back" in run.err
-    assert "advice: what does: sftpjail adopt USER" in run.err
+    code, out = run("--dry-run", "undo")
+    assert code == 0 and "account ann: joins group sftponly" in out, run.err
+    assert run("undo")[0] == 2
+    assert "reopens access: ann can log in to its jail again with SHA256:AAAAgood" in run.err
+    assert run("undo", "--yes")[0] == 0, run.err
+    assert [sorted(path.read_text().split("\n")) for path in files] == [
+        sorted(text.split("\n")) for text in before
+    ]
+    assert "ssh-ed25519" not in json.dumps(transactions(run))
+    # And the opposite of that.
+    assert run("undo")[0] == 2 and "ann can log in outside of a jail" in run.err
+    assert run("undo", "--yes")[0] == 0, run.err
+    assert not files[1].exists() and "ann" not in files[0].read_text()
+
+
+def test_undo_of_apply_unjails_whom_it_jailed(run: Run, place: Path, stage: Stage) -> None:
+    joins(stage)
+    stage.umount("/srv/sftp/ann/home/ann")
+    assert run("apply")[0] == 0, run.err
+    kept = (stage.tree.root / "etc/fstab").read_text()
+    assert run("undo", "--yes")[0] == 0, run.err
+    assert "left as it is: the mounts of ann" in run.err or "only repaired" in run.err
+    fstab = (stage.tree.root / "etc/fstab").read_text()
+    assert "user=carl" not in fstab and "user=ann" in fstab and "user=carl" in kept
+    assert run("list")[1].startswith("ann\t") and "carl" not in run("list")[1]
+
+
+def test_undo_refuses_an_account_that_was_changed_since(
+    run: Run, place: Path, stage: Stage
+) -> None:
+    joins(stage)
+    assert run("apply")[0] == 0, run.err
+    people = stage.tree.people
+    people[:] = [line.replace("nologin", "false") for line in people]
+    stage.tree.account("dora", 1004)  # which writes them
+    assert run("undo", "--yes")[0] == 1
+    assert "what transaction 1 left in the account carl was changed since" in run.err
+    assert "fix: sftpjail remove carl" in run.err
+
+
+def test_undo_refuses_what_apply_would_do_again(run: Run, place: Path, stage: Stage) -> None:
+    stage.umount("/srv/sftp/ann/home/ann")
+    assert run("apply")[0] == 0, run.err
+    assert run("undo")[0] == 1 and "the jail of ann was only repaired" in run.err
+
+
+def test_undo_takes_no_key_that_came_otherwise(run: Run, place: Path, stage: Stage) -> None:
+    joins(stage)
+    assert run("apply")[0] == 0, run.err
+    path = stage.tree.root / "root/key.pub"
+    assert run("key", "add", "carl", str(path))[0] == 0, run.err
+    assert run("undo", "--yes", "1")[0] == 1
+    assert "transaction 2 came later and builds on 1" in run.err
+    assert "fix: sftpjail remove carl" in run.err
+    keys = stage.tree.root / "etc/ssh/authorized_keys/carl"
+    keys.write_text(keys.read_text() + "ssh-ed25519 AAAAgoodOTHER other\n")
+    assert run("undo", "2")[0] == 0, run.err
+    assert run("undo", "--yes", "1")[0] == 1 and "has keys by now that came otherwise" in run.err
+
+
+def test_undo_of_setup_is_a_teardown(run: Run, place: Path, stage: Stage) -> None:
+    assert run("remove", "ann")[0] == 0 and run("teardown")[0] == 0, run.err
+    assert run("undo")[0] == 0, run.err
+    assert (stage.tree.root / "etc/ssh/sshd_config.d/10-sftpjail.conf").exists()
+    assert run("undo")[0] == 0, run.err
+    assert not (stage.tree.root / "etc/ssh/sshd_config.d/10-sftpjail.conf").exists()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from fakes import Programs
 from fakesshd import sshd
-from played import Run, Stage, rogue, run, stage
+from played import Run, Stage, rogue, root, run, stage
 
 from sftpjail import Profile, SftpJailError
 from sftpjail.cli import hook
@@ -27,7 +29,7 @@ from sftpjail.operations.events import create_events
 from sftpjail.system import arrivals
 from sftpjail.system.programs import Answer
 
-__all__ = ["run", "sshd", "stage"]
+__all__ = ["root", "run", "sshd", "stage"]
 
 Refuse = Callable[..., None]
 DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
@@ -195,6 +197,7 @@ def test_apply_goes_on_without_whom_it_cannot_jail(run: Run, stage: Stage, refus
     (problem,) = answer["problems"]
     assert code == 1 and problem == {
         "about": "cat",
+        "concerns": ["cat"],
         "severity": "broken",
         "what": "plugin quota: no quota is left",
         "why": "",
@@ -245,12 +248,13 @@ def test_apply_gives_up_where_the_host_is_at_fault(
     assert len(tried) == len(set(tried)) == 21
 
 
+@pytest.mark.usefixtures("root")
 def test_apply_of_a_file_touches_nobody_else(run: Run, stage: Stage, tmp_path: Path) -> None:
     listed = tmp_path / "names"
     for number, name in enumerate(("cat", "dan"), 1100):
         join(stage, name, number)
     (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").unlink()
-    listed.write_text("# who\n\n cat \n")
+    listed.write_text("\ufeff# who\n\n cat \n")
     assert run("apply", str(listed)) == (0, "applied: cat\n"), run.err
     assert has_jail(stage, "cat") and not has_jail(stage, "dan")
     assert not (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").exists()
@@ -262,6 +266,56 @@ def test_apply_of_a_file_touches_nobody_else(run: Run, stage: Stage, tmp_path: P
     listed.write_bytes(b"\xff\n")
     assert run("apply", str(listed))[0] == 2 and f"cannot read {listed}" in run.err
     assert run("apply", str(tmp_path / "none"))[0] == 2
+    listed.write_text("ann,1001,$6$salt$0123456789\n")
+    assert run("apply", str(listed))[0] == 2 and "0123" not in run.err and "(hash)" in run.err
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("", ()),
+        ("\ufeff\n \n", ()),
+        ("# nobody\n", ()),
+        ("", ("--format", "configobj")),
+        ("\n", ("--format", "csv")),
+    ],
+)
+def test_apply_of_an_empty_file_is_a_mistake(
+    run: Run, tmp_path: Path, text: str, options: Sequence[str]
+) -> None:
+    listed = tmp_path / "names"
+    listed.write_text(text)
+    assert run("apply", str(listed), *options)[0] == 2 and str(listed) in run.err
+    assert run("apply", "", *options)[0] == 2 and "the name of FILE is empty" in run.err
+    assert run("export", "--output", "")[0] == 2 and "the name of --output is empty" in run.err
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize(("mode", "who"), [(0o646, "everybody"), (0o664, "the group")])
+@pytest.mark.parametrize("text", ["ann\n", "[ann]\n", "name,uid\nann,\n"])
+def test_apply_takes_no_file_that_others_can_write(
+    run: Run, tmp_path: Path, mode: int, who: str, text: str
+) -> None:
+    listed = tmp_path / "accounts"
+    listed.write_text(text)
+    listed.chmod(mode)
+    assert run("apply", str(listed))[0] == 1 and f"and {who}" in run.err
+    # Its name is not root's alone.
+    assert "can write it" in run.err and "chmod" not in run.err and "namei" in run.err
+
+
+@pytest.mark.usefixtures("root")
+def test_no_command_is_printed_on_standard_input(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "accounts"
+    listed.write_text("name,password\nann,$6$salt$0123456789\n")
+    listed.chmod(0o644)
+    with listed.open() as handle:
+        monkeypatch.setattr(sys, "stdin", handle)
+        assert run("apply", "-")[0] == 1
+    assert "everybody can read it" in run.err and "fix:" not in run.err, run.err
 
 
 def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
@@ -411,6 +465,17 @@ def test_a_leaving_account_keeps_its_lines_until_it_is_gone(run: Run, stage: Sta
     assert not has_jail(stage, "ann")
 
 
+def test_a_leaving_account_that_stays_has_its_jail_again(run: Run, stage: Stage) -> None:
+    before, leaving = dict(stage.tree.shown), stage.tree.root / "leaving/ann"
+    assert run("hook", "userdel-pre", "ann")[0] == 0 and stage.tree.shown == {}
+    assert leaving.exists()
+    run("list"), run("apply", "--dry-run"), run("hook", "userdel-pre", "ann")
+    assert stage.tree.shown == {} and leaving.exists(), "these change nothing, or are userdel's"
+    assert run("key", "remove", "ann", "none")[0] == 1
+    assert "sftpjail: userdel stopped, and the jail of ann is whole again\n" in run.err
+    assert stage.tree.shown == before != {} and not leaving.exists()
+
+
 def test_keys_that_somebody_else_made_stay(run: Run, stage: Stage, told: list[str]) -> None:
     stage.tree.write("/etc/ssh/authorized_keys/zoe", "ssh-ed25519 AAAAgood zoe\n")
     assert run("hook", "userdel-post", "zoe") == (0, "nothing to do\n")
@@ -529,6 +594,22 @@ def test_a_group_that_is_gone_stops_setup_and_no_jail(run: Run, stage: Stage) ->
     assert run("apply") == (1, "applied: cat\n")
     assert run.err.startswith("sftpjail: setup is not done: the group web is gone, ")
     assert stage.host().group("web") is None
+
+
+@pytest.mark.parametrize(
+    "error", [SftpJailError("cannot run env"), OSError(errno.EMFILE, "Too many open files")]
+)
+def test_a_report_that_fails_is_no_failure_of_the_change(
+    run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def unusable(*_: object) -> None:
+        raise error
+
+    stage.tree.directory("/srv/web")
+    monkeypatch.setattr("sftpjail.cli.mounts.unusable", unusable)
+    code, out = run("mount", "ann", "/srv/web", "/web")
+    assert code == 0 and out == "ann sees /srv/web as /web\n"
+    assert f"advice: whether all can be used is not known: {error.args[-1]}" in run.err
 
 
 # -- the events of one jail ----------------------------------------------------------------------

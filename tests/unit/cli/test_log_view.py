@@ -8,9 +8,10 @@ import pytest
 from answers import judge
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from sftpjail.cli import log_view
-from sftpjail.cli.log_view import Sums, View, as_fields, as_json, as_row
+from sftpjail.cli.log_view import Rows, Sums, View, as_fields, as_json
 from sftpjail.transferlog.records import Operation, Record, Session, Transfer, Unknown
 
 NAMES = st.text(max_size=40) | st.binary(max_size=40).map(
@@ -56,6 +57,7 @@ def test_json_holds_what_the_record_holds(
     who = {"time": TIME, "user": user, "from": "::1", "pid": 7, "verified": flag}
     assert answer(transfer(path, 3, 5, user=user, forced=flag, verified=flag)) == {
         **{"kind": "transfer", "path": path, "read": 3, "written": 5, "forced": flag},
+        **{"failed": None},
         **who,
     }
     assert answer(operation(path, to)._replace(user=user, ambiguous=flag, verified=flag)) == {
@@ -93,7 +95,7 @@ def test_json_holds_what_the_record_holds(
 def test_different_names_look_different_and_fill_one_field(names: list[str]) -> None:
     one, two = (as_fields(transfer(name)) for name in names)
     assert one != two
-    for line in (one, two, as_row(transfer(names[0]))):
+    for line in (one, two, Rows(200).row(transfer(names[0])).split("\n")[-1]):
         assert line.replace("\t", "").isprintable()
     assert one.count("\t") == two.count("\t") == 5
 
@@ -107,13 +109,11 @@ def test_a_name_cannot_look_like_two_or_like_a_failure(one: str, two: str) -> No
 
 
 def test_rows() -> None:
-    assert (
-        as_row(transfer("/x", 0, 1_234_567))
-        == "2026-11-24 09:00:00 alice      ::1             put        1.2 MB /x"
-    )
     assert as_fields(transfer("/my x", 3, 5, forced=True)).endswith(
         'get+put\t8\t"/my x" (session ended before it was closed)'
     )
+    full = transfer("/x", failed="No space left on device")
+    assert as_fields(full).endswith("put\t5\t/x failed: No space left on device")
     assert as_fields(operation("/a", "/b")).endswith("rename\t-\t/a -> /b")
     assert as_fields(operation(None, None, "refused", "rmdir")).endswith(
         "rmdir\t-\tfailed: refused"
@@ -128,10 +128,40 @@ def test_rows() -> None:
         "?\t-\tx (it says a\\tb)"
     )
     for verb in ("stat", "open", "realpath", "status"):
-        assert as_row(operation("/a", None, None, verb)) == ""
+        assert Rows(80).row(operation("/a", None, None, verb)) == ""
     assert as_fields(operation("/a", "READ", "No such file", "open")).endswith(
         "/a failed: No such file"
     )
+
+
+def test_rows_for_a_terminal_stand_below_their_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    rows = Rows(80)
+    put = "09:00:00 alice      ::1             put        1.2 MB "
+    assert rows.row(transfer("/x", 0, 1_234_567)) == f"2026-11-24\n{put}/x"
+    assert rows.row(transfer("/x", 0, 1_234_567)) == f"{put}/x"
+    long = rows.row(transfer(f"/web/{'x' * 90}/index.html", 0, 1_234_567))
+    assert long == f"{put}/web/xxxxxxxx…x/index.html" and len(long) == 80
+    name = f"/web/{'x' * 90}/index.html"
+    failed = rows.row(operation(name, None, "Permission denied", "remove"))
+    assert failed.endswith(" - /web/x….html failed…denied") and len(failed) == 80
+    day = transfer("/x")._replace(time="2026-11-25T00:00:01.5Z")
+    assert rows.row(day).startswith("\n2026-11-25\n00:00:01 alice ")
+    opened, closed = "2026-11-25T09:00:00Z", "2026-11-25T09:10:00.25Z"
+    session = Session(9, 1, "alice", "::1", 7, opened, closed, "closed", 0, 0, 0)
+    assert rows.row(session).startswith("09:10:00 alice ")
+    assert rows.row(session).endswith(" since 09:00:00: closed")
+    session = session._replace(opened="2026-11-24T23:59:59Z")
+    assert " since 2026-11…" in rows.row(session)
+
+
+def test_no_row_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for locale, mark in (("C.UTF-8", "…"), ("POSIX", "...")):
+        monkeypatch.setenv("LC_ALL", locale)
+        for width in (80, 200):
+            for name in ("x" * 400, "例" * 200, "/a b/" + "y" * 300):
+                row = Rows(width).row(transfer(name)).split("\n")[-1]
+                assert cell_len(row) <= width and mark in row, row
 
 
 @pytest.mark.parametrize(
@@ -170,6 +200,14 @@ def test_choice_by_user_and_time() -> None:
         0,
         0,
     ]
+
+
+def test_what_failed_counts_as_neither_up_nor_down() -> None:
+    view = View()
+    cut = transfer("/x", 3, 0, forced=True, failed="the session ended first")
+    view.choose([transfer("/x"), transfer("/x", failed="No space"), cut, transfer("/x", 3, 0)])
+    (day,) = view.days.values()
+    assert (day.up, day.down, day.failed, day.written, day.read) == (1, 1, 2, 10, 6)
 
 
 def test_days() -> None:

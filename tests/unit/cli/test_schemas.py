@@ -13,6 +13,7 @@ from fakesshd import sshd
 from played import Run, Stage, run, stage
 
 from sftpjail.cli.main import build_parser
+from sftpjail.model import Problem
 
 __all__ = ["run", "sshd", "stage"]
 
@@ -106,8 +107,7 @@ def test_what_is_judged() -> None:
         with pytest.raises(AssertionError):
             judge_output(["sftpjail", "list", "--json"], 0, bad)
     judge_output(["sftpjail", "list", "--json"], 0, '{"command": "list", "jails": []}\n')
-    problem = {"about": "", "severity": "broken", "what": "x", "why": "", "fix": "", "choices": []}
-    error = {"command": "list", "error": problem | {"advice": ""}}
+    error = {"command": "list", "error": Problem("x", "").describe()}
     judge_output(["sftpjail", "list", "--json"], 1, json.dumps(error, indent=1))
 
 
@@ -129,6 +129,8 @@ def test_what_is_judged() -> None:
         "check nobody-there",
         "explain ann",
         "explain bob",
+        "export",
+        "export ann --format csv",
         "--dry-run add eve",
         "--dry-run adopt bob",
         "--dry-run remove ann",

@@ -122,7 +122,7 @@ def test_output_that_cannot_be_written(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     silenced: list[bool] = []
-    monkeypatch.setattr("sftpjail.system.process_state.silence", lambda _: silenced.append(True))
+    monkeypatch.setattr("sftpjail.system.streams.silence", lambda _: silenced.append(True))
     monkeypatch.setattr(sys, "stdout", Full())
     assert main.main(argv) == 1 and silenced
     assert capsys.readouterr().err == "sftpjail: cannot write the output: No space left on device\n"

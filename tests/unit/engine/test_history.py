@@ -11,6 +11,7 @@ import pytest
 
 from sftpjail.engine.history import Head, History
 from sftpjail.errors import SftpJailError
+from sftpjail.operations.history import shown
 
 MONTHS = [calendar.timegm((2026, month, 3, 0, 0, 0)) for month in (1, 1, 2, 4, 4, 4, 5)]
 
@@ -182,3 +183,25 @@ def test_a_history_that_cannot_be_read_is_an_error(
     monkeypatch.setattr("sftpjail.engine.history.os.listdir", denied)
     with pytest.raises(SftpJailError, match="Permission denied"):
         History(str(place)).head()
+
+
+STRANGE = [
+    "[" * 100_000,
+    '{"id": true}',
+    '{"id": -1}',
+    '{"id": 1e400}',
+    '{"id": ' + "9" * 4000 + "}",
+]
+STRANGE += [f'{{"id": 8, "{name}": 5}}' for name in ("users", "what", "actions", "undo", "command")]
+STRANGE += ['{"id": 8, "reverts": []}', '{"id": 8, "who": {}}', '{"id": 8, "time": "now"}']
+STRANGE += ['{"id": 8, "undo": [{"event": "x", "bind": {}}]}', '{"id": 8, "users": [1]}']
+
+
+@pytest.mark.parametrize("line", STRANGE)
+def test_a_line_of_another_form_is_no_transaction(place: Path, line: str) -> None:
+    with (place / "2026-05").open("a") as handle:
+        handle.write(f"{line}\n")
+    kept = History(str(place))
+    assert [entry["id"] for entry in kept.entries()] == [1, 2, 3, 4, 5, 6, 7]
+    assert said(place) and add(kept, MONTHS[-1]).number in (8, 9)
+    assert list(shown(kept.entries()))[-1]["users"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -321,3 +322,25 @@ def test_a_missing_plugin_keeps_everybody_from_changing(
 ) -> None:
     assert run(*words)[0] == 1
     assert "plugin other-one is allowed" in run.err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (PermissionError(errno.EPERM, "Operation not permitted", "/etc/x"), "/etc/x: Operation"),
+        (MemoryError(), "out of memory"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "plugin rogue: on_setup broke: FileNot"),
+    ],
+)
+def test_what_the_host_denies_breaks_no_plugin_of_ours(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def denied() -> None:
+        raise error
+
+    made = engine(tree, denied)
+    monkeypatch.setattr(made.manager, "is_stranger", lambda name: False)
+    with pytest.raises(SftpJailError) as caught:
+        made.plan([OnSetup()])
+    assert caught.value.message.startswith(says)

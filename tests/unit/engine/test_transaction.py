@@ -6,17 +6,18 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Programs
+from fakes import FakeHost, Programs
 from furnished import MakeWorld, committed, everything, worlds
 from world import Death, World
 
 from sftpjail.actions import (
     Action,
+    AddAccount,
     Check,
     EndProcesses,
     MakeDir,
@@ -26,14 +27,18 @@ from sftpjail.actions import (
     Rename,
     SetAccount,
     SetGroup,
+    SetLines,
     SetOwner,
     WriteFile,
 )
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
-from sftpjail.engine.plan import Plan
+from sftpjail.engine.kinds import accounts as accounts_kind
+from sftpjail.engine.kinds import kind_of
+from sftpjail.engine.plan import OnUserCreate, Plan
 from sftpjail.engine.transaction import judge
 from sftpjail.errors import RollbackIncomplete, SftpJailError
+from sftpjail.model import Account
 from sftpjail.system import files
 from sftpjail.system.programs import Answer
 
@@ -181,27 +186,28 @@ def test_a_program_that_refuses_rolls_everything_back(worlds: MakeWorld, program
     assert differences(before, world.snapshot()) == []
 
 
-def test_every_call_may_fail_once(worlds: MakeWorld) -> None:
+@pytest.mark.parametrize("sticky", [False, True])
+def test_every_call_may_fail_once_or_for_good(worlds: MakeWorld, sticky: bool) -> None:
     before, after, calls = outcome(worlds)
     wrong = []
     for number in range(1, len(calls) + 1):
         world = worlds()
         engine, plan = world.plan(everything)
-        world.syscalls.fail_at = number
+        world.syscalls.fail_at, world.syscalls.sticky = number, sticky
         try:
             engine.apply(plan)
             wanted = after
         except (SftpJailError, OSError) as error:
             wanted = before
-            left = plain(world.snapshot())
-            if not isinstance(error, RollbackIncomplete) and differences(left, before):
+            left = differences(plain(world.snapshot()), before)
+            if not isinstance(error, RollbackIncomplete) and (left or world.interrupted()):
                 wrong.append(
-                    f"call {number}, {calls[number - 1]}: {error}: says it put all back: {differences(left, before)}"
+                    f"call {number}, {calls[number - 1]}: {error}: says it put all back: {left}"
                 )
         world.recover()
-        left = plain(world.snapshot())
-        if differences(left, wanted):
-            wrong.append(f"call {number}, {calls[number - 1]}: {differences(left, wanted)}")
+        left = differences(plain(world.snapshot()), wanted)
+        if left or world.interrupted():
+            wrong.append(f"call {number}, {calls[number - 1]}: {left}")
     assert wrong == []
 
 
@@ -297,6 +303,185 @@ def test_a_move_to_another_file_system_is_whole_at_every_death(worlds: MakeWorld
             f"call {number}: {line}" for line in left if not line.startswith("state/sftpjail: ")
         ]
     assert wrong == []
+
+
+# -- stages that change one file more than once ----------------------------------------------------
+
+
+def once(world: World) -> list[Action]:
+    path = world.path
+    return [
+        SetLines(path("shared"), "tag", ("ours 1",)),
+        SetLines(path("made-for-lines"), "tag", ("ours 1",)),
+        WriteFile(path("new"), "new\n", mode=0o600),
+        WriteFile(path("through"), "newer\n"),
+        WriteFile(path("attributes"), "newer\n", keep=True),
+        Remove(path("leaves/file"), ours=True),
+        Remove(path("link"), ours=True),
+    ]
+
+
+def once_more(world: World) -> list[Action]:
+    path = world.path
+    return [
+        SetLines(path("shared"), "tag", ("ours 2",)),
+        SetLines(path("shared"), "other", ("ours 3",)),
+        SetLines(path("made-for-lines"), "tag", ("ours 2",)),
+        WriteFile(path("new"), "newest\n", mode=0o640),
+        WriteFile(path("strict"), "newest\n"),
+        Remove(path("attributes"), ours=True),
+        WriteFile(path("leaves/file"), "another\n"),
+        Remove(path("link"), ours=True),
+    ]
+
+
+def at_last(world: World) -> list[Action]:
+    path = world.path
+    return [
+        *once_more(world)[:3],
+        Remove(path("new"), ours=True),
+        WriteFile(path("attributes"), "back\n"),
+        Remove(path("leaves/file"), ours=True),
+        Check(("/ask", "-t"), "must be well"),
+    ]
+
+
+def staged(world: World) -> Callable[[], list[str]]:
+    """Return what applies `once`, `once_more` and `at_last` as three stages of one transaction."""
+    wanted = [once]
+
+    def stage(fresh: Engine, what: Callable[[World], list[Action]]) -> Plan:
+        wanted.append(what)
+        return fresh.plan([OnUserCreate(Account("worldling", 4001, 4001, "/home/w"), new=True)])
+
+    engine, plan = world.plan(lambda world: wanted[-1](world))
+    return lambda: engine.apply(
+        plan, lambda fresh: stage(fresh, once_more), lambda fresh: stage(fresh, at_last)
+    )
+
+
+def staged_outcome(
+    worlds: MakeWorld,
+) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, str]]]:
+    world = worlds()
+    before = plain(world.snapshot())
+    staged(world)()
+    return before, plain(world.snapshot()), list(world.syscalls.calls)
+
+
+def test_stages_may_change_one_file_more_than_once(worlds: MakeWorld) -> None:
+    world = worlds()
+    staged(world)()
+    root = world.root
+    assert (root / "shared").read_text().count("ours 2\n") == 1 and "ours 3" in (
+        root / "shared"
+    ).read_text()
+    assert (root / "strict").read_text() == "newest\n"
+    assert (root / "attributes").read_text() == "back\n"
+    for name in ("new", "link", "leaves/file"):
+        assert not os.path.lexists(root / name), name
+    assert not list(root.rglob(".*sftpjail*")) and not world.interrupted()
+
+
+def test_stages_that_fail_leave_what_was_before_the_first(worlds: MakeWorld) -> None:
+    world = worlds()
+    before = world.snapshot()
+    world.refuse = ("ask",)
+    with pytest.raises(SftpJailError, match="must be well"):
+        staged(world)()
+    assert differences(before, world.snapshot()) == [] and not world.interrupted()
+
+
+def test_stages_are_whole_or_not_at_all_at_every_death(worlds: MakeWorld) -> None:
+    before, after, calls = staged_outcome(worlds)
+    wrong = []
+    for number in range(1, len(calls) + 1):
+        world = worlds()
+        apply_all = staged(world)
+        world.syscalls.die_at = number
+        with pytest.raises((Death, SftpJailError, OSError)):
+            apply_all()
+        wanted = after if committed(world) else before
+        world.recover()
+        left = differences(plain(world.snapshot()), wanted)
+        if number <= EARLY:  # the directory of the log is made before there is a log
+            left = [line for line in left if not line.startswith("state/sftpjail: ")]
+        if left or world.recover():
+            wrong.append(f"call {number}, {calls[number - 1]}: {left}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("share", [0.7, 1.0])
+def test_stages_that_died_are_put_back_by_a_recovery_that_died(
+    worlds: MakeWorld, share: float
+) -> None:
+    before, _, calls = staged_outcome(worlds)
+    commit = next(
+        n for n, call in enumerate(calls, 1) if call[0] == "write" and "/history/" in call[1]
+    )
+    wrong = []
+    for number in range(1, 400):
+        world = worlds()
+        apply_all = staged(world)
+        world.syscalls.die_at = int(commit * share)
+        with pytest.raises((Death, SftpJailError, OSError)):
+            apply_all()
+        world.syscalls.revive()
+        world.syscalls.die_at = number
+        try:
+            Journal(str(world.state)).recover()
+        except Death:
+            world.recover()
+            left = differences(plain(world.snapshot()), before)
+            wrong += [f"death at {number} of the recovery: {left}"] if left else []
+        else:
+            break
+    assert number > 5 and wrong == []
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_stages_may_fail_at_every_call(worlds: MakeWorld, sticky: bool) -> None:
+    before, after, calls = staged_outcome(worlds)
+    wrong = []
+    for number in range(1, len(calls) + 1):
+        world = worlds()
+        apply_all = staged(world)
+        world.syscalls.fail_at, world.syscalls.sticky = number, sticky
+        try:
+            apply_all()
+            wanted = after
+        except (SftpJailError, OSError):
+            wanted = before
+        world.recover()
+        left = differences(plain(world.snapshot()), wanted)
+        if left or world.interrupted():
+            wrong.append(f"call {number}, {calls[number - 1]}: {left}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["shared", "strict", "attributes"])
+def test_an_edit_after_stages_that_died_is_kept(worlds: MakeWorld, name: str) -> None:
+    """Of a file with lines of ours all of these go; a file of ours lies beside its old version."""
+    world = worlds()
+    apply_all = staged(world)
+
+    def edit(call: str, path: str) -> None:
+        if call == "run" and "/ask" in path:
+            with (world.root / name).open("a") as handle:
+                handle.write("an administrator's\n")
+            world.syscalls.dead = True
+            raise Death(call)
+
+    world.syscalls.watch = edit
+    with pytest.raises(Death):
+        apply_all()
+    world.recover()
+    text = (world.root / name).read_text()
+    assert text.endswith("an administrator's\n")
+    if name == "shared":
+        assert text == "theirs 1\ntheirs 2\nan administrator's\n"
+    if name == "strict":
+        assert (world.root / "strict.sftpjail-before").read_text() == "old\n"
 
 
 def test_a_torn_log_line_was_never_followed_by_its_step(worlds: MakeWorld) -> None:
@@ -622,6 +807,71 @@ def test_what_a_rollback_puts_back_is_on_the_disk(
     with pytest.raises(SftpJailError, match="must be well"):
         engine.apply(plan)
     assert names.at_end == set()
+
+
+def fstab_and_mount(world: World) -> list[Action]:
+    """Return a mount as the plugin wants it: its point, its line, and then itself."""
+    return [
+        MakeDir(world.path("jail/home")),
+        WriteFile(world.path("shared"), "a line of fstab\n", keep=True),
+        Mount(world.path("src"), world.path("jail/home"), ("bind", "nosuid", "nodev")),
+        Notify("sshd"),
+    ]
+
+
+def test_what_a_boot_has_done_by_our_files_is_undone(worlds: MakeWorld) -> None:
+    """The power fails when fstab has its line and before the mount; the boot mounts it."""
+    world = worlds()
+    before = world.snapshot()
+    engine, plan = world.plan(fstab_and_mount)
+
+    def fail(name: str, path: str) -> None:
+        if name == "run" and path.startswith("mount "):
+            world.syscalls.dead = True
+            raise Death(name)
+
+    world.syscalls.watch = fail
+    die(engine, plan)
+    lines = (world.state / "journal").read_text().splitlines()
+    early = [line for line in lines if '"foreseen": true' in line]
+    assert [json.loads(line)["op"] for line in early] == ["mount", "notify"]
+    # Before the records of the mount's own phase were written.
+    log = [line for line in lines if '"op": "mount"' not in line or line in early]
+    (world.state / "journal").write_text("".join(f"{line}\n" for line in log))
+    world.syscalls.watch = lambda name, path: None
+    world.mounts[world.path("jail/home")] = (world.path("src"), ("nosuid", "nodev"))
+    world._play()
+    assert world.recover() and world.snapshot() == before
+    told = [service for name, service in world.syscalls.calls if name == "notify"]
+    assert told == ["sshd"], "which has begun with the files of then"
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_the_home_that_an_account_gets_is_on_the_disk(
+    tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch, new: bool
+) -> None:
+    home, synced = tmp_path / "home", list[str]()
+    monkeypatch.setattr(accounts_kind.new_home, "sync", synced.append)
+    if not new:
+        home.mkdir()
+
+    def useradd(argv: Sequence[str], _: object) -> Answer:
+        home.mkdir(exist_ok=True)
+        return Answer(0, "", "")
+
+    programs.answer_by("useradd", useradd)
+    action = AddAccount("ann", ("useradd", "ann"), str(home))
+    assert kind_of(action).perform(action, FakeHost()) is None
+    assert synced == ([str(home)] if new else [])
+    assert [*kind_of(action).touched(action)] == ["/etc/passwd", str(home)]
+
+
+def test_a_failure_tells_no_daemon_that_had_not_heard(worlds: MakeWorld) -> None:
+    world = worlds()
+    world.refuse = ("mount",)
+    with pytest.raises(SftpJailError):
+        apply(world, fstab_and_mount)
+    assert "notify" not in [name for name, _ in world.syscalls.calls]
 
 
 def test_a_second_change_keeps_what_was_there_first(worlds: MakeWorld) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Programs
+from fakes import FakeHost, Programs
 from world import World
 
+from sftpjail.actions import DeleteAccount, SetGroup
 from sftpjail.engine.journal import Journal
+from sftpjail.engine.kinds import kind_of
 from sftpjail.errors import RollbackIncomplete, SftpJailError
 from sftpjail.formats.tagged_lines import Style
-from sftpjail.system import files
+from sftpjail.system import accounts, files, shadow_leftovers
 from sftpjail.system.programs import Answer
 
 
@@ -64,6 +66,40 @@ def test_an_account_that_is_gone_has_nothing_to_get_back(world: World, programs:
     assert world.people["worldling"]["--shell"] == "/bin/sh"
 
 
+@pytest.mark.parametrize("first", [{"boot": "b", "leftovers": ["group.lock"]}, {}])
+def test_what_dead_programs_left_goes_before_the_undos(
+    world: World,
+    programs: Programs,
+    monkeypatch: pytest.MonkeyPatch,
+    first: dict[str, Any],
+) -> None:
+    """They run programs that would wait for its locks; a journal of an earlier version says none."""
+    cleared: list[object] = []
+    monkeypatch.setattr(
+        shadow_leftovers, "clear", lambda *now: cleared.append((*now, len(programs.asked)))
+    )
+    world.people["worldling"]["--shell"] = "/usr/sbin/nologin"
+    world._play()
+    named = {"id": 1, "token": "t"} | first
+    assert interrupted(world, account("worldling"), named).recover() and put_back(world)
+    assert cleared == ([(["group.lock"], "b", 0)] if first else [])
+    assert world.people["worldling"]["--shell"] == "/bin/sh"
+    assert interrupted(world, named).recover() and len(cleared) == len(first) / 2
+
+
+def test_what_was_mounted_from_a_directory_that_is_gone(world: World) -> None:
+    """As when userdel went on, and has deleted the home."""
+    (world.root / "jail").mkdir()
+    target, there = world.path("jail"), world.path("home")
+    undo = {"op": "unmount", "path": target, "source": there, "options": ["nosuid"]}
+    journal = interrupted(world, undo)
+    assert journal.recover() and put_back(world) and world.mounts == {}
+    assert journal.notices == [f"nothing is mounted on {target} any more: {there} is gone"]
+    (world.root / "home").mkdir()
+    assert interrupted(world, undo).recover()
+    assert world.mounts == {target: (there, ("nosuid",))}
+
+
 @pytest.mark.parametrize("members", [["worldling"], []])
 def test_a_group_that_somebody_is_in_stays(
     world: World, programs: Programs, members: list[str]
@@ -92,6 +128,33 @@ def test_a_group_that_nobody_is_in_goes(world: World) -> None:
     assert interrupted(world, {"op": "group", "name": "newgroup", "gid": None}).recover(), (
         "somebody has deleted it"
     )
+
+
+def test_a_group_that_went_is_back_in_its_place(world: World) -> None:
+    """Also by the record of an earlier version, which has its number alone: at the end."""
+    group = world.played / "etc/group"
+    group.write_text("root:x:0:\nnewgroup:x:4100:\nusers:x:100:\n")
+    before = group.read_text()
+    undo = kind_of(SetGroup("newgroup", present=False)).record(
+        SetGroup("newgroup", present=False), FakeHost()
+    )
+    group.write_text("root:x:0:\nusers:x:100:\n")
+    assert interrupted(world, undo).recover() and put_back(world)
+    assert group.read_text() == before
+    group.write_text("root:x:0:\nusers:x:100:\n")
+    (world.root / "made").mkdir()
+    del world.groups["newgroup"]
+    assert interrupted(world, {"op": "group", "name": "newgroup", "gid": 4100}).recover()
+    assert world.groups["newgroup"] == (4100, [])
+
+
+def test_a_group_whose_name_is_taken_stays_away(world: World) -> None:
+    action = SetGroup("newgroup", present=False)
+    undo = kind_of(action).record(action, FakeHost())
+    (world.played / "etc/group").write_text("newgroup:x:7:\n")
+    journal = interrupted(world, undo)
+    assert journal.recover() and put_back(world)
+    assert journal.notices == ["there is another group newgroup by now"]
 
 
 def test_a_group_that_cannot_go_for_another_reason_is_a_failure(world: World) -> None:
@@ -125,7 +188,11 @@ def test_an_undo_that_breaks_keeps_no_other_from_being_done(world: World) -> Non
 
 @pytest.mark.parametrize(
     "line",
-    [{"op": []}, {"op": "file"}, {"op": "made-dir", "path": 1}, {"op": "x", "path": "/x"}, []],
+    [
+        *({"op": []}, {"op": "file"}, {"op": "made-dir", "path": 1}, {"op": "x", "path": "/x"}, []),
+        *({"op": "added-account", "path": "/x"}, {"op": "file", "name": "x"}),
+        *({"op": "rename", "path": "/a"}, {"op": "rename", "path": "/a", "to": 5}),
+    ],
 )
 def test_a_line_that_is_none_of_ours(world: World, line: object) -> None:
     with pytest.raises(SftpJailError, match="does not write") as caught:
@@ -261,3 +328,13 @@ def test_the_commit_counts_only_whole(world: World) -> None:
     with (world.state / "journal").open("a") as log:
         log.write('{"committed": tr')
     assert world.recover() and path.read_text() == "old\n"
+
+
+def test_an_account_that_userdel_leaves_is_not_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "change_account", lambda argv, name: None)
+    gone, there = DeleteAccount("nobody-like-that"), DeleteAccount("worldling")
+    assert kind_of(gone).perform(gone, world) == ""
+    with pytest.raises(SftpJailError, match="the account worldling is there"):
+        kind_of(there).perform(there, world)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.formats.fstab import FstabEntry
-from sftpjail.formats.tagged_lines import Style, edit, split
+from sftpjail.formats.tagged_lines import Style, edit, split, tagged
 
 OURS = "x-sftpjail.user="
 # What somebody else wrote: any characters that a file can hold, line breaks of other systems among
@@ -31,6 +31,8 @@ def changes(style: Style) -> dict[str, tuple[str, ...]]:
         return {"ann /srv/sftp/ann/w": (entry("ann", "/srv/sftp/ann/w"),)}
     if style is Style.LINE:
         return {"ours one": ("ours one",)}
+    if style is Style.USER:
+        return {"ours": ("-:ours:ALL EXCEPT ::1",)}
     return {"tag": ("ours one", "ours two")}
 
 
@@ -215,3 +217,39 @@ def test_a_line_beside_a_marked_one_is_never_taken_out() -> None:
     assert (
         edit(f"{other}\n{MARKED}\n", {"ann /j/a": (MARKED,)}, Style.FSTAB) == f"{other}\n{MARKED}\n"
     )
+
+
+HALF = "a\n# BEGIN sftpjail tag\nold\ntheirs\n"
+
+
+@pytest.mark.parametrize("style", [Style.BLOCK, Style.TOP])
+def test_a_mark_without_its_other_half_takes_no_line_of_others(style: Style) -> None:
+    text = f"#!/bin/sh\n{HALF}b\n"
+    put = edit(text, {"tag": ("new",)}, style)
+    assert edit(put, {"tag": ("new",)}, style) == put
+    assert tagged(put, style) == {"tag": ("new",)}
+    assert edit(edit(put, {"tag": ("newer",)}, style), {"tag": ()}, style) == text
+
+
+@pytest.mark.parametrize("torn", ["# END sftpjail tag of others", "# END sftpjail ta", ""])
+def test_a_spoiled_end_is_no_end(torn: str) -> None:
+    text = f"{HALF}{torn}\ntheirs too\n"
+    put = edit(text, {"tag": ("new",)}, Style.BLOCK)
+    assert edit(put, {"tag": ()}, Style.BLOCK) == text
+
+
+def test_a_block_that_somebody_has_copied_is_there_once_again() -> None:
+    block = "# BEGIN sftpjail tag\nold\n# END sftpjail tag\n"
+    text = f"a\n{block}b\n{block}c\n"
+    assert tagged(text, Style.BLOCK) == {"tag": ("old", "old")}
+    once = "a\n# BEGIN sftpjail tag\nold\n# END sftpjail tag\nb\nc\n"
+    assert edit(text, {"tag": ("old",)}, Style.BLOCK) == once
+    assert edit(text, {"tag": ()}, Style.BLOCK) == "a\nb\nc\n"
+
+
+def test_two_halves_do_not_become_a_block_when_a_copy_goes() -> None:
+    block = "# BEGIN sftpjail tag\nold\n# END sftpjail tag\n"
+    text = f"{block}# BEGIN sftpjail tag\na\n{block}b\n# END sftpjail tag\nc\n"
+    put = edit(text, {"tag": ("new",)}, Style.BLOCK)
+    assert put == "# BEGIN sftpjail tag\nnew\n# END sftpjail tag\na\nb\nc\n"
+    assert edit(put, {"tag": ("new",)}, Style.BLOCK) == put

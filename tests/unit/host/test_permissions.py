@@ -89,6 +89,16 @@ def test_where_the_mode_says_no_the_account_itself_is_asked(
     )
 
 
+def test_the_kernel_is_asked_inside_of_the_directory(tmp_path: Path, programs: Programs) -> None:
+    # Whatever lies above a source does not count, since a jail reaches it by a mount.
+    programs.answer("env", f"--chdir={tmp_path}", out="rx")
+    assert FakeHost("", {}).able(ANN, str(tmp_path)) == "rx"
+    assert programs.asked[0][1:6] == (
+        f"--chdir={tmp_path}",
+        *("setpriv", "--reuid=1001", "--regid=1001", "--init-groups"),
+    )
+
+
 def test_the_acl_names_users_and_groups_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

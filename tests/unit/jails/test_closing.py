@@ -114,8 +114,9 @@ def test_without_a_line_in_shadow_it_is_the_list(tree: Tree, programs: Programs)
     assert list_after([ANN], [], host) == {"yves"} and list_after([], [ANN], host) is None
 
 
-def test_without_pam_the_list_is_a_match_block(tree: Tree, programs: Programs) -> None:
-    programs.answer("-T", out="usepam no\n")
+@pytest.mark.parametrize("found", ["usepam no\n", "usepam yes\npamservicename other\n"])
+def test_without_pam_the_list_is_a_match_block(tree: Tree, programs: Programs, found: str) -> None:
+    programs.answer("-T", out=found)
     tree.program("sshd")
     assert match_block(tree.host()) == [] and not needs_rule(tree.host())
     tree.write(LIST, "# who\nann\n*\nzoe\n")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from fakes import Tree
 
+from sftpjail.escapes import Advice
 from sftpjail.model import Account
-from sftpjail.openssh.chroot_path import fix_flaw, new_home
+from sftpjail.openssh.chroot_path import fix_flaw, make_home, new_home
 
 
 @pytest.mark.parametrize("uid", [0, 1, 1001])
@@ -30,6 +31,21 @@ def test_what_is_no_directory_is_moved_aside(tree: Tree) -> None:
     assert command.startswith("mv ") and command.endswith(" && sftpjail apply")
 
 
-def test_a_new_home_keeps_what_is_there() -> None:
-    command = new_home(Account("ann", 1001, 1001, "/"))
-    assert command == "usermod -d /home/ann ann && mkhomedir_helper ann && sftpjail apply"
+def test_a_new_home_takes_no_place_that_is_taken(tree: Tree) -> None:
+    command = (
+        "usermod -d /home/new new && mkhomedir_helper new 0022 /etc/skel 0700 && sftpjail apply"
+    )
+    assert new_home(Account("new", 1009, 1009, "/"), tree.host()) == command
+    tree.directory("/home/new", owner=(1009, 1009))
+    own = new_home(Account("new", 1009, 1009, "/"), tree.host())
+    assert own == "usermod -d /home/new new && sftpjail apply"
+    tree.owners["/home/new"] = (1002, 1002)
+    taken = new_home(Account("new", 1009, 1009, "/"), tree.host())
+    assert isinstance(taken, Advice) and "usermod -d" in taken
+
+
+def test_a_home_gets_the_mode_of_login_defs(tree: Tree) -> None:
+    tree.write("/etc/login.defs", "HOME_MODE 0711\n")
+    assert make_home(Account("new", 1009, 1009, "/"), tree.host()).endswith(" /etc/skel 0711")
+    tree.write("/etc/login.defs", "HOME_MODE nonsense\n")
+    assert make_home(Account("new", 1009, 1009, "/"), tree.host()).endswith(" /etc/skel 0700")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fakes import FakeHost
+from fakes import FakeHost, Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +25,7 @@ BIND, HOME = Profile("sftponly"), Profile("sftponly", chroot="%h")
         (BIND, Logs(), "internal-sftp -fAUTH -lVERBOSE"),
         (BIND, Logs("none"), "internal-sftp"),
         (HOME, Logs("none"), "internal-sftp -d/files"),
+        (replace(HOME, home="none"), Logs("none"), "internal-sftp"),
         (
             replace(BIND, umask="027", start="/up/%u"),
             Logs("auto", "/x", "LOCAL3", "INFO"),
@@ -120,3 +121,35 @@ def test_a_connection_has_every_field_that_match_may_ask_for() -> None:
     assert fields["user"] == "ann" and set(fields) == {
         *("user", "host", "addr", "laddr", "lport", "rdomain"),
     }
+
+
+def test_address_blocks_are_about_nobody_of_an_earlier_profile() -> None:
+    profiles = (
+        Profile("one", "one", match_user=("ann", "bob")),
+        Profile("two", "two", match_user=("bob", "eve"), addresses=("10.0.0.0/8",)),
+        Profile("three", "three", addresses=("::1", "192.0.2.7")),
+    )
+    assert list(match_blocks.address_blocks(Config(profiles=profiles))) == [
+        "Match User eve Address *,!10.0.0.0/8",
+        "    DenyUsers *@*",
+        "Match Group two,!one User *,!ann,!bob,!eve Address *,!10.0.0.0/8",
+        "    DenyUsers *@*",
+        "Match Group three,!one,!two User *,!ann,!bob,!eve Address *,!::1,!192.0.2.7",
+        "    DenyUsers *@*",
+    ]
+
+
+@pytest.mark.parametrize("because", ["", "sshd runs with UsePAM no"])
+@pytest.mark.parametrize(("passwords", "methods"), [("yes", "publickey,password"), ("host", "")])
+def test_former_methods_are_those_of_the_block(
+    tree: Tree, because: str, passwords: str, methods: str
+) -> None:
+    given = replace(BIND, passwords=passwords, authentication_methods=methods)
+    given = replace(given, mounts_because=because)
+    old, before = Config(profiles=(given,)), Config(profiles=(BIND,))
+    tree.write(match_blocks.DROPIN, "\n".join(match_blocks.match_blocks(old, HOST)) + "\n")
+    new = replace(given, passwords="no", authentication_methods="publickey", umask="027")
+    found = match_blocks.with_former_methods(Config(profiles=(new,)), tree.host())
+    assert found.profiles == (replace(given, umask="027"),)
+    tree.write(match_blocks.DROPIN, "Match Group others\n    ChrootDirectory /x\n")
+    assert match_blocks.with_former_methods(before, tree.host()) == before, "none that is ours"

@@ -133,3 +133,10 @@ def test_any_text_is_read(tmp_path_factory: pytest.TempPathFactory, text: str) -
         path, _, number = rule.where.partition(":")
         assert path == "/etc/pam.d/sshd" and 1 <= int(number) <= lines
         assert rule.kind in text and rule.module in text
+
+
+def test_files_that_include_each_other_often_do_not_multiply(tree: Tree) -> None:
+    lines = "@include sshd\n@include other\nauth include sshd\n" * 20
+    tree.write("/etc/pam.d/sshd", f"auth required pam_a.so\n{lines}")
+    tree.write("/etc/pam.d/other", f"auth required pam_b.so\n{lines}")
+    assert modules(tree) == ["auth pam_a.so", *["auth pam_b.so"] * 20]

@@ -10,7 +10,7 @@ from fakes import FakeHost, Programs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sftpjail.errors import SftpJailError
+from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.host import Host
 from sftpjail.model import Key
 from sftpjail.openssh import public_keys
@@ -185,7 +185,7 @@ class _Always(dict[object, Answer]):
         return True
 
     def __getitem__(self, _: object) -> Answer:
-        return Answer(0, "256 SHA256:abc 0 (ED25519)\n", "")
+        return Answer(0, "256 SHA256:abc 0 (ED25519)\n256 SHA256:end 1 (ED25519)\n", "")
 
 
 # -- a whole key file ----------------------------------------------------------------------------
@@ -233,6 +233,14 @@ def test_read_asks_once_for_all_lines_and_refuses_too_many(
     with pytest.raises(SftpJailError, match="file has more than 20000 lines"):
         public_keys.read("\n" * 20_001, host, "file")
     assert len(programs.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [Answer(-9, "", ""), Answer(1, "256 SHA256:abc 0 (X)\n", "")])
+def test_keys_are_not_bad_because_ssh_keygen_has_died(programs: Programs, answer: Answer) -> None:
+    programs.answer_by("ssh-keygen", lambda argv, stdin: answer)
+    host = FakeHost("/nonexistent")
+    with pytest.raises(SftpJailError, match="ssh-keygen has not read all keys"):
+        public_keys.survey([f"{ED} one\n{ED} two\n"], host)
 
 
 def test_survey_of_nothing(host: FakeHost) -> None:
@@ -320,3 +328,55 @@ def test_survey_asks_the_real_ssh_keygen() -> None:
 def test_only_space_and_tab_part_words_as_for_sshd(host: FakeHost, space: str) -> None:
     (entries,) = public_keys.survey([f"ssh-ed25519{space}{BLOB}"], host)
     assert entries[0].key is None
+
+
+def test_many_empty_lines_are_no_work(host: FakeHost) -> None:
+    """The work grew with their square: root read minutes at a megabyte that any user may leave in a home."""
+    empty = "\n" * 19_000 + " " * 900_000
+    assert public_keys.read(f"{empty}\n{ED} x", host, "keys")[0][0].comment == "x"
+    with pytest.raises(SftpJailError, match="private key"):
+        public_keys.read(f"{empty}\n \t-----BEGIN OPENSSH PRIVATE KEY-----", host, "keys")
+
+
+KEY = Key("ssh-ed25519 AAAA x", "ssh-ed25519", 256, "SHA256:x", "x")
+
+
+def test_a_key_gets_a_name_addresses_and_an_end() -> None:
+    named = public_keys.renamed(KEY, "the first")
+    assert (named.line, named.comment) == ("ssh-ed25519 AAAA the first", "the first")
+    limited = public_keys.limited(named, "192.0.2.0/24,!*.example.com", "2028-02-29")
+    assert limited.line == (
+        'from="192.0.2.0/24,!*.example.com",expiry-time="20280301" ssh-ed25519 AAAA the first'
+    )
+    assert public_keys.blob(limited) == public_keys.blob(KEY)
+    with pytest.raises(UsageError, match="the last day of the calendar"):
+        public_keys.limited(KEY, last_day="9999-12-31")
+    indented = Key('  from="::1" ssh-rsa AAAA', "ssh-rsa", 2048, "SHA256:y", "", ('from="::1"',))
+    assert public_keys.blob(indented) == "ssh-rsa AAAA"
+    with pytest.raises(UsageError, match="has the option from= already"):
+        public_keys.limited(limited, "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        "192.0.2.1/24",
+        "10.0.0.0/255.0.0.0",
+        "*,!10.0.0.0/0.255.255.255",
+        "a b",
+        'a"',
+        "a,",
+        "!a,!b",
+        "1.2.3.4/33",
+        "\u00e4",
+    ],
+)
+def test_what_sshd_would_not_take_is_refused(addresses: str) -> None:
+    with pytest.raises(UsageError):
+        public_keys.limited(KEY, addresses)
+
+
+@pytest.mark.parametrize("name", [" x", "a\nb", "a\x1b"])
+def test_a_name_is_one_plain_line(name: str) -> None:
+    with pytest.raises(UsageError):
+        public_keys.renamed(KEY, name)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from fakes import FakeHost, Programs, Tree
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpjail.errors import SftpJailError
+from sftpjail.escapes import Advice, look_at
+from sftpjail.model import Account, Profile
 from sftpjail.openssh import connections
+from sftpjail.openssh.daemons import Daemon
 from sftpjail.openssh.repair import (
     broken_line,
     change_line,
     comment_out,
+    except_for,
     match_line,
     reload_command,
     unit,
@@ -162,6 +170,13 @@ def test_origins_are_the_lines_that_won(found: Settings) -> None:
     assert found.where("usepam") == f"{MAIN}:2" and found.where("pubkeyauthentication") == "default"
 
 
+def test_a_match_block_of_the_main_file_has_its_lines(host: FakeHost, programs: Programs) -> None:
+    """In the second pass sshd calls that file "reprocess config"."""
+    err = OLD + "debug3: reprocess config:9 setting PermitTTY no\n"
+    programs.answer("/usr/sbin/sshd", out=OUT, err=err)
+    assert effective(host, "ann").origins["permittty"] == (MAIN, 9)
+
+
 def test_every_line_names_the_keyword_that_stands_there(found: Settings) -> None:
     assert len(found.origins) > 10
     for keyword, (path, number) in found.origins.items():
@@ -243,7 +258,7 @@ def test_all_lines_that_are_wrong_go(host: FakeHost) -> None:
 
 def test_what_sshd_only_warns_of_stays(host: FakeHost) -> None:
     warning = f"{ADMIN} line 1: Deprecated option UsePrivilegeSeparation"
-    assert broken_line(warning, host) == "sshd -t"
+    assert broken_line(warning, host) == look_at("sshd -t")
     words = f'{warning} / {DROPIN} line 2: unsupported option "perhaps".'
     assert "10-sftpjail" in broken_line(words, host) and ADMIN not in broken_line(words, host)
 
@@ -272,7 +287,8 @@ def test_a_match_line_takes_its_block_along(tree: Tree, host: FakeHost) -> None:
     ],
 )
 def test_words_without_a_line_leave_it_to_sshd(host: FakeHost, words: str) -> None:
-    assert broken_line(words, host) == "sshd -t"
+    said = broken_line(words, host)
+    assert said == look_at("sshd -t") and isinstance(said, Advice)
 
 
 def test_comment_out_edits_each_file_once(host: FakeHost) -> None:
@@ -301,6 +317,11 @@ def test_the_way_to_tell_sshd_is_the_hosts(tree: Tree) -> None:
     tree.write("/usr/lib/systemd/system/ssh.service", "")
     assert reload_command(tree.host()) == "systemctl reload-or-try-restart ssh"
     assert unit(tree.host()) == "ssh"
+    by_hand = Daemon("/usr/sbin/sshd", pid=8, unit="session-1.scope")
+    assert reload_command(tree.host(), by_hand) == "kill -HUP 8"
+    second = replace(by_hand, unit="second.service")
+    told = "systemctl kill -s HUP --kill-who=main second.service"
+    assert reload_command(tree.host(), second) == told
 
 
 @pytest.mark.parametrize(
@@ -327,7 +348,7 @@ def test_match_line_sees_any_case_and_no_comment(tree: Tree) -> None:
 @given(words=st.text() | st.text(st.sampled_from("/etc sshdline 0123456789:\n")))
 def test_any_words_of_sshd_give_a_command(words: str) -> None:
     command = broken_line(words, FakeHost("/nonexistent"))
-    assert command == "sshd -t" or command.startswith("sed -i '")
+    assert isinstance(command, Advice) or command.startswith("sed -i '")
 
 
 def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
@@ -360,7 +381,7 @@ def test_broken_line_of_host_keys_that_anybody_may_read() -> None:
 def test_connections_that_a_match_line_tells_apart(
     monkeypatch: pytest.MonkeyPatch, criteria: str, fields: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(connections, "effective", lambda host, user: Settings({}, {}, (criteria,)))
+    monkeypatch.setattr(connections, "effective", lambda *_, **__: Settings({}, {}, (criteria,)))
     found = [
         dict(pair.split("=") for pair in kind.split(","))
         for kind in connections.connections(FakeHost())
@@ -368,3 +389,44 @@ def test_connections_that_a_match_line_tells_apart(
     local = dict(pair.split("=") for pair in LOCAL.split(","))
     assert found[1:-1] == ([local | fields] if fields else []) and found[0] == local
     assert len(found) == 1 or found[-1]["addr"] == "192.0.2.77"
+
+
+@pytest.mark.real_program  # sed
+@pytest.mark.parametrize(
+    ("match", "after"),
+    [
+        ("Match User ann", "Match User ann\n#    Banner none\n    PermitTTY yes\n"),
+        (
+            'match="group"  sftponly',
+            'match="group"  sftponly\n#    Banner none\n    PermitTTY yes\n',
+        ),
+        ("Match all", "Match Group *,!sftponly\n    Banner none\n    PermitTTY yes\n"),
+        (
+            "Match User ann,bob",
+            "Match User ann,bob Group *,!sftponly\n    Banner none\n    PermitTTY yes\n",
+        ),
+        (
+            "Match Group staff2 Address *  # the office",
+            "Match Group staff2 Address * Group *,!sftponly\n    Banner none\n    PermitTTY yes\n",
+        ),
+    ],
+)
+def test_a_foreign_block_goes_on_for_all_others(
+    tree: Tree, tmp_path: Path, match: str, after: str
+) -> None:
+    text = f"{match}\n    Banner none\n    PermitTTY yes\n"
+    tree.write(ADMIN, text)
+    ann = Account("ann", 1001, 1001, "/home/ann", profile=Profile("sftponly"))
+    command = except_for([(ADMIN, 2)], ann, tree.host())
+    edit, _, reload = command.partition(" && ")
+    assert reload == reload_command(tree.host())
+    file = tmp_path / "admin.conf"
+    file.write_text(text)
+    subprocess.run(["sh", "-ec", edit.replace(ADMIN, str(file))], check=True)
+    assert file.read_text() == after
+
+
+def test_a_line_in_no_block_makes_no_exception(tree: Tree) -> None:
+    tree.write(ADMIN, "Banner none\n")
+    ann = Account("ann", 1001, 1001, "/home/ann", profile=Profile("sftponly"))
+    assert except_for([(ADMIN, 1)], ann, tree.host()) == ""

@@ -20,11 +20,16 @@ from sftpjail import (
     SftpJailError,
     Style,
 )
-from sftpjail.actions import Phase
+from sftpjail.actions import Phase, SetExpiry
 from sftpjail.config import Config
+from sftpjail.escapes import Choice
 from sftpjail.formats.origin_record import render_origin
+from sftpjail.jails.addresses import admits, example
+from sftpjail.jails.closing import today
 from sftpjail.model import Account, Closed, Origin
+from sftpjail.openssh.pam_session import CLOSED
 from sftpjail.openssh.settings import Settings
+from sftpjail.paths import ADDRESSES, CONNECTIONS, LIMITED
 
 NOLOGIN = "/usr/sbin/nologin"
 SHADOW = "ann:*:1:0:9:7:::\n"
@@ -135,9 +140,11 @@ def test_on_user_remove_gives_a_deleted_account_nothing_back(tree: Tree, fire: F
 
 def test_on_user_remove_keeps_files_of_a_home_inside_reachable(tree: Tree, fire: Fire) -> None:
     account = ann(INSIDE, home="/files")
-    assert SetAccount("ann", home="/srv/sftp/ann/files") in fire(
-        "accounts", "on_user_remove", tree.host(), account=account, deleted=False
-    )
+    ask = {"account": account, "deleted": False}
+    kept = SetAccount("ann", home="/srv/sftp/ann/files")
+    assert kept not in fire("accounts", "on_user_remove", tree.host(), **ask), "done already"
+    tree.people[:] = [line.replace("/home/ann", "/files") for line in tree.people]
+    assert kept in fire("accounts", "on_user_remove", tree.host(), **ask)
 
 
 def test_on_user_remove_refuses_a_primary_group_and_match_user(tree: Tree, fire: Fire) -> None:
@@ -209,13 +216,86 @@ def test_on_user_close_and_what_opens_again(tree: Tree, fire: Fire) -> None:
     assert fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=True) == []
 
 
+def test_on_user_disable_and_on_user_enable(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/shadow", "ann:*:1:0:9:7::30000:\n")
+    given = {"account": ann(), "why": "left", "until": "2099-12-31"}
+    shut = Closed("left", "disable", "2099-12-31", "30000", today())
+    assert fire("accounts", "on_user_enable", tree.host(), account=ann()) == []
+    assert fire("accounts", "on_user_disable", tree.host(), **given) == [
+        CloseAccount("ann", expire="1", closed=shut)
+    ]
+    tree.write("/etc/shadow", "ann:*:1:0:9:7::1:\n")
+    tree.write(RECORD, render_origin(Origin(closed=replace(shut, since="2026-01-01"))))
+    host = tree.host()
+    assert not any(
+        a.pending(host, "ann") for a in fire("accounts", "on_user_disable", host, **given)
+    )
+    kept = fire("accounts", "on_user_disable", host, account=ann(), why="", until="")
+    assert kept == [
+        CloseAccount("ann", closed=Closed("left", "disable", "", "30000", "2026-01-01"))
+    ]
+    # Its jail is made and cannot be made, and neither opens it.
+    made = fire("accounts", "on_user_create", host, account=ann())
+    assert not any(isinstance(action, OpenAccount) for action in made)
+    assert fire("accounts", "on_user_close", host, account=ann(), why="no jail", by="apply") == []
+    assert fire("accounts", "on_check", host, account=ann()) == []
+    assert fire("accounts", "on_explain", host, account=ann()) == [
+        Fact("account", "disabled", "left", "since 2026-01-01 until 2099-12-31", True)
+    ]
+    with pytest.raises(SftpJailError, match="ann is disabled .left., and would be let in"):
+        fire("accounts", "on_user_remove", host, account=ann(), deleted=False)
+    back = OpenAccount("ann", expire="30000")
+    assert fire("accounts", "on_user_enable", host, account=ann()) == [back]
+    # The day has come.
+    tree.write(RECORD, render_origin(Origin(closed=replace(shut, until=today()))))
+    assert back in fire("accounts", "on_user_create", tree.host(), account=ann())
+    close = fire("accounts", "on_user_close", tree.host(), account=ann(), why="no jail", by="apply")
+    assert close == [CloseAccount("ann", closed=Closed("no jail", "apply", "jail", "30000"))]
+
+
+def test_on_user_expire_of_who_is_let_in_and_who_is_shut_out(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/shadow", SHADOW)
+    given = {"account": ann(), "date": "2052-02-20"}
+    assert fire("accounts", "on_user_expire", tree.host(), **given) == [
+        SetExpiry("ann", expire="30000")
+    ]
+    never = {"account": ann(), "date": ""}
+    assert fire("accounts", "on_user_expire", tree.host(), **never) == [SetExpiry("ann", expire="")]
+    shut = Closed("left", "disable", "", "1234", "2026-01-01")
+    tree.write("/etc/shadow", "ann:*:1:0:9:7::1:\n")
+    tree.write(RECORD, render_origin(Origin(closed=shut)))
+    assert fire("accounts", "on_user_expire", tree.host(), **given) == [
+        CloseAccount("ann", closed=replace(shut, expire="30000"))
+    ]
+    # It had expired by itself when it was disabled, and that date alone must not shut it out.
+    tree.write("/etc/shadow", "ann:*:1:0:9:7::20000:\n")
+    tree.write(RECORD, render_origin(Origin(closed=replace(shut, expire=None))))
+    assert fire("accounts", "on_user_expire", tree.host(), **given) == [
+        CloseAccount("ann", expire="1", closed=replace(shut, expire="30000"))
+    ]
+    with pytest.raises(SftpJailError, match="bob has no line in /etc/shadow to expire by"):
+        fire("accounts", "on_user_expire", tree.host(), account=ann(name="bob"), date="")
+
+
+def test_root_is_not_disabled(tree: Tree, fire: Fire) -> None:
+    with pytest.raises(SftpJailError, match="ann is not shut out: "):
+        fire("accounts", "on_user_disable", tree.host(), account=ann(uid=0), why="", until="")
+
+
+def closed(reason: str, why: str, command: str) -> Problem:
+    """What is said of an account that somebody closed on purpose."""
+    choices = (Choice("to let it in again", command),)
+    what = f"ann is closed: {reason}"
+    return Problem(what, why, severity="advice", choices=choices, hides=True)
+
+
 def test_whom_teardown_shut_out_only_an_administrator_lets_in(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/shadow", "ann:*:1:0:9:7::1:\n")
     tree.write(RECORD, render_origin(Origin(closed=taken("30000"))))
     made = fire("accounts", "on_user_create", tree.host(), account=ann())
     assert not any(isinstance(action, OpenAccount) for action in made)
     assert fire("accounts", "on_check", tree.host(), account=ann()) == [
-        Problem("ann is closed: its jail was taken away", "by teardown", "usermod -e 30000 ann")
+        closed("its jail was taken away", "by teardown", "usermod -e 30000 ann")
     ]
     assert fire("accounts", "on_explain", tree.host(), account=ann()) == [
         Fact("account", "closed", "its jail was taken away", "by teardown", True)
@@ -228,8 +308,8 @@ def test_whom_teardown_shut_out_only_an_administrator_lets_in(tree: Tree, fire: 
 def test_a_name_on_the_list_that_no_record_speaks_of(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/sftpjail/closed", "ann\n")
     assert fire("accounts", "on_check", tree.host(), account=ann()) == [
-        Problem(
-            "ann is closed: its name is in /etc/sftpjail/closed",
+        closed(
+            "its name is in /etc/sftpjail/closed",
             "no record says why",
             "sed -i '/^ann$/d' /etc/sftpjail/closed",
         )
@@ -237,3 +317,57 @@ def test_a_name_on_the_list_that_no_record_speaks_of(tree: Tree, fire: Fire) -> 
     gone = ann(uid=-1)
     off = SetLines("/etc/sftpjail/closed", "ann", (), Style.LINE, when=Phase.OPENING)
     assert fire("accounts", "on_user_remove", tree.host(), account=gone, deleted=True) == [off]
+
+
+def test_on_user_rename_keeps_the_list_of_who_is_shut_out(tree: Tree, fire: Fire) -> None:
+    def listed(name: str, *line: str) -> SetLines:
+        return SetLines(CLOSED, name, line, Style.LINE, when=Phase.CLOSING)
+
+    tree.write(CLOSED, "joe\nbob\n")
+    rename = lambda old: fire("accounts", "on_user_rename", tree.host(), account=ann(), old=old)  # noqa: E731
+    assert rename("joe") == [listed("ann", "ann"), listed("joe")]
+    assert rename("bob") == [listed("ann", "ann")], "somebody else is bob, and shut out"
+    assert rename("ann") == rename("eve") == []
+
+
+def test_on_user_limit_is_a_line_of_the_list(tree: Tree, fire: Fire) -> None:
+    given = {"account": ann(), "addresses": ("192.0.2.0/24", "::1")}
+    line = "-:ann:ALL EXCEPT 192.0.2.0/24 ::1"
+    assert fire("accounts", "on_user_limit", tree.host(), **given) == [
+        SetLines(ADDRESSES, "ann", (line,), Style.USER, when=Phase.CLOSING),
+        SetLines(LIMITED, "ann", ("ann",), Style.LINE, when=Phase.CLOSING),
+    ]
+    tree.write(ADDRESSES, f"{line}\n")
+    tree.write(LIMITED, "ann\n")
+    gone = [
+        SetLines(ADDRESSES, "ann", (), Style.USER, when=Phase.OPENING),
+        SetLines(LIMITED, "ann", (), Style.LINE, when=Phase.OPENING),
+    ]
+    anywhere = {"account": ann(), "addresses": ()}
+    assert fire("accounts", "on_user_limit", tree.host(), **anywhere) == gone
+    removed = fire("accounts", "on_user_remove", tree.host(), account=ann(uid=-1), deleted=True)
+    assert removed == gone
+    renamed = fire("accounts", "on_user_rename", tree.host(), account=ann(name="eve"), old="ann")
+    assert SetLines(LIMITED, "eve", ("eve",), Style.LINE, when=Phase.CLOSING) in renamed
+    assert example(ann(), tree.host()) == "192.0.2.0"
+    assert not admits(ann(), "127.0.0.1", tree.host()) and admits(ann(), "::1", tree.host())
+    for name in ("ann@corp", "ALL"):
+        with pytest.raises(SftpJailError, match="takes .* for no account's name"):
+            fire("accounts", "on_user_limit", tree.host(), **given | {"account": ann(name=name)})
+    with pytest.raises(SftpJailError, match="ann is not limited: "):
+        fire("accounts", "on_user_limit", tree.host(), **given | {"account": ann(uid=0)})
+
+
+def test_on_user_connections_is_a_line_of_the_list(tree: Tree, fire: Fire) -> None:
+    session = Profile("sftponly", mounts="session")
+    given = {"account": ann(profile=session), "most": 2}
+    set_to = SetLines(CONNECTIONS, "ann", ("user ann 2",), Style.USER)
+    assert fire("accounts", "on_user_connections", tree.host(), **given) == [set_to]
+    tree.write(CONNECTIONS, "user ann 2\n")
+    gone = SetLines(CONNECTIONS, "ann", (), Style.USER)
+    as_profile = given | {"most": 0}
+    assert fire("accounts", "on_user_connections", tree.host(), **as_profile) == [gone]
+    renamed = fire("accounts", "on_user_rename", tree.host(), account=ann(name="eve"), old="ann")
+    assert SetLines(CONNECTIONS, "eve", ("user eve 2",), Style.USER) in renamed
+    with pytest.raises(SftpJailError, match="nothing counts the sessions of ann"):
+        fire("accounts", "on_user_connections", tree.host(), account=ann(), most=2)

@@ -10,6 +10,7 @@ from fakes import Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
 
 from sftpjail import Bind, MakeDir, Profile, Remove, SetOwner, SftpJailError
+from sftpjail.actions import Move
 from sftpjail.config import Config
 
 RECORD = "/var/lib/sftpjail/accounts/ann"
@@ -112,13 +113,24 @@ def test_on_user_create_with_the_home_inside(tree: Tree, fire: Fire) -> None:
     assert fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE)) == []
 
 
+@pytest.mark.parametrize("chroot", ["%h", "/srv/sftp/%u"])
+def test_on_user_create_makes_nothing_in_an_administrators_jail(
+    tree: Tree, fire: Fire, chroot: str
+) -> None:
+    tree.directory("/srv/sftp/ann")
+    tree.directory("/home/ann", 0o755, (0, 0))
+    profile = Profile("sftponly", chroot=chroot, home="none")
+    for hook in ("on_user_create", "on_jail_binds"):
+        assert fire("chroot", hook, tree.host(), account=ann(profile)) == []
+
+
 def test_on_user_create_gives_away_no_files_of_a_namesake(tree: Tree, fire: Fire) -> None:
     tree.directory("/srv/sftp/ann/files", 0o700, (4711, 4711))
     with pytest.raises(
         SftpJailError, match="belongs to uid 4711, perhaps to an earlier account"
     ) as caught:
         fire("chroot", "on_user_create", tree.host(), account=ann(INSIDE))
-    assert caught.value.fix == "mv -nT /srv/sftp/ann/files /srv/sftp/ann/files.old"
+    assert caught.value.fix.startswith("mv -nT /srv/sftp/ann/files /srv/sftp/ann/files.old && ")
 
 
 def test_on_user_create_in_the_home(tree: Tree, fire: Fire) -> None:
@@ -257,3 +269,24 @@ def test_what_a_deleted_account_left_is_roots(
     actions = fire("chroot", "on_user_remove", tree.host(), account=account, deleted=True)
     owners = [action for action in actions if isinstance(action, SetOwner)]
     assert owners == [SetOwner(account.files, 0, 0, 0o700, remember=False)] * kept
+
+
+def test_on_user_rename_moves_the_jail(tree: Tree, fire: Fire) -> None:
+    assert fire("chroot", "on_user_rename", tree.host(), account=ann(), old="joe") == []
+    tree.directory("/srv/sftp/joe")
+    move = [Move("/srv/sftp/joe", "/srv/sftp/ann")]
+    assert fire("chroot", "on_user_rename", tree.host(), account=ann(), old="joe") == move
+    tree.directory("/srv/sftp/ann")
+    with pytest.raises(SftpJailError, match="/srv/sftp/ann is there already") as caught:
+        fire("chroot", "on_user_rename", tree.host(), account=ann(), old="joe")
+    assert caught.value.fix == "mv -nT /srv/sftp/ann /srv/sftp/ann.old && sftpjail apply"
+
+
+def test_on_user_rename_gives_files_to_another_uid(tree: Tree, fire: Fire) -> None:
+    inside = ann(INSIDE)
+    tree.directory(inside.files, 0o700, (900, 900))
+    tree.write(RECORD, json.dumps({"uid": 900, "made": [inside.files]}))
+    given = [SetOwner(inside.files, inside.uid, inside.gid, 0o700, remember=False)]
+    assert fire("chroot", "on_user_rename", tree.host(), account=inside, old="ann") == given
+    tree.write(RECORD, json.dumps({"uid": 901, "made": [inside.files]}))
+    assert fire("chroot", "on_user_rename", tree.host(), account=inside, old="ann") == []

@@ -9,6 +9,7 @@ from fakes import FakeHost, Programs, Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
 
 from sftpjail import Fact, Problem, Profile
+from sftpjail.escapes import Choice
 
 JAIL, HOME_INSIDE = "/srv/sftp/ann", "/srv/sftp/ann/home/ann"
 REFUSES = "sshd refuses the chroot and closes the login"
@@ -104,7 +105,7 @@ def test_on_check_misses_the_home(tree: Tree, fire: Fire) -> None:
         Problem(
             "the home /home/none does not exist",
             "the session has no directory to start and write in",
-            "mkhomedir_helper ann && sftpjail apply",
+            "mkhomedir_helper ann 0022 /etc/skel 0700 && sftpjail apply",
         )
     ]
 
@@ -156,7 +157,7 @@ def test_on_check_of_a_directory_that_the_user_may_not_enter(tree: Tree, fire: F
         (0o500, (1001, 1001), "chmod u+wx {}"),
         (0o600, (1001, 1001), "chmod u+wx {}"),
         (0o755, (0, 0), "chown 1001:1001 {}"),
-        (0o555, (1002, 1002), "chown 1001:1001 {} && chmod u+wx {}"),
+        (0o555, (5, 5), "chown 1001:1001 {} && chmod u+wx {}"),
     ],
 )
 def test_on_check_of_a_home_that_its_user_cannot_write(
@@ -185,6 +186,22 @@ def test_on_check_is_silent_about_a_home_its_group_may_write(tree: Tree, fire: F
     assert check(tree, fire) == []
 
 
+def test_on_check_gives_nobodys_home_away(tree: Tree, fire: Fire) -> None:
+    """Two users of one home would get each other's chown for ever."""
+    tree.owners["/home/ann"] = (1002, 1002)
+    (problem,) = check(tree, fire)
+    assert problem.what == "ann cannot write in /home/ann: it is bob's"
+    assert (problem.fix, problem.choices) == ("", ()) and "usermod -d" in problem.advice
+
+
+def test_on_check_judges_nothing_under_a_missing_mount(tree: Tree, fire: Fire) -> None:
+    tree.owners["/home/ann"] = (0, 0)
+    tree.fstab("/dev/sdb1 /home ext4 defaults,noauto 0 2")
+    assert "cannot write" in check(tree, fire)[0].what, "nobody misses that one"
+    tree.fstab("/dev/sdb1 /home ext4 defaults 0 2")
+    assert check(tree, fire) == []
+
+
 def test_on_check_of_a_file_system_that_takes_nothing(
     tree: Tree, fire: Fire, programs: Programs
 ) -> None:
@@ -194,13 +211,22 @@ def test_on_check_of_a_file_system_that_takes_nothing(
         Problem(
             "/home/ann of ann lies on a file system that is mounted read-only",
             "uploads fail",
-            f'mount -o remount,rw "$(findmnt -n -o TARGET -T {HOME_INSIDE})"',
+            choices=(
+                Choice(
+                    "if its disk is sound, which dmesg says",
+                    f'mount -o remount,rw "$(findmnt -n -o TARGET -T {HOME_INSIDE})"',
+                ),
+            ),
         )
     ]
     host = tree.host()
     host.files.filled = {"/home/ann"}
     assert check(tree, fire, host=host) == [
-        Problem("the file system of /home/ann is full", "uploads fail", f"df -h {HOME_INSIDE}")
+        Problem(
+            "the file system of /home/ann is full",
+            "uploads fail",
+            advice=f"delete what is not needed, or make it larger; `df -h {HOME_INSIDE}` shows it",
+        )
     ]
 
 

@@ -129,7 +129,7 @@ def command(value: str) -> Settings:
 def host(tree: Tree, programs: Programs) -> FakeHost:
     tree.write("/usr/bin/keys", "#!/bin/sh\n", 0o755)
     tree.account("nobody", 65534, make_home=False)
-    programs.answer("ssh-keygen", out="256 SHA256:abc 0 (ED25519)\n")
+    programs.answer("ssh-keygen", out="256 SHA256:abc 0 (ED25519)\n256 SHA256:end 1 (ED25519)\n")
     return tree.host()
 
 

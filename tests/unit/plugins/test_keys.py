@@ -9,6 +9,7 @@ from fakes import ME, Tree
 from golden import Fire, Sshd, ann
 
 from sftpjail import Key, MakeDir, Profile, Remove, Rename, SetLines, SftpJailError, Style
+from sftpjail.actions import Move
 from sftpjail.config import Config
 from sftpjail.model import Account
 
@@ -22,8 +23,11 @@ def line(text: str, present: bool = True, name: str = "ann") -> SetLines:
     return SetLines(f"{DIRECTORY}/{name}", text, (text,) if present else (), Style.LINE, own=True)
 
 
+SEEN = MakeDir("/var/lib/sftpjail/seen", 0o700)  # when keys were last used
+
+
 def test_on_setup_makes_the_directory_for_everybody_to_read(tree: Tree, fire: Fire) -> None:
-    assert fire("keys", "on_setup", tree.host()) == [MakeDir(DIRECTORY, 0o755, 0, 0)]
+    assert fire("keys", "on_setup", tree.host()) == [MakeDir(DIRECTORY, 0o755, 0, 0), SEEN]
 
 
 def test_on_setup_for_everyone_copies_each_line_of_each_file(
@@ -41,6 +45,7 @@ def test_on_setup_for_everyone_copies_each_line_of_each_file(
     tree.write("/home/eve/.ssh/authorized_keys2", "ssh-rsa AAAA one\nssh-rsa CCCC three")
     assert fire("keys", "on_setup", tree.host(), EVERYONE) == [
         MakeDir(DIRECTORY),
+        SEEN,
         *(
             line(text, name="eve")
             for text in ("ssh-rsa AAAA one", "restrict ssh-rsa BBBB two", "ssh-rsa CCCC three")
@@ -53,7 +58,7 @@ def test_on_setup_a_second_time_brings_no_revoked_key_back(
 ) -> None:
     tree.write("/home/bob/.ssh/authorized_keys", "ssh-rsa AAAA revoked\n")
     tree.write("/etc/ssh/sshd_config", f"AuthorizedKeysFile {DIRECTORY}/%u\n")
-    assert fire("keys", "on_setup", tree.host(), EVERYONE) == [MakeDir(DIRECTORY)]
+    assert fire("keys", "on_setup", tree.host(), EVERYONE) == [MakeDir(DIRECTORY), SEEN]
 
 
 def test_on_setup_for_everyone_stops_at_a_file_that_is_a_link(
@@ -70,6 +75,10 @@ def test_on_teardown_removes_what_we_made(tree: Tree, fire: Fire) -> None:
     tree.write("/var/lib/sftpjail/host", f'{{"made": ["/srv/sftp", "{DIRECTORY}", "{FILE}"]}}')
     actions = fire("keys", "on_teardown", tree.host())
     assert set(actions) == {Remove(FILE), Remove(DIRECTORY)}
+    seen = "/var/lib/sftpjail/seen"
+    tree.write(f"{seen}/1001", "SHA256:x 1 ::1 2\n")
+    more = set(fire("keys", "on_teardown", tree.host())) - set(actions)
+    assert more == {Remove(f"{seen}/1001", ours=True)}
 
 
 def test_on_teardown_leaves_no_key_to_a_later_namesake(tree: Tree, fire: Fire) -> None:
@@ -140,3 +149,27 @@ def test_on_user_remove_leaves_no_keys_to_a_later_namesake(tree: Tree, fire: Fir
         assert fire("keys", "on_user_remove", tree.host(), config, account=gone, deleted=True) == [
             Remove(FILE, ours=True)
         ]
+
+
+def test_on_user_rename_moves_the_key_file(tree: Tree, fire: Fire) -> None:
+    assert fire("keys", "on_user_rename", tree.host(), account=ann(), old="joe") == []
+    tree.write(f"{DIRECTORY}/joe", "ssh-rsa AAAA joe\n")
+    move = [Move(f"{DIRECTORY}/joe", FILE)]
+    assert fire("keys", "on_user_rename", tree.host(), account=ann(), old="joe") == move
+    tree.write(FILE, "ssh-rsa BBBB ann\n")
+    assert fire("keys", "on_user_rename", tree.host(), account=ann(), old="ann") == []
+    with pytest.raises(SftpJailError, match="under its former name") as caught:
+        fire("keys", "on_user_rename", tree.host(), account=ann(), old="joe")
+    assert [choice.command for choice in caught.value.choices] == [
+        f"mv -nT {DIRECTORY}/ann {DIRECTORY}/.ann.old && sftpjail apply",
+        f"mv -nT {DIRECTORY}/joe {DIRECTORY}/.joe.old && sftpjail apply",
+    ]
+
+
+def test_who_gets_a_used_uid_has_used_no_key(tree: Tree, fire: Fire) -> None:
+    file = f"/var/lib/sftpjail/seen/{ann().uid}"
+    people = [*tree.people]
+    tree.write(file, "SHA256:x 1 ::1 5\n")
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [Remove(file, ours=True)]
+    tree.people = [*people, f"twin:x:{ann().uid}:1009::/home/eve:/bin/bash"]
+    assert fire("keys", "on_user_create", tree.host(), account=ann()) == [], "it is another's too"

@@ -12,6 +12,7 @@ from golden import Fire, Sshd, ann
 
 from sftpjail import Fact, Problem, SetOwner
 from sftpjail.config import keyfile
+from sftpjail.escapes import Choice
 from sftpjail.plugins.keys.permissions import loose_mode
 from sftpjail.system.programs import Answer
 
@@ -76,8 +77,16 @@ def test_on_check_tells_of_a_file_without_account(tree: Tree, fire: Fire) -> Non
         tree.write(f"{DIRECTORY}/{name}", "")
     why = "a later account of that name would inherit its keys"
     assert fire("keys", "on_check", tree.host(), account=None) == [
-        Problem(f"{DIRECTORY}/gone belongs to no account", why, f"rm {DIRECTORY}/gone"),
-        Problem(f"{DIRECTORY}/two words belongs to no account", why, f"rm '{DIRECTORY}/two words'"),
+        Problem(
+            f"{DIRECTORY}/gone belongs to no account",
+            why,
+            f"mv -nT {DIRECTORY}/gone {DIRECTORY}/.gone.old",
+        ),
+        Problem(
+            f"{DIRECTORY}/two words belongs to no account",
+            why,
+            f"mv -nT '{DIRECTORY}/two words' '{DIRECTORY}/.two words.old'",
+        ),
     ]
 
 
@@ -274,12 +283,20 @@ def test_on_check_of_a_key_that_has_expired(tree: Tree, fire: Fire, option: str)
 
 
 def test_on_check_of_algorithms_that_sshd_does_not_take(tree: Tree, fire: Fire) -> None:
-    main(tree, "PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,rsa-sha2-512")
+    main(tree, "PubkeyAcceptedAlgorithms rsa-sha2-512")
     assert check(tree, fire) == [
         Problem(
             f"no key of ann is good: ssh-ed25519 is not in PubkeyAcceptedAlgorithms ({MAIN}:5)",
             f"sshd takes none of those in {FILE}",
-            f"sed -i '5s/^/#/' {MAIN} && {RELOAD}",
+            choices=(
+                Choice(
+                    "to have profile sftponly accept ssh-ed25519 all the same",
+                    "printf '%s\\n' '[profiles]' '[[sftponly]]' 'sshd_options = "
+                    '"PubkeyAcceptedAlgorithms rsa-sha2-512,ssh-ed25519",\''
+                    " >>/etc/sftpjail/sftpjail.conf && sftpjail setup",
+                ),
+            ),
+            advice="give it another key: sftpjail key add ann FILE",
         )
     ]
     rsa = ED.replace("ssh-ed25519", "ssh-rsa")
@@ -331,7 +348,11 @@ def test_on_check_of_a_list_that_is_missing(tree: Tree, fire: Fire) -> None:
     main(tree, "RevokedKeys /etc/ssh/revoked")
     (problem,) = check(tree, fire)
     assert problem.what == f"the file /etc/ssh/revoked of RevokedKeys ({MAIN}:5) is missing"
-    assert problem.fix == f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
+    (choice,) = problem.choices
+    assert (choice.label, choice.command) == (
+        "if no key was in it",
+        "install -m 644 /dev/null /etc/ssh/revoked",
+    )
 
 
 def test_on_check_of_a_directory_in_the_way(tree: Tree, fire: Fire) -> None:
@@ -352,7 +373,7 @@ def test_on_check_of_a_key_in_a_foreign_format(tree: Tree, fire: Fire) -> None:
     assert "RFC 4716" in problem.what
     assert (
         problem.fix
-        == f"ssh-keygen -i -f {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+        == f"ssh-keygen -i -f {FILE} >{FILE}.new && cp {FILE}.new {FILE} && rm {FILE}.new"
     )
 
 
@@ -430,7 +451,7 @@ def test_on_check_of_a_file_in_utf_16(tree: Tree, fire: Fire) -> None:
     assert "UTF-16" in problem.what
     assert (
         problem.fix
-        == f"iconv -f utf-16 -t utf-8 {FILE} >{FILE}.new && cat {FILE}.new >{FILE} && rm {FILE}.new"
+        == f"iconv -f utf-16 -t utf-8 {FILE} >{FILE}.new && cp {FILE}.new {FILE} && rm {FILE}.new"
     )
 
 

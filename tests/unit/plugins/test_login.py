@@ -10,6 +10,7 @@ from fakes import Tree
 from golden import Fire, Sshd, ann
 
 from sftpjail import Fact, Problem
+from sftpjail.escapes import Choice
 
 MAIN, DROPIN = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 KEYS = "/etc/ssh/authorized_keys/ann"
@@ -51,46 +52,55 @@ def test_on_check_of_an_account_that_may_log_in(tree: Tree, fire: Fire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "what", "fix"),
+    ("lines", "command"),
     [
-        (["DenyUsers ann"], f"DenyUsers ann ({MAIN}:5)", f"sed -i '5s/^/#/' {MAIN}"),
+        (["DenyUsers ann"], f"sed -i '5s/^/#/' {MAIN}"),
         (
             ["DenyUsers eve ann bob"],
-            f"DenyUsers ann ({MAIN}:5)",
             rf"""sed -i '5s/[[:space:]=]"\?ann"\?\([[:space:]]\|$\)/ \1/' {MAIN}""",
         ),
-        (["DenyUsers a*"], f"DenyUsers a* ({MAIN}:5)", f"sed -i '5s/^/#/' {MAIN}"),
-        (
-            ["DenyUsers eve a?n"],
-            f"DenyUsers a?n ({MAIN}:5)",
-            rf"""sed -i '5s/[[:space:]=]"\?a?n"\?\([[:space:]]\|$\)/ \1/' {MAIN}""",
-        ),
-        (
-            ["DenyGroups wheel sftp*"],
-            f"DenyGroups sftp* ({MAIN}:5)",
-            rf"""sed -i '5s/[[:space:]=]"\?sftp\*"\?\([[:space:]]\|$\)/ \1/' {MAIN}""",
-        ),
-        (["DenyGroups ann"], f"DenyGroups ann ({MAIN}:5)", f"sed -i '5s/^/#/' {MAIN}"),
     ],
 )
-def test_on_check_tells_of_a_list_that_denies(
-    tree: Tree, fire: Fire, lines: list[str], what: str, fix: str
+def test_on_check_of_who_is_denied_by_name(
+    tree: Tree, fire: Fire, lines: list[str], command: str
 ) -> None:
     main(tree, *lines)
-    assert check(tree, fire) == [
-        Problem(
-            f"{what} keeps ann out",
-            "sshd refuses every login of the account",
-            f"{fix} && {RELOAD}",
-        )
-    ]
+    (problem,) = check(tree, fire)
+    assert problem.what == f"ann is closed: DenyUsers ann ({MAIN}:5)"
+    assert problem.severity == "advice" and problem.hides, "somebody wanted that"
+    assert problem.choices == (Choice("to let it in again", f"{command} && {RELOAD}"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "pattern"),
+    [
+        ("DenyUsers a*", "DenyUsers a*"),
+        ("DenyUsers *", "DenyUsers *"),
+        ("DenyUsers eve a?n", "DenyUsers a?n"),
+        ("DenyGroups wheel sftp*", "DenyGroups sftp*"),
+        ("DenyGroups ann", "DenyGroups ann"),
+    ],
+)
+def test_on_check_leaves_a_pattern_that_is_about_others(
+    tree: Tree, fire: Fire, line: str, pattern: str
+) -> None:
+    main(tree, line)
+    (problem,) = check(tree, fire)
+    assert problem.what == f"{pattern} ({MAIN}:5) keeps it out"
+    assert (problem.fix, problem.choices) == ("", ()) and "about others too" in problem.advice
+
+
+def test_on_check_opens_the_group_of_the_jails(tree: Tree, fire: Fire) -> None:
+    main(tree, "DenyGroups sftponly")
+    (problem,) = check(tree, fire)
+    assert problem.fix == f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
 
 
 def test_on_check_edits_the_line_that_denies(tree: Tree, fire: Fire) -> None:
     main(tree, "DenyUsers eve", "DenyUsers bob ann")
     (problem,) = check(tree, fire)
     assert (
-        problem.fix
+        problem.choices[0].command
         == rf"""sed -i '6s/[[:space:]=]"\?ann"\?\([[:space:]]\|$\)/ \1/' {MAIN} && {RELOAD}"""
     )
 
@@ -100,7 +110,7 @@ def test_on_check_edits_the_line_that_denies(tree: Tree, fire: Fire) -> None:
     [
         ("AllowUsers bob eve", "AllowUsers without ann", "ann"),
         ("AllowUsers root@10.0.0.1", "AllowUsers without ann", "ann"),
-        ("AllowGroups sudo", "AllowGroups without a group of ann", "sftponly"),
+        ("AllowGroups sudo", "AllowGroups without its groups", "sftponly"),
     ],
 )
 def test_on_check_tells_of_a_list_that_does_not_allow(
@@ -108,7 +118,7 @@ def test_on_check_tells_of_a_list_that_does_not_allow(
 ) -> None:
     main(tree, line)
     (problem,) = check(tree, fire)
-    assert problem.what == f"{what} ({MAIN}:5) keeps ann out"
+    assert problem.what == f"{what} ({MAIN}:5) keeps it out"
     assert problem.fix.startswith("sed -i '5s/") and f"{word}" in problem.fix
     assert problem.fix.endswith(f" {MAIN} && {RELOAD}")
 
@@ -136,25 +146,40 @@ def test_on_check_is_silent_about_lists_that_let_the_account_in(
 # -- methods -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("line", "what", "why"),
-    [
-        ("PubkeyAuthentication no", "pubkeyauthentication no", "sshd takes no key at all"),
-        (
-            "AuthenticationMethods password",
-            "authenticationmethods password",
-            "every list of methods wants something that it has not: a password, say",
-        ),
-    ],
+OPTION = (
+    "printf '%s\\n' '[profiles]' '[[sftponly]]' 'sshd_options = \"{}\",'"
+    " >>/etc/sftpjail/sftpjail.conf && sftpjail setup"
 )
-def test_on_check_of_methods_that_take_no_key(
-    tree: Tree, fire: Fire, line: str, what: str, why: str
-) -> None:
-    main(tree, line)
-    fix = f"sed -i '5s/^/#/' {MAIN} && {RELOAD}"
+
+
+def test_on_check_of_a_host_that_takes_no_key(tree: Tree, fire: Fire) -> None:
+    """The whole host keeps what it has: the profile gets a setting of its own."""
+    main(tree, "PubkeyAuthentication no")
     (problem,) = check(tree, fire)
-    assert problem.what == f"{what} ({MAIN}:5) makes the keys of ann useless" and problem.fix == fix
-    assert why in problem.why
+    assert problem.what == f"PubkeyAuthentication no ({MAIN}:5) makes keys useless"
+    assert problem.fix == OPTION.format("PubkeyAuthentication yes")
+    main(tree, "MaxSessions 0")
+    (problem,) = check(tree, fire)
+    assert problem.fix == OPTION.format("MaxSessions 10")
+    main(tree, "Match User ann", "MaxSessions 0")
+    (problem,) = check(tree, fire)
+    assert problem.fix == f"sed -i '8s/^/#/' {MAIN} && {RELOAD}", "nothing of ours would beat it"
+
+
+def test_on_check_of_methods_that_take_no_key_alone(tree: Tree, fire: Fire) -> None:
+    """Who asks for less than the host does is a person."""
+    main(tree, "AuthenticationMethods password")
+    (problem,) = check(tree, fire)
+    assert problem.what == (f"AuthenticationMethods password ({MAIN}:5) makes a key alone useless")
+    assert problem.fix == ""
+    assert [choice.command for choice in problem.choices] == [
+        OPTION.format("AuthenticationMethods publickey")
+    ]
+
+
+@pytest.mark.parametrize("line", ["PubkeyAuthentication no", "AuthenticationMethods password"])
+def test_on_check_of_a_password_beside_the_key(tree: Tree, fire: Fire, line: str) -> None:
+    main(tree, line)
     shadow(tree, "ann:$y$j9T$hash:19000:0:99999:7:::")
     assert check(tree, fire) == [], "it has a password"
     shadow(tree, "ann:*:19000:0:99999:7:::")
@@ -186,17 +211,21 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
         (
             f"ann:*:19000:0:99999:7::{TODAY - 1}:",
             Problem(
-                "the account ann expired on 2024-10-03",
-                "sshd refuses every login of it",
-                "usermod -e '' ann",
+                "ann is closed: it expired on 2024-10-03",
+                "sshd refuses every login of it; whoever did that wanted it",
+                choices=(Choice("to let it in again", "usermod -e '' ann"),),
+                severity="advice",
+                hides=True,
             ),
         ),
         (
             "ann:*:19000:0:99999:7::1:",
             Problem(
-                "the account ann expired on 1970-01-02",
-                "sshd refuses every login of it",
-                "usermod -e '' ann",
+                "ann is closed: it expired on 1970-01-02",
+                "sshd refuses every login of it; whoever did that wanted it",
+                choices=(Choice("to let it in again", "usermod -e '' ann"),),
+                severity="advice",
+                hides=True,
             ),
         ),
         (
@@ -257,7 +286,11 @@ def test_on_check_without_pam_sshd_judges_by_itself(tree: Tree, fire: Fire) -> N
     shadow(tree, "ann:*:0:0:1:7:::")
     assert check(tree, fire) == [], "the age of a password is PAM's"
     shadow(tree, "ann:*:0:0:1:7::1:")
-    assert [problem.fix for problem in check(tree, fire)] == ["usermod -e '' ann"]
+    (closed,) = check(tree, fire)
+    assert [choice.command for choice in closed.choices] == ["usermod -e '' ann"]
+    shadow(tree, "ann:!$y$j9T$hash:0:0:1:7:::")
+    (locked,) = check(tree, fire)
+    assert [choice.command for choice in locked.choices] == ["usermod -U ann"], "it keeps its hash"
 
 
 # -- PAM -----------------------------------------------------------------------------------------
@@ -270,7 +303,13 @@ def test_on_check_of_pam_shells(tree: Tree, fire: Fire) -> None:
         Problem(
             "the shell /usr/sbin/nologin of ann is not in /etc/shells, and /etc/pam.d/common-auth:2 asks",
             "pam_shells refuses the login",
-            "echo /usr/sbin/nologin >>/etc/shells",
+            choices=(
+                Choice(
+                    "to give the members of profile sftponly /bin/sh",
+                    "printf '%s\\n' '[profiles]' '[[sftponly]]' 'shell = /bin/sh'"
+                    " >>/etc/sftpjail/sftpjail.conf && sftpjail apply",
+                ),
+            ),
         )
     ]
     assert check(tree, fire, shell="/bin/sh") == [] == check(tree, fire, shell="")
@@ -290,7 +329,9 @@ def test_on_check_of_a_host_that_is_closed(tree: Tree, fire: Fire, path: str) ->
     tree.write(path, "maintenance\n")
     assert fire("login", "on_check", tree.host(), account=None) == [
         Problem(
-            f"{path} is there", "it closes the host to everybody but root: nologin(5)", f"rm {path}"
+            f"{path} is there",
+            "it closes the host to everybody but root: nologin(5)",
+            choices=(Choice("to open the host to everybody again", f"rm {path}"),),
         )
     ]
 

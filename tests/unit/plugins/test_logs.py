@@ -8,7 +8,18 @@ import pytest
 from fakes import FakeHost, Programs, Tree
 from golden import HOME, Fire, ann
 
-from sftpjail import Bind, Check, Fact, MakeDir, Notify, Problem, Remove, SftpJailError, WriteFile
+from sftpjail import (
+    Bind,
+    Check,
+    Fact,
+    MakeDir,
+    Notify,
+    Problem,
+    Profile,
+    Remove,
+    SftpJailError,
+    WriteFile,
+)
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config, Logs
 from sftpjail.plugins.logs import changes as plugin
@@ -139,6 +150,15 @@ def test_on_teardown(tree: Tree, fire: Fire) -> None:
         Remove(SHARED),
         Notify("rsyslog", "restart"),
     ]
+
+
+def test_an_administrators_jail_has_no_socket_of_ours(tree: Tree, fire: Fire) -> None:
+    tree.directory(SHARED)
+    rsyslog(tree)
+    tree.directory("/srv/sftp/ann")
+    account = ann(Profile("sftponly", home="none"))
+    for hook in ("on_jail_binds", "on_check"):
+        assert fire("logs", hook, tree.host(), account=account) == []
 
 
 def test_on_jail_binds_the_sockets_directory_or_one_that_stays(tree: Tree, fire: Fire) -> None:

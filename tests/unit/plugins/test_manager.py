@@ -21,7 +21,7 @@ from golden import Sshd, ann
 
 from sftpjail import Fact, MakeDir, Problem, SftpJailError, WriteFile, hookimpl
 from sftpjail.actions import Action
-from sftpjail.cli.explain import wrap_command
+from sftpjail.cli.drawing import wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import hookspecs, manager
 from sftpjail.engine.engine import Engine

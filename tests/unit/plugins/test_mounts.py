@@ -16,6 +16,7 @@ from sftpjail import (
     Notify,
     Remove,
     SetLines,
+    SetOwner,
     SftpJailError,
     Style,
     Unmount,
@@ -23,10 +24,11 @@ from sftpjail import (
 )
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
+from sftpjail.escapes import look_at
+from sftpjail.jails.homes import source_flaw as forbidden
 from sftpjail.openssh.pam_session import SCRIPT
 from sftpjail.plugins.mounts.changes import BOOT_UNIT, BOOT_WANTS
 from sftpjail.plugins.mounts.policy import _away
-from sftpjail.plugins.mounts.policy import _forbidden as forbidden
 
 RELOAD = Notify("systemd", "daemon-reload")
 
@@ -49,6 +51,17 @@ def test_on_mount(tree: Tree, fire: Fire) -> None:
         Mount(WEB.source, WEB.target, ("bind", "nosuid", "nodev", "private")),
         RELOAD,
     ]
+
+
+def test_on_mount_takes_no_directory_from_its_owner(tree: Tree, fire: Fire) -> None:
+    tree.directory(WEB.target, 0o2770, (1001, 1001))
+    with pytest.raises(SftpJailError, match=f"{WEB.target}: it belongs to ann,") as caught:
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
+    (choice,) = caught.value.choices
+    assert choice.command == f"chown 0:0 {WEB.target} && chmod 755 {WEB.target}"
+    known(tree, (WEB.source, WEB.target))
+    actions = fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
+    assert SetOwner(WEB.target, 0, 0, 0o755, remember=False) in actions, "it was root's before"
 
 
 def test_on_mount_read_only(tree: Tree, fire: Fire) -> None:
@@ -248,7 +261,12 @@ def test_on_setup_has_what_is_mounted_at_boot_judged(tree: Tree, fire: Fire) -> 
 
 def test_on_teardown_takes_the_judge_along(tree: Tree, fire: Fire) -> None:
     removed = [a.path for a in fire("mounts", "on_teardown", tree.host()) if isinstance(a, Remove)]
-    assert removed == [BOOT_UNIT, BOOT_WANTS, posixpath.dirname(BOOT_WANTS)]
+    wants = [BOOT_WANTS, posixpath.dirname(BOOT_WANTS)]
+    assert removed == [*wants, BOOT_UNIT]
+    tree.write("/dev/null", "")
+    tree.link(BOOT_UNIT, "/dev/null")  # masked, which is its administrator's
+    removed = [a.path for a in fire("mounts", "on_teardown", tree.host()) if isinstance(a, Remove)]
+    assert removed == wants
 
 
 def test_on_setup_needs_a_kernel_that_mounts_by_descriptor(tree: Tree, fire: Fire) -> None:
@@ -272,7 +290,8 @@ def test_on_mount_refuses_a_missing_source(tree: Tree, fire: Fire) -> None:
         SftpJailError, match="/srv/none, which ann sees as .*, is missing"
     ) as caught:
         fire("mounts", "on_mount", tree.host(), account=ann(), bind=Bind("/srv/none", f"{JAIL}/x"))
-    assert caught.value.fix == "sftpjail umount ann /x"
+    assert caught.value.fix == "", "it may only be away"
+    assert [choice.command for choice in caught.value.choices] == ["sftpjail umount ann /x"]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +312,7 @@ def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
                 account=ann(),
                 bind=Bind(WEB.source, f"{JAIL}/{target}"),
             )
-        return caught.value.fix
+        return caught.value.fix or caught.value.advice
 
     tree.write(f"{JAIL}/full/file", "")
     refused("full", "not an empty directory")
@@ -301,7 +320,7 @@ def test_on_mount_refuses_what_is_in_the_way(tree: Tree, fire: Fire) -> None:
     refused("file", "not an empty directory")
     tree.directory(f"{JAIL}/mounted")
     tree.mounted(f"{JAIL}/mounted")
-    assert refused("mounted", "something is mounted") == f"findmnt {JAIL}/mounted"
+    assert refused("mounted", "something is mounted") == look_at(f"findmnt {JAIL}/mounted")
     known(tree, ("/srv/web", f"{JAIL}/known"), ("/srv/web", f"{JAIL}/outer/inner"))
     assert refused("known", "already shows /srv/web") == "sftpjail umount ann /known"
     assert (
@@ -412,3 +431,22 @@ def test_homes_within_homes(tree: Tree, source: str, refused: str) -> None:
 )
 def test_what_every_jail_has_is_not_taken_away(role: str, hint: str) -> None:
     assert _away(ann(), Bind("/src", f"{JAIL}/my web", role=role)) == hint
+
+
+def test_on_user_rename_gives_lines_and_mounts_the_new_name(tree: Tree, fire: Fire) -> None:
+    end = "none bind,nosuid,nofail,x-sftpjail.user=joe 0 0"
+    tree.fstab(f"{WEB.source} /srv/sftp/joe/web {end}", f"/srv/far /mnt/far {end}")
+    tree.mounted(("/srv/sftp/joe/web", "rw,nosuid"))
+    tree.directory("/srv/sftp/joe/web")
+    tree.shown["/srv/sftp/joe/web"] = WEB.source
+    renamed = fire("mounts", "on_user_rename", tree.host(), account=ann(), old="joe")
+    assert renamed == [
+        SetLines("/etc/fstab", "joe /srv/sftp/joe/web", (), Style.FSTAB),
+        fstab(WEB.source, WEB.target, "bind,nosuid"),
+        Unmount(WEB.source, "/srv/sftp/joe/web", ("bind", "nosuid")),
+        Mount(WEB.source, WEB.target, ("bind", "nosuid")),
+        SetLines("/etc/fstab", "joe /mnt/far", (), Style.FSTAB),
+        fstab("/srv/far", "/mnt/far", "bind,nosuid"),
+        RELOAD,
+    ]
+    assert fire("mounts", "on_user_rename", tree.host(), account=ann(), old="ann") == []

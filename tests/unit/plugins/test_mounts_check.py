@@ -8,6 +8,7 @@ from golden import BIND, JAIL, WEB, Fire, ann, known
 
 from sftpjail import Fact, Problem, Profile
 from sftpjail.config import Config
+from sftpjail.escapes import Choice
 
 FLAGS = "rw,nosuid,nodev,relatime"
 
@@ -55,7 +56,8 @@ def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire) -> None:
         Problem(
             f"{WEB.source}, which {WEB.target} is to show, is missing",
             "ann sees an empty directory",
-            "sftpjail umount ann /web",
+            choices=(Choice("if it is gone for good", "sftpjail umount ann /web"),),
+            advice="bring it back, from its disk or a backup, then run sftpjail apply",
         )
     ]
 
@@ -70,6 +72,23 @@ def test_on_check_of_something_else_on_top(tree: Tree, fire: Fire) -> None:
             f"umount {WEB.target} && sftpjail apply",
         )
     ]
+
+
+def test_no_fix_unmounts_what_is_not_ours(tree: Tree, fire: Fire) -> None:
+    """It may be lost by that: a tmpfs below a wrong bind, or in its place."""
+    tree.directory("/srv/other")
+    tree.directory(f"{WEB.target}/t")
+    mounted(tree, source="/srv/other")
+    tree.mounted(WEB.target, f"{WEB.target}/t")
+    (problem,) = check(tree, fire)
+    assert not problem.fix and f"mounted {WEB.target}/t," in str(problem.advice)
+    line = f"31 21 0:7 / {WEB.target} rw - tmpfs t rw\n"
+    tree.write("/proc/self/mountinfo", "21 1 0:1 / / rw - ext4 /dev/sda1 rw\n" + line)
+    (problem,) = check(tree, fire)
+    assert not problem.fix and f"mounted {WEB.target}," in str(problem.advice)
+    (tree.root / f"{WEB.target}/t".lstrip("/")).rmdir()
+    (problem,) = check(tree, fire)
+    assert problem.fix == f"umount {WEB.target} && sftpjail apply"  # it is empty
 
 
 @pytest.mark.parametrize(
@@ -156,16 +175,25 @@ def test_on_check_of_a_line_that_mount_does_not_understand(tree: Tree, fire: Fir
         Problem(
             "line 4 of /etc/fstab is broken: it has fewer than four fields",
             "mount(8) skips it",
-            "sed -i '4s/^/#/' /etc/fstab && sftpjail apply",
+            r"sed -i 's/^\/srv\/a \/srv\/b none$/#&/' /etc/fstab && sftpjail apply",
         )
     ]
+
+
+def test_on_check_of_a_disk_that_is_not_there(tree: Tree, fire: Fire) -> None:
+    """The cause alone: what the jail shows meanwhile is not what it should be."""
+    tree.fstab("/dev/sdb1 /srv/web ext4 defaults,nofail 0 2")
+    (problem,) = check(tree, fire)
+    assert problem.what == "/srv/web is in fstab and not mounted" and problem.hides
+    assert problem.fix == "mount /srv/web && sftpjail apply"
 
 
 def test_on_check_of_a_line_that_mounts_a_second_time(tree: Tree, fire: Fire) -> None:
     tree.fstab(f"/srv/other {WEB.target} none bind 0 0", "/srv/other /srv/elsewhere none bind 0 0")
     (problem,) = fire("mounts", "on_check", tree.host(), account=None)
     assert problem.what == f"line 4 of /etc/fstab mounts {WEB.target} a second time"
-    assert problem.fix.startswith("sed -i '4s/^/#/' /etc/fstab"), "no line below moves"
+    assert problem.fix.startswith(r"sed -i 's/^\/srv\/other \/srv\/sftp"), "it goes by its words"
+    assert problem.fix.endswith("$/#&/' /etc/fstab")
 
 
 def test_on_check_of_mounts_in_a_jail_of_nobody(tree: Tree, fire: Fire) -> None:
@@ -264,7 +292,7 @@ def test_on_explain_lists_each_bind_with_its_flags(tree: Tree, fire: Fire) -> No
     tree.directory("/srv/x")
     assert fire("mounts", "on_explain", tree.host(), account=ann()) == [
         Fact("mounts", "/a", "/srv/x", f"{JAIL}/a is in fstab and not mounted", True),
-        Fact("mounts", "/web", WEB.source, "rw,nosuid,nodev"),
+        Fact("mounts", "/web", WEB.source, "rw,nosuid,nodev; ann can read"),
     ]
 
 

@@ -28,6 +28,10 @@ from sftpjail.system.programs import Answer
 SESSION = replace(BIND, mounts="session")
 CONFIG = Config(profiles=(SESSION,))
 LISTED = "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/closed onerr=succeed quiet"
+NAMED = (
+    "account [success=1 default=ignore] pam_localuser.so",
+    "account required pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name",
+)
 OK = "who is jailed: ok\nwho is not: ok\n"
 
 
@@ -173,6 +177,16 @@ def test_on_setup_wants_use_pam(tree: Tree, fire: Fire, programs: Programs) -> N
         fire("pam", "on_setup", tree.host(), CONFIG)
 
 
+def test_on_setup_wants_the_service_sshd_for_a_directory(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
+    new(programs)
+    programs.answer("-T", out="usepam yes\npamservicename other\n")
+    tree.write("/etc/nsswitch.conf", "passwd: files sss\n")
+    with pytest.raises(SftpJailError, match="sshd asks for other"):
+        fire("pam", "on_setup", tree.host(), CONFIG)
+
+
 @pytest.mark.parametrize(
     "line",
     ["auth required pam_env.so user_readenv=1", "session required pam_env.so user_readenv=1"],
@@ -257,7 +271,7 @@ def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire, thorough: boo
     host = tree.host() if thorough else tree.host().of_many()
     (problem,) = fire("mounts", "on_check", host, CONFIG, account=ann(SESSION))
     assert problem.why == "PAM closes the sessions of ann: a jail shows all or nothing"
-    assert problem.fix == "sftpjail umount ann '/my web'"
+    assert [choice.command for choice in problem.choices] == ["sftpjail umount ann '/my web'"]
     assert fire("pam", "on_check", host, CONFIG, account=ann(SESSION)) == [], "it is told once"
 
 
@@ -291,9 +305,18 @@ def test_a_gate_stands_where_a_directory_is(
     new(version)
     assert rules(fire("pam", "on_setup", with_directory.host())) == [
         LISTED,
+        *NAMED,
         "account [success=1 default=ignore] pam_succeed_if.so quiet service in sftpjail-session:sftpjail",
         "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
     ]
+
+
+def test_the_rule_about_second_names_has_those_of_match_user(
+    with_directory: Tree, fire: Fire, version: Programs
+) -> None:
+    new(version)
+    config = Config(profiles=(Profile("one", "", match_user=("ida", "ann")),))
+    assert rules(fire("pam", "on_setup", with_directory.host(), config))[2] == f"{NAMED[1]} ida:ann"
 
 
 def test_before_services_the_gate_asks_for_the_groups(
@@ -301,8 +324,9 @@ def test_before_services_the_gate_asks_for_the_groups(
 ) -> None:
     old(version)
     config = Config(profiles=(BIND, Profile("other", group="other")))
-    assert rules(fire("pam", "on_setup", with_directory.host(), config))[:4] == [
+    assert rules(fire("pam", "on_setup", with_directory.host(), config))[:6] == [
         LISTED,
+        *NAMED,
         "account [success=2 default=ignore] pam_succeed_if.so quiet user ingroup sftponly",
         "account [success=1 default=ignore] pam_succeed_if.so quiet user ingroup other",
         "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",

@@ -149,7 +149,7 @@ def test_a_match_block_above_ours_that_would_leave_the_jail_open(
         SftpJailError, match="sshd would not jail the members of sftponly"
     ) as caught:
         fire("sshd", "on_setup", tree.host())
-    assert caught.value.fix.startswith("grep ")
+    assert not caught.value.fix and "grep " in caught.value.advice
 
 
 def test_a_profile_that_goes_while_somebody_is_still_in_its_jail(
@@ -205,3 +205,32 @@ def test_on_user_create_needs_a_setup_of_the_present_profile(
     with pytest.raises(SftpJailError):
         fire("sshd", "on_user_create", tree.host(), account=ann(replace(BIND, umask="0027")))
     assert programs.asked == [], "useradd waits for this hook"
+
+
+def test_on_setup_guards_a_line_that_some_sshds_refuse(tree: Tree, fire: Fire, sshd: Sshd) -> None:
+    sshd.version = "OpenSSH_10.0p2, OpenSSL"
+    unit, drop_in = "/etc/systemd/system/sftpjail-guard.service", "ssh.service.d/10-sftpjail.conf"
+    tree.write("/usr/lib/systemd/system/ssh.service", "")
+    config = Config(profiles=(replace(BIND, mounts="session"),))
+    paths = {"/etc/sftpjail/sshd-guard", unit, f"/etc/systemd/system/{drop_in}"}
+
+    def written() -> set[str]:
+        actions = fire("sshd", "on_setup", tree.host(), config)
+        return {action.path for action in actions if isinstance(action, WriteFile)}
+
+    assert not written() & paths, "no systemd"
+    tree.program("systemctl")
+    assert written() > paths
+    for action in fire("sshd", "on_setup", tree.host(), Config(profiles=(BIND,))):
+        assert not isinstance(action, WriteFile) or action.path == DROPIN, "nothing to be refused"
+    tree.link(unit, "/dev/null")
+    assert not written() & paths, "masked"
+    gone = [
+        *fire("sshd", "on_setup", tree.host(), config),
+        *fire("sshd", "on_teardown", tree.host(), config),
+    ]
+    assert unit not in [action.path for action in gone if isinstance(action, Remove)]
+    staged = "/etc/ssh/.sftpjail-guard.abc"
+    tree.write(staged, "left by one that was killed")
+    gone = fire("sshd", "on_teardown", tree.host(), config)
+    assert Remove(staged, ours=True) in gone

@@ -10,10 +10,12 @@ import pytest
 from fakes import Programs, Tree
 from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
-from sftpjail import Fact, Problem, Profile
+from sftpjail import Choice, Fact, Problem, Profile
 from sftpjail.config import Config
 from sftpjail.openssh.settings import effective
 from sftpjail.plugins.sshd.check import PENDING
+from sftpjail.system.confinement import Confinement
+from sftpjail.system.listeners import Listener
 
 ADMIN = "/etc/ssh/sshd_config.d/00-admin.conf"
 RELOAD = "kill -HUP 7"
@@ -61,6 +63,7 @@ def test_on_check_tells_of_a_block_that_was_changed(
             f"sshd does not jail the members of profile sftponly: {missing} is not in force",
             "the jail is open",
             "sftpjail setup",
+            severity="open",
         )
     ]
 
@@ -154,7 +157,7 @@ def test_on_check_tells_of_a_daemon_that_does_not_run(
     ]
     tree.directory("/run/systemd/system")
     tree.write("/usr/lib/systemd/system/ssh.service", "")
-    programs.answer("is-active", code=3)
+    programs.answer("systemctl", "show")
     (problem,) = fire("sshd", "on_check", tree.host(), account=None)
     assert problem.fix == "systemctl start ssh"
 
@@ -165,8 +168,19 @@ def test_on_check_of_an_sshd_started_for_each_connection(
     tree.pids = {}
     tree.directory("/run/systemd/system")
     tree.write("/usr/lib/systemd/system/ssh.service", "")
-    programs.answer("systemctl", "is-active", "--quiet", "ssh.socket")
+    unit = "ssh@sftpjail.service"
+    socket = "Id=ssh.socket\nTriggers=\nAccept=yes\nActiveState=active\nListen=[::]:22 (Stream)\n"
+    command = "{ path=/usr/sbin/sshd ; argv[]=/usr/sbin/sshd -i $SSHD_OPTS ; ignore_errors=yes ; }"
+    files = "EnvironmentFiles=/etc/default/ssh (ignore_errors=yes)"
+    programs.answer("--type=socket", out=socket)
+    programs.answer("systemctl", "show", out=f"Id={unit}\nExecStart={command}\n{files}\n")
     assert fire("sshd", "on_check", tree.host(), account=None) == []
+    tree.write("/etc/default/ssh", "# for sshd\nSSHD_OPTS=\"-f /etc/ssh/other -o 'UseDNS no'\"\n")
+    tree.write("/etc/ssh/other", "")
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    name = "sshd on port 22 (started by ssh@.service, -f /etc/ssh/other)"
+    assert problem.what.startswith(f"{name} does not jail the members of profile sftponly")
+    assert problem.severity == "open"
 
 
 @pytest.mark.parametrize("path", [MAIN, DROPIN, "/etc/ssh/sshd_config.d/99-empty.conf"])
@@ -185,13 +199,76 @@ def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(
             f"sshd has not read {path} since it was changed",
             "it still does what the old configuration says",
             RELOAD,
+            severity="open",
         )
     ]
 
 
-def test_on_check_where_sshd_writes_no_pid_file(tree: Tree, fire: Fire) -> None:
-    (tree.root / "run/sshd.pid").unlink()
+def second(tree: Tree, text: str, *options: tuple[str, str]) -> None:
+    """Another sshd, on port 2222, with a file of its own."""
+    tree.write("/etc/ssh/other", text)
+    first = Listener(7, "/usr/sbin/sshd", (("D", ""),), (("0.0.0.0", 22),))
+    given = (("f", "/etc/ssh/other"), *options)
+    tree.listening = [first, Listener(8, "/usr/sbin/sshd", given, (("::", 2222),), began=2**31)]
+
+
+def test_on_check_judges_another_daemon(tree: Tree, fire: Fire) -> None:
+    second(tree, "Subsystem sftp internal-sftp\n")
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    name = "sshd on port 2222 (pid 8, -f /etc/ssh/other)"
+    assert problem.what.startswith(f"{name} does not jail the members of profile sftponly: ")
+    assert problem.severity == "open" and not problem.fix
+    assert problem.choices == (
+        Choice(
+            "to jail them there too",
+            f"sed -i '1i Include {DROPIN}' /etc/ssh/other && kill -HUP 8",
+        ),
+        Choice(
+            "to keep them out there",
+            "sed -i '1i DenyGroups sftponly' /etc/ssh/other && kill -HUP 8",
+        ),
+    )
+    assert fire("sshd", "on_check", tree.host(), account=ann()) == [problem]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["AllowUsers root\n", "DenyGroups sftp*\n", f"Include {DROPIN}\n", "AllowGroups wheel\n"],
+)
+def test_on_check_of_another_daemon_that_does_no_harm(tree: Tree, fire: Fire, text: str) -> None:
+    second(tree, text)
     assert fire("sshd", "on_check", tree.host(), account=None) == []
+    assert fire("sshd", "on_check", tree.host(), account=ann()) == []
+
+
+def test_on_check_of_a_daemon_that_cannot_be_asked(tree: Tree, fire: Fire) -> None:
+    second(tree, "", ("o", ""))
+    assert tree.listening
+    tree.listening[1] = replace(tree.listening[1], options=None)
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    what = "whether sshd on port 2222 (pid 8) jails anybody is not known: "
+    assert problem.what == f"{what}its command line cannot be told from /proc"
+    assert problem.severity == "broken" and problem.advice
+
+
+def test_on_check_of_what_a_sandbox_forbids(tree: Tree, fire: Fire) -> None:
+    tree.listening = [Listener(7, "/usr/sbin/sshd", (), (("::", 22),), "ssh.service")]
+    host = tree.host()
+    host.daemons.confined = {7: Confinement((7, 18))}
+    found = fire("sshd", "on_check", host, account=ann())
+    assert [(problem.what.partition("runs ")[2], problem.severity) for problem in found] == [
+        ("without CAP_SETUID, so every login in a jail ends", "broken"),
+        ("without CAP_SYS_CHROOT, so every login in a jail ends", "broken"),
+    ]
+    assert "systemctl edit ssh.service" in found[0].advice
+
+
+def test_on_check_where_sshd_writes_no_pid_file(tree: Tree, fire: Fire) -> None:
+    """Whether it was told to read its configuration leaves no trace then, which is said."""
+    (tree.root / "run/sshd.pid").unlink()
+    (problem,) = fire("sshd", "on_check", tree.host(), account=None)
+    assert problem.what.startswith("whether sshd has read ") and problem.severity == "advice"
+    assert problem.what.endswith(" is not known") and RELOAD in problem.advice
 
 
 # -- a jail --------------------------------------------------------------------------------------
@@ -207,7 +284,7 @@ def test_on_check_names_the_file_the_match_and_every_line(tree: Tree, fire: Fire
             f"{ADMIN} takes ann out of its jail's settings: chrootdirectory none, allowtcpforwarding yes "
             "(Match User ann,bob, line 4)",
             SHADOWED,
-            f"sed -i '2s/^/#/; 4s/^/#/' {ADMIN} && {RELOAD}",
+            rf"sed -i '1s/[[:space:]]*\(#.*\)\?$/ Group *,!sftponly/' {ADMIN} && {RELOAD}",
         )
     ]
 

@@ -202,7 +202,7 @@ def test_on_check_names_a_manager_and_who_lingers(
     found = fire("user_manager", "on_check", tree.host(), account=ann())
     assert [f.fix for f in found] == [
         "systemctl stop user@1001.service",
-        "loginctl disable-linger ann",
+        "loginctl disable-linger 1001",
     ]
     (fact,) = fire("user_manager", "on_explain", tree.host(), account=ann())
     assert fact.bad and fact.value == "runs on the host"

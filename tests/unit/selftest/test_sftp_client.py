@@ -194,3 +194,12 @@ def test_no_answer_makes_it_fall_over(answer: bytes) -> None:
                 and isinstance(reply.words, str)
                 and reply.code >= OK
             )
+
+
+def test_a_server_that_sends_nothing_for_ever_is_given_up() -> None:
+    def answer(request: bytes) -> bytes:
+        number = int.from_bytes(request[5:9], "big")
+        return packet(102 if request[4] == 3 else 103, number, bytes(4))
+
+    with served(answer) as client, pytest.raises(SftpError, match="no data and no end"):
+        client.read("/x")

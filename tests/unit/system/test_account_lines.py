@@ -182,3 +182,188 @@ def test_any_group_file_is_given_back(
         )
         account_lines.put_back(name, lines)
         assert (directory / "group").read_text() == before
+
+
+def test_several_lines_of_one_name_keep_their_order(etc: Path) -> None:
+    fill(etc, {"subuid": "ann:100000:65536\nann:300000:10\nann:400000:10\nbob:500000:10\n"})
+    before = account_lines.read_lines("ann")
+    was = read(etc)
+    fill(etc, {"subuid": "bob:500000:10\n"})
+    account_lines.put_back("ann", before)
+    assert read(etc) == was
+
+
+def test_a_line_that_was_cut_short_has_no_place_for_a_member(etc: Path) -> None:
+    before = account_lines.read_lines("ann")
+    fill(etc, {"group": "root:x:0:\nusers:x\nann:x:1001:\nsudo:x:27:anna\n"})
+    account_lines.put_back("ann", before)
+    assert "users:x\n" in read(etc)["group"]
+
+
+# -- a group ---------------------------------------------------------------------------------------
+
+
+def remembered_group(name: str) -> account_lines.Lines:
+    """As the journal has it: through JSON."""
+    lines: account_lines.Lines = json.loads(json.dumps(account_lines.read_group(name)))
+    return lines
+
+
+def without_group(text: str, name: str) -> str:
+    """As groupdel(8) leaves a file."""
+    kept = (line for line in text.splitlines(keepends=True) if not line.startswith(f"{name}:"))
+    return "".join(kept)
+
+
+@pytest.mark.parametrize("gone", [("group", "gshadow"), ("group",), ("gshadow",), ()])
+@pytest.mark.parametrize("name", ["users", "ann"])  # the second is an account's name too
+def test_a_deleted_group_is_back_in_its_place(etc: Path, name: str, gone: tuple[str, ...]) -> None:
+    lines = remembered_group(name)
+    fill(etc, {file: without_group(BEFORE[file], name) for file in gone})
+    assert account_lines.put_group_back(name, lines) == ""
+    assert read(etc) == BEFORE
+    assert account_lines.put_group_back(name, lines) == "" and read(etc) == BEFORE
+
+
+def test_a_group_below_a_blank_line_is_back_there(etc: Path) -> None:
+    fill(etc, {"group": "root:x:0:\n\nusers:x:100:\n\nann:x:1001:\n\n"})
+    before = read(etc)
+    for name in ("users", "ann"):
+        lines = remembered_group(name)
+        fill(etc, {file: without_group(before[file], name) for file in ("group", "gshadow")})
+        assert account_lines.put_group_back(name, lines) == ""
+        assert read(etc) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("users:x:7:", "there is another group users by now"),
+        ("web:x:100:", "the gid 100 of the group users belongs to web by now"),
+    ],
+)
+def test_a_group_comes_back_only_to_what_is_free(etc: Path, line: str, why: str) -> None:
+    lines = remembered_group("users")
+    fill(etc, {file: without_group(BEFORE[file], "users") for file in ("group", "gshadow")})
+    with (etc / "group").open("a") as handle:
+        handle.write(line + "\n")
+    before = read(etc)
+    assert account_lines.put_group_back("users", lines) == why and read(etc) == before
+
+
+# -- an account that was deleted, and is to come back ----------------------------------------------
+
+
+def test_what_is_remembered_of_a_deleted_account_has_no_hash(etc: Path) -> None:
+    (etc / "gshadow").write_text("users:$6$group:ann:anna\nann:!::\n")
+    text = json.dumps(account_lines.without_hashes("ann"))
+    assert "$" not in text and "ann:!:19000:0:99999:7::20000:" in text
+    assert "ann:x:1001:1001::/home/ann:/bin/sh" in text
+
+
+@pytest.mark.parametrize("password", ["*", "!", "!*", "!!"])
+def test_an_account_without_a_password_is_as_it_was(etc: Path, password: str) -> None:
+    (etc / "shadow").write_text(f"ann:{password}:19000::::::\n")
+    assert f"ann:{password}:19000" in json.dumps(account_lines.without_hashes("ann"))
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "why"),
+    [
+        ("passwd", "ann:x:7:7::/:/bin/sh", "there is an account ann again"),
+        ("passwd", "eve:x:1001:7::/:/bin/sh", "its uid 1001 belongs to eve now"),
+        ("group", "ann:x:7:", "there is a group ann again"),
+        ("group", "web:x:1001:", "the gid 1001 of its group belongs to web now"),
+        ("subuid", "eve:165535:1", "its range in /etc/subuid belongs to eve now"),
+        ("subuid", "eve:1:99999", ""),
+        ("passwd", "eve:x:1002:1001::/:/bin/sh", ""),
+    ],
+)
+def test_an_account_comes_back_only_to_what_is_free(
+    etc: Path, file: str, line: str, why: str
+) -> None:
+    lines = remembered("ann")
+    fill(etc, {name: without(text, "ann") for name, text in BEFORE.items()})
+    fill(etc, {"subuid": "anna:165536:65536\n"})
+    with (etc / file).open("a") as handle:
+        handle.write(line + "\n")
+    before = read(etc)
+    assert account_lines.in_the_way("ann", lines) == why
+    if why:
+        with pytest.raises(SftpJailError, match="cannot come back"):
+            account_lines.put_back("ann", lines, only_new=True)
+        assert read(etc) == before
+
+
+def test_an_account_whose_group_is_gone_does_not_come_back(etc: Path) -> None:
+    fill(etc, {"passwd": "ann:x:1001:100::/home/ann:/bin/sh\n", "group": "users:x:100:\n"})
+    lines = remembered("ann")
+    fill(etc, {"passwd": "", "group": "", "subuid": ""})
+    assert account_lines.in_the_way("ann", lines) == "there is no group with its gid 100 any more"
+
+
+def test_many_new_accounts_are_taken_away_at_once(etc: Path) -> None:
+    lines = account_lines.left_lines(["u1", "u2", "bob"])
+    assert set(lines) == {"bob"}  # a group lists a name that is no account's
+    found = read(etc)
+    for number in (1, 2):
+        for file, line in {
+            "passwd": f"u{number}:x:{number}:{number}::/files:/bin/sh",
+            "shadow": f"u{number}:$6$hash:1::::::",
+            "group": f"u{number}:x:{number}:",
+            "gshadow": f"u{number}:!::",
+        }.items():
+            found[file] += f"{line}\n"
+    members = {"ann,bob\n": "ann,bob,u1,u2\n"}
+    for file in ("group", "gshadow"):
+        for old, new in members.items():
+            found[file] = found[file].replace(old, new)
+    found["passwd"] += "bob:x:9:9::/:/bin/sh\n"
+    fill(etc, found)
+    made = {"u1": ["1", "1", "/files", "/bin/sh"], "u2": ["2", "2", "/files", "/bin/sh"]}
+    made["bob"] = ["9", "9", "/", "/bin/sh"]
+    assert account_lines.take_away(made, json.loads(json.dumps(lines))) == []
+    assert read(etc) == BEFORE
+    assert account_lines.take_away(made, lines) == []
+    assert read(etc) == BEFORE
+
+
+@pytest.mark.parametrize("fields", ["3:1::/files:/bin/sh", "1:1::/home/u1:/bin/sh", "cut"])
+def test_an_account_of_somebody_else_stays(etc: Path, fields: str) -> None:
+    before = account_lines.left_lines(["u1", "bob"])
+    for file, line in {
+        "passwd": f"u1:x:{fields}\nbob:x:8:8::/:/bin/sh",
+        "shadow": "u1:$6$a:::::::",
+    }.items():
+        with (etc / file).open("a") as handle:
+            handle.write(f"{line}\n")
+    now = read(etc)
+    made = {"u1": ["1", "1", "/files", "/bin/sh"], "bob": ["9", "9", "/", "/bin/sh"]}
+    assert account_lines.take_away(made, before) == ["bob", "u1"]
+    assert read(etc) == now
+
+
+def test_new_accounts_are_refused_where_one_is_there_by_now(etc: Path) -> None:
+    account_lines.refuse_taken(["u1", "users"])
+    with pytest.raises(SftpJailError, match="made these accounts just now: ann"):
+        account_lines.refuse_taken(["u1", "ann"])
+
+
+def test_fields_of_shadow_are_set_for_those_that_are_there(etc: Path) -> None:
+    (etc / "shadow").write_text("ann:*:1\nanna:!:1::::::\n")
+    account_lines.set_shadow({"ann": {4: "99", 7: "20000"}, "nobody": {1: "x"}})
+    assert (etc / "shadow").read_text() == "ann:*:1::99:::20000:\nanna:!:1::::::\n"
+
+
+def test_a_password_that_somebody_set_since_stays(etc: Path) -> None:
+    """A run that was killed after chpasswd is taken back later, and others have gone on."""
+    before = {"ann": ["$y$hash", "19000"], "anna": ["!", "1"], "gone": ["$y$old", "1"]}
+    given = {name: account_lines.digest(f"$y$new{name}") for name in before}
+    set_since = BEFORE["shadow"].replace("$y$hash:19000", "$y$newann:20000")
+    fill(etc, {"shadow": set_since.replace("anna:!:1", "anna:$y$theirs:20001")})
+    assert account_lines.put_passwords_back(before, given) == ["anna"]
+    after = BEFORE["shadow"].replace("anna:!:1", "anna:$y$theirs:20001")
+    assert (etc / "shadow").read_text() == after
+    fill(etc, BEFORE)
+    assert account_lines.put_passwords_back(before, given) == [], "killed before chpasswd"
+    assert read(etc) == BEFORE

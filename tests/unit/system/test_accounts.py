@@ -18,9 +18,13 @@ def orphan(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]
     # Whoever runs the tests is root.
     played = {os.getuid(): 0}
     monkeypatch.setattr(processes, "_real_uid", lambda pid: played.get(real(pid), 1))
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        ["sleep", "60"], env={accounts.JOINS: "ann", "X": "1"}, close_fds=True
+        ["cat"], env={accounts.JOINS: "ann", "X": "1"}, stdin=pipe, stdout=pipe, bufsize=0
     ) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b"x")
+        assert process.stdout.read(1) == b"x"  # until then /proc may not have its environment
         yield process
         process.kill()
 

@@ -15,6 +15,7 @@ from sftpjail.formats.fstab import FstabEntry, parse_line, unescape
 from sftpjail.openssh.pam_session import program
 from sftpjail.system import login_step, safe_path
 
+IDA = SimpleNamespace(pw_name="ida")
 TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).map(lambda s: "/" + s)
 
 
@@ -34,7 +35,15 @@ def test_octal_escapes_are_those_of_getmntent(field: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", "# x y z bind", "/a /b none", "  \t ", "/a\t/b\tnone\tbind", " /a  /b none bind 0 0"],
+    [
+        "",
+        "# x y z bind",
+        "/a /b none",
+        "  \t ",
+        "/a\t/b\tnone\tbind",
+        " /a  /b none bind 0 0",
+        "/a /b\0 none bind",
+    ],
 )
 def test_the_same_lines_count_as_in_fstab(line: str) -> None:
     entry = parse_line(line)
@@ -43,11 +52,35 @@ def test_the_same_lines_count_as_in_fstab(line: str) -> None:
     )
 
 
+@pytest.mark.parametrize("known", ["list", "record", "match_user", ""])
+def test_an_account_that_we_know_comes_by_its_own_name(
+    known: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pwd.getpwnam", {"ida": IDA, "IDA": IDA}.__getitem__)
+    monkeypatch.setattr(login_step, "ACCOUNTS", str(tmp_path))
+    monkeypatch.setattr(login_step, "LISTS", (str(tmp_path / "no"), str(tmp_path / "list")))
+    if known == "record":
+        (tmp_path / "ida").touch()
+    (tmp_path / "list").write_text("ida\n" if known == "list" else "ida2\n")
+    jailed = ["bob", "ida"] if known == "match_user" else ["bob"]
+    monkeypatch.setenv("PAM_USER", "ida")
+    login_step.want_own_name(jailed)
+    monkeypatch.setenv("PAM_USER", "IDA")
+    if known:
+        with pytest.raises(login_step.Refused, match="its own name is ida"):
+            login_step.want_own_name(jailed)
+    else:
+        login_step.want_own_name(jailed)
+    monkeypatch.setenv("PAM_USER", "gone")
+    with pytest.raises(login_step.Refused, match="no name service knows it"):
+        login_step.want_own_name(jailed)
+
+
 @pytest.mark.parametrize("name", ["", "-x", ".x", "a/b", "a\nb", "a b", "ä", "../etc"])
 def test_no_name_that_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAM_TYPE", "open_session")
     monkeypatch.setenv("PAM_USER", name)
-    with pytest.raises(login_step.Refused, match="not the name of an account"):
+    with pytest.raises(login_step.Refused, match="does not take its name"):
         login_step.login("session")
 
 
@@ -96,17 +129,21 @@ def test_the_program_is_one_file_of_the_standard_library() -> None:
         )
     }
     assert imported == {
-        "__future__",
-        "collections",
-        "ctypes",
-        "errno",
-        "os",
-        "stat",
-        "subprocess",
-        "sys",
-        "syslog",
+        *("__future__", "_signal", "collections", "ctypes", "errno", "os", "stat"),
+        *("fcntl", "grp", "pwd"),
+        *("subprocess", "sys", "syslog", "time"),
     }
     assert program().startswith("#!/usr/bin/python3 -IS\n")
+
+
+def test_it_has_the_text_of_last_use_whole() -> None:
+    scope: dict[str, object] = {"__name__": "step"}
+    exec(program(), scope)
+    text = scope["LAST_USE"]
+    assert isinstance(text, str)
+    there: dict[str, object] = {"SEEN": "/nonexistent"}
+    exec(text, there)
+    assert {"note_login", "keep_uses", "uses", "used"} <= there.keys()
 
 
 def test_a_login_imports_little() -> None:
@@ -345,3 +382,45 @@ def test_at_boot_only_what_is_ours_and_mounted_is_judged(
     session.inherited = ["/jail/ours"]
     assert login_step.main(["boot"]) == 1
     assert "/jail/ours is unmounted: it is another's" in capsys.readouterr().err
+
+
+def test_the_first_line_about_an_account_says_how_many_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, most = tmp_path / "own", tmp_path / "most"
+    monkeypatch.setattr(login_step, "CONNECTIONS", str(own))
+    monkeypatch.setattr(login_step, "MOST", str(most))
+    assert login_step.most_sessions("root") == 0
+    most.write_text("name bob 5\ngroup nobody-has-it 1\ngroup root 7\nname root 8\n")
+    assert login_step.most_sessions("root") == 7
+    assert login_step.most_sessions("bob") == 5 and login_step.most_sessions("no-such") == 0
+    own.write_text("user bob\nuser root x\nuser root 2\nname bob 1\n")
+    assert login_step.most_sessions("root") == 2 and login_step.most_sessions("bob") == 5
+
+
+def test_a_process_is_known_by_its_start_as_well() -> None:
+    found = login_step.process(str(os.getpid()))
+    assert found and found[3] == os.geteuid() and found[1] == str(os.getppid())
+    assert login_step.is_same(found, found[2]) and not login_step.is_same(found, "0")
+    assert login_step.process("999999999") is None
+    assert login_step.monitor_of(str(os.getpid())) == ("", "")
+
+
+def test_a_mount_point_of_fstab_that_lacks_its_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, link = tmp_path / "srv/data", tmp_path / "link"
+    (data / "deep/there").mkdir(parents=True)
+    link.symlink_to(data)
+    there = {"/", str(tmp_path)}
+    for target in (f"{data}/", f"/{data}", f"{tmp_path}/./srv//data/.", str(link), f"{link}/"):
+        lines = f"/dev/sdb1 {target} ext4 defaults 0 0\n"
+        monkeypatch.setattr(login_step, "read", lambda _path, lines=lines: lines)
+        missing = login_step.unmounted(there)
+        assert login_step.above(f"{link}/deep", missing, there) == target.rstrip("/")
+        assert login_step.above(f"{tmp_path}/srv", missing, there) == ""
+        assert login_step.above(f"{data}/deep/x", missing, there | {f"{data}/deep"}) == ""
+        assert not login_step.unmounted(there | {str(data)})
+    monkeypatch.setattr(login_step, "read", lambda _: "/dev/sda1 / ext4 defaults 0 1\n")
+    assert not login_step.unmounted(there)
+    assert login_step.above("/x", login_step.unmounted(set()), set()) == "/"

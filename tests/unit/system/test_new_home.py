@@ -88,3 +88,18 @@ def test_a_spool_goes_while_it_has_no_mail(tmp_path: Path) -> None:
     spool.write_text("")
     new_home.remove_spool(str(spool))
     assert not spool.exists()
+
+
+def test_each_file_of_a_new_home_is_on_the_disk(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(home / "fifo")
+    (home / "outside").symlink_to(home.parent / "skel")
+    synced: set[str] = set()
+    monkeypatch.setattr(
+        new_home.os, "fsync", lambda fd: synced.add(os.readlink(f"/proc/self/fd/{fd}"))
+    )
+    new_home.sync(str(home))
+    names = ("", "/.profile", "/.config", "/.config/x")
+    assert synced == {f"{home}{name}" for name in names}
+    new_home.sync(str(home / "none"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import resource
 import signal
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sftpjail.errors import SftpJailError
 from sftpjail.system import process_state, signals
 from sftpjail.system.signals import Interrupted
 
@@ -94,3 +97,23 @@ def test_what_must_be_done_is_done_once_whenever_a_signal_comes(
     monkeypatch.setattr(signals, "signals_wait", late)
     signals.undisturbed(lambda: done.append(1))
     assert done == [1]
+
+
+@pytest.mark.parametrize(("mask", "may"), [("000001fffeffffff", False), ("000001ffffffffff", True)])
+def test_few_files_for_good_are_refused_before_a_change(
+    mask: str, may: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = io.StringIO(f"Name:\tx\nCapEff:\t{mask}\n")
+    monkeypatch.setattr("builtins.open", lambda *_, **__: status)
+    monkeypatch.setattr(process_state.resource, "getrlimit", lambda which: (8, 8))
+    with (
+        contextlib.nullcontext()
+        if may
+        else pytest.raises(SftpJailError, match="files is 8, and 64")
+    ):
+        process_state.refuse_few_files()
+
+
+def test_a_low_soft_limit_keeps_nobody_from_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_state.resource, "getrlimit", lambda which: (8, 1024))
+    process_state.refuse_few_files()

@@ -55,10 +55,10 @@ def test_who_is_being_deleted_stands_in_userdels_command_line(
 
     monkeypatch.setattr(processes.os, "listdir", lambda _: ["self", *map(str, names)])
     monkeypatch.setattr(processes, "_name", lambda pid: names[pid])
-    monkeypatch.setattr(processes, "_is_here", lambda pid: True)
+    monkeypatch.setattr(processes, "is_here", lambda pid: True)
     monkeypatch.setattr(processes, "open", opened, raising=False)
     assert {"ann"} <= processes.being_deleted() and "bob" not in processes.being_deleted()
-    monkeypatch.setattr(processes, "_is_here", lambda pid: False)  # of another root
+    monkeypatch.setattr(processes, "is_here", lambda pid: False)  # of another root
     assert processes.being_deleted() == frozenset()
 
 
@@ -399,7 +399,9 @@ def test_processes_are_asked_and_then_killed(monkeypatch: pytest.MonkeyPatch) ->
         clock[0] += seconds
 
     monkeypatch.setattr(system_programs, "outside", outside)
-    monkeypatch.setattr(system_programs, "_signal", lambda pid, uid, n: sent.append((pid, int(n))))
+    monkeypatch.setattr(
+        system_programs, "_signal", lambda pid, uid, n, those: sent.append((pid, int(n)))
+    )
     monkeypatch.setattr(system_programs.time, "sleep", sleep)
     monkeypatch.setattr(system_programs.time, "monotonic", lambda: clock[0])
     assert system_programs.end_processes(1001) == 2
@@ -407,7 +409,7 @@ def test_processes_are_asked_and_then_killed(monkeypatch: pytest.MonkeyPatch) ->
     left[101], clock[0] = 1e9, 0.0
     with pytest.raises(SftpJailError, match="processes of uid 1001 did not end: 101$") as caught:
         system_programs.end_processes(1001)
-    assert caught.value.fix == "ps -fp 101"
+    assert "ps -fp 101" in caught.value.advice
 
 
 @pytest.mark.parametrize(
@@ -436,7 +438,7 @@ def test_a_signal_goes_only_to_who_is_still_the_users(
     monkeypatch.setattr(
         system_programs.signal, "pidfd_send_signal", lambda fd, n: done.append((fd, int(n)))
     )
-    system_programs._signal(101, 1001, system_programs.signal.SIGTERM)
+    system_programs._signal(101, 1001, system_programs.signal.SIGTERM, system_programs._own)
     assert steps == ["open", "look"] and done == sent
 
 

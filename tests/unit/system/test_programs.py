@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fakes import Programs
 
 from sftpjail.errors import SftpJailError
 from sftpjail.system import services
+from sftpjail.system.listeners import Listener
 from sftpjail.system.programs import Answer, must, run
 from sftpjail.system.services import notify
 from sftpjail.system.signals import Interrupted, signals_raise
@@ -20,6 +22,10 @@ from sftpjail.system.signals import Interrupted, signals_raise
 def test_words_of_a_program() -> None:
     assert Answer(1, "out", "a\nb\n").words == "a / b"
     assert Answer(1, "out\n", "").words == "out"
+    assert (
+        Answer(2, "", "x: no such option\nUsage: x [-a]\n  -a  all\n").words == "x: no such option"
+    )
+    assert Answer(2, "", "usage: x [-a]\n  -a  all\n").words == "usage: x [-a] /   -a  all"
     assert Answer(3, "", "").words == "exit code 3"
 
 
@@ -92,6 +98,7 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """The directories of this host; none is that of a running systemd until a test says so."""
     directories: set[str] = set()
     monkeypatch.setattr(services.os.path, "isdir", lambda path: path in directories)
+    monkeypatch.setattr(services, "listeners", list)
     yield directories
 
 
@@ -128,9 +135,18 @@ def test_without_systemd_a_reload_is_a_signal(
     booted: set[str], programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[int, int]] = []
+    one = Listener(77, "/usr/sbin/sshd", (("f", "/etc/ssh/sshd_config"),), (("0.0.0.0", 22),))
+    other = replace(one, pid=78, options=(("f", "/etc/other"),))
+    broken = replace(one, pid=79, options=(("o", "Port=x"),))
     monkeypatch.setattr(services, "running", lambda service: 77 if service == "sshd" else None)
+    monkeypatch.setattr(services, "listeners", lambda: [one, other, broken])
+    monkeypatch.setattr(services, "_is_roots", lambda program: True)
     monkeypatch.setattr(services.os, "kill", lambda pid, number: sent.append((pid, number)))
+    programs.answer("/usr/sbin/sshd", "-f/etc/ssh/sshd_config", "-t")
+    programs.answer("/usr/sbin/sshd", "-oPort=x", "-t", code=255)
     assert notify("sshd", "reload") == "" and sent == [(77, signal.SIGHUP)]
+    programs.asked.clear()
+    monkeypatch.setattr(services.os, "access", lambda path, mode: False)
     assert notify("rsyslog", "reload") == "" and len(sent) == 1, "it does not run"
     assert notify("systemd", "daemon-reload") == "" and programs.asked == []
 

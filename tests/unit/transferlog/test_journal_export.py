@@ -67,3 +67,11 @@ def test_half_an_entry_is_not_whole() -> None:
     reader = Entries()
     reader.split(b"MESSAGE=x\n")
     assert not reader.whole
+
+
+@given(st.integers(1, 60), st.booleans())
+def test_of_two_fields_of_one_name_the_last_counts(size: int, binary: bool) -> None:
+    data = export({b"MESSAGE": b"one"}, binary)[:-1] + export({b"MESSAGE": b"two"})
+    cut = Entries()
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    assert [entry for piece in pieces for entry in cut.split(piece)] == [{b"MESSAGE": b"two"}]

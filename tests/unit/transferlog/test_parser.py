@@ -87,6 +87,30 @@ def back(path: str | None) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
+def faults(*messages: bytes) -> list[str | None]:
+    return [one.failed for one in texts(*messages) if isinstance(one, Transfer)]
+
+
+OPEN = b'open "%s" flags WRITE,CREATE,TRUNCATE mode 0644'
+FULL = b'error: process_write: write "%s": No space left on device'
+CLOSE = b'close "%s" bytes read 0 written 5'
+LONG = b"/" + b"n" * 120
+
+
+def test_an_upload_to_a_full_disk_is_not_a_good_one() -> None:
+    a, b = b"/a", b"/b"
+    status = b"sent status Failure"
+    begun = [OPEN % a, OPEN % b, FULL % a, status, FULL % a, status]
+    assert faults(*begun, CLOSE % b, CLOSE % a) == [None, "No space left on device"]
+    # Opened anew it has another chance, and a name is cut at 100 bytes.
+    assert faults(*begun, OPEN % a, CLOSE % a) == [None]
+    assert faults(OPEN % LONG, FULL % LONG[:100], CLOSE % LONG) == ["No space left on device"]
+    assert faults(FULL % a, CLOSE % a) == ["No space left on device"]
+    tricky = b'/x": write "/a'
+    assert faults(OPEN % tricky, FULL % tricky, CLOSE % a, CLOSE % tricky)[0] is None
+    assert faults(b"forced " + CLOSE % a) == ["the session ended before it was closed"]
+
+
 @given(anything, sizes, sizes, st.booleans())
 def test_a_close_gives_its_name_and_numbers_back(
     name: bytes, fetched: int, stored: int, forced: bool
@@ -274,7 +298,7 @@ UP = b'close "/x" bytes read 0 written 5'
 def test_a_session_from_beginning_to_end() -> None:
     records = read(line(SESSION), line(UP), line(closed(), moment="2026-11-24T10:00:00+00:00"))
     (session,) = (record for record in records if isinstance(record, Session))
-    assert session[2:] == (
+    assert session[2:12] == (
         "alice",
         "192.0.2.7",
         7,
@@ -624,6 +648,42 @@ def test_who_says_to_be_somebody_else_is_not_believed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said_by", "whose", "address", "is_test"),
+    [
+        (0, "alice", "UNKNOWN", True),
+        (1001, "alice", "UNKNOWN", False),  # only root says that it tests
+        ("", "alice", "UNKNOWN", False),
+        (0, "bob", "UNKNOWN", False),
+        (0, "alice", "192.0.2.7", False),  # a login over a network is nobody's test
+    ],
+)
+def test_of_a_test_nothing_is_told(
+    said_by: int | str, whose: str, address: str, is_test: bool
+) -> None:
+    said = sent(said_by, f"sftpjail test of {whose}".encode(), 9)
+    opened = SESSION.replace(b"192.0.2.7", address.encode())
+    lines = [said, *(sent(1001, m) for m in (opened, b'remove name "/x"', UP, CLOSED, opened))]
+    reader = Reader(Clock(), Known())
+    records = [r for r in reader.read(lines) if not isinstance(r, Unknown)]
+    if is_test:
+        ((session),) = records
+        assert isinstance(session, Session) and session.how == "test" and not session.written
+    else:
+        assert [type(r).__name__ for r in records] == ["Operation", "Transfer", "Session"]
+        assert reader.unknown == (said_by != 0)
+
+
+def test_a_session_long_after_a_test_is_none() -> None:
+    later = START.replace("09:00:00", "09:00:31")
+    opened = SESSION.replace(b"192.0.2.7", b"UNKNOWN")
+    lines = [sent(0, b"sftpjail test of alice", 9)]
+    lines += [
+        sent(1001, message).replace(START.encode(), later.encode()) for message in (opened, UP)
+    ]
+    assert by_whom(*lines) == [("Transfer", "alice", True), ("Session", "alice", True)]
+
+
 @pytest.mark.parametrize("uid", [None, ""])
 def test_a_line_of_which_nobody_says_whose_it_is_is_not_verified(uid: str | None) -> None:
     old = [line(m) if uid is None else sent(uid, m) for m in (SESSION, UP, CLOSED)]
@@ -687,3 +747,11 @@ def test_entries_of_the_journal_are_verified_by_its_uid() -> None:
     reader = Reader(Clock(), Known())
     (record,) = reader.read_journal([entry | {b"MESSAGE": m} for m in (SESSION, UP)])
     assert (record.user, record.verified) == ("alice", False)
+
+
+def test_repetitions_that_anybody_may_claim_are_bounded() -> None:
+    claim = b"message repeated 100000 times: [ %s]" % UP
+    records = texts(*[claim] * 30)
+    assert sum(isinstance(record, Transfer) for record in records) == 100_000
+    unknown = [record for record in records if isinstance(record, Unknown)]
+    assert len(unknown) == 29 and {record.why for record in unknown} == {"another message"}

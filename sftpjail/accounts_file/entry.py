@@ -1,0 +1,323 @@
+"""One account as a file describes it, and what each of its fields may be.
+
+A field that is None is not managed: whatever the host has of it stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from ..errors import UsageError
+from ..escapes import shown
+from ..model import normal, number, valid_name
+
+# In the order of `export`.
+FIELDS = (
+    "name",
+    "uid",
+    "comment",
+    "profile",
+    "password",
+    "keys",
+    "mounts",
+    "expires",
+    "disabled",
+    "reason",
+    "until",
+)
+# As crypt(5) makes them; passwd -l locks one by the mark before it. Its oldest method has none, and
+# what looks so is rather a plain password in the wrong place.
+_HASH = re.compile(r"!?\$[A-Za-z0-9./$=,_-]{3,}")
+_WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
+# A hash wherever it stands: in a column beside its own, or in a line that is none.
+_HASHED = re.compile(r"!?\$[A-Za-z0-9,=_-]{1,24}\$[A-Za-z0-9./$=,_-]{4,}")
+_LONGEST_COMMENT = 1000  # far below what chpasswd(8) still reads in a line of passwd(5)
+_FIRST_DAY = "1970-01-02"  # of shadow(5): it advises against 0, and -1 is no expiry
+_OCTAL = re.compile(r"\\([0-3][0-7]{2})")
+
+
+@dataclass(frozen=True)
+class MountWanted:
+    """A directory of the host, and its path inside the jail."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a file says of one account.
+
+    `line` is where it begins. `profile` is "" where that is not said. `password` is a hash, or ""
+    for none; `keys` are lines as in authorized_keys; `expires` is "" for never. `reason` and
+    `until` go with `disabled`, and are "" where they are not said.
+    """
+
+    name: str
+    line: int = 0
+    uid: int | None = None
+    comment: str | None = None
+    profile: str = ""
+    password: str | None = field(default=None, repr=False)
+    keys: tuple[str, ...] | None = None
+    mounts: tuple[MountWanted, ...] | None = None
+    expires: str | None = None
+    disabled: bool | None = None
+    reason: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong in a file: where, in which account and field, "" for none of these."""
+
+    line: int
+    name: str
+    field: str
+    what: str
+
+    def words(self, path: str) -> str:
+        """Return it in words, with the name of the file."""
+        where = ": ".join(filter(None, (f"{path}, line {self.line}", self.field)))
+        return without_hashes(f"{where}: {self.what}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The values of one account as they stand in a file, and the lines of its fields."""
+
+    line: int
+    name: Any
+    values: Mapping[str, Any]
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+
+def without_hashes(text: str) -> str:
+    """Return a text of an error without what looks like the hash of a password."""
+    return _HASHED.sub("(hash)", text)
+
+
+class Wrong(Exception):
+    """A value is none that its field can have."""
+
+
+def entry_of(row: Row) -> tuple[Entry | None, list[Fault]]:
+    """Return what a row says, or None, and what is wrong in it."""
+    faults = []
+    name = str(row.name) if isinstance(row.name, str) else ""
+    try:
+        valid_name(name)
+    except UsageError as error:
+        faults.append(Fault(row.line, "", "name", error.message))
+        name = ""
+    given: dict[str, Any] = {}
+    for key, value in row.values.items():
+        if value is None:
+            continue  # null of JSON: as if it did not stand there
+        try:
+            given[key] = _READERS[key](value)
+        except Wrong as wrong:
+            faults.append(Fault(row.lines.get(key, row.line), name, key, str(wrong)))
+    if faults:
+        return None, faults
+    if given.get("profile") is None:
+        given.pop("profile", None)
+    return Entry(name, row.line, **given), []
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        raise Wrong("it is a list; a text with a comma wants quotes")
+    if not isinstance(value, str):
+        raise Wrong("it is not a text")
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise Wrong(f"{shown(value)} has a control character")
+    return _encodable(value)
+
+
+def _encodable(text: str) -> str:
+    """Return a text unless UTF-8 cannot have it, as the half of a character that JSON escapes."""
+    if any(0xD800 <= ord(c) < 0xE000 for c in text):
+        raise Wrong(f"{shown(text)} is not UTF-8")
+    return text
+
+
+def _words(value: Any) -> str:
+    """Return a text that others than root will read."""
+    text = _text(value)
+    if _HASHED.search(text):
+        raise Wrong("it has the hash of a password, which belongs into the field password alone")
+    return text
+
+
+def _uid(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    text = _text(value).strip()
+    if not text:
+        return None
+    found = number(text)
+    if found is None:
+        raise Wrong(f"{shown(text)} is not a uid")
+    return found
+
+
+def _comment(value: Any) -> str:
+    text = _words(value).strip()
+    if ":" in text:
+        raise Wrong(f"{shown(text)} has a colon, which passwd(5) cannot have")
+    if len(text) > _LONGEST_COMMENT:
+        raise Wrong(f"it has {len(text)} characters, and may have {_LONGEST_COMMENT}")
+    return text
+
+
+def _profile(value: Any) -> str | None:
+    return _text(value).strip() or None
+
+
+def _password(value: Any) -> str | None:
+    """Return a hash, "" for none, or None where that is not said. No message has the value."""
+    text = _text(value).strip()
+    if text == "none":
+        return ""
+    if text and not _HASH.fullmatch(text):
+        raise Wrong("it is neither a hash as of `openssl passwd -6` nor none")
+    return text or None
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """Yield the parts of a list, or the lines of a text; comments and empty ones are none."""
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, str):
+            yield item
+            continue
+        lines = (line.strip() for line in re.split("\r\n|[\r\n]", item))
+        yield from (line for line in lines if line and not line.startswith("#"))
+
+
+def _keys(value: Any) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _items(value))
+
+
+def _mounts(value: Any) -> tuple[MountWanted, ...]:
+    found = tuple(map(_mount, _items(value)))
+    targets = [normal(mount.target) for mount in found]
+    twice = next((target for target in targets if targets.count(target) > 1), None)
+    if twice is not None:
+        raise Wrong(f"{shown(twice)} is the place of two mounts")
+    return found
+
+
+def _mount(value: Any) -> MountWanted:
+    if isinstance(value, dict):
+        return _described_mount(value)
+    parts = _text(value).split(":")
+    has_flag = len(parts) == 3 and parts[2] in ("ro", "rw")
+    flag = parts.pop() if has_flag else ""
+    if len(parts) != 2 or not all(parts):
+        raise Wrong(f"{shown(_text(value))} is not SOURCE:TARGET[:ro]; a colon of a path is \\072")
+    source, target = (_OCTAL.sub(lambda octal: chr(int(octal[1], 8)), part) for part in parts)
+    return _judged(MountWanted(source, target, flag == "ro"))
+
+
+def _described_mount(value: dict[str, Any]) -> MountWanted:
+    unknown = value.keys() - {"source", "target", "read_only"}
+    if unknown:
+        raise Wrong(f"a mount has no {shown(min(unknown))}")
+    paths = [value.get("source"), value.get("target")]
+    read_only = value.get("read_only", False)
+    if not all(isinstance(path, str) and path for path in paths) or not isinstance(read_only, bool):
+        raise Wrong("a mount has a source, a target and read_only, which is true or false")
+    source, target = (_encodable(str(path)) for path in paths)
+    return _judged(MountWanted(source, target, read_only))
+
+
+def _judged(mount: MountWanted) -> MountWanted:
+    for path in (mount.source, mount.target):
+        if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            raise Wrong(f"{shown(path)} is not a path that begins with / and has no ..")
+    return mount
+
+
+def _day(value: Any) -> str:
+    text = _text(value).strip()
+    if text in ("", "never"):
+        return ""
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        day = date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise Wrong(f"{shown(text)} is not a date of the form YYYY-MM-DD") from None
+    if day < _FIRST_DAY:
+        raise Wrong(f"{day} is before {_FIRST_DAY}, the first day that shadow(5) can have")
+    return day
+
+
+def _yes(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = _text(value).strip().lower()
+    if text not in _WORDS:
+        raise Wrong(f"{shown(text)} is neither yes nor no")
+    return _WORDS[text]
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "uid": _uid,
+    "comment": _comment,
+    "profile": _profile,
+    "password": _password,
+    "keys": _keys,
+    "mounts": _mounts,
+    "expires": _day,
+    "disabled": _yes,
+    "reason": _words,
+    "until": _day,
+}
+
+
+def values_of(entry: Entry) -> dict[str, Any]:
+    """Return the fields of an entry that are managed, as JSON has them; see `entry_of`."""
+    found: dict[str, Any] = {"name": entry.name}
+    for key in FIELDS[1:]:
+        value = getattr(entry, key)
+        if value is None or (key in ("profile", "reason", "until") and not value):
+            continue
+        found[key] = value
+    if "password" in found:
+        found["password"] = found["password"] or "none"
+    if "keys" in found:
+        found["keys"] = list(found["keys"])
+    if "mounts" in found:
+        found["mounts"] = [dict(vars(mount)) for mount in found["mounts"]]
+    if "expires" in found:
+        found["expires"] = found["expires"] or "never"
+    return found
+
+
+def misread(entry: Entry, key: str) -> str:
+    """Return why a field of an entry would be refused or read as something else, or ""."""
+    value = values_of(entry).get(key)
+    if value is None:
+        return ""
+    try:
+        found = _READERS[key](value)
+    except Wrong as wrong:
+        return without_hashes(str(wrong))
+    return "" if found == getattr(entry, key) else f"{shown(str(value))} is read as something else"
+
+
+def mount_text(mount: MountWanted) -> str:
+    """Return a mount as SOURCE:TARGET[:ro]."""
+    paths = (re.sub(r"[\\:\x00-\x20\x7f]", _octal, path) for path in (mount.source, mount.target))
+    return ":".join([*paths, *["ro"] * mount.read_only])
+
+
+def _octal(found: re.Match[str]) -> str:
+    return f"\\{ord(found[0]):03o}"

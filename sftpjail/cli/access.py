@@ -1,0 +1,245 @@
+"""disable, enable, set and kick: who may log in, until when, and who is thrown out."""
+
+from __future__ import annotations
+
+import syslog
+from collections.abc import Sequence
+from shlex import quote
+
+from ..engine.engine import Engine
+from ..engine.plan import (
+    Event,
+    OnSetup,
+    OnUserConnections,
+    OnUserDisable,
+    OnUserEnable,
+    OnUserExpire,
+    OnUserLimit,
+    Plan,
+)
+from ..errors import SftpJailError, UsageError
+from ..escapes import one_line
+from ..host import Host
+from ..jails.activity import namesakes
+from ..jails.closing import (
+    is_disabled,
+    is_shut,
+    list_with,
+    own_expiry,
+    reason,
+    today,
+)
+from ..jails.membership import find_jailed
+from ..jails.renames import refuse_other
+from ..model import Account, Problem, valid_name
+from ..operations.events import create_events
+from ..operations.limits import limited
+from ..system.processes import in_jail
+from ..system.programs import end_sessions
+from ..system.syslog import tell
+from .context import Command, Context
+from .limits import add_limit_options, wanted_addresses
+from .passwords import (
+    PASSWORD_SET,
+    add_password_options,
+    of_passwords,
+    password_steps,
+    refuse_must_change,
+    wanted_password,
+)
+
+
+def register(add_parser: Command) -> None:
+    """Add the commands of this module."""
+    parser = add_parser("disable", "shut an account out; its jail, keys and files stay")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="show and explain display it")
+    parser.add_argument(
+        "--until", metavar="DATE", default="", help="let it in again from YYYY-MM-DD on (UTC)"
+    )
+    parser.add_argument("--now", action="store_true", help="end its sessions as well")
+    parser.set_defaults(run=disable)
+    parser = add_parser("enable", "let an account in again that disable has shut out")
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=enable)
+    parser = add_parser("set", "change an account")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument(
+        "--expires",
+        metavar="DATE",
+        help="the last day on which it is let in (YYYY-MM-DD, UTC), or never",
+    )
+    add_password_options(parser).add_argument(
+        "--no-password", action="store_true", help="no password lets it in"
+    )
+    add_limit_options(parser)
+    parser.set_defaults(run=set_account)
+    parser = add_parser("kick", "end the sessions of an account; it may log in again")
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=kick)
+
+
+def coming_date(text: str, option: str) -> str:
+    """Return a date that is to come as YYYY-MM-DD.
+
+    Args:
+        text: as it was given.
+        option: to which.
+
+    Raises:
+        UsageError: it is no date, or it has come.
+    """
+    import datetime  # late: few commands need it
+
+    try:
+        date = datetime.datetime.strptime(text, "%Y-%m-%d").date().isoformat()
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not a date of the form YYYY-MM-DD") from None
+    if date <= today():
+        raise UsageError(f"{option} {date}: the date must be later than today, {today()} (UTC)")
+    return date
+
+
+def day_in(days: int) -> str:
+    """Return the date of a coming day (YYYY-MM-DD).
+
+    Raises:
+        UsageError: the calendar ends before.
+    """
+    import datetime
+
+    try:
+        return (datetime.date.today() + datetime.timedelta(days=days)).isoformat()
+    except OverflowError:
+        raise UsageError(f"{days} days are too many") from None
+
+
+def disable(context: Context) -> int:
+    """Shut an account out, and then, with --now, end its sessions."""
+    given = context.arguments
+    until = coming_date(given.until, "--until") if given.until else ""
+    why = one_line(given.reason.strip())
+    with context.engine() as engine:
+        account = find_jailed(valid_name(given.user), engine.config, engine.host)
+        name = account.name
+        refuse_other(account, engine.host)
+        if given.now:
+            _refuse_shared(account, engine.host)
+        plan = _plan(engine, [OnUserDisable(account, why, until)], account, shut=True)
+        end = f" until {until}" if until else ""
+        done = f"{name} is disabled{end}; to let it in again: sftpjail enable {quote(name)}"
+        context.finish(engine, plan, done, f"{name} is disabled{end}")
+    # Nobody can open another session now.
+    _of_sessions(account, context)
+    return context.close(0)
+
+
+def _refuse_shared(account: Account, host: Host) -> None:
+    """Refuse to end sessions that may be another account's. Raises SftpJailError."""
+    others = namesakes(account, host)
+    if others:
+        words = f"{account.name} has the uid {account.uid} of {others[0]}"
+        advice = "without --now their sessions go on"
+        raise SftpJailError(f"{words}: it is not known whose its sessions are", advice=advice)
+
+
+def _of_sessions(account: Account, context: Context) -> None:
+    """End the sessions of an account that is disabled; without --now, say that there are some."""
+    name, ended, problems = account.name, 0, list[Problem]()
+    if in_jail(account.uid) and not context.dry_run:
+        if context.arguments.now:
+            ended = end_sessions(account.uid)
+            context.say([f"ended the sessions of {name}"])
+        else:
+            command = f"sftpjail disable --now {quote(name)}"
+            what = f"{name} has a session, which goes on"
+            problems.append(Problem(what, "sshd asks only at a login", command, severity="advice"))
+    context.answers["ended"] = ended
+    context.answer_problems(problems)
+
+
+def enable(context: Context) -> int:
+    """Let an account in again, into a jail that is as it should be."""
+    problems = []
+    with context.engine() as engine:
+        host = engine.host
+        account = find_jailed(valid_name(context.arguments.user), engine.config, host)
+        name, events = account.name, list[Event]()
+        if is_disabled(account, host):
+            made = create_events(account, host, engine.manager)
+            events = [*made, OnUserEnable(account)]
+        elif is_shut(account, host):
+            raise SftpJailError(f"{name} is not disabled; it is shut out: {reason(account, host)}")
+        past = own_expiry(account, host) if events else ""
+        if past:
+            what = f"{name} is no longer disabled, but it expired on {past}"
+            problems = [Problem(what, "sshd refuses every login", f"chage -E -1 {quote(name)}")]
+        plan = _plan(engine, events, account, shut=False)
+        context.finish(engine, plan, f"{name} is enabled", f"{name} is not disabled")
+    context.answer_problems(problems)
+    return context.close(0)
+
+
+def set_account(context: Context) -> int:
+    """Change what an account is let in by: its expiry, its password, its addresses."""
+    given = context.arguments
+    refuse_must_change(given)
+    wanted = (given.expires, given.addresses, given.connections)
+    if wanted == (None, None, None) and not (given.password or given.no_password):
+        raise UsageError("set wants something to set", advice="see sftpjail set --help")
+    name = valid_name(given.user)
+    date = "" if given.expires in (None, "never") else coming_date(given.expires, "--expires")
+    addresses = wanted_addresses(given.addresses)
+    hashed = wanted_password(name, context)
+    with context.engine() as engine:
+        account = find_jailed(name, engine.config, engine.host)
+        refuse_other(account, engine.host)
+        words, events = [], list[Event]()
+        if given.expires is not None:
+            words += [f"{name} expires on {date}" if date else f"{name} does not expire"]
+            events += [OnUserExpire(account, date)]
+        if addresses is not None:
+            where = f"{' '.join(addresses)} only" if addresses else "any address"
+            words += [f"{name} is let in from {where}"]
+            events += [OnUserLimit(account, addresses)]
+        if given.connections is not None:
+            count = given.connections or "any number of"
+            words += [f"{name} may have {count} sessions at once"]
+            events += [OnUserConnections(account, given.connections)]
+        if hashed:
+            words += [f"{name} has no password" if given.no_password else PASSWORD_SET.format(name)]
+        plan = limited(engine, events, password_steps(account, hashed, engine.host))
+        context.finish(engine, plan, words, "; ".join(words))
+    judged = hashed and not context.dry_run
+    context.look_after(lambda: of_passwords(name, engine.config) if judged else [])
+    return context.close(0)
+
+
+def kick(context: Context) -> int:
+    """End the sessions of an account."""
+    with context.engine(reading=True) as engine:
+        account = find_jailed(valid_name(context.arguments.user), engine.config, engine.host)
+        refuse_other(account, engine.host)
+        _refuse_shared(account, engine.host)
+    name, there = account.name, in_jail(account.uid)
+    ended = end_sessions(account.uid) if there and not context.dry_run else 0
+    if ended:
+        tell(syslog.LOG_NOTICE, f"the sessions of {name} were ended by sftpjail kick")
+    words = f"ended the sessions of {name}" if there else f"{name} has no session"
+    context.say([f"would have {words}" if there and context.dry_run else words])
+    context.answers |= {"dry_run": context.dry_run, "ended": ended}
+    return context.close(0)
+
+
+def _plan(engine: Engine, events: Sequence[Event], account: Account, *, shut: bool) -> Plan:
+    """Return the plan, with sshd's own configuration where nothing else can shut the account out.
+
+    Args:
+        engine: with the facts.
+        events: what is to happen.
+        account: whom it is about.
+        shut: whether it will be shut out.
+    """
+    listed = list_with(account, engine.host, shut=shut) if events else None
+    first = [OnSetup()] if listed is not None else []
+    return engine.plan([*first, *events], listed=listed)

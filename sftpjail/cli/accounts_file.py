@@ -1,0 +1,329 @@
+"""apply FILE and export: accounts as a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from shlex import join
+
+from .. import fixes
+from ..accounts_file.entry import without_hashes
+from ..accounts_file.reading import FORMATS, AccountsFile, form_of, read
+from ..accounts_file.writing import write
+from ..engine.engine import Engine
+from ..errors import SftpJailError, UsageError, unreadable
+from ..escapes import some
+from ..host import Host
+from ..jails.membership import find_jailed, jailed
+from ..model import Problem, valid_name
+from ..operations.apply import PATIENCE
+from ..operations.export import known, readable
+from ..operations.from_file import Change, FromFile, any_shut, faults_of, shown_values
+from ..system.scratch import new_file
+from .context import Command, Context, counted, printable
+
+_STDIN = ("-", "/dev/stdin")
+_MOST = 256 << 20  # bytes: more than a million accounts
+_SHOWN = 8
+_NO_NAMES = "a list has a name in each line; how other files begin is in sftpjail-accounts(5)"
+
+
+def register(add_parser: Command) -> None:
+    """Add the command of this module."""
+    parser = add_parser("export", "write the jailed accounts as a file that apply reads")
+    parser.add_argument("users", metavar="USER", nargs="*", help="default: all")
+    parser.add_argument("--format", choices=FORMATS, default="configobj", help="default: configobj")
+    parser.add_argument(
+        "--output", metavar="FILE", help="a new file, root's alone; default: standard output"
+    )
+    parser.add_argument(
+        "--secrets", action="store_true", help="with the hashes of passwords; never on a terminal"
+    )
+    parser.set_defaults(run=export)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `apply` that are for a file of accounts."""
+    parser.add_argument("--format", choices=FORMATS, help="of FILE; default: as it begins")
+    parser.add_argument(
+        "--missing", choices=("disable",), help="shut out the jailed accounts that FILE lacks"
+    )
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="leave out accounts that cannot be as FILE wants, instead of doing nothing",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="shut out and let in again without asking"
+    )
+
+
+def refuse_options(given: argparse.Namespace) -> None:
+    """Refuse these options where there is no file of accounts. Raises UsageError."""
+    for option in ("format", "missing", "keep_going", "yes"):
+        if getattr(given, option):
+            words = f"--{option.replace('_', '-')} is for a file of accounts"
+            advice = "a list of names is one with the header name, and --format csv"
+            raise UsageError(words, advice=advice if given.file is not None else "give FILE")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that `apply` was given: its text and form, and who else can read it, in words."""
+
+    path: str
+    text: str
+    form: str
+    exposed: str = ""
+
+    def names(self) -> list[str]:
+        """Return the names of a file that has names alone. Raises UsageError."""
+        lines = (line.strip() for line in self.text.removeprefix("\ufeff").split("\n"))
+        found = [line for line in lines if line and not line.startswith("#")]
+        if not found:
+            raise UsageError(f"{self.path} has no name of an account")
+        try:
+            return [valid_name(line) for line in found]
+        except UsageError as error:
+            words = without_hashes(f"{self.path}: {error.message}")
+            raise UsageError(words, advice=_NO_NAMES) from None
+
+
+def read_accounts(path: str, form: str | None) -> Source:
+    """Return a file of accounts, or of names, or standard input for `-`.
+
+    Call it before the lock is taken: it may wait for a person.
+
+    Args:
+        path: the file.
+        form: as `--format` says; None looks at how it begins.
+
+    Raises:
+        SftpJailError: it cannot be read, is empty or too large, or others than root can write it.
+    """
+    if not path:
+        raise UsageError("the name of FILE is empty")
+    shown = "standard input" if path in _STDIN else path
+    try:
+        fd = sys.stdin.fileno() if path in _STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with open(fd, "rb", closefd=path not in _STDIN) as handle:
+            found = os.fstat(fd)
+            data = handle.read(_MOST + 1)
+    except OSError as error:
+        raise unreadable(shown, error) from error
+    if len(data) > _MOST:
+        raise UsageError(f"{shown} has more than {_MOST >> 20} MiB")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise unreadable(shown, error) from error
+    writer = _other(found, stat.S_IWGRP, stat.S_IWOTH)
+    if writer:
+        raise _too_open(path, f"{shown} says who gets in, and {writer} can write it")
+    if not text.strip(" \t\r\n\ufeff"):
+        raise UsageError(f"{shown} is empty")
+    reader = _other(found, stat.S_IRGRP, stat.S_IROTH)
+    return Source(shown, text, form or form_of(text), reader)
+
+
+def _other(found: os.stat_result, of_group: int, of_others: int) -> str:
+    """Return who beside root may do with a file what bits of its mode say, in words, or ""."""
+    if not stat.S_ISREG(found.st_mode):
+        return ""
+    if found.st_uid != 0:
+        return f"uid {found.st_uid}"
+    if found.st_mode & of_others:
+        return "everybody"
+    return f"the group {found.st_gid}" if found.st_mode & of_group else ""
+
+
+def _too_open(path: str, words: str) -> SftpJailError:
+    """Return the error that others than root may do something with FILE."""
+    if path in _STDIN:
+        return SftpJailError(words, advice="give a file of root's with mode 600")
+    path, host = os.path.abspath(path), Host()
+    command = fixes.on(path, host, "chown 0:0 {}", "chmod 600 {}")
+    return SftpJailError(words, command, advice="" if command else fixes.advice(path, host))
+
+
+def apply_file(context: Context, source: Source) -> int:
+    """Bring the accounts of a file to what it says, all of them or none."""
+    given = context.arguments
+    if given.missing and given.keep_going:
+        raise UsageError("--missing and --keep-going exclude each other")
+    file = read(source.text, source.form, source.path)
+    if file.has_hashes and source.exposed:
+        words = f"{source.path} has hashes of passwords, and {source.exposed} can read it"
+        raise _too_open(given.file, words)
+    if given.missing and not file.entries:
+        raise UsageError(f"{source.path} lists no account, and --missing would shut out everybody")
+    _refuse(faults_of(file), given)
+    agreed = _ask(context, file)
+    with context.engine() as engine:
+        return _apply(context, file, engine, agreed)
+
+
+def _refuse(errors: dict[str, SftpJailError], given: argparse.Namespace) -> None:
+    """Refuse all of a file because of some accounts, unless that is wanted.
+
+    Raises:
+        SftpJailError: names the first few.
+    """
+    if not errors or given.keep_going:
+        return
+    every = list(errors.values())
+    if len(every) == 1:
+        raise every[0].saying(f"nothing was changed: {every[0].message}")
+    words = some((error.message for error in every), _SHOWN, "; ")
+    usage = all(isinstance(error, UsageError) for error in every)
+    kind = UsageError if usage else SftpJailError
+    raise kind(f"nothing was changed: {words}", advice="correct that, or give --keep-going")
+
+
+def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
+    """Have somebody agree where access is opened or shut; return what to, None for anything.
+
+    That is before the lock is taken: nobody's useradd waits for somebody at a terminal.
+
+    Raises:
+        UsageError: nobody agrees.
+    """
+    given = context.arguments
+    if given.yes or context.dry_run:
+        return None
+    with context.engine(reading=True, tolerant=False) as engine:
+        if not (given.missing or any_shut(file, engine)):
+            return frozenset()
+        wanted = FromFile(file, engine, bool(given.missing))
+    doing = _doing(wanted)
+    if not doing:
+        return frozenset()
+    words = some(doing, _SHOWN, "; ")
+    if sys.stdin.isatty() and sys.stdout.isatty() and not context.json:
+        print(f"{printable(words)}. Go on? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return frozenset(doing)
+        raise UsageError("nothing was changed")
+    command = ["sftpjail", "apply", "--yes"]
+    command += ["--missing", given.missing] if given.missing else []
+    command += ["--format", given.format] if given.format else []
+    command += ["--keep-going"] if given.keep_going else []
+    whole = join([*command, given.file]) if given.file not in _STDIN else ""
+    raise UsageError(f"this wants your word: {words}", whole, advice="" if whole else "give --yes")
+
+
+def _doing(wanted: FromFile) -> list[str]:
+    """Return in words who is let in again, and who is shut out because FILE lacks it."""
+    return [*wanted.opened, *(f"{name} is shut out" for name in wanted.shut)]
+
+
+def _apply(
+    context: Context, file: AccountsFile, engine: Engine, agreed: frozenset[str] | None
+) -> int:
+    """Plan and apply; an account that fails is left out with --keep-going, and all else is done."""
+    given, failed, tries = context.arguments, dict[str, SftpJailError](), 0
+    while True:
+        wanted = FromFile(file, engine, bool(given.missing), failed)
+        if given.keep_going or context.dry_run:
+            plan = wanted.preview()
+            if wanted.errors.keys() - failed.keys() and given.keep_going:
+                failed |= wanted.errors  # and nothing of what else they want is done
+                continue
+        _refuse(wanted.errors, given)
+        if agreed is not None and not agreed.issuperset(_doing(wanted)):
+            raise SftpJailError("more would be shut out or let in by now; give it again")
+        if context.dry_run:
+            context.answers |= {"actions": plan.describe(), "notices": []}
+            return _close(context, file, wanted)
+        try:
+            _carry_out(context, file, engine, wanted)
+            return _close(context, file, wanted)
+        except SftpJailError as error:
+            names = {change.name for change in wanted.changes}
+            failing = wanted.placed(error.owner, error)
+            if not given.keep_going or error.owner not in names - failed.keys():
+                raise
+            tries += 1
+            if tries > PATIENCE:
+                raise
+            failed[error.owner] = failing
+            engine = engine.on(engine.host.anew())
+
+
+def _carry_out(context: Context, file: AccountsFile, engine: Engine, wanted: FromFile) -> None:
+    plan = wanted.plan()
+    notices = engine.apply(plan, *wanted.stages())
+    count = counted(len(wanted.changes), "account")
+    context.report(plan, notices, _done(wanted), f"{count} checked, all is as {file.path} says")
+
+
+def _done(wanted: FromFile) -> list[str]:
+    """Return in words what was done."""
+    lines = []
+    kinds = {"new": "made", "changed": "changed", "disabled": "shut out", "unchanged": "checked"}
+    for kind, verb in kinds.items():
+        names = [change.name for change in wanted.changes if change.kind == kind]
+        if names:
+            lines.append(f"{verb} {counted(len(names), 'account')}: {some(names, _SHOWN)}")
+    return lines
+
+
+def _close(context: Context, file: AccountsFile, wanted: FromFile) -> int:
+    """Say the rest, and return the exit code."""
+    if context.dry_run:
+        lines = [line for change in wanted.changes for line in change.lines]
+        context.say(lines or ["nothing to do"])
+    if context.json:
+        context.answers["accounts"] = list(map(Change.describe, wanted.changes))
+    names = {entry.name for entry in file.entries} | {fault.name for fault in file.faults}
+    problems = [
+        Problem.of(error, about=name if name in names else "")
+        for name, error in wanted.errors.items()
+    ]
+    notes = [Problem(words, "", severity="advice") for words in wanted.notices]
+    context.answer_problems([*problems, *notes])
+    return context.close(1 if problems else 0)
+
+
+def export(context: Context) -> int:
+    """Write the jailed accounts of this host."""
+    given = context.arguments
+    if given.output == "":
+        raise UsageError("the name of --output is empty")
+    if given.secrets and not given.output and (sys.stdout.isatty() or context.json):
+        where = "part of --json's answer" if context.json else "shown on a terminal"
+        raise UsageError(f"hashes of passwords are not {where}", advice="give --output FILE")
+    with context.engine(reading=True) as engine:
+        every = jailed(engine.config, engine.host)
+        names = dict.fromkeys(given.users) or sorted(every)
+        accounts = [
+            every.get(name) or find_jailed(name, engine.config, engine.host) for name in names
+        ]
+        found = known(accounts, engine.host, given.secrets)
+    entries, problems = readable(found)
+    text = write(entries, given.format)
+    if given.output:
+        _write_new(given.output, text, context)
+    elif not context.json:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    context.answers["accounts"] = [
+        {"user": entry.name} | shown_values(entry, "") for entry in entries
+    ]
+    context.answer_problems(problems)
+    return context.close(0)
+
+
+def _write_new(path: str, text: str, context: Context) -> None:
+    """Write a file that is not there yet and that nobody but root can read. Raises UsageError."""
+    try:
+        path = os.path.abspath(path)
+    except OSError as error:
+        raise unreadable("the working directory", error) from error
+    if os.path.lexists(path):
+        raise UsageError(f"{path} is there already", advice="give a name that is new")
+    if not context.dry_run:
+        new_file(path, text.encode("utf-8", "surrogateescape"), 0o600)

@@ -1,0 +1,78 @@
+"""After usermod -l: what `apply`, `adopt` and `check --fix` do before anything else."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+from ..engine.engine import Engine
+from ..errors import RollbackIncomplete, SftpJailError
+from ..escapes import look_at
+from ..jails.leftovers import former_name
+from ..operations.renames import Turn, next_turn, turn, waiting
+from .context import Context
+
+
+def rename_all(context: Context, engine: Engine) -> tuple[Engine, dict[str, SftpJailError | None]]:
+    """Give accounts that usermod(8) has renamed what is their own, each in its own transactions.
+
+    Returns:
+        an engine with the facts after that, and who is to be left out of what is planned from
+        these: with the error of what failed, or None in a dry run.
+    """
+    if context.dry_run:
+        return engine, {name: _show(context, engine, name) for name in _names(engine)}
+    failed: dict[str, SftpJailError | None] = {}
+    while (one := next_turn(engine, failed=failed)) is not None:
+        try:
+            _take(context, engine, one)
+        except RollbackIncomplete:
+            raise
+        except SftpJailError as error:
+            failed[one.account.name] = error
+        engine = engine.on(engine.host.anew())
+    return engine, failed
+
+
+def rename(context: Context, engine: Engine, name: str) -> Engine:
+    """Give an account what is its own, since an administrator says that it is the same person.
+
+    Whoever has to make way goes first.
+
+    Raises:
+        SftpJailError: it cannot be.
+    """
+    while (account := engine.host.account(name)) and (old := former_name(account, engine.host)):
+        one = next_turn(engine, sure=(name,)) or turn(account, old, engine)
+        _take(context, engine, one)
+        if context.dry_run:
+            break
+        engine = engine.on(engine.host.anew())
+    return engine
+
+
+def _take(context: Context, engine: Engine, one: Turn) -> None:
+    """Carry a turn out.
+
+    Raises:
+        SftpJailError: also where it changes nothing, so that it would be the next one for ever.
+    """
+    if not context.carry_out(engine, one.events, one.done):
+        name = one.account.name
+        words = f"what is {name}'s own has its former name, and nothing changes that"
+        raise SftpJailError(words, look_at(f"sftpjail check {quote(name)}"))
+
+
+def _names(engine: Engine) -> list[str]:
+    return [account.name for account, _ in waiting(engine.host)]
+
+
+def _show(context: Context, engine: Engine, name: str) -> SftpJailError | None:
+    """Show the first that is to be done for an account; return why it cannot be."""
+    one = next_turn(engine, failed=[other for other in _names(engine) if other != name])
+    if one is None:
+        return None
+    try:
+        context.carry_out(engine, one.events, one.done)
+    except SftpJailError as error:
+        return error
+    return None

@@ -1,0 +1,65 @@
+"""What the completions of the shells ask for: `sftpjail --complete KIND [USER]`, a word a line.
+
+It is no command of people's: it changes nothing, takes no lock, needs no root, and where it cannot
+answer it says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import config as configuration
+from ..config import Config
+from ..errors import SftpJailError
+from ..host import Host
+from ..jails.membership import is_valid, jailed
+from ..model import Account
+from ..operations.keys import present
+
+
+def words(asked: Sequence[str]) -> list[str]:
+    """Return what could stand at a place of a command line.
+
+    Args:
+        asked: one of `jails`, `accounts` (which could be adopted), `profiles`, `mounts` and `keys`,
+            and for the last two the user.
+    """
+    kind, user = (*asked, "", "")[:2]
+    try:
+        config, host = configuration.load(configuration.PATH), Host()
+        if kind == "profiles":
+            return [profile.name for profile in config.profiles]
+        jails = _jails(config, host)
+        if kind == "jails":
+            return sorted(jails)
+        if kind == "accounts":
+            names = (name for name in host.accounts if name not in jails and is_valid(name))
+            return sorted(name for name in names if not host.is_system(host.accounts[name]))
+        return _of_jail(kind, jails[user], host) if user in jails else []
+    except (SftpJailError, OSError):
+        return []
+
+
+def _jails(config: Config, host: Host) -> dict[str, Account]:
+    """Return the jailed accounts; to others than root those that everybody may know."""
+    try:
+        return jailed(config, host)
+    except SftpJailError:  # our records of whom a directory service has brought are root's
+        found = {}
+        for name, account in host.accounts.items():
+            groups = host.people.groups_of(name, thorough=False)
+            profiles = (
+                one for one in config.profiles if name in one.match_user or one.group in groups
+            )
+            profile = next(profiles, None)
+            if profile is not None and is_valid(name):
+                found[name] = Account(name, account.uid, account.gid, account.home, profile=profile)
+        return found
+
+
+def _of_jail(kind: str, account: Account, host: Host) -> list[str]:
+    if kind == "keys":
+        return [key.fingerprint for key in present(account, host).values()]
+    binds = host.binds(account.name) if kind == "mounts" else ()
+    targets = [bind.target.removeprefix(account.jail) for bind in binds if bind.role == "mount"]
+    return [target for target in targets if target.isprintable()]

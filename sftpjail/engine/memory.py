@@ -1,0 +1,214 @@
+"""What an undo of a transaction will need, taken before its first step.
+
+It lies in the history and is never shown, since it has keys. Hashes of passwords are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from stat import S_IMODE
+from typing import Any
+
+from ..actions import (
+    AddAccount,
+    AddAccounts,
+    Configure,
+    DeleteAccount,
+    Remove,
+    RestoreAccount,
+    SetAccount,
+    SetComment,
+    SetOwner,
+    SetPasswords,
+    WriteFile,
+)
+from ..actions.files import text
+from ..config import keyfile
+from ..formats.access_list import addresses_of
+from ..formats.tagged_lines import Style
+from ..host import Host
+from ..model import number
+from ..paths import ADDRESSES, CONNECTIONS
+from ..system import account_lines
+from .merge import Edit
+from .plan import (
+    OURS,
+    Event,
+    OnKeyAdd,
+    OnKeyMigrate,
+    OnKeyRemove,
+    OnMount,
+    OnSetup,
+    OnUnmount,
+    OnUserConnections,
+    OnUserCreate,
+    OnUserDisable,
+    OnUserEnable,
+    OnUserExpire,
+    OnUserLimit,
+    OnUserRemove,
+    Plan,
+    Step,
+)
+from .summary import effective
+
+Kept = dict[str, Any]
+
+
+def remember(plan: Plan, host: Host) -> None:
+    """Add to `plan.kept` and `plan.left` what an undo of the plan will need.
+
+    Args:
+        plan: about to be carried out.
+        host: the facts from before.
+    """
+    steps = [step for step in plan.steps if step.plugin != OURS]
+    for step in steps:
+        plan.kept += _of_account(step, steps, host)
+        plan.left += [left | {"host": _is_host(step)} for left in _left(step, host)]
+    leaving: set[str] = set()
+    for event in effective(plan, steps):
+        if isinstance(event, OnUserRemove):
+            # What userdel leaves is taken away by a second one, of an account that is gone.
+            if event.account.name in leaving:
+                continue
+            leaving.add(event.account.name)
+        plan.kept.append(_of_event(event, host))
+
+
+def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
+    """Return that a step makes an account, or deletes one, and then what it was.
+
+    Also that it brings an import's profiles, and what the configuration was.
+    """
+    action = step.action
+    if isinstance(action, Configure):
+        before = {"before": text(host, action.path) if host.lstat(action.path) else None}
+        brought = {"profiles": action.brings, "members": action.members, "blocks": action.blocks}
+        return [{"event": "imported", "path": action.path, **before, **brought}]
+    if isinstance(action, AddAccount | RestoreAccount):
+        return [{"event": "added", "account": action.name}]
+    if isinstance(action, SetPasswords):
+        return [{"event": "password", "account": name} for name in action.names]
+    if isinstance(action, AddAccounts):
+        return [{"event": "added", "account": one.name} for one in action.accounts]
+    if not isinstance(action, DeleteAccount):
+        return []
+    name = action.name
+    owned = [s.action for s in steps if s.owner == name and isinstance(s.action, SetOwner)]
+    # What root takes over, so that it is no later account's: to be given back.
+    taken = {a.path: host.lstat(a.path) for a in owned if a.uid == 0}
+    owners = {p: (f.st_uid, f.st_gid, S_IMODE(f.st_mode)) for p, f in taken.items() if f}
+    lines = account_lines.without_hashes(name)
+    # With the shell and home from before its jail, which its new record is to have as well.
+    was = host.origin(name).was
+    for own in lines["passwd"]["own"]:
+        fields = own["line"].split(":")
+        fields[5:7] = [was.get("home", fields[5]), was.get("shell", fields[6])]
+        own["line"] = ":".join(fields)
+    return [{"event": "deleted", "account": name, "lines": lines, "owners": owners}]
+
+
+def _of_event(event: Event, host: Host) -> Kept:
+    about: Kept = {"event": event.hook}
+    if event.about:
+        about |= {"account": event.about.name, "uid": event.about.uid}
+        about["profile"] = event.about.profile.name if event.about.profile else ""
+    if isinstance(event, OnMount):
+        known = [bind.target for bind in host.binds(event.account.name)]
+        about |= {"bind": vars(event.bind), "new": event.bind.target not in known}
+    elif isinstance(event, OnUnmount):
+        about |= {"bind": vars(event.bind), "live_only": event.live_only}
+    elif isinstance(event, OnKeyAdd | OnKeyRemove):
+        about["key"] = event.key.line
+    elif isinstance(event, OnKeyMigrate):
+        about["path"] = event.path
+    elif isinstance(event, OnUserCreate):
+        about["new"] = event.new
+    elif isinstance(event, OnUserDisable | OnUserEnable):
+        closed = host.origin(event.account.name).closed
+        about["closed"] = closed and vars(closed)
+    elif isinstance(event, OnUserExpire):
+        closed, now = host.origin(event.account.name).closed, host.expiry(event.account.name)
+        about["expiry"] = now if closed is None or closed.expire is None else closed.expire
+    elif isinstance(event, OnUserConnections):
+        lines = host.tagged(CONNECTIONS, Style.USER).get(event.account.name, ("0",))
+        about["most"] = number(lines[0].split()[-1]) or 0
+    elif isinstance(event, OnUserLimit):
+        about["addresses"] = _addresses(event.account.name, host)
+    elif isinstance(event, OnUserRemove):
+        about |= _jail(event, host)
+    elif isinstance(event, OnSetup):
+        about["first"] = not host.records.is_set_up
+    return about
+
+
+def _jail(event: OnUserRemove, host: Host) -> Kept:
+    """Return what a jail was that goes."""
+    account, profile = event.account, event.account.profile
+    name, origin = account.name, host.origin(account.name)
+    named = profile is not None and name in profile.match_user
+    member = named or (profile is not None and host.in_group(name, profile.group))
+    return {
+        "deleted": event.deleted,
+        "member": account.exists and member,
+        "binds": [vars(bind) for bind in host.binds(name) if bind.role == "mount"],
+        "keyfile": host.text(keyfile(name)),
+        "renamed": list(origin.renamed.values()),
+        "forced": origin.forced,
+        "kept": list(origin.kept),
+        "closed": origin.closed and vars(origin.closed),
+        "addresses": _addresses(name, host),
+    }
+
+
+def _addresses(name: str, host: Host) -> list[str]:
+    """Return from which addresses an account may come; none for any."""
+    lines = host.tagged(ADDRESSES, Style.USER).get(name, ())
+    return [address for line in lines for address in addresses_of(line)]
+
+
+def _left(step: Step, host: Host) -> list[Kept]:
+    """Return how a step leaves a file or an account, so that an undo sees what others changed."""
+    action = step.action
+    if isinstance(action, Edit):
+        return [
+            {"path": s.path, "tag": s.tag, "style": s.style.value, "lines": list(s.lines)}
+            for s in action.sets
+        ]
+    if isinstance(action, WriteFile):
+        content = action.result(host)
+        return [{"path": action.path, "content": _digest(content)}]
+    if isinstance(action, Remove) and not host.is_dir(action.path):
+        return [{"path": action.path, "content": None}]
+    if isinstance(action, SetAccount) and not isinstance(action, SetComment) and action.fields():
+        return [{"account": action.name, "fields": action.fields()}]
+    return []
+
+
+def _is_host(step: Step) -> bool:
+    """Return whether a file is the host's own: not one account's, nor lines of accounts in it."""
+    action = step.action
+    lines = isinstance(action, Edit) and action.sets[0].style in (Style.FSTAB, Style.LINE)
+    return not step.owner and not lines
+
+
+def differs(left: Kept, host: Host) -> str:
+    """Return what is no longer as a transaction has left it: a path or an account, or "".
+
+    Args:
+        left: one of `plan.left`, from the history.
+        host: the facts of now.
+    """
+    if "account" in left:
+        action = SetAccount(left["account"], **left["fields"])
+        return "" if action.before(host) == action.fields() else f"the account {action.name}"
+    path: str = left["path"]
+    if "tag" in left:
+        found: object = list(host.tagged(path, Style(left["style"])).get(left["tag"], ()))
+        return "" if found == left["lines"] else path
+    return "" if _digest(host.read(path)) == left["content"] else path
+
+
+def _digest(content: bytes | None) -> str | None:
+    return None if content is None else hashlib.sha256(content).hexdigest()

@@ -1,0 +1,199 @@
+"""From where an account may log in.
+
+A profile's addresses are in a Match block of its own (openssh/match_blocks.py). Those of one
+account are on a list in the format of access.conf(5), which pam_access(8) reads at each login by a
+rule that `setup` writes; so keys, passwords and certificates are judged alike, and sshd's
+configuration stays as it is. The rule is about nobody but those whose names are on another list.
+Where sshd runs with "UsePAM no", or asks another service of PAM's (PAMServiceName), setup writes a
+Match block instead; also with "UseDNS yes", where PAM is not told the address but a name that
+whoever owns the address has chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..actions import Action, Phase, SetLines
+from ..errors import SftpJailError
+from ..formats.access_list import access_line, addresses_of
+from ..formats.tagged_lines import Style
+from ..host import Host
+from ..model import Account, Fact, Problem
+from ..openssh.connections import from_address
+from ..openssh.match_blocks import DROPIN, ELSEWHERE, MAIN, elsewhere
+from ..openssh.pam_session import LIMITS, SERVICES
+from ..openssh.pam_stack import is_asked
+from ..openssh.settings import effective
+from ..paths import ADDRESSES, LIMITED
+from .closing import spared
+
+SSHD = "/etc/pam.d/sshd"
+LOOPBACK = "127.0.0.1"
+# Words that pam_access(8) takes for something else than a name.
+_WORDS = ("all", "except", "local", "none")
+
+
+def listed(host: Host) -> Mapping[str, tuple[str, ...]]:
+    """Return the addresses of each account that has some of its own, as the list has them now."""
+    lines = host.tagged(ADDRESSES, Style.USER)
+    return {name: addresses_of(found[0]) for name, found in lines.items()}
+
+
+def planned(host: Host) -> Mapping[str, tuple[str, ...]]:
+    """Return the same as of the current plan."""
+    return listed(host) if host.limited is None else host.limited
+
+
+def limits(account: Account, host: Host) -> list[tuple[str, ...]]:
+    """Return the lists of addresses that an account has to come from, each of them; none if any."""
+    own = listed(host).get(account.name, ())
+    profile = account.profile.addresses if account.profile else ()
+    found = [profile] if profile else []
+    return [*found, own] if account.name in listed(host) else found
+
+
+def admits(account: Account, address: str, host: Host) -> bool:
+    """Return whether an account may come from an address."""
+    return all(_in_one(address, one) for one in limits(account, host))
+
+
+def _in_one(address: str, networks: tuple[str, ...]) -> bool:
+    from ipaddress import ip_address, ip_network
+
+    found = ip_address(address)
+    try:
+        return any(found in ip_network(network) for network in networks)
+    except ValueError:  # somebody has written something else into the list
+        return False
+
+
+def example(account: Account, host: Host) -> str:
+    """Return an address from which an account may come: this host's, if it is one; "" for none."""
+    from ipaddress import ip_network
+
+    found = limits(account, host)
+    if all(_in_one(LOOPBACK, one) for one in found):
+        return LOOPBACK
+    for network in (network for one in found for network in one):
+        try:
+            # Networks hold each other or have nothing in common.
+            address = str(ip_network(network)[0])
+        except ValueError:
+            continue
+        if admits(account, address, host):
+            return address
+    return ""
+
+
+def limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Action]:
+    """Return the action that has an account come from some addresses only, or from any.
+
+    Args:
+        account: the account.
+        addresses: see `model.networks`; none for any.
+        host: the facts.
+
+    Raises:
+        SftpJailError: it must not be shut out, or PAM would take its name for something else.
+    """
+    name = account.name
+    if addresses and (reserved := spared(account, host)):
+        raise SftpJailError(f"{name} is not limited: {reserved}")
+    if addresses and (name.lower() in _WORDS or "@" in name):
+        advice = "give its profile the addresses: `addresses` in sftpjail.conf(5)"
+        raise SftpJailError(f"pam_access(8) takes {name} for no account's name", advice=advice)
+    return _set(name, addresses, Phase.CLOSING if addresses else Phase.OPENING)
+
+
+def _set(name: str, addresses: tuple[str, ...], when: Phase) -> list[Action]:
+    lines = (access_line(name, addresses),) if addresses else ()
+    names = (name,) if addresses else ()
+    return [
+        SetLines(ADDRESSES, name, lines, Style.USER, when=when),
+        SetLines(LIMITED, name, names, Style.LINE, when=when),
+    ]
+
+
+def forget(name: str, host: Host) -> list[Action]:
+    """Return the action that takes an account off the list."""
+    return _set(name, (), Phase.OPENING) if name in listed(host) else []
+
+
+def rename(old: str, new: str, host: Host) -> list[Action]:
+    """Return the actions by which the addresses of an account go along to its new name."""
+    own = listed(host).get(old, ())
+    if not own or old == new:
+        return []
+    gone = [] if host.account(old) else _set(old, (), Phase.CLOSING)
+    return [*_set(new, own, Phase.CLOSING), *gone]
+
+
+def _by_pam(host: Host) -> bool:
+    """Return whether PAM can judge addresses: sshd asks it, and tells it the address itself."""
+    return is_asked(host) and effective(host, "root").get("usedns") != "yes"
+
+
+def match_blocks(host: Host) -> list[str]:
+    """Return the Match blocks for those on the list where PAM cannot judge it."""
+    found = planned(host)
+    if not found or _by_pam(host):
+        return []
+    return [line for name, own in sorted(found.items()) for line in elsewhere(f"User {name}", own)]
+
+
+def _has_rules(host: Host) -> bool:
+    return all(rule in host.text(SSHD).split("\n") for rule in LIMITS)
+
+
+def is_enforced(host: Host) -> bool:
+    """Return whether PAM reads the list at each login, or sshd has all of it."""
+    if _by_pam(host):
+        named = host.tagged(LIMITED, Style.LINE)
+        return _has_rules(host) and all(name in named for name in listed(host))
+    files = host.text(DROPIN) + host.text(MAIN)
+    blocks = [elsewhere(f"User {name}", own) for name, own in listed(host).items()]
+    return all("\n".join(block) in files for block in blocks)
+
+
+def asks_another(host: Host) -> list[str]:
+    """Return who is on the list, and judged by a service of PAM's that does not read it.
+
+    Somebody's own Match block has a PAMServiceName; ours include the service sshd.
+    """
+    if not _by_pam(host):
+        return []
+    read = ("", "sshd", *SERVICES.values())
+    names = sorted(name for name in listed(host) if host.account(name))
+    return [name for name in names if effective(host, name).get("pamservicename") not in read]
+
+
+def needs_setup(changed: Mapping[str, tuple[str, ...]], host: Host) -> bool:
+    """Return whether a change of the list takes effect only after `setup`."""
+    if changed == listed(host):
+        return False
+    return not _by_pam(host) or bool(changed) != _has_rules(host)
+
+
+def refused_there(account: Account, host: Host, address: str) -> tuple[list[Fact], list[Problem]]:
+    """Ask sshd whether it refuses an account that comes from an address.
+
+    Args:
+        account: the account.
+        host: the facts.
+        address: the client's.
+
+    Returns:
+        What it says, where that is so, and the problem.
+    """
+    try:
+        found = effective(host, account.name, from_address(address))
+    except SftpJailError:  # a problem by itself, which others report
+        return [], []
+    if ELSEWHERE not in found.words("denyusers"):
+        return [], []
+    profile = account.profile
+    where = " ".join(profile.addresses) if profile and profile.addresses else "other addresses"
+    what = f"sshd does not let {account.name} in from {address}"
+    note = found.where("denyusers")
+    problem = Problem(what, f"it is to come from {where}", advice=f"see {note}", about=account.name)
+    return [Fact("session", f"sshd, from {address}", "refuses it", note, bad=True)], [problem]

@@ -1,0 +1,171 @@
+"""What is away: a home, a source or the files of a jail, on a disk or server that is not mounted.
+
+What lies at its place meanwhile is a bare mount point, or nothing. So nothing is made there, nobody
+gets rights there, and what our tables say of it stays until it is back. Where fstab(5) names the
+mount, a command brings it back; else nobody here knows whether there is one to bring.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from .. import fixes
+from ..errors import SftpJailError
+from ..escapes import Advice, shown
+from ..host import Host
+from ..model import Account, components, inside, normal
+from ..openssh.chroot_path import make_home
+
+_MADE_ANEW = "if it is lost, to make a new one"
+
+
+def unmounted(path: str, host: Host) -> SftpJailError | None:
+    """Return the error that a mount of fstab(5) above PATH, or at it, is missing; or None.
+
+    It is the same for all whom it concerns.
+
+    Args:
+        path: absolute.
+        host: the facts.
+    """
+    point = host.mount_tables.absent_above(path)
+    if not point:
+        return None
+    command = fixes.on(point, host, "mount {}")
+    fix = f"{command} && sftpjail apply" if command else fixes.advice(point, host)
+    what, why = f"{point} is in fstab and not mounted", "what jails show of it is not there"
+    return SftpJailError(what, fix, why=why)
+
+
+def refuse_unmounted(path: str, host: Host) -> None:
+    """Refuse to make anything below a mount point that lacks its mount.
+
+    Raises:
+        SftpJailError: see `unmounted`.
+    """
+    error = unmounted(path, host)
+    if error:
+        raise error
+
+
+def home_away(account: Account, host: Host) -> SftpJailError | None:
+    """Return the error that an account's home, which its jail had, is not there; or None.
+
+    Args:
+        account: with its profile.
+        host: the facts.
+    """
+    error = unmounted(account.home, host)
+    if error:
+        return error
+    if not _had_home(account, host):
+        return None
+    if host.is_dir(account.home) and not _is_bare(account, host):
+        return None
+    above = _nearest(host.realpath(account.home), host)
+    if not host.listdir(above):
+        what = f"{above} is empty, where the home of a jailed account was"
+        return SftpJailError(what, advice=_bring(above))
+    what = f"the home {account.home} of {account.name} is not there"
+    choices = [(_MADE_ANEW, command)] if (command := _new_home(account, host)) else []
+    return SftpJailError(what, choices=choices, advice=_bring(account.home))
+
+
+def is_bare_of_homes(account: Account, host: Host) -> bool:
+    """Return whether the directory that an account's home is to be in has lost all other homes."""
+    above = _nearest(host.realpath(account.home), host)
+    homes = (b.source for user in host.mount_tables.bind_users for b in host.binds(user))
+    return not host.listdir(above) and any(inside(home, above) for home in homes)
+
+
+def _nearest(path: str, host: Host) -> str:
+    """Return PATH if it is a directory, or else the last one on its way."""
+    return next(part for part in reversed(components(path)) if part == "/" or host.is_dir(part))
+
+
+def _had_home(account: Account, host: Host) -> bool:
+    """Return whether an account's jail has shown a home, or was one."""
+    if any(bind.role == "home" for bind in host.binds(account.name)):
+        return True
+    profile = account.profile
+    if profile is None or not profile.in_home:
+        return False
+    origin = host.origin(account.name)
+    return account.files in origin.made or host.realpath(account.home) in origin.owners
+
+
+def _is_bare(account: Account, host: Host) -> bool:
+    """Return whether a home that is a jail is as empty as a mount point.
+
+    What we have made in it is not there.
+    """
+    profile = account.profile
+    in_home = profile is not None and profile.in_home
+    made = account.files in host.origin(account.name).made if in_home else False
+    return made and not host.listdir(account.home)
+
+
+def _new_home(account: Account, host: Host) -> str:
+    """Return the command that makes a home anew beside others, or "" where none can."""
+    home = normal(account.home)
+    if host.lstat(home) is not None or posixpath.dirname(home) == "/":
+        return ""
+    if host.mount_at(home) is not None:
+        return ""  # its server is gone
+    if not (account.local and host.trusted_path(home)) or waits_for_mount(home, host):
+        return ""
+    return f"{make_home(account, host)} && sftpjail apply"
+
+
+def waits_for_mount(path: str, host: Host) -> bool:
+    """Return whether PATH lies where automount(8) or systemd mount what is asked for.
+
+    Nobody else can make anything there.
+    """
+    point = host.mount_tables.mount_of(path)
+    return point is not None and point.kind == "autofs"
+
+
+def _bring(path: str) -> Advice:
+    """Return what to do about what is away when no command brings it back."""
+    return Advice(
+        f"mount the disk or server that {shown(path)} is on, then run sftpjail apply, which keeps "
+        "all of a jail until then; sftpjail remove takes a jail away"
+    )
+
+
+def refuse_lost_files(account: Account, host: Host) -> None:
+    """Refuse to make the directory of an account's files where its disk may be away.
+
+    The last directory on the way that is there is as empty as a mount point, and we have made
+    somebody's jail in it before.
+
+    Args:
+        account: with its profile, whose jail has such a directory.
+        host: the facts.
+
+    Raises:
+        SftpJailError: has the command for files that are lost.
+    """
+    if host.lstat(account.files) is not None:
+        return
+    above = _nearest(account.files, host)
+    if host.listdir(above):
+        return
+    had = any(inside(path, above) and path != above for path in host.origin(account.name).made)
+    if above != account.jail and (had or _has_lost_jails(above, host)):
+        advice = f"{_bring(above)}; where it is lost, make {shown(account.files)} with install(1)"
+        raise SftpJailError(f"{above} is empty, where the files of jails were", advice=advice)
+    if not had:
+        return
+    owner = f"-o {account.uid} -g {account.gid}"
+    command = fixes.on(account.files, host, f"install -d -m 700 {owner} {{}}")
+    choices = [(_MADE_ANEW, f"{command} && sftpjail apply")] if command else []
+    what = f"{above} is empty, where the files of {account.name} were"
+    raise SftpJailError(what, choices=choices, advice=_bring(above))
+
+
+def _has_lost_jails(directory: str, host: Host) -> bool:
+    """Return whether our records have something in a directory that is empty."""
+    made = (path for name in host.records.recorded() for path in host.origin(name).made)
+    return any(inside(path, directory) and path != directory for path in made)

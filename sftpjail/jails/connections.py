@@ -1,0 +1,58 @@
+"""How many sessions an account may have at once.
+
+The step at a login counts living processes, by a list of ours for single accounts and another one
+of `setup` for profiles; see system/login_step.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..actions import Action, SetLines
+from ..errors import SftpJailError
+from ..formats.tagged_lines import Style
+from ..host import Host
+from ..model import Account, number
+from ..openssh.pam_session import at_login
+from ..paths import CONNECTIONS
+
+
+def listed(host: Host) -> Mapping[str, int]:
+    """Return how many sessions each account may have that has a number of its own."""
+    lines = host.tagged(CONNECTIONS, Style.USER)
+    return {name: number(found[0].split()[-1]) or 0 for name, found in lines.items()}
+
+
+def allowed(account: Account, host: Host) -> int:
+    """Return how many sessions an account may have; 0 for any number."""
+    profile = account.profile.connections if account.profile else 0
+    return listed(host).get(account.name, profile)
+
+
+def limit(name: str, most: int, host: Host) -> list[Action]:
+    """Return the action that gives an account a number of its own; 0 takes it away."""
+    if not most and name not in listed(host):
+        return []
+    lines = (f"user {name} {most}",) if most else ()
+    return [SetLines(CONNECTIONS, name, lines, Style.USER)]
+
+
+def refuse_uncounted(account: Account, host: Host) -> None:
+    """Refuse a number where nothing of ours runs at a login. Raises SftpJailError."""
+    profile = account.profile
+    if profile is None or at_login(profile, host):
+        return
+    raise SftpJailError(
+        f"nothing counts the sessions of {account.name}: "
+        f"no step of sftpjail runs at a login of profile {profile.name}",
+        advice="give the profile a number, as connections = 100, and run sftpjail setup",
+    )
+
+
+def rename(old: str, new: str, host: Host) -> list[Action]:
+    """Return the actions by which an account's number goes along to its new name."""
+    most = listed(host).get(old, 0)
+    if not most or old == new:
+        return []
+    gone = [] if host.account(old) else limit(old, 0, host)
+    return [*limit(new, most, host), *gone]

@@ -1,0 +1,186 @@
+"""Which directories an account may be at home in, and which its jail may show.
+
+The one place for these rules: where a home becomes the jail (`chroot = %h`), where a jail shows it
+(`home = bind`), and for what `mount` shows.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..config import Config
+from ..host import Host
+from ..model import Account, inside
+
+# These, and everything below SYSTEM, never become jails, whoever owns them.
+SYSTEM = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lost+found",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/cache",
+    "/var/log",
+    "/var/spool",
+)
+TOPS = (
+    "/",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/var/lib",
+    "/var/local",
+    "/var/mail",
+    "/var/opt",
+    "/var/tmp",
+)
+# Never shown in a jail, nor is anything above or below them, unless the configuration names that
+# very directory.
+FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
+
+
+def refusal(account: Account, host: Host, config: Config) -> str:
+    """Return in a sentence why an account's home can be neither its jail nor in it, or "".
+
+    While that is so nothing in that home is the account's to be given: no command is printed that
+    creates anything there, or changes an owner or a mode.
+
+    Args:
+        account: with its profile.
+        host: the facts.
+        config: what may be shown although it is others'.
+    """
+    profile = account.profile
+    if profile is None or host.lstat(account.home) is None:
+        return ""
+    home = host.realpath(account.home)
+    if profile.in_home:
+        wrong = home_flaw(account, home, host)
+        begin = f"the home {account.home} of {account.name} cannot become its jail: it"
+        return f"{begin} {wrong}" if wrong else ""
+    if profile.home != "bind" or home == "/" or home in config.allow_sources:
+        return ""
+    wrong = source_flaw(account, home, "home", host, config)
+    begin = f"will not show the home {account.home} of {account.name} in its jail:"
+    return f"{begin} {wrong}" if wrong else ""
+
+
+def home_flaw(account: Account, home: str, host: Host) -> str:
+    """Return why `chroot = %h` may not turn a home into a jail, or "".
+
+    Nothing of the system's or of anybody else's may be in it: sshd shows all of it to the session.
+    """
+    if home in TOPS or any(inside(home, directory) for directory in SYSTEM):
+        return "is a directory of the system"
+    if account.profile and account.profile.in_home and is_own_jail(account, host):
+        return ""
+    found = host.stat(home)
+    if found is not None and found.st_uid not in (account.uid, 0):
+        return f"belongs to uid {found.st_uid}"
+    others = [
+        name for name in host.people.dwellers(home)[1] if host.accounts[name].uid != account.uid
+    ]
+    if others:
+        return f"is or holds the home of {others[0]} too"
+    if found is not None and found.st_uid == 0 and not _is_meant_for(account, home, host):
+        return f"belongs to root, and nothing in it to {account.name}"
+    return ""
+
+
+def is_own_jail(account: Account, host: Host) -> bool:
+    """Return whether a home is the account's jail already.
+
+    If so, it remains one, whoever else lives there by now.
+    """
+    files = host.lstat(account.files)
+    if files is not None and files.st_uid == account.uid:
+        return True
+    origin = host.origin(account.name)
+    return host.realpath(account.home) in (*origin.made, *origin.owners)
+
+
+def _is_meant_for(account: Account, home: str, host: Host) -> bool:
+    """Return whether root's directory is a jail that an administrator made for an account.
+
+    Such a one is empty, or has something of the account's, or that a group of it may change.
+    """
+    names = host.listdir(home)
+    gids = {account.gid, *host.people.local_gids(account.name)} - {0}
+    for name in names:
+        found = host.lstat(f"{home}/{name}")
+        if found is None:
+            continue
+        by_group = found.st_gid in gids and found.st_mode & 0o020 and not found.st_mode & 0o002
+        if found.st_uid == account.uid or by_group:
+            return True
+    return not names
+
+
+@lru_cache(maxsize=64)
+def real_place(host: Host, directory: str) -> str:
+    """Return where a directory of the configuration leads to."""
+    return host.realpath(directory)
+
+
+def source_flaw(account: Account, real: str, role: str, host: Host, config: Config) -> str:
+    """Return why a directory may not be shown in an account's jail, or "".
+
+    Args:
+        account: with its profile.
+        real: the directory, without links.
+        role: see `model.Bind`. A home that belongs to the account is its own, whoever else is at
+            home there or below.
+        host: the facts.
+        config: where the jails are.
+    """
+    bases = tuple(profile.base for profile in config.profiles if profile.base)
+    for directory in (*FORBIDDEN, *bases):
+        other = real_place(host, directory)
+        if inside(real, other):
+            return f"{real} is {directory}" if real == other else f"{real} lies in {directory}"
+        if inside(other, real):
+            return f"{real} holds {directory}"
+    own = host.realpath(account.home)
+    found = host.stat(real)
+    if role == "home" and found is not None and found.st_uid == account.uid:
+        return ""
+    if inside(own, real) and own != real:
+        return f"{real} holds the home of {account.name}, and who knows whose in future"
+    return _whose(account, real, own, host)
+
+
+def _whose(account: Account, real: str, own: str, host: Host) -> str:
+    """Return whose home a directory is, holds or lies in, or ""."""
+    above, below = host.people.dwellers(real)
+    for names, relation in ((above, "belongs to"), (below, "is or holds")):
+        others = [name for name in names if _is_other(account, host.accounts[name], host)]
+        if relation == "belongs to" and inside(real, own):
+            # Its home may be in another's. What its home contains is its own, except other homes.
+            others = [name for name in others if not inside(own, _home(name, host))]
+        if others:
+            return f"{real} {relation} the home of {others[0]}"
+    found = host.stat(real)
+    owner = host.people.name_of(found.st_uid) if found is not None else None
+    other = host.account(owner) if owner else None
+    if other and not other.local and other.uid != account.uid and host.realpath(other.home) == real:
+        return f"{real} is or holds the home of {other.name}"  # of a directory service
+    return ""
+
+
+def _home(name: str, host: Host) -> str:
+    return host.realpath(host.accounts[name].home)
+
+
+def _is_other(account: Account, other: Account, host: Host) -> bool:
+    return other.uid != account.uid and not host.is_system(other) and other.home not in ("", "/")

@@ -1,0 +1,331 @@
+"""In what state a jail is: the one word that `list` shows for it, and why.
+
+The words come from the facts that `check` judges. sshd is asked once for all members whom its Match
+lines treat alike, so that ten thousand jails cost one question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..config import Config, keyfile
+from ..errors import SftpJailError
+from ..escapes import one_line
+from ..host import Host
+from ..model import Account, Profile, Shadow, components, number
+from ..openssh.admission import denials
+from ..openssh.connections import conditions
+from ..openssh.daemons import Daemon, others
+from ..openssh.match_blocks import DOORS, settings
+from ..openssh.patterns import listed
+from ..openssh.settings import Settings, effective
+from ..openssh.sshd import LOCAL
+from .closing import DAY, admits, is_disabled, reason, terms
+from .guards import is_namesake
+from .homes import refusal
+from .membership import is_valid, refuse_name
+
+# In the order in which they are asked for: the first that holds is the state.
+WORDS = (
+    "disabled",
+    "closed",
+    "expired",
+    "locked",
+    "denied",
+    "open",
+    "keyless",
+    "incomplete",
+    "unknown",
+    "ok",
+)
+# Settings that give access other than by the account's key file.
+OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
+_OPENS = {"forcecommand", *(door.split()[0].lower() for door in DOORS)}
+
+
+@dataclass(frozen=True)
+class State:
+    """A state: one of WORDS, and why, in one line; "" for ok."""
+
+    word: str
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "why", one_line(self.why))
+
+
+class States:
+    """The states of jails.
+
+    Args:
+        config, host: the facts.
+    """
+
+    def __init__(self, config: Config, host: Host) -> None:
+        self._config, self._host = config, host
+        self._answers: dict[tuple[object, ...], Settings] = {}
+        self._criteria: dict[tuple[str, Daemon | None], tuple[str, ...]] = {}
+        self._doors: dict[tuple[str, int], str] = {}
+        self._flaws: dict[str, str] = {}
+        self._keys: dict[str, int] = {}
+        self._others: list[Daemon] | None = None
+        self._broken: SftpJailError | None = None  # what asking the primary sshd came to
+        self._unknown: SftpJailError | None = None  # and asking which others there are
+        # Of one account after the other: several questions are about its few paths.
+        self._stat = lru_cache(maxsize=8)(host.stat)
+
+    def of(self, account: Account) -> State:
+        """Return the state of one jailed account, with its profile."""
+        try:
+            return self._judged(account)
+        except SftpJailError as error:  # a damaged record, or sshd refuses its configuration
+            return State("unknown", error.message)
+
+    def keys(self, account: Account) -> int:
+        """Return how many keys an account's key file has."""
+        if account.name not in self._keys:
+            lines = self._host.text(keyfile(account.name)).split("\n")
+            self._keys[account.name] = sum(map(has_key, lines))
+        return self._keys[account.name]
+
+    def _judged(self, account: Account) -> State:
+        why = reason(account, self._host)
+        if why:
+            closed = self._host.origin(account.name).closed
+            if closed and is_disabled(account, self._host):
+                return State("disabled", f"{why}, {terms(closed)}")
+            by_date = closed is None and why.startswith("it expired")
+            return State("expired" if by_date else "closed", why)
+        groups = self._host.people.groups_of(account.name, thorough=False)
+        return next(self._states(account, groups, self._ask(account, groups)), State("ok"))
+
+    def _states(
+        self, account: Account, groups: tuple[str, ...], found: Settings
+    ) -> Iterator[State]:
+        """Yield every state that holds of an account that nobody has shut out."""
+        shadow = self._host.shadow(account.name)
+        locked = why_locked(shadow, found) if account.local else ""
+        if locked:
+            yield State("locked", locked)
+        elsewhere = self._elsewhere(account, groups)
+        if elsewhere:  # also where the primary sshd keeps it out
+            yield State("open", elsewhere)
+        for keyword in denials(found, account.name, groups):
+            yield State("denied", f"{keyword} ({found.where(keyword.split()[0].lower())})")
+        opening = self._opening(account, found)
+        if opening:
+            yield State("open", opening)
+        if not is_valid(account.name):
+            yield State("closed", refuse_name(account).message)
+            return
+        refused = self._refused(account)
+        if refused:
+            yield State("closed", f"{refused}, and sshd refuses the login")
+        if not self._has_way_in(account, shadow, found):
+            yield State("keyless", f"it has no key in {keyfile(account.name)} and no password")
+        lacking = self._lacking(account)
+        if lacking:
+            yield State("incomplete", lacking)
+
+    def _opening(self, account: Account, found: Settings) -> str:
+        """Return how an account gets out of its jail, or into what is none, or ""."""
+        host, profile = self._host, account.profile
+        assert profile is not None
+        if is_valid(account.name) and is_namesake(account, host):
+            made_for = host.origin(account.name).uid
+            return f"its uid is {account.uid}, and its jail was made for uid {made_for}"
+        kind = profile.name, id(found)  # `_answers` keeps what was found
+        if kind not in self._doors:
+            self._doors[kind] = self._door(profile, found)
+        if self._doors[kind]:
+            return self._doors[kind]
+        if admits(account, profile.chroot, host):
+            return refusal(account, host, self._config) or "its home is no jail"
+        home = None if profile.in_home else self._stat(account.home)
+        if home is None or home.st_uid == account.uid:
+            return ""
+        shows = any(bind.role == "home" for bind in host.binds(account.name))
+        return refusal(account, host, self._config) if shows else ""
+
+    def _door(self, profile: Profile, found: Settings) -> str:
+        """Return which setting of sshd opens the jails of a profile, or ""."""
+        chroot = found.get("chrootdirectory")
+        if chroot in ("", "none"):
+            return "no Match block of sshd jails it"
+        if chroot != profile.chroot:
+            return f"sshd jails it in {chroot} ({found.where('chrootdirectory')})"
+        for keyword, value in self._settings(profile).items():
+            if keyword in _OPENS and found.get(keyword) not in ("", value):
+                return f"{keyword} {found.get(keyword)} ({found.where(keyword)})"
+        return ""
+
+    def _elsewhere(self, account: Account, groups: tuple[str, ...]) -> str:
+        """Return which sshd beside the primary one lets an account in without a chroot, or ""."""
+        for daemon in self._beside():
+            found = None
+            with contextlib.suppress(SftpJailError):  # `check` says that it cannot be asked
+                found = None if daemon.unknown else self._ask(account, groups, daemon)
+            if found is None or found.get("chrootdirectory") not in ("", "none"):
+                continue
+            if not any(denials(found, account.name, groups)):
+                return f"{daemon} does not jail it"
+        return ""
+
+    def _beside(self) -> list[Daemon]:
+        """Return the sshds beside the primary one, looked for once.
+
+        Raises:
+            SftpJailError: systemctl(1) does not answer.
+        """
+        if self._unknown is not None:
+            raise self._unknown
+        if self._others is None:
+            try:
+                self._others = others(self._host)
+            except SftpJailError as error:
+                self._unknown = error
+                raise
+        return self._others
+
+    def _settings(self, profile: Profile) -> dict[str, str]:
+        """Return what the Match block of a profile says, by keyword."""
+        pairs = (line.partition(" ") for line in settings(profile, self._config, self._host))
+        return {keyword: value for keyword, _, value in pairs}
+
+    def _refused(self, account: Account) -> str:
+        """Return why sshd refuses the chroot, or ""."""
+        above = posixpath.dirname(account.jail)
+        if above not in self._flaws:
+            self._flaws[above] = next(filter(None, map(self._flaw, components(above))), "")
+        return self._flaws[above] or self._flaw(account.jail)
+
+    def _flaw(self, path: str) -> str:
+        found = self._stat(path)
+        if found is None:
+            return f"{path} is missing"
+        flaw = self._host.files.flaw_of(path, found)
+        return f"{path} {flaw}" if flaw else ""
+
+    def _has_way_in(self, account: Account, shadow: Shadow, found: Settings) -> bool:
+        """Return whether somebody could log in: by a key, a password, or what gives keys."""
+        path = keyfile(account.name)
+        elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
+        elsewhere |= found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]
+        if elsewhere or not account.local or usable_password(shadow, found):
+            return True
+        return self.keys(account) > 0
+
+    def _lacking(self, account: Account) -> str:
+        """Return what is missing in a jail, or ""."""
+        host, profile = self._host, account.profile
+        assert profile is not None
+        for bind in host.binds(account.name):
+            there = (
+                host.lstat(bind.source) if bind.kept == "session" else host.mount_at(bind.target)
+            )
+            if not there:
+                return f"{bind.target.removeprefix(account.jail)} is not mounted"
+            if point := host.mount_tables.absent_above(bind.source):
+                return f"{point} is in fstab and not mounted"
+        if profile.home == "bind" and not profile.in_home:
+            is_there = self._is_dir(account.home)
+            return self._elsewhere_shown(account) if is_there else f"{account.home} is not there"
+        if (profile.home == "inside" or profile.in_home) and not self._is_dir(account.files):
+            return f"{account.files} is missing"
+        return ""
+
+    def _elsewhere_shown(self, account: Account) -> str:
+        """Return that a jail shows another home than the account's, or "".
+
+        By the mount table alone, for speed; where it is in doubt the file system is asked.
+        """
+        host = self._host
+        for bind in host.binds(account.name):
+            point = host.mount_at(bind.target) if bind.kept == "fstab" else None
+            if bind.role != "home" or point is None:
+                continue
+            home = self._stat(bind.source)
+            device = f"{os.major(home.st_dev)}:{os.minor(home.st_dev)}" if home else ""
+            if device != point.device and not host.same_file(bind.source, bind.target):
+                return f"{bind.target.removeprefix(account.jail)} shows something else"
+        return ""
+
+    def _is_dir(self, path: str) -> bool:
+        found = self._stat(path)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def _ask(
+        self, account: Account, groups: tuple[str, ...], daemon: Daemon | None = None
+    ) -> Settings:
+        """Return sshd's settings for an account, asked of the first one of its kind.
+
+        Of one kind are those of one profile for whom the same Match lines hold.
+
+        Raises:
+            SftpJailError: sshd refuses its configuration; it is asked once.
+        """
+        assert account.profile is not None
+        name, host = account.profile.name, self._host
+        place = (name, daemon)
+        connection = daemon.local if daemon else LOCAL
+        if self._broken is not None and daemon is None:
+            raise self._broken
+        try:
+            if place not in self._criteria:
+                answer = effective(host, account.name, connection, daemon)
+                self._criteria[place] = answer.criteria
+            kind = (*place, *(holds(one, account.name, groups) for one in self._criteria[place]))
+            if kind not in self._answers:
+                self._answers[kind] = effective(host, account.name, connection, daemon)
+        except SftpJailError as error:
+            self._broken = error if daemon is None else self._broken
+            raise
+        return self._answers[kind]
+
+
+def holds(criteria: str, name: str, groups: tuple[str, ...]) -> bool:
+    """Return whether the users and groups of a Match line hold for an account; see sshd_config(5).
+
+    Its other criteria are the connection's.
+    """
+    names = {"user": (name,), "group": groups}
+    return all(listed(names[kind], patterns) for kind, patterns in _about_users(criteria))
+
+
+@lru_cache(maxsize=256)
+def _about_users(criteria: str) -> tuple[tuple[str, str], ...]:
+    """Return the criteria of a Match line that are about users and groups."""
+    return tuple(pair for pair in conditions(criteria) if pair[0] in ("user", "group"))
+
+
+def has_key(line: str) -> bool:
+    """Return whether a line of an authorized_keys file is more than a comment."""
+    return bool(line.strip()) and not line.startswith("#")
+
+
+def usable_password(shadow: Shadow, found: Settings) -> bool:
+    """Return whether an account has a password, and sshd takes passwords."""
+    return shadow.password[:1] not in ("", "!", "*", "x") and "yes" in (
+        found.get("passwordauthentication"),
+        found.get("kbdinteractiveauthentication"),
+    )
+
+
+def why_locked(shadow: Shadow, found: Settings) -> str:
+    """Return why PAM or sshd closes key logins too, by shadow(5) other than its expiry, or ""."""
+    if found.get("usepam") != "yes":
+        locked = shadow.password.startswith("!")
+        return "its password is locked, and sshd runs with UsePAM no" if locked else ""
+    changed, maximum = number(shadow.changed), number(shadow.maximum)
+    if changed == 0:
+        return "it must change its password first (chage -d 0)"
+    if changed is not None and maximum is not None and changed + maximum < time.time() // DAY:
+        return f"its password is too old (chage -M {maximum})"
+    return ""

@@ -1,0 +1,143 @@
+"""`mounts = auto`: session mounts where sshd gives jails a PAM service of their own, else fstab.
+
+It is decided once, by the first `setup` that knows the profile, and stands above the settings in
+the profile's Match block, with the reason. What stands there holds, whatever OpenSSH comes later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..config import Config
+from ..errors import SftpJailError
+from ..formats.tagged_lines import Style
+from ..host import Host
+from ..model import Profile
+from .match_blocks import AUTO, DROPIN, MAIN, UNSAID, heads
+from .pam_session import SERVICES
+
+PROVED = "setup has tried it with logins"
+FAILED = "setup's trial logins with session mounts failed"
+UNDECIDED = "setup has not decided yet"
+PROBE = f"\nMatch User sftpjail-probe\n    PAMServiceName {SERVICES['session']}\n"
+
+
+def decided(config: Config, host: Host, ask: bool) -> Config:
+    """Return the configuration with what `auto` is on this host in the place of each `auto`.
+
+    Args:
+        config: as it was read.
+        host: the facts.
+        ask: decide about profiles that have no Match block of ours yet, for which sshd is asked.
+    """
+    return replace(
+        config, profiles=tuple(_decided(profile, host, ask) for profile in config.profiles)
+    )
+
+
+def is_new(profile: Profile, host: Host) -> bool:
+    """Return whether a profile has no Match block of ours yet."""
+    return not _block(profile, host)
+
+
+def has_lost_records(config: Config, host: Host) -> bool:
+    """Return whether a setup was here of which there is no record, as after a restore of /etc."""
+    known = not all(is_new(profile, host) for profile in config.profiles)
+    return known and not host.records.is_set_up
+
+
+def takes_service(host: Host) -> bool:
+    """Return whether sshd takes PAMServiceName in a Match block.
+
+    Since 9.8 it does, but for 10.4: so it is asked.
+    """
+    from .sshd import ask_sshd  # late, as all that only a decision needs: useradd waits
+
+    text = host.text(MAIN) + PROBE
+    return ask_sshd(host, "-t", files={MAIN: text.encode("utf-8", "surrogateescape")}).code == 0
+
+
+def refused(profiles: tuple[Profile, ...], host: Host) -> SftpJailError:
+    """Return the error of an sshd that does not take what some profiles' jails need."""
+    from .profile_edit import set_mounts
+
+    names = ", ".join(profile.name for profile in profiles)
+    version = "{}.{}".format(*host.openssh)
+    return SftpJailError(
+        f"OpenSSH {version} takes no PAMServiceName in a Match block, and the sessions of jails of "
+        f"profile {names} get their mounts by it",
+        choices=tuple(
+            (
+                f"to have the mounts of profile {profile.name} in /etc/fstab from now on",
+                set_mounts(profile, "fstab", host),
+            )
+            for profile in profiles
+            if profile.mounts == "session"
+        ),
+        advice="install an OpenSSH that takes it (9.8 to 10.3, 10.5 or later), "
+        "then run sftpjail setup",
+        why="those jails are closed until then",
+    )
+
+
+def _decided(profile: Profile, host: Host, ask: bool) -> Profile:
+    if profile.mounts != "auto":
+        return profile
+    kind, because = _recorded(profile, host) or _new(host, ask)
+    return replace(profile, mounts=kind, mounts_because=because)
+
+
+def _recorded(profile: Profile, host: Host) -> tuple[str, str] | None:
+    """Return what an earlier setup has decided; None for a profile that it did not know."""
+    lines = _block(profile, host)
+    if not lines:
+        return None
+    for line in lines:
+        kind, _, because = line.removeprefix(AUTO).partition(", ")
+        if line.startswith(AUTO) and kind in SERVICES and because:
+            return kind, because
+    # Made before there was an `auto`, or while the configuration said which.
+    by_session = any(line.endswith(f"PAMServiceName {SERVICES['session']}") for line in lines)
+    return ("session" if by_session else "fstab"), UNSAID
+
+
+def _block(profile: Profile, host: Host) -> list[str]:
+    """Return the lines of a profile's Match block, without their indentation; [] for none."""
+    ours = [line.strip() for line in host.text(DROPIN).split("\n")]
+    ours += [line.strip() for line in host.tagged(MAIN, Style.BLOCK).get("sftpjail", ())]
+    for head in heads(profile):
+        if head in ours:
+            after = ours[ours.index(head) + 1 :]
+            end = next((n for n, line in enumerate(after) if line.startswith("Match ")), None)
+            return after[:end]
+    return []
+
+
+def _new(host: Host, ask: bool) -> tuple[str, str]:
+    """Return what `auto` is for a profile without a Match block of ours."""
+    if any(entry.option("x-sftpjail.user") for entry in host.fstab):
+        return "fstab", "jails of this host have their mounts there"
+    if not ask or not host.which("sshd"):
+        return "fstab", UNDECIDED
+    try:
+        reason = _why_not(host)
+    except SftpJailError:  # sshd does not answer, and setup will say so
+        reason = UNDECIDED
+    return ("fstab", reason) if reason else ("session", PROVED)
+
+
+def _why_not(host: Host) -> str:
+    """Return why jails cannot have session mounts without a change to /etc/pam.d/sshd, or "".
+
+    What only a login shows, setup's trial logins do.
+    """
+    from .pam_stack import user_environment
+    from .settings import effective
+
+    if not takes_service(host):
+        version = "{}.{}".format(*host.openssh)
+        return f"OpenSSH {version} takes no PAMServiceName in a Match block"
+    if effective(host, "root").get("usepam") != "yes":
+        return "sshd runs with UsePAM no"
+    where = user_environment(host)
+    return f"{where} lets users set the environment of PAM's programs" if where else ""

@@ -1,0 +1,141 @@
+"""Match blocks that somebody wrote by hand: found in a text, commented out in it, and given back.
+
+sshd is asked what is in force; here is only which lines of a file belong together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..formats.tagged_lines import split
+from .connections import conditions
+
+# Before each line of a block that was taken over, and before the line that says so.
+MARK = "#sftpjail-import# "
+NOTE = "#sftpjail-import: "
+
+_SETTING = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)(?:\s*=\s*|\s+)(.*?)\s*\Z")
+_COMMENT = re.compile(r"\s#.*\Z")
+_OURS = re.compile(r"# (BEGIN|END) sftpjail ")
+
+
+class Option(NamedTuple):
+    """One line with a setting: its number, the keyword as written, and the value."""
+
+    number: int
+    keyword: str
+    value: str
+
+    @property
+    def name(self) -> str:
+        """The keyword in small letters."""
+        return self.keyword.lower()
+
+
+@dataclass(frozen=True)
+class Block:
+    """A Match line and the settings below it, or the settings above the first one.
+
+    Args:
+        path: the file.
+        number: of its first line.
+        lines: from the Match line to the last setting, as they stand, with their newlines.
+        criteria: of the Match line, as ("group", "sftponly"); None for the part above all blocks.
+        options: the settings.
+    """
+
+    path: str
+    number: int
+    lines: tuple[str, ...]
+    criteria: tuple[tuple[str, str], ...] | None
+    options: tuple[Option, ...]
+
+    def option(self, name: str) -> Option | None:
+        """Return the first setting of a keyword, which is the one that counts."""
+        return next((option for option in self.options if option.name == name), None)
+
+    @property
+    def heading(self) -> str:
+        """The Match line, without the blanks around it; "" where there is none."""
+        return "" if self.criteria is None else self.lines[0].strip()
+
+    def __str__(self) -> str:
+        """FILE:LINE."""
+        return f"{self.path}:{self.number}"
+
+
+def option_of(line: str, number: int = 0) -> Option | None:
+    """Return the setting in a line of sshd_config(5), or None."""
+    found = _SETTING.match(line)
+    if found is None:
+        return None
+    value = found[2] if '"' in found[2] else _COMMENT.sub("", " " + found[2]).strip()
+    return Option(number, found[1], value)
+
+
+def blocks(text: str, path: str) -> list[Block]:
+    """Return the parts of a configuration, without those that we wrote.
+
+    Args:
+        text: of the file.
+        path: the file.
+    """
+    found: list[Block] = []
+    lines = split(text)
+    begin, criteria, options = 1, None, list[Option]()
+    ours = False
+
+    def end() -> None:
+        last = options[-1].number if options else begin
+        part = tuple(lines[begin - 1 : last])
+        found.append(Block(path, begin, part, criteria, tuple(options)))
+
+    for number, line in enumerate(lines, 1):
+        mark = _OURS.match(line)
+        ours = mark[1] == "BEGIN" if mark else ours
+        option = None if ours else option_of(line, number)
+        if option is None:
+            continue
+        if option.name == "match":
+            end()
+            begin, criteria, options = number, tuple(conditions(option.value)), []
+        else:
+            options.append(option)
+    end()
+    return found
+
+
+def comment_out(text: str, lines: Sequence[str], note: str) -> str:
+    """Return TEXT with a block as comments, below a line that says so.
+
+    Args:
+        text: of the file.
+        lines: those of the block, with their newlines; if they are not there, nothing changes.
+        note: what the line above it says.
+    """
+    return _exchanged(text, lines, [f"{NOTE}{note}\n", *(MARK + line for line in lines)])
+
+
+def uncomment(text: str, lines: Sequence[str], note: str) -> str:
+    """Return TEXT as it was before `comment_out` with the same block and note."""
+    return _exchanged(text, [f"{NOTE}{note}\n", *(MARK + line for line in lines)], lines)
+
+
+def _exchanged(text: str, old: Sequence[str], new: Sequence[str]) -> str:
+    lines, size = split(text), len(old)
+    bare, there = ([line.rstrip("\n") for line in some] for some in (old, lines))
+    at = next((n for n in range(len(lines)) if there[n : n + size] == bare), None)
+    if at is None or not size:
+        return text
+    # Our own block below it may have completed the last line of the file.
+    end = "\n" if lines[at + size - 1].endswith("\n") else ""
+    return "".join([*lines[:at], *new[:-1], new[-1].rstrip("\n") + end, *lines[at + size :]])
+
+
+def give_back(text: str) -> str:
+    """Return TEXT with every block that is such a comment in force again."""
+    lines = (line for line in split(text) if not line.startswith(NOTE))
+    return "".join(line.removeprefix(MARK) for line in lines)

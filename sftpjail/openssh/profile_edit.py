@@ -1,0 +1,121 @@
+"""Commands that change a setting of a profile, in sftpjail.conf(5).
+
+What the whole host has may be right for everybody else. A jail's own settings are its profile's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from shlex import join, quote
+
+from ..config import PATH, parse
+from ..errors import SftpJailError
+from ..escapes import Advice
+from ..host import Host
+from ..model import Profile
+
+MOST = 60  # characters of a value: what is wider is better written in an editor
+
+
+def set_option(profile: Profile, option: str, host: Host) -> str:
+    """Return the command that adds a line to a profile's sshd_options, and sets the host up.
+
+    A value in a Match block beats a global one, which stays as it is for everybody else. Where the
+    profile has that keyword already, or its section cannot be edited line by line, the words say
+    what to write.
+
+    Args:
+        profile: whose members get the setting.
+        option: a line of sshd_config(5) that may stand in a Match block.
+        host: the facts.
+    """
+    keywords = [line.split()[0].lower() for line in profile.sshd_options]
+    options = (*profile.sshd_options, option)
+    changed = replace(profile, sshd_options=options)
+    if option.split()[0].lower() in keywords:
+        return _by_hand(profile, f"sshd_options = {option},")
+    return _command(profile, changed, "sshd_options", f'"{option}",', "sftpjail setup", host)
+
+
+def set_shell(profile: Profile, shell: str, host: Host) -> str:
+    """Return the command that gives the members of a profile another shell."""
+    wanted = replace(profile, shell=shell)
+    return _command(profile, wanted, "shell", shell, "sftpjail apply", host)
+
+
+def set_mounts(profile: Profile, mounts: str, host: Host) -> str:
+    """Return the command that keeps the mounts of a profile's jails elsewhere."""
+    wanted = replace(profile, mounts=mounts, mounts_because="")
+    return _command(profile, wanted, "mounts", mounts, "sftpjail setup", host)
+
+
+def set_passwords(profile: Profile, host: Host) -> str:
+    """Return the command that has sshd take passwords of the members of a profile."""
+    wanted = replace(profile, passwords="yes")
+    return _command(profile, wanted, "passwords", "yes", "sftpjail setup", host)
+
+
+def _command(profile: Profile, wanted: Profile, key: str, value: str, then: str, host: Host) -> str:
+    edit = _edit(profile, wanted, key, value, host)
+    return f"{edit} && {then}" if edit else _by_hand(profile, f"{key} = {value}")
+
+
+def _by_hand(profile: Profile, line: str) -> Advice:
+    return Advice(
+        f"write `{line}` into the section of profile {profile.name} in {PATH}, "
+        "then run sftpjail setup && sftpjail apply"
+    )
+
+
+def _edit(profile: Profile, wanted: Profile, key: str, value: str, host: Host) -> str:
+    """Return the command that sets a key of a profile's section, or adds to a list, or "".
+
+    It is tried on the text first: "" unless what comes of it is the WANTED profile and no other.
+    """
+    if wanted.mounts_because:
+        wanted = replace(wanted, mounts="auto")  # as the file has it
+    lines = host.text(PATH).split("\n")
+    heads = [at for at, text in enumerate(lines) if text.strip().startswith("[")]
+    at = next((at for at in heads if _heading(lines[at]) == f"[[{profile.name}]]"), None)
+    line = f"{key} = {value}"
+    if at is None:
+        added = [*([""] if lines[-1] else []), "[profiles]", f"[[{profile.name}]]", line]
+        new = [*lines, *added]
+        command = f"printf '%s\\n' {join(added)} >>{PATH}"
+    else:
+        end = next((head for head in heads if head > at), len(lines))
+        old = next((n for n in range(at, end) if re.match(rf"\s*{key}\s*=", lines[n])), None)
+        edit, new = _insert(lines, at, line) if old is None else _change(lines, old, line, value)
+        command = f"sed -i {quote(edit)} {PATH}"
+    try:
+        profiles = parse("\n".join(new)).profiles
+    except SftpJailError:
+        return ""
+    others = [one for one in parse("\n".join(lines)).profiles if one.name != profile.name]
+    good = wanted in profiles and [one for one in profiles if one != wanted] == others
+    good = good and host.trusted_path(PATH) == PATH and len(value) < MOST
+    return command if good else ""
+
+
+def _insert(lines: list[str], at: int, line: str) -> tuple[str, list[str]]:
+    """Return the sed(1) command that puts a line below another, and what comes of it."""
+    return f"{at + 1}a {_literal(line)}", [*lines[: at + 1], line, *lines[at + 1 :]]
+
+
+def _change(lines: list[str], at: int, line: str, value: str) -> tuple[str, list[str]]:
+    """Return the sed(1) command that adds to a list, or replaces a value, and what comes of it."""
+    edit, changed = f"{at + 1}c {_literal(line)}", line
+    if value.endswith(","):  # as lists have it
+        more = f" {value}" if lines[at].rstrip().endswith(",") else f", {value}"
+        edit, changed = f"{at + 1}s|$|{_literal(more, '&|')}|", lines[at] + more
+    return edit, [*lines[:at], changed, *lines[at + 1 :]]
+
+
+def _literal(text: str, signs: str = "") -> str:
+    """Return TEXT as sed(1) takes it literally; SIGNS are special beside the backslash."""
+    return re.sub(rf"[\\{signs}]", r"\\\g<0>", text)
+
+
+def _heading(line: str) -> str:
+    return line.split("#")[0].replace(" ", "").strip()

@@ -1,0 +1,56 @@
+"""Whether an sshd that runs has read its configuration since that changed.
+
+SIGHUP leaves the process as it is: the same pid, which began when it began. What tells of it is the
+pid file, which sshd deletes at SIGHUP and makes anew (sshd.c), and systemd where sshd tells it. A
+file restored by tar(1) or `cp -a` is as old as it was, so that its ctime counts, which nobody can
+set: inode(7).
+"""
+
+from __future__ import annotations
+
+from ..host import Host
+from .daemons import Daemon, changed_state
+from .match_blocks import DIRECTORY
+from .settings import PROBE, effective
+
+
+def has_read(daemon: Daemon, host: Host) -> tuple[float, bool]:
+    """Return when an sshd read its configuration, and whether that is known.
+
+    Otherwise it is when the process began, and a later reload has left no trace.
+
+    Args:
+        daemon: one that listens.
+        host: the facts.
+
+    Raises:
+        SftpJailError: sshd refuses its configuration.
+    """
+    path = effective(host, "root", daemon=daemon).get("pidfile")
+    found = host.lstat(path) if path.startswith("/") else None
+    if found and host.text(path).strip() == str(daemon.pid):
+        return found.st_ctime, True
+    state = changed_state(daemon, host)
+    return (state, True) if state else (daemon.began, False)
+
+
+def unread(daemon: Daemon, host: Host) -> list[str]:
+    """Return the files, and directories of files, that have changed since an sshd read them.
+
+    Args:
+        daemon: one that listens.
+        host: the facts.
+
+    Raises:
+        SftpJailError: sshd refuses its configuration.
+    """
+    since, _ = has_read(daemon, host)
+    settings = effective(host, PROBE, daemon=daemon)
+    files = {daemon.config, *settings.files}
+    files |= {path for path, _ in settings.origins.values()}
+    if daemon.is_plain:
+        files.add(DIRECTORY)
+        names = (name for name in host.listdir(DIRECTORY) if name.endswith(".conf"))
+        files |= {f"{DIRECTORY}/{name}" for name in names}
+    found = ((path, host.stat(path)) for path in sorted(files))
+    return [path for path, seen in found if seen and seen.st_ctime > since]

@@ -1,0 +1,152 @@
+"""The jailed accounts of a host as a file of accounts describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..accounts_file.entry import Entry, MountWanted, misread
+from ..config import keyfile
+from ..host import Host
+from ..jails.closing import expiry, is_disabled
+from ..model import Account, Key
+from ..openssh import public_keys
+
+# What an entry has of a field that is left out.
+_SINGLE: dict[str, Any] = {
+    "comment": None,
+    "password": None,
+    "expires": None,
+    "reason": "",
+    "until": "",
+}
+
+
+@dataclass(frozen=True)
+class KeyLine:
+    """A key of an account: as it stands in its file, and as `key add` would write it."""
+
+    raw: Key
+    key: Key
+
+
+@dataclass(frozen=True)
+class Known:
+    """An account as it is, and the keys that `entry` has, and why apply would refuse it."""
+
+    account: Account
+    entry: Entry
+    keys: tuple[KeyLine, ...] = ()
+    unfit: tuple[str, ...] = ()
+
+
+def key_lines(names: Sequence[str], host: Host) -> list[tuple[tuple[KeyLine, ...], list[str]]]:
+    """Return the keys in the files of accounts, by one ssh-keygen, and what is wrong there.
+
+    Args:
+        names: the accounts; they need not exist.
+        host: the facts.
+    """
+    paths = [keyfile(name) for name in names]
+    answers = []
+    for path, entries in zip(
+        paths, public_keys.survey([*map(host.text, paths)], host), strict=True
+    ):
+        text = host.text(path).split("\n")
+        found, wrong = [], []
+        for entry in entries:
+            if entry.key is None:
+                wrong.append(f"line {entry.number} of {path} is left out: {entry.problem}")
+                continue
+            raw = Key(**{**vars(entry.key), "line": text[entry.number - 1]})
+            found.append(KeyLine(raw, public_keys.tidy(entry.key)))
+            why = public_keys.unfit(entry.key)
+            if why:
+                wrong.append(f"line {entry.number} of {path} will be refused: {why}")
+        answers.append((tuple(found), wrong))
+    return answers
+
+
+def known(accounts: Iterable[Account], host: Host, secrets: bool = False) -> list[Known]:
+    """Return accounts as they are.
+
+    Args:
+        accounts: jailed, each with its profile.
+        host: the facts.
+        secrets: with the hashes of their passwords.
+
+    Raises:
+        SftpJailError: a record is damaged.
+    """
+    every = list(accounts)
+    keys = key_lines([account.name for account in every], host)
+    return [
+        Known(account, _entry(account, found, host, secrets), found, tuple(wrong))
+        for account, (found, wrong) in zip(every, keys, strict=True)
+    ]
+
+
+def readable(known: Iterable[Known]) -> tuple[list[Entry], list[str]]:
+    """Return accounts without what no file can have, and what that is, in words.
+
+    So one odd account keeps no other from being written.
+    """
+    entries, lacks = list[Entry](), list[str]()
+    uids: dict[int | None, str] = {}
+    for one in known:
+        entry, words = _readable(one.entry)
+        first = uids.setdefault(entry.uid, entry.name)
+        if first != entry.name:
+            entry = replace(entry, uid=None)
+            words.append(f"its uid is left out: it is that of {first} too")
+        entries.append(entry)
+        lacks += [f"{entry.name}: {word}" for word in (*one.unfit, *words)]
+    return entries, lacks
+
+
+def _readable(entry: Entry) -> tuple[Entry, list[str]]:
+    words = []
+    for key, nothing in _SINGLE.items():
+        why = misread(entry, key)
+        if why:
+            entry = replace(entry, **{key: nothing})
+            words.append(f"its {key} is left out: {why}")
+    keys = {key: misread(replace(entry, keys=(key,)), "keys") for key in entry.keys or ()}
+    mounts = {
+        mount: misread(replace(entry, mounts=(mount,)), "mounts") for mount in entry.mounts or ()
+    }
+    words += [f"a key is left out: {why}" for why in keys.values() if why]
+    words += [f"a mount is left out: {why}" for why in mounts.values() if why]
+    return replace(
+        entry,
+        keys=tuple(key for key, why in keys.items() if not why),
+        mounts=tuple(mount for mount, why in mounts.items() if not why),
+    ), words
+
+
+def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool) -> Entry:
+    name = account.name
+    closed = host.origin(name).closed if is_disabled(account, host) else None
+    binds = [bind for bind in host.binds(name) if bind.role == "mount"]
+    return Entry(
+        name,
+        uid=account.uid,
+        comment=host.comment(name) if account.local else None,
+        profile=account.profile.name if account.profile else "",
+        password=hash_of(host.shadow(name).password) if secrets and account.local else None,
+        keys=tuple(line.key.line for line in keys),
+        mounts=tuple(
+            MountWanted(bind.source, bind.target.removeprefix(account.jail), bind.read_only)
+            for bind in sorted(binds, key=lambda bind: bind.target)
+        ),
+        expires=expiry(account, host),
+        disabled=closed is not None,
+        reason=closed.why if closed else "",
+        until=closed.until if closed else "",
+    )
+
+
+def hash_of(field: str) -> str:
+    """Return the hash in a password field of shadow(5), or "" where it has none."""
+    return field if len(field.lstrip("!*x")) > 1 else ""

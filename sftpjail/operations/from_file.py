@@ -1,0 +1,688 @@
+"""What a file of accounts wants of a host, as one transaction.
+
+In this order: new accounts, passwords, comments and what is unmounted so that something else can be
+mounted there; then jails, expiry, keys and mounts; at last who is shut out and who is let in. Where
+no account is new, and no step stands in the way of a later one, all of it is one plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from shlex import quote
+from typing import Any
+
+from ..accounts_file.entry import Entry, MountWanted, values_of, without_hashes
+from ..accounts_file.reading import AccountsFile
+from ..actions import AddAccount, AddAccounts, NewAccount, SetComment, SetPasswords
+from ..config import keyfile
+from ..engine.engine import Engine, Stage
+from ..engine.plan import (
+    Event,
+    OnKeyAdd,
+    OnKeyRemove,
+    OnMount,
+    OnUnmount,
+    OnUserDisable,
+    OnUserEnable,
+    OnUserExpire,
+    Plan,
+    Step,
+    names_of,
+)
+from ..errors import SftpJailError, UsageError
+from ..escapes import shown
+from ..jails.closing import EXPIRED, days_of, is_disabled, is_shut, spared, today
+from ..jails.directory import refuse_silent
+from ..jails.guards import guard
+from ..jails.homes import refusal
+from ..jails.membership import find, jailed, not_jailed
+from ..model import Account, Bind, Key, Profile, inside
+from ..openssh import public_keys
+from .apply import passing
+from .events import create_events
+from .export import KeyLine, Known, hash_of, key_lines, known
+from .mounts import make_bind, target_in
+from .new_accounts import (
+    Numbers,
+    aging,
+    bulk_program,
+    home_of,
+    profile_for,
+    shell_of,
+    takes,
+    useradd,
+)
+from .renames import make_way
+
+MISSING = "the file of accounts does not list it"
+_GUARD = "a file of accounts never overrides this; see sftpjail adopt --force"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of one account.
+
+    `kind` is new, changed, unchanged or disabled (as FILE does not list it). `lines` say in words
+    what changes. `password` is what is shown of one: "(set)", "(changed)" or "none"; "" where that
+    is not managed.
+    """
+
+    name: str
+    kind: str
+    before: Entry | None
+    after: Entry
+    lines: tuple[str, ...] = ()
+    password: tuple[str, str] = ("", "")
+
+    def describe(self) -> dict[str, Any]:
+        """Return it for --json, without any hash."""
+        before = None if self.before is None else shown_values(self.before, self.password[0])
+        after = shown_values(self.after, self.password[1])
+        return {"user": self.name, "change": self.kind, "before": before, "after": after}
+
+
+def shown_values(entry: Entry, password: str) -> dict[str, Any]:
+    """Return an account for --json.
+
+    Args:
+        entry: the account.
+        password: what is shown of its password, "" for nothing.
+    """
+    values = values_of(replace(entry, password=None))
+    del values["name"]
+    return values | ({"password": password} if password else {})
+
+
+@dataclass
+class _New:
+    """An account that is to be made."""
+
+    made: NewAccount
+    profile: Profile
+    entry: Entry
+    keys: list[Key]
+    stale: list[KeyLine] = field(default_factory=list)
+
+    @property
+    def expected(self) -> Account:
+        """The account, as the plan of its jail knows it before it is there."""
+        return Account(self.made.name, -1, -1, self.made.home, self.made.shell, self.profile)
+
+
+def faults_of(file: AccountsFile) -> dict[str, SftpJailError]:
+    """Return what is wrong in a file by the account, the first of each."""
+    found: dict[str, SftpJailError] = {}
+    for fault in file.faults:
+        found.setdefault(fault.name or f"line {fault.line}", UsageError(fault.words(file.path)))
+    return found
+
+
+def any_shut(file: AccountsFile, engine: Engine) -> bool:
+    """Return whether a file lists an account that is shut out, and so could let it in.
+
+    So it could where it has a password for one whose password is locked.
+    """
+    host, jails = engine.host, jailed(engine.config, engine.host)
+    listed = [entry for entry in file.entries if entry.name in jails]
+    return any(
+        is_shut(jails[entry.name], host)
+        or (entry.password and _is_locked(host.shadow(entry.name).password))
+        for entry in listed
+    )
+
+
+class FromFile:
+    """What a file of accounts wants of a host.
+
+    Args:
+        file: as it was read.
+        engine: with the facts.
+        missing: shut out the jailed accounts that FILE does not list.
+        failed: of whom it is known already that it cannot be.
+
+    `changes` has all accounts of FILE, and who is shut out; `errors` why some cannot be as FILE
+    wants, by name. `opened` says in words who is let in again, `shut` has who is shut out for
+    `missing`, and `notices` what else a person must know.
+    """
+
+    def __init__(
+        self,
+        file: AccountsFile,
+        engine: Engine,
+        missing: bool = False,
+        failed: Mapping[str, SftpJailError] | None = None,
+    ) -> None:
+        self._file, self._engine, self._host = file, engine, engine.host
+        self.changes: list[Change] = []
+        self.errors: dict[str, SftpJailError] = {}
+        self.opened: list[str] = []
+        self.shut: list[str] = []
+        self.notices: list[str] = []
+        self._steps: list[Step] = []
+        self._room: list[OnUnmount] = []  # what is unmounted first
+        self._events: list[Event] = []
+        self._access: list[Event] = []
+        self._passwords: list[tuple[str, str]] = []
+        self._new: dict[str, _New] = {}
+        self._program = bulk_program(self._host)
+        self.errors |= faults_of(file) | dict(failed or {})
+        self._jails = jailed(engine.config, self._host)
+        self._read()
+        if missing:
+            self._shut_out_missing()
+        if self._passwords:
+            self._steps.append(_step(SetPasswords(tuple(self._passwords))))
+
+    def _fail(self, name: str, error: SftpJailError) -> None:
+        error.owner = name
+        self.errors.setdefault(name, error)
+
+    def placed(self, name: str, error: SftpJailError) -> SftpJailError:
+        """Return the error of an account, which says the line of FILE and the name from now on."""
+        line = next((entry.line for entry in self._file.entries if entry.name == name), 0)
+        if not line or error.message.startswith(f"{self._file.path}, line "):
+            return error
+        words = f"{self._file.path}, line {line}: {name}: {error.message}"
+        error.message = without_hashes(words)
+        return error
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Compare each account of FILE with the host."""
+        entries = [entry for entry in self._file.entries if entry.name not in self.errors]
+        names = [entry.name for entry in entries]
+        there = known((self._jails[name] for name in names if name in self._jails), self._host)
+        before = {one.account.name: one for one in there}
+        new = [name for name in names if name not in before]
+        stale = dict(zip(new, key_lines(new, self._host), strict=True))
+        texts = ["\n".join(entry.keys or ()) for entry in entries]
+        keys = public_keys.read_many(texts, self._host)
+        numbers = Numbers(self._host, {entry.uid for entry in entries if entry.uid is not None})
+        for entry, (found, wrong) in zip(entries, keys, strict=True):
+            try:
+                if wrong:
+                    raise SftpJailError(f"keys: {wrong[0]}")
+                wanted = _once(found)
+                if entry.name in before:
+                    self._compare(entry, wanted, before[entry.name])
+                else:
+                    self._make(entry, wanted, [*stale[entry.name][0]], numbers)
+            except SftpJailError as error:
+                self._fail(entry.name, self.placed(entry.name, error))
+        self._steps += self._makers()
+
+    def _make(self, entry: Entry, keys: list[Key], stale: list[KeyLine], numbers: Numbers) -> None:
+        """Plan an account that does not exist yet."""
+        host, config, name = self._host, self._engine.config, entry.name
+        refuse_silent(name, host)
+        if host.account(name) is not None:
+            words = "it is an account already, and not jailed"
+            raise not_jailed(find(name, config, host), host, words)
+        profile = profile_for(name, entry.profile, config)
+        self._judge_group(name, profile)
+        if host.group(name) is not None:
+            raise SftpJailError(f"there is a group {name} already", advice="see groupdel(8)")
+        if make_way(name, self._engine):
+            words = f"something is left of an earlier account {name}"
+            raise SftpJailError(words, f"sftpjail remove {quote(name)}")
+        uid = entry.uid if entry.uid is not None else numbers.take()
+        taken = numbers.taken_by(uid)
+        if taken:
+            raise SftpJailError(f"uid {uid} is not free: {taken}")
+        home = home_of(name, profile, host)
+        account = Account(name, uid, -1, home, profile=profile)
+        guard(account, host, _GUARD)
+        self._judge_home(account, profile)
+        made = NewAccount(
+            *(name, uid, numbers.gid_for(uid), home, shell_of(profile, host), entry.comment or ""),
+            groups=(profile.group,) if profile.group else (),
+            expire=_first_expiry(entry),
+            password=entry.password or "*",
+            skeleton=profile.home != "inside",
+        )
+        new = _New(made, profile, entry, keys, stale)
+        self._judge_targets(new.expected, [_bind(account, m, ()) for m in entry.mounts or ()])
+        self._new[name] = new
+        after = self._with_keys(replace(entry, uid=uid, profile=profile.name), stale)
+        password = "" if entry.password is None else _secret(entry.password)
+        line = f"+ {name}: {', '.join(_parts(after, password))}"
+        self.changes.append(Change(name, "new", None, after, (line,), ("", password)))
+
+    def _with_keys(self, after: Entry, stale: Sequence[KeyLine]) -> Entry:
+        """Return a new account with the keys that are there before it, where FILE manages none."""
+        name = after.name
+        if after.keys is not None or not stale:
+            return after
+        self.notices.append(
+            f"{keyfile(name)} is there already, and what it has lets {name} in: "
+            f"a file of accounts with a field keys says which keys {name} has"
+        )
+        return replace(after, keys=tuple(one.key.line for one in stale))
+
+    def _judge_group(self, name: str, profile: Profile) -> None:
+        """Refuse a group that the account cannot join, or that would not decide about its jail."""
+        host = self._host
+        if profile.group and host.group(profile.group) is None:
+            raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+        if profile.group and profile.group not in host.people.groups:
+            raise SftpJailError(
+                f"the group {profile.group} comes from a directory service",
+                advice="make the account there: no local command adds one to that group",
+            )
+        if name in profile.match_user:
+            return
+        for other in self._engine.config.profiles:
+            if other is profile:
+                return
+            group = host.people.groups.get(other.group)
+            if group is not None and name in group.members:
+                raise SftpJailError(
+                    f"the group {other.group} lists {name}, and so profile {other.name} jails it",
+                    f"gpasswd --delete {quote(name)} {quote(other.group)}",
+                )
+
+    def _judge_targets(self, account: Account, binds: Sequence[Bind]) -> None:
+        """Refuse a mount where the jail of a new account shows something of its own."""
+        if not binds:
+            return
+        for own in self._engine.manager.binds(account, self._host):
+            for bind in binds:
+                below_log = own.role == "log" and inside(bind.target, own.target)
+                if inside(own.target, bind.target) or below_log:
+                    target, place = (
+                        shown(path.removeprefix(account.jail)) for path in (bind.target, own.target)
+                    )
+                    what = "its home" if own.role == "home" else "something of its own"
+                    words = f"nothing can be mounted at {target}: the jail has {what} at {place}"
+                    raise SftpJailError(f"mounts: {words}", advice="give another target")
+
+    def _judge_home(self, account: Account, profile: Profile) -> None:
+        """Refuse a home that somebody has had before, or that no jail may be in or show."""
+        found = self._host.lstat(account.home)
+        if profile.home != "inside" and found is not None and found.st_uid != account.uid:
+            raise SftpJailError(
+                f"{account.home} is there already, and belongs to uid {found.st_uid}",
+                advice=f"move it away, or give it to uid {account.uid}",
+            )
+        wrong = refusal(account, self._host, self._engine.config)
+        if wrong:
+            raise SftpJailError(wrong)
+
+    def _makers(self) -> Iterator[Step]:
+        """Yield what makes the new accounts: one program, or where that cannot be one for each."""
+        every = list(self._new.values())
+        many = [new.made for new in every if self._program and takes(new.made)]
+        if many:
+            mode = int(self._host.people.home_mode, 8)
+            yield _step(AddAccounts(self._program, tuple(many), aging(self._host), mode))
+        single = [new for new in every if new.made not in many] if len(many) < len(every) else []
+        for new in single:
+            yield _step(useradd(new.made, new.profile), new.made.name)
+            if new.made.password != "*":
+                self._passwords.append((new.made.name, new.made.password))
+        if single:
+            why = (
+                f"{self._program} takes no such names or comments"
+                if self._program
+                else "there is no systemd-sysusers"
+            )
+            count = f"{len(single)} account{'s' * (len(single) != 1)}"
+            self.notices.append(f"useradd made {count}, one at a time: {why}")
+
+    def _compare(self, entry: Entry, keys: list[Key], now: Known) -> None:
+        """Plan what an account lacks that is there."""
+        account, host, before = now.account, self._host, now.entry
+        busy = passing(entry.name, host)
+        if busy:
+            raise SftpJailError(busy)
+        guard(account, host, _GUARD)
+        self._refuse_other(entry, account)
+        after, password = self._managed(entry, keys, now)
+        lines = [*_differences(before, after)]
+        events, more = self._of_keys(entry, keys, now)
+        lines += more
+        mounts, more = self._of_mounts(entry, account)
+        lines += more
+        if password[1] != password[0]:
+            lines.append(f"password {password[1]}")
+        self._events += [*mounts, *events]
+        if entry.comment is not None and entry.comment != before.comment:
+            step = SetComment(entry.name, comment=entry.comment)
+            self._steps.append(_step(step, entry.name))
+        self._of_access(before, after, account)
+        kind = "changed" if lines else "unchanged"
+        said = tuple(f"~ {entry.name}: {line}" for line in lines)
+        self.changes.append(Change(entry.name, kind, before, after, said, password))
+
+    def _refuse_other(self, entry: Entry, account: Account) -> None:
+        name, profile = entry.name, account.profile.name if account.profile else ""
+        if entry.uid is not None and entry.uid != account.uid:
+            raise SftpJailError(
+                f"uid: it has {account.uid}, and a file of accounts changes no uid",
+                advice=f"correct the file; or see usermod -u, and sftpjail adopt for {name} then",
+            )
+        if entry.profile and entry.profile != profile:
+            self._engine.config.profile(entry.profile)
+            raise SftpJailError(f"profile: it is jailed by profile {profile} already")
+        foreign = entry.comment is not None or entry.password is not None
+        if foreign and not account.local:
+            raise SftpJailError("comment and password: it comes from a directory service")
+
+    def _managed(self, entry: Entry, keys: list[Key], now: Known) -> tuple[Entry, tuple[str, str]]:
+        """Return the account as FILE wants it, and what is shown of its password before and after.
+
+        What FILE does not manage stays.
+        """
+        given = {key: value for key, value in vars(entry).items() if value is not None}
+        after = replace(now.entry, **given | {"profile": now.entry.profile, "password": None})
+        if entry.disabled is None:
+            after = replace(after, reason=now.entry.reason, until=now.entry.until)
+        elif entry.disabled and entry.until and entry.until <= today():
+            after = replace(after, disabled=False)  # its time is over
+        if after.disabled and not after.reason:
+            after = replace(after, reason=now.entry.reason)
+        if not after.disabled:
+            after = replace(after, reason="", until="")
+        if entry.keys is not None:
+            after = replace(after, keys=tuple(key.line for key in keys))
+        if entry.password is None:
+            return after, ("", "")
+        field = self._host.shadow(entry.name).password
+        if entry.password in (hash_of(field), field):
+            return after, (_secret(entry.password), _secret(entry.password))
+        self._passwords.append((entry.name, entry.password or "*"))
+        if _is_locked(field) and entry.password and not _is_locked(entry.password):
+            self.opened.append(f"{entry.name} can log in with a password again: it is locked")
+        return after, (_secret(hash_of(field)), "(changed)" if entry.password else "none")
+
+    def _of_keys(self, entry: Entry, keys: list[Key], now: Known) -> tuple[list[Event], list[str]]:
+        if entry.keys is None:
+            return [], []
+        events, lines = _key_events(now.account, keys, now.keys)
+        return events, lines
+
+    def _of_mounts(self, entry: Entry, account: Account) -> tuple[list[Event], list[str]]:
+        """Return the events of an account's jail and mounts, in words what changes of these."""
+        host = self._host
+        events = create_events(account, host, self._engine.manager)
+        if entry.mounts is None:
+            return events, []
+        there = {bind.target: bind for bind in host.binds(account.name) if bind.role == "mount"}
+        wanted = {
+            bind.target: bind for bind in (_bind(account, mount, there) for mount in entry.mounts)
+        }
+        same = {
+            target
+            for target, bind in wanted.items()
+            if target in there and _is_same(bind, there[target])
+        }
+        gone = [bind for target, bind in there.items() if target not in wanted]
+        other = [
+            there[target]
+            for target, bind in wanted.items()
+            if target in there and bind.source != there[target].source
+        ]
+        self._room += [OnUnmount(account, bind) for bind in _deepest_first(other)]
+        changed = there.keys() - same
+        events = [
+            *(OnUnmount(account, bind) for bind in _deepest_first(gone)),
+            *(e for e in events if not (isinstance(e, OnMount) and e.bind.target in changed)),
+            *(
+                OnMount(account, wanted[target])
+                for target in sorted(wanted.keys() - same, key=lambda target: target.count("/"))
+            ),
+        ]
+        lines = [f"- mount {_mount_words(account, bind)}" for bind in (*gone, *other)]
+        lines += [
+            f"+ mount {_mount_words(account, wanted[target])}"
+            for target in sorted(wanted.keys() - same)
+        ]
+        return events, lines
+
+    def _of_access(self, before: Entry, after: Entry, account: Account) -> None:
+        """Plan the expiry, and who is shut out or let in."""
+        name, host = account.name, self._host
+        if after.expires != before.expires:
+            self._events.append(OnUserExpire(account, after.expires or ""))
+            past = is_shut(account, host) and not before.disabled
+            if past and (not after.expires or after.expires >= today()):
+                self.opened.append(f"{name} is let in again")
+        if after.disabled and (before.disabled, before.reason, before.until) != (
+            after.disabled,
+            after.reason,
+            after.until,
+        ):
+            self._access.append(OnUserDisable(account, after.reason, after.until))
+        elif before.disabled and not after.disabled:
+            self._access.append(OnUserEnable(account))
+            self.opened.append(f"{name} is let in again")
+
+    def _shut_out_missing(self) -> None:
+        """Plan that the jailed accounts that FILE does not list are shut out."""
+        listed = {entry.name for entry in self._file.entries}
+        accounts = [account for name, account in self._jails.items() if name not in listed]
+        for now in known(accounts, self._host):
+            account, reserved = now.account, spared(now.account, self._host)
+            if reserved:
+                self.notices.append(f"{account.name} is not shut out: {reserved}")
+            elif not is_disabled(account, self._host):
+                self._access.append(OnUserDisable(account, MISSING))
+                self.shut.append(account.name)
+                after = replace(now.entry, disabled=True, reason=MISSING, until="")
+                line = f"~ {account.name}: disabled: {MISSING}"
+                self.changes.append(Change(account.name, "disabled", now.entry, after, (line,)))
+
+    # -- planning ---------------------------------------------------------------------------------
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether something must be done before the rest can be planned."""
+        dated = {names_of(event) for event in self._events if isinstance(event, OnUserExpire)}
+        both = dated & {names_of(event) for event in self._access}
+        return bool(self._new or self._room or both)
+
+    def plan(self) -> Plan:
+        """Return the one plan, or where that is staged the first one."""
+        events = [*self._events, *self._access]
+        return self._planned(self._engine, self._room if self.is_staged else events, self._steps)
+
+    def _planned(self, engine: Engine, events: Sequence[Event], also: Sequence[Step] = ()) -> Plan:
+        """Return a plan. Raises SftpJailError: what one of the accounts wants cannot be."""
+        try:
+            return engine.plan(events, also=also)
+        except SftpJailError as error:
+            for name, found in engine.plan(events, tolerant=True, also=also).errors.items():
+                found.owner = name
+                raise self.placed(name, found) from error
+            raise
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return what is planned then."""
+        if not self.is_staged:
+            return ()
+        closed = any(_is_shut_out(new.entry) for new in self._new.values())
+        return (self._plan_jails, self._plan_access, *[self._plan_expiry] * closed)
+
+    def _plan_jails(self, later: Engine) -> Plan:
+        events = list(self._events)
+        for account, new in self._made(later):
+            guard(account, later.host, _GUARD)
+            events += _jail_events(account, new, later)
+        return self._planned(later, events)
+
+    def _plan_access(self, later: Engine) -> Plan:
+        events = list(self._access)
+        for account, new in self._made(later):
+            if _is_shut_out(new.entry):
+                events.append(OnUserDisable(account, new.entry.reason, new.entry.until))
+        return self._planned(later, events)
+
+    def _plan_expiry(self, later: Engine) -> Plan:
+        """Plan what new accounts that are disabled expire on once they are enabled."""
+        made = self._made(later)
+        return self._planned(
+            later,
+            [
+                OnUserExpire(a, new.entry.expires or "")
+                for a, new in made
+                if _is_shut_out(new.entry)
+            ],
+        )
+
+    def _made(self, later: Engine) -> list[tuple[Account, _New]]:
+        """Return the accounts that are there by now.
+
+        Raises:
+            SftpJailError: sshd would hold one in another jail than FILE wants.
+        """
+        found = jailed(later.config, later.host) if self._new else {}
+        for name, new in self._new.items():
+            profile = found[name].profile if name in found else None
+            if profile is None or profile.name != new.profile.name:
+                where = f"profile {profile.name} jails it" if profile else "no profile jails it"
+                raise SftpJailError(f"{name} was to be in {new.profile.name}, but {where}")
+        return [(found[name], new) for name, new in self._new.items()]
+
+    def preview(self) -> Plan:
+        """Return the whole plan, as far as it can be told before new accounts are there.
+
+        An account that cannot be planned for is left out, with its error in the plan. Of a mount
+        that takes another one's place only the end of that is planned.
+        """
+        room = {(names_of(event), event.bind.target) for event in self._room}
+        events: list[Event] = [*self._room]
+        events += [
+            event
+            for event in self._events
+            if not (isinstance(event, OnMount) and (names_of(event), event.bind.target) in room)
+        ]
+        for new in self._new.values():
+            events += _jail_events(new.expected, new, self._engine, expected=True)
+        if not self.is_staged:
+            events += self._access
+        single = {step.owner: step for step in self._steps if isinstance(step.action, AddAccount)}
+        others = [step for step in self._steps if step.owner not in single]
+        plan = self._engine.plan(events, tolerant=True, also=others)
+        # What its jail changes of such an account comes after useradd, in a plan of its own.
+        plan.steps = [*(single[name] for name in single if name not in plan.errors), *plan.steps]
+        for name, error in plan.errors.items():
+            self._fail(name, self.placed(name, error))
+        return plan
+
+
+def _is_shut_out(entry: Entry) -> bool:
+    """Return whether an account is to be disabled, and that is not over."""
+    return bool(entry.disabled) and not (entry.until and entry.until <= today())
+
+
+def _first_expiry(entry: Entry) -> str:
+    """Return the expiry of a new account: whoever is to be disabled is shut out at no moment."""
+    if _is_shut_out(entry):
+        return EXPIRED
+    return days_of(entry.expires) if entry.expires else ""
+
+
+def _step(action: Any, owner: str = "") -> Step:
+    return Step(action, "accounts", owner)
+
+
+def _once(keys: Sequence[Key]) -> list[Key]:
+    """Return keys each once. Raises SftpJailError: one is there twice, with other options."""
+    found: dict[str, Key] = {}
+    for key in keys:
+        first = found.setdefault(public_keys.blob(key), key)
+        if first.line != key.line:
+            raise SftpJailError(f"keys: {key.fingerprint} stands there twice, and not alike")
+    return list(found.values())
+
+
+def _jail_events(
+    account: Account, new: _New, engine: Engine, expected: bool = False
+) -> list[Event]:
+    """Return the events of the jail of a new account, with its keys and mounts."""
+    keys, _ = _key_events(account, new.keys, new.stale)
+    binds = [_bind(account, mount, ()) for mount in new.entry.mounts or ()]
+    return [
+        *create_events(account, engine.host, engine.manager, arrived=not expected),
+        *(keys if new.entry.keys is not None else []),
+        *(OnMount(account, bind) for bind in sorted(binds, key=lambda b: b.target.count("/"))),
+    ]
+
+
+def _key_events(
+    account: Account, keys: Sequence[Key], there: Sequence[KeyLine]
+) -> tuple[list[Event], list[str]]:
+    """Return the events after which an account has exactly these keys, and in words what changes.
+
+    A line that means the same stays as it is written.
+    """
+    wanted = {key.line: key for key in keys}
+    kept = {one.key.line: one.raw.line for one in there if one.key.line in wanted}
+    stays = set(kept.values())
+    gone = {one.raw.line: one.raw for one in there if one.raw.line not in stays}
+    new = [key for line, key in wanted.items() if line not in kept]
+    # First those that come: there is no moment without a key.
+    events: list[Event] = [OnKeyAdd(account, key) for key in new]
+    events += [OnKeyRemove(account, key) for key in gone.values()]
+    lines = [f"+ key {_key_words(key)}" for key in new]
+    lines += [f"- key {_key_words(key)}" for key in gone.values()]
+    return events, lines
+
+
+def _key_words(key: Key) -> str:
+    options = f" ({','.join(key.options)})" if key.options else ""
+    return f"{key.fingerprint} {shown(key.comment) if key.comment else ''}".rstrip() + options
+
+
+def _bind(account: Account, mount: MountWanted, known_targets: Collection[str]) -> Bind:
+    """Return the bind that a mount of FILE is; one that is there may stay below a home."""
+    below = target_in(account, mount.target) in known_targets
+    return make_bind(account, mount.source, mount.target, mount.read_only, under_home=below)
+
+
+def _is_same(one: Bind, other: Bind) -> bool:
+    return (one.source, one.read_only) == (other.source, other.read_only)
+
+
+def _deepest_first(binds: Sequence[Bind]) -> list[Bind]:
+    return sorted(binds, key=lambda bind: -bind.target.count("/"))
+
+
+def _mount_words(account: Account, bind: Bind) -> str:
+    only = ", read-only" if bind.read_only else ""
+    return f"{shown(bind.source)} at {shown(bind.target.removeprefix(account.jail))}{only}"
+
+
+def _is_locked(password: str) -> bool:
+    """Return whether passwd -l has locked a password of shadow(5)."""
+    return password.startswith("!") and bool(hash_of(password))
+
+
+def _secret(password: str) -> str:
+    return "(set)" if password else "none"
+
+
+def _differences(before: Entry, after: Entry) -> Iterator[str]:
+    """Yield in words what changes beside keys, mounts and password."""
+    if before.comment != after.comment:
+        yield f"comment {shown(before.comment or '')} -> {shown(after.comment or '')}"
+    if before.expires != after.expires:
+        yield f"expires {before.expires or 'never'} -> {after.expires or 'never'}"
+    if after.disabled and (before.reason, before.until) != (after.reason, after.until):
+        until = f", until {after.until}" if after.until else ""
+        yield f"disabled: {shown(after.reason)}{until}"
+    elif before.disabled != after.disabled:
+        yield "enabled" if before.disabled else "disabled"
+
+
+def _parts(entry: Entry, password: str) -> Iterator[str]:
+    """Yield in words what a new account has."""
+    yield f"uid {entry.uid}"
+    yield f"profile {entry.profile}"
+    for noun, values in (("key", entry.keys or ()), ("mount", entry.mounts or ())):
+        yield f"{len(values)} {noun}{'s' * (len(values) != 1)}"
+    yield from [f"password {password}"] * bool(password)
+    yield from [f"expires {entry.expires}"] * bool(entry.expires)
+    yield from ["disabled"] * bool(entry.disabled)

@@ -1,0 +1,80 @@
+"""Who was let in, when and by whom, as the history says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..engine.history import Entry
+
+# What the history says of an event that lets somebody in: engine/summary.py.
+_JAILED, _KEY = "is jailed in ", re.compile(r"can log in with (SHA256:\S+)").match
+_WAS = re.compile(r"was (\S+): what is its own has its new name").fullmatch
+_ENABLED, _NEW = "is enabled again", "is a new account"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """When something was granted, and by whom.
+
+    Args:
+        at: epoch seconds.
+        by: who had logged in, or how it came about where nobody had: useradd, a timer and so on.
+    """
+
+    at: int
+    by: str
+
+
+@dataclass
+class Grants:
+    """What the history says of an account.
+
+    Args:
+        made: when it was jailed, first, and by whom.
+        opened: when it was last let in again: jailed, enabled, renamed.
+        keys: the last time that each key was added, by its fingerprint.
+    """
+
+    made: Grant | None = None
+    opened: Grant | None = None
+    keys: dict[str, Grant] = field(default_factory=dict)
+
+
+def grants(entries: Iterable[Entry]) -> dict[str, Grants]:
+    """Return what the history says of each account, by its name now.
+
+    Args:
+        entries: as `History.entries` yields them.
+    """
+    found: dict[str, Grants] = {}
+    for entry in entries:
+        grant = Grant(entry["time"], _by(entry["who"]))
+        for item in entry["what"]:
+            _take(found, item["account"], item["what"], grant)
+    return found
+
+
+def _take(found: dict[str, Grants], name: str, what: str, grant: Grant) -> None:
+    renamed, key = _WAS(what), _KEY(what)
+    if renamed and renamed[1] in found:
+        found[name] = found.pop(renamed[1])
+    if what == _NEW:
+        found[name] = Grants()
+    mine = found.setdefault(name, Grants())
+    if key:
+        mine.keys[key[1]] = grant
+    if what.startswith(_JAILED) or what == _NEW:
+        mine.made = mine.made or grant
+    if renamed or what == _ENABLED or what.startswith(_JAILED):
+        mine.opened = grant
+
+
+def _by(who: Entry) -> str:
+    """Return who did it."""
+    if who["name"]:
+        return str(who["name"])
+    if who["uid"] is not None:
+        return f"uid {who['uid']}"
+    return str(who["how"])

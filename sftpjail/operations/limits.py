@@ -1,0 +1,60 @@
+"""What a plan that changes from where accounts may come needs beside its own events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..engine.engine import Engine
+from ..engine.plan import Event, OnSetup, OnTeardown, OnUserLimit, OnUserRemove, Plan, Step
+from ..errors import SftpJailError
+from ..host import Host
+from ..jails.addresses import listed, needs_setup
+
+
+def limited_by(
+    events: Iterable[Event], host: Host
+) -> tuple[list[Event], Mapping[str, tuple[str, ...]] | None]:
+    """Return what must happen first, and who will be on the list of addresses.
+
+    Args:
+        events: what is to happen.
+        host: the facts.
+
+    Returns:
+        OnSetup where PAM or sshd is to read the list for the first time, or no longer, unless it
+        is among the events; and the argument `limited` of `Engine.plan`.
+    """
+    now = listed(host)
+    after = dict(now)
+    all_events = list(events)
+    for event in all_events:
+        if isinstance(event, OnUserLimit):
+            after[event.account.name] = tuple(event.addresses)
+        elif isinstance(event, OnUserRemove):
+            after.pop(event.account.name, None)
+    after = {name: addresses for name, addresses in after.items() if addresses}
+    if after == now or not needs_setup(after, host):
+        return [], None
+    there = any(isinstance(event, OnSetup | OnTeardown) for event in all_events)
+    return ([] if there else [OnSetup()]), after
+
+
+def limited(engine: Engine, events: Sequence[Event], also: Sequence[Step] = ()) -> Plan:
+    """Return the plan of some events, with what `limited_by` says.
+
+    Where setup has something else to do, that is not done along with it: who asks for the addresses
+    of one account has not asked for another configuration.
+
+    Raises:
+        SftpJailError: setup has to come first, or as `Engine.plan`.
+    """
+    ahead, after = limited_by(events, engine.host)
+    if ahead and engine.plan(ahead).steps:
+        if any(isinstance(event, OnUserLimit) for event in events):
+            raise SftpJailError(
+                "who may come from where takes setup, which has other changes to make as well: "
+                "sftpjail --dry-run setup shows them",
+                "sftpjail setup",
+            )
+        ahead, after = [], None  # what reads the list for nobody may stay until then
+    return engine.plan([*ahead, *events], also=also, limited=after)

@@ -1,0 +1,180 @@
+"""Accounts that do not exist yet: their profile, their number, and what makes them."""
+
+from __future__ import annotations
+
+import grp
+import re
+from collections.abc import Collection
+from itertools import chain
+
+from ..actions import AddAccount, NewAccount
+from ..config import Config
+from ..errors import SftpJailError, UsageError
+from ..host import Host
+from ..model import Profile
+
+SYSUSERS = ("systemd-sysusers", "systemd-standalone-sysusers")
+# What systemd-sysusers(8) takes for a name; useradd(8) of Debian takes more.
+_STRICT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,30}")
+_DEFAULTS = {"HOME": "/home", "SHELL": "/bin/sh", "INACTIVE": ""}
+_AGING = ("PASS_MIN_DAYS", "PASS_MAX_DAYS", "PASS_WARN_AGE")
+
+
+def maker(
+    name: str, profile: Profile, tool: str, options: list[str], expires: str = ""
+) -> list[str]:
+    """Return the command that makes the account.
+
+    SFTP needs no subordinate ids, and their range is soon full. adduser knows no expiry.
+    """
+    if tool == "adduser":
+        return ["adduser", "--quiet", "--disabled-password", "--comment", "", *options, name]
+    home = (
+        ["--no-create-home", "--home-dir", f"/{profile.files}"]
+        if profile.home == "inside"
+        else ["--create-home"]
+    )
+    shell = ["--shell", profile.shell] if profile.shell else []
+    # An impossible password, not a locked one:
+    # without UsePAM sshd refuses key logins of locked accounts.
+    plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
+    group = ["--groups", profile.group] if profile.group else []
+    end = ["--expiredate", expires] if expires else []
+    return ["useradd", *home, *shell, *plain, *group, *end, *options, name]
+
+
+def profile_for(name: str, wanted: str, config: Config) -> Profile:
+    """Return the profile that is to jail a new account.
+
+    Args:
+        name: the account.
+        wanted: a profile's name, or "" for the one that names the account, else the first.
+        config: the configuration.
+
+    Raises:
+        UsageError: there is no such profile, or the account could not be in it.
+    """
+    named = next((p for p in config.profiles if name in p.match_user), None)
+    profile = named if named and not wanted else config.profile(wanted)
+    if named is not None and profile.name != named.name:
+        raise UsageError(
+            f"profile {named.name} jails {name}: it is in its match_user",
+            advice=f"leave profile {profile.name} out; or take {name} out of that match_user, "
+            "then run sftpjail setup",
+        )
+    return with_way_in(profile, name)
+
+
+def with_way_in(profile: Profile, name: str) -> Profile:
+    """Return a profile that an account can be in. Raises UsageError."""
+    if profile.group or name in profile.match_user:
+        return profile
+    raise UsageError(
+        f"profile {profile.name} has no group",
+        advice=f"add {name} to its match_user, then run sftpjail setup",
+    )
+
+
+def home_of(name: str, profile: Profile, host: Host) -> str:
+    """Return where a new account of a profile is at home, as useradd(8) would have it."""
+    return f"/{profile.files}" if profile.home == "inside" else f"{_default('HOME', host)}/{name}"
+
+
+def shell_of(profile: Profile, host: Host) -> str:
+    """Return the shell of a new account of a profile."""
+    return profile.shell or _default("SHELL", host)
+
+
+def _default(key: str, host: Host) -> str:
+    """Return a default of useradd(8)."""
+    found = re.search(rf"(?m)^{key}=(\S+)", host.text("/etc/default/useradd"))
+    return found[1].rstrip("/") if found else _DEFAULTS[key]
+
+
+def bulk_program(host: Host) -> str:
+    """Return the program that makes many accounts at once, or ""; each has a group of its own."""
+    if host.people.login_defs.get("USERGROUPS_ENAB", "yes").lower() != "yes":
+        return ""
+    return next((name for name in SYSUSERS if host.which(name)), "")
+
+
+def is_strict(name: str) -> bool:
+    """Return whether that program takes a name."""
+    return bool(_STRICT.fullmatch(name))
+
+
+def takes(new: NewAccount) -> bool:
+    """Return whether that program makes an account as it is to be: a comment of - is none to it."""
+    return is_strict(new.name) and new.comment != "-"
+
+
+def aging(host: Host) -> tuple[str, str, str, str]:
+    """Return what useradd(8) writes into shadow(5) beside a password: see `AddAccounts`."""
+    values = (host.people.login_defs.get(key, "") for key in _AGING)
+    inactive = _default("INACTIVE", host)  # -1 is none
+    every = (value if value.isdecimal() else "" for value in (*values, inactive))
+    least, most, warning, idle = every
+    return least, most, warning, idle
+
+
+def useradd(new: NewAccount, profile: Profile) -> AddAccount:
+    """Return the action that makes one account where no program makes many."""
+    options = ["--uid", str(new.uid), "--comment", new.comment]
+    options += ["--expiredate", new.expire] if new.expire else []
+    return AddAccount(new.name, tuple(maker(new.name, profile, "useradd", options)), new.home)
+
+
+class Numbers:
+    """Numbers that nobody has, as useradd(8) chooses them: above all others, else the lowest free.
+
+    Args:
+        host: the facts.
+        kept: the uids that others are to have.
+    """
+
+    def __init__(self, host: Host, kept: Collection[int]) -> None:
+        self._host = host
+        self._uids = {account.uid for account in host.accounts.values()}
+        self._gids = {group.gid for group in host.people.groups.values()}
+        self._kept = frozenset(kept)
+        low, high = host.people.uids
+        taken = self._uids | self._gids | self._kept
+        top = max((uid for uid in taken if low <= uid <= high), default=low - 1)
+        self._free = chain(range(top + 1, high + 1), range(low, top + 1))
+
+    def take(self) -> int:
+        """Return a uid that is no gid either. Raises SftpJailError: there is none."""
+        for uid in self._free:
+            if uid not in self._kept and uid not in self._gids and not self.taken_by(uid):
+                return uid
+        low, high = self._host.people.uids
+        raise SftpJailError(
+            f"no uid between {low} and {high} is free", advice="raise UID_MAX in /etc/login.defs"
+        )
+
+    def gid_for(self, uid: int) -> int:
+        """Return the gid of the group of whoever gets a uid: the same, where that is free."""
+        gid = self.take() if uid in self._gids or _group_in_nss(uid, self._host) else uid
+        self._gids.add(gid)
+        return gid
+
+    def taken_by(self, uid: int) -> str:
+        """Return who has a uid, or what is left of whom, in words; or ""."""
+        if uid in self._uids:
+            return f"it is the uid of {self._host.people.name_of(uid)}"
+        if uid in self._host.records.by_uid:
+            left = self._host.records.by_uid[uid][0]
+            return f"it was the uid of {left}, of whom something is left"
+        if not self._host.people.directory_services:
+            return ""
+        name = self._host.people.name_of(uid)
+        return f"it is the uid of {name}" if name else ""
+
+
+def _group_in_nss(gid: int, host: Host) -> bool:
+    if not host.people.directory_services or host.files.root:
+        return False
+    try:
+        return bool(grp.getgrgid(gid))
+    except (KeyError, OverflowError):
+        return False

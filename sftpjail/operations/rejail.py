@@ -1,0 +1,116 @@
+"""A jail that a transaction took away, made again from what the history has of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from shlex import quote
+from typing import Any
+
+from ..actions import Action, CloseAccount
+from ..engine.engine import Engine
+from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate, OnMount, OnUserLimit, Step
+from ..errors import SftpJailError
+from ..escapes import look_at
+from ..jails import activity
+from ..jails.closing import JAIL, close
+from ..jails.guards import guard
+from ..model import Account, Bind, Closed
+from ..openssh.public_keys import blob
+from .events import create_events
+from .keys import keys_in, migrate_events, old_place, present
+
+
+@dataclass(frozen=True)
+class Again:
+    """What makes a jail again: events, and the steps beside them.
+
+    In words: who is let in, and who stays shut out.
+    """
+
+    events: list[Event]
+    also: list[Step]
+    opened: list[str]
+    stays: list[str]
+
+
+def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setup: bool) -> Again:
+    """Return what makes a jail again.
+
+    Args:
+        account: as it is now, or will be when it is back.
+        item: what the history has of the jail; see memory.py.
+        engine: with the facts.
+        with_setup: the same plan sets the host up.
+
+    Raises:
+        SftpJailError: it is jailed already, or may not be jailed.
+    """
+    host, name = engine.host, account.name
+    if account.profile is not None and not item["deleted"]:
+        raise SftpJailError(f"{name} is jailed again already", look_at(f"sftpjail show {name}"))
+    profile = engine.config.profile(item["profile"])
+    account = replace(account, profile=profile, forced=item["forced"], kept=tuple(item["kept"]))
+    guard(account, host)
+    ready = with_setup or (host.records.is_set_up and host.group(profile.group) is not None)
+    if not ready and profile.group:
+        raise SftpJailError(f"this host is not set up for the jail of {name}", "sftpjail setup")
+    works = activity.unwanted(account, host, jailed=False) if host.account(name) else []
+    if works:
+        words = f"{name} has {activity.listed(works)} by now, which no jail would hold"
+        raise SftpJailError(words, f"sftpjail adopt {name}")
+    keys = _key_events(account, item, engine)
+    binds = [
+        Bind(**bind | {"options": tuple(bind["options"])})
+        for bind in sorted(item["binds"], key=lambda bind: str(bind["target"]).count("/"))
+    ]
+    known = {bind.target for bind in host.binds(name)}
+    events = [
+        *create_events(account, host, engine.manager),
+        *keys,
+        *(OnMount(account, bind) for bind in binds if bind.target not in known),
+        # Of an earlier version's history there are none.
+        *([OnUserLimit(account, had)] if (had := tuple(item.get("addresses", ()))) else []),
+    ]
+    shut = item["closed"] is not None and item["closed"]["until"] != JAIL
+    closing = _shut(account, item, engine) if shut else []
+    also = [Step(a, "accounts", name) for a in closing if a.pending(host, name)]
+    now = host.origin(name).closed
+    if now is not None and now.until != JAIL:
+        # sshd hears of its Match blocks after the commit, so that nobody may be let in by it.
+        opens = f"usermod -e {quote(now.expire or '')} {quote(name)}"
+        return Again(events, also, [], [f"{name} is still shut out, and {opens} lets it in"])
+    return Again(events, also, [] if shut else [_words(account, keys)], [])
+
+
+def _key_events(account: Account, item: dict[str, Any], engine: Engine) -> list[Event]:
+    """Return the events that add the keys that it had, and take those of its home along again."""
+    had = keys_in(item["keyfile"], engine.host)
+    there = present(account, engine.host)
+    events: list[Event] = [OnKeyAdd(account, key) for at, key in had.items() if at not in there]
+    if old_place(account) in item["renamed"]:
+        more, problems = migrate_events(account, engine)
+        if problems:
+            raise SftpJailError("; ".join(problems))
+        events += [
+            event
+            for event in more
+            if isinstance(event, OnKeyMigrate)
+            or (isinstance(event, OnKeyAdd) and blob(event.key) not in had)
+        ]
+    return events
+
+
+def _shut(account: Account, item: dict[str, Any], engine: Engine) -> list[Action]:
+    """Return the actions that shut an account out as it was when it had its jail."""
+    before = Closed(**item["closed"])
+    return [
+        replace(action, closed=before) if isinstance(action, CloseAccount) else action
+        for action in close(account, before.why, before.by, engine.host, before.until)
+    ]
+
+
+def _words(account: Account, keys: list[Event]) -> str:
+    """Return whom the jail lets in."""
+    prints = [event.key.fingerprint for event in keys if isinstance(event, OnKeyAdd)]
+    with_keys = f" with {', '.join(prints)}" if prints else ""
+    return f"{account.name} can log in to its jail again{with_keys}"

@@ -1,0 +1,230 @@
+"""Whether the sshds that run do what our configuration says.
+
+Each goes by its own command line, and by what its files held when it read them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from shlex import quote
+
+from ... import Account, Choice, Fact, Problem, Profile, SftpJailError, fixes
+from ...config import Config
+from ...escapes import shown
+from ...host import Host
+from ...jails.membership import is_valid
+from ...openssh.admission import admits
+from ...openssh.connections import connections
+from ...openssh.daemons import Daemon, others, primary, running, started_by_sockets
+from ...openssh.match_blocks import DROPIN, settings
+from ...openssh.repair import reload_command, unit
+from ...openssh.settings import PROBE, Settings, effective
+from ...openssh.stale import has_read, unread
+from .candidate import Lack, lacks, opens, where_from
+
+STALE = "it still does what the old configuration says"
+
+
+def running_problems(host: Host, config: Config) -> list[Problem]:
+    """Return what is wrong with the daemons: none runs, one is stale, unknown, or jails nobody."""
+    if not _soon(lambda: _listens(host)):
+        install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
+        start = f"systemctl start {unit(host)}" if host.systemd else install
+        return [Problem("sshd does not run", "nobody can log in", start)]
+    problems = [problem for daemon in _distinct(host) for problem in _stale(daemon, host)]
+    for daemon in others(host):
+        problems += _unjailed(daemon, host, config)
+    return problems
+
+
+def _listens(host: Host) -> bool:
+    return bool(host.daemons.sshds()) or bool(started_by_sockets(host))
+
+
+def _distinct(host: Host) -> Iterator[Daemon]:
+    """Yield the daemons that can be stale, the primary one by its short name."""
+    return (daemon for daemon in running(host) if not daemon.unknown)
+
+
+def _stale(daemon: Daemon, host: Host) -> list[Problem]:
+    """Return that a daemon has not read its files, or that nobody knows."""
+    try:
+        _, known = has_read(daemon, host)
+        left = [] if _soon(lambda: not unread(daemon, host)) else unread(daemon, host)
+    except SftpJailError:
+        return []  # it refuses its configuration, which is said already
+    called = "sshd" if daemon == primary(host) and daemon.is_plain else str(daemon)
+    if not left:
+        return []
+    again = reload_command(host, daemon)
+    if known:
+        what = f"{called} has not read {shown(left[-1])} since it was changed"
+        return [Problem(what, STALE, again, severity="open")]
+    what = f"whether {called} has read {shown(left[-1])} since it was changed is not known"
+    why = "it has no pid file of its own, and systemd does not know either"
+    advice = f"if in doubt, have it read its configuration: {again}"
+    return [Problem(what, why, advice=advice, severity="advice")]
+
+
+def _soon(true: Callable[[], bool]) -> bool:
+    """Return whether a condition becomes true within half a second, for a reload to finish."""
+    deadline = time.monotonic() + 0.5
+    while not (answer := true()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+# -- other daemons ---------------------------------------------------------------------------------
+
+
+def _unjailed(daemon: Daemon, host: Host, config: Config) -> list[Problem]:
+    """Return how a daemon beside the primary one fails to jail the members of profiles.
+
+    Members whom its lists keep out are in no danger.
+    """
+    if daemon.unknown:
+        what = f"whether {daemon} jails anybody is not known: {daemon.unknown}"
+        advice = f"see: tr '\\0' ' ' </proc/{daemon.pid}/cmdline"
+        if not daemon.pid:
+            advice = f"see: systemctl cat {daemon.unit}"
+        return [Problem(what, "it was not asked", advice=advice)]
+    try:
+        return [
+            lacking(lack, daemon, host, config)
+            for lack in lacks(host, config, {}, daemon)
+            if _lets_in_a_member(lack.profile, daemon, host)
+        ]
+    except SftpJailError as error:
+        what = f"whether {daemon} jails anybody is not known: {error.message}"
+        return [Problem(what, "it was not asked", advice=f"see what is wrong: {_test(daemon)}")]
+
+
+def _test(daemon: Daemon) -> str:
+    return " ".join(map(quote, [*daemon.command, "-t"]))
+
+
+def _lets_in_a_member(profile: Profile, daemon: Daemon, host: Host) -> bool:
+    """Return whether a daemon's lists let in a member, or would let in one that comes."""
+    members = (host.group_members(profile.group) or ()) if profile.group else ()
+    names = [name for name in (*profile.match_user, *members) if is_valid(name)]
+    known = [(name, host.groups_of(name)) for name in names[:20]]
+    known = known or [(PROBE, (profile.group,))]
+    return any(
+        admits(effective(host, name, daemon.local, daemon), name, groups) for name, groups in known
+    )
+
+
+def lacking(lack: Lack, daemon: Daemon, host: Host, config: Config) -> Problem:
+    """Return that a daemon with a command line of its own does not apply a profile's settings."""
+    name = lack.profile.name
+    what = f"{daemon} does not jail the members of profile {name}: {lack}"
+    if not lack.is_open:
+        what = f"{daemon} does not apply all settings of profile {name}: {lack}"
+        return Problem(what, "the jail holds there", advice=_elsewhere(daemon), severity="advice")
+    choices = _choices(lack.profile, daemon, host, config)
+    return Problem(
+        what,
+        "whoever of them can log in there is in no jail",
+        choices=choices,
+        advice="" if choices else _elsewhere(daemon),
+        severity="open",
+    )
+
+
+def _elsewhere(daemon: Daemon) -> str:
+    command = " ".join(daemon.command)
+    return f"its settings come from {daemon.config} and its command line: {command}"
+
+
+def _choices(profile: Profile, daemon: Daemon, host: Host, config: Config) -> tuple[Choice, ...]:
+    """Return the commands that make a daemon jail the members of a profile, or keep them out.
+
+    The first line of its file decides, by what sshd itself says of a trial.
+    """
+    edits = {"to jail them there too": f"Include {DROPIN}"}
+    if profile.group:
+        edits["to keep them out there"] = f"DenyGroups {profile.group}"
+    elif profile.match_user:
+        edits["to keep them out there"] = f"DenyUsers {' '.join(profile.match_user)}"
+    found = []
+    for label, line in edits.items():
+        trial: dict[str, str | None] = {daemon.config: f"{line}\n{host.text(daemon.config)}"}
+        if line.startswith("Include") and not _cures(trial, profile, daemon, host, config):
+            continue
+        edit = fixes.on(daemon.config, host, f"sed -i {quote(f'1i {line}')} {{}}")
+        if edit:
+            # One that systemd starts for each connection reads its file then.
+            again = f" && {reload_command(host, daemon)}" if daemon.pid else ""
+            found.append(Choice(label, edit + again))
+    return tuple(found)
+
+
+def _cures(
+    trial: dict[str, str | None], profile: Profile, daemon: Daemon, host: Host, config: Config
+) -> bool:
+    try:
+        left = lacks(host, config, trial, daemon)
+    except SftpJailError:
+        return False
+    return not any(lack.profile == profile and lack.is_open for lack in left)
+
+
+def elsewhere(account: Account, host: Host, config: Config) -> list[Problem]:
+    """Return which daemons beside the primary one would let an account in without a jail."""
+    problems = []
+    for daemon in others(host):
+        if daemon.unknown or account.profile is None:
+            continue
+        of_all = [
+            problem
+            for problem in _unjailed(daemon, host, config)
+            if problem.severity == "open" and f" profile {account.profile.name}: " in problem.what
+        ]
+        problems += of_all or _open_for(account, account.profile, daemon, host, config)
+    return problems
+
+
+def _open_for(
+    account: Account, profile: Profile, daemon: Daemon, host: Host, config: Config
+) -> list[Problem]:
+    """Return that a daemon makes an exception for one account."""
+    groups = host.groups_of(account.name)
+    for kind in connections(host, account.name, daemon):
+        found = effective(host, account.name, kind, daemon)
+        if not admits(found, account.name, groups):
+            continue
+        for line in settings(profile, config, host):
+            keyword, _, wanted = line.partition(" ")
+            if found.get(keyword) != wanted and opens(line, _said(found)):
+                now = found.get(keyword) or "unset"
+                what = f"{daemon} does not jail {account.name}: {keyword} {now}{where_from(kind)}"
+                why = f"{found.where(keyword)} says so, and it lets the account in"
+                return [Problem(what, why, advice=_elsewhere(daemon), severity="open")]
+    return []
+
+
+def _said(found: Settings) -> str:
+    return "".join(
+        f"{keyword} {value}\n" for keyword, values in found.values.items() for value in values
+    )
+
+
+def running_facts(account: Account, host: Host) -> list[Fact]:
+    """Return what the daemons beside the primary one do with an account."""
+    facts = []
+    for daemon in others(host):
+        if daemon.unknown:
+            facts.append(Fact("sshd", str(daemon), "unknown", daemon.unknown, True))
+            continue
+        try:
+            found = effective(host, account.name, daemon.local, daemon)
+        except SftpJailError as error:
+            facts.append(Fact("sshd", str(daemon), "unknown", error.message, True))
+            continue
+        chroot = found.get("chrootdirectory")
+        let_in = admits(found, account.name, host.groups_of(account.name))
+        jails = chroot not in ("", "none")
+        value = f"ChrootDirectory {chroot}" if let_in else "lets nobody of that name in"
+        facts.append(Fact("sshd", str(daemon), value, "", let_in and not jails))
+    return facts

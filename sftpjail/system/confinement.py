@@ -1,0 +1,77 @@
+"""What keeps a process from what root may do: its capabilities and its mount namespace.
+
+It is proc_pid_status(5) that has them; a unit of systemd sets them (systemd.exec(5), SANDBOXING).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+# Of linux/capability.h, in its order; those that are new to it are called by their number.
+_NAMES = """
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO
+    SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME
+    SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG
+    WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+""".split()  # noqa: SIM905 (41 lines otherwise)
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """How a process is confined beside us.
+
+    Args:
+        lacks: the numbers of the capabilities that we could have, and it cannot.
+        no_new_privileges: whether set-user-ID programs and the like gain nothing there.
+        apart: whether it has a mount namespace of its own.
+    """
+
+    lacks: tuple[int, ...] = ()
+    no_new_privileges: bool = False
+    apart: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the capabilities that it lacks."""
+        return tuple(
+            f"CAP_{_NAMES[number]}" if number < len(_NAMES) else f"cap_{number}"
+            for number in self.lacks
+        )
+
+    def prefix(self, pid: int) -> list[str]:
+        """Return the words before a command that confine it as the process PID is."""
+        words = list[str]()
+        if self.apart:
+            words += ["nsenter", f"--mount=/proc/{pid}/ns/mnt"]
+        limits = [f"--bounding-set={','.join(f'-cap_{n}' for n in self.lacks)}"] * bool(self.lacks)
+        limits += ["--no-new-privs"] * self.no_new_privileges
+        return [*words, "setpriv", *limits] if limits else words
+
+    def __str__(self) -> str:
+        """What it is, in words; "" if it is not confined."""
+        words = ["in its own mount namespace"] * self.apart
+        words += [f"without {', '.join(self.names)}"] * bool(self.lacks)
+        return ", ".join(words + ["with NoNewPrivileges"] * self.no_new_privileges)
+
+
+def confinement(pid: int) -> Confinement:
+    """Return how a process is confined.
+
+    Raises:
+        OSError: it has ended.
+    """
+    theirs, ours = _status(pid), _status(os.getpid())
+    missing = int(ours["CapBnd"], 16) & ~int(theirs["CapBnd"], 16)
+    return Confinement(
+        tuple(n for n in range(64) if missing >> n & 1),
+        theirs.get("NoNewPrivs") == "1" and ours.get("NoNewPrivs") != "1",
+        os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"),
+    )
+
+
+def _status(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as handle:
+        return dict(re.findall(r"(?m)^(\w+):\s+(\S+)", handle.read()))

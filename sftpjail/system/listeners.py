@@ -1,0 +1,165 @@
+"""Which processes of sshd wait for connections, and how they were called.
+
+An sshd that listens writes its command line into its title, with a blank between two words
+(sshd.c, prepare_proctitle), where its arguments were. sshd takes nothing but options, and refuses
+to start with anything else, so that the words are to be told again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from .processes import after_name, is_here, owner, pids, unit_of
+
+_LISTENS = "0A"  # TCP_LISTEN of linux/net/tcp_states.h
+_TITLE = re.compile(r"sshd: (?P<words>.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
+# Options of sshd(8) with a value, and those without.
+_VALUED, _BARE = "bCcEfghkopuV", "46DGQRTdeiqrt"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A process of sshd that waits for connections.
+
+    Args:
+        pid: its number.
+        program: the path of what it runs.
+        options: its command line, an option with its value as one pair; None if that is not to be
+            told.
+        places: the addresses and ports.
+        unit: the service of systemd that it belongs to, or "".
+        began: seconds since the epoch.
+        apart: the kinds of namespaces, such as "mnt", that it does not share with us.
+    """
+
+    pid: int
+    program: str
+    options: tuple[tuple[str, str], ...] | None
+    places: tuple[tuple[str, int], ...]
+    unit: str = ""
+    began: float = 0.0
+    apart: tuple[str, ...] = ()
+
+
+def listeners() -> list[Listener]:
+    """Return the processes of sshd that listen on this host, the lowest port first.
+
+    Those in a container, whose root is another, are not this host's.
+    """
+    found = dict[int, Listener]()
+    parents = dict[int, int]()
+    for pid in pids():
+        with contextlib.suppress(OSError, ValueError):  # it has ended
+            program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+            if os.path.basename(program) == "sshd" and owner(pid) == 0 and is_here(pid):
+                parents[pid] = int(after_name(pid)[1])
+                one = _listener(pid, program)
+                found |= {pid: one} if one else {}
+    # A child that has only just been made still has its parent's sockets and title.
+    waiting = (one for pid, one in found.items() if parents[pid] not in found)
+    return sorted(waiting, key=lambda one: (min(port for _, port in one.places), one.pid))
+
+
+def _listener(pid: int, program: str) -> Listener | None:
+    """Return what a process of sshd listens on; None for the part of a session."""
+    line = _text(pid, "cmdline")
+    title = _TITLE.match(line)
+    is_title = line.startswith("sshd: ")
+    if is_title and not line.startswith("sshd: /"):
+        return None
+    places = tuple(_places(pid))
+    if not places:
+        return None
+    words = title["words"].split(" ") if title else line.rstrip("\0").split("\0")
+    # A title has only as much room as the arguments and the environment had.
+    options = told(words[1:]) if title or not is_title else None
+    apart = tuple(_apart(pid))
+    return Listener(pid, program, options, places, unit_of(pid), began(pid), apart)
+
+
+def told(words: list[str]) -> tuple[tuple[str, str], ...] | None:
+    """Return the options among the words of a command line, with their values.
+
+    A word that is no option belongs to the value before it.
+
+    Args:
+        words: what stands behind the program's name.
+    """
+    found: list[list[str]] = []
+    for word in words:
+        if re.match(f"-[{_BARE}{_VALUED}]", word) and not _wants_value(found):
+            found += _cluster(word[1:])
+        elif found and found[-1][0] in _VALUED:
+            value = found[-1][1:]
+            found[-1][1:] = [" ".join([*value, word])]
+        else:
+            return None
+    if _wants_value(found) or any(name not in _VALUED + _BARE for name, *_ in found):
+        return None
+    return tuple((name, "".join(value)) for name, *value in found)
+
+
+def _cluster(letters: str) -> Iterator[list[str]]:
+    """Yield the options of one word: `-De`, `-p2222`, `-oPort=22` (getopt(3))."""
+    while letters:
+        name, letters = letters[0], letters[1:]
+        if name in _VALUED:
+            yield [name, letters] if letters else [name]
+            return
+        yield [name]
+
+
+def _wants_value(found: list[list[str]]) -> bool:
+    return bool(found) and found[-1][0] in _VALUED and len(found[-1]) == 1
+
+
+def _text(pid: int, name: str) -> str:
+    with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape") as handle:
+        return handle.read()
+
+
+def _places(pid: int) -> Iterator[tuple[str, int]]:
+    """Yield the address and port of each socket on which a process listens: proc_pid_net(5)."""
+    held = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            held.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in _text(pid, f"net/{table}").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENS and f"socket:[{fields[9]}]" in held:
+                    address, _, port = fields[1].partition(":")
+                    yield address_of(address), int(port, 16)
+
+
+def address_of(text: str) -> str:
+    """Return an address as it is written; the kernel has it in words of its own byte order.
+
+    An IPv4 address that the kernel has as one of IPv6 is an IPv4 address.
+    """
+    words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
+    data = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    if len(data) == 4:
+        return str(IPv4Address(data))
+    found = IPv6Address(data)
+    return str(found.ipv4_mapped or found)
+
+
+def began(pid: int) -> float:
+    """Return when a process began, in seconds since the epoch (proc_pid_stat(5), 22)."""
+    with open("/proc/stat", encoding="ascii") as handle:
+        boot = next(int(line.split()[1]) for line in handle if line.startswith("btime "))
+    return boot + int(after_name(pid)[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _apart(pid: int) -> Iterator[str]:
+    for kind in ("mnt", "net"):
+        if os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}"):
+            yield kind

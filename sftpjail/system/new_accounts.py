@@ -1,0 +1,118 @@
+"""Many new accounts by few programs: systemd-sysusers(8), chpasswd(8), and an edit of shadow(5)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterable, Sequence
+
+from ..actions import NewAccount
+from ..errors import SftpJailError
+from ..escapes import some
+from . import account_lines, files, programs
+from .accounts import JOINS, entries
+from .new_home import skeleton
+
+# The fields of shadow(5).
+_AGING, _EXPIRE = (3, 4, 5, 6), 7
+
+
+def make(program: str, accounts: Sequence[NewAccount]) -> None:
+    """Make accounts, each with a group of its own, and see that each is as it was to be.
+
+    systemd-sysusers(8) replaces a uid that is taken by another one, and reports no error.
+
+    Args:
+        program: systemd-sysusers or systemd-standalone-sysusers.
+        accounts: none of which exists.
+
+    Raises:
+        SftpJailError: it failed, or an account is not as it was to be.
+    """
+    lines = [line for account in accounts for line in _lines(account)]
+    answer = programs.run([program, "-"], "".join(lines), env={JOINS: ""}, timeout=300.0)
+    if answer.code != 0:
+        raise SftpJailError(f"{program} failed: {answer.words}")
+    found = {fields[0]: fields for fields in entries("/etc/passwd")}
+    wrong = [one.name for one in accounts if found.get(one.name, [])[2:] != _fields(one)]
+    if wrong:
+        raise SftpJailError(f"{program} has not made these accounts as told: {some(wrong, 8)}")
+
+
+def _lines(account: NewAccount) -> Iterable[str]:
+    """Yield the lines of sysusers.d(5) that make an account."""
+    name, uid = account.name, account.uid
+    yield f"g {name} {account.gid}\n"
+    words = map(_quoted, (account.comment, account.home, account.shell))
+    yield f"u {name} {uid}:{name} {' '.join(words)}\n"
+    yield from (f"m {name} {group}\n" for group in account.groups)
+
+
+def _quoted(text: str) -> str:
+    """Return a word of sysusers.d(5): in C's quotes, and without its specifiers."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"' if text else "-"
+
+
+def _fields(account: NewAccount) -> list[str]:
+    return [str(account.uid), str(account.gid), account.comment, account.home, account.shell]
+
+
+def set_aging(accounts: Iterable[NewAccount], aging: Sequence[str]) -> None:
+    """Set the expiry of new accounts, and the fields that useradd(8) fills, by one edit.
+
+    Raises:
+        SftpJailError: see `account_lines.set_shadow`.
+    """
+    common = dict(zip(_AGING, aging, strict=True))
+    account_lines.set_shadow({one.name: {**common, _EXPIRE: one.expire} for one in accounts})
+
+
+def make_homes(accounts: Iterable[NewAccount], mode: int) -> None:
+    """Make the homes that are not there yet, with what useradd(8) would put into them.
+
+    Until all is in it, a home is root's alone.
+
+    Raises:
+        SftpJailError: one cannot be made.
+    """
+    made = False
+    for account in accounts:
+        if not account.skeleton or os.path.lexists(account.home):
+            continue
+        made = True
+        files.make_dir(account.home, 0o700, 0, 0)
+        with files.parent(f"{account.home}/.", account.home) as (directory, _):
+            try:
+                _fill(directory, account)
+            except OSError as error:
+                words = f"cannot make the home {account.home}: {error.strerror}"
+                raise SftpJailError(words) from error
+        files.set_owner(account.home, account.uid, account.gid, mode)
+    if made:
+        os.sync()  # once, and not fsync(2) for each file of each home
+
+
+def _fill(home: int, account: NewAccount) -> None:
+    """Copy the skeleton into a home that is root's alone."""
+    model = skeleton()
+    if not os.path.isdir(model):
+        return
+    inner = f"/proc/self/fd/{home}"
+    shutil.copytree(model, inner, symlinks=True, dirs_exist_ok=True)
+    os.chmod(inner, 0o700)
+    for _, directories, names, directory in os.fwalk(".", dir_fd=home):
+        for name in (*directories, *names):
+            os.chown(name, account.uid, account.gid, dir_fd=directory, follow_symlinks=False)
+
+
+def end_processes(uids: Collection[int]) -> None:
+    """End what new accounts run by now. Raises SftpJailError."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError):  # it has ended
+                found.add(os.stat(f"/proc/{name}").st_uid)
+    for uid in found.intersection(uids) - {0}:
+        programs.end_processes(uid)

@@ -1,0 +1,76 @@
+"""Waits that a person may wonder about: once one has lasted a second, it says for whom."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import dropwhile
+
+from ..escapes import one_line
+
+PATIENCE = 1.0  # seconds that nobody asks about
+_LOCKS = "/proc/locks"
+
+
+class Wait:
+    """A wait that begins now.
+
+    Args:
+        whom: returns for whom, or "" if that is not worth a word yet; it is asked after a second.
+    """
+
+    def __init__(self, whom: Callable[[], str]) -> None:
+        self._whom, self._told = whom, time.monotonic() + PATIENCE
+
+    def goes_on(self) -> None:
+        """Say on standard error for whom this waits, once; to be called again and again."""
+        if time.monotonic() < self._told:
+            return
+        whom = self._whom()
+        if not whom:
+            return
+        self._told = float("inf")
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it
+            print(one_line(f"sftpjail: waiting for {whom}"), file=sys.stderr, flush=True)
+
+
+def holder(path: str, waiting: int = 0) -> str:
+    """Return who holds a lock on a file, for a message: the pid and its command line.
+
+    Args:
+        path: the file; proc_locks(5) has its inode, and the pid's descriptors its name.
+        waiting: the process that wants it; "" is returned where nobody else is seen to hold it.
+    """
+    with contextlib.suppress(OSError):
+        inode = str(os.stat(path).st_ino)
+        with open(_LOCKS, encoding="ascii") as handle:
+            locks = [line.split() for line in handle]
+        for fields in locks:
+            # "1: FLOCK ADVISORY WRITE 123 00:1a:456 0 EOF"; a waiter has "->" behind its number.
+            if "->" not in fields and fields[5].rpartition(":")[2] == inode:
+                pid = int(fields[4])
+                if pid != waiting and _has_open(pid, path):
+                    return f"pid {pid} ({_command(pid)}), which holds {path}"
+    return "" if waiting else f"whoever holds {path}"
+
+
+def _has_open(pid: int, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == path:
+                    return True
+    return False
+
+
+def _command(pid: int) -> str:
+    """Return the command line of a process, of a script without its interpreter."""
+    with open(f"/proc/{pid}/cmdline", "rb") as handle:
+        words = os.fsdecode(handle.read()).rstrip("\0").split("\0")
+    if os.path.basename(words[0]).startswith("python") and len(words) > 1:
+        script = list(dropwhile(lambda word: word.startswith("-"), words[1:]))
+        words = script if script and os.path.isfile(script[0]) else words
+    return " ".join([os.path.basename(words[0]), *words[1:]])[:80]

@@ -1,0 +1,124 @@
+"""Where sshd's own lines come from: the journal, or the file in which a log daemon has logins."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+
+from ..errors import SftpJailError
+from ..host import Host
+from ..system import programs
+from . import sources
+from .journal_export import Entries
+from .logins import Logins
+from .records import Login
+from .timestamps import Clock, Stamp
+
+# Debian's rsyslog and syslog-ng, and other distributions'.
+FILES = ("/var/log/auth.log", "/var/log/secure")
+# Since OpenSSH 9.8 a session is a program of its own. What root's processes call themselves is so.
+_JOURNALCTL = (
+    *("journalctl", "--quiet", "--no-pager", "--all", "--output=export"),
+    "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
+)
+_OURS = ("_UID=0", "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session")
+_LINE = re.compile(
+    rb"(\d{4}-\S+|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) \S+ sshd(?:-session)?\[(\d{1,10})\]: (.*)",
+    re.DOTALL,
+).fullmatch
+_STAMP = re.compile(rb"\d{4}-\S+|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d").match
+
+
+def logins(host: Host, since: float = 0) -> Iterator[list[Login]]:
+    """Yield the logins since a moment, oldest first, in batches.
+
+    Args:
+        host: the facts.
+        since: in epoch seconds.
+
+    Raises:
+        SftpJailError: there is no log of them, or it cannot be read.
+    """
+    reader = Logins()
+    for lines in _journal(since) if host.systemd else _from_files(host, since):
+        yield [
+            login
+            for stamp, pid, message in lines
+            if stamp.at >= int(since)
+            for login in reader.read(stamp, pid, message, host.systemd)
+        ]
+
+
+def following() -> Iterator[list[Login]]:
+    """Yield the logins from now on as the journal hears of them; [] while there is none.
+
+    Raises:
+        SftpJailError: there is no journal.
+    """
+    reader = Logins()
+    for lines in _read(programs.stream([*_JOURNALCTL, "--follow", "--lines=0", *_OURS], 0.0)):
+        yield [login for line in lines for login in reader.read(*line, verified=True)]
+
+
+def begin(host: Host) -> int:
+    """Return when the log of logins begins, in epoch seconds.
+
+    Raises:
+        SftpJailError: there is none, or it is empty.
+    """
+    if host.systemd:
+        lines = (line for batch in _read(programs.stream(_JOURNALCTL)) for line in batch)
+        with contextlib.closing(lines):
+            first = next(lines, None)
+        if first:
+            return first[0].at
+    else:
+        for name, handle in sources.opened(host, _path(host)):
+            clock = Clock(os.fstat(handle.fileno()).st_mtime)
+            for line in sources.lines_of(name, handle):
+                word = _STAMP(line)
+                stamp = clock(word[0]) if word else None
+                if stamp:
+                    return stamp.at
+    raise SftpJailError("the log of logins is empty")
+
+
+_Lines = list[tuple[Stamp, int, bytes]]
+
+
+def _journal(since: float) -> Iterator[_Lines]:
+    yield from _read(programs.stream([*_JOURNALCTL, f"--since=@{int(since)}", *_OURS]))
+
+
+def _read(pieces: Iterator[bytes]) -> Iterator[_Lines]:
+    entries, clock = Entries(), Clock()
+    for piece in pieces:
+        lines = _Lines()
+        for entry in entries.split(piece):
+            with contextlib.suppress(KeyError, ValueError, OverflowError, OSError):
+                stamp = clock.journal(int(entry[b"__REALTIME_TIMESTAMP"]))
+                lines.append((stamp, int(entry[b"_PID"]), entry[b"MESSAGE"]))
+        yield lines
+
+
+def _path(host: Host) -> str:
+    """Return the file that a log daemon writes. Raises SftpJailError where there is none."""
+    path = next((path for path in FILES if host.lstat(path)), "")
+    if not path:
+        raise SftpJailError("no daemon writes a log of logins")
+    return path
+
+
+def _from_files(host: Host, since: float) -> Iterator[_Lines]:
+    for name, handle in sources.opened(host, _path(host)):
+        written = os.fstat(handle.fileno()).st_mtime
+        if written < since:
+            continue
+        clock = Clock(written)
+        for line in sources.lines_of(name, handle):
+            match = _LINE(line)
+            stamp = clock(match[1]) if match else None
+            if match and stamp:
+                yield [(stamp, int(match[2]), match[3])]

@@ -1,0 +1,324 @@
+"""The commands that die, fail or are stopped in the safety suites, the hosts that they run on, and what is judged.
+
+A command is tried on one machine again and again; after each time the machine is brought back to
+what it was before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from figures import SEED
+from machine import Machine, changes
+from steps import QUIET, jail, ready, settings, snapshot, web
+
+DRIVER = ("python3", "/src/tests/support/attacks/crash.py")
+PROFILE = f"{QUIET}[profiles]\n[[sftponly]]\n"
+LAYOUTS = {
+    "fstab": QUIET,
+    "session": f"{PROFILE}mounts = session\n",
+    "homes": f"{PROFILE}chroot = %h\n",
+    "inside": f"{PROFILE}home = inside\n",
+    "session homes": f"{PROFILE}mounts = session\nchroot = %h\n",
+    "session inside": f"{PROFILE}mounts = session\nhome = inside\n",
+}
+FIVE = "one two three four five"
+# A jail that is too open, and one whose mount is gone.
+BREAK = (
+    "for jail in /srv/sftp/alice /home/alice; do"
+    " [ ! -d $jail ] || [ ! -O $jail ] || chmod 777 $jail; done;"
+    " umount /srv/sftp/alice/web 2>/dev/null || :"
+)
+OLD_KEYS = (
+    'home=$(getent passwd carol | cut -d: -f6); [ -d "$home" ] || home=/srv/sftp/carol$home;'
+    ' install -d -m 700 -o carol -g carol "$home/.ssh";'
+    ' install -m 600 -o carol -g carol /root/keys/more.pub "$home/.ssh/authorized_keys"'
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and how its host comes to be what it was.
+
+    `undoes` and the others are lines of sh(1). What calls sftpjail by way of a hook goes on without it: then what was
+    before is what the command makes of the host `alone`, and `clears` takes that back. Or it may die when one hook is
+    done, and the other has not begun: then the next command undoes what the first one did, and the history has
+    both, which is how many `more` it has than before.
+    """
+
+    does: tuple[str, ...]
+    undoes: str
+    prepares: str = ""
+    alone: str = ""
+    clears: str = ""
+    more: int = 0
+    lets_in: str = (
+        ""  # who may log in before and after, with the key `more`, and so at every moment between
+    )
+    jails: bool = True  # whether the host is set up and has some
+    layouts: tuple[str, ...] = ()  # those in which it makes sense, where that is not all
+
+    def fits(self, layout: str) -> bool:
+        return not self.layouts or layout in self.layouts
+
+
+def suited(case: Case, layout: str) -> Case:
+    """The same for a layout: with `chroot = %h` a mount lies below the home, and `add` makes none there."""
+    if "homes" not in layout:
+        return case
+
+    def fits(text: str) -> str:
+        text = text.replace(" --mount /srv/web:/web", "")
+        return text.replace("sftpjail mount ", "sftpjail mount --under-home ")
+
+    lines = ("undoes", "prepares", "alone", "clears")
+    return replace(
+        case,
+        does=tuple(fits(" ".join(case.does)).split()),
+        **{name: fits(getattr(case, name)) for name in lines},
+    )
+
+
+def ours(*words: str) -> tuple[str, ...]:
+    return ("/usr/bin/sftpjail", *words)
+
+
+# Two that are new, one that gets a comment and an expiry, and one with its mount elsewhere.
+ACCOUNTS = (
+    "key=$(cat /root/keys/more.pub); hash='$6$salt$0123456789abcdef0123456789abcdef';"
+    " printf '%s\\n' name,comment,password,keys,mounts,expires"
+    ' "eve,Eve,$hash,$key,/srv/web:/web,2099-12-31" "fay,Fay,none,$key,/srv/web:/web,"'
+    ' "alice,Alice,,$(cat /root/keys/alice.pub),/srv/web:/web,2099-12-31"'
+    ' "bob,,,$key,/srv/web:/web," >/root/accounts.csv; chmod 600 /root/accounts.csv'
+)
+ADDED = "sftpjail add eve --key /root/keys/more.pub --mount /srv/web:/web"
+
+CASES: dict[str, Case] = {
+    "add": Case(
+        ours("add", "eve", "--key", "/root/keys/more.pub", "--mount", "/srv/web:/web"),
+        "sftpjail remove eve --delete-account; rm -rf /home/eve",
+    ),
+    "add --with adduser": Case(
+        ours("add", "eve", "--with", "adduser", "--key", "/root/keys/more.pub"),
+        "sftpjail remove eve --delete-account; rm -rf /home/eve",
+    ),
+    "remove --delete-account": Case(
+        ours("remove", "carol", "--delete-account"),
+        "sftpjail add carol --key /root/keys/carol.pub --mount /srv/web:/web -- --comment 'C. Arol' --groups users",
+    ),
+    "remove": Case(
+        ours("remove", "carol"),
+        "sftpjail adopt carol; sftpjail key add carol /root/keys/carol.pub;"
+        " sftpjail mount carol /srv/web /web",
+    ),
+    "adopt": Case(ours("adopt", "bob"), "sftpjail remove bob", lets_in="bob"),
+    "remove of an adopted account": Case(
+        ours("remove", "bob"), "sftpjail adopt bob", "sftpjail adopt bob", lets_in="bob"
+    ),
+    "key add": Case(
+        ours("key", "add", "alice", "/root/keys/more.pub"), "sftpjail key remove alice more"
+    ),
+    "key remove": Case(
+        ours("key", "remove", "alice", "more"),
+        "sftpjail key add alice /root/keys/more.pub",
+        "sftpjail key add alice /root/keys/more.pub",
+    ),
+    "key migrate": Case(
+        ours("key", "migrate", "carol"),
+        f"sftpjail key remove carol more; {OLD_KEYS}; rm -f $home/.ssh/authorized_keys.*",
+        OLD_KEYS,
+    ),
+    "mount": Case(ours("mount", "alice", "/srv/web", "/a/b"), "sftpjail umount alice /a/b"),
+    "umount": Case(ours("umount", "alice", "/web"), "sftpjail mount alice /srv/web /web"),
+    "disable": Case(ours("disable", "alice", "--reason", "left"), "sftpjail enable alice"),
+    "enable": Case(
+        ours("enable", "alice"),
+        "sftpjail disable alice --reason left",
+        "sftpjail disable alice --reason left",
+    ),
+    "undo": Case(
+        ours("undo"),
+        "sftpjail mount alice /srv/web /a/b",
+        "sftpjail mount alice /srv/web /a/b",
+    ),
+    "undo of add": Case(ours("undo", "--force"), ADDED, ADDED),
+    "undo of adopt": Case(
+        ours("undo", "--yes"), "sftpjail adopt bob", "sftpjail adopt bob", lets_in="bob"
+    ),
+    "undo of remove": Case(ours("undo", "--yes"), "sftpjail remove carol", "sftpjail remove carol"),
+    "undo of remove --delete-account": Case(
+        ours("undo", "--yes"),
+        "sftpjail remove carol --delete-account",
+        "sftpjail remove carol --delete-account",
+    ),
+    "apply of five": Case(
+        ours("apply"),
+        f"for name in {FIVE}; do sftpjail remove $name; usermod -aG sftponly $name; done",
+        f"for name in {FIVE}; do useradd -m $name; usermod -aG sftponly $name; done",
+    ),
+    "apply FILE": Case(
+        ours("apply", "/root/accounts.csv"),
+        "for name in eve fay; do sftpjail remove $name --delete-account; rm -rf /home/$name; done;"
+        " sftpjail set alice --expires never; usermod -c '' alice; sftpjail mount bob /srv/web /old;"
+        " sftpjail umount bob /web",
+        f"{ACCOUNTS}; sftpjail adopt bob; sftpjail mount bob /srv/web /old",
+        layouts=("fstab", "session", "inside", "session inside"),
+    ),
+    "check --fix": Case(ours("check", "--fix", "alice"), BREAK, BREAK),
+    "setup": Case(ours("setup"), "sftpjail teardown", jails=False),
+    "teardown": Case(ours("teardown"), "sftpjail setup", "sftpjail setup", jails=False),
+    "setup of another configuration": Case(
+        ours("setup"),
+        "sed -i '/deny =/d' /etc/sftpjail/sftpjail.conf; sftpjail setup;"
+        " echo 'deny = symlink' >>/etc/sftpjail/sftpjail.conf",
+        "echo 'deny = symlink' >>/etc/sftpjail/sftpjail.conf",
+        lets_in="alice",
+    ),
+    "userdel -r": Case(
+        ("userdel", "-r", "carol"),
+        "sftpjail add carol --key /root/keys/carol.pub --mount /srv/web:/web -- --comment 'C. Arol' --groups users",
+        more=2,
+    ),
+    "useradd": Case(
+        ("useradd", "-m", "-G", "sftponly", "eve"),
+        "sftpjail remove eve --delete-account; rm -rf /home/eve",
+        alone="SFTPJAIL_JOINS=eve useradd -m -G sftponly eve",
+        clears="userdel -r eve",
+    ),
+}
+
+
+def chosen(suite: str, layout: str, name: str, count: int) -> bool:
+    """Whether a command is among the COUNT of the default layout that a sample has today in this release."""
+    chance = random.Random(f"{SEED} {suite} {os.environ.get('SFTPJAIL_SANDBOX')}")
+    return layout == "fstab" and name in chance.sample([*CASES], count)
+
+
+def rows(suite: str, count: int) -> list[Any]:
+    """Every layout with each command that fits it; those that the sample has not are for --all."""
+    return [
+        pytest.param(
+            layout, name, marks=() if chosen(suite, layout, name, count) else pytest.mark.whole
+        )
+        for layout in LAYOUTS
+        for name in CASES
+        if CASES[name].fits(layout)
+    ]
+
+
+class Trial:
+    """One command on one machine: what its host is before, what it is after, and what it has become.
+
+    `calls` are its system calls: of each its name, which of that name it is, and the line of ours that made it.
+    """
+
+    def __init__(self, machine: Machine, name: str, layout: str, calls: str) -> None:
+        self.machine, self.layout = machine, layout
+        self.case = suited(CASES[name], layout)
+        self.prepare()
+        machine.run(*self.case.does)
+        machine.sh(self.case.undoes)  # the order of the lines of fstab has settled
+        self.remember()
+        self.calls: list[tuple[str, int, str]] = [
+            tuple(call)
+            for call in json.loads(machine.run(*DRIVER, "sites", calls, *self.case.does).out)
+        ]
+        self.after, self.entries = snapshot(machine), self.history() - self.lines
+        machine.sh(self.case.undoes)
+        self.before = self.base = snapshot(machine)
+        if self.case.alone:
+            machine.sh(self.case.alone)
+            self.before = snapshot(machine)
+            machine.sh(self.case.clears)
+        assert changes(self.before, self.after) and len(self.calls) > 5
+        self.stranger = settings(machine, "stranger")
+        self.remember()
+
+    def prepare(self) -> None:
+        machine, layout = self.machine, LAYOUTS[self.layout]
+        if self.layout == "fstab" and "deny" in self.case.undoes:
+            layout = PROFILE
+        machine.write("/etc/ssh/sshd_config.d/00-patience.conf", machine.patience())
+        machine.write("/etc/sftpjail/sftpjail.conf", layout)
+        for name in ("more", "carol"):
+            machine.keygen(name)
+        machine.sh("useradd -m -s /bin/sh stranger")
+        if self.case.jails:
+            ready(machine, layout)
+            web(machine)
+            jail(machine, "alice")
+            machine.sh(suited(CASES["umount"], self.layout).undoes)
+            machine.sh(
+                "useradd -m bob; install -d -m 700 -o bob -g bob /home/bob/.ssh;"
+                "install -m 600 -o bob -g bob /root/keys/more.pub /home/bob/.ssh/authorized_keys;"
+            )
+            machine.sh(suited(CASES["remove --delete-account"], self.layout).undoes)
+            jail(machine, "dora")
+            machine.sh("usermod --expiredate 1 dora")
+            if self.case.lets_in == "alice":
+                machine.sh("sftpjail key add alice /root/keys/more.pub")
+        else:
+            machine.start_sshd()
+        machine.sh(self.case.prepares)
+        machine.run(*DRIVER, "install")
+
+    def history(self) -> int:
+        """How many transactions the history has."""
+        return int(
+            self.machine.sh("cat /var/lib/sftpjail/history/* 2>/dev/null | grep -c token || :").out
+        )
+
+    def sites(self) -> dict[str, list[int]]:
+        """The lines of ours that made calls, each with the numbers of these."""
+        found: dict[str, list[int]] = {}
+        for number, (call, _, site) in enumerate(self.calls):
+            found.setdefault(f"{call} {site}", []).append(number)
+        return found
+
+    def sane(self, where: str) -> None:
+        """What must hold at every moment, before anybody has run anything."""
+        machine = self.machine
+        assert machine.run("/usr/sbin/sshd", "-t", check=False).code == 0, where
+        assert settings(machine, "stranger") == self.stranger, where
+        checked = machine.run("findmnt", "--verify", "--tab-file", "/etc/fstab", check=False)
+        assert "parse error" not in checked.out.replace("0 parse errors", ""), (where, checked)
+        came = machine.sh("id stranger; useradd --no-create-home zed; userdel zed", check=False)
+        assert came.code == 0, (where, came)
+        if self.case.lets_in:
+            login = machine.sftp(self.case.lets_in, "/root/keys/more", ["pwd"])
+            assert login.code == 0, (where, login)
+        if self.case.jails:
+            login = machine.sftp("dora", "/root/keys/dora", ["pwd"])
+            assert login.code == 255, (where, login)
+
+    def remember(self) -> None:
+        """What comes now is held against the history of this moment."""
+        self.lines = self.history()
+
+    def state(self) -> tuple[str, str]:
+        """Return "before" or "after"; or "" and how it differs from both."""
+        now = snapshot(self.machine)
+        states = {"before": self.before, "after": self.after}
+        found = next((name for name, state in states.items() if state == now), "")
+        entries = self.history() - self.lines
+        wanted = {"before": (0, self.case.more), "after": (self.entries,)}
+        if found and entries not in wanted[found]:
+            return "", f"the host is as {found}, and the history has {entries} more"
+        return found, "" if found else (
+            f"from before: {changes(self.before, now)}\nfrom after: {changes(self.after, now)}"
+        )
+
+    def reset(self, found: str, where: str) -> None:
+        """Bring the host back to what it was."""
+        if found == "after":
+            self.machine.sh(self.case.undoes)
+        else:
+            self.machine.sh(self.case.clears)
+        if found != "before" or self.case.clears:
+            assert changes(self.base, snapshot(self.machine)) == {}, where
+        self.remember()

@@ -1,0 +1,296 @@
+"""Accounts as a file: one host's export is another one's apply."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from machine import Machine, changes
+from steps import QUIET, again, jail, previewed, programs_of, ready, refused, shut, snapshot, works
+
+HASH = "$6$marked$sQ0XhMarkedHashMarkedHashMarkedHash0123456789"
+FILE = "/root/accounts"
+
+
+def key_of(machine: Machine, name: str) -> str:
+    """The public key of a new pair."""
+    return machine.read(f"{machine.keygen(name)}.pub").strip()
+
+
+def exported(machine: Machine, *options: str) -> str:
+    return machine.run("sftpjail", "export", *options).out
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param("configobj", marks=pytest.mark.halved),
+        pytest.param("json", marks=pytest.mark.whole),
+        pytest.param("csv", marks=pytest.mark.whole),
+    ],
+)
+def test_a_second_host_is_as_the_first(machine: Machine, form: str) -> None:
+    ready(machine)
+    machine.sh("mkdir /srv/web /srv/data; chmod 777 /srv/data")
+    ann = jail(machine, "ann", "-c", 'Doe, Ann "100%"')
+    machine.sh("sftpjail mount ann /srv/web /web --read-only; sftpjail mount ann /srv/data /d/e")
+    jail(machine, "bob", "-e", "2099-12-31")
+    eve = machine.keygen("eve")
+    machine.sh(
+        "useradd -m -G sftponly eve;"
+        f'sftpjail key add eve {eve}.pub --name "eve\'s laptop" --from 127.0.0.0/8 --expires 2099-01-01;'
+        "sftpjail disable bob --reason '=left, for now' --until 2099-01-01"
+    )
+    machine.run("chpasswd", "-e", input=f"ann:{HASH}\n")
+    machine.run("sftpjail", "export", "--format", form, "--secrets", "--output", FILE)
+    assert machine.sh(f"stat -c %a {FILE}").out == "600\n"
+    before = machine.read(FILE)
+    assert HASH in before and HASH not in exported(machine, "--format", form)
+    again(machine, "sftpjail", "apply", FILE)
+    # A fresh one.
+    machine.sh("for n in ann bob eve; do sftpjail remove --delete-account $n; rm -r /home/$n; done")
+    machine.sh("rm -rf /var/lib/sftpjail/history")
+    shown = previewed(machine, "sftpjail", "apply", FILE)
+    assert "+ ann: uid 1000, profile sftponly, 1 key, 2 mounts, password (set)" in shown, shown
+    done = machine.run("sftpjail", "apply", FILE)
+    assert "made 3 accounts: ann, bob, eve" in done.out, done
+    machine.run("sftpjail", "export", "--format", form, "--secrets", "--output", "/root/second")
+    assert machine.read("/root/second") == before
+    again(machine, "sftpjail", "apply", FILE)
+    works(machine, "ann", ann, "ls /web", "put /etc/hostname /d/e/there")
+    works(machine, "eve", eve)
+    shut(machine, "bob", "/root/keys/bob")
+    assert machine.run("sftpjail", "check", check=False).out == "3 jails checked, no problems\n"
+    # Nothing shows the hash, whatever keeps a record.
+    found = machine.sh(
+        f"grep -rl '{HASH}' /var/lib/sftpjail /var/log /etc /run 2>/dev/null || :"
+    ).out.split()
+    assert set(found) <= {"/etc/shadow", "/etc/shadow-"}, found
+
+
+@pytest.mark.halved
+def test_keys_and_mounts_become_what_the_file_says(machine: Machine) -> None:
+    ready(machine)
+    machine.sh("mkdir /srv/one /srv/two /srv/three")
+    old, bob = jail(machine, "ann"), jail(machine, "bob")
+    machine.sh("for n in one two; do sftpjail mount ann /srv/$n /$n; done")
+    new = machine.keygen("new")
+    line = machine.read(f"{new}.pub").strip()
+    wanted = {
+        "name": "ann",
+        "comment": "Ann",
+        "keys": [line],
+        "mounts": [
+            {"source": "/srv/three", "target": "/one"},
+            {"source": "/srv/two", "target": "/two", "read_only": True},
+        ],
+        "expires": "2099-12-31",
+    }
+    machine.write(FILE, json.dumps({"accounts": [wanted]}))
+    shown = previewed(machine, "sftpjail", "apply", FILE)
+    for words in (
+        '~ ann: comment "" -> Ann',
+        "~ ann: expires never -> 2099-12-31",
+        "~ ann: + key SHA256:",
+        "~ ann: - key SHA256:",
+        "~ ann: - mount /srv/one at /one",
+        "~ ann: + mount /srv/three at /one",
+        "~ ann: + mount /srv/two at /two, read-only",
+    ):
+        assert words in shown, (words, shown)
+    done = machine.run("sftpjail", "--json", "apply", FILE)
+    (change,) = json.loads(done.out)["accounts"]
+    assert change["change"] == "changed" and change["before"]["mounts"][0]["source"] == "/srv/one"
+    assert change["after"]["keys"] == [line], change
+    again(machine, "sftpjail", "apply", FILE)
+    shut(machine, "ann", old)
+    works(machine, "ann", new)
+    works(machine, "bob", bob)
+    machine.sh("touch /srv/three/there")
+    assert "there" in machine.sftp("ann", new, ["ls /one"]).out
+    assert machine.sftp("ann", new, ["put /etc/hostname /two/x"]).code != 0
+
+
+@pytest.mark.halved
+def test_what_the_file_lacks_is_shut_out_only_when_told(machine: Machine) -> None:
+    ready(machine)
+    ann, bob = jail(machine, "ann"), jail(machine, "bob")
+    machine.write(FILE, "name,disabled\nann,no\n")
+    again(machine, "sftpjail", "apply", FILE)
+    argv = ("sftpjail", "apply", FILE, "--missing", "disable")
+    assert "bob is shut out" in refused(machine, *argv, code=2)
+    assert "~ bob: disabled" in previewed(machine, *argv)
+    machine.run(*argv, "--yes")
+    shut(machine, "bob", bob)
+    works(machine, "ann", ann)
+    again(machine, *argv)
+    machine.write(FILE, "name,disabled\nann,no\nbob,no\n")
+    assert "bob is let in again" in refused(machine, "sftpjail", "apply", FILE, code=2)
+    machine.run("sftpjail", "apply", FILE, "--yes")
+    works(machine, "bob", bob)
+
+
+@pytest.mark.halved
+def test_what_cannot_be_keeps_all_from_being_done(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "ann")
+    key = key_of(machine, "key")
+    machine.sh("useradd -m old; groupadd taken; useradd -u 1500 other")
+    rows = [
+        ("root", "", "", "1: "),
+        ("old", "", "", "it is an account already, and not jailed"),
+        ("taken", "", "", "there is a group taken already"),
+        ("fresh", "1500", "", "uid 1500 is not free: it is the uid of other"),
+        ("fresh", "555", "", "it is a system account (uid 555)"),
+        ("ann", "4711", "", "a file of accounts changes no uid"),
+        ("fresh", "", "ssh-rsa AAAA", "keys: it is not a public key"),
+        ("fresh", "", f'command=""id"" {key}', "option command"),
+        ("fresh", "x", "", "line 2: uid: x is not a uid"),
+    ]
+    for name, uid, keys, says in rows:
+        machine.write(FILE, f'name,uid,keys\n{name},{uid},"{keys}"\ngood,,\n')
+        code = 2 if says.startswith("line 2") else 1
+        said = refused(machine, "sftpjail", "apply", FILE, code=code)
+        assert says in said or name == "root", (name, said)
+    done = machine.run("sftpjail", "apply", FILE, "--keep-going", check=False)
+    assert done.code == 1 and "made 1 account: good" in done.out, done
+    # Of who is left out nothing is done.
+    machine.write(FILE, f'name,password,mounts\nann,{HASH},"/srv/no:/no"\nann2,,/srv:/\n', 0o600)
+    done = machine.run("sftpjail", "--json", "apply", FILE, "--keep-going", check=False)
+    found = {one["about"]: one["what"] for one in json.loads(done.out)["problems"]}
+    assert found.keys() == {"ann", "ann2"} and "line 2: ann: /srv/no" in found["ann"], done
+    assert HASH not in machine.run("getent", "shadow", "ann").out
+    assert machine.run("id", "ann2", check=False).code != 0
+    machine.write(FILE, f"name,password\nann,{HASH}\n", 0o644)
+    assert "and everybody can read it" in refused(machine, "sftpjail", "apply", FILE)
+    machine.write(FILE, f"name,password\nann,{HASH}\n", 0o600)
+    machine.run("sftpjail", "apply", FILE)
+    assert HASH in machine.run("getent", "shadow", "ann").out
+    history = machine.run("sftpjail", "history").out
+    assert "ann has a new password" in history, history
+
+
+@pytest.mark.halved
+def test_without_sysusers_each_is_made_by_useradd(machine: Machine) -> None:
+    ready(machine)
+    machine.sh("rm $(command -v systemd-sysusers)")
+    rows = "".join(f"u{n},{HASH},2099-12-31\n" for n in range(3))
+    machine.write(FILE, f"name,password,expires\n{rows}", 0o600)
+    assert "+ u2: uid " in previewed(machine, "sftpjail", "apply", FILE)
+    done = machine.run("sftpjail", "apply", FILE)
+    assert "useradd made 3 accounts, one at a time: there is no systemd-sysusers" in done.err
+    assert machine.sh(f"grep -c '^u[0-9]:{HASH}:.*:47481:' /etc/shadow").out == "3\n"
+    again(machine, "sftpjail", "apply", FILE)
+
+
+@pytest.mark.halved
+def test_what_fails_or_dies_leaves_nothing(machine: Machine) -> None:
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\n")
+    rows = "".join(f"u{n},{1200 + n},{HASH},/srv/web:/web\n" for n in range(20))
+    machine.write(FILE, f"name,uid,password,mounts\n{rows}", 0o600)
+    refused(machine, "sftpjail", "apply", FILE, says="/srv/web")
+    machine.sh("mkdir /srv/web")
+    before = snapshot(machine)
+    hook = "/etc/sftpjail/hooks/user-create.d/killer"
+    machine.write(hook, "#!/bin/sh\nkill -9 $PPID\nsleep 5\n", 0o755)
+    assert machine.run("sftpjail", "apply", FILE, check=False).code == -9
+    journal = machine.sh("cat /var/lib/sftpjail/journal; id u3").out
+    assert "added-accounts" in journal and HASH not in journal
+    machine.sh(f"rm -r $(dirname {hook}); sed -i '/^u3:/s/:1203:/:1999:/' /etc/passwd")
+    recovered = machine.run("sftpjail", "apply")
+    assert "stay as they are: somebody else has made them: u3" in recovered.err, recovered
+    machine.sh("userdel u3; rm -rf /home/u3")
+    assert changes(before, snapshot(machine)) == {}
+    assert machine.sh("grep -c '^u[0-9]' /etc/passwd /etc/shadow /etc/group || :").out.split() == [
+        "/etc/passwd:0",
+        "/etc/shadow:0",
+        "/etc/group:0",
+    ]
+    machine.run("sftpjail", "apply", FILE)
+    assert machine.run("sftpjail", "check").out == "20 jails checked, no problems\n"
+    machine.run("sftpjail", "undo", "--yes", "--force")
+    assert machine.sh("grep -c '^u[0-9]' /etc/passwd || :").out == "0\n"
+
+
+@pytest.mark.halved
+def test_many_accounts_start_no_more_programs(machine: Machine) -> None:
+    """Neither to make them, nor when there is nothing to do, nor to stop in the middle of it."""
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\nhome = inside\nmounts = session\n")
+    machine.sh("mkdir /srv/web")
+    key, counts = key_of(machine, "key"), list[list[int]]()
+    hook = "/etc/sftpjail/hooks/user-create.d/stop"
+    for number in (3, 60):
+        names = [f"x{number}-{n}" for n in range(number)]
+        rows = "".join(f"{name},{HASH},{key},/srv/web:/web,2099-12-31\n" for name in names)
+        machine.write(FILE, f"name,password,keys,mounts,expires\n{rows}", 0o600)
+        before = snapshot(machine)
+        machine.write(hook, "#!/bin/sh\nkill -INT $PPID\nsleep 1\n", 0o755)
+        done = machine.run("sftpjail", "apply", FILE, check=False)
+        assert done.code == 130 and "everything was put back" in done.err, done
+        machine.sh("rm -r /etc/sftpjail/hooks/user-create.d")
+        assert changes(before, snapshot(machine)) == {}
+        made = programs_of(machine, "sftpjail", "apply", FILE)
+        again(machine, "sftpjail", "apply", FILE)
+        checked = programs_of(machine, "sftpjail", "apply", FILE)
+        counts.append([len(made), len(checked)])
+    assert counts[0] == counts[1], (counts, made, checked)
+    works(machine, "x60-59", "/root/keys/key", "ls /web")
+
+
+@pytest.mark.halved
+def test_the_secrets_go_where_nobody_else_reads(machine: Machine) -> None:
+    ready(machine)
+    jail(machine, "ann")
+    machine.run("chpasswd", "-e", input=f"ann:{HASH}\n")
+    said = machine.sh("script -qec 'sftpjail export --secrets' /dev/null || :").out
+    assert "not shown on a terminal" in said and HASH not in said
+    machine.sh("sed -i 's/^\\(ann:[^:]*:[^:]*:[^:]*:\\)[^:]*/\\1Ann /' /etc/passwd")
+    done = machine.sh("sftpjail export --secrets | cat")
+    assert HASH in done.out and "ann: its comment is left out" in done.err, done
+    said = machine.sh("sftpjail export --secrets | sftpjail apply -").out
+    assert said.startswith("nothing to do: 1 account checked, all is as standard input says"), said
+    machine.run("sftpjail", "export", "--output", FILE)
+    refused(machine, "sftpjail", "export", "--output", FILE, says="is there already", code=2)
+    assert HASH not in machine.read(FILE)
+    machine.sh(f"cd /srv && sftpjail export --output here && cmp here {FILE}; chmod g+w here")
+    said = refused(machine, "sftpjail", "apply", "/srv/here", says="can write it")
+    assert "fix: chown 0:0 /srv/here && chmod 600 /srv/here" in said, said
+    # A program reads it from a pipe, and says it to nobody: ps(1) sees each command line.
+    machine.sh("sftpjail export --secrets >/root/all; sed -i s/marked/marker/ /root/all")
+    machine.sh("chmod 600 /root/all")
+    machine.run(
+        "strace",
+        "-f",
+        "-qq",
+        "-s",
+        "999",
+        "-e",
+        "trace=execve",
+        "-o",
+        "/run/t",
+        "sftpjail",
+        "apply",
+        "/root/all",
+    )
+    trace = machine.read("/run/t")
+    assert "chpasswd" in trace and "marker" not in trace and "marked" not in trace
+
+
+@pytest.mark.halved
+def test_the_users_of_a_container_come_along(machine: Machine) -> None:
+    ready(machine)
+    key = machine.keygen("foo")
+    machine.sh(f"mkdir -p /root/conf/foo; cp {key}.pub /root/conf/foo/id.pub")
+    machine.write("/root/conf/users.conf", "foo:pw:1500:100:upload\nbar::1600\n")
+    argv = ["sftpjail", "import", "--users-conf", "/root/conf/users.conf"]
+    done = machine.run(*argv, "--keys", "/root/conf")
+    assert "foo gets a group of its own, and not 100" in done.err, done
+    assert "pw" not in done.out.replace("password", "") and "upload" in done.err, done
+    machine.run("sftpjail", "apply", "-", input=done.out)
+    assert machine.run("id", "-u", "foo").out == "1500\n"
+    works(machine, "foo", key)
+    assert machine.run("getent", "shadow", "foo").out.split(":")[1].startswith("$y$")
+    answer = json.loads(machine.run(*argv, "--json").out)
+    assert [one["user"] for one in answer["accounts"]] == ["foo", "bar"]
+    machine.write("/root/conf/users.conf", "foo:pw:x\n")
+    refused(machine, *argv, code=2, says="line 1: uid: it is not a number")

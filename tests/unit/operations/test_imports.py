@@ -1,0 +1,45 @@
+"""What an import writes into sftpjail.conf."""
+
+from __future__ import annotations
+
+import pytest
+
+from sftpjail.config import parse
+from sftpjail.model import Profile
+from sftpjail.operations.imports import section, with_profiles
+
+FULL = Profile(
+    "one",
+    group="",
+    match_user=("ann", "ben"),
+    chroot="%h",
+    home="none",
+    shell="",
+    umask="027",
+    start="/web",
+    read_only=True,
+    deny=("remove",),
+    sshd_options=("AuthenticationMethods publickey,password", 'Banner "/etc/a b"'),
+)
+
+
+def test_a_profile_is_read_as_it_was_written() -> None:
+    text = with_profiles("", ["", *section(FULL)], anew=False)
+    assert parse(text).profiles == (FULL,)
+
+
+@pytest.mark.parametrize(
+    ("text", "anew", "names"),
+    [
+        ("", False, ["one"]),
+        ("[logs]\nlevel = INFO\n", False, ["one"]),
+        ("# a\n[profiles]\n[[two]]\nchroot = %h\n", False, ["two", "one"]),
+        ("[profiles]\n[[two]]\n\n# more\n[ logs ]\nlevel = INFO\n", False, ["two", "one"]),
+        ("# a\n[profiles]\n\n# b\n[[two]]\nchroot = %h\n[logs]\nlevel = INFO\n", True, ["one"]),
+    ],
+)
+def test_profiles_come_last(text: str, anew: bool, names: list[str]) -> None:
+    new = with_profiles(text, list(section(FULL)), anew)
+    assert [profile.name for profile in parse(new).profiles] == names
+    assert parse(new).logs == parse(text).logs
+    assert text.startswith("# a") == new.startswith("# a")

@@ -1,0 +1,98 @@
+"""Since when logins are known, and what becomes of that where the log has a gap."""
+
+from __future__ import annotations
+
+import pytest
+from fakesshd import sshd
+from played import Stage, stage
+
+from sftpjail.operations import last_used
+from sftpjail.operations.grants import Grant, grants
+
+__all__ = ["sshd", "stage"]
+
+AUTH = "/var/log/auth.log"
+BEGIN = 1_790_000_000  # 2026-09-21T14:13:20Z
+NOTE = "/var/lib/sftpjail/seen/records"
+LINES = """\
+2026-09-21T14:13:20+00:00 host cron[1]: hello
+2026-09-21T15:00:00+00:00 host sshd[2]: Accepted publickey for ann from ::1 port 5 ssh2: RSA SHA256:x
+2026-09-21T15:00:00+00:00 host sshd-session[3]: Accepted password for ann from ::2 port 6 ssh2
+2026-09-21T15:00:01+00:00 host sshd[4]: Accepted password for bob from ::3 port 6 ssh2
+2026-09-21T15:00:02+00:00 host cron[5]: Accepted password for ann from ::4 port 6 ssh2
+2026-09-21T15:00:03+00:00 host sshd[6]: Connection closed by authenticating user ann ::5 port 1 [preauth]
+"""
+
+
+def read(stage: Stage) -> last_used.Records:
+    return last_used.read(stage.config, stage.host())
+
+
+def test_what_sshd_has_logged_of_jailed_accounts(stage: Stage) -> None:
+    assert read(stage).since is None and "no daemon writes" in read(stage).why
+    stage.tree.write(AUTH, LINES)
+    records = read(stage)
+    assert records.since == BEGIN and not records.why
+    at = BEGIN + 2800
+    assert records.of(1001) == {"SHA256:x": (at, "::1", 5), "password": (at, "::2", 6)}
+    assert records.of(1002) == {}
+
+
+def test_a_line_of_any_user_takes_no_note_away(stage: Stage) -> None:
+    stage.tree.write(AUTH, LINES)
+    kept = f"SHA256:x {BEGIN} ::9 9\n"
+    stage.tree.write("/var/lib/sftpjail/seen/1001", kept)
+    records = read(stage)
+    assert records.of(1001)["SHA256:x"] == (BEGIN, "::9", 9) and "password" in records.of(1001)
+    records.verified = True
+    assert records.of(1001)["SHA256:x"][1] == "::1", "the newer one"
+
+
+@pytest.mark.parametrize(
+    ("note", "since"),
+    [
+        (f"{BEGIN - 500} {BEGIN + 5} log", BEGIN - 500),  # it goes on
+        (f"{BEGIN - 500} {BEGIN - 5} log", BEGIN),  # what was between is lost
+        (f"{BEGIN + 500} {BEGIN + 600} log", BEGIN + 500),  # before that nobody read it
+        ("rubbish", BEGIN),
+        (f"{BEGIN} x log", BEGIN),
+    ],
+)
+def test_the_records_go_on_unless_there_is_a_gap(stage: Stage, note: str, since: int) -> None:
+    stage.tree.write(AUTH, LINES)
+    stage.tree.write(NOTE, note)
+    assert read(stage).since == since
+
+
+def test_what_the_log_was_read_for_is_not_read_again(stage: Stage) -> None:
+    stage.tree.write(AUTH, LINES)
+    stage.tree.write(NOTE, f"{BEGIN} {BEGIN + 3600} log\n")
+    assert read(stage).logged == {}
+
+
+def entry(at: int, who: str, *what: tuple[str, str]) -> dict[str, object]:
+    items = [{"account": name, "what": words} for name, words in what]
+    return {"time": at, "who": {"name": who, "uid": None, "how": "useradd"}, "what": items}
+
+
+def test_what_the_history_says_of_who_was_let_in() -> None:
+    found = grants(
+        [
+            entry(1, "", ("ann", "is jailed in /srv/sftp/ann")),
+            entry(2, "root", ("ann", "can log in with SHA256:x laptop")),
+            entry(3, "eve", ("ann", "is disabled"), ("bob", "is jailed in /srv/sftp/bob")),
+            entry(4, "eve", ("ann", "is enabled again")),
+            entry(5, "eve", ("ann", "has its jail repaired: /srv/sftp/ann")),
+        ]
+    )
+    ann = found["ann"]
+    assert (ann.made, ann.opened) == (Grant(1, "useradd"), Grant(4, "eve"))
+    assert ann.keys == {"SHA256:x": Grant(2, "root")}
+    renamed = grants(
+        [
+            entry(1, "root", ("ann", "is jailed in /srv/sftp/ann")),
+            entry(9, "root", ("zoe", "was ann: what is its own has its new name")),
+        ]
+    )
+    assert renamed["zoe"].made == Grant(1, "root") and renamed["zoe"].opened == Grant(9, "root")
+    assert "ann" not in renamed

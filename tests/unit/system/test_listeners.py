@@ -1,0 +1,41 @@
+"""How an sshd that listens was called, as its title tells it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sftpjail.system.listeners import told
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("-D", [("D", "")]),
+        ("-De -p 2222 -oPort=22", [("D", ""), ("e", ""), ("p", "2222"), ("o", "Port=22")]),
+        ("-f /etc/ssh/other -4", [("f", "/etc/ssh/other"), ("4", "")]),
+        ("-o AllowUsers root  bob -D", [("o", "AllowUsers root  bob"), ("D", "")]),
+        ("-Df/etc/ssh/with blank -p 1", [("D", ""), ("f", "/etc/ssh/with blank"), ("p", "1")]),
+        ("-o -p", [("o", "-p")]),
+        ("", []),
+    ],
+)
+def test_a_title_tells_the_options(words: str, options: list[tuple[str, str]]) -> None:
+    assert told(words.split(" ") if words else []) == tuple(options)
+
+
+@pytest.mark.parametrize("words", ["stray", "-D stray", "-f", "-D -o", "-Dx -4"])
+def test_what_sshd_would_refuse_is_not_told(words: str) -> None:
+    assert told(words.split(" ")) is None
+
+
+VALUES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0 "), min_size=1)
+# A word that looks like an option would be taken for one, within a value.
+PLAIN = VALUES.filter(lambda word: not word.startswith("-"))
+
+
+@given(st.lists(st.tuples(st.sampled_from("fopC"), st.lists(PLAIN, min_size=1, max_size=3))))
+def test_values_with_blanks_are_put_together(given: list[tuple[str, list[str]]]) -> None:
+    words = [word for name, value in given for word in (f"-{name}", *value)]
+    assert told(words) == tuple((name, " ".join(value)) for name, value in given)
