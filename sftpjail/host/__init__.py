@@ -9,5 +9,5 @@ __all__ = ["Facts", "Host"]
 
 
 def as_plugins_see_it(host: Host) -> Facts:
-    """Return the host as a plugin may ask it; the type checker holds one against the other."""
+    """Return the host as plugins see it. The type checker compares `Host` with `Facts` here."""
     return host

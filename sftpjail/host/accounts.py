@@ -1,6 +1,6 @@
-"""Who lives on the host: passwd(5), group(5), shadow(5), and what the name service knows beside.
+"""The accounts and groups of the host: passwd(5), group(5), shadow(5) and the name services.
 
-The name service is asked by name only.
+A name service is queried by name only, never enumerated, except in `newcomers`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .files import Files
 from .programs import Programs
 from .records import Records
 
-# The name services that know nobody but who was made on this host; systemd's are its
-# own dynamic users.
+# The name services that know only accounts made on this host. systemd's are its own dynamic
+# users.
 LOCAL = ("files", "compat", "db", "systemd", "mymachines", "extrausers", "altfiles")
 
 
-# Asks one name service alone: getpwnam_r(3) of glibc returns 0 where it has said no, else what went
-# wrong, which neither getent(1) nor pwd.getpwnam tells. Measured: nslcd without its server 2, SSSD
-# that is stopped 111. An SSSD that is offline answers from its cache, and says of a name that it
-# has never seen that there is none.
+# Query a single name service. glibc's getpwnam_r(3) returns 0 if the service answered that there is
+# no such account, and an error number if it could not answer; getent(1) and pwd.getpwnam hide the
+# difference. Measured: 2 for nslcd without its server, 111 for a stopped SSSD. An offline SSSD
+# answers from its cache, and denies any name that it has never seen.
 _LOOK_UP = """
 import ctypes, sys
 libc, (database, service, name) = ctypes.CDLL(None), (word.encode() for word in sys.argv[1:])
@@ -47,9 +47,9 @@ class People:
     """The accounts and groups of a host.
 
     Args:
-        files: with another root than / no name service is asked.
-        programs: asked whether a directory service answers.
-        records: whom a directory service has brought here before.
+        files: if their root is not /, no name service is queried.
+        programs: used to test whether a directory service answers.
+        records: the accounts of a directory service that have been used here before.
     """
 
     def __init__(self, files: Files, programs: Programs, records: Records) -> None:
@@ -59,33 +59,33 @@ class People:
 
     @cached_property
     def _services(self) -> tuple[str, ...]:
-        """What passwd(5) is asked: nsswitch.conf(5)."""
+        """The name services of nsswitch.conf(5) for passwd."""
         found = re.search(r"(?m)^\s*passwd:(.*)", self.files.text("/etc/nsswitch.conf"))
         words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
         return tuple(words)
 
     @cached_property
     def directory_services(self) -> tuple[str, ...]:
-        """What passwd(5) is asked beside local files, as ("sss",)."""
+        """The name services for passwd that are not local, such as ("sss",)."""
         return tuple(word for word in self._services if word not in LOCAL)
 
     @cached_property
     def has_strangers(self) -> bool:
         """Whether there may be accounts without a line in passwd(5).
 
-        They are a directory service's, userdb's, of extrausers.
+        They come from a directory service, systemd's userdb or extrausers.
         """
         return bool(set(self._services) - {"files", "compat", "db"})
 
     def _entries(self, path: str) -> Iterator[list[str]]:
-        """Yield the fields of each line. Like the C library, take a line as ended by a NUL."""
+        """Yield the fields of each line. Like the C library, end a line at a NUL."""
         return (line.partition("\0")[0].split(":") for line in self.files.text(path).split("\n"))
 
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
-        """The local accounts, passwd(5), by name.
+        """The local accounts of passwd(5), by name.
 
-        The first of two lines with one name counts, as in getpwnam(3).
+        If two lines have the same name, the first counts, as in getpwnam(3).
         """
         found: dict[str, Account] = {}
         for fields in self._entries("/etc/passwd"):
@@ -111,7 +111,7 @@ class People:
 
     @cached_property
     def groups(self) -> Mapping[str, Group]:
-        """The local groups, group(5), by name; the C library misses no last field."""
+        """The local groups of group(5), by name. As in glibc, the last field is optional."""
         found: dict[str, Group] = {}
         for fields in self._entries("/etc/group"):
             gid = number(fields[2]) if len(fields) in (3, 4) else None
@@ -129,7 +129,7 @@ class People:
 
     @cached_property
     def homes(self) -> Mapping[str, tuple[str, ...]]:
-        """Who lives where: the names of the local accounts by their home."""
+        """The names of the local accounts, by home directory."""
         found: dict[str, list[str]] = {}
         for account in self.accounts.values():
             found.setdefault(normal(account.home), []).append(account.name)
@@ -144,10 +144,7 @@ class People:
         return found, sorted(found)
 
     def dwellers(self, path: str) -> tuple[list[str], list[str]]:
-        """Return whose home PATH lies in, and whose home is PATH or lies below it.
-
-        Only local accounts are among them.
-        """
+        """Return the local accounts with a home above PATH, and those with one at or below PATH."""
         homes, ordered = self._real_homes
         above = [name for directory in components(path)[:-1] for name in homes.get(directory, ())]
         # "0" follows "/".
@@ -156,7 +153,7 @@ class People:
         return above, [*homes.get(path, ()), *below]
 
     def account(self, name: str) -> Account | None:
-        """Return an account, local or from NSS (looked up by name, never enumerated)."""
+        """Return an account, local or from a name service, or None."""
         found = self.accounts.get(name)
         if found is not None or self.files.root:
             return found
@@ -172,7 +169,7 @@ class People:
         return self._strangers[name]
 
     def name_of(self, uid: int) -> str | None:
-        """Return the name of whom a uid belongs to, local or from NSS; None where nobody says."""
+        """Return the name of the account with a uid, local or from a name service, or None."""
         local = self._by_uid.get(uid)
         if local is not None or self.files.root:
             return local
@@ -182,20 +179,17 @@ class People:
             return None
 
     def uid_of(self, name: str) -> int | None:
-        """Return somebody's uid; None where there is no such account, or nobody says."""
+        """Return an account's uid; None if there is none, or its name service does not answer."""
         found = self.account(name)
         return found.uid if found else None
 
     @cached_property
     def _by_uid(self) -> Mapping[int, str]:
-        # The first of two lines with one uid counts, as in getpwuid(3).
+        # If two lines have the same uid, the first counts, as in getpwuid(3).
         return {account.uid: account.name for account in reversed([*self.accounts.values()])}
 
     def owner_name(self, path: str) -> str:
-        """Return the account that PATH belongs to, or "".
-
-        It is one of this host's and not root.
-        """
+        """Return the local account, other than root, that owns PATH, or ""."""
         found = self.files.lstat(path)
         uid = found.st_uid if found else 0
         return next(
@@ -203,9 +197,9 @@ class People:
         )
 
     def is_leaving(self, name: str) -> bool:
-        """Return whether a userdel(8) is deleting that account now.
+        """Return whether userdel(8) is deleting the account now.
 
-        It finds the account in passwd(5) to the last.
+        The account stays in passwd(5) until userdel is nearly done.
         """
         return name in self._leaving
 
@@ -214,11 +208,11 @@ class People:
         return frozenset() if self.files.root else processes.being_deleted()
 
     def maker(self, name: str) -> int | None:
-        """Return the pid of the process that is creating an account now, or None.
+        """Return the pid of the process that is creating the account now, or None.
 
-        Its jail is made when that has ended, or for useradd(8) by our hook, at its end: who would
-        be quicker would have made the jail of somebody who is not quite there, and be taken for an
-        earlier account of the name.
+        The jail is made when that process ends; our hook makes it at the end of useradd(8). A jail
+        made earlier would belong to an unfinished account, and would later be taken for that of a
+        former account with the same name.
         """
         arrival = self._arriving.get(name)
         if arrival or self.records.uid_of(name) >= 0:
@@ -235,14 +229,14 @@ class People:
         return processes.being_created() if hooked else {}
 
     def is_silent(self, name: str) -> bool:
-        """Return whether nobody can say now if there is such an account.
+        """Return whether it is unknown if the account exists.
 
-        That is so where a directory service does not answer.
+        It is unknown if no name service has it and a directory service does not answer.
         """
         return self.account(name) is None and self._unanswered("passwd", name)
 
     def is_silent_group(self, name: str) -> bool:
-        """Return the same of a group."""
+        """Return whether it is unknown if the group exists, as in `is_silent`."""
         return self.group(name) is None and self._unanswered("group", name)
 
     def _unanswered(self, database: str, name: str) -> bool:
@@ -254,11 +248,11 @@ class People:
         return any(answer.code != 0 for answer in asked)
 
     def is_gone(self, name: str) -> bool:
-        """Return whether there is surely no such account."""
+        """Return whether the account certainly does not exist."""
         return self.account(name) is None and not self.is_silent(name)
 
     def group(self, name: str) -> Group | None:
-        """Return a group, local or from NSS; a local one with members from other sources too."""
+        """Return a group, local or from a name service, or None; members of both are joined."""
         found = self.groups.get(name)
         if self.files.root:
             return found
@@ -270,10 +264,10 @@ class People:
         return Group(name, entry.gr_gid, tuple(members))
 
     def group_members(self, name: str) -> tuple[str, ...] | None:
-        """Return everybody in a group, primary or supplementary; None where there is no such group.
+        """Return the members of a group, primary or supplementary; None if there is no such group.
 
-        A directory service is never enumerated: of those that it brings, only who has been here or
-        stands in /etc/group counts. Whom systemd's userdb and extrausers have is in files.
+        A directory service is never enumerated. Of its accounts, only those that have been used
+        here or are listed in /etc/group count. systemd's userdb and extrausers are read from files.
         """
         if name not in self._members:
             group = self.group(name)
@@ -296,20 +290,21 @@ class People:
 
     @cached_property
     def _beside(self) -> tuple[str, ...]:
-        """The names of accounts that stand in files of other name services on this host."""
+        """The names of accounts in the files of other name services on this host."""
         if not self.has_strangers:
             return ()
-        from .userdb import names  # late: most hosts of a useradd have no such service
+        from .userdb import names  # late: few hosts have such a service, and useradd waits
 
         return tuple(names(self._services, self.files))
 
     def newcomers(self, name: str) -> list[str] | None:
-        """Return whom a directory service puts into a group though they have never been here.
+        """Return the members of a group whose accounts have never been used here.
 
-        None where it does not tell.
+        Only this function enumerates a directory service. An SSSD with `enumerate = false`, the
+        default (sssd.conf(5)), does not report accounts that have the group as their primary one.
 
-        The one question that lists a directory service: an SSSD with `enumerate = false`, its
-        default (sssd.conf(5)), keeps to itself whose primary group this is.
+        Returns:
+            the names, or None if the directory service does not report them.
         """
         group = self.group(name)
         if group is None or self.files.root or not self.directory_services:
@@ -338,12 +333,12 @@ class People:
 
         Args:
             name: the account.
-            thorough: ask the name service about a local account too.
+            thorough: query the name services about a local account too.
         """
         account = self.account(name)
         if account is None:
             return ()
-        # getgrouplist(3) reads all of group(5), each time.
+        # getgrouplist(3) reads all of group(5) each time.
         if self.files.root or (account.local and not thorough):
             local = (g.name for g in self._memberships.get(name, ()) if g.gid != account.gid)
             return (*(g.name for g in self._by_gid.get(account.gid, ())), *local)
@@ -356,19 +351,19 @@ class People:
         return tuple(names)
 
     def local_gids(self, name: str) -> tuple[int, ...]:
-        """Return the numbers of the local groups that a name is in by group(5)."""
+        """Return the gids of the local groups that list the account in group(5)."""
         return tuple(group.gid for group in self._memberships.get(name, ()))
 
     def expiry(self, name: str) -> str:
-        """Return the day an account expires as days since 1970 or "", as shadow(5) has it."""
+        """Return the expiry date of an account in days since 1970, or "", as in shadow(5)."""
         return self.shadow(name).expire
 
     def has_shadow(self, name: str) -> bool:
-        """Return whether an account has a line of shadow(5), so an expiry for usermod(8) to set."""
+        """Return whether an account is in shadow(5), so that usermod(8) can set its expiry date."""
         return name in self._shadow
 
     def shadow(self, name: str) -> Shadow:
-        """Return an account's line of shadow(5); one with empty fields where there is none."""
+        """Return an account's line of shadow(5), or one with empty fields if there is none."""
         return self._shadow.get(name, Shadow("*", "", "", "", ""))
 
     @cached_property
@@ -391,21 +386,18 @@ class People:
 
     @cached_property
     def home_mode(self) -> str:
-        """The mode of a new home, in octal digits: HOME_MODE of login.defs(5), else 0700."""
+        """The mode of a new home in octal digits: HOME_MODE of login.defs(5), or 0700."""
         mode = self.login_defs.get("HOME_MODE", "")
         return mode.zfill(4) if re.fullmatch("[0-7]{3,4}", mode) else "0700"
 
     def is_system(self, account: Account) -> bool:
-        """Return whether an account is a system one.
-
-        That is, its uid lies outside UID_MIN and UID_MAX of login.defs(5).
-        """
+        """Return whether a local account has a uid outside UID_MIN to UID_MAX of login.defs(5)."""
         low, high = self.uids
         return account.local and not low <= account.uid <= high
 
     @cached_property
     def uids(self) -> tuple[int, int]:
-        """The first and the last uid of an account that is no system one: login.defs(5)."""
+        """The first and the last uid of ordinary accounts: UID_MIN and UID_MAX of login.defs(5)."""
         numbers = []
         for key, default in (("UID_MIN", 1000), ("UID_MAX", 60000)):
             try:
@@ -418,9 +410,9 @@ class People:
 
     @cached_property
     def invoker(self) -> frozenset[str]:
-        """The names of the person behind sudo, doas or the login session; never root.
+        """The accounts of the person who runs us through sudo, doas or a login session; never root.
 
-        For the last see proc_pid_loginuid(5).
+        The login session's uid is in proc_pid_loginuid(5).
         """
         names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
         uid = self.files.text("/proc/self/loginuid").strip()
@@ -429,7 +421,7 @@ class People:
 
     @cached_property
     def _memberships(self) -> Mapping[str, list[Group]]:
-        """The local groups that each name is in by group(5)."""
+        """The local groups that list each account in group(5)."""
         found: dict[str, list[Group]] = {}
         for group in self.groups.values():
             for name in group.members:

@@ -11,34 +11,31 @@ from .files import Files
 
 
 class Daemons:
-    """What runs for the host itself."""
+    """The daemons that run on the host."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
 
     def anew(self, files: Files) -> Daemons:
-        """Return the same daemons, to be looked at again."""
+        """Return a copy that has looked at nothing yet."""
         return type(self)(files)
 
     def running(self, service: str) -> int | None:
-        """Return a daemon's pid, if its pid file names a process that is really that program."""
+        """Return a daemon's pid if its pid file names a process of that program, else None."""
         return None if self.files.root else processes.running(service)
 
     def sshds(self) -> list[listeners.Listener]:
-        """Return the processes of sshd that wait for connections now."""
+        """Return the sshd processes that are listening for connections."""
         return [] if self.files.root else listeners.listeners()
 
     def confinement(self, pid: int) -> Confinement:
-        """Return how a process is confined; one that has ended is not."""
+        """Return how a process is confined. A process that has ended is not."""
         with contextlib.suppress(OSError):
             return confinement(pid)
         return Confinement()
 
     def listens(self, path: str) -> bool:
-        """Return whether somebody reads from the datagram socket PATH.
-
-        syslogd does so from /dev/log.
-        """
+        """Return whether a process listens on the datagram socket PATH, as syslogd on /dev/log."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(self.files.root + path)
@@ -47,7 +44,7 @@ class Daemons:
         return True
 
     def writes_deleted(self, path: str) -> int | None:
-        """Return the pid of a process that has PATH open though it was deleted."""
+        """Return the pid of a process that still has the deleted file PATH open, or None."""
         return None if self.files.root else processes.holds_deleted(path)
 
     @property
@@ -56,7 +53,7 @@ class Daemons:
         return self.files.is_dir("/run/systemd/system") if self.files.root else processes.booted()
 
     def forbids(self, service: str, how: str) -> bool:
-        """Return whether the host's policy keeps a package's script from this.
+        """Return whether the host's policy forbids this to a package's script.
 
         See `services.forbids`.
         """

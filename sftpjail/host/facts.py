@@ -1,4 +1,4 @@
-"""What a plugin may ask of the host. `Host` knows more; that may change, and this stays."""
+"""What a plugin may ask of the host: the stable part of `Host`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..system.programs import Answer
 class Facts(Protocol):
     """The host as a hook may ask it: nothing here changes anything. See sftpjail-plugins(7)."""
 
-    # Files. What is not there is None, "" or an empty list.
+    # Files. A missing one is None, "" or an empty list.
     def lstat(self, path: str) -> os.stat_result | None: ...
     def stat(self, path: str) -> os.stat_result | None: ...
     def is_dir(self, path: str) -> bool: ...

@@ -1,4 +1,4 @@
-"""What the file system says of paths."""
+"""The files of the host, read-only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import SftpJailError
 from ..formats.tagged_lines import Style, tagged
 from ..model import components, inside
 
-# What a path says whose server, device or FUSE daemon is gone.
+# The errors of a path whose server, device or FUSE daemon is gone.
 _UNREACHABLE = (
     *(errno.ENOTCONN, errno.ENODEV, errno.ESTALE),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
@@ -21,10 +21,10 @@ _UNREACHABLE = (
 
 
 class Files:
-    """What lies on the host's file systems, links followed as the kernel does.
+    """The host's file systems. Links are followed as the kernel follows them.
 
     Args:
-        root: the directory that plays `/`; tests put a fake host there.
+        root: the directory that stands for `/`; tests put a fake host there.
     """
 
     def __init__(self, root: str = "") -> None:
@@ -34,15 +34,15 @@ class Files:
         self._gone: frozenset[str] = frozenset()
 
     def anew(self) -> Files:
-        """Return the same files with nothing read yet."""
+        """Return a copy that has read nothing yet."""
         return type(self)(self.root)
 
     def without(self, directories: Iterable[str]) -> None:
-        """Answer from now on as if these directories, without links on their way, were gone."""
+        """From now on, answer as if these directories (real paths) did not exist."""
         self._gone = frozenset(directories)
 
     def is_going(self, path: str) -> bool:
-        """Return whether PATH is, or lies in, what `without` has named."""
+        """Return whether PATH is at or below a directory passed to `without`."""
         if not self._gone:
             return False
         directory, name = posixpath.split(path)
@@ -50,11 +50,11 @@ class Files:
         return any(inside(place, gone) for gone in self._gone)
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """Return lstat(2) of PATH, or None where there is nothing."""
+        """Return lstat(2) of PATH, or None if it does not exist."""
         return None if self.is_going(path) else _stat(self.root + path, follow=False)
 
     def stat(self, path: str) -> os.stat_result | None:
-        """Return stat(2) of PATH, links followed, or None where there is nothing."""
+        """Return stat(2) of PATH, links followed, or None if it does not exist."""
         if self._gone and self.is_going(self.realpath(path)):
             return None
         return _stat(self.root + path, follow=True)
@@ -65,14 +65,13 @@ class Files:
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of PATH, or None where there is nothing.
+        """Return the content of PATH, or None if it does not exist.
 
         Raises:
-            SftpJailError: it is there and cannot be read.
+            SftpJailError: it exists and cannot be read.
         """
         try:
-            # Without a buffer: there are files of ours for each account, and it takes two more
-            # system calls.
+            # A buffer would cost two more system calls for each account's files.
             with open(self.root + path, "rb", buffering=0) as handle:
                 return handle.read()
         except (FileNotFoundError, NotADirectoryError):
@@ -83,20 +82,20 @@ class Files:
             ) from error
 
     def text(self, path: str) -> str:
-        """Return the text of PATH, "" where there is nothing.
+        """Return the text of PATH, or "" if it does not exist.
 
-        Bytes that are not UTF-8 come as surrogates.
+        Bytes that are not UTF-8 become surrogates.
         """
         return (self.read(path) or b"").decode("utf-8", "surrogateescape")
 
     def tagged(self, path: str, style: Style) -> Mapping[str, tuple[str, ...]]:
-        """Return the lines of a shared file that carry a tag, by tag; read once."""
+        """Return the tagged lines of a shared file, by tag. The file is read once."""
         if (path, style) not in self._tagged:
             self._tagged[path, style] = tagged(self.text(path), style)
         return self._tagged[path, style]
 
     def listdir(self, path: str) -> list[str]:
-        """Return the sorted names in a directory; none where there is no such directory."""
+        """Return the sorted names in a directory, or none if there is no such directory."""
         try:
             names = sorted(os.listdir(self.root + path))
             return [name for name in names if not self.is_going(f"{path}/{name}")]
@@ -122,16 +121,16 @@ class Files:
         return os.path.realpath(self.root + path).removeprefix(self.root) or "/"
 
     def flaw(self, path: str) -> str:
-        """Return what safely_chroot() has against one component of a path, or "".
+        """Return why safely_chroot() would refuse one component of a path, or "".
 
-        It is in OpenSSH's session.c, and uses stat(). A link counts as what it leads to; the mode's
-        group bits are the mask where there is an ACL.
+        safely_chroot() is in OpenSSH's session.c. It uses stat(2), so a link counts as its target,
+        and the group bits of a mode with an ACL are the ACL's mask.
         """
         found = self.stat(path)
         return self.flaw_of(path, found) if found is not None else ""
 
     def flaw_of(self, path: str, found: os.stat_result) -> str:
-        """Return the same of a path whose stat(2) is known."""
+        """Return the same for a path whose stat(2) is known."""
         if not stat.S_ISDIR(found.st_mode):
             return "is not a directory"
         if found.st_uid != 0:
@@ -145,14 +144,14 @@ class Files:
     def acl(self, path: str) -> str:
         """Return the named entries of a directory's access ACL (acl(5)), or "".
 
-        They come as `user:1000:rw-,group:33:r-x`.
+        The form is `user:1000:rw-,group:33:r-x`.
         """
         try:
             data = os.getxattr(self.root + path, "system.posix_acl_access")
         except OSError:
             return ""
-        # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id; 2 and
-        # 8 are named ones.
+        # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id. The tags
+        # 2 and 8 are named users and groups.
         entries = (struct.unpack_from("<HHI", data, at) for at in range(4, len(data), 8))
         kinds = {2: "user", 8: "group"}
         bits = (4, "r"), (2, "w"), (1, "x")
@@ -164,13 +163,13 @@ class Files:
         )
 
     def loose_parent(self, path: str, trusted: Collection[str] = ()) -> str:
-        """Return the first directory above PATH in which others than root could replace it, or "".
+        """Return the first directory above PATH in which others than root can replace it, or "".
 
         Links are resolved first.
 
         Args:
-            path: what could be replaced.
-            trusted: directories that pass, because the same plan gives them to root.
+            path: the path to protect.
+            trusted: directories to accept, because the same plan gives them to root.
         """
         above = components(self.realpath(posixpath.dirname(path)))
         return next(
@@ -179,16 +178,16 @@ class Files:
         )
 
     def trusted_path(self, path: str, uid: int = 0, follow: bool = True) -> str:
-        """Return where PATH really leads if only root, and UID, can make it lead elsewhere, or "".
+        """Return the real path of PATH, or "" if others than root and UID can redirect it.
 
-        Each directory on the way, those on the way of a link too, must be root's or UID's and not
-        open to others, so that no name in it can be exchanged; each link must be one's that they
-        made. What lies at the end is not judged.
+        Each directory on the way, also through a link, must belong to root or UID and not be
+        writable by others, so that no name in it can be replaced. Each link must belong to root or
+        UID. The last component itself is not checked.
 
         Args:
             path: absolute.
-            uid: of the account as whom PATH is to be used; it can be led astray by itself alone.
-            follow: a link at the end leads on.
+            uid: the account that will use PATH. It may redirect itself.
+            follow: follow a link at the end.
         """
         todo, real, links = [part for part in path.split("/") if part], "", 0
         while todo:
@@ -252,5 +251,5 @@ def _stat(path: str, follow: bool) -> os.stat_result | None:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP or error.errno in _UNREACHABLE:
-            return None  # a link to itself leads to nothing, and so does a dead mount
+            return None  # a link to itself and a dead mount count as missing
         raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error

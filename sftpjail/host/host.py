@@ -1,6 +1,6 @@
-"""Read-only facts about the host, each file read once per run.
+"""Read-only facts about the host.
 
-So 10,000 accounts cost one read and not 10,000.
+Each file is read once per run, so that 10,000 accounts cost one read and not 10,000.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ from .records import Records
 class Host:
     """The machine as it is now. Hooks may ask it anything and change nothing.
 
-    It is made of parts, each of which keeps what it has read. What `Facts` and `View` promise is
-    asked of the host itself, all else of the part that knows it.
+    A host consists of parts, and each part caches what it has read. The host itself has what
+    `Facts` and `View` promise; anything else is asked of its part.
 
     Args:
-        files, programs, daemons: those of a fake host in tests; else of the machine.
-        thorough: few accounts are looked at, so that a question to a program for each of them is
-            not too much.
-        preparing: the plan being made also does on_setup.
-        listed: who will be on the list of who is shut out when that plan is carried out, where it
-            changes that.
-        limited: likewise who may come from which addresses only.
-        invoker: the names of whoever runs us; None asks who it is.
+        files, programs, daemons: the parts of a fake host in tests; by default the machine's.
+        thorough: only a few accounts are examined, so that running a program for each of them is
+            acceptable.
+        preparing: the plan being made includes on_setup.
+        listed: the accounts on the list of disabled accounts after that plan, if it changes them.
+        limited: the accounts limited to some source addresses after that plan, likewise.
+        invoker: the accounts of the person who runs us; None means to find out.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Host:
         self.thorough, self.preparing, self.listed = thorough, preparing, listed
         self.limited = limited
         self._invoker = invoker
-        # What `Facts` and `View` promise.
+        # The promises of `Facts` and `View`.
         self.lstat, self.stat, self.is_dir = files.lstat, files.stat, files.is_dir
         self.read, self.text, self.tagged = files.read, files.text, files.tagged
         self.listdir, self.realpath, self.same_file = files.listdir, files.realpath, files.same_file
@@ -91,12 +90,12 @@ class Host:
 
     @property
     def mounts(self) -> Mapping[str, MountPoint]:
-        """The mount table of our namespace by mount point."""
+        """The mount table of our mount namespace, by mount point."""
         return self.mount_tables.mounts
 
     @property
     def openssh(self) -> tuple[int, int]:
-        """The version of the installed OpenSSH server, as (9, 2)."""
+        """The version of the installed OpenSSH server, such as (9, 2)."""
         return self.programs.openssh
 
     @property
@@ -106,7 +105,7 @@ class Host:
 
     @property
     def invoker(self) -> frozenset[str]:
-        """The names of whoever runs us."""
+        """The accounts of the person who runs us."""
         return self.people.invoker if self._invoker is None else self._invoker
 
     def groups_of(self, name: str) -> tuple[str, ...]:
@@ -116,8 +115,8 @@ class Host:
     def may(self, account: Account, path: str, what: str) -> bool:
         """Return whether an account may read (r), write (w) or enter (x) PATH.
 
-        Where the mode says no, ACLs are asked. The file system's own no (read-only, immutable)
-        counts only for w, and only where test(1) sees it.
+        If the mode denies it, test(1) is run as the account, which honours ACLs. A read-only file
+        system denies w. The immutable attribute counts only if test(1) is run.
         """
         found = self.files.stat(path)
         if found is None:
@@ -135,8 +134,8 @@ class Host:
     def able(self, account: Account, directory: str) -> str:
         """Return which of r, w and x the kernel grants an account in a directory.
 
-        Whatever lies above it does not count: in a jail it is reached by a mount. ACLs and all
-        groups do, and what the file system itself forbids (read-only, immutable).
+        The directories above it do not count, because a jail reaches it by a mount. ACLs, all
+        groups, read-only file systems and the immutable attribute do.
         """
         if self.files.root:
             return "".join(what for what in "rwx" if self.may(account, directory, what))
@@ -144,7 +143,7 @@ class Host:
         return self.programs.as_user(account, ["sh", "-c", script], within=directory).out
 
     def anew(self) -> Host:
-        """Return the host as it is now, for the same purpose; nothing that was read is kept."""
+        """Return the host for the same purpose with empty caches, to see it as it is now."""
         files = self.files.anew()
         return Host(
             files,
@@ -157,10 +156,10 @@ class Host:
             invoker=self._invoker,
         )
 
-    # -- the same host for another purpose; what was read is shared --------------------------------
+    # -- the same host for another purpose, with shared caches -------------------------------------
 
     def of_many(self) -> Self:
-        """Return this host for a look at so many accounts that none is worth a question alone."""
+        """Return this host for many accounts, so that no program is run for each of them."""
         return self._but(thorough=False)
 
     def for_plan(
@@ -169,17 +168,17 @@ class Host:
         listed: frozenset[str] | None = None,
         limited: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Self:
-        """Return this host for a plan that is being made; the arguments are the constructor's."""
+        """Return this host for a plan being made. The arguments are those of the constructor."""
         if (preparing, listed, limited) == (self.preparing, self.listed, self.limited):
             return self
         return self._but(preparing=preparing, listed=listed, limited=limited)
 
     def run_by_nobody(self) -> Self:
-        """Return this host for a run that no person has asked for."""
+        """Return this host for a run that no person has started."""
         return self._but(_invoker=frozenset())
 
     def with_owners(self, owners: Mapping[str, tuple[int, int, int]]) -> Self:
-        """Return this host for a plan in which some paths have been given to somebody.
+        """Return this host for a plan that changes the owners of some paths.
 
         Args:
             owners: uid, gid and mode by path.

@@ -1,4 +1,4 @@
-"""What runs for an account beside its logins."""
+"""What runs for an account outside its logins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .files import Files
 
 
 class Jobs:
-    """The jobs, services and processes of the host's accounts; each spool is read once."""
+    """The jobs, services and processes of the host's accounts. Each spool is read once."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -22,7 +22,7 @@ class Jobs:
     def crontabs(self) -> Mapping[str, str]:
         """The path of each user's crontab, by name.
 
-        Debian has them in the first place, others in the second.
+        Debian uses the first directory, other distributions the second.
         """
         found: dict[str, str] = {}
         for directory in ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs"):
@@ -32,14 +32,14 @@ class Jobs:
 
     @cached_property
     def incron_tables(self) -> Mapping[str, str]:
-        """The path of each user's table of incrond(8), by name."""
+        """The path of each user's incrontab(5), by name."""
         return {name: f"/var/spool/incron/{name}" for name in self._spooled("/var/spool/incron")}
 
     @cached_property
     def at_jobs(self) -> Mapping[int, tuple[str, ...]]:
         """The paths of the jobs of at(1), by their owner's uid.
 
-        Their names are atd.c's: queue, number, minute.
+        atd.c names them by queue, number and minute.
         """
         found: dict[int, list[str]] = {}
         for directory in ("/var/spool/cron/atjobs", "/var/spool/at", "/var/spool/atd"):
@@ -52,7 +52,7 @@ class Jobs:
     def _spooled(self, directory: str) -> list[str]:
         """Return the names of the regular files in a spool.
 
-        What begins with a dot is nobody's (database.c).
+        Names that begin with a dot are ignored, as in cron's database.c.
         """
         names = [name for name in self.files.listdir(directory) if not name.startswith(".")]
         found = ((name, self.files.lstat(f"{directory}/{name}")) for name in names)
@@ -60,10 +60,7 @@ class Jobs:
 
     @cached_property
     def cron_lines(self) -> Mapping[str, tuple[str, ...]]:
-        """The lines of the administrator's crontabs, as FILE:LINE (crontab(5)).
-
-        They go by the name of whom they run as.
-        """
+        """The lines of the system's crontabs (crontab(5)) as FILE:LINE, by the user they run as."""
         found: dict[str, list[str]] = {}
         for path in (
             "/etc/crontab",
@@ -80,16 +77,13 @@ class Jobs:
         return {} if self.files.root else processes.of_users()
 
     def outside(self, uid: int) -> list[processes.Outsider]:
-        """Return the processes of a user that no jail holds; all are looked for once."""
+        """Return the processes of a user that run outside any jail. /proc is searched once."""
         return processes.outside(uid, self._user_processes.get(uid, []))
 
     def has_manager(self, uid: int) -> bool:
-        """Return whether `systemd --user` runs for an account now.
+        """Return whether `systemd --user` runs for the account now.
 
-        It is user@UID.service, told by a cgroup of its own.
-
-        Args:
-            uid: the account's number.
+        It does if the cgroup of user@UID.service exists.
         """
         cgroup = processes.manager_cgroup(uid)
         return any(self.files.lstat(f"{tree}/{cgroup}") is not None for tree in self._cgroups)
@@ -99,11 +93,5 @@ class Jobs:
         return tuple(tree for tree in processes.CGROUPS if self.files.is_dir(tree))
 
     def lingers(self, name: str) -> bool:
-        """Return whether an account's services start at boot, without a login.
-
-        That is what `loginctl enable-linger` does.
-
-        Args:
-            name: the account.
-        """
+        """Return whether an account's services start at boot (`loginctl enable-linger`)."""
         return self.files.lstat(f"{LINGER}/{name}") is not None

@@ -1,4 +1,4 @@
-"""What is mounted, and what is to be: mountinfo, fstab(5), and the tables of session binds."""
+"""Actual and configured mounts: mountinfo, fstab(5), and the tables of session binds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .files import Files
 
 
 class MountTables:
-    """The mounts of the host, and the binds of its jails; each table is read once."""
+    """The mounts of the host and the binds of its jails. Each table is read once."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -38,10 +38,7 @@ class MountTables:
         return {user: tuple(binds) for user, binds in found.items()}
 
     def binds(self, name: str) -> tuple[Bind, ...]:
-        """Return the binds of an account's jail in their order.
-
-        These are those in fstab, and those made for each session.
-        """
+        """Return the binds of an account's jail in their order: those of fstab and of sessions."""
         if name not in self._all_binds:
             lines = self.files.text(f"{TABLES}/{name}").split("\n") if name in self._tables else []
             found = {bind.target: bind for bind in self._binds.get(name, ())}
@@ -58,13 +55,13 @@ class MountTables:
 
     @cached_property
     def bind_users(self) -> tuple[str, ...]:
-        """Everybody who has a bind, whether there is such an account or not."""
+        """The names that have binds, whether or not such an account exists."""
         return tuple(dict.fromkeys((*self._binds, *sorted(self._tables))))
 
     def behind(self, name: str, path: str) -> str:
-        """Return the host's path of what a session of the account finds at PATH inside its jail.
+        """Return the host's path for PATH, which is inside the account's jail.
 
-        Where that is mounted for the session alone, it is one in the source of the innermost bind.
+        If a session mount covers PATH, this is a path in the source of the innermost such bind.
         """
         outer = [
             bind
@@ -77,9 +74,9 @@ class MountTables:
         return bind.source + path.removeprefix(bind.target)
 
     def is_busy(self, directory: str) -> bool:
-        """Return whether a process of our mount namespace uses DIRECTORY: proc(5).
+        """Return whether a process of our mount namespace uses DIRECTORY (proc(5)).
 
-        It is in it, or has something in it open.
+        It does if it runs there or has a file there open.
         """
         real = self.files.realpath(directory)
         return any(inside(path, real) for path in self._held)
@@ -90,13 +87,13 @@ class MountTables:
 
     @cached_property
     def mounts(self) -> Mapping[str, MountPoint]:
-        """The mount table of our namespace by mount point."""
+        """The mount table of our mount namespace, by mount point."""
         return parse_mountinfo(self.files.text("/proc/self/mountinfo"))
 
     def mount_at(self, target: str) -> MountPoint | None:
-        """Return the topmost mount on exactly that path.
+        """Return the topmost mount at exactly this path, or None.
 
-        Links on the way (a /srv that is one) are resolved.
+        Links on the way, such as a symbolic link /srv, are resolved.
         """
         if target in self.mounts:
             return self.mounts[target]
@@ -107,27 +104,27 @@ class MountTables:
 
     @cached_property
     def _mount_names(self) -> frozenset[str]:
-        """The last names of all mount points: no link on the way to a place changes its own."""
+        """The base names of all mount points. Links on the way do not change them."""
         return frozenset(map(os.path.basename, self.mounts))
 
     def place(self, path: str) -> str:
-        """Return PATH in its shortest form with the links on the way to its last name resolved."""
+        """Return PATH normalized, with all links resolved except at the last component."""
         directory, name = os.path.split(path.rstrip("/"))
         if name in ("", ".", ".."):
             return self.files.realpath(path)
         return os.path.join(self.files.realpath(directory), name)
 
     def same_place(self, one: str, other: str) -> bool:
-        """Return whether two paths name one place: links on their way may lead there."""
+        """Return whether two paths name the same place, also through links on the way."""
         if one == other or os.path.basename(one) != os.path.basename(other):
             return one == other
         return self.place(one) == self.place(other)
 
     @cached_property
     def _absent(self) -> Mapping[str, FstabEntry]:
-        """The mounts of others than ours that fstab names and that are not there, by real path.
+        """The mounts in fstab that are not ours and are not mounted, by real path.
 
-        fstab may have slashes and links in a target that mountinfo has not: mount(8) resolves both.
+        Targets are resolved as mount(8) does: fstab may have extra slashes and links in them.
         """
         absent = {}
         for entry in sorted(self.fstab, key=lambda entry: "noauto" not in entry.options):
@@ -137,11 +134,10 @@ class MountTables:
         return {place: entry for place, entry in absent.items() if place not in self.mounts}
 
     def absent_above(self, path: str) -> str:
-        """Return the mount point of the host above PATH, or at it, that lacks its mount, or "".
+        """Return the outermost mount point at or above PATH that is not mounted, or "".
 
-        What is seen below it is not what belongs there, unless PATH lies on a mount further down. A
-        mount that fstab does not want at boot (noauto) may be off on purpose, and is meant only
-        where PATH leads to nothing. Of several it is the outermost, to be mounted first.
+        The files seen below it are not the right ones, unless PATH lies on a mount further down. A
+        `noauto` mount may be unmounted on purpose; it counts only if PATH does not exist.
         """
         if not self._absent:
             return ""
@@ -154,12 +150,12 @@ class MountTables:
         return normal(wanted[-1].target) if wanted else ""
 
     def mount_of(self, path: str) -> MountPoint | None:
-        """Return the mount that PATH lies on, by the table: the one with the longest path."""
+        """Return the mount that PATH lies on: the one with the longest path in the mount table."""
         around = (self.mounts.get(part) for part in reversed(components(self.files.realpath(path))))
         return next(filter(None, around), None)
 
     def mounts_below(self, path: str) -> list[str]:
-        """Return the mount points of the host below PATH, and not at it, the outer ones first."""
+        """Return the mount points below PATH, but not at it, the outer ones first."""
         top = self.files.realpath(path).rstrip("/") + "/"
         found = []
         for point in self._sorted_mounts[bisect_left(self._sorted_mounts, top) :]:
@@ -173,14 +169,17 @@ class MountTables:
         return sorted(self.mounts)
 
     def shows_former(self, source: str, target: str) -> bool:
-        """Return whether TARGET shows what SOURCE was before, and nothing is lost without it.
+        """Return whether TARGET shows a former SOURCE, and unmounting it loses nothing.
 
-        That is: SOURCE was deleted and made anew; or it lay at the same place of another file
-        system, which was mounted where a newer one is now, or above. Where SOURCE lies on a mount
-        that is further up, it may be the bare mount point of that other one, and this is not so.
-        Nor is it where that file system is in memory alone and mounted nowhere else, or something
-        is mounted below TARGET, or an administrator has put it there: over another mount, or after
-        what SOURCE lies on was mounted.
+        This is so if SOURCE was deleted and recreated, or if it was at the same path on a file
+        system that was mounted where the file system of SOURCE is mounted now, or above.
+
+        It is not so in these cases:
+        - SOURCE lies on a mount further up: it may be in the bare mount point of the other file
+          system (`left_mount`).
+        - The other file system is in memory only and mounted nowhere else.
+        - Something is mounted below TARGET.
+        - An administrator mounted it: over another mount, or after the file system of SOURCE.
         """
         point, now = self.mount_at(target), self.mount_of(source)
         if point is None or now is None or self._is_last_of_memory(point):
@@ -205,18 +204,19 @@ class MountTables:
         return {point: number for number, point in enumerate(self.mounts)}
 
     def _has_our_flags(self, point: MountPoint) -> bool:
-        """Return whether a mount has the flags of ours, which mount(8) has not copied to it.
+        """Return whether a mount has our own flags, not flags that it took over from its source.
 
-        It shows a former disk, after what lies there now was mounted, where an `apply` failed.
+        It is then ours, although it shows a former disk and is newer than the mount of SOURCE: an
+        `apply` failed.
         """
         ours = {"nosuid", "nodev"}
         same = (other for other in self.mounts.values() if other.device == point.device)
         return ours <= set(point.options) and any(ours.isdisjoint(o.options) for o in same)
 
     def left_mount(self, source: str, target: str) -> str:
-        """Return where the file system was mounted that TARGET shows of SOURCE still, or "".
+        """Return the former mount point of the file system that TARGET shows of SOURCE, or "".
 
-        There it is mounted no more, so that SOURCE may be a bare directory below its mount point.
+        It is no longer mounted there, so SOURCE may be a bare directory below that mount point.
         """
         point, now = self.mount_at(target), self.mount_of(source)
         if point is None or now is None or point.device == now.device or point.under:
@@ -228,7 +228,7 @@ class MountTables:
         return place if inside(place, now.target) and place != now.target else ""
 
     def is_lost_by_umount(self, target: str) -> bool:
-        """Return whether what is mounted at TARGET has files in memory alone, and nowhere else."""
+        """Return whether unmounting TARGET loses files, because they are in memory only."""
         point = self.mount_at(target)
         in_memory = point is not None and self._is_last_of_memory(point)
         return in_memory and bool(self.files.listdir(target))
@@ -241,26 +241,26 @@ class MountTables:
 
     @cached_property
     def mounts_missing(self) -> str:
-        """What this kernel lacks for mounts that are made through descriptors, or "".
+        """What this kernel lacks for mounting through file descriptors, or "".
 
-        Linux 5.12 has all.
+        Linux 5.12 has everything.
         """
         return "" if self.files.root else mounts_missing()
 
     def mount_place_below(self, path: str) -> str:
-        """Return what a jail has mounted below PATH, or is to have mounted there, or "".
+        """Return a mount point below PATH, in use or configured for a jail, or "".
 
-        Whoever could write in PATH could put something else in that one's place: at the next login
-        root would mount it.
+        A user who can write in PATH could replace it, and root would mount on the replacement at
+        the next login.
         """
         top = self.files.realpath(path).rstrip("/") + "/"
         return next((place for place in self._mount_places if place.startswith(top)), "")
 
     @cached_property
     def _mount_places(self) -> frozenset[str]:
-        """Every mount point of a jail, as it is in the jail.
+        """All mount points in use, and those configured for jails.
 
-        Below another bind, also as it is in that one's source.
+        One below another bind is also listed by its place in the source of that bind.
         """
         places: set[str] = set(self.mounts)
         for user in self.bind_users:

@@ -1,4 +1,4 @@
-"""Files in users' directories, which their owners can exchange at any time."""
+"""Files in users' directories, which their owners can replace at any time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .files import Files
 
 
 class Owned:
-    """What users have in their own directories; no link of theirs leads us elsewhere."""
+    """Read files in users' directories without following links that users made."""
 
     def __init__(self, files: Files, people: People) -> None:
         self.files = files
@@ -24,22 +24,22 @@ class Owned:
         self.owner_name = people.owner_name
 
     def read(self, path: str, uid: int, home: str = "/", limit: int = 1 << 20) -> bytes | None:
-        """Return the content of a file in a user's directory, or None where there is none.
+        """Return the content of a file in a user's directory, or None if it does not exist.
 
-        Nobody else's file is read. The path is walked without following a link that a user could
-        have made, and the file must be a regular one of that user (or root) with a single name, so
-        that a link to /etc/shadow gives an error and not its content. Nor is one read that a third
-        party could have written, since sshd would not trust it: misc.c, safe_path.
+        The path is walked without following a link that a user could have made. The file must be a
+        regular one with a single name that belongs to the user or root, so that a link to
+        /etc/shadow gives an error and not its content. A file that third parties can write is
+        refused, because sshd would not trust it either (safe_path in misc.c).
 
         Args:
             path: the file.
             uid: its owner.
-            home: none of the directories from here to the file may be open to third parties either;
-                "/" asks for none.
-            limit: bytes; a larger file is refused.
+            home: third parties must not be able to write in the directories from here to the file;
+                "/" skips this check.
+            limit: in bytes; a larger file is refused.
 
         Raises:
-            SftpJailError: it is there and is not such a file.
+            SftpJailError: it exists and is not such a file.
         """
         directories = components(posixpath.dirname(path)) if home != "/" else ()
         wide = next(
@@ -66,7 +66,7 @@ class Owned:
             os.close(fd)
 
     def _open_owned(self, path: str) -> int | None:
-        """Open what lies at PATH for reading, without following a link; None where nothing does."""
+        """Open PATH for reading without following a link; return None if it does not exist."""
         try:
             directory, name = open_parent(self.files.root + path)
         except (FileNotFoundError, NotADirectoryError):
@@ -89,7 +89,7 @@ class Owned:
         return bool(found and found.st_mode & 0o022)
 
     def names(self, path: str) -> list[str]:
-        """Return the names in a directory of a user's, reached by no link of theirs, or none."""
+        """Return the names in a user's directory, following no link of the user, or none."""
         try:
             directory, name = open_parent(self.files.root + path)
         except (OSError, SftpJailError):

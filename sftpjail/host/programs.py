@@ -1,4 +1,4 @@
-"""Questions to real programs, which only read; asked twice, one runs once."""
+"""Questions to programs that only read. A question asked twice runs its program once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .files import Files
 
 
 class Programs:
-    """Which programs there are, and what they say."""
+    """The installed programs and their answers."""
 
     def __init__(self, files: Files) -> None:
         self.root = files.root
@@ -22,7 +22,7 @@ class Programs:
         self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
 
     def anew(self, files: Files) -> Programs:
-        """Return the same programs, which nobody has asked yet."""
+        """Return a copy that has asked no program yet."""
         return type(self)(files)
 
     def which(self, program: str) -> str:
@@ -38,7 +38,7 @@ class Programs:
         return self._programs[program]
 
     def ask(self, argv: Sequence[str], stdin: str = "") -> programs.Answer:
-        """Return what a program that only reads says; asked twice, it runs once.
+        """Return the answer of a program that only reads. Asked twice, it runs once.
 
         Raises:
             SftpJailError: it is not installed or does not end.
@@ -49,10 +49,10 @@ class Programs:
         return self._answers[key]
 
     def as_user(self, account: Account, argv: Sequence[str], within: str = "") -> programs.Answer:
-        """Return what a program says that only reads, run as the account with its groups.
+        """Return the answer of a program that only reads, run as an account with its groups.
 
-        Its working directory is WITHIN, which only root need be able to reach. See setpriv(1),
-        env(1).
+        Its working directory is WITHIN, which the account need not be able to reach. See
+        setpriv(1), env(1).
         """
         return self.ask(
             [
@@ -69,9 +69,9 @@ class Programs:
     def preview(
         self, argv: Sequence[str], files: Mapping[str, bytes | None] | None = None
     ) -> programs.Answer:
-        """Return what a program says that starts an sshd, as if FILES had the given content.
+        """Return the answer of a program that starts sshd, as if FILES had the given content.
 
-        Where no sshd has run yet, it gets a /run/sshd of its own.
+        If no sshd has run yet, the program gets its own /run/sshd.
 
         Raises:
             SftpJailError: as `previews.preview`.
@@ -83,7 +83,7 @@ class Programs:
 
     @cached_property
     def openssh(self) -> tuple[int, int]:
-        """The version of the installed OpenSSH server, as (9, 2)."""
+        """The version of the installed OpenSSH server, such as (9, 2)."""
         answer = self.ask([self.which("sshd") or "sshd", "-V"])
         match = re.search(r"OpenSSH_(\d+)\.(\d+)", answer.out + answer.err)
         if not match:

@@ -1,4 +1,4 @@
-"""Our own records: what was there before us, and whom we know."""
+"""Our own records: the state of the host and its accounts before us."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Records:
         self._origins: dict[str, Origin] = {}
 
     def origin(self, owner: str) -> Origin:
-        """Return what was there before us.
+        """Return the record of the state before us.
 
         Args:
             owner: an account, or "" for the host.
@@ -36,14 +36,14 @@ class Records:
         return self._origins[owner]
 
     def uid_of(self, owner: str) -> int:
-        """Return the uid that an account's record has; -1 for none, and for a damaged record."""
+        """Return the uid in an account's record; -1 if the record has none or is damaged."""
         with contextlib.suppress(SftpJailError):
             return self.origin(owner).uid
         return -1
 
     @cached_property
     def by_uid(self) -> Mapping[int, tuple[str, ...]]:
-        """The names whose records have a uid. To know, every record is read."""
+        """The names of the records by the uid in them. This reads every record."""
         found: dict[int, tuple[str, ...]] = {}
         for name in self.recorded():
             uid = self.uid_of(name)
@@ -51,9 +51,9 @@ class Records:
         return found
 
     def made_as(self, path: str, owner: str) -> str:
-        """Return the name by which a record has a path that we made, or PATH itself.
+        """Return the path under which a record lists PATH as made by us, or PATH itself.
 
-        A profile's chroot may lead there through a link since.
+        The two differ if a profile's chroot has become a link since.
 
         Args:
             path: absolute.
@@ -66,18 +66,19 @@ class Records:
 
     @property
     def is_set_up(self) -> bool:
-        """Whether `setup` was done, and no teardown since.
+        """Whether the host is set up, that is, no teardown followed the last `setup`.
 
-        The record can be of directories that a teardown had to leave, as that of somebody's keys.
+        After a teardown the record can still list directories that had to stay, for example with
+        users' keys.
         """
         made = (path for path in self.origin("").made if inside(path, "/etc"))
         return any(not self.files.is_dir(path) for path in made)
 
     def recorded(self) -> list[str]:
-        """Return everybody who has a record of ours."""
+        """Return the names that have a record."""
         return [name for name in self.files.listdir(ACCOUNTS) if not name.startswith(".")]
 
     @cached_property
     def known(self) -> Mapping[str, None]:
-        """The names that have a record or binds of ours."""
+        """The names that have a record or binds."""
         return dict.fromkeys((*self.recorded(), *self.mount_tables.bind_users))

@@ -1,7 +1,7 @@
-"""Names of accounts that stand in files beside passwd(5): those of systemd's userdb, of extrausers.
+"""Names of accounts in files other than passwd(5): systemd's userdb, extrausers and altfiles.
 
-They are on this host as well, but no line of passwd(5) or group(5) tells who is in a group by them.
-Whether an account is, the name service says: what is found here are only names to ask it for.
+These accounts are local, but passwd(5) and group(5) do not show their group memberships. This
+module only finds their names; the name service is then queried for each name's groups.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from .files import Files
 
-# Where nss-systemd(8) reads drop-in records, by its manual page.
+# The directories of nss-systemd(8) for drop-in records.
 USERDB = (
     "/etc/userdb",
     "/run/userdb",
@@ -18,15 +18,15 @@ USERDB = (
     "/usr/local/lib/userdb",
     "/usr/lib/userdb",
 )
-# The passwd(5) of other name services of nsswitch.conf(5).
+# The passwd(5) files of other name services of nsswitch.conf(5).
 PASSWD = {"extrausers": "/var/lib/extrausers/passwd", "altfiles": "/usr/lib/passwd"}
 
 
 def names(services: Collection[str], files: Files) -> Iterator[str]:
-    """Yield the names of accounts in the files of name services, some of them twice.
+    """Yield the names of accounts in the files of name services. Some may come twice.
 
-    A record of userdb is NAME.user, and UID.user a link to it; USER:GROUP.membership makes somebody
-    a member.
+    A userdb record is NAME.user, with a link UID.user to it. USER:GROUP.membership adds a user to a
+    group.
 
     Args:
         services: those that nsswitch.conf(5) names for passwd.
