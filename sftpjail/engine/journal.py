@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
 from ..system import accounts, files, process_state, services, shadow_leftovers
 from .history import Entry, Head, History, announce
-from .kinds import OLD_VERSIONS, Undo, drop, first_versions, is_undo, revert
+from .kinds import OLD_VERSIONS, Undo, drop, first_versions, is_undo, revert, with_earlier
 
 # The undos that give, take or change a name in a directory.
 _NAMES = ("file", "unremove", "rename", "made-dir")
@@ -188,7 +188,7 @@ class Journal:
     def _put_back(self) -> list[str]:
         """Carry out the undos, the last one first; return what failed."""
         failures = []
-        for undo in [*reversed(first_versions(self.undos))]:
+        for undo in [*reversed(with_earlier(first_versions(self.undos)))]:
             about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
             about = f"plugin {undo['plugin']}: {about}" if "plugin" in undo else about
             try:

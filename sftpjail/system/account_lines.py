@@ -35,6 +35,24 @@ def read_lines(name: str) -> Lines:
     return {file: _lines_of(name, file, _read(file)) for file in there}
 
 
+def read_fields(name: str) -> dict[str, str]:
+    """Return the fields of an account that usermod(8) changes, as they are this moment.
+
+    They are those of `SetAccount`, and "uid". There is none where passwd(5) has no such account,
+    and no "expire" where shadow(5) has none.
+    """
+    found = {}
+    for fields in (line.split(":") for line in _read("passwd")):
+        if fields[0] == name and len(fields) > 6:
+            names = ("uid", "group", "comment", "home", "shell")
+            found = dict(zip(names, fields[2:], strict=False))
+            break
+    for fields in (line.split(":") for line in _read("shadow")):
+        if found and fields[0] == name and len(fields) > 7:
+            return found | {"expire": fields[7]}
+    return found
+
+
 def read_group(name: str) -> Lines:
     """Return the lines of a group, by file; for `put_group_back`, and JSON."""
     there = [file for file in _GROUP_FILES if os.path.exists(f"{ETC}/{file}")]
@@ -246,6 +264,12 @@ def _taken(file: str, ranges: Iterable[Sequence[str]]) -> str:
 def _range(fields: Sequence[str]) -> tuple[int, int]:
     first = number(fields[1]) or 0
     return first, first + (number(fields[2]) or 0) - 1
+
+
+def stands(name: str, before: Lines) -> bool:
+    """Return whether passwd(5) has the account from before; in the other files it may differ."""
+    old = [own["line"] for own in before.get("passwd", {"own": []})["own"]]
+    return bool(old) and [own["line"] for own in _own(name, _read("passwd"))] == old
 
 
 def is_another(name: str, before: Lines) -> bool:

@@ -151,6 +151,18 @@ def mount_points() -> dict[str, MountPoint]:
         return parse_mountinfo(handle.read())
 
 
+def identity(path: str) -> list[int] | None:
+    """Return what tells what shows at a path from all else until the host boots; None for nothing.
+
+    A mount shows what its source is.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return [found.st_dev, found.st_ino]
+
+
 def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
     """Return what is mounted on exactly TARGET; links on the way are resolved, as by mount(8)."""
     return points.get(target) or points.get(_real_point(target))

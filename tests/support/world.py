@@ -189,6 +189,7 @@ class World:
         self.syscalls = Syscalls()
         self._play()
         patch.setattr(system, "os", self.syscalls)
+        patch.setattr(mounts, "identity", self._identity)
         patch.setattr(safe_path, "mount", self._mount)
         patch.setattr(safe_path, "remount", self._remount)
         patch.setattr(safe_path, "unmount", self._umount)
@@ -262,6 +263,11 @@ class World:
         self.mounts[target] = (source, tuple(o for o in options if o not in ("bind", "private")))
         self._play()
         self.syscalls.tick("ran", f"mount {target}")
+
+    def _identity(self, path: str) -> list[int] | None:
+        """Be stat(2) of a path, or of what is mounted there."""
+        shown = self.mounts.get(path, (path,))[0]
+        return [1, os.stat(shown).st_ino] if os.path.exists(shown) else None
 
     def _remount(self, target: str, options: Sequence[str]) -> None:
         self._kernel("remount", target)

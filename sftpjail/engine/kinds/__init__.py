@@ -9,7 +9,7 @@ from . import accounts as accounts
 from . import files as files
 from . import mounts as mounts
 from . import programs as programs
-from .base import Draft, Kind, Undo, drop, is_undo, kind_of, revert
+from .base import Draft, Kind, Undo, drop, is_undo, kind_of, revert, with_earlier
 from .files import OLD_VERSIONS, first_versions
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "is_undo",
     "kind_of",
     "revert",
+    "with_earlier",
 ]

@@ -23,7 +23,7 @@ from ...escapes import some
 from ...model import number
 from ...system import account_lines, accounts, new_accounts, new_home, passwords, programs
 from ...system.accounts import JOINS, entries
-from .base import Draft, Kind, Undo, kind
+from .base import Draft, Kind, Undo, kind, state_of
 
 _USERMOD = {
     "shell": "--shell",
@@ -32,6 +32,7 @@ _USERMOD = {
     "expire": "--expiredate",
     "comment": "--comment",
 }
+_IN_WORDS = {"expire": "expiry", "group": "primary group"}
 _TOUCHED = ("/etc/passwd",)  # the programs sync each file that they write, and not its name
 _GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
 
@@ -198,6 +199,8 @@ class DeleteAccountKind(Kind[DeleteAccount]):
 
     def revert(self, undo: Undo) -> str | None:
         name, before = undo["name"], undo["lines"]
+        if account_lines.stands(name, before):
+            return None  # userdel(8) begins with passwd(5); its groups may have changed since
         if account_lines.is_another(name, before):
             return f"the account {name} stays as it is: somebody has made it since"
         account_lines.put_back(name, before)
@@ -256,9 +259,10 @@ class SetAccountKind(Kind[SetAccount]):
 
     def record(self, action: SetAccount, view: View) -> Undo:
         join, leave = action.group_changes(view)
-        argv = ["usermod", *_usermod(action.before(view)), action.name] if action.fields() else []
-        groups = {"joined": list(join), "left": list(leave)}
-        return {"op": "account", "name": action.name, "usermod": argv} | groups
+        account = view.account(action.name)
+        about = {"op": "account", "name": action.name, "uid": account and account.uid}
+        fields = {"was": dict(action.before(view)), "given": action.fields()}
+        return about | fields | {"joined": list(join), "left": list(leave)}
 
     def perform(self, action: SetAccount, view: View) -> None:
         join, leave = action.group_changes(view)
@@ -275,8 +279,12 @@ class SetAccountKind(Kind[SetAccount]):
 
     def revert(self, undo: Undo) -> str:
         name = undo["name"]
+        stands = account_lines.read_fields(name)
+        uid = undo.get("uid")
+        if uid is not None and stands and number(stands["uid"]) != uid:
+            return f"the account {name} stays as it is: somebody else has made it"
+        commands, others = _fields_back(undo, stands)
         now = {group: _members(group) for group in (*undo["joined"], *undo["left"])}
-        commands = [undo["usermod"]] if undo["usermod"] else []
         for group in undo["joined"]:
             if name in (now[group] or ()):
                 commands.append(["gpasswd", "--delete", name, group])
@@ -284,7 +292,12 @@ class SetAccountKind(Kind[SetAccount]):
             members = now[group]
             if members is not None and name not in members:
                 commands.append(["gpasswd", "--add", name, group])
-        return "; ".join(filter(None, (_change(name, argv) for argv in commands)))
+        said = [_change(name, argv) for argv in commands]
+        if others:
+            which = " and the ".join(_IN_WORDS.get(field, field) for field in others)
+            stay = "stay" if others[1:] else "stays"
+            said.append(f"the {which} of {name} {stay}: somebody has set another since")
+        return "; ".join(filter(None, said))
 
     def remember(self, action: SetAccount, view: View, draft: Draft) -> None:
         origin = action.origin(view)
@@ -293,6 +306,24 @@ class SetAccountKind(Kind[SetAccount]):
             draft.closed = origin.closed
         given = action.fields()
         draft.was = {name: value for name, value in draft.was.items() if given.get(name) != value}
+
+
+def _fields_back(undo: Undo, now: Mapping[str, str]) -> tuple[list[list[str]], list[str]]:
+    """Return the commands that undo a change of fields, and the fields that are somebody else's.
+
+    Args:
+        undo: the record.
+        now: what the fields are this moment; none where the account is gone.
+    """
+    name = undo["name"]
+    if "was" not in undo:  # of an earlier version, which did not say what was set
+        return [undo["usermod"]] if undo["usermod"] else [], []
+    if undo["was"] and not now:
+        return [["usermod", *_usermod(undo["was"]), name]], []  # says that it is gone
+    states = {field: state_of(undo, field, now.get(field)) for field in undo["was"]}
+    back = {field: undo["was"][field] for field, state in states.items() if state == "ours"}
+    others = [field for field, state in states.items() if state == "another"]
+    return [["usermod", *_usermod(back), name]] if back else [], others
 
 
 def _usermod(fields: Mapping[str, str]) -> list[str]:

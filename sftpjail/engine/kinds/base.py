@@ -149,6 +149,44 @@ def revert(undo: Undo) -> str | None:
     return _BY_OP[undo["op"]].revert(undo)
 
 
+def with_earlier(undos: Sequence[Undo]) -> list[Undo]:
+    """Return undo records, each of which knows what the steps before it have found there.
+
+    Of a record that says what it has given, "earlier" is what was there before each earlier step
+    on the same thing: so it is when an undo that was cut short runs once more.
+
+    Args:
+        undos: in their order.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    prepared = []
+    for undo in undos:
+        if "given" not in undo:
+            prepared.append(undo)
+            continue
+        before = found.setdefault(f"{undo['op']} {undo.get('path', undo.get('name'))}", [])
+        prepared.append(undo | {"earlier": [*before]})
+        before.append(undo["was"])
+    return prepared
+
+
+def state_of(undo: Undo, field: str, now: object) -> str:
+    """Return whose a value is when a step is undone.
+
+    Args:
+        undo: its record, where "was" and "given" have what was there, and what it has given.
+        field: of those.
+        now: what is there.
+
+    Returns:
+        "ours": the step gave it. "before": it is as before. "another": somebody else's, since.
+    """
+    if now == undo["given"][field]:
+        return "ours"
+    earlier = [was.get(field) for was in undo.get("earlier", ())]
+    return "before" if now in (undo["was"][field], *earlier) else "another"
+
+
 def drop(path: str) -> None:
     """Remove an old version or a staged file, if there is one."""
     # First a look: on a read-only file system even the removal of nothing fails. Behind a user's

@@ -14,10 +14,13 @@ from ...formats.tagged_lines import Style, edit, tagged
 from ...system import files
 from ..merge import Edit
 from ..plan import Step, blaming
-from .base import Draft, Kind, Undo, drop, kind
+from .base import Draft, Kind, Undo, drop, kind, state_of
 
 # The undo records that take an old version back.
 OLD_VERSIONS = ("file", "unremove")
+
+
+_SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
 @kind(MakeDir, "made-dir")
@@ -45,20 +48,45 @@ class SetOwnerKind(Kind[SetOwner]):
     def record(self, action: SetOwner, view: View) -> Undo:
         found = files.look(action.path)
         mode = stat.S_IMODE(found.st_mode)
-        owner = {"uid": found.st_uid, "gid": found.st_gid, "mode": mode}
-        return {"op": "owner", "path": action.path} | owner
+        was = {"owner": [found.st_uid, found.st_gid], "mode": mode}
+        given = {"owner": [action.uid, action.gid], "mode": action.mode}
+        return {"op": "owner", "path": action.path, "was": was, "given": given}
 
     def perform(self, action: SetOwner, view: View) -> None:
         files.set_owner(action.path, action.uid, action.gid, action.mode)
 
-    def revert(self, undo: Undo) -> None:
-        if not os.path.islink(undo["path"]) and os.path.lexists(undo["path"]):
-            files.set_owner(undo["path"], undo["uid"], undo["gid"], undo["mode"])
+    def revert(self, undo: Undo) -> str | None:
+        path = undo["path"]
+        if os.path.islink(path) or not os.path.lexists(path):
+            return None
+        if "was" not in undo:  # of an earlier version, which did not say what was given
+            files.set_owner(path, undo["uid"], undo["gid"], undo["mode"])
+            return None
+        return _revert_owner(path, undo)
 
     def remember(self, action: SetOwner, view: View, draft: Draft) -> None:
         super().remember(action, view, draft)
         if draft.owners.get(action.path) == (action.uid, action.gid, action.mode):
             del draft.owners[action.path]
+
+
+def _revert_owner(path: str, undo: Undo) -> str | None:
+    """Undo a change of owner and mode, but for what somebody has changed since."""
+    found, was, given = files.look(path), undo["was"], undo["given"]
+    now, mode = [found.st_uid, found.st_gid], stat.S_IMODE(found.st_mode)
+    owner = state_of(undo, "owner", now)
+    if owner == "another":  # the mode of before may be too wide for another's
+        return f"the owner and the mode of {path} stay: somebody has given it to another since"
+    uid, gid = was["owner"] if owner == "ours" else now
+    # chown(2) takes the set-user-ID bit off a file; then we were stopped before we set the mode.
+    narrow = [wide & ~_SET_ID for wide in (was["mode"], given["mode"])]
+    if mode not in narrow and state_of(undo, "mode", mode) == "another":
+        kept = mode if stat.S_ISDIR(found.st_mode) else mode & ~_SET_ID
+        files.set_owner(path, uid, gid, kept)
+        return f"the mode of {path} stays: somebody has set another since"
+    if (owner, mode) != ("before", was["mode"]):
+        files.set_owner(path, uid, gid, was["mode"])
+    return None
 
 
 @kind(WriteFile, "file")

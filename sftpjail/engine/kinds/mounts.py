@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 
 from ...actions import Mount, Phase, Unmount, View
@@ -26,7 +26,10 @@ class MountKind(Kind[Mount]):
     def record(self, action: Mount, view: View) -> Undo:
         point = view.mount_at(action.target)
         options = list(point.options) if point else None
-        undo = {"op": "mount", "path": action.target, "options": options}
+        undo: Undo = {"op": "mount", "path": action.target, "options": options}
+        # By these an undo knows whether somebody has mounted something else there since.
+        undo |= {"source": action.source, "shown": mounts.identity(action.source)}
+        undo["flags"] = list(action.options)
         if point and not view.same_file(action.source, action.target):
             undo["former"] = [point.device, point.root]
         return undo
@@ -45,6 +48,8 @@ class MountKind(Kind[Mount]):
     def revert(self, undo: Undo) -> str:
         points = mount_points()
         point = point_at(points, undo["path"])
+        if point is not None and _is_anothers(undo, point):
+            return f"{undo['path']} stays mounted as it is: somebody has changed that mount since"
         if "former" in undo:
             return _revert_former(undo, point, points)
         if point is None:
@@ -69,6 +74,26 @@ class MountKind(Kind[Mount]):
 
     def verify_again(self, steps: Sequence[Step], view: View) -> None:
         self.verify(steps)
+
+
+def _is_anothers(undo: Undo, point: MountPoint) -> bool:
+    """Return whether somebody has mounted something else there since, or has set other flags."""
+    if "source" not in undo:  # of an earlier version
+        return False
+    if [point.device, point.root] == undo.get("former"):
+        return False
+    source, shown = undo["source"], mounts.identity(undo["path"])
+    # Who has lost his source, or got another disk for it, has the mount of before still.
+    if os.path.exists(source) and shown not in (mounts.identity(source), undo["shown"]):
+        return True
+    if undo["options"] is None or "former" in undo:
+        return False
+    return _flags(point.options) not in (_flags(undo["options"]), _flags(undo["flags"]))
+
+
+def _flags(options: Iterable[str]) -> set[str]:
+    """Return those of a mount's options that `remount` changes."""
+    return {"ro", "nosuid", "nodev", "noexec"}.intersection(options)
 
 
 def _revert_former(undo: Undo, point: MountPoint | None, points: Mapping[str, MountPoint]) -> str:

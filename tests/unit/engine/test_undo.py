@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from fakes import FakeHost, Programs
-from world import World
+from world import World, WorldFiles
 
-from sftpjail.actions import DeleteAccount, SetGroup
+from sftpjail.actions import Action, DeleteAccount, Mount, SetAccount, SetGroup, SetOwner
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.kinds import kind_of
 from sftpjail.errors import RollbackIncomplete, SftpJailError
@@ -338,3 +338,145 @@ def test_an_account_that_userdel_leaves_is_not_deleted(
     assert kind_of(gone).perform(gone, world) == ""
     with pytest.raises(SftpJailError, match="the account worldling is there"):
         kind_of(there).perform(there, world)
+
+
+def record(world: World, action: Action) -> dict[str, Any]:
+    """Return what the journal has of a step when it is about to be taken."""
+    return dict(kind_of(action).record(action, FakeHost(files=WorldFiles(world))))
+
+
+SET = SetAccount("worldling", "/bin/jail", "/in", None, ("newgroup",), (), "1")
+BEFORE = {"--shell": "/bin/bash", "--home": "/home/w", "--gid": "4001", "--expiredate": ""}
+GIVEN = {"--shell": "/bin/jail", "--home": "/in", "--gid": "4001", "--expiredate": "1"}
+
+
+@pytest.mark.parametrize(
+    ("done", "since", "stays"),
+    [
+        ({}, {}, ""),
+        (GIVEN, {}, ""),
+        ({"--shell": "/bin/jail"}, {}, ""),
+        (GIVEN, {"--shell": "/bin/zsh"}, "the shell of worldling stays"),
+        ({}, {"--home": "/else"}, "the home of worldling stays"),
+        (
+            GIVEN,
+            {"--expiredate": "20000", "--shell": "/bin/zsh"},
+            "the shell and the expiry of worldling stay",
+        ),
+    ],
+)
+def test_what_somebody_set_in_an_account_since_stays(
+    world: World, done: dict[str, str], since: dict[str, str], stays: str
+) -> None:
+    undo = record(world, SET)
+    world.people["worldling"] |= done | since
+    world._play()
+    journal = interrupted(world, undo)
+    assert journal.recover() and put_back(world)
+    assert world.people["worldling"] == BEFORE | since
+    said = f"{stays}: somebody has set another since"
+    assert journal.notices == ([said] if stays else [])
+
+
+def test_an_account_that_somebody_made_anew_stays(world: World, programs: Programs) -> None:
+    undo = record(world, SET)
+    passwd = world.played / "etc/passwd"
+    passwd.write_text("worldling:x:4009:4001::/in:/bin/jail\n")
+    journal = interrupted(world, undo)
+    assert journal.recover() and programs.asked == []
+    said = "the account worldling stays as it is: somebody else has made it"
+    assert journal.notices == [said]
+
+
+@pytest.mark.parametrize("now", ["/bin/bash", "/bin/one", "/bin/two"])
+def test_two_changes_are_put_back_by_an_undo_that_ran_before(world: World, now: str) -> None:
+    """What the first one found there is nobody else's, when the second one is undone again."""
+    first = record(world, SetAccount("worldling", "/bin/one"))
+    world.people["worldling"]["--shell"] = "/bin/one"
+    world._play()
+    second = record(world, SetAccount("worldling", "/bin/two"))
+    world.people["worldling"]["--shell"] = now
+    world._play()
+    journal = interrupted(world, first, second)
+    assert journal.recover() and world.people["worldling"] == BEFORE and journal.notices == []
+
+
+@pytest.mark.parametrize("by", ["owner", "mode"])
+def test_an_owner_and_a_mode_set_since_stay(
+    world: World, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    path, given = world.root / "home", list[object]()
+    path.mkdir(mode=0o700)
+    found = path.stat()
+    undo = record(world, SetOwner(str(path), found.st_uid, found.st_gid, 0o755))
+    path.chmod(0o755)
+    monkeypatch.setattr(files, "set_owner", lambda *words: given.append(words))
+    if by == "mode":
+        path.chmod(0o711)
+        undo["was"]["owner"] = [7, 7]
+    else:
+        undo["was"]["owner"] = undo["given"]["owner"] = [7, 7]
+    journal = interrupted(world, undo)
+    assert journal.recover()
+    if by == "mode":
+        assert given == [(str(path), 7, 7, 0o711)]
+        assert journal.notices == [f"the mode of {path} stays: somebody has set another since"]
+    else:
+        assert given == [] and f"the owner and the mode of {path} stay" in journal.notices[0]
+
+
+def test_a_set_user_id_bit_that_chown_took_is_put_back(world: World) -> None:
+    path = world.root / "program"
+    path.write_text("")
+    path.chmod(0o4755)
+    found = path.stat()
+    undo = record(world, SetOwner(str(path), found.st_uid, found.st_gid, 0o4700))
+    path.chmod(0o755)  # the owner is set, and the mode is not yet
+    journal = interrupted(world, undo)
+    assert journal.recover() and path.stat().st_mode & 0o7777 == 0o4755
+    assert journal.notices == []
+
+
+FLAGS = ("nosuid", "nodev")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "after"),
+    [
+        ((), ("src", FLAGS), ()),
+        ((), ("other", FLAGS), ("other", FLAGS)),
+        (("src", ("ro",)), ("src", FLAGS), ("src", ("ro",))),
+        (("src", ("ro",)), ("src", ("noexec",)), ("src", ("noexec",))),
+        (("src", ("ro",)), ("other", ("noexec",)), ("other", ("noexec",))),
+    ],
+)
+def test_what_somebody_has_mounted_since_stays(
+    world: World, before: Any, now: Any, after: Any
+) -> None:
+    for name in ("jail", "src", "other"):
+        (world.root / name).mkdir()
+    target = world.path("jail")
+
+    def show(what: Any) -> None:
+        world.mounts = {target: (world.path(what[0]), what[1])} if what else {}
+        world._play()
+
+    show(before)
+    undo = record(world, Mount(world.path("src"), target, ("bind", *FLAGS)))
+    show(now)
+    journal = interrupted(world, undo)
+    assert journal.recover() and put_back(world)
+    assert world.mounts == ({target: (world.path(after[0]), after[1])} if after else {})
+    stays = f"{target} stays mounted as it is: somebody has changed that mount since"
+    assert journal.notices == ([stays] if now == after else [])
+
+
+def test_groups_stay_of_an_account_that_userdel_left(world: World) -> None:
+    undo = record(world, DeleteAccount("worldling"))
+    world.groups["oldgroup"][1].remove("worldling")
+    world.groups["newgroup"][1].append("worldling")
+    world._play()
+    journal = interrupted(world, undo)
+    group = (world.played / "etc/group").read_text()
+    assert journal.recover() and (world.played / "etc/group").read_text() == group
+    assert journal.notices == []
