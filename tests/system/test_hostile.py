@@ -56,6 +56,37 @@ def test_an_account_that_went_before_the_recovery(machine: Machine) -> None:
     assert "alice" not in machine.read("/etc/group").split("sftponly:")[1].splitlines()[0]
 
 
+def test_what_somebody_set_before_the_recovery_stays(machine: Machine) -> None:
+    """An administrator who finds the half of a killed run, and does something about it by hand."""
+    homes = "[[homes]]\nchroot = %h\nshell = /usr/sbin/nologin\n"
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\nshell = /usr/sbin/nologin\n{homes}")
+    machine.sh(
+        "groupadd more; for name in alice bob; do useradd -m -s /bin/sh -c $name $name; done"
+    )
+    killed(machine, "user-create", "sftpjail", "adopt", "alice")
+    machine.sh(
+        "usermod -s /bin/bash -c 'A. Lice' -aG more alice; mount -t tmpfs none /srv/sftp/alice/home/alice"
+    )
+    said = machine.run("sftpjail", "key", "remove", "alice", "nobody's", check=False).err
+    assert "the shell of alice stays: somebody has set another since" in said
+    assert "/srv/sftp/alice/home/alice stays mounted as it is" in said
+    passwd = machine.sh("getent passwd alice | cut -d: -f5-").out
+    assert passwd == "A. Lice:/home/alice:/bin/bash\n"
+    assert machine.sh("id -Gn alice").out == "alice more\n"
+    assert "alice" not in machine.read("/etc/fstab")
+    assert "tmpfs" in machine.run("findmnt", "--mountpoint", "/srv/sftp/alice/home/alice").out
+    # Of the others nothing is left that it had changed.
+    before = machine.mode("/home/bob")
+    killed(machine, "user-create", "sftpjail", "adopt", "bob", "--profile", "homes")
+    assert machine.mode("/home/bob") != before
+    machine.run("chmod", "711", "/home/bob")
+    said = machine.run("sftpjail", "key", "remove", "alice", "nobody's", check=False).err
+    assert "the mode of /home/bob stays: somebody has set another since" in said, said
+    assert machine.mode("/home/bob") == "bob:bob 711"
+    assert machine.sh("getent passwd bob | cut -d: -f7; id -Gn bob").out == "/bin/sh\nbob\n"
+    assert not machine.exists("/var/lib/sftpjail/journal")
+
+
 def test_a_group_that_somebody_joined_before_the_recovery(machine: Machine) -> None:
     machine.write("/etc/sftpjail/sftpjail.conf", QUIET)
     machine.start_sshd()
