@@ -1,1 +1,1 @@
-"""Facts to a plan, and the plan to a transaction."""
+"""From facts to a plan, and from the plan to a transaction."""

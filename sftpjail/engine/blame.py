@@ -1,6 +1,6 @@
-"""Who is to blame: what a hook may return, and the plugin's name in every error that is its own.
+"""Check what plugins return, and name the plugin in every error that it causes.
 
-What a bundled plugin says needs no name; a stranger's is named whatever it breaks, and wherever.
+Bundled plugins are not named. A third-party plugin is named whatever it breaks, and wherever.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..actions import Action, SetLines
 from ..errors import SftpJailError
 from ..model import Bind, Fact, Problem
 
-# What each hook returns a sequence of; any other one returns actions.
+# The item types of the hooks that do not return actions.
 RESULTS: dict[str, type] = {"on_jail_binds": Bind, "on_check": Problem, "on_explain": Fact}
 _PATHS = ("path", "to", "source", "target")
 _LIMITS = {"uid": 0xFFFFFFFE, "gid": 0xFFFFFFFE, "mode": 0o7777}
@@ -27,14 +27,14 @@ _LIMITS = {"uid": 0xFFFFFFFE, "gid": 0xFFFFFFFE, "mode": 0o7777}
 
 @contextlib.contextmanager
 def naming(plugin: str, what: str) -> Iterator[None]:
-    """Name a stranger in whatever goes wrong.
+    """Name a third-party plugin in every error.
 
     Args:
         plugin: its name.
-        what: the hook or the action, for an error that is no SftpJailError.
+        what: the hook or the action, for errors other than SftpJailError.
 
     Raises:
-        SftpJailError: in the place of any error. Ctrl-C and signals stay what they are.
+        SftpJailError: replaces any error, but not Ctrl-C and signals.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def _kinds(kinds: Iterable[type[Action]]) -> Iterator[type[Action]]:
         yield from _kinds(kind.__subclasses__())
 
 
-# Exactly these may be returned: what somebody derives from one could do anything.
+# Plugins may return exactly these. A class derived from one could do anything.
 VOCABULARY = tuple(
     kind
     for kind in _kinds(Action.__subclasses__())
@@ -66,9 +66,9 @@ def name(plugin: str, error: SftpJailError) -> None:
 
 
 def veto(plugin: str, error: SftpJailError) -> SftpJailError:
-    """Return a stranger's veto as an error of ours.
+    """Return a third-party plugin's veto as a plain SftpJailError.
 
-    Its own class could choose another exit code, or lack what ours has.
+    A class of its own could have another exit code, or lack attributes.
     """
     message = getattr(error, "message", None) or words(error)
     try:
@@ -79,14 +79,14 @@ def veto(plugin: str, error: SftpJailError) -> SftpJailError:
             advice=getattr(error, "advice", ""),
             why=getattr(error, "why", ""),
         )
-    except Exception:  # of its own class, with parts that are none
+    except Exception:  # a class of its own with invalid attributes
         plain = SftpJailError(words(error))
     name(plugin, plain)
     return plain
 
 
 def words(error: BaseException) -> str:
-    """Return an error's kind and what it says, also of one that cannot say anything."""
+    """Return an error's class and message, or only the class if formatting the message fails."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
@@ -94,7 +94,7 @@ def words(error: BaseException) -> str:
 
 
 def title(action: object) -> str:
-    """Return an action in a few words: its kind, and what it is about."""
+    """Return a short title of an action: its kind and its subject."""
     with contextlib.suppress(Exception):
         if isinstance(action, Action):
             return f"{type(action).__name__} {' '.join(action.key[1:])}"
@@ -102,16 +102,16 @@ def title(action: object) -> str:
 
 
 def checked(plugin: str, hook: str, returned: object, ours: bool) -> Sequence[Any]:
-    """Return what a hook returned, if it is what the hook may return.
+    """Return a hook's result after checking its type and, for third-party plugins, its values.
 
     Args:
         plugin: the plugin's name.
-        hook: the hook's.
-        returned: by the plugin.
-        ours: it is a bundled plugin, whose fields the type checker has seen.
+        hook: the hook's name.
+        returned: the result.
+        ours: the plugin is bundled, so the type checker has checked its values.
 
     Raises:
-        SftpJailError: it is something else; names the plugin.
+        SftpJailError: the hook may not return this; names the plugin.
     """
     if returned is None:
         return ()
@@ -134,13 +134,13 @@ def checked(plugin: str, hook: str, returned: object, ours: bool) -> Sequence[An
 
 
 def _wrong(plugin: str, hook: str, returned: object, what: str) -> SftpJailError:
-    # Only its beginning: it may be huge.
+    # Shortened, because it may be huge.
     shown = reprlib.repr(returned)
     return SftpJailError(f"plugin {plugin}: {hook} returned {shown}, which is {what}")
 
 
 def _flaw(item: Any) -> str:
-    """Return which field of an action has a value that it cannot have, or ""."""
+    """Return which field of an action has an invalid value, and why, or ""."""
     hints = _hints(type(item))  # type: ignore[arg-type]  # cache wants it hashable; a class is
     for field in fields(item):
         value = getattr(item, field.name)
@@ -156,7 +156,7 @@ def _flaw(item: Any) -> str:
 
 
 def _limited(item: object, field: str, value: Any) -> str:
-    """Return what is wrong with a value of the right type, or ""."""
+    """Return why a value of the right type is invalid, or ""."""
     if field in _PATHS:
         good = value.startswith("/") and "\0" not in value and ".." not in value.split("/")
         return "" if good else "which is no absolute path without .."
@@ -175,7 +175,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Return whether a value is of a type as the fields of actions have them."""
+    """Return whether a value has the type of a field. Only types used in actions are supported."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(_fits(value, one) for one in inner)

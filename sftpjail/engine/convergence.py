@@ -1,4 +1,4 @@
-"""Whether a plan leaves the host as it was to be: planned again, its events want nothing more."""
+"""Check that a plan converges: planned again after it was applied, its events need no steps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..model import inside
 from ..system.files import is_backup
 from .plan import OURS, Event, OnMount, OnUnmount, Plan, Step, names_of
 
-# What no fact of the host tells to be done already.
+# The facts do not show whether these have been done.
 _NO_FACTS = (Check, EndProcesses, Notify, Run)
 _PLACES = ("path", "owner", "mount")
 
 
 class Planner(Protocol):
-    """What makes plans from the facts of one moment: `engine.Engine`."""
+    """Makes plans from the facts of one moment, as `engine.Engine` does."""
 
     host: Host
 
@@ -29,10 +29,10 @@ class Planner(Protocol):
 
 
 class Unsettled(SftpJailError):
-    """A plan would not be done after its steps; they were put back.
+    """A plan did not converge and was rolled back.
 
-    `strangers` has the plugins that are to blame where none of them is ours; `meanwhile` says that
-    somebody changed something that the plan has not.
+    `strangers` has the plugins to blame, if all of them are third-party ones. `meanwhile` means
+    that somebody else changed something at the same time.
     """
 
     strangers: frozenset[str] = frozenset()
@@ -40,25 +40,25 @@ class Unsettled(SftpJailError):
 
 
 def refuse_unsettled(engine: Planner, plan: Plan) -> None:
-    """Plan the events of a plan again on the facts as it has left them: nothing may be left to do.
+    """Plan a plan's events again after its steps, and raise an error if anything is left to do.
 
-    Only what the plan has changed something for is planned again. What is still to be done where
-    it has changed something is a bug. Anything else was changed by somebody meanwhile. What lies
-    where others than root can change it may be to do again at any moment, which keeps nobody's
-    change from its end.
+    Only the accounts for which the plan changed something are planned again. A step left on
+    something that the plan changed is a bug. A step on anything else means that somebody else has
+    changed it meanwhile. Paths that others than root can change are ignored: they may need a step
+    again at any time, and must not block the change.
 
     Args:
-        engine: that has carried the plan out.
+        engine: the engine that carried the plan out.
         plan: not committed yet.
 
     Raises:
-        Unsettled: something is left.
+        Unsettled: something is left to do.
     """
     fresh, left = planned_again(engine, plan)
     if not left:
         return
     places = {_place(action, fresh.host) for action in _actions(plan)}
-    # Our own records follow from the rest.
+    # Our own records only reflect the other steps.
     wanted = [step for step in left if step.plugin != OURS] or left
     wanted = [step for step in wanted if not _is_of_users(step.action, fresh.host)]
     if not wanted:
@@ -73,10 +73,10 @@ def refuse_unsettled(engine: Planner, plan: Plan) -> None:
 
 
 def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
-    """Return an engine with the facts of now, and what the events of a plan want by these.
+    """Return an engine with fresh facts, and the steps that a plan's events need by them.
 
     Raises:
-        Unsettled: a hook refuses what it wanted before.
+        Unsettled: planning fails now.
     """
     fresh = engine.on(engine.host.anew())
     fresh.host.files.without(_going(plan, fresh.host))
@@ -88,15 +88,15 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
         owner = next(iter(plan.owners)) if len(plan.owners) == 1 else ""
         found = Unsettled(f"after this change its plan fails, so it was put back: {error}")
         found.owner = error.owner or owner
-        found.meanwhile = True  # perhaps: once more tells
+        found.meanwhile = True  # perhaps; the next attempt shows
         raise found from error
     return fresh, [step for step in again.steps if not isinstance(step.action, _NO_FACTS)]
 
 
 def _going(plan: Plan, host: Host) -> set[str]:
-    """Return the directories that go with the commit: see RemoveKind.
+    """Return the directories that the commit will remove; see RemoveKind.
 
-    Those that are empty by then, but for old versions of what the plan has changed.
+    They are empty except for old versions of the files that the plan changed.
     """
     removed = {host.mount_tables.place(a.path) for a in _actions(plan) if isinstance(a, Remove)}
     going: set[str] = set()
@@ -115,9 +115,9 @@ def _actions(plan: Plan) -> Iterator[Action]:
 
 
 def _concerned(plan: Plan) -> list[Event]:
-    """Return the events of those for whom a plan has changed something.
+    """Return the events of the accounts for which a plan changed something.
 
-    What was to be unmounted, so that something else is mounted there, is done.
+    An OnUnmount followed by an OnMount of the same target is left out.
     """
     events = [event for event in plan.events if names_of(event) in plan.owners]
     last = {_mounted(event): event for event in events if isinstance(event, OnMount | OnUnmount)}
@@ -133,7 +133,7 @@ def _mounted(event: OnMount | OnUnmount) -> tuple[str, str]:
 
 
 def _place(action: Action, host: Host) -> tuple[str, ...]:
-    """Return what an action is about, a path without the links on its way."""
+    """Return the subject of an action. In a path, links on the way are resolved."""
     kind, about = action.key[0], action.key[1]
     if kind in _PLACES and about.startswith("/"):
         return ("place", host.mount_tables.place(about))
@@ -141,7 +141,7 @@ def _place(action: Action, host: Host) -> tuple[str, ...]:
 
 
 def _is_of(action: Action, places: Iterable[tuple[str, ...]], host: Host) -> bool:
-    """Return whether an action is about something of PLACES, or something below it."""
+    """Return whether the subject of an action is in PLACES, or below one of them."""
     mine = _place(action, host)
     if mine[0] != "place":
         return mine in places
@@ -149,13 +149,13 @@ def _is_of(action: Action, places: Iterable[tuple[str, ...]], host: Host) -> boo
 
 
 def _is_of_users(action: Action, host: Host) -> bool:
-    """Return whether an action is about a name that others than root can change."""
+    """Return whether the subject of an action is a path that others than root can change."""
     place = _place(action, host)
     return place[0] == "place" and bool(host.files.loose_parent(place[1]))
 
 
 def _what(steps: Sequence[Step], host: Host) -> str:
-    """Return some steps in the words of a dry run, the first of each."""
+    """Return up to three steps as a dry run shows them, with the first line of each."""
     wanted = [step for step in steps if step.plugin != OURS] or steps
     lines = [next(iter(step.diff(host)), "") for step in wanted]
     return some(lines, 3, "; ")

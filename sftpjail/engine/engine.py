@@ -1,4 +1,4 @@
-"""facts -> hooks -> actions -> plan -> transaction -> checks -> notices. Never names a plugin."""
+"""Facts, hooks, actions, plan, transaction, checks, notices. This never names a plugin."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ LOCK = f"{RUN_DIR}/lock"
 
 
 class Engine:
-    """Plans and applies events on one host, with one reading of its facts.
+    """Plans and applies events on one host, with facts that are read once.
 
     Args:
         config: the configuration.
         host: the facts, read after the lock was taken.
         manager: the loaded plugins.
-        notices: what the administrator must know of the recovery before it.
-        command: what it works for, as the history says it.
+        notices: notices for the administrator from the recovery that preceded.
+        command: the command that runs, for the history.
 
-    `commits`: the plans that were applied and stay, whatever comes after them.
+    `commits`: the plans that were committed.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Engine:
         self.commits: list[Plan] = []
         self.command = command
         self.reverts = 0  # the transaction that the next one undoes
-        self.left_out: set[str] = set()  # plugins of strangers that are never done
+        self.left_out: set[str] = set()  # third-party plugins that do not converge
 
     # -- planning ----------------------------------------------------------------------------------
 
     def on(self, host: Host) -> Engine:
-        """Return this engine for HOST: other facts, or the same ones for another purpose.
+        """Return this engine for HOST: other facts, or the same facts for another purpose.
 
-        It works for the same command, and both know of each other's commits.
+        Both engines share the command and the list of commits.
         """
         other = copy(self)
         other.host = host
@@ -80,18 +80,20 @@ class Engine:
         also: Sequence[Step] = (),
         limited: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Plan:
-        """Fire the hooks and merge what they want into one ordered plan.
+        """Fire the hooks and merge their actions into one ordered plan.
 
         Args:
             events: what is to happen.
-            tolerant: leave an account out, and its error in `Plan.errors`, instead of failing for
-                all because of one.
-            also: what is done beside what the hooks want.
-            listed: who will be on the list of who is shut out, where the plan changes that.
-            limited: likewise who may come from which addresses only.
+            tolerant: if an account fails, leave it out and put its error into `Plan.errors`,
+                instead of failing for all accounts.
+            also: steps to add to those of the hooks.
+            listed: the accounts on the list of disabled accounts afterwards, if the plan changes
+                them.
+            limited: the accounts limited to some source addresses afterwards, likewise.
 
         Raises:
-            SftpJailError: a veto, or two plugins that contradict each other; nothing has changed.
+            SftpJailError: a plugin vetoes, or two plugins contradict each other. Nothing has
+                changed.
         """
         plan = Plan(list(events))
         plan.anew = partial(self._anew, plan.events, tolerant, listed, also, limited)
@@ -115,7 +117,7 @@ class Engine:
         return plan
 
     def _pending(self, event: Event, owner: str, host: Host) -> list[Step]:
-        """Return the steps of one event that are not done yet, with their checks and notices."""
+        """Return the pending steps of one event, with their checks and notices."""
         fired = self.manager.fire(event, host)
         wanted = [
             self._step(action, name, owner)
@@ -157,28 +159,28 @@ class Engine:
     def apply(self, plan: Plan, *stages: Stage) -> list[str]:
         """Carry a plan out as one transaction and return notices for the administrator.
 
-        It is committed when its events want nothing more; see `convergence`. What a stranger's
-        plugin wants for ever is left out.
+        The transaction is committed if its events need no further steps; see `convergence`. A
+        third-party plugin that never stops wanting steps is left out.
 
         Args:
-            plan: what to do first. It takes up what the stages plan.
-            stages: each plans from the facts as those before it have left them, as when
-                useradd(8) has given an account its uid.
+            plan: what to do first. The steps of the stages are added to it.
+            stages: each plans from the facts that the previous one left, for example from the
+                uid that useradd(8) has chosen.
 
         Raises:
-            SftpJailError: something failed; everything was put back.
-            RollbackIncomplete: something failed, and not everything could be put back.
+            SftpJailError: something failed, and everything was rolled back.
+            RollbackIncomplete: something failed, and the rollback is incomplete.
         """
         if not plan and not stages:
             return []
         return self._apply(plan, stages, patient=True)
 
     def _apply(self, plan: Plan, stages: Sequence[Stage], patient: bool) -> list[str]:
-        """Apply a plan, and what it is by then where that is not done: see `apply`.
+        """Apply a plan; if it does not converge, perhaps plan it again and apply that.
 
         Args:
             plan, stages: as in `apply`.
-            patient: somebody may change the host meanwhile; then all is planned once more.
+            patient: if somebody else changes the host meanwhile, plan once more.
         """
         events, steps = list(plan.events), list(plan.steps)
         try:
@@ -187,7 +189,7 @@ class Engine:
             if not (error.strangers or (error.meanwhile and patient)):
                 raise
             self.left_out |= error.strangers
-            # What no event wants stays as it is: an account is to be made.
+            # A plan without events cannot be planned again, and stays: it makes an account.
             again = plan.anew() if events and plan.anew else Plan(events, steps)
             plan.events, plan.steps, plan.errors = again.events, again.steps, again.errors
             plan.owners = again.owners
@@ -196,7 +198,7 @@ class Engine:
             return [f"{error.message}; {done}", *notices]
 
     def _commit(self, plan: Plan, stages: Sequence[Stage]) -> list[str]:
-        """Carry a plan and its stages out, see that nothing is left to do, and commit."""
+        """Carry a plan and its stages out, check that nothing is left to do, and commit."""
         journal = Journal(STATE)
         with contextlib.ExitStack() as quiet:
             with signals_raise():
@@ -221,7 +223,7 @@ class Engine:
             return notices + self.manager.tell("on_applied", **_about(plan))
 
     def _take(self, stage: Stage, plan: Plan, journal: Journal) -> list[str]:
-        """Plan a stage, add that to the plan, and carry it out; return notices."""
+        """Plan a stage, add it to the plan and carry it out; return notices."""
         fresh = self.on(self.host.anew())
         more = stage(fresh)
         plan.events = [*plan.events, *more.events]
@@ -246,7 +248,7 @@ class Engine:
             error.message += "; " + "; ".join(notices)
 
 
-# Plans what comes next in a transaction, from an engine with the facts of that moment.
+# Plans the next part of a transaction, from an engine with fresh facts.
 Stage = Callable[[Engine], Plan]
 
 
@@ -271,15 +273,15 @@ def locked(
     arrived: str = "",
     command: str = "",
 ) -> Iterator[Engine]:
-    """Take the lock, recover what an interrupted run left, then read the facts: in that order.
+    """Take the lock, recover from an interrupted run, then read the facts.
 
     Args:
         config: the configuration.
         dry_run: take no lock and recover nothing; the engine is for planning only.
         timeout: seconds to wait for another run.
-        tolerant: a plugin that does not load is only kept in mind; see `Manager`.
-        arrived: an account that somebody has just made, which no undo takes away.
-        command: what is to be done, for the history.
+        tolerant: a plugin that does not load is not fatal; see `Manager`.
+        arrived: an account that another program has just made. The recovery keeps it.
+        command: the command that runs, for the history.
 
     Raises:
         SftpJailError: see `system.lock` and `Journal.recover`.
@@ -297,9 +299,9 @@ def locked(
 
 
 def interrupted(host: Host) -> bool:
-    """Return whether a run was interrupted and nobody has taken it back yet.
+    """Return whether an interrupted run still waits for its recovery.
 
-    The journal of one that goes on is none.
+    A run in progress has a journal too, but it holds the lock.
 
     Args:
         host: the facts.

@@ -1,10 +1,11 @@
 """The history: one line for each finished transaction, each with the hash of the line before it.
 
-A file for each month, in a directory that only root reads. A file's first line is its head: it has
-the hash of the last line of the file before. So a line that was changed or removed is found, and
-whole files may go from the front. The line of a transaction *is* its commit: it is on the disk
-exactly when the change is in force, and the journal of a transaction that was interrupted is
-judged by whether its line is here.
+There is one file for each month, in a directory that only root can read. The first line of a file
+is its head, with the hash of the last line of the previous file. So a changed or removed line is
+detected, and the oldest files may be removed as a whole.
+
+The line of a transaction *is* its commit: it is on the disk exactly if the change is in force. An
+interrupted transaction is committed if its line is here.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Head:
-    """Where the history ends: the newest line's file, transaction and hash; where that file ends.
+    """The end of the history: file, transaction and hash of the newest line, and where it ends.
 
-    `torn` says that behind it lies a piece of a line, of a transaction that did not commit.
+    `torn` means that a partial line follows, from a transaction that did not commit.
     """
 
     file: str = ""
@@ -47,7 +48,7 @@ class Head:
 
 
 class History:
-    """The history in DIRECTORY.
+    """The history in a directory.
 
     Args:
         directory: /var/lib/sftpjail/history, which need not exist.
@@ -66,10 +67,10 @@ class History:
             raise _unreadable(self.directory, error) from error
         return sorted(name for name in found if re.fullmatch(r"[0-9]{4}-[0-9]{2}", name))
 
-    # -- writing, by the journal alone, under the lock ---------------------------------------------
+    # -- writing: only the journal, with the lock held ---------------------------------------------
 
     def head(self) -> Head:
-        """Return where the history ends; what that costs does not grow with it.
+        """Return the end of the history. The cost does not grow with its length.
 
         Raises:
             SftpJailError: it cannot be read.
@@ -79,26 +80,26 @@ class History:
             line, end, size = _last_line(self._path(name))
             entry = _parsed(line)
             if "format" in entry or not line:
-                torn = True  # a file that was begun, and has no transaction yet
+                torn = True  # a new file that has no transaction yet
                 continue
-            # Somebody may have written there: `verify` finds it, and nothing stops for it.
+            # If somebody has changed the line, `verify` reports it; this is no reason to fail.
             number = entry.get("id") or max((known["id"] for known in self.entries()), default=0)
             token = str(entry.get("token", ""))
             return Head(name, number, _hash(line), end, token, torn or end < size)
         return Head(torn=torn)
 
     def append(self, head: Head, entry: Entry, at: float) -> Head:
-        """Put a transaction's line on the disk, which commits it.
+        """Write a transaction's line to the disk, which commits it.
 
         Args:
             head: from `head`.
-            entry: what the line says beside its id, token and the hash before it.
-            at: when, in seconds.
+            entry: the content of the line, without the hash of the previous line.
+            at: the time in seconds.
 
         Raises:
-            SftpJailError: it cannot be written; the caller withdraws what came of it.
+            SftpJailError: it cannot be written. The caller must call `withdraw`.
         """
-        # A clock that was set back begins no file before the last one.
+        # If the clock was set back, do not begin a file older than the last one.
         name = max(time.strftime("%Y-%m", time.gmtime(at)), head.file)
         before, text = head.hash, ""
         if name != head.file:
@@ -113,16 +114,16 @@ class History:
         return replace(head, file=name, number=entry["id"], hash=_hash(written))
 
     def mend(self) -> None:
-        """Cut off what a transaction that did not commit has left of its line."""
+        """Cut off the partial line of a transaction that did not commit."""
         head = self.head()
         if head.torn:
             self._cut(head)
 
     def withdraw(self, head: Head) -> None:
-        """Take back a line that was to be the one after HEAD; it may be there, or a piece of it.
+        """Remove the line after HEAD, or a part of it, if there is one.
 
         Raises:
-            SftpJailError: it cannot be taken back, and counts.
+            SftpJailError: it cannot be removed, and still counts.
         """
         self._cut(head)
 
@@ -137,7 +138,7 @@ class History:
             files.sync_dirs({self.directory})
 
     def forget_before(self, months: int) -> None:
-        """Remove whole files until only the newest MONTHS are left; 0 keeps all."""
+        """Remove all files except the newest MONTHS; 0 keeps all."""
         for name in self.names()[:-months] if months else ():
             with contextlib.suppress(SftpJailError, OSError):
                 files.unlink(self._path(name))
@@ -148,9 +149,9 @@ class History:
     # -- reading -----------------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the transactions, the oldest first. A line that is none is left to `verify`.
+        """Yield the transactions, the oldest first. Invalid lines are left to `verify`.
 
-        Each has all that the history says of one, empty where this one's line says nothing.
+        Each has all fields; those that are not in its line are empty.
         """
         for name in self.names():
             for line in self._lines(name):
@@ -168,10 +169,10 @@ class History:
             raise _unreadable(self._path(name), error) from error
 
     def verify(self, wanted: str = "") -> tuple[str, list[Problem]]:
-        """Return the hash of the newest line, and what does not fit together.
+        """Return the hash of the newest line, and the problems found in the chain of hashes.
 
         Args:
-            wanted: a head that was noted before; the line that it is the hash of must be there.
+            wanted: a hash that was noted earlier. A line with this hash must exist.
         """
         problems: list[Problem] = []
         before, file, number, found = "", "", 0, False
@@ -179,7 +180,7 @@ class History:
             for count, line in enumerate(self._lines(name), 1):
                 entry = _parsed(line)
                 where = f"{self._path(name)}, line {count}"
-                # The first file's head is the anchor: what it follows has been removed as a whole.
+                # The first file's head follows nothing: the files before it were removed.
                 if (place or count > 1) and entry.get("previous") != before:
                     after = entry.get("after", file)
                     problems.append(_broken(where, number, self._path(after), after != file))
@@ -197,7 +198,7 @@ class History:
 
 
 def undone_by(entries: Sequence[Entry]) -> dict[int, int]:
-    """Return which transactions are undone, and by which; an undone undo does not count."""
+    """Return the undone transactions and the transaction that undid each, ignoring undone undos."""
     found: dict[int, int] = {}
     for entry in reversed(entries):
         if entry["id"] not in found and "reverts" in entry:
@@ -206,7 +207,7 @@ def undone_by(entries: Sequence[Entry]) -> dict[int, int]:
 
 
 def _broken(where: str, number: int, missing: str, is_missing: bool) -> Problem:
-    """Return that a line does not follow the one before it."""
+    """Return the problem that a line does not follow the one before it."""
     if is_missing:
         return Problem(f"{missing} is missing, which {where} follows", REWRITTEN)
     after = f"transaction {number}" if number else "the beginning"
@@ -230,7 +231,7 @@ def _hash(line: bytes) -> str:
 
 
 def _parsed(line: bytes) -> Entry:
-    """Return a line; one that is none of ours is empty."""
+    """Return a parsed line, or an empty entry if it is not one of ours."""
     with contextlib.suppress(ValueError, RecursionError):
         entry = json.loads(line)
         if isinstance(entry, dict) and _fits(entry.get("id", 0), _NUMBER):
@@ -238,11 +239,11 @@ def _parsed(line: bytes) -> Entry:
     return {}
 
 
-# What an entry says where it says nothing.
+# The default values of an entry.
 _NOTHING: Entry = {"time": 0, "who": {"uid": None, "name": "", "how": "command"}, "command": ""}
 _NOTHING |= {name: [] for name in ("users", "what", "actions", "undo", "left")}
-# The parts of an entry: a type, a range, alternatives, [what all items of a list are], or the
-# parts of a dict, which may have more.
+# The shapes of the fields of an entry: a type, a range, a tuple of alternatives, [the shape of all
+# items of a list], or the shapes of a dict's values. A dict may have more keys.
 _NUMBER = range(1 << 40)
 _SHAPE = {
     "id": _NUMBER,
@@ -255,7 +256,7 @@ _SHAPE = {
     "undo": [{"event": str}],
     "left": [{"host": bool}],
 }
-_UID = range(-1, 1 << 40)  # -1: of an account that is gone
+_UID = range(-1, 1 << 40)  # -1: an account that no longer exists
 _KEY = {"account": str, "uid": _UID, "key": str}
 _BIND = {"source": str, "target": str, "read_only": bool, "role": str, "options": [str]}
 _BIND |= {"kept": str}
@@ -267,7 +268,7 @@ _DELETED = {"account": str, "lines": dict, "owners": dict}
 
 
 def _is_transaction(entry: Entry) -> bool:
-    """Return whether what a line says of a transaction is of the kind that we write there."""
+    """Return whether the fields of a line have the shapes that we write."""
     return (
         all(_fits(entry[name], shape) for name, shape in _SHAPE.items() if name in entry)
         and _fits(entry.get("reverts", 0), _NUMBER)
@@ -276,7 +277,7 @@ def _is_transaction(entry: Entry) -> bool:
 
 
 def _is_kept(undo: Entry) -> bool:
-    """Return whether an undo can use what a transaction keeps for it."""
+    """Return whether `sftpjail undo` can use the data that a transaction keeps for it."""
     if not _fits(undo, {"account": str}) and "account" in undo:
         return False
     sizes = (("members", 2), ("blocks", 3))
@@ -293,7 +294,7 @@ def _is_kept(undo: Entry) -> bool:
 
 
 def _fits(found: object, shape: Any) -> bool:
-    """Return whether FOUND has a shape; see `_SHAPE`."""
+    """Return whether a value has a shape; see `_SHAPE`."""
     if isinstance(shape, dict):
         return isinstance(found, dict) and all(_fits(found.get(n), s) for n, s in shape.items())
     if isinstance(shape, list):
@@ -306,7 +307,7 @@ def _fits(found: object, shape: Any) -> bool:
 
 
 def _last_line(path: str) -> tuple[bytes, int, int]:
-    """Return a file's last whole line, where it ends, and the file's size."""
+    """Return a file's last complete line, the offset of its end, and the file's size."""
     try:
         with open(path, "rb") as handle:
             size = begin = handle.seek(0, os.SEEK_END)
@@ -325,7 +326,7 @@ def _last_line(path: str) -> tuple[bytes, int, int]:
 
 
 def announce(head: Head | None) -> None:
-    """Tell syslog where the history ends, against whoever cuts it off later; it may fail."""
+    """Log the end of the history to syslog, so that a later truncation is noticed. May fail."""
     if head is not None:
         words = f"transaction {head.number} is done; the history's head is {head.hash}"
         fields = {"SFTPJAIL_ID": str(head.number), "SFTPJAIL_HEAD": head.hash}

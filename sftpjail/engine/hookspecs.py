@@ -2,7 +2,7 @@
 
 A hook gets the facts of one event and returns the actions that it wants, or None. It changes
 nothing itself. Raising SftpJailError vetoes the event before anything has changed. A hook may
-take fewer arguments than stand here. Each hook is described in sftpjail-plugins(7), and a test
+take fewer arguments than listed here. Each hook is described in sftpjail-plugins(7), and a test
 compares the two.
 """
 
@@ -32,35 +32,35 @@ def on_setup(host: Facts, config: Config) -> Sequence[Action] | None:
         config: the configuration.
 
     Returns:
-        Actions; those that are done already are dropped by the engine.
+        Actions; the engine drops those that are already done.
     """
 
 
 @hookspec
 def on_teardown(host: Facts, config: Config) -> Sequence[Action] | None:
-    """Take back what on_setup did: `sftpjail teardown`. No account is jailed by then.
+    """Undo what on_setup did: `sftpjail teardown`. No account is jailed any more.
 
     Args:
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; Remove takes only what the host's origin record calls ours.
+        Actions; Remove removes only what is ours according to the host's origin record.
     """
 
 
 @hookspec
 def on_detach(host: Facts, config: Config) -> Sequence[Action] | None:
-    """Take away what calls sftpjail, and nothing that holds a jail closed.
+    """Remove everything that calls sftpjail, but nothing that keeps a jail closed.
 
-    That is for `teardown --keep-jails`, and for the package's removal.
+    This is for `teardown --keep-jails` and the removal of the package.
 
     Args:
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; a later on_setup takes them back.
+        Actions; a later on_setup undoes them.
     """
 
 
@@ -70,11 +70,11 @@ def on_user_create(
 ) -> Sequence[Action] | None:
     """Make or repair a jail: useradd, adduser, `add`, `adopt`, `apply`.
 
-    It comes early, twice and late.
+    It may be called early, late, and more than once.
 
     Args:
         account: the account with its profile; under useradd it may have no home yet.
-        new: it has no jail yet; else its jail is repaired, or completed.
+        new: the account has no jail yet; otherwise its jail is repaired or completed.
         host: the facts.
         config: the configuration.
 
@@ -87,13 +87,13 @@ def on_user_create(
 def on_user_remove(
     account: Account, deleted: bool, host: Facts, config: Config
 ) -> Sequence[Action] | None:
-    """Take a jail away: `remove`, userdel, `apply --prune`.
+    """Remove a jail: `remove`, userdel, `apply --prune`.
 
-    Its binds leave by on_unmount in the same transaction.
+    Its binds are removed by on_unmount in the same transaction.
 
     Args:
-        account: the account with the profile that it was jailed by; it may not exist any more.
-        deleted: the account itself goes too, so it is not given back what it was.
+        account: the account with the profile that jailed it; it may no longer exist.
+        deleted: the account itself is deleted too, so it need not be restored.
         host: the facts.
         config: the configuration.
 
@@ -106,13 +106,13 @@ def on_user_remove(
 def on_user_rename(
     account: Account, old: str, host: Facts, config: Config
 ) -> Sequence[Action] | None:
-    """Give what is an account's own its new name: `apply` after `usermod -l`.
+    """Rename what belongs to an account: `apply` after `usermod -l`.
 
-    Its jail is repaired later, by on_user_create.
+    on_user_create repairs its jail afterwards.
 
     Args:
         account: the account with its profile, under its new name.
-        old: the name it had. The same as now where only its uid has changed.
+        old: its former name; the present one if only its uid has changed.
         host: the facts.
         config: the configuration.
 
@@ -123,17 +123,18 @@ def on_user_rename(
 
 @hookspec
 def on_user_confine(account: Account, host: Facts, config: Config) -> Sequence[Action] | None:
-    """End what the host does for an account outside of its jail: `adopt --close`.
+    """End what the host does for an account outside its jail: `adopt --close`.
 
-    It comes after on_user_create.
+    It is called after on_user_create.
 
     Args:
-        account: the account with its profile; `kept` names what goes on, None as its record says.
+        account: the account with its profile; `kept` names what may go on, None means what its
+            record says.
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; what they put aside is given back by on_user_remove.
+        Actions; on_user_remove restores what they set aside.
     """
 
 
@@ -143,17 +144,17 @@ def on_user_close(
 ) -> Sequence[Action] | None:
     """Shut out an account that should be jailed and cannot be: `apply`, useradd, PAM.
 
-    It is done where sshd would let the account in.
+    It is called if sshd would let the account in.
 
     Args:
         account: the account with its profile.
-        why: in words; it goes into the account's record.
-        by: the command that does it.
+        why: the reason in words, for the account's record.
+        by: the command that shuts it out.
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; the on_user_create that makes its jail takes them back.
+        Actions; the on_user_create that makes its jail undoes them.
     """
 
 
@@ -161,27 +162,27 @@ def on_user_close(
 def on_user_disable(
     account: Account, why: str, until: str, host: Facts, config: Config
 ) -> Sequence[Action] | None:
-    """Shut out an account because an administrator wants it: `disable`.
+    """Shut out an account at an administrator's request: `disable`.
 
     Its jail, keys and files stay.
 
     Args:
         account: the account with its profile.
-        why: in words, "" where that is not said; it goes into the account's record.
+        why: the reason in words for the account's record, or "".
         until: the date (YYYY-MM-DD, UTC) from which it is let in again; "" for no end.
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; on_user_enable takes them back, or on_user_create from that date on.
+        Actions; on_user_enable undoes them, or on_user_create from that date on.
     """
 
 
 @hookspec
 def on_user_enable(account: Account, host: Facts, config: Config) -> Sequence[Action] | None:
-    """Let in again an account that on_user_disable has shut out: `enable`.
+    """Let in an account again that on_user_disable has shut out: `enable`.
 
-    It comes after on_user_create.
+    It is called after on_user_create.
 
     Args:
         account: the account with its profile.
@@ -197,7 +198,7 @@ def on_user_enable(account: Account, host: Facts, config: Config) -> Sequence[Ac
 def on_user_expire(
     account: Account, date: str, host: Facts, config: Config
 ) -> Sequence[Action] | None:
-    """Give an account another expiry date: `set --expires`.
+    """Change an account's expiry date: `set --expires`.
 
     Args:
         account: the account with its profile.
@@ -206,7 +207,7 @@ def on_user_expire(
         config: the configuration.
 
     Returns:
-        Actions; on_user_remove does not take them back.
+        Actions; on_user_remove does not undo them.
     """
 
 
@@ -218,12 +219,12 @@ def on_user_limit(
 
     Args:
         account: the account with its profile.
-        addresses: addresses and networks, as 192.0.2.0/24; none for any.
+        addresses: addresses and networks, such as 192.0.2.0/24; none for any.
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; on_user_remove takes them back.
+        Actions; on_user_remove undoes them.
     """
 
 
@@ -231,16 +232,16 @@ def on_user_limit(
 def on_user_connections(
     account: Account, most: int, host: Facts, config: Config
 ) -> Sequence[Action] | None:
-    """Let an account have some sessions at once and no more: `set --connections`.
+    """Limit an account's concurrent sessions: `set --connections`.
 
     Args:
         account: the account with its profile.
-        most: how many; 0 for as many as its profile says.
+        most: the limit; 0 for that of its profile.
         host: the facts.
         config: the configuration.
 
     Returns:
-        Actions; on_user_remove takes them back.
+        Actions; on_user_remove undoes them.
     """
 
 
@@ -267,7 +268,7 @@ def on_key_remove(
 
     Args:
         account: the account.
-        key: the key as it stands in the file.
+        key: the key as the file has it.
         host: the facts.
         config: the configuration.
 
@@ -282,7 +283,7 @@ def on_key_migrate(
 ) -> Sequence[Action] | None:
     """Retire a key file in a home: `key migrate`, `adopt`.
 
-    Before that all its keys were added in the new place.
+    Its keys have already been added in the new place.
 
     Args:
         account: the jailed account.
@@ -297,9 +298,9 @@ def on_key_migrate(
 
 @hookspec
 def on_jail_binds(account: Account, host: Facts, config: Config) -> Sequence[Bind] | None:
-    """Name what a profile shows in every jail of its own accord: the home, the log socket.
+    """Return what a profile shows in every jail by itself: the home, the log socket.
 
-    Each bind is then made by on_mount together with those that an administrator asked for.
+    on_mount then makes each bind, together with those that an administrator asked for.
 
     Args:
         account: the account with its profile.
@@ -307,7 +308,7 @@ def on_jail_binds(account: Account, host: Facts, config: Config) -> Sequence[Bin
         config: the configuration.
 
     Returns:
-        Binds with another role than "mount".
+        Binds with a role other than "mount".
     """
 
 
@@ -315,7 +316,7 @@ def on_jail_binds(account: Account, host: Facts, config: Config) -> Sequence[Bin
 def on_mount(account: Account, bind: Bind, host: Facts, config: Config) -> Sequence[Action] | None:
     """Show a directory of the host inside a jail, now and after a reboot.
 
-    That is for `mount`, and for every bind of a new jail.
+    This is for `mount`, and for every bind of a new jail.
 
     Args:
         account: the account with its profile.
@@ -332,13 +333,13 @@ def on_mount(account: Account, bind: Bind, host: Facts, config: Config) -> Seque
 def on_unmount(
     account: Account, bind: Bind, live_only: bool, host: Facts, config: Config
 ) -> Sequence[Action] | None:
-    """No longer show a directory inside a jail: `umount`, and every bind of a jail that goes.
+    """No longer show a directory inside a jail: `umount`, and every bind of a removed jail.
 
     Args:
         account: the account.
         bind: as fstab has it.
-        live_only: unmount, and forget nothing: userdel asks first, and may yet refuse to
-            delete the account.
+        live_only: unmount, but keep the configuration: this is called before userdel, which may
+            still refuse to delete the account.
         host: the facts.
         config: the configuration.
 
@@ -349,7 +350,7 @@ def on_unmount(
 
 @hookspec
 def on_check(account: Account | None, host: Facts, config: Config) -> Sequence[Problem] | None:
-    """Judge a jail, or the host: `check`.
+    """Check a jail, or the host: `check`.
 
     Args:
         account: the account with its profile; None for the host.
@@ -363,7 +364,7 @@ def on_check(account: Account | None, host: Facts, config: Config) -> Sequence[P
 
 @hookspec
 def on_explain(account: Account, host: Facts, config: Config) -> Sequence[Fact] | None:
-    """Say what decides about an account's sessions: `explain`. What is wrong is told by on_check.
+    """Explain what decides about an account's sessions: `explain`. Problems belong to on_check.
 
     Args:
         account: the account with its profile.
@@ -371,28 +372,28 @@ def on_explain(account: Account, host: Facts, config: Config) -> Sequence[Fact] 
         config: the configuration.
 
     Returns:
-        Facts, in the order in which they are to be read; a topic is a heading.
+        Facts in reading order; a topic is a heading.
     """
 
 
 @hookspec
 def on_applied(event: str, account: Account | None, plan: Plan) -> None:
-    """Hear of a committed change. A failure here is logged, never raised.
+    """Be notified of a committed change. A failure here is logged, never raised.
 
     Args:
-        event: the hook that made the plan, as on_user_create.
-        account: whom it was about; None for the host or for many accounts.
+        event: the hook that made the plan, such as on_user_create.
+        account: the account concerned; None for the host or for several accounts.
         plan: what was done.
     """
 
 
 @hookspec
 def on_failed(event: str, account: Account | None, plan: Plan, error: BaseException) -> None:
-    """Hear of a change that was rolled back. A failure here is logged, never raised.
+    """Be notified of a change that was rolled back. A failure here is logged, never raised.
 
     Args:
         event: the hook that made the plan.
-        account: whom it was about; None for the host or for many accounts.
+        account: the account concerned; None for the host or for several accounts.
         plan: what was planned.
         error: why it failed.
     """

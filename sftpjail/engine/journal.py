@@ -1,11 +1,12 @@
-"""The durable undo log of the running transaction, and the recovery of one that was interrupted.
+"""The durable undo log of the running transaction, and the recovery of an interrupted one.
 
-One file of JSON lines. The first names the transaction; every other is on the disk before the step
-that it undoes. The line of that transaction in the history is its commit: it turns the log from
-"put everything back" into "clear away the old versions". Earlier versions committed by a line
-`{"committed": …}` in this file.
-Every undo can run twice, and on a step that never began. The idea of registering the undo first is
-certbot's Reverter's; one ordered log, so that order is kept.
+The log is one file of JSON lines. The first line names the transaction. Each other line is an undo
+record, and is on the disk before the step that it undoes. The transaction's line in the history is
+its commit: before it, recovery means "roll back"; after it, "delete the old versions". Earlier
+versions of sftpjail committed by a line `{"committed": …}` in this file.
+
+Every undo may run twice, and on a step that never began. Registering the undo first is an idea of
+certbot's Reverter. There is one log for everything, so that the order is kept.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from ..system import accounts, files, process_state, services, shadow_leftovers
 from .history import Entry, Head, History, announce
 from .kinds import OLD_VERSIONS, Undo, drop, first_versions, is_undo, revert, with_earlier
 
-# The undos that give, take or change a name in a directory.
+# The undos that change names in directories.
 _NAMES = ("file", "unremove", "rename", "made-dir")
-# Those that change passwd(5) and its kin; its programs sync a file, and not its name.
+# The undos that change passwd(5) and related files. Their programs sync the file, but not its name.
 _ETC = ("account", "group", "added-account", "deleted-account", "restored-account")
-# Those that take an account away or bring it back.
+# The undos that delete or restore an account.
 _ACCOUNTS = ("added-account", "deleted-account", "restored-account")
 
 
 class Journal:
-    """The log in DIRECTORY. Make one only while holding the lock.
+    """The log in a directory. Create one only while holding the lock.
 
     Args:
         directory: /var/lib/sftpjail.
 
-    `notices` says what a rollback has left on purpose.
+    `notices` names what a rollback has left in place on purpose.
     """
 
     def __init__(self, directory: str) -> None:
@@ -45,17 +46,17 @@ class Journal:
         self.history = History(f"{directory}/history")
         self.undos: list[Undo] = []
         self.notices: list[str] = []
-        self.head: Head | None = None  # where the history ends, or with the commit, ended
+        self.head: Head | None = None  # the end of the history before the commit
         self.token = ""
-        self.began: dict[str, Any] = {}  # the host when the first step was taken
-        self.tried = False  # to commit
-        self._saved: set[str] = set()  # paths whose old version is kept, or where was nothing
+        self.began: dict[str, Any] = {}  # facts of the host from before the first step
+        self.tried = False  # whether a commit was tried
+        self._saved: set[str] = set()  # paths that have an undo record with the old version
 
     def record(self, undos: Iterable[Undo]) -> None:
-        """Put the undo records of one batch of steps on the disk, before the steps.
+        """Write the undo records of a batch of steps to the disk, before the steps.
 
         Raises:
-            SftpJailError: they cannot be written; then no step may be taken.
+            SftpJailError: they cannot be written, so no step may be taken.
         """
         batch = list(undos)
         if not batch:
@@ -73,13 +74,13 @@ class Journal:
         self.undos += batch
 
     def once(self, undos: Iterable[Undo]) -> list[Undo]:
-        """Return undo records that say "again" where an old version is not to be kept.
+        """Return undo records with "again" set if no old version is to be kept.
 
-        Of a path that the transaction has written or removed before there is one already, in an
-        earlier stage: that from before the transaction, which alone counts.
+        If an earlier stage of the transaction wrote or removed the same path, the version from
+        before the transaction has already been kept, and only that one counts.
 
         Args:
-            undos: of a batch of steps, which are on their way to `record`.
+            undos: the records of a batch of steps, before `record`.
         """
         marked = []
         for undo in undos:
@@ -89,7 +90,7 @@ class Journal:
         return marked
 
     def _begin(self) -> str:
-        """Return the line that names the transaction, for the first batch."""
+        """Return the line that names the transaction if this is the first batch, else ""."""
         if self.head is not None:
             return ""
         self.head, self.token = self.history.head(), os.urandom(8).hex()
@@ -100,13 +101,13 @@ class Journal:
         return json.dumps({"id": self.head.number + 1, "token": self.token} | now) + "\n"
 
     def commit(self, entry: Entry | None = None) -> Head | None:
-        """Make the steps final. From here on the next run finishes what this one cannot.
+        """Commit the steps. If this run dies afterwards, the next one finishes its work.
 
         Args:
-            entry: what the history is to say of them.
+            entry: the transaction's entry in the history.
 
         Returns:
-            where the history ends now; None where nothing was done.
+            the new end of the history, or None if nothing was done.
         """
         if self.head is None:
             return None
@@ -115,19 +116,19 @@ class Journal:
         return self.history.append(self.head, about | (entry or {}), now)
 
     def clear_away(self) -> None:
-        """Drop the old versions, which only a rollback would have needed.
+        """Delete the old versions, which only a rollback needs.
 
-        Before the notices, so that no daemon's directory changes once more after the
-        daemon has read it.
+        This comes before the notices, so that a daemon's directory does not change again after
+        the daemon has read it.
         """
         with contextlib.suppress(SftpJailError, OSError):  # `finish` tries again
             self._drop_old(committed=True)
 
     def finish(self, months: int = 0) -> None:
-        """Forget the transaction; after the notices, so that none of them is lost.
+        """Delete the log. This comes after the notices, so that none of them is lost.
 
         Args:
-            months: how many months' files of the history stay; 0 for all.
+            months: how many months of the history to keep; 0 for all.
         """
         with contextlib.suppress(SftpJailError, OSError):  # the next transaction tries again
             self.history.forget_before(months)
@@ -136,19 +137,19 @@ class Journal:
                 self._forget(committed=True)
 
     def rollback(self, interrupted: bool = False) -> None:
-        """Put everything back, the last step first.
+        """Undo all steps, the last one first.
 
         Args:
-            interrupted: it is another run's, since whose end the host may have booted.
+            interrupted: the log is that of another run, and the host may have rebooted since.
 
         Raises:
-            RollbackIncomplete: some undo failed; the log stays, and the next run tries again.
+            RollbackIncomplete: an undo failed. The log stays, and the next run tries again.
         """
         process_state.lift_limits()
         if self.tried and self.head is not None:
             try:
                 self.history.withdraw(self.head)
-            except (SftpJailError, OSError) as error:  # nothing may be put back while it says so
+            except (SftpJailError, OSError) as error:  # with that line there, undo nothing
                 raise RollbackIncomplete(
                     f"the history may say that this was done: {error}",
                     advice="fix that and run sftpjail again: it goes on, or puts everything back",
@@ -159,7 +160,7 @@ class Journal:
                 "the rollback is incomplete: " + "; ".join(failures),
                 advice=f"fix that and run sftpjail again: it goes on from {self.path}",
             )
-        # A daemon that has begun since an interrupted run has read what that one left.
+        # A daemon that was started since an interrupted run has read the files of that run.
         self._notify(
             undo
             for undo in self.undos
@@ -174,9 +175,9 @@ class Journal:
             ) from error
 
     def _clear_leftovers(self) -> list[str]:
-        """Remove what a program that changed accounts has left as it died; return what failed.
+        """Remove the lock files of a shadow program that was killed; return what failed.
 
-        It comes before the undos, some of which run programs that would wait for such a lock.
+        This comes before the undos, because some of them run programs that wait for such a lock.
         """
         if "boot" in self.began and any(undo["op"] in _ETC for undo in self.undos):
             try:
@@ -186,7 +187,7 @@ class Journal:
         return []
 
     def _put_back(self) -> list[str]:
-        """Carry out the undos, the last one first; return what failed."""
+        """Carry out the undos, the last one first; return the failures."""
         failures = []
         for undo in [*reversed(with_earlier(first_versions(self.undos)))]:
             about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
@@ -195,24 +196,24 @@ class Journal:
                 notice = revert(undo)
                 self.notices += [notice] if notice else []
             except LinkRefused as error:
-                # What we made there is gone, and what is there now is not ours.
+                # What we made there is gone; what is there now is not ours.
                 self.notices.append(f"{about} is left: {error}")
-            except Exception as error:  # whatever it is, the others are still to be put back
+            except Exception as error:  # whatever it is, the other undos must still run
                 why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
                 failures.append(f"{about}: {why}")
         return failures
 
     def _notify(self, undos: Iterable[Undo]) -> None:
-        """Tell the daemons of the undo records, each once, what they may not have heard."""
+        """Notify the daemons in the undo records, each once, in case they missed a change."""
         told = [(undo["name"], undo.get("how", "")) for undo in undos if undo["op"] == "notify"]
         for name, how in dict.fromkeys(told):
             with contextlib.suppress(SftpJailError, OSError):
                 services.notify(name, how)
 
     def _sync(self) -> list[str]:
-        """Make durable what was put back, before the log goes; return what failed.
+        """Sync what was put back, before the log is deleted; return the failures.
 
-        One fsync for each directory in which a name may have changed.
+        Each directory in which a name may have changed is synced once.
         """
         undos = [undo for undo in self.undos if undo["op"] in _NAMES]
         paths = {undo[key] for undo in undos for key in ("path", "to") if key in undo}
@@ -225,7 +226,7 @@ class Journal:
             if os.path.isdir(directory):
                 try:
                     files.sync_dirs({directory})
-                except LinkRefused:  # behind a user's link nothing is ours
+                except LinkRefused:  # nothing behind a user's link is ours
                     continue
                 except (SftpJailError, OSError) as error:
                     failures.append(str(error))
@@ -243,7 +244,7 @@ class Journal:
                 drop(files.stage_name(undo["path"]))
         for undo in self.undos if committed else ():
             if undo["op"] == "remove-dir":
-                # Only now: until the commit a directory may hold the old versions of its files.
+                # Not earlier: until the commit, the directory may have old versions of its files.
                 with contextlib.suppress(LinkRefused):
                     files.remove_dir(undo["path"], undo.get("inode", 0))
 
@@ -251,19 +252,20 @@ class Journal:
         if os.path.lexists(self.path):
             files.unlink(self.path)
             files.sync_dirs({self.directory})
-        # A host without a jail has nothing of ours; a host with one has a record in here.
+        # These directories are empty on a host without a jail, and must not stay there.
         for directory in (self.history.directory, f"{self.directory}/accounts", self.directory):
-            with contextlib.suppress(SftpJailError, OSError):  # empty it does no harm
+            with contextlib.suppress(SftpJailError, OSError):  # an empty one does no harm
                 if os.path.isdir(directory) and not os.listdir(directory):
                     files.remove_dir(directory)
 
     def recover(self, arrived: str = "") -> bool:
-        """Finish what an interrupted run left: roll back, or clear away after a commit.
-
-        Return whether there was any.
+        """Recover from an interrupted run: roll it back, or finish it if it was committed.
 
         Args:
-            arrived: an account that somebody else has just made, whose lines stay.
+            arrived: an account that another program has just made, and that must stay.
+
+        Returns:
+            whether there was an interrupted run.
 
         Raises:
             RollbackIncomplete: as `rollback`.
@@ -284,15 +286,15 @@ class Journal:
             self.rollback(interrupted=True)
             return True
         self.clear_away()
-        self._notify(undo for undo in self.undos if undo.get("late"))  # twice does no harm
+        self._notify(undo for undo in self.undos if undo.get("late"))  # harmless if repeated
         self._forget(committed=True)
         return True
 
     def _read(self, text: str, arrived: str) -> dict[str, Any]:
-        """Take over the undo records of a log, and return all else that its lines say.
+        """Load the undo records of a log, and return the fields of its other lines.
 
         Args:
-            text: of the log.
+            text: the content of the log.
             arrived: as in `recover`.
 
         Raises:
@@ -300,7 +302,7 @@ class Journal:
         """
         about: dict[str, Any] = {}
         for line in text.split("\n"):
-            # A torn last line was never followed by its step.
+            # An incomplete last line is ignored: its step never began.
             with contextlib.suppress(ValueError, RecursionError):
                 undo = json.loads(line)
                 if not isinstance(undo, dict) or ("op" in undo and not is_undo(undo)):
@@ -316,11 +318,11 @@ class Journal:
         return about
 
     def _counts(self, about: dict[str, Any]) -> bool:
-        """Return whether an interrupted transaction is committed, and mend the history's end."""
+        """Return whether an interrupted transaction was committed, after mending the history."""
         head = self.history.head()
         if head.torn:
             self.history.mend()
         if about.get("token") and about["token"] == head.token:
-            announce(head)  # perhaps once more
+            announce(head)  # possibly for the second time
             return True
         return "committed" in about

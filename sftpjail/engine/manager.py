@@ -1,7 +1,7 @@
 """Load plugins and fire hooks.
 
-Bundled plugins are registered as a stranger's are, only without a search. Hooks are called in
-pluggy's order: who was registered last comes first; tryfirst=True before, trylast=True after.
+Bundled plugins are registered like third-party ones, but without a search. Hooks are called in
+pluggy's order: the plugin registered last comes first, tryfirst=True before, trylast=True after.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ..host import Host
     from ..model import Account
 
-# The same names stand in setup.cfg as entry points; here they save the search through all
-# installed packages. In this order they are asked.
+# These names are also entry points in setup.cfg; this list saves searching all installed packages.
+# Plugins are called in this order.
 BUNDLED = (
     "user_manager",
     "accounts",
@@ -54,13 +54,12 @@ class Manager:
     """The loaded plugins.
 
     Args:
-        config: which third-party plugins are allowed and which bundled ones are off.
-        tolerant: go on without a plugin that is missing or does not load, and keep its
-            error in `failures`: for commands that change nothing.
+        config: names the allowed third-party plugins and the disabled bundled ones.
+        tolerant: for commands that change nothing: if a plugin is missing or does not load, go on
+            without it and keep the error in `failures`.
 
     Raises:
-        SftpJailError: a plugin that the configuration names is missing or does not
-            load; says which.
+        SftpJailError: a plugin that the configuration names is missing or does not load.
     """
 
     def __init__(self, config: Config, tolerant: bool = False) -> None:
@@ -86,7 +85,7 @@ class Manager:
 
     def _load(self, name: str, found: dict[str, Any]) -> None:
         if name in (*BUNDLED, OURS):
-            # What bears such a name passes for ours, in dry runs and in errors.
+            # Dry runs and errors would present it as a bundled plugin.
             what = f"plugin {name} cannot be loaded: the name is one of sftpjail's own"
             raise SftpJailError(what, self._disallow(name))
         if name not in found:
@@ -102,7 +101,7 @@ class Manager:
         """Add a plugin.
 
         Raises:
-            SftpJailError: it has something that is no hook, or a hook that cannot be called.
+            SftpJailError: it has an unknown hook, or one that cannot be called.
         """
         try:
             self._refuse_wrappers(plugin, name)
@@ -110,16 +109,13 @@ class Manager:
             self.plugins.check_pending()
         except (Exception, SystemExit) as error:
             if self.plugins.has_plugin(name):
-                self.plugins.unregister(name=name)  # none of its hooks stays behind
+                self.plugins.unregister(name=name)  # keep none of its hooks
             if isinstance(error, SftpJailError):
                 raise
             raise SftpJailError(f"plugin {name}: {words(error)}", self._disallow(name)) from error
 
     def _refuse_wrappers(self, plugin: object, name: str) -> None:
-        """Refuse a hook that wants to be called around the others.
-
-        Each is called by itself, so that what it returns has its plugin's name.
-        """
+        """Refuse hook wrappers. Hooks are called one by one, to know each result's plugin."""
         for hook in dir(plugin):
             options = dict(self.plugins.parse_hookimpl_opts(plugin, hook) or ())
             if options.get("hookwrapper") or options.get("wrapper"):
@@ -130,8 +126,8 @@ class Manager:
                 )
 
     def _missing(self, name: str, found: dict[str, Any]) -> SftpJailError:
-        """Return that a plugin is not installed, and which one was probably meant."""
-        from difflib import get_close_matches  # late: plugins are installed, as a rule
+        """Return the error that a plugin is not installed, and which one was probably meant."""
+        from difflib import get_close_matches  # late: rarely needed
 
         allowed = self.config.plugins_allow
         who = "the configuration" if name in allowed else f"{LIB}/plugins.d"
@@ -143,44 +139,41 @@ class Manager:
         return SftpJailError(f"{what}; {meant[0]} is", _edit_allow(name, meant[0]))
 
     def _disallow(self, name: str) -> str:
-        """Return the command that takes a plugin out of `allow`, or its package's leave away."""
+        """Return the command that removes a plugin from `allow`, or the file of its package."""
         if name not in self.config.plugins_allow:
             return f"rm {shlex.quote(f'{LIB}/plugins.d/{name}')}"
         return _edit_allow(name)
 
     def is_stranger(self, name: str) -> bool:
-        """Return whether a plugin is not one of ours."""
+        """Return whether a plugin is a third-party one."""
         return name not in BUNDLED
 
     def fire(self, event: Event, host: Host) -> list[tuple[str, list[Action]]]:
         """Fire one event and return each plugin's name with its actions, in the order of the calls.
 
         Raises:
-            SftpJailError: a plugin vetoes, or breaks; an error that is not its veto
-                names the plugin.
+            SftpJailError: a plugin vetoes the event, or fails. The error of a failure names the
+                plugin.
         """
         fired = self.each(event.hook, host, **event.arguments())
         return [(name, list(actions)) for name, actions in fired]
 
     def binds(self, account: Account, host: Host) -> list[Bind]:
-        """Return what the plugins show in every jail like this account's."""
+        """Return the binds that the plugins want in this account's jail."""
         return [
             bind for _, binds in self.each("on_jail_binds", host, account=account) for bind in binds
         ]
 
     def problems(self, account: Account | None, host: Host) -> list[Problem]:
-        """Return what the plugins find wrong with a jail, or with the host.
+        """Return the problems that the plugins find with a jail, or with the host.
 
-        A plugin that breaks is such a thing.
+        A plugin that fails is a problem too.
         """
         results = self.each("on_check", host, tolerant=True, account=account)
         return [problem for _, found in results for problem in found]
 
     def facts(self, account: Account, host: Host) -> list[Fact]:
-        """Return what the plugins have to explain about an account.
-
-        One that breaks has a fact about that.
-        """
+        """Return the plugins' facts about an account. The failure of a plugin is a fact too."""
         return [
             fact
             for _, facts in self.each("on_explain", host, tolerant=True, account=account)
@@ -195,8 +188,8 @@ class Manager:
         Args:
             hook: its name.
             host: the facts.
-            tolerant: a judgement is wanted, and an error is one as well.
-            arguments: the hook's own.
+            tolerant: return an error as a problem or fact instead of raising it.
+            arguments: the hook's own arguments.
 
         Raises:
             SftpJailError: see `fire`.
@@ -218,7 +211,7 @@ class Manager:
     def _implementations(self, hook: str) -> list[Any]:
         """Return the functions of a hook in the order in which pluggy would call them.
 
-        Each is called by itself, so that each result and each error has its plugin's name.
+        They are called one by one, to know the plugin of each result and each error.
         """
         return [*reversed(getattr(self.plugins.hook, hook).get_hookimpls())]
 
@@ -233,12 +226,12 @@ class Manager:
                 raise
             raise veto(name, error) from error
         except (Exception, SystemExit) as error:
-            if denied(error) and not stranger:  # nothing of it is wrong
+            if denied(error) and not stranger:  # not the plugin's fault
                 raise SftpJailError(denied(error)) from error
             raise SftpJailError(f"plugin {name}: {hook} broke: {words(error)}") from error
 
     def tell(self, hook: str, **arguments: Any) -> list[str]:
-        """Fire on_applied or on_failed; return the failures, which nobody may raise any more."""
+        """Fire on_applied or on_failed; return failures as texts, since it is too late to raise."""
         failures = []
         for implementation in self._implementations(hook):
             try:
@@ -256,15 +249,15 @@ def _confession(hook: str, name: str, error: SftpJailError) -> Problem | Fact:
     return Problem.of(error, f"what plugin {name} judges is not known")
 
 
-# What may stand in a command for sed(1); any other name is for the administrator's editor.
+# The names that are safe in a sed(1) script. For others, the administrator is asked to edit.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def _edit_allow(old: str, new: str = "") -> str:
-    """Return what takes a plugin out of `allow` in [plugins], or has another one in its place.
+    """Return the command that removes or replaces a plugin in `allow` of [plugins].
 
-    A whole word of that line alone: a name may be a part of another one, and a plugin's own section
-    may have an `allow` too.
+    It matches whole words in that line only: a name may be a part of another one, and a plugin's
+    own section may have an `allow` too.
     """
     if not all(_PLAIN.fullmatch(name) for name in (old, new or old)):
         return Advice(f"edit allow in [plugins] of {PATH}")
@@ -282,7 +275,7 @@ def _edit_allow(old: str, new: str = "") -> str:
 def strangers() -> dict[str, Any]:
     """Return the entry points of the group `sftpjail` that are not ours, by name.
 
-    Slow: it reads every package.
+    This is slow, because it reads the metadata of every package.
     """
     from importlib.metadata import entry_points
 

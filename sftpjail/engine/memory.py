@@ -1,6 +1,6 @@
-"""What an undo of a transaction will need, taken before its first step.
+"""The data that `sftpjail undo` needs of a transaction, collected before its first step.
 
-It lies in the history and is never shown, since it has keys. Hashes of passwords are left out.
+It is stored in the history and never shown, because it contains keys. Password hashes are left out.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Kept = dict[str, Any]
 
 
 def remember(plan: Plan, host: Host) -> None:
-    """Add to `plan.kept` and `plan.left` what an undo of the plan will need.
+    """Add the data that an undo of a plan needs to `plan.kept` and `plan.left`.
 
     Args:
         plan: about to be carried out.
@@ -69,7 +69,7 @@ def remember(plan: Plan, host: Host) -> None:
     leaving: set[str] = set()
     for event in effective(plan, steps):
         if isinstance(event, OnUserRemove):
-            # What userdel leaves is taken away by a second one, of an account that is gone.
+            # A second OnUserRemove cleans up what userdel leaves; the account no longer exists.
             if event.account.name in leaving:
                 continue
             leaving.add(event.account.name)
@@ -77,9 +77,9 @@ def remember(plan: Plan, host: Host) -> None:
 
 
 def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
-    """Return that a step makes an account, or deletes one, and then what it was.
+    """Return what an undo needs if a step makes, deletes or imports accounts or sets passwords.
 
-    Also that it brings an import's profiles, and what the configuration was.
+    For a deleted account this includes its lines, for an import the old configuration.
     """
     action = step.action
     if isinstance(action, Configure):
@@ -96,11 +96,11 @@ def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
         return []
     name = action.name
     owned = [s.action for s in steps if s.owner == name and isinstance(s.action, SetOwner)]
-    # What root takes over, so that it is no later account's: to be given back.
+    # Root takes these over, so that no later account gets them. An undo gives them back.
     taken = {a.path: host.lstat(a.path) for a in owned if a.uid == 0}
     owners = {p: (f.st_uid, f.st_gid, S_IMODE(f.st_mode)) for p, f in taken.items() if f}
     lines = account_lines.without_hashes(name)
-    # With the shell and home from before its jail, which its new record is to have as well.
+    # Use the shell and home from before the jail, so that a new record has them too.
     was = host.origin(name).was
     for own in lines["passwd"]["own"]:
         fields = own["line"].split(":")
@@ -144,7 +144,7 @@ def _of_event(event: Event, host: Host) -> Kept:
 
 
 def _jail(event: OnUserRemove, host: Host) -> Kept:
-    """Return what a jail was that goes."""
+    """Return the description of a jail that is about to be removed."""
     account, profile = event.account, event.account.profile
     name, origin = account.name, host.origin(account.name)
     named = profile is not None and name in profile.match_user
@@ -163,13 +163,13 @@ def _jail(event: OnUserRemove, host: Host) -> Kept:
 
 
 def _addresses(name: str, host: Host) -> list[str]:
-    """Return from which addresses an account may come; none for any."""
+    """Return the source addresses that an account is limited to; none for any."""
     lines = host.tagged(ADDRESSES, Style.USER).get(name, ())
     return [address for line in lines for address in addresses_of(line)]
 
 
 def _left(step: Step, host: Host) -> list[Kept]:
-    """Return how a step leaves a file or an account, so that an undo sees what others changed."""
+    """Return the state in which a step leaves a file or account, to detect changes by others."""
     action = step.action
     if isinstance(action, Edit):
         return [
@@ -187,18 +187,18 @@ def _left(step: Step, host: Host) -> list[Kept]:
 
 
 def _is_host(step: Step) -> bool:
-    """Return whether a file is the host's own: not one account's, nor lines of accounts in it."""
+    """Return whether a step is about the host, not an account or the lines of accounts."""
     action = step.action
     lines = isinstance(action, Edit) and action.sets[0].style in (Style.FSTAB, Style.LINE)
     return not step.owner and not lines
 
 
 def differs(left: Kept, host: Host) -> str:
-    """Return what is no longer as a transaction has left it: a path or an account, or "".
+    """Return the path or account that is no longer as a transaction left it, or "".
 
     Args:
         left: one of `plan.left`, from the history.
-        host: the facts of now.
+        host: the present facts.
     """
     if "account" in left:
         action = SetAccount(left["account"], **left["fields"])

@@ -1,4 +1,4 @@
-"""From what many plugins want for many accounts to one ordered list of steps."""
+"""Merge the steps of all plugins and accounts into one ordered list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .plan import Step, blaming
 
 @dataclass(frozen=True)
 class Edit(WriteFile):
-    """All the SetLines of one file as one replacement of it; plugins return SetLines."""
+    """All SetLines of one file, combined into one replacement. Plugins return SetLines."""
 
     content: str = ""
     keep: bool = True
@@ -47,12 +47,12 @@ class Edit(WriteFile):
 
 
 def merged(steps: Iterable[Step]) -> list[Step]:
-    """Return the steps without those that say the same as an earlier one.
+    """Return the steps without duplicates.
 
-    What is told to one daemon is told once, before the commit if one of its plugins requires that.
+    A daemon is notified once, before the commit if any plugin requires that.
 
     Raises:
-        SftpJailError: two of them contradict each other; names both plugins.
+        SftpJailError: two steps contradict each other; names both plugins.
     """
     wanted: dict[tuple[str, ...], Step] = {}
     for step in steps:
@@ -75,17 +75,17 @@ def merged(steps: Iterable[Step]) -> list[Step]:
 
 
 class Directories(View, Protocol):
-    """What `without_full_directories` asks."""
+    """The facts that `without_full_directories` needs."""
 
     def listdir(self, path: str) -> list[str]: ...
     def realpath(self, path: str) -> str: ...
 
 
 def combined(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps with all SetLines of one file as one Edit.
+    """Return the steps with all SetLines of a file combined into one Edit.
 
     Raises:
-        SftpJailError: somebody also wants to write the whole of that file.
+        SftpJailError: another step writes the same file in another way.
     """
     edits: dict[tuple[str, str], list[Step]] = {}
     others = []
@@ -116,9 +116,10 @@ def combined(steps: Sequence[Step]) -> list[Step]:
 
 
 def order(action: Action) -> tuple[int, int]:
-    """Directories and mounts come from the top and go from the bottom.
+    """Return the sort key of an action: its phase, then its depth.
 
-    Else the order of the plugins holds.
+    Directories and mounts are made from the top down and removed from the bottom up. Otherwise the
+    order of the plugins is kept.
     """
     depth = action.key[1].count("/") if action.key[0] in ("path", "owner", "mount") else 0
     if action.phase in (Phase.UNMOUNT, Phase.REMOVALS, Phase.GIVING):
@@ -127,14 +128,16 @@ def order(action: Action) -> tuple[int, int]:
 
 
 def ordered(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps in the order in which they are taken."""
+    """Return the steps in the order in which they are carried out."""
     return sorted(steps, key=lambda step: order(step.action))
 
 
 def without_full_directories(steps: Sequence[Step], view: Directories) -> list[Step]:
-    """Return the steps without the removals of directories that will not be empty by then.
+    """Return the steps without removals of directories that will not be empty.
 
-    Deepest come first.
+    Args:
+        steps: in order, so that the deepest directory is removed first.
+        view: the facts from before.
     """
     gone: set[str] = set()
     needed = _needed(steps, view) if any(isinstance(s.action, Remove) for s in steps) else set()
@@ -161,7 +164,7 @@ def without_full_directories(steps: Sequence[Step], view: Directories) -> list[S
 
 
 def _needed(steps: Sequence[Step], view: Directories) -> set[str]:
-    """Return the directories in which something is made, without links on their way."""
+    """Return the real paths of the directories in which something is made."""
     needed: set[str] = set()
     for step in steps:
         path = _made(step, view)

@@ -1,4 +1,4 @@
-"""The origin records: what we made, and what was there before us, so that it can be given back."""
+"""The origin records: what we made, and what was there before us, so that it can be restored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .plan import OURS, Event, OnUserRemove, OnUserRename, Step, blaming
 
 
 def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[Step]:
-    """Return the steps that keep the origin records: what we made, and what was there before us."""
+    """Return the steps that update the origin records after other steps."""
     about = _About(events)
     found = [_left_behind(event, host) for event in about.renames.values() if _moves(event, host)]
     for owner, taken in about.by_owner(steps).items():
@@ -34,7 +34,7 @@ def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[
 
 
 class _About:
-    """Whom a plan's events are about, and what becomes of them."""
+    """The accounts that a plan's events are about: which are removed, renamed or still jailed."""
 
     def __init__(self, events: Sequence[Event]) -> None:
         removals = [event for event in events if isinstance(event, OnUserRemove)]
@@ -45,11 +45,11 @@ class _About:
         self.renames = {event.account.name: event for event in renames}
 
     def by_owner(self, steps: Sequence[Step]) -> dict[str, list[Step]]:
-        """Return whose records may change, and by which steps."""
+        """Return the owners whose records may change, with the steps that change them."""
         found: dict[str, list[Step]] = {name: [] for name in self.leaving}
         for step in steps:
             found.setdefault(step.owner, []).append(step)
-        # An administrator's word, though nothing else may change.
+        # What an administrator has said is recorded even if nothing else changes.
         said = [name for name, account in self.accounts.items() if account.kept is not None]
         for name in (*said, *self.renames):
             found.setdefault(name, [])
@@ -57,7 +57,7 @@ class _About:
 
 
 def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Origin:
-    """Return the record of somebody as it will be after some steps; an empty one goes."""
+    """Return an owner's record after some steps. An empty record is to be removed."""
     old = host.origin(owner)
     if owner in about.renames:
         old = _renamed(about.renames[owner], taken, host)
@@ -67,9 +67,9 @@ def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Or
     new = replace(_merged(old, taken, host), forced=forced, kept=kept)
     gone = owner in about.leaving and not about.leaving[owner].exists
     if gone or owner in about.unjailed:
-        # Everything was given back, or can be no more; of an account that is gone, what it
-        # left is still ours. One that is only about to be deleted keeps its record:
-        # userdel may yet refuse.
+        # Everything was restored, or no longer can be. Of an account that no longer exists, the
+        # files that are still there stay in the record. One about to be deleted keeps its record,
+        # because userdel may still refuse.
         left = (path for path in new.made if gone and host.lstat(path) is not None)
         deleted = any(isinstance(step.action, DeleteAccount) for step in taken)
         kept_shut = _of_namesake(owner, old, host) if gone and not deleted else Origin()
@@ -81,9 +81,9 @@ def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Or
 
 
 def _of_namesake(owner: str, old: Origin, host: Host) -> Origin:
-    """Return what of an earlier account's record is about the one that has the name now.
+    """Return the parts of a former account's record that concern the one that has its name now.
 
-    That is shut out until it has a jail, and its home is to be its own after that.
+    That account is shut out until it has a jail, and then owns its home.
     """
     account = host.account(owner)
     if account is None or old.closed is None or not host.expiry(owner):
@@ -100,16 +100,16 @@ def _moves(event: OnUserRename, host: Host) -> bool:
 
 
 def _is_shut(event: OnUserRename, host: Host) -> bool:
-    """Return whether whoever has an account's former name by now is shut out, and not the account.
+    """Return whether the account that has the former name now is shut out, and not the renamed one.
 
-    Then the record says so of the former, who had no other.
+    If so, the record's `closed` is about that account, which has no record of its own.
     """
     now = host.people.name_of(event.account.uid) or event.account.name
     return event.old in host.accounts and bool(host.expiry(event.old)) > bool(host.expiry(now))
 
 
 def _left_behind(event: OnUserRename, host: Host) -> Step:
-    """Return the step after which nothing of an account is in the record of its former name."""
+    """Return the step that removes a renamed account from the record of its former name."""
     path = f"{ACCOUNTS}/{event.old}"
     closed = host.origin(event.old).closed
     if closed is None or not _is_shut(event, host):
@@ -119,7 +119,7 @@ def _left_behind(event: OnUserRename, host: Host) -> Step:
 
 
 def _renamed(event: OnUserRename, steps: Sequence[Step], host: Host) -> Origin:
-    """Return the record of an account under its new name, with the new paths of what is moved."""
+    """Return the record of an account under its new name, with the paths of moved files updated."""
     before = host.origin(event.account.name)
     if not _moves(event, host):
         return before
@@ -142,10 +142,7 @@ def _renamed(event: OnUserRename, steps: Sequence[Step], host: Host) -> Origin:
 
 
 def _merged(old: Origin, steps: Sequence[Step], host: Host) -> Origin:
-    """Return a record as it is after some actions.
-
-    What they take from the host comes in, what they give back goes.
-    """
+    """Return a record after some steps: what they take is added, what they restore is removed."""
     draft = Draft(old)
     for step in steps:
         with blaming(step):

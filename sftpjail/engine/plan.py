@@ -1,4 +1,4 @@
-"""What is to happen (events), what that takes (steps), and both together: a plan."""
+"""Plans: the events that are to happen, and the steps that they take."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..errors import SftpJailError
 from ..model import Account, Bind, Key, Problem
 from .blame import naming, title
 
-# In the place of a plugin's name: what keeps our own records.
+# Stands for a plugin's name in the steps that keep our own records.
 OURS = "sftpjail"
 
 
 @dataclass(frozen=True)
 class Event:
-    """One firing of a hook. Its fields are what the hook gets beside `host` and `config`.
+    """One call of a hook. Its fields are the hook's arguments besides `host` and `config`.
 
-    Each hook that plans has a subclass that is named after it: on_key_add is OnKeyAdd.
+    Each hook that plans has a subclass named after it: OnKeyAdd is on_key_add.
     """
 
     hook: ClassVar[str] = ""
@@ -33,7 +33,7 @@ class Event:
 
     @property
     def about(self) -> Account | None:
-        """The account that it is about; None for the host."""
+        """The account concerned; None for the host."""
         found: Account | None = self.arguments().get("account")
         return found
 
@@ -47,16 +47,16 @@ class OnSetup(Event):
 
 
 class OnTeardown(Event):
-    """What the preparation did is taken back."""
+    """The preparation is undone."""
 
 
 class OnDetach(Event):
-    """Nothing calls sftpjail any more, and every jail stays closed."""
+    """Nothing calls sftpjail any more, but every jail stays closed."""
 
 
 @dataclass(frozen=True)
 class OnUserCreate(Event):
-    """A jail is made, or repaired where it is not `new`."""
+    """A jail is made, or repaired if it is not `new`."""
 
     account: Account
     new: bool
@@ -64,7 +64,7 @@ class OnUserCreate(Event):
 
 @dataclass(frozen=True)
 class OnUserRemove(Event):
-    """A jail goes; with `deleted` the account does too."""
+    """A jail is removed, and if `deleted`, its account too."""
 
     account: Account
     deleted: bool
@@ -72,7 +72,7 @@ class OnUserRemove(Event):
 
 @dataclass(frozen=True)
 class OnUserClose(Event):
-    """An account whose jail cannot be made is shut out: `why`, and by which command."""
+    """An account whose jail cannot be made is shut out, `by` a command."""
 
     account: Account
     why: str
@@ -83,7 +83,7 @@ class OnUserClose(Event):
 class OnUserDisable(Event):
     """An administrator shuts an account out; its jail stays.
 
-    `why` is "" where that is not said. `until` is a date (YYYY-MM-DD), "" for no end.
+    `why` is "" if no reason was given. `until` is a date (YYYY-MM-DD), or "" for no end.
     """
 
     account: Account
@@ -93,14 +93,14 @@ class OnUserDisable(Event):
 
 @dataclass(frozen=True)
 class OnUserEnable(Event):
-    """It is let in again."""
+    """A disabled account is let in again."""
 
     account: Account
 
 
 @dataclass(frozen=True)
 class OnUserExpire(Event):
-    """It expires on a date (YYYY-MM-DD), "" for never."""
+    """An account expires on a date (YYYY-MM-DD), or "" for never."""
 
     account: Account
     date: str
@@ -108,7 +108,7 @@ class OnUserExpire(Event):
 
 @dataclass(frozen=True)
 class OnUserLimit(Event):
-    """It is let in from some addresses only; from any, where there are none."""
+    """An account is let in from some addresses only, or from any if there are none."""
 
     account: Account
     addresses: tuple[str, ...]
@@ -116,7 +116,7 @@ class OnUserLimit(Event):
 
 @dataclass(frozen=True)
 class OnUserConnections(Event):
-    """It may have so many sessions at once; 0 for as many as its profile says."""
+    """The number of an account's concurrent sessions is limited; 0 uses its profile's limit."""
 
     account: Account
     most: int
@@ -124,9 +124,9 @@ class OnUserConnections(Event):
 
 @dataclass(frozen=True)
 class OnUserRename(Event):
-    """An account has another name, and what is its own still has the old one.
+    """An account was renamed, and its files and lines still have the old name.
 
-    Where `old` is its name now, it has another uid instead.
+    If `old` is its present name, its uid has changed instead.
     """
 
     account: Account
@@ -135,7 +135,7 @@ class OnUserRename(Event):
 
 @dataclass(frozen=True)
 class OnUserConfine(Event):
-    """What the host does for an account outside of its jail ends."""
+    """What the host does for an account outside its jail ends."""
 
     account: Account
 
@@ -174,7 +174,7 @@ class OnMount(Event):
 
 @dataclass(frozen=True)
 class OnUnmount(Event):
-    """It is no longer shown; with `live_only` it is not forgotten."""
+    """It is no longer shown; with `live_only` it stays configured."""
 
     account: Account
     bind: Bind
@@ -183,9 +183,9 @@ class OnUnmount(Event):
 
 @dataclass(frozen=True)
 class Step:
-    """One action of a plan, the plugin that wants it and whose origin record it belongs to.
+    """One action of a plan, its plugin, and the owner of the origin record that it belongs to.
 
-    `owner` is "" for the host's. `stranger` says that the plugin is not one of ours.
+    `owner` is an account, or "" for the host. `stranger` means a third-party plugin.
     """
 
     action: Action
@@ -194,14 +194,14 @@ class Step:
     stranger: bool = False
 
     def diff(self, view: View) -> list[str]:
-        """Return the lines by which a dry run shows it. Raises SftpJailError."""
+        """Return the lines that a dry run shows for it. Raises SftpJailError."""
         with blaming(self):
             return list(self.action.diff(view))
 
 
 @contextlib.contextmanager
 def blaming(step: Step) -> Iterator[None]:
-    """Name the step in an error that it raises, and a stranger in any error at all."""
+    """Add the step to an SftpJailError, and name a third-party plugin in any error."""
     try:
         with naming(step.plugin, title(step.action)) if step.stranger else nullcontext():
             yield
@@ -211,18 +211,18 @@ def blaming(step: Step) -> Iterator[None]:
 
 
 def names_of(event: Event) -> str:
-    """Return the account that an event is about, "" for the host."""
+    """Return the name of the account that an event is about, or "" for the host."""
     return event.about.name if event.about else ""
 
 
 @dataclass
 class Plan:
-    """What one run will change, in order. False when the host is already as it should be.
+    """What one run will change, in order. It is false if the host is already as it should be.
 
-    `owners` are those whose events want something, "" for the host. `anew` makes the same plan
-    from the facts of another moment; None where that cannot be.
-    `said` has by account what else is to be said of it, `behind` what stays behind of accounts.
-    `kept` and `left` are what an undo will need, see memory.py; empty until it is carried out.
+    `owners` are the accounts whose events need steps, "" for the host. `anew` makes the same plan
+    from fresh facts; it is None if that is not possible. `said` has further remarks by account,
+    `behind` the files that stay behind of accounts. `kept` and `left` are the data for an undo (see
+    memory.py), and empty until the plan is carried out.
     """
 
     events: Sequence[Event]
@@ -239,10 +239,10 @@ class Plan:
         return bool(self.steps)
 
     def diff(self, view: View) -> list[str]:
-        """Return the plan as a dry run's lines: not our own records, and the checks only counted.
+        """Return the plan as the lines of a dry run, without our records, and with checks counted.
 
-        Before a file's line that stays a diff has a blank: with one of its own it could pass
-        for a line of ours.
+        A diff marks an unchanged line of a file with a blank. It is replaced by "|", so that the
+        line cannot look like one of ours.
         """
         shown = [step for step in self.steps if step.plugin != OURS]
         checks = [step.action for step in shown if isinstance(step.action, Check)]
@@ -257,7 +257,7 @@ class Plan:
         return lines
 
     def describe(self) -> list[dict[str, object]]:
-        """Return the plan for --json: what changes, without our own records and the checks."""
+        """Return the plan for --json, without our own records and the checks."""
         return [
             {
                 "action": type(step.action).__name__,

@@ -1,7 +1,7 @@
-"""What the history says of a transaction: who, how, whom it is about, and what changed.
+"""The history's entry for a transaction: who made it, how, for which accounts, and what changed.
 
-`what` and `actions` are for everybody who may read the history. `undo` and `left` have what an undo
-needs, see memory.py, and are never shown.
+`what` and `actions` are for everybody who may read the history. `undo` and `left` are the data for
+an undo (see memory.py), and are never shown.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from .plan import (
     Step,
 )
 
-# How an entry script's event came about. The first name is that of the program which calls it, the
-# second that of one which may have called that.
+# How the event of an entry script came about: the program that calls the script, and one that may
+# have called that program.
 _CALLERS = {
     "useradd-post": ("useradd", "adduser"),
     "adduser-post": ("adduser", "adduser"),
@@ -64,13 +64,13 @@ _CALLERS = {
 
 
 def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
-    """Return what the history is to say of a plan, before it is carried out.
+    """Return the history's entry for a plan.
 
     Args:
-        plan: what will be done.
+        plan: not committed yet.
         host: the facts from before.
         command: as in `Engine`.
-        reverts: the transaction that is undone by it, or 0.
+        reverts: the transaction that it undoes, or 0.
     """
     steps = [step for step in plan.steps if step.plugin != OURS]
     events = effective(plan, steps)
@@ -82,7 +82,7 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
         "users": list(owners),
         "what": [
             {"account": name, "what": words}
-            # Once, though two stages of a removal say it.
+            # Without duplicates: two stages of a removal have the same event.
             for name, words in dict.fromkeys([*_of_accounts(steps), *map(_of_event, events)])
         ],
         "actions": [
@@ -101,9 +101,9 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
 
 
 def effective(plan: Plan, steps: list[Step]) -> list[Event]:
-    """Return the events that change something, each as often as it is one.
+    """Return the events that change something.
 
-    `apply` asks for every mount of every jail, and most are there.
+    `apply` has an event for every mount of every jail, and most mounts are there already.
     """
     changed = {step.owner for step in steps if step.owner or not _is_of_mounts(step)}
     edits = [step.action for step in steps if isinstance(step.action, Edit)]
@@ -121,13 +121,13 @@ def effective(plan: Plan, steps: list[Step]) -> list[Event]:
 
 
 def _is_of_mounts(step: Step) -> bool:
-    """Return whether an action writes nothing but accounts' lines into a file that all share."""
+    """Return whether an action only edits accounts' lines in fstab."""
     action = step.action
     return isinstance(action, Edit) and all(s.style is Style.FSTAB for s in action.sets)
 
 
 def _targets(step: Step) -> Iterator[tuple[str, str]]:
-    """Yield whose mounts, and where, an action makes, changes or ends, or the lines of which."""
+    """Yield the account and target of each mount that a step changes, live or in fstab."""
     action = step.action
     if isinstance(action, Mount | Unmount):
         yield step.owner, action.target
@@ -139,7 +139,7 @@ def _targets(step: Step) -> Iterator[tuple[str, str]]:
 
 
 def _of_accounts(steps: list[Step]) -> Iterator[tuple[str, str]]:
-    """Yield which accounts come, go, or change without an event, and in words how."""
+    """Yield the accounts that steps make, delete or change without an event, and how, in words."""
     for step in steps:
         action = step.action
         if isinstance(action, AddAccount | DeleteAccount | RestoreAccount):
@@ -167,7 +167,7 @@ def _of_event(event: Event) -> tuple[str, str]:
 
 
 def _words(event: Event) -> str:
-    """Return what an event means, in words without contents."""
+    """Return what an event means in words, without file contents."""
     if isinstance(event, OnMount | OnUnmount):
         bind = event.bind
         inner = event.account.jail and bind.target.removeprefix(event.account.jail)
@@ -207,9 +207,9 @@ _PLAIN: Mapping[type[Event], str] = {
 
 
 def _login(host: Host) -> dict[str, Any]:
-    """Return who logged in: by the kernel's word, which no variable of the environment changes.
+    """Return the user who logged in, from proc_pid_loginuid(5).
 
-    See proc_pid_loginuid(5). In a session of nobody's, as a unit's, there is none.
+    Unlike an environment variable, the kernel's value cannot be forged. A systemd unit has none.
     """
     text = host.text("/proc/self/loginuid").strip()
     uid = int(text) if text.isdecimal() and text != "4294967295" else None
@@ -235,7 +235,7 @@ def is_unit(host: Host) -> bool:
 
 
 def _ancestors(host: Host) -> list[str]:
-    """Return the names of the processes above this one, the nearest first."""
+    """Return the names of this process's ancestors, the nearest first."""
     names: list[str] = []
     pid = str(os.getppid())
     while pid not in ("", "0", "1") and len(names) < 16:

@@ -1,4 +1,4 @@
-"""A plan as one transaction: the undo on the disk first, then the step; all or nothing."""
+"""Carry a plan out as one transaction. Each undo record is on the disk before its step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .plan import Plan, Step, blaming
 
 
 def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
-    """Take the steps of a plan, phase by phase, and return notices for the administrator.
+    """Carry out the steps of a plan, phase by phase, and return notices for the administrator.
 
     Args:
         plan: what to do.
@@ -24,7 +24,7 @@ def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
         host: the facts from before.
 
     Raises:
-        SftpJailError: something failed; the journal knows what to undo.
+        SftpJailError: a step failed; the journal has what to undo.
     """
     notices: list[str | None] = []
     _judge_candidates(plan, host)
@@ -49,9 +49,9 @@ def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
 
 
 def announce(plan: Plan) -> list[str]:
-    """Tell the daemons that are told after the commit, and return notices.
+    """Notify the daemons that are notified after the commit, and return notices.
 
-    A failure cannot undo it any more and is a notice.
+    A failure is a notice too, because the commit is final.
     """
     notices = []
     for step in plan.steps:
@@ -66,7 +66,7 @@ def announce(plan: Plan) -> list[str]:
 
 
 def _is_late(action: Action) -> bool:
-    """Return whether it is done after the commit."""
+    """Return whether an action is carried out after the commit."""
     return isinstance(action, Notify) and not action.required
 
 
@@ -88,7 +88,7 @@ def _verify(batch: Sequence[Step]) -> None:
 
 
 def _verify_again(steps: Sequence[Step], host: Host) -> None:
-    """Look once more at what is about to be committed, if hook scripts could have changed it."""
+    """If hook scripts ran, verify all steps once more before the commit."""
     ran = [step.action.argv[0] for step in steps if isinstance(step.action, Run)]
     if not ran:
         return
@@ -101,7 +101,7 @@ def _verify_again(steps: Sequence[Step], host: Host) -> None:
 
 
 def _sync(batch: Sequence[Step]) -> None:
-    """Make the names that a batch of steps changed durable, one fsync for each directory."""
+    """Sync the directories in which a batch of steps changed names, each once."""
     paths = (path for step in batch for path in kind_of(step.action).touched(step.action))
     directories = {os.path.dirname(path) for path in paths}
     files.sync_dirs({directory for directory in directories if os.path.isdir(directory)})
@@ -120,7 +120,7 @@ def _judge_candidates(plan: Plan, host: Host) -> None:
 def _contents(
     actions: Sequence[Action], paths: Sequence[str], host: Host
 ) -> dict[str, bytes | None]:
-    """Return what some files will hold; None where one will be gone."""
+    """Return the future contents of some files; None for one that will be removed."""
     contents: dict[str, bytes | None] = {}
     for action in actions:
         if action.key[0] == "path" and action.key[1] in paths:

@@ -1,6 +1,6 @@
-"""The kinds of actions: each one's record, deed, undo and memory in one class.
+"""The kinds of actions: one class for each, with its undo record, step, undo and origin record.
 
-As in `actions/`, a module is a subject. An action that has no class here cannot be carried out.
+The modules are split by subject as in `actions/`. Every action needs a class here.
 """
 
 from __future__ import annotations

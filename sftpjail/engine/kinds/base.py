@@ -19,12 +19,12 @@ A = TypeVar("A", bound=Action)
 
 
 class Kind(ABC, Generic[A]):
-    """One kind of action. A subclass is registered by `kind`; see CONTRIBUTING.md.
+    """One kind of action. `kind` registers a subclass; see CONTRIBUTING.md.
 
-    `foreseen` is an earlier phase, by whose files a boot would take the step as well. The undo
-    record is on the disk before that phase too, so that a recovery after it knows of the step.
+    `foreseen` is an earlier phase whose files make the next boot take this step, too. The undo
+    record is written before that phase, so that a recovery after a reboot undoes the step.
 
-    `about` are the fields of its undo records, beside "op", that are texts and always there.
+    `about` are the required text fields of its undo records, besides "op".
     """
 
     foreseen: Phase | None = None
@@ -32,62 +32,63 @@ class Kind(ABC, Generic[A]):
 
     @abstractmethod
     def record(self, action: A, view: View) -> Undo:
-        """Return the undo record, which is on the disk before `perform` is called.
+        """Return the undo record, which is written to the disk before `perform` is called.
 
-        It has an "op" that `kind` was given, and what `about` names, a "path" or a "name" at first.
+        It has one of the "op" values passed to `kind`, and the fields in `about`, of which the
+        first is "path" or "name".
         """
 
     @abstractmethod
     def perform(self, action: A, view: View) -> str | None:
-        """Take the step; return what the administrator must know of it, if anything.
+        """Take the step; return a notice for the administrator, if any.
 
         Raises:
-            SftpJailError: it failed; what it did by then is undone from its record.
+            SftpJailError: it failed; its undo record undoes what it did.
         """
 
     def perform_again(self, action: A, view: View) -> str | None:
         """Take a step on a path whose old version an earlier step of the transaction has kept.
 
-        As `perform`; see `Journal.once`.
+        It is otherwise like `perform`; see `Journal.once`.
         """
         return self.perform(action, view)
 
     def revert(self, undo: Undo) -> str | None:
-        """Undo the step; return what the administrator must know of it, if anything.
+        """Undo the step; return a notice for the administrator, if any.
 
         The step may be done, half done or never begun, and this may be called twice.
 
         Raises:
-            LinkRefused: a user has put a link there, or taken it away; what we made is gone.
+            LinkRefused: a user has put a link in its way, or removed it; what we made is gone.
             SftpJailError, OSError: it failed; the next run tries again.
         """
         return None
 
     def remember(self, action: A, view: View, draft: Draft) -> None:
-        """Bring the origin record of its owner up to date: what is taken comes in."""
+        """Update the owner's origin record: add what the action takes from the host."""
         draft.take(action.origin(view))
 
     def touched(self, action: A) -> Iterable[str]:
-        """Return the paths whose names in their directory this changes, for fsync(2)."""
+        """Return the paths whose directory entries this changes, for fsync(2)."""
         return ()
 
     def verify(self, steps: Sequence[Step]) -> None:
-        """Look once at all steps of this kind that one phase has taken.
+        """Verify all steps of this kind after their phase.
 
         Raises:
-            SftpJailError: one did not become what it should.
+            SftpJailError: a step did not have the intended result.
         """
 
     def verify_again(self, steps: Sequence[Step], view: View) -> None:
-        """Look once more at all steps of this kind, before the commit: programs of others ran.
+        """Verify all steps of this kind again before the commit, after other people's programs ran.
 
         Raises:
-            SftpJailError: one no longer is what it should be.
+            SftpJailError: the result of a step has been changed.
         """
 
 
 class Draft:
-    """An origin record that is being brought up to date: what we made, and what was before us."""
+    """An origin record that is being updated: what we made, and what was there before us."""
 
     def __init__(self, old: Origin) -> None:
         self.made = dict.fromkeys(old.made)
@@ -97,7 +98,7 @@ class Draft:
         self.closed: Closed | None = old.closed
 
     def take(self, origin: Origin) -> None:
-        """Add what an action takes from the host. The first value is the one from before us."""
+        """Add what an action takes from the host. Known values stay: they are from before us."""
         self.made |= dict.fromkeys(origin.made)
         for name, value in origin.was.items():
             self.was.setdefault(name, value)
@@ -115,11 +116,11 @@ _BY_OP: dict[str, Kind[Any]] = {}
 
 
 def kind(action: type[A], *ops: str) -> Callable[[type[Kind[A]]], type[Kind[A]]]:
-    """Register a Kind for an action and what is derived from it.
+    """Register a Kind for an action and its subclasses.
 
     Args:
         action: the action's class.
-        ops: the "op" of each undo record that its `record` makes, and its `revert` gets.
+        ops: the "op" values of the undo records that it makes and reverts.
     """
 
     def register(handler: type[Kind[A]]) -> type[Kind[A]]:
@@ -137,7 +138,7 @@ def kind_of(action: Action) -> Kind[Any]:
 
 
 def is_undo(undo: Mapping[str, Any]) -> bool:
-    """Return whether a line of the journal that has an "op" is one that `revert` can carry out."""
+    """Return whether `revert` can carry out a line of the journal that has an "op"."""
     if not isinstance(undo["op"], str) or undo["op"] not in _BY_OP:
         return False
     told = [undo.get(field) for field in _BY_OP[undo["op"]].about]
@@ -145,7 +146,7 @@ def is_undo(undo: Mapping[str, Any]) -> bool:
 
 
 def revert(undo: Undo) -> str | None:
-    """Carry an undo out; as `Kind.revert`."""
+    """Carry out an undo record, as `Kind.revert` does."""
     return _BY_OP[undo["op"]].revert(undo)
 
 
@@ -189,8 +190,8 @@ def state_of(undo: Undo, field: str, now: object) -> str:
 
 def drop(path: str) -> None:
     """Remove an old version or a staged file, if there is one."""
-    # First a look: on a read-only file system even the removal of nothing fails. Behind a user's
-    # link nothing is ours.
+    # Look first: on a read-only file system, unlink(2) fails even if nothing is there. Nothing
+    # behind a user's link is ours.
     if os.path.lexists(path):
         with contextlib.suppress(LinkRefused):
             files.unlink(path)

@@ -1,4 +1,4 @@
-"""Files and directories: made, written, given away, renamed and removed."""
+"""Files and directories: make, write, change owner, rename, remove."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..merge import Edit
 from ..plan import Step, blaming
 from .base import Draft, Kind, Undo, drop, kind, state_of
 
-# The undo records that take an old version back.
+# The undo records that restore an old version.
 OLD_VERSIONS = ("file", "unremove")
 
 
@@ -25,7 +25,7 @@ _SET_ID = stat.S_ISUID | stat.S_ISGID
 
 @kind(MakeDir, "made-dir")
 class MakeDirKind(Kind[MakeDir]):
-    """A directory exists."""
+    """Make a directory."""
 
     def record(self, action: MakeDir, view: View) -> Undo:
         return {"op": "made-dir", "path": action.path}
@@ -43,7 +43,7 @@ class MakeDirKind(Kind[MakeDir]):
 
 @kind(SetOwner, "owner")
 class SetOwnerKind(Kind[SetOwner]):
-    """A file or directory has an owner and a mode."""
+    """Set the owner and mode of a file or directory."""
 
     def record(self, action: SetOwner, view: View) -> Undo:
         found = files.look(action.path)
@@ -91,7 +91,7 @@ def _revert_owner(path: str, undo: Undo) -> str | None:
 
 @kind(WriteFile, "file")
 class WriteFileKind(Kind[WriteFile]):
-    """A file has a content, or goes where nothing would be left in it."""
+    """Write a file, or remove it if it would be empty."""
 
     def record(self, action: WriteFile, view: View) -> Undo:
         content = action.result(view)
@@ -102,8 +102,8 @@ class WriteFileKind(Kind[WriteFile]):
             "op": "file",
             "path": path,
             "existed": os.path.lexists(path),
-            # By these a recovery knows whether somebody has edited the file since, and takes
-            # only our lines back.
+            # They show a recovery whether somebody has edited the file since. It then undoes only
+            # our lines.
             "new": None if content is None else hashlib.sha256(content).hexdigest(),
             "lines": before if sets else None,
             "style": sets[0].style.value if sets else "",
@@ -132,7 +132,7 @@ class WriteFileKind(Kind[WriteFile]):
             backup = files.backup_name(path)
             if os.path.lexists(backup) and _ours(path, backup, written):
                 files.move(backup, path)
-                # rename(2) leaves both names where they are one file: the step had not begun.
+                # If the step had not begun, both are the same file, and rename(2) keeps both.
                 drop(backup)
             elif os.path.lexists(backup):
                 _revert_edited(path, backup, undo)
@@ -146,7 +146,7 @@ class WriteFileKind(Kind[WriteFile]):
             draft.made.pop(action.path, None)
 
     def verify_again(self, steps: Sequence[Step], view: View) -> None:
-        """Hold files against what was written; in one that is shared, our lines alone."""
+        """Compare files with what was written; in a shared file, only our lines."""
         for step in steps:
             action = step.action
             assert isinstance(action, WriteFile)
@@ -162,7 +162,7 @@ class WriteFileKind(Kind[WriteFile]):
 
 
 def _holds_lines(action: WriteFile, content: bytes) -> bool:
-    """Return whether a shared file has the lines that we set in it."""
+    """Return whether a shared file has the lines that we set."""
     if not isinstance(action, Edit):
         return False
     lines = tagged(content.decode("utf-8", "surrogateescape"), action.sets[0].style)
@@ -170,9 +170,9 @@ def _holds_lines(action: WriteFile, content: bytes) -> bool:
 
 
 def _ours(path: str, backup: str, written: Collection[str | None]) -> bool:
-    """Return whether a file is as it was before, or WRITTEN has the hash of what is in it.
+    """Return whether nobody has edited a file since we were interrupted.
 
-    Then nobody has edited it since we were stopped.
+    It is then the old version, or WRITTEN has the hash of its content.
     """
     if not os.path.lexists(path):
         return True
@@ -183,10 +183,10 @@ def _ours(path: str, backup: str, written: Collection[str | None]) -> bool:
 
 
 def first_versions(undos: Sequence[Undo]) -> list[Undo]:
-    """Return undo records with one for each old version that is kept.
+    """Return undo records, merged so that there is one for each old version kept.
 
     Args:
-        undos: in their order; see `Journal.once`.
+        undos: in order; see `Journal.once`.
     """
     later: dict[str, list[Undo]] = {}
     for undo in undos:
@@ -200,12 +200,12 @@ def first_versions(undos: Sequence[Undo]) -> list[Undo]:
 
 
 def _from_first(first: Undo, later: Sequence[Undo]) -> Undo:
-    """Return the undo record of a step with those of LATER ones on the same path in it."""
+    """Return the undo record of a step, merged with LATER ones on the same path."""
     if not later:
         return first
     steps = [first, *later]
     edits = [undo["lines"] for undo in steps if undo["op"] == "file"]
-    lines = None  # not of lines alone: an administrator's edit since keeps all of the old version
+    lines = None  # not all are edits of lines: an edited file keeps its old version beside it
     if len(edits) == len(steps) and None not in edits:
         lines = {tag: was for edit in reversed(edits) for tag, was in edit.items()}
     both = {"op": "file", "existed": True, "new": None, "style": ""} | first
@@ -214,7 +214,7 @@ def _from_first(first: Undo, later: Sequence[Undo]) -> Undo:
 
 
 def _revert_edited(path: str, backup: str, undo: Undo) -> None:
-    """Undo an edit of a file that an administrator changed since: only our lines, or not at all."""
+    """Undo only our lines in a file edited since, or else keep its old version beside it."""
     content = files.read_file(path)
     if undo["lines"] is None or content is None:
         files.move(backup, f"{path}.sftpjail-before")
@@ -228,7 +228,7 @@ def _revert_edited(path: str, backup: str, undo: Undo) -> None:
 
 @kind(Remove, "unremove", "remove-dir")
 class RemoveKind(Kind[Remove]):
-    """A file is set aside until the commit; an empty directory goes with it, see journal.py."""
+    """Set a file aside until the commit. An empty directory is removed then (see journal.py)."""
 
     def record(self, action: Remove, view: View) -> Undo:
         found = files.look(action.path)
@@ -261,7 +261,7 @@ class RemoveKind(Kind[Remove]):
 
 @kind(Rename, "rename")
 class RenameKind(Kind[Rename]):
-    """A file of a user's has another name, or lies in another directory."""
+    """Rename a user's file, or move it to another directory."""
 
     about = ("path", "to")
 

@@ -1,4 +1,4 @@
-"""Programs that are run, asked or told, and processes that end."""
+"""Run programs, ask them for checks, notify daemons, and end processes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ...formats.tagged_lines import small_keywords
 from ...system import previews, programs, services
 from .base import Kind, Undo, kind
 
-_KEPT = 64 << 10  # bytes of the beginning and of the end of what a hook script writes
+_KEPT = 64 << 10  # bytes to keep of the beginning and of the end of a hook script's output
 
 
 @kind(Run, "run")
 class RunKind(Kind[Run]):
-    """A program is run, and another one undoes that."""
+    """Run a program, which another one undoes."""
 
     about = ("name",)
 
@@ -43,7 +43,7 @@ class RunKind(Kind[Run]):
 
 @kind(EndProcesses)
 class EndProcessesKind(Kind[EndProcesses]):
-    """The processes of a user end. What has ended stays so."""
+    """End the processes of a user. This cannot be undone."""
 
     def record(self, action: EndProcesses, view: View) -> Undo:
         return {"op": "run", "name": action.name, "argv": []}
@@ -61,7 +61,7 @@ class EndProcessesKind(Kind[EndProcesses]):
 
 @kind(Check)
 class CheckKind(Kind[Check]):
-    """A program that only reads is asked whether all is well."""
+    """Ask a program that only reads whether all is well."""
 
     def record(self, action: Check, view: View) -> Undo:
         return {"op": "run", "name": action.why, "argv": []}
@@ -71,10 +71,10 @@ class CheckKind(Kind[Check]):
 
 
 def judge(action: Check, answer: programs.Answer) -> None:
-    """Hold a program's answer against what a Check wants.
+    """Compare a program's answer with what a Check expects.
 
     Raises:
-        SftpJailError: it says no, or says something else.
+        SftpJailError: the program failed, or its answer differs.
     """
     command = " ".join(action.argv)
     if answer.code != 0:
@@ -101,10 +101,10 @@ def _kept(text: str, action: Check) -> list[str]:
 
 @kind(Notify, "notify")
 class NotifyKind(Kind[Notify]):
-    """A daemon reads its configuration again, and once more after a rollback: see journal.py."""
+    """Make a daemon reread its configuration, also after a rollback (see journal.py)."""
 
     about = ("name", "how")
-    foreseen = Phase.FILES  # one that starts reads what is there
+    foreseen = Phase.FILES  # a daemon that starts meanwhile reads the files as they are
 
     def record(self, action: Notify, view: View) -> Undo:
         service = {"name": action.service, "how": action.how}
