@@ -1,1 +1,1 @@
-"""What changes the host: files, mounts, accounts, services and processes."""
+"""The code that changes the host: files, mounts, accounts, services and processes."""

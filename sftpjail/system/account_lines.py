@@ -1,7 +1,7 @@
-"""All lines of one account, or of one group, in the files of shadow, put back exactly as they were.
+"""Save and restore all lines of an account or group in passwd(5), shadow(5) and related files.
 
-Whatever useradd(8), userdel(8) or groupdel(8) had done when it failed or was killed: none of them
-could undo the half of another, nor give back dates, hash and order.
+This undoes useradd(8), userdel(8) and groupdel(8), even if they failed or were killed halfway. None
+of these programs can undo a part of another, or restore dates, hash and order.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from . import files
 from .locks import accounts_still
 
 ETC = "/etc"
-# passwd(5) comes last when an account comes back, and first when it goes.
+# passwd(5) is written last when an account is restored, and first when it is removed.
 _FILES = ("subuid", "subgid", "gshadow", "group", "shadow", "passwd")
-# The same for a group: who is in it has no rights by gshadow(5) alone.
+# Likewise for a group: gshadow(5) alone gives its members no rights.
 _GROUP_FILES = ("gshadow", "group")
-# The fields that list members: of group(5), and administrators too of gshadow(5).
+# The fields that list members, and in gshadow(5) also administrators.
 _LISTS = {"group": (3,), "gshadow": (2, 3)}
 
 Lines = dict[str, dict[str, Any]]
 
 
 def read_lines(name: str) -> Lines:
-    """Return the lines of an account and those that list it, by file; for `put_back`, and JSON."""
+    """Return the lines of an account and those that list it, by file, in a form for JSON."""
     there = [file for file in _FILES if os.path.exists(f"{ETC}/{file}")]
     return {file: _lines_of(name, file, _read(file)) for file in there}
 
@@ -54,13 +54,13 @@ def read_fields(name: str) -> dict[str, str]:
 
 
 def read_group(name: str) -> Lines:
-    """Return the lines of a group, by file; for `put_group_back`, and JSON."""
+    """Return the lines of a group, by file, in a form for JSON."""
     there = [file for file in _GROUP_FILES if os.path.exists(f"{ETC}/{file}")]
     return {file: {"own": _own(name, _read(file))} for file in there}
 
 
 def left_lines(names: Collection[str]) -> dict[str, Lines]:
-    """Return `read_lines` of those accounts that have a line, or are listed in one, by name."""
+    """Return `read_lines` by name, for the accounts that have a line or are listed in one."""
     wanted, found = frozenset(names), dict[str, Lines]()
     for file in _FILES:
         for line in _read(file):
@@ -73,14 +73,14 @@ def left_lines(names: Collection[str]) -> dict[str, Lines]:
 
 
 def take_away(made: Mapping[str, Sequence[str]], before: Mapping[str, Lines]) -> list[str]:
-    """Make the lines of many new accounts what they were, each file by one write.
+    """Undo the creation of many accounts. Each file is written once.
 
     Args:
         made: by name, the uid, gid, home and shell that each was made with.
-        before: from `left_lines`, when they were not there.
+        before: from `left_lines`, before they were made.
 
     Returns:
-        the names that another account has by now; its lines stay.
+        the names that now belong to other accounts, whose lines stay.
 
     Raises:
         SftpJailError: a file cannot be changed, or another program has it locked.
@@ -99,7 +99,7 @@ def take_away(made: Mapping[str, Sequence[str]], before: Mapping[str, Lines]) ->
 
 
 def others_of(made: Mapping[str, Sequence[str]]) -> set[str]:
-    """Return the names that an account has which is not as we make it; see `take_away`."""
+    """Return the names that belong to accounts other than those we made; see `take_away`."""
     return {
         name
         for name, *fields in (line.split(":") for line in _read("passwd"))
@@ -108,10 +108,10 @@ def others_of(made: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def refuse_taken(names: Collection[str]) -> None:
-    """Refuse new accounts where one is there by now, made by somebody else.
+    """Refuse new accounts if somebody else has made one of them meanwhile.
 
     Raises:
-        SftpJailError: so it is, or another program has passwd(5) locked.
+        SftpJailError: this is so, or another program has passwd(5) locked.
     """
     with _locked_accounts():
         taken = sorted({_first(line) for line in _read("passwd")}.intersection(names))
@@ -123,10 +123,10 @@ def refuse_taken(names: Collection[str]) -> None:
 
 
 def set_shadow(values: Mapping[str, Mapping[int, str]]) -> None:
-    """Set fields of shadow(5) for many accounts, by one write.
+    """Set fields of shadow(5) for many accounts. The file is written once.
 
     Args:
-        values: by name, the fields by their place in the line; 0 is the name.
+        values: by name, the fields by their index in the line; 0 is the name.
 
     Raises:
         SftpJailError: the file cannot be changed, or another program has it locked.
@@ -139,14 +139,14 @@ def set_shadow(values: Mapping[str, Mapping[int, str]]) -> None:
 
 
 def put_passwords_back(before: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> list[str]:
-    """Make passwords what they were, where they still are the ones that we have set.
+    """Restore passwords, unless they have been changed again since we set them.
 
     Args:
         before: by name, the fields of shadow(5) for the password and the day of its last change.
         given: by name, the digest of the password that we have set; see `digest`.
 
     Returns:
-        the accounts that have yet another one, which stays.
+        the accounts whose password was changed again, and stays.
 
     Raises:
         SftpJailError: the file cannot be changed, or another program has it locked.
@@ -164,7 +164,7 @@ def put_passwords_back(before: Mapping[str, Sequence[str]], given: Mapping[str, 
 
 
 def digest(password: str) -> str:
-    """Return what tells a field of shadow(5) from another one, and does not show it."""
+    """Return a digest of a field of shadow(5), to compare it without storing it."""
     import hashlib  # late: useradd waits
 
     return hashlib.sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
@@ -198,7 +198,7 @@ def _own(name: str, lines: list[str]) -> list[dict[str, Any]]:
 
 
 def without_hashes(name: str) -> Lines:
-    """Return `read_lines` with no password in it: where there was one, the account is locked."""
+    """Return `read_lines` without password hashes: accounts that had one are locked."""
     found = read_lines(name)
     for file, lines in found.items():
         if file in ("subuid", "subgid"):
@@ -210,7 +210,7 @@ def without_hashes(name: str) -> Lines:
 
 
 def _locked(line: str, none: str) -> str:
-    """Return a line whose password is an impossible one: as it was, if NONE matches, or "!"."""
+    """Return a line with "!" as its password, unless NONE already matches the password."""
     fields = line.split(":")
     if len(fields) > 1 and not re.fullmatch(none, fields[1]):
         fields[1] = "!"
@@ -218,11 +218,11 @@ def _locked(line: str, none: str) -> str:
 
 
 def in_the_way(name: str, before: Mapping[str, Any]) -> str:
-    """Return why an account that is gone cannot come back as it was, or "".
+    """Return why a deleted account cannot be restored, or "".
 
     Args:
         name: the account.
-        before: from `read_lines`, when it was there.
+        before: from `read_lines`, before it was deleted.
     """
     own = {file: [o["line"].split(":") for o in before[file]["own"]] for file in before}
     uids = {fields[2] for fields in own.get("passwd", ())}
@@ -252,7 +252,7 @@ def _fields(file: str) -> list[list[str]]:
 
 
 def _taken(file: str, ranges: Iterable[Sequence[str]]) -> str:
-    """Return who has subordinate ids of RANGES by now, in words, or ""; see subuid(5)."""
+    """Return a sentence that names who now has subordinate ids (subuid(5)) in RANGES, or ""."""
     wanted = [_range(fields) for fields in ranges]
     for fields in _fields(file):
         first, last = _range(fields)
@@ -273,7 +273,7 @@ def stands(name: str, before: Lines) -> bool:
 
 
 def is_another(name: str, before: Lines) -> bool:
-    """Return whether an account stands there that is not the one from before, or a part of it."""
+    """Return whether the account has lines in passwd(5) or shadow(5) that differ from before."""
     now = read_lines(name)
     return any(
         own["line"] not in [old["line"] for old in before.get(file, {"own": []})["own"]]
@@ -283,12 +283,12 @@ def is_another(name: str, before: Lines) -> bool:
 
 
 def put_back(name: str, before: Lines, only_new: bool = False) -> None:
-    """Make the lines of an account, and its memberships, what they were; others' lines stay.
+    """Restore the lines and memberships of an account. Lines of other accounts stay.
 
     Args:
         name: the account.
-        before: from `read_lines`; without lines of its own, the account goes.
-        only_new: refuse where the name or a number is somebody's by now; see `in_the_way`.
+        before: from `read_lines`; if it has no lines of the account, the account is removed.
+        only_new: refuse if the name, uid or gid is in use now; see `in_the_way`.
 
     Raises:
         SftpJailError: a file cannot be changed, or another program has it locked.
@@ -304,14 +304,14 @@ def put_back(name: str, before: Lines, only_new: bool = False) -> None:
 
 
 def put_group_back(name: str, before: Lines) -> str:
-    """Make the lines of a group what they were; others' lines stay.
+    """Restore the lines of a group. Lines of other groups stay.
 
     Args:
         name: the group.
-        before: from `read_group`, when there was one.
+        before: from `read_group`, before the change.
 
     Returns:
-        why it does not come back, and nothing was changed; or "".
+        why it cannot be restored, if so, and nothing was changed; or "".
 
     Raises:
         SftpJailError: a file cannot be changed, or another program has it locked.
@@ -328,7 +328,7 @@ def put_group_back(name: str, before: Lines) -> str:
 
 
 def _group_in_the_way(name: str, before: Lines) -> str:
-    """Return why a group that is gone cannot come back as it was, or ""."""
+    """Return why a deleted group cannot be restored, or ""."""
     own = [line["line"].split(":") for line in before.get("group", {"own": []})["own"]]
     gids = {fields[2] for fields in own if len(fields) > 2}
     for fields in _fields("group"):
@@ -341,7 +341,7 @@ def _group_in_the_way(name: str, before: Lines) -> str:
 
 @contextlib.contextmanager
 def _locked_accounts() -> Iterator[None]:
-    """Keep useradd and its kin waiting.
+    """Make useradd(8) and related programs wait.
 
     Raises:
         SftpJailError: one of them does not end.
@@ -362,14 +362,14 @@ def _edit(file: str, name: str, before: dict[str, Any]) -> None:
         kept = [_listing(line, name, listed.get(_first(line), ""), file) for line in kept]
     place = -1
     for own in before["own"]:
-        # Never above the line before it: of two lines with one name the first counts.
+        # Keep their order: if two lines have the same name, the first one counts.
         place = max(_place(own, kept), place + 1)
         kept.insert(place, own["line"])
     _write(file, old, kept)
 
 
 def _write(file: str, old: Sequence[str], lines: Sequence[str]) -> None:
-    """Write a file whose lines were OLD, if they are others now."""
+    """Write a file if its lines differ from OLD."""
     path = f"{ETC}/{file}"
     if lines != old:
         content = "\n".join(lines).encode("utf-8", "surrogateescape")
@@ -378,10 +378,10 @@ def _write(file: str, old: Sequence[str], lines: Sequence[str]) -> None:
 
 
 def _place(own: Mapping[str, Any], lines: list[str]) -> int:
-    """Return where a line is put: below the one that it was below; at the end if that is gone."""
+    """Return the index for a restored line: below its former neighbour, or else at the end."""
     after, at = own["after"], own.get("at", 0)  # an earlier version kept no number
     if 0 < at <= len(lines) and _first(lines[at - 1]) == after:
-        return int(at)  # of several lines above that have this name, such as blank ones, the same
+        return int(at)  # the number tells apart neighbours of the same name, such as blank lines
     if not after:
         return 0
     places = (at + 1 for at, line in enumerate(lines) if _first(line) == after)
@@ -389,14 +389,14 @@ def _place(own: Mapping[str, Any], lines: list[str]) -> int:
 
 
 def _listing(line: str, name: str, before: str, file: str) -> str:
-    """Return a line of a group, with the account in it where it was BEFORE."""
+    """Return a line of a group with the account's membership as in the line BEFORE."""
     if line == before or not (before or _lists(line, name, file)):
         return line
     if before and _without(line, (name,), file) == _without(before, (name,), file):
-        return before  # in its old place among the members
+        return before  # at its old position among the members
     fields, was = _without(line, (name,), file).split(":"), before.split(":")
     for at in _LISTS[file]:
-        # A line that another program has cut short has no place for a member.
+        # Another program may have cut the line short.
         if at < min(len(was), len(fields)) and name in was[at].split(","):
             fields[at] = f"{fields[at]},{name}".lstrip(",")
     return ":".join(fields)
@@ -419,5 +419,5 @@ def _first(line: str) -> str:
 
 
 def _read(file: str) -> list[str]:
-    """Return the lines of a file; the last one is empty where the file ends as it should."""
+    """Return the lines of a file; the last one is empty if the file ends with a newline."""
     return (files.read_file(f"{ETC}/{file}") or b"").decode("utf-8", "surrogateescape").split("\n")

@@ -1,4 +1,4 @@
-"""Accounts: what passwd(5) and group(5) say this moment, and the commands that change them."""
+"""Accounts: the present lines of passwd(5) and group(5), and the programs that change them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .locks import ACCOUNTS
 from .processes import booted, owner, with_variable
 from .waits import holder
 
-# userdel(8), and usermod(8) where it changes the home, of an account that a process belongs to.
+# The error of userdel(8), and of usermod(8) for a new home, if the account has a process.
 _IN_USE = re.compile(r"currently used by process (\d+)")
-# In the environment of each program that changes an account for us: names that account to the hooks
-# of shadow, since whatever is to be done about it this run does.
+# An environment variable for each program that changes an account for us. It names the account, so
+# that the hooks of shadow leave it to this run.
 JOINS = "SFTPJAIL_JOINS"
 MOMENT = 3.0  # seconds that a session may take to end
-# And so many where systemd says that it is closing: UserStopDelaySec= of logind.conf(5) is 10.
+# The same if systemd says that it is closing; UserStopDelaySec= of logind.conf(5) is 10.
 LINGERING = 15.0
 
 
@@ -30,7 +30,7 @@ def run(argv: Sequence[str], name: str) -> programs.Answer:
 
     Args:
         argv: the program and its arguments; no shell.
-        name: the account that it is about; its hooks leave that to us.
+        name: the account concerned, which the hooks leave to us.
 
     Raises:
         SftpJailError: as `programs.run`.
@@ -39,16 +39,14 @@ def run(argv: Sequence[str], name: str) -> programs.Answer:
 
 
 def change_account(argv: Sequence[str], name: str) -> None:
-    """Run usermod(8) or userdel(8).
-
-    Where a session of the account is just ending, wait for its end.
+    """Run usermod(8) or userdel(8). If a session of the account is just ending, wait for its end.
 
     Args:
         argv: the program and its arguments; no shell.
         name: the account.
 
     Raises:
-        SftpJailError: it failed; where a process of the account is in the way, the fix ends it.
+        SftpJailError: it failed. If a process of the account is the reason, the fix ends it.
     """
     began = time.monotonic()
     while (answer := run(argv, name)).code != 0:
@@ -78,12 +76,12 @@ def change_group(argv: Sequence[str], name: str = "") -> None:
 
 
 def wait_for_programs(patience: float = 60.0) -> None:
-    """Wait until what a run that was killed has started to change accounts has ended.
+    """Wait for programs that a killed run had started to change accounts.
 
-    It would finish its work after the undo.
+    They would otherwise finish their work after the undo.
 
     Args:
-        patience: seconds; then it goes on, as something of a hook's may stay for ever.
+        patience: seconds to wait at most, because a process that a hook has left may never end.
     """
     deadline = time.monotonic() + patience
     while (left := deadline - time.monotonic()) > 0 and (found := with_variable(JOINS)):
@@ -92,7 +90,7 @@ def wait_for_programs(patience: float = 60.0) -> None:
 
 
 def _session_state(name: str) -> str:
-    """Return what systemd-logind knows of an account, as "active" or "closing", or "".
+    """Return the state of an account in systemd-logind, such as "active" or "closing", or "".
 
     See sd_uid_get_state(3).
     """
@@ -102,17 +100,17 @@ def _session_state(name: str) -> str:
 
 
 def _ending(name: str, state: str, pid: str) -> str:
-    """Return the command that ends what an account runs."""
+    """Return the command that ends the processes of an account."""
     if state:
         return f"loginctl terminate-user {name}"
-    # Nothing where it is root's, or has ended since.
+    # This is "" if the process is root's or has ended since.
     return fixes.ending({int(pid): owner(int(pid))})
 
 
 def entries(path: str) -> list[list[str]]:
-    """Return the fields of the lines of passwd(5) or group(5) as they are this moment.
+    """Return the fields of the present lines of passwd(5) or group(5).
 
-    There are four at least, maybe empty.
+    Each line has at least four fields, which may be empty.
     """
     with open(path, encoding="utf-8", errors="surrogateescape") as handle:
         lines = [line.rstrip("\n").split(":") for line in handle]

@@ -1,7 +1,7 @@
-"""Accounts that another program is still creating, and the waiters that make their jails then.
+"""Accounts that another program is still creating, and the waiters that then make their jails.
 
-adduser(8) makes home and extra groups after useradd(8) and its hooks. A waiter, `hooks/waiter`,
-is left behind for it, and says in a file of WAITING who it is: its pid and its start.
+adduser(8) makes the home and extra groups after useradd(8) and its hooks. So we leave a waiter,
+`hooks/waiter`, which writes its pid and start time into a file in WAITING.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Arrival:
 
     Args:
         name: the account.
-        maker: the pid of the process that creates it, or has done so.
+        maker: the pid of the process that creates it or has created it.
         waiter: the pid of its waiter.
     """
 
@@ -40,40 +40,40 @@ class Arrival:
 
     @property
     def pid(self) -> int:
-        """The process that is waited for: the maker, or once that has ended the waiter."""
+        """The process to wait for: the maker, or the waiter if the maker has ended."""
         return self.maker if _start(self.maker) else self.waiter
 
 
 def adduser() -> int | None:
-    """Return the pid of the nearest adduser(8) that we run below, or None."""
+    """Return the pid of the nearest adduser(8) among our ancestors, or None."""
     return next((pid for pid in _ancestors() if _is_adduser(pid)), None)
 
 
 def lock_holder(path: str) -> int | None:
-    """Return the pid of a process above us that holds a lock, and waits for us; or None.
+    """Return the pid of an ancestor that holds a lock, and so waits for us, or None.
 
     Args:
-        path: the lock file; flock(2) shows in proc_pid_fdinfo(5).
+        path: the lock file; proc_pid_fdinfo(5) shows flock(2) locks.
     """
     return next((pid for pid in _ancestors() if _locks(pid, path)), None)
 
 
 def leave_waiter(name: str, pid: int, new: bool = False) -> None:
-    """Leave a waiter behind that has an account's jail made when a process has ended.
+    """Start a waiter that has an account's jail made when a process has ended.
 
     Args:
         name: the account.
-        pid: that process.
-        new: useradd's hook has done nothing yet, and runs once more then.
+        pid: the process.
+        new: useradd's hook has done nothing yet, and runs again then.
 
     Raises:
-        SftpJailError: no waiter could be started.
+        SftpJailError: the waiter could not be started.
     """
     programs.must([WAITER, "leave", "--new" if new else "--unit", name, str(pid)])
 
 
 def arriving() -> dict[str, Arrival]:
-    """Return the accounts that a waiter works for now, by name."""
+    """Return the accounts that have a waiter now, by name."""
     found = {}
     with contextlib.suppress(OSError):
         for entry in os.listdir(WAITING):
@@ -86,7 +86,7 @@ def arriving() -> dict[str, Arrival]:
 
 
 def wait_for(name: str) -> Arrival | None:
-    """Wait until no waiter works for an account; return one that still does after PATIENCE."""
+    """Wait until an account has no waiter; return one that still runs after PATIENCE, or None."""
     deadline = time.monotonic() + PATIENCE
     maker = 0
     wait = Wait(lambda: f"pid {maker}, which is still creating {name}")
@@ -112,7 +112,7 @@ def _ancestors() -> Iterator[int]:
 
 
 def _start(pid: int) -> str:
-    """Return when a process began, as proc_pid_stat(5) has it; "" where it has ended."""
+    """Return the start time of a process as in proc_pid_stat(5), or "" if it has ended."""
     try:
         fields = after_name(pid)
     except OSError:
@@ -121,9 +121,9 @@ def _start(pid: int) -> str:
 
 
 def _is_adduser(pid: int) -> bool:
-    """Return whether a process is root's, in our root, and runs adduser(8), a program in Perl.
+    """Return whether a process is root's, has our root directory, and runs adduser(8).
 
-    That overwrites its arguments with its bare name.
+    adduser is a Perl program that replaces its command line with its bare name.
     """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as handle:

@@ -1,6 +1,6 @@
-"""What keeps a process from what root may do: its capabilities and its mount namespace.
+"""The restrictions of a process of root's: its capabilities and its mount namespace.
 
-It is proc_pid_status(5) that has them; a unit of systemd sets them (systemd.exec(5), SANDBOXING).
+systemd units set them (SANDBOXING in systemd.exec(5)), and proc_pid_status(5) shows them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 
-# Of linux/capability.h, in its order; those that are new to it are called by their number.
+# The capabilities of linux/capability.h in its order. Newer ones are named by their number.
 _NAMES = """
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
     NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO
@@ -21,12 +21,12 @@ _NAMES = """
 
 @dataclass(frozen=True)
 class Confinement:
-    """How a process is confined beside us.
+    """How a process is confined in comparison with us.
 
     Args:
-        lacks: the numbers of the capabilities that we could have, and it cannot.
-        no_new_privileges: whether set-user-ID programs and the like gain nothing there.
-        apart: whether it has a mount namespace of its own.
+        lacks: the numbers of the capabilities missing from its bounding set and not from ours.
+        no_new_privileges: whether set-user-ID programs and the like give it no privileges.
+        apart: whether its mount namespace differs from ours.
     """
 
     lacks: tuple[int, ...] = ()
@@ -42,7 +42,7 @@ class Confinement:
         )
 
     def prefix(self, pid: int) -> list[str]:
-        """Return the words before a command that confine it as the process PID is."""
+        """Return the words to put before a command to confine it like the process PID."""
         words = list[str]()
         if self.apart:
             words += ["nsenter", f"--mount=/proc/{pid}/ns/mnt"]
@@ -51,7 +51,7 @@ class Confinement:
         return [*words, "setpriv", *limits] if limits else words
 
     def __str__(self) -> str:
-        """What it is, in words; "" if it is not confined."""
+        """Return the confinement in words, or "" if there is none."""
         words = ["in its own mount namespace"] * self.apart
         words += [f"without {', '.join(self.names)}"] * bool(self.lacks)
         return ", ".join(words + ["with NoNewPrivileges"] * self.no_new_privileges)

@@ -1,10 +1,9 @@
-"""Files and directories, changed for good or staged.
+"""Change files and directories, at once or staged.
 
 These are primitives; what to do and undo is decided elsewhere.
 
-Paths are walked by file descriptor, component by component (safe_path.py): a symbolic link is
-followed only where root alone could have made it, so that nothing a user puts into a directory of
-theirs leads root astray.
+Paths are walked by file descriptor, component by component (safe_path.py). A symbolic link is
+followed only if root alone could have made it, so that users cannot redirect root.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_parent(path: str) -> tuple[int, str]:
-    """Return a descriptor of the directory that really holds PATH, and PATH's last name.
+    """Return a descriptor of the directory that really contains PATH, and PATH's last component.
 
-    The last name is not followed.
+    A link in the last component is not followed.
 
     Raises:
         LinkRefused: a component is a symbolic link that others than root made or can change.
-        OSError: a component is missing or no directory.
+        OSError: a component is missing or not a directory.
     """
     with _refusing():
         fd, name, _ = safe_path.walk(path)
@@ -46,7 +45,7 @@ def open_parent(path: str) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """Turn a refusal of safe_path into ours."""
+    """Turn PathRefused into LinkRefused."""
     try:
         yield
     except safe_path.PathRefused as error:
@@ -54,12 +53,10 @@ def _refusing() -> Iterator[None]:
 
 
 def resolve(path: str) -> str:
-    """Return PATH without the links on its way and at its end.
-
-    They are followed as `open_parent` does.
+    """Return PATH with all links resolved, also at its end.
 
     Raises:
-        LinkRefused: as `open_parent`, for the last name too.
+        LinkRefused: as `open_parent`, also for the last component.
     """
     try:
         with _refusing():
@@ -74,12 +71,12 @@ def resolve(path: str) -> str:
 
 @contextlib.contextmanager
 def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
-    """`open_parent` that closes its descriptor.
+    """Yield the result of `open_parent` and close its descriptor.
 
-    Its errors name the path, or the file that it is ABOUT.
+    Errors name the path, or the file ABOUT if it is given.
 
     Raises:
-        LinkRefused: also where something is gone that others than root can take away.
+        LinkRefused: as `open_parent`, or something is gone that others than root can remove.
     """
     about = about or path
     try:
@@ -103,9 +100,9 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
 
 
 def _is_taken(path: str, error: OSError) -> bool:
-    """Return whether something on the way is gone, or another thing, by others' doing than root's.
+    """Return whether others than root can have caused an error, by removing a component of PATH.
 
-    A link that has come there since it was looked at is no directory either.
+    A component that has just been replaced by a link fails in the same way.
     """
     if error.errno not in (errno.ENOENT, errno.ENOTDIR):
         return False
@@ -121,7 +118,7 @@ def _is_taken(path: str, error: OSError) -> bool:
 
 @contextlib.contextmanager
 def opened(name: str, flags: int, directory: int) -> Iterator[int]:
-    """Yield a descriptor of NAME in DIRECTORY, which is closed at the end."""
+    """Open NAME in DIRECTORY, yield its descriptor, and close it."""
     fd = os.open(name, flags, 0o600, dir_fd=directory)
     try:
         yield fd
@@ -130,21 +127,21 @@ def opened(name: str, flags: int, directory: int) -> Iterator[int]:
 
 
 def look(path: str) -> os.stat_result:
-    """Return lstat(2) of what a change of PATH would change."""
+    """Return lstat(2) of the file that a change of PATH would affect."""
     with parent(path) as (directory, name):
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
 
 def read_file(path: str) -> bytes | None:
-    """Return the content of a regular file as it is found by `open_parent`.
+    """Return the content of a regular file, found with `open_parent`.
 
-    It is None for anything else, a link too.
+    The result is None if there is none, or for anything else, including a link.
     """
     with parent(path) as (directory, name):
         try:
             fd = os.open(name, PLAIN, dir_fd=directory)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # nothing, a link, a socket
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # missing, link, socket
                 return None
             raise
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -155,13 +152,13 @@ def read_file(path: str) -> bytes | None:
 
 
 def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
-    """Make one directory with exactly that owner and mode; parents must exist.
+    """Make one directory with exactly this owner and mode. Its parents must exist.
 
-    One of that owner's stays as it is.
+    If a directory of that owner exists, it stays as it is.
 
     Raises:
-        LinkRefused: in its place is a symbolic link of a user's.
-        SftpJailError: somebody else has put a directory there since it was planned.
+        LinkRefused: a user's symbolic link has its name.
+        SftpJailError: somebody else has made a directory there since it was planned.
     """
     with parent(path) as (directory, name):
         try:
@@ -170,7 +167,7 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
             _judge_dir(path, uid)
             return
         with opened(name, DIRECTORY, directory) as fd:
-            # In a directory of a user's something else may have its name by now.
+            # In a user's directory, something else may have its name by now.
             if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
                 raise SftpJailError(
                     f"somebody else put a directory in place of {path} while it was made"
@@ -180,10 +177,10 @@ def make_dir(path: str, mode: int, uid: int, gid: int) -> None:
 
 
 def _judge_dir(path: str, uid: int) -> None:
-    """Make sure that a directory which came after the plan is of the user who was to have it.
+    """Check that a directory made since the plan belongs to the right user.
 
     Raises:
-        SftpJailError: it is another's; what would be made or mounted below would be in their hands.
+        SftpJailError: it is another user's, who would control what is made or mounted below.
     """
     with _refusing():
         fd = safe_path.open_path(path, follow=True)
@@ -199,10 +196,10 @@ def _judge_dir(path: str, uid: int) -> None:
 
 
 def keep_private(path: str) -> None:
-    """Take everybody's but root's rights from a directory of ours.
+    """Give a directory of ours mode 0700.
 
-    An earlier version made it with mode 0755. What is in it, and when it changes, would tell an
-    attacker which step root takes now.
+    An earlier version made it with mode 0755. Its contents and times would show an attacker which
+    step root takes now.
 
     Raises:
         SftpJailError: its mode cannot be changed.
@@ -216,7 +213,7 @@ def keep_private(path: str) -> None:
 
 
 def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
-    """Give an existing directory, or a file that has no second name, this owner and mode.
+    """Set the owner and mode of a directory, or of a file with a single name.
 
     A symbolic link is not followed.
 
@@ -240,7 +237,7 @@ def remove_dir(path: str, inode: int = 0) -> bool:
 
     Args:
         path: the directory.
-        inode: remove no other one that has come into its place; 0 for any.
+        inode: remove it only if it has this inode, in case it was replaced; 0 for any.
     """
     if not os.path.isdir(os.path.dirname(path)):
         return True
@@ -253,7 +250,7 @@ def remove_dir(path: str, inode: int = 0) -> bool:
         except FileNotFoundError:
             return True
         except OSError as error:
-            # In use or a mount point: not ours.
+            # It is in use or a mount point, so not ours.
             if error.errno in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR):
                 return False
             raise
@@ -263,8 +260,8 @@ def remove_dir(path: str, inode: int = 0) -> bool:
 def _beside(path: str, suffix: str) -> str:
     directory, name = os.path.split(path)
     if os.path.dirname(directory) == "/etc/shadow-maint":
-        # useradd runs every regular file in there, a half-written one too: those are
-        # staged one directory up.
+        # useradd runs every regular file in there, even a half-written one, so they are staged one
+        # directory up.
         directory, name = os.path.dirname(directory), f"{os.path.basename(directory)}-{name}"
     return f"{directory}/.{name}.{suffix}"
 
@@ -273,17 +270,17 @@ _OLD = "sftpjail-old~"
 
 
 def backup_name(path: str) -> str:
-    """Return where PATH's old version is kept: a name that no daemon's include pattern matches."""
+    """Return the path for PATH's old version. No daemon's include pattern matches its name."""
     return _beside(path, _OLD)
 
 
 def is_backup(name: str) -> bool:
-    """Return whether a name in a directory is that of an old version; see `backup_name`."""
+    """Return whether a file name is that of an old version; see `backup_name`."""
     return name.startswith(".") and name.endswith(f".{_OLD}")
 
 
 def stage_name(path: str) -> str:
-    """Return where the new version of PATH is written before it is renamed into place."""
+    """Return the path for PATH's new version before it is renamed into place."""
     return _beside(path, "sftpjail-new~")
 
 
@@ -292,9 +289,9 @@ def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid
 
     Args:
         path: the file that will be replaced.
-        content: all of it.
-        like: take owner, mode and extended attributes of the file that is there.
-        mode, uid, gid: those of the file otherwise.
+        content: the whole content.
+        like: copy owner, mode and extended attributes from the existing file.
+        mode, uid, gid: the mode and owner otherwise.
     """
     attributes: dict[str, bytes] = {}
     if like:
@@ -312,14 +309,14 @@ def write_staged(path: str, content: bytes, like: bool, mode: int, uid: int, gid
 
 @contextlib.contextmanager
 def create(path: str, about: str = "") -> Iterator[int]:
-    """Make a file that is not there yet, root's alone, and yield its descriptor; see `parent`."""
+    """Create a new file for root only, and yield its descriptor; see `parent`."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with parent(path, about) as (directory, name), opened(name, flags, directory) as fd:
         yield fd
 
 
 def _fill(fd: int, data: bytes) -> None:
-    while data:  # a disk that is nearly full takes a part and reports no error
+    while data:  # a disk that is nearly full writes a part and reports no error
         data = data[os.write(fd, data) :]
 
 
@@ -333,7 +330,7 @@ def _set_attributes(fd: int, attributes: dict[str, bytes]) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Rename SOURCE to TARGET, replacing it. Links are not followed at the last name of either."""
+    """Rename SOURCE to TARGET, replacing it. A link at the end of either is not followed."""
     with (
         parent(source, target) as (old, old_name),
         parent(target) as (new, new_name),
@@ -343,10 +340,10 @@ def move(source: str, target: str) -> None:
 
 
 def carry(source: str, target: str) -> None:
-    """Rename SOURCE to TARGET, where need be from one file system to another.
+    """Rename SOURCE to TARGET, or copy it if they are on different file systems.
 
-    It keeps owner, mode, times and attributes. What watches either directory by its time, as
-    cron(8) does in whole seconds, sees a change (`_touch`).
+    Owner, mode, times and attributes are kept. A program that watches the mtime of either
+    directory, as cron(8) does in whole seconds, notices the change (`_touch`).
     """
     with parent(source, target) as (old, old_name), parent(target) as (new, new_name):
         try:
@@ -365,15 +362,15 @@ def carry(source: str, target: str) -> None:
 
 
 def _touch(directory: int) -> None:
-    """Give a directory a time that no reader of whole seconds has seen yet: the next second's."""
+    """Set a directory's mtime one second ahead, so that programs that compare seconds notice."""
     found = os.fstat(directory)
     os.utime(directory, ns=(found.st_atime_ns, max(found.st_mtime_ns, time.time_ns() + 10**9)))
 
 
 def _copy(source: str, target: str) -> None:
-    """Make TARGET, which is not there yet, a whole copy of a regular file.
+    """Copy a regular file to TARGET, which must not exist.
 
-    It has its name when it is on the disk.
+    The copy is on the disk before it gets its name.
     """
     with parent(source) as (directory, name), opened(name, PLAIN, directory) as fd:
         found, attributes = os.fstat(fd), _attributes(fd)
@@ -394,14 +391,14 @@ def _copy(source: str, target: str) -> None:
 
 
 def keep(path: str) -> None:
-    """Give the present version of PATH its second name, from which a rollback takes it back."""
+    """Link the present version of PATH to its backup name, for a rollback."""
     unlink(backup_name(path))
     with parent(path) as (old, old_name), parent(backup_name(path), path) as (new, new_name):
         os.link(old_name, new_name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
 
 
 def unlink(path: str) -> None:
-    """Remove a file that may be gone already, its directory too."""
+    """Remove a file if it exists. Its directory may be missing too."""
     if not os.path.isdir(os.path.dirname(path)):
         return
     with (
@@ -423,7 +420,7 @@ def sync_dirs(paths: set[str]) -> None:
 
 
 def append(path: str, text: str) -> None:
-    """Append TEXT to a root-only file and return when it is on the disk."""
+    """Append TEXT to a file that only root can access, and sync it."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         _fill(fd, text.encode("utf-8", "surrogateescape"))
@@ -436,7 +433,7 @@ def append(path: str, text: str) -> None:
 
 
 def cut(path: str, size: int) -> None:
-    """Shorten a root-only file and return when that is on the disk."""
+    """Truncate a file that only root can access, and sync it."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

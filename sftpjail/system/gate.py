@@ -1,4 +1,4 @@
-"""The gate that holds useradd(8) and userdel(8) up for a moment, while their hooks come or go."""
+"""Hold up useradd(8) and userdel(8) while their hooks are removed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .processes import of_name
 
 @contextlib.contextmanager
 def no_useradd(path: str) -> Iterator[None]:
-    """A moment for a hook of shadow's, or its directory, to go.
+    """Hold up useradd(8) and userdel(8) while a hook of theirs, or its directory, is removed.
 
-    useradd fails if it sees and then misses it (run_part.c). Whoever opens the directory stands
-    still until the moment is over, and we wait, for two seconds at most, until each useradd and
-    userdel from before does so or has ended. Where the kernel stops nobody for us (a container),
-    until none runs.
+    useradd fails if it lists a hook and then cannot find it (run_part.c). Any process that opens
+    the directory is blocked until the removal is done. Before it, we wait for up to two seconds
+    until each useradd and userdel that already runs is blocked or has ended. If the kernel does not
+    let us block processes (in a container), we wait until none runs.
     """
     directory = path if os.path.isdir(path) else os.path.dirname(path)
     if os.path.dirname(directory) != "/etc/shadow-maint" or not os.path.lexists(path):
@@ -33,13 +33,13 @@ def no_useradd(path: str) -> Iterator[None]:
         yield
     finally:
         if door:
-            os.close(door)  # which lets everybody in
+            os.close(door)  # lets the blocked processes go on
 
 
 def _shut(directory: str) -> int:
-    """Stop everybody who opens DIRECTORY, by a descriptor that is to be closed.
+    """Block every process that opens DIRECTORY, until the returned descriptor is closed.
 
-    It is 0 where we may not (fanotify_init(2)).
+    Return 0 if this is not permitted (fanotify_init(2)).
     """
     import ctypes
 
@@ -60,7 +60,7 @@ _EVENT = struct.Struct("=IBBHQii")  # struct fanotify_event_metadata
 
 
 def _stopped(door: int) -> set[int]:
-    """Return the pids of those who were stopped since this was asked last."""
+    """Return the pids of the processes that were blocked since the last call."""
     try:
         events = os.read(door, _EVENT.size * 100)
     except BlockingIOError:

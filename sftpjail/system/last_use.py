@@ -1,11 +1,11 @@
-"""When an account's keys were last used, and from where: a file for each uid, a line for each key.
+"""When and from where an account's keys were last used: a file for each uid, a line for each key.
 
-It is a cache, which may be lost, and is never in the way of a login: no fsync, no error, and the
-process that writes at a login is one that nobody waits for, and that ends itself after a second.
-`setup` makes the directory: where there is none, as after a teardown, nothing is kept.
+This is a cache that may be lost, and it never blocks a login: there is no fsync and no error, and
+the process that writes at a login ends itself after a second, while nobody waits for it. `setup`
+makes the directory. If there is none, as after a teardown, nothing is recorded.
 
-login_step.py has this text in it and compiles it in that process alone; see openssh/pam_session.py,
-program().
+login_step.py contains this text and compiles it only in that process; see program() in
+openssh/pam_session.py.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import os
 
 from ..paths import SEEN
 
-SELDOM = 60  # seconds in which a key's line is not written again
-LONGEST = 1 << 20  # of a file nothing behind this is read
-TRIES = 500  # to lock the files, a hundredth of a second apart
-MOST = 2000  # lines of a file, the newest
+SELDOM = 60  # seconds before a key's line is written again
+LONGEST = 1 << 20  # bytes to read of a file
+TRIES = 500  # attempts to lock the files, 10 ms apart
+MOST = 2000  # lines to keep in a file, the newest ones
 
 
 def uses(text: str) -> dict[str, tuple[int, str, int]]:
     """Return the time in epoch seconds, address and port of the last use of each key.
 
-    A key is its fingerprint; `password`, `certificate` and the like are no key's.
+    A key is named by its fingerprint. Other methods are named `password`, `certificate` and so on.
     """
     found = {}
     for line in text.split("\n"):
@@ -39,12 +39,12 @@ def is_number(text: str) -> bool:
 
 
 def as_text(known: dict[str, tuple[int, str, int]]) -> str:
-    """Return what `uses` reads."""
+    """Return the text that `uses` parses."""
     return "".join(f"{name} {at} {place} {port}\n" for name, (at, place, port) in known.items())
 
 
 def read_uses(uid: int) -> dict[str, tuple[int, str, int]]:
-    """Return what is known of a uid; nothing where it cannot be read."""
+    """Return the recorded uses of a uid, or none if they cannot be read."""
     try:
         with open(f"{SEEN}/{uid}", encoding="utf-8", errors="surrogateescape") as handle:
             return uses(handle.read(LONGEST))
@@ -53,12 +53,12 @@ def read_uses(uid: int) -> dict[str, tuple[int, str, int]]:
 
 
 def keep_uses(uid: int, new: dict[str, tuple[int, str, int]], seldom: int = 0) -> None:
-    """Add what is newer than what is known of a uid.
+    """Record the uses that are newer than the recorded ones.
 
     Args:
-        uid: whose.
-        new: as `uses` returns it.
-        seldom: seconds by which it must be newer.
+        uid: the account's.
+        new: in the form that `uses` returns.
+        seldom: seconds by which a use must be newer.
 
     Raises:
         OSError: it cannot be written.
@@ -82,7 +82,7 @@ def keep_uses(uid: int, new: dict[str, tuple[int, str, int]], seldom: int = 0) -
 
 
 def _lock(directory: int) -> None:
-    """Lock a directory until it is closed, without waiting for long. Raises OSError."""
+    """Lock a directory until it is closed, waiting for up to five seconds. Raises OSError."""
     import fcntl
     import time
 
@@ -102,7 +102,7 @@ def keep_note(path: str, text: str) -> None:
 
 
 def fingerprint(blob: str) -> str:
-    """Return the fingerprint of a key, as ssh-keygen prints it, or "" of what is none."""
+    """Return the fingerprint of a key as ssh-keygen prints it, or "" if it is not a key."""
     import binascii
 
     try:
@@ -113,8 +113,8 @@ def fingerprint(blob: str) -> str:
 
 
 def _sha256(data: bytes) -> bytes:
-    """Return a digest, by the small module of Python's that has no other; it has two names."""
-    for name in ("_sha2", "_sha256", "hashlib"):  # since 3.12, before, and in any case
+    """Return a SHA-256 digest, from a small C module of Python's that imports no other."""
+    for name in ("_sha2", "_sha256", "hashlib"):  # since 3.12, before 3.12, always
         try:
             digest: bytes = __import__(name).sha256(data).digest()
         except ImportError:
@@ -124,10 +124,10 @@ def _sha256(data: bytes) -> bytes:
 
 
 def used(auth_info: str) -> list[str]:
-    """Return the keys, or the other methods, by which a session was opened.
+    """Return the keys or other methods that authenticated a session.
 
     Args:
-        auth_info: SSH_AUTH_INFO_0, see ExposeAuthInfo in sshd_config(5): a method a line.
+        auth_info: SSH_AUTH_INFO_0, with one method a line; see ExposeAuthInfo in sshd_config(5).
     """
     found = []
     for line in auth_info.split("\n"):
@@ -142,10 +142,10 @@ def used(auth_info: str) -> list[str]:
 
 
 def note_login(environment: dict[str, str]) -> None:
-    """Keep what PAM says of the session that is being opened; nothing of a test without a network.
+    """Record the login of the session that is being opened, unless it is a test without a network.
 
     Args:
-        environment: of pam_exec(8).
+        environment: that of pam_exec(8).
 
     Raises:
         OSError: it cannot be written.

@@ -1,8 +1,8 @@
-"""Which processes of sshd wait for connections, and how they were called.
+"""The sshd processes that listen for connections, and their command lines.
 
-An sshd that listens writes its command line into its title, with a blank between two words
-(sshd.c, prepare_proctitle), where its arguments were. sshd takes nothing but options, and refuses
-to start with anything else, so that the words are to be told again.
+A listening sshd overwrites its arguments with a title that contains its command line, with a blank
+between words (prepare_proctitle in sshd.c). sshd accepts only options and refuses to start with
+anything else, so the words can be separated again.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from .processes import after_name, is_here, owner, pids, unit_of
 
 _LISTENS = "0A"  # TCP_LISTEN of linux/net/tcp_states.h
 _TITLE = re.compile(r"sshd: (?P<words>.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
-# Options of sshd(8) with a value, and those without.
+# The options of sshd(8) with a value, and those without one.
 _VALUED, _BARE = "bCcEfghkopuV", "46DGQRTdeiqrt"
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A process of sshd that waits for connections.
+    """An sshd process that listens for connections.
 
     Args:
-        pid: its number.
-        program: the path of what it runs.
-        options: its command line, an option with its value as one pair; None if that is not to be
-            told.
+        pid: its pid.
+        program: the path of its executable.
+        options: its command line as pairs of option and value; None if it cannot be determined.
         places: the addresses and ports.
-        unit: the service of systemd that it belongs to, or "".
-        began: seconds since the epoch.
+        unit: the systemd service that it belongs to, or "".
+        began: its start in seconds since the epoch.
         apart: the kinds of namespaces, such as "mnt", that it does not share with us.
     """
 
@@ -48,9 +47,9 @@ class Listener:
 
 
 def listeners() -> list[Listener]:
-    """Return the processes of sshd that listen on this host, the lowest port first.
+    """Return the sshd processes that listen on this host, the lowest port first.
 
-    Those in a container, whose root is another, are not this host's.
+    Processes in a container, which have another root directory, do not count.
     """
     found = dict[int, Listener]()
     parents = dict[int, int]()
@@ -61,13 +60,13 @@ def listeners() -> list[Listener]:
                 parents[pid] = int(after_name(pid)[1])
                 one = _listener(pid, program)
                 found |= {pid: one} if one else {}
-    # A child that has only just been made still has its parent's sockets and title.
+    # A new child still has its parent's sockets and title.
     waiting = (one for pid, one in found.items() if parents[pid] not in found)
     return sorted(waiting, key=lambda one: (min(port for _, port in one.places), one.pid))
 
 
 def _listener(pid: int, program: str) -> Listener | None:
-    """Return what a process of sshd listens on; None for the part of a session."""
+    """Return an sshd process as a Listener, or None if it does not listen."""
     line = _text(pid, "cmdline")
     title = _TITLE.match(line)
     is_title = line.startswith("sshd: ")
@@ -77,19 +76,19 @@ def _listener(pid: int, program: str) -> Listener | None:
     if not places:
         return None
     words = title["words"].split(" ") if title else line.rstrip("\0").split("\0")
-    # A title has only as much room as the arguments and the environment had.
+    # A title is cut off if it is longer than the arguments and the environment were.
     options = told(words[1:]) if title or not is_title else None
     apart = tuple(_apart(pid))
     return Listener(pid, program, options, places, unit_of(pid), began(pid), apart)
 
 
 def told(words: list[str]) -> tuple[tuple[str, str], ...] | None:
-    """Return the options among the words of a command line, with their values.
+    """Return the options of a command line with their values, or None if it is not valid.
 
-    A word that is no option belongs to the value before it.
+    A word that is not an option belongs to the value before it.
 
     Args:
-        words: what stands behind the program's name.
+        words: the words after the program's name.
     """
     found: list[list[str]] = []
     for word in words:
@@ -125,7 +124,7 @@ def _text(pid: int, name: str) -> str:
 
 
 def _places(pid: int) -> Iterator[tuple[str, int]]:
-    """Yield the address and port of each socket on which a process listens: proc_pid_net(5)."""
+    """Yield the address and port of each socket on which a process listens (proc_pid_net(5))."""
     held = set()
     for fd in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
@@ -140,9 +139,10 @@ def _places(pid: int) -> Iterator[tuple[str, int]]:
 
 
 def address_of(text: str) -> str:
-    """Return an address as it is written; the kernel has it in words of its own byte order.
+    """Return an address of the kernel's tables in its usual form.
 
-    An IPv4 address that the kernel has as one of IPv6 is an IPv4 address.
+    The kernel prints 32-bit words in host byte order. An IPv4-mapped IPv6 address becomes an IPv4
+    address.
     """
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     data = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
@@ -153,7 +153,7 @@ def address_of(text: str) -> str:
 
 
 def began(pid: int) -> float:
-    """Return when a process began, in seconds since the epoch (proc_pid_stat(5), 22)."""
+    """Return the start of a process in seconds since the epoch (proc_pid_stat(5), field 22)."""
     with open("/proc/stat", encoding="ascii") as handle:
         boot = next(int(line.split()[1]) for line in handle if line.startswith("btime "))
     return boot + int(after_name(pid)[19]) / os.sysconf("SC_CLK_TCK")

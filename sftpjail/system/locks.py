@@ -1,4 +1,4 @@
-"""The one lock, which every run that may change something holds, and that of passwd(5)."""
+"""The lock of every run that may change something, and the lock of passwd(5)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ ACCOUNTS = "/etc/.pwd.lock"  # of lckpwdf(3)
 
 @contextlib.contextmanager
 def lock(path: str, timeout: float) -> Iterator[None]:
-    """Hold the one lock.
+    """Hold the lock of this program.
 
-    Every run that may change something does so before it reads its first fact.
+    Every run that may change something takes it before it reads its first fact.
 
     Args:
-        path: the lock file; its directory is made, root's alone.
+        path: the lock file. Its directory is made, for root only.
         timeout: seconds to wait for another run.
 
     Raises:
-        SftpJailError: another run holds it all that time, or it cannot be made.
+        SftpJailError: another run held it all that time, or it cannot be created.
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -52,7 +52,7 @@ def lock(path: str, timeout: float) -> Iterator[None]:
 def _taken(
     take: Callable[[int, int], object], path: str, fd: int, timeout: float, pause: float
 ) -> bool:
-    """Return whether a lock could be taken in that time, trying again after each pause."""
+    """Try to take a lock until the timeout, with a pause between attempts; return whether taken."""
     deadline = time.monotonic() + timeout
     wait = Wait(partial(holder, path))
     while True:
@@ -67,13 +67,14 @@ def _taken(
 
 @contextlib.contextmanager
 def accounts_still() -> Iterator[bool]:
-    """Keep useradd and its kin waiting, as they do each other: lckpwdf(3).
+    """Hold the lock of passwd(5), for which useradd(8) and related programs wait (lckpwdf(3)).
 
-    They are patient for 15 seconds, and so are we; then yield False, as where /etc is read-only.
+    Like them, wait for up to 15 seconds. Yield whether the lock was taken; it never is if /etc is
+    read-only.
     """
     try:
         fd = os.open(ACCOUNTS, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:  # a read-only /etc changes under nobody
+    except OSError:  # nobody can change a read-only /etc
         yield False
         return
     try:
@@ -84,10 +85,10 @@ def accounts_still() -> Iterator[bool]:
 
 @contextlib.contextmanager
 def unlocked(path: str) -> Iterator[bool]:
-    """Yield whether no run holds the lock, and let none begin meanwhile; wait for nobody.
+    """Yield whether no run holds the lock, and let none begin meanwhile. This does not wait.
 
     Args:
-        path: the lock file; where there is none, nobody can hold it.
+        path: the lock file; if it does not exist, nobody can hold it.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

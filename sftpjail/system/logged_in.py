@@ -1,8 +1,8 @@
-"""Sessions that go on in jails, as the kernel knows them: whose, from where, and what they move.
+"""The running sessions in jails: the user, the client's address and the open files.
 
-sshd has one process of root's for each connection, the monitor, one below it that has become the
-user, and one below that for each session (sshd_session.c). The last one is internal-sftp, whose pid
-is in the log. Nothing is asked but /proc, so that no user can have a say in it.
+For each connection sshd has a process of root's, the monitor, below it one that has become the
+user, and below that one for each session (sshd_session.c). The last one is internal-sftp, whose pid
+is in the log. Everything is read from /proc, so that no user can influence it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .listeners import address_of, began
 from .processes import after_name, in_jail, of_users
 
 _ESTABLISHED = "01"  # TCP_ESTABLISHED of linux/net/tcp_states.h
-# The title of the monitor; sshd-session since OpenSSH 9.8.
+# The title of the monitor, which is sshd-session since OpenSSH 9.8.
 _TITLE = re.compile(r"sshd(?:-session)?: (?P<name>.+) \[priv\]")
 
 
@@ -29,7 +29,7 @@ class Moving:
     Args:
         path: as the user sees it, from the jail's root.
         up: whether it is open for writing.
-        position: where in the file the next byte is read or written.
+        position: the offset of the next byte to read or write.
     """
 
     path: str
@@ -39,17 +39,17 @@ class Moving:
 
 @dataclass(frozen=True)
 class Session:
-    """A session that goes on.
+    """A running session.
 
     Args:
-        uid: whose.
-        name: what sshd calls the user, or "" where it has no room for that.
-        pid: of internal-sftp, or of the connection while nothing runs in it.
-        monitor: the pid of sshd, as in its own lines in the log.
+        uid: the user's uid.
+        name: the user's name in sshd's title, or "" if it has no room for the name.
+        pid: the pid of internal-sftp, or of the connection while it has no session.
+        monitor: the pid of the monitor, as in its own lines in the log.
         since: seconds since the epoch.
-        address: the client's, or "" where there is none, as of a pipe.
-        port: the client's, or 0.
-        moving: what is open.
+        address: the client's address, or "" if there is none, as with a pipe.
+        port: the client's port, or 0.
+        moving: the open files.
     """
 
     uid: int
@@ -86,7 +86,7 @@ def _of_connections(parents: Mapping[int, int]) -> Iterator[tuple[int, int]]:
     """Yield the pid of each session and of its monitor.
 
     Args:
-        parents: of the processes of a user's sessions.
+        parents: the parents' pids, by the pids of a user's sessions.
     """
     servers = defaultdict[int, list[int]](list)
     for pid, parent in parents.items():
@@ -99,16 +99,16 @@ def _of_connections(parents: Mapping[int, int]) -> Iterator[tuple[int, int]]:
 
 
 def _name(monitor: int) -> str:
-    """Return the user's name in the title of root's part of sshd, which nobody else can set."""
+    """Return the user's name in the title of the monitor, which only root can set."""
     with open(f"/proc/{monitor}/cmdline", encoding="utf-8", errors="surrogateescape") as handle:
         title = _TITLE.match(handle.read())
     return title["name"] if title else ""
 
 
 def _moving(pid: int) -> Iterator[Moving]:
-    """Yield the files below its root that a process has open: proc_pid_fdinfo(5).
+    """Yield the files below its root that a process has open (proc_pid_fdinfo(5)).
 
-    The files themselves are not asked anything: they may lie on a server that is gone.
+    The files are not accessed, because their server may be gone.
     """
     root = os.readlink(f"/proc/{pid}/root")
     for fd in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
@@ -125,13 +125,13 @@ def _moving(pid: int) -> Iterator[Moving]:
 
 
 class _Peers:
-    """Who is at the other end of a process's connection; each table of the kernel is read once."""
+    """The peers of processes' connections. Each table of the kernel is read once."""
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, tuple[str, int]]] = {}
 
     def of(self, pid: int) -> tuple[str, int]:
-        """Return address and port, or ("", 0). Raises OSError where the process has ended."""
+        """Return the peer's address and port, or ("", 0). Raises OSError if the process is gone."""
         space = os.readlink(f"/proc/{pid}/ns/net")
         if space not in self._tables:
             self._tables[space] = dict(_connected(pid))
@@ -145,7 +145,7 @@ class _Peers:
 
 
 def _connected(pid: int) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Yield each connected socket of a process's network, and the other end: proc_pid_net(5)."""
+    """Yield each connected socket in a process's network namespace with its peer."""
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{table}") as handle:
             for line in handle.readlines()[1:]:

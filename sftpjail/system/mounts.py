@@ -1,4 +1,4 @@
-"""Bind mounts, made and taken through descriptors of what both ends are now."""
+"""Bind mounts, made and removed through file descriptors of both ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .processes import holders
 
 @contextlib.contextmanager
 def _mounting(what: str, target: str) -> Iterator[None]:
-    """Turn the errors of safe_path into ours."""
+    """Turn PathRefused and OSError into errors of ours."""
     try:
         yield
     except safe_path.PathRefused as error:
@@ -31,20 +31,20 @@ def _mounting(what: str, target: str) -> Iterator[None]:
 
 
 def mounts_missing() -> str:
-    """Return which system call for mounts this host does not have, or does not allow; or ""."""
+    """Return which system call for mounts this host lacks or forbids, or ""."""
     return safe_path.missing()
 
 
 def mount(source: str, target: str, options: Sequence[str]) -> None:
-    """Show SOURCE at TARGET in the host's mount table, through descriptors of what both are now.
+    """Mount SOURCE on TARGET in the host's mount namespace, through descriptors of both.
 
     Args:
-        source: a directory or file in a directory that is root's alone, with all above.
-        target: a directory or file in such a directory.
-        options: of mount(8).
+        source: a directory or file. Only root may be able to write in the directories above it.
+        target: likewise.
+        options: those of mount(8).
 
     Raises:
-        LinkRefused: others than root could put something else into the place of one of the two.
+        LinkRefused: others than root could replace one of the two.
         SftpJailError: one of them is missing, or the kernel refuses.
     """
     with _mounting(f"cannot mount {source} on {target}", target):
@@ -52,7 +52,7 @@ def mount(source: str, target: str, options: Sequence[str]) -> None:
 
 
 def remount(target: str, options: Sequence[str]) -> None:
-    """Give a bind mount other flags.
+    """Change the flags of a bind mount.
 
     Raises:
         SftpJailError: as `mount`.
@@ -61,20 +61,20 @@ def remount(target: str, options: Sequence[str]) -> None:
         safe_path.remount(target, options)
 
 
-# How often a mount is asked again that is busy and that no process holds: a system call of somebody
-# else was under way in it. With the pauses a second in all.
+# How often to retry if a mount is busy although no process uses it: a system call of another
+# process was in progress there. With the pauses, this takes one second.
 _ATTEMPTS = 40
 _PAUSE_S = 0.025
 _LAYERS = 100  # of mounts on one mount point
 
 
 def unmount(target: str) -> None:
-    """Unmount TARGET, every layer of it.
+    """Unmount every layer of TARGET.
 
-    One that is left is what somebody's `userdel -r` deletes through.
+    If one were left, `userdel -r` would delete the files behind it.
 
     Raises:
-        SftpJailError: it is busy, with who holds it, or the kernel's own words.
+        SftpJailError: it is busy (the error names the processes), or the kernel refuses.
     """
     users = _unmount_idle(target)
     if users:
@@ -86,16 +86,17 @@ def unmount(target: str) -> None:
 
 
 def unmount_busy(target: str) -> str:
-    """Unmount TARGET, every layer of it, even one that is in use: it is out of reach at once.
+    """Unmount every layer of TARGET at once, even if it is in use.
 
-    For a rollback, which must not depend on a user's leaving. Who is inside keeps what is open.
+    This is for a rollback, which must not depend on users. Their processes keep the files that they
+    have open.
 
     Returns:
-        Who still uses it, as a sentence, or "".
+        a sentence that names the processes that still use it, or "".
 
     Raises:
-        SftpJailError: something else is mounted below it, which would go along; or the kernel's
-            own words.
+        SftpJailError: something else is mounted below it and would be unmounted too, or the kernel
+            refuses.
     """
     users = []
     with contextlib.suppress(SftpJailError):
@@ -115,7 +116,7 @@ def unmount_busy(target: str) -> str:
 
 
 def _unmount_idle(target: str) -> list[tuple[int, int, str]]:
-    """Unmount TARGET, every layer of it; return who holds the one that is busy."""
+    """Unmount every layer of TARGET; return the processes that use a busy one."""
     attempts = 0
     with _mounting(f"cannot unmount {target}", target):
         for _ in range(_LAYERS):
@@ -146,7 +147,7 @@ def _listed(users: Sequence[tuple[int, int, str]]) -> str:
 
 
 def mount_points() -> dict[str, MountPoint]:
-    """Return the mount table as it is this moment."""
+    """Return the present mount table."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
         return parse_mountinfo(handle.read())
 
@@ -164,18 +165,18 @@ def identity(path: str) -> list[int] | None:
 
 
 def point_at(points: Mapping[str, MountPoint], target: str) -> MountPoint | None:
-    """Return what is mounted on exactly TARGET; links on the way are resolved, as by mount(8)."""
+    """Return the mount at exactly TARGET. Links on the way are resolved, as by mount(8)."""
     return points.get(target) or points.get(_real_point(target))
 
 
 def holds_mount(target: str) -> bool:
-    """Return whether something is mounted on TARGET or below it."""
+    """Return whether something is mounted at or below TARGET."""
     point = _real_point(target)
     return any(f"{other}/".startswith(f"{point}/") for other in mount_points())
 
 
 def _real_point(target: str) -> str:
-    """Return how the mount table names a mount point: with the links on the way resolved."""
+    """Return a mount point as the mount table names it, with links on the way resolved."""
     directory, name = os.path.split(target.rstrip("/"))
     if name in ("", ".", ".."):
         return os.path.realpath(target)

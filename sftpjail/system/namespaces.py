@@ -1,4 +1,4 @@
-"""What runs in a mount namespace of its own: an sshd, and a command in a jail."""
+"""Programs in their own mount namespace: an sshd, and a command in a jail."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..errors import SftpJailError
 
 
 def attend(directory: str, step: Sequence[str], argv: Sequence[str]) -> int:
-    """Run ARGV in DIRECTORY on our own terminal, in its own mount namespace; return its exit code.
+    """Run ARGV in DIRECTORY on our terminal, in its own mount namespace; return its exit code.
 
     Args:
-        directory: where it runs.
-        step: the program that makes the mounts there and becomes the command, with its arguments.
-        argv: the command; it is looked for in our own PATH.
+        directory: the working directory.
+        step: the program, with its arguments, that makes the mounts and then executes the command.
+        argv: the command, which is searched in our PATH.
 
     Raises:
         SftpJailError: unshare(1) cannot be run.
@@ -29,9 +29,9 @@ def attend(directory: str, step: Sequence[str], argv: Sequence[str]) -> int:
         raise SftpJailError(f"cannot run unshare: {error.strerror}") from error
 
 
-# A copy of /run made of binds, since only a directory that is there can be mounted upon; with
-# sshd's own directory beside. Everything else in /run stays to be seen: nslcd's socket, by which a
-# member of a group is known as one.
+# Mount a copy of /run that is made of binds and also has a directory for sshd, because a mount
+# needs an existing mount point. Everything else in /run must stay visible, such as nslcd's socket,
+# through which the members of a group are known.
 WITH_SSHD = """
 with_sshd() {
     mount -n -t tmpfs -o mode=755 sftpjail "$1" && mkdir -m 755 "$1/sshd" || return
@@ -51,21 +51,19 @@ _WITH = 'mount -n --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
 def with_file(argv: Sequence[str], own: str, path: str) -> list[str]:
-    """Return how to run a program that sees another file in the place of one.
+    """Return the command that runs a program with one file mounted over another.
 
     Args:
         argv: the program and its arguments.
-        own: what it sees.
-        path: where.
+        own: the file that it sees.
+        path: the path at which it sees it.
     """
     space = ["unshare", "--mount", "--propagation", "private"]
     return [*space, "sh", "-c", _WITH, "sh", own, path, *argv]
 
 
 def sshd_beside(argv: Sequence[str], directory: str) -> list[str]:
-    """Return how to run an sshd where perhaps none runs, so that /run/sshd is missing.
-
-    It gets one that only it sees.
+    """Return the command that runs sshd, with a private /run/sshd if the host has none.
 
     Args:
         argv: /usr/sbin/sshd and its arguments.

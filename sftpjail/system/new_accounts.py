@@ -1,4 +1,4 @@
-"""Many new accounts by few programs: systemd-sysusers(8), chpasswd(8), and an edit of shadow(5)."""
+"""Make many accounts with few programs: systemd-sysusers(8) and one edit of shadow(5)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _AGING, _EXPIRE = (3, 4, 5, 6), 7
 
 
 def make(program: str, accounts: Sequence[NewAccount]) -> None:
-    """Make accounts, each with a group of its own, and see that each is as it was to be.
+    """Make accounts, each with its own group, and check the result.
 
-    systemd-sysusers(8) replaces a uid that is taken by another one, and reports no error.
+    If a uid is taken, systemd-sysusers(8) chooses another one and reports no error.
 
     Args:
         program: systemd-sysusers or systemd-standalone-sysusers.
-        accounts: none of which exists.
+        accounts: the accounts, none of which exists.
 
     Raises:
-        SftpJailError: it failed, or an account is not as it was to be.
+        SftpJailError: it failed, or an account is not as requested.
     """
     lines = [line for account in accounts for line in _lines(account)]
     answer = programs.run([program, "-"], "".join(lines), env={JOINS: ""}, timeout=300.0)
@@ -50,7 +50,7 @@ def _lines(account: NewAccount) -> Iterable[str]:
 
 
 def _quoted(text: str) -> str:
-    """Return a word of sysusers.d(5): in C's quotes, and without its specifiers."""
+    """Return a word for sysusers.d(5), in double quotes and with specifiers escaped."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"' if text else "-"
 
@@ -60,7 +60,7 @@ def _fields(account: NewAccount) -> list[str]:
 
 
 def set_aging(accounts: Iterable[NewAccount], aging: Sequence[str]) -> None:
-    """Set the expiry of new accounts, and the fields that useradd(8) fills, by one edit.
+    """Set the expiry dates of new accounts, and the fields that useradd(8) fills, in one edit.
 
     Raises:
         SftpJailError: see `account_lines.set_shadow`.
@@ -70,12 +70,12 @@ def set_aging(accounts: Iterable[NewAccount], aging: Sequence[str]) -> None:
 
 
 def make_homes(accounts: Iterable[NewAccount], mode: int) -> None:
-    """Make the homes that are not there yet, with what useradd(8) would put into them.
+    """Make the homes that do not exist, with the files that useradd(8) would put into them.
 
-    Until all is in it, a home is root's alone.
+    A home belongs to root, with mode 0700, until it is complete.
 
     Raises:
-        SftpJailError: one cannot be made.
+        SftpJailError: a home cannot be made.
     """
     made = False
     for account in accounts:
@@ -91,11 +91,11 @@ def make_homes(accounts: Iterable[NewAccount], mode: int) -> None:
                 raise SftpJailError(words) from error
         files.set_owner(account.home, account.uid, account.gid, mode)
     if made:
-        os.sync()  # once, and not fsync(2) for each file of each home
+        os.sync()  # once, instead of fsync(2) for each file of each home
 
 
 def _fill(home: int, account: NewAccount) -> None:
-    """Copy the skeleton into a home that is root's alone."""
+    """Copy the skeleton into a home that only root can access."""
     model = skeleton()
     if not os.path.isdir(model):
         return
@@ -108,7 +108,7 @@ def _fill(home: int, account: NewAccount) -> None:
 
 
 def end_processes(uids: Collection[int]) -> None:
-    """End what new accounts run by now. Raises SftpJailError."""
+    """End the processes of new accounts. Raises SftpJailError."""
     found = set()
     for name in os.listdir("/proc"):
         if name.isdecimal():

@@ -1,4 +1,4 @@
-"""The home that useradd(8) has just made, and that goes when the account does not stay."""
+"""A home that useradd(8) has just made, and that is removed if the account does not stay."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _DEFAULTS = "/etc/default/useradd"
 
 
 def sync(home: str) -> None:
-    """Make durable what useradd(8) has copied into a home, which it leaves to the kernel.
+    """Sync the files that useradd(8) has copied into a home, because useradd does not.
 
     Args:
-        home: the directory; there may be none.
+        home: the directory, which need not exist.
 
     Raises:
         SftpJailError: it could not be written.
@@ -40,7 +40,7 @@ def sync(home: str) -> None:
 def is_untouched(home: str) -> bool:
     """Return whether a home has nothing that anybody could miss.
 
-    That is, directories, empty files, and files that are as in the skeleton directory, which
+    It may have directories, empty files, and unchanged files of the skeleton directory, which
     useradd(8) copies.
     """
     return all(_is_copied(path, home) for path in _below(home))
@@ -51,9 +51,9 @@ def remove_home(home: str, uid: int | None, half: bool = False) -> bool:
 
     Args:
         home: the directory.
-        uid: whose it is; another's stays. None where no account has come into being: then it is of
-            a uid that none has.
-        half: it may be root's still, as `new_accounts.make_homes` leaves it until all is in it.
+        uid: its owner; a home of another owner stays. None if the account was never made: then
+            the owner must be a uid that no account has.
+        half: it may still belong to root, as `new_accounts.make_homes` leaves an incomplete one.
 
     Raises:
         SftpJailError: it could not be removed.
@@ -103,7 +103,7 @@ def _is_copied(path: str, home: str) -> bool:
 
 
 def skeleton() -> str:
-    """Return the directory whose files useradd(8) copies into a new home."""
+    """Return the skeleton directory, which useradd(8) copies into a new home."""
     text = (files.read_file(_DEFAULTS) or b"").decode("utf-8", "replace")
     named = re.search(r"^SKEL=(\S+)", text, re.MULTILINE)
     return named[1] if named else "/etc/skel"

@@ -1,4 +1,4 @@
-"""Where a program writes: all of it is kept, or of one that may write without end both ends."""
+"""The output of a program: kept in full, or only its beginning and end if it may be endless."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ MOST = 256 << 20
 
 
 class Output(Protocol):
-    """What a program writes to one of its streams.
+    """The output of a program to one of its streams.
 
-    `theirs` is the descriptor that it gets; `ours` one to wait for, None if there is none.
+    `theirs` is the program's descriptor. `ours` is the one to wait for, or None.
     """
 
     theirs: int
     ours: int | None
 
     def take(self) -> None:
-        """Take what has come by now."""
+        """Read what has been written so far."""
 
     def is_full(self) -> bool:
-        """Return whether more has come than may."""
+        """Return whether the output exceeds its limit."""
 
     def read(self) -> bytes:
-        """Return what is kept, when the program has ended."""
+        """Return the output, after the program has ended."""
 
     def close(self) -> None:
         """Close both descriptors."""
 
 
 class Whole:
-    """All of it, in memory.
+    """The whole output, in memory.
 
-    Not through a pipe: a process that the program leaves behind could hold that open for ever.
+    It is not a pipe, because a process that the program leaves behind could keep that open.
     """
 
     def __init__(self) -> None:
@@ -43,28 +43,28 @@ class Whole:
         self.ours: int | None = None
 
     def take(self) -> None:
-        """Do nothing: the kernel keeps it."""
+        """Do nothing: the kernel keeps the output."""
 
     def is_full(self) -> bool:
-        """Return whether it is more than any program has to say that we ask."""
+        """Return whether it is longer than any answer that we expect."""
         return os.fstat(self.theirs).st_size > MOST
 
     def read(self) -> bytes:
-        """Return all of it."""
+        """Return the whole output."""
         os.lseek(self.theirs, 0, os.SEEK_SET)
         with open(self.theirs, "rb", closefd=False) as output:
             return output.read()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the descriptor."""
         os.close(self.theirs)
 
 
 class Ends:
-    """The beginning and the end of it, through a pipe.
+    """The beginning and the end of the output, through a pipe.
 
     Args:
-        keep: bytes of each.
+        keep: bytes to keep of each.
     """
 
     def __init__(self, keep: int) -> None:
@@ -75,8 +75,8 @@ class Ends:
         self._keep, self._head, self._tail, self._left_out = keep, b"", b"", 0
 
     def take(self) -> None:
-        """Take a piece, and no more: what the program leaves behind may write for ever."""
-        if self.theirs in self._open:  # the program has its own by now
+        """Read one piece, because a process that the program leaves behind may write for ever."""
+        if self.theirs in self._open:  # the program has its own copy by now
             self._open.remove(self.theirs)
             os.close(self.theirs)
         if self.ours is None:
@@ -94,16 +94,16 @@ class Ends:
         self._tail = self._tail[-self._keep :]
 
     def is_full(self) -> bool:
-        """Return False: it may go on."""
+        """Return False: there is no limit."""
         return False
 
     def read(self) -> bytes:
-        """Return both ends, and between them how much is left out."""
+        """Return both ends, with a note between them of how much is left out."""
         self.take()
         note = f"\n[{self._left_out} bytes are left out]\n" if self._left_out else ""
         return self._head + note.encode() + self._tail
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open descriptors."""
         while self._open:
             os.close(self._open.pop())

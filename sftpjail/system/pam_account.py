@@ -1,7 +1,7 @@
-"""What PAM's account rules say of one account: a program of its own, `SERVICE USER ADDRESS`.
+"""Ask PAM's account rules about one account. This is a separate program: `SERVICE USER ADDRESS`.
 
-A module of PAM may do as it likes with the process that it runs in, so this one does nothing else.
-It calls pam_acct_mgmt(3) alone: nobody is authenticated, and no session is opened.
+A PAM module may do anything to its process, so this process does nothing else. It calls only
+pam_acct_mgmt(3): nobody is authenticated, and no session is opened.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def _library(name: str) -> ctypes.CDLL:
 
 
 def ask(service: str, user: str, address: str) -> tuple[int, str]:
-    """Return what pam_acct_mgmt(3) returns, 0 for a login that may go on, and PAM's words for it.
+    """Return the result of pam_acct_mgmt(3), 0 for a permitted login, and PAM's text for it.
 
     Args:
         service: the name of the PAM service.
         user: the account.
-        address: the client's, as PAM_RHOST; PAM_TTY is as sshd sets it (auth-pam.c).
+        address: the client's address for PAM_RHOST; PAM_TTY is as in sshd's auth-pam.c.
 
     Raises:
         OSError: there is no libpam.

@@ -1,6 +1,6 @@
-"""Hashes of passwords: crypt(3) makes and judges them, chpasswd(8) writes them.
+"""Password hashes: crypt(3) makes and checks them, chpasswd(8) writes them.
 
-A password and its hash reach programs by standard input only, never by a command line.
+Passwords and hashes are passed to programs on standard input, never on a command line.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from ..errors import SftpJailError
 from . import programs
 from .accounts import JOINS
 
-NONE = "*"  # of an account without a password; "!" would lock it, and sshd without PAM its keys
-# Of libxcrypt; the second where it lacks what no new program uses.
+# For an account without a password. "!" would lock it, and then sshd without PAM refuses its keys.
+NONE = "*"
+# The names of libxcrypt; the second one is built without obsolete functions.
 _LIBRARIES = ("libcrypt.so.1", "libcrypt.so.2")
-_GOOD = (0, 4)  # of crypt_checksalt(3): as it should be, and one that is no longer preferred
+_GOOD = (0, 4)  # of crypt_checksalt(3): valid, and valid but no longer preferred
 
 
 def _library() -> ctypes.CDLL:
@@ -31,7 +32,7 @@ def _library() -> ctypes.CDLL:
 
 
 def hashed(password: str) -> str:
-    """Return the hash of a password, by the method that this host prefers: crypt(5).
+    """Return the hash of a password by the host's preferred method (crypt(5)).
 
     Raises:
         SftpJailError: there is no libcrypt, or it refuses the password.
@@ -45,9 +46,10 @@ def hashed(password: str) -> str:
 
 
 def is_hash(text: str) -> bool:
-    """Return whether crypt(3) of this host can compare a password with a hash.
+    """Return whether crypt(3) of this host can check a password against a hash.
 
-    The oldest method, of 13 characters without a mark, is taken for none: it is a word as well.
+    Hashes of the oldest method (13 characters without a prefix) are not accepted, because they
+    could be plain words.
 
     Raises:
         SftpJailError: there is no libcrypt.
@@ -56,15 +58,15 @@ def is_hash(text: str) -> bool:
         return False
     if set(text) & set(" :;*!\\"):  # crypt(5)
         return False
-    # The setting alone is no hash, as of a line that was cut.
+    # A line that was cut off may have only the setting and no hash.
     return _library().crypt_checksalt(text.encode()) in _GOOD and len(text.split("$")[-1]) > 20
 
 
 def write(passwords: Iterable[tuple[str, str]]) -> None:
-    """Give accounts hashes, all by one chpasswd(8).
+    """Set the password hashes of accounts with one chpasswd(8).
 
     Args:
-        passwords: the accounts' names, and what shadow(5) is to have.
+        passwords: the accounts' names and their hashes for shadow(5).
 
     Raises:
         SftpJailError: it refused.
@@ -72,6 +74,6 @@ def write(passwords: Iterable[tuple[str, str]]) -> None:
     text = "".join(f"{name}:{password}\n" for name, password in passwords)
     answer = programs.run(["chpasswd", "--encrypted"], text, env={JOINS: ""}, timeout=300.0)
     if answer.code != 0:
-        # It names lines by their numbers; another one may repeat what it was given.
+        # chpasswd names lines by number. Another implementation may print its input.
         words = answer.words if "$" not in answer.words else f"exit code {answer.code}"
         raise SftpJailError(f"chpasswd failed: {words}")

@@ -1,7 +1,4 @@
-"""Previews: a program that reads configuration is shown a trial one.
-
-That is in a mount namespace that nobody else sees.
-"""
+"""Run a program that reads configuration on a trial one, in a private mount namespace."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from .locks import accounts_still
 from .namespaces import WITH_SSHD
 from .programs import Answer, run
 
-# Binds the pairs given before `--`, makes sshd's directory where no running sshd has made it, and
-# becomes the program. Whoever replaces a file, as useradd does with passwd, makes the kernel take
-# our mount off it (namei.c, vfs_rename).
+# Bind the pairs given before `--`, make sshd's directory if no running sshd has, and run the
+# program. If somebody replaces a file, as useradd replaces passwd, the kernel removes our mount on
+# it (vfs_rename in namei.c). The mounts are counted at the end; exit code 124 means "one is gone".
 _PREVIEW = (
     WITH_SSHD
     + """
@@ -38,16 +35,16 @@ def preview(
 ) -> Answer:
     """Run ARGV in a private mount namespace in which FILES already have the given content.
 
-    The host sees nothing.
+    The host does not change.
 
     Args:
-        argv: a program that reads configuration, as `sshd -t`.
-        files: path to content; None is a file that is not there.
+        argv: a program that reads configuration, such as `sshd -t`.
+        files: content by path; None is a missing file.
         timeout: seconds.
 
     Raises:
-        SftpJailError: no private mount namespace is to be had, the files change all the
-            time, or as `run`.
+        SftpJailError: there can be no private mount namespace, or the files change all the time, or
+            as `run`.
     """
     for _ in range(10):
         with accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
@@ -61,7 +58,7 @@ def preview(
 
 def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: float) -> Answer:
     if not files and os.path.isdir("/run/sshd"):
-        return run(argv, timeout=timeout)  # it can see the host as it is
+        return run(argv, timeout=timeout)  # it may see the host as it is
     if not os.path.exists("/proc/self/mountinfo"):
         raise SftpJailError(
             f"cannot try {argv[0]}: /proc is not mounted", "mount -t proc proc /proc"
@@ -80,10 +77,10 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
 def _stage() -> Iterator[str]:
     """Yield a directory for the files of a preview.
 
-    What cannot be removed of it stays until the next boot: that is no reason to fail, and Python's
-    own TemporaryDirectory would try for ever where it is not permitted.
+    If it cannot be removed, it stays until the next boot, which is no reason to fail. Python's
+    TemporaryDirectory would retry for ever if removal is not permitted.
     """
-    import tempfile  # late: no hook of useradd's writes a preview
+    import tempfile  # late: no hook of useradd makes a preview
 
     stage = tempfile.mkdtemp(dir=RUN_DIR)
     try:
@@ -93,9 +90,9 @@ def _stage() -> Iterator[str]:
 
 
 def _pairs(stage: str, files: Mapping[str, bytes | None]) -> list[str]:
-    """Write the files into STAGE; return what is to be bound, each followed by where."""
+    """Write the files into STAGE; return the sources of binds, each followed by its target."""
     pairs, directories = [], dict[str, str]()
-    # Those that come or go first: a directory that is shown anew holds the others too.
+    # New and removed files come first: the copy of their directory has the other files too.
     changes = sorted(
         files.items(), key=lambda item: item[1] is not None and os.path.exists(item[0])
     )
@@ -107,14 +104,14 @@ def _pairs(stage: str, files: Mapping[str, bytes | None]) -> list[str]:
             shutil.copy2(path, staged)
             pairs += [staged, path]
         elif os.path.isdir(parent):
-            # A file that comes or goes cannot be bound over: its whole directory is shown anew.
+            # There is no bind for a new or removed file, so bind a copy of its directory.
             if parent not in directories:
                 directories[parent] = f"{stage}/{number}.d"
                 shutil.copytree(parent, directories[parent], symlinks=True)
                 pairs += [directories[parent], parent]
             staged = os.path.join(directories[parent], os.path.basename(path))
         else:
-            continue  # nothing reads a directory that is not there yet
+            continue  # nothing reads a directory that does not exist yet
         _put(staged, content)
     return pairs
 

@@ -1,4 +1,4 @@
-"""What this process got from its caller, brought to a known state: signals, umask, streams."""
+"""Bring what this process inherits to a known state: signals, umask, streams and limits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 from ..errors import SftpJailError
 
-# Ignored by Python itself, which turns both into errors, or by nohup(1).
+# Python ignores the first two and turns them into errors. nohup(1) ignores the last one.
 _MAY_BE_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP)
 
-# What a command needs at least of each limit: about twice of what was measured on a host with
-# 10,000 accounts, and for files more than any that we write.
+# The limits that a command needs: about twice what was measured on a host with 10,000 accounts, and
+# for RLIMIT_FSIZE more than any file that we write.
 _NEEDED = (
     ("RLIMIT_FSIZE", "ulimit -f", 64 << 20),
     ("RLIMIT_NOFILE", "ulimit -n", 64),
@@ -30,9 +30,9 @@ _CAP_SYS_RESOURCE = 24  # linux/capability.h
 
 
 def start_process() -> None:
-    """Bring what a caller may have changed to what the rest of the program counts on.
+    """Bring signals, umask and streams to the state that the rest of the program expects.
 
-    The launcher has opened descriptors 0 to 2 where they were closed.
+    The launcher has already opened descriptors 0 to 2 if they were closed.
     """
     _reset_signals()
     os.umask(0o022)
@@ -41,26 +41,26 @@ def start_process() -> None:
         sys.stdout or open(os.devnull, "w"),  # noqa: SIM115
         sys.stderr or open(os.devnull, "w"),  # noqa: SIM115
     )
-    # A name in letters that the locale has not is no reason to fail.
+    # A name that the locale cannot encode is no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _reset_signals() -> None:
-    """Give signals that the caller ignores or blocks their usual effect.
+    """Reset signals that the caller ignores or blocks to their default.
 
-    While SIGCHLD is ignored, the kernel keeps no exit code, and every program that fails would
-    count as a success: waitpid(2).
+    While SIGCHLD is ignored, the kernel keeps no exit status (waitpid(2)), and every program that
+    fails would count as a success.
     """
     for number in signal.valid_signals():
         if number not in _MAY_BE_IGNORED and signal.getsignal(number) is signal.SIG_IGN:
-            with contextlib.suppress(OSError):  # of SIGKILL and SIGSTOP
+            with contextlib.suppress(OSError):  # SIGKILL and SIGSTOP
                 signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def restrictions() -> Iterator[str]:
-    """Yield which limits of the caller may keep this process, or a program of it, from its end."""
+    """Yield the inherited limits that may make this process, or a program it runs, fail."""
     for name, command, least in _NEEDED:
         soft = resource.getrlimit(getattr(resource, name))[0]
         if soft != resource.RLIM_INFINITY and soft < least:
@@ -71,7 +71,7 @@ def restrictions() -> Iterator[str]:
 
 
 def lift_limits() -> None:
-    """Raise the limits that are too low, where we may: no rollback is to fail for one."""
+    """Raise the limits that are too low, if permitted, so that a rollback does not fail."""
     for name, _, least in _NEEDED:
         which = getattr(resource, name)
         soft, hard = resource.getrlimit(which)
@@ -82,11 +82,11 @@ def lift_limits() -> None:
 
 
 def refuse_few_files() -> None:
-    """Refuse to begin a change that could not be rolled back for want of descriptors.
+    """Refuse to begin a change that could not be rolled back for lack of file descriptors.
 
     Raises:
-        SftpJailError: the hard limit is too low, and only CAP_SYS_RESOURCE raises that: which
-            root in a container may not have (capabilities(7)).
+        SftpJailError: the hard limit is too low and cannot be raised. That takes
+            CAP_SYS_RESOURCE (capabilities(7)), which root in a container may lack.
     """
     least = next(least for name, _, least in _NEEDED if name == "RLIMIT_NOFILE")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -1,7 +1,4 @@
-"""Who has something open in a directory, which daemons and programs run.
-
-This is read from /proc and pid files, and waited for.
-"""
+"""Running processes, daemons and open files, as /proc and pid files show them."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from dataclasses import dataclass
 
 
 def pids() -> Iterator[int]:
-    """Yield the pids of all processes; any of them may have ended when it is looked at."""
+    """Yield the pids of all processes. Any of them may end at any time."""
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
 def _read(pid: int, name: str) -> bytes:
-    """Return a file of /proc/PID. Raises OSError where the process has ended."""
+    """Return a file of /proc/PID. Raises OSError if the process has ended."""
     with open(f"/proc/{pid}/{name}", "rb") as handle:
         return handle.read()
 
 
 def _links(pid: int, *names: str) -> Iterator[str]:
-    """Yield where these links of /proc/PID lead, and its open files, as far as we may know."""
+    """Yield the targets of these links of /proc/PID and its open files, as far as permitted."""
     opened = list[str]()
     with contextlib.suppress(OSError):
         opened = [f"fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
@@ -34,9 +31,9 @@ def _links(pid: int, *names: str) -> Iterator[str]:
 
 
 def after_name(pid: int) -> list[bytes]:
-    """Return the fields of proc_pid_stat(5) behind the name, which may hold anything.
+    """Return the fields of proc_pid_stat(5) after the name, which may contain anything.
 
-    They are its state, its parent, its process group, its session, and so on.
+    They are the state, the parent, the process group, the session and so on.
 
     Raises:
         OSError: the process has ended.
@@ -45,7 +42,7 @@ def after_name(pid: int) -> list[bytes]:
 
 
 def holders(target: str) -> list[tuple[int, int, str]]:
-    """Return (pid, uid, command line) of who has something below TARGET open or is in it.
+    """Return pid, uid and command line of the processes that run below TARGET or have files open.
 
     See proc(5).
     """
@@ -61,21 +58,16 @@ def holders(target: str) -> list[tuple[int, int, str]]:
 
 
 def owner(pid: int) -> int:
-    """Return the real uid of a process; 0 where it has ended.
+    """Return the real uid of a process, or 0 if it has ended.
 
-    kill(2) lets a process of the same uid end it.
-
-    Not the owner of /proc/PID: that is root where the process may not be dumped, as those of
-    sshd's sessions.
+    kill(2) lets a process with the same uid end it. The owner of /proc/PID would not do: it is root
+    if the process is not dumpable, as in sshd's sessions.
     """
     return max(0, _real_uid(pid))
 
 
 def held() -> frozenset[str]:
-    """Return every path that a process of our mount namespace has open or is in.
-
-    These are its root, its directory, its files.
-    """
+    """Return the open files, root and working directories of processes in our mount namespace."""
     paths, ours = set[str](), os.readlink("/proc/self/ns/mnt")
     for pid in pids():
         with contextlib.suppress(OSError):
@@ -92,13 +84,13 @@ def holds_deleted(path: str) -> int | None:
 def booted() -> bool:
     """Return whether systemd runs this system (sd_booted(3)).
 
-    One whose /run we see from a chroot does not count.
+    It does not count if we are in a chroot and only see its /run.
     """
     return os.path.isdir("/run/systemd/system") and is_here(1)
 
 
 def is_here(pid: int) -> bool:
-    """Return whether a process has the same root as we have; of one that cannot be asked, yes."""
+    """Return whether a process has our root directory, also if that cannot be read."""
     try:
         return os.path.samefile(f"/proc/{pid}/root", "/")
     except OSError:
@@ -113,7 +105,7 @@ _PIDFILES = {
 
 
 def running(service: str) -> int | None:
-    """Return the pid of the daemon, if its pid file names a process that is really that program."""
+    """Return a daemon's pid if its pid file names a process of that program, else None."""
     pid = _by_pidfile(service)
     if pid is None and service == "sshd":
         return _listener()
@@ -132,15 +124,12 @@ def _by_pidfile(service: str) -> int | None:
 
 
 def _runs(pid: int, program: str) -> bool:
-    """Return whether a process is a program of that name. Raises OSError where it has ended."""
+    """Return whether a process runs a program of that name. Raises OSError if it has ended."""
     return os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith(program)
 
 
 def _listener() -> int | None:
-    """Return the pid of an sshd that listens, wherever its pid file is.
-
-    It says so in its title (sshd.c).
-    """
+    """Return the pid of a listening sshd, wherever its pid file is, by its title (sshd.c)."""
     for pid in pids():
         with contextlib.suppress(OSError):
             ours = os.stat(f"/proc/{pid}").st_uid == 0 and is_here(pid) and _runs(pid, "sshd")
@@ -150,26 +139,26 @@ def _listener() -> int | None:
 
 
 def of_name(names: Collection[str]) -> set[int]:
-    """Return the pids of root's processes of these names."""
+    """Return the pids of root's processes with these names."""
     return {pid for pid in pids() if _name(pid) in names}
 
 
 def with_variable(name: str) -> set[int]:
-    """Return the pids of root's processes that began with a variable in their environment."""
+    """Return the pids of root's processes that were started with an environment variable."""
     begin = f"\0{name}=".encode()
     found = set[int]()
     for pid in pids():
         with contextlib.suppress(OSError):  # it is gone
-            # Not by the owner of /proc/PID: a set-user-ID program has its user's environment.
+            # The owner of /proc/PID would not do: a set-user-ID program has its user's environment.
             if _real_uid(pid) == 0 and begin in b"\0" + _read(pid, "environ"):
                 found.add(pid)
     return found - {os.getpid()}
 
 
 def _name(pid: int) -> str:
-    """Return the name of a process of root's (comm in proc(5)), or "".
+    """Return the name of a process if it is root's (comm in proc(5)), or "".
 
-    Anybody could call one of theirs userdel.
+    Any user could name a process userdel.
     """
     with contextlib.suppress(OSError):  # it is gone
         if os.stat(f"/proc/{pid}").st_uid == 0:
@@ -177,21 +166,21 @@ def _name(pid: int) -> str:
     return ""
 
 
-# Unified, legacy, hybrid.
+# Of the unified, legacy and hybrid hierarchies.
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
 
 def manager_cgroup(uid: int) -> str:
-    """Return the cgroup that the user manager of UID itself lies in, below one of CGROUPS.
+    """Return the cgroup of a user manager itself, relative to one of CGROUPS.
 
-    It is `init.scope` below its service's (systemd.special(7)). A service that is only being
-    started, and is refused by a condition, has none.
+    It is `init.scope` below the cgroup of its service (systemd.special(7)). A service that is only
+    being started, and that a condition refuses, does not have it.
     """
     return f"user.slice/user-{uid}.slice/user@{uid}.service/init.scope"
 
 
 def user_managers() -> list[int]:
-    """Return the uids of whose user managers run now."""
+    """Return the uids of the running user managers."""
     found = set()
     for tree in CGROUPS:
         with contextlib.suppress(OSError):
@@ -202,9 +191,9 @@ def user_managers() -> list[int]:
     return sorted(found)
 
 
-# sshd's own programs, also where a new version has replaced the one that runs.
+# sshd's own programs, also if an upgrade has replaced the one that runs.
 _SSHD = re.compile(r"/usr/(?:s?bin|lib|libexec)/(?:[^/]+/)?sshd(?:-session)?(?: \(deleted\))?")
-# Services in whose control group are programs that users have started.
+# The units whose cgroups have programs that users have started.
 _FOR_USERS = re.compile(
     r"(?:cron|crond|cronie|atd|incron|ssh|sshd|sshd?@.*|user@.*|session-.*)\.(?:service|scope)"
 )
@@ -212,11 +201,11 @@ _FOR_USERS = re.compile(
 
 @dataclass(frozen=True)
 class Outsider:
-    """A process of a user's that no jail holds.
+    """A process of a user that runs outside any jail.
 
-    `service` is the unit of a system service that runs it, "" where it is none; `container` says
-    that root has put it into a PID namespace of its own. Both are an administrator's doing, and the
-    uid may mean somebody else in there. `managed`: it belongs to the user's own systemd.
+    `service` is the unit of the system service that runs it, or "". `container` means that root has
+    put it into its own PID namespace. An administrator has set up both, and the uid may be another
+    user's there. `managed` means that it belongs to the user's own systemd.
     """
 
     pid: int
@@ -227,15 +216,12 @@ class Outsider:
 
     @property
     def own(self) -> bool:
-        """Whether it is the user's and nobody else's."""
+        """Whether the user has started it, and no system service or container."""
         return not self.service and not self.container
 
 
 def of_users() -> dict[int, list[int]]:
-    """Return the pids of all processes but root's and the dead, by real uid.
-
-    It is Uid in proc_pid_status(5).
-    """
+    """Return the pids of all living processes except root's, by real uid (proc_pid_status(5))."""
     found: dict[int, list[int]] = {}
     for pid in pids():
         uid = _real_uid(pid)
@@ -245,9 +231,9 @@ def of_users() -> dict[int, list[int]]:
 
 
 def _real_uid(pid: int) -> int:
-    """Return the real uid of a process, -1 of one that has ended.
+    """Return the real uid of a process, or -1 if it has ended.
 
-    A setuid program that a user runs is the user's.
+    A set-user-ID program belongs to the user who runs it.
     """
     try:
         text = _read(pid, "status")
@@ -261,13 +247,13 @@ def _real_uid(pid: int) -> int:
 
 
 def outside(uid: int, pids: Collection[int] | None = None) -> list[Outsider]:
-    """Return the processes of a user that no jail holds.
+    """Return the processes of a user that run outside any jail.
 
-    That is everything but what sshd runs for a session in a chroot.
+    These are all except those that sshd runs for a session in a chroot.
 
     Args:
-        uid: whose; root has none.
-        pids: those that `of_users` found; None looks again.
+        uid: the user's uid; root has none.
+        pids: the pids from `of_users`; None looks for them.
     """
     found = []
     for pid in of_users().get(uid, []) if pids is None else pids:
@@ -281,8 +267,8 @@ def in_jail(uid: int, pids: Collection[int] | None = None) -> list[int]:
     """Return the processes that sshd runs for a user's sessions in a chroot.
 
     Args:
-        uid: whose; root has none.
-        pids: those to look at; None looks at all.
+        uid: the user's uid; root has none.
+        pids: the pids to look at; None looks at all.
     """
     found = []
     for pid in of_users().get(uid, []) if pids is None else pids:
@@ -293,9 +279,9 @@ def in_jail(uid: int, pids: Collection[int] | None = None) -> list[int]:
 
 
 def _in_session(pid: int, uid: int) -> bool:
-    """Return whether a process is sshd itself, in another root than ours.
+    """Return whether a process is sshd itself with another root directory than ours.
 
-    It runs below root's part of it (sshd_session.c).
+    Its parent or an ancestor must be sshd's monitor, which is root's (sshd_session.c).
     """
     if os.path.samefile(f"/proc/{pid}/root", "/"):
         return False
@@ -308,7 +294,7 @@ def _in_session(pid: int, uid: int) -> bool:
 
 
 def unit_of(pid: int) -> str:
-    """Return the service or scope of systemd's that a process belongs to, by its control group.
+    """Return the systemd service or scope that a process belongs to, by its cgroup, or "".
 
     Raises:
         OSError: the process has ended.
@@ -324,7 +310,7 @@ def _outsider(pid: int) -> Outsider:
     name = re.sub(r"[^\w.+:@()-]", "?", comm)
     unit = unit_of(pid)
     service = unit if unit.endswith(".service") and not _FOR_USERS.fullmatch(unit) else ""
-    # Who is no root can have a PID namespace only within a user namespace.
+    # Other users can make a PID namespace only inside a user namespace.
     namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "user")}
     ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in namespaces}
     container = namespaces["pid"] != ours["pid"] and namespaces["user"] == ours["user"]
@@ -332,15 +318,12 @@ def _outsider(pid: int) -> Outsider:
 
 
 def being_deleted() -> frozenset[str]:
-    """Return the words by which every userdel(8) that runs here was called.
-
-    The names of accounts are among them.
-    """
+    """Return the arguments of every running userdel(8), which include the account's name."""
     return frozenset(_called("userdel"))
 
 
 def being_created() -> dict[str, int]:
-    """Return the same of useradd(8), with the pid of each."""
+    """Return the arguments of every running useradd(8), with its pid."""
     return _called("useradd")
 
 

@@ -1,4 +1,4 @@
-"""Programs that are run to their end: argv lists, no shell, a clean environment, a time limit."""
+"""Run programs to their end: argv lists, no shell, a clean environment, a time limit."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .processes import in_jail, outside
 from .signals import postponed
 from .waits import Wait
 
-Stream = int | BinaryIO  # as subprocess takes it
-_PIPE = 1 << 18  # bytes of a pipe and of one piece
+Stream = int | BinaryIO  # for subprocess
+_PIPE = 1 << 18  # bytes of a pipe's buffer, and to read at once
 ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program said: exit code, standard output and error.
+    """The answer of a program: exit code, standard output and standard error.
 
     A negative exit code is the signal that killed it.
     """
@@ -38,9 +38,9 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """The program's own words on one line, for an error message.
+        """The program's error message on one line.
 
-        Its usage, which useradd(8) and others print after the error, is no part of them.
+        It does not include the usage, which useradd(8) and others print after the error.
         """
         lines = (self.err.strip() or self.out.strip()).splitlines()
         starts = (n for n, line in enumerate(lines) if line.lstrip().lower().startswith("usage:"))
@@ -61,20 +61,18 @@ def run(
     keep: int = 0,
     whom: Callable[[int], str] | None = None,
 ) -> Answer:
-    """Run ARGV with a clean environment, in a session of its own.
-
-    So the terminal's Ctrl-C reaches only us.
+    """Run ARGV with a clean environment, in its own session, so that Ctrl-C reaches only us.
 
     Args:
         argv: the program and its arguments; no shell.
-        stdin: what it reads; nothing else.
-        env: variables beside PATH and LC_ALL.
+        stdin: the text for its standard input.
+        env: variables besides PATH and LC_ALL.
         timeout: seconds, after which its whole process group is killed.
-        patient: a signal to us waits for its end: usermod(8) must not be killed while it
+        patient: a signal to us waits for its end, because usermod(8) must not be killed while it
             writes /etc/passwd.
-        keep: how many bytes of the beginning and of the end of what it writes are wanted, of a
-            program that may write without end; 0 is all.
-        whom: returns for whom one waits by that time, from its pid; see `Wait`.
+        keep: for a program whose output may be endless: how many bytes to keep of the beginning
+            and of the end; 0 keeps everything.
+        whom: called with its pid if it takes long; returns what is waited for, see `Wait`.
 
     Raises:
         SftpJailError: it is not installed, cannot be started, took too long or wrote too much.
@@ -94,7 +92,7 @@ def run(
             ended = _ends(started[0], timeout, outputs, whom)
         except BaseException:
             if patient and started:
-                with postponed():  # a second signal does not kill it either
+                with postponed():  # a second signal must not kill it either
                     _ends(started[0], timeout, outputs)
             raise
         finally:
@@ -115,12 +113,12 @@ def start(
     stderr: Stream,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ARGV with a clean environment, in a session of its own and in /.
+    """Start ARGV with a clean environment, in its own session, with / as its working directory.
 
     Args:
         argv: the program and its arguments; no shell.
-        stdin, stdout, stderr: as of subprocess.Popen.
-        env: variables beside PATH and LC_ALL.
+        stdin, stdout, stderr: as for subprocess.Popen.
+        env: variables besides PATH and LC_ALL.
 
     Raises:
         SftpJailError: it is not installed or cannot be started.
@@ -146,9 +144,8 @@ def _ends(
     outputs: Sequence[Output],
     whom: Callable[[int], str] | None = None,
 ) -> bool:
-    """Wait for a program's end; return whether it came in time, and before too much was written."""
-    # Popen.wait(timeout) polls, with sleeps of up to 50 ms; a hook of useradd's has
-    # no time for that.
+    """Wait for a program's end; return whether it ended in time and within the output limit."""
+    # Popen.wait(timeout) polls with sleeps of up to 50 ms, which is too slow for useradd's hooks.
     deadline = time.monotonic() + timeout
     wait = Wait(partial(whom, process.pid)) if whom else None
     with pidfds([process.pid]) as fds:
@@ -167,7 +164,7 @@ def _ends(
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Have all of a program ended, and know its exit code."""
+    """Kill a program's process group if it still runs, and reap it."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -176,7 +173,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
-    """Yield descriptors (pidfd_open(2)) of those of these processes that are there."""
+    """Yield pidfds (pidfd_open(2)) of those of these processes that exist."""
     with contextlib.ExitStack() as opened:
         fds = []
         for pid in pids:
@@ -187,17 +184,17 @@ def pidfds(pids: Iterable[int]) -> Iterator[list[int]]:
 
 
 def decode(data: bytes) -> str:
-    """Return what a program wrote as text; bytes that are not UTF-8 as surrogates."""
+    """Return a program's output as text. Bytes that are not UTF-8 become surrogates."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def must(
     argv: Sequence[str], timeout: float = 60.0, env: Mapping[str, str] | None = None
 ) -> Answer:
-    """Run ARGV and return its answer; anything but exit 0 is an error in the program's own words.
+    """Run ARGV and return its answer.
 
     Raises:
-        SftpJailError: as `run`, or it failed.
+        SftpJailError: as `run`, or its exit code was not 0; has the program's own message.
     """
     answer = run(argv, env=env, timeout=timeout)
     if answer.code != 0:
@@ -205,36 +202,36 @@ def must(
     return answer
 
 
-PATIENCE = 3.0  # seconds that a process has to end by itself
-STUBBORN = 10.0  # seconds in which all must have ended
+PATIENCE = 3.0  # seconds between SIGTERM and SIGKILL
+STUBBORN = 10.0  # seconds after which processes that have not ended are an error
 
 
 def end_processes(uid: int) -> int:
-    """End what a user runs outside of a jail, and nobody else's; return how many.
+    """End a user's own processes outside any jail; return how many.
 
-    First by SIGTERM, after a while by SIGKILL. Each signal goes through a pidfd(2) that was open
-    before the process was looked at, so that no other process that has got its pid meanwhile is
-    hit. A system service, and what is in a container, goes on.
+    They get SIGTERM, and later SIGKILL. Each signal is sent through a pidfd that was opened before
+    the process was examined, so that it cannot hit another process with the same pid. System
+    services and processes in containers are left alone.
 
     Args:
         uid: the user; never root.
 
     Raises:
-        SftpJailError: something does not end.
+        SftpJailError: a process does not end.
     """
     return _end(uid, _own)
 
 
 def end_sessions(uid: int) -> int:
-    """End the sessions that sshd runs for a user in a jail; return how many processes that were.
+    """End a user's sessions in a jail, as in `end_processes`; return how many processes.
 
-    As `end_processes`. Root's part of sshd closes the session when the user's part is gone.
+    sshd's monitor closes the session when the user's process has ended.
 
     Args:
         uid: the user; never root.
 
     Raises:
-        SftpJailError: something does not end.
+        SftpJailError: a process does not end.
     """
     return _end(uid, in_jail)
 
@@ -243,7 +240,7 @@ def _own(uid: int, pids: Collection[int] | None = None) -> list[int]:
     return [process.pid for process in outside(uid, pids) if process.own]
 
 
-# Returns which processes of a user are meant, of all, or of some.
+# Selects processes of a user, from all of them or from the given pids.
 _Those = Callable[[int, Collection[int] | None], list[int]]
 
 
@@ -274,11 +271,11 @@ def _signal(pid: int, uid: int, number: int, those: _Those) -> None:
 
 
 def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
-    """Yield what a program writes, as it comes, in pieces; end the program when the reader stops.
+    """Yield the output of a program as it arrives, and kill the program when the reader stops.
 
     Args:
         argv: the program and its arguments; no shell.
-        idle: seconds after which b"" is yielded, when nothing has come.
+        idle: seconds without output after which b"" is yielded.
 
     Raises:
         SftpJailError: it is not installed, cannot be started, or failed.
@@ -296,7 +293,7 @@ def stream(argv: Sequence[str], idle: float = 0.2) -> Iterator[bytes]:
                         break
                     yield piece
             except BaseException:
-                process.kill()  # it only reads; a pipe that nobody empties could keep it for ever
+                process.kill()  # it only reads, and could block for ever on a full pipe
                 raise
         if process.returncode:
             err.seek(0)

@@ -1,14 +1,14 @@
-"""Paths that others could change are reached by descriptor, and mounts are made by descriptors.
+"""Safe access to paths that others could change, and mounts made through file descriptors.
 
-Whoever can write a directory on the way of a path can put a symbolic link into the place of what
-was judged a moment ago. So a path is walked: each component is opened in the one above it without
-following links (open(2), O_PATH and O_NOFOLLOW), what is open is judged by fstat(2), and the change
-is made through that descriptor. mount(8) takes paths alone, and loses its options when it is given
-/proc/self/fd/N; hence open_tree(2), mount_setattr(2) and move_mount(2), by which a mount has its
-flags before anybody sees it (Linux 5.12).
+A user who can write in a directory on the way of a path can replace what was checked a moment ago
+with a symbolic link. So a path is walked: each component is opened relative to the one above it
+without following links (O_PATH and O_NOFOLLOW of open(2)), the open file is checked with fstat(2),
+and the change is made through its descriptor. mount(8) accepts only paths, and loses its options if
+it is given /proc/self/fd/N. So mounts are made with open_tree(2), mount_setattr(2) and
+move_mount(2), which set the flags before the mount becomes visible (Linux 5.12).
 
-Nothing of ours is imported here: this text is also a part of the one file that PAM runs when a
-session opens; see openssh/pam_session.py, program().
+This module imports nothing of ours, because its text is also a part of the program that PAM runs
+when a session opens; see program() in openssh/pam_session.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_LINKS = 40  # as the kernel's MAXSYMLINKS
+_LINKS = 40  # like the kernel's MAXSYMLINKS
 
 # linux/fcntl.h, linux/mount.h
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
@@ -36,7 +36,7 @@ _MORE_FLAGS = {"nodiratime": 0x80, "nosymfollow": 0x200000}
 _ATIME_MASK, _ATIMES = 0x70, {"relatime": 0x0, "noatime": 0x10, "strictatime": 0x20}
 _PRIVATE = 1 << 18
 _PROPAGATIONS = {"private": _PRIVATE, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
-# Of mount(8): what is so anyway, or is for those who read fstab.
+# Options of mount(8) that are the default, or only matter to programs that read fstab.
 _NO_FLAGS = frozenset(
     [
         *("bind", "rbind", "rw", "suid", "dev", "exec", "defaults", "async", "atime", "diratime"),
@@ -46,14 +46,14 @@ _NO_FLAGS = frozenset(
 
 
 class PathRefused(Exception):
-    """A path leads through what others than root can change, or a mount is none that we make."""
+    """Others than root can change a path, or a mount has an option that we do not support."""
 
 
 def flaw(found: os.stat_result) -> str:
-    """Return why others than root can write a directory, or "".
+    """Return why others than root can write in a directory, or "".
 
     Args:
-        found: its fstat(2). Where it has an access list, the group's bits are the list's mask.
+        found: its fstat(2). If it has an access list, the group bits are the list's mask.
     """
     if found.st_uid not in (0, os.geteuid()):
         return f"belongs to uid {found.st_uid} and not to root"
@@ -63,12 +63,12 @@ def flaw(found: os.stat_result) -> str:
 
 
 def is_sticky(found: os.stat_result) -> bool:
-    """Return whether a directory is root's, and what root has in it stays so, as in /tmp."""
+    """Return whether a directory is root's and sticky, so that root's files in it are safe."""
     return found.st_uid in (0, os.geteuid()) and bool(found.st_mode & stat.S_ISVTX)
 
 
 def _link(directory: int, name: str) -> os.stat_result | None:
-    """Return lstat(2) of a symbolic link, or None where there is none of that name."""
+    """Return lstat(2) of a symbolic link, or None if there is no link of that name."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -77,19 +77,21 @@ def _link(directory: int, name: str) -> os.stat_result | None:
 
 
 def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, str, str]:
-    """Return a descriptor of the directory that really holds PATH, PATH's last name, and its path.
-
-    The name is one in that directory, and the path is the directory's.
+    """Walk PATH and return where it really is.
 
     Args:
         path: an absolute path.
-        follow: a link at the end is followed as well.
-        strict: refuse a directory that others than root can write, the last one included.
+        follow: follow a link at the end, too.
+        strict: refuse any directory on the way in which others than root can write.
+
+    Returns:
+        a descriptor of the directory that contains it, its name in that directory, and the real
+        path of that directory.
 
     Raises:
-        PathRefused: a component is a symbolic link that root did not make in a directory that, with
-            all above it, is root's alone; or STRICT, and a directory is not root's alone.
-        OSError: a component is missing or no directory.
+        PathRefused: a component is a symbolic link that is not root's, or that lies below a
+            directory in which others than root can write; or STRICT, and there is such a directory.
+        OSError: a component is missing or not a directory.
     """
     todo, real = [part for part in path.split("/") if part], [""]
     directory, links, alone = os.open("/", _DIRECTORY), 0, True
@@ -105,7 +107,7 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
                 return directory, name, "/".join(real)
             if link:
                 links += 1
-                # Who owns a directory above could have put another one of root's
+                # The owner of a directory above could have moved another directory of root's
                 # here, with its links.
                 if not alone or wrong or link.st_uid not in (0, os.geteuid()) or links > _LINKS:
                     raise PathRefused(
@@ -115,7 +117,7 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
                 target = os.readlink(name, dir_fd=directory)
                 todo = [part for part in target.split("/") if part] + todo
                 if target.startswith("/"):
-                    # A signal may end this behind a close: nothing is closed twice.
+                    # A signal may interrupt this after close(2): nothing may be closed twice.
                     above, directory = directory, os.open("/", _DIRECTORY)
                     os.close(above)
                     real, alone = [""], True
@@ -133,12 +135,11 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
 
 
 def open_path(path: str, follow: bool = False, strict: bool = False) -> int:
-    """Return a descriptor (O_PATH) of what is at PATH.
-
-    The arguments and errors are those of `walk`.
+    """Return a descriptor (O_PATH) of PATH. The arguments are those of `walk`.
 
     Raises:
-        PathRefused: also where it is a symbolic link.
+        PathRefused: as `walk`, or it is a symbolic link.
+        OSError: as `walk`, or it does not exist.
     """
     try:
         directory, name, _ = walk(path, follow, strict)
@@ -155,17 +156,17 @@ def open_path(path: str, follow: bool = False, strict: bool = False) -> int:
 
 
 def libc() -> CDLL:
-    """Return the C library, whose errors can be asked for; loaded late, since few runs mount."""
+    """Return the C library with access to errno. It is loaded late, because few runs mount."""
     import ctypes
 
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _call(name: str, *arguments: object) -> int:
-    """Call a function of the C library; numbers are passed as long, as the kernel takes them.
+    """Call a function of the C library. Numbers are passed as long, as the kernel expects.
 
     Raises:
-        OSError: it failed, or this C library (glibc before 2.36) does not have it.
+        OSError: it failed, or the C library (glibc before 2.36) does not have it.
     """
     import ctypes
 
@@ -181,10 +182,7 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def missing() -> str:
-    """Return which system call for mounts we do not have, or may not use; or "".
-
-    It is this kernel or C library that does not have it, or lets us not use it.
-    """
+    """Return which system call for mounts the kernel or C library lacks or forbids, or ""."""
     try:
         os.close(_call("open_tree", -100, b"/", os.O_CLOEXEC))  # AT_FDCWD
         tree = os.open("/", _DIRECTORY)
@@ -193,7 +191,7 @@ def missing() -> str:
         finally:
             os.close(tree)
     except OSError as error:
-        # A kernel that has mount_setattr(2) knows no attributes of no size.
+        # A kernel that has mount_setattr(2) refuses attributes of size 0 with EINVAL.
         return "" if error.errno == errno.EINVAL else str(error.strerror or error)
     return ""
 
@@ -206,12 +204,13 @@ def _set_attributes(tree: int, on: int, off: int, propagation: int, size: int = 
 
 
 def attributes(options: Sequence[str]) -> tuple[int, int, int]:
-    """Return what mount_setattr(2) is to set, to clear, and the propagation.
+    """Return the flags that mount_setattr(2) is to set and to clear, and the propagation.
 
-    They are for options of mount(8).
+    Args:
+        options: those of mount(8).
 
     Raises:
-        PathRefused: an option is none that this module can give to a mount.
+        PathRefused: an option is not supported here.
     """
     on, off, propagation = 0, 0, 0
     for option in options:
@@ -227,16 +226,14 @@ def attributes(options: Sequence[str]) -> tuple[int, int, int]:
 
 
 def mount(source: str, target: str, options: Sequence[str], loose: bool = False) -> None:
-    """Show SOURCE at TARGET: what both are is judged now.
-
-    The mount is made through what was judged.
+    """Mount SOURCE on TARGET through descriptors of both, after checking them.
 
     Args:
-        source: a directory or file; links of root's are followed.
-        target: an existing directory or file; not a link.
-        options: as mount(8) takes them; it has them before anybody sees the mount.
-        loose: the source may lie in a directory that others can write; no link of
-            theirs is followed.
+        source: a directory or file; root's links are followed.
+        target: an existing directory or file, not a link.
+        options: those of mount(8). They are set before the mount becomes visible.
+        loose: others may be able to write in a directory above the source; their links are still
+            not followed.
 
     Raises:
         PathRefused: see `walk` and `attributes`.
@@ -259,16 +256,16 @@ def mount(source: str, target: str, options: Sequence[str], loose: bool = False)
             _call("move_mount", tree, b"", point, b"", _MOVE_MOUNT_EMPTY_PATHS)
         finally:
             os.close(point)
-        # Where the mount above is shared, this one has become so.
+        # If the parent mount is shared, this one has become shared too.
         _set_attributes(tree, 0, 0, propagation or _PRIVATE)
     finally:
         os.close(tree)
 
 
 def remount(target: str, options: Sequence[str]) -> None:
-    """Give what is mounted at TARGET these flags of mount(8).
+    """Set the flags of the mount at TARGET to these options of mount(8).
 
-    Of `ro nosuid nodev noexec` it has no others.
+    Those of `ro nosuid nodev noexec` that are not given are cleared.
 
     Raises:
         PathRefused, OSError: as `mount`.
@@ -286,8 +283,8 @@ def unmount(target: str, lazy: bool = False) -> bool:
     """Unmount the topmost mount at exactly TARGET; return whether there was one.
 
     Args:
-        target: its mount point; a link there is not followed.
-        lazy: also one that is busy, which then goes with its last user (umount2(2), MNT_DETACH).
+        target: the mount point; a link there is not followed.
+        lazy: detach it even if it is busy (MNT_DETACH of umount2(2)).
 
     Raises:
         PathRefused: as `walk`.

@@ -1,4 +1,4 @@
-"""Files, sockets and directories of root's own that a test needs for a moment."""
+"""Temporary files, sockets and directories of root's that a test needs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .files import DIRECTORY, create, parent
 
 
 def new_file(path: str, content: bytes, mode: int) -> None:
-    """Make a file that is not there yet, of root's and with exactly that mode."""
+    """Create a file that belongs to root and has exactly this mode."""
     with create(path) as fd, open(fd, "wb", closefd=False) as handle:
         os.fchmod(fd, mode)
         handle.write(content)
 
 
 def listen(path: str) -> socket.socket:
-    """Return a socket on which everybody may connect by PATH."""
+    """Return a socket that listens at PATH, to which everybody may connect."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     os.chmod(path, 0o777)
@@ -28,16 +28,16 @@ def listen(path: str) -> socket.socket:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of root's with all that is in it; it may be gone already."""
+    """Remove a directory of root's with its contents, if it exists."""
     if os.path.lexists(path):
         shutil.rmtree(path)
 
 
 class Times:
-    """The times of a directory, to be put back when what came into it has gone again.
+    """The times of a directory, to restore them after something was made and removed in it.
 
     Args:
-        path: the directory; where there is none, or a link, nothing is done.
+        path: the directory; if it does not exist or is a link, nothing is done.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,7 +50,7 @@ class Times:
             self._before = os.fstat(directory)
 
     def put_back(self) -> None:
-        """Give the directory its times back."""
+        """Restore the directory's times."""
         if self._fd >= 0:
             with contextlib.suppress(OSError):  # a read-only file system has not changed
                 os.utime(self._fd, ns=(self._before.st_atime_ns, self._before.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""Daemons: how each hears that its configuration changed, and how user managers end."""
+"""Daemons: make them reread their configuration, and stop user managers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNITS = {
 
 
 def forbids(service: str, how: str) -> bool:
-    """Return whether policy-rc.d forbids it to a maintainer script.
+    """Return whether policy-rc.d forbids a maintainer script to do this.
 
     See Debian Policy 9.3.3 and invoke-rc.d(8).
 
@@ -36,15 +36,18 @@ def forbids(service: str, how: str) -> bool:
 
 
 def notify(service: str, how: str) -> str:
-    """Tell a daemon that its configuration changed; return "" or what the administrator must do.
+    """Notify a daemon that its configuration changed.
 
     Args:
         service: systemd itself, sshd (whatever its unit is called), the user managers of members,
             or the name of a unit and pid file.
-        how: reload, restart or daemon-reload; of user managers stop.
+        how: reload, restart or daemon-reload; for user managers stop.
+
+    Returns:
+        what the administrator must do, or "".
 
     Raises:
-        SftpJailError: the daemon refused, in its own words.
+        SftpJailError: the daemon refused; has its own message.
     """
     if service == refusal.SERVICE:
         return _stop_managers() if booted() else ""
@@ -89,12 +92,12 @@ _CONFIG = "/etc/ssh/sshd_config"
 
 
 def reload_sshds(other_than: Collection[str] = ()) -> None:
-    """Have every sshd that goes by /etc/ssh/sshd_config read it anew, by SIGHUP (sshd(8)).
+    """Make every sshd that uses /etc/ssh/sshd_config reread it, by SIGHUP (sshd(8)).
 
-    One that would not start again with its own command line is left as it is.
+    An sshd that would not start again with its command line is left alone.
 
     Args:
-        other_than: units whose sshd is told by systemd.
+        other_than: units whose sshd systemd reloads.
     """
     for one in listeners():
         options = dict(one.options or ())
@@ -104,7 +107,7 @@ def reload_sshds(other_than: Collection[str] = ()) -> None:
 
 
 def _is_roots(program: str) -> bool:
-    """Return whether a program is there, and nobody but root can put another one in its place."""
+    """Return whether a program exists, and only root can replace it."""
     try:
         fd = safe_path.open_path(program, follow=True, strict=True)
     except (OSError, safe_path.PathRefused):
@@ -116,10 +119,7 @@ def _is_roots(program: str) -> bool:
 
 
 def reload_sshd(one: Listener) -> bool:
-    """Have an sshd read its configuration anew; return whether it was told.
-
-    It is not where its configuration would end it.
-    """
+    """Make an sshd reread its configuration, unless `sshd -t` fails; return whether it was sent."""
     words = [f"-{name}{value}" for name, value in one.options or () if name in "foch"]
     if not _is_roots(one.program) or programs.run([one.program, *words, "-t"]).code != 0:
         return False
@@ -132,13 +132,13 @@ STOPPING = 10.0  # seconds for user managers to stop their units, which may igno
 
 
 def _stop_managers() -> str:
-    """Stop every user manager that systemd would not start any more.
+    """Stop every user manager that the drop-in of `setup` forbids now.
 
-    The drop-in of `setup` decides that now. Asked at the end of a change and not planned by its
-    facts, so that none that began meanwhile is missed. Sessions are scopes of their own and go on.
+    This is decided at the end of a change and not when it is planned, so that no user manager
+    started meanwhile is missed. Sessions go on, because they are scopes of their own.
 
     Returns:
-        "", or which ones still run.
+        a sentence that names those that still run, or "".
     """
     try:
         with open(refusal.DROPIN, encoding="utf-8", errors="surrogateescape") as handle:
@@ -151,9 +151,9 @@ def _stop_managers() -> str:
 
 
 def stop_managers(uids: Sequence[int]) -> list[int]:
-    """Stop the user managers of these uids, and all that they run; return whose still run.
+    """Stop the user managers of these uids with all their units; return the uids that still run.
 
-    A unit of the user's may hold that up, and a login cancel it: then they are killed.
+    They are killed if a unit delays the stop or a login cancels it.
     """
     units = [f"user@{uid}.service" for uid in uids]
     if units and not _succeeds(["systemctl", "stop", *units]):

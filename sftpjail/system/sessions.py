@@ -1,4 +1,4 @@
-"""Programs that go on, with a socket for their input and output."""
+"""Programs that keep running, with a socket as their input and output."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .signals import postponed
 
 @dataclass(frozen=True)
 class Session:
-    """A program that goes on, with a socket as its standard input and output.
+    """A running program with a socket as its standard input and output.
 
-    What it says besides is in memory.
+    Its standard error is kept in memory.
     """
 
     process: subprocess.Popen[bytes]
@@ -30,32 +30,29 @@ class Session:
     said: BinaryIO
 
     def words(self, since: int = 0) -> str:
-        """Return what the program and its children wrote to standard error since that byte."""
+        """Return what the program and its children wrote to standard error after that offset."""
         return decode(os.pread(self.said.fileno(), 1 << 20, since))
 
     def written(self) -> int:
-        """Return how many bytes stand on standard error."""
+        """Return how many bytes were written to standard error."""
         return os.fstat(self.said.fileno()).st_size
 
     def wait(self, timeout: float) -> None:
-        """Wait for the program's end so long, in seconds.
+        """Wait for the program's end, for at most TIMEOUT seconds.
 
-        It may have hung up before its last words.
+        It may hang up before it writes its last message.
         """
-        with pidfds([self.process.pid]) as fds:  # and do not reap it: `end` goes by its number
+        with pidfds([self.process.pid]) as fds:  # do not reap it: `end` needs its pid
             select.select(fds, [], [], timeout)
 
     def end(self, patience: float = 3.0) -> None:
         """Hang up and wait until the program and everything that it started has ended.
 
-        What has not ended by then is killed.
-
         Args:
-            patience: seconds.
+            patience: seconds, after which the processes that are left are killed.
         """
         deadline = time.monotonic() + patience
-        # Again until nobody is left: the first round may have been too early for what ssh
-        # was about to start.
+        # Repeat this until no process is left, because ssh may have been about to start one.
         while family := _family(self.process.pid):
             with pidfds(family) as fds:
                 self._hang_up()
@@ -68,14 +65,14 @@ class Session:
         self.said.close()
 
     def _hang_up(self) -> None:
-        # shutdown(2) too: paramiko's thread holds the socket until it notices.
+        # shutdown(2) is needed, because paramiko's thread holds the socket until it notices.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 
 def _family(leader: int) -> set[int]:
-    """Return the processes of a session that live, and all below.
+    """Return the living processes of a session and their descendants.
 
     ssh(1) does not wait for its ProxyCommand.
     """
@@ -93,13 +90,13 @@ def _family(leader: int) -> set[int]:
 
 
 def converse(argv: Sequence[str], sessions: list[Session]) -> Session:
-    """Start ARGV, which goes on until `Session.end`.
+    """Start ARGV, which runs until `Session.end`.
 
-    A signal to us meanwhile is heard when that can be called.
+    A signal to us is handled when the session is in SESSIONS, so that it can be ended.
 
     Args:
         argv: the program and its arguments; no shell.
-        sessions: the new one is added.
+        sessions: the new session is added to it.
 
     Raises:
         SftpJailError: it is not installed or cannot be started.

@@ -1,7 +1,7 @@
-"""What a program of shadow leaves in /etc when it dies: its locks, and new versions of its files.
+"""The lock files and new versions of files that a program of shadow leaves in /etc if it is killed.
 
-A lock names the pid of its program. Where another process has that pid after a boot, every
-useradd(8) from then on fails: "cannot lock /etc/passwd".
+A lock file names the pid of its program. If another process has that pid after a reboot, every
+useradd(8) fails with "cannot lock /etc/passwd".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .locks import accounts_still
 
 ETC = "/etc"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # random(4)
-# See commonio.c: the lock, the lock before it has its name, the new version.
+# See commonio.c: the lock file, its temporary name, and the new version.
 _NAMES = re.compile(r"(?:passwd|shadow|group|gshadow|subuid|subgid)(?:\.lock|\.([0-9]+)|\+)")
 
 
 def boot_id() -> str:
-    """Return what is another one after each boot; "" where nobody can say."""
+    """Return an identifier that changes at each boot, or "" if there is none."""
     try:
         with open(BOOT_ID, encoding="ascii") as handle:
             return handle.read().strip()
@@ -29,27 +29,27 @@ def boot_id() -> str:
 
 
 def present() -> list[str]:
-    """Return the names of what may be a leftover, of a program that runs too."""
+    """Return the names of possible leftovers, including files of running programs."""
     return sorted(name for name in os.listdir(ETC) if _NAMES.fullmatch(name))
 
 
 def clear(before: Collection[str], boot: str) -> None:
-    """Remove what programs that have died have left since a moment.
+    """Remove the leftovers of killed programs that are newer than a given moment.
 
     Args:
-        before: what was `present` then.
-        boot: the `boot_id` of then. After a boot none of those programs runs any more.
+        before: the result of `present` at that moment.
+        boot: the result of `boot_id` at that moment. After a reboot, none of those programs runs.
     """
     if not set(present()) - set(before):
         return
-    with accounts_still() as still:  # no other program of shadow is at work
+    with accounts_still() as still:  # no other program of shadow is running
         for name in present() if still else ():
             if name not in before and (boot_id() != boot or not _runs(name)):
                 files.unlink(f"{ETC}/{name}")
 
 
 def _runs(name: str) -> bool:
-    """Return whether the process that a leftover names runs; a new version names none."""
+    """Return whether the process that a leftover names is running. A new version names none."""
     match = _NAMES.fullmatch(name)
     pid = match[1] if match else None
     if name.endswith(".lock"):

@@ -1,4 +1,4 @@
-"""The signals that ask us to stop: raised as an exception, held back, or heard a little later."""
+"""The signals that ask us to stop: raise them as exceptions, block them, or postpone them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
-# Ctrl-C, kill(1) and systemd, the end of the terminal.
+# Sent by Ctrl-C, by kill(1) and systemd, and when the terminal is closed.
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 T = TypeVar("T")
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 class Interrupted(KeyboardInterrupt):
     """A signal asked us to stop.
 
-    Not an SftpJailError: those are caught for one account, and the others go on.
+    This is not an SftpJailError, because those are caught for one account and the others go on.
 
-    `put_back`: a transaction had begun, and all of it was undone. The engine says so.
+    `put_back` means that a transaction had begun and was rolled back. The engine sets it.
     """
 
     put_back = False
@@ -28,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they roll back like a failure."""
+    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they cause a rollback."""
     with _handlers(_interrupt):
         yield
 
@@ -41,7 +41,7 @@ def raise_always() -> None:
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    """Raise Interrupted, unless one is on its way already: it does what the second one asks."""
+    """Raise Interrupted, unless one is being handled already."""
     error = sys.exc_info()[1]
     while error is not None:
         if isinstance(error, Interrupted):
@@ -51,24 +51,24 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 
 def undisturbed(work: Callable[[], T]) -> T:
-    """Do something that must be done, under `signals_wait`, also if a signal comes just before.
+    """Call WORK once with signals blocked, even if a signal arrives just before.
 
     Args:
-        work: is called once.
+        work: something that must be done.
     """
     try:
         with signals_wait():
             return work()
-    except Interrupted:  # nothing raises it while they wait, so `work` has not begun
+    except Interrupted:  # nothing raises it while signals are blocked, so `work` has not begun
         with signals_wait():
             return work()
 
 
 def ends_with(code: int) -> None:
-    """Let a signal from now on end this process at once: all is done but for the last words.
+    """From now on, let a signal end this process at once, because only its last output is missing.
 
     Args:
-        code: the exit code that it has then.
+        code: the exit code in that case.
     """
     for number in STOP:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -77,7 +77,7 @@ def ends_with(code: int) -> None:
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Have the handlers of before again at the end."""
+    """Restore the present signal handlers at the end."""
     before = {number: signal.getsignal(number) for number in STOP}
     try:
         yield
@@ -87,19 +87,19 @@ def handlers_kept() -> Iterator[None]:
 
 
 def never_again() -> None:
-    """Let none of those signals reach this process any more."""
+    """Block these signals for the rest of this process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 
 
 @contextlib.contextmanager
 def signals_wait() -> Iterator[None]:
-    """Hold those signals back during a commit or a rollback, and forget them at its end."""
+    """Block these signals during a commit or a rollback, and discard them at its end."""
     names = set(STOP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, names)
     try:
         yield
     finally:
-        # What came meanwhile asked for an end that is reached now.
+        # Discard signals that arrived meanwhile: what they asked to end has ended.
         while not names & before and signal.sigtimedwait(names, 0) is not None:
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -107,7 +107,7 @@ def signals_wait() -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_signal() -> Iterator[None]:
-    """Let the first signal stop us as it would, and none after it disturb the tidying up."""
+    """Handle the first signal as usual, and ignore further ones, so that cleaning up can finish."""
     came = list[int]()
     before = {int(number): signal.getsignal(number) for number in STOP}
 
@@ -123,10 +123,7 @@ def one_signal() -> Iterator[None]:
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """Hear a signal only at the end.
-
-    Not by a signal mask, which a program that starts here would inherit.
-    """
+    """Postpone signals to the end, without a signal mask, which a started program would inherit."""
     came = list[int]()
     try:
         with _handlers(lambda number, _: came.append(number)):
@@ -137,7 +134,7 @@ def postponed() -> Iterator[None]:
 
 
 def heard_in_child() -> None:
-    """Let those signals stop this process, a child of ours, by an exception; for all its life."""
+    """In a child process, let these signals raise an exception from now on."""
     for number in STOP:
         signal.signal(number, _stop)
 
@@ -148,7 +145,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    # What nohup(1) ignores stays ignored.
+    # A signal that nohup(1) ignores stays ignored.
     heard = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}
     try:

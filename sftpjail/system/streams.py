@@ -1,4 +1,4 @@
-"""The standard streams, where their reader may have gone."""
+"""The standard streams, whose reader may have gone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def let_go_of_streams() -> None:
-    """Write what is left in the standard streams, or forget it.
+    """Flush the standard streams, or drop what cannot be written.
 
-    What Python cannot write at its very end makes its exit code 120.
+    Otherwise Python would fail to flush them at its exit, with exit code 120.
     """
     for name in ("stdout", "stderr"):
         try:
@@ -20,7 +20,7 @@ def let_go_of_streams() -> None:
 
 
 def silence(fd: int) -> None:
-    """Print no more there: the reader is gone.
+    """Redirect a stream to /dev/null, because its reader has gone.
 
     Args:
         fd: 1 or 2.

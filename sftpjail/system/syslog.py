@@ -1,4 +1,4 @@
-"""What we tell the log of the host."""
+"""Messages to syslog and journald."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ JOURNAL = "/run/systemd/journal/socket"
 
 
 def tell(priority: int, words: str, fields: Mapping[str, str] | None = None) -> None:
-    """Log a line; nobody waits for it, and it may fail.
+    """Log a line. This does not wait, and may fail silently.
 
     Args:
-        priority: as of syslog(3).
-        words: whatever is in it, it becomes one line.
-        fields: what it has beside that where journald is; see systemd.journal-fields(7). Their
-            values have no newline.
+        priority: that of syslog(3).
+        words: the message, which is escaped to one line.
+        fields: more fields for journald; see systemd.journal-fields(7). Their values must not
+            contain newlines.
     """
     line = one_line(words)
     if fields and os.path.exists(JOURNAL) and _to_journald(priority, line, fields):
@@ -30,11 +30,11 @@ def tell(priority: int, words: str, fields: Mapping[str, str] | None = None) -> 
 
 
 def announce_test(name: str, path: str) -> None:
-    """Write into the log of internal-sftp that a test's login of an account comes now.
+    """Log, as internal-sftp does, that a test is about to log in as an account.
 
     Args:
         name: the account.
-        path: the socket that its jail has; by it the log daemon knows that root writes this.
+        path: the log socket of its jail. The log daemon sees there that root is the sender.
     """
     import socket  # late: see below
 
@@ -47,7 +47,7 @@ def announce_test(name: str, path: str) -> None:
 
 
 def _to_journald(priority: int, line: str, fields: Mapping[str, str]) -> bool:
-    """Return whether journald took it, by its native protocol."""
+    """Send a message by journald's native protocol; return whether it was accepted."""
     import socket  # late: few hosts of a useradd need it
 
     about = {

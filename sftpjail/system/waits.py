@@ -1,4 +1,4 @@
-"""Waits that a person may wonder about: once one has lasted a second, it says for whom."""
+"""Waits that explain themselves: after one second, they report what they wait for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import dropwhile
 
 from ..escapes import one_line
 
-PATIENCE = 1.0  # seconds that nobody asks about
+PATIENCE = 1.0  # seconds before a wait is reported
 _LOCKS = "/proc/locks"
 
 
@@ -19,14 +19,14 @@ class Wait:
     """A wait that begins now.
 
     Args:
-        whom: returns for whom, or "" if that is not worth a word yet; it is asked after a second.
+        whom: called after a second; returns what it waits for, or "" if not worth reporting yet.
     """
 
     def __init__(self, whom: Callable[[], str]) -> None:
         self._whom, self._told = whom, time.monotonic() + PATIENCE
 
     def goes_on(self) -> None:
-        """Say on standard error for whom this waits, once; to be called again and again."""
+        """Report on standard error what this waits for, once. Call this repeatedly."""
         if time.monotonic() < self._told:
             return
         whom = self._whom()
@@ -38,18 +38,18 @@ class Wait:
 
 
 def holder(path: str, waiting: int = 0) -> str:
-    """Return who holds a lock on a file, for a message: the pid and its command line.
+    """Return the holder of a lock on a file for a message: its pid and command line.
 
     Args:
-        path: the file; proc_locks(5) has its inode, and the pid's descriptors its name.
-        waiting: the process that wants it; "" is returned where nobody else is seen to hold it.
+        path: the file; proc_locks(5) has its inode, and the holder's descriptors its name.
+        waiting: the process that wants the lock; "" is returned if no other holder is found.
     """
     with contextlib.suppress(OSError):
         inode = str(os.stat(path).st_ino)
         with open(_LOCKS, encoding="ascii") as handle:
             locks = [line.split() for line in handle]
         for fields in locks:
-            # "1: FLOCK ADVISORY WRITE 123 00:1a:456 0 EOF"; a waiter has "->" behind its number.
+            # "1: FLOCK ADVISORY WRITE 123 00:1a:456 0 EOF"; a waiter has "->" after its number.
             if "->" not in fields and fields[5].rpartition(":")[2] == inode:
                 pid = int(fields[4])
                 if pid != waiting and _has_open(pid, path):
@@ -67,7 +67,7 @@ def _has_open(pid: int, path: str) -> bool:
 
 
 def _command(pid: int) -> str:
-    """Return the command line of a process, of a script without its interpreter."""
+    """Return the command line of a process; that of a script without the interpreter."""
     with open(f"/proc/{pid}/cmdline", "rb") as handle:
         words = os.fsdecode(handle.read()).rstrip("\0").split("\0")
     if os.path.basename(words[0]).startswith("python") and len(words) > 1:

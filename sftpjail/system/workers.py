@@ -1,4 +1,4 @@
-"""Functions in processes of their own, a few at a time."""
+"""Run functions in child processes, a few at a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .signals import heard_in_child, postponed
 
 
 def in_processes(jobs: Sequence[Callable[[], str]], width: int) -> Generator[str, None, None]:
-    """Run functions in processes of their own, a few at a time, and yield what they return.
+    """Run functions in child processes, a few at a time, and yield their results in order.
 
-    They come in the order given. Ended early, by a signal or else, it passes SIGTERM on, and waits
-    until all have tidied up.
+    If the generator is ended early, by a signal or otherwise, it sends SIGTERM to the children and
+    waits until they have ended.
 
     Args:
-        jobs: each returns a text; one that raises yields "".
-        width: how many at a time.
+        jobs: each returns a text; if it raises, "" is yielded.
+        width: how many run at a time.
     """
     running = dict[int, tuple[int, BinaryIO]]()
     results = dict[int, str]()
