@@ -1,1 +1,1 @@
-"""What the commands do, whoever asks for it: events, plans, and what is wrong."""
+"""The work of the commands, without their output: events, plans and diagnosis."""

@@ -1,4 +1,4 @@
-"""Plans for many jails: who is left out, who is shut out, and what a silent directory forbids."""
+"""Plans for many jails: who is left out or shut out, and what an unavailable directory forbids."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from .events import closing, create_events
 from .keys import FirstKeys
 from .limits import limited_by
 
-# So many accounts may fail one after the other before apply takes it for something
-# that is wrong with the host.
+# If this many accounts fail in a row, apply assumes that something is wrong with the host.
 PATIENCE = 20
 
 
@@ -42,15 +41,15 @@ def plan_all(
 ) -> Plan:
     """Return one plan for many jails.
 
-    An account that cannot be planned for is left out, with its error in the plan. Whom sshd would
-    let in all the same is shut out, until a later plan can make its jail.
+    If planning fails for an account, the account is left out, with its error in the plan. If sshd
+    would let it in nevertheless, it is shut out until a later plan can make its jail.
 
     Args:
         engine: with the facts.
-        first, last: what is to happen before and after the jails are made.
-        accounts: whose jails.
-        by: the command, for the record of who is shut out; "" for one that only judges.
-        failed: whose jail cannot be made is known already.
+        first, last: the events before and after the jails are made.
+        accounts: the accounts to jail.
+        by: the command, for the records of accounts that are shut out; "" if it only checks.
+        failed: the errors of accounts whose jail is known to fail.
     """
     chosen = {account.name: account for account in accounts}
     events: list[Event] = []
@@ -81,21 +80,22 @@ def plan_all(
         plan = engine.plan([*first, *good, *shut, *last], True, listed, limited=limited)
     plan.errors |= errors
     plan.said = {name: words for name, words in keys.said.items() if name not in errors}
-    making = plan.owners - errors.keys()  # where a jail is really made
+    making = plan.owners - errors.keys()  # the accounts whose jail is really made
     plan.behind = [problem for problem in keys.behind if problem.about in making]
     return plan
 
 
 def refusals(accounts: Mapping[str, Account]) -> dict[str, SftpJailError]:
-    """Return why those get no jail whose names sftpjail does not take; see `untaken`."""
+    """Return the errors of accounts whose names sftpjail does not accept; see `untaken`."""
     return {name: refuse_name(one) for name, one in accounts.items() if not is_valid(name)}
 
 
 def refuse_unknown(engine: Engine) -> None:
-    """Refuse a teardown that would make an ordinary account of someone whom only a directory knows.
+    """Refuse a teardown that could turn a directory service's account into an ordinary one.
 
     Raises:
-        SftpJailError: it does not answer or does not tell, or members of it have not been here yet.
+        SftpJailError: the directory service does not answer or does not report its members, or it
+            has members that have never been used here.
     """
     config, host = engine.config, engine.host
     missing = unseen(config, host)
@@ -124,7 +124,7 @@ def refuse_unknown(engine: Engine) -> None:
 
 
 def refuse_untaken(engine: Engine) -> None:
-    """Refuse a teardown while sshd jails somebody whose name sftpjail does not take.
+    """Refuse a teardown while sshd jails an account whose name sftpjail does not accept.
 
     Raises:
         SftpJailError: names one of them.
@@ -136,7 +136,7 @@ def refuse_untaken(engine: Engine) -> None:
 
 
 def still_jailed(names: list[str]) -> SftpJailError:
-    """Return why nothing is torn down while somebody is jailed, and the commands that help."""
+    """Return the error that accounts are still jailed, so that nothing is torn down."""
     listed = some(names, 8)
     choices = [("to expire these accounts", "sftpjail teardown --close-accounts")]
     if len(names) <= 8:
@@ -149,7 +149,7 @@ def still_jailed(names: list[str]) -> SftpJailError:
 
 
 def unanswered(host: Host) -> list[str]:
-    """Return in words who cannot be looked after, because a directory service does not answer."""
+    """Return a sentence that names the accounts skipped because a directory service is down."""
     names = silent(host)
     if not names:
         return []
@@ -160,11 +160,11 @@ def unanswered(host: Host) -> list[str]:
 
 
 def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], list[str]]:
-    """Return the departed accounts whose remains may go, and in words whose may not.
+    """Return the accounts whose remains may be removed, and sentences about the doubtful ones.
 
-    An SSSD that is offline and has lost its cache says of everybody that there is no such account.
-    So on a host with a directory, who is gone counts only while somebody that it brought is still
-    found.
+    An offline SSSD that has lost its cache denies that any account exists. So on a host with a
+    directory service, a missing account counts as deleted only if another known account of the
+    directory service is found.
     """
     host = engine.host
     accounts = list(leftovers(engine.config, host, jails).values())
@@ -188,9 +188,9 @@ def plan_with_setup(
     last: Sequence[Event],
     failed: Mapping[str, SftpJailError] | None = None,
 ) -> tuple[Plan, list[SftpJailError]]:
-    """Return a plan that brings a host which is set up to its configuration as well.
+    """Return a plan that, on a host that is set up, also brings the host to its configuration.
 
-    Also return why that cannot be: then the jails are planned for without it.
+    If that is not possible, also return why, and a plan for the jails only.
     """
     if first and engine.host.lstat(HOST_RECORD) is not None:
         lost = lost_groups(engine.config, engine.host)
@@ -211,7 +211,7 @@ def plan_with_setup(
 
 
 def for_config(engine: Engine, config: Config) -> Engine:
-    """Return an engine for another configuration; both know of each other's commits."""
+    """Return an engine for another configuration. Both share the list of commits."""
     other = copy(engine)
     other.config, other.manager = config, Manager(config)
     return other
@@ -224,16 +224,16 @@ def kept_methods(
     last: Sequence[Event],
     failed: Mapping[str, SftpJailError],
 ) -> tuple[Engine, Plan] | None:
-    """Return a plan with the login methods of jails as they were, and the engine that made it.
+    """Return a plan that keeps the former login methods of jails, and the engine that made it.
 
-    Whom new methods would shut out is its administrator's to decide, and keeps no jail from being
-    repaired or made.
+    An administrator must decide whether new methods may shut accounts out. Meanwhile, jails can
+    still be made and repaired.
 
     Args:
-        engine, first, accounts, last, failed: as for `plan_with_setup`, which could not.
+        engine, first, accounts, last, failed: as for `plan_with_setup`, which has failed.
 
     Returns:
-        None where the methods do not change, or that is not what is in the way.
+        None if the methods do not change, or if they are not the reason.
     """
     config = with_former_methods(engine.config, engine.host)
     if not first or config == engine.config:
@@ -250,20 +250,20 @@ def kept_methods(
 
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
-    """Return whom apply does not touch, and why.
+    """Return the accounts that apply does not touch, and why.
 
-    Somebody put an administrator into a jail group, or deletes it now.
+    An administrator was put into a jail group, or the account is being created or deleted now.
     """
     reasons = {}
     for name, account in accounts.items():
         with contextlib.suppress(SftpJailError):
-            # A damaged record, which is told when its jail is planned.
+            # A damaged record is reported when its jail is planned.
             reasons[name] = passing(name, engine.host) or why_not(account, engine.host)
     return {name: reason for name, reason in reasons.items() if reason}
 
 
 def passing(name: str, host: Host) -> str:
-    """Return why an account is left alone for a moment, or ""."""
+    """Return why an account must be left alone for now, or ""."""
     maker = host.people.maker(name)
     if maker is not None:
         return f"pid {maker} is still creating it"

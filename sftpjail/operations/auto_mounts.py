@@ -1,4 +1,4 @@
-"""What setup does where `mounts = auto` was to be session mounts, and its trial logins fail."""
+"""Fall back to fstab if `mounts = auto` chose session mounts and the trial logins fail."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .apply import for_config
 
 
 def after_trial(engine: Engine, error: SftpJailError) -> tuple[Engine, Problem]:
-    """Return an engine that keeps in fstab what a trial login has shown not to work in sessions.
+    """Return an engine that uses fstab for profiles whose session mounts failed in a trial login.
 
-    Only a profile that is set up for the first time: what an earlier setup has decided holds.
+    This applies only to profiles that are set up for the first time. Earlier decisions are kept.
 
     Args:
-        engine: whose setup failed, and was put back.
+        engine: its setup failed and was rolled back.
         error: why.
 
     Returns:
-        The engine, and what to say of it.
+        the engine, and a problem that reports this.
 
     Raises:
-        SftpJailError: it failed for another reason, which is ERROR.
+        SftpJailError: ERROR itself, if setup failed for another reason.
     """
     tried = isinstance(error.action, Check) and error.action.argv[0] == PROVE
     host = engine.host.anew()

@@ -1,4 +1,4 @@
-"""The sshds that run go by what is written: they are told, and asked."""
+"""Make the running sshds reread their configuration, and check that they have."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..openssh.settings import PROBE, effective
 from ..openssh.stale import has_read, unread
 from ..system import services
 
-PATIENCE = 5.0  # seconds for a daemon to read its configuration after it was told
+PATIENCE = 5.0  # seconds for a daemon to reread its configuration
 
 
 def obey(engine: Engine) -> list[Problem]:
-    """Have every stale sshd read its configuration; return what is open on the host even then.
+    """Make every stale sshd reread its configuration; return the problems that are still open.
 
     Args:
-        engine: whose change is made; its facts may be those from before.
+        engine: its change has been made; its facts may be from before.
 
     Returns:
-        the problems, none where every sshd that runs does what is written, or where the host's
-        policy keeps a package's script from reloads.
+        the problems; none if every running sshd follows its configuration, or if the host's policy
+        forbids reloads to a package's script.
     """
     host = Host()
     left = _stale(host)
     if left and services.forbids("sshd", "reload"):
-        return []  # whoever installs the package has said so, and a notice tells of it
+        return []  # the host's policy forbids it, which a notice reports
     if left:
         told = {one.pid: one for one in host.daemons.sshds()}
         for daemon in left:
@@ -43,24 +43,24 @@ def obey(engine: Engine) -> list[Problem]:
         host = Host()
         left = _stale(host)
     if not left and not others(host):
-        return []  # the change itself was checked with what sshd says of these files
+        return []  # the change itself was already checked with `sshd -T`
     problems = engine.on(host).manager.problems(None, host)
     return [replace(problem, about="host") for problem in problems if problem.severity == "open"]
 
 
 def _stale(host: Host) -> list[Daemon]:
-    """Return the sshds that have not read files of ours, as far as that is to be known."""
+    """Return the sshds that have not read our files, as far as this can be determined."""
     found = []
     for daemon in running(host):
         try:
             if not daemon.unknown and _is_ours(daemon, host) and has_read(daemon, host)[1]:
                 found += [daemon] if unread(daemon, host) else []
         except SftpJailError:
-            continue  # it refuses its configuration: `check` says so
+            continue  # it refuses its configuration, which `check` reports
     return found
 
 
 def _is_ours(daemon: Daemon, host: Host) -> bool:
-    """Return whether an sshd reads what we write for sshd."""
+    """Return whether an sshd reads the files that we write for sshd."""
     files = effective(host, PROBE, daemon=daemon).files
     return daemon.config == MAIN or DROPIN in files or DIRECTORY in files

@@ -1,4 +1,4 @@
-"""What becomes of a jail whose account userdel(8) did not delete after all."""
+"""Restore the jail of an account that userdel(8) did not delete after all."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .events import create_events
 
 
 def resume(engine: Engine) -> Iterator[str | SftpJailError]:
-    """Make jails whole again from which userdel's hook has unmounted all, and yield what is to say.
+    """Restore the jails in which userdel's hook has unmounted everything, and yield reports.
 
-    It is what `apply` would do, and a transaction of its own. What cannot be made again is reported
-    this once; after that it is a problem like any other, and `check` finds it.
+    Each is a transaction that does what `apply` would do. A failure is reported only once here.
+    Afterwards, it is a problem like any other, and `check` reports it.
 
     Args:
-        engine: under the lock; its facts are those from before.
+        engine: with the lock held; its facts are from before.
 
     Raises:
-        RollbackIncomplete: one could not be made, and not everything could be put back.
+        RollbackIncomplete: a jail could not be restored, and the rollback is incomplete.
     """
     for name in departures.stopped():
         own = engine.on(engine.host.anew())

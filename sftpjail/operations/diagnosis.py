@@ -1,4 +1,4 @@
-"""What is wrong with the host and its jails: `check` and `explain` show it."""
+"""Find the problems of the host and its jails, for `check` and `explain`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .apply import guarded, plan_all, refusals, unanswered
 from .events import create_events, remove_events
 from .renames import clash
 
-THOROUGH = 50  # up to so many accounts each one is worth a question to sshd and the like
+THOROUGH = 50  # for up to this many accounts, sshd and other programs are run for each of them
 SETUP = "sftpjail setup"
 PRUNE = "sftpjail apply --prune"
 
@@ -36,10 +36,10 @@ def _about(name: str, problems: Iterable[Problem]) -> list[Problem]:
 
 
 def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:
-    """Return the jails to look at: those that are named, or all but what is being created.
+    """Return the jails to look at: the named ones, or all except those being created.
 
     Raises:
-        SftpJailError: for one that is none.
+        SftpJailError: one of the accounts is not jailed.
     """
     if not users:
         jails = jailed(engine.config, engine.host)
@@ -48,11 +48,11 @@ def chosen_jails(engine: Engine, users: list[str]) -> dict[str, Account]:
 
 
 def judge(engine: Engine, users: list[str]) -> list[Problem]:
-    """Return every problem of the host and the jails, or of some accounts alone; each once.
+    """Return the problems of the host and all jails, or of some accounts only, each once.
 
     Args:
-        engine: with the facts as they are now.
-        users: whom to judge; nobody means everybody and the host.
+        engine: with the present facts.
+        users: the accounts; if empty, all accounts and the host.
 
     Raises:
         SftpJailError: one of them is not jailed.
@@ -83,12 +83,12 @@ def _failures(engine: Engine) -> list[Problem]:
 
 
 def once(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the problems with those that say the same as one, of all whom it concerns.
+    """Return the problems with duplicates merged into one that concerns all their accounts.
 
-    One cause is one problem, however many jails it breaks. What was said of the host keeps the
-    host's severity and fix; what is said of several accounts is about the host.
+    One cause is one problem, however many jails it breaks. If the host has the same problem, its
+    severity and fix are kept. A problem of several accounts is about the host.
     """
-    said: dict[tuple[str, str], object] = {}  # (whom, what): as which of the problems
+    said: dict[tuple[str, str], object] = {}  # (about, what): the key in `seen`
     seen: dict[object, Problem] = {}
     names: dict[object, dict[str, None]] = {}
     for problem in problems:
@@ -113,11 +113,11 @@ def once(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def _host_problems(engine: Engine, of_accounts: Sequence[Problem]) -> Iterator[Problem]:
-    """Yield what is wrong with the host.
+    """Yield the problems of the host.
 
     Args:
         engine: with the facts.
-        of_accounts: what is wrong with the jails: a path that is named there is not named twice.
+        of_accounts: the problems of the jails; a path named in one is not named again.
     """
     host = engine.host
     if interrupted(host):
@@ -144,15 +144,14 @@ def _host_problems(engine: Engine, of_accounts: Sequence[Problem]) -> Iterator[P
 
 
 def _summary(plan: Plan, host: Host, known: Iterable[Problem] = ()) -> str:
-    """Return what a plan changes, in a few words of its diff.
+    """Return what a plan changes, in a few words from its diff.
 
-    Its checks and notices come along by themselves.
+    Its checks and notices do not count.
 
     Args:
         plan: not applied.
         host: the facts.
-        known: problems that have named some of the paths already, to give them back
-            or to set the host up.
+        known: problems that already name some of the paths.
     """
     heads: dict[str, None] = {}
     for step in plan.steps:
@@ -162,7 +161,7 @@ def _summary(plan: Plan, host: Host, known: Iterable[Problem] = ()) -> str:
             continue
         lines = list(step.action.diff(host))
         if lines and lines[0].startswith("--- "):
-            # A file: its name, and the first line that comes or goes.
+            # For a file, its name and the first line that is added or removed.
             changed = (line for line in lines[2:] if line[:1] in ("+", "-"))
             lines = [f"~ {lines[0][4:]}: {next(changed, '')}"]
         heads |= dict.fromkeys(lines[:1])
@@ -171,13 +170,13 @@ def _summary(plan: Plan, host: Host, known: Iterable[Problem] = ()) -> str:
 
 
 def _names(problem: Problem, action: Action) -> bool:
-    """Return whether a problem has said already what an action would change."""
+    """Return whether a problem already names what an action would change."""
     kind, path = action.key[0], one_line(str(action.key[1]))
     if kind == "owner":
         return path in problem.what
     if isinstance(action, MakeDir) and problem.what.startswith(f"{path} "):
-        return True  # it is there, with an owner or a mode that is wrong
-    # Of a file that setup writes, and the directories that it makes for it.
+        return True  # it exists with a wrong owner or mode
+    # A file that setup writes, and the directories that it makes for it.
     return (
         kind == "path"
         and problem.fix == SETUP
@@ -188,9 +187,9 @@ def _names(problem: Problem, action: Action) -> bool:
 def _account_problems(
     engine: Engine, account: Account, changes: Plan, reason: str
 ) -> Iterator[Problem]:
-    """Yield what the plugins find, then what `apply` would change or cannot.
+    """Yield the problems that the plugins find, then what `apply` would change or cannot change.
 
-    The latter is left out where a problem has said so.
+    The latter is left out if one of the problems already says so.
     """
     name, host = account.name, engine.host
     error = changes.errors.get(name)
@@ -203,7 +202,7 @@ def _account_problems(
         yield _renamed(account, error, engine)
         return
     found = _about(name, engine.manager.problems(account, host))
-    if error:  # apply fixes nothing of it
+    if error:  # apply cannot fix anything here
         found = [problem for problem in found if problem.fix != "sftpjail apply"]
     if disabled or any(problem.hides for problem in found):
         yield from (problem for problem in found if problem.hides or problem.severity == "open")
@@ -224,7 +223,7 @@ def _account_problems(
 
 
 def _is_renamed(account: Account, host: Host) -> bool:
-    """Return whether an account was renamed, or has the name of one that was."""
+    """Return whether an account was renamed, or has the former name of one that was."""
     other = heir(account.name, host)
     if other is not None and former_name(other, host) == account.name:
         return True
@@ -232,7 +231,7 @@ def _is_renamed(account: Account, host: Host) -> bool:
 
 
 def _renamed(account: Account, error: SftpJailError, engine: Engine) -> Problem:
-    """Return the problem of such an account, the cause of all else that could be said of it.
+    """Return the problem of such an account. It is the cause of all its other problems.
 
     Args:
         account: with its profile.
@@ -241,12 +240,12 @@ def _renamed(account: Account, error: SftpJailError, engine: Engine) -> Problem:
     """
     host, old = engine.host, former_name(account, engine.host)
     if old and is_same_person(account, old, host):
-        error = clash(account, engine) or error  # else apply moves it
+        error = clash(account, engine) or error  # without a clash, apply moves it
     why = "it cannot log in"
     severity = "open" if _is_open(account, host) else "broken"
     own = addresses.listed(host)
     if old in own and account.name not in own and not is_shut(account, host):
-        # With chroot = %h, say, sshd lets it in under its new name.
+        # With chroot = %h, for example, sshd lets it in under its new name.
         why, severity = f"it may come from anywhere: the addresses are {old}'s", "open"
     return replace(Problem.of(error, why, account.name), severity=severity)
 
@@ -254,10 +253,10 @@ def _renamed(account: Account, error: SftpJailError, engine: Engine) -> Problem:
 def _unmade(
     account: Account, error: SftpJailError, offered: Collection[str], host: Host
 ) -> Iterator[Problem]:
-    """Yield why a jail cannot be made, unless a problem has said so that offers the same command.
+    """Yield why a jail cannot be made, unless a problem with the same fix already says so.
 
-    That command is not printed twice: the second `umount` would take away what the first one's
-    `apply` has mounted.
+    The fix is not printed twice, because a second `umount` would remove what the `apply` after the
+    first one has mounted.
     """
     is_open = _is_open(account, host)
     same = any(error.fix in fix.split(" && ") for fix in offered) if error.fix else False
@@ -270,9 +269,9 @@ def _unmade(
 
 
 def _protected(account: Account, reason: str, host: Host) -> Problem:
-    """Return the problem of a member whom the guard rails protect: it is neither jailed nor closed.
+    """Return the problem of a protected member, which is neither jailed nor shut out.
 
-    sshd obeys its Match block all the same, and may let it into what is no jail.
+    sshd still follows the Match block, and may let it into a directory that is not a jail.
     """
     is_open = _is_open(account, host)
     what = f"is in a jail group, and {reason}"
@@ -291,7 +290,7 @@ def _is_open(account: Account, host: Host) -> bool:
 
 
 def _out_of_group(account: Account, host: Host) -> str:
-    """Return the command by which an account is in no jail group any more, or words."""
+    """Return the command that takes an account out of its jail group, or advice."""
     profile = account.profile
     assert profile is not None
     if account.name in profile.match_user:
@@ -306,7 +305,7 @@ def _out_of_group(account: Account, host: Host) -> str:
 
 
 def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
-    """Yield what departed accounts have left."""
+    """Yield the problems of what former jails have left."""
     host = engine.host
     for name in left_names(engine.config, host, jails):
         try:
@@ -328,7 +327,7 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
         if other is not None:
             if other.name not in jails or former_name(other, host) != name:
                 yield _inherited(name, other, host)
-            continue  # else that one's jail cannot be made for this reason
+            continue  # otherwise this is already the reason why that one's jail cannot be made
         if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
             what = "left something of a jail behind"
             yield Problem(what, gone, PRUNE, about=name)
@@ -337,11 +336,12 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
 
 
 def _inherited(name: str, other: Account, host: Host) -> Problem:
-    """Return the problem of what is left of a name whose uid somebody has who is not jailed for it.
+    """Return the problem of a record whose uid now belongs to an account of another name.
 
     Args:
-        name: of our record.
-        other: who has the uid now, and is in no jail group, or has a jail and a record of its own.
+        name: the name of our record.
+        other: the account that has the uid now. It is in no jail group, or has a jail and a record
+            of its own.
         host: the facts.
     """
     uid = host.origin(name).uid
@@ -363,15 +363,15 @@ def _inherited(name: str, other: Account, host: Host) -> Problem:
 
 
 def _left_files(account: Account, gone: str, host: Host) -> Problem:
-    """Return the problem of files that are left of a jail: data, which a person must decide about.
+    """Return the problem of users' files left in a former jail, about which a person must decide.
 
     Args:
-        account: that is gone, or jailed no more.
-        gone: the words for that.
+        account: deleted, or no longer jailed.
+        gone: a phrase that says so.
         host: the facts.
     """
     made = [path for path in host.origin(account.name).made if host.lstat(path) is not None]
-    # What lies in another one goes with it.
+    # Leave out the paths that are below another one.
     left = [path for path in made if not any(inside(path, o) for o in made if o != path)]
     what = f"left files in {' '.join(map(shown, left))}"
     why = f"{gone}, and they are data, which sftpjail never deletes"
@@ -392,14 +392,14 @@ def _left_files(account: Account, gone: str, host: Host) -> Problem:
 
 
 def _groupless(account: Account, host: Host) -> bool:
-    """Return whether the group of an account's profile is not there at all."""
+    """Return whether the group of an account's profile does not exist."""
     return bool(
         account.profile and account.profile.group and host.group(account.profile.group) is None
     )
 
 
 def problems_of(engine: Engine, account: Account) -> list[Problem]:
-    """Return what is wrong for one account, jailed or not: the problems of the host, and its own.
+    """Return the problems that matter to an account, jailed or not: the host's and its own.
 
     Raises:
         SftpJailError: its record is damaged.

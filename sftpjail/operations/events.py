@@ -1,4 +1,4 @@
-"""Which events make a jail, and which take it away."""
+"""The events that make and remove jails."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ..openssh.chroot_path import new_home
 def create_events(
     account: Account, host: Host, manager: Manager, arrived: bool = False
 ) -> list[Event]:
-    """Return the events that make or fix one jail: itself, then every bind it has or should have.
+    """Return the events that make or repair one jail: the jail, and every bind it should have.
 
-    Where the account or its profile has changed, a bind that it no longer brings goes, and what an
-    administrator mounted moves along to where the jail is now. Where a link leads from the jail's
-    new path to the old one, nothing goes: on_mount gives the bind's line its new name.
+    If the account or its profile has changed, binds that the profile no longer has are removed, and
+    those of an administrator move to the new place of the jail. If the jail's new path is a link to
+    the old one, nothing is removed, and on_mount renames the bind's line.
 
     Args:
         account: with its profile.
         host: the facts.
         manager: the plugins.
-        arrived: it has just been made, so it has no name of somebody who is still there.
+        arrived: it has just been made, so its name is not that of an account still in use.
 
     Raises:
         SftpJailError: the jail cannot be this account's.
@@ -65,7 +65,7 @@ def create_events(
             moved = account.jail + bind.target.removeprefix(_old_jail(account, bind, host))
             wanted[moved] = replace(bind, target=moved)
         if not any(host.mount_tables.same_place(bind.target, target) for target in wanted):
-            gone.append(bind)  # else it stays where it is, and has another name
+            gone.append(bind)  # otherwise it stays in place under another name
     ordered = sorted(wanted.values(), key=lambda bind: bind.target.count("/"))
     return [
         *(OnUnmount(account, bind) for bind in gone),
@@ -75,35 +75,35 @@ def create_events(
 
 
 def _is_new(account: Account, host: Host) -> bool:
-    """Return whether an account has no jail yet: its record has nothing that was made or changed.
+    """Return whether an account has no jail yet: its record lists nothing made or changed.
 
-    One that was only shut out, because its jail could not be made, is new.
+    An account that was only shut out, because its jail could not be made, is new.
     """
     origin = host.origin(account.name)
     if origin.closed is not None and origin.closed.by == DISABLE:
-        return False  # it has a jail, though all of that may have been there before us
+        return False  # it has a jail, though everything in it may be from before us
     return not (origin.made or origin.was or origin.owners or origin.renamed)
 
 
 def closing(
     account: Account, error: SftpJailError, by: str, host: Host
 ) -> tuple[list[OnUserClose], SftpJailError]:
-    """Return the event that shuts out an account whose jail cannot be made, if still to be done.
+    """Return the event that shuts out an account whose jail cannot be made, unless it is already.
 
     Args:
         account: with its profile.
-        error: why.
-        by: the command that shuts out; "" for one that only judges.
+        error: why its jail cannot be made.
+        by: the command that shuts it out; "" if it only checks.
         host: the facts.
 
     Returns:
-        The event or none, and the error that also says who is shut out, or is not.
+        the event, if any, and the error, which also says whether the account is shut out.
     """
     name = account.name
     try:
         open_to_it = lets_in(account, host)
     except SftpJailError:
-        # A damaged record or a broken configuration, which is the error already, or told beside it.
+        # A damaged record or a broken configuration: ERROR says so, or it is reported separately.
         return [], error
     if not open_to_it:
         closed = host.origin(name).closed is not None and is_shut(account, host)
@@ -130,17 +130,17 @@ def _longer(error: SftpJailError, words: str) -> SftpJailError:
 
 
 def _refuse_home_inside(account: Account, host: Host) -> None:
-    """Refuse a home that only the account's jail has, when the profile now wants one of the host's.
+    """Refuse a home inside the account's jail if the profile now needs a home on the host.
 
     Raises:
-        SftpJailError: as a directory of the host it would be everybody's whose home was inside.
+        SftpJailError: on the host, that path would be shared by all accounts with such a home.
     """
     inner = [
         path
         for path in host.origin(account.name).made
         if path.endswith(account.home) and path != account.home
     ]
-    # As `home = inside` makes them.
+    # As `home = inside` makes it.
     top = account.home != "/" and posixpath.dirname(account.home) == "/"
     if (
         account.profile
@@ -157,7 +157,7 @@ def _refuse_home_inside(account: Account, host: Host) -> None:
 
 
 def _old_jail(account: Account, bind: Bind, host: Host) -> str:
-    """Return the jail that a bind was made in, before the profile's chroot changed."""
+    """Return the jail in which a bind was made, before the profile's chroot changed."""
     made = host.origin(account.name)
     directories = [
         path
@@ -174,7 +174,7 @@ def _old_jail(account: Account, bind: Bind, host: Host) -> str:
 
 
 def _line_home(account: Account, bind: Bind, host: Host) -> str:
-    """Return the command that fixes an fstab line whose target was moved outside of the jail."""
+    """Return the command that fixes an fstab line whose target is now outside the jail."""
     wrong = f"[[:space:]]{escape(bind.target)}[[:space:]]"
     edit = rf"\|{wrong}|d"
     for point in host.mounts:
@@ -186,13 +186,13 @@ def _line_home(account: Account, bind: Bind, host: Host) -> str:
 def remove_events(
     account: Account, host: Host, deleted: bool, live_only: bool = False
 ) -> list[Event]:
-    """Return the events that take one jail away: every bind in fstab, deepest first, then itself.
+    """Return the events that remove one jail: every bind, the deepest first, then the jail.
 
     Args:
-        account: whose.
+        account: the jailed account.
         host: the facts.
-        deleted: the account goes too.
-        live_only: it may yet stay: the binds keep their lines.
+        deleted: the account is deleted too.
+        live_only: the account may still stay, so the binds keep their lines.
     """
     ordered = sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
     return [
@@ -202,7 +202,7 @@ def remove_events(
 
 
 def forget_events(name: str, engine: Engine) -> list[Event]:
-    """Return the events that take away what an account that is gone left, its keys above all."""
+    """Return the events that remove what a deleted account has left, above all its keys."""
     host = engine.host
     if not has_remains(name, host) and keyfile(name) not in host.origin("").made:
         return []
@@ -210,15 +210,15 @@ def forget_events(name: str, engine: Engine) -> list[Event]:
 
 
 def leave_events(name: str, engine: Engine, deleted: bool) -> tuple[Account | None, list[Event]]:
-    """Return the jailed account, if any, and the events that take away its jail or its remains.
+    """Return the jailed account, if any, and the events that remove its jail or its remains.
 
     Args:
         name: the account.
         engine: with the facts.
-        deleted: the account goes too, in the same plan.
+        deleted: the same plan deletes the account.
 
     Raises:
-        SftpJailError: its name was, or is, another account's in our records.
+        SftpJailError: by our records, its name was or is that of another account.
     """
     found = engine.host.account(name)
     refuse_silent(name, engine.host)
@@ -233,7 +233,7 @@ def leave_events(name: str, engine: Engine, deleted: bool) -> tuple[Account | No
     account = leftover(name, engine.config, engine.host)
     if not (deleted and account.exists):
         return account, remove_events(account, engine.host, deleted)
-    # As it is now, and then what will be left of it when it is gone.
+    # First the account as it is now, then what is left of it when it is deleted.
     gone = replace(account, uid=-1, gid=-1, local=False)
     return account, [
         *remove_events(account, engine.host, deleted, live_only=True),
@@ -242,13 +242,13 @@ def leave_events(name: str, engine: Engine, deleted: bool) -> tuple[Account | No
 
 
 def left_events(engine: Engine, jails: dict[str, Account]) -> list[Event]:
-    """Return the events that take away what is left of jails whose accounts are in no group.
+    """Return the events that remove the remains of all accounts that are no longer jailed.
 
-    Also where somebody has the uid by now: no jail is to stay.
+    This includes those whose uid another account has now: no jail is to stay.
 
     Args:
         engine: with the facts.
-        jails: who is jailed, by name.
+        jails: the jailed accounts by name.
     """
     events: list[Event] = []
     for name in left_names(engine.config, engine.host, jails):

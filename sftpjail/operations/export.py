@@ -1,4 +1,4 @@
-"""The jailed accounts of a host as a file of accounts describes them."""
+"""The jailed accounts of a host in the form of a file of accounts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..jails.closing import expiry, is_disabled
 from ..model import Account, Key
 from ..openssh import public_keys
 
-# What an entry has of a field that is left out.
+# The values of fields that are left out.
 _SINGLE: dict[str, Any] = {
     "comment": None,
     "password": None,
@@ -25,7 +25,7 @@ _SINGLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class KeyLine:
-    """A key of an account: as it stands in its file, and as `key add` would write it."""
+    """A key of an account, as its file has it and as `key add` would write it."""
 
     raw: Key
     key: Key
@@ -33,7 +33,7 @@ class KeyLine:
 
 @dataclass(frozen=True)
 class Known:
-    """An account as it is, and the keys that `entry` has, and why apply would refuse it."""
+    """An account as it is: its entry, the entry's keys, and why apply would refuse some of it."""
 
     account: Account
     entry: Entry
@@ -42,10 +42,12 @@ class Known:
 
 
 def key_lines(names: Sequence[str], host: Host) -> list[tuple[tuple[KeyLine, ...], list[str]]]:
-    """Return the keys in the files of accounts, by one ssh-keygen, and what is wrong there.
+    """Return the keys in the files of accounts, and what is wrong in each file.
+
+    One ssh-keygen reads them all.
 
     Args:
-        names: the accounts; they need not exist.
+        names: the accounts, which need not exist.
         host: the facts.
     """
     paths = [keyfile(name) for name in names]
@@ -74,7 +76,7 @@ def known(accounts: Iterable[Account], host: Host, secrets: bool = False) -> lis
     Args:
         accounts: jailed, each with its profile.
         host: the facts.
-        secrets: with the hashes of their passwords.
+        secrets: include their password hashes.
 
     Raises:
         SftpJailError: a record is damaged.
@@ -88,9 +90,9 @@ def known(accounts: Iterable[Account], host: Host, secrets: bool = False) -> lis
 
 
 def readable(known: Iterable[Known]) -> tuple[list[Entry], list[str]]:
-    """Return accounts without what no file can have, and what that is, in words.
+    """Return the entries without values that no file can hold, and notes about those values.
 
-    So one odd account keeps no other from being written.
+    So one odd account does not prevent the others from being written.
     """
     entries, lacks = list[Entry](), list[str]()
     uids: dict[int | None, str] = {}
@@ -148,5 +150,5 @@ def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool)
 
 
 def hash_of(field: str) -> str:
-    """Return the hash in a password field of shadow(5), or "" where it has none."""
+    """Return the hash in a password field of shadow(5), or "" if it has none."""
     return field if len(field.lstrip("!*x")) > 1 else ""

@@ -1,4 +1,4 @@
-"""Who was let in, when and by whom, as the history says it."""
+"""When and by whom accounts were let in, according to the history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..engine.history import Entry
 
-# What the history says of an event that lets somebody in: engine/summary.py.
+# The history's words for events that let an account in; see engine/summary.py.
 _JAILED, _KEY = "is jailed in ", re.compile(r"can log in with (SHA256:\S+)").match
 _WAS = re.compile(r"was (\S+): what is its own has its new name").fullmatch
 _ENABLED, _NEW = "is enabled again", "is a new account"
@@ -19,8 +19,8 @@ class Grant:
     """When something was granted, and by whom.
 
     Args:
-        at: epoch seconds.
-        by: who had logged in, or how it came about where nobody had: useradd, a timer and so on.
+        at: in epoch seconds.
+        by: the user who had logged in, or if there was none, the cause: useradd, a timer and so on.
     """
 
     at: int
@@ -29,12 +29,12 @@ class Grant:
 
 @dataclass
 class Grants:
-    """What the history says of an account.
+    """The grants of an account.
 
     Args:
-        made: when it was jailed, first, and by whom.
-        opened: when it was last let in again: jailed, enabled, renamed.
-        keys: the last time that each key was added, by its fingerprint.
+        made: when it was made or first jailed.
+        opened: when it was last let in: jailed, enabled or renamed.
+        keys: when each key was last added, by its fingerprint.
     """
 
     made: Grant | None = None
@@ -43,7 +43,7 @@ class Grants:
 
 
 def grants(entries: Iterable[Entry]) -> dict[str, Grants]:
-    """Return what the history says of each account, by its name now.
+    """Return the grants of each account, by its present name.
 
     Args:
         entries: as `History.entries` yields them.
@@ -72,7 +72,7 @@ def _take(found: dict[str, Grants], name: str, what: str, grant: Grant) -> None:
 
 
 def _by(who: Entry) -> str:
-    """Return who did it."""
+    """Return the name of who made a transaction."""
     if who["name"]:
         return str(who["name"])
     if who["uid"] is not None:

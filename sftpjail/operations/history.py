@@ -1,4 +1,4 @@
-"""What may be shown of the history: not what an undo needs, which has keys."""
+"""The part of the history that may be shown. The data for an undo has keys and may not."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SHOWN = ("id", "time", "who", "command", "users", "what", "actions")
 
 
 def shown(entries: Iterable[Entry], user: str = "", since: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the transactions as `--json` has them.
+    """Yield the transactions in the form of `--json`.
 
     Args:
         entries: the oldest first.
-        user: only what is about this account, which need not exist any more; "" for everything.
+        user: only those about this account, which may no longer exist; "" for all.
         since: in epoch seconds.
     """
     known = list(entries)
@@ -32,7 +32,7 @@ def shown(entries: Iterable[Entry], user: str = "", since: int = 0) -> Iterator[
 
 
 def in_words(about: dict[str, Any]) -> str:
-    """Return what a transaction did, in one line."""
+    """Return one line that says what a transaction did."""
     words = [f"{item['account']} {item['what']}".lstrip() for item in about["what"][:_MOST]]
     if not words:
         words = [f"{item['action']} {' '.join(item['about'])}" for item in about["actions"][:_MOST]]

@@ -1,4 +1,4 @@
-"""import: the jails that somebody made by hand become profiles; and back, for `undo`."""
+"""`import`: turn jails that were made by hand into profiles, and back for `undo`."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from .apply import for_config, still_jailed
 from .events import create_events, remove_events
 from .keys import add_events, old_place, present
 
-IMPORT = "import"  # in the place of a plugin's name
-# What is another word for the same, is compared by itself, or is only ever shut more by us.
+IMPORT = "import"  # stands for a plugin's name
+# Keywords that are compared separately, may be written differently, or that we only restrict.
 _APART = {"chrootdirectory", "forcecommand", "authorizedkeysfile", "subsystem", "pamservicename"}
 _APART |= {door.split()[0].lower() for door in DOORS}
 _MOST = 8  # names in one sentence
@@ -44,10 +44,10 @@ class Proposal:
     """What an import would do.
 
     Args:
-        found: every block with a chroot, also those that stay as they are.
+        found: every block with a chroot, including those that stay as they are.
         config: the configuration with the new profiles, and the blocks that it replaces.
-        text: of sftpjail.conf.
-        notes: what of the whole host is otherwise afterwards.
+        text: the new content of sftpjail.conf.
+        notes: what will change for the whole host.
     """
 
     found: tuple[Found, ...]
@@ -62,15 +62,15 @@ class Proposal:
 
     @property
     def members(self) -> dict[str, Member]:
-        """Whom these jail."""
+        """The accounts that these blocks jail, by name."""
         return {member.account.name: member for one in self.wanted for member in one.members}
 
 
-# -- what there is, and what becomes of it --------------------------------------------------------
+# -- the proposal ---------------------------------------------------------------------------------
 
 
 def propose(host: Host, config: Config, path: str) -> Proposal:
-    """Return what is there, and how the configuration would say it.
+    """Return the jails made by hand, and a configuration that describes them.
 
     Args:
         host: the facts.
@@ -80,7 +80,7 @@ def propose(host: Host, config: Config, path: str) -> Proposal:
     Raises:
         SftpJailError: sshd refuses its configuration.
     """
-    # What a package brings, and nobody has set up, is no word of an administrator's.
+    # A package's default profiles do not count before somebody has run setup.
     unused = not host.records.is_set_up and config.profiles == Config().profiles
     kept = () if unused else config.profiles
     found = find_handmade(host, replace(config, profiles=kept))
@@ -107,7 +107,7 @@ def propose(host: Host, config: Config, path: str) -> Proposal:
 
 
 def _valid(found: Found) -> Found:
-    """Return a block with what is wrong with its profiles by sftpjail.conf(5), if anything."""
+    """Return a block, with problems added if its profiles are not valid in sftpjail.conf(5)."""
     problems = []
     for profile in found.profiles:
         try:
@@ -123,7 +123,7 @@ def _valid(found: Found) -> Found:
 
 
 def _logs(found: Sequence[Found], config: Config) -> tuple[str, list[str]]:
-    """Return the lines of [logs] on which blocks agree, and what else would not be as it is."""
+    """Return the lines of [logs] on which the blocks agree, and notes about what will change."""
     lines, notes = "", []
     for name in ("facility", "level"):
         said = {getattr(one.command, name) for one in found} - {""}
@@ -143,10 +143,10 @@ def _sections(found: Found, day: str) -> Iterator[str]:
 
 
 def section(profile: Profile) -> Iterator[str]:
-    """Yield a profile's lines as sftpjail.conf(5) has them, without what is the default.
+    """Yield the lines of a profile for sftpjail.conf(5), without default values.
 
     Raises:
-        SftpJailError: a value has what no quotes can hold.
+        SftpJailError: a value cannot be quoted.
     """
     default = Profile(profile.name, group="")
     yield f"[[{profile.name}]]"
@@ -169,12 +169,12 @@ def _quoted(value: str) -> str:
 
 
 def with_profiles(text: str, sections: Sequence[str], anew: bool) -> str:
-    """Return a configuration with more profiles, below those that it has.
+    """Return a configuration with profiles added after those that it has.
 
     Args:
-        text: of sftpjail.conf.
-        sections: the lines of the new ones.
-        anew: those that it has go.
+        text: the content of sftpjail.conf.
+        sections: the lines of the new profiles.
+        anew: remove the profiles that it has.
     """
     lines = text.split("\n")
     heads = [at for at, line in enumerate(lines) if re.match(r"\s*\[\s*[^\s\[]", line)]
@@ -188,11 +188,11 @@ def with_profiles(text: str, sections: Sequence[str], anew: bool) -> str:
     return "\n".join([*lines[:begin], *own, *sections, "", *lines[end:]]).rstrip("\n") + "\n"
 
 
-# -- doing it -------------------------------------------------------------------------------------
+# -- the import -----------------------------------------------------------------------------------
 
 
 def seen_by_setup(host: Host, config: Config, path: str) -> list[Problem]:
-    """Return the jails by hand on a host that is to be set up, and what an import would do.
+    """Return the jails made by hand on a host that is to be set up, and what an import would do.
 
     Args:
         host: the facts.
@@ -200,12 +200,12 @@ def seen_by_setup(host: Host, config: Config, path: str) -> list[Problem]:
         path: its file.
 
     Raises:
-        SftpJailError: setup would take accounts out of jails that an import would keep.
+        SftpJailError: setup would move accounts out of jails that an import would keep.
     """
     try:
         found = propose(host, config, path).found
     except SftpJailError:
-        return []  # setup itself says why
+        return []  # setup itself reports why
     jails = jailed(config, host)
     problems = []
     for one in found:
@@ -235,12 +235,12 @@ def _moving(found: Found, whom: Sequence[Member], jails: Mapping[str, Account]) 
 
 
 def plan_import(engine: Engine, proposal: Proposal, path: str) -> Plan:
-    """Return the plan that makes profiles of the blocks.
+    """Return the plan that turns the blocks into profiles.
 
     Args:
-        engine: of the new configuration.
+        engine: with the new configuration.
         proposal: from `propose`, with something to do.
-        path: of sftpjail.conf.
+        path: the path of sftpjail.conf.
 
     Raises:
         SftpJailError: a veto.
@@ -264,12 +264,12 @@ def plan_import(engine: Engine, proposal: Proposal, path: str) -> Plan:
 
 
 def _refuse_others(proposal: Proposal, jails: Mapping[str, Account]) -> None:
-    """Refuse where a profile would jail somebody for whom other lines of sshd's are in force now.
+    """Refuse a profile that would jail an account to which other lines of sshd apply now.
 
-    Our Match blocks are read first, so that these lines would be in force no more.
+    sshd reads our Match blocks first, so these lines would no longer apply.
 
     Raises:
-        SftpJailError: names one of them.
+        SftpJailError: names one such account.
     """
     brought = {profile.name for one in proposal.wanted for profile in one.profiles}
     for name, account in jails.items():
@@ -286,12 +286,12 @@ Stage = Callable[[Engine], Plan]
 
 
 def proof(engine: Engine, proposal: Proposal) -> Stage:
-    """Return the stage that retires the old key files, and proves that no login has changed.
+    """Return the stage that retires the old key files and proves that no login has changed.
 
     sshd is asked now, and again when the stage is planned.
 
     Args:
-        engine: with the facts of now.
+        engine: with the present facts.
         proposal: what is about to be done.
     """
     before = {name: _settings(name, engine.host) for name in proposal.members}
@@ -318,14 +318,14 @@ def proof(engine: Engine, proposal: Proposal) -> Stage:
 
 
 def _settings(name: str, host: Host) -> dict[str, Settings]:
-    """Return what sshd makes of an account, by the kind of connection."""
+    """Return sshd's settings for an account, by the kind of connection."""
     return {kind: effective(host, name, kind) for kind in connections(host)}
 
 
 def _difference(
     member: Member, account: Account, before: Settings, after: Settings, host: Host
 ) -> str:
-    """Return what is otherwise for an account than it was, or ""."""
+    """Return what has changed for an account, or ""."""
     place = normal(account.expand(after.get("chrootdirectory")))
     was = normal(account.expand(before.get("chrootdirectory")))
     if place != was:
@@ -345,18 +345,18 @@ def _difference(
     return ""
 
 
-# -- and back -------------------------------------------------------------------------------------
+# -- the undo -------------------------------------------------------------------------------------
 
 
 def imported(items: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return what a transaction has brought by an import, or None."""
+    """Return what a transaction has imported, or None."""
     return next((item for item in items if item["event"] == "imported"), None)
 
 
 def engine_without(item: Mapping[str, Any], engine: Engine) -> Engine:
-    """Return an engine of the configuration without an import's profiles.
+    """Return an engine with the configuration without an import's profiles.
 
-    Whose jails are sshd's own blocks again is no stranger, though no profile has them.
+    The accounts that sshd's own blocks jail again are marked as released.
     """
     config = engine.config
     profiles = tuple(one for one in config.profiles if one.name not in item["profiles"])
@@ -369,7 +369,7 @@ def engine_without(item: Mapping[str, Any], engine: Engine) -> Engine:
 def plan_back(
     item: Mapping[str, Any], first: bool, keys: Collection[str], now: Config, engine: Engine
 ) -> Plan:
-    """Return the plan that gives the jails by hand back.
+    """Return the plan that restores the jails made by hand.
 
     Args:
         item: from `imported`.
@@ -379,7 +379,7 @@ def plan_back(
         engine: from `engine_without`.
 
     Raises:
-        SftpJailError: the host has changed so that this cannot be.
+        SftpJailError: changes to the host since then make this impossible.
     """
     host, path, text = engine.host, item["path"], item["before"]
     jails = jailed(now, host)
@@ -394,7 +394,7 @@ def plan_back(
     if first and others:
         raise still_jailed(others)
     events: list[Event] = []
-    # The file is the administrator's; without one before, it is the import's alone.
+    # If there was a file before, it is the administrator's. Otherwise it is the import's.
     conf = Remove(path, ours=True) if text is None else Configure(path, text, keep=True)
     also = [Step(conf, IMPORT)]
     for name, pattern in patterns.items():
@@ -407,10 +407,10 @@ def plan_back(
 
 
 def _unjailed(name: str, account: Account | None, host: Host) -> list[Event]:
-    """Return the events that take our jail away; memberships are the administrator's, and stay.
+    """Return the events that remove our jail. Memberships stay, because they are not ours.
 
     Raises:
-        SftpJailError: it is not jailed any more.
+        SftpJailError: it is no longer jailed.
     """
     if account is None or account.profile is None:
         raise SftpJailError(f"{name} is not jailed by a profile of that import any more")
@@ -423,10 +423,10 @@ def _unjailed(name: str, account: Account | None, host: Host) -> list[Event]:
 def _refuse_more(
     brought: Mapping[str, Account], known: Collection[str], keys: Collection[str], host: Host
 ) -> None:
-    """Refuse where the old blocks would hold others than they did, or show less.
+    """Refuse if there are accounts, keys or mounts that the old blocks did not have.
 
     Raises:
-        SftpJailError: has the command that takes that away first.
+        SftpJailError: names the command that removes them first.
     """
     for name, account in brought.items():
         if name not in known:

@@ -1,4 +1,4 @@
-"""Which keys an account has, and the events that add and migrate some."""
+"""The keys of an account, and the events that add and migrate keys."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from ..openssh.settings import PROBE, effective
 from ..openssh.sshd import ask_sshd, spec
 from ..paths import KEYS_DIR
 
-SHOWN = 8  # bad lines of one file
+SHOWN = 8  # bad lines of a file to report
 _OLD = (".ssh/authorized_keys", "%h/.ssh/authorized_keys")
 
 
 def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
-    """Return the keys of all texts, by their source.
+    """Return the keys in all texts.
 
-    One bad line refuses them all, so that nobody overlooks it.
+    One bad line refuses all of them, so that nobody overlooks it.
+
+    Args:
+        texts: by source, a path or "-".
+        host: runs ssh-keygen.
 
     Raises:
-        SftpJailError: a line is no key, or one that may not open a jail.
+        SftpJailError: a line is not a key, or a key may not be used for a jail.
     """
     keys: dict[str, Key] = {}
     for source, text in texts.items():
@@ -47,10 +51,7 @@ def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
 
 
 def present(account: Account, host: Host) -> dict[str, Key]:
-    """Return the keys in the account's file by what makes them the same key.
-
-    Broken lines are skipped.
-    """
+    """Return the keys in the account's file, by their blob. Broken lines are skipped."""
     return keys_in(host.text(keyfile(account.name)), host)
 
 
@@ -58,7 +59,7 @@ def keys_in(text: str, host: Host) -> dict[str, Key]:
     """Return the keys in the text of such a file, as `present` does."""
     lines = text.split("\n")
     (entries,) = public_keys.survey([text], host)
-    # With the line exactly as it stands there, by which it is found again.
+    # Keep each line exactly as it is in the file, to find it again.
     return {
         public_keys.blob(e.key): replace(e.key, line=lines[e.number - 1]) for e in entries if e.key
     }
@@ -67,17 +68,17 @@ def keys_in(text: str, host: Host) -> dict[str, Key]:
 def chosen_keys(
     account: Account, words: Sequence[str], handed_in: Mapping[str, str], host: Host
 ) -> list[Key]:
-    """Return the keys of an account that are named, each once.
+    """Return the keys of an account that WORDS name, each once.
 
     Args:
-        account: whose.
-        words: fingerprints, comments, keys, or names of what was handed in.
-        handed_in: the text of each file, as `key add` takes it.
+        account: the account.
+        words: fingerprints, comments, keys, or names of files in `handed_in`.
+        handed_in: the text of each file, in a form that `key add` accepts.
         host: runs ssh-keygen.
 
     Raises:
-        Absent: the account has no key of that name; says which ones it has.
-        SftpJailError: a comment is that of several keys.
+        Absent: the account does not have that key; lists the keys that it has.
+        SftpJailError: several keys have the same comment.
     """
     keys = present(account, host)
     chosen: dict[str, Key] = {}
@@ -97,7 +98,7 @@ def chosen_keys(
 
 
 def _blobs(text: str, host: Host) -> list[str]:
-    """Return what makes each key of a text the same key; also of those that no jail may have."""
+    """Return the blobs of all keys in a text, including keys that no jail may have."""
     (entries,) = public_keys.survey([public_keys.convert(text, host)], host)
     return [public_keys.blob(entry.key) for entry in entries if entry.key]
 
@@ -124,10 +125,10 @@ def _absent(account: Account, word: str, keys: Sequence[Key]) -> Absent:
 
 
 def add_events(account: Account, keys: list[Key], host: Host) -> list[OnKeyAdd]:
-    """Return the events that add the keys that are not there yet.
+    """Return the events that add the keys that the account does not have yet.
 
     Raises:
-        SftpJailError: a key is there with other options.
+        SftpJailError: it has one of them with other options.
     """
     there = present(account, host)
     for key in keys:
@@ -141,15 +142,15 @@ def add_events(account: Account, keys: list[Key], host: Host) -> list[OnKeyAdd]:
 
 
 def old_place(account: Account) -> str:
-    """Return where the account's keys are by default."""
+    """Return the default path of the account's key file in its home."""
     return f"{account.home.rstrip('/')}/.ssh/authorized_keys"
 
 
 def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[str]]:
-    """Return the events that move an account's keys, and what is wrong with those that stay behind.
+    """Return the events that move an account's keys, and why others have to stay behind.
 
     Raises:
-        SftpJailError: the old file cannot safely be read.
+        SftpJailError: the old file cannot be read safely.
     """
     path = old_place(account)
     data = engine.host.owned.read(path, account.uid, account.home)
@@ -163,17 +164,17 @@ def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[
 
 
 class FirstKeys:
-    """The keys that accounts bring along when they get their first jail.
+    """The keys that accounts take along when they get their first jail.
 
-    Until then the file in the home was in force for an ordinary account. Afterwards it is a jailed
-    user's own, and nobody looks at it again: `key migrate` is an administrator's word.
+    Until then, sshd used the key file in the home of an ordinary account. Afterwards, a jailed user
+    controls that file and it is ignored, unless an administrator runs `key migrate`.
 
     Args:
         engine: with the facts.
-        accounts: who get their first jail, with their profiles.
+        accounts: the accounts that get their first jail, with their profiles.
 
-    `events` has what takes the keys along, by name, `said` in words what that is, and `behind` what
-    stays behind.
+    `events` has the events that take the keys along, by name. `said` describes them in words.
+    `behind` has the problems of keys that stay behind.
     """
 
     def __init__(self, engine: Engine, accounts: Iterable[Account]) -> None:
@@ -186,7 +187,7 @@ class FirstKeys:
                 if not _brings_keys(account, host) or not _are_read(host):
                     continue
                 why = _others_file(account, host) or _not_in_force(account, host)
-            except SftpJailError as error:  # one home that cannot be looked into stops nobody else
+            except SftpJailError as error:  # one unreadable home must not stop the others
                 why = error.message
             if why:
                 self._leave(account, why)
@@ -215,7 +216,7 @@ class FirstKeys:
 
 
 def _brings_keys(account: Account, host: Host) -> bool:
-    """Return whether an account has a key file in its home, and none where its jail has it."""
+    """Return whether an account has a key file in its home, and none in KEYS_DIR."""
     there = host.lstat(old_place(account)) is not None and host.lstat(keyfile(account.name)) is None
     return there and account.exists
 
@@ -224,18 +225,18 @@ def _are_read(host: Host) -> bool:
     """Return whether sshd reads the key files in the homes of ordinary accounts."""
     try:
         return not set(_OLD).isdisjoint(effective(host, PROBE).words("authorizedkeysfile"))
-    except SftpJailError:  # it refuses its configuration, so nothing is set up either
+    except SftpJailError:  # sshd refuses its configuration, so setup fails too
         return False
 
 
 def _not_in_force(account: Account, host: Host) -> str:
-    """Return why the keys in a home were not in force, or are read elsewhere than we write, or "".
+    """Return why sshd did not use the keys in a home, or will not use the file we write, or "".
 
-    Match lines other than ours may say where sshd looks for those of this account.
+    Match blocks other than ours may name other key files for this account.
     """
     word, ours = "authorizedkeysfile", f"{KEYS_DIR}/%u"
     now, ordinary = effective(host, account.name), effective(host, PROBE)
-    # Either our block holds it by now, or what holds everybody does.
+    # Either our block applies to it now, or the same lines as to everybody.
     alike = now.words(word) == [ours] or now.origins.get(word) == ordinary.origins.get(word)
     answer = ask_sshd(host, "-T", "-C", spec(account.name), files={DROPIN: None})
     lines = (line.split() for line in answer.out.splitlines())
@@ -246,7 +247,7 @@ def _not_in_force(account: Account, host: Host) -> str:
 
 
 def _others_file(account: Account, host: Host) -> str:
-    """Return why a key file in a home may be somebody else's word, or ""."""
+    """Return why a key file in a home may not be the account's own, or ""."""
     found = host.lstat(old_place(account))
     if found is None or found.st_uid != account.uid or account.uid == 0:
         return "the file is not the account's own"

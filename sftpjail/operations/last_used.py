@@ -1,8 +1,9 @@
-"""When accounts and their keys were last used, and since when that is known.
+"""When accounts and their keys were last used, and since when this is known.
 
-What sshd has logged counts, and is kept: under systemd every hour, and whenever somebody asks.
-Where every jail has our PAM rules, they keep it at each login (system/last_use.py), but nobody
-waits for that: it says since when logins are known only where there is no log, and sshd can write.
+sshd's log is read, and the result is stored: under systemd every hour, and whenever somebody asks.
+If every jail has our PAM rules, they also record each login (system/last_use.py), but on a
+best-effort basis. So they determine since when logins are known only if there is no log and sshd
+can write the records.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from ..system.last_use import keep_note, keep_uses, uses
 from ..transferlog import sshd_lines
 
 NOTE = f"{SEEN}/records"
-OVERLAP = 5  # seconds that are read again, because a line may come late
-FRESH = 600  # seconds in which the log is not read again for systemd's units
+OVERLAP = 5  # seconds to read again, because a line may be late
+FRESH = 600  # seconds before systemd's units read the log again
 
 # The time in epoch seconds, the address and the port of the last use, by the name of a key: its
-# fingerprint, or the method where there is none.
+# fingerprint, or the method if there is no key.
 Uses = Mapping[str, tuple[int, str, int]]
 
 
 @dataclass(frozen=True)
 class _Note:
-    """How far the records go: complete between two moments, and whether by PAM alone."""
+    """The period for which the records are complete, and whether only PAM has written them."""
 
     since: int
     until: int
@@ -43,24 +44,24 @@ class _Note:
 
 @dataclass
 class Records:
-    """What is known of the last uses.
+    """The records of the last uses.
 
     Args:
-        since: the moment from which on every login is known, None where none is kept.
-        why: why none is, "" else.
-        logged: by uid, what sshd has logged since the records were kept.
+        since: the time since which every login is known; None if logins are not recorded.
+        why: why they are not recorded, or "".
+        logged: by uid, the uses in sshd's log since the records were last stored.
     """
 
     host: Host
     since: int | None = None
     why: str = ""
     logged: dict[int, dict[str, tuple[int, str, int]]] = field(default_factory=dict)
-    verified: bool = True  # whether root alone can have written what was logged
+    verified: bool = True  # whether only root can have written the log
 
     def of(self, uid: int) -> Uses:
         """Return the uses of an account's keys, and its logins by other methods."""
         kept, logged = uses(self.host.text(f"{SEEN}/{uid}")), self.logged.get(uid, {})
-        # A file may have lines that any user wrote: they say nothing of what PAM has noted.
+        # Any user may have written lines of a file. They must not replace what PAM has recorded.
         return newest(kept, logged) if self.verified else {**logged, **kept}
 
 
@@ -75,12 +76,12 @@ def newest(
 
 
 def read(config: Config, host: Host, keep: bool = False) -> Records:
-    """Return the records, with what sshd has logged since they were last kept.
+    """Return the records, with the uses in sshd's log since they were last stored.
 
     Args:
-        config: whose accounts count.
+        config: its profiles' accounts count.
         host: the facts.
-        keep: write it down, for the next time.
+        keep: store the result.
     """
     now, before = int(time.time()), _note(host)
     records = Records(host)
@@ -94,7 +95,7 @@ def read(config: Config, host: Host, keep: bool = False) -> Records:
     if by_pam and not can_write(host):
         records.why = f"sshd cannot write {SEEN}"
         if keep:
-            _keep(records, _Note(now, now, by_pam=True))  # nobody knows what was before
+            _keep(records, _Note(now, now, by_pam=True))  # earlier logins are not known
         return records
     step = host.stat(SCRIPT) if by_pam else None
     if step:
@@ -108,13 +109,13 @@ def read(config: Config, host: Host, keep: bool = False) -> Records:
 
 
 def can_write(host: Host) -> bool:
-    """Return whether each sshd that runs may write the records, in its own mount namespace."""
+    """Return whether each running sshd can write the records, in its own mount namespace."""
     place = SEEN if host.lstat(SEEN) else STATE
     return all(_has_room(f"/proc/{daemon.pid}/root{place}/.") for daemon in running(host))
 
 
 def _has_room(path: str) -> bool:
-    """Return whether a directory's file system is writable and not full; see statvfs(3)."""
+    """Return whether a directory's file system is writable and not full (statvfs(3))."""
     try:
         found = os.statvfs(path)
     except OSError:
@@ -123,7 +124,7 @@ def _has_room(path: str) -> bool:
 
 
 def keep_hourly(config: Config, host: Host) -> None:
-    """Keep what was logged, unless that was done a few minutes ago; what fails is left."""
+    """Store the uses in sshd's log, unless this was done a few minutes ago. Errors are ignored."""
     before = _note(host)
     if before is None or not 0 <= time.time() - before.until < FRESH:
         with contextlib.suppress(SftpJailError):
@@ -144,7 +145,7 @@ def _read_log(records: Records, config: Config, host: Host, since: float) -> Non
 
 
 def _is_kept_at_login(config: Config, host: Host) -> bool:
-    """Return whether every session of a jail runs our step, and that keeps it."""
+    """Return whether every session of a jail runs our step, and that step records logins."""
     each = all(at_login(profile, host) for profile in config.profiles)
     return each and "def note_apart" in host.text(SCRIPT)
 

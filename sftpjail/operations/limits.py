@@ -1,4 +1,4 @@
-"""What a plan that changes from where accounts may come needs beside its own events."""
+"""The additional events of a plan that changes the source addresses of accounts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..jails.addresses import listed, needs_setup
 def limited_by(
     events: Iterable[Event], host: Host
 ) -> tuple[list[Event], Mapping[str, tuple[str, ...]] | None]:
-    """Return what must happen first, and who will be on the list of addresses.
+    """Return the events that must come first, and the future list of addresses.
 
     Args:
         events: what is to happen.
         host: the facts.
 
     Returns:
-        OnSetup where PAM or sshd is to read the list for the first time, or no longer, unless it
-        is among the events; and the argument `limited` of `Engine.plan`.
+        OnSetup if PAM or sshd must begin or cease to read the list, unless it is among the events;
+        and the argument `limited` of `Engine.plan`.
     """
     now = listed(host)
     after = dict(now)
@@ -40,13 +40,13 @@ def limited_by(
 
 
 def limited(engine: Engine, events: Sequence[Event], also: Sequence[Step] = ()) -> Plan:
-    """Return the plan of some events, with what `limited_by` says.
+    """Return the plan of some events, with the additions of `limited_by`.
 
-    Where setup has something else to do, that is not done along with it: who asks for the addresses
-    of one account has not asked for another configuration.
+    If setup would also make other changes, it is not included: somebody who sets the addresses of
+    one account has not asked for them.
 
     Raises:
-        SftpJailError: setup has to come first, or as `Engine.plan`.
+        SftpJailError: setup must be run first, or as `Engine.plan`.
     """
     ahead, after = limited_by(events, engine.host)
     if ahead and engine.plan(ahead).steps:
@@ -56,5 +56,5 @@ def limited(engine: Engine, events: Sequence[Event], also: Sequence[Step] = ()) 
                 "sftpjail --dry-run setup shows them",
                 "sftpjail setup",
             )
-        ahead, after = [], None  # what reads the list for nobody may stay until then
+        ahead, after = [], None  # the rule that reads an empty list may stay until then
     return engine.plan([*ahead, *events], also=also, limited=after)

@@ -1,6 +1,7 @@
-"""Whether somebody has logged in to an account since a moment: from lastlog and the log of sshd.
+"""Whether somebody has logged in to an account since a given time, from lastlog and sshd's log.
 
-Only a log that was written the whole time says no. Whatever else there is says yes, or nothing.
+Only a log that covers the whole time can prove that nobody has. Other sources can only prove that
+somebody has.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from ..transferlog.timestamps import Clock
 
 LASTLOG = "/var/log/lastlog"
 _RECORD = 292  # bytes for each uid: struct lastlog of <lastlog.h>, which begins with the time
-# What sshd says at a login goes to these; see syslog(3).
+# The facilities that sshd may use for logins; see syslog(3).
 _FACILITIES = {"AUTH": "4", "AUTHPRIV": "10"}
 _SAYS_LITTLE = ("QUIET", "FATAL", "ERROR")
 _DAEMONS = ("rsyslog", "syslog-ng")
 
 
 def refuse_if_used(account: Account, since: int, engine: Engine, number: int) -> None:
-    """Refuse to delete an account that somebody has logged in to, or may have.
+    """Refuse to delete an account to which somebody has, or may have, logged in.
 
     Args:
-        account: that the transaction has made.
+        account: the account that the transaction made.
         since: when it was made, in epoch seconds.
         engine: with the facts.
         number: the transaction.
 
     Raises:
-        SftpJailError: says how it is known, or why it is not; its choices do it all the same.
+        SftpJailError: names the evidence, or why there is none; its choice deletes it anyway.
     """
     choice = ("to delete it all the same", f"sftpjail undo --force {number}")
     try:
@@ -53,7 +54,7 @@ def refuse_if_used(account: Account, since: int, engine: Engine, number: int) ->
 
 
 def _last_login(account: Account, since: int, host: Host) -> str:
-    """Return what lastlog(8) has of an account since a moment, or ""."""
+    """Return a sentence about a login in lastlog(8) since a given time, or ""."""
     path = host.files.root + LASTLOG
     with contextlib.suppress(OSError, struct.error), open(path, "rb") as handle:
         handle.seek(account.uid * _RECORD)
@@ -65,10 +66,10 @@ def _last_login(account: Account, since: int, host: Host) -> str:
 
 
 def _logged(account: Account, since: int, engine: Engine) -> str:
-    """Return the line of a log that tells of a login since a moment; "" if there was none.
+    """Return the log line of a login since a given time, or "" if there was none.
 
     Raises:
-        SftpJailError: no log says so.
+        SftpJailError: no log can prove that there was none.
     """
     host, name = engine.host, re.escape(account.name.encode())
     login = re.compile(
@@ -94,10 +95,10 @@ def _logged(account: Account, since: int, engine: Engine) -> str:
 
 
 def _lines(host: Host, since: int) -> Iterator[bytes]:
-    """Yield what the host has logged of logins since a moment.
+    """Yield the lines of the host's log of logins since a given time.
 
     Raises:
-        SftpJailError: nothing was logged, or not from that moment on.
+        SftpJailError: there is no log, or it begins later.
     """
     if host.systemd:
         yield from _journal(since)
@@ -127,6 +128,6 @@ def _journal(since: int) -> Iterator[bytes]:
         yield from lines
     if rest:
         yield rest
-    # Not with --lines: systemd 252 then looks at the end of the journal, and finds nothing.
+    # Without --lines: with it, systemd 252 looks at the end of the journal and finds nothing.
     if not any(programs.stream([*asked, f"--until=@{since - 1}"])):
         raise SftpJailError("the journal begins later than the account")

@@ -1,4 +1,4 @@
-"""The bind that an administrator asks for."""
+"""The binds that an administrator asks for."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..model import Account, Bind, Problem, normal
 
 
 def target_in(account: Account, target: str) -> str:
-    """Return the host's path of a path inside a jail.
+    """Return the host's path for a path inside a jail.
 
     Raises:
-        UsageError: it is relative, climbs, is the jail itself, or fstab(5) cannot hold it.
+        UsageError: it is relative, contains "..", is the jail itself, or does not fit fstab(5).
     """
     if not target.startswith("/") or ".." in target.split("/"):
         raise UsageError(
@@ -37,8 +37,8 @@ def make_bind(
     """Return the bind that an administrator asked for.
 
     Raises:
-        UsageError: a path that cannot be.
-        SftpJailError: the target lies below the home, or behind a link.
+        UsageError: a path is not valid.
+        SftpJailError: the target lies below the home.
     """
     path = target_in(account, target)
     profile = account.profile
@@ -61,13 +61,13 @@ def make_bind(
 
 
 def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config) -> list[Problem]:
-    """Return where an account cannot use a mount as it was asked for, or does not see all of it.
+    """Return the problems of mounts that an account cannot use as intended, or not fully see.
 
     Args:
-        account: as it is now; one that is yet to be made is not asked about.
-        binds: its mounts, whose sources are there.
-        host: asks the kernel.
-        config: what may be shown.
+        account: as it is now; if it does not exist yet, there are no problems.
+        binds: its mounts, whose sources exist.
+        host: the facts; asks the kernel.
+        config: names what may be shown.
     """
     if not account.exists:
         return []

@@ -1,4 +1,4 @@
-"""A jail that a transaction took away, made again from what the history has of it."""
+"""Restore a jail that a transaction removed, from the data in the history."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .keys import keys_in, migrate_events, old_place, present
 
 @dataclass(frozen=True)
 class Again:
-    """What makes a jail again: events, and the steps beside them.
+    """The events and additional steps that restore a jail.
 
-    In words: who is let in, and who stays shut out.
+    `opened` and `stays` are sentences: who is let in, and who stays shut out.
     """
 
     events: list[Event]
@@ -34,11 +34,11 @@ class Again:
 
 
 def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setup: bool) -> Again:
-    """Return what makes a jail again.
+    """Return what restores a jail.
 
     Args:
-        account: as it is now, or will be when it is back.
-        item: what the history has of the jail; see memory.py.
+        account: as it is now, or as it will be when it is restored.
+        item: the history's data of the jail; see memory.py.
         engine: with the facts.
         with_setup: the same plan sets the host up.
 
@@ -68,7 +68,7 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
         *create_events(account, host, engine.manager),
         *keys,
         *(OnMount(account, bind) for bind in binds if bind.target not in known),
-        # Of an earlier version's history there are none.
+        # The history of earlier versions does not have them.
         *([OnUserLimit(account, had)] if (had := tuple(item.get("addresses", ()))) else []),
     ]
     shut = item["closed"] is not None and item["closed"]["until"] != JAIL
@@ -76,14 +76,14 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
     also = [Step(a, "accounts", name) for a in closing if a.pending(host, name)]
     now = host.origin(name).closed
     if now is not None and now.until != JAIL:
-        # sshd hears of its Match blocks after the commit, so that nobody may be let in by it.
+        # sshd rereads its Match blocks only after the commit, so this must not let anybody in.
         opens = f"usermod -e {quote(now.expire or '')} {quote(name)}"
         return Again(events, also, [], [f"{name} is still shut out, and {opens} lets it in"])
     return Again(events, also, [] if shut else [_words(account, keys)], [])
 
 
 def _key_events(account: Account, item: dict[str, Any], engine: Engine) -> list[Event]:
-    """Return the events that add the keys that it had, and take those of its home along again."""
+    """Return the events that add its former keys, and migrate those of its home again."""
     had = keys_in(item["keyfile"], engine.host)
     there = present(account, engine.host)
     events: list[Event] = [OnKeyAdd(account, key) for at, key in had.items() if at not in there]
@@ -101,7 +101,7 @@ def _key_events(account: Account, item: dict[str, Any], engine: Engine) -> list[
 
 
 def _shut(account: Account, item: dict[str, Any], engine: Engine) -> list[Action]:
-    """Return the actions that shut an account out as it was when it had its jail."""
+    """Return the actions that shut an account out as it was when it was jailed."""
     before = Closed(**item["closed"])
     return [
         replace(action, closed=before) if isinstance(action, CloseAccount) else action
@@ -110,7 +110,7 @@ def _shut(account: Account, item: dict[str, Any], engine: Engine) -> list[Action
 
 
 def _words(account: Account, keys: list[Event]) -> str:
-    """Return whom the jail lets in."""
+    """Return a sentence that says who can log in again, and with which keys."""
     prints = [event.key.fingerprint for event in keys if isinstance(event, OnKeyAdd)]
     with_keys = f" with {', '.join(prints)}" if prints else ""
     return f"{account.name} can log in to its jail again{with_keys}"

@@ -1,4 +1,4 @@
-"""What is done after usermod -l: each account gets what is its own under its new name."""
+"""After `usermod -l`: give each account its jail, keys and record under its new name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .events import forget_events
 
 @dataclass(frozen=True)
 class Turn:
-    """One transaction on the way of an account to its new name.
+    """One of the transactions that rename an account.
 
-    `account` has that name; `done` says in words what was done.
+    `account` has the new name. `done` is a sentence that says what was done.
     """
 
     account: Account
@@ -29,11 +29,12 @@ class Turn:
 
 
 def waiting(host: Host, sure: Collection[str] = ()) -> Iterator[tuple[Account, str]]:
-    """Yield the accounts that are not yet known by their new name, each with the former one.
+    """Yield the accounts that our records have under a former name, with that name.
 
     Args:
         host: the facts.
-        sure: of whom an administrator says that it is the same person. Of others it is certain.
+        sure: accounts that an administrator has confirmed to be the same person. For others, the
+            records prove it.
     """
     for old in host.records.recorded():
         account = heir(old, host)
@@ -42,9 +43,9 @@ def waiting(host: Host, sure: Collection[str] = ()) -> Iterator[tuple[Account, s
 
 
 def _is_waiting(account: Account, old: str, host: Host, sure: Collection[str]) -> bool:
-    """Return whether an account is for certain, or by somebody's word, the one that had a name.
+    """Return whether an account is, certainly or by an administrator's word, the former OLD.
 
-    Of a damaged record nothing is certain; that is reported where its jail is planned.
+    This is False if a record is damaged, which is reported when its jail is planned.
     """
     try:
         known = former_name(account, host) == old
@@ -56,14 +57,14 @@ def _is_waiting(account: Account, old: str, host: Host, sure: Collection[str]) -
 def next_turn(
     engine: Engine, sure: Collection[str] = (), failed: Collection[str] = ()
 ) -> Turn | None:
-    """Return what is to be done next, until there is nothing.
+    """Return the next transaction, or None if there is nothing left to do.
 
-    Where b was renamed to c, and a to b then, c goes first.
+    If b was renamed to c and then a to b, c comes first.
 
     Args:
         engine: with the facts.
         sure: as in `waiting`.
-        failed: the names of those that are given up.
+        failed: the accounts to leave out, because they have failed.
     """
     pairs = [(one, old) for one, old in waiting(engine.host, sure) if one.name not in failed]
     free = [pair for pair in pairs if heir(pair[0].name, engine.host) is None]
@@ -72,10 +73,10 @@ def next_turn(
 
 
 def turn(account: Account, old: str, engine: Engine) -> Turn:
-    """Return what is to be done next for one account.
+    """Return the next transaction for one account.
 
-    Its new name may be that of somebody else's record: of an account that has another name now,
-    too, or of one that is gone.
+    There may be another record under its new name: that of an account that was renamed too, or of a
+    deleted one.
     """
     name, host = account.name, engine.host
     other = heir(name, host)
@@ -90,7 +91,7 @@ def turn(account: Account, old: str, engine: Engine) -> Turn:
 
 
 def clash(account: Account, engine: Engine) -> SftpJailError | None:
-    """Return why an account that was renamed for certain cannot have what is its own, or None."""
+    """Return why an account that was certainly renamed cannot get its jail and keys, or None."""
     try:
         old = former_name(account, engine.host)
         engine.plan(turn(account, old, engine).events)
@@ -100,10 +101,10 @@ def clash(account: Account, engine: Engine) -> SftpJailError | None:
 
 
 def make_way(name: str, engine: Engine) -> list[Event]:
-    """Return the events after which nothing is left of whoever had a name, for somebody new.
+    """Return the events that free a name from its former account's records, for a new account.
 
-    What is of an account that has another name now is kept for it, by its uid; see `waiting`. What
-    is of an account that is gone is taken away, its keys above all.
+    If the former account has another name now, its records are kept under its uid; see `waiting`.
+    If it was deleted, they are removed, above all its keys.
     """
     other = heir(name, engine.host)
     if other is None:
@@ -114,11 +115,11 @@ def make_way(name: str, engine: Engine) -> list[Event]:
 
 
 def rename_event(account: Account, old: str, engine: Engine) -> OnUserRename:
-    """Return the event that gives what is an account's own its present name.
+    """Return the event that renames what belongs to an account to its present name.
 
     Args:
-        account: it need not be jailed any more.
-        old: the name it had.
+        account: it may no longer be jailed.
+        old: its former name.
         engine: with the facts.
     """
     known = find(account.name, engine.config, engine.host)

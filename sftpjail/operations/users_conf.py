@@ -1,4 +1,4 @@
-"""Accounts of the container atmoz/sftp as a file of accounts has them."""
+"""Convert accounts of the container atmoz/sftp to a file of accounts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..system.passwords import hashed, is_hash
 def entries(
     users: Sequence[User], keys: Mapping[str, str], host: Host
 ) -> tuple[list[Entry], list[str]]:
-    """Return the accounts, and what of them a file of accounts does not have.
+    """Return the accounts, and notes about what a file of accounts cannot hold.
 
     Args:
-        users: as users.conf has them; a plain password is hashed.
+        users: the users of users.conf; a plain password is hashed.
         keys: the texts of their key files, by name.
         host: runs ssh-keygen.
 
     Raises:
-        SftpJailError: a key or a hash is none.
+        SftpJailError: a key or a hash is not valid.
     """
     found, notes = [], []
     texts = [keys.get(user.name, "") for user in users]
@@ -45,7 +45,7 @@ def _password(user: User) -> str:
 
 
 def _notes(user: User) -> list[str]:
-    """Return what of a user is left to a person."""
+    """Return notes about what a person has to do for a user."""
     notes = []
     if user.gid is not None and user.gid != user.uid:
         notes.append(f"{user.name} gets a group of its own, and not {user.gid}")
