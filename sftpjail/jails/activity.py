@@ -50,7 +50,7 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
         account: the account.
         host: the facts.
         jailed: it is jailed already. If not, its user units count even while no manager runs.
-        new: useradd has just created it. It cannot have processes yet, so /proc is not searched.
+        new: useradd has just created it, so it cannot have processes, and /proc is not searched.
     """
     name, works = account.name, list[Work]()
     if name in host.jobs.crontabs:

@@ -1,12 +1,13 @@
-"""From where an account may log in.
+"""The addresses from which an account may log in.
 
-A profile's addresses are in a Match block of its own (openssh/match_blocks.py). Those of one
-account are on a list in the format of access.conf(5), which pam_access(8) reads at each login by a
-rule that `setup` writes; so keys, passwords and certificates are judged alike, and sshd's
-configuration stays as it is. The rule is about nobody but those whose names are on another list.
-Where sshd runs with "UsePAM no", or asks another service of PAM's (PAMServiceName), setup writes a
-Match block instead; also with "UseDNS yes", where PAM is not told the address but a name that
-whoever owns the address has chosen.
+A profile's addresses are in its own Match block (openssh/match_blocks.py). Those of a single
+account are in a list in the format of access.conf(5). pam_access(8) reads the list at each login,
+by a rule that `setup` writes. So it applies to keys, passwords and certificates alike, and sshd's
+configuration does not change. The rule applies only to the accounts in a second list.
+
+If sshd runs with "UsePAM no" or uses another PAM service (PAMServiceName), setup writes a Match
+block instead. It also does so with "UseDNS yes", because sshd then gives PAM not the address, but a
+name that the owner of the address has chosen.
 """
 
 from __future__ import annotations
@@ -29,23 +30,23 @@ from .closing import spared
 
 SSHD = "/etc/pam.d/sshd"
 LOOPBACK = "127.0.0.1"
-# Words that pam_access(8) takes for something else than a name.
+# Names that have a special meaning for pam_access(8).
 _WORDS = ("all", "except", "local", "none")
 
 
 def listed(host: Host) -> Mapping[str, tuple[str, ...]]:
-    """Return the addresses of each account that has some of its own, as the list has them now."""
+    """Return the addresses of the accounts in the present list, by name."""
     lines = host.tagged(ADDRESSES, Style.USER)
     return {name: addresses_of(found[0]) for name, found in lines.items()}
 
 
 def planned(host: Host) -> Mapping[str, tuple[str, ...]]:
-    """Return the same as of the current plan."""
+    """Return the addresses in the list that the current plan makes."""
     return listed(host) if host.limited is None else host.limited
 
 
 def limits(account: Account, host: Host) -> list[tuple[str, ...]]:
-    """Return the lists of addresses that an account has to come from, each of them; none if any."""
+    """Return the lists of addresses that apply to an account. Each of them must match."""
     own = listed(host).get(account.name, ())
     profile = account.profile.addresses if account.profile else ()
     found = [profile] if profile else []
@@ -63,12 +64,12 @@ def _in_one(address: str, networks: tuple[str, ...]) -> bool:
     found = ip_address(address)
     try:
         return any(found in ip_network(network) for network in networks)
-    except ValueError:  # somebody has written something else into the list
+    except ValueError:  # somebody has edited the list
         return False
 
 
 def example(account: Account, host: Host) -> str:
-    """Return an address from which an account may come: this host's, if it is one; "" for none."""
+    """Return an address from which an account may come, the loopback address if possible, or ""."""
     from ipaddress import ip_network
 
     found = limits(account, host)
@@ -76,7 +77,7 @@ def example(account: Account, host: Host) -> str:
         return LOOPBACK
     for network in (network for one in found for network in one):
         try:
-            # Networks hold each other or have nothing in common.
+            # Of two networks, one contains the other, or they are disjoint.
             address = str(ip_network(network)[0])
         except ValueError:
             continue
@@ -86,7 +87,7 @@ def example(account: Account, host: Host) -> str:
 
 
 def limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Action]:
-    """Return the action that has an account come from some addresses only, or from any.
+    """Return the actions that limit an account to some addresses, or allow any address.
 
     Args:
         account: the account.
@@ -94,7 +95,7 @@ def limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Acti
         host: the facts.
 
     Raises:
-        SftpJailError: it must not be shut out, or PAM would take its name for something else.
+        SftpJailError: it must not be shut out, or its name has a special meaning for pam_access(8).
     """
     name = account.name
     if addresses and (reserved := spared(account, host)):
@@ -115,12 +116,12 @@ def _set(name: str, addresses: tuple[str, ...], when: Phase) -> list[Action]:
 
 
 def forget(name: str, host: Host) -> list[Action]:
-    """Return the action that takes an account off the list."""
+    """Return the actions that remove an account from the list."""
     return _set(name, (), Phase.OPENING) if name in listed(host) else []
 
 
 def rename(old: str, new: str, host: Host) -> list[Action]:
-    """Return the actions by which the addresses of an account go along to its new name."""
+    """Return the actions that move the addresses of an account to its new name."""
     own = listed(host).get(old, ())
     if not own or old == new:
         return []
@@ -129,12 +130,12 @@ def rename(old: str, new: str, host: Host) -> list[Action]:
 
 
 def _by_pam(host: Host) -> bool:
-    """Return whether PAM can judge addresses: sshd asks it, and tells it the address itself."""
+    """Return whether PAM can check addresses: sshd uses it, and gives it the address itself."""
     return is_asked(host) and effective(host, "root").get("usedns") != "yes"
 
 
 def match_blocks(host: Host) -> list[str]:
-    """Return the Match blocks for those on the list where PAM cannot judge it."""
+    """Return the Match blocks for the accounts in the list, if PAM cannot check addresses."""
     found = planned(host)
     if not found or _by_pam(host):
         return []
@@ -146,7 +147,7 @@ def _has_rules(host: Host) -> bool:
 
 
 def is_enforced(host: Host) -> bool:
-    """Return whether PAM reads the list at each login, or sshd has all of it."""
+    """Return whether PAM reads the list at each login, or sshd's Match blocks contain all of it."""
     if _by_pam(host):
         named = host.tagged(LIMITED, Style.LINE)
         return _has_rules(host) and all(name in named for name in listed(host))
@@ -156,9 +157,9 @@ def is_enforced(host: Host) -> bool:
 
 
 def asks_another(host: Host) -> list[str]:
-    """Return who is on the list, and judged by a service of PAM's that does not read it.
+    """Return the accounts in the list for which sshd uses a PAM service that does not read it.
 
-    Somebody's own Match block has a PAMServiceName; ours include the service sshd.
+    An administrator's Match block sets PAMServiceName for them. Our services include `sshd`.
     """
     if not _by_pam(host):
         return []
@@ -180,14 +181,14 @@ def refused_there(account: Account, host: Host, address: str) -> tuple[list[Fact
     Args:
         account: the account.
         host: the facts.
-        address: the client's.
+        address: the client's address.
 
     Returns:
-        What it says, where that is so, and the problem.
+        if so, a fact and a problem that say it.
     """
     try:
         found = effective(host, account.name, from_address(address))
-    except SftpJailError:  # a problem by itself, which others report
+    except SftpJailError:  # a problem of its own, which is reported elsewhere
         return [], []
     if ELSEWHERE not in found.words("denyusers"):
         return [], []

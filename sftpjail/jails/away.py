@@ -1,8 +1,8 @@
-"""What is away: a home, a source or the files of a jail, on a disk or server that is not mounted.
+"""Homes, mount sources and files of jails on a disk or server that is not mounted now.
 
-What lies at its place meanwhile is a bare mount point, or nothing. So nothing is made there, nobody
-gets rights there, and what our tables say of it stays until it is back. Where fstab(5) names the
-mount, a command brings it back; else nobody here knows whether there is one to bring.
+In their place there is a bare mount point, or nothing. So nothing is made there, no permissions are
+given there, and our tables do not change until it is mounted again. If fstab(5) has the mount, a
+command mounts it. Otherwise it is unknown whether there is anything to mount.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _MADE_ANEW = "if it is lost, to make a new one"
 
 
 def unmounted(path: str, host: Host) -> SftpJailError | None:
-    """Return the error that a mount of fstab(5) above PATH, or at it, is missing; or None.
+    """Return the error that a mount of fstab(5) at or above PATH is missing, or None.
 
-    It is the same for all whom it concerns.
+    The error is the same for all accounts concerned.
 
     Args:
         path: absolute.
@@ -38,7 +38,7 @@ def unmounted(path: str, host: Host) -> SftpJailError | None:
 
 
 def refuse_unmounted(path: str, host: Host) -> None:
-    """Refuse to make anything below a mount point that lacks its mount.
+    """Refuse to make anything below a mount point that is not mounted.
 
     Raises:
         SftpJailError: see `unmounted`.
@@ -49,7 +49,7 @@ def refuse_unmounted(path: str, host: Host) -> None:
 
 
 def home_away(account: Account, host: Host) -> SftpJailError | None:
-    """Return the error that an account's home, which its jail had, is not there; or None.
+    """Return the error that an account's home is missing although its jail had it, or None.
 
     Args:
         account: with its profile.
@@ -72,19 +72,19 @@ def home_away(account: Account, host: Host) -> SftpJailError | None:
 
 
 def is_bare_of_homes(account: Account, host: Host) -> bool:
-    """Return whether the directory that an account's home is to be in has lost all other homes."""
+    """Return whether the directory for an account's home has lost the homes of all other jails."""
     above = _nearest(host.realpath(account.home), host)
     homes = (b.source for user in host.mount_tables.bind_users for b in host.binds(user))
     return not host.listdir(above) and any(inside(home, above) for home in homes)
 
 
 def _nearest(path: str, host: Host) -> str:
-    """Return PATH if it is a directory, or else the last one on its way."""
+    """Return PATH if it is a directory, or else its nearest existing parent directory."""
     return next(part for part in reversed(components(path)) if part == "/" or host.is_dir(part))
 
 
 def _had_home(account: Account, host: Host) -> bool:
-    """Return whether an account's jail has shown a home, or was one."""
+    """Return whether an account's jail has shown its home, or was its home."""
     if any(bind.role == "home" for bind in host.binds(account.name)):
         return True
     profile = account.profile
@@ -95,10 +95,7 @@ def _had_home(account: Account, host: Host) -> bool:
 
 
 def _is_bare(account: Account, host: Host) -> bool:
-    """Return whether a home that is a jail is as empty as a mount point.
-
-    What we have made in it is not there.
-    """
+    """Return whether a home that is a jail is empty, without the directory that we made in it."""
     profile = account.profile
     in_home = profile is not None and profile.in_home
     made = account.files in host.origin(account.name).made if in_home else False
@@ -106,28 +103,25 @@ def _is_bare(account: Account, host: Host) -> bool:
 
 
 def _new_home(account: Account, host: Host) -> str:
-    """Return the command that makes a home anew beside others, or "" where none can."""
+    """Return the command that makes a new home beside other homes, or "" if none can."""
     home = normal(account.home)
     if host.lstat(home) is not None or posixpath.dirname(home) == "/":
         return ""
     if host.mount_at(home) is not None:
-        return ""  # its server is gone
+        return ""  # its server is down
     if not (account.local and host.trusted_path(home)) or waits_for_mount(home, host):
         return ""
     return f"{make_home(account, host)} && sftpjail apply"
 
 
 def waits_for_mount(path: str, host: Host) -> bool:
-    """Return whether PATH lies where automount(8) or systemd mount what is asked for.
-
-    Nobody else can make anything there.
-    """
+    """Return whether PATH is on an autofs mount, where nothing can be made."""
     point = host.mount_tables.mount_of(path)
     return point is not None and point.kind == "autofs"
 
 
 def _bring(path: str) -> Advice:
-    """Return what to do about what is away when no command brings it back."""
+    """Return advice about a missing path that no command can bring back."""
     return Advice(
         f"mount the disk or server that {shown(path)} is on, then run sftpjail apply, which keeps "
         "all of a jail until then; sftpjail remove takes a jail away"
@@ -135,17 +129,17 @@ def _bring(path: str) -> Advice:
 
 
 def refuse_lost_files(account: Account, host: Host) -> None:
-    """Refuse to make the directory of an account's files where its disk may be away.
+    """Refuse to make the directory of an account's files if its disk may be missing.
 
-    The last directory on the way that is there is as empty as a mount point, and we have made
-    somebody's jail in it before.
+    It may be missing if the nearest existing parent directory is as empty as a mount point, and we
+    have made jails in it before.
 
     Args:
-        account: with its profile, whose jail has such a directory.
+        account: with a profile whose jails have such a directory.
         host: the facts.
 
     Raises:
-        SftpJailError: has the command for files that are lost.
+        SftpJailError: has the command to use if the files are lost.
     """
     if host.lstat(account.files) is not None:
         return
@@ -166,6 +160,6 @@ def refuse_lost_files(account: Account, host: Host) -> None:
 
 
 def _has_lost_jails(directory: str, host: Host) -> bool:
-    """Return whether our records have something in a directory that is empty."""
+    """Return whether our records list something in a directory, which is empty now."""
     made = (path for name in host.records.recorded() for path in host.origin(name).made)
     return any(inside(path, directory) and path != directory for path in made)

@@ -3,8 +3,8 @@
 An account with a line in shadow(5) is expired. This blocks keys, passwords and certificates:
 pam_unix enforces it with UsePAM, and sshd itself without (auth.c, allowed_user). Any other
 account is put on a list. `setup` writes a PAM rule that reads the list, at the top of sshd's
-stack. Where sshd runs with "UsePAM no", or asks another service of PAM's (PAMServiceName), setup
-and apply write a Match block instead.
+stack. If sshd runs with "UsePAM no" or uses another PAM service (PAMServiceName), setup and apply
+write a Match block instead.
 
 The account's record has the reason, the command, and the previous expiry.
 """
@@ -32,7 +32,7 @@ from .membership import is_valid
 DAY = 86400  # seconds
 EXPIRED = "1"  # 2 January 1970; shadow(5) advises against 0
 JAIL = "jail"  # a value of Closed.until
-DISABLE = "disable"  # a value of Closed.by: an administrator wants it so
+DISABLE = "disable"  # a value of Closed.by: at an administrator's request
 SSHD = "/etc/pam.d/sshd"
 
 
@@ -58,7 +58,7 @@ def _listed(host: Host) -> Collection[str]:
 
 
 def is_shut(account: Account, host: Host) -> bool:
-    """Return whether an account is expired or on the list, whoever did it."""
+    """Return whether an account is expired or on the list, for whatever reason."""
     return account.name in _listed(host) or _is_past(host.expiry(account.name))
 
 
@@ -81,17 +81,17 @@ def is_disabled(account: Account, host: Host) -> bool:
 
 
 def today() -> str:
-    """Return the date in UTC, by which shadow(5) counts days too."""
+    """Return the date in UTC, as shadow(5) counts days."""
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def _is_over(closed: Closed) -> bool:
-    """Return whether an account that is shut out is let in by a plan that can make its jail."""
+    """Return whether a plan that can make the jail of a closed account lets the account in."""
     return closed.until == JAIL or (closed.until != "" and closed.until <= today())
 
 
 def terms(closed: Closed) -> str:
-    """Return since when and until when an account is shut out, in words, or ""."""
+    """Return a phrase that says since when and until when an account is shut out, or ""."""
     words = [f"since {closed.since}"] if closed.since else []
     if closed.until not in ("", JAIL):
         words.append(f"until {closed.until}")
@@ -110,8 +110,8 @@ def former_expiry(account: Account, host: Host) -> str | None:
 def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) -> list[Action]:
     """Return the actions that shut an account out, ahead of all others in the plan.
 
-    Protected accounts (see `spared`) yield none. An expiry that has passed is kept, and so is a
-    permanent closure, or one until a date that has not come.
+    Protected accounts (see `spared`) yield none. An expiry date that has passed is kept, and so is
+    a closure that is permanent or until a later date.
 
     Args:
         account: the account.
@@ -132,12 +132,12 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
 
 
 def disable(account: Account, why: str, until: str, host: Host) -> list[Action]:
-    """Return the actions that shut an account out because an administrator wants it.
+    """Return the actions that shut an account out at an administrator's request.
 
     Args:
         account: the account, with its profile.
-        why: in words; "" keeps the reason that it is disabled for already.
-        until: the date (YYYY-MM-DD) from which it is let in again; "" for `enable` alone.
+        why: the reason in words; "" keeps the present one.
+        until: the date (YYYY-MM-DD) from which it is let in again; "" means only by `enable`.
         host: the facts.
 
     Raises:
@@ -154,9 +154,9 @@ def disable(account: Account, why: str, until: str, host: Host) -> list[Action]:
 
 
 def expire(account: Account, date: str, host: Host) -> list[Action]:
-    """Return the action that has an account expire on a date.
+    """Return the action that sets the expiry date of an account.
 
-    For one that is shut out now, that is its expiry when it is let in again.
+    If it is shut out now, the date is set when it is let in again.
 
     Args:
         account: the account, with its profile.
@@ -176,29 +176,26 @@ def expire(account: Account, date: str, host: Host) -> list[Action]:
     closed = host.origin(name).closed
     if closed is None or not is_shut(account, host):
         return [SetExpiry(name, expire=days)]
-    # What shuts it out may have been a date that has passed by itself.
+    # It may have been shut out by an expiry date that has passed.
     now = None if host.expiry(name) == EXPIRED else EXPIRED
     return [CloseAccount(name, expire=now, closed=replace(closed, expire=days))]
 
 
 def expiry(account: Account, host: Host) -> str:
-    """Return the date on which an account expires, by shadow(5) or once it is let in; or "".
-
-    That is YYYY-MM-DD.
-    """
+    """Return the expiry date (YYYY-MM-DD) of an account, or the one it gets when let in, or ""."""
     closed, now = host.origin(account.name).closed, host.expiry(account.name)
     ours = closed is not None and closed.expire is not None and now == EXPIRED
     return date_of(closed.expire or "" if closed and ours else now)
 
 
 def date_of(days: str) -> str:
-    """Return an expiry of shadow(5) as YYYY-MM-DD; "" for none."""
+    """Return an expiry date of shadow(5) as YYYY-MM-DD, or "" for none."""
     day = number(days)
     return "" if day is None else time.strftime("%Y-%m-%d", time.gmtime(day * DAY))
 
 
 def days_of(date: str) -> str:
-    """Return a date of the form YYYY-MM-DD as shadow(5) has it; see `date_of`."""
+    """Return a date YYYY-MM-DD in the form of shadow(5), the reverse of `date_of`."""
     from datetime import date as calendar  # late: no hook of useradd needs it
 
     return str((calendar.fromisoformat(date) - calendar(1970, 1, 1)).days)
@@ -222,12 +219,12 @@ def _shut_out(account: Account, closed: Closed, host: Host) -> list[Action]:
 def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
     """Return the actions that let an account in again, after all others in the plan.
 
-    An expiry that was set in the meantime is kept.
+    An expiry date that was set in the meantime is kept.
 
     Args:
         account: an account that we shut out.
         host: the facts.
-        whoever: include an account that was shut out permanently, or until later.
+        whoever: also let in an account that was shut out permanently or until a later date.
     """
     name, closed = account.name, host.origin(account.name).closed
     if closed is None or not (whoever or _is_over(closed)):
@@ -237,7 +234,7 @@ def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
 
 
 def forget(name: str, host: Host) -> list[Action]:
-    """Return the action that takes a name off the list."""
+    """Return the action that removes a name from the list."""
     return (
         [SetLines(CLOSED, name, (), Style.LINE, when=Phase.OPENING)]
         if name in _listed(host)
@@ -250,8 +247,8 @@ def lets_in(account: Account, host: Host) -> bool:
 
     sshd refuses a chroot that is missing, or that others than root can change. It therefore admits
     the account to a valid chroot that is not its own: with `chroot = %h`, a home that belongs to
-    the system or to somebody else; or the jail of another uid. It also admits an account without
-    a jail for which no Match block applies. An account that has a jail keeps it.
+    the system or to another user; or the jail of another uid. It also admits an account without a
+    jail to which no Match block applies. An account that has a jail keeps it.
 
     Args:
         account: with its profile.
@@ -266,7 +263,7 @@ def lets_in(account: Account, host: Host) -> bool:
     if is_namesake(account, host):
         return True
     if host.lstat(HOST_RECORD) is None:
-        return False  # nobody has been promised a jail on this host
+        return False  # this host is not set up, so nobody expects a jail
     chroot = (
         profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")
     )
@@ -279,11 +276,11 @@ def lets_in(account: Account, host: Host) -> bool:
 
 
 def admits(account: Account, chroot: str, host: Host) -> bool:
-    """Return whether sshd accepts a chroot that is the account's home, and should be no jail.
+    """Return whether sshd accepts a chroot that is the account's home and must not be a jail.
 
     Args:
         account: with its profile.
-        chroot: sshd's, before %h and %u are replaced.
+        chroot: sshd's ChrootDirectory, before %h and %u are replaced.
         host: the facts.
     """
     if chroot != "%h" or not home_flaw(account, host.realpath(account.home), host):
@@ -294,7 +291,7 @@ def admits(account: Account, chroot: str, host: Host) -> bool:
 
 
 def _is_component(name: str) -> bool:
-    """Return whether there can be a record of a name; winbind may bring "CORP/bob"."""
+    """Return whether a record can have this name. winbind has names such as "CORP/bob"."""
     return "/" not in name and name not in (".", "..")
 
 
@@ -315,7 +312,7 @@ def needs_rule(host: Host) -> bool:
 
 
 def match_block(host: Host) -> list[str]:
-    """Return the Match block that denies the listed accounts where PAM's sshd is not asked."""
+    """Return the Match block that denies the listed accounts if PAM does not read the list."""
     names = on_list(host)
     return (
         [f"Match User {','.join(names)}", "    DenyUsers *"] if names and not is_asked(host) else []
@@ -323,9 +320,9 @@ def match_block(host: Host) -> list[str]:
 
 
 def list_with(account: Account, host: Host, *, shut: bool) -> frozenset[str] | None:
-    """Return the list with or without one account, where sshd's configuration has it; else None.
+    """Return the list with or without one account, if sshd's configuration contains it; else None.
 
-    That is, where sshd does not ask PAM's service sshd and the account has no line in shadow(5).
+    It does if sshd does not use the PAM service sshd and the account has no line in shadow(5).
     """
     if host.people.has_shadow(account.name) or is_asked(host):
         return None
@@ -334,7 +331,7 @@ def list_with(account: Account, host: Host, *, shut: bool) -> frozenset[str] | N
 
 
 def own_expiry(account: Account, host: Host) -> str:
-    """Return the date on which an account has expired by other hands than ours, or ""."""
+    """Return the date on which an account has expired without our doing, or ""."""
     date = expiry(account, host)
     return date if date and date < today() else ""
 

@@ -1,7 +1,7 @@
-"""How many sessions an account may have at once.
+"""The number of sessions that an account may have at once.
 
-The step at a login counts living processes, by a list of ours for single accounts and another one
-of `setup` for profiles; see system/login_step.py.
+Our step at each login counts running processes. It reads one list with the limits of single
+accounts, and one that `setup` writes for profiles; see system/login_step.py.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..paths import CONNECTIONS
 
 
 def listed(host: Host) -> Mapping[str, int]:
-    """Return how many sessions each account may have that has a number of its own."""
+    """Return the limits of the accounts that have their own, by name."""
     lines = host.tagged(CONNECTIONS, Style.USER)
     return {name: number(found[0].split()[-1]) or 0 for name, found in lines.items()}
 
 
 def allowed(account: Account, host: Host) -> int:
-    """Return how many sessions an account may have; 0 for any number."""
+    """Return the limit of an account; 0 for none."""
     profile = account.profile.connections if account.profile else 0
     return listed(host).get(account.name, profile)
 
 
 def limit(name: str, most: int, host: Host) -> list[Action]:
-    """Return the action that gives an account a number of its own; 0 takes it away."""
+    """Return the action that gives an account its own limit; 0 removes it."""
     if not most and name not in listed(host):
         return []
     lines = (f"user {name} {most}",) if most else ()
@@ -38,7 +38,7 @@ def limit(name: str, most: int, host: Host) -> list[Action]:
 
 
 def refuse_uncounted(account: Account, host: Host) -> None:
-    """Refuse a number where nothing of ours runs at a login. Raises SftpJailError."""
+    """Refuse a limit if no step of ours runs at a login. Raises SftpJailError."""
     profile = account.profile
     if profile is None or at_login(profile, host):
         return
@@ -50,7 +50,7 @@ def refuse_uncounted(account: Account, host: Host) -> None:
 
 
 def rename(old: str, new: str, host: Host) -> list[Action]:
-    """Return the actions by which an account's number goes along to its new name."""
+    """Return the actions that move an account's limit to its new name."""
     most = listed(host).get(old, 0)
     if not most or old == new:
         return []

@@ -24,7 +24,7 @@ def refuse_silent(name: str, host: Host) -> None:
 
 
 def silent(host: Host) -> list[str]:
-    """Return the names with parts of a jail whose accounts a silent directory service may have."""
+    """Return the names in our records that may belong to an unavailable directory service."""
     return (
         [name for name in host.records.known if host.people.is_silent(name)]
         if host.people.directory_services

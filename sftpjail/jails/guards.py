@@ -22,7 +22,7 @@ def administrator(account: Account, host: Host) -> str:
 
 
 def why_not(account: Account, host: Host) -> str:
-    """Return why this account must not be jailed unless somebody forces it, or ""."""
+    """Return why this account must not be jailed without --force, or ""."""
     if account.forced or host.origin(account.name).forced:
         return ""
     system = account.exists and host.is_system(account)

@@ -1,7 +1,8 @@
-"""Jails that somebody made by hand, as the recipe does: what they are, and which profile that is.
+"""Find jails that were made by hand in sshd_config, and the profiles that would be the same.
 
-Nothing is changed here. sshd says which block is in force for whom; what of it no profile can say
-is named with its file and line, and then the block stays as it is.
+Nothing is changed here. sshd reports which block applies to which account. If a block has
+something that no profile can express, it is reported with its file and line, and the block stays
+as it is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .guards import why_not
 from .homes import refusal
 from .membership import is_valid
 
-# Keywords whose value is a setting of its own in a profile.
+# Keywords that have their own setting in a profile.
 _FIELDS = {
     "authorizedkeyscommand": "keys_command",
     "authorizedkeyscommanduser": "keys_command_user",
@@ -40,7 +41,7 @@ _DOORS = dict(door.lower().split() for door in DOORS)
 
 @dataclass(frozen=True)
 class Command:
-    """What the options of internal-sftp say: sftp-server(8)."""
+    """The options of internal-sftp (sftp-server(8))."""
 
     start: str = ""
     umask: str = ""
@@ -52,10 +53,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Member:
-    """An account that such a block jails: where, with which keys, and from which files these are.
+    """An account that such a block jails, with its chroot and keys.
 
-    `pattern` is ChrootDirectory as sshd has it. `files` are those that sshd reads for it now;
-    `keys` their keys, in the same order.
+    `pattern` is sshd's ChrootDirectory. `files` are the key files that sshd reads for it now, and
+    `keys` are their keys in the same order.
     """
 
     account: Account
@@ -67,15 +68,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Found:
-    """A Match block with a chroot, the profiles that say the same, and whom it jails.
+    """A Match block with a chroot, the equivalent profiles, and the accounts that it jails.
 
     Args:
-        block: where it is.
-        profiles: none where `problems` has why.
-        members: those for whom it is in force.
-        problems: what no profile can say, each with its place.
-        notes: what is otherwise afterwards, or stays as it is.
-        command: of ForceCommand.
+        block: the block.
+        profiles: none if there are `problems`.
+        members: the accounts to which it applies.
+        problems: what no profile can express, with file and line.
+        notes: what will change, or stays as it is.
+        command: the ForceCommand.
     """
 
     block: Block
@@ -87,15 +88,15 @@ class Found:
 
 
 class _Lacking(Exception):
-    """Something that no profile can say."""
+    """Something that no profile can express."""
 
 
 def find_handmade(host: Host, config: Config) -> list[Found]:
-    """Return the jails by hand, in the order in which sshd reads them.
+    """Return the jails made by hand, in the order in which sshd reads them.
 
     Args:
         host: the facts.
-        config: whose profiles keep their names and groups.
+        config: its profiles keep their names and groups.
 
     Raises:
         SftpJailError: sshd refuses its configuration.
@@ -110,7 +111,7 @@ def find_handmade(host: Host, config: Config) -> list[Found]:
 
 
 def _written(host: Host) -> Iterator[Block]:
-    """Yield what has a chroot in the files that sshd reads."""
+    """Yield the blocks with a chroot in the files that sshd reads."""
     files = effective(host, "root").files
     main = [path for path in files if path == MAIN] or [MAIN]
     others = [path for path in files if path not in (MAIN, DROPIN) and not host.is_dir(path)]
@@ -130,7 +131,7 @@ class _Reader:
         self.notes: list[str] = []
 
     def read(self) -> Found:
-        """Return what the block is."""
+        """Return the block as Found."""
         block = self.block
         names, kind = self._whom()
         command = self._command()
@@ -154,10 +155,10 @@ class _Reader:
         number = option.number if option else self.block.number
         self.problems.append(f"{self.block.path}:{number}: {words}")
 
-    # -- whom it is about ------------------------------------------------------------------------
+    # -- the accounts ----------------------------------------------------------------------------
 
     def _whom(self) -> tuple[list[str], str]:
-        """Return the names of the Match line, and whether they are groups' or users'."""
+        """Return the names in the Match line, and their kind, "group" or "user"."""
         criteria = self.block.criteria
         if self.block.path != MAIN and posixpath.dirname(self.block.path) != DIRECTORY:
             self._lack(f"import changes no file but {MAIN} and those of {DIRECTORY}")
@@ -188,13 +189,13 @@ class _Reader:
         return names, kind
 
     def _label(self, name: str, kind: str) -> str:
-        """Return a name for the profile that no other has."""
+        """Return an unused name for the profile."""
         label = re.sub(r"[@$]", "-", name)
         free = [label, f"{label}-{kind}", *(f"{label}-{number}" for number in range(2, 1000))]
         return next(one for one in free if one not in self.used)
 
     def _members(self, names: Sequence[str], kind: str) -> dict[Account, Settings]:
-        """Return the accounts for whom this block is in force, with what sshd makes of each."""
+        """Return the accounts to which this block applies, with sshd's settings for each."""
         host, members = self.host, list[str]()
         for name in names:
             members += (host.group_members(name) or ()) if kind == "group" else (name,)
@@ -219,10 +220,10 @@ class _Reader:
             self._lack("this block jails nobody: other lines win for all its members")
         return found
 
-    # -- what it says ----------------------------------------------------------------------------
+    # -- the settings ----------------------------------------------------------------------------
 
     def _command(self) -> Command:
-        """Return what ForceCommand says."""
+        """Return the ForceCommand."""
         option = self.block.option("forcecommand")
         if option is None:
             self._lack("without ForceCommand internal-sftp a session may be a shell in the chroot")
@@ -234,7 +235,7 @@ class _Reader:
             return Command()
 
     def _settings(self, command: Command) -> dict[str, object]:
-        """Return the fields of the profile that the settings are."""
+        """Return the fields of the profile for these settings."""
         found: dict[str, object] = {"home": "none", "mounts": "fstab", "shell": ""}
         found |= {"start": command.start, "umask": command.umask, "deny": command.deny}
         found["read_only"] = command.read_only
@@ -262,7 +263,7 @@ class _Reader:
             self._lack(f"{option.keyword} {option.value}: every jail shuts that", option)
 
     def _chroot(self, members: Mapping[Account, Settings], kind: str) -> str:
-        """Return the chroot as a profile says it."""
+        """Return the chroot in the form of a profile."""
         option = self.block.option("chrootdirectory")
         assert option is not None
         value = option.value.strip('"')
@@ -285,10 +286,10 @@ class _Reader:
             self._lack(f"a profile's chroot is %h or /DIRECTORY/%u, not {pattern}", option)
         return pattern
 
-    # -- its members -----------------------------------------------------------------------------
+    # -- the members -----------------------------------------------------------------------------
 
     def _member(self, found: Account, profile: Profile, settings: Settings) -> Member:
-        """Return one account as it is now, and say why it could not be jailed as it is."""
+        """Return one account as it is now; add a problem if it cannot be jailed like this."""
         host, name = self.host, found.name
         account = replace(found, profile=profile)
         pattern = settings.get("chrootdirectory")
@@ -322,7 +323,7 @@ class _Reader:
     def _keys(
         self, account: Account, settings: Settings
     ) -> tuple[tuple[Key, ...], tuple[str, ...]]:
-        """Return the keys that sshd takes for an account now, and the files that they are in.
+        """Return the keys that sshd accepts for an account now, and their files.
 
         Raises:
             SftpJailError: a file cannot be read safely.
@@ -353,7 +354,7 @@ class _Reader:
         return tuple(keys.values()), tuple(files)
 
     def _mounts(self, members: Sequence[Member]) -> None:
-        """Note what is mounted in these jails, by fstab or by hand."""
+        """Add notes about mounts in these jails, by fstab or by hand."""
         for entry in self.host.fstab:
             if not entry.option("x-sftpjail.user") and _within(entry.target, members):
                 words = f"stays as it is: {entry.source} at {entry.target} (/etc/fstab)"
@@ -369,7 +370,7 @@ def _within(target: str, members: Sequence[Member]) -> bool:
 
 
 def command_of(settings: Settings) -> Command:
-    """Return what the ForceCommand in force says; an empty one where it is none of a profile's."""
+    """Return the effective ForceCommand, or an empty one if no profile can express it."""
     return _parsed_or_none(settings.get("forcecommand")) or Command()
 
 
@@ -382,14 +383,14 @@ def _parsed_or_none(value: str) -> Command | None:
 
 @lru_cache(maxsize=256)
 def _parsed(value: str) -> Command:
-    """Return what a ForceCommand says.
+    """Parse a ForceCommand.
 
     Raises:
-        _Lacking: no profile can say that.
+        _Lacking: no profile can express it.
     """
     try:
         words = shlex.split(value)
-        words = shlex.split(words[0]) if len(words) == 1 else words  # in quotes as a whole
+        words = shlex.split(words[0]) if len(words) == 1 else words  # quoted as a whole
         options, rest = getopt.getopt(words[1:], "d:f:l:P:p:Q:u:cehR")
     except (ValueError, getopt.GetoptError) as error:
         raise _Lacking(f"ForceCommand {value}: {error}") from error

@@ -1,7 +1,7 @@
-"""Which directories an account may be at home in, and which its jail may show.
+"""Which directories may be an account's home, and which ones its jail may show.
 
-The one place for these rules: where a home becomes the jail (`chroot = %h`), where a jail shows it
-(`home = bind`), and for what `mount` shows.
+All these rules are here: for a home that becomes the jail (`chroot = %h`), for a home that a jail
+shows (`home = bind`), and for directories that `mount` shows.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ TOPS = (
     "/var/opt",
     "/var/tmp",
 )
-# Never shown in a jail, nor is anything above or below them, unless the configuration names that
-# very directory.
+# Neither these nor anything above or below them is shown in a jail, unless the configuration names
+# exactly that directory.
 FORBIDDEN = ("/proc", "/sys", "/dev", "/etc", "/root", "/run", "/boot", "/var/lib/sftpjail")
 
 
 def refusal(account: Account, host: Host, config: Config) -> str:
-    """Return in a sentence why an account's home can be neither its jail nor in it, or "".
+    """Return a sentence that says why an account's home can be neither its jail nor in it, or "".
 
-    While that is so nothing in that home is the account's to be given: no command is printed that
-    creates anything there, or changes an owner or a mode.
+    If there is a reason, no command may be printed that creates anything in that home, or changes
+    an owner or mode there, because the home may belong to somebody else.
 
     Args:
         account: with its profile.
         host: the facts.
-        config: what may be shown although it is others'.
+        config: names other users' directories that may be shown.
     """
     profile = account.profile
     if profile is None or host.lstat(account.home) is None:
@@ -79,7 +79,7 @@ def refusal(account: Account, host: Host, config: Config) -> str:
 def home_flaw(account: Account, home: str, host: Host) -> str:
     """Return why `chroot = %h` may not turn a home into a jail, or "".
 
-    Nothing of the system's or of anybody else's may be in it: sshd shows all of it to the session.
+    It must not contain anything of the system or of another user, because the session sees it all.
     """
     if home in TOPS or any(inside(home, directory) for directory in SYSTEM):
         return "is a directory of the system"
@@ -101,7 +101,7 @@ def home_flaw(account: Account, home: str, host: Host) -> str:
 def is_own_jail(account: Account, host: Host) -> bool:
     """Return whether a home is the account's jail already.
 
-    If so, it remains one, whoever else lives there by now.
+    If so, it remains one, even if it is another account's home by now.
     """
     files = host.lstat(account.files)
     if files is not None and files.st_uid == account.uid:
@@ -113,7 +113,7 @@ def is_own_jail(account: Account, host: Host) -> bool:
 def _is_meant_for(account: Account, home: str, host: Host) -> bool:
     """Return whether root's directory is a jail that an administrator made for an account.
 
-    Such a one is empty, or has something of the account's, or that a group of it may change.
+    It is then empty, or has a file that belongs to the account or is writable by its groups.
     """
     names = host.listdir(home)
     gids = {account.gid, *host.people.local_gids(account.name)} - {0}
@@ -129,7 +129,7 @@ def _is_meant_for(account: Account, home: str, host: Host) -> bool:
 
 @lru_cache(maxsize=64)
 def real_place(host: Host, directory: str) -> str:
-    """Return where a directory of the configuration leads to."""
+    """Return the real path of a directory in the configuration."""
     return host.realpath(directory)
 
 
@@ -139,10 +139,10 @@ def source_flaw(account: Account, real: str, role: str, host: Host, config: Conf
     Args:
         account: with its profile.
         real: the directory, without links.
-        role: see `model.Bind`. A home that belongs to the account is its own, whoever else is at
-            home there or below.
+        role: see `model.Bind`. A home that belongs to the account may be shown, even if it is or
+            contains the home of another account.
         host: the facts.
-        config: where the jails are.
+        config: names the directories of the jails.
     """
     bases = tuple(profile.base for profile in config.profiles if profile.base)
     for directory in (*FORBIDDEN, *bases):
@@ -161,12 +161,12 @@ def source_flaw(account: Account, real: str, role: str, host: Host, config: Conf
 
 
 def _whose(account: Account, real: str, own: str, host: Host) -> str:
-    """Return whose home a directory is, holds or lies in, or ""."""
+    """Return a sentence that says whose home a directory is, contains or lies in, or ""."""
     above, below = host.people.dwellers(real)
     for names, relation in ((above, "belongs to"), (below, "is or holds")):
         others = [name for name in names if _is_other(account, host.accounts[name], host)]
         if relation == "belongs to" and inside(real, own):
-            # Its home may be in another's. What its home contains is its own, except other homes.
+            # Its home may be in another one. Everything in its home is its own, except other homes.
             others = [name for name in others if not inside(own, _home(name, host))]
         if others:
             return f"{real} {relation} the home of {others[0]}"

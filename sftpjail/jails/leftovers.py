@@ -1,4 +1,4 @@
-"""Accounts that have left parts of a jail behind, or have them under another name or uid."""
+"""Accounts that have left parts of a jail behind, or that have another name or uid now."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ def has_remains(name: str, host: Host) -> bool:
 
 
 def heir(name: str, host: Host) -> Account | None:
-    """Return the account that has the uid of our record of NAME now, under another name, or None.
+    """Return the account of another name that now has the uid of our record of NAME, or None.
 
-    It is the same account after `usermod -l`, or another that was given the uid again. What has a
-    living uid is nobody's leftover, so no command is printed that deletes it as one.
+    It is the same account after `usermod -l`, or another one with a reused uid. As the uid is in
+    use, no command is printed that deletes the files as leftovers.
     """
-    uid = host.records.uid_of(name)  # of a damaged record, which is reported elsewhere, none
+    uid = host.records.uid_of(name)  # a damaged record has none, and is reported elsewhere
     if uid <= 0 or not _is_not_of(name, uid, host):
         return None
     return host.accounts.get(host.people.name_of(uid) or "")
 
 
 def _is_not_of(name: str, uid: int, host: Host) -> bool:
-    """Return whether there is surely no account of that name with that uid."""
+    """Return whether there is certainly no account with this name and uid."""
     account = host.account(name)
     return host.people.is_gone(name) if account is None else account.uid != uid
 
 
 def former_name(account: Account, host: Host, thorough: bool = True) -> str:
-    """Return the name by which our record knows an account that has another one now, or "".
+    """Return the former name of a renamed account, under which we have its record, or "".
 
-    The record has the account's uid, and whoever has its name by now has another one. An account
-    with a record of its own was not renamed.
+    The record has the account's uid, and no account has its name with that uid. An account with a
+    record under its present name was not renamed.
 
     Args:
         account: the account.
         host: the facts.
-        thorough: find a name that somebody else has by now, too. That reads every record.
+        thorough: also find a name that another account has by now. This reads every record.
     """
     if not account.exists or not account.local or _has_own(account, host):
         return ""
     if host.people.name_of(account.uid) != account.name:
-        return ""  # of two with one uid nobody knows
+        return ""  # two accounts share the uid, so nobody knows
     records = host.records
     if thorough:
         found = records.by_uid.get(account.uid, ())
@@ -66,10 +66,10 @@ def former_name(account: Account, host: Host, thorough: bool = True) -> str:
 
 
 def _has_own(account: Account, host: Host) -> bool:
-    """Return whether our record of an account's name is this account's.
+    """Return whether our record under an account's name is about this account.
 
-    One of another uid is not, nor one with nothing but what a deleted account of that name left, or
-    that this one is shut out.
+    It is not if it has another uid, or lists only files that a deleted account of that name has
+    left, or only says that this account is shut out.
     """
     own = host.origin(account.name)
     if own.uid >= 0:
@@ -78,7 +78,7 @@ def _has_own(account: Account, host: Host) -> bool:
 
 
 def in_question(account: Account, host: Host, thorough: bool = True) -> bool:
-    """Return whether it is open which of our records is an account's own: see `renames`.
+    """Return whether it is uncertain which of our records belongs to an account; see `renames`.
 
     Args:
         account, host, thorough: as in `former_name`.
@@ -90,7 +90,7 @@ def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[st
     """Return the names that have parts of a jail but are no longer jailed.
 
     Invalid names are left to `check`. While a directory service does not answer, accounts that may
-    still exist and be members are left out. Somebody else may have the uid by now: see `heir`.
+    still exist and be members are left out. Another account may have the uid by now; see `heir`.
     """
     names = [
         n
@@ -101,9 +101,9 @@ def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[st
 
 
 def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:
-    """Return the accounts, deleted ones included, that have parts of a jail but are not jailed.
+    """Return the accounts, including deleted ones, that have parts of a jail but are not jailed.
 
-    None whose uid somebody has under another name: see `heir`.
+    Those whose uid another account has now are left out; see `heir`.
 
     Raises:
         SftpJailError: a record is damaged.
@@ -113,7 +113,7 @@ def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str
 
 
 def leftover(name: str, config: Config, host: Host) -> Account:
-    """Return what is known of an account, with its profile or the one that its remains suggest."""
+    """Return an account, perhaps deleted, with its profile or the one that its remains suggest."""
     try:
         valid_name(name)
     except UsageError as error:

@@ -23,9 +23,9 @@ def jailed(config: Config, host: Host) -> dict[str, Account]:
 
 
 def untaken(config: Config, host: Host) -> dict[str, Account]:
-    """Return the members of jail groups whose names sftpjail does not take, each with its profile.
+    """Return the members of jail groups whose names sftpjail does not accept, with their profiles.
 
-    sshd's Match blocks hold them, and they have no jail.
+    sshd's Match blocks apply to them, but they have no jail.
     """
     found = members(config, host)
     return {name: account for name, account in found.items() if not is_valid(name)}
@@ -43,7 +43,7 @@ def refuse_name(account: Account) -> SftpJailError:
 
 
 def members(config: Config, host: Host) -> dict[str, Account]:
-    """Return both: everybody whom sshd's Match blocks hold, by name, each with its profile."""
+    """Return all accounts to which our Match blocks apply, valid or not, with their profiles."""
     profiles: dict[str, Profile] = {}
     for profile in config.profiles:
         for name in profile.match_user:
@@ -60,7 +60,7 @@ def members(config: Config, host: Host) -> dict[str, Account]:
 
 
 def is_valid(name: str) -> bool:
-    """Return whether we take a name from passwd(5). sshd's Match blocks hold the others too."""
+    """Return whether we accept a name. sshd's Match blocks apply to accounts with any name."""
     try:
         return bool(valid_name(name))
     except UsageError:
@@ -68,7 +68,7 @@ def is_valid(name: str) -> bool:
 
 
 def find(name: str, config: Config, host: Host) -> Account:
-    """Return one account, with its profile if it is jailed, without looking at all the others.
+    """Return one account, with its profile if it is jailed, without examining all others.
 
     Raises:
         UsageError: the name is invalid.

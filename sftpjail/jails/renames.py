@@ -1,6 +1,6 @@
-"""Accounts that have another name (usermod -l) or another uid (usermod -u) than our record has.
+"""Accounts whose name (usermod -l) or uid (usermod -u) differs from our record.
 
-Few hosts have one: see `leftovers.in_question`.
+Few hosts have any; see `leftovers.in_question`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from .guards import is_namesake
 from .leftovers import former_name, heir
 
 DAY = 86400  # seconds
-# As `make_way` names a record. It writes that anew, so that its time tells nothing.
+# The name that `make_way` gives to a record. It rewrites the record, so its mtime proves nothing.
 _MADE_WAY = re.compile(r"\.uid\d+\Z")
 APPLY = "sftpjail apply"
 
 
 def is_same_person(account: Account, old: str, host: Host) -> bool:
-    """Return whether an account is for certain the one that had another name.
+    """Return whether an account is certainly the one that had the name OLD.
 
-    useradd(8) gives the uid of a deleted account again. The same one has the home that our record
-    and mounts know, or has been there since before that record was last written: shadow(5) has the
-    day of its last password, which is never before its first. The latter tells nothing where
-    somebody else has the old name, who may have got another uid since.
+    useradd(8) may reuse the uid of a deleted account. It is the same account if it has the home in
+    our record and mounts, or if it is older than the last change of the record. shadow(5) has the
+    day of its last password change, which is not before its creation. The age proves nothing if
+    another account has the old name now, because that one may have got a new uid since.
     """
     homes = {bind.source for bind in host.binds(old) if bind.role == "home"}
-    # A home inside its jail, which nobody has whom no profile gave it.
+    # A home inside the jail, which an account can have only from a profile.
     if posixpath.dirname(account.home) == "/":
         made = host.origin(old).made
         homes |= {account.home for path in made if path.endswith(account.home)}
@@ -45,10 +45,10 @@ def is_same_person(account: Account, old: str, host: Host) -> bool:
 
 
 def refuse_other(account: Account, host: Host) -> None:
-    """Refuse to make a jail for an account while it is open which of our records is its own.
+    """Refuse to make a jail for an account while it is uncertain which of our records is its own.
 
     Raises:
-        SftpJailError: its fix or its choices decide that.
+        SftpJailError: its fix or choices decide this.
     """
     refuse_renamed(account, host)
     if not is_namesake(account, host):
@@ -63,7 +63,7 @@ def refuse_other(account: Account, host: Host) -> None:
 
 
 def refuse_renamed(account: Account, host: Host) -> None:
-    """Refuse to change anything for an account that was renamed, or has the name of one that was.
+    """Refuse to change an account that was renamed, or that has the former name of one that was.
 
     Raises:
         SftpJailError: as `refuse_other`.
@@ -77,7 +77,7 @@ def refuse_renamed(account: Account, host: Host) -> None:
 
 
 def _renamed(account: Account, old: str, host: Host) -> SftpJailError:
-    """Return why no other jail is made for who was renamed, nor for who has the old name now."""
+    """Return why no jail is made for a renamed account, or for the one with its former name."""
     name, uid = account.name, account.uid
     if is_same_person(account, old, host):
         return SftpJailError(
@@ -91,7 +91,7 @@ def _renamed(account: Account, old: str, host: Host) -> SftpJailError:
             f"the keys and mounts of {old} may be another person's",
             choices=(another(name), same(name)),
         )
-    # Each says whose the record is, so that nothing is open any more.
+    # Each choice says whose record it is, so that nothing stays uncertain.
     return SftpJailError(
         f"what sftpjail keeps of {old} is of uid {uid}, which {name} has now, "
         f"and {old} has another: its keys and mounts may be either's, or another person's",
@@ -109,5 +109,5 @@ def another(name: str) -> tuple[str, str]:
 
 
 def same(name: str) -> tuple[str, str]:
-    """Return the choice that gives it to the account."""
+    """Return the choice that keeps it for the account."""
     return "only if it is the same one", f"sftpjail adopt --same-person {quote(name)}"

@@ -1,7 +1,7 @@
-"""In what state a jail is: the one word that `list` shows for it, and why.
+"""The state of a jail: the one word that `list` shows for it, and the reason.
 
-The words come from the facts that `check` judges. sshd is asked once for all members whom its Match
-lines treat alike, so that ten thousand jails cost one question.
+It is determined from the same facts as in `check`. sshd is asked once for all accounts to which the
+same Match blocks apply, so that ten thousand jails cost one question.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .guards import is_namesake
 from .homes import refusal
 from .membership import is_valid, refuse_name
 
-# In the order in which they are asked for: the first that holds is the state.
+# In order: the first that applies is the state.
 WORDS = (
     "disabled",
     "closed",
@@ -52,7 +52,7 @@ _OPENS = {"forcecommand", *(door.split()[0].lower() for door in DOORS)}
 
 @dataclass(frozen=True)
 class State:
-    """A state: one of WORDS, and why, in one line; "" for ok."""
+    """A state: one of WORDS, and the reason in one line, or "" for ok."""
 
     word: str
     why: str = ""
@@ -76,9 +76,9 @@ class States:
         self._flaws: dict[str, str] = {}
         self._keys: dict[str, int] = {}
         self._others: list[Daemon] | None = None
-        self._broken: SftpJailError | None = None  # what asking the primary sshd came to
-        self._unknown: SftpJailError | None = None  # and asking which others there are
-        # Of one account after the other: several questions are about its few paths.
+        self._broken: SftpJailError | None = None  # the error of asking the primary sshd
+        self._unknown: SftpJailError | None = None  # the error of looking for other sshds
+        # Accounts are examined one after the other, with several questions about the same paths.
         self._stat = lru_cache(maxsize=8)(host.stat)
 
     def of(self, account: Account) -> State:
@@ -109,13 +109,13 @@ class States:
     def _states(
         self, account: Account, groups: tuple[str, ...], found: Settings
     ) -> Iterator[State]:
-        """Yield every state that holds of an account that nobody has shut out."""
+        """Yield every state that applies to an account that is not shut out."""
         shadow = self._host.shadow(account.name)
         locked = why_locked(shadow, found) if account.local else ""
         if locked:
             yield State("locked", locked)
         elsewhere = self._elsewhere(account, groups)
-        if elsewhere:  # also where the primary sshd keeps it out
+        if elsewhere:  # even if the primary sshd refuses it
             yield State("open", elsewhere)
         for keyword in denials(found, account.name, groups):
             yield State("denied", f"{keyword} ({found.where(keyword.split()[0].lower())})")
@@ -135,13 +135,13 @@ class States:
             yield State("incomplete", lacking)
 
     def _opening(self, account: Account, found: Settings) -> str:
-        """Return how an account gets out of its jail, or into what is none, or ""."""
+        """Return how an account can leave its jail, or get into a directory that is none, or ""."""
         host, profile = self._host, account.profile
         assert profile is not None
         if is_valid(account.name) and is_namesake(account, host):
             made_for = host.origin(account.name).uid
             return f"its uid is {account.uid}, and its jail was made for uid {made_for}"
-        kind = profile.name, id(found)  # `_answers` keeps what was found
+        kind = profile.name, id(found)  # `_answers` keeps the object alive
         if kind not in self._doors:
             self._doors[kind] = self._door(profile, found)
         if self._doors[kind]:
@@ -167,10 +167,10 @@ class States:
         return ""
 
     def _elsewhere(self, account: Account, groups: tuple[str, ...]) -> str:
-        """Return which sshd beside the primary one lets an account in without a chroot, or ""."""
+        """Return which sshd besides the primary one lets an account in without a chroot, or ""."""
         for daemon in self._beside():
             found = None
-            with contextlib.suppress(SftpJailError):  # `check` says that it cannot be asked
+            with contextlib.suppress(SftpJailError):  # `check` reports that it cannot be asked
                 found = None if daemon.unknown else self._ask(account, groups, daemon)
             if found is None or found.get("chrootdirectory") not in ("", "none"):
                 continue
@@ -179,7 +179,7 @@ class States:
         return ""
 
     def _beside(self) -> list[Daemon]:
-        """Return the sshds beside the primary one, looked for once.
+        """Return the sshds besides the primary one. They are looked for once.
 
         Raises:
             SftpJailError: systemctl(1) does not answer.
@@ -195,7 +195,7 @@ class States:
         return self._others
 
     def _settings(self, profile: Profile) -> dict[str, str]:
-        """Return what the Match block of a profile says, by keyword."""
+        """Return the settings in the Match block of a profile, by keyword."""
         pairs = (line.partition(" ") for line in settings(profile, self._config, self._host))
         return {keyword: value for keyword, _, value in pairs}
 
@@ -214,7 +214,7 @@ class States:
         return f"{path} {flaw}" if flaw else ""
 
     def _has_way_in(self, account: Account, shadow: Shadow, found: Settings) -> bool:
-        """Return whether somebody could log in: by a key, a password, or what gives keys."""
+        """Return whether an account has a key, a password, or another source of keys."""
         path = keyfile(account.name)
         elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
         elsewhere |= found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]
@@ -242,9 +242,9 @@ class States:
         return ""
 
     def _elsewhere_shown(self, account: Account) -> str:
-        """Return that a jail shows another home than the account's, or "".
+        """Return a phrase if a jail shows something other than the account's home, or "".
 
-        By the mount table alone, for speed; where it is in doubt the file system is asked.
+        For speed, the mount table is used, and the file system only if in doubt.
         """
         host = self._host
         for bind in host.binds(account.name):
@@ -264,12 +264,12 @@ class States:
     def _ask(
         self, account: Account, groups: tuple[str, ...], daemon: Daemon | None = None
     ) -> Settings:
-        """Return sshd's settings for an account, asked of the first one of its kind.
+        """Return sshd's settings for an account, cached for all accounts of the same kind.
 
-        Of one kind are those of one profile for whom the same Match lines hold.
+        Accounts are of the same kind if they have the same profile and the same Match lines apply.
 
         Raises:
-            SftpJailError: sshd refuses its configuration; it is asked once.
+            SftpJailError: sshd refuses its configuration. This is cached too.
         """
         assert account.profile is not None
         name, host = account.profile.name, self._host
@@ -291,9 +291,9 @@ class States:
 
 
 def holds(criteria: str, name: str, groups: tuple[str, ...]) -> bool:
-    """Return whether the users and groups of a Match line hold for an account; see sshd_config(5).
+    """Return whether the users and groups of a Match line match an account; see sshd_config(5).
 
-    Its other criteria are the connection's.
+    The other criteria are about the connection.
     """
     names = {"user": (name,), "group": groups}
     return all(listed(names[kind], patterns) for kind, patterns in _about_users(criteria))
@@ -301,7 +301,7 @@ def holds(criteria: str, name: str, groups: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=256)
 def _about_users(criteria: str) -> tuple[tuple[str, str], ...]:
-    """Return the criteria of a Match line that are about users and groups."""
+    """Return the User and Group criteria of a Match line."""
     return tuple(pair for pair in conditions(criteria) if pair[0] in ("user", "group"))
 
 
@@ -311,7 +311,7 @@ def has_key(line: str) -> bool:
 
 
 def usable_password(shadow: Shadow, found: Settings) -> bool:
-    """Return whether an account has a password, and sshd takes passwords."""
+    """Return whether an account has a password and sshd accepts passwords."""
     return shadow.password[:1] not in ("", "!", "*", "x") and "yes" in (
         found.get("passwordauthentication"),
         found.get("kbdinteractiveauthentication"),
@@ -319,7 +319,7 @@ def usable_password(shadow: Shadow, found: Settings) -> bool:
 
 
 def why_locked(shadow: Shadow, found: Settings) -> str:
-    """Return why PAM or sshd closes key logins too, by shadow(5) other than its expiry, or ""."""
+    """Return why PAM or sshd refuses even keys by shadow(5), apart from expiry, or ""."""
     if found.get("usepam") != "yes":
         locked = shadow.password.startswith("!")
         return "its password is locked, and sshd runs with UsePAM no" if locked else ""

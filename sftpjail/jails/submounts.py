@@ -1,7 +1,7 @@
-"""Mounts of the host below what a jail shows.
+"""Mounts of the host below a directory that a jail shows.
 
-A bind mount shows one file system. Where another one is mounted below it, the jail has the bare
-mount point, and what is uploaded to that vanishes from the host's sight.
+A bind mount shows only one file system. If another one is mounted below its source, the jail has
+the bare mount point, and files uploaded there are hidden on the host.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def hidden(account: Account, bind: Bind, host: Host, config: Config) -> list[Pro
 
     Args:
         account: with its profile.
-        bind: one of its jail.
+        bind: a bind of its jail.
         host, config: the facts.
     """
     if bind.role == "log":
@@ -34,7 +34,7 @@ def hidden(account: Account, bind: Bind, host: Host, config: Config) -> list[Pro
     found: dict[str, Problem] = {}
     for point in below:
         target = bind.target + point.removeprefix(real)
-        # What lies in one that cannot be shown can wait.
+        # A mount inside one that cannot be shown can wait.
         waits = any(not found[outer].fix and inside(point, outer) for outer in found)
         if target not in known and not waits and _is_dir(point, host):
             inner = Bind(point, target, bind.read_only)
@@ -46,7 +46,7 @@ def _is_dir(point: str, host: Host) -> bool:
     try:
         return host.is_dir(point)
     except SftpJailError:
-        return False  # of a user's own (FUSE), which even root cannot look at
+        return False  # a user's FUSE mount, which even root cannot access
 
 
 def _problem(account: Account, outer: Bind, inner: Bind, host: Host, config: Config) -> Problem:
@@ -66,7 +66,7 @@ def _problem(account: Account, outer: Bind, inner: Bind, host: Host, config: Con
 
 
 def _obstacle(account: Account, inner: Bind, host: Host, config: Config) -> str:
-    """Return what is to be done where `mount` would refuse to show it there, or ""."""
+    """Return advice if `mount` would refuse to show it there, or ""."""
     point = shown(inner.source)
     loose = host.files.loose_parent(inner.source)
     if loose:
