@@ -153,7 +153,7 @@ def revert(undo: Undo) -> str | None:
 def with_earlier(undos: Sequence[Undo]) -> list[Undo]:
     """Return undo records, each of which knows what the steps before it have found there.
 
-    Of a record that says what it has given, "earlier" is what was there before each earlier step
+    Of a record that says what was there, "earlier" is what was there before each earlier step
     on the same thing: so it is when an undo that was cut short runs once more.
 
     Args:
@@ -162,7 +162,7 @@ def with_earlier(undos: Sequence[Undo]) -> list[Undo]:
     found: dict[str, list[dict[str, Any]]] = {}
     prepared = []
     for undo in undos:
-        if "given" not in undo:
+        if "was" not in undo:
             prepared.append(undo)
             continue
         before = found.setdefault(f"{undo['op']} {undo.get('path', undo.get('name'))}", [])

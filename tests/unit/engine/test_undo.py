@@ -11,7 +11,15 @@ import pytest
 from fakes import FakeHost, Programs
 from world import World, WorldFiles
 
-from sftpjail.actions import Action, DeleteAccount, Mount, SetAccount, SetGroup, SetOwner
+from sftpjail.actions import (
+    Action,
+    DeleteAccount,
+    Mount,
+    SetAccount,
+    SetGroup,
+    SetOwner,
+    SetPasswords,
+)
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.kinds import kind_of
 from sftpjail.errors import RollbackIncomplete, SftpJailError
@@ -480,3 +488,13 @@ def test_groups_stay_of_an_account_that_userdel_left(world: World) -> None:
     group = (world.played / "etc/group").read_text()
     assert journal.recover() and (world.played / "etc/group").read_text() == group
     assert journal.notices == []
+
+
+def test_passwords_are_put_back_beside_other_fields(world: World) -> None:
+    """Their record is of another form."""
+    undos = [record(world, SetPasswords((("worldling", "$6$new"),))), record(world, SET)]
+    shadow = world.played / "etc/shadow"
+    shadow.write_text(shadow.read_text().replace(":*:", ":$6$new:"))
+    journal = interrupted(world, *undos)
+    assert journal.recover() and put_back(world) and journal.notices == []
+    assert shadow.read_text().startswith("worldling:*:1:")
