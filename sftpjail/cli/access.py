@@ -1,4 +1,4 @@
-"""disable, enable, set and kick: who may log in, until when, and who is thrown out."""
+"""disable, enable, set and kick: control whether accounts may log in, and end their sessions."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def register(add_parser: Command) -> None:
 
 
 def coming_date(text: str, option: str) -> str:
-    """Return a date that is to come as YYYY-MM-DD.
+    """Return a future date as YYYY-MM-DD.
 
     Args:
-        text: as it was given.
-        option: to which.
+        text: the value of the option.
+        option: its name.
 
     Raises:
-        UsageError: it is no date, or it has come.
+        UsageError: it is not a date, or not in the future.
     """
     import datetime  # late: few commands need it
 
@@ -101,10 +101,10 @@ def coming_date(text: str, option: str) -> str:
 
 
 def day_in(days: int) -> str:
-    """Return the date of a coming day (YYYY-MM-DD).
+    """Return the date (YYYY-MM-DD) in so many days.
 
     Raises:
-        UsageError: the calendar ends before.
+        UsageError: there are too many days for a date.
     """
     import datetime
 
@@ -115,7 +115,7 @@ def day_in(days: int) -> str:
 
 
 def disable(context: Context) -> int:
-    """Shut an account out, and then, with --now, end its sessions."""
+    """Shut an account out, and end its sessions with --now."""
     given = context.arguments
     until = coming_date(given.until, "--until") if given.until else ""
     why = one_line(given.reason.strip())
@@ -129,13 +129,13 @@ def disable(context: Context) -> int:
         end = f" until {until}" if until else ""
         done = f"{name} is disabled{end}; to let it in again: sftpjail enable {quote(name)}"
         context.finish(engine, plan, done, f"{name} is disabled{end}")
-    # Nobody can open another session now.
+    # No further session can be opened now.
     _of_sessions(account, context)
     return context.close(0)
 
 
 def _refuse_shared(account: Account, host: Host) -> None:
-    """Refuse to end sessions that may be another account's. Raises SftpJailError."""
+    """Refuse to end sessions that may belong to another account. Raises SftpJailError."""
     others = namesakes(account, host)
     if others:
         words = f"{account.name} has the uid {account.uid} of {others[0]}"
@@ -144,7 +144,7 @@ def _refuse_shared(account: Account, host: Host) -> None:
 
 
 def _of_sessions(account: Account, context: Context) -> None:
-    """End the sessions of an account that is disabled; without --now, say that there are some."""
+    """End the sessions of a disabled account, or without --now report that there are any."""
     name, ended, problems = account.name, 0, list[Problem]()
     if in_jail(account.uid) and not context.dry_run:
         if context.arguments.now:
@@ -159,7 +159,7 @@ def _of_sessions(account: Account, context: Context) -> None:
 
 
 def enable(context: Context) -> int:
-    """Let an account in again, into a jail that is as it should be."""
+    """Let an account in again, after repairing its jail."""
     problems = []
     with context.engine() as engine:
         host = engine.host
@@ -181,7 +181,7 @@ def enable(context: Context) -> int:
 
 
 def set_account(context: Context) -> int:
-    """Change what an account is let in by: its expiry, its password, its addresses."""
+    """Change an account's expiry date, password, addresses or connections."""
     given = context.arguments
     refuse_must_change(given)
     wanted = (given.expires, given.addresses, given.connections)
@@ -232,12 +232,12 @@ def kick(context: Context) -> int:
 
 
 def _plan(engine: Engine, events: Sequence[Event], account: Account, *, shut: bool) -> Plan:
-    """Return the plan, with sshd's own configuration where nothing else can shut the account out.
+    """Return the plan, including sshd's configuration if only that can shut the account out.
 
     Args:
         engine: with the facts.
         events: what is to happen.
-        account: whom it is about.
+        account: the account concerned.
         shut: whether it will be shut out.
     """
     listed = list_with(account, engine.host, shut=shut) if events else None

@@ -1,4 +1,4 @@
-"""add, adopt, remove, list and show: jails of accounts."""
+"""add, adopt, remove, list and show: the jails of accounts."""
 
 from __future__ import annotations
 
@@ -158,9 +158,7 @@ def parse_mount(text: str) -> MountWanted:
 
 
 def _foresee(account: Account, options: list[str], host: Host, config: Config) -> None:
-    """Refuse a new account that could not be jailed once it is there.
-
-    That is, as far as useradd's or adduser's options tell.
+    """Refuse a new account that could not be jailed, as far as useradd's or adduser's options show.
 
     Raises:
         SftpJailError: see `guard` and `homes.refusal`.
@@ -168,16 +166,16 @@ def _foresee(account: Account, options: list[str], host: Host, config: Config) -
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("-u", "--uid", type=int, default=-1)
     parser.add_argument("-r", "--system", action="store_true")
-    for flag in "DFlmMNoU":  # may stand with these in one word
+    for flag in "DFlmMNoU":  # flags that may be combined in one word
         parser.add_argument(f"-{flag}", action="store_true")
     parser.add_argument("-d", "--home-dir", "--home")
-    for letter in "befgGkKpPRsZ":  # and is none of these ones' values
+    for letter in "befgGkKpPRsZ":  # options with a value
         parser.add_argument(f"-{letter}")
     parser.add_argument("-c", "--comment", "--gecos")
     try:
         wanted, _ = parser.parse_known_args(options)
     except argparse.ArgumentError:
-        return  # useradd says it in its own words
+        return  # useradd itself reports it
     wrong = refusal(replace(account, uid=wanted.uid, home=wanted.home_dir or ""), host, config)
     if wrong:
         raise SftpJailError(wrong, advice="give another home, by the option -d")
@@ -189,7 +187,7 @@ def _foresee(account: Account, options: list[str], host: Host, config: Config) -
 
 
 class Wanted(NamedTuple):
-    """What `add` is to give an account; `hashed` is its password's, or ""."""
+    """What `add` is to give an account. `hashed` is the hash of its password, or ""."""
 
     name: str
     keys: list[Key]
@@ -201,7 +199,7 @@ class Wanted(NamedTuple):
 
 
 def _wanted(context: Context) -> Wanted:
-    """Return what is wanted, read before the lock is taken. Raises UsageError, SftpJailError."""
+    """Return what is wanted; called before the lock is taken. Raises UsageError, SftpJailError."""
     given = context.arguments
     name = valid_name(given.user)
     mounts = [parse_mount(text) for text in given.mount]
@@ -213,7 +211,7 @@ def _wanted(context: Context) -> Wanted:
 
 
 def add(context: Context) -> int:
-    """Make an account and its jail, all in one transaction."""
+    """Make an account and its jail in one transaction."""
     given, config, wanted = context.arguments, context.config(), _wanted(context)
     name = wanted.name
     profile = profile_for(name, given.profile, config)
@@ -253,16 +251,16 @@ def add(context: Context) -> int:
 
 
 def _forget(name: str, engine: Engine) -> Plan:
-    """Plan that nothing is left of whoever had a new account's uid, to be taken for its own."""
+    """Return the plan that removes what is left of the former account with a new account's uid."""
     old = former_name(find(name, engine.config, engine.host), engine.host, thorough=False)
     return engine.plan(forget_events(old, engine) if old else [])
 
 
 def _dated(account: Account, expires: str, host: Host) -> str:
-    """Return the expiry that an account gets that is there already.
+    """Return the new expiry date of an existing account.
 
     Raises:
-        SftpJailError: it is shut out, and would be let in at once.
+        SftpJailError: the account is shut out, and the date would let it in.
     """
     if expires and is_shut(account, host):
         raise SftpJailError(
@@ -273,12 +271,12 @@ def _dated(account: Account, expires: str, host: Host) -> str:
 
 
 def _report_useless(seek: Callable[[], Account], wanted: Wanted, context: Context) -> int:
-    """Say what of that which was asked for the account cannot use; return the exit code.
+    """Report which of the requested things the account cannot use; return the exit code.
 
     Args:
         seek: returns the account.
-        wanted: what was asked for.
-        context: says it.
+        wanted: what was requested.
+        context: prints the report.
     """
 
     def look() -> list[Problem]:
@@ -292,10 +290,10 @@ def _report_useless(seek: Callable[[], Account], wanted: Wanted, context: Contex
 
 
 def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> Account:
-    """Return the account that `add` is to jail as it will be, or as it is where it is jailed.
+    """Return the future account that `add` is to jail, or the present one if it is jailed already.
 
     Raises:
-        SftpJailError: there is one that is not jailed, or is jailed by another profile.
+        SftpJailError: the account exists and is not jailed, or is jailed by another profile.
     """
     given, host = context.arguments, engine.host
     account = host.account(name)
@@ -320,7 +318,7 @@ def _binds(account: Account, mounts: Sequence[MountWanted]) -> list[Bind]:
 
 
 def _jailing(engine: Engine, account: Account, wanted: Wanted, arrived: bool = False) -> Plan:
-    """Return the plan of an account's jail, with what else is wanted for it.
+    """Return the plan of an account's jail, with everything else that is wanted for it.
 
     Args:
         engine: with the facts.
@@ -375,13 +373,13 @@ def _adopting_profile(found: Account, wanted: str, config: Config) -> Profile:
     """Return the profile that is to jail an account.
 
     Args:
-        found: with the profile that it is jailed by, if any.
+        found: the account, with the profile that jails it, if any.
         wanted: a profile's name, or "".
         config: the configuration.
 
     Raises:
         UsageError: there is no such profile, or the account could not be in it.
-        SftpJailError: the account is jailed by another one.
+        SftpJailError: another profile jails the account.
     """
     profile = config.profile(wanted) if wanted or found.profile is None else found.profile
     if found.profile not in (None, profile):
@@ -392,11 +390,11 @@ def _adopting_profile(found: Account, wanted: str, config: Config) -> Profile:
 
 
 def _settle_person(context: Context, engine: Engine) -> Engine:
-    """Do what an administrator says of what we keep of an account; return the facts after that.
+    """Carry out --same-person or --another-person; return an engine with fresh facts.
 
     Raises:
-        UsageError: there is no question whose that is.
-        SftpJailError: an account of that name has another uid by now, and is to be asked about.
+        UsageError: it is certain whose records these are.
+        SftpJailError: another account has the former name now and must be decided about first.
     """
     given, host = context.arguments, engine.host
     if not (given.same_person or given.another_person):
@@ -413,16 +411,16 @@ def _settle_person(context: Context, engine: Engine) -> Engine:
         name = old or account.name
         if old and host.account(old) is not None:
             refuse_renamed(account, host)
-        events = forget_events(name, engine)  # it stays a member, and shut out
+        events = forget_events(name, engine)  # it stays a member and shut out
         done = f"what sftpjail kept of {name} is removed"
     context.carry_out(engine, events, done)
     return engine.on(host.anew())
 
 
 def _kept(account: Account, context: Context, host: Host) -> tuple[str, ...] | None:
-    """Return what --keep lets go on; None: no change.
+    """Return the kinds of activity that may go on, or None for no change.
 
-    With --close nothing else goes on, without it also what the record has.
+    With --close, these are only the kinds given to --keep; otherwise also those in the record.
 
     Raises:
         UsageError: there is no such kind.
@@ -439,7 +437,7 @@ def _kept(account: Account, context: Context, host: Host) -> tuple[str, ...] | N
 
 
 def _refusal(account: Account, works: list[activity.Work], context: Context) -> SftpJailError:
-    """Return why an account is not adopted as it is, and both commands that do it."""
+    """Return why an account is not adopted as it is, with both commands that adopt it."""
     given = context.arguments
     words = ["sftpjail", *(["--config", given.config] if given.config != PATH else []), "adopt"]
     words += ["--profile", given.profile] if given.profile else []
@@ -461,7 +459,7 @@ def _refusal(account: Account, works: list[activity.Work], context: Context) -> 
 
 
 def remove(context: Context) -> int:
-    """Take a jail away and give the account back what it was, or delete it."""
+    """Remove a jail, and restore the account as it was or delete it."""
     given = context.arguments
     name = valid_name(given.user)
     with context.engine() as engine:
@@ -485,10 +483,7 @@ def remove(context: Context) -> int:
 
 
 def _tell_of_old_keys(context: Context, name: str, engine: Engine) -> None:
-    """Say that keys in the home count again.
-
-    Also those that the account has put there out of its jail.
-    """
+    """Warn that sshd uses the keys in the home again, even those added from inside the jail."""
     found = engine.host.account(name)
     if found and engine.config.scope == "jails" and engine.host.lstat(old_place(found)) is not None:
         context.warn(

@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_options(given: argparse.Namespace) -> None:
-    """Refuse these options where there is no file of accounts. Raises UsageError."""
+    """Refuse these options if there is no file of accounts. Raises UsageError."""
     for option in ("format", "missing", "keep_going", "yes"):
         if getattr(given, option):
             words = f"--{option.replace('_', '-')} is for a file of accounts"
@@ -72,7 +72,7 @@ def refuse_options(given: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """A file that `apply` was given: its text and form, and who else can read it, in words."""
+    """The file given to `apply`: its text and form, and in words, who else can read it."""
 
     path: str
     text: str
@@ -80,7 +80,7 @@ class Source:
     exposed: str = ""
 
     def names(self) -> list[str]:
-        """Return the names of a file that has names alone. Raises UsageError."""
+        """Return the names in a file that has only names. Raises UsageError."""
         lines = (line.strip() for line in self.text.removeprefix("\ufeff").split("\n"))
         found = [line for line in lines if line and not line.startswith("#")]
         if not found:
@@ -93,13 +93,13 @@ class Source:
 
 
 def read_accounts(path: str, form: str | None) -> Source:
-    """Return a file of accounts, or of names, or standard input for `-`.
+    """Return a file of accounts or names, or standard input for `-`.
 
-    Call it before the lock is taken: it may wait for a person.
+    Call this before the lock is taken, because it may wait for a person.
 
     Args:
         path: the file.
-        form: as `--format` says; None looks at how it begins.
+        form: the value of `--format`; None detects the form from its beginning.
 
     Raises:
         SftpJailError: it cannot be read, is empty or too large, or others than root can write it.
@@ -130,7 +130,7 @@ def read_accounts(path: str, form: str | None) -> Source:
 
 
 def _other(found: os.stat_result, of_group: int, of_others: int) -> str:
-    """Return who beside root may do with a file what bits of its mode say, in words, or ""."""
+    """Return in words who besides root has the permissions of some mode bits on a file, or ""."""
     if not stat.S_ISREG(found.st_mode):
         return ""
     if found.st_uid != 0:
@@ -141,7 +141,7 @@ def _other(found: os.stat_result, of_group: int, of_others: int) -> str:
 
 
 def _too_open(path: str, words: str) -> SftpJailError:
-    """Return the error that others than root may do something with FILE."""
+    """Return the error that others than root have a permission on FILE."""
     if path in _STDIN:
         return SftpJailError(words, advice="give a file of root's with mode 600")
     path, host = os.path.abspath(path), Host()
@@ -150,7 +150,7 @@ def _too_open(path: str, words: str) -> SftpJailError:
 
 
 def apply_file(context: Context, source: Source) -> int:
-    """Bring the accounts of a file to what it says, all of them or none."""
+    """Bring the accounts in a file to the state that it describes, all of them or none."""
     given = context.arguments
     if given.missing and given.keep_going:
         raise UsageError("--missing and --keep-going exclude each other")
@@ -167,7 +167,7 @@ def apply_file(context: Context, source: Source) -> int:
 
 
 def _refuse(errors: dict[str, SftpJailError], given: argparse.Namespace) -> None:
-    """Refuse all of a file because of some accounts, unless that is wanted.
+    """Refuse the whole file because of some accounts, unless --keep-going is given.
 
     Raises:
         SftpJailError: names the first few.
@@ -184,12 +184,15 @@ def _refuse(errors: dict[str, SftpJailError], given: argparse.Namespace) -> None
 
 
 def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
-    """Have somebody agree where access is opened or shut; return what to, None for anything.
+    """Ask for confirmation if accounts would be let in or shut out.
 
-    That is before the lock is taken: nobody's useradd waits for somebody at a terminal.
+    This happens before the lock is taken, so that no useradd waits for a person at a terminal.
+
+    Returns:
+        what was confirmed; None confirms everything.
 
     Raises:
-        UsageError: nobody agrees.
+        UsageError: it was not confirmed.
     """
     given = context.arguments
     if given.yes or context.dry_run:
@@ -216,21 +219,21 @@ def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
 
 
 def _doing(wanted: FromFile) -> list[str]:
-    """Return in words who is let in again, and who is shut out because FILE lacks it."""
+    """Return sentences: who is let in again, and who is shut out because FILE lacks it."""
     return [*wanted.opened, *(f"{name} is shut out" for name in wanted.shut)]
 
 
 def _apply(
     context: Context, file: AccountsFile, engine: Engine, agreed: frozenset[str] | None
 ) -> int:
-    """Plan and apply; an account that fails is left out with --keep-going, and all else is done."""
+    """Plan and apply. With --keep-going, accounts that fail are left out, and the rest is done."""
     given, failed, tries = context.arguments, dict[str, SftpJailError](), 0
     while True:
         wanted = FromFile(file, engine, bool(given.missing), failed)
         if given.keep_going or context.dry_run:
             plan = wanted.preview()
             if wanted.errors.keys() - failed.keys() and given.keep_going:
-                failed |= wanted.errors  # and nothing of what else they want is done
+                failed |= wanted.errors  # nothing is done for these accounts
                 continue
         _refuse(wanted.errors, given)
         if agreed is not None and not agreed.issuperset(_doing(wanted)):
@@ -261,7 +264,7 @@ def _carry_out(context: Context, file: AccountsFile, engine: Engine, wanted: Fro
 
 
 def _done(wanted: FromFile) -> list[str]:
-    """Return in words what was done."""
+    """Return sentences that say what was done."""
     lines = []
     kinds = {"new": "made", "changed": "changed", "disabled": "shut out", "unchanged": "checked"}
     for kind, verb in kinds.items():
@@ -272,7 +275,7 @@ def _done(wanted: FromFile) -> list[str]:
 
 
 def _close(context: Context, file: AccountsFile, wanted: FromFile) -> int:
-    """Say the rest, and return the exit code."""
+    """Print the rest of the report, and return the exit code."""
     if context.dry_run:
         lines = [line for change in wanted.changes for line in change.lines]
         context.say(lines or ["nothing to do"])
@@ -318,7 +321,7 @@ def export(context: Context) -> int:
 
 
 def _write_new(path: str, text: str, context: Context) -> None:
-    """Write a file that is not there yet and that nobody but root can read. Raises UsageError."""
+    """Write a new file that only root can read. Raises UsageError."""
     try:
         path = os.path.abspath(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""check: what is wrong with the host and its jails, and with --fix what is fixed at once."""
+"""check: report the problems of the host and its jails, and with --fix fix some of them."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def register(add_parser: Command) -> None:
 
 
 def check(context: Context) -> int:
-    """Judge the host and the jails.
+    """Check the host and the jails.
 
-    With --fix apply what `setup` and `apply` would change, and judge again.
+    With --fix, apply what `setup` and `apply` would change, and check again.
     """
     users, fix = context.arguments.users, context.arguments.fix
     if context.arguments.format == "nagios":
@@ -76,7 +76,7 @@ def check(context: Context) -> int:
 
 
 def _for_nagios(context: Context) -> int:
-    """Judge the host and the jails for a monitoring system; it alone reads the exit code."""
+    """Check the host and the jails for a monitoring system, which also reads the exit code."""
     users = context.arguments.users
     if context.arguments.fix or context.json:
         raise UsageError("--format nagios goes with neither --fix nor --json")
@@ -91,7 +91,7 @@ def _for_nagios(context: Context) -> int:
 
 
 def _report(context: Context, problems: Sequence[Problem]) -> None:
-    """Print problems: each for itself to a pipe, on a terminal below whom they concern."""
+    """Print problems: one by one to a pipe, and grouped by account on a terminal."""
     if context.json:
         return
     if sys.stdout.isatty() and problems:
@@ -115,7 +115,7 @@ def _drawn(problems: Sequence[Problem]) -> str:
 
 
 def _conclude(context: Context, text: str, bad: bool) -> None:
-    """Print the last line, which says whether all is well."""
+    """Print the last line, which summarizes the result."""
     if context.json or not sys.stdout.isatty():
         context.say([text])
         return
@@ -126,16 +126,13 @@ def _conclude(context: Context, text: str, bad: bool) -> None:
 
 
 def _summary(jails: int, problems: list[Problem]) -> str:
-    """Return how many jails were looked at, and how many problems there are; advice is none."""
+    """Return the number of jails checked and of problems, without advice."""
     bad = sum(problem.severity != "advice" for problem in problems)
     return f"{counted(jails, 'jail')} checked, {counted(bad, 'problem') if bad else 'no problems'}"
 
 
 def _fix(context: Context, engine: Engine) -> None:
-    """Apply the plan of `setup` and `apply` as one transaction.
-
-    Where setup cannot be done, that of the jails.
-    """
+    """Apply the plan of `setup` and `apply` in one transaction, or of `apply` if setup fails."""
     users = context.arguments.users
     if not users:
         engine, _ = rename_all(context, engine)

@@ -1,4 +1,4 @@
-"""What every command shares: arguments, the engine under its lock, and how a result is said."""
+"""What all commands share: arguments, the engine with its lock, and the output of results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..model import Problem
 from ..system import arrivals, process_state, streams
 from ..system.syslog import tell
 
-# Makes the parser of one command from its name and what it does.
+# Makes the parser of one command from its name and description.
 Command = Callable[[str, str], argparse.ArgumentParser]
 
 
@@ -34,8 +34,8 @@ class Context:
     """One run of the program.
 
     Args:
-        arguments: as argparse read them.
-        answers: what --json prints beside the plan.
+        arguments: from argparse.
+        answers: what --json prints besides the plan.
     """
 
     arguments: argparse.Namespace
@@ -47,12 +47,12 @@ class Context:
 
     @property
     def committed(self) -> bool:
-        """Whether the host was changed, and that stays."""
+        """Whether a change of the host was committed."""
         return any(engine.commits for engine in self.engines)
 
     @property
     def dry_run(self) -> bool:
-        """Whether changes are only to be shown."""
+        """Whether changes are only shown."""
         return bool(self.arguments.dry_run)
 
     @property
@@ -62,12 +62,12 @@ class Context:
 
     @property
     def command(self) -> str:
-        """What is done, as the history says it: "key add", "hook useradd-post"."""
+        """The command for the history, such as "key add" or "hook useradd-post"."""
         event = getattr(self.arguments, "event", "")
         return f"{self.arguments.command} {event}".strip()
 
     def config(self) -> Config:
-        """Return the configuration, with what `auto` is here. Raises UsageError."""
+        """Return the configuration, with `auto` decided for this host. Raises UsageError."""
         return _decided(configuration.load(self.arguments.config), Host(), ask=False)
 
     @contextlib.contextmanager
@@ -78,14 +78,14 @@ class Context:
         tolerant: bool | None = None,
         arrived: str = "",
     ) -> Iterator[Engine]:
-        """Yield an engine; under the lock unless this run only looks.
+        """Yield an engine, with the lock held unless this run only reads.
 
         Args:
-            reading: the command changes nothing anyway.
+            reading: the command changes nothing.
             timeout: seconds to wait for the lock.
             tolerant: go on without a plugin that does not load, which the command reports; see
-                `Manager`. None: if it only reads, and then the plugin is reported here.
-            arrived: an account that somebody has just made; see `locked`.
+                `Manager`. None means: if the command only reads, and the plugin is reported here.
+            arrived: an account that another program has just made; see `locked`.
 
         Raises:
             SftpJailError: not root, the lock is held, or the account is still being created.
@@ -97,7 +97,7 @@ class Context:
         only_looks = self.dry_run or reading
         config = configuration.load(self.arguments.config)
         with locked(config, only_looks, timeout, willing, arrived, self.command) as engine:
-            # A hook makes jails as they are here; useradd does not wait for an answer of sshd.
+            # A hook uses what was decided before, so that useradd need not wait for sshd.
             ask = self.arguments.command != "hook"
             engine.config = engine.manager.config = _decided(config, engine.host, ask)
             self.engines.append(engine)
@@ -110,7 +110,7 @@ class Context:
             yield engine
 
     def _resumed(self, engine: Engine) -> Engine:
-        """Make jails whole that userdel has left, and return an engine with the facts then."""
+        """Restore jails after a userdel that stopped, and return an engine with the facts then."""
         from ..system import departures  # late: useradd's hook does not need it
 
         if not departures.stopped():
@@ -121,7 +121,7 @@ class Context:
         return engine.on(engine.host.anew())
 
     def _wait_for_accounts(self) -> None:
-        """Wait for the waiters of the accounts that this command names, and for nobody else's.
+        """Wait for the waiters of the accounts that this command names, but for no others.
 
         Raises:
             SftpJailError: one is still being created.
@@ -140,13 +140,13 @@ class Context:
     def carry_out(
         self, engine: Engine, events: Iterable[Event], done: str | Sequence[str], nothing: str = ""
     ) -> Plan:
-        """Plan the events, then show or apply the plan and say so.
+        """Plan the events, show or apply the plan, and report it.
 
         Args:
             engine: from `engine`.
             events: what is to happen.
-            done: what to say when it has happened, a line or several.
-            nothing: what to say beside "nothing to do".
+            done: the line or lines to print when it is done.
+            nothing: what to print after "nothing to do".
 
         Raises:
             SftpJailError: see `Engine.plan` and `Engine.apply`.
@@ -173,14 +173,14 @@ class Context:
         nothing: str = "",
         told: bool = False,
     ) -> None:
-        """Say what an applied plan did.
+        """Report what an applied plan did.
 
         Args:
-            plan: that was applied.
-            notices: what `Engine.apply` returned.
-            done: what to say when something happened.
-            nothing: what to say beside "nothing to do".
-            told: the plan's actions stand in `answers` already.
+            plan: the plan.
+            notices: the result of `Engine.apply`.
+            done: the line or lines to print if something was changed.
+            nothing: what to print after "nothing to do".
+            told: `answers` already has the plan's actions.
         """
         if not told:
             self.answers["actions"] = plan.describe()
@@ -193,16 +193,16 @@ class Context:
         self.warn(notices)
 
     def say(self, lines: Iterable[str]) -> None:
-        """Print lines for a person, each as one line whatever is in it.
+        """Print lines for a person, each escaped to one line.
 
-        With --json nothing: see `close`.
+        With --json, nothing is printed here; see `close`.
         """
         if not self.json:
             for line in lines:
                 self._print(printable(line))
 
     def _print(self, text: str) -> None:
-        """Print to standard output; that nobody reads it keeps no change from its end."""
+        """Print to standard output. A closed output does not stop a change."""
         try:
             print(text)
         except OSError as error:
@@ -212,25 +212,25 @@ class Context:
             streams.silence(1)
 
     def warn(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
-        """Print problems to standard error, each in one line, and what is to be done below it.
+        """Print problems to standard error, each in one line, with their remedies below.
 
-        No text is taken for a line of ours.
+        Texts are escaped, so that none can look like a line of ours.
         """
         for problem in map(_as_problem, problems):
             whose = f"{whom(problem)}: " if problem.about else ""
             print_problem(replace(problem, what=whose + problem.what))
 
     def answer_problems(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
-        """Warn of problems, and have them in --json's answer too."""
+        """Warn about problems, and include them in the answer of --json."""
         found = [_as_problem(problem) for problem in problems]
         self.answers["problems"] = [problem.describe() for problem in found]
         self.warn(found)
 
     def look_after(self, look: Callable[[], Iterable[str | SftpJailError | Problem]]) -> None:
-        """Report what a look at the host finds when a change is made.
+        """Report the problems found after a change.
 
-        That nobody can look, as where no program can be started any more, is no failure of the
-        change: it is a problem, and the exit code stays.
+        If looking for them fails, for example because no program can be started, the change has
+        still succeeded: this is reported as a problem, and the exit code stays.
 
         Args:
             look: returns the problems.
@@ -245,7 +245,7 @@ class Context:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], yielding: Sequence[int] = ()
     ) -> None:
-        """Print a table: drawn on a terminal, tab-separated otherwise; nothing without rows.
+        """Print a table: drawn on a terminal, tab-separated otherwise. Print nothing without rows.
 
         Args:
             columns: their headings.
@@ -270,11 +270,11 @@ class Context:
         self.draw("\n".join(lines))
 
     def draw(self, picture: str) -> None:
-        """Print what was drawn for a person; whatever is others' in it is in one line each."""
+        """Print a picture for a person, in which every text of others is already escaped."""
         self._print(picture)
 
     def close(self, code: int) -> int:
-        """Print --json's one object and return the exit code."""
+        """Print the object of --json, and return the exit code."""
         if self.json:
             actions = self.answers.get("actions")
             changed = (
@@ -291,7 +291,7 @@ class Context:
 
 
 def _decided(config: Config, host: Host, ask: bool) -> Config:
-    """Return a configuration with what each `auto` is here: see `auto_mounts.decided`."""
+    """Return a configuration with each `auto` decided for this host; see `auto_mounts.decided`."""
     if all(profile.mounts != "auto" for profile in config.profiles):
         return config
     from ..openssh.auto_mounts import decided
@@ -300,7 +300,7 @@ def _decided(config: Config, host: Host, ask: bool) -> Config:
 
 
 def whom(problem: Problem) -> str:
-    """Return whom a problem concerns, three by name."""
+    """Return the accounts that a problem concerns, at most three of them by name."""
     names = problem.concerns
     if len(names) < 2:
         return problem.about
@@ -308,13 +308,13 @@ def whom(problem: Problem) -> str:
 
 
 def title(problem: Problem) -> str:
-    """Return what is wrong, marked where it is mere advice, and why it matters."""
+    """Return what is wrong and why it matters, marked if it is only advice."""
     what = f"advice: {problem.what}" if problem.severity == "advice" else problem.what
     return f"{what} ({problem.why})" if problem.why else what
 
 
 def remedies(problem: Problem) -> list[str]:
-    """Return the lines below a problem: the command that fixes it, or what a person is to do."""
+    """Return the lines below a problem: the command that fixes it, its choices and its advice."""
     lines = [f"  fix: {problem.fix}"] if problem.fix else []
     lines += [f"  choice: {choice.label}: {choice.command}" for choice in problem.choices]
     return [*lines, f"  advice: {problem.advice}"] if problem.advice else lines
@@ -327,9 +327,9 @@ def _as_problem(problem: str | SftpJailError | Problem) -> Problem:
 
 
 def print_problem(problem: Problem) -> None:
-    """Print an error or a warning to standard error, and below it what is to be done.
+    """Print an error or a warning to standard error, with its remedies below.
 
-    No other function prints either, and none by its text.
+    Only this function prints errors and warnings.
     """
     lines = [f"sftpjail: {one_line(title(problem))}", *map(one_line, remedies(problem))]
     try:
@@ -342,17 +342,17 @@ def print_problem(problem: Problem) -> None:
 
 
 def printable(text: str) -> str:
-    """Return TEXT as one line that cannot steer a terminal; its tabs stay, as in lines of files."""
+    """Return TEXT escaped to one line without terminal control characters; tabs stay."""
     return "\t".join(map(one_line, text.split("\t")))
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 jail", "2 jails"."""
+    """Return a number with its noun, such as "1 jail" or "2 jails"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def local_time(at: int | None) -> str:
-    """Return a moment in epoch seconds as people read it, or "-" for none."""
+    """Return a time in epoch seconds in the form for people, or "-" for none."""
     if at is None:
         return "-"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -1,4 +1,4 @@
-"""What is drawn for a person: coloured texts and problems, as wide as the terminal at most."""
+"""Output for people: coloured texts and problems, no wider than the terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLOURS = {"open": "bold red", "broken": "red", "advice": "yellow"}
 def picture(draw: Callable[[Console], None]) -> str:
     """Return what a function draws, without blanks at the ends of lines.
 
-    rich itself leaves colours out where there is no terminal, and where NO_COLOR is set.
+    rich itself leaves out colours if there is no terminal, or if NO_COLOR is set.
     """
     from rich.console import Console
 
@@ -47,23 +47,24 @@ def cell(text: str, style: str = "") -> Text:
 def draw_text(
     console: Console, text: str, head: str, style: str = "", further: str = "   > "
 ) -> None:
-    """Draw a text of one line on as many as it needs.
+    """Draw a text, wrapped to as many lines as it needs.
 
-    Their breaks are ours, and rich must add none of its own.
+    We break the lines, and rich must add no breaks of its own.
 
     Args:
-        console: draws.
-        text: what may be others'.
-        head: before the first line.
-        style: of all of it.
-        further: before each other line; has a mark, so that none is taken for a line of ours.
+        console: draws it.
+        text: the text, which may contain values of others.
+        head: the beginning of the first line.
+        style: the style of the whole text.
+        further: the beginning of each further line, with a mark, so that it cannot look like a
+            line of ours.
     """
     for line in wrapped(text, console.width, head, further):
         console.print(cell(line, style), soft_wrap=True)
 
 
 def draw_problem(console: Console, problem: Problem, head: str) -> None:
-    """Draw a problem, with what is to be done below it; HEAD stands before its first line."""
+    """Draw a problem with its remedies below; HEAD precedes its first line."""
     mark = "advice: " if problem.severity == "advice" else ""
     lead = " " * len(head)
     further = f"{lead}> "
@@ -79,7 +80,7 @@ def draw_problem(console: Console, problem: Problem, head: str) -> None:
 
 
 def _draw_command(console: Console, command: str, head: str) -> None:
-    """Draw a command so that it can be pasted, behind a head of ours."""
+    """Draw a command after a head of ours, so that it can be pasted."""
     for at, line in enumerate(wrap_command(command, console.width - len(head))):
         console.print(cell(f"{FURTHER if at else head}{line}", "bold"), soft_wrap=True)
 
@@ -87,7 +88,7 @@ def _draw_command(console: Console, command: str, head: str) -> None:
 def wrap_command(command: str, width: int = WIDTH - 3) -> list[str]:
     """Break a shell command into lines that can be pasted as they are.
 
-    Break between words, with a backslash.
+    Lines are broken between words, with a backslash.
     """
     lines = [""]
     for word in re.findall(r"(?:'[^']*'|\"[^\"]*\"|\\.|[^\s'\"\\])+", command):

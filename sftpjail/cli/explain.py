@@ -1,4 +1,4 @@
-"""explain: why sshd does with one account what it does, as a picture."""
+"""explain: show as a picture why sshd treats one account as it does."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def register(add_parser: Command) -> None:
 
 
 def _address(text: str) -> str:
-    """Return an IP address in its usual form; argparse reports one that is none."""
+    """Return an IP address in its usual form. argparse reports an invalid one."""
     return str(ipaddress.ip_address(text))
 
 
 def explain(context: Context) -> int:
-    """Show what decides about one account, and what is wrong with it."""
+    """Show the facts that decide about one account, and its problems."""
     with context.engine(reading=True, tolerant=True) as engine:
         account = find(context.arguments.user, engine.config, engine.host)
         facts = engine.manager.facts(account, engine.host)
@@ -95,8 +95,8 @@ def _draw(account: Account, facts: list[Fact], problems: list[Problem]) -> str:
 def _draw_table(console: Console, facts: list[Fact]) -> None:
     """Draw facts in three columns.
 
-    A cell that goes on in a next line does so behind a mark: it is no line of ours. A fingerprint
-    is never broken; where it leaves too little for the third column, that goes below.
+    Further lines of a cell begin with a mark, so that they cannot look like a line of ours. A
+    fingerprint is never broken. If it leaves too little room, the third column is drawn below.
     """
     from rich.cells import cell_len
 
@@ -137,7 +137,7 @@ def _draw_row(
 
 
 def _draw_below(console: Console, row: tuple[str, str, str], first: int, bad: bool) -> None:
-    """Draw a row whose note stands below its value, and the value below the name if it must."""
+    """Draw a row with the note below its value, and if necessary the value below the name."""
     from rich.cells import cell_len, set_cell_size
 
     name, value, note = map(one_line, row)
@@ -154,13 +154,13 @@ def _draw_below(console: Console, row: tuple[str, str, str], first: int, bad: bo
 
 
 def _folded(text: str, width: int) -> list[str]:
-    """Return a text in lines of a column's width."""
+    """Return a text, wrapped to the width of a column."""
     lead = text[: len(text) - len(text.lstrip(" "))]
     return wrapped(text.strip(" "), max(width, 8), lead, f"{lead}> ")
 
 
 def _draw_tree(console: Console, facts: list[Fact]) -> None:
-    """Draw facts by their depth, as tree(1) does: in ASCII where the locale has no boxes."""
+    """Draw facts as a tree like tree(1), in ASCII if the locale has no box characters."""
     bar, tee, corner = ("│   ", "├── ", "└── ") if shows_unicode() else ("|   ", "|-- ", "`-- ")
     depths = _depths(facts)
     for at, (fact, depth) in enumerate(zip(facts, depths, strict=True)):
@@ -174,7 +174,7 @@ def _draw_tree(console: Console, facts: list[Fact]) -> None:
 
 
 def _depths(facts: list[Fact]) -> list[int]:
-    """Return the depths of facts, none more than one below that of what it is in."""
+    """Return the depths of facts, each at most one more than that of its parent."""
     above: list[int] = []
     found = []
     for fact in facts:
@@ -185,5 +185,5 @@ def _depths(facts: list[Fact]) -> list[int]:
 
 
 def _is_last(later: list[int], depth: int) -> bool:
-    """Return whether nothing more of that depth comes in what is being drawn."""
+    """Return whether no further fact of this depth follows below the same parent."""
     return next((one for one in later if one <= depth), -1) != depth

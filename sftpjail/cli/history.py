@@ -1,4 +1,4 @@
-"""history: what was changed, when and by whom, and whether that is still what was written down."""
+"""history: show what was changed, when and by whom, and verify that the history is intact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def register(add_parser: Command) -> None:
 
 
 def history(context: Context) -> int:
-    """Show the finished transactions, or verify what is written of them; see sftpjail(8)."""
+    """Show the finished transactions, or verify the history; see sftpjail(8)."""
     given, kept = context.arguments, History(HISTORY)
     if given.verify:
         if given.user or given.since or given.limit is not None:

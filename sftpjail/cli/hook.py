@@ -1,6 +1,6 @@
-"""What the entry scripts call.
+"""hook: the command that the entry scripts call.
 
-They pass our errors on, to standard error and to syslog, and decide what may fail.
+The scripts pass our errors on to standard error and syslog, and decide what may fail.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EVENTS = (
     "userdel-post",
 )
 
-# What each of those that bring an account is called.
+# The names of the programs whose events add an account.
 ADDED = {
     "useradd-post": "useradd",
     "adduser-post": "adduser",
@@ -54,7 +54,7 @@ def register(add_parser: Command) -> None:
 
 
 def hook(context: Context) -> int:
-    """Make a new account's jail, or take a leaving one's away.
+    """Make a new account's jail, or remove that of a deleted one.
 
     Early, late and repeated calls do no harm.
     """
@@ -83,10 +83,11 @@ def hook(context: Context) -> int:
 
 
 def _refuse_name(context: Context, name: str, event: str) -> None:
-    """Say of a new member that sftpjail does not take its name, and shut it out if sshd does not.
+    """Report that sftpjail does not accept the name of a new member, and shut it out if necessary.
 
     Raises:
-        SftpJailError: that; or UsageError: the name is nobody's, or no member's.
+        SftpJailError: the name is not accepted.
+        UsageError: likewise, for an account that is not a new member.
     """
     with context.engine(timeout=300.0) as engine:
         account = untaken(engine.config, engine.host).get(name)
@@ -99,12 +100,12 @@ def _refuse_name(context: Context, name: str, event: str) -> None:
 
 
 def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
-    """Make the jail of an account that came, if it is a member."""
+    """Make the jail of a new account, if it is a member of a jail group."""
     if event == "pam-session":
         engine = engine.on(
             engine.host.run_by_nobody()
         )  # pam_loginuid has made it the one who logs in
-        # A look-up that failed must not open an emptier jail.
+        # A failed look-up must not open an incomplete jail.
         find_jailed(name, engine.config, engine.host)
     if engine.host.account(name) is None:
         return
@@ -118,10 +119,10 @@ def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
 
 
 def _awaits_home(engine: Engine, account: Account) -> bool:
-    """Return whether adduser is to make a new account's home, and leave a waiter for it then.
+    """Return whether adduser has yet to make a new account's home; if so, leave a waiter.
 
-    Until that has made the jail nobody gets in: sshd refuses a chroot that is not there or not
-    root's, and whom it would let in all the same is shut out.
+    Nobody can log in until the waiter has made the jail: sshd refuses a chroot that is missing or
+    not root's, and an account that it would let in nevertheless is shut out.
     """
     maker = arrivals.adduser()
     if maker is None or engine.host.is_dir(account.home):
@@ -135,19 +136,19 @@ def _awaits_home(engine: Engine, account: Account) -> bool:
 
 
 def _leave(engine: Engine, name: str, event: str) -> list[Event]:
-    """Return the events that take along what is of an account that goes, or has gone."""
+    """Return the events for an account that is being deleted, or has been deleted."""
     from ..system import departures  # late: useradd's hook does not need it
 
     going = engine.host.account(name) if event == "userdel-pre" else None
     if going is not None and has_remains(name, engine.host):
-        # Until the account is really gone it keeps its keys and its lines in fstab:
-        # userdel may still refuse, or die.
+        # The account keeps its keys and its lines in fstab until it is really deleted, because
+        # userdel may still refuse or die.
         departures.begin(name, going.uid)
         account = leftover(name, engine.config, engine.host)
         return remove_events(account, engine.host, deleted=True, live_only=True)
     if event != "userdel-post" or _is_there(name, engine.host):
         return []
-    # The record is that of the account which has just gone, whoever else has its uid.
+    # The record is that of the deleted account, even if another account has its uid.
     own = departures.uid_of(name) == str(engine.host.records.uid_of(name))
     departures.end(name)
     events = forget_events(name, engine) if own else _clearing(name, engine)
@@ -160,7 +161,7 @@ def _leave(engine: Engine, name: str, event: str) -> list[Event]:
 
 
 def _report(context: Context, account: Account, host: Host, new: bool) -> None:
-    """Warn of what goes on outside of a new jail; whoever called us cannot be refused."""
+    """Warn about activity outside a new jail. It is too late to refuse."""
     lines = activity.reports([account], host, new)
     context.warn(lines)
     for line in lines:
@@ -168,13 +169,13 @@ def _report(context: Context, account: Account, host: Host, new: bool) -> None:
 
 
 def _jail(context: Context, engine: Engine, account: Account, event: str) -> Plan:
-    """Make the jail of a new account; where that cannot be, and sshd would let it in, shut it out.
+    """Make the jail of a new account. If this fails and sshd would let it in, shut it out.
 
     Raises:
-        SftpJailError: why its jail cannot be made.
+        SftpJailError: its jail cannot be made.
     """
     try:
-        arrived = event != "pam-session"  # whom a login brings may have been here before
+        arrived = event != "pam-session"  # an account that logs in may have been here before
         events = create_events(account, engine.host, engine.manager, arrived)
         return context.carry_out(engine, events, f"{event}: {account.name}")
     except RollbackIncomplete:
@@ -184,9 +185,10 @@ def _jail(context: Context, engine: Engine, account: Account, event: str) -> Pla
 
 
 def _closed(engine: Engine, account: Account, error: SftpJailError, event: str) -> SftpJailError:
-    """Shut out an account whose jail cannot be made where sshd would let it in; return the error.
+    """Shut out an account whose jail cannot be made, if sshd would let it in.
 
-    It says who is shut out, or is not.
+    Returns:
+        the error, which also says whether the account is shut out.
     """
     shut, longer = closing(account, error, ADDED[event], engine.host)
     if shut:
@@ -195,9 +197,9 @@ def _closed(engine: Engine, account: Account, error: SftpJailError, event: str) 
 
 
 def _is_there(name: str, host: Host) -> bool:
-    """Return whether userdel left such an account.
+    """Return whether the account still exists after userdel.
 
-    It is a directory service's, or the host's own if the stub was called amiss.
+    It may be a directory service's, or a local one if the hook was called by mistake.
     """
     return name in host.accounts or (
         bool(host.people.directory_services) and host.account(name) is not None
@@ -205,9 +207,9 @@ def _is_there(name: str, host: Host) -> bool:
 
 
 def _forget_namesake(context: Context, name: str) -> None:
-    """Take away what an earlier account of that name left when no hook heard of its end.
+    """Remove what a former account of that name left, above all its keys.
 
-    Its keys above all.
+    This is necessary if no hook ran when it was deleted.
     """
     with context.engine(timeout=300.0, arrived=name) as engine:
         account = engine.host.account(name)
@@ -215,14 +217,14 @@ def _forget_namesake(context: Context, name: str) -> None:
             return
         if has_remains(name, engine.host):
             engine.apply(engine.plan(_clearing(name, engine)))
-        # Of one whose uid it has got, too: nobody shall take it for that one, renamed.
+        # Also for a former account with its uid, so that it does not count as that one, renamed.
         old = former_name(account, engine.host, thorough=False)
         if old:
             engine.apply(engine.plan(forget_events(old, engine)))
 
 
 def _clearing(name: str, engine: Engine) -> list[Event]:
-    """Return the events after which nothing is left of whoever had a name: see `make_way`."""
+    """Return the events that remove what the former account of a name left; see `make_way`."""
     if heir(name, engine.host) is None:
         return forget_events(name, engine)
     from ..operations.renames import make_way  # late: usermod -l is rare, and useradd waits for us
@@ -231,12 +233,11 @@ def _clearing(name: str, engine: Engine) -> list[Event]:
 
 
 def _is_new(account: Account, host: Host) -> bool:
-    """Return whether an account cannot be the one that our record is of.
+    """Return whether an account cannot be the one in our record.
 
-    Such an account has another uid, or was made just now.
-
-    The stub knows that useradd has made it; should that be wrong, nobody who lives here loses a
-    key. useradd writes the day into shadow(5), by UTC, and it may have become midnight since.
+    It has another uid, or was made just now. The hook claims that useradd has made it, but if that
+    is wrong, no existing account may lose its keys. useradd writes the day into shadow(5) in UTC,
+    and midnight may have passed since.
     """
     changed = host.shadow(account.name).changed
     just_now = (

@@ -91,9 +91,9 @@ def _register_apply(add_parser: Command) -> None:
 
 
 def setup(context: Context) -> int:
-    """Fire on_setup, and make the jails of anyone who is in the groups already.
+    """Fire on_setup, and make the jails of accounts that are in the groups already.
 
-    The Match blocks will hold them.
+    The new Match blocks will apply to them.
     """
     with context.engine() as engine:
         if context.arguments.yes:
@@ -109,7 +109,7 @@ def setup(context: Context) -> int:
 
 
 def _setup(context: Context, engine: Engine) -> tuple[int, list[Problem | SftpJailError]]:
-    """Set the host up, and return the exit code with what is to be reported."""
+    """Set the host up, and return the exit code and the problems to report."""
     jails = jailed(engine.config, engine.host)
     for account in jails.values():
         guard(replace(account, forced=context.arguments.force), engine.host)
@@ -134,7 +134,7 @@ READY = "this host is ready for jails"
 
 
 def _set_up(context: Context, engine: Engine, plan: Plan) -> list[Problem]:
-    """Show or apply the plan of setup, have sshd obey, and return what is open even then."""
+    """Show or apply the plan of setup, make sshd follow, and return the problems still open."""
     if context.dry_run:
         context.finish(engine, plan, READY, READY)
         return []
@@ -152,10 +152,10 @@ def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
 
 
 def _problems(errors: dict[str, SftpJailError]) -> list[Problem]:
-    """Return the errors of accounts as problems, those of one cause as one."""
+    """Return the errors of accounts as problems, merged if they have the same cause."""
     if not errors:
         return []
-    from ..operations.diagnosis import once  # late: the path unit has none, as a rule
+    from ..operations.diagnosis import once  # late: the path unit rarely has any
 
     return once(Problem.of(error, about=name) for name, error in errors.items())
 
@@ -163,7 +163,7 @@ def _problems(errors: dict[str, SftpJailError]) -> list[Problem]:
 def teardown(context: Context) -> int:
     """Fire on_teardown.
 
-    Jailed accounts would become ordinary ones, so they go first or are closed.
+    Jailed accounts would become ordinary ones, so they must be removed or shut out first.
     """
     if context.arguments.keep_jails:
         with context.engine(tolerant=True) as engine:
@@ -202,7 +202,7 @@ def teardown(context: Context) -> int:
 
 
 def _former(accounts: Iterable[Account], host: Host) -> list[str]:
-    """Return in words which accounts had an expiry of their own, which is the one to give back."""
+    """Return sentences that name the accounts with their own expiry date and how to restore it."""
     days = {account.name: former_expiry(account, host) for account in accounts}
     return [
         f"{name} had an expiry: usermod -e {quote(day)} {quote(name)} opens it"
@@ -212,7 +212,7 @@ def _former(accounts: Iterable[Account], host: Host) -> list[str]:
 
 
 def apply(context: Context) -> int:
-    """Make and fix jails. One that cannot be made is told, and keeps no other from being made."""
+    """Make and repair jails. A failure is reported and does not stop the others."""
     given = context.arguments
     source = read_accounts(given.file, given.format) if given.file is not None else None
     if source and source.form:
@@ -224,7 +224,7 @@ def apply(context: Context) -> int:
 
 
 def _apply(context: Context, wanted: Sequence[str] | None) -> int:
-    """Make and fix the jails of some accounts; None: of all, and bring the host up to date."""
+    """Make and repair the jails of some accounts, or for None of all, and update the host."""
     with context.engine() as engine:
         engine, renamed = rename_all(context, engine)
         jails = jailed(engine.config, engine.host)
@@ -252,7 +252,7 @@ def _apply(context: Context, wanted: Sequence[str] | None) -> int:
         plan, veto = _apply_for(context, engine, first, willing | strange, last)
         reports = activity.reports(_changed(plan, willing), engine.host)
     if is_unit(engine.host) and not context.dry_run:
-        from ..operations.last_used import keep_hourly  # late: nobody else needs it
+        from ..operations.last_used import keep_hourly  # late: only systemd's units need it
 
         keep_hourly(engine.config, engine.host.anew())
     told = [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
@@ -270,13 +270,13 @@ def _apply_for(
     accounts: dict[str, Account],
     last: Sequence[Event],
 ) -> tuple[Plan, list[SftpJailError]]:
-    """Apply what `plan_with_setup` plans.
+    """Apply the plan of `plan_with_setup`.
 
-    If a step fails that is one account's, all is put back and done without it.
+    If a step of an account fails, everything is rolled back and done again without that account.
 
     Returns:
-        the plan that was applied, with the error of everybody who was left out,
-        and what `plan_with_setup` says.
+        the plan that was applied, with the errors of the accounts left out, and the errors from
+        `plan_with_setup`.
     """
     failed = refusals(accounts)
     known = len(failed)

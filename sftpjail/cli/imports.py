@@ -1,4 +1,4 @@
-"""import: take over jails that somebody made by hand."""
+"""import: take over jails that were made by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .users_conf import convert
 
 _NOTHING = "no Match block of sshd has a ChrootDirectory that is not sftpjail's own"
 
-# What of a profile an import says.
+# The settings of a profile that an import shows.
 _SHORT = ("group", "match_user", "chroot", "start", "umask", "read_only", "deny")
 _FIELDS = ("name", *_SHORT, "sshd_options", "keys_command", "trusted_ca", "principals")
 
@@ -42,7 +42,7 @@ def register(add_parser: Command) -> None:
 
 
 def import_jails(context: Context) -> int:
-    """Show what is there and what of it cannot be said; with --apply take it over, all at once."""
+    """Show the jails made by hand and what prevents an import; with --apply, import them all."""
     given = context.arguments
     if given.users_conf:
         return convert(context)
@@ -65,7 +65,7 @@ def import_jails(context: Context) -> int:
 
 
 def _refused(context: Context, proposal: Proposal, problems: list[str]) -> int:
-    """Answer where nothing can be taken over."""
+    """Report that nothing can be imported."""
     if proposal.found:
         many = counted(len(proposal.found), "block")
         raise SftpJailError(f"none of {many} can be imported: {'; '.join(problems)}")
@@ -75,7 +75,7 @@ def _refused(context: Context, proposal: Proposal, problems: list[str]) -> int:
 
 
 def _take_over(context: Context, engine: Engine, proposal: Proposal, path: str) -> list[Any]:
-    """Show or apply the import; return what is open even then."""
+    """Show or apply the import; return the problems still open."""
     plan = plan_import(engine, proposal, path)
     names = ", ".join(profile.name for one in proposal.wanted for profile in one.profiles)
     done = f"imported {counted(len(proposal.members), 'account')} as profile {names}"
@@ -89,7 +89,7 @@ def _take_over(context: Context, engine: Engine, proposal: Proposal, path: str) 
 
 
 def _shown(proposal: Proposal) -> list[str]:
-    """Return the lines that show it to a person."""
+    """Return the lines that describe a proposal."""
     lines = [line for one in proposal.found for line in _lines(one)]
     lines += [f"note: {words}" for words in proposal.notes]
     if proposal.wanted:
@@ -113,7 +113,7 @@ def _lines(found: Found) -> Iterator[str]:
 
 
 def _settings(profile: Profile) -> Iterator[str]:
-    """Yield what a profile of an import says, without what is always so."""
+    """Yield the settings of an imported profile, without those that are always the same."""
     for name in _SHORT:
         value = getattr(profile, name)
         if value:
@@ -132,7 +132,7 @@ def _keys(member: Member) -> str:
 
 
 def _described(found: Found) -> Mapping[str, Any]:
-    """Return a block for --json."""
+    """Return a block in the form of --json."""
     return {
         "file": found.block.path,
         "line": found.block.number,

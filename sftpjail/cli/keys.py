@@ -81,17 +81,15 @@ def _register_add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb.set_defaults(run=replace)
 
 
-PATIENCE = 60.0  # seconds for whatever writes into a pipe that is named on the command line
+PATIENCE = 60.0  # seconds for a program that writes into a pipe given on the command line
 _STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
 def read_source(source: str) -> str:
-    """Return the text of a key file, of a pipe, or of standard input for `-`.
+    """Return the text of a key file, of a pipe such as `<(command)`, or of standard input for `-`.
 
-    A pipe is as the shell's `<(command)` gives it.
-
-    Call it before the lock is taken. Nothing is waited for but what comes from standard input,
-    which may be a person, and for PATIENCE seconds a pipe's.
+    Call this before the lock is taken, because it may wait: for standard input, which may be a
+    person, without limit, and for a pipe PATIENCE seconds.
 
     Raises:
         SftpJailError: it cannot be read, is something else, or is larger than
@@ -118,7 +116,7 @@ def read_source(source: str) -> str:
 
 
 def _unreadable(source: str, error: OSError) -> SftpJailError:
-    """Return why a file of keys cannot be opened; a key itself is often given in its place."""
+    """Return why a key file cannot be opened. Often the key itself is given by mistake."""
     if public_keys.looks_like_key(source):
         return UsageError(
             "this is a key, and not the name of a file that has one",
@@ -136,12 +134,15 @@ _KINDS = {
 
 
 def _bounded(source: str, fd: int, seconds: float | None) -> str:
-    """Return all that comes from FD, at most MAX_BYTES and for that many seconds.
+    """Read FD to its end.
 
-    None: however long it takes.
+    Args:
+        source: its name in errors.
+        fd: the descriptor.
+        seconds: the time limit, or None.
 
     Raises:
-        SftpJailError: there is more, it did not end in time, or cannot be read.
+        SftpJailError: it has more than MAX_BYTES, did not end in time, or cannot be read.
     """
     data, end = b"", time.monotonic() + (seconds or 0)
     while True:
@@ -166,7 +167,7 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
 
 
 def _account(name: str, config: Config, host: Host) -> Account:
-    """Return an account whose keys sshd reads in the new place."""
+    """Return an account whose keys sshd reads in KEYS_DIR."""
     seek = find if config.scope == "everyone" else find_jailed
     account = seek(name, config, host)
     refuse_renamed(account, host)
@@ -175,7 +176,7 @@ def _account(name: str, config: Config, host: Host) -> Account:
 
 def add(context: Context) -> int:
     """Fire on_key_add for each new key."""
-    # Not under the lock: it may wait for a person, and ssh-keygen reads all that was handed in.
+    # Before the lock is taken: it may wait for a person, and ssh-keygen has to read every key.
     given = context.arguments
     expires = "" if given.expires is None else coming_date(given.expires, "--expires")
     keys = read_keys({file: read_source(file) for file in given.files}, Host())
@@ -231,7 +232,7 @@ def replace(context: Context) -> int:
 
 
 def remove(context: Context) -> int:
-    """Fire on_key_remove for each key that is named: all of them, or with an error none."""
+    """Fire on_key_remove for each named key: for all of them, or in case of an error for none."""
     words = context.arguments.keys
     handed_in = {
         word: read_source(word) for word in words if word in _STDIN or os.path.isfile(word)
@@ -246,7 +247,7 @@ def remove(context: Context) -> int:
 
 
 def list_keys(context: Context) -> int:
-    """Print the keys, with what the history and the records say of each."""
+    """Print the keys, with what the history and the records have about each."""
     with context.engine(reading=True) as engine:
         host = engine.host
         account = _account(context.arguments.user, engine.config, host)
@@ -303,7 +304,7 @@ def _below(
     used: str,
     address: str,
 ) -> list[str]:
-    """Return a key in lines for a narrow terminal; `key remove` wants the fingerprint whole."""
+    """Return a key as lines for a narrow terminal, with the whole fingerprint for `key remove`."""
     size = max(terminal.width(), terminal.NARROWEST)
     lines = [one_line(fingerprint)]
     last = f"added {added}, last used {used}" + ("" if address == "-" else f" from {address}")
@@ -313,9 +314,9 @@ def _below(
 
 
 def migrate(context: Context) -> int:
-    """Take keys from homes to the new place.
+    """Move keys from homes to KEYS_DIR.
 
-    The old file gets another name only after the new one is on the disk.
+    The old file is renamed only after the new one is on the disk.
     """
     given = context.arguments
     if bool(given.user) == given.all:

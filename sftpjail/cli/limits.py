@@ -1,4 +1,4 @@
-"""--from and --connections of add and set: from where an account may come, and how often."""
+"""--from and --connections of add and set: limit the source addresses and the sessions."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def _number(text: str) -> int:
 
 
 def wanted_addresses(text: str | None) -> tuple[str, ...] | None:
-    """Return the addresses that --from names; none for any, None where it was not given.
+    """Return the addresses of --from: none for any, or None if it was not given.
 
     Raises:
-        UsageError: one is no address, or there is none.
+        UsageError: one is not an address, or there is none.
     """
     if text is None or text == "any":
         return None if text is None else ()

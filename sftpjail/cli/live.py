@@ -1,4 +1,4 @@
-"""test --live: the sshd that runs is asked, with a key that it takes for two minutes."""
+"""test --live: log in to the running sshd with a key that expires after two minutes."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from .context import Context
 
 
 def test_live(context: Context, accounts: list[Account], outside: dict[str, list[str]]) -> int:
-    """Ask the sshd that runs about accounts, one after the other.
+    """Test accounts with the running sshd, one after the other.
 
-    After the first key that it refuses nobody else is asked: several failed logins shut an address
-    out (PerSourcePenalties, fail2ban).
+    Stop after the first key that it refuses, because several failed logins may block our address
+    (PerSourcePenalties, fail2ban).
 
     Args:
         context: of this run.
         accounts: with their profiles.
-        outside: what check finds open about each.
+        outside: by account, what check finds open.
 
     Raises:
-        SftpJailError: no sshd can be asked, or no key can let an account in.
+        SftpJailError: there is no sshd to test, or no key can let an account in.
     """
     door = find_door(Host())
     tests = list[Result]()
@@ -68,7 +68,7 @@ def test_live(context: Context, accounts: list[Account], outside: dict[str, list
 def _ask(
     context: Context, account: Account, door: Door, place: str, outside: list[str]
 ) -> tuple[list[Probe], bool]:
-    """Return what comes of each probe, and whether sshd refused the key."""
+    """Return the result of each probe, and whether sshd refused the key."""
     probes = list[Probe]()
     with live_trial(account, context.config(), Host(), place, door) as made:
         made.outside = outside
@@ -81,9 +81,9 @@ def _ask(
 
 @contextlib.contextmanager
 def _in_force(context: Context, made: Live) -> Iterator[None]:
-    """Have the key's line in the account's key file, and take it out again.
+    """Add the test key to the account's key file, and remove it at the end.
 
-    Lines that earlier tests could not take out, and that sshd refuses by now, go too.
+    Expired keys that earlier tests could not remove are removed too.
     """
     name, line = made.account.name, made.line
     try:
@@ -111,7 +111,7 @@ def _take_out(name: str, line: str, engine: Engine) -> None:
 
 
 def _left(account: Account, host: Host) -> Iterator[OnKeyRemove]:
-    """Yield the removal of the keys of earlier tests that have expired."""
+    """Yield the events that remove expired keys of earlier tests."""
     now = stamp(time.time())
     for key in present(account, host).values():
         expiry = [o.partition("=")[2].strip('"') for o in key.options if o.startswith("expiry-")]

@@ -1,4 +1,4 @@
-"""Who transferred what: `log`."""
+"""log: show who transferred what."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def register(add_parser: Command) -> None:
 
 
 def log(context: Context) -> int:
-    """Show sessions, transfers and operations, or their sums; see sftpjail(8)."""
+    """Show sessions, transfers and operations, or their totals; see sftpjail(8)."""
     from ..transferlog.parser import Reader
     from ..transferlog.timestamps import Clock  # late: other commands need none of it
     from .log_view import View, show_days, show_end
@@ -77,12 +77,12 @@ def log(context: Context) -> int:
     if arguments.summary:
         show_days(context, view)
     show_end(context, view, reader, config.logs.file)
-    sys.stdout.flush()  # a closed pipe is to be noticed here, and not when Python ends
+    sys.stdout.flush()  # notice a closed pipe here, and not when Python ends
     return 0
 
 
 def _of_logins(arguments: Namespace, config: Config, host: Host) -> Matcher | None:
-    """Return what adds logins to records; None with --follow, which waits for one log alone."""
+    """Return a matcher that adds logins to records, or None with --follow, which reads one log."""
     from ..transferlog.matching import Matcher
 
     if arguments.follow:
@@ -93,7 +93,7 @@ def _of_logins(arguments: Namespace, config: Config, host: Host) -> Matcher | No
 
 
 class _KeyNames:
-    """The names of keys, as they stand in the files of accounts now."""
+    """The present names of keys in the accounts' key files."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -113,7 +113,7 @@ class _KeyNames:
 
 
 def _renderer(context: Context) -> Callable[[Record], str]:
-    """Return what makes a line of a record, for a program or for a person."""
+    """Return the function that formats a record, for a program or for a person."""
     from .log_view import Rows, as_fields, as_json
     from .terminal import width
 
@@ -130,7 +130,7 @@ def _show(context: Context, render: Callable[[Record], str], chosen: Iterable[Re
 
 
 def moment(host: Host, option: str, text: str | None) -> int | None:
-    """Return a time in epoch seconds, as date(1) reads it. Raises UsageError."""
+    """Return a time in epoch seconds, parsed by date(1). Raises UsageError."""
     if text is None:
         return None
     if text.strip() and "\0" not in text:
@@ -144,9 +144,9 @@ def moment(host: Host, option: str, text: str | None) -> int | None:
 
 
 def _gone() -> bool:
-    """Whether nobody reads our output any more.
+    """Return whether nobody reads our output any more.
 
-    Of a pipe, a poll says so even while there is nothing to write.
+    poll(2) reports this for a pipe even while there is nothing to write.
     """
     poll = select.poll()
     try:

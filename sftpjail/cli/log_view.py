@@ -1,4 +1,4 @@
-"""What `log` shows: which records, and how they look to programs and to people."""
+"""The output of `log`: select records, and format them for programs and people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..transferlog.records import Login, Operation, Record, Session, Transfer, U
 from .context import Context, counted, printable
 from .terminal import cell_len, cut, fill, shows_unicode
 
-# What a client asks without changing or fetching anything; people do not want to read it.
+# Operations that neither change nor fetch anything. They are not shown to people.
 QUESTIONS = {
     "stat",
     "lstat",
@@ -33,7 +33,7 @@ _PLAIN = re.compile(r"[^\s\"'\\]+").fullmatch
 
 @dataclass
 class Sums:
-    """What a user did on a day: sessions, files fetched and stored, bytes, and what failed."""
+    """The totals of a user and day: sessions, files fetched and stored, bytes and failures."""
 
     sessions: int = 0
     down: int = 0
@@ -45,12 +45,12 @@ class Sums:
 
 @dataclass
 class View:
-    """What of the log is wanted, and what of that was seen: sums, and days for --summary.
+    """A selection of the log, and its totals, also by day for --summary.
 
     Args:
-        user: or "" for everybody.
-        since: epoch seconds, or None.
-        until: epoch seconds, or None; that second is in.
+        user: the user, or "" for all.
+        since: in epoch seconds, or None.
+        until: in epoch seconds, inclusive, or None.
     """
 
     user: str = ""
@@ -66,7 +66,7 @@ class View:
     days: dict[tuple[str, str, bool], Sums] = field(default_factory=dict)
 
     def choose(self, records: Iterable[Record]) -> list[Record]:
-        """Return the records that are wanted, and count them."""
+        """Return the selected records, and count them."""
         chosen = [record for record in records if self._wanted(record)]
         for record in chosen:
             self._count(record)
@@ -136,7 +136,7 @@ def as_json(record: Record) -> str:
 
 
 def _name(text: str) -> str:
-    """Return a name so that no other text looks like it: quoted, unless it is plain."""
+    """Return a name, quoted unless it is plain, so that it cannot look like another text."""
     if text.isprintable() and _PLAIN(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
@@ -144,7 +144,7 @@ def _name(text: str) -> str:
 
 
 class Cells(NamedTuple):
-    """A record as people read it. The name is quoted where it must be, the remark is ours."""
+    """A record formatted for people. The name is quoted if necessary; the remark is our text."""
 
     moment: str
     user: str
@@ -156,7 +156,7 @@ class Cells(NamedTuple):
 
 
 def _cells(record: Record, size: Callable[[int], str]) -> Cells | None:
-    """Return a record as people read it, None where they do not want it."""
+    """Return a record formatted for people, or None if it is not shown to them."""
     cells = _told(record, size)
     if cells is None or record.verified:
         return cells
@@ -164,7 +164,7 @@ def _cells(record: Record, size: Callable[[int], str]) -> Cells | None:
 
 
 def _told(record: Record, size: Callable[[int], str]) -> Cells | None:
-    """Return the same without the word that nobody knows who wrote it."""
+    """Return the same without the mark of unverified records."""
     if isinstance(record, Unknown):
         why = printable(record.why).replace("\t", "\\t")
         user, name = _name(record.user or "-"), _name(record.line)
@@ -191,7 +191,7 @@ def _told(record: Record, size: Callable[[int], str]) -> Cells | None:
 
 
 def _by(session: Session) -> str:
-    """Return in words by what a session was opened, and from which port."""
+    """Return a phrase with the key or method that opened a session, and the client's port."""
     words = [word for word in (session.key, session.key_name) if word] or [session.method or ""]
     by = f", by {printable(' '.join(words))}" if words[0] else ""
     return by.replace("\t", "\\t") + (f", port {session.port}" if session.port else "")
@@ -221,12 +221,12 @@ def as_fields(record: Record) -> str:
 
 
 class Rows:
-    """Records as rows for a terminal, none wider than that, below the day of each.
+    """Format records as rows for a terminal, grouped by day.
 
-    The exact times, and names that had to be cut, are in the output to a pipe and with --json.
+    Rows are cut to its width. The output to a pipe and of --json has exact times and full names.
 
     Args:
-        width: columns.
+        width: columns of the terminal.
     """
 
     _FIXED = (8, 10, 15, 8, 8)  # the columns before the name: time, user, from, what, bytes
@@ -237,7 +237,7 @@ class Rows:
         self._day = ""
 
     def row(self, record: Record) -> str:
-        """Return a record as its row, or ""; a new day's first one begins with its heading."""
+        """Return the row of a record, or "". The first one of a day is preceded by a heading."""
         cells = _cells(record, _size)
         if not cells:
             return ""
@@ -254,7 +254,7 @@ class Rows:
         return heading + row
 
     def _rest(self, cells: Cells) -> str:
-        """Return the name and the remark in what room is left; the name is cut first."""
+        """Return the name and the remark, cut to the room that is left, the name first."""
         if not cells.name or not cells.remark:
             return cut(cells.name or cells.remark, self._room)
         name = cut(cells.name, max(self._room - len(cells.remark) - 1, self._LEAST))
@@ -262,7 +262,7 @@ class Rows:
 
 
 def _since(session: Session, day: str) -> str:
-    """Return since when a session was there: the time alone, where the day is the same."""
+    """Return when a session was opened, without the date if it is the same day."""
     opened = (session.opened or "?")[:19].replace("T", " ")
     return f"since {opened.removeprefix(day).lstrip()}: {session.how}"
 
@@ -277,7 +277,7 @@ def _size(number: int) -> str:
 
 
 def show_days(context: Context, view: View) -> None:
-    """Print the sums of each user and day; on a terminal with a bar."""
+    """Print the totals of each user and day, with a bar on a terminal."""
     days = sorted(view.days.items(), key=lambda item: item[0])
     if context.json:
         for (day, user, verified), sums in days:
@@ -308,7 +308,7 @@ _SEEN = ("sessions", "transfers", "operations", "read", "written", "unverified",
 
 
 def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
-    """Print how much that was, and what of the log was not understood; PATH is the log's."""
+    """Print the totals, and how many lines of the log at PATH were not understood."""
     if context.json:
         values: dict[str, object] = {"kind": "summary"}
         values |= {name: getattr(reader, name) for name in _LINES}

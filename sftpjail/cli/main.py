@@ -1,4 +1,4 @@
-"""The command line: argparse's tree, exit codes, and how an error is said."""
+"""The command line: argument parsing, exit codes and error output."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ MODULES = (
 
 
 def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
-    """Return the tree of commands and options; the manual is tested against the whole.
+    """Return the parser of all commands and options. A test compares it with the manual.
 
     Args:
-        modules: whose commands; useradd waits for `hook`, which needs no other.
+        modules: the modules with the commands; `hook` loads only its own, because useradd waits.
     """
     common = _Parser(add_help=False)
     # Good before and after the command;
@@ -91,10 +91,10 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the arguments of one command.
 
-    What stands behind `--` is in `options`, and is for useradd.
+    The arguments after `--` are in `options`, and are for useradd.
 
     Raises:
-        UsageError: they make no sense.
+        UsageError: they are not valid.
     """
     from .. import config
 
@@ -123,7 +123,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """Return the options of the command that some words name, and of those that it stands below."""
+    """Return the options of the command that some words name, and of its parent commands."""
     found: list[str] = []
     for action in parser._actions:
         found += action.option_strings
@@ -134,7 +134,7 @@ def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]
 
 
 def program() -> NoReturn:
-    """Run the command of this process and end with its exit code: what the launcher calls."""
+    """Run the command of this process and exit with its exit code. The launcher calls this."""
     try:
         code = _main(sys.argv[1:])
     except (OSError, MemoryError, ImportError) as error:
@@ -144,13 +144,13 @@ def program() -> NoReturn:
         with contextlib.suppress(OSError):
             print(f"sftpjail: {str(error) or 'out of memory'}", file=sys.stderr)
         code = 1
-    signals.never_again()  # while Python takes itself apart, one would kill it
+    signals.never_again()  # a signal would kill Python while it shuts down
     streams.let_go_of_streams()
     sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command, and have the signal handlers of before again.
+    """Run one command, and restore the signal handlers.
 
     Args:
         argv: without the program's name.
@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 class _Call:
-    """One command line on its way, and what must be known to tell its end."""
+    """One command line, and the state that is needed to report its end."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.argv = argv
@@ -173,7 +173,7 @@ class _Call:
 
     @property
     def committed(self) -> bool:
-        """Whether it has changed the host, and that stays."""
+        """Whether a change of the host was committed."""
         return self.context is not None and self.context.committed
 
 
@@ -186,13 +186,13 @@ def _main(argv: Sequence[str]) -> int:
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             code = _ended(error, call)
         signals.ends_with(code)
-    except signals.Interrupted as late:  # just before that
+    except signals.Interrupted as late:  # just before `ends_with`
         code = _ended(late.__context__ or late, call)
     return _close(code, call)
 
 
 def _run(call: _Call) -> int:
-    if list(call.argv) == ["--version"]:  # without the price of building all commands
+    if list(call.argv) == ["--version"]:  # without the cost of building all commands
         print(f"sftpjail {__version__}")
         return 0
     from ..system import process_state
@@ -211,7 +211,7 @@ def _run(call: _Call) -> int:
 
 
 def _ended(error: BaseException, call: _Call) -> int:
-    """Say what ended a command, and return the exit code."""
+    """Report what ended a command, and return the exit code."""
     if isinstance(error, SystemExit):  # argparse has printed its help
         return int(error.code or 0)
     if isinstance(error, OSError) and not call.committed and _is_ours(error):
@@ -225,7 +225,7 @@ def _ended(error: BaseException, call: _Call) -> int:
 
 
 def _is_ours(error: OSError) -> bool:
-    """Return whether an error is that nobody can read what we print; then it is told."""
+    """Return whether an error is that our output cannot be written; if so, report it."""
     if not isinstance(error, BrokenPipeError):
         return not _is_told()
     streams.silence(1)
@@ -233,10 +233,10 @@ def _is_ours(error: OSError) -> bool:
 
 
 def _close(code: int, call: _Call) -> int:
-    """Bring what was printed to its reader, and return the exit code.
+    """Flush the output, and return the exit code.
 
-    What was lost of a command that changed the host is told to syslog, and its exit code stays:
-    it says what is the case.
+    If a command has changed the host and its output is lost, the output is logged to syslog. The
+    exit code stays, because it describes the change.
     """
     told = _is_told(call.committed)
     context = call.context
@@ -254,15 +254,15 @@ def _close(code: int, call: _Call) -> int:
 
 
 def _is_told(committed: bool = False) -> bool:
-    """Bring what was printed to its reader; return whether there is one.
+    """Flush the output; return whether that succeeded.
 
-    Python would try, and complain, after us.
+    Otherwise Python would try it at its end, and print an error.
 
     Args:
-        committed: the command has changed the host, and the error must not hide that.
+        committed: the command has changed the host, and the error must say so.
     """
     try:
-        if sys.stdout is not None:  # as Python has it where the caller has closed that
+        if sys.stdout is not None:  # it is None if the caller has closed it
             sys.stdout.flush()
     except OSError as error:
         from ..model import Problem
@@ -271,14 +271,14 @@ def _is_told(committed: bool = False) -> bool:
         streams.silence(1)
         if committed:
             print_problem(Problem(f"{_UNWRITABLE}: {error.strerror}; {_CHANGED}", ""))
-        elif not isinstance(error, BrokenPipeError):  # who has read enough needs no error
+        elif not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no error
             print_problem(Problem(f"{_UNWRITABLE}: {error.strerror}", ""))
         return False
     return True
 
 
 def _tell(problem: Problem, call: _Call, absent: bool) -> None:
-    """Say an error, with --json on standard output too; ABSENT as in `errors.Absent`."""
+    """Print an error, with --json also on standard output; ABSENT as in `errors.Absent`."""
     from .context import print_problem
 
     arguments, argv = call.arguments, call.argv
@@ -298,7 +298,7 @@ def _tell(problem: Problem, call: _Call, absent: bool) -> None:
 
 
 def _problem(error: BaseException, call: _Call) -> tuple[Problem, int]:
-    """Return what an error is to a user, and the exit code."""
+    """Return the problem to show for an error, and the exit code."""
     from ..model import Problem
 
     if isinstance(error, SftpJailError):
@@ -314,7 +314,7 @@ def _problem(error: BaseException, call: _Call) -> tuple[Problem, int]:
 
 
 def _outcome(error: signals.Interrupted, call: _Call) -> str:
-    """Return what a command that was stopped has left."""
+    """Return a phrase for the state in which a stopped command left the host."""
     if call.committed:
         return "what it had changed by then stays"
     return "everything was put back" if error.put_back else "nothing was changed"

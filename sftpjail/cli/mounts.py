@@ -75,10 +75,10 @@ def mount(context: Context) -> int:
 
 
 def _refuse_missing(account: Account, host: Host) -> None:
-    """Refuse to do anything in a jail that is not there.
+    """Refuse to do anything in a jail that does not exist.
 
     Raises:
-        SftpJailError: with the command that makes it.
+        SftpJailError: has the command that makes it.
     """
     if not host.is_dir(account.jail):
         raise SftpJailError(f"the jail {account.jail} is missing", "sftpjail apply")
@@ -124,7 +124,7 @@ def umount(context: Context) -> int:
 
 
 def _no_mount(account: Account, target: str, host: Host) -> Absent:
-    """Return that an account has no mount at TARGET, and where it has some."""
+    """Return the error that an account has no mount at TARGET, with the mounts that it has."""
     points = [
         quote(bind.target.removeprefix(account.jail))
         for bind in host.binds(account.name)
@@ -137,9 +137,9 @@ def _no_mount(account: Account, target: str, host: Host) -> Absent:
 
 
 def enter(context: Context) -> int:
-    """Run a command of the host's, as root, in the jail's directory.
+    """Run a command of the host as root in the jail's directory.
 
-    Its mount namespace is like a session's.
+    Its mount namespace is like that of a session.
     """
     given = context.arguments
     with context.engine(reading=True) as engine:

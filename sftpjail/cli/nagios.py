@@ -1,6 +1,7 @@
-"""What `check` says to Nagios and its like, by the guidelines of the Monitoring Plugins.
+"""The output of `check` for Nagios and similar, by the guidelines of the Monitoring Plugins.
 
-One line has a word for the service's state, and figures behind a bar; the exit code is that state.
+It is one line with the service's state and, after a bar, performance data. The exit code is the
+state.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ _SHOWN = 3  # problems that are named
 
 
 def service(jails: int, problems: Sequence[Problem]) -> tuple[int, str]:
-    """Return the exit code and the line: what is open or broken is critical, advice a warning.
+    """Return the exit code and the line: open and broken are critical, advice is a warning.
 
     Args:
-        jails: how many were looked at.
-        problems: what is wrong with them and the host.
+        jails: the number of jails checked.
+        problems: the problems of these jails and the host.
     """
     counts = Counter(problem.severity for problem in problems)
     bad = [
@@ -38,10 +39,10 @@ def service(jails: int, problems: Sequence[Problem]) -> tuple[int, str]:
 
 
 def unknown(why: str) -> str:
-    """Return the line where nothing could be judged; the exit code is UNKNOWN."""
+    """Return the line for a check that failed; the exit code is UNKNOWN."""
     return _line(UNKNOWN, why)
 
 
 def _line(state: int, words: str) -> str:
-    """Return the line without figures; a bar would begin these."""
+    """Return the line before the performance data, without bars, which would begin these."""
     return f"SFTPJAIL {_WORDS[state]} - {one_line(words).replace('|', '/')}"

@@ -1,4 +1,4 @@
-"""--password of add and set: where passwords come from, and of what use they are."""
+"""--password of add and set: read passwords, and report whether they can be used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..system.passwords import NONE, hashed, is_hash
 from .context import Context
 
 if TYPE_CHECKING:
-    # The type of what argparse returns, which has no public name.
+    # The type that argparse returns has no public name.
     from argparse import _MutuallyExclusiveGroup as Options
 
 PASSWORD_SET = "{} has a new password"
@@ -30,7 +30,7 @@ _MOST = 1024  # bytes of a hash; crypt(5) has none of 400
 
 
 def add_password_options(parser: argparse.ArgumentParser) -> Options:
-    """Add --password and --must-change, and return the group of what excludes the former."""
+    """Add --password and --must-change; return the group of options that exclude --password."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--password",
@@ -52,17 +52,17 @@ def refuse_must_change(given: argparse.Namespace) -> None:
 
 
 def wanted_password(name: str, context: Context) -> str:
-    """Return the hash of the password that an account is to have, or "" where that is not asked.
+    """Return the hash of the password for an account, or "" if --password was not given.
 
-    Call it before the lock is taken: it may wait for a person.
+    Call this before the lock is taken, because it may wait for a person.
 
     Args:
         name: the account.
         context: with the arguments.
 
     Raises:
-        UsageError: there is no password, or no hash.
-        SftpJailError: this host makes no hashes.
+        UsageError: there is no password or no hash.
+        SftpJailError: this host cannot make hashes.
     """
     given = context.arguments
     refuse_must_change(given)
@@ -91,7 +91,7 @@ def _asked(name: str) -> str:
 
 
 def _read(name: str) -> str:
-    """Return a hash from standard input: a line as chpasswd -e takes it, with the name or not."""
+    """Return a hash from standard input: a line for `chpasswd -e`, with or without the name."""
     text = os.read(sys.stdin.fileno(), _MOST + 1) if sys.stdin else b""
     while text and b"\n" not in text and len(text) <= _MOST:
         more = os.read(sys.stdin.fileno(), _MOST)
@@ -109,10 +109,10 @@ def _read(name: str) -> str:
 
 
 def password_steps(account: Account, wanted: str, host: Host) -> list[Step]:
-    """Return the step that gives an account a hash, where it has another one now.
+    """Return the step that sets the password hash of an account, unless it has that hash already.
 
     Args:
-        account: with its uid, where it is there already.
+        account: with its uid if it exists already.
         wanted: from `wanted_password`.
         host: the facts.
 
@@ -129,7 +129,7 @@ def password_steps(account: Account, wanted: str, host: Host) -> list[Step]:
 
 
 def of_passwords(name: str, config: Config) -> list[Problem]:
-    """Return that the password of an account is of no use, or that it has no way in without one."""
+    """Return the problem that an account cannot use its password, or cannot log in without one."""
     host = Host()
     account = find(name, config, host)
     if account.profile is None:

@@ -1,4 +1,4 @@
-"""plugins: what is loaded, from where, with which hooks."""
+"""plugins: list the plugins, their origin and their hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After usermod -l: what `apply`, `adopt` and `check --fix` do before anything else."""
+"""After `usermod -l`: what `apply`, `adopt` and `check --fix` do before anything else."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from .context import Context
 
 
 def rename_all(context: Context, engine: Engine) -> tuple[Engine, dict[str, SftpJailError | None]]:
-    """Give accounts that usermod(8) has renamed what is their own, each in its own transactions.
+    """Move jails, keys and records of renamed accounts to their new names.
+
+    Each account has its own transactions.
 
     Returns:
-        an engine with the facts after that, and who is to be left out of what is planned from
-        these: with the error of what failed, or None in a dry run.
+        an engine with fresh facts, and the accounts to leave out of further plans: with the error
+        if they failed, or None in a dry run.
     """
     if context.dry_run:
         return engine, {name: _show(context, engine, name) for name in _names(engine)}
@@ -34,12 +36,12 @@ def rename_all(context: Context, engine: Engine) -> tuple[Engine, dict[str, Sftp
 
 
 def rename(context: Context, engine: Engine, name: str) -> Engine:
-    """Give an account what is its own, since an administrator says that it is the same person.
+    """Rename one account that an administrator has confirmed to be the same person.
 
-    Whoever has to make way goes first.
+    Accounts that are in the way of its new name come first.
 
     Raises:
-        SftpJailError: it cannot be.
+        SftpJailError: this is not possible.
     """
     while (account := engine.host.account(name)) and (old := former_name(account, engine.host)):
         one = next_turn(engine, sure=(name,)) or turn(account, old, engine)
@@ -51,10 +53,10 @@ def rename(context: Context, engine: Engine, name: str) -> Engine:
 
 
 def _take(context: Context, engine: Engine, one: Turn) -> None:
-    """Carry a turn out.
+    """Carry out one transaction.
 
     Raises:
-        SftpJailError: also where it changes nothing, so that it would be the next one for ever.
+        SftpJailError: it failed, or it changed nothing and so would come next for ever.
     """
     if not context.carry_out(engine, one.events, one.done):
         name = one.account.name
@@ -67,7 +69,7 @@ def _names(engine: Engine) -> list[str]:
 
 
 def _show(context: Context, engine: Engine, name: str) -> SftpJailError | None:
-    """Show the first that is to be done for an account; return why it cannot be."""
+    """Show the first transaction for an account; return why it is not possible, if so."""
     one = next_turn(engine, failed=[other for other in _names(engine) if other != name])
     if one is None:
         return None

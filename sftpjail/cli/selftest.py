@@ -1,4 +1,4 @@
-"""test: a real login, and proof that the jail is one."""
+"""test: log in to a jail, and prove that it is one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .context import Command, Context
 
 AT_ONCE = 4  # jails side by side
 
-# Tests an account, and hands each probe on as soon as it is done.
+# Tests an account, and passes on each probe as soon as it is done.
 Prove = Callable[[Account, Callable[[Probe], None]], Result]
 
 
@@ -76,7 +76,7 @@ def test(context: Context) -> int:
 
 
 def _outside(engine: Engine, accounts: list[Account]) -> dict[str, list[str]]:
-    """Return what is open about each account though no login can show it: what check finds."""
+    """Return for each account what check finds open, because no login can show it."""
     found: dict[str, list[str]] = {account.name: [] for account in accounts}
     if not found:
         return found
@@ -88,7 +88,7 @@ def _outside(engine: Engine, accounts: list[Account]) -> dict[str, list[str]]:
 
 
 def _one(context: Context, account: Account, prove: Prove) -> Result:
-    """Test one jail, and say what comes of each probe at once."""
+    """Test one jail, and print the result of each probe at once."""
     found = prove(account, lambda probe: context.say(lines_of([probe])))
     good = sum(probe["ok"] for probe in found["probes"])
     context.say([f"{account.name}: {good} of {len(found['probes'])} ok{not_run(found)}"])
@@ -96,9 +96,9 @@ def _one(context: Context, account: Account, prove: Prove) -> Result:
 
 
 def _several(context: Context, accounts: list[Account], prove: Prove) -> list[Result]:
-    """Test jails side by side, each in a process of its own.
+    """Test jails in parallel, each in its own process.
 
-    Say one line of a good one, more of a bad one.
+    Print one line for a good jail, and more for a bad one.
     """
     from ..system.workers import in_processes
 

@@ -1,4 +1,4 @@
-"""The terminal that a person reads on: how wide it is, what it can show, and what is cut to fit."""
+"""The terminal: how wide it is, what it can show, and how texts are cut to fit."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _GAP = 2  # columns between two cells
 
 
 def width() -> int:
-    """Return the columns of the terminal, or what COLUMNS says; 80 where neither is known."""
+    """Return the columns of the terminal or the value of COLUMNS, or 80 if neither is known."""
     return shutil.get_terminal_size().columns
 
 
 def shows_unicode() -> bool:
     """Return whether the locale has more than ASCII, such as boxes and an ellipsis.
 
-    Python itself says UTF-8 for the locale POSIX too (PEP 538, PEP 540), so the variables are
-    read, in the order of locale(7).
+    Python reports UTF-8 even for the locale POSIX (PEP 538, PEP 540). So the variables are read,
+    in the order of locale(7).
     """
     names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     return "utf" in next(filter(None, names), "").lower()
 
 
 def cell_len(text: str) -> int:
-    """Return how many columns TEXT takes."""
+    """Return how many columns TEXT occupies."""
     from rich.cells import cell_len  # late: only a terminal needs it
 
     return cell_len(text)
 
 
 def cut(text: str, columns: int) -> str:
-    """Return TEXT in at most that many columns: what is too long loses its middle.
+    """Return TEXT, cut in the middle if it is longer than that many columns.
 
-    Both ends of a name tell more than its middle: where it lies, and what it is.
+    Both ends of a name are more useful than its middle: they show where it is and what it is.
     """
     if cell_len(text) <= columns:
         return text
@@ -56,22 +56,22 @@ def cut(text: str, columns: int) -> str:
 
 
 def fill(text: str, columns: int) -> str:
-    """Return TEXT in exactly that many columns."""
+    """Return TEXT, cut or padded to exactly that many columns."""
     from rich.cells import set_cell_size
 
     return set_cell_size(cut(text, columns), columns)
 
 
 def wrapped(text: str, width: int, head: str = "", further: str = "") -> list[str]:
-    """Return a text in lines of at most that many columns, broken between words.
+    """Return a text, wrapped to lines of at most that many columns.
 
-    A word that no line could hold is broken.
+    Lines are broken between words. A word that is longer than a line is broken too.
 
     Args:
-        text: of one line.
-        width: columns.
-        head: before the first line.
-        further: before each other line.
+        text: one line of text.
+        width: the columns.
+        head: the beginning of the first line.
+        further: the beginning of each further line.
     """
     from rich.cells import get_character_cell_size
 
@@ -89,23 +89,23 @@ def wrapped(text: str, width: int, head: str = "", further: str = "") -> list[st
 
 
 def natural(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return the columns that each cell of a table wants."""
+    """Return the natural widths of the columns of a table."""
     return [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
 
 
 def total(sizes: Sequence[int]) -> int:
-    """Return the columns of a table whose cells have these."""
+    """Return the width of a table whose columns have these widths."""
     return sum(sizes) + _GAP * (len(sizes) - 1)
 
 
 def table(rows: Sequence[Sequence[str]], columns: int, yielding: Sequence[int]) -> list[str]:
-    """Return the lines of a table that is at most so wide.
+    """Return the lines of a table that fits the terminal.
 
     Args:
-        rows: the first one has the headings.
-        columns: of the terminal.
-        yielding: which cells lose their middles where a row does not fit, in their order; without
-            any the last one goes on in further lines, behind a mark.
+        rows: the rows; the first one has the headings.
+        columns: the width of the terminal.
+        yielding: the indexes of the cells to cut if a row does not fit, in order. If there are
+            none, the last cell is continued on further lines after a mark.
     """
     sizes = natural(rows)
     for at in yielding:

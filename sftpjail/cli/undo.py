@@ -1,4 +1,4 @@
-"""undo: put one transaction back."""
+"""undo: undo one transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..operations.undo import Inverse, chosen
 from ..paths import HISTORY
 from .context import Command, Context, printable
 
-_MOST = 8  # accounts that a question names
+_MOST = 8  # accounts to name in a question
 
 
 def register(add_parser: Command) -> None:
@@ -34,10 +34,10 @@ def register(add_parser: Command) -> None:
 
 
 def undo(context: Context) -> int:
-    """Plan the opposite of a transaction, show it, and apply it.
+    """Plan the inverse of a transaction, show it, and apply it.
 
-    What is shown and asked is planned before the lock is taken: nobody's useradd is to wait for
-    somebody who has left a terminal.
+    The plan to show and confirm is made before the lock is taken, so that no useradd waits for a
+    person at a terminal.
     """
     with context.engine(reading=True, tolerant=False) as engine:
         inverse, entry = _opposite(context, context.arguments.id, engine)
@@ -85,7 +85,7 @@ def _opposite(context: Context, number: int | None, engine: Engine) -> tuple[Inv
 
 
 def _foreseen(inverse: Inverse, engine: Engine) -> Plan:
-    """Return the whole plan, as far as it can be told before deleted accounts are back."""
+    """Return the whole plan, as far as it is known before deleted accounts are restored."""
     later = engine.on(engine.host.with_owners(inverse.given)) if inverse.given else engine
     plan = inverse.plan(later)
     plan.steps = [*inverse.restore, *plan.steps]
@@ -93,10 +93,10 @@ def _foreseen(inverse: Inverse, engine: Engine) -> Plan:
 
 
 def _ask(context: Context, opened: Sequence[str], number: int) -> None:
-    """Have somebody say yes where an account is let in again.
+    """Ask for confirmation if an account would be let in again.
 
     Raises:
-        UsageError: nobody does.
+        UsageError: it was not confirmed.
     """
     given = context.arguments
     if not opened or given.yes:

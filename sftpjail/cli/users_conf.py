@@ -60,10 +60,10 @@ def _text(path: str) -> str:
 
 
 def _keys_of(user: User, directory: str) -> str:
-    """Return the lines of the key files of one user; none where there is no directory.
+    """Return the lines of the key files of one user, or none if there is no directory.
 
     Raises:
-        SftpJailError: a file cannot be read, or is none.
+        SftpJailError: one cannot be read, or is not a regular file.
     """
     place = os.path.join(directory, user.name)
     if not os.path.isdir(place):

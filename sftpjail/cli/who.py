@@ -1,4 +1,4 @@
-"""who: which sessions go on in jails, since when, from where, and what they move."""
+"""who: list the running sessions in jails, with their start, address and open files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register(add_parser: Command) -> None:
 
 
 def who(context: Context) -> int:
-    """Print one line for each session, and one more for each further file that it has open."""
+    """Print one line for each session, and another one for each further open file."""
     with context.engine(reading=True) as engine:
         names = _names(engine, [valid_name(name) for name in context.arguments.users])
     found = [(name, one) for one in sessions() if (name := _owner(one, names))]
@@ -35,7 +35,7 @@ def who(context: Context) -> int:
 
 
 def _names(engine: Engine, wanted: list[str]) -> dict[int, list[str]]:
-    """Return the jailed accounts that are wanted, by uid; all where none is named.
+    """Return the wanted jailed accounts by uid, or all if none is named.
 
     Raises:
         SftpJailError: one is not jailed.
@@ -49,7 +49,7 @@ def _names(engine: Engine, wanted: list[str]) -> dict[int, list[str]]:
 
 
 def _owner(session: Session, names: dict[int, list[str]]) -> str:
-    """Return whose a session is, or "". Of several accounts with one uid sshd's title tells."""
+    """Return the owner of a session, or "". If accounts share a uid, sshd's title decides."""
     owners = names.get(session.uid, [])
     return session.name if session.name in owners else next(iter(owners), "")
 

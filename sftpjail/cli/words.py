@@ -1,7 +1,7 @@
-"""What the completions of the shells ask for: `sftpjail --complete KIND [USER]`, a word a line.
+"""Words for the shells' completions: `sftpjail --complete KIND [USER]`, one word a line.
 
-It is no command of people's: it changes nothing, takes no lock, needs no root, and where it cannot
-answer it says nothing.
+This is not a command for people. It changes nothing, takes no lock, does not need root, and prints
+nothing if it fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..operations.keys import present
 
 
 def words(asked: Sequence[str]) -> list[str]:
-    """Return what could stand at a place of a command line.
+    """Return the possible words for an argument.
 
     Args:
         asked: one of `jails`, `accounts` (which could be adopted), `profiles`, `mounts` and `keys`,
@@ -41,10 +41,10 @@ def words(asked: Sequence[str]) -> list[str]:
 
 
 def _jails(config: Config, host: Host) -> dict[str, Account]:
-    """Return the jailed accounts; to others than root those that everybody may know."""
+    """Return the jailed accounts; for users other than root only those of public files."""
     try:
         return jailed(config, host)
-    except SftpJailError:  # our records of whom a directory service has brought are root's
+    except SftpJailError:  # only root can read our records of a directory service's accounts
         found = {}
         for name, account in host.accounts.items():
             groups = host.people.groups_of(name, thorough=False)
