@@ -72,7 +72,7 @@ def home_away(account: Account, host: Host) -> SftpJailError | None:
 
 
 def is_bare_of_homes(account: Account, host: Host) -> bool:
-    """Return whether the directory for an account's home has lost the homes of all other jails."""
+    """Return whether the directory for an account's home is empty, but should have other homes."""
     above = _nearest(host.realpath(account.home), host)
     homes = (b.source for user in host.mount_tables.bind_users for b in host.binds(user))
     return not host.listdir(above) and any(inside(home, above) for home in homes)
