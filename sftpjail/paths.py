@@ -20,6 +20,7 @@ LIMITED = "/etc/sftpjail/limited"  # their names
 # How many sessions an account, and each member of a profile, may have at once; see login_step.py.
 CONNECTIONS = "/etc/sftpjail/connections"
 MOST = "/etc/sftpjail/most"
+KEEP = "/etc/sftpjail/keep"  # whom `review --disable` skips; see jails/keeping.py
 RUN_DIR = "/run/sftpjail"
 KEYS_DIR = "/etc/ssh/authorized_keys"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import syslog
+from argparse import Namespace
 from collections.abc import Sequence
 from shlex import quote
 
@@ -14,6 +15,7 @@ from ..engine.plan import (
     OnUserDisable,
     OnUserEnable,
     OnUserExpire,
+    OnUserKeep,
     OnUserLimit,
     Plan,
 )
@@ -62,6 +64,13 @@ def register(add_parser: Command) -> None:
     parser = add_parser("enable", "let an account in again that disable has shut out")
     parser.add_argument("user", metavar="USER")
     parser.set_defaults(run=enable)
+    _register_set(add_parser)
+    parser = add_parser("kick", "end the sessions of an account; it may log in again")
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=kick)
+
+
+def _register_set(add_parser: Command) -> None:
     parser = add_parser("set", "change an account")
     parser.add_argument("user", metavar="USER")
     parser.add_argument(
@@ -73,10 +82,22 @@ def register(add_parser: Command) -> None:
         "--no-password", action="store_true", help="no password lets it in"
     )
     add_limit_options(parser)
+    keep = parser.add_mutually_exclusive_group()
+    keep.add_argument(
+        "--keep-active",
+        dest="keep",
+        action="store_true",
+        default=None,
+        help="review --disable skips it",
+    )
+    keep.add_argument(
+        "--no-keep-active",
+        dest="keep",
+        action="store_false",
+        default=None,
+        help="review --disable no longer skips it",
+    )
     parser.set_defaults(run=set_account)
-    parser = add_parser("kick", "end the sessions of an account; it may log in again")
-    parser.add_argument("user", metavar="USER")
-    parser.set_defaults(run=kick)
 
 
 def coming_date(text: str, option: str) -> str:
@@ -184,8 +205,8 @@ def set_account(context: Context) -> int:
     """Change an account's expiry date, password, addresses or connections."""
     given = context.arguments
     refuse_must_change(given)
-    wanted = (given.expires, given.addresses, given.connections)
-    if wanted == (None, None, None) and not (given.password or given.no_password):
+    wanted = (given.expires, given.addresses, given.connections, given.keep)
+    if not any(one is not None for one in wanted) and not (given.password or given.no_password):
         raise UsageError("set wants something to set", advice="see sftpjail set --help")
     name = valid_name(given.user)
     date = "" if given.expires in (None, "never") else coming_date(given.expires, "--expires")
@@ -194,18 +215,7 @@ def set_account(context: Context) -> int:
     with context.engine() as engine:
         account = find_jailed(name, engine.config, engine.host)
         refuse_other(account, engine.host)
-        words, events = [], list[Event]()
-        if given.expires is not None:
-            words += [f"{name} expires on {date}" if date else f"{name} does not expire"]
-            events += [OnUserExpire(account, date)]
-        if addresses is not None:
-            where = f"{' '.join(addresses)} only" if addresses else "any address"
-            words += [f"{name} is let in from {where}"]
-            events += [OnUserLimit(account, addresses)]
-        if given.connections is not None:
-            count = given.connections or "any number of"
-            words += [f"{name} may have {count} sessions at once"]
-            events += [OnUserConnections(account, given.connections)]
+        words, events = _wanted_events(account, given, date, addresses)
         if hashed:
             words += [f"{name} has no password" if given.no_password else PASSWORD_SET.format(name)]
         plan = limited(engine, events, password_steps(account, hashed, engine.host))
@@ -213,6 +223,35 @@ def set_account(context: Context) -> int:
     judged = hashed and not context.dry_run
     context.look_after(lambda: of_passwords(name, engine.config) if judged else [])
     return context.close(0)
+
+
+def _wanted_events(
+    account: Account, given: Namespace, date: str, addresses: tuple[str, ...] | None
+) -> tuple[list[str], list[Event]]:
+    """Return what `set` is to do, passwords aside, in words and as events.
+
+    Args:
+        account: whom it is about.
+        given: the arguments.
+        date: the day on which it expires, "" for never; counts with --expires alone.
+        addresses: from which alone it may come, none for any; None where that stays.
+    """
+    name, words, events = account.name, list[str](), list[Event]()
+    if given.expires is not None:
+        words += [f"{name} expires on {date}" if date else f"{name} does not expire"]
+        events += [OnUserExpire(account, date)]
+    if addresses is not None:
+        where = f"{' '.join(addresses)} only" if addresses else "any address"
+        words += [f"{name} is let in from {where}"]
+        events += [OnUserLimit(account, addresses)]
+    if given.connections is not None:
+        count = given.connections or "any number of"
+        words += [f"{name} may have {count} sessions at once"]
+        events += [OnUserConnections(account, given.connections)]
+    if given.keep is not None:
+        words += [f"review --disable {'skips' if given.keep else 'no longer skips'} {name}"]
+        events += [OnUserKeep(account, given.keep)]
+    return words, events
 
 
 def kick(context: Context) -> int:

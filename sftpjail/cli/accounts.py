@@ -24,9 +24,9 @@ from ..engine.plan import (
 )
 from ..errors import SftpJailError, UsageError
 from ..host import Host
-from ..jails import activity
+from ..jails import activity, keeping
 from ..jails.addresses import listed
-from ..jails.closing import expiry, is_shut, reason
+from ..jails.closing import is_shut, known_expiry, reason
 from ..jails.connections import allowed
 from ..jails.guards import guard, is_namesake
 from ..jails.homes import refusal
@@ -506,9 +506,10 @@ def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
         "shell": account.shell,
         "state": state.word,
         "why": state.why or None,
-        "expires": expiry(account, host) or None,
+        "expires": known_expiry(account, host) or None,
         "addresses": list(listed(host).get(account.name, ())),
         "connections": allowed(account, host) or None,
+        "keep_active": account.name in keeping.listed(host),
         "profile_addresses": list(account.profile.addresses),
         "closed": state.why if state.word in ("disabled", "closed", "expired") else None,
         "keys": states.keys(account),
@@ -561,6 +562,7 @@ def show(context: Context) -> int:
     rows += [("why", facts["why"])] if facts["why"] else []
     rows += [("expires", facts["expires"])] if facts["expires"] else []
     rows += [("connections", str(facts["connections"]))] if facts["connections"] else []
+    rows += [("keep", "review --disable skips it")] if facts["keep_active"] else []
     for whose, note in (("addresses", ""), ("profile_addresses", f" (profile {facts['profile']})")):
         rows += [("from", " ".join(facts[whose]) + note)] if facts[whose] else []
     rows += [("key", key) for key in keys]

@@ -47,6 +47,7 @@ MODULES = (
     "accounts",
     "access",
     "who",
+    "review",
     "keys",
     "mounts",
     "hook",

@@ -7,7 +7,7 @@ from typing import Any
 from ..engine.engine import Engine
 from ..jails.membership import find_jailed, members
 from ..model import valid_name
-from ..system.logged_in import Session, sessions
+from ..system.logged_in import Session, owner, sessions
 from .context import Command, Context, local_time
 
 COLUMNS = ("USER", "SINCE", "FROM", "PID", "MOVES", "BYTES", "FILE")
@@ -24,7 +24,7 @@ def who(context: Context) -> int:
     """Print one line for each session, and another one for each further open file."""
     with context.engine(reading=True) as engine:
         names = _names(engine, [valid_name(name) for name in context.arguments.users])
-    found = [(name, one) for one in sessions() if (name := _owner(one, names))]
+    found = [(name, one) for one in sessions() if (name := owner(one, names))]
     context.answers["sessions"] = [_facts(name, one) for name, one in found]
     if found:
         rows = [row for name, one in found for row in _rows(name, one)]
@@ -46,12 +46,6 @@ def _names(engine: Engine, wanted: list[str]) -> dict[int, list[str]]:
     for account in accounts or members(config, host).values():
         found.setdefault(account.uid, []).append(account.name)
     return found
-
-
-def _owner(session: Session, names: dict[int, list[str]]) -> str:
-    """Return the owner of a session, or "". If accounts share a uid, sshd's title decides."""
-    owners = names.get(session.uid, [])
-    return session.name if session.name in owners else next(iter(owners), "")
 
 
 def _facts(name: str, session: Session) -> dict[str, Any]:

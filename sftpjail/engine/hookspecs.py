@@ -246,6 +246,23 @@ def on_user_connections(
 
 
 @hookspec
+def on_user_keep(
+    account: Account, keep: bool, host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Have `review --disable` skip an account: `set --keep-active`.
+
+    Args:
+        account: the account with its profile.
+        keep: whether it is skipped from now on.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; on_user_remove takes them back.
+    """
+
+
+@hookspec
 def on_key_add(account: Account, key: Key, host: Facts, config: Config) -> Sequence[Action] | None:
     """Let an account in with a key: `key add`, `key migrate`.
 

@@ -28,7 +28,7 @@ from ..formats.access_list import addresses_of
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import number
-from ..paths import ADDRESSES, CONNECTIONS
+from ..paths import ADDRESSES, CONNECTIONS, KEEP
 from ..system import account_lines
 from .merge import Edit
 from .plan import (
@@ -45,6 +45,7 @@ from .plan import (
     OnUserDisable,
     OnUserEnable,
     OnUserExpire,
+    OnUserKeep,
     OnUserLimit,
     OnUserRemove,
     Plan,
@@ -134,6 +135,8 @@ def _of_event(event: Event, host: Host) -> Kept:
     elif isinstance(event, OnUserConnections):
         lines = host.tagged(CONNECTIONS, Style.USER).get(event.account.name, ("0",))
         about["most"] = number(lines[0].split()[-1]) or 0
+    elif isinstance(event, OnUserKeep):
+        about["keep"] = event.account.name in host.tagged(KEEP, Style.USER)
     elif isinstance(event, OnUserLimit):
         about["addresses"] = _addresses(event.account.name, host)
     elif isinstance(event, OnUserRemove):
@@ -159,6 +162,7 @@ def _jail(event: OnUserRemove, host: Host) -> Kept:
         "kept": list(origin.kept),
         "closed": origin.closed and vars(origin.closed),
         "addresses": _addresses(name, host),
+        "keep": name in host.tagged(KEEP, Style.USER),
     }
 
 

@@ -123,6 +123,14 @@ class OnUserConnections(Event):
 
 
 @dataclass(frozen=True)
+class OnUserKeep(Event):
+    """`review --disable` skips it from now on, or no longer."""
+
+    account: Account
+    keep: bool
+
+
+@dataclass(frozen=True)
 class OnUserRename(Event):
     """An account was renamed, and its files and lines still have the old name.
 

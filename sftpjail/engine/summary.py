@@ -44,6 +44,7 @@ from .plan import (
     OnUserDisable,
     OnUserEnable,
     OnUserExpire,
+    OnUserKeep,
     OnUserLimit,
     OnUserRemove,
     OnUserRename,
@@ -183,6 +184,8 @@ def _words(event: Event) -> str:
         return f"may have {event.most or 'any number of'} sessions at once"
     if isinstance(event, OnUserLimit):
         return f"is let in from {' '.join(event.addresses) or 'any address'}"
+    if isinstance(event, OnUserKeep):
+        return f"is {'' if event.keep else 'no longer '}skipped by review --disable"
     if isinstance(event, OnUserCreate):
         made = "is jailed in" if event.new else "has its jail repaired:"
         return f"{made} {event.account.jail}"

@@ -188,6 +188,14 @@ def expiry(account: Account, host: Host) -> str:
     return date_of(closed.expire or "" if closed and ours else now)
 
 
+def known_expiry(account: Account, host: Host) -> str:
+    """Return the same, "" where the account's record is damaged, as its state says."""
+    try:
+        return expiry(account, host)
+    except SftpJailError:
+        return ""
+
+
 def date_of(days: str) -> str:
     """Return an expiry date of shadow(5) as YYYY-MM-DD, or "" for none."""
     day = number(days)

@@ -61,6 +61,21 @@ class State:
         object.__setattr__(self, "why", one_line(self.why))
 
 
+@dataclass(frozen=True)
+class Ways:
+    """By what an account could log in beside the keys in its key file.
+
+    Args:
+        password: None where only a directory service knows whether it has one.
+        certificate: sshd takes those of a trusted authority.
+        keys: sshd also takes keys from elsewhere: a command, or other files.
+    """
+
+    password: bool | None
+    certificate: bool
+    keys: bool
+
+
 class States:
     """The states of jails.
 
@@ -94,6 +109,21 @@ class States:
             lines = self._host.text(keyfile(account.name)).split("\n")
             self._keys[account.name] = sum(map(has_key, lines))
         return self._keys[account.name]
+
+    def ways(self, account: Account) -> Ways:
+        """Return by what else than its key file an account could log in, once it is let in.
+
+        Raises:
+            SftpJailError: sshd refuses its configuration.
+        """
+        groups = self._host.people.groups_of(account.name, thorough=False)
+        found = self._ask(account, groups)
+        password = None
+        if account.local or not takes_passwords(found):
+            password = usable_password(self._host.shadow(account.name), found)
+        certificate = found.get("trustedusercakeys") not in ("", "none")
+        command = found.get("authorizedkeyscommand") not in ("", "none")
+        return Ways(password, certificate, command or _reads_other_files(account, found))
 
     def _judged(self, account: Account) -> State:
         why = reason(account, self._host)
@@ -215,9 +245,8 @@ class States:
 
     def _has_way_in(self, account: Account, shadow: Shadow, found: Settings) -> bool:
         """Return whether an account has a key, a password, or another source of keys."""
-        path = keyfile(account.name)
         elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
-        elsewhere |= found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]
+        elsewhere |= _reads_other_files(account, found)
         if elsewhere or not account.local or usable_password(shadow, found):
             return True
         return self.keys(account) > 0
@@ -305,6 +334,12 @@ def _about_users(criteria: str) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in conditions(criteria) if pair[0] in ("user", "group"))
 
 
+def _reads_other_files(account: Account, found: Settings) -> bool:
+    """Return whether sshd looks for keys in other files than ours."""
+    directory = keyfile(account.name).rpartition("/")[0]
+    return found.words("authorizedkeysfile") != [f"{directory}/%u"]
+
+
 def has_key(line: str) -> bool:
     """Return whether a line of an authorized_keys file is more than a comment."""
     return bool(line.strip()) and not line.startswith("#")
@@ -312,10 +347,12 @@ def has_key(line: str) -> bool:
 
 def usable_password(shadow: Shadow, found: Settings) -> bool:
     """Return whether an account has a password and sshd accepts passwords."""
-    return shadow.password[:1] not in ("", "!", "*", "x") and "yes" in (
-        found.get("passwordauthentication"),
-        found.get("kbdinteractiveauthentication"),
-    )
+    return shadow.password[:1] not in ("", "!", "*", "x") and takes_passwords(found)
+
+
+def takes_passwords(found: Settings) -> bool:
+    """Return whether sshd accepts passwords."""
+    return "yes" in (found.get("passwordauthentication"), found.get("kbdinteractiveauthentication"))
 
 
 def why_locked(shadow: Shadow, found: Settings) -> str:

@@ -6,6 +6,7 @@ ssh-keygen(1) reads the keys; only their options are judged here.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -365,3 +366,19 @@ def _check_addresses(text: str) -> None:
 def blob(key: Key) -> str:
     """Return the encoded key alone; lines with the same one have the same key."""
     return " ".join(key.line.lstrip(" \t\r")[len(",".join(key.options)) :].split()[:2])
+
+
+def has_lapsed(key: Key, at: float) -> bool:
+    """Return whether sshd no longer takes a key at a moment, by its expiry-time; see sshd(8).
+
+    Args:
+        key: as its line has it.
+        at: epoch seconds.
+    """
+    for option in key.options:
+        name, _, value = option.partition("=")
+        text = value.strip('"')
+        if name.lower() == "expiry-time":
+            moment = time.gmtime(at) if text[-1:] in ("Z", "z") else time.localtime(at)
+            return text.rstrip("Zz").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", moment)
+    return False

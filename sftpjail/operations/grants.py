@@ -12,6 +12,9 @@ from ..engine.history import Entry
 _JAILED, _KEY = "is jailed in ", re.compile(r"can log in with (SHA256:\S+)").match
 _WAS = re.compile(r"was (\S+): what is its own has its new name").fullmatch
 _ENABLED, _NEW = "is enabled again", "is a new account"
+_LEFT = ("is no longer jailed", "is deleted")
+# An administrator who says until when an account is let in wants it to be let in until then.
+_OPENS = (_ENABLED, "is an account again", "does not expire")
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class Grants:
         made: when it was made or first jailed.
         opened: when it was last let in: jailed, enabled or renamed.
         keys: when each key was last added, by its fingerprint.
+        after: what was used before is another account's of the same name, in epoch seconds.
     """
 
     made: Grant | None = None
     opened: Grant | None = None
     keys: dict[str, Grant] = field(default_factory=dict)
+    after: int = 0
 
 
 def grants(entries: Iterable[Entry]) -> dict[str, Grants]:
@@ -53,6 +58,10 @@ def grants(entries: Iterable[Entry]) -> dict[str, Grants]:
         grant = Grant(entry["time"], _by(entry["who"]))
         for item in entry["what"]:
             _take(found, item["account"], item["what"], grant)
+        for action in entry.get("actions", ()):
+            # Also whom apply lets in again, on the date of `disable --until`.
+            if action["action"] == "OpenAccount" and action["account"] in found:
+                found[action["account"]].opened = grant
     return found
 
 
@@ -60,14 +69,14 @@ def _take(found: dict[str, Grants], name: str, what: str, grant: Grant) -> None:
     renamed, key = _WAS(what), _KEY(what)
     if renamed and renamed[1] in found:
         found[name] = found.pop(renamed[1])
-    if what == _NEW:
-        found[name] = Grants()
+    if what == _NEW or what in _LEFT:
+        found[name] = Grants(after=grant.at)
     mine = found.setdefault(name, Grants())
     if key:
         mine.keys[key[1]] = grant
     if what.startswith(_JAILED) or what == _NEW:
         mine.made = mine.made or grant
-    if renamed or what == _ENABLED or what.startswith(_JAILED):
+    if renamed or what in _OPENS or what.startswith((_JAILED, "expires on ")):
         mine.opened = grant
 
 

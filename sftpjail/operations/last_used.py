@@ -26,6 +26,7 @@ from ..transferlog import sshd_lines
 
 NOTE = f"{SEEN}/records"
 OVERLAP = 5  # seconds to read again, because a line may be late
+GAP = 7 * 86400  # seconds; after a longer time without the timer nobody knows what happened
 FRESH = 600  # seconds before systemd's units read the log again
 
 # The time in epoch seconds, the address and the port of the last use, by the name of a key: its
@@ -87,7 +88,9 @@ def read(config: Config, host: Host, keep: bool = False) -> Records:
     records = Records(host)
     begin = None
     try:
-        _read_log(records, config, host, before.until - OVERLAP if before else 0)
+        # A note of what is to come was written by a clock that has been put right since.
+        known = before is not None and before.until <= now
+        _read_log(records, config, host, before.until - OVERLAP if before and known else 0)
         begin = sshd_lines.begin(host)
     except SftpJailError as error:
         records.why = error.message
@@ -103,9 +106,20 @@ def read(config: Config, host: Host, keep: bool = False) -> Records:
     if begin is not None:
         goes_on = before is not None and begin <= before.until
         records.why, records.since = "", before.since if before and goes_on else begin
+        if before and _has_gap(before, now, host):
+            records.since = now
         if keep:
             _keep(records, _Note(records.since, now, by_pam))
     return records
+
+
+def _has_gap(before: _Note, now: int, host: Host) -> bool:
+    """Return whether the timer that keeps the records every hour has not done so for long.
+
+    The host was off, or was restored from a backup, or its clock has been set ahead: the log need
+    not say what happened meanwhile.
+    """
+    return host.systemd and now - before.until > GAP
 
 
 def can_write(host: Host) -> bool:

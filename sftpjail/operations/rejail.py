@@ -8,7 +8,7 @@ from typing import Any
 
 from ..actions import Action, CloseAccount
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate, OnMount, OnUserLimit, Step
+from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate, OnMount, OnUserKeep, OnUserLimit, Step
 from ..errors import SftpJailError
 from ..escapes import look_at
 from ..jails import activity
@@ -70,6 +70,7 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
         *(OnMount(account, bind) for bind in binds if bind.target not in known),
         # The history of earlier versions does not have them.
         *([OnUserLimit(account, had)] if (had := tuple(item.get("addresses", ()))) else []),
+        *([OnUserKeep(account, True)] if item.get("keep") else []),
     ]
     shut = item["closed"] is not None and item["closed"]["until"] != JAIL
     closing = _shut(account, item, engine) if shut else []

@@ -32,6 +32,7 @@ from ..engine.plan import (
     OnUserDisable,
     OnUserEnable,
     OnUserExpire,
+    OnUserKeep,
     OnUserLimit,
     OnUserRemove,
     Plan,
@@ -289,6 +290,8 @@ class Inverse:
             (self._rest if both else self._events).append(expire)
         elif event == OnUserConnections.hook:
             self._events.append(OnUserConnections(_jailed(item, engine), int(item["most"])))
+        elif event == OnUserKeep.hook:
+            self._events.append(OnUserKeep(_jailed(item, engine), bool(item["keep"])))
         elif event == OnUserLimit.hook:
             self._of_addresses(item, _jailed(item, engine), engine)
         elif event == OnKeyMigrate.hook:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
-from .. import Account, Fact, Problem, SetAccount, SetGroup, SetLines, SftpJailError, hookimpl
+from .. import (
+    Account,
+    Fact,
+    Problem,
+    SetAccount,
+    SetGroup,
+    SetLines,
+    SftpJailError,
+    hookimpl,
+)
 from ..actions import Action, Phase
 from ..config import Config
 from ..errors import ProblemsFound
@@ -13,7 +22,7 @@ from ..escapes import Choice
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..jails import addresses as of_addresses
-from ..jails import connections
+from ..jails import connections, keeping
 from ..jails.addresses import limit
 from ..jails.closing import (
     close,
@@ -73,7 +82,9 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
     closed = [
         action for account in jailed(config, host).values() for action in _closed(account, host)
     ]
-    return [*(SetGroup(name, present=False) for name in ours), *closed]
+    kept = [action for name in keeping.listed(host) for action in keeping.mark(name, False, host)]
+    groups = [SetGroup(name, present=False) for name in ours]
+    return [*groups, *closed, *kept]
 
 
 def _closed(account: Account, host: Host) -> list[Action]:
@@ -127,6 +138,11 @@ def on_user_connections(account: Account, most: int, host: Host) -> list[Action]
     if most:
         connections.refuse_uncounted(account, host)
     return connections.limit(account.name, most, host)
+
+
+@hookimpl
+def on_user_keep(account: Account, keep: bool, host: Host) -> list[Action]:
+    return keeping.mark(account.name, keep, host)
 
 
 @hookimpl
@@ -188,13 +204,15 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
 
 def _unlimited(account: Account, host: Host) -> list[Action]:
     name = account.name
-    return [*of_addresses.forget(name, host), *connections.limit(name, 0, host)]
+    limited = [*of_addresses.forget(name, host), *connections.limit(name, 0, host)]
+    return [*limited, *keeping.mark(name, False, host)]
 
 
 @hookimpl
 def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
     limited = of_addresses.rename(old, account.name, host)
     limited += connections.rename(old, account.name, host)
+    limited += keeping.rename(old, account.name, host)
     if old == account.name or old not in host.tagged(CLOSED, Style.LINE):
         return limited
     names: dict[str, tuple[str, ...]] = {account.name: (account.name,)}

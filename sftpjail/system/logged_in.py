@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .listeners import address_of, began
@@ -80,6 +80,17 @@ def sessions() -> list[Session]:
                     Session(uid, _name(monitor), pid, monitor, since, address, port, moving)
                 )
     return sorted(found, key=lambda one: (one.since, one.pid))
+
+
+def owner(session: Session, names: Mapping[int, Sequence[str]]) -> str:
+    """Return the owner of a session, or "". If accounts share a uid, sshd's title decides.
+
+    Args:
+        session: the session.
+        names: of the accounts that count, by uid.
+    """
+    owners = names.get(session.uid, ())
+    return session.name if session.name in owners else next(iter(owners), "")
 
 
 def _of_connections(parents: Mapping[int, int]) -> Iterator[tuple[int, int]]:

@@ -27,6 +27,7 @@ from ..engine.plan import (
     OnUserDisable,
     OnUserEnable,
     OnUserExpire,
+    OnUserKeep,
     OnUserLimit,
     OnUserRemove,
     OnUserRename,
@@ -136,6 +137,7 @@ def _trials(config: Config) -> Iterator[Trial]:
     yield Trial(expire, expire, OnUserExpire(who, ""))
     few = OnUserConnections(who, 2)
     yield Trial(few, few, OnUserConnections(who, 0))
+    yield Trial(OnUserKeep(who, True), OnUserKeep(who, True), OnUserKeep(who, False))
     limit = OnUserLimit(who, ("192.0.2.0/24", "2001:db8::/32"))
     yield Trial(limit, limit, OnUserLimit(who, ()))
 

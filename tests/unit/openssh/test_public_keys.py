@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 
 import pytest
@@ -380,3 +381,24 @@ def test_what_sshd_would_not_take_is_refused(addresses: str) -> None:
 def test_a_name_is_one_plain_line(name: str) -> None:
     with pytest.raises(UsageError):
         public_keys.renamed(KEY, name)
+
+
+@pytest.mark.parametrize(
+    ("option", "lapsed"),
+    [
+        ('expiry-time="20260921"', True),
+        ('expiry-time="20260922"', False),
+        ('expiry-time="202609211413"', True),
+        ('Expiry-Time="20260921141320"', False),
+        ('expiry-time="20260921141319Z"', True),
+        ('expiry-time="20260921141320z"', False),
+        ('from="20260101"', False),
+    ],
+)
+def test_when_sshd_no_longer_takes_a_key(
+    option: str, lapsed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    key = Key(ED, "ssh-ed25519", 256, "SHA256:x", options=(option,))
+    assert public_keys.has_lapsed(key, 1_790_000_000) is lapsed  # 2026-09-21T14:13:20Z

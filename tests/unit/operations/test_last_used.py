@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from fakes import FakeHost
 from fakesshd import sshd
 from played import Stage, stage
 
@@ -70,6 +73,28 @@ def test_what_the_log_was_read_for_is_not_read_again(stage: Stage) -> None:
     assert read(stage).logged == {}
 
 
+def test_a_note_from_a_clock_ahead_hides_no_login(stage: Stage) -> None:
+    stage.tree.write(AUTH, LINES)
+    later = int(time.time()) + 999
+    stage.tree.write(NOTE, f"{BEGIN} {later} log\n")
+    assert read(stage).of(1001).keys() == {"SHA256:x", "password"}
+
+
+def test_after_a_week_without_the_timer_records_begin_anew(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.tree.write(AUTH, LINES)
+    monkeypatch.setattr(last_used.sshd_lines, "begin", lambda _: BEGIN)
+    monkeypatch.setattr(last_used.sshd_lines, "logins", lambda *_: iter(()))
+    now = int(time.time())
+    for days, systemd, known in ((6, True, True), (8, True, False), (8, False, True)):
+        monkeypatch.setattr(FakeHost, "systemd", systemd)
+        stage.tree.write(NOTE, f"{BEGIN} {now - days * 86400} log\n")
+        since = read(stage).since
+        assert since is not None and (since == BEGIN) is known, (days, systemd, since)
+        assert known or abs(since - now) < 60
+
+
 def entry(at: int, who: str, *what: tuple[str, str]) -> dict[str, object]:
     items = [{"account": name, "what": words} for name, words in what]
     return {"time": at, "who": {"name": who, "uid": None, "how": "useradd"}, "what": items}
@@ -96,3 +121,23 @@ def test_what_the_history_says_of_who_was_let_in() -> None:
     )
     assert renamed["zoe"].made == Grant(1, "root") and renamed["zoe"].opened == Grant(9, "root")
     assert "ann" not in renamed
+
+
+def test_who_comes_back_by_a_date_is_let_in() -> None:
+    again = entry(7, "", ("ann", "has its jail repaired: /srv/sftp/ann"))
+    again["actions"] = [{"account": "ann", "action": "OpenAccount", "about": []}]
+    found = grants([entry(1, "root", ("ann", "is jailed in /srv/sftp/ann")), again])
+    assert found["ann"].made == Grant(1, "root") and found["ann"].opened == Grant(7, "useradd")
+    for words in ("expires on 2099-12-31", "does not expire", "is an account again"):
+        found = grants([entry(1, "root", ("ann", words)), entry(2, "root", ("ann", "is disabled"))])
+        assert found["ann"].opened == Grant(1, "root"), words
+
+
+def test_what_an_account_of_the_same_name_did_is_not_counted() -> None:
+    began = entry(1, "root", ("ann", "is jailed in /srv/sftp/ann"))
+    for words in ("is no longer jailed", "is deleted", "is a new account"):
+        found = grants([began, entry(5, "root", ("ann", words))])["ann"]
+        assert found.after == 5 and found.made in (None, Grant(5, "root"))
+    later = entry(9, "root", ("ann", "is jailed in /srv/sftp/ann"))
+    found = grants([began, entry(5, "root", ("ann", "is deleted")), later])["ann"]
+    assert (found.made, found.after) == (Grant(9, "root"), 5)

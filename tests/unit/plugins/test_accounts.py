@@ -29,7 +29,7 @@ from sftpjail.jails.closing import today
 from sftpjail.model import Account, Closed, Origin
 from sftpjail.openssh.pam_session import CLOSED
 from sftpjail.openssh.settings import Settings
-from sftpjail.paths import ADDRESSES, CONNECTIONS, LIMITED
+from sftpjail.paths import ADDRESSES, CONNECTIONS, KEEP, LIMITED
 
 NOLOGIN = "/usr/sbin/nologin"
 SHADOW = "ann:*:1:0:9:7:::\n"
@@ -356,6 +356,20 @@ def test_on_user_limit_is_a_line_of_the_list(tree: Tree, fire: Fire) -> None:
             fire("accounts", "on_user_limit", tree.host(), **given | {"account": ann(name=name)})
     with pytest.raises(SftpJailError, match="ann is not limited: "):
         fire("accounts", "on_user_limit", tree.host(), **given | {"account": ann(uid=0)})
+
+
+def test_on_user_keep_is_a_line_of_the_list(tree: Tree, fire: Fire) -> None:
+    marked = SetLines(KEEP, "ann", ("user ann keep",), Style.USER)
+    assert fire("accounts", "on_user_keep", tree.host(), account=ann(), keep=True) == [marked]
+    assert fire("accounts", "on_user_keep", tree.host(), account=ann(), keep=False) == []
+    tree.write(KEEP, "user ann keep\n")
+    gone = SetLines(KEEP, "ann", (), Style.USER)
+    assert fire("accounts", "on_user_keep", tree.host(), account=ann(), keep=False) == [gone]
+    renamed = fire("accounts", "on_user_rename", tree.host(), account=ann(name="eve"), old="ann")
+    assert SetLines(KEEP, "eve", ("user eve keep",), Style.USER) in renamed
+    assert gone in fire("accounts", "on_user_remove", tree.host(), account=ann(), deleted=False)
+    tree.write("/etc/shadow", "ann:*:19000:0:99999:7:::\n")
+    assert gone in fire("accounts", "on_teardown", tree.host())
 
 
 def test_on_user_connections_is_a_line_of_the_list(tree: Tree, fire: Fire) -> None:

@@ -1,0 +1,216 @@
+"""Who can get in, by what, since when, and when that was last used; and who has not come for long.
+
+All of it is read once for all accounts: the log of logins, the history, the key files by one
+ssh-keygen, and sshd's settings for each kind of account.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..engine.engine import Engine
+from ..engine.history import History
+from ..errors import SftpJailError
+from ..host import Host
+from ..jails import keeping
+from ..jails.closing import DAY, is_disabled, list_after, own_expiry, spared
+from ..jails.renames import refuse_other
+from ..jails.states import State, States, Ways
+from ..model import Account, Key
+from ..openssh.pam_stack import is_asked
+from ..paths import HISTORY
+from ..system.logged_in import owner, sessions
+from . import last_used
+from .export import key_lines
+from .grants import Grants, grants
+from .last_used import Records, Uses
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What is to be said of an account.
+
+    Args:
+        account: with its profile.
+        state: as `list` shows it.
+        ways: by what else than its keys it could log in; None where sshd cannot be asked.
+        keys: of its key file, as its lines have them.
+        granted: what the history says of it.
+        uses: of its keys and other methods.
+        sessions: how many go on.
+        active: the latest moment in epoch seconds that counts as use, None where nobody knows.
+        by: what was then: "session", "login", "creation", "enable" or "records"; "" where nobody
+            knows.
+        idle: whole days since then, or None.
+        keep: whether `review --disable` skips it.
+    """
+
+    account: Account
+    state: State
+    ways: Ways | None
+    keys: tuple[Key, ...]
+    granted: Grants
+    uses: Uses
+    sessions: int
+    active: int | None
+    by: str
+    idle: int | None
+    keep: bool
+
+    @property
+    def last(self) -> tuple[str, int, str] | None:
+        """The key's fingerprint or the method, time and address of the last login, if known."""
+        found = max(self.uses.items(), key=lambda item: item[1], default=None)
+        return found and (found[0], found[1][0], found[1][1])
+
+    def is_inactive(self, days: int) -> bool:
+        """Return whether nobody has used it for so many days; unknown is not inactive."""
+        return self.idle is not None and self.idle >= days
+
+
+@dataclass(frozen=True)
+class Review:
+    """What is to be said of accounts at a moment, in epoch seconds."""
+
+    now: int
+    records: Records
+    accounts: list[Reviewed]
+
+
+def review(engine: Engine, accounts: Sequence[Account]) -> Review:
+    """Return what is to be said of jailed accounts.
+
+    Args:
+        engine: with the facts.
+        accounts: each with its profile.
+    """
+    config, host, now = engine.config, engine.host, int(time.time())
+    records = last_used.read(config, host)
+    granted = grants(History(host.files.root + HISTORY).entries())
+    keys = key_lines([account.name for account in accounts], host)
+    states, kept, going = States(config, host), keeping.listed(host), _going_on(accounts)
+    found = []
+    for account, (lines, _) in zip(accounts, keys, strict=True):
+        name = account.name
+        mine = granted.get(name, Grants())
+        # A line of the log has a name, which can be that of an earlier account too.
+        uses = {key: use for key, use in records.of(account.uid).items() if use[0] >= mine.after}
+        active, by = _activity(mine, uses, records, now if going[name] else None)
+        one = Reviewed(
+            account,
+            states.of(account),
+            _ways(states, account),
+            tuple(line.key for line in lines),
+            mine,
+            uses,
+            going[name],
+            active,
+            by,
+            None if active is None else max(now - active, 0) // DAY,
+            name in kept,
+        )
+        found.append(one)
+    return Review(now, records, found)
+
+
+def _going_on(accounts: Sequence[Account]) -> Counter[str]:
+    """Return how many sessions of each account go on."""
+    names: dict[int, list[str]] = {}
+    for account in accounts:
+        names.setdefault(account.uid, []).append(account.name)
+    return Counter(owner(session, names) for session in sessions())
+
+
+def _ways(states: States, account: Account) -> Ways | None:
+    try:
+        return states.ways(account)
+    except SftpJailError:  # its state says why
+        return None
+
+
+def _activity(
+    granted: Grants, uses: Uses, records: Records, session: int | None
+) -> tuple[int | None, str]:
+    """Return the latest moment that counts as use, and what was then.
+
+    None where logins are not known, unless a session goes on.
+    """
+    if session is not None:
+        return session, "session"
+    if records.since is None:
+        return None, ""
+    moments = [(records.since, "records")]
+    moments += [(granted.made.at, "creation")] if granted.made else []
+    moments += [(granted.opened.at, "enable")] if granted.opened else []
+    moments += [(use[0], "login") for use in uses.values()]
+    # Of a creation and what came with it the first word is the plainer one.
+    return max(moments, key=lambda moment: moment[0])
+
+
+def refuse_young(found: Review, days: int) -> None:
+    """Refuse to disable anybody while nobody can know who was inactive for so many days.
+
+    Raises:
+        SftpJailError: it says since when logins are known.
+    """
+    since = found.records.since
+    if since is None:
+        why = found.records.why or "nothing records logins"
+        raise SftpJailError(
+            f"nobody is disabled: when accounts were last used is not known: {why}",
+            advice="see review in sftpjail(8) for what records logins",
+        )
+    if found.now - since < days * DAY:
+        old = max(found.now - since, 0) // DAY
+        raise SftpJailError(
+            f"nobody is disabled: logins are known since {date(since)} only, and not for {days} "
+            f"{'day' if days == 1 else 'days'} (now: {old})",
+            advice=f"wait until {date(since + days * DAY)}, or give fewer days",
+        )
+
+
+def date(at: int) -> str:
+    """Return the day of a moment here (YYYY-MM-DD); a time that no calendar has is its number."""
+    try:
+        return time.strftime("%Y-%m-%d", time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return str(at)
+
+
+def to_disable(
+    found: Review, days: int, host: Host
+) -> tuple[list[Reviewed], list[tuple[str, str]]]:
+    """Return who is to be disabled, and who is skipped, each with the reason.
+
+    Those whom an administrator has shut out already, and who have expired, are neither.
+
+    Args:
+        found: the review.
+        days: see `Reviewed.is_inactive`.
+        host: the facts.
+    """
+    chosen, skipped = list[Reviewed](), list[tuple[str, str]]()
+    for one in found.accounts:
+        if not one.is_inactive(days):
+            continue
+        try:
+            if is_disabled(one.account, host) or own_expiry(one.account, host):
+                continue
+            why = "it is marked by set --keep-active" if one.keep else spared(one.account, host)
+            if not why:
+                refuse_other(one.account, host)
+        except SftpJailError as error:
+            why = error.message
+        if why:
+            skipped.append((one.account.name, why))
+        else:
+            chosen.append(one)
+    return chosen, skipped
+
+
+def list_of(accounts: Sequence[Account], host: Host) -> frozenset[str] | None:
+    """Return who will be on the list of who is shut out; None where sshd's files have none."""
+    return None if is_asked(host) else list_after((), accounts, host)
