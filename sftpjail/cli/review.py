@@ -100,6 +100,7 @@ def _answer(context: Context, found: Review, chosen: list[Reviewed], host: Host)
         "records_since": found.records.since,
         "records_why": found.records.why or None,
         "inactive_days": context.arguments.inactive,
+        "unlogged": found.unlogged,
     }
     if context.json:
         context.answers["accounts"] = [_facts(one, found.now, host) for one in chosen]
@@ -116,13 +117,25 @@ def _sum_up(context: Context, found: Review, chosen: list[Reviewed]) -> None:
         why = records.why or "nothing records logins"
         words = f"when accounts were last used is not known: {one_line(why)}"
         context.warn([Problem(words, "so none counts as inactive", severity="advice")])
-    elif not chosen:
+    elif not chosen and len(found.unlogged) < len(found.accounts):
         context.warn([f"no account has been inactive for {counted(days, 'day')}"])
+    context.warn(_unlogged(found))
     if sys.stdout.isatty() and chosen and records.since is not None:
         kept = [one.account.name for one in chosen if one.keep]
         count = counted(len(chosen), "account")
         context.say([f"{count}; logins are known since {date(records.since)}"])
         context.say([f"review --disable skips {some(kept, _SHOWN)}"] if kept else [])
+
+
+def _unlogged(found: Review) -> list[Problem]:
+    """Return that sshd does not say when somebody came."""
+    if not found.unlogged:
+        return []
+    whose = some(found.unlogged, _SHOWN)
+    why = "sshd keeps their logins out of the log that is read, so none counts as inactive"
+    advice = "see LogLevel and SyslogFacility in sshd_config(5)"
+    what = f"when somebody last logged in is not known of {whose}"
+    return [Problem(what, why, severity="advice", advice=advice)]
 
 
 # -- what is shown -----------------------------------------------------------------------------
@@ -268,9 +281,10 @@ def _disable(context: Context) -> int:
         _answer(context, found, chosen, host)
         context.finish(engine, plan, done, nothing)
     context.answers["disabled"] = names
-    context.answer_problems(
+    left = [
         Problem(f"skipped: {words}", "", about=name, severity="advice") for name, words in skipped
-    )
+    ]
+    context.answer_problems([*left, *_unlogged(found)])
     return context.close(0)
 
 

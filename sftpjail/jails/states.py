@@ -69,11 +69,13 @@ class Ways:
         password: None where only a directory service knows whether it has one.
         certificate: sshd takes those of a trusted authority.
         keys: sshd also takes keys from elsewhere: a command, or other files.
+        logged: its logins get into the log that we read.
     """
 
     password: bool | None
     certificate: bool
     keys: bool
+    logged: bool
 
 
 class States:
@@ -123,7 +125,8 @@ class States:
             password = usable_password(self._host.shadow(account.name), found)
         certificate = found.get("trustedusercakeys") not in ("", "none")
         command = found.get("authorizedkeyscommand") not in ("", "none")
-        return Ways(password, certificate, command or _reads_other_files(account, found))
+        keys = command or _reads_other_files(account, found)
+        return Ways(password, certificate, keys, _logs(found, self._host))
 
     def _judged(self, account: Account) -> State:
         why = reason(account, self._host)
@@ -332,6 +335,13 @@ def holds(criteria: str, name: str, groups: tuple[str, ...]) -> bool:
 def _about_users(criteria: str) -> tuple[tuple[str, str], ...]:
     """Return the User and Group criteria of a Match line."""
     return tuple(pair for pair in conditions(criteria) if pair[0] in ("user", "group"))
+
+
+def _logs(found: Settings, host: Host) -> bool:
+    """Return whether sshd logs a login (auth.c, auth_log), and to where we read it."""
+    if found.get("loglevel") in ("QUIET", "FATAL", "ERROR"):
+        return False
+    return host.systemd or found.get("syslogfacility") in ("", "AUTH", "AUTHPRIV")
 
 
 def _reads_other_files(account: Account, found: Settings) -> bool:

@@ -51,12 +51,14 @@ class Records:
         since: the time since which every login is known; None if logins are not recorded.
         why: why they are not recorded, or "".
         logged: by uid, the uses in sshd's log since the records were last stored.
+        by_pam: whether the logins themselves keep all of it, without a log.
     """
 
     host: Host
     since: int | None = None
     why: str = ""
     logged: dict[int, dict[str, tuple[int, str, int]]] = field(default_factory=dict)
+    by_pam: bool = False
     verified: bool = True  # whether only root can have written the log
 
     def of(self, uid: int) -> Uses:
@@ -100,6 +102,7 @@ def read(config: Config, host: Host, keep: bool = False) -> Records:
         if keep:
             _keep(records, _Note(now, now, by_pam=True))  # earlier logins are not known
         return records
+    records.by_pam = by_pam
     step = host.stat(SCRIPT) if by_pam else None
     if step:
         begin = before.since if before and before.by_pam else int(step.st_mtime)

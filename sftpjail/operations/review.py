@@ -79,6 +79,13 @@ class Review:
     records: Records
     accounts: list[Reviewed]
 
+    @property
+    def unlogged(self) -> list[str]:
+        """The names of those whose logins sshd keeps out of the log that we read."""
+        if self.records.by_pam or self.records.since is None:
+            return []
+        return [one.account.name for one in self.accounts if one.ways and not one.ways.logged]
+
 
 def review(engine: Engine, accounts: Sequence[Account]) -> Review:
     """Return what is to be said of jailed accounts.
@@ -98,11 +105,14 @@ def review(engine: Engine, accounts: Sequence[Account]) -> Review:
         mine = granted.get(name, Grants())
         # A line of the log has a name, which can be that of an earlier account too.
         uses = {key: use for key, use in records.of(account.uid).items() if use[0] >= mine.after}
-        active, by = _activity(mine, uses, records, now if going[name] else None)
+        ways = _ways(states, account)
+        known = records.by_pam or (ways is not None and ways.logged)
+        since = records.since if known else None
+        active, by = _activity(mine, uses, since, now if going[name] else None)
         one = Reviewed(
             account,
             states.of(account),
-            _ways(states, account),
+            ways,
             tuple(line.key for line in lines),
             mine,
             uses,
@@ -132,17 +142,22 @@ def _ways(states: States, account: Account) -> Ways | None:
 
 
 def _activity(
-    granted: Grants, uses: Uses, records: Records, session: int | None
+    granted: Grants, uses: Uses, since: int | None, session: int | None
 ) -> tuple[int | None, str]:
     """Return the latest moment that counts as use, and what was then.
 
     None where logins are not known, unless a session goes on.
+
+    Args:
+        granted, uses: of the account.
+        since: the moment from which on its logins are known, or None.
+        session: now, if one goes on.
     """
     if session is not None:
         return session, "session"
-    if records.since is None:
+    if since is None:
         return None, ""
-    moments = [(records.since, "records")]
+    moments = [(since, "records")]
     moments += [(granted.made.at, "creation")] if granted.made else []
     moments += [(granted.opened.at, "enable")] if granted.opened else []
     moments += [(use[0], "login") for use in uses.values()]

@@ -91,6 +91,20 @@ def test_what_is_not_known_is_not_inactive(
         refuse_young(found, 1)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("loglevel", "ERROR"), ("loglevel", "QUIET"), ("syslogfacility", "USER")]
+)
+def test_where_sshd_logs_no_login_nobody_is_inactive(
+    stage: Stage, known: dict[str, Grants], setting: str, value: str
+) -> None:
+    stage.tree.write("/etc/ssh/sshd_config.d/05-test.conf", f"{setting} {value}\n")
+    found = looked(stage)
+    assert found.unlogged == ["ann"] and found.accounts[0].idle is None
+    assert to_disable(found, 1, stage.host()) == ([], [])
+    found.records.by_pam = True
+    assert found.unlogged == []
+
+
 def test_young_records_disable_nobody(stage: Stage, known: dict[str, Grants]) -> None:
     found = looked(stage)
     refuse_young(found, 200)
