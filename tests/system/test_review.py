@@ -176,6 +176,13 @@ def test_two_hundred_accounts_in_every_state(machine: Machine) -> None:
     refused(machine, *disable, code=2, says="sftpjail review --inactive 90d --disable --yes")
     shown = json.loads(machine.run(*disable, "--dry-run").out)
     assert (shown["disabled"], shown["changed"]) == (disabled, False) and states(machine) == before
+    # An sshd that logs no login of theirs says nothing of them.
+    dropin = machine.read(DROPIN)
+    machine.write(DROPIN, f"{dropin}Match User idle*\n LogLevel ERROR\n")
+    quiet = json.loads(machine.run("sftpjail", "--json", "review", "--inactive", "90d").out)
+    assert quiet["unlogged"] == names("idle")
+    assert not {one["user"] for one in quiet["accounts"]} & set(names("idle"))
+    machine.write(DROPIN, dropin)
     works(machine, "idle0", key)  # her last login is now
     with session(machine, "idle1", key, "/files"):
         found = json.loads(machine.run("sftpjail", "--json", "review", "idle1").out)["accounts"]
