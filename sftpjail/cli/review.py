@@ -118,7 +118,8 @@ def _sum_up(context: Context, found: Review, chosen: list[Reviewed]) -> None:
         words = f"when accounts were last used is not known: {one_line(why)}"
         context.warn([Problem(words, "so none counts as inactive", severity="advice")])
     elif not chosen and len(found.unlogged) < len(found.accounts):
-        context.warn([f"no account has been inactive for {counted(days, 'day')}"])
+        since = f"logins are known since {date(records.since)}"
+        context.warn([f"no account has been inactive for {counted(days, 'day')}; {since}"])
     context.warn(_unlogged(found))
     if sys.stdout.isatty() and chosen and records.since is not None:
         kept = [one.account.name for one in chosen if one.keep]
