@@ -99,12 +99,13 @@ def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
 
 def unit(host: Host) -> str:
     """Return the name of sshd's unit: ssh on Debian, sshd elsewhere."""
+    return "ssh" if has_unit("ssh.service", host) else "sshd"
+
+
+def has_unit(name: str, host: Host) -> bool:
+    """Return whether there is a file of a systemd unit."""
     directories = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
-    return (
-        "ssh"
-        if any(host.lstat(f"{directory}/ssh.service") for directory in directories)
-        else "sshd"
-    )
+    return any(host.lstat(f"{directory}/{name}") for directory in directories)
 
 
 def reload_command(host: Host, daemon: Daemon | None = None) -> str:

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.booted
 AUTO = "[logs]\nbackend = none\n[profiles]\n[[sftponly]]\nmounts = auto\n"
 DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 GUARD = "/etc/sftpjail/sshd-guard /etc/systemd/system/sftpjail-guard.service /etc/systemd/system/ssh.service.d"
+EACH = "/etc/systemd/system/sshd@.service.d/10-sftpjail.conf"  # where there is such a unit
 # Stands in for OpenSSH 10.4, which has no Debian: it refuses the one keyword in a Match block, in the words of servconf.c.
 OTHER = """#!/bin/sh
 probe=/dev/null; case $1 in -f) probe=$2 ;; esac
@@ -93,6 +94,49 @@ def test_an_sshd_that_refuses_our_line_starts(booted: Machine) -> None:
     works(machine, "alice", key)
     assert len(fstab(machine, "alice")) == 1 and guarded(machine) == []
     assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+
+
+# As on hosts where systemd starts an sshd for each connection; Debian 12 has no such unit.
+SOCKET = "[Socket]\nListenStream=22\nAccept=yes\n"
+SERVICE = """\
+[Service]
+ExecStart=-/usr/sbin/sshd -i
+StandardInput=socket
+RuntimeDirectory=sshd
+RuntimeDirectoryPreserve=yes
+"""
+
+
+def test_an_sshd_for_each_connection_is_guarded(booted: Machine) -> None:
+    """Its upgrade restarts nothing: the next connection has the new one."""
+    machine = booted
+    machine.run("useradd", "-m", "stranger")
+    stranger = machine.keygen("stranger")
+    machine.sh(
+        f"install -d -o stranger /home/stranger/.ssh && "
+        f"install -o stranger {stranger}.pub /home/stranger/.ssh/authorized_keys"
+    )
+    machine.write("/etc/systemd/system/sshd@.service", SERVICE)
+    machine.write("/etc/systemd/system/sshd.socket", SOCKET)
+    machine.sh(
+        "systemctl daemon-reload; systemctl stop ssh.socket ssh; systemctl start sshd.socket"
+    )
+    machine.write(CONFIG, AUTO)
+    machine.run("sftpjail", "setup")
+    key = jail(machine, "alice")
+    works(machine, "alice", key)
+    assert machine.run("sftpjail", "check").code == 0
+    if "\n    PAMServiceName" not in machine.read(DROPIN):
+        assert not machine.exists(EACH)
+    else:
+        machine.sh("mkdir -p /usr/lib/real; mv /usr/sbin/sshd /usr/lib/real/sshd")
+        machine.write("/usr/sbin/sshd", OTHER, 0o755)
+        assert machine.sftp("stranger", stranger, ["pwd"]).code == 0
+        shut(machine, "alice", key)
+        machine.run("mv", "/usr/lib/real/sshd", "/usr/sbin/sshd")
+        works(machine, "alice", key)
+    machine.run("sftpjail", "teardown", "--close-accounts")
+    assert not machine.exists(EACH) and guarded(machine) == []
 
 
 def test_the_guard_touches_nothing_else(booted: Machine) -> None:

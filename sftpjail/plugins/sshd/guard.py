@@ -21,7 +21,7 @@ from ...openssh.auto_mounts import PROBE, refused, takes_service
 from ...openssh.daemons import primary, running
 from ...openssh.match_blocks import DROPIN, MAIN
 from ...openssh.pam_session import SERVICES, service
-from ...openssh.repair import unit
+from ...openssh.repair import has_unit, unit
 
 SCRIPT = "/etc/sftpjail/sshd-guard"
 UNIT = "/etc/systemd/system/sftpjail-guard.service"
@@ -115,12 +115,18 @@ TimeoutStartSec=20
 _WANTS = (
     "# Made by `sftpjail setup`; changes here are lost.\n[Unit]\nWants=sftpjail-guard.service\n"
 )
+# Where each connection has an sshd of its own, an upgrade needs no restart: each is asked first.
+# The guard's own Before= cannot name a template.
+_EACH = f"{_WANTS}After=sftpjail-guard.service\n"
+_TEMPLATES = ("ssh@", "sshd@")
 
 
-def _drop_ins(host: Host) -> list[str]:
-    """Return the drop-ins by which sshd's unit starts the guard: of this host first."""
-    names = sorted(("ssh", "sshd"), key=lambda name: name != unit(host))
-    return [f"/etc/systemd/system/{name}.service.d/10-sftpjail.conf" for name in names]
+def _drop_ins(host: Host) -> dict[str, str]:
+    """Return the drop-ins by which sshd's units start the guard; "" for one that is not to be."""
+    texts = {name: _WANTS if name == unit(host) else "" for name in ("ssh", "sshd")}
+    texts |= {name: _EACH if has_unit(f"{name}.service", host) else "" for name in _TEMPLATES}
+    place = "/etc/systemd/system/{}.service.d/10-sftpjail.conf"
+    return {place.format(name): text for name, text in texts.items()}
 
 
 def guard(config: Config, host: Host) -> list[Action]:
@@ -128,18 +134,15 @@ def guard(config: Config, host: Host) -> list[Action]:
     needed = any(service(profile, host) for profile in config.profiles)
     if not needed or not host.which("systemctl") or _is_masked(host):
         return no_guard(host)
-    drop_in, other = _drop_ins(host)
-    return _left(
-        [
-            WriteFile(SCRIPT, _script(host), mode=0o755),
-            WriteFile(UNIT, _SERVICE),
-            MakeDir(posixpath.dirname(drop_in)),
-            WriteFile(drop_in, _WANTS),
-            Remove(other),
-            Remove(posixpath.dirname(other)),
-        ],
-        host,
-    )
+    actions: list[Action] = [WriteFile(SCRIPT, _script(host), mode=0o755)]
+    actions.append(WriteFile(UNIT, _SERVICE))
+    for drop_in, text in _drop_ins(host).items():
+        directory = posixpath.dirname(drop_in)
+        if text:
+            actions += [MakeDir(directory), WriteFile(drop_in, text)]
+        else:
+            actions += [Remove(drop_in), Remove(directory)]
+    return _left(actions, host)
 
 
 def no_guard(host: Host) -> list[Action]:

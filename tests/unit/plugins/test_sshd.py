@@ -221,6 +221,10 @@ def test_on_setup_guards_a_line_that_some_sshds_refuse(tree: Tree, fire: Fire, s
     assert not written() & paths, "no systemd"
     tree.program("systemctl")
     assert written() > paths
+    each = "/etc/systemd/system/sshd@.service.d/10-sftpjail.conf"
+    assert each not in written()
+    tree.write("/usr/lib/systemd/system/sshd@.service", "")
+    assert each in written(), "an sshd for each connection"
     for action in fire("sshd", "on_setup", tree.host(), Config(profiles=(BIND,))):
         assert not isinstance(action, WriteFile) or action.path == DROPIN, "nothing to be refused"
     tree.link(unit, "/dev/null")
