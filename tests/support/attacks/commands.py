@@ -27,6 +27,7 @@ LAYOUTS = {
     "session homes": f"{PROFILE}mounts = session\nchroot = %h\n",
     "session inside": f"{PROFILE}mounts = session\nhome = inside\n",
 }
+IN_FSTAB = ("fstab", "homes", "inside")
 FIVE = "one two three four five"
 # A jail that is too open, and one whose mount is gone.
 BREAK = (
@@ -60,6 +61,7 @@ class Case:
     lets_in: str = (
         ""  # who may log in before and after, with the key `more`, and so at every moment between
     )
+    only: str = ""  # of several sftpjails that it runs, the words of the one that is meant
     jails: bool = True  # whether the host is set up and has some
     layouts: tuple[str, ...] = ()  # those in which it makes sense, where that is not all
 
@@ -96,6 +98,21 @@ ACCOUNTS = (
     ' "alice,Alice,,$(cat /root/keys/alice.pub),/srv/web:/web,2099-12-31"'
     ' "bob,,,$key,/srv/web:/web," >/root/accounts.csv; chmod 600 /root/accounts.csv'
 )
+GIVE_PASSWORD = (
+    "echo '$6$salt$0123456789abcdef0123456789abcdef' | sftpjail set alice --password;"
+    " chage -d 2026-01-01 alice"
+)
+RENAME = "usermod -l alicia alice"
+CAROL = (
+    "sftpjail adopt carol; sftpjail key add carol /root/keys/carol.pub;"
+    " sftpjail mount carol /srv/web /web"
+)
+ADD_CAROL = (
+    "sftpjail add carol --key /root/keys/carol.pub --mount /srv/web:/web"
+    " -- --comment 'C. Arol' --groups users"
+)
+LAST_HOOK = "/etc/shadow-maint/userdel-post.d/sftpjail"
+LEAVE = "gpasswd -d carol sftponly"
 ADDED = "sftpjail add eve --key /root/keys/more.pub --mount /srv/web:/web"
 
 CASES: dict[str, Case] = {
@@ -109,12 +126,11 @@ CASES: dict[str, Case] = {
     ),
     "remove --delete-account": Case(
         ours("remove", "carol", "--delete-account"),
-        "sftpjail add carol --key /root/keys/carol.pub --mount /srv/web:/web -- --comment 'C. Arol' --groups users",
+        ADD_CAROL,
     ),
     "remove": Case(
         ours("remove", "carol"),
-        "sftpjail adopt carol; sftpjail key add carol /root/keys/carol.pub;"
-        " sftpjail mount carol /srv/web /web",
+        CAROL,
     ),
     "adopt": Case(ours("adopt", "bob"), "sftpjail remove bob", lets_in="bob"),
     "remove of an adopted account": Case(
@@ -141,6 +157,23 @@ CASES: dict[str, Case] = {
         "sftpjail disable alice --reason left",
         "sftpjail disable alice --reason left",
     ),
+    "set --expires": Case(
+        ours("set", "alice", "--expires", "2099-12-31"), "sftpjail set alice --expires never"
+    ),
+    "set --no-password": Case(
+        ours("set", "alice", "--no-password"), GIVE_PASSWORD, GIVE_PASSWORD, lets_in="alice"
+    ),
+    "set --from": Case(
+        ours("set", "alice", "--from", "127.0.0.0/8"),
+        "sftpjail set alice --from any",
+        lets_in="alice",
+    ),
+    "set --connections": Case(
+        ours("set", "alice", "--connections", "3"),
+        "sftpjail set alice --connections 0",
+        lets_in="alice",
+        layouts=("session", "session homes", "session inside"),
+    ),
     "undo": Case(
         ours("undo"),
         "sftpjail mount alice /srv/web /a/b",
@@ -156,6 +189,14 @@ CASES: dict[str, Case] = {
         "sftpjail remove carol --delete-account",
         "sftpjail remove carol --delete-account",
     ),
+    "undo of setup": Case(ours("undo"), "sftpjail setup", "sftpjail setup", jails=False),
+    "undo of teardown": Case(
+        ours("undo"), "sftpjail teardown", "sftpjail setup; sftpjail teardown", jails=False
+    ),
+    "apply after a rename": Case(
+        ours("apply"), f"usermod -l alice alicia; sftpjail apply; {RENAME}", RENAME
+    ),
+    "apply --prune": Case(ours("apply", "--prune"), f"{CAROL}; {LEAVE}", LEAVE),
     "apply of five": Case(
         ours("apply"),
         f"for name in {FIVE}; do sftpjail remove $name; usermod -aG sftponly $name; done",
@@ -180,9 +221,15 @@ CASES: dict[str, Case] = {
         lets_in="alice",
     ),
     "userdel -r": Case(
+        ("userdel", "-r", "carol"), ADD_CAROL, more=2, only="userdel-pre", layouts=IN_FSTAB
+    ),
+    "userdel -r, its last hook": Case(
         ("userdel", "-r", "carol"),
-        "sftpjail add carol --key /root/keys/carol.pub --mount /srv/web:/web -- --comment 'C. Arol' --groups users",
-        more=2,
+        ADD_CAROL,
+        alone=f"mv {LAST_HOOK} /run/hook; userdel -r carol; mv /run/hook {LAST_HOOK}",
+        clears=f"sftpjail apply --prune; {ADD_CAROL}",
+        more=1,
+        only="userdel-post",
     ),
     "useradd": Case(
         ("useradd", "-m", "-G", "sftponly", "eve"),
@@ -266,6 +313,7 @@ class Trial:
             machine.start_sshd()
         machine.sh(self.case.prepares)
         machine.run(*DRIVER, "install")
+        machine.write("/run/crash/only", self.case.only)
 
     def history(self) -> int:
         """How many transactions the history has."""

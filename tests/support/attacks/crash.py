@@ -8,8 +8,8 @@
     crash.py inject CALL N[+] WHAT COMMAND...   has its Nth CALL (and those after it) fail, or bring a signal: WHAT is
                                                 error=ERRNO or signal=NAME; ends as COMMAND does
 
-COMMAND is sftpjail, or what runs it, as useradd does. Of several sftpjails it is the first. What strace(1) kills
-as it enters a call does not do it any more.
+COMMAND is sftpjail, or what runs it, as useradd does. Of several sftpjails it is the first of whose command line
+/run/crash/only is a part, if there is such a file. What strace(1) kills as it enters a call does not do it any more.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ CALLS = (
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 BIN, REAL = "/usr/bin/sftpjail", "/run/crash/sftpjail"
 NEXT, OUT, SITES = "/run/crash/next", "/run/crash/out", "/run/crash/sites"
+ONLY = "/run/crash/only"
 # Only the first one that runs after NEXT was written is traced.
 WRAPPER = f"""#!/bin/sh
+only=$(/bin/cat {ONLY} 2>/dev/null)
+case "$*" in *"$only"*) ;; *) exec {REAL} "$@" ;; esac
 /bin/mv {NEXT} {NEXT}.now 2>/dev/null || exec {REAL} "$@"
 . {NEXT}.now
 """

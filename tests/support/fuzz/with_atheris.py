@@ -33,7 +33,7 @@ def fuzz(name: str, count: int, corpus: str, modules: list[str]) -> None:
     target = next(target for target in TARGETS if target.name == name)
     options = [
         f"-runs={count}",
-        "-max_len={LONGEST}",
+        f"-max_len={LONGEST}",
         f"-timeout={HANG}",
         "-rss_limit_mb=2048",
         "-print_final_stats=1",
