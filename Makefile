@@ -92,6 +92,7 @@ install-docs:
 	$(INSTALL) -m 644 README.md SECURITY.md $(changelog) $(DESTDIR)$(docdir)/
 	$(if $(license),$(INSTALL) -m 644 $(license) $(DESTDIR)$(licensedir)/)
 	$(INSTALL) -m 755 hooks/examples/* $(DESTDIR)$(docdir)/examples/
+	$(INSTALL) -m 644 packaging/examples/* $(DESTDIR)$(docdir)/examples/
 	for page in man/*.scd; do \
 	    name=$${page#man/}; name=$${name%.scd}; directory=$(DESTDIR)$(mandir)/man$${name##*.}; \
 	    if command -v scdoc >/dev/null; then \
@@ -111,7 +112,8 @@ install-completions:
 uninstall:
 	rm -rf $(python)/sftpjail $(python)/sftpjail-$(version).dist-info $(DESTDIR)$(libdir) $(DESTDIR)$(docdir) \
 	    $(DESTDIR)$(datadir)/sftpjail
-	rm -f $(addprefix $(DESTDIR),$(bindir)/sftpjail $(addprefix $(unitdir)/sftpjail.,path service timer) \
+	rm -f $(addprefix $(DESTDIR),$(bindir)/sftpjail $(addprefix $(unitdir)/sftpjail,.path .service .timer \
+	    -metrics.service -metrics.timer) \
 	    $(sysusersdir)/sftpjail.conf $(tmpfilesdir)/sftpjail.conf $(bashdir)/sftpjail $(zshdir)/_sftpjail \
 	    $(fishdir)/sftpjail.fish $(mandir)/man8/sftpjail.8 $(mandir)/man5/sftpjail.conf.5 \
 	    $(mandir)/man5/sftpjail-accounts.5 $(mandir)/man7/sftpjail-plugins.7)

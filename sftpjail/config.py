@@ -35,6 +35,10 @@ level = option('QUIET', 'FATAL', 'ERROR', 'INFO', 'VERBOSE', \
 'DEBUG', 'DEBUG1', 'DEBUG2', 'DEBUG3', default='VERBOSE')
 [history]
 keep = integer(0, 1200, default=0)
+[metrics]
+file = string(default='')
+accounts = boolean(default=True)
+check = boolean(default=True)
 [plugins]
 allow = force_list(default=list())
 disable = force_list(default=list())
@@ -75,6 +79,18 @@ class Logs:
     level: str = "VERBOSE"
 
 
+@dataclass(frozen=True)
+class Metrics:
+    """The section [metrics]: the file for node_exporter, "" for none, and what is in it.
+
+    `accounts`: series of each account, and not only sums. `check`: how many problems there are.
+    """
+
+    file: str = ""
+    accounts: bool = True
+    check: bool = True
+
+
 class Taken(NamedTuple):
     """A Match block of an administrator's that `import` replaces by one of ours.
 
@@ -107,6 +123,7 @@ class Config:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     plugins_packaged: tuple[str, ...] = ()
     keep_history: int = 0
+    metrics: Metrics = Metrics()
     taken: tuple[Taken, ...] = ()
     given_back: tuple[Taken, ...] = ()
     released: tuple[str, ...] = ()
@@ -257,7 +274,21 @@ def _build(raw: Any, path: str) -> Config:
         tuple(filter(None, plugins["disable"])),
         {name: dict(plugins[name]) for name in plugins.sections},
         keep_history=raw["history"]["keep"],
+        metrics=_metrics(raw["metrics"], path),
     )
+
+
+def _metrics(raw: Any, path: str) -> Metrics:
+    where = f"{path}: [metrics] file"
+    file = _absolute(raw["file"], where) if raw["file"] else ""
+    if file and not is_for_node_exporter(file):
+        raise UsageError(f"{where}: {file!r} must end in .prom: node_exporter reads no other file")
+    return Metrics(file, raw["accounts"], raw["check"])
+
+
+def is_for_node_exporter(path: str) -> bool:
+    """Return whether node_exporter's textfile collector reads a file of that name."""
+    return path.endswith(".prom") and posixpath.basename(path) != ".prom"
 
 
 def _absolute(value: str, where: str) -> str:

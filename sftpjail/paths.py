@@ -13,6 +13,7 @@ ASIDE = f"{STATE}/aside."  # and a name; a directory for all would be in everybo
 HOST_RECORD = f"{STATE}/host"
 HISTORY = f"{STATE}/history"
 SEEN = f"{STATE}/seen"  # when keys were last used: a cache, a file for each uid
+COUNTED = f"{STATE}/metrics"  # how far the logs were counted, and the sums
 TABLES = "/etc/sftpjail/mounts"
 # Accounts that may come from some addresses only; see jails/addresses.py.
 ADDRESSES = "/etc/sftpjail/addresses"

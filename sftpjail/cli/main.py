@@ -42,6 +42,7 @@ MODULES = (
     "explain",
     "selftest",
     "log",
+    "metrics",
     "history",
     "undo",
     "accounts",

@@ -44,5 +44,9 @@ def unknown(why: str) -> str:
 
 
 def _line(state: int, words: str) -> str:
-    """Return the line before the performance data, without bars, which would begin these."""
-    return f"SFTPJAIL {_WORDS[state]} - {one_line(words).replace('|', '/')}"
+    """Return the line before the performance data, which a bar would begin.
+
+    Nagios turns semicolons into colons.
+    """
+    words = one_line(words).replace("|", "/").replace(";", ",")
+    return f"SFTPJAIL {_WORDS[state]} - {words}"

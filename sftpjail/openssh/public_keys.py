@@ -340,6 +340,29 @@ def limited(key: Key, addresses: str = "", last_day: str = "") -> Key:
     return _with(key, (*key.options, *more), key.comment)
 
 
+def expiry(key: Key) -> int | None:
+    """Return when sshd refuses a key by its expiry-time= in epoch seconds, None without one.
+
+    In the time of the host, or with a Z in UTC: sshd(8). Of several, the first that comes counts.
+    """
+    import calendar
+    import time
+
+    found = list[int]()
+    for name, _, value in (option.partition("=") for option in key.options):
+        digits = value.strip('"').rstrip("Zz")
+        form = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(digits))
+        if name.lower() != "expiry-time" or form is None:
+            continue
+        try:
+            when = time.strptime(digits, form)
+            utc = value.strip('"')[-1:] in ("Z", "z")
+            found.append(calendar.timegm(when) if utc else int(time.mktime(when)))
+        except (ValueError, OverflowError):
+            continue
+    return min(found, default=None)
+
+
 def _check_addresses(text: str) -> None:
     """Refuse what sshd would take for no pattern list (match_host_and_ip in match.c).
 

@@ -1,15 +1,17 @@
-"""How the system calls us: stubs for the hooks of shadow, systemd's path unit and timer."""
+"""How the system calls us: stubs for the hooks of shadow, systemd's path unit and timers."""
 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 
 from .. import Account, MakeDir, Problem, Remove, Run, SftpJailError, WriteFile, hookimpl
 from ..actions import Action, SetLines
 from ..config import Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
-from ..paths import BIN, LIB, STATE, USERADD_HOOK, WAITER
+from ..paths import BIN, COUNTED, LIB, STATE, USERADD_HOOK, WAITER
+from ..transferlog import totals
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {
@@ -25,7 +27,12 @@ LOCAL = {
 UNITS = ("sftpjail.path", "sftpjail.timer")
 # Left by a package whose first setup failed. While it exists, the setup is tried again.
 WANTED = f"{STATE}/wanted"
-WANTS = {"sftpjail.path": "paths.target.wants", "sftpjail.timer": "timers.target.wants"}
+METRICS = "sftpjail-metrics.timer"  # runs where the configuration names a file for it
+WANTS = {
+    "sftpjail.path": "paths.target.wants",
+    "sftpjail.timer": "timers.target.wants",
+    METRICS: "timers.target.wants",
+}
 
 
 def stub(name: str, host: Host, config: Config) -> str:
@@ -63,7 +70,24 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             MakeDir(directory),
             WriteFile(path, stub(name, host, config), mode=0o755),
         ]
-    return actions + _out_of_local(host) + _units(host)
+    wanted = _wanted(config)
+    others = [unit for unit in WANTS if unit not in wanted]
+    actions += [*_out_of_local(host), *_units(host, wanted), *_units(host, others, want=False)]
+    return actions + _given_up(host, config.metrics.file)
+
+
+def _wanted(config: Config) -> tuple[str, ...]:
+    return (*UNITS, METRICS) if config.metrics.file else UNITS
+
+
+def _given_up(host: Host, file: str = "") -> list[Action]:
+    """Return what removes the file for node_exporter, if it is another one than FILE.
+
+    Nobody writes it any more, and node_exporter would go on telling what it says.
+    """
+    path = totals.read(host.text(COUNTED)).file
+    ours = path not in ("", file) and host.text(path).startswith("# HELP sftpjail_")
+    return [Remove(path, ours=True)] if ours else []
 
 
 def _out_of_local(host: Host) -> list[Action]:
@@ -76,17 +100,17 @@ def _out_of_local(host: Host) -> list[Action]:
     return [*actions, Remove("/usr/local/sbin"), Remove("/usr/local")]
 
 
-def _units(host: Host, want: bool = True) -> list[Action]:
-    """Return the actions that make systemd watch /etc/group, or stop; none without systemd.
+def _units(host: Host, units: Iterable[str], want: bool = True) -> list[Action]:
+    """Return the actions that make systemd run us, or stop; none without systemd.
 
     Like systemctl(1), leave masked units alone.
     """
     systemctl = host.which("systemctl")
     now = ("--now",) if host.systemd and not host.daemons.forbids("sftpjail", "start") else ()
     on, off = ((systemctl, verb, "--quiet", *now) for verb in ("enable", "disable"))
-    why = "jails for accounts that come by no hook of useradd's"
     actions: list[Action] = []
-    for unit in UNITS if systemctl else ():
+    for unit in units if systemctl else ():
+        why = "metrics" if unit == METRICS else "jails for accounts that come by no hook"
         link = f"/etc/systemd/system/{WANTS[unit]}/{unit}"
         enabled = host.lstat(link) is not None
         if want and not enabled and _installed(unit, host) and not _masked(unit, host):
@@ -120,7 +144,7 @@ def _installed(unit: str, host: Host) -> bool:
 
 @hookimpl
 def on_teardown(host: Host) -> list[Action]:
-    return _detached(host)
+    return [*_detached(host), Remove(COUNTED, ours=True)]
 
 
 @hookimpl
@@ -132,15 +156,15 @@ def _detached(host: Host) -> list[Action]:
     actions: list[Action] = [Remove(path) for path in STUBS]
     actions += [Remove(posixpath.dirname(path)) for path in STUBS]
     actions += [Remove(SHADOW), *_out_of_local(host)]
-    return actions + _units(host, want=False)
+    return actions + _units(host, WANTS, want=False) + _given_up(host)
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Problem]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     """Report what only systemd knows; the plan of `setup` covers the files."""
     if account is not None or not host.systemd:
         return []
-    units = [unit for unit in UNITS if _installed(unit, host) and not _masked(unit, host)]
+    units = [unit for unit in _wanted(config) if _installed(unit, host) and not _masked(unit, host)]
     asleep = [
         unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
     ]
@@ -150,7 +174,9 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
     return [
         Problem(
             what,
-            "members of a group that come by no hook get no jail",
+            "the metrics are old"
+            if asleep == [METRICS]
+            else "members of a group that come by no hook get no jail",
             f"systemctl start {' '.join(asleep)}",
         )
     ]

@@ -16,14 +16,22 @@ _PLAIN = re.compile(rb"(?:[A-Z0-9_]+=[^\n]*\n)+\n").match
 _WANTED = re.compile(
     rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME)=([^\n]*)"
 ).findall
+_WITH_CURSOR = re.compile(
+    rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME|__CURSOR)=([^\n]*)"
+).findall
 
 Entry = Mapping[bytes, bytes]
 
 
 class Entries:
-    """Cuts pieces into entries; what is not yet whole is kept."""
+    """Cuts pieces into entries; what is not yet whole is kept.
 
-    def __init__(self) -> None:
+    Args:
+        cursors: each entry has its __CURSOR too.
+    """
+
+    def __init__(self, cursors: bool = False) -> None:
+        self._wanted = _WITH_CURSOR if cursors else _WANTED
         self._rest = b""
         self._fields: dict[bytes, bytes] = {}
         self._skip = 0
@@ -44,7 +52,7 @@ class Entries:
                 continue
             match = None if self._fields else _PLAIN(data, at)
             if match:
-                entries.append(dict(_WANTED(b"\n" + match[0])))
+                entries.append(dict(self._wanted(b"\n" + match[0])))
                 at = match.end()
                 continue
             step = self._field(data, at, entries)

@@ -55,7 +55,7 @@ def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
     Raises:
         SftpJailError: nothing is logged, or the log cannot be read.
     """
-    if _logged(host, config) == "journald":
+    if logged(host, config) == "journald":
         for entry in _entries(programs.stream([*JOURNALCTL, f"--since=@{int(since)}"])):
             yield entry.get(b"MESSAGE", b"")
         return
@@ -73,7 +73,8 @@ def _entries(pieces: Iterable[bytes]) -> Iterator[Entry]:
         yield from entries.split(piece)
 
 
-def _logged(host: Host, config: Config) -> str:
+def logged(host: Host, config: Config) -> str:
+    """Return the daemon that writes the log. Raises SftpJailError where there is none."""
     name = backend(host, config)
     if name == "none":
         raise SftpJailError(
@@ -148,7 +149,7 @@ def read(
     Raises:
         SftpJailError: nothing is logged, or the log cannot be read.
     """
-    name = _logged(host, config)
+    name = logged(host, config)
     # Under systemd rsyslog has what the journal hands on, and no word of whose it was;
     # the journal knows.
     if name == "journald" or (follow and name == "rsyslog" and host.systemd):
@@ -256,7 +257,7 @@ class _Lines:
 
 
 def _read_files(host: Host, path: str, reader: Reader, follow: bool) -> Iterator[list[Record]]:
-    handles = _files(host, path)
+    handles = opened_all(host, path)
     try:
         while handles:
             name, handle = handles[0]
@@ -278,7 +279,7 @@ def opened(host: Host, path: str) -> Iterator[tuple[str, BinaryIO]]:
     Raises:
         SftpJailError: one cannot be read.
     """
-    for name, handle in _files(host, path):
+    for name, handle in opened_all(host, path):
         with handle:
             yield name, handle
 
@@ -293,8 +294,8 @@ def lines_of(name: str, handle: BinaryIO) -> Iterator[bytes]:
 
     lines = _Lines()
     try:
-        unpacked = _unpacked(name, handle)
-        while piece := unpacked.read(BLOCK):
+        whole = unpacked(name, handle)
+        while piece := whole.read(BLOCK):
             yield from lines.split(piece)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise SftpJailError(f"cannot read {name}: {error}") from error
@@ -302,7 +303,7 @@ def lines_of(name: str, handle: BinaryIO) -> Iterator[bytes]:
         yield lines.rest
 
 
-def _files(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
+def opened_all(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
     """Return the log's files, open, oldest first.
 
     They are opened newest first, and again if logrotate was at work meanwhile.
@@ -353,7 +354,13 @@ def _modified(host: Host, path: str) -> float:
 _PACKERS = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}
 
 
-def _unpacked(name: str, handle: BinaryIO) -> BinaryIO:
+def is_packed(name: str) -> bool:
+    """Return whether a log file's name says that it was packed."""
+    return posixpath.splitext(name)[1] in _PACKERS
+
+
+def unpacked(name: str, handle: BinaryIO) -> BinaryIO:
+    """Return what reads a log file, also one that was packed."""
     packer = _PACKERS.get(posixpath.splitext(name)[1])
     return cast(BinaryIO, import_module(packer).open(handle, "rb")) if packer else handle
 
@@ -377,7 +384,7 @@ def _read_file(
     packed = handle
     lines = _Lines()
     try:
-        handle = _unpacked(name, handle)
+        handle = unpacked(name, handle)
         while piece := handle.read(BLOCK):
             yield reader.read(lines.split(piece))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..errors import SftpJailError
 from ..host import Host
 from ..system import programs
 from . import sources
-from .journal_export import Entries
+from .journal_export import Entries, Entry
 from .logins import Logins
 from .records import Login
 from .timestamps import Clock, Stamp
@@ -19,11 +19,11 @@ from .timestamps import Clock, Stamp
 # Debian's rsyslog and syslog-ng, and other distributions'.
 FILES = ("/var/log/auth.log", "/var/log/secure")
 # Since OpenSSH 9.8 a session is a program of its own. What root's processes call themselves is so.
-_JOURNALCTL = (
+JOURNALCTL = (
     *("journalctl", "--quiet", "--no-pager", "--all", "--output=export"),
     "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
 )
-_OURS = ("_UID=0", "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session")
+OURS = ("_UID=0", "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session")
 _LINE = re.compile(
     rb"(\d{4}-\S+|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) \S+ sshd(?:-session)?\[(\d{1,10})\]: (.*)",
     re.DOTALL,
@@ -58,7 +58,7 @@ def following() -> Iterator[list[Login]]:
         SftpJailError: there is no journal.
     """
     reader = Logins()
-    for lines in _read(programs.stream([*_JOURNALCTL, "--follow", "--lines=0", *_OURS], 0.0)):
+    for lines in _read(programs.stream([*JOURNALCTL, "--follow", "--lines=0", *OURS], 0.0)):
         yield [login for line in lines for login in reader.read(*line, verified=True)]
 
 
@@ -69,13 +69,13 @@ def begin(host: Host) -> int:
         SftpJailError: there is none, or it is empty.
     """
     if host.systemd:
-        lines = (line for batch in _read(programs.stream(_JOURNALCTL)) for line in batch)
+        lines = (line for batch in _read(programs.stream(JOURNALCTL)) for line in batch)
         with contextlib.closing(lines):
             first = next(lines, None)
         if first:
             return first[0].at
     else:
-        for name, handle in sources.opened(host, _path(host)):
+        for name, handle in sources.opened(host, path(host)):
             clock = Clock(os.fstat(handle.fileno()).st_mtime)
             for line in sources.lines_of(name, handle):
                 word = _STAMP(line)
@@ -85,25 +85,38 @@ def begin(host: Host) -> int:
     raise SftpJailError("the log of logins is empty")
 
 
-_Lines = list[tuple[Stamp, int, bytes]]
+Line = tuple[Stamp, int, bytes]
+Lines = list[Line]
 
 
-def _journal(since: float) -> Iterator[_Lines]:
-    yield from _read(programs.stream([*_JOURNALCTL, f"--since=@{int(since)}", *_OURS]))
+def _journal(since: float) -> Iterator[Lines]:
+    yield from _read(programs.stream([*JOURNALCTL, f"--since=@{int(since)}", *OURS]))
 
 
-def _read(pieces: Iterator[bytes]) -> Iterator[_Lines]:
+def _read(pieces: Iterator[bytes]) -> Iterator[Lines]:
     entries, clock = Entries(), Clock()
     for piece in pieces:
-        lines = _Lines()
-        for entry in entries.split(piece):
-            with contextlib.suppress(KeyError, ValueError, OverflowError, OSError):
-                stamp = clock.journal(int(entry[b"__REALTIME_TIMESTAMP"]))
-                lines.append((stamp, int(entry[b"_PID"]), entry[b"MESSAGE"]))
-        yield lines
+        yield lines_of(entries.split(piece), clock)
 
 
-def _path(host: Host) -> str:
+def lines_of(entries: Iterable[Entry], clock: Clock) -> Lines:
+    """Return time, pid and message of entries of the journal."""
+    lines = Lines()
+    for entry in entries:
+        with contextlib.suppress(KeyError, ValueError, OverflowError, OSError):
+            stamp = clock.journal(int(entry[b"__REALTIME_TIMESTAMP"]))
+            lines.append((stamp, int(entry[b"_PID"]), entry[b"MESSAGE"]))
+    return lines
+
+
+def line_of(text: bytes, clock: Clock) -> Line | None:
+    """Return time, pid and message of a line of a log file, or None where it is not sshd's."""
+    match = _LINE(text)
+    stamp = clock(match[1]) if match else None
+    return (stamp, int(match[2]), match[3]) if match and stamp else None
+
+
+def path(host: Host) -> str:
     """Return the file that a log daemon writes. Raises SftpJailError where there is none."""
     path = next((path for path in FILES if host.lstat(path)), "")
     if not path:
@@ -111,14 +124,13 @@ def _path(host: Host) -> str:
     return path
 
 
-def _from_files(host: Host, since: float) -> Iterator[_Lines]:
-    for name, handle in sources.opened(host, _path(host)):
+def _from_files(host: Host, since: float) -> Iterator[Lines]:
+    for name, handle in sources.opened(host, path(host)):
         written = os.fstat(handle.fileno()).st_mtime
         if written < since:
             continue
         clock = Clock(written)
         for line in sources.lines_of(name, handle):
-            match = _LINE(line)
-            stamp = clock(match[1]) if match else None
-            if match and stamp:
-                yield [(stamp, int(match[2]), match[3])]
+            found = line_of(line, clock)
+            if found:
+                yield [found]

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail import config
-from sftpjail.config import Config, Logs, load, parse
+from sftpjail.config import Config, Logs, Metrics, load, parse
 from sftpjail.errors import UsageError
 from sftpjail.model import Profile
 
@@ -73,6 +73,10 @@ def test_unreadable_bytes_and_directories(tmp_path: Path) -> None:
         (
             "[logs]\nbackend = none\nfile = /x\nfacility = LOCAL7\nlevel = DEBUG3",
             {"logs": Logs("none", "/x", "LOCAL7", "DEBUG3")},
+        ),
+        (
+            "[metrics]\nfile = /x/y.prom\naccounts = no\ncheck = no",
+            {"metrics": Metrics("/x/y.prom", False, False)},
         ),
         (
             "[plugins]\nallow = quota,\ndisable = logs, keys",
@@ -413,3 +417,9 @@ def test_the_setting_that_was_meant(text: str, meant: str) -> None:
 def test_the_profile_that_was_meant() -> None:
     with pytest.raises(UsageError, match="has sftponly; did you mean sftponly"):
         Config().profile("sftpony")
+
+
+@pytest.mark.parametrize("file", ["x.prom", "/etc/passwd", "/x/.prom", '"/a\tb.prom"'])
+def test_a_file_for_metrics_is_one_that_node_exporter_reads(file: str) -> None:
+    with pytest.raises(UsageError, match=r"\[metrics\] file"):
+        parse(f"[metrics]\nfile = {file}\n")

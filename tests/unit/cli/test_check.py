@@ -79,8 +79,8 @@ def test_what_the_host_denies_is_unknown_to_nagios(
     [
         ((), 0, "OK - 2 jails checked, no problems"),
         (("advice",), 1, "WARNING - a: 0"),
-        (("advice", "broken"), 2, "CRITICAL - a: 1; a: 0"),
-        (("broken",) * 3 + ("advice", "open"), 2, "CRITICAL - a: 4; a: 0; a: 1 and 2 more"),
+        (("advice", "broken"), 2, "CRITICAL - a: 1, a: 0"),
+        (("broken",) * 3 + ("advice", "open"), 2, "CRITICAL - a: 4, a: 0, a: 1 and 2 more"),
     ],
 )
 def test_the_worst_is_named_first(severities: tuple[str, ...], state: int, shown: str) -> None:

@@ -19,8 +19,9 @@ from sftpjail import (
     Style,
     WriteFile,
 )
-from sftpjail.config import Config
+from sftpjail.config import Config, Metrics
 from sftpjail.paths import BIN, LIB
+from sftpjail.transferlog.totals import Totals, as_text
 
 HOOKS = Path(__file__).parents[3] / "hooks"
 STUBS = {
@@ -40,7 +41,7 @@ def installed(tree: Tree) -> None:
 
 def units(tree: Tree, *enabled: str, booted: bool = False) -> None:
     tree.program("systemctl")
-    for unit in ("sftpjail.path", "sftpjail.timer"):
+    for unit in ("sftpjail.path", "sftpjail.timer", "sftpjail-metrics.timer"):
         tree.write(f"/usr/lib/systemd/system/{unit}", "")
     for wanted in enabled:
         tree.write(f"/etc/systemd/system/{wanted}", "")
@@ -153,7 +154,8 @@ def test_on_teardown_and_on_detach(tree: Tree, fire: Fire) -> None:
     tree.write(LOCAL[0], f"#!/bin/sh\n{BLOCK}echo mine\n")
     tree.write("/var/lib/sftpjail/host", f'{{"made": ["{LOCAL[1]}"]}}')
     units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
-    actions = fire("entry", "on_teardown", tree.host())
+    *actions, last = fire("entry", "on_teardown", tree.host())
+    assert last == Remove("/var/lib/sftpjail/metrics", ours=True)
     assert actions == fire("entry", "on_detach", tree.host())
     assert {a.path for a in actions if isinstance(a, Remove)} >= {
         *STUBS,
@@ -207,3 +209,46 @@ def test_on_check_of_units_that_are_awake_or_not_wanted(
     programs.answer("is-active")
     assert fire("entry", "on_check", tree.host(), account=None) == [] and len(programs.asked) == 2
     assert fire("entry", "on_check", tree.host(), account=ann()) == [] and len(programs.asked) == 2
+
+
+PROM = "/var/lib/prometheus/node-exporter/sftpjail.prom"
+WITH_FILE = Config(metrics=Metrics(PROM))
+
+
+def test_the_timer_for_metrics_runs_where_there_is_a_file(tree: Tree, fire: Fire) -> None:
+    units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
+    assert not [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
+    (run,) = [a for a in fire("entry", "on_setup", tree.host(), WITH_FILE) if isinstance(a, Run)]
+    assert run.argv[1:] == ("enable", "--quiet", "sftpjail-metrics.timer")
+    tree.write("/etc/systemd/system/timers.target.wants/sftpjail-metrics.timer", "")
+    assert not [a for a in fire("entry", "on_setup", tree.host(), WITH_FILE) if isinstance(a, Run)]
+    (run,) = [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
+    assert run.argv[1:] == ("disable", "--quiet", "sftpjail-metrics.timer")
+    stopped = [a.argv[-1] for a in fire("entry", "on_detach", tree.host()) if isinstance(a, Run)]
+    assert stopped == ["sftpjail.path", "sftpjail.timer", "sftpjail-metrics.timer"]
+
+
+@pytest.mark.parametrize("text", ["# HELP sftpjail_build_info The version.\n", "mine\n"])
+def test_metrics_that_nobody_writes_any_more_go(tree: Tree, fire: Fire, text: str) -> None:
+    def removed(hook: str, config: Config) -> bool:
+        return Remove(PROM, ours=True) in fire("entry", hook, tree.host(), config)
+
+    assert not removed("on_setup", Config()) and not removed("on_teardown", Config())
+    tree.write("/var/lib/sftpjail/metrics", as_text(Totals(PROM)))
+    tree.write(PROM, text)
+    ours = text != "mine\n"
+    assert removed("on_setup", Config()) == ours and not removed("on_setup", WITH_FILE)
+    assert removed("on_setup", Config(metrics=Metrics("/other.prom"))) == ours
+    assert removed("on_teardown", WITH_FILE) == removed("on_detach", WITH_FILE) == ours
+
+
+def test_on_check_of_a_timer_for_metrics_that_sleeps(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
+    units(tree, booted=True)
+    programs.answer("is-active", "--quiet", "sftpjail-metrics.timer", code=3)
+    programs.answer("is-active")
+    assert fire("entry", "on_check", tree.host(), account=None) == []
+    (problem,) = fire("entry", "on_check", tree.host(), WITH_FILE, account=None)
+    assert problem.what == "sftpjail-metrics.timer does not run"
+    assert problem.why == "the metrics are old"

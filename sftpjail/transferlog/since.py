@@ -1,0 +1,223 @@
+"""What came to a log since it was last read, each line once.
+
+Of a file the place is the digest of its first line and an offset, so that it is found again when
+the file has another name, is packed, or was copied and emptied: logrotate(8) does all of these. Of
+the journal it is a cursor. Where the place is gone, what is later than the last line counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import BinaryIO
+
+from ..config import Config
+from ..errors import SftpJailError
+from ..host import Host
+from ..system import programs
+from . import sources, sshd_lines
+from .journal_export import Entries, Entry
+from .logins import Logins
+from .parser import Reader
+from .records import Login, Record
+from .timestamps import Clock
+from .totals import Place
+
+_NEWEST = ("journalctl", "--quiet", "--no-pager", "--lines=1", "--output=export")
+
+
+class Since:
+    """The records of one log since a place.
+
+    Args:
+        host: the facts.
+        place: how far it was read; None where it never was: then there is nothing yet, and it is
+            read from its end on.
+
+    `place` is how far it was read when all is read, and `lost` says that the place was not found.
+    """
+
+    def __init__(self, host: Host, place: Place | None) -> None:
+        self._host = host
+        self._first = place is None
+        self.place = place or Place(int(time.time()))
+        self.lost = False
+
+    def transfers(self, config: Config) -> Iterator[list[Record]]:
+        """Yield the records of internal-sftp's log, in batches; see `sources.read`.
+
+        Raises:
+            SftpJailError: nothing is logged, or the log cannot be read.
+        """
+        reader = Reader(Clock(), self._host.people)
+        name = sources.logged(self._host, config)
+        # Under systemd rsyslog does not know who has written a line; the journal does.
+        if name == "journald" or (name == "rsyslog" and self._host.systemd):
+            for entries in self._journal(sources.JOURNALCTL):
+                yield reader.read_journal(entries)
+        else:
+            for clock, after, lines in self._files(config.logs.file):
+                reader.clock = clock
+                yield [one for one in reader.read(lines) if one.at >= after]
+
+    def logins(self) -> Iterator[list[Login]]:
+        """Yield the logins that sshd's own lines tell of, in batches; see `sshd_lines.logins`.
+
+        Raises:
+            SftpJailError: there is no log of them, or it cannot be read.
+        """
+        reader = Logins()
+        if self._host.systemd:
+            for entries in self._journal(sshd_lines.JOURNALCTL, *sshd_lines.OURS):
+                lines = sshd_lines.lines_of(entries, Clock())
+                yield [one for line in lines for one in reader.read(*line, verified=True)]
+        else:
+            for clock, after, texts in self._files(sshd_lines.path(self._host)):
+                found = (sshd_lines.line_of(text, clock) for text in texts)
+                yield [
+                    login
+                    for line in found
+                    if line and line[0].at >= after
+                    for login in reader.read(*line, verified=False)
+                ]
+
+    # -- the journal -------------------------------------------------------------------------------
+
+    def _journal(self, command: tuple[str, ...], *matches: str) -> Iterator[list[Entry]]:
+        if self._first:
+            for entry in self._entries(_NEWEST):
+                self._go_to(entry)
+            return
+        after = f"--since=@{self.place.at}"
+        if self.place.cursor:
+            # Not --after-cursor: with a filter that skips an entry in systemd 252.
+            after = f"--cursor={self.place.cursor}"
+        known = self.place.cursor
+        try:
+            yield from self._batches((*command, after, *matches), known)
+        except SftpJailError:
+            if self.place.cursor != known or not known:
+                raise
+            self.lost = True  # it takes the cursor for none
+            self.place = replace(self.place, cursor="", at=self.place.at + 1)
+            yield from self._batches((*command, f"--since=@{self.place.at}", *matches), "")
+
+    def _batches(self, command: tuple[str, ...], known: str) -> Iterator[list[Entry]]:
+        batch = list[Entry]()
+        for entry in self._entries(command):
+            if known and entry.get(b"__CURSOR", b"").decode("ascii", "replace") == known:
+                continue
+            batch.append(entry)
+            self._go_to(entry)
+            if len(batch) == 1000:
+                yield batch
+                batch = []
+        yield batch
+
+    @staticmethod
+    def _entries(command: tuple[str, ...]) -> Iterator[Entry]:
+        entries = Entries(cursors=True)
+        for piece in programs.stream(command):
+            yield from entries.split(piece)
+
+    def _go_to(self, entry: Entry) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            at = int(entry[b"__REALTIME_TIMESTAMP"]) // 1_000_000
+            self.place = Place(at, entry[b"__CURSOR"].decode("ascii"))
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def _files(self, path: str) -> Iterator[tuple[Clock, int, list[bytes]]]:
+        """Yield whole lines, the clock for them, and from which second on they count."""
+        files = [(name, handle) for name, handle in sources.opened_all(self._host, path)]
+        try:
+            if self._first:
+                self._go_to_end(files)
+                return
+            begin, after = self._found(files), 0
+            if begin is None:
+                begin = 0
+                self.lost = bool(self.place.head)
+                after = self.place.at + self.lost
+            for number, (name, handle) in enumerate(files[begin:]):
+                goes_on = number == 0 and after == 0
+                yield from self._of_file(name, handle, after, self.place.offset * goes_on)
+        finally:
+            for _, handle in files:
+                handle.close()
+
+    def _go_to_end(self, files: list[tuple[str, BinaryIO]]) -> None:
+        """Set the place to the end of the newest file that has a line."""
+        for name, handle in reversed(files):
+            for _ in self._of_file(name, handle, 0, 0):
+                pass
+            if self.place.head:
+                return
+
+    def _found(self, files: list[tuple[str, BinaryIO]]) -> int | None:
+        """Return which of the files, oldest first, holds the place, and None where none does."""
+        for number in reversed(range(len(files))) if self.place.head else ():
+            name, packed = files[number]
+            with self._whole(name):
+                handle = sources.unpacked(name, packed)
+                first = handle.readline(sources.LONGEST)
+                if _digest(first) == self.place.head:
+                    handle.seek(self.place.offset - 1)
+                    if handle.read(1) == b"\n":
+                        return number
+        return None
+
+    def _of_file(
+        self, name: str, packed: BinaryIO, after: int, offset: int
+    ) -> Iterator[tuple[Clock, int, list[bytes]]]:
+        """Yield the whole lines of a file from an offset on, and set the place behind each."""
+        clock = Clock(os.fstat(packed.fileno()).st_mtime)
+        packed.seek(0)
+        with self._whole(name):
+            handle = sources.unpacked(name, packed)
+            head = _digest(handle.readline(sources.LONGEST))
+            if not head:
+                return
+            handle.seek(offset)
+            rest = b""
+            while piece := handle.read(sources.BLOCK):
+                *lines, rest = (rest + piece).split(b"\n")
+                offset += sum(map(len, lines)) + len(lines)
+                if lines:
+                    at = _time(lines[-1], clock) or self.place.at
+                    self.place = Place(at, head=head, offset=offset)
+                    yield clock, after, [line[: sources.LONGEST] for line in lines]
+
+    @contextlib.contextmanager
+    def _whole(self, name: str) -> Iterator[None]:
+        """Note that a packed file is damaged; one that is not packed must be readable.
+
+        Raises:
+            SftpJailError: that is not so.
+        """
+        import lzma
+
+        try:
+            yield
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            if not sources.is_packed(name):
+                raise SftpJailError(f"cannot read {name}: {error}") from error
+            self.lost = True
+
+
+def _digest(line: bytes) -> str:
+    """Return what tells a log file from others, by its first line; "" while that is not whole."""
+    whole = line.endswith(b"\n") or len(line) >= sources.LONGEST
+    return hashlib.sha256(line).hexdigest() if whole else ""
+
+
+def _time(line: bytes, clock: Clock) -> int:
+    """Return the time of a line, or 0."""
+    word = line[:15] if line[:1].isalpha() else line.partition(b" ")[0]
+    stamp = clock(word)
+    return stamp.at if stamp else 0
