@@ -7,12 +7,17 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from .. import __version__
 from ..config import is_for_node_exporter
 from ..errors import UsageError, unreadable
-from ..formats.exposition import Family, render
+from ..formats.exposition import Family, Sample, render
 from ..operations.metrics import Collector, counted, keep
 from ..system.metrics import one_at_a_time, publish
 from .context import Command, Context
+
+_VERSION = Family(
+    "sftpjail_build_info", "gauge", "The version.", [Sample(1, (("version", __version__),))]
+)
 
 
 def register(add_parser: Command) -> None:
@@ -47,7 +52,8 @@ def metrics(context: Context) -> int:
             check=wanted.check and not given.no_check,
         )
         found = Collector(engine, wanted, counted(engine)).collect()
-        text = render(found.families)
+        families = [_VERSION, *found.families]
+        text = render(families)
         problems = found.problems
         if not context.dry_run:
             problems = [*problems, *keep(found, wanted.file if given.write else "")]
@@ -56,7 +62,7 @@ def metrics(context: Context) -> int:
     if not path and not context.json:
         sys.stdout.write(text.decode("utf-8"))
         sys.stdout.flush()
-    context.answers |= {"file": path or None, "metrics": list(map(_facts, found.families))}
+    context.answers |= {"file": path or None, "metrics": list(map(_facts, families))}
     context.answer_problems(problems)
     return context.close(0)
 

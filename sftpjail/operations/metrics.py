@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from .. import __version__
 from ..config import Metrics, keyfile
 from ..engine.engine import Engine
 from ..errors import SftpJailError, denied
@@ -74,10 +73,11 @@ class Collector:
             "logins": self._of_logins,
             "apply": self._of_apply,
         }
+        if self._config.logs.backend == "none":
+            del parts["transfers"]  # nobody wants to know
         if self._wanted.check:
             parts["check"] = self._of_check
         found, success = Collected(counted=self._counted), list[Sample]()
-        found.families.append(_gauge("build_info", "The version.", 1, version=__version__))
         for name, part in parts.items():
             try:
                 found.families += part()
@@ -221,8 +221,8 @@ class _Owners:
         return self._owners.get(name or "")
 
 
-def _gauge(name: str, told: str, value: int, **labels: str) -> Family:
-    return Family(f"sftpjail_{name}", "gauge", told, [Sample(value, tuple(labels.items()))])
+def _gauge(name: str, told: str, value: int) -> Family:
+    return Family(f"sftpjail_{name}", "gauge", told, [Sample(value)])
 
 
 def counted(engine: Engine) -> totals.Totals:

@@ -167,7 +167,7 @@ class Since:
                 handle = sources.unpacked(name, packed)
                 first = handle.readline(sources.LONGEST)
                 if _digest(first) == self.place.head:
-                    handle.seek(self.place.offset - 1)
+                    handle.seek(max(0, self.place.offset - 1))
                     if handle.read(1) == b"\n":
                         return number
         return None
@@ -184,14 +184,15 @@ class Since:
             if not head:
                 return
             handle.seek(offset)
-            rest = b""
+            rest, seen = b"", offset
             while piece := handle.read(sources.BLOCK):
-                *lines, rest = (rest + piece).split(b"\n")
-                offset += sum(map(len, lines)) + len(lines)
+                seen += len(piece)
+                *lines, last = (rest + piece).split(b"\n")
                 if lines:
                     at = _time(lines[-1], clock) or self.place.at
-                    self.place = Place(at, head=head, offset=offset)
+                    self.place = Place(at, head=head, offset=seen - len(last))
                     yield clock, after, [line[: sources.LONGEST] for line in lines]
+                rest = last[: sources.LONGEST]
 
     @contextlib.contextmanager
     def _whole(self, name: str) -> Iterator[None]:

@@ -109,7 +109,7 @@ def _numbers(raw: list[Any], count: int) -> list[int]:
 
 
 def _number(raw: Any) -> int:
-    if type(raw) is not int or raw < 0:
+    if type(raw) is not int or not 0 <= raw < 1 << 63:
         raise ValueError
     return raw
 

@@ -17,6 +17,9 @@ server="slapd ldap-utils libnss-systemd"
 nslcd="$server nslcd nslcd-utils libnss-ldapd"
 sssd="$server sssd-common sssd-ldap sssd-tools sssd-dbus libnss-sss libpam-sss"
 
+# What watches a host, to be told of jails.
+monitors="prometheus prometheus-node-exporter nagios4-core curl"
+
 # What may be installed in a clean root without a network.
 downloads="openssh-server openssh-client adduser passwd python3 python3-pluggy python3-configobj python3-rich rsyslog
     logrotate systemd systemd-sysv libpam-systemd dbus mount util-linux iproute2 procps e2fsprogs acl sudo man-db"
@@ -162,7 +165,7 @@ END
 # Sets layers: the directories in the cache, topmost first, that make up root NAME; builds what is missing.
 use_root() {
     local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
-    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|packages|clean))?$|^trixie-arch$ ]] || die "unknown root '$name'"
+    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|packages|clean))?$|^trixie-arch$ ]] || die "unknown root '$name'"
     if [[ $suite =~ forky|sid ]]; then # there pivot_root is a package of its own
         packages+=,util-linux-extra downloads+=" util-linux-extra"
     fi
@@ -173,6 +176,7 @@ use_root() {
         -syslog-ng) use_root "$suite" && provide "$name" build_syslog_ng ;;
         -ldap) use_root "$suite" && provide "$name" build_directory "$nslcd" ;;
         -sssd) use_root "$suite" && provide "$name" build_directory "$sssd" ;;
+        -monitor) use_root "$suite" && provide "$name" build_packages "$monitors" ;;
         -packages) use_root "$suite" && provide "$name" build_packages "$package_tools" ;;
         -arch) use_root "$suite-packages" && provide "$name" build_arch ;;
     esac || die "could not build the root '$name'"

@@ -76,11 +76,12 @@ def test_the_file_and_who_is_in_its_way(machine: Machine) -> None:
     # A directory that is somebody else's, as node_exporter's may be.
     machine.sh("mkdir -p /var/lib/node /root/theirs; chown nobody /var/lib/node")
     done = machine.run("sftpjail", "metrics", "--write")
-    assert "no metrics of transfers: nothing is logged" in done.err and done.out == ""
+    assert "no metrics of logins: no daemon writes a log" in done.err and done.out == ""
     assert machine.mode(PROM) == "root:root 644"
     found = exposition.read(machine.read(PROM).encode())
     assert found["sftpjail_jails"][2][(("state", "ok"),)] == 1
-    assert found["sftpjail_collector_success"][2][(("collector", "transfers"),)] == 0
+    assert found["sftpjail_collector_success"][2][(("collector", "logins"),)] == 0
+    assert "sftpjail_transfer_bytes_total" not in found
     # A link of theirs is replaced, and what it leads to stays; one on the way is not followed.
     machine.sh(f"echo mine >/root/mine; rm {PROM}; ln -s /root/mine {PROM}")
     refused(machine, "sftpjail", "metrics", "--write", says=f"will not replace {PROM}")

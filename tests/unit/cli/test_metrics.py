@@ -178,7 +178,7 @@ def test_a_part_that_fails_is_left_out_and_said(
     assert not {"sftpjail_problems", FAILED} & found.keys() and BYTES in found
 
 
-def test_what_was_counted_before_a_part_failed_is_not_counted_twice(
+def test_what_was_counted_before_a_failure_counts_once(
     run: Run, stage: Stage, published: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,8 @@ def test_where_the_place_is_gone_what_is_later_counts(log: Log) -> None:
     assert log.new() == ["c"] and not log.lost
     # The same beginning, and shorter than it was.
     log.path.write_text(line("other", 4))
+    assert log.new() == [] and log.lost and log.place
+    log.place = replace(log.place, offset=0)
     assert log.new() == [] and log.lost
 
 
@@ -132,6 +135,15 @@ def test_a_damaged_packed_file_is_a_gap_and_no_end(log: Log) -> None:
     log.path.write_text(line("b", 2))
     assert "b" in log.new() and log.lost
     assert log.new() == [] and not log.lost
+
+
+def test_a_line_without_an_end_costs_no_memory_and_is_read_later(log: Log) -> None:
+    log.append(line("old"))
+    log.new()
+    log.append("x" * (3 << 18))
+    assert log.new() == []
+    log.append("x\n", line("a", 1))
+    assert log.new() == ["a"] and log.new() == []
 
 
 def test_no_log_is_an_error(tree: Tree) -> None:
@@ -233,6 +245,7 @@ def test_sums_go_on_and_those_of_the_gone_stay_in_the_sum_of_all() -> None:
         as_text(Totals("", Count(sums={"ann": [1]}))),
         as_text(Totals("", Count(sums={"ann": [1, -1]}))),
         as_text(Totals("", Count(Place(-1)))),
+        as_text(Totals("", Count(Place(1 << 63)))),
         as_text(Totals("a\0b")),
     ],
 )
