@@ -1,7 +1,8 @@
 """Tests that are too long for every run, and run whole with `tests/run … --all` alone.
 
 Those marked `whole` run with it alone. Of those marked `halved` one release has every other one, and the other
-release the rest, so that a run of both has them all once.
+release the rest, so that a run of both has them all once. With `tests/run --sample` all of them run, and those that
+can are no longer than in every run.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Sequence
 import pytest
 
 ALL = bool(os.environ.get("SFTPJAIL_ALL"))
+SAMPLE = bool(os.environ.get("SFTPJAIL_SAMPLE"))
 HALF = {"bookworm": 0, "trixie": 1}.get(os.environ.get("SFTPJAIL_SANDBOX", ""))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is for --all; it is deselected, so that nobody takes it for skipped."""
-    if ALL:
+    if ALL or SAMPLE:
         return
     half = None if config.option.keyword else HALF  # who asks for one by name gets it
     kept = chosen(items, half)
