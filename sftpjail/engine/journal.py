@@ -21,7 +21,16 @@ from typing import Any
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
 from ..system import accounts, files, process_state, services, shadow_leftovers
 from .history import Entry, Head, History, announce
-from .kinds import OLD_VERSIONS, Undo, drop, first_versions, is_undo, revert, with_earlier
+from .kinds import (
+    OF_ACCOUNTS,
+    OLD_VERSIONS,
+    Undo,
+    drop,
+    first_versions,
+    is_undo,
+    revert,
+    with_earlier,
+)
 
 # The undos that change names in directories.
 _NAMES = ("file", "unremove", "rename", "made-dir")
@@ -179,7 +188,7 @@ class Journal:
 
         This comes before the undos, because some of them run programs that wait for such a lock.
         """
-        if "boot" in self.began and any(undo["op"] in _ETC for undo in self.undos):
+        if "boot" in self.began and any(undo["op"] in OF_ACCOUNTS for undo in self.undos):
             try:
                 shadow_leftovers.clear(self.began["leftovers"], self.began["boot"])
             except (SftpJailError, OSError) as error:
@@ -219,7 +228,7 @@ class Journal:
         paths = {undo[key] for undo in undos for key in ("path", "to") if key in undo}
         directories = {os.path.dirname(path) for path in paths}
         directories |= {undo["path"] for undo in self.undos if undo["op"] == "owner"}
-        if any(undo["op"] in _ETC for undo in self.undos):
+        if any(undo["op"] in OF_ACCOUNTS for undo in self.undos):
             directories.add("/etc")
         failures = []
         for directory in sorted(directories):

@@ -9,10 +9,15 @@ from . import accounts as accounts
 from . import files as files
 from . import mounts as mounts
 from . import programs as programs
-from .base import Draft, Kind, Undo, drop, is_undo, kind_of, revert, with_earlier
+from .base import Draft, Kind, Undo, drop, is_undo, kind_of, ops_of, revert, with_earlier
 from .files import OLD_VERSIONS, first_versions
 
+# The undo records of what changes passwd(5) and its kin. Its programs sync a file and not its
+# name, and leave a lock and half a file where they die.
+OF_ACCOUNTS = ops_of(accounts.__name__)
+
 __all__ = [
+    "OF_ACCOUNTS",
     "OLD_VERSIONS",
     "Draft",
     "Kind",

@@ -137,6 +137,11 @@ def kind_of(action: Action) -> Kind[Any]:
     return next(_BY_ACTION[known] for known in type(action).__mro__ if known in _BY_ACTION)
 
 
+def ops_of(module: str) -> frozenset[str]:
+    """Return the "op" of each undo record that a module's kinds make."""
+    return frozenset(op for op, known in _BY_OP.items() if type(known).__module__ == module)
+
+
 def is_undo(undo: Mapping[str, Any]) -> bool:
     """Return whether `revert` can carry out a line of the journal that has an "op"."""
     if not isinstance(undo["op"], str) or undo["op"] not in _BY_OP:

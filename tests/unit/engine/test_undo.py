@@ -21,7 +21,7 @@ from sftpjail.actions import (
     SetPasswords,
 )
 from sftpjail.engine.journal import Journal
-from sftpjail.engine.kinds import kind_of
+from sftpjail.engine.kinds import OF_ACCOUNTS, kind_of
 from sftpjail.errors import RollbackIncomplete, SftpJailError
 from sftpjail.formats.tagged_lines import Style
 from sftpjail.system import accounts, files, shadow_leftovers
@@ -72,6 +72,13 @@ def test_an_account_that_is_gone_has_nothing_to_get_back(world: World, programs:
     assert journal.notices == [f"{said}; {said}"]
     assert interrupted(world, account("worldling", left=["nogroup"])).recover()
     assert world.people["worldling"]["--shell"] == "/bin/sh"
+
+
+def test_each_change_of_accounts_may_leave_something(world: World) -> None:
+    passwords = record(world, SetPasswords((("worldling", "$6$new"),)))
+    ops = {passwords["op"], record(world, SET)["op"], record(world, SetGroup("newgroup"))["op"]}
+    assert ops | {"added-account", "added-accounts", "deleted-account"} <= OF_ACCOUNTS
+    assert OF_ACCOUNTS.isdisjoint({"file", "mount", "run", "owner"})
 
 
 @pytest.mark.parametrize("first", [{"boot": "b", "leftovers": ["group.lock"]}, {}])
