@@ -34,8 +34,6 @@ from .kinds import (
 
 # The undos that change names in directories.
 _NAMES = ("file", "unremove", "rename", "made-dir")
-# The undos that change passwd(5) and related files. Their programs sync the file, but not its name.
-_ETC = ("account", "group", "added-account", "deleted-account", "restored-account")
 # The undos that delete or restore an account.
 _ACCOUNTS = ("added-account", "deleted-account", "restored-account")
 
