@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from machine import Machine
-from steps import QUIET, again, jail, ready, refused, session, shut, works
+from steps import QUIET, again, jail, programs_of, ready, refused, session, shut, works
 
 KEEP = "/etc/sftpjail/keep"
 SEEN = "/var/lib/sftpjail/seen"
@@ -165,6 +165,8 @@ def test_two_hundred_accounts_in_every_state(machine: Machine) -> None:
     long_ago(machine, prints)
     rows = [line.split("\t") for line in machine.run("sftpjail", "review").out.splitlines()]
     assert rows == expected()
+    programs = [path.rpartition("/")[2] for path in programs_of(machine, "sftpjail", "review")]
+    assert programs.count("ssh-keygen") == 1 and len(programs) < 15, "none for each account"
     chosen = [
         line.split("\t")[0]
         for line in machine.run("sftpjail", "review", "--inactive", "90d").out.splitlines()
