@@ -116,7 +116,7 @@ uninstall:
 	    -metrics.service -metrics.timer) \
 	    $(sysusersdir)/sftpjail.conf $(tmpfilesdir)/sftpjail.conf $(bashdir)/sftpjail $(zshdir)/_sftpjail \
 	    $(fishdir)/sftpjail.fish $(mandir)/man8/sftpjail.8 $(mandir)/man5/sftpjail.conf.5 \
-	    $(mandir)/man5/sftpjail-accounts.5 $(mandir)/man7/sftpjail-plugins.7)
+	    $(mandir)/man5/sftpjail-accounts.5 $(mandir)/man7/sftpjail-plugins.7 $(mandir)/man7/sftpjail-cookbook.7)
 	cmp -s packaging/logrotate $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail && \
 	    rm $(DESTDIR)$(sysconfdir)/logrotate.d/sftpjail || :
 	cmp -s packaging/sftpjail.conf $(DESTDIR)$(sysconfdir)/sftpjail/sftpjail.conf && \

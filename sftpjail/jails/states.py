@@ -269,7 +269,7 @@ class States:
         if profile.home == "bind" and not profile.in_home:
             is_there = self._is_dir(account.home)
             return self._elsewhere_shown(account) if is_there else f"{account.home} is not there"
-        if (profile.home == "inside" or profile.in_home) and not self._is_dir(account.files):
+        if profile.is_filled and not self._is_dir(account.files):
             return f"{account.files} is missing"
         return ""
 

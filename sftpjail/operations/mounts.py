@@ -11,7 +11,7 @@ from ..errors import SftpJailError, UsageError
 from ..formats.fstab import escape
 from ..host import Host
 from ..jails.submounts import hidden
-from ..model import Account, Bind, Problem, normal
+from ..model import Account, Bind, Problem, Profile, normal
 
 
 def target_in(account: Account, target: str) -> str:
@@ -71,13 +71,16 @@ def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config
     """
     if not account.exists:
         return []
+    profile = account.profile or Profile("")
+    # What the profile itself forbids is not missed: to list a drop box, to write as an auditor.
+    needed = {"x"} if {"opendir", "readdir"} & set(profile.deny) else {"r", "x"}
     problems = []
     for bind in binds:
         problems += hidden(account, bind, host, config)
         able = set(host.able(account, bind.source))
-        if not {"r", "x"} <= able:
+        if not needed <= able:
             problems.append(_cannot(account, bind, "read", "", host))
-        elif "w" not in able and not bind.read_only:
+        elif "w" not in able and not (bind.read_only or profile.read_only):
             way_out = ", or mount it --read-only if that is meant"
             problems.append(_cannot(account, bind, "write in", way_out, host))
     return problems

@@ -191,7 +191,9 @@ class Inverse:
         if OnSetup.hook not in events:
             return [], []
         if not events[OnSetup.hook].get("first"):
-            self.stays.append("what it brought to sftpjail.conf stays: change that, and apply it")
+            # With addresses came or went their rule of PAM, and does so again.
+            if not any(item["event"] == OnUserLimit.hook for item in self.items):
+                self.stays.append("what sftpjail.conf asks for stays: change that, and apply it")
             return [], []
         jails = jailed(engine.config, engine.host)
         refuse_unknown(engine)

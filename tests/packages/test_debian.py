@@ -19,6 +19,7 @@ MAN = (
     "man5/sftpjail.conf.5",
     "man5/sftpjail-accounts.5",
     "man7/sftpjail-plugins.7",
+    "man7/sftpjail-cookbook.7",
 )
 
 

@@ -150,10 +150,8 @@ length = ctypes.c_size_t(len(buffer))
 error = getattr(libc, call)(name.encode(), entry, buffer, length, ctypes.byref(result))
 print(os.strerror(error) if error else "found" if result else "not found")
 """
-RESPONDER = (
-    "entry_negative_timeout",
-    "memcache_timeout",
-)  # options of sssd.conf's section nss, not of the domain
+# Options of sssd.conf that are not of the domain, and their sections.
+SECTIONS = {"entry_negative_timeout": "nss", "memcache_timeout": "nss", "override_space": "sssd"}
 
 
 @dataclass(frozen=True)
@@ -247,7 +245,7 @@ class Directory:
             return
         config = SSSD.replace(SERVICES, self._services)
         for name, value in {**SSSD_HASTE, **options}.items():
-            section = "nss" if name in RESPONDER else "domain/example"
+            section = SECTIONS.get(name, "domain/example")
             config = config.replace(f"[{section}]\n", f"[{section}]\n{name} = {value}\n")
         self.machine.write("/etc/sssd/sssd.conf", config, 0o600)
         pipes = "/var/lib/sss/pipes/nss /var/lib/sss/pipes/ssh /var/lib/sss/pipes/pam"

@@ -61,9 +61,11 @@ def shut(machine: Machine, user: str, key: str) -> None:
     assert done.code == 255 and "Remote working directory" not in done.out, done
 
 
-def by_password(machine: Machine, name: str, *more: str, address: str = "127.0.0.1") -> int:
-    """A login that answers with the password `pw`; its exit code. `more` are options of sftp(1)."""
-    machine.write("/run/askpass", "#!/bin/sh\necho pw\n", 0o755)
+def by_password(
+    machine: Machine, name: str, *more: str, address: str = "127.0.0.1", word: str = "pw"
+) -> int:
+    """A login that answers with the password `word`; its exit code. `more` are options of sftp(1)."""
+    machine.write("/run/askpass", f"#!/bin/sh\necho '{word}'\n", 0o755)
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
     options += ["PubkeyAuthentication=no", "NumberOfPasswordPrompts=1", "BatchMode=no", *more]
     words = [word for option in options for word in ("-o", option)]

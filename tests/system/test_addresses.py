@@ -119,6 +119,8 @@ def test_an_account_comes_from_its_addresses_alone(machine: Machine, pam: str) -
             ("/var/lib/sftpjail", "/etc/passwd", "/etc/hosts", "/etc/ssh/sshd_config.d/00")
         )
     }, left
+    said = machine.run("sftpjail", "undo").err
+    assert "left as it is" not in said and not comes(machine, "ann", key, "127.0.0.3"), said
     # It goes with the account.
     machine.run("sftpjail", "set", "ann", "--from", "127.0.0.2")
     machine.run("userdel", "ann")

@@ -187,6 +187,8 @@ def imported(machine: Machine, host: Byhand) -> None:
     for user in host.users:
         assert login(machine, host, user) == seen[user]
         assert "forcecommand internal-sftp -f" in settings(machine, user)
+    listed = machine.run("sftpjail", "list").out
+    assert listed.count("\tok\n") == len(host.users), listed
     again(machine, "sftpjail", "import", "--apply")
     again(machine, "sftpjail", "apply")
     assert [

@@ -28,6 +28,7 @@ from sftpjail.testing import judge
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ROOT / "man/sftpjail.8.scd"
 SETTINGS = ROOT / "man/sftpjail.conf.5.scd"
+COOKBOOK = ROOT / "man/sftpjail-cookbook.7.scd"
 PLUGINS = ROOT / "man/sftpjail-plugins.7.scd"
 README = ROOT / "README.md"
 
@@ -334,7 +335,7 @@ def shown_commands(page: Path) -> list[list[str]]:
     """Return the arguments of every `sftpjail …` in a page's literal blocks, as the shell would pass them on."""
     found = []
     for block in literal_blocks(page.read_text(encoding="utf-8")):
-        for line in block.splitlines():
+        for line in block.replace("\\\\\n", "").splitlines():
             for part in re.split(r" (?:&&|\||;) ", line):
                 match = re.match(r"(?:[#$] )?(?:sudo )?sftpjail (.*)", part)
                 if match:
@@ -342,7 +343,7 @@ def shown_commands(page: Path) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", [README, COMMANDS], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, COMMANDS, COOKBOOK], ids=lambda page: page.name)
 def test_commands_that_are_shown_parse(page: Path) -> None:
     shown = shown_commands(page)
     assert len(shown) >= 8

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from fakes import Tree
 
+from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.model import Account, Bind, Profile
-from sftpjail.operations.mounts import make_bind, target_in
+from sftpjail.operations.mounts import make_bind, target_in, unusable
 
 ANN = Account("ann", 1001, 1001, "/home/ann", profile=Profile("p"))
 AT_HOME = Account("ann", 1001, 1001, "/home/ann", profile=Profile("p", chroot="%h"))
@@ -49,3 +51,27 @@ def test_a_source_is_a_path_of_the_host(
     place.rmdir()
     with pytest.raises(UsageError, match="the working directory is gone"):
         make_bind(ANN, "b", "/web", False, False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "says"),
+    [
+        (0o755, Profile("p"), "write in"),
+        (0o755, Profile("p", read_only=True), ""),
+        (0o753, Profile("p", deny=("opendir",)), ""),
+        (0o753, Profile("p", deny=("readdir", "read")), ""),
+        (0o753, Profile("p", deny=("read",)), "read"),
+        (0o750, Profile("p", deny=("opendir",)), "read"),
+        (0o751, Profile("p", deny=("opendir",)), "write in"),
+    ],
+)
+def test_what_a_profile_forbids_is_not_missed(
+    tree: Tree, mode: int, profile: Profile, says: str
+) -> None:
+    tree.account("ann", 1001)
+    tree.directory("/srv/drop", mode, (994, 994))
+    ann = Account("ann", 1001, 1001, "/home/ann", profile=profile)
+    found = unusable(ann, [Bind("/srv/drop", f"{ann.jail}/drop")], tree.host(), Config())
+    assert [problem.what.partition(":")[0] for problem in found] == (
+        [f"ann cannot {says} /drop"] if says else []
+    )
