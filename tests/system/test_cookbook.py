@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from directory import Directory
+from directory import PIDFILES, Directory
 from machine import Machine, changes
 from steps import CONFIG, by_password, open_with_key, running, shut, snapshot, wait_line, works
 
@@ -381,6 +381,7 @@ def test_names_from_sssd_with_blanks(machine: Machine, directory: Directory) -> 
         return  # which has no such settings
     sssd, _, look, profile, commands = blocks("NAMES FROM ACTIVE DIRECTORY")
     settings = dict(re.findall(r"(?m)^(\w+) = (\w+)$", sssd))
+    machine.wait_for(PIDFILES["sssd"], r"\d")
     directory.restart_client(case_sensitive="False", **settings)
     directory.add_group("SFTP Users", 20000, "Bob", "John Doe")
     for number, name in enumerate(("Bob", "John Doe"), 20010):
