@@ -161,7 +161,7 @@ def _refuse_shared(account: Account, host: Host) -> None:
     if others:
         words = f"{account.name} has the uid {account.uid} of {others[0]}"
         advice = "without --now their sessions go on"
-        raise SftpJailError(f"{words}: it is not known whose its sessions are", advice=advice)
+        raise SftpJailError(f"{words}: it is not known whose sessions these are", advice=advice)
 
 
 def _of_sessions(account: Account, context: Context) -> None:
@@ -207,7 +207,7 @@ def set_account(context: Context) -> int:
     refuse_must_change(given)
     wanted = (given.expires, given.addresses, given.connections, given.keep)
     if not any(one is not None for one in wanted) and not (given.password or given.no_password):
-        raise UsageError("set wants something to set", advice="see sftpjail set --help")
+        raise UsageError("set needs at least one option", advice="see sftpjail set --help")
     name = valid_name(given.user)
     date = "" if given.expires in (None, "never") else coming_date(given.expires, "--expires")
     addresses = wanted_addresses(given.addresses)

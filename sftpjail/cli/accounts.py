@@ -178,7 +178,7 @@ def _foresee(account: Account, options: list[str], host: Host, config: Config) -
         return  # useradd itself reports it
     wrong = refusal(replace(account, uid=wanted.uid, home=wanted.home_dir or ""), host, config)
     if wrong:
-        raise SftpJailError(wrong, advice="give another home, by the option -d")
+        raise SftpJailError(wrong, advice="give another home with the option -d")
     if wanted.uid >= 0:
         guard(replace(account, uid=wanted.uid), host, FORCE)
     elif wanted.system and not account.forced:
@@ -404,15 +404,15 @@ def _settle_person(context: Context, engine: Engine) -> Engine:
     if old and given.same_person:
         return rename(context, engine, account.name)
     if not (old or is_namesake(account, host)):
-        raise UsageError(f"what sftpjail keeps of {account.name} is of its name and uid alone")
+        raise UsageError(f"the records of {account.name} already have its name and uid")
     events: list[Event] = [rename_event(account, account.name, engine)]
-    done = f"what sftpjail keeps of {account.name} is of uid {account.uid}"
+    done = f"the records of {account.name} are for uid {account.uid} now"
     if given.another_person:
         name = old or account.name
         if old and host.account(old) is not None:
             refuse_renamed(account, host)
         events = forget_events(name, engine)  # it stays a member and shut out
-        done = f"what sftpjail kept of {name} is removed"
+        done = f"the records of {name} are removed"
     context.carry_out(engine, events, done)
     return engine.on(host.anew())
 
@@ -429,7 +429,7 @@ def _kept(account: Account, context: Context, host: Host) -> tuple[str, ...] | N
     words = [word.strip() for word in (given.keep or "").split(",") if word.strip()]
     wrong = [word for word in words if word not in activity.KINDS]
     if wrong:
-        raise UsageError(f"--keep knows no {wrong[0]!r}: {', '.join(activity.KINDS)}")
+        raise UsageError(f"--keep {wrong[0]!r}: must be one of {', '.join(activity.KINDS)}")
     if given.keep is None and not given.close:
         return None
     before = () if given.close else host.origin(account.name).kept
@@ -453,7 +453,7 @@ def _refusal(account: Account, works: list[activity.Work], context: Context) -> 
         account.name,
     ]
     return SftpJailError(
-        f"{account.name} has {activity.listed(works)}, which no jail would hold",
+        f"{account.name} has {activity.listed(works)}, which a jail would not confine",
         choices=(("to end that", shlex.join(close)), ("to let that go on", keep)),
     )
 

@@ -156,7 +156,7 @@ def apply_file(context: Context, source: Source) -> int:
         raise UsageError("--missing and --keep-going exclude each other")
     file = read(source.text, source.form, source.path)
     if file.has_hashes and source.exposed:
-        words = f"{source.path} has hashes of passwords, and {source.exposed} can read it"
+        words = f"{source.path} has password hashes, and {source.exposed} can read it"
         raise _too_open(given.file, words)
     if given.missing and not file.entries:
         raise UsageError(f"{source.path} lists no account, and --missing would shut out everybody")
@@ -215,7 +215,9 @@ def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
     command += ["--format", given.format] if given.format else []
     command += ["--keep-going"] if given.keep_going else []
     whole = join([*command, given.file]) if given.file not in _STDIN else ""
-    raise UsageError(f"this wants your word: {words}", whole, advice="" if whole else "give --yes")
+    raise UsageError(
+        f"confirmation is needed: {words}", whole, advice="" if whole else "give --yes"
+    )
 
 
 def _doing(wanted: FromFile) -> list[str]:
@@ -237,7 +239,7 @@ def _apply(
                 continue
         _refuse(wanted.errors, given)
         if agreed is not None and not agreed.issuperset(_doing(wanted)):
-            raise SftpJailError("more would be shut out or let in by now; give it again")
+            raise SftpJailError("more would be shut out or let in than was confirmed; try again")
         if context.dry_run:
             context.answers |= {"actions": plan.describe(), "notices": []}
             return _close(context, file, wanted)
@@ -298,7 +300,7 @@ def export(context: Context) -> int:
         raise UsageError("the name of --output is empty")
     if given.secrets and not given.output and (sys.stdout.isatty() or context.json):
         where = "part of --json's answer" if context.json else "shown on a terminal"
-        raise UsageError(f"hashes of passwords are not {where}", advice="give --output FILE")
+        raise UsageError(f"password hashes are not {where}", advice="give --output FILE")
     with context.engine(reading=True) as engine:
         every = jailed(engine.config, engine.host)
         names = dict.fromkeys(given.users) or sorted(every)
@@ -327,6 +329,6 @@ def _write_new(path: str, text: str, context: Context) -> None:
     except OSError as error:
         raise unreadable("the working directory", error) from error
     if os.path.lexists(path):
-        raise UsageError(f"{path} is there already", advice="give a name that is new")
+        raise UsageError(f"{path} exists already", advice="give another name")
     if not context.dry_run:
         new_file(path, text.encode("utf-8", "surrogateescape"), 0o600)

@@ -79,7 +79,7 @@ def _for_nagios(context: Context) -> int:
     """Check the host and the jails for a monitoring system, which also reads the exit code."""
     users = context.arguments.users
     if context.arguments.fix or context.json:
-        raise UsageError("--format nagios goes with neither --fix nor --json")
+        raise UsageError("--format nagios cannot be combined with --fix or --json")
     try:
         with context.engine(reading=True, tolerant=True) as engine:
             problems = judge(engine, users)

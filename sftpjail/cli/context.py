@@ -239,7 +239,7 @@ class Context:
             found = [*look()]
         except (SftpJailError, OSError) as error:
             why = denied(error) or str(error)
-            found = [Problem(f"whether all can be used is not known: {why}", "", severity="advice")]
+            found = [Problem(f"cannot check whether all can be used: {why}", "", severity="advice")]
         self.answer_problems(found)
 
     def table(

@@ -37,10 +37,10 @@ def history(context: Context) -> int:
     given, kept = context.arguments, History(HISTORY)
     if given.verify:
         if given.user or given.since or given.limit is not None:
-            raise UsageError("--verify looks at the whole history")
+            raise UsageError("--verify always checks the whole history")
         return _verify(context, kept)
     if given.head:
-        raise UsageError("--head goes with --verify")
+        raise UsageError("--head requires --verify")
     if given.limit is not None and given.limit < 1:
         raise UsageError(f"--limit {given.limit}: must be 1 or more")
     since = moment(Host(), "--since", given.since)

@@ -125,9 +125,9 @@ def _setup(context: Context, engine: Engine) -> tuple[int, list[Problem | SftpJa
 
 
 LOST = Problem(
-    "/etc has files of sftpjail, and /var/lib/sftpjail no record of what was there before them",
-    "remove and teardown leave what they do not know as it is",
-    advice="restore /var/lib/sftpjail too, where the backup has it",
+    "/etc has files of sftpjail, but /var/lib/sftpjail has no record of the state before them",
+    "remove and teardown leave everything without a record as it is",
+    advice="restore /var/lib/sftpjail too, if the backup has it",
     severity="advice",
 )
 READY = "this host is ready for jails"

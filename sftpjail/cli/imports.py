@@ -47,7 +47,7 @@ def import_jails(context: Context) -> int:
     if given.users_conf:
         return convert(context)
     if given.keys:
-        raise UsageError("--keys goes with --users-conf")
+        raise UsageError("--keys requires --users-conf")
     path = given.config
     with context.engine(reading=not context.arguments.apply) as engine:
         proposal = propose(engine.host, engine.config, path)

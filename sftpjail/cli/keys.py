@@ -119,7 +119,7 @@ def _unreadable(source: str, error: OSError) -> SftpJailError:
     """Return why a key file cannot be opened. Often the key itself is given by mistake."""
     if public_keys.looks_like_key(source):
         return UsageError(
-            "this is a key, and not the name of a file that has one",
+            "this is a key, not the name of a key file",
             advice="printf '%s\\n' 'KEY' | sftpjail key add USER -",
         )
     return unreadable(f"the key {source}", error)
@@ -183,7 +183,7 @@ def add(context: Context) -> int:
     keys = [public_keys.limited(key, given.addresses, expires) for key in keys]
     if given.name is not None:
         if len(keys) != 1:
-            raise UsageError(f"--name is for one key, and these are {len(keys)}")
+            raise UsageError(f"--name is for a single key, and {len(keys)} were given")
         keys = [public_keys.renamed(keys[0], given.name)]
     with context.engine() as engine:
         account = _account(context.arguments.user, engine.config, engine.host)
@@ -206,7 +206,7 @@ def replace(context: Context) -> int:
     """Fire on_key_add and on_key_remove in one transaction, so that there is no gap."""
     given = context.arguments
     if given.overlap < 0:
-        raise UsageError(f"--overlap {given.overlap}: it is a number of days, or 0")
+        raise UsageError(f"--overlap {given.overlap}: must be a number of days, or 0")
     handed_in = {given.old: read_source(given.old)} if os.path.isfile(given.old) else {}
     new = read_keys({given.new: read_source(given.new)}, Host())
     with context.engine() as engine:
@@ -320,7 +320,7 @@ def migrate(context: Context) -> int:
     """
     given = context.arguments
     if bool(given.user) == given.all:
-        raise UsageError("key migrate wants one USER, or --all")
+        raise UsageError("key migrate needs one USER, or --all")
     with context.engine() as engine:
         config, host = engine.config, engine.host
         accounts = (

@@ -46,5 +46,5 @@ def wanted_addresses(text: str | None) -> tuple[str, ...] | None:
     except UsageError as error:
         raise UsageError(f"--from: {error.message}") from error
     if not found:
-        raise UsageError("--from wants an address, or any")
+        raise UsageError("--from needs an address, or any")
     return found

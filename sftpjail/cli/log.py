@@ -48,7 +48,7 @@ def log(context: Context) -> int:
 
     arguments, config, host = context.arguments, context.config(), Host()
     if arguments.follow and (arguments.summary or arguments.until):
-        raise UsageError("--follow has no end: it goes with neither --summary nor --until")
+        raise UsageError("--follow cannot be combined with --summary or --until")
     os.environ.pop("TZ", None)  # the log daemon and date(1), as we call it, go by the host's zone
     time.tzset()
     since = moment(host, "--since", arguments.since)
@@ -138,7 +138,7 @@ def moment(host: Host, option: str, text: str | None) -> int | None:
         if answer.code == 0:
             return int(answer.out)
     raise UsageError(
-        f"{option} {text!r} is no time that date(1) understands",
+        f"{option} {text!r} is not a time that date(1) understands",
         advice=f"write it as {option} '2026-11-24 09:00'",
     )
 

@@ -71,7 +71,7 @@ def wanted_password(name: str, context: Context) -> str:
     if not given.password:
         return ""
     if "-" in getattr(given, "key", ()):
-        raise UsageError("--password and --key - both want standard input")
+        raise UsageError("--password and --key - both read standard input")
     return _asked(name) if sys.stdin.isatty() else _read(name)
 
 
@@ -101,7 +101,7 @@ def _read(name: str) -> str:
     line = text.decode("ascii", "replace").rstrip("\r\n").removeprefix(f"{name}:")
     if not is_hash(line):
         raise UsageError(
-            "standard input has no hash of a password, as crypt(5) describes them",
+            "standard input has no password hash in a format of crypt(5)",
             advice=f"to be asked for the password: sftpjail set {name} --password on a terminal; "
             "to make a hash: openssl passwd -6, or mkpasswd",
         )

@@ -57,7 +57,7 @@ def undo(context: Context) -> int:
         def planned(later: Engine) -> Plan:
             found = inverse.plan(later)
             if not (agreed.issuperset(inverse.opened) or context.arguments.yes):
-                raise SftpJailError("more would be let in by now than were named; undo it again")
+                raise SftpJailError("more would be let in than was confirmed; try again")
             return found
 
         done = f"transaction {entry['id']} is undone"

@@ -27,12 +27,12 @@ def convert(context: Context) -> int:
     if given.apply:
         raise UsageError(
             "--users-conf prints a file of accounts, which apply reads",
-            advice="give no --apply, and put | sftpjail apply - behind it",
+            advice="leave out --apply, and append | sftpjail apply -",
         )
     if sys.stdout.isatty() and not context.json:
         raise UsageError(
-            "hashes of passwords are not shown on a terminal",
-            advice="put | sftpjail apply - behind it, or >FILE where root alone can read",
+            "password hashes are not shown on a terminal",
+            advice="append | sftpjail apply -, or >FILE that only root can read",
         )
     path: str = given.users_conf
     users, faults = read_users(_text(path))

@@ -67,7 +67,7 @@ def refuse_unsettled(engine: Planner, plan: Plan) -> None:
     error = _unsettled(own or wanted, fresh.host)
     if not own:
         error.message = f"the host was changed meanwhile: {_what(wanted, fresh.host)}"
-        error.advice = "when nobody else changes it, try again"
+        error.advice = "try again when nobody else changes it"
         error.meanwhile = True
     raise error
 
@@ -166,7 +166,7 @@ def _unsettled(steps: Sequence[Step], host: Host) -> Unsettled:
     ours = any(not step.stranger and step.plugin != OURS for step in steps)
     who = f"plugin {', '.join(sorted(strangers))}" if strangers and not ours else "sftpjail"
     error = Unsettled(
-        f"{who} would never be done: after this change it wants {_what(steps, host)}",
+        f"{who} does not converge: after this change it still wants {_what(steps, host)}",
         advice="that is a bug; report it with what this command says with --dry-run",
     )
     owners = {step.owner for step in steps if step.owner}

@@ -194,7 +194,7 @@ class Engine:
             plan.events, plan.steps, plan.errors = again.events, again.steps, again.errors
             plan.owners = again.owners
             notices = self._apply(plan, stages, patient and not error.meanwhile)
-            done = "all was planned once more" if error.meanwhile else "what it wants was left out"
+            done = "all was planned again" if error.meanwhile else "what it wants was left out"
             return [f"{error.message}; {done}", *notices]
 
     def _commit(self, plan: Plan, stages: Sequence[Stage]) -> list[str]:

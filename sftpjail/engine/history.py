@@ -28,7 +28,7 @@ from ..system.syslog import tell
 
 Entry = dict[str, Any]
 FORMAT = 1
-REWRITTEN = "somebody who was root has rewritten the history, or the disk has lost a part of it"
+REWRITTEN = "somebody has rewritten the history as root, or the disk has lost a part of it"
 _BLOCK = 1 << 16
 
 
@@ -212,7 +212,7 @@ def _broken(where: str, number: int, missing: str, is_missing: bool) -> Problem:
         return Problem(f"{missing} is missing, which {where} follows", REWRITTEN)
     after = f"transaction {number}" if number else "the beginning"
     return Problem(
-        f"{where} does not follow the line before it: what stands at or after {after} was changed"
+        f"{where} does not follow the line before it: something at or after {after} was changed"
         " or removed",
         REWRITTEN,
     )

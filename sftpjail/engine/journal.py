@@ -177,7 +177,7 @@ class Journal:
             self._forget(committed=False)
         except (SftpJailError, OSError) as error:
             raise RollbackIncomplete(
-                f"everything was put back, and the next run will do it once more: {error}",
+                f"everything was put back, and the next run will repeat that: {error}",
                 advice=f"fix that and run sftpjail again: it goes on from {self.path}",
             ) from error
 

@@ -120,8 +120,8 @@ class Manager:
             options = dict(self.plugins.parse_hookimpl_opts(plugin, hook) or ())
             if options.get("hookwrapper") or options.get("wrapper"):
                 raise SftpJailError(
-                    f"plugin {name}: {hook} is a hook wrapper, and sftpjail has none: return the"
-                    " actions from a plain hook, with tryfirst=True or trylast=True for its place",
+                    f"plugin {name}: {hook} is a hook wrapper, which sftpjail does not support:"
+                    " return the actions from a plain hook, with tryfirst=True or trylast=True",
                     self._disallow(name),
                 )
 

@@ -102,7 +102,7 @@ def limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Acti
         raise SftpJailError(f"{name} is not limited: {reserved}")
     if addresses and (name.lower() in _WORDS or "@" in name):
         advice = "give its profile the addresses: `addresses` in sftpjail.conf(5)"
-        raise SftpJailError(f"pam_access(8) takes {name} for no account's name", advice=advice)
+        raise SftpJailError(f"{name} is not an account's name to pam_access(8)", advice=advice)
     return _set(name, addresses, Phase.CLOSING if addresses else Phase.OPENING)
 
 
@@ -196,5 +196,7 @@ def refused_there(account: Account, host: Host, address: str) -> tuple[list[Fact
     where = " ".join(profile.addresses) if profile and profile.addresses else "other addresses"
     what = f"sshd does not let {account.name} in from {address}"
     note = found.where("denyusers")
-    problem = Problem(what, f"it is to come from {where}", advice=f"see {note}", about=account.name)
+    problem = Problem(
+        what, f"it may only come from {where}", advice=f"see {note}", about=account.name
+    )
     return [Fact("session", f"sshd, from {address}", "refuses it", note, bad=True)], [problem]

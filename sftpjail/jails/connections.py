@@ -45,7 +45,7 @@ def refuse_uncounted(account: Account, host: Host) -> None:
     raise SftpJailError(
         f"nothing counts the sessions of {account.name}: "
         f"no step of sftpjail runs at a login of profile {profile.name}",
-        advice="give the profile a number, as connections = 100, and run sftpjail setup",
+        advice="give the profile a limit, such as connections = 100, and run sftpjail setup",
     )
 
 

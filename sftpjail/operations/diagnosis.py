@@ -126,7 +126,7 @@ def _host_problems(engine: Engine, of_accounts: Sequence[Problem]) -> Iterator[P
         yield Problem(what, why, "sftpjail apply", about="host")
     found = _about("host", engine.manager.problems(None, host))
     yield from found
-    why = "whether their jails are as they should be is not known, and nothing of them is changed"
+    why = "their jails cannot be checked, and are not changed"
     yield from (
         Problem(words, why, look_at(f"getent passwd {silent(host)[0]}"), about="host")
         for words in unanswered(host)
@@ -354,7 +354,7 @@ def _inherited(name: str, other: Account, host: Host) -> Problem:
         again = [Choice(f"{label}, to jail it again", command)]
     else:
         again = []
-    why = "whether it was renamed, or is another person's, nobody here knows"
+    why = "it is not known whether it was renamed or is another person's"
     gone = host.account(name) is None
     remove = [Choice("to remove its keys, mounts and record", f"sftpjail remove {quote(name)}")]
     choices = (*again, *remove) if gone else tuple(again)

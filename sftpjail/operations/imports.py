@@ -230,7 +230,7 @@ def _moving(found: Found, whom: Sequence[Member], jails: Mapping[str, Account]) 
         f"{found.block} ({found.block.heading}) jails {names} by hand, and setup would make other "
         f"jails for them: {name} is in {chroot} now, and would be in {jails[name].jail}",
         choices=(("to take these jails over as they are", "sftpjail import --apply"),),
-        advice="or take that block out of the file, if setup is to make them anew",
+        advice="or remove that block from the file if setup is to make new jails",
     )
 
 
@@ -277,7 +277,7 @@ def _refuse_others(proposal: Proposal, jails: Mapping[str, Account]) -> None:
         if profile and profile.name in brought and name not in proposal.members:
             raise SftpJailError(
                 f"nothing was imported: profile {profile.name} would jail {name}, "
-                "for whom sshd goes by other lines than that block",
+                "to whom other lines of sshd's configuration apply",
                 advice=f"take {name} out of {profile.group or 'its Match line'} first",
             )
 
@@ -413,7 +413,7 @@ def _unjailed(name: str, account: Account | None, host: Host) -> list[Event]:
         SftpJailError: it is no longer jailed.
     """
     if account is None or account.profile is None:
-        raise SftpJailError(f"{name} is not jailed by a profile of that import any more")
+        raise SftpJailError(f"{name} is no longer jailed by a profile of that import")
     if not has_remains(name, host):
         return []
     plain = replace(account.profile, group="", match_user=())
@@ -430,16 +430,16 @@ def _refuse_more(
     """
     for name, account in brought.items():
         if name not in known:
-            words = f"{name} came into these jails after the import"
+            words = f"{name} was added to these jails after the import"
             raise SftpJailError(words, f"sftpjail remove {quote(name)}")
         ours = keyfile(name) in host.origin(name).made
         if ours and any(key.line not in keys for key in present(account, host).values()):
-            words = f"{name} has keys by now that came after the import"
+            words = f"{name} has keys that were added after the import"
             raise SftpJailError(words, look_at(f"sftpjail key list {quote(name)}"))
         for bind in host.binds(name):
             if bind.role == "mount":
                 target = bind.target.removeprefix(account.jail)
                 raise SftpJailError(
-                    f"{name} has mounts by now that came after the import",
+                    f"{name} has mounts that were made after the import",
                     f"sftpjail umount {quote(name)} {quote(target)}",
                 )

@@ -52,7 +52,7 @@ def limited(engine: Engine, events: Sequence[Event], also: Sequence[Step] = ()) 
     if ahead and engine.plan(ahead).steps:
         if any(isinstance(event, OnUserLimit) for event in events):
             raise SftpJailError(
-                "who may come from where takes setup, which has other changes to make as well: "
+                "source addresses require setup, which would make other changes as well: "
                 "sftpjail --dry-run setup shows them",
                 "sftpjail setup",
             )

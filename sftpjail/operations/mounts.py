@@ -26,7 +26,7 @@ def target_in(account: Account, target: str) -> str:
         )
     path = normal(f"{account.jail}/{target}")
     if path == account.jail:
-        raise UsageError("the mount needs a directory of its own inside the jail, as /web")
+        raise UsageError("the mount needs a directory of its own inside the jail, such as /web")
     escape(path)
     return path
 

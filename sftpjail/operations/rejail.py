@@ -56,7 +56,7 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
         raise SftpJailError(f"this host is not set up for the jail of {name}", "sftpjail setup")
     works = activity.unwanted(account, host, jailed=False) if host.account(name) else []
     if works:
-        words = f"{name} has {activity.listed(works)} by now, which no jail would hold"
+        words = f"{name} has {activity.listed(works)} by now, which a jail would not confine"
         raise SftpJailError(words, f"sftpjail adopt {name}")
     keys = _key_events(account, item, engine)
     binds = [

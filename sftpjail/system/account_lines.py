@@ -117,7 +117,7 @@ def refuse_taken(names: Collection[str]) -> None:
         taken = sorted({_first(line) for line in _read("passwd")}.intersection(names))
     if taken:
         raise SftpJailError(
-            f"somebody else has made these accounts just now: {some(taken, 8)}",
+            f"somebody else has just made these accounts: {some(taken, 8)}",
             advice="try again",
         )
 

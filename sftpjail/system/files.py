@@ -191,7 +191,7 @@ def _judge_dir(path: str, uid: int) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (uid, os.geteuid()):
         raise SftpJailError(
             f"{path} is in the way: it belongs to uid {found.st_uid}"
-            " and came while sftpjail was at work"
+            " and appeared while sftpjail was running"
         )
 
 

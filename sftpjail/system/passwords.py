@@ -28,7 +28,7 @@ def _library() -> ctypes.CDLL:
         if hasattr(library, "crypt_checksalt"):
             library.crypt.restype = library.crypt_gensalt.restype = ctypes.c_char_p
             return library
-    raise SftpJailError("this host has no libxcrypt, which makes the hashes of passwords")
+    raise SftpJailError("this host has no libxcrypt, which is needed to hash passwords")
 
 
 def hashed(password: str) -> str:
@@ -41,7 +41,7 @@ def hashed(password: str) -> str:
     salt = library.crypt_gensalt(None, 0, None, 0)
     found = salt and library.crypt(password.encode("utf-8", "surrogateescape"), salt)
     if not found or found.startswith(b"*"):
-        raise SftpJailError("crypt(3) takes no such password", advice="a shorter one may do")
+        raise SftpJailError("crypt(3) does not accept this password", advice="a shorter one may do")
     return str(found.decode("ascii"))
 
 

@@ -52,7 +52,7 @@ def preview(
         if answer.code != 124:
             return answer
     raise SftpJailError(
-        f"{', '.join(files)}: somebody replaces these all the time, so {argv[0]} could not be asked"
+        f"{', '.join(files)}: these are replaced again and again, so {argv[0]} could not be run"
     )
 
 

@@ -51,9 +51,7 @@ def notify(service: str, how: str) -> str:
     """
     if service == refusal.SERVICE:
         return _stop_managers() if booted() else ""
-    kept = (
-        f"policy-rc.d keeps {service} from its {how}: until then it goes by its old configuration"
-    )
+    kept = f"policy-rc.d forbids the {how} of {service}: until then it uses its old configuration"
     if booted():
         if service == "systemd":
             programs.must(["systemctl", how], timeout=120.0)

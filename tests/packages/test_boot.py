@@ -117,7 +117,7 @@ def test_an_upgrade_under_systemd(built: Build, previous: Build) -> None:
     with Machine(boot=True) as machine:
         machine.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
         said = Debian(machine).install(previous.deb)
-        assert "policy-rc.d keeps sshd from its reload" in said.out + said.err
+        assert "policy-rc.d forbids the reload of sshd" in said.out + said.err
         assert "SIGHUP" not in machine.run("journalctl", "-u", "ssh", "--no-pager").out
         assert (
             machine.run("systemctl", "is-active", *UNITS, check=False).out == "inactive\ninactive\n"

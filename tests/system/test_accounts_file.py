@@ -250,7 +250,7 @@ def test_the_secrets_go_where_nobody_else_reads(machine: Machine) -> None:
     said = machine.sh("sftpjail export --secrets | sftpjail apply -").out
     assert said.startswith("nothing to do: 1 account checked, all is as standard input says"), said
     machine.run("sftpjail", "export", "--output", FILE)
-    refused(machine, "sftpjail", "export", "--output", FILE, says="is there already", code=2)
+    refused(machine, "sftpjail", "export", "--output", FILE, says="exists already", code=2)
     assert HASH not in machine.read(FILE)
     machine.sh(f"cd /srv && sftpjail export --output here && cmp here {FILE}; chmod g+w here")
     said = refused(machine, "sftpjail", "apply", "/srv/here", says="can write it")

@@ -187,7 +187,7 @@ def test_the_first_profile_decides_and_bad_addresses_say_why(machine: Machine) -
         "192.0.2.0/255.255.255.0": "names and patterns are not",
         "192.0.2.0/33": "no address and no network",
         "::ffff:192.0.2.7": "write 192.0.2.7",
-        "": "--from wants an address",
+        "": "--from needs an address",
     }.items():
         assert why in refused(machine, "sftpjail", "set", "bob", "--from", bad, code=2)
     machine.run("sftpjail", "add", "kim", "--profile", "three", "--from", "127.0.0.3,127.0.0.1")

@@ -20,7 +20,7 @@ mounts = session
 [[homes]]
 chroot = %h
 """
-LOST = "no record of what was there before them"
+LOST = "no record of the state before them"
 
 
 @pytest.mark.halved

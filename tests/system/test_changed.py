@@ -242,4 +242,4 @@ def test_a_plugin_that_is_never_done_is_left_out_by_name(machine: Machine) -> No
     assert not machine.exists("/srv/sftp/ann/WHEN")
     works(machine, "ann", key)
     done = machine.run("sftpjail", "apply")
-    assert "plugin itch would never be done" in done.err and "was left out" in done.err, done
+    assert "plugin itch does not converge" in done.err and "was left out" in done.err, done

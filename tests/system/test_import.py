@@ -286,7 +286,7 @@ def test_an_undo_loses_nothing_that_came_since(machine: Machine) -> None:
     machine.sh("sed -i '/^# mine/d' /etc/sftpjail/sftpjail.conf")
     key, other = "/etc/ssh/authorized_keys/ann", machine.keygen("other")
     machine.sh(f"cp {key} /root/kept; cat {other}.pub >>{key}")
-    refused(machine, "sftpjail", "undo", says="ann has keys by now that came after the import")
+    refused(machine, "sftpjail", "undo", says="ann has keys that were added after the import")
     machine.sh(f"cat /root/kept >{key}")
     machine.run("sftpjail", "undo")
     assert [

@@ -272,7 +272,7 @@ def test_what_is_often_taken_for_a_key_file(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("root")
 def test_migrate_of_one_or_all(run: Run, stage: Stage) -> None:
-    usage = "sftpjail: key migrate wants one USER, or --all\n"
+    usage = "sftpjail: key migrate needs one USER, or --all\n"
     played(
         run,
         [
@@ -306,7 +306,7 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
         "  advice: see sftpjail.conf(5)\n"
     )
     climbs = "is not a path inside the jail; give one that begins with / and has no ..\n"
-    top = "sftpjail: the mount needs a directory of its own inside the jail, as /web\n"
+    top = "sftpjail: the mount needs a directory of its own inside the jail, such as /web\n"
     played(
         run,
         [
@@ -386,7 +386,7 @@ def test_adopt_refuses_whom_no_jail_would_hold(run: Run, stage: Stage) -> None:
     stage.tree.write(crontab, "@daily x\n", 0o600)
     assert run("adopt", "bob")[0] == 1
     assert run.err == (
-        f"sftpjail: bob has a crontab ({crontab}), which no jail would hold\n"
+        f"sftpjail: bob has a crontab ({crontab}), which a jail would not confine\n"
         "  choice: to end that: sftpjail adopt --close bob\n"
         "  choice: to let that go on: sftpjail adopt --keep cron bob\n"
     )
@@ -395,7 +395,7 @@ def test_adopt_refuses_whom_no_jail_would_hold(run: Run, stage: Stage) -> None:
         "  choice: to end that: sftpjail adopt --close --keep at bob\n"
         "  choice: to let that go on: sftpjail adopt --keep cron,at bob\n"
     )
-    assert run("adopt", "--keep", "x", "bob")[0] == 2 and "--keep knows no 'x'" in run.err
+    assert run("adopt", "--keep", "x", "bob")[0] == 2 and "--keep 'x': must be one of" in run.err
     for keep in ("cron", "at, cron"):
         assert run("--dry-run", "adopt", "--keep", keep, "bob")[0] == 0, run.err
     answer = json.loads(run("--json", "--dry-run", "adopt", "--close", "bob")[1])

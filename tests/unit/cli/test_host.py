@@ -609,7 +609,7 @@ def test_a_report_that_fails_is_no_failure_of_the_change(
     monkeypatch.setattr("sftpjail.cli.mounts.unusable", unusable)
     code, out = run("mount", "ann", "/srv/web", "/web")
     assert code == 0 and out == "ann sees /srv/web as /web\n"
-    assert f"advice: whether all can be used is not known: {error.args[-1]}" in run.err
+    assert f"advice: cannot check whether all can be used: {error.args[-1]}" in run.err
 
 
 # -- the events of one jail ----------------------------------------------------------------------

@@ -61,7 +61,7 @@ def restless(world: World, name: str) -> Wish:
 
 def test_a_plan_that_is_never_done_is_put_back(world: World) -> None:
     before = world.snapshot()
-    with pytest.raises(Unsettled, match="sftpjail would never be done: .*restless") as caught:
+    with pytest.raises(Unsettled, match="sftpjail does not converge: .*restless") as caught:
         done(engine_of(world, mounts=restless(world, "restless")))
     assert caught.value.owner == "worldling" and world.snapshot() == before
     assert world.history() == []
@@ -80,7 +80,7 @@ def test_a_strangers_part_that_is_never_done_is_left_out(world: World) -> None:
     good: Wish = lambda: [MakeDir(world.path("good"))]  # noqa: E731
     engine = engine_of(world, chroot=good, itch=restless(world, "restless"))
     said = done(engine)
-    assert len(said) == 1 and said[0].startswith("plugin itch would never be done: "), said
+    assert len(said) == 1 and said[0].startswith("plugin itch does not converge: "), said
     assert said[0].endswith("what it wants was left out")
     assert (world.root / "good").is_dir() and not (world.root / "restless").exists()
     assert [entry["command"] for entry in world.history()] == [""]
@@ -88,7 +88,7 @@ def test_a_strangers_part_that_is_never_done_is_left_out(world: World) -> None:
 
 def test_ours_and_a_strangers_that_quarrel_are_put_back(world: World) -> None:
     before = world.snapshot()
-    with pytest.raises(Unsettled, match="sftpjail would never be done"):
+    with pytest.raises(Unsettled, match="sftpjail does not converge"):
         done(engine_of(world, mounts=restless(world, "one"), itch=restless(world, "two")))
     assert world.snapshot() == before
 
@@ -105,7 +105,7 @@ def test_after_a_change_by_somebody_all_is_planned_once_more(world: World) -> No
     said = done(engine_of(world, mounts=wish))
     assert (world.root / "old").is_dir() and (world.root / "new").is_dir()
     assert len(said) == 1 and said[0].startswith("the host was changed meanwhile: + directory")
-    assert said[0].endswith("; all was planned once more") and len(world.history()) == 1
+    assert said[0].endswith("; all was planned again") and len(world.history()) == 1
 
 
 def test_who_changes_it_again_and_again_is_reported(world: World) -> None:

@@ -63,7 +63,7 @@ def test_a_line_that_was_changed_is_found(place: Path) -> None:
     path = place / "2026-04"
     path.write_text(path.read_text().replace('"t4"', '"t9"'))
     assert said(place) == [
-        f"{path}, line 4 does not follow the line before it: what stands at or after transaction 5"
+        f"{path}, line 4 does not follow the line before it: something at or after transaction 5"
         " was changed or removed"
     ]
 

@@ -352,7 +352,7 @@ def test_addresses_bring_no_other_change_of_setup_along(stage: Stage) -> None:
     changed = {step.action.key[1] for step in limited(stage.engine(), events).steps}
     assert ADDRESSES in changed
     stage.tree.write(RSYSLOG, "# changed\n")
-    with pytest.raises(SftpJailError, match="other changes to make as well") as caught:
+    with pytest.raises(SftpJailError, match="other changes as well") as caught:
         limited(stage.engine(), events)
     assert caught.value.fix == "sftpjail setup"
 

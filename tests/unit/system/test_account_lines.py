@@ -345,7 +345,7 @@ def test_an_account_of_somebody_else_stays(etc: Path, fields: str) -> None:
 
 def test_new_accounts_are_refused_where_one_is_there_by_now(etc: Path) -> None:
     account_lines.refuse_taken(["u1", "users"])
-    with pytest.raises(SftpJailError, match="made these accounts just now: ann"):
+    with pytest.raises(SftpJailError, match="just made these accounts: ann"):
         account_lines.refuse_taken(["u1", "ann"])
 
 
