@@ -1,4 +1,4 @@
-"""Accounts that do not exist yet: their profile, their number, and what makes them."""
+"""Accounts that do not exist yet: their profile, their uid, and the program that makes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def maker(
 ) -> list[str]:
     """Return the command that makes the account.
 
-    SFTP needs no subordinate ids, and their range is soon full. adduser knows no expiry.
+    Subordinate ids are not allocated: SFTP does not need them, and their range fills up quickly.
+    adduser has no option for an expiry date.
     """
     if tool == "adduser":
         return ["adduser", "--quiet", "--disabled-password", "--comment", "", *options, name]
@@ -76,7 +77,7 @@ def with_way_in(profile: Profile, name: str) -> Profile:
 
 
 def home_of(name: str, profile: Profile, host: Host) -> str:
-    """Return where a new account of a profile is at home, as useradd(8) would have it."""
+    """Return the home of a new account of a profile, as useradd(8) chooses it."""
     return f"/{profile.files}" if profile.home == "inside" else f"{_default('HOME', host)}/{name}"
 
 
@@ -92,24 +93,24 @@ def _default(key: str, host: Host) -> str:
 
 
 def bulk_program(host: Host) -> str:
-    """Return the program that makes many accounts at once, or ""; each has a group of its own."""
+    """Return the program that makes many accounts at once, each with its own group, or ""."""
     if host.people.login_defs.get("USERGROUPS_ENAB", "yes").lower() != "yes":
         return ""
     return next((name for name in SYSUSERS if host.which(name)), "")
 
 
 def is_strict(name: str) -> bool:
-    """Return whether that program takes a name."""
+    """Return whether that program accepts a name."""
     return bool(_STRICT.fullmatch(name))
 
 
 def takes(new: NewAccount) -> bool:
-    """Return whether that program makes an account as it is to be: a comment of - is none to it."""
+    """Return whether that program can make an account. To it, a comment of "-" means none."""
     return is_strict(new.name) and new.comment != "-"
 
 
 def aging(host: Host) -> tuple[str, str, str, str]:
-    """Return what useradd(8) writes into shadow(5) beside a password: see `AddAccounts`."""
+    """Return the fields that useradd(8) writes into shadow(5) besides the password."""
     values = (host.people.login_defs.get(key, "") for key in _AGING)
     inactive = _default("INACTIVE", host)  # -1 is none
     every = (value if value.isdecimal() else "" for value in (*values, inactive))
@@ -118,18 +119,18 @@ def aging(host: Host) -> tuple[str, str, str, str]:
 
 
 def useradd(new: NewAccount, profile: Profile) -> AddAccount:
-    """Return the action that makes one account where no program makes many."""
+    """Return the action that makes one account, if no program makes many."""
     options = ["--uid", str(new.uid), "--comment", new.comment]
     options += ["--expiredate", new.expire] if new.expire else []
     return AddAccount(new.name, tuple(maker(new.name, profile, "useradd", options)), new.home)
 
 
 class Numbers:
-    """Numbers that nobody has, as useradd(8) chooses them: above all others, else the lowest free.
+    """Free uids in the order of useradd(8): above all others first, then the lowest free ones.
 
     Args:
         host: the facts.
-        kept: the uids that others are to have.
+        kept: uids that are reserved.
     """
 
     def __init__(self, host: Host, kept: Collection[int]) -> None:
@@ -143,7 +144,7 @@ class Numbers:
         self._free = chain(range(top + 1, high + 1), range(low, top + 1))
 
     def take(self) -> int:
-        """Return a uid that is no gid either. Raises SftpJailError: there is none."""
+        """Return a uid that is also free as a gid. Raises SftpJailError if there is none."""
         for uid in self._free:
             if uid not in self._kept and uid not in self._gids and not self.taken_by(uid):
                 return uid
@@ -153,13 +154,13 @@ class Numbers:
         )
 
     def gid_for(self, uid: int) -> int:
-        """Return the gid of the group of whoever gets a uid: the same, where that is free."""
+        """Return the gid for the group of an account with this uid: the same number if free."""
         gid = self.take() if uid in self._gids or _group_in_nss(uid, self._host) else uid
         self._gids.add(gid)
         return gid
 
     def taken_by(self, uid: int) -> str:
-        """Return who has a uid, or what is left of whom, in words; or ""."""
+        """Return a sentence that says to whom a uid belongs or belonged, or ""."""
         if uid in self._uids:
             return f"it is the uid of {self._host.people.name_of(uid)}"
         if uid in self._host.records.by_uid:

@@ -36,7 +36,7 @@ def read_lines(name: str) -> Lines:
 
 
 def read_fields(name: str) -> dict[str, str]:
-    """Return the fields of an account that usermod(8) changes, as they are this moment.
+    """Return the present values of the fields of an account that usermod(8) changes.
 
     They are those of `SetAccount`, and "uid". There is none where passwd(5) has no such account,
     and no "expire" where shadow(5) has none.
@@ -267,7 +267,7 @@ def _range(fields: Sequence[str]) -> tuple[int, int]:
 
 
 def stands(name: str, before: Lines) -> bool:
-    """Return whether passwd(5) has the account from before; in the other files it may differ."""
+    """Return whether passwd(5) has the same account as before. Other files may differ."""
     old = [own["line"] for own in before.get("passwd", {"own": []})["own"]]
     return bool(old) and [own["line"] for own in _own(name, _read("passwd"))] == old
 

@@ -34,12 +34,12 @@ _USERMOD = {
 }
 _IN_WORDS = {"expire": "expiry", "group": "primary group"}
 _TOUCHED = ("/etc/passwd",)  # the programs sync each file that they write, and not its name
-_GROUP_BUSY = 8  # of groupdel(8): it is somebody's primary group
+_GROUP_BUSY = 8  # of groupdel(8): it is the primary group of an account
 
 
 @kind(AddAccount, "added-account")
 class AddAccountKind(Kind[AddAccount]):
-    """An account exists. Undone, its lines are what they were, and its home goes if it is new."""
+    """Make an account. The undo restores its lines, and removes its home if it is new."""
 
     about = ("name",)
 
@@ -81,7 +81,7 @@ class AddAccountKind(Kind[AddAccount]):
 
 @kind(AddAccounts, "added-accounts")
 class AddAccountsKind(Kind[AddAccounts]):
-    """Many accounts exist. Undone, their lines are what they were, and their new homes go."""
+    """Make many accounts. The undo restores their lines, and removes their new homes."""
 
     about = ("name",)
 
@@ -130,7 +130,7 @@ def _told(account: NewAccount) -> list[str]:
 
 
 def _left(others: Collection[str], stay: Mapping[str, str]) -> Iterator[str]:
-    """Yield in words which accounts an undo leaves: somebody else's, and those with files."""
+    """Yield sentences about accounts that an undo leaves: other people's, and those with files."""
     if others:
         whose = some(sorted(others), 8)
         yield f"these accounts stay as they are: somebody else has made them: {whose}"
@@ -141,9 +141,9 @@ def _left(others: Collection[str], stay: Mapping[str, str]) -> Iterator[str]:
 
 @kind(SetPasswords, "passwords")
 class SetPasswordsKind(Kind[SetPasswords]):
-    """Accounts have other passwords. Undone, they have their old ones, unless somebody set others.
+    """Set passwords. The undo restores the old ones, unless they were changed again.
 
-    The old ones lie in the journal for the time of the transaction, and nowhere else.
+    The old hashes are in the journal during the transaction, and nowhere else.
     """
 
     about = ("name",)
@@ -173,7 +173,7 @@ class SetPasswordsKind(Kind[SetPasswords]):
 
 @kind(DeleteAccount, "deleted-account")
 class DeleteAccountKind(Kind[DeleteAccount]):
-    """An account is gone. Undone, it is back with hash, dates and memberships."""
+    """Delete an account. The undo restores it with hash, dates and memberships."""
 
     about = ("name",)
 
@@ -209,7 +209,7 @@ class DeleteAccountKind(Kind[DeleteAccount]):
 
 @kind(RestoreAccount, "restored-account")
 class RestoreAccountKind(Kind[RestoreAccount]):
-    """An account that was deleted is there again. Undone, its lines go once more."""
+    """Restore a deleted account. The undo removes its lines again."""
 
     about = ("name",)
 
@@ -236,24 +236,24 @@ class RestoreAccountKind(Kind[RestoreAccount]):
 
 
 def _wanted_uid(argv: Sequence[str]) -> int | None:
-    """Return the uid that a command is to give an account; None where it chooses one."""
+    """Return the uid that a command gives to an account, or None if it chooses one."""
     return number(argv[argv.index("--uid") + 1]) if "--uid" in argv[:-1] else None
 
 
 def _uid(name: str) -> int | None:
-    """Return the uid of a local account as it is this moment; None where there is none."""
+    """Return the present uid of a local account, or None if there is none."""
     found = (fields[2] for fields in entries("/etc/passwd") if fields[0] == name)
     return next((number(uid) for uid in found), None)
 
 
 def _is_sole(uid: int) -> bool:
-    """Return whether one account alone has this uid; useradd -o gives it to several."""
+    """Return whether only one account has this uid. `useradd -o` can give it to several."""
     return sum(number(fields[2]) == uid for fields in entries("/etc/passwd")) == 1
 
 
 @kind(SetAccount, "account")
 class SetAccountKind(Kind[SetAccount]):
-    """An account has other fields of passwd(5) and shadow(5), and is in other groups."""
+    """Change an account's fields of passwd(5) and shadow(5), and its groups."""
 
     about = ("name",)
 
@@ -335,12 +335,13 @@ def _usermod(fields: Mapping[str, str]) -> list[str]:
 
 
 def _change(name: str, argv: list[str]) -> str:
-    """Run what changes an account, and return why it refused where that is no failure.
+    """Run a command that changes an account.
 
-    Who is gone gets nothing back.
+    Returns:
+        why it refused, if the account no longer exists, which is not a failure.
 
     Raises:
-        SftpJailError: it refused though the account stands in passwd(5).
+        SftpJailError: it refused although the account is in passwd(5).
     """
     answer = programs.run(argv, env={JOINS: name})
     if answer.code == 0:
@@ -351,14 +352,14 @@ def _change(name: str, argv: list[str]) -> str:
 
 
 def _members(group: str) -> list[str] | None:
-    """Return who is in a group of group(5); None where there is none."""
+    """Return the members of a group in group(5), or None if there is no such group."""
     found = (fields[3] for fields in entries("/etc/group") if fields[0] == group)
     return next(([name for name in members.split(",") if name] for members in found), None)
 
 
 @kind(SetGroup, "group")
 class SetGroupKind(Kind[SetGroup]):
-    """A group exists, or one of ours is gone. Undone, its lines are in their old places."""
+    """Make a group, or remove one of ours. The undo restores its lines in their old places."""
 
     about = ("name",)
 
