@@ -66,7 +66,7 @@ def _days(text: str) -> int:
 
 
 def review_accounts(context: Context) -> int:
-    """Print what is known of each account, or disable those who are inactive."""
+    """Print the review of each account, or disable those that are inactive."""
     given = context.arguments
     given.json = given.json or given.format == "json"
     if given.disable:
@@ -89,7 +89,7 @@ def review_accounts(context: Context) -> int:
 
 
 def _accounts(engine: Engine, names: list[str]) -> list[Account]:
-    """Return the jailed accounts that are wanted, by name. Raises SftpJailError: one is none."""
+    """Return the wanted jailed accounts by name. Raises SftpJailError if one is not jailed."""
     every = members(engine.config, engine.host)
     wanted = dict.fromkeys(map(valid_name, names)) or sorted(every)
     return [every.get(name) or find_jailed(name, engine.config, engine.host) for name in wanted]

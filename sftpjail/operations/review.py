@@ -31,7 +31,7 @@ from .last_used import Records, Uses
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What is to be said of an account.
+    """The review of one account.
 
     Args:
         account: with its profile.
@@ -67,13 +67,13 @@ class Reviewed:
         return found and (found[0], found[1][0], found[1][1])
 
     def is_inactive(self, days: int) -> bool:
-        """Return whether nobody has used it for so many days; unknown is not inactive."""
+        """Return whether it has not been used for this many days. Unknown is not inactive."""
         return self.idle is not None and self.idle >= days
 
 
 @dataclass(frozen=True)
 class Review:
-    """What is to be said of accounts at a moment, in epoch seconds."""
+    """The review of accounts at a given time, in epoch seconds."""
 
     now: int
     records: Records
@@ -88,7 +88,7 @@ class Review:
 
 
 def review(engine: Engine, accounts: Sequence[Account]) -> Review:
-    """Return what is to be said of jailed accounts.
+    """Return the review of jailed accounts.
 
     Args:
         engine: with the facts.
@@ -127,7 +127,7 @@ def review(engine: Engine, accounts: Sequence[Account]) -> Review:
 
 
 def _going_on(accounts: Sequence[Account]) -> Counter[str]:
-    """Return how many sessions of each account go on."""
+    """Return the number of running sessions of each account."""
     names: dict[int, list[str]] = {}
     for account in accounts:
         names.setdefault(account.uid, []).append(account.name)
@@ -144,9 +144,9 @@ def _ways(states: States, account: Account) -> Ways | None:
 def _activity(
     granted: Grants, uses: Uses, since: int | None, session: int | None
 ) -> tuple[int | None, str]:
-    """Return the latest moment that counts as use, and what was then.
+    """Return the latest time that counts as use, and the kind of use.
 
-    None where logins are not known, unless a session goes on.
+    The time is None if logins are not known, unless a session is running.
 
     Args:
         granted, uses: of the account.
@@ -166,10 +166,10 @@ def _activity(
 
 
 def refuse_young(found: Review, days: int) -> None:
-    """Refuse to disable anybody while nobody can know who was inactive for so many days.
+    """Refuse to disable accounts if logins are not known for this many days.
 
     Raises:
-        SftpJailError: it says since when logins are known.
+        SftpJailError: says since when logins are known.
     """
     since = found.records.since
     if since is None:
@@ -188,7 +188,7 @@ def refuse_young(found: Review, days: int) -> None:
 
 
 def date(at: int) -> str:
-    """Return the day of a moment here (YYYY-MM-DD); a time that no calendar has is its number."""
+    """Return the local date (YYYY-MM-DD) of a time, or its number if no calendar has it."""
     try:
         return time.strftime("%Y-%m-%d", time.localtime(at))
     except (OverflowError, ValueError, OSError):
@@ -198,9 +198,9 @@ def date(at: int) -> str:
 def to_disable(
     found: Review, days: int, host: Host
 ) -> tuple[list[Reviewed], list[tuple[str, str]]]:
-    """Return who is to be disabled, and who is skipped, each with the reason.
+    """Return the accounts to disable, and those that are skipped, each with the reason.
 
-    Those whom an administrator has shut out already, and who have expired, are neither.
+    Accounts that an administrator has shut out, and those that have expired, are in neither.
 
     Args:
         found: the review.
@@ -227,5 +227,5 @@ def to_disable(
 
 
 def list_of(accounts: Sequence[Account], host: Host) -> frozenset[str] | None:
-    """Return who will be on the list of who is shut out; None where sshd's files have none."""
+    """Return the future list of disabled accounts, or None if sshd's files have no such list."""
     return None if is_asked(host) else list_after((), accounts, host)
