@@ -230,6 +230,8 @@ def _apply(
 ) -> int:
     """Plan and apply. With --keep-going, accounts that fail are left out, and the rest is done."""
     given, failed, tries = context.arguments, dict[str, SftpJailError](), 0
+    if not engine.host.records.is_set_up:
+        raise SftpJailError("this host is not set up", "sftpjail setup")
     while True:
         wanted = FromFile(file, engine, bool(given.missing), failed)
         if given.keep_going or context.dry_run:

@@ -62,20 +62,7 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
         modules: the modules with the commands; `hook` loads only its own, because useradd waits.
     """
     common = _Parser(add_help=False)
-    # Good before and after the command;
-    # SUPPRESS keeps the later, unset one from hiding the earlier.
-    for option, text in (
-        ("--dry-run", "show what would change, and change nothing"),
-        ("--json", "print one JSON object, for programs"),
-        ("--debug", "show a traceback with an error"),
-    ):
-        common.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
-    common.add_argument(
-        "--config",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help="use this configuration instead of /etc/sftpjail/sftpjail.conf",
-    )
+    _add_common(common)
     parser = _Parser(
         prog="sftpjail", description="Chrooted SFTP accounts on stock OpenSSH.", parents=[common]
     )
@@ -87,13 +74,36 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
                 name, help=text, description=text, parents=[common]
             )
         )
+    for command in commands.choices.values():
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):  # key add, key list and so on
+                for verb in action.choices.values():
+                    _add_common(verb)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that are good before and after the command."""
+    # SUPPRESS keeps the later, unset one from hiding the earlier.
+    for option, text in (
+        ("--dry-run", "show what would change, and change nothing"),
+        ("--json", "print one JSON object, for programs"),
+        ("--debug", "show a traceback with an error"),
+    ):
+        parser.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="use this configuration instead of /etc/sftpjail/sftpjail.conf",
+    )
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the arguments of one command.
 
-    The arguments after `--` are in `options`, and are for useradd.
+    What follows `--` are arguments and no options. Those of `add` and `enter` are for another
+    program, and are in `options`.
 
     Raises:
         UsageError: they are not valid.
@@ -103,25 +113,30 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     # Cut here, because Python 3.11's argparse does not find those words
     # when an option stands before them.
     words, options = list(argv), []
-    if "--" in words:
+    if "--" in words and _command(words) in ("add", "enter"):
         words, options = words[: words.index("--")], words[words.index("--") + 1 :]
     parser = build_parser(("hook",) if words[:1] == ["hook"] else MODULES)
     arguments, unknown = parser.parse_known_args(words)
-    command = arguments.command
+    command, unknown = arguments.command, [word for word in unknown if word != "--"]
     if unknown:
         advice = f"see sftpjail {command} --help"
         if command == "add":
             advice = "options for useradd go after --"
         meant = did_you_mean(unknown[0].partition("=")[0], _options(parser, words))
         raise UsageError(f"{command} does not know {' '.join(unknown)}{meant}", advice=advice)
-    if options and command not in ("add", "enter"):
-        parser.error(f"{command} takes nothing after --: {' '.join(options)}")
     arguments.options = options
     arguments.command = " ".join(filter(None, (command, getattr(arguments, "verb", ""))))
     defaults = {"dry_run": False, "json": False, "debug": False, "config": config.PATH}
     for name, value in defaults.items():
         setattr(arguments, name, getattr(arguments, name, value))
     return arguments
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return the command that a command line names, or ""."""
+    values = [number + 1 for number, word in enumerate(words) if word == "--config"]
+    named = (word for number, word in enumerate(words) if number not in values)
+    return next((word for word in named if not word.startswith("-")), "")
 
 
 def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
@@ -285,11 +300,7 @@ def _tell(problem: Problem, call: _Call, absent: bool) -> None:
 
     arguments, argv = call.arguments, call.argv
     given = argv[: argv.index("--")] if "--" in argv else argv
-    command = (
-        arguments.command
-        if arguments
-        else next((word for word in given if not word.startswith("-")), "")
-    )
+    command = arguments.command if arguments else _command(given)
     if arguments.json if arguments else "--json" in given:
         import json
 

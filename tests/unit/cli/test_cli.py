@@ -11,7 +11,7 @@ from fakesshd import sshd
 from played import Run, run, stage
 
 from sftpjail.cli import check
-from sftpjail.cli.main import main
+from sftpjail.cli.main import main, parse
 
 __all__ = ["run", "sshd", "stage"]
 
@@ -57,8 +57,8 @@ __all__ = ["run", "sshd", "stage"]
         (
             ("list", "--", "--ann"),
             "list",
-            "list takes nothing after --: --ann",
-            "advice: see sftpjail --help",
+            "list does not know --ann",
+            "advice: see sftpjail list --help",
         ),
         (
             ("test",),
@@ -96,6 +96,20 @@ def test_a_wrong_command_line(
 
 def test_what_stands_behind_two_dashes_is_no_option_of_ours(run: Run) -> None:
     assert run("list", "--", "--json") == (2, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "--", "ann"),
+        ("remove", "--delete-account", "--", "ann"),
+        ("--config", "add", "key", "list", "--", "ann"),
+        ("key", "list", "--json", "--", "ann"),
+    ],
+)
+def test_arguments_may_stand_behind_two_dashes(words: Sequence[str]) -> None:
+    given = parse(words)
+    assert given.user == "ann" and given.options == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
