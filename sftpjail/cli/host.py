@@ -175,8 +175,14 @@ def teardown(context: Context) -> int:
         jails = jailed(engine.config, engine.host)
         refuse_unknown(engine)
         refuse_untaken(engine)
+        lost = has_lost_records(engine.config, engine.host)
         if jails and not context.arguments.close_accounts:
-            raise still_jailed(list(jails))
+            if engine.host.records.is_set_up or lost:
+                raise still_jailed(list(jails))
+            # No Match block is about them: --close-accounts has shut them out, and they stay so.
+            context.answer_problems([])
+            context.carry_out(engine, [], "no jail is left")
+            return context.close(0)
         engine, _ = rename_all(context, engine)
         events = [
             event
@@ -185,7 +191,7 @@ def teardown(context: Context) -> int:
         ]
         events += left_events(engine, jails)
         done = "this host is as it was before setup"
-        if has_lost_records(engine.config, engine.host):
+        if lost:
             done = "the jails are gone; files of sftpjail without a record stay in /etc"
         free = [
             Unsafe(f"{account.name} is NOT shut out: {why}")

@@ -78,6 +78,7 @@ def test_teardown_closes_the_accounts_it_leaves(machine: Machine) -> None:
     assert machine.ssh("alice", key, "id").code == 255
     assert machine.exists("/home/alice/.profile") and not machine.exists("/srv/sftp")
     assert not machine.exists("/etc/ssh/authorized_keys"), "a later alice would inherit the keys"
+    again(machine, "sftpjail", "teardown")
     machine.run("usermod", "-e", "", "-s", "/bin/sh", "alice")
     assert "uid=" in machine.ssh("alice", key, "id").out
 
