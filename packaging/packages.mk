@@ -63,4 +63,14 @@ pacman:
 	    zshdir=/usr/share/zsh/site-functions sysusersdir=
 	$(pack) .
 
-.PHONY: dist packages no-tools native-deb native-pacman deb pacman
+.PHONY: dist packages no-tools native-deb native-pacman deb pacman ansible collection
+
+# The collection as ansible-galaxy wants it: below ansible_collections/NAMESPACE/NAME.
+collection = build/ansible_collections/sftpjail/sftpjail
+ansible:
+	rm -rf build/ansible_collections && mkdir -p $(collection)
+	cp -r packaging/ansible/. LICENSE $(collection)/
+	find $(collection) -name __pycache__ -prune -exec rm -rf {} +
+
+collection: ansible
+	cd build && ansible-galaxy collection build --force --output-path . ansible_collections/sftpjail/sftpjail

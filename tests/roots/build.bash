@@ -165,7 +165,8 @@ END
 # Sets layers: the directories in the cache, topmost first, that make up root NAME; builds what is missing.
 use_root() {
     local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
-    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|packages|clean))?$|^trixie-arch$ ]] || die "unknown root '$name'"
+    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|packages|clean))?$|^trixie-(arch|ansible)$ ]] ||
+        die "unknown root '$name'"
     if [[ $suite =~ forky|sid ]]; then # there pivot_root is a package of its own
         packages+=,util-linux-extra downloads+=" util-linux-extra"
     fi
@@ -179,6 +180,7 @@ use_root() {
         -monitor) use_root "$suite" && provide "$name" build_packages "$monitors" ;;
         -packages) use_root "$suite" && provide "$name" build_packages "$package_tools" ;;
         -arch) use_root "$suite-packages" && provide "$name" build_arch ;;
+        -ansible) use_root "$suite" && provide "$name" build_packages "ansible-core" ;;
     esac || die "could not build the root '$name'"
 }
 

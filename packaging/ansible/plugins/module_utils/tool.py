@@ -1,0 +1,225 @@
+# Copyright: the sftpjail developers
+# MIT license: see LICENSE
+"""What the modules have in common: one call of sftpjail, and the fields of an account."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+
+# Where `make install` puts it, beside the directories that a module looks in anyway.
+OPT_DIRS = ["/usr/local/bin", "/usr/bin"]
+NOT_INSTALLED = "sftpjail is not installed on this host"
+SET_UP = "sftpjail setup"
+# sftpjail(8), EXIT STATUS
+DONE, LEFT_OUT = 0, 1
+
+MOUNT = dict(
+    source=dict(type="path", required=True),
+    target=dict(type="str", required=True),
+    read_only=dict(type="bool", default=False),
+)
+
+# sftpjail-accounts(5); what is not given is not managed.
+FIELDS = dict(
+    name=dict(type="str", required=True),
+    uid=dict(type="int"),
+    comment=dict(type="str"),
+    profile=dict(type="str"),
+    password=dict(type="str", no_log=True),
+    keys=dict(type="list", elements="str", no_log=False),
+    mounts=dict(type="list", elements="dict", options=MOUNT),
+    expires=dict(type="str"),
+    disabled=dict(type="bool"),
+    reason=dict(type="str"),
+    until=dict(type="str"),
+)
+
+
+class Failed(Exception):
+    """A call of sftpjail that failed.
+
+    Args:
+        problem: what sftpjail says of it; see its schema problem.json.
+        code: its exit status.
+    """
+
+    def __init__(self, problem, code):
+        super(Failed, self).__init__(problem["what"])
+        self.problem = problem
+        self.code = code
+
+
+class Tool(object):
+    """sftpjail(8) on the managed host, asked for JSON.
+
+    Args:
+        module: the AnsibleModule; in check mode every call that may change something is a dry run.
+    """
+
+    def __init__(self, module):
+        self.module = module
+        self.path = module.get_bin_path("sftpjail", opt_dirs=OPT_DIRS)
+
+    def need(self):
+        """End the module if sftpjail is not installed.
+
+        In check mode the task before may be the one that would install it: then all would change.
+        """
+        if self.path:
+            return
+        if self.module.check_mode:
+            self.module.exit_json(
+                changed=True, msg=NOT_INSTALLED + " yet: all of this would be made"
+            )
+        self.module.fail_json(
+            msg=NOT_INSTALLED,
+            what=NOT_INSTALLED,
+            why="the modules of this collection run it",
+            fix="install the package sftpjail; the role sftpjail.sftpjail.sftpjail does that",
+        )
+
+    def read(self, *words):
+        """Return the answer of a command that only reads.
+
+        Raises:
+            Failed: the command failed.
+        """
+        return self._call(words, None, False)
+
+    def change(self, *words, **options):
+        """Return the answer of a command that may change something; in check mode, of its dry run.
+
+        Args:
+            words: the command and its arguments.
+            data: text for its standard input, where secrets go too.
+            config: a configuration to judge by, instead of the host's.
+
+        Raises:
+            Failed: the command failed, and has changed nothing.
+        """
+        before = ["--config", options["config"]] if options.get("config") else []
+        return self._call(words, options.get("data"), self.module.check_mode, before)
+
+    def rehearse(self, *words, **options):
+        """Return the answer of a command's dry run, in any mode; see change."""
+        return self._call(words, None, True, ["--config", options["config"]])
+
+    def preview(self, *words, **options):
+        """Return the dry run of a command as it is printed for people, "" if there is nothing to do."""
+        before = ["--config", options["config"]] if options.get("config") else []
+        argv = [self.path] + before + ["--dry-run"] + list(words)
+        code, out, dummy = self.module.run_command(argv, data=options.get("data"))
+        return out if code == DONE else ""
+
+    def _call(self, words, data, dry_run, before=()):
+        argv = (
+            [self.path]
+            + list(before)
+            + ["--json"]
+            + (["--dry-run"] if dry_run else [])
+            + list(words)
+        )
+        code, out, err = self.module.run_command(argv, data=data)
+        try:
+            answer = json.loads(out)
+        except ValueError:
+            said = (err or out).strip() or "it said nothing"
+            problem = dict(what="sftpjail {0} exited with {1}: {2}".format(words[0], code, said))
+            raise Failed(dict(problem, why="", fix="", choices=[], advice=""), code)
+        if "error" in answer:
+            raise Failed(answer["error"], code)
+        answer["code"] = code
+        return answer
+
+    def fail(self, failed):
+        """End the module with sftpjail's own words.
+
+        In check mode the task before may be the one that would set the host up.
+        """
+        problem = failed.problem
+        if self.module.check_mode and problem["fix"] == SET_UP:
+            self.module.exit_json(changed=True, msg=problem["what"] + " yet: all would be made")
+        self.module.fail_json(msg=sentence(problem), rc=failed.code, **told(problem))
+
+    def fail_of(self, problems, **result):
+        """End the module since some of what was asked for is left undone: by its first problem."""
+        self.module.fail_json(
+            msg="; ".join(sentence(problem) for problem in problems), problems=problems, **result
+        )
+
+
+def told(problem):
+    """Return the fields of a problem that a failed task has."""
+    return dict((name, problem.get(name, "")) for name in ("what", "why", "fix", "advice"))
+
+
+def sentence(problem):
+    """Return a problem as one line: what, why, and the command that fixes it."""
+    text = problem["what"]
+    if problem.get("why"):
+        text += ": " + problem["why"]
+    help_text = problem.get("fix") or problem.get("advice")
+    return text + (" (fix: " + help_text + ")" if help_text else "")
+
+
+def entry(fields):
+    """Return an account as the JSON form of sftpjail-accounts(5) has it: without what is not managed."""
+    return dict((name, value) for name, value in fields.items() if value is not None)
+
+
+def applied(tool, accounts, *options):
+    """Have accounts made and changed; return the result of the module.
+
+    Args:
+        tool: the host's sftpjail.
+        accounts: entries of sftpjail-accounts(5).
+        options: more options of `sftpjail apply`.
+    """
+    document = json.dumps(dict(accounts=accounts))
+    try:
+        answer = tool.change("apply", "--format", "json", *(options + ("-",)), data=document)
+    except Failed as failed:
+        if not (tool.module.check_mode and failed.problem["fix"] == SET_UP):
+            raise
+        # The task before is the one that would set the host up. Then all of these are new.
+        return all_new(accounts)
+    return result_of(answer)
+
+
+def all_new(accounts):
+    """Return the result of a dry run on a host that is not set up yet."""
+    shown = [
+        dict(account, password="(set)") if "password" in account else account
+        for account in accounts
+    ]
+    return dict(
+        changed=bool(accounts),
+        accounts=dict((account["name"], "new") for account in accounts),
+        notices=[],
+        problems=[],
+        diff=dict(before={}, after=dict((account["name"], account) for account in shown)),
+        left_out=[],
+    )
+
+
+def result_of(answer):
+    """Return what a module says of an answer of `sftpjail apply FILE`."""
+    touched = [
+        account for account in answer.get("accounts", []) if account["change"] != "unchanged"
+    ]
+    return dict(
+        changed=bool(touched) or bool(answer["actions"]),
+        accounts=dict(
+            (account["user"], account["change"]) for account in answer.get("accounts", [])
+        ),
+        notices=answer["notices"],
+        problems=answer["problems"],
+        diff=dict(
+            before=dict((account["user"], account["before"] or {}) for account in touched),
+            after=dict((account["user"], account["after"]) for account in touched),
+        ),
+        # It exits with 1 and no error where it has left accounts out: --keep-going.
+        left_out=answer["problems"] if answer["code"] == LEFT_OUT else [],
+    )
