@@ -177,12 +177,7 @@ def teardown(context: Context) -> int:
         refuse_untaken(engine)
         lost = has_lost_records(engine.config, engine.host)
         if jails and not context.arguments.close_accounts:
-            if engine.host.records.is_set_up or lost:
-                raise still_jailed(list(jails))
-            # No Match block is about them: --close-accounts has shut them out, and they stay so.
-            context.answer_problems([])
-            context.carry_out(engine, [], "no jail is left")
-            return context.close(0)
+            return _without_jails(context, engine, list(jails), lost)
         engine, _ = rename_all(context, engine)
         events = [
             event
@@ -204,6 +199,18 @@ def teardown(context: Context) -> int:
         context.answer_problems(free)
         context.warn(_former(jails.values(), engine.host))
         context.carry_out(engine, [*events, OnTeardown()], done)
+    return context.close(0)
+
+
+def _without_jails(context: Context, engine: Engine, names: list[str], lost: bool) -> int:
+    """Refuse a teardown while accounts are jailed; return 0 where nothing of ours jails them.
+
+    Then an earlier --close-accounts has shut them out, and they stay so.
+    """
+    if engine.host.records.is_set_up or lost:
+        raise still_jailed(names)
+    context.answer_problems([])
+    context.carry_out(engine, [], "no jail is left")
     return context.close(0)
 
 
