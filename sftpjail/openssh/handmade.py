@@ -6,7 +6,7 @@ sshd is asked what is in force; here is only which lines of a file belong togeth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ NOTE = "#sftpjail-import: "
 
 _SETTING = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)(?:\s*=\s*|\s+)(.*?)\s*\Z")
 _COMMENT = re.compile(r"\s#.*\Z")
+_ENDS = re.compile(r"\s*(?:Match\b|#)", re.IGNORECASE)
 _OURS = re.compile(r"# (BEGIN|END) sftpjail ")
 
 
@@ -116,20 +117,34 @@ def comment_out(text: str, lines: Sequence[str], note: str) -> str:
         lines: those of the block, with their newlines; if they are not there, nothing changes.
         note: what the line above it says.
     """
-    return _exchanged(text, lines, [f"{NOTE}{note}\n", *(MARK + line for line in lines)])
+    new = [f"{NOTE}{note}\n", *(MARK + line for line in lines)]
+    return _exchanged(text, lines, new, lambda line: not _ENDS.match(line))
 
 
 def uncomment(text: str, lines: Sequence[str], note: str) -> str:
     """Return TEXT as it was before `comment_out` with the same block and note."""
-    return _exchanged(text, [f"{NOTE}{note}\n", *(MARK + line for line in lines)], lines)
+    old = [f"{NOTE}{note}\n", *(MARK + line for line in lines)]
+    return _exchanged(text, old, lines, lambda line: line.startswith(MARK))
 
 
-def _exchanged(text: str, old: Sequence[str], new: Sequence[str]) -> str:
+def _exchanged(
+    text: str, old: Sequence[str], new: Sequence[str], goes_on: Callable[[str], bool]
+) -> str:
+    """Return TEXT with other lines for a block's: the first that no longer one begins with.
+
+    Args:
+        text: of the file.
+        old: the lines of the block.
+        new: what comes in their place.
+        goes_on: whether a block above a line has that line too.
+    """
     lines, size = split(text), len(old)
     bare, there = ([line.rstrip("\n") for line in some] for some in (old, lines))
-    at = next((n for n in range(len(lines)) if there[n : n + size] == bare), None)
-    if at is None or not size:
+    places = [n for n in range(len(lines)) if there[n : n + size] == bare]
+    if not places or not size:
         return text
+    whole = (n for n in places if n + size == len(lines) or not goes_on(there[n + size]))
+    at = next(whole, places[0])
     # Our own block below it may have completed the last line of the file.
     end = "\n" if lines[at + size - 1].endswith("\n") else ""
     return "".join([*lines[:at], *new[:-1], new[-1].rstrip("\n") + end, *lines[at + size :]])

@@ -76,6 +76,16 @@ def test_a_last_line_that_was_completed_since_comes_back() -> None:
     assert uncomment(f"{changed}\n# more\n", block.lines, "n") == f"{text}\n# more\n"
 
 
+def test_a_block_is_not_the_beginning_of_a_longer_one() -> None:
+    text = "Port 22\nMatch User bob\n  PermitTTY no\nMatch User bob\n"
+    _, longer, short = blocks(text, "/f")
+    alone = comment_out(text, short.lines, "n")
+    assert alone.startswith(text.removesuffix("Match User bob\n"))
+    assert uncomment(alone, short.lines, "n") == text
+    both = comment_out(comment_out(text, longer.lines, "n"), short.lines, "n")
+    assert uncomment(uncomment(both, short.lines, "n"), longer.lines, "n") == text
+
+
 @given(TEXTS, st.data())
 def test_what_was_commented_out_comes_back(text: str, data: st.DataObject) -> None:
     found = data.draw(st.lists(st.sampled_from(blocks(text, "/f")[1:] or blocks(text, "/f"))))
