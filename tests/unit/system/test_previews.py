@@ -66,7 +66,7 @@ def test_a_preview_of_files_that_were_replaced_is_asked_again(
     monkeypatch.setattr(previews, "run", lambda *_, **__: next(answers))
     assert previews.preview(["sshd", "-T"], {f"{tmp_path}/x": b""}).out == "good"
     monkeypatch.setattr(previews, "run", lambda *_, **__: Answer(124, "", ""))
-    with pytest.raises(SftpJailError, match="somebody replaces these all the time"):
+    with pytest.raises(SftpJailError, match="these are replaced again and again"):
         previews.preview(["sshd", "-T"], {f"{tmp_path}/x": b""})
 
 
