@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ subsystem = option('keep', 'internal-sftp', default='keep')
 scope = option('jails', 'everyone', default='jails')
 [mounts]
 allow = force_list(default=list())
+as = force_list(default=list())
 [logs]
 backend = option('auto', 'journald', 'rsyslog', 'syslog-ng', 'none', default='auto')
 file = string(default='/var/log/sftp.log')
@@ -117,6 +118,7 @@ class Config:
     subsystem: str = "keep"
     scope: str = "jails"
     allow_sources: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
     logs: Logs = Logs()
     plugins_allow: tuple[str, ...] = ()
     plugins_disable: tuple[str, ...] = ()
@@ -269,6 +271,7 @@ def _build(raw: Any, path: str) -> Config:
         raw["sshd"]["subsystem"],
         raw["keys"]["scope"],
         tuple(_absolute(source, f"{path}: [mounts] allow") for source in raw["mounts"]["allow"]),
+        _owners(raw["mounts"]["as"], path),
         logs,
         tuple(filter(None, plugins["allow"])),
         tuple(filter(None, plugins["disable"])),
@@ -289,6 +292,21 @@ def _metrics(raw: Any, path: str) -> Metrics:
 def is_for_node_exporter(path: str) -> bool:
     """Return whether node_exporter's textfile collector reads a file of that name."""
     return path.endswith(".prom") and posixpath.basename(path) != ".prom"
+
+
+def _owners(values: Iterable[str], path: str) -> tuple[str, ...]:
+    """Return who may own what is mounted by `mount --as`: OWNER, or OWNER:GROUP."""
+    for value in values:
+        owner, colon, group = value.partition(":")
+        try:
+            valid_name(owner)
+            valid_name(group if colon else owner, "group")
+        except UsageError as error:
+            raise UsageError(
+                f"{path}: [mounts] as: {error.message}",
+                advice=f"correct it in {path}; see sftpjail.conf(5)",
+            ) from error
+    return tuple(values)
 
 
 def _absolute(value: str, where: str) -> str:

@@ -249,13 +249,34 @@ class Account:
         return posixpath.join(self.jail, self.profile.files)
 
 
+# The option of mount(8) that has a map of owners, and ours that allows a source without nosuid.
+MAP, SETID = "X-mount.idmap=", "x-sftpjail.setid"
+_MAP = re.compile(rf"{MAP}u:([0-9]+):([0-9]+):1(?:\\040| )g:([0-9]+):([0-9]+):1")
+
+
+class Ids(NamedTuple):
+    """A uid and a gid."""
+
+    uid: int
+    gid: int
+
+
+def id_map(owner: Ids, uid: int, gid: int) -> str:
+    """Return the option of a mount that shows the files of OWNER as those of UID and GID.
+
+    Its blank is as fstab(5) has it. See X-mount.idmap in mount(8), from util-linux 2.39 on.
+    """
+    return f"{MAP}u:{owner.uid}:{uid}:1\\040g:{owner.gid}:{gid}:1"
+
+
 @dataclass(frozen=True)
 class Bind:
     """A directory (or socket) of the host that shows inside a jail. Both paths are host paths.
 
     `role` is "mount" for what an administrator asked for, "home" and "log" for what a profile
     brings. `options` are those of mount(8); none means the usual ones. `kept` says where, as a
-    profile's `mounts` does: in fstab and live, or for each session.
+    profile's `mounts` does: in fstab and live, or for each session. `owner` is whose files the
+    jail sees as the account's own, None where each file is its owner's.
     """
 
     source: str
@@ -264,6 +285,37 @@ class Bind:
     role: str = "mount"
     options: tuple[str, ...] = ()
     kept: str = "fstab"
+
+    @property
+    def map(self) -> str:
+        """The option with a map of owners, or ""."""
+        return next((option for option in self.options if option.startswith(MAP)), "")
+
+    @property
+    def owner(self) -> Ids | None:
+        """Whose files the jail sees as the account's, by its map; None where that is not ours."""
+        found = _MAP.fullmatch(self.map)
+        return Ids(int(found[1]), int(found[3])) if found else None
+
+
+def map_ids(option: str, target: str) -> tuple[Ids, Ids]:
+    """Return who owns files on disk, and who in the jail, by the option of a mount.
+
+    Args:
+        option: see `id_map`.
+        target: of the mount, for the error.
+
+    Raises:
+        SftpJailError: it is of another form.
+    """
+    found = _MAP.fullmatch(option)
+    if not found:
+        raise SftpJailError(
+            f"{target} has a map of owners that sftpjail has not made: {option}",
+            advice="give that line of fstab the form that `sftpjail mount --as` writes, or none",
+        )
+    disk_uid, uid, disk_gid, gid = map(int, found.groups())
+    return Ids(disk_uid, disk_gid), Ids(uid, gid)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0"
 _HASHED = re.compile(r"!?\$[A-Za-z0-9,=_-]{1,24}\$[A-Za-z0-9./$=,_-]{4,}")
 _LONGEST_COMMENT = 1000  # far below what chpasswd(8) still reads in a line of passwd(5)
 _FIRST_DAY = "1970-01-02"  # of shadow(5): it advises against 0, and -1 is no expiry
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?"
+_OWNER = re.compile(f"{_NAME}(?::{_NAME})?")
+_MOUNT = re.compile(f"([^:]+):([^:]+?)(?::(ro|rw))?(?::as=({_OWNER.pattern}))?", re.DOTALL)
 _OCTAL = re.compile(r"\\([0-3][0-7]{2})")
 
 
@@ -47,6 +50,7 @@ class MountWanted:
     source: str
     target: str
     read_only: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,17 +220,17 @@ def _mounts(value: Any) -> tuple[MountWanted, ...]:
 def _mount(value: Any) -> MountWanted:
     if isinstance(value, dict):
         return _described_mount(value)
-    parts = _text(value).split(":")
-    has_flag = len(parts) == 3 and parts[2] in ("ro", "rw")
-    flag = parts.pop() if has_flag else ""
-    if len(parts) != 2 or not all(parts):
-        raise Wrong(f"{shown(_text(value))} is not SOURCE:TARGET[:ro]; a colon of a path is \\072")
-    source, target = (_OCTAL.sub(lambda octal: chr(int(octal[1], 8)), part) for part in parts)
-    return _judged(MountWanted(source, target, flag == "ro"))
+    text = _text(value)
+    found = _MOUNT.fullmatch(text)
+    if not found:
+        form = "SOURCE:TARGET[:ro][:as=OWNER[:GROUP]]"
+        raise Wrong(f"{shown(text)} is not {form}; a colon of a path is \\072")
+    source, target = (_OCTAL.sub(lambda octal: chr(int(octal[1], 8)), found[n]) for n in (1, 2))
+    return _judged(MountWanted(source, target, found[3] == "ro", found[4] or ""))
 
 
 def _described_mount(value: dict[str, Any]) -> MountWanted:
-    unknown = value.keys() - {"source", "target", "read_only"}
+    unknown = value.keys() - {"source", "target", "read_only", "as"}
     if unknown:
         raise Wrong(f"a mount has no {shown(min(unknown))}")
     paths = [value.get("source"), value.get("target")]
@@ -234,7 +238,10 @@ def _described_mount(value: dict[str, Any]) -> MountWanted:
     if not all(isinstance(path, str) and path for path in paths) or not isinstance(read_only, bool):
         raise Wrong("a mount has a source, a target and read_only, which is true or false")
     source, target = (_encodable(str(path)) for path in paths)
-    return _judged(MountWanted(source, target, read_only))
+    owner = value.get("as") or ""
+    if not isinstance(owner, str) or (owner and not _OWNER.fullmatch(owner)):
+        raise Wrong("as of a mount is OWNER or OWNER:GROUP, the names of an account and a group")
+    return _judged(MountWanted(source, target, read_only, owner))
 
 
 def _judged(mount: MountWanted) -> MountWanted:
@@ -295,10 +302,16 @@ def values_of(entry: Entry) -> dict[str, Any]:
     if "keys" in found:
         found["keys"] = list(found["keys"])
     if "mounts" in found:
-        found["mounts"] = [dict(vars(mount)) for mount in found["mounts"]]
+        found["mounts"] = [_values_of_mount(mount) for mount in found["mounts"]]
     if "expires" in found:
         found["expires"] = found["expires"] or "never"
     return found
+
+
+def _values_of_mount(mount: MountWanted) -> dict[str, Any]:
+    values = dict(vars(mount))
+    owner = values.pop("owner")
+    return values | ({"as": owner} if owner else {})
 
 
 def misread(entry: Entry, key: str) -> str:
@@ -316,7 +329,8 @@ def misread(entry: Entry, key: str) -> str:
 def mount_text(mount: MountWanted) -> str:
     """Return a mount as SOURCE:TARGET[:ro]."""
     paths = (re.sub(r"[\\:\x00-\x20\x7f]", _octal, path) for path in (mount.source, mount.target))
-    return ":".join([*paths, *["ro"] * mount.read_only])
+    owner = [f"as={mount.owner}"] * bool(mount.owner)
+    return ":".join([*paths, *["ro"] * mount.read_only, *owner])
 
 
 def _octal(found: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .. import fixes
 from ..errors import SftpJailError
 from ..formats.fstab import MountPoint
+from ..model import MAP, map_ids
 from .base import Action, Phase
 from .view import View
 
@@ -20,17 +21,25 @@ MOUNT_OPTIONS = ("bind", "nosuid", "nodev", "private")
 class Mount(Action):
     """`source` shows at `target` in the host's mount table, with the flags that `options` name.
 
-    What shows there of its former disk, or of a deleted directory, gives way.
+    What shows there of its former disk, of a deleted directory, or with other owners, gives way.
+    `former` is the map of owners that is there so far as a table says; a mount keeps its map for
+    life, and the kernel does not say which it is.
     """
 
     phase = Phase.MOUNTS
     source: str
     target: str
     options: tuple[str, ...] = MOUNT_OPTIONS
+    former: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         return ("mount", self.target)
+
+    @property
+    def map(self) -> str:
+        """The option with a map of owners, or ""."""
+        return next((option for option in self.options if option.startswith(MAP)), "")
 
     def pending(self, view: View, owner: str) -> bool:
         point = view.mount_at(self.target)
@@ -45,11 +54,36 @@ class Mount(Action):
                 raise SftpJailError(what, choices=choices, advice=fixes.by_hand(self.target))
             fix = fixes.on(self.target, view, "umount {}")
             raise SftpJailError(what, fix or fixes.advice(self.target, view))
-        return not self.flags_hold(point)
+        return not self.flags_hold(point) or not self.owners_hold(point, view)
+
+    def owners_hold(self, point: MountPoint, view: View) -> bool:
+        """Return whether a mount of our source shows the owners that it is to show.
+
+        Whether it has a map the kernel says; which one it is the owner of the source shows, if
+        that is mapped.
+        """
+        if not self.map or not point.is_mapped:
+            return bool(self.map) == point.is_mapped
+        if self.former and self.former != self.map:
+            return False
+        disk, jail = map_ids(self.map, self.target)
+        below, above = view.stat(self.source), view.lstat(self.target)
+        if below is None or above is None:
+            return True
+        pairs = (
+            (below.st_uid, disk.uid, above.st_uid, jail.uid),
+            (below.st_gid, disk.gid, above.st_gid, jail.gid),
+        )
+        return all(on_disk != mapped or shown == to for on_disk, mapped, shown, to in pairs)
 
     def flags_hold(self, point: MountPoint) -> bool:
-        """Return whether a mount has the flags asked for, no more and no less of read-only."""
+        """Return whether a mount has the flags asked for, no more and no less of read-only.
+
+        Nor of a map of owners.
+        """
         wanted = {"nosuid", "nodev", "ro", "noexec"} & set(self.options)
+        if bool(self.map) != point.is_mapped:
+            return False
         return wanted <= set(point.options) and ("ro" in wanted) == ("ro" in point.options)
 
     def diff(self, view: View) -> Iterator[str]:

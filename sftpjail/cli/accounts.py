@@ -32,6 +32,7 @@ from ..jails.guards import guard, is_namesake
 from ..jails.homes import refusal
 from ..jails.leftovers import former_name
 from ..jails.membership import find, find_jailed, members, not_jailed
+from ..jails.owners import named
 from ..jails.renames import refuse_renamed
 from ..jails.states import States
 from ..model import Account, Bind, Key, Problem, Profile, valid_name
@@ -521,6 +522,7 @@ def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
                 "target": bind.target.removeprefix(account.jail),
                 "read_only": bind.read_only,
                 "role": bind.role,
+                "as": named(bind.owner, host) if bind.owner else None,
                 "kept": bind.kept,
                 "mounted": host.mount_at(bind.target) is not None,
             }
@@ -570,6 +572,7 @@ def show(context: Context) -> int:
         rows.append(("mounts", f"{facts['mounts_kept']} (auto: {facts['mounts_because']})"))
     for m in facts["mounts"]:
         flags = [m["role"], *(["read-only"] if m["read_only"] else [])]
+        flags += [f"as {m['as']}"] if m["as"] else []
         if not m["mounted"]:
             flags.append("for each session" if m["kept"] == "session" else "not mounted")
         rows.append(("mount", f"{m['target']} <- {m['source']} ({', '.join(flags)})"))

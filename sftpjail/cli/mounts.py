@@ -6,11 +6,12 @@ import sys
 from shlex import join, quote
 
 from ..engine.plan import OnMount, OnUnmount
-from ..errors import Absent, SftpJailError
+from ..errors import Absent, SftpJailError, UsageError
 from ..host import Host
 from ..jails.membership import find_jailed
+from ..jails.owners import named, resolve
 from ..jails.renames import refuse_renamed
-from ..model import Account, inside
+from ..model import Account, Bind, inside
 from ..openssh.pam_session import program, table
 from ..operations.mounts import make_bind, target_in, unusable
 from ..system.namespaces import attend
@@ -19,6 +20,21 @@ from .context import Command, Context
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
+    _register_mount(add_parser)
+    parser = add_parser("umount", "remove a mount from a jail")
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("target", metavar="DST")
+    parser.set_defaults(run=umount)
+    parser = add_parser(
+        "enter",
+        "run a command, given after --, in a jail's directory, "
+        "with the mounts that its sessions see",
+    )
+    parser.add_argument("user", metavar="USER")
+    parser.set_defaults(run=enter)
+
+
+def _register_mount(add_parser: Command) -> None:
     parser = add_parser(
         "mount", "bind mount a directory of the host in a jail, now and after a reboot"
     )
@@ -36,18 +52,22 @@ def register(add_parser: Command) -> None:
             "where `deluser --remove-home` deletes through the mount"
         ),
     )
-    parser.set_defaults(run=mount)
-    parser = add_parser("umount", "remove a mount from a jail")
-    parser.add_argument("user", metavar="USER")
-    parser.add_argument("target", metavar="DST")
-    parser.set_defaults(run=umount)
-    parser = add_parser(
-        "enter",
-        "run a command, given after --, in a jail's directory, "
-        "with the mounts that its sessions see",
+    parser.add_argument(
+        "--as",
+        dest="owner",
+        metavar="OWNER[:GROUP]",
+        default="",
+        help="in the jail the files of OWNER and GROUP are USER's, and on disk they stay theirs",
     )
-    parser.add_argument("user", metavar="USER")
-    parser.set_defaults(run=enter)
+    parser.add_argument(
+        "--allow-setid",
+        action="store_true",
+        help=(
+            "with --as: SRC may be on a mount without nosuid, "
+            "where an uploaded program can run as OWNER on the host"
+        ),
+    )
+    parser.set_defaults(run=mount)
 
 
 def mount(context: Context) -> int:
@@ -56,7 +76,7 @@ def mount(context: Context) -> int:
     with context.engine() as engine:
         account = find_jailed(given.user, engine.config, engine.host)
         refuse_renamed(account, engine.host)
-        bind = make_bind(account, given.source, given.target, given.read_only, given.under_home)
+        bind = _wanted(account, context, engine.host)
         _refuse_missing(account, engine.host)
         when = (
             ", from the next session on"
@@ -67,11 +87,34 @@ def mount(context: Context) -> int:
             engine,
             [OnMount(account, bind)],
             f"{account.name} sees {bind.source} as {given.target}"
-            f"{', read-only' if bind.read_only else ''}{when}",
+            f"{', read-only' if bind.read_only else ''}{_owned(bind, engine.host)}{when}",
             f"{account.name} sees {bind.source} as {given.target} already",
         )
         context.look_after(lambda: unusable(account, [bind], engine.host, engine.config))
     return context.close(0)
+
+
+def _wanted(account: Account, context: Context, host: Host) -> Bind:
+    """Return the bind that the command line asks for.
+
+    Raises:
+        UsageError, SftpJailError: it cannot be.
+    """
+    given = context.arguments
+    if given.allow_setid and not given.owner:
+        raise UsageError("--allow-setid is for --as: without that nobody gets another's files")
+    owner = resolve(given.owner, host) if given.owner else None
+    paths = given.source, given.target
+    return make_bind(
+        account, *paths, given.read_only, given.under_home, owner, allow_setid=given.allow_setid
+    )
+
+
+def _owned(bind: Bind, host: Host) -> str:
+    """Return in words whose files a mapped mount shows."""
+    if bind.owner is None:
+        return ""
+    return f", where the files of {named(bind.owner, host)} are its own"
 
 
 def _refuse_missing(account: Account, host: Host) -> None:

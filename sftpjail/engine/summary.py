@@ -173,6 +173,8 @@ def _words(event: Event) -> str:
         bind = event.bind
         inner = event.account.jail and bind.target.removeprefix(event.account.jail)
         only = ", read-only" if bind.read_only and isinstance(event, OnMount) else ""
+        if bind.owner and isinstance(event, OnMount):
+            only += f", the files of {bind.owner.uid}:{bind.owner.gid} as its own"
         begin = "sees" if isinstance(event, OnMount) else "no longer sees"
         return f"{begin} {bind.source} at {inner or bind.target}{only}"
     if isinstance(event, OnKeyAdd | OnKeyRemove):

@@ -89,6 +89,11 @@ class MountPoint:
     kind: str = ""
     under: int = 0
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether it shows files with other owners than they have on disk (Linux 5.12)."""
+        return "idmapped" in self.options
+
 
 def parse_mountinfo(text: str) -> dict[str, MountPoint]:
     """Return the mount points by path; of several mounts on one path, the last and topmost.

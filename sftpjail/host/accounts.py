@@ -251,6 +251,16 @@ class People:
         """Return whether the account certainly does not exist."""
         return self.account(name) is None and not self.is_silent(name)
 
+    def group_of(self, gid: int) -> str | None:
+        """Return the name of a group, local or from NSS; None where nobody says."""
+        local = self._by_gid.get(gid)
+        if local or self.files.root:
+            return local[0].name if local else None
+        try:
+            return grp.getgrgid(gid).gr_name
+        except (KeyError, OverflowError):
+            return None
+
     def group(self, name: str) -> Group | None:
         """Return a group, local or from a name service, or None; members of both are joined."""
         found = self.groups.get(name)

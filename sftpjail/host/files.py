@@ -20,6 +20,52 @@ _UNREACHABLE = (
 )
 
 
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
+_DEEPEST = 64  # directories, each of which is open meanwhile
+
+
+class _Walk:
+    """A count of the things in a directory that others own; see `Files.count_others`."""
+
+    def __init__(self, path: str, owner: tuple[int, int], most: int) -> None:
+        self.others, self.is_whole = 0, True
+        self._owner, self._left = owner, most
+        top = os.open(path, _FLAGS)
+        try:
+            found = os.fstat(top)
+            self._device = found.st_dev
+            self._judge(found)
+            self._enter(top, 0)
+        finally:
+            os.close(top)
+
+    def _judge(self, found: os.stat_result) -> None:
+        self.others += (found.st_uid, found.st_gid) != self._owner
+
+    def _enter(self, directory: int, depth: int) -> None:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if not self._left:
+                    self.is_whole = False
+                    return
+                self._left -= 1
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                    self._judge(found)
+                    if not stat.S_ISDIR(found.st_mode) or found.st_dev != self._device:
+                        continue
+                    below = os.open(entry.name, _FLAGS | os.O_NOFOLLOW, dir_fd=directory)
+                except OSError:  # gone, or exchanged
+                    continue
+                try:
+                    if depth < _DEEPEST:
+                        self._enter(below, depth + 1)
+                    else:
+                        self.is_whole = False
+                finally:
+                    os.close(below)
+
+
 class Files:
     """The host's file systems. Links are followed as the kernel follows them.
 
@@ -105,6 +151,23 @@ class Files:
             raise SftpJailError(
                 f"cannot list {path}: {error.strerror}", advice="run sftpjail as root"
             ) from error
+
+    def count_others(self, path: str, owner: tuple[int, int], most: int) -> tuple[int, bool]:
+        """Return how many things in a directory have another owner or group, and whether all.
+
+        No link is followed, and no mount entered. What users do meanwhile makes no difference but
+        to the number.
+
+        Args:
+            path: the directory, which counts too.
+            owner: a uid and a gid.
+            most: after so many things the rest is left out, and so is what lies too deep.
+        """
+        try:
+            walk = _Walk(self.root + path, owner, most)
+        except OSError:
+            return 0, False
+        return walk.others, walk.is_whole
 
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""

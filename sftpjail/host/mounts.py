@@ -9,10 +9,10 @@ from functools import cached_property
 from itertools import takewhile
 
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from ..model import Bind, components, inside, normal
+from ..model import SETID, Bind, components, inside, normal
 from ..paths import TABLES
 from ..system import processes
-from ..system.mounts import mounts_missing
+from ..system.mounts import mounts_missing, unmappable
 from .files import Files
 
 
@@ -22,6 +22,7 @@ class MountTables:
     def __init__(self, files: Files) -> None:
         self.files = files
         self._all_binds: dict[str, tuple[Bind, ...]] = {}
+        self._unmappable: dict[int, str] = {}
 
     @cached_property
     def fstab(self) -> tuple[FstabEntry, ...]:
@@ -275,9 +276,39 @@ class MountTables:
             }
         return frozenset(places)
 
+    def unmappable(self, source: str) -> str:
+        """Return why the files of a directory cannot be shown with other owners, or "".
+
+        The kernel is asked once for each file system.
+        """
+        found = self.files.stat(source)
+        if found is None or self.files.root:
+            return ""
+        if found.st_dev not in self._unmappable:
+            self._unmappable[found.st_dev] = unmappable(source)
+        return self._unmappable[found.st_dev]
+
+    def runs_setid(self, path: str) -> str:
+        """Return where PATH is mounted so that set-user-ID programs in it work, or "".
+
+        It may be mounted at other places than where PATH leads. Our own mounts are none of them.
+        """
+        now = self.mount_of(path)
+        if now is None:
+            return ""
+        below = self.files.realpath(path).removeprefix(now.target.rstrip("/"))
+        place = normal(f"{now.root}/{below}")
+        for point in (now, *self.mounts.values()):
+            shows = point.device == now.device and inside(place, point.root)
+            if shows and "nosuid" not in point.options:
+                there = normal(f"{point.target}/{os.path.relpath(place, point.root)}")
+                if self.mount_of(there) is point:  # else another mount lies over it
+                    return point.target
+        return ""
+
 
 def _bind(entry: FstabEntry, kept: str) -> Bind:
-    own = tuple(o for o in entry.options if not o.startswith("x-sftpjail."))
+    own = tuple(o for o in entry.options if o == SETID or not o.startswith("x-sftpjail."))
     return Bind(
         entry.source,
         entry.target,

@@ -82,6 +82,13 @@ class Programs:
         return self._answers[key]
 
     @cached_property
+    def util_linux(self) -> tuple[int, int]:
+        """The version of mount(8), as (2, 41); (0, 0) where that is not util-linux's."""
+        answer = self.ask([self.which("mount") or "mount", "--version"])
+        match = re.search(r"util-linux (\d+)\.(\d+)", answer.out)
+        return (int(match[1]), int(match[2])) if match else (0, 0)
+
+    @cached_property
     def openssh(self) -> tuple[int, int]:
         """The version of the installed OpenSSH server, such as (9, 2)."""
         answer = self.ask([self.which("sshd") or "sshd", "-V"])

@@ -57,7 +57,7 @@ def _problem(account: Account, outer: Bind, inner: Bind, host: Host, config: Con
     if not inner.read_only:
         why += ", and what is uploaded there is not in it"
     severity = "advice" if inner.read_only else "broken"
-    advice = _obstacle(account, inner, host, config)
+    advice = _obstacle(account, outer, inner, host, config)
     words = ["sftpjail", "mount"]
     words += ["--read-only"] if inner.read_only else []
     words += ["--under-home"] if account.profile and account.profile.in_home else []
@@ -65,9 +65,14 @@ def _problem(account: Account, outer: Bind, inner: Bind, host: Host, config: Con
     return Problem(what, why, fix, advice, severity)
 
 
-def _obstacle(account: Account, inner: Bind, host: Host, config: Config) -> str:
+def _obstacle(account: Account, outer: Bind, inner: Bind, host: Host, config: Config) -> str:
     """Return advice if `mount` would refuse to show it there, or ""."""
     point = shown(inner.source)
+    if outer.map:
+        return (
+            "nothing can be mounted in a mount with --as: "
+            f"show {point} at another place, by `sftpjail mount {account.name} SRC DST`"
+        )
     loose = host.files.loose_parent(inner.source)
     if loose:
         return (

@@ -10,6 +10,7 @@ from ..accounts_file.entry import Entry, MountWanted, misread
 from ..config import keyfile
 from ..host import Host
 from ..jails.closing import expiry, is_disabled
+from ..jails.owners import named
 from ..model import Account, Key
 from ..openssh import public_keys
 
@@ -139,7 +140,12 @@ def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool)
         password=hash_of(host.shadow(name).password) if secrets and account.local else None,
         keys=tuple(line.key.line for line in keys),
         mounts=tuple(
-            MountWanted(bind.source, bind.target.removeprefix(account.jail), bind.read_only)
+            MountWanted(
+                bind.source,
+                bind.target.removeprefix(account.jail),
+                bind.read_only,
+                named(bind.owner, host) if bind.owner else "",
+            )
             for bind in sorted(binds, key=lambda bind: bind.target)
         ),
         expires=expiry(account, host),

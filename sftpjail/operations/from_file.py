@@ -7,7 +7,7 @@ no account is new, and no step stands in the way of a later one, all of it is on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import Any
@@ -32,12 +32,14 @@ from ..engine.plan import (
 )
 from ..errors import SftpJailError, UsageError
 from ..escapes import shown
+from ..host import Host
 from ..jails.closing import EXPIRED, days_of, is_disabled, is_shut, spared, today
 from ..jails.directory import refuse_silent
 from ..jails.guards import guard
 from ..jails.homes import refusal
 from ..jails.membership import find, jailed, not_jailed
-from ..model import Account, Bind, Key, Profile, inside
+from ..jails.owners import resolve
+from ..model import SETID, Account, Bind, Key, Profile, inside
 from ..openssh import public_keys
 from .apply import passing
 from .events import create_events
@@ -243,7 +245,8 @@ class FromFile:
             skeleton=profile.home != "inside",
         )
         new = _New(made, profile, entry, keys, stale)
-        self._judge_targets(new.expected, [_bind(account, m, ()) for m in entry.mounts or ()])
+        binds = [_bind(account, mount, {}, host) for mount in entry.mounts or ()]
+        self._judge_targets(new.expected, binds)
         self._new[name] = new
         after = self._with_keys(replace(entry, uid=uid, profile=profile.name), stale)
         password = "" if entry.password is None else _secret(entry.password)
@@ -411,7 +414,8 @@ class FromFile:
             return events, []
         there = {bind.target: bind for bind in host.binds(account.name) if bind.role == "mount"}
         wanted = {
-            bind.target: bind for bind in (_bind(account, mount, there) for mount in entry.mounts)
+            bind.target: bind
+            for bind in (_bind(account, mount, there, host) for mount in entry.mounts)
         }
         same = {
             target
@@ -603,7 +607,7 @@ def _jail_events(
 ) -> list[Event]:
     """Return the events of the jail of a new account, with its keys and mounts."""
     keys, _ = _key_events(account, new.keys, new.stale)
-    binds = [_bind(account, mount, ()) for mount in new.entry.mounts or ()]
+    binds = [_bind(account, mount, {}, engine.host) for mount in new.entry.mounts or ()]
     return [
         *create_events(account, engine.host, engine.manager, arrived=not expected),
         *(keys if new.entry.keys is not None else []),
@@ -636,14 +640,26 @@ def _key_words(key: Key) -> str:
     return f"{key.fingerprint} {shown(key.comment) if key.comment else ''}".rstrip() + options
 
 
-def _bind(account: Account, mount: MountWanted, known_targets: Collection[str]) -> Bind:
-    """Return the bind that a mount of FILE is; one that is there may stay below a home."""
-    below = target_in(account, mount.target) in known_targets
-    return make_bind(account, mount.source, mount.target, mount.read_only, under_home=below)
+def _bind(account: Account, mount: MountWanted, known: Mapping[str, Bind], host: Host) -> Bind:
+    """Return the bind that a mount of FILE is.
+
+    One that is there may stay below a home, and on a source without nosuid.
+    """
+    there = known.get(target_in(account, mount.target))
+    return make_bind(
+        account,
+        mount.source,
+        mount.target,
+        mount.read_only,
+        under_home=there is not None,
+        owner=resolve(mount.owner, host) if mount.owner else None,
+        allow_setid=there is not None and SETID in there.options,
+    )
 
 
 def _is_same(one: Bind, other: Bind) -> bool:
-    return (one.source, one.read_only) == (other.source, other.read_only)
+    both = one, other
+    return len({(bind.source, bind.read_only, bind.owner) for bind in both}) == 1
 
 
 def _deepest_first(binds: Sequence[Bind]) -> list[Bind]:
@@ -652,7 +668,8 @@ def _deepest_first(binds: Sequence[Bind]) -> list[Bind]:
 
 def _mount_words(account: Account, bind: Bind) -> str:
     only = ", read-only" if bind.read_only else ""
-    return f"{shown(bind.source)} at {shown(bind.target.removeprefix(account.jail))}{only}"
+    owner = f", the files of {bind.owner.uid}:{bind.owner.gid} as its own" if bind.owner else ""
+    return f"{shown(bind.source)} at {shown(bind.target.removeprefix(account.jail))}{only}{owner}"
 
 
 def _is_locked(password: str) -> bool:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterable
 from stat import S_IMODE
 
+from ..actions import MOUNT_OPTIONS
 from ..config import Config
 from ..errors import SftpJailError, UsageError
 from ..formats.fstab import escape
 from ..host import Host
+from ..jails.owners import seen_by, strangers
 from ..jails.submounts import hidden
-from ..model import Account, Bind, Problem, Profile, normal
+from ..model import SETID, Account, Bind, Ids, Problem, Profile, id_map, normal
 
 
 def target_in(account: Account, target: str) -> str:
@@ -32,9 +34,23 @@ def target_in(account: Account, target: str) -> str:
 
 
 def make_bind(
-    account: Account, source: str, target: str, read_only: bool, under_home: bool
+    account: Account,
+    source: str,
+    target: str,
+    read_only: bool,
+    under_home: bool,
+    owner: Ids | None = None,
+    allow_setid: bool = False,
 ) -> Bind:
     """Return the bind that an administrator asked for.
+
+    Args:
+        account: with its profile; it need not be there yet.
+        source, target: a directory of the host, and where the jail shows it.
+        read_only: nobody can write through it.
+        under_home: it may lie below the home.
+        owner: whose files the jail is to see as the account's own.
+        allow_setid: with OWNER, programs may get a set-user-ID bit that works on the host.
 
     Raises:
         UsageError: a path is not valid.
@@ -57,7 +73,11 @@ def make_bind(
             f"{source} is relative, and the working directory is gone: {error.strerror}"
         ) from error
     escape(source)
-    return Bind(source, path, read_only)
+    options: tuple[str, ...] = ()
+    if owner is not None:
+        options = ("ro",) * read_only + (*MOUNT_OPTIONS, id_map(owner, account.uid, account.gid))
+        options += (SETID,) * allow_setid
+    return Bind(source, path, read_only, options=options)
 
 
 def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config) -> list[Problem]:
@@ -77,7 +97,8 @@ def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config
     problems = []
     for bind in binds:
         problems += hidden(account, bind, host, config)
-        able = set(host.able(account, bind.source))
+        problems += strangers(account, bind, host)
+        able = set(host.able(seen_by(account, bind), bind.source))
         if not needed <= able:
             problems.append(_cannot(account, bind, "read", "", host))
         elif "w" not in able and not (bind.read_only or profile.read_only):

@@ -552,7 +552,9 @@ def _of_bind(item: Kept, was: Bind, account: Account, engine: Engine) -> Event:
         if now is not None:
             raise SftpJailError(f"{now.source} is mounted at {was.target} now")
         return OnMount(account, was)
-    if now is None or (now.source, now.read_only) != (was.source, was.read_only):
+    if now is None or any(
+        getattr(now, name) != getattr(was, name) for name in ("source", "read_only", "owner")
+    ):
         raise SftpJailError(f"the mount at {was.target} was changed or removed since")
     if len(there) > 1:
         raise SftpJailError(f"there is a mount below {was.target}")

@@ -166,6 +166,7 @@ def _bind(bind: Bind) -> dict[str, object]:
         "source": bind.source,
         "target": bind.target,
         "read_only": bind.read_only,
+        "owner": list(bind.owner) if bind.owner else None,
         "role": bind.role,
     }
 

@@ -17,7 +17,7 @@ import os
 import sys
 
 from ..paths import BIN, SEEN
-from .safe_path import PathRefused, mount, open_path, unmount
+from .safe_path import PathRefused, id_maps, mount, open_path, unmount
 
 USAGE = """\
 usage: pam-session session|fstab           as PAM runs it, with PAM_USER in the environment
@@ -93,10 +93,40 @@ def show(table: str) -> None:
         away = above(source, missing, there)
         if away:
             raise Refused(f"will not show {source} as {target}: {away} is in fstab and not mounted")
+        stale = former_ids(os.path.basename(table), options)
+        if stale:
+            raise Refused(f"will not show {source} as {target}: {stale}")
         try:
             mount(source, target, options, loose=LOOSE in options)
         except (PathRefused, OSError) as error:
             raise Refused(f"will not show {source} as {target}: {why(error)}") from error
+
+
+def former_ids(name: str, options: tuple[str, ...]) -> str:
+    """Return that a mount would give files to a uid or gid that an account has no more, or "".
+
+    Whoever has them now would have another's files. What no name service knows is nobody's.
+
+    Args:
+        name: the account.
+        options: of its mount.
+    """
+    maps = id_maps(options)
+    if maps is None:
+        return ""
+    import pwd
+
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return ""
+    mapped = [int(text.split(" ")[1]) for text in maps]
+    if mapped == [found.pw_uid, found.pw_gid]:
+        return ""
+    return (
+        f"it gives files to {mapped[0]}:{mapped[1]}, and {name} is "
+        f"{found.pw_uid}:{found.pw_gid} now: run sftpjail apply"
+    )
 
 
 def why(error: Exception) -> str:
@@ -108,6 +138,13 @@ def mount_points() -> set[str]:
     """Return every path of our namespace on which something is mounted: proc_pid_mountinfo(5)."""
     lines = read("/proc/self/mountinfo").split("\n")
     return {unescaped(line.split(" ")[4]) for line in lines if line}
+
+
+def mapped_points() -> set[str]:
+    """Return the paths of `mount_points` where the topmost mount has a map of owners."""
+    lines = [line.split(" ") for line in read("/proc/self/mountinfo").split("\n") if line]
+    points = {unescaped(fields[4]): "idmapped" in fields[5].split(",") for fields in lines}
+    return {point for point, mapped in points.items() if mapped}
 
 
 def unmounted(there: set[str]) -> dict[str, str]:
@@ -415,6 +452,7 @@ def boot() -> bool:
     point, to which uploads must not go.
     """
     good, there = True, mount_points()
+    mapped = mapped_points()
     missing = unmounted(there)
     for source, target, options in entries(read("/etc/fstab")):
         ours = any(option.startswith("x-sftpjail.user=") for option in options)
@@ -423,11 +461,32 @@ def boot() -> bool:
             continue
         away = above(source, missing, there)
         reason = f"{away} is in fstab and not mounted" if away else unlike(source, target)
+        reason = reason or wrong_owners(options, point in mapped)
         if reason:
             good = False
             print(printable(f"sftpjail: {target} is unmounted: {reason}"), file=sys.stderr)
             take_away(point)
     return good
+
+
+def wrong_owners(options: tuple[str, ...], mapped: bool) -> str:
+    """Return why a mount shows other owners than its line of fstab(5) says, or "".
+
+    mount(8) before util-linux 2.39 knows no map of owners, and says nothing.
+
+    Args:
+        options: of its line.
+        mapped: it has a map.
+    """
+    try:
+        wanted = id_maps(options) is not None
+    except PathRefused as error:
+        return why(error)
+    if wanted != mapped:
+        return "it has no map of owners" if wanted else "it has a map of owners that fstab has not"
+    prefix = "x-sftpjail.user="
+    names = [option.removeprefix(prefix) for option in options if option.startswith(prefix)]
+    return former_ids(names[0], options) if names else ""
 
 
 def take_away(point: str) -> None:

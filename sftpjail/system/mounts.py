@@ -35,6 +35,18 @@ def mounts_missing() -> str:
     return safe_path.missing()
 
 
+def unmappable(source: str) -> str:
+    """Return why the files of a directory cannot be shown with other owners, or "".
+
+    That is for its file system, this kernel, or what we may do here. What cannot be reached at all
+    is nobody's to judge here.
+    """
+    try:
+        return safe_path.unmappable(source)
+    except (safe_path.PathRefused, OSError):
+        return ""
+
+
 def mount(source: str, target: str, options: Sequence[str]) -> None:
     """Mount SOURCE on TARGET in the host's mount namespace, through descriptors of both.
 

@@ -34,6 +34,9 @@ _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _FLAGS = {"ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8}
 _MORE_FLAGS = {"nodiratime": 0x80, "nosymfollow": 0x200000}
 _ATIME_MASK, _ATIMES = 0x70, {"relatime": 0x0, "noatime": 0x10, "strictatime": 0x20}
+_IDMAP, _CLONE_NEWUSER = 0x100000, 0x10000000
+# What mount(8) calls a map of owners, since util-linux 2.39.
+MAP = "X-mount.idmap="
 _PRIVATE = 1 << 18
 _PROPAGATIONS = {"private": _PRIVATE, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
 # Options of mount(8) that are the default, or only matter to programs that read fstab.
@@ -43,6 +46,10 @@ _NO_FLAGS = frozenset(
         *("auto", "noauto", "nofail", "_netdev", "user", "nouser", "users", "group", "owner"),
     ]
 )
+
+
+# What mount_setattr(2) says where owners cannot be mapped.
+_NO_MAP = (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
 
 
 class PathRefused(Exception):
@@ -196,11 +203,142 @@ def missing() -> str:
     return ""
 
 
-def _set_attributes(tree: int, on: int, off: int, propagation: int, size: int = 32) -> None:
+def _set_attributes(
+    tree: int, on: int, off: int, propagation: int, size: int = 32, namespace: int = 0
+) -> None:
     import ctypes
 
-    attributes = (ctypes.c_uint64 * 4)(on, off, propagation, 0)  # struct mount_attr
+    attributes = (ctypes.c_uint64 * 4)(on, off, propagation, namespace)  # struct mount_attr
     _call("mount_setattr", tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), size)
+
+
+def id_maps(options: Sequence[str]) -> tuple[str, str] | None:
+    """Return the map of owners that options of mount(8) ask for, or None.
+
+    It is one line of uid_map and one of gid_map, user_namespaces(7): id on disk, id in the jail, 1.
+
+    Args:
+        options: with at most one of the form that we write: X-mount.idmap=u:33:1000:1 g:33:1000:1,
+            its blank as in fstab(5) or as it is.
+
+    Raises:
+        PathRefused: it is of another form, or maps root.
+    """
+    given = [option for option in options if option.startswith(MAP)]
+    if not given:
+        return None
+    words = given[0].removeprefix(MAP).replace("\\040", " ").split(" ")
+    fields = [word.split(":") for word in words]
+    numbers = [number for field in fields for number in field[1:]]
+    if (
+        len(given) > 1
+        or [(field[0], len(field)) for field in fields] != [("u", 4), ("g", 4)]
+        or not all(n.isascii() and n.isdecimal() and 0 < int(n) < 0xFFFFFFFF for n in numbers)
+        or {field[3] for field in fields} != {"1"}
+    ):
+        raise PathRefused(f"sftpjail does not map owners by {given[-1]}")
+    users, groups = (" ".join(field[1:]) for field in fields)
+    return users, groups
+
+
+def _user_namespace(maps: tuple[str, str]) -> int:
+    """Return a descriptor of a user namespace with these maps.
+
+    A child makes it, which waits until it is filled, and ends; only the descriptor keeps it.
+
+    Raises:
+        OSError: the kernel refuses one.
+    """
+    library = libc()
+    told, tell = os.pipe()
+    wait, go = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(go)
+            made = library.unshare(_CLONE_NEWUSER) == 0
+            os.write(tell, bytes([0 if made else _errno()]))
+            os.read(wait, 1)
+        finally:
+            os._exit(0)
+    try:
+        os.close(tell)
+        said = os.read(told, 1)
+        if said != b"\0":
+            code = said[0] if said else errno.EPERM
+            raise OSError(code, f"no user namespace can be made: {os.strerror(code)}")
+        for name, text in zip(("uid_map", "gid_map"), maps, strict=True):
+            opened = os.open(f"/proc/{child}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(opened, text.encode("ascii"))
+            finally:
+                os.close(opened)
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        for end in (told, wait, go):
+            os.close(end)
+        _reap(child)
+
+
+def _reap(child: int) -> None:
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:  # whoever started us ignores SIGCHLD
+        return
+
+
+def _errno() -> int:
+    import ctypes
+
+    return ctypes.get_errno() & 0xFF
+
+
+def _map_owners(tree: int, maps: tuple[str, str]) -> None:
+    """Show the files of a detached mount with the owners of a map, before anybody sees it.
+
+    Raises:
+        OSError: its file system, or this kernel, cannot.
+    """
+    namespace = _user_namespace(maps)
+    try:
+        _set_attributes(tree, _IDMAP, 0, 0, namespace=namespace)
+    except OSError as error:
+        if error.errno not in _NO_MAP:
+            raise
+        words = "its file system, or this kernel, cannot show files with other owners"
+        raise OSError(
+            error.errno, f"{words} (mount_setattr: {os.strerror(error.errno)})"
+        ) from error
+    finally:
+        os.close(namespace)
+
+
+def unmappable(source: str) -> str:
+    """Return why the files at SOURCE cannot be shown with other owners, or "".
+
+    A mount of it that nobody sees is mapped, and dropped.
+
+    Raises:
+        PathRefused, OSError: as `open_path`.
+    """
+    shown = open_path(source, follow=True)
+    try:
+        tree = _clone(shown)
+    finally:
+        os.close(shown)
+    try:
+        _map_owners(tree, ("1 1 1", "1 1 1"))
+    except OSError as error:
+        return str(error.strerror or error)
+    finally:
+        os.close(tree)
+    return ""
+
+
+def _clone(shown: int, flags: int = 0) -> int:
+    """Return a descriptor of a detached mount of what a descriptor is."""
+    flags |= _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
+    return _call("open_tree", shown, b"", flags)
 
 
 def attributes(options: Sequence[str]) -> tuple[int, int, int]:
@@ -220,7 +358,7 @@ def attributes(options: Sequence[str]) -> tuple[int, int, int]:
             on, off = on & ~_ATIME_MASK | _ATIMES[option], off | _ATIME_MASK
         elif option.removeprefix("r") in _PROPAGATIONS:
             propagation = _PROPAGATIONS[option.removeprefix("r")]
-        elif option not in _NO_FLAGS and not option.startswith(("x-", "comment=")):
+        elif option not in _NO_FLAGS and not option.startswith(("x-", "comment=", MAP)):
             raise PathRefused(f"sftpjail does not mount with the option {option}")
     return on, off if on & _FLAGS["ro"] else off | _FLAGS["ro"], propagation
 
@@ -233,24 +371,23 @@ def mount(source: str, target: str, options: Sequence[str], loose: bool = False)
         target: an existing directory or file, not a link.
         options: those of mount(8). They are set before the mount becomes visible.
         loose: others may be able to write in a directory above the source; their links are still
-            not followed.
+            not followed. Ignored with a map of owners.
 
     Raises:
         PathRefused: see `walk` and `attributes`.
         OSError: one of the two is missing, or the kernel refuses.
     """
     on, off, propagation = attributes(options)
-    shown = open_path(source, follow=True, strict=not loose)
+    maps = id_maps(options)
+    shown = open_path(source, follow=True, strict=not loose or maps is not None)
     try:
-        recursive = _AT_RECURSIVE if "rbind" in options else 0
-        cloexec = os.O_CLOEXEC
-        tree = _call(
-            "open_tree", shown, b"", _OPEN_TREE_CLONE | cloexec | _AT_EMPTY_PATH | recursive
-        )
+        tree = _clone(shown, _AT_RECURSIVE if "rbind" in options else 0)
     finally:
         os.close(shown)
     try:
         _set_attributes(tree, on, off, propagation or _PRIVATE)
+        if maps:
+            _map_owners(tree, maps)
         point = open_path(target, strict=True)
         try:
             _call("move_mount", tree, b"", point, b"", _MOVE_MOUNT_EMPTY_PATHS)

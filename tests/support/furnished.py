@@ -30,6 +30,7 @@ from sftpjail.actions import (
 from sftpjail.formats.tagged_lines import Style
 
 MakeWorld = Callable[[], World]
+MAP = "X-mount.idmap=u:33:4001:1\\040g:33:4001:1"
 
 
 @pytest.fixture
@@ -75,8 +76,10 @@ def furnish(world: World) -> None:
     (world.root / "through").symlink_to("strict")
     (world.root / "jail/old").mkdir(parents=True)
     (world.root / "jail/flags").mkdir()
+    (world.root / "jail/mapped").mkdir()
     world.mounts[world.path("jail/old")] = (world.path("old-src"), ("nosuid", "nodev"))
     world.mounts[world.path("jail/flags")] = (world.path("jail/flags"), ("nosuid", "nodev"))
+    world.mounts[world.path("jail/mapped")] = (world.path("old-src"), ("nosuid", "nodev"))
     world._play()
 
 
@@ -99,6 +102,7 @@ def everything(world: World) -> list[Action]:
         SetAccount("worldling", shell="/usr/sbin/nologin"),
         Mount(path("src"), path("jail/home"), ("bind", "nosuid", "nodev")),
         Mount(path("jail/flags"), path("jail/flags"), ("bind", "nosuid", "nodev", "ro")),
+        Mount(path("old-src"), path("jail/mapped"), ("bind", "nosuid", "nodev", MAP)),
         Remove(path("leaves/file"), ours=True),
         Remove(path("leaves/other"), ours=True),
         Remove(path("leaves"), ours=True),

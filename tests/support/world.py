@@ -227,7 +227,7 @@ class World:
         groups = [f"{n}:x:{gid}:{','.join(members)}" for n, (gid, members) in self.groups.items()]
         shadow = [f"{n}:*:1:0:9:7::{p['--expiredate']}:" for n, p in self.people.items()]
         mounts = [
-            f"{n} 1 0:1 / {t} {','.join(o)} - x x x"
+            f"{n} 1 0:1 / {t} {','.join('idmapped' if 'idmap=' in f else f for f in o)} - x x x"
             for n, (t, (_, o)) in enumerate(self.mounts.items())
         ]
         for name, lines in zip(PLAYED, (people, groups, shadow, mounts), strict=True):

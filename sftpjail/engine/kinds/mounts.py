@@ -10,7 +10,7 @@ from ...actions import Mount, Phase, Unmount, View
 from ...errors import SftpJailError
 from ...escapes import look_at
 from ...formats.fstab import MountPoint
-from ...model import inside, normal
+from ...model import MAP, inside, normal
 from ...system import mounts
 from ...system.mounts import mount_points, point_at
 from ..plan import Step, blaming
@@ -25,25 +25,34 @@ class MountKind(Kind[Mount]):
 
     def record(self, action: Mount, view: View) -> Undo:
         point = view.mount_at(action.target)
-        options = list(point.options) if point else None
+        options = None
+        if point:
+            options = [option for option in point.options if option != "idmapped"]
+            options += [action.former] if point.is_mapped and action.former else []
         undo: Undo = {"op": "mount", "path": action.target, "options": options}
         # By these an undo knows whether somebody has mounted something else there since.
         undo |= {"source": action.source, "shown": mounts.identity(action.source)}
         undo["flags"] = list(action.options)
         if point and not view.same_file(action.source, action.target):
             undo["former"] = [point.device, point.root]
+        elif point and not action.owners_hold(point, view):
+            undo["mapped"] = point.is_mapped
         return undo
 
     def perform(self, action: Mount, view: View) -> str:
-        if view.mount_at(action.target) is None:
+        point = view.mount_at(action.target)
+        if point is None:
             mounts.mount(action.source, action.target, action.options)
-        elif view.same_file(action.source, action.target):
+            return ""
+        same = view.same_file(action.source, action.target)
+        if same and action.owners_hold(point, view):
             mounts.remount(action.target, action.options)
-        else:  # its former disk
-            said = mounts.unmount_busy(action.target)
-            mounts.mount(action.source, action.target, action.options)
-            return said and f"{action.target} shows another disk now: {said}"
-        return ""
+            return ""
+        # It shows its former disk, or owners that it cannot lose while it is mounted.
+        said = mounts.unmount_busy(action.target)
+        mounts.mount(action.source, action.target, action.options)
+        what = "has other owners" if same else "shows another disk"
+        return said and f"{action.target} {what} now: {said}"
 
     def revert(self, undo: Undo) -> str:
         points = mount_points()
@@ -52,6 +61,8 @@ class MountKind(Kind[Mount]):
             return f"{undo['path']} stays mounted as it is: somebody has changed that mount since"
         if "former" in undo:
             return _revert_former(undo, point, points)
+        if "mapped" in undo:
+            return _revert_owners(undo, point)
         if point is None:
             return ""
         if undo["options"] is None:
@@ -94,6 +105,22 @@ def _is_anothers(undo: Undo, point: MountPoint) -> bool:
 def _flags(options: Iterable[str]) -> set[str]:
     """Return those of a mount's options that `remount` changes."""
     return {"ro", "nosuid", "nodev", "noexec"}.intersection(options)
+
+
+def _revert_owners(undo: Undo, point: MountPoint | None) -> str:
+    """Show the same directory with the owners that it had there before."""
+    path, options = undo["path"], undo["options"]
+    was_mapped = undo["mapped"]
+    if was_mapped and not any(option.startswith(MAP) for option in options):
+        if point is not None:
+            mounts.unmount_busy(path)
+        return f"nothing is mounted on {path} any more: no table says with which owners it was"
+    if point is not None and not was_mapped and not point.is_mapped:
+        mounts.remount(path, options)
+        return ""
+    said = mounts.unmount_busy(path) if point is not None else ""
+    mounts.mount(undo["source"], path, options)
+    return said
 
 
 def _revert_former(undo: Undo, point: MountPoint | None, points: Mapping[str, MountPoint]) -> str:

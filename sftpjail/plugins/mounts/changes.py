@@ -27,10 +27,11 @@ from ... import (
 from ...actions import MOUNT_OPTIONS, Action, Mount
 from ...config import Config
 from ...host import Host
-from ...model import inside
+from ...model import id_map, inside
 from ...openssh.pam_session import SCRIPT, table
 from ...paths import FSTAB
 from . import fstab, session
+from .owners import judge_owner
 from .policy import LOOSE, judge_place, judge_source, judge_target, place_of
 
 # mount(8) makes no such checks at boot. This unit does, before systemd-user-sessions.service
@@ -94,8 +95,10 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     judge_place(account, bind, place_of(account, bind, host), host)
     by_session = account.profile is not None and account.profile.mounts == "session"
     loose = bind.role != "log" and judge_source(account, bind, host, config)
+    judge_owner(account, bind, by_session, host, config)
     usual = ("ro", *MOUNT_OPTIONS) if bind.read_only else MOUNT_OPTIONS
     options = tuple(option for option in bind.options or usual if option != "nofail")
+    options = mapped_to(account, options)
     options += (LOOSE,) if loose else ()
     now, before = (session, fstab) if by_session else (fstab, session)
     return [
@@ -104,6 +107,16 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
         *before.drop(account, bind, host),
         *_without_other_names(account, bind, host),
     ]
+
+
+def mapped_to(account: Account, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the options of a mount with the map of owners, if any, to what the account is now."""
+
+    def now(option: str) -> str:
+        owner = Bind("", "", options=(option,)).owner
+        return id_map(owner, account.uid, account.gid) if owner and account.exists else option
+
+    return tuple(map(now, options))
 
 
 def _without_other_names(account: Account, bind: Bind, host: Host) -> list[Action]:
@@ -161,15 +174,19 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
         now = replace(bind, target=target)
         own = bind.kept == "session"
         paths = (table(old), table(account.name)) if own else (FSTAB, FSTAB)
-        line = fstab.line(account, now, bind.options)
+        mapped = mapped_to(account, bind.options)
+        line = fstab.line(account, now, mapped)
         actions += [
             SetLines(paths[0], fstab.tag(before, bind), (), Style.FSTAB, own=own),
             SetLines(paths[1], fstab.tag(account, now), (line,), Style.FSTAB, own=own),
         ]
         live = host.mount_at(bind.target) and host.same_file(bind.source, bind.target)
         if live and target != bind.target:
-            options = tuple(option for option in bind.options if option != "nofail")
-            actions.append(Unmount(bind.source, bind.target, options))
+            before_options, options = (
+                tuple(option for option in every if option != "nofail")
+                for every in (bind.options, mapped)
+            )
+            actions.append(Unmount(bind.source, bind.target, before_options))
             actions.append(Mount(bind.source, target, options))
     return [*actions, *([Notify("systemd", "daemon-reload")] if actions else [])]
 

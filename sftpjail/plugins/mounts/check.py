@@ -15,8 +15,9 @@ from ...host import Host
 from ...jails.away import unmounted
 from ...jails.homes import FORBIDDEN, real_place
 from ...jails.membership import is_valid, jailed
+from ...jails.owners import named, others, seen_by
 from ...jails.submounts import hidden
-from ...model import inside, normal
+from ...model import SETID, inside, normal
 from ...openssh.repair import basic
 from ...paths import FSTAB
 from .policy import BACK, gone_for_good, left_over
@@ -55,6 +56,24 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
             else "the kernel does not enforce what fstab says"
         )
         return Problem(f"{bind.target} is mounted without {','.join(lost)}", why, "sftpjail apply")
+    return _too_little(account, bind, point)
+
+
+def _too_little(account: Account, bind: Bind, point: MountPoint) -> Problem | None:
+    """Return what keeps an account from writing in a mount, or lets it write as another."""
+    if bind.map and not point.is_mapped:
+        return Problem(
+            f"{bind.target} is mounted without its map of owners",
+            f"the files there are not {account.name}'s, and what it uploads is not its owner's",
+            "sftpjail apply",
+        )
+    if point.is_mapped and not bind.map:
+        return Problem(
+            f"{bind.target} is mounted with a map of owners, and fstab does not say so",
+            f"{account.name} has rights there that nobody has given it",
+            "sftpjail apply",
+            severity="open",
+        )
     if "ro" in point.options and "ro" not in bind.options:
         return Problem(
             f"{bind.target} is mounted read-only, and fstab does not say so",
@@ -62,6 +81,23 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
             "sftpjail apply",
         )
     return None
+
+
+def _setid(account: Account, bind: Bind, host: Host) -> Problem | None:
+    """Return the problem that programs which are uploaded may run as their owner on the host."""
+    owner = bind.owner
+    if owner is None or bind.read_only or SETID in bind.options:
+        return None
+    place = host.mount_tables.runs_setid(bind.source)
+    if not place:
+        return None
+    return Problem(
+        f"{bind.source} is on {place}, which is mounted without nosuid",
+        f"a program that {account.name} uploads with its set-user-ID bit runs as "
+        f"{named(owner, host)} for everybody on the host",
+        severity="open",
+        advice=f"mount {place} with nosuid, or accept it: sftpjail mount --as … --allow-setid",
+    )
 
 
 def _others(account: Account, host: Host) -> list[Problem]:
@@ -123,10 +159,12 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
     if not host.is_dir(account.jail):
         return []  # reported elsewhere
     live = (_live(account, bind, host) for bind in binds)
+    setid = (_setid(account, bind, host) for bind in binds)
     below = (hidden(account, bind, host, config) for bind in binds)
     return [
         *_others(account, host),
         *(problem for problem in live if problem),
+        *(problem for problem in setid if problem),
         *chain.from_iterable(below),
     ]
 
@@ -270,11 +308,20 @@ def _host_in(point: MountPoint, host: Host, config: Config) -> str:
 
 def _able(account: Account, bind: Bind, host: Host) -> str:
     """Return in words what an account can do in a directory that is mounted in its jail."""
-    able = set(host.able(account, bind.source)) - ({"w"} if bind.read_only else set())
+    able = set(host.able(seen_by(account, bind), bind.source))
+    able -= {"w"} if bind.read_only else set()
     if "x" not in able:
         return "do nothing there"
     words = [word for what, word in (("r", "read"), ("w", "write")) if what in able]
     return " and ".join(words) or "reach only what it knows by name"
+
+
+def _whose(bind: Bind, host: Host) -> str:
+    """Return in words whose files a mount with a map shows as the account's, and whose not."""
+    if bind.owner is None:
+        return ""
+    rest = others(bind, host)
+    return f", and has the files of {named(bind.owner, host)}" + (f"; {rest}" if rest else "")
 
 
 def list_facts(account: Account, host: Host) -> list[Fact]:
@@ -304,6 +351,7 @@ def list_facts(account: Account, host: Host) -> list[Fact]:
             note += ", for each session"
         if bind.role != "log" and not (wrong or other or gone):
             note += f"; {account.name} can {_able(account, bind, host)}"
+            note += _whose(bind, host)
         facts.append(
             Fact(
                 "mounts",

@@ -24,11 +24,12 @@ def line(account: Account, bind: Bind, options: tuple[str, ...]) -> str:
 
 def keep(account: Account, bind: Bind, options: tuple[str, ...], host: Host) -> list[Action]:
     """Return the actions that store a bind. With nofail a missing source does not stop a boot."""
+    former = next((b.map for b in host.binds(account.name) if b.target == bind.target), "")
     return [
         SetLines(
             FSTAB, tag(account, bind), (line(account, bind, (*options, "nofail")),), Style.FSTAB
         ),
-        Mount(bind.source, bind.target, options),
+        Mount(bind.source, bind.target, options, former),
         Notify("systemd", "daemon-reload"),
     ]
 

@@ -128,6 +128,12 @@ def test_the_form_is_seen_by_the_first_line(text: str, form: str) -> None:
         ),
         ("name;uid\nann;1\n", "line 1: its columns are separated by semicolons; save it with"),
         ("[ann]\nmounts = /a/../b:/b\n", "mounts: /a/../b is not a path"),
+        ("[ann]\nmounts = /a:/b:as=\n", "mounts: /a:/b:as= is not SOURCE:TARGET"),
+        ("[ann]\nmounts = /a:/b:as=x:y:z\n", "mounts: /a:/b:as=x:y:z is not SOURCE:TARGET"),
+        (
+            '{"accounts": [{"name": "ann", "mounts": [{"source": "/a", "target": "/b", "as": 1}]}]}',
+            "mounts: as of a mount is OWNER or OWNER:GROUP",
+        ),
         ("[-x]\n", "line 1: name: '-x' is not a valid account name"),
         ("[ann]\npassword = secret\n", "line 2: password: it is neither a hash"),
         ('{"accounts": [{"name": "ann"},\n{"name": "ann"}]}', "line 2: name: ann stands in line 1"),
@@ -207,9 +213,9 @@ def test_a_formula_as_it_was_typed_is_text() -> None:
 hard = st.text(st.sampled_from("ab /:\\#,'\"\n\u00e9"), min_size=1, max_size=9)
 
 
-@given(hard, hard, st.booleans())
-def test_a_mount_is_one_line(source: str, target: str, read_only: bool) -> None:
-    mount = MountWanted(f"/{source}", f"/{target}", read_only)
+@given(hard, hard, st.booleans(), st.sampled_from(["", "www-data", "Web.1:a-b$"]))
+def test_a_mount_is_one_line(source: str, target: str, read_only: bool, owner: str) -> None:
+    mount = MountWanted(f"/{source}", f"/{target}", read_only, owner)
     text = mount_text(mount)
     assert "\n" not in text and " " not in text
     found = told(write([Entry("ann", mounts=(mount,))], "csv"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fakes import FakeHost, Programs
-from furnished import MakeWorld, committed, everything, worlds
+from furnished import MAP, MakeWorld, committed, everything, worlds
 from world import Death, World
 
 from sftpjail.actions import (
@@ -117,6 +117,7 @@ def test_a_commit_is_what_was_planned_and_a_second_plan_is_empty(worlds: MakeWor
     assert world.mounts == {
         world.path("jail/home"): (world.path("src"), ("nosuid", "nodev")),
         world.path("jail/flags"): (world.path("jail/flags"), ("nosuid", "nodev", "ro")),
+        world.path("jail/mapped"): (world.path("old-src"), ("nosuid", "nodev", MAP)),
     }
     assert world.people["worldling"]["--shell"] == "/usr/sbin/nologin"
     assert world.groups["newgroup"][1] == ["worldling"] and world.groups["oldgroup"][1] == []

@@ -505,3 +505,34 @@ def test_passwords_are_put_back_beside_other_fields(world: World) -> None:
     journal = interrupted(world, *undos)
     assert journal.recover() and put_back(world) and journal.notices == []
     assert shadow.read_text().startswith("worldling:*:1:")
+
+
+OLD_MAP, NEW_MAP = (f"X-mount.idmap=u:33:{uid}:1\\040g:33:{uid}:1" for uid in (4001, 4002))
+
+
+@pytest.mark.parametrize("done", ["not begun", "half", "done"])
+@pytest.mark.parametrize(
+    ("before", "after"), [((), (NEW_MAP,)), ((OLD_MAP,), (NEW_MAP,)), ((OLD_MAP,), ())]
+)
+def test_a_mount_has_its_former_owners_again(
+    before: tuple[str, ...], after: tuple[str, ...], done: str, world: World
+) -> None:
+    """An account that has another uid, and a run that was killed while it exchanged the map."""
+    source, target = world.path("src"), world.path("jail")
+    for path in (source, target):
+        Path(path).mkdir()
+    flags = ("nosuid", "nodev")
+    world.mounts[target] = (source, (*flags, *before))
+    world._play()
+    mount = Mount(source, target, ("bind", *flags, *after), *before)
+    assert mount.pending(FakeHost(files=WorldFiles(world)), "ann")
+    undo = record(world, mount)
+    if done == "half":
+        del world.mounts[target]
+        world._play()
+    elif done == "done":
+        kind_of(mount).perform(mount, FakeHost(files=WorldFiles(world)))
+        assert world.mounts[target] == (source, (*flags, *after))
+    journal = interrupted(world, undo, undo)
+    assert journal.recover() and put_back(world) and journal.notices == []
+    assert world.mounts[target] == (source, (*flags, *before))

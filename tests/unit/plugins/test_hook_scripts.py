@@ -29,6 +29,7 @@ ABOUT_WEB = {
     "target": "/srv/sftp/ann/web",
     "read_only": True,
     "role": "mount",
+    "owner": None,
 }
 
 EVENTS = [

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.formats.fstab import FstabEntry, parse_line, unescape
+from sftpjail.model import Ids, id_map
 from sftpjail.openssh.pam_session import program
 from sftpjail.system import login_step, safe_path
 
@@ -424,3 +425,53 @@ def test_a_mount_point_of_fstab_that_lacks_its_mount(
     monkeypatch.setattr(login_step, "read", lambda _: "/dev/sda1 / ext4 defaults 0 1\n")
     assert not login_step.unmounted(there)
     assert login_step.above("/x", login_step.unmounted(set()), set()) == "/"
+
+
+MAP = "X-mount.idmap=u:33:1000:1\\040g:34:1001:1"
+
+
+def test_a_map_of_owners_is_read_as_we_write_it() -> None:
+    assert id_map(Ids(33, 34), 1000, 1001) == MAP
+    assert safe_path.id_maps(["bind", MAP]) == ("33 1000 1", "34 1001 1")
+    assert safe_path.id_maps(["bind", MAP.replace("\\040", " ")]) == ("33 1000 1", "34 1001 1")
+    assert safe_path.id_maps(["bind", "nosuid"]) is None
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        MAP.replace("33", "0"),
+        MAP.replace("1001", "0"),
+        MAP.replace("33:1000:1", "33:1000:9"),
+        MAP.replace("u:", "b:"),
+        MAP.replace("33", "-1"),
+        MAP.replace("33", "4294967295"),
+        MAP.partition("\\040")[0],
+        f"{MAP}\\040u:35:1002:1",
+        "X-mount.idmap=/proc/1/ns/user",
+        "X-mount.idmap=",
+    ],
+)
+def test_no_other_map_is_made_nor_one_of_root(option: str) -> None:
+    with pytest.raises(safe_path.PathRefused, match="does not map owners by"):
+        safe_path.id_maps(["bind", option])
+    with pytest.raises(safe_path.PathRefused, match="does not map owners by"):
+        safe_path.id_maps(["bind", MAP, option])
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "stale"), [(1000, 1001, False), (1002, 1001, True), (1000, 1000, True)]
+)
+def test_a_map_to_what_an_account_was_is_none(
+    uid: int, gid: int, stale: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"ida": SimpleNamespace(pw_uid=uid, pw_gid=gid)}
+    monkeypatch.setattr("pwd.getpwnam", known.__getitem__)
+    options = ("bind", MAP, "x-sftpjail.user=ida")
+    assert bool(login_step.former_ids("ida", options)) == stale
+    assert bool(login_step.wrong_owners(options, mapped=True)) == stale
+    assert login_step.wrong_owners(options, mapped=False) == "it has no map of owners"
+    assert "fstab has not" in login_step.wrong_owners(("bind",), mapped=True)
+    assert login_step.wrong_owners(("bind",), mapped=False) == ""
+    assert "does not map" in login_step.wrong_owners(("X-mount.idmap=x",), mapped=True)
+    assert login_step.former_ids("gone", options) == "", "nobody's"
