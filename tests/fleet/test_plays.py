@@ -204,6 +204,23 @@ def modules() -> list[Path]:
     return sorted((COLLECTION / "plugins/modules").glob("*.py"))
 
 
+def test_the_play_of_the_cookbook(hosts: Fleet) -> None:
+    page = (PROJECT / "man/sftpjail-cookbook.7.scd").read_text(encoding="utf-8")
+    book = hosts.directory / "cookbook.yml"
+    book.write_text(page.partition("# MANY HOSTS")[2].split("```\n")[1])
+    for name in hosts.hosts:
+        hosts.hosts[name].write("/etc/sftpjail/sftpjail.conf", "[logs]\nbackend = none\n")
+        hosts.hosts[name].run("mkdir", "-p", "/srv/shown")
+    exported = hosts.hosts["host3"].run("sftpjail", "export", "--format", "json").out
+    (hosts.directory / "accounts.json").write_text(exported)
+    done = hosts.play(book)
+    assert done.code == 0, done.out
+    assert states(hosts, "host1")["mover"] == states(hosts, "host3")["mover"] == "ok"
+    assert states(hosts, "host1").keys() == states(hosts, "host3").keys()
+    asked = hosts.play([task("info", gather=["review"], users=["mover"])], "-v", "--limit", "host1")
+    assert asked.code == 0 and '"user": "mover"' in asked.out and "user000" not in asked.out
+
+
 def test_what_was_set_up_goes_again(hosts: Fleet) -> None:
     assert hosts.play([task("host", state="absent")]).code != 0  # while accounts are jailed
     for name in hosts.hosts:
