@@ -11,7 +11,6 @@ from ..config import Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
 from ..paths import BIN, COUNTED, LIB, STATE, USERADD_HOOK, WAITER
-from ..transferlog import totals
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {
@@ -85,6 +84,8 @@ def _given_up(host: Host, file: str = "") -> list[Action]:
 
     Nobody writes it any more, and node_exporter would go on telling what it says.
     """
+    from ..transferlog import totals  # late: useradd waits
+
     path = totals.read(host.text(COUNTED)).file
     ours = path not in ("", file) and host.text(path).startswith("# HELP sftpjail_")
     return [Remove(path, ours=True)] if ours else []
