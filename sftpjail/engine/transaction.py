@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from ..actions import Action, Check, Notify, Phase, Run, WriteFile
 from ..errors import SftpJailError
@@ -13,6 +14,11 @@ from .journal import Journal
 from .kinds import Undo, kind_of
 from .kinds.programs import judge
 from .plan import Plan, Step, blaming
+
+# Those in which nothing is unmounted, and many names lie in few directories.
+_AT_FILES = (Phase.DIRECTORIES, Phase.FILES)
+# So many files or directories are no longer worth an fsync(2) each.
+_MANY = 32
 
 
 def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
@@ -35,17 +41,47 @@ def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
         if not batch:
             continue
         foreseen = [step for step in plan.steps if kind_of(step.action).foreseen is phase]
-        early = [_record(step, host) | {"foreseen": True} for step in foreseen]
-        undos = journal.once([_record(step, host) for step in batch])
-        journal.record(early + undos)
-        for step, undo in zip(batch, undos, strict=True):
-            with blaming(step):
-                notices.append(_perform(step, host, again=bool(undo.get("again"))))
-        _verify(batch)
-        _sync(batch)
+        with files.directories_kept() if phase in _AT_FILES else nullcontext():
+            early = [_record(step, host) | {"foreseen": True} for step in foreseen]
+            undos = journal.once([_record(step, host) for step in batch])
+            journal.record(early + undos)
+            notices += _perform_all(batch, undos, host)
+            _verify(batch)
+            _sync(batch)
     _verify_again(soon, host)
     journal.record([_record(step, host) for step in late])
     return [notice for notice in notices if notice]
+
+
+def _perform_all(batch: Sequence[Step], undos: Sequence[Undo], host: Host) -> list[str | None]:
+    """Take the steps of one phase, whose undo records are on the disk; return notices.
+
+    Of many files the new versions are all written first, and go to the disk at once.
+    """
+    staged = _staged(batch, undos, host) if len(batch) > _MANY else ()
+    notices: list[str | None] = []
+    for number, (step, undo) in enumerate(zip(batch, undos, strict=True)):
+        with blaming(step):
+            if number in staged:
+                kind_of(step.action).perform_staged(step.action, undo)
+            else:
+                notices.append(_perform(step, host, again=bool(undo.get("again"))))
+    return notices
+
+
+def _staged(batch: Sequence[Step], undos: Sequence[Undo], host: Host) -> set[int]:
+    """Prepare the steps that can be, and return their numbers; what they write is on the disk."""
+    staged, paths = set[int](), set[str]()
+    for number, (step, undo) in enumerate(zip(batch, undos, strict=True)):
+        if undo.get("path") in paths:
+            continue  # by another name
+        with blaming(step):
+            path = kind_of(step.action).stage(step.action, host, undo)
+        if path:
+            staged.add(number)
+            paths.add(path)
+    files.sync_systems({os.path.dirname(path) for path in paths})
+    return staged
 
 
 def announce(plan: Plan) -> list[str]:
@@ -101,9 +137,15 @@ def _verify_again(steps: Sequence[Step], host: Host) -> None:
 
 
 def _sync(batch: Sequence[Step]) -> None:
-    """Sync the directories in which a batch of steps changed names, each once."""
+    """Sync the directories in which a batch of steps changed names, each once.
+
+    If there are many, sync their file systems instead.
+    """
     paths = (path for step in batch for path in kind_of(step.action).touched(step.action))
     directories = {os.path.dirname(path) for path in paths}
+    if len(directories) > _MANY:
+        files.sync_systems(directories)
+        return
     files.sync_dirs({directory for directory in directories if os.path.isdir(directory)})
 
 

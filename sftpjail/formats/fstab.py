@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import UsageError
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE = str.maketrans({" ": "\\040", "\t": "\\011", "\n": "\\012", "\\": "\\134", "#": "\\043"})
 
 
@@ -17,7 +19,7 @@ def escape(path: str) -> str:
         UsageError: PATH has a control character; fstab could hold some, but no administrator
             could read them.
     """
-    if any(ord(c) < 32 or ord(c) == 127 for c in path):
+    if _CONTROL.search(path):
         raise UsageError(
             f"{path!r} has a control character, which fstab(5) cannot hold readably;"
             " rename the directory"
@@ -62,6 +64,7 @@ class FstabEntry:
         )
 
 
+@lru_cache(maxsize=64)  # an edit looks at each line several times
 def parse_line(line: str) -> FstabEntry | None:
     """Return the entry of one fstab line, or None for a comment, an empty or a broken line."""
     line = line.partition("\0")[0]

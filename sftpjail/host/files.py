@@ -77,6 +77,7 @@ class Files:
         self.root = root.rstrip("/")
         self._tagged: dict[tuple[str, Style], Mapping[str, tuple[str, ...]]] = {}
         self._directories: dict[str, str] = {}
+        self._flaws: dict[str, str] = {}
         self._gone: frozenset[str] = frozenset()
 
     def anew(self) -> Files:
@@ -235,10 +236,13 @@ class Files:
             trusted: directories to accept, because the same plan gives them to root.
         """
         above = components(self.realpath(posixpath.dirname(path)))
-        return next(
-            (directory for directory in above if directory not in trusted and self.flaw(directory)),
-            "",
-        )
+        return next((part for part in above if part not in trusted and self._flaw_above(part)), "")
+
+    def _flaw_above(self, directory: str) -> str:
+        """Return `flaw` of a directory that lies above many paths, asked once."""
+        if directory not in self._flaws:
+            self._flaws[directory] = self.flaw(directory)
+        return self._flaws[directory]
 
     def trusted_path(self, path: str, uid: int = 0, follow: bool = True) -> str:
         """Return the real path of PATH, or "" if others than root and UID can redirect it.

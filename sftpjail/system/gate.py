@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 from .processes import of_name
 
+_HOOKS = "/etc/shadow-maint"
+
 
 @contextlib.contextmanager
 def no_useradd(path: str) -> Iterator[None]:
@@ -20,8 +22,11 @@ def no_useradd(path: str) -> Iterator[None]:
     until each useradd and userdel that already runs is blocked or has ended. If the kernel does not
     let us block processes (in a container), we wait until none runs.
     """
+    if not path.startswith(f"{_HOOKS}/") or not os.path.lexists(path):  # as nearly always
+        yield
+        return
     directory = path if os.path.isdir(path) else os.path.dirname(path)
-    if os.path.dirname(directory) != "/etc/shadow-maint" or not os.path.lexists(path):
+    if os.path.dirname(directory) != _HOOKS:
         yield
         return
     door, deadline, names = _shut(directory), time.monotonic() + 2, ("useradd", "userdel")

@@ -77,21 +77,23 @@ def make_homes(accounts: Iterable[NewAccount], mode: int) -> None:
     Raises:
         SftpJailError: a home cannot be made.
     """
-    made = False
-    for account in accounts:
-        if not account.skeleton or os.path.lexists(account.home):
-            continue
-        made = True
-        files.make_dir(account.home, 0o700, 0, 0)
-        with files.parent(f"{account.home}/.", account.home) as (directory, _):
-            try:
-                _fill(directory, account)
-            except OSError as error:
-                words = f"cannot make the home {account.home}: {error.strerror}"
-                raise SftpJailError(words) from error
-        files.set_owner(account.home, account.uid, account.gid, mode)
-    if made:
-        os.sync()  # once, instead of fsync(2) for each file of each home
+    made = [one for one in accounts if one.skeleton and not os.path.lexists(one.home)]
+    with files.directories_kept():
+        for account in made:
+            _make_home(account, mode)
+    # Once, instead of fsync(2) for each file of each home.
+    files.sync_systems({os.path.dirname(one.home) for one in made})
+
+
+def _make_home(account: NewAccount, mode: int) -> None:
+    files.make_dir(account.home, 0o700, 0, 0)
+    with files.parent(f"{account.home}/.", account.home) as (directory, _):
+        try:
+            _fill(directory, account)
+        except OSError as error:
+            words = f"cannot make the home {account.home}: {error.strerror}"
+            raise SftpJailError(words) from error
+    files.set_owner(account.home, account.uid, account.gid, mode)
 
 
 def _fill(home: int, account: NewAccount) -> None:

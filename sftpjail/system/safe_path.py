@@ -83,6 +83,22 @@ def _link(directory: int, name: str) -> os.stat_result | None:
     return found if stat.S_ISLNK(found.st_mode) else None
 
 
+def _opened(directory: int, name: str) -> int:
+    """Return a descriptor of a directory in another one, or -1 where NAME is none, or a link.
+
+    Nearly always it is one, and then nothing more has to be asked.
+    """
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=directory)
+    except (NotADirectoryError, FileNotFoundError):
+        return -1
+
+
+def _others_link(path: str, name: str) -> PathRefused:
+    words = "is a symbolic link that others than root made or can change"
+    return PathRefused(f"{path}: {name} {words}")
+
+
 def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, str, str]:
     """Walk PATH and return where it really is.
 
@@ -109,18 +125,15 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
             if strict and wrong:
                 raise PathRefused(f"{'/'.join(real) or '/'} {wrong}")
             name = todo.pop(0) if todo else "."
-            link = _link(directory, name) if todo or follow else None
+            below = _opened(directory, name) if todo else -1
+            link = _link(directory, name) if below < 0 and (todo or follow) else None
             if link is None and not todo:
                 return directory, name, "/".join(real)
             if link:
                 links += 1
-                # The owner of a directory above could have moved another directory of root's
-                # here, with its links.
+                # Whose directory is above could have put another one of root's here.
                 if not alone or wrong or link.st_uid not in (0, os.geteuid()) or links > _LINKS:
-                    raise PathRefused(
-                        f"{path}: {name} is a symbolic link"
-                        " that others than root made or can change"
-                    )
+                    raise _others_link(path, name)
                 target = os.readlink(name, dir_fd=directory)
                 todo = [part for part in target.split("/") if part] + todo
                 if target.startswith("/"):
@@ -130,7 +143,9 @@ def walk(path: str, follow: bool = False, strict: bool = False) -> tuple[int, st
                     real, alone = [""], True
                 continue
             alone = alone and (not wrong or is_sticky(found))
-            above, directory = directory, os.open(name, _DIRECTORY, dir_fd=directory)
+            if below < 0:
+                below = os.open(name, _DIRECTORY, dir_fd=directory)
+            above, directory = directory, below
             os.close(above)
             if name == "..":
                 real = real[: max(1, len(real) - 1)]

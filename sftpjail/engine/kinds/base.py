@@ -53,6 +53,22 @@ class Kind(ABC, Generic[A]):
         """
         return self.perform(action, view)
 
+    def stage(self, action: A, view: View, undo: Undo) -> str:
+        """Prepare a step beside many others, where nobody sees it yet and `revert` takes it away.
+
+        Args:
+            action, view: as for `perform`.
+            undo: its record, which is on the disk.
+
+        Returns:
+            a path on the file system that is to be written out before `perform_staged` completes
+            the step; "" where nothing was prepared, and `perform` takes it.
+        """
+        return ""
+
+    def perform_staged(self, action: A, undo: Undo) -> None:
+        """Complete a step that `stage` has prepared. Raises SftpJailError, as `perform`."""
+
     def revert(self, undo: Undo) -> str | None:
         """Undo the step; return a notice for the administrator, if any.
 

@@ -113,16 +113,33 @@ class WriteFileKind(Kind[WriteFile]):
         path = files.resolve(action.path)
         if os.path.lexists(path):
             files.keep(path)
-        self.perform_again(action, view)
+        self._write(path, action, view)
 
     def perform_again(self, action: WriteFile, view: View) -> None:
-        path = files.resolve(action.path)
+        self._write(files.resolve(action.path), action, view)
+
+    def _write(self, path: str, action: WriteFile, view: View) -> None:
+        if self._stage(path, action, view, sync=True):
+            files.move(files.stage_name(path), path)
+        else:
+            files.unlink(path)
+
+    def _stage(self, path: str, action: WriteFile, view: View, sync: bool) -> bool:
+        """Write what a file is to hold beside it; return whether it holds anything."""
         content = action.result(view)
         if content is None:
-            files.unlink(path)
-            return
+            return False
         like = action.keep and os.path.lexists(path)
-        files.write_staged(path, content, like, action.mode, action.uid, action.gid)
+        files.write_staged(path, content, like, action.mode, action.uid, action.gid, sync)
+        return True
+
+    def stage(self, action: WriteFile, view: View, undo: Undo) -> str:
+        return undo["path"] if self._stage(undo["path"], action, view, sync=False) else ""
+
+    def perform_staged(self, action: WriteFile, undo: Undo) -> None:
+        path = undo["path"]
+        if not undo.get("again") and os.path.lexists(path):
+            files.keep(path)
         files.move(files.stage_name(path), path)
 
     def revert(self, undo: Undo) -> None:
@@ -142,7 +159,8 @@ class WriteFileKind(Kind[WriteFile]):
 
     def remember(self, action: WriteFile, view: View, draft: Draft) -> None:
         super().remember(action, view, draft)
-        if action.result(view) is None:
+        goes = isinstance(action, Edit) and not any(s.lines for s in action.sets)
+        if goes and action.result(view) is None:
             draft.made.pop(action.path, None)
 
     def verify_again(self, steps: Sequence[Step], view: View) -> None:

@@ -624,7 +624,7 @@ def test_nothing_is_written_into_what_came_meanwhile(
         (directory / "target/other").write_text("theirs too\n")
         os.link(directory / "target/other", stage)
     before = listing(directory)
-    monkeypatch.setattr(files, "unlink", lambda path: None)
+    monkeypatch.setattr(files, "_take_away", lambda name, directory: None)
     with pytest.raises(SftpJailError, match="File exists"):
         files.write_staged(path, b"ours\n", False, 0o640, *ME)
     with pytest.raises(SftpJailError, match="File exists"):
