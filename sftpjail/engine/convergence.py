@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from ..actions import Action, Check, EndProcesses, Notify, Remove, Run
+from ..actions import Action, Check, EndProcesses, MakeDir, Notify, Remove, Run
 from ..errors import SftpJailError
 from ..escapes import some
 from ..host import Host
@@ -79,7 +79,7 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
         Unsettled: planning fails now.
     """
     fresh = engine.on(engine.host.anew())
-    fresh.host.files.without(_going(plan, fresh.host))
+    fresh.host.files.without(going(plan, fresh.host))
     try:
         again = fresh.plan(_concerned(plan), tolerant=True)
         for error in again.errors.values():
@@ -93,21 +93,23 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
     return fresh, [step for step in again.steps if not isinstance(step.action, _NO_FACTS)]
 
 
-def _going(plan: Plan, host: Host) -> set[str]:
+def going(plan: Plan, host: Host) -> set[str]:
     """Return the directories that the commit will remove; see RemoveKind.
 
-    They are empty except for old versions of the files that the plan changed.
+    They are empty except for old versions of the files that the plan changed, and no later stage
+    has made them again.
     """
     removed = {host.mount_tables.place(a.path) for a in _actions(plan) if isinstance(a, Remove)}
-    going: set[str] = set()
+    removed -= {host.mount_tables.place(a.path) for a in _actions(plan) if isinstance(a, MakeDir)}
+    gone: set[str] = set()
     for path in sorted(removed, key=lambda path: -path.count("/")):
         found = host.lstat(path)
         if found is None or not stat.S_ISDIR(found.st_mode) or path in host.mounts:
             continue
         left = [name for name in host.listdir(path) if not is_backup(name)]
-        if all(f"{path}/{name}" in going for name in left):
-            going.add(path)
-    return going
+        if all(f"{path}/{name}" in gone for name in left):
+            gone.add(path)
+    return gone
 
 
 def _actions(plan: Plan) -> Iterator[Action]:

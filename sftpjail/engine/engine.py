@@ -20,7 +20,7 @@ from ..host import Host
 from ..paths import RUN_DIR, STATE
 from ..system import files, locks
 from ..system.signals import Interrupted, signals_raise, signals_wait, undisturbed
-from .convergence import Unsettled, refuse_unsettled
+from .convergence import Unsettled, going, refuse_unsettled
 from .history import announce as tell
 from .journal import Journal
 from .manager import Manager
@@ -225,6 +225,7 @@ class Engine:
     def _take(self, stage: Stage, plan: Plan, journal: Journal) -> list[str]:
         """Plan a stage, add it to the plan and carry it out; return notices."""
         fresh = self.on(self.host.anew())
+        fresh.host.files.without(going(plan, fresh.host))
         more = stage(fresh)
         plan.events = [*plan.events, *more.events]
         plan.steps += more.steps

@@ -58,6 +58,7 @@ class Journal:
         self.began: dict[str, Any] = {}  # facts of the host from before the first step
         self.tried = False  # whether a commit was tried
         self._saved: set[str] = set()  # paths that have an undo record with the old version
+        self._leaving: set[str] = set()  # directories that the commit removes
 
     def record(self, undos: Iterable[Undo]) -> None:
         """Write the undo records of a batch of steps to the disk, before the steps.
@@ -86,14 +87,19 @@ class Journal:
         If an earlier stage of the transaction wrote or removed the same path, the version from
         before the transaction has already been kept, and only that one counts.
 
+        Also of a directory that an earlier stage has removed, as far as that is done before the
+        commit: there it still is, and neither a commit nor a rollback takes it away.
+
         Args:
             undos: the records of a batch of steps, before `record`.
         """
         marked = []
         for undo in undos:
             path = undo["path"] if undo["op"] in OLD_VERSIONS else ""
-            marked.append(undo | {"again": True} if path in self._saved else undo)
+            stays = undo["op"] == "made-dir" and undo["path"] in self._leaving
+            marked.append(undo | {"again": True} if stays or path in self._saved else undo)
             self._saved |= {path} - {""}
+            self._leaving |= {undo["path"]} if undo["op"] == "remove-dir" else set()
         return marked
 
     def _begin(self) -> str:
@@ -249,9 +255,10 @@ class Journal:
             if undo["op"] in OLD_VERSIONS:
                 drop(files.backup_name(undo["path"]))
                 drop(files.stage_name(undo["path"]))
+        made = {undo["path"] for undo in self.undos if undo["op"] == "made-dir"}
         for undo in self.undos if committed else ():
-            if undo["op"] == "remove-dir":
-                # Not earlier: until the commit, the directory may have old versions of its files.
+            if undo["op"] == "remove-dir" and undo["path"] not in made:
+                # Only now: until the commit a directory may hold the old versions of its files.
                 with contextlib.suppress(LinkRefused):
                     files.remove_dir(undo["path"], undo.get("inode", 0))
 

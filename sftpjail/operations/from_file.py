@@ -7,8 +7,9 @@ no account is new, and no step stands in the way of a later one, all of it is on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from shlex import quote
 from typing import Any
 
@@ -39,7 +40,7 @@ from ..jails.guards import guard
 from ..jails.homes import refusal
 from ..jails.membership import find, jailed, not_jailed
 from ..jails.owners import resolve
-from ..model import SETID, Account, Bind, Key, Profile, inside
+from ..model import SETID, Account, Bind, Key, Profile, components, inside
 from ..openssh import public_keys
 from .apply import passing
 from .events import create_events
@@ -111,6 +112,18 @@ class _New:
         """The account, as the plan of its jail knows it before it is there."""
         return Account(self.made.name, -1, -1, self.made.home, self.made.shell, self.profile)
 
+    def levels(self, host: Host) -> list[list[Bind]]:
+        """Return the mounts by how many others of the jail's lie above; see `_by_level`."""
+        mounts = self.entry.mounts or ()
+        return _by_level([_bind(self.expected, mount, {}, host) for mount in mounts])
+
+    @property
+    def depth(self) -> int:
+        """How many of the mounts lie in each other."""
+        targets = {target_in(self.expected, mount.target) for mount in self.entry.mounts or ()}
+        parts = (components(target) for target in targets)
+        return max((sum(part in targets for part in found) for found in parts), default=0)
+
 
 def faults_of(file: AccountsFile) -> dict[str, SftpJailError]:
     """Return what is wrong in a file by the account, the first of each."""
@@ -164,6 +177,7 @@ class FromFile:
         self._steps: list[Step] = []
         self._room: list[OnUnmount] = []  # what is unmounted first
         self._events: list[Event] = []
+        self._inner: dict[int, list[OnMount]] = {}  # by how many that come lie above
         self._access: list[Event] = []
         self._passwords: list[tuple[str, str]] = []
         self._new: dict[str, _New] = {}
@@ -428,15 +442,15 @@ class FromFile:
             for target, bind in wanted.items()
             if target in there and bind.source != there[target].source
         ]
-        self._room += [OnUnmount(account, bind) for bind in _deepest_first(other)]
-        changed = there.keys() - same
+        early = _early(wanted, there, same, gone, other)
+        self._room += [OnUnmount(account, bind) for bind in _deepest_first(early)]
+        stays = same - {bind.target for bind in early}
+        changed = there.keys() - stays
+        coming = [bind for target, bind in wanted.items() if target not in stays]
         events = [
-            *(OnUnmount(account, bind) for bind in _deepest_first(gone)),
+            *(OnUnmount(account, bind) for bind in _deepest_first(gone) if bind not in early),
             *(e for e in events if not (isinstance(e, OnMount) and e.bind.target in changed)),
-            *(
-                OnMount(account, wanted[target])
-                for target in sorted(wanted.keys() - same, key=lambda target: target.count("/"))
-            ),
+            *self._mounted(account, coming),
         ]
         lines = [f"- mount {_mount_words(account, bind)}" for bind in (*gone, *other)]
         lines += [
@@ -444,6 +458,16 @@ class FromFile:
             for target in sorted(wanted.keys() - same)
         ]
         return events, lines
+
+    def _mounted(self, account: Account, binds: Sequence[Bind]) -> list[OnMount]:
+        """Return the events of mounts; what is mounted below another one of them comes later.
+
+        Its mount point is in that one's source, which the facts say when that one is there.
+        """
+        levels = _by_level(binds)
+        for number, level in enumerate(levels[1:], 1):
+            self._inner.setdefault(number, []).extend(OnMount(account, bind) for bind in level)
+        return [OnMount(account, bind) for level in levels[:1] for bind in level]
 
     def _of_access(self, before: Entry, after: Entry, account: Account) -> None:
         """Plan the expiry, and who is shut out or let in."""
@@ -485,7 +509,7 @@ class FromFile:
         """Whether something must be done before the rest can be planned."""
         dated = {names_of(event) for event in self._events if isinstance(event, OnUserExpire)}
         both = dated & {names_of(event) for event in self._access}
-        return bool(self._new or self._room or both)
+        return bool(self._new or self._room or self._inner or both)
 
     def plan(self) -> Plan:
         """Return the one plan, or where that is staged the first one."""
@@ -507,13 +531,25 @@ class FromFile:
         if not self.is_staged:
             return ()
         closed = any(_is_shut_out(new.entry) for new in self._new.values())
-        return (self._plan_jails, self._plan_access, *[self._plan_expiry] * closed)
+        new = (new.depth for new in self._new.values())
+        depth = max((*new, *(number + 1 for number in self._inner), 1))
+        inner = [partial(self._plan_inner, number) for number in range(1, depth)]
+        return (self._plan_jails, *inner, self._plan_access, *[self._plan_expiry] * closed)
 
     def _plan_jails(self, later: Engine) -> Plan:
         events = list(self._events)
         for account, new in self._made(later):
             guard(account, later.host, _GUARD)
             events += _jail_events(account, new, later)
+        return self._planned(later, events)
+
+    def _plan_inner(self, number: int, later: Engine) -> Plan:
+        """Plan the mounts that NUMBER others which have come lie above."""
+        events: list[Event] = [*self._inner.get(number, ())]
+        for account, new in self._made(later):
+            levels = new.levels(later.host)
+            binds = levels[number] if number < len(levels) else ()
+            events += [OnMount(account, bind) for bind in binds]
         return self._planned(later, events)
 
     def _plan_access(self, later: Engine) -> Plan:
@@ -553,14 +589,17 @@ class FromFile:
         """Return the whole plan, as far as it can be told before new accounts are there.
 
         An account that cannot be planned for is left out, with its error in the plan. Of a mount
-        that takes another one's place only the end of that is planned.
+        that takes another one's place, lies above such a one or below it, only the end of what is
+        there is planned.
         """
-        room = {(names_of(event), event.bind.target) for event in self._room}
+        room: dict[str, list[str]] = {}
+        for leaving in self._room:
+            room.setdefault(names_of(leaving), []).append(leaving.bind.target)
         events: list[Event] = [*self._room]
         events += [
             event
             for event in self._events
-            if not (isinstance(event, OnMount) and (names_of(event), event.bind.target) in room)
+            if not (isinstance(event, OnMount) and _touches(event, room.get(names_of(event), ())))
         ]
         for new in self._new.values():
             events += _jail_events(new.expected, new, self._engine, expected=True)
@@ -607,11 +646,10 @@ def _jail_events(
 ) -> list[Event]:
     """Return the events of the jail of a new account, with its keys and mounts."""
     keys, _ = _key_events(account, new.keys, new.stale)
-    binds = [_bind(account, mount, {}, engine.host) for mount in new.entry.mounts or ()]
     return [
         *create_events(account, engine.host, engine.manager, arrived=not expected),
         *(keys if new.entry.keys is not None else []),
-        *(OnMount(account, bind) for bind in sorted(binds, key=lambda b: b.target.count("/"))),
+        *(OnMount(account, bind) for level in new.levels(engine.host)[:1] for bind in level),
     ]
 
 
@@ -655,6 +693,49 @@ def _bind(account: Account, mount: MountWanted, known: Mapping[str, Bind], host:
         owner=resolve(mount.owner, host) if mount.owner else None,
         allow_setid=there is not None and SETID in there.options,
     )
+
+
+def _by_level(binds: Sequence[Bind]) -> list[list[Bind]]:
+    """Return binds by how many of them lie above each, those with none first."""
+    targets, found = {bind.target for bind in binds}, dict[int, list[Bind]]()
+    for bind in binds:
+        above = sum(part in targets for part in components(bind.target)[:-1])
+        found.setdefault(above, []).append(bind)
+    return [found[number] for number in sorted(found)]
+
+
+def _early(
+    wanted: Mapping[str, Bind],
+    there: Mapping[str, Bind],
+    same: Collection[str],
+    gone: Sequence[Bind],
+    other: Sequence[Bind],
+) -> list[Bind]:
+    """Return what is to be unmounted before anything else is mounted.
+
+    What lies below a mount that comes, goes or becomes another one is mounted there anew: its mount
+    point is in another directory then.
+
+    Args:
+        wanted, there: the mounts to be, and those of now, by target.
+        same: the targets of those that are as they are to be.
+        gone, other: those of now that go, and that make room for another one.
+    """
+    new, left = wanted.keys() - there.keys(), [bind.target for bind in gone]
+    outer = {*new, *left, *(bind.target for bind in other)}
+    moved = [there[target] for target in same if _is_below(target, outer)]
+    below = any(_is_below(target, outer) for target in (*new, *left))
+    return [*other, *moved, *(gone if other or moved or below else ())]
+
+
+def _touches(event: OnMount, targets: Sequence[str]) -> bool:
+    """Return whether a mount is at one of these targets, above or below it."""
+    target = event.bind.target
+    return any(inside(target, other) or inside(other, target) for other in targets)
+
+
+def _is_below(target: str, others: Collection[str]) -> bool:
+    return any(part in others for part in components(target)[:-1])
 
 
 def _is_same(one: Bind, other: Bind) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 
 import pytest
 from machine import Machine, changes
-from steps import QUIET, again, jail, previewed, programs_of, ready, refused, shut, snapshot, works
+from steps import QUIET, again, jail, previewed, ready, refused, shut, snapshot, works
 
 HASH = "$6$marked$sQ0XhMarkedHashMarkedHashMarkedHash0123456789"
 FILE = "/root/accounts"
@@ -111,6 +113,41 @@ def test_keys_and_mounts_become_what_the_file_says(machine: Machine) -> None:
     assert machine.sftp("ann", new, ["put /etc/hostname /two/x"]).code != 0
 
 
+@pytest.mark.parametrize("kind", ["fstab", "session"])
+def test_mounts_below_others_follow_the_file(machine: Machine, kind: str) -> None:
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\nmounts = {kind}\n")
+    machine.sh("mkdir -p /srv/one/in /srv/two/in /srv/deep /srv/other; touch /srv/deep/found")
+    machine.sh("touch /srv/one/first /srv/two/second")
+    key, new = jail(machine, "ann"), key_of(machine, "new")
+    outer = {"source": "/srv/one", "target": "/web"}
+    inner = {"source": "/srv/deep", "target": "/web/in"}
+    sets = (
+        ([inner, outer], ["first", "in"], ["found"]),
+        ([outer | {"source": "/srv/two"}, inner], ["in", "second"], ["found"]),
+        ([outer, inner | {"source": "/srv/other"}], ["first", "in"], []),
+        ([outer], ["first", "in"], []),
+        ([outer | {"source": "/srv/two"}], ["in", "second"], []),
+        ([inner], ["in"], ["found"]),
+        ([outer, inner], ["first", "in"], ["found"]),
+        ([outer | {"read_only": True}, inner], ["first", "in"], ["found"]),
+    )
+    for number, (mounts, web, below) in enumerate(sets):
+        accounts: list[dict[str, object]] = [{"name": "ann", "mounts": mounts}]
+        if not number:  # a new one has both at once
+            accounts.append({"name": "bob", "keys": [new], "mounts": mounts})
+        machine.write(FILE, json.dumps({"accounts": accounts}))
+        previewed(machine, "sftpjail", "apply", FILE)
+        machine.run("sftpjail", "apply", FILE)
+        again(machine, "sftpjail", "apply", FILE)
+        for name, path in (("ann", key), ("bob", "/root/keys/new"))[: 2 - bool(number)]:
+            done = machine.sftp(name, path, ["ls -1 /web", "ls -1 /web/in"])
+            said = done.out.replace("sftp> ls -1 /web\n", "").partition("sftp> ls -1 /web/in\n")
+            shown = [[line.rsplit("/", 1)[-1] for line in part.split()] for part in said[::2]]
+            assert shown == [web, below], (number, name, done)
+    found = machine.run("sftpjail", "check", check=False)
+    assert found.out == "2 jails checked, no problems\n", found
+
+
 @pytest.mark.halved
 def test_what_the_file_lacks_is_shut_out_only_when_told(machine: Machine) -> None:
     ready(machine)
@@ -212,14 +249,28 @@ def test_what_fails_or_dies_leaves_nothing(machine: Machine) -> None:
     assert machine.sh("grep -c '^u[0-9]' /etc/passwd || :").out == "0\n"
 
 
+SYNCS = ("fsync", "fdatasync", "sync", "syncfs")
+WRITES = ("write", "rename", "renameat", "renameat2")
+
+
+def calls_of(machine: Machine, *argv: str) -> Counter[str]:
+    """How often a command, and the programs that it starts, make which system calls."""
+    machine.run("strace", "-f", "-qq", "-o", "/run/calls", *argv)
+    return Counter(re.findall(r"(?m)^\d+ +(\w+)\(", machine.read("/run/calls")))
+
+
 @pytest.mark.halved
-def test_many_accounts_start_no_more_programs(machine: Machine) -> None:
-    """Neither to make them, nor when there is nothing to do, nor to stop in the middle of it."""
+def test_many_accounts_cost_no_more_each(machine: Machine) -> None:
+    """Programs and fsyncs are as many for all; system calls grow with the accounts, and no more.
+
+    To make them, when there is nothing to do, and to stop in the middle of it.
+    """
     ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\nhome = inside\nmounts = session\n")
     machine.sh("mkdir /srv/web")
-    key, counts = key_of(machine, "key"), list[list[int]]()
+    key, made, checked = key_of(machine, "key"), list[Counter[str]](), list[Counter[str]]()
     hook = "/etc/sftpjail/hooks/user-create.d/stop"
-    for number in (3, 60):
+    sizes = (3, 40, 80)
+    for number in sizes:
         names = [f"x{number}-{n}" for n in range(number)]
         rows = "".join(f"{name},{HASH},{key},/srv/web:/web,2099-12-31\n" for name in names)
         machine.write(FILE, f"name,password,keys,mounts,expires\n{rows}", 0o600)
@@ -229,12 +280,19 @@ def test_many_accounts_start_no_more_programs(machine: Machine) -> None:
         assert done.code == 130 and "everything was put back" in done.err, done
         machine.sh("rm -r /etc/sftpjail/hooks/user-create.d")
         assert changes(before, snapshot(machine)) == {}
-        made = programs_of(machine, "sftpjail", "apply", FILE)
+        made.append(calls_of(machine, "sftpjail", "apply", FILE))
         again(machine, "sftpjail", "apply", FILE)
-        checked = programs_of(machine, "sftpjail", "apply", FILE)
-        counts.append([len(made), len(checked)])
-    assert counts[0] == counts[1], (counts, made, checked)
-    works(machine, "x60-59", "/root/keys/key", "ls /web")
+        checked.append(calls_of(machine, "sftpjail", "apply", FILE))
+    few, some, many = sizes
+    for counts, most, written in ((made, 800, 8), (checked, 160, 0)):
+        assert len({one["execve"] for one in counts}) == 1, counts
+        assert max(sum(one[name] for name in SYNCS) for one in counts) <= 60, counts
+        writes = [sum(one[name] for name in WRITES) for one in counts]
+        assert writes[2] - writes[1] <= written * (many - some) + 4, counts
+        each = [counts[1].total() - counts[0].total(), counts[2].total() - counts[1].total()]
+        steps = (each[0] / (some - few), each[1] / (many - some))
+        assert steps[1] <= min(most, 1.5 * steps[0] + 10), (steps, counts)
+    works(machine, "x80-79", "/root/keys/key", "ls /web")
 
 
 @pytest.mark.halved
