@@ -99,8 +99,12 @@ def going(plan: Plan, host: Host) -> set[str]:
     They are empty except for old versions of the files that the plan changed, and no later stage
     has made them again.
     """
-    removed = {host.mount_tables.place(a.path) for a in _actions(plan) if isinstance(a, Remove)}
-    removed -= {host.mount_tables.place(a.path) for a in _actions(plan) if isinstance(a, MakeDir)}
+    last = {
+        host.mount_tables.place(action.path): isinstance(action, Remove)
+        for action in _actions(plan)
+        if isinstance(action, MakeDir | Remove)
+    }
+    removed = [path for path, goes in last.items() if goes]
     gone: set[str] = set()
     for path in sorted(removed, key=lambda path: -path.count("/")):
         found = host.lstat(path)

@@ -87,8 +87,8 @@ class Journal:
         If an earlier stage of the transaction wrote or removed the same path, the version from
         before the transaction has already been kept, and only that one counts.
 
-        Also of a directory that an earlier stage has removed, as far as that is done before the
-        commit: there it still is, and neither a commit nor a rollback takes it away.
+        The same for a directory that an earlier stage removed: until the commit it still exists,
+        and now neither the commit nor a rollback removes it.
 
         Args:
             undos: the records of a batch of steps, before `record`.
@@ -255,10 +255,10 @@ class Journal:
             if undo["op"] in OLD_VERSIONS:
                 drop(files.backup_name(undo["path"]))
                 drop(files.stage_name(undo["path"]))
-        made = {undo["path"] for undo in self.undos if undo["op"] == "made-dir"}
+        made = {u["path"] for u in self.undos if u["op"] == "made-dir" and u.get("again")}
         for undo in self.undos if committed else ():
             if undo["op"] == "remove-dir" and undo["path"] not in made:
-                # Only now: until the commit a directory may hold the old versions of its files.
+                # Not earlier: until the commit, the directory may have old versions of its files.
                 with contextlib.suppress(LinkRefused):
                     files.remove_dir(undo["path"], undo.get("inode", 0))
 
