@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import syslog
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from shlex import quote
 
@@ -49,6 +50,8 @@ from .passwords import (
     refuse_must_change,
     wanted_password,
 )
+
+_MOST_DAYS = 36500
 
 
 def register(add_parser: Command) -> None:
@@ -119,6 +122,24 @@ def coming_date(text: str, option: str) -> str:
     if date <= today():
         raise UsageError(f"{option} {date}: the date must be later than today, {today()} (UTC)")
     return date
+
+
+def days(text: str, least: int = 0) -> int:
+    """Return how many days the value of an option is: 90, 90d or 12w.
+
+    Args:
+        text: the value.
+        least: the fewest days that make sense.
+
+    Raises:
+        ArgumentTypeError: it is neither, too few, or more than a century.
+    """
+    found = re.fullmatch(r"([0-9]{1,5})([dw]?)", text)
+    unit = 7 if found and found[2] == "w" else 1
+    number = int(found[1]) * unit if found else -1
+    if not least <= number <= _MOST_DAYS:
+        raise ArgumentTypeError(f"{text!r} is no number of days, as 90d, or weeks, as 12w")
+    return number
 
 
 def day_in(days: int) -> str:

@@ -25,7 +25,7 @@ from ..operations.grants import Grant, Grants, grants
 from ..operations.keys import add_events, chosen_keys, migrate_events, present, read_keys
 from ..paths import HISTORY
 from . import terminal
-from .access import coming_date, day_in
+from .access import coming_date, day_in, days
 from .context import Command, Context, local_time
 
 Row = tuple[str, ...]
@@ -74,9 +74,9 @@ def _register_add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb.add_argument(
         "--overlap",
         metavar="DAYS",
-        type=int,
+        type=days,
         default=0,
-        help="so long the old one still lets in; default: 0",
+        help="so long the old one still lets in: 7d, 2w or a number of days; default: 0",
     )
     verb.set_defaults(run=replace)
 
@@ -205,8 +205,6 @@ def _name(key: Key) -> str:
 def replace(context: Context) -> int:
     """Fire on_key_add and on_key_remove in one transaction, so that there is no gap."""
     given = context.arguments
-    if given.overlap < 0:
-        raise UsageError(f"--overlap {given.overlap}: must be a number of days, or 0")
     handed_in = {given.old: read_source(given.old)} if os.path.isfile(given.old) else {}
     new = read_keys({given.new: read_source(given.new)}, Host())
     with context.engine() as engine:

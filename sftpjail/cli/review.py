@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
-import re
 import sys
 import time
+from functools import partial
 from shlex import join
 from typing import Any
 
@@ -29,10 +28,10 @@ from ..operations.review import (
     review,
     to_disable,
 )
+from .access import days
 from .context import Command, Context, counted, printable
 
 _SHOWN = 8
-_MOST_DAYS = 36500
 _COLUMNS = ("USER", "STATE", "BY", "SINCE", "LAST", "FROM", "IDLE")
 
 
@@ -43,7 +42,7 @@ def register(add_parser: Command) -> None:
     parser.add_argument(
         "--inactive",
         metavar="DAYS",
-        type=_days,
+        type=partial(days, least=1),
         help="only those whom nobody has used for so long: 90d, 12w or a number of days",
     )
     parser.add_argument(
@@ -54,15 +53,6 @@ def register(add_parser: Command) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="disable them without asking")
     parser.set_defaults(run=review_accounts)
-
-
-def _days(text: str) -> int:
-    found = re.fullmatch(r"([0-9]{1,5})([dw]?)", text)
-    unit = 7 if found and found[2] == "w" else 1
-    days = int(found[1]) * unit if found else 0
-    if not 0 < days <= _MOST_DAYS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days, as 90d, or weeks, as 12w")
-    return days
 
 
 def review_accounts(context: Context) -> int:

@@ -78,14 +78,21 @@ def wrapped(text: str, width: int, head: str = "", further: str = "") -> list[st
     # textwrap(3) counts characters, and some take two columns:
     # with a NUL, which no text has by now, those count so.
     counted = "".join(c + "\0" if get_character_cell_size(c) > 1 else c for c in one_line(text))
-    lines = wrap(
-        counted,
-        width,
-        initial_indent=head,
-        subsequent_indent=further,
-        break_on_hyphens=False,
-    )
-    return [line.replace("\0", "") for line in lines] or [head]
+    # One column less where a word was broken between such a character and its NUL.
+    for columns in (width, width - 1):
+        lines = [
+            line.replace("\0", "")
+            for line in wrap(
+                counted,
+                columns,
+                initial_indent=head,
+                subsequent_indent=further,
+                break_on_hyphens=False,
+            )
+        ]
+        if all(cell_len(line) <= width for line in lines):
+            break
+    return lines or [head]
 
 
 def natural(rows: Sequence[Sequence[str]]) -> list[int]:

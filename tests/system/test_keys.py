@@ -74,7 +74,7 @@ def test_a_name_an_end_an_address_and_a_replacement(machine: Machine) -> None:
     assert done.code == 0, done
     works(machine, "alice", second)
     shut(machine, "alice", one)
-    machine.run("sftpjail", "key", "replace", "--overlap", "7", "alice", "second", f"{one}.pub")
+    machine.run("sftpjail", "key", "replace", "--overlap", "7d", "alice", "second", f"{one}.pub")
     works(machine, "alice", one)
     works(machine, "alice", second)
     assert machine.read(f"{KEYS}/alice").count("expiry-time=") == 1

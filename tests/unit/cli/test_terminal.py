@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -29,6 +29,7 @@ def test_the_first_that_yields_is_cut_first(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @given(st.lists(cells.filter(bool)), st.integers(40, 120))
+@example(["0" + "⺀" * 30], 40)
 def test_a_text_is_broken_between_words(words: list[str], columns: int) -> None:
     lines = wrapped(" ".join(words), columns, "- ", "  > ")
     assert max(map(cell_len, lines)) <= columns

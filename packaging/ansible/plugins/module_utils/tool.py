@@ -15,11 +15,12 @@ SET_UP = "sftpjail setup"
 # sftpjail(8), EXIT STATUS
 DONE, LEFT_OUT = 0, 1
 
-MOUNT = dict(
-    source=dict(type="path", required=True),
-    target=dict(type="str", required=True),
-    read_only=dict(type="bool", default=False),
-)
+MOUNT = {
+    "source": dict(type="path", required=True),
+    "target": dict(type="str", required=True),
+    "read_only": dict(type="bool", default=False),
+    "as": dict(type="str"),
+}
 
 # sftpjail-accounts(5); what is not given is not managed.
 FIELDS = dict(
@@ -166,7 +167,14 @@ def sentence(problem):
 
 def entry(fields):
     """Return an account as the JSON form of sftpjail-accounts(5) has it: without what is not managed."""
-    return dict((name, value) for name, value in fields.items() if value is not None)
+    return dict((name, managed(value)) for name, value in fields.items() if value is not None)
+
+
+def managed(value):
+    """Return the value of a field; of its mounts, each without what it does not say."""
+    if not isinstance(value, list):
+        return value
+    return [entry(item) if isinstance(item, dict) else item for item in value]
 
 
 def applied(tool, accounts, *options):

@@ -67,6 +67,11 @@ options:
             description: Nobody can write through the mount.
             type: bool
             default: false
+          as:
+            description:
+              - C(OWNER) or C(OWNER:GROUP), whose files the jail sees as the account's own; see C(--as) of
+                C(sftpjail mount).
+            type: str
       expires:
         description: The last day on which the account is let in, C(YYYY-MM-DD), or C(never).
         type: str
