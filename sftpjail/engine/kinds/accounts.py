@@ -21,7 +21,7 @@ from ...actions import (
 from ...errors import SftpJailError
 from ...escapes import some
 from ...model import number
-from ...system import account_lines, accounts, new_accounts, new_home, passwords, programs
+from ...system import account_lines, accounts, new_home, programs
 from ...system.accounts import JOINS, entries
 from .base import Draft, Kind, Undo, kind, state_of
 
@@ -97,6 +97,8 @@ class AddAccountsKind(Kind[AddAccounts]):
         }
 
     def perform(self, action: AddAccounts, view: View) -> None:
+        from ...system import new_accounts, passwords  # late: useradd waits
+
         account_lines.refuse_taken([one.name for one in action.accounts])
         new_accounts.make(action.program, action.accounts)
         # Before there is a password: who has expired is let in at no moment.
@@ -108,6 +110,8 @@ class AddAccountsKind(Kind[AddAccounts]):
         return (*_TOUCHED, *(one.home for one in action.accounts if one.skeleton))
 
     def revert(self, undo: Undo) -> str | None:
+        from ...system import new_accounts
+
         made, homes, stay = undo["made"], undo["homes"], {}
         others = account_lines.others_of(made)
         uids = {name: int(told[0]) for name, told in made.items() if name not in others}
@@ -159,6 +163,8 @@ class SetPasswordsKind(Kind[SetPasswords]):
         }
 
     def perform(self, action: SetPasswords, view: View) -> None:
+        from ...system import passwords
+
         passwords.write(action.passwords)
 
     def touched(self, action: SetPasswords) -> Iterable[str]:
