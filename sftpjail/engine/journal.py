@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
-from ..system import accounts, files, process_state, services
+from ..system import accounts, files, process_state, services, shadow_leftovers
 from .history import Entry, Head, History, announce
 from .kinds import (
     OF_ACCOUNTS,
@@ -109,8 +109,6 @@ class Journal:
         self.head, self.token = self.history.head(), os.urandom(8).hex()
         if self.head.torn:
             self.history.mend()
-        from ..system import shadow_leftovers  # late: useradd waits
-
         now = {"boot": shadow_leftovers.boot_id(), "leftovers": shadow_leftovers.present()}
         self.began = now
         return json.dumps({"id": self.head.number + 1, "token": self.token} | now) + "\n"
@@ -196,8 +194,6 @@ class Journal:
         """
         if "boot" in self.began and any(undo["op"] in OF_ACCOUNTS for undo in self.undos):
             try:
-                from ..system import shadow_leftovers
-
                 shadow_leftovers.clear(self.began["leftovers"], self.began["boot"])
             except (SftpJailError, OSError) as error:
                 return [str(error)]

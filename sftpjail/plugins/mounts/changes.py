@@ -31,7 +31,6 @@ from ...model import id_map, inside
 from ...openssh.pam_session import SCRIPT, table
 from ...paths import FSTAB
 from . import fstab, session
-from .owners import judge_owner
 from .policy import LOOSE, judge_place, judge_source, judge_target, place_of
 
 # mount(8) makes no such checks at boot. This unit does, before systemd-user-sessions.service
@@ -95,7 +94,10 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     judge_place(account, bind, place_of(account, bind, host), host)
     by_session = account.profile is not None and account.profile.mounts == "session"
     loose = bind.role != "log" and judge_source(account, bind, host, config)
-    judge_owner(account, bind, by_session, host, config)
+    if bind.map or any(other.map for other in host.binds(account.name)):
+        from .owners import judge_owner  # late: useradd waits
+
+        judge_owner(account, bind, by_session, host, config)
     usual = ("ro", *MOUNT_OPTIONS) if bind.read_only else MOUNT_OPTIONS
     options = tuple(option for option in bind.options or usual if option != "nofail")
     options = mapped_to(account, options)
