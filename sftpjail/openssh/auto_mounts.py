@@ -1,7 +1,7 @@
-"""`mounts = auto`: session mounts where sshd gives jails a PAM service of their own, else fstab.
+"""`mounts = auto`: session mounts if sshd supports a PAM service for jails alone, else fstab.
 
-It is decided once, by the first `setup` that knows the profile, and stands above the settings in
-the profile's Match block, with the reason. What stands there holds, whatever OpenSSH comes later.
+The first `setup` with the profile decides it, and writes the decision and its reason above the
+settings in the profile's Match block. The decision stays, whatever OpenSSH is installed later.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PROBE = f"\nMatch User sftpjail-probe\n    PAMServiceName {SERVICES['session']}\
 
 
 def decided(config: Config, host: Host, ask: bool) -> Config:
-    """Return the configuration with what `auto` is on this host in the place of each `auto`.
+    """Return the configuration with each `auto` replaced by the decision for this host.
 
     Args:
-        config: as it was read.
+        config: the configuration.
         host: the facts.
         ask: decide about profiles that have no Match block of ours yet, for which sshd is asked.
     """
@@ -41,15 +41,15 @@ def is_new(profile: Profile, host: Host) -> bool:
 
 
 def has_lost_records(config: Config, host: Host) -> bool:
-    """Return whether a setup was here of which there is no record, as after a restore of /etc."""
+    """Return whether the host was set up but its record is lost, as after restoring /etc."""
     known = not all(is_new(profile, host) for profile in config.profiles)
     return known and not host.records.is_set_up
 
 
 def takes_service(host: Host) -> bool:
-    """Return whether sshd takes PAMServiceName in a Match block.
+    """Return whether sshd accepts PAMServiceName in a Match block.
 
-    Since 9.8 it does, but for 10.4: so it is asked.
+    Versions since 9.8 do, except 10.4, so sshd is asked.
     """
     from .sshd import ask_sshd  # late, as all that only a decision needs: useradd waits
 
@@ -58,7 +58,7 @@ def takes_service(host: Host) -> bool:
 
 
 def refused(profiles: tuple[Profile, ...], host: Host) -> SftpJailError:
-    """Return the error of an sshd that does not take what some profiles' jails need."""
+    """Return the error that sshd does not accept a setting that some profiles' jails need."""
     from .profile_edit import set_mounts
 
     names = ", ".join(profile.name for profile in profiles)
@@ -88,7 +88,7 @@ def _decided(profile: Profile, host: Host, ask: bool) -> Profile:
 
 
 def _recorded(profile: Profile, host: Host) -> tuple[str, str] | None:
-    """Return what an earlier setup has decided; None for a profile that it did not know."""
+    """Return the decision of an earlier setup, or None for a new profile."""
     lines = _block(profile, host)
     if not lines:
         return None
@@ -114,7 +114,7 @@ def _block(profile: Profile, host: Host) -> list[str]:
 
 
 def _new(host: Host, ask: bool) -> tuple[str, str]:
-    """Return what `auto` is for a profile without a Match block of ours."""
+    """Return the decision for a profile without a Match block of ours."""
     if any(entry.option("x-sftpjail.user") for entry in host.fstab):
         return "fstab", "jails of this host have their mounts there"
     if not ask or not host.which("sshd"):

@@ -1,8 +1,8 @@
-"""What a file of accounts wants of a host, as one transaction.
+"""Bring a host to the state that a file of accounts describes, as one transaction.
 
-In this order: new accounts, passwords, comments and what is unmounted so that something else can be
-mounted there; then jails, expiry, keys and mounts; at last who is shut out and who is let in. Where
-no account is new, and no step stands in the way of a later one, all of it is one plan.
+First come new accounts, passwords, comments, and mounts that must be removed to make room for
+others; then jails, expiry dates, keys and mounts; last the accounts that are shut out or let in. If
+no account is new, and no step is in the way of a later one, there is only one plan.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _GUARD = "a file of accounts never overrides this; see sftpjail adopt --force"
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of one account.
+    """The change of one account.
 
     `kind` is new, changed, unchanged or disabled (as FILE does not list it). `lines` say in words
     what changes. `password` is what is shown of one: "(set)", "(changed)" or "none"; "" where that
@@ -79,7 +79,7 @@ class Change:
     password: tuple[str, str] = ("", "")
 
     def describe(self) -> dict[str, Any]:
-        """Return it for --json, without any hash."""
+        """Return the change for --json, without password hashes."""
         before = None if self.before is None else shown_values(self.before, self.password[0])
         after = shown_values(self.after, self.password[1])
         return {"user": self.name, "change": self.kind, "before": before, "after": after}
@@ -109,7 +109,7 @@ class _New:
 
     @property
     def expected(self) -> Account:
-        """The account, as the plan of its jail knows it before it is there."""
+        """The account, in the form that the plan of its jail needs before it exists."""
         return Account(self.made.name, -1, -1, self.made.home, self.made.shell, self.profile)
 
     def levels(self, host: Host) -> list[list[Bind]]:
@@ -126,7 +126,7 @@ class _New:
 
 
 def faults_of(file: AccountsFile) -> dict[str, SftpJailError]:
-    """Return what is wrong in a file by the account, the first of each."""
+    """Return the first error in the file for each account."""
     found: dict[str, SftpJailError] = {}
     for fault in file.faults:
         found.setdefault(fault.name or f"line {fault.line}", UsageError(fault.words(file.path)))
@@ -134,9 +134,9 @@ def faults_of(file: AccountsFile) -> dict[str, SftpJailError]:
 
 
 def any_shut(file: AccountsFile, engine: Engine) -> bool:
-    """Return whether a file lists an account that is shut out, and so could let it in.
+    """Return whether a file could let in an account that is shut out.
 
-    So it could where it has a password for one whose password is locked.
+    It could if it lists such an account, or has a password for one whose password is locked.
     """
     host, jails = engine.host, jailed(engine.config, engine.host)
     listed = [entry for entry in file.entries if entry.name in jails]
@@ -148,17 +148,17 @@ def any_shut(file: AccountsFile, engine: Engine) -> bool:
 
 
 class FromFile:
-    """What a file of accounts wants of a host.
+    """The changes that a file of accounts requires on a host.
 
     Args:
-        file: as it was read.
+        file: the file.
         engine: with the facts.
         missing: shut out the jailed accounts that FILE does not list.
-        failed: of whom it is known already that it cannot be.
+        failed: the errors of accounts that are already known to fail.
 
-    `changes` has all accounts of FILE, and who is shut out; `errors` why some cannot be as FILE
-    wants, by name. `opened` says in words who is let in again, `shut` has who is shut out for
-    `missing`, and `notices` what else a person must know.
+    `changes` has the accounts in FILE and those that are shut out. `errors` has by name why an
+    account cannot be changed as FILE requires. `opened` has sentences about accounts that are let
+    in again, `shut` the accounts that `missing` shuts out, and `notices` what else to report.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class FromFile:
         self.errors.setdefault(name, error)
 
     def placed(self, name: str, error: SftpJailError) -> SftpJailError:
-        """Return the error of an account, which says the line of FILE and the name from now on."""
+        """Add the line of FILE and the account's name to an error, and return it."""
         line = next((entry.line for entry in self._file.entries if entry.name == name), 0)
         if not line or error.message.startswith(f"{self._file.path}, line "):
             return error
@@ -268,7 +268,7 @@ class FromFile:
         self.changes.append(Change(name, "new", None, after, (line,), ("", password)))
 
     def _with_keys(self, after: Entry, stale: Sequence[KeyLine]) -> Entry:
-        """Return a new account with the keys that are there before it, where FILE manages none."""
+        """Return a new account with the keys already in its key file, if FILE manages no keys."""
         name = after.name
         if after.keys is not None or not stale:
             return after
@@ -279,7 +279,7 @@ class FromFile:
         return replace(after, keys=tuple(one.key.line for one in stale))
 
     def _judge_group(self, name: str, profile: Profile) -> None:
-        """Refuse a group that the account cannot join, or that would not decide about its jail."""
+        """Refuse a group that the account cannot join, or that would not determine its jail."""
         host = self._host
         if profile.group and host.group(profile.group) is None:
             raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
@@ -301,7 +301,7 @@ class FromFile:
                 )
 
     def _judge_targets(self, account: Account, binds: Sequence[Bind]) -> None:
-        """Refuse a mount where the jail of a new account shows something of its own."""
+        """Refuse a mount at a place where the jail of a new account shows something itself."""
         if not binds:
             return
         for own in self._engine.manager.binds(account, self._host):
@@ -316,7 +316,7 @@ class FromFile:
                     raise SftpJailError(f"mounts: {words}", advice="give another target")
 
     def _judge_home(self, account: Account, profile: Profile) -> None:
-        """Refuse a home that somebody has had before, or that no jail may be in or show."""
+        """Refuse a home that belongs to somebody else, or that no jail may be in or show."""
         found = self._host.lstat(account.home)
         if profile.home != "inside" and found is not None and found.st_uid != account.uid:
             raise SftpJailError(
@@ -328,7 +328,7 @@ class FromFile:
             raise SftpJailError(wrong)
 
     def _makers(self) -> Iterator[Step]:
-        """Yield what makes the new accounts: one program, or where that cannot be one for each."""
+        """Yield the steps that make the new accounts: one for all, or else one for each."""
         every = list(self._new.values())
         many = [new.made for new in every if self._program and takes(new.made)]
         if many:
@@ -349,7 +349,7 @@ class FromFile:
             self.notices.append(f"useradd made {count}, one at a time: {why}")
 
     def _compare(self, entry: Entry, keys: list[Key], now: Known) -> None:
-        """Plan what an account lacks that is there."""
+        """Plan the changes of an existing account."""
         account, host, before = now.account, self._host, now.entry
         busy = passing(entry.name, host)
         if busy:
@@ -388,9 +388,9 @@ class FromFile:
             raise SftpJailError("comment and password: it comes from a directory service")
 
     def _managed(self, entry: Entry, keys: list[Key], now: Known) -> tuple[Entry, tuple[str, str]]:
-        """Return the account as FILE wants it, and what is shown of its password before and after.
+        """Return the account as FILE requires it, and how its old and new password are shown.
 
-        What FILE does not manage stays.
+        Fields that FILE does not manage stay as they are.
         """
         given = {key: value for key, value in vars(entry).items() if value is not None}
         after = replace(now.entry, **given | {"profile": now.entry.profile, "password": None})
@@ -421,7 +421,7 @@ class FromFile:
         return events, lines
 
     def _of_mounts(self, entry: Entry, account: Account) -> tuple[list[Event], list[str]]:
-        """Return the events of an account's jail and mounts, in words what changes of these."""
+        """Return the events of an account's jail and mounts, and the changes of mounts in words."""
         host = self._host
         events = create_events(account, host, self._engine.manager)
         if entry.mounts is None:
@@ -470,7 +470,7 @@ class FromFile:
         return [OnMount(account, bind) for level in levels[:1] for bind in level]
 
     def _of_access(self, before: Entry, after: Entry, account: Account) -> None:
-        """Plan the expiry, and who is shut out or let in."""
+        """Plan the expiry date, and whether the account is shut out or let in."""
         name, host = account.name, self._host
         if after.expires != before.expires:
             self._events.append(OnUserExpire(account, after.expires or ""))
@@ -488,7 +488,7 @@ class FromFile:
             self.opened.append(f"{name} is let in again")
 
     def _shut_out_missing(self) -> None:
-        """Plan that the jailed accounts that FILE does not list are shut out."""
+        """Plan to shut out the jailed accounts that FILE does not list."""
         listed = {entry.name for entry in self._file.entries}
         accounts = [account for name, account in self._jails.items() if name not in listed]
         for now in known(accounts, self._host):
@@ -512,12 +512,12 @@ class FromFile:
         return bool(self._new or self._room or self._inner or both)
 
     def plan(self) -> Plan:
-        """Return the one plan, or where that is staged the first one."""
+        """Return the plan, or the first one if there are several stages."""
         events = [*self._events, *self._access]
         return self._planned(self._engine, self._room if self.is_staged else events, self._steps)
 
     def _planned(self, engine: Engine, events: Sequence[Event], also: Sequence[Step] = ()) -> Plan:
-        """Return a plan. Raises SftpJailError: what one of the accounts wants cannot be."""
+        """Return a plan. Raises SftpJailError if it fails for one of the accounts."""
         try:
             return engine.plan(events, also=also)
         except SftpJailError as error:
@@ -527,7 +527,7 @@ class FromFile:
             raise
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return what is planned then."""
+        """Return the further stages."""
         if not self.is_staged:
             return ()
         closed = any(_is_shut_out(new.entry) for new in self._new.values())
@@ -560,7 +560,7 @@ class FromFile:
         return self._planned(later, events)
 
     def _plan_expiry(self, later: Engine) -> Plan:
-        """Plan what new accounts that are disabled expire on once they are enabled."""
+        """Plan the expiry dates that new disabled accounts get when they are enabled."""
         made = self._made(later)
         return self._planned(
             later,
@@ -572,10 +572,10 @@ class FromFile:
         )
 
     def _made(self, later: Engine) -> list[tuple[Account, _New]]:
-        """Return the accounts that are there by now.
+        """Return the new accounts, which exist by now.
 
         Raises:
-            SftpJailError: sshd would hold one in another jail than FILE wants.
+            SftpJailError: sshd would jail one by another profile than FILE requires.
         """
         found = jailed(later.config, later.host) if self._new else {}
         for name, new in self._new.items():

@@ -1,9 +1,9 @@
-"""What puts one transaction back, or why nothing does.
+"""Plan the inverse of one transaction, or report why there is none.
 
-It is planned as any other change, from what the host is now: nothing is replayed. Each jail that
-the transaction made is taken away, each that it took away is made, with the keys and mounts that
-the history has of it. What was only brought to the configuration stays so: the next `apply` would
-do it again.
+The inverse is planned like any other change, from the present facts; nothing is replayed. Jails
+that the transaction made are removed. Jails that it removed are made again, with the keys and
+mounts in the history. Anything that was only adapted to the configuration stays, because the next
+`apply` would do it again.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ Kept = dict[str, Any]
 
 
 def chosen(entries: Sequence[Entry], number: int | None) -> Entry:
-    """Return the transaction that is to be undone.
+    """Return the transaction to undo.
 
     Args:
         entries: the history.
         number: its id; None for the last one.
 
     Raises:
-        SftpJailError: there is none, or it is undone already.
+        SftpJailError: there is no such transaction, or it is undone already.
     """
     found = [entry for entry in entries if number in (None, entry["id"])]
     if not found:
@@ -81,20 +81,20 @@ def chosen(entries: Sequence[Entry], number: int | None) -> Entry:
 
 
 class Inverse:
-    """What puts a transaction back.
+    """The inverse of a transaction.
 
     Args:
         entry: from `chosen`.
         entries: the history.
-        engine: with the facts of now.
-        force: delete an account though somebody has logged in to it.
+        engine: with the present facts.
+        force: delete an account even if somebody has logged in to it.
 
-    `restore`: the steps that bring deleted accounts back; `given`: the paths that these give away.
-    `plan` is then for the facts that these leave. `opened`: in words, whom the plan lets in.
-    `stays`: in words, what it leaves as it is.
+    `restore` has the steps that restore deleted accounts, and `given` the paths whose owners they
+    change. `plan` must then be called with the facts after these steps. `opened` has sentences
+    about accounts that the plan lets in, `stays` about what it leaves as it is.
 
     Raises:
-        SftpJailError: a later transaction builds on it, or what it made was changed since.
+        SftpJailError: a later transaction builds on it, or its results were changed since.
     """
 
     def __init__(self, entry: Entry, entries: Sequence[Entry], engine: Engine, force: bool) -> None:
@@ -118,12 +118,12 @@ class Inverse:
         self.given = {action.path: (action.uid, action.gid, action.mode) for action in back}
 
     def on(self, engine: Engine) -> Engine:
-        """Return the engine that plans and applies it: of an import, without its profiles."""
+        """Return the engine to plan and apply it with: for an import, without its profiles."""
         item = imported(self.items)
         return engine_without(item, engine) if item else engine
 
     def _refuse_changed(self, engine: Engine) -> None:
-        """Refuse where a file or an account is no longer as the transaction has left it."""
+        """Refuse if a file or an account is no longer as the transaction has left it."""
         last = {_place(left): left for left in _lefts(self.entry)}
         for left in last.values():
             what = differs(left, engine.host)
@@ -165,9 +165,8 @@ class Inverse:
         return bool(self._rest)
 
     def plan_rest(self, engine: Engine) -> Plan:
-        """Return what comes after `plan`: the expiry of who is shut out, and what is mounted again.
-
-        That is where `plan` lets somebody in or shuts somebody out, or unmounts something else.
+        """Return what must follow `plan`: expiry dates after an account is shut out or let in, and
+        mounts after another one is unmounted.
         """
         return engine.plan(self._rest)
 
@@ -177,7 +176,7 @@ class Inverse:
         return any(item["event"] in (OnTeardown.hook, OnDetach.hook) for item in self.items)
 
     def _of_host(self, engine: Engine) -> tuple[list[Event], list[Event]]:
-        """Return what is to happen before and after anything happens to accounts."""
+        """Return the events of the host, before and after those of accounts."""
         events = {item["event"]: item for item in self.items if "account" not in item}
         if self._sets_up():
             again = {i["account"] for i in self.items if "account" in i}
@@ -205,7 +204,7 @@ class Inverse:
     # -- one account -----------------------------------------------------------------------------
 
     def _of_account(self, name: str, items: list[Kept], engine: Engine) -> None:
-        """Add what puts an account back."""
+        """Add the events that undo the changes of an account."""
         events = {item["event"] for item in items}
         create = next((i for i in items if i["event"] == OnUserCreate.hook), {})
         gone = next((i for i in items if i["event"] == OnUserRemove.hook and i.get("member")), None)
@@ -221,13 +220,13 @@ class Inverse:
                 self._of_item(create, engine)
 
     def _of_items(self, items: list[Kept], engine: Engine) -> None:
-        """Put back what happened to an account: first who is shut out or let in."""
+        """Undo the changes of an account, beginning with whether it is shut out."""
         closing = [item for item in items if item["event"] in _CLOSING]
         for item in (*closing, *(item for item in items if item not in closing)):
             self._of_item(item, engine)
 
     def _leave(self, name: str, items: list[Kept], added: bool, engine: Engine) -> None:
-        """Take away a jail that the transaction made, and with ADDED the account."""
+        """Remove a jail that the transaction made, and with ADDED also the account."""
         remedy = _removal(name, added)
         account = _same(name, items, engine)
         if not account.local:
@@ -249,7 +248,7 @@ class Inverse:
             self.opened.append(f"{name} can log in outside of a jail")
 
     def _return(self, item: Kept, engine: Engine) -> None:
-        """Make a jail that the transaction took away."""
+        """Restore a jail that the transaction removed."""
         name = item["account"]
         if engine.host.account(name) is not None:
             account = _same(name, [item], engine)
@@ -267,7 +266,7 @@ class Inverse:
         self.opened += again.opened
 
     def _of_item(self, item: Kept, engine: Engine) -> None:
-        """Put a mount or a key back."""
+        """Undo one change, such as that of a mount or a key."""
         name, event = item["account"], item["event"]
         if event in (OnMount.hook, OnUnmount.hook):
             bind = _bind(item)
@@ -302,7 +301,7 @@ class Inverse:
             self.stays.append(_WHY_NOT.get(event, "{}: {}").format(name, event))
 
     def _makes_room(self, account: Account, bind: Bind) -> bool:
-        """Return whether the plan unmounts what has come in the place of a mount."""
+        """Return whether the plan unmounts what was mounted in place of a mount."""
         ends = [event for event in self._events if isinstance(event, OnUnmount)]
         return (account.name, bind.target) in [(names_of(e), e.bind.target) for e in ends]
 
@@ -319,7 +318,7 @@ class Inverse:
             self.opened.append(f"{account.name} can log in to its jail again")
 
     def _of_addresses(self, item: Kept, account: Account, engine: Engine) -> None:
-        """Let an account in from where it was let in before."""
+        """Restore the addresses from which an account may log in."""
         before = tuple(item.get("addresses", ()))
         now = listed(engine.host).get(account.name, ())
         self._events.append(OnUserLimit(account, before))
@@ -332,9 +331,9 @@ _CLOSING = (OnUserDisable.hook, OnUserEnable.hook)
 
 
 def _has_moved(items: list[Kept], engine: Engine) -> bool:
-    """Return whether mounts went because the jail is elsewhere by now, or needs them no more.
+    """Return whether mounts were removed because the jail has moved or no longer needs them.
 
-    What is unmounted inside the jail of now was an administrator's to unmount.
+    A mount inside the present jail was unmounted by an administrator.
     """
     gone = [item for item in items if item["event"] == OnUnmount.hook]
     jails = [find(item["account"], engine.config, engine.host).jail for item in gone[:1]]
@@ -360,7 +359,7 @@ def _same(name: str, items: list[Kept], engine: Engine) -> Account:
     """Return the account that the transaction was about.
 
     Raises:
-        SftpJailError: it is gone, or another one has its name by now.
+        SftpJailError: it was deleted, or another account has its name now.
     """
     uid = next((item["uid"] for item in items if item.get("uid", -1) >= 0), -1)
     if engine.host.account(name) is None:
@@ -375,10 +374,10 @@ def _same(name: str, items: list[Kept], engine: Engine) -> Account:
 
 
 def _jailed(item: Kept, engine: Engine) -> Account:
-    """Return the account of a mount or a key, which is as jailed as it was.
+    """Return the account of a mount or a key, which must still be jailed if it was.
 
     Raises:
-        SftpJailError: it is gone, another one has its name, or it is not jailed any more.
+        SftpJailError: it was deleted, another account has its name, or it is no longer jailed.
     """
     account = _same(item["account"], [item], engine)
     if item["profile"] and account.profile is None:
@@ -387,7 +386,7 @@ def _jailed(item: Kept, engine: Engine) -> Account:
 
 
 def by_account(items: Iterable[Kept]) -> dict[str, list[Kept]]:
-    """Return what is about each account, in the order of the first."""
+    """Return the items of each account, in the order of their first items."""
     found: dict[str, list[Kept]] = {}
     for item in items:
         if "account" in item:
@@ -395,11 +394,11 @@ def by_account(items: Iterable[Kept]) -> dict[str, list[Kept]]:
     return found
 
 
-# -- what later transactions and other people have made of it ------------------------------------
+# -- later transactions, and changes by others ---------------------------------------------------
 
 
 def _refuse_later(entry: Entry, entries: Sequence[Entry]) -> None:
-    """Refuse what a later transaction that is still in force builds on."""
+    """Refuse if a later transaction, which is not undone, builds on this one."""
     undone = undone_by(entries)
     places = {_place(left) for left in _lefts(entry)}
     accounts = by_account(entry["undo"]) | {"": [i for i in entry["undo"] if "account" not in i]}
@@ -419,10 +418,10 @@ def _refuse_later(entry: Entry, entries: Sequence[Entry]) -> None:
 
 
 def _lefts(entry: Entry) -> list[Kept]:
-    """Return what a transaction has left; of the host's own files only where an undo is of these.
+    """Return the states in which a transaction left things, without the host's own files.
 
-    Such a file is brought to the configuration by any setup or apply. The configuration itself,
-    which an import has written, is an administrator's.
+    Any setup or apply adapts these files to the configuration. They count only if the transaction
+    changed the host's setup. The configuration that an import has written always counts.
     """
     host = {OnTeardown.hook, OnDetach.hook}
     of_host = any(i["event"] in host or i.get("first") for i in entry["undo"])
@@ -435,12 +434,12 @@ def _lefts(entry: Entry) -> list[Kept]:
 
 
 def _place(left: Kept) -> tuple[str, str]:
-    """Return where something was left: the lines of one tag in a file, a file, or an account."""
+    """Return the place of such a state: the lines of a tag in a file, a file, or an account."""
     return left.get("path", f"account {left.get('account')}"), left.get("tag", "")
 
 
 def _builds_on(later: Kept, kept: Kept) -> bool:
-    """Return whether one builds on the other, both of one account or of the host."""
+    """Return whether a later change builds on another one of the same account or the host."""
     if "bind" in later and "bind" in kept:
         return inside(later["bind"]["target"], kept["bind"]["target"])
     if "key" in later and "key" in kept:
@@ -457,7 +456,7 @@ _WHOLE = ("added", "deleted", OnKeyMigrate.hook)
 
 
 def instead(items: Sequence[Kept]) -> str:
-    """Return the command that does what somebody means who undoes this."""
+    """Return the command that has the intended effect, to suggest it instead."""
     if imported(items):
         return "sftpjail history"
     for item in items:
@@ -495,7 +494,7 @@ def _removal(name: str, deleted: bool) -> str:
 
 
 def _refuse_more(account: Account, items: list[Kept], remedy: str, engine: Engine) -> None:
-    """Refuse to take away a jail with keys or mounts that the transaction has not brought."""
+    """Refuse to remove a jail that has keys or mounts from other transactions."""
     host, name = engine.host, account.name
     lines = {item["key"] for item in items if item["event"] == OnKeyAdd.hook}
     targets = {item["bind"]["target"] for item in items if item["event"] == OnMount.hook}
@@ -511,10 +510,10 @@ def _refuse_more(account: Account, items: list[Kept], remedy: str, engine: Engin
 
 
 def _restored(item: Kept, engine: Engine) -> list[Step]:
-    """Return the steps that bring back an account that was deleted.
+    """Return the steps that restore a deleted account.
 
     Raises:
-        SftpJailError: its name or a number is somebody's by now.
+        SftpJailError: its name, uid or gid is in use now.
     """
     name, lines = item["account"], item["lines"]
     account = _foreseen(item)
@@ -528,14 +527,14 @@ def _restored(item: Kept, engine: Engine) -> list[Step]:
     for path, (uid, gid, mode) in item["owners"].items():
         give = SetOwner(path, uid, gid, mode, remember=False)
         found = engine.host.lstat(path)
-        # Only what is as `remove --delete-account` has left it.
+        # Only paths that are still as `remove --delete-account` has left them.
         if found and (found.st_uid, found.st_gid) == (0, 0) and give.pending(engine.host, name):
             steps.append(Step(give, "chroot", name))
     return steps
 
 
 def _foreseen(item: Kept) -> Account:
-    """Return a deleted account as it will be."""
+    """Return a deleted account as it will be restored."""
     (line,) = (own["line"] for own in item["lines"]["passwd"]["own"])
     name, _, uid, gid, _, home, shell = line.split(":")
     return Account(name, number(uid) or 0, number(gid) or 0, home, shell)
@@ -577,7 +576,7 @@ def _of_key(item: Kept, account: Account, engine: Engine) -> Event:
 
 
 def _key_file_back(item: Kept, engine: Engine) -> Step:
-    """Return the step that gives the key file in a home, which was retired, its name again."""
+    """Return the step that renames a retired key file in a home back."""
     path, name = item["path"], item["account"]
     now = f"{path}.sftpjail"
     if engine.host.origin(name).renamed.get(now) != path or engine.host.lstat(now) is None:

@@ -1,14 +1,14 @@
-"""What is done when a session opens, at boot, and for `enter`: the mounts of jails.
+"""Make the mounts of jails: when a session opens, at boot, and for `enter`.
 
-Each is judged when it is made.
+Each mount is checked when it is made.
 
-PAM runs it as root, before sshd's chroot: pam_exec(8). With "session" it is in the session's own
-mount namespace and mounts what the account's table says; with "fstab" that is mounted already. Who
-has no jail yet, because no useradd ever ran here, gets one. It fails, and the session is closed,
-rather than show less than all.
+PAM runs this as root, before sshd's chroot (pam_exec(8)). With "session", it runs in the session's
+own mount namespace and mounts what the account's table lists. With "fstab", this is mounted
+already. An account that has no jail yet, because no useradd ever ran here, gets one. If a mount
+fails, the session is closed, so that no session sees only a part.
 
-This, safe_path.py and last_use.py become one file that needs no package; see
-openssh/pam_session.py, program().
+This module, safe_path.py and last_use.py become one file that needs no package; see program() in
+openssh/pam_session.py.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ LAST_USE = ""
 
 
 class Refused(Exception):
-    """The session is closed, and this is why."""
+    """The reason why the session is closed."""
 
 
 def unescaped(field: str) -> str:
-    """Return the path that a field of fstab(5) stands for: octal escapes, getmntent(3)."""
+    """Return the path in a field of fstab(5), without its octal escapes (getmntent(3))."""
     first, *rest = os.fsencode(field).split(b"\\")
     parts = [first]
     for part in rest:
@@ -73,7 +73,7 @@ def entries(text: str) -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def read(path: str) -> str:
-    """Return the text of a file of root's; bytes that are not UTF-8 as surrogates."""
+    """Return the text of a file of root's. Bytes that are not UTF-8 become surrogates."""
     with open(path, encoding="utf-8", errors="surrogateescape") as handle:
         return handle.read()
 
@@ -82,8 +82,8 @@ def show(table: str) -> None:
     """Make every mount of an account's table, the outer ones first.
 
     Raises:
-        Refused: one cannot be made, or what it leads through is no longer root's alone; or its
-            source is below a mount point of fstab(5) that lacks its mount: uploads would vanish.
+        Refused: one cannot be made, or others than root can change its path by now; or its source
+            is below a mount point of fstab(5) that is not mounted, which would hide uploads.
     """
     there = mount_points()
     missing = unmounted(there)
@@ -135,7 +135,7 @@ def why(error: Exception) -> str:
 
 
 def mount_points() -> set[str]:
-    """Return every path of our namespace on which something is mounted: proc_pid_mountinfo(5)."""
+    """Return every mount point of our mount namespace (proc_pid_mountinfo(5))."""
     lines = read("/proc/self/mountinfo").split("\n")
     return {unescaped(line.split(" ")[4]) for line in lines if line}
 
@@ -148,12 +148,12 @@ def mapped_points() -> set[str]:
 
 
 def unmounted(there: set[str]) -> dict[str, str]:
-    """Return the mount points of fstab(5) that lack what is to be mounted there at boot.
+    """Return the mount points of fstab(5) that should be mounted at boot and are not.
 
-    Each by its real path: mount(8) resolves links, and slashes more than are needed.
+    They are named by their real paths, because mount(8) resolves links and extra slashes.
 
     Args:
-        there: what is mounted.
+        there: the present mount points.
     """
     try:
         known = entries(read("/etc/fstab"))
@@ -171,9 +171,9 @@ def unmounted(there: set[str]) -> dict[str, str]:
 
 
 def above(path: str, points: dict[str, str], there: set[str]) -> str:
-    """Return which of some mount points PATH lies at or below, or "".
+    """Return the one of some mount points that PATH lies at or below, or "".
 
-    None is where PATH lies on a mount further down, which does not need it.
+    There is none if PATH lies on a mount further down, which does not need it.
     """
     found, place = "", os.path.realpath(path) if points else "/"
     while place not in there:
@@ -185,7 +185,7 @@ def above(path: str, points: dict[str, str], there: set[str]) -> str:
 
 
 def real(target: str) -> str:
-    """Return a mount point as mountinfo has it: fstab(5) may have a slash at its end."""
+    """Return a mount point as mountinfo has it, without the slash that fstab(5) may have."""
     directory, name = os.path.split(target.rstrip("/"))
     if name in ("", ".", ".."):
         return os.path.realpath(target)
@@ -193,9 +193,9 @@ def real(target: str) -> str:
 
 
 def take_away_inherited(table: str) -> None:
-    """Unmount binds of the host's from before `mounts` changed that came along.
+    """Unmount the host's inherited binds from before `mounts` changed.
 
-    Perhaps they came with more rights.
+    They may give more rights.
 
     Raises:
         Refused: one stays.
@@ -212,10 +212,10 @@ def take_away_inherited(table: str) -> None:
 
 
 def make_jail(name: str) -> None:
-    """Have sftpjail make the jail of an account that no hook of useradd's has brought.
+    """Run sftpjail to make the jail of an account for which no hook of useradd ran.
 
     Raises:
-        Refused: it does not, in its own words, or is not installed.
+        Refused: it failed (the error has its message), or it is not installed.
     """
     import subprocess
 
@@ -231,7 +231,7 @@ def make_jail(name: str) -> None:
 
 
 def most_sessions(name: str) -> int:
-    """Return how many sessions an account may have at once; 0 for any number."""
+    """Return the number of sessions that an account may have at once; 0 for no limit."""
     for path, kinds in ((CONNECTIONS, ("user",)), (MOST, ("name", "group"))):
         if not os.path.lexists(path):
             continue
@@ -257,7 +257,7 @@ def is_member(name: str, group: str) -> bool:
 
 
 def process(pid: str) -> tuple[str, str, str, int] | None:
-    """Return name, parent, start and owner of a process; None where it has ended."""
+    """Return name, parent, start and owner of a process, or None if it has ended."""
     try:
         owner = os.stat(f"/proc/{pid}").st_uid
         text = read(f"/proc/{pid}/stat")
@@ -269,12 +269,12 @@ def process(pid: str) -> tuple[str, str, str, int] | None:
 
 
 def is_same(found: tuple[str, str, str, int] | None, start: str) -> bool:
-    """Return whether a process is the one that began then, and no later one of its number."""
+    """Return whether a process has this start time, so that its pid has not been reused."""
     return found is not None and found[2] == start
 
 
 def monitor_of(pid: str) -> tuple[str, str]:
-    """Return pid and start of root's sshd above a process, which lives as long as the session."""
+    """Return pid and start of the sshd monitor of a process. It lives as long as the session."""
     for _ in range(16):
         found = process(pid)
         if found is None:
@@ -286,7 +286,7 @@ def monitor_of(pid: str) -> tuple[str, str]:
 
 
 def sessions_of(uid: int) -> set[tuple[str, str]]:
-    """Return the sessions of a user by living processes: those right below an sshd of root's."""
+    """Return a user's sessions: the running processes whose parent is an sshd of root's."""
     found = set()
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         own = process(pid)
@@ -297,13 +297,14 @@ def sessions_of(uid: int) -> set[tuple[str, str]]:
 
 
 def count_sessions(name: str) -> None:
-    """Close a session that is one too many.
+    """Refuse a session that exceeds the account's limit.
 
-    Living processes are counted. One that is just being opened has none of the user's yet: so each
-    is noted down, under a lock, by its sshd's pid and start, and counts for as long as that lives.
+    Running processes are counted. A session that is just being opened does not have any of the
+    user's yet. So each one is recorded, with a lock held, by the pid and start of its sshd, and
+    counts while that process lives.
 
     Raises:
-        Refused: the account has as many as it may have.
+        Refused: the account has reached its limit.
     """
     most = most_sessions(name)
     # One through a pipe, which root alone can open, is a trial of ours.
@@ -329,16 +330,16 @@ def count_sessions(name: str) -> None:
 
 
 def want_own_name(jailed: list[str]) -> None:
-    """Refuse an account under a name that is not its own.
+    """Refuse a login under an alias of an account.
 
-    What is said of an account, here and in sshd's Match blocks, is said of its own name. A
-    directory service may answer to others, of the same account: SSSD to NAME@DOMAIN.
+    Our files and sshd's Match blocks use the account's own name. A directory service may accept
+    aliases for it, such as NAME@DOMAIN in SSSD.
 
     Args:
-        jailed: who has a Match User block; the others are those that we know.
+        jailed: the accounts with a Match User block; those in our records are known anyway.
 
     Raises:
-        Refused: its own name is among those, or the directory service does not know it any more.
+        Refused: the account's own name is one of these, or the directory service no longer has it.
     """
     import pwd
 
@@ -361,10 +362,10 @@ def login(kind: str) -> None:
     """Make the mounts of the session that PAM opens.
 
     Args:
-        kind: session or fstab, as the profile's `mounts`.
+        kind: session or fstab, the value of the profile's `mounts`.
 
     Raises:
-        Refused: the session must not be.
+        Refused: the session must be closed.
     """
     if os.environ.get("PAM_TYPE") != "open_session":
         return
@@ -381,7 +382,7 @@ def login(kind: str) -> None:
 
 
 def note_apart(environment: dict[str, str]) -> None:
-    """Note by what the session was opened, in a process that nobody waits for or hears of.
+    """Record how the session was authenticated, in a process that nobody waits for.
 
     See `last_use.note_login`.
     """
@@ -415,7 +416,7 @@ def mount_table(table: str) -> None:
     """Make the mounts of a session whose mount namespace is its own.
 
     Raises:
-        Refused: it is the host's, or as `show`.
+        Refused: the mount namespace is the host's, or as `show`.
     """
     if os.stat(MARK).st_dev == os.stat(f"{MARK}/..").st_dev:  # never in the host's own
         raise Refused("pam_namespace gave it no mount namespace of its own")
@@ -424,12 +425,12 @@ def mount_table(table: str) -> None:
 
 
 def enter(table: str, directory: str, argv: list[str]) -> None:
-    """Become a command in a jail's directory, with the mounts that its sessions see.
+    """Execute a command in a jail's directory, with the mounts that its sessions see.
 
     Args:
         table: the account's table, or "".
         directory: the jail.
-        argv: the command; it is looked for in PATH.
+        argv: the command, which is searched in PATH.
 
     Raises:
         Refused: as `show`, or there is no such command.
@@ -445,11 +446,13 @@ def enter(table: str, directory: str, argv: list[str]) -> None:
 
 
 def boot() -> bool:
-    """Unmount what fstab(5) brought into a jail and would not be mounted there now.
+    """Unmount mounts of fstab(5) in jails that would not be made there now.
 
-    Return whether all holds. Nobody judges what mount(8) follows at a boot: a source in whose place
-    somebody has put something else shows that, and one whose disk did not come shows its bare mount
-    point, to which uploads must not go.
+    mount(8) does not check what it follows at boot. So a source that somebody has replaced is shown
+    as it is, and one whose disk is missing shows the bare mount point, which must not get uploads.
+
+    Returns:
+        whether all mounts are as they should be.
     """
     good, there = True, mount_points()
     mapped = mapped_points()
@@ -490,10 +493,7 @@ def wrong_owners(options: tuple[str, ...], mapped: bool) -> str:
 
 
 def take_away(point: str) -> None:
-    """Unmount every layer at a mount point.
-
-    One that stays is reported, and keeps no other from being judged.
-    """
+    """Unmount every layer at a mount point. A failure is reported, and does not stop the others."""
     try:
         while unmount(point, lazy=True):
             pass
@@ -502,7 +502,7 @@ def take_away(point: str) -> None:
 
 
 def unlike(source: str, target: str) -> str:
-    """Return why what is mounted at TARGET is not SOURCE, or may not be there, or ""."""
+    """Return why the mount at TARGET does not show SOURCE, or is not permitted, or ""."""
     try:
         point = open_path(target, strict=True)
     except (PathRefused, OSError) as error:
@@ -520,12 +520,12 @@ def unlike(source: str, target: str) -> str:
 
 
 def printable(words: str) -> str:
-    """Return words for one line of a log."""
+    """Return a text escaped to one line of a log."""
     return "".join(c if c.isprintable() else " " for c in words)
 
 
 def refuse(words: str) -> None:
-    """Report why a session is closed: to PAM's own log, and for whoever ran this by hand."""
+    """Report why a session is closed: to PAM's log, and to a person who runs this by hand."""
     words = printable(words)
     print(f"sftpjail: {words}", file=sys.stderr)
     if os.environ.get("PAM_SERVICE"):
@@ -538,7 +538,7 @@ def refuse(words: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Do one of the steps of USAGE; return the exit code."""
+    """Carry out one of the steps of USAGE; return the exit code."""
     os.umask(0o022)
     try:
         if argv[:1] == ["boot"] and len(argv) == 1:

@@ -165,9 +165,9 @@ def mount_points() -> dict[str, MountPoint]:
 
 
 def identity(path: str) -> list[int] | None:
-    """Return what tells what shows at a path from all else until the host boots; None for nothing.
+    """Return an identifier of the file at a path, or None if there is none.
 
-    A mount shows what its source is.
+    It is valid until the next boot. A mount has the identifier of its source.
     """
     try:
         found = os.stat(path)

@@ -193,15 +193,16 @@ def with_earlier(undos: Sequence[Undo]) -> list[Undo]:
 
 
 def state_of(undo: Undo, field: str, now: object) -> str:
-    """Return whose a value is when a step is undone.
+    """Return where a present value comes from when a step is undone.
 
     Args:
-        undo: its record, where "was" and "given" have what was there, and what it has given.
-        field: of those.
-        now: what is there.
+        undo: its record, with the former values in "was" and those that the step set in "given".
+        field: the key of the value in both.
+        now: the present value.
 
     Returns:
-        "ours": the step gave it. "before": it is as before. "another": somebody else's, since.
+        "ours": the step set it. "before": it is the former value. "another": somebody else has set
+        it since.
     """
     if now == undo["given"][field]:
         return "ours"

@@ -71,7 +71,7 @@ class SetOwnerKind(Kind[SetOwner]):
 
 
 def _revert_owner(path: str, undo: Undo) -> str | None:
-    """Undo a change of owner and mode, but for what somebody has changed since."""
+    """Undo a change of owner and mode, except for what somebody else has changed since."""
     found, was, given = files.look(path), undo["was"], undo["given"]
     now, mode = [found.st_uid, found.st_gid], stat.S_IMODE(found.st_mode)
     owner = state_of(undo, "owner", now)

@@ -19,7 +19,7 @@ from .base import Kind, Undo, kind
 
 @kind(Mount, "mount")
 class MountKind(Kind[Mount]):
-    """Something is mounted, or what is mounted gets other flags."""
+    """Mount something, or change the flags of a mount."""
 
     foreseen = Phase.FILES  # fstab(5)
 
@@ -30,7 +30,7 @@ class MountKind(Kind[Mount]):
             options = [option for option in point.options if option != "idmapped"]
             options += [action.former] if point.is_mapped and action.former else []
         undo: Undo = {"op": "mount", "path": action.target, "options": options}
-        # By these an undo knows whether somebody has mounted something else there since.
+        # They show an undo whether somebody has mounted something else there since.
         undo |= {"source": action.source, "shown": mounts.identity(action.source)}
         undo["flags"] = list(action.options)
         if point and not view.same_file(action.source, action.target):
@@ -71,7 +71,7 @@ class MountKind(Kind[Mount]):
         return ""
 
     def verify(self, steps: Sequence[Step]) -> None:
-        """Hold the mounts against the mount table, which is read once for all."""
+        """Compare the mounts with the mount table, which is read once for all."""
         points = mount_points()
         for step in steps:
             action = step.action
@@ -94,7 +94,7 @@ def _is_anothers(undo: Undo, point: MountPoint) -> bool:
     if [point.device, point.root] == undo.get("former"):
         return False
     source, shown = undo["source"], mounts.identity(undo["path"])
-    # Who has lost his source, or got another disk for it, has the mount of before still.
+    # If the source is gone or on another disk, the former mount is still there.
     if os.path.exists(source) and shown not in (mounts.identity(source), undo["shown"]):
         return True
     if undo["options"] is None or "former" in undo:
@@ -103,7 +103,7 @@ def _is_anothers(undo: Undo, point: MountPoint) -> bool:
 
 
 def _flags(options: Iterable[str]) -> set[str]:
-    """Return those of a mount's options that `remount` changes."""
+    """Return the options of a mount that `remount` changes."""
     return {"ro", "nosuid", "nodev", "noexec"}.intersection(options)
 
 
@@ -124,7 +124,7 @@ def _revert_owners(undo: Undo, point: MountPoint | None) -> str:
 
 
 def _revert_former(undo: Undo, point: MountPoint | None, points: Mapping[str, MountPoint]) -> str:
-    """Show what was there before the disk was exchanged, where that is mounted anywhere still."""
+    """Mount what was there before the disk was replaced, if it is still mounted anywhere."""
     path, (device, root) = undo["path"], undo["former"]
     if point is not None:
         if [point.device, point.root] == [device, root]:
@@ -140,7 +140,7 @@ def _revert_former(undo: Undo, point: MountPoint | None, points: Mapping[str, Mo
 
 @kind(Unmount, "unmount")
 class UnmountKind(Kind[Unmount]):
-    """Nothing is mounted."""
+    """Unmount something."""
 
     def record(self, action: Unmount, view: View) -> Undo:
         bind = {"source": action.source, "options": list(action.options)}
