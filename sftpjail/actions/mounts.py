@@ -46,7 +46,7 @@ class Mount(Action):
         if point is None:
             return True
         if not view.same_file(self.source, self.target):
-            if view.shows_former(self.source, self.target):
+            if view.is_stale_mount(self.source, self.target):
                 return True
             what = f"something other than {self.source} is mounted on {self.target}"
             if view.is_lost_by_umount(self.target):

@@ -16,7 +16,7 @@ from ..escapes import shown
 from ..host import Host
 from ..jails import activity
 from ..jails.guards import guard, is_namesake, why_not
-from ..jails.leftovers import former_name, has_remains, heir, leftover
+from ..jails.leftovers import account_with_recorded_uid, former_name, has_remains, leftover
 from ..jails.membership import find, find_jailed, is_valid, refuse_name, untaken
 from ..model import Account, valid_name
 from ..operations.events import closing, create_events, forget_events, remove_events
@@ -225,7 +225,7 @@ def _forget_namesake(context: Context, name: str) -> None:
 
 def _clearing(name: str, engine: Engine) -> list[Event]:
     """Return the events that remove what the former account of a name left; see `make_way`."""
-    if heir(name, engine.host) is None:
+    if account_with_recorded_uid(name, engine.host) is None:
         return forget_events(name, engine)
     from ..operations.renames import make_way  # late: usermod -l is rare, and useradd waits for us
 

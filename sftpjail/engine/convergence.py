@@ -28,7 +28,7 @@ class Planner(Protocol):
     def plan(self, events: Iterable[Event], tolerant: bool = False) -> Plan: ...
 
 
-class Unsettled(SftpJailError):
+class NotConverged(SftpJailError):
     """A plan did not converge and was rolled back.
 
     `strangers` has the plugins to blame, if all of them are third-party ones. `meanwhile` means
@@ -39,7 +39,7 @@ class Unsettled(SftpJailError):
     meanwhile: bool = False
 
 
-def refuse_unsettled(engine: Planner, plan: Plan) -> None:
+def refuse_not_converged(engine: Planner, plan: Plan) -> None:
     """Plan a plan's events again after its steps, and raise an error if anything is left to do.
 
     Only the accounts for which the plan changed something are planned again. A step left on
@@ -52,7 +52,7 @@ def refuse_unsettled(engine: Planner, plan: Plan) -> None:
         plan: not committed yet.
 
     Raises:
-        Unsettled: something is left to do.
+        NotConverged: something is left to do.
     """
     fresh, left = planned_again(engine, plan)
     if not left:
@@ -76,7 +76,7 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
     """Return an engine with fresh facts, and the steps that a plan's events need by them.
 
     Raises:
-        Unsettled: planning fails now.
+        NotConverged: planning fails now.
     """
     fresh = engine.on(engine.host.anew())
     fresh.host.files.without(going(plan, fresh.host))
@@ -86,7 +86,7 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
             raise error
     except SftpJailError as error:
         owner = next(iter(plan.owners)) if len(plan.owners) == 1 else ""
-        found = Unsettled(f"after this change its plan fails, so it was put back: {error}")
+        found = NotConverged(f"after this change its plan fails, so it was put back: {error}")
         found.owner = error.owner or owner
         found.meanwhile = True  # perhaps; the next attempt shows
         raise found from error
@@ -167,11 +167,11 @@ def _what(steps: Sequence[Step], host: Host) -> str:
     return some(lines, 3, "; ")
 
 
-def _unsettled(steps: Sequence[Step], host: Host) -> Unsettled:
+def _unsettled(steps: Sequence[Step], host: Host) -> NotConverged:
     strangers = {step.plugin for step in steps if step.stranger}
     ours = any(not step.stranger and step.plugin != OURS for step in steps)
     who = f"plugin {', '.join(sorted(strangers))}" if strangers and not ours else "sftpjail"
-    error = Unsettled(
+    error = NotConverged(
         f"{who} does not converge: after this change it still wants {_what(steps, host)}",
         advice="that is a bug; report it with what this command says with --dry-run",
     )

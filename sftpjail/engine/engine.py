@@ -19,8 +19,8 @@ from ..errors import RollbackIncomplete, SftpJailError
 from ..host import Host
 from ..paths import RUN_DIR, STATE
 from ..system import files, locks
-from ..system.signals import Interrupted, signals_raise, signals_wait, undisturbed
-from .convergence import Unsettled, going, refuse_unsettled
+from ..system.signals import Interrupted, signals_postponed, signals_raise, signals_wait
+from .convergence import NotConverged, going, refuse_not_converged
 from .history import announce as tell
 from .journal import Journal
 from .manager import Manager
@@ -185,7 +185,7 @@ class Engine:
         events, steps = list(plan.events), list(plan.steps)
         try:
             return self._commit(plan, stages)
-        except Unsettled as error:
+        except NotConverged as error:
             if not (error.strangers or (error.meanwhile and patient)):
                 raise
             self.left_out |= error.strangers
@@ -208,13 +208,13 @@ class Engine:
                     notices = carry_out(plan, journal, self.host)
                     for stage in stages:
                         notices += self._take(stage, plan, journal)
-                    refuse_unsettled(self, plan)
+                    refuse_not_converged(self, plan)
                     quiet.enter_context(signals_wait())
                     entry = describe(plan, self.host, self.command, self.reverts)
                     head = journal.commit(entry)
                     self.commits.append(plan)
                 except BaseException as error:
-                    undisturbed(partial(self._roll_back, journal, plan, error))
+                    signals_postponed(partial(self._roll_back, journal, plan, error))
                     raise
             journal.clear_away()
             notices += announce(plan)

@@ -70,7 +70,7 @@ class People:
         return tuple(word for word in self._services if word not in LOCAL)
 
     @cached_property
-    def has_strangers(self) -> bool:
+    def has_nonlocal_accounts(self) -> bool:
         """Whether there may be accounts without a line in passwd(5).
 
         They come from a directory service, systemd's userdb or extrausers.
@@ -143,7 +143,7 @@ class People:
             found[real] = found.get(real, ()) + names
         return found, sorted(found)
 
-    def dwellers(self, path: str) -> tuple[list[str], list[str]]:
+    def accounts_with_home_around(self, path: str) -> tuple[list[str], list[str]]:
         """Return the local accounts with a home above PATH, and those with one at or below PATH."""
         homes, ordered = self._real_homes
         above = [name for directory in components(path)[:-1] for name in homes.get(directory, ())]
@@ -301,13 +301,13 @@ class People:
     @cached_property
     def _beside(self) -> tuple[str, ...]:
         """The names of accounts in the files of other name services on this host."""
-        if not self.has_strangers:
+        if not self.has_nonlocal_accounts:
             return ()
         from .userdb import names  # late: few hosts have such a service, and useradd waits
 
         return tuple(names(self._services, self.files))
 
-    def newcomers(self, name: str) -> list[str] | None:
+    def unseen_members(self, name: str) -> list[str] | None:
         """Return the members of a group whose accounts have never been used here.
 
         Only this function enumerates a directory service. An SSSD with `enumerate = false`, the

@@ -73,7 +73,7 @@ class Host:
         self.comment = people.comment
         self.owner_name = people.owner_name
         self.mount_at, self.binds, self.origin = tables.mount_at, tables.binds, self.records.origin
-        self.shows_former = tables.shows_former
+        self.is_stale_mount = tables.is_stale_mount
         self.is_lost_by_umount = tables.is_lost_by_umount
         self.which, self.ask, self.as_user = programs.which, programs.ask, programs.as_user
         self.running, self.listens = daemons.running, daemons.listens
@@ -158,7 +158,7 @@ class Host:
 
     # -- the same host for another purpose, with shared caches -------------------------------------
 
-    def of_many(self) -> Self:
+    def for_many_accounts(self) -> Self:
         """Return this host for many accounts, so that no program is run for each of them."""
         return self._but(thorough=False)
 

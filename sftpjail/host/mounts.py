@@ -134,7 +134,7 @@ class MountTables:
                 absent[self.files.realpath(entry.target)] = entry
         return {place: entry for place, entry in absent.items() if place not in self.mounts}
 
-    def absent_above(self, path: str) -> str:
+    def unmounted_ancestor(self, path: str) -> str:
         """Return the outermost mount point at or above PATH that is not mounted, or "".
 
         The files seen below it are not the right ones, unless PATH lies on a mount further down. A
@@ -169,7 +169,7 @@ class MountTables:
     def _sorted_mounts(self) -> list[str]:
         return sorted(self.mounts)
 
-    def shows_former(self, source: str, target: str) -> bool:
+    def is_stale_mount(self, source: str, target: str) -> bool:
         """Return whether TARGET shows a former SOURCE, and unmounting it loses nothing.
 
         This is so if SOURCE was deleted and recreated, or if it was at the same path on a file
@@ -214,7 +214,7 @@ class MountTables:
         same = (other for other in self.mounts.values() if other.device == point.device)
         return ours <= set(point.options) and any(ours.isdisjoint(o.options) for o in same)
 
-    def left_mount(self, source: str, target: str) -> str:
+    def former_mount_point(self, source: str, target: str) -> str:
         """Return the former mount point of the file system that TARGET shows of SOURCE, or "".
 
         It is no longer mounted there, so SOURCE may be a bare directory below that mount point.

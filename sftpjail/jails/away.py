@@ -28,7 +28,7 @@ def unmounted(path: str, host: Host) -> SftpJailError | None:
         path: absolute.
         host: the facts.
     """
-    point = host.mount_tables.absent_above(path)
+    point = host.mount_tables.unmounted_ancestor(path)
     if not point:
         return None
     command = fixes.on(point, host, "mount {}")

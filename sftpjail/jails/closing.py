@@ -316,7 +316,7 @@ def on_list(host: Host) -> list[str]:
 
 def needs_rule(host: Host) -> bool:
     """Return whether PAM must read the list, because accounts may lack a line in shadow(5)."""
-    return host.people.has_strangers or bool(on_list(host))
+    return host.people.has_nonlocal_accounts or bool(on_list(host))
 
 
 def match_block(host: Host) -> list[str]:

@@ -89,7 +89,9 @@ def home_flaw(account: Account, home: str, host: Host) -> str:
     if found is not None and found.st_uid not in (account.uid, 0):
         return f"belongs to uid {found.st_uid}"
     others = [
-        name for name in host.people.dwellers(home)[1] if host.accounts[name].uid != account.uid
+        name
+        for name in host.people.accounts_with_home_around(home)[1]
+        if host.accounts[name].uid != account.uid
     ]
     if others:
         return f"is or holds the home of {others[0]} too"
@@ -162,7 +164,7 @@ def source_flaw(account: Account, real: str, role: str, host: Host, config: Conf
 
 def _whose(account: Account, real: str, own: str, host: Host) -> str:
     """Return a sentence that says whose home a directory is, contains or lies in, or ""."""
-    above, below = host.people.dwellers(real)
+    above, below = host.people.accounts_with_home_around(real)
     for names, relation in ((above, "belongs to"), (below, "is or holds")):
         others = [name for name in names if _is_other(account, host.accounts[name], host)]
         if relation == "belongs to" and inside(real, own):

@@ -23,7 +23,7 @@ def has_remains(name: str, host: Host) -> bool:
     return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
 
 
-def heir(name: str, host: Host) -> Account | None:
+def account_with_recorded_uid(name: str, host: Host) -> Account | None:
     """Return the account of another name that now has the uid of our record of NAME, or None.
 
     It is the same account after `usermod -l`, or another one with a reused uid. As the uid is in
@@ -108,7 +108,11 @@ def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str
     Raises:
         SftpJailError: a record is damaged.
     """
-    names = [name for name in left_names(config, host, jails) if heir(name, host) is None]
+    names = [
+        name
+        for name in left_names(config, host, jails)
+        if account_with_recorded_uid(name, host) is None
+    ]
     return {name: leftover(name, config, host) for name in names}
 
 

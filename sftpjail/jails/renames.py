@@ -14,7 +14,7 @@ from ..host import Host
 from ..model import Account, number
 from ..paths import ACCOUNTS
 from .guards import is_namesake
-from .leftovers import former_name, heir
+from .leftovers import account_with_recorded_uid, former_name
 
 DAY = 86400  # seconds
 # The name that `make_way` gives to a record. It rewrites the record, so its mtime proves nothing.
@@ -71,7 +71,7 @@ def refuse_renamed(account: Account, host: Host) -> None:
     old = former_name(account, host)
     if old:
         raise _renamed(account, old, host)
-    other = heir(account.name, host)
+    other = account_with_recorded_uid(account.name, host)
     if other is not None and former_name(other, host) == account.name:
         raise _renamed(other, account.name, host)
 

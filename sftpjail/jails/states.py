@@ -264,7 +264,7 @@ class States:
             )
             if not there:
                 return f"{bind.target.removeprefix(account.jail)} is not mounted"
-            if point := host.mount_tables.absent_above(bind.source):
+            if point := host.mount_tables.unmounted_ancestor(bind.source):
                 return f"{point} is in fstab and not mounted"
         if profile.home == "bind" and not profile.in_home:
             is_there = self._is_dir(account.home)

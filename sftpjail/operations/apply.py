@@ -108,7 +108,7 @@ def refuse_unknown(engine: Engine) -> None:
             advice="when it answers again, run sftpjail teardown",
         )
     for group in [profile.group for profile in config.profiles if profile.group]:
-        names = host.people.newcomers(group)
+        names = host.people.unseen_members(group)
         if names == []:
             continue
         who = "its members"

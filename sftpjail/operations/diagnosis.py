@@ -18,7 +18,7 @@ from ..jails import addresses
 from ..jails.closing import is_disabled, is_shut, lets_in
 from ..jails.directory import silent
 from ..jails.guards import why_not
-from ..jails.leftovers import former_name, heir, left_names, leftover
+from ..jails.leftovers import account_with_recorded_uid, former_name, left_names, leftover
 from ..jails.membership import find_jailed, jailed, untaken
 from ..jails.renames import is_same_person, same
 from ..model import Account, Problem, inside, valid_name
@@ -59,7 +59,7 @@ def judge(engine: Engine, users: list[str]) -> list[Problem]:
     """
     chosen = chosen_jails(engine, users)
     if len(chosen) > THOROUGH:
-        engine = engine.on(engine.host.of_many())
+        engine = engine.on(engine.host.for_many_accounts())
     skipped = guarded(engine, chosen)
     strange = {} if users else untaken(engine.config, engine.host)
     willing = [account for name, account in chosen.items() if name not in skipped]
@@ -224,7 +224,7 @@ def _account_problems(
 
 def _is_renamed(account: Account, host: Host) -> bool:
     """Return whether an account was renamed, or has the former name of one that was."""
-    other = heir(account.name, host)
+    other = account_with_recorded_uid(account.name, host)
     if other is not None and former_name(other, host) == account.name:
         return True
     return bool(former_name(account, host))
@@ -323,7 +323,7 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
             what = "is no longer jailed: the group of its profile is gone"
             yield Problem(what, "sshd jails by membership", fix, about=name)
             continue
-        other = heir(name, host)
+        other = account_with_recorded_uid(name, host)
         if other is not None:
             if other.name not in jails or former_name(other, host) != name:
                 yield _inherited(name, other, host)

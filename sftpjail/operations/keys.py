@@ -251,7 +251,7 @@ def _others_file(account: Account, host: Host) -> str:
     found = host.lstat(old_place(account))
     if found is None or found.st_uid != account.uid or account.uid == 0:
         return "the file is not the account's own"
-    names = host.people.dwellers(host.realpath(account.home))[1]
+    names = host.people.accounts_with_home_around(host.realpath(account.home))[1]
     others = [name for name in names if host.accounts[name].uid != account.uid]
     if others:
         return f"its home is or holds the home of {others[0]} too"

@@ -9,7 +9,7 @@ from ..engine.engine import Engine
 from ..engine.plan import Event, OnUserRename
 from ..errors import SftpJailError
 from ..host import Host
-from ..jails.leftovers import former_name, heir, leftover
+from ..jails.leftovers import account_with_recorded_uid, former_name, leftover
 from ..jails.membership import find
 from ..jails.renames import is_same_person
 from ..model import Account
@@ -37,7 +37,7 @@ def waiting(host: Host, sure: Collection[str] = ()) -> Iterator[tuple[Account, s
             records prove it.
     """
     for old in host.records.recorded():
-        account = heir(old, host)
+        account = account_with_recorded_uid(old, host)
         if account is not None and _is_waiting(account, old, host, sure):
             yield account, old
 
@@ -67,7 +67,7 @@ def next_turn(
         failed: the accounts to leave out, because they have failed.
     """
     pairs = [(one, old) for one, old in waiting(engine.host, sure) if one.name not in failed]
-    free = [pair for pair in pairs if heir(pair[0].name, engine.host) is None]
+    free = [pair for pair in pairs if account_with_recorded_uid(pair[0].name, engine.host) is None]
     account, old = next(iter(free or pairs), (None, ""))
     return turn(account, old, engine) if account else None
 
@@ -79,7 +79,7 @@ def turn(account: Account, old: str, engine: Engine) -> Turn:
     deleted one.
     """
     name, host = account.name, engine.host
-    other = heir(name, host)
+    other = account_with_recorded_uid(name, host)
     if other is not None:
         events = make_way(name, engine)
         return Turn(account, tuple(events), f"what {other.name} had as {name} makes way")
@@ -106,7 +106,7 @@ def make_way(name: str, engine: Engine) -> list[Event]:
     If the former account has another name now, its records are kept under its uid; see `waiting`.
     If it was deleted, they are removed, above all its keys.
     """
-    other = heir(name, engine.host)
+    other = account_with_recorded_uid(name, engine.host)
     if other is None:
         return forget_events(name, engine)
     parked = f"{name}.uid{other.uid}"

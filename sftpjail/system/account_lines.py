@@ -16,7 +16,7 @@ from ..errors import SftpJailError
 from ..escapes import look_at, some
 from ..model import number
 from . import files
-from .locks import accounts_still
+from .locks import passwd_locked
 
 ETC = "/etc"
 # passwd(5) is written last when an account is restored, and first when it is removed.
@@ -346,7 +346,7 @@ def _locked_accounts() -> Iterator[None]:
     Raises:
         SftpJailError: one of them does not end.
     """
-    with accounts_still() as still:
+    with passwd_locked() as still:
         if not still:
             raise SftpJailError(
                 "another program has locked /etc/passwd", look_at("fuser -v /etc/.pwd.lock")

@@ -20,7 +20,7 @@ from ..errors import LinkRefused, SftpJailError
 from ..escapes import look_at
 from ..model import components
 from . import safe_path
-from .gate import no_useradd
+from .gate import useradd_blocked
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -306,7 +306,7 @@ def remove_dir(path: str, inode: int = 0) -> bool:
         try:
             if inode and os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != inode:
                 return False
-            with no_useradd(path):
+            with useradd_blocked(path):
                 os.rmdir(name, dir_fd=directory)
         except FileNotFoundError:
             return True
@@ -398,13 +398,13 @@ def move(source: str, target: str) -> None:
     """Rename SOURCE to TARGET, replacing it. A link at the end of either is not followed."""
     directory, name = os.path.split(target)
     if name not in (".", "..") and os.path.dirname(source) == directory:
-        with parent(source, target) as (old, old_name), no_useradd(source):
+        with parent(source, target) as (old, old_name), useradd_blocked(source):
             os.rename(old_name, name, src_dir_fd=old, dst_dir_fd=old)
         return
     with (
         parent(source, target) as (old, old_name),
         parent(target) as (new, new_name),
-        no_useradd(source),
+        useradd_blocked(source),
     ):
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
@@ -471,7 +471,7 @@ def unlink(path: str) -> None:
     """Remove a file if it exists. Its directory may be missing too."""
     if not os.path.isdir(os.path.dirname(path)):
         return
-    with parent(path) as (directory, name), no_useradd(path):
+    with parent(path) as (directory, name), useradd_blocked(path):
         _take_away(name, directory)
 
 

@@ -14,7 +14,7 @@ _HOOKS = "/etc/shadow-maint"
 
 
 @contextlib.contextmanager
-def no_useradd(path: str) -> Iterator[None]:
+def useradd_blocked(path: str) -> Iterator[None]:
     """Hold up useradd(8) and userdel(8) while a hook of theirs, or its directory, is removed.
 
     useradd fails if it lists a hook and then cannot find it (run_part.c). Any process that opens

@@ -66,7 +66,7 @@ def _taken(
 
 
 @contextlib.contextmanager
-def accounts_still() -> Iterator[bool]:
+def passwd_locked() -> Iterator[bool]:
     """Hold the lock of passwd(5), for which useradd(8) and related programs wait (lckpwdf(3)).
 
     Like them, wait for up to 15 seconds. Yield whether the lock was taken; it never is if /etc is

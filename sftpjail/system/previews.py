@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import SftpJailError
 from ..paths import RUN_DIR
-from .locks import accounts_still
+from .locks import passwd_locked
 from .namespaces import WITH_SSHD
 from .programs import Answer, run
 
@@ -47,7 +47,7 @@ def preview(
             as `run`.
     """
     for _ in range(10):
-        with accounts_still() if "/etc/passwd" in files else contextlib.nullcontext():
+        with passwd_locked() if "/etc/passwd" in files else contextlib.nullcontext():
             answer = _preview(argv, files, timeout)
         if answer.code != 124:
             return answer

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 
 from . import files
-from .locks import accounts_still
+from .locks import passwd_locked
 
 ETC = "/etc"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # random(4)
@@ -42,7 +42,7 @@ def clear(before: Collection[str], boot: str) -> None:
     """
     if not set(present()) - set(before):
         return
-    with accounts_still() as still:  # no other program of shadow is running
+    with passwd_locked() as still:  # no other program of shadow is running
         for name in present() if still else ():
             if name not in before and (boot_id() != boot or not _runs(name)):
                 files.unlink(f"{ETC}/{name}")

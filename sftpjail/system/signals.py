@@ -50,7 +50,7 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
-def undisturbed(work: Callable[[], T]) -> T:
+def signals_postponed(work: Callable[[], T]) -> T:
     """Call WORK once with signals blocked, even if a signal arrives just before.
 
     Args:

@@ -196,7 +196,7 @@ class World:
         for program in ("usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
             programs.answer_by(program, self._command)
         patch.setattr(account_lines, "ETC", str(self.played / "etc"))
-        patch.setattr(account_lines, "accounts_still", lambda: contextlib.nullcontext(True))
+        patch.setattr(account_lines, "passwd_locked", lambda: contextlib.nullcontext(True))
         for module in (accounts, mounts, journal):
             patch.setattr(module, "open", self._open, raising=False)
         patch.setattr(engine, "STATE", str(self.state))

@@ -85,14 +85,14 @@ def test_teardown_closes_the_accounts_it_leaves(machine: Machine) -> None:
 
 GOES = """
 import os, subprocess, sys, time
-from sftpjail.system.gate import no_useradd
+from sftpjail.system.gate import useradd_blocked
 
 path = sys.argv[1]
 slow = subprocess.Popen(["sh", "-c", "useradd before; exit $?"])  # which waits for it
 while not os.path.exists("/run/slow"):
     time.sleep(0.01)
 start = time.monotonic()
-with no_useradd(path):
+with useradd_blocked(path):
     print("waited", time.monotonic() - start)
     late = subprocess.Popen(["useradd", "meanwhile"])
     time.sleep(1)

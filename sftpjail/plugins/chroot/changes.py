@@ -75,7 +75,7 @@ def _refuse_in_home(base: str, host: Host) -> None:
         SftpJailError: names the account.
     """
     real = host.realpath(base)
-    above, below = host.people.dwellers(real)
+    above, below = host.people.accounts_with_home_around(real)
     homes = {name: host.realpath(host.accounts[name].home) for name in (*above, *below)}
     name = next((name for name, home in homes.items() if home != "/" and inside(real, home)), "")
     if name:

@@ -98,7 +98,7 @@ def _unmounted(account: Account, path: str, host: Host) -> bool:
 
     The plugin mounts reports it.
     """
-    if host.mount_tables.absent_above(path):
+    if host.mount_tables.unmounted_ancestor(path):
         return True
     return any(
         bind.kept == "fstab"
@@ -220,7 +220,7 @@ def _whose(account: Account, home: str, host: Host) -> str:
     """Return the person besides an account whose home, or whose directory, a home is, or ""."""
     owner = host.owner_name(home)
     others = [owner] if owner else []
-    others += host.people.dwellers(host.realpath(account.home))[1]
+    others += host.people.accounts_with_home_around(host.realpath(account.home))[1]
     people = (host.accounts[name] for name in others if name != account.name)
     return next(
         (one.name for one in people if one.uid != account.uid and not host.is_system(one)), ""

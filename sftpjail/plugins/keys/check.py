@@ -13,7 +13,7 @@ from ... import Account, Fact, Key, Problem, fixes
 from ...config import keyfile
 from ...escapes import Advice, Choice, shown
 from ...host import Host
-from ...jails.leftovers import heir
+from ...jails.leftovers import account_with_recorded_uid
 from ...openssh.public_keys import LIVE_TEST, Entry, blob, strange_option, survey, unfit
 from ...openssh.repair import basic
 from ...openssh.settings import Settings, effective
@@ -246,7 +246,7 @@ def _nobodys(host: Host) -> list[Problem]:
         for name in host.listdir(KEYS_DIR)
         if not name.startswith(".")
         and host.people.is_gone(name)
-        and heir(name, host) is None
+        and account_with_recorded_uid(name, host) is None
         and not host.is_dir(f"{KEYS_DIR}/{name}")
     ]
 

@@ -116,7 +116,7 @@ def _others(account: Account, host: Host) -> list[Problem]:
     if left:
         return [Problem.of(left, "what is uploaded to it is not where it seems to be")]
     what = "; ".join(f"{bind.target} shows something other than {bind.source}" for bind in wrong)
-    if all(host.shows_former(bind.source, bind.target) for bind in wrong):
+    if all(host.is_stale_mount(bind.source, bind.target) for bind in wrong):
         why = "it shows what was there before the disk was exchanged, or the directory made anew"
         return [Problem(what, why, "sftpjail apply")]
     points = sorted(
@@ -275,7 +275,7 @@ def _jail_around(
         if base and inside(target, base) and target != base:
             names.append(target.removeprefix(f"{base}/").partition("/")[0])
         elif profile.in_home:
-            names += host.people.dwellers(target)[0]
+            names += host.people.accounts_with_home_around(target)[0]
     around = (jails[name] for name in names if name in jails)
     return next(
         (account for account in around if inside(target, host.realpath(account.jail))), None

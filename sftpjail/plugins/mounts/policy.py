@@ -169,7 +169,7 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
 
 def left_over(bind: Bind, host: Host) -> SftpJailError | None:
     """Return the error that a bind shows a disk that was unmounted elsewhere, or None."""
-    place = host.mount_tables.left_mount(bind.source, bind.target)
+    place = host.mount_tables.former_mount_point(bind.source, bind.target)
     if not place:
         return None
     umount = fixes.on(bind.target, host, "umount {}")
@@ -228,7 +228,7 @@ def _permission(real: str, host: Host) -> str:
     if (
         top
         or any(inside(real, directory) for directory in FORBIDDEN)
-        or any(host.people.dwellers(real))
+        or any(host.people.accounts_with_home_around(real))
     ):
         return Advice("choose a directory that holds nothing but what the jail is to show")
     return Advice(f"if you are sure: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf")

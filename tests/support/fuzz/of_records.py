@@ -140,7 +140,7 @@ def shadow_lines(data: bytes) -> None:
         mock.patch.object(account_lines, "files", fake),
         mock.patch.object(os.path, "exists", lambda path: path in now),
         mock.patch.object(
-            account_lines, "accounts_still", lambda: contextlib.nullcontext(name != "busy")
+            account_lines, "passwd_locked", lambda: contextlib.nullcontext(name != "busy")
         ),
     ):
         kept = json.loads(json.dumps(account_lines.read_lines(name)))
@@ -210,18 +210,20 @@ def accounts(data: bytes) -> None:
         assert all(people.group(known) for known in groups)
         people.groups_of(name, thorough=False), people.local_gids(name)
         assert people.name_of(account.uid) is not None
-        above, below = people.dwellers(account.home if account.home.startswith("/") else "/home")
+        above, below = people.accounts_with_home_around(
+            account.home if account.home.startswith("/") else "/home"
+        )
         assert set(above) | set(below) <= set(people.accounts)
         assert people.uid_of(name) == account.uid
     for name in people.groups:
         members = people.group_members(name)
         assert members is not None and len(set(members)) == len(members)
-        people.newcomers(name)
+        people.unseen_members(name)
         assert people.in_group("ann", name) == ("ann" in members)
     assert people.group_members("no such") is None
     assert people.account("no such") is None
     assert not set(people.directory_services) & {"files", "compat", "db"}
-    assert people.has_strangers in (True, False)
+    assert people.has_nonlocal_accounts in (True, False)
 
 
 _DO = {"id": 1, "token": "a", "time": 1764000000, "users": ["ann"], "command": "add", "undo": []}
@@ -401,7 +403,7 @@ RECORDS = (
             *(
                 "People.login_defs",
                 "People._uids",
-                "People.dwellers",
+                "People.accounts_with_home_around",
                 "People._real_homes",
                 "People.homes",
             ),

@@ -13,7 +13,7 @@ from world import World, WorldFiles
 from sftpjail import hookimpl
 from sftpjail.actions import Action, MakeDir, Notify, Remove, Run, WriteFile
 from sftpjail.config import Config
-from sftpjail.engine.convergence import Unsettled
+from sftpjail.engine.convergence import NotConverged
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import OnUserCreate
@@ -61,7 +61,7 @@ def restless(world: World, name: str) -> Wish:
 
 def test_a_plan_that_is_never_done_is_put_back(world: World) -> None:
     before = world.snapshot()
-    with pytest.raises(Unsettled, match="sftpjail does not converge: .*restless") as caught:
+    with pytest.raises(NotConverged, match="sftpjail does not converge: .*restless") as caught:
         done(engine_of(world, mounts=restless(world, "restless")))
     assert caught.value.owner == "worldling" and world.snapshot() == before
     assert world.history() == []
@@ -72,7 +72,7 @@ def test_who_undoes_it_in_a_home_keeps_nobody_from_a_change(world: World) -> Non
     (world.root / "home").mkdir()
     wish = restless(world, "home/file")
     assert done(engine_of(world, mounts=wish)) == [] and len(world.history()) == 1
-    with pytest.raises(Unsettled):
+    with pytest.raises(NotConverged):
         done(engine_of(world, mounts=wish, keys=restless(world, "outside")))
 
 
@@ -88,7 +88,7 @@ def test_a_strangers_part_that_is_never_done_is_left_out(world: World) -> None:
 
 def test_ours_and_a_strangers_that_quarrel_are_put_back(world: World) -> None:
     before = world.snapshot()
-    with pytest.raises(Unsettled, match="sftpjail does not converge"):
+    with pytest.raises(NotConverged, match="sftpjail does not converge"):
         done(engine_of(world, mounts=restless(world, "one"), itch=restless(world, "two")))
     assert world.snapshot() == before
 
@@ -116,7 +116,7 @@ def test_who_changes_it_again_and_again_is_reported(world: World) -> None:
             shutil.rmtree(world.root / "old", ignore_errors=True)
         return [MakeDir(world.path("new")), MakeDir(world.path("old"))]
 
-    with pytest.raises(Unsettled) as caught:
+    with pytest.raises(NotConverged) as caught:
         done(engine_of(world, mounts=wish))
     assert not (world.root / "new").exists() and world.history() == []
     assert caught.value.message
@@ -128,7 +128,7 @@ def test_a_hook_that_refuses_afterwards_undoes_all(world: World) -> None:
             raise SftpJailError("it is no longer to be had")
         return [MakeDir(world.path("new"))]
 
-    with pytest.raises(Unsettled, match="its plan fails, .*no longer to be had") as caught:
+    with pytest.raises(NotConverged, match="its plan fails, .*no longer to be had") as caught:
         done(engine_of(world, mounts=wish))
     assert caught.value.owner == "worldling" and not (world.root / "new").exists()
 
@@ -141,7 +141,7 @@ def test_a_directory_that_goes_with_the_commit_is_gone(world: World) -> None:
     def wish() -> list[Action]:
         return [Remove(world.path("jail/gone"), ours=True), MakeDir(world.path("name/gone"))]
 
-    with pytest.raises(Unsettled, match="directory .*name/gone"):
+    with pytest.raises(NotConverged, match="directory .*name/gone"):
         done(engine_of(world, mounts=wish))
     assert (world.root / "jail/gone").is_dir()
 

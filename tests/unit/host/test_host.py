@@ -742,18 +742,20 @@ def test_a_directory_is_asked_by_name(service: Service) -> None:
 def test_of_a_directorys_group_only_who_was_here_counts(service: Service, tree: Tree) -> None:
     host = service.host()
     assert host.group_members("staff") == ("ann",) and host.group_members("none") is None
-    assert host.people.newcomers("staff") == ["ivo", "ida"]
+    assert host.people.unseen_members("staff") == ["ivo", "ida"]
     tree.write("/var/lib/sftpjail/accounts/ivo", "{}")
     host = service.host()
     assert host.group_members("staff") == ("ivo", "ann")
-    assert host.people.newcomers("staff") == ["ida"] and host.people.newcomers("none") == []
+    assert (
+        host.people.unseen_members("staff") == ["ida"] and host.people.unseen_members("none") == []
+    )
     service.lists = False
-    assert service.host().people.newcomers("other") is None, "it does not tell"
-    assert service.host().people.newcomers("staff") == []
+    assert service.host().people.unseen_members("other") is None, "it does not tell"
+    assert service.host().people.unseen_members("staff") == []
     tree.group("other", 601)
-    assert service.host().people.newcomers("other") == [], "a local group has no others"
+    assert service.host().people.unseen_members("other") == [], "a local group has no others"
     tree.write("/etc/nsswitch.conf", "passwd: files systemd\n")
-    assert service.host().people.newcomers("staff") == []
+    assert service.host().people.unseen_members("staff") == []
 
 
 def test_a_local_group_has_members_of_every_source(service: Service, tree: Tree) -> None:
@@ -800,6 +802,6 @@ def test_who_lives_in_a_directory_goes_by_components(tree: Tree) -> None:
         for n, (name, home) in enumerate(zip("abcdefg", homes, strict=True), 2000)
     ]
     host = tree.host()
-    assert host.people.dwellers("/home/a") == (["f"], ["a", "g", "c"])
-    assert host.people.dwellers("/home/a/c") == (["f", "a", "g"], ["c"])
-    assert host.people.dwellers("/home/a/none") == (["f", "a", "g"], [])
+    assert host.people.accounts_with_home_around("/home/a") == (["f"], ["a", "g", "c"])
+    assert host.people.accounts_with_home_around("/home/a/c") == (["f", "a", "g"], ["c"])
+    assert host.people.accounts_with_home_around("/home/a/none") == (["f", "a", "g"], [])

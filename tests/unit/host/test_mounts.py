@@ -50,7 +50,10 @@ def test_what_a_bind_shows_is_told_by_the_table(
 ) -> None:
     table(tree, *points)
     tables = tree.host().mount_tables
-    assert (tables.shows_former(HOME, TARGET), tables.left_mount(HOME, TARGET)) == (former, left)
+    assert (tables.is_stale_mount(HOME, TARGET), tables.former_mount_point(HOME, TARGET)) == (
+        former,
+        left,
+    )
 
 
 def test_a_mount_on_demand_is_missed_only_with_its_files(tree: Tree) -> None:
@@ -59,8 +62,14 @@ def test_a_mount_on_demand_is_missed_only_with_its_files(tree: Tree) -> None:
     tree.directory("/data/there")
     tree.link("/home/link", "/mnt/usb/gone")
     tables = tree.host().mount_tables
-    assert tables.absent_above("/mnt/usb/there") == "" and tables.absent_above("/data/there")
-    assert tables.absent_above("/mnt/usb/gone") == tables.absent_above("/home/link") == "/mnt/usb"
+    assert tables.unmounted_ancestor("/mnt/usb/there") == "" and tables.unmounted_ancestor(
+        "/data/there"
+    )
+    assert (
+        tables.unmounted_ancestor("/mnt/usb/gone")
+        == tables.unmounted_ancestor("/home/link")
+        == "/mnt/usb"
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,9 +81,9 @@ def test_a_target_of_fstab_is_one_place_however_it_is_written(tree: Tree, target
     tree.directory("/mnt")
     tree.link("/link", "/data")
     away = "/link" if "link" in target else "/data"
-    assert tree.host().mount_tables.absent_above("/data/there") == away
+    assert tree.host().mount_tables.unmounted_ancestor("/data/there") == away
     table(tree, "8:3 / /data ext4")
-    assert tree.host().mount_tables.absent_above("/data/there") == ""
+    assert tree.host().mount_tables.unmounted_ancestor("/data/there") == ""
     if "link" not in target:
         assert tree.host().mount_at(target)
 
@@ -83,8 +92,13 @@ def test_who_lies_on_a_mount_needs_none_above_it(tree: Tree) -> None:
     tree.fstab("/dev/sdc1 /srv ext4 nofail 0 0", "/dev/sdd1 /srv/data/deep/ ext4 nofail 0 0")
     tree.directory("/srv/data/deep/there")
     tables = tree.host().mount_tables
-    assert tables.absent_above("/srv/data/deep/there") == "/srv", "the outer one is mounted first"
+    assert tables.unmounted_ancestor("/srv/data/deep/there") == "/srv", (
+        "the outer one is mounted first"
+    )
     table(tree, "8:3 / /srv/data ext4")
     tables = tree.host().mount_tables
-    assert tables.absent_above("/srv/data") == "" and tables.absent_above("/srv/other") == "/srv"
-    assert tables.absent_above("/srv/data/deep/there") == "/srv/data/deep"
+    assert (
+        tables.unmounted_ancestor("/srv/data") == ""
+        and tables.unmounted_ancestor("/srv/other") == "/srv"
+    )
+    assert tables.unmounted_ancestor("/srv/data/deep/there") == "/srv/data/deep"

@@ -10,7 +10,7 @@ from fakes import Tree
 
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError
-from sftpjail.jails.leftovers import former_name, heir, leftovers
+from sftpjail.jails.leftovers import account_with_recorded_uid, former_name, leftovers
 from sftpjail.jails.membership import find
 from sftpjail.jails.renames import is_same_person, refuse_other
 
@@ -34,7 +34,7 @@ def test_a_record_of_the_same_uid_has_the_former_name(renamed: Tree) -> None:
     host = renamed.host()
     zoe = find("zoe", Config(), host)
     assert former_name(zoe, host) == "ann"
-    found = heir("ann", host)
+    found = account_with_recorded_uid("ann", host)
     assert found is not None and found.name == "zoe"
     assert leftovers(Config(), host, {"zoe": zoe}) == {}, "what is zoe's is not left over"
 

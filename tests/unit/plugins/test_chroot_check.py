@@ -246,7 +246,7 @@ def test_on_check_of_an_immutable_home(
     found = check(tree, fire)
     wanted = [Problem("/home/ann of ann is immutable", "uploads fail", f"chattr -i {HOME_INSIDE}")]
     assert found == (wanted if immutable else [])
-    host = tree.host().of_many()
+    host = tree.host().for_many_accounts()
     programs.asked.clear()
     assert check(tree, fire, host=host) == [] and programs.asked == [], "not with many jails"
 

@@ -383,7 +383,7 @@ def test_on_check_of_many_asks_ssh_keygen_once_and_sshd_never(
     for number in range(50):
         tree.account(f"user{number}", 2000 + number, make_home=False)
         tree.write(keyfile(f"user{number}"), f"{ED}{number:02} x\n" if number != 7 else "bad\n")
-    host = tree.host().of_many()
+    host = tree.host().for_many_accounts()
     programs.asked.clear()
     found = [
         fire("keys", "on_check", host, account=ann(name=f"user{number}", uid=2000 + number))

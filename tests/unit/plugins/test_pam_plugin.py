@@ -268,7 +268,7 @@ def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire, thorough: boo
         "/etc/sftpjail/mounts/ann",
         "/a /srv/sftp/ann/my\\040web none bind,x-sftpjail.user=ann 0 0\n",
     )
-    host = tree.host() if thorough else tree.host().of_many()
+    host = tree.host() if thorough else tree.host().for_many_accounts()
     (problem,) = fire("mounts", "on_check", host, CONFIG, account=ann(SESSION))
     assert problem.why == "PAM closes the sessions of ann: a jail shows all or nothing"
     assert [choice.command for choice in problem.choices] == ["sftpjail umount ann '/my web'"]
@@ -278,7 +278,7 @@ def test_on_check_of_a_source_that_is_gone(tree: Tree, fire: Fire, thorough: boo
 def test_on_check_leaves_other_jails_alone(tree: Tree, fire: Fire) -> None:
     assert fire("pam", "on_check", tree.host(), account=ann()) == []
     assert fire("pam", "on_check", tree.host(), account=None) == []
-    host = tree.host().of_many()
+    host = tree.host().for_many_accounts()
     assert fire("pam", "on_check", host, CONFIG, account=ann(SESSION)) == []
 
 

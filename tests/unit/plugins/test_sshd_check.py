@@ -366,13 +366,13 @@ def test_on_check_of_many_asks_only_whom_a_foreign_match_means(
     tree: Tree, fire: Fire, programs: Programs, criteria: str, asked: bool
 ) -> None:
     tree.write(ADMIN, f"Match {criteria}\n    Banner none\n")
-    host = tree.host().of_many()
+    host = tree.host().for_many_accounts()
     fire("sshd", "on_check", host, account=ann())
     assert any("user=ann," in word for argv in programs.asked for word in argv) == asked
 
 
 def test_on_check_of_many_asks_once_for_all(tree: Tree, fire: Fire, programs: Programs) -> None:
-    host = tree.host().of_many()
+    host = tree.host().for_many_accounts()
     for number in range(100):
         assert fire("sshd", "on_check", host, account=ann(name=f"user{number}")) == []
     assert len(programs.asked) == 1

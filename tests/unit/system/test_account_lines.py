@@ -26,7 +26,7 @@ BEFORE = {
 @pytest.fixture
 def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(account_lines, "ETC", str(tmp_path))
-    monkeypatch.setattr(account_lines, "accounts_still", lambda: contextlib.nullcontext(True))
+    monkeypatch.setattr(account_lines, "passwd_locked", lambda: contextlib.nullcontext(True))
     fill(tmp_path, BEFORE)
     return tmp_path
 
@@ -104,7 +104,7 @@ def test_nothing_is_changed_without_the_lock(
     lines = remembered("ann")
     fill(etc, {name: without(text, "ann") for name, text in BEFORE.items()})
     before = read(etc)
-    monkeypatch.setattr(account_lines, "accounts_still", lambda: contextlib.nullcontext(locked))
+    monkeypatch.setattr(account_lines, "passwd_locked", lambda: contextlib.nullcontext(locked))
     with pytest.raises(SftpJailError, match=message):
         account_lines.put_back("ann", lines)
     assert read(etc) == before
@@ -162,7 +162,7 @@ def groups(draw: st.DrawFn) -> str:
 def placed(directory: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(account_lines, "ETC", str(directory))
-        patch.setattr(account_lines, "accounts_still", lambda: contextlib.nullcontext(True))
+        patch.setattr(account_lines, "passwd_locked", lambda: contextlib.nullcontext(True))
         yield
 
 

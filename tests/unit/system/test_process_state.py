@@ -95,7 +95,7 @@ def test_what_must_be_done_is_done_once_whenever_a_signal_comes(
         raise Interrupted("stopped by SIGINT")
 
     monkeypatch.setattr(signals, "signals_wait", late)
-    signals.undisturbed(lambda: done.append(1))
+    signals.signals_postponed(lambda: done.append(1))
     assert done == [1]
 
 

@@ -194,13 +194,13 @@ def test_a_hook_of_shadow_goes_when_no_useradd_is_under_way(
     monkeypatch.setattr(gate, "_shut", lambda directory: os.open(os.devnull, os.O_RDONLY))
     monkeypatch.setattr(gate, "_stopped", lambda door: next(stopped, set()))
     monkeypatch.setattr(gate.time, "sleep", naps.append)
-    with gate.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
+    with gate.useradd_blocked("/etc/shadow-maint/useradd-post.d/sftpjail"):
         assert len(naps) == 2
     clock = iter(range(100))
     monkeypatch.setattr(gate.time, "monotonic", lambda: float(next(clock)))
-    with gate.no_useradd("/etc/shadow-maint/useradd-post.d/sftpjail"):
+    with gate.useradd_blocked("/etc/shadow-maint/useradd-post.d/sftpjail"):
         assert len(naps) == 3, "somebody always runs"
-    with gate.no_useradd("/etc/other/sftpjail"):
+    with gate.useradd_blocked("/etc/other/sftpjail"):
         assert len(naps) == 3, "that is nothing of shadow's"
 
 

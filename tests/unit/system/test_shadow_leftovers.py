@@ -18,7 +18,7 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(shadow_leftovers, "ETC", str(tmp_path))
     monkeypatch.setattr(shadow_leftovers, "BOOT_ID", str(tmp_path / "boot_id"))
     still = contextlib.nullcontext(True)
-    monkeypatch.setattr(shadow_leftovers, "accounts_still", lambda: still)
+    monkeypatch.setattr(shadow_leftovers, "passwd_locked", lambda: still)
     (tmp_path / "boot_id").write_text("first\n")
     for name in ("passwd", "passwd-", "shadow", "group", "fstab.lock", "passwd.bak", "hosts+"):
         (tmp_path / name).write_text("kept\n")
@@ -68,7 +68,7 @@ def test_nothing_goes_while_another_program_is_at_work(
 ) -> None:
     leave(etc, DEAD)
     busy = contextlib.nullcontext(False)
-    monkeypatch.setattr(shadow_leftovers, "accounts_still", lambda: busy)
+    monkeypatch.setattr(shadow_leftovers, "passwd_locked", lambda: busy)
     shadow_leftovers.clear([], "first")
     assert len(shadow_leftovers.present()) == 3
 
