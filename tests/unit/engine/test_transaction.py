@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from sftpjail.actions import (
     SetOwner,
     WriteFile,
 )
+from sftpjail.engine import transaction
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.kinds import accounts as accounts_kind
@@ -91,6 +92,26 @@ def die(engine: Engine, plan: Plan) -> None:
     """Apply a plan in a world that has a death ahead; what the dead still says is of no account."""
     with pytest.raises((Death, SftpJailError, OSError)):
         engine.apply(plan)
+
+
+@pytest.fixture(params=[32, 0], ids=["few", "many"])
+def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above so many steps the files of a phase are written out together: for tests, an fsync(2) of each."""
+    monkeypatch.setattr(transaction, "_MANY", request.param)
+    real = files.sync_systems
+
+    def sync(directories: Iterable[str]) -> None:
+        found = list(directories)
+        real(found)
+        watch = files.os.watch  # type: ignore[attr-defined]
+        if isinstance(watch, Names):
+            watch.dirty.clear()
+            return
+        for directory in filter(os.path.isdir, found):
+            for path in Path(directory).glob("*.sftpjail-new~"):
+                watch("fsync", str(path))
+
+    monkeypatch.setattr(files, "sync_systems", sync)
 
 
 def test_a_commit_is_what_was_planned_and_a_second_plan_is_empty(worlds: MakeWorld) -> None:
@@ -187,6 +208,7 @@ def test_a_program_that_refuses_rolls_everything_back(worlds: MakeWorld, program
     assert differences(before, world.snapshot()) == []
 
 
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("sticky", [False, True])
 def test_every_call_may_fail_once_or_for_good(worlds: MakeWorld, sticky: bool) -> None:
     before, after, calls = outcome(worlds)
@@ -212,6 +234,7 @@ def test_every_call_may_fail_once_or_for_good(worlds: MakeWorld, sticky: bool) -
     assert wrong == []
 
 
+@pytest.mark.usefixtures("many")
 def test_death_at_every_call_leaves_before_or_after(worlds: MakeWorld) -> None:
     before, after, calls = outcome(worlds)
     wrong = []
@@ -239,6 +262,7 @@ def test_death_at_every_call_leaves_before_or_after(worlds: MakeWorld) -> None:
     assert wrong == []
 
 
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 1.0])
 def test_death_during_the_recovery_at_every_call(worlds: MakeWorld, share: float) -> None:
     before, after, calls = outcome(worlds)
@@ -393,6 +417,7 @@ def test_stages_that_fail_leave_what_was_before_the_first(worlds: MakeWorld) -> 
     assert differences(before, world.snapshot()) == [] and not world.interrupted()
 
 
+@pytest.mark.usefixtures("many")
 def test_stages_are_whole_or_not_at_all_at_every_death(worlds: MakeWorld) -> None:
     before, after, calls = staged_outcome(worlds)
     wrong = []
@@ -412,6 +437,7 @@ def test_stages_are_whole_or_not_at_all_at_every_death(worlds: MakeWorld) -> Non
     assert wrong == []
 
 
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("share", [0.7, 1.0])
 def test_stages_that_died_are_put_back_by_a_recovery_that_died(
     worlds: MakeWorld, share: float
@@ -440,6 +466,7 @@ def test_stages_that_died_are_put_back_by_a_recovery_that_died(
     assert number > 5 and wrong == []
 
 
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("sticky", [False, True])
 def test_stages_may_fail_at_every_call(worlds: MakeWorld, sticky: bool) -> None:
     before, after, calls = staged_outcome(worlds)
@@ -721,6 +748,7 @@ def across(world: World) -> list[Action]:
     return [Rename(world.path("spool/crontab"), world.path("jail/crontab"))]
 
 
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("wanted", [everything, across])
 def test_a_file_is_whole_on_the_disk_before_its_name(
     worlds: MakeWorld, wanted: Callable[[World], list[Action]]
@@ -772,6 +800,7 @@ class Names:
         self.also(name, path)
 
 
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("wanted", [everything, across])
 def test_every_new_name_is_on_the_disk_before_the_commit(
     worlds: MakeWorld, wanted: Callable[[World], list[Action]]
@@ -798,6 +827,7 @@ def test_the_log_has_its_name_before_the_first_step(worlds: MakeWorld) -> None:
     assert len(seen) > 20 and seen[0] == set()
 
 
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("wanted", [everything, across])
 def test_what_a_rollback_puts_back_is_on_the_disk(
     worlds: MakeWorld, wanted: Callable[[World], list[Action]]
