@@ -74,6 +74,7 @@ def furnish(world: World) -> None:
     (world.root / "loose").chmod(0o770)
     (world.root / "link").symlink_to("shared")
     (world.root / "through").symlink_to("strict")
+    (world.root / "comes-again").mkdir(0o750)
     (world.root / "jail/old").mkdir(parents=True)
     (world.root / "jail/flags").mkdir()
     (world.root / "jail/mapped").mkdir()

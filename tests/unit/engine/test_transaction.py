@@ -343,6 +343,8 @@ def once(world: World) -> list[Action]:
         WriteFile(path("attributes"), "newer\n", keep=True),
         Remove(path("leaves/file"), ours=True),
         Remove(path("link"), ours=True),
+        Remove(path("comes-again"), ours=True),
+        MakeDir(path("goes-again")),
     ]
 
 
@@ -357,6 +359,8 @@ def once_more(world: World) -> list[Action]:
         Remove(path("attributes"), ours=True),
         WriteFile(path("leaves/file"), "another\n"),
         Remove(path("link"), ours=True),
+        MakeDir(path("comes-again"), 0o700),
+        Remove(path("goes-again"), ours=True),
     ]
 
 
@@ -403,7 +407,8 @@ def test_stages_may_change_one_file_more_than_once(worlds: MakeWorld) -> None:
     ).read_text()
     assert (root / "strict").read_text() == "newest\n"
     assert (root / "attributes").read_text() == "back\n"
-    for name in ("new", "link", "leaves/file"):
+    assert (root / "comes-again").is_dir()
+    for name in ("new", "link", "leaves/file", "goes-again"):
         assert not os.path.lexists(root / name), name
     assert not list(root.rglob(".*sftpjail*")) and not world.interrupted()
 
