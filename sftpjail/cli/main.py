@@ -122,7 +122,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         advice = f"see sftpjail {command} --help"
         if command == "add":
             advice = "options for useradd go after --"
-        meant = did_you_mean(unknown[0].partition("=")[0], _options(parser, words))
+        first, known = unknown[0].partition("=")[0], _options(parser, words)
+        meant = did_you_mean(first, known)
+        if first in known:
+            meant, advice = "", "options go before --"
         raise UsageError(f"{command} does not know {' '.join(unknown)}{meant}", advice=advice)
     arguments.options = options
     arguments.command = " ".join(filter(None, (command, getattr(arguments, "verb", ""))))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import __version__
-from ..config import is_for_node_exporter
+from ..config import PATH, is_for_node_exporter
 from ..errors import UsageError, unreadable
 from ..formats.exposition import Family, Sample, render
 from ..operations.metrics import Collector, counted, keep
@@ -56,7 +56,9 @@ def metrics(context: Context) -> int:
         text = render(families)
         problems = found.problems
         if not context.dry_run:
-            problems = [*problems, *keep(found, wanted.file if given.write else "")]
+            # With another configuration there are other jails, and maybe another log.
+            if given.config == PATH:
+                problems = [*problems, *keep(found, wanted.file if given.write else "")]
             if path:
                 publish(path, text)
     if not path and not context.json:

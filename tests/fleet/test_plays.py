@@ -103,6 +103,9 @@ def test_who_is_let_in_again_wants_a_word(hosts: Fleet) -> None:
 
 def test_a_broken_configuration_leaves_the_host_as_it_was(hosts: Fleet) -> None:
     before = tree(hosts, "host1")
+    umask = {"profiles": {"sftponly": {"umask": 27}}}
+    octal = hosts.play([task("host", config=umask)], "--limit", "host1")
+    assert "config: [profiles]" in octal.out and "correct it in the task" in octal.out, octal.out
     wrong = hosts.play(
         [task("host", config={"profiles": {"a": {"chroot": "jail"}}})], "--limit", "host1"
     )
@@ -132,6 +135,9 @@ def test_the_role_stops_at_the_first_bad_host(hosts: Fleet) -> None:
     assert "user100" not in states(hosts, "host2")
     whole = hosts.play(role(**variables))
     assert whole.code == 0, whole.out
+    variables |= {"sftpjail_accounts": [], "sftpjail_missing": "disable", "sftpjail_confirm": True}
+    empty = hosts.play(role(**variables))
+    assert "would shut out everybody" in empty.out and empty.recap("host1")["failed"] == 1
     assert all(states(hosts, name)["user100"] == "ok" for name in hosts.hosts)
 
 
@@ -175,6 +181,9 @@ def test_an_account_moves_to_another_host(hosts: Fleet) -> None:
     assert states(hosts, "host1")["mover"] == "disabled" and states(hosts, "host3")["mover"] == "ok"
     assert hosts.sftp("host1", "mover", "ls").returncode != 0
     assert hosts.sftp("host3", "mover", "ls /shown").returncode == 0
+    again = hosts.play(f"{SFTPJAIL}.move_account", *words)
+    assert again.code != 0 and "has it moved already?" in again.out, again.out
+    assert states(hosts, "host3")["mover"] == "ok"
 
 
 def test_the_examples_of_the_modules_run(hosts: Fleet) -> None:

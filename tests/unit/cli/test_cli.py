@@ -61,6 +61,12 @@ __all__ = ["run", "sshd", "stage"]
             "advice: see sftpjail list --help",
         ),
         (
+            ("show", "ann", "--", "--json"),
+            "show",
+            "show does not know --json",
+            "advice: options go before --",
+        ),
+        (
             ("test",),
             "test",
             "give the users to test, or --all",

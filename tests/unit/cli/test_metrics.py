@@ -195,6 +195,15 @@ def test_what_was_counted_before_a_failure_counts_once(
     assert 5 in told(run)[BYTES][2].values()
 
 
+def test_another_configuration_leaves_the_sums(run: Run, stage: Stage, published: object) -> None:
+    told(run)
+    before = stage.tree.host().text(COUNTED)
+    append(stage, LOG, closed("a", 0, 5))
+    assert run("--config", "/root/other.conf", "metrics")[0] == 0
+    assert stage.tree.host().text(COUNTED) == before
+    assert 5 in told(run)[BYTES][2].values()
+
+
 def test_the_file_of_the_configuration(
     run: Run, stage: Stage, published: list[tuple[str, bytes]]
 ) -> None:

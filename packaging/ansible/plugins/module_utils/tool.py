@@ -51,6 +51,18 @@ class Failed(Exception):
         self.problem = problem
         self.code = code
 
+    def name_of(self, path, name, advice):
+        """Call a temporary file by another name, since it is gone when somebody reads of it.
+
+        Args:
+            path: the file, or None: there is none.
+            name: what to call it.
+            advice: what to do instead of correcting it.
+        """
+        if path and path in self.problem["what"]:
+            what = self.problem["what"].replace(path, name)
+            self.problem = dict(self.problem, what=what, fix="", advice=advice)
+
 
 class Tool(object):
     """sftpjail(8) on the managed host, asked for JSON.

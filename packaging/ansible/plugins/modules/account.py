@@ -44,7 +44,8 @@ options:
   password:
     description:
       - A hash as C(openssl passwd -6) prints it, or C(none).
-      - It goes to the host by standard input and is shown nowhere.
+      - It goes to the host by standard input and is shown nowhere; Ansible masks its text in all
+        that the task says.
     type: str
   keys:
     description:

@@ -26,7 +26,7 @@ options:
   config:
     description:
       - The whole of sftpjail.conf(5). A dictionary is a section, a list a value with commas, and a truth
-        value C(yes) or C(no).
+        value C(yes) or C(no). A number in octal digits needs quotes, as in C(umask) and C("027").
       - Without it the configuration of the host stays as it is.
     type: dict
   backup:
@@ -186,11 +186,18 @@ def set_up(tool, configuration, params):
     module = tool.module
     words = ["setup"] + (["--yes"] if params["confirm"] else [])
     candidate = configuration.candidate() if configuration.differs else None
-    if module.check_mode:
-        return [tool.change(*words, config=candidate), tool.change("apply", config=candidate)]
+    try:
+        if module.check_mode:
+            return only_new(
+                tool.change(*words, config=candidate), tool.change("apply", config=candidate)
+            )
+        if candidate:
+            # What is wrong with it is said before anything is changed.
+            tool.rehearse(*words, config=candidate)
+    except Failed as failed:
+        failed.name_of(candidate, "config", "correct it in the task")
+        raise
     if candidate:
-        # What is wrong with it is said before anything is changed.
-        tool.rehearse(*words, config=candidate)
         configuration.install(params["backup"])
     try:
         return [tool.change(*words), tool.change("apply")]
@@ -198,6 +205,13 @@ def set_up(tool, configuration, params):
         if candidate:
             configuration.restore()
         raise
+
+
+def only_new(first, second):
+    """Return two dry runs; of the second, what the first would not have done by then."""
+    for name in ("actions", "notices", "problems"):
+        second[name] = [item for item in second[name] if item not in first[name]]
+    return [first, second]
 
 
 def difference(tool, configuration):
