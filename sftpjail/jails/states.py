@@ -22,10 +22,10 @@ from ..host import Host
 from ..model import Account, Profile, Shadow, components, number
 from ..openssh.admission import denials
 from ..openssh.connections import conditions
-from ..openssh.daemons import Daemon, others
+from ..openssh.daemons import Daemon, daemons, others
 from ..openssh.match_blocks import DOORS, settings
 from ..openssh.patterns import listed
-from ..openssh.settings import Settings, effective
+from ..openssh.settings import Settings, effective, logging
 from ..openssh.sshd import LOCAL
 from .closing import DAY, admits, is_disabled, reason, terms
 from .guards import is_namesake
@@ -69,7 +69,7 @@ class Ways:
         password: None where only a directory service knows whether it has one.
         certificate: sshd takes those of a trusted authority.
         keys: sshd also takes keys from elsewhere: a command, or other files.
-        logged: its logins get into the log that we read.
+        logged: every sshd writes its logins to the log that we read, as far as can be told.
     """
 
     password: bool | None
@@ -89,6 +89,7 @@ class States:
         self._config, self._host = config, host
         self._answers: dict[tuple[object, ...], Settings] = {}
         self._criteria: dict[tuple[str, Daemon | None], tuple[str, ...]] = {}
+        self._logging: dict[tuple[object, ...], bool] = {}
         self._doors: dict[tuple[str, int], str] = {}
         self._flaws: dict[str, str] = {}
         self._keys: dict[str, int] = {}
@@ -126,7 +127,35 @@ class States:
         certificate = found.get("trustedusercakeys") not in ("", "none")
         command = found.get("authorizedkeyscommand") not in ("", "none")
         keys = command or _reads_other_files(account, found)
-        return Ways(password, certificate, keys, _logs(found, self._host))
+        return Ways(password, certificate, keys, self._is_logged(account, groups))
+
+    def _is_logged(self, account: Account, groups: tuple[str, ...]) -> bool:
+        """Return whether each sshd of this host logs an account's logins to where we read them.
+
+        Where that cannot be told, it does not.
+
+        Raises:
+            SftpJailError: sshd refuses its configuration, or systemctl(1) does not answer.
+        """
+        host = self._host
+        every = daemons(host)
+        if any(daemon.unknown or _writes_elsewhere(daemon, host) for daemon in every):
+            return False
+        distinct = {daemon.command: daemon for daemon in every}.values()
+        return all(self._logs(account, groups, daemon) for daemon in distinct or (None,))
+
+    def _logs(self, account: Account, groups: tuple[str, ...], daemon: Daemon | None) -> bool:
+        host = self._host
+        # Daemons that go by the same files have the same Match lines.
+        kind = self._kind(account, groups, None if daemon and daemon.is_plain else daemon)
+        kind = (daemon and daemon.command, *kind)
+        if kind not in self._logging:
+            connection = daemon.local if daemon else LOCAL
+            level, facility = logging(host, account.name, connection, daemon)
+            self._logging[kind] = level not in _SILENT and (
+                host.systemd or facility in ("", "AUTH", "AUTHPRIV")
+            )
+        return self._logging[kind]
 
     def _judged(self, account: Account) -> State:
         why = reason(account, self._host)
@@ -303,23 +332,30 @@ class States:
         Raises:
             SftpJailError: sshd refuses its configuration. This is cached too.
         """
-        assert account.profile is not None
-        name, host = account.profile.name, self._host
-        place = (name, daemon)
+        host = self._host
         connection = daemon.local if daemon else LOCAL
         if self._broken is not None and daemon is None:
             raise self._broken
         try:
-            if place not in self._criteria:
-                answer = effective(host, account.name, connection, daemon)
-                self._criteria[place] = answer.criteria
-            kind = (*place, *(holds(one, account.name, groups) for one in self._criteria[place]))
+            kind = self._kind(account, groups, daemon)
             if kind not in self._answers:
                 self._answers[kind] = effective(host, account.name, connection, daemon)
         except SftpJailError as error:
             self._broken = error if daemon is None else self._broken
             raise
         return self._answers[kind]
+
+    def _kind(
+        self, account: Account, groups: tuple[str, ...], daemon: Daemon | None
+    ) -> tuple[object, ...]:
+        """Return the kind of an account for an sshd; see `_ask`."""
+        assert account.profile is not None
+        place = (account.profile.name, daemon)
+        if place not in self._criteria:
+            connection = daemon.local if daemon else LOCAL
+            answer = effective(self._host, account.name, connection, daemon)
+            self._criteria[place] = answer.criteria
+        return (*place, *(holds(one, account.name, groups) for one in self._criteria[place]))
 
 
 def holds(criteria: str, name: str, groups: tuple[str, ...]) -> bool:
@@ -337,11 +373,18 @@ def _about_users(criteria: str) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in conditions(criteria) if pair[0] in ("user", "group"))
 
 
-def _logs(found: Settings, host: Host) -> bool:
-    """Return whether sshd logs a login (auth.c, auth_log), and to where we read it."""
-    if found.get("loglevel") in ("QUIET", "FATAL", "ERROR"):
-        return False
-    return host.systemd or found.get("syslogfacility") in ("", "AUTH", "AUTHPRIV")
+# With these sshd logs no login (auth.c, auth_log). `sshd -T` says SILENT for QUIET (log.c).
+_SILENT = ("SILENT", "QUIET", "FATAL", "ERROR")
+
+
+def _writes_elsewhere(daemon: Daemon, host: Host) -> bool:
+    """Return whether a daemon's options keep its lines out of the log that we read.
+
+    What a service of systemd writes to standard error is in the journal. In one that a socket
+    starts, standard error may be the connection.
+    """
+    in_journal = host.systemd and daemon.pid and daemon.unit.endswith(".service")
+    return bool(set(daemon.quiet) - set("ed" if in_journal else ""))
 
 
 def _reads_other_files(account: Account, found: Settings) -> bool:

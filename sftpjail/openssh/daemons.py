@@ -21,6 +21,8 @@ from .sshd import LOCAL
 # Options of sshd(8) that decide about its settings. Those about where it listens, what it writes
 # and how it runs do not.
 _DECIDE = "fo"
+# Options that keep its lines out of the system's log: -E FILE, -q, and -e and -d (standard error).
+_QUIET = "Eqed"
 # Of -o, those that are about the daemon and no session.
 _DAEMONS_OWN = re.compile(
     r"(?i)(PidFile|Port|ListenAddress|AddressFamily|Host(Key|KeyAgent|Certificate)|LogLevel|"
@@ -40,6 +42,7 @@ class Daemon:
         unit: of systemd, or "".
         unknown: why it cannot be asked, or "".
         began: when the process began, in seconds since the epoch.
+        quiet: the letters of its options that keep its lines out of the system's log.
     """
 
     program: str
@@ -49,6 +52,7 @@ class Daemon:
     unit: str = ""
     unknown: str = ""
     began: float = 0.0
+    quiet: str = ""
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -138,7 +142,10 @@ def others(host: Host) -> list[Daemon]:
 
 def _of_process(found: Listener, host: Host) -> Daemon:
     arguments = _deciding(found.options) if found.options is not None else ()
-    daemon = Daemon(found.program, arguments, found.pid, found.places, found.unit, "", found.began)
+    quiet = _quiet(found.options or ())
+    daemon = Daemon(
+        found.program, arguments, found.pid, found.places, found.unit, "", found.began, quiet
+    )
     unknown = ""
     if found.options is None:
         unknown = "its command line cannot be told from /proc"
@@ -178,6 +185,10 @@ def _sees_the_same(daemon: Daemon, host: Host) -> bool:
 
 def _deciding(options: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     return tuple(word for name, value in options if name in _DECIDE for word in (f"-{name}", value))
+
+
+def _quiet(options: tuple[tuple[str, str], ...]) -> str:
+    return "".join(sorted({name for name, _ in options if name in _QUIET}))
 
 
 # -- systemd ---------------------------------------------------------------------------------------
@@ -249,7 +260,7 @@ def _of_unit(about: dict[str, str], listens: str, host: Host) -> Daemon | None:
     why = why or ("" if _is_roots(command[1], host) else _not_roots(command[1]))
     if options is None or why:
         return Daemon(command[1], (), 0, places, unit, why)
-    return Daemon(command[1], _deciding(options), 0, places, unit)
+    return Daemon(command[1], _deciding(options), 0, places, unit, quiet=_quiet(options))
 
 
 def _expanded(command: str, about: dict[str, str], host: Host) -> list[str]:

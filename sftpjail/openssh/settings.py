@@ -77,6 +77,22 @@ class Settings:
         return keyword in self.origins or keyword in self.given
 
 
+def logging(
+    host: Host, user: str, connection: str = LOCAL, daemon: Daemon | None = None
+) -> tuple[str, str]:
+    """Ask sshd for LogLevel and SyslogFacility of an account; "" where it does not say one.
+
+    The arguments and errors are those of `effective`, which cannot tell: -ddd sets LogLevel.
+    """
+    asked = (daemon or primary(host)).command
+    answer = ask_sshd(host, "-T", "-C", spec(user, connection), daemon=asked)
+    if answer.code != 0:
+        words = " / ".join(answer.err.splitlines())
+        raise SftpJailError(f"sshd refuses its present configuration: {words}")
+    values = dict(line.partition(" ")[::2] for line in answer.out.splitlines())
+    return values.get("loglevel", ""), values.get("syslogfacility", "")
+
+
 @lru_cache(maxsize=256)
 def effective(
     host: Host, user: str, connection: str = LOCAL, daemon: Daemon | None = None

@@ -26,7 +26,6 @@ from ..transferlog import sshd_lines
 
 NOTE = f"{SEEN}/records"
 OVERLAP = 5  # seconds to read again, because a line may be late
-GAP = 7 * 86400  # seconds; after a longer time without the timer nobody knows what happened
 FRESH = 600  # seconds before systemd's units read the log again
 
 # The time in epoch seconds, the address and the port of the last use, by the name of a key: its
@@ -60,6 +59,10 @@ class Records:
     logged: dict[int, dict[str, tuple[int, str, int]]] = field(default_factory=dict)
     by_pam: bool = False
     verified: bool = True  # whether only root can have written the log
+
+    def newest_of(self, uid: int) -> Uses:
+        """Return the uses as `of` does, but always the newest, also by lines of any user."""
+        return newest(uses(self.host.text(f"{SEEN}/{uid}")), self.logged.get(uid, {}))
 
     def of(self, uid: int) -> Uses:
         """Return the uses of an account's keys, and its logins by other methods."""
@@ -120,9 +123,9 @@ def _has_gap(before: _Note, now: int, host: Host) -> bool:
     """Return whether the timer that keeps the records every hour has not done so for long.
 
     The host was off, or was restored from a backup, or its clock has been set ahead: the log need
-    not say what happened meanwhile.
+    not say what happened meanwhile. Of log files, `sshd_lines.begin` sees the gaps.
     """
-    return host.systemd and now - before.until > GAP
+    return host.systemd and now - before.until > sshd_lines.GAP
 
 
 def can_write(host: Host) -> bool:

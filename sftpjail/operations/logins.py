@@ -17,7 +17,7 @@ from ..engine.engine import Engine
 from ..errors import SftpJailError
 from ..host import Host
 from ..model import Account
-from ..openssh.settings import effective
+from ..openssh.settings import logging
 from ..system import programs
 from ..transferlog import sources
 from ..transferlog.sshd_lines import FILES
@@ -27,7 +27,7 @@ LASTLOG = "/var/log/lastlog"
 _RECORD = 292  # bytes for each uid: struct lastlog of <lastlog.h>, which begins with the time
 # The facilities that sshd may use for logins; see syslog(3).
 _FACILITIES = {"AUTH": "4", "AUTHPRIV": "10"}
-_SAYS_LITTLE = ("QUIET", "FATAL", "ERROR")
+_SAYS_LITTLE = ("SILENT", "QUIET", "FATAL", "ERROR")
 _DAEMONS = ("rsyslog", "syslog-ng")
 
 
@@ -86,11 +86,11 @@ def _logged(account: Account, since: int, engine: Engine) -> str:
     for line in _lines(host, since):
         if login.search(line):
             return line.decode("utf-8", "replace")
-    settings = effective(host, account.name)
-    if settings.get("loglevel") in _SAYS_LITTLE:
-        raise SftpJailError(f"sshd logs no logins, with LogLevel {settings.get('loglevel')}")
-    if settings.get("syslogfacility") not in _FACILITIES:
-        raise SftpJailError(f"sshd logs to the facility {settings.get('syslogfacility')}")
+    level, facility = logging(host, account.name)
+    if level in _SAYS_LITTLE:
+        raise SftpJailError(f"sshd logs no logins, with LogLevel {level}")
+    if facility not in _FACILITIES:
+        raise SftpJailError(f"sshd logs to the facility {facility}")
     return ""
 
 

@@ -104,11 +104,13 @@ def review(engine: Engine, accounts: Sequence[Account]) -> Review:
         name = account.name
         mine = granted.get(name, Grants())
         # A line of the log has a name, which can be that of an earlier account too.
-        uses = {key: use for key, use in records.of(account.uid).items() if use[0] >= mine.after}
+        uses = _since(mine.after, records.of(account.uid))
+        # A forged line can only spare an account; an old record must not disable one.
+        newest = _since(mine.after, records.newest_of(account.uid))
         ways = _ways(states, account)
         known = records.by_pam or (ways is not None and ways.logged)
         since = records.since if known else None
-        active, by = _activity(mine, uses, since, now if going[name] else None)
+        active, by = _activity(mine, newest, since, now if going[name] else None)
         one = Reviewed(
             account,
             states.of(account),
@@ -132,6 +134,10 @@ def _going_on(accounts: Sequence[Account]) -> Counter[str]:
     for account in accounts:
         names.setdefault(account.uid, []).append(account.name)
     return Counter(owner(session, names) for session in sessions())
+
+
+def _since(moment: int, uses: Uses) -> Uses:
+    return {key: use for key, use in uses.items() if use[0] >= moment}
 
 
 def _ways(states: States, account: Account) -> Ways | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 
 from ..errors import SftpJailError
@@ -18,6 +19,7 @@ from .timestamps import Clock, Stamp
 
 # Debian's rsyslog and syslog-ng, and other distributions'.
 FILES = ("/var/log/auth.log", "/var/log/secure")
+GAP = 7 * 86400  # seconds; what is not written or read for longer need not have every login
 # Since OpenSSH 9.8 a session is a program of its own. What root's processes call themselves is so.
 JOURNALCTL = (
     *("journalctl", "--quiet", "--no-pager", "--all", "--output=export"),
@@ -63,10 +65,13 @@ def following() -> Iterator[list[Login]]:
 
 
 def begin(host: Host) -> int:
-    """Return when the log of logins begins, in epoch seconds.
+    """Return since when the log of logins is complete, in epoch seconds.
+
+    That is its beginning; of log files, the end of their last gap, in which no daemon may have
+    written them.
 
     Raises:
-        SftpJailError: there is none, or it is empty.
+        SftpJailError: there is none, it is empty, or nobody has written to it for long.
     """
     if host.systemd:
         lines = (line for batch in _read(programs.stream(JOURNALCTL)) for line in batch)
@@ -74,15 +79,32 @@ def begin(host: Host) -> int:
             first = next(lines, None)
         if first:
             return first[0].at
-    else:
-        for name, handle in sources.opened(host, path(host)):
-            clock = Clock(os.fstat(handle.fileno()).st_mtime)
-            for line in sources.lines_of(name, handle):
-                word = _STAMP(line)
-                stamp = clock(word[0]) if word else None
-                if stamp:
-                    return stamp.at
-    raise SftpJailError("the log of logins is empty")
+        raise SftpJailError(_EMPTY)
+    return _begin_of_files(host)
+
+
+_EMPTY = "the log of logins is empty"
+
+
+def _begin_of_files(host: Host) -> int:
+    begin = last = written = 0
+    for name, handle in sources.opened(host, path(host)):
+        modified = os.fstat(handle.fileno()).st_mtime
+        clock = Clock(modified)
+        for line in sources.lines_of(name, handle):
+            word = _STAMP(line)
+            stamp = clock(word[0]) if word else None
+            if stamp:
+                # Backwards too: a line with a time of its own hides no gap.
+                begin = begin if begin and abs(stamp.at - last) <= GAP else stamp.at
+                last = stamp.at
+                written = min(last, int(modified))
+    if not begin:
+        raise SftpJailError(_EMPTY)
+    if time.time() - written > GAP:
+        day = time.strftime("%Y-%m-%d", time.localtime(written))
+        raise SftpJailError(f"nothing has been written to {path(host)} since {day}")
+    return begin
 
 
 Line = tuple[Stamp, int, bytes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -68,6 +69,11 @@ class Sshd:
         files = files or {}
         main = argv[argv.index("-f") + 1] if "-f" in argv else "/etc/ssh/sshd_config"
         lines = list(self._lines(main, files))
+        given = [
+            Line("", 0, *value.split("=", 1), "")
+            for option, value in itertools.pairwise(argv)
+            if option == "-o"
+        ]
         refused = self.refuses and any(self.refuses in line.keyword for line in lines)
         if self.broken or refused:
             return Answer(255, "", self.broken or "Bad configuration option: " + self.refuses)
@@ -82,7 +88,9 @@ class Sshd:
         globally = [line for line in lines if not line.criteria]
         locally = [line for line in lines if matches[line.criteria]]
         values: dict[str, str] = {}
-        for line in (*locally, *globally):
+        if "-ddd" in argv:  # which sets the level before any file does, and Match overrides it
+            given.insert(0, Line("", 0, "loglevel", "DEBUG3", ""))
+        for line in (*locally, *given, *globally):
             if line.keyword.lower() in LISTS and line.keyword.lower() in values:
                 values[line.keyword.lower()] += f" {line.value}"
             values.setdefault(line.keyword.lower(), line.value)

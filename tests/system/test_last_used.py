@@ -52,6 +52,11 @@ def test_by_the_log_of_sshd(machine: Machine) -> None:
     # Nobody else's key counts, whatever the log says of it.
     machine.sh("logger -t sshd -p auth.info 'Accepted publickey for bob from ::1 port 1 ssh2'")
     assert keys(machine)["spare"]["used"] is None
+    # A log that no daemon writes any more does not say that nobody came.
+    machine.write("/var/log/auth.log", "2020-01-02T12:00:00+00:00 host cron[1]: hello\n")
+    assert keys(machine)[""]["records_since"] is None
+    words = refused(machine, "sftpjail", "review", "--inactive", "1d", "--disable", "--yes")
+    assert "nothing has been written to /var/log/auth.log since 2020-01-02" in words, words
 
 
 @pytest.mark.booted

@@ -184,7 +184,15 @@ def test_two_hundred_accounts_in_every_state(machine: Machine) -> None:
     quiet = json.loads(machine.run("sftpjail", "--json", "review", "--inactive", "90d").out)
     assert quiet["unlogged"] == names("idle")
     assert not {one["user"] for one in quiet["accounts"]} & set(names("idle"))
+    machine.write(DROPIN, f"LogLevel QUIET\n{dropin}")
+    quiet = json.loads(machine.run("sftpjail", "--json", "review", "--inactive", "90d").out)
+    assert quiet["accounts"] == [], "the whole sshd is silent"
     machine.write(DROPIN, dropin)
+    for options in (("-E", "/var/log/sshd.log"), ("-q",), ("-o", "LogLevel=QUIET")):
+        machine.restart_sshd(*options)
+        quiet = json.loads(machine.run("sftpjail", "--json", "review", "--inactive", "90d").out)
+        assert quiet["accounts"] == [] and quiet["unlogged"], options
+    machine.restart_sshd()
     works(machine, "idle0", key)  # her last login is now
     with session(machine, "idle1", key, "/files"):
         found = json.loads(machine.run("sftpjail", "--json", "review", "idle1").out)["accounts"]

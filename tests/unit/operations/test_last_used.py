@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -16,6 +17,7 @@ __all__ = ["sshd", "stage"]
 
 AUTH = "/var/log/auth.log"
 BEGIN = 1_790_000_000  # 2026-09-21T14:13:20Z
+DAY = 86400
 NOTE = "/var/lib/sftpjail/seen/records"
 LINES = """\
 2026-09-21T14:13:20+00:00 host cron[1]: hello
@@ -25,6 +27,12 @@ LINES = """\
 2026-09-21T15:00:02+00:00 host cron[5]: Accepted password for ann from ::4 port 6 ssh2
 2026-09-21T15:00:03+00:00 host sshd[6]: Connection closed by authenticating user ann ::5 port 1 [preauth]
 """
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The present is two hours after the log's first line."""
+    monkeypatch.setattr(time, "time", lambda: float(BEGIN + 7200))
 
 
 def read(stage: Stage) -> last_used.Records:
@@ -65,6 +73,36 @@ def test_the_records_go_on_unless_there_is_a_gap(stage: Stage, note: str, since:
     stage.tree.write(AUTH, LINES)
     stage.tree.write(NOTE, note)
     assert read(stage).since == since
+
+
+def test_a_log_that_nobody_writes_says_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.tree.write(AUTH, LINES)
+    monkeypatch.setattr(time, "time", lambda: float(BEGIN + 8 * DAY))
+    records = read(stage)
+    assert records.since is None and records.of(1001), "what it does say is used"
+    assert records.why == f"nothing has been written to {AUTH} since 2026-09-21"
+    stage.tree.write(AUTH, "")  # as logrotate(8) does
+    stage.tree.write(f"{AUTH}.1", LINES)
+    assert read(stage).why == records.why
+    # An early line of a clock ahead, in a file that is as old.
+    stage.tree.write(AUTH, LINES + "2026-09-28T14:00:00+00:00 host sshd[7]: x\n")
+    os.utime(f"{stage.tree.root}{AUTH}", (BEGIN, BEGIN))
+    assert read(stage).since is None
+
+
+def test_a_log_is_complete_since_its_last_gap(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: float(BEGIN + 30 * DAY))
+    days = [0, 7, 14, 22, 29]
+    stamps = [time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(BEGIN + n * DAY)) for n in days]
+    stage.tree.write(f"{AUTH}.1", "".join(f"{stamp} host cron[1]: x\n" for stamp in stamps[:3]))
+    stage.tree.write(AUTH, "".join(f"{stamp} host cron[1]: x\n" for stamp in stamps[3:]))
+    assert read(stage).since == BEGIN + 22 * DAY
+    stage.tree.write(AUTH, f"{stamps[2]} host cron[1]: x\n{stamps[4]} host cron[1]: x\n")
+    assert read(stage).since == BEGIN + 29 * DAY
 
 
 def test_what_the_log_was_read_for_is_not_read_again(stage: Stage) -> None:

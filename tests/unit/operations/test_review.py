@@ -6,17 +6,20 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from fakes import FakeHost
 from fakesshd import sshd
 from played import Run, Stage, run, stage
 
 from sftpjail.errors import SftpJailError
 from sftpjail.jails.membership import members
+from sftpjail.openssh import daemons
 from sftpjail.operations import last_used
 from sftpjail.operations import review as module
 from sftpjail.operations.grants import Grant, Grants
 from sftpjail.operations.last_used import Records
 from sftpjail.operations.review import Review, refuse_young, review, to_disable
 from sftpjail.paths import KEEP
+from sftpjail.system.listeners import Listener
 from sftpjail.system.logged_in import Session
 
 __all__ = ["run", "sshd", "stage"]
@@ -103,6 +106,56 @@ def test_where_sshd_logs_no_login_nobody_is_inactive(
     assert to_disable(found, 1, stage.host()) == ([], [])
     found.records.by_pam = True
     assert found.unlogged == []
+
+
+@pytest.mark.parametrize(
+    ("options", "systemd", "unit", "logged"),
+    [
+        ((), False, "", True),
+        ((("D", ""), ("p", "2222")), False, "", True),
+        ((("E", "/var/log/sshd.log"),), False, "", False),
+        ((("E", "/var/log/sshd.log"),), True, "ssh.service", False),
+        ((("q", ""),), True, "ssh.service", False),
+        ((("e", ""),), False, "", False),
+        ((("e", ""),), True, "session-1.scope", False),
+        ((("D", ""), ("e", "")), True, "ssh.service", True),
+        ((("o", "LogLevel=QUIET"),), True, "ssh.service", False),
+        ((("o", "LogLevel=VERBOSE"),), True, "ssh.service", True),
+        ((("o", "SyslogFacility=LOCAL3"),), False, "", False),
+        ((("o", "SyslogFacility=LOCAL3"),), True, "ssh.service", True),
+        (None, True, "ssh.service", False),
+    ],
+)
+def test_a_daemon_that_logs_elsewhere_tells_nothing(
+    stage: Stage,
+    known: dict[str, Grants],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[tuple[str, str], ...] | None,
+    systemd: bool,
+    unit: str,
+    logged: bool,
+) -> None:
+    monkeypatch.setattr(FakeHost, "systemd", systemd)
+    monkeypatch.setattr(daemons, "_is_roots", lambda *_: True)
+    monkeypatch.setattr(daemons, "started_by_sockets", lambda _: ())
+    usual = Listener(7, "/usr/sbin/sshd", (), (("", 22),), "ssh.service")
+    stage.tree.listening = [usual, Listener(8, "/usr/sbin/sshd", options, (("", 2222),), unit)]
+    found = looked(stage)
+    assert found.unlogged == ([] if logged else ["ann"])
+    assert (found.accounts[0].idle is None) is not logged
+    assert bool(to_disable(found, 90, stage.host())[0]) is logged
+
+
+def test_an_old_record_hides_no_newer_login(
+    stage: Stage, known: dict[str, Grants], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(stage, 150)
+    logged = {1001: {KEY: (ago(1), "::2", 6)}}
+    records = Records(stage.host(), since=ago(200), logged=logged, verified=False)
+    monkeypatch.setattr(last_used, "read", lambda *_: records)
+    (ann,) = looked(stage).accounts
+    assert (ann.by, ann.idle) == ("login", 1)
+    assert ann.last == (KEY, ago(150), "::1"), "a forged line takes no address away"
 
 
 def test_young_records_disable_nobody(stage: Stage, known: dict[str, Grants]) -> None:
