@@ -124,7 +124,7 @@ def _unlogged(found: Review) -> list[Problem]:
         return []
     whose = some(found.unlogged, _SHOWN)
     why = "sshd keeps their logins out of the log that is read, so none counts as inactive"
-    advice = "see LogLevel and SyslogFacility in sshd_config(5)"
+    advice = "see LogLevel and SyslogFacility in sshd_config(5), and -E, -e and -q in sshd(8)"
     what = f"when somebody last logged in is not known of {whose}"
     return [Problem(what, why, severity="advice", advice=advice)]
 

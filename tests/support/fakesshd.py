@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -70,7 +71,7 @@ class Sshd:
         main = argv[argv.index("-f") + 1] if "-f" in argv else "/etc/ssh/sshd_config"
         lines = list(self._lines(main, files))
         given = [
-            Line("", 0, *value.split("=", 1), "")
+            Line("", 0, *re.split(r"[\s=]", value, maxsplit=1), "")
             for option, value in itertools.pairwise(argv)
             if option == "-o"
         ]
