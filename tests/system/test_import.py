@@ -270,7 +270,7 @@ def test_whom_other_lines_let_out_is_not_jailed(machine: Machine) -> None:
     script = GROUP + each(HOME + DOTSSH, "ann") + "\nuseradd -m -G sftponly bob"
     by_hand(machine, Byhand(block, script))
     refused(
-        machine, "sftpjail", "import", "--apply", says="profile sftponly would jail bob, for whom"
+        machine, "sftpjail", "import", "--apply", says="profile sftponly would jail bob, to whom"
     )
 
 
