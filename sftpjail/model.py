@@ -251,7 +251,9 @@ class Account:
 
 # The option of mount(8) that has a map of owners, and ours that allows a source without nosuid.
 MAP, SETID = "X-mount.idmap=", "x-sftpjail.setid"
-_MAP = re.compile(rf"{MAP}u:([0-9]+):([0-9]+):1(?:\\040| )g:([0-9]+):([0-9]+):1")
+# An account that is still to be made has the uid and gid -1; see `Account.exists`.
+_ID = "(-1|[0-9]+)"
+_MAP = re.compile(rf"{MAP}u:([0-9]+):{_ID}:1(?:\\040| )g:([0-9]+):{_ID}:1")
 
 
 class Ids(NamedTuple):

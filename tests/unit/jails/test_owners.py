@@ -127,3 +127,8 @@ def test_a_map_makes_an_account_the_owner() -> None:
 )
 def test_a_map_of_another_form_names_nobody(option: str) -> None:
     assert Bind("/srv/site", "/x", options=("bind", option)).owner is None
+
+
+def test_the_map_of_an_account_that_is_still_to_be_made_is_ours() -> None:
+    bind = Bind("/srv/site", "/srv/sftp/new/web", options=("bind", id_map(WEB, -1, -1)))
+    assert bind.owner == WEB
