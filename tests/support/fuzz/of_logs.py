@@ -16,7 +16,7 @@ from sftpjail.model import REQUESTS
 from sftpjail.selftest import sftp_client
 from sftpjail.testing.made import MadeHost
 from sftpjail.transferlog import logins as sshd_logins
-from sftpjail.transferlog import parser, sources, sshd_lines
+from sftpjail.transferlog import parser, sources, sshd_lines, totals
 from sftpjail.transferlog.journal_export import LONGEST, Entries, Entry
 from sftpjail.transferlog.timestamps import Clock
 
@@ -267,6 +267,24 @@ _SSHD_LINES = (
     "Authentication refused: bad ownership or modes for file /x",
 )
 
+
+def sums(data: bytes) -> None:
+    """What is read can be written and read again; what is damaged is as nothing."""
+    found = totals.read(data.decode("utf-8", "surrogateescape"))
+    assert totals.read(totals.as_text(found)) == found
+    found.logins.add("ann", [1])
+    assert totals.read(totals.as_text(found)).logins.every[0] >= 1
+
+
+_SUMS = totals.as_text(
+    totals.Totals(
+        "/x/sftpjail.prom",
+        totals.Count(totals.Place(1764000000, "s=1", "", 7), {"ann": [5, 0]}, [9, 1], 2),
+        totals.Count(totals.Place(1764000000, "", "abc", 7), {"bob": [3]}, [3]),
+    )
+)
+
+
 LOGS = (
     Target(
         "the log of internal-sftp",
@@ -323,6 +341,23 @@ LOGS = (
             "Vouchers._read",
             "_entries",
         ),
+    ),
+    Target(
+        "how far logs were counted",
+        ("transferlog/totals.py",),
+        sums,
+        (
+            _SUMS,
+            _SUMS.replace("1764000000", "-1"),
+            _SUMS.replace("[9, 1]", "[9]"),
+            _SUMS.replace('"sums"', '"some"'),
+            _SUMS.replace('"abc"', "5"),
+            "{}",
+            "[" * 3000,
+            "",
+        ),
+        ('"sums"', '"every"', '"place"', "null", "[", "]", "{", "}", ":", ",", "1e9", "true"),
+        ("read", "_count", "_place", "_numbers", "_number", "_text"),
     ),
     Target(
         "times of a log",

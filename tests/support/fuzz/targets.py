@@ -22,6 +22,7 @@ NO_PARSERS = {
     ),
     **dict.fromkeys(
         (
+            "formats/exposition.py",
             "transferlog/backend.py",
             "transferlog/matching.py",
             "openssh/sshd.py",
@@ -49,7 +50,7 @@ NO_PARSERS = {
         (
             *("cli/accounts_file.py", "jails/addresses.py", "jails/closing.py"),
             *("jails/directory.py", "openssh/auto_mounts.py", "operations/export.py"),
-            *("operations/keys.py", "plugins/sshd/methods.py"),
+            *("operations/keys.py", "plugins/sshd/methods.py", "transferlog/since.py"),
         ),
         _HANDS_ON,
     ),
