@@ -113,6 +113,17 @@ def test_a_broken_configuration_leaves_the_host_as_it_was(hosts: Fleet) -> None:
     assert tree(hosts, "host1") == before
 
 
+def test_who_cannot_be_is_left_out_where_that_is_wanted(hosts: Fleet) -> None:
+    good = {"name": "kept", "keys": [hosts.public_key]}
+    bad = {"name": "lost", "mounts": [{"source": "/srv/nowhere", "target": "/x"}]}
+    given = task("accounts", accounts=[good, bad], keep_going=True)
+    done = hosts.play([given], "--limit", "host1")
+    assert done.recap("host1")["failed"] == 1 and "/srv/nowhere" in done.out, done.out
+    assert "Traceback" not in done.out and "TypeError" not in done.out, done.out
+    assert states(hosts, "host1")["kept"] == "ok" and "lost" not in states(hosts, "host1")
+    hosts.hosts["host1"].run("sftpjail", "remove", "--delete-account", "--", "kept")
+
+
 def test_an_unreachable_host_keeps_no_other_from_its_end(hosts: Fleet) -> None:
     done = hosts.play([task("account", name="late", keys=[hosts.public_key])], away="10.77.0.99")
     assert done.recap("away")["unreachable"] == 1, done.out
@@ -227,6 +238,8 @@ def test_the_play_of_the_cookbook(hosts: Fleet) -> None:
     assert done.code == 0, done.out
     assert states(hosts, "host1") == states(hosts, "host2") == states(hosts, "host3")
     assert "alice" in states(hosts, "host1")
+    listed = task("accounts", accounts=json.loads(exported)["accounts"])
+    assert hosts.play([listed]).recap("host1")["changed"] == 0
     asked = hosts.play([task("info", gather=["review"], users=["mover"])], "-v", "--limit", "host1")
     assert asked.code == 0 and '"user": "mover"' in asked.out and "user000" not in asked.out
 

@@ -156,11 +156,17 @@ class Tool(object):
             self.module.exit_json(changed=True, msg=problem["what"] + " yet: all would be made")
         self.module.fail_json(msg=sentence(problem), rc=failed.code, **told(problem))
 
-    def fail_of(self, problems, **result):
-        """End the module since some of what was asked for is left undone: by its first problem."""
-        self.module.fail_json(
-            msg="; ".join(sentence(problem) for problem in problems), problems=problems, **result
-        )
+    def finish(self, result):
+        """End the module: with its result, or failed if some of what was asked for is left undone.
+
+        Args:
+            result: what the module says; left_out is taken from it, the problems of what is left.
+        """
+        left_out = result.pop("left_out", [])
+        if left_out:
+            result["problems"] = left_out
+            self.module.fail_json(msg="; ".join(map(sentence, left_out)), **result)
+        self.module.exit_json(**result)
 
 
 def told(problem):

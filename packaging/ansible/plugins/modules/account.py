@@ -210,10 +210,7 @@ def main():
             result = leave(tool, fields["name"], module.params["state"] == "absent")
     except Failed as failed:
         tool.fail(failed)
-    left_out = result.pop("left_out", [])
-    if left_out:
-        tool.fail_of(left_out, **result)
-    module.exit_json(**result)
+    tool.finish(result)
 
 
 if __name__ == "__main__":

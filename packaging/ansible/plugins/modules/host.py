@@ -232,7 +232,7 @@ def difference(tool, configuration):
 
 
 def present(tool, params):
-    """Configure the host and set it up; return the module's result and what is left undone."""
+    """Configure the host and set it up; return the module's result."""
     wanted = None if params["config"] is None else render(params["config"])
     configuration = Configuration(tool.module, wanted)
     diff = difference(tool, configuration) if tool.module._diff else []
@@ -242,12 +242,13 @@ def present(tool, params):
     result["diff"] = diff
     if configuration.backup_file:
         result["backup_file"] = configuration.backup_file
-    return result, [
+    result["left_out"] = [
         problem
         for answer in answers
         for problem in answer["problems"]
         if answer["code"] == LEFT_OUT and problem["severity"] != "advice"
     ]
+    return result
 
 
 def absent(tool):
@@ -283,20 +284,16 @@ def main():
     if module.params["state"] == "absent" and not tool.path:
         module.exit_json(changed=False, actions=[], notices=[], problems=[])
     tool.need()
-    left = []
     try:
         if module.params["state"] == "present":
-            result, left = present(tool, module.params)
+            result = present(tool, module.params)
         else:
             result = absent(tool)
     except (Failed, ValueError) as failed:
         if isinstance(failed, ValueError):
             module.fail_json(msg="config: {0}".format(failed), what=str(failed), why="", fix="")
         tool.fail(failed)
-    if left:
-        result.pop("problems")
-        tool.fail_of(left, **result)
-    module.exit_json(**result)
+    tool.finish(result)
 
 
 if __name__ == "__main__":
