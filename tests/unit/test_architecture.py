@@ -26,7 +26,7 @@ FLOORS = (
     ("__main__", "testing"),
     ("cli",),
     ("operations",),
-    ("selftest",),
+    ("selftest", "watch"),
     ("jails",),
     ("engine", "transferlog", "openssh"),
     ("host",),
