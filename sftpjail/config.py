@@ -40,6 +40,11 @@ keep = integer(0, 1200, default=0)
 file = string(default='')
 accounts = boolean(default=True)
 check = boolean(default=True)
+[events]
+user = string(default='')
+workers = integer(1, 64, default=4)
+timeout = integer(1, 86400, default=60)
+retries = integer(0, 100, default=8)
 [plugins]
 allow = force_list(default=list())
 disable = force_list(default=list())
@@ -92,6 +97,20 @@ class Metrics:
     check: bool = True
 
 
+@dataclass(frozen=True)
+class Events:
+    """The section [events]: who runs what `watch` hands out, "" for nobody, and how.
+
+    `workers`: accounts at once. `timeout`: seconds for one script. `retries`: how often one that
+    failed is run again.
+    """
+
+    user: str = ""
+    workers: int = 4
+    timeout: int = 60
+    retries: int = 8
+
+
 class Taken(NamedTuple):
     """A Match block of an administrator's that `import` replaces by one of ours.
 
@@ -126,6 +145,7 @@ class Config:
     plugins_packaged: tuple[str, ...] = ()
     keep_history: int = 0
     metrics: Metrics = Metrics()
+    events: Events = Events()
     taken: tuple[Taken, ...] = ()
     given_back: tuple[Taken, ...] = ()
     released: tuple[str, ...] = ()
@@ -278,6 +298,7 @@ def _build(raw: Any, path: str) -> Config:
         {name: dict(plugins[name]) for name in plugins.sections},
         keep_history=raw["history"]["keep"],
         metrics=_metrics(raw["metrics"], path),
+        events=_events(raw["events"], path),
     )
 
 
@@ -292,6 +313,17 @@ def _metrics(raw: Any, path: str) -> Metrics:
 def is_for_node_exporter(path: str) -> bool:
     """Return whether node_exporter's textfile collector reads a file of that name."""
     return path.endswith(".prom") and posixpath.basename(path) != ".prom"
+
+
+def _events(raw: Any, path: str) -> Events:
+    try:
+        user = valid_name(raw["user"]) if raw["user"] else ""
+    except UsageError as error:
+        raise UsageError(
+            f"{path}: [events] user: {error.message}",
+            advice=f"correct it in {path}; see sftpjail.conf(5)",
+        ) from error
+    return Events(user, raw["workers"], raw["timeout"], raw["retries"])
 
 
 def _owners(values: Iterable[str], path: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail import config
-from sftpjail.config import Config, Logs, Metrics, load, parse
+from sftpjail.config import Config, Events, Logs, Metrics, load, parse
 from sftpjail.errors import UsageError
 from sftpjail.model import Profile
 
@@ -77,6 +77,10 @@ def test_unreadable_bytes_and_directories(tmp_path: Path) -> None:
         (
             "[metrics]\nfile = /x/y.prom\naccounts = no\ncheck = no",
             {"metrics": Metrics("/x/y.prom", False, False)},
+        ),
+        (
+            "[events]\nuser = www-data\nworkers = 8\ntimeout = 5\nretries = 0",
+            {"events": Events("www-data", 8, 5, 0)},
         ),
         (
             "[plugins]\nallow = quota,\ndisable = logs, keys",
@@ -423,3 +427,9 @@ def test_the_profile_that_was_meant() -> None:
 def test_a_file_for_metrics_is_one_that_node_exporter_reads(file: str) -> None:
     with pytest.raises(UsageError, match=r"\[metrics\] file"):
         parse(f"[metrics]\nfile = {file}\n")
+
+
+@pytest.mark.parametrize("line", ["user = ../x", "workers = 0", "timeout = 0", "retries = -1"])
+def test_events_have_limits_and_a_valid_user(line: str) -> None:
+    with pytest.raises(UsageError, match=r"\[events\]"):
+        parse(f"[events]\n{line}\n")
