@@ -56,7 +56,7 @@ group = string(default='')
 match_user = force_list(default=list())
 chroot = string(default='/srv/sftp/%u')
 home = option('bind', 'inside', 'none', default='bind')
-mounts = option('auto', 'fstab', 'session', default='fstab')
+mounts = option('auto', 'fstab', 'session', default='auto')
 files = string(default='files')
 shell = string(default='/usr/sbin/nologin')
 read_only = boolean(default=False)
@@ -73,6 +73,9 @@ authentication_methods = force_list(default=list())
 addresses = force_list(default=list())
 connections = integer(0, 10000, default=0)
 """.replace("LOCALS", ", ".join(f"'LOCAL{n}'" for n in range(8)))
+
+# The profile of a file that says nothing: setup decides where its mounts are.
+UNSAID = Profile("sftponly", mounts="auto")
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def load(path: str = PATH) -> Config:
             text = handle.read()
     except FileNotFoundError:
         if path == PATH:
-            return replace(Config(), plugins_packaged=_packaged())
+            return Config((UNSAID,), plugins_packaged=_packaged())
         raise UsageError(f"there is no configuration file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(f"the configuration {path}", error) from error
@@ -354,7 +357,7 @@ def _unprintable(value: str) -> bool:
 def _profile(name: str, raw: Any, path: str) -> Profile:
     where = f"{path}: [profiles] [[{name}]]"
     if raw is None:
-        return Profile(name)
+        return replace(UNSAID, name=name)
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
     }

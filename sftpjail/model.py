@@ -156,8 +156,9 @@ REQUESTS = {
 class Profile:
     """What the jails of one Unix group are like: one section of sftpjail.conf(5), one Match block.
 
-    Paths are absolute. `chroot` keeps its %u, %h and %% as sshd_config(5) knows them. Where the
-    configuration leaves it to setup what `mounts` is (auto), `mounts_because` is why it is that.
+    Paths are absolute. `chroot` keeps its %u, %h and %% as sshd_config(5) knows them. `mounts` is
+    what it is on this host; where the configuration leaves that to setup (auto, as it does unless
+    it says otherwise), `mounts_because` is why.
     """
 
     name: str

@@ -73,8 +73,6 @@ def _edit(profile: Profile, wanted: Profile, key: str, value: str, host: Host) -
 
     It is tried on the text first: "" unless what comes of it is the WANTED profile and no other.
     """
-    if wanted.mounts_because:
-        wanted = replace(wanted, mounts="auto")  # as the file has it
     lines = host.text(PATH).split("\n")
     heads = [at for at, text in enumerate(lines) if text.strip().startswith("[")]
     at = next((at for at in heads if _heading(lines[at]) == f"[[{profile.name}]]"), None)
@@ -89,10 +87,13 @@ def _edit(profile: Profile, wanted: Profile, key: str, value: str, host: Host) -
         edit, new = _insert(lines, at, line) if old is None else _change(lines, old, line, value)
         command = f"sed -i {quote(edit)} {PATH}"
     try:
-        profiles = parse("\n".join(new)).profiles
+        former, profiles = (parse("\n".join(text)).profiles for text in (lines, new))
     except SftpJailError:
         return ""
-    others = [one for one in parse("\n".join(lines)).profiles if one.name != profile.name]
+    if key != "mounts":  # which the file may leave to setup
+        said = [one.mounts for one in former if one.name == profile.name]
+        wanted = replace(wanted, mounts=(said or [wanted.mounts])[0])
+    others = [one for one in former if one.name != profile.name]
     good = wanted in profiles and [one for one in profiles if one != wanted] == others
     good = good and host.trusted_path(PATH) == PATH and len(value) < MOST
     return command if good else ""

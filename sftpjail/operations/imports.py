@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any
 
 from ..actions import Check, Configure, MakeDir, Remove
-from ..config import Config, Taken, keyfile, parse
+from ..config import UNSAID, Config, Taken, keyfile, parse
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnKeyMigrate, OnSetup, OnTeardown, Plan, Step
 from ..errors import SftpJailError
@@ -81,7 +81,8 @@ def propose(host: Host, config: Config, path: str) -> Proposal:
         SftpJailError: sshd refuses its configuration.
     """
     # A package's default profiles do not count before somebody has run setup.
-    unused = not host.records.is_set_up and config.profiles == Config().profiles
+    as_written = tuple(map(_as_written, config.profiles))
+    unused = not host.records.is_set_up and as_written == (UNSAID,)
     kept = () if unused else config.profiles
     found = find_handmade(host, replace(config, profiles=kept))
     found = [_valid(one) for one in found]
@@ -96,14 +97,19 @@ def propose(host: Host, config: Config, path: str) -> Proposal:
     if unused and logs and not re.search(r"(?m)^\s*\[\s*logs\s*\]", text):
         text = f"{text.rstrip()}\n\n[logs]\n{logs}"
         notes = []
-    new = decided(parse(text, path), host, ask=True)
-    new = replace(new, plugins_packaged=config.plugins_packaged)
-    expected = (*kept, *(profile for one in wanted for profile in one.profiles))
-    if new.profiles != expected:
+    new = parse(text, path)
+    imported = tuple(profile for one in wanted for profile in one.profiles)
+    if new.profiles != (*(() if unused else as_written), *imported):
         raise SftpJailError(f"the profiles cannot be written into {path} as it stands")
+    new = replace(decided(new, host, ask=True), plugins_packaged=config.plugins_packaged)
     note = f"{day}: replaced by a profile; `sftpjail undo` or `sftpjail teardown` gives it back"
     taken = tuple(Taken(one.block.path, one.block.lines, note) for one in wanted)
     return Proposal(tuple(found), replace(new, taken=taken), text, tuple(notes))
+
+
+def _as_written(profile: Profile) -> Profile:
+    """Return a profile with what the file says of its mounts."""
+    return replace(profile, mounts="auto") if profile.mounts_because else profile
 
 
 def _valid(found: Found) -> Found:
@@ -145,10 +151,12 @@ def _sections(found: Found, day: str) -> Iterator[str]:
 def section(profile: Profile) -> Iterator[str]:
     """Yield the lines of a profile for sftpjail.conf(5), without default values.
 
+    Where its mounts are is always said: an import leaves nothing to setup.
+
     Raises:
         SftpJailError: a value cannot be quoted.
     """
-    default = Profile(profile.name, group="")
+    default = Profile(profile.name, group="", mounts="auto")
     yield f"[[{profile.name}]]"
     for name, value in vars(profile).items():
         if name == "name" or value == getattr(default, name):

@@ -232,10 +232,8 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
     name = PROBE if profile.group else profile.match_user[0]
     argv = (PROVE, name, profile.group)
     before = host.programs.preview([*argv, "none"])
-    if before.code != 0:
-        raise SftpJailError(f"the logins of profile {profile.name} cannot be tried: {before.words}")
     files = (f.path for f in actions if isinstance(f, WriteFile | SetLines | Remove))
-    return Check(
+    proof = Check(
         (*argv, kind),
         f"with PAM's new rules all must log in as before: profile {profile.name}, mounts {kind}",
         # Accounts that could not log in before need not be able to now.
@@ -243,6 +241,12 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
         candidate=(*files, "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config"),
         fix=" ".join((*argv, kind)),
     )
+    if before.code != 0:
+        why = f"the logins of profile {profile.name} cannot be tried: {before.words}"
+        error = SftpJailError(why)
+        error.action = proof
+        raise error
+    return proof
 
 
 @hookimpl

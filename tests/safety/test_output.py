@@ -89,7 +89,7 @@ def values(thorough: bool, without: str = "") -> list[str]:
 @pytest.fixture(scope="module")
 def host(installed: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A host with the jails of alice and eve, who is at home inside hers, and bob, who has none."""
-    with Machine(layer=installed) as machine:
+    with Machine(layer=installed, mounts="fstab") as machine:
         ready(machine, PROFILES)
         jail(machine, "alice")
         machine.sh(

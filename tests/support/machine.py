@@ -24,6 +24,7 @@ from answers import judge_output
 SANDBOX = Path(__file__).parents[1] / "sandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+CONFIG = "/etc/sftpjail/sftpjail.conf"
 # Where Machine.listing looks, and what changes by itself.
 # The one thing of ours that a teardown leaves; a directory that holds nothing else is left out too.
 HISTORY = "/var/lib/sftpjail/history"
@@ -58,9 +59,18 @@ class CommandFailed(AssertionError):
 
 class Machine:
     def __init__(
-        self, *, boot: bool = False, layer: Path | None = None, root: str = "host"
+        self,
+        *,
+        boot: bool = False,
+        layer: Path | None = None,
+        root: str = "host",
+        mounts: str = "",
     ) -> None:
-        """`boot` runs it under systemd; `layer` is a directory whose files lie over the copy; `root` is what to copy."""
+        """`boot` runs it under systemd; `layer` is a directory whose files lie over the copy; `root` is what to copy.
+
+        `mounts` is what each profile gets where a test's sftpjail.conf does not say; "" leaves that to setup.
+        """
+        self.mounts = mounts
         self.boot = boot
         self.port = 22 if boot else 2222
         self._argv = [str(SANDBOX), "--root", root]
@@ -181,7 +191,12 @@ class Machine:
     # --- files
 
     def write(self, path: str, text: str, mode: int | None = None) -> None:
-        """Writes through what is there: links are followed, owner and mode stay, unless `mode` says otherwise."""
+        """Writes through what is there: links are followed, owner and mode stay, unless `mode` says otherwise.
+
+        A sftpjail.conf gets `mounts`.
+        """
+        if path == CONFIG and self.mounts:
+            text = with_mounts(text, self.mounts)
         change = f'; chmod {mode:o} "$1"' if mode is not None else ""
         self.run(
             "sh", "-ec", f'mkdir -p "$(dirname "$1")"; cat >"$1"{change}', "sh", path, input=text
@@ -368,6 +383,23 @@ class Machine:
             str(self.port),
             *(f"-o{option}" for option in options),
         ]
+
+
+def with_mounts(config: str, mounts: str) -> str:
+    """A sftpjail.conf in which each profile that says nothing of its mounts has them there."""
+    parts = re.split(r"(?m)^(?=\[)", config)  # at each heading
+    inside = False
+    for at, part in enumerate(parts):
+        if not part.startswith("[["):
+            inside = part.startswith("[profiles]")
+        elif inside and not re.search(r"(?m)^mounts *=", part):
+            head, _, rest = part.partition("\n")
+            parts[at] = f"{head}\nmounts = {mounts}\n{rest}"
+    text = "".join(parts)
+    if not re.search(r"(?m)^\[profiles\]", config):
+        end = "" if text.endswith("\n") or not text else "\n"
+        text += f"{end}[profiles]\n[[sftponly]]\nmounts = {mounts}\n"
+    return text
 
 
 def changes(

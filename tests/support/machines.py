@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from directory import Directory
-from machine import SANDBOX, Machine
+from machine import CONFIG, SANDBOX, Machine, with_mounts
 
 PROJECT = SANDBOX.parents[1]
 
@@ -42,13 +42,20 @@ def installed(sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(
             ["/usr/bin/python3", "-m", "compileall", "-q", "-s", layer, package], check=True
         )
+    config = layer / CONFIG.lstrip("/")
+    config.write_text(with_mounts(config.read_text(), "fstab"))
     return layer
 
 
 @pytest.fixture
 def machine(installed: Path) -> Iterator[Machine]:
-    """A fresh machine with sftpjail installed, and nothing of it set up or running."""
-    with Machine(layer=installed) as machine:
+    """A fresh machine with sftpjail installed, and nothing of it set up or running.
+
+    Most tests are about mounts in fstab, or about something else and quicker with them, so that a
+    sftpjail.conf that does not say gets `mounts = fstab`. The default is what `steps.as_shipped`
+    leaves, and what tests of the story, the packages and the upgrade have.
+    """
+    with Machine(layer=installed, mounts="fstab") as machine:
         yield machine
 
 
@@ -62,7 +69,7 @@ def bare_machine(sandbox: Path) -> Iterator[Machine]:
 @pytest.fixture
 def booted(installed: Path) -> Iterator[Machine]:
     """Like `machine`, but booted: systemd, journald, ssh on port 22 and the root's log daemon run. Mark it `booted`."""
-    with Machine(boot=True, layer=installed) as machine:
+    with Machine(boot=True, layer=installed, mounts="fstab") as machine:
         yield machine
 
 

@@ -1,11 +1,22 @@
-"""`mounts = auto`: session mounts where jails can have a PAM service of their own, else fstab; decided once."""
+"""`mounts = auto`, the default: session mounts where jails can have a PAM service of their own, else fstab; decided once."""
 
 from __future__ import annotations
 
 from machine import Machine
-from steps import CONFIG, again, fstab, jail, mounted, ready, web, works
+from steps import (
+    CONFIG,
+    QUIET,
+    again,
+    as_shipped,
+    fstab,
+    jail,
+    mounted,
+    programs_of,
+    ready,
+    web,
+    works,
+)
 
-AUTO = "[logs]\nbackend = none\n[profiles]\n[[sftponly]]\nmounts = auto\n"
 DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 PROVED = "setup has tried it with logins"
 
@@ -23,7 +34,8 @@ def shown(machine: Machine, name: str = "alice") -> str:
 
 def test_setup_decides_by_logins_and_says_why(machine: Machine) -> None:
     pam = machine.read("/etc/pam.d/sshd")
-    ready(machine, AUTO)
+    as_shipped(machine)
+    ready(machine)
     again(machine, "sftpjail", "setup")
     key = jail(machine, "alice")
     machine.run("sftpjail", "mount", "alice", web(machine), "/web")
@@ -36,6 +48,10 @@ def test_setup_decides_by_logins_and_says_why(machine: Machine) -> None:
         why = "OpenSSH 9.2 takes no PAMServiceName in a Match block"
         assert shown(machine) == f"fstab (auto: {why})"
         assert len(fstab(machine, "alice")) == 2
+    # What setup has decided is read: useradd waits for no login.
+    programs = programs_of(machine, "useradd", "-m", "-G", "sftponly", "carol")
+    assert [one for one in programs if one.endswith(("/prove-login", "/sftp", "/ssh"))] == []
+    machine.run("userdel", "-r", "carol")
     explained = machine.run("sftpjail", "explain", "alice").out
     assert "mounts = auto" in explained, explained
     assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
@@ -55,11 +71,12 @@ def test_jails_in_fstab_stay_there(machine: Machine) -> None:
     ready(machine)
     key = jail(machine, "alice")
     lines, block = fstab(machine, "alice"), machine.read(DROPIN)
-    machine.write(CONFIG, AUTO)
+    as_shipped(machine)
+    machine.write(CONFIG, QUIET)
     assert shown(machine) == "fstab (auto: its Match block had it so)"
     again(machine, "sftpjail", "setup")
     assert (fstab(machine, "alice"), machine.read(DROPIN)) == (lines, block)
-    machine.write(CONFIG, f"{AUTO}[[second]]\nmounts = auto\n")
+    machine.write(CONFIG, f"{QUIET}[profiles]\n[[sftponly]]\n[[second]]\nmounts = auto\n")
     machine.run("sftpjail", "setup")
     machine.run("useradd", "-m", "-N", "-G", "second", "bob")
     assert shown(machine, "bob") == "fstab (auto: jails of this host have their mounts there)"
@@ -71,7 +88,7 @@ def test_failed_trial_logins_mean_fstab(machine: Machine) -> None:
     """What only a login shows: a PAM module that is not there."""
     module = machine.sh("find /usr/lib -name pam_namespace.so").out.strip()
     machine.run("mv", module, f"{module}.away")
-    machine.write(CONFIG, AUTO)
+    as_shipped(machine)
     machine.start_sshd()
     done = machine.run("sftpjail", "setup")
     key = jail(machine, "alice")
@@ -81,4 +98,4 @@ def test_failed_trial_logins_mean_fstab(machine: Machine) -> None:
         assert shown(machine) == "fstab (auto: setup's trial logins with session mounts failed)"
     machine.run("mv", f"{module}.away", module)
     again(machine, "sftpjail", "setup")
-    assert len(fstab(machine, "alice")) == 1, "what was decided holds"
+    assert len(fstab(machine, "alice")) == 2, "what was decided holds"

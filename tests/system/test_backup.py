@@ -38,7 +38,7 @@ def test_etc_and_home_are_enough(machine: Machine, installed: Path, records: str
         works(machine, user, keys[user], f"put /etc/hostname of-{user}")
     backup = f"tar -cpf /backup.tar --numeric-owner --acls --xattrs /etc /home /root/keys {records}"
     machine.sh(backup)
-    with Machine(layer=installed) as fresh:
+    with Machine(layer=installed, mounts="fstab") as fresh:
         shutil.copy(f"/proc/{machine.pid}/root/backup.tar", f"/proc/{fresh.pid}/root/backup.tar")
         fresh.sh("tar -C / -xpf /backup.tar --numeric-owner --acls --xattrs")
         fresh.start_sshd()

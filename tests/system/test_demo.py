@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from machine import SANDBOX, Machine
+from steps import as_shipped
 
 PICTURES = SANDBOX.parents[1] / "packaging" / "pictures"
 
@@ -24,6 +25,7 @@ def text_of(picture: str) -> list[str]:
 
 def test_the_pictures_of_the_readme_are_what_is_printed(machine: Machine) -> None:
     """To draw them anew: packaging/demo --pictures."""
+    as_shipped(machine)
     done = machine.run("python3", "/src/packaging/pictures.py", timeout=120)
     drawn = json.loads(done.out)
     assert sorted(drawn) == sorted(path.stem for path in PICTURES.iterdir())

@@ -45,7 +45,7 @@ class Stock:
 
     def take(self, booted: bool = False) -> Jail:
         if booted not in self._machines:
-            machine = Machine(boot=booted, layer=self._layer)
+            machine = Machine(boot=booted, layer=self._layer, mounts="fstab")
             machine.__enter__()
             self._machines[booted] = machine
             Jail(machine).make()
@@ -219,7 +219,7 @@ def _fixed_by_check(fault: Fault, good: Jail) -> None:
 )
 def test_healthy(host: Healthy, installed: Path) -> None:
     tally["healthy"] += 1
-    with Machine(boot=host.booted, layer=installed) as machine:
+    with Machine(boot=host.booted, layer=installed, mounts="fstab") as machine:
         user = host.makes(machine)
         batch = ["pwd"] if host.read_only else ["put /etc/hostname proof", "rm proof"]
         machine.sftp(user, f"/root/keys/{user}", batch, check=True)

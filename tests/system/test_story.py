@@ -7,6 +7,7 @@ import re
 from machine import Machine, changes
 from steps import again, doors, fstab, listing, mounted, previewed, refused, shut, web
 
+DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 DOORS = ["shell", "terminal", "-W", "-L", "-D", "-R"]
 
 
@@ -60,9 +61,12 @@ def test_story(bare_machine: Machine) -> None:
     previewed(machine, *read_only)
     machine.run(*read_only)
     again(machine, *read_only)
-    assert (
-        len(fstab(machine, "alice")) == len(mounted(machine, "/srv/sftp/alice")) == 4
-    )  # home, dev and these two
+    # Home, dev and these two; in each session alone where the jails have a PAM service of their own.
+    table = machine.run("cat", "/etc/sftpjail/mounts/alice", check=False).out.splitlines()
+    assert len(table) + len(fstab(machine, "alice")) == 4
+    assert len(fstab(machine, "alice")) == len(mounted(machine, "/srv/sftp/alice"))
+    by_session = "PAMServiceName sftpjail-session" in machine.read(DROPIN)
+    assert by_session == bool(table) == (not machine.run("sshd", "-V").err.startswith("OpenSSH_9.2"))
 
     lands_and_uploads(machine, key)
     cannot_do_anything_else(machine, key)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail import config
-from sftpjail.config import Config, Events, Logs, Metrics, load, parse
+from sftpjail.config import UNSAID, Config, Events, Logs, Metrics, load, parse
 from sftpjail.errors import UsageError
 from sftpjail.model import Profile
 
@@ -22,11 +22,11 @@ def profile(lines: str, name: str = "jail") -> Profile:
 
 
 def test_the_packaged_file_is_the_default() -> None:
-    assert parse(PACKAGED.read_text()) == Config()
+    assert parse(PACKAGED.read_text()) == Config((UNSAID,))
 
 
 def test_an_empty_file_is_the_default() -> None:
-    assert parse("") == parse("[profiles]\n[sshd]\n[logs]\n") == Config()
+    assert parse("") == parse("[profiles]\n[sshd]\n[logs]\n") == Config((UNSAID,))
 
 
 def test_only_the_default_file_may_be_missing(
@@ -36,7 +36,7 @@ def test_only_the_default_file_may_be_missing(
     with pytest.raises(UsageError, match="missing.conf"):
         load(missing)
     monkeypatch.setattr(config, "PATH", missing)
-    assert load(missing) == Config()
+    assert load(missing) == Config((UNSAID,))
 
 
 def test_root_obeys_no_file_that_others_could_change(
@@ -95,7 +95,7 @@ def test_unreadable_bytes_and_directories(tmp_path: Path) -> None:
 def test_each_key(text: str, expected: dict[str, object]) -> None:
     found = parse(text)
     assert {name: getattr(found, name) for name in expected} == expected
-    assert found == Config(**expected)  # type: ignore[arg-type]
+    assert found == Config(**{"profiles": (UNSAID,), **expected})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_a_configuration_is_roots_alone(
         with pytest.raises(UsageError, match="can be changed by others than root"):
             load(str(path))
     else:
-        assert load(str(path)) == Config()
+        assert load(str(path)) == Config((UNSAID,))
 
 
 @pytest.mark.parametrize("bit", BITS, ids=oct)

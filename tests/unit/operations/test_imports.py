@@ -26,6 +26,7 @@ FULL = Profile(
 def test_a_profile_is_read_as_it_was_written() -> None:
     text = with_profiles("", ["", *section(FULL)], anew=False)
     assert parse(text).profiles == (FULL,)
+    assert "mounts = fstab" in section(FULL)
 
 
 @pytest.mark.parametrize(
