@@ -29,6 +29,11 @@ def as_shipped(machine: Machine) -> None:
     machine.sh(f"cp /src/packaging/sftpjail.conf {CONFIG}")
 
 
+def is_new(machine: Machine) -> bool:
+    """Whether this OpenSSH takes PAMServiceName: Debian 13's does, Debian 12's does not."""
+    return bool(machine.sh("sshd -V 2>&1 | grep -c OpenSSH_9.2 || :").out == "0\n")
+
+
 def ready(machine: Machine, config: str = QUIET) -> None:
     """sshd runs and `sftpjail setup` is done."""
     machine.write(CONFIG, config)

@@ -9,6 +9,7 @@ from steps import (
     again,
     as_shipped,
     fstab,
+    is_new,
     jail,
     mounted,
     programs_of,
@@ -19,11 +20,6 @@ from steps import (
 
 DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 PROVED = "setup has tried it with logins"
-
-
-def is_new(machine: Machine) -> bool:
-    """Whether this OpenSSH takes PAMServiceName: Debian 13's does, Debian 12's does not."""
-    return bool(machine.sh("sshd -V 2>&1 | grep -c OpenSSH_9.2 || :").out == "0\n")
 
 
 def shown(machine: Machine, name: str = "alice") -> str:
