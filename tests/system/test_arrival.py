@@ -8,6 +8,7 @@ from machine import Machine, changes
 from steps import (
     CONFIG,
     IMMUTABLE,
+    as_shipped,
     fstab,
     jail,
     modules_of,
@@ -230,6 +231,7 @@ def test_a_jail_that_could_not_be_made_is_closed(machine: Machine) -> None:
 
 
 def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machine) -> None:
+    as_shipped(machine)
     ready(machine)
     machine.run("useradd", "-M", "-N", "alice")
     machine.run("usermod", "-G", "sftponly", "alice")
