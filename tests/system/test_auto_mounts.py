@@ -19,6 +19,7 @@ from steps import (
 )
 
 DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
+PROFILE = f"{QUIET}[profiles]\n[[sftponly]]\n"
 PROVED = "setup has tried it with logins"
 
 
@@ -31,7 +32,7 @@ def shown(machine: Machine, name: str = "alice") -> str:
 def test_setup_decides_by_logins_and_says_why(machine: Machine) -> None:
     pam = machine.read("/etc/pam.d/sshd")
     as_shipped(machine)
-    ready(machine)
+    ready(machine, PROFILE)
     again(machine, "sftpjail", "setup")
     key = jail(machine, "alice")
     machine.run("sftpjail", "mount", "alice", web(machine), "/web")
@@ -72,7 +73,7 @@ def test_jails_in_fstab_stay_there(machine: Machine) -> None:
     assert shown(machine) == "fstab (auto: its Match block had it so)"
     again(machine, "sftpjail", "setup")
     assert (fstab(machine, "alice"), machine.read(DROPIN)) == (lines, block)
-    machine.write(CONFIG, f"{QUIET}[profiles]\n[[sftponly]]\n[[second]]\nmounts = auto\n")
+    machine.write(CONFIG, f"{PROFILE}[[second]]\nmounts = auto\n")
     machine.run("sftpjail", "setup")
     machine.run("useradd", "-m", "-N", "-G", "second", "bob")
     assert shown(machine, "bob") == "fstab (auto: jails of this host have their mounts there)"

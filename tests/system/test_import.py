@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from machine import Machine, changes
-from steps import again, refused, settings, snapshot
+from steps import again, as_shipped, refused, settings, snapshot
 
 pytestmark = pytest.mark.halved
 
@@ -144,6 +144,7 @@ python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("/home/ann/dev/log
 
 def by_hand(machine: Machine, host: Byhand) -> None:
     """Make such a host; sshd runs."""
+    as_shipped(machine)
     for user in host.users:
         machine.keygen(user)
         machine.keygen(f"{user}-2")
