@@ -292,11 +292,21 @@ class Context:
 
 def _decided(config: Config, host: Host, ask: bool) -> Config:
     """Return a configuration with each `auto` decided for this host; see `auto_mounts.decided`."""
-    if all(profile.mounts != "auto" for profile in config.profiles):
+    if not _left_to_setup(config):
         return config
-    from ..openssh.auto_mounts import decided
+    from ..openssh.match_blocks import as_recorded
+
+    config = as_recorded(config, host)
+    if not _left_to_setup(config):
+        return config
+    from ..openssh.auto_mounts import decided  # late: useradd waits, and setup has decided
 
     return decided(config, host, ask)
+
+
+def _left_to_setup(config: Config) -> bool:
+    """Return whether where a profile's mounts are is not known yet."""
+    return any(profile.mounts == "auto" for profile in config.profiles)
 
 
 def whom(problem: Problem) -> str:

@@ -10,10 +10,9 @@ from dataclasses import replace
 
 from ..config import Config
 from ..errors import SftpJailError
-from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import Profile
-from .match_blocks import AUTO, DROPIN, MAIN, UNSAID, heads
+from .match_blocks import MAIN, as_recorded, lines_of
 from .pam_session import SERVICES
 
 PROVED = "setup has tried it with logins"
@@ -30,14 +29,13 @@ def decided(config: Config, host: Host, ask: bool) -> Config:
         host: the facts.
         ask: decide about profiles that have no Match block of ours yet, for which sshd is asked.
     """
-    return replace(
-        config, profiles=tuple(_decided(profile, host, ask) for profile in config.profiles)
-    )
+    known = as_recorded(config, host).profiles
+    return replace(config, profiles=tuple(_decided(profile, host, ask) for profile in known))
 
 
 def is_new(profile: Profile, host: Host) -> bool:
     """Return whether a profile has no Match block of ours yet."""
-    return not _block(profile, host)
+    return not lines_of(profile, host)
 
 
 def has_lost_records(config: Config, host: Host) -> bool:
@@ -83,34 +81,8 @@ def refused(profiles: tuple[Profile, ...], host: Host) -> SftpJailError:
 def _decided(profile: Profile, host: Host, ask: bool) -> Profile:
     if profile.mounts != "auto":
         return profile
-    kind, because = _recorded(profile, host) or _new(host, ask)
+    kind, because = _new(host, ask)
     return replace(profile, mounts=kind, mounts_because=because)
-
-
-def _recorded(profile: Profile, host: Host) -> tuple[str, str] | None:
-    """Return the decision of an earlier setup, or None for a new profile."""
-    lines = _block(profile, host)
-    if not lines:
-        return None
-    for line in lines:
-        kind, _, because = line.removeprefix(AUTO).partition(", ")
-        if line.startswith(AUTO) and kind in SERVICES and because:
-            return kind, because
-    # Made before there was an `auto`, or while the configuration said which.
-    by_session = any(line.endswith(f"PAMServiceName {SERVICES['session']}") for line in lines)
-    return ("session" if by_session else "fstab"), UNSAID
-
-
-def _block(profile: Profile, host: Host) -> list[str]:
-    """Return the lines of a profile's Match block, without their indentation; [] for none."""
-    ours = [line.strip() for line in host.text(DROPIN).split("\n")]
-    ours += [line.strip() for line in host.tagged(MAIN, Style.BLOCK).get("sftpjail", ())]
-    for head in heads(profile):
-        if head in ours:
-            after = ours[ours.index(head) + 1 :]
-            end = next((n for n, line in enumerate(after) if line.startswith("Match ")), None)
-            return after[:end]
-    return []
 
 
 def _new(host: Host, ask: bool) -> tuple[str, str]:

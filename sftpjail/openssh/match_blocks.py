@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from ..config import Config
 from ..errors import SftpJailError
+from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import Profile
 from ..paths import KEYS_DIR
-from .pam_session import service
+from .pam_session import SERVICES, service
 
 MAIN = "/etc/ssh/sshd_config"
 DIRECTORY = "/etc/ssh/sshd_config.d"
@@ -146,6 +147,39 @@ def heads(profile: Profile) -> list[str]:
     """Return the Match lines of a profile's blocks."""
     users = [f"Match User {','.join(profile.match_user)}"] if profile.match_user else []
     return [*users, *([f"Match Group {profile.group}"] if profile.group else [])]
+
+
+def as_recorded(config: Config, host: Host) -> Config:
+    """Return a configuration with what setup has decided once in the place of `mounts = auto`.
+
+    A profile that has no block yet is left as it is; see auto_mounts.py.
+    """
+    return replace(config, profiles=tuple(_as_recorded(one, host) for one in config.profiles))
+
+
+def _as_recorded(profile: Profile, host: Host) -> Profile:
+    lines = lines_of(profile, host) if profile.mounts == "auto" else []
+    if not lines:
+        return profile
+    for line in lines:
+        kind, _, because = line.removeprefix(AUTO).partition(", ")
+        if line.startswith(AUTO) and kind in SERVICES and because:
+            return replace(profile, mounts=kind, mounts_because=because)
+    # Made before there was an `auto`, or while the configuration said which.
+    by_session = any(line.endswith(f"PAMServiceName {SERVICES['session']}") for line in lines)
+    return replace(profile, mounts="session" if by_session else "fstab", mounts_because=UNSAID)
+
+
+def lines_of(profile: Profile, host: Host) -> list[str]:
+    """Return the lines of a profile's Match block, without their indentation; [] for none."""
+    ours = [line.strip() for line in host.text(DROPIN).split("\n")]
+    ours += [line.strip() for line in host.tagged(MAIN, Style.BLOCK).get("sftpjail", ())]
+    for head in heads(profile):
+        if head in ours:
+            after = ours[ours.index(head) + 1 :]
+            end = next((n for n, line in enumerate(after) if line.startswith("Match ")), None)
+            return after[:end]
+    return []
 
 
 def with_former_methods(config: Config, host: Host) -> Config:

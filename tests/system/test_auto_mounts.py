@@ -96,3 +96,13 @@ def test_failed_trial_logins_mean_fstab(machine: Machine) -> None:
     machine.run("mv", f"{module}.away", module)
     again(machine, "sftpjail", "setup")
     assert len(fstab(machine, "alice")) == 2, "what was decided holds"
+    # Where no login can be tried at all.
+    machine.run("sftpjail", "remove", "--delete-account", "alice")
+    machine.run("sftpjail", "teardown")
+    machine.run("mv", "/usr/bin/ssh-keygen", "/usr/bin/ssh-keygen.away")
+    done = machine.run("sftpjail", "setup")
+    if is_new(machine):
+        assert "the logins of profile sftponly cannot be tried" in done.err, done
+    machine.run("mv", "/usr/bin/ssh-keygen.away", "/usr/bin/ssh-keygen")
+    jail(machine, "alice")
+    assert shown(machine).startswith("fstab (auto: "), shown(machine)

@@ -276,9 +276,9 @@ def test_whom_other_lines_let_out_is_not_jailed(machine: Machine) -> None:
 
 
 def test_an_undo_loses_nothing_that_came_since(machine: Machine) -> None:
-    machine.write("/etc/sftpjail/sftpjail.conf", "[logs]\nbackend = none\n[profiles]\n[[others]]\n")
     script = GROUP + each(HOME + DOTSSH, "ann")
     by_hand(machine, Byhand(f"Match Group sftponly\n    ChrootDirectory %h\n    {SFTP}", script))
+    machine.write("/etc/sftpjail/sftpjail.conf", "[logs]\nbackend = none\n[profiles]\n[[others]]\n")
     machine.run("sftpjail", "setup")
     before = snapshot(machine)
     machine.run("sftpjail", "import", "--apply")
