@@ -16,7 +16,8 @@ class Style(enum.Enum):
     # Between `# BEGIN sftpjail TAG` and `# END sftpjail TAG`, at the end of the file.
     BLOCK = "block"
     TOP = "top"  # the same, below the first line (a script's #!)
-    FSTAB = "fstab"  # an fstab line with x-sftpjail.user=USER; the tag is "USER TARGET"
+    # An fstab line with x-sftpjail.user=USER, whose tag is "USER TARGET"; `fstab_head` has "USER".
+    FSTAB = "fstab"
     LINE = "line"  # the tag is the line itself
     # A line of access.conf(5) for one user, `-:USER:ALL EXCEPT ...`, or `user USER ...` of ours.
     USER = "user"
@@ -73,10 +74,21 @@ def tagged(text: str, style: Style) -> dict[str, tuple[str, ...]]:
     return lines
 
 
+_HEAD = "# x-sftpjail.user="
+
+
+def fstab_head(user: str) -> str:
+    """Return the comment that a user's table has even if nothing is to be mounted."""
+    return f"{_HEAD}{user}"
+
+
 def fstab_tag(line: str) -> str | None:
     """Return the tag of an fstab line of ours, or None."""
     if "x-sftpjail.user=" not in line:
         return None
+    if line.startswith(_HEAD):
+        head = line.removeprefix(_HEAD)
+        return head if head and not re.search(r"\s", head) else None
     entry = parse_line(line)
     user = entry and entry.option("x-sftpjail.user")
     return f"{user} {entry.target}" if entry and user else None

@@ -8,19 +8,20 @@ from ..config import Config
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..model import Account, Origin, inside, valid_name
-from ..paths import ACCOUNTS
+from ..paths import ACCOUNTS, TABLES
 from .directory import unseen
 from .guards import is_namesake
 from .membership import find, is_valid
 
 
 def has_remains(name: str, host: Host) -> bool:
-    """Return whether a name has a record or binds.
+    """Return whether a name has a record, binds or a table of mounts.
 
     Keys alone do not count. An administrator may have put them there, or the account's directory
     service may be down.
     """
-    return host.lstat(f"{ACCOUNTS}/{name}") is not None or bool(host.binds(name))
+    kept = (f"{ACCOUNTS}/{name}", f"{TABLES}/{name}")
+    return any(host.lstat(path) is not None for path in kept) or bool(host.binds(name))
 
 
 def account_with_recorded_uid(name: str, host: Host) -> Account | None:

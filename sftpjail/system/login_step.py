@@ -4,8 +4,9 @@ Each mount is checked when it is made.
 
 PAM runs this as root, before sshd's chroot (pam_exec(8)). With "session", it runs in the session's
 own mount namespace and mounts what the account's table lists. With "fstab", this is mounted
-already. An account that has no jail yet, because no useradd ever ran here, gets one. If a mount
-fails, the session is closed, so that no session sees only a part.
+already. An account that has no jail yet, because no useradd ever ran here, gets one: that is one
+without a table, or a record, and a jail with session mounts has a table even if that is empty. If a
+mount fails, the session is closed, so that no session sees only a part.
 
 This module, safe_path.py and last_use.py become one file that needs no package; see program() in
 openssh/pam_session.py.

@@ -59,11 +59,15 @@ KILLED = {
     "recovery of add": ("user-create", ("add", "eve", *MORE, *WEB)),
     "recovery of remove --delete-account": ("user-remove", ("remove", "carol", "--delete-account")),
 }
+PROFILE = f"{QUIET}[profiles]\n[[sftponly]]\n"
+# Each says which mounts it means, whatever the default is.
 LAYOUTS = {
-    "fstab": QUIET,
-    "session": f"{QUIET}[profiles]\n[[sftponly]]\nmounts = session\n",
-    "homes": f"{QUIET}[profiles]\n[[sftponly]]\nchroot = %h\n",
-    "inside": f"{QUIET}[profiles]\n[[sftponly]]\nhome = inside\n",
+    "fstab": f"{PROFILE}mounts = fstab\n",
+    "session": f"{PROFILE}mounts = session\n",
+    "homes": f"{PROFILE}mounts = fstab\nchroot = %h\n",
+    "inside": f"{PROFILE}mounts = fstab\nhome = inside\n",
+    "session homes": f"{PROFILE}mounts = session\nchroot = %h\n",
+    "session inside": f"{PROFILE}mounts = session\nhome = inside\n",
 }
 # In other layouts than the default what differs most.
 ELSEWHERE = ("add", "adopt", "mount", "remove", "remove --delete-account")
@@ -98,9 +102,9 @@ def prepare(machine: Machine, layout: str, name: str) -> None:
 
 def fitting(layout: str, argv: tuple[str, ...]) -> tuple[str, ...]:
     """A command as a layout takes it: below a home are no mounts, unless one is asked for with all risks."""
-    if layout == "homes" and "mount" in argv:
+    if "homes" in layout and "mount" in argv:
         return (*argv, "--under-home")
-    return tuple(word for word in argv if layout != "homes" or word not in WEB)
+    return tuple(word for word in argv if "homes" not in layout or word not in WEB)
 
 
 def driven(machine: Machine, *words: str) -> dict[str, Any]:

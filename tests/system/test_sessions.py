@@ -13,6 +13,7 @@ from steps import (
     doors,
     fstab,
     jail,
+    killed,
     listing,
     mounted,
     open_with_key,
@@ -388,6 +389,36 @@ def test_two_first_logins_at_once(machine: Machine) -> None:
     for process in [client(machine, "alice", key) for _ in range(6)]:
         out = process.communicate("pwd\nput /etc/hostname up\n", timeout=60)[0]
         assert process.returncode == 0 and "directory: /home/alice" in out, out
+
+
+@pytest.mark.halved
+@pytest.mark.parametrize("layout", ["home = inside", "chroot = %h"])
+def test_a_killed_adoption_closes_no_login(machine: Machine, layout: str) -> None:
+    """A jail without mounts has a table too, and who has one can log in before the next run recovers."""
+    ready(machine, f"{QUIET}{layout}\n")
+    machine.run("useradd", "-m", "bob")
+    key = machine.keygen("bob")
+    machine.sh(
+        "install -d -m 700 -o bob -g bob /home/bob/.ssh;"
+        f"install -m 600 -o bob -g bob {key}.pub /home/bob/.ssh/authorized_keys"
+    )
+    killed(machine, "user-create", "sftpjail", "adopt", "bob")
+    assert machine.sftp("bob", key, ["pwd"]).code == 0
+    assert machine.exists("/var/lib/sftpjail/journal"), "a login recovers nothing"
+    machine.run("sftpjail", "apply")
+    machine.run("sftpjail", "adopt", "bob")
+    table = "/etc/sftpjail/mounts/bob"
+    assert machine.read(table) == "# x-sftpjail.user=bob\n"
+    assert machine.sftp("bob", key, ["pwd"]).code == 0
+    again(machine, "sftpjail", "apply")
+    killed(machine, "user-remove", "sftpjail", "remove", "bob")
+    assert machine.sftp("bob", key, ["pwd"]).code == 0
+    machine.run("sftpjail", "apply")
+    machine.run("rm", table)  # as of a jail that an earlier version made
+    assert machine.sftp("bob", key, ["pwd"]).code == 0
+    assert machine.exists(table)
+    machine.run("sftpjail", "remove", "bob")
+    assert not machine.exists(table)
 
 
 def test_a_user_has_no_say_in_the_environment_of_the_script(machine: Machine) -> None:

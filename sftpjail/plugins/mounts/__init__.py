@@ -8,7 +8,15 @@ from __future__ import annotations
 from ... import Account, Fact, Problem, hookimpl
 from ...config import Config
 from ...host import Host
-from .changes import on_mount, on_setup, on_teardown, on_unmount, on_user_rename
+from .changes import (
+    on_mount,
+    on_setup,
+    on_teardown,
+    on_unmount,
+    on_user_create,
+    on_user_remove,
+    on_user_rename,
+)
 
 __all__ = [
     "on_check",
@@ -17,6 +25,8 @@ __all__ = [
     "on_setup",
     "on_teardown",
     "on_unmount",
+    "on_user_create",
+    "on_user_remove",
     "on_user_rename",
 ]
 

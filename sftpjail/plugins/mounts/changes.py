@@ -86,6 +86,18 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 @hookimpl
+def on_user_create(account: Account, host: Host) -> list[Action]:
+    if account.profile is not None and account.profile.mounts == "session":
+        return [session.begin(account.name)]
+    return session.end(account.name, host)
+
+
+@hookimpl
+def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
+    return [] if deleted and account.exists else session.end(account.name, host)
+
+
+@hookimpl
 def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[Action]:
     if host.people.is_leaving(account.name):
         what = f"userdel is deleting {account.name}, and might delete through a mount"
@@ -168,7 +180,8 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
     if old == account.name:
         return []
     before = replace(account, name=old)
-    actions: list[Action] = []
+    actions = session.end(old, host)
+    actions += [session.begin(account.name)] * bool(actions)
     for bind in host.binds(old):
         target = bind.target
         if inside(target, before.jail):
@@ -190,7 +203,8 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
             )
             actions.append(Unmount(bind.source, bind.target, before_options))
             actions.append(Mount(bind.source, target, options))
-    return [*actions, *([Notify("systemd", "daemon-reload")] if actions else [])]
+    in_fstab = any(bind.kept == "fstab" for bind in host.binds(old))
+    return [*actions, *([Notify("systemd", "daemon-reload")] if in_fstab else [])]
 
 
 def _not_roots(place: str, uid: int, host: Host) -> SftpJailError:

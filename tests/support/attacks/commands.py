@@ -19,14 +19,16 @@ from steps import QUIET, jail, ready, settings, snapshot, web
 
 DRIVER = ("python3", "/src/tests/support/attacks/crash.py")
 PROFILE = f"{QUIET}[profiles]\n[[sftponly]]\n"
+# Each says which mounts it means, whatever the default is.
 LAYOUTS = {
-    "fstab": QUIET,
+    "fstab": f"{PROFILE}mounts = fstab\n",
     "session": f"{PROFILE}mounts = session\n",
-    "homes": f"{PROFILE}chroot = %h\n",
-    "inside": f"{PROFILE}home = inside\n",
+    "homes": f"{PROFILE}mounts = fstab\nchroot = %h\n",
+    "inside": f"{PROFILE}mounts = fstab\nhome = inside\n",
     "session homes": f"{PROFILE}mounts = session\nchroot = %h\n",
     "session inside": f"{PROFILE}mounts = session\nhome = inside\n",
 }
+OLD = os.environ.get("SFTPJAIL_SANDBOX") == "bookworm"
 IN_FSTAB = ("fstab", "homes", "inside")
 FIVE = "one two three four five"
 # A jail that is too open, and one whose mount is gone.
@@ -90,6 +92,27 @@ def ours(*words: str) -> tuple[str, ...]:
     return ("/usr/bin/sftpjail", *words)
 
 
+CONF = "/etc/sftpjail/sftpjail.conf"
+# Here nothing is mounted in jails.
+HOMES_ACCOUNTS = (
+    "key=$(cat /root/keys/more.pub); printf '%s\\n' name,comment,keys,expires"
+    ' "eve,Eve,$key,2099-12-31" "alice,Alice,$(cat /root/keys/alice.pub),2099-12-31" "bob,,$key,"'
+    " >/root/accounts.csv; chmod 600 /root/accounts.csv"
+)
+# A jail made by hand, with a key where sshd looks for it by default.
+BY_HAND = (
+    "groupadd customers; useradd -m -s /usr/sbin/nologin -G customers ann; chown root: /home/ann;"
+    " chmod 755 /home/ann; install -d -o ann -g ann /home/ann/up /home/ann/.ssh;"
+    " install -m 600 -o ann -g ann /root/keys/more.pub /home/ann/.ssh/authorized_keys;"
+    " printf 'Match Group customers\\n    ChrootDirectory %%h\\n    ForceCommand internal-sftp\\n"
+    "    AllowTcpForwarding no\\n    X11Forwarding no\\n' >>/etc/ssh/sshd_config;"
+    " kill -HUP $(cat /run/sshd.pid); sleep 1"
+)
+# A file system of its own, since the sandbox's overlay cannot map owners.
+SITE = (
+    f"mkdir /srv/site; mount -t tmpfs -o mode=755,nosuid none /srv/site; mkdir /srv/site/a;"
+    f" chown www-data:www-data /srv/site/a; printf '[mounts]\\nas = www-data,\\n' >>{CONF}"
+)
 # Two that are new, one that gets a comment and an expiry, and one with its mount elsewhere.
 ACCOUNTS = (
     "key=$(cat /root/keys/more.pub); hash='$6$salt$0123456789abcdef0123456789abcdef';"
@@ -148,6 +171,18 @@ CASES: dict[str, Case] = {
         ours("key", "migrate", "carol"),
         f"sftpjail key remove carol more; {OLD_KEYS}; rm -f $home/.ssh/authorized_keys.*",
         OLD_KEYS,
+    ),
+    "key replace": Case(
+        ours("key", "replace", "alice", "alice", "/root/keys/more.pub"),
+        "sftpjail key replace alice more /root/keys/alice.pub",
+    ),
+    "mount --as": Case(
+        ours("mount", "alice", "/srv/site/a", "/w", "--as", "www-data"),
+        "sftpjail umount alice /w",
+        SITE,
+        lets_in="alice",
+        # mount(8) knows no map of owners in Debian 12.
+        layouts=("session", "session inside", *(() if OLD else ("fstab", "inside"))),
     ),
     "mount": Case(ours("mount", "alice", "/srv/web", "/a/b"), "sftpjail umount alice /a/b"),
     "umount": Case(ours("umount", "alice", "/web"), "sftpjail mount alice /srv/web /web"),
@@ -210,6 +245,21 @@ CASES: dict[str, Case] = {
         f"{ACCOUNTS}; sftpjail adopt bob; sftpjail mount bob /srv/web /old",
         layouts=("fstab", "session", "inside", "session inside"),
     ),
+    "apply FILE in homes": Case(
+        ours("apply", "/root/accounts.csv"),
+        "sftpjail remove eve --delete-account; rm -rf /home/eve; sftpjail set alice --expires never;"
+        " usermod -c '' alice; sftpjail remove bob; sftpjail adopt bob",
+        f"{HOMES_ACCOUNTS}; sftpjail adopt bob",
+        layouts=("homes", "session homes"),
+    ),
+    "import --apply": Case(
+        ours("import", "--apply"),
+        "sftpjail undo",
+        BY_HAND,
+        jails=False,
+        lets_in="ann",
+        layouts=("fstab", "session"),
+    ),
     "check --fix": Case(ours("check", "--fix", "alice"), BREAK, BREAK),
     "setup": Case(ours("setup"), "sftpjail teardown", jails=False),
     "teardown": Case(ours("teardown"), "sftpjail setup", "sftpjail setup", jails=False),
@@ -219,6 +269,22 @@ CASES: dict[str, Case] = {
         " echo 'deny = symlink' >>/etc/sftpjail/sftpjail.conf",
         "echo 'deny = symlink' >>/etc/sftpjail/sftpjail.conf",
         lets_in="alice",
+    ),
+    "setup of session mounts": Case(
+        ours("setup"),
+        f"sed -i 's/mounts = session/mounts = fstab/' {CONF}; sftpjail setup;"
+        f" sed -i 's/mounts = fstab/mounts = session/' {CONF}",
+        f"sed -i 's/mounts = fstab/mounts = session/' {CONF}",
+        lets_in="alice",
+        layouts=IN_FSTAB,
+    ),
+    "setup of mounts in fstab": Case(
+        ours("setup"),
+        f"sed -i 's/mounts = fstab/mounts = session/' {CONF}; sftpjail setup;"
+        f" sed -i 's/mounts = session/mounts = fstab/' {CONF}",
+        f"sed -i 's/mounts = session/mounts = fstab/' {CONF}",
+        lets_in="alice",
+        layouts=("session", "session homes", "session inside"),
     ),
     "userdel -r": Case(
         ("userdel", "-r", "carol"), ADD_CAROL, more=2, only="userdel-pre", layouts=IN_FSTAB
@@ -288,8 +354,6 @@ class Trial:
 
     def prepare(self) -> None:
         machine, layout = self.machine, LAYOUTS[self.layout]
-        if self.layout == "fstab" and "deny" in self.case.undoes:
-            layout = PROFILE
         machine.write("/etc/ssh/sshd_config.d/00-patience.conf", machine.patience())
         machine.write("/etc/sftpjail/sftpjail.conf", layout)
         for name in ("more", "carol"):

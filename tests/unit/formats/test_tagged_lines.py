@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.formats.fstab import FstabEntry
-from sftpjail.formats.tagged_lines import Style, edit, split, tagged
+from sftpjail.formats.tagged_lines import Style, edit, fstab_head, split, tagged
 
 OURS = "x-sftpjail.user="
 # What somebody else wrote: any characters that a file can hold, line breaks of other systems among
@@ -253,3 +253,14 @@ def test_two_halves_do_not_become_a_block_when_a_copy_goes() -> None:
     put = edit(text, {"tag": ("new",)}, Style.BLOCK)
     assert put == "# BEGIN sftpjail tag\nnew\n# END sftpjail tag\na\nb\nc\n"
     assert edit(put, {"tag": ("new",)}, Style.BLOCK) == put
+
+
+def test_a_table_without_mounts_is_a_comment_and_comes_first() -> None:
+    head = fstab_head("ann")
+    mount = entry("ann", "/j/w")
+    text = edit(f"{mount}\n", {"ann": (head,)}, Style.FSTAB)
+    assert text == f"{head}\n{mount}\n"
+    assert tagged(text, Style.FSTAB) == {"ann": (head,), "ann /j/w": (mount,)}
+    assert edit(text, {"ann": ()}, Style.FSTAB) == f"{mount}\n"
+    for comment in ("# x-sftpjail.user=", "# x-sftpjail.user=ann and more", f"# {mount}"):
+        assert tagged(comment, Style.FSTAB) == {}

@@ -101,6 +101,43 @@ def test_on_unmount(tree: Tree, fire: Fire) -> None:
     )
 
 
+HEAD = "# x-sftpjail.user=ann"
+
+
+def begun(name: str, *lines: str) -> SetLines:
+    return SetLines(f"/etc/sftpjail/mounts/{name}", name, lines, Style.FSTAB, own=True)
+
+
+def test_on_user_create_begins_a_table_without_mounts(tree: Tree, fire: Fire) -> None:
+    (action,) = fire("mounts", "on_user_create", tree.host(), account=ann(SESSION), new=True)
+    assert action == begun("ann", HEAD) and action.pending(tree.host(), "ann")
+    tree.write(TABLE, f"{HEAD}\n{LINE}\n")
+    assert not action.pending(tree.host(), "ann")
+    assert [bind.target for bind in tree.host().binds("ann")] == [f"{JAIL}/web"]
+    other = fire("mounts", "on_user_create", tree.host(), account=ann(), new=False)
+    assert other == [begun("ann")], "its mounts are in fstab now"
+
+
+def test_on_user_create_with_mounts_in_fstab_has_no_table(tree: Tree, fire: Fire) -> None:
+    assert fire("mounts", "on_user_create", tree.host(), account=ann(), new=True) == []
+
+
+def test_on_user_remove_ends_a_table(tree: Tree, fire: Fire) -> None:
+    ask = {"account": ann(SESSION)}
+    assert fire("mounts", "on_user_remove", tree.host(), deleted=False, **ask) == []
+    tree.write(TABLE, f"{HEAD}\n")
+    assert fire("mounts", "on_user_remove", tree.host(), deleted=False, **ask) == [begun("ann")]
+    assert fire("mounts", "on_user_remove", tree.host(), deleted=True, **ask) == [], (
+        "userdel may still refuse"
+    )
+
+
+def test_on_user_rename_gives_the_table_the_new_name(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/sftpjail/mounts/old", "# x-sftpjail.user=old\n")
+    actions = fire("mounts", "on_user_rename", tree.host(), account=ann(SESSION), old="old")
+    assert actions == [begun("old"), begun("ann", HEAD)]
+
+
 def test_a_table_is_read_once_and_a_hidden_file_is_nobodys(tree: Tree) -> None:
     tree.write(TABLE, f"{LINE}\n# comment\n\nbroken\n")
     tree.write("/etc/sftpjail/mounts/.ann.sftpjail-old~", f"{LINE}\n")
