@@ -22,6 +22,8 @@ LIMITED = "/etc/sftpjail/limited"  # their names
 CONNECTIONS = "/etc/sftpjail/connections"
 MOST = "/etc/sftpjail/most"
 KEEP = "/etc/sftpjail/keep"  # whom `review --disable` skips; see jails/keeping.py
+# Which directories lose their old files, and when; see jails/retention.py.
+RETENTION = "/etc/tmpfiles.d/sftpjail.conf"
 RUN_DIR = "/run/sftpjail"
 KEYS_DIR = "/etc/ssh/authorized_keys"
 

@@ -18,11 +18,13 @@ from ..engine.plan import (
     OnUserExpire,
     OnUserKeep,
     OnUserLimit,
+    OnUserRetention,
     Plan,
 )
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..host import Host
+from ..jails import retention
 from ..jails.activity import namesakes
 from ..jails.closing import (
     is_disabled,
@@ -34,7 +36,7 @@ from ..jails.closing import (
 )
 from ..jails.membership import find_jailed
 from ..jails.renames import refuse_other
-from ..model import Account, Problem, valid_name
+from ..model import Account, Problem, normal, valid_name
 from ..operations.events import create_events
 from ..operations.limits import limited
 from ..system.processes import in_jail
@@ -85,6 +87,14 @@ def _register_set(add_parser: Command) -> None:
         "--no-password", action="store_true", help="no password lets it in"
     )
     add_limit_options(parser)
+    parser.add_argument(
+        "--retention",
+        metavar="DIRECTORY=AGE",
+        action="append",
+        default=[],
+        type=_retention,
+        help="delete its files in DIRECTORY when they are so old: 30d, 12w, or never",
+    )
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument(
         "--keep-active",
@@ -140,6 +150,23 @@ def days(text: str, least: int = 0) -> int:
     if not least <= number <= _MOST_DAYS:
         raise ArgumentTypeError(f"{text!r} is no number of days, as 90d, or weeks, as 12w")
     return number
+
+
+def _retention(text: str) -> tuple[str, int]:
+    """Return the directory and the days of DIRECTORY=AGE; 0 for never.
+
+    Raises:
+        ArgumentTypeError: it has another form.
+    """
+    directory, equals, age = text.rpartition("=")
+    if not equals or not directory.startswith("/") or ".." in directory.split("/"):
+        raise ArgumentTypeError(
+            f"{text!r} is not DIRECTORY=AGE, where DIRECTORY begins with / and has no .., "
+            "as sessions see it"
+        )
+    if not directory.isprintable():
+        raise ArgumentTypeError(f"{directory!r} has a character that cannot be printed")
+    return normal(directory), 0 if age == "never" else days(age, least=1)
 
 
 def day_in(days: int) -> str:
@@ -226,7 +253,8 @@ def set_account(context: Context) -> int:
     """Change an account's expiry date, password, addresses or connections."""
     given = context.arguments
     refuse_must_change(given)
-    wanted = (given.expires, given.addresses, given.connections, given.keep)
+    wanted = [given.expires, given.addresses, given.connections, given.keep]
+    wanted += [given.retention or None]
     if not any(one is not None for one in wanted) and not (given.password or given.no_password):
         raise UsageError("set needs at least one option", advice="see sftpjail set --help")
     name = valid_name(given.user)
@@ -237,6 +265,9 @@ def set_account(context: Context) -> int:
         account = find_jailed(name, engine.config, engine.host)
         refuse_other(account, engine.host)
         words, events = _wanted_events(account, given, date, addresses)
+        if given.retention:
+            retained = _of_retention(account, given.retention, engine.host)
+            words, events = [*words, *retained[0]], [*events, retained[1]]
         if hashed:
             words += [f"{name} has no password" if given.no_password else PASSWORD_SET.format(name)]
         plan = limited(engine, events, password_steps(account, hashed, engine.host))
@@ -273,6 +304,27 @@ def _wanted_events(
         words += [f"review --disable {'skips' if given.keep else 'no longer skips'} {name}"]
         events += [OnUserKeep(account, given.keep)]
     return words, events
+
+
+def _of_retention(
+    account: Account, changes: Sequence[tuple[str, int]], host: Host
+) -> tuple[list[str], Event]:
+    """Return what --retention is to do, in words and as an event.
+
+    Args:
+        account: whom it is about.
+        changes: each directory and after how many days a file goes, 0 for never.
+        host: knows what is set.
+    """
+    ages, words = retention.ages(account.name, host), list[str]()
+    for directory, age in changes:
+        if age:
+            words += [f"{account.name} keeps the files in {directory} for {age} days"]
+            ages[directory] = age
+        else:
+            words += [f"{account.name} keeps all files in {directory}"]
+            ages.pop(directory, None)
+    return words, OnUserRetention(account, tuple(sorted(ages.items())))
 
 
 def kick(context: Context) -> int:

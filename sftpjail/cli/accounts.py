@@ -24,7 +24,7 @@ from ..engine.plan import (
 )
 from ..errors import SftpJailError, UsageError
 from ..host import Host
-from ..jails import activity, keeping
+from ..jails import activity, keeping, retention
 from ..jails.addresses import listed
 from ..jails.closing import is_shut, known_expiry, reason
 from ..jails.connections import allowed
@@ -511,6 +511,7 @@ def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
         "addresses": list(listed(host).get(account.name, ())),
         "connections": allowed(account, host) or None,
         "keep_active": account.name in keeping.listed(host),
+        "retention": _retention_facts(account, host),
         "profile_addresses": list(account.profile.addresses),
         "closed": state.why if state.word in ("disabled", "closed", "expired") else None,
         "keys": states.keys(account),
@@ -529,6 +530,18 @@ def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
             for bind in host.binds(account.name)
         ],
     }
+
+
+def _retention_facts(account: Account, host: Host) -> list[dict[str, Any]]:
+    return [
+        {
+            "directory": directory,
+            "days": days,
+            "path": retention.place(account, directory, host),
+            "active": retention.is_active(account, directory, days, host),
+        }
+        for directory, days in retention.ages(account.name, host).items()
+    ]
 
 
 def list_jails(context: Context) -> int:
@@ -565,6 +578,9 @@ def show(context: Context) -> int:
     rows += [("expires", facts["expires"])] if facts["expires"] else []
     rows += [("connections", str(facts["connections"]))] if facts["connections"] else []
     rows += [("keep", "review --disable skips it")] if facts["keep_active"] else []
+    for one in facts["retention"]:
+        off = "" if one["active"] else " (suspended; see sftpjail check)"
+        rows.append(("retention", f"{one['directory']} for {one['days']} days{off}"))
     for whose, note in (("addresses", ""), ("profile_addresses", f" (profile {facts['profile']})")):
         rows += [("from", " ".join(facts[whose]) + note)] if facts[whose] else []
     rows += [("key", key) for key in keys]

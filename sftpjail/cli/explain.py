@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FINGERPRINT = "SHA256:"
 LEAST = 20  # columns for what is to be said of a value
 # Of the picture, in order; others after.
-TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "log")
+TOPICS = ("account", "sshd", "keys", "chroot", "session", "mounts", "retention", "log")
 
 
 def register(add_parser: Command) -> None:

@@ -263,6 +263,24 @@ def on_user_keep(
 
 
 @hookspec
+def on_user_retention(
+    account: Account, ages: tuple[tuple[str, int], ...], host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Have old files in some directories of an account deleted: `set --retention`.
+
+    Args:
+        account: the account with its profile.
+        ages: each directory, as a path inside the jail, and after how many days a file goes; it
+            replaces what was set, and none ends it.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; on_user_remove undoes them.
+    """
+
+
+@hookspec
 def on_key_add(account: Account, key: Key, host: Facts, config: Config) -> Sequence[Action] | None:
     """Let an account in with a key: `key add`, `key migrate`.
 

@@ -41,6 +41,7 @@ BUNDLED = (
     "sshd",
     "pam",
     "mounts",
+    "retention",
     "logs",
     "mail",
     "home_files",

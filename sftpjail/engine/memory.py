@@ -25,10 +25,11 @@ from ..actions import (
 from ..actions.files import text
 from ..config import keyfile
 from ..formats.access_list import addresses_of
+from ..formats.retention import ages_of
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import number
-from ..paths import ADDRESSES, CONNECTIONS, KEEP
+from ..paths import ADDRESSES, CONNECTIONS, KEEP, RETENTION
 from ..system import account_lines
 from .merge import Edit
 from .plan import (
@@ -48,6 +49,7 @@ from .plan import (
     OnUserKeep,
     OnUserLimit,
     OnUserRemove,
+    OnUserRetention,
     Plan,
     Step,
 )
@@ -137,6 +139,8 @@ def _of_event(event: Event, host: Host) -> Kept:
         about["most"] = number(lines[0].split()[-1]) or 0
     elif isinstance(event, OnUserKeep):
         about["keep"] = event.account.name in host.tagged(KEEP, Style.USER)
+    elif isinstance(event, OnUserRetention):
+        about["ages"] = _ages(event.account.name, host)
     elif isinstance(event, OnUserLimit):
         about["addresses"] = _addresses(event.account.name, host)
     elif isinstance(event, OnUserRemove):
@@ -163,7 +167,13 @@ def _jail(event: OnUserRemove, host: Host) -> Kept:
         "closed": origin.closed and vars(origin.closed),
         "addresses": _addresses(name, host),
         "keep": name in host.tagged(KEEP, Style.USER),
+        "ages": _ages(name, host),
     }
+
+
+def _ages(name: str, host: Host) -> list[tuple[str, int]]:
+    """Return the directories of an account that lose their old files, with the age in days."""
+    return list(ages_of(host.tagged(RETENTION, Style.BLOCK).get(name, ())).items())
 
 
 def _addresses(name: str, host: Host) -> list[str]:

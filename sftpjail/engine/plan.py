@@ -131,6 +131,18 @@ class OnUserKeep(Event):
 
 
 @dataclass(frozen=True)
+class OnUserRetention(Event):
+    """An account's directories lose their old files.
+
+    `ages` has each directory, as its sessions see it, and the age in days. It replaces what was
+    set.
+    """
+
+    account: Account
+    ages: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class OnUserRename(Event):
     """An account was renamed, and its files and lines still have the old name.
 

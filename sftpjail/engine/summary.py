@@ -19,11 +19,13 @@ from ..actions import (
     Mount,
     RestoreAccount,
     SetComment,
+    SetLines,
     SetPasswords,
     Unmount,
 )
 from ..formats.tagged_lines import Style
 from ..host import Host
+from ..paths import RETENTION
 from .history import Entry
 from .merge import Edit
 from .plan import (
@@ -48,6 +50,7 @@ from .plan import (
     OnUserLimit,
     OnUserRemove,
     OnUserRename,
+    OnUserRetention,
     Plan,
     Step,
 )
@@ -108,7 +111,7 @@ def effective(plan: Plan, steps: list[Step]) -> list[Event]:
     """
     changed = {step.owner for step in steps if step.owner or not _is_of_mounts(step)}
     edits = [step.action for step in steps if isinstance(step.action, Edit)]
-    changed |= {s.tag for edit in edits for s in edit.sets if s.style is Style.USER}
+    changed |= {s.tag for edit in edits for s in edit.sets if _is_of_account(s)}
     targets = {where for step in steps for where in _targets(step)}
     found: list[Event] = []
     for event in plan.events:
@@ -119,6 +122,11 @@ def effective(plan: Plan, steps: list[Step]) -> list[Event]:
         elif owner in changed and owner not in plan.errors:
             found.append(event)
     return found
+
+
+def _is_of_account(lines: SetLines) -> bool:
+    """Return whether the tag of lines in a file of all accounts is an account's name."""
+    return lines.style is Style.USER or lines.path == RETENTION
 
 
 def _is_of_mounts(step: Step) -> bool:
@@ -184,6 +192,9 @@ def _words(event: Event) -> str:
         return f"expires on {event.date}" if event.date else "does not expire"
     if isinstance(event, OnUserConnections):
         return f"may have {event.most or 'any number of'} sessions at once"
+    if isinstance(event, OnUserRetention):
+        ages = ", ".join(f"{directory} for {days}d" for directory, days in event.ages)
+        return f"keeps the files of {ages}" if ages else "keeps all files"
     if isinstance(event, OnUserLimit):
         return f"is let in from {' '.join(event.addresses) or 'any address'}"
     if isinstance(event, OnUserKeep):

@@ -7,7 +7,8 @@ import os
 import posixpath
 import stat
 import struct
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Style, tagged
@@ -25,22 +26,19 @@ _DEEPEST = 64  # directories, each of which is open meanwhile
 
 
 class _Walk:
-    """A count of the things in a directory that others own; see `Files.count_others`."""
+    """A count of the things in a directory, and the directory itself, that are of a kind."""
 
-    def __init__(self, path: str, owner: tuple[int, int], most: int) -> None:
-        self.others, self.is_whole = 0, True
-        self._owner, self._left = owner, most
+    def __init__(self, path: str, is_one: Callable[[os.stat_result], bool], most: int) -> None:
+        self.count, self.is_whole = 0, True
+        self._is_one, self._left = is_one, most
         top = os.open(path, _FLAGS)
         try:
             found = os.fstat(top)
             self._device = found.st_dev
-            self._judge(found)
+            self.count += is_one(found)
             self._enter(top, 0)
         finally:
             os.close(top)
-
-    def _judge(self, found: os.stat_result) -> None:
-        self.others += (found.st_uid, found.st_gid) != self._owner
 
     def _enter(self, directory: int, depth: int) -> None:
         with os.scandir(directory) as entries:
@@ -51,7 +49,7 @@ class _Walk:
                 self._left -= 1
                 try:
                     found = entry.stat(follow_symlinks=False)
-                    self._judge(found)
+                    self.count += self._is_one(found)
                     if not stat.S_ISDIR(found.st_mode) or found.st_dev != self._device:
                         continue
                     below = os.open(entry.name, _FLAGS | os.O_NOFOLLOW, dir_fd=directory)
@@ -164,11 +162,38 @@ class Files:
             owner: a uid and a gid.
             most: after so many things the rest is left out, and so is what lies too deep.
         """
+
+        def is_others(found: os.stat_result) -> bool:
+            return (found.st_uid, found.st_gid) != owner
+
+        return self._count(path, is_others, most)
+
+    def count_old(self, path: str, days: int, most: int) -> tuple[int, bool]:
+        """Return how many files in a directory are older than so many days, and whether all.
+
+        What counts is when they were last written. Directories do not count. Links are files, and
+        are not followed. No mount is entered.
+
+        Args:
+            path: the directory.
+            days: the age.
+            most: after so many things the rest is left out, and so is what lies too deep.
+        """
+        limit = time.time() - days * 86400
+
+        def is_old(found: os.stat_result) -> bool:
+            return found.st_mtime < limit and not stat.S_ISDIR(found.st_mode)
+
+        return self._count(path, is_old, most)
+
+    def _count(
+        self, path: str, is_one: Callable[[os.stat_result], bool], most: int
+    ) -> tuple[int, bool]:
         try:
-            walk = _Walk(self.root + path, owner, most)
+            walk = _Walk(self.root + path, is_one, most)
         except OSError:
             return 0, False
-        return walk.others, walk.is_whole
+        return walk.count, walk.is_whole
 
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""

@@ -59,6 +59,31 @@ class MountTables:
         """The names that have binds, whether or not such an account exists."""
         return tuple(dict.fromkeys((*self._binds, *sorted(self._tables))))
 
+    def shown_to(self, path: str) -> set[str]:
+        """Return the names whose jails show PATH, something in it, or something around it."""
+        real = self.files.realpath(path)
+        top = real.rstrip("/") + "/"
+        found = {name for part in components(real) for name in self._sources.get(part, ())}
+        for source in self._sorted_sources[bisect_left(self._sorted_sources, top) :]:
+            if not source.startswith(top):
+                break
+            found |= self._sources[source]
+        return found
+
+    @cached_property
+    def _sources(self) -> Mapping[str, set[str]]:
+        """The real paths that jails show, log sockets aside, and the names of the jails."""
+        found: dict[str, set[str]] = {}
+        for name in self.bind_users:
+            for bind in self.binds(name):
+                if bind.role != "log":
+                    found.setdefault(self.files.realpath(bind.source), set()).add(name)
+        return found
+
+    @cached_property
+    def _sorted_sources(self) -> list[str]:
+        return sorted(self._sources)
+
     def behind(self, name: str, path: str) -> str:
         """Return the host's path for PATH, which is inside the account's jail.
 

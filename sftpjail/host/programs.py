@@ -89,6 +89,13 @@ class Programs:
         return (int(match[1]), int(match[2])) if match else (0, 0)
 
     @cached_property
+    def systemd_tmpfiles(self) -> int:
+        """The version of systemd-tmpfiles(8), such as 252; 0 where it does not say."""
+        answer = self.ask([self.which("systemd-tmpfiles") or "systemd-tmpfiles", "--version"])
+        match = re.match(r"systemd (\d+)", answer.out)
+        return int(match[1]) if match else 0
+
+    @cached_property
     def openssh(self) -> tuple[int, int]:
         """The version of the installed OpenSSH server, such as (9, 2)."""
         answer = self.ask([self.which("sshd") or "sshd", "-V"])

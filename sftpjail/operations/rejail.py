@@ -79,8 +79,16 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
     if now is not None and now.until != JAIL:
         # sshd rereads its Match blocks only after the commit, so this must not let anybody in.
         opens = f"usermod -e {quote(now.expire or '')} {quote(name)}"
-        return Again(events, also, [], [f"{name} is still shut out, and {opens} lets it in"])
-    return Again(events, also, [] if shut else [_words(account, keys)], [])
+        stays = [f"{name} is still shut out, and {opens} lets it in", *_unretained(name, item)]
+        return Again(events, also, [], stays)
+    opened = [] if shut else [_words(account, keys)]
+    return Again(events, also, opened, _unretained(name, item))
+
+
+def _unretained(name: str, item: dict[str, Any]) -> list[str]:
+    """Return that nothing of an account is deleted for its age any more, and what was set."""
+    ages = " ".join(f"--retention {quote(f'{path}={days}d')}" for path, days in ages_before(item))
+    return [f"old files of {name} are kept until sftpjail set {quote(name)} {ages}"] if ages else []
 
 
 def _key_events(account: Account, item: dict[str, Any], engine: Engine) -> list[Event]:
@@ -115,3 +123,8 @@ def _words(account: Account, keys: list[Event]) -> str:
     prints = [event.key.fingerprint for event in keys if isinstance(event, OnKeyAdd)]
     with_keys = f" with {', '.join(prints)}" if prints else ""
     return f"{account.name} can log in to its jail again{with_keys}"
+
+
+def ages_before(item: dict[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Return the directories that lost their old files, with the age in days."""
+    return tuple((directory, int(days)) for directory, days in item.get("ages", ()))

@@ -35,6 +35,7 @@ from ..engine.plan import (
     OnUserKeep,
     OnUserLimit,
     OnUserRemove,
+    OnUserRetention,
     Plan,
     Step,
     names_of,
@@ -54,7 +55,7 @@ from .imports import engine_without, imported, plan_back
 from .keys import present
 from .limits import limited_by
 from .logins import refuse_if_used
-from .rejail import jail_again
+from .rejail import ages_before, jail_again
 
 Kept = dict[str, Any]
 
@@ -293,6 +294,8 @@ class Inverse:
             self._events.append(OnUserConnections(_jailed(item, engine), int(item["most"])))
         elif event == OnUserKeep.hook:
             self._events.append(OnUserKeep(_jailed(item, engine), bool(item["keep"])))
+        elif event == OnUserRetention.hook:
+            self._events.append(OnUserRetention(_jailed(item, engine), ages_before(item)))
         elif event == OnUserLimit.hook:
             self._of_addresses(item, _jailed(item, engine), engine)
         elif event == OnKeyMigrate.hook:

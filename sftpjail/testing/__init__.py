@@ -26,6 +26,7 @@ from ..engine.plan import (
     OnUserLimit,
     OnUserRemove,
     OnUserRename,
+    OnUserRetention,
     Plan,
 )
 from .conformance import Report, judge, standard
@@ -54,6 +55,7 @@ __all__ = [
     "OnUserLimit",
     "OnUserRemove",
     "OnUserRename",
+    "OnUserRetention",
     "Plan",
     "Report",
     "Tree",

@@ -31,6 +31,7 @@ from ..engine.plan import (
     OnUserLimit,
     OnUserRemove,
     OnUserRename,
+    OnUserRetention,
     Plan,
 )
 from ..errors import SftpJailError
@@ -138,6 +139,8 @@ def _trials(config: Config) -> Iterator[Trial]:
     few = OnUserConnections(who, 2)
     yield Trial(few, few, OnUserConnections(who, 0))
     yield Trial(OnUserKeep(who, True), OnUserKeep(who, True), OnUserKeep(who, False))
+    ages = OnUserRetention(who, (("/home/ann", 30),))
+    yield Trial(ages, ages, OnUserRetention(who, ()))
     limit = OnUserLimit(who, ("192.0.2.0/24", "2001:db8::/32"))
     yield Trial(limit, limit, OnUserLimit(who, ()))
 

@@ -165,7 +165,7 @@ END
 # Sets layers: the directories in the cache, topmost first, that make up root NAME; builds what is missing.
 use_root() {
     local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
-    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|packages|clean))?$|^trixie-(arch|ansible)$ ]] ||
+    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|btrfs|packages|clean))?$|^trixie-(arch|ansible)$ ]] ||
         die "unknown root '$name'"
     if [[ $suite =~ forky|sid ]]; then # there pivot_root is a package of its own
         packages+=,util-linux-extra downloads+=" util-linux-extra"
@@ -178,6 +178,7 @@ use_root() {
         -ldap) use_root "$suite" && provide "$name" build_directory "$nslcd" ;;
         -sssd) use_root "$suite" && provide "$name" build_directory "$sssd" ;;
         -monitor) use_root "$suite" && provide "$name" build_packages "$monitors" ;;
+        -btrfs) use_root "$suite" && provide "$name" build_packages "btrfs-progs" ;;
         -packages) use_root "$suite" && provide "$name" build_packages "$package_tools" ;;
         -arch) use_root "$suite-packages" && provide "$name" build_arch ;;
         -ansible) use_root "$suite" && provide "$name" build_packages "ansible-core" ;;

@@ -1,0 +1,108 @@
+"""Directories that lose their old files: `set --retention`.
+
+systemd-tmpfiles(8) deletes them every day, without following a link at or below the directory, and
+without entering another mount. It does follow links above the directory. So nobody but root may
+be able to put one there, and what it deletes may be nobody else's.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+
+from ..actions import Action, SetLines
+from ..formats.retention import ages_of, is_writable, line, setting
+from ..formats.tagged_lines import Style
+from ..host import Host
+from ..model import Account, Bind, inside, normal
+from ..paths import RETENTION
+
+SINCE = 250  # the first version of systemd that takes the time to judge by, as m:
+MOST = 100_000  # entries of a directory that a preview looks at
+
+
+def ages(name: str, host: Host) -> dict[str, int]:
+    """Return after how many days an account's files go, by directory as its sessions see it."""
+    return ages_of(host.tagged(RETENTION, Style.BLOCK).get(name, ()))
+
+
+def place(account: Account, directory: str, host: Host) -> str:
+    """Return the path on the host of a directory as an account's sessions see it."""
+    path = normal(f"{account.jail}/{directory}")
+    bind = _around(account, path, host)
+    found = bind.source + path.removeprefix(bind.target) if bind else path
+    return host.mount_tables.place(found)
+
+
+def _around(account: Account, path: str, host: Host) -> Bind | None:
+    """Return the innermost mount of a jail at or above a path, or None."""
+    outer = [bind for bind in host.binds(account.name) if inside(path, bind.target)]
+    return max(outer, key=lambda bind: len(bind.target), default=None)
+
+
+def refusal(account: Account, directory: str, host: Host) -> str:
+    """Return why no file in a directory may be deleted for its age, or "".
+
+    Args:
+        account: with its profile.
+        directory: as its sessions see it.
+        host: the facts.
+    """
+    path = place(account, directory, host)
+    found = host.lstat(path)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        return f"{path} is no directory" if found else f"{path} is not there"
+    if not is_writable(path):
+        return f"systemd-tmpfiles would take {path} for a pattern"
+    if found.st_uid != account.uid:
+        owner = host.people.name_of(found.st_uid) or f"uid {found.st_uid}"
+        return f"{path} belongs to {owner}"
+    loose = host.files.loose_parent(path)
+    if loose:
+        return f"others than root can write in {loose}, and put a link in the place of {path}"
+    others = sorted(host.mount_tables.shown_to(path) - {account.name})
+    return f"{path} is shared: it is mounted in the jail of {others[0]} too" if others else ""
+
+
+def block(account: Account, wanted: Mapping[str, int], host: Host) -> tuple[str, ...]:
+    """Return an account's lines; a directory that is refused has its setting and no more."""
+    found: list[str] = []
+    for directory, days in sorted(wanted.items()):
+        found.append(setting(directory, days))
+        if not refusal(account, directory, host):
+            found.append(line(place(account, directory, host), days))
+    return tuple(found)
+
+
+def is_active(account: Account, directory: str, days: int, host: Host) -> bool:
+    """Return whether systemd-tmpfiles is told to delete the old files of a directory."""
+    lines = host.tagged(RETENTION, Style.BLOCK).get(account.name, ())
+    return line(place(account, directory, host), days) in lines
+
+
+def store(name: str, lines: tuple[str, ...], host: Host) -> list[Action]:
+    """Return the action that gives an account these lines; none takes them away."""
+    if host.tagged(RETENTION, Style.BLOCK).get(name, ()) == lines:
+        return []
+    return [SetLines(RETENTION, name, lines, Style.BLOCK)]
+
+
+def old_files(account: Account, directory: str, days: int, host: Host) -> tuple[int, bool]:
+    """Return how many files in a directory are too old now, and whether all were looked at."""
+    return host.files.count_old(place(account, directory, host), days, MOST)
+
+
+def whose(source: str, host: Host) -> str:
+    """Return an account whose old files go in a directory, around it or below it, or ""."""
+    real = host.realpath(source)
+    for name, lines in host.tagged(RETENTION, Style.BLOCK).items():
+        for directory in _paths(lines):
+            if inside(real, directory) or inside(directory, real):
+                return name
+    return ""
+
+
+def _paths(lines: tuple[str, ...]) -> list[str]:
+    """Return the paths on the host of an account's lines."""
+    paths = [text[2:].rpartition(" - - - m:")[0] for text in lines if text.startswith("e ")]
+    return [normal(path.strip('"').replace("%%", "%")) for path in paths]
