@@ -12,6 +12,7 @@ certbot's Reverter. There is one log for everything, so that the order is kept.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -28,7 +29,9 @@ from .kinds import (
     drop,
     first_versions,
     is_undo,
+    joint_op,
     revert,
+    revert_together,
     with_earlier,
 )
 
@@ -201,20 +204,31 @@ class Journal:
 
     def _put_back(self) -> list[str]:
         """Carry out the undos, the last one first; return the failures."""
+        undos = [*reversed(with_earlier(first_versions(self.undos)))]
         failures = []
-        for undo in [*reversed(with_earlier(first_versions(self.undos)))]:
-            about = f"{undo['op']} {undo.get('path', undo.get('name', ''))}"
-            about = f"plugin {undo['plugin']}: {about}" if "plugin" in undo else about
-            try:
-                notice = revert(undo)
-                self.notices += [notice] if notice else []
-            except LinkRefused as error:
-                # What we made there is gone; what is there now is not ours.
-                self.notices.append(f"{about} is left: {error}")
-            except Exception as error:  # whatever it is, the other undos must still run
-                why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
-                failures.append(f"{about}: {why}")
+        for (op, _), run in itertools.groupby(undos, lambda u: (joint_op(u), u.get("plugin"))):
+            some = [*run]
+            many = op and len({undo["name"] for undo in some}) > 1
+            parts = [some] if many else [[undo] for undo in some]
+            failures += [failed for part in parts if (failed := self._revert(part))]
         return failures
+
+    def _revert(self, undos: list[Undo]) -> str:
+        """Carry out an undo, or some that are carried out at once; return the failure, or ""."""
+        first, others = undos[0], len(undos) - 1
+        about = f"{first['op']} {first.get('path', first.get('name', ''))}"
+        about += f" and {others} more" if others else ""
+        about = f"plugin {first['plugin']}: {about}" if "plugin" in first else about
+        try:
+            notices = revert_together(undos) if others else [revert(first)]
+            self.notices += filter(None, notices)
+        except LinkRefused as error:
+            # What we made there is gone; what is there now is not ours.
+            self.notices.append(f"{about} is left: {error}")
+        except Exception as error:  # whatever it is, the other undos must still run
+            why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
+            return f"{about}: {why}"
+        return ""
 
     def _notify(self, undos: Iterable[Undo]) -> None:
         """Notify the daemons in the undo records, each once, in case they missed a change."""

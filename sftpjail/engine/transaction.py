@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from ..actions import Action, Check, Notify, Phase, Run, WriteFile
 from ..errors import SftpJailError
 from ..host import Host
 from ..system import files, previews, services
 from .journal import Journal
-from .kinds import Undo, kind_of
+from .kinds import Kind, Undo, kind_of
 from .kinds.programs import judge
 from .plan import Plan, Step, blaming
 
@@ -60,13 +61,26 @@ def _perform_all(batch: Sequence[Step], undos: Sequence[Undo], host: Host) -> li
     """
     staged = _staged(batch, undos, host) if len(batch) > _MANY else ()
     notices: list[str | None] = []
+    kinds, taken = set[Kind[Any]](), set[int]()
     for number, (step, undo) in enumerate(zip(batch, undos, strict=True)):
+        if (kind := kind_of(step.action)) not in kinds:
+            kinds.add(kind)
+            taken |= _take_together(kind, batch, host)
+        if number in taken:
+            continue
         with blaming(step):
             if number in staged:
                 kind_of(step.action).perform_staged(step.action, undo)
             else:
                 notices.append(_perform(step, host, again=bool(undo.get("again"))))
     return notices
+
+
+def _take_together(kind: Kind[Any], batch: Sequence[Step], host: Host) -> set[int]:
+    """Take those steps of a kind that it takes at once, and return their numbers."""
+    mine = [number for number, step in enumerate(batch) if kind_of(step.action) is kind]
+    done = kind.perform_together([batch[number].action for number in mine], host)
+    return {mine[at] for at in done}
 
 
 def _staged(batch: Sequence[Step], undos: Sequence[Undo], host: Host) -> set[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import SftpJailError
@@ -23,6 +23,16 @@ ETC = "/etc"
 _FILES = ("subuid", "subgid", "gshadow", "group", "shadow", "passwd")
 # Likewise for a group: gshadow(5) alone gives its members no rights.
 _GROUP_FILES = ("gshadow", "group")
+# Where the fields are that usermod(8) changes, besides the uid.
+_PLACES = {
+    "uid": ("passwd", 2),
+    "group": ("passwd", 3),
+    "comment": ("passwd", 4),
+    "home": ("passwd", 5),
+    "shell": ("passwd", 6),
+    "expire": ("shadow", 7),
+}
+_OF_PASSWD, _OF_SHADOW = 7, 9  # fields of a line
 # The fields that list members, and in gshadow(5) also administrators.
 _LISTS = {"group": (3,), "gshadow": (2, 3)}
 
@@ -41,16 +51,70 @@ def read_fields(name: str) -> dict[str, str]:
     They are those of `SetAccount`, and "uid". There is none where passwd(5) has no such account,
     and no "expire" where shadow(5) has none.
     """
-    found = {}
-    for fields in (line.split(":") for line in _read("passwd")):
-        if fields[0] == name and len(fields) > 6:
-            names = ("uid", "group", "comment", "home", "shell")
-            found = dict(zip(names, fields[2:], strict=False))
-            break
-    for fields in (line.split(":") for line in _read("shadow")):
-        if found and fields[0] == name and len(fields) > 7:
-            return found | {"expire": fields[7]}
+    return _fields_of([name], _read("passwd"), _read("shadow")).get(name, {})
+
+
+def _fields_of(
+    names: Collection[str], passwd: Sequence[str], shadow: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Return the same by name, of the accounts that there are. The first line of a name counts."""
+    found: dict[str, dict[str, str]] = {}
+    for file, lines, most in (("passwd", passwd, 6), ("shadow", shadow, 7)):
+        places = {field: at for field, (where, at) in _PLACES.items() if where == file}
+        seen = set[str]()
+        for line in lines:
+            fields = line.split(":")
+            name = fields[0]
+            if name in names and name not in seen and len(fields) > most:
+                seen.add(name)
+                if file == "passwd" or name in found:
+                    values = {field: fields[at] for field, at in places.items()}
+                    found[name] = found.get(name, {}) | values
     return found
+
+
+def edit_fields(
+    names: Collection[str], change: Callable[[dict[str, dict[str, str]]], None]
+) -> None:
+    """Change fields of many accounts, with the account files locked. Each is written once.
+
+    Args:
+        names: the accounts.
+        change: gets the present values by name, as from `read_fields`, and changes them in place.
+            An error of it leaves both files as they are.
+
+    Raises:
+        SftpJailError: a file cannot be changed, or another program has it locked.
+    """
+    wanted = frozenset(names)
+    with _locked_accounts():
+        old = {file: _read(file) for file in ("passwd", "shadow")}
+        now = _fields_of(wanted, old["passwd"], old["shadow"])
+        before = {name: dict(fields) for name, fields in now.items()}
+        change(now)
+        for file, lines in old.items():
+            values = {
+                name: dict(_given(file, fields, before[name]))
+                for name, fields in now.items()
+                if fields != before[name]
+            }
+            # A name's first line alone is what counts.
+            count = _OF_SHADOW if file == "shadow" else _OF_PASSWD
+            new = [_with_fields(line, values.pop(_first(line), {}), count) for line in lines]
+            _write(file, lines, new)
+            # Of a run that was killed between the two steps of a write.
+            files.unlink(files.stage_name(f"{ETC}/{file}"))
+    files.sync_dirs({ETC})
+
+
+def _given(
+    file: str, fields: Mapping[str, str], before: Mapping[str, str]
+) -> Iterator[tuple[int, str]]:
+    """Yield the index and value of each field of a file that is to be another one."""
+    for field, value in fields.items():
+        where, at = _PLACES[field]
+        if where == file and value != before.get(field):
+            yield at, value
 
 
 def read_group(name: str) -> Lines:
@@ -170,11 +234,12 @@ def digest(password: str) -> str:
     return hashlib.sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _with_fields(line: str, values: Mapping[int, str]) -> str:
+def _with_fields(line: str, values: Mapping[int, str], count: int = _OF_SHADOW) -> str:
+    """Return a line with other fields, of which it has COUNT then: nine in shadow(5)."""
     if not values:
         return line
     fields = line.split(":")
-    fields += [""] * (9 - len(fields))
+    fields += [""] * (count - len(fields))
     for at, value in values.items():
         fields[at] = value
     return ":".join(fields)

@@ -9,7 +9,19 @@ from . import accounts as accounts
 from . import files as files
 from . import mounts as mounts
 from . import programs as programs
-from .base import Draft, Kind, Undo, drop, is_undo, kind_of, ops_of, revert, with_earlier
+from .base import (
+    Draft,
+    Kind,
+    Undo,
+    drop,
+    is_undo,
+    joint_op,
+    kind_of,
+    ops_of,
+    revert,
+    revert_together,
+    with_earlier,
+)
 from .files import OLD_VERSIONS, first_versions
 
 # The undo records of what changes passwd(5) and its kin. Its programs sync a file and not its
@@ -25,7 +37,9 @@ __all__ = [
     "drop",
     "first_versions",
     "is_undo",
+    "joint_op",
     "kind_of",
     "revert",
+    "revert_together",
     "with_earlier",
 ]

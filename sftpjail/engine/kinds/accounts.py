@@ -32,6 +32,9 @@ _USERMOD = {
     "expire": "--expiredate",
     "comment": "--comment",
 }
+# Of these usermod(8) judges nothing that we have not judged: for many accounts, they are set by one
+# edit instead.
+_PLAIN = frozenset(("shell", "expire", "comment"))
 _IN_WORDS = {"expire": "expiry", "group": "primary group"}
 _TOUCHED = ("/etc/passwd",)  # the programs sync each file that they write, and not its name
 _GROUP_BUSY = 8  # of groupdel(8): it is the primary group of an account
@@ -280,16 +283,35 @@ class SetAccountKind(Kind[SetAccount]):
         for group in leave:
             accounts.change_group(["gpasswd", "--delete", action.name, group], action.name)
 
+    def perform_together(self, actions: Sequence[SetAccount], view: View) -> Collection[int]:
+        chosen = [at for at, action in enumerate(actions) if _is_plain(action, view)]
+        if len({actions[at].name for at in chosen}) < 2:
+            return ()  # usermod(8) does it, and logs it
+        many = [actions[at] for at in chosen]
+        account_lines.edit_fields({one.name for one in many}, lambda now: _set(many, view, now))
+        return chosen
+
     def touched(self, action: SetAccount) -> Iterable[str]:
         return _TOUCHED
+
+    def is_joint(self, undo: Undo) -> bool:
+        fields = undo.get("was")
+        groups = undo.get("joined") or undo.get("left")
+        return isinstance(fields, dict) and fields.keys() <= _PLAIN and not groups
+
+    def revert_together(self, undos: Sequence[Undo]) -> list[str]:
+        notices: list[str] = []
+        names = {undo["name"] for undo in undos}
+        account_lines.edit_fields(names, lambda now: notices.extend(_put_back(undos, now)))
+        return notices
 
     def revert(self, undo: Undo) -> str:
         name = undo["name"]
         stands = account_lines.read_fields(name)
         uid = undo.get("uid")
         if uid is not None and stands and number(stands["uid"]) != uid:
-            return f"the account {name} stays as it is: somebody else has made it"
-        commands, others = _fields_back(undo, stands)
+            return _of_another(name)
+        commands, others = _commands_back(undo, stands)
         now = {group: _members(group) for group in (*undo["joined"], *undo["left"])}
         for group in undo["joined"]:
             if name in (now[group] or ()):
@@ -299,11 +321,7 @@ class SetAccountKind(Kind[SetAccount]):
             if members is not None and name not in members:
                 commands.append(["gpasswd", "--add", name, group])
         said = [_change(name, argv) for argv in commands]
-        if others:
-            which = " and the ".join(_IN_WORDS.get(field, field) for field in others)
-            stay = "stay" if others[1:] else "stays"
-            said.append(f"the {which} of {name} {stay}: somebody has set another since")
-        return "; ".join(filter(None, said))
+        return "; ".join(filter(None, [*said, _kept(name, others)]))
 
     def remember(self, action: SetAccount, view: View, draft: Draft) -> None:
         origin = action.origin(view)
@@ -314,7 +332,62 @@ class SetAccountKind(Kind[SetAccount]):
         draft.was = {name: value for name, value in draft.was.items() if given.get(name) != value}
 
 
-def _fields_back(undo: Undo, now: Mapping[str, str]) -> tuple[list[list[str]], list[str]]:
+def _is_plain(action: SetAccount, view: View) -> bool:
+    """Return whether an action only sets fields that need none of what usermod(8) looks at."""
+    fields = action.fields()
+    if not fields or not fields.keys() <= _PLAIN or any(action.group_changes(view)):
+        return False
+    return not fields.get("expire") or fields["expire"].isdecimal()  # as shadow(5) has it
+
+
+def _set(actions: Sequence[SetAccount], view: View, now: dict[str, dict[str, str]]) -> None:
+    """Set fields of accounts in what they have now. Raises SftpJailError for one that is gone."""
+    for action in actions:
+        name, found, account = action.name, now.get(action.name, {}), view.account(action.name)
+        fields = action.fields()
+        error = ""
+        if not found or account is None or number(found["uid"]) != account.uid:
+            error = f"somebody has removed or changed the account {name} meanwhile"
+        elif not fields.keys() <= found.keys():
+            error = f"{name} has no line in /etc/shadow to expire by"
+        elif any(set(value) & set(":\n") for value in fields.values()):
+            error = f"no field of {name} can have a colon or a line break"
+        if error:
+            failed = SftpJailError(error)
+            failed.action, failed.owner = action, name
+            raise failed
+        found |= fields
+
+
+def _put_back(undos: Sequence[Undo], now: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Undo changes of fields in what accounts have now; yield notices about what stays."""
+    for undo in undos:
+        name, uid = undo["name"], undo.get("uid")
+        found = now.get(name)
+        if found is None:
+            yield f"{name} is left as it is: there is no such account any more"
+        elif uid is not None and number(found["uid"]) != uid:
+            yield _of_another(name)
+        else:
+            back, others = _fields_back(undo, found)
+            found |= {field: value for field, value in back.items() if field in found}
+            yield from filter(None, [_kept(name, others)])
+
+
+def _of_another(name: str) -> str:
+    return f"the account {name} stays as it is: somebody else has made it"
+
+
+def _kept(name: str, others: Sequence[str]) -> str:
+    """Return a sentence about the fields that an undo leaves, or ""."""
+    if not others:
+        return ""
+    which = " and the ".join(_IN_WORDS.get(field, field) for field in others)
+    stay = "stay" if others[1:] else "stays"
+    return f"the {which} of {name} {stay}: somebody has set another since"
+
+
+def _commands_back(undo: Undo, now: Mapping[str, str]) -> tuple[list[list[str]], list[str]]:
     """Return the commands that undo a change of fields, and the fields that are somebody else's.
 
     Args:
@@ -326,10 +399,15 @@ def _fields_back(undo: Undo, now: Mapping[str, str]) -> tuple[list[list[str]], l
         return [undo["usermod"]] if undo["usermod"] else [], []
     if undo["was"] and not now:
         return [["usermod", *_usermod(undo["was"]), name]], []  # says that it is gone
+    back, others = _fields_back(undo, now)
+    return [["usermod", *_usermod(back), name]] if back else [], others
+
+
+def _fields_back(undo: Undo, now: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return what the fields that we set were, and which fields somebody has set since."""
     states = {field: state_of(undo, field, now.get(field)) for field in undo["was"]}
     back = {field: undo["was"][field] for field, state in states.items() if state == "ours"}
-    others = [field for field, state in states.items() if state == "another"]
-    return [["usermod", *_usermod(back), name]] if back else [], others
+    return back, [field for field, state in states.items() if state == "another"]
 
 
 def _usermod(fields: Mapping[str, str]) -> list[str]:

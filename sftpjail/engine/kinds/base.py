@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ...actions import Action, Phase, View
@@ -68,6 +68,32 @@ class Kind(ABC, Generic[A]):
 
     def perform_staged(self, action: A, undo: Undo) -> None:
         """Complete a step that `stage` has prepared. Raises SftpJailError, as `perform`."""
+
+    def perform_together(self, actions: Sequence[A], view: View) -> Collection[int]:
+        """Take steps of one phase at once, whose undo records are on the disk.
+
+        Args:
+            actions: all of this kind in that phase, in their order.
+            view: as for `perform`.
+
+        Returns:
+            the indices of those that are done; `perform` takes the others.
+
+        Raises:
+            SftpJailError: as `perform`.
+        """
+        return ()
+
+    def is_joint(self, undo: Undo) -> bool:
+        """Return whether `revert_together` can carry out an undo record, which has a name."""
+        return False
+
+    def revert_together(self, undos: Sequence[Undo]) -> list[str]:
+        """Undo steps that follow one another, in this order, and return notices.
+
+        Everything else is as for `revert`.
+        """
+        return []
 
     def revert(self, undo: Undo) -> str | None:
         """Undo the step; return a notice for the administrator, if any.
@@ -169,6 +195,17 @@ def is_undo(undo: Mapping[str, Any]) -> bool:
 def revert(undo: Undo) -> str | None:
     """Carry out an undo record, as `Kind.revert` does."""
     return _BY_OP[undo["op"]].revert(undo)
+
+
+def joint_op(undo: Undo) -> str:
+    """Return the "op" of an undo record that `revert_together` takes with others, or ""."""
+    op: str = undo["op"]
+    return op if _BY_OP[op].is_joint(undo) else ""
+
+
+def revert_together(undos: Sequence[Undo]) -> list[str]:
+    """Carry out undo records of one kind, as `Kind.revert_together` does."""
+    return _BY_OP[undos[0]["op"]].revert_together(undos)
 
 
 def with_earlier(undos: Sequence[Undo]) -> list[Undo]:

@@ -26,6 +26,8 @@ from sftpjail.actions import (
     Remove,
     Rename,
     SetAccount,
+    SetComment,
+    SetExpiry,
     SetGroup,
     SetLines,
     SetOwner,
@@ -288,6 +290,73 @@ def test_death_during_the_recovery_at_every_call(worlds: MakeWorld, share: float
             break
     assert number > 5
     assert wrong == []
+
+
+def pair(world: World) -> list[Action]:
+    """Changes of two accounts, which need no program for each."""
+    return [
+        SetAccount("worldling", shell="/usr/sbin/nologin"),
+        SetExpiry("stray", expire="20000"),
+        SetComment("stray", comment="Stray, of nobody"),
+    ]
+
+
+def with_stray(world: World) -> World:
+    """A world with a second account."""
+    world.people["stray"] = dict.fromkeys(("--home", "--expiredate"), "")
+    world.people["stray"] |= {"--shell": "/bin/sh", "--gid": "4003"}
+    world._play()
+    return world
+
+
+def lines_of(world: World) -> list[str]:
+    """passwd(5) and shadow(5), and what lies beside them."""
+    etc = world.played / "etc"
+    return [*((etc / name).read_text() for name in ("passwd", "shadow")), *sorted(os.listdir(etc))]
+
+
+def test_many_accounts_are_one_edit_that_is_whole_at_every_death(
+    worlds: MakeWorld, programs: Programs
+) -> None:
+    """As is a recovery that dies, too."""
+    world = with_stray(worlds())
+    before = lines_of(world)
+    apply(world, pair)
+    after, calls = lines_of(world), list(world.syscalls.calls)
+    assert programs.asked == [], "no program for each"
+    assert ":Stray, of nobody:" in after[0] and "/usr/sbin/nologin" in after[0]
+    assert "stray:*:1:0:9:7::20000:" in after[1] and "worldling:*:1:0:9:7:::" in after[1]
+    for number in range(1, len(calls) + 1):
+        world = with_stray(worlds())
+        engine, plan = world.plan(pair)
+        world.syscalls.die_at = number
+        die(engine, plan)
+        wanted = after if committed(world) or number > len(calls) - 4 else before
+        again = number // 2  # the recovery dies as well, at some of its calls
+        world.syscalls.revive()
+        world.syscalls.die_at = again
+        with contextlib.suppress(Death, SftpJailError, OSError):
+            Journal(str(world.state)).recover()
+        world.recover()
+        assert lines_of(world) == wanted, (number, calls[number - 1], again)
+    assert not any(argv[0] == "usermod" for argv in programs.asked)
+
+
+def test_one_account_is_changed_by_usermod(worlds: MakeWorld, programs: Programs) -> None:
+    apply(with_stray(worlds()), lambda world: pair(world)[1:2])
+    assert [argv[0] for argv in programs.asked] == ["usermod"]
+
+
+def test_an_account_that_is_gone_fails_the_edit(worlds: MakeWorld) -> None:
+    for line in ("", "stray:x:7:7:::/bin/sh\n"):
+        world = with_stray(worlds())
+        engine, plan = world.plan(pair)
+        passwd = world.played / "etc/passwd"
+        passwd.write_text(passwd.read_text().replace("stray:x:4001:4003:::/bin/sh\n", line))
+        before = lines_of(world)
+        with pytest.raises(SftpJailError, match="removed or changed the account stray") as caught:
+            engine.apply(plan)
+        assert caught.value.owner == "stray" and lines_of(world) == before
 
 
 def test_a_move_to_another_file_system_is_whole_at_every_death(worlds: MakeWorld) -> None:

@@ -416,6 +416,36 @@ def test_two_changes_are_put_back_by_an_undo_that_ran_before(world: World, now: 
     assert journal.recover() and world.people["worldling"] == BEFORE and journal.notices == []
 
 
+def test_what_others_set_since_stays_of_many_accounts(world: World, programs: Programs) -> None:
+    """One edit puts back the rest; who is gone, or another one, is left."""
+    names = ("one", "two", "three", "gone")
+    passwd, shadow = world.played / "etc/passwd", world.played / "etc/shadow"
+    rows = "{}:x:{}:5:{}:/:/bin/{}\n"
+    before = {"shell": "/bin/old", "comment": "Old", "expire": ""}
+    given = {"shell": "/bin/new", "comment": "New", "expire": "1"}
+    undos = [
+        {"op": "account", "name": name, "uid": uid, "joined": [], "left": []}
+        | {"was": before, "given": given}
+        for uid, name in enumerate(names)
+    ]
+    text = rows.format("one", 0, "Theirs", "new") + rows.format("two", 1, "New", "theirs")
+    passwd.write_text(f"{text}{rows.format('three', 9, 'New', 'new')}# a line of somebody's\n")
+    shadow.write_text("one:*:1:::::1:\nthree:*:1:::::1:\ntwo:*:1:::::9:\n")
+    journal = interrupted(world, *undos)
+    assert journal.recover() and put_back(world) and programs.asked == []
+    text = rows.format("one", 0, "Theirs", "old") + rows.format("two", 1, "Old", "theirs")
+    assert passwd.read_text() == (
+        f"{text}{rows.format('three', 9, 'New', 'new')}# a line of somebody's\n"
+    )
+    assert shadow.read_text() == "one:*:1::::::\nthree:*:1:::::1:\ntwo:*:1:::::9:\n"
+    assert journal.notices == [
+        "gone is left as it is: there is no such account any more",
+        "the account three stays as it is: somebody else has made it",
+        "the shell and the expiry of two stay: somebody has set another since",
+        "the comment of one stays: somebody has set another since",
+    ]
+
+
 @pytest.mark.parametrize("by", ["owner", "mode"])
 def test_an_owner_and_a_mode_set_since_stay(
     world: World, monkeypatch: pytest.MonkeyPatch, by: str

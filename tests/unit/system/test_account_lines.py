@@ -355,6 +355,31 @@ def test_fields_of_shadow_are_set_for_those_that_are_there(etc: Path) -> None:
     assert (etc / "shadow").read_text() == "ann:*:1::99:::20000:\nanna:!:1::::::\n"
 
 
+def test_fields_of_many_are_changed_in_their_first_lines(etc: Path) -> None:
+    twice = "ann:x:1:1::/:/bin/other\n"
+    fill(etc, {"passwd": BEFORE["passwd"] + twice, ".passwd.sftpjail-new~": ""})
+
+    def change(now: dict[str, dict[str, str]]) -> None:
+        assert now.keys() == {"ann", "root"} and now["ann"]["expire"] == "20000"
+        now["ann"] |= {"comment": "Ann", "expire": ""}
+        now["root"]["shell"] = "/bin/bash"
+
+    account_lines.edit_fields(["ann", "root", "nobody"], change)
+    now = read(etc)
+    assert (
+        now["passwd"]
+        == BEFORE["passwd"]
+        .replace("1001::/home", "1001:Ann:/home")
+        .replace("/root:/bin/sh", "/root:/bin/bash")
+        + twice
+    )
+    assert now["shadow"] == BEFORE["shadow"].replace(":20000:", "::")
+    files = etc / "passwd"
+    stamp = files.stat().st_ino
+    account_lines.edit_fields(["ann"], lambda now: None)
+    assert files.stat().st_ino == stamp, "nothing to write"
+
+
 def test_a_password_that_somebody_set_since_stays(etc: Path) -> None:
     """A run that was killed after chpasswd is taken back later, and others have gone on."""
     before = {"ann": ["$y$hash", "19000"], "anna": ["!", "1"], "gone": ["$y$old", "1"]}

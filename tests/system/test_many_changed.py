@@ -1,0 +1,150 @@
+"""Changes of many accounts: one edit instead of a program for each, and whole wherever they are stopped."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from machine import Machine, changes
+from steps import QUIET, again, previewed, programs_of, ready, shut, snapshot, works
+
+CONFIG = f"{QUIET}[profiles]\n[[sftponly]]\nhome = inside\nmounts = session\n"
+FILE, NEXT = "/root/accounts", "/root/next"
+MISSING = ("--missing", "disable", "--yes")
+ETC = ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")
+
+
+def accounts_of(machine: Machine) -> list[str]:
+    return [machine.read(f"/etc/{name}") for name in ETC]
+
+
+def key_of(machine: Machine) -> str:
+    return machine.read(f"{machine.keygen('key')}.pub").strip()
+
+
+@pytest.mark.halved
+def test_changes_of_many_accounts_are_one_edit(machine: Machine) -> None:
+    ready(machine, CONFIG)
+    key = key_of(machine)
+    rows = "".join(f"u{n},{key}\n" for n in range(6))
+    machine.write(FILE, f"name,keys\n{rows}")
+    machine.run("sftpjail", "apply", FILE)
+    before, all_before = accounts_of(machine), snapshot(machine)
+    machine.write(NEXT, "name,comment,expires\nu0,Zero,2099-12-31\nu1,One,\nu2,Two,2099-12-31\n")
+    assert "~ u5: disabled" in previewed(machine, "sftpjail", "apply", NEXT, *MISSING)
+    programs = programs_of(machine, "sftpjail", "apply", NEXT, *MISSING)
+    assert not {"usermod", "chage"} & {path.rpartition("/")[2] for path in programs}, programs
+    fields = [line.split(":") for line in accounts_of(machine)[0].splitlines()]
+    assert [line[4] for line in fields if line[0] in ("u0", "u1", "u2")] == ["Zero", "One", "Two"]
+    fields = [line.split(":") for line in accounts_of(machine)[1].splitlines()]
+    days = {line[0]: line[7] for line in fields if line[0][0] == "u" and line[0][1:].isdigit()}
+    assert days == {"u0": "47481", "u1": "", "u2": "47481", "u3": "1", "u4": "1", "u5": "1"}
+    machine.run("pwck", "-rq")
+    again(machine, "sftpjail", "apply", NEXT, *MISSING)
+    works(machine, "u0", "/root/keys/key")
+    shut(machine, "u4", "/root/keys/key")
+    programs = programs_of(machine, "sftpjail", "undo", "--yes")
+    assert not {"usermod", "chage"} & {path.rpartition("/")[2] for path in programs}, programs
+    # The comment is not an undo's affair; expiry and who is shut out are.
+    assert accounts_of(machine)[1] == before[1] and "Zero" in accounts_of(machine)[0]
+    assert "chage" not in machine.sh("sftpjail check").err
+    works(machine, "u4", "/root/keys/key")
+    # A change that fails is put back by one edit, too; somebody's own since then stays.
+    machine.sh("usermod -c '' u0; usermod -c '' u1; usermod -c '' u2")
+    hook = "/etc/sftpjail/hooks/key-remove.d/fails"
+    machine.write(NEXT, "name,comment,expires,keys\nu0,Zero,2099-12-31,\nu1,One,,\n")
+    machine.write(hook, "#!/bin/sh\nusermod -c Theirs u1\nexit 1\n", 0o755)
+    programs = programs_of_failing(machine, "sftpjail", "apply", NEXT, *MISSING)
+    machine.sh("rm -r /etc/sftpjail/hooks")
+    assert programs.count("usermod") <= 2, "those of the hook alone"
+    assert accounts_of(machine)[1] == before[1]
+    assert ":Theirs:" in accounts_of(machine)[0] and ":Zero:" not in accounts_of(machine)[0]
+    machine.sh("usermod -c '' u1")
+    assert accounts_of(machine) == before
+    left = changes(all_before, snapshot(machine))
+    assert not [path for path in left if path.startswith("/etc") and "sftpjail" not in path], left
+    # For one account it is usermod(8), which logs it.
+    programs = programs_of(machine, "sftpjail", "disable", "u0")
+    assert [path.rpartition("/")[2] for path in programs].count("usermod") == 1, programs
+
+
+def programs_of_failing(machine: Machine, *argv: str) -> list[str]:
+    """The names of the programs that a command starts which fails."""
+    words = " ".join(argv)
+    machine.sh(f"! strace -f -qq -e trace=execve -o /run/programs {words}")
+    lines = machine.read("/run/programs").splitlines()
+    return [
+        line.partition('"')[2].partition('"')[0].rpartition("/")[2]
+        for line in lines
+        if "execve(" in line and line.endswith(" = 0")
+    ]
+
+
+def test_many_accounts_stopped_at_any_moment(machine: Machine, thorough: bool) -> None:
+    """SIGKILL, and Ctrl-C: to make them, to change them all, and to shut out those that FILE lacks."""
+    number, moments = (10_000, 10) if thorough else (300, 3)
+    ready(machine, CONFIG)
+    machine.sh("mkdir /srv/web")
+    key = key_of(machine)
+    names = [f"x{n}" for n in range(number)]
+    rows = "".join(f"{name},{key},/srv/web:/web\n" for name in names)
+    machine.write(FILE, f"name,keys,mounts\n{rows}")
+    rows = "".join(f"{name},Other,2099-12-31\n" for name in names[: number // 2])
+    machine.write(NEXT, f"name,comment,expires\n{rows}")
+    for argv in (["apply", FILE], ["apply", NEXT, *MISSING]):
+        stopped(machine, argv, moments)
+    works(machine, "x1", "/root/keys/key", "ls /web")
+    shut(machine, f"x{number - 1}", "/root/keys/key")
+    machine.run("pwck", "-rq")
+    found = machine.run("sftpjail", "check", timeout=600).out
+    assert found == f"{number} jails checked, no problems\n", found
+
+
+def stopped(machine: Machine, argv: list[str], moments: int) -> None:
+    """Stop a command at so many moments by each signal; it is done afterwards."""
+    before = state(machine)
+    began = time.monotonic()
+    machine.run("sftpjail", *argv, timeout=600)
+    lasts, after = time.monotonic() - began, state(machine)
+    assert changes(before, after)
+    machine.run("sftpjail", "undo", "--yes", "--force", timeout=600)
+    tally = {"KILL": [0, 0], "INT": [0, 0]}
+    undone = state(machine)  # the comments of an undo stay, and history grows
+    for turn in range(2 * moments):
+        signal = ("KILL", "INT")[turn % 2]
+        moment = lasts * (turn // 2 + 0.5) / moments
+        words = ("timeout", "-s", signal, f"{moment:.3f}", "sftpjail", *argv)
+        done = machine.run(*words, check=False, timeout=600)
+        # It changes nothing itself.
+        said = machine.run(
+            "sftpjail", "key", "remove", "nobody", "nobody's", check=False, timeout=600
+        )
+        assert not machine.exists("/var/lib/sftpjail/journal"), (moment, done, said)
+        now = state(machine)
+        which = [not changes(one, now) for one in (undone, after)]
+        assert any(which), (
+            f"SIG{signal} after {moment:.1f} of {lasts:.1f} s: {done} {said}\n"
+            f"from before: {short(changes(undone, now))}\nfrom after: {short(changes(after, now))}"
+        )
+        if signal == "INT" and done.code == 124 and "put back" in done.err:
+            assert which[0], done
+        tally[signal][which.index(True)] += 1
+        if not which[0]:
+            machine.run("sftpjail", "undo", "--yes", "--force", timeout=600)
+            assert not changes(undone, state(machine))
+    machine.run("sftpjail", *argv, timeout=600)
+    print(f"{' '.join(argv)}: {lasts:.1f} s; before and after: {tally}")
+
+
+def short(found: dict[str, object]) -> str:
+    return f"{len(found)}: {dict(list(found.items())[:5])}"
+
+
+def state(machine: Machine) -> dict[str, object]:
+    """Everything but the history, and the times and numbers by which others know of a change."""
+    dull = ("/var/lib/sftpjail/history", "/etc/passwd-", "/etc/shadow-", "/etc/group-")
+    return {
+        path: entry
+        for path, entry in snapshot(machine).items()
+        if not path.startswith((*dull, "/etc/gshadow-"))
+    }
