@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .escapes import Choice
     from .formats.tagged_lines import Style
     from .host import Facts
-    from .model import Account, Bind, Fact, Key, Problem, Profile
+    from .model import Account, Bind, Fact, Key, Problem, Profile, TransferEvent
 
     hookimpl: HookimplMarker
 
@@ -53,6 +53,7 @@ __all__ = [
     "SetOwner",
     "SftpJailError",
     "Style",
+    "TransferEvent",
     "Unmount",
     "WriteFile",
     "hookimpl",
@@ -65,7 +66,9 @@ _ROOMS = {
     "Plan": "engine.plan",
     "SftpJailError": "errors",
     "Style": "formats.tagged_lines",
-} | dict.fromkeys(("Account", "Bind", "Fact", "Problem", "Key", "Profile"), "model")
+} | dict.fromkeys(
+    ("Account", "Bind", "Fact", "Problem", "Key", "Profile", "TransferEvent"), "model"
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The nouns: accounts, profiles, keys, binds and problems.
+"""The nouns: accounts, profiles, keys, binds, problems and events.
 
 Plain data, the standard library only.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from .errors import SftpJailError, UsageError
 from .escapes import Choice, one_line, remedy
@@ -475,6 +475,79 @@ class Origin:
     uid: int = -1
     kept: tuple[str, ...] = ()
     closed: Closed | None = None
+
+
+# What happens in jails; there is a directory of hook scripts, and a plugin's hook, for each.
+EventKind = Literal[
+    "upload",
+    "upload-failed",
+    "download",
+    "rename",
+    "delete",
+    "session-start",
+    "session-end",
+    "gap",
+]
+EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
+
+
+@dataclass(frozen=True)
+class TransferEvent:
+    """One thing that happened in a jail, or of which the log has lost track.
+
+    Attributes:
+        id: names this happening; the same when it is handed out again, so that a script
+            recognises a repetition. Letters, digits and dashes.
+        kind: `upload` is a file that was written and closed; `upload-failed` one whose transfer
+            ended with an error of the server's, or with its session; `gap` says that the log
+            daemon dropped lines or cut one.
+        at: seconds since the epoch, as the log has them.
+        user: the account; "" where a gap's is unknown.
+        uid: its number, or -1.
+        address: the client's, or "".
+        session: the process id of the session's internal-sftp, or 0.
+        path: as the session saw it, absolute; "" for sessions and gaps. It is the client's.
+        to: the new name of a rename, as `path`, else "".
+        read: bytes that the client got.
+        written: bytes that the client wrote.
+        reason: why an upload failed, or what was lost in a gap; else "".
+        renamed_from: of an upload that the client wrote under a temporary name and then renamed
+            into place: that name, else "".
+        verified: the log daemon says that a process of the account's uid wrote the line.
+    """
+
+    id: str
+    kind: EventKind
+    at: int
+    user: str
+    uid: int = -1
+    address: str = ""
+    session: int = 0
+    path: str = ""
+    to: str = ""
+    read: int = 0
+    written: int = 0
+    reason: str = ""
+    renamed_from: str = ""
+    verified: bool = False
+
+    @property
+    def hook(self) -> str:
+        """The hook of plugins that hears of it."""
+        return f"on_{self.kind.replace('-', '_')}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object, for the queue and for scripts."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> TransferEvent:
+        """Return the event of such an object.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        return cls(**record)
 
 
 def inside(path: str, directory: str) -> bool:

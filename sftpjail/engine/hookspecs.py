@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..actions import Action
     from ..config import Config
     from ..host import Facts
-    from ..model import Account, Bind, Fact, Key, Problem
+    from ..model import Account, Bind, Fact, Key, Problem, TransferEvent
     from .plan import Plan
 
 hookspec = pluggy.HookspecMarker("sftpjail")
@@ -431,4 +431,88 @@ def on_failed(event: str, account: Account | None, plan: Plan, error: BaseExcept
         account: the account concerned; None for the host or for several accounts.
         plan: what was planned.
         error: why it failed.
+    """
+
+
+# What happens in jails, by `sftpjail watch`. These hooks plan nothing and return nothing. They run
+# in a process of the user whom the configuration names, and what they raise counts as a failure.
+
+
+@hookspec
+def on_upload(event: TransferEvent, host_path: str, file: int, config: Config) -> None:
+    """Hear of a file that was uploaded and closed.
+
+    Args:
+        event: what happened; the same `id` if it is handed out again.
+        host_path: where the file is on the host, "" if that is not known by now. It contains the
+            client's words, and what lies there may be something else by now.
+        file: a descriptor of the file, open for reading; -1 if it is not handed over.
+        config: the configuration.
+    """
+
+
+@hookspec
+def on_upload_failed(event: TransferEvent, host_path: str, config: Config) -> None:
+    """Hear of an upload that failed or was cut off; its reason is in the event.
+
+    Args:
+        event, host_path, config: as in on_upload.
+    """
+
+
+@hookspec
+def on_download(event: TransferEvent, host_path: str, config: Config) -> None:
+    """Hear of a file that was read.
+
+    Args:
+        event, host_path, config: as in on_upload.
+    """
+
+
+@hookspec
+def on_rename(event: TransferEvent, host_path: str, host_to: str, config: Config) -> None:
+    """Hear of a file or directory that has got another name.
+
+    Args:
+        event, host_path, config: as in on_upload.
+        host_to: where it is now, as `host_path`.
+    """
+
+
+@hookspec
+def on_delete(event: TransferEvent, host_path: str, config: Config) -> None:
+    """Hear of a file or directory that was deleted.
+
+    Args:
+        event, host_path, config: as in on_upload.
+    """
+
+
+@hookspec
+def on_session_start(event: TransferEvent, config: Config) -> None:
+    """Hear of a session that has begun.
+
+    Args:
+        event: who, and from which address.
+        config: the configuration.
+    """
+
+
+@hookspec
+def on_session_end(event: TransferEvent, config: Config) -> None:
+    """Hear of a session that has ended.
+
+    Args:
+        event: with what it read and wrote in all.
+        config: the configuration.
+    """
+
+
+@hookspec
+def on_gap(event: TransferEvent, config: Config) -> None:
+    """Hear that the log has lost something, so that events may be missing.
+
+    Args:
+        event: when, and the account if it is known; its reason says what was lost.
+        config: the configuration.
     """

@@ -231,8 +231,15 @@ class Manager:
                 raise SftpJailError(denied(error)) from error
             raise SftpJailError(f"plugin {name}: {hook} broke: {words(error)}") from error
 
+    def has(self, hook: str) -> bool:
+        """Return whether a plugin has a hook."""
+        return bool(self._implementations(hook))
+
     def tell(self, hook: str, **arguments: Any) -> list[str]:
-        """Fire on_applied or on_failed; return failures as texts, since it is too late to raise."""
+        """Fire a hook that plans nothing; return failures as texts, since it is too late to raise.
+
+        Those are on_applied and on_failed, and the hooks of what happens in jails.
+        """
         failures = []
         for implementation in self._implementations(hook):
             try:

@@ -31,7 +31,7 @@ from ..engine.plan import (
 )
 from .conformance import Report, judge, standard
 from .made import MadeHost, Tree
-from .play import apply, engine, fire, play, text
+from .play import apply, engine, fire, hand, play, text
 
 __all__ = [
     "Event",
@@ -62,6 +62,7 @@ __all__ = [
     "apply",
     "engine",
     "fire",
+    "hand",
     "judge",
     "play",
     "standard",

@@ -25,6 +25,7 @@ from ..engine.engine import Engine
 from ..engine.manager import BUNDLED, Manager
 from ..engine.plan import Event, Plan
 from ..errors import SftpJailError
+from ..model import TransferEvent
 from ..paths import STATE
 from .made import MadeHost, Tree
 
@@ -63,6 +64,37 @@ def fire(
     """
     made = engine(plugin, tree, config, name)
     return [action for _, actions in made.manager.fire(event, made.host) for action in actions]
+
+
+def hand(
+    plugin: object,
+    event: TransferEvent,
+    host_path: str = "",
+    host_to: str = "",
+    file: int = -1,
+    config: Config | None = None,
+    name: str = "plugin",
+) -> list[str]:
+    """Hand a plugin what happened in a jail, as `sftpjail watch` does; return its failures.
+
+    Its hook is really called, in this process.
+
+    Args:
+        plugin, config, name: as in `engine`.
+        event: as TransferEvent("1-a", "upload", 0, "ann", path="/home/ann/x").
+        host_path, host_to, file: as the hook gets them.
+
+    Raises:
+        SftpJailError: it is no plugin, or has no hook for this event.
+    """
+    config = config or Config()
+    manager = Manager(replace(config, plugins_disable=BUNDLED, plugins_allow=()))
+    manager.register(plugin, name)
+    hook = event.hook
+    if not manager.has(hook):
+        raise SftpJailError(f"plugin {name} has no {hook}")
+    about = {"host_path": host_path, "host_to": host_to, "file": file}
+    return manager.tell(hook, event=event, config=config, **about)
 
 
 def text(plan: Plan, tree: Tree) -> list[str]:

@@ -27,10 +27,12 @@ from sftpjail.engine import hookspecs, manager
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import Event, OnSetup, OnUserCreate
+from sftpjail.model import EVENT_KINDS
 from sftpjail.system.programs import run
 
 PROJECT = Path(__file__).parents[3]
 QUERIES = ("on_applied", "on_check", "on_explain", "on_failed", "on_jail_binds")
+HAPPENED = tuple(f"on_{kind.replace('-', '_')}" for kind in EVENT_KINDS)
 SPECS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "sftpjail_spec"))
 
 
@@ -109,7 +111,7 @@ def test_a_hook_takes_only_arguments_of_its_specification() -> None:
     assert names_of(loaded) == list(BUNDLED)
     for spec in SPECS:
         implementations = getattr(loaded.plugins.hook, spec).get_hookimpls()
-        assert implementations or spec in ("on_applied", "on_failed")
+        assert implementations or spec in ("on_applied", "on_failed", *HAPPENED)
 
 
 def test_a_plugin_that_is_off_is_not_loaded() -> None:
@@ -317,7 +319,7 @@ def test_bundled_plugins_come_after_strangers_in_their_order(install: Any) -> No
     assert called == ["quota", *(name for name in BUNDLED if name in called)]
 
 
-@pytest.mark.parametrize("spec", [s for s in SPECS if s not in QUERIES])
+@pytest.mark.parametrize("spec", [s for s in SPECS if s not in (*QUERIES, *HAPPENED)])
 def test_an_event_has_the_arguments_of_its_hook_in_their_order(spec: str) -> None:
     event = {kind.hook: kind for kind in Event.__subclasses__()}[spec]
     hints = {field.name: field.type for field in dataclasses.fields(event)}
@@ -327,7 +329,7 @@ def test_an_event_has_the_arguments_of_its_hook_in_their_order(spec: str) -> Non
 
 
 def test_every_event_has_a_hook() -> None:
-    assert sorted([*QUERIES, *(kind.hook for kind in Event.__subclasses__())]) == SPECS
+    assert sorted([*QUERIES, *HAPPENED, *(kind.hook for kind in Event.__subclasses__())]) == SPECS
 
 
 def create() -> Event:
