@@ -1,32 +1,24 @@
 """Hook scripts: executables in EVENT.d, run by name within the transaction.
 
-A non-zero exit status vetoes the change.
+A non-zero exit status vetoes the change. Those of what happens in jails are run by watch/.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import posixpath
-import re
-import stat
 from shlex import quote
 
-from .. import Account, Bind, Key, Problem, Run, fixes, hookimpl
+from .. import Account, Bind, Config, Key, Problem, Run, fixes, hookimpl
 from ..actions import Action
-from ..escapes import Advice, look_at
+from ..config import PATH as CONFIG
+from ..escapes import Advice
 from ..host import Host
-from ..openssh.chroot_path import fix_flaw
-from ..paths import LIB
+from ..jails.hook_scripts import DIRECTORIES, passed_by, scripts, would_run
+from ..model import EVENT_KINDS
 
-# The administrator's directory takes precedence: a script there replaces one of the same name, and
-# a link to /dev/null masks it.
-DIRECTORIES = (f"{LIB}/hooks", "/etc/sftpjail/hooks")
 TIMEOUT = 30.0
 MANUAL = Advice("see sftpjail-plugins(7)")
-NAME = r"[A-Za-z0-9_-]+"
-# Suffixes of files left by editors and package managers, or put aside by hand.
-LEFT = r"^[.#]|~$|\.(dpkg|ucf|rpm|pac)[a-z-]*$|\.(bak|old|orig|new|off|disabled)$"
 EVENTS = (
     "setup",
     "teardown",
@@ -39,82 +31,22 @@ EVENTS = (
 )
 
 
-def scripts(event: str, host: Host) -> tuple[list[str], list[Problem]]:
-    """Return the scripts to run for an event, by name, and the problems of those that are not run.
-
-    Names follow the rules of run-parts(8), so that `x.dpkg-old` and `x~` do not run.
-    """
-    chosen: dict[str, str] = {}
-    problems = []
-    for directory in DIRECTORIES:
-        for name in host.listdir(f"{directory}/{event}.d"):
-            path = f"{directory}/{event}.d/{name}"
-            if re.fullmatch(NAME, name):
-                chosen[name] = path
-            elif not re.search(LEFT, name) and _would_run(path, host):
-                why = "it has a name with other characters than letters, digits, _ and -"
-                problems.append(_passed_by(path, why, fixes.move(path, _renamed(path, host), host)))
-    good = []
-    for _, path in sorted(chosen.items()):
-        if host.realpath(path) == "/dev/null":
-            continue
-        wrong, fix = _flaw(path, host)
-        if wrong:
-            problems.append(_passed_by(path, f"it {wrong}", fix))
-        else:
-            good.append(path)
-    return good, problems
-
-
-def _passed_by(path: str, why: str, fix: str) -> Problem:
-    return Problem(f"the hook script {path} is not run: {why}", "its event skips it", fix)
-
-
-def _would_run(path: str, host: Host) -> bool:
-    found = host.stat(path)
-    return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
-
-
-def _renamed(path: str, host: Host) -> str:
-    """Return a free path next to PATH with a name that would run, without `.sh`."""
-    directory, name = posixpath.split(path)
-    stem = posixpath.splitext(name)[0]
-    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", given) for given in (stem, name)]
-    names = itertools.chain(plain, (f"{plain[0]}-{number}" for number in itertools.count(2)))
-    return next(new for part in names if host.lstat(new := f"{directory}/{part}") is None)
-
-
-def _flaw(path: str, host: Host) -> tuple[str, str]:
-    """Return why a script is not run, and the command that fixes it; both are "" if it is run."""
-    found = host.stat(path)
-    if found is None or not stat.S_ISREG(found.st_mode):
-        return "is not a file", look_at(f"ls -ld {quote(path)}")
-    if found.st_uid != 0 or found.st_mode & 0o022:
-        return "can be changed by others than root", fixes.on(
-            path, host, "chown root {}", "chmod 755 {}"
-        )
-    if not found.st_mode & 0o111:
-        return "is not executable", fixes.on(path, host, "chmod 755 {}")
-    loose = host.files.loose_parent(path) or host.files.loose_parent(host.realpath(path))
-    if loose:
-        return f"lies in {loose}, which {host.flaw(loose)}", fix_flaw(loose, host)
-    return "", ""
-
-
 def _homeless(host: Host) -> list[Problem]:
     """Return the problem of files in the directories of hook scripts that belong to no event."""
-    known = [f"{event}.d" for event in EVENTS]
+    known = [f"{event}.d" for event in (*EVENTS, *EVENT_KINDS)]
     problems = []
     for directory in DIRECTORIES:
         for name in (name for name in host.listdir(directory) if name not in known):
             path = f"{directory}/{name}"
-            if _would_run(path, host):
-                problems.append(_passed_by(path, "it lies in no event's directory", MANUAL))
+            if would_run(path, host):
+                problems.append(passed_by(path, "it lies in no event's directory", MANUAL))
             elif host.is_dir(path) and host.listdir(path):
                 what = f"{path} is the directory of no event, so that nothing in it is run"
                 problems.append(
                     Problem(
-                        what, f"the events are {', '.join(EVENTS)}", _homecoming(path, known, host)
+                        what,
+                        f"the events are {', '.join((*EVENTS, *EVENT_KINDS))}",
+                        _homecoming(path, known, host),
                     )
                 )
     return problems
@@ -221,7 +153,36 @@ def on_unmount(account: Account, bind: Bind, host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_check(account: Account | None, host: Host) -> list[Problem]:
+def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account:
         return []
-    return [*_homeless(host), *(problem for event in EVENTS for problem in scripts(event, host)[1])]
+    found = {event: scripts(event, host) for event in (*EVENTS, *EVENT_KINDS)}
+    problems = [problem for _, problems in found.values() for problem in problems]
+    waiting = [path for event in EVENT_KINDS for path in found[event][0]]
+    return [*_homeless(host), *problems, *_nobody_runs(waiting, host, config)]
+
+
+def _nobody_runs(paths: list[str], host: Host, config: Config) -> list[Problem]:
+    """Return the problem that nobody is there as whom scripts of what happens in jails could run.
+
+    Args:
+        paths: the scripts.
+        host, config: as in on_check.
+    """
+    user = config.events.user
+    if not paths or (user and host.account(user)):
+        return []
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    what = f"the hook script {paths[0]}{more} is not run: "
+    if user:
+        what += f"[events] user is {user}, and there is no such account"
+    else:
+        what += "no user is configured"
+    return [
+        Problem(
+            what,
+            "what happens in jails is handed to nobody",
+            severity="broken" if user else "advice",
+            advice=f"set user of [events] in {CONFIG}: see EVENTS in sftpjail-plugins(7)",
+        )
+    ]
