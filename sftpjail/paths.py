@@ -14,6 +14,7 @@ HOST_RECORD = f"{STATE}/host"
 HISTORY = f"{STATE}/history"
 SEEN = f"{STATE}/seen"  # when keys were last used: a cache, a file for each uid
 COUNTED = f"{STATE}/metrics"  # how far the logs were counted, and the sums
+QUARANTINE = f"{STATE}/quarantine"  # uploads that a hook script has refused
 TABLES = "/etc/sftpjail/mounts"
 # Accounts that may come from some addresses only; see jails/addresses.py.
 ADDRESSES = "/etc/sftpjail/addresses"

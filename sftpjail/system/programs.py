@@ -60,6 +60,7 @@ def run(
     patient: bool = True,
     keep: int = 0,
     whom: Callable[[int], str] | None = None,
+    fds: Collection[int] = (),
 ) -> Answer:
     """Run ARGV with a clean environment, in its own session, so that Ctrl-C reaches only us.
 
@@ -73,6 +74,7 @@ def run(
         keep: for a program whose output may be endless: how many bytes to keep of the beginning
             and of the end; 0 keeps everything.
         whom: called with its pid if it takes long; returns what is waited for, see `Wait`.
+        fds: descriptors above 2 that it gets under the same numbers.
 
     Raises:
         SftpJailError: it is not installed, cannot be started, took too long or wrote too much.
@@ -88,7 +90,7 @@ def run(
         started = list[subprocess.Popen[bytes]]()
         try:
             with postponed():
-                started.append(start(argv, given, outputs[0].theirs, outputs[1].theirs, env))
+                started.append(start(argv, given, outputs[0].theirs, outputs[1].theirs, env, fds))
             ended = _ends(started[0], timeout, outputs, whom)
         except BaseException:
             if patient and started:
@@ -112,6 +114,7 @@ def start(
     stdout: Stream,
     stderr: Stream,
     env: Mapping[str, str] | None = None,
+    fds: Collection[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start ARGV with a clean environment, in its own session, with / as its working directory.
 
@@ -119,6 +122,7 @@ def start(
         argv: the program and its arguments; no shell.
         stdin, stdout, stderr: as for subprocess.Popen.
         env: variables besides PATH and LC_ALL.
+        fds: descriptors above 2 that it gets under the same numbers.
 
     Raises:
         SftpJailError: it is not installed or cannot be started.
@@ -132,6 +136,7 @@ def start(
             pipesize=_PIPE,
             env=ENV | dict(env or {}),
             start_new_session=True,
+            pass_fds=tuple(fds),
             cwd="/",
         )
     except OSError as error:

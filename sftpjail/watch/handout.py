@@ -1,14 +1,40 @@
-"""Hand one event to the hook scripts and to the plugins, in a worker that is not root's."""
+"""Hand one event to the hook scripts and to the plugins, in a worker that is not root's.
+
+What needs root is done here: which scripts are run, where the file is, opening it, and putting it
+into quarantine. Scripts and plugins run in a process of their own, see worker.py.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import posixpath
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from ..config import Config
+from ..config import PATH, Config
+from ..errors import SftpJailError
+from ..escapes import shown
+from ..host import Host
+from ..jails.hook_scripts import scripts
+from ..jails.membership import find
+from ..model import Account
+from ..paths import QUARANTINE, TABLES
+from ..system.event_workers import WorkerProcess, scopes
+from ..system.quarantine import Taken, take
+from ..system.uploads import NotHanded, Upload, open_upload
 from .event import TransferEvent
+from .places import place_of, uploader_at
+
+_ANSWERS = 10.0  # seconds that the process may take beyond the time limit of what it runs
+_STALE = 1.0  # seconds
+_TRIES = 3  # scans of a file that changes while it is scanned; then it is taken as it is
+_FACTS = ("/etc/passwd", "/etc/group", "/etc/fstab", "/etc/nsswitch.conf", TABLES)
 
 
 class Result(Enum):
@@ -34,7 +60,7 @@ class Outcome:
 
 
 class Worker:
-    """A place in which events are handed out, one after the other; each with a process of its own.
+    """A place in which events are handed out, one after the other; it has a process of its own.
 
     The process is started when the first event needs it, and again after it was ended for its time
     limit. Several may be used at a time, each by one thread or process.
@@ -43,12 +69,17 @@ class Worker:
         number: names its scope of systemd's: 1, 2, ...
         user: as whom scripts and plugins run.
         timeout: seconds for each script, and for all plugins together.
+        path: the configuration, which the process reads itself.
     """
 
-    def __init__(self, number: int, user: str, timeout: float) -> None:
+    def __init__(self, number: int, user: str, timeout: float, path: str = PATH) -> None:
         self.number = number
         self.user = user
         self.timeout = timeout
+        self._path = path
+        self._process: WorkerProcess | None = None
+        self._started = 0
+        self._host: tuple[object, float, Host] | None = None
 
     def __enter__(self) -> Self:
         """Return itself; the process is ended with the block."""
@@ -65,17 +96,159 @@ class Worker:
 
     def end(self) -> None:
         """End the process, and whatever it has started; a later event starts another one."""
+        process, self._process = self._process, None
+        if process:
+            process.end()
+
+    def ask(self, request: Mapping[str, Any], descriptor: int | None) -> tuple[str, str]:
+        """Run scripts and plugins; return what became of them, and why. See `worker.run_scripts`.
+
+        Args:
+            request: for `worker.py`.
+            descriptor: of the uploaded file, or None.
+
+        Raises:
+            SftpJailError: the process could not be started, or ended, or took too long.
+        """
+        if self._process is None:
+            self._started += 1
+            name = f"sftpjail-worker-{os.getpid()}-{self.number}-{self._started}"
+            self._process = WorkerProcess((self.user, self._path), name if scopes() else "")
+        limit = self.timeout * (len(request["scripts"]) + 1) + _ANSWERS
+        try:
+            answer = self._process.ask(json.dumps(request).encode(), descriptor, limit)
+            said = json.loads(answer)
+            result, why = str(said["result"]), str(said["why"])
+        except BaseException as error:
+            self.end()
+            if isinstance(error, ValueError | KeyError | TypeError):
+                raise SftpJailError("the worker has not answered as it should") from error
+            raise
+        if result == "stopped":
+            self.end()
+        return result, why
+
+    def host(self) -> Host:
+        """Return the host as it is now: facts that are read once serve for some events."""
+        now, state = time.monotonic(), tuple(map(_state, _FACTS))
+        if self._host is None or self._host[0] != state or now - self._host[1] > _STALE:
+            self._host = state, now, Host()
+        return self._host[2]
+
+
+def _state(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 def deliver(event: TransferEvent, config: Config, worker: Worker) -> Outcome:
     """Run the hook scripts and the hooks of plugins for one event, and wait for their end.
 
-    It blocks for at most the worker's time limit for each script. It raises nothing but the
-    exceptions of signals: an error of ours is a FAILED, which says why.
+    It blocks for at most the worker's time limit for each script, and once more for plugins. It
+    raises nothing but the exceptions of signals: an error of ours is a FAILED, which says why.
 
     Args:
         event: what happened.
         config: the configuration, as the watcher has read it.
         worker: runs it; free until this returns.
     """
-    return Outcome(Result.NOTHING)
+    try:
+        if not worker.user:
+            return Outcome(Result.NOTHING, "no user is configured")
+        host = worker.host()
+        paths = scripts(event.kind, host)[0] if "scripts" not in config.plugins_disable else []
+        plugins = bool(
+            {*config.plugins_allow, *config.plugins_packaged} - {*config.plugins_disable}
+        )
+        if not paths and not plugins:
+            return Outcome(Result.NOTHING)
+        request = {
+            "event": event.as_json(),
+            "scripts": paths,
+            "plugins": plugins,
+            "timeout": worker.timeout,
+        }
+        return _hand(event, request, config, host, worker)
+    except (SftpJailError, OSError, ValueError) as error:
+        return Outcome(Result.FAILED, str(error))
+
+
+def _hand(
+    event: TransferEvent, request: dict[str, Any], config: Config, host: Host, worker: Worker
+) -> Outcome:
+    """Hand an event out, and again where its file changes while a script asks for quarantine.
+
+    It is the same file then, whatever name the client may have given it.
+    """
+    account = _account(event, config, host)
+    places = {"host_path": event.path, "host_to": event.to}
+    for name, path in places.items():
+        request[name] = place_of(path, account, host).path if account and path else ""
+    with _opened(event, account, host) as (upload, why_not):
+        request["no_file"] = why_not
+        for left in reversed(range(_TRIES)):
+            result, why = worker.ask(request, upload.descriptor if upload else None)
+            if result != "quarantine":
+                return Outcome(_RESULTS.get(result, Result.FAILED), why)
+            if upload is None:
+                return Outcome(Result.FAILED, f"{why}; but it had no file: {why_not}")
+            taken = _quarantine(upload, event, request, why, changed=not left)
+            if taken is not None:
+                return taken
+            upload.look_again()
+    raise AssertionError("the last try takes the file as it is")
+
+
+_RESULTS = {"done": Result.DONE, "nothing": Result.NOTHING}
+
+
+def _account(event: TransferEvent, config: Config, host: Host) -> Account | None:
+    """Return whose jail it was, or None where that is unknown by now."""
+    if not event.user or not event.path:
+        return None
+    try:
+        account = find(event.user, config, host)
+    except SftpJailError:
+        return None
+    renumbered = event.uid not in (-1, account.uid)
+    return None if account.profile is None or renumbered else account
+
+
+@contextmanager
+def _opened(
+    event: TransferEvent, account: Account | None, host: Host
+) -> Iterator[tuple[Upload | None, str]]:
+    """Yield an uploaded file, open, or None and why it is not handed over."""
+    if event.kind != "upload":
+        yield None, ""
+        return
+    if account is None:
+        yield None, f"{shown(event.user)} has no jail any more"
+        return
+    try:
+        upload = open_upload(
+            place_of(event.path, account, host), uploader_at(event.path, account, host)
+        )
+    except NotHanded as error:
+        yield None, error.message
+        return
+    with upload:
+        yield upload, ""
+
+
+def _quarantine(
+    upload: Upload, event: TransferEvent, request: Mapping[str, Any], why: str, changed: bool
+) -> Outcome | None:
+    """Put a file into quarantine; None if it has changed, and that matters."""
+    about = {**event.as_json(), "host_path": request["host_path"], "why": why, "taken": time.time()}
+    taken = take(upload, event.id, about, changed)
+    if taken is Taken.CHANGED:
+        return None
+    words = f"moved to {QUARANTINE}"
+    if taken is Taken.CLOSED:
+        words = "closed where it is, since it could not be moved"
+    name = shown(posixpath.basename(event.path))
+    return Outcome(Result.DONE, f"{name} of {event.user} was {words}: {why}")
