@@ -17,8 +17,8 @@ server="slapd ldap-utils libnss-systemd"
 nslcd="$server nslcd nslcd-utils libnss-ldapd"
 sssd="$server sssd-common sssd-ldap sssd-tools sssd-dbus libnss-sss libpam-sss"
 
-# What watches a host, to be told of jails.
-monitors="prometheus prometheus-node-exporter nagios4-core curl"
+# What watches a host, to be told of jails; and what scans and posts uploads.
+monitors="prometheus prometheus-node-exporter nagios4-core curl clamav-daemon clamdscan"
 
 # What may be installed in a clean root without a network.
 downloads="openssh-server openssh-client adduser passwd python3 python3-pluggy python3-configobj python3-rich rsyslog

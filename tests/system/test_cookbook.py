@@ -5,6 +5,7 @@ A recipe's literal blocks are taken apart by the tests, so that a block more or 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from directory import PIDFILES, Directory
+from handing import deliver
 from machine import Machine, changes
 from steps import CONFIG, by_password, open_with_key, running, shut, snapshot, wait_line, works
 
@@ -395,3 +397,61 @@ def test_names_from_sssd_with_blanks(machine: Machine, directory: Directory) -> 
         machine.run("install", "-m", "644", f"{HERE}/bob.pub", f"/etc/ssh/authorized_keys/{name}")
         works(machine, name, f"{HERE}/bob")
     assert machine.run("sftpjail", "list").out.count("\tok\n") == 2
+
+
+@pytest.mark.monitor
+def test_uploads_are_scanned_collected_and_reported(machine: Machine) -> None:
+    start(machine)
+    key = f"{HERE}/alice"
+    settings, commands = blocks("WHEN A FILE ARRIVES")
+    machine.append(CONFIG, settings)
+    machine.sh(f"cd {HERE} && useradd -m -G sftponly alice && sftpjail key add alice alice.pub")
+    follow(machine, commands)
+    # A database of one hash, and what stands for a mail server and a web server.
+    machine.sh(
+        f"echo a file that is known as bad >{HERE}/bad; rm -f /var/lib/clamav/*; mkdir -p /run/clamav; chown clamav /run/clamav"
+    )
+    digest = machine.sh(f"md5sum <{HERE}/bad").out.split()[0]
+    machine.write("/var/lib/clamav/one.hdb", f"{digest}:28:One.Test\n", 0o644)
+    machine.write("/etc/clamav/clamd.conf", CLAMD, 0o644)
+    machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >>/srv/inbox/mail\n", 0o755)
+    machine.write("/run/web.py", WEB)
+    machine.sh("python3 /run/web.py >/dev/null 2>&1 & clamd")
+    machine.wait_for("/run/clamav/clamd.ctl", timeout=60)
+    works(machine, "alice", key, f"put {HERE}/bad bad", f"put {HERE}/page.html 'good one'")
+    events = (
+        {"kind": "upload", "path": f"/home/alice/{name}", "id": f"1-{name[:3]}"}
+        for name in ("bad", "good one")
+    )
+    bad, good = deliver(machine, *({"user": "alice", **event} for event in events))
+    assert bad[0] == "done" and "One.Test" in bad[1] and good == ("done", "")
+    assert machine.sh("ls /home/alice /var/lib/sftpjail/quarantine").out.split() == [
+        *("/home/alice:", "good", "one", "/var/lib/sftpjail/quarantine:", "1-bad", "1-bad.json")
+    ]
+    assert machine.sh("ls /srv/inbox").out.split() == ["1-goo", "1-goo.json", "mail"]
+    assert machine.read("/srv/inbox/1-goo") == machine.read(f"{HERE}/page.html")
+    posted = machine.read("/run/posted").splitlines()
+    assert [json.loads(line)["path"] for line in posted] == ["/home/alice/good one"]
+    assert machine.read("/srv/inbox/mail").count("Subject: ") == 1
+    machine.sh("kill $(cat /run/web.pid); pkill -x clamd")
+    assert [
+        result
+        for result, _ in deliver(
+            machine, {"kind": "upload", "user": "alice", "path": "/home/alice/good one"}
+        )
+    ] == ["failed"]
+
+
+CLAMD = "LocalSocket /run/clamav/clamd.ctl\nDatabaseDirectory /var/lib/clamav\nUser clamav\n"
+WEB = """
+import http.server, os
+class Posted(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with open("/run/posted", "ab") as file:
+            file.write(body)
+        self.send_response(204)
+        self.end_headers()
+open("/run/web.pid", "w").write(str(os.getpid()))
+http.server.HTTPServer(("127.0.0.1", 8080), Posted).serve_forever()
+"""
