@@ -6,8 +6,10 @@ an undo (see memory.py), and are never shown.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..actions import (
@@ -25,6 +27,7 @@ from ..actions import (
 )
 from ..formats.tagged_lines import Style
 from ..host import Host
+from ..model import Key
 from ..paths import RETENTION
 from .history import Entry
 from .merge import Edit
@@ -87,7 +90,7 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
         "what": [
             {"account": name, "what": words}
             # Without duplicates: two stages of a removal have the same event.
-            for name, words in dict.fromkeys([*_of_accounts(steps), *map(_of_event, events)])
+            for name, words in dict.fromkeys([*_of_accounts(steps), *_of_events(events)])
         ],
         "actions": [
             {
@@ -171,8 +174,20 @@ _ACCOUNTS: Mapping[type[Action], str] = {
 }
 
 
-def _of_event(event: Event) -> tuple[str, str]:
-    return event.about.name if event.about else "", _words(event)
+def _key(event: OnKeyAdd | OnKeyRemove) -> tuple[str, str]:
+    return event.account.name, event.key.fingerprint
+
+
+def _of_events(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
+    """Yield whom events are about and what they mean; a key that gets other options stays."""
+    come = {_key(event) for event in events if isinstance(event, OnKeyAdd)}
+    stays = come & {_key(event) for event in events if isinstance(event, OnKeyRemove)}
+    for event in events:
+        name = event.about.name if event.about else ""
+        if not isinstance(event, OnKeyAdd | OnKeyRemove) or _key(event) not in stays:
+            yield name, _words(event)
+        elif isinstance(event, OnKeyAdd):
+            yield name, _words(event).replace("can log in", "can still log in", 1)
 
 
 def _words(event: Event) -> str:
@@ -187,7 +202,9 @@ def _words(event: Event) -> str:
         return f"{begin} {bind.source} at {inner or bind.target}{only}"
     if isinstance(event, OnKeyAdd | OnKeyRemove):
         name = f"{event.key.fingerprint} {event.key.comment}".rstrip()
-        return f"{'can' if isinstance(event, OnKeyAdd) else 'can no longer'} log in with {name}"
+        if isinstance(event, OnKeyRemove):
+            return f"can no longer log in with {name}"
+        return f"can log in with {name}{_until(event.key)}"
     if isinstance(event, OnUserExpire):
         return f"expires on {event.date}" if event.date else "does not expire"
     if isinstance(event, OnUserConnections):
@@ -207,6 +224,28 @@ def _words(event: Event) -> str:
         same = event.old == event.account.name
         return uid if same else f"was {event.old}: what is its own has its new name"
     return _PLAIN.get(type(event), "") or str(event.hook)
+
+
+def _until(key: Key) -> str:
+    """Return until when sshd accepts a key by its expiry-time=, as a phrase, or "".
+
+    A day alone is the last one; see sshd(8), AUTHORIZED_KEYS FILE FORMAT.
+    """
+    from datetime import date, timedelta  # late: useradd waits
+
+    for name, _, value in (option.partition("=") for option in key.options):
+        digits = value.strip('"')
+        if name.lower() != "expiry-time" or not re.fullmatch(r"\d{8}(\d\d){0,3}[Zz]?", digits):
+            continue
+        day, time = digits[:8], digits[8:].rstrip("Zz")
+        with contextlib.suppress(ValueError, OverflowError):
+            end = date(int(day[:4]), int(day[4:6]), int(day[6:]))
+            if not time.strip("0") and digits[-1] not in "Zz":
+                return f" until {end - timedelta(days=1)}"
+            return f" until {end} {time[:2] or '00'}:{time[2:4] or '00'}" + (
+                " UTC" if digits[-1] in "Zz" else ""
+            )
+    return ""
 
 
 _PLAIN: Mapping[type[Event], str] = {

@@ -45,6 +45,8 @@ def publish(path: str, text: bytes) -> None:
     Raises:
         SftpJailError: it cannot be written, or something that is no file is in its place.
     """
+    # Of a run that was killed; node_exporter reads no such name, for it does not end in .prom.
+    files.unlink(files.stage_name(path))
     mode = stat.S_IFREG
     with files.parent(path) as (directory, name), contextlib.suppress(FileNotFoundError):
         mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
@@ -54,8 +56,13 @@ def publish(path: str, text: bytes) -> None:
 
 
 def withdraw(path: str) -> None:
-    """Remove such a file; it may be gone already. Raises SftpJailError."""
+    """Remove such a file, and what a killed run left of it; both may be gone already.
+
+    Raises:
+        SftpJailError: one of them cannot be removed.
+    """
     files.unlink(path)
+    files.unlink(files.stage_name(path))
 
 
 def _put(path: str, content: bytes, mode: int) -> None:

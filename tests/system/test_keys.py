@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 from machine import Machine, changes
 from steps import QUIET, again, jail, ready, refused, settings, shut, snapshot, works
@@ -78,6 +81,10 @@ def test_a_name_an_end_an_address_and_a_replacement(machine: Machine) -> None:
     works(machine, "alice", one)
     works(machine, "alice", second)
     assert machine.read(f"{KEYS}/alice").count("expiry-time=") == 1
+    said = machine.run("sftpjail", "history", "alice").out.splitlines()[-1]
+    last = time.strftime("%Y-%m-%d", time.localtime(time.time() + 7 * 86400))
+    assert re.search(rf"can still log in with SHA256:\S+ second until {last}", said), said
+    assert "can no longer" not in said and "one until" not in said, said
     machine.sh(f"sed -i 's/expiry-time=\"[0-9]*/expiry-time=\"20010101/' {KEYS}/alice")
     shut(machine, "alice", second)
 

@@ -93,11 +93,20 @@ def test_the_file_and_who_is_in_its_way(machine: Machine) -> None:
     )
     refused(machine, "sftpjail", "metrics", "--output", "/dev/null", code=2, says="end in .prom")
     assert machine.run("ls", "-A", "/root/theirs").out == "" and machine.read("/root/mine")
+    # What a killed run left goes, also where the next one cannot write, or writes another file.
+    half = "/var/lib/node/.sftpjail.prom.sftpjail-new~"
+    machine.sh(f"rm -f {PROM}; mkdir {PROM}; echo half >{half}")
+    done = machine.run("sftpjail", "metrics", "--write", check=False)
+    assert f"will not replace {PROM}" in done.err and not machine.exists(half), done
+    machine.sh(f"rmdir {PROM}")
     machine.run("sftpjail", "metrics", "--write")
+    machine.sh(f"echo half >{half}")
     # Another file of the configuration's: the old one goes, as does the last one at the end.
     machine.write(CONFIG, QUIET + WITH_FILE.replace("sftpjail.prom", "other.prom"))
     machine.run("sftpjail", "metrics", "--write")
     assert not machine.exists(PROM) and machine.exists("/var/lib/node/other.prom")
+    assert not machine.exists(half)
+    machine.sh("echo half >/var/lib/node/.other.prom.sftpjail-new~")
     machine.run("sftpjail", "teardown", "--close-accounts")
     assert machine.run("ls", "-A", "/var/lib/node").out == "link\n"
     assert not machine.exists("/var/lib/sftpjail/metrics")
