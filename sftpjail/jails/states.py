@@ -127,9 +127,9 @@ class States:
         certificate = found.get("trustedusercakeys") not in ("", "none")
         command = found.get("authorizedkeyscommand") not in ("", "none")
         keys = command or _reads_other_files(account, found)
-        return Ways(password, certificate, keys, self._is_logged(account, groups))
+        return Ways(password, certificate, keys, self.is_logged(account))
 
-    def _is_logged(self, account: Account, groups: tuple[str, ...]) -> bool:
+    def is_logged(self, account: Account) -> bool:
         """Return whether each sshd of this host logs an account's logins to where we read them.
 
         Where that cannot be told, it does not.
@@ -137,7 +137,7 @@ class States:
         Raises:
             SftpJailError: sshd refuses its configuration, or systemctl(1) does not answer.
         """
-        host = self._host
+        host, groups = self._host, self._host.people.groups_of(account.name, thorough=False)
         every = daemons(host)
         if any(daemon.unknown or _writes_elsewhere(daemon, host) for daemon in every):
             return False
@@ -147,8 +147,10 @@ class States:
     def _logs(self, account: Account, groups: tuple[str, ...], daemon: Daemon | None) -> bool:
         host = self._host
         # Daemons that go by the same files have the same Match lines.
-        kind = self._kind(account, groups, None if daemon and daemon.is_plain else daemon)
-        kind = (daemon and daemon.command, *kind)
+        alike: tuple[object, ...] = (account.name,)
+        if account.profile:
+            alike = self._kind(account, groups, None if daemon and daemon.is_plain else daemon)
+        kind = (daemon and daemon.command, *alike)
         if kind not in self._logging:
             connection = daemon.local if daemon else LOCAL
             level, facility = logging(host, account.name, connection, daemon)

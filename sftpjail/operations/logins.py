@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from ..engine.engine import Engine
 from ..errors import SftpJailError
 from ..host import Host
+from ..jails.states import States
 from ..model import Account
 from ..openssh.settings import logging
 from ..system import programs
@@ -91,6 +92,8 @@ def _logged(account: Account, since: int, engine: Engine) -> str:
         raise SftpJailError(f"sshd logs no logins, with LogLevel {level}")
     if facility not in _FACILITIES:
         raise SftpJailError(f"sshd logs to the facility {facility}")
+    if not States(engine.config, host).is_logged(account):
+        raise SftpJailError("an sshd logs elsewhere, or nothing (-E, -e, -q, -o LogLevel)")
     return ""
 
 

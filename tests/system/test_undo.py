@@ -65,6 +65,12 @@ def test_add_is_undone_until_the_first_login(machine: Machine) -> None:
     assert not [path for path in after if not path.startswith((HISTORY, "/etc/sub", "/etc/.pwd"))]
     key = made(machine, "bob")
     assert "! run userdel bob" in previewed(machine, "sftpjail", "undo")
+    # An sshd that logs elsewhere or nothing: unknown is not no.
+    for options in (("-E", "/var/log/sshd.log"), ("-q",), ("-o", "LogLevel=QUIET")):
+        machine.restart_sshd(*options)
+        said = refused(machine, "sftpjail", "undo", says="it is not known whether somebody has")
+        assert "logs" in said and "sftpjail undo --force" in said, (options, said)
+    machine.restart_sshd()
     undo(machine)
     shut(machine, "bob", key)
     assert machine.exists("/home/bob/.profile")
