@@ -136,12 +136,26 @@ def left_lines(names: Collection[str]) -> dict[str, Lines]:
     return found
 
 
-def take_away(made: Mapping[str, Sequence[str]], before: Mapping[str, Lines]) -> list[str]:
+def group_lines(names: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return the lines of some groups by file and name."""
+    return {
+        file: {_first(line): line for line in _read(file) if _first(line) in names}
+        for file in _GROUP_FILES
+    }
+
+
+def take_away(
+    made: Mapping[str, Sequence[str]],
+    before: Mapping[str, Lines],
+    joined: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[str]:
     """Undo the creation of many accounts. Each file is written once.
 
     Args:
         made: by name, the uid, gid, home and shell that each was made with.
         before: from `left_lines`, before they were made.
+        joined: from `group_lines`, of the groups that they joined. systemd-sysusers(8) sorts the
+            members, whose former order comes back unless there are others by now.
 
     Returns:
         the names that now belong to other accounts, whose lines stay.
@@ -155,7 +169,8 @@ def take_away(made: Mapping[str, Sequence[str]], before: Mapping[str, Lines]) ->
         for file in reversed(_FILES):
             old = _read(file)
             kept = [_without(line, gone, file) for line in old if _first(line) not in gone]
-            _write(file, old, kept)
+            was = (joined or {}).get(file, {})
+            _write(file, old, [_in_order(line, was.get(_first(line), line), file) for line in kept])
     files.sync_dirs({ETC})
     for name in made.keys() & before.keys() - others:
         put_back(name, before[name])
@@ -473,6 +488,19 @@ def _without(line: str, names: Collection[str], file: str) -> str:
         if at < len(fields):
             fields[at] = ",".join(one for one in fields[at].split(",") if one not in names)
     return ":".join(fields)
+
+
+def _in_order(line: str, before: str, file: str) -> str:
+    """Return BEFORE where it differs from a line in the order of members alone, else the line."""
+    return before if _sorted(line, file) == _sorted(before, file) else line
+
+
+def _sorted(line: str, file: str) -> list[str]:
+    fields = line.split(":")
+    for at in _LISTS.get(file, ()):
+        if at < len(fields):
+            fields[at] = ",".join(sorted(fields[at].split(",")))
+    return fields
 
 
 def _lists(line: str, name: str, file: str) -> bool:

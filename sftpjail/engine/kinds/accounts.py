@@ -97,6 +97,7 @@ class AddAccountsKind(Kind[AddAccounts]):
             "made": {one.name: _told(one) for one in action.accounts},
             "homes": {one.name: one.home for one in made},
             "before": account_lines.left_lines(names),
+            "joined": account_lines.group_lines({g for one in action.accounts for g in one.groups}),
         }
 
     def perform(self, action: AddAccounts, view: View) -> None:
@@ -127,7 +128,7 @@ class AddAccountsKind(Kind[AddAccounts]):
         # Last: by these lines another undo, should this one be cut short, knows whose homes these
         # are. An account that is not as it was to be is somebody else's.
         going = {name: made[name] for name in uids.keys() - stay.keys()}
-        others.update(account_lines.take_away(going, undo["before"]))
+        others.update(account_lines.take_away(going, undo["before"], undo.get("joined")))
         return "; ".join(_left(others, stay)) or None
 
 

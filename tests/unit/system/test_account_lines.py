@@ -328,6 +328,16 @@ def test_many_new_accounts_are_taken_away_at_once(etc: Path) -> None:
     assert read(etc) == BEFORE
 
 
+def test_members_are_in_their_former_order_again(etc: Path) -> None:
+    fill(etc, {"group": "a:x:1:root,ann\nb:x:2:root,ann\n", "gshadow": "a:!::root,ann\n"})
+    joined = json.loads(json.dumps(account_lines.group_lines(["a", "b", "none"])))
+    by_now = "b:x:2:ann,bob,root,u1\nu1:x:5:\n"
+    fill(etc, {"group": f"a:x:1:ann,root,u1\n{by_now}", "gshadow": "a:!::ann,root,u1\nu1:!::\n"})
+    account_lines.take_away({"u1": ["5", "5", "/", "/bin/sh"]}, {}, joined)
+    assert (etc / "group").read_text() == "a:x:1:root,ann\nb:x:2:ann,bob,root\n", "b has another"
+    assert (etc / "gshadow").read_text() == "a:!::root,ann\n"
+
+
 @pytest.mark.parametrize("fields", ["3:1::/files:/bin/sh", "1:1::/home/u1:/bin/sh", "cut"])
 def test_an_account_of_somebody_else_stays(etc: Path, fields: str) -> None:
     before = account_lines.left_lines(["u1", "bob"])
