@@ -309,8 +309,10 @@ def export(context: Context) -> int:
         accounts = [
             every.get(name) or find_jailed(name, engine.config, engine.host) for name in names
         ]
-        found = known(accounts, engine.host, given.secrets)
-    entries, problems = readable(found)
+        damaged = dict[str, SftpJailError]()
+        found = known(accounts, engine.host, damaged, given.secrets)
+    entries, notes = readable(found)
+    problems = [Problem.of(error, "it is left out", about=n) for n, error in damaged.items()]
     text = write(entries, given.format)
     if given.output:
         _write_new(given.output, text, context)
@@ -320,8 +322,8 @@ def export(context: Context) -> int:
     context.answers["accounts"] = [
         {"user": entry.name} | shown_values(entry, "") for entry in entries
     ]
-    context.answer_problems(problems)
-    return context.close(0)
+    context.answer_problems([*problems, *notes])
+    return context.close(1 if problems else 0)
 
 
 def _write_new(path: str, text: str, context: Context) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..accounts_file.entry import Entry, MountWanted, misread
 from ..config import keyfile
+from ..errors import SftpJailError
 from ..host import Host
 from ..jails.closing import expiry, is_disabled
 from ..jails.owners import named
@@ -71,23 +72,28 @@ def key_lines(names: Sequence[str], host: Host) -> list[tuple[tuple[KeyLine, ...
     return answers
 
 
-def known(accounts: Iterable[Account], host: Host, secrets: bool = False) -> list[Known]:
+def known(
+    accounts: Iterable[Account], host: Host, errors: dict[str, SftpJailError], secrets: bool = False
+) -> list[Known]:
     """Return accounts as they are.
 
     Args:
         accounts: jailed, each with its profile.
         host: the facts.
+        errors: gets by name why an account is left out: its record or its mounts are damaged.
         secrets: include their password hashes.
-
-    Raises:
-        SftpJailError: a record is damaged.
     """
-    every = list(accounts)
+    every, there = list(accounts), list[Known]()
     keys = key_lines([account.name for account in every], host)
-    return [
-        Known(account, _entry(account, found, host, secrets), found, tuple(wrong))
-        for account, (found, wrong) in zip(every, keys, strict=True)
-    ]
+    for account, (found, wrong) in zip(every, keys, strict=True):
+        try:
+            entry = _entry(account, found, host, secrets)
+        except SftpJailError as error:
+            error.owner = account.name
+            errors[account.name] = error
+        else:
+            there.append(Known(account, entry, found, tuple(wrong)))
+    return there
 
 
 def readable(known: Iterable[Known]) -> tuple[list[Entry], list[str]]:

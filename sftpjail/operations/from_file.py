@@ -208,8 +208,13 @@ class FromFile:
     def _read(self) -> None:
         """Compare each account of FILE with the host."""
         entries = [entry for entry in self._file.entries if entry.name not in self.errors]
+        listed = (self._jails[entry.name] for entry in entries if entry.name in self._jails)
+        damaged = dict[str, SftpJailError]()
+        there = known(listed, self._host, damaged)
+        for name, error in damaged.items():
+            self._fail(name, self.placed(name, error))
+        entries = [entry for entry in entries if entry.name not in damaged]
         names = [entry.name for entry in entries]
-        there = known((self._jails[name] for name in names if name in self._jails), self._host)
         before = {one.account.name: one for one in there}
         new = [name for name in names if name not in before]
         stale = dict(zip(new, key_lines(new, self._host), strict=True))
@@ -491,7 +496,8 @@ class FromFile:
         """Plan to shut out the jailed accounts that FILE does not list."""
         listed = {entry.name for entry in self._file.entries}
         accounts = [account for name, account in self._jails.items() if name not in listed]
-        for now in known(accounts, self._host):
+        damaged = dict[str, SftpJailError]()
+        for now in known(accounts, self._host, damaged):
             account, reserved = now.account, spared(now.account, self._host)
             if reserved:
                 self.notices.append(f"{account.name} is not shut out: {reserved}")
@@ -501,6 +507,8 @@ class FromFile:
                 after = replace(now.entry, disabled=True, reason=MISSING, until="")
                 line = f"~ {account.name}: disabled: {MISSING}"
                 self.changes.append(Change(account.name, "disabled", now.entry, after, (line,)))
+        for name, error in damaged.items():
+            self._fail(name, error)
 
     # -- planning ---------------------------------------------------------------------------------
 

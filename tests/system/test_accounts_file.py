@@ -149,6 +149,30 @@ def test_mounts_below_others_follow_the_file(machine: Machine, kind: str) -> Non
 
 
 @pytest.mark.halved
+def test_a_damaged_record_keeps_nobody_else_out_of_the_file(machine: Machine) -> None:
+    ready(machine)
+    for name in ("ann", "bob", "eve"):
+        jail(machine, name)
+    machine.sh("groupadd extra; gpasswd --add ann extra")
+    machine.sh("echo rubbish >/var/lib/sftpjail/accounts/bob")
+    done = machine.run("sftpjail", "export", "--format", "csv", check=False)
+    names = [line.partition(",")[0] for line in done.out.splitlines() if ",1" in line]
+    assert done.code == 1 and names == ["ann", "eve"] and "extra" not in done.out, done
+    assert done.err.count("/var/lib/sftpjail/accounts/bob") and "it is left out" in done.err, done
+    told = json.loads(machine.run("sftpjail", "--json", "export", check=False).out)
+    assert [one["user"] for one in told["accounts"]] == ["ann", "eve"], told
+    assert [one["about"] for one in told["problems"]] == ["bob"], told
+    machine.write(FILE, "name,comment\nann,Ann\nbob,Bob\n")
+    said = refused(machine, "sftpjail", "apply", FILE, says="accounts/bob")
+    assert f"{FILE}, line 3: bob: " in said, said
+    done = machine.run("sftpjail", "apply", "--keep-going", FILE, check=False)
+    assert done.code == 1 and "changed 1 account: ann" in done.out, done
+    machine.write(FILE, "name,comment\nann,Ann\n")
+    words = ("sftpjail", "apply", FILE, "--missing", "disable", "--yes")
+    refused(machine, *words, says="accounts/bob")
+
+
+@pytest.mark.halved
 def test_what_the_file_lacks_is_shut_out_only_when_told(machine: Machine) -> None:
     ready(machine)
     ann, bob = jail(machine, "ann"), jail(machine, "bob")

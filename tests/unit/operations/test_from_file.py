@@ -251,7 +251,8 @@ def test_an_account_as_it_is(stage: Stage) -> None:
     stage.tree.write("/etc/shadow", f"ann:{HASH}:19000:0:99999:7::20000:\n")
     engine = stage.engine()
     account = replace(engine.host.accounts["ann"], profile=stage.config.profiles[0])
-    (one,) = known([account], engine.host, secrets=True)
+    errors: dict[str, SftpJailError] = {}
+    (one,) = known([account], engine.host, errors, secrets=True)
     assert replace(one.entry, comment="") == Entry(
         "ann",
         uid=1001,
@@ -263,8 +264,11 @@ def test_an_account_as_it_is(stage: Stage) -> None:
         expires="2024-10-04",
         disabled=False,
     )
-    assert known([account], engine.host)[0].entry.password is None
-    assert readable([one]) == ([one.entry], [])
+    assert known([account], engine.host, errors)[0].entry.password is None
+    assert readable([one]) == ([one.entry], []) and errors == {}
+    stage.tree.write("/var/lib/sftpjail/accounts/ann", "rubbish")
+    assert known([account, account], stage.engine().host, errors) == []
+    assert errors["ann"].owner == "ann" and "accounts/ann" in errors["ann"].message
 
 
 @pytest.mark.parametrize(
