@@ -277,3 +277,22 @@ def on_gap(event):
 def on_session_end():
     return ["nothing that anybody takes for an action"]
 """
+
+
+@pytest.mark.booted
+def test_under_systemd_a_scope_ends_with_its_worker(booted: Machine) -> None:
+    hooks(booted, PLAIN.replace("timeout = 5", "timeout = 2"))
+    script(booted, "delete", f"grep -o 'sftpjail-worker.*' /proc/self/cgroup >{RAN}/scope; exit 0")
+    script(
+        booted,
+        "gap",
+        "(exec setsid sh -c 'exec 0<&- >/dev/null 2>&1; exec sleep 4711' &); sleep 99",
+    )
+    said = deliver(booted, {"kind": "gap"}, {"kind": "delete"})
+    assert said[0][0] == "failed" and "took longer than 2 seconds" in said[0][1]
+    assert said[1] == ("done", "")
+    assert re.fullmatch(r"sftpjail-worker-\d+-1-2\.scope\n", booted.read(f"{RAN}/scope"))
+    booted.sh("! pgrep -f '[s]leep 4711'")
+    assert not booted.sh(
+        "systemctl list-units --all --plain 'sftpjail-worker*' | grep scope", check=False
+    ).out
