@@ -27,6 +27,7 @@ from .manager import Manager
 from .memory import remember
 from .merge import combined, merged, ordered, without_full_directories
 from .origins import records
+from .packed import Packed
 from .plan import Event, OnSetup, Plan, Step, blaming, names_of
 from .summary import describe
 from .transaction import announce, carry_out
@@ -95,6 +96,17 @@ class Engine:
             SftpJailError: a plugin vetoes, or two plugins contradict each other. Nothing has
                 changed.
         """
+        with self.host.files.one_look():
+            return self._planned(events, tolerant, listed, also, limited)
+
+    def _planned(
+        self,
+        events: Iterable[Event],
+        tolerant: bool,
+        listed: frozenset[str] | None,
+        also: Sequence[Step],
+        limited: Mapping[str, tuple[str, ...]] | None,
+    ) -> Plan:
         plan = Plan(list(events))
         plan.anew = partial(self._anew, plan.events, tolerant, listed, also, limited)
         preparing = any(isinstance(event, OnSetup) for event in plan.events)
@@ -203,7 +215,7 @@ class Engine:
         with contextlib.ExitStack() as quiet:
             with signals_raise():
                 try:
-                    plan.kept, plan.left = [], []  # of an attempt before this one
+                    plan.kept, plan.left = Packed(), Packed()  # of an attempt before this one
                     remember(plan, self.host)
                     notices = carry_out(plan, journal, self.host)
                     for stage in stages:
@@ -231,8 +243,8 @@ class Engine:
         plan.steps += more.steps
         plan.owners |= more.owners
         remember(more, fresh.host)
-        plan.kept += more.kept
-        plan.left += more.left
+        plan.kept.extend(more.kept)
+        plan.left.extend(more.left)
         return carry_out(more, journal, fresh.host)
 
     def _roll_back(self, journal: Journal, plan: Plan, error: BaseException) -> None:

@@ -17,6 +17,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
@@ -78,8 +79,8 @@ class Journal:
             if not os.path.isdir(self.directory):
                 files.make_dir(self.directory, 0o700, 0, 0)
                 files.sync_dirs({os.path.dirname(self.directory)})
-            lines = "".join(json.dumps(undo) + "\n" for undo in batch)
-            files.append(self.path, self._begin() + lines)
+            lines = (json.dumps(undo) + "\n" for undo in batch)
+            files.append(self.path, chain([self._begin()], lines))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch

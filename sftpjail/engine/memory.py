@@ -67,8 +67,8 @@ def remember(plan: Plan, host: Host) -> None:
     """
     steps = [step for step in plan.steps if step.plugin != OURS]
     for step in steps:
-        plan.kept += _of_account(step, steps, host)
-        plan.left += [left | {"host": _is_host(step)} for left in _left(step, host)]
+        plan.kept.extend(_of_account(step, steps, host))
+        plan.left.extend(left | {"host": _is_host(step)} for left in _left(step, host))
     leaving: set[str] = set()
     for event in effective(plan, steps):
         if isinstance(event, OnUserRemove):

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from ..actions import Action, Check, View
 from ..errors import SftpJailError
 from ..model import Account, Bind, Key, Problem
 from .blame import naming, title
+from .packed import Packed
 
 # Stands for a plugin's name in the steps that keep our own records.
 OURS = "sftpjail"
@@ -34,7 +34,7 @@ class Event:
     @property
     def about(self) -> Account | None:
         """The account concerned; None for the host."""
-        found: Account | None = self.arguments().get("account")
+        found: Account | None = getattr(self, "account", None)
         return found
 
     def arguments(self) -> dict[str, Any]:
@@ -219,15 +219,31 @@ class Step:
             return list(self.action.diff(view))
 
 
-@contextlib.contextmanager
-def blaming(step: Step) -> Iterator[None]:
+def blaming(step: Step) -> contextlib.AbstractContextManager[None]:
     """Add the step to an SftpJailError, and name a third-party plugin in any error."""
-    try:
-        with naming(step.plugin, title(step.action)) if step.stranger else nullcontext():
-            yield
-    except SftpJailError as error:
-        error.action, error.owner = step.action, step.owner
-        raise
+    return _of_stranger(step) if step.stranger else _Blaming(step)
+
+
+class _Blaming:
+    """Adds a step to an SftpJailError. Each step passes here several times."""
+
+    __slots__ = ("_step",)
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SftpJailError):
+            error.action, error.owner = self._step.action, self._step.owner
+
+
+@contextlib.contextmanager
+def _of_stranger(step: Step) -> Iterator[None]:
+    with _Blaming(step), naming(step.plugin, title(step.action)):
+        yield
 
 
 def names_of(event: Event) -> str:
@@ -252,8 +268,8 @@ class Plan:
     anew: Callable[[], Plan] | None = None
     said: dict[str, str] = field(default_factory=dict)
     behind: list[Problem] = field(default_factory=list)
-    kept: list[dict[str, Any]] = field(default_factory=list)
-    left: list[dict[str, Any]] = field(default_factory=list)
+    kept: Packed = field(default_factory=Packed)
+    left: Packed = field(default_factory=Packed)
 
     def __bool__(self) -> bool:
         return bool(self.steps)

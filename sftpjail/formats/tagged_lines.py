@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .fstab import parse_line
 
@@ -74,6 +74,7 @@ def tagged(text: str, style: Style) -> dict[str, tuple[str, ...]]:
     return lines
 
 
+_Value = TypeVar("_Value")
 _HEAD = "# x-sftpjail.user="
 
 
@@ -253,3 +254,31 @@ def _order_fstab(text: str) -> str:
         for index, line in zip(indexes, ordered, strict=True):
             lines[index] = line
     return _joined(lines, text)
+
+
+class Read(Mapping[str, _Value]):
+    """What the lines of a shared file say, by tag. Only the lines that are asked for are read.
+
+    Args:
+        lines: see `tagged`.
+        meaning: returns what the lines of one tag say.
+    """
+
+    def __init__(
+        self,
+        lines: Mapping[str, tuple[str, ...]],
+        meaning: Callable[[tuple[str, ...]], _Value],
+    ) -> None:
+        self._lines, self._meaning = lines, meaning
+
+    def __getitem__(self, tag: str) -> _Value:
+        return self._meaning(self._lines[tag])
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from functools import cached_property
 
 from ..system import listeners, processes, services
 from ..system.confinement import Confinement, confinement
@@ -15,6 +16,7 @@ class Daemons:
 
     def __init__(self, files: Files) -> None:
         self.files = files
+        self._confined: dict[int, Confinement] = {}
 
     def anew(self, files: Files) -> Daemons:
         """Return a copy that has looked at nothing yet."""
@@ -29,10 +31,12 @@ class Daemons:
         return [] if self.files.root else listeners.listeners()
 
     def confinement(self, pid: int) -> Confinement:
-        """Return how a process is confined. A process that has ended is not."""
-        with contextlib.suppress(OSError):
-            return confinement(pid)
-        return Confinement()
+        """Return how a process is confined, asked once. A process that has ended is not."""
+        if pid not in self._confined:
+            self._confined[pid] = Confinement()
+            with contextlib.suppress(OSError):
+                self._confined[pid] = confinement(pid)
+        return self._confined[pid]
 
     def listens(self, path: str) -> bool:
         """Return whether a process listens on the datagram socket PATH, as syslogd on /dev/log."""
@@ -47,7 +51,7 @@ class Daemons:
         """Return the pid of a process that still has the deleted file PATH open, or None."""
         return None if self.files.root else processes.holds_deleted(path)
 
-    @property
+    @cached_property
     def systemd(self) -> bool:
         """Whether systemd is PID 1."""
         return self.files.is_dir("/run/systemd/system") if self.files.root else processes.booted()

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import posixpath
 import stat
 import struct
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
 
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Style, tagged
 from ..model import components, inside
-
-# The errors of a path whose server, device or FUSE daemon is gone.
-_UNREACHABLE = (
-    *(errno.ENOTCONN, errno.ENODEV, errno.ESTALE),
-    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
-)
-
+from .look import Look, look_at
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 _DEEPEST = 64  # directories, each of which is open meanwhile
+_MANY = 1 << 12  # directories whose real paths are remembered
+_Found = TypeVar("_Found")
 
 
 class _Walk:
@@ -77,10 +75,27 @@ class Files:
         self._directories: dict[str, str] = {}
         self._flaws: dict[str, str] = {}
         self._gone: frozenset[str] = frozenset()
+        self._look: Look | None = None
 
     def anew(self) -> Files:
         """Return a copy that has read nothing yet."""
         return type(self)(self.root)
+
+    @contextlib.contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Look at each path once while a plan is made: nothing of ours changes the host meanwhile.
+
+        A look within another one begins anew, as it may be for another configuration.
+        """
+        before, self._look = self._look, Look()
+        try:
+            yield
+        finally:
+            self._look = before
+
+    def once(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
+        """Return what FIND returns, which it is asked once in a look for the same KEY."""
+        return self._look.once(key, find) if self._look else find()
 
     def without(self, directories: Iterable[str]) -> None:
         """From now on, answer as if these directories (real paths) did not exist."""
@@ -96,13 +111,21 @@ class Files:
 
     def lstat(self, path: str) -> os.stat_result | None:
         """Return lstat(2) of PATH, or None if it does not exist."""
-        return None if self.is_going(path) else _stat(self.root + path, follow=False)
+        if self._gone and self.is_going(path):
+            return None
+        return self._lstat(path)
+
+    def _lstat(self, path: str) -> os.stat_result | None:
+        """Return the same, whatever is going."""
+        where = self.root + path
+        return self._look.lstat(where) if self._look else look_at(where, follow=False)
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return stat(2) of PATH, links followed, or None if it does not exist."""
         if self._gone and self.is_going(self.realpath(path)):
             return None
-        return _stat(self.root + path, follow=True)
+        where = self.root + path
+        return self._look.stat(where) if self._look else look_at(where, follow=True)
 
     def is_dir(self, path: str) -> bool:
         """Return whether PATH is a directory or a link to one."""
@@ -141,9 +164,13 @@ class Files:
 
     def listdir(self, path: str) -> list[str]:
         """Return the sorted names in a directory, or none if there is no such directory."""
+        find = partial(self._listed, path)
+        names = self._look.listdir(path, find) if self._look else find()
+        return [name for name in names if not self.is_going(f"{path}/{name}")]
+
+    def _listed(self, path: str) -> list[str]:
         try:
-            names = sorted(os.listdir(self.root + path))
-            return [name for name in names if not self.is_going(f"{path}/{name}")]
+            return sorted(os.listdir(self.root + path))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -197,13 +224,19 @@ class Files:
 
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""
+        find = partial(self._realpath, path)
+        return self._look.realpath(path, find) if self._look else find()
+
+    def _realpath(self, path: str) -> str:
         directory, name = posixpath.split(path)
         if name in ("", ".", "..") or not directory.startswith("/"):
             return self._resolved(path)
         if directory not in self._directories:
+            if len(self._directories) >= _MANY:
+                self._directories.clear()
             self._directories[directory] = self._resolved(directory)
         real = posixpath.join(self._directories[directory], name)
-        found = _stat(self.root + real, follow=False)
+        found = self._lstat(real)
         return self._resolved(real) if found and stat.S_ISLNK(found.st_mode) else real
 
     def _resolved(self, path: str) -> str:
@@ -334,14 +367,3 @@ class Files:
             return None if self.root else os.statvfs(path)
         except OSError:
             return None
-
-
-def _stat(path: str, follow: bool) -> os.stat_result | None:
-    try:
-        return os.stat(path, follow_symlinks=follow)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP or error.errno in _UNREACHABLE:
-            return None  # a link to itself and a dead mount count as missing
-        raise SftpJailError(f"cannot look at {path}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from ..actions import Action, Phase, SetLines
 from ..errors import SftpJailError
 from ..formats.access_list import access_line, addresses_of
-from ..formats.tagged_lines import Style
+from ..formats.tagged_lines import Read, Style
 from ..host import Host
 from ..model import Account, Fact, Problem
 from ..openssh.connections import from_address
@@ -37,7 +37,7 @@ _WORDS = ("all", "except", "local", "none")
 def listed(host: Host) -> Mapping[str, tuple[str, ...]]:
     """Return the addresses of the accounts in the present list, by name."""
     lines = host.tagged(ADDRESSES, Style.USER)
-    return {name: addresses_of(found[0]) for name, found in lines.items()}
+    return Read(lines, lambda found: addresses_of(found[0]))
 
 
 def planned(host: Host) -> Mapping[str, tuple[str, ...]]:

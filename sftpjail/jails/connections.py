@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ..actions import Action, SetLines
 from ..errors import SftpJailError
-from ..formats.tagged_lines import Style
+from ..formats.tagged_lines import Read, Style
 from ..host import Host
 from ..model import Account, number
 from ..openssh.pam_session import at_login
@@ -20,7 +20,7 @@ from ..paths import CONNECTIONS
 def listed(host: Host) -> Mapping[str, int]:
     """Return the limits of the accounts that have their own, by name."""
     lines = host.tagged(CONNECTIONS, Style.USER)
-    return {name: number(found[0].split()[-1]) or 0 for name, found in lines.items()}
+    return Read(lines, lambda found: number(found[0].split()[-1]) or 0)
 
 
 def allowed(account: Account, host: Host) -> int:

@@ -6,8 +6,6 @@ shows (`home = bind`), and for directories that `mount` shows.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from ..config import Config
 from ..host import Host
 from ..model import Account, inside
@@ -129,10 +127,14 @@ def _is_meant_for(account: Account, home: str, host: Host) -> bool:
     return not names
 
 
-@lru_cache(maxsize=64)
-def real_place(host: Host, directory: str) -> str:
-    """Return the real path of a directory in the configuration."""
-    return host.realpath(directory)
+def _places(host: Host, config: Config) -> list[tuple[str, str]]:
+    """Return the directories that no jail shows, each with its real path."""
+    bases = tuple(profile.base for profile in config.profiles if profile.base)
+
+    def find() -> list[tuple[str, str]]:
+        return [(directory, host.realpath(directory)) for directory in (*FORBIDDEN, *bases)]
+
+    return host.files.once((_places, bases), find)
 
 
 def source_flaw(account: Account, real: str, role: str, host: Host, config: Config) -> str:
@@ -146,9 +148,7 @@ def source_flaw(account: Account, real: str, role: str, host: Host, config: Conf
         host: the facts.
         config: names the directories of the jails.
     """
-    bases = tuple(profile.base for profile in config.profiles if profile.base)
-    for directory in (*FORBIDDEN, *bases):
-        other = real_place(host, directory)
+    for directory, other in _places(host, config):
         if inside(real, other):
             return f"{real} is {directory}" if real == other else f"{real} lies in {directory}"
         if inside(other, real):

@@ -54,13 +54,12 @@ def plan_all(
     chosen = {account.name: account for account in accounts}
     events: list[Event] = []
     errors = dict(failed or {})
-    for name, account in chosen.items():
-        try:
-            events += (
-                create_events(account, engine.host, engine.manager) if name not in errors else []
-            )
-        except SftpJailError as error:
-            errors[name] = error
+    with engine.host.files.one_look():
+        for name in [name for name in chosen if name not in errors]:
+            try:
+                events += create_events(chosen[name], engine.host, engine.manager)
+            except SftpJailError as error:
+                errors[name] = error
     new = [event.account for event in events if isinstance(event, OnUserCreate) and event.new]
     keys = FirstKeys(engine, new if by else ())
     events += [event for name in keys.events for event in keys.events[name]]

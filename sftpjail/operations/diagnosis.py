@@ -70,8 +70,9 @@ def judge(engine: Engine, users: list[str]) -> list[Problem]:
         severity = "open" if _is_open(account, engine.host) else "broken"
         problem = Problem.of(changes.errors[name], about=name)
         problems.append(replace(problem, severity=severity))
-    for account in chosen.values():
-        problems += _account_problems(engine, account, changes, skipped.get(account.name, ""))
+    with engine.host.files.one_look():
+        for name, account in chosen.items():
+            problems += _account_problems(engine, account, changes, skipped.get(name, ""))
     of_host = [] if users else list(_host_problems(engine, problems))
     if not users:
         problems += _remains(engine, chosen)

@@ -7,6 +7,8 @@ that deny logins as well.
 
 from __future__ import annotations
 
+from functools import partial
+
 from .. import (
     Account,
     Check,
@@ -294,7 +296,9 @@ def on_user_create(account: Account, host: Host, config: Config) -> list[Action]
     # As in plugins/sshd, the files are compared, because useradd waits.
     profile = account.profile
     assert profile is not None
-    if at_login(profile, host) and not host.preparing and not _in_place(profile, config, host):
+    in_place = partial(_in_place, profile, config, host)
+    needed = at_login(profile, host) and not host.preparing
+    if needed and not host.files.once((_in_place, profile.name), in_place):
         raise SftpJailError(
             f"PAM does not open a session of {account.name} as profile {profile.name} says: "
             "old or missing rules",

@@ -25,6 +25,7 @@ from .gate import useradd_blocked
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 1 << 16  # bytes that are written at once
 
 
 # -- directories and files -----------------------------------------------------------------------
@@ -514,11 +515,22 @@ def sync_systems(directories: Iterable[str]) -> None:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def append(path: str, text: str) -> None:
-    """Append TEXT to a file that only root can access, and sync it."""
+def append(path: str, parts: Iterable[str]) -> None:
+    """Append a text to a file that only root can access, and sync it.
+
+    Args:
+        path: the file.
+        parts: of the text, which as a whole may be large.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        _fill(fd, text.encode("utf-8", "surrogateescape"))
+        waiting = bytearray()
+        for part in parts:
+            waiting += part.encode("utf-8", "surrogateescape")
+            if len(waiting) >= _BLOCK:
+                _fill(fd, bytes(waiting))
+                waiting.clear()
+        _fill(fd, bytes(waiting))
         os.fsync(fd)
     except OSError as error:
         raise SftpJailError(f"cannot write {path}: {error.strerror}") from error

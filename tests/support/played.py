@@ -190,8 +190,8 @@ def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
             remember(more, stage.host())
             plan.events = [*plan.events, *more.events]
             plan.steps += more.steps
-            plan.kept += more.kept
-            plan.left += more.left
+            plan.kept.extend(more.kept)
+            plan.left.extend(more.left)
             stage.play(more)
         stage.reload()
         return notices

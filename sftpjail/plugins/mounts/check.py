@@ -13,7 +13,7 @@ from ...escapes import Choice
 from ...formats.fstab import MountPoint, parse_line
 from ...host import Host
 from ...jails.away import unmounted
-from ...jails.homes import FORBIDDEN, real_place
+from ...jails.homes import FORBIDDEN
 from ...jails.membership import is_valid, jailed
 from ...jails.owners import named, others, seen_by
 from ...jails.submounts import hidden
@@ -271,7 +271,7 @@ def _jail_around(
     """Return the name of the account whose jail contains a mount point."""
     names = []
     for profile in config.profiles:
-        base = real_place(host, profile.base) if profile.base else ""
+        base = host.realpath(profile.base) if profile.base else ""
         if base and inside(target, base) and target != base:
             names.append(target.removeprefix(f"{base}/").partition("/")[0])
         elif profile.in_home:
@@ -299,7 +299,7 @@ def _host_in(point: MountPoint, host: Host, config: Config) -> str:
             continue
         source = normal(f"{other.target}/{posixpath.relpath(point.root, other.root)}")
         for secret in (*FORBIDDEN, *bases):
-            if inside(real_place(host, secret), source):
+            if inside(host.realpath(secret), source):
                 return f"it shows {source}" + (
                     "" if source == secret else f", which holds {secret}"
                 )

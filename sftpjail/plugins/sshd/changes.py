@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from shlex import quote
 
 from ... import Account, Check, Notify, Profile, SftpJailError, hookimpl
@@ -231,10 +232,14 @@ def is_written(profile: Profile, host: Host, config: Config) -> bool:
 @hookimpl
 def on_user_create(account: Account, host: Host, config: Config) -> None:
     # Compare the text instead of asking sshd, since useradd waits. `setup` and `check` ask.
-    assert account.profile is not None
-    if not host.preparing and not is_written(account.profile, host, config):
+    profile = account.profile
+    assert profile is not None
+    if host.preparing:
+        return
+    written = partial(is_written, profile, host, config)
+    if not host.files.once((is_written, profile.name), written):
         raise SftpJailError(
-            f"sshd does not jail {account.name} as profile {account.profile.name} says: "
+            f"sshd does not jail {account.name} as profile {profile.name} says: "
             "no Match block, or an old one",
             "sftpjail setup",
         )

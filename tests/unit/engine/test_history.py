@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sftpjail.engine.history import Head, History
+from sftpjail.engine.packed import Packed
 from sftpjail.errors import SftpJailError
 from sftpjail.operations.history import shown
 
@@ -33,6 +34,22 @@ def add(kept: History, at: float) -> Head:
 
 def said(place: Path, head: str = "") -> list[str]:
     return [problem.what for problem in History(str(place)).verify(head)[1]]
+
+
+def test_the_line_of_many_accounts_is_not_parsed_for_the_next(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, many = History(str(place)), Packed()
+    many.extend({"account": f"user\xe4{n}", "binds": [n, None, True]} for n in range(3000))
+    entry = {"id": 8, "token": "0123456789abcdef", "time": 1, "what": [{"a": "b"}, {}], "left": []}
+    written = kept.append(kept.head(), entry | {"undo": many}, MONTHS[-1])
+    line = (place / "2026-05").read_bytes().splitlines()[-1]
+    before = {"previous": json.loads(line)["previous"]}
+    assert line.decode() == json.dumps(entry | {"undo": [*many]} | before)
+    assert len(line) > 1 << 16
+    monkeypatch.setattr("sftpjail.engine.history.json.loads", lambda *_: pytest.fail("parsed"))
+    head = kept.head()
+    assert (head.number, head.token, head.hash) == (8, entry["token"], written.hash)
 
 
 def test_one_line_follows_the_other_through_all_files(place: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.formats.fstab import FstabEntry
-from sftpjail.formats.tagged_lines import Style, edit, fstab_head, split, tagged
+from sftpjail.formats.tagged_lines import Read, Style, edit, fstab_head, split, tagged
 
 OURS = "x-sftpjail.user="
 # What somebody else wrote: any characters that a file can hold, line breaks of other systems among
@@ -264,3 +264,16 @@ def test_a_table_without_mounts_is_a_comment_and_comes_first() -> None:
     assert edit(text, {"ann": ()}, Style.FSTAB) == f"{mount}\n"
     for comment in ("# x-sftpjail.user=", "# x-sftpjail.user=ann and more", f"# {mount}"):
         assert tagged(comment, Style.FSTAB) == {}
+
+
+def test_only_the_lines_that_are_asked_for_are_read() -> None:
+    asked: list[str] = []
+
+    def meaning(lines: tuple[str, ...]) -> int:
+        asked.extend(lines)
+        return len(lines)
+
+    found = Read({f"user{n}": (f"line {n}",) for n in range(1000)}, meaning)
+    assert "user7" in found and "bob" not in found and found.get("bob", 3) == 3
+    assert found.get("user7") == 1 and asked == ["line 7"]
+    assert len(found) == 1000 and found == {f"user{n}": 1 for n in range(1000)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,9 @@ from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import OnSetup, OnUserLimit
 from sftpjail.escapes import Choice
 from sftpjail.formats.user_managers import DROPIN as MANAGERS
+from sftpjail.jails.membership import jailed
 from sftpjail.model import Problem
+from sftpjail.operations.apply import plan_all
 from sftpjail.operations.diagnosis import judge
 from sftpjail.operations.limits import limited
 from sftpjail.paths import ADDRESSES
@@ -460,6 +464,25 @@ def test_many_jails_cost_a_few_questions(stage: Stage, programs: Programs) -> No
             assert made.host.files.reads.count(path) <= 3, path
     # tests/bench measures ten thousand on the real host; here it is that nothing grows faster.
     assert calls[1] < 6 * calls[0], calls
+
+
+def test_a_plan_asks_for_each_path_of_a_jail_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = os.stat, Counter[str]()
+
+    def stat(path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        asked[path] += 1
+        return real(path, follow_symlinks=follow_symlinks)
+
+    crowd(stage, 0, 100)
+    made = stage.engine()
+    monkeypatch.setattr("sftpjail.host.look.os.stat", stat)
+    assert not plan_all(made, [], jailed(made.config, made.host).values(), [])
+    # Once before the events are known, once for them, and not for each question of each plugin.
+    assert asked.total() < 100 * 24, asked.total()
+    most = {path: times for path, times in asked.items() if "user" in path and times > 4}
+    assert not most, most
 
 
 def calls_of(work: Callable[[], object]) -> int:

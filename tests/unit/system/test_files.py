@@ -412,7 +412,7 @@ def test_files_of_ours_are_roots_alone_and_no_links(directory: Path, kind: str) 
             with locks.lock(str(path), 0.0):
                 pass
         else:
-            files.append(str(path), "x\n")
+            files.append(str(path), ["x\n"])
 
     old = os.umask(0)
     try:

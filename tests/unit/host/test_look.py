@@ -1,0 +1,72 @@
+"""One look at the host: each path once, what lies above all accounts too, and no more kept than a little."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sftpjail.host import look
+from sftpjail.host.files import Files
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that stat(2) was asked for."""
+    real, paths = os.stat, list[str]()
+
+    def stat(path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        paths.append(path)
+        return real(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(look.os, "stat", stat)
+    return paths
+
+
+def test_a_path_is_asked_for_once_in_a_look(tmp_path: Path, asked: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    files = Files(str(tmp_path))
+    with files.one_look():
+        for _ in range(3):
+            assert files.stat("/file") == files.lstat("/file")
+            assert files.lstat("/none") is None and not files.is_dir("/none")
+            assert files.realpath("/file") == "/file"
+    assert sorted(asked) == [f"{tmp_path}/file", f"{tmp_path}/none"]
+    del asked[:]
+    assert files.stat("/file") and files.stat("/file")
+    assert len(asked) == 2  # without a look it is as it is now
+
+
+def test_a_link_is_followed_in_a_look_too(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("directory")
+    files = Files(str(tmp_path))
+    with files.one_look():
+        assert files.lstat("/link") is not None and files.stat("/link") is None
+    (tmp_path / "directory").mkdir()
+    with files.one_look():  # the next one begins anew
+        assert files.is_dir("/link") and files.realpath("/link/x") == "/directory/x"
+        with files.one_look():
+            (tmp_path / "directory").rmdir()
+            assert not files.is_dir("/link")
+        assert files.listdir("/") == files.listdir("/") == ["link"]
+
+
+def test_what_is_going_is_missing_in_a_look_too(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    files = Files(str(tmp_path))
+    with files.one_look():
+        assert files.is_dir("/directory")
+        files.without(["/directory"])
+        assert files.lstat("/directory") is None and files.listdir("/") == []
+
+
+def test_a_look_keeps_a_bounded_number_of_answers(tmp_path: Path) -> None:
+    files = Files(str(tmp_path))
+    with files.one_look():
+        for number in range(5000):
+            assert files.stat(f"/{number}") is None
+            assert files.once(number, lambda number=number: number) == number
+        found = files._look
+        assert found is not None
+        assert len(found._stats) < 1000 and len(found._others) < 1000
