@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from machine import SANDBOX, Machine
-from steps import CONFIG, open_with_key, shut, web, works
+from steps import CONFIG, killed, open_with_key, settings, shut, web, works
 
 PROJECT = SANDBOX.parents[1]
 EARLIER = "6753823"
@@ -105,3 +105,49 @@ def test_from_an_earlier_commit(host: Machine) -> None:
     left = "/etc/systemd/system/sftpjail-mounts.service /etc/systemd/system/user@.service.d"
     assert [path for path in left.split() if host.exists(path)] == []
     assert host.run("ls", "-A", "/var/lib/sftpjail").out == "history\n"
+
+
+# What the earlier commit was killed in, by which hook, and an account that it is about.
+INTERRUPTED = {
+    "adopt": (("adopt", "bob", "--profile", "drop"), "user-create", "bob"),
+    "remove": (("remove", "u-sessions"), "user-remove", "u-sessions"),
+    "umount": (("umount", "u-homes", "/web"), "unmount", "u-homes"),
+    "teardown": (("teardown",), "teardown", "bob"),
+}
+
+
+@pytest.mark.halved
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_with_an_interrupted_journal(earlier: Path, name: str) -> None:
+    """The first run of this commit recovers what the earlier one began, and everybody gets in as before."""
+    argv, event, user = INTERRUPTED[name]
+    with Machine(layer=earlier) as machine:
+        machine.write(CONFIG, f"[logs]\nbackend = none\n[profiles]\n{PROFILES}")
+        machine.start_sshd()
+        machine.run("sftpjail", "setup")
+        web(machine)
+        machine.run("useradd", "-m", "bob")
+        key = machine.keygen("bob")
+        machine.sh(
+            "install -d -m 700 -o bob -g bob /home/bob/.ssh;"
+            f"install -m 600 -o bob -g bob {key}.pub /home/bob/.ssh/authorized_keys"
+        )
+        if user != "bob":
+            machine.run("useradd", "-m", "-G", user.removeprefix("u-"), user)
+            under = ["--under-home"] if user == "u-homes" else []
+            machine.run("sftpjail", "mount", *under, user, "/srv/web/example.com", "/web")
+            key = open_with_key(machine, user)
+        before = settings(machine, user), machine.run("id", user).out
+        entry = machine.run("getent", "passwd", user).out
+        killed(machine, event, "sftpjail", *argv)
+        upgrade(machine)
+        assert not machine.exists("/var/lib/sftpjail/journal")
+        now = settings(machine, user), machine.run("id", user).out
+        assert now[1] == before[1] and machine.run("getent", "passwd", user).out == entry
+        assert ("chrootdirectory none" in now[0]) == (user == "bob"), now
+        assert machine.sftp(user, key, ["pwd"]).code == 0
+        if user != "bob":
+            works(machine, user, key, "ls /web/index.html")
+        found = machine.run("sftpjail", "check", check=False)
+        assert found.code == 0, found
+        assert machine.run("sftpjail", "apply").out.startswith("nothing to do")
