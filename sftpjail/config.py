@@ -15,7 +15,7 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from .errors import UsageError, did_you_mean, unreadable
-from .model import REQUESTS, Profile, components, networks, normal, valid_name
+from .model import REQUESTS, Profile, components, networks, normal, size, valid_name
 from .paths import KEYS_DIR, LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
@@ -72,6 +72,7 @@ passwords = option('host', 'yes', 'no', default='host')
 authentication_methods = force_list(default=list())
 addresses = force_list(default=list())
 connections = integer(0, 10000, default=0)
+quota = string(default='')
 """.replace("LOCALS", ", ".join(f"'LOCAL{n}'" for n in range(8)))
 
 # The profile of a file that says nothing: setup decides where its mounts are.
@@ -366,10 +367,11 @@ def _profile(name: str, raw: Any, path: str) -> Profile:
     values["authentication_methods"] = " ".join(methods)
     if not values["group"] and not values["match_user"]:
         values["group"] = name
+    quota = values.pop("quota")
     profile = Profile(name, **values)
     try:
         valid_name(name, "profile")
-        profile = replace(profile, addresses=_networks(profile.addresses))
+        profile = replace(profile, addresses=_networks(profile.addresses), quota=_quota(quota))
         _check_profile(profile)
     except UsageError as error:
         raise UsageError(
@@ -419,6 +421,14 @@ def _check_profile(profile: Profile) -> None:
     _check_methods(profile)
     for option in profile.sshd_options:
         _check_option(option)
+
+
+def _quota(text: str) -> int:
+    """Return how many bytes `quota` is, 0 for any number. Raises UsageError."""
+    try:
+        return size(text) if text else 0
+    except UsageError as error:
+        raise UsageError(f"quota = {error.message}") from error
 
 
 def _networks(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -103,6 +103,37 @@ def _address(word: str) -> object:
     return ip_address(word.partition("/")[0])
 
 
+_UNITS = "KMGT"
+LEAST_SIZE, MOST_SIZE = (
+    1 << 20,
+    1 << 60,
+)  # less than the first is no room for what a home begins with
+
+
+def size(text: str) -> int:
+    """Return how many bytes a size such as 500M or 10G is.
+
+    K, M, G and T are powers of 1024.
+
+    Raises:
+        UsageError: it has another form, or is too small or too large.
+    """
+    found = re.fullmatch(rf"([0-9]{{1,19}})([{_UNITS}]?)", text)
+    if not found:
+        raise UsageError(f"{text!r} is no size: 500M and 10G are")
+    count = int(found[1]) << 10 * (_UNITS.find(found[2]) + 1 if found[2] else 0)
+    if not LEAST_SIZE <= count <= MOST_SIZE:
+        raise UsageError(f"{text}: a quota is at least 1M and less than 1048576T")
+    return count
+
+
+def in_units(count: int) -> str:
+    """Return a number of bytes in the largest unit of which it is one or more: 10G, 1.5M, 512."""
+    power = min((max(count, 1).bit_length() - 1) // 10, len(_UNITS))
+    value = f"{count / (1 << 10 * power):.1f}".removesuffix(".0")
+    return value + (_UNITS[power - 1] if power else "")
+
+
 class Request(NamedTuple):
     """What a client of SFTP may ask for (draft-ietf-secsh-filexfer-02, and PROTOCOL of OpenSSH).
 
@@ -182,6 +213,7 @@ class Profile:
     authentication_methods: str = ""
     addresses: tuple[str, ...] = ()
     connections: int = 0
+    quota: int = 0
     mounts_because: str = field(default="", compare=False)
 
     @property

@@ -25,6 +25,7 @@ MOST = "/etc/sftpjail/most"
 KEEP = "/etc/sftpjail/keep"  # whom `review --disable` skips; see jails/keeping.py
 # Which directories lose their old files, and when; see jails/retention.py.
 RETENTION = "/etc/tmpfiles.d/sftpjail.conf"
+QUOTAS = "/etc/sftpjail/quotas"  # how much accounts may store, and whether by themselves
 RUN_DIR = "/run/sftpjail"
 KEYS_DIR = "/etc/ssh/authorized_keys"
 

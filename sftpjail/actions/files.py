@@ -18,6 +18,7 @@ __all__ = [
     "Configure",
     "GiveDir",
     "MakeDir",
+    "MakeSubvolume",
     "Move",
     "Remove",
     "Rename",
@@ -60,6 +61,17 @@ class MakeDir(Action):
 
     def origin(self, view: View) -> Origin:
         return Origin(made=(self.path,))
+
+
+@dataclass(frozen=True)
+class MakeSubvolume(MakeDir):
+    """A directory of btrfs that does not exist is made as a subvolume, which can have a quota.
+
+    rmdir(2) removes an empty one like any other directory (Linux 4.18).
+    """
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield f"+ subvolume {self.path} ({_owner(self.uid, self.gid, self.mode)})"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import syslog
-from argparse import ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from shlex import quote
 
@@ -18,13 +18,14 @@ from ..engine.plan import (
     OnUserExpire,
     OnUserKeep,
     OnUserLimit,
+    OnUserQuota,
     OnUserRetention,
     Plan,
 )
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..host import Host
-from ..jails import retention
+from ..jails import quota, retention
 from ..jails.activity import namesakes
 from ..jails.closing import (
     is_disabled,
@@ -36,7 +37,7 @@ from ..jails.closing import (
 )
 from ..jails.membership import find_jailed
 from ..jails.renames import refuse_other
-from ..model import Account, Problem, normal, valid_name
+from ..model import Account, Problem, in_units, normal, size, valid_name
 from ..operations.events import create_events
 from ..operations.limits import limited
 from ..system.processes import in_jail
@@ -87,14 +88,7 @@ def _register_set(add_parser: Command) -> None:
         "--no-password", action="store_true", help="no password lets it in"
     )
     add_limit_options(parser)
-    parser.add_argument(
-        "--retention",
-        metavar="DIRECTORY=AGE",
-        action="append",
-        default=[],
-        type=_retention,
-        help="delete its files in DIRECTORY when they are so old: 30d, 12w, or never",
-    )
+    _add_storage_options(parser)
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument(
         "--keep-active",
@@ -111,6 +105,23 @@ def _register_set(add_parser: Command) -> None:
         help="review --disable no longer skips it",
     )
     parser.set_defaults(run=set_account)
+
+
+def _add_storage_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--quota",
+        metavar="SIZE",
+        type=_quota,
+        help="let it store so much in its own directory: 500M, 10G, none, or profile",
+    )
+    parser.add_argument(
+        "--retention",
+        metavar="DIRECTORY=AGE",
+        action="append",
+        default=[],
+        type=_retention,
+        help="delete its files in DIRECTORY when they are so old: 30d, 12w, or never",
+    )
 
 
 def coming_date(text: str, option: str) -> str:
@@ -150,6 +161,15 @@ def days(text: str, least: int = 0) -> int:
     if not least <= number <= _MOST_DAYS:
         raise ArgumentTypeError(f"{text!r} is no number of days, as 90d, or weeks, as 12w")
     return number
+
+
+def _quota(text: str) -> tuple[int | None]:
+    """Return the bytes of --quota: 0 for any number, None for what the profile says."""
+    words: dict[str, int | None] = {"none": 0, "profile": None}
+    try:
+        return (words[text] if text in words else size(text),)
+    except UsageError as error:
+        raise ArgumentTypeError(error.message) from error
 
 
 def _retention(text: str) -> tuple[str, int]:
@@ -254,7 +274,7 @@ def set_account(context: Context) -> int:
     given = context.arguments
     refuse_must_change(given)
     wanted = [given.expires, given.addresses, given.connections, given.keep]
-    wanted += [given.retention or None]
+    wanted += [given.quota, given.retention or None]
     if not any(one is not None for one in wanted) and not (given.password or given.no_password):
         raise UsageError("set needs at least one option", advice="see sftpjail set --help")
     name = valid_name(given.user)
@@ -265,6 +285,10 @@ def set_account(context: Context) -> int:
         account = find_jailed(name, engine.config, engine.host)
         refuse_other(account, engine.host)
         words, events = _wanted_events(account, given, date, addresses)
+        if given.quota:
+            (most,) = given.quota
+            words += [f"{name} may store {_stored(most)}"]
+            events += [OnUserQuota(account, most)]
         if given.retention:
             retained = _of_retention(account, given.retention, engine.host)
             words, events = [*words, *retained[0]], [*events, retained[1]]
@@ -304,6 +328,13 @@ def _wanted_events(
         words += [f"review --disable {'skips' if given.keep else 'no longer skips'} {name}"]
         events += [OnUserKeep(account, given.keep)]
     return words, events
+
+
+def _stored(most: int | None) -> str:
+    """Return in words how much an account may store."""
+    return (
+        in_units(most) if most else {0: "any number of bytes", None: "what its profile says"}[most]
+    )
 
 
 def _of_retention(
@@ -355,3 +386,13 @@ def _plan(engine: Engine, events: Sequence[Event], account: Account, *, shut: bo
     listed = list_with(account, engine.host, shut=shut) if events else None
     first = [OnSetup()] if listed is not None else []
     return engine.plan([*first, *events], listed=listed)
+
+
+def quota_facts(account: Account, host: Host) -> dict[str, object]:
+    """Return what an account may store and what it does, for --json."""
+    found = quota.use(account, host)
+    return {
+        "quota": found.size if found else None,
+        "quota_used": found.used if found else None,
+        "quota_enforced": not found.lack if found else None,
+    }

@@ -35,14 +35,14 @@ from ..jails.membership import find, find_jailed, members, not_jailed
 from ..jails.owners import named
 from ..jails.renames import refuse_renamed
 from ..jails.states import States
-from ..model import Account, Bind, Key, Problem, Profile, valid_name
+from ..model import Account, Bind, Key, Problem, Profile, in_units, valid_name
 from ..operations.events import create_events, forget_events, leave_events
 from ..operations.keys import add_events, migrate_events, old_place, present, read_keys
 from ..operations.limits import limited
 from ..operations.mounts import make_bind, unusable
 from ..operations.new_accounts import maker, profile_for, with_way_in
 from ..operations.renames import make_way, rename_event
-from .access import coming_date
+from .access import coming_date, quota_facts
 from .context import Command, Context
 from .keys import read_source
 from .limits import add_limit_options, wanted_addresses
@@ -227,7 +227,7 @@ def add(context: Context) -> int:
             done = f"{name} is jailed in {account.jail}"
             context.finish(engine, _jailing(engine, account, dated), done, done)
             return _report_useless(lambda: account, wanted, context)
-        argv = maker(name, profile, given.tool, given.options, wanted.expires)
+        argv = maker(name, profile, given.tool, given.options, wanted.expires, engine.host)
         make = AddAccount(name, tuple(argv), f"/home/{name}")
         plan = Plan([], [Step(make, "accounts", name)])
         jail = _jailing(engine, account, wanted._replace(expires=""))
@@ -511,6 +511,7 @@ def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
         "addresses": list(listed(host).get(account.name, ())),
         "connections": allowed(account, host) or None,
         "keep_active": account.name in keeping.listed(host),
+        **quota_facts(account, host),
         "retention": _retention_facts(account, host),
         "profile_addresses": list(account.profile.addresses),
         "closed": state.why if state.word in ("disabled", "closed", "expired") else None,
@@ -553,14 +554,25 @@ def list_jails(context: Context) -> int:
     context.answers["jails"] = facts
     if not facts and not context.json:
         context.warn(["no account is jailed"])
-    rows = []
+    rows, limited_ones = [], any(jail["quota"] for jail in facts)
     for jail in facts:
         mounts = sum(mount["role"] == "mount" for mount in jail["mounts"])
         counts = str(jail["keys"]), str(mounts)
-        rows.append((jail["user"], jail["profile"], jail["jail"], *counts, jail["state"]))
-    columns = ("USER", "PROFILE", "JAIL", "KEYS", "MOUNTS", "STATE")
+        of_quota = (_quota_cell(jail),) if limited_ones else ()
+        row = (jail["user"], jail["profile"], jail["jail"], *counts, *of_quota, jail["state"])
+        rows.append(row)
+    quota = ("QUOTA",) if limited_ones else ()
+    columns = ("USER", "PROFILE", "JAIL", "KEYS", "MOUNTS", *quota, "STATE")
     context.table(columns, rows, yielding=(2, 0, 1))
     return context.close(0)
+
+
+def _quota_cell(jail: dict[str, Any]) -> str:
+    """Return how much of its quota an account uses: 1.5M/10M."""
+    if not jail["quota"]:
+        return "-"
+    used = "?" if jail["quota_used"] is None else in_units(jail["quota_used"])
+    return f"{used}/{in_units(jail['quota'])}"
 
 
 def show(context: Context) -> int:
@@ -578,6 +590,9 @@ def show(context: Context) -> int:
     rows += [("expires", facts["expires"])] if facts["expires"] else []
     rows += [("connections", str(facts["connections"]))] if facts["connections"] else []
     rows += [("keep", "review --disable skips it")] if facts["keep_active"] else []
+    if facts["quota"]:
+        used = "?" if facts["quota_used"] is None else in_units(facts["quota_used"])
+        rows.append(("quota", f"{used} of {in_units(facts['quota'])} used"))
     for one in facts["retention"]:
         off = "" if one["active"] else " (suspended; see sftpjail check)"
         rows.append(("retention", f"{one['directory']} for {one['days']} days{off}"))

@@ -28,7 +28,7 @@ from ..operations.review import (
     review,
     to_disable,
 )
-from .access import days
+from .access import days, quota_facts
 from .context import Command, Context, counted, printable
 
 _SHOWN = 8
@@ -184,6 +184,7 @@ def _facts(one: Reviewed, now: int, host: Host) -> dict[str, Any]:
         "active_by": one.by or None,
         "idle_days": one.idle,
         "keep_active": one.keep,
+        **quota_facts(account, host),
         "mounts": [
             {
                 "source": bind.source,

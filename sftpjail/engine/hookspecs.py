@@ -263,6 +263,23 @@ def on_user_keep(
 
 
 @hookspec
+def on_user_quota(
+    account: Account, size: int | None, host: Facts, config: Config
+) -> Sequence[Action] | None:
+    """Limit what an account may store: `set --quota`.
+
+    Args:
+        account: the account with its profile.
+        size: bytes; 0 for any number, None for what its profile says.
+        host: the facts.
+        config: the configuration.
+
+    Returns:
+        Actions; on_user_remove undoes them.
+    """
+
+
+@hookspec
 def on_user_retention(
     account: Account, ages: tuple[tuple[str, int], ...], host: Facts, config: Config
 ) -> Sequence[Action] | None:

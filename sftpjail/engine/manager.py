@@ -41,7 +41,7 @@ BUNDLED = (
     "sshd",
     "pam",
     "mounts",
-    "retention",
+    "storage",
     "logs",
     "mail",
     "home_files",

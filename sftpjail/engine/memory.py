@@ -25,11 +25,10 @@ from ..actions import (
 from ..actions.files import text
 from ..config import keyfile
 from ..formats.access_list import addresses_of
-from ..formats.retention import ages_of
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import number
-from ..paths import ADDRESSES, CONNECTIONS, KEEP, RETENTION
+from ..paths import ADDRESSES, CONNECTIONS, KEEP, QUOTAS, RETENTION
 from ..system import account_lines
 from .merge import Edit
 from .plan import (
@@ -48,6 +47,7 @@ from .plan import (
     OnUserExpire,
     OnUserKeep,
     OnUserLimit,
+    OnUserQuota,
     OnUserRemove,
     OnUserRetention,
     Plan,
@@ -139,6 +139,8 @@ def _of_event(event: Event, host: Host) -> Kept:
         about["most"] = number(lines[0].split()[-1]) or 0
     elif isinstance(event, OnUserKeep):
         about["keep"] = event.account.name in host.tagged(KEEP, Style.USER)
+    elif isinstance(event, OnUserQuota):
+        about["size"] = _size(event.account.name, host)
     elif isinstance(event, OnUserRetention):
         about["ages"] = _ages(event.account.name, host)
     elif isinstance(event, OnUserLimit):
@@ -168,12 +170,22 @@ def _jail(event: OnUserRemove, host: Host) -> Kept:
         "addresses": _addresses(name, host),
         "keep": name in host.tagged(KEEP, Style.USER),
         "ages": _ages(name, host),
+        "size": _size(name, host),
     }
 
 
 def _ages(name: str, host: Host) -> list[tuple[str, int]]:
     """Return the directories of an account that lose their old files, with the age in days."""
+    from ..formats.retention import ages_of  # late: useradd waits
+
     return list(ages_of(host.tagged(RETENTION, Style.BLOCK).get(name, ())).items())
+
+
+def _size(name: str, host: Host) -> int | None:
+    """Return the quota that an account has of its own; see `OnUserQuota`."""
+    from ..formats.quotas import own_size  # late: useradd waits
+
+    return own_size(host.tagged(QUOTAS, Style.USER).get(name, ()))
 
 
 def _addresses(name: str, host: Host) -> list[str]:

@@ -131,6 +131,14 @@ class OnUserKeep(Event):
 
 
 @dataclass(frozen=True)
+class OnUserQuota(Event):
+    """An account may store so many bytes: 0 for any number, None for what its profile says."""
+
+    account: Account
+    size: int | None
+
+
+@dataclass(frozen=True)
 class OnUserRetention(Event):
     """An account's directories lose their old files.
 

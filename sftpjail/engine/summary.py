@@ -27,7 +27,7 @@ from ..actions import (
 )
 from ..formats.tagged_lines import Style
 from ..host import Host
-from ..model import Key
+from ..model import Key, in_units
 from ..paths import RETENTION
 from .history import Entry
 from .merge import Edit
@@ -51,6 +51,7 @@ from .plan import (
     OnUserExpire,
     OnUserKeep,
     OnUserLimit,
+    OnUserQuota,
     OnUserRemove,
     OnUserRename,
     OnUserRetention,
@@ -209,6 +210,8 @@ def _words(event: Event) -> str:
         return f"expires on {event.date}" if event.date else "does not expire"
     if isinstance(event, OnUserConnections):
         return f"may have {event.most or 'any number of'} sessions at once"
+    if isinstance(event, OnUserQuota):
+        return f"may store {in_units(event.size) if event.size else _NO_QUOTA[event.size]}"
     if isinstance(event, OnUserRetention):
         ages = ", ".join(f"{directory} for {days}d" for directory, days in event.ages)
         return f"keeps the files of {ages}" if ages else "keeps all files"
@@ -248,6 +251,7 @@ def _until(key: Key) -> str:
     return ""
 
 
+_NO_QUOTA = {0: "any number of bytes", None: "what its profile says"}
 _PLAIN: Mapping[type[Event], str] = {
     OnSetup: "the host is set up",
     OnTeardown: "what setup did is taken back",

@@ -14,6 +14,7 @@ from ..engine.engine import Engine
 from ..errors import SftpJailError, denied
 from ..escapes import shown
 from ..formats.exposition import Family, Sample
+from ..jails import quota
 from ..jails.membership import members
 from ..jails.states import WORDS, States
 from ..model import SEVERITIES, Account, Key, Problem
@@ -69,6 +70,7 @@ class Collector:
             "jails": self._of_jails,
             "sessions": self._of_sessions,
             "keys": self._of_keys,
+            "quotas": self._of_quotas,
             "transfers": self._of_transfers,
             "logins": self._of_logins,
             "apply": self._of_apply,
@@ -126,6 +128,21 @@ class Collector:
         for name, (keys, _) in zip(names, key_lines(names, self._host), strict=True):
             for one in keys:
                 yield self._jails[name], one.raw
+
+    def _of_quotas(self) -> Iterator[Family]:
+        found = {name: quota.use(account, self._host) for name, account in self._jails.items()}
+        uses = {name: one for name, one in found.items() if one}
+        if not uses:
+            return
+        parts: tuple[tuple[str, str, dict[str, int]], ...] = (
+            ("bytes", "How much may be stored", {n: one.size for n, one in uses.items()}),
+            ("used_bytes", "How much is stored", {n: one.used or 0 for n, one in uses.items()}),
+        )
+        for name, told, numbers in parts:
+            each = [Sample(count, (("user", user),)) for user, count in numbers.items()]
+            samples = each if self._wanted.accounts else [Sample(sum(numbers.values()))]
+            help_ = f"{told} by accounts that have a quota, as in sftpjail list."
+            yield Family(f"sftpjail_quota_{name}", "gauge", help_, samples)
 
     def _of_check(self) -> Iterator[Family]:
         counts = Counter(problem.severity for problem in judge(self._engine, []))

@@ -11,6 +11,7 @@ from ..actions import AddAccount, NewAccount
 from ..config import Config
 from ..errors import SftpJailError, UsageError
 from ..host import Host
+from ..jails.quota_systems import is_btrfs
 from ..model import Profile
 
 SYSUSERS = ("systemd-sysusers", "systemd-standalone-sysusers")
@@ -21,7 +22,12 @@ _AGING = ("PASS_MIN_DAYS", "PASS_MAX_DAYS", "PASS_WARN_AGE")
 
 
 def maker(
-    name: str, profile: Profile, tool: str, options: list[str], expires: str = ""
+    name: str,
+    profile: Profile,
+    tool: str,
+    options: list[str],
+    expires: str = "",
+    host: Host | None = None,
 ) -> list[str]:
     """Return the command that makes the account.
 
@@ -35,6 +41,8 @@ def maker(
         if profile.home == "inside"
         else ["--create-home"]
     )
+    if profile.quota and host and is_btrfs(home_of(name, profile, host), host):
+        home += ["--btrfs-subvolume-home"]
     shell = ["--shell", profile.shell] if profile.shell else []
     # An impossible password, not a locked one:
     # without UsePAM sshd refuses key logins of locked accounts.

@@ -8,7 +8,16 @@ from typing import Any
 
 from ..actions import Action, CloseAccount
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate, OnMount, OnUserKeep, OnUserLimit, Step
+from ..engine.plan import (
+    Event,
+    OnKeyAdd,
+    OnKeyMigrate,
+    OnMount,
+    OnUserKeep,
+    OnUserLimit,
+    OnUserQuota,
+    Step,
+)
 from ..errors import SftpJailError
 from ..escapes import look_at
 from ..jails import activity
@@ -71,6 +80,7 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
         # The history of earlier versions does not have them.
         *([OnUserLimit(account, had)] if (had := tuple(item.get("addresses", ()))) else []),
         *([OnUserKeep(account, True)] if item.get("keep") else []),
+        *([OnUserQuota(account, size)] if (size := item.get("size")) is not None else []),
     ]
     shut = item["closed"] is not None and item["closed"]["until"] != JAIL
     closing = _shut(account, item, engine) if shut else []

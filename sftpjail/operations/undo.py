@@ -34,6 +34,7 @@ from ..engine.plan import (
     OnUserExpire,
     OnUserKeep,
     OnUserLimit,
+    OnUserQuota,
     OnUserRemove,
     OnUserRetention,
     Plan,
@@ -294,6 +295,8 @@ class Inverse:
             self._events.append(OnUserConnections(_jailed(item, engine), int(item["most"])))
         elif event == OnUserKeep.hook:
             self._events.append(OnUserKeep(_jailed(item, engine), bool(item["keep"])))
+        elif event == OnUserQuota.hook:
+            self._events.append(OnUserQuota(_jailed(item, engine), item["size"]))
         elif event == OnUserRetention.hook:
             self._events.append(OnUserRetention(_jailed(item, engine), ages_before(item)))
         elif event == OnUserLimit.hook:

@@ -29,6 +29,7 @@ from ..engine.plan import (
     OnUserExpire,
     OnUserKeep,
     OnUserLimit,
+    OnUserQuota,
     OnUserRemove,
     OnUserRename,
     OnUserRetention,
@@ -109,6 +110,7 @@ def standard() -> Tree:
                 "/etc/sftpjail/addresses": "",
                 "/etc/sftpjail/connections": "",
                 "/etc/sftpjail/limited": "",
+                "/etc/sftpjail/quotas": "",
                 "/etc/shadow": {
                     "content": "ann:*:19000:0:99999:7:::\nbob:*:19000:0:99999:7:::\n",
                     "mode": 0o640,
@@ -139,6 +141,7 @@ def _trials(config: Config) -> Iterator[Trial]:
     few = OnUserConnections(who, 2)
     yield Trial(few, few, OnUserConnections(who, 0))
     yield Trial(OnUserKeep(who, True), OnUserKeep(who, True), OnUserKeep(who, False))
+    yield Trial(OnUserQuota(who, 0), OnUserQuota(who, 0), OnUserQuota(who, None))
     ages = OnUserRetention(who, (("/home/ann", 30),))
     yield Trial(ages, ages, OnUserRetention(who, ()))
     limit = OnUserLimit(who, ("192.0.2.0/24", "2001:db8::/32"))

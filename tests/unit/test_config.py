@@ -123,6 +123,8 @@ def test_each_key(text: str, expected: dict[str, object]) -> None:
         ),
         ("", "passwords", "host"),
         ("connections = 3", "connections", 3),
+        ("quota = 10G", "quota", 10 << 30),
+        ("", "quota", 0),
         (
             "addresses = 192.0.2.7, 10.0.0.0/8, 10.0.0.0/8, 2001:DB8:0::/32, ::1/128",
             "addresses",
@@ -217,6 +219,8 @@ WRONG = [
     ("[profiles]\n[[p]]\naddresses = 10.0.0", ("p", "addresses: ", "no network")),
     ("[profiles]\n[[p]]\naddresses = ::ffff:1.2.3.4", ("p", "addresses: ", "write 1.2.3.4")),
     ("[profiles]\n[[p]]\nconnections = -1", ("[profiles]", "p", "connections", "-1")),
+    ("[profiles]\n[[p]]\nquota = lots", ("[profiles]", "p", "quota", "no size")),
+    ("[profiles]\n[[p]]\nquota = 9K", ("[profiles]", "p", "quota", "at least 1M")),
     ("[profiles]\n[[p]]\npasswords = maybe", ("[profiles]", "p", "passwords", "maybe")),
     ("[profiles]\n[[p]]\nauthentication_methods = key", ("p", "no method 'key'", "publickey")),
     ("[profiles]\n[[p]]\nauthentication_methods = any publickey", ("p", "no method 'any'")),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sftpjail.errors import UsageError
 from sftpjail.escapes import one_line
-from sftpjail.model import Account, Profile, inside, valid_name
+from sftpjail.model import Account, Profile, in_units, inside, size, valid_name
 
 SPECIAL = set(" \t\r\n\v\f\0,=*?!/\\'\"#%:;|&<>()[]{}`~")
 
@@ -125,3 +125,23 @@ def _plain(path: str) -> list[str]:
         elif part not in ("", "."):
             done.append(part)
     return done
+
+
+def test_sizes_are_read_and_shown_in_powers_of_1024() -> None:
+    assert [size(text) for text in ("1M", "10G", "2048K", "1048576")] == [
+        1 << 20,
+        10 << 30,
+        2 << 20,
+        1 << 20,
+    ]
+    assert [in_units(count) for count in (0, 512, 1536, 10 << 20, 1 << 40, 5000 << 40)] == [
+        "0",
+        "512",
+        "1.5K",
+        "10M",
+        "1T",
+        "5000T",
+    ]
+    for text in ("", "10", "1.5G", "10GB", "-1M", "9" * 19 + "T"):
+        with pytest.raises(UsageError):
+            size(text)

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Collection, Iterable, Sequence
 
 from ... import fixes
-from ...actions import MakeDir, Remove, Rename, SetOwner, View, WriteFile
+from ...actions import MakeDir, MakeSubvolume, Remove, Rename, SetOwner, View, WriteFile
 from ...errors import SftpJailError
 from ...formats.tagged_lines import Style, edit, tagged
 from ...system import files
@@ -31,7 +31,12 @@ class MakeDirKind(Kind[MakeDir]):
         return {"op": "made-dir", "path": action.path}
 
     def perform(self, action: MakeDir, view: View) -> None:
-        files.make_dir(action.path, action.mode, action.uid, action.gid)
+        if isinstance(action, MakeSubvolume):
+            from ...system import subvolumes  # late: few hosts have them, and useradd waits
+
+            subvolumes.make(action.path, action.mode, action.uid, action.gid)
+        else:
+            files.make_dir(action.path, action.mode, action.uid, action.gid)
 
     def revert(self, undo: Undo) -> None:
         if os.path.lexists(undo["path"]):

@@ -22,7 +22,7 @@ from ... import (
     fixes,
     hookimpl,
 )
-from ...actions import Action, Move
+from ...actions import Action, MakeSubvolume, Move
 from ...config import Config
 from ...escapes import look_at
 from ...host import Host
@@ -159,7 +159,8 @@ def _files(account: Account, host: Host) -> list[Action]:
     found = host.lstat(account.files)
     if found is None:
         _refuse_to_hide(account, host)
-        return [MakeDir(account.files, 0o700, account.uid, account.gid)]
+        make = MakeSubvolume if _has_quota(account, host) else MakeDir
+        return [make(account.files, 0o700, account.uid, account.gid)]
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
         move = fixes.aside(account.files, host)
         if move and _is_member(account, host):
@@ -170,6 +171,15 @@ def _files(account: Account, host: Host) -> list[Action]:
             move or fixes.advice(account.files, host),
         )
     return []
+
+
+def _has_quota(account: Account, host: Host) -> bool:
+    """Return whether the directory must be one that btrfs can limit; see plugins/quota.py."""
+    if account.profile is None or not account.profile.quota:
+        return False
+    from ...jails.quota import makes_subvolume  # late: useradd waits
+
+    return makes_subvolume(account, account.files, host)
 
 
 def _is_member(account: Account, host: Host) -> bool:

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from shlex import quote
 
-from .. import Account, Bind, Fact, Problem, Remove, SftpJailError, hookimpl
-from ..actions import Action
-from ..escapes import Choice
-from ..formats.retention import setting
-from ..formats.tagged_lines import Style
-from ..host import Host
-from ..paths import RETENTION
+from ... import Account, Bind, Fact, Problem, Remove, SftpJailError
+from ...actions import Action
+from ...escapes import Choice
+from ...formats.retention import ages_of, setting
+from ...formats.tagged_lines import Style
+from ...host import Host
+from ...jails import retention
+from ...paths import RETENTION
 
 
-@hookimpl
 def on_user_create(account: Account, host: Host) -> list[Action]:
-    if account.name not in host.tagged(RETENTION, Style.BLOCK):
-        return []
-    from ..jails import retention  # late: useradd waits
-
     wanted = retention.ages(account.name, host)
     return retention.store(account.name, retention.block(account, wanted, host), host)
 
 
-@hookimpl
 def on_user_retention(
     account: Account, ages: tuple[tuple[str, int], ...], host: Host
 ) -> list[Action]:
-    from ..jails import retention
-
     wanted, known = dict(ages), retention.ages(account.name, host)
     new = [directory for directory in wanted if directory not in known]
     if new:
@@ -49,49 +42,39 @@ _HELP = (
 
 def _refuse_without_systemd(host: Host) -> None:
     """Refuse what nobody would do. Raises SftpJailError."""
-    from ..jails.retention import SINCE
-
     if not host.which("systemd-tmpfiles") or not host.is_dir("/etc/tmpfiles.d"):
         raise SftpJailError("old files are deleted by systemd-tmpfiles(8), which is not here")
     version = host.programs.systemd_tmpfiles
-    if version < SINCE:
+    if version < retention.SINCE:
         raise SftpJailError(
             f"systemd-tmpfiles is of systemd {version} here and cannot judge files by the time at "
-            f"which they were written; {SINCE} can"
+            f"which they were written; {retention.SINCE} can"
         )
 
 
-@hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     if deleted and account.exists:  # userdel may still refuse
         return []
     return _lines(account.name, (), host)
 
 
-@hookimpl
 def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
     lines = host.tagged(RETENTION, Style.BLOCK).get(old, ())
     if not lines or old == account.name:
         return []
-    from ..jails import retention
-
     # The paths are those of before; on_user_create, which follows, finds them anew.
     kept = tuple(setting(*age) for age in retention.ages(old, host).items())
     gone = [] if host.account(old) else _lines(old, (), host)
     return [*_lines(account.name, kept, host), *gone]
 
 
-@hookimpl
 def on_teardown(host: Host) -> list[Action]:
     names = host.tagged(RETENTION, Style.BLOCK)  # our file is removed with its last line
     return [act for name in names for act in _lines(name, (), host)] or [Remove(RETENTION)]
 
 
-@hookimpl
 def on_detach(host: Host) -> list[Action]:
     """Nobody judges any longer whether the files may go, so they stay."""
-    from ..formats.retention import ages_of
-
     found = host.tagged(RETENTION, Style.BLOCK).items()
     kept = {name: tuple(setting(*age) for age in ages_of(lines).items()) for name, lines in found}
     return [act for name, lines in kept.items() for act in _lines(name, lines, host)]
@@ -100,18 +83,13 @@ def on_detach(host: Host) -> list[Action]:
 def _lines(name: str, lines: tuple[str, ...], host: Host) -> list[Action]:
     if name not in host.tagged(RETENTION, Style.BLOCK) and not lines:
         return []
-    from ..jails import retention
-
     return retention.store(name, lines, host)
 
 
-@hookimpl
 def on_mount(account: Account, bind: Bind, host: Host) -> list[Action]:
     """Refuse to show a new jail what another account's retention deletes."""
-    if bind.role != "mount" or not host.tagged(RETENTION, Style.BLOCK):
+    if bind.role != "mount":
         return []
-    from ..jails import retention
-
     known = any(bind.source == other.source for other in host.binds(account.name))
     name = "" if known else retention.whose(bind.source, host)
     if name and name != account.name:
@@ -124,20 +102,13 @@ def on_mount(account: Account, bind: Bind, host: Host) -> list[Action]:
     return []
 
 
-@hookimpl
-def on_check(account: Account | None, host: Host) -> list[Problem]:
-    if account is None:
-        return _of_host(host)
-    if account.name not in host.tagged(RETENTION, Style.BLOCK):
-        return []
-    from ..jails import retention
-
+def on_check(account: Account, host: Host) -> list[Problem]:
     found = (_of(account, *age, host) for age in retention.ages(account.name, host).items())
     return [problem for problem in found if problem]
 
 
-def _of_host(host: Host) -> list[Problem]:
-    if host.systemd or not host.tagged(RETENTION, Style.BLOCK):
+def judge_host(host: Host) -> list[Problem]:
+    if host.systemd:
         return []
     return [
         Problem(
@@ -151,8 +122,6 @@ def _of_host(host: Host) -> list[Problem]:
 
 def _of(account: Account, directory: str, days: int, host: Host) -> Problem | None:
     """Return that the old files of a directory may not be deleted, or how many would be now."""
-    from ..jails import retention
-
     end = f"sftpjail set {quote(account.name)} --retention {quote(f'{directory}=never')}"
     reason = retention.refusal(account, directory, host)
     if reason:
@@ -174,12 +143,7 @@ def _of(account: Account, directory: str, days: int, host: Host) -> Problem | No
     )
 
 
-@hookimpl
 def on_explain(account: Account, host: Host) -> list[Fact]:
-    if account.name not in host.tagged(RETENTION, Style.BLOCK):
-        return []
-    from ..jails import retention
-
     facts = []
     for directory, days in sorted(retention.ages(account.name, host).items()):
         reason = retention.refusal(account, directory, host)

@@ -1,0 +1,119 @@
+"""How much an account may store in its own directory: `quota` of a profile, and `set --quota`.
+
+That is its home, or the directory that a jail has of its own, and never what is mounted there. What
+was set is in a list, so that it can be taken back; what holds, the file system knows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..actions import Action, SetLines
+from ..errors import SftpJailError
+from ..formats.quotas import own_size, quota_line
+from ..formats.tagged_lines import Style
+from ..host import Host
+from ..model import Account, in_units, normal
+from ..paths import QUOTAS
+from .quota_systems import Lack, System, is_btrfs, system_of
+
+
+class Use(NamedTuple):
+    """The quota of an account in bytes, how many are stored, None where nobody knows, and a name.
+
+    `by` is "account" or "profile"; `lack` says why nothing enforces it, or is "".
+    """
+
+    size: int
+    used: int | None
+    by: str
+    lack: str
+
+
+def is_listed(name: str, host: Host) -> bool:
+    """Return whether an account has or had a quota."""
+    return name in host.tagged(QUOTAS, Style.USER)
+
+
+def own(name: str, host: Host) -> int | None:
+    """Return the quota that an account has of its own; 0 for none, None if its profile decides."""
+    return own_size(host.tagged(QUOTAS, Style.USER).get(name, ()))
+
+
+def wanted(account: Account, host: Host) -> int:
+    """Return how many bytes an account may store; 0 for any number."""
+    size = own(account.name, host)
+    profile = account.profile.quota if account.profile else 0
+    return profile if size is None else size
+
+
+def storage(account: Account) -> str:
+    """Return the directory on the host that is the account's own, or "" if it has none."""
+    profile = account.profile
+    if profile is None or not profile.is_filled:
+        return ""
+    if profile.in_home or profile.home == "inside":
+        return account.files
+    return normal(account.home)
+
+
+def system(account: Account, host: Host) -> System:
+    """Return the file system of an account's own directory. Raises Lack."""
+    path = storage(account)
+    if not path:
+        raise Lack(f"with home = none {account.name} has no directory of its own")
+    real = host.mount_tables.place(path)
+    if host.files.loose_parent(real):
+        raise Lack(f"others than root can replace {real}")
+    return system_of(account, real, host)
+
+
+def store(name: str, size: int | None, by_profile: bool, host: Host) -> list[Action]:
+    """Return the action that writes down a quota; a size of None removes it."""
+    lines = () if size is None else (quota_line(name, size, by_profile=by_profile),)
+    if host.tagged(QUOTAS, Style.USER).get(name, ()) == lines:
+        return []
+    return [SetLines(QUOTAS, name, lines, Style.USER)]
+
+
+def enforced(account: Account, size: int, host: Host) -> list[Action]:
+    """Return the actions that have the file system enforce a quota, 0 for none.
+
+    Raises:
+        SftpJailError: it cannot, and why.
+    """
+    try:
+        found = system(account, host)
+        if size:
+            found.judge()
+        now = found.state()
+    except SftpJailError as error:
+        if not size and isinstance(error, Lack):
+            return []  # then it enforces nothing anyway
+        raise SftpJailError(
+            f"{account.name} cannot have a quota of {in_units(size)}: {error.message}",
+            choices=error.choices,
+            advice=error.advice,
+        ) from error
+    return [] if now.limit == size else list(found.enforce(size, now.limit))
+
+
+def use(account: Account, host: Host) -> Use | None:
+    """Return the quota of an account and how much of it is used, or None if it has none."""
+    size = wanted(account, host)
+    if not size:
+        return None
+    by = "profile" if own(account.name, host) is None else "account"
+    try:
+        found = system(account, host)
+        found.judge()
+        now = found.state()
+    except SftpJailError as error:
+        return Use(size, None, by, error.message)
+    lack = "" if now.limit == size else "the file system does not enforce it yet"
+    return Use(size, now.used, by, lack)
+
+
+def makes_subvolume(account: Account, path: str, host: Host) -> bool:
+    """Return whether a directory of an account that is to be made must be a subvolume."""
+    return bool(wanted(account, host)) and is_btrfs(path, host) and bool(host.which("btrfs"))

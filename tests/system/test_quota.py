@@ -1,0 +1,158 @@
+"""Quotas of btrfs, by its real quota groups. With --all, in roots of their own that have btrfs-progs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from machine import Machine
+from steps import again, choice, jail, ready, refused, works
+
+pytestmark = pytest.mark.btrfs
+CONFIG = "[profiles]\n[[sftponly]]\nchroot = /vol/sftp/%u\nhome = inside\n"
+QUOTA = f"{CONFIG}quota = 8M\n"
+FULL = "put /root/large"
+
+
+def volume(machine: Machine, quota: bool = True) -> None:
+    """A file system of type btrfs at /vol, on a loop device."""
+    enable = "btrfs quota enable /vol" if quota else "true"
+    machine.sh(
+        "[ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237;"
+        " for n in 0 1 2 3 4 5 6 7; do [ -e /dev/loop$n ] || mknod /dev/loop$n b 7 $n; done;"
+        " truncate -s 300M /root/img && mkfs.btrfs -q /root/img >/dev/null 2>&1 && mkdir -p /vol"
+        f" && mount -o loop /root/img /vol && {enable} && mkdir /vol/sftp"
+        " && dd if=/dev/urandom of=/root/large bs=1M count=12 status=none"
+    )
+
+
+def limit(machine: Machine, path: str) -> str:
+    """What the kernel enforces."""
+    lines = machine.run("btrfs", "qgroup", "show", "--raw", "-ref", path).out.splitlines()
+    return lines[-1].split()[3]
+
+
+def shown(machine: Machine, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(machine.run("sftpjail", "--json", "show", name).out)
+    return found["jail"]  # type: ignore[return-value]
+
+
+def test_an_upload_past_the_quota_is_refused_by_the_kernel(machine: Machine) -> None:
+    volume(machine)
+    machine.start_rsyslog()
+    ready(machine, QUOTA)
+    machine.restart_rsyslog()
+    machine.run("sftpjail", "add", "ann")
+    key = machine.keygen("ann")
+    machine.run("sftpjail", "key", "add", "ann", f"{key}.pub")
+    files = "/vol/sftp/ann/files"
+    assert limit(machine, files) == str(8 << 20)
+    works(machine, "ann", key)
+    again(machine, "sftpjail", "apply")
+    done = machine.sftp("ann", key, [f"{FULL} large"])
+    assert done.code != 0 and "Failure" in done.err, done
+    machine.wait_for("/var/log/sftp.log", 'close "/files/large"')
+    log = machine.run("sftpjail", "log", "ann").out
+    assert "failed: Disk quota exceeded" in log and "/files/large" in log, log
+    machine.sftp("ann", key, ["rm large"])
+    # In every place that shows an account.
+    machine.run("sync", "-f", files)
+    facts = shown(machine, "ann")
+    assert facts["quota"] == 8 << 20 and facts["quota_enforced"] is True, facts
+    assert "/8M" in machine.run("sftpjail", "list").out
+    assert "of 8M used" in machine.run("sftpjail", "show", "ann").out
+    assert "quota" in machine.run("sftpjail", "explain", "ann").out
+    review = json.loads(machine.run("sftpjail", "--json", "review").out)["accounts"]
+    assert review[0]["quota"] == 8 << 20, review
+    metrics = machine.run("sftpjail", "metrics").out
+    assert f'sftpjail_quota_bytes{{user="ann"}} {8 << 20}\n' in metrics, metrics
+    assert "no problems" in machine.run("sftpjail", "check").out
+    # Its own counts before that of its profile, and all of it can be taken back.
+    machine.run("sftpjail", "set", "ann", "--quota", "20M")
+    assert limit(machine, files) == str(20 << 20)
+    assert machine.sftp("ann", key, [f"{FULL} large"]).code == 0
+    machine.run("sftpjail", "set", "ann", "--quota", "none")
+    assert limit(machine, files) == "none" and shown(machine, "ann")["quota"] is None
+    machine.run("sftpjail", "undo")
+    assert limit(machine, files) == str(20 << 20)
+    machine.run("sftpjail", "set", "ann", "--quota", "profile")
+    assert limit(machine, files) == str(8 << 20)
+    # What somebody else has changed, apply sets again.
+    machine.sh(
+        f"btrfs qgroup limit none $(btrfs qgroup show -f {files} | tail -1 | cut -d' ' -f1) /vol"
+    )
+    assert machine.run("sftpjail", "check", check=False).code == 3
+    machine.run("sftpjail", "check", "--fix")
+    assert limit(machine, files) == str(8 << 20)
+    machine.sh("usermod -l anna ann && sftpjail apply")
+    assert limit(machine, "/vol/sftp/anna/files") == str(8 << 20)
+    assert machine.read("/etc/sftpjail/quotas") == f"user anna {8 << 20} profile\n"
+    # A failure takes the limit back with everything else.
+    lift = "$(btrfs qgroup show -f /vol/sftp/anna/files | tail -1 | cut -d' ' -f1) /vol"
+    machine.sh(f"btrfs qgroup limit 30M {lift}")
+    machine.write("/etc/sftpjail/hooks/user-create.d/veto", "#!/bin/sh\nexit 1\n", 0o755)
+    assert machine.run("sftpjail", "apply", check=False).code == 1
+    assert limit(machine, "/vol/sftp/anna/files") == str(30 << 20)
+    machine.run("rm", "-r", "/etc/sftpjail/hooks/user-create.d")
+    machine.write("/etc/sftpjail/sftpjail.conf", CONFIG)
+    machine.run("sftpjail", "apply")
+    assert limit(machine, "/vol/sftp/anna/files") == "none"
+    assert not machine.exists("/etc/sftpjail/quotas")
+    machine.run("sftpjail", "set", "anna", "--quota", "9M")
+    machine.run("sftpjail", "remove", "anna")
+    assert limit(machine, "/vol/sftp/anna/files") == "none"
+    assert not machine.exists("/etc/sftpjail/quotas")
+
+
+def test_homes_are_made_as_subvolumes_and_others_get_the_command(machine: Machine) -> None:
+    volume(machine, quota=False)
+    machine.sh("mkdir /vol/home && mount --bind /vol/home /home")
+    plain = "[profiles]\n[[sftponly]]\nmounts = fstab\n"
+    ready(machine, plain)
+    key = jail(machine, "old")
+    machine.sh("echo hello >/home/old/file && chown old: /home/old/file")
+    said = refused(machine, "sftpjail", "set", "old", "--quota", "50M")
+    assert "quotas are not enabled in /home" in said, said
+    machine.sh(choice(said, "to enable them for all of /home"))
+    said = refused(machine, "sftpjail", "set", "old", "--quota", "50M")
+    assert "/home/old is no subvolume of btrfs" in said, said
+    command = choice(
+        said,
+        "to copy the files into one, while nobody is logged in; "
+        "they stay in /home/old.without-quota too",
+    )
+    machine.sh(command)
+    assert (
+        machine.sh("stat -c %i:%U:%a /home/old").out
+        == machine.sh("stat -c 256:%U:%a /home/old.without-quota").out
+    )
+    machine.run("sftpjail", "set", "old", "--quota", "50M")
+    works(machine, "old", key, "get file /root/got")
+    assert machine.read("/root/got") == "hello\n"
+    assert limit(machine, "/home/old") == str(50 << 20)
+    # A new one has a subvolume from the beginning.
+    machine.write("/etc/sftpjail/sftpjail.conf", f"{plain}quota = 40M\n")
+    machine.run("sftpjail", "setup")
+    machine.run("sftpjail", "add", "ann")
+    assert limit(machine, "/home/ann") == str(40 << 20)
+    machine.keygen("ann")
+    machine.run("sftpjail", "key", "add", "ann", "/root/keys/ann.pub")
+    works(machine, "ann", "/root/keys/ann")
+    machine.sh("sftpjail remove ann && sftpjail remove old && sftpjail teardown")
+    assert limit(machine, "/home/old") == limit(machine, "/home/ann") == "none"
+
+
+def test_other_file_systems_are_refused_with_the_reason(machine: Machine) -> None:
+    machine.sh("mkdir -p /vol && mount -t tmpfs -o mode=755 tmpfs /vol")
+    ready(machine, CONFIG.replace("/vol/sftp", "/vol"))
+    machine.run("sftpjail", "add", "ann")
+    said = refused(machine, "sftpjail", "set", "ann", "--quota", "8M")
+    assert "is on a file system of type tmpfs, which limits no directory" in said, said
+    for text in ("8", "8X", "0", "-1M", "9999999T"):
+        refused(machine, "sftpjail", "set", "ann", f"--quota={text}", code=2)
+    machine.write("/etc/sftpjail/sftpjail.conf", QUOTA.replace("/vol/sftp", "/vol"))
+    machine.run("sftpjail", "setup")
+    refused(machine, "sftpjail", "add", "bob", says="bob cannot have a quota of 8M")
+    # Who is jailed already stays so, and check says what is missing.
+    done = machine.run("sftpjail", "check", check=False)
+    assert done.code == 3 and "ann cannot have a quota of 8M" in done.out + done.err, done
