@@ -81,12 +81,42 @@ def test_check_mode_says_what_the_run_does(hosts: Fleet) -> None:
 
 def test_no_hash_is_shown(hosts: Fleet) -> None:
     secret = "$6$marked$" + "x" * 86
-    given = task("account", name="user001", password=secret)
-    done = hosts.play([given], "--diff", "-vvv", "--limit", "host1")
-    assert done.recap("host1")["changed"] == 1, done.out
-    assert "$6$marked" not in done.out
+    given = [
+        task("account", name="user001", password=secret),
+        task("accounts", accounts=[{"name": "user001", "password": secret}]),
+        # That is no secret, and masks no other word.
+        task("account", name="user003", password="none", comment="nonesuch"),
+    ]
+    done = hosts.play(given, "--diff", "-vvv", "--limit", "host1")
+    assert done.recap("host1")["changed"] == 2, done.out
+    assert "$6$marked" not in done.out and '"comment": "nonesuch"' in done.out
     assert secret in hosts.hosts["host1"].read("/etc/shadow")
-    assert hosts.play([given], "--limit", "host1").recap("host1")["changed"] == 0
+    again = hosts.play(given, "--diff", "--limit", "host1")
+    assert again.recap("host1")["changed"] == 0 and "+++" not in again.out, again.out
+
+
+def test_an_administrator_who_is_not_root(hosts: Fleet) -> None:
+    host = hosts.hosts["host2"]
+    host.sh("useradd -r -m -s /bin/sh ops; echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops")
+    host.write("/home/ops/.ssh/authorized_keys", hosts.public_key + "\n")
+    play = [task("account", name="user003", comment="By ops")]
+    as_ops = ("--limit", "host2", "-e", "ansible_user=ops")
+    refused = hosts.play(play, *as_ops)
+    assert refused.recap("host2")["failed"] == 1 and "root" in refused.out, refused.out
+    assert "Traceback" not in refused.out
+    assert hosts.play(play, "--become", *as_ops).recap("host2")["changed"] == 1
+    assert hosts.play(play, "--become", *as_ops).recap("host2")["changed"] == 0
+    host.run("rm", "/etc/sudoers.d/ops")
+
+
+def test_an_account_goes_once(hosts: Fleet) -> None:
+    made = task("account", name="brief", keys=[hosts.public_key])
+    gone = task("account", name="brief", state="absent")
+    shown = hosts.play([gone], "--check", "--diff", "--limit", "host2")
+    assert shown.recap("host2")["changed"] == 0, shown.out
+    done = hosts.play([made, gone, gone], "--diff", "--limit", "host2")
+    assert done.recap("host2")["changed"] == 2 and '"brief": "deleted"' in done.out, done.out
+    assert hosts.hosts["host2"].run("id", "brief", check=False).code != 0
 
 
 def test_who_is_let_in_again_wants_a_word(hosts: Fleet) -> None:
@@ -187,7 +217,10 @@ def test_an_account_moves_to_another_host(hosts: Fleet) -> None:
         hosts.hosts[name].run("mkdir", "-p", "/srv/shown")
     fields = {"name": "mover", "keys": [hosts.public_key], "mounts": [mount]}
     assert hosts.play([task("account", **fields)], "--limit", "host1").code == 0
-    words = [word for pair in ("account=mover", "old=host1", "new=host3") for word in ("-e", pair)]
+    words = ["-e", "account=mover old=host1 new=host3"]
+    for wrong in (["-e", "account=mover old=host1 new=host33"], [*words, "--limit", "host1"]):
+        refused = hosts.play(f"{SFTPJAIL}.move_account", *wrong)
+        assert refused.code != 0 and states(hosts, "host1")["mover"] == "ok", refused.out
     done = hosts.play(f"{SFTPJAIL}.move_account", *words)
     assert done.code == 0, done.out
     assert states(hosts, "host1")["mover"] == "disabled" and states(hosts, "host3")["mover"] == "ok"

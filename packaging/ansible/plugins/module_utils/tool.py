@@ -69,23 +69,23 @@ class Tool(object):
 
     Args:
         module: the AnsibleModule; in check mode every call that may change something is a dry run.
+        prospect: the module's result in check mode where sftpjail is not installed or the host is
+            not set up, since the task before may be the one that would do that.
     """
 
-    def __init__(self, module):
+    def __init__(self, module, prospect):
         self.module = module
+        self.prospect = prospect
         self.path = module.get_bin_path("sftpjail", opt_dirs=OPT_DIRS)
+        # A password of that name is none, and no secret to be masked in every word that has it.
+        module.no_log_values.discard("none")
 
     def need(self):
-        """End the module if sftpjail is not installed.
-
-        In check mode the task before may be the one that would install it: then all would change.
-        """
+        """End the module if sftpjail is not installed."""
         if self.path:
             return
         if self.module.check_mode:
-            self.module.exit_json(
-                changed=True, msg=NOT_INSTALLED + " yet: all of this would be made"
-            )
+            self.module.exit_json(msg=NOT_INSTALLED + " yet", **self.prospect)
         self.module.fail_json(
             msg=NOT_INSTALLED,
             what=NOT_INSTALLED,
@@ -147,13 +147,10 @@ class Tool(object):
         return answer
 
     def fail(self, failed):
-        """End the module with sftpjail's own words.
-
-        In check mode the task before may be the one that would set the host up.
-        """
+        """End the module with sftpjail's own words."""
         problem = failed.problem
         if self.module.check_mode and problem["fix"] == SET_UP:
-            self.module.exit_json(changed=True, msg=problem["what"] + " yet: all would be made")
+            self.module.exit_json(msg=problem["what"] + " yet", **self.prospect)
         self.module.fail_json(msg=sentence(problem), rc=failed.code, **told(problem))
 
     def finish(self, result):
@@ -204,18 +201,11 @@ def applied(tool, accounts, *options):
         options: more options of `sftpjail apply`.
     """
     document = json.dumps(dict(accounts=accounts))
-    try:
-        answer = tool.change("apply", "--format", "json", *(options + ("-",)), data=document)
-    except Failed as failed:
-        if not (tool.module.check_mode and failed.problem["fix"] == SET_UP):
-            raise
-        # The task before is the one that would set the host up. Then all of these are new.
-        return all_new(accounts)
-    return result_of(answer)
+    return result_of(tool.change("apply", "--format", "json", *(options + ("-",)), data=document))
 
 
 def all_new(accounts):
-    """Return the result of a dry run on a host that is not set up yet."""
+    """Return the result of a dry run on a host that has no jails yet."""
     shown = [
         dict(account, password="(set)") if "password" in account else account
         for account in accounts
@@ -226,7 +216,6 @@ def all_new(accounts):
         notices=[],
         problems=[],
         diff=dict(before={}, after=dict((account["name"], account) for account in shown)),
-        left_out=[],
     )
 
 

@@ -160,6 +160,16 @@ fix:
   returned: failure
   type: str
   sample: sftpjail setup
+advice:
+  description: What to do where no command can fix it, or nothing.
+  returned: failure
+  type: str
+  sample: correct it in the task
+rc:
+  description: The exit status of C(sftpjail).
+  returned: failure, if it was run
+  type: int
+  sample: 1
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -167,16 +177,22 @@ from ansible_collections.sftpjail.sftpjail.plugins.module_utils.tool import (
     FIELDS,
     Failed,
     Tool,
+    all_new,
     applied,
     entry,
 )
+
+
+def untouched(name):
+    """Return the module's result where nothing is to be done."""
+    return dict(changed=False, accounts={name: "unchanged"}, notices=[], problems=[])
 
 
 def leave(tool, name, delete):
     """Take the jail of an account away, and with DELETE the account; return the module's result."""
     jailed = any(jail["user"] == name for jail in tool.read("list")["jails"])
     if not jailed:
-        return dict(changed=False, accounts={name: "unchanged"}, notices=[], problems=[])
+        return untouched(name)
     words = ["remove"] + (["--delete-account"] if delete else []) + ["--", name]
     answer = tool.change(*words)
     return dict(
@@ -199,15 +215,16 @@ def main():
         ),
         supports_check_mode=True,
     )
-    fields = dict((name, module.params[name]) for name in FIELDS)
-    tool = Tool(module)
+    account = entry(dict((name, module.params[name]) for name in FIELDS))
+    present = module.params["state"] == "present"
+    tool = Tool(module, all_new([account]) if present else untouched(account["name"]))
     tool.need()
     try:
-        if module.params["state"] == "present":
+        if present:
             options = ["--yes"] if module.params["confirm"] else []
-            result = applied(tool, [entry(fields)], *options)
+            result = applied(tool, [account], *options)
         else:
-            result = leave(tool, fields["name"], module.params["state"] == "absent")
+            result = leave(tool, account["name"], module.params["state"] == "absent")
     except Failed as failed:
         tool.fail(failed)
     tool.finish(result)

@@ -165,6 +165,16 @@ fix:
   returned: failure
   type: str
   sample: sftpjail setup
+advice:
+  description: What to do where no command can fix it, or nothing.
+  returned: failure
+  type: str
+  sample: correct it in the task
+rc:
+  description: The exit status of C(sftpjail).
+  returned: failure, if it was run
+  type: int
+  sample: 1
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -172,6 +182,7 @@ from ansible_collections.sftpjail.sftpjail.plugins.module_utils.tool import (
     FIELDS,
     Failed,
     Tool,
+    all_new,
     applied,
     entry,
     result_of,
@@ -209,15 +220,15 @@ def main():
         supports_check_mode=True,
     )
     params = module.params
-    tool = Tool(module)
+    accounts = [entry(fields) for fields in params["accounts"] or []]
+    # Only sftpjail can read the other formats.
+    tool = Tool(module, dict(all_new(accounts), changed=bool(accounts or params["content"])))
     tool.need()
     try:
         if params["accounts"] is None:
             result = apply_content(tool, params)
         else:
-            result = applied(
-                tool, [entry(fields) for fields in params["accounts"]], *options_of(params)
-            )
+            result = applied(tool, accounts, *options_of(params))
     except Failed as failed:
         tool.fail(failed)
     tool.finish(result)

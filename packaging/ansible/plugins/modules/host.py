@@ -109,6 +109,16 @@ fix:
   returned: failure
   type: str
   sample: sshd -t
+advice:
+  description: What to do where no command can fix it, or nothing.
+  returned: failure
+  type: str
+  sample: correct it in the task
+rc:
+  description: The exit status of C(sftpjail).
+  returned: failure, if it was run
+  type: int
+  sample: 1
 """
 
 import os
@@ -177,30 +187,34 @@ class Configuration(object):
         self.module.atomic_move(path, CONFIG)
 
 
+def commands(params):
+    """Return the two commands that make a host as it is wanted, as lists of words."""
+    return ["setup"] + (["--yes"] if params["confirm"] else []), ["apply"]
+
+
 def set_up(tool, configuration, params):
     """Set the host up; return the answers of setup and apply.
 
     Raises:
         Failed: it cannot be; then the host has the configuration that it had.
     """
-    module = tool.module
-    words = ["setup"] + (["--yes"] if params["confirm"] else [])
+    setup, apply = commands(params)
     candidate = configuration.candidate() if configuration.differs else None
     try:
-        if module.check_mode:
+        if tool.module.check_mode:
             return only_new(
-                tool.change(*words, config=candidate), tool.change("apply", config=candidate)
+                tool.change(*setup, config=candidate), tool.change(*apply, config=candidate)
             )
         if candidate:
             # What is wrong with it is said before anything is changed.
-            tool.rehearse(*words, config=candidate)
+            tool.rehearse(*setup, config=candidate)
     except Failed as failed:
         failed.name_of(candidate, "config", "correct it in the task")
         raise
     if candidate:
         configuration.install(params["backup"])
     try:
-        return [tool.change(*words), tool.change("apply")]
+        return [tool.change(*setup), tool.change(*apply)]
     except Failed:
         if candidate:
             configuration.restore()
@@ -214,32 +228,33 @@ def only_new(first, second):
     return [first, second]
 
 
-def difference(tool, configuration):
-    """Return what the change is, for --diff; to be asked before it is made."""
-    words, candidate = ["setup"], configuration.candidate() if configuration.differs else None
-    shown = [dict(prepared=tool.preview(*words, config=candidate))]
+def previews(tool, configuration, params):
+    """Return what people are shown of each command, for --diff; to be asked before they are run."""
+    if not tool.module._diff:
+        return []
+    candidate = configuration.candidate() if configuration.differs else None
+    return [tool.preview(*words, config=candidate) for words in commands(params)]
+
+
+def difference(configuration, shown, answers):
+    """Return what --diff shows: the configuration, and each command that has something to do."""
+    diff = [dict(prepared=text) for i, text in enumerate(shown) if answers[i]["actions"]]
     if configuration.differs:
-        shown.insert(
-            0,
-            dict(
-                before_header=CONFIG,
-                after_header=CONFIG,
-                before=configuration.before or "",
-                after=configuration.after,
-            ),
-        )
-    return shown
+        texts = dict(before=configuration.before or "", after=configuration.after)
+        diff.insert(0, dict(texts, before_header=CONFIG, after_header=CONFIG))
+    return diff
 
 
 def present(tool, params):
     """Configure the host and set it up; return the module's result."""
     wanted = None if params["config"] is None else render(params["config"])
     configuration = Configuration(tool.module, wanted)
-    diff = difference(tool, configuration) if tool.module._diff else []
+    shown = previews(tool, configuration, params)
     answers = set_up(tool, configuration, params)
     result = result_of(answers)
     result["changed"] = result["changed"] or configuration.differs
-    result["diff"] = diff
+    if tool.module._diff:
+        result["diff"] = difference(configuration, shown, answers)
     if configuration.backup_file:
         result["backup_file"] = configuration.backup_file
     result["left_out"] = [
@@ -253,9 +268,10 @@ def present(tool, params):
 
 def absent(tool):
     """Undo setup; return the module's result."""
-    diff = [dict(prepared=tool.preview("teardown"))] if tool.module._diff else []
+    shown = tool.preview("teardown") if tool.module._diff else ""
     result = result_of([tool.change("teardown")])
-    result["diff"] = diff
+    if shown and result["changed"]:
+        result["diff"] = [dict(prepared=shown)]
     return result
 
 
@@ -280,15 +296,14 @@ def main():
         ),
         supports_check_mode=True,
     )
-    tool = Tool(module)
-    if module.params["state"] == "absent" and not tool.path:
-        module.exit_json(changed=False, actions=[], notices=[], problems=[])
+    present_wanted = module.params["state"] == "present"
+    nothing = dict(changed=False, actions=[], notices=[], problems=[])
+    tool = Tool(module, dict(nothing, changed=present_wanted))
+    if not present_wanted and not tool.path:
+        module.exit_json(**nothing)
     tool.need()
     try:
-        if module.params["state"] == "present":
-            result = present(tool, module.params)
-        else:
-            result = absent(tool)
+        result = present(tool, module.params) if present_wanted else absent(tool)
     except (Failed, ValueError) as failed:
         if isinstance(failed, ValueError):
             module.fail_json(msg="config: {0}".format(failed), what=str(failed), why="", fix="")

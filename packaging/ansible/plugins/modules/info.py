@@ -85,6 +85,16 @@ fix:
   returned: failure
   type: str
   sample: sshd -t
+advice:
+  description: What to do where no command can fix it, or nothing.
+  returned: failure
+  type: str
+  sample: correct it in the task
+rc:
+  description: The exit status of C(sftpjail).
+  returned: failure, if it was run
+  type: int
+  sample: 1
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -134,9 +144,9 @@ def main():
         ),
         supports_check_mode=True,
     )
-    tool = Tool(module)
-    if not tool.path and module.check_mode:
-        module.exit_json(changed=False, jails={}, problems=[], version="")
+    empty = dict(jails={}, problems=[], review=[])
+    prospect = dict((name, empty[name]) for name in module.params["gather"])
+    tool = Tool(module, dict(prospect, changed=False, version=""))
     tool.need()
     code, out, dummy = module.run_command([tool.path, "--version"], check_rc=True)
     try:
