@@ -209,7 +209,7 @@ class OnUnmount(Event):
     live_only: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """One action of a plan, its plugin, and the owner of the origin record that it belongs to.
 

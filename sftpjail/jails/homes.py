@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..config import Config
 from ..host import Host
-from ..model import Account, inside
+from ..model import Account, components, inside
 
 # These, and everything below SYSTEM, never become jails, whoever owns them.
 SYSTEM = (
@@ -127,12 +127,13 @@ def _is_meant_for(account: Account, home: str, host: Host) -> bool:
     return not names
 
 
-def _places(host: Host, config: Config) -> list[tuple[str, str]]:
-    """Return the directories that no jail shows, each with its real path."""
+def _places(host: Host, config: Config) -> list[tuple[str, str, frozenset[str]]]:
+    """Return the directories that no jail shows, each with its real path and what that lies in."""
     bases = tuple(profile.base for profile in config.profiles if profile.base)
 
-    def find() -> list[tuple[str, str]]:
-        return [(directory, host.realpath(directory)) for directory in (*FORBIDDEN, *bases)]
+    def find() -> list[tuple[str, str, frozenset[str]]]:
+        reals = [(directory, host.realpath(directory)) for directory in (*FORBIDDEN, *bases)]
+        return [(directory, real, frozenset(components(real))) for directory, real in reals]
 
     return host.files.once((_places, bases), find)
 
@@ -148,10 +149,11 @@ def source_flaw(account: Account, real: str, role: str, host: Host, config: Conf
         host: the facts.
         config: names the directories of the jails.
     """
-    for directory, other in _places(host, config):
-        if inside(real, other):
+    parts = components(real)
+    for directory, other, around in _places(host, config):
+        if other in parts:
             return f"{real} is {directory}" if real == other else f"{real} lies in {directory}"
-        if inside(other, real):
+        if real in around:
             return f"{real} holds {directory}"
     own = host.realpath(account.home)
     found = host.stat(real)
