@@ -113,7 +113,7 @@ uninstall:
 	rm -rf $(python)/sftpjail $(python)/sftpjail-$(version).dist-info $(DESTDIR)$(libdir) $(DESTDIR)$(docdir) \
 	    $(DESTDIR)$(datadir)/sftpjail
 	rm -f $(addprefix $(DESTDIR),$(bindir)/sftpjail $(addprefix $(unitdir)/sftpjail,.path .service .timer \
-	    -metrics.service -metrics.timer) \
+	    -metrics.service -metrics.timer -watch.service) \
 	    $(sysusersdir)/sftpjail.conf $(tmpfilesdir)/sftpjail.conf $(bashdir)/sftpjail $(zshdir)/_sftpjail \
 	    $(fishdir)/sftpjail.fish $(mandir)/man8/sftpjail.8 $(mandir)/man5/sftpjail.conf.5 \
 	    $(mandir)/man5/sftpjail-accounts.5 $(mandir)/man7/sftpjail-plugins.7 $(mandir)/man7/sftpjail-cookbook.7)

@@ -15,6 +15,7 @@ HISTORY = f"{STATE}/history"
 SEEN = f"{STATE}/seen"  # when keys were last used: a cache, a file for each uid
 COUNTED = f"{STATE}/metrics"  # how far the logs were counted, and the sums
 QUARANTINE = f"{STATE}/quarantine"  # uploads that a hook script has refused
+EVENTS = f"{STATE}/events"  # what `watch` has read, and what is put aside
 TABLES = "/etc/sftpjail/mounts"
 # Accounts that may come from some addresses only; see jails/addresses.py.
 ADDRESSES = "/etc/sftpjail/addresses"
@@ -27,6 +28,7 @@ KEEP = "/etc/sftpjail/keep"  # whom `review --disable` skips; see jails/keeping.
 RETENTION = "/etc/tmpfiles.d/sftpjail.conf"
 QUOTAS = "/etc/sftpjail/quotas"  # how much accounts may store, and whether by themselves
 RUN_DIR = "/run/sftpjail"
+WATCHING = f"{RUN_DIR}/watch"  # the lock of `watch`, with its pid
 KEYS_DIR = "/etc/ssh/authorized_keys"
 
 FSTAB = "/etc/fstab"

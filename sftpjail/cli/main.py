@@ -43,6 +43,7 @@ MODULES = (
     "selftest",
     "log",
     "metrics",
+    "watch",
     "history",
     "undo",
     "accounts",

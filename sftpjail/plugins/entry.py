@@ -10,7 +10,7 @@ from ..actions import Action, SetLines
 from ..config import Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
-from ..paths import BIN, COUNTED, LIB, STATE, USERADD_HOOK, WAITER
+from ..paths import BIN, COUNTED, EVENTS, LIB, STATE, USERADD_HOOK, WAITER, WATCHING
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {
@@ -27,10 +27,17 @@ UNITS = ("sftpjail.path", "sftpjail.timer")
 # Left by a package whose first setup failed. While it exists, the setup is tried again.
 WANTED = f"{STATE}/wanted"
 METRICS = "sftpjail-metrics.timer"  # runs where the configuration names a file for it
+WATCH = "sftpjail-watch.service"  # runs where the configuration names a user for events
 WANTS = {
     "sftpjail.path": "paths.target.wants",
     "sftpjail.timer": "timers.target.wants",
     METRICS: "timers.target.wants",
+    WATCH: "multi-user.target.wants",
+}
+_WHY = {METRICS: "metrics", WATCH: "events are handed to scripts and plugins"}
+_ASLEEP = {
+    METRICS: "the metrics are old",
+    WATCH: "no script and no plugin hears of what happens in jails",
 }
 
 
@@ -76,7 +83,8 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _wanted(config: Config) -> tuple[str, ...]:
-    return (*UNITS, METRICS) if config.metrics.file else UNITS
+    metrics = (METRICS,) if config.metrics.file else ()
+    return (*UNITS, *metrics, *((WATCH,) if config.events.user else ()))
 
 
 def _given_up(host: Host, file: str = "") -> list[Action]:
@@ -111,7 +119,7 @@ def _units(host: Host, units: Iterable[str], want: bool = True) -> list[Action]:
     on, off = ((systemctl, verb, "--quiet", *now) for verb in ("enable", "disable"))
     actions: list[Action] = []
     for unit in units if systemctl else ():
-        why = "metrics" if unit == METRICS else "jails for accounts that come by no hook"
+        why = _WHY.get(unit, "jails for accounts that come by no hook")
         link = f"/etc/systemd/system/{WANTS[unit]}/{unit}"
         enabled = host.lstat(link) is not None
         if want and not enabled and _installed(unit, host) and not _masked(unit, host):
@@ -145,7 +153,19 @@ def _installed(unit: str, host: Host) -> bool:
 
 @hookimpl
 def on_teardown(host: Host) -> list[Action]:
-    return [*_detached(host), Remove(COUNTED, ours=True)]
+    return [*_detached(host), Remove(COUNTED, ours=True), *_unwatched(host)]
+
+
+def _unwatched(host: Host) -> list[Action]:
+    """Return what removes what `watch` keeps; what lies aside stays, and so does its directory."""
+    if not host.is_dir(EVENTS):
+        return []
+    names = [name for name in host.listdir(EVENTS) if name.startswith(("queue.", "done."))]
+    below = [f"{EVENTS}/{name}" for name in ("aside", "again") if host.is_dir(f"{EVENTS}/{name}")]
+    return [
+        *(Remove(f"{EVENTS}/{name}", ours=True) for name in names),
+        *(Remove(path, ours=True, directory=True) for path in (*below, EVENTS)),
+    ]
 
 
 @hookimpl
@@ -163,8 +183,10 @@ def _detached(host: Host) -> list[Action]:
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     """Report what only systemd knows; the plan of `setup` covers the files."""
-    if account is not None or not host.systemd:
+    if account is not None:
         return []
+    if not host.systemd:
+        return [] if not config.events.user or _is_watching(host) else [_UNWATCHED]
     units = [unit for unit in _wanted(config) if _installed(unit, host) and not _masked(unit, host)]
     asleep = [
         unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
@@ -172,12 +194,19 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     if not asleep:
         return []
     what = f"{' and '.join(asleep)} {'does' if len(asleep) == 1 else 'do'} not run"
-    return [
-        Problem(
-            what,
-            "the metrics are old"
-            if asleep == [METRICS]
-            else "members of a group that come by no hook get no jail",
-            f"systemctl start {' '.join(asleep)}",
-        )
-    ]
+    other = "members of a group that come by no hook get no jail"
+    whys = dict.fromkeys(_ASLEEP.get(unit, other) for unit in asleep)
+    return [Problem(what, ", and ".join(whys), f"systemctl start {' '.join(asleep)}")]
+
+
+_UNWATCHED = Problem(
+    "sftpjail watch does not run, and a user is configured for events",
+    _ASLEEP[WATCH],
+    severity="advice",
+    advice="have your service manager run `sftpjail watch`, which stays in the foreground",
+)
+
+
+def _is_watching(host: Host) -> bool:
+    pid = host.text(WATCHING).strip()
+    return pid.isdecimal() and "watch" in host.text(f"/proc/{pid}/cmdline").split("\0")

@@ -20,6 +20,11 @@ _WITH_CURSOR = re.compile(
     rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME|__CURSOR)=([^\n]*)"
 ).findall
 
+_WITH_DROPPED = re.compile(
+    rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME|__CURSOR"
+    rb"|_TRANSPORT|N_DROPPED|OBJECT_UID|OBJECT_SYSTEMD_UNIT)=([^\n]*)"
+).findall
+
 Entry = Mapping[bytes, bytes]
 
 
@@ -28,10 +33,13 @@ class Entries:
 
     Args:
         cursors: each entry has its __CURSOR too.
+        dropped: it has its __CURSOR, and what journald says of the messages that it dropped.
     """
 
-    def __init__(self, cursors: bool = False) -> None:
+    def __init__(self, cursors: bool = False, dropped: bool = False) -> None:
         self._wanted = _WITH_CURSOR if cursors else _WANTED
+        if dropped:
+            self._wanted = _WITH_DROPPED
         self._rest = b""
         self._fields: dict[bytes, bytes] = {}
         self._skip = 0

@@ -17,7 +17,7 @@ verified, and neither is what it tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -117,6 +117,8 @@ class _Open:
     is_test: bool = False
     handles: dict[str, bool] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    # Files whose opening for writing seems to have failed, and how: see `Reader._status`.
+    doubted: dict[str, str] = field(default_factory=dict)
 
     def blame(self, name: str, reason: str) -> None:
         """Note that a file could not be read or written.
@@ -128,9 +130,22 @@ class _Open:
         begin = name.encode("utf-8", "surrogateescape")
         long = len(begin) >= _NAME
         paths = [path for path in self.handles if _begins(path, begin)] if long else [name]
+        self._blame(paths, reason)
+
+    def blame_all(self, reason: str) -> None:
+        """Note that one of the files that are open for writing could not be written."""
+        written = [path for path, up in self.handles.items() if up and path not in self.faults]
+        self._blame(written, reason)
+
+    def _blame(self, paths: list[str], reason: str) -> None:
         for path in paths[:_HANDLES]:
             if len(self.faults) < _HANDLES or path in self.faults:
                 self.faults[path] = reason
+
+    def doubt(self, path: str, reason: str) -> None:
+        """Note that a file could not be opened, or that what came right after that failed."""
+        if self.handles.pop(path, False) and len(self.doubted) < _HANDLES:
+            self.doubted[path] = reason
 
     @property
     def who(self) -> tuple[str | None, str | None, int]:
@@ -142,6 +157,12 @@ class _Open:
         sums = self.transfers, self.read, self.written
         how = "test" if self.is_test else how
         return Session(at, began, *self.who, opened, closed, how, *sums, verified=self.verified)
+
+
+_REMEMBERED = (
+    *("pid", "uid", "user", "address", "verified", "seen", "transfers", "read", "written"),
+    *("is_test", "handles", "faults", "doubted"),
+)
 
 
 def _begins(path: str, begin: bytes) -> bool:
@@ -208,9 +229,12 @@ class Reader:
         writers: who has which uid; without it nothing is verified.
 
     `vouch` is asked about a line of a file that has no uid: epoch seconds, pid and message
-    to uid and true pid.
+    to uid and true pid. `starts`: the beginning of a session is a record too. `touched`: if not
+    None, the keys of the sessions that changed are added; see `remembered`.
     """
 
+    starts = False
+    touched: set[bytes] | None = None
     vouch: Callable[[int, bytes, bytes], tuple[int, bytes] | None] | None = None
 
     def __init__(self, clock: Clock, writers: Writers | None = None) -> None:
@@ -271,11 +295,21 @@ class Reader:
         self._not_understood(None, None, line, why)
         return self._take()
 
-    def settle(self) -> list[Record]:
-        """Return the operations that wait for a failure, since nothing more has come."""
-        self._records += self._pending.values()
-        self._pending.clear()
+    def settle(self, keys: Collection[bytes] | None = None) -> list[Record]:
+        """Return the operations that wait for a failure, since nothing more has come.
+
+        Args:
+            keys: only those of these sessions; see `unsettled`.
+        """
+        for key in list(self._pending) if keys is None else keys:
+            self._put(key, None)
+            self._touch(key)
         return self._take()
+
+    @property
+    def unsettled(self) -> dict[bytes, Operation]:
+        """The operations that wait for a failure, by the keys of their sessions."""
+        return dict(self._pending)
 
     def finish(self, alive: Callable[[int, int], bool]) -> list[Record]:
         """Return what is left at the end of the log.
@@ -291,6 +325,63 @@ class Reader:
                 records.append(session.ended(at, None, how))
         self._sessions.clear()
         return records
+
+    # -- for a reader that goes on where another one was ended ----------------------------------
+
+    def remembered(self, key: bytes) -> list[Any] | None:
+        """Return what is known of an open session, as JSON can have it; None where it is over."""
+        session, operation = self._sessions.get(key), self._pending.get(key)
+        if session is None:
+            return None
+        fields = [getattr(session, name) for name in _REMEMBERED]
+        return [*fields, session.stamp and [*session.stamp], operation and [*operation]]
+
+    def recall(self, key: bytes, known: list[Any]) -> None:
+        """Go on with a session as `remembered` returned it."""
+        *fields, stamp, operation = known
+        session = _Open(key, 0, None)
+        for name, value in zip(_REMEMBERED, fields, strict=True):
+            setattr(session, name, value)
+        session.stamp = Stamp(*stamp) if stamp else None
+        self._sessions[key] = session
+        if operation:
+            self._pending[key] = Operation(*operation)
+
+    @property
+    def tests(self) -> dict[str, int]:
+        """Of whom root said that it tests them, and when: what is not over."""
+        return {name: at for name, at in self._tests.items() if at >= self._at - TEST_SECONDS}
+
+    @tests.setter
+    def tests(self, known: dict[str, int]) -> None:
+        self._tests = dict(known)
+
+    @property
+    def sessions(self) -> dict[bytes, tuple[int, int, int]]:
+        """The open sessions: pid, when each began and when its last line came, by key."""
+        return {
+            key: (one.pid, one.stamp.at if one.stamp else one.seen, one.seen)
+            for key, one in self._sessions.items()
+        }
+
+    def lose(self, key: bytes) -> list[Record]:
+        """Return the end of a session whose process is gone without a line."""
+        self._put(key, None)
+        self._touch(key)
+        session = self._sessions.pop(key, None)
+        if session:
+            self._records.append(session.ended(session.seen, None, "lost"))
+        return self._take()
+
+    def look_again(self, writers: Writers) -> None:
+        """Forget who has which uid, and ask anew from now on."""
+        self._writers = writers
+        self._names.clear()
+        self._uids.clear()
+
+    def _touch(self, key: bytes) -> None:
+        if self.touched is not None:
+            self.touched.add(key)
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -333,7 +424,7 @@ class Reader:
         self._at = stamp.at
         if uid == 0 and self._announces(stamp, message):
             return
-        why, times = "another message", 1
+        why, times, handled = "another message", 1, False
         if message.startswith(b"message repeated "):  # rsyslog's $RepeatedMsgReduction
             repeated = _REPEATED(message)
             left = REPEATS + REPEATS_A_LINE * self.lines - self._repeats
@@ -341,7 +432,7 @@ class Reader:
                 times, message = int(repeated[1]), repeated[2]
                 self._repeats += times
         handler = _HANDLERS.get(message.partition(b" ")[0])
-        handled = False
+        self._touch(key)
         if handler and len(message) < LIMIT and _VISIBLE(message):
             session = self._sessions.get(key)
             if session is None:
@@ -404,6 +495,8 @@ class Reader:
                     0 <= stamp.at - self._tests.get(user, -TEST_SECONDS - 1) <= TEST_SECONDS
                 )
             self._sessions[session.key] = fresh
+            if self.starts:
+                self._records.append(fresh.ended(stamp.at, None, "opened"))
             return True
         session.user, session.address, session.verified = user, address, verified
         self._records.append(session.ended(stamp.at, stamp.text, "closed"))
@@ -430,6 +523,9 @@ class Reader:
         session.read += fetched
         session.written += stored
         up = session.handles.pop(path, stored > 0)
+        doubt = session.doubted.pop(path, None)
+        if doubt:  # its opening went well, else there were nothing to close
+            up, session.faults[path] = True, session.faults.get(path, doubt)
         self._put(session.key, None)
         who, verified = (stamp.at, stamp.text, *session.who), session.verified
         sums = fetched, stored, forced is not None
@@ -437,6 +533,8 @@ class Reader:
         self._records.append(Transfer(*who, path, *sums, up, verified, failed))
         return True
 
+    # Of a write that wrote only a part, as on a disk that has just become full, process_write()
+    # logs no error, but the status alone.
     def _status(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
         match = _STATUS(message)
         if not match:
@@ -445,11 +543,12 @@ class Reader:
         if match[1] not in _FINE:
             words = match[1].decode("ascii")
             if operation is None:
+                session.blame_all(words)
                 self._act(session, stamp, "status", None, failed=words)
             elif operation.failed is None:
                 self._pending[session.key] = operation._replace(failed=words)
                 if operation.operation == "open" and operation.path:
-                    session.handles.pop(operation.path, None)
+                    session.doubt(operation.path, words)
         self._put(session.key, None)
         return True
 
@@ -459,6 +558,7 @@ class Reader:
             return False
         path, flags = plain(match[1]), match[2].decode("ascii")
         session.faults.pop(path, None)
+        session.doubted.pop(path, None)
         if len(session.handles) < _HANDLES:
             session.handles[path] = "WRITE" in flags or "APPEND" in flags
         return self._act(session, stamp, "open", path, to=flags)
@@ -489,6 +589,7 @@ class Reader:
         operation, verb = self._pending.get(session.key), match[1].decode("ascii")
         if operation and operation.operation == verb == "open":
             # Logged with its name just before.
+            session.handles.pop(operation.path or "", None)
             self._pending[session.key] = operation._replace(failed="refused")
             return True
         return self._act(session, stamp, verb, None, failed="refused")

@@ -9,7 +9,8 @@ class Session(NamedTuple):
     """A session that has ended, or was still open or lost at the end of the log.
 
     `how` is closed, open (its process still runs), lost (sshd was killed, or the end was not
-    logged) or test (`sftpjail test`, of which nothing else is told). `verified`, here and below:
+    logged) or test (`sftpjail test`, of which nothing else is told); for `watch` also opened: it
+    has just begun. `verified`, here and below:
     the log daemon says that a process of the user wrote this. The
     last four are of the login that opened it, as far as that is known.
     """

@@ -48,16 +48,18 @@ class Since:
         self.place = place or Place(int(time.time()))
         self.lost = False
 
-    def transfers(self, config: Config) -> Iterator[list[Record]]:
+    def transfers(self, config: Config, reader: Reader | None = None) -> Iterator[list[Record]]:
         """Yield the records of internal-sftp's log, in batches; see `sources.read`.
+
+        Args:
+            config: which log.
+            reader: goes on from where it was; by default there is a new one.
 
         Raises:
             SftpJailError: nothing is logged, or the log cannot be read.
         """
-        reader = Reader(Clock(), self._host.people)
-        name = sources.logged(self._host, config)
-        # Under systemd rsyslog does not know who has written a line; the journal does.
-        if name == "journald" or (name == "rsyslog" and self._host.systemd):
+        reader = reader or Reader(Clock(), self._host.people)
+        if sources.in_journal(self._host, config):
             for entries in self._journal(sources.JOURNALCTL):
                 yield reader.read_journal(entries)
         else:

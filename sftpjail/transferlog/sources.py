@@ -88,6 +88,18 @@ def logged(host: Host, config: Config) -> str:
     return name
 
 
+def in_journal(host: Host, config: Config) -> bool:
+    """Return whether the journal is to be read, and not a file.
+
+    Under systemd rsyslog does not know who has written a line; the journal does.
+
+    Raises:
+        SftpJailError: nothing is logged.
+    """
+    name = logged(host, config)
+    return name == "journald" or (name == "rsyslog" and host.systemd)
+
+
 def _open(host: Host, path: str) -> BinaryIO | None:
     """Return a log file, or None where there is none.
 

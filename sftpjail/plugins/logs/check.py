@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from ... import Account, Fact, Problem, fixes
 from ...config import Config
@@ -51,12 +52,37 @@ def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
     ]
 
 
+def _limit(name: str, host: Host, config: Config) -> list[Problem]:
+    """Return what journald drops, where somebody wants to hear of all that happens in jails.
+
+    Source: RateLimitIntervalSec= in journald.conf(5). It counts for each unit, and so for each
+    session, which is a scope of its own; a scope cannot have a limit of its own.
+    """
+    if not config.events.user or not host.systemd or name == "none":
+        return []
+    said = host.ask(["systemd-analyze", "cat-config", "systemd/journald.conf"]).out
+    limits = {"RateLimitIntervalSec": "30s", "RateLimitBurst": "10000"}
+    limits |= dict(re.findall(r"(?m)^[ \t]*(RateLimit\w+)[ \t]*=[ \t]*(\S+)", said))
+    interval, burst = limits["RateLimitIntervalSec"], limits["RateLimitBurst"]
+    if re.fullmatch(r"0[a-z]*", interval) or burst == "0":
+        return []
+    return [
+        Problem(
+            f"journald may drop what a session logs beyond {burst} messages in {interval}",
+            "what happens then is no event, but a gap",
+            severity="advice",
+            advice="raise RateLimitBurst= in journald.conf(5); a file takes about four messages",
+        )
+    ]
+
+
 def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
     name = backend(host, config)
     if name == "none":
         return []
     if account is None:
-        return _daemon(name, host, config) if name in RULES else []
+        daemon = _daemon(name, host, config) if name in RULES else []
+        return [*daemon, *_limit(name, host, config)]
     filled = account.profile is None or account.profile.is_filled
     return _of_account(account, name, host, config) if filled else []
 

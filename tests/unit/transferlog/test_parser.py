@@ -111,6 +111,24 @@ def test_an_upload_to_a_full_disk_is_not_a_good_one() -> None:
     assert faults(b"forced " + CLOSE % a) == ["the session ended before it was closed"]
 
 
+def test_of_a_short_write_there_is_a_status_alone() -> None:
+    """As of the last block that a disk has room for: the first one, and one later."""
+    status, begun = b"sent status Failure", [OPEN % b"/a", b'stat name "/b"']
+    (one,) = (
+        one
+        for one in texts(OPEN % b"/a", status, b'close "/a" bytes read 0 written 0')
+        if isinstance(one, Transfer)
+    )
+    assert one.up and one.failed == "Failure"
+    assert faults(*begun, b"sent status Success", status, CLOSE % b"/a") == ["Failure"]
+    assert faults(*begun, status, CLOSE % b"/a") == [None]  # it is the status of the other
+    assert faults(OPEN % b"/a", status, OPEN % b"/a", CLOSE % b"/a") == [None]
+    reading = b'open "/a" flags READ mode 0666'
+    assert faults(reading, b'stat name "/b"', b"sent status Success", status, CLOSE % b"/a") == [
+        None
+    ]
+
+
 @given(anything, sizes, sizes, st.booleans())
 def test_a_close_gives_its_name_and_numbers_back(
     name: bytes, fetched: int, stored: int, forced: bool

@@ -1,0 +1,132 @@
+"""What `watch` keeps in /var/lib/sftpjail/events, for root alone: segments, marks and events."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from ..errors import SftpJailError
+from ..paths import EVENTS, WATCHING
+from . import files
+from .locks import lock
+
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+ASIDE = "aside"
+AGAIN = "again"
+
+
+@contextlib.contextmanager
+def one_watcher() -> Iterator[None]:
+    """Let no other `watch` begin meanwhile; our pid is in the file that is locked.
+
+    Raises:
+        SftpJailError: another one runs.
+    """
+    with lock(WATCHING, 0.0):
+        _overwrite(WATCHING, b"%d\n" % os.getpid())
+        try:
+            yield
+        finally:
+            _overwrite(WATCHING, b"")
+
+
+def _overwrite(path: str, text: bytes) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(fd, "wb") as handle:
+            handle.write(text)
+
+
+class Appended:
+    """A file that grows; `size` is in bytes.
+
+    Args:
+        path: it may exist.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, _APPEND, 0o600)
+            self.size = os.fstat(self._fd).st_size
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def append(self, data: bytes, sync: bool) -> None:
+        """Write DATA behind all that is there.
+
+        Args:
+            data: if it cannot be written, a part of it may be there.
+            sync: it is on the disk when this returns.
+
+        Raises:
+            SftpJailError: it cannot be written.
+        """
+        try:
+            rest = memoryview(data)
+            while rest:  # a disk that is nearly full writes a part and reports no error
+                rest = rest[os.write(self._fd, rest) :]
+            if sync:
+                os.fdatasync(self._fd)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+
+def _unwritable(path: str, error: OSError) -> SftpJailError:
+    return SftpJailError(f"cannot write {path}: {error.strerror}")
+
+
+def make_place(directory: str = EVENTS) -> None:
+    """Make the directory, and those in it, for root only.
+
+    Raises:
+        SftpJailError: one cannot be made.
+    """
+    for path in (directory, f"{directory}/{ASIDE}", f"{directory}/{AGAIN}"):
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+            files.keep_private(path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
+def put(path: str, content: bytes) -> None:
+    """Write a file as a whole, on the disk when this returns. Raises SftpJailError."""
+    try:
+        files.write_staged(path, content, False, 0o600, os.geteuid(), os.getegid())
+        files.move(files.stage_name(path), path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    settle(os.path.dirname(path))
+
+
+def settle(directory: str) -> None:
+    """Have the names in a directory on the disk."""
+    files.sync_dirs({directory})
+
+
+def remove(path: str) -> None:
+    """Remove a file; it may be gone. Raises SftpJailError."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise SftpJailError(f"cannot remove {path}: {error.strerror}") from error
+
+
+def move(source: str, target: str) -> bool:
+    """Rename a file of ours; return whether it was there. Raises SftpJailError."""
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    return True

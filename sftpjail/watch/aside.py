@@ -1,0 +1,121 @@
+"""Events that could not be handed out: they lie aside until somebody sends them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import SftpJailError
+from ..paths import EVENTS
+from ..system import events as store
+from .event import TransferEvent
+
+_ID = re.compile(r"[0-9a-z-]{1,100}").fullmatch
+
+
+@dataclass(frozen=True)
+class Aside:
+    """One event that lies aside.
+
+    Args:
+        event: it.
+        why: what its last failure was.
+        tries: how often it was handed out.
+        since: when it was put aside, in epoch seconds.
+    """
+
+    event: TransferEvent
+    why: str
+    tries: int
+    since: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "event": self.event.as_json(),
+            "why": self.why,
+            "tries": self.tries,
+            "since": self.since,
+        }
+
+
+class Spool:
+    """The events that lie aside, and those that are to be sent again: a file each.
+
+    Args:
+        directory: where they are kept.
+    """
+
+    def __init__(self, directory: str = EVENTS) -> None:
+        self._aside = f"{directory}/{store.ASIDE}"
+        self._again = f"{directory}/{store.AGAIN}"
+
+    def put(self, event: TransferEvent, why: str, tries: int) -> None:
+        """Put an event aside. Raises SftpJailError."""
+        found = Aside(event, why, tries, int(time.time()))
+        store.put(f"{self._aside}/{event.id}", json.dumps(found.as_json(), indent=1).encode())
+        store.remove(f"{self._again}/{event.id}")
+
+    def done(self, event: TransferEvent) -> None:
+        """Forget an event, wherever it lies. Raises SftpJailError."""
+        store.remove(f"{self._aside}/{event.id}")
+        store.remove(f"{self._again}/{event.id}")
+
+    def listed(self) -> list[Aside]:
+        """Return what lies aside, in the order in which it happened.
+
+        Raises:
+            SftpJailError: one cannot be read.
+        """
+        found = [self._read(f"{self._aside}/{name}") for name in _names(self._aside)]
+        kept = [one for one in found if one]
+        return sorted(kept, key=lambda one: (one.event.at, one.since, one.event.id))
+
+    def again(self) -> list[TransferEvent]:
+        """Return the events that are to be sent again, in the order in which they happened."""
+        found = [self._read(f"{self._again}/{name}") for name in _names(self._again)]
+        return sorted((one.event for one in found if one), key=lambda one: (one.at, one.id))
+
+    def send_again(self, names: Collection[str]) -> list[str]:
+        """Have events sent again by the `watch` that runs, or by the next one.
+
+        Args:
+            names: their ids; all that lie aside if empty.
+
+        Returns:
+            those of these ids of which nothing lies aside.
+
+        Raises:
+            SftpJailError: one cannot be moved.
+        """
+        missing = []
+        for name in names or _names(self._aside):
+            there = bool(_ID(name)) and store.move(f"{self._aside}/{name}", f"{self._again}/{name}")
+            if not there:
+                missing.append(name)
+        return missing
+
+    @staticmethod
+    def _read(path: str) -> Aside | None:
+        try:
+            with open(path, encoding="ascii") as handle:
+                raw = json.load(handle)
+            return Aside(
+                TransferEvent.from_json(raw["event"]), raw["why"], raw["tries"], raw["since"]
+            )
+        except FileNotFoundError:  # it has just been sent
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SftpJailError(f"cannot read {path}: {error}") from error
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(filter(_ID, os.listdir(directory)))
+    except FileNotFoundError:
+        return []

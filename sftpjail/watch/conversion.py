@@ -1,0 +1,263 @@
+"""From what the log tells to events. Pure; what it knows of open sessions can be kept and recalled.
+
+An upload is complete where its file was closed, and no error of the server's was logged since it
+was opened. A client that is told to stop closes its file as if it were whole: nobody can tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ..model import Account
+from ..transferlog.following import Dropped
+from ..transferlog.records import Login, Operation, Record, Session, Transfer, Unknown
+from .event import Kind, TransferEvent
+
+RECENT = 100  # uploads of a session that a rename may still be about
+_OPEN = 1000  # files of a session whose closing is waited for: sshd's own limit is mostly 1024
+# The names under which WinSCP, lftp and others write a file before they rename it.
+_TEMPORARY = re.compile(r"(?s).*/(?:[^/]+\.(?:filepart|part|tmp)|\.in\.[^/]+)").fullmatch
+_RENAMES = ("rename", "posix-rename")
+_FRACTION = re.compile(r"\.(\d+)").search
+
+
+@dataclass
+class _State:
+    """What a session has done that later lines may be about.
+
+    Args:
+        writing: files that it has open, and whether for writing.
+        held: uploads under a temporary name that are not handed out yet, by path.
+        recent: other uploads, oldest first.
+        moment: the time of its last event, as exact as the log has it.
+        counts: how many events that are alike were of that moment.
+        told: it was said that nobody vouches for its lines.
+    """
+
+    writing: dict[str, bool] = field(default_factory=dict)
+    held: dict[str, dict[str, Any]] = field(default_factory=dict)
+    recent: dict[str, int] = field(default_factory=dict)
+    moment: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    told: bool = False
+
+
+class Converter:
+    """Turns records into events, in their order.
+
+    Args:
+        member: returns a jailed account by its name, or None.
+        by_uid: returns one by its uid, or None.
+
+    `touched` has the keys of the sessions that changed; see `remembered`.
+    """
+
+    def __init__(
+        self, member: Callable[[str], Account | None], by_uid: Callable[[int], Account | None]
+    ) -> None:
+        self._member, self._by_uid = member, by_uid
+        self._states: dict[str, _State] = {}
+        self._events: list[TransferEvent] = []
+        self.touched: set[str] = set()
+
+    def convert(self, records: Iterable[Record | Dropped]) -> list[TransferEvent]:
+        """Return the events that records tell of."""
+        for record in records:
+            if isinstance(record, Dropped):
+                self._dropped(record)
+            elif isinstance(record, Unknown):
+                self._unknown(record)
+            elif not isinstance(record, Login):
+                self._of_session(record)
+        events, self._events = self._events, []
+        return events
+
+    def lost(self, at: int, why: str) -> TransferEvent:
+        """Return the event that says that lines of anybody may be missing."""
+        return self._gap("", at, "", 0, why)
+
+    # -- what is kept ------------------------------------------------------------------------------
+
+    def remembered(self, key: str) -> dict[str, Any] | None:
+        """Return what is known of an open session, as JSON can have it; None where it is over."""
+        state = self._states.get(key)
+        return asdict(state) if state else None
+
+    def recall(self, key: str, known: Mapping[str, Any]) -> None:
+        """Go on with a session as `remembered` returned it."""
+        self._states[key] = _State(**known)
+
+    @property
+    def sessions(self) -> list[str]:
+        """The keys of the open sessions."""
+        return list(self._states)
+
+    # -- records -----------------------------------------------------------------------------------
+
+    def _of_session(self, record: Session | Transfer | Operation) -> None:
+        account = self._member(record.user or "")
+        if account is None or (isinstance(record, Session) and record.how == "test"):
+            return
+        key = f"{record.pid} {record.user}"
+        self.touched.add(key)
+        if isinstance(record, Session) and record.how == "opened":
+            self._states[key] = _State()
+        state = self._states.setdefault(key, _State())
+        if not record.verified:
+            if not state.told:
+                why = "the log does not say who has written the lines of this session"
+                self._add(state, account, record, "gap", reason=why, verified=False)
+            state.told = True
+        elif isinstance(record, Transfer):
+            self._transfer(state, account, record)
+        elif isinstance(record, Operation):
+            self._operation(state, account, record)
+        else:
+            self._session(state, account, record)
+        if isinstance(record, Session) and record.how != "opened":
+            del self._states[key]
+
+    def _session(self, state: _State, account: Account, record: Session) -> None:
+        if record.how == "opened":
+            self._add(state, account, record, "session-start")
+            return
+        for fields in state.held.values():  # in the order of the uploads
+            self._events.append(TransferEvent.from_json(fields))
+        lost = record.how == "lost"
+        if lost:
+            why = "its end is not in the log"
+            for path in (path for path, writing in state.writing.items() if writing):
+                self._add(state, account, record, "upload-failed", path=path, reason=_unsure(why))
+        elif state.writing:
+            many = "a file" if len(state.writing) == 1 else f"{len(state.writing)} files"
+            why = f"the log does not say how the transfer of {many} ended"
+        if lost or state.writing:
+            self._add(state, account, record, "gap", reason=f"in this session: {why}")
+        sums = {"read": record.read, "written": record.written}
+        self._add(state, account, record, "session-end", reason=why if lost else "", **sums)
+
+    def _transfer(self, state: _State, account: Account, record: Transfer) -> None:
+        path = record.path
+        state.writing.pop(path, None)
+        sums = {"path": path, "read": record.read, "written": record.written}
+        if not record.up:
+            self._add(state, account, record, "download", reason=record.failed or "", **sums)
+            return
+        state.held.pop(path, None)
+        if record.failed:
+            state.recent.pop(path, None)
+            self._add(state, account, record, "upload-failed", reason=record.failed, **sums)
+            return
+        event = self._event(state, account, record, "upload", **sums)
+        if _TEMPORARY(path) and len(state.held) < _OPEN:
+            state.held[path] = event.as_json()
+            return
+        self._events.append(event)
+        state.recent.pop(path, None)
+        state.recent[path] = record.written
+        while len(state.recent) > RECENT:
+            del state.recent[next(iter(state.recent))]
+
+    def _operation(self, state: _State, account: Account, record: Operation) -> None:
+        path, to = record.path or "", record.to or ""
+        if record.failed or not path:
+            return
+        if record.operation == "open":
+            if len(state.writing) < _OPEN:
+                state.writing[path] = "WRITE" in to or "APPEND" in to
+        elif record.operation in _RENAMES and record.ambiguous:
+            why = "a file was renamed, and the log does not show where its old name ends"
+            self._add(state, account, record, "gap", reason=why)
+        elif record.operation in _RENAMES:
+            self._renamed(state, account, record, path, to)
+        elif record.operation in ("remove", "rmdir"):
+            self._release(state, path)
+            state.recent.pop(path, None)
+            self._add(state, account, record, "delete", path=path)
+
+    def _renamed(
+        self, state: _State, account: Account, record: Operation, path: str, to: str
+    ) -> None:
+        """Take a rename for the last step of an upload, if it is of a file that was uploaded."""
+        held = state.held.pop(path, None)
+        written = held["written"] if held else state.recent.pop(path, None)
+        self._release(state, to)  # which is replaced
+        here = path.rpartition("/")[0] == to.rpartition("/")[0]
+        if written is None or not (held or here):
+            self._add(state, account, record, "rename", path=path, to=to)
+            return
+        sums = {"path": to, "renamed_from": path, "written": written}
+        sums["read"] = held["read"] if held else 0
+        self._add(state, account, record, "upload", **sums)
+
+    def _release(self, state: _State, path: str) -> None:
+        """Hand out an upload that waited for its rename, since its file is about to be gone."""
+        held = state.held.pop(path, None)
+        if held:
+            self._events.append(TransferEvent.from_json(held))
+
+    def _dropped(self, record: Dropped) -> None:
+        account = self._by_uid(record.uid)
+        if account is None and not record.unit.startswith(("ssh", "sshd")):
+            return  # somebody else's messages
+        why = f"journald dropped {record.messages} messages of {record.unit}"
+        self._events.append(self._gap(account.name if account else "", record.at, "", 0, why))
+
+    def _unknown(self, record: Unknown) -> None:
+        user = record.user or ""
+        account = self._member(user)
+        cut = record.why == "truncated"
+        if cut and record.verified and account:
+            why = "OpenSSH cut a line of the log at 500 characters"
+            self._events.append(self._gap(user, record.at, record.time or "", account.uid, why))
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def _gap(self, user: str, at: int, time: str, uid: int, why: str) -> TransferEvent:
+        state = self._states.setdefault(f"0 {user}", _State())
+        self.touched.add(f"0 {user}")
+        names = _id(state, at, time, 0, ("gap", user, why))
+        uid = uid if user else -1
+        account = self._member(user) if user else None
+        return TransferEvent(names, "gap", at, user, account.uid if account else uid, reason=why)
+
+    def _add(self, state: _State, account: Account, record: Any, kind: Kind, **more: Any) -> None:
+        self._events.append(self._event(state, account, record, kind, **more))
+
+    def _event(
+        self, state: _State, account: Account, record: Any, kind: Kind, **more: Any
+    ) -> TransferEvent:
+        time = getattr(record, "time", "") or ""
+        what = (kind, account.name, *(str(more[name]) for name in sorted(more)))
+        event = TransferEvent(
+            _id(state, record.at, time, record.pid, what),
+            kind,
+            record.at,
+            account.name,
+            account.uid,
+            record.address or "",
+            record.pid,
+            verified=True,
+        )
+        return replace(event, **more)
+
+
+def _unsure(why: str) -> str:
+    return f"the session is over, and {why}"
+
+
+def _id(state: _State, at: int, time: str, pid: int, what: tuple[str, ...]) -> str:
+    """Return what names an event, made of what its lines say; of those alike each has a number."""
+    fraction = _FRACTION(time)
+    moment = f"{at}.{fraction[1] if fraction else ''}"
+    if moment != state.moment:
+        state.moment, state.counts = moment, {}
+    text = "\0".join((moment, str(pid), *what)).encode("utf-8", "surrogateescape")
+    digest = hashlib.sha256(text).hexdigest()[:16]
+    number = state.counts.get(digest, 0)
+    state.counts[digest] = number + 1
+    return f"{at:x}-{pid:x}-{digest}" + (f"-{number}" if number else "")

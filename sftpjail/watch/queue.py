@@ -1,0 +1,252 @@
+"""Events on the disk, from when they were read until each is done.
+
+Batches are appended to a segment, a file of lines: an event each, and then one that commits them,
+with how far the log was read and what is known of the sessions that changed. What was not
+committed is not there; the log is read again from the last place. A segment begins with all that
+is known, so that the ones before it are needed for their own events alone, and go when all of these
+are done. That an event is done is marked in a file beside the segment. A mark may be lost, and the
+event is handed out once more; nothing else is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import SftpJailError
+from ..paths import EVENTS
+from ..system import events as store
+from ..transferlog.totals import Place
+from .event import TransferEvent
+
+SEGMENT = 8 << 20  # bytes; then the next one begins
+_BITS = 40  # of a position, for the offset in its segment
+_MARK = 6  # bytes of an offset in a file of marks
+
+
+@dataclass
+class Known:
+    """How far the log was read, and what lines that come may be about.
+
+    Args:
+        place: None where nothing was read yet.
+        parser: the reader's sessions; None for one that is over.
+        converter: the same of events.
+        tests: see `Reader.tests`.
+    """
+
+    place: Place | None = None
+    parser: dict[str, Any] = field(default_factory=dict)
+    converter: dict[str, Any] = field(default_factory=dict)
+    tests: dict[str, int] = field(default_factory=dict)
+
+    def add(self, later: Known) -> None:
+        """Bring it up to date."""
+        self.place, self.tests = later.place, later.tests
+        for mine, new in ((self.parser, later.parser), (self.converter, later.converter)):
+            mine |= new
+            for key in [key for key, value in new.items() if value is None]:
+                del mine[key]
+
+
+@dataclass
+class _Segment:
+    """How many events a segment has, and how many of them are done."""
+
+    events: int = 0
+    done: int = 0
+    marks: store.Appended | None = None
+
+
+class Queue:
+    """The queue of one watcher; several threads may use it.
+
+    Args:
+        directory: where it is kept; it is made.
+
+    `known` is what the last run has left, `damaged` says that a part of it cannot be read.
+    """
+
+    def __init__(self, directory: str = EVENTS) -> None:
+        self._directory = directory
+        store.make_place(directory)
+        self.known, self.damaged = Known(), False
+        self._segments: dict[int, _Segment] = {}
+        self._lock = threading.Lock()
+        self._last: store.Appended | None = None
+        self._number = max(self._numbers(), default=0)
+        self._sequence = 0
+        self._follows = False  # the segment that is read is the one after the last
+
+    # -- what the last run has left ----------------------------------------------------------------
+
+    def recover(self) -> Iterator[tuple[str, int]]:
+        """Yield account and position of each event that is not done, oldest first."""
+        before = -1
+        for number in self._numbers():
+            segment = self._segments[number] = _Segment()
+            self._follows, before = number == before + 1, number
+            marked = self._marked(number)
+            for user, offset in self._events_of(number):
+                segment.events += 1
+                if offset in marked:
+                    segment.done += 1
+                else:
+                    yield user, number << _BITS | offset
+
+    def _numbers(self) -> list[int]:
+        names = [name for name in os.listdir(self._directory) if name.startswith("queue.")]
+        return sorted(int(name[6:]) for name in names if name[6:].isdecimal())
+
+    def _marked(self, number: int) -> set[int]:
+        try:
+            with open(self._path("done", number), "rb") as handle:
+                data = handle.read()
+        except FileNotFoundError:
+            return set()
+        whole = range(0, len(data) - len(data) % _MARK, _MARK)
+        return {int.from_bytes(data[at : at + _MARK], "big") for at in whole}
+
+    def _events_of(self, number: int) -> Iterator[tuple[str, int]]:
+        """Yield account and offset of the events of the batches of a segment that are whole."""
+        offset, checksum, batch = 0, 0, list[tuple[str, int]]()
+        with open(self._path("queue", number), "rb") as handle:
+            for line in handle:
+                if line.startswith(b"E ") and line.endswith(b"\n"):
+                    checksum = zlib.crc32(line, checksum)
+                    batch.append((_text(line[2:].partition(b"\t")[0]), offset))
+                elif not self._commits(line, checksum):
+                    return
+                else:
+                    yield from batch
+                    checksum, batch = 0, []
+                offset += len(line)
+
+    def _commits(self, line: bytes, checksum: int) -> bool:
+        """Take in a line that commits a batch; return whether it is one, and whole."""
+        mark, _, rest = line.partition(b" ")
+        digest, _, text = rest.partition(b" ")
+        if mark != b"C" or digest != b"%08x" % zlib.crc32(text, checksum):
+            return False
+        found = json.loads(text)
+        place = found["place"]
+        later = Known(
+            Place(**place) if place else None, found["parser"], found["converter"], found["tests"]
+        )
+        sequence = found["sequence"]
+        if found["whole"]:
+            self.known = Known()
+            # Where a number is missing, that segment was done.
+            self.damaged = self.damaged or (self._follows and sequence > self._sequence + 1)
+        self._sequence = max(sequence, self._sequence)
+        self.known.add(later)
+        return True
+
+    # -- more --------------------------------------------------------------------------------------
+
+    def append(
+        self, events: list[TransferEvent], later: Known, whole: Callable[[], Known]
+    ) -> list[int]:
+        """Keep events, and how far the log was read with them: all on the disk, or nothing.
+
+        Args:
+            events: in their order.
+            later: what has changed since the last call.
+            whole: returns all that is known, for the beginning of a segment.
+
+        Returns:
+            the position of each event.
+
+        Raises:
+            SftpJailError: it cannot be written. Then call it again with the same.
+        """
+        fresh = self._last is None or self._last.size > SEGMENT
+        segment = self._begin() if fresh else self._last
+        assert segment
+        known = whole() if fresh else later
+        lines, offsets, offset = list[bytes](), list[int](), segment.size
+        for event in events:
+            text = json.dumps(event.as_json())
+            lines.append(f"E {json.dumps(event.user)[1:-1]}\t{text}\n".encode("ascii"))
+            offsets.append(offset)
+            offset += len(lines[-1])
+        data = b"".join(lines)
+        commit = json.dumps(
+            {"sequence": self._sequence + 1, "whole": fresh, **asdict(known)}
+        ).encode("ascii")
+        commit += b"\n"
+        checksum = zlib.crc32(commit, zlib.crc32(data))
+        try:
+            segment.append(b"%sC %08x %s" % (data, checksum, commit), sync=True)
+            if fresh:
+                store.settle(self._directory)
+        except BaseException:
+            self._give_up()  # its end may be a part of a batch
+            raise
+        self._sequence += 1
+        with self._lock:
+            self._segments[self._number].events += len(events)
+            if fresh:
+                self._drop()
+        return [self._number << _BITS | offset for offset in offsets]
+
+    def _begin(self) -> store.Appended:
+        self._give_up()
+        self._number += 1
+        self._last = store.Appended(self._path("queue", self._number))
+        with self._lock:
+            self._segments[self._number] = _Segment()
+        return self._last
+
+    def _give_up(self) -> None:
+        if self._last:
+            self._last.close()
+            self._last = None
+
+    # -- handing out -------------------------------------------------------------------------------
+
+    def event(self, position: int) -> TransferEvent:
+        """Return an event. Raises SftpJailError."""
+        number, offset = position >> _BITS, position & (1 << _BITS) - 1
+        path = self._path("queue", number)
+        try:
+            with open(path, "rb") as handle:
+                handle.seek(offset)
+                return TransferEvent.from_json(json.loads(handle.readline().partition(b"\t")[2]))
+        except (OSError, ValueError, TypeError) as error:
+            raise SftpJailError(f"cannot read {path}: {error}") from error
+
+    def done(self, position: int) -> None:
+        """Mark an event as done. Raises SftpJailError."""
+        number, offset = position >> _BITS, position & (1 << _BITS) - 1
+        with self._lock:
+            segment = self._segments[number]
+            segment.marks = segment.marks or store.Appended(self._path("done", number))
+            segment.marks.append(offset.to_bytes(_MARK, "big"), sync=False)
+            segment.done += 1
+            if segment.done >= segment.events:
+                self._drop()
+
+    def _drop(self) -> None:
+        """Remove the segments of which all is done; the last one stays."""
+        for number, segment in list(self._segments.items()):
+            if number == self._number or segment.done < segment.events:
+                continue
+            if segment.marks:
+                segment.marks.close()
+            # In this order: marks without their segment say nothing.
+            store.remove(self._path("queue", number))
+            store.remove(self._path("done", number))
+            del self._segments[number]
+
+    def _path(self, what: str, number: int) -> str:
+        return f"{self._directory}/{what}.{number}"
+
+
+def _text(word: bytes) -> str:
+    return str(json.loads(b'"%s"' % word))

@@ -1,0 +1,257 @@
+"""`sftpjail watch`: follows the log, keeps what happens in the queue, and has it handed out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from ..config import Config
+from ..errors import SftpJailError
+from ..host import Host
+from ..jails.membership import members
+from ..model import Account
+from ..transferlog import sources
+from ..transferlog.following import Dropped, Following
+from ..transferlog.parser import Reader
+from ..transferlog.records import Operation, Record
+from ..transferlog.timestamps import Clock
+from ..transferlog.totals import Place
+from .aside import Spool
+from .conversion import Converter
+from .dispatcher import Deliver, Dispatcher, Tell
+from .event import TransferEvent
+from .handout import Worker
+from .queue import Known, Queue
+
+FRESH = 60.0  # seconds after which facts are read anew, whatever the files say
+MISSED = 1.0  # seconds between two looks for an account that is not known
+KEEP = 5.0  # seconds after which it is kept how far the log was read, although nothing happened
+SLOW = 2.0  # seconds in which an operation that failed says so
+LOOK = 30.0  # seconds between two looks for sessions whose process is gone
+AGAIN = 1.0  # seconds between two looks for events that are to be sent again
+PAUSE = 5.0  # seconds before the next try, where the log cannot be read or the queue not written
+_FILES = ("/etc/passwd", "/etc/group")
+_LOST = (
+    "the place up to which the log was read is not there any more: it was rotated away, or is of"
+    " another log"
+)
+_DAMAGED = "a part of what was kept of the log is damaged"
+_T = TypeVar("_T")
+
+
+class Accounts:
+    """Who is jailed now; the facts are read again when they change.
+
+    Args:
+        config: which accounts are jailed.
+        make: makes the facts.
+
+    `changed` says that what was asked may be answered otherwise; whoever has asked sets it back.
+    """
+
+    def __init__(self, config: Config, make: Callable[[], Host]) -> None:
+        self._config, self._make = config, make
+        self._read(make())
+
+    def _read(self, host: Host) -> None:
+        self.host = host
+        self._at, self._files = time.monotonic(), self._signature()
+        self._members: Mapping[str, Account] = members(self._config, host)
+        self._uids = {account.uid: account for account in self._members.values()}
+        self.changed = True
+
+    def _signature(self) -> list[tuple[int, int] | None]:
+        found = map(self.host.stat, _FILES)
+        return [(one.st_ino, one.st_mtime_ns) if one else None for one in found]
+
+    def refresh(self) -> None:
+        """Read the facts again if they may be others."""
+        if time.monotonic() > self._at + FRESH or self._signature() != self._files:
+            self._read(self._make())
+
+    def member(self, name: str) -> Account | None:
+        """Return a jailed account, or None."""
+        return self._members.get(name)
+
+    def by_uid(self, uid: int) -> Account | None:
+        """Return a jailed account by its uid, or None."""
+        return self._uids.get(uid)
+
+    # -- for the reader of the log: see `Writers` ----------------------------------------------
+
+    def name_of(self, uid: int) -> str | None:
+        """Return whose a uid is, or None."""
+        return self._asked(lambda: self.host.people.name_of(uid))
+
+    def uid_of(self, name: str) -> int | None:
+        """Return somebody's uid, or None."""
+        return self._asked(lambda: self.host.people.uid_of(name))
+
+    def _asked(self, ask: Callable[[], _T | None]) -> _T | None:
+        found = ask()
+        late = time.monotonic() > self._at + MISSED
+        if found is None and (late or self._signature() != self._files):  # it may have just come
+            self._read(self._make())
+            found = ask()
+        self.changed = self.changed or found is None
+        return found
+
+
+class Watcher:
+    """One run of `watch`.
+
+    Args:
+        config: how.
+        deliver: hands one event out.
+        workers: in which that is done.
+        tell: is told what an administrator should know.
+        is_over: says that the configuration is another one, so that `run` returns.
+        make: makes the facts.
+        queue: where events are kept.
+        spool: where those that fail are kept.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        deliver: Deliver,
+        workers: list[Worker],
+        tell: Tell,
+        is_over: Callable[[], bool] = lambda: False,
+        make: Callable[[], Host] = Host,
+        queue: Queue | None = None,
+        spool: Spool | None = None,
+    ) -> None:
+        self._tell, self._is_over = tell, is_over
+        self._queue, self._spool = queue or Queue(), spool or Spool()
+        self._make, self._accounts = make, Accounts(config, make)
+        self._reader = Reader(Clock(), self._accounts)
+        self._reader.starts, self._reader.touched = True, set()
+        self._converter = Converter(self._accounts.member, self._accounts.by_uid)
+        self.dispatcher = Dispatcher(
+            self._queue, self._spool, deliver, workers, config.events.retries, tell
+        )
+        self._following = Following(
+            lambda: self._accounts.host, config, self._reader, self._recover()
+        )
+        self._known = self._queue.known.place is not None
+        self._kept = self._looked = self._asked = time.monotonic()
+        self._gone: set[bytes] = set()
+        self._settles, self._unsettled = 0.0, dict[bytes, Operation]()
+
+    def run(self) -> None:
+        """Go on until the configuration changes, or a signal comes, which is raised.
+
+        Call `end` then.
+        """
+        self.dispatcher.start()
+        told = ""
+        while not self._is_over():
+            try:
+                for batch in self._following.batches():
+                    self._take(batch)
+                    told = ""
+                    if not batch and self._is_over():
+                        return
+            except SftpJailError as error:
+                if error.message != told:
+                    told = error.message
+                    self._tell(f"{told}; it is tried again")
+                time.sleep(PAUSE)
+
+    def end(self) -> None:
+        """Begin nothing new, and leave what is left for the next start."""
+        self.dispatcher.end()
+
+    def _recover(self) -> Place | None:
+        """Go on where the last run ended; return how far the log was read."""
+        for user, position in self._queue.recover():
+            self.dispatcher.put(user, position)
+        known = self._queue.known
+        for name, state in known.parser.items():
+            self._reader.recall(name.encode("latin-1"), state)
+        for name, state in known.converter.items():
+            self._converter.recall(name, state)
+        self._reader.tests = known.tests
+        return known.place
+
+    def _take(self, batch: list[Record | Dropped]) -> None:
+        """Keep what a batch tells, and hand it out."""
+        self._accounts.refresh()
+        if self._accounts.changed:
+            self._accounts.changed = False
+            self._reader.look_again(self._accounts)
+        now = time.time()
+        records = batch
+        if not batch or batch[-1].at > now - SLOW:  # all was read, and not yesterday's log
+            records = [*batch, *self._settled(), *self._ended()]
+        events = self._converter.convert(records)
+        for was_lost, why in ((self._queue.damaged, _DAMAGED), (self._following.lost, _LOST)):
+            if was_lost:
+                events.insert(0, self._converter.lost(int(now), why))
+                self._tell(why)
+        self._queue.damaged = self._following.lost = False
+        self._keep(events)
+        if time.monotonic() > self._asked + AGAIN:
+            self._asked = time.monotonic()
+            self.dispatcher.send_again(self._spool.again())
+
+    def _keep(self, events: list[TransferEvent]) -> None:
+        """Keep events, and how far the log was read; of the latter alone only the last in a while.
+
+        What was not kept when this is ended is read from the log again.
+        """
+        changed = bool(self._reader.touched) and time.monotonic() > self._kept + KEEP
+        if self._following.place is None or not (events or changed or not self._known):
+            return
+        later = self._state(self._reader.touched or (), self._converter.touched)
+        while True:
+            try:
+                positions = self._queue.append(events, later, self._whole)
+                break
+            except SftpJailError as error:  # the disk is full: the log has it all until then
+                self._tell(f"{error.message}; nothing is handed out until it can be written")
+                time.sleep(PAUSE)
+        self._known, self._kept = True, time.monotonic()
+        self._reader.touched = set()
+        self._converter.touched.clear()
+        for event, position in zip(events, positions, strict=True):
+            self.dispatcher.put(event.user, position)
+
+    def _whole(self) -> Known:
+        """Return all that is known."""
+        return self._state(self._reader.sessions, self._converter.sessions)
+
+    def _state(self, of_reader: Iterable[bytes], of_converter: Iterable[str]) -> Known:
+        return Known(
+            self._following.place,
+            {key.decode("latin-1"): self._reader.remembered(key) for key in of_reader},
+            {key: self._converter.remembered(key) for key in of_converter},
+            self._reader.tests,
+        )
+
+    def _settled(self) -> list[Record]:
+        """Return the operations that went well: of which no failure was told for a while."""
+        if time.monotonic() < self._settles:
+            return []
+        self._settles = time.monotonic() + SLOW
+        waiting = self._reader.unsettled
+        keys = [key for key, one in waiting.items() if self._unsettled.get(key) is one]
+        self._unsettled = waiting
+        return self._reader.settle(keys)
+
+    def _ended(self) -> list[Record]:
+        """Return the ends of sessions whose process has been gone for a while, without a line."""
+        if time.monotonic() < self._looked + LOOK:
+            return []
+        self._looked = time.monotonic()
+        host, now, gone, records = self._make(), time.time(), set[bytes](), list[Record]()
+        for key, (pid, began, seen) in self._reader.sessions.items():
+            if seen > now - LOOK or sources.alive(host, pid, began):
+                continue
+            gone.add(key)
+            if key in self._gone:  # its last line may have been on the way before
+                records += self._reader.lose(key)
+        self._gone = gone
+        return records

@@ -1,0 +1,413 @@
+"""From lines of a log to events that are handed out: once, in order, whatever ends the watcher meanwhile."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import Tree
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sftpjail import SftpJailError
+from sftpjail.config import Config, Events, Logs
+from sftpjail.system import events as store
+from sftpjail.watch import dispatcher as dispatching
+from sftpjail.watch import watcher as watching
+from sftpjail.watch.aside import Spool
+from sftpjail.watch.dispatcher import Dispatcher
+from sftpjail.watch.event import TransferEvent
+from sftpjail.watch.handout import Outcome, Result, Worker
+from sftpjail.watch.queue import Queue
+from sftpjail.watch.watcher import Watcher
+
+LOG = "/var/log/sftp.log"
+CONFIG = Config(logs=Logs("rsyslog"), events=Events("nobody", 2, 5, 1))
+UIDS = {"ann": 1001, "bob": 1002}
+
+
+class Logged:
+    """A host with a log file, and a watcher of it as often as one is wanted."""
+
+    def __init__(self, tree: Tree, place: Path) -> None:
+        tree.program("rsyslogd")
+        tree.directory("/var/log")
+        for name, uid in UIDS.items():
+            tree.account(name, uid)
+        tree.group("sftponly", 500, *UIDS)
+        self.tree, self.place = tree, place
+        self.path = tree.root / LOG.lstrip("/")
+        self.second = 0
+        self.told: list[str] = []
+        self.failing: set[str] = set()  # paths
+        self.path.write_text("")
+        self.line("ann", 1, "before", uid=0)
+        self.watch()
+
+    def line(self, user: str, pid: int, message: str, uid: int | None = None) -> bytes:
+        """Log a line."""
+        self.second += 1
+        minute, second = divmod(self.second, 60)
+        stamp = f"2026-11-24T09:{minute:02}:{second:02}.5Z"
+        who = UIDS[user] if uid is None else uid
+        line = f"{stamp} host uid={who} internal-sftp[{pid}]: {message}\n".encode()
+        with open(self.path, "ab") as handle:
+            handle.write(line)
+        return line
+
+    def opens(self, user: str, pid: int = 7) -> None:
+        self.line(user, pid, f"session opened for local user {user} from [192.0.2.1]")
+
+    def closes(self, user: str, pid: int = 7) -> None:
+        self.line(user, pid, f"session closed for local user {user} from [192.0.2.1]")
+
+    def puts(self, user: str, path: str, written: int = 5, pid: int = 7) -> None:
+        self.line(user, pid, f'open "{path}" flags WRITE,CREATE,TRUNCATE mode 0644')
+        self.line(user, pid, f'close "{path}" bytes read 0 written {written}')
+
+    def watch(self, ends: int = 10**6) -> list[TransferEvent]:
+        """Run a watcher up to the end of the log, and return what it handed out.
+
+        Args:
+            ends: after how many events it is killed, before it can mark the last one as done.
+        """
+        found: list[TransferEvent] = []
+
+        def deliver(event: TransferEvent, worker: Worker) -> Outcome:
+            if len(found) >= ends:
+                watcher.dispatcher._ends = True
+                return Outcome(Result.FAILED, "killed")
+            found.append(event)
+            failed = event.path in self.failing
+            return Outcome(Result.FAILED, "it said no") if failed else Outcome(Result.DONE)
+
+        over = iter([False])
+        watcher = Watcher(
+            CONFIG,
+            deliver,
+            [Worker(1, "nobody", 5)],
+            self.told.append,
+            lambda: next(over, True),
+            self.tree.host,
+            Queue(str(self.place)),
+            Spool(str(self.place)),
+        )
+        watcher.run()
+        wait(watcher.dispatcher)
+        watcher.end()
+        return found
+
+
+def wait(dispatcher: Dispatcher) -> None:
+    """Wait until all is handed out, or it was ended."""
+    with dispatcher._changed:
+        while dispatcher._lines and not dispatcher._ends:
+            dispatcher._changed.wait(0.01)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "PAUSES", (0.01,))
+    monkeypatch.setattr(watching, "SLOW", 0.0)
+    monkeypatch.setattr(watching, "AGAIN", 0.0)
+    monkeypatch.setattr(store.os, "fdatasync", lambda fd: None)
+
+
+@pytest.fixture
+def logged(tree: Tree, tmp_path: Path) -> Logged:
+    return Logged(tree, tmp_path / "events")
+
+
+def kinds(events: list[TransferEvent]) -> list[tuple[str, str]]:
+    return [(event.kind, event.path) for event in events]
+
+
+def test_what_happens_in_a_session(logged: Logged) -> None:
+    logged.opens("ann")
+    logged.puts("ann", "/a")
+    logged.line("ann", 7, 'open "/b" flags READ mode 0666')
+    logged.line("ann", 7, 'close "/b" bytes read 9 written 0')
+    logged.line("ann", 7, 'rename old "/x" new "/y"')
+    logged.line("ann", 7, 'remove name "/z"')
+    logged.line("ann", 7, 'remove name "/not"')
+    logged.line("ann", 7, "sent status No such file")
+    logged.closes("ann")
+    found = logged.watch()
+    assert kinds(found) == [
+        ("session-start", ""),
+        ("upload", "/a"),
+        ("download", "/b"),
+        ("rename", "/x"),
+        ("delete", "/z"),
+        ("session-end", ""),
+    ]
+    upload = found[1]
+    assert (upload.user, upload.uid, upload.address) == ("ann", 1001, "192.0.2.1")
+    assert (upload.session, upload.written, upload.verified) == (7, 5, True)
+    assert found[2].read == 9 and found[3].to == "/y"
+    assert (found[5].read, found[5].written) == (9, 5)
+    assert logged.watch() == []
+
+
+def test_uploads_that_fail_say_why(logged: Logged) -> None:
+    logged.opens("ann")
+    logged.line("ann", 7, 'open "/full" flags WRITE,CREATE mode 0644')
+    logged.line("ann", 7, 'error: process_write: write "/full": No space left on device')
+    logged.line("ann", 7, "sent status Failure")
+    logged.line("ann", 7, 'close "/full" bytes read 0 written 3')
+    logged.line("ann", 7, 'open "/cut" flags WRITE,CREATE mode 0644')
+    logged.line("ann", 7, 'forced close "/cut" bytes read 0 written 4')
+    logged.closes("ann")
+    found = [event for event in logged.watch() if event.kind == "upload-failed"]
+    assert [(one.path, one.written, one.reason) for one in found] == [
+        ("/full", 3, "No space left on device"),
+        ("/cut", 4, "the session ended before it was closed"),
+    ]
+
+
+def test_a_temporary_name_waits_for_its_rename(logged: Logged) -> None:
+    logged.opens("ann")
+    for name, new in (("/d/a.filepart", "/d/a"), ("/d/.in.b.", "/other/b"), ("/d/c", "/d/c2")):
+        logged.puts("ann", name, 7)
+        logged.line("ann", 7, f'posix-rename old "{name}" new "{new}"')
+    logged.puts("ann", "/d/moved")
+    logged.line("ann", 7, 'rename old "/d/moved" new "/elsewhere"')
+    logged.puts("ann", "/d/left.part")
+    logged.closes("ann")
+    found = [one for one in logged.watch() if not one.kind.startswith("session")]
+    assert [(one.kind, one.path, one.renamed_from, one.to, one.written) for one in found] == [
+        ("upload", "/d/a", "/d/a.filepart", "", 7),
+        ("upload", "/other/b", "/d/.in.b.", "", 7),
+        ("upload", "/d/c", "", "", 7),
+        ("upload", "/d/c2", "/d/c", "", 7),
+        ("upload", "/d/moved", "", "", 5),
+        ("rename", "/d/moved", "", "/elsewhere", 0),
+        ("upload", "/d/left.part", "", "", 5),
+    ]
+    assert len({one.id for one in found}) == len(found)
+
+
+def test_events_that_are_alike_have_ids_of_their_own(logged: Logged) -> None:
+    logged.opens("ann")
+    for _ in range(3):
+        logged.line("ann", 7, 'close "/a" bytes read 0 written 1')
+        logged.second -= 1
+    names = [one.id for one in logged.watch()]
+    assert len(set(names)) == 4
+    shutil.rmtree(logged.place)
+    logged.tree.directory("/x")
+    assert all(set(name) <= set("0123456789abcdef-") for name in names)
+
+
+def test_what_is_missing_is_a_gap(logged: Logged) -> None:
+    logged.opens("ann")
+    logged.line("ann", 7, 'close "/' + "x" * 600)
+    logged.line("ann", 7, 'open "/a" flags WRITE,CREATE mode 0644')
+    logged.line("ann", 7, 'rename old "/a" new "/b" new "/c"')
+    logged.closes("ann")
+    logged.opens("bob", 8)
+    logged.line("bob", 8, 'open "/b" flags WRITE,CREATE mode 0644')
+    logged.opens("bob", 8)  # the pid is of another session
+    found = [(one.kind, one.user, one.reason) for one in logged.watch()]
+    assert sorted(found, key=lambda one: one[1]) == [
+        ("session-start", "ann", ""),
+        ("gap", "ann", "OpenSSH cut a line of the log at 500 characters"),
+        ("gap", "ann", "a file was renamed, and the log does not show where its old name ends"),
+        (
+            "gap",
+            "ann",
+            "in this session: the log does not say how the transfer of a file ended",
+        ),
+        ("session-end", "ann", ""),
+        ("session-start", "bob", ""),
+        ("upload-failed", "bob", "the session is over, and its end is not in the log"),
+        ("gap", "bob", "in this session: its end is not in the log"),
+        ("session-end", "bob", "its end is not in the log"),
+        ("session-start", "bob", ""),
+    ]
+
+
+def test_a_log_that_was_taken_away_is_a_gap(logged: Logged) -> None:
+    logged.opens("ann")
+    logged.watch()
+    logged.path.unlink()
+    logged.second += 1
+    logged.puts("ann", "/a")
+    assert [one.kind for one in logged.watch()] == ["gap", "upload"]
+    assert "not there any more" in logged.told[-1]
+
+
+def test_lines_of_others_are_no_events(logged: Logged) -> None:
+    logged.line("ann", 7, 'close "/a" bytes read 0 written 1', uid=4321)
+    logged.line("ann", 7, "session opened for local user ann from [::1]", uid=4321)
+    logged.line("ann", 7, "session opened for local user root from [::1]", uid=0)
+    logged.line("ann", 7, 'close "/a" bytes read 0 written 1', uid=0)
+    assert logged.watch() == []
+
+
+def test_a_session_of_which_nobody_says_whose_it_is_is_one_gap(logged: Logged) -> None:
+    for message in ("session opened for local user ann from [::1]", 'remove name "/a"', "closedir"):
+        with open(logged.path, "a", encoding="ascii") as log:
+            log.write(f"2026-11-24T09:59:00Z host uid= internal-sftp[9]: {message}\n")
+    found = logged.watch()
+    assert [(one.kind, one.user, one.verified) for one in found] == [("gap", "ann", False)]
+
+
+def test_a_test_of_ours_is_no_event(logged: Logged) -> None:
+    logged.line("ann", 3, "sftpjail test of ann", uid=0)
+    logged.line("ann", 7, "session opened for local user ann from [UNKNOWN]")
+    logged.puts("ann", "/probe")
+    logged.line("ann", 7, "session closed for local user ann from [UNKNOWN]")
+    assert logged.watch() == []
+
+
+def test_an_account_that_was_just_made_is_known(logged: Logged) -> None:
+    logged.opens("ann")
+    logged.watch()
+    UIDS["new"] = 1003
+    try:
+        logged.tree.account("new", 1003)
+        logged.tree.group_lines[-2] = "sftponly:x:500:ann,bob,new"
+        logged.opens("new", 9)
+        assert kinds(logged.watch()) == [("session-start", "")]
+    finally:
+        del UIDS["new"]
+
+
+def test_what_fails_is_retried_and_then_put_aside(logged: Logged) -> None:
+    logged.failing = {"/bad"}
+    logged.opens("ann")
+    logged.puts("ann", "/bad")
+    logged.puts("ann", "/good")
+    logged.opens("bob", 8)
+    found = logged.watch()
+    assert [one.path for one in found if one.user == "ann"] == ["", "/bad", "/bad", "/good"]
+    spool = Spool(str(logged.place))
+    (aside,) = spool.listed()
+    assert (aside.event.path, aside.why, aside.tries) == ("/bad", "it said no", 2)
+    assert logged.watch() == []  # it waits for somebody
+    assert spool.send_again(["nonsense", "../x"]) == ["nonsense", "../x"]
+    assert spool.send_again([]) == [] and spool.listed() == []
+    logged.failing = set()
+    # Events that are sent again are looked for while nothing else happens.
+    watching_again = logged.watch()
+    assert [one.id for one in watching_again] == [aside.event.id]
+    assert spool.again() == [] and spool.listed() == []
+
+
+def test_a_repetition_has_the_same_id(logged: Logged) -> None:
+    logged.opens("ann")
+    for number in range(5):
+        logged.puts("ann", f"/{number}")
+    first = logged.watch(ends=3)
+    again = logged.watch()
+    assert [one.path for one in first] == ["", "/0", "/1"]
+    assert [one.path for one in again] == ["/2", "/3", "/4"]
+    logged.puts("ann", "/last")
+    logged.watch()
+    left = sorted(path.name for path in logged.place.glob("queue.*"))
+    assert len(left) == 1, "segments of which all is done are removed"
+
+
+def test_a_lost_mark_is_a_repetition_with_the_same_id(logged: Logged) -> None:
+    logged.opens("ann")
+    logged.puts("ann", "/a")
+    first = logged.watch(ends=1)
+    for name in logged.place.glob("done.*"):
+        name.unlink()
+    assert logged.watch()[0] == first[0]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 200, 600])
+def test_a_batch_that_was_not_finished_is_read_again(logged: Logged, cut: int) -> None:
+    logged.opens("ann")
+    logged.watch()
+    before = shutil.copytree(logged.place, logged.place.with_name("before"))
+    logged.puts("ann", "/a")
+    first = logged.watch()
+    last = max(logged.place.glob("queue.*"), key=lambda path: int(path.suffix[1:]))
+    torn = last.read_bytes()[:-cut]
+    shutil.rmtree(logged.place)
+    shutil.copytree(before, logged.place)
+    (logged.place / last.name).write_bytes(torn)
+    assert kinds(first) == [("upload", "/a")] and logged.watch() == first
+
+
+def scripts() -> st.SearchStrategy[list[tuple[str, int, int]]]:
+    step = st.tuples(st.sampled_from(sorted(UIDS)), st.integers(0, 5), st.integers(0, 2))
+    return st.lists(step, min_size=1, max_size=15)
+
+
+def play(logged: Logged, steps: list[tuple[str, int, int]]) -> None:
+    """Log what sessions of two accounts do."""
+    for user, what, name in steps:
+        pid = UIDS[user]
+        path = ("/a", "/b.tmp", "/c")[name]
+        match what:
+            case 0:
+                logged.opens(user, pid)
+            case 1:
+                logged.closes(user, pid)
+            case 2:
+                logged.line(user, pid, f'rename old "{path}" new "/b"')
+                logged.line(user, pid, "sent status Failure")
+            case 3:
+                logged.line(user, pid, f'rename old "{path}" new "/d"')
+            case 4:
+                logged.line(user, pid, f'open "{path}" flags WRITE,CREATE mode 0644')
+            case _:
+                logged.line(user, pid, f'close "{path}" bytes read 0 written {name}')
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "places"
+    place.mkdir()
+    yield place
+
+
+@given(steps=scripts(), cuts=st.lists(st.integers(0, 3000), max_size=3), ends=st.integers(0, 3))
+def test_a_watcher_that_is_ended_anywhere_loses_nothing(
+    places: Path, steps: list[tuple[str, int, int]], cuts: list[int], ends: int
+) -> None:
+    place = places / str(len(list(places.iterdir())))
+    (place / "root").mkdir(parents=True)
+    logged = Logged(Tree(place / "root"), place / "events")
+    begin = logged.path.read_bytes()
+    before = shutil.copytree(place / "events", place / "before")
+    play(logged, steps)
+    whole = logged.path.read_bytes()
+    wanted = logged.watch()
+    shutil.rmtree(logged.place)
+    shutil.copytree(before, logged.place)
+    got: list[TransferEvent] = []
+    for cut in sorted({min(len(begin) + cut, len(whole)) for cut in cuts}):
+        logged.path.write_bytes(whole[:cut])
+        got += logged.watch(ends)
+    logged.path.write_bytes(whole)
+    got += logged.watch()
+    known = list({event.id: event for event in got}.values())
+    for user in UIDS:
+        mine = [event for event in known if event.user == user]
+        assert mine == [event for event in wanted if event.user == user]
+
+
+def test_what_is_in_the_queue_is_json_of_ascii(logged: Logged) -> None:
+    logged.opens("ann")
+    logged.line("ann", 7, 'close "/\\n\\303\\377" bytes read 0 written 1')
+    logged.watch(ends=0)
+    last = max(logged.place.glob("queue.*"), key=lambda path: int(path.suffix[1:]))
+    lines = last.read_text(encoding="ascii").splitlines()
+    events = [json.loads(line.partition("\t")[2]) for line in lines if line.startswith("E ")]
+    assert events[-1]["path"] == "/\n\udcc3\udcff"
+    assert logged.watch()[-1].path == "/\n\udcc3\udcff"
+
+
+def test_a_queue_of_which_a_part_is_missing_says_so(tmp_path: Path) -> None:
+    queue = Queue(str(tmp_path))
+    assert list(queue.recover()) == [] and not queue.damaged
+    with pytest.raises(SftpJailError, match="cannot read"):
+        queue.event(7 << 40)
