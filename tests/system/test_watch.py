@@ -95,6 +95,7 @@ def put(names: list[str]) -> list[str]:
     return [f"put /root/file {name}" for name in names]
 
 
+@pytest.mark.halved
 def test_what_sessions_do_is_told_apart(machine: Machine) -> None:
     machine.start_rsyslog()
     prepare(machine)
@@ -151,6 +152,7 @@ def cut_off(machine: Machine, key: str) -> None:
     )
 
 
+@pytest.mark.halved
 def test_nothing_is_lost_and_what_fails_lies_aside(machine: Machine) -> None:
     machine.start_rsyslog()
     prepare(machine)
