@@ -12,6 +12,7 @@ ACCOUNTS = f"{STATE}/accounts"
 ASIDE = f"{STATE}/aside."  # and a name; a directory for all would be in everybody's record
 HOST_RECORD = f"{STATE}/host"
 HISTORY = f"{STATE}/history"
+DISKS = f"{STATE}/disks"  # which disks the directories of jails are on
 SEEN = f"{STATE}/seen"  # when keys were last used: a cache, a file for each uid
 COUNTED = f"{STATE}/metrics"  # how far the logs were counted, and the sums
 QUARANTINE = f"{STATE}/quarantine"  # uploads that a hook script has refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from itertools import takewhile
 
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from ..model import SETID, Bind, components, inside, normal
-from ..paths import TABLES
+from ..paths import DISKS, TABLES
 from ..system import processes
 from ..system.mounts import mounts_missing, unmappable
 from .files import Files
@@ -174,6 +175,26 @@ class MountTables:
         if not wanted and above and self.files.stat(path) is None:
             wanted = above
         return normal(wanted[-1].target) if wanted else ""
+
+    @cached_property
+    def disks(self) -> Mapping[str, str]:
+        """The mount points that directories of jails were on at the last `setup`, by directory.
+
+        Those of fstab are not among them. A damaged record is empty, and `setup` writes it anew.
+        """
+        try:
+            found = json.loads(self.files.text(DISKS) or "{}")
+            return {normal(base): normal(point) for base, point in found.items()}
+        except (ValueError, AttributeError, TypeError):
+            return {}
+
+    def disk_of(self, path: str) -> str:
+        """Return the mount point that PATH lies on, unless it is / or fstab has it; else ""."""
+        point = self.mount_of(path)
+        if point is None or point.target == "/" or point.kind == "autofs":
+            return ""
+        listed = any(self.place(entry.target) == point.target for entry in self.fstab)
+        return "" if listed else point.target
 
     def mount_of(self, path: str) -> MountPoint | None:
         """Return the mount that PATH lies on: the one with the longest path in the mount table."""

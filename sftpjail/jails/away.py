@@ -17,12 +17,15 @@ from ..model import Account, components, inside, normal
 from ..openssh.chroot_path import make_home
 
 _MADE_ANEW = "if it is lost, to make a new one"
+_LOST = "if it is lost, to make the jails anew without it"
+_AWAY = "what jails show of it is not there"
 
 
 def unmounted(path: str, host: Host) -> SftpJailError | None:
     """Return the error that a mount of fstab(5) at or above PATH is missing, or None.
 
-    The error is the same for all accounts concerned.
+    So it is for a jail whose disk is not in fstab; see `disk_away`. The error is the same for all
+    accounts concerned.
 
     Args:
         path: absolute.
@@ -30,11 +33,29 @@ def unmounted(path: str, host: Host) -> SftpJailError | None:
     """
     point = host.mount_tables.unmounted_ancestor(path)
     if not point:
-        return None
+        return disk_away(path, host)
     command = fixes.on(point, host, "mount {}")
     fix = f"{command} && sftpjail apply" if command else fixes.advice(point, host)
-    what, why = f"{point} is in fstab and not mounted", "what jails show of it is not there"
-    return SftpJailError(what, fix, why=why)
+    return SftpJailError(f"{point} is in fstab and not mounted", fix, why=_AWAY)
+
+
+def disk_away(path: str, host: Host) -> SftpJailError | None:
+    """Return the error that the disk is missing that the jails around PATH were on, or None.
+
+    If their directory is there all the same, somebody has moved them, unless it is the bare mount
+    point itself.
+    """
+    for base, point in host.mount_tables.disks.items():
+        if not inside(path, base) or host.mount_at(point) is not None:
+            continue
+        there = host.is_dir(base)
+        if there and (base != point or host.listdir(base)):
+            continue
+        command = "" if there else fixes.on(base, host, "install -d {}")
+        choices = [(_LOST, f"{command} && sftpjail setup && sftpjail apply")] if command else []
+        what = f"{point} is not mounted, where the jails in {base} were at the last setup"
+        return SftpJailError(what, choices=choices, advice=_bring(point), why=_AWAY)
+    return None
 
 
 def refuse_unmounted(path: str, host: Host) -> None:

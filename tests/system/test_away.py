@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from machine import Machine
-from steps import QUIET, again, fstab, jail, mounted, ready, refused, works
+from steps import QUIET, again, choice, fstab, jail, mounted, ready, refused, works
 
 pytestmark = pytest.mark.halved
 
@@ -154,6 +154,32 @@ def test_jails_on_a_disk_that_is_away_are_not_made(machine: Machine) -> None:
     assert machine.sh("find /srv/sftp").out == "/srv/sftp\n"
     machine.sh(fix(done.err))
     assert lands(machine, key, "/disk1/ann/files") and machine.exists("/disk1/eve/files")
+
+
+def test_a_disk_that_only_setup_knows_of(machine: Machine) -> None:
+    """Jails with nothing but root's directories in them, on a disk that was mounted by hand."""
+    disks(machine, "/srv/data")
+    ready(machine, f"{PROFILE}chroot = /srv/data/sftp/%u\nmounts = fstab\n")
+    again(machine, "sftpjail", "setup")
+    key = jail(machine, "ann")
+    works(machine, "ann", key)
+    machine.sh("umount -R /srv/data/sftp/ann/home/ann; umount -l /srv/data")
+    machine.run("useradd", "-m", "-G", "sftponly", "eve")
+    for argv in (["check"], ["check", "--fix"], ["apply"], ["setup"], ["explain", "ann"]):
+        done = machine.run("sftpjail", *argv, check=False)
+        said = done.out + done.err
+        assert done.code and said.count("/srv/data is not mounted, where the jails in") == 1, done
+    assert machine.sh("find /srv/data").out == "/srv/data\n", "nothing is made below it"
+    machine.sh("mount --bind /disk1 /srv/data; sftpjail apply; sftpjail check ann")
+    works(machine, "ann", key)
+
+    # It is lost: one command, which is a choice, makes the jails anew.
+    machine.sh("umount -R /srv/data/sftp/*/home/*; umount -l /srv/data")
+    done = machine.run("sftpjail", "check", check=False)
+    machine.sh(choice(done.out, "if it is lost, to make the jails anew without it"))
+    works(machine, "ann", key)
+    machine.run("sftpjail", "check", "ann")
+    assert not machine.exists("/var/lib/sftpjail/disks")
 
 
 def test_a_home_that_is_its_own_jail_and_away(machine: Machine) -> None:

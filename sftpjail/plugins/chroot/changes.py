@@ -5,8 +5,10 @@ sshd refuses a chroot if others than root can change any component; so do we, wi
 
 from __future__ import annotations
 
+import json
 import posixpath
 import stat
+from collections.abc import Iterable
 from dataclasses import replace
 from shlex import quote
 
@@ -26,10 +28,11 @@ from ...actions import Action, MakeSubvolume, Move
 from ...config import Config
 from ...escapes import look_at
 from ...host import Host
-from ...jails.away import home_away, refuse_lost_files, refuse_unmounted
+from ...jails.away import disk_away, home_away, refuse_lost_files, refuse_unmounted
 from ...jails.homes import home_flaw
 from ...model import components, inside, normal
 from ...openssh.chroot_path import fix_flaw, new_home
+from ...paths import DISKS
 
 
 def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
@@ -61,9 +64,24 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     bases = dict.fromkeys(profile.base for profile in config.profiles if profile.base)
     for base in bases:
         _refuse_in_home(base, host)
+        if away := disk_away(base, host):
+            raise away
         if not host.is_dir(base):
             refuse_unmounted(base, host)
-    return [action for base in bases for action in judged(base, host, host.origin("").made)]
+    made = [action for base in bases for action in judged(base, host, host.origin("").made)]
+    return [*made, *_disks(bases, host)]
+
+
+def _disks(bases: Iterable[str], host: Host) -> list[Action]:
+    """Return the action that records which disks the directories of jails are on."""
+    found = {base: disk for base in bases if (disk := host.mount_tables.disk_of(base))}
+    if not found:
+        return _no_disks(host)
+    return [WriteFile(DISKS, json.dumps(found, indent=1, sort_keys=True) + "\n", mode=0o600)]
+
+
+def _no_disks(host: Host) -> list[Action]:
+    return [Remove(DISKS, ours=True)] if host.lstat(DISKS) else []
 
 
 def _refuse_in_home(base: str, host: Host) -> None:
@@ -91,7 +109,7 @@ def _refuse_in_home(base: str, host: Host) -> None:
 def on_teardown(host: Host) -> list[Action]:
     # Those of an earlier configuration too, which only the record knows; no jails are in /etc.
     made = (path for path in host.origin("").made if not inside(path, "/etc"))
-    return [Remove(path) for path in made if host.is_dir(path)]
+    return [*(Remove(path) for path in made if host.is_dir(path)), *_no_disks(host)]
 
 
 def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:

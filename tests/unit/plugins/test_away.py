@@ -9,8 +9,9 @@ import pytest
 from fakes import Tree
 from golden import BIND, HOME, INSIDE, JAIL, Fire, ann
 
-from sftpjail import Key, SftpJailError
-from sftpjail.jails.away import home_away, is_bare_of_homes
+from sftpjail import Key, Remove, SftpJailError, WriteFile
+from sftpjail.jails.away import home_away, is_bare_of_homes, unmounted
+from sftpjail.paths import DISKS
 
 RECORD = "/var/lib/sftpjail/accounts/ann"
 
@@ -90,3 +91,59 @@ def test_no_key_is_added_below_a_mount_point(tree: Tree, fire: Fire) -> None:
     with pytest.raises(SftpJailError, match="is in fstab and not mounted") as caught:
         fire("keys", "on_key_add", tree.host(), account=ann(), key=key)
     assert caught.value.fix == "mount /etc/ssh/authorized_keys && sftpjail apply"
+
+
+ROOT = "21 1 0:1 / / rw - ext4 /dev/sda1 rw\n"
+DISK = "22 21 0:2 / /srv rw - ext4 /dev/sdb1 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "fstab", "recorded"),
+    [
+        (ROOT, "", False),
+        (ROOT + DISK, "", True),
+        (ROOT + DISK, "/dev/sdb1 /srv/ ext4 defaults 0 2", False),
+        (ROOT + DISK.replace("- ext4", "- autofs"), "", False),
+    ],
+)
+def test_setup_notes_a_disk_that_fstab_does_not_name(
+    tree: Tree, fire: Fire, mounts: str, fstab: str, recorded: bool
+) -> None:
+    tree.directory("/srv/sftp")
+    tree.write("/proc/self/mountinfo", mounts)
+    tree.fstab(fstab)
+    note = WriteFile(DISKS, '{\n "/srv/sftp": "/srv"\n}\n', mode=0o600)
+    assert fire("chroot", "on_setup", tree.host()) == ([note] if recorded else [])
+    tree.write(DISKS, note.content)
+    gone = Remove(DISKS, ours=True)
+    assert fire("chroot", "on_setup", tree.host()) == [note if recorded else gone]
+    assert gone in fire("chroot", "on_teardown", tree.host())
+
+
+def test_a_disk_is_away_unless_jails_are_there_without_it(tree: Tree, fire: Fire) -> None:
+    tree.write("/proc/self/mountinfo", ROOT)
+    tree.write(DISKS, '{"/srv/sftp": "/srv"}')
+    away = unmounted(JAIL, tree.host())
+    assert away and away.choices[0].command.startswith("install -d /srv/sftp && sftpjail setup")
+    assert unmounted("/srv/other", tree.host()) is None
+    for hook in ("on_setup", "on_user_create"):
+        with pytest.raises(SftpJailError, match="/srv is not mounted, where the jails in"):
+            fire("chroot", hook, tree.host(), account=ann(BIND))
+    tree.directory("/srv/sftp")
+    tree.write(RECORD, json.dumps({"made": [JAIL]}))
+    assert unmounted(JAIL, tree.host()) is None, "it was made without the disk"
+
+
+def test_a_disk_that_is_the_directory_of_jails_is_away(tree: Tree) -> None:
+    tree.write("/proc/self/mountinfo", ROOT)
+    tree.directory("/srv/sftp")
+    tree.write(DISKS, '{"/srv/sftp": "/srv/sftp"}')
+    away = unmounted(JAIL, tree.host())
+    assert away and away.message.startswith("/srv/sftp is not mounted")
+    assert not away.choices and not away.fix
+    tree.directory("/srv/sftp/ben")
+    assert unmounted(JAIL, tree.host()) is None, "jails are there"
+    (tree.root / "srv/sftp/ben").rmdir()
+    for damaged in ("{", "[]", '{"a": 1}'):
+        tree.write(DISKS, damaged)
+        assert unmounted(JAIL, tree.host()) is None
