@@ -179,6 +179,8 @@ def _quoted(value: str) -> str:
 def with_profiles(text: str, sections: Sequence[str], anew: bool) -> str:
     """Return a configuration with profiles added after those that it has.
 
+    Where it names none, it has the one that then is the default, which is written down.
+
     Args:
         text: the content of sftpjail.conf.
         sections: the lines of the new profiles.
@@ -188,11 +190,14 @@ def with_profiles(text: str, sections: Sequence[str], anew: bool) -> str:
     heads = [at for at, line in enumerate(lines) if re.match(r"\s*\[\s*[^\s\[]", line)]
     begin = next((at for at in heads if re.match(r"\s*\[\s*profiles\s*\]", lines[at])), None)
     if begin is None:
-        return "\n".join([*(text.rstrip("\n").split("\n")), "", "[profiles]", *sections]) + "\n"
+        lines = [*text.rstrip("\n").split("\n"), "", "[profiles]"]
+        begin = len(lines) - 1
     end = next((at for at in heads if at > begin), len(lines))
     own = [lines[begin]] if anew else lines[begin:end]
     while own and not own[-1].strip():
         own.pop()
+    if not (anew or any(line.lstrip().startswith("[[") for line in own)):
+        own.append(f"[[{UNSAID.name}]]")
     return "\n".join([*lines[:begin], *own, *sections, "", *lines[end:]]).rstrip("\n") + "\n"
 
 

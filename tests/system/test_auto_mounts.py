@@ -32,7 +32,7 @@ def shown(machine: Machine, name: str = "alice") -> str:
 def test_setup_decides_by_logins_and_says_why(machine: Machine) -> None:
     pam = machine.read("/etc/pam.d/sshd")
     as_shipped(machine)
-    ready(machine, PROFILE)
+    ready(machine)
     again(machine, "sftpjail", "setup")
     key = jail(machine, "alice")
     machine.run("sftpjail", "mount", "alice", web(machine), "/web")
@@ -57,6 +57,8 @@ def test_setup_decides_by_logins_and_says_why(machine: Machine) -> None:
     machine.write("/etc/ssh/sshd_config.d/99-bob.conf", by_hand)
     found = machine.run("sftpjail", "import").out
     assert "`sftpjail import --apply` takes over 1 account" in found, found
+    plan = machine.run("sftpjail", "--dry-run", "import", "--apply").out
+    assert "+[[sftponly]]" in plan, "a file without profiles gets the one that was meant"
     machine.run("rm", "/etc/ssh/sshd_config.d/99-bob.conf")
     machine.run("sftpjail", "remove", "--delete-account", "alice")
     machine.run("sftpjail", "teardown")

@@ -24,7 +24,7 @@ FULL = Profile(
 
 
 def test_a_profile_is_read_as_it_was_written() -> None:
-    text = with_profiles("", ["", *section(FULL)], anew=False)
+    text = with_profiles("", ["", *section(FULL)], anew=True)
     assert parse(text).profiles == (FULL,)
     assert "mounts = fstab" in section(FULL)
 
@@ -32,8 +32,11 @@ def test_a_profile_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("text", "anew", "names"),
     [
-        ("", False, ["one"]),
-        ("[logs]\nlevel = INFO\n", False, ["one"]),
+        ("", True, ["one"]),
+        ("", False, ["sftponly", "one"]),
+        ("[logs]\nlevel = INFO\n", True, ["one"]),
+        ("[logs]\nlevel = INFO\n", False, ["sftponly", "one"]),
+        ("[profiles]\n# [[two]]\n[logs]\nlevel = INFO\n", False, ["sftponly", "one"]),
         ("# a\n[profiles]\n[[two]]\nchroot = %h\n", False, ["two", "one"]),
         ("[profiles]\n[[two]]\n\n# more\n[ logs ]\nlevel = INFO\n", False, ["two", "one"]),
         ("# a\n[profiles]\n\n# b\n[[two]]\nchroot = %h\n[logs]\nlevel = INFO\n", True, ["one"]),
@@ -42,5 +45,6 @@ def test_a_profile_is_read_as_it_was_written() -> None:
 def test_profiles_come_last(text: str, anew: bool, names: list[str]) -> None:
     new = with_profiles(text, list(section(FULL)), anew)
     assert [profile.name for profile in parse(new).profiles] == names
+    assert anew or parse(new).profiles[:-1] == parse(text).profiles
     assert parse(new).logs == parse(text).logs
     assert text.startswith("# a") == new.startswith("# a")
