@@ -402,7 +402,9 @@ class Problem:
     know, and `check` exits 0 for it. `about` is an account's name, or "host"; a plugin leaves it
     empty, since who asks it knows. `concerns` names the accounts that have this same problem, also
     filled in by who asks. `hides`: it is the cause, or the account is closed on purpose, so that
-    what else is found of the same account is not reported, unless its jail is open.
+    what else is found of the same account is not reported, unless its jail is open. `follows`: it
+    is a consequence, not reported where another problem of the account or of the host names a path
+    that it names too, or one above.
     """
 
     what: str
@@ -414,6 +416,7 @@ class Problem:
     about: str = ""
     concerns: tuple[str, ...] = ()
     hides: bool = False
+    follows: bool = False
 
     def __post_init__(self) -> None:
         if self.severity not in SEVERITIES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from shlex import quote
@@ -29,6 +30,7 @@ from .renames import clash
 THOROUGH = 50  # for up to this many accounts, sshd and other programs are run for each of them
 SETUP = "sftpjail setup"
 PRUNE = "sftpjail apply --prune"
+_PATH = re.compile(r"(?<![^\s'\"(])/[^\s:;,'\")]*")  # in a sentence
 
 
 def _about(name: str, problems: Iterable[Problem]) -> list[Problem]:
@@ -76,7 +78,31 @@ def judge(engine: Engine, users: list[str]) -> list[Problem]:
     of_host = [] if users else list(_host_problems(engine, problems))
     if not users:
         problems += _remains(engine, chosen)
-    return once([*_failures(engine), *of_host, *problems])
+    return once(causes([*_failures(engine), *of_host, *problems]))
+
+
+def causes(problems: Sequence[Problem]) -> list[Problem]:
+    """Return the problems without those that follow from others.
+
+    Such a problem names a path, and another one of the same account, or of the host, names that
+    path or one above: what is wrong there is the cause.
+    """
+    if not any(problem.follows for problem in problems):
+        return list(problems)
+    roots: dict[str, set[str]] = {}
+    for problem in problems:
+        if not problem.follows and problem.severity != "advice":
+            roots.setdefault(problem.about, set()).update(_PATH.findall(problem.what))
+    return [
+        problem
+        for problem in problems
+        if not problem.follows
+        or not any(
+            inside(path, root)
+            for path in _PATH.findall(problem.what)
+            for root in roots.get(problem.about, set()) | roots.get("host", set())
+        )
+    ]
 
 
 def _failures(engine: Engine) -> list[Problem]:
@@ -418,7 +444,7 @@ def problems_of(engine: Engine, account: Account) -> list[Problem]:
         return [Problem(what, why, "" if reason else fix, about=account.name)]
     plan = plan_all(engine, [], [account], [], by="")
     reason = guarded(engine, {account.name: account}).get(account.name, "")
-    return once([*problems, *_account_problems(engine, account, plan, reason)])
+    return once(causes([*problems, *_account_problems(engine, account, plan, reason)]))
 
 
 def wrong(problems: Iterable[Problem]) -> bool:

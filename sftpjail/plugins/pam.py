@@ -357,6 +357,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
             f"PAM closes the sessions of {account.name}: {reason}",
             "it shows all of a jail or nothing",
             fix,
+            follows=True,
         )
     ]
 

@@ -4,6 +4,9 @@ Every fix is run in the order printed, and nothing else. Then nothing is open an
 login works, no file is lost, and whoever is no subject of the fault is as before. Where a person must
 decide, each of the choices is run on the same host, broken again.
 
+The jails of half of the hosts have their mounts in fstab, and those of the others in each session,
+unless a host is about the one or the other. With --all each is tried with both.
+
 The other direction is there too: hosts that are healthy though unusual, on which `check` is silent,
 and faults that it cannot know, with the reason.
 """
@@ -15,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faults_accounts  # noqa: F401 - these register their faults
 import faults_directories  # noqa: F401
@@ -30,9 +33,16 @@ from faults import FAULTS, KEY, Fault, Jail, later, login
 from faults_unknown import CANNOT_KNOW, UNKNOWN
 from healthy import HEALTHY, Healthy
 from lawful import wrongs
-from machine import Machine
+from machine import CONFIG, Machine
 
 tally: Counter[str] = Counter()
+
+
+class Which(NamedTuple):
+    """One of the good machines."""
+
+    mounts: str
+    booted: bool = False
 
 
 class Stock:
@@ -40,34 +50,38 @@ class Stock:
 
     def __init__(self, layer: Path) -> None:
         self._layer = layer
-        self._machines: dict[bool, Machine] = {}
-        self._watches: dict[bool, Watch] = {}
+        self._machines: dict[Which, Machine] = {}
+        self._watches: dict[Which, Watch] = {}
 
-    def take(self, booted: bool = False) -> Jail:
-        if booted not in self._machines:
-            machine = Machine(boot=booted, layer=self._layer, mounts="fstab")
+    def take(self, which: Which) -> Jail:
+        if which not in self._machines:
+            machine = Machine(boot=which.booted, layer=self._layer, mounts=which.mounts)
             machine.__enter__()
-            self._machines[booted] = machine
+            self._machines[which] = machine
+            machine.write(CONFIG, "")
             Jail(machine).make()
-            self._watches[booted] = Watch(machine)
-        return Jail(self._machines[booted])
+            self._watches[which] = Watch(machine)
+        return Jail(self._machines[which])
 
-    def watch(self, booted: bool) -> Watch:
+    def watch(self, which: Which) -> Watch:
         """Who looks at the machine that `take` gives."""
-        return self._watches[booted]
+        return self._watches[which]
 
-    def drop(self, booted: bool) -> None:
-        machine = self._machines.pop(booted, None)
+    def drop(self, which: Which) -> None:
+        machine = self._machines.pop(which, None)
         if machine:
             machine.close()
+
+    def close(self) -> None:
+        for which in list(self._machines):
+            self.drop(which)
 
 
 @pytest.fixture(scope="module")
 def stock(installed: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
     stock = Stock(installed)
     yield stock
-    for booted in (False, True):
-        stock.drop(booted)
+    stock.close()
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(
             f"\nthe gallery: {tally['named']} of {tally['faults']} named, "
@@ -148,16 +162,24 @@ def _untouched(good: Look, broken: Look, after: Look, deleted: str = "$") -> Non
 
 
 @pytest.mark.halved
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_fault(fault: Fault, stock: Stock) -> None:
-    good = stock.take(fault.booted)
+@pytest.mark.parametrize(
+    ("fault", "mounts"),
+    [
+        pytest.param(fault, kind, id=f"{fault.name}-{kind}", marks=[pytest.mark.whole] * second)
+        for fault in FAULTS
+        for second, kind in enumerate(fault.kinds)
+    ],
+)
+def test_fault(fault: Fault, mounts: str, stock: Stock) -> None:
+    which = Which(mounts, fault.booted)
+    good = stock.take(which)
     try:
-        _shown(fault, good, stock.watch(fault.booted))
+        _shown(fault, good, stock.watch(which))
     except BaseException:
-        stock.drop(fault.booted)
+        stock.drop(which)
         raise
     if fault.alone:
-        stock.drop(fault.booted)
+        stock.drop(which)
 
 
 def _shown(fault: Fault, good: Jail, watch: Watch) -> None:
@@ -219,7 +241,8 @@ def _fixed_by_check(fault: Fault, good: Jail) -> None:
 )
 def test_healthy(host: Healthy, installed: Path) -> None:
     tally["healthy"] += 1
-    with Machine(boot=host.booted, layer=installed, mounts="fstab") as machine:
+    with Machine(boot=host.booted, layer=installed, mounts=host.kind) as machine:
+        machine.write(CONFIG, "")
         user = host.makes(machine)
         batch = ["pwd"] if host.read_only else ["put /etc/hostname proof", "rm proof"]
         machine.sftp(user, f"/root/keys/{user}", batch, check=True)
@@ -234,7 +257,7 @@ def test_healthy(host: Healthy, installed: Path) -> None:
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_check_cannot_know(name: str, stock: Stock) -> None:
     """The login fails, and check says nothing, since it would have to guess."""
-    good = stock.take()
+    good = stock.take(Which("fstab"))
     assert CANNOT_KNOW[name] and later(login, good) == ""
     with UNKNOWN[name](good):
         assert login(good)

@@ -30,7 +30,7 @@ SUBJECT = re.compile(
 # What many share, where the lines of others are compared instead, and what is made anew.
 SHARED = re.compile(
     r"/etc/(passwd|shadow|group|gshadow|subuid|subgid)-?$|/etc/fstab|/etc/ssh/(sshd_config|closed\.conf)|/etc/shells$"
-    r"|/etc/ssh/revoked$|/etc/nologin$|/etc/sftpjail/|/var/lib/sftpjail/(accounts|history|host|log)\b|/root/"
+    r"|/etc/ssh/revoked$|/etc/nologin$|/etc/sftpjail/|/var/lib/sftpjail/(accounts|history|host|log|seen)\b|/root/"
     r"|/var/lib/sftpjail$|/etc/\.pwd\.lock|/etc/shadow-maint|/etc/ld\.so\.cache|/etc/mtab"
 )
 # A profile's own settings, which its other members get too.
@@ -123,7 +123,9 @@ class Watch:
         """The lines of shared files that are about bystanders, and the mounts of the second jail."""
         member = re.compile(rf"^({SECOND}:x:.*:)[^:]*$")
         bystander = re.compile(rf"\b({'|'.join((*PEOPLE, SECOND))})\b")
-        for path in ("/etc/passwd", "/etc/shadow", "/etc/fstab"):
+        table = f"/etc/sftpjail/mounts/{SECOND}"
+        tables = (table,) if self.machine.exists(table) else ()
+        for path in ("/etc/passwd", "/etc/shadow", "/etc/fstab", *tables):
             text = self.machine.read(path)
             lines = (line for line in text.splitlines() if bystander.search(line))
             if path == "/etc/shadow":  # who is jailed as alice is can be locked as she is
@@ -176,5 +178,8 @@ def lost(broken: Look, after: Look) -> list[str]:
         path
         for path, entry in broken.files.items()
         if entry[0] == "-" and path not in after.files and entry[4] not in held
-        if not re.match(r"/etc/nologin$|/etc/ssh/.*/10-sftpjail.conf$|/var/lib/sftpjail/", path)
+        if not re.match(
+            r"/etc/nologin$|/etc/ssh/.*/10-sftpjail.conf$|/(etc/sftpjail/mounts|var/lib/sftpjail)/",
+            path,
+        )
     ]

@@ -12,6 +12,7 @@ import json
 import re
 import time
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,16 @@ class Jail:
         """Another sftpjail.conf, "" for what is the default."""
         self.machine.write(CONFIG, text)
         self.machine.run("sftpjail", "setup")
+
+    @property
+    def kind(self) -> str:
+        """Where the mounts of jails are kept, fstab or session."""
+        return self.machine.mounts
+
+    def umount(self, *points: str) -> None:
+        """Nothing is mounted there in the jail any more, as nothing ever is where sessions make the mounts."""
+        if self.kind == "fstab":
+            self.machine.run("umount", *(f"{JAIL}/{point}" for point in points))
 
     def unmounted(self) -> None:
         """Nothing is mounted in the jail any more."""
@@ -196,8 +207,8 @@ def arrival(good: Jail) -> str:
     try:
         if done.code:
             return f"useradd fails: {done.err}"
-        mounted = good.sh("mountpoint -q /srv/sftp/bob/home/bob", check=False).code == 0
-        return "" if mounted else "useradd makes no jail"
+        made = "mountpoint -q /srv/sftp/bob/home/bob || grep -q /home/bob /etc/sftpjail/mounts/bob"
+        return "" if good.sh(made, check=False).code == 0 else "useradd makes no jail"
     finally:
         gone = good.machine.run("userdel", "-r", "bob", check=False)
         if good.machine.exists("/etc/passwd.lock") or gone.code:
@@ -228,7 +239,7 @@ class Fault:
     run. `fixed`: `check --fix` fixes it.
     `curable`: commands that are printed fix it; else only a person can, by what no command knows.
     `new_key`: it takes a new key, which is given by the advice. `alone`: afterwards the machine is
-    no good for other faults.
+    no good for other faults. `mounts`: where its jails have their mounts, if it is about that.
     """
 
     name: str
@@ -241,12 +252,26 @@ class Fault:
     new_key: bool = False
     booted: bool = False
     alone: bool = False
+    mounts: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Where the mounts are, fstab or session; of two the first is for every run, the second for --all.
+
+        What is about neither has the one or the other, by its name. Those that are booted share
+        one machine.
+        """
+        by_session = self.booted or zlib.crc32(self.name.encode()) % 2
+        either = ("session", "fstab") if by_session else ("fstab", "session")
+        return (self.mounts,) if self.mounts else either
 
 
 FAULTS: list[Fault] = []
 
 
-def fault(names: str, witness: Witness, **options: bool) -> Callable[[Breaking], Breaking]:
+def fault(
+    names: str, witness: Witness, mounts: str = "", **options: bool
+) -> Callable[[Breaking], Breaking]:
     """Put a function into the gallery. What it does after a `yield` puts back what no fix has to put back."""
 
     def register(function: Breaking) -> Breaking:
@@ -259,7 +284,7 @@ def fault(names: str, witness: Witness, **options: bool) -> Callable[[Breaking],
             if steps is not None:
                 next(steps, None)
 
-        FAULTS.append(Fault(function.__name__, names, witness, broken, **options))
+        FAULTS.append(Fault(function.__name__, names, witness, broken, mounts=mounts, **options))
         return function
 
     return register

@@ -41,7 +41,7 @@ def nologin(good: Jail) -> None:
     good.sh("echo 'back at noon' >/etc/nologin")
 
 
-@fault(r"locked", login)
+@fault(r"locked", login, mounts="fstab")  # PAM makes the others
 def account_is_locked_without_pam(good: Jail) -> Iterator[None]:
     good.sshd("UsePAM no\n")
     good.sh("passwd -l alice")
@@ -67,7 +67,7 @@ def group_was_deleted(good: Jail) -> None:
 
 def cleared(good: Jail) -> str:
     """Nothing is left of the jail of somebody who is jailed no more."""
-    left = mounted(good.machine, JAIL)
+    left = mounted(good.machine, JAIL) or good.machine.exists("/etc/sftpjail/mounts/alice")
     return f"left: {left}" if left and "sftponly" not in good.sh("id -Gn alice").out else ""
 
 
@@ -100,7 +100,7 @@ def account_has_two_profiles(good: Jail) -> Iterator[None]:
 
 def removed(good: Jail, name: str) -> str:
     """Nothing is left of an account that is gone."""
-    places = f"/var/lib/sftpjail/accounts/{name} /etc/ssh/authorized_keys/{name}"
+    places = f"/var/lib/sftpjail/accounts/{name} /etc/ssh/authorized_keys/{name} /etc/sftpjail/mounts/{name}"
     left = good.sh(f"ls -d {places} 2>/dev/null || :; grep -F user={name} /etc/fstab || :").out
     return f"left: {left}" if left else ""
 

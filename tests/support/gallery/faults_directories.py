@@ -78,7 +78,8 @@ def _mode(good: Jail) -> str:
 
 @fault(r"/home/alice .*(missing|not there|not exist|gone)", private)
 def home_is_missing(good: Jail) -> None:
-    good.sh(f"umount {JAIL}/home/alice; rm -r --one-file-system /home/alice")
+    good.umount("home/alice")
+    good.sh("rm -r --one-file-system /home/alice")
 
 
 @fault(r"/home/alice.* (deleted|anew|another|other|not the)", write, fixed=True)
@@ -103,14 +104,14 @@ def home_is_immutable(good: Jail) -> None:
 
 def _own_file_system(good: Jail, options: str) -> None:
     """The home of alice becomes a small file system of its own."""
-    good.sh(
-        f"umount {JAIL}/home/alice; mount -t tmpfs -o size=64k,mode=700,{options} none /home/alice"
-    )
+    good.umount("home/alice")
+    good.sh(f"mount -t tmpfs -o size=64k,mode=700,{options} none /home/alice")
     good.sh("chown alice: /home/alice; sftpjail apply")
 
 
 def _no_file_system(good: Jail) -> None:
-    good.sh(f"umount {JAIL}/home/alice; umount /home/alice; sftpjail apply")
+    good.umount("home/alice")
+    good.sh("umount /home/alice; sftpjail apply")
 
 
 @fault(r"(/home/alice|home).*(full|space)", write, curable=False)
@@ -144,18 +145,21 @@ def on_its_disk(good: Jail) -> str:
 @fault(r"/home/alice is in fstab and not mounted", on_its_disk)
 def home_has_lost_its_disk(good: Jail) -> Iterator[None]:
     """The mount point belongs to root, and what is uploaded to it would vanish under the disk."""
-    good.sh(f"umount {JAIL}/home/alice; mkdir -p /srv/data; cp -a /home/alice /srv/data/alice")
+    good.umount("home/alice")
+    good.sh("mkdir -p /srv/data; cp -a /home/alice /srv/data/alice")
     good.sh("cp /etc/fstab /root/fstab; chown root /home/alice")
     good.machine.append("/etc/fstab", "/srv/data/alice /home/alice none bind 0 0\n")
     yield
-    good.sh(f"umount {JAIL}/home/alice; umount /home/alice; rm -r /srv/data/alice")
+    good.umount("home/alice")
+    good.sh("umount /home/alice; rm -r /srv/data/alice")
     good.sh("cat /root/fstab >/etc/fstab; chown alice /home/alice; sftpjail apply")
 
 
 @fault(r"/home is in fstab and not mounted", write)
 def all_homes_have_lost_their_disk(good: Jail) -> Iterator[None]:
     """Below the mount point there is nothing, and nothing is to be made there."""
-    good.sh(f"umount {JAIL}/home/alice; cp /etc/fstab /root/fstab; mkdir -p /srv/data")
+    good.umount("home/alice")
+    good.sh("cp /etc/fstab /root/fstab; mkdir -p /srv/data")
     good.sh("mv /home/* /srv/data")
     good.machine.append("/etc/fstab", "/srv/data /home none bind 0 0\n")
     yield
@@ -168,7 +172,8 @@ def home_was_moved_to_another_disk(good: Jail) -> Iterator[None]:
     good.sh("mkdir -p /srv/data/alice; mount -t tmpfs -o mode=755 none /srv/data")
     good.sh("cp -a /home/alice /srv/data; mount --bind /srv/data/alice /home/alice")
     yield
-    good.sh(f"umount {JAIL}/home/alice /home/alice /srv/data")
+    good.umount("home/alice")
+    good.sh("umount /home/alice /srv/data")
     good.sh("rm -r /srv/data; rm -f /home/alice/landed; sftpjail apply")
 
 

@@ -87,7 +87,7 @@ def log_directory_was_deleted(good: Jail) -> Iterator[None]:
     good.configure("")
 
 
-@fault(r"/dev.*(log|socket)", log, fixed=True)
+@fault(r"/dev.*(log|socket)", log, mounts="fstab", fixed=True)
 def log_socket_is_an_orphan(good: Jail) -> Iterator[None]:
     """As the recipe does it: a bind of the socket itself, which the daemon makes anew when it starts again."""
     good.sh(
@@ -101,6 +101,6 @@ def log_socket_is_an_orphan(good: Jail) -> Iterator[None]:
     )
 
 
-@fault(r"/dev.*(log|socket|mount)", log, fixed=True)
+@fault(r"/dev.*(log|socket|mount)", log, mounts="fstab", fixed=True)
 def dev_was_replaced(good: Jail) -> None:
     good.sh(f"umount {JAIL}/dev; [ -e {JAIL}/dev/null ] || mknod {JAIL}/dev/null c 1 3")

@@ -8,12 +8,12 @@ from faults import JAIL, SITE, Jail, boot, fault, login, read, read_only, write
 from steps import fstab, web
 
 
-@fault(r"/home/alice.* not mounted", write, fixed=True)
+@fault(r"/home/alice.* not mounted", write, fixed=True, mounts="fstab")
 def home_is_not_mounted(good: Jail) -> None:
     good.sh(f"umount {JAIL}/home/alice")
 
 
-@fault(r"My Music.*(\bro\b|read-only)", read_only, fixed=True)
+@fault(r"My Music.*(\bro\b|read-only)", read_only, fixed=True, mounts="fstab")
 def mount_lost_its_ro(good: Jail) -> None:
     good.sh(f"mount -o remount,bind,rw,nosuid,nodev '{JAIL}/My Music'")
 
@@ -27,7 +27,7 @@ def setuid(good: Jail) -> str:
     return "setuid works in the mount" if done.out.strip() == "0" else ""
 
 
-@fault(r"/web.*nosuid", setuid, fixed=True)
+@fault(r"/web.*nosuid", setuid, fixed=True, mounts="fstab")
 def mount_lost_its_nosuid(good: Jail) -> None:
     good.sh(f"mount -o remount,bind,suid,dev {JAIL}/web")
 
@@ -68,14 +68,14 @@ def source_has_a_disk_below_it(good: Jail) -> Iterator[None]:
     good.sh(f"sftpjail umount alice /web/disk; umount {SITE}/disk; rmdir {SITE}/disk")
 
 
-@fault(r"/web.*(/srv/other|another|other|something else)", read)
+@fault(r"/web.*(/srv/other|another|other|something else)", read, mounts="fstab")
 def wrong_directory_is_mounted(good: Jail) -> None:
     good.sh(
         f"mkdir -p /srv/other; umount {JAIL}/web; mount --bind -o nosuid,nodev /srv/other {JAIL}/web"
     )
 
 
-@fault(r"/home/alice.*(second|over|top|cover|another|other|not the)", write)
+@fault(r"/home/alice.*(second|over|top|cover|another|other|not the)", write, mounts="fstab")
 def home_is_covered(good: Jail) -> None:
     good.sh(f"mount -t tmpfs -o mode=755 none {JAIL}/home/alice")
 
@@ -88,17 +88,17 @@ def jail_is_covered(good: Jail) -> None:
 # -- fstab ---------------------------------------------------------------------------------------
 
 
-@fault(r"fstab", boot, fixed=True)
+@fault(r"fstab", boot, fixed=True, mounts="fstab")
 def fstab_lost_the_home(good: Jail) -> None:
     good.sh("sed -i '/role=home/d' /etc/fstab")
 
 
-@fault(r"fstab|home/alcie", boot, fixed=True)
+@fault(r"fstab|home/alcie", boot, fixed=True, mounts="fstab")
 def fstab_has_the_home_misspelt(good: Jail) -> None:
     good.sh(f"sed -i 's|{JAIL}/home/alice|{JAIL}/home/alcie|' /etc/fstab")
 
 
-@fault(r"/srv/sftp/alcie/web", boot)
+@fault(r"/srv/sftp/alcie/web", boot, mounts="fstab")
 def fstab_has_a_target_misspelt(good: Jail) -> Iterator[None]:
     good.sh(f"sed -i 's|{JAIL}/web|/srv/sftp/alcie/web|' /etc/fstab")
     yield
@@ -108,7 +108,7 @@ def fstab_has_a_target_misspelt(good: Jail) -> Iterator[None]:
     good.sh(f"sftpjail mount alice {SITE} /web")
 
 
-@fault(r"nofail|fstab", boot, fixed=True)
+@fault(r"nofail|fstab", boot, fixed=True, mounts="fstab")
 def fstab_lost_nofail(good: Jail) -> None:
     good.sh(f"sed -i '\\|{JAIL}/web|s/,nofail//' /etc/fstab")
 
@@ -122,7 +122,7 @@ def nobodys(good: Jail) -> str:
     )
 
 
-@fault(r"fstab|x-sftpjail.user", nobodys, fixed=True)
+@fault(r"fstab|x-sftpjail.user", nobodys, fixed=True, mounts="fstab")
 def fstab_lost_the_owner_of_a_line(good: Jail) -> None:
     good.sh("sed -i '/role=home/s/,x-sftpjail.user=alice,x-sftpjail.role=home//' /etc/fstab")
 
@@ -133,14 +133,14 @@ def verified(good: Jail) -> str:
     return f"findmnt --verify: {done.out}" if done.code else ""
 
 
-@fault(r"fstab.*(line|parse)|(line|parse).*fstab", verified, explained=False)
+@fault(r"fstab.*(line|parse)|(line|parse).*fstab", verified, explained=False, mounts="fstab")
 def fstab_has_a_broken_line(good: Jail) -> Iterator[None]:
     good.sh("sed -i '1a /srv/web/example.com' /etc/fstab")
     yield
     good.sh("sed -i '/^#* *.srv.web.example.com$/d' /etc/fstab")
 
 
-@fault(r"fstab.*(line|parse)|(line|parse).*fstab", verified, explained=False)
+@fault(r"fstab.*(line|parse)|(line|parse).*fstab", verified, explained=False, mounts="fstab")
 def fstab_has_two_broken_lines(good: Jail) -> Iterator[None]:
     """The first command has apply write the file anew; the second must find its line all the same."""
     good.sh(
@@ -154,6 +154,7 @@ def fstab_has_two_broken_lines(good: Jail) -> Iterator[None]:
     r"x-sftpjail.user=carol|carol",
     lambda good: "" if not fstab(good.machine, "carol") else "carol's line",
     explained=False,
+    mounts="fstab",
 )
 def fstab_has_a_line_without_account(good: Jail) -> None:
     good.machine.append(
@@ -165,5 +166,6 @@ def fstab_has_a_line_without_account(good: Jail) -> None:
 @fault(r"/srv/sftp/alice.*(missing|not there|not exist|gone|mount)", login, fixed=True)
 def everything_unmounted_and_removed(good: Jail) -> None:
     good.unmounted()
-    good.sh("umount -R /srv/sftp/nina/dev /srv/sftp/nina/home/nina")
+    if good.kind == "fstab":
+        good.sh("umount -R /srv/sftp/nina/dev /srv/sftp/nina/home/nina")
     good.sh("rm -r --one-file-system /srv/sftp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,16 +22,22 @@ class Healthy:
     booted: bool = False
     read_only: bool = False
     whole: bool = False  # with --all alone
+    mounts: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Where its mounts are, fstab or session: what is about neither has the one or the other, by its name."""
+        return self.mounts or ("fstab", "session")[zlib.crc32(self.name.encode()) % 2]
 
 
 HEALTHY: list[Healthy] = []
 
 
-def healthy(**options: bool) -> Callable[[Making], Making]:
+def healthy(mounts: str = "", **options: bool) -> Callable[[Making], Making]:
     """Put a host into the list."""
 
     def register(function: Making) -> Making:
-        HEALTHY.append(Healthy(function.__name__, function, **options))
+        HEALTHY.append(Healthy(function.__name__, function, mounts=mounts, **options))
         return function
 
     return register

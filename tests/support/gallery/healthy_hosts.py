@@ -59,7 +59,7 @@ def no_include(machine: Machine) -> str:
     return host(machine)
 
 
-@healthy()
+@healthy(mounts="fstab")
 def no_pam(machine: Machine) -> str:
     name = host(machine, sshd="UsePAM no\n")
     machine.run("usermod", "-p", "*", name)

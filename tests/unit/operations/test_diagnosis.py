@@ -29,7 +29,7 @@ from sftpjail.formats.user_managers import DROPIN as MANAGERS
 from sftpjail.jails.membership import jailed
 from sftpjail.model import Problem
 from sftpjail.operations.apply import plan_all
-from sftpjail.operations.diagnosis import judge
+from sftpjail.operations.diagnosis import causes, judge
 from sftpjail.operations.limits import limited
 from sftpjail.paths import ADDRESSES
 from sftpjail.system import locks
@@ -593,3 +593,23 @@ def test_the_stage_is_what_it_says(stage: Stage) -> None:
     assert (stage.tree.root / SOCKET.lstrip("/")).exists() and (
         stage.tree.root / DROPIN.lstrip("/")
     ).exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (Problem("/srv/sftp/ann has mode 0775", "", about="ann"), False),
+        (Problem("/srv is writable by its group", "", about="host"), False),
+        (Problem("not as configured: ~ /srv/sftp/ann/home (0:0)", "", about="ann"), False),
+        (Problem("/srv/sftp/ben has mode 0775", "", about="ann"), True),
+        (Problem("/srv/sftp/ann/homes is missing", "", about="ann"), True),
+        (Problem("/srv/sftp/ann has mode 0775", "", about="ben"), True),
+        (Problem("/srv/sftp/ann is new", "", severity="advice", about="ann"), True),
+        (Problem("the account has expired", "", about="ann"), True),
+    ],
+)
+def test_what_follows_is_said_without_a_cause(other: Problem, said: bool) -> None:
+    what = "PAM closes the sessions of ann: will not show /home/ann as /srv/sftp/ann/home/ann: no"
+    follows = Problem(what, "", about="ann", follows=True)
+    assert causes([follows, other]) == ([follows, other] if said else [other])
+    assert causes([other]) == [other]
