@@ -145,12 +145,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
     absent = _absent(account, host)
     if absent:
         return [absent]
-    mounted = [bind for bind in binds if host.mount_at(bind.target)]
-    if (
-        host.mount_at(account.jail)
-        and mounted
-        and not any(host.lstat(bind.target) for bind in mounted)
-    ):
+    if host.mount_at(account.jail) and _is_covered(account, host):
         what, why = (
             f"something is mounted on the jail {account.jail} itself",
             "it hides everything that was in it",
@@ -167,6 +162,17 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
         *(problem for problem in setid if problem),
         *chain.from_iterable(below),
     ]
+
+
+def _is_covered(account: Account, host: Host) -> bool:
+    """Return whether what is mounted on a jail hides what was in it: mounts, or their targets."""
+    made = host.origin(account.name).made
+    ours = [
+        bind.target
+        for bind in host.binds(account.name)
+        if host.mount_at(bind.target) or (bind.kept == "session" and bind.target in made)
+    ]
+    return bool(ours) and not any(map(host.lstat, ours))
 
 
 def _absent(account: Account, host: Host) -> Problem | None:

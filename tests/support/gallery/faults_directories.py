@@ -82,7 +82,7 @@ def home_is_missing(good: Jail) -> None:
     good.sh("rm -r --one-file-system /home/alice")
 
 
-@fault(r"/home/alice.* (deleted|anew|another|other|not the)", write, fixed=True)
+@fault(r"/home/alice.* (deleted|anew|another|other|not the)", write, mounts="fstab", fixed=True)
 def home_was_made_anew(good: Jail) -> None:
     good.sh("mv /home/alice /home/x; cp -a /home/x /home/alice; rm -r /home/x")
 
@@ -167,7 +167,7 @@ def all_homes_have_lost_their_disk(good: Jail) -> Iterator[None]:
     good.sh("sftpjail apply")
 
 
-@fault(r"/home/alice.* other", on_its_disk, fixed=True)
+@fault(r"/home/alice.* other", on_its_disk, mounts="fstab", fixed=True)
 def home_was_moved_to_another_disk(good: Jail) -> Iterator[None]:
     good.sh("mkdir -p /srv/data/alice; mount -t tmpfs -o mode=755 none /srv/data")
     good.sh("cp -a /home/alice /srv/data; mount --bind /srv/data/alice /home/alice")

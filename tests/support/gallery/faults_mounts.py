@@ -32,15 +32,15 @@ def mount_lost_its_nosuid(good: Jail) -> None:
     good.sh(f"mount -o remount,bind,suid,dev {JAIL}/web")
 
 
-@fault(r"/web.*(deleted|anew|another|other|not the)", read, fixed=True)
+@fault(r"/web.*(deleted|anew|another|other|not the)", read, mounts="fstab", fixed=True)
 def source_was_made_anew(good: Jail) -> None:
     good.sh(f"cp -a {SITE} /srv/web/new; rm -r {SITE}; mv /srv/web/new {SITE}")
 
 
 def stale(good: Jail) -> str:
-    """/web does not show a directory that was deleted."""
+    """/web does not show a directory that was deleted, nor keeps the session from opening."""
     found = good.sh(f"grep -F ' {JAIL}/web ' /proc/self/mountinfo | grep -F //deleted", check=False)
-    return f"stale: {found.out}" if found.code == 0 else ""
+    return f"stale: {found.out}" if found.code == 0 else login(good)
 
 
 @fault(r"/srv/web/example.com.*(missing|not there|not exist|gone|deleted)", stale)

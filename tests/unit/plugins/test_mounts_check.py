@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fakes import Tree
 from golden import BIND, JAIL, WEB, Fire, ann, known
@@ -157,6 +159,24 @@ def test_on_check_of_a_mount_on_the_jail_itself(tree: Tree, fire: Fire) -> None:
         problem.what == f"something is mounted on the jail {JAIL} itself"
         and problem.fix == f"umount {JAIL}"
     )
+
+
+@pytest.mark.parametrize(("made", "there"), [(True, False), (False, False), (True, True)])
+def test_a_mount_on_a_jail_that_is_mounted_by_session(
+    tree: Tree, fire: Fire, made: bool, there: bool
+) -> None:
+    """Nothing of the jail is in the host's mount table; that a target was made is known."""
+    target = f"{JAIL}/new"
+    tree.write("/etc/fstab", "")
+    line = f"{WEB.source} {target} none bind,x-sftpjail.user=ann 0 0\n"
+    tree.write("/etc/sftpjail/mounts/ann", line)
+    tree.write("/var/lib/sftpjail/accounts/ann", json.dumps({"made": [target] * made}))
+    tree.mounted((JAIL, FLAGS))
+    if there:
+        tree.directory(target)
+    found = [problem.what for problem in check(tree, fire)]
+    covered = [f"something is mounted on the jail {JAIL} itself"]
+    assert found == (covered if made and not there else []), found
 
 
 def test_on_check_where_the_jail_is_missing_that_is_the_problem(tree: Tree, fire: Fire) -> None:
