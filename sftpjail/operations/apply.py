@@ -189,7 +189,8 @@ def plan_with_setup(
 ) -> tuple[Plan, list[SftpJailError]]:
     """Return a plan that, on a host that is set up, also brings the host to its configuration.
 
-    If that is not possible, also return why, and a plan for the jails only.
+    If that is not possible, also return why, unless a jail's error says so too, and a plan for
+    the jails only.
     """
     if first and engine.host.lstat(HOST_RECORD) is not None:
         lost = lost_groups(engine.config, engine.host)
@@ -205,6 +206,8 @@ def plan_with_setup(
             return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:
             plan = plan_all(engine, [], accounts, last, failed=failed)
+            if any(other.message == error.message for other in plan.errors.values()):
+                return plan, []  # one cause is reported once
             return plan, [error.saying(f"setup cannot be done: {error.message}")]
     return plan_all(engine, [], accounts, last, failed=failed), []
 
