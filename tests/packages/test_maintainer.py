@@ -130,6 +130,22 @@ def test_removals_that_come_to_nothing(machine: Machine, built: Build) -> None:
 
 
 @pytest.mark.debian
+@pytest.mark.parametrize("is_set_up", [True, False])
+def test_a_purge_leaves_what_was_quarantined(
+    machine: Machine, built: Build, is_set_up: bool
+) -> None:
+    machine.run("dpkg", "-i", Debian(machine).put(built.deb))
+    machine.sh(f"install -d -m 700 {STATE}/quarantine && echo bad >{STATE}/quarantine/1-a")
+    if not is_set_up:
+        machine.run("sftpjail", "teardown")
+    machine.run("dpkg", "--remove", "sftpjail")
+    done = machine.run("dpkg", "--purge", "sftpjail")
+    left = [f"{STATE}/quarantine", f"{STATE}/quarantine/1-a"]
+    assert machine.run("find", STATE, "-mindepth", "1").out.split() == left
+    assert not is_set_up or "uploads that were quarantined are left" in done.err
+
+
+@pytest.mark.debian
 def test_a_purge_where_nothing_of_ours_may_be_executed(machine: Machine, built: Build) -> None:
     machine.run("dpkg", "-i", Debian(machine).put(built.deb))
     machine.run("dpkg", "--remove", "sftpjail")
