@@ -24,6 +24,7 @@ from ..operations.export import known, readable
 from ..operations.from_file import Change, FromFile, any_shut, faults_of, shown_values
 from ..system.scratch import new_file
 from .context import Command, Context, counted, printable
+from .progress import progress_bar
 
 _STDIN = ("-", "/dev/stdin")
 _MOST = 256 << 20  # bytes: more than a million accounts
@@ -261,8 +262,10 @@ def _apply(
 
 
 def _carry_out(context: Context, file: AccountsFile, engine: Engine, wanted: FromFile) -> None:
-    plan = wanted.plan()
-    notices = engine.apply(plan, *wanted.stages())
+    with progress_bar(context) as engine.progress:
+        engine.progress("planning", 0, 0)
+        plan = wanted.plan()
+        notices = engine.apply(plan, *wanted.stages())
     count = counted(len(wanted.changes), "account")
     context.report(plan, notices, _done(wanted), f"{count} checked, all is as {file.path} says")
 

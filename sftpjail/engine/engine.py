@@ -30,7 +30,7 @@ from .origins import records
 from .packed import Packed
 from .plan import Event, OnSetup, Plan, Step, blaming, names_of
 from .summary import describe
-from .transaction import announce, carry_out
+from .transaction import Progress, announce, carry_out
 
 LOCK = f"{RUN_DIR}/lock"
 
@@ -45,7 +45,7 @@ class Engine:
         notices: notices for the administrator from the recovery that preceded.
         command: the command that runs, for the history.
 
-    `commits`: the plans that were committed.
+    `commits`: the plans that were committed. `progress` is told how far a transaction is.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Engine:
         self.commits: list[Plan] = []
         self.command = command
         self.reverts = 0  # the transaction that the next one undoes
+        self.progress: Progress = lambda what, done, total: None
         self.left_out: set[str] = set()  # third-party plugins that do not converge
 
     # -- planning ----------------------------------------------------------------------------------
@@ -217,9 +218,10 @@ class Engine:
                 try:
                     plan.kept, plan.left = Packed(), Packed()  # of an attempt before this one
                     remember(plan, self.host)
-                    notices = carry_out(plan, journal, self.host)
+                    notices = carry_out(plan, journal, self.host, self.progress)
                     for stage in stages:
                         notices += self._take(stage, plan, journal)
+                    self.progress("checking", len(plan.steps), len(plan.steps))
                     refuse_not_converged(self, plan)
                     quiet.enter_context(signals_wait())
                     entry = describe(plan, self.host, self.command, self.reverts)
@@ -236,6 +238,7 @@ class Engine:
 
     def _take(self, stage: Stage, plan: Plan, journal: Journal) -> list[str]:
         """Plan a stage, add it to the plan and carry it out; return notices."""
+        self.progress("planning", 0, 0)
         fresh = self.on(self.host.anew())
         fresh.host.files.without(going(plan, fresh.host))
         more = stage(fresh)
@@ -245,7 +248,7 @@ class Engine:
         remember(more, fresh.host)
         plan.kept.extend(more.kept)
         plan.left.extend(more.left)
-        return carry_out(more, journal, fresh.host)
+        return carry_out(more, journal, fresh.host, self.progress)
 
     def _roll_back(self, journal: Journal, plan: Plan, error: BaseException) -> None:
         began = bool(journal.undos)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -22,13 +22,19 @@ _AT_FILES = (Phase.DIRECTORIES, Phase.FILES)
 _MANY = 32
 
 
-def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
+_WORDS = {Phase.UNMOUNT: "unmounting", Phase.GIVING: "owners", Phase.ENDINGS: "processes"}
+# Is told before each part of a transaction: what comes, and how many steps of how many are done.
+Progress = Callable[[str, int, int], None]
+
+
+def carry_out(plan: Plan, journal: Journal, host: Host, progress: Progress) -> list[str]:
     """Carry out the steps of a plan, phase by phase, and return notices for the administrator.
 
     Args:
         plan: what to do.
         journal: gets the undo records of a phase before its first step.
         host: the facts from before.
+        progress: is told before each phase.
 
     Raises:
         SftpJailError: a step failed; the journal has what to undo.
@@ -37,10 +43,13 @@ def carry_out(plan: Plan, journal: Journal, host: Host) -> list[str]:
     _judge_candidates(plan, host)
     late = [step for step in plan.steps if _is_late(step.action)]
     soon = [step for step in plan.steps if not _is_late(step.action)]
+    done = 0
     for phase in Phase:
         batch = [step for step in soon if step.action.phase is phase]
         if not batch:
             continue
+        progress(_WORDS.get(phase, phase.name.lower()), done, len(soon))
+        done += len(batch)
         foreseen = [step for step in plan.steps if kind_of(step.action).foreseen is phase]
         with files.directories_kept() if phase in _AT_FILES else nullcontext():
             early = [_record(step, host) | {"foreseen": True} for step in foreseen]

@@ -173,6 +173,19 @@ def test_a_damaged_record_keeps_nobody_else_out_of_the_file(machine: Machine) ->
 
 
 @pytest.mark.halved
+def test_a_terminal_sees_how_far_it_is(machine: Machine) -> None:
+    ready(machine)
+    machine.write("/etc/sftpjail/hooks/user-create.d/slow", "#!/bin/sh\nsleep 1\n", 0o755)
+    machine.write(FILE, "name,comment\nann,Ann\nbob,Bob\n")
+    said = machine.sh(f"TERM=xterm script -qec 'sftpjail apply {FILE}' /dev/null").out
+    assert re.search(r"checking .*\d+/\d+", said) and "made 2 accounts: ann, bob" in said, said
+    assert "\x1b[?25l" not in said, "the cursor stays"
+    machine.write(FILE, "name,comment\nann,Ann\nbob,Bob\neve,Eve\n")
+    done = machine.run("sftpjail", "apply", FILE)
+    assert "made 1 account: eve" in done.out and "checking" not in done.out + done.err, done
+
+
+@pytest.mark.halved
 def test_what_the_file_lacks_is_shut_out_only_when_told(machine: Machine) -> None:
     ready(machine)
     ann, bob = jail(machine, "ann"), jail(machine, "bob")
