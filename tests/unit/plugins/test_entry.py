@@ -19,7 +19,7 @@ from sftpjail import (
     Style,
     WriteFile,
 )
-from sftpjail.config import Config, Metrics
+from sftpjail.config import Config, Events, Metrics
 from sftpjail.paths import BIN, LIB
 from sftpjail.transferlog.totals import Totals, as_text
 
@@ -30,6 +30,7 @@ STUBS = {
     "/etc/shadow-maint/userdel-post.d/sftpjail": "userdel-post",
 }
 LOCAL = "/usr/local/sbin/adduser.local", "/usr/local/sbin/deluser.local"
+WATCH = "sftpjail-watch.service"
 BLOCK = "# BEGIN sftpjail useradd-post\n(\n) || :\n# END sftpjail useradd-post\n"
 
 
@@ -41,7 +42,7 @@ def installed(tree: Tree) -> None:
 
 def units(tree: Tree, *enabled: str, booted: bool = False) -> None:
     tree.program("systemctl")
-    for unit in ("sftpjail.path", "sftpjail.timer", "sftpjail-metrics.timer"):
+    for unit in ("sftpjail.path", "sftpjail.timer", "sftpjail-metrics.timer", WATCH):
         tree.write(f"/usr/lib/systemd/system/{unit}", "")
     for wanted in enabled:
         tree.write(f"/etc/systemd/system/{wanted}", "")
@@ -252,3 +253,47 @@ def test_on_check_of_a_timer_for_metrics_that_sleeps(
     (problem,) = fire("entry", "on_check", tree.host(), WITH_FILE, account=None)
     assert problem.what == "sftpjail-metrics.timer does not run"
     assert problem.why == "the metrics are old"
+
+
+WATCHED = Config(events=Events("hooks"))
+
+
+def test_the_watcher_runs_where_a_user_is_configured(tree: Tree, fire: Fire) -> None:
+    units(tree, "paths.target.wants/sftpjail.path", "timers.target.wants/sftpjail.timer")
+    (run,) = [a for a in fire("entry", "on_setup", tree.host(), WATCHED) if isinstance(a, Run)]
+    assert run.argv[1:] == ("enable", "--quiet", WATCH)
+    tree.write(f"/etc/systemd/system/multi-user.target.wants/{WATCH}", "")
+    assert not [a for a in fire("entry", "on_setup", tree.host(), WATCHED) if isinstance(a, Run)]
+    (run,) = [a for a in fire("entry", "on_setup", tree.host()) if isinstance(a, Run)]
+    assert run.argv[1:] == ("disable", "--quiet", WATCH)
+
+
+def test_on_check_of_a_watcher_that_does_not_run(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
+    (problem,) = fire("entry", "on_check", tree.host(), WATCHED, account=None)
+    assert problem.severity == "advice" and "sftpjail watch does not run" in problem.what
+    tree.write("/run/sftpjail/watch", "12\n")
+    tree.write("/proc/12/cmdline", "/usr/bin/python3\0-IS\0/usr/bin/sftpjail\0watch\0")
+    assert fire("entry", "on_check", tree.host(), WATCHED, account=None) == []
+    units(tree, booted=True)
+    programs.answer("is-active", "--quiet", WATCH, code=3)
+    programs.answer("is-active")
+    (problem,) = fire("entry", "on_check", tree.host(), WATCHED, account=None)
+    assert problem.fix == f"systemctl start {WATCH}"
+
+
+def test_what_the_watcher_keeps_goes_and_what_lies_aside_stays(tree: Tree, fire: Fire) -> None:
+    place = "/var/lib/sftpjail/events"
+    for name in ("queue.3", "done.3", "aside/1-2-3", "again/4"):
+        tree.write(f"{place}/{name}", "")
+    removed = [a for a in fire("entry", "on_teardown", tree.host()) if isinstance(a, Remove)]
+    assert [a.path for a in removed if a.path.startswith(place) and not a.directory] == [
+        f"{place}/done.3",
+        f"{place}/queue.3",
+    ]
+    assert [a.path for a in removed if a.path.startswith(place) and a.directory] == [
+        f"{place}/aside",
+        f"{place}/again",
+        place,
+    ]

@@ -21,7 +21,7 @@ from sftpjail import (
     WriteFile,
 )
 from sftpjail.actions import MOUNT_OPTIONS
-from sftpjail.config import Config, Logs
+from sftpjail.config import Config, Events, Logs
 from sftpjail.plugins.logs import changes as plugin
 
 RSYSLOG, SYSLOG_NG = "/etc/rsyslog.d/10-sftpjail.conf", "/etc/syslog-ng/conf.d/sftpjail.conf"
@@ -305,6 +305,28 @@ def test_on_check_under_systemd_journald_has_the_socket(tree: Tree, fire: Fire) 
     tree.write(SOCKET, "")
     (problem,) = fire("logs", "on_check", tree.host(), config, account=ann())
     assert problem.fix == f"umount {SOCKET} && sftpjail apply"
+
+
+@pytest.mark.parametrize(
+    ("said", "limit"),
+    [
+        ("", "10000 messages in 30s"),
+        (
+            "[Journal]\n#RateLimitBurst=9\nRateLimitBurst=5\nRateLimitIntervalSec=2min\n",
+            "5 messages",
+        ),
+        ("[Journal]\nRateLimitIntervalSec=0\n", ""),
+        ("[Journal]\nRateLimitBurst=0\n", ""),
+    ],
+)
+def test_on_check_of_what_journald_may_drop(
+    tree: Tree, fire: Fire, programs: Programs, said: str, limit: str
+) -> None:
+    systemd(tree)
+    programs.answer("systemd-analyze", "cat-config", out=said)
+    assert fire("logs", "on_check", tree.host(), account=None) == []
+    found = fire("logs", "on_check", tree.host(), Config(events=Events("hooks")), account=None)
+    assert [limit in one.what and one.severity == "advice" for one in found] == [True] * bool(limit)
 
 
 def test_on_explain(good: Tree, fire: Fire) -> None:
