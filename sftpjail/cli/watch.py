@@ -88,10 +88,10 @@ def _watch(context: Context, config: Config) -> None:
     from ..watch.handout import Worker, deliver
     from ..watch.watcher import Watcher
 
-    wanted = config.events
+    wanted, path = config.events, context.arguments.config
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(Worker(number, wanted.user, wanted.timeout))
+            stack.enter_context(Worker(number, wanted.user, wanted.timeout, path))
             for number in range(1, wanted.workers + 1)
         ]
         watcher = Watcher(
@@ -99,7 +99,7 @@ def _watch(context: Context, config: Config) -> None:
             lambda event, worker: deliver(event, config, worker),
             workers,
             lambda line: context.warn([line]),
-            partial(_is_other, context.arguments.config, _written(context.arguments.config)),
+            partial(_is_other, path, _written(path)),
         )
         try:
             watcher.run()

@@ -296,3 +296,14 @@ def test_under_systemd_a_scope_ends_with_its_worker(booted: Machine) -> None:
     assert not booted.sh(
         "systemctl list-units --all --plain 'sftpjail-worker*' | grep scope", check=False
     ).out
+
+    # The service does the same, with what its unit closes.
+    booted.write(CONFIG, "[events]\nuser = hooks\n")
+    script(booted, "upload", "grep -q bad <&3 || exit 0; echo found; exit 10")
+    booted.run("sftpjail", "setup")
+    key = jail(booted, "amy")
+    booted.write("/root/bad", "bad\n")
+    works(booted, "amy", key, "put /root/bad bad", "put /etc/hostname good")
+    top = "/var/lib/sftpjail/quarantine"
+    booted.sh(f"until grep -q '\"moved\"' {top}/*.json; do sleep 0.1; done", timeout=30)
+    assert booted.sh(f"cat {top}/*[!n]; ls /home/amy").out == "bad\ngood\n"
