@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ from ..jails.guards import guard, is_namesake
 from ..jails.homes import refusal
 from ..jails.leftovers import former_name
 from ..jails.membership import find, find_jailed, members, not_jailed
-from ..jails.owners import named
+from ..jails.owners import named, resolve
 from ..jails.renames import refuse_renamed
 from ..jails.states import States
 from ..model import Account, Bind, Key, Problem, Profile, in_units, valid_name
@@ -54,7 +55,16 @@ from .passwords import (
 )
 from .renames import rename
 
-MountWanted = tuple[str, str, bool]  # source, target, and whether it is read-only
+
+class MountWanted(NamedTuple):
+    """What --mount is to show, where, whether read-only, and whose files are the account's."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    owner: str = ""
+
+
 FORCE = "give --force if you are sure"
 
 
@@ -89,7 +99,7 @@ def _register_add(add_parser: Command) -> None:
     )
     parser.add_argument(
         "--mount",
-        metavar="SRC:DST[:ro]",
+        metavar="SRC:DST[:ro][:as=OWNER[:GROUP]]",
         action="append",
         default=[],
         help="a directory to mount in the jail; may be repeated",
@@ -144,18 +154,20 @@ def _register_adopt(add_parser: Command) -> None:
 
 
 def parse_mount(text: str) -> MountWanted:
-    """Return source, target and read-only of SRC:DST[:ro].
+    """Return what SRC:DST[:ro][:as=OWNER[:GROUP]] is.
 
     Raises:
         UsageError: it is not of that form.
     """
-    body, read_only = (
-        (text[:-3], True) if text.endswith(":ro") else (text.removesuffix(":rw"), False)
-    )
+    front, owned, owner = text.partition(":as=")
+    if owned and not re.fullmatch(r"[^/:]+(:[^/:]+)?", owner):
+        front, owner = text, ""
+    read_only = front.endswith(":ro")
+    body = front.removesuffix(":ro" if read_only else ":rw")
     source, colon, target = body.rpartition(":")
     if not colon or not source:
-        raise UsageError(f"--mount {text!r} is not SRC:DST[:ro]")
-    return source, target, read_only
+        raise UsageError(f"--mount {text!r} is not SRC:DST[:ro][:as=OWNER[:GROUP]]")
+    return MountWanted(source, target, read_only, owner)
 
 
 def _foresee(account: Account, options: list[str], host: Host, config: Config) -> None:
@@ -282,9 +294,10 @@ def _report_useless(seek: Callable[[], Account], wanted: Wanted, context: Contex
 
     def look() -> list[Problem]:
         account = seek()
-        config, binds = context.config(), _binds(account, wanted.mounts)
+        config, host = context.config(), Host()
+        binds = _binds(account, wanted.mounts, host)
         useless = of_passwords(account.name, config) if wanted.hashed else []
-        return [*unusable(account, binds, Host(), config), *useless]
+        return [*unusable(account, binds, host, config), *useless]
 
     context.look_after(look)
     return context.close(0)
@@ -312,10 +325,12 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
     return replace(account, profile=known)
 
 
-def _binds(account: Account, mounts: Sequence[MountWanted]) -> list[Bind]:
-    return [
-        make_bind(account, source, target, ro, under_home=False) for source, target, ro in mounts
-    ]
+def _binds(account: Account, mounts: Sequence[MountWanted], host: Host) -> list[Bind]:
+    found = []
+    for source, target, read_only, owner in mounts:
+        ids = resolve(owner, host) if owner else None
+        found.append(make_bind(account, source, target, read_only, under_home=False, owner=ids))
+    return found
 
 
 def _jailing(engine: Engine, account: Account, wanted: Wanted, arrived: bool = False) -> Plan:
@@ -327,7 +342,7 @@ def _jailing(engine: Engine, account: Account, wanted: Wanted, arrived: bool = F
         wanted: see `Wanted`.
         arrived: it has just been made.
     """
-    binds = _binds(account, wanted.mounts)
+    binds = _binds(account, wanted.mounts, engine.host)
     events: list[Event] = [
         *create_events(account, engine.host, engine.manager, arrived),
         *([OnUserExpire(account, wanted.expires)] if wanted.expires else []),

@@ -68,6 +68,54 @@ def upload(machine: Machine, keys: dict[str, str]) -> None:
     assert strangers(machine) == ""
 
 
+# As WinSCP uploads: a temporary name, the mode and the times of the local file, then the name.
+WINSCP = """\
+import paramiko, sys
+
+port, user, path, mode = int(sys.argv[1]), *sys.argv[2:5]
+transport = paramiko.Transport(("127.0.0.1", port))
+key = paramiko.Ed25519Key.from_private_key_file(f"/root/keys/{user}")
+transport.connect(username=user, pkey=key)
+client = paramiko.SFTPClient.from_transport(transport)
+with client.open(f"{path}.filepart", "wx") as part:
+    part.write(b"by WinSCP\\n")
+client.chmod(f"{path}.filepart", int(mode, 8))
+client.utime(f"{path}.filepart", (1600000000, 1600000000))
+client.posix_rename(f"{path}.filepart", path)
+transport.close()
+"""
+
+
+def by_other_clients(machine: Machine, keys: dict[str, str]) -> None:
+    """lftp with its temporary names, and WinSCP's way, over what the other has uploaded."""
+    machine.write("/root/winscp", WINSCP)
+    for name, other in (("alice", "bob"), ("bob", "alice")):
+        ssh = " ".join(["ssh", "-a", "-x", *machine._client(keys[name], "-p")])
+        for mode in ("600", "644", "777"):
+            script = "; ".join(
+                [
+                    f'set sftp:connect-program "{ssh}"',
+                    "set xfer:use-temp-file yes",
+                    f"open sftp://{name}:x@127.0.0.1",
+                    f"put /tmp/{mode} -o /web/lftp",
+                    f"chmod {mode} /web/lftp",
+                    "bye",
+                ]
+            )
+            machine.run("lftp", "--norc", "-c", script)
+            place = str(machine.port), name, "/web/winscp", mode
+            machine.run("python3", "/root/winscp", *place)
+            assert machine.read(f"{SOURCE}/winscp") == "by WinSCP\n"
+            assert machine.mode(f"{SOURCE}/winscp") == f"www-data:www-data {mode}"
+            assert machine.read(f"{SOURCE}/lftp") == f"{mode}\n"
+            assert strangers(machine) == ""
+            for path in ("lftp", "winscp"):
+                argv = ("setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups")
+                machine.run(*argv, "cat", f"{SOURCE}/{path}")
+                works(machine, other, keys[other], f"put /tmp/644 /web/{path}")
+    machine.sh(f"rm {SOURCE}/lftp {SOURCE}/winscp")
+
+
 @pytest.mark.parametrize("kind", ["fstab", "session"])
 def test_two_share_what_stays_the_web_servers(kind: str, machine: Machine) -> None:
     if kind == "fstab" and is_old(machine):
@@ -84,6 +132,7 @@ def test_two_share_what_stays_the_web_servers(kind: str, machine: Machine) -> No
     machine.run("sftpjail", "setup")
     machine.sh(f"rm {SOURCE}/of-*")
     upload(machine, keys)
+    by_other_clients(machine, keys)
     machine.run("sftpjail", "check")
     assert "/web <- /srv/web/site (mount, as www-data" in machine.run("sftpjail", "show", "bob").out
     assert "has the files of www-data" in machine.run("sftpjail", "--json", "explain", "bob").out
@@ -174,6 +223,10 @@ def goes_through_a_file(machine: Machine) -> None:
     machine.run("sftpjail", "check", "alice", "bob")
     again(machine, "sftpjail", "apply", "/root/accounts")
     machine.run("sftpjail", "remove", "--delete-account", "carol")
+    refused(machine, "sftpjail", "add", "dave", "--mount", f"{SOURCE}:/web:as=games", code=1)
+    machine.run("sftpjail", "add", "dave", "--mount", f"{SOURCE}:/web:ro:as=www-data")
+    assert "read-only, as www-data" in machine.run("sftpjail", "show", "dave").out
+    machine.run("sftpjail", "remove", "--delete-account", "dave")
 
 
 def is_judged(machine: Machine, key: str) -> None:

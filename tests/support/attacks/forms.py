@@ -36,24 +36,30 @@ CHANGES += (
 
 @dataclass(frozen=True)
 class Form:
-    """A kind of jail: `chroot` and `mounts` as in sftpjail.conf(5), `home` too (none with %h)."""
+    """A kind of jail: `chroot` and `mounts` as in sftpjail.conf(5), `home` too (none with %h).
+
+    `owner`: whose files the jail sees as its own in /web, by `mount --as`.
+    """
 
     chroot: str
     mounts: str
     home: str = "bind"
     booted: bool = False
     read_only: bool = False
+    owner: str = ""
 
     def __str__(self) -> str:
         words = [self.chroot, self.mounts, *([self.home] if self.chroot != "%h" else [])]
         words += ["read-only"] if self.read_only else []
+        words += [f"as {self.owner}"] if self.owner else []
         return ", ".join([*words, "booted" if self.booted else "plain"])
 
     @property
     def config(self) -> str:
         lines = [f"chroot = {self.chroot}", f"mounts = {self.mounts}", f"home = {self.home}"]
         lines += ["read_only = yes"] if self.read_only else []
-        return "\n".join(["[profiles]", "[[sftponly]]", *lines]) + "\n"
+        owners = ["[mounts]", f"as = {self.owner},"] if self.owner else []
+        return "\n".join([*owners, "[profiles]", "[[sftponly]]", *lines]) + "\n"
 
     @property
     def jail(self) -> str:
@@ -96,6 +102,7 @@ def _forms() -> list[Form]:
     return [
         *found,
         *(Form("/srv/sftp/%u", mounts, read_only=True) for mounts in ("fstab", "session")),
+        Form("/srv/sftp/%u", "session", owner="www-data"),  # Debian 12 has no map in fstab
     ]
 
 
@@ -138,7 +145,12 @@ def surround(machine: Machine) -> None:
 def build(machine: Machine, form: Form) -> dict[str, Any]:
     """A host with alice, who is jailed in that form, carol, who is too, and bob, who is not; what attack.py is told."""
     begin(machine, form.config)
+    if form.owner:  # the sandbox's overlay cannot map owners
+        machine.sh("mkdir /srv/web && mount -t tmpfs -o mode=755,nosuid none /srv/web")
     surround(machine)
+    owned = ["--as", form.owner] if form.owner else []
+    if form.owner:
+        machine.sh(f"chown {form.owner}: /srv/web/site /srv/web/site/page")
     machine.run("useradd", "-m", "-G", "sftponly", "carol")
     machine.sh("mkdir -p /srv/sftp/carol; useradd -m alice")
     if form.chroot == "%h":  # such as a skeleton makes, before the home becomes root's
@@ -148,7 +160,7 @@ def build(machine: Machine, form: Form) -> dict[str, Any]:
     machine.run("sftpjail", "adopt", "alice")
     key = open_with_key(machine, "alice")
     under = ["--under-home"] if form.chroot == "%h" else []
-    machine.run("sftpjail", "mount", *under, "alice", "/srv/web/site", "/web")
+    machine.run("sftpjail", "mount", *under, *owned, "alice", "/srv/web/site", "/web")
     machine.run("sftpjail", "mount", *under, "--read-only", "alice", "/srv/media", "/media")
     machine.run("mount", "-t", "proc", "proc", "/srv/web/site/late")
     home = next(iter(form.behind))

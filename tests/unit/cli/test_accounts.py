@@ -448,17 +448,20 @@ def test_adopt_takes_keys_along_and_keeps_the_profile(run: Run, stage: Stage) ->
 @pytest.mark.parametrize(
     ("text", "parsed"),
     [
-        ("/a:/b", ("/a", "/b", False)),
-        ("/a:/b:ro", ("/a", "/b", True)),
-        ("/a:/b:rw", ("/a", "/b", False)),
-        ("/a:x:/b", ("/a:x", "/b", False)),
+        ("/a:/b", ("/a", "/b", False, "")),
+        ("/a:/b:ro", ("/a", "/b", True, "")),
+        ("/a:/b:rw", ("/a", "/b", False, "")),
+        ("/a:x:/b", ("/a:x", "/b", False, "")),
+        ("/a:/b:as=www-data", ("/a", "/b", False, "www-data")),
+        ("/a:/b:ro:as=www-data:staff", ("/a", "/b", True, "www-data:staff")),
+        ("/a:as=x/c:/b", ("/a:as=x/c", "/b", False, "")),
     ],
 )
-def test_mounts_of_add(text: str, parsed: tuple[str, str, bool]) -> None:
+def test_mounts_of_add(text: str, parsed: tuple[str, str, bool, str]) -> None:
     assert parse_mount(text) == parsed
 
 
-@pytest.mark.parametrize("text", ["", "/a", ":/b", ":ro", "/a:ro"])
+@pytest.mark.parametrize("text", ["", "/a", ":/b", ":ro", "/a:ro", "/a:as=b"])
 def test_mounts_of_add_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="is not SRC:DST"):
         parse_mount(text)
