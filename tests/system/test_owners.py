@@ -112,7 +112,8 @@ def by_other_clients(machine: Machine, keys: dict[str, str]) -> None:
             for path in ("lftp", "winscp"):
                 argv = ("setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups")
                 machine.run(*argv, "cat", f"{SOURCE}/{path}")
-                works(machine, other, keys[other], f"put /tmp/644 /web/{path}")
+            again = (f"put /tmp/644 /web/{path}" for path in ("lftp", "winscp"))
+            works(machine, other, keys[other], *again)
     machine.sh(f"rm {SOURCE}/lftp {SOURCE}/winscp")
 
 

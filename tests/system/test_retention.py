@@ -12,6 +12,8 @@ OLD = "touch -h -d '40 days ago'"
 
 
 def clean(machine: Machine) -> None:
+    """What happens at each boot, and once a day."""
+    machine.run("systemd-tmpfiles", "--create", "--remove", LINES)
     machine.run("systemd-tmpfiles", "--clean", LINES)
 
 
@@ -50,7 +52,9 @@ def test_only_what_is_old_and_inside_is_deleted(machine: Machine) -> None:
     assert {"directory": "/in", "days": 30, "path": "/srv/in box", "active": True} in shown
     assert "/srv/in box, by" in machine.run("sftpjail", "explain", "ann").out
     etc = machine.listing("/etc")
+    machine.run("chmod", "2751", "/srv/in box")
     clean(machine)
+    assert machine.mode("/srv/in box") == "ann:ann 2751"
     assert machine.listing("/etc") == etc
     left = machine.sh("cd '/srv/in box' && find . | sort").out.split("\n")
     assert left == [".", "./a", "./a/empty", "./new", "./stays", ""], left
