@@ -734,6 +734,12 @@ def _setuid(mode: int, owner: tuple[int, int] | None, directory: str, lab: Lab) 
         replies.append(lab.ask(SETSTAT, path.encode(), attrs(mode=mode)))
     found = _on_host(lab, path)
     lab.ask(CLOSE, handle)
+    if found and directory in lab.form.get("lent", {}):
+        # By `mount --as` it is its owner's, and the source's own mount takes the bit its effect.
+        lent = tuple(lab.form["lent"][directory])
+        nosuid = os.statvfs(lab.form["behind"][directory]).f_flag & os.ST_NOSUID
+        if (found.st_uid, found.st_gid) == lent and nosuid:
+            return tell(*replies)
     if found and (found.st_uid != lab.form["uid"] or found.st_gid not in lab.form["gids"]):
         raise Out(
             f"it belongs to {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):o}"

@@ -164,8 +164,14 @@ def build(machine: Machine, form: Form) -> dict[str, Any]:
     machine.run("sftpjail", "mount", *under, "--read-only", "alice", "/srv/media", "/media")
     machine.run("mount", "-t", "proc", "proc", "/srv/web/site/late")
     home = next(iter(form.behind))
+    ids = machine.sh(f"id -u {form.owner}; id -g {form.owner}").out.split() if form.owner else []
+    lent = {"/web": [int(word) for word in ids]} if form.owner else {}
     roots = ["/home", "/dev"] if home.startswith("/home") else ["/dev"]
-    return _told(machine, "alice", key, form.jail, home) | {"behind": form.behind, "roots": roots}
+    return _told(machine, "alice", key, form.jail, home) | {
+        "behind": form.behind,
+        "roots": roots,
+        "lent": lent,
+    }
 
 
 def build_open(machine: Machine) -> dict[str, Any]:
