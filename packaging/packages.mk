@@ -63,7 +63,7 @@ pacman:
 	    zshdir=/usr/share/zsh/site-functions sysusersdir=
 	$(pack) .
 
-.PHONY: dist packages no-tools native-deb native-pacman deb pacman ansible collection
+.PHONY: dist packages no-tools native-deb native-pacman deb pacman ansible install-ansible collection
 
 # The collection as ansible-galaxy wants it: below ansible_collections/NAMESPACE/NAME.
 collection = build/ansible_collections/sftpjail/sftpjail
@@ -71,6 +71,15 @@ ansible:
 	rm -rf build/ansible_collections && mkdir -p $(collection)
 	cp -r packaging/ansible/. LICENSE $(collection)/
 	find $(collection) -name __pycache__ -prune -exec rm -rf {} +
+
+# As ansible-galaxy would install it, but for all users, and with no Ansible needed to do it.
+ansibledir = $(datadir)/ansible/collections/ansible_collections
+install-ansible: ansible
+	rm -rf $(DESTDIR)$(ansibledir)/sftpjail/sftpjail
+	$(INSTALL) -d $(DESTDIR)$(ansibledir)/sftpjail
+	cp -r --preserve=timestamps $(collection) $(DESTDIR)$(ansibledir)/sftpjail/
+	$(PYTHON) -I packaging/manifest.py $(DESTDIR)$(ansibledir)/sftpjail/sftpjail
+	chmod -R u=rwX,go=rX $(DESTDIR)$(ansibledir)/sftpjail
 
 collection: ansible
 	cd build && ansible-galaxy collection build --force --output-path . ansible_collections/sftpjail/sftpjail

@@ -16,7 +16,7 @@ filled = {"${misc:Depends}": "", "${python3:Depends}": "python3:any"}
 size = sum(-(-path.stat().st_size // 1024) if path.is_file() else 1 for path in stage.rglob("*"))
 
 text = (root / "packaging/debian/control").read_text(encoding="utf-8")
-source, package = (
+source, package, _collection = (
     dict(re.findall(r"(?ms)^(\S+): (.*?)\n(?=\S|\Z)", f"{part}\n"))
     for part in text.strip().split("\n\n")
 )

@@ -22,7 +22,8 @@ monitors="prometheus prometheus-node-exporter nagios4-core curl clamav-daemon cl
 
 # What may be installed in a clean root without a network.
 downloads="openssh-server openssh-client adduser passwd python3 python3-pluggy python3-configobj python3-rich rsyslog
-    logrotate systemd systemd-sysv libpam-systemd dbus mount util-linux iproute2 procps e2fsprogs acl sudo man-db"
+    logrotate systemd systemd-sysv libpam-systemd dbus mount util-linux iproute2 procps e2fsprogs acl sudo man-db
+    ansible-core python3-apt python3-paramiko"
 
 # The builders below run with the host's network. Those of the first layers run in a copy of the host, with its
 # environment, because mmdebstrap is on no fresh machine, and write a tar archive.

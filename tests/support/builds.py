@@ -27,7 +27,12 @@ class Build:
 
     @property
     def deb(self) -> Path:
-        return self.find("debian/*.deb")
+        return self.find("debian/sftpjail_*.deb")
+
+    @property
+    def collection(self) -> Path:
+        """The Debian package for the machine that runs Ansible."""
+        return self.find("debian/ansible-collection-sftpjail_*.deb")
 
     @property
     def version(self) -> str:
