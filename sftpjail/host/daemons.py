@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..system import listeners, processes, services
-from ..system.confinement import Confinement, confinement
 from .files import Files
+
+if TYPE_CHECKING:
+    from ..system.confinement import Confinement
 
 
 class Daemons:
@@ -32,6 +35,8 @@ class Daemons:
 
     def confinement(self, pid: int) -> Confinement:
         """Return how a process is confined, asked once. A process that has ended is not."""
+        from ..system.confinement import Confinement, confinement  # late: useradd waits
+
         if pid not in self._confined:
             self._confined[pid] = Confinement()
             with contextlib.suppress(OSError):

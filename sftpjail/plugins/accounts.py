@@ -22,7 +22,6 @@ from ..escapes import Choice
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..jails import addresses as of_addresses
-from ..jails import connections, keeping
 from ..jails.addresses import limit
 from ..jails.closing import (
     close,
@@ -75,6 +74,8 @@ def _hidden(group: str, host: Host) -> bool:
 
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
+    from ..jails import keeping  # late: useradd waits
+
     ours = (
         name.removeprefix("group:") for name in host.origin("").made if name.startswith("group:")
     )
@@ -135,6 +136,8 @@ def on_user_limit(account: Account, addresses: tuple[str, ...], host: Host) -> l
 
 @hookimpl
 def on_user_connections(account: Account, most: int, host: Host) -> list[Action]:
+    from ..jails import connections  # late: useradd waits
+
     if most:
         connections.refuse_uncounted(account, host)
     return connections.limit(account.name, most, host)
@@ -142,6 +145,8 @@ def on_user_connections(account: Account, most: int, host: Host) -> list[Action]
 
 @hookimpl
 def on_user_keep(account: Account, keep: bool, host: Host) -> list[Action]:
+    from ..jails import keeping  # late: useradd waits
+
     return keeping.mark(account.name, keep, host)
 
 
@@ -203,6 +208,8 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
 
 
 def _unlimited(account: Account, host: Host) -> list[Action]:
+    from ..jails import connections, keeping  # late: useradd waits
+
     name = account.name
     limited = [*of_addresses.forget(name, host), *connections.limit(name, 0, host)]
     return [*limited, *keeping.mark(name, False, host)]
@@ -210,6 +217,8 @@ def _unlimited(account: Account, host: Host) -> list[Action]:
 
 @hookimpl
 def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
+    from ..jails import connections, keeping  # late: useradd waits
+
     limited = of_addresses.rename(old, account.name, host)
     limited += connections.rename(old, account.name, host)
     limited += keeping.rename(old, account.name, host)
@@ -292,6 +301,8 @@ def _limits(account: Account, host: Host) -> list[Problem]:
 
 def _uncounted(account: Account, host: Host) -> list[Problem]:
     """Return that nothing counts the sessions of an account that may have a few only."""
+    from ..jails import connections  # late: useradd waits
+
     if account.name not in connections.listed(host):
         return []
     try:
@@ -351,6 +362,8 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
 
 
 def _address_facts(account: Account, host: Host) -> list[Fact]:
+    from ..jails import connections  # late: useradd waits
+
     own = of_addresses.listed(host).get(account.name, ())
     profile, most = account.profile, connections.allowed(account, host)
     facts = [Fact("account", "sessions at once", str(most))] if most else []

@@ -27,7 +27,7 @@ from ..actions import Action, Phase
 from ..config import Config
 from ..escapes import some
 from ..host import Host
-from ..jails import addresses, connections
+from ..jails import addresses
 from ..jails.closing import needs_rule
 from ..openssh.pam_session import (
     CLOSED,
@@ -253,6 +253,8 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
 
 @hookimpl
 def on_teardown(host: Host) -> list[Action]:
+    from ..jails import connections  # late: useradd waits
+
     paths = [f"/etc/pam.d/{name}" for name in SERVICES.values()]
     paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT, MOST]
     lists: list[Action] = []
