@@ -145,6 +145,9 @@ def test_a_purge_that_cannot_finish_can_be_repeated(machine: Machine, built: Bui
     machine.start_sshd()
     host = Debian(machine)
     host.install(built.deb)
+    # What is mounted in each session alone cannot be in use.
+    machine.write("/etc/sftpjail/sftpjail.conf", "[profiles]\n[[sftponly]]\nmounts = fstab\n")
+    machine.run("sftpjail", "setup")
     machine.run("useradd", "-m", "-G", "sftponly", "alice")
     machine.sh("mkdir /srv/web; echo x >/srv/web/f")
     machine.run("sftpjail", "mount", "alice", "/srv/web", "/web")
