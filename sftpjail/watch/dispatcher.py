@@ -161,10 +161,17 @@ class Dispatcher:
                 self._tell(f"an event of {user or 'the log'} is lost: {error.message}")
                 self._over(user, line, None)
                 continue
-            outcome = self._deliver(event, worker)
+            outcome = self._outcome(event, worker)
             if self._ends and outcome.result is Result.FAILED:
                 return  # maybe because it was ended: the next start hands it out again
             self._ended(user, line, event, sent is not None, outcome)
+
+    def _outcome(self, event: TransferEvent, worker: Worker) -> Outcome:
+        """Hand an event out. A fault of ours is its failure: the thread serves others too."""
+        try:
+            return self._deliver(event, worker)
+        except Exception as error:
+            return Outcome(Result.FAILED, f"{type(error).__name__}: {error}")
 
     def _take(self) -> str | None:
         """Return an account of which the first event is to be handed out; None at the end."""

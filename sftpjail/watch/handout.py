@@ -121,7 +121,8 @@ class Worker:
             result, why = str(said["result"]), str(said["why"])
         except BaseException as error:
             self.end()
-            if isinstance(error, ValueError | KeyError | TypeError):
+            # The last one where the answer is a thousand lists in one another.
+            if isinstance(error, ValueError | KeyError | TypeError | RecursionError):
                 raise SftpJailError("the worker has not answered as it should") from error
             raise
         if result == "stopped":

@@ -43,6 +43,7 @@ class Logged:
         self.second = 0
         self.told: list[str] = []
         self.failing: set[str] = set()  # paths
+        self.faults: dict[str, Exception] = {}  # what is raised for a path
         self.path.write_text("")
         self.line("ann", 1, "before", uid=0)
         self.watch()
@@ -81,6 +82,8 @@ class Logged:
                 watcher.dispatcher._ends = True
                 return Outcome(Result.FAILED, "killed")
             found.append(event)
+            if event.path in self.faults:
+                raise self.faults[event.path]
             failed = event.path in self.failing
             return Outcome(Result.FAILED, "it said no") if failed else Outcome(Result.DONE)
 
@@ -411,3 +414,14 @@ def test_a_queue_of_which_a_part_is_missing_says_so(tmp_path: Path) -> None:
     assert list(queue.recover()) == [] and not queue.damaged
     with pytest.raises(SftpJailError, match="cannot read"):
         queue.event(7 << 40)
+
+
+@pytest.mark.parametrize("fault", [RecursionError("deep"), KeyError("x")])
+def test_a_fault_of_ours_does_not_end_the_handing_out(logged: Logged, fault: Exception) -> None:
+    logged.faults["/bad"] = fault
+    logged.opens("ann")
+    logged.puts("ann", "/bad")
+    logged.puts("ann", "/good")
+    assert logged.watch()[-1].path == "/good"
+    (aside,) = Spool(str(logged.place)).listed()
+    assert aside.event.path == "/bad" and type(fault).__name__ in aside.why

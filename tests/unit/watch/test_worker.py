@@ -11,7 +11,7 @@ import pytest
 from sftpjail.errors import SftpJailError
 from sftpjail.model import TransferEvent
 from sftpjail.system.programs import Answer
-from sftpjail.watch import worker
+from sftpjail.watch import handout, worker
 
 NASTY = "/home/ann/$(touch x)\n; rm -rf ~'\"\\ \udcff"
 
@@ -63,6 +63,21 @@ def test_an_exit_code_decides_what_comes_next(
     answers |= {"/a": first, "/b": 0}
     assert worker.run_scripts(request("/a", "/b", kind=kind), False) == result
     assert ("/b ran" in answers) == second
+
+
+@pytest.mark.parametrize("answer", [b"[" * 60_000, b"{}", b"\xff", b'{"result": "done"}', b"7"])
+def test_an_answer_that_is_none_is_an_error(answer: bytes) -> None:
+    class Process:
+        def ask(self, *_: object) -> bytes:
+            return answer
+
+        def end(self) -> None:
+            pass
+
+    place = handout.Worker(1, "nobody", 5)
+    place._process = Process()  # type: ignore[assignment]
+    with pytest.raises(SftpJailError, match="not answered"):
+        place.ask(request(), None)
 
 
 def test_without_scripts_nothing_is_done() -> None:
