@@ -161,6 +161,10 @@ class Dispatcher:
                 self._tell(f"an event of {user or 'the log'} is lost: {error.message}")
                 self._over(user, line, None)
                 continue
+            except OSError as error:
+                self._tell(f"an event of {user or 'the log'} cannot be read yet: {error}")
+                self._wait(user, PAUSES[0])
+                continue
             outcome = self._outcome(event, worker)
             if self._ends and outcome.result is Result.FAILED:
                 return  # maybe because it was ended: the next start hands it out again
@@ -194,9 +198,7 @@ class Dispatcher:
             self._tell(f"{event.kind} {event.id} of {user or 'the log'}: {outcome.why}")
         if failed and line.tries <= self._retries:
             pause = PAUSES[min(line.tries, len(PAUSES)) - 1]
-            with self._changed:
-                heapq.heappush(self._pauses, (time.monotonic() + pause, user))
-                self._changed.notify()
+            self._wait(user, pause)
             return
         try:
             if failed:
@@ -206,11 +208,15 @@ class Dispatcher:
                 self._spool.done(event)
         except SftpJailError as error:
             self._tell(f"{error.message}; {event.kind} {event.id} is handed out again")
-            with self._changed:
-                heapq.heappush(self._pauses, (time.monotonic() + PAUSES[-1], user))
-                self._changed.notify()
+            self._wait(user, PAUSES[-1])
             return
         self._over(user, line, event if sent else None)
+
+    def _wait(self, user: str, pause: float) -> None:
+        """Go on with the account's event after a pause in seconds."""
+        with self._changed:
+            heapq.heappush(self._pauses, (time.monotonic() + pause, user))
+            self._changed.notify()
 
     def _over(self, user: str, line: _Line, sent: TransferEvent | None) -> None:
         """Go on with the account's next event."""

@@ -10,6 +10,8 @@ event is handed out once more; nothing else is.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import threading
@@ -27,6 +29,7 @@ from .event import TransferEvent
 SEGMENT = 8 << 20  # bytes; then the next one begins
 _BITS = 40  # of a position, for the offset in its segment
 _MARK = 6  # bytes of an offset in a file of marks
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of the host, and not for long
 
 
 @dataclass
@@ -60,7 +63,6 @@ class _Segment:
 
     events: int = 0
     done: int = 0
-    marks: store.Appended | None = None
 
 
 class Queue:
@@ -79,6 +81,7 @@ class Queue:
         self._segments: dict[int, _Segment] = {}
         self._lock = threading.Lock()
         self._last: store.Appended | None = None
+        self._full = 0  # the size of the last segment from which on it is followed by another
         self._number = max(self._numbers(), default=0)
         self._sequence = 0
         self._follows = False  # the segment that is read is the one after the last
@@ -165,7 +168,7 @@ class Queue:
         Raises:
             SftpJailError: it cannot be written. Then call it again with the same.
         """
-        fresh = self._last is None or self._last.size > SEGMENT
+        fresh = self._last is None or self._last.size > self._full
         segment = self._begin() if fresh else self._last
         assert segment
         known = whole() if fresh else later
@@ -189,6 +192,8 @@ class Queue:
             self._give_up()  # its end may be a part of a batch
             raise
         self._sequence += 1
+        if fresh:  # what many sessions with long names are known by may be longer than a segment
+            self._full = max(SEGMENT, 4 * segment.size)
         with self._lock:
             self._segments[self._number].events += len(events)
             if fresh:
@@ -211,7 +216,12 @@ class Queue:
     # -- handing out -------------------------------------------------------------------------------
 
     def event(self, position: int) -> TransferEvent:
-        """Return an event. Raises SftpJailError."""
+        """Return an event.
+
+        Raises:
+            SftpJailError: it cannot be read.
+            OSError: not now: the host lacks memory or descriptors.
+        """
         number, offset = position >> _BITS, position & (1 << _BITS) - 1
         path = self._path("queue", number)
         try:
@@ -219,26 +229,34 @@ class Queue:
                 handle.seek(offset)
                 return TransferEvent.from_json(json.loads(handle.readline().partition(b"\t")[2]))
         except (OSError, ValueError, TypeError) as error:
+            if isinstance(error, OSError) and error.errno in _SCARCE:
+                raise
             raise SftpJailError(f"cannot read {path}: {error}") from error
 
     def done(self, position: int) -> None:
-        """Mark an event as done. Raises SftpJailError."""
+        """Mark an event as done.
+
+        Raises:
+            SftpJailError: the mark could not be written. The event is done in this run all the
+                same: what has filled the disk may be the queue, which is to be removed.
+        """
         number, offset = position >> _BITS, position & (1 << _BITS) - 1
         with self._lock:
             segment = self._segments[number]
-            segment.marks = segment.marks or store.Appended(self._path("done", number))
-            segment.marks.append(offset.to_bytes(_MARK, "big"), sync=False)
             segment.done += 1
-            if segment.done >= segment.events:
+            if segment.done >= segment.events and number != self._number:
                 self._drop()
+                return
+            # Opened each time: there may be more segments than a process may have files open.
+            with contextlib.closing(store.Appended(self._path("done", number))) as marks:
+                torn = b"\xff" * (-marks.size % _MARK)  # when the disk was full
+                marks.append(torn + offset.to_bytes(_MARK, "big"), sync=False)
 
     def _drop(self) -> None:
         """Remove the segments of which all is done; the last one stays."""
         for number, segment in list(self._segments.items()):
             if number == self._number or segment.done < segment.events:
                 continue
-            if segment.marks:
-                segment.marks.close()
             # In this order: marks without their segment say nothing.
             store.remove(self._path("queue", number))
             store.remove(self._path("done", number))

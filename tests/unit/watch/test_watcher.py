@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +17,15 @@ from hypothesis import strategies as st
 from sftpjail import SftpJailError
 from sftpjail.config import Config, Events, Logs
 from sftpjail.system import events as store
+from sftpjail.transferlog.totals import Place
 from sftpjail.watch import dispatcher as dispatching
+from sftpjail.watch import queue as queueing
 from sftpjail.watch import watcher as watching
 from sftpjail.watch.aside import Spool
 from sftpjail.watch.dispatcher import Dispatcher
 from sftpjail.watch.event import TransferEvent
 from sftpjail.watch.handout import Outcome, Result, Worker
-from sftpjail.watch.queue import Queue
+from sftpjail.watch.queue import Known, Queue
 from sftpjail.watch.watcher import Watcher
 
 LOG = "/var/log/sftp.log"
@@ -425,3 +429,77 @@ def test_a_fault_of_ours_does_not_end_the_handing_out(logged: Logged, fault: Exc
     assert logged.watch()[-1].path == "/good"
     (aside,) = Spool(str(logged.place)).listed()
     assert aside.event.path == "/bad" and type(fault).__name__ in aside.why
+
+
+def known(size: int) -> Known:
+    """What is known of sessions, with so many characters."""
+    return Known(Place(1), {"a": ["x" * size]})
+
+
+def test_what_is_known_is_not_written_whole_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "SEGMENT", 1000)
+    queue, event = Queue(str(tmp_path)), TransferEvent("1-a", "upload", 1, "ann")
+    for _ in range(10):
+        queue.append([event], Known(Place(1)), lambda: known(5000))
+    assert sorted(path.name for path in tmp_path.glob("queue.*")) == ["queue.1"]
+    for _ in range(100):
+        queue.append([event], Known(Place(1)), lambda: known(10))
+    assert len(list(tmp_path.glob("queue.*"))) > 1
+
+
+def test_a_full_disk_is_freed_of_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    queue, event = Queue(str(tmp_path)), TransferEvent("1-a", "upload", 1, "ann")
+    positions = queue.append([event] * 2, known(1), lambda: known(1))
+    queue._give_up()
+    (other,) = queue.append([event], known(9), lambda: known(9))
+    with monkeypatch.context() as patched:
+        patched.setattr(store.os, "write", full)
+        with pytest.raises(SftpJailError, match="No space"):
+            queue.done(positions[0])
+        queue.done(positions[1])
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["queue.2"]
+    queue.done(other)
+    assert list(Queue(str(tmp_path)).recover()) == []
+
+
+def test_a_backlog_of_many_segments_has_no_file_open_for_each(tmp_path: Path) -> None:
+    queue, event = Queue(str(tmp_path)), TransferEvent("1-a", "upload", 1, "ann")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(30):
+        first, _second = queue.append([event] * 2, known(1), lambda: known(1000))
+        queue.done(first)
+        queue._give_up()
+    assert len(list(tmp_path.glob("done.*"))) == 30
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_a_mark_of_which_a_part_was_written_hides_no_other(tmp_path: Path) -> None:
+    queue, event = Queue(str(tmp_path)), TransferEvent("1-a", "upload", 1, "ann")
+    positions = queue.append([event] * 3, known(1), lambda: known(1))
+    (tmp_path / "done.1").write_bytes(bytes(4))
+    queue.done(positions[1])
+    assert [position for _, position in Queue(str(tmp_path)).recover()] == positions[::2]
+
+
+def test_an_event_is_not_lost_while_files_are_scarce(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times, event_of = iter(range(100)), Queue.event
+
+    def scarce(queue: Queue, position: int) -> TransferEvent:
+        if next(times) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return event_of(queue, position)
+
+    monkeypatch.setattr(Queue, "event", scarce)
+    logged.opens("ann")
+    logged.puts("ann", "/a")
+    assert kinds(logged.watch()) == [("session-start", ""), ("upload", "/a")]
+    assert "Too many open files" in logged.told[0]
