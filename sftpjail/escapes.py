@@ -96,6 +96,11 @@ def shown(value: str) -> str:
     return f'"{one_line(quoted)}"'
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 jail" or "2 jails"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def some(words: Iterable[str], most: int, between: str = ", ") -> str:
     """Return the first words of a list, and how many more there are.
 

@@ -15,7 +15,7 @@ from ..accounts_file.reading import FORMATS, AccountsFile, form_of, read
 from ..accounts_file.writing import write
 from ..engine.engine import Engine
 from ..errors import SftpJailError, UsageError, unreadable
-from ..escapes import some
+from ..escapes import counted, some
 from ..host import Host
 from ..jails.membership import find_jailed, jailed
 from ..model import Problem, valid_name
@@ -23,7 +23,7 @@ from ..operations.apply import PATIENCE
 from ..operations.export import known, readable
 from ..operations.from_file import Change, FromFile, any_shut, faults_of, shown_values
 from ..system.scratch import new_file
-from .context import Command, Context, counted, printable
+from .context import Command, Context, printable
 from .progress import progress_bar
 
 _STDIN = ("-", "/dev/stdin")

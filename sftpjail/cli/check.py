@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..engine.engine import Engine
 from ..engine.plan import OnSetup
 from ..errors import SftpJailError, UsageError, denied
+from ..escapes import counted
 from ..host import Host
 from ..jails.directory import lost_groups
 from ..model import Problem
@@ -17,8 +18,8 @@ from ..operations.apply import guarded, plan_all
 from ..operations.daemons import obey
 from ..operations.diagnosis import chosen_jails, judge, wrong
 from ..operations.imports import seen_by_setup
-from . import nagios
-from .context import Command, Context, counted, remedies, title, whom
+from ..reports import nagios
+from .context import Command, Context, remedies, title, whom
 from .renames import rename_all
 
 if TYPE_CHECKING:

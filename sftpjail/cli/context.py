@@ -356,11 +356,6 @@ def printable(text: str) -> str:
     return "\t".join(map(one_line, text.split("\t")))
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as "1 jail" or "2 jails"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def local_time(at: int | None) -> str:
     """Return a time in epoch seconds in the form for people, or "-" for none."""
     if at is None:

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from ..escapes import one_line
+from ..escapes import counted, one_line
 from ..jails.addresses import example, refused_there
 from ..jails.membership import find
 from ..model import Account, Fact, Problem
 from ..openssh.pam_account import LOOPBACK, account_rules
 from ..operations.diagnosis import problems_of, wrong
-from .context import Command, Context, counted
+from .context import Command, Context
 from .drawing import COLOURS, cell, draw_problem, draw_text, picture
 from .terminal import shows_unicode, wrapped
 

@@ -10,7 +10,7 @@ from ..engine.engine import Engine
 from ..engine.plan import Event, OnDetach, OnSetup, OnTeardown, Plan
 from ..engine.summary import is_unit
 from ..errors import SftpJailError, Unsafe, UsageError
-from ..escapes import some
+from ..escapes import counted, some
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import former_expiry, spared
@@ -37,7 +37,7 @@ from ..operations.daemons import obey
 from ..operations.events import left_events, remove_events
 from ..operations.imports import seen_by_setup
 from .accounts_file import add_options, apply_file, read_accounts, refuse_options
-from .context import Command, Context, counted
+from .context import Command, Context
 from .renames import rename_all
 
 

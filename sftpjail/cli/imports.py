@@ -7,12 +7,13 @@ from typing import Any
 
 from ..engine.engine import Engine
 from ..errors import SftpJailError, UsageError
+from ..escapes import counted
 from ..jails.handmade import Found, Member
 from ..model import Profile
 from ..operations.apply import for_config
 from ..operations.daemons import obey
 from ..operations.imports import Proposal, plan_import, proof, propose
-from .context import Command, Context, counted
+from .context import Command, Context
 from .users_conf import convert
 
 _NOTHING = "no Match block of sshd has a ChrootDirectory that is not sftpjail's own"

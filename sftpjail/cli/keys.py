@@ -21,9 +21,9 @@ from ..jails.renames import refuse_renamed
 from ..model import Account, Key, Problem
 from ..openssh import public_keys
 from ..operations import last_used
-from ..operations.grants import Grant, Grants, grants
 from ..operations.keys import add_events, chosen_keys, migrate_events, present, read_keys
 from ..paths import HISTORY
+from ..reports.grants import Grant, Grants, grants
 from . import terminal
 from .access import coming_date, day_in, days
 from .context import Command, Context, local_time

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..escapes import counted
 from ..transferlog.parser import Reader
 from ..transferlog.records import Login, Operation, Record, Session, Transfer, Unknown
-from .context import Context, counted, printable
+from .context import Context, printable
 from .terminal import cell_len, cut, fill, shows_unicode
 
 # Operations that neither change nor fetch anything. They are not shown to people.

@@ -11,7 +11,7 @@ from .. import __version__
 from ..config import PATH, is_for_node_exporter
 from ..errors import UsageError, unreadable
 from ..formats.exposition import Family, Sample, render
-from ..operations.metrics import Collector, counted, keep
+from ..reports.metrics import Collector, counted, keep
 from ..system.metrics import one_at_a_time, publish
 from .context import Command, Context
 

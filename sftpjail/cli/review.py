@@ -13,13 +13,13 @@ from ..accounts_file.formulas import guarded
 from ..engine.engine import Engine
 from ..engine.plan import OnSetup, OnUserDisable
 from ..errors import SftpJailError, UsageError
-from ..escapes import one_line, some
+from ..escapes import counted, one_line, some
 from ..host import Host
 from ..jails.closing import known_expiry
 from ..jails.membership import find_jailed, members
 from ..model import Account, Key, Problem, valid_name
 from ..openssh.public_keys import has_lapsed
-from ..operations.review import (
+from ..reports.review import (
     Review,
     Reviewed,
     date,
@@ -29,7 +29,7 @@ from ..operations.review import (
     to_disable,
 )
 from .access import days, quota_facts
-from .context import Command, Context, counted, printable
+from .context import Command, Context, printable
 
 _SHOWN = 8
 _COLUMNS = ("USER", "STATE", "BY", "SINCE", "LAST", "FROM", "IDLE")

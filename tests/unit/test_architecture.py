@@ -25,6 +25,7 @@ PLUGINS = sorted(
 FLOORS = (
     ("__main__", "testing"),
     ("cli",),
+    ("reports",),
     ("operations",),
     ("selftest", "watch"),
     ("jails",),

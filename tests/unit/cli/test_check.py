@@ -11,10 +11,11 @@ import pytest
 from fakesshd import sshd
 from played import RSYSLOG, Run, Stage, rogue, run, stage
 
-from sftpjail.cli import check, context, nagios
+from sftpjail.cli import check, context
 from sftpjail.config import Config
 from sftpjail.engine import manager
 from sftpjail.model import Fact, Problem
+from sftpjail.reports import nagios
 
 __all__ = ["run", "sshd", "stage"]
 

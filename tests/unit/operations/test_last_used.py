@@ -11,7 +11,7 @@ from fakesshd import sshd
 from played import Stage, stage
 
 from sftpjail.operations import last_used
-from sftpjail.operations.grants import Grant, grants
+from sftpjail.reports.grants import Grant, grants
 
 __all__ = ["sshd", "stage"]
 

@@ -21,12 +21,12 @@ from ..jails.renames import refuse_other
 from ..jails.states import State, States, Ways
 from ..model import Account, Key
 from ..openssh.pam_stack import is_asked
+from ..operations import last_used
+from ..operations.export import key_lines
+from ..operations.last_used import Records, Uses
 from ..paths import HISTORY
 from ..system.logged_in import owner, sessions
-from . import last_used
-from .export import key_lines
 from .grants import Grants, grants
-from .last_used import Records, Uses
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from sftpjail.errors import SftpJailError
 from sftpjail.jails.membership import members
 from sftpjail.openssh import daemons
 from sftpjail.operations import last_used
-from sftpjail.operations import review as module
-from sftpjail.operations.grants import Grant, Grants
 from sftpjail.operations.last_used import Records
-from sftpjail.operations.review import Review, refuse_young, review, to_disable
 from sftpjail.paths import KEEP
+from sftpjail.reports import review as module
+from sftpjail.reports.grants import Grant, Grants
+from sftpjail.reports.review import Review, refuse_young, review, to_disable
 from sftpjail.system.listeners import Listener
 from sftpjail.system.logged_in import Session
 

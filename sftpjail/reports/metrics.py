@@ -19,14 +19,14 @@ from ..jails.membership import members
 from ..jails.states import WORDS, States
 from ..model import SEVERITIES, Account, Key, Problem
 from ..openssh.public_keys import expiry
+from ..operations.diagnosis import judge
+from ..operations.export import key_lines
 from ..paths import COUNTED
 from ..system import metrics as kept
 from ..system.logged_in import sessions
 from ..transferlog import totals
 from ..transferlog.records import Login, Transfer
 from ..transferlog.since import Since
-from .diagnosis import judge
-from .export import key_lines
 
 SERVICE = "sftpjail.service"
 DIRECTIONS = ("upload", "download")

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ..escapes import one_line, some
+from ..escapes import counted, one_line, some
 from ..model import SEVERITIES, Problem
-from .context import counted
 
 _WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")  # in the order of their exit codes
 OK, WARNING, CRITICAL, UNKNOWN = range(4)

@@ -17,9 +17,9 @@ from played import Run, Stage, run, stage
 from sftpjail import SftpJailError, __version__
 from sftpjail.cli import metrics as command
 from sftpjail.config import Metrics
-from sftpjail.operations import metrics
-from sftpjail.operations.metrics import Collected, keep
 from sftpjail.paths import COUNTED
+from sftpjail.reports import metrics
+from sftpjail.reports.metrics import Collected, keep
 from sftpjail.system.programs import Answer
 from sftpjail.transferlog.totals import Totals, as_text, read
 

@@ -1,0 +1,1 @@
+"""Reports: who can get in (`review`), and figures for monitoring (`metrics`, Nagios)."""
