@@ -106,7 +106,7 @@ def without_hashes(text: str) -> str:
     return _HASHED.sub("(hash)", text)
 
 
-class Wrong(Exception):
+class InvalidValue(Exception):
     """A value is none that its field can have."""
 
 
@@ -125,7 +125,7 @@ def entry_of(row: Row) -> tuple[Entry | None, list[Fault]]:
             continue  # null of JSON: as if it did not stand there
         try:
             given[key] = _READERS[key](value)
-        except Wrong as wrong:
+        except InvalidValue as wrong:
             faults.append(Fault(row.lines.get(key, row.line), name, key, str(wrong)))
     if faults:
         return None, faults
@@ -136,18 +136,18 @@ def entry_of(row: Row) -> tuple[Entry | None, list[Fault]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        raise Wrong("it is a list; a text with a comma wants quotes")
+        raise InvalidValue("it is a list; a text with a comma wants quotes")
     if not isinstance(value, str):
-        raise Wrong("it is not a text")
+        raise InvalidValue("it is not a text")
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
-        raise Wrong(f"{shown(value)} has a control character")
+        raise InvalidValue(f"{shown(value)} has a control character")
     return _encodable(value)
 
 
 def _encodable(text: str) -> str:
     """Return a text unless UTF-8 cannot have it, as the half of a character that JSON escapes."""
     if any(0xD800 <= ord(c) < 0xE000 for c in text):
-        raise Wrong(f"{shown(text)} is not UTF-8")
+        raise InvalidValue(f"{shown(text)} is not UTF-8")
     return text
 
 
@@ -155,7 +155,9 @@ def _words(value: Any) -> str:
     """Return a text that others than root will read."""
     text = _text(value)
     if _HASHED.search(text):
-        raise Wrong("it has the hash of a password, which belongs into the field password alone")
+        raise InvalidValue(
+            "it has the hash of a password, which belongs into the field password alone"
+        )
     return text
 
 
@@ -167,16 +169,16 @@ def _uid(value: Any) -> int | None:
         return None
     found = number(text)
     if found is None:
-        raise Wrong(f"{shown(text)} is not a uid")
+        raise InvalidValue(f"{shown(text)} is not a uid")
     return found
 
 
 def _comment(value: Any) -> str:
     text = _words(value).strip()
     if ":" in text:
-        raise Wrong(f"{shown(text)} has a colon, which passwd(5) cannot have")
+        raise InvalidValue(f"{shown(text)} has a colon, which passwd(5) cannot have")
     if len(text) > _LONGEST_COMMENT:
-        raise Wrong(f"it has {len(text)} characters, and may have {_LONGEST_COMMENT}")
+        raise InvalidValue(f"it has {len(text)} characters, and may have {_LONGEST_COMMENT}")
     return text
 
 
@@ -190,7 +192,7 @@ def _password(value: Any) -> str | None:
     if text == "none":
         return ""
     if text and not _HASH.fullmatch(text):
-        raise Wrong("it is neither a hash as of `openssl passwd -6` nor none")
+        raise InvalidValue("it is neither a hash as of `openssl passwd -6` nor none")
     return text or None
 
 
@@ -213,7 +215,7 @@ def _mounts(value: Any) -> tuple[MountWanted, ...]:
     targets = [normal(mount.target) for mount in found]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
-        raise Wrong(f"{shown(twice)} is the place of two mounts")
+        raise InvalidValue(f"{shown(twice)} is the place of two mounts")
     return found
 
 
@@ -224,7 +226,7 @@ def _mount(value: Any) -> MountWanted:
     found = _MOUNT.fullmatch(text)
     if not found:
         form = "SOURCE:TARGET[:ro][:as=OWNER[:GROUP]]"
-        raise Wrong(f"{shown(text)} is not {form}; a colon of a path is \\072")
+        raise InvalidValue(f"{shown(text)} is not {form}; a colon of a path is \\072")
     source, target = (_OCTAL.sub(lambda octal: chr(int(octal[1], 8)), found[n]) for n in (1, 2))
     return _judged(MountWanted(source, target, found[3] == "ro", found[4] or ""))
 
@@ -232,22 +234,24 @@ def _mount(value: Any) -> MountWanted:
 def _described_mount(value: dict[str, Any]) -> MountWanted:
     unknown = value.keys() - {"source", "target", "read_only", "as"}
     if unknown:
-        raise Wrong(f"a mount has no {shown(min(unknown))}")
+        raise InvalidValue(f"a mount has no {shown(min(unknown))}")
     paths = [value.get("source"), value.get("target")]
     read_only = value.get("read_only", False)
     if not all(isinstance(path, str) and path for path in paths) or not isinstance(read_only, bool):
-        raise Wrong("a mount has a source, a target and read_only, which is true or false")
+        raise InvalidValue("a mount has a source, a target and read_only, which is true or false")
     source, target = (_encodable(str(path)) for path in paths)
     owner = value.get("as") or ""
     if not isinstance(owner, str) or (owner and not _OWNER.fullmatch(owner)):
-        raise Wrong("as of a mount is OWNER or OWNER:GROUP, the names of an account and a group")
+        raise InvalidValue(
+            "as of a mount is OWNER or OWNER:GROUP, the names of an account and a group"
+        )
     return _judged(MountWanted(source, target, read_only, owner))
 
 
 def _judged(mount: MountWanted) -> MountWanted:
     for path in (mount.source, mount.target):
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
-            raise Wrong(f"{shown(path)} is not a path that begins with / and has no ..")
+            raise InvalidValue(f"{shown(path)} is not a path that begins with / and has no ..")
     return mount
 
 
@@ -260,9 +264,9 @@ def _day(value: Any) -> str:
             raise ValueError
         day = date.fromisoformat(text).isoformat()
     except ValueError:
-        raise Wrong(f"{shown(text)} is not a date of the form YYYY-MM-DD") from None
+        raise InvalidValue(f"{shown(text)} is not a date of the form YYYY-MM-DD") from None
     if day < _FIRST_DAY:
-        raise Wrong(f"{day} is before {_FIRST_DAY}, the first day that shadow(5) can have")
+        raise InvalidValue(f"{day} is before {_FIRST_DAY}, the first day that shadow(5) can have")
     return day
 
 
@@ -271,7 +275,7 @@ def _yes(value: Any) -> bool:
         return value
     text = _text(value).strip().lower()
     if text not in _WORDS:
-        raise Wrong(f"{shown(text)} is neither yes nor no")
+        raise InvalidValue(f"{shown(text)} is neither yes nor no")
     return _WORDS[text]
 
 
@@ -321,7 +325,7 @@ def misread(entry: Entry, key: str) -> str:
         return ""
     try:
         found = _READERS[key](value)
-    except Wrong as wrong:
+    except InvalidValue as wrong:
         return without_hashes(str(wrong))
     return "" if found == getattr(entry, key) else f"{shown(str(value))} is read as something else"
 

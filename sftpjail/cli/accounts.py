@@ -360,7 +360,7 @@ def adopt(context: Context) -> int:
     """Jail an existing account: keys first, then the group, so that it can always log in."""
     given = context.arguments
     with context.engine() as engine:
-        engine = _settle_person(context, engine)
+        engine = _decide_identity(context, engine)
         if context.dry_run and (given.same_person or given.another_person):
             return context.close(0)  # what follows would be planned from facts that are not yet so
         config, host = engine.config, engine.host
@@ -405,7 +405,7 @@ def _adopting_profile(found: Account, wanted: str, config: Config) -> Profile:
     return with_way_in(profile, found.name)
 
 
-def _settle_person(context: Context, engine: Engine) -> Engine:
+def _decide_identity(context: Context, engine: Engine) -> Engine:
     """Carry out --same-person or --another-person; return an engine with fresh facts.
 
     Raises:

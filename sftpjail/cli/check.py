@@ -15,7 +15,7 @@ from ..host import Host
 from ..jails.directory import lost_groups
 from ..model import Problem
 from ..operations.apply import guarded, plan_all
-from ..operations.daemons import obey
+from ..operations.daemons import reload_stale
 from ..operations.diagnosis import chosen_jails, judge, wrong
 from ..operations.imports import seen_by_setup
 from ..reports import nagios
@@ -60,7 +60,7 @@ def check(context: Context) -> int:
             return context.close(3 if wrong(problems) else 0)
         _fix(context, engine)
         if not context.dry_run:
-            obey(engine)
+            reload_stale(engine)
         engine = engine.on(Host())
         left = problems if context.dry_run else judge(engine, users)
     left_whats = {problem.what for problem in left}

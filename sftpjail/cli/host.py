@@ -13,7 +13,7 @@ from ..errors import SftpJailError, Unsafe, UsageError
 from ..escapes import counted, some
 from ..host import Host
 from ..jails import activity
-from ..jails.closing import former_expiry, spared
+from ..jails.closing import former_expiry, why_spared
 from ..jails.guards import guard
 from ..jails.membership import jailed, untaken
 from ..model import Account, Problem
@@ -33,7 +33,7 @@ from ..operations.apply import (
     unanswered,
 )
 from ..operations.auto_mounts import after_trial
-from ..operations.daemons import obey
+from ..operations.daemons import reload_stale
 from ..operations.events import left_events, remove_events
 from ..operations.imports import seen_by_setup
 from .accounts_file import add_options, apply_file, read_accounts, refuse_options
@@ -139,7 +139,7 @@ def _set_up(context: Context, engine: Engine, plan: Plan) -> list[Problem]:
         context.finish(engine, plan, READY, READY)
         return []
     notices = engine.apply(plan)
-    left = obey(engine)
+    left = reload_stale(engine)
     done = "the files are as configured, but this host is not ready for jails" if left else READY
     context.report(plan, notices, [done, *plan.said.values()], done)
     return left
@@ -191,7 +191,7 @@ def teardown(context: Context) -> int:
         free = [
             Unsafe(f"{account.name} is NOT shut out: {why}")
             for account in jails.values()
-            if (why := spared(account, engine.host))
+            if (why := why_spared(account, engine.host))
         ]
         if jails:
             expired = counted(len(jails) - len(free), "account")

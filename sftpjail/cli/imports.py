@@ -11,7 +11,7 @@ from ..escapes import counted
 from ..jails.handmade import Found, Member
 from ..model import Profile
 from ..operations.apply import for_config
-from ..operations.daemons import obey
+from ..operations.daemons import reload_stale
 from ..operations.imports import Proposal, plan_import, proof, propose
 from .context import Command, Context
 from .users_conf import convert
@@ -84,7 +84,7 @@ def _take_over(context: Context, engine: Engine, proposal: Proposal, path: str) 
         context.finish(engine, plan, done)
         return []
     notices = engine.apply(plan, proof(engine, proposal))
-    left = obey(engine)
+    left = reload_stale(engine)
     context.report(plan, notices, done)
     return left
 

@@ -165,7 +165,7 @@ def program() -> NoReturn:
         with contextlib.suppress(OSError):
             print(f"sftpjail: {str(error) or 'out of memory'}", file=sys.stderr)
         code = 1
-    signals.never_again()  # a signal would kill Python while it shuts down
+    signals.block_stop_signals()  # a signal would kill Python while it shuts down
     streams.let_go_of_streams()
     sys.exit(code)
 

@@ -14,7 +14,7 @@ from ..jails.renames import refuse_renamed
 from ..model import Account, Bind, inside
 from ..openssh.pam_session import program, table
 from ..operations.mounts import make_bind, target_in, unusable
-from ..system.namespaces import attend
+from ..system.namespaces import run_in_namespace
 from .context import Command, Context
 
 
@@ -196,4 +196,4 @@ def enter(context: Context) -> int:
         context.say([f"! run {join(command)} in {account.jail}"])
         return context.close(0)
     step = [sys.executable, "-I", "-c", program(), "enter", tab if has_tab else ""]
-    return attend(account.jail, step, command)
+    return run_in_namespace(account.jail, step, command)

@@ -8,7 +8,7 @@ from ..engine.engine import Engine
 from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import look_at
 from ..jails.leftovers import former_name
-from ..operations.renames import Turn, next_turn, turn, waiting
+from ..operations.renames import Renaming, next_renaming, turn, waiting
 from .context import Context
 
 
@@ -24,7 +24,7 @@ def rename_all(context: Context, engine: Engine) -> tuple[Engine, dict[str, Sftp
     if context.dry_run:
         return engine, {name: _show(context, engine, name) for name in _names(engine)}
     failed: dict[str, SftpJailError | None] = {}
-    while (one := next_turn(engine, failed=failed)) is not None:
+    while (one := next_renaming(engine, failed=failed)) is not None:
         try:
             _take(context, engine, one)
         except RollbackIncomplete:
@@ -44,7 +44,7 @@ def rename(context: Context, engine: Engine, name: str) -> Engine:
         SftpJailError: this is not possible.
     """
     while (account := engine.host.account(name)) and (old := former_name(account, engine.host)):
-        one = next_turn(engine, sure=(name,)) or turn(account, old, engine)
+        one = next_renaming(engine, sure=(name,)) or turn(account, old, engine)
         _take(context, engine, one)
         if context.dry_run:
             break
@@ -52,7 +52,7 @@ def rename(context: Context, engine: Engine, name: str) -> Engine:
     return engine
 
 
-def _take(context: Context, engine: Engine, one: Turn) -> None:
+def _take(context: Context, engine: Engine, one: Renaming) -> None:
     """Carry out one transaction.
 
     Raises:
@@ -70,7 +70,7 @@ def _names(engine: Engine) -> list[str]:
 
 def _show(context: Context, engine: Engine, name: str) -> SftpJailError | None:
     """Show the first transaction for an account; return why it is not possible, if so."""
-    one = next_turn(engine, failed=[other for other in _names(engine) if other != name])
+    one = next_renaming(engine, failed=[other for other in _names(engine) if other != name])
     if one is None:
         return None
     try:

@@ -150,15 +150,15 @@ def _means(one: Reviewed, now: int) -> list[str]:
     """Return in words by what somebody could log in."""
     valid = [key for key in one.keys if not has_lapsed(key, now)]
     words = [counted(len(valid), "key")] if valid else []
-    if one.ways is None:
+    if one.methods is None:
         return words
-    password = {True: ["password"], False: [], None: ["password?"]}[one.ways.password]
-    words += [*password, *(["certificate"] if one.ways.certificate else [])]
-    return [*words, *(["other keys"] if one.ways.keys else [])]
+    password = {True: ["password"], False: [], None: ["password?"]}[one.methods.password]
+    words += [*password, *(["certificate"] if one.methods.certificate else [])]
+    return [*words, *(["other keys"] if one.methods.keys else [])]
 
 
 def _facts(one: Reviewed, now: int, host: Host) -> dict[str, Any]:
-    account, granted, last, ways = one.account, one.granted, one.last, one.ways
+    account, granted, last, methods = one.account, one.granted, one.last, one.methods
     assert account.profile is not None
     mounts = [bind for bind in host.binds(account.name) if bind.role == "mount"]
     return {
@@ -168,9 +168,9 @@ def _facts(one: Reviewed, now: int, host: Host) -> dict[str, Any]:
         "state": one.state.word,
         "why": one.state.why or None,
         "keys": [_key(key, one, now) for key in one.keys],
-        "password": ways.password if ways else None,
-        "certificate": ways.certificate if ways else None,
-        "other_keys": ways.keys if ways else None,
+        "password": methods.password if methods else None,
+        "certificate": methods.certificate if methods else None,
+        "other_keys": methods.keys if methods else None,
         "expires": known_expiry(account, host) or None,
         "granted": granted.made.at if granted.made else None,
         "granted_by": granted.made.by if granted.made else None,

@@ -128,7 +128,7 @@ class History:
         files.append(self._path(name), parts())
         return replace(head, file=name, number=entry["id"], hash=digest.hexdigest())
 
-    def mend(self) -> None:
+    def cut_partial(self) -> None:
         """Cut off the partial line of a transaction that did not commit."""
         head = self.head()
         if head.torn:

@@ -112,7 +112,7 @@ class Journal:
             return ""
         self.head, self.token = self.history.head(), os.urandom(8).hex()
         if self.head.torn:
-            self.history.mend()
+            self.history.cut_partial()
         now = {"boot": shadow_leftovers.boot_id(), "leftovers": shadow_leftovers.present()}
         self.began = now
         return json.dumps({"id": self.head.number + 1, "token": self.token} | now) + "\n"
@@ -350,7 +350,7 @@ class Journal:
         """Return whether an interrupted transaction was committed, after mending the history."""
         head = self.history.head()
         if head.torn:
-            self.history.mend()
+            self.history.cut_partial()
         if about.get("token") and about["token"] == head.token:
             announce(head)  # possibly for the second time
             return True

@@ -204,7 +204,7 @@ class Manager:
             except SftpJailError as error:
                 if not tolerant:
                     raise
-                wanted = [_confession(hook, name, error)]
+                wanted = [_error_as_answer(hook, name, error)]
             if wanted:
                 results.append((name, wanted))
         return results
@@ -251,7 +251,7 @@ class Manager:
         return failures
 
 
-def _confession(hook: str, name: str, error: SftpJailError) -> Problem | Fact:
+def _error_as_answer(hook: str, name: str, error: SftpJailError) -> Problem | Fact:
     if hook == "on_explain":
         return Fact(name, "?", error.message, "", bad=True)
     return Problem.of(error, f"what plugin {name} judges is not known")

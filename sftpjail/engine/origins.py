@@ -10,7 +10,7 @@ from ..formats.origin_record import render_origin
 from ..host import Host
 from ..model import Origin, inside
 from ..paths import ACCOUNTS, HOST_RECORD
-from .kinds import Draft, kind_of
+from .kinds import OriginDraft, kind_of
 from .plan import OURS, Event, OnUserRemove, OnUserRename, Step, blaming
 
 
@@ -143,7 +143,7 @@ def _renamed(event: OnUserRename, steps: Sequence[Step], host: Host) -> Origin:
 
 def _merged(old: Origin, steps: Sequence[Step], host: Host) -> Origin:
     """Return a record after some steps: what they take is added, what they restore is removed."""
-    draft = Draft(old)
+    draft = OriginDraft(old)
     for step in steps:
         with blaming(step):
             kind_of(step.action).remember(step.action, host, draft)

@@ -76,7 +76,7 @@ class Jobs:
     def _user_processes(self) -> Mapping[int, list[int]]:
         return {} if self.files.root else processes.of_users()
 
-    def outside(self, uid: int) -> list[processes.Outsider]:
+    def outside(self, uid: int) -> list[processes.OutsideProcess]:
         """Return the processes of a user that run outside any jail. /proc is searched once."""
         return processes.outside(uid, self._user_processes.get(uid, []))
 

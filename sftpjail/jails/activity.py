@@ -15,7 +15,7 @@ from ..escapes import some
 from ..host import Host
 from ..model import Account
 from ..paths import LINGER
-from ..system.processes import Outsider
+from ..system.processes import OutsideProcess
 
 # What `adopt --keep` accepts, in the order in which it is shown.
 KINDS = ("cron", "at", "incron", "linger", "processes", "units")
@@ -38,7 +38,7 @@ class Work:
     kind: str
     words: str
     paths: tuple[str, ...] = ()
-    processes: tuple[Outsider, ...] = ()
+    processes: tuple[OutsideProcess, ...] = ()
 
 
 def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
@@ -75,7 +75,7 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
     return works
 
 
-def of_processes(running: Sequence[Outsider]) -> Work:
+def of_processes(running: Sequence[OutsideProcess]) -> Work:
     """Describe running processes as one Work."""
     listed = some((f"{process.pid} {process.name}" for process in running), _SHOWN)
     words = f"{len(running)} process{'es' * (len(running) != 1)} ({listed})"

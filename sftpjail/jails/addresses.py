@@ -26,7 +26,7 @@ from ..openssh.pam_session import LIMITS, SERVICES
 from ..openssh.pam_stack import is_asked
 from ..openssh.settings import effective
 from ..paths import ADDRESSES, LIMITED
-from .closing import spared
+from .closing import why_spared
 
 SSHD = "/etc/pam.d/sshd"
 LOOPBACK = "127.0.0.1"
@@ -98,7 +98,7 @@ def limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Acti
         SftpJailError: it must not be shut out, or its name has a special meaning for pam_access(8).
     """
     name = account.name
-    if addresses and (reserved := spared(account, host)):
+    if addresses and (reserved := why_spared(account, host)):
         raise SftpJailError(f"{name} is not limited: {reserved}")
     if addresses and (name.lower() in _WORDS or "@" in name):
         advice = "give its profile the addresses: `addresses` in sftpjail.conf(5)"

@@ -26,7 +26,7 @@ from ..openssh.pam_stack import is_asked
 from ..openssh.settings import effective
 from ..paths import HOST_RECORD
 from .guards import administrator, is_namesake, why_not
-from .homes import home_flaw
+from .homes import home_problem
 from .membership import is_valid
 
 DAY = 86400  # seconds
@@ -36,7 +36,7 @@ DISABLE = "disable"  # a value of Closed.by: at an administrator's request
 SSHD = "/etc/pam.d/sshd"
 
 
-def spared(account: Account, host: Host) -> str:
+def why_spared(account: Account, host: Host) -> str:
     """Return why an account must not be shut out, or "".
 
     Root and the invoking user are exempt even if their jail was forced.
@@ -90,7 +90,7 @@ def _is_over(closed: Closed) -> bool:
     return closed.until == JAIL or (closed.until != "" and closed.until <= today())
 
 
-def terms(closed: Closed) -> str:
+def period(closed: Closed) -> str:
     """Return a phrase that says since when and until when an account is shut out, or ""."""
     words = [f"since {closed.since}"] if closed.since else []
     if closed.until not in ("", JAIL):
@@ -121,7 +121,7 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
     Raises:
         SftpJailError: it has no line in shadow(5), and nothing reads the list yet.
     """
-    if spared(account, host):
+    if why_spared(account, host):
         return []
     kept = host.origin(account.name).closed if is_shut(account, host) else None
     if kept is not None and not _is_over(kept) and (kept.until == "" or until == JAIL):
@@ -143,7 +143,7 @@ def disable(account: Account, why: str, until: str, host: Host) -> list[Action]:
     Raises:
         SftpJailError: it may not be shut out, or as `close`.
     """
-    reserved = spared(account, host)
+    reserved = why_spared(account, host)
     if reserved:
         raise SftpJailError(f"{account.name} is not shut out: {reserved}")
     closed = host.origin(account.name).closed if is_disabled(account, host) else None
@@ -166,7 +166,7 @@ def expire(account: Account, date: str, host: Host) -> list[Action]:
     Raises:
         SftpJailError: it may not be shut out, or has no line in shadow(5).
     """
-    name, reserved = account.name, spared(account, host)
+    name, reserved = account.name, why_spared(account, host)
     if reserved and date:
         raise SftpJailError(f"{name} does not expire: {reserved}")
     if not host.people.has_shadow(name):
@@ -291,7 +291,7 @@ def admits(account: Account, chroot: str, host: Host) -> bool:
         chroot: sshd's ChrootDirectory, before %h and %u are replaced.
         host: the facts.
     """
-    if chroot != "%h" or not home_flaw(account, host.realpath(account.home), host):
+    if chroot != "%h" or not home_problem(account, host.realpath(account.home), host):
         return False
     return not any(
         host.stat(part) is None or host.flaw(part) for part in components(normal(account.home))

@@ -64,17 +64,17 @@ def refusal(account: Account, host: Host, config: Config) -> str:
         return ""
     home = host.realpath(account.home)
     if profile.in_home:
-        wrong = home_flaw(account, home, host)
+        wrong = home_problem(account, home, host)
         begin = f"the home {account.home} of {account.name} cannot become its jail: it"
         return f"{begin} {wrong}" if wrong else ""
     if profile.home != "bind" or home == "/" or home in config.allow_sources:
         return ""
-    wrong = source_flaw(account, home, "home", host, config)
+    wrong = source_problem(account, home, "home", host, config)
     begin = f"will not show the home {account.home} of {account.name} in its jail:"
     return f"{begin} {wrong}" if wrong else ""
 
 
-def home_flaw(account: Account, home: str, host: Host) -> str:
+def home_problem(account: Account, home: str, host: Host) -> str:
     """Return why `chroot = %h` may not turn a home into a jail, or "".
 
     It must not contain anything of the system or of another user, because the session sees it all.
@@ -138,7 +138,7 @@ def _places(host: Host, config: Config) -> list[tuple[str, str, frozenset[str]]]
     return host.files.once((_places, bases), find)
 
 
-def source_flaw(account: Account, real: str, role: str, host: Host, config: Config) -> str:
+def source_problem(account: Account, real: str, role: str, host: Host, config: Config) -> str:
     """Return why a directory may not be shown in an account's jail, or "".
 
     Args:

@@ -12,7 +12,7 @@ from .. import fixes
 from ..escapes import look_at
 from ..host import Host
 from ..model import Problem
-from ..openssh.chroot_path import fix_flaw
+from ..openssh.chroot_path import path_fix
 from ..paths import LIB
 
 # The administrator's directory takes precedence: a script there replaces one of the same name, and
@@ -83,5 +83,5 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
         return "is not executable", fixes.on(path, host, "chmod 755 {}")
     loose = host.files.loose_parent(path) or host.files.loose_parent(host.realpath(path))
     if loose:
-        return f"lies in {loose}, which {host.flaw(loose)}", fix_flaw(loose, host)
+        return f"lies in {loose}, which {host.flaw(loose)}", path_fix(loose, host)
     return "", ""

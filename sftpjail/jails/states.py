@@ -27,7 +27,7 @@ from ..openssh.match_blocks import DOORS, settings
 from ..openssh.patterns import listed
 from ..openssh.settings import Settings, effective, logging
 from ..openssh.sshd import LOCAL
-from .closing import DAY, admits, is_disabled, reason, terms
+from .closing import DAY, admits, is_disabled, period, reason
 from .guards import is_namesake
 from .homes import refusal
 from .membership import is_valid, refuse_name
@@ -62,7 +62,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Ways:
+class LoginMethods:
     """By what an account could log in beside the keys in its key file.
 
     Args:
@@ -113,7 +113,7 @@ class States:
             self._keys[account.name] = sum(map(has_key, lines))
         return self._keys[account.name]
 
-    def ways(self, account: Account) -> Ways:
+    def methods(self, account: Account) -> LoginMethods:
         """Return by what else than its key file an account could log in, once it is let in.
 
         Raises:
@@ -127,7 +127,7 @@ class States:
         certificate = found.get("trustedusercakeys") not in ("", "none")
         command = found.get("authorizedkeyscommand") not in ("", "none")
         keys = command or _reads_other_files(account, found)
-        return Ways(password, certificate, keys, self.is_logged(account))
+        return LoginMethods(password, certificate, keys, self.is_logged(account))
 
     def is_logged(self, account: Account) -> bool:
         """Return whether each sshd of this host logs an account's logins to where we read them.
@@ -164,7 +164,7 @@ class States:
         if why:
             closed = self._host.origin(account.name).closed
             if closed and is_disabled(account, self._host):
-                return State("disabled", f"{why}, {terms(closed)}")
+                return State("disabled", f"{why}, {period(closed)}")
             by_date = closed is None and why.startswith("it expired")
             return State("expired" if by_date else "closed", why)
         groups = self._host.people.groups_of(account.name, thorough=False)

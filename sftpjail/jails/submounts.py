@@ -13,7 +13,7 @@ from ..errors import SftpJailError
 from ..escapes import shown
 from ..host import Host
 from ..model import Account, Bind, Problem, inside
-from .homes import source_flaw
+from .homes import source_problem
 
 
 def hidden(account: Account, bind: Bind, host: Host, config: Config) -> list[Problem]:
@@ -80,7 +80,7 @@ def _obstacle(account: Account, outer: Bind, inner: Bind, host: Host, config: Co
             f"mount the file system of {point} in a directory of root's, and show that by "
             f"`sftpjail mount {account.name} SRC DST`"
         )
-    reason = source_flaw(account, inner.source, "mount", host, config)
+    reason = source_problem(account, inner.source, "mount", host, config)
     if reason and inner.source not in config.allow_sources:
         return f"no jail shows it: {reason}; choose another directory for the jail, or for {point}"
     if host.listdir(inner.target):

@@ -35,7 +35,7 @@ def new_home(account: Account, host: Host) -> str:
     return f"usermod -d {quote(home)} {name} && {make}sftpjail apply"
 
 
-def fix_flaw(path: str, host: Host) -> str:
+def path_fix(path: str, host: Host) -> str:
     """Return the command that fixes one component of a chroot path.
 
     It is "" while a component above is wrong too; see `Host.flaw`.

@@ -150,7 +150,7 @@ def _exchanged(
     return "".join([*lines[:at], *new[:-1], new[-1].rstrip("\n") + end, *lines[at + size :]])
 
 
-def give_back(text: str) -> str:
+def uncomment_blocks(text: str) -> str:
     """Return TEXT with every block that is such a comment in force again."""
     lines = (line for line in split(text) if not line.startswith(NOTE))
     return "".join(line.removeprefix(MARK) for line in lines)

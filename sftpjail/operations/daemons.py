@@ -18,7 +18,7 @@ from ..system import services
 PATIENCE = 5.0  # seconds for a daemon to reread its configuration
 
 
-def obey(engine: Engine) -> list[Problem]:
+def reload_stale(engine: Engine) -> list[Problem]:
     """Make every stale sshd reread its configuration; return the problems that are still open.
 
     Args:

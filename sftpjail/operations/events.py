@@ -14,7 +14,7 @@ from ..engine.plan import Event, OnMount, OnUnmount, OnUserClose, OnUserCreate, 
 from ..errors import SftpJailError
 from ..formats.fstab import escape
 from ..host import Host
-from ..jails.closing import DISABLE, close, is_shut, lets_in, spared
+from ..jails.closing import DISABLE, close, is_shut, lets_in, why_spared
 from ..jails.directory import refuse_silent
 from ..jails.leftovers import has_remains, in_question, left_names, leftover
 from ..jails.membership import find
@@ -113,7 +113,7 @@ def closing(
     except SftpJailError as worse:
         return [], _longer(error, f"{name} is NOT shut out: {worse.message}")
     if not wanted and not is_shut(account, host):
-        return [], _longer(error, f"{name} is NOT shut out: {spared(account, host)}")
+        return [], _longer(error, f"{name} is NOT shut out: {why_spared(account, host)}")
     needed = any(action.pending(host, name) for action in wanted)
     words = f"{name} is shut out until this is fixed"
     if needed and not by:

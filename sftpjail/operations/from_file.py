@@ -34,7 +34,7 @@ from ..engine.plan import (
 from ..errors import SftpJailError, UsageError
 from ..escapes import shown
 from ..host import Host
-from ..jails.closing import EXPIRED, days_of, is_disabled, is_shut, spared, today
+from ..jails.closing import EXPIRED, days_of, is_disabled, is_shut, today, why_spared
 from ..jails.directory import refuse_silent
 from ..jails.guards import guard
 from ..jails.homes import refusal
@@ -498,7 +498,7 @@ class FromFile:
         accounts = [account for name, account in self._jails.items() if name not in listed]
         damaged = dict[str, SftpJailError]()
         for now in known(accounts, self._host, damaged):
-            account, reserved = now.account, spared(now.account, self._host)
+            account, reserved = now.account, why_spared(now.account, self._host)
             if reserved:
                 self.notices.append(f"{account.name} is not shut out: {reserved}")
             elif not is_disabled(account, self._host):

@@ -21,7 +21,7 @@ from ..jails.membership import members
 from ..openssh.daemons import running
 from ..openssh.pam_session import SCRIPT, at_login
 from ..paths import SEEN, STATE
-from ..system.last_use import keep_note, keep_uses, uses
+from ..system.last_use import keep_note, record_uses, uses
 from ..transferlog import sshd_lines
 
 NOTE = f"{SEEN}/records"
@@ -182,5 +182,5 @@ def _note(host: Host) -> _Note | None:
 def _keep(records: Records, note: _Note) -> None:
     with contextlib.suppress(OSError):
         for uid, found in records.logged.items() if records.verified else ():
-            keep_uses(uid, found)
+            record_uses(uid, found)
         keep_note(NOTE, f"{note.since} {note.until} {'pam' if note.by_pam else 'log'}\n")

@@ -30,7 +30,7 @@ from .keys import keys_in, migrate_events, old_place, present
 
 
 @dataclass(frozen=True)
-class Again:
+class Rejailing:
     """The events and additional steps that restore a jail.
 
     `opened` and `stays` are sentences: who is let in, and who stays shut out.
@@ -42,7 +42,9 @@ class Again:
     stays: list[str]
 
 
-def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setup: bool) -> Again:
+def jail_again(
+    account: Account, item: dict[str, Any], engine: Engine, with_setup: bool
+) -> Rejailing:
     """Return what restores a jail.
 
     Args:
@@ -90,9 +92,9 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
         # sshd rereads its Match blocks only after the commit, so this must not let anybody in.
         opens = f"usermod -e {quote(now.expire or '')} {quote(name)}"
         stays = [f"{name} is still shut out, and {opens} lets it in", *_unretained(name, item)]
-        return Again(events, also, [], stays)
+        return Rejailing(events, also, [], stays)
     opened = [] if shut else [_words(account, keys)]
-    return Again(events, also, opened, _unretained(name, item))
+    return Rejailing(events, also, opened, _unretained(name, item))
 
 
 def _unretained(name: str, item: dict[str, Any]) -> list[str]:

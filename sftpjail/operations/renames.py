@@ -17,7 +17,7 @@ from .events import forget_events
 
 
 @dataclass(frozen=True)
-class Turn:
+class Renaming:
     """One of the transactions that rename an account.
 
     `account` has the new name. `done` is a sentence that says what was done.
@@ -54,9 +54,9 @@ def _is_waiting(account: Account, old: str, host: Host, sure: Collection[str]) -
         return False
 
 
-def next_turn(
+def next_renaming(
     engine: Engine, sure: Collection[str] = (), failed: Collection[str] = ()
-) -> Turn | None:
+) -> Renaming | None:
     """Return the next transaction, or None if there is nothing left to do.
 
     If b was renamed to c and then a to b, c comes first.
@@ -72,7 +72,7 @@ def next_turn(
     return turn(account, old, engine) if account else None
 
 
-def turn(account: Account, old: str, engine: Engine) -> Turn:
+def turn(account: Account, old: str, engine: Engine) -> Renaming:
     """Return the next transaction for one account.
 
     There may be another record under its new name: that of an account that was renamed too, or of a
@@ -82,12 +82,12 @@ def turn(account: Account, old: str, engine: Engine) -> Turn:
     other = account_with_recorded_uid(name, host)
     if other is not None:
         events = make_way(name, engine)
-        return Turn(account, tuple(events), f"what {other.name} had as {name} makes way")
+        return Renaming(account, tuple(events), f"what {other.name} had as {name} makes way")
     if host.origin(name).uid >= 0 or host.binds(name):
         done = f"what an earlier {name} left is removed"
-        return Turn(account, tuple(forget_events(name, engine)), done)
+        return Renaming(account, tuple(forget_events(name, engine)), done)
     event = rename_event(account, old, engine)
-    return Turn(account, (event,), f"{old} is {name} now, and so is all of its own")
+    return Renaming(account, (event,), f"{old} is {name} now, and so is all of its own")
 
 
 def clash(account: Account, engine: Engine) -> SftpJailError | None:

@@ -30,10 +30,10 @@ from ..jails.closing import (
     forget,
     is_disabled,
     is_shut,
+    period,
     reason,
     reopen,
-    spared,
-    terms,
+    why_spared,
 )
 from ..jails.membership import jailed
 from ..model import Group
@@ -95,7 +95,7 @@ def _closed(account: Account, host: Host) -> list[Action]:
         SftpJailError: it has no line in shadow(5), and the PAM rule that reads the list is removed
             as well.
     """
-    if spared(account, host) or host.people.has_shadow(account.name):
+    if why_spared(account, host) or host.people.has_shadow(account.name):
         return close(account, "its jail was taken away", "teardown", host, until="")
     if account.local:
         fix = f"usermod -e 1 {quote(account.name)}"
@@ -356,7 +356,7 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     closed = host.origin(account.name).closed
     facts = _address_facts(account, host)
     if closed and is_disabled(account, host):
-        return [*facts, Fact("account", "disabled", why, terms(closed), True)]
+        return [*facts, Fact("account", "disabled", why, period(closed), True)]
     by = f"by {closed.by}" if closed and why else ""
     return [*facts, Fact("account", "closed", why, by, True)] if why else facts
 

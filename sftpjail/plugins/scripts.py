@@ -46,13 +46,13 @@ def _homeless(host: Host) -> list[Problem]:
                     Problem(
                         what,
                         f"the events are {', '.join((*EVENTS, *EVENT_KINDS))}",
-                        _homecoming(path, known, host),
+                        _move_command(path, known, host),
                     )
                 )
     return problems
 
 
-def _homecoming(path: str, known: list[str], host: Host) -> str:
+def _move_command(path: str, known: list[str], host: Host) -> str:
     """Return the command that moves a directory's scripts to the event that was meant."""
     from difflib import get_close_matches  # late: only `check` asks this
 

@@ -16,9 +16,9 @@ from ..engine.history import History
 from ..errors import SftpJailError
 from ..host import Host
 from ..jails import keeping
-from ..jails.closing import DAY, is_disabled, list_after, own_expiry, spared
+from ..jails.closing import DAY, is_disabled, list_after, own_expiry, why_spared
 from ..jails.renames import refuse_other
-from ..jails.states import State, States, Ways
+from ..jails.states import LoginMethods, State, States
 from ..model import Account, Key
 from ..openssh.pam_stack import is_asked
 from ..operations import last_used
@@ -50,7 +50,7 @@ class Reviewed:
 
     account: Account
     state: State
-    ways: Ways | None
+    methods: LoginMethods | None
     keys: tuple[Key, ...]
     granted: Grants
     uses: Uses
@@ -84,7 +84,7 @@ class Review:
         """The names of those whose logins sshd keeps out of the log that we read."""
         if self.records.by_pam or self.records.since is None:
             return []
-        return [one.account.name for one in self.accounts if one.ways and not one.ways.logged]
+        return [one.account.name for one in self.accounts if one.methods and not one.methods.logged]
 
 
 def review(engine: Engine, accounts: Sequence[Account]) -> Review:
@@ -107,14 +107,14 @@ def review(engine: Engine, accounts: Sequence[Account]) -> Review:
         uses = _since(mine.after, records.of(account.uid))
         # A forged line can only spare an account; an old record must not disable one.
         newest = _since(mine.after, records.newest_of(account.uid))
-        ways = _ways(states, account)
-        known = records.by_pam or (ways is not None and ways.logged)
+        methods = _ways(states, account)
+        known = records.by_pam or (methods is not None and methods.logged)
         since = records.since if known else None
         active, by = _activity(mine, newest, since, now if going[name] else None)
         one = Reviewed(
             account,
             states.of(account),
-            ways,
+            methods,
             tuple(line.key for line in lines),
             mine,
             uses,
@@ -140,9 +140,9 @@ def _since(moment: int, uses: Uses) -> Uses:
     return {key: use for key, use in uses.items() if use[0] >= moment}
 
 
-def _ways(states: States, account: Account) -> Ways | None:
+def _ways(states: States, account: Account) -> LoginMethods | None:
     try:
-        return states.ways(account)
+        return states.methods(account)
     except SftpJailError:  # its state says why
         return None
 
@@ -220,7 +220,7 @@ def to_disable(
         try:
             if is_disabled(one.account, host) or own_expiry(one.account, host):
                 continue
-            why = "it is marked by set --keep-active" if one.keep else spared(one.account, host)
+            why = "it is marked by set --keep-active" if one.keep else why_spared(one.account, host)
             if not why:
                 refuse_other(one.account, host)
         except SftpJailError as error:

@@ -305,7 +305,7 @@ class Trial:
         except SftpError as error:
             client.wait(0.5)
             self._no_sftp = str(error)
-            excuse = self.accepted() and self._excuse(beside)
+            excuse = self.accepted() and self._last_words(beside)
             if excuse:
                 self._no_sftp += f"; {excuse}"
             raise
@@ -328,7 +328,7 @@ class Trial:
             return None
         return doors
 
-    def _excuse(self, beside: Session) -> str:
+    def _last_words(self, beside: Session) -> str:
         """Return what a session says that ends at once.
 
         sshd keeps it to itself in one for SFTP (session.c).

@@ -130,7 +130,7 @@ class Doors:
         """
         negotiated = threading.Event()
         with self._limited(timeout):
-            with _deaf():
+            with _signals_blocked():
                 self._transport.start_client(negotiated)
             if not negotiated.wait(timeout) or not self._transport.is_active():
                 raise self._transport.get_exception() or EOFError("sshd hung up")
@@ -167,7 +167,7 @@ class Doors:
         # all end when the connection does.
         timer = threading.Timer(timeout, self._transport.close)
         timer.daemon = True
-        with _deaf():
+        with _signals_blocked():
             timer.start()
         try:
             yield
@@ -302,7 +302,7 @@ class Doors:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """Let the threads that start here hear no signal.
 
     So that the main thread can hold them all back.

@@ -410,7 +410,7 @@ def move(source: str, target: str) -> None:
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
 
-def carry(source: str, target: str) -> None:
+def move_or_copy(source: str, target: str) -> None:
     """Rename SOURCE to TARGET, or copy it if they are on different file systems.
 
     Owner, mode, times and attributes are kept. A program that watches the mtime of either

@@ -52,7 +52,7 @@ def read_uses(uid: int) -> dict[str, tuple[int, str, int]]:
         return {}
 
 
-def keep_uses(uid: int, new: dict[str, tuple[int, str, int]], seldom: int = 0) -> None:
+def record_uses(uid: int, new: dict[str, tuple[int, str, int]], seldom: int = 0) -> None:
     """Record the uses that are newer than the recorded ones.
 
     Args:
@@ -159,4 +159,4 @@ def note_login(environment: dict[str, str]) -> None:
     if len(connection) != 4 or connection[0] == "UNKNOWN" or not is_number(connection[1]):
         return
     use = (int(time.time()), connection[0], int(connection[1]))
-    keep_uses(pwd.getpwnam(environment["PAM_USER"]).pw_uid, dict.fromkeys(names, use), SELDOM)
+    record_uses(pwd.getpwnam(environment["PAM_USER"]).pw_uid, dict.fromkeys(names, use), SELDOM)

@@ -23,7 +23,7 @@ _TITLE = re.compile(r"sshd(?:-session)?: (?P<name>.+) \[priv\]")
 
 
 @dataclass(frozen=True)
-class Moving:
+class OpenFile:
     """A file that a session has open.
 
     Args:
@@ -59,7 +59,7 @@ class Session:
     since: float
     address: str
     port: int
-    moving: tuple[Moving, ...]
+    moving: tuple[OpenFile, ...]
 
 
 def sessions() -> list[Session]:
@@ -116,7 +116,7 @@ def _name(monitor: int) -> str:
     return title["name"] if title else ""
 
 
-def _moving(pid: int) -> Iterator[Moving]:
+def _moving(pid: int) -> Iterator[OpenFile]:
     """Yield the files below its root that a process has open (proc_pid_fdinfo(5)).
 
     The files are not accessed, because their server may be gone.
@@ -132,7 +132,7 @@ def _moving(pid: int) -> Iterator[Moving]:
             flags = int(facts["flags"], 8)
             if not flags & os.O_DIRECTORY:
                 up = flags & os.O_ACCMODE != os.O_RDONLY
-                yield Moving(path.removeprefix(root), up, int(facts["pos"]))
+                yield OpenFile(path.removeprefix(root), up, int(facts["pos"]))
 
 
 class _Peers:

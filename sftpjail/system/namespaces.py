@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..errors import SftpJailError
 
 
-def attend(directory: str, step: Sequence[str], argv: Sequence[str]) -> int:
+def run_in_namespace(directory: str, step: Sequence[str], argv: Sequence[str]) -> int:
     """Run ARGV in DIRECTORY on our terminal, in its own mount namespace; return its exit code.
 
     Args:

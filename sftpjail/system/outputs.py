@@ -32,7 +32,7 @@ class Output(Protocol):
         """Close both descriptors."""
 
 
-class Whole:
+class WholeOutput:
     """The whole output, in memory.
 
     It is not a pipe, because a process that the program leaves behind could keep that open.

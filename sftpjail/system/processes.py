@@ -200,7 +200,7 @@ _FOR_USERS = re.compile(
 
 
 @dataclass(frozen=True)
-class Outsider:
+class OutsideProcess:
     """A process of a user that runs outside any jail.
 
     `service` is the unit of the system service that runs it, or "". `container` means that root has
@@ -246,7 +246,7 @@ def _real_uid(pid: int) -> int:
     return int(uid[1])
 
 
-def outside(uid: int, pids: Collection[int] | None = None) -> list[Outsider]:
+def outside(uid: int, pids: Collection[int] | None = None) -> list[OutsideProcess]:
     """Return the processes of a user that run outside any jail.
 
     These are all except those that sshd runs for a session in a chroot.
@@ -305,7 +305,7 @@ def unit_of(pid: int) -> str:
     return next((part for part in parts if part.endswith((".service", ".scope"))), "")
 
 
-def _outsider(pid: int) -> Outsider:
+def _outsider(pid: int) -> OutsideProcess:
     comm = _read(pid, "comm").decode("ascii", "replace").rstrip("\n")
     name = re.sub(r"[^\w.+:@()-]", "?", comm)
     unit = unit_of(pid)
@@ -314,7 +314,7 @@ def _outsider(pid: int) -> Outsider:
     namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "user")}
     ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in namespaces}
     container = namespaces["pid"] != ours["pid"] and namespaces["user"] == ours["user"]
-    return Outsider(pid, name, service, container, unit.startswith("user@"))
+    return OutsideProcess(pid, name, service, container, unit.startswith("user@"))
 
 
 def being_deleted() -> frozenset[str]:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from ..errors import SftpJailError
 from ..escapes import look_at
-from .outputs import MOST, Ends, Output, Whole
+from .outputs import MOST, Ends, Output, WholeOutput
 from .processes import in_jail, outside
 from .signals import postponed
 from .waits import Wait
@@ -85,7 +85,7 @@ def run(
         given.seek(0)
         outputs = list[Output]()
         for _ in range(2):
-            outputs.append(Ends(keep) if keep else Whole())
+            outputs.append(Ends(keep) if keep else WholeOutput())
             opened.callback(outputs[-1].close)
         started = list[subprocess.Popen[bytes]]()
         try:

@@ -86,7 +86,7 @@ def handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def never_again() -> None:
+def block_stop_signals() -> None:
     """Block these signals for the rest of this process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 

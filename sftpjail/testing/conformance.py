@@ -38,7 +38,7 @@ from ..engine.plan import (
 from ..errors import SftpJailError
 from ..model import Account, Bind, Key
 from ..paths import STATE
-from .guard import Touched, watching
+from .guard import ChangeAttempted, watching
 from .made import Tree
 from .play import engine, play
 
@@ -254,7 +254,7 @@ class _Judge:
                     self.tried[hook] = f"refuses: {error.message}"
                     if " broke: " in error.message or " returned " in error.message:
                         self.found.append(error.message.removeprefix(f"plugin {self.name}: "))
-        except Touched:
+        except ChangeAttempted:
             answer = None
         for change in touched:
             self.found.append(f"{hook} changes something by itself: {self._place(change)}")

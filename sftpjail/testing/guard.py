@@ -21,7 +21,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _state: dict[str, Any] = {"up": False, "hooked": False, "seen": []}
 
 
-class Touched(BaseException):
+class ChangeAttempted(BaseException):
     """Something was about to be changed. Not an Exception, so that nobody swallows it."""
 
 
@@ -32,7 +32,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event in _CHANGES or writes:
         about = arguments[0] if arguments else ""
         _state["seen"].append(f"{event} {about}")
-        raise Touched(f"{event} {about}")
+        raise ChangeAttempted(f"{event} {about}")
 
 
 @contextlib.contextmanager

@@ -61,8 +61,8 @@ class Matcher:
         logins = self._known.get((session.user, session.address), ())
         before = [one for one in logins if one.at <= session.began + 1]
         near = [one for one in before if one.at >= session.began - NEAR] or before
-        ways = {(one.method, one.key) for one in near}
+        methods = {(one.method, one.key) for one in near}
         ports = {one.port for one in near}
-        method, key = ways.pop() if len(ways) == 1 else (None, None)
+        method, key = methods.pop() if len(methods) == 1 else (None, None)
         port = ports.pop() if len(ports) == 1 else None
         return session._replace(method=method, key=key, port=port)

@@ -201,7 +201,7 @@ def line_of(line: bytes) -> tuple[bytes, bytes] | None:
     return (match[1], match[5]) if match else None
 
 
-class Forged(ValueError):
+class ForgedLine(ValueError):
     """The line says that somebody else has written it than who has."""
 
 
@@ -415,7 +415,7 @@ class Reader:
             self._uids[user] = self._writers.uid_of(user) if self._writers else None
         known = self._uids.get(user)
         if known is not None and known != uid:
-            raise Forged(f"it says {user}, and a process of uid {uid} wrote it")
+            raise ForgedLine(f"it says {user}, and a process of uid {uid} wrote it")
         return known is not None
 
     def _message(
@@ -446,7 +446,7 @@ class Reader:
                 session.seen = stamp.at
             except Damaged:
                 handled = False
-            except Forged as error:
+            except ForgedLine as error:
                 handled, why = False, str(error)
         if handled:
             self.understood += 1

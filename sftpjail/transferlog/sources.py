@@ -178,11 +178,11 @@ def read(
             yield reader.broken(b"", "the last entry of the journal is not whole")
         return
     if name == "rsyslog" and host.systemd:
-        reader.vouch = Vouchers(programs.stream(JOURNALCTL)).find
+        reader.vouch = JournalWriters(programs.stream(JOURNALCTL)).find
     yield from _read_files(host, config.logs.file, reader, follow)
 
 
-class Vouchers:
+class JournalWriters:
     """Finds in the journal who has written a line of a log file.
 
     Both are in the order of time, so it is read once.

@@ -156,7 +156,7 @@ def one_account(bench: Bench, size: int) -> None:
         run("sh", "-c", UNDO_RECIPE, "sh", name, check=False)
         return taken
 
-    ways: dict[str, Callable[[], float]] = {
+    methods: dict[str, Callable[[], float]] = {
         "bare useradd": made("useradd", "-m", "NAME"),
         "useradd with our hook": made("useradd", "-m", "-G", "sftponly", "NAME"),
         "sftpjail add --key --mount": made(
@@ -164,7 +164,7 @@ def one_account(bench: Bench, size: int) -> None:
         ),
         "the recipe by hand": recipe,
     }
-    taken = bench.turns(ways)
+    taken = bench.turns(methods)
     bare = statistics.median(taken["bare useradd"])
     for what, times in taken.items():
         median = bench.add(1, what, times, size=size)

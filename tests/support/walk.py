@@ -23,7 +23,7 @@ from sftpjail.model import Account, Key, Profile, inside
 from sftpjail.operations.apply import plan_with_setup
 from sftpjail.operations.events import create_events, remove_events
 from sftpjail.operations.mounts import make_bind
-from sftpjail.operations.renames import next_turn
+from sftpjail.operations.renames import next_renaming
 
 # A link leads from the second to the first, and from the third to itself.
 CHROOTS = ("/srv/sftp/%u", "/srv/jails/%u", "/srv/other/%u", "%h")
@@ -102,7 +102,7 @@ class Walk:
 
     def _apply(self) -> None:
         """Be `sftpjail apply`, and have nothing to do the second time."""
-        while (turn := next_turn(self._engine())) is not None:
+        while (turn := next_renaming(self._engine())) is not None:
             self._do(turn.events)
         for time in (1, 2):
             engine = self._engine()

@@ -89,9 +89,9 @@ def test_busy_account_stays_as_it_is(machine: Machine) -> None:
     ready(machine)
     key = furnished(machine)
     everything = snapshot(machine)
-    ways = [("userdel",), ("userdel", "-rf"), ("deluser",), *WAYS[-2:]]
+    methods = [("userdel",), ("userdel", "-rf"), ("deluser",), *WAYS[-2:]]
     with session(machine, "alice", key, "/web"):
-        for way in ways:
+        for way in methods:
             done = machine.run(*way, "alice", check=False)
             assert done.code, done
             assert "/srv/sftp/alice" in done.err and 'in use by "sshd' in done.err, done

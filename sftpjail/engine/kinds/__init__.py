@@ -10,8 +10,8 @@ from . import files as files
 from . import mounts as mounts
 from . import programs as programs
 from .base import (
-    Draft,
     Kind,
+    OriginDraft,
     Undo,
     drop,
     is_undo,
@@ -31,8 +31,8 @@ OF_ACCOUNTS = ops_of(accounts.__name__)
 __all__ = [
     "OF_ACCOUNTS",
     "OLD_VERSIONS",
-    "Draft",
     "Kind",
+    "OriginDraft",
     "Undo",
     "drop",
     "first_versions",

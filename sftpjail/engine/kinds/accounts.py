@@ -23,7 +23,7 @@ from ...escapes import some
 from ...model import number
 from ...system import account_lines, accounts, new_home, programs
 from ...system.accounts import JOINS, entries
-from .base import Draft, Kind, Undo, kind, state_of
+from .base import Kind, OriginDraft, Undo, kind, state_of
 
 _USERMOD = {
     "shell": "--shell",
@@ -324,7 +324,7 @@ class SetAccountKind(Kind[SetAccount]):
         said = [_change(name, argv) for argv in commands]
         return "; ".join(filter(None, [*said, _kept(name, others)]))
 
-    def remember(self, action: SetAccount, view: View, draft: Draft) -> None:
+    def remember(self, action: SetAccount, view: View, draft: OriginDraft) -> None:
         origin = action.origin(view)
         draft.take(origin)
         if isinstance(action, CloseAccount | OpenAccount):
@@ -474,7 +474,7 @@ class SetGroupKind(Kind[SetGroup]):
             raise SftpJailError(f"groupdel {name} failed: {answer.words}")
         return None
 
-    def remember(self, action: SetGroup, view: View, draft: Draft) -> None:
+    def remember(self, action: SetGroup, view: View, draft: OriginDraft) -> None:
         super().remember(action, view, draft)
         if not action.present:
             draft.made.pop(f"group:{action.name}", None)

@@ -106,7 +106,7 @@ class Kind(ABC, Generic[A]):
         """
         return None
 
-    def remember(self, action: A, view: View, draft: Draft) -> None:
+    def remember(self, action: A, view: View, draft: OriginDraft) -> None:
         """Update the owner's origin record: add what the action takes from the host."""
         draft.take(action.origin(view))
 
@@ -129,7 +129,7 @@ class Kind(ABC, Generic[A]):
         """
 
 
-class Draft:
+class OriginDraft:
     """An origin record that is being updated: what we made, and what was there before us."""
 
     def __init__(self, old: Origin) -> None:

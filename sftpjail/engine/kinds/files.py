@@ -14,7 +14,7 @@ from ...formats.tagged_lines import Style, edit, tagged
 from ...system import files
 from ..merge import Edit
 from ..plan import Step, blaming
-from .base import Draft, Kind, Undo, drop, kind, state_of
+from .base import Kind, OriginDraft, Undo, drop, kind, state_of
 
 # The undo records that restore an old version.
 OLD_VERSIONS = ("file", "unremove")
@@ -69,7 +69,7 @@ class SetOwnerKind(Kind[SetOwner]):
             return None
         return _revert_owner(path, undo)
 
-    def remember(self, action: SetOwner, view: View, draft: Draft) -> None:
+    def remember(self, action: SetOwner, view: View, draft: OriginDraft) -> None:
         super().remember(action, view, draft)
         if draft.owners.get(action.path) == (action.uid, action.gid, action.mode):
             del draft.owners[action.path]
@@ -162,7 +162,7 @@ class WriteFileKind(Kind[WriteFile]):
             drop(path)
         drop(files.stage_name(path))
 
-    def remember(self, action: WriteFile, view: View, draft: Draft) -> None:
+    def remember(self, action: WriteFile, view: View, draft: OriginDraft) -> None:
         super().remember(action, view, draft)
         goes = isinstance(action, Edit) and not any(s.lines for s in action.sets)
         if goes and action.result(view) is None:
@@ -274,7 +274,7 @@ class RemoveKind(Kind[Remove]):
         if os.path.lexists(backup) and not os.path.lexists(undo["path"]):
             files.move(backup, undo["path"])
 
-    def remember(self, action: Remove, view: View, draft: Draft) -> None:
+    def remember(self, action: Remove, view: View, draft: OriginDraft) -> None:
         super().remember(action, view, draft)
         draft.made.pop(action.path, None)
 
@@ -298,7 +298,7 @@ class RenameKind(Kind[Rename]):
         if os.path.lexists(action.to):
             fix = fixes.aside(action.to, view) or fixes.advice(action.to, view)
             raise SftpJailError(f"{action.to} is in the way of {action.path}", fix)
-        files.carry(action.path, action.to)
+        files.move_or_copy(action.path, action.to)
 
     def revert(self, undo: Undo) -> str | None:
         path, to, inode = undo["path"], undo["to"], undo.get("inode")
@@ -308,14 +308,14 @@ class RenameKind(Kind[Rename]):
         if "there" not in undo and os.lstat(to).st_ino != inode:  # by an earlier version
             return None
         if not os.path.lexists(path):
-            files.carry(to, path)
+            files.move_or_copy(to, path)
         elif os.lstat(path).st_ino == inode:  # stopped between the copy and the removal
             files.unlink(to)
         else:
             return f"{to} is left: there is another {path} by now"
         return None
 
-    def remember(self, action: Rename, view: View, draft: Draft) -> None:
+    def remember(self, action: Rename, view: View, draft: OriginDraft) -> None:
         origin = action.origin(view)
         draft.take(origin)
         if draft.renamed.pop(action.path, None) != action.to:

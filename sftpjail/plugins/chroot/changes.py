@@ -29,9 +29,9 @@ from ...config import Config
 from ...escapes import look_at
 from ...host import Host
 from ...jails.away import disk_away, home_away, refuse_lost_files, refuse_unmounted
-from ...jails.homes import home_flaw
+from ...jails.homes import home_problem
 from ...model import components, inside, normal
-from ...openssh.chroot_path import fix_flaw, new_home
+from ...openssh.chroot_path import new_home, path_fix
 from ...paths import DISKS
 
 
@@ -52,7 +52,7 @@ def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
         elif wrong:
             raise SftpJailError(
                 f"sshd will refuse the chroot {path}: {component} {wrong}",
-                fix_flaw(component, host),
+                path_fix(component, host),
             )
         elif host.stat(component) is None:
             actions.append(MakeDir(component))
@@ -145,7 +145,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             raise away
         if not host.is_dir(home) and account.local:
             return []  # useradd without -m; the next apply finds the home
-        wrong = home_flaw(account, home, host)
+        wrong = home_problem(account, home, host)
         if wrong:
             raise SftpJailError(
                 f"the home {account.home} of {account.name} cannot become its jail: it {wrong}",
@@ -277,7 +277,7 @@ def _given_home(account: Account, host: Host) -> list[Action]:
         return []
     if away := home_away(account, host):
         raise away
-    wrong = home_flaw(account, home, host)
+    wrong = home_problem(account, home, host)
     if wrong:
         raise SftpJailError(
             f"will not make the home {home} of {account.name}: it {wrong}",

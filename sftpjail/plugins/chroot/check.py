@@ -16,7 +16,7 @@ from ...host import Host
 from ...jails.away import home_away, is_bare_of_homes, waits_for_mount
 from ...jails.homes import refusal
 from ...model import components, inside, normal
-from ...openssh.chroot_path import fix_flaw, make_home, new_home
+from ...openssh.chroot_path import make_home, new_home, path_fix
 from ...openssh.match_blocks import force_command
 
 
@@ -45,7 +45,7 @@ def _components(account: Account, host: Host) -> list[Problem]:
         Problem(
             f"{component} {host.flaw(component)}",
             "sshd refuses the chroot and closes the login",
-            fix_flaw(component, host),
+            path_fix(component, host),
             fixes.advice(component, host),
         )
         for component in components(account.jail)

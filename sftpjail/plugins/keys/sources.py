@@ -20,7 +20,7 @@ _UNKNOWN = ("%f", "%k", "%t", "%D", "%C")  # these depend on the connection, or 
 
 
 @dataclass(frozen=True)
-class Commanded:
+class CommandKeys:
     """The result of AuthorizedKeysCommand for an account: its argv, and keys or a problem."""
 
     argv: tuple[str, ...]
@@ -28,7 +28,7 @@ class Commanded:
     problem: str = ""
 
 
-def commanded(account: Account, found: Settings, host: Host) -> Commanded | None:
+def commanded(account: Account, found: Settings, host: Host) -> CommandKeys | None:
     """Run AuthorizedKeysCommand as sshd would.
 
     Return None if there is none, or if its result depends on the connection.
@@ -53,11 +53,11 @@ def commanded(account: Account, found: Settings, host: Host) -> Commanded | None
     )
     runner = host.account(user)
     if problem or runner is None:
-        return Commanded(argv, (), problem)
+        return CommandKeys(argv, (), problem)
     answer = host.as_user(runner, argv)
     if answer.code != 0:
-        return Commanded(argv, (), f"it fails: {answer.words}")
-    return Commanded(argv, tuple(survey([answer.out], host)[0]))
+        return CommandKeys(argv, (), f"it fails: {answer.words}")
+    return CommandKeys(argv, tuple(survey([answer.out], host)[0]))
 
 
 def _unsafe(path: str, host: Host) -> str:
@@ -128,7 +128,7 @@ def problems(account: Account, found: Settings, has_file: bool, host: Host) -> I
         yield Problem(what, "no certificate opens its jail", fix, fixes.advice(path, host))
 
 
-def _fix_of(said: Commanded, host: Host) -> str:
+def _fix_of(said: CommandKeys, host: Host) -> str:
     """Return the command that fixes the AuthorizedKeysCommand program itself, or ""."""
     path = said.argv[0]
     commands = {

@@ -11,9 +11,9 @@ from ...errors import Unsafe
 from ...escapes import Advice, Choice, look_at
 from ...host import Host
 from ...jails.away import home_away, refuse_unmounted
-from ...jails.homes import FORBIDDEN, refusal, source_flaw
+from ...jails.homes import FORBIDDEN, refusal, source_problem
 from ...model import components, inside
-from ...openssh.chroot_path import fix_flaw, new_home
+from ...openssh.chroot_path import new_home, path_fix
 
 # In a session's table: the administrator allows a source where others can write.
 LOOSE = "x-sftpjail.allow"
@@ -117,7 +117,7 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             "and root would mount wherever it leads",
             # Above the jails this is a mistake to fix;
             # in a user's own directory, another target must be chosen.
-            (fix_flaw(loose, host) or fixes.advice(loose, host))
+            (path_fix(loose, host) or fixes.advice(loose, host))
             if inside(account.jail, loose)
             else Advice("choose a directory outside of what users can write"),
         )
@@ -149,12 +149,12 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     allowed = real in config.allow_sources
     # If the path leads through a link, what matters first is who could have made the link.
     swapped = host.files.loose_parent(bind.source) if real != bind.source else ""
-    reason = "" if allowed or swapped else source_flaw(account, real, bind.role, host, config)
+    reason = "" if allowed or swapped else source_problem(account, real, bind.role, host, config)
     if reason and bind.role == "home":
         raise _not_its_home(account, reason, host, config)
     if reason:
         known = any(known.target == bind.target for known in host.binds(account.name))
-        way_out = _way_out(account, bind, host) if known else _permission(real, host)
+        way_out = _source_advice(account, bind, host) if known else _permission(real, host)
         raise SftpJailError(f"will not show {bind.source} in a jail: {reason}", way_out)
     loose = swapped or host.files.loose_parent(real)
     by_session = account.profile is not None and account.profile.mounts == "session"
@@ -162,7 +162,7 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
         raise Unsafe(
             f"will not show {bind.source} in a jail: {loose} {host.flaw(loose)}, "
             "so somebody could put a link to any directory in its place",
-            _way_out(account, bind, host),
+            _source_advice(account, bind, host),
         )
     return bool(loose)
 
@@ -234,7 +234,7 @@ def _permission(real: str, host: Host) -> str:
     return Advice(f"if you are sure: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf")
 
 
-def _way_out(account: Account, bind: Bind, host: Host) -> str:
+def _source_advice(account: Account, bind: Bind, host: Host) -> str:
     """Return what to do about a source that others could replace."""
     if bind.role == "mount" and any(
         known.target == bind.target for known in host.binds(account.name)

@@ -134,7 +134,7 @@ def _of_others(host: Host, config: Config) -> dict[str, str]:
 
 def all_given_back(host: Host) -> dict[str, str]:
     """Return sshd's other files that have a block which `import` replaced, with that again."""
-    from ...openssh.handmade import give_back  # late: as above
+    from ...openssh.handmade import uncomment_blocks  # late: as above
 
     texts = {
         f"{DIRECTORY}/{name}": host.text(f"{DIRECTORY}/{name}")
@@ -142,7 +142,7 @@ def all_given_back(host: Host) -> dict[str, str]:
         if f"{DIRECTORY}/{name}" != DROPIN
         if not name.startswith(".") and not host.is_dir(f"{DIRECTORY}/{name}")
     }
-    return {path: back for path, text in texts.items() if (back := give_back(text)) != text}
+    return {path: back for path, text in texts.items() if (back := uncomment_blocks(text)) != text}
 
 
 def _bytes(text: str) -> bytes:

@@ -206,10 +206,10 @@ def _live_checks(host: Host, config: Config, jails: dict[str, Account]) -> list[
 
 @hookimpl
 def on_teardown(host: Host, config: Config) -> list[Action]:
-    from ...openssh.handmade import give_back  # late: useradd waits for everything else
+    from ...openssh.handmade import uncomment_blocks  # late: useradd waits for everything else
     from .guard import no_guard
 
-    main = give_back(without_us(host.text(MAIN)))
+    main = uncomment_blocks(without_us(host.text(MAIN)))
     files: dict[str, str | None] = {DROPIN: None, MAIN: main, **all_given_back(host)}
     changes = changes_of(host, files)
     guards = no_guard(host)

@@ -332,8 +332,8 @@ def attempts(uploaded: dict[str, bool]) -> Iterator[Attempt]:
         yield Attempt("uploads", name, partial(obeyed, uploaded))
     for path in (".ssh/authorized_keys", ".ssh/authorized_keys2"):
         yield Attempt("uploads", path, partial(_lets_in, path, (), uploaded))
-    ways = {".k5login": "gssapi-with-mic", ".rhosts": "hostbased", ".shosts": "hostbased"}
-    for path, way in ways.items():
+    methods = {".k5login": "gssapi-with-mic", ".rhosts": "hostbased", ".shosts": "hostbased"}
+    for path, way in methods.items():
         options = (
             f"-oPreferredAuthentications={way}",
             "-oHostbasedAuthentication=yes",

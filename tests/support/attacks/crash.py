@@ -138,12 +138,12 @@ def crash(whom: str, call: str, number: int, argv: Sequence[str]) -> None:
 
 def end(pid: int, whom: str) -> None:
     """Kill all that we have started; or let sftpjail and its strace live, and what it has started."""
-    spared = set[int]()
+    why_spared = set[int]()
     if whom == "caller":
-        spared = {pid, *descendants(pid)}
+        why_spared = {pid, *descendants(pid)}
         status = Path(f"/proc/{pid}/status").read_text()
-        spared.add(int(status.partition("TracerPid:\t")[2].split()[0]))
-    kill([other for other in descendants(os.getpid()) if other not in spared])
+        why_spared.add(int(status.partition("TracerPid:\t")[2].split()[0]))
+    kill([other for other in descendants(os.getpid()) if other not in why_spared])
     if whom == "caller":
         os.kill(pid, signal.SIGCONT)
 

@@ -81,7 +81,7 @@ def journal(data: bytes) -> None:
     assert sum(len(value) for entry in found for value in entry.values()) <= len(data) + LONGEST
     reader = _reader()
     _judge(reader, reader.read_journal(found), len(found))
-    vouchers = sources.Vouchers([data])
+    vouchers = sources.JournalWriters([data])
     vouchers.KEPT = 2
     for at in (0, 1764000000, 1 << 60):
         said = vouchers.find(at, b"7", b'open "/x" flags READ mode 0666')
@@ -336,9 +336,9 @@ LOGS = (
         (
             "Entries.*",
             "Reader.read_journal",
-            "Vouchers.find",
-            "Vouchers._drop",
-            "Vouchers._read",
+            "JournalWriters.find",
+            "JournalWriters._drop",
+            "JournalWriters._read",
             "_entries",
         ),
     ),

@@ -66,7 +66,7 @@ def by_hand(data: bytes) -> None:
     for block in found[1:]:
         changed = handmade.comment_out(changed, block.lines, note)
     marked = handmade.NOTE in text or handmade.MARK in text
-    assert marked or handmade.give_back(changed) == text
+    assert marked or handmade.uncomment_blocks(changed) == text
     for block in found[:0:-1]:
         changed = handmade.uncomment(changed, block.lines, note)
     assert marked or changed == text
@@ -178,7 +178,7 @@ def chroot(data: bytes) -> None:
     kind = (stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, 0)[len(modes) % 4]
     about = {path: (kind | mode, len(name) % 3)} if kind else {}
     host = host_of({"/etc/passwd": ""}, about=about)
-    _command(refusing(chroot_path.fix_flaw, path, host))
+    _command(refusing(chroot_path.path_fix, path, host))
     _command(chroot_path.new_home(Account(name, 1000, 1000, path, "/bin/sh"), host))
 
 

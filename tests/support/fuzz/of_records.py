@@ -48,7 +48,7 @@ def history(data: bytes) -> None:
     for about in shown(entries):
         json.dumps(about), _row(about)
     list(shown(entries, "ann", 5))
-    kept.mend()
+    kept.cut_partial()
     _appended(kept, kept.head(), len(problems))
     kept.forget_before(1)
     assert len(kept.names()) <= 1

@@ -142,7 +142,7 @@ def test_a_torn_line_is_cut_off(place: Path, size: int) -> None:
     path.write_bytes(whole + b'{"id": 8, "x": "' + b"y" * size)
     kept = History(str(place))
     assert kept.head().number == 7 and kept.head().torn
-    kept.mend()
+    kept.cut_partial()
     assert path.read_bytes() == whole and not kept.head().torn
 
 
@@ -154,7 +154,7 @@ def test_a_torn_file_goes(place: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
     kept = History(str(place))
     assert kept.head().number == 7 and kept.head().torn
-    kept.mend()
+    kept.cut_partial()
     assert not path.exists() and said(place) == []
     assert add(kept, MONTHS[-1]).number == 8 and said(place) == []
 

@@ -6,7 +6,7 @@ import pytest
 from fakes import Tree
 
 from sftpjail.config import Config
-from sftpjail.jails.homes import SYSTEM, TOPS, home_flaw, refusal
+from sftpjail.jails.homes import SYSTEM, TOPS, home_problem, refusal
 from sftpjail.model import Account, Profile
 
 ANN = Account("ann", 1001, 1001, "/home/ann")
@@ -14,7 +14,7 @@ ANN = Account("ann", 1001, 1001, "/home/ann")
 
 @pytest.mark.parametrize("home", [*SYSTEM, *TOPS, *(f"{place}/x/ann" for place in SYSTEM)])
 def test_a_directory_of_the_system_is_no_home(tree: Tree, home: str) -> None:
-    assert home_flaw(ANN, home, tree.host()) == "is a directory of the system"
+    assert home_problem(ANN, home, tree.host()) == "is a directory of the system"
 
 
 @pytest.mark.parametrize(
@@ -22,14 +22,14 @@ def test_a_directory_of_the_system_is_no_home(tree: Tree, home: str) -> None:
 )
 def test_a_home_beside_or_below_may_be_one(tree: Tree, home: str) -> None:
     tree.directory(home, owner=(1001, 1001))
-    assert home_flaw(ANN, home, tree.host()) == ""
+    assert home_problem(ANN, home, tree.host()) == ""
 
 
 @pytest.mark.parametrize(("uid", "flaw"), [(0, ""), (1001, ""), (1, "1"), (1002, "1002")])
 def test_a_home_is_ones_own_or_roots(tree: Tree, uid: int, flaw: str) -> None:
     tree.directory("/home/ann", owner=(uid, 1001))
     words = f"belongs to uid {flaw}" if flaw else ""
-    assert home_flaw(ANN, "/home/ann", tree.host()) == words
+    assert home_problem(ANN, "/home/ann", tree.host()) == words
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_roots_directory_is_a_jail_if_meant_for_her(
     if entry:
         tree.directory(f"/data/x/{entry}", mode, owner=owner)
     words = "belongs to root, and nothing in it to ann" if flawed else ""
-    assert home_flaw(ANN, "/data/x", tree.host()) == words
+    assert home_problem(ANN, "/data/x", tree.host()) == words
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_a_home_is_and_holds_nobody_elses(tree: Tree, other: str, uid: int, flaw
     tree.directory("/home/ann", owner=(1001, 1001))
     tree.people = ["ann:x:1001:1001::/home/ann:", f"eve:x:{uid}:{uid}::{other}:"]
     words = "is or holds the home of eve too" if flawed else ""
-    assert home_flaw(ANN, "/home/ann", tree.host()) == words
+    assert home_problem(ANN, "/home/ann", tree.host()) == words

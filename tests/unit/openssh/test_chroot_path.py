@@ -7,7 +7,7 @@ from fakes import Tree
 
 from sftpjail.escapes import Advice
 from sftpjail.model import Account
-from sftpjail.openssh.chroot_path import fix_flaw, make_home, new_home
+from sftpjail.openssh.chroot_path import make_home, new_home, path_fix
 
 
 @pytest.mark.parametrize("uid", [0, 1, 1001])
@@ -16,18 +16,18 @@ def test_a_flaw_is_fixed_by_what_it_needs(tree: Tree, bit: int, uid: int) -> Non
     tree.directory("/srv/a b", 0o700 | bit, owner=(uid, 0))
     commands = ["chown root '/srv/a b'"] * bool(uid)
     commands += ["chmod go-w '/srv/a b'"] * (bit in (0o020, 0o002))
-    assert fix_flaw("/srv/a b", tree.host()) == " && ".join(commands)
+    assert path_fix("/srv/a b", tree.host()) == " && ".join(commands)
 
 
 def test_a_flaw_below_what_others_own_has_no_command(tree: Tree) -> None:
     tree.directory("/srv/sftp/ann", 0o777)
     tree.owners["/srv/sftp"] = (1001, 1001)
-    assert fix_flaw("/srv/sftp/ann", tree.host()) == ""
+    assert path_fix("/srv/sftp/ann", tree.host()) == ""
 
 
 def test_what_is_no_directory_is_moved_aside(tree: Tree) -> None:
     tree.write("/srv/sftp", "x\n")
-    command = fix_flaw("/srv/sftp", tree.host())
+    command = path_fix("/srv/sftp", tree.host())
     assert command.startswith("mv ") and command.endswith(" && sftpjail apply")
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpjail.openssh.handmade import Option, blocks, comment_out, give_back, option_of, uncomment
+from sftpjail.openssh.handmade import (
+    Option,
+    blocks,
+    comment_out,
+    option_of,
+    uncomment,
+    uncomment_blocks,
+)
 
 TEXT = """\
 Port 22
@@ -92,7 +99,7 @@ def test_what_was_commented_out_comes_back(text: str, data: st.DataObject) -> No
     changed = text
     for block in found:
         changed = comment_out(changed, block.lines, "note")
-    assert give_back(changed) == text == give_back(text)
+    assert uncomment_blocks(changed) == text == uncomment_blocks(text)
     for block in found:
         changed = uncomment(changed, block.lines, "note")
     assert changed == text

@@ -10,17 +10,20 @@ from golden import INSIDE, Fire, ann
 
 from sftpjail import EndProcesses, EndProcessesFirst, MakeDir, Remove, Rename, Run, SftpJailError
 from sftpjail.jails.activity import found, reports
-from sftpjail.system.processes import Outsider
+from sftpjail.system.processes import OutsideProcess
 
 CRON = "/var/spool/cron/crontabs/ann"
 JOB = "/var/spool/cron/atjobs/a0000301c5f3a1"
 ASIDE = "/var/lib/sftpjail/aside."
 MARK = "/var/lib/systemd/linger/ann"
-SLEEP, OWN = Outsider(7, "sleep"), Outsider(8, "systemd", managed=True)
-SERVICE, CONTAINER = Outsider(9, "pull", service="pull.service"), Outsider(10, "x", container=True)
+SLEEP, OWN = OutsideProcess(7, "sleep"), OutsideProcess(8, "systemd", managed=True)
+SERVICE, CONTAINER = (
+    OutsideProcess(9, "pull", service="pull.service"),
+    OutsideProcess(10, "x", container=True),
+)
 
 
-def at_work(tree: Tree, *processes: Outsider) -> FakeHost:
+def at_work(tree: Tree, *processes: OutsideProcess) -> FakeHost:
     """ann has a crontab, an at job and a mark for lingering; others have what is not hers."""
     tree.write(CRON, "@daily x\n", 0o600)
     for name in ("bob", ".ann.swp"):

@@ -28,7 +28,7 @@ from sftpjail import (
 from sftpjail.engine.manager import BUNDLED
 from sftpjail.testing import OnUserCreate, Tree, apply, fire, judge, standard, text
 from sftpjail.testing.__main__ import main
-from sftpjail.testing.guard import Touched, watching
+from sftpjail.testing.guard import ChangeAttempted, watching
 from sftpjail.testing.play import engine
 
 EXAMPLE = Path(__file__).parent / "example/sftpjail_welcome.py"
@@ -266,7 +266,7 @@ def test_the_guard_lets_nobody_change_anything(tmp_path: Path) -> None:
         lambda: os.system("true"),
     ]
     for change in tries:
-        with pytest.raises(Touched), watching():
+        with pytest.raises(ChangeAttempted), watching():
             change()
     with watching() as seen:
         assert (tmp_path / "x").read_text() == "x"

@@ -474,13 +474,13 @@ def test_another_directory_of_the_same_name_stays(directory: Path) -> None:
 
 def test_who_watches_a_directory_by_its_time_sees_a_move(directory: Path) -> None:
     before = time.time_ns()
-    files.carry(str(directory / "target/file"), str(directory / "safe/file"))
+    files.move_or_copy(str(directory / "target/file"), str(directory / "safe/file"))
     times = [(directory / name).stat().st_mtime_ns for name in ("target", "safe")]
     assert all(moment >= before + 10**9 for moment in times)
-    files.carry(str(directory / "safe/file"), str(directory / "safe/other"))
+    files.move_or_copy(str(directory / "safe/file"), str(directory / "safe/other"))
     assert (directory / "safe").stat().st_mtime_ns < before + 3600 * 10**9
     os.utime(directory / "safe", ns=(5, 5))
-    files.carry(str(directory / "safe/other"), str(directory / "safe/file"))
+    files.move_or_copy(str(directory / "safe/other"), str(directory / "safe/file"))
     assert (directory / "safe").stat().st_mtime_ns < time.time_ns() + 10**8, (
         "its name alone changed"
     )

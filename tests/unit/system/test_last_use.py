@@ -42,12 +42,12 @@ def test_what_is_no_line_of_ours(text: str) -> None:
 
 
 def test_a_newer_use_is_kept_and_an_older_one_is_not(seen: Path) -> None:
-    last_use.keep_uses(5, {"a": (100, "::1", 1), "b": (100, "::1", 1)})
+    last_use.record_uses(5, {"a": (100, "::1", 1), "b": (100, "::1", 1)})
     before = (seen / "5").stat().st_ino
-    last_use.keep_uses(5, {"a": (159, "::2", 2)}, seldom=60)
-    last_use.keep_uses(5, {"a": (99, "::2", 2)})
+    last_use.record_uses(5, {"a": (159, "::2", 2)}, seldom=60)
+    last_use.record_uses(5, {"a": (99, "::2", 2)})
     assert (seen / "5").stat().st_ino == before
-    last_use.keep_uses(5, {"a": (160, "::2", 2)}, seldom=60)
+    last_use.record_uses(5, {"a": (160, "::2", 2)}, seldom=60)
     assert last_use.read_uses(5) == {"a": (160, "::2", 2), "b": (100, "::1", 1)}
     assert sorted(p.name for p in seen.iterdir()) == ["5"]
     assert last_use.read_uses(6) == {}
@@ -56,7 +56,7 @@ def test_a_newer_use_is_kept_and_an_older_one_is_not(seen: Path) -> None:
 def test_nothing_is_kept_on_a_host_that_is_not_set_up(seen: Path) -> None:
     seen.rmdir()
     with pytest.raises(FileNotFoundError):
-        last_use.keep_uses(5, {"a": (1, "::1", 1)})
+        last_use.record_uses(5, {"a": (1, "::1", 1)})
     with pytest.raises(FileNotFoundError):
         last_use.keep_note(str(seen / "records"), "1 1 log\n")
     assert not seen.exists()
@@ -68,20 +68,20 @@ def test_who_keeps_the_lock_is_not_waited_for(seen: Path, monkeypatch: pytest.Mo
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError):
-            last_use.keep_uses(5, {"a": (1, "::1", 1)})
+            last_use.record_uses(5, {"a": (1, "::1", 1)})
     finally:
         os.close(held)
-    last_use.keep_uses(5, {"a": (1, "::1", 1)})
+    last_use.record_uses(5, {"a": (1, "::1", 1)})
     assert last_use.read_uses(5)
 
 
 def test_a_full_file_forgets_the_oldest(seen: Path) -> None:
     known = {f"k{n}": (1000 - n, "::1", 1) for n in range(last_use.MOST // 2)}
-    last_use.keep_uses(5, {name: (at + 5000, *more) for name, (at, *more) in known.items()})
-    last_use.keep_uses(
+    last_use.record_uses(5, {name: (at + 5000, *more) for name, (at, *more) in known.items()})
+    last_use.record_uses(
         5, {f"old{name}": use for name, use in known.items()} | {"oldest": (1, "-", 0)}
     )
-    last_use.keep_uses(5, {"now": (9999, "::1", 1)})
+    last_use.record_uses(5, {"now": (9999, "::1", 1)})
     found = last_use.read_uses(5)
     assert len(found) == last_use.MOST and "now" in found and "oldest" not in found
 

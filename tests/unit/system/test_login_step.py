@@ -144,7 +144,7 @@ def test_it_has_the_text_of_last_use_whole() -> None:
     assert isinstance(text, str)
     there: dict[str, object] = {"SEEN": "/nonexistent"}
     exec(text, there)
-    assert {"note_login", "keep_uses", "uses", "used"} <= there.keys()
+    assert {"note_login", "record_uses", "uses", "used"} <= there.keys()
 
 
 def test_a_login_imports_little() -> None:

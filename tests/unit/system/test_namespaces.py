@@ -24,7 +24,7 @@ def test_the_commands_own_exit_code_is_ours(
         return real(["sh", "-c", f'[ "$SFTPJAIL_JAIL" = /jail ] && {words}'], **options)
 
     monkeypatch.setattr(namespaces.subprocess, "run", run)
-    assert namespaces.attend("/jail", ["step", "enter"], ["ls", "-l"]) == code
+    assert namespaces.run_in_namespace("/jail", ["step", "enter"], ["ls", "-l"]) == code
     words_before = ["unshare", "--mount", "--propagation", "slave"]
     assert asked == [[*words_before, "step", "enter", "/jail", "ls", "-l"]]
 
@@ -35,4 +35,4 @@ def test_a_host_without_unshare_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(namespaces.subprocess, "run", run)
     with pytest.raises(SftpJailError, match="cannot run unshare: No such file"):
-        namespaces.attend("/jail", ["step"], ["ls"])
+        namespaces.run_in_namespace("/jail", ["step"], ["ls"])

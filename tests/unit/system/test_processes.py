@@ -387,10 +387,10 @@ def test_processes_are_asked_and_then_killed(monkeypatch: pytest.MonkeyPatch) ->
     clock, sent = [0.0], list[tuple[int, int]]()
     left = {101: 1.0, 102: 5.0, 103: 0.0}
 
-    def outside(uid: int, pids: Any = None) -> list[processes.Outsider]:
+    def outside(uid: int, pids: Any = None) -> list[processes.OutsideProcess]:
         assert uid == 1001
         return [
-            processes.Outsider(pid, "x", "a.service" if pid == 103 else "")
+            processes.OutsideProcess(pid, "x", "a.service" if pid == 103 else "")
             for pid, until in left.items()
             if clock[0] <= until or pid == 103
         ]
@@ -428,10 +428,14 @@ def test_a_signal_goes_only_to_who_is_still_the_users(
         steps.append("open")
         yield [7]
 
-    def outside(uid: int, pids: Iterable[int]) -> list[processes.Outsider]:
+    def outside(uid: int, pids: Iterable[int]) -> list[processes.OutsideProcess]:
         assert uid == 1001
         steps.append("look")
-        return [] if seen == "nobody" else [processes.Outsider(pid, "x", service) for pid in pids]
+        return (
+            []
+            if seen == "nobody"
+            else [processes.OutsideProcess(pid, "x", service) for pid in pids]
+        )
 
     monkeypatch.setattr(system_programs, "pidfds", pidfds)
     monkeypatch.setattr(system_programs, "outside", outside)

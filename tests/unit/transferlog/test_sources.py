@@ -366,7 +366,7 @@ def kept(second: int, message: str, *, uid: int = 1001, pid: int = 7, claimed: i
 
 def test_vouchers_find_whose_a_line_is_and_vouch_once() -> None:
     entries = [kept(100, "a"), kept(101, "b", uid=1002, pid=9), kept(102, "a"), kept(300, "c")]
-    vouchers = sources.Vouchers(iter([b"", b"".join(entries)]))
+    vouchers = sources.JournalWriters(iter([b"", b"".join(entries)]))
     assert vouchers.find(100, b"7", b"a") == (1001, b"7")
     assert vouchers.find(101, b"7", b"b") == (1002, b"9")
     assert vouchers.find(101, b"7", b"b") is None
@@ -377,8 +377,8 @@ def test_vouchers_find_whose_a_line_is_and_vouch_once() -> None:
 
 
 def test_vouchers_forget_what_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.Vouchers, "KEPT", 100)
-    vouchers = sources.Vouchers(iter([kept(second, f"m{second}") for second in range(2000)]))
+    monkeypatch.setattr(sources.JournalWriters, "KEPT", 100)
+    vouchers = sources.JournalWriters(iter([kept(second, f"m{second}") for second in range(2000)]))
     for second in range(0, 2000, 10):
         assert vouchers.find(second, b"7", b"m%d" % second) == (1001, b"7")
         assert len(vouchers._seen) <= 120
@@ -389,6 +389,6 @@ def test_no_journal_vouches_for_nothing() -> None:
         yield kept(100, "a")
         raise SftpJailError("journalctl failed")
 
-    vouchers = sources.Vouchers(broken())
+    vouchers = sources.JournalWriters(broken())
     assert vouchers.find(100, b"7", b"a") == (1001, b"7")
     assert vouchers.find(100, b"7", b"b") is None
