@@ -14,7 +14,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from ..errors import SftpJailError
@@ -27,6 +27,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOREPLACE = 1  # linux/fs.h
 _ID = r"[A-Za-z0-9][A-Za-z0-9-]*"
 _PIECE = 1 << 20  # bytes
+_BLOCK = 512  # bytes, of st_blocks: stat(2)
 
 
 class Taken(Enum):
@@ -166,8 +167,9 @@ def _is(upload: Upload, name: str, directory: int) -> bool:
 
 def _put_back(name: str, directory: int, upload: Upload) -> None:
     """Give back what was moved by mistake; under another name, where its own is taken by now."""
-    for to in (upload.name, f"{upload.name[:100]}.{os.urandom(4).hex()}"):
-        words = os.fsencode(name), os.fsencode(to)
+    own, other = os.fsencode(upload.name), b".%s" % os.urandom(4).hex().encode()
+    for to in (own, own[: 255 - len(other)] + other):  # NAME_MAX of linux/limits.h
+        words = os.fsencode(name), to
         renamed = safe_path.libc().renameat2(
             directory, words[0], upload.directory, words[1], _NOREPLACE
         )
@@ -183,6 +185,9 @@ def _copy(upload: Upload, name: str, into: int) -> Taken:
     deletion the client could put something else there.
     """
     closed = os.fstat(upload.descriptor)
+    there = os.fstatvfs(into)
+    if closed.st_blocks * _BLOCK > there.f_bavail * there.f_frsize:
+        return Taken.CLOSED  # rather than fill up the host's disk first
     try:
         _write_copy(upload.descriptor, name, into)
         if not same(os.fstat(upload.descriptor), closed):
@@ -200,29 +205,47 @@ def _write_copy(descriptor: int, name: str, into: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=into)  # of a run that was interrupted
     with open(os.open(name, _NEW, 0o600, dir_fd=into), "wb", buffering=0) as copy:
-        at = 0
-        while piece := os.pread(descriptor, _PIECE, at):
-            copy.write(piece)
-            at += len(piece)
+        for begin, end in _written(descriptor):
+            copy.seek(begin)
+            while begin < end and (piece := os.pread(descriptor, min(_PIECE, end - begin), begin)):
+                begin += copy.write(piece)
+                copy.seek(begin)
+        copy.truncate(os.fstat(descriptor).st_size)
         os.fsync(copy.fileno())
+
+
+def _written(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Yield where what was written begins and ends: a client makes a hole of terabytes at once."""
+    end = 0
+    while True:
+        try:
+            begin = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but a hole is behind
+                raise
+            return
+        end = os.lseek(descriptor, begin, os.SEEK_HOLE)
+        yield begin, end
 
 
 def _delete(upload: Upload) -> bool:
     """Delete the file where it was uploaded; return whether it still had its name."""
     aside = f".sftpjail-{os.urandom(8).hex()}"
     os.mkdir(aside, 0o700, dir_fd=upload.directory)
-    room = os.open(aside, _OPEN, dir_fd=upload.directory)
+    room, file = os.open(aside, _OPEN, dir_fd=upload.directory), os.urandom(8).hex()
     try:
         if os.fstat(room).st_uid != os.geteuid():
             return False
         try:
-            os.rename(upload.name, "file", src_dir_fd=upload.directory, dst_dir_fd=room)
+            # To a name that nobody knows: the client may have put another directory there, of
+            # root's too, and nothing in that is to be replaced.
+            os.rename(upload.name, file, src_dir_fd=upload.directory, dst_dir_fd=room)
         except FileNotFoundError:
             return False
-        if _is(upload, "file", room):
-            os.unlink("file", dir_fd=room)
+        if _is(upload, file, room):
+            os.unlink(file, dir_fd=room)
             return True
-        _put_back("file", room, upload)
+        _put_back(file, room, upload)
         return False
     finally:
         os.close(room)

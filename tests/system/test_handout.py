@@ -214,6 +214,17 @@ def test_quarantine_takes_the_very_file_and_no_other(machine: Machine) -> None:
     machine.sh(f"( {client.format(grows)} ) >/dev/null 2>&1 &")
     assert deliver(machine, upload("/web/grows")) == [("done", "")], "scanned again"
 
+    # A client makes a hole of any size with one request.
+    works(machine, "amy", key, "put /root/bad /far/holes")
+    machine.sh("cd /srv/far && truncate -s 1G holes && echo bad >>holes && truncate -s 2G holes")
+    script(machine, "upload", "exit 10", "10-scan")
+    ((result, why),) = deliver(machine, upload("/far/holes", id="holes"))
+    assert (result, quarantine(machine)["/far/holes"]["state"]) == ("done", "copied"), why
+    size, blocks = machine.run("stat", "-c", "%s %b", f"{top}/holes").out.split()
+    assert int(size) == 2 << 30 and int(blocks) * 512 < 1 << 20
+    ends = f"head -c 4 {top}/holes; tail -c +{(1 << 30) + 1} {top}/holes | head -c 4"
+    assert machine.sh(ends).out == "bad\n" * 2
+
 
 def test_failures_time_limits_and_plugins(machine: Machine) -> None:
     hooks(machine, PLAIN.replace("timeout = 5", "timeout = 2"))
