@@ -178,7 +178,7 @@ class Watcher:
 
     def _take(self, batch: list[Record | Dropped]) -> None:
         """Keep what a batch tells, and hand it out."""
-        self._accounts.refresh()
+        self._refresh()
         if self._accounts.changed:
             self._accounts.changed = False
             self._reader.look_again(self._accounts)
@@ -196,6 +196,15 @@ class Watcher:
         if time.monotonic() > self._asked + AGAIN:
             self._asked = time.monotonic()
             self.dispatcher.send_again(self._spool.again())
+
+    def _refresh(self) -> None:
+        """Read the facts again until that goes well: the batch would be lost else."""
+        while True:
+            try:
+                return self._accounts.refresh()
+            except SftpJailError as error:
+                self._tell(f"{error.message}; nothing is handed out until that can be read")
+                time.sleep(PAUSE)
 
     def _keep(self, events: list[TransferEvent]) -> None:
         """Keep events, and how far the log was read; of the latter alone only the last in a while.

@@ -431,6 +431,23 @@ def test_a_fault_of_ours_does_not_end_the_handing_out(logged: Logged, fault: Exc
     assert aside.event.path == "/bad" and type(fault).__name__ in aside.why
 
 
+def test_a_batch_waits_until_it_is_known_who_is_jailed(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times, refresh = iter(range(100)), watching.Accounts.refresh
+
+    def fails(accounts: watching.Accounts) -> None:
+        if next(times) < 2:
+            raise SftpJailError("cannot read /etc/passwd")
+        refresh(accounts)
+
+    monkeypatch.setattr(watching, "PAUSE", 0.01)
+    monkeypatch.setattr(watching.Accounts, "refresh", fails)
+    logged.opens("ann")
+    logged.puts("ann", "/a")
+    assert kinds(logged.watch()) == [("session-start", ""), ("upload", "/a")]
+
+
 def known(size: int) -> Known:
     """What is known of sessions, with so many characters."""
     return Known(Place(1), {"a": ["x" * size]})
