@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -77,8 +78,14 @@ class Spool:
         return sorted(kept, key=lambda one: (one.event.at, one.since, one.event.id))
 
     def again(self) -> list[TransferEvent]:
-        """Return the events that are to be sent again, in the order in which they happened."""
-        found = [self._read(f"{self._again}/{name}") for name in _names(self._again)]
+        """Return the events that are to be sent again, in the order in which they happened.
+
+        One that cannot be read is passed over: others are not to wait for it.
+        """
+        found = list[Aside | None]()
+        for name in _names(self._again):
+            with contextlib.suppress(SftpJailError):
+                found.append(self._read(f"{self._again}/{name}"))
         return sorted((one.event for one in found if one), key=lambda one: (one.at, one.id))
 
     def send_again(self, names: Collection[str]) -> list[str]:

@@ -202,7 +202,11 @@ class Converter:
 
     def _dropped(self, record: Dropped) -> None:
         account = self._by_uid(record.uid)
-        if account is None and not record.unit.startswith(("ssh", "sshd")):
+        # One limit is for all of a session's scope, in which its monitor is root's.
+        sshd = record.unit.startswith("ssh") or (
+            record.uid == 0 and record.unit.startswith("session-")
+        )
+        if account is None and not sshd:
             return  # somebody else's messages
         why = f"journald dropped {record.messages} messages of {record.unit}"
         self._events.append(self._gap(account.name if account else "", record.at, "", 0, why))

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 
 from sftpjail import SftpJailError
 from sftpjail.config import Config, Events, Logs
+from sftpjail.model import Account
 from sftpjail.system import events as store
+from sftpjail.transferlog.following import Dropped
 from sftpjail.transferlog.totals import Place
 from sftpjail.watch import dispatcher as dispatching
 from sftpjail.watch import queue as queueing
 from sftpjail.watch import watcher as watching
 from sftpjail.watch.aside import Spool
+from sftpjail.watch.conversion import Converter
 from sftpjail.watch.dispatcher import Dispatcher
 from sftpjail.watch.event import TransferEvent
 from sftpjail.watch.handout import Outcome, Result, Worker
@@ -446,6 +449,35 @@ def test_a_batch_waits_until_it_is_known_who_is_jailed(
     logged.opens("ann")
     logged.puts("ann", "/a")
     assert kinds(logged.watch()) == [("session-start", ""), ("upload", "/a")]
+
+
+@pytest.mark.parametrize(
+    ("uid", "unit", "users"),
+    [
+        (1001, "session-4.scope", ["ann"]),
+        (0, "session-4.scope", [""]),
+        (0, "ssh.service", [""]),
+        (0, "sshd@4.service", [""]),
+        (4321, "session-4.scope", []),
+        (0, "cron.service", []),
+    ],
+)
+def test_dropped_messages_that_may_be_of_a_jail_are_a_gap(
+    uid: int, unit: str, users: list[str]
+) -> None:
+    ann = Account("ann", 1001, 100, "/home/ann")
+    converter = Converter({"ann": ann}.get, {1001: ann}.get)
+    found = converter.convert([Dropped(5, uid, unit, 9)])
+    assert [(one.kind, one.user) for one in found] == [("gap", user) for user in users]
+
+
+def test_one_damaged_event_keeps_no_other_from_being_sent(tmp_path: Path) -> None:
+    spool, event = Spool(str(tmp_path)), TransferEvent("1-a", "upload", 1, "ann")
+    store.make_place(str(tmp_path))
+    spool.put(event, "no", 1)
+    spool.send_again([])
+    (tmp_path / "again" / "0-a").write_text("{")
+    assert spool.again() == [event]
 
 
 def known(size: int) -> Known:
