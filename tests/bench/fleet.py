@@ -11,11 +11,12 @@ on all of the others at once, 50 at a time. Hosts and control node share the pro
 what the control node itself uses (Ansible, its workers and ssh clients) is told apart: its time of
 the processor for each host says what 1,000 hosts cost that have processors of their own.
 
-On 2026-11-29, with 20 hosts, on 2 processors with a load of 17 by others, so that times on the clock
-are several times those of an idle machine: one host alone 37.2 s, 20 at once 77.5 s, which is 3.9 s
-a host; with nothing to do 19.3 s, and 38.0 s or 1.9 s a host. The control node used 0.14 and 0.12 s
-of a processor a host, and all of it 62 MB a host. So 1,000 hosts cost the control node about 140 s
-of one processor, and with 50 at a time the play lasts at most 20 times what one host alone takes.
+On 2026-11-30, with 50 hosts, on 2 processors with a load of 10 by others when it began, so that
+times on the clock are several times those of an idle machine: one host alone 24.0 s, 50 at once
+134.8 s, which is 2.7 s a host; with nothing to do 10.9 s, and 55.4 s or 1.1 s a host. The control
+node used 0.13 and 0.10 s of a processor a host, and all of it about 57 MB a host. So 1,000 hosts
+cost the control node about 130 s of one processor, and with 50 at a time the play lasts at most 20
+times what one host alone takes.
 """
 
 from __future__ import annotations
