@@ -29,7 +29,7 @@ from ...config import Config
 from ...host import Host
 from ...model import id_map, inside
 from ...openssh.pam_session import SCRIPT, table
-from ...paths import FSTAB
+from ...paths import FSTAB, TABLES
 from . import fstab, session
 from .policy import LOOSE, judge_place, judge_source, judge_target, place_of
 
@@ -82,7 +82,9 @@ def on_teardown(host: Host) -> list[Action]:
     removals = [Remove(BOOT_WANTS), Remove(posixpath.dirname(BOOT_WANTS))]
     if host.realpath(BOOT_UNIT) != "/dev/null":  # masked: that is its administrator's link
         removals.append(Remove(BOOT_UNIT))
-    return [*removals, Notify("systemd", "daemon-reload")]
+    names = [name for name in host.listdir(TABLES) if not name.startswith(".")]
+    tables = [action for name in names for action in session.end(name, host)]
+    return [*removals, *tables, Notify("systemd", "daemon-reload")]
 
 
 @hookimpl
