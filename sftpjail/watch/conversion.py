@@ -153,8 +153,10 @@ class Converter:
             self._add(state, account, record, "upload-failed", reason=record.failed, **sums)
             return
         event = self._event(state, account, record, "upload", **sums)
-        if _TEMPORARY(path) and len(state.held) < _OPEN:
+        if _TEMPORARY(path):
             state.held[path] = event.as_json()
+            if len(state.held) > RECENT:  # no client renames that late, and all of it is kept
+                self._release(state, next(iter(state.held)))
             return
         self._events.append(event)
         state.recent.pop(path, None)

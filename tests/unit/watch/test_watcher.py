@@ -24,7 +24,7 @@ from sftpjail.watch import dispatcher as dispatching
 from sftpjail.watch import queue as queueing
 from sftpjail.watch import watcher as watching
 from sftpjail.watch.aside import Spool
-from sftpjail.watch.conversion import Converter
+from sftpjail.watch.conversion import RECENT, Converter
 from sftpjail.watch.dispatcher import Dispatcher
 from sftpjail.watch.event import TransferEvent
 from sftpjail.watch.handout import Outcome, Result, Worker
@@ -198,6 +198,16 @@ def test_a_temporary_name_waits_for_its_rename(logged: Logged) -> None:
         ("upload", "/d/left.part", "", "", 5),
     ]
     assert len({one.id for one in found}) == len(found)
+
+
+def test_of_many_temporary_names_the_oldest_waits_no_longer(logged: Logged) -> None:
+    logged.opens("ann")
+    for number in range(RECENT + 2):
+        logged.puts("ann", f"/{number}.part")
+    found = logged.watch()
+    assert kinds(found) == [("session-start", ""), ("upload", "/0.part"), ("upload", "/1.part")]
+    logged.closes("ann")
+    assert len(logged.watch()) == RECENT + 1
 
 
 def test_events_that_are_alike_have_ids_of_their_own(logged: Logged) -> None:
