@@ -244,6 +244,8 @@ def test_the_journal_and_the_service(booted: Machine) -> None:
     gaps = [one["reason"] for one in told(booted) if one["event"] == "gap"]
     assert any(reason.startswith("journald dropped ") for reason in gaps), gaps
     booted.write(CONFIG, "[logs]\nbackend = journald\n")
+    # It has noticed that before setup stops it, and is no unit that has failed.
+    booted.sh(f"until [ $(systemctl is-active {UNIT}) = activating ]; do sleep 0.1; done")
     booted.run("sftpjail", "setup")
     assert booted.run("systemctl", "is-active", UNIT, check=False).out == "inactive\n"
     said = booted.run("sftpjail", "check", check=False).out
