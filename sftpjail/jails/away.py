@@ -15,6 +15,7 @@ from ..escapes import Advice, shown
 from ..host import Host
 from ..model import Account, components, inside, normal
 from ..openssh.chroot_path import make_home
+from ..paths import DISKS
 
 _MADE_ANEW = "if it is lost, to make a new one"
 _LOST = "if it is lost, to make the jails anew without it"
@@ -51,11 +52,20 @@ def disk_away(path: str, host: Host) -> SftpJailError | None:
         there = host.is_dir(base)
         if there and (base != point or host.listdir(base)):
             continue
-        command = "" if there else fixes.on(base, host, "install -d {}")
+        command = _give_up(base, point, host)
         choices = [(_LOST, f"{command} && sftpjail setup && sftpjail apply")] if command else []
         what = f"{point} is not mounted, where the jails in {base} were at the last setup"
         return SftpJailError(what, choices=choices, advice=_bring(point), why=_AWAY)
     return None
+
+
+def _give_up(base: str, point: str, host: Host) -> str:
+    """Return the command after which `setup` makes the jails in BASE without their disk, or ""."""
+    if base != point:
+        return fixes.on(base, host, "install -d {}")
+    # The bare mount point says nothing, so the record must go, which has all disks.
+    away = {other for other in host.mount_tables.disks.values() if host.mount_at(other) is None}
+    return f"rm {DISKS}" if away == {point} else ""
 
 
 def refuse_unmounted(path: str, host: Host) -> None:

@@ -140,7 +140,17 @@ def test_a_disk_that_is_the_directory_of_jails_is_away(tree: Tree) -> None:
     tree.write(DISKS, '{"/srv/sftp": "/srv/sftp"}')
     away = unmounted(JAIL, tree.host())
     assert away and away.message.startswith("/srv/sftp is not mounted")
-    assert not away.choices and not away.fix
+    assert not away.fix
+    # As long as the record is there, so bare a directory is none to make jails in.
+    anew = f"rm {DISKS} && sftpjail setup && sftpjail apply"
+    assert [choice.command for choice in away.choices] == [anew]
+    (tree.root / "srv/sftp").rmdir()
+    gone = unmounted(JAIL, tree.host())
+    assert gone and [choice.command for choice in gone.choices] == [anew]
+    tree.write(DISKS, '{"/srv/sftp": "/srv/sftp", "/srv/other": "/srv/other"}')
+    both = unmounted(JAIL, tree.host())
+    assert both and not both.choices, "the record of the other disk must not go"
+    tree.write(DISKS, '{"/srv/sftp": "/srv/sftp"}')
     tree.directory("/srv/sftp/ben")
     assert unmounted(JAIL, tree.host()) is None, "jails are there"
     (tree.root / "srv/sftp/ben").rmdir()
