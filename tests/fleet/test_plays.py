@@ -126,6 +126,7 @@ def test_who_is_let_in_again_wants_a_word(hosts: Fleet) -> None:
     opened = task("account", name="user002", disabled=False)
     refused = hosts.play([opened], "--limit", "host1")
     assert refused.code != 0 and "user002 is let in again" in refused.out, refused.out
+    assert "confirm: true" in refused.out and "--yes" not in refused.out, refused.out
     opened = task("account", name="user002", disabled=False, confirm=True)
     assert hosts.play([opened], "--limit", "host1").recap("host1")["changed"] == 1
     assert states(hosts, "host1")["user002"] == "ok"
@@ -283,3 +284,5 @@ def test_what_was_set_up_goes_again(hosts: Fleet) -> None:
         hosts.hosts[name].sh("sftpjail teardown --close-accounts")
     gone = hosts.play([task("host", state="absent")])
     assert gone.code == 0 and gone.recap("host1")["changed"] == 0, gone.out
+    again = hosts.play([task("host"), task("host", state="absent")], "--limit", "host1")
+    assert again.code == 0 and again.recap("host1")["changed"] == 2, again.out

@@ -149,6 +149,9 @@ class Tool(object):
     def fail(self, failed):
         """End the module with sftpjail's own words."""
         problem = failed.problem
+        asked = problem.get("fix") or problem.get("advice") or ""
+        if "confirm" in self.module.params and "--yes" in asked.split():
+            problem = dict(problem, fix="", advice="set confirm: true in the task")
         if self.module.check_mode and problem["fix"] == SET_UP:
             self.module.exit_json(msg=problem["what"] + " yet", **self.prospect)
         self.module.fail_json(msg=sentence(problem), rc=failed.code, **told(problem))
