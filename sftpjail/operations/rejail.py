@@ -30,7 +30,7 @@ from .keys import keys_in, migrate_events, old_place, present
 
 
 @dataclass(frozen=True)
-class Rejailing:
+class Rejail:
     """The events and additional steps that restore a jail.
 
     `opened` and `stays` are sentences: who is let in, and who stays shut out.
@@ -42,9 +42,7 @@ class Rejailing:
     stays: list[str]
 
 
-def jail_again(
-    account: Account, item: dict[str, Any], engine: Engine, with_setup: bool
-) -> Rejailing:
+def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setup: bool) -> Rejail:
     """Return what restores a jail.
 
     Args:
@@ -92,9 +90,9 @@ def jail_again(
         # sshd rereads its Match blocks only after the commit, so this must not let anybody in.
         opens = f"usermod -e {quote(now.expire or '')} {quote(name)}"
         stays = [f"{name} is still shut out, and {opens} lets it in", *_unretained(name, item)]
-        return Rejailing(events, also, [], stays)
+        return Rejail(events, also, [], stays)
     opened = [] if shut else [_words(account, keys)]
-    return Rejailing(events, also, opened, _unretained(name, item))
+    return Rejail(events, also, opened, _unretained(name, item))
 
 
 def _unretained(name: str, item: dict[str, Any]) -> list[str]:
