@@ -151,3 +151,16 @@ def test_with_an_interrupted_journal(earlier: Path, name: str) -> None:
         found = machine.run("sftpjail", "check", check=False)
         assert found.code == 0, found
         assert machine.run("sftpjail", "apply").out.startswith("nothing to do")
+
+
+@pytest.mark.halved
+def test_what_a_recovery_leaves_is_told(machine: Machine) -> None:
+    """The package's scripts recover an interrupted run, and say what somebody has changed since."""
+    machine.write(CONFIG, "[logs]\nbackend = none\n")
+    machine.run("sftpjail", "setup")
+    machine.run("useradd", "-m", "-s", "/bin/bash", "bob")
+    killed(machine, "user-create", "sftpjail", "adopt", "bob")
+    machine.run("usermod", "-s", "/bin/sh", "bob")
+    told = machine.run("/usr/lib/sftpjail/maintainer", "configure", "0.1.0")
+    assert "the shell of bob stays: somebody has set another since" in told.err, told
+    assert not machine.exists("/var/lib/sftpjail/journal")
