@@ -98,9 +98,14 @@ def edit_fields(
                 for name, fields in now.items()
                 if fields != before[name]
             }
-            # A name's first line alone is what counts.
-            count = _OF_SHADOW if file == "shadow" else _OF_PASSWD
-            new = [_with_fields(line, values.pop(_first(line), {}), count) for line in lines]
+            # A name's first whole line is what counts; a completed one would count instead.
+            count, least = (_OF_SHADOW, 7) if file == "shadow" else (_OF_PASSWD, 6)
+            new = [
+                _with_fields(line, values.pop(_first(line), {}), count)
+                if line.count(":") >= least
+                else line
+                for line in lines
+            ]
             _write(file, lines, new)
             # Of a run that was killed between the two steps of a write.
             files.unlink(files.stage_name(f"{ETC}/{file}"))

@@ -390,6 +390,20 @@ def test_fields_of_many_are_changed_in_their_first_lines(etc: Path) -> None:
     assert files.stat().st_ino == stamp, "nothing to write"
 
 
+def test_an_edit_completes_no_broken_line(etc: Path) -> None:
+    """Else the broken line would count from then on, here with no password."""
+    whole = {"passwd": "bob:x:7:7::/h:/bin/sh\n", "shadow": "bob:*:1:0:9:7:::\n"}
+    fill(etc, {"passwd": "bob:x\n" + whole["passwd"], "shadow": "bob::\n" + whole["shadow"]})
+
+    def change(now: dict[str, dict[str, str]]) -> None:
+        now["bob"] |= {"shell": "/bin/false", "expire": "1"}
+
+    account_lines.edit_fields(["bob"], change)
+    now = read(etc)
+    assert now["passwd"] == "bob:x\nbob:x:7:7::/h:/bin/false\n"
+    assert now["shadow"] == "bob::\nbob:*:1:0:9:7::1:\n"
+
+
 def test_a_password_that_somebody_set_since_stays(etc: Path) -> None:
     """A run that was killed after chpasswd is taken back later, and others have gone on."""
     before = {"ann": ["$y$hash", "19000"], "anna": ["!", "1"], "gone": ["$y$old", "1"]}
