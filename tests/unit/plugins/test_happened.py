@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,6 +26,13 @@ HOOKS: tuple[tuple[str, EventKind, dict[str, Any]], ...] = (
 )
 
 
+def module(**hooks: Any) -> ModuleType:
+    """A plugin; pluggy 1.0 wants one that can be a key."""
+    made = ModuleType("plugin")
+    vars(made).update(hooks)
+    return made
+
+
 def event(kind: EventKind) -> TransferEvent:
     return TransferEvent("1-a", kind, 5, "ann", path="/home/ann/x")
 
@@ -43,7 +50,7 @@ def test_each_is_heard_by_its_own_hook(
     given = ", ".join(f"{name}={name}" for name in arguments)
     made: dict[str, Any] = {"listen": listen}
     exec(f"def {hook}({names}): listen(event, {given})", made)
-    plugin = SimpleNamespace(**{hook: hookimpl(made[hook])})
+    plugin = module(**{hook: hookimpl(made[hook])})
     about = {"host_path": "/home/ann/x", "host_to": "/home/ann/y", "file": 3}
     assert hand(plugin, event(kind), **about) == []  # type: ignore[arg-type]
     assert heard == [(event(kind), arguments)]
@@ -64,7 +71,7 @@ def test_what_a_hook_raises_or_returns_is_no_error_of_ours() -> None:
     def on_delete() -> object:
         return ["nonsense"]
 
-    plugin = SimpleNamespace(on_gap=hookimpl(on_gap), on_delete=hookimpl(on_delete))
+    plugin = module(on_gap=hookimpl(on_gap), on_delete=hookimpl(on_delete))
     assert hand(plugin, event("gap")) == ["plugin plugin: on_gap broke: RuntimeError: 1-a"]
     assert hand(plugin, event("delete")) == []
     with pytest.raises(SftpJailError, match="plugin has no on_upload"):
