@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-_GROUP = re.compile(r"(?m)^(\d+/\d+) +(\d+) +\d+ +(none|\d+) +(?:none|\d+) +(\S.*?) *$")
+_SIZE = re.compile("[0-9]{1,19}")
+_GROUP = re.compile(
+    r"(?m)^([0-9]+/[0-9]+) +([0-9]{1,19}) +[0-9]+ +(none|[0-9]{1,19}) +(?:none|[0-9]+) +(\S.*?) *$"
+)
 
 
 class QuotaGroup(NamedTuple):
@@ -40,6 +43,6 @@ def own_size(lines: Iterable[str]) -> int | None:
     """Return the size that an account has of its own, or None if its profile decides."""
     for line in lines:
         words = line.split()
-        if len(words) == 3 and words[2].isascii() and words[2].isdecimal():
+        if len(words) == 3 and _SIZE.fullmatch(words[2]):
             return int(words[2])
     return None

@@ -117,16 +117,16 @@ class Queue:
 
     def _events_of(self, number: int) -> Iterator[tuple[str, int]]:
         """Yield account and offset of the events of the batches of a segment that are whole."""
-        offset, checksum, batch = 0, 0, list[tuple[str, int]]()
+        offset, checksum, batch = 0, 0, list[tuple[bytes, int]]()
         with open(self._path("queue", number), "rb") as handle:
             for line in handle:
                 if line.startswith(b"E ") and line.endswith(b"\n"):
                     checksum = zlib.crc32(line, checksum)
-                    batch.append((_text(line[2:].partition(b"\t")[0]), offset))
+                    batch.append((line[2:].partition(b"\t")[0], offset))
                 elif not self._commits(line, checksum):
                     return
                 else:
-                    yield from batch
+                    yield from ((_text(word), at) for word, at in batch)
                     checksum, batch = 0, []
                 offset += len(line)
 
@@ -228,7 +228,7 @@ class Queue:
             with open(path, "rb") as handle:
                 handle.seek(offset)
                 return TransferEvent.from_json(json.loads(handle.readline().partition(b"\t")[2]))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             if isinstance(error, OSError) and error.errno in _SCARCE:
                 raise
             raise SftpJailError(f"cannot read {path}: {error}") from error

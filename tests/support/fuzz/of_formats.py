@@ -15,7 +15,7 @@ from sftpjail.accounts_file.writing import write
 from sftpjail.errors import SftpJailError
 from sftpjail.escapes import Advice, command, is_shown, remedy, shown
 from sftpjail.escapes import one_line as escaped
-from sftpjail.formats import fstab, origin_record, tagged_lines, user_managers
+from sftpjail.formats import fstab, origin_record, quotas, retention, tagged_lines, user_managers
 from sftpjail.formats.access_list import access_line, addresses_of
 from sftpjail.formats.tagged_lines import Style
 from sftpjail.model import networks, number, valid_name
@@ -209,7 +209,49 @@ def names(data: bytes) -> None:
     assert found is None or (digits.isascii() and found == int(digits) < 0xFFFFFFFF)
 
 
+def sizes(data: bytes) -> None:
+    listed, lines = parts(data, 2)
+    for group in quotas.quota_groups(listed).values():
+        assert group.used >= 0 and group.limit >= 0 and group.number.isascii()
+    size = quotas.own_size(lines.split("\n"))
+    if size is not None:
+        assert quotas.own_size([quotas.quota_line("ann", size, by_profile=False)]) == size
+        assert quotas.own_size([quotas.quota_line("ann", size, by_profile=True)]) is None
+
+
+def ages(data: bytes) -> None:
+    (text,) = parts(data, 1)
+    for directory, days in retention.ages_of(text.split("\n")).items():
+        assert retention.ages_of([retention.setting(directory, days)]) == {directory: days}
+        if retention.is_writable(directory):
+            line = one_line(retention.line(directory, days))
+            assert line.startswith("e ") and line.endswith(f" - - - m:{days}d"), line
+
+
 FORMATS = (
+    Target(
+        "the sizes of quotas",
+        ("formats/quotas.py",),
+        sizes,
+        (
+            "qgroupid rfer excl max_rfer max_excl path\n0/5 16384 16384 none none <toplevel>\n"
+            "0/256 1048576 16384 2097152 none home/ann\n"
+            + BETWEEN
+            + "user ann 5\nuser ann 7 profile",
+            "0/256 1 1 none 5 a b \n" + BETWEEN + "user bob x\n\nuser",
+        ),
+        (" ", "\n", "none", "0/257", "9" * 5000, "\u0661", "-1", "profile", "user ann "),
+    ),
+    Target(
+        "directories that lose their old files",
+        ("formats/retention.py",),
+        ages,
+        (
+            "# /web: 30d\ne /srv/web - - - m:30d\n# /a b: 7d",
+            "# /x: 5d: 6d\n# /50%: 1d\n# /: 0d\n# /q'\"\\{}: 12w",
+        ),
+        ("# /", ": ", "d", "\n", "*", "?", "%", " ", "\u2028", "99999", "\u0661d"),
+    ),
     Target(
         "fstab, and what a login reads of it",
         ("formats/fstab.py", "system/login_step.py"),

@@ -13,6 +13,7 @@ from sftpjail import config
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Account
 from sftpjail.openssh import (
+    auto_mounts,
     chroot_path,
     connections,
     handmade,
@@ -161,6 +162,7 @@ def configuration(data: bytes) -> None:
         assert found.profile("") == found.profiles[0]
     refusing(found.profile, "no such")
     host = host_of({"/etc/nsswitch.conf": "passwd: files sss\n" if len(text) % 2 else ""})
+    found = auto_mounts.decided(found, host, ask=False)
     lines = refusing(lambda: list(match_blocks.match_blocks(found, host)))
     for line in lines or ():
         one_line(line)

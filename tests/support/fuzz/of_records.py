@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from sftpjail.engine.journal import Journal
 from sftpjail.errors import SftpJailError
 from sftpjail.operations.history import shown
 from sftpjail.system import account_lines, last_use
+from sftpjail.transferlog.totals import Place
+from sftpjail.watch.event import TransferEvent
+from sftpjail.watch.handout import Worker
+from sftpjail.watch.queue import Known, Queue
 
 # On tmpfs, where fsync(2) costs nothing.
 PLACE = Path(tempfile.mkdtemp(prefix="sftpjail-fuzz-", dir="/dev/shm"))
@@ -54,6 +59,64 @@ def history(data: bytes) -> None:
     assert len(kept.names()) <= 1
     assert before == "" or len(before) == 64
     assert head.number >= 0
+
+
+def _kept(files: dict[str, bytes]) -> str:
+    """Make the directory of a queue that has these files; return it."""
+    directory = PLACE / "events"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    return str(directory)
+
+
+def events(data: bytes) -> None:
+    """Whatever has become of a queue, what is whole comes back, and more is kept."""
+    segment, _, marks = data.partition(BETWEEN.encode("ascii"))
+    directory = _kept({"queue.1": segment, "done.1": marks})
+    queue = Queue(directory)
+    for user, position in queue.recover():
+        assert user in ("ann", "bob")
+        refusing(queue.event, position)
+    (at,) = queue.append([_event("ann")], Known(Place(9)), lambda: Known(Place(9)))
+    assert queue.event(at) == _event("ann")
+    again = Queue(directory)
+    assert ("ann", at) in list(again.recover()) and again.known.place == Place(9)
+
+
+def _event(user: str) -> TransferEvent:
+    return TransferEvent("1-a", "upload", 1764000000, user, 1000, path="/web/x")
+
+
+def _segment() -> str:
+    """Return a segment of two batches."""
+    directory = _kept({})
+    queue = Queue(directory)
+    for place, users in enumerate((("ann", "bob"), ("ann",))):
+        known = Known(Place(place), {"1": {}})
+        queue.append([_event(user) for user in users], known, lambda: Known(Place(0)))
+    return (PLACE / "events" / "queue.1").read_text("ascii")
+
+
+class _Process:
+    """A worker's process, which is another user's."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def ask(self, *_: object) -> bytes:
+        return self.data
+
+    def end(self) -> None:
+        """Nothing runs."""
+
+
+def answers(data: bytes) -> None:
+    worker = Worker(1, "nobody", 1.0)
+    worker._process = _Process(data)  # type: ignore[assignment]
+    said = refusing(worker.ask, {"scripts": []}, None)
+    assert said is None or all(isinstance(word, str) for word in said)
 
 
 def last_uses(data: bytes) -> None:
@@ -285,7 +348,38 @@ _GONE = (
     .replace("ann:", "new:")
 )
 
+_SEGMENT = _segment()
+
 RECORDS = (
+    Target(
+        "the queue of events",
+        ("watch/queue.py",),
+        events,
+        (
+            _SEGMENT + BETWEEN + "\0\0\0\0\0\0",
+            _SEGMENT[:-20],
+            _SEGMENT.replace("upload", "downl"),
+            'E "\t{}\n' + _SEGMENT,
+            "",
+        ),
+        ("E ", "C ", "\n", "\t", '"', "\\", "{", "}", "ann", "\xff" * 6),
+        ("Queue.recover", "Queue._marked", "Queue._events_of", "Queue._commits", "_text"),
+    ),
+    Target(
+        "what a worker answers",
+        ("watch/handout.py",),
+        answers,
+        (
+            '{"result": "done", "why": ""}',
+            '{"result": "stopped", "why": 5}',
+            '{"result": {}, "why": []}',
+            '{"why": "x"}',
+            "[" * 100000,
+            "5",
+        ),
+        ('"result"', '"why"', "{", "}", "[", "null", "quarantine", "\\ud800"),
+        ("Worker.ask",),
+    ),
     Target(
         "the history",
         ("engine/history.py", "operations/history.py"),

@@ -37,6 +37,7 @@ NO_PARSERS = {
             "system/processes.py",
             "system/arrivals.py",
             "system/waits.py",
+            "plugins/entry.py",
         ),
         _KERNEL,
     ),
@@ -45,12 +46,19 @@ NO_PARSERS = {
         _PROGRAMS,
     ),
     "plugins/sshd/check.py": _PROGRAMS,
-    **dict.fromkeys(("actions/files.py", "cli/selftest.py", "testing/play.py"), _OURS),
+    **dict.fromkeys(
+        ("actions/files.py", "cli/selftest.py", "testing/play.py", "watch/worker.py"), _OURS
+    ),
     **dict.fromkeys(
         (
             *("cli/accounts_file.py", "jails/addresses.py", "jails/closing.py"),
             *("jails/directory.py", "openssh/auto_mounts.py", "operations/export.py"),
-            *("operations/keys.py", "plugins/sshd/methods.py", "transferlog/since.py"),
+            *(
+                "operations/keys.py",
+                "plugins/sshd/methods.py",
+                "transferlog/since.py",
+                "transferlog/following.py",
+            ),
         ),
         _HANDS_ON,
     ),
