@@ -33,7 +33,7 @@ from ..operations.apply import (
     unanswered,
 )
 from ..operations.auto_mounts import after_trial
-from ..operations.daemons import reload_stale
+from ..operations.daemons import reload_stale, unfinished
 from ..operations.events import left_events, remove_events
 from ..operations.imports import seen_by_setup
 from .accounts_file import add_options, apply_file, read_accounts, refuse_options
@@ -121,7 +121,7 @@ def _setup(context: Context, engine: Engine) -> tuple[int, list[Problem | SftpJa
     left = _set_up(context, engine, plan)
     reports = activity.reports(_changed(plan, jails), engine.host)
     found = [*_problems(plan.errors), *left, *plan.behind, *by_hand, *lost]
-    return (1 if plan.errors or left else 0), [*found, *reports]
+    return (1 if plan.errors else unfinished(left)), [*found, *reports]
 
 
 LOST = Problem(

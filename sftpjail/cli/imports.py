@@ -11,7 +11,7 @@ from ..escapes import counted
 from ..jails.handmade import Found, Member
 from ..model import Profile
 from ..operations.apply import for_config
-from ..operations.daemons import reload_stale
+from ..operations.daemons import reload_stale, unfinished
 from ..operations.imports import Proposal, plan_import, proof, propose
 from .context import Command, Context
 from .users_conf import convert
@@ -62,7 +62,7 @@ def import_jails(context: Context) -> int:
         left = _take_over(context, for_config(engine, proposal.config), proposal, path)
     context.warn(f"note: {words}" for words in proposal.notes)
     context.answer_problems([*problems, *left])
-    return context.close(1 if problems or left else 0)
+    return context.close(1 if problems else unfinished(left))
 
 
 def _refused(context: Context, proposal: Proposal, problems: list[str]) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..engine.engine import Engine
-from ..errors import SftpJailError
+from ..errors import SftpJailError, denied
 from ..host import Host
 from ..model import Problem
 from ..openssh.daemons import Daemon, others, running
@@ -26,8 +27,28 @@ def reload_stale(engine: Engine) -> list[Problem]:
 
     Returns:
         the problems; none if every running sshd follows its configuration, or if the host's policy
-        forbids reloads to a package's script.
+        forbids reloads to a package's script. If that cannot be found out, this is one, and it is
+        not *open*: the change has been made, and the error is no reason to take it back.
     """
+    try:
+        return _reload(engine)
+    except (SftpJailError, OSError) as error:
+        why = error.message if isinstance(error, SftpJailError) else denied(error)
+        if not why:
+            raise
+        what = f"it is not known whether sshd follows its configuration: {why}"
+        advice = "run sftpjail check when that is gone"
+        return [Problem(what, "sshd jails by what it has read", advice=advice, about="host")]
+
+
+def unfinished(left: Sequence[Problem]) -> int:
+    """Return the exit code of a command that has made its change and leaves these problems."""
+    if any(problem.severity == "open" for problem in left):
+        return 1
+    return 3 if left else 0
+
+
+def _reload(engine: Engine) -> list[Problem]:
     host = Host()
     left = _stale(host)
     if left and services.forbids("sshd", "reload"):
