@@ -47,12 +47,14 @@ def has_lost_records(config: Config, host: Host) -> bool:
 def takes_service(host: Host) -> bool:
     """Return whether sshd accepts PAMServiceName in a Match block.
 
-    Versions since 9.8 do, except 10.4, so sshd is asked.
+    Versions since 9.8 do, except 10.4, so sshd is asked. If it refuses something else, such as its
+    host keys, that is no reason to blame this.
     """
     from .sshd import ask_sshd  # late, as all that only a decision needs: useradd waits
 
     text = host.text(MAIN) + PROBE
-    return ask_sshd(host, "-t", files={MAIN: text.encode("utf-8", "surrogateescape")}).code == 0
+    answer = ask_sshd(host, "-t", files={MAIN: text.encode("utf-8", "surrogateescape")})
+    return answer.code == 0 or "pamservicename" not in (answer.err + answer.out).lower()
 
 
 def refused(profiles: tuple[Profile, ...], host: Host) -> SftpJailError:

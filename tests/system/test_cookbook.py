@@ -19,7 +19,17 @@ import pytest
 from directory import PIDFILES, Directory
 from handing import deliver
 from machine import Machine, changes
-from steps import CONFIG, by_password, open_with_key, running, shut, snapshot, wait_line, works
+from steps import (
+    CONFIG,
+    as_shipped,
+    by_password,
+    open_with_key,
+    running,
+    shut,
+    snapshot,
+    wait_line,
+    works,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "man/sftpjail-cookbook.7.scd"
 # The configuration that the recipes add their profiles to.
@@ -321,6 +331,7 @@ Match Group sftponly
 
 @pytest.mark.halved
 def test_a_host_made_by_hand(machine: Machine) -> None:
+    as_shipped(machine)
     key = machine.keygen("dave")
     machine.sh(
         "groupadd sftponly; useradd -M -G sftponly dave; install -d /home/dave /srv/web/example.com;"
