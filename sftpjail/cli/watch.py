@@ -90,10 +90,10 @@ def _watch(context: Context, config: Config) -> None:
 
     wanted, path = config.events, context.arguments.config
     with ExitStack() as stack:
-        workers = [
-            stack.enter_context(Worker(number, wanted.user, wanted.timeout, path))
-            for number in range(1, wanted.workers + 1)
-        ]
+        numbers = range(1, wanted.workers + 1)
+        workers = [Worker(number, wanted.user, wanted.timeout, path) for number in numbers]
+        for worker in workers:
+            stack.callback(worker.end)
         watcher = Watcher(
             config,
             lambda event, worker: deliver(event, config, worker),

@@ -12,8 +12,6 @@ import os
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from ..errors import SftpJailError
 from . import safe_path
@@ -69,16 +67,7 @@ class Upload:
         self.descriptor, self.directory, self.name = descriptor, directory, name
         self.found = os.fstat(descriptor)
 
-    def __enter__(self) -> Self:
-        """Return itself; the descriptors are closed with the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Close both descriptors."""
         os.close(self.descriptor)
         os.close(self.directory)

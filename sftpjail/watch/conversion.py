@@ -226,10 +226,10 @@ class Converter:
     def _gap(self, user: str, at: int, time: str, uid: int, why: str) -> TransferEvent:
         state = self._states.setdefault(f"0 {user}", _State())
         self.touched.add(f"0 {user}")
-        names = _id(state, at, time, 0, ("gap", user, why))
+        name = _id(state, at, time, 0, ("gap", user, why))
         uid = uid if user else -1
         account = self._member(user) if user else None
-        return TransferEvent(names, "gap", at, user, account.uid if account else uid, reason=why)
+        return TransferEvent(name, "gap", at, user, account.uid if account else uid, reason=why)
 
     def _add(self, state: _State, account: Account, record: Any, kind: Kind, **more: Any) -> None:
         self._events.append(self._event(state, account, record, kind, **more))

@@ -11,11 +11,10 @@ import os
 import posixpath
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ..config import PATH, Config
 from ..errors import SftpJailError
@@ -80,19 +79,6 @@ class Worker:
         self._process: WorkerProcess | None = None
         self._started = 0
         self._host: tuple[object, float, Host] | None = None
-
-    def __enter__(self) -> Self:
-        """Return itself; the process is ended with the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the process, and whatever it has started."""
-        self.end()
 
     def end(self) -> None:
         """End the process, and whatever it has started; a later event starts another one."""
@@ -236,7 +222,7 @@ def _opened(
     except NotHanded as error:
         yield None, error.message
         return
-    with upload:
+    with closing(upload):
         yield upload, ""
 
 

@@ -12,10 +12,13 @@ from sftpjail.config import load
 from sftpjail.watch.event import TransferEvent
 from sftpjail.watch.handout import Worker, deliver
 config = load()
-with Worker(1, config.events.user, config.events.timeout) as worker:
+worker = Worker(1, config.events.user, config.events.timeout)
+try:
     for line in sys.stdin:
         outcome = deliver(TransferEvent(**json.loads(line)), config, worker)
         print(json.dumps([outcome.result.value, outcome.why]), flush=True)
+finally:
+    worker.end()
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def place(top: Path, *below: str) -> Place:
 def test_a_file_is_open_for_reading_and_known(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/b\n;").write_text("hello")
-    with open_upload(place(tmp_path, "a", "b\n;"), ME) as upload:
+    with closing(open_upload(place(tmp_path, "a", "b\n;"), ME)) as upload:
         assert os.read(upload.descriptor, 9) == b"hello" and upload.is_unchanged()
         with pytest.raises(OSError):
             os.write(upload.descriptor, b"x")
@@ -78,7 +79,7 @@ def test_anothers_file_only_where_it_could_be_written(
         (tmp_path / f"name{number}").hardlink_to(file)
     another = Uploader(os.getuid() + 1, gids)
     if good:
-        with open_upload(place(tmp_path, "file"), another):
+        with closing(open_upload(place(tmp_path, "file"), another)):
             return
     with pytest.raises(NotHanded, match="another owner's"):
         open_upload(place(tmp_path, "file"), another)
