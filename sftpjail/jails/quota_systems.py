@@ -19,7 +19,9 @@ from ..escapes import Choice
 from ..formats.quotas import QuotaGroup, quota_groups
 from ..host import Host
 from ..model import Account, normal
+from ..paths import ACCOUNTS
 from ..system.subvolumes import ROOT_INODE
+from .closing import is_shut
 
 _BLOCK = 1024  # of setquota(8) and repquota(8), in bytes
 
@@ -91,10 +93,16 @@ class System:
             for bind in self.host.binds(self.account.name)
             if bind.kept == "fstab" and bind.source == self.path and self.host.mount_at(bind.target)
         ]
-        commands = [["umount", target] for target in mounted]
+        name = self.account.name
+        # Nobody is to change the files while root copies them. Who is shut out already stays so.
+        jailed = self.host.lstat(f"{ACCOUNTS}/{name}") is not None
+        before, after = [["sftpjail", "disable", "--now", name]], ["sftpjail", "enable", name]
+        if not jailed or is_shut(self.account, self.host):
+            before, after = [], ["sftpjail", "apply"]
+        commands = [*before, *(["umount", target] for target in mounted)]
         commands += [["mv", "-nT", self.path, old], *map(list, make)]
-        commands += [["cp", "-aT", "--reflink=auto", old, self.path], ["sftpjail", "apply"]]
-        label = f"to copy the files into one, while nobody is logged in; they stay in {old} too"
+        commands += [["cp", "-aT", "--reflink=auto", old, self.path], after]
+        label = f"to copy the files into one, nobody logged in meanwhile; they stay in {old} too"
         return (Choice(label, " && ".join(map(join, commands))),)
 
 
@@ -154,12 +162,11 @@ class _Project(System):
                 advice="see the option in ext4(5) or xfs(5), and its own feature of ext4",
             )
         self.state()
-        if self._project() in (0, self.account.uid) and not self._has_files():
+        project = self._project()
+        if project == self.account.uid or (not project and not self._has_files()):
             return
-        if self._project() == self.account.uid:
-            return
-        if self._project():
-            raise Lack(f"{self.path} is of the project {self._project()}, which is not ours")
+        if project:
+            raise Lack(f"{self.path} is of the project {project}, which is not ours")
         choices = self.moved(["mkdir", "-m", "700", self.path], self._tag())
         what = f"{self.path} has files that are of no project, and nothing would count them"
         raise Lack(what, choices=choices)

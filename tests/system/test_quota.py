@@ -118,7 +118,7 @@ def test_homes_are_made_as_subvolumes_and_others_get_the_command(machine: Machin
     assert "/home/old is no subvolume of btrfs" in said, said
     command = choice(
         said,
-        "to copy the files into one, while nobody is logged in; "
+        "to copy the files into one, nobody logged in meanwhile; "
         "they stay in /home/old.without-quota too",
     )
     machine.sh(command)
