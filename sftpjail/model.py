@@ -104,10 +104,8 @@ def _address(word: str) -> object:
 
 
 _UNITS = "KMGT"
-LEAST_SIZE, MOST_SIZE = (
-    1 << 20,
-    1 << 60,
-)  # less than the first is no room for what a home begins with
+LEAST_SIZE = 1 << 20  # bytes; less is no room for what a home begins with
+MOST_SIZE = 1 << 60
 
 
 def size(text: str) -> int:
@@ -181,6 +179,13 @@ REQUESTS = {
     "home-directory": Request("home-directory", "e"),
     "users-groups-by-id": Request("users-groups-by-id@openssh.com", "ee"),
 }
+
+
+def stored(count: int | None) -> str:
+    """Return how much an account may store, in words: bytes, 0 for any number, None by profile."""
+    if count is None:
+        return "what its profile says"
+    return in_units(count) if count else "any number of bytes"
 
 
 @dataclass(frozen=True)

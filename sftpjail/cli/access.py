@@ -37,7 +37,7 @@ from ..jails.closing import (
 )
 from ..jails.membership import find_jailed
 from ..jails.renames import refuse_other
-from ..model import Account, Problem, in_units, normal, size, valid_name
+from ..model import Account, Problem, normal, size, stored, valid_name
 from ..operations.events import create_events
 from ..operations.limits import limited
 from ..system.processes import in_jail
@@ -287,7 +287,7 @@ def set_account(context: Context) -> int:
         words, events = _wanted_events(account, given, date, addresses)
         if given.quota:
             (most,) = given.quota
-            words += [f"{name} may store {_stored(most)}"]
+            words += [f"{name} may store {stored(most)}"]
             events += [OnUserQuota(account, most)]
         if given.retention:
             retained = _of_retention(account, given.retention, engine.host)
@@ -328,13 +328,6 @@ def _wanted_events(
         words += [f"review --disable {'skips' if given.keep else 'no longer skips'} {name}"]
         events += [OnUserKeep(account, given.keep)]
     return words, events
-
-
-def _stored(most: int | None) -> str:
-    """Return in words how much an account may store."""
-    return (
-        in_units(most) if most else {0: "any number of bytes", None: "what its profile says"}[most]
-    )
 
 
 def _of_retention(

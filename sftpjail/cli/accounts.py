@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from ..accounts_file.entry import MountWanted
 from ..actions import AddAccount, DeleteAccount
 from ..config import PATH, Config
 from ..engine.engine import Engine
@@ -54,16 +55,6 @@ from .passwords import (
     wanted_password,
 )
 from .renames import rename
-
-
-class MountWanted(NamedTuple):
-    """What --mount is to show, where, whether read-only, and whose files are the account's."""
-
-    source: str
-    target: str
-    read_only: bool = False
-    owner: str = ""
-
 
 FORCE = "give --force if you are sure"
 
@@ -327,9 +318,10 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
 
 def _binds(account: Account, mounts: Sequence[MountWanted], host: Host) -> list[Bind]:
     found = []
-    for source, target, read_only, owner in mounts:
-        ids = resolve(owner, host) if owner else None
-        found.append(make_bind(account, source, target, read_only, under_home=False, owner=ids))
+    for one in mounts:
+        ids = resolve(one.owner, host) if one.owner else None
+        places = one.source, one.target, one.read_only
+        found.append(make_bind(account, *places, under_home=False, owner=ids))
     return found
 
 

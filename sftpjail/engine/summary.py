@@ -27,7 +27,7 @@ from ..actions import (
 )
 from ..formats.tagged_lines import Style
 from ..host import Host
-from ..model import Key, in_units
+from ..model import Key, stored
 from ..paths import RETENTION
 from .history import Entry
 from .merge import Edit
@@ -211,7 +211,7 @@ def _words(event: Event) -> str:
     if isinstance(event, OnUserConnections):
         return f"may have {event.most or 'any number of'} sessions at once"
     if isinstance(event, OnUserQuota):
-        return f"may store {in_units(event.size) if event.size else _NO_QUOTA[event.size]}"
+        return f"may store {stored(event.size)}"
     if isinstance(event, OnUserRetention):
         ages = ", ".join(f"{directory} for {days}d" for directory, days in event.ages)
         return f"keeps the files of {ages}" if ages else "keeps all files"
@@ -251,7 +251,6 @@ def _until(key: Key) -> str:
     return ""
 
 
-_NO_QUOTA = {0: "any number of bytes", None: "what its profile says"}
 _PLAIN: Mapping[type[Event], str] = {
     OnSetup: "the host is set up",
     OnTeardown: "what setup did is taken back",

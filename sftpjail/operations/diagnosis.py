@@ -30,7 +30,8 @@ from .renames import clash
 THOROUGH = 50  # for up to this many accounts, sshd and other programs are run for each of them
 SETUP = "sftpjail setup"
 PRUNE = "sftpjail apply --prune"
-_PATH = re.compile(r"(?<![^\s'\"(])/[^\s:;,'\")]*")  # in a sentence
+# In a sentence; " / " stands between the lines of what a program says.
+_PATH = re.compile(r"(?<![^\s'\"(])/[^\s:;,'\")]+")
 
 
 def _about(name: str, problems: Iterable[Problem]) -> list[Problem]:

@@ -13,6 +13,7 @@ from fakesshd import sshd
 from played import Run, Stage, root, run, stage
 
 from sftpjail import Profile, SetAccount, SftpJailError, fixes
+from sftpjail.accounts_file.entry import MountWanted
 from sftpjail.cli.accounts import parse_mount
 from sftpjail.config import Config
 from sftpjail.engine.kinds import kind_of
@@ -458,7 +459,7 @@ def test_adopt_takes_keys_along_and_keeps_the_profile(run: Run, stage: Stage) ->
     ],
 )
 def test_mounts_of_add(text: str, parsed: tuple[str, str, bool, str]) -> None:
-    assert parse_mount(text) == parsed
+    assert parse_mount(text) == MountWanted(*parsed)
 
 
 @pytest.mark.parametrize("text", ["", "/a", ":/b", ":ro", "/a:ro", "/a:as=b"])

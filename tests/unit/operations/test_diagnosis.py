@@ -606,6 +606,7 @@ def test_the_stage_is_what_it_says(stage: Stage) -> None:
         (Problem("/srv/sftp/ann has mode 0775", "", about="ben"), True),
         (Problem("/srv/sftp/ann is new", "", severity="advice", about="ann"), True),
         (Problem("the account has expired", "", about="ann"), True),
+        (Problem("sshd refuses it: line 3: bad / line 4: bad", "", about="host"), True),
     ],
 )
 def test_what_follows_is_said_without_a_cause(other: Problem, said: bool) -> None:
