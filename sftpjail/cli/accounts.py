@@ -373,7 +373,9 @@ def adopt(context: Context) -> int:
         what = f"{account.name} is jailed in {account.jail}"
         what += f"; ended: {activity.listed(works)}" if works else ""
         context.carry_out(engine, events, what, what)
-    context.answer_problems(problems)
+        # What somebody has begun since it was looked for.
+        late = [] if context.dry_run else activity.reports([account], host.anew(), logins=True)
+    context.answer_problems([*problems, *late])
     return context.close(0)
 
 

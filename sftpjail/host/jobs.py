@@ -80,6 +80,11 @@ class Jobs:
         """Return the processes of a user that run outside any jail. /proc is searched once."""
         return processes.outside(uid, self._user_processes.get(uid, []))
 
+    def unfinished_logins(self, name: str, uid: int) -> list[processes.OutsideProcess]:
+        """Return the logins of an account that sshd has begun, by the rules of that moment."""
+        found = [] if self.files.root else processes.unfinished_logins(name, uid)
+        return [processes.OutsideProcess(pid, "unfinished login") for pid in found]
+
     def has_manager(self, uid: int) -> bool:
         """Return whether `systemd --user` runs for the account now.
 

@@ -49,7 +49,8 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
     Args:
         account: the account.
         host: the facts.
-        jailed: it is jailed already. If not, its user units count even while no manager runs.
+        jailed: it is jailed already. If not, its user units count even while no manager runs, and
+            logins that have begun, which sshd will finish without the jail.
         new: useradd has just created it, so it cannot have processes, and /proc is not searched.
     """
     name, works = account.name, list[Work]()
@@ -67,6 +68,8 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
     if host.jobs.lingers(name):
         works.append(Work("linger", "lingering user services (loginctl)", (f"{LINGER}/{name}",)))
     running = [] if new else [process for process in host.jobs.outside(account.uid) if process.own]
+    if not jailed and not new:
+        running += host.jobs.unfinished_logins(name, account.uid)
     if running:
         works.append(of_processes(running))
     units = [] if jailed and not host.jobs.has_manager(account.uid) else _units(account, host)
@@ -132,7 +135,9 @@ def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None
         )
 
 
-def reports(accounts: Iterable[Account], host: Host, new: bool = False) -> list[SftpJailError]:
+def reports(
+    accounts: Iterable[Account], host: Host, new: bool = False, logins: bool = False
+) -> list[SftpJailError]:
     """Return warnings about newly jailed accounts with activity outside their jails.
 
     `adopt` refuses such accounts; other ways into a jail only warn.
@@ -141,10 +146,14 @@ def reports(accounts: Iterable[Account], host: Host, new: bool = False) -> list[
         accounts: the newly jailed accounts.
         host: the facts.
         new: see `found`.
+        logins: those that have begun count too, as in the moment in which an account joins.
     """
     warnings = []
     for account in accounts:
         works = unwanted(account, host, True, new)
+        begun = host.jobs.unfinished_logins(account.name, account.uid) if logins else []
+        if begun and "processes" not in kept(account, host):
+            works.append(of_processes(begun))
         if works:
             words = (
                 f"{account.name} is jailed, but outside of its jail it still has {listed(works)}"

@@ -40,7 +40,8 @@ _HOW = (
 def on_user_confine(account: Account, host: Host) -> list[Action]:
     # Units need no action: no manager starts for a member, and a running one is a process.
     works = [work for work in unwanted(account, host, jailed=True) if work.kind != "units"]
-    if not works:
+    logins = host.jobs.unfinished_logins(account.name, account.uid)
+    if not works and not logins:
         return []
     refuse_shared(account, works, host)
     paths = {path: work.kind for work in works for path in work.paths}
@@ -51,7 +52,8 @@ def on_user_confine(account: Account, host: Host) -> list[Action]:
         actions.append(Rename(path, to))
     if "processes" in kept(account, host):
         return actions
-    known = tuple(f"{one.pid} {one.name}" for work in works for one in work.processes)
+    running = [*(one for work in works for one in work.processes), *logins]
+    known = tuple(f"{one.pid} {one.name}" for one in running)
     if account.profile and account.profile.home == "inside":
         actions.append(EndProcessesFirst(account.name, account.uid, known))
     return [*actions, EndProcesses(account.name, account.uid, known, tuple(paths))]

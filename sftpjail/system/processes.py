@@ -293,6 +293,41 @@ def _in_session(pid: int, uid: int) -> bool:
     return False
 
 
+def unfinished_logins(name: str, uid: int, among: Collection[int] | None = None) -> list[int]:
+    """Return sshd's monitors of connections that said this name, and have no session yet.
+
+    sshd asks its Match blocks when a client says its name, and keeps the answer as long as the
+    connection lasts: who joins a group after that is not in it there. The monitor has the name in
+    its title from then on (mm_answer_pwnamallow in monitor.c), and runs as root.
+
+    Args:
+        name: the account's, as clients say it.
+        uid: the account's; a process of it is the session.
+        among: the pids to look at; None looks at all.
+    """
+    titles = {f"{program}: {name} [priv]".encode() for program in ("sshd", "sshd-session")}
+    found = []
+    for pid in pids() if among is None else among:
+        with contextlib.suppress(OSError):  # it is gone
+            if _read(pid, "cmdline").rstrip(b"\0 ") in titles and _is_sshd_of_root(pid):
+                found.append(pid)
+    return found and sorted({*found} - _parents(uid))
+
+
+def _parents(uid: int) -> set[int]:
+    """Return the pids of the parents of a user's processes."""
+    found = set()
+    for pid in of_users().get(uid, []):
+        with contextlib.suppress(OSError):  # it is gone
+            found.add(int(after_name(pid)[1]))
+    return found
+
+
+def _is_sshd_of_root(pid: int) -> bool:
+    program = os.readlink(f"/proc/{pid}/exe")
+    return _real_uid(pid) == 0 and is_here(pid) and bool(_SSHD.fullmatch(program))
+
+
 def unit_of(pid: int) -> str:
     """Return the systemd service or scope that a process belongs to, by its cgroup, or "".
 

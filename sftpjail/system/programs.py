@@ -16,7 +16,7 @@ from typing import BinaryIO
 from ..errors import SftpJailError
 from ..escapes import look_at
 from .outputs import MOST, Ends, Output, WholeOutput
-from .processes import in_jail, outside
+from .processes import in_jail, outside, unfinished_logins
 from .signals import postponed
 from .waits import Wait
 
@@ -225,6 +225,18 @@ def end_processes(uid: int) -> int:
         SftpJailError: a process does not end.
     """
     return _end(uid, _own)
+
+
+def end_unfinished_logins(name: str, uid: int) -> int:
+    """End the connections to sshd of an account that have no session yet; return how many.
+
+    Args:
+        name, uid: the account; see `processes.unfinished_logins`.
+
+    Raises:
+        SftpJailError: one does not end.
+    """
+    return _end(uid, lambda uid, pids: unfinished_logins(name, uid, pids))
 
 
 def end_sessions(uid: int) -> int:

@@ -49,7 +49,9 @@ class EndProcessesKind(Kind[EndProcesses]):
         return {"op": "run", "name": action.name, "argv": []}
 
     def perform(self, action: EndProcesses, view: View) -> str:
-        ended = programs.end_processes(action.uid)
+        # First, since a session may come of them.
+        ended = programs.end_unfinished_logins(action.name, action.uid)
+        ended += programs.end_processes(action.uid)
         back = [path for path in action.empty if os.path.lexists(path)]
         if back:
             raise SftpJailError(

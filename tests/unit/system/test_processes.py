@@ -319,6 +319,27 @@ def test_only_sshds_own_session_in_another_root_is_jailed(
     assert (processes.outside(1001) == []) == jailed
 
 
+def test_a_login_has_begun_when_sshd_knows_the_name(users: Users) -> None:
+    def title(pid: int, words: str) -> None:
+        users.proc.files[f"/proc/{pid}/cmdline"] = words + "\0" * 20
+
+    session = "/usr/lib/openssh/sshd-session"
+    users.run(50, 0, exe="/usr/sbin/sshd")
+    title(50, "sshd: ann [priv]")
+    users.run(51, 0, exe=session)
+    title(51, "sshd-session: ann [priv]")
+    # None of them: of another name, before the name, with a session, another program, another user.
+    others = {52: "anna", 53: "unknown", 54: "ann", 55: "ann", 56: "ann"}
+    for pid, name in others.items():
+        users.run(pid, 1002 * (pid == 56), exe="/home/eve/sshd" if pid == 55 else session)
+        title(pid, f"sshd-session: {name} [priv]")
+    users.run(101, 1001, exe=session, parent=54)
+    title(101, "sshd-session: ann [priv]")
+    assert processes.unfinished_logins("ann", 1001) == [50, 51]
+    assert processes.unfinished_logins("ann", 1001, [51, 54, 999]) == [51]
+    assert processes.unfinished_logins("carl", 1009) == []
+
+
 def test_user_managers_are_seen_by_their_own_cgroup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
