@@ -352,7 +352,8 @@ def _absolute(value: str, where: str) -> str:
 
 
 def _unprintable(value: str) -> bool:
-    return any(ord(c) < 32 or ord(c) == 127 for c in value)
+    # Neither are bytes that are not UTF-8 printable, nor line breaks of Unicode.
+    return not value.isprintable()
 
 
 def _profile(name: str, raw: Any, path: str) -> Profile:

@@ -19,7 +19,6 @@ NOTE = "#sftpjail-import: "
 
 _SETTING = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)(?:\s*=\s*|\s+)(.*?)\s*\Z")
 _COMMENT = re.compile(r"\s#.*\Z")
-_ENDS = re.compile(r"\s*(?:Match\b|#)", re.IGNORECASE)
 _OURS = re.compile(r"# (BEGIN|END) sftpjail ")
 
 
@@ -118,17 +117,29 @@ def comment_out(text: str, lines: Sequence[str], note: str) -> str:
         note: what the line above it says.
     """
     new = [f"{NOTE}{note}\n", *(MARK + line for line in lines)]
-    return _exchanged(text, lines, new, lambda line: not _ENDS.match(line))
+    return _exchanged(text, lines, new, _ends)
 
 
 def uncomment(text: str, lines: Sequence[str], note: str) -> str:
     """Return TEXT as it was before `comment_out` with the same block and note."""
     old = [f"{NOTE}{note}\n", *(MARK + line for line in lines)]
-    return _exchanged(text, old, lines, lambda line: line.startswith(MARK))
+    return _exchanged(
+        text, old, lines, lambda there, n: n == len(there) or not there[n].startswith(MARK)
+    )
+
+
+def _ends(lines: Sequence[str], number: int) -> bool:
+    """Whether a block ends above a line: no setting follows, or one that begins another block."""
+    options = (option_of(lines[n]) for n in range(number, len(lines)))
+    following = next((option for option in options if option), None)
+    return following is None or following.name == "match"
 
 
 def _exchanged(
-    text: str, old: Sequence[str], new: Sequence[str], goes_on: Callable[[str], bool]
+    text: str,
+    old: Sequence[str],
+    new: Sequence[str],
+    ends: Callable[[Sequence[str], int], bool],
 ) -> str:
     """Return TEXT with other lines for a block's: the first that no longer one begins with.
 
@@ -136,14 +147,14 @@ def _exchanged(
         text: of the file.
         old: the lines of the block.
         new: what comes in their place.
-        goes_on: whether a block above a line has that line too.
+        ends: whether a block ends above the line that has this index.
     """
     lines, size = split(text), len(old)
     bare, there = ([line.rstrip("\n") for line in some] for some in (old, lines))
     places = [n for n in range(len(lines)) if there[n : n + size] == bare]
     if not places or not size:
         return text
-    whole = (n for n in places if n + size == len(lines) or not goes_on(there[n + size]))
+    whole = (n for n in places if ends(there, n + size))
     at = next(whole, places[0])
     # Our own block below it may have completed the last line of the file.
     end = "\n" if lines[at + size - 1].endswith("\n") else ""

@@ -93,6 +93,14 @@ def test_a_block_is_not_the_beginning_of_a_longer_one() -> None:
     assert uncomment(uncomment(both, short.lines, "n"), longer.lines, "n") == text
 
 
+def test_a_comment_in_a_block_does_not_end_it() -> None:
+    text = "Match User bob\n\nMatch User bob\n# why\n  PermitTTY no\n"
+    _, short, longer = blocks(text, "/f")
+    alone = comment_out(text, short.lines, "n")
+    assert alone.endswith("\n" + "".join(longer.lines))
+    assert uncomment(alone, short.lines, "n") == text
+
+
 @given(TEXTS, st.data())
 def test_what_was_commented_out_comes_back(text: str, data: st.DataObject) -> None:
     found = data.draw(st.lists(st.sampled_from(blocks(text, "/f")[1:] or blocks(text, "/f"))))
