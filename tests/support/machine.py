@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from answers import judge_output
+from days import BEGAN, DAY, as_of_the_first_day
 
 SANDBOX = Path(__file__).parents[1] / "sandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -221,8 +222,8 @@ class Machine:
     ) -> dict[str, tuple[object, ...]]:
         """Everything under `tops` (default /etc /home /srv /usr/local /var), to compare before and after.
 
-        path -> (type, owner, group, mode, content, [mtime in ns]), where the content is a hash or
-        what a link says.
+        path -> (type, owner, group, mode, content, [mtime in ns]), where the content is a hash,
+        which midnight does not change, or what a link says.
         """
         tops = tops or ("/etc", "/home", "/srv", "/usr/local", "/var")
         owners = {
@@ -449,4 +450,7 @@ def _content(path: str, info: os.stat_result) -> str:
     if not stat.S_ISREG(info.st_mode):
         return ""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        now = time.time()
+        if now // DAY == BEGAN // DAY:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(as_of_the_first_day(file.read(), BEGAN, now)).hexdigest()
