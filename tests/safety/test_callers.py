@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections import Counter
 
 from callers import CALLERS, LIMITS, TRACE, call, set_traps
-from figures import FIGURES
+from figures import FIGURES, SEED, Results
 from machine import Machine, Result, changes
 from steps import jail, mounted, ready, web
 
@@ -69,10 +68,11 @@ def wrong(caller: str, argv: tuple[str, ...], done: Result) -> str:
     return "" if good else f"{caller}: {done}"
 
 
-def test_no_caller_leads_a_command_astray(machine: Machine, thorough: bool) -> None:
+def test_no_caller_leads_a_command_astray(
+    machine: Machine, thorough: bool, results: Results
+) -> None:
     prepare(machine)
-    seed = time.strftime("%Y-%m-%d")
-    chance = random.Random(seed)
+    chance = random.Random(SEED)
     pairs = [(caller, argv) for caller in CALLERS for argv in COMMANDS]
     if not thorough:
         pairs = [(caller, chance.choice(COMMANDS)) for caller in CALLERS]
@@ -80,6 +80,10 @@ def test_no_caller_leads_a_command_astray(machine: Machine, thorough: bool) -> N
     codes: Counter[int] = Counter()
     found = []
     for caller, argv in pairs:
+        known = results.known("callers", caller, *argv)
+        if known:
+            codes[int(known)] += 1
+            continue
         if argv in CHANGING and argv not in after:
             machine.run("sftpjail", *argv)
             after[argv] = state(machine)
@@ -87,7 +91,8 @@ def test_no_caller_leads_a_command_astray(machine: Machine, thorough: bool) -> N
             assert changes(before, state(machine)) == {}, argv
         done = call(machine, caller, *argv)
         codes[done.code] += 1
-        found.append(wrong(caller, argv, done))
+        bad = wrong(caller, argv, done)
+        found.append(bad)
         if done.code == 4:  # the limit is one for root too: the next command goes on
             machine.run("sftpjail", "key", "remove", "alice", "nobody's", check=False)
         wanted = after[argv] if argv in CHANGING and done.code == 0 else before
@@ -96,7 +101,9 @@ def test_no_caller_leads_a_command_astray(machine: Machine, thorough: bool) -> N
         if wanted is not before:
             machine.run("sftpjail", *CHANGING[argv])
             assert changes(before, state(machine)) == {}, (caller, done)
-    line = f"callers: {len(pairs)} of {len(CALLERS) * len(COMMANDS)} (seed {seed}): "
+        if not bad:
+            results.add(str(done.code), "callers", caller, *argv)
+    line = f"callers: {len(pairs)} of {len(CALLERS) * len(COMMANDS)} (seed {SEED}): "
     FIGURES.append(line + ", ".join(f"exit {code}: {count}" for code, count in codes.items()))
     assert [words for words in found if words] == []
     assert (len(CALLERS), len(COMMANDS)) == (36, 15)

@@ -14,14 +14,13 @@ import random
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import cases
 import pytest
-from figures import FIGURES
+from figures import FIGURES, SEED, Results
 from generator import inputs
 from growth import blown_up, out_of_proportion
 from machine import Machine, changes
@@ -31,9 +30,9 @@ from targets import NO_PARSERS, TARGETS
 
 PROJECT = Path(__file__).parents[2]
 PACKAGE = PROJECT / "sftpjail"
-SEED = time.strftime("%Y-%m-%d")
 INPUTS, ALL_INPUTS = 60, 100_000
 PROCESSES, ALL_PROCESSES = 8, 2000
+PORTION = 100  # processes of one kind after which a run with --resume goes on
 BRANCHES = 90  # per cent of a parser's branches that the inputs of --all reach
 PROGRAM = "/src/tests/support/fuzz/processes.py"
 # Where they are put by hand: pip install --target .fuzz --python-version 3.11 --only-binary=:all: atheris coverage
@@ -75,21 +74,34 @@ def test_work_grows_as_the_input_does(target: Target, thorough: bool) -> None:
 
 
 @pytest.mark.whole
-def test_atheris_reaches_the_branches_of_each_parser(tmp_path: Path) -> None:
-    python = next((word for word in ("python3.11", "python3") if _has_atheris(word)), "")
-    if not python:
-        FIGURES.append(
-            f"input: atheris is not here ({ATHERIS}, Python 3.11): no branches were counted"
-        )
-        return
+@each_target
+def test_atheris_reaches_the_branches_of_a_parser(
+    target: Target, tmp_path: Path, results: Results
+) -> None:
+    found = results.known("atheris", target.name, ALL_INPUTS)
+    if not found:
+        python = next((word for word in ("python3.11", "python3") if _has_atheris(word)), "")
+        if not python:
+            line = f"input: atheris is not here ({ATHERIS}, Python 3.11): no branches were counted"
+            FIGURES.extend([line] if line not in FIGURES else [])
+            return
+        found = _reached(python, target.name, tmp_path)
+        results.add(found, "atheris", target.name, ALL_INPUTS)
+    FIGURES.append(f"input: {', '.join(target.modules)}: {found}")
+
+
+def _reached(python: str, name: str, place: Path) -> str:
+    """Fuzz a target; return how many inputs there were, and how many branches they reached."""
     program = PROJECT / "tests/support/fuzz/with_atheris.py"
-    argv = [python, str(program), str(ALL_INPUTS), str(tmp_path)]
+    argv = [python, str(program), str(ALL_INPUTS), str(place), name]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=_with_atheris())
-    FIGURES.extend(f"input: {line}" for line in done.stdout.splitlines() if " inputs, " in line)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = re.findall(r"(?m)^.*: (\d+) inputs, ([\d.]+) % of \d+ branches$", done.stdout)
-    assert len(found) == len(TARGETS)
-    assert all(int(count) >= ALL_INPUTS and float(share) >= BRANCHES for count, share in found)
+    said = re.search(
+        rf"(?m)^{re.escape(name)}: ((\d+) inputs, ([\d.]+) % of \d+ branches)$", done.stdout
+    )
+    assert said, done.stdout
+    assert int(said[2]) >= ALL_INPUTS and float(said[3]) >= BRANCHES, done.stdout
+    return said[1]
 
 
 def _with_atheris() -> dict[str, str]:
@@ -148,27 +160,44 @@ def wrong(case: dict[str, object], done: dict[str, object], kind: str) -> str:
     return ""
 
 
-def tried(machine: Machine, kind: str, count: int) -> list[str]:
+def tried(machine: Machine, kind: str, count: int, results: Results) -> list[str]:
     """Run processes of one kind, and return what is wrong with any."""
-    chance = random.Random(f"{kind} {SEED}")
-    made = [cases.KINDS[kind](chance) for _ in range(count)]
-    text = "".join(json.dumps(case) + "\n" for case in made)
-    told = machine.run("python3", PROGRAM, input=text, timeout=7200)
-    done = [json.loads(line) for line in told.out.splitlines()]
-    assert len(done) == len(made)
-    codes = Counter(str(result["code"]) for result in done)
-    ends = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()))
-    FIGURES.append(f"input: {kind}: {len(done)} processes (seed {SEED}); exit {ends}")
-    return [w for case, result in zip(made, done, strict=True) if (w := wrong(case, result, kind))]
+    codes: Counter[str] = Counter()
+    found = []
+    for first in range(0, count, PORTION):
+        key = ("processes", kind, SEED, first, min(PORTION, count - first))
+        known = results.known(*key)
+        if known:
+            codes += Counter(json.loads(known))
+            continue
+        chance = random.Random(f"{kind} {SEED} {first}")
+        made = [cases.KINDS[kind](chance) for _ in range(min(PORTION, count - first))]
+        text = "".join(json.dumps(case) + "\n" for case in made)
+        told = machine.run("python3", PROGRAM, input=text, timeout=7200)
+        done = [json.loads(line) for line in told.out.splitlines()]
+        assert len(done) == len(made)
+        bad = [
+            w for case, result in zip(made, done, strict=True) if (w := wrong(case, result, kind))
+        ]
+        ends = Counter(str(result["code"]) for result in done)
+        found += bad
+        codes += ends
+        if not bad:
+            results.add(json.dumps(ends), *key)
+    ends_of_all = ", ".join(f"{code}: {number}" for code, number in sorted(codes.items()))
+    FIGURES.append(f"input: {kind}: {codes.total()} processes (seed {SEED}); exit {ends_of_all}")
+    return found
 
 
-def test_no_process_is_led_astray_by_its_input(machine: Machine, thorough: bool) -> None:
+def test_no_process_is_led_astray_by_its_input(
+    machine: Machine, thorough: bool, results: Results
+) -> None:
     ready(machine)
     jail(machine, "alice")
     machine.run("useradd", "bob")
     before = state(machine)
     for kind in cases.KINDS:
-        assert tried(machine, kind, ALL_PROCESSES if thorough else PROCESSES) == []
+        assert tried(machine, kind, ALL_PROCESSES if thorough else PROCESSES, results) == []
         assert changes(before, state(machine)) == {}
 
 

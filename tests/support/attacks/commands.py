@@ -195,6 +195,12 @@ CASES: dict[str, Case] = {
     "set --expires": Case(
         ours("set", "alice", "--expires", "2099-12-31"), "sftpjail set alice --expires never"
     ),
+    "set --retention": Case(
+        ours("set", "alice", "--retention", "/home/alice=30d"),
+        "sftpjail set alice --retention /home/alice=never",
+        lets_in="alice",
+        layouts=("fstab", "session", "inside", "session inside"),
+    ),
     "set --no-password": Case(
         ours("set", "alice", "--no-password"), GIVE_PASSWORD, GIVE_PASSWORD, lets_in="alice"
     ),

@@ -97,7 +97,9 @@ def is_read(data: bytes) -> None:
     contents = {"/run/sshd.pid": pid, "/run/systemd/system/x": "", SSHD: ""}
     contents |= {"/etc/ssh/sshd_config": "", "/etc/ssh/sshd_config.d/a.conf": ""}
     host = host_of(contents, answer)
-    daemon = daemons.Daemon(SSHD, (), 7, (("", 22),), "ssh.service", "", -1.0)
+    # Another one goes by a file of its own.
+    arguments = ("-f", "/etc/ssh/other") if len(pid) > 3 else ()
+    daemon = daemons.Daemon(SSHD, arguments, 7, (("", 22),), "ssh.service", "", -1.0)
     since = refusing(stale.has_read, daemon, host)
     unread = refusing(stale.unread, daemon, host)
     assert (since is None) == (unread is None)
@@ -170,6 +172,7 @@ def account_rules(data: bytes) -> None:
 def profile_lines(data: bytes) -> None:
     """A printed command makes of the file what was tried: carried out, the profile has the setting."""
     text, option = parts(data, 2)
+    option = option.replace("\0", "")  # no line of sshd -T and no shell of passwd has one
     known = refusing(config.parse, text)
     if known is None or not option.strip():
         return
@@ -307,6 +310,7 @@ DAEMONS = (
         (
             BETWEEN.join((_YES, "debug2: load_server_config: filename /etc/ssh/other", "7", "")),
             BETWEEN.join((_YES, "", "8", _STATE)),
+            BETWEEN.join((_YES, "", "70000", _STATE)),
             BETWEEN.join((_YES.replace("/run", "run"), "", "", "")),
             BETWEEN.join(("pidfile none", "", "", _STATE)),
         ),

@@ -1,6 +1,6 @@
 """Fuzzes targets with atheris, led by the branches that each input reaches, and measures what all of them reached.
 
-    with_atheris.py COUNT DIRECTORY [WORD]...     the targets whose names have a WORD; all without one
+    with_atheris.py COUNT DIRECTORY [WORD]...     the targets of that name, or whose names have a WORD; all without one
 
 Needs Python 3.11 with atheris and coverage; prints a line for each target, and leaves in DIRECTORY the inputs that
 reached something new and those that found a fault. It runs each target in a process of its own, since libFuzzer ends
@@ -115,11 +115,15 @@ def main(argv: list[str]) -> int:
 
     count, place, words = int(argv[0]), Path(argv[1]), argv[2:]
     bad = 0
+    names = {target.name for target in TARGETS}
     for target in TARGETS:
-        if words and not any(word in target.name for word in words):
+        if words and not any(
+            word == target.name if word in names else word in target.name for word in words
+        ):
             continue
         about = run(target.name, count, place)
-        share = 100 * int(about.get("taken", 0)) / max(1, int(about.get("every", 1)))
+        every, taken = int(about.get("every", 1)), int(about.get("taken", 0))
+        share = 100 * taken / every if every else 100.0  # there is no branch in it
         print(
             f"{about['name']}: {about['inputs']} inputs, {share:.1f} % of {about.get('every')} branches",
             flush=True,
