@@ -48,6 +48,8 @@ class Mount(Action):
         if not view.same_file(self.source, self.target):
             if view.is_stale_mount(self.source, self.target):
                 return True
+            if view.mount_changed(self.target):
+                return True  # the path was looked at later than the table: the next plan tells
             what = f"something other than {self.source} is mounted on {self.target}"
             if view.is_lost_by_umount(self.target):
                 choices = fixes.losing(self.target, view)

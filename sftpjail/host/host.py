@@ -75,6 +75,7 @@ class Host:
         self.mount_at, self.binds, self.origin = tables.mount_at, tables.binds, self.records.origin
         self.is_stale_mount = tables.is_stale_mount
         self.is_lost_by_umount = tables.is_lost_by_umount
+        self.mount_changed = tables.mount_changed
         self.which, self.ask, self.as_user = programs.which, programs.ask, programs.as_user
         self.running, self.listens = daemons.running, daemons.listens
 

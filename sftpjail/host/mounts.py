@@ -129,6 +129,11 @@ class MountTables:
             return None
         return self.mounts.get(self.place(target))
 
+    def mount_changed(self, target: str) -> bool:
+        """Return whether somebody has mounted or unmounted TARGET since the table was read."""
+        now = parse_mountinfo(self.files.text("/proc/self/mountinfo"))
+        return now.get(self.place(target)) != self.mount_at(target)
+
     @cached_property
     def _mount_names(self) -> frozenset[str]:
         """The base names of all mount points. Links on the way do not change them."""

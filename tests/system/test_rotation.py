@@ -71,8 +71,11 @@ def test_mount_a_and_teardown_under_systemd(booted: Machine) -> None:
     booted.run("sftpjail", "setup")
     pid = booted.run("systemctl", "show", "-p", "MainPID", "ssh").out
     key = jail(booted, "alice")
+    # The path unit has seen the new account too; it shall not mount beside `mount -a`.
+    booted.run("systemctl", "start", "sftpjail.service")
     booted.sh(
-        "umount /srv/sftp/alice/dev/log /srv/sftp/alice/home/alice; systemctl daemon-reload; mount -a"
+        "umount /srv/sftp/alice/dev/log /srv/sftp/alice/home/alice &&"
+        " systemctl daemon-reload && mount -a"
     )
     works(booted, "alice", key)
     assert (

@@ -41,10 +41,12 @@ class MountKind(Kind[Mount]):
 
     def perform(self, action: Mount, view: View) -> str:
         point = view.mount_at(action.target)
+        same = mounts.identity(action.source) == mounts.identity(action.target)
+        if same != (point is not None):  # as by `mount -a` meanwhile, or it is a former disk
+            point = point_at(mount_points(), action.target)
         if point is None:
             mounts.mount(action.source, action.target, action.options)
             return ""
-        same = view.same_file(action.source, action.target)
         if same and action.owners_hold(point, view):
             mounts.remount(action.target, action.options)
             return ""

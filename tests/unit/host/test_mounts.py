@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from fakes import Tree
 
+from sftpjail.actions import Mount
+from sftpjail.errors import SftpJailError
+
 HOME, TARGET = "/home/ann", "/srv/sftp/ann/home/ann"
 
 
@@ -102,3 +105,13 @@ def test_who_lies_on_a_mount_needs_none_above_it(tree: Tree) -> None:
         and tables.unmounted_ancestor("/srv/other") == "/srv"
     )
     assert tables.unmounted_ancestor("/srv/data/deep/there") == "/srv/data/deep"
+
+
+def test_a_mount_that_went_since_the_table_was_read_is_mounted_again(tree: Tree) -> None:
+    """The table is read once, paths are looked at later: that is no mount of something else."""
+    table(tree, f"8:1 {HOME} {TARGET} ext4")
+    host = tree.host()
+    with pytest.raises(SftpJailError, match="something other than /home/ann is mounted"):
+        Mount(HOME, TARGET).pending(host, "ann")
+    table(tree)
+    assert Mount(HOME, TARGET).pending(host, "ann")
