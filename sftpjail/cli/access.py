@@ -219,7 +219,11 @@ def disable(context: Context) -> int:
         done = f"{name} is disabled{end}; to let it in again: sftpjail enable {quote(name)}"
         context.finish(engine, plan, done, f"{name} is disabled{end}")
     # No further session can be opened now.
-    _of_sessions(account, context)
+    context.answers["ended"] = 0
+    if given.now:
+        _end_sessions(account, context)
+    else:
+        context.look_after(lambda: [] if context.dry_run else _sessions(account))
     return context.close(0)
 
 
@@ -232,19 +236,21 @@ def _refuse_shared(account: Account, host: Host) -> None:
         raise SftpJailError(f"{words}: it is not known whose sessions these are", advice=advice)
 
 
-def _of_sessions(account: Account, context: Context) -> None:
-    """End the sessions of a disabled account, or without --now report that there are any."""
-    name, ended, problems = account.name, 0, list[Problem]()
+def _end_sessions(account: Account, context: Context) -> None:
     if in_jail(account.uid) and not context.dry_run:
-        if context.arguments.now:
-            ended = end_sessions(account.uid)
-            context.say([f"ended the sessions of {name}"])
-        else:
-            command = f"sftpjail disable --now {quote(name)}"
-            what = f"{name} has a session, which goes on"
-            problems.append(Problem(what, "sshd asks only at a login", command, severity="advice"))
-    context.answers["ended"] = ended
-    context.answer_problems(problems)
+        context.answers["ended"] = end_sessions(account.uid)
+        context.say([f"ended the sessions of {account.name}"])
+    context.answer_problems([])
+
+
+def _sessions(account: Account) -> list[Problem]:
+    """Return advice about sessions of a disabled account."""
+    if not in_jail(account.uid):
+        return []
+    name = account.name
+    command = f"sftpjail disable --now {quote(name)}"
+    what = f"{name} has a session, which goes on"
+    return [Problem(what, "sshd asks only at a login", command, severity="advice")]
 
 
 def enable(context: Context) -> int:

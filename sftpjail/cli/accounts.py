@@ -374,8 +374,11 @@ def adopt(context: Context) -> int:
         what += f"; ended: {activity.listed(works)}" if works else ""
         context.carry_out(engine, events, what, what)
         # What somebody has begun since it was looked for.
-        late = [] if context.dry_run else activity.reports([account], host.anew(), logins=True)
-    context.answer_problems([*problems, *late])
+        now = host.anew()
+        context.look_after(
+            lambda: [] if context.dry_run else activity.reports([account], now, logins=True),
+            problems,
+        )
     return context.close(0)
 
 

@@ -226,7 +226,11 @@ class Context:
         self.answers["problems"] = [problem.describe() for problem in found]
         self.warn(found)
 
-    def look_after(self, look: Callable[[], Iterable[str | SftpJailError | Problem]]) -> None:
+    def look_after(
+        self,
+        look: Callable[[], Iterable[str | SftpJailError | Problem]],
+        known: Iterable[str | SftpJailError | Problem] = (),
+    ) -> None:
         """Report the problems found after a change.
 
         If looking for them fails, for example because no program can be started, the change has
@@ -234,13 +238,15 @@ class Context:
 
         Args:
             look: returns the problems.
+            known: those that were found before, which are reported with them.
         """
+        found: list[str | SftpJailError | Problem]
         try:
             found = [*look()]
         except (SftpJailError, OSError) as error:
             why = denied(error) or str(error)
             found = [Problem(f"cannot check whether all can be used: {why}", "", severity="advice")]
-        self.answer_problems(found)
+        self.answer_problems([*known, *found])
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], yielding: Sequence[int] = ()

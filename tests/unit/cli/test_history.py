@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,18 @@ def test_undo_of_a_key_that_was_removed_wants_a_yes(run: Run, place: Path, stage
     assert keys.read_text() == text
     assert run("undo")[0] == 0, "to close a way in needs no yes"
     assert "AAAAgood" not in (keys.read_text() if keys.exists() else "")
+
+
+@pytest.mark.usefixtures("root")
+def test_who_is_disabled_is_so_where_sessions_are_not_seen(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sessions(uid: int) -> list[int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/proc")
+
+    monkeypatch.setattr("sftpjail.cli.access.in_jail", sessions)
+    assert run("disable", "ann")[0] == 0, run.err
+    assert "advice: cannot check whether all can be used: " in run.err
 
 
 @pytest.mark.usefixtures("root")
