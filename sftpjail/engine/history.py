@@ -280,6 +280,7 @@ _JAIL |= {"keyfile": str, "renamed": [str], "forced": bool, "kept": [str], "bind
 _IMPORTED = {"path": str, "before": (str, type(None)), "profiles": [str], "members": [[str]]}
 _IMPORTED |= {"blocks": [[(str, [str])]]}
 _DELETED = {"account": str, "lines": dict, "owners": dict}
+_COMMENT = {"account": str, "before": str, "after": str}
 
 
 def _is_transaction(entry: Entry) -> bool:
@@ -299,7 +300,10 @@ def _is_kept(undo: Entry) -> bool:
     for part, size in sizes:
         if part in undo and any(len(one) != size for one in undo[part] if isinstance(one, list)):
             return False
-    for part, whole in (("member", _JAIL), ("lines", _DELETED), ("members", _IMPORTED)):
+    for part, whole in (
+        *(("member", _JAIL), ("lines", _DELETED)),
+        *(("members", _IMPORTED), ("after", _COMMENT)),
+    ):
         if part in undo and not _fits(undo, whole):
             return False
     if "bind" in undo:

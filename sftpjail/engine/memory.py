@@ -80,7 +80,7 @@ def remember(plan: Plan, host: Host) -> None:
 
 
 def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
-    """Return what an undo needs if a step makes, deletes or imports accounts or sets passwords.
+    """Return what an undo needs of a step that concerns an account itself, or an import.
 
     For a deleted account this includes its lines, for an import the old configuration.
     """
@@ -93,6 +93,9 @@ def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
         return [{"event": "added", "account": action.name}]
     if isinstance(action, SetPasswords):
         return [{"event": "password", "account": name} for name in action.names]
+    if isinstance(action, SetComment):
+        before = {"before": host.comment(action.name)}
+        return [{"event": "comment", "account": action.name, "after": action.comment, **before}]
     if isinstance(action, AddAccounts):
         return [{"event": "added", "account": one.name} for one in action.accounts]
     if not isinstance(action, DeleteAccount):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 from typing import Any
 
-from ..actions import DeleteAccount, Rename, RestoreAccount, SetOwner
+from ..actions import DeleteAccount, Rename, RestoreAccount, SetComment, SetOwner
 from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.history import Entry, undone_by
@@ -301,6 +301,8 @@ class Inverse:
             self._events.append(OnUserRetention(_jailed(item, engine), ages_before(item)))
         elif event == OnUserLimit.hook:
             self._of_addresses(item, _jailed(item, engine), engine)
+        elif event == "comment":
+            self._also.append(_comment_back(item, engine))
         elif event == OnKeyMigrate.hook:
             self._also.append(_key_file_back(item, engine))
         else:
@@ -359,6 +361,18 @@ _WHY_NOT = {
     "on_user_confine": "what ended outside of the jail of {} stays ended",
     "on_user_rename": "what is of {} has the name and uid that passwd(5) has",
 }
+
+
+def _comment_back(item: Kept, engine: Engine) -> Step:
+    """Return the step that gives an account its former comment.
+
+    Raises:
+        SftpJailError: it has got another one since, or is another account.
+    """
+    name = _same(item["account"], [item], engine).name
+    if engine.host.comment(name) != item["after"]:
+        raise SftpJailError(f"the comment of {name} was changed since")
+    return Step(SetComment(name, comment=item["before"]), "accounts", name)
 
 
 def _same(name: str, items: list[Kept], engine: Engine) -> Account:
