@@ -45,6 +45,7 @@ user = string(default='')
 workers = integer(1, 64, default=4)
 timeout = integer(1, 86400, default=60)
 retries = integer(0, 100, default=8)
+queue = integer(10, 10000000, default=100000)
 [plugins]
 allow = force_list(default=list())
 disable = force_list(default=list())
@@ -106,13 +107,14 @@ class Events:
     """The section [events]: who runs what `watch` hands out, "" for nobody, and how.
 
     `workers`: accounts at once. `timeout`: seconds for one script. `retries`: how often one that
-    failed is run again.
+    failed is run again. `queue`: how many events of one account may wait, and lie aside.
     """
 
     user: str = ""
     workers: int = 4
     timeout: int = 60
     retries: int = 8
+    queue: int = 100_000
 
 
 class Taken(NamedTuple):
@@ -327,7 +329,7 @@ def _events(raw: Any, path: str) -> Events:
             f"{path}: [events] user: {error.message}",
             advice=f"correct it in {path}; see sftpjail.conf(5)",
         ) from error
-    return Events(user, raw["workers"], raw["timeout"], raw["retries"])
+    return Events(user, raw["workers"], raw["timeout"], raw["retries"], raw["queue"])
 
 
 def _owners(values: Iterable[str], path: str) -> tuple[str, ...]:

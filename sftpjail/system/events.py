@@ -106,6 +106,33 @@ def put(path: str, content: bytes) -> None:
     settle(os.path.dirname(path))
 
 
+def put_behind(path: str, hole: int, content: bytes) -> None:
+    """Write a file anew, with a hole before what it has; it is on the disk when this returns.
+
+    Args:
+        path: it exists.
+        hole: bytes, which take no room.
+        content: what comes behind it.
+
+    Raises:
+        SftpJailError: it cannot be written, and is as it was.
+    """
+    staged = files.stage_name(path)
+    try:
+        with open(os.open(staged, _APPEND & ~os.O_APPEND | os.O_TRUNC, 0o600), "wb") as handle:
+            os.ftruncate(handle.fileno(), hole)
+            handle.seek(hole)
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        files.move(staged, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(staged)
+        raise _unwritable(path, error) from error
+    settle(os.path.dirname(path))
+
+
 def settle(directory: str) -> None:
     """Have the names in a directory on the disk."""
     files.sync_dirs({directory})

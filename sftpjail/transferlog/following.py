@@ -16,13 +16,16 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..system import programs
 from . import sources
-from .journal_export import Entries, Entry
+from .journal_export import Entries, Entry, cursor_of, follows, is_same
 from .parser import Reader
 from .records import Record
 from .since import Since
 from .totals import Place
 
 AGAIN = 5.0  # seconds after which files are read whatever their sizes say
+REST = 600.0  # seconds without an entry of ours, after which the place goes on to one of others
+SURE = 10.0  # seconds in which an entry that journald has is read
+NEAR = 1000  # entries of one moment, of which one may be that of the place
 
 # SD_MESSAGE_JOURNAL_DROPPED of sd-messages.h; what journald itself writes is of the transport
 # "driver", which no process can claim (systemd.journal-fields(7)).
@@ -68,6 +71,8 @@ class Following:
         self._host, self._config, self._reader = host, config, reader
         self.place = place
         self.lost = False
+        self._quiet = 0.0  # when the last entry came
+        self._ahead: Place | None = None  # to which it goes on if none comes
 
     def batches(self) -> Iterator[list[Record | Dropped]]:
         """Yield records as they come; [] when nothing has come for a moment.
@@ -109,32 +114,58 @@ class Following:
             for _ in since.transfers(self._config, self._reader):
                 pass
             self.place = since.place
-        known = self.place.cursor
+        known, begin = self.place.cursor, f"--since=@{self.place.at}"
         if known and not self._is_there(known):
-            self.lost, known = True, ""
-        begin = f"--cursor={known}" if known else f"--since=@{self.place.at}"
+            # What is of the same second was handed out, or is in the gap.
+            self.lost, self.place = True, Place(self.place.at + 1)
+            known, begin = "", f"--since=@{self.place.at}"
+        elif known:
+            begin = f"--cursor={known}"
+        self._quiet, self._ahead = time.monotonic(), None
         entries = Entries(dropped=True)
         for piece in programs.stream([*_FOLLOW, begin, *_MATCHES], sources.POLL):
             found = entries.split(piece) if piece else []
             if found and known:
                 # Not --after-cursor: with a filter that skips an entry in systemd 252.
-                found = [one for one in found if _cursor(one) != known]
+                found = [one for one in found if not is_same(cursor_of(one), known)]
             batch = self._records(found)
             if found:
                 self._go_to(found[-1])
+                self._quiet, self._ahead = time.monotonic(), None
+            elif not piece:
+                self._rest()
             yield batch
         raise SftpJailError("journalctl has ended, which was to follow the journal")
 
+    def _rest(self) -> None:
+        """After a while without an entry, let the place be one that journald keeps for longer."""
+        now = time.monotonic()
+        if self._ahead is None and now > self._quiet + REST:
+            since = Since(self._host(), None)
+            for _ in since.transfers(self._config, self._reader):
+                pass
+            self._quiet, self._ahead = now, since.place if since.place.cursor else None
+        elif self._ahead and now > self._quiet + SURE:  # all up to there would have come
+            self._quiet, self.place, self._ahead = now, self._ahead, None
+
     @staticmethod
     def _is_there(cursor: str) -> bool:
-        """Return whether the journal still has the entry; else it goes on at one that is near."""
-        entries = Entries(cursors=True)
+        """Return whether nothing is missing behind an entry; else it goes on at one that is near.
+
+        It is there, or it is gone and the next one, of whomever, is.
+        """
+        entries, before = Entries(cursors=True), 0
         with contextlib.suppress(SftpJailError):  # it takes the cursor for none
             pieces = programs.stream([*_ALL, f"--cursor={cursor}"])
             with contextlib.closing(pieces):  # type: ignore[type-var]
                 for piece in pieces:
                     for entry in entries.split(piece):
-                        return _cursor(entry) == cursor
+                        found = cursor_of(entry)
+                        if is_same(found, cursor) or follows(found, cursor):
+                            return True
+                        before += 1
+                        if before >= NEAR or not _is_of(entry, cursor):
+                            return False
         return False
 
     def _records(self, entries: list[Entry]) -> list[Record | Dropped]:
@@ -152,11 +183,13 @@ class Following:
     def _go_to(self, entry: Entry) -> None:
         with contextlib.suppress(KeyError, ValueError):
             at = int(entry[b"__REALTIME_TIMESTAMP"]) // 1_000_000
-            self.place = Place(at, _cursor(entry))
+            self.place = Place(at, cursor_of(entry))
 
 
-def _cursor(entry: Entry) -> str:
-    return entry.get(b"__CURSOR", b"").decode("ascii", "replace")
+def _is_of(entry: Entry, cursor: str) -> bool:
+    """Return whether an entry is of the moment of a cursor; several may be."""
+    at = entry.get(b"__REALTIME_TIMESTAMP", b"").decode("ascii", "replace")
+    return at.isdecimal() and f";t={int(at):x};" in f";{cursor};"
 
 
 def _dropped(entry: Entry) -> Dropped:

@@ -27,6 +27,40 @@ _WITH_DROPPED = re.compile(
 
 Entry = Mapping[bytes, bytes]
 
+# Boot, times and content: what a cursor has of the entry alone, and not of the file in which it is.
+_OF_THE_ENTRY = ("b", "m", "t", "x")
+
+
+def cursor_of(entry: Entry) -> str:
+    """Return the cursor of an entry, or ""."""
+    return entry.get(b"__CURSOR", b"").decode("ascii", "replace")
+
+
+def _fields(cursor: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in cursor.split(";"))
+
+
+def is_same(one: str, other: str) -> bool:
+    """Return whether two cursors are of one entry.
+
+    It may have been copied since: what journald has in /run before a disk is there goes to a file
+    of /var, in which it has another number.
+    """
+    mine, theirs = _fields(one), _fields(other)
+    if one == other or mine.get("s") == theirs.get("s"):  # which numbers entries
+        return mine.get("i", one) == theirs.get("i", other)
+    return all(mine.get(name) and mine[name] == theirs.get(name) for name in _OF_THE_ENTRY)
+
+
+def follows(one: str, other: str) -> bool:
+    """Return whether journald wrote the entry of a cursor right after that of another."""
+    mine, theirs = _fields(one), _fields(other)
+    try:
+        next_one = int(mine["i"], 16) == int(theirs["i"], 16) + 1
+    except (KeyError, ValueError):
+        return False
+    return next_one and mine.get("s") == theirs.get("s")
+
 
 class Entries:
     """Cuts pieces into entries; what is not yet whole is kept.

@@ -21,7 +21,7 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..system import programs
 from . import sources, sshd_lines
-from .journal_export import Entries, Entry
+from .journal_export import Entries, Entry, cursor_of, is_same
 from .logins import Logins
 from .parser import Reader
 from .records import Login, Record
@@ -112,7 +112,7 @@ class Since:
     def _batches(self, command: tuple[str, ...], known: str) -> Iterator[list[Entry]]:
         batch = list[Entry]()
         for entry in self._entries(command):
-            if known and entry.get(b"__CURSOR", b"").decode("ascii", "replace") == known:
+            if known and is_same(cursor_of(entry), known):
                 continue
             batch.append(entry)
             self._go_to(entry)
@@ -144,11 +144,19 @@ class Since:
             begin, after = self._found(files), 0
             if begin is None:
                 begin = 0
-                self.lost = bool(self.place.head)
-                after = self.place.at + self.lost
-            for number, (name, handle) in enumerate(files[begin:]):
-                goes_on = number == 0 and after == 0
-                yield from self._of_file(name, handle, after, self.place.offset * goes_on)
+                if self.place.head:  # told once: what is there from now on has no such place
+                    self.lost = True
+                    self.place = Place(self.place.at + 1)
+                after = self.place.at
+            offset = self.place.offset
+            for number, (name, handle) in enumerate(files[begin:], begin):
+                # The daemon writes to the old file until it has the new one: only when that has a
+                # byte, the old one has its last.
+                is_last = not any(_size(later) for _, later in files[number + 1 :])
+                yield from self._of_file(name, handle, after, offset)
+                if is_last:
+                    return
+                offset = 0
         finally:
             for _, handle in files:
                 handle.close()
@@ -183,11 +191,13 @@ class Since:
         with self._whole(name):
             handle = sources.unpacked(name, packed)
             head = _digest(handle.readline(sources.LONGEST))
-            if not head:
+            if not head or (offset and head != self.place.head):
                 return
             handle.seek(offset)
             rest, seen = b"", offset
             while piece := handle.read(sources.BLOCK):
+                if _is_emptied(name, packed, head):
+                    return  # what was read from here may be of both; the copy has it
                 seen += len(piece)
                 *lines, last = (rest + piece).split(b"\n")
                 if lines:
@@ -211,6 +221,18 @@ class Since:
             if not sources.is_packed(name):
                 raise SftpJailError(f"cannot read {name}: {error}") from error
             self.lost = True
+
+
+def _size(handle: BinaryIO) -> int:
+    return os.fstat(handle.fileno()).st_size
+
+
+def _is_emptied(name: str, handle: BinaryIO, head: str) -> bool:
+    """Return whether a file has another first line now: logrotate copies it and empties it."""
+    if sources.is_packed(name):
+        return False
+    line, newline, _ = os.pread(handle.fileno(), sources.LONGEST, 0).partition(b"\n")
+    return _digest(line + newline) != head
 
 
 def _digest(line: bytes) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
+import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +20,7 @@ from ..paths import EVENTS
 from ..system import events as store
 from .event import TransferEvent
 
+_COUNTED = 60.0  # seconds for which it is known how many lie there
 _ID = re.compile(r"[0-9a-z-]{1,100}").fullmatch
 
 
@@ -50,17 +55,43 @@ class Spool:
 
     Args:
         directory: where they are kept.
+        most: how many of an account may lie aside; then a gap stands for the others.
     """
 
-    def __init__(self, directory: str = EVENTS) -> None:
+    def __init__(self, directory: str = EVENTS, most: int = sys.maxsize) -> None:
         self._aside = f"{directory}/{store.ASIDE}"
         self._again = f"{directory}/{store.AGAIN}"
+        self._most, self._lock = most, threading.Lock()
+        self._counts, self._counted = Counter[str](), -_COUNTED
 
-    def put(self, event: TransferEvent, why: str, tries: int) -> None:
-        """Put an event aside. Raises SftpJailError."""
-        found = Aside(event, why, tries, int(time.time()))
-        store.put(f"{self._aside}/{event.id}", json.dumps(found.as_json(), indent=1).encode())
+    def put(self, event: TransferEvent, why: str, tries: int) -> TransferEvent:
+        """Put an event aside, or the gap that stands for it; return which. Raises SftpJailError."""
+        kept = event if self._has_room(event) else _overflow(event, self._most)
+        found = Aside(kept, why, tries, int(time.time()))
+        store.put(f"{self._aside}/{kept.id}", json.dumps(found.as_json(), indent=1).encode())
         store.remove(f"{self._again}/{event.id}")
+        return kept
+
+    def _has_room(self, event: TransferEvent) -> bool:
+        user = event.user
+        if event.id == _overflow(event, self._most).id:
+            return True
+        with self._lock:
+            if self._counts[user] >= self._most or self._counted < 0:
+                self._count()
+            self._counts[user] += 1
+            return self._counts[user] <= self._most
+
+    def _count(self) -> None:
+        """Count what lies aside, if that was not done just before: `events` takes from it too."""
+        if time.monotonic() < self._counted + _COUNTED:
+            return
+        self._counted = time.monotonic()
+        self._counts.clear()
+        for name in _names(self._aside):
+            with contextlib.suppress(SftpJailError):
+                found = self._read(f"{self._aside}/{name}")
+                self._counts.update([found.event.user] if found else [])
 
     def done(self, event: TransferEvent) -> None:
         """Forget an event, wherever it lies. Raises SftpJailError."""
@@ -77,13 +108,16 @@ class Spool:
         kept = [one for one in found if one]
         return sorted(kept, key=lambda one: (one.event.at, one.since, one.event.id))
 
-    def again(self) -> list[TransferEvent]:
+    def again(self, known: Collection[str] = ()) -> list[TransferEvent]:
         """Return the events that are to be sent again, in the order in which they happened.
 
         One that cannot be read is passed over: others are not to wait for it.
+
+        Args:
+            known: the ids of those that are not wanted.
         """
         found = list[Aside | None]()
-        for name in _names(self._again):
+        for name in set(_names(self._again)).difference(known):
             with contextlib.suppress(SftpJailError):
                 found.append(self._read(f"{self._again}/{name}"))
         return sorted((one.event for one in found if one), key=lambda one: (one.at, one.id))
@@ -119,6 +153,13 @@ class Spool:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SftpJailError(f"cannot read {path}: {error}") from error
+
+
+def _overflow(event: TransferEvent, most: int) -> TransferEvent:
+    """Return what stands for all events of an account that have no room: one, of the last."""
+    name = hashlib.sha256(event.user.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    why = f"{most} events of this account lie aside already, and this one or more were dropped"
+    return TransferEvent(f"0-0-{name}", "gap", event.at, event.user, event.uid, reason=why)
 
 
 def _names(directory: str) -> list[str]:

@@ -18,6 +18,7 @@ from ..transferlog.records import Login, Operation, Record, Session, Transfer, U
 from .event import Kind, TransferEvent
 
 RECENT = 100  # uploads of a session that a rename may still be about
+HELD = 600  # seconds for which an upload under a temporary name waits for its rename
 _OPEN = 1000  # files of a session whose closing is waited for: sshd's own limit is mostly 1024
 # The names under which WinSCP, lftp and others write a file before they rename it.
 _TEMPORARY = re.compile(r"(?s).*/(?:[^/]+\.(?:filepart|part|tmp)|\.in\.[^/]+)").fullmatch
@@ -44,6 +45,13 @@ class _State:
     moment: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     told: bool = False
+
+    def note(self, path: str, written: int) -> None:
+        """Remember an upload that a rename may be about, and forget the oldest for it."""
+        self.recent.pop(path, None)
+        self.recent[path] = written
+        while len(self.recent) > RECENT:
+            del self.recent[next(iter(self.recent))]
 
 
 class Converter:
@@ -76,9 +84,25 @@ class Converter:
         events, self._events = self._events, []
         return events
 
-    def lost(self, at: int, why: str) -> TransferEvent:
-        """Return the event that says that lines of anybody may be missing."""
-        return self._gap("", at, "", 0, why)
+    def lost(self, at: int, why: str, user: str = "") -> TransferEvent:
+        """Return the event that says that something of an account, or of anybody, is missing."""
+        return self._gap(user, at, "", 0, why)
+
+    def overdue(self, now: float) -> list[TransferEvent]:
+        """Return the uploads under a temporary name that have waited long enough.
+
+        Args:
+            now: epoch seconds up to which the log was read.
+        """
+        for key, state in self._states.items():
+            for path, fields in list(state.held.items()):  # oldest first
+                if fields["at"] > now - HELD:
+                    break
+                self.touched.add(key)
+                self._release(state, path)
+                state.note(path, fields["written"])  # a rename may still come
+        events, self._events = self._events, []
+        return events
 
     # -- what is kept ------------------------------------------------------------------------------
 
@@ -159,10 +183,7 @@ class Converter:
                 self._release(state, next(iter(state.held)))
             return
         self._events.append(event)
-        state.recent.pop(path, None)
-        state.recent[path] = record.written
-        while len(state.recent) > RECENT:
-            del state.recent[next(iter(state.recent))]
+        state.note(path, record.written)
 
     def _operation(self, state: _State, account: Account, record: Operation) -> None:
         path, to = record.path or "", record.to or ""

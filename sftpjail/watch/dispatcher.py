@@ -129,6 +129,18 @@ class Dispatcher:
             lines = self._lines.values()
             return sum(len(line.positions) + len(line.sent) for line in lines)
 
+    def waiting_of(self, user: str) -> int:
+        """Return how many events of the queue are not done of an account."""
+        with self._changed:
+            line = self._lines.get(user)
+            return len(line.positions) if line else 0
+
+    @property
+    def sending(self) -> set[str]:
+        """The ids of the events that are being sent again."""
+        with self._changed:
+            return set(self._sending)
+
     def end(self) -> None:
         """Begin nothing new, wait a little for what runs, and leave the rest for the next start."""
         with self._changed:
@@ -202,8 +214,10 @@ class Dispatcher:
             return
         try:
             if failed:
-                self._spool.put(event, outcome.why, line.tries)
-                self._tell(f"{event.kind} {event.id} is put aside: sftpjail events")
+                kept = self._spool.put(event, outcome.why, line.tries)
+                what = "" if kept is event else f"{event.kind} {event.id} is dropped, since "
+                what += kept.reason if what else f"{event.kind} {event.id} is put aside"
+                self._tell(f"{what}: sftpjail events")
             elif sent:
                 self._spool.done(event)
         except SftpJailError as error:

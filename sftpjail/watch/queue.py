@@ -6,6 +6,10 @@ committed is not there; the log is read again from the last place. A segment beg
 is known, so that the ones before it are needed for their own events alone, and go when all of these
 are done. That an event is done is marked in a file beside the segment. A mark may be lost, and the
 event is handed out once more; nothing else is.
+
+A segment of which most is done is written anew without that, so that a few events that wait for
+long keep no other on the disk. What is left stands behind a hole as long as the segment was: a
+mark of before means no event of now.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,10 +63,19 @@ class Known:
 
 @dataclass
 class _Segment:
-    """How many events a segment has, and how many of them are done."""
+    """One segment.
+
+    Args:
+        events: how many it has had.
+        done: how many of them are done.
+        stored: how many it has on the disk.
+        moved: where those are that had another offset when they were read or appended.
+    """
 
     events: int = 0
     done: int = 0
+    stored: int = 0
+    moved: dict[int, int] = field(default_factory=dict)
 
 
 class Queue:
@@ -76,8 +89,10 @@ class Queue:
 
     def __init__(self, directory: str = EVENTS) -> None:
         self._directory = directory
+        was_there = os.path.isdir(directory)
         store.make_place(directory)
-        self.known, self.damaged = Known(), False
+        # Until a place is found in it; without one, what came before this run is gone.
+        self.known, self.damaged = Known(), was_there
         self._segments: dict[int, _Segment] = {}
         self._lock = threading.Lock()
         self._last: store.Appended | None = None
@@ -90,17 +105,19 @@ class Queue:
 
     def recover(self) -> Iterator[tuple[str, int]]:
         """Yield account and position of each event that is not done, oldest first."""
-        before = -1
+        before, was_there, self.damaged = -1, self.damaged, False
         for number in self._numbers():
             segment = self._segments[number] = _Segment()
             self._follows, before = number == before + 1, number
             marked = self._marked(number)
             for user, offset in self._events_of(number):
                 segment.events += 1
+                segment.stored += 1
                 if offset in marked:
                     segment.done += 1
                 else:
                     yield user, number << _BITS | offset
+        self.damaged = self.damaged or (was_there and self.known.place is None)
 
     def _numbers(self) -> list[int]:
         names = [name for name in os.listdir(self._directory) if name.startswith("queue.")]
@@ -117,38 +134,40 @@ class Queue:
 
     def _events_of(self, number: int) -> Iterator[tuple[str, int]]:
         """Yield account and offset of the events of the batches of a segment that are whole."""
+        for batch, text in self._batches(number):
+            self._commit(json.loads(text))
+            for line, offset in batch:
+                yield _text(line[2:].partition(b"\t")[0]), offset
+
+    def _batches(self, number: int) -> Iterator[tuple[list[tuple[bytes, int]], bytes]]:
+        """Yield events, with their offsets, and the JSON that commits them, as long as it does."""
         offset, checksum, batch = 0, 0, list[tuple[bytes, int]]()
         with open(self._path("queue", number), "rb") as handle:
             for line in handle:
                 if line.startswith(b"E ") and line.endswith(b"\n"):
                     checksum = zlib.crc32(line, checksum)
-                    batch.append((line[2:].partition(b"\t")[0], offset))
-                elif not self._commits(line, checksum):
-                    return
-                else:
-                    yield from ((_text(word), at) for word, at in batch)
+                    batch.append((line, offset))
+                elif line.strip(b"\0") != b"\n":
+                    text = _committed(line, checksum)
+                    if text is None:
+                        return
+                    yield batch, text
                     checksum, batch = 0, []
                 offset += len(line)
 
-    def _commits(self, line: bytes, checksum: int) -> bool:
-        """Take in a line that commits a batch; return whether it is one, and whole."""
-        mark, _, rest = line.partition(b" ")
-        digest, _, text = rest.partition(b" ")
-        if mark != b"C" or digest != b"%08x" % zlib.crc32(text, checksum):
-            return False
-        found = json.loads(text)
+    def _commit(self, found: Mapping[str, Any]) -> None:
+        """Take in what a line that commits a batch has."""
         place = found["place"]
         later = Known(
             Place(**place) if place else None, found["parser"], found["converter"], found["tests"]
         )
-        sequence = found["sequence"]
         if found["whole"]:
             self.known = Known()
             # Where a number is missing, that segment was done.
-            self.damaged = self.damaged or (self._follows and sequence > self._sequence + 1)
-        self._sequence = max(sequence, self._sequence)
+            gone = found.get("first", found["sequence"]) > self._sequence + 1
+            self.damaged = self.damaged or (self._follows and gone)
+        self._sequence = max(found["sequence"], self._sequence)
         self.known.add(later)
-        return True
 
     # -- more --------------------------------------------------------------------------------------
 
@@ -196,8 +215,10 @@ class Queue:
             self._full = max(SEGMENT, 4 * segment.size)
         with self._lock:
             self._segments[self._number].events += len(events)
+            self._segments[self._number].stored += len(events)
             if fresh:
                 self._drop()
+                self._write_anew()
         return [self._number << _BITS | offset for offset in offsets]
 
     def _begin(self) -> store.Appended:
@@ -207,6 +228,10 @@ class Queue:
         with self._lock:
             self._segments[self._number] = _Segment()
         return self._last
+
+    def close(self) -> None:
+        """Append no more."""
+        self._give_up()
 
     def _give_up(self) -> None:
         if self._last:
@@ -222,12 +247,13 @@ class Queue:
             SftpJailError: it cannot be read.
             OSError: not now: the host lacks memory or descriptors.
         """
-        number, offset = position >> _BITS, position & (1 << _BITS) - 1
+        number = position >> _BITS
         path = self._path("queue", number)
         try:
-            with open(path, "rb") as handle:
-                handle.seek(offset)
-                return TransferEvent.from_json(json.loads(handle.readline().partition(b"\t")[2]))
+            with self._lock, open(path, "rb") as handle:
+                handle.seek(self._offset(position))
+                line = handle.readline()
+            return TransferEvent.from_json(json.loads(line.partition(b"\t")[2]))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             if isinstance(error, OSError) and error.errno in _SCARCE:
                 raise
@@ -240,9 +266,9 @@ class Queue:
             SftpJailError: the mark could not be written. The event is done in this run all the
                 same: what has filled the disk may be the queue, which is to be removed.
         """
-        number, offset = position >> _BITS, position & (1 << _BITS) - 1
+        number = position >> _BITS
         with self._lock:
-            segment = self._segments[number]
+            segment, offset = self._segments[number], self._offset(position)
             segment.done += 1
             if segment.done >= segment.events and number != self._number:
                 self._drop()
@@ -262,8 +288,64 @@ class Queue:
             store.remove(self._path("done", number))
             del self._segments[number]
 
+    def _offset(self, position: int) -> int:
+        """Return where an event is in its segment."""
+        offset = position & (1 << _BITS) - 1
+        segment = self._segments.get(position >> _BITS)
+        return segment.moved.get(offset, offset) if segment else offset
+
+    def _write_anew(self) -> None:
+        """Write the segments anew of which most is done; those that cannot be stay as they are."""
+        for number, segment in self._segments.items():
+            left = segment.events - segment.done
+            if number != self._number and left * 4 <= segment.stored:
+                with contextlib.suppress(SftpJailError, OSError):
+                    self._write_what_is_left(number, segment)
+
+    def _write_what_is_left(self, number: int, segment: _Segment) -> None:
+        """Raises SftpJailError or OSError."""
+        path, marked = self._path("queue", number), self._marked(number)
+        hole = os.path.getsize(path)
+        lines, moved, texts, offset = [b"\n"], dict[int, int](), list[bytes](), hole + 1
+        for batch, text in self._batches(number):
+            texts = [*texts[:1], text]
+            for line, before in batch:
+                if before not in marked:
+                    lines.append(line)
+                    moved[before] = offset
+                    offset += len(line)
+        if not texts:
+            return
+        first, last = json.loads(texts[0]), json.loads(texts[-1])
+        known = {
+            "sequence": last["sequence"],
+            "first": first.get("first", first["sequence"]),
+            "whole": True,  # what comes behind begins with all that is known
+            **asdict(Known()),
+        }
+        commit = json.dumps(known).encode("ascii") + b"\n"
+        checksum = zlib.crc32(commit, zlib.crc32(b"".join(lines[1:])))
+        lines.append(b"C %08x %s" % (checksum, commit))
+        store.put_behind(path, hole, b"".join(lines))
+        segment.stored = len(moved)
+        origins = {now: origin for origin, now in segment.moved.items()}
+        segment.moved = {origins.get(before, before): now for before, now in moved.items()}
+        store.remove(self._path("done", number))
+
     def _path(self, what: str, number: int) -> str:
         return f"{self._directory}/{what}.{number}"
+
+
+def _committed(line: bytes, checksum: int) -> bytes | None:
+    """Return the JSON of a line that commits a batch, or None: it is none, or not whole.
+
+    Args:
+        line: with its newline, if it has one.
+        checksum: of the batch.
+    """
+    mark, _, rest = line.partition(b" ")
+    digest, _, text = rest.partition(b" ")
+    return text if mark == b"C" and digest == b"%08x" % zlib.crc32(text, checksum) else None
 
 
 def _text(word: bytes) -> str:

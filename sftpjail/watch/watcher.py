@@ -22,6 +22,7 @@ from .conversion import Converter
 from .dispatcher import Deliver, Dispatcher, Tell
 from .event import TransferEvent
 from .handout import Worker
+from .limit import Limit
 from .queue import Known, Queue
 
 FRESH = 60.0  # seconds after which facts are read anew, whatever the files say
@@ -36,7 +37,7 @@ _LOST = (
     "the place up to which the log was read is not there any more: it was rotated away, or is of"
     " another log"
 )
-_DAMAGED = "a part of what was kept of the log is damaged"
+_DAMAGED = "a part of what was kept of the log is damaged, or gone"
 _T = TypeVar("_T")
 
 
@@ -124,7 +125,7 @@ class Watcher:
         spool: Spool | None = None,
     ) -> None:
         self._tell, self._is_over = tell, is_over
-        self._queue, self._spool = queue or Queue(), spool or Spool()
+        self._queue, self._spool = queue or Queue(), spool or Spool(most=config.events.queue)
         self._make, self._accounts = make, Accounts(config, make)
         self._reader = Reader(Clock(), self._accounts)
         self._reader.starts, self._reader.touched = True, set()
@@ -132,11 +133,15 @@ class Watcher:
         self.dispatcher = Dispatcher(
             self._queue, self._spool, deliver, workers, config.events.retries, tell
         )
+        self._limit = Limit(
+            config.events.queue, self.dispatcher.waiting_of, self._converter.lost, tell
+        )
         self._following = Following(
             lambda: self._accounts.host, config, self._reader, self._recover()
         )
-        self._known = self._queue.known.place is not None
-        self._kept = self._looked = self._asked = time.monotonic()
+        self._place = self._queue.known.place
+        self._known = self._place is not None
+        self._kept = self._looked = self._asked = self._waited = time.monotonic()
         self._gone: set[bytes] = set()
         self._settles, self._unsettled = 0.0, dict[bytes, Operation]()
 
@@ -163,6 +168,7 @@ class Watcher:
     def end(self) -> None:
         """Begin nothing new, and leave what is left for the next start."""
         self.dispatcher.end()
+        self._queue.close()
 
     def _recover(self) -> Place | None:
         """Go on where the last run ended; return how far the log was read."""
@@ -183,19 +189,22 @@ class Watcher:
             self._accounts.changed = False
             self._reader.look_again(self._accounts)
         now = time.time()
-        records = batch
         if not batch or batch[-1].at > now - SLOW:  # all was read, and not yesterday's log
-            records = [*batch, *self._settled(), *self._ended()]
-        events = self._converter.convert(records)
+            events = self._converter.convert([*batch, *self._settled(), *self._ended()])
+            if time.monotonic() > self._waited + LOOK:  # a rename may lie unread at the beginning
+                self._waited = time.monotonic()
+                events += self._converter.overdue(now)
+        else:
+            events = self._converter.convert(batch)
         for was_lost, why in ((self._queue.damaged, _DAMAGED), (self._following.lost, _LOST)):
             if was_lost:
                 events.insert(0, self._converter.lost(int(now), why))
                 self._tell(why)
         self._queue.damaged = self._following.lost = False
-        self._keep(events)
+        self._keep(self._limit.admit(events))
         if time.monotonic() > self._asked + AGAIN:
             self._asked = time.monotonic()
-            self.dispatcher.send_again(self._spool.again())
+            self.dispatcher.send_again(self._spool.again(self.dispatcher.sending))
 
     def _refresh(self) -> None:
         """Read the facts again until that goes well: the batch would be lost else."""
@@ -211,8 +220,10 @@ class Watcher:
 
         What was not kept when this is ended is read from the log again.
         """
-        changed = bool(self._reader.touched) and time.monotonic() > self._kept + KEEP
-        if self._following.place is None or not (events or changed or not self._known):
+        place = self._following.place
+        changed = bool(self._reader.touched or self._converter.touched) or place != self._place
+        changed = changed and time.monotonic() > self._kept + KEEP
+        if place is None or not (events or changed or not self._known):
             return
         later = self._state(self._reader.touched or (), self._converter.touched)
         while True:
@@ -222,7 +233,7 @@ class Watcher:
             except SftpJailError as error:  # the disk is full: the log has it all until then
                 self._tell(f"{error.message}; nothing is handed out until it can be written")
                 time.sleep(PAUSE)
-        self._known, self._kept = True, time.monotonic()
+        self._known, self._kept, self._place = True, time.monotonic(), place
         self._reader.touched = set()
         self._converter.touched.clear()
         for event, position in zip(events, positions, strict=True):

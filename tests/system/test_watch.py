@@ -4,95 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
-import subprocess
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from answers import judge
 from machine import Machine
 from steps import CONFIG, jail, ready, refused
-
-EVENTS = "[events]\nuser = hooks\nworkers = 3\ntimeout = 20\nretries = 0\n"
-UNIT = "sftpjail-watch.service"
-LOG = "/var/log/sftp.log"
-KINDS = (
-    "upload",
-    "upload-failed",
-    "download",
-    "rename",
-    "delete",
-    "session-start",
-    "session-end",
-    "gap",
-)
-# Says what it got, in a line for each account; what is in /run/bad/PATH makes it fail.
-SCRIPT = r"""#!/bin/sh
-[ -z "$SFTPJAIL_PATH" ] || [ ! -e "/run/bad$SFTPJAIL_PATH" ] || exit 1
-printf '%s\t' "$SFTPJAIL_EVENT" "$SFTPJAIL_ID" "$SFTPJAIL_PATH" "$SFTPJAIL_RENAMED_FROM" "$SFTPJAIL_TO" \
-    "$SFTPJAIL_WRITTEN" "$SFTPJAIL_READ" "$SFTPJAIL_REASON" >>"/run/told/${SFTPJAIL_USER:-nobody}"
-echo >>"/run/told/${SFTPJAIL_USER:-nobody}"
-"""
-
-
-def prepare(machine: Machine, backend: str = "") -> None:
-    """A user for scripts, and a script for each event."""
-    machine.run("useradd", "--system", "--shell", "/usr/sbin/nologin", "hooks")
-    machine.sh("install -d -o hooks /run/told; mkdir /run/bad")
-    for kind in KINDS:
-        machine.write(f"/etc/sftpjail/hooks/{kind}.d/tell", SCRIPT, 0o755)
-    machine.sh("dd if=/dev/zero of=/root/file bs=1000 count=1 2>/dev/null")
-    machine.write(CONFIG, f"{EVENTS}{backend}")
-
-
-def told(machine: Machine, user: str = "ann") -> list[dict[str, str]]:
-    """What was handed out of an account, in its order."""
-    names = ("event", "id", "path", "renamed_from", "to", "written", "read", "reason")
-    text = machine.sh(f"cat /run/told/{user} 2>/dev/null || :").out
-    lines = [line.split("\t") for line in text.split("\n") if line]
-    return [dict(zip(names, line, strict=False)) for line in lines]
-
-
-def uploads(machine: Machine, user: str = "ann") -> list[str]:
-    """The paths of complete uploads, in their order, each once: a repetition is known by its id."""
-    found = {one["id"]: one["path"] for one in told(machine, user) if one["event"] == "upload"}
-    return list(found.values())
-
-
-def until(machine: Machine, user: str, event: str, count: int = 1, seconds: float = 60) -> None:
-    """Wait until so many events of a kind, or of a path, were handed out."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = told(machine, user)
-        if len({one["id"] for one in found if event in (one["event"], one["path"])}) >= count:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no {count} of {event}: {told(machine, user)}")
-
-
-@contextmanager
-def watching(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
-    """`sftpjail watch` in the foreground, ended as systemd ends it."""
-    watcher = subprocess.Popen(machine.argv("sftpjail", "watch"), stderr=subprocess.PIPE)
-    machine.wait_for("/run/sftpjail/watch", r"\d")
-    machine.sh(
-        "for n in $(seq 200); do ls /var/lib/sftpjail/events/queue.* && exit; sleep 0.1; done"
-    )
-    try:
-        yield watcher
-    finally:
-        asked = machine.sh("kill $(cat /run/sftpjail/watch) 2>/dev/null", check=False).code == 0
-        assert watcher.wait(30) == 0 or not asked
-        assert watcher.stderr
-        said = watcher.stderr.read().decode()
-        assert "Traceback" not in said and "a bug:" not in said, said
-
-
-def put(names: list[str]) -> list[str]:
-    return [f"put /root/file {name}" for name in names]
+from watched import EVENTS, LOG, UNIT, prepare, put, told, until, uploads, watching
 
 
 @pytest.mark.halved
@@ -250,48 +168,3 @@ def test_the_journal_and_the_service(booted: Machine) -> None:
     assert booted.run("systemctl", "is-active", UNIT, check=False).out == "inactive\n"
     said = booted.run("sftpjail", "check", check=False).out
     assert "hooks/upload.d" in said, "there are scripts, and nobody runs them"
-
-
-def handed(machine: Machine, names: list[str]) -> dict[str, list[str]]:
-    return {name: uploads(machine, name) for name in names}
-
-
-@pytest.mark.whole
-@pytest.mark.booted
-def test_ten_thousand_uploads_by_twenty_accounts(booted: Machine) -> None:
-    """The watcher is killed, the log rotated and the host rebooted meanwhile; in each account's order, none is missing."""
-    prepare(booted, "[logs]\nbackend = journald\n")
-    booted.sh("mkdir /var/lib/told && chown hooks /var/lib/told")
-    booted.sh("echo MaxStartups 100 >/etc/ssh/sshd_config.d/x.conf; systemctl reload ssh")
-    booted.sh("sed -i s,/run/told,/var/lib/told, /etc/sftpjail/hooks/*.d/tell")
-    booted.run("sftpjail", "setup")
-    names = [f"u{number}" for number in range(20)]
-    keys = {name: jail(booted, name) for name in names}
-    wanted = [f"n{number}" for number in range(500)]
-    for part in range(5):
-        batch = put(wanted[part * 100 : part * 100 + 100])
-        running = [
-            subprocess.Popen(
-                booted.argv(
-                    "sftp", "-b", "-", *booted._client(keys[name], "-P"), f"{name}@127.0.0.1"
-                ),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-            )
-            for name in names
-        ]
-        for one in running:
-            assert one.stdin
-            one.stdin.write(("\n".join(batch) + "\n").encode())
-            one.stdin.close()
-        if part % 2:
-            booted.run("systemctl", "kill", "-s", signal.SIGKILL.name, UNIT)
-        booted.run("journalctl", "--rotate")
-        assert [one.wait() for one in running] == [0] * len(names)
-        if part == 2:
-            booted.reboot()
-    booted.sh("rm -rf /run/told; ln -s /var/lib/told /run/told")
-    for name in names:
-        until(booted, name, "upload", 500, seconds=600)
-    for name in names:
-        assert uploads(booted, name) == [f"/home/{name}/{one}" for one in wanted]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import FakeHost, Tree
@@ -124,6 +125,56 @@ def test_where_the_place_is_gone_what_is_later_counts(log: Log) -> None:
     assert log.new() == [] and log.lost and log.place
     log.place = replace(log.place, offset=0)
     assert log.new() == [] and log.lost
+
+
+def test_a_log_that_is_gone_is_lost_once(log: Log) -> None:
+    log.append(line("old"), line("a", 5))
+    log.new()
+    log.path.write_text("")
+    assert log.new() == [] and log.lost
+    assert log.new() == [] and not log.lost
+    log.append(line("b", 6))
+    assert log.new() == ["b"] and log.new() == [] and not log.lost
+
+
+def test_what_comes_last_to_the_old_file_is_read_first(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(line("old"))
+    log.new()
+    log.append(line("a", 1))
+    move(log)
+    log.path.touch()
+    of_file, late = Since._of_file, [line("b", 2)]
+
+    def slow(self: Since, name: str, *more: Any) -> Iterator[Any]:
+        yield from of_file(self, name, *more)
+        if late:  # the daemon writes once more to the old file, and then to the new one
+            with open(log.rotated("sftp.log.1"), "a", encoding="utf-8") as handle:
+                handle.write(late.pop())
+            log.append(line("c", 3))
+
+    monkeypatch.setattr(Since, "_of_file", slow)
+    assert [*log.new(), *log.new()] == ["a", "b", "c"] and not log.lost
+
+
+def test_a_file_that_is_emptied_while_it_is_found_is_read_later(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(line("old"))
+    log.new()
+    log.append(line("a", 1))
+    found, emptied = Since._found, [True]
+
+    def slow(self: Since, files: list[Any]) -> int | None:
+        number = found(self, files)
+        if emptied and emptied.pop():
+            copy_and_empty(log)
+            log.append(line("x" * 300, 2), line("c", 3))
+        return number
+
+    monkeypatch.setattr(Since, "_found", slow)
+    assert [*log.new(), *log.new()] == ["a", "x" * 300, "c"] and not log.lost
 
 
 def test_a_damaged_packed_file_is_a_gap_and_no_end(log: Log) -> None:

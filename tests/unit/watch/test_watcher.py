@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from sftpjail.model import Account
 from sftpjail.system import events as store
 from sftpjail.transferlog.following import Dropped
 from sftpjail.transferlog.totals import Place
+from sftpjail.watch import conversion
 from sftpjail.watch import dispatcher as dispatching
 from sftpjail.watch import queue as queueing
 from sftpjail.watch import watcher as watching
@@ -28,6 +31,7 @@ from sftpjail.watch.conversion import RECENT, Converter
 from sftpjail.watch.dispatcher import Dispatcher
 from sftpjail.watch.event import TransferEvent
 from sftpjail.watch.handout import Outcome, Result, Worker
+from sftpjail.watch.limit import Limit
 from sftpjail.watch.queue import Known, Queue
 from sftpjail.watch.watcher import Watcher
 
@@ -208,6 +212,79 @@ def test_of_many_temporary_names_the_oldest_waits_no_longer(logged: Logged) -> N
     assert kinds(found) == [("session-start", ""), ("upload", "/0.part"), ("upload", "/1.part")]
     logged.closes("ann")
     assert len(logged.watch()) == RECENT + 1
+
+
+def test_a_temporary_name_waits_for_ten_minutes(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged.opens("ann")
+    logged.puts("ann", "/d/a.part")
+    assert kinds(logged.watch()) == [("session-start", "")]
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+    monkeypatch.setattr(conversion, "HELD", time.time())
+    assert logged.watch() == [], "not yet"
+    monkeypatch.setattr(conversion, "HELD", 600)
+    (late,) = logged.watch()
+    assert (late.kind, late.path, late.written) == ("upload", "/d/a.part", 5)
+    assert logged.watch() == [], "once"
+    logged.line("ann", 7, 'posix-rename old "/d/a.part" new "/d/a"')
+    logged.closes("ann")
+    (renamed, *_) = logged.watch()
+    assert (renamed.kind, renamed.path) == ("upload", "/d/a")
+    assert (renamed.renamed_from, renamed.written) == ("/d/a.part", 5)
+
+
+def test_a_client_that_is_too_quick_gets_a_gap_and_delays_nobody(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(CONFIG, events=replace(CONFIG.events, queue=10))
+    monkeypatch.setitem(globals(), "CONFIG", small)
+    for number in range(30):
+        logged.line("ann", 7, f'rename old "/{number}" new "/x"')
+    logged.puts("bob", "/b", pid=8)
+    found = logged.watch()
+    mine = [one for one in found if one.user == "ann"]
+    assert [one.path for one in mine] == [*(f"/{number}" for number in range(10)), ""]
+    gap = mine[-1]
+    assert (gap.kind, gap.uid) == ("gap", 1001)
+    assert gap.reason == "10 events of this account wait: later ones were dropped"
+    assert [one.path for one in found if one.user == "bob"] == ["/b"]
+    logged.line("ann", 7, 'rename old "/new" new "/x"')
+    assert [one.path for one in logged.watch()] == ["/29"], "which has waited for its failure"
+
+
+def test_an_account_without_room_gets_some_when_half_is_done() -> None:
+    waiting, told = {"ann": 8}, list[str]()
+    limit = Limit(10, lambda user: waiting.get(user, 0), gap_of, told.append)
+    events = [upload_of("ann", f"/{number}") for number in range(5)]
+    assert [one.path for one in limit.admit(events)] == ["/0", "/1", ""]
+    waiting["ann"] = 6
+    assert limit.admit(events) == []
+    waiting["ann"] = 5
+    assert limit.admit(events[:2]) == events[:2]
+    assert told == ["10 events of ann wait: others are dropped", "8 events of ann were dropped"]
+
+
+def gap_of(at: int, why: str, user: str) -> TransferEvent:
+    return TransferEvent("1-0", "gap", at, user, 1, reason=why)
+
+
+def upload_of(user: str, path: str) -> TransferEvent:
+    return TransferEvent(f"1-{path[1:]}", "upload", 1, user, 1, path=path)
+
+
+def test_what_lies_aside_of_an_account_is_limited(tmp_path: Path) -> None:
+    store.make_place(str(tmp_path / "events"))
+    spool = Spool(str(tmp_path / "events"), most=3)
+    for number in range(6):
+        spool.put(upload_of("ann", f"/{number}"), "it said no", 1)
+    spool.put(upload_of("bob", "/x"), "it said no", 1)
+    found = {(one.event.user, one.event.kind, one.event.path) for one in spool.listed()}
+    kept = {("ann", "upload", f"/{number}") for number in range(3)}
+    assert found == {*kept, ("ann", "gap", ""), ("bob", "upload", "/x")}
+    assert len(Spool(str(tmp_path / "events"), most=3).listed()) == 5
+    again = Spool(str(tmp_path / "events"), most=3).put(upload_of("ann", "/7"), "no", 1)
+    assert again.reason.startswith("3 events of this account lie aside already"), "counted anew"
 
 
 def test_events_that_are_alike_have_ids_of_their_own(logged: Logged) -> None:
@@ -427,10 +504,61 @@ def test_what_is_in_the_queue_is_json_of_ascii(logged: Logged) -> None:
 
 
 def test_a_queue_of_which_a_part_is_missing_says_so(tmp_path: Path) -> None:
-    queue = Queue(str(tmp_path))
+    queue = Queue(str(tmp_path / "events"))
     assert list(queue.recover()) == [] and not queue.damaged
     with pytest.raises(SftpJailError, match="cannot read"):
         queue.event(7 << 40)
+
+
+def test_a_queue_that_is_gone_or_damaged_says_so(logged: Logged) -> None:
+    logged.opens("ann")
+    assert [one.kind for one in logged.watch()] == ["session-start"]
+    kept = sorted(logged.place.glob("queue.*"))
+    for path in kept:
+        path.write_bytes(b"rubbish")
+    logged.puts("ann", "/a")
+    assert [one.kind for one in logged.watch()] == ["gap"]
+    for path in logged.place.glob("queue.*"):
+        path.unlink()
+    (gap,) = logged.watch()
+    assert (gap.kind, gap.user) == ("gap", "") and "damaged, or gone" in gap.reason
+    logged.puts("ann", "/b")
+    assert kinds(logged.watch()) == [("upload", "/b")]
+
+
+def test_a_few_events_that_wait_keep_no_others_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "SEGMENT", 2000)
+    place = tmp_path / "events"
+    queue = Queue(str(place))
+    known = Known(Place(1))
+    kept, wanted = [], []
+    for number in range(40):
+        events = [upload_of("bob", f"/{number}.{n}") for n in range(20)]
+        events[3] = upload_of("ann", f"/{number}")
+        positions = queue.append(events, known, lambda: known)
+        kept.append(positions[3])
+        wanted.append(events[3])
+        for position in {*positions} - {positions[3]}:
+            queue.done(position)
+    queue.append([], known, lambda: known)
+    assert [queue.event(position) for position in kept] == wanted
+    used = sum(path.stat().st_blocks * 512 for path in place.glob("queue.*"))
+    assert used < 45 * 4096, "a block for each, and not three"
+    for position in kept[:20]:
+        queue.done(position)
+    assert [queue.event(position) for position in kept[20:]] == wanted[20:]
+    queue.close()
+    for _ in range(2):  # the second time what was written anew is written anew
+        later = Queue(str(place))
+        left = dict(enumerate(later.recover()))
+        assert [later.event(position) for _, position in left.values()] == wanted[20:]
+        assert [user for user, _ in left.values()] == ["ann"] * 20 and not later.damaged
+        assert later.known.place == Place(1)
+        with later._lock:
+            later._write_anew()
+        later.close()
 
 
 @pytest.mark.parametrize("fault", [RecursionError("deep"), KeyError("x")])
