@@ -70,6 +70,104 @@ def cut_off(machine: Machine, key: str) -> None:
     )
 
 
+CLIENTS = r"""
+import json, os, re, signal, subprocess, sys, time, paramiko
+
+key, sftp, lftp = sys.argv[1], json.loads(sys.argv[2]), ["lftp", "--norc", "-c"]
+
+def opened(name):
+    while not (found := re.search(r"sftp\[(\d+)\]: open \"/home/ann/%s\"" % name, open(LOG).read())):
+        time.sleep(0.05)
+    return int(found[1])
+
+def puts(name, *options):
+    client = subprocess.Popen([*sftp, *options, "ann@127.0.0.1"], stdin=subprocess.PIPE)
+    client.stdin.write(f"put /root/big {name}\n".encode())
+    client.stdin.close()
+    return client
+
+transport = paramiko.Transport(("127.0.0.1", PORT))
+transport.connect(username="ann", pkey=paramiko.Ed25519Key.from_private_key_file(key))
+client = paramiko.SFTPClient.from_transport(transport)
+for name in ("whole", "winscp.filepart"):
+    with client.open(name, "w") as file:
+        file.write(b"x" * 1000)
+client.posix_rename("winscp.filepart", "winscp")
+with client.open("whole", "a") as file:
+    file.write(b"y" * 10)
+try:
+    with client.open("/full/full", "w") as file:
+        file.write(b"x" * 1000000)
+except OSError:
+    pass
+with client.open("empty", "w"):
+    pass
+cut = client.open("cut", "w")
+cut.write(b"x" * 1000)
+cut.flush()
+transport.sock.close()
+for name, number in (("stopped", signal.SIGINT), ("killed", signal.SIGKILL)):
+    client = puts(name, "-l", "800")
+    opened(name)
+    client.send_signal(number)
+    client.wait()
+client = puts("server", "-l", "800")
+os.kill(opened("server"), signal.SIGTERM)
+client.wait()
+subprocess.run([*lftp, sys.argv[3] + "; put /root/file -o lftp"], check=True)
+client = subprocess.Popen([*lftp, sys.argv[3] + "; set net:limit-rate 10000; put /root/big -o slow"])
+opened(r"\.in\.slow\.?")
+client.kill()
+client.wait()
+"""
+
+
+def test_what_clients_do_is_told_apart(machine: Machine) -> None:
+    """As far as it can be: a client that is told to stop closes its file as if it were whole."""
+    machine.start_rsyslog()
+    prepare(machine)
+    ready(machine, EVENTS)
+    machine.restart_rsyslog()
+    key = jail(machine, "ann")
+    machine.sh("mkdir /srv/full && mount -t tmpfs -o size=40k,mode=777 none /srv/full")
+    machine.sh("head -c 1000000 /dev/zero >/root/big")
+    machine.run("sftpjail", "mount", "ann", "/srv/full", "/full")
+    ssh = " ".join(["ssh", "-a", "-x", *machine._client(key, "-p")])
+    lftp = f'set sftp:connect-program "{ssh}"; set xfer:use-temp-file yes; '
+    lftp += "open sftp://ann:x@127.0.0.1"
+    sftp = ["sftp", "-b", "-", *machine._client(key, "-P")]
+    script = CLIENTS.replace("LOG", repr(LOG)).replace("PORT", str(machine.port))
+    with watching(machine):
+        machine.run("python3", "-c", script, key, json.dumps(sftp), lftp)
+        until(machine, "ann", "session-end", 6)
+        found = told(machine)
+    kinds = [(one["event"], one["path"], one["written"]) for one in found if one["path"]]
+    home = "/home/ann"
+    assert {one for one in kinds if one[0] == "upload"} >= {
+        ("upload", f"{home}/whole", "1000"),
+        ("upload", f"{home}/whole", "10"),  # the rest that came in this session
+        ("upload", f"{home}/winscp", "1000"),
+        ("upload", f"{home}/empty", "0"),
+        ("upload", f"{home}/lftp", "1000"),
+    }
+    uploads = {path: int(written) for kind, path, written in kinds if kind == "upload"}
+    assert 0 < uploads.pop(f"{home}/stopped") < 1000000
+    failed = {one["path"]: one["reason"] for one in found if one["event"] == "upload-failed"}
+    assert failed.pop("/full/full") in ("No space left on device", "Failure")
+    cut = dict.fromkeys(("cut", "killed", "server", ".in.slow."), CUT)
+    assert failed == {f"{home}/{name}": why for name, why in cut.items()}
+    assert len(uploads) == 4 and len(kinds) == len(uploads) + 1 + 1 + 1 + len(cut)
+    renamed = {one["path"]: one["renamed_from"] for one in found if one["renamed_from"]}
+    assert renamed == {
+        f"{home}/winscp": f"{home}/winscp.filepart",
+        f"{home}/lftp": f"{home}/.in.lftp.",
+    }
+    assert not any(one["event"] == "gap" for one in found), found
+
+
+CUT = "the session ended before it was closed"
+
+
 @pytest.mark.halved
 def test_nothing_is_lost_and_what_fails_lies_aside(machine: Machine) -> None:
     machine.start_rsyslog()
