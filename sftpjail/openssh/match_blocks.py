@@ -9,7 +9,7 @@ from ..config import Config
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Style
 from ..host import Host
-from ..model import Profile
+from ..model import Account, Profile, normal
 from ..paths import KEYS_DIR
 from .pam_session import SERVICES, service
 
@@ -59,6 +59,25 @@ def force_command(profile: Profile, config: Config) -> str:
             f"profile {profile.name}: ForceCommand has more than the {WORDS} words that sshd keeps"
         )
     return command
+
+
+def start_of(account: Account, host: Host, config: Config) -> str:
+    """Return the directory in which sessions start: -d, else the home if it exists, else /.
+
+    sshd calls chdir(home) inside the chroot, and stays in / if that fails (session.c, do_child).
+
+    Args:
+        account: with its profile.
+        host: the facts.
+        config: what is logged, and how.
+    """
+    assert account.profile is not None
+    words = force_command(account.profile, config).split()
+    start = next((word[2:] for word in words if word.startswith("-d")), "")
+    if start:
+        return normal(account.expand(start))
+    home = normal(account.home)
+    return home if host.is_dir(host.mount_tables.behind(account.name, account.jail + home)) else "/"
 
 
 def block(profile: Profile, config: Config, host: Host) -> list[str]:

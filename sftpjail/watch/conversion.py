@@ -60,14 +60,19 @@ class Converter:
     Args:
         member: returns a jailed account by its name, or None.
         by_uid: returns one by its uid, or None.
+        start: returns where an account's sessions start: relative names of a client count from
+            there, since no request of SFTP goes elsewhere.
 
     `touched` has the keys of the sessions that changed; see `remembered`.
     """
 
     def __init__(
-        self, member: Callable[[str], Account | None], by_uid: Callable[[int], Account | None]
+        self,
+        member: Callable[[str], Account | None],
+        by_uid: Callable[[int], Account | None],
+        start: Callable[[Account], str] = lambda account: "/",
     ) -> None:
-        self._member, self._by_uid = member, by_uid
+        self._member, self._by_uid, self._start = member, by_uid, start
         self._states: dict[str, _State] = {}
         self._events: list[TransferEvent] = []
         self.touched: set[str] = set()
@@ -137,13 +142,21 @@ class Converter:
                 self._add(state, account, record, "gap", reason=why, verified=False)
             state.told = True
         elif isinstance(record, Transfer):
-            self._transfer(state, account, record)
+            path = self._absolute(record.path, account)
+            self._transfer(state, account, record._replace(path=path))
         elif isinstance(record, Operation):
-            self._operation(state, account, record)
+            path = self._absolute(record.path or "", account)
+            self._operation(state, account, record._replace(path=path))
         else:
             self._session(state, account, record)
         if isinstance(record, Session) and record.how != "opened":
             del self._states[key]
+
+    def _absolute(self, path: str, account: Account) -> str:
+        """Return the path of a name as a client gave it."""
+        if not path or path.startswith("/"):
+            return path
+        return f"{self._start(account).rstrip('/')}/{path}"
 
     def _session(self, state: _State, account: Account, record: Session) -> None:
         if record.how == "opened":
@@ -196,7 +209,7 @@ class Converter:
             why = "a file was renamed, and the log does not show where its old name ends"
             self._add(state, account, record, "gap", reason=why)
         elif record.operation in _RENAMES:
-            self._renamed(state, account, record, path, to)
+            self._renamed(state, account, record, path, self._absolute(to, account))
         elif record.operation in ("remove", "rmdir"):
             self._release(state, path)
             state.recent.pop(path, None)

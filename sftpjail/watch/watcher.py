@@ -11,6 +11,7 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..jails.membership import members
 from ..model import Account
+from ..openssh.match_blocks import start_of
 from ..transferlog import sources
 from ..transferlog.following import Dropped, Following
 from ..transferlog.parser import Reader
@@ -60,6 +61,7 @@ class Accounts:
         self._at, self._files = time.monotonic(), self._signature()
         self._members: Mapping[str, Account] = members(self._config, host)
         self._uids = {account.uid: account for account in self._members.values()}
+        self._starts = dict[str, str]()
         self.changed = True
 
     def _signature(self) -> list[tuple[int, int] | None]:
@@ -78,6 +80,12 @@ class Accounts:
     def by_uid(self, uid: int) -> Account | None:
         """Return a jailed account by its uid, or None."""
         return self._uids.get(uid)
+
+    def start_of(self, account: Account) -> str:
+        """Return where a jailed account's sessions start."""
+        if account.name not in self._starts:
+            self._starts[account.name] = start_of(account, self.host, self._config)
+        return self._starts[account.name]
 
     # -- for the reader of the log: see `Writers` ----------------------------------------------
 
@@ -129,7 +137,8 @@ class Watcher:
         self._make, self._accounts = make, Accounts(config, make)
         self._reader = Reader(Clock(), self._accounts)
         self._reader.starts, self._reader.touched = True, set()
-        self._converter = Converter(self._accounts.member, self._accounts.by_uid)
+        accounts = self._accounts
+        self._converter = Converter(accounts.member, accounts.by_uid, accounts.start_of)
         self.dispatcher = Dispatcher(
             self._queue, self._spool, deliver, workers, config.events.retries, tell
         )

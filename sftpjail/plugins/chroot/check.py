@@ -17,21 +17,7 @@ from ...jails.away import home_away, is_bare_of_homes, waits_for_mount
 from ...jails.homes import refusal
 from ...model import components, inside, normal
 from ...openssh.chroot_path import make_home, new_home, path_fix
-from ...openssh.match_blocks import force_command
-
-
-def _start(account: Account, host: Host, config: Config) -> str:
-    """Return the directory in which sessions start: -d, else the home if it exists, else /.
-
-    sshd calls chdir(home) inside the chroot, and stays in / if that fails (session.c, do_child).
-    """
-    assert account.profile is not None
-    words = force_command(account.profile, config).split()
-    start = next((word[2:] for word in words if word.startswith("-d")), "")
-    if start:
-        return normal(account.expand(start))
-    home = normal(account.home)
-    return home if host.is_dir(host.mount_tables.behind(account.name, account.jail + home)) else "/"
+from ...openssh.match_blocks import start_of
 
 
 def _components(account: Account, host: Host) -> list[Problem]:
@@ -70,7 +56,7 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
         return [Problem(what, "the session does not start in its home", "sftpjail apply")]
     if not host.is_dir(account.jail):
         return []
-    start = _start(account, host, config)
+    start = start_of(account, host, config)
     if _unmounted(account, account.jail + start, host):
         return []
     path = host.mount_tables.behind(account.name, account.jail + start.rstrip("/"))
@@ -266,7 +252,7 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
         )
         flaw = host.flaw(component)
         facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
-    start = _start(account, host, config)
+    start = start_of(account, host, config)
     able = host.may(
         account, host.mount_tables.behind(account.name, account.jail + start.rstrip("/")), "w"
     )

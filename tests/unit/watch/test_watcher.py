@@ -214,6 +214,26 @@ def test_of_many_temporary_names_the_oldest_waits_no_longer(logged: Logged) -> N
     assert len(logged.watch()) == RECENT + 1
 
 
+def test_relative_names_count_from_where_a_session_starts(logged: Logged) -> None:
+    """paramiko sends them as its program has them."""
+    logged.tree.directory("/srv/sftp/ann/home/ann")
+    for user, pid in (("ann", 7), ("bob", 8)):
+        logged.opens(user, pid)
+        logged.puts(user, "in.part", pid=pid)
+        logged.line(user, pid, 'posix-rename old "in.part" new "in"')
+        logged.puts(user, "/in", pid=pid)
+        logged.line(user, pid, 'remove name "in"')
+        logged.closes(user, pid)
+    found = [one for one in logged.watch() if one.path]
+    for user, start in (("ann", "/home/ann"), ("bob", "")):
+        mine = [(one.kind, one.path, one.renamed_from) for one in found if one.user == user]
+        assert mine == [
+            ("upload", f"{start}/in", f"{start}/in.part"),
+            ("upload", "/in", ""),
+            ("delete", f"{start}/in", ""),
+        ]
+
+
 def test_a_temporary_name_waits_for_ten_minutes(
     logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
