@@ -289,6 +289,9 @@ class Account:
 
 # The option of mount(8) that has a map of owners, and ours that allows a source without nosuid.
 MAP, SETID = "X-mount.idmap=", "x-sftpjail.setid"
+# Ours with the group that may write in a mounted directory, and what the directory had before:
+# acl.written.
+GROUP = "x-sftpjail.group="
 # An account that is still to be made has the uid and gid -1; see `Account.exists`.
 _ID = "(-1|[0-9]+)"
 _MAP = re.compile(rf"{MAP}u:([0-9]+):{_ID}:1(?:\\040| )g:([0-9]+):{_ID}:1")
@@ -316,7 +319,8 @@ class Bind:
     `role` is "mount" for what an administrator asked for, "home" and "log" for what a profile
     brings. `options` are those of mount(8); none means the usual ones. `kept` says where, as a
     profile's `mounts` does: in fstab and live, or for each session. `owner` is whose files the
-    jail sees as the account's own, None where each file is its owner's.
+    jail sees as the account's own, None where each file is its owner's. `group` is the one that may
+    write in the source because of this mount, None for none.
     """
 
     source: str
@@ -336,6 +340,32 @@ class Bind:
         """Whose files the jail sees as the account's, by its map; None where that is not ours."""
         found = _MAP.fullmatch(self.map)
         return Ids(int(found[1]), int(found[3])) if found else None
+
+    @property
+    def group(self) -> int | None:
+        """The group that may write in the source, by `mount --group`."""
+        return number(self._shared[0])
+
+    @property
+    def former(self) -> str:
+        """What the source had before it was shared, as acl.written has it, or ""."""
+        return self._shared[1]
+
+    @property
+    def _shared(self) -> tuple[str, str]:
+        option = next((option for option in self.options if option.startswith(GROUP)), "")
+        gid, _, former = option.removeprefix(GROUP).partition(":")
+        return gid, former
+
+
+def group_option(gid: int, former: str = "") -> str:
+    """Return the option of a mount whose directory a group shares.
+
+    Args:
+        gid: the group.
+        former: what the directory had before any mount asked for that, as acl.written has it.
+    """
+    return f"{GROUP}{gid}" + (f":{former}" if former else "")
 
 
 def map_ids(option: str, target: str) -> tuple[Ids, Ids]:

@@ -39,7 +39,9 @@ _LONGEST_COMMENT = 1000  # far below what chpasswd(8) still reads in a line of p
 _FIRST_DAY = "1970-01-02"  # of shadow(5): it advises against 0, and -1 is no expiry
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?"
 _OWNER = re.compile(f"{_NAME}(?::{_NAME})?")
-_MOUNT = re.compile(f"([^:]+):([^:]+?)(?::(ro|rw))?(?::as=({_OWNER.pattern}))?", re.DOTALL)
+_MOUNT = re.compile(
+    f"([^:]+):([^:]+?)(?::(ro|rw))?(?::as=({_OWNER.pattern})|:group=({_NAME}))?", re.DOTALL
+)
 _OCTAL = re.compile(r"\\([0-3][0-7]{2})")
 
 
@@ -51,6 +53,7 @@ class MountWanted:
     target: str
     read_only: bool = False
     owner: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -225,14 +228,15 @@ def _mount(value: Any) -> MountWanted:
     text = _text(value)
     found = _MOUNT.fullmatch(text)
     if not found:
-        form = "SOURCE:TARGET[:ro][:as=OWNER[:GROUP]]"
+        form = "SOURCE:TARGET[:ro][:as=OWNER[:GROUP]|:group=GROUP]"
         raise InvalidValue(f"{shown(text)} is not {form}; a colon of a path is \\072")
     source, target = (_OCTAL.sub(lambda octal: chr(int(octal[1], 8)), found[n]) for n in (1, 2))
-    return _judged(MountWanted(source, target, found[3] == "ro", found[4] or ""))
+    whose = found[4] or "", found[5] or ""
+    return _judged(MountWanted(source, target, found[3] == "ro", *whose))
 
 
 def _described_mount(value: dict[str, Any]) -> MountWanted:
-    unknown = value.keys() - {"source", "target", "read_only", "as"}
+    unknown = value.keys() - {"source", "target", "read_only", "as", "group"}
     if unknown:
         raise InvalidValue(f"a mount has no {shown(min(unknown))}")
     paths = [value.get("source"), value.get("target")]
@@ -245,13 +249,18 @@ def _described_mount(value: dict[str, Any]) -> MountWanted:
         raise InvalidValue(
             "as of a mount is OWNER or OWNER:GROUP, the names of an account and a group"
         )
-    return _judged(MountWanted(source, target, read_only, owner))
+    group = value.get("group") or ""
+    if not isinstance(group, str) or (group and not re.fullmatch(_NAME, group)):
+        raise InvalidValue("group of a mount is the name of a group")
+    return _judged(MountWanted(source, target, read_only, owner, group))
 
 
 def _judged(mount: MountWanted) -> MountWanted:
     for path in (mount.source, mount.target):
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise InvalidValue(f"{shown(path)} is not a path that begins with / and has no ..")
+    if mount.group and (mount.read_only or mount.owner):
+        raise InvalidValue("a mount with a group is neither read-only nor has it an owner")
     return mount
 
 
@@ -314,8 +323,8 @@ def values_of(entry: Entry) -> dict[str, Any]:
 
 def _values_of_mount(mount: MountWanted) -> dict[str, Any]:
     values = dict(vars(mount))
-    owner = values.pop("owner")
-    return values | ({"as": owner} if owner else {})
+    owner, group = values.pop("owner"), values.pop("group")
+    return values | ({"as": owner} if owner else {}) | ({"group": group} if group else {})
 
 
 def misread(entry: Entry, key: str) -> str:
@@ -331,10 +340,11 @@ def misread(entry: Entry, key: str) -> str:
 
 
 def mount_text(mount: MountWanted) -> str:
-    """Return a mount as SOURCE:TARGET[:ro]."""
+    """Return a mount as SOURCE:TARGET[:ro][:as=OWNER[:GROUP]|:group=GROUP]."""
     paths = (re.sub(r"[\\:\x00-\x20\x7f]", _octal, path) for path in (mount.source, mount.target))
     owner = [f"as={mount.owner}"] * bool(mount.owner)
-    return ":".join([*paths, *["ro"] * mount.read_only, *owner])
+    group = [f"group={mount.group}"] * bool(mount.group)
+    return ":".join([*paths, *["ro"] * mount.read_only, *owner, *group])
 
 
 def _octal(found: re.Match[str]) -> str:

@@ -8,12 +8,13 @@ actions and never invent new ones.
 
 from __future__ import annotations
 
-from . import accounts, base, files, mounts, programs, view
+from . import accounts, base, files, mounts, programs, sharing, view
 from .accounts import *
 from .base import *
 from .files import *
 from .mounts import *
 from .programs import *
+from .sharing import *
 from .view import *
 
 __all__ = []
@@ -22,4 +23,5 @@ __all__ += base.__all__
 __all__ += files.__all__
 __all__ += mounts.__all__
 __all__ += programs.__all__
+__all__ += sharing.__all__
 __all__ += view.__all__

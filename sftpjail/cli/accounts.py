@@ -36,6 +36,8 @@ from ..jails.leftovers import former_name
 from ..jails.membership import find, find_jailed, members, not_jailed
 from ..jails.owners import named, resolve
 from ..jails.renames import refuse_renamed
+from ..jails.sharing import named as group_named
+from ..jails.sharing import resolve as group_id
 from ..jails.states import States
 from ..model import Account, Bind, Key, Problem, Profile, in_units, valid_name
 from ..operations.events import create_events, forget_events, leave_events
@@ -90,7 +92,7 @@ def _register_add(add_parser: Command) -> None:
     )
     parser.add_argument(
         "--mount",
-        metavar="SRC:DST[:ro][:as=OWNER[:GROUP]]",
+        metavar="SRC:DST[:ro][:as=OWNER[:GROUP]|:group=GROUP]",
         action="append",
         default=[],
         help="a directory to mount in the jail; may be repeated",
@@ -145,20 +147,19 @@ def _register_adopt(add_parser: Command) -> None:
 
 
 def parse_mount(text: str) -> MountWanted:
-    """Return what SRC:DST[:ro][:as=OWNER[:GROUP]] is.
+    """Return what SRC:DST[:ro][:as=OWNER[:GROUP]|:group=GROUP] is.
 
     Raises:
         UsageError: it is not of that form.
     """
-    front, owned, owner = text.partition(":as=")
-    if owned and not re.fullmatch(r"[^/:]+(:[^/:]+)?", owner):
-        front, owner = text, ""
+    found = re.fullmatch(r"(.*?)(?::as=([^/:]+(?::[^/:]+)?)|:group=([^/:]+))?", text, re.DOTALL)
+    front, owner, group = found.groups("") if found else (text, "", "")
     read_only = front.endswith(":ro")
     body = front.removesuffix(":ro" if read_only else ":rw")
     source, colon, target = body.rpartition(":")
     if not colon or not source:
-        raise UsageError(f"--mount {text!r} is not SRC:DST[:ro][:as=OWNER[:GROUP]]")
-    return MountWanted(source, target, read_only, owner)
+        raise UsageError(f"--mount {text!r} is not SRC:DST[:ro][:as=OWNER[:GROUP]|:group=GROUP]")
+    return MountWanted(source, target, read_only, owner, group)
 
 
 def _foresee(account: Account, options: list[str], host: Host, config: Config) -> None:
@@ -320,8 +321,9 @@ def _binds(account: Account, mounts: Sequence[MountWanted], host: Host) -> list[
     found = []
     for one in mounts:
         ids = resolve(one.owner, host) if one.owner else None
+        gid = group_id(one.group, host) if one.group else None
         places = one.source, one.target, one.read_only
-        found.append(make_bind(account, *places, under_home=False, owner=ids))
+        found.append(make_bind(account, *places, under_home=False, owner=ids, group=gid))
     return found
 
 
@@ -537,6 +539,7 @@ def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
                 "read_only": bind.read_only,
                 "role": bind.role,
                 "as": named(bind.owner, host) if bind.owner else None,
+                "group": None if bind.group is None else group_named(bind.group, host),
                 "kept": bind.kept,
                 "mounted": host.mount_at(bind.target) is not None,
             }
@@ -616,6 +619,7 @@ def show(context: Context) -> int:
     for m in facts["mounts"]:
         flags = [m["role"], *(["read-only"] if m["read_only"] else [])]
         flags += [f"as {m['as']}"] if m["as"] else []
+        flags += [f"group {m['group']}"] if m["group"] else []
         if not m["mounted"]:
             flags.append("for each session" if m["kept"] == "session" else "not mounted")
         rows.append(("mount", f"{m['target']} <- {m['source']} ({', '.join(flags)})"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from shlex import join, quote
 
@@ -11,6 +12,9 @@ from ..host import Host
 from ..jails.membership import find_jailed
 from ..jails.owners import named, resolve
 from ..jails.renames import refuse_renamed
+from ..jails.sharing import is_as_left
+from ..jails.sharing import named as group_named
+from ..jails.sharing import resolve as group_id
 from ..model import Account, Bind, inside
 from ..openssh.pam_session import program, table
 from ..operations.mounts import make_bind, target_in, unusable
@@ -52,12 +56,24 @@ def _register_mount(add_parser: Command) -> None:
             "where `deluser --remove-home` deletes through the mount"
         ),
     )
-    parser.add_argument(
+    _register_owners(parser)
+    parser.set_defaults(run=mount)
+
+
+def _register_owners(parser: argparse.ArgumentParser) -> None:
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
         "--as",
         dest="owner",
         metavar="OWNER[:GROUP]",
         default="",
         help="in the jail the files of OWNER and GROUP are USER's, and on disk they stay theirs",
+    )
+    whose.add_argument(
+        "--group",
+        metavar="GROUP",
+        default="",
+        help="GROUP, which USER is in, can write in SRC and owns the group of what is made there",
     )
     parser.add_argument(
         "--allow-setid",
@@ -67,7 +83,6 @@ def _register_mount(add_parser: Command) -> None:
             "where an uploaded program can run as OWNER on the host"
         ),
     )
-    parser.set_defaults(run=mount)
 
 
 def mount(context: Context) -> int:
@@ -104,14 +119,23 @@ def _wanted(account: Account, context: Context, host: Host) -> Bind:
     if given.allow_setid and not given.owner:
         raise UsageError("--allow-setid is for --as: without that nobody gets another's files")
     owner = resolve(given.owner, host) if given.owner else None
+    group = group_id(given.group, host) if given.group else None
     paths = given.source, given.target
     return make_bind(
-        account, *paths, given.read_only, given.under_home, owner, allow_setid=given.allow_setid
+        account,
+        *paths,
+        given.read_only,
+        given.under_home,
+        owner,
+        allow_setid=given.allow_setid,
+        group=group,
     )
 
 
 def _owned(bind: Bind, host: Host) -> str:
-    """Return in words whose files a mapped mount shows."""
+    """Return in words whose files a mapped mount shows, or which group can write there."""
+    if bind.group is not None:
+        return f", where the group {group_named(bind.group, host)} can write"
     if bind.owner is None:
         return ""
     return f", where the files of {named(bind.owner, host)} are its own"
@@ -136,23 +160,14 @@ def umount(context: Context) -> int:
         binds = [bind for bind in engine.host.binds(account.name) if bind.target == path]
         if not binds:
             raise _no_mount(account, given.target, engine.host)
-        below = [
-            bind.target
-            for bind in engine.host.binds(account.name)
-            if inside(bind.target, path) and bind.target != path
-        ]
-        if below:
-            first = below[0].removeprefix(account.jail)
-            raise SftpJailError(
-                f"{below[0]} is mounted below {path}",
-                f"sftpjail umount {account.name} {quote(first)}",
-            )
+        _refuse_below(account, path, engine.host)
         if binds[0].role != "mount":
             raise SftpJailError(
                 f"{given.target} belongs to every jail of profile "
                 f"{account.profile.name if account.profile else ''}",
                 advice="see sftpjail.conf(5)",
             )
+        changed = [b for b in binds if b.group is not None and not is_as_left(b, engine.host)]
         context.carry_out(
             engine,
             [OnUnmount(account, bind) for bind in binds],
@@ -163,7 +178,31 @@ def umount(context: Context) -> int:
                 else ""
             ),
         )
+        context.warn(
+            f"{bind.source} keeps its group, mode and access lists: somebody has changed them "
+            "since it was mounted"
+            for bind in changed
+        )
     return context.close(0)
+
+
+def _refuse_below(account: Account, path: str, host: Host) -> None:
+    """Refuse to remove a mount from under another one.
+
+    Raises:
+        SftpJailError: has the command that removes the other first.
+    """
+    below = [
+        bind.target
+        for bind in host.binds(account.name)
+        if inside(bind.target, path) and bind.target != path
+    ]
+    if below:
+        first = below[0].removeprefix(account.jail)
+        raise SftpJailError(
+            f"{below[0]} is mounted below {path}",
+            f"sftpjail umount {account.name} {quote(first)}",
+        )
 
 
 def _no_mount(account: Account, target: str, host: Host) -> Absent:

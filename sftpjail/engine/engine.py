@@ -25,7 +25,7 @@ from .history import announce as tell
 from .journal import Journal
 from .manager import Manager
 from .memory import remember
-from .merge import combined, merged, ordered, without_full_directories
+from .merge import combined, merged, ordered, without_full_directories, without_shared
 from .origins import records
 from .packed import Packed
 from .plan import Event, OnSetup, Plan, Step, blaming, names_of
@@ -124,6 +124,7 @@ class Engine:
                     raise
                 plan.errors[owner] = error
         good = merged(step for step in wanted if step.owner not in plan.errors)
+        good = without_shared(good, self.host)
         plan.owners = {step.owner for step in good}
         steps = without_full_directories(ordered(combined(good)), self.host)
         plan.steps = ordered(steps + records(steps, plan.events, self.host))

@@ -17,12 +17,15 @@ from ..actions import (
     Rename,
     SetLines,
     Unmount,
+    Unshare,
     View,
     WriteFile,
     text,
 )
 from ..errors import SftpJailError
-from ..formats.tagged_lines import edit
+from ..formats.fstab import parse_line
+from ..formats.tagged_lines import Style, edit
+from ..model import GROUP
 from .plan import Step, blaming
 
 
@@ -72,6 +75,34 @@ def merged(steps: Iterable[Step]) -> list[Step]:
                 f" about {' '.join(step.action.key)}"
             )
     return list(wanted.values())
+
+
+def without_shared(steps: Sequence[Step], view: Directories) -> list[Step]:
+    """Return the steps without those that take a directory from a group that others still share.
+
+    Args:
+        steps: merged, and not combined yet.
+        view: the facts from before.
+    """
+    if not any(isinstance(step.action, Unshare) for step in steps):
+        return [*steps]
+    edits = [step.action for step in steps if isinstance(step.action, SetLines)]
+    kept = {view.realpath(path) for edit in edits for path in _shared_by(edit)}
+    gone = {(edit.path, edit.tag) for edit in edits if not _shared_by(edit)}
+    return [
+        step
+        for step in steps
+        if not isinstance(step.action, Unshare)
+        or (step.action.path not in kept and gone.issuperset(step.action.lines))
+    ]
+
+
+def _shared_by(lines: SetLines) -> list[str]:
+    """Return the directories that lines of fstab(5) share with a group."""
+    if lines.style != Style.FSTAB:
+        return []
+    entries = filter(None, map(parse_line, lines.lines))
+    return [entry.source for entry in entries if entry.option(GROUP.rstrip("="))]
 
 
 class Directories(View, Protocol):

@@ -199,6 +199,8 @@ def _words(event: Event) -> str:
         only = ", read-only" if bind.read_only and isinstance(event, OnMount) else ""
         if bind.owner and isinstance(event, OnMount):
             only += f", the files of {bind.owner.uid}:{bind.owner.gid} as its own"
+        if bind.group is not None and isinstance(event, OnMount):
+            only += f", where the group {bind.group} can write"
         begin = "sees" if isinstance(event, OnMount) else "no longer sees"
         return f"{begin} {bind.source} at {inner or bind.target}{only}"
     if isinstance(event, OnKeyAdd | OnKeyRemove):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import stat
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..errors import SftpJailError
+from ..formats.acl import ACCESS, DEFAULT, Access
 from ..formats.tagged_lines import Style, tagged
 from ..model import components, inside
 from .look import Look, look_at
@@ -213,6 +215,23 @@ class Files:
 
         return self._count(path, is_old, most)
 
+    def count_not_shared(self, path: str, gid: int, most: int) -> tuple[int, bool]:
+        """Return how many things in a directory a group may not change, and whether all.
+
+        No link is followed, and no mount entered. A link has no mode.
+
+        Args:
+            path: the directory, which counts too.
+            gid: the group.
+            most: after so many things the rest is left out, and so is what lies too deep.
+        """
+
+        def is_not(found: os.stat_result) -> bool:
+            link = stat.S_ISLNK(found.st_mode)
+            return not link and (found.st_gid != gid or not found.st_mode & stat.S_IWGRP)
+
+        return self._count(path, is_not, most)
+
     def _count(
         self, path: str, is_one: Callable[[os.stat_result], bool], most: int
     ) -> tuple[int, bool]:
@@ -269,7 +288,7 @@ class Files:
         The form is `user:1000:rw-,group:33:r-x`.
         """
         try:
-            data = os.getxattr(self.root + path, "system.posix_acl_access")
+            data = os.getxattr(self.root + path, ACCESS)
         except OSError:
             return ""
         # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id. The tags
@@ -283,6 +302,28 @@ class Files:
             for tag, permissions, name in entries
             if tag in kinds
         )
+
+    def access(self, path: str) -> Access | None:
+        """Return the group, the mode and the access lists of a directory; None if it is none."""
+        found = self.lstat(path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return None
+        lists = (self._attribute(path, name) for name in (ACCESS, DEFAULT))
+        return Access(found.st_gid, stat.S_IMODE(found.st_mode), *lists)
+
+    def has_access_lists(self, path: str) -> bool:
+        """Return whether the file system of a directory has access lists."""
+        try:
+            os.getxattr(self.root + path, DEFAULT)
+        except OSError as error:
+            return error.errno == errno.ENODATA
+        return True
+
+    def _attribute(self, path: str, name: str) -> bytes:
+        try:
+            return os.getxattr(self.root + path, name, follow_symlinks=False)
+        except OSError:
+            return b""
 
     def loose_parent(self, path: str, trusted: Collection[str] = ()) -> str:
         """Return the first directory above PATH in which others than root can replace it, or "".

@@ -67,6 +67,7 @@ class Host:
         self.read, self.text, self.tagged = files.read, files.text, files.tagged
         self.listdir, self.realpath, self.same_file = files.listdir, files.realpath, files.same_file
         self.trusted_path, self.flaw, self.acl = files.trusted_path, files.flaw, files.acl
+        self.access = files.access
         self.account, self.group, self.in_group = people.account, people.group, people.in_group
         self.group_members, self.is_system = people.group_members, people.is_system
         self.shadow, self.expiry = people.shadow, people.expiry

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import takewhile
 
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from ..model import SETID, Bind, components, inside, normal
+from ..model import GROUP, SETID, Bind, components, inside, normal
 from ..paths import DISKS, TABLES
 from ..system import processes
 from ..system.mounts import mounts_missing, unmappable
@@ -359,7 +359,8 @@ class MountTables:
 
 
 def _bind(entry: FstabEntry, kept: str) -> Bind:
-    own = tuple(o for o in entry.options if o == SETID or not o.startswith("x-sftpjail."))
+    ours = (SETID, GROUP)
+    own = tuple(o for o in entry.options if o.startswith(ours) or not o.startswith("x-sftpjail."))
     return Bind(
         entry.source,
         entry.target,

@@ -12,6 +12,7 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..jails.closing import expiry, is_disabled
 from ..jails.owners import named
+from ..jails.sharing import named as group_named
 from ..model import Account, Key
 from ..openssh import public_keys
 
@@ -151,6 +152,7 @@ def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool)
                 bind.target.removeprefix(account.jail),
                 bind.read_only,
                 named(bind.owner, host) if bind.owner else "",
+                "" if bind.group is None else group_named(bind.group, host),
             )
             for bind in sorted(binds, key=lambda bind: bind.target)
         ),

@@ -40,6 +40,7 @@ from ..jails.guards import guard
 from ..jails.homes import refusal
 from ..jails.membership import find, jailed, not_jailed
 from ..jails.owners import resolve
+from ..jails.sharing import resolve as group_id
 from ..model import SETID, Account, Bind, Key, Profile, components, inside
 from ..openssh import public_keys
 from .apply import passing
@@ -700,6 +701,7 @@ def _bind(account: Account, mount: MountWanted, known: Mapping[str, Bind], host:
         under_home=there is not None,
         owner=resolve(mount.owner, host) if mount.owner else None,
         allow_setid=there is not None and SETID in there.options,
+        group=group_id(mount.group, host) if mount.group else None,
     )
 
 
@@ -748,7 +750,7 @@ def _is_below(target: str, others: Collection[str]) -> bool:
 
 def _is_same(one: Bind, other: Bind) -> bool:
     both = one, other
-    return len({(bind.source, bind.read_only, bind.owner) for bind in both}) == 1
+    return len({(bind.source, bind.read_only, bind.owner, bind.group) for bind in both}) == 1
 
 
 def _deepest_first(binds: Sequence[Bind]) -> list[Bind]:
@@ -758,6 +760,8 @@ def _deepest_first(binds: Sequence[Bind]) -> list[Bind]:
 def _mount_words(account: Account, bind: Bind) -> str:
     only = ", read-only" if bind.read_only else ""
     owner = f", the files of {bind.owner.uid}:{bind.owner.gid} as its own" if bind.owner else ""
+    if bind.group is not None:
+        owner = f", for the group {bind.group} to write in"
     return f"{shown(bind.source)} at {shown(bind.target.removeprefix(account.jail))}{only}{owner}"
 
 

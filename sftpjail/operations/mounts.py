@@ -12,8 +12,9 @@ from ..errors import SftpJailError, UsageError
 from ..formats.fstab import escape
 from ..host import Host
 from ..jails.owners import seen_by, strangers
+from ..jails.sharing import limits
 from ..jails.submounts import hidden
-from ..model import SETID, Account, Bind, Ids, Problem, Profile, id_map, normal
+from ..model import SETID, Account, Bind, Ids, Problem, Profile, group_option, id_map, normal
 
 
 def target_in(account: Account, target: str) -> str:
@@ -41,6 +42,7 @@ def make_bind(
     under_home: bool,
     owner: Ids | None = None,
     allow_setid: bool = False,
+    group: int | None = None,
 ) -> Bind:
     """Return the bind that an administrator asked for.
 
@@ -51,12 +53,19 @@ def make_bind(
         under_home: it may lie below the home.
         owner: whose files the jail is to see as the account's own.
         allow_setid: with OWNER, programs may get a set-user-ID bit that works on the host.
+        group: the gid of a group that is to be able to write in SOURCE.
 
     Raises:
-        UsageError: a path is not valid.
+        UsageError: a path is not valid, or what is asked for contradicts itself.
         SftpJailError: the target lies below the home.
     """
     path = target_in(account, target)
+    if group is not None and (read_only or owner is not None):
+        raise UsageError(
+            f"the mount at {target} is to let a group write, and has "
+            + ("read-only" if read_only else "an owner")
+            + " beside it; give one of them"
+        )
     profile = account.profile
     if profile and profile.in_home and not under_home:
         raise SftpJailError(
@@ -77,6 +86,8 @@ def make_bind(
     if owner is not None:
         options = ("ro",) * read_only + (*MOUNT_OPTIONS, id_map(owner, account.uid, account.gid))
         options += (SETID,) * allow_setid
+    elif group is not None:
+        options = (*MOUNT_OPTIONS, group_option(group))
     return Bind(source, path, read_only, options=options)
 
 
@@ -98,6 +109,7 @@ def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config
     for bind in binds:
         problems += hidden(account, bind, host, config)
         problems += strangers(account, bind, host)
+        problems += limits(account, bind, host)
         able = set(host.able(seen_by(account, bind), bind.source))
         if not needed <= able:
             problems.append(_cannot(account, bind, "read", "", host))

@@ -572,7 +572,8 @@ def _of_bind(item: Kept, was: Bind, account: Account, engine: Engine) -> Event:
             raise SftpJailError(f"{now.source} is mounted at {was.target} now")
         return OnMount(account, was)
     if now is None or any(
-        getattr(now, name) != getattr(was, name) for name in ("source", "read_only", "owner")
+        getattr(now, name) != getattr(was, name)
+        for name in ("source", "read_only", "owner", "group")
     ):
         raise SftpJailError(f"the mount at {was.target} was changed or removed since")
     if len(there) > 1:

@@ -99,6 +99,7 @@ def _bind(bind: Bind) -> dict[str, object]:
         "target": bind.target,
         "read_only": bind.read_only,
         "owner": list(bind.owner) if bind.owner else None,
+        "group": bind.group,
         "role": bind.role,
     }
 

@@ -13,11 +13,12 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from shlex import quote
 
 from ..errors import LinkRefused, SftpJailError
 from ..escapes import look_at
+from ..formats.acl import ACCESS, DEFAULT, Access
 from ..model import components
 from . import safe_path
 from .gate import useradd_blocked
@@ -292,6 +293,67 @@ def set_owner(path: str, uid: int, gid: int, mode: int) -> None:
             )
         os.fchown(fd, uid, gid)
         os.fchmod(fd, mode)
+
+
+def access_of(path: str) -> Access:
+    """Return the group, the mode and the access lists of a directory.
+
+    Raises:
+        SftpJailError: as `set_access`.
+    """
+    with _directory(path) as fd:
+        return _access(fd)
+
+
+def set_access(path: str, wanted: Callable[[Access], Access]) -> None:
+    """Set the group, the mode and the access lists of a directory, and of nothing in it.
+
+    A symbolic link is not followed. What it is to have is decided by what the directory has that
+    was reached, whatever PATH has led to before. The order is that of `acl.stages`.
+
+    Args:
+        path: the directory.
+        wanted: returns what it is to have.
+
+    Raises:
+        SftpJailError: it is no directory, or its file system has no access lists.
+    """
+    with _directory(path) as fd:
+        now = _access(fd)
+        to = wanted(now)
+        os.fchown(fd, -1, to.gid)
+        _set_list(fd, ACCESS, now.access, to.access)
+        os.fchmod(fd, to.mode)
+        _set_list(fd, DEFAULT, now.default, to.default)
+        os.fsync(fd)
+
+
+@contextlib.contextmanager
+def _directory(path: str) -> Iterator[int]:
+    with parent(path) as (directory, name), opened(name, DIRECTORY, directory) as fd:
+        yield fd
+
+
+def _access(fd: int) -> Access:
+    found = os.fstat(fd)
+    lists = (_list(fd, name) for name in (ACCESS, DEFAULT))
+    return Access(found.st_gid, stat.S_IMODE(found.st_mode), *lists)
+
+
+def _list(fd: int, name: str) -> bytes:
+    try:
+        return os.getxattr(fd, name)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return b""
+        raise
+
+
+def _set_list(fd: int, name: str, now: bytes, to: bytes) -> None:
+    if to and to != now:
+        os.setxattr(fd, name, to)
+    elif now and not to:
+        os.removexattr(fd, name)
 
 
 def remove_dir(path: str, inode: int = 0) -> bool:

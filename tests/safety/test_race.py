@@ -284,6 +284,50 @@ def test_login_with_an_allowed_source(machine: Machine, rounds: int) -> None:
             race.attack("sftpjail", "mount", "alice", "/home/alice/pub", "/pub")
 
 
+def test_login_with_a_source_whose_owners_are_mapped(machine: Machine, rounds: int) -> None:
+    """A map lends the rights of its owner, so it must never be on what somebody else has chosen."""
+    host(machine, "sessions", "[mounts]\nas = www-data,\n", logs=False)
+    machine.run("sftpjail", "adopt", "alice")
+    key = open_with_key(machine, "alice")
+    machine.sh(
+        "mount -t tmpfs -o mode=755,nosuid none /srv/team; mkdir /srv/team/site;"
+        " chown www-data:www-data /srv/team/site"
+    )
+    mount = ("sftpjail", "mount", "alice", "/srv/team/site", "/site", "--as", "www-data")
+    machine.run(*mount)
+    prey = ["/srv/team/site"]
+    with Race(machine, "login, mount --as, apply, umount (sessions)", prey, rounds) as race:
+        for _ in race.each():
+            given_away(machine)
+            login(race, key)
+            race.attack("sftpjail", "apply")
+            race.attack("sftpjail", "umount", "alice", "/site")
+            machine.sh("chown root /srv/team; chown www-data:www-data /srv/team/site")
+            race.attack(*mount)
+            race.calm(*mount)
+
+
+@pytest.mark.parametrize("form", ["jails", "sessions"])
+def test_a_directory_that_a_group_shares(machine: Machine, form: str, rounds: int) -> None:
+    """Root gives it to the group and takes it back, while the directory around it is the user's."""
+    host(machine, form, logs=False)
+    machine.sh("groupadd editors; usermod -aG editors alice; mkdir -p /srv/team/site/below")
+    machine.run("sftpjail", "adopt", "alice")
+    mount = ("sftpjail", "mount", "alice", "/srv/team/site", "/site", "--group", "editors")
+    prey = ["/srv/team/site", "/srv/team/site/below"]
+    with Race(machine, f"mount --group, apply, umount ({form})", prey, rounds) as race:
+        for number in race.each():
+            race.attack(*mount)
+            race.calm(*mount)
+            given_away(machine)
+            race.attack("sftpjail", "apply")
+            if number % 2:
+                race.attack("sftpjail", "umount", "alice", "/site")
+            race.attack("sftpjail", "remove", "alice")
+            machine.sh("chown root /srv/team /srv/team/site")
+            race.calm("sftpjail", "adopt", "--keep", "processes", "alice", check=False)
+
+
 def test_apply_check_and_boot(machine: Machine, rounds: int) -> None:
     """What is mounted again, and its source or the directory around its mount point is the user's by now."""
     prey = unsafe(machine, "jails")

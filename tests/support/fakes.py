@@ -120,10 +120,15 @@ def listing(directory: Path) -> dict[str, tuple[Any, ...]]:
             if path.is_symlink():
                 about += (os.readlink(path),)
             elif path.is_file():
-                attributes = {a: os.getxattr(path, a) for a in os.listxattr(path)}
-                about += (seen.st_nlink, seen.st_mtime_ns, path.read_bytes(), attributes)
+                about += (seen.st_nlink, seen.st_mtime_ns, path.read_bytes(), _attributes(path))
+            else:
+                about += (_attributes(path),)
             found[str(path.relative_to(directory))] = about
     return found
+
+
+def _attributes(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
 
 
 def names(accounts: Iterable[Account]) -> list[str]:

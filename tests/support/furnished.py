@@ -24,12 +24,18 @@ from sftpjail.actions import (
     SetGroup,
     SetLines,
     SetOwner,
+    Share,
     Unmount,
+    Unshare,
     WriteFile,
 )
+from sftpjail.formats.acl import DEFAULT, Access, shared
 from sftpjail.formats.tagged_lines import Style
 
 MakeWorld = Callable[[], World]
+# Who runs the tests plays root.
+FORMER = Access(0, 0o755)
+SHARED = shared(FORMER, 0)
 MAP = "X-mount.idmap=u:33:4001:1\\040g:33:4001:1"
 
 
@@ -72,6 +78,11 @@ def furnish(world: World) -> None:
         os.setxattr(world.root / "attributes", "user.origin", b"vendor")
     (world.root / "loose").mkdir()
     (world.root / "loose").chmod(0o770)
+    (world.root / "group").mkdir(0o750)
+    (world.root / "group").chmod(0o750)
+    (world.root / "no-group").mkdir()
+    (world.root / "no-group").chmod(SHARED.mode)
+    os.setxattr(world.root / "no-group", DEFAULT, SHARED.default)
     (world.root / "link").symlink_to("shared")
     (world.root / "through").symlink_to("strict")
     (world.root / "comes-again").mkdir(0o750)
@@ -92,6 +103,8 @@ def everything(world: World) -> list[Action]:
         MakeDir(path("jail/home")),
         MakeDir(path("jail/home/inner"), 0o700),
         SetOwner(path("loose"), 0, 0, 0o755),
+        Share(path("group"), 0),
+        Unshare(path("no-group"), 0, FORMER),
         WriteFile(path("new"), "new\n", mode=0o600),
         WriteFile(path("attributes"), "newer\n", keep=True),
         WriteFile(path("through"), "newer\n"),

@@ -223,7 +223,7 @@ class Machine:
         """Everything under `tops` (default /etc /home /srv /usr/local /var), to compare before and after.
 
         path -> (type, owner, group, mode, content, [mtime in ns]), where the content is a hash,
-        which midnight does not change, or what a link says.
+        which midnight does not change, what a link says, or the access lists of a directory.
         """
         tops = tops or ("/etc", "/home", "/srv", "/usr/local", "/var")
         owners = {
@@ -447,6 +447,9 @@ def _descendants(pid: int) -> list[int]:
 def _content(path: str, info: os.stat_result) -> str:
     if stat.S_ISLNK(info.st_mode):
         return os.readlink(path)
+    if stat.S_ISDIR(info.st_mode):
+        lists = (name for name in os.listxattr(path) if name.startswith("system.posix_acl"))
+        return " ".join(f"{name}={os.getxattr(path, name).hex()}" for name in lists)
     if not stat.S_ISREG(info.st_mode):
         return ""
     with open(path, "rb") as file:

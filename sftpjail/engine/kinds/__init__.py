@@ -9,6 +9,7 @@ from . import accounts as accounts
 from . import files as files
 from . import mounts as mounts
 from . import programs as programs
+from . import sharing as sharing
 from .base import (
     Kind,
     OriginDraft,

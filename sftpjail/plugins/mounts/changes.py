@@ -27,7 +27,7 @@ from ... import (
 from ...actions import MOUNT_OPTIONS, Action, Mount
 from ...config import Config
 from ...host import Host
-from ...model import id_map, inside
+from ...model import GROUP, id_map, inside
 from ...openssh.pam_session import SCRIPT, table
 from ...paths import FSTAB, TABLES
 from . import fstab, session
@@ -116,12 +116,20 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     options = tuple(option for option in bind.options or usual if option != "nofail")
     options = mapped_to(account, options)
     options += (LOOSE,) if loose else ()
+    shared: list[Action] = []
+    if any(one.group is not None for one in (bind, *host.binds(account.name))):
+        from .sharing import share  # late: useradd waits
+
+        options = tuple(option for option in options if not option.startswith(GROUP))
+        option, shared = share(account, bind, host)
+        options += (option,) if option else ()
     now, before = (session, fstab) if by_session else (fstab, session)
     return [
         *_mount_point(account, bind, host),
         *now.keep(account, bind, options, host),
         *before.drop(account, bind, host),
         *_without_other_names(account, bind, host),
+        *shared,
     ]
 
 
@@ -169,8 +177,14 @@ def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> lis
         place = posixpath.dirname(place)
         directories.append(Remove(place, directory=True))
     path = FSTAB if bind.kept == "fstab" else table(account.name)
+    shared: list[Action] = []
+    if bind.group is not None:
+        from .sharing import unshare  # late: useradd waits
+
+        shared = unshare(bind, host)
     return [
         *unmount,
+        *shared,
         SetLines(path, fstab.tag(account, bind), (), Style.FSTAB, own=bind.kept == "session"),
         *directories,
         *([Notify("systemd", "daemon-reload")] if bind.kept == "fstab" else []),

@@ -16,10 +16,13 @@ from ...jails.away import unmounted
 from ...jails.homes import FORBIDDEN
 from ...jails.membership import is_valid, jailed
 from ...jails.owners import named, others, seen_by
+from ...jails.sharing import named as group_named
+from ...jails.sharing import others as not_shared
 from ...jails.submounts import hidden
 from ...model import SETID, inside, normal
 from ...openssh.repair import basic
 from ...paths import FSTAB
+from . import sharing
 from .policy import BACK, gone_for_good, left_over
 
 FLAGS = ("ro", "nosuid", "nodev", "noexec")
@@ -155,11 +158,13 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
         return []  # reported elsewhere
     live = (_live(account, bind, host) for bind in binds)
     setid = (_setid(account, bind, host) for bind in binds)
+    shared = (sharing.find_problems(account, bind, host) for bind in binds)
     below = (hidden(account, bind, host, config) for bind in binds)
     return [
         *_others(account, host),
         *(problem for problem in live if problem),
         *(problem for problem in setid if problem),
+        *chain.from_iterable(shared),
         *chain.from_iterable(below),
     ]
 
@@ -324,6 +329,10 @@ def _able(account: Account, bind: Bind, host: Host) -> str:
 
 def _whose(bind: Bind, host: Host) -> str:
     """Return in words whose files a mount with a map shows as the account's, and whose not."""
+    if bind.group is not None:
+        rest = not_shared(bind, host)
+        words = f", where the group {group_named(bind.group, host)} can write"
+        return words + (f"; {rest}" if rest else "")
     if bind.owner is None:
         return ""
     rest = others(bind, host)

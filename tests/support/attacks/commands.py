@@ -184,6 +184,11 @@ CASES: dict[str, Case] = {
         # mount(8) knows no map of owners in Debian 12.
         layouts=("session", "session inside", *(() if OLD else ("fstab", "inside"))),
     ),
+    "mount --group": Case(
+        ours("mount", "alice", "/srv/web", "/w", "--group", "editors"),
+        "sftpjail umount alice /w",
+        "groupadd editors; usermod -aG editors alice",
+    ),
     "mount": Case(ours("mount", "alice", "/srv/web", "/a/b"), "sftpjail umount alice /a/b"),
     "umount": Case(ours("umount", "alice", "/web"), "sftpjail mount alice /srv/web /web"),
     "disable": Case(ours("disable", "alice", "--reason", "left"), "sftpjail enable alice"),

@@ -32,7 +32,8 @@ from pathlib import Path
 CALLS = (
     "write,pwrite64,fsync,fdatasync,ftruncate,mkdir,mkdirat,rmdir,unlink,unlinkat,rename,renameat,"
     "renameat2,link,linkat,symlink,symlinkat,chown,fchown,fchownat,chmod,fchmod,fchmodat,utimensat,"
-    "setxattr,fsetxattr,mount,umount2,open_tree,move_mount,mount_setattr,vfork,clone,clone3,pidfd_open"
+    "setxattr,fsetxattr,fremovexattr,mount,umount2,open_tree,move_mount,mount_setattr,"
+    "vfork,clone,clone3,pidfd_open"
 )
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 BIN, REAL = "/usr/bin/sftpjail", "/run/crash/sftpjail"

@@ -30,6 +30,7 @@ ABOUT_WEB = {
     "read_only": True,
     "role": "mount",
     "owner": None,
+    "group": None,
 }
 
 EVENTS = [

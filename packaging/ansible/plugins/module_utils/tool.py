@@ -20,6 +20,7 @@ MOUNT = {
     "target": dict(type="str", required=True),
     "read_only": dict(type="bool", default=False),
     "as": dict(type="str"),
+    "group": dict(type="str"),
 }
 
 # sftpjail-accounts(5); what is not given is not managed.

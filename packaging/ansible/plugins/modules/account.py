@@ -76,6 +76,10 @@ options:
           - C(OWNER) or C(OWNER:GROUP), whose files the jail sees as the account's own; see C(--as) of
             C(sftpjail mount).
         type: str
+      group:
+        description:
+          - A group that can write in the directory; see C(--group) of C(sftpjail mount).
+        type: str
   expires:
     description: The last day on which the account is let in, C(YYYY-MM-DD), or C(never).
     type: str
