@@ -143,6 +143,8 @@ def test_two_share_what_stays_the_web_servers(kind: str, machine: Machine) -> No
         "www-data",
     ]
     gains_nothing(machine, keys["alice"])
+    said = machine.run("sftpjail", "test", "alice", timeout=120).out
+    assert " ok\n" in said and strangers(machine) == "", said
     follows_a_new_uid(machine, keys["alice"], kind)
     goes_through_a_file(machine)
     if kind == "fstab":

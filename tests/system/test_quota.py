@@ -6,7 +6,7 @@ import json
 
 import pytest
 from machine import Machine
-from steps import again, choice, jail, ready, refused, works
+from steps import again, choice, jail, open_with_key, ready, refused, running, works
 
 pytestmark = pytest.mark.btrfs
 CONFIG = "[profiles]\n[[sftponly]]\nchroot = /vol/sftp/%u\nhome = inside\n"
@@ -102,6 +102,68 @@ def test_an_upload_past_the_quota_is_refused_by_the_kernel(machine: Machine) -> 
     machine.run("sftpjail", "remove", "anna")
     assert limit(machine, "/vol/sftp/anna/files") == "none"
     assert not machine.exists("/etc/sftpjail/quotas")
+
+
+EVENTS = "[events]\nuser = hooks\nretries = 0\n[plugins]\nallow = hearing\n"
+TOLD = """#!/bin/sh
+printf '%s %s %s %s\\n' "$SFTPJAIL_EVENT" "$SFTPJAIL_USER" "$SFTPJAIL_PATH" "$SFTPJAIL_REASON" >>/run/told/script
+"""
+HEARING = """
+from sftpjail import hookimpl
+
+@hookimpl
+def on_upload_failed(event, host_path):
+    with open("/run/told/plugin", "a") as heard:
+        heard.write(f"{event.kind} {event.user} {host_path} {event.reason}\\n")
+
+@hookimpl
+def on_upload(event):
+    with open("/run/told/plugin", "a") as heard:
+        heard.write(f"{event.kind} {event.path}\\n")
+"""
+
+
+def test_a_script_and_a_plugin_hear_of_an_upload_past_the_quota(machine: Machine) -> None:
+    """What the kernel refuses is no upload: the client, `log`, scripts and plugins are told so."""
+    volume(machine)
+    machine.start_rsyslog()
+    machine.run("useradd", "--system", "--shell", "/usr/sbin/nologin", "hooks")
+    machine.sh("install -d -o hooks /run/told")
+    for kind in ("upload", "upload-failed"):
+        machine.write(f"/etc/sftpjail/hooks/{kind}.d/tell", TOLD, 0o755)
+    place = "/usr/lib/python3/dist-packages/hearing"
+    machine.write(f"{place}.py", HEARING)
+    about = "Metadata-Version: 2.1\nName: hearing\nVersion: 1\n"
+    machine.write(f"{place}-1.dist-info/METADATA", about)
+    machine.write(f"{place}-1.dist-info/entry_points.txt", "[sftpjail]\nhearing = hearing\n")
+    machine.sh(f"chmod -R a+rX {place}*; head -c 1000 /dev/zero >/root/small")
+    ready(machine, f"{EVENTS}{QUOTA}")
+    machine.restart_rsyslog()
+    machine.run("sftpjail", "add", "ann")
+    key = open_with_key(machine, "ann")
+    with running(machine, "sftpjail", "watch"):
+        machine.wait_for("/run/sftpjail/watch", r"\d")
+        queue = "ls /var/lib/sftpjail/events/queue.*"
+        machine.sh(f"for n in $(seq 300); do {queue} && exit; sleep 0.1; done; exit 1")
+        done = machine.sftp("ann", key, ["put /root/small before", FULL])
+        assert done.code != 0 and 'write remote "/files/large": Failure' in done.err, done
+        machine.sftp("ann", key, ["rm large", "put /root/small after"])
+        machine.wait_for("/run/told/script", "/files/after")
+        machine.wait_for("/run/told/plugin", "/files/after")
+    failed = "upload-failed ann {}/files/large Disk quota exceeded"
+    script = machine.read("/run/told/script").splitlines()
+    assert script == [
+        "upload ann /files/before ",
+        failed.format(""),
+        "upload ann /files/after ",
+    ]
+    assert machine.read("/run/told/plugin").splitlines() == [
+        "upload /files/before",
+        failed.format("/vol/sftp/ann"),
+        "upload /files/after",
+    ]
+    log = machine.run("sftpjail", "log", "ann").out
+    assert log.count("failed: Disk quota exceeded") == 1, log
 
 
 def test_homes_are_made_as_subvolumes_and_others_get_the_command(machine: Machine) -> None:

@@ -59,6 +59,49 @@ def test_what_sessions_do_is_told_apart(machine: Machine) -> None:
     assert not any(one["event"] == "gap" for one in told(machine)), told(machine)
 
 
+GOT = r"""#!/bin/sh
+{
+    printf '%s\t' "$SFTPJAIL_PATH"
+    if [ -n "$SFTPJAIL_FILE" ]; then cat <&3; else echo nothing; fi
+} >>/run/told/got
+"""
+
+
+@pytest.mark.halved
+def test_what_is_exchanged_before_its_event_is_not_handed_out(machine: Machine) -> None:
+    """The client does it itself, after the close and while nobody watches; names are no commands."""
+    machine.start_rsyslog()
+    prepare(machine)
+    machine.write("/etc/sftpjail/hooks/upload.d/tell", GOT, 0o755)
+    ready(machine, EVENTS)
+    machine.restart_rsyslog()
+    key = jail(machine, "ann")
+    machine.sh("echo secret >/srv/canary && chmod 600 /srv/canary; echo hers >/root/file")
+    before = machine.sh("ls -A / /srv /root /tmp /etc /home/ann | sort").out
+    with watching(machine):
+        pass
+    names = ["plain", "$(touch pwned)", "`touch pwned`", "; touch pwned;", "' ; touch pwned ; '"]
+    batch = [f'put /root/file "{name}"' for name in names]
+    batch += ["put /root/file link", "rm link", "ln -s /srv/canary link"]
+    batch += ["mkdir d", "put /root/file d/canary", "rm d/canary", "rmdir d", "ln -s /srv d"]
+    batch += ["put /root/file up", "rm up", "ln -s ../../srv/canary up", "put /root/file gone"]
+    batch += ["rm gone", "put /root/file last"]
+    assert machine.sftp("ann", key, batch).code == 0
+    with watching(machine):
+        machine.wait_for("/run/told/got", "/last\t")
+        until(machine, "ann", "session-end")
+    home = "/home/ann"
+    got = machine.read("/run/told/got").splitlines()
+    assert got == [
+        *(f"{home}/{name}\thers" for name in names),
+        *(f"{home}/{name}\tnothing" for name in ("link", "d/canary", "up", "gone")),
+        f"{home}/last\thers",
+    ]
+    machine.sh(f"cd {home} && rm -f plain *pwned* link d up last")
+    assert machine.sh("ls -A / /srv /root /tmp /etc /home/ann | sort").out == before
+    assert machine.read("/srv/canary") == "secret\n"
+
+
 def cut_off(machine: Machine, key: str) -> None:
     """Kill a client in the midst of an upload."""
     machine.write("/root/batch", "put /root/big cut\n")
