@@ -36,6 +36,7 @@ class Context:
     Args:
         arguments: from argparse.
         answers: what --json prints besides the plan.
+        loaded: the configuration, if it has been read already or another one is to be used.
     """
 
     arguments: argparse.Namespace
@@ -44,6 +45,7 @@ class Context:
     # What was reported of a change, and why it did not reach its reader.
     told: list[str] = field(default_factory=list)
     lost: OSError | None = None
+    loaded: Config | None = None
 
     @property
     def committed(self) -> bool:
@@ -95,7 +97,7 @@ class Context:
         willing = reading if tolerant is None else tolerant
         self._wait_for_accounts()
         only_looks = self.dry_run or reading
-        config = configuration.load(self.arguments.config)
+        config = self.loaded or configuration.load(self.arguments.config)
         with locked(config, only_looks, timeout, willing, arrived, self.command) as engine:
             # A hook uses what was decided before, so that useradd need not wait for sshd.
             ask = self.arguments.command != "hook"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import syslog
 import time
+from dataclasses import replace
 
-from ..config import keyfile
+from .. import config as configuration
+from ..config import Config, keyfile
 from ..engine.engine import LOCK, Engine
 from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
@@ -19,7 +21,9 @@ from ..jails.guards import guard, is_namesake, why_not
 from ..jails.leftovers import account_with_recorded_uid, former_name, has_remains, leftover
 from ..jails.membership import find, find_jailed, is_valid, refuse_name, untaken
 from ..model import Account, valid_name
+from ..openssh.match_blocks import profiles_in_force
 from ..operations.events import closing, create_events, forget_events, remove_events
+from ..paths import HOST_RECORD
 from ..system import arrivals
 from ..system.syslog import tell
 from .context import Command, Context
@@ -65,14 +69,18 @@ def hook(context: Context) -> int:
             if arrivals.lock_holder(LOCK) is None:  # else see below
                 _refuse_name(context, name, event)
             return context.close(0)
+        broken = _load(context, event)
         if event == "useradd-post":
             holder = arrivals.lock_holder(LOCK)
             if holder is not None:  # it waits for useradd, and so for us
                 arrivals.leave_waiter(name, holder, new=True)
                 return context.close(0)
-            _forget_namesake(context, name)
+            if broken is None:
+                _forget_namesake(context, name)
         with context.engine(timeout=300.0) as engine:
-            if event in ADDED:
+            if broken is not None:
+                raise _without_profile(engine, name, event, broken)
+            elif event in ADDED:
                 _arrive(context, engine, name, event)
             else:
                 context.carry_out(engine, _leave(engine, name, event), f"{event}: {name}")
@@ -80,6 +88,41 @@ def hook(context: Context) -> int:
         tell(syslog.LOG_ERR, f"{event} {shown(name)}: {error.message}")
         raise
     return context.close(0)
+
+
+def _load(context: Context, event: str) -> SftpJailError | None:
+    """Read the configuration; return why it cannot be read, where a new account is the matter.
+
+    Whom sshd's Match blocks jail is then the configuration, so that a new account can be shut out.
+
+    Raises:
+        SftpJailError: it cannot be read.
+    """
+    try:
+        context.loaded = configuration.load(context.arguments.config)
+    except SftpJailError as error:
+        if event not in ADDED or event == "pam-session":
+            raise
+        context.loaded = Config(profiles_in_force(Host()))
+        return error
+    return None
+
+
+def _without_profile(engine: Engine, name: str, event: str, error: SftpJailError) -> SftpJailError:
+    """Shut out a new account that sshd jails and the configuration does not, if necessary.
+
+    sshd lets it in if a home of the system is its chroot.
+
+    Returns:
+        the error, which also says whether the account is shut out.
+    """
+    if engine.host.account(name) is None:
+        return error
+    config = replace(engine.config, profiles=profiles_in_force(engine.host))
+    account = find(name, config, engine.host)
+    if account.profile is None or why_not(account, engine.host):
+        return error
+    return _closed(engine, account, error, event)
 
 
 def _refuse_name(context: Context, name: str, event: str) -> None:
@@ -110,12 +153,36 @@ def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
     if engine.host.account(name) is None:
         return
     account = find(name, engine.config, engine.host)
-    if account.profile is not None:
-        guard(account, engine.host)
-        if event == "useradd-post" and _awaits_home(engine, account):
-            return
-        if _jail(context, engine, account, event):
-            _report(context, account, engine.host, event == "useradd-post")
+    if account.profile is None:
+        maker = arrivals.adduser() if event == "useradd-post" else None
+        if maker is not None:  # it adds groups later
+            arrivals.leave_waiter(name, maker)
+        _refuse_dropped(engine, account, event)
+        return
+    guard(account, engine.host)
+    if event == "useradd-post" and _awaits_home(engine, account):
+        return
+    if _jail(context, engine, account, event):
+        _report(context, account, engine.host, event == "useradd-post")
+
+
+def _refuse_dropped(engine: Engine, account: Account, event: str) -> None:
+    """Refuse a new account that only a Match block jails whose profile is no longer configured.
+
+    Raises:
+        SftpJailError: it is one; also says whether it is shut out.
+    """
+    in_force = find(
+        account.name, replace(engine.config, profiles=profiles_in_force(engine.host)), engine.host
+    ).profile
+    if in_force is not None and engine.host.lstat(HOST_RECORD) is not None:
+        whom = "Match Group" if in_force.group else "Match User"
+        error = SftpJailError(
+            f"{account.name} gets no jail: sshd has `{whom} {in_force.name}`, "
+            "and no profile of the configuration is about it any more",
+            "sftpjail setup",
+        )
+        raise _without_profile(engine, account.name, event, error)
 
 
 def _awaits_home(engine: Engine, account: Account) -> bool:

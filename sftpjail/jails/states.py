@@ -113,6 +113,17 @@ class States:
             self._keys[account.name] = sum(map(has_key, lines))
         return self._keys[account.name]
 
+    def is_released(self, account: Account) -> bool:
+        """Return whether sshd jails an account in no directory, and lets it log in.
+
+        Raises:
+            SftpJailError: sshd refuses its configuration.
+        """
+        groups = self._host.people.groups_of(account.name, thorough=False)
+        found = self._ask(account, groups)
+        unjailed = found.get("chrootdirectory") in ("", "none")
+        return unjailed and not any(denials(found, account.name, groups))
+
     def methods(self, account: Account) -> LoginMethods:
         """Return by what else than its key file an account could log in, once it is let in.
 

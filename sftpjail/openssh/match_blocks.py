@@ -201,6 +201,26 @@ def lines_of(profile: Profile, host: Host) -> list[str]:
     return []
 
 
+def profiles_in_force(host: Host) -> tuple[Profile, ...]:
+    """Return whom our Match blocks jail and where, whatever the configuration says by now.
+
+    Nothing else of these profiles is known.
+    """
+    ours = [line.strip() for line in host.text(DROPIN).split("\n")]
+    ours += [line.strip() for line in host.tagged(MAIN, Style.BLOCK).get("sftpjail", ())]
+    found: list[Profile] = []
+    kind, whom = "", ""
+    for line in ours:
+        keyword, _, value = line.partition(" ")
+        if keyword == "Match":
+            kind, _, whom = value.partition(" ")
+        elif keyword == "ChrootDirectory" and kind == "User":
+            found.append(Profile(whom, "", tuple(whom.split(",")), chroot=value))
+        elif keyword == "ChrootDirectory" and kind == "Group":
+            found.append(Profile(whom, whom, chroot=value))
+    return tuple(found)
+
+
 def with_former_methods(config: Config, host: Host) -> Config:
     """Return a configuration by which jails keep the login methods of the Match blocks there are.
 

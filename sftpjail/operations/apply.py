@@ -38,6 +38,7 @@ def plan_all(
     last: Sequence[Event],
     by: str = "apply",
     failed: Mapping[str, SftpJailError] | None = None,
+    released: Mapping[str, SftpJailError] | None = None,
 ) -> Plan:
     """Return one plan for many jails.
 
@@ -50,10 +51,11 @@ def plan_all(
         accounts: the accounts to jail.
         by: the command, for the records of accounts that are shut out; "" if it only checks.
         failed: the errors of accounts whose jail is known to fail.
+        released: those that sshd lets in without their jail, and why.
     """
     chosen = {account.name: account for account in accounts}
     events: list[Event] = []
-    errors = dict(failed or {})
+    errors = {**(released or {}), **(failed or {})}
     with engine.host.files.one_look():
         for name in [name for name in chosen if name not in errors]:
             try:
@@ -70,7 +72,8 @@ def plan_all(
     errors |= {name: error for name, error in plan.errors.items() if name not in errors}
     shut: list[Event] = []
     for name in [name for name in errors if name in chosen]:
-        needed, errors[name] = closing(chosen[name], errors[name], by, host)
+        is_released = name in (released or ())
+        needed, errors[name] = closing(chosen[name], errors[name], by, host, is_released)
         shut += needed
     willing = [account for name, account in chosen.items() if name not in errors]
     listed = list_after(willing, [event.about for event in shut if event.about], host)
@@ -205,11 +208,34 @@ def plan_with_setup(
         try:
             return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:
-            plan = plan_all(engine, [], accounts, last, failed=failed)
+            released = _released(engine, accounts, error)
+            plan = plan_all(engine, [], accounts, last, failed=failed, released=released)
             if any(other.message == error.message for other in plan.errors.values()):
                 return plan, []  # one cause is reported once
             return plan, [error.saying(f"setup cannot be done: {error.message}")]
     return plan_all(engine, [], accounts, last, failed=failed), []
+
+
+def _released(
+    engine: Engine, accounts: Iterable[Account], error: SftpJailError
+) -> dict[str, SftpJailError]:
+    """Return the accounts that sshd lets in without their jail while setup is not possible.
+
+    Their jails cannot be put in force, and no login without a jail is to be.
+
+    Args:
+        engine: with the facts.
+        accounts: those with a profile.
+        error: why setup cannot be done.
+    """
+    from ..jails.states import States  # late: setup can hardly ever not be done
+
+    states = States(engine.config, engine.host)
+    try:
+        names = [account.name for account in accounts if states.is_released(account)]
+    except SftpJailError:
+        return {}  # sshd refuses its configuration, which is ERROR, and does not start with it
+    return dict.fromkeys(names, error)
 
 
 def for_config(engine: Engine, config: Config) -> Engine:

@@ -86,7 +86,7 @@ def _is_new(account: Account, host: Host) -> bool:
 
 
 def closing(
-    account: Account, error: SftpJailError, by: str, host: Host
+    account: Account, error: SftpJailError, by: str, host: Host, released: bool = False
 ) -> tuple[list[OnUserClose], SftpJailError]:
     """Return the event that shuts out an account whose jail cannot be made, unless it is already.
 
@@ -95,13 +95,14 @@ def closing(
         error: why its jail cannot be made.
         by: the command that shuts it out; "" if it only checks.
         host: the facts.
+        released: sshd lets it in without a jail, though it has one.
 
     Returns:
         the event, if any, and the error, which also says whether the account is shut out.
     """
     name = account.name
     try:
-        open_to_it = lets_in(account, host)
+        open_to_it = released or lets_in(account, host)
     except SftpJailError:
         # A damaged record or a broken configuration: ERROR says so, or it is reported separately.
         return [], error

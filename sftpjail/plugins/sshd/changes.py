@@ -16,8 +16,9 @@ from ...config import Config
 from ...escapes import look_at
 from ...host import Host
 from ...jails.membership import is_valid, jailed
-from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, address_blocks, block, settings
+from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, address_blocks, block, heads, settings
 from ...openssh.pam_session import service
+from ...openssh.settings import effective
 from ...openssh.sshd import ask_sshd, spec
 from .candidate import (
     GLOBAL_KEYS,
@@ -28,6 +29,7 @@ from .candidate import (
     changes_of,
     encoded,
     lacks,
+    opens,
     value_of,
     without_us,
 )
@@ -223,10 +225,12 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
 
 
 def is_written(profile: Profile, host: Host, config: Config) -> bool:
-    """Return whether our files have the profile's Match block as it should be."""
-    lines = "\n".join(f"    {line}" for line in block(profile, config, host))
-    places = "\n".join(address_blocks(config))
-    return any(lines in text and places in text for text in (host.text(DROPIN), host.text(MAIN)))
+    """Return whether our files have the profile's Match blocks as they should be."""
+    lines = "".join(f"\n    {line}" for line in block(profile, config, host))
+    wanted = ["\n".join(address_blocks(config)), *(f"{head}{lines}\n" for head in heads(profile))]
+    return any(
+        all(part in text for part in wanted) for text in (host.text(DROPIN), host.text(MAIN))
+    )
 
 
 @hookimpl
@@ -243,3 +247,53 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
             "no Match block, or an old one",
             "sftpjail setup",
         )
+    if account.name not in host.records.recorded() or host.origin(account.name).closed:
+        _refuse_open(account, profile, host, config)
+
+
+def _refuse_open(account: Account, profile: Profile, host: Host, config: Config) -> None:
+    """Refuse a new jail that sshd leaves open, or does not make: other files decide too.
+
+    As long as one account of a profile is jailed, no other one is asked about, for speed.
+
+    Raises:
+        SftpJailError: says which setting is not in force.
+    """
+    missing = partial(_not_in_force, account, profile, host, config)
+    line = host.files.once((_refuse_open, profile.name), missing) and missing()
+    if line:
+        raise SftpJailError(
+            f"sshd does not jail {account.name} as profile {profile.name} says: "
+            f"{line} is not in force",
+            look_at(f"sftpjail check {quote(account.name)}"),
+        )
+
+
+def _not_in_force(account: Account, profile: Profile, host: Host, config: Config) -> str:
+    """Return the line of a profile's settings without which an account's jail is open, or ""."""
+    if host.files.once(_nothing_newer, partial(_nothing_newer, host)):
+        return ""
+    try:
+        found = effective(host, account.name).values
+    except SftpJailError:
+        return ""  # the daemon that runs has read another configuration, and no other one starts
+    said = [f"{keyword} {value}" for keyword, values in found.items() for value in values]
+    wanted = [line for line in settings(profile, config, host) if line not in said]
+    return next((line for line in wanted if opens(line, "\n".join(said))), "")
+
+
+def _nothing_newer(host: Host) -> bool:
+    """Return whether sshd's files are as they were when setup last wrote ours, and asked sshd.
+
+    Nobody can set a ctime: inode(7). What other places an Include names is not looked for.
+    """
+    paths = [MAIN, *(f"{DIRECTORY}/{name}" for name in host.listdir(DIRECTORY))]
+    ours = host.stat(DROPIN) or host.stat(MAIN)
+    found = [host.stat(path) for path in paths]
+    if ours is None or any(one and one.st_ctime_ns > ours.st_ctime_ns for one in found):
+        return False
+    included = re.findall(r"(?mi)^[ \t]*include\b.*$", "\n".join(map(host.text, paths)))
+    return all(re.fullmatch(_USUAL, line) for line in included)
+
+
+_USUAL = rf"(?i)[ \t]*include[ \t]+\"?{re.escape(DIRECTORY)}/\*\.conf\"?[ \t]*"

@@ -1,0 +1,145 @@
+"""No jail, no login: the configuration, or sshd's, was changed and `setup` was not run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from machine import CONFIG, Machine
+from steps import QUIET, again, jail, ready, shut, works
+
+pytestmark = pytest.mark.halved
+
+PROFILE = f"{QUIET}[profiles]\n[[sftponly]]\n"
+FIRST = "/etc/ssh/sshd_config.d/05-first.conf"
+# What is configured, and the option of useradd by which a new account would be jailed.
+CHANGED = (
+    (f"{PROFILE}group = newcomers\n", "-G newcomers"),
+    (f'{PROFILE}group = "newcomers" # and no others\n', "-G users,newcomers"),
+    (f"{PROFILE}[[newcomers]]\n", "-g newcomers"),
+    (f"{PROFILE}[[third]]\ngroup = newcomers\nchroot = %h\n", "-G newcomers"),
+    (f"{PROFILE}match_user = ann, eve\n", ""),
+)
+
+
+def state(machine: Machine, name: str) -> str:
+    jails = json.loads(machine.run("sftpjail", "--json", "list").out)["jails"]
+    return next((str(jail["state"]) for jail in jails if jail["user"] == name), "")
+
+
+def keyed(machine: Machine, name: str) -> str:
+    """A key that counts in a jail and outside of one."""
+    key = f"/root/keys/{name}"
+    if not machine.exists(key):
+        machine.keygen(name)
+    machine.sh(
+        f"install -d -o {name} /home/{name}/.ssh; cd /home/{name}/.ssh;"
+        f"install -o {name} {key}.pub authorized_keys;"
+        f"install -m 644 {key}.pub /etc/ssh/authorized_keys/{name}"
+    )
+    return key
+
+
+def closed(machine: Machine, name: str) -> None:
+    """Neither files nor a tunnel."""
+    key = keyed(machine, name)
+    shut(machine, name, key)
+    tunnel = machine.ssh(name, key, "-W", f"127.0.0.1:{machine.port}")
+    assert tunnel.code == 255 and "SSH-2.0" not in tunnel.out, tunnel
+
+
+def open_minded(machine: Machine) -> None:
+    """An sshd that lets whoever is in no jail see the host, with any shell."""
+    machine.sh("sed -i 's/^Subsystem.*/Subsystem sftp internal-sftp/' /etc/ssh/sshd_config")
+    machine.write("/etc/ssh/sshd_config.d/90-patience.conf", machine.patience())
+
+
+def test_a_profile_that_setup_does_not_know_yet(machine: Machine) -> None:
+    """The stub of useradd's hook has the groups and names of the last setup."""
+    open_minded(machine)
+    ready(machine, PROFILE)
+    key = jail(machine, "ann")
+    machine.run("groupadd", "newcomers")
+    for config, option in CHANGED:
+        machine.write(CONFIG, config)
+        machine.run("touch", "-d", "2020-01-01", CONFIG)  # as `cp -a` has it
+        done = machine.sh(f"useradd -m {option} eve")
+        assert "eve is shut out until this is fixed" in done.err, (config, done)
+        assert "fix: sftpjail setup" in done.err, done
+        closed(machine, "eve")
+        assert state(machine, "eve") == "closed"
+        machine.run("useradd", "-m", "bob")
+        assert "uid=" in machine.ssh("bob", keyed(machine, "bob"), "id").out, "nobody's business"
+        works(machine, "ann", key)
+        machine.sh("userdel -r bob; userdel -r eve")
+    machine.sh("useradd -m eve; sftpjail setup")
+    works(machine, "eve", keyed(machine, "eve"))
+    again(machine, "sftpjail", "apply")
+
+
+def test_adduser_and_a_group_that_setup_does_not_know(machine: Machine) -> None:
+    """adduser makes home and groups after the hook of useradd."""
+    open_minded(machine)
+    ready(machine, PROFILE)
+    machine.run("groupadd", "newcomers")
+    machine.write(CONFIG, f"{PROFILE}group = newcomers\n")
+    adduser = ("adduser", "--disabled-password", "--gecos", "", "--ingroup", "newcomers")
+    machine.run(*adduser, "eve")
+    closed(machine, "eve")
+    machine.sh('until [ -z "$(ls /run/sftpjail/waiting)" ]; do sleep 0.05; done')
+    closed(machine, "eve")
+    machine.run("sftpjail", "setup")
+    works(machine, "eve", keyed(machine, "eve"))
+
+
+def test_a_profile_that_is_gone_and_a_damaged_file(machine: Machine) -> None:
+    """With `chroot = %h`, sshd lets in whose home is the system's: no profile says any more that it may not."""
+    machine.write("/etc/ssh/sshd_config.d/90-patience.conf", machine.patience())
+    ready(machine, f"{PROFILE}chroot = %h\n")
+    key = machine.keygen("eve")
+    for config in (f"{QUIET}[profiles]\n[[other]]\n", f"{PROFILE}chroot = %h\nnonsense\n"):
+        machine.write(CONFIG, config)
+        done = machine.run("useradd", "-M", "-d", "/etc", "-G", "sftponly", "eve")
+        assert "eve is shut out until this is fixed" in done.err, done
+        machine.sh(f"install -m 644 {key}.pub /etc/ssh/authorized_keys/eve")
+        shut(machine, "eve", key)
+        machine.run("usermod", "-e", "", "eve")
+        assert machine.sftp("eve", key, "ls -1 /ssh").code == 0, "what it is good for"
+        machine.run("userdel", "eve")
+
+
+@pytest.mark.parametrize("how", ["unread", "overruled"])
+def test_an_sshd_that_does_not_obey_our_block(machine: Machine, how: str) -> None:
+    """Its files are as setup left them, and another one decides."""
+    open_minded(machine)
+    ready(machine, PROFILE)
+    key = jail(machine, "ann")
+    keyed(machine, "ann")
+    machine.run("cp", "-a", "/etc/ssh/sshd_config", "/root/")
+    if how == "unread":
+        machine.run("sed", "-i", "/^Include/d", "/etc/ssh/sshd_config")
+    else:
+        words = "ChrootDirectory none\n ForceCommand none\n AuthorizedKeysFile .ssh/authorized_keys"
+        machine.write(FIRST, f"Match Group sftponly\n {words}\n")
+    machine.restart_sshd()
+    done = machine.run("useradd", "-m", "-G", "sftponly", "eve")
+    assert "eve is shut out until this is fixed: sshd does not jail eve" in done.err, done
+    closed(machine, "eve")
+    assert machine.sftp("ann", key, "ls /etc/passwd").code == 0, "what it is good for"
+    done = machine.run("sftpjail", "apply", check=False)
+    if how == "unread":  # setup, which apply does too, writes into sshd_config itself
+        assert done.code == 0, done
+    else:
+        assert done.code == 1 and "setup cannot be done" in done.err, done
+        assert "ann is shut out until this is fixed" in done.err, done
+        closed(machine, "ann")
+        closed(machine, "eve")
+        again_said = machine.run("sftpjail", "apply", check=False)
+        assert "ann is shut out until this is fixed" in again_said.err, again_said
+        assert state(machine, "ann") == state(machine, "eve") == "closed"
+        machine.run("rm", FIRST)
+        machine.restart_sshd()
+        machine.run("sftpjail", "apply")
+    works(machine, "ann", key)
+    works(machine, "eve", keyed(machine, "eve"))
+    again(machine, "sftpjail", "apply")
