@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from shlex import quote
@@ -70,11 +70,7 @@ def plan_all(
     _, limited = limited_by([*first, *events, *last], engine.host)
     plan = engine.plan([*first, *events, *last], tolerant=True, limited=limited)
     errors |= {name: error for name, error in plan.errors.items() if name not in errors}
-    shut: list[Event] = []
-    for name in [name for name in errors if name in chosen]:
-        is_released = name in (released or ())
-        needed, errors[name] = closing(chosen[name], errors[name], by, host, is_released)
-        shut += needed
+    shut = _closing_all(chosen, errors, by, host, released or {})
     willing = [account for name, account in chosen.items() if name not in errors]
     listed = list_after(willing, [event.about for event in shut if event.about], host)
     if shut or (first and listed is not None):
@@ -85,6 +81,26 @@ def plan_all(
     making = plan.owners - errors.keys()  # the accounts whose jail is really made
     plan.behind = [problem for problem in keys.behind if problem.about in making]
     return plan
+
+
+def _closing_all(
+    chosen: Mapping[str, Account],
+    errors: dict[str, SftpJailError],
+    by: str,
+    host: Host,
+    released: Container[str],
+) -> list[Event]:
+    """Return the events that shut out whom sshd would let in, and say in ERRORS who is shut out.
+
+    Args:
+        chosen, errors, by, released: as in `plan_all`.
+        host: the facts, as of the plan.
+    """
+    shut: list[Event] = []
+    for name in [name for name in errors if name in chosen]:
+        needed, errors[name] = closing(chosen[name], errors[name], by, host, name in released)
+        shut += needed
+    return shut
 
 
 def refusals(accounts: Mapping[str, Account]) -> dict[str, SftpJailError]:

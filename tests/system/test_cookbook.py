@@ -307,7 +307,7 @@ def test_backup_restore_and_moving_the_homes(machine: Machine, installed: Path) 
         fresh.sftp("carol", f"{HERE}/carol", [f"put {HERE}/invoice.pdf"], check=True)
         shut(fresh, "dora", f"{HERE}/dora")
 
-    homes, one = blocks("MOVING THE HOMES")
+    homes, _, one = blocks("MOVING THE HOMES")
     machine.sh("mkdir /data; mount -t tmpfs -o mode=755 disk /data; touch /home/alice/page.html")
     moving_out(machine, "alice", homes)
     works(machine, "alice", f"{HERE}/alice", "ls page.html", f"put {HERE}/page.html new.html")
@@ -317,6 +317,22 @@ def test_backup_restore_and_moving_the_homes(machine: Machine, installed: Path) 
     assert "Remote working directory: /data/other/bob" in done.out
     assert machine.exists("/data/other/bob/page.html")
     machine.run("sftpjail", "check")
+
+
+@pytest.mark.halved
+@pytest.mark.parametrize("mounts", ["fstab", "session"])
+def test_jails_with_homes_inside_move_to_a_disk(machine: Machine, mounts: str) -> None:
+    start(machine)
+    machine.append(CONFIG, f"home = inside\nmounts = {mounts}\n")
+    machine.sh("sftpjail setup; mkdir -m 777 /srv/web; echo hello >/srv/web/file")
+    machine.sh("sftpjail add alice --key alice.pub --mount /srv/web:/web", cwd=HERE)
+    works(machine, "alice", f"{HERE}/alice", f"put {HERE}/page.html before")
+    machine.sh("mkdir /data; mount -t tmpfs -o mode=755 disk /data")
+    moving_out(machine, "alice", blocks("MOVING THE HOMES")[1])
+    works(machine, "alice", f"{HERE}/alice", "ls before /web/file", f"put {HERE}/page.html after")
+    assert machine.exists("/data/sftp/alice/files/after"), "on the disk"
+    assert machine.sh("ls /data/sftp/alice/web").out == "", "what is mounted was not copied"
+    assert "nothing to do" in machine.run("sftpjail", "apply").out
 
 
 BY_HAND = """

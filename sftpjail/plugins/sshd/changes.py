@@ -290,7 +290,7 @@ def _nothing_newer(host: Host) -> bool:
     paths = [MAIN, *(f"{DIRECTORY}/{name}" for name in host.listdir(DIRECTORY))]
     ours = host.stat(DROPIN) or host.stat(MAIN)
     found = [host.stat(path) for path in paths]
-    if ours is None or any(one and one.st_ctime_ns > ours.st_ctime_ns for one in found):
+    if ours is None or any(one and one.st_ctime > ours.st_ctime for one in found):
         return False
     included = re.findall(r"(?mi)^[ \t]*include\b.*$", "\n".join(map(host.text, paths)))
     return all(re.fullmatch(_USUAL, line) for line in included)
