@@ -153,3 +153,22 @@ def test_former_methods_are_those_of_the_block(
     assert found.profiles == (replace(given, umask="027"),)
     tree.write(match_blocks.DROPIN, "Match Group others\n    ChrootDirectory /x\n")
     assert match_blocks.with_former_methods(before, tree.host()) == before, "none that is ours"
+
+
+def test_the_profiles_in_force_are_those_of_our_blocks(tree: Tree) -> None:
+    """Wherever the blocks are, and those about addresses alone jail nobody."""
+    block = (
+        "Match Group sftponly Address *,!10.0.0.0/8\n    DenyUsers *@*\n"
+        "Match User eve,dan\n    # mounts = auto: fstab, why\n    ChrootDirectory %h\n"
+        "Match Group sftponly\n    ChrootDirectory /srv/sftp/%u\n    PermitTTY no\n"
+    )
+    users, group = Profile("eve,dan", "", ("eve", "dan"), "%h"), Profile("sftponly", "sftponly")
+    assert match_blocks.profiles_in_force(tree.host()) == ()
+    tree.write(match_blocks.DROPIN, block)
+    assert match_blocks.profiles_in_force(tree.host()) == (users, group)
+    (tree.root / match_blocks.DROPIN.lstrip("/")).unlink()
+    other = "Match Group other\n    ChrootDirectory /other\n"
+    tree.write(
+        match_blocks.MAIN, f"{other}# BEGIN sftpjail sftpjail\n{block}# END sftpjail sftpjail\n"
+    )
+    assert match_blocks.profiles_in_force(tree.host()) == (users, group)

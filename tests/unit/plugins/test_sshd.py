@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -205,6 +206,45 @@ def test_on_user_create_needs_a_setup_of_the_present_profile(
     with pytest.raises(SftpJailError):
         fire("sshd", "on_user_create", tree.host(), account=ann(replace(BIND, umask="0027")))
     assert programs.asked == [], "useradd waits for this hook"
+
+
+def test_on_user_create_wants_the_block_of_the_groups_own(tree: Tree, fire: Fire) -> None:
+    """The same settings for another group jail nobody of this one."""
+    tree.write(DROPIN, GOLDEN)
+    with pytest.raises(SftpJailError, match="no Match block, or an old one"):
+        fire("sshd", "on_user_create", tree.host(), account=ann(Profile("sftponly", "newcomers")))
+    with pytest.raises(SftpJailError, match="no Match block, or an old one"):
+        by_name = replace(BIND, match_user=("ann",))
+        fire("sshd", "on_user_create", tree.host(), account=ann(by_name))
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "",
+        "Match Group sftponly\n    ChrootDirectory none\nMatch all\n",
+        "Match Group sftponly\n    PermitTTY yes\nMatch all\n",
+    ],
+)
+def test_on_user_create_asks_sshd_if_a_file_is_newer(
+    tree: Tree, fire: Fire, sshd: Sshd, programs: Programs, main: str
+) -> None:
+    """Nobody is in a jail only because our file says so."""
+    include = "" if not main else "Include /etc/ssh/sshd_config.d/*.conf\n"
+    tree.write(DROPIN, GOLDEN)
+    os.utime(f"{tree.root}{DROPIN}", (1, 1))  # which counts for its ctime here
+    tree.write(MAIN, f"{main}{include}Subsystem sftp internal-sftp\n")
+    account = ann()
+    with pytest.raises(SftpJailError, match="sshd does not jail ann as .* is not in force"):
+        fire("sshd", "on_user_create", tree.host(), account=account)
+    tree.write(MAIN, "Include /etc/ssh/sshd_config.d/*.conf\nSubsystem sftp internal-sftp\n")
+    assert fire("sshd", "on_user_create", tree.host(), account=account) == []
+    sshd.broken = "/etc/ssh/sshd_config line 1: Bad configuration option: Nonsense"
+    assert fire("sshd", "on_user_create", tree.host(), account=account) == [], "another one runs"
+    tree.write("/var/lib/sftpjail/accounts/ann", '{"made": ["/srv/sftp/ann"]}')
+    programs.asked.clear()
+    assert fire("sshd", "on_user_create", tree.host(), account=account) == []
+    assert programs.asked == [], "whoever has a jail is asked about by setup and check"
 
 
 def test_on_setup_guards_a_line_that_some_sshds_refuse(tree: Tree, fire: Fire, sshd: Sshd) -> None:
