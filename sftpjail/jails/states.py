@@ -187,6 +187,8 @@ class States:
         """Yield every state that applies to an account that is not shut out."""
         shadow = self._host.shadow(account.name)
         locked = why_locked(shadow, found) if account.local else ""
+        if lacks_shadow(account, self._host, found):
+            locked = "it has no line in /etc/shadow"
         if locked:
             yield State("locked", locked)
         elsewhere = self._elsewhere(account, groups)
@@ -204,7 +206,7 @@ class States:
         if refused:
             yield State("closed", f"{refused}, and sshd refuses the login")
         if not self._has_way_in(account, shadow, found):
-            yield State("keyless", f"it has no key in {keyfile(account.name)} and no password")
+            yield State("keyless", self._keyless(account, shadow, found))
         lacking = self._lacking(account)
         if lacking:
             yield State("incomplete", lacking)
@@ -295,6 +297,14 @@ class States:
         if elsewhere or not account.local or usable_password(shadow, found):
             return True
         return self.keys(account) > 0
+
+    @staticmethod
+    def _keyless(account: Account, shadow: Shadow, found: Settings) -> str:
+        no_key = f"it has no key in {keyfile(account.name)}"
+        if not has_password(shadow):
+            return f"{no_key} and no password"
+        where = found.where("passwordauthentication")
+        return f"{no_key}, and PasswordAuthentication no ({where}) refuses its password"
 
     def _lacking(self, account: Account) -> str:
         """Return what is missing in a jail, or ""."""
@@ -413,7 +423,24 @@ def has_key(line: str) -> bool:
 
 def usable_password(shadow: Shadow, found: Settings) -> bool:
     """Return whether an account has a password and sshd accepts passwords."""
-    return shadow.password[:1] not in ("", "!", "*", "x") and takes_passwords(found)
+    return has_password(shadow) and takes_passwords(found)
+
+
+def has_password(shadow: Shadow) -> bool:
+    """Return whether an account has a password that is not locked."""
+    return shadow.password[:1] not in ("", "!", "*", "x")
+
+
+def lacks_shadow(account: Account, host: Host, found: Settings) -> bool:
+    """Return whether PAM refuses a local account because it has no line in shadow(5).
+
+    As pam_unix(8) has it, if the account's line in passwd(5) says that the password is there.
+    """
+    if not account.local or host.people.has_shadow(account.name):
+        return False
+    if found.get("usepam") != "yes":
+        return False
+    return f"\n{account.name}:x:" in f"\n{host.text('/etc/passwd')}"
 
 
 def takes_passwords(found: Settings) -> bool:

@@ -118,14 +118,28 @@ def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
     return take_back(None, host) if keyword in found.given else look_at("sshd -T")
 
 
-def _can(method: str, found: Settings) -> bool:
+# Modules that ask for nothing but a password, or for nothing.
+_PASSWORDS = frozenset(
+    f"pam_{name}.so"
+    for name in (
+        *("unix", "deny", "permit", "env", "nologin", "faildelay", "faillock", "cap", "shells"),
+        *("sss", "ldap", "winbind", "krb5", "systemd_home", "succeed_if", "listfile", "warn"),
+    )
+)
+
+
+def _can(method: str, host: Host, found: Settings) -> bool:
     """Return whether an account with a key but no password can complete a method.
 
-    What PAM will ask for is unknown.
+    What else PAM may ask for, such as a code, is unknown.
     """
-    return method.startswith("publickey") or (
-        method.startswith("keyboard-interactive") and found.get("usepam") == "yes"
-    )
+    if method.startswith("publickey"):
+        return True
+    if not method.startswith("keyboard-interactive") or found.get("usepam") != "yes":
+        return False
+    rules = stack(host, found.get("pamservicename") or "sshd")
+    modules = {rule.module for rule in rules if rule.kind == "auth"}
+    return "pam_unix.so" not in modules or not modules <= _PASSWORDS
 
 
 def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
@@ -148,7 +162,7 @@ def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
         what = f"PubkeyAuthentication no ({found.where('pubkeyauthentication')}) makes keys useless"
         fix = _own_setting("PubkeyAuthentication yes", account, found, host)
         return [Problem(what, "sshd takes no key at all", fix)]
-    able = any(all(_can(method, found) for method in chain) for chain in lists)
+    able = any(all(_can(method, host, found) for method in chain) for chain in lists)
     if not lists or able or not found.is_set("authenticationmethods"):
         return []
     what = (
@@ -188,6 +202,8 @@ def _by_key_alone(what: str, why: str, account: Account, command: str) -> Proble
 
 def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return what shadow(5)'s dates forbid, by the rules of pam_unix (check_shadow_expiry)."""
+    from ..jails.states import lacks_shadow  # late: useradd waits for everything else
+
     if not account.local:
         return []
     shadow, today, name = host.shadow(account.name), int(time.time() // DAY), quote(account.name)
@@ -195,7 +211,10 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
     if 0 <= expire < today and host.origin(account.name).closed:
         return []  # done by us; see jails/closing.py
     what = why = fix = ""
-    if 0 <= expire < today:
+    if lacks_shadow(account, host, found):
+        what = f"{account.name} has no line in /etc/shadow"
+        why, fix = "PAM refuses every login of it", f"usermod -p '*' {name}"
+    elif 0 <= expire < today:
         what = f"{account.name} is closed: it expired on {_date(expire)}"
         choices = _opening(f"usermod -e '' {name}")
         return [Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)]
@@ -285,7 +304,7 @@ def _nologin(host: Host) -> list[Problem]:
 
 def _no_way_in(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return the problem of having no password and no key, if sshd has no other key source."""
-    from ..jails.states import OTHER_KEYS, usable_password
+    from ..jails.states import OTHER_KEYS, has_password, usable_password
 
     path = keyfile(account.name)
     if host.is_dir(path):
@@ -297,9 +316,30 @@ def _no_way_in(account: Account, host: Host, found: Settings) -> list[Problem]:
     elsewhere = elsewhere or found.words("authorizedkeysfile") != [f"{path.rpartition('/')[0]}/%u"]
     if lines or elsewhere or not account.local or usable_password(host.shadow(account.name), found):
         return []
-    what = f"{account.name} has no key in {path} and no password"
     advice = f"give it a key: sftpjail key add {quote(account.name)} FILE"
+    if has_password(host.shadow(account.name)):
+        return [_password_refused(account, path, host, found, advice)]
+    what = f"{account.name} has no key in {path} and no password"
     return [Problem(what, "nobody can log in", advice=advice)]
+
+
+def _password_refused(
+    account: Account, path: str, host: Host, found: Settings, advice: str
+) -> Problem:
+    """Return the problem of a password that sshd does not take, and no key."""
+    from ..openssh.profile_edit import set_passwords  # late: useradd waits for everything else
+
+    where = found.where("passwordauthentication")
+    what = f"PasswordAuthentication no ({where}) makes the password of {account.name} useless"
+    why = f"it has no key in {path}, so nobody can log in"
+    place = found.origins.get("passwordauthentication")
+    if account.profile is None or (place and place[0] != DROPIN and match_line(place, host)):
+        return Problem(what, why, advice=advice)
+    command = set_passwords(account.profile, host)
+    if isinstance(command, Advice):
+        return Problem(what, why, advice=f"{advice}; or {command}")
+    label = f"to let the members of profile {account.profile.name} in by password"
+    return Problem(what, why, choices=(Choice(label, command),), advice=f"or {advice}")
 
 
 @hookimpl

@@ -323,7 +323,7 @@ def test_backup_restore_and_moving_the_homes(machine: Machine, installed: Path) 
 @pytest.mark.parametrize("mounts", ["fstab", "session"])
 def test_jails_with_homes_inside_move_to_a_disk(machine: Machine, mounts: str) -> None:
     start(machine)
-    machine.append(CONFIG, f"home = inside\nmounts = {mounts}\n")
+    machine.write(CONFIG, f"{PLAIN}home = inside\nmounts = {mounts}\n")
     machine.sh("sftpjail setup; mkdir -m 777 /srv/web; echo hello >/srv/web/file")
     machine.sh("sftpjail add alice --key alice.pub --mount /srv/web:/web", cwd=HERE)
     works(machine, "alice", f"{HERE}/alice", f"put {HERE}/page.html before")

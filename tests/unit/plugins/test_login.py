@@ -263,7 +263,7 @@ def test_on_check_reads_the_dates_of_shadow(
         "ann:*::0:90:7:::",
         "ann:*:19000::::::",
         "ann:*:nonsense:0:x:7::y:",
-        "bob:*:0:0:99999:7::1:",
+        "ann:*:19000:0:99999:7:::\nbob:*:0:0:99999:7::1:",
     ],
 )
 def test_on_check_is_silent_about_dates_that_forbid_nothing(
@@ -382,7 +382,27 @@ def test_on_check_of_a_password_that_sshd_does_not_ask_for(tree: Tree, fire: Fir
     main(tree, "PasswordAuthentication no")
     assert check(tree, fire) == [], "keyboard-interactive asks for it too"
     main(tree, "KbdInteractiveAuthentication no")
-    assert check(tree, fire) == [NO_WAY_IN]
+    (problem,) = check(tree, fire)
+    assert problem.what == f"PasswordAuthentication no ({MAIN}:5) makes the password of ann useless"
+    (choice,) = problem.choices
+    assert choice.command.endswith("sftpjail setup") and "passwords = yes" in choice.command
+    assert problem.advice == "or give it a key: sftpjail key add ann FILE"
+
+
+def test_on_check_of_an_account_without_a_line_in_shadow(tree: Tree, fire: Fire) -> None:
+    shadow(tree, "bob:*:19000:0:99999:7:::")
+    (problem,) = check(tree, fire)
+    assert problem.what == "ann has no line in /etc/shadow"
+    assert problem.fix == "usermod -p '*' ann"
+    assert check(tree, fire, local=False) == []
+
+
+@pytest.mark.parametrize(("module", "able"), [("pam_oath.so", True), ("pam_env.so", False)])
+def test_on_check_of_keyboard_interactive(tree: Tree, fire: Fire, module: str, able: bool) -> None:
+    """Where PAM asks for a password and nothing else, who has none cannot answer."""
+    main(tree, "AuthenticationMethods publickey,keyboard-interactive")
+    tree.write("/etc/pam.d/sshd", f"auth required {module}\nauth required pam_unix.so\n")
+    assert bool(check(tree, fire)) != able
 
 
 # -- explain -------------------------------------------------------------------------------------
