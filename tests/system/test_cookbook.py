@@ -325,13 +325,14 @@ def test_jails_with_homes_inside_move_to_a_disk(machine: Machine, mounts: str) -
     start(machine)
     machine.write(CONFIG, f"{PLAIN}home = inside\nmounts = {mounts}\n")
     machine.sh("sftpjail setup; mkdir -m 777 /srv/web; echo hello >/srv/web/file")
-    machine.sh("sftpjail add alice --key alice.pub --mount /srv/web:/web", cwd=HERE)
+    machine.sh("sftpjail add alice --key alice.pub --mount '/srv/web:/my web'", cwd=HERE)
     works(machine, "alice", f"{HERE}/alice", f"put {HERE}/page.html before")
     machine.sh("mkdir /data; mount -t tmpfs -o mode=755 disk /data")
     moving_out(machine, "alice", blocks("MOVING THE HOMES")[1])
-    works(machine, "alice", f"{HERE}/alice", "ls before /web/file", f"put {HERE}/page.html after")
+    works(machine, "alice", f"{HERE}/alice", "ls before", f"put {HERE}/page.html after")
+    works(machine, "alice", f"{HERE}/alice", "ls '/my web/file'")
     assert machine.exists("/data/sftp/alice/files/after"), "on the disk"
-    assert machine.sh("ls /data/sftp/alice/web").out == "", "what is mounted was not copied"
+    assert machine.sh("ls '/data/sftp/alice/my web'").out == "", "what is mounted was not copied"
     assert "nothing to do" in machine.run("sftpjail", "apply").out
 
 
