@@ -235,7 +235,8 @@ def is_written(profile: Profile, host: Host, config: Config) -> bool:
 
 @hookimpl
 def on_user_create(account: Account, host: Host, config: Config) -> None:
-    # Compare the text instead of asking sshd, since useradd waits. `setup` and `check` ask.
+    # Compare the text instead of asking sshd, since useradd waits. `setup` and `check` ask, and so
+    # do we for a new jail if another file of sshd's may decide by now.
     profile = account.profile
     assert profile is not None
     if host.preparing:
