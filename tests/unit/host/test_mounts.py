@@ -107,7 +107,7 @@ def test_who_lies_on_a_mount_needs_none_above_it(tree: Tree) -> None:
     assert tables.unmounted_ancestor("/srv/data/deep/there") == "/srv/data/deep"
 
 
-def test_a_mount_that_went_since_the_table_was_read_is_mounted_again(tree: Tree) -> None:
+def test_a_mount_that_went_meanwhile_is_mounted_again(tree: Tree) -> None:
     """The table is read once, paths are looked at later: that is no mount of something else."""
     table(tree, f"8:1 {HOME} {TARGET} ext4")
     host = tree.host()
