@@ -19,7 +19,7 @@ from ..errors import SftpJailError
 from ..escapes import one_line
 from ..system.event_workers import Requests, become
 from ..system.programs import Answer, run
-from ..system.signals import Interrupted, raise_always
+from ..system.signals import Interrupted, ends_with, raise_always
 from .event import TransferEvent
 
 KEEP = 64 << 10  # bytes of the beginning and of the end of a script's output
@@ -34,11 +34,13 @@ def program() -> None:
     """
     raise_always()
     user, path = sys.argv[1:]
-    requests = Requests()
+    requests, code = Requests(), 0
     try:
         _serve(requests, user, path)
     except (Interrupted, OSError):
-        sys.exit(1)
+        code = 1
+    ends_with(code)  # the watcher may say so once more
+    sys.exit(code)
 
 
 def _serve(requests: Requests, user: str, path: str) -> None:
