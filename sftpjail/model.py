@@ -125,6 +125,35 @@ def size(text: str) -> int:
     return count
 
 
+def exact_size(count: int) -> str:
+    """Return a number of bytes as `size` reads it again: 10G, 1536M, 1048577."""
+    for power in range(len(_UNITS), 0, -1):
+        if not count % (1 << 10 * power):
+            return f"{count >> 10 * power}{_UNITS[power - 1]}"
+    return str(count)
+
+
+MOST_DAYS = 36500  # a century
+
+
+def days(text: str, least: int = 0) -> int:
+    """Return how many days 90, 90d or 12w are.
+
+    Args:
+        text: the words.
+        least: the fewest days that make sense.
+
+    Raises:
+        UsageError: it is neither, too few, or more than a century.
+    """
+    found = re.fullmatch(r"([0-9]{1,5})([dw]?)", text)
+    unit = 7 if found and found[2] == "w" else 1
+    count = int(found[1]) * unit if found else -1
+    if not least <= count <= MOST_DAYS:
+        raise UsageError(f"{text!r} is no number of days, as 90d, or weeks, as 12w")
+    return count
+
+
 def in_units(count: int) -> str:
     """Return a number of bytes in the largest unit of which it is one or more: 10G, 1.5M, 512."""
     power = min((max(count, 1).bit_length() - 1) // 10, len(_UNITS))

@@ -6,14 +6,15 @@ A field that is None is not managed: whatever the host has of it stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from ..errors import UsageError
 from ..escapes import shown
-from ..model import normal, number, valid_name
+from ..formats.retention import age_of
+from ..model import exact_size, normal, number, size, valid_name
 
 # In the order of `export`.
 FIELDS = (
@@ -28,6 +29,8 @@ FIELDS = (
     "disabled",
     "reason",
     "until",
+    "quota",
+    "retention",
 )
 # As crypt(5) makes them; passwd -l locks one by the mark before it. Its oldest method has none, and
 # what looks so is rather a plain password in the wrong place.
@@ -62,7 +65,9 @@ class Entry:
 
     `line` is where it begins. `profile` is "" where that is not said. `password` is a hash, or ""
     for none; `keys` are lines as in authorized_keys; `expires` is "" for never. `reason` and
-    `until` go with `disabled`, and are "" where they are not said.
+    `until` go with `disabled`, and are "" where they are not said. `quota` is a size as of
+    `exact_size`, none, or "" for what the profile says. `retention` has the directories that lose
+    their old files, as sessions see them and in order, and the age in days.
     """
 
     name: str
@@ -77,6 +82,8 @@ class Entry:
     disabled: bool | None = None
     reason: str = ""
     until: str = ""
+    quota: str | None = None
+    retention: tuple[tuple[str, int], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -215,11 +222,14 @@ def _keys(value: Any) -> tuple[str, ...]:
 
 def _mounts(value: Any) -> tuple[MountWanted, ...]:
     found = tuple(map(_mount, _items(value)))
-    targets = [normal(mount.target) for mount in found]
-    twice = next((target for target in targets if targets.count(target) > 1), None)
+    twice = _twice([normal(mount.target) for mount in found])
     if twice is not None:
         raise InvalidValue(f"{shown(twice)} is the place of two mounts")
     return found
+
+
+def _twice(paths: Sequence[str]) -> str | None:
+    return next((path for path in paths if paths.count(path) > 1), None)
 
 
 def _mount(value: Any) -> MountWanted:
@@ -279,6 +289,46 @@ def _day(value: Any) -> str:
     return day
 
 
+def _quota(value: Any) -> str:
+    """Return a size in its one form, none, or "" for that of the profile."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    text = _text(value).strip()
+    if text in ("", "profile", "none"):
+        return text if text == "none" else ""
+    try:
+        return exact_size(size(text))
+    except UsageError as error:
+        raise InvalidValue(error.message) from error
+
+
+def _retention(value: Any) -> tuple[tuple[str, int], ...]:
+    found = sorted(map(_age, _items(value)))
+    twice = _twice([directory for directory, _ in found])
+    if twice is not None:
+        raise InvalidValue(f"{shown(twice)} has two ages")
+    return tuple(found)
+
+
+def _age(value: Any) -> tuple[str, int]:
+    """Return a directory and an age in days."""
+    if isinstance(value, dict):
+        if value.keys() != {"directory", "days"} or not _is_count(value["days"]):
+            raise InvalidValue("retention has a directory and days, which is a number")
+        value = f"{_text(value['directory'])}={value['days']}"
+    try:
+        directory, days = age_of(_text(value))
+    except UsageError as error:
+        raise InvalidValue(error.message) from error
+    if not days:
+        raise InvalidValue(f"{shown(directory)}: to keep all files, leave it out")
+    return directory, days
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def _yes(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -299,6 +349,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "disabled": _yes,
     "reason": _words,
     "until": _day,
+    "quota": _quota,
+    "retention": _retention,
 }
 
 
@@ -318,6 +370,11 @@ def values_of(entry: Entry) -> dict[str, Any]:
         found["mounts"] = [_values_of_mount(mount) for mount in found["mounts"]]
     if "expires" in found:
         found["expires"] = found["expires"] or "never"
+    if "quota" in found:
+        found["quota"] = found["quota"] or "profile"
+    if "retention" in found:
+        ages = found["retention"]
+        found["retention"] = [{"directory": place, "days": days} for place, days in ages]
     return found
 
 
@@ -345,6 +402,11 @@ def mount_text(mount: MountWanted) -> str:
     owner = [f"as={mount.owner}"] * bool(mount.owner)
     group = [f"group={mount.group}"] * bool(mount.group)
     return ":".join([*paths, *["ro"] * mount.read_only, *owner, *group])
+
+
+def age_text(directory: str, days: int) -> str:
+    """Return after how many days the files in a directory go, as DIRECTORY=AGE."""
+    return f"{directory}={days}d"
 
 
 def _octal(found: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import SftpJailError, UsageError
 from ..escapes import some
-from .entry import FIELDS, Entry, mount_text, values_of
+from .entry import FIELDS, Entry, age_text, mount_text, values_of
 from .formulas import guarded
 from .reading import read
 
@@ -37,9 +37,11 @@ def _json(entries: Sequence[Entry]) -> str:
 
 
 def _cell(key: str, value: Any, entry: Entry) -> str:
-    """Return a value as a text; keys and mounts have a line each."""
+    """Return a value as a text; keys, mounts and ages have a line each."""
     if key == "mounts":
         return "\n".join(map(mount_text, entry.mounts or ()))
+    if key == "retention":
+        return "\n".join(age_text(*age) for age in entry.retention or ())
     if isinstance(value, list):
         return "\n".join(value)
     if isinstance(value, bool):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import syslog
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from shlex import quote
 
+from .. import model
 from ..engine.engine import Engine
 from ..engine.plan import (
     Event,
@@ -24,6 +24,7 @@ from ..engine.plan import (
 )
 from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
+from ..formats.retention import age_of
 from ..host import Host
 from ..jails import quota, retention
 from ..jails.activity import namesakes
@@ -37,7 +38,7 @@ from ..jails.closing import (
 )
 from ..jails.membership import find_jailed
 from ..jails.renames import refuse_other
-from ..model import Account, Problem, normal, size, stored, valid_name
+from ..model import Account, Problem, size, stored, valid_name
 from ..operations.events import create_events
 from ..operations.limits import limited
 from ..system.processes import in_jail
@@ -53,8 +54,6 @@ from .passwords import (
     refuse_must_change,
     wanted_password,
 )
-
-_MOST_DAYS = 36500
 
 
 def register(add_parser: Command) -> None:
@@ -155,12 +154,10 @@ def days(text: str, least: int = 0) -> int:
     Raises:
         ArgumentTypeError: it is neither, too few, or more than a century.
     """
-    found = re.fullmatch(r"([0-9]{1,5})([dw]?)", text)
-    unit = 7 if found and found[2] == "w" else 1
-    number = int(found[1]) * unit if found else -1
-    if not least <= number <= _MOST_DAYS:
-        raise ArgumentTypeError(f"{text!r} is no number of days, as 90d, or weeks, as 12w")
-    return number
+    try:
+        return model.days(text, least)
+    except UsageError as error:
+        raise ArgumentTypeError(error.message) from error
 
 
 def _quota(text: str) -> tuple[int | None]:
@@ -178,15 +175,10 @@ def _retention(text: str) -> tuple[str, int]:
     Raises:
         ArgumentTypeError: it has another form.
     """
-    directory, equals, age = text.rpartition("=")
-    if not equals or not directory.startswith("/") or ".." in directory.split("/"):
-        raise ArgumentTypeError(
-            f"{text!r} is not DIRECTORY=AGE, where DIRECTORY begins with / and has no .., "
-            "as sessions see it"
-        )
-    if not directory.isprintable():
-        raise ArgumentTypeError(f"{directory!r} has a character that cannot be printed")
-    return normal(directory), 0 if age == "never" else days(age, least=1)
+    try:
+        return age_of(text)
+    except UsageError as error:
+        raise ArgumentTypeError(error.message) from error
 
 
 def day_in(days: int) -> str:

@@ -44,7 +44,7 @@ from ..operations.events import create_events, forget_events, leave_events
 from ..operations.keys import add_events, migrate_events, old_place, present, read_keys
 from ..operations.limits import limited
 from ..operations.mounts import make_bind, unusable
-from ..operations.new_accounts import maker, profile_for, with_way_in
+from ..operations.new_accounts import maker, makes_subvolume, profile_for, with_way_in
 from ..operations.renames import make_way, rename_event
 from .access import coming_date, quota_facts
 from .context import Command, Context
@@ -231,7 +231,8 @@ def add(context: Context) -> int:
             done = f"{name} is jailed in {account.jail}"
             context.finish(engine, _jailing(engine, account, dated), done, done)
             return _report_useless(lambda: account, wanted, context)
-        argv = maker(name, profile, given.tool, given.options, wanted.expires, engine.host)
+        subvolume = makes_subvolume(name, profile, profile.quota, engine.host)
+        argv = maker(name, profile, given.tool, given.options, wanted.expires, subvolume)
         make = AddAccount(name, tuple(argv), f"/home/{name}")
         plan = Plan([], [Step(make, "accounts", name)])
         jail = _jailing(engine, account, wanted._replace(expires=""))

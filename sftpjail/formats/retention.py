@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ..errors import UsageError
+from ..model import days, normal
+
 _SETTING = re.compile(r"# (/.*): ([0-9]{1,5})d\Z")
 # safe_glob() of systemd knows braces too, and a backslash begins an escape (tmpfiles.d(5), "Path").
 _SPECIAL = re.compile(r"""[][*?{}\\"']""")
@@ -19,6 +22,23 @@ def ages_of(lines: Iterable[str]) -> dict[str, int]:
     """Return the ages in days that an account's lines set, by directory as its sessions see it."""
     found = filter(None, map(_SETTING.match, lines))
     return {setting[1]: int(setting[2]) for setting in found}
+
+
+def age_of(text: str) -> tuple[str, int]:
+    """Return the directory and the days of DIRECTORY=AGE; 0 for never.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    directory, equals, age = text.rpartition("=")
+    if not equals or not directory.startswith("/") or ".." in directory.split("/"):
+        raise UsageError(
+            f"{text!r} is not DIRECTORY=AGE, where DIRECTORY begins with / and has no .., "
+            "as sessions see it"
+        )
+    if not directory.isprintable():
+        raise UsageError(f"{directory!r} has a character that cannot be printed")
+    return normal(directory), 0 if age == "never" else days(age, least=1)
 
 
 def setting(directory: str, days: int) -> str:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Mapping
 
 from ..actions import Action, SetLines
+from ..errors import SftpJailError
 from ..formats.retention import ages_of, is_writable, line, setting
 from ..formats.tagged_lines import Style
 from ..host import Host
@@ -38,6 +39,18 @@ def _around(account: Account, path: str, host: Host) -> Bind | None:
     """Return the innermost mount of a jail at or above a path, or None."""
     outer = [bind for bind in host.binds(account.name) if inside(path, bind.target)]
     return max(outer, key=lambda bind: len(bind.target), default=None)
+
+
+def refuse_host(host: Host) -> None:
+    """Refuse a host on which nothing deletes old files. Raises SftpJailError."""
+    if not host.which("systemd-tmpfiles") or not host.is_dir("/etc/tmpfiles.d"):
+        raise SftpJailError("old files are deleted by systemd-tmpfiles(8), which is not here")
+    version = host.programs.systemd_tmpfiles
+    if version < SINCE:
+        raise SftpJailError(
+            f"systemd-tmpfiles is of systemd {version} here and cannot judge files by the time at "
+            f"which they were written; {SINCE} can"
+        )
 
 
 def refusal(account: Account, directory: str, host: Host) -> str:

@@ -10,10 +10,11 @@ from ..accounts_file.entry import Entry, MountWanted, misread
 from ..config import keyfile
 from ..errors import SftpJailError
 from ..host import Host
+from ..jails import quota, retention
 from ..jails.closing import expiry, is_disabled
 from ..jails.owners import named
 from ..jails.sharing import named as group_named
-from ..model import Account, Key
+from ..model import Account, Key, exact_size
 from ..openssh import public_keys
 
 # The values of fields that are left out.
@@ -23,6 +24,8 @@ _SINGLE: dict[str, Any] = {
     "expires": None,
     "reason": "",
     "until": "",
+    "quota": None,
+    "retention": None,
 }
 
 
@@ -160,7 +163,15 @@ def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool)
         disabled=closed is not None,
         reason=closed.why if closed else "",
         until=closed.until if closed else "",
+        quota=_quota(name, host),
+        retention=tuple(sorted(retention.ages(name, host).items())),
     )
+
+
+def _quota(name: str, host: Host) -> str:
+    """Return the quota that an account has of its own, as a file has it."""
+    size = quota.own(name, host)
+    return exact_size(size) if size else "" if size is None else "none"
 
 
 def hash_of(field: str) -> str:

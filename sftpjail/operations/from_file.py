@@ -27,13 +27,17 @@ from ..engine.plan import (
     OnUserDisable,
     OnUserEnable,
     OnUserExpire,
+    OnUserQuota,
+    OnUserRetention,
     Plan,
     Step,
     names_of,
 )
 from ..errors import SftpJailError, UsageError
 from ..escapes import shown
+from ..formats.retention import setting
 from ..host import Host
+from ..jails import quota, retention
 from ..jails.closing import EXPIRED, days_of, is_disabled, is_shut, today, why_spared
 from ..jails.directory import refuse_silent
 from ..jails.guards import guard
@@ -41,7 +45,7 @@ from ..jails.homes import refusal
 from ..jails.membership import find, jailed, not_jailed
 from ..jails.owners import resolve
 from ..jails.sharing import resolve as group_id
-from ..model import SETID, Account, Bind, Key, Profile, components, inside
+from ..model import SETID, Account, Bind, Key, Profile, components, inside, size
 from ..openssh import public_keys
 from .apply import passing
 from .events import create_events
@@ -52,6 +56,7 @@ from .new_accounts import (
     aging,
     bulk_program,
     home_of,
+    makes_subvolume,
     profile_for,
     shell_of,
     takes,
@@ -107,6 +112,7 @@ class _New:
     entry: Entry
     keys: list[Key]
     stale: list[KeyLine] = field(default_factory=list)
+    subvolume: bool = False  # its home must be one of btrfs
 
     @property
     def expected(self) -> Account:
@@ -179,6 +185,7 @@ class FromFile:
         self._room: list[OnUnmount] = []  # what is unmounted first
         self._events: list[Event] = []
         self._inner: dict[int, list[OnMount]] = {}  # by how many that come lie above
+        self._storage: list[Event] = []
         self._access: list[Event] = []
         self._passwords: list[tuple[str, str]] = []
         self._new: dict[str, _New] = {}
@@ -267,11 +274,43 @@ class FromFile:
         new = _New(made, profile, entry, keys, stale)
         binds = [_bind(account, mount, {}, host) for mount in entry.mounts or ()]
         self._judge_targets(new.expected, binds)
+        new.subvolume = self._plan_quota(entry, account, profile)
+        self._write_ages(entry)
         self._new[name] = new
         after = self._with_keys(replace(entry, uid=uid, profile=profile.name), stale)
         password = "" if entry.password is None else _secret(entry.password)
         line = f"+ {name}: {', '.join(_parts(after, password))}"
         self.changes.append(Change(name, "new", None, after, (line,), ("", password)))
+
+    def _plan_quota(self, entry: Entry, account: Account, profile: Profile) -> bool:
+        """Write down the quota of a new account, which its jail is then made with.
+
+        Returns:
+            whether its home must be a subvolume, because a quota limits it.
+
+        Raises:
+            SftpJailError: its file system limits no directory.
+        """
+        host = self._host
+        own = None if entry.quota is None else bytes_of(entry.quota)
+        if own is not None:
+            quota.enforced(account, own, host)
+            for action in quota.store(account.name, own, False, host):
+                self._steps.append(Step(action, "storage", account.name))
+        limit = profile.quota if own is None else own
+        return makes_subvolume(account.name, profile, limit or 0, host)
+
+    def _write_ages(self, entry: Entry) -> None:
+        """Write down what is to be deleted of a new account, though nothing is yet.
+
+        Raises:
+            SftpJailError: nothing deletes old files on this host.
+        """
+        if entry.retention:
+            retention.refuse_host(self._host)
+            settings = tuple(setting(*age) for age in entry.retention)
+            for action in retention.store(entry.name, settings, self._host):
+                self._steps.append(Step(action, "storage", entry.name))
 
     def _with_keys(self, after: Entry, stale: Sequence[KeyLine]) -> Entry:
         """Return a new account with the keys already in its key file, if FILE manages no keys."""
@@ -336,23 +375,27 @@ class FromFile:
     def _makers(self) -> Iterator[Step]:
         """Yield the steps that make the new accounts: one for all, or else one for each."""
         every = list(self._new.values())
-        many = [new.made for new in every if self._program and takes(new.made)]
+        fit = [new for new in every if self._program and takes(new.made) and not new.subvolume]
+        many = [new.made for new in fit]
         if many:
             mode = int(self._host.people.home_mode, 8)
             yield _step(AddAccounts(self._program, tuple(many), aging(self._host), mode))
         single = [new for new in every if new.made not in many] if len(many) < len(every) else []
         for new in single:
-            yield _step(useradd(new.made, new.profile), new.made.name)
+            yield _step(useradd(new.made, new.profile, new.subvolume), new.made.name)
             if new.made.password != "*":
                 self._passwords.append((new.made.name, new.made.password))
         if single:
-            why = (
-                f"{self._program} takes no such names or comments"
-                if self._program
-                else "there is no systemd-sysusers"
-            )
             count = f"{len(single)} account{'s' * (len(single) != 1)}"
-            self.notices.append(f"useradd made {count}, one at a time: {why}")
+            self.notices.append(f"useradd made {count}, one at a time: {self._why(single)}")
+
+    def _why(self, single: Sequence[_New]) -> str:
+        """Return why accounts are made one at a time."""
+        if not self._program:
+            return "there is no systemd-sysusers"
+        odd = ["takes no such names or comments"] * any(not takes(new.made) for new in single)
+        odd += ["makes no subvolumes of btrfs"] * any(new.subvolume for new in single)
+        return f"{self._program} {', and '.join(odd)}"
 
     def _compare(self, entry: Entry, keys: list[Key], now: Known) -> None:
         """Plan the changes of an existing account."""
@@ -374,6 +417,7 @@ class FromFile:
         if entry.comment is not None and entry.comment != before.comment:
             step = SetComment(entry.name, comment=entry.comment)
             self._steps.append(_step(step, entry.name))
+        self._of_storage(entry, before, account, bool(more))
         self._of_access(before, after, account)
         kind = "changed" if lines else "unchanged"
         said = tuple(f"~ {entry.name}: {line}" for line in lines)
@@ -475,6 +519,30 @@ class FromFile:
             self._inner.setdefault(number, []).extend(OnMount(account, bind) for bind in level)
         return [OnMount(account, bind) for level in levels[:1] for bind in level]
 
+    def _of_storage(self, entry: Entry, before: Entry, account: Account, remounted: bool) -> None:
+        """Plan the quota of an account, and which of its directories lose their old files.
+
+        Args:
+            entry, before: the account as FILE requires it, and as it is.
+            account: the same.
+            remounted: its mounts change, and with them what its directories are.
+
+        Raises:
+            SftpJailError: its file system limits no directory, or a directory must keep its files.
+        """
+        if entry.quota is not None and entry.quota != before.quota:
+            own = bytes_of(entry.quota)
+            profile = account.profile.quota if account.profile else 0
+            quota.enforced(account, profile if own is None else own, self._host)
+            self._storage.append(OnUserQuota(account, own))
+        if entry.retention is not None and entry.retention != before.retention:
+            known = dict(before.retention or ())
+            for directory in () if remounted else dict(entry.retention).keys() - known:
+                reason = retention.refusal(account, directory, self._host)
+                if reason:
+                    raise SftpJailError(f"retention: {directory}: {reason}")
+            self._storage.append(OnUserRetention(account, entry.retention))
+
     def _of_access(self, before: Entry, after: Entry, account: Account) -> None:
         """Plan the expiry date, and whether the account is shut out or let in."""
         name, host = account.name, self._host
@@ -518,7 +586,7 @@ class FromFile:
         """Whether something must be done before the rest can be planned."""
         dated = {names_of(event) for event in self._events if isinstance(event, OnUserExpire)}
         both = dated & {names_of(event) for event in self._access}
-        return bool(self._new or self._room or self._inner or both)
+        return bool(self._new or self._room or self._inner or self._storage or both)
 
     def plan(self) -> Plan:
         """Return the plan, or the first one if there are several stages."""
@@ -540,10 +608,12 @@ class FromFile:
         if not self.is_staged:
             return ()
         closed = any(_is_shut_out(new.entry) for new in self._new.values())
+        stores = self._storage or any(new.entry.retention for new in self._new.values())
         new = (new.depth for new in self._new.values())
         depth = max((*new, *(number + 1 for number in self._inner), 1))
         inner = [partial(self._plan_inner, number) for number in range(1, depth)]
-        return (self._plan_jails, *inner, self._plan_access, *[self._plan_expiry] * closed)
+        last = [self._plan_access, *[self._plan_expiry] * closed]
+        return (self._plan_jails, *inner, *[self._plan_storage] * bool(stores), *last)
 
     def _plan_jails(self, later: Engine) -> Plan:
         events = list(self._events)
@@ -560,6 +630,33 @@ class FromFile:
             binds = levels[number] if number < len(levels) else ()
             events += [OnMount(account, bind) for bind in binds]
         return self._planned(later, events)
+
+    def _plan_storage(self, later: Engine) -> Plan:
+        """Plan quotas, and what is deleted: the directories are there by now."""
+        events = list(self._storage)
+        for account, new in self._made(later):
+            if new.entry.retention:
+                self._judge_ages(account, new.entry.retention, later.host)
+                events.append(OnUserRetention(account, new.entry.retention))
+        return self._planned(later, events)
+
+    def _judge_ages(self, account: Account, ages: tuple[tuple[str, int], ...], host: Host) -> None:
+        """Refuse a directory that must keep its files, unless it only is not there yet.
+
+        Where a host moves, files come when the accounts are there.
+        """
+        for directory, _ in ages:
+            reason, name = retention.refusal(account, directory, host), account.name
+            if reason and host.lstat(retention.place(account, directory, host)) is not None:
+                error = SftpJailError(f"retention: {directory}: {reason}")
+                error.owner = name
+                raise self.placed(name, error)
+            words = (
+                f"no file of {name} in {shown(directory)} is deleted until it is there and "
+                "sftpjail apply is run"
+            )
+            if reason and words not in self.notices:
+                self.notices.append(words)
 
     def _plan_access(self, later: Engine) -> Plan:
         events = list(self._access)
@@ -622,6 +719,11 @@ class FromFile:
         for name, error in plan.errors.items():
             self._fail(name, self.placed(name, error))
         return plan
+
+
+def bytes_of(quota: str) -> int | None:
+    """Return the quota of an entry in bytes: 0 for none, None for what the profile says."""
+    return size(quota) if quota not in ("", "none") else 0 if quota else None
 
 
 def _is_shut_out(entry: Entry) -> bool:
@@ -780,6 +882,13 @@ def _differences(before: Entry, after: Entry) -> Iterator[str]:
         yield f"comment {shown(before.comment or '')} -> {shown(after.comment or '')}"
     if before.expires != after.expires:
         yield f"expires {before.expires or 'never'} -> {after.expires or 'never'}"
+    if before.quota != after.quota:
+        yield f"quota {before.quota or 'profile'} -> {after.quota or 'profile'}"
+    had, has = (dict(entry.retention or ()) for entry in (before, after))
+    for directory in sorted(had.keys() | has.keys()):
+        ages = [f"{one[directory]}d" if directory in one else "never" for one in (had, has)]
+        if ages[0] != ages[1]:
+            yield f"retention of {shown(directory)} {' -> '.join(ages)}"
     if after.disabled and (before.reason, before.until) != (after.reason, after.until):
         until = f", until {after.until}" if after.until else ""
         yield f"disabled: {shown(after.reason)}{until}"
@@ -795,4 +904,6 @@ def _parts(entry: Entry, password: str) -> Iterator[str]:
         yield f"{len(values)} {noun}{'s' * (len(values) != 1)}"
     yield from [f"password {password}"] * bool(password)
     yield from [f"expires {entry.expires}"] * bool(entry.expires)
+    yield from [f"quota {entry.quota}"] * bool(entry.quota)
+    yield from (f"{shown(directory)} for {days}d" for directory, days in entry.retention or ())
     yield from ["disabled"] * bool(entry.disabled)

@@ -27,7 +27,7 @@ def maker(
     tool: str,
     options: list[str],
     expires: str = "",
-    host: Host | None = None,
+    subvolume: bool = False,
 ) -> list[str]:
     """Return the command that makes the account.
 
@@ -41,7 +41,7 @@ def maker(
         if profile.home == "inside"
         else ["--create-home"]
     )
-    if profile.quota and host and is_btrfs(home_of(name, profile, host), host):
+    if subvolume:
         home += ["--btrfs-subvolume-home"]
     shell = ["--shell", profile.shell] if profile.shell else []
     # An impossible password, not a locked one:
@@ -126,11 +126,27 @@ def aging(host: Host) -> tuple[str, str, str, str]:
     return least, most, warning, idle
 
 
-def useradd(new: NewAccount, profile: Profile) -> AddAccount:
+def makes_subvolume(name: str, profile: Profile, quota: int, host: Host) -> bool:
+    """Return whether a new account's home must be a subvolume of btrfs, which can have a quota.
+
+    What a jail has of its own is made by the plugin chroot.
+
+    Args:
+        name: the account.
+        profile: that will jail it.
+        quota: in bytes, 0 for none.
+        host: the facts.
+    """
+    of_home = profile.home == "bind" and not profile.in_home
+    return bool(quota) and of_home and is_btrfs(home_of(name, profile, host), host)
+
+
+def useradd(new: NewAccount, profile: Profile, subvolume: bool = False) -> AddAccount:
     """Return the action that makes one account, if no program makes many."""
     options = ["--uid", str(new.uid), "--comment", new.comment]
     options += ["--expiredate", new.expire] if new.expire else []
-    return AddAccount(new.name, tuple(maker(new.name, profile, "useradd", options)), new.home)
+    argv = maker(new.name, profile, "useradd", options, subvolume=subvolume)
+    return AddAccount(new.name, tuple(argv), new.home)
 
 
 class Numbers:

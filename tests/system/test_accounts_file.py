@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from machine import Machine, changes
-from steps import QUIET, again, jail, previewed, ready, refused, shut, snapshot, works
+from steps import (
+    QUIET,
+    again,
+    by_password,
+    jail,
+    previewed,
+    ready,
+    refused,
+    shut,
+    snapshot,
+    works,
+)
 
 HASH = "$6$marked$sQ0XhMarkedHashMarkedHashMarkedHash0123456789"
-FILE = "/root/accounts"
+FILE, NEXT = "/root/accounts", "/root/next"
+TMPFILES = "/etc/tmpfiles.d/sftpjail.conf"
 
 
 def key_of(machine: Machine, name: str) -> str:
@@ -31,43 +44,101 @@ def exported(machine: Machine, *options: str) -> str:
         pytest.param("csv", marks=pytest.mark.whole),
     ],
 )
-def test_a_second_host_is_as_the_first(machine: Machine, form: str) -> None:
-    ready(machine)
-    machine.sh("mkdir /srv/web /srv/data; chmod 777 /srv/data")
-    ann = jail(machine, "ann", "-c", 'Doe, Ann "100%"')
-    machine.sh("sftpjail mount ann /srv/web /web --read-only; sftpjail mount ann /srv/data /d/e")
-    jail(machine, "bob", "-e", "2099-12-31")
-    eve = machine.keygen("eve")
-    machine.sh(
-        "useradd -m -G sftponly eve;"
-        f'sftpjail key add eve {eve}.pub --name "eve\'s laptop" --from 127.0.0.0/8 --expires 2099-01-01;'
-        "sftpjail disable bob --reason '=left, for now' --until 2099-01-01"
-    )
-    machine.run("chpasswd", "-e", input=f"ann:{HASH}\n")
+def test_a_second_host_is_as_the_first(machine: Machine, installed: Path, form: str) -> None:
+    """Each login of the first, with its old key or password, and nobody's else."""
+    keys = first_host(machine)
     machine.run("sftpjail", "export", "--format", form, "--secrets", "--output", FILE)
     assert machine.sh(f"stat -c %a {FILE}").out == "600\n"
-    before = machine.read(FILE)
-    assert HASH in before and HASH not in exported(machine, "--format", form)
+    before, hashed = machine.read(FILE), machine.run("getent", "shadow", "ann").out.split(":")[1]
+    assert hashed in before and hashed not in exported(machine, "--format", form)
     again(machine, "sftpjail", "apply", FILE)
-    # A fresh one.
-    machine.sh("for n in ann bob eve; do sftpjail remove --delete-account $n; rm -r /home/$n; done")
-    machine.sh("rm -rf /var/lib/sftpjail/history")
-    shown = previewed(machine, "sftpjail", "apply", FILE)
-    assert "+ ann: uid 1000, profile sftponly, 1 key, 2 mounts, password (set)" in shown, shown
-    done = machine.run("sftpjail", "apply", FILE)
-    assert "made 3 accounts: ann, bob, eve" in done.out, done
-    machine.run("sftpjail", "export", "--format", form, "--secrets", "--output", "/root/second")
-    assert machine.read("/root/second") == before
-    again(machine, "sftpjail", "apply", FILE)
-    works(machine, "ann", ann, "ls /web", "put /etc/hostname /d/e/there")
-    works(machine, "eve", eve)
-    shut(machine, "bob", "/root/keys/bob")
-    assert machine.run("sftpjail", "check", check=False).out == "3 jails checked, no problems\n"
-    # Nothing shows the hash, whatever keeps a record.
-    found = machine.sh(
-        f"grep -rl '{HASH}' /var/lib/sftpjail /var/log /etc /run 2>/dev/null || :"
-    ).out.split()
-    assert set(found) <= {"/etc/shadow", "/etc/shadow-"}, found
+    with Machine(layer=installed, mounts="fstab") as other:
+        other.write("/etc/ssh/sshd_config.d/00-test.conf", machine.patience())
+        ready(other)
+        other.sh("mkdir /srv/web /srv/data /srv/box; chmod 777 /srv/data; useradd -m somebody")
+        for name in keys:  # what is the clients' own
+            for path in (f"/root/keys/{name}", f"/root/keys/{name}.pub"):
+                other.write(path, machine.read(path), 0o600)
+        other.write(FILE, before, 0o600)
+        other.sh("usermod -u 4711 somebody; groupmod -g 4711 somebody")
+        shown = previewed(other, "sftpjail", "apply", FILE)
+        words = "+ ann: uid 1000, profile sftponly, 1 key, 3 mounts, password (set), quota none, "
+        assert f"{words}/box/in for 30d, /home/ann for 14d" in shown, shown
+        done = other.run("sftpjail", "apply", FILE)
+        assert "made 4 accounts: ann, bob, dan, eve" in done.out, done
+        assert "no file of ann in /box/in is deleted until it is there" in done.err, done
+        again(other, "sftpjail", "apply", FILE)
+        assert "e /home/ann - - - m:14d\n" in other.read(TMPFILES)
+        assert "/srv/box/in" not in other.read(TMPFILES)
+        other.sh("install -d -o ann /srv/box/in; sftpjail apply")
+        assert "e /srv/box/in - - - m:30d\n" in other.read(TMPFILES)
+        other.run("sftpjail", "export", "--format", form, "--secrets", "--output", "/root/second")
+        assert other.read("/root/second") == before
+        assert (
+            other.run("sftpjail", "check", check=False).out
+            == machine.run("sftpjail", "check", check=False).out
+        )
+        for host in (machine, other):
+            works(host, "ann", keys["ann"], "ls /web", "put /etc/hostname /d/e/there")
+            works(host, "eve", keys["eve"])
+            works(host, "dan", keys["dan"])
+            assert host.sftp("ann", keys["ann"], ["put /etc/hostname /web/no"]).code != 0
+            assert by_password(host, "ann") == 0
+            shut(host, "bob", keys["bob"])
+            shut(host, "eve", keys["ann"])
+        # Nothing shows the hash, whatever keeps a record.
+        found = other.sh(
+            f"grep -rlF '{hashed}' /var/lib/sftpjail /var/log /etc /run 2>/dev/null || :"
+        ).out.split()
+        assert set(found) <= {"/etc/shadow", "/etc/shadow-"}, found
+        later(other, keys)
+
+
+def first_host(machine: Machine) -> dict[str, str]:
+    """A host with one of each kind of account; returns their keys."""
+    machine.write("/etc/ssh/sshd_config.d/00-test.conf", machine.patience())
+    ready(machine)
+    machine.sh("mkdir /srv/web /srv/data /srv/box; chmod 777 /srv/data")
+    keys = {"ann": jail(machine, "ann", "-c", 'Doe, Ann "100%"')}
+    keys |= {"bob": jail(machine, "bob", "-e", "2099-12-31")}
+    machine.sh(
+        "echo ann:pw | chpasswd; install -d -o ann /srv/box/in;"
+        "sftpjail mount ann /srv/web /web --read-only; sftpjail mount ann /srv/data /d/e;"
+        "sftpjail mount ann /srv/box /box; sftpjail set ann --quota none"
+        " --retention /home/ann=2w --retention /box/in=30d"
+    )
+    keys |= {"eve": machine.keygen("eve"), "dan": jail(machine, "dan")}
+    machine.sh(
+        "useradd -m -G sftponly eve; sftpjail set dan --expires 2099-06-30;"
+        f'sftpjail key add eve {keys["eve"]}.pub --name "eve\'s laptop" --from 127.0.0.0/8 --expires 2099-01-01;'
+        "sftpjail disable bob --reason '=left, for now' --until 2099-01-01"
+    )
+    return keys
+
+
+def later(machine: Machine, keys: dict[str, str]) -> None:
+    """A key that the file no longer has lets nobody in; an undo takes everything back."""
+    new = machine.keygen("new")
+    line = machine.read(f"{new}.pub").strip()
+    wanted = {"name": "ann", "keys": [line], "mounts": [], "retention": [], "quota": "profile"}
+    machine.write(NEXT, json.dumps({"accounts": [wanted, {"name": "dan", "keys": []}]}))
+    said = previewed(machine, "sftpjail", "apply", NEXT)
+    assert "~ ann: quota none -> profile" in said, said
+    assert "~ ann: retention of /box/in 30d -> never" in said, said
+    machine.run("sftpjail", "apply", NEXT)
+    again(machine, "sftpjail", "apply", NEXT)
+    shut(machine, "ann", keys["ann"])
+    shut(machine, "dan", keys["dan"])
+    works(machine, "ann", new)
+    works(machine, "eve", keys["eve"])
+    assert by_password(machine, "ann") == 0
+    assert not machine.exists(TMPFILES) and not machine.exists("/etc/sftpjail/quotas")
+    machine.run("sftpjail", "undo", "--yes")
+    works(machine, "ann", keys["ann"], "ls /web")
+    works(machine, "dan", keys["dan"])
+    shut(machine, "ann", new)
+    assert "e /srv/box/in - - - m:30d\n" in machine.read(TMPFILES)
+    assert machine.read("/etc/sftpjail/quotas") == "user ann 0\n"
 
 
 @pytest.mark.halved
@@ -300,11 +371,12 @@ def calls_of(machine: Machine, *argv: str) -> Counter[str]:
 def test_many_accounts_cost_no_more_each(machine: Machine) -> None:
     """Programs and fsyncs are as many for all; system calls grow with the accounts, and no more.
 
-    To make them, when there is nothing to do, and to stop in the middle of it.
+    To make them, when there is nothing to do, to stop in the middle of it, and to undo it.
     """
     ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\nhome = inside\nmounts = session\n")
     machine.sh("mkdir /srv/web")
-    key, made, checked = key_of(machine, "key"), list[Counter[str]](), list[Counter[str]]()
+    key, looks = key_of(machine, "key"), dict[int, int]()
+    made, checked, undone = [list[Counter[str]]() for _ in range(3)]
     hook = "/etc/sftpjail/hooks/user-create.d/stop"
     sizes = (3, 40, 80)
     for number in sizes:
@@ -313,15 +385,20 @@ def test_many_accounts_cost_no_more_each(machine: Machine) -> None:
         machine.write(FILE, f"name,password,keys,mounts,expires\n{rows}", 0o600)
         before = snapshot(machine)
         machine.write(hook, "#!/bin/sh\nkill -INT $PPID\nsleep 1\n", 0o755)
-        done = machine.run("sftpjail", "apply", FILE, check=False)
+        opens = ("strace", "-qq", "-e", "trace=openat", "-o", "/run/opens")
+        done = machine.run(*opens, "sftpjail", "apply", FILE, check=False)
+        looks[number] = machine.read("/run/opens").count('"/etc/passwd"')
         assert done.code == 130 and "everything was put back" in done.err, done
         machine.sh("rm -r /etc/sftpjail/hooks/user-create.d")
         assert changes(before, snapshot(machine)) == {}
         made.append(calls_of(machine, "sftpjail", "apply", FILE))
         again(machine, "sftpjail", "apply", FILE)
         checked.append(calls_of(machine, "sftpjail", "apply", FILE))
+        undone.append(calls_of(machine, "sftpjail", "undo", "--yes", "--force"))
+    # One for each new name, to ask whether it is anybody's; what is put back needs none.
+    assert all(count <= number + 10 for number, count in looks.items()), looks
     few, some, many = sizes
-    for counts, most, written in ((made, 800, 8), (checked, 160, 0)):
+    for counts, most, written in ((made, 800, 8), (checked, 160, 0), (undone, 800, 8)):
         assert len({one["execve"] for one in counts}) == 1, counts
         assert max(sum(one[name] for name in SYNCS) for one in counts) <= 60, counts
         writes = [sum(one[name] for name in WRITES) for one in counts]
@@ -329,6 +406,7 @@ def test_many_accounts_cost_no_more_each(machine: Machine) -> None:
         each = [counts[1].total() - counts[0].total(), counts[2].total() - counts[1].total()]
         steps = (each[0] / (some - few), each[1] / (many - some))
         assert steps[1] <= min(most, 1.5 * steps[0] + 10), (steps, counts)
+    machine.run("sftpjail", "apply", FILE)
     works(machine, "x80-79", "/root/keys/key", "ls /web")
 
 

@@ -218,3 +218,33 @@ def test_other_file_systems_are_refused_with_the_reason(machine: Machine) -> Non
     # Who is jailed already stays so, and check says what is missing.
     done = machine.run("sftpjail", "check", check=False)
     assert done.code == 3 and "ann cannot have a quota of 8M" in done.out + done.err, done
+
+
+@pytest.mark.parametrize("home", ["inside", "bind"])
+def test_a_file_of_accounts_takes_quotas_to_another_host(machine: Machine, home: str) -> None:
+    """New accounts get a subvolume each; one that has none, or another file system, is refused."""
+    volume(machine)
+    machine.sh("mkdir /vol/home && mount --bind /vol/home /home")
+    config = CONFIG.replace("inside", home)
+    ready(machine, config)
+    where = "/vol/sftp/{}/files" if home == "inside" else "/home/{}"
+    line = machine.read(f"{machine.keygen('key')}.pub").strip()
+    rows = f"ann,8M,{line}\nbob,none,{line}\neve,profile,{line}\n"
+    machine.write("/root/accounts", f"name,quota,keys\n{rows}")
+    done = machine.run("sftpjail", "apply", "/root/accounts")
+    assert ("makes no subvolumes of btrfs" in done.err) is (home == "bind"), done
+    again(machine, "sftpjail", "apply", "/root/accounts")
+    assert limit(machine, where.format("ann")) == str(8 << 20)
+    assert machine.sftp("ann", "/root/keys/key", [f"{FULL} large"]).code != 0
+    assert machine.sftp("bob", "/root/keys/key", [f"{FULL} large"]).code == 0
+    before = machine.run("sftpjail", "export").out
+    assert "quota = 8M\n" in before and "quota = none\n" in before, before
+    machine.write("/etc/sftpjail/sftpjail.conf", f"{config}quota = 9M\n")
+    machine.run("sftpjail", "setup")
+    machine.write("/root/next", f"name,quota,keys\nann,20M,{line}\nnew,,{line}\n")
+    machine.run("sftpjail", "apply", "/root/next")
+    assert limit(machine, where.format("ann")) == str(20 << 20)
+    assert limit(machine, where.format("new")) == str(9 << 20)
+    machine.run("sftpjail", "undo", "--yes", "--force")
+    assert limit(machine, where.format("ann")) == str(8 << 20)
+    assert machine.run("sftpjail", "export", "ann", "bob").out in before

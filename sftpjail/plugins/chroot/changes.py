@@ -20,6 +20,7 @@ from ... import (
     Remove,
     SetOwner,
     SftpJailError,
+    Style,
     WriteFile,
     fixes,
     hookimpl,
@@ -32,7 +33,7 @@ from ...jails.away import disk_away, home_away, refuse_lost_files, refuse_unmoun
 from ...jails.homes import home_problem
 from ...model import components, inside, normal
 from ...openssh.chroot_path import new_home, path_fix
-from ...paths import DISKS
+from ...paths import DISKS, QUOTAS
 
 
 def judged(path: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
@@ -193,7 +194,8 @@ def _files(account: Account, host: Host) -> list[Action]:
 
 def _has_quota(account: Account, host: Host) -> bool:
     """Return whether the directory must be one that btrfs can limit; see plugins/quota.py."""
-    if account.profile is None or not account.profile.quota:
+    profile = account.profile
+    if not (profile and profile.quota) and account.name not in host.tagged(QUOTAS, Style.USER):
         return False
     from ...jails.quota import makes_subvolume  # late: useradd waits
 

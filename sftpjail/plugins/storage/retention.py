@@ -25,7 +25,7 @@ def on_user_retention(
     wanted, known = dict(ages), retention.ages(account.name, host)
     new = [directory for directory in wanted if directory not in known]
     if new:
-        _refuse_without_systemd(host)
+        retention.refuse_host(host)
     for directory in new:
         reason = retention.refusal(account, directory, host)
         if reason:
@@ -38,18 +38,6 @@ _HELP = (
     "give a directory of the account's own, which no other jail shows, in one that only root can "
     "write in: its home, or the source of one of its mounts"
 )
-
-
-def _refuse_without_systemd(host: Host) -> None:
-    """Refuse what nobody would do. Raises SftpJailError."""
-    if not host.which("systemd-tmpfiles") or not host.is_dir("/etc/tmpfiles.d"):
-        raise SftpJailError("old files are deleted by systemd-tmpfiles(8), which is not here")
-    version = host.programs.systemd_tmpfiles
-    if version < retention.SINCE:
-        raise SftpJailError(
-            f"systemd-tmpfiles is of systemd {version} here and cannot judge files by the time at "
-            f"which they were written; {retention.SINCE} can"
-        )
 
 
 def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:

@@ -27,8 +27,19 @@ ANN = Entry(
     disabled=True,
     reason="=left, on holiday",
     until="2099-12-31",
+    quota="1536M",
+    retention=(("/a = b, #c's", 30), ("/web", 1)),
 )
-BOB = Entry("bob", comment="", password="", keys=(), mounts=(), expires="2099-01-01")
+BOB = Entry(
+    "bob",
+    comment="",
+    password="",
+    keys=(),
+    mounts=(),
+    expires="2099-01-01",
+    quota="",
+    retention=(),
+)
 
 
 def told(text: str, form: str = "") -> AccountsFile:
@@ -134,6 +145,24 @@ def test_the_form_is_seen_by_the_first_line(text: str, form: str) -> None:
             '{"accounts": [{"name": "ann", "mounts": [{"source": "/a", "target": "/b", "as": 1}]}]}',
             "mounts: as of a mount is OWNER or OWNER:GROUP",
         ),
+        ("[ann]\nquota = much\n", "line 2: quota: 'much' is no size: 500M and 10G are"),
+        ("[ann]\nquota = 1K\n", "line 2: quota: 1K: a quota is at least 1M"),
+        ("[ann]\nquota = 1M, 2M\n", "line 2: quota: it is a list"),
+        ('{"accounts": [{"name": "ann", "quota": true}]}', "line 1: quota: it is not a text"),
+        ("[ann]\nretention = /a\n", "line 2: retention: '/a' is not DIRECTORY=AGE"),
+        ("[ann]\nretention = a=1d\n", "line 2: retention: 'a=1d' is not DIRECTORY=AGE"),
+        ("[ann]\nretention = /a/../b=1d\n", "line 2: retention: '/a/../b=1d' is not"),
+        ("[ann]\nretention = /a=0\n", "line 2: retention: '0' is no number of days"),
+        ("[ann]\nretention = /a=never\n", "retention: /a: to keep all files, leave it out"),
+        ("[ann]\nretention = /a=1d, /a/=2d\n", "line 2: retention: /a has two ages"),
+        (
+            '{"accounts": [{"name": "ann", "retention": [{"directory": "/a", "days": "1"}]}]}',
+            "retention: retention has a directory and days, which is a number",
+        ),
+        (
+            '{"accounts": [{"name": "ann", "retention": [{"directory": "/a\\u200b", "days": 1}]}]}',
+            "has a character that cannot be printed",
+        ),
         ("[-x]\n", "line 1: name: '-x' is not a valid account name"),
         ("[ann]\npassword = secret\n", "line 2: password: it is neither a hash"),
         ('{"accounts": [{"name": "ann"},\n{"name": "ann"}]}', "line 2: name: ann stands in line 1"),
@@ -198,6 +227,17 @@ def test_null_is_as_if_it_did_not_stand_there() -> None:
 def test_a_cell_may_be_as_long_as_export_writes_it() -> None:
     entries = [Entry("ann", keys=tuple(f"ssh-ed25519 {n} {'x' * 1000}" for n in range(200)))]
     assert plainly(told(write(entries, "csv")).entries) == entries
+
+
+def test_sizes_and_ages_have_one_form() -> None:
+    sizes = {"1024M": "1G", "1048576": "1M", "1048577": "1048577", "none": "none"}
+    sizes |= {"profile": "", "": "", "1536M": "1536M", "2T": "2T"}
+    for text, form in sizes.items():
+        assert told(f"name,quota\nann,{text}\n").entries[0].quota == form
+    assert told('{"accounts": [{"name": "a", "quota": 2097152}]}').entries[0].quota == "2M"
+    ages = told("name,retention\nann,/b/=2w\nbob,\n").entries
+    assert [entry.retention for entry in ages] == [(("/b", 14),), ()]
+    assert plainly(told(write(ages, "csv")).entries) == plainly(ages)
 
 
 @given(st.text(st.sampled_from("='@+-\t\rab"), max_size=6))

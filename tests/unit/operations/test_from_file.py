@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from types import MethodType
 
 import pytest
+from fakes import Programs
 from fakesshd import sshd
 from played import Stage, stage
 
 from sftpjail.accounts_file.entry import Entry, MountWanted
 from sftpjail.accounts_file.reading import FORMATS, form_of, read
 from sftpjail.accounts_file.writing import write
-from sftpjail.actions import AddAccount, AddAccounts, SetComment, SetPasswords
+from sftpjail.actions import AddAccount, AddAccounts, SetComment, SetPasswords, WriteFile
 from sftpjail.engine.plan import Plan
 from sftpjail.errors import SftpJailError
+from sftpjail.jails import quota_systems
 from sftpjail.operations.export import Known, hash_of, known, readable
 from sftpjail.operations.from_file import FromFile, any_shut
 from sftpjail.operations.new_accounts import Numbers, aging, bulk_program, home_of, is_strict
+from sftpjail.paths import QUOTAS, RETENTION
 
 __all__ = ["sshd", "stage"]
 
@@ -263,6 +268,8 @@ def test_an_account_as_it_is(stage: Stage) -> None:
         mounts=(),
         expires="2024-10-04",
         disabled=False,
+        quota="",
+        retention=(),
     )
     assert known([account], engine.host, errors)[0].entry.password is None
     assert readable([one]) == ([one.entry], []) and errors == {}
@@ -317,3 +324,63 @@ def test_what_no_file_can_have_keeps_nothing_else_out(
 )
 def test_the_hash_in_a_password_field(field: str, found: str) -> None:
     assert hash_of(field) == found
+
+
+@pytest.fixture
+def stored(many: Stage, programs: Programs) -> Stage:
+    """A host whose homes are on btrfs, and that deletes old files."""
+    groups = "Qgroupid Referenced Exclusive Max Max Path\n0/256 1 1 none none ann\n"
+    many.tree.directory("/home/ann", owner=(1001, 1001))
+    many.tree.write("/proc/self/mountinfo", "21 1 0:1 / / rw - btrfs /dev/sda1 rw\n")
+    many.tree.write("/usr/bin/btrfs", "", mode=0o755)
+    many.tree.write("/usr/bin/systemd-tmpfiles", "", mode=0o755)
+    many.tree.directory("/etc/tmpfiles.d")
+    programs.answer("/usr/bin/systemd-tmpfiles", "--version", out="systemd 252 (252.39-1)\n")
+    programs.answer("/usr/bin/btrfs", "qgroup", "show", "--raw", "-re", "/", out=groups)
+    return many
+
+
+def test_what_is_stored_is_changed_when_its_jail_is_there(
+    stored: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inode = os.stat(f"{stored.tree.root}/home/ann").st_ino
+    monkeypatch.setattr(quota_systems, "ROOT_INODE", inode)
+    text = "name,quota,retention\nann,8M,/home/ann=30d\n"
+    said = ["~ ann: quota profile -> 8M", "~ ann: retention of /home/ann never -> 30d"]
+    assert lines(stored, text) == said
+    wanted = wants(stored, text)
+    assert not wanted.plan() and wanted.is_staged and not wanted.errors
+    kinds = [stage.__name__ for stage in wanted.stages() if isinstance(stage, MethodType)]
+    assert kinds == ["_plan_jails", "_plan_storage", "_plan_access"]
+    edits = [
+        step.action.path
+        for step in wanted.stages()[1](stored.engine()).steps
+        if isinstance(step.action, WriteFile)
+    ]
+    assert edits.count(QUOTAS) == edits.count(RETENTION) == 1, edits
+    stored.tree.write(QUOTAS, f"user ann {8 << 20}\n")
+    assert lines(stored, "name,quota\nann,8M\n") == lines(stored, "[ann]\n") == []
+    assert lines(stored, "name,quota\nann,\n") == ["~ ann: quota 8M -> profile"]
+    assert lines(stored, "name,quota\nann,none\n") == ["~ ann: quota 8M -> none"]
+    assert "retention: /gone: " in error(stored, "name,retention\nann,/gone=1d\n")
+
+
+def test_what_a_new_account_may_store_is_known_before_it_is_made(stored: Stage) -> None:
+    wanted = wants(stored, "name,quota,retention\neve,8M,/in=30d\nfay,,\n")
+    assert not wanted.errors, wanted.errors
+    assert wanted.changes[0].lines[0].endswith("0 mounts, quota 8M, /in for 30d")
+    plan = wanted.plan()
+    (alone,) = actions(plan, AddAccount)
+    assert isinstance(alone, AddAccount) and "--btrfs-subvolume-home" in alone.argv
+    assert len(actions(plan, AddAccounts)) == 1
+    assert f"{SYSUSERS} makes no subvolumes of btrfs" in wanted.notices[0]
+    written = {step.action.path: step.action for step in plan.steps if hasattr(step.action, "sets")}
+    assert written[QUOTAS].sets[0].lines == (f"user eve {8 << 20}",)
+    assert written[RETENTION].sets[0].lines == ("# /in: 30d",)
+
+
+def test_no_account_is_made_whose_quota_nothing_would_enforce(many: Stage) -> None:
+    many.tree.write("/proc/self/mountinfo", "21 1 0:1 / / rw - tmpfs tmpfs rw\n")
+    said = error(many, "name,quota\neve,8M\n")
+    assert said.startswith("FILE, line 2: eve: eve cannot have a quota of 8M: "), said
+    assert "systemd-tmpfiles(8), which is not here" in error(many, "name,retention\neve,/a=1d\n")

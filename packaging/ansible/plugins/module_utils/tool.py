@@ -23,6 +23,11 @@ MOUNT = {
     "group": dict(type="str"),
 }
 
+AGE = dict(
+    directory=dict(type="str", required=True),
+    days=dict(type="int", required=True),
+)
+
 # sftpjail-accounts(5); what is not given is not managed.
 FIELDS = dict(
     name=dict(type="str", required=True),
@@ -36,6 +41,8 @@ FIELDS = dict(
     disabled=dict(type="bool"),
     reason=dict(type="str"),
     until=dict(type="str"),
+    quota=dict(type="str"),
+    retention=dict(type="list", elements="dict", options=AGE),
 )
 
 

@@ -94,6 +94,26 @@ options:
   until:
     description: The day from which a disabled account is let in again, C(YYYY-MM-DD).
     type: str
+  quota:
+    description:
+      - How much the account may store in its own directory; a size such as C(500M) or C(10G), C(none), or
+        C(profile) for what its profile says.
+    type: str
+  retention:
+    description:
+      - The directories that lose their old files. They become exactly these; an empty list means that all
+        files are kept.
+    type: list
+    elements: dict
+    suboptions:
+      directory:
+        description: The directory, as the account's sessions see it.
+        type: str
+        required: true
+      days:
+        description: After so many days a file there is deleted.
+        type: int
+        required: true
 extends_documentation_fragment:
   - sftpjail.sftpjail.account
 seealso:
