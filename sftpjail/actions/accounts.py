@@ -16,6 +16,7 @@ __all__ = [
     "AddAccounts",
     "CloseAccount",
     "DeleteAccount",
+    "DeleteAccounts",
     "NewAccount",
     "OpenAccount",
     "RestoreAccount",
@@ -151,6 +152,27 @@ class DeleteAccount(Action):
 
     def diff(self, view: View) -> Iterator[str]:
         yield f"! run userdel {self.name}"
+
+
+@dataclass(frozen=True)
+class DeleteAccounts(Action):
+    """Many local accounts are gone, each with its own group, by one edit. Their files stay.
+
+    For those that userdel(8) would do nothing else for; see operations/deletions.py.
+    """
+
+    phase = Phase.ACCOUNTS
+    names: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("accounts", *self.names)
+
+    def pending(self, view: View, owner: str) -> bool:
+        return any(view.account(name) is not None for name in self.names)
+
+    def diff(self, view: View) -> Iterator[str]:
+        yield from (f"- account {name}" for name in self.names)
 
 
 @dataclass(frozen=True)

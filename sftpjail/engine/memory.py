@@ -6,6 +6,7 @@ It is stored in the history and never shown, because it contains keys. Password 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from stat import S_IMODE
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..actions import (
     AddAccounts,
     Configure,
     DeleteAccount,
+    DeleteAccounts,
     Remove,
     RestoreAccount,
     SetAccount,
@@ -98,21 +100,31 @@ def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
         return [{"event": "comment", "account": action.name, "after": action.comment, **before}]
     if isinstance(action, AddAccounts):
         return [{"event": "added", "account": one.name} for one in action.accounts]
-    if not isinstance(action, DeleteAccount):
+    if isinstance(action, DeleteAccount):
+        return [_of_deleted(action.name, account_lines.read_lines(action.name), steps, host)]
+    if not isinstance(action, DeleteAccounts):
         return []
-    name = action.name
+    owned: dict[str, list[Step]] = {}
+    for one in steps:
+        owned.setdefault(one.owner, []).append(one)
+    every = account_lines.of_each(account_lines.read_all(action.names))
+    return [_of_deleted(name, every[name], owned.get(name, ()), host) for name in every]
+
+
+def _of_deleted(name: str, found: account_lines.Lines, steps: Sequence[Step], host: Host) -> Kept:
+    """Return what restores an account: its lines, without a hash, and its files' owners."""
     owned = [s.action for s in steps if s.owner == name and isinstance(s.action, SetOwner)]
     # Root takes these over, so that no later account gets them. An undo gives them back.
     taken = {a.path: host.lstat(a.path) for a in owned if a.uid == 0}
     owners = {p: (f.st_uid, f.st_gid, S_IMODE(f.st_mode)) for p, f in taken.items() if f}
-    lines = account_lines.without_hashes(name)
+    lines = account_lines.without_hashes(found)
     # Use the shell and home from before the jail, so that a new record has them too.
     was = host.origin(name).was
     for own in lines["passwd"]["own"]:
         fields = own["line"].split(":")
         fields[5:7] = [was.get("home", fields[5]), was.get("shell", fields[6])]
         own["line"] = ":".join(fields)
-    return [{"event": "deleted", "account": name, "lines": lines, "owners": owners}]
+    return {"event": "deleted", "account": name, "lines": lines, "owners": owners}
 
 
 def _of_event(event: Event, host: Host) -> Kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..actions import Action, DeleteAccount, MakeDir, Move, Remove, WriteFile
+from ..actions import Action, DeleteAccount, DeleteAccounts, MakeDir, Move, Remove, WriteFile
 from ..formats.origin_record import render_origin
 from ..host import Host
 from ..model import Origin, inside
@@ -49,6 +49,9 @@ class _About:
         found: dict[str, list[Step]] = {name: [] for name in self.leaving}
         for step in steps:
             found.setdefault(step.owner, []).append(step)
+            if isinstance(step.action, DeleteAccounts):
+                for name in step.action.names:
+                    found.setdefault(name, []).append(step)
         # What an administrator has said is recorded even if nothing else changes.
         said = [name for name, account in self.accounts.items() if account.kept is not None]
         for name in (*said, *self.renames):
@@ -71,7 +74,7 @@ def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Or
         # files that are still there stay in the record. One about to be deleted keeps its record,
         # because userdel may still refuse.
         left = (path for path in new.made if gone and host.lstat(path) is not None)
-        deleted = any(isinstance(step.action, DeleteAccount) for step in taken)
+        deleted = any(isinstance(step.action, DeleteAccount | DeleteAccounts) for step in taken)
         kept_shut = _of_namesake(owner, old, host) if gone and not deleted else Origin()
         return replace(kept_shut, made=tuple(left))
     if new == Origin():

@@ -18,6 +18,7 @@ from ..actions import (
     AddAccounts,
     Check,
     DeleteAccount,
+    DeleteAccounts,
     Mount,
     RestoreAccount,
     SetComment,
@@ -157,6 +158,8 @@ def _of_accounts(steps: list[Step]) -> Iterator[tuple[str, str]]:
         action = step.action
         if isinstance(action, AddAccount | DeleteAccount | RestoreAccount):
             yield action.name, _ACCOUNTS[type(action)]
+        elif isinstance(action, DeleteAccounts):
+            yield from ((name, _ACCOUNTS[DeleteAccount]) for name in action.names)
         elif isinstance(action, AddAccounts):
             yield from ((one.name, _ACCOUNTS[AddAccount]) for one in action.accounts)
         elif isinstance(action, SetPasswords):

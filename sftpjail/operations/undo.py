@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 from typing import Any
 
-from ..actions import DeleteAccount, Rename, RestoreAccount, SetComment, SetOwner
+from ..actions import (
+    DeleteAccount,
+    DeleteAccounts,
+    Rename,
+    RestoreAccount,
+    SetComment,
+    SetOwner,
+)
 from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.history import Entry, undone_by
@@ -39,7 +46,6 @@ from ..engine.plan import (
     OnUserRetention,
     Plan,
     Step,
-    names_of,
 )
 from ..errors import SftpJailError
 from ..escapes import look_at
@@ -51,6 +57,7 @@ from ..model import Account, Bind, inside, number
 from ..openssh.public_keys import read
 from ..system.account_lines import in_the_way
 from .apply import passing, refuse_unknown, refuse_untaken, still_jailed
+from .deletions import by_one_edit
 from .events import create_events, leave_events, left_events
 from .imports import engine_without, imported, plan_back
 from .keys import present
@@ -108,6 +115,7 @@ class Inverse:
         self._events: list[Event] = []
         self._also: list[Step] = []
         self._rest: list[Event] = []  # what can be planned only when all else is done
+        self._begin = 0  # where the events of the account in hand begin
         _refuse_later(entry, entries)
         item = imported(self.items)
         if item and not item["profiles"]:  # it is the undo of an import
@@ -157,9 +165,19 @@ class Inverse:
         if not (first or last or self._events or self._also):
             words = "; ".join(dict.fromkeys(self.stays)) or "it changed nothing that can be undone"
             raise SftpJailError(f"transaction {self.entry['id']} is not undone: {words}")
+        self._delete_together(engine)
         events = [*first, *self._events, *last]
         ahead, limited = limited_by(events, engine.host)
         return engine.plan([*ahead, *events], also=self._also, limited=limited)
+
+    def _delete_together(self, engine: Engine) -> None:
+        """Have one step delete the accounts that need no userdel(8) each."""
+        names = [s.action.name for s in self._also if isinstance(s.action, DeleteAccount)]
+        many = by_one_edit(names, engine.host)
+        if many:
+            gone = {DeleteAccount(name) for name in many}
+            self._also = [step for step in self._also if step.action not in gone]
+            self._also.append(Step(DeleteAccounts(many), "accounts"))
 
     @property
     def is_staged(self) -> bool:
@@ -203,10 +221,16 @@ class Inverse:
             raise still_jailed(list(jails))
         return [], [*left_events(engine, jails), OnTeardown()]
 
+    @property
+    def _own(self) -> list[Event]:
+        """The events so far of the account in hand."""
+        return self._events[self._begin :]
+
     # -- one account -----------------------------------------------------------------------------
 
     def _of_account(self, name: str, items: list[Kept], engine: Engine) -> None:
         """Add the events that undo the changes of an account."""
+        self._begin = len(self._events)
         events = {item["event"] for item in items}
         create = next((i for i in items if i["event"] == OnUserCreate.hook), {})
         gone = next((i for i in items if i["event"] == OnUserRemove.hook and i.get("member")), None)
@@ -218,14 +242,20 @@ class Inverse:
             self.stays.append(f"the jail of {name} stays where the configuration wants it")
         else:
             self._of_items([item for item in reversed(items) if item is not create], engine)
-            if create and not any(names_of(event) == name for event in self._events):
+            if create and not self._own:
                 self._of_item(create, engine)
 
     def _of_items(self, items: list[Kept], engine: Engine) -> None:
         """Undo the changes of an account, beginning with whether it is shut out."""
         closing = [item for item in items if item["event"] in _CLOSING]
-        for item in (*closing, *(item for item in items if item not in closing)):
+        ages = [item for item in items if item["event"] == OnUserRetention.hook]
+        for item in (*closing, *(item for item in items if item not in closing + ages)):
             self._of_item(item, engine)
+        # A directory must be there, and whose it is depends on what is mounted at it.
+        mounts = any(isinstance(event, OnMount) for event in self._own)
+        for item in ages:
+            event = OnUserRetention(_jailed(item, engine), ages_before(item))
+            (self._rest if mounts else self._events).append(event)
 
     def _leave(self, name: str, items: list[Kept], added: bool, engine: Engine) -> None:
         """Remove a jail that the transaction made, and with ADDED also the account."""
@@ -276,7 +306,7 @@ class Inverse:
                 self.stays.append(f"the mounts of {name} stay as its jail needs them")
                 return
             account = _jailed(item, engine)
-            if event == OnUnmount.hook and self._makes_room(account, bind):
+            if event == OnUnmount.hook and self._makes_room(bind):
                 self._rest.append(OnMount(account, bind))
             else:
                 self._events.append(_of_bind(item, bind, account, engine))
@@ -288,7 +318,7 @@ class Inverse:
         elif event in _CLOSING:
             self._of_closing(item, engine)
         elif event == OnUserExpire.hook:
-            both = any(names_of(event) == name for event in self._events if _is_closing(event))
+            both = any(map(_is_closing, self._own))
             expire = OnUserExpire(_jailed(item, engine), date_of(item["expiry"]))
             (self._rest if both else self._events).append(expire)
         elif event == OnUserConnections.hook:
@@ -297,8 +327,6 @@ class Inverse:
             self._events.append(OnUserKeep(_jailed(item, engine), bool(item["keep"])))
         elif event == OnUserQuota.hook:
             self._events.append(OnUserQuota(_jailed(item, engine), item["size"]))
-        elif event == OnUserRetention.hook:
-            self._events.append(OnUserRetention(_jailed(item, engine), ages_before(item)))
         elif event == OnUserLimit.hook:
             self._of_addresses(item, _jailed(item, engine), engine)
         elif event == "comment":
@@ -308,10 +336,10 @@ class Inverse:
         else:
             self.stays.append(_WHY_NOT.get(event, "{}: {}").format(name, event))
 
-    def _makes_room(self, account: Account, bind: Bind) -> bool:
+    def _makes_room(self, bind: Bind) -> bool:
         """Return whether the plan unmounts what was mounted in place of a mount."""
-        ends = [event for event in self._events if isinstance(event, OnUnmount)]
-        return (account.name, bind.target) in [(names_of(e), e.bind.target) for e in ends]
+        ends = [event for event in self._own if isinstance(event, OnUnmount)]
+        return bind.target in [event.bind.target for event in ends]
 
     def _of_closing(self, item: Kept, engine: Engine) -> None:
         """Disable an account again, or enable it."""

@@ -182,6 +182,124 @@ def take_away(
     return sorted(others)
 
 
+def read_all(names: Collection[str]) -> Lines:
+    """Return the lines of many accounts and those that list any of them, as `read_lines` does."""
+    wanted, found = frozenset(names), Lines()
+    for file in (file for file in _FILES if os.path.exists(f"{ETC}/{file}")):
+        lines = _read(file)
+        own = [
+            {"after": _first(lines[at - 1]) if at else "", "at": at, "line": line}
+            for at, line in enumerate(lines)
+            if _first(line) in wanted
+        ]
+        others = (line for line in lines if _first(line) not in wanted)
+        listing = (line for line in others if _without(line, wanted, file) != line)
+        found[file] = {"own": own, "listed": {_first(line): line for line in listing}}
+    return found
+
+
+def of_each(every: Lines) -> dict[str, Lines]:
+    """Return by name what `read_all` has of each account.
+
+    A line that lists it lists nobody else there: a thousand accounts have a thousand members.
+    """
+    names = dict.fromkeys(_first(own["line"]) for own in every["passwd"]["own"])
+    found: dict[str, Lines] = {
+        name: {file: {"own": [], "listed": {}} for file in every} for name in names
+    }
+    for file, lines in every.items():
+        for own in lines["own"]:
+            if _first(own["line"]) in names:
+                found[_first(own["line"])][file]["own"].append(own)
+        for group, line in lines["listed"].items():
+            fields = line.split(":")
+            places = [at for at in _LISTS.get(file, ()) if at < len(fields)]
+            members = {at: set(fields[at].split(",")) for at in places}
+            empty = dict.fromkeys(places, "")
+            for name in names.keys() & set[str]().union(*members.values()):
+                alone = empty | {at: name for at in places if name in members[at]}
+                found[name][file]["listed"][group] = _with_fields(line, alone, len(fields))
+    return found
+
+
+def take_out(uids: Mapping[str, int]) -> None:
+    """Delete accounts, each with the group of its name. Each file is written once.
+
+    Args:
+        uids: by name, the uid that each must have.
+
+    Raises:
+        SftpJailError: one is another by now, a file cannot be changed, or another program has it
+            locked; of these nothing is deleted.
+    """
+    with _locked_accounts():
+        now = {fields[0]: number(fields[2]) for fields in reversed(_fields("passwd"))}
+        other = sorted(name for name, uid in uids.items() if now.get(name) != uid)
+        if other:
+            words = f"somebody has removed or changed these accounts: {some(other, 8)}"
+            raise SftpJailError(words, advice="try again")
+        for file in reversed(_FILES):
+            if os.path.exists(f"{ETC}/{file}"):
+                old = _read(file)
+                kept = [_without(line, uids, file) for line in old if _first(line) not in uids]
+                _write(file, old, kept)
+    files.sync_dirs({ETC})
+
+
+def bring_back(before: Lines) -> list[str]:
+    """Undo `take_out`, also one that was cut short. Each file is written once.
+
+    Args:
+        before: from `read_all`.
+
+    Returns:
+        the names that now belong to other accounts, whose lines stay.
+
+    Raises:
+        SftpJailError: a file cannot be changed, or another program has it locked.
+    """
+    was = {_first(own["line"]): own["line"] for own in reversed(before["passwd"]["own"])}
+    with _locked_accounts():
+        now = {_first(line): line for line in reversed(_read("passwd"))}
+        others = {name for name, line in was.items() if now.get(name, line) != line}
+        back = was.keys() - others
+        for file in _FILES:
+            if file in before and os.path.exists(f"{ETC}/{file}"):
+                _bring_back(file, before[file], back)
+            # Of a run that was killed between the two steps of a write.
+            files.unlink(files.stage_name(f"{ETC}/{file}"))
+    files.sync_dirs({ETC})
+    return sorted(others)
+
+
+def _bring_back(file: str, before: Mapping[str, Any], names: Collection[str]) -> None:
+    old, listed = _read(file), before["listed"]
+    there = {_first(line) for line in old}
+    kept = [_listing_again(line, names, listed.get(_first(line), ""), file) for line in old]
+    place = -1
+    for own in before["own"]:
+        name = _first(own["line"])
+        if name in names and name not in there:
+            place = max(_place(own, kept), place + 1)
+            kept.insert(place, own["line"])
+    _write(file, old, kept)
+
+
+def _listing_again(line: str, names: Collection[str], before: str, file: str) -> str:
+    """Return a line of a group with those of the accounts that the line BEFORE lists."""
+    if not before or line == before:
+        return line
+    if _without(line, names, file) == _without(before, names, file):
+        return before
+    fields, was = line.split(":"), before.split(":")
+    for at in _LISTS[file]:
+        if at < min(len(was), len(fields)):
+            have = frozenset(fields[at].split(","))
+            more = [one for one in was[at].split(",") if one in names and one not in have]
+            fields[at] = ",".join(filter(None, (fields[at], *more)))
+    return ":".join(fields)
+
+
 def others_of(made: Mapping[str, Sequence[str]]) -> set[str]:
     """Return the names that belong to accounts other than those we made; see `take_away`."""
     return {
@@ -282,9 +400,8 @@ def _own(name: str, lines: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def without_hashes(name: str) -> Lines:
-    """Return `read_lines` without password hashes: accounts that had one are locked."""
-    found = read_lines(name)
+def without_hashes(found: Lines) -> Lines:
+    """Return lines without password hashes: accounts that had one are locked."""
     for file, lines in found.items():
         if file in ("subuid", "subgid"):
             continue

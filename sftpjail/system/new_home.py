@@ -76,8 +76,9 @@ def _belongs(home: str, uid: int | None, half: bool) -> bool:
         return False
     if half and found.st_uid == 0:
         return True
-    owners = {number(fields[2]) for fields in entries("/etc/passwd")}
-    return found.st_uid == uid if uid is not None else found.st_uid not in owners
+    if uid is not None:
+        return found.st_uid == uid
+    return found.st_uid not in {number(fields[2]) for fields in entries("/etc/passwd")}
 
 
 def remove_spool(path: str) -> None:

@@ -6,7 +6,20 @@ import time
 
 import pytest
 from machine import Machine, changes
-from steps import QUIET, again, previewed, programs_of, ready, shut, snapshot, works
+from steps import (
+    QUIET,
+    again,
+    jail,
+    killed,
+    previewed,
+    programs_of,
+    ready,
+    refused,
+    running,
+    shut,
+    snapshot,
+    works,
+)
 
 CONFIG = f"{QUIET}[profiles]\n[[sftponly]]\nhome = inside\nmounts = session\n"
 FILE, NEXT = "/root/accounts", "/root/next"
@@ -68,6 +81,53 @@ def test_changes_of_many_accounts_are_one_edit(machine: Machine) -> None:
     # For one account it is usermod(8), which logs it.
     programs = programs_of(machine, "sftpjail", "disable", "u0")
     assert [path.rpartition("/")[2] for path in programs].count("usermod") == 1, programs
+
+
+@pytest.mark.halved
+def test_an_undo_deletes_many_accounts_by_one_edit(machine: Machine) -> None:
+    """Whole or not at all, and by userdel(8) where that does more than the edit."""
+    ready(machine, CONFIG)
+    machine.sh("mkdir /srv/web; groupadd extra")
+    key, _ = key_of(machine), jail(machine, "bob")
+    rows = "".join(f"u{n},{key},/srv/web:/web\n" for n in range(5))
+    machine.write(FILE, f"name,keys,mounts\n{rows}")
+    before = accounts_of(machine)
+    machine.run("sftpjail", "apply", FILE)
+    # A member behind them keeps its place, and a group of theirs its members.
+    machine.sh("gpasswd -a bob extra; gpasswd -a u1 extra; useradd -m eve; gpasswd -a eve extra")
+    there = accounts_of(machine)
+    undo = ("sftpjail", "undo", "--yes", "--force")
+    assert "- account u4" in previewed(machine, *undo)
+    killed(machine, "user-remove", *undo)
+    assert "u1" not in machine.read("/etc/passwd")
+    machine.run("sftpjail", "apply")
+    assert accounts_of(machine) == there
+    works(machine, "u1", "/root/keys/key", "ls /web")
+    # userdel(8) deletes whom a process uses, and refuses that one.
+    with running(machine, "setpriv", "--reuid=u3", "--clear-groups", "sleep", "600"):
+        refused(machine, *undo, says="currently used by process")
+    assert accounts_of(machine) == there
+    for theirs in ("/etc/shadow-maint/userdel-pre.d/theirs", "/usr/local/sbin/delete"):
+        machine.write(theirs, "#!/bin/sh\nexit 7\n", 0o755)
+    machine.sh("echo USERDEL_CMD /usr/local/sbin/delete >>/etc/login.defs")
+    assert "! run userdel u4" in previewed(machine, *undo)
+    machine.sh("rm /etc/shadow-maint/userdel-pre.d/theirs")
+    assert "! run userdel u4" in previewed(machine, *undo)
+    machine.sh("sed -i /^USERDEL_CMD/d /etc/login.defs")
+    programs = programs_of(machine, *undo)
+    assert not [path for path in programs if path.endswith(("userdel", "groupdel"))], programs
+    machine.run("pwck", "-rq")
+    for old, new in zip(before, accounts_of(machine), strict=True):
+        left = [line for line in new.splitlines() if not line.startswith(("eve:", "extra:"))]
+        assert left == [line for line in old.splitlines() if not line.startswith("extra:")]
+    assert machine.sh("getent group extra").out.endswith(":bob,eve\n")
+    assert not machine.exists("/srv/sftp/u1")
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+    # And back, each with its uid, key, mount and groups.
+    machine.run("sftpjail", "undo", "--yes")
+    works(machine, "u4", "/root/keys/key", "ls /web")
+    assert "u1" in machine.sh("getent group extra").out
+    assert machine.run("sftpjail", "check").out == "6 jails checked, no problems\n"
 
 
 def programs_of_failing(machine: Machine, *argv: str) -> list[str]:
@@ -139,7 +199,7 @@ def stopped(machine: Machine, argv: list[str], moments: int) -> None:
 
 
 def restore(machine: Machine) -> None:
-    """Put back what was there: an undo would delete each account by itself, and make history."""
+    """Put back what was there: an undo would make history."""
     machine.run("rm", "-rf", *PLACES, timeout=600)
     machine.run("tar", "-C", "/", "-xpf", SAVED, timeout=600)
 

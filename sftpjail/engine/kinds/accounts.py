@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ...actions import (
@@ -10,6 +11,7 @@ from ...actions import (
     AddAccounts,
     CloseAccount,
     DeleteAccount,
+    DeleteAccounts,
     NewAccount,
     OpenAccount,
     RestoreAccount,
@@ -21,7 +23,7 @@ from ...actions import (
 from ...errors import SftpJailError
 from ...escapes import some
 from ...model import number
-from ...system import account_lines, accounts, new_home, programs
+from ...system import account_lines, accounts, new_home, processes, programs
 from ...system.accounts import JOINS, entries
 from .base import Kind, OriginDraft, Undo, kind, state_of
 
@@ -119,8 +121,9 @@ class AddAccountsKind(Kind[AddAccounts]):
         made, homes, stay = undo["made"], undo["homes"], {}
         others = account_lines.others_of(made)
         uids = {name: int(told[0]) for name, told in made.items() if name not in others}
-        there = {fields[0] for fields in entries("/etc/passwd")}
-        mine = [uid for name, uid in uids.items() if name in there and _is_sole(uid)]
+        there = {fields[0]: number(fields[2]) for fields in entries("/etc/passwd")}
+        bearers = Counter(there.values())
+        mine = [uid for name, uid in uids.items() if name in there and bearers[uid] == 1]
         new_accounts.end_processes(mine)
         for name, home in homes.items():
             if name in uids and not new_home.remove_home(home, uids[name], half=True):
@@ -215,6 +218,36 @@ class DeleteAccountKind(Kind[DeleteAccount]):
             return f"the account {name} stays as it is: somebody has made it since"
         account_lines.put_back(name, before)
         return None
+
+
+@kind(DeleteAccounts, "deleted-accounts")
+class DeleteAccountsKind(Kind[DeleteAccounts]):
+    """Delete many accounts. The undo restores them with hashes, dates and memberships."""
+
+    about = ("name",)
+
+    def record(self, action: DeleteAccounts, view: View) -> Undo:
+        lines = account_lines.read_all(action.names)
+        return {"op": "deleted-accounts", "name": action.names[0], "lines": lines}
+
+    def perform(self, action: DeleteAccounts, view: View) -> None:
+        found = (view.account(name) for name in action.names)
+        uids = {account.name: account.uid for account in found if account is not None}
+        used = {processes.owner(pid) for pid in processes.pids()}
+        account_lines.take_out({name: uid for name, uid in uids.items() if uid not in used})
+        for name in (name for name, uid in uids.items() if uid in used):
+            # It waits for a session that is just ending, and refuses any other.
+            accounts.change_account(["userdel", name], name)
+
+    def touched(self, action: DeleteAccounts) -> Iterable[str]:
+        return _TOUCHED
+
+    def revert(self, undo: Undo) -> str | None:
+        others = account_lines.bring_back(undo["lines"])
+        if not others:
+            return None
+        whose = some(others, 8)
+        return f"these accounts stay as they are: somebody has made them since: {whose}"
 
 
 @kind(RestoreAccount, "restored-account")

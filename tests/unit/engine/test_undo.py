@@ -14,6 +14,7 @@ from world import World, WorldFiles
 from sftpjail.actions import (
     Action,
     DeleteAccount,
+    DeleteAccounts,
     Mount,
     SetAccount,
     SetGroup,
@@ -24,7 +25,7 @@ from sftpjail.engine.journal import Journal
 from sftpjail.engine.kinds import OF_ACCOUNTS, kind_of
 from sftpjail.errors import RollbackIncomplete, SftpJailError
 from sftpjail.formats.tagged_lines import Style
-from sftpjail.system import accounts, files, shadow_leftovers
+from sftpjail.system import account_lines, accounts, files, shadow_leftovers
 from sftpjail.system.programs import Answer
 
 
@@ -77,7 +78,10 @@ def test_an_account_that_is_gone_has_nothing_to_get_back(world: World, programs:
 def test_each_change_of_accounts_may_leave_something(world: World) -> None:
     passwords = record(world, SetPasswords((("worldling", "$6$new"),)))
     ops = {passwords["op"], record(world, SET)["op"], record(world, SetGroup("newgroup"))["op"]}
-    assert ops | {"added-account", "added-accounts", "deleted-account"} <= OF_ACCOUNTS
+    assert (
+        ops | {"added-account", "added-accounts", "deleted-account", "deleted-accounts"}
+        <= OF_ACCOUNTS
+    )
     assert OF_ACCOUNTS.isdisjoint({"file", "mount", "run", "owner"})
 
 
@@ -353,6 +357,23 @@ def test_an_account_that_userdel_leaves_is_not_deleted(
     assert kind_of(gone).perform(gone, world) == ""
     with pytest.raises(SftpJailError, match="the account worldling is there"):
         kind_of(there).perform(there, world)
+
+
+def test_many_deleted_accounts_are_back(world: World) -> None:
+    files = [world.played / "etc" / name for name in ("passwd", "shadow", "group")]
+    before = [path.read_text() for path in files]
+    undo = record(world, DeleteAccounts(("worldling",)))
+    for done in (False, True):
+        if done:
+            account_lines.take_out({"worldling": 4001})
+            assert all("worldling" not in path.read_text() for path in files)
+        journal = interrupted(world, undo)
+        assert journal.recover() and [path.read_text() for path in files] == before
+        assert journal.notices == []
+    files[0].write_text(before[0].replace("/bin/", "/else/"))
+    journal = interrupted(world, undo)
+    assert journal.recover() and "/else/" in files[0].read_text()
+    assert "somebody has made them since: worldling" in journal.notices[0]
 
 
 def record(world: World, action: Action) -> dict[str, Any]:

@@ -256,7 +256,7 @@ def test_a_group_comes_back_only_to_what_is_free(etc: Path, line: str, why: str)
 
 def test_what_is_remembered_of_a_deleted_account_has_no_hash(etc: Path) -> None:
     (etc / "gshadow").write_text("users:$6$group:ann:anna\nann:!::\n")
-    text = json.dumps(account_lines.without_hashes("ann"))
+    text = json.dumps(account_lines.without_hashes(account_lines.read_lines("ann")))
     assert "$" not in text and "ann:!:19000:0:99999:7::20000:" in text
     assert "ann:x:1001:1001::/home/ann:/bin/sh" in text
 
@@ -264,7 +264,9 @@ def test_what_is_remembered_of_a_deleted_account_has_no_hash(etc: Path) -> None:
 @pytest.mark.parametrize("password", ["*", "!", "!*", "!!"])
 def test_an_account_without_a_password_is_as_it_was(etc: Path, password: str) -> None:
     (etc / "shadow").write_text(f"ann:{password}:19000::::::\n")
-    assert f"ann:{password}:19000" in json.dumps(account_lines.without_hashes("ann"))
+    assert f"ann:{password}:19000" in json.dumps(
+        account_lines.without_hashes(account_lines.read_lines("ann"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -416,3 +418,61 @@ def test_a_password_that_somebody_set_since_stays(etc: Path) -> None:
     fill(etc, BEFORE)
     assert account_lines.put_passwords_back(before, given) == [], "killed before chpasswd"
     assert read(etc) == BEFORE
+
+
+def many(names: tuple[str, ...]) -> account_lines.Lines:
+    lines: account_lines.Lines = json.loads(json.dumps(account_lines.read_all(names)))
+    return lines
+
+
+UIDS = {"ann": 1001, "anna": 5}
+
+
+def test_many_are_taken_out_at_once_and_back_to_the_byte(etc: Path) -> None:
+    lines = many(("ann", "anna"))
+    account_lines.take_out(UIDS)
+    wanted = {name: without(without(text, "ann"), "anna") for name, text in BEFORE.items()}
+    wanted["group"] = "root:x:0:\nusers:x:100:bob\nsudo:x:27:\n"
+    wanted["gshadow"] = "root:*::\nusers:!::bob\nsudo:*::\n"
+    assert read(etc) == wanted
+    assert account_lines.bring_back(lines) == [] and read(etc) == BEFORE
+    assert account_lines.bring_back(lines) == [] and read(etc) == BEFORE
+    # Cut short at each file: passwd(5) is the first.
+    for file in BEFORE:
+        fill(etc, BEFORE | {name: wanted[name] for name in ("passwd", file)})
+        assert account_lines.bring_back(lines) == [] and read(etc) == BEFORE
+
+
+def test_what_others_did_meanwhile_stays(etc: Path) -> None:
+    lines = many(("ann", "anna"))
+    with pytest.raises(SftpJailError, match="removed or changed these accounts: anna, zoe"):
+        account_lines.take_out({"ann": 1001, "anna": 6, "zoe": 7})
+    assert read(etc) == BEFORE
+    account_lines.take_out(UIDS)
+    for file, line in (("passwd", "anna:x:9:9::/new:/bin/sh\n"), ("group", "new:x:9:ann,zoe\n")):
+        (etc / file).write_text((etc / file).read_text() + line)
+    group = (etc / "group").read_text().replace("users:x:100:bob", "users:x:100:zoe")
+    (etc / "group").write_text(group)
+    assert account_lines.bring_back(lines) == ["anna"]
+    assert "ann:x:1001:1001" in (etc / "passwd").read_text()
+    assert (etc / "passwd").read_text().count("anna:") == 1
+    assert "users:x:100:zoe,ann\n" in (etc / "group").read_text()
+    assert "new:x:9:ann,zoe\n" in (etc / "group").read_text()
+    assert "anna" not in (etc / "shadow").read_text()
+
+
+def test_lines_of_many_are_each_ones_own(etc: Path) -> None:
+    every = account_lines.of_each(account_lines.read_all(("ann", "anna")))
+    assert list(every) == ["ann", "anna"]
+    assert every["ann"]["passwd"] == account_lines.read_lines("ann")["passwd"]
+    assert every["ann"]["group"]["listed"] == {"users": "users:x:100:ann"}
+    assert every["anna"]["gshadow"]["listed"] == {
+        "users": "users:!::anna",
+        "sudo": "sudo:*:anna:anna",
+    }
+    account_lines.take_out(UIDS)
+    for name, lines in every.items():
+        account_lines.put_back(name, lines)
+    members = {line: sorted(line) for line in BEFORE["group"].splitlines()}
+    assert sorted(map(sorted, (etc / "group").read_text().splitlines())) == sorted(members.values())
+    assert read(etc)["passwd"] == BEFORE["passwd"] and read(etc)["shadow"] == BEFORE["shadow"]
