@@ -16,7 +16,7 @@ from typing import TypeVar
 from ..errors import SftpJailError
 from ..formats.acl import ACCESS, DEFAULT, Access
 from ..formats.tagged_lines import Style, tagged
-from ..model import components, inside
+from ..model import components, normal
 from .look import Look, look_at
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -101,7 +101,7 @@ class Files:
 
     def without(self, directories: Iterable[str]) -> None:
         """From now on, answer as if these directories (real paths) did not exist."""
-        self._gone = frozenset(directories)
+        self._gone = frozenset(map(normal, directories))
 
     def is_going(self, path: str) -> bool:
         """Return whether PATH is at or below a directory passed to `without`."""
@@ -109,7 +109,7 @@ class Files:
             return False
         directory, name = posixpath.split(path)
         place = posixpath.join(self.realpath(directory), name)
-        return any(inside(place, gone) for gone in self._gone)
+        return not self._gone.isdisjoint(components(normal(place)))
 
     def lstat(self, path: str) -> os.stat_result | None:
         """Return lstat(2) of PATH, or None if it does not exist."""
