@@ -171,7 +171,9 @@ def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool)
 def _quota(name: str, host: Host) -> str:
     """Return the quota that an account has of its own, as a file has it."""
     size = quota.own(name, host)
-    return exact_size(size) if size else "" if size is None else "none"
+    if size is None:
+        return ""
+    return exact_size(size) if size else "none"
 
 
 def hash_of(field: str) -> str:

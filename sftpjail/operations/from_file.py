@@ -723,7 +723,9 @@ class FromFile:
 
 def bytes_of(quota: str) -> int | None:
     """Return the quota of an entry in bytes: 0 for none, None for what the profile says."""
-    return size(quota) if quota not in ("", "none") else 0 if quota else None
+    if quota in ("", "none"):
+        return 0 if quota else None
+    return size(quota)
 
 
 def _is_shut_out(entry: Entry) -> bool:
