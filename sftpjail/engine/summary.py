@@ -276,7 +276,7 @@ def _login(host: Host) -> dict[str, Any]:
     """
     text = host.text("/proc/self/loginuid").strip()
     uid = int(text) if text.isdecimal() and text != "4294967295" else None
-    names = [account.name for account in host.accounts.values() if account.uid == uid]
+    names = host.people.names_of(uid) if uid is not None else []
     return {"uid": uid, "name": names[0] if names else ""}
 
 

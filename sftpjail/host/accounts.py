@@ -15,6 +15,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from ..formats import account_files
+from ..formats.account_files import Entries
 from ..model import Account, Group, Shadow, components, normal, number
 from ..paths import USERADD_HOOK
 from ..system import arrivals, processes
@@ -54,15 +56,24 @@ class People:
 
     def __init__(self, files: Files, programs: Programs, records: Records) -> None:
         self.files, self.programs, self.records = files, programs, records
-        self._members: dict[str, tuple[tuple[str, ...] | None, frozenset[str]]] = {}
+        self._members: dict[str, tuple[str, ...] | None] = {}
+        self._listed: dict[str, tuple[int, frozenset[str]] | None] = {}
         self._strangers: dict[str, Account | None] = {}
 
     @cached_property
     def _services(self) -> tuple[str, ...]:
         """The name services of nsswitch.conf(5) for passwd."""
-        found = re.search(r"(?m)^\s*passwd:(.*)", self.files.text("/etc/nsswitch.conf"))
-        words = re.sub(r"\[.*?\]", " ", found[1].partition("#")[0]).split() if found else []
-        return tuple(words)
+        return tuple(re.sub(r"\[.*?\]", " ", self._sources("passwd")).split())
+
+    def _sources(self, database: str) -> str:
+        """Return what nsswitch.conf(5) says for a database, or ""."""
+        found = re.search(rf"(?m)^\s*{database}:(.*)", self.files.text("/etc/nsswitch.conf"))
+        return found[1].partition("#")[0].strip() if found else ""
+
+    @cached_property
+    def _local_only(self) -> frozenset[str]:
+        """The databases that have no source but their file."""
+        return frozenset(one for one in ("passwd", "group") if self._sources(one) in ("", "files"))
 
     @cached_property
     def directory_services(self) -> tuple[str, ...]:
@@ -77,25 +88,10 @@ class People:
         """
         return bool(set(self._services) - {"files", "compat", "db"})
 
-    def _entries(self, path: str) -> Iterator[list[str]]:
-        """Yield the fields of each line. Like the C library, end a line at a NUL."""
-        return (line.partition("\0")[0].split(":") for line in self.files.text(path).split("\n"))
-
     @cached_property
-    def accounts(self) -> Mapping[str, Account]:
-        """The local accounts of passwd(5), by name.
-
-        If two lines have the same name, the first counts, as in getpwnam(3).
-        """
-        found: dict[str, Account] = {}
-        for fields in self._entries("/etc/passwd"):
-            if len(fields) != 7:
-                continue
-            name, _, _, _, _, home, shell = fields
-            uid, gid = number(fields[2]), number(fields[3])
-            if uid is not None and gid is not None:
-                found.setdefault(name, Account(name, uid, gid, home, shell))
-        return found
+    def accounts(self) -> Entries[Account]:
+        """The local accounts of passwd(5), by name."""
+        return account_files.accounts(self.files.text("/etc/passwd"))
 
     def comment(self, name: str) -> str:
         """Return the comment of a local account, the fifth field of passwd(5)."""
@@ -103,22 +99,21 @@ class People:
 
     @cached_property
     def _comments(self) -> Mapping[str, str]:
-        found: dict[str, str] = {}
-        for fields in self._entries("/etc/passwd"):
-            if len(fields) == 7:
-                found.setdefault(fields[0], fields[4])
-        return found
+        return account_files.comments(self.files.text("/etc/passwd"))
 
     @cached_property
-    def groups(self) -> Mapping[str, Group]:
-        """The local groups of group(5), by name. As in glibc, the last field is optional."""
-        found: dict[str, Group] = {}
-        for fields in self._entries("/etc/group"):
-            gid = number(fields[2]) if len(fields) in (3, 4) else None
-            if gid is not None:
-                members = tuple(member for member in "".join(fields[3:]).split(",") if member)
-                found.setdefault(fields[0], Group(fields[0], gid, members))
-        return found
+    def groups(self) -> Entries[Group]:
+        """The local groups of group(5), by name."""
+        return account_files.groups(self.files.text("/etc/group"))
+
+    def _is_settled(
+        self, database: str, entries: Entries[Account] | Entries[Group], name: str
+    ) -> bool:
+        """Return whether the C library has no more about a name than we have found in its file.
+
+        It reads the whole file for each name, which for ten thousand takes minutes.
+        """
+        return database in self._local_only and entries.is_plain(name)
 
     @cached_property
     def _by_gid(self) -> Mapping[int, list[Group]]:
@@ -126,6 +121,12 @@ class People:
         for group in self.groups.values():
             found.setdefault(group.gid, []).append(group)
         return found
+
+    @cached_property
+    def departed(self) -> Mapping[int, tuple[str, ...]]:
+        """The names that have a record and no line in passwd(5), by the uid in the record."""
+        names = (name for name in self.records.recorded if name not in self.accounts.names)
+        return self.records.names_by_uid(names)
 
     @cached_property
     def homes(self) -> Mapping[str, tuple[str, ...]]:
@@ -155,7 +156,7 @@ class People:
     def account(self, name: str) -> Account | None:
         """Return an account, local or from a name service, or None."""
         found = self.accounts.get(name)
-        if found is not None or self.files.root:
+        if found is not None or self.files.root or self._is_settled("passwd", self.accounts, name):
             return found
         if name not in self._strangers:
             self._strangers[name] = None
@@ -177,6 +178,10 @@ class People:
             return pwd.getpwuid(uid).pw_name
         except (KeyError, OverflowError):
             return None
+
+    def names_of(self, uid: int) -> list[str]:
+        """Return the names of the local accounts with a uid. Few other lines are looked at."""
+        return [one.name for one in self.accounts.holding(f"{uid}:") if one.uid == uid]
 
     def uid_of(self, name: str) -> int | None:
         """Return an account's uid; None if there is none, or its name service does not answer."""
@@ -264,7 +269,7 @@ class People:
     def group(self, name: str) -> Group | None:
         """Return a group, local or from a name service, or None; members of both are joined."""
         found = self.groups.get(name)
-        if self.files.root:
+        if self.files.root or self._is_settled("group", self.groups, name):
             return found
         try:
             entry = grp.getgrnam(name)
@@ -282,8 +287,8 @@ class People:
         if name not in self._members:
             group = self.group(name)
             members = None if group is None else tuple(dict.fromkeys(self._members_of(group)))
-            self._members[name] = members, frozenset(members or ())
-        return self._members[name][0]
+            self._members[name] = members
+        return self._members[name]
 
     def _members_of(self, group: Group) -> Iterator[str]:
         known = self.records.known
@@ -335,8 +340,13 @@ class People:
         account = self.account(name)
         if account is not None and not account.local:
             return group in self.groups_of(name)
-        self.group_members(group)
-        return name in self._members[group][1]
+        if account is None:
+            return name in (self.group_members(group) or ())
+        if group not in self._listed:
+            found = self.group(group)
+            self._listed[group] = (found.gid, frozenset(found.members)) if found else None
+        listed = self._listed[group]
+        return listed is not None and (account.gid == listed[0] or name in listed[1])
 
     def groups_of(self, name: str, thorough: bool = True) -> tuple[str, ...]:
         """Return the names of an account's groups, the primary one first (getgrouplist(3)).
@@ -378,11 +388,7 @@ class People:
 
     @cached_property
     def _shadow(self) -> Mapping[str, Shadow]:
-        return {
-            f[0]: Shadow(f[1], f[2], f[4], f[6], f[7])
-            for f in self._entries("/etc/shadow")
-            if len(f) > 7
-        }
+        return account_files.shadows(self.files.text("/etc/shadow"))
 
     @cached_property
     def login_defs(self) -> Mapping[str, str]:
@@ -426,7 +432,7 @@ class People:
         """
         names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
         uid = self.files.text("/proc/self/loginuid").strip()
-        names |= {account.name for account in self.accounts.values() if str(account.uid) == uid}
+        names |= set(self.names_of(int(uid)) if uid.isdecimal() else ())
         return frozenset(names - {"", "root"})
 
     @cached_property

@@ -168,6 +168,8 @@ class Files:
         """Return the sorted names in a directory, or none if there is no such directory."""
         find = partial(self._listed, path)
         names = self._look.listdir(path, find) if self._look else find()
+        if not self._gone:
+            return names
         return [name for name in names if not self.is_going(f"{path}/{name}")]
 
     def _listed(self, path: str) -> list[str]:

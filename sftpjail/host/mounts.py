@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from bisect import bisect_left
@@ -9,8 +10,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from itertools import takewhile
 
+from ..errors import UsageError
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from ..model import GROUP, SETID, Bind, components, inside, normal
+from ..model import GROUP, SETID, Bind, components, inside, normal, valid_name
 from ..paths import DISKS, TABLES
 from ..system import processes
 from ..system.mounts import mounts_missing, unmappable
@@ -42,7 +44,9 @@ class MountTables:
     def binds(self, name: str) -> tuple[Bind, ...]:
         """Return the binds of an account's jail in their order: those of fstab and of sessions."""
         if name not in self._all_binds:
-            lines = self.files.text(f"{TABLES}/{name}").split("\n") if name in self._tables else []
+            lines: list[str] = []
+            with contextlib.suppress(UsageError):  # no other name has a table
+                lines = self.files.text(f"{TABLES}/{valid_name(name)}").split("\n")
             found = {bind.target: bind for bind in self._binds.get(name, ())}
             found |= {
                 entry.target: _bind(entry, "session")
@@ -52,13 +56,10 @@ class MountTables:
         return self._all_binds[name]
 
     @cached_property
-    def _tables(self) -> frozenset[str]:
-        return frozenset(name for name in self.files.listdir(TABLES) if not name.startswith("."))
-
-    @cached_property
     def bind_users(self) -> tuple[str, ...]:
         """The names that have binds, whether or not such an account exists."""
-        return tuple(dict.fromkeys((*self._binds, *sorted(self._tables))))
+        tables = (name for name in self.files.listdir(TABLES) if not name.startswith("."))
+        return tuple(dict.fromkeys((*self._binds, *tables)))
 
     def shown_to(self, path: str) -> set[str]:
         """Return the names whose jails show PATH, something in it, or something around it."""

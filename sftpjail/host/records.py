@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from ..errors import SftpJailError
@@ -44,8 +44,12 @@ class Records:
     @cached_property
     def by_uid(self) -> Mapping[int, tuple[str, ...]]:
         """The names of the records by the uid in them. This reads every record."""
+        return self.names_by_uid(self.recorded)
+
+    def names_by_uid(self, names: Iterable[str]) -> Mapping[int, tuple[str, ...]]:
+        """Return the names of some records by the uid in them, which reads these."""
         found: dict[int, tuple[str, ...]] = {}
-        for name in self.recorded():
+        for name in names:
             uid = self.uid_of(name)
             found[uid] = (*found.get(uid, ()), name)
         return found
@@ -74,11 +78,13 @@ class Records:
         made = (path for path in self.origin("").made if inside(path, "/etc"))
         return any(not self.files.is_dir(path) for path in made)
 
-    def recorded(self) -> list[str]:
-        """Return the names that have a record."""
-        return [name for name in self.files.listdir(ACCOUNTS) if not name.startswith(".")]
+    @cached_property
+    def recorded(self) -> Mapping[str, None]:
+        """The names that have a record."""
+        names = self.files.listdir(ACCOUNTS)
+        return dict.fromkeys(name for name in names if not name.startswith("."))
 
     @cached_property
     def known(self) -> Mapping[str, None]:
         """The names that have a record or binds."""
-        return dict.fromkeys((*self.recorded(), *self.mount_tables.bind_users))
+        return dict.fromkeys((*self.recorded, *self.mount_tables.bind_users))

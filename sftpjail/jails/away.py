@@ -192,5 +192,5 @@ def refuse_lost_files(account: Account, host: Host) -> None:
 
 def _has_lost_jails(directory: str, host: Host) -> bool:
     """Return whether our records list something in a directory, which is empty now."""
-    made = (path for name in host.records.recorded() for path in host.origin(name).made)
+    made = (path for name in host.records.recorded for path in host.origin(name).made)
     return any(inside(path, directory) and path != directory for path in made)

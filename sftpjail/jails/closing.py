@@ -277,7 +277,7 @@ def lets_in(account: Account, host: Host) -> bool:
     )
     if chroot in ("", "none"):
         return (
-            account.name not in host.records.recorded()
+            account.name not in host.records.recorded
             or host.origin(account.name).closed is not None
         )
     return admits(account, chroot, host)

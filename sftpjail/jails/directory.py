@@ -54,6 +54,4 @@ def lost_groups(config: Config, host: Host) -> list[str]:
         for profile in config.profiles
         if profile.group and f"Match Group {profile.group}" in live
     ]
-    return (
-        [group for group in groups if host.group(group) is None] if host.records.recorded() else []
-    )
+    return [group for group in groups if host.group(group) is None] if host.records.recorded else []

@@ -55,15 +55,11 @@ def former_name(account: Account, host: Host, thorough: bool = True) -> str:
     """
     if not account.exists or not account.local or _has_own(account, host):
         return ""
-    if host.people.name_of(account.uid) != account.name:
-        return ""  # two accounts share the uid, so nobody knows
-    records = host.records
-    if thorough:
-        found = records.by_uid.get(account.uid, ())
-    else:
-        gone = (name for name in records.recorded() if name not in host.accounts)
-        found = tuple(name for name in gone if records.uid_of(name) == account.uid)
-    return found[0] if len(found) == 1 and _is_not_of(found[0], account.uid, host) else ""
+    names = host.records.by_uid if thorough else host.people.departed
+    found = names.get(account.uid, ())
+    if len(found) != 1 or host.people.name_of(account.uid) != account.name:
+        return ""  # if two accounts share the uid, nobody knows
+    return found[0] if _is_not_of(found[0], account.uid, host) else ""
 
 
 def _has_own(account: Account, host: Host) -> bool:

@@ -119,7 +119,7 @@ def refuse_unknown(engine: Engine) -> None:
     missing = unseen(config, host)
     doubts = unanswered(host) + [f"there is no group {group}" for group in missing]
     if doubts and (
-        host.records.recorded() or any(host.people.is_silent_group(group) for group in missing)
+        host.records.recorded or any(host.people.is_silent_group(group) for group in missing)
     ):
         raise SftpJailError(
             f"it is not known who is still jailed: {'; '.join(doubts)}",

@@ -36,7 +36,7 @@ def waiting(host: Host, sure: Collection[str] = ()) -> Iterator[tuple[Account, s
         sure: accounts that an administrator has confirmed to be the same person. For others, the
             records prove it.
     """
-    for old in host.records.recorded():
+    for old in host.records.recorded:
         account = account_with_recorded_uid(old, host)
         if account is not None and _is_waiting(account, old, host, sure):
             yield account, old

@@ -99,9 +99,9 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
     ):
         return [SetOwner(path, 0, 0, 0o644, remember=False)]
     seen = f"{SEEN}/{account.uid}"
-    if host.lstat(seen) is None or account.name in host.records.recorded():
+    if host.lstat(seen) is None or account.name in host.records.recorded:
         return []
-    sole = sum(one.uid == account.uid for one in host.accounts.values()) == 1
+    sole = len(host.people.names_of(account.uid)) == 1
     return [Remove(seen, ours=True)] if sole else []  # of who had the uid before
 
 

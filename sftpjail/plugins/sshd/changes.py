@@ -102,7 +102,7 @@ def _released(
     staged = encoded(files)
     names = [
         name
-        for name in host.records.recorded()
+        for name in host.records.recorded
         if name not in jails and host.account(name) is not None
     ]
     return [

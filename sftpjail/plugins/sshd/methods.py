@@ -82,6 +82,6 @@ def _has_key(account: Account, found: Settings, host: Host) -> bool:
     if any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS):
         return True
     places = [keyfile(account.name)]
-    if not host.records.is_set_up or account.name not in host.records.recorded():
+    if not host.records.is_set_up or account.name not in host.records.recorded:
         places.append(f"{account.home}/.ssh/authorized_keys")
     return any(has_key(line) for path in places for line in host.text(path).split("\n"))

@@ -330,7 +330,7 @@ def test_no_record_is_no_origin(tree: Tree) -> None:
     assert (
         host.origin("ann") == Origin()
         and host.origin("").made == ("/srv/sftp",)
-        and host.records.recorded() == []
+        and [*host.records.recorded] == []
     )
 
 
@@ -622,7 +622,7 @@ def test_names_that_are_being_written_are_no_accounts(tree: Tree) -> None:
         tree.write(f"/var/spool/cron/crontabs/{name}", "")
     host = tree.host()
     assert (
-        host.records.recorded()
+        [*host.records.recorded]
         == [*host.records.known]
         == [*host.mount_tables.bind_users]
         == [*host.jobs.crontabs]
