@@ -37,6 +37,8 @@ class Look:
 
     def lstat(self, path: str) -> os.stat_result | None:
         """Return `look_at` of a path, links not followed."""
+        if path in self._stats:  # most of all calls, and no other is worth that
+            return self._stats[path]
         return _kept(self._stats, path, lambda: look_at(path, follow=False))
 
     def stat(self, path: str) -> os.stat_result | None:

@@ -105,7 +105,8 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
         what = f"userdel is deleting {account.name}, and might delete through a mount"
         raise SftpJailError(what, advice="try again when it has ended")
     judge_target(account, bind, host)
-    judge_place(account, bind, place_of(account, bind, host), host)
+    place = place_of(account, bind, host)
+    judge_place(account, bind, place, host)
     by_session = account.profile is not None and account.profile.mounts == "session"
     loose = bind.role != "log" and judge_source(account, bind, host, config)
     if bind.map or any(other.map for other in host.binds(account.name)):
@@ -125,7 +126,7 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
         options += (option,) if option else ()
     now, before = (session, fstab) if by_session else (fstab, session)
     return [
-        *_mount_point(account, bind, host),
+        *_mount_point(account, bind, place, host),
         *now.keep(account, bind, options, host),
         *before.drop(account, bind, host),
         *_without_other_names(account, bind, host),
@@ -135,12 +136,11 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
 
 def mapped_to(account: Account, options: tuple[str, ...]) -> tuple[str, ...]:
     """Return the options of a mount with the map of owners, if any, to what the account is now."""
-
-    def now(option: str) -> str:
-        owner = Bind("", "", options=(option,)).owner
-        return id_map(owner, account.uid, account.gid) if owner and account.exists else option
-
-    return tuple(map(now, options))
+    bind = Bind("", "", options=options)
+    if bind.owner is None or not account.exists:
+        return options
+    now = id_map(bind.owner, account.uid, account.gid)
+    return tuple(now if option == bind.map else option for option in options)
 
 
 def _without_other_names(account: Account, bind: Bind, host: Host) -> list[Action]:
@@ -236,8 +236,7 @@ def _not_roots(place: str, uid: int, host: Host) -> SftpJailError:
     )
 
 
-def _mount_point(account: Account, bind: Bind, host: Host) -> list[Action]:
-    place = place_of(account, bind, host)
+def _mount_point(account: Account, bind: Bind, place: str, host: Host) -> list[Action]:
     source = host.stat(bind.source)
     missing = []
     path = place if source is None or stat.S_ISDIR(source.st_mode) else posixpath.dirname(place)

@@ -40,11 +40,14 @@ def drop(account: Account, bind: Bind, host: Host) -> list[Action]:
     Running sessions may still need it, since they open files by path. It is therefore unmounted
     only once nobody is in the jail, now or in a later run.
     """
+    mounted = host.mount_at(bind.target) is not None
+    if not mounted and tag(account, bind) not in host.tagged(FSTAB, Style.FSTAB):
+        return []
     actions: list[Action] = [
         SetLines(FSTAB, tag(account, bind), (), Style.FSTAB),
         Notify("systemd", "daemon-reload"),
     ]
-    ours = host.mount_at(bind.target) is not None and host.same_file(bind.source, bind.target)
+    ours = mounted and host.same_file(bind.source, bind.target)
     if ours and not host.mount_tables.is_busy(account.jail):
         actions.insert(0, Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS))
     return actions

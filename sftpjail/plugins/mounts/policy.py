@@ -103,13 +103,8 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     Raises:
         SftpJailError: names the directory to blame.
     """
-    made = (*host.origin(account.name).made, *host.origin("").made)
-    # Our own directories, and a home that becomes a jail, are root's alone again
-    # before anything is mounted.
-    trusted = {host.realpath(part) for part in components(account.jail) if part in made}
-    if account.profile and account.profile.in_home:
-        trusted.add(host.realpath(account.jail))
-    loose = host.files.loose_parent(place, trusted)
+    loose = host.files.loose_parent(place)
+    loose = loose and host.files.loose_parent(place, _ours_above(account, host))
     if loose:
         raise Unsafe(
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
@@ -121,16 +116,26 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             if inside(account.jail, loose)
             else Advice("choose a directory outside of what users can write"),
         )
-    outer = _outer(account, bind, host)
-    for root, path in (
-        (account.jail, bind.target),
-        (outer.source if outer else account.jail, place),
-    ):
+    outer = _outer(account, bind, host) if place != bind.target else None
+    ways = {bind.target: account.jail, place: outer.source if outer else account.jail}
+    for path, root in ways.items():
         if host.realpath(path) != host.realpath(root) + path.removeprefix(root):
             raise Unsafe(
                 f"a symbolic link leads from {path} to {host.realpath(path)}",
                 look_at(f"namei -l {quote(path)}"),
             )
+
+
+def _ours_above(account: Account, host: Host) -> set[str]:
+    """Return the directories that are root's alone again before anything is mounted.
+
+    They are our own ones, and a home that becomes a jail.
+    """
+    made = (*host.origin(account.name).made, *host.origin("").made)
+    ours = {host.realpath(part) for part in components(account.jail) if part in made}
+    if account.profile and account.profile.in_home:
+        ours.add(host.realpath(account.jail))
+    return ours
 
 
 def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bool:
