@@ -566,7 +566,8 @@ def list_jails(context: Context) -> int:
     with context.engine(reading=True) as engine:
         states = States(engine.config, engine.host)
         found = sorted(members(engine.config, engine.host).items())
-        facts = [_facts(account, engine.host, states) for _, account in found]
+        with engine.host.files.one_look():
+            facts = [_facts(account, engine.host, states) for _, account in found]
     context.answers["jails"] = facts
     if not facts and not context.json:
         context.warn(["no account is jailed"])

@@ -55,7 +55,11 @@ class FstabEntry:
 
     def option(self, name: str) -> str:
         """Return the value of `NAME=value`, or ""."""
-        return next((o.partition("=")[2] for o in self.options if o.startswith(name + "=")), "")
+        begin = f"{name}="
+        for option in self.options:
+            if option.startswith(begin):
+                return option.removeprefix(begin)
+        return ""
 
     def line(self) -> str:
         """Return the entry as a line of fstab(5), without dump and check (0 0)."""
