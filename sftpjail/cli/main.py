@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -156,6 +157,7 @@ def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]
 
 def program() -> NoReturn:
     """Run the command of this process and exit with its exit code. The launcher calls this."""
+    gc.set_threshold(50_000)  # ten thousand accounts are many objects, and in no cycles
     try:
         code = _main(sys.argv[1:])
     except (OSError, MemoryError, ImportError) as error:
