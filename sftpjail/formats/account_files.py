@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from functools import cached_property, lru_cache
 from typing import TypeVar
 
@@ -43,10 +43,23 @@ class Entries(Mapping[str, _Entry]):
         return isinstance(name, str) and self._find(name) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._lines if self._find(name) is not None)
+        return iter(self._every)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._every)
+
+    def values(self) -> ValuesView[_Entry]:
+        """Return the entries."""
+        return self._every.values()
+
+    def items(self) -> ItemsView[str, _Entry]:
+        """Return the names with their entries."""
+        return self._every.items()
+
+    @cached_property
+    def _every(self) -> dict[str, _Entry]:
+        found = ((name, self._find(name)) for name in self._lines)
+        return {name: entry for name, entry in found if entry is not None}
 
     @property
     def names(self) -> Collection[str]:
