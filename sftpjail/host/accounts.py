@@ -73,7 +73,7 @@ class People:
     @cached_property
     def _local_only(self) -> frozenset[str]:
         """The databases that have no source but their file."""
-        return frozenset(one for one in ("passwd", "group") if self._sources(one) in ("", "files"))
+        return frozenset(one for one in ("passwd", "group") if self._sources(one) == "files")
 
     @cached_property
     def directory_services(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from sftpjail.jails.guards import guard, is_namesake, why_not
 from sftpjail.jails.leftovers import leftover, leftovers
 from sftpjail.jails.membership import find, find_jailed, jailed
 from sftpjail.jails.renames import refuse_other
-from sftpjail.model import Account, Bind, Origin, Profile
+from sftpjail.model import Account, Bind, Group, Origin, Profile
 
 MANY = 10_000
 
@@ -671,6 +671,7 @@ class Service:
         self.groups = {"staff": (600, ["ivo"]), "other": (601, [])}
         self.lists = True
         self.tree = tree
+        self.asked: list[str] = []
         for module, name in (("pwd", "getpwnam"), ("pwd", "getpwuid"), ("pwd", "getpwall")):
             patch.setattr(f"sftpjail.host.accounts.{module}.{name}", getattr(self, name))
         patch.setattr("sftpjail.host.accounts.grp.getgrnam", self.getgrnam)
@@ -684,6 +685,7 @@ class Service:
         )
 
     def getpwnam(self, name: str) -> SimpleNamespace:
+        self.asked.append(name)
         return self.entry(name)
 
     def getpwuid(self, uid: int) -> SimpleNamespace:
@@ -696,6 +698,7 @@ class Service:
         return [local, *(self.entry(name) for name in self.people if self.lists)]
 
     def getgrnam(self, name: str) -> SimpleNamespace:
+        self.asked.append(name)
         return SimpleNamespace(gr_gid=self.groups[name][0], gr_mem=self.groups[name][1])
 
     def getgrgid(self, gid: int) -> SimpleNamespace:
@@ -737,6 +740,21 @@ def test_a_directory_is_asked_by_name(service: Service) -> None:
     assert host.in_group("ivo", "staff") and not host.in_group("ida", "other")
     service.people["odd"] = (2**32 - 1, 600)
     assert host.account("odd") is None, "that is no uid"
+
+
+def test_nobody_is_asked_about_names_of_files_alone(service: Service, tree: Tree) -> None:
+    """The C library reads a file from its beginning for each name: N names would cost N² lines."""
+    service.people |= {"half": (1009, 600)}
+    tree.write("/etc/nsswitch.conf", "passwd: files\ngroup: files # alone\n")
+    tree.group("here", 700, "ann")
+    tree.people.append("half:x:1009:600")
+    host = service.host()
+    assert [host.account(name) for name in ("ida", "zoe")] == [None, None]
+    assert host.group("staff") is None and host.group("here") == Group("here", 700, ("ann",))
+    assert service.asked == []
+    assert host.account("half") is not None and service.asked == ["half"], (
+        "we do not understand its line"
+    )
 
 
 def test_of_a_directorys_group_only_who_was_here_counts(service: Service, tree: Tree) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from fakes import Tree
 
 from sftpjail.config import Config
-from sftpjail.jails.leftovers import leftover
+from sftpjail.jails.leftovers import former_name, leftover
 from sftpjail.model import Profile
+from sftpjail.paths import ACCOUNTS
 
 PROFILES = (
     Profile("one", "one", chroot="/srv/%u"),
@@ -45,3 +47,19 @@ def test_a_record_is_of_the_profile_whose_jail_it_names(
     tree.write("/var/lib/sftpjail/accounts/ann", json.dumps(record))
     account = leftover("ann", Config(profiles=PROFILES), tree.host())
     assert account.profile is not None and account.profile.name == name
+
+
+def test_many_new_accounts_list_and_read_the_records_once(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new account is looked for under a former name: N of them must not cost N² records."""
+    for number in range(5):
+        tree.account(f"new{number}", 2001 + number)
+    tree.write(f"{ACCOUNTS}/gone", json.dumps({"uid": 2003}))
+    host, looked = tree.host(), Counter[str]()
+    for name in ("listdir", "text"):
+        was = getattr(host.files, name)
+        monkeypatch.setattr(host.files, name, lambda path, f=was: looked.update([path]) or f(path))
+    found = [former_name(host.accounts[f"new{n}"], host, thorough=False) for n in range(5)]
+    assert found == ["", "", "gone", "", ""]
+    assert looked[ACCOUNTS] == looked[f"{ACCOUNTS}/gone"] == 1
