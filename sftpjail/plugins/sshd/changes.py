@@ -248,7 +248,7 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
             "no Match block, or an old one",
             "sftpjail setup",
         )
-    if account.name not in host.records.recorded() or host.origin(account.name).closed:
+    if account.name not in host.records.recorded or host.origin(account.name).closed:
         _refuse_open(account, profile, host, config)
 
 
