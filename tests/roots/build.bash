@@ -17,6 +17,10 @@ server="slapd ldap-utils libnss-systemd"
 nslcd="$server nslcd nslcd-utils libnss-ldapd"
 sssd="$server sssd-common sssd-ldap sssd-tools sssd-dbus libnss-sss libpam-sss"
 
+# A domain controller of Active Directory, and both ways in which a Debian host is a member of its domain.
+domain="samba-ad-dc samba-ad-provision ldb-tools krb5-user winbind libnss-winbind libpam-winbind
+    sssd-common sssd-ad sssd-tools libnss-sss libpam-sss libsasl2-modules-gssapi-mit"
+
 # What watches a host, to be told of jails; and what scans and posts uploads.
 monitors="prometheus prometheus-node-exporter nagios4-core curl clamav-daemon clamdscan"
 
@@ -112,6 +116,21 @@ END
     end_layer
 }
 
+# The domain is made once, since that takes longest. tests/support/domain.py starts its controller on this address, and
+# what the packages have put into the files of PAM and of the name services, it puts there itself.
+build_domain() {
+    begin_layer
+    # shellcheck disable=SC2086
+    apt-get -qq install --no-install-recommends $1 >/dev/null
+    end_layer
+    systemctl --quiet disable smbd nmbd winbind samba-ad-dc sssd 2>/dev/null || true
+    pam-auth-update --package --remove winbind sss mkhomedir
+    sed -Ei '/^(passwd|group|shadow|gshadow):/s/ (winbind|sss)\b//g' /etc/nsswitch.conf
+    samba-tool domain provision --targetdir=/var/lib/dc --realm=CORP.EXAMPLE --domain=CORP --host-name=dc1 \
+        --host-ip=10.53.0.1 --server-role=dc --dns-backend=SAMBA_INTERNAL --adminpass=Secret-1 \
+        --option="interfaces = 10.53.0.1" --option="bind interfaces only = yes" >/tmp/log 2>&1 || { cat /tmp/log >&2; exit 1; }
+}
+
 build_packages() {
     begin_layer
     # shellcheck disable=SC2086
@@ -166,7 +185,7 @@ END
 # Sets layers: the directories in the cache, topmost first, that make up root NAME; builds what is missing.
 use_root() {
     local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
-    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|btrfs|packages|clean))?$|^trixie-(arch|ansible)$ ]] ||
+    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|samba|monitor|btrfs|packages|clean))?$|^trixie-(arch|ansible)$ ]] ||
         die "unknown root '$name'"
     if [[ $suite =~ forky|sid ]]; then # there pivot_root is a package of its own
         packages+=,util-linux-extra downloads+=" util-linux-extra"
@@ -178,6 +197,7 @@ use_root() {
         -syslog-ng) use_root "$suite" && provide "$name" build_syslog_ng ;;
         -ldap) use_root "$suite" && provide "$name" build_directory "$nslcd" ;;
         -sssd) use_root "$suite" && provide "$name" build_directory "$sssd" ;;
+        -samba) use_root "$suite" && provide "$name" build_domain "$domain" ;;
         -monitor) use_root "$suite" && provide "$name" build_packages "$monitors" ;;
         -btrfs) use_root "$suite" && provide "$name" build_packages "btrfs-progs" ;;
         -packages) use_root "$suite" && provide "$name" build_packages "$package_tools" ;;

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from directory import Directory
+from domain import Domain
 from machine import CONFIG, SANDBOX, Machine, with_mounts
 
 PROJECT = SANDBOX.parents[1]
@@ -79,3 +80,11 @@ def directory(machine: Machine) -> Directory:
     directory = Directory(machine)
     directory.start()
     return directory
+
+
+@pytest.fixture
+def domain(machine: Machine) -> Domain:
+    """A domain of Active Directory with its controller, and `machine`, which has not joined it. Mark it `samba`."""
+    domain = Domain(machine)
+    domain.start()
+    return domain
