@@ -34,12 +34,17 @@ def valid_name(name: str, kind: str = "account") -> str:
         UsageError: useradd(8) would refuse it, or it would mean something in sshd_config(5)
             or fstab(5).
     """
-    if not _NAME.match(name) or len(name) > 256:
+    if not is_valid_name(name):
         raise UsageError(
             f"{name!r} is not a valid {kind} name: "
             "letters, digits and _ . @ - are, and it may not begin with . @ or -"
         )
     return name
+
+
+def is_valid_name(name: str) -> bool:
+    """Return whether we accept a name."""
+    return bool(_NAME.match(name)) and len(name) <= 256
 
 
 def number(text: str) -> int | None:

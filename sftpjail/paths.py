@@ -18,6 +18,8 @@ COUNTED = f"{STATE}/metrics"  # how far the logs were counted, and the sums
 QUARANTINE = f"{STATE}/quarantine"  # uploads that a hook script has refused
 EVENTS = f"{STATE}/events"  # what `watch` has read, and what is put aside
 TABLES = "/etc/sftpjail/mounts"
+# Accounts that are jailed by a directory service's group; see plugins/pam.py.
+GATE = "/etc/sftpjail/directory"
 # Accounts that may come from some addresses only; see jails/addresses.py.
 ADDRESSES = "/etc/sftpjail/addresses"
 LIMITED = "/etc/sftpjail/limited"  # their names

@@ -17,8 +17,8 @@ from functools import cached_property
 
 from ..formats import account_files
 from ..formats.account_files import Entries
-from ..model import Account, Group, Shadow, components, normal, number
-from ..paths import USERADD_HOOK
+from ..model import Account, Group, Shadow, components, is_valid_name, normal, number
+from ..paths import GATE, USERADD_HOOK
 from ..system import arrivals, processes
 from .files import Files
 from .programs import Programs
@@ -154,7 +154,11 @@ class People:
         return above, [*homes.get(path, ()), *below]
 
     def account(self, name: str) -> Account | None:
-        """Return an account, local or from a name service, or None."""
+        """Return an account, local or from a name service, by its own name, or None.
+
+        A directory service may have it by second names too (`own_name`). sshd, PAM and group(5) do
+        not know that these are the same account, so nothing of ours may go by them.
+        """
         found = self.accounts.get(name)
         if found is not None or self.files.root or self._is_settled("passwd", self.accounts, name):
             return found
@@ -163,11 +167,25 @@ class People:
             with contextlib.suppress(KeyError, ValueError):  # no name has a NUL
                 entry = pwd.getpwnam(name)
                 ids = entry.pw_uid, entry.pw_gid
-                if None not in map(number, map(str, ids)):
+                if entry.pw_name == name and None not in map(number, map(str, ids)):
                     self._strangers[name] = Account(
                         name, *ids, entry.pw_dir, entry.pw_shell, local=False
                     )
         return self._strangers[name]
+
+    def own_name(self, name: str) -> str:
+        """Return the name that an account has where NAME is a second name of it, or "".
+
+        winbind answers to ALICE, CORP/alice and alice@corp.example for alice, SSSD to some of them.
+        """
+        known = name in self.accounts or self.files.root
+        if known or self._is_settled("passwd", self.accounts, name):
+            return ""
+        try:
+            own = pwd.getpwnam(name).pw_name
+        except (KeyError, ValueError):
+            return ""
+        return "" if own == name else own
 
     def name_of(self, uid: int) -> str | None:
         """Return the name of the account with a uid, local or from a name service, or None."""
@@ -254,7 +272,19 @@ class People:
 
     def is_gone(self, name: str) -> bool:
         """Return whether the account certainly does not exist."""
-        return self.account(name) is None and not self.is_silent(name)
+        unknown = self.is_silent(name) or bool(self.denied)
+        return self.account(name) is None and not unknown
+
+    @cached_property
+    def denied(self) -> tuple[str, ...]:
+        """The accounts that a directory service's groups have jailed here, if it now has none.
+
+        An offline SSSD or winbind that has lost its cache denies that any account exists.
+        """
+        if not self.directory_services:
+            return ()
+        names = [name for name in self.files.text(GATE).split("\n") if name]
+        return () if any(map(self.account, names)) else tuple(names)
 
     def group_of(self, gid: int) -> str | None:
         """Return the name of a group, local or from NSS; None where nobody says."""
@@ -282,7 +312,8 @@ class People:
         """Return the members of a group, primary or supplementary; None if there is no such group.
 
         A directory service is never enumerated. Of its accounts, only those that have been used
-        here or are listed in /etc/group count. systemd's userdb and extrausers are read from files.
+        here or are listed in /etc/group count, and members whose names are not taken. systemd's
+        userdb and extrausers are read from files.
         """
         if name not in self._members:
             group = self.group(name)
@@ -295,7 +326,12 @@ class People:
         if group.name in self.groups:
             yield from group.members
         else:
-            yield from (name for name in group.members if name in self.accounts or name in known)
+            # Names that are not taken cannot have been used.
+            yield from (
+                name
+                for name in group.members
+                if name in self.accounts or name in known or not is_valid_name(name)
+            )
         yield from (account.name for account in self.accounts.values() if account.gid == group.gid)
         yield from (
             name

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..config import Config
-from ..errors import SftpJailError, UsageError
+from ..errors import SftpJailError
 from ..escapes import shown
 from ..host import Host
-from ..model import Account, Profile, valid_name
+from ..model import Account, Profile, is_valid_name, valid_name
 from .directory import refuse_silent
 from .guards import why_not
 
@@ -61,10 +61,7 @@ def members(config: Config, host: Host) -> dict[str, Account]:
 
 def is_valid(name: str) -> bool:
     """Return whether we accept a name. sshd's Match blocks apply to accounts with any name."""
-    try:
-        return bool(valid_name(name))
-    except UsageError:
-        return False
+    return is_valid_name(name)
 
 
 def find(name: str, config: Config, host: Host) -> Account:
@@ -77,6 +74,13 @@ def find(name: str, config: Config, host: Host) -> Account:
     account = host.account(valid_name(name))
     refuse_silent(name, host)
     if account is None:
+        own = host.people.own_name(name)
+        if own:
+            raise SftpJailError(
+                f"{name} is a second name of {shown(own)}",
+                why="sshd, PAM and groups go by an account's own name",
+                advice=f"name it as the directory service does: {shown(own)}",
+            )
         raise SftpJailError(f"there is no account {name}", f"sftpjail add {name}")
     for profile in config.profiles:
         if name in profile.match_user:

@@ -22,8 +22,6 @@ SCRIPT = "/etc/sftpjail/pam-session"
 # pam_namespace mounts a tmpfs here for the session alone, so its presence shows that a process
 # is in such a namespace.
 MARK = "/var/lib/sftpjail/session"
-# Accounts that are jailed by a directory service's group; see plugins/pam.py.
-GATE = "/etc/sftpjail/directory"
 # Accounts without a line in shadow(5) that are shut out; see jails/closing.py.
 CLOSED = "/etc/sftpjail/closed"
 PROVE = f"{LIB}/entry/prove-login"  # setup's trial logins
@@ -35,11 +33,12 @@ LIMITS = (
     f"account required pam_access.so accessfile={ADDRESSES} nodefgroup",
 )
 # A directory service may answer to more than one name of an account: SSSD to ida@example, and to
-# IDA if it is told to ignore the case. pam_listfile, pam_access and Match User compare what was
-# typed.
-_LOCAL = "account [success=1 default=ignore] pam_localuser.so"
+# IDA if it is told to ignore the case; winbind to CORP\ida too. pam_listfile, pam_access and Match
+# User compare what was typed. A password login is judged before anything else is asked, because
+# pam_winbind then puts the account's name into the place of what was typed.
+_LOCAL = "{} [success=1 default=ignore] pam_localuser.so"
 SECONDS = 30  # after which a script that hangs has failed
-_NAMED = f"account required pam_exec.so quiet /usr/bin/timeout {SECONDS} {SCRIPT} name"
+_NAMED = f"{{}} required pam_exec.so quiet /usr/bin/timeout {SECONDS} {SCRIPT} name"
 # PAM services, by `mounts`; the one for fstab is for hosts with a directory service.
 SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
 
@@ -81,19 +80,20 @@ def denied(path: str) -> str:
 
 
 def named(config: Config) -> tuple[str, ...]:
-    """Return the account rules (pam.d(5)) that want an account of a directory by its own name.
+    """Return the rules (pam.d(5)) that want an account of a directory by its own name.
 
     That is for those that we know or shut out, and for those in match_user. Others log in as ever,
     and so do local accounts, for whom nothing of ours runs.
     """
     names = ":".join(name for profile in config.profiles for name in profile.match_user)
-    command = f"{_NAMED} {names}".rstrip()
-    return _LOCAL, command
+    rules = (_LOCAL, f"{_NAMED} {names}".rstrip())
+    return tuple(rule.format(kind) for kind in ("auth", "account") for rule in rules)
 
 
 def is_about_names(rule: str) -> bool:
     """Return whether a rule is one of `named`, whatever names it has."""
-    return rule == _LOCAL or rule.startswith(_NAMED)
+    kind = rule.partition(" ")[0]
+    return rule == _LOCAL.format(kind) or rule.startswith(_NAMED.format(kind))
 
 
 def table(name: str) -> str:

@@ -159,6 +159,7 @@ def _host_problems(engine: Engine, of_accounts: Sequence[Problem]) -> Iterator[P
         Problem(words, why, look_at(f"getent passwd {silent(host)[0]}"), about="host")
         for words in unanswered(host)
     )
+    yield from _denied(host)
     try:
         plan = engine.plan([OnSetup()])
     except SftpJailError as veto:
@@ -169,6 +170,23 @@ def _host_problems(engine: Engine, of_accounts: Sequence[Problem]) -> Iterator[P
     if plan and not all_named:
         what = f"not as configured: {changed}"
         yield Problem(what, "setup would change it", SETUP, about="host")
+
+
+def _denied(host: Host) -> Iterator[Problem]:
+    """Yield that a directory service has none of the accounts that it has jailed here."""
+    names = host.people.denied
+    if names:
+        services = ", ".join(host.people.directory_services)
+        yield Problem(
+            f"the directory service ({services}) has none of its accounts that are jailed here: "
+            f"{some(names, 8)}; they are gone, or it is down",
+            "without its server and its cache it denies everybody",
+            choices=(
+                Choice("to see whether it has them", f"getent passwd {quote(names[0])}"),
+                Choice(f"if {names[0]} is gone", f"sftpjail remove {quote(names[0])}"),
+            ),
+            about="host",
+        )
 
 
 def _summary(plan: Plan, host: Host, known: Iterable[Problem] = ()) -> str:
@@ -350,6 +368,8 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
             fix = f"sftpjail setup && sftpjail adopt {quote(name)}"
             what = "is no longer jailed: the group of its profile is gone"
             yield Problem(what, "sshd jails by membership", fix, about=name)
+            continue
+        if name in host.people.denied:
             continue
         other = account_with_recorded_uid(name, host)
         if other is not None:

@@ -31,7 +31,6 @@ from ..jails import addresses
 from ..jails.closing import needs_rule
 from ..openssh.pam_session import (
     CLOSED,
-    GATE,
     LIMITS,
     MARK,
     PROVE,
@@ -49,7 +48,7 @@ from ..openssh.pam_session import (
 )
 from ..openssh.pam_stack import SSHD, is_asked, user_environment
 from ..openssh.settings import PROBE, effective
-from ..paths import ADDRESSES, CONNECTIONS, LIMITED, MOST, TABLES
+from ..paths import ADDRESSES, CONNECTIONS, GATE, LIMITED, MOST, TABLES
 
 NAMESPACES = "/etc/security/namespace.d"
 NAMESPACE = f"{NAMESPACES}/sftpjail.conf"

@@ -26,8 +26,11 @@ usage: pam-session session|fstab           as PAM runs it, with PAM_USER in the 
        pam-session enter TABLE DIRECTORY COMMAND [ARGUMENT]...
        pam-session boot"""
 TABLES, ACCOUNTS = "/etc/sftpjail/mounts", "/var/lib/sftpjail/accounts"
+GATE = "/etc/sftpjail/directory"
 # By name: who is shut out, who is jailed by a directory's group, who comes from where.
-LISTS = ("/etc/sftpjail/closed", "/etc/sftpjail/directory", "/etc/sftpjail/limited")
+LISTS = ("/etc/sftpjail/closed", GATE, "/etc/sftpjail/limited")
+# The PAM services of jails, which sshd asks for in its Match blocks alone.
+SERVICES = ("sftpjail-session", "sftpjail")
 # How many sessions at once: of single accounts, of profiles; and which are being opened.
 CONNECTIONS, MOST = "/etc/sftpjail/connections", "/etc/sftpjail/most"
 SESSIONS = "/run/sftpjail/sessions"
@@ -334,7 +337,8 @@ def want_own_name(jailed: list[str]) -> None:
     """Refuse a login under an alias of an account.
 
     Our files and sshd's Match blocks use the account's own name. A directory service may accept
-    aliases for it, such as NAME@DOMAIN in SSSD.
+    aliases for it, such as NAME@DOMAIN in SSSD. After the password, pam_winbind has put the name
+    that Active Directory gives into the place of what was typed, which was judged before that.
 
     Args:
         jailed: the accounts with a Match User block; those in our records are known anyway.
@@ -342,21 +346,42 @@ def want_own_name(jailed: list[str]) -> None:
     Raises:
         Refused: the account's own name is one of these, or the directory service no longer has it.
     """
-    import pwd
-
-    typed = os.environ.get("PAM_USER", "")
-    try:
-        own = pwd.getpwnam(typed).pw_name
-    except KeyError:
-        raise Refused("no name service knows it") from None
-    if own == typed:
+    typed, step = os.environ.get("PAM_USER", ""), os.environ.get("PAM_TYPE", "")
+    own = own_name(typed)
+    if own == typed or (not own and step == "auth"):  # whoever guesses names is not let in anyway
         return
+    if not own:
+        raise Refused("no name service knows it")
     known = own in jailed or "/" in own or os.path.lexists(f"{ACCOUNTS}/{own}")
     for path in LISTS:
-        if not known and os.path.lexists(path):
-            known = own in read(path).split("\n")
-    if known:
-        raise Refused(f"its own name is {own}, and it may log in by no other")
+        # The gate does not concern who is in a jail.
+        in_jail = path == GATE and os.environ.get("PAM_SERVICE") in SERVICES
+        if os.path.lexists(path) and own in read(path).split("\n"):
+            known = True
+            jailed = jailed if in_jail else [*jailed, own]
+    after_password = step == "account" and is_unblanked(typed, own) and own not in jailed
+    if known and not after_password:
+        raise other_name(own)
+
+
+def own_name(typed: str) -> str:
+    """Return the name that an account has itself, or "" if there is none."""
+    import pwd
+
+    try:
+        return pwd.getpwnam(typed).pw_name
+    except KeyError:
+        return ""
+
+
+def is_unblanked(typed: str, own: str) -> bool:
+    """Return whether OWN is a name in Active Directory as `winbind normalize names` has it."""
+    return typed.replace(" ", "_") == own and os.environ.get("PAM_SERVICE") in SERVICES
+
+
+def other_name(own: str) -> Refused:
+    """Return the error of a login under an alias of an account."""
+    return Refused(f"its own name is {own}, and it may log in by no other")
 
 
 def login(kind: str) -> None:
@@ -371,11 +396,16 @@ def login(kind: str) -> None:
     if os.environ.get("PAM_TYPE") != "open_session":
         return
     name = os.environ.get("PAM_USER", "")
+    if " " in name and is_unblanked(name, own_name(name)):
+        name = own_name(name)
     if not name or name[0] in ".-" or not NAME.issuperset(name):
         raise Refused("sftpjail does not take its name: see NAMES in sftpjail.conf(5)")
     count_sessions(name)
     table = f"{TABLES}/{name}"
     if not os.path.lexists(table if kind == "session" else f"{ACCOUNTS}/{name}"):
+        own = own_name(name)
+        if own not in (name, ""):
+            raise other_name(own)
         make_jail(name)
     if kind == "session" and os.path.lexists(table):
         mount_table(table)

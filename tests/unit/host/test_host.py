@@ -24,7 +24,7 @@ from sftpjail.host import files as files_module
 from sftpjail.host.files import Files
 from sftpjail.jails.guards import guard, is_namesake, why_not
 from sftpjail.jails.leftovers import leftover, leftovers
-from sftpjail.jails.membership import find, find_jailed, jailed
+from sftpjail.jails.membership import find, find_jailed, jailed, untaken
 from sftpjail.jails.renames import refuse_other
 from sftpjail.model import Account, Bind, Group, Origin, Profile
 
@@ -755,6 +755,50 @@ def test_nobody_is_asked_about_names_of_files_alone(service: Service, tree: Tree
     assert host.account("half") is not None and service.asked == ["half"], (
         "we do not understand its line"
     )
+
+
+def test_a_second_name_is_no_account(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """winbind answers to ALICE and CORP/alice for alice, of whom sshd's and PAM's lists know one."""
+    monkeypatch.setattr(
+        "sftpjail.host.accounts.pwd.getpwnam", lambda name: service.entry(name.lower())
+    )
+    monkeypatch.setattr("sftpjail.host.accounts.People.is_silent", lambda *_: False)
+    people = service.host().people
+    assert people.account("IDA") is None and people.account("ida") is not None
+    assert (people.own_name("IDA"), people.own_name("ida")) == ("ida", "")
+    assert (people.own_name("ann"), people.own_name("ZOE")) == ("", "")
+    with pytest.raises(SftpJailError, match="IDA is a second name of ida") as error:
+        find("IDA", Config(), service.host())
+    assert error.value.advice == "name it as the directory service does: ida"
+    with pytest.raises(SftpJailError, match="there is no account ZOE"):
+        find("ZOE", Config(), service.host())
+
+
+def test_members_that_get_no_jail_are_named_unseen(service: Service) -> None:
+    """Since nobody with such a name can have been here. Who comes by a name that is taken has a jail then."""
+    names = ["jürgen", "o'neil", "ivo", "JÜRGEN"]
+    service.people |= {name: (7010 + at, 601) for at, name in enumerate(names[:2])}
+    service.groups["staff"] = (600, names)
+    assert list(untaken(config(Profile("p", "staff")), service.host())) == ["jürgen", "o'neil"]
+
+
+def test_a_directory_that_has_nobody_left_may_be_down(
+    service: Service, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """winbind and SSSD deny everybody where they have lost both server and cache."""
+    monkeypatch.setattr("sftpjail.host.accounts.People.is_silent", lambda *_: False)
+    tree.write("/etc/sftpjail/directory", "ida\nivo\n")
+    people = service.host().people
+    assert people.denied == () and people.is_gone("zoe")
+    del service.people["ida"]
+    people = service.host().people
+    assert people.denied == () and people.is_gone("ida"), "ivo tells that it answers"
+    del service.people["ivo"]
+    people = service.host().people
+    assert people.denied == ("ida", "ivo") and not people.is_gone("ida")
+    assert not people.is_gone("zoe") and not people.is_gone("ann")
+    tree.write("/etc/nsswitch.conf", "passwd: files\n")
+    assert service.host().people.denied == ()
 
 
 def test_of_a_directorys_group_only_who_was_here_counts(service: Service, tree: Tree) -> None:

@@ -21,14 +21,17 @@ from sftpjail import (
 )
 from sftpjail.actions import Phase
 from sftpjail.config import Config
-from sftpjail.openssh.pam_session import GATE, MARK, SCRIPT, program
+from sftpjail.openssh.pam_session import MARK, SCRIPT, program
 from sftpjail.openssh.pam_session import rules as rules_of
+from sftpjail.paths import GATE
 from sftpjail.system.programs import Answer
 
 SESSION = replace(BIND, mounts="session")
 CONFIG = Config(profiles=(SESSION,))
 LISTED = "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/closed onerr=succeed quiet"
 NAMED = (
+    "auth [success=1 default=ignore] pam_localuser.so",
+    "auth required pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name",
     "account [success=1 default=ignore] pam_localuser.so",
     "account required pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name",
 )
@@ -324,7 +327,7 @@ def test_before_services_the_gate_asks_for_the_groups(
 ) -> None:
     old(version)
     config = Config(profiles=(BIND, Profile("other", group="other")))
-    assert rules(fire("pam", "on_setup", with_directory.host(), config))[:6] == [
+    assert rules(fire("pam", "on_setup", with_directory.host(), config))[:8] == [
         LISTED,
         *NAMED,
         "account [success=2 default=ignore] pam_succeed_if.so quiet user ingroup sftponly",

@@ -75,6 +75,45 @@ def test_an_account_that_we_know_comes_by_its_own_name(
     monkeypatch.setenv("PAM_USER", "gone")
     with pytest.raises(login_step.Refused, match="no name service knows it"):
         login_step.want_own_name(jailed)
+    monkeypatch.setenv("PAM_TYPE", "auth")
+    login_step.want_own_name(jailed)  # the password will tell
+
+
+@pytest.mark.parametrize(
+    ("step", "service", "listed", "allowed"),
+    [
+        ("account", "sftpjail-session", "", True),
+        ("account", "sftpjail", "", True),
+        ("account", "sftpjail", "gate", True),  # which is for those who are not in a jail
+        ("account", "sshd", "", False),
+        ("account", "sftpjail", "closed", False),
+        ("account", "sftpjail", "match_user", False),
+        ("auth", "sftpjail", "", False),  # that was typed
+    ],
+)
+def test_winbinds_name_with_a_blank_after_the_password(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    step: str,
+    service: str,
+    listed: str,
+    allowed: bool,
+) -> None:
+    """pam_winbind puts it into the place of john_doe, though `winbind normalize names` is set."""
+    monkeypatch.setattr("pwd.getpwnam", lambda name: SimpleNamespace(pw_name="john_doe"))
+    monkeypatch.setattr(login_step, "ACCOUNTS", str(tmp_path))
+    for name in ("john_doe", "gate", "closed"):
+        (tmp_path / name).write_text("john_doe\n" if name == listed else "ann\n")
+    monkeypatch.setattr(login_step, "GATE", str(tmp_path / "gate"))
+    monkeypatch.setattr(login_step, "LISTS", (str(tmp_path / "gate"), str(tmp_path / "closed")))
+    for variable, value in (("TYPE", step), ("SERVICE", service), ("USER", "john doe")):
+        monkeypatch.setenv(f"PAM_{variable}", value)
+    jailed = ["john_doe"] if listed == "match_user" else []
+    if allowed:
+        login_step.want_own_name(jailed)
+    else:
+        with pytest.raises(login_step.Refused, match="its own name is john_doe"):
+            login_step.want_own_name(jailed)
 
 
 @pytest.mark.parametrize("name", ["", "-x", ".x", "a/b", "a\nb", "a b", "ä", "../etc"])
@@ -295,6 +334,24 @@ def test_who_has_no_jail_yet_gets_one(
     shown = [did[2] for did in session.did if did[0] == "mount"]
     own = (kind, record) == ("session", "tables")
     assert shown == ["/jail/web", "/jail/web/in"] * own, "and fstab's are mounted already"
+
+
+def test_a_second_name_gets_no_jail_of_its_own(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pwd.getpwnam", lambda name: SimpleNamespace(pw_name=name.lower().replace(" ", "_"))
+    )
+    monkeypatch.setenv("PAM_USER", "ANN")
+    with pytest.raises(login_step.Refused, match="its own name is ann"):
+        login_step.login("fstab")
+    monkeypatch.setenv("PAM_USER", "john doe")
+    with pytest.raises(login_step.Refused, match="does not take its name"):
+        login_step.login("fstab")
+    assert session.made == []
+    monkeypatch.setenv("PAM_SERVICE", "sftpjail")
+    login_step.login("fstab")
+    assert session.made == ["john_doe"]
 
 
 @pytest.mark.parametrize("name", ["ann", "Ann.x", "a-b", "a_b@c", "m$", "0x"])
