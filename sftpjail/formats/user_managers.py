@@ -4,6 +4,11 @@ It keeps systemd from starting a user manager for a member. systemd --user runs 
 obeys units in the home (systemd.unit(5)), which a jail makes writable. Whoever may have none
 is decided when one is to be started, by a shell script that stands in the unit and needs
 nothing of ours.
+
+logind asks for a manager at each login. So the script leaves a mark, and while that is there, PID 1
+refuses by itself, without a process. The mark lies in the user's runtime directory, which goes when
+the last session has ended. It can only deny: a user who removes it is judged by the script again,
+and one who makes it gets no manager.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from collections.abc import Sequence
 DIRECTORY = "/etc/systemd/system/user@.service.d"
 DROPIN = f"{DIRECTORY}/10-sftpjail.conf"
 SERVICE = "user-managers"  # what a Notify calls all of them
+# Below /run/user/UID, which user-runtime-dir@UID.service makes first; see user@.service(5).
+_MARK = "sftpjail.no-manager"
 _RECORDS = "/var/lib/sftpjail/accounts"
 
 _HEADER = (
@@ -30,13 +37,20 @@ _HEADER = (
 # single quote and no backslash may stand in it, and no word that begins with # (a comment of the
 # unit's, at the start of a line).
 _UID = 'u="%i"; [ "$u" != 0 ] || exit 0;'
+# mkdir(2) follows no link at the end, and nobody but root can move the directory above.
+_NONE = f"none() {{ mkdir /run/user/$u/{_MARK} 2>/dev/null; exit 1; }};"
 _GROUPS = """groups=$(timeout 5 id -Gn "$u" 2>/dev/null); known=$?;"""
-_IN_GROUP = 'case " $groups " in {patterns}) exit 1;; esac;'
-_BY_NAME = 'case $(timeout 5 id -nu "$u" 2>/dev/null) in {names}) exit 1;; esac;'
+_IN_GROUP = 'case " $groups " in {patterns}) none;; esac;'
+_BY_NAME = 'case $(timeout 5 id -nu "$u" 2>/dev/null) in {names}) none;; esac;'
 _NO_GROUPS = '[ "$known" != 0 ] || exit 0;'
 _ALL_KNOWN = '[ "$known" != 0 ] || ! timeout 5 getent group {groups} >/dev/null 2>&1 || exit 0;'
 # A record as origin_record.py writes it, with a blank in front of each name of the outer object.
 _RECORDED = f'! grep -rqsxE " .uid.: $u,?" {_RECORDS}'
+
+
+def mark(uid: int | str) -> str:
+    """Return the directory that says, while a user has sessions, that it gets no manager."""
+    return f"/run/user/{uid}/{_MARK}"
 
 
 def condition(groups: Sequence[str], users: Sequence[str]) -> list[str]:
@@ -46,7 +60,7 @@ def condition(groups: Sequence[str], users: Sequence[str]) -> list[str]:
         groups: the groups whose members get no manager.
         users: accounts that get none by their name.
     """
-    lines = [_UID, _GROUPS]
+    lines = [_UID, _NONE, _GROUPS]
     if groups:
         lines.append(_IN_GROUP.format(patterns="|".join(f'*" {group} "*' for group in groups)))
     if users:
@@ -61,7 +75,8 @@ def render(groups: Sequence[str], users: Sequence[str]) -> str:
     With `+` root runs the script, and nothing of the user's: no PAM stack.
     """
     script = " \\\n    ".join(line.replace("$", "$$") for line in condition(groups, users))
-    return f"{_HEADER}[Service]\nExecCondition=+/bin/sh -c '\\\n    {script}'\n"
+    known = f"[Unit]\nConditionPathExists=!{mark('%i')}\n"
+    return f"{_HEADER}{known}[Service]\nExecCondition=+/bin/sh -c '\\\n    {script}'\n"
 
 
 def script(text: str) -> str:

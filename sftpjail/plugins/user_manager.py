@@ -16,7 +16,7 @@ from .. import Account, Fact, MakeDir, Notify, Problem, Remove, WriteFile, fixes
 from ..actions import Action
 from ..config import Config
 from ..escapes import look_at
-from ..formats.user_managers import DIRECTORY, DROPIN, SERVICE, loaded, render
+from ..formats.user_managers import DIRECTORY, DROPIN, SERVICE, loaded, mark, render
 from ..host import Host
 from ..jails.membership import jailed
 from ..paths import LINGER
@@ -73,6 +73,14 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         if joins or host.jobs.has_manager(account.uid)
         else []
     )
+
+
+@hookimpl
+def on_user_remove(account: Account, host: Host) -> list[Action]:
+    # Otherwise it would have no manager while a session of the jail's lasts.
+    denied = mark(account.uid)
+    there = account.exists and host.is_dir(denied)
+    return [Remove(denied, ours=True, directory=True)] if there else []
 
 
 @hookimpl

@@ -8,7 +8,7 @@ import pytest
 from machine import Machine
 from steps import jail, open_with_key, ready, works
 
-from sftpjail.formats.user_managers import DIRECTORY, DROPIN, script
+from sftpjail.formats.user_managers import DIRECTORY, DROPIN, mark, script
 
 MARK = "/home/{}/mark"
 UNIT = """\
@@ -62,9 +62,8 @@ def begun(machine: Machine, number: int) -> tuple[int, int]:
     said = machine.run(
         "journalctl", "--no-pager", "-o", "cat", "-u", f"user@{number}.service", check=False
     ).out
-    return said.count(f"Started user@{number}.service"), said.count(
-        "Skipped due to 'exec-condition'"
-    )
+    refused = said.count("Skipped due to 'exec-condition'") + said.count("unmet condition check")
+    return said.count(f"Started user@{number}.service"), refused
 
 
 def started(machine: Machine, number: int) -> str:
@@ -75,7 +74,9 @@ def started(machine: Machine, number: int) -> str:
     before = begun(machine, number)
     machine.run("systemctl", "start", f"user@{number}.service", check=False)
     after = begun(machine, number)
-    machine.run("systemctl", "stop", f"user@{number}.service", check=False)
+    # With it goes the mark that a refusal leaves: each time the script is to judge.
+    units = f"user@{number}.service", f"user-runtime-dir@{number}.service"
+    machine.run("systemctl", "stop", *units, check=False)
     outcomes = {(1, 0): "active", (0, 1): "inactive"}
     return outcomes[after[0] - before[0], after[1] - before[1]]
 
@@ -196,6 +197,35 @@ def test_no_way_leads_to_a_manager_for_a_member(booted: Machine) -> None:
     )
     linger(machine, "alice", "disable-linger")
     assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+
+
+@pytest.mark.booted
+def test_a_mark_denies_until_the_last_session_has_ended(booted: Machine) -> None:
+    """PID 1 refuses by itself while it is there; nobody can use it to get a manager, and no link is followed."""
+    machine = booted
+    key = host(machine, ("alice", "carol"))["alice"]
+    number = uid(machine, "alice")
+    asked = f"!systemctl start user@{number}.service; systemctl is-active user@{number}.service | cat; ls -d {mark(number)}"
+    assert machine.sftp("alice", key, [asked, "pwd"]).out.count("inactive") == 1
+    machine.run("journalctl", "--sync")
+    said = machine.run("journalctl", "-o", "cat", "-u", f"user@{number}.service").out
+    assert "exec-condition" in said and f"ConditionPathExists=!{mark(number)}" in said
+    # Without it, and with a link in its place, the script judges, and root makes nothing elsewhere.
+    for place in ("true", f"ln -s /etc/made {mark(number)}"):
+        swap = f"!rmdir {mark(number)}; {place}; systemctl start user@{number}.service"
+        assert machine.sftp("alice", key, [swap, "pwd"]).code == 0
+        assert state(machine, "alice") == "inactive" and not machine.exists("/etc/made")
+        machine.sh(FORGET.format("alice"))
+    assert not machine.exists(mark(number)), "it went with the session"
+    # Nobody is denied by it who has left the jail.
+    other = uid(machine, "carol")
+    machine.sh(f"systemctl start user-runtime-dir@{other}.service && mkdir {mark(other)}")
+    assert started(machine, other) == "inactive" and not machine.exists(mark(other))
+    machine.sh(f"systemctl start user-runtime-dir@{other}.service && mkdir {mark(other)}")
+    machine.run("sftpjail", "remove", "carol")
+    assert not machine.exists(mark(other)) and started(machine, other) == "active"
+    machine.run("gpasswd", "-d", "alice", "sftponly")
+    assert started(machine, number) == "active"
 
 
 @pytest.mark.booted

@@ -13,7 +13,7 @@ from sftpjail import Fact, MakeDir, Notify, Profile, Remove, WriteFile
 from sftpjail.config import Config
 from sftpjail.engine.merge import merged
 from sftpjail.engine.plan import Step
-from sftpjail.formats.user_managers import DIRECTORY, DROPIN, loaded, script
+from sftpjail.formats.user_managers import DIRECTORY, DROPIN, loaded, mark, script
 from sftpjail.plugins.user_manager import dropin
 
 CGROUP = "/sys/fs/cgroup/user.slice/user-1001.slice/user@1001.service/init.scope"
@@ -97,7 +97,7 @@ def decide(tmp_path: Path, config: Config, *fakes: str, uid: int = 1001) -> int:
         .replace("%i", str(uid))
         .replace("/var/lib/sftpjail/accounts", str(records))
     )
-    timeout = 'timeout() { shift; "$@"; }'
+    timeout = f'timeout() {{ shift; "$@"; }}; mkdir() {{ echo "$1" >>{tmp_path}/marks; }}'
     return subprocess.run(["sh", "-c", "\n".join([timeout, *fakes, text])], check=False).returncode
 
 
@@ -131,6 +131,8 @@ def test_the_script_denies_members_and_nobody_else(
     tmp_path: Path, fakes: tuple[str, ...], uid: int, code: int
 ) -> None:
     assert decide(tmp_path, BOTH, *fakes, uid=uid) == code
+    marks = tmp_path / "marks"
+    assert not marks.exists() or (code, marks.read_text()) == (1, f"{mark(uid)}\n")
 
 
 @pytest.mark.real_program
@@ -164,6 +166,14 @@ def test_a_daemon_hears_once_and_early_if_one_plugin_wants_that() -> None:
     assert [
         s.action for s in merged([Step(STOP, "a", "ann"), Step(Notify(*STOP.key[1:]), "a")])
     ] == [STOP]
+
+
+def test_on_user_remove_takes_the_mark_away(tree: Tree, fire: Fire) -> None:
+    assert fire("user_manager", "on_user_remove", tree.host(), account=ann()) == []
+    tree.directory(mark(1001))
+    gone = Remove(mark(1001), ours=True, directory=True)
+    assert fire("user_manager", "on_user_remove", tree.host(), account=ann()) == [gone]
+    assert fire("user_manager", "on_user_remove", tree.host(), account=ann(uid=-1)) == []
 
 
 def test_on_teardown_takes_back_what_setup_made(tree: Tree, fire: Fire) -> None:
