@@ -11,10 +11,12 @@ from collections.abc import Iterator
 
 from .. import Account, Problem, hookimpl
 from ..config import Config
+from ..escapes import shown
 from ..host import Host
+from ..model import inside
 from ..openssh.pam_session import service
 from ..openssh.pam_stack import Rule, stack
-from ..openssh.settings import effective
+from ..openssh.settings import Settings, effective
 
 # For each module: the file in the home, and the argument that moves it elsewhere, from the manual
 # pages.
@@ -84,6 +86,12 @@ def _sshd(name: str, host: Host) -> Iterator[Problem]:
         why = f"{_UPLOAD}, and it lets users of other hosts in as that account"
         advice = "write HostbasedAuthentication no among the sshd_options of the profile"
         yield Problem(what, why, "", advice, "open")
+    if found.get("hostbasedauthentication") == "yes" and found.get("ignoreuserknownhosts") != "yes":
+        what = f"sshd obeys ~/.ssh/known_hosts ({found.where('hostbasedauthentication')})"
+        why = f"{_UPLOAD}, and with a key there anybody is a host that may log in as that account"
+        advice = "write HostbasedAuthentication no among the sshd_options of the profile"
+        yield Problem(what, why, "", advice, "open")
+    yield from _principals(name, found, host)
     for keyword, called in (
         ("gssapiauthentication", "GSSAPI"),
         ("kerberosauthentication", "Kerberos"),
@@ -93,6 +101,23 @@ def _sshd(name: str, host: Host) -> Iterator[Problem]:
             why = f"{_UPLOAD}, and it says which principals log in as that account"
             advice = "take the file out of homes by k5login_directory, krb5.conf(5)"
             yield Problem(what, why, advice=advice, severity="advice")
+
+
+def _principals(name: str, found: Settings, host: Host) -> Iterator[Problem]:
+    """Yield that a file of the home says whose certificates are good (AuthorizedPrincipalsFile)."""
+    pattern, account = found.get("authorizedprincipalsfile"), host.account(name)
+    if account is None or found.get("trustedusercakeys") in ("", "none") or pattern == "none":
+        return
+    path = account.expand(pattern)
+    if path.startswith("/") and not inside(path, account.home):
+        return
+    what = f"sshd obeys {shown(pattern)} of homes ({found.where('authorizedprincipalsfile')})"
+    why = f"{_UPLOAD}, and it lets others in whose certificates the same authority has signed"
+    advice = (
+        "give the profile trusted_ca, and principals with a path that only root can write: "
+        "see sftpjail.conf(5)"
+    )
+    yield Problem(what, why, "", advice, "open")
 
 
 def _apache(host: Host) -> list[Problem]:

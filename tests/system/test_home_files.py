@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from machine import Machine
-from steps import jail, ready, works
+from steps import CONFIG, QUIET, jail, ready, shut, works
 
 SSHD = "/etc/pam.d/sshd"
 
@@ -49,3 +49,60 @@ def test_a_web_server_that_serves_homes_is_advice(machine: Machine) -> None:
     assert (
         "Apache serves ~/public_html" in done.out and "1 jail checked, no problems" in done.out
     ), done
+
+
+def test_principals_that_a_client_uploads(machine: Machine) -> None:
+    """The host trusts an authority: one of its certificates, for mallory, logs in as alice once she has said so."""
+    machine.sh(
+        "mkdir -p /root/keys; ssh-keygen -q -t ed25519 -N '' -f /root/keys/ca; "
+        "cp /root/keys/ca.pub /etc/ssh/ca.pub; ssh-keygen -q -t ed25519 -N '' -f /root/keys/mallory; "
+        "ssh-keygen -q -s /root/keys/ca -I mallory -n mallory /root/keys/mallory.pub"
+    )
+    ready(machine)
+    key = jail(machine, "alice")
+    whole = "TrustedUserCAKeys /etc/ssh/ca.pub\nAuthorizedPrincipalsFile .ssh/principals\n"
+    machine.write("/etc/ssh/sshd_config.d/05-ca.conf", whole)
+    machine.stop_sshd()
+    machine.start_sshd()
+    machine.write("/root/principals", "mallory\n")
+    shut(machine, "alice", "/root/keys/mallory")
+    works(machine, "alice", key, "-mkdir .ssh", "put /root/principals .ssh/principals")
+    works(machine, "alice", "/root/keys/mallory")
+    done = machine.run("sftpjail", "check", check=False)
+    what = "host: sshd obeys .ssh/principals of homes (/etc/ssh/sshd_config.d/05-ca.conf:2)"
+    assert done.code == 3 and what in done.out, done
+    # What it advises.
+    machine.sh("mkdir /etc/ssh/principals && echo alice >/etc/ssh/principals/alice")
+    own = "[profiles]\n[[sftponly]]\ntrusted_ca = /etc/ssh/ca.pub\nprincipals = /etc/ssh/principals/%u\n"
+    machine.write(CONFIG, f"{QUIET}{own}")
+    machine.run("sftpjail", "setup")
+    machine.run("sftpjail", "check")
+    shut(machine, "alice", "/root/keys/mallory")
+    works(machine, "alice", key)
+
+
+def test_known_hosts_that_a_client_uploads(machine: Machine) -> None:
+    """A host that users may come from without a key: one whose key the host does not know, but alice's file does."""
+    ready(machine)
+    key = jail(machine, "alice")
+    machine.write("/etc/ssh/sshd_config.d/50-hosts.conf", "HostbasedAuthentication yes\n")
+    machine.write("/etc/ssh/shosts.equiv", "127.0.0.1\n")
+    machine.append("/etc/ssh/ssh_config", "\nHost *\n    EnableSSHKeysign yes\n")
+    machine.stop_sshd()
+    machine.start_sshd()
+    argv = ("runuser", "-u", "alice", "--", "ssh", "-p", str(machine.port), "-oBatchMode=yes")
+    ways = ("-oHostbasedAuthentication=yes", "-oPreferredAuthentications=hostbased")
+    more = ("-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-s")
+    other = (*argv, *ways, *more, "alice@127.0.0.1", "sftp")
+    assert machine.run(*other, check=False, input="").code == 255
+    machine.sh("for x in /etc/ssh/ssh_host_*.pub; do echo 127.0.0.1 $(cat $x); done >/root/known")
+    works(machine, "alice", key, "-mkdir .ssh", "put /root/known .ssh/known_hosts")
+    assert machine.run(*other, check=False, input="").code == 0
+    done = machine.run("sftpjail", "check", check=False)
+    what = "sshd obeys ~/.ssh/known_hosts (/etc/ssh/sshd_config.d/50-hosts.conf:1)"
+    assert done.code == 3 and f"host: {what}" in done.out, done
+    own = '[profiles]\n[[sftponly]]\nsshd_options = "HostbasedAuthentication no"\n'
+    machine.write(CONFIG, f"{QUIET}{own}")
+    machine.run("sftpjail", "setup")
+    assert machine.run("sftpjail", "check").code == 0
+    assert machine.run(*other, check=False, input="").code == 255

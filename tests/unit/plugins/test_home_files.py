@@ -62,18 +62,41 @@ def test_apache(tree: Tree, fire: Fire, sshd: Sshd) -> None:
 def test_who_may_log_in_by_a_file_of_the_home(tree: Tree, fire: Fire, sshd: Sshd) -> None:
     said = "/etc/ssh/sshd_config:2"
     tree.write(
-        "/etc/ssh/sshd_config", "UsePAM yes\nHostbasedAuthentication yes\nIgnoreRhosts yes\n"
+        "/etc/ssh/sshd_config",
+        "UsePAM yes\nHostbasedAuthentication yes\nIgnoreRhosts yes\nIgnoreUserKnownHosts yes\n",
     )
     assert fire("home_files", "on_check", tree.host(), account=None) == []
     tree.write(
         "/etc/ssh/sshd_config",
         "UsePAM yes\nHostbasedAuthentication yes\nGSSAPIAuthentication yes\n",
     )
-    rhosts, login = fire("home_files", "on_check", tree.host(), account=None)
+    rhosts, hosts, login = fire("home_files", "on_check", tree.host(), account=None)
     assert (
         rhosts.what == f"sshd obeys ~/.shosts and ~/.rhosts ({said})" and rhosts.severity == "open"
     )
+    assert hosts.what == f"sshd obeys ~/.ssh/known_hosts ({said})" and hosts.severity == "open"
     assert (
         login.what == "sshd obeys ~/.k5login (GSSAPIAuthentication yes, /etc/ssh/sshd_config:3)"
         and login.severity == "advice"
     )
+
+
+@pytest.mark.parametrize(
+    ("authority", "file", "obeyed"),
+    [
+        ("/etc/ssh/ca.pub", ".ssh/principals", True),
+        ("/etc/ssh/ca.pub", "%h/.ssh/principals", True),
+        ("/etc/ssh/ca.pub", "/home/%u/principals", True),
+        ("/etc/ssh/ca.pub", "/etc/ssh/principals/%u", False),
+        ("/etc/ssh/ca.pub", "none", False),
+        ("none", ".ssh/principals", False),
+    ],
+)
+def test_principals_in_a_home(
+    tree: Tree, fire: Fire, sshd: Sshd, authority: str, file: str, obeyed: bool
+) -> None:
+    lines = f"UsePAM yes\nTrustedUserCAKeys {authority}\nAuthorizedPrincipalsFile {file}\n"
+    tree.write("/etc/ssh/sshd_config", lines)
+    found = fire("home_files", "on_check", tree.host(), account=None)
+    said = f"sshd obeys {file} of homes (/etc/ssh/sshd_config:3)"
+    assert [(problem.what, problem.severity) for problem in found] == [(said, "open")] * obeyed
