@@ -364,6 +364,53 @@ def test_what_programs_say(host: Machine, thorough: bool) -> None:
     host.sh(f"gpasswd -d bob sftponly; rm {script}")
 
 
+def test_events_that_lie_aside(host: Machine, thorough: bool) -> None:
+    """Names that a client chose, of files for which a hook script has failed."""
+    chosen = values(thorough)
+    aside = (
+        "import json, sys\n"
+        "from sftpjail.model import TransferEvent\n"
+        "from sftpjail.system.events import make_place\n"
+        "from sftpjail.watch.aside import Spool\n"
+        "make_place()\n"
+        "for n, v in enumerate(json.load(sys.stdin)):\n"
+        "    event = TransferEvent(id=f'1-{n}', at=5, user='alice', kind='upload', path='/' + v)\n"
+        "    Spool().put(event, 'it failed', 3)\n"
+    )
+    where = {"PYTHONPATH": "/src"}
+    host.run("python3", "-c", aside, input=json.dumps(chosen), env=where)
+    each(host, ["events", "review", "metrics", "who"], 2 * len(chosen))
+    each(host, ["events", "events retry"], len(chosen))
+    host.run("rm", "-r", "/var/lib/sftpjail/events")
+
+
+def test_reasons_and_files_of_accounts(host: Machine, thorough: bool) -> None:
+    """What one person writes and another one reads: why somebody is shut out, and files that accounts are made of."""
+    for value in values(thorough)[:: 1 if thorough else 7]:
+        judge(host.run("sftpjail", "disable", "alice", "--reason", value, check=False), 1)
+        each(host, ["list", "show alice", "check alice", "explain alice", "history"], 1)
+        for argv in (
+            ("enable", "alice"),
+            ("set", "alice", "--retention", f"/{value}=30d"),
+            ("set", "alice", "--from", value),
+            ("mount", "alice", "/srv", "/x", "--as", value),
+            ("events", "retry", value),
+            ("undo", value),
+        ):
+            judge(host.run("sftpjail", *argv, check=False), 1)
+        for name, text in (
+            ("users.conf", f"ivy:{value}:e:1200:100:{value}\n{value}:x\n"),
+            ("users.conf", f"ivy:x::1200:100:{value}\n"),
+            ("accounts.csv", f'name,comment,keys\nivy,"{value}","{value}"\n'),
+            ("accounts.json", json.dumps({"accounts": [{"name": value, "keys": [value]}]})),
+        ):
+            host.write(f"/root/{name}", text, 0o600)
+            argv = ["import", "--users-conf"] if name == "users.conf" else ["--dry-run", "apply"]
+            judge(host.run("sftpjail", *argv, f"/root/{name}", check=False), 1)
+            judge(host.run("sftpjail", "--json", *argv, f"/root/{name}", check=False), 1)
+    host.sh("sftpjail enable alice || :; rm -f /root/users.conf /root/accounts.*")
+
+
 def test_words_of_the_command_line(host: Machine, thorough: bool) -> None:
     """As a script passes them on; they come from a user then."""
     for value in values(thorough)[:: 1 if thorough else 5]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from figures import FIGURES
+from handing import DRIVER
 from host_canaries import plant
 from machine import Machine, Result
 from steps import CONFIG, running
@@ -156,6 +158,84 @@ def test_all_commands(machine: Machine, form: str) -> None:
     run("sftpjail", "apply", "--prune", code=None)
     run("sftpjail", "teardown", code=None)
 
+    finish(traced, form)
+
+
+def prepared(machine: Machine, form: str) -> None:
+    """A host whose members get mounts with another owner, and whose uploads are scanned."""
+    events = "[events]\nuser = hooks\ntimeout = 20\n"
+    machine.write(CONFIG, f"[mounts]\nas = www-data,\n{events}{FORMS[form]}")
+    machine.start_sshd()
+    machine.start_rsyslog()
+    plant(machine)
+    machine.sh(
+        "useradd -r hooks; mkdir -p /srv/team /srv/owned && mount -t tmpfs -o mode=755,nosuid none /srv/owned "
+        "&& mkdir /srv/owned/web && chown www-data: /srv/owned/web && mount -t tmpfs none /srv/team"
+    )
+    machine.write("/etc/sftpjail/hooks/upload.d/scan", "#!/bin/sh\nexit 10\n", 0o755)
+    machine.write("/usr/lib/sftpjail/deliver", DRIVER)
+
+
+@pytest.mark.parametrize("form", ["sessions", "homes"])
+def test_more_commands(machine: Machine, form: str) -> None:
+    """What came later: owners, retention, quota, events, closing, names that change, undo, files, import."""
+    prepared(machine, form)
+    traced = Traced(machine)
+    run, more = traced.run, ("--under-home",) if form == "homes" else ()
+    run("sftpjail", "setup")
+    run("sftpjail", "add", "alice")
+    machine.sh("chown alice: /srv/team")
+    run("sftpjail", "mount", *more, "alice", "/srv/team", "/pub")
+    old_mount = "util-linux 2.38" in machine.run("mount", "--version").out
+    owned = ("/srv/owned/web", "/web", "--as", "www-data")
+    run("sftpjail", "mount", *more, "alice", *owned, code=None if old_mount else 0)
+    run("sftpjail", "set", "alice", "--retention", "/pub=30d")
+    run("sftpjail", "set", "alice", "--quota", "1G", code=1)  # of a file system that has none
+    run("sftpjail", "set", "alice", "--expires", "2099-01-01")
+
+    # An upload is taken away: from a file system that is not the quarantine's, and from one that is.
+    own = "/home/alice/files" if form == "homes" else "/home/alice"
+    machine.sh(f"su -s /bin/sh alice -c 'cd {own} && echo bad >plain; echo bad >/srv/team/far'")
+    inside = "/files/plain" if form == "homes" else "/home/alice/plain"
+    events = (("1-1", inside), ("1-2", "/pub/far"))
+    lines = [{"id": i, "at": 5, "user": "alice", "kind": "upload", "path": p} for i, p in events]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+
+    done = run("env", "PYTHONPATH=/src", "python3", "/usr/lib/sftpjail/deliver", stdin=text)
+    left = machine.sh(f"ls {own}/plain /srv/team/far 2>&1 || :").out
+    assert left.count("No such file") == 2, (done, left)
+    run("sftpjail", "events", code=None)
+
+    run("sftpjail", "disable", "--now", "alice")
+    run("sftpjail", "enable", "alice")
+    run("sftpjail", "review", code=None)
+    run("usermod", "-l", "anna", "alice")
+    run("sftpjail", "apply")
+    machine.run("usermod", "-l", "alice", "anna")
+    run("sftpjail", "apply")
+    run("sftpjail", "umount", "alice", "/pub", code=None)
+    run("sftpjail", "undo", "--yes", code=None)
+    accounts = run("sftpjail", "export").out
+    run("sftpjail", "remove", "alice")
+    run("sftpjail", "undo", "--yes", code=None)
+    run("sftpjail", "apply", "-", stdin=accounts, code=None)
+    run("sftpjail", "teardown", "--keep-jails", code=None)
+    run("sftpjail", "setup", code=None)
+    run("sftpjail", "teardown", code=None)
+
+    # Jails that somebody made by hand.
+    machine.sh(
+        "groupadd -f byhand; useradd -M -G byhand carl; install -d /home/carl; install -d -o carl /home/carl/files; "
+        "printf 'Match Group byhand\\n ChrootDirectory %%h\\n ForceCommand internal-sftp\\n' >>/etc/ssh/sshd_config"
+    )
+    run("sftpjail", "import", code=None)
+    run("sftpjail", "import", "--apply", code=None)
+    run("sftpjail", "undo", "--yes", code=None)
+    finish(traced, f"{form}, more")
+
+
+def finish(traced: Traced, form: str) -> None:
+    """Note the figures, and fail for what went by path, or ended otherwise than it should."""
     report = traced.report
     FIGURES.append(
         f"territory {form}: {traced.commands} commands, {report.looked_at} changing calls looked at, "
