@@ -174,7 +174,7 @@ def test_remove_of_an_account_that_went_though_userdel_complains(
     assert run.err == "sftpjail: userdel ann failed: userdel: cannot remove the mail spool\n"
 
 
-@pytest.mark.parametrize("pid", [9999999, 1, os.getpid()])
+@pytest.mark.parametrize("pid", [9999999, 1, os.getpid()], ids=["gone", "init", "itself"])
 def test_usermod_of_a_busy_account_says_what_ends_it(
     stage: Stage, programs: Programs, pid: int
 ) -> None:

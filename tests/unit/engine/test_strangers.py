@@ -104,7 +104,7 @@ def generator() -> Iterator[Action]:
         [MakeDir("/srv/y"), Quiet("/srv/z", "z")],
         list(range(1_000_000)),
     ],
-    ids=lambda value: f"{value!r:.40}",
+    ids=lambda value: f"{value!r:.40}".partition(" at 0x")[0],
 )
 def test_what_is_no_list_of_actions(tree: Tree, returned: Any) -> None:
     with pytest.raises(SftpJailError, match="^plugin rogue: on_setup returned ") as caught:
