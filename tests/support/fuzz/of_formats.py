@@ -15,7 +15,15 @@ from sftpjail.accounts_file.writing import write
 from sftpjail.errors import SftpJailError
 from sftpjail.escapes import Advice, command, is_shown, remedy, shown
 from sftpjail.escapes import one_line as escaped
-from sftpjail.formats import fstab, origin_record, quotas, retention, tagged_lines, user_managers
+from sftpjail.formats import (
+    acl,
+    fstab,
+    origin_record,
+    quotas,
+    retention,
+    tagged_lines,
+    user_managers,
+)
 from sftpjail.formats.access_list import access_line, addresses_of
 from sftpjail.formats.tagged_lines import Style
 from sftpjail.model import networks, number, valid_name
@@ -228,7 +236,31 @@ def ages(data: bytes) -> None:
             assert line.startswith("e ") and line.endswith(f" - - - m:{days}d"), line
 
 
+def access_of_directories(data: bytes) -> None:
+    text, gid = parts(data, 2)
+    now = acl.read(text)
+    if now is None:
+        return
+    assert acl.read(acl.written(now)) == now
+    after = acl.shared(now, int(gid) if gid.isascii() and gid.isdigit() else 1000)
+    assert acl.read(acl.written(after)) == after
+    assert acl.shared(after, after.gid) == after  # asked for twice, it stays
+    steps = [*acl.stages(now, after)]
+    assert steps[0] == now and steps[-1] == after
+
+
 FORMATS = (
+    Target(
+        "who has what in a directory",
+        ("formats/acl.py",),
+        access_of_directories,
+        (
+            "1000:755::" + BETWEEN + "33",
+            "33:2775:AgAAAAEABwD_____AgAHAOgDAAAEAAUA_____xAABwD_____IAAFAP____8:" + BETWEEN + "50",
+            "0:700:AgAA:AgAAAAEABwD_____" + BETWEEN,
+        ),
+        (":", "=", "A", "_", "\u0661", "9999999999", "7777", "AgAAAAgABwAhAAAA"),
+    ),
     Target(
         "the sizes of quotas",
         ("formats/quotas.py",),

@@ -278,6 +278,7 @@ def accounts(data: bytes) -> None:
         )
         assert set(above) | set(below) <= set(people.accounts)
         assert people.uid_of(name) == account.uid
+        assert account in people.accounts.holding(name)
     for name in people.groups:
         members = people.group_members(name)
         assert members is not None and len(set(members)) == len(members)
@@ -472,7 +473,7 @@ RECORDS = (
     ),
     Target(
         "the accounts of the host",
-        ("host/accounts.py",),
+        ("host/accounts.py", "formats/account_files.py"),
         accounts,
         (
             BETWEEN.join(
