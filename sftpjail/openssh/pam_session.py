@@ -25,12 +25,16 @@ MARK = "/var/lib/sftpjail/session"
 # Accounts without a line in shadow(5) that are shut out; see jails/closing.py.
 CLOSED = "/etc/sftpjail/closed"
 PROVE = f"{LIB}/entry/prove-login"  # setup's trial logins
+# How PAM takes an answer of a rule of ours that denies logins: who passes has proved nothing. If
+# that counted as a success, as with `required`, a stack with nothing but `sufficient` rules below
+# would take any password, and let in who has expired (pam.conf(5)).
+_DENY = "[success=ignore ignore=ignore default=bad]"
 # The account rules (pam.d(5)) that read who may come from which addresses only. pam_access refuses
 # everybody where its file is missing, so it is asked about nobody but the accounts that are named.
 LIMITS = (
     "account [success=1 default=ignore] "
     f"pam_listfile.so item=user sense=deny file={LIMITED} onerr=succeed quiet",
-    f"account required pam_access.so accessfile={ADDRESSES} nodefgroup",
+    f"account {_DENY} pam_access.so accessfile={ADDRESSES} nodefgroup",
 )
 # A directory service may answer to more than one name of an account: SSSD to ida@example, and to
 # IDA if it is told to ignore the case; winbind to CORP\ida too. pam_listfile, pam_access and Match
@@ -38,7 +42,9 @@ LIMITS = (
 # pam_winbind then puts the account's name into the place of what was typed.
 _LOCAL = "{} [success=1 default=ignore] pam_localuser.so"
 SECONDS = 30  # after which a script that hangs has failed
-_NAMED = f"{{}} required pam_exec.so quiet /usr/bin/timeout {SECONDS} {SCRIPT} name"
+_JUDGE = f"pam_exec.so quiet /usr/bin/timeout {SECONDS} {SCRIPT} name"
+_NAMED = f"{{}} {_DENY} {_JUDGE}"
+_FORMERLY = f"{{}} required {_JUDGE}"
 # PAM services, by `mounts`; the one for fstab is for hosts with a directory service.
 SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
 
@@ -76,7 +82,7 @@ def most(config: Config) -> str:
 
 def denied(path: str) -> str:
     """Return the account rule (pam.d(5)) that denies the users listed in PATH, if it exists."""
-    return f"account required pam_listfile.so item=user sense=deny file={path} onerr=succeed quiet"
+    return f"account {_DENY} pam_listfile.so item=user sense=deny file={path} onerr=succeed quiet"
 
 
 def named(config: Config) -> tuple[str, ...]:
@@ -93,7 +99,8 @@ def named(config: Config) -> tuple[str, ...]:
 def is_about_names(rule: str) -> bool:
     """Return whether a rule is one of `named`, whatever names it has."""
     kind = rule.partition(" ")[0]
-    return rule == _LOCAL.format(kind) or rule.startswith(_NAMED.format(kind))
+    begins = tuple(one.format(kind) for one in (_NAMED, _FORMERLY))
+    return rule == _LOCAL.format(kind) or rule.startswith(begins)
 
 
 def table(name: str) -> str:

@@ -10,6 +10,7 @@ from machine import Machine, changes
 from steps import (
     QUIET,
     again,
+    by_password,
     jail,
     killed,
     mounted,
@@ -298,7 +299,7 @@ def test_setup_and_teardown_give_back_every_byte(machine: Machine) -> None:
     before = machine.listing()
     machine.run("sftpjail", "setup")
     rule = machine.read("/etc/pam.d/sshd").splitlines()[2]
-    assert rule.startswith("account required pam_listfile.so") and "/etc/sftpjail/closed" in rule
+    assert " default=bad] pam_listfile.so " in rule and "/etc/sftpjail/closed" in rule
     machine.run("gpasswd", "-a", "eve", "sftponly")
     machine.run("sftpjail", "apply", check=False)
     assert expiry(machine, "eve") == "1"
@@ -378,6 +379,14 @@ def test_who_has_no_line_in_shadow_is_on_a_list_that_pam_reads(machine: Machine)
     machine.sftp("zoe", key, "put /etc/hostname proof", check=True)
     assert not machine.exists("/etc/sftpjail/closed")
     again(machine, "sftpjail", "apply")
+    # Whom our rules do not deny, they do not let in either.
+    machine.sh(
+        "sed -i '/nologin/d; s/^@include common-account/account sufficient pam_unix.so/' "
+        "/etc/pam.d/sshd; usermod -e 1 bob"
+    )
+    assert machine.ssh("bob", bob, "id").code == 255
+    machine.sh("usermod -e '' bob")
+    assert "uid=" in machine.ssh("bob", bob, "id").out
 
 
 def test_without_pam_it_is_a_match_block_that_no_hook_writes(machine: Machine) -> None:
@@ -461,6 +470,9 @@ def test_a_second_name_of_a_directory_account_gets_round_nothing(
 
     assert not enters("ida@example") and enters("otto")
     assert enters("otto@example") == sssd
+    # Whose name is right has no right password yet, also where no rule denies at the end.
+    machine.sh("sed -i 's/^@include common-auth/auth sufficient pam_unix.so/' /etc/pam.d/sshd")
+    assert by_password(machine, "otto", word="wrong") != 0
     # Without the rule it would.
     machine.sh("sed -i '/pam-session name/d' /etc/pam.d/sshd")
     assert enters("ida@example") == sssd

@@ -28,7 +28,8 @@ HOME = Profile("sftponly", chroot="%h")
 LIST = "/etc/sftpjail/closed"
 RECORD = "/var/lib/sftpjail/accounts/ann"
 TODAY = int(time.time() // 86400)
-RULE = f"account required pam_listfile.so item=user sense=deny file={LIST} onerr=succeed quiet"
+DENY = "[success=ignore ignore=ignore default=bad]"
+RULE = f"account {DENY} pam_listfile.so item=user sense=deny file={LIST} onerr=succeed quiet"
 
 
 @pytest.fixture

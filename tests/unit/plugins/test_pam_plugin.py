@@ -28,12 +28,13 @@ from sftpjail.system.programs import Answer
 
 SESSION = replace(BIND, mounts="session")
 CONFIG = Config(profiles=(SESSION,))
-LISTED = "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/closed onerr=succeed quiet"
+DENY = "[success=ignore ignore=ignore default=bad]"
+LISTED = f"account {DENY} pam_listfile.so item=user sense=deny file=/etc/sftpjail/closed onerr=succeed quiet"
 NAMED = (
     "auth [success=1 default=ignore] pam_localuser.so",
-    "auth required pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name",
+    f"auth {DENY} pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name",
     "account [success=1 default=ignore] pam_localuser.so",
-    "account required pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name",
+    f"account {DENY} pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name",
 )
 OK = "who is jailed: ok\nwho is not: ok\n"
 
@@ -310,7 +311,7 @@ def test_a_gate_stands_where_a_directory_is(
         LISTED,
         *NAMED,
         "account [success=1 default=ignore] pam_succeed_if.so quiet service in sftpjail-session:sftpjail",
-        "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
+        f"account {DENY} pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
     ]
 
 
@@ -332,7 +333,7 @@ def test_before_services_the_gate_asks_for_the_groups(
         *NAMED,
         "account [success=2 default=ignore] pam_succeed_if.so quiet user ingroup sftponly",
         "account [success=1 default=ignore] pam_succeed_if.so quiet user ingroup other",
-        "account required pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
+        f"account {DENY} pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
     ]
 
 
