@@ -200,6 +200,8 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
     prepared(machine, "session")
     machine.sh("mkdir /srv/ram && mount -t ramfs -o mode=755 none /srv/ram; mkdir -m 1777 /srv/all")
     machine.sh("usermod -aG editors bob; groupadd others; usermod -aG others bob; mkdir /srv/web/b")
+    machine.sh("useradd -r -m -d /srv/git -s /bin/sh git; mkdir -p /srv/old/deep")
+    machine.run("sftpjail", "mount", "alice", "/srv/old/deep", "/deep")
     mount = ("sftpjail", "mount", "bob")
     for group, reason in (
         ("root", "root's group is never another's"),
@@ -216,6 +218,8 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
         ("/usr/share", "it is a directory of the system"),
         ("/srv/all", "it is sticky, for everybody's files"),
         ("/srv/ram", "its file system has no access lists"),
+        ("/srv/git", "git has its home there, and sshd would not take its keys any more"),
+        ("/srv/old", "/srv/old/deep lies in it, which alice sees as /srv/sftp/alice/deep"),
         ("/srv/none", "is not a directory of this host"),
     ):
         argv = (*mount, source, "/web", "--group", "editors")

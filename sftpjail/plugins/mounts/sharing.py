@@ -84,6 +84,7 @@ def _judge(account: Account, bind: Bind, real: str, gid: int, host: Host) -> Non
         reason = "it is a directory of the system"
     elif found is not None and found.st_mode & stat.S_ISVTX:
         reason = "it is sticky, for everybody's files"
+    reason = reason or _harm(account, real, host)
     if reason:
         raise SftpJailError(f"{begin}: {reason}", advice="choose a directory of its own for it")
     loose = host.files.loose_parent(real)
@@ -100,6 +101,27 @@ def _judge(account: Account, bind: Bind, real: str, gid: int, host: Host) -> Non
             f"{account.name} is not in the group {group}, and could not write in {bind.source}",
             f"usermod --append --groups {quote(group)} {quote(account.name)}",
         )
+
+
+def _harm(account: Account, real: str, host: Host) -> str:
+    """Return who could no longer log in if a group could write in a directory, or "".
+
+    sshd takes no key from a home in which others than its owner can write (StrictModes of
+    sshd_config(5)), and no jail shows what lies in such a directory.
+    """
+    home = real.removesuffix("/.ssh")
+    for name in host.people.accounts_with_home_around(home)[1]:
+        if name == account.name or host.realpath(host.accounts[name].home) != home:
+            continue
+        shell = host.accounts[name].shell
+        if not shell.endswith(("nologin", "false")) or host.lstat(f"{home}/.ssh") is not None:
+            return f"{name} has its home there, and sshd would not take its keys any more"
+    for name in host.mount_tables.bind_users:
+        for bind in host.binds(name):
+            source = host.realpath(bind.source)
+            if bind.role != "log" and inside(source, real) and source != real:
+                return f"{source} lies in it, which {name} sees as {bind.target}"
+    return ""
 
 
 def find_problems(account: Account, bind: Bind, host: Host) -> list[Problem]:

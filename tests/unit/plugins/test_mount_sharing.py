@@ -110,6 +110,8 @@ def test_the_same_mount_without_a_group_restores(tree: Tree, fire: Fire) -> None
         ("sticky", "it is sticky, for everybody's files"),
         ("lists", "its file system has no access lists"),
         ("system", "a directory of the system"),
+        ("home", "git has its home there"),
+        ("around", "/srv/site/deep lies in it, which bob sees as /srv/sftp/bob/web"),
     ],
 )
 def test_what_no_group_gets(
@@ -123,6 +125,11 @@ def test_what_no_group_gets(
         tree.directory(SOURCE, 0o1777)
     elif change == "lists":
         monkeypatch.setattr(Files, "has_access_lists", lambda *_: False)
+    elif change == "home":
+        tree.people.append(f"git:x:900:900::{SOURCE}:/bin/sh")
+    elif change == "around":
+        tree.directory(f"{SOURCE}/deep")
+        tree.fstab(f"{SOURCE}/deep /srv/sftp/bob/web none bind,x-sftpjail.user=bob 0 0")
     elif change == "system":
         tree.directory("/usr/share/doc")
         bind = replace(SITE, source="/usr/share/doc")
