@@ -20,8 +20,8 @@ from ..host import Host
 from ..jails.membership import find_jailed, jailed
 from ..model import Problem, valid_name
 from ..operations.apply import PATIENCE
+from ..operations.apply_file.comparison import Change, FromFile, any_shut, faults_of, shown_values
 from ..operations.export import known, readable
-from ..operations.from_file import Change, FromFile, any_shut, faults_of, shown_values
 from ..system.scratch import new_file
 from .context import Command, Context, printable
 from .progress import progress_bar

@@ -14,7 +14,7 @@ from ..escapes import some
 from ..host import Host
 from ..model import Problem
 from ..openssh.public_keys import MAX_BYTES
-from ..operations.from_file import shown_values
+from ..operations.apply_file.comparison import shown_values
 from ..operations.users_conf import entries
 from .context import Context
 

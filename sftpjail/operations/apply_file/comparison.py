@@ -13,12 +13,12 @@ from functools import partial
 from shlex import quote
 from typing import Any
 
-from ..accounts_file.entry import Entry, MountWanted, values_of, without_hashes
-from ..accounts_file.reading import AccountsFile
-from ..actions import AddAccount, AddAccounts, NewAccount, SetComment, SetPasswords
-from ..config import keyfile
-from ..engine.engine import Engine, Stage
-from ..engine.plan import (
+from ...accounts_file.entry import Entry, MountWanted, values_of, without_hashes
+from ...accounts_file.reading import AccountsFile
+from ...actions import AddAccount, AddAccounts, NewAccount, SetComment, SetPasswords
+from ...config import keyfile
+from ...engine.engine import Engine, Stage
+from ...engine.plan import (
     Event,
     OnKeyAdd,
     OnKeyRemove,
@@ -33,25 +33,25 @@ from ..engine.plan import (
     Step,
     names_of,
 )
-from ..errors import SftpJailError, UsageError
-from ..escapes import shown
-from ..formats.retention import setting
-from ..host import Host
-from ..jails import quota, retention
-from ..jails.closing import EXPIRED, days_of, is_disabled, is_shut, today, why_spared
-from ..jails.directory import refuse_silent
-from ..jails.guards import guard
-from ..jails.homes import refusal
-from ..jails.membership import find, jailed, not_jailed
-from ..jails.owners import resolve
-from ..jails.sharing import resolve as group_id
-from ..model import SETID, Account, Bind, Key, Profile, components, inside, size
-from ..openssh import public_keys
-from .apply import passing
-from .events import create_events
-from .export import KeyLine, Known, hash_of, key_lines, known
-from .mounts import make_bind, target_in
-from .new_accounts import (
+from ...errors import SftpJailError, UsageError
+from ...escapes import shown
+from ...formats.retention import setting
+from ...host import Host
+from ...jails import quota, retention
+from ...jails.closing import EXPIRED, days_of, is_disabled, is_shut, today, why_spared
+from ...jails.directory import refuse_silent
+from ...jails.guards import guard
+from ...jails.homes import refusal
+from ...jails.membership import find, jailed, not_jailed
+from ...jails.owners import resolve
+from ...jails.sharing import resolve as group_id
+from ...model import SETID, Account, Bind, Key, Profile, components, inside, size
+from ...openssh import public_keys
+from ..apply import passing
+from ..events import create_events
+from ..export import KeyLine, Known, hash_of, key_lines, known
+from ..mounts import make_bind, target_in
+from ..new_accounts import (
     Numbers,
     aging,
     bulk_program,
@@ -62,7 +62,7 @@ from .new_accounts import (
     takes,
     useradd,
 )
-from .renames import make_way
+from ..renames import make_way
 
 MISSING = "the file of accounts does not list it"
 _GUARD = "a file of accounts never overrides this; see sftpjail adopt --force"

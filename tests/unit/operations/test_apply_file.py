@@ -18,8 +18,8 @@ from sftpjail.actions import AddAccount, AddAccounts, SetComment, SetPasswords, 
 from sftpjail.engine.plan import Plan
 from sftpjail.errors import SftpJailError
 from sftpjail.jails import quota_systems
+from sftpjail.operations.apply_file.comparison import FromFile, any_shut
 from sftpjail.operations.export import Known, hash_of, known, readable
-from sftpjail.operations.from_file import FromFile, any_shut
 from sftpjail.operations.new_accounts import Numbers, aging, bulk_program, home_of, is_strict
 from sftpjail.paths import QUOTAS, RETENTION
 
