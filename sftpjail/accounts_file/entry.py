@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -84,6 +84,13 @@ class Entry:
     until: str = ""
     quota: str | None = None
     retention: tuple[tuple[str, int], ...] | None = None
+
+    @property
+    def quota_bytes(self) -> int | None:
+        """Its quota in bytes: 0 for none, None for what the profile says."""
+        if not self.quota:
+            return None
+        return 0 if self.quota == "none" else size(self.quota)
 
 
 @dataclass(frozen=True)
@@ -376,6 +383,13 @@ def values_of(entry: Entry) -> dict[str, Any]:
         ages = found["retention"]
         found["retention"] = [{"directory": place, "days": days} for place, days in ages]
     return found
+
+
+def shown_values(entry: Entry, password: str) -> dict[str, Any]:
+    """Return an account for --json, with what is shown of its password, "" for nothing."""
+    values = values_of(replace(entry, password=None))
+    del values["name"]
+    return values | ({"password": password} if password else {})
 
 
 def _values_of_mount(mount: MountWanted) -> dict[str, Any]:

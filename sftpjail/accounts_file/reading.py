@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UsageError, did_you_mean
+from ..errors import SftpJailError, UsageError, did_you_mean
 from ..escapes import shown
 from .entry import FIELDS, Entry, Fault, Row, entry_of, without_hashes
 from .formulas import plain
@@ -37,6 +37,21 @@ class AccountsFile:
     def has_hashes(self) -> bool:
         """Whether it has the hash of a password."""
         return any(entry.password for entry in self.entries)
+
+    def errors(self) -> dict[str, SftpJailError]:
+        """Return the first fault of each account as an error, by name or line."""
+        found: dict[str, SftpJailError] = {}
+        for fault in self.faults:
+            found.setdefault(fault.name or f"line {fault.line}", UsageError(fault.words(self.path)))
+        return found
+
+    def placed(self, name: str, error: SftpJailError) -> SftpJailError:
+        """Add the line and the name of an account to an error about it, and return it."""
+        line = next((entry.line for entry in self.entries if entry.name == name), 0)
+        if line and not error.message.startswith(f"{self.path}, line "):
+            words = f"{self.path}, line {line}: {name}: {error.message}"
+            error.message = without_hashes(words)
+        return error
 
 
 def form_of(text: str) -> str:

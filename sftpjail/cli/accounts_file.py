@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shlex import join
 
 from .. import fixes
-from ..accounts_file.entry import without_hashes
+from ..accounts_file.entry import shown_values, without_hashes
 from ..accounts_file.reading import FORMATS, AccountsFile, form_of, read
 from ..accounts_file.writing import write
 from ..engine.engine import Engine
@@ -20,7 +20,9 @@ from ..host import Host
 from ..jails.membership import find_jailed, jailed
 from ..model import Problem, valid_name
 from ..operations.apply import PATIENCE
-from ..operations.apply_file.comparison import Change, FromFile, any_shut, faults_of, shown_values
+from ..operations.apply_file.change import Change
+from ..operations.apply_file.comparison import Comparison, any_shut
+from ..operations.apply_file.stages import Stages
 from ..operations.export import known, readable
 from ..system.scratch import new_file
 from .context import Command, Context, printable
@@ -161,7 +163,7 @@ def apply_file(context: Context, source: Source) -> int:
         raise _too_open(given.file, words)
     if given.missing and not file.entries:
         raise UsageError(f"{source.path} lists no account, and --missing would shut out everybody")
-    _refuse(faults_of(file), given)
+    _refuse(file.errors(), given)
     agreed = _ask(context, file)
     with context.engine() as engine:
         return _apply(context, file, engine, agreed)
@@ -201,8 +203,7 @@ def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
     with context.engine(reading=True, tolerant=False) as engine:
         if not (given.missing or any_shut(file, engine)):
             return frozenset()
-        wanted = FromFile(file, engine, bool(given.missing))
-    doing = _doing(wanted)
+        doing = Comparison(file, engine, bool(given.missing)).opens_or_shuts
     if not doing:
         return frozenset()
     words = some(doing, _SHOWN, "; ")
@@ -221,11 +222,6 @@ def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
     )
 
 
-def _doing(wanted: FromFile) -> list[str]:
-    """Return sentences: who is let in again, and who is shut out because FILE lacks it."""
-    return [*wanted.opened, *(f"{name} is shut out" for name in wanted.shut)]
-
-
 def _apply(
     context: Context, file: AccountsFile, engine: Engine, agreed: frozenset[str] | None
 ) -> int:
@@ -234,24 +230,26 @@ def _apply(
     if not engine.host.records.is_set_up:
         raise SftpJailError("this host is not set up", "sftpjail setup")
     while True:
-        wanted = FromFile(file, engine, bool(given.missing), failed)
+        compared = Comparison(file, engine, bool(given.missing), failed)
         if given.keep_going or context.dry_run:
-            plan = wanted.preview()
-            if wanted.errors.keys() - failed.keys() and given.keep_going:
-                failed |= wanted.errors  # nothing is done for these accounts
+            plan = Stages(compared).preview()
+            for name, error in plan.errors.items():
+                compared.fail(name, error)
+            if compared.errors.keys() - failed.keys() and given.keep_going:
+                failed |= compared.errors  # nothing is done for these accounts
                 continue
-        _refuse(wanted.errors, given)
-        if agreed is not None and not agreed.issuperset(_doing(wanted)):
+        _refuse(compared.errors, given)
+        if agreed is not None and not agreed.issuperset(compared.opens_or_shuts):
             raise SftpJailError("more would be shut out or let in than was confirmed; try again")
         if context.dry_run:
             context.answers |= {"actions": plan.describe(), "notices": []}
-            return _close(context, file, wanted)
+            return _close(context, file, compared)
         try:
-            _carry_out(context, file, engine, wanted)
-            return _close(context, file, wanted)
+            _carry_out(context, file, engine, compared)
+            return _close(context, file, compared)
         except SftpJailError as error:
-            names = {change.name for change in wanted.changes}
-            failing = wanted.placed(error.owner, error)
+            names = {change.name for change in compared.changes}
+            failing = file.placed(error.owner, error)
             if not given.keep_going or error.owner not in names - failed.keys():
                 raise
             tries += 1
@@ -261,39 +259,40 @@ def _apply(
             engine = engine.on(engine.host.anew())
 
 
-def _carry_out(context: Context, file: AccountsFile, engine: Engine, wanted: FromFile) -> None:
+def _carry_out(context: Context, file: AccountsFile, engine: Engine, compared: Comparison) -> None:
     with progress_bar(context) as engine.progress:
         engine.progress("planning", 0, 0)
-        plan = wanted.plan()
-        notices = engine.apply(plan, *wanted.stages())
-    count = counted(len(wanted.changes), "account")
-    context.report(plan, notices, _done(wanted), f"{count} checked, all is as {file.path} says")
+        stages = Stages(compared)
+        plan = stages.first()
+        notices = engine.apply(plan, *stages.further())
+    count = counted(len(compared.changes), "account")
+    context.report(plan, notices, _done(compared), f"{count} checked, all is as {file.path} says")
 
 
-def _done(wanted: FromFile) -> list[str]:
+def _done(compared: Comparison) -> list[str]:
     """Return sentences that say what was done."""
     lines = []
     kinds = {"new": "made", "changed": "changed", "disabled": "shut out", "unchanged": "checked"}
     for kind, verb in kinds.items():
-        names = [change.name for change in wanted.changes if change.kind == kind]
+        names = [change.name for change in compared.changes if change.kind == kind]
         if names:
             lines.append(f"{verb} {counted(len(names), 'account')}: {some(names, _SHOWN)}")
     return lines
 
 
-def _close(context: Context, file: AccountsFile, wanted: FromFile) -> int:
+def _close(context: Context, file: AccountsFile, compared: Comparison) -> int:
     """Print the rest of the report, and return the exit code."""
     if context.dry_run:
-        lines = [line for change in wanted.changes for line in change.lines]
+        lines = [line for change in compared.changes for line in change.lines]
         context.say(lines or ["nothing to do"])
     if context.json:
-        context.answers["accounts"] = list(map(Change.describe, wanted.changes))
+        context.answers["accounts"] = list(map(Change.describe, compared.changes))
     names = {entry.name for entry in file.entries} | {fault.name for fault in file.faults}
     problems = [
         Problem.of(error, about=name if name in names else "")
-        for name, error in wanted.errors.items()
+        for name, error in compared.errors.items()
     ]
-    notes = [Problem(words, "", severity="advice") for words in wanted.notices]
+    notes = [Problem(words, "", severity="advice") for words in compared.draft.notices]
     context.answer_problems([*problems, *notes])
     return context.close(1 if problems else 0)
 

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from ..accounts_file.atmoz import User, read_users
+from ..accounts_file.entry import shown_values
 from ..accounts_file.writing import write
 from ..errors import UsageError, unreadable
 from ..escapes import some
 from ..host import Host
 from ..model import Problem
 from ..openssh.public_keys import MAX_BYTES
-from ..operations.apply_file.comparison import shown_values
 from ..operations.users_conf import entries
 from .context import Context
 

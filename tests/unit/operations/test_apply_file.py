@@ -18,7 +18,8 @@ from sftpjail.actions import AddAccount, AddAccounts, SetComment, SetPasswords, 
 from sftpjail.engine.plan import Plan
 from sftpjail.errors import SftpJailError
 from sftpjail.jails import quota_systems
-from sftpjail.operations.apply_file.comparison import FromFile, any_shut
+from sftpjail.operations.apply_file.comparison import Comparison, any_shut
+from sftpjail.operations.apply_file.stages import Stages
 from sftpjail.operations.export import Known, hash_of, known, readable
 from sftpjail.operations.new_accounts import Numbers, aging, bulk_program, home_of, is_strict
 from sftpjail.paths import QUOTAS, RETENTION
@@ -29,9 +30,9 @@ HASH = "$6$marked$0123456789"
 SYSUSERS = "systemd-sysusers"
 
 
-def wants(stage: Stage, text: str, missing: bool = False) -> FromFile:
+def wants(stage: Stage, text: str, missing: bool = False) -> Comparison:
     file = read(text, form_of(text), "FILE")
-    return FromFile(file, stage.engine(), missing)
+    return Comparison(file, stage.engine(), missing)
 
 
 def lines(stage: Stage, text: str, missing: bool = False) -> list[str]:
@@ -59,8 +60,8 @@ def test_all_new_accounts_are_made_by_one_step(many: Stage) -> None:
     wanted = wants(
         many, f"name,uid,password,expires,comment\neve,,{HASH},,\nfay,1500,,2099-12-31,F\n"
     )
-    assert not wanted.errors and wanted.is_staged and not wanted.notices
-    (step,) = actions(wanted.plan(), AddAccounts)
+    assert not wanted.errors and Stages(wanted).is_staged and not wanted.draft.notices
+    (step,) = actions(Stages(wanted).first(), AddAccounts)
     assert isinstance(step, AddAccounts)
     assert step.program == SYSUSERS and step.aging == ("0", "99999", "7", "")
     eve, fay = step.accounts
@@ -68,13 +69,16 @@ def test_all_new_accounts_are_made_by_one_step(many: Stage) -> None:
     assert (fay.uid, fay.password, fay.expire, fay.comment) == (1500, "*", "47481", "F")
     assert eve.home == "/home/eve" and eve.skeleton and eve.shell == "/usr/sbin/nologin"
     assert HASH not in repr(step) + "".join(step.diff(many.host()))
-    assert actions(wanted.plan(), SetPasswords, AddAccount) == []
+    assert actions(Stages(wanted).first(), SetPasswords, AddAccount) == []
 
 
 def test_without_such_a_program_useradd_makes_each(stage: Stage) -> None:
     wanted = wants(stage, f"name,password\neve,{HASH}\nfay,\n")
-    assert "useradd made 2 accounts, one at a time: there is no systemd-sysusers" in wanted.notices
-    plan = wanted.plan()
+    assert (
+        "useradd made 2 accounts, one at a time: there is no systemd-sysusers"
+        in wanted.draft.notices
+    )
+    plan = Stages(wanted).first()
     made = actions(plan, AddAccount)
     assert [step.name for step in made if isinstance(step, AddAccount)] == ["eve", "fay"]
     (passwords,) = actions(plan, SetPasswords)
@@ -83,17 +87,19 @@ def test_without_such_a_program_useradd_makes_each(stage: Stage) -> None:
 
 
 def test_what_sysusers_does_not_take_is_useradds(many: Stage) -> None:
-    plan = wants(many, "name,uid\nCorp.eve,\nfay,\n").plan()
+    plan = Stages(wants(many, "name,uid\nCorp.eve,\nfay,\n")).first()
     assert len(actions(plan, AddAccount)) == len(actions(plan, AddAccounts)) == 1
-    (alone,) = actions(wants(many, "name,comment\neve,-\n").plan(), AddAccount)
+    (alone,) = actions(Stages(wants(many, "name,comment\neve,-\n")).first(), AddAccount)
     assert isinstance(alone, AddAccount) and "-" in alone.argv
 
 
 def test_what_is_so_already_is_nothing_to_do(stage: Stage) -> None:
     now = "name,uid,comment,keys,mounts,expires,disabled\nann,1001,,ssh-ed25519 AAAAgood ann,,,\n"
     wanted = wants(stage, now)
-    assert not wanted.errors and not wanted.is_staged
-    assert [change.kind for change in wanted.changes] == ["unchanged"] and not wanted.plan()
+    assert not wanted.errors and not Stages(wanted).is_staged
+    assert [change.kind for change in wanted.changes] == ["unchanged"] and not Stages(
+        wanted
+    ).first()
 
 
 def test_each_change_has_a_line(stage: Stage) -> None:
@@ -117,8 +123,8 @@ def test_each_change_has_a_line(stage: Stage) -> None:
         described["after"]["password"] == "(changed)" and described["before"]["password"] == "none"
     )
     assert HASH not in str(described)
-    plan = wanted.plan()
-    assert wanted.is_staged and len(actions(plan, SetComment, SetPasswords)) == 2
+    plan = Stages(wanted).first()
+    assert Stages(wanted).is_staged and len(actions(plan, SetComment, SetPasswords)) == 2
 
 
 def test_what_the_file_does_not_manage_stays(stage: Stage) -> None:
@@ -137,26 +143,32 @@ def test_who_has_expired_is_let_in_only_by_name(stage: Stage) -> None:
     stage.tree.write("/etc/shadow", "ann:*:19000:0:99999:7::1:\n")
     file = read("name,expires\nann,never\n", "csv", "FILE")
     assert any_shut(file, stage.engine())
-    assert FromFile(file, stage.engine()).opened == ["ann is let in again"]
+    assert Comparison(file, stage.engine()).draft.opened == ["ann is let in again"]
 
 
 def test_who_is_to_be_disabled_is_made_as_one_who_has_expired(stage: Stage) -> None:
     text = "name,disabled,until,expires\neve,yes,,2099-12-31\nfay,yes,2000-01-01,\n"
     wanted = wants(stage, text)
-    made = [one.argv for one in actions(wanted.plan(), AddAccount) if isinstance(one, AddAccount)]
+    made = [
+        one.argv
+        for one in actions(Stages(wanted).first(), AddAccount)
+        if isinstance(one, AddAccount)
+    ]
     assert [argv[argv.index("--expiredate") + 1] for argv in made if "--expiredate" in argv] == [
         "1"
     ]
-    assert len(wanted.stages()) == 3 and len(wants(stage, "[eve]\n").stages()) == 2
+    assert (
+        len(Stages(wanted).further()) == 3 and len(Stages(wants(stage, "[eve]\n")).further()) == 2
+    )
     stage.tree.program(SYSUSERS)
-    (step,) = actions(wants(stage, text).plan(), AddAccounts)
+    (step,) = actions(Stages(wants(stage, text)).first(), AddAccounts)
     assert isinstance(step, AddAccounts) and [one.expire for one in step.accounts] == ["1", ""]
 
 
 def test_a_preview_of_what_useradd_makes(stage: Stage) -> None:
-    plan = wants(stage, "[e.ve]\n").preview()
+    plan = Stages(wants(stage, "[e.ve]\n")).preview()
     assert not plan.errors and isinstance(plan.steps[0].action, AddAccount)
-    assert "useradd made 1 account, one" in wants(stage, "[e.ve]\n").notices[0]
+    assert "useradd made 1 account, one" in wants(stage, "[e.ve]\n").draft.notices[0]
 
 
 def test_keys_that_are_there_before_the_account_are_named(many: Stage) -> None:
@@ -164,9 +176,9 @@ def test_keys_that_are_there_before_the_account_are_named(many: Stage) -> None:
     wanted = wants(many, "[eve]\n[fay]\n")
     eve, fay = (change.lines[0] for change in wanted.changes)
     assert ", 1 key," in eve and ", 0 keys," in fay
-    (notice,) = wanted.notices
+    (notice,) = wanted.draft.notices
     assert notice.startswith("/etc/ssh/authorized_keys/eve is there already")
-    assert wants(many, "name,keys\neve,\n").notices == []
+    assert wants(many, "name,keys\neve,\n").draft.notices == []
 
 
 def test_a_profile_that_would_not_hold_the_account_is_refused(stage: Stage) -> None:
@@ -190,12 +202,12 @@ def test_a_profile_that_would_not_hold_the_account_is_refused(stage: Stage) -> N
 def test_a_locked_password_is_opened_only_where_somebody_agrees(stage: Stage) -> None:
     stage.tree.write("/etc/shadow", f"ann:!{HASH}:19000:0:99999:7:::\n")
     said = "ann can log in with a password again: it is locked"
-    assert wants(stage, f"name,password\nann,{HASH}\n").opened == [said]
+    assert wants(stage, f"name,password\nann,{HASH}\n").draft.opened == [said]
     file = read(f"name,password\nann,{HASH}\n", "csv", "FILE")
     assert any_shut(file, stage.engine())
     assert not any_shut(read("[ann]\n", "configobj", "FILE"), stage.engine())
-    assert wants(stage, f"name,password\nann,!{HASH}\n").opened == []
-    assert wants(stage, "name,password\nann,none\n").opened == []
+    assert wants(stage, f"name,password\nann,!{HASH}\n").draft.opened == []
+    assert wants(stage, "name,password\nann,none\n").draft.opened == []
 
 
 @pytest.mark.parametrize(
@@ -221,11 +233,11 @@ def test_what_cannot_be_planned_is_said_with_line_and_name(stage: Stage) -> None
     text = "[ann]\nmounts = /nowhere:/web\n"
     wanted = wants(stage, text)
     with pytest.raises(SftpJailError, match="^FILE, line 1: ann: .*/nowhere") as caught:
-        wanted.plan()
+        Stages(wanted).first()
     assert caught.value.owner == "ann" and str(caught.value).count("FILE") == 1
     wanted = wants(stage, text)
-    wanted.preview()
-    assert [found.message for found in wanted.errors.values()] == [str(caught.value)]
+    errors = Stages(wanted).preview().errors
+    assert [found.message for found in errors.values()] == [str(caught.value)]
 
 
 def test_numbers_are_chosen_as_useradd_does(stage: Stage) -> None:
@@ -349,12 +361,12 @@ def test_what_is_stored_is_changed_when_its_jail_is_there(
     said = ["~ ann: quota profile -> 8M", "~ ann: retention of /home/ann never -> 30d"]
     assert lines(stored, text) == said
     wanted = wants(stored, text)
-    assert not wanted.plan() and wanted.is_staged and not wanted.errors
-    kinds = [stage.__name__ for stage in wanted.stages() if isinstance(stage, MethodType)]
-    assert kinds == ["_plan_jails", "_plan_storage", "_plan_access"]
+    assert not Stages(wanted).first() and Stages(wanted).is_staged and not wanted.errors
+    kinds = [stage.__name__ for stage in Stages(wanted).further() if isinstance(stage, MethodType)]
+    assert kinds == ["_jails", "_storage", "_access"]
     edits = [
         step.action.path
-        for step in wanted.stages()[1](stored.engine()).steps
+        for step in Stages(wanted).further()[1](stored.engine()).steps
         if isinstance(step.action, WriteFile)
     ]
     assert edits.count(QUOTAS) == edits.count(RETENTION) == 1, edits
@@ -369,11 +381,11 @@ def test_what_a_new_account_may_store_is_known_before_it_is_made(stored: Stage) 
     wanted = wants(stored, "name,quota,retention\neve,8M,/in=30d\nfay,,\n")
     assert not wanted.errors, wanted.errors
     assert wanted.changes[0].lines[0].endswith("0 mounts, quota 8M, /in for 30d")
-    plan = wanted.plan()
+    plan = Stages(wanted).first()
     (alone,) = actions(plan, AddAccount)
     assert isinstance(alone, AddAccount) and "--btrfs-subvolume-home" in alone.argv
     assert len(actions(plan, AddAccounts)) == 1
-    assert f"{SYSUSERS} makes no subvolumes of btrfs" in wanted.notices[0]
+    assert f"{SYSUSERS} makes no subvolumes of btrfs" in wanted.draft.notices[0]
     written = {step.action.path: step.action for step in plan.steps if hasattr(step.action, "sets")}
     assert written[QUOTAS].sets[0].lines == (f"user eve {8 << 20}",)
     assert written[RETENTION].sets[0].lines == ("# /in: 30d",)

@@ -1,0 +1,80 @@
+"""What changes of an account, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...accounts_file.entry import Entry, shown_values
+from ...escapes import counted, shown
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one account.
+
+    `kind` is new, changed, unchanged or disabled (as FILE does not list it). `lines` say in words
+    what changes. `password` is what is shown of one: "(set)", "(changed)" or "none"; "" where that
+    is not managed.
+    """
+
+    name: str
+    kind: str
+    before: Entry | None
+    after: Entry
+    lines: tuple[str, ...] = ()
+    password: tuple[str, str] = ("", "")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the change for --json, without password hashes."""
+        before = None if self.before is None else shown_values(self.before, self.password[0])
+        after = shown_values(self.after, self.password[1])
+        return {"user": self.name, "change": self.kind, "before": before, "after": after}
+
+
+def password_word(password: str) -> str:
+    """Return what is shown of a hash, or of "" for none."""
+    return "(set)" if password else "none"
+
+
+def creation(entry: Entry, password: str) -> Change:
+    """Return the change of a new account, with what is shown of its password, "" for nothing."""
+    line = f"+ {entry.name}: {', '.join(_features(entry, password))}"
+    return Change(entry.name, "new", None, entry, (line,), ("", password))
+
+
+def _features(entry: Entry, password: str) -> Iterator[str]:
+    yield f"uid {entry.uid}"
+    yield f"profile {entry.profile}"
+    yield counted(len(entry.keys or ()), "key")
+    yield counted(len(entry.mounts or ()), "mount")
+    if password:
+        yield f"password {password}"
+    if entry.expires:
+        yield f"expires {entry.expires}"
+    if entry.quota:
+        yield f"quota {entry.quota}"
+    yield from (f"{shown(directory)} for {days}d" for directory, days in entry.retention or ())
+    if entry.disabled:
+        yield "disabled"
+
+
+def differences(before: Entry, after: Entry) -> Iterator[str]:
+    """Yield in words what changes beside keys, mounts and password."""
+    if before.comment != after.comment:
+        yield f"comment {shown(before.comment or '')} -> {shown(after.comment or '')}"
+    if before.expires != after.expires:
+        yield f"expires {before.expires or 'never'} -> {after.expires or 'never'}"
+    if before.quota != after.quota:
+        yield f"quota {before.quota or 'profile'} -> {after.quota or 'profile'}"
+    had, has = (dict(entry.retention or ()) for entry in (before, after))
+    for directory in sorted(had.keys() | has.keys()):
+        old, new = (f"{ages[directory]}d" if directory in ages else "never" for ages in (had, has))
+        if old != new:
+            yield f"retention of {shown(directory)} {old} -> {new}"
+    if after.disabled and (before.reason, before.until) != (after.reason, after.until):
+        until = f", until {after.until}" if after.until else ""
+        yield f"disabled: {shown(after.reason)}{until}"
+    elif before.disabled != after.disabled:
+        yield "enabled" if before.disabled else "disabled"

@@ -1,0 +1,47 @@
+"""The keys of an account: which come, and which go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...engine.plan import Event, OnKeyAdd, OnKeyRemove
+from ...errors import SftpJailError
+from ...escapes import shown
+from ...model import Account, Key
+from ...openssh import public_keys
+from ..export import KeyLine
+
+
+def once(keys: Sequence[Key]) -> list[Key]:
+    """Return keys each once. Raises SftpJailError: one is there twice, with other options."""
+    found: dict[str, Key] = {}
+    for key in keys:
+        first = found.setdefault(public_keys.blob(key), key)
+        if first.line != key.line:
+            raise SftpJailError(f"keys: {key.fingerprint} stands there twice, and not alike")
+    return list(found.values())
+
+
+def key_changes(
+    account: Account, keys: Sequence[Key], there: Sequence[KeyLine]
+) -> tuple[list[Event], list[str]]:
+    """Return the events after which an account has exactly these keys, and in words what changes.
+
+    A line that means the same stays as it is written.
+    """
+    wanted = {key.line: key for key in keys}
+    kept = {one.key.line: one.raw.line for one in there if one.key.line in wanted}
+    stays = set(kept.values())
+    gone = {one.raw.line: one.raw for one in there if one.raw.line not in stays}
+    new = [key for line, key in wanted.items() if line not in kept]
+    # First those that come: there is no moment without a key.
+    events: list[Event] = [OnKeyAdd(account, key) for key in new]
+    events += [OnKeyRemove(account, key) for key in gone.values()]
+    lines = [f"+ key {_in_words(key)}" for key in new]
+    lines += [f"- key {_in_words(key)}" for key in gone.values()]
+    return events, lines
+
+
+def _in_words(key: Key) -> str:
+    options = f" ({','.join(key.options)})" if key.options else ""
+    return f"{key.fingerprint} {shown(key.comment) if key.comment else ''}".rstrip() + options
