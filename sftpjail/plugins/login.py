@@ -19,6 +19,7 @@ from ..escapes import Advice, Choice, look_at
 from ..host import Host
 from ..model import Shadow, number
 from ..openssh.match_blocks import DROPIN, ELSEWHERE
+from ..openssh.pam_session import SCRIPT
 from ..openssh.pam_stack import stack
 from ..openssh.repair import basic, change_line, comment_out, except_for, match_line, take_back
 from ..openssh.settings import Settings, effective
@@ -124,6 +125,7 @@ _PASSWORDS = frozenset(
     for name in (
         *("unix", "deny", "permit", "env", "nologin", "faildelay", "faillock", "cap", "shells"),
         *("sss", "ldap", "winbind", "krb5", "systemd_home", "succeed_if", "listfile", "warn"),
+        "localuser",
     )
 )
 
@@ -138,7 +140,8 @@ def _can(method: str, host: Host, found: Settings) -> bool:
     if not method.startswith("keyboard-interactive") or found.get("usepam") != "yes":
         return False
     rules = stack(host, found.get("pamservicename") or "sshd")
-    modules = {rule.module for rule in rules if rule.kind == "auth"}
+    # Ours on a host with a directory service asks for nothing either.
+    modules = {r.module for r in rules if r.kind == "auth" and SCRIPT not in r.arguments}
     return "pam_unix.so" not in modules or not modules <= _PASSWORDS
 
 

@@ -397,7 +397,15 @@ def test_on_check_of_an_account_without_a_line_in_shadow(tree: Tree, fire: Fire)
     assert check(tree, fire, local=False) == []
 
 
-@pytest.mark.parametrize(("module", "able"), [("pam_oath.so", True), ("pam_env.so", False)])
+@pytest.mark.parametrize(
+    ("module", "able"),
+    [
+        ("pam_oath.so", True),
+        ("pam_env.so", False),
+        ("pam_localuser.so", False),
+        ("pam_exec.so quiet /usr/bin/timeout 30 /etc/sftpjail/pam-session name", False),
+    ],
+)
 def test_on_check_of_keyboard_interactive(tree: Tree, fire: Fire, module: str, able: bool) -> None:
     """Where PAM asks for a password and nothing else, who has none cannot answer."""
     main(tree, "AuthenticationMethods publickey,keyboard-interactive")
