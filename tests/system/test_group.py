@@ -200,7 +200,7 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
     prepared(machine, "session")
     machine.sh("mkdir /srv/ram && mount -t ramfs -o mode=755 none /srv/ram; mkdir -m 1777 /srv/all")
     machine.sh("usermod -aG editors bob; groupadd others; usermod -aG others bob; mkdir /srv/web/b")
-    machine.sh("useradd -r -m -d /srv/git -s /bin/sh git; mkdir -p /srv/old/deep")
+    machine.sh("useradd -r -m -d /srv/git git; mkdir -p /srv/git/.ssh /srv/old/deep")
     machine.run("sftpjail", "mount", "alice", "/srv/old/deep", "/deep")
     mount = ("sftpjail", "mount", "bob")
     for group, reason in (

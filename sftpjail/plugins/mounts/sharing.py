@@ -111,10 +111,8 @@ def _harm(account: Account, real: str, host: Host) -> str:
     """
     home = real.removesuffix("/.ssh")
     for name in host.people.accounts_with_home_around(home)[1]:
-        if name == account.name or host.realpath(host.accounts[name].home) != home:
-            continue
-        shell = host.accounts[name].shell
-        if not shell.endswith(("nologin", "false")) or host.lstat(f"{home}/.ssh") is not None:
+        own = host.realpath(host.accounts[name].home) == home and host.lstat(f"{home}/.ssh")
+        if own and name != account.name:
             return f"{name} has its home there, and sshd would not take its keys any more"
     for name in host.mount_tables.bind_users:
         for bind in host.binds(name):

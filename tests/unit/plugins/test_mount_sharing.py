@@ -127,6 +127,7 @@ def test_what_no_group_gets(
         monkeypatch.setattr(Files, "has_access_lists", lambda *_: False)
     elif change == "home":
         tree.people.append(f"git:x:900:900::{SOURCE}:/bin/sh")
+        tree.directory(f"{SOURCE}/.ssh")
     elif change == "around":
         tree.directory(f"{SOURCE}/deep")
         tree.fstab(f"{SOURCE}/deep /srv/sftp/bob/web none bind,x-sftpjail.user=bob 0 0")
