@@ -143,3 +143,17 @@ def test_an_sshd_that_does_not_obey_our_block(machine: Machine, how: str) -> Non
     works(machine, "ann", key)
     works(machine, "eve", keyed(machine, "eve"))
     again(machine, "sftpjail", "apply")
+
+
+def test_files_of_sshd_that_are_newer_stop_no_new_account(machine: Machine) -> None:
+    """sshd is asked then, and it can say of no account that does not exist yet."""
+    ready(machine, QUIET)
+    machine.keygen("eve")
+    machine.sh("sleep 0.1; touch /etc/ssh/sshd_config")
+    machine.run("sftpjail", "add", "eve", "--key", "/root/keys/eve.pub")
+    machine.sh("printf 'name,keys\\nfay,%s\\n' \"$(cat /root/keys/eve.pub)\" >/root/accounts.csv")
+    machine.run("sftpjail", "apply", "/root/accounts.csv")
+    machine.run("useradd", "-m", "-G", "sftponly", "hal")
+    machine.run("sftpjail", "key", "add", "hal", "/root/keys/eve.pub")
+    for name in ("eve", "fay", "hal"):
+        works(machine, name, "/root/keys/eve")

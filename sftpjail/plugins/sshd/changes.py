@@ -248,6 +248,8 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
             "no Match block, or an old one",
             "sftpjail setup",
         )
+    if host.account(account.name) is None:
+        return  # sshd does not know its groups yet; the plan after useradd asks
     if account.name not in host.records.recorded or host.origin(account.name).closed:
         _refuse_open(account, profile, host, config)
 
