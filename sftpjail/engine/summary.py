@@ -26,6 +26,7 @@ from ..actions import (
     SetPasswords,
     Unmount,
 )
+from ..escapes import one_line
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import Key, stored
@@ -90,7 +91,7 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
         "command": command,
         "users": list(owners),
         "what": [
-            {"account": name, "what": words}
+            {"account": name, "what": one_line(words)}
             # Without duplicates: two stages of a removal have the same event.
             for name, words in dict.fromkeys([*_of_accounts(steps), *_of_events(events)])
         ],
