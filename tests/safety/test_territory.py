@@ -176,6 +176,7 @@ def prepared(machine: Machine, form: str) -> None:
     machine.write("/usr/lib/sftpjail/deliver", DRIVER)
 
 
+@pytest.mark.halved
 @pytest.mark.parametrize("form", ["sessions", "homes"])
 def test_more_commands(machine: Machine, form: str) -> None:
     """What came later: owners, retention, quota, events, closing, names that change, undo, files, import."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from machine import Machine
 from steps import CONFIG, QUIET, jail, ready, shut, works
+
+pytestmark = pytest.mark.halved
 
 SSHD = "/etc/pam.d/sshd"
 

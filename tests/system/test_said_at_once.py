@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from machine import Machine
 from steps import QUIET, choice, jail, ready, refused, shut, works
+
+pytestmark = pytest.mark.halved
 
 CLOUD = "/etc/ssh/sshd_config.d/50-cloud-init.conf"
 

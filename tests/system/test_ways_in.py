@@ -55,6 +55,7 @@ class Ann:
         return self.ways()
 
 
+@pytest.mark.halved
 @pytest.mark.parametrize("pam", ["yes", "no"])
 def test_each_command_by_each_way_in(machine: Machine, pam: str) -> None:
     ann = Ann(machine, pam, f"{PROFILE}{'connections = 9' if pam == 'yes' else ''}\n")
