@@ -103,15 +103,19 @@ def find_handmade(host: Host, config: Config) -> list[Found]:
     """
     found: list[Found] = []
     used = {profile.name for profile in config.profiles}
-    for block in _written(host):
+    for block in written(host):
         one = _Reader(block, host, config, used).read()
         used |= {profile.name for profile in one.profiles}
         found.append(one)
     return found
 
 
-def _written(host: Host) -> Iterator[Block]:
-    """Yield the blocks with a chroot in the files that sshd reads."""
+def written(host: Host) -> Iterator[Block]:
+    """Yield the blocks of others with a chroot in the files that sshd reads.
+
+    Raises:
+        SftpJailError: sshd refuses its configuration.
+    """
     files = effective(host, "root").files
     main = [path for path in files if path == MAIN] or [MAIN]
     others = [path for path in files if path not in (MAIN, DROPIN) and not host.is_dir(path)]

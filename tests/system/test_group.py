@@ -202,6 +202,12 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
     machine.sh("usermod -aG editors bob; groupadd others; usermod -aG others bob; mkdir /srv/web/b")
     machine.sh("useradd -r -m -d /srv/git git; mkdir -p /srv/git/.ssh /srv/old/deep")
     machine.run("sftpjail", "mount", "alice", "/srv/old/deep", "/deep")
+    machine.sh("groupadd byhand; mkdir -p /srv/by/hand /srv/for/carl")
+    machine.write(
+        "/etc/ssh/sshd_config.d/50-hand.conf",
+        "Match Group byhand\n    ChrootDirectory /srv/by/%u\n"
+        "Match User carl\n    ChrootDirectory /srv/for/carl\n",
+    )
     mount = ("sftpjail", "mount", "bob")
     for group, reason in (
         ("root", "root's group is never another's"),
@@ -220,6 +226,8 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
         ("/srv/ram", "its file system has no access lists"),
         ("/srv/git", "git has its home there, and sshd would not take its keys any more"),
         ("/srv/old", "/srv/old/deep lies in it, which alice sees as /srv/sftp/alice/deep"),
+        ("/srv/by/hand", "a chroot of /etc/ssh/sshd_config.d/50-hand.conf:1 is there"),
+        ("/srv/for", "a chroot of /etc/ssh/sshd_config.d/50-hand.conf:3 is there"),
         ("/srv/none", "is not a directory of this host"),
     ):
         argv = (*mount, source, "/web", "--group", "editors")

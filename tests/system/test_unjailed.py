@@ -151,9 +151,13 @@ def test_files_of_sshd_that_are_newer_stop_no_new_account(machine: Machine) -> N
     machine.keygen("eve")
     machine.sh("sleep 0.1; touch /etc/ssh/sshd_config")
     machine.run("sftpjail", "add", "eve", "--key", "/root/keys/eve.pub")
+    machine.sh("useradd -m bob; groupadd others")
+    machine.run("sftpjail", "add", "dan", "--key", "/root/keys/eve.pub", "--", "-G", "others")
+    machine.run("sftpjail", "adopt", "bob")
+    machine.run("sftpjail", "key", "add", "bob", "/root/keys/eve.pub")
     machine.sh("printf 'name,keys\\nfay,%s\\n' \"$(cat /root/keys/eve.pub)\" >/root/accounts.csv")
     machine.run("sftpjail", "apply", "/root/accounts.csv")
     machine.run("useradd", "-m", "-G", "sftponly", "hal")
     machine.run("sftpjail", "key", "add", "hal", "/root/keys/eve.pub")
-    for name in ("eve", "fay", "hal"):
+    for name in ("eve", "dan", "bob", "fay", "hal"):
         works(machine, name, "/root/keys/eve")

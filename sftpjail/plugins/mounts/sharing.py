@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import stat
 from shlex import quote
 
@@ -11,9 +13,11 @@ from ...errors import Unsafe
 from ...escapes import Choice
 from ...formats import acl
 from ...host import Host
+from ...jails.handmade import written
 from ...jails.homes import SYSTEM, TOPS
 from ...jails.sharing import is_member, named, refusal, sharing
 from ...model import group_option, inside
+from ...openssh.handmade import Block
 from ...openssh.pam_session import table
 from ...paths import FSTAB
 
@@ -119,7 +123,24 @@ def _harm(account: Account, real: str, host: Host) -> str:
             source = host.realpath(bind.source)
             if bind.role != "log" and inside(source, real) and source != real:
                 return f"{source} lies in it, which {name} sees as {bind.target}"
+    with contextlib.suppress(SftpJailError):  # no sshd, or one that starts with no such files
+        for block in written(host):
+            if _has_chroot(block, real, host):
+                return f"a chroot of {block} is there, and sshd would refuse it"
     return ""
+
+
+def _has_chroot(block: Block, real: str, host: Host) -> bool:
+    """Return whether a directory is a chroot of a Match block, or lies above one."""
+    chroot = block.option("chrootdirectory")
+    assert chroot is not None
+    if chroot.value.startswith("%h"):
+        return bool(host.people.accounts_with_home_around(real)[1])
+    directory = chroot.value.partition("%")[0].rpartition("/")[0]
+    above = host.realpath(directory or "/")
+    rest = re.findall("%.|[^%]+", chroot.value.removeprefix(directory))
+    names = "".join("[^/]+" if part[0] == "%" else re.escape(part) for part in rest)
+    return inside(above, real) or bool(re.fullmatch(re.escape(above.rstrip("/")) + names, real))
 
 
 def find_problems(account: Account, bind: Bind, host: Host) -> list[Problem]:

@@ -248,10 +248,14 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
             "no Match block, or an old one",
             "sftpjail setup",
         )
-    if host.account(account.name) is None:
-        return  # sshd does not know its groups yet; the plan after useradd asks
+    if host.account(account.name) is None or not _is_member(account, profile, host):
+        return  # sshd knows the groups that it has, and not those that it will have
     if account.name not in host.records.recorded or host.origin(account.name).closed:
         _refuse_open(account, profile, host, config)
+
+
+def _is_member(account: Account, profile: Profile, host: Host) -> bool:
+    return not profile.group or host.in_group(account.name, profile.group)
 
 
 def _refuse_open(account: Account, profile: Profile, host: Host, config: Config) -> None:
