@@ -36,10 +36,14 @@ def program() -> None:
     user, path = sys.argv[1:]
     requests, code = Requests(), 0
     try:
-        _serve(requests, user, path)
-    except (Interrupted, OSError):
+        try:
+            _serve(requests, user, path)
+        except OSError:
+            code = 1
+        ends_with(code)
+    except Interrupted:  # while it is handled, no other one is raised: the watcher may say so twice
         code = 1
-    ends_with(code)  # the watcher may say so once more
+        ends_with(code)
     sys.exit(code)
 
 
