@@ -197,22 +197,29 @@ def test_an_installation_where_sshd_is_broken(machine: Machine, host: Host, buil
     assert accounts(machine) == people, "the group too"
 
 
-def test_it_starts_as_fast_as_python(machine: Machine, host: Host, built: Build) -> None:
+def test_it_starts_with_few_modules_all_compiled(
+    machine: Machine, host: Host, built: Build
+) -> None:
     host.prepare(package(host, built))
     host.install(package(host, built))
 
-    # One after the other, so that a machine that is busy for a while is so for both.
-    timer = """
-import subprocess, sys, time
-programs = ["python3", "-I", "-c", "import argparse"], ["sftpjail", "--version"]
-times = [], []
-for _ in range(60):
-    for argv, mine in zip(programs, times):
-        start = time.perf_counter()
-        subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
-        mine.append(time.perf_counter() - start)
-print(*map(min, times))
+    def modules(*argv: str) -> set[str]:
+        said = machine.run("python3", "-IS", "-X", "importtime", *argv).err
+        return set(re.findall(r"(?m)^import time: .*\| +([\w.]+)$", said))
+
+    found = modules("/usr/bin/sftpjail", "--version")
+    ours = {name for name in found if name.split(".")[0] == "sftpjail"}
+    assert "sftpjail.cli.main" in ours and len(ours) <= 8, sorted(ours)
+    slow = {"configobj", "dataclasses", "inspect", "json", "logging", "pathlib", "pluggy"}
+    assert not found & {*slow, "rich", "shutil", "subprocess", "tempfile"}, sorted(found)
+
+    start = re.search(r'(?m)^ *sys.path.append\("(.*)"\)', machine.read("/usr/bin/sftpjail"))
+    assert start
+    compiled = f"""
+import importlib.util as util, os, sys
+sys.path.append({start[1]!r})
+for name in {sorted(ours)!r}:
+    source = util.find_spec(name).origin
+    assert os.path.exists(util.cache_from_source(source)), source
 """
-    bare, ours = map(float, machine.run("python3", "-c", timer).out.split())
-    print(f"{ours / bare:.2f} of a bare Python")
-    assert ours <= 1.5 * bare
+    machine.run("python3", "-IB", "-c", compiled)
