@@ -51,7 +51,8 @@ def hosts(machine: Machine, pam: str, config: str) -> tuple[str, str]:
     return key, ticket
 
 
-@pytest.mark.parametrize("pam", ["yes", pytest.param("no", marks=pytest.mark.halved)])
+@pytest.mark.halved
+@pytest.mark.parametrize("pam", ["yes", "no"])
 def test_an_account_comes_from_its_addresses_alone(machine: Machine, pam: str) -> None:
     key, ticket = hosts(machine, pam, PROFILE)
     before, stack = snapshot(machine), machine.read("/etc/pam.d/sshd")

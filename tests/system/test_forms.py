@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from machine import Machine
 from steps import QUIET, open_with_key, ready, refused, works
+
+pytestmark = pytest.mark.halved
 
 CONFIG = (
     QUIET

@@ -9,6 +9,8 @@ import pytest
 from machine import Machine
 from steps import jail, killed, ready, shut, web, works
 
+pytestmark = pytest.mark.halved
+
 DIRECTORY = "/var/lib/sftpjail/history"
 
 

@@ -10,6 +10,8 @@ import pytest
 from machine import Machine
 from steps import QUIET, by_password, jail, open_with_key, ready, refused, works
 
+pytestmark = pytest.mark.halved
+
 SESSION = f"{QUIET}[profiles]\n[[sftponly]]\nmounts = session\n"
 SEEN = "/var/lib/sftpjail/seen"
 

@@ -8,6 +8,8 @@ import pytest
 from machine import Machine
 from steps import open_with_key, ready, works
 
+pytestmark = pytest.mark.halved
+
 LOG = "/var/log/sftp.log"
 UPLOAD = r'internal-sftp\[\d+\]: close "/home/alice/proof" bytes read 0 written \d+'
 

@@ -19,5 +19,6 @@ def test_fifty_useradds_started_at_once(machine: Machine) -> None:
     key = machine.keygen("all")
     for number in range(1, 51):
         machine.run("sftpjail", "key", "add", f"u{number}", f"{key}.pub")
-        works(machine, f"u{number}", key)
+        if number % 10 == 0:
+            works(machine, f"u{number}", key)
     machine.run("sftpjail", "check")

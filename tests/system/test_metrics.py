@@ -7,6 +7,8 @@ import pytest
 from machine import Machine
 from steps import CONFIG, QUIET, jail, ready, refused, works
 
+pytestmark = pytest.mark.halved
+
 LOG = "/var/log/sftp.log"
 PROM = "/var/lib/node/sftpjail.prom"
 WITH_FILE = f"[metrics]\nfile = {PROM}\n"
@@ -69,7 +71,6 @@ def test_counters_over_sessions_and_rotation(machine: Machine) -> None:
     assert moved(machine) == (0, 0)
 
 
-@pytest.mark.halved
 def test_the_file_and_who_is_in_its_way(machine: Machine) -> None:
     ready(machine, QUIET + WITH_FILE)
     jail(machine, "ann")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from machine import Machine, changes
 from steps import (
     QUIET,
@@ -19,6 +20,8 @@ from steps import (
     web,
     works,
 )
+
+pytestmark = pytest.mark.halved
 
 ADDUSER = ("adduser", "--quiet", "--disabled-password", "--comment", "", "--ingroup", "sftponly")
 

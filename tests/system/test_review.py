@@ -10,6 +10,8 @@ import pytest
 from machine import Machine
 from steps import QUIET, again, jail, programs_of, ready, refused, session, shut, works
 
+pytestmark = pytest.mark.halved
+
 KEEP = "/etc/sftpjail/keep"
 SEEN = "/var/lib/sftpjail/seen"
 HISTORY = "/var/lib/sftpjail/history"
@@ -217,7 +219,6 @@ def test_two_hundred_accounts_in_every_state(machine: Machine) -> None:
     works(machine, "idle2", key)
 
 
-@pytest.mark.halved
 def test_the_mark_goes_where_its_account_goes(machine: Machine) -> None:
     ready(machine, CONFIG)
     jail(machine, "ann")

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from machine import CommandFailed, Machine, changes
 
+pytestmark = pytest.mark.halved
+
 
 def run(*argv: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload,no-any-return]

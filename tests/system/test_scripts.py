@@ -9,6 +9,8 @@ from answers import judge
 from machine import Machine
 from steps import CONFIG, QUIET, jail, mounted, open_with_key, previewed, ready, refused, web, works
 
+pytestmark = pytest.mark.halved
+
 ETC = "/etc/sftpjail/hooks"
 LIB = "/usr/lib/sftpjail/hooks"
 

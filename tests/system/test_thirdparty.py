@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from machine import Machine
 from steps import CONFIG, QUIET, open_with_key, previewed, ready, refused, works
+
+pytestmark = pytest.mark.halved
 
 ALLOWED = QUIET + "[plugins]\nallow = welcome\n"
 
