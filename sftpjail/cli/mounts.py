@@ -234,5 +234,6 @@ def enter(context: Context) -> int:
         context.answers |= {"dry_run": True, "directory": account.jail, "argv": command}
         context.say([f"! run {join(command)} in {account.jail}"])
         return context.close(0)
-    step = [sys.executable, "-I", "-c", program(), "enter", tab if has_tab else ""]
+    run = f"{program()}sys.exit(main(sys.argv[1:]))\n"
+    step = [sys.executable, "-I", "-c", run, "enter", tab if has_tab else ""]
     return run_in_namespace(account.jail, step, command)

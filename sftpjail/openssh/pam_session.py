@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from ..config import Config
 from ..host import Host
 from ..model import Profile
-from ..paths import ADDRESSES, BIN, LIB, LIMITED, SEEN, TABLES
+from ..paths import ADDRESSES, BIN, LIB, LIMITED, RUN_DIR, SEEN, TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCRIPT = "/etc/sftpjail/pam-session"
+PROGRAM = "/etc/sftpjail/pam_session.py"  # what SCRIPT runs; Python compiles a module once
 # pam_namespace mounts a tmpfs here for the session alone, so its presence shows that a process
 # is in such a namespace.
 MARK = "/var/lib/sftpjail/session"
@@ -45,6 +46,26 @@ SECONDS = 30  # after which a script that hangs has failed
 _JUDGE = f"pam_exec.so quiet /usr/bin/timeout {SECONDS} {SCRIPT} name"
 _NAMED = f"{{}} {_DENY} {_JUDGE}"
 _FORMERLY = f"{{}} required {_JUDGE}"
+_SCRIPT = f"""\
+#!/usr/bin/python3 -IS
+# Made by `sftpjail setup`; changes here are lost.
+from __future__ import annotations
+
+import os
+import sys
+
+os.umask(0o077)
+sys.path.insert(0, "{PROGRAM.rpartition("/")[0]}")
+sys.pycache_prefix = "{RUN_DIR}/compiled"
+try:
+    import pam_session
+except Exception:  # what is kept there is damaged: it is not worth a login
+    sys.pycache_prefix, sys.dont_write_bytecode = None, True
+    import pam_session
+sys.pycache_prefix = None
+# At once: taking the interpreter apart would hold up every login.
+os._exit(pam_session.main(sys.argv[1:]))
+"""
 # PAM services, by `mounts`; the one for fstab is for hosts with a directory service.
 SERVICES = {"session": "sftpjail-session", "fstab": "sftpjail"}
 
@@ -128,11 +149,10 @@ def _own_lines(path: Path) -> list[str]:
 
 
 def program() -> str:
-    """Return the program that runs at login and at boot.
+    """Return the program that runs at login and at boot, the module that `script` imports.
 
     It is one file and needs nothing from the package, so the jails keep working when the package is
-    removed. Python's -I and -S keep the working directory, the environment and site-packages from
-    affecting what root runs.
+    removed.
     """
     from pathlib import Path  # late: only `setup` writes this
 
@@ -141,7 +161,6 @@ def program() -> str:
     step, use = (_own_lines(here / name) for name in ("login_step.py", "last_use.py"))
     return "\n".join(
         [
-            "#!/usr/bin/python3 -IS",
             "# Made by `sftpjail setup`; changes here are lost.",
             paths,
             f"BIN, SEEN = {BIN!r}, {SEEN!r}",
@@ -149,9 +168,21 @@ def program() -> str:
             "LAST_USE = r'''",
             *use,
             "'''",
-            'if __name__ == "__main__":',
-            "    # At once: taking the interpreter apart would hold up every login.",
-            "    os._exit(main(sys.argv[1:]))",
             "",
         ]
     )
+
+
+def script() -> str:
+    """Return what PAM and the unit of boot execute: it runs `program`.
+
+    Compiling that takes as long as starting Python, so the compiled module is kept until the next
+    boot, where only root can write. Python's -I and -S keep the working directory, the environment
+    and site-packages from affecting what root runs.
+    """
+    return _SCRIPT
+
+
+def installed_program(host: Host) -> str:
+    """Return the text of the program that runs at login, or "". Earlier versions had one file."""
+    return host.text(PROGRAM) or host.text(SCRIPT)

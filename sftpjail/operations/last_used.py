@@ -19,7 +19,7 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..jails.membership import members
 from ..openssh.daemons import running
-from ..openssh.pam_session import SCRIPT, at_login
+from ..openssh.pam_session import SCRIPT, at_login, installed_program
 from ..paths import SEEN, STATE
 from ..system.last_use import keep_note, record_uses, uses
 from ..transferlog import sshd_lines
@@ -167,7 +167,7 @@ def _read_log(records: Records, config: Config, host: Host, since: float) -> Non
 def _is_kept_at_login(config: Config, host: Host) -> bool:
     """Return whether every session of a jail runs our step, and that step records logins."""
     each = all(at_login(profile, host) for profile in config.profiles)
-    return each and "def note_apart" in host.text(SCRIPT)
+    return each and "def note_apart" in installed_program(host)
 
 
 def _note(host: Host) -> _Note | None:

@@ -33,6 +33,7 @@ from ..openssh.pam_session import (
     CLOSED,
     LIMITS,
     MARK,
+    PROGRAM,
     PROVE,
     SCRIPT,
     SERVICES,
@@ -43,6 +44,7 @@ from ..openssh.pam_session import (
     named,
     program,
     rules,
+    script,
     service,
     table,
 )
@@ -156,7 +158,8 @@ def _wanted(config: Config, host: Host) -> list[Action]:
         actions += [Remove(NAMESPACE), Remove(NAMESPACES), Remove(MARK), Remove(TABLES)]
     actions.append(WriteFile(MOST, most(config)) if most(config) else Remove(MOST))
     # At boot it checks the mounts in fstab.
-    return [*actions, WriteFile(SCRIPT, program(), mode=0o755)]
+    # The module first, because a login may come between the two.
+    return [*actions, WriteFile(PROGRAM, program()), WriteFile(SCRIPT, script(), mode=0o755)]
 
 
 @hookimpl
@@ -255,7 +258,7 @@ def on_teardown(host: Host) -> list[Action]:
     from ..jails import connections  # late: useradd waits
 
     paths = [f"/etc/pam.d/{name}" for name in SERVICES.values()]
-    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT, MOST]
+    paths += [NAMESPACE, NAMESPACES, MARK, TABLES, SCRIPT, PROGRAM, MOST]
     lists: list[Action] = []
     for path, when in ((GATE, Phase.FILES), (CLOSED, Phase.OPENING)):
         names = host.tagged(path, Style.LINE)  # our file is removed with its last line
@@ -322,8 +325,9 @@ def on_user_remove(account: Account, host: Host) -> list[Action]:
 def _rehearsed(account: Account, host: Host) -> str:
     """Return why the script would end a session of the account, or ""."""
     found = host.stat(SCRIPT)
-    if found is None:
-        return f"{SCRIPT} is missing"
+    missing = [path for path in (SCRIPT, PROGRAM) if host.stat(path) is None]
+    if found is None or missing:
+        return f"{missing[0]} is missing"
     if not found.st_mode & 0o100:
         return f"{SCRIPT} is not executable"
     if not host.is_dir(MARK):

@@ -8,8 +8,8 @@ already. An account that has no jail yet, because no useradd ever ran here, gets
 without a table, or a record, and a jail with session mounts has a table even if that is empty. If a
 mount fails, the session is closed, so that no session sees only a part.
 
-This module, safe_path.py and last_use.py become one file that needs no package; see program() in
-openssh/pam_session.py.
+This module, safe_path.py and last_use.py become one file that needs no package, and that a small
+script imports; see program() and script() in openssh/pam_session.py.
 """
 
 from __future__ import annotations

@@ -84,6 +84,11 @@ def test_story(machine: Machine) -> None:
     machine.wait_for(LOG, r'close "/home/alice/up" bytes read 0 written \d')
     assert doors(machine, "alice", key) == []
     assert inside_mounts(machine) == 0 and fstab(machine, "alice") == []
+    compiled = machine.sh("find /run/sftpjail -name 'pam_session*'; stat -c %a /run/sftpjail").out
+    path, _, mode = compiled.rstrip().partition("\n")
+    assert path.endswith(".pyc") and mode == "700", compiled
+    machine.run("truncate", "--size=99", path)
+    works(machine, "alice", key, "ls /web")  # it is made once more, and is not needed
 
     assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
     tested = machine.run("sftpjail", "test", "alice")
@@ -254,7 +259,8 @@ HANGS = r"sed -i 's/^def main(.*/&\n    import time; time.sleep(100)/'"
     [
         ("rm /etc/sftpjail/pam-session", "pam-session is missing", "sftpjail setup"),
         ("chmod a-x /etc/sftpjail/pam-session", "is not executable", "sftpjail setup"),
-        (f"{HANGS} /etc/sftpjail/pam-session", "did not end within 5 seconds", "sftpjail setup"),
+        ("rm /etc/sftpjail/pam_session.py", "pam_session.py is missing", "sftpjail setup"),
+        (f"{HANGS} /etc/sftpjail/pam_session.py", "not end within 5 seconds", "sftpjail setup"),
         (
             "mv /srv/web/example.com /srv/gone",
             "alice/web is to show, is missing",

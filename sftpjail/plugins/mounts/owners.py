@@ -11,7 +11,7 @@ from ...host import Host
 from ...jails.membership import find
 from ...jails.owners import SETTING, named, permission, refusal
 from ...model import SETID, Ids, inside
-from ...openssh.pam_session import SCRIPT
+from ...openssh.pam_session import SCRIPT, installed_program
 
 MOUNT_SINCE = (2, 39)  # the first mount(8) that knows X-mount.idmap; an older one ignores it
 
@@ -147,8 +147,8 @@ def _judge_host(begin: str, bind: Bind, by_session: bool, host: Host) -> None:
             f"{begin}: {bind.source}: {reason}",
             advice="tmpfs, ext4, xfs and btrfs can on Linux 5.15 and later; overlayfs cannot",
         )
-    script = host.text(SCRIPT) if by_session else ""
-    if script and "X-mount.idmap" not in script:
+    program = installed_program(host) if by_session else ""
+    if program and "X-mount.idmap" not in program:
         raise SftpJailError(f"{begin}: {SCRIPT} is of an earlier version", "sftpjail setup")
     if by_session:
         return

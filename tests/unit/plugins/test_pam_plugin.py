@@ -21,7 +21,7 @@ from sftpjail import (
 )
 from sftpjail.actions import Phase
 from sftpjail.config import Config
-from sftpjail.openssh.pam_session import MARK, SCRIPT, program
+from sftpjail.openssh.pam_session import MARK, PROGRAM, SCRIPT, program, script
 from sftpjail.openssh.pam_session import rules as rules_of
 from sftpjail.paths import GATE
 from sftpjail.system.programs import Answer
@@ -88,7 +88,8 @@ def test_on_setup_gives_new_sshds_jails_a_service(
     assert {MakeDir("/etc/sftpjail/mounts"), MakeDir(MARK, 0o700)} <= {
         a for a in actions if isinstance(a, MakeDir)
     }
-    assert WriteFile(SCRIPT, program(), mode=0o755) in actions
+    files = [action for action in actions if isinstance(action, WriteFile)]
+    assert files[-2:] == [WriteFile(PROGRAM, program()), WriteFile(SCRIPT, script(), mode=0o755)]
     (proof,) = [a for a in actions if isinstance(a, Check)]
     assert proof.argv == (
         "/usr/lib/sftpjail/entry/prove-login",
@@ -141,7 +142,8 @@ def test_on_setup_touches_no_pam_without_need(tree: Tree, fire: Fire) -> None:
     actions = fire("pam", "on_setup", tree.host())
     harmless = (
         SetLines("/etc/pam.d/sshd", "session", (), Style.TOP),
-        WriteFile(SCRIPT, program(), mode=0o755),
+        WriteFile(PROGRAM, program()),
+        WriteFile(SCRIPT, script(), mode=0o755),
     )
     assert [a for a in actions if not isinstance(a, Remove)] == [*harmless]
     assert not any(a.pending(tree.host(), "") for a in actions if not isinstance(a, WriteFile))
@@ -259,6 +261,7 @@ def test_on_check_rehearses(
     tree.directory(MARK)
     if script:
         tree.write(SCRIPT, "#!/bin/sh\n", script)
+        tree.write(PROGRAM, "")
     if answer:
         programs.answer_by("unshare", lambda argv, _: answer)
     found = fire("pam", "on_check", tree.host(), CONFIG, account=ann(SESSION))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sftpjail.formats.fstab import FstabEntry, parse_line, unescape
 from sftpjail.model import Ids, id_map
-from sftpjail.openssh.pam_session import program
+from sftpjail.openssh.pam_session import program, script
 from sftpjail.system import login_step, safe_path
 
 IDA = SimpleNamespace(pw_name="ida")
@@ -173,7 +173,9 @@ def test_the_program_is_one_file_of_the_standard_library() -> None:
         *("fcntl", "grp", "pwd"),
         *("subprocess", "sys", "syslog", "time"),
     }
-    assert program().startswith("#!/usr/bin/python3 -IS\n")
+    assert script().startswith("#!/usr/bin/python3 -IS\n")
+    names = [node for node in ast.walk(ast.parse(script())) if isinstance(node, ast.Import)]
+    assert {alias.name for node in names for alias in node.names} == {"os", "sys", "pam_session"}
 
 
 def test_it_has_the_text_of_last_use_whole() -> None:
