@@ -30,6 +30,7 @@ KEEP = "/etc/sftpjail/keep"  # whom `review --disable` skips; see jails/keeping.
 # Which directories lose their old files, and when; see jails/retention.py.
 RETENTION = "/etc/tmpfiles.d/sftpjail.conf"
 QUOTAS = "/etc/sftpjail/quotas"  # how much accounts may store, and whether by themselves
+WATCH = "sftpjail-watch.service"  # runs where the configuration names a user for events
 RUN_DIR = "/run/sftpjail"
 WATCHING = f"{RUN_DIR}/watch"  # the lock of `watch`, with its pid
 KEYS_DIR = "/etc/ssh/authorized_keys"

@@ -33,7 +33,7 @@ from ..operations.apply import (
     unanswered,
 )
 from ..operations.auto_mounts import after_trial
-from ..operations.daemons import reload_stale, unfinished
+from ..operations.daemons import reload_stale, start_watcher, unfinished
 from ..operations.events import left_events, remove_events
 from ..operations.imports import seen_by_setup
 from .accounts_file import add_options, apply_file, read_accounts, refuse_options
@@ -140,6 +140,7 @@ def _set_up(context: Context, engine: Engine, plan: Plan) -> list[Problem]:
         return []
     notices = engine.apply(plan)
     left = reload_stale(engine)
+    notices += start_watcher(engine.config)
     done = "the files are as configured, but this host is not ready for jails" if left else READY
     context.report(plan, notices, [done, *plan.said.values()], done)
     return left

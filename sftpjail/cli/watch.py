@@ -14,7 +14,7 @@ from .. import config as configuration
 from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..paths import EVENTS, HOST_RECORD
-from ..system import signals
+from ..system import services, signals
 from .context import Command, Context, local_time
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def watch(context: Context) -> int:
                 config, host = _checked(context), Host()
                 sources.logged(host, config)
                 _watch(context, config)
+    except SftpJailError:
+        services.tell_ready()  # else whoever has started the service would fail with it
+        raise
     except signals.Interrupted:
         pass
     return context.close(0)
@@ -102,7 +105,7 @@ def _watch(context: Context, config: Config) -> None:
             partial(_is_other, path, _written(path)),
         )
         try:
-            watcher.run()
+            watcher.run(services.tell_ready)
         finally:
             watcher.end()
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..config import Config
 from ..engine.engine import Engine
 from ..errors import SftpJailError, denied
 from ..host import Host
@@ -14,6 +15,7 @@ from ..openssh.daemons import Daemon, others, running
 from ..openssh.match_blocks import DIRECTORY, DROPIN, MAIN
 from ..openssh.settings import PROBE, effective
 from ..openssh.stale import has_read, unread
+from ..paths import WATCH
 from ..system import services
 
 PATIENCE = 5.0  # seconds for a daemon to reread its configuration
@@ -67,6 +69,20 @@ def _reload(engine: Engine) -> list[Problem]:
         return []  # the change itself was already checked with `sshd -T`
     problems = engine.on(host).manager.problems(None, host)
     return [replace(problem, about="host") for problem in problems if problem.severity == "open"]
+
+
+def start_watcher(config: Config) -> list[str]:
+    """Start the service that hands events out, if it is enabled and has failed; return notices.
+
+    When this returns, it watches, or says in its log why it cannot.
+    """
+    if not config.events.user:
+        return []
+    try:
+        services.start_again(WATCH)
+    except SftpJailError as error:
+        return [f"the change is made, but: {error}"]
+    return []
 
 
 def _stale(host: Host) -> list[Daemon]:

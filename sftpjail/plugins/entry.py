@@ -10,7 +10,7 @@ from ..actions import Action, SetLines
 from ..config import Config
 from ..formats.tagged_lines import Style, edit
 from ..host import Host
-from ..paths import BIN, COUNTED, EVENTS, LIB, STATE, USERADD_HOOK, WAITER, WATCHING
+from ..paths import BIN, COUNTED, EVENTS, LIB, STATE, USERADD_HOOK, WAITER, WATCH, WATCHING
 
 SHADOW = "/etc/shadow-maint"
 STUBS = {
@@ -27,13 +27,13 @@ UNITS = ("sftpjail.path", "sftpjail.timer")
 # Left by a package whose first setup failed. While it exists, the setup is tried again.
 WANTED = f"{STATE}/wanted"
 METRICS = "sftpjail-metrics.timer"  # runs where the configuration names a file for it
-WATCH = "sftpjail-watch.service"  # runs where the configuration names a user for events
 WANTS = {
     "sftpjail.path": "paths.target.wants",
     "sftpjail.timer": "timers.target.wants",
     METRICS: "timers.target.wants",
     WATCH: "multi-user.target.wants",
 }
+_START = 300.0  # seconds; the watcher is ready when it has read what its last run has left
 _WHY = {METRICS: "metrics", WATCH: "events are handed to scripts and plugins"}
 _ASLEEP = {
     METRICS: "the metrics are old",
@@ -123,7 +123,8 @@ def _units(host: Host, units: Iterable[str], want: bool = True) -> list[Action]:
         link = f"/etc/systemd/system/{WANTS[unit]}/{unit}"
         enabled = host.lstat(link) is not None
         if want and not enabled and _installed(unit, host) and not _masked(unit, host):
-            actions.append(Run((*on, unit), why, undo=(*off, unit), always=True))
+            undo = (*off, unit)
+            actions.append(Run((*on, unit), why, undo, timeout=_START, always=True))
         elif enabled and not want and _masked(unit, host):  # systemctl would leave it as it is
             actions += [
                 Remove(link, ours=True),

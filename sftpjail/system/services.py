@@ -13,6 +13,7 @@ from . import programs, safe_path
 from .listeners import Listener, listeners
 from .processes import booted, running, user_managers
 
+START = 300.0  # seconds for a unit of ours to become ready
 _UNITS = {
     "sshd": ("ssh.service", "sshd.service"),
     "rsyslog": ("rsyslog.service",),
@@ -84,6 +85,34 @@ def notify(service: str, how: str) -> str:
         f"restart {service} (pid {pid}): its configuration changed,"
         " and no service manager is here to do it"
     )
+
+
+def start_again(unit: str) -> None:
+    """Start a unit that is enabled and does not run: at once, where systemd would do so later.
+
+    Raises:
+        SftpJailError: that failed.
+    """
+    if not booted() or forbids(unit, "start"):
+        return
+    for verb, wanted in (("is-enabled", True), ("is-active", False)):
+        if (programs.run(["systemctl", verb, "--quiet", unit]).code == 0) != wanted:
+            return
+    # Not start: that waits as long as systemd does between two attempts.
+    programs.must(["systemctl", "restart", unit], timeout=START)
+
+
+def tell_ready() -> None:
+    """Tell the service manager that we are ready, if it waits for that; see sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address[:1] not in ("/", "@"):
+        return
+    import socket  # late: only a service needs it
+
+    # One that begins with @ is in the abstract name space; see unix(7).
+    name = "\0" + address[1:] if address[0] == "@" else address
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(b"READY=1", name)
 
 
 _CONFIG = "/etc/ssh/sshd_config"

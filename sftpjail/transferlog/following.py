@@ -74,6 +74,18 @@ class Following:
         self._quiet = 0.0  # when the last entry came
         self._ahead: Place | None = None  # to which it goes on if none comes
 
+    def begin(self) -> None:
+        """Go to the end of the log, if it was never read.
+
+        Raises:
+            SftpJailError: the log cannot be read.
+        """
+        if self.place is None:
+            since = Since(self._host(), None)
+            for _ in since.transfers(self._config, self._reader):
+                pass
+            self.place = since.place
+
     def batches(self) -> Iterator[list[Record | Dropped]]:
         """Yield records as they come; [] when nothing has come for a moment.
 
@@ -109,11 +121,8 @@ class Following:
     # -- the journal -------------------------------------------------------------------------------
 
     def _of_journal(self) -> Iterator[list[Record | Dropped]]:
-        if self.place is None:
-            since = Since(self._host(), None)
-            for _ in since.transfers(self._config, self._reader):
-                pass
-            self.place = since.place
+        self.begin()
+        assert self.place
         known, begin = self.place.cursor, f"--since=@{self.place.at}"
         if known and not self._is_there(known):
             # What is of the same second was handed out, or is in the gap.

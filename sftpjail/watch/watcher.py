@@ -154,15 +154,22 @@ class Watcher:
         self._gone: set[bytes] = set()
         self._settles, self._unsettled = 0.0, dict[bytes, Operation]()
 
-    def run(self) -> None:
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Go on until the configuration changes, or a signal comes, which is raised.
 
         Call `end` then.
+
+        Args:
+            ready: called when it is kept from where on the log is read: nothing that comes later
+                is missed. Also when the log cannot be read, which `tell` hears of.
         """
         self.dispatcher.start()
         told = ""
         while not self._is_over():
             try:
+                self._following.begin()
+                self._keep(self._limit.admit(self._gaps()))
+                ready()
                 for batch in self._following.batches():
                     self._take(batch)
                     told = ""
@@ -172,6 +179,7 @@ class Watcher:
                 if error.message != told:
                     told = error.message
                     self._tell(f"{told}; it is tried again")
+                ready()
                 time.sleep(PAUSE)
 
     def end(self) -> None:
@@ -205,15 +213,20 @@ class Watcher:
                 events += self._converter.overdue(now)
         else:
             events = self._converter.convert(batch)
-        for was_lost, why in ((self._queue.damaged, _DAMAGED), (self._following.lost, _LOST)):
-            if was_lost:
-                events.insert(0, self._converter.lost(int(now), why))
-                self._tell(why)
-        self._queue.damaged = self._following.lost = False
-        self._keep(self._limit.admit(events))
+        self._keep(self._limit.admit([*self._gaps(), *events]))
         if time.monotonic() > self._asked + AGAIN:
             self._asked = time.monotonic()
             self.dispatcher.send_again(self._spool.again(self.dispatcher.sending))
+
+    def _gaps(self) -> list[TransferEvent]:
+        """Return the events of nobody that what was read or kept before is missing; each once."""
+        found = []
+        for was_lost, why in ((self._following.lost, _LOST), (self._queue.damaged, _DAMAGED)):
+            if was_lost:
+                found.append(self._converter.lost(int(time.time()), why))
+                self._tell(why)
+        self._queue.damaged = self._following.lost = False
+        return found
 
     def _refresh(self) -> None:
         """Read the facts again until that goes well: the batch would be lost else."""

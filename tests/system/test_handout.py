@@ -20,9 +20,8 @@ RECORDS = f'd=$(mktemp -d {RAN}/XXXXXX); id >$d/id; tr "\\0" "\\n" </proc/$$/env
 
 def hooks(machine: Machine, config: str) -> None:
     """A host that is set up, with the account of hook scripts."""
-    # First the account: else the service fails, and looks again five seconds later.
-    machine.sh(f"useradd -r -G games hooks && install -d -o hooks -m 700 {RAN}")
     ready(machine, config)
+    machine.sh(f"useradd -r -G games hooks && install -d -o hooks -m 700 {RAN}")
 
 
 def script(machine: Machine, event: str, body: str, name: str = "it") -> None:

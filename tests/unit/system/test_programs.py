@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,38 @@ def test_under_systemd_what_does_not_run_is_not_started(
     programs.answer("is-active", code=3)
     assert notify("rsyslog", "restart") == ""
     assert [argv[1] for argv in programs.asked] == ["is-active"]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "active", "told"), [(0, 3, True), (1, 3, False), (0, 0, False)]
+)
+def test_a_unit_that_has_failed_is_started_at_once(
+    booted: set[str], programs: Programs, enabled: int, active: int, told: bool
+) -> None:
+    booted.add("/run/systemd/system")
+    programs.answer("is-enabled", "--quiet", "x.service", code=enabled)
+    programs.answer("is-active", "--quiet", "x.service", code=active)
+    programs.answer("restart", "x.service")
+    services.start_again("x.service")
+    assert (("systemctl", "restart", "x.service") in programs.asked) == told
+    asked = len(programs.asked)
+    booted.clear()
+    services.start_again("x.service")
+    assert len(programs.asked) == asked, "no systemd"
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_who_waits_for_a_service_is_told_that_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
+) -> None:
+    services.tell_ready()  # nobody waits
+    name = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}" if abstract else name)
+    services.tell_ready()  # nobody is there any more
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name if abstract else name)
+        services.tell_ready()
+        assert manager.recv(100) == b"READY=1"
 
 
 def test_a_daemon_that_refuses_is_quoted(booted: set[str], programs: Programs) -> None:

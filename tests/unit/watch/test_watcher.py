@@ -98,7 +98,7 @@ class Logged:
             failed = event.path in self.failing
             return Outcome(Result.FAILED, "it said no") if failed else Outcome(Result.DONE)
 
-        over = iter([False])
+        over, ready = iter([False]), list[Place | None]()
         watcher = Watcher(
             CONFIG,
             deliver,
@@ -109,10 +109,19 @@ class Logged:
             Queue(str(self.place)),
             Spool(str(self.place)),
         )
-        watcher.run()
+        watcher.run(lambda: ready.append(kept(self.place)))
+        assert ready and ready[0] is not None, "it is kept from where on the log is read"
         wait(watcher.dispatcher)
         watcher.end()
         return found
+
+
+def kept(place: Path) -> Place | None:
+    """How far the log was read, by what is on the disk."""
+    queue = Queue(str(place))
+    for _ in queue.recover():
+        pass
+    return queue.known.place
 
 
 def wait(dispatcher: Dispatcher) -> None:
