@@ -376,6 +376,14 @@ class Bind:
         return Ids(int(found[1]), int(found[3])) if found else None
 
     @property
+    def is_asked_for(self) -> bool:
+        """Whether an administrator has asked for it, and so a file of accounts has it.
+
+        Of what a profile brings, that is a home with the files of another owner.
+        """
+        return self.role == "mount" or (self.role == "home" and self.owner is not None)
+
+    @property
     def group(self) -> int | None:
         """The group that may write in the source, by `mount --group`."""
         return number(self._shared[0])

@@ -324,7 +324,13 @@ def _binds(account: Account, mounts: Sequence[MountWanted], host: Host) -> list[
         ids = resolve(one.owner, host) if one.owner else None
         gid = group_id(one.group, host) if one.group else None
         places = one.source, one.target, one.read_only
-        found.append(make_bind(account, *places, under_home=False, owner=ids, group=gid))
+        bind = make_bind(account, *places, under_home=False, owner=ids, group=gid)
+        if bind.role == "home":
+            raise UsageError(
+                f"{one.target} is the home, which is made first: then give it to its owner by "
+                f"chown(1), and use `sftpjail mount {account.name} SRC DST --as`"
+            )
+        found.append(bind)
     return found
 
 

@@ -162,9 +162,11 @@ def umount(context: Context) -> int:
             raise _no_mount(account, given.target, engine.host)
         _refuse_below(account, path, engine.host)
         if binds[0].role != "mount":
+            plain = join(["sftpjail", "mount", account.name, binds[0].source, given.target])
             raise SftpJailError(
                 f"{given.target} belongs to every jail of profile "
                 f"{account.profile.name if account.profile else ''}",
+                choices=[("to end --as", plain)] if binds[0].owner else [],
                 advice="see sftpjail.conf(5)",
             )
         changed = [b for b in binds if b.group is not None and not is_as_left(b, engine.host)]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..config import Config
 from ..errors import SftpJailError, did_you_mean
 from ..host import Host
-from ..model import Account, Bind, Ids, Problem, number
+from ..model import Account, Bind, Ids, Problem, inside, number
 from .guards import ADMIN_GROUPS, administrator
 from .membership import find
 
@@ -139,6 +139,21 @@ def seen_by(account: Account, bind: Bind) -> Account:
     if owner is None:
         return account
     return replace(account, uid=owner.uid, gid=owner.gid)
+
+
+def acting(account: Account, path: str, host: Host) -> tuple[Account, str]:
+    """Return as whom an account acts at a path in its jail, and what that path is on the host.
+
+    Args:
+        account: with its profile.
+        path: begins with the jail.
+        host: the facts.
+    """
+    around = [bind for bind in host.binds(account.name) if inside(path, bind.target)]
+    inner = max(around, key=lambda bind: len(bind.target), default=None)
+    if inner is None or inner.owner is None:
+        return account, host.mount_tables.behind(account.name, path)
+    return seen_by(account, inner), inner.source + path.removeprefix(inner.target)
 
 
 def strangers(account: Account, bind: Bind, host: Host) -> list[Problem]:

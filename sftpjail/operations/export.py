@@ -141,7 +141,7 @@ def _readable(entry: Entry) -> tuple[Entry, list[str]]:
 def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool) -> Entry:
     name = account.name
     closed = host.origin(name).closed if is_disabled(account, host) else None
-    binds = [bind for bind in host.binds(name) if bind.role == "mount"]
+    binds = [bind for bind in host.binds(name) if bind.is_asked_for]
     return Entry(
         name,
         uid=account.uid,

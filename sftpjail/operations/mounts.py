@@ -55,6 +55,8 @@ def make_bind(
         allow_setid: with OWNER, programs may get a set-user-ID bit that works on the host.
         group: the gid of a group that is to be able to write in SOURCE.
 
+    Of the home at its own place, OWNER is all that can be asked for: the profile mounts it.
+
     Raises:
         UsageError: a path is not valid, or what is asked for contradicts itself.
         SftpJailError: the target lies below the home.
@@ -88,7 +90,21 @@ def make_bind(
         options += (SETID,) * allow_setid
     elif group is not None:
         options = (*MOUNT_OPTIONS, group_option(group))
-    return Bind(source, path, read_only, options=options)
+    role = "home" if _is_home(account, source, path) else "mount"
+    if role == "home" and (read_only or group is not None):
+        raise UsageError(
+            f"{target} shows the home of {account.name}, as its profile says: it takes only --as",
+            advice="read_only in the profile lets nobody write; see sftpjail.conf(5)",
+        )
+    return Bind(source, path, read_only, role, options)
+
+
+def _is_home(account: Account, source: str, path: str) -> bool:
+    """Return whether a mount is that of the home, which the profile asks for."""
+    profile, home = account.profile, normal(account.home)
+    if profile is None or profile.in_home or profile.home != "bind" or home == "/":
+        return False
+    return source == home and path == account.jail + home
 
 
 def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config) -> list[Problem]:

@@ -301,3 +301,109 @@ def test_owners_that_may_not_be_lent(machine: Machine) -> None:
     machine.run("sftpjail", "apply")
     machine.run("sftpjail", "check")
     works(machine, "alice", key, "-ls /web")
+
+
+HOME = "/srv/web/alice"
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", ["fstab", "session"])
+def test_a_home_shows_the_files_of_the_web_server(kind: str, machine: Machine) -> None:
+    """`mount` of the home at its own place gives its mount a map, and takes it away again."""
+    prepared(machine, kind)
+    key = jail(machine, "alice", "-d", HOME)
+    as_it_is = ("sftpjail", "mount", "alice", HOME, HOME)
+    lent = (*as_it_is, "--as", "www-data")
+    if kind == "fstab" and is_old(machine):
+        machine.run("chown", "-R", "www-data:www-data", HOME)
+        refused(machine, *lent, says="mount(8) is 2.38 here and knows maps of owners from")
+        return
+    said = refused(machine, *lent, says=f"nobody could write in {HOME}: it is owned by 1000")
+    assert choice(said, "to give it that owner") == f"chown 33:33 {HOME}", said
+    machine.run("chown", "-R", "www-data:www-data", HOME)
+    for owner, reason in (
+        ("root", "root's files are never another's"),
+        ("www-data:shadow", "who has the files of the group shadow has the host"),
+        ("games", "does not allow it"),
+    ):
+        refused(machine, *as_it_is, "--as", owner, says=reason)
+    machine.run("mount", "-o", "remount,suid", "/srv/web")
+    refused(machine, *lent, says="which is mounted without nosuid")
+    machine.run("mount", "-o", "remount,nosuid", "/srv/web")
+    refused(machine, *as_it_is, "--read-only", code=2, says="it takes only --as")
+    machine.run(*lent)
+    again(machine, *lent)
+    again(machine, "sftpjail", "apply")
+    machine.run("sftpjail", "check")
+    machine.sh("echo x >/tmp/x; chmod 600 /tmp/x")
+    works(machine, "alice", key, f"put /tmp/x {HOME}/x", "chmod 640 x", "rename x y", "mkdir d")
+    assert machine.mode(f"{HOME}/y") == "www-data:www-data 640"
+    strange = machine.run("find", HOME, "!", "-user", "www-data", "-o", "!", "-group", "www-data")
+    assert strange.out == ""
+    assert "(home, as www-data" in machine.run("sftpjail", "show", "alice").out
+    told = machine.run("sftpjail", "--json", "explain", "alice").out
+    assert "has the files of www-data" in told and "it cannot write there" not in told
+    said = machine.run("sftpjail", "test", "alice", timeout=120).out
+    assert " ok\n" in said, said
+    a_broken_home(machine, key)
+    machine.run("usermod", "-u", "2345", "alice")
+    gid = machine.run("id", "-g", "alice").out.strip()
+    machine.run("sftpjail", "adopt", "--same-person", "alice")
+    machine.run("sftpjail", "apply")
+    works(machine, "alice", key, "put /tmp/x z", "rm z")
+    a_home_goes_through_a_file(machine)
+    works(machine, "alice", key, "put /tmp/x z", "rm z")
+    error = refused(machine, "sftpjail", "umount", "alice", HOME, says="belongs to every jail")
+    machine.sh(choice(error, "to end --as"))
+    assert "as www-data" not in machine.run("sftpjail", "show", "alice").out
+    said = machine.run("sftpjail", "check", check=False).out
+    assert f"fix: chown 2345:{gid} {HOME}\n" in said, said
+    machine.run("chown", "-R", "alice:", HOME)
+    machine.run("sftpjail", "check")
+    works(machine, "alice", key, "put /tmp/x z", "rm z")
+    machine.run("sftpjail", "remove", "alice")
+    assert HOME not in machine.read("/etc/fstab") + machine.read("/proc/self/mountinfo")
+
+
+def a_broken_home(machine: Machine, key: str) -> None:
+    """A home that is another's by now is a problem, and what is printed gives it to its owner."""
+    machine.run("chown", "root:root", HOME)
+    said = machine.run("sftpjail", "check", check=False).out
+    assert f"chown 33:33 {HOME}" in said, said
+    machine.run("chown", "33:33", HOME)
+    machine.run("sftpjail", "check")
+    machine.write(CONFIG, machine.read(CONFIG).replace("as = www-data,", ""))
+    done = machine.run("sftpjail", "apply", check=False)
+    label = f"to show {HOME} with the owners that its files have"
+    assert done.code == 1 and "does not allow it" in done.err, done
+    assert choice(done.err, label) == f"sftpjail mount alice {HOME} {HOME}"
+    machine.write(CONFIG, machine.read(CONFIG).replace("[mounts]\n", "[mounts]\nas = www-data,\n"))
+    machine.run("sftpjail", "apply")
+    works(machine, "alice", key, "ls y")
+
+
+def a_home_goes_through_a_file(machine: Machine) -> None:
+    """`export` has it, and `apply` finds it, takes it away, brings it back, and makes it for others."""
+    accounts = json.loads(machine.run("sftpjail", "export", "--format", "json").out)["accounts"]
+    mount = {"source": HOME, "target": HOME, "read_only": False, "as": "www-data"}
+    (alice,) = accounts
+    assert alice["mounts"] == [mount]
+    plain = {"name": "alice", "mounts": []}
+
+    def apply(*found: dict[str, object], code: int = 0) -> str:
+        machine.write("/root/accounts", json.dumps({"accounts": found}), 0o600)
+        done = machine.run("sftpjail", "apply", "/root/accounts", check=False)
+        assert done.code == code, done
+        return done.out + done.err
+
+    apply(alice)
+    again(machine, "sftpjail", "apply", "/root/accounts")
+    apply(plain)
+    assert "as www-data" not in machine.run("sftpjail", "show", "alice").out
+    apply(alice)
+    assert "(home, as www-data" in machine.run("sftpjail", "show", "alice").out
+    home = "/home/carol"
+    carol = {"name": "carol", "mounts": [f"{home}:{home}:as=www-data"]}
+    said = apply(alice, carol, code=1)
+    assert f"install -d -m 750 -o 33 -g 33 {home}" in said, said
+    refused(machine, "sftpjail", "add", "carol", "--mount", f"{home}:{home}:as=www-data", code=2)

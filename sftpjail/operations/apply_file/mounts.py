@@ -73,7 +73,7 @@ class MountChanges:
 
     def __init__(self, account: Account, mounts: Sequence[MountWanted], host: Host) -> None:
         self._account = account
-        there = {bind.target: bind for bind in host.binds(account.name) if bind.role == "mount"}
+        there = {bind.target: bind for bind in host.binds(account.name) if bind.is_asked_for}
         wanted = {bind.target: bind for bind in wanted_binds(account, mounts, host, there)}
         both = [target for target in wanted if target in there]
         same = {target for target in both if _is_same(wanted[target], there[target])}
@@ -83,15 +83,18 @@ class MountChanges:
         come_or_go = {*wanted, *there} - {*both}
         outer = {*come_or_go, *(bind.target for bind in other)}
         moved = [there[target] for target in same if _is_below(target, outer)]
+        homes = [bind for bind in gone if bind.role == "home"]  # they lose their map, no more
+        gone = [bind for bind in gone if bind.role != "home"]
         early = [*other, *moved]
         if early or any(_is_below(target, outer) for target in come_or_go):
             early += gone
         stay = same - {bind.target for bind in early}
 
         self._early, self._late = early, [bind for bind in gone if bind not in early]
-        self._changed = there.keys() - stay
+        self._changed = {*there, *wanted} - stay
         self._coming = [bind for target, bind in wanted.items() if target not in stay]
-        self.lines = [f"- mount {self._in_words(bind)}" for bind in (*gone, *other)]
+        self._coming += [Bind(bind.source, bind.target, role="home") for bind in homes]
+        self.lines = [f"- mount {self._in_words(bind)}" for bind in (*gone, *homes, *other)]
         self.lines += [
             f"+ mount {self._in_words(wanted[target])}" for target in sorted(wanted.keys() - same)
         ]

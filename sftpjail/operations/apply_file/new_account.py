@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from shlex import quote
 
+from ... import fixes
 from ...accounts_file.entry import Entry
 from ...actions import AddAccounts, NewAccount
 from ...config import keyfile
@@ -68,9 +69,9 @@ class NewAccounts:
         profile = self._profile(entry)
         account = self._account(entry, profile)
         guard(account, self._host, OVERRIDE)
-        self._judge_home(account, profile)
-        made = self._made(account, entry, profile)
         binds = wanted_binds(account, entry.mounts, self._host)
+        self._judge_home(account, profile, binds)
+        made = self._made(account, entry, profile)
         expected = replace(account, uid=-1, shell=made.shell)
         self._judge_targets(expected, binds)
         draft = Draft(steps=self._storage(account, entry))
@@ -135,13 +136,22 @@ class NewAccounts:
         home = home_of(entry.name, profile, self._host)
         return Account(entry.name, uid, -1, home, profile=profile)
 
-    def _judge_home(self, account: Account, profile: Profile) -> None:
+    def _judge_home(self, account: Account, profile: Profile, binds: Sequence[Bind]) -> None:
         """Refuse a home that belongs to somebody else, or that no jail may be in or show."""
         found = self._host.lstat(account.home)
-        if profile.home != "inside" and found is not None and found.st_uid != account.uid:
+        owner = next((bind.owner for bind in binds if bind.role == "home"), None)
+        uid = owner.uid if owner else account.uid
+        if owner and found is None:
+            make = f"install -d -m 750 -o {owner.uid} -g {owner.gid} {{}}"
+            raise SftpJailError(
+                f"mounts: the home {account.home} is to have the files of another owner, and is "
+                "not there",
+                fixes.on(account.home, self._host, make),
+            )
+        if profile.home != "inside" and found is not None and found.st_uid != uid:
             raise SftpJailError(
                 f"{account.home} is there already, and belongs to uid {found.st_uid}",
-                advice=f"move it away, or give it to uid {account.uid}",
+                advice=f"move it away, or give it to uid {uid}",
             )
         wrong = refusal(account, self._host, self._config)
         if wrong:
@@ -167,6 +177,8 @@ class NewAccounts:
         """Refuse a mount at a place where the jail of a new account shows something itself."""
         for own in self._engine.manager.binds(account, self._host) if binds else ():
             for bind in binds:
+                if bind.role == own.role == "home":
+                    continue
                 below_log = own.role == "log" and inside(bind.target, own.target)
                 if not (inside(own.target, bind.target) or below_log):
                     continue

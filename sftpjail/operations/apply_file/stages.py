@@ -199,7 +199,10 @@ def _jail_events(account: Account, new: NewJail, engine: Engine) -> list[Event]:
     if new.entry.keys is not None:
         of_keys, _ = key_changes(account, new.keys, new.stale)
         events += of_keys
-    return [*events, *_mounts(account, new, engine.host, 0)]
+    mounts = _mounts(account, new, engine.host, 0)
+    homes = [one.bind.target for one in mounts if one.bind.role == "home"]
+    others = [e for e in events if not (isinstance(e, OnMount) and e.bind.target in homes)]
+    return [*others, *mounts]
 
 
 def _mounts(account: Account, new: NewJail, host: Host, above: int) -> list[OnMount]:

@@ -355,7 +355,10 @@ def on_jail_binds(account: Account, host: Host) -> list[Bind]:
         return []
     # uid -1 stands for the account that a dry run of `add` would create, with its home. A home that
     # the jail has shown is away, and on_mount says so.
-    known = any(bind.role == "home" for bind in host.binds(account.name))
+    known = next((bind for bind in host.binds(account.name) if bind.role == "home"), None)
     if account.exists and account.local and not (known or host.is_dir(home)):
         return []
-    return [Bind(home, account.jail + home, role="home")]
+    # Whose files it shows as the account's is written nowhere else.
+    mapped = known is not None and known.source == home and known.owner is not None
+    options = known.options if known and mapped else ()
+    return [Bind(home, account.jail + home, role="home", options=options)]

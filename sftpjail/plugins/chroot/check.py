@@ -15,6 +15,7 @@ from ...escapes import Advice, Choice, shown
 from ...host import Host
 from ...jails.away import home_away, is_bare_of_homes, waits_for_mount
 from ...jails.homes import refusal
+from ...jails.owners import acting
 from ...model import components, inside, normal
 from ...openssh.chroot_path import make_home, new_home, path_fix
 from ...openssh.match_blocks import start_of
@@ -59,13 +60,13 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
     start = start_of(account, host, config)
     if _unmounted(account, account.jail + start, host):
         return []
-    path = host.mount_tables.behind(account.name, account.jail + start.rstrip("/"))
+    writer, path = acting(account, account.jail + start.rstrip("/"), host)
     barred = _barred(account, start, host)
     if barred:
         return [barred]
     if not host.is_dir(path):
         what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
-        command = fixes.on(path, host, f"install -d -o {account.uid} -g {account.gid} {{}}")
+        command = fixes.on(path, host, f"install -d -o {writer.uid} -g {writer.gid} {{}}")
         return [Problem(what, "sshd closes the session", command, fixes.advice(path, host))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
@@ -76,7 +77,7 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
     if start == "/":
         what = f"the session of {account.name} starts in /, where only root writes"
         return [Problem(what, f"{account.home} is not in the jail", "sftpjail apply")]
-    return _unwritable(account, start, path, host)
+    return _unwritable(account, writer, start, path, host)
 
 
 def _unmounted(account: Account, path: str, host: Host) -> bool:
@@ -117,8 +118,8 @@ def _homeless(account: Account, host: Host) -> Problem:
 def _barred(account: Account, start: str, host: Host) -> Problem | None:
     """Return the problem that an account may not enter a directory above START."""
     for part in components(start)[:-1]:
-        path = host.mount_tables.behind(account.name, normal(account.jail + part))
-        if host.is_dir(path) and not host.may(account, path, "x"):
+        who, path = acting(account, normal(account.jail + part), host)
+        if host.is_dir(path) and not host.may(who, path, "x"):
             what = f"{account.name} may not enter {path}"
             why = f"the session cannot start in {start}"
             fix = fixes.on(path, host, "chmod o+rx {}")
@@ -150,15 +151,17 @@ def _left_at_home(account: Account, host: Host) -> list[Problem]:
     return [Problem(what, f"its sessions see {account.files}", fix, fixes.advice(home, host))]
 
 
-def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Problem]:
-    """Return what prevents an account from writing in PATH, which it sees as START."""
+def _unwritable(
+    account: Account, writer: Account, start: str, path: str, host: Host
+) -> list[Problem]:
+    """Return what prevents an account from writing in PATH, as WRITER; it sees that as START."""
     why, advice = "uploads fail", fixes.advice(path, host)
     if host.files.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
         return [_read_only(what, why, path, host)]
     found = host.stat(path)
-    if found and not (host.may(account, path, "w") and host.may(account, path, "x")):
-        return [_not_permitted(account, start, path, found, host)]
+    if found and not (host.may(writer, path, "w") and host.may(writer, path, "x")):
+        return [_not_permitted(account, writer, start, path, found, host)]
     if host.files.full(path):
         free = f"delete what is not needed, or make it larger; `df -h {quote(path)}` shows it"
         return [Problem(f"the file system of {start} is full", why, advice=free)]
@@ -171,9 +174,12 @@ def _unwritable(account: Account, start: str, path: str, host: Host) -> list[Pro
 
 
 def _not_permitted(
-    account: Account, start: str, path: str, found: os.stat_result, host: Host
+    account: Account, writer: Account, start: str, path: str, found: os.stat_result, host: Host
 ) -> Problem:
-    """Return the problem that owner, mode or access list prevent an account from writing."""
+    """Return the problem that owner, mode or access list prevent an account from writing.
+
+    It does so as WRITER, who is another where its mount has a map of owners.
+    """
     why = "uploads fail"
     owner = f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
     what = f"{account.name} cannot write in {start} ({owner})"
@@ -187,9 +193,9 @@ def _not_permitted(
         return Problem(what, why, "", advice)
     if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
         # It may be somebody else's. setfacl(1) takes a name of digits for a uid.
-        fix = fixes.on(path, host, f"setfacl -m u:{account.uid}:rwx {{}}")
+        fix = fixes.on(path, host, f"setfacl -m u:{writer.uid}:rwx {{}}")
         return Problem(what, why, fix, fixes.advice(path, host))
-    whose = _whose(account, path, host)
+    whose = _whose(account, path, host) if writer is account else ""
     if whose:
         what = f"{account.name} cannot write in {start}: it is {whose}'s"
         command = new_home(account, host)
@@ -197,7 +203,7 @@ def _not_permitted(
         if isinstance(command, Advice):
             return Problem(what, why, command)
         return Problem(what, why, choices=(Choice(label, command),))
-    commands = [] if found.st_uid == account.uid else [f"chown {account.uid}:{account.gid} {{}}"]
+    commands = [] if found.st_uid == writer.uid else [f"chown {writer.uid}:{writer.gid} {{}}"]
     commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
     return Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))
 
@@ -253,9 +259,7 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
         flaw = host.flaw(component)
         facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
     start = start_of(account, host, config)
-    able = host.may(
-        account, host.mount_tables.behind(account.name, account.jail + start.rstrip("/")), "w"
-    )
+    able = host.may(*acting(account, account.jail + start.rstrip("/"), host), "w")
     facts.append(
         Fact(
             "session", "starts in", start, "it can write there" if able else "it cannot write there"

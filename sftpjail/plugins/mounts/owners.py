@@ -72,13 +72,20 @@ def _judge_owner(
         return
     if not known:
         raise SftpJailError(f"{begin}: {reason}", advice=advice)
-    inner = bind.target.removeprefix(account.jail)
-    umount = f"sftpjail umount {quote(account.name)} {quote(inner)}"
     raise Unsafe(
         f"{begin} any longer: {reason}",
-        choices=[(f"to take {inner} out of its jail", umount)],
+        choices=[_way_out(account, bind)],
         advice=advice if line else "",
     )
+
+
+def _way_out(account: Account, bind: Bind) -> tuple[str, str]:
+    """Return the choice to end a map: with its mount, or without it where that is the home's."""
+    name, inner = quote(account.name), quote(bind.target.removeprefix(account.jail))
+    if bind.role == "home":
+        show = f"sftpjail mount {name} {quote(bind.source)} {inner}"
+        return f"to show {bind.source} with the owners that its files have", show
+    return f"to take {inner} out of its jail", f"sftpjail umount {name} {inner}"
 
 
 def _judge_around(account: Account, bind: Bind, host: Host) -> None:
@@ -120,7 +127,8 @@ def _judge_source(bind: Bind, owner: Ids, host: Host) -> None:
             f"{words}, and neither its owner nor its group may be another than "
             f"{named(owner, host)} ({owner.uid}:{owner.gid})",
             choices=[("to give it that owner", give)] if give else [],
-            advice="give --as the owner and the group that it has, or --read-only",
+            advice="give --as the owner and the group that it has"
+            + (", or --read-only" if bind.role != "home" else ""),
         )
     place = host.mount_tables.runs_setid(bind.source)
     if place and SETID not in bind.options and not bind.read_only:

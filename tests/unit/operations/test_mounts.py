@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from fakes import Tree
 
+from sftpjail.accounts_file.entry import MountWanted
 from sftpjail.config import Config
+from sftpjail.engine.plan import Event, OnMount
 from sftpjail.errors import SftpJailError, UsageError
-from sftpjail.model import Account, Bind, Profile
+from sftpjail.model import Account, Bind, Ids, Profile
+from sftpjail.operations.apply_file.mounts import MountChanges
 from sftpjail.operations.mounts import make_bind, target_in, unusable
 
 ANN = Account("ann", 1001, 1001, "/home/ann", profile=Profile("p"))
@@ -25,6 +28,41 @@ def test_a_mount_below_a_home_is_asked_for_by_name(under_home: bool) -> None:
         with pytest.raises(SftpJailError, match="/web lies below the home of ann") as caught:
             make_bind(AT_HOME, "/srv/web", "/web", False, False)
         assert "--under-home" in caught.value.advice
+
+
+def test_the_home_at_its_own_place_is_the_profiles_mount() -> None:
+    bind = make_bind(ANN, "/home//ann/", "/home/ann", False, False, Ids(33, 33))
+    assert (bind.role, bind.owner) == ("home", Ids(33, 33)) and bind.is_asked_for
+    plain = make_bind(ANN, "/home/ann", "/home/ann", False, False)
+    assert plain == Bind("/home/ann", "/srv/sftp/ann/home/ann", role="home")
+    assert not plain.is_asked_for
+    for source, target in (("/home/ann", "/web"), ("/srv", "/home/ann"), ("/home", "/home")):
+        assert make_bind(ANN, source, target, False, False).role == "mount"
+    for more in ({"read_only": True}, {"read_only": False, "group": 33}):
+        with pytest.raises(UsageError, match="it takes only --as"):
+            make_bind(ANN, "/home/ann", "/home/ann", under_home=False, **more)
+
+
+def test_a_file_of_accounts_gives_a_home_its_map_and_takes_it(tree: Tree) -> None:
+    """Never the mount itself: the profile has that."""
+    tree.account("www-data", 33)
+    plain = Bind("/home/ann", "/srv/sftp/ann/home/ann", role="home")
+    repair = OnMount(ANN, plain)
+    lent = MountWanted("/home/ann", "/home/ann", owner="www-data")
+
+    def events(*mounts: MountWanted) -> list[Event]:
+        draft = MountChanges(ANN, mounts, tree.host()).draft([repair])
+        assert not draft.room and not draft.inner
+        return draft.events
+
+    assert events() == [repair]
+    (event,) = events(lent)
+    assert isinstance(event, OnMount) and event.bind.owner == Ids(33, 33)
+    mapped = ",".join(event.bind.options)
+    tags = "x-sftpjail.user=ann,x-sftpjail.role=home"
+    tree.fstab(f"/home/ann {plain.target} none {mapped},{tags} 0 0")
+    assert events(lent) == [repair], "as it is"
+    assert events() == [OnMount(ANN, plain)]
 
 
 @pytest.mark.parametrize("target", ["web", "../x", "/..", "/a/../b", "/", "//", "/.", "/a\nb"])

@@ -10,8 +10,9 @@ from fakes import Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
 
 from sftpjail import Bind, MakeDir, Profile, Remove, SetOwner, SftpJailError
-from sftpjail.actions import Move
+from sftpjail.actions import MOUNT_OPTIONS, Move
 from sftpjail.config import Config
+from sftpjail.model import SETID, Ids, id_map
 
 RECORD = "/var/lib/sftpjail/accounts/ann"
 
@@ -247,6 +248,21 @@ def test_on_jail_binds_show_the_home_where_the_session_starts(tree: Tree, fire: 
     assert (
         fire("chroot", "on_jail_binds", host, account=ann(BIND, uid=-1, home="/home/not-yet")) != []
     )
+
+
+def test_on_jail_binds_keep_whose_files_a_home_shows(tree: Tree, fire: Fire) -> None:
+    options = (*MOUNT_OPTIONS, id_map(Ids(33, 33), 1001, 1001))
+    line = f"/srv/sftp/ann/home/ann none bind,{','.join(options[1:])}"
+    tags = "x-sftpjail.user=ann,x-sftpjail.role=home,x-sftpjail.setid"
+    tree.write("/etc/fstab", f"/home/ann {line},{tags} 0 0\n")
+    (bind,) = fire("chroot", "on_jail_binds", tree.host(), account=ann(BIND))
+    assert bind.role == "home" and bind.owner == Ids(33, 33) and SETID in bind.options
+    tree.directory("/home/other")
+    (bind,) = fire("chroot", "on_jail_binds", tree.host(), account=ann(BIND, home="/home/other"))
+    assert bind == Bind("/home/other", "/srv/sftp/ann/home/other", role="home"), "usermod -d"
+    tree.write("/etc/fstab", f"/home/ann {line.replace('u:33', 'b:33')},{tags} 0 0\n")
+    (bind,) = fire("chroot", "on_jail_binds", tree.host(), account=ann(BIND))
+    assert not bind.options, "no map of ours"
 
 
 @pytest.mark.parametrize(

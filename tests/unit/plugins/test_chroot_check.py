@@ -10,6 +10,7 @@ from golden import BIND, HOME, INSIDE, Fire, ann
 
 from sftpjail import Fact, Problem, Profile
 from sftpjail.escapes import Choice
+from sftpjail.model import Ids, id_map
 
 JAIL, HOME_INSIDE = "/srv/sftp/ann", "/srv/sftp/ann/home/ann"
 REFUSES = "sshd refuses the chroot and closes the login"
@@ -37,6 +38,22 @@ def test_on_check_of_a_good_jail(tree: Tree, fire: Fire) -> None:
     tree.owners["/home/ann"] = (0, 0)
     tree.directory("/home/ann/files", 0o700, (1001, 1001))
     assert check(tree, fire, HOME) == []
+
+
+def test_on_check_of_a_home_with_the_files_of_another_owner(tree: Tree, fire: Fire) -> None:
+    profile = replace(BIND, mounts="session")
+    mapped = id_map(Ids(33, 33), 1001, 1001)
+    tree.write(
+        "/etc/sftpjail/mounts/ann",
+        f"/home/ann {HOME_INSIDE} none bind,{mapped},x-sftpjail.user=ann,x-sftpjail.role=home 0 0",
+    )
+    tree.account("www-data", 33)
+    tree.directory("/home/ann", 0o700, (33, 33))
+    assert check(tree, fire, profile) == []
+    tree.directory("/home/ann", 0o700, (1001, 1001))
+    (problem,) = check(tree, fire, profile)
+    assert problem.what == "ann cannot write in /home/ann (owner 1001:1001, mode 0700)"
+    assert problem.fix == "chown 33:33 /home/ann"
 
 
 # -- components ----------------------------------------------------------------------------------

@@ -105,6 +105,21 @@ def test_a_mount_that_must_not_be(change: str, words: str, tree: Tree, fire: Fir
         fire("mounts", "on_mount", tree.host(), config, account=ann(), bind=bind)
 
 
+def test_a_home_loses_its_map_and_not_its_mount(tree: Tree, fire: Fire) -> None:
+    home, place = "/home/ann", f"{JAIL}/home/ann"
+    tree.directory(home, owner=(33, 33))
+    tree.fstab(f"{home} {place} none bind,{MAP},x-sftpjail.user=ann,x-sftpjail.role=home 0 0")
+    (bind,) = tree.host().binds("ann")
+    actions = fire("mounts", "on_mount", tree.host(), AS, account=ann(), bind=bind)
+    assert MAP in lines(actions)[0] and "x-sftpjail.role=home" in lines(actions)[0]
+    with pytest.raises(SftpJailError, match="any longer") as caught:
+        fire("mounts", "on_mount", tree.host(), Config(), account=ann(), bind=bind)
+    ((_, command),) = caught.value.choices
+    assert command == "sftpjail mount ann /home/ann /home/ann"
+    plain = replace(bind, options=())
+    assert MAP not in lines(fire("mounts", "on_mount", tree.host(), account=ann(), bind=plain))[0]
+
+
 def test_a_source_without_nosuid_can_be_accepted(tree: Tree, fire: Fire) -> None:
     srv(tree, "")
     for options in ((*SITE.options, SETID), ("ro", *SITE.options)):
