@@ -357,7 +357,7 @@ def test_a_home_shows_the_files_of_the_web_server(kind: str, machine: Machine) -
     machine.sh(choice(error, "to end --as"))
     assert "as www-data" not in machine.run("sftpjail", "show", "alice").out
     said = machine.run("sftpjail", "check", check=False).out
-    assert f"fix: chown 2345:{gid} {HOME}\n" in said, said
+    assert f"fix: chown 2345:{gid} /srv" in said, said
     machine.run("chown", "-R", "alice:", HOME)
     machine.run("sftpjail", "check")
     works(machine, "alice", key, "put /tmp/x z", "rm z")
