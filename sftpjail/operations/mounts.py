@@ -75,15 +75,7 @@ def make_bind(
             "`deluser --remove-home` and `rm -r` would delete what is mounted there",
             advice="give --under-home if you accept that, or a profile with chroot = /DIRECTORY/%u",
         )
-    if not source:
-        raise UsageError("SRC is empty; give a directory of the host")
-    try:
-        source = normal(os.path.abspath(source))
-    except OSError as error:
-        raise UsageError(
-            f"{source} is relative, and the working directory is gone: {error.strerror}"
-        ) from error
-    escape(source)
+    source = _source_of(source)
     options: tuple[str, ...] = ()
     if owner is not None:
         options = ("ro",) * read_only + (*MOUNT_OPTIONS, id_map(owner, account.uid, account.gid))
@@ -97,6 +89,24 @@ def make_bind(
             advice="read_only in the profile lets nobody write; see sftpjail.conf(5)",
         )
     return Bind(source, path, read_only, role, options)
+
+
+def _source_of(source: str) -> str:
+    """Return the path of a source without detours.
+
+    Raises:
+        UsageError: it is empty, relative to nothing, or does not fit fstab(5).
+    """
+    if not source:
+        raise UsageError("SRC is empty; give a directory of the host")
+    try:
+        source = normal(os.path.abspath(source))
+    except OSError as error:
+        raise UsageError(
+            f"{source} is relative, and the working directory is gone: {error.strerror}"
+        ) from error
+    escape(source)
+    return source
 
 
 def _is_home(account: Account, source: str, path: str) -> bool:
