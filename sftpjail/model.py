@@ -400,6 +400,16 @@ class Bind:
         return gid, former
 
 
+def outer_first(binds: Iterable[Bind]) -> list[Bind]:
+    """Return binds in the order of mounting: none comes before one that it lies in."""
+    return sorted(binds, key=lambda bind: depth(bind.target))
+
+
+def inner_first(binds: Iterable[Bind]) -> list[Bind]:
+    """Return binds in the order of unmounting: none comes before one that lies in it."""
+    return sorted(binds, key=lambda bind: -depth(bind.target))
+
+
 def group_option(gid: int, former: str = "") -> str:
     """Return the option of a mount whose directory a group shares.
 
@@ -669,6 +679,11 @@ def inside(path: str, directory: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 12)  # a jail's few paths are compared again and again
+def depth(path: str) -> int:
+    """Return how many directories lie above a normal absolute path."""
+    return path.count("/")
+
+
 def normal(path: str) -> str:
     """Return an absolute path in its shortest form.
 

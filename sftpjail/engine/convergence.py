@@ -10,7 +10,7 @@ from ..actions import Action, Check, EndProcesses, MakeDir, Notify, Remove, Run
 from ..errors import SftpJailError
 from ..escapes import some
 from ..host import Host
-from ..model import inside
+from ..model import depth, inside
 from ..system.files import is_backup
 from .plan import OURS, Event, OnMount, OnUnmount, Plan, Step, names_of
 
@@ -106,7 +106,7 @@ def going(plan: Plan, host: Host) -> set[str]:
     }
     removed = [path for path, goes in last.items() if goes]
     gone: set[str] = set()
-    for path in sorted(removed, key=lambda path: -path.count("/")):
+    for path in sorted(removed, key=depth, reverse=True):
         found = host.lstat(path)
         if found is None or not stat.S_ISDIR(found.st_mode) or path in host.mounts:
             continue

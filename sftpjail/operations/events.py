@@ -18,7 +18,7 @@ from ..jails.closing import DISABLE, close, is_shut, lets_in, why_spared
 from ..jails.directory import refuse_silent
 from ..jails.leftovers import has_remains, in_question, left_names, leftover
 from ..jails.membership import find
-from ..model import Account, Bind, inside
+from ..model import Account, Bind, inner_first, inside, outer_first
 from ..openssh.chroot_path import new_home
 
 
@@ -66,11 +66,10 @@ def create_events(
             wanted[moved] = replace(bind, target=moved)
         if not any(host.mount_tables.same_place(bind.target, target) for target in wanted):
             gone.append(bind)  # otherwise it stays in place under another name
-    ordered = sorted(wanted.values(), key=lambda bind: bind.target.count("/"))
     return [
         *(OnUnmount(account, bind) for bind in gone),
         OnUserCreate(account, new=_is_new(account, host)),
-        *(OnMount(account, bind) for bind in ordered),
+        *(OnMount(account, bind) for bind in outer_first(wanted.values())),
     ]
 
 
@@ -187,7 +186,7 @@ def _line_home(account: Account, bind: Bind, host: Host) -> str:
 def remove_events(
     account: Account, host: Host, deleted: bool, live_only: bool = False
 ) -> list[Event]:
-    """Return the events that remove one jail: every bind, the deepest first, then the jail.
+    """Return the events that remove one jail: every bind, the innermost first, then the jail.
 
     Args:
         account: the jailed account.
@@ -195,7 +194,7 @@ def remove_events(
         deleted: the account is deleted too.
         live_only: the account may still stay, so the binds keep their lines.
     """
-    ordered = sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
+    ordered = inner_first(host.binds(account.name))
     return [
         *(OnUnmount(account, bind, live_only) for bind in ordered),
         OnUserRemove(account, deleted),

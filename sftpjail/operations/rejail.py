@@ -23,7 +23,7 @@ from ..escapes import look_at
 from ..jails import activity
 from ..jails.closing import JAIL, close
 from ..jails.guards import guard
-from ..model import Account, Bind, Closed
+from ..model import Account, Bind, Closed, outer_first
 from ..openssh.public_keys import blob
 from .events import create_events
 from .keys import keys_in, migrate_events, old_place, present
@@ -68,15 +68,12 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
         words = f"{name} has {activity.listed(works)} by now, which a jail would not confine"
         raise SftpJailError(words, f"sftpjail adopt {name}")
     keys = _key_events(account, item, engine)
-    binds = [
-        Bind(**bind | {"options": tuple(bind["options"])})
-        for bind in sorted(item["binds"], key=lambda bind: str(bind["target"]).count("/"))
-    ]
+    binds = [Bind(**bind | {"options": tuple(bind["options"])}) for bind in item["binds"]]
     known = {bind.target for bind in host.binds(name)}
     events = [
         *create_events(account, host, engine.manager),
         *keys,
-        *(OnMount(account, bind) for bind in binds if bind.target not in known),
+        *(OnMount(account, bind) for bind in outer_first(binds) if bind.target not in known),
         # The history of earlier versions does not have them.
         *([OnUserLimit(account, had)] if (had := tuple(item.get("addresses", ()))) else []),
         *([OnUserKeep(account, True)] if item.get("keep") else []),

@@ -10,19 +10,11 @@ from contextlib import contextmanager
 from machine import Machine
 from steps import CONFIG
 
+from sftpjail.model import EVENT_KINDS
+
 EVENTS = "[events]\nuser = hooks\nworkers = 3\ntimeout = 20\nretries = 0\n"
 UNIT = "sftpjail-watch.service"
 LOG = "/var/log/sftp.log"
-KINDS = (
-    "upload",
-    "upload-failed",
-    "download",
-    "rename",
-    "delete",
-    "session-start",
-    "session-end",
-    "gap",
-)
 # Says what it got, in a line that is written whole, whatever kills it; what is in /run/bad/PATH makes it fail.
 SCRIPT = r"""#!/bin/sh
 [ -z "$SFTPJAIL_PATH" ] || [ ! -e "/run/bad$SFTPJAIL_PATH" ] || exit 1
@@ -36,7 +28,7 @@ def prepare(machine: Machine, backend: str = "") -> None:
     """A user for scripts, and a script for each event."""
     machine.run("useradd", "--system", "--shell", "/usr/sbin/nologin", "hooks")
     machine.sh("install -d -o hooks /run/told; mkdir /run/bad")
-    for kind in KINDS:
+    for kind in EVENT_KINDS:
         machine.write(f"/etc/sftpjail/hooks/{kind}.d/tell", SCRIPT, 0o755)
     machine.sh("dd if=/dev/zero of=/root/file bs=1000 count=1 2>/dev/null")
     machine.write(CONFIG, f"{EVENTS}{backend}")

@@ -10,7 +10,7 @@ from ...escapes import shown
 from ...host import Host
 from ...jails.owners import resolve
 from ...jails.sharing import resolve as group_id
-from ...model import SETID, Account, Bind, components, inside
+from ...model import SETID, Account, Bind, components, inner_first, inside
 from ..mounts import make_bind, target_in
 from .draft import Draft
 
@@ -121,9 +121,8 @@ class MountChanges:
         return draft
 
     def _unmounted(self, binds: Sequence[Bind]) -> list[OnUnmount]:
-        """Return the events of binds that end, the deepest first."""
-        ordered = sorted(binds, key=lambda bind: -bind.target.count("/"))
-        return [OnUnmount(self._account, bind) for bind in ordered]
+        """Return the events of binds that end, the innermost first."""
+        return [OnUnmount(self._account, bind) for bind in inner_first(binds)]
 
     def _in_words(self, bind: Bind) -> str:
         target = bind.target.removeprefix(self._account.jail)

@@ -19,7 +19,7 @@ from ...jails.owners import named, others, seen_by
 from ...jails.sharing import named as group_named
 from ...jails.sharing import others as not_shared
 from ...jails.submounts import hidden
-from ...model import SETID, inside, normal
+from ...model import SETID, inner_first, inside, normal
 from ...openssh.repair import basic
 from ...paths import FSTAB
 from . import sharing
@@ -107,7 +107,7 @@ def _others(account: Account, host: Host) -> list[Problem]:
     """Return one problem for all binds that show another directory; any of them stops apply."""
     wrong = [
         bind
-        for bind in sorted(host.binds(account.name), key=lambda bind: -bind.target.count("/"))
+        for bind in inner_first(host.binds(account.name))
         if inside(bind.target, account.jail)
         and host.mount_at(bind.target)
         and host.lstat(bind.source)
