@@ -8,7 +8,7 @@ mounts in the history. Anything that was only adapted to the configuration stays
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
@@ -117,12 +117,9 @@ class Inverse:
         self._rest: list[Event] = []  # what can be planned only when all else is done
         self._begin = 0  # where the events of the account in hand begin
         _refuse_later(entry, entries)
-        item = imported(self.items)
-        if item and not item["profiles"]:  # it is the undo of an import
-            words = f"transaction {entry['id']} gave jails by hand back, and is not undone"
-            raise SftpJailError(words, "sftpjail import --apply")
+        self._refuse_undo_of_import()
         self._refuse_changed(engine)
-        self.deleted = {i["account"]: i for i in self.items if i["event"] == "deleted"}
+        self.deleted = {item["account"]: item for item in self.items if item["event"] == "deleted"}
         self.restore = [step for item in self.deleted.values() for step in _restored(item, engine)]
         back = [step.action for step in self.restore if isinstance(step.action, SetOwner)]
         self.given = {action.path: (action.uid, action.gid, action.mode) for action in back}
@@ -131,6 +128,13 @@ class Inverse:
         """Return the engine to plan and apply it with: for an import, without its profiles."""
         item = imported(self.items)
         return engine_without(item, engine) if item else engine
+
+    def _refuse_undo_of_import(self) -> None:
+        """Refuse if the transaction itself is the undo of an import."""
+        item = imported(self.items)
+        if item and not item["profiles"]:
+            words = f"transaction {self.entry['id']} gave jails by hand back, and is not undone"
+            raise SftpJailError(words, "sftpjail import --apply")
 
     def _refuse_changed(self, engine: Engine) -> None:
         """Refuse if a file or an account is no longer as the transaction has left it."""
@@ -154,10 +158,7 @@ class Inverse:
         self._rest = []
         item = imported(self.items)
         if item:
-            setups = [i for i in self.items if i["event"] == OnSetup.hook]
-            made = any(i.get("first") for i in setups)
-            keys = {i["key"] for i in self.items if i["event"] == OnKeyAdd.hook}
-            return plan_back(item, made, keys, self._now, engine)
+            return self._plan_of_import(item, engine)
         first, last = self._of_host(engine)
         accounts = by_account(self.items)
         for name in reversed(accounts):
@@ -169,6 +170,12 @@ class Inverse:
         events = [*first, *self._events, *last]
         ahead, limited = limited_by(events, engine.host)
         return engine.plan([*ahead, *events], also=self._also, limited=limited)
+
+    def _plan_of_import(self, item: Mapping[str, Any], engine: Engine) -> Plan:
+        """Return the plan that gives imported jails back to the hand that made them."""
+        first = any(i["event"] == OnSetup.hook and i.get("first") for i in self.items)
+        keys = {i["key"] for i in self.items if i["event"] == OnKeyAdd.hook}
+        return plan_back(item, first, keys, self._now, engine)
 
     def _delete_together(self, engine: Engine) -> None:
         """Have one step delete the accounts that need no userdel(8) each."""
@@ -197,16 +204,10 @@ class Inverse:
 
     def _of_host(self, engine: Engine) -> tuple[list[Event], list[Event]]:
         """Return the events of the host, before and after those of accounts."""
-        events = {item["event"]: item for item in self.items if "account" not in item}
         if self._sets_up():
-            again = {i["account"] for i in self.items if "account" in i}
-            for account in untaken(engine.config, engine.host).values():
-                raise refuse_name(account)
-            for name, account in jailed(engine.config, engine.host).items():
-                guard(account, engine.host)
-                if name not in again:
-                    self._events += create_events(account, engine.host, engine.manager)
+            self._jail_newcomers(engine)
             return [OnSetup()], []
+        events = {item["event"]: item for item in self.items if "account" not in item}
         if OnSetup.hook not in events:
             return [], []
         if not events[OnSetup.hook].get("first"):
@@ -220,6 +221,16 @@ class Inverse:
         if jails:
             raise still_jailed(list(jails))
         return [], [*left_events(engine, jails), OnTeardown()]
+
+    def _jail_newcomers(self, engine: Engine) -> None:
+        """Add the jails of those who have come into a profile's group since the teardown."""
+        for account in untaken(engine.config, engine.host).values():
+            raise refuse_name(account)
+        known = {item["account"] for item in self.items if "account" in item}
+        for name, account in jailed(engine.config, engine.host).items():
+            guard(account, engine.host)
+            if name not in known:
+                self._events += create_events(account, engine.host, engine.manager)
 
     @property
     def _own(self) -> list[Event]:
@@ -249,7 +260,8 @@ class Inverse:
         """Undo the changes of an account, beginning with whether it is shut out."""
         closing = [item for item in items if item["event"] in _CLOSING]
         ages = [item for item in items if item["event"] == OnUserRetention.hook]
-        for item in (*closing, *(item for item in items if item not in closing + ages)):
+        others = [item for item in items if item not in closing + ages]
+        for item in closing + others:
             self._of_item(item, engine)
         # A directory must be there, and whose it is depends on what is mounted at it.
         mounts = any(isinstance(event, OnMount) for event in self._own)
@@ -299,42 +311,53 @@ class Inverse:
 
     def _of_item(self, item: Kept, engine: Engine) -> None:
         """Undo one change, such as that of a mount or a key."""
-        name, event = item["account"], item["event"]
-        if event in (OnMount.hook, OnUnmount.hook):
-            bind = _bind(item)
-            if bind.role != "mount" or not item.get("new", True) or item.get("live_only"):
-                self.stays.append(f"the mounts of {name} stay as its jail needs them")
-                return
-            account = _jailed(item, engine)
-            if event == OnUnmount.hook and self._makes_room(bind):
-                self._rest.append(OnMount(account, bind))
-            else:
-                self._events.append(_of_bind(item, bind, account, engine))
-        elif event in (OnKeyAdd.hook, OnKeyRemove.hook):
-            opposite = _of_key(item, _jailed(item, engine), engine)
-            self._events.append(opposite)
-            if isinstance(opposite, OnKeyAdd):
-                self.opened.append(f"{name} can log in again with {opposite.key.fingerprint}")
-        elif event in _CLOSING:
-            self._of_closing(item, engine)
-        elif event == OnUserExpire.hook:
-            both = any(map(_is_closing, self._own))
-            expire = OnUserExpire(_jailed(item, engine), date_of(item["expiry"]))
-            (self._rest if both else self._events).append(expire)
-        elif event == OnUserConnections.hook:
-            self._events.append(OnUserConnections(_jailed(item, engine), int(item["most"])))
-        elif event == OnUserKeep.hook:
-            self._events.append(OnUserKeep(_jailed(item, engine), bool(item["keep"])))
-        elif event == OnUserQuota.hook:
-            self._events.append(OnUserQuota(_jailed(item, engine), item["size"]))
-        elif event == OnUserLimit.hook:
-            self._of_addresses(item, _jailed(item, engine), engine)
-        elif event == "comment":
-            self._also.append(_comment_back(item, engine))
-        elif event == OnKeyMigrate.hook:
-            self._also.append(_key_file_back(item, engine))
+        undo = _UNDO_OF.get(item["event"])
+        if undo is not None:
+            undo(self, item, engine)
+            return
+        reason = _WHY_NOT.get(item["event"], "{}: {}")
+        self.stays.append(reason.format(item["account"], item["event"]))
+
+    def _of_mount(self, item: Kept, engine: Engine) -> None:
+        """Unmount what was mounted, or mount what was unmounted."""
+        bind = _bind(item)
+        if bind.role != "mount" or not item.get("new", True) or item.get("live_only"):
+            self.stays.append(f"the mounts of {item['account']} stay as its jail needs them")
+            return
+        account = _jailed(item, engine)
+        if item["event"] == OnUnmount.hook and self._makes_room(bind):
+            self._rest.append(OnMount(account, bind))
         else:
-            self.stays.append(_WHY_NOT.get(event, "{}: {}").format(name, event))
+            self._events.append(_of_bind(item, bind, account, engine))
+
+    def _of_key(self, item: Kept, engine: Engine) -> None:
+        """Remove a key that was added, or add one that was removed."""
+        opposite = _opposite_of_key(item, _jailed(item, engine), engine)
+        self._events.append(opposite)
+        if isinstance(opposite, OnKeyAdd):
+            fingerprint = opposite.key.fingerprint
+            self.opened.append(f"{item['account']} can log in again with {fingerprint}")
+
+    def _of_expiry(self, item: Kept, engine: Engine) -> None:
+        """Restore an expiry date, after the account is shut out or let in."""
+        follows = any(isinstance(event, OnUserDisable | OnUserEnable) for event in self._own)
+        expire = OnUserExpire(_jailed(item, engine), date_of(item["expiry"]))
+        (self._rest if follows else self._events).append(expire)
+
+    def _of_connections(self, item: Kept, engine: Engine) -> None:
+        self._events.append(OnUserConnections(_jailed(item, engine), int(item["most"])))
+
+    def _of_keep(self, item: Kept, engine: Engine) -> None:
+        self._events.append(OnUserKeep(_jailed(item, engine), bool(item["keep"])))
+
+    def _of_quota(self, item: Kept, engine: Engine) -> None:
+        self._events.append(OnUserQuota(_jailed(item, engine), item["size"]))
+
+    def _of_comment(self, item: Kept, engine: Engine) -> None:
+        self._also.append(_comment_back(item, engine))
+
+    def _of_key_file(self, item: Kept, engine: Engine) -> None:
+        self._also.append(_key_file_back(item, engine))
 
     def _makes_room(self, bind: Bind) -> bool:
         """Return whether the plan unmounts what was mounted in place of a mount."""
@@ -353,8 +376,9 @@ class Inverse:
             self._events.append(OnUserEnable(account))
             self.opened.append(f"{account.name} can log in to its jail again")
 
-    def _of_addresses(self, item: Kept, account: Account, engine: Engine) -> None:
+    def _of_addresses(self, item: Kept, engine: Engine) -> None:
         """Restore the addresses from which an account may log in."""
+        account = _jailed(item, engine)
         before = tuple(item.get("addresses", ()))
         now = listed(engine.host).get(account.name, ())
         self._events.append(OnUserLimit(account, before))
@@ -364,6 +388,21 @@ class Inverse:
 
 
 _CLOSING = (OnUserDisable.hook, OnUserEnable.hook)
+# By the event of a change. What is not among them stays; see _WHY_NOT.
+_UNDO_OF: dict[str, Callable[[Inverse, Kept, Engine], None]] = {
+    OnMount.hook: Inverse._of_mount,
+    OnUnmount.hook: Inverse._of_mount,
+    OnKeyAdd.hook: Inverse._of_key,
+    OnKeyRemove.hook: Inverse._of_key,
+    **dict.fromkeys(_CLOSING, Inverse._of_closing),
+    OnUserExpire.hook: Inverse._of_expiry,
+    OnUserConnections.hook: Inverse._of_connections,
+    OnUserKeep.hook: Inverse._of_keep,
+    OnUserQuota.hook: Inverse._of_quota,
+    OnUserLimit.hook: Inverse._of_addresses,
+    "comment": Inverse._of_comment,
+    OnKeyMigrate.hook: Inverse._of_key_file,
+}
 
 
 def _has_moved(items: list[Kept], engine: Engine) -> bool:
@@ -371,14 +410,12 @@ def _has_moved(items: list[Kept], engine: Engine) -> bool:
 
     A mount inside the present jail was unmounted by an administrator.
     """
-    gone = [item for item in items if item["event"] == OnUnmount.hook]
-    jails = [find(item["account"], engine.config, engine.host).jail for item in gone[:1]]
-    binds = [_bind(item) for item in gone]
-    return any(b.role != "mount" or not inside(b.target, jail) for b in binds for jail in jails)
-
-
-def _is_closing(event: Event) -> bool:
-    return isinstance(event, OnUserDisable | OnUserEnable)
+    removed = [item for item in items if item["event"] == OnUnmount.hook]
+    if not removed:
+        return False
+    jail = find(removed[0]["account"], engine.config, engine.host).jail
+    binds = [_bind(item) for item in removed]
+    return any(bind.role != "mount" or not inside(bind.target, jail) for bind in binds)
 
 
 _WHY_NOT = {
@@ -609,7 +646,7 @@ def _of_bind(item: Kept, was: Bind, account: Account, engine: Engine) -> Event:
     return OnUnmount(account, now)
 
 
-def _of_key(item: Kept, account: Account, engine: Engine) -> Event:
+def _opposite_of_key(item: Kept, account: Account, engine: Engine) -> Event:
     there = {key.line: key for key in present(account, engine.host).values()}
     key = there.get(item["key"])
     if item["event"] == OnKeyAdd.hook:
