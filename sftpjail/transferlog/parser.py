@@ -254,22 +254,23 @@ class Reader:
         """Return the records of whole lines of a log file, given without their newline."""
         for line in lines:
             self.lines += 1
-            match = _OURS(line)
-            if match:
-                word, key, uid, pid, message = match.groups()
-                stamp = self.clock(word)
-                if stamp:
-                    known = self.vouch(stamp.at, pid, message) if self.vouch and not uid else None
-                    if known:
-                        uid, pid = b"%d" % known[0], known[1]
-                        key = b"journal %s %s" % (uid, pid)
-                    self._message(stamp, key, pid, message, line, int(uid) if uid else None)
-                    continue
-            if match or not _OTHER(line):
-                self._not_understood(None, None, line, "not a line of this log")
-            else:
-                self.other += 1
+            self._line(line)
         return self._take()
+
+    def _line(self, line: bytes) -> None:
+        match = _OURS(line)
+        stamp = self.clock(match[1]) if match else None
+        if match and stamp:
+            _, key, uid, pid, message = match.groups()
+            known = self.vouch(stamp.at, pid, message) if self.vouch and not uid else None
+            if known:
+                uid, pid = b"%d" % known[0], known[1]
+                key = b"journal %s %s" % (uid, pid)
+            self._message(stamp, key, pid, message, line, int(uid) if uid else None)
+        elif match is None and _OTHER(line):
+            self.other += 1
+        else:
+            self._not_understood(None, None, line, "not a line of this log")
 
     def read_journal(self, entries: Iterable[Entry]) -> list[Record]:
         """Return the records of entries of the journal (systemd.journal-fields(7))."""
@@ -374,7 +375,7 @@ class Reader:
         return self._take()
 
     def look_again(self, writers: Writers) -> None:
-        """Forget who has which uid, and ask anew from now on."""
+        """Forget who has which uid, and ask again from now on."""
         self._writers = writers
         self._names.clear()
         self._uids.clear()
@@ -407,7 +408,7 @@ class Reader:
         """Return whether a uid is the user's; False where there is no such account now.
 
         Raises:
-            Forged: the user has another uid.
+            ForgedLine: the user has another uid.
         """
         if self._name_of(uid) == user:
             return True
@@ -424,31 +425,16 @@ class Reader:
         self._at = stamp.at
         if uid == 0 and self._announces(stamp, message):
             return
-        why, times, handled = "another message", 1, False
-        if message.startswith(b"message repeated "):  # rsyslog's $RepeatedMsgReduction
-            repeated = _REPEATED(message)
-            left = REPEATS + REPEATS_A_LINE * self.lines - self._repeats
-            if repeated and int(repeated[1]) <= min(left, REPEATS):
-                times, message = int(repeated[1]), repeated[2]
-                self._repeats += times
-        handler = _HANDLERS.get(message.partition(b" ")[0])
+        message, times = self._unrepeated(message)
         self._touch(key)
-        if handler and len(message) < LIMIT and _VISIBLE(message):
-            session = self._sessions.get(key)
-            if session is None:
-                # Its beginning is not in the log; whose it is, its uid says.
-                user = None if uid is None else self._name_of(uid)
-                session = _Open(key, int(pid), uid, user, verified=user is not None)
-                self._sessions[key] = session
-            try:
-                for _ in range(times):
-                    handled = handler(self, session, stamp, message)
-                session.seen = stamp.at
-            except Damaged:
-                handled = False
-            except ForgedLine as error:
-                handled, why = False, str(error)
-        if handled:
+        try:
+            understood = self._handle(stamp, key, pid, message, uid, times)
+            why = "another message"
+        except Damaged:
+            understood, why = False, "another message"
+        except ForgedLine as error:
+            understood, why = False, str(error)
+        if understood:
             self.understood += 1
             return
         self._put(key, None)
@@ -458,6 +444,45 @@ class Reader:
             why = "not escaped as OpenSSH does it"
         user, verified = self._whose(key, uid)
         self._not_understood(stamp, user, line, why, verified)
+
+    def _unrepeated(self, message: bytes) -> tuple[bytes, int]:
+        """Return the message that rsyslog's $RepeatedMsgReduction says was repeated, and how often.
+
+        Any other message, and one that was repeated too often to be true, is returned as it is.
+        """
+        repeated = _REPEATED(message) if message.startswith(b"message repeated ") else None
+        if repeated is None:
+            return message, 1
+        times = int(repeated[1])
+        left = REPEATS + REPEATS_A_LINE * self.lines - self._repeats
+        if times > min(left, REPEATS):
+            return message, 1
+        self._repeats += times
+        return repeated[2], times
+
+    def _handle(
+        self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, uid: int | None, times: int
+    ) -> bool:
+        """Return whether a message that came TIMES times is understood, and add its records.
+
+        Raises:
+            Damaged: OpenSSH did not escape it.
+            ForgedLine: it names another user than wrote it.
+        """
+        handler = _HANDLERS.get(message.partition(b" ")[0])
+        if handler is None or len(message) >= LIMIT or not _VISIBLE(message):
+            return False
+        session = self._sessions.get(key)
+        if session is None:
+            # Its beginning is not in the log; whose it is, its uid says.
+            user = None if uid is None else self._name_of(uid)
+            session = _Open(key, int(pid), uid, user, verified=user is not None)
+            self._sessions[key] = session
+        understood = False
+        for _ in range(times):
+            understood = handler(self, session, stamp, message)
+        session.seen = stamp.at
+        return understood
 
     def _announces(self, stamp: Stamp, message: bytes) -> bool:
         """Return whether root says with a line that it tests an account."""
@@ -490,10 +515,7 @@ class Reader:
             session = fresh
         if opened:
             fresh.stamp, fresh.seen = stamp, stamp.at
-            if address == _NOWHERE and verified:
-                fresh.is_test = (
-                    0 <= stamp.at - self._tests.get(user, -TEST_SECONDS - 1) <= TEST_SECONDS
-                )
+            fresh.is_test = verified and address == _NOWHERE and self._is_tested(user, stamp.at)
             self._sessions[session.key] = fresh
             if self.starts:
                 self._records.append(fresh.ended(stamp.at, None, "opened"))
@@ -502,6 +524,11 @@ class Reader:
         self._records.append(session.ended(stamp.at, stamp.text, "closed"))
         del self._sessions[session.key]
         return True
+
+    def _is_tested(self, user: str, at: int) -> bool:
+        """Return whether root said shortly before a time that it tests an account."""
+        said = self._tests.get(user)
+        return said is not None and 0 <= at - said <= TEST_SECONDS
 
     def _put(self, key: bytes, operation: Operation | None) -> None:
         """Let an operation wait for its failure; the one that has waited for none had none."""
@@ -522,15 +549,27 @@ class Reader:
         session.transfers += 1
         session.read += fetched
         session.written += stored
-        up = session.handles.pop(path, stored > 0)
+        is_upload = session.handles.pop(path, stored > 0)
         doubt = session.doubted.pop(path, None)
-        if doubt:  # its opening went well, else there were nothing to close
-            up, session.faults[path] = True, session.faults.get(path, doubt)
-        self._put(session.key, None)
-        who, verified = (stamp.at, stamp.text, *session.who), session.verified
-        sums = fetched, stored, forced is not None
+        if doubt:  # its opening went well, else there would be nothing to close
+            is_upload = True
+            session.faults.setdefault(path, doubt)
         failed = session.faults.pop(path, None) or (_CUT_OFF if forced else None)
-        self._records.append(Transfer(*who, path, *sums, up, verified, failed))
+        self._put(session.key, None)
+        self._records.append(
+            Transfer(
+                stamp.at,
+                stamp.text,
+                *session.who,
+                path,
+                fetched,
+                stored,
+                forced is not None,
+                is_upload,
+                session.verified,
+                failed,
+            )
+        )
         return True
 
     # Of a write that wrote only a part, as on a disk that has just become full, process_write()
