@@ -68,18 +68,20 @@ def judge(engine: Engine, users: list[str]) -> list[Problem]:
     willing = [account for name, account in chosen.items() if name not in skipped]
     members = [*willing, *strange.values()]
     changes = plan_all(engine, [], members, [], by="", failed=refusals(strange))
-    problems: list[Problem] = []
-    for name, account in strange.items():
-        severity = "open" if _is_open(account, engine.host) else "broken"
-        problem = Problem.of(changes.errors[name], about=name)
-        problems.append(replace(problem, severity=severity))
+    problems = [_untaken(account, changes, engine.host) for account in strange.values()]
     with engine.host.files.one_look():
         for name, account in chosen.items():
             problems += _account_problems(engine, account, changes, skipped.get(name, ""))
-    of_host = [] if users else list(_host_problems(engine, problems))
     if not users:
-        problems += _remains(engine, chosen)
-    return once(causes([*_failures(engine), *of_host, *problems]))
+        of_host = list(_host_problems(engine, problems))
+        problems = [*of_host, *problems, *_remains(engine, chosen)]
+    return once(causes([*_failures(engine), *problems]))
+
+
+def _untaken(account: Account, changes: Plan, host: Host) -> Problem:
+    """Return the problem of a member whose name sftpjail does not take."""
+    problem = Problem.of(changes.errors[account.name], about=account.name)
+    return replace(problem, severity="open" if _is_open(account, host) else "broken")
 
 
 def causes(problems: Sequence[Problem]) -> list[Problem]:
@@ -94,16 +96,18 @@ def causes(problems: Sequence[Problem]) -> list[Problem]:
     for problem in problems:
         if not problem.follows and problem.severity != "advice":
             roots.setdefault(problem.about, set()).update(_PATH.findall(problem.what))
+    of_host = roots.get("host", set())
     return [
         problem
         for problem in problems
-        if not problem.follows
-        or not any(
-            inside(path, root)
-            for path in _PATH.findall(problem.what)
-            for root in roots.get(problem.about, set()) | roots.get("host", set())
-        )
+        if not (problem.follows and _lies_below(problem, roots.get(problem.about, set()) | of_host))
     ]
+
+
+def _lies_below(problem: Problem, roots: Collection[str]) -> bool:
+    """Return whether a problem names one of these paths, or a path below one."""
+    paths = _PATH.findall(problem.what)
+    return any(inside(path, root) for path in paths for root in roots)
 
 
 def _failures(engine: Engine) -> list[Problem]:
@@ -116,28 +120,27 @@ def once(problems: Iterable[Problem]) -> list[Problem]:
     One cause is one problem, however many jails it breaks. If the host has the same problem, its
     severity and fix are kept. A problem of several accounts is about the host.
     """
-    said: dict[tuple[str, str], object] = {}  # (about, what): the key in `seen`
-    seen: dict[object, Problem] = {}
-    names: dict[object, dict[str, None]] = {}
+    said: dict[tuple[str, str], object] = {}  # (about, what): the key in `merged`
+    merged: dict[object, Problem] = {}
+    accounts: dict[object, dict[str, None]] = {}  # in the order in which they came
     for problem in problems:
         key: object = problem.what, problem.fix, problem.choices
         for whom in ("host", problem.about):
             key = said.get((whom, problem.what), key)
         said.setdefault((problem.about, problem.what), key)
-        first = seen.setdefault(key, problem)
-        concerned = names.setdefault(key, {})
+        first = merged.setdefault(key, problem)
+        concerned = accounts.setdefault(key, {})
         if problem.about != "host":
             concerned[problem.about] = None
         if problem.severity == "open" and first.severity != "open":
-            seen[key] = replace(first, severity="open")
-    return [
-        replace(
-            problem,
-            concerns=tuple(names[key]),
-            about=problem.about if len(names[key]) < 2 else "host",
-        )
-        for key, problem in seen.items()
-    ]
+            merged[key] = replace(first, severity="open")
+    return [_concerning(tuple(accounts[key]), problem) for key, problem in merged.items()]
+
+
+def _concerning(accounts: tuple[str, ...], problem: Problem) -> Problem:
+    """Return a problem as one that concerns these accounts."""
+    about = problem.about if len(accounts) < 2 else "host"
+    return replace(problem, concerns=accounts, about=about)
 
 
 def _host_problems(engine: Engine, of_accounts: Sequence[Problem]) -> Iterator[Problem]:
@@ -239,18 +242,13 @@ def _account_problems(
     """
     name, host = account.name, engine.host
     error = changes.errors.get(name)
-    try:
-        renamed = error is not None and not reason and _is_renamed(account, host)
-        disabled = is_disabled(account, host)
-    except SftpJailError:  # a damaged record, which is the error
-        renamed = disabled = False
-    if error and renamed:
+    if error and not reason and _is_renamed(account, host):
         yield _renamed(account, error, engine)
         return
     found = _about(name, engine.manager.problems(account, host))
     if error:  # apply cannot fix anything here
         found = [problem for problem in found if problem.fix != "sftpjail apply"]
-    if disabled or any(problem.hides for problem in found):
+    if _is_disabled(account, host) or any(problem.hides for problem in found):
         yield from (problem for problem in found if problem.hides or problem.severity == "open")
         if error and _is_open(account, host):
             yield replace(Problem.of(error, "the jail cannot be made", name), severity="open")
@@ -269,11 +267,25 @@ def _account_problems(
 
 
 def _is_renamed(account: Account, host: Host) -> bool:
-    """Return whether an account was renamed, or has the former name of one that was."""
-    other = account_with_recorded_uid(account.name, host)
-    if other is not None and former_name(other, host) == account.name:
-        return True
-    return bool(former_name(account, host))
+    """Return whether an account was renamed, or has the former name of one that was.
+
+    A damaged record says neither.
+    """
+    try:
+        other = account_with_recorded_uid(account.name, host)
+        if other is not None and former_name(other, host) == account.name:
+            return True
+        return bool(former_name(account, host))
+    except SftpJailError:
+        return False
+
+
+def _is_disabled(account: Account, host: Host) -> bool:
+    """Return whether an administrator has disabled an account. A damaged record does not say so."""
+    try:
+        return is_disabled(account, host)
+    except SftpJailError:
+        return False
 
 
 def _renamed(account: Account, error: SftpJailError, engine: Engine) -> Problem:
@@ -352,35 +364,45 @@ def _out_of_group(account: Account, host: Host) -> str:
 
 def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
     """Yield the problems of what former jails have left."""
-    host = engine.host
-    for name in left_names(engine.config, host, jails):
+    for name in left_names(engine.config, engine.host, jails):
         try:
-            account = leftover(name, engine.config, host)
+            account = leftover(name, engine.config, engine.host)
         except SftpJailError as error:
             yield Problem.of(error, "what it was before its jail is not known", name)
             continue
-        gone = (
-            "there is no such account any more"
-            if host.account(name) is None
-            else "it left its profile's group"
-        )
-        if host.account(name) and _groupless(account, host):
-            fix = f"sftpjail setup && sftpjail adopt {quote(name)}"
-            what = "is no longer jailed: the group of its profile is gone"
-            yield Problem(what, "sshd jails by membership", fix, about=name)
-            continue
-        if name in host.people.denied:
-            continue
-        other = account_with_recorded_uid(name, host)
-        if other is not None:
-            if other.name not in jails or former_name(other, host) != name:
-                yield _inherited(name, other, host)
-            continue  # otherwise this is already the reason why that one's jail cannot be made
-        if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
-            what = "left something of a jail behind"
-            yield Problem(what, gone, PRUNE, about=name)
-            continue
-        yield _left_files(account, gone, host)
+        problem = _left_behind(account, engine, jails)
+        if problem is not None:
+            yield problem
+
+
+def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Problem | None:
+    """Return the problem of what the former jail of an account has left.
+
+    Args:
+        account: as its record has it; the account itself may be gone.
+        engine: with the facts.
+        jails: the names of the accounts that are jailed.
+
+    Returns:
+        None if a directory service denies the account, or another problem says it already.
+    """
+    host, name = engine.host, account.name
+    exists = host.account(name) is not None
+    if exists and _groupless(account, host):
+        fix = f"sftpjail setup && sftpjail adopt {quote(name)}"
+        what = "is no longer jailed: the group of its profile is gone"
+        return Problem(what, "sshd jails by membership", fix, about=name)
+    if name in host.people.denied:
+        return None
+    other = account_with_recorded_uid(name, host)
+    if other is not None:
+        # Otherwise this is already the reason why that one's jail cannot be made.
+        is_news = other.name not in jails or former_name(other, host) != name
+        return _inherited(name, other, host) if is_news else None
+    gone = "it left its profile's group" if exists else "there is no such account any more"
+    if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
+        return Problem("left something of a jail behind", gone, PRUNE, about=name)
+    return _left_files(account, gone, host)
 
 
 def _inherited(name: str, other: Account, host: Host) -> Problem:
