@@ -39,7 +39,7 @@ from ..jails.renames import refuse_renamed
 from ..jails.sharing import named as group_named
 from ..jails.sharing import resolve as group_id
 from ..jails.states import States
-from ..model import Account, Bind, Key, Problem, Profile, in_units, valid_name
+from ..model import Account, Bind, Key, Problem, Profile, in_units, outer_first, valid_name
 from ..operations.events import create_events, forget_events, leave_events
 from ..operations.keys import add_events, migrate_events, old_place, present, read_keys
 from ..operations.limits import limited
@@ -218,42 +218,70 @@ def _wanted(context: Context) -> Wanted:
 def add(context: Context) -> int:
     """Make an account and its jail in one transaction."""
     given, config, wanted = context.arguments, context.config(), _wanted(context)
-    name = wanted.name
-    profile = profile_for(name, given.profile, config)
+    profile = profile_for(wanted.name, given.profile, config)
     with context.engine() as engine:
-        account = _expected(name, profile, context, engine)
-        profile = account.profile or profile
-        if profile.group and engine.host.group(profile.group) is None:
-            raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+        account = _expected(wanted.name, profile, context, engine)
+        group = (account.profile or profile).group
+        if group and engine.host.group(group) is None:
+            raise SftpJailError(f"there is no group {group}", "sftpjail setup")
         if account.exists:
-            # useradd and adduser have none but for the account that they make.
-            dated = wanted._replace(expires=_dated(account, wanted.expires, engine.host))
-            done = f"{name} is jailed in {account.jail}"
-            context.finish(engine, _jailing(engine, account, dated), done, done)
-            return _report_useless(lambda: account, wanted, context)
-        subvolume = makes_subvolume(name, profile, profile.quota, engine.host)
-        argv = maker(name, profile, given.tool, given.options, wanted.expires, subvolume)
-        make = AddAccount(name, tuple(argv), f"/home/{name}")
-        plan = Plan([], [Step(make, "accounts", name)])
+            return _add_to_jail(account, wanted, context, engine)
+        make = _making(account, wanted, context, engine)
+        # Planned before the account is made, to refuse what could not be done afterwards.
         jail = _jailing(engine, account, wanted._replace(expires=""))
         if context.dry_run:
-            plan.steps += jail.steps
-            context.finish(engine, plan, "")
+            make.steps += jail.steps
+            context.finish(engine, make, "")
             return _report_useless(lambda: account, wanted._replace(hashed=""), context)
-        # Of an earlier account of that name, of whose end no hook heard.
-        context.warn(engine.apply(engine.plan(make_way(name, engine))))
+        _make_and_jail(account, make, wanted, context, engine)
+    return _report_useless(lambda: find(wanted.name, config, Host()), wanted, context)
 
-        places: list[str] = []
 
-        def jail_it(later: Engine) -> Plan:
-            made = replace(find(name, config, later.host), profile=profile, forced=given.force)
-            places.append(made.jail)
-            guard(made, later.host, FORCE)
-            return _jailing(later, made, wanted, arrived=True)
+def _add_to_jail(account: Account, wanted: Wanted, context: Context, engine: Engine) -> int:
+    """Give an account that is jailed already what it has not yet; return the exit code."""
+    # useradd and adduser have no date but that of the account that they make.
+    dated = wanted._replace(expires=_dated(account, wanted.expires, engine.host))
+    done = f"{account.name} is jailed in {account.jail}"
+    context.finish(engine, _jailing(engine, account, dated), done, done)
+    return _report_useless(lambda: account, wanted, context)
 
-        notices = engine.apply(plan, partial(_forget, name), jail_it)
-        context.report(plan, notices, f"made the account {name}; it is jailed in {places[-1]}")
-    return _report_useless(lambda: find(name, config, Host()), wanted, context)
+
+def _making(account: Account, wanted: Wanted, context: Context, engine: Engine) -> Plan:
+    """Return the plan that makes an account with useradd or adduser, without its jail."""
+    given, profile = context.arguments, account.profile
+    assert profile is not None
+    subvolume = makes_subvolume(account.name, profile, profile.quota, engine.host)
+    argv = maker(account.name, profile, given.tool, given.options, wanted.expires, subvolume)
+    make = AddAccount(account.name, tuple(argv), f"/home/{account.name}")
+    return Plan([], [Step(make, "accounts", account.name)])
+
+
+def _make_and_jail(
+    account: Account, make: Plan, wanted: Wanted, context: Context, engine: Engine
+) -> None:
+    """Make an account and jail it.
+
+    Args:
+        account: as it is expected to become, with its profile.
+        make: from `_making`.
+        wanted: see `Wanted`.
+        context: prints the report.
+        engine: with the facts.
+    """
+    name = account.name
+    # Of an earlier account of that name, of whose end no hook heard.
+    context.warn(engine.apply(engine.plan(make_way(name, engine))))
+    jails: list[str] = []
+
+    def jail_it(later: Engine) -> Plan:
+        found = find(name, engine.config, later.host)
+        made = replace(found, profile=account.profile, forced=account.forced)
+        jails.append(made.jail)
+        guard(made, later.host, FORCE)
+        return _jailing(later, made, wanted, arrived=True)
+
+    notices = engine.apply(make, partial(_forget, name), jail_it)
+    context.report(make, notices, f"made the account {name}; it is jailed in {jails[-1]}")
 
 
 def _forget(name: str, engine: Engine) -> Plan:
@@ -348,7 +376,7 @@ def _jailing(engine: Engine, account: Account, wanted: Wanted, arrived: bool = F
         *create_events(account, engine.host, engine.manager, arrived),
         *([OnUserExpire(account, wanted.expires)] if wanted.expires else []),
         *add_events(account, wanted.keys, engine.host),
-        *(OnMount(account, bind) for bind in sorted(binds, key=lambda b: b.target.count("/"))),
+        *(OnMount(account, bind) for bind in outer_first(binds)),
     ]
     if wanted.connections:
         events.append(OnUserConnections(account, wanted.connections))
@@ -379,9 +407,10 @@ def adopt(context: Context) -> int:
         events, problems = migrate_events(account, engine)
         events = [*create_events(account, host, engine.manager), *events]
         events += [OnUserConfine(account)] if given.close else []
-        what = f"{account.name} is jailed in {account.jail}"
-        what += f"; ended: {activity.listed(works)}" if works else ""
-        context.carry_out(engine, events, what, what)
+        done = f"{account.name} is jailed in {account.jail}"
+        if works:
+            done += f"; ended: {activity.listed(works)}"
+        context.carry_out(engine, events, done, done)
         # What somebody has begun since it was looked for.
         now = host.anew()
         context.look_after(
@@ -460,24 +489,30 @@ def _kept(account: Account, context: Context, host: Host) -> tuple[str, ...] | N
 
 def _refusal(account: Account, works: list[activity.Work], context: Context) -> SftpJailError:
     """Return why an account is not adopted as it is, with both commands that adopt it."""
-    given = context.arguments
-    words = ["sftpjail", *(["--config", given.config] if given.config != PATH else []), "adopt"]
-    words += ["--profile", given.profile] if given.profile else []
-    words += ["--force"] if given.force else []
-    kinds = ",".join(
-        kind for kind in activity.KINDS if kind in {*(account.kept or ()), *(w.kind for w in works)}
-    )
-    keep = shlex.join([*words, "--keep", kinds, account.name])
-    close = [
-        *words,
-        "--close",
-        *(["--keep", ",".join(account.kept)] if account.kept else []),
-        account.name,
-    ]
+    adopt_it = _adopt_command(context)
+    kept = account.kept or ()
+    going_on = {*kept, *(work.kind for work in works)}
+    kinds = ",".join(kind for kind in activity.KINDS if kind in going_on)
+    also_kept = ["--keep", ",".join(kept)] if kept else []
+    close = shlex.join([*adopt_it, "--close", *also_kept, account.name])
+    keep = shlex.join([*adopt_it, "--keep", kinds, account.name])
     return SftpJailError(
         f"{account.name} has {activity.listed(works)}, which a jail would not confine",
-        choices=(("to end that", shlex.join(close)), ("to let that go on", keep)),
+        choices=(("to end that", close), ("to let that go on", keep)),
     )
+
+
+def _adopt_command(context: Context) -> list[str]:
+    """Return the words of this `adopt`, without --close, --keep and the account."""
+    given = context.arguments
+    words = ["sftpjail", "--config", given.config, "adopt"]
+    if given.config == PATH:
+        words = ["sftpjail", "adopt"]
+    if given.profile:
+        words += ["--profile", given.profile]
+    if given.force:
+        words.append("--force")
+    return words
 
 
 def remove(context: Context) -> int:
@@ -488,9 +523,9 @@ def remove(context: Context) -> int:
         account, events = leave_events(name, engine, deleted=given.delete_account)
         exists = engine.host.account(name) is not None
         if not (given.delete_account and exists):
-            done = (
-                f"{name} is an ordinary account again" if exists else f"the jail of {name} is gone"
-            )
+            done = f"the jail of {name} is gone"
+            if exists:
+                done = f"{name} is an ordinary account again"
             context.finish(engine, limited(engine, events), done, f"{name} is not jailed")
             _tell_of_old_keys(context, name, engine)
             return context.close(0)
@@ -539,19 +574,20 @@ def _facts(account: Account, host: Host, states: States) -> dict[str, Any]:
         "keys": states.keys(account),
         "mounts_kept": account.profile.mounts,
         "mounts_because": account.profile.mounts_because or None,
-        "mounts": [
-            {
-                "source": bind.source,
-                "target": bind.target.removeprefix(account.jail),
-                "read_only": bind.read_only,
-                "role": bind.role,
-                "as": named(bind.owner, host) if bind.owner else None,
-                "group": None if bind.group is None else group_named(bind.group, host),
-                "kept": bind.kept,
-                "mounted": host.mount_at(bind.target) is not None,
-            }
-            for bind in host.binds(account.name)
-        ],
+        "mounts": [_mount_facts(account, bind, host) for bind in host.binds(account.name)],
+    }
+
+
+def _mount_facts(account: Account, bind: Bind, host: Host) -> dict[str, Any]:
+    return {
+        "source": bind.source,
+        "target": bind.target.removeprefix(account.jail),
+        "read_only": bind.read_only,
+        "role": bind.role,
+        "as": named(bind.owner, host) if bind.owner else None,
+        "group": None if bind.group is None else group_named(bind.group, host),
+        "kept": bind.kept,
+        "mounted": host.mount_at(bind.target) is not None,
     }
 
 
@@ -577,17 +613,20 @@ def list_jails(context: Context) -> int:
     context.answers["jails"] = facts
     if not facts and not context.json:
         context.warn(["no account is jailed"])
-    rows, limited_ones = [], any(jail["quota"] for jail in facts)
-    for jail in facts:
-        mounts = sum(mount["role"] == "mount" for mount in jail["mounts"])
-        counts = str(jail["keys"]), str(mounts)
-        of_quota = (_quota_cell(jail),) if limited_ones else ()
-        row = (jail["user"], jail["profile"], jail["jail"], *counts, *of_quota, jail["state"])
-        rows.append(row)
-    quota = ("QUOTA",) if limited_ones else ()
+    with_quota = any(jail["quota"] for jail in facts)
+    quota = ("QUOTA",) if with_quota else ()
     columns = ("USER", "PROFILE", "JAIL", "KEYS", "MOUNTS", *quota, "STATE")
+    rows = [_row_of_list(jail, with_quota) for jail in facts]
     context.table(columns, rows, yielding=(2, 0, 1))
     return context.close(0)
+
+
+def _row_of_list(jail: dict[str, Any], with_quota: bool) -> tuple[str, ...]:
+    mounts = sum(mount["role"] == "mount" for mount in jail["mounts"])
+    cells = [jail["user"], jail["profile"], jail["jail"], str(jail["keys"]), str(mounts)]
+    if with_quota:
+        cells.append(_quota_cell(jail))
+    return (*cells, jail["state"])
 
 
 def _quota_cell(jail: dict[str, Any]) -> str:
@@ -606,30 +645,66 @@ def show(context: Context) -> int:
         keys = [f"{k.fingerprint} {k.comment}" for k in present(account, engine.host).values()]
     context.answers["jail"] = facts
     rows = [
-        (name, str(facts[name]))
-        for name in ("user", "uid", "profile", "jail", "home", "shell", "state")
+        *_rows_of_account(facts),
+        *_rows_of_limits(facts),
+        *(("key", key) for key in keys),
+        *_rows_of_mounts(facts),
     ]
-    rows += [("why", facts["why"])] if facts["why"] else []
-    rows += [("expires", facts["expires"])] if facts["expires"] else []
-    rows += [("connections", str(facts["connections"]))] if facts["connections"] else []
-    rows += [("keep", "review --disable skips it")] if facts["keep_active"] else []
+    context.table(("", ""), rows)
+    return context.close(0)
+
+
+_Rows = list[tuple[str, str]]
+
+
+def _rows_of_account(facts: dict[str, Any]) -> _Rows:
+    """Return what `show` prints of an account itself."""
+    always = ("user", "uid", "profile", "jail", "home", "shell", "state")
+    rows = [(name, str(facts[name])) for name in always]
+    rows += [(name, facts[name]) for name in ("why", "expires") if facts[name]]
+    return rows
+
+
+def _rows_of_limits(facts: dict[str, Any]) -> _Rows:
+    """Return what `show` prints of an account's connections, quota, retention and addresses."""
+    rows: _Rows = []
+    if facts["connections"]:
+        rows.append(("connections", str(facts["connections"])))
+    if facts["keep_active"]:
+        rows.append(("keep", "review --disable skips it"))
     if facts["quota"]:
         used = "?" if facts["quota_used"] is None else in_units(facts["quota_used"])
         rows.append(("quota", f"{used} of {in_units(facts['quota'])} used"))
     for one in facts["retention"]:
         off = "" if one["active"] else " (suspended; see sftpjail check)"
         rows.append(("retention", f"{one['directory']} for {one['days']} days{off}"))
-    for whose, note in (("addresses", ""), ("profile_addresses", f" (profile {facts['profile']})")):
-        rows += [("from", " ".join(facts[whose]) + note)] if facts[whose] else []
-    rows += [("key", key) for key in keys]
+    if facts["addresses"]:
+        rows.append(("from", " ".join(facts["addresses"])))
+    if facts["profile_addresses"]:
+        words = " ".join(facts["profile_addresses"])
+        rows.append(("from", f"{words} (profile {facts['profile']})"))
+    return rows
+
+
+def _rows_of_mounts(facts: dict[str, Any]) -> _Rows:
+    """Return what `show` prints of the mounts of an account."""
+    rows: _Rows = []
     if facts["mounts_because"]:
         rows.append(("mounts", f"{facts['mounts_kept']} (auto: {facts['mounts_because']})"))
-    for m in facts["mounts"]:
-        flags = [m["role"], *(["read-only"] if m["read_only"] else [])]
-        flags += [f"as {m['as']}"] if m["as"] else []
-        flags += [f"group {m['group']}"] if m["group"] else []
-        if not m["mounted"]:
-            flags.append("for each session" if m["kept"] == "session" else "not mounted")
-        rows.append(("mount", f"{m['target']} <- {m['source']} ({', '.join(flags)})"))
-    context.table(("", ""), rows)
-    return context.close(0)
+    for mount in facts["mounts"]:
+        flags = ", ".join(_flags_of_mount(mount))
+        rows.append(("mount", f"{mount['target']} <- {mount['source']} ({flags})"))
+    return rows
+
+
+def _flags_of_mount(mount: dict[str, Any]) -> list[str]:
+    flags = [mount["role"]]
+    if mount["read_only"]:
+        flags.append("read-only")
+    if mount["as"]:
+        flags.append(f"as {mount['as']}")
+    if mount["group"]:
+        flags.append(f"group {mount['group']}")
+    if not mount["mounted"]:
+        flags.append("for each session" if mount["kept"] == "session" else "not mounted")
+    return flags
