@@ -112,22 +112,30 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
 def listing(directory: Path) -> dict[str, tuple[Any, ...]]:
     """Return every name below DIRECTORY with type, owner, mode, links, content, time and extended attributes."""
     found: dict[str, tuple[Any, ...]] = {}
-    for place, directories, files in os.walk(directory):
-        for name in (*directories, *files):
-            path = Path(place) / name
-            seen = path.lstat()
-            about: tuple[Any, ...] = (oct(seen.st_mode), seen.st_uid, seen.st_gid)
-            if path.is_symlink():
-                about += (os.readlink(path),)
-            elif path.is_file():
-                about += (seen.st_nlink, seen.st_mtime_ns, path.read_bytes(), _attributes(path))
-            else:
-                about += (_attributes(path),)
-            found[str(path.relative_to(directory))] = about
+    _list(str(directory), "", found)
     return found
 
 
-def _attributes(path: Path) -> dict[str, bytes]:
+def _list(directory: str, before: str, found: dict[str, tuple[Any, ...]]) -> None:
+    """Add what is in DIRECTORY, whose name is BEFORE. Some tests list thousands, so no Path is made for each."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            seen = entry.stat(follow_symlinks=False)
+            about: tuple[Any, ...] = (oct(seen.st_mode), seen.st_uid, seen.st_gid)
+            if entry.is_symlink():
+                about += (os.readlink(entry.path),)
+            elif entry.is_file():
+                with open(entry.path, "rb") as file:
+                    content = file.read()
+                about += (seen.st_nlink, seen.st_mtime_ns, content, _attributes(entry.path))
+            else:
+                about += (_attributes(entry.path),)
+            found[before + entry.name] = about
+            if entry.is_dir(follow_symlinks=False):
+                _list(entry.path, f"{before}{entry.name}/", found)
+
+
+def _attributes(path: str) -> dict[str, bytes]:
     return {name: os.getxattr(path, name) for name in os.listxattr(path)}
 
 

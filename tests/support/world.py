@@ -112,6 +112,13 @@ class Syscalls:
         if len(self.calls) == self.fail_at or name == self.failing:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def next_death(self) -> int:
+        """Return the next call at which a death differs from the last one, at `die_at`.
+
+        fsync(2) is only counted here: who dies right after it leaves what who dies at it leaves.
+        """
+        return self.die_at + (2 if self.calls[self.die_at - 1][0] == "fsync" else 1)
+
     def revive(self) -> None:
         """The next process starts."""
         self.calls = []
@@ -197,6 +204,7 @@ class World:
         self.of_users: tuple[str, ...] = ()
         self.registered = False
         self.refuse: tuple[str, ...] = ()
+        self._written: dict[str, list[str]] = {}
         self.syscalls = Syscalls()
         self._play()
         patch.setattr(system, "os", self.syscalls)
@@ -206,6 +214,7 @@ class World:
         patch.setattr(safe_path, "unmount", self._umount)
         for program in ("usermod", "gpasswd", "groupadd", "groupdel", "register", "ask"):
             programs.answer_by(program, self._command)
+        patch.setattr(accounts, "with_variable", lambda _: set())  # no process here is the world's
         patch.setattr(account_lines, "ETC", str(self.played / "etc"))
         patch.setattr(account_lines, "passwd_locked", lambda: contextlib.nullcontext(True))
         for module in (accounts, mounts, journal):
@@ -223,7 +232,7 @@ class World:
 
     def path(self, name: str) -> str:
         """Return the real path of a name in the world."""
-        return str(self.root / name)
+        return f"{self.root}/{name}"
 
     def _open(self, path: Any, *arguments: Any, **options: Any) -> IO[Any]:
         if path in PLAYED:
@@ -242,7 +251,9 @@ class World:
             for n, (t, (_, o)) in enumerate(self.mounts.items())
         ]
         for name, lines in zip(PLAYED, (people, groups, shadow, mounts), strict=True):
-            (self.played / name.lstrip("/")).write_text("".join(line + "\n" for line in lines))
+            if self._written.get(name) != lines:
+                self._written[name] = lines
+                (self.played / name.lstrip("/")).write_text("".join(line + "\n" for line in lines))
 
     def _notify(self, service: str, how: str) -> str:
         self.syscalls.tick("notify", service)

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pluggy
@@ -122,7 +123,8 @@ def tree_of(name: str) -> ast.Module:
     return ast.parse(MODULES[name].read_text(encoding="utf-8"), str(MODULES[name]))
 
 
-def imports(name: str, for_types: bool = True) -> set[str]:
+@cache
+def imports(name: str, for_types: bool = True) -> frozenset[str]:
     """Return what a module imports: "os", "pluggy", ".engine", ".plugins.sshd"; "." is the package itself.
 
     Args:
@@ -160,12 +162,13 @@ def imports(name: str, for_types: bool = True) -> set[str]:
             visit(child)
 
     visit(tree_of(name))
-    return found
+    return frozenset(found)
 
 
-def ours(name: str, for_types: bool = True) -> set[str]:
+@cache
+def ours(name: str, for_types: bool = True) -> frozenset[str]:
     """Return which modules of the package a module imports; "" is the package's door."""
-    return {found[1:] for found in imports(name, for_types) if found.startswith(".")}
+    return frozenset(found[1:] for found in imports(name, for_types) if found.startswith("."))
 
 
 def room(name: str) -> str:
