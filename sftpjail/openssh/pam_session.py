@@ -63,6 +63,7 @@ except Exception:  # what is kept there is damaged: it is not worth a login
     sys.pycache_prefix, sys.dont_write_bytecode = None, True
     import pam_session
 sys.pycache_prefix = None
+del sys.path[0]
 # At once: taking the interpreter apart would hold up every login.
 os._exit(pam_session.main(sys.argv[1:]))
 """
