@@ -13,6 +13,7 @@ from ..actions import (
     Notify,
     Run,
     SetAccount,
+    Share,
 )
 from ..config import Config
 from ..errors import RollbackIncomplete, SftpJailError
@@ -123,12 +124,24 @@ class Engine:
                 if not tolerant or not owner:
                     raise
                 plan.errors[owner] = error
+        for owner, found in self._at_odds(wanted).items():
+            if not tolerant or not owner:
+                raise found
+            plan.errors.setdefault(owner, found)
         good = merged(step for step in wanted if step.owner not in plan.errors)
         good = without_shared(good, self.host)
         plan.owners = {step.owner for step in good}
         steps = without_full_directories(ordered(combined(good)), self.host)
         plan.steps = ordered(steps + records(steps, plan.events, self.host))
         return plan
+
+    def _at_odds(self, wanted: Sequence[Step]) -> Mapping[str, SftpJailError]:
+        """Return by account why what it wants cannot come together with what others want."""
+        if not any(isinstance(step.action, Share) for step in wanted):
+            return {}
+        from .conflicts import around_shared  # late: useradd waits
+
+        return around_shared(wanted, self.host)
 
     def _pending(self, event: Event, owner: str, host: Host) -> list[Step]:
         """Return the pending steps of one event, with their checks and notices."""

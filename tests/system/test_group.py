@@ -235,6 +235,7 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
             refused(machine, *argv, says=reason)
     for more in (("--as", "www-data"), ("--read-only",)):
         refused(machine, *mount, SITE, "/web", "--group", "editors", *more, code=2)
+    together(machine)
     share(machine, "bob")
     refused(
         machine, "sftpjail", "mount", "bob", SITE, "/two", "--group", "others",
@@ -245,3 +246,23 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
     )
     assert "group others" in machine.run("sftpjail", "show", "dan").out
     refused(machine, "sftpjail", "add", "dora", "--mount", "/srv/web/b:/b:group=others")
+
+
+def together(machine: Machine) -> None:
+    """What would be refused one after the other is refused in one file too."""
+    machine.sh("mkdir -p /srv/up/in")
+    before = machine.listing("/srv/up", "/etc/sftpjail", "/etc/fstab")
+    hers = ["/srv/old/deep:/deep", "/srv/up:/up:group=editors"]
+    for his, reason in (
+        ("/srv/up/in:/in", "the group editors is to write in /srv/up, so somebody could"),
+        ("/srv/up/in:/in:group=others", "the group editors is to write in /srv/up, so somebody"),
+        ("/srv/up:/in:group=others", "/srv/up cannot belong to the groups editors and others"),
+    ):
+        both = [{"name": "alice", "mounts": hers}, {"name": "bob", "mounts": [his]}]
+        machine.write("/root/both", json.dumps({"accounts": both}), 0o600)
+        refused(machine, "sftpjail", "apply", "/root/both", says=reason)
+    refused(machine, "sftpjail", "--dry-run", "apply", "/root/both", says=reason)
+    assert machine.listing("/srv/up", "/etc/sftpjail", "/etc/fstab") == before
+    more = ("--mount", "/srv/up:/up:group=editors", "--mount", "/srv/up/in:/in")
+    in_group = ("--", "-G", "editors")
+    refused(machine, "sftpjail", "add", "dora", *more, *in_group, says="is to write in /srv/up, so")

@@ -21,6 +21,7 @@ from sftpjail.actions import (
     SetGroup,
     SetLines,
     SetOwner,
+    Share,
     Unmount,
     WriteFile,
 )
@@ -265,6 +266,20 @@ def test_an_account_left_out_takes_nothing_of_others_along(tree: Tree) -> None:
         MakeDir("/srv/sftp/bob"),
         Notify("systemd", "daemon-reload"),
     ]
+
+
+def test_who_mounts_below_what_others_share_is_left_out(tree: Tree) -> None:
+    tree.directory("/srv/web/site")
+    line = "/srv/web/site /srv/sftp/ann/web none bind 0 0"
+    plugin = Wants(
+        ann=[SetLines("/etc/fstab", "ann /web", (line,), Style.FSTAB)],
+        bob=[Share("/srv/web", 4000)],
+    )
+    events = [OnUserCreate(who(name), new=True) for name in ("ann", "bob")]
+    plan = engine(tree.host(), one=plugin).plan(events, tolerant=True)
+    assert set(plan.errors) == {"ann"} and wanted(plan) == [Share("/srv/web", 4000)]
+    with pytest.raises(SftpJailError, match="the group 4000 is to write in /srv/web"):
+        engine(tree.host(), one=plugin).plan(events)
 
 
 def test_a_host_event_is_never_tolerated(tree: Tree) -> None:
