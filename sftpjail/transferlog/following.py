@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
 from ..config import Config
@@ -16,27 +17,30 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..system import programs
 from . import sources
-from .journal_export import Entries, Entry, cursor_of, follows, is_same
+from .journal_export import Entries, Entry, cursor_of, follows, is_later, is_same
 from .parser import Reader
 from .records import Record
 from .since import Since
 from .totals import Place
 
 AGAIN = 5.0  # seconds after which files are read whatever their sizes say
+IDLE = 30.0  # seconds after which the journal is read although nothing seems to have come
+BUSY = 0.5  # seconds from one look into the journal to the next where there is much
 REST = 600.0  # seconds without an entry of ours, after which the place goes on to one of others
-SURE = 10.0  # seconds in which an entry that journald has is read
 NEAR = 1000  # entries of one moment, of which one may be that of the place
 
 # SD_MESSAGE_JOURNAL_DROPPED of sd-messages.h; what journald itself writes is of the transport
 # "driver", which no process can claim (systemd.journal-fields(7)).
 _DROPPED = ("MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e", "_TRANSPORT=driver")
 _ALL = ("journalctl", "--quiet", "--no-pager", "--all", "--output=export")
-_FOLLOW = (
+_READ = (
     *_ALL,
     "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME,_TRANSPORT,N_DROPPED,OBJECT_UID,"
     "OBJECT_SYSTEMD_UNIT",
-    *("--follow", "--no-tail"),
 )
+_FOLLOW = (*_ALL, "--output-fields=_UID", "--follow", "--lines=0")
+_JOURNALS = ("/run/log/journal", "/var/log/journal")
+_BOOT = "/proc/sys/kernel/random/boot_id"
 _MATCHES = ("SYSLOG_IDENTIFIER=internal-sftp", "+", *_DROPPED)
 
 
@@ -121,41 +125,99 @@ class Following:
     # -- the journal -------------------------------------------------------------------------------
 
     def _of_journal(self) -> Iterator[list[Record | Dropped]]:
+        """Read the journal again and again, whenever journalctl tells that something has come.
+
+        What that prints as it follows is not enough. journald has a file for each user, which
+        journalctl reads in turns: an entry in a file that it learns of late, as of a user's first
+        session or of a rotation, is left out if it is older than what was printed from another.
+        """
         self.begin()
         assert self.place
-        known, begin = self.place.cursor, f"--since=@{self.place.at}"
-        if known and not self._is_there(known):
-            # What is of the same second was handed out, or is in the gap.
-            self.lost, self.place = True, Place(self.place.at + 1)
-            known, begin = "", f"--since=@{self.place.at}"
-        elif known:
-            begin = f"--cursor={known}"
+        if self.place.cursor and not self._is_there(self.place.cursor):
+            self._lose()
         self._quiet, self._ahead = time.monotonic(), None
-        entries = Entries(dropped=True)
-        for piece in programs.stream([*_FOLLOW, begin, *_MATCHES], sources.POLL):
-            found = entries.split(piece) if piece else []
-            if found and known:
-                # Not --after-cursor: with a filter that skips an entry in systemd 252.
-                found = [one for one in found if not is_same(cursor_of(one), known)]
-            batch = self._records(found)
-            if found:
-                self._go_to(found[-1])
-                self._quiet, self._ahead = time.monotonic(), None
-            elif not piece:
-                self._rest()
-            yield batch
+        more, read = True, -IDLE
+        for piece in programs.stream([*_FOLLOW, *_MATCHES], sources.POLL):
+            now = time.monotonic()
+            more = more or bool(piece)
+            if now < read + (BUSY if more else IDLE):
+                if not piece:
+                    yield []
+                continue
+            read = now
+            more = yield from self._up_to(now)
+            yield []
         raise SftpJailError("journalctl has ended, which was to follow the journal")
+
+    def _up_to(self, now: float) -> Generator[list[Record | Dropped], None, bool]:
+        """Yield the records up to a moment, and return whether there are more.
+
+        journald writes one entry after the other, so all up to now are in its files. Of later ones
+        some may be in files that were read already.
+
+        Args:
+            now: of the clock that counts from the boot, in seconds.
+        """
+        assert self.place
+        known, first = self.place.cursor, True
+        begin = f"--cursor={known}" if known else f"--since=@{self.place.at}"
+        boot = (self._host().read(_BOOT) or b"").decode("ascii", "replace").replace("-", "").strip()
+        files: list[str] | None = self._files()
+        entries, quiet = Entries(dropped=True), True
+        with contextlib.closing(programs.stream([*_READ, begin, *_MATCHES])) as pieces:  # type: ignore[type-var]
+            for piece in pieces:
+                if not piece:
+                    yield []
+                    continue
+                if files is not None and files != self._files():
+                    return True  # one may have been renamed before it was opened
+                files, found = None, entries.split(piece)
+                if first and found and not self._is_behind(found[0]):
+                    self._lose()
+                    return True
+                first = first and not found
+                # Not --after-cursor: with a filter that skips an entry in systemd 252.
+                found = [one for one in found if not (known and is_same(cursor_of(one), known))]
+                early = list(takewhile(lambda one: not is_later(cursor_of(one), boot, now), found))
+                batch = self._records(early)
+                if early:
+                    self._go_to(early[-1])
+                    quiet = False
+                yield batch
+                if len(early) < len(found):
+                    return True
+        if quiet:
+            self._rest()
+        else:
+            self._quiet, self._ahead = now, None
+        return files is not None and files != self._files()
+
+    def _is_behind(self, entry: Entry) -> bool:
+        """Return whether nothing is missing between the place and the first entry from there."""
+        known = self.place.cursor if self.place else ""
+        return not known or is_same(cursor_of(entry), known) or self._is_there(known)
+
+    def _lose(self) -> None:
+        """Go on behind a place that is not there any more."""
+        assert self.place
+        # What is of the same second was handed out, or is in the gap.
+        self.lost, self.place = True, Place(self.place.at + 1)
+
+    def _files(self) -> list[str]:
+        host = self._host()
+        directories = [f"{top}/{name}" for top in _JOURNALS for name in sorted(host.listdir(top))]
+        return [f"{path}/{name}" for path in directories for name in sorted(host.listdir(path))]
 
     def _rest(self) -> None:
         """After a while without an entry, let the place be one that journald keeps for longer."""
         now = time.monotonic()
-        if self._ahead is None and now > self._quiet + REST:
+        if self._ahead:  # all up to there would have been read
+            self._quiet, self.place, self._ahead = now, self._ahead, None
+        elif now > self._quiet + REST:
             since = Since(self._host(), None)
             for _ in since.transfers(self._config, self._reader):
                 pass
             self._quiet, self._ahead = now, since.place if since.place.cursor else None
-        elif self._ahead and now > self._quiet + SURE:  # all up to there would have come
-            self._quiet, self.place, self._ahead = now, self._ahead, None
 
     @staticmethod
     def _is_there(cursor: str) -> bool:

@@ -62,6 +62,23 @@ def follows(one: str, other: str) -> bool:
     return next_one and mine.get("s") == theirs.get("s")
 
 
+def is_later(cursor: str, boot: str, moment: float) -> bool:
+    """Return whether journald wrote an entry of a boot after a moment.
+
+    Args:
+        cursor: of the entry; one of another boot is not later.
+        boot: the boot's id.
+        moment: in seconds of the monotonic clock of that boot.
+    """
+    fields = _fields(cursor)
+    if not boot or fields.get("b") != boot:
+        return False
+    try:
+        return int(fields["m"], 16) > moment * 1_000_000
+    except (KeyError, ValueError):
+        return False
+
+
 class Entries:
     """Cuts pieces into entries; what is not yet whole is kept.
 

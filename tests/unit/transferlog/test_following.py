@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 
 import pytest
 from fakes import Tree
@@ -57,30 +58,87 @@ def test_nothing_is_missing_behind_an_entry_that_is_there(
     assert Following._is_there(cursor(9)) is there
 
 
-def test_a_place_goes_on_while_nobody_writes(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else journald would forget it, and nothing that matters with it."""
+def followed(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, reads: list[list[bytes]], **journal: bytes
+) -> tuple[Following, list[list[str]]]:
+    """The journal, of which each time something else is read; and what journalctl was asked."""
     tree.directory("/run/systemd/system")
-    pieces = [entry(cursor(9)), entry(cursor(10)), b"", b"", b""]
+    tree.write("/proc/sys/kernel/random/boot_id", "bo-ot\n")
+    asked, left = list[list[str]](), iter(reads)
 
-    def stream(argv: list[str], idle: float = 0.2) -> Iterator[bytes]:
+    def stream(argv: list[str], idle: float = 0.2) -> Generator[bytes]:
+        asked.append(argv)
         if "--lines=1" in argv:
-            yield entry(cursor(99))
-        else:
-            yield from pieces if "--follow" in argv else pieces[:1]
+            yield journal["newest"]
+        elif "--follow" in argv:
+            yield from [b"x", b"", *[b"x"] * len(reads)]
+        elif any("N_DROPPED" in word for word in argv):
+            yield from next(left, [])
+        else:  # whether the place is there
+            yield journal.get("there", entry(cursor(9)))
 
     monkeypatch.setattr(programs, "stream", stream)
-    monkeypatch.setattr(following, "REST", 0.0)
-    monkeypatch.setattr(following, "SURE", 0.0)
+    monkeypatch.setattr(following, "IDLE", 0.0)
+    monkeypatch.setattr(following, "BUSY", 0.0)
     reader = Reader(Clock(), tree.host().people)
-    followed = Following(tree.host, Config(), reader, Place(0, cursor(9)))
-    batches = followed.batches()
-    places = []
+    return Following(tree.host, Config(), reader, Place(0, cursor(9))), asked
+
+
+def places(following: Following) -> list[str]:
+    """The places after each batch."""
+    found = []
     with pytest.raises(SftpJailError, match="journalctl has ended"):
-        for _ in itertools.islice(batches, 9):
-            assert followed.place
-            places.append(followed.place.cursor)
-    assert places == [cursor(9), cursor(10), cursor(10), cursor(99), cursor(99)]
-    assert not followed.lost
+        for _ in following.batches():
+            assert following.place
+            found.append(following.place.cursor)
+    return [name for name, _ in itertools.groupby(found)]
+
+
+def test_a_place_goes_on_while_nobody_writes(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else journald would forget it, and nothing that matters with it."""
+    reads = [[entry(cursor(9)), entry(cursor(10))], [entry(cursor(10))], [entry(cursor(10))]]
+    monkeypatch.setattr(following, "REST", 0.0)
+    one, _ = followed(tree, monkeypatch, reads, newest=entry(cursor(99)))
+    assert places(one) == [cursor(9), cursor(10), cursor(99)] and not one.lost
+
+
+def test_what_comes_while_it_is_read_is_read_later(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of such entries some may be in files that were read already."""
+    later = f"m={int(time.monotonic() + 3600) * 1_000_000:x}"
+    early, late = cursor(10), cursor(12).replace("m=5", later)
+    before = cursor(13).replace("b=boot", "b=before").replace("m=5", later)
+    reads = [[entry(cursor(9)), entry(early), entry(late)], [entry(early), entry(before)]]
+    one, asked = followed(tree, monkeypatch, reads)
+    assert places(one) == [cursor(9), early, before] and not one.lost
+    begun = [word for argv in asked for word in argv if word.startswith("--cursor=")]
+    assert f"--cursor={early}" in begun and f"--cursor={late}" not in begun
+
+
+def test_a_file_that_comes_while_others_are_opened_is_read_too(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = [[entry(cursor(9)), entry(cursor(11))], [entry(cursor(9)), entry(cursor(10))]]
+    one, _ = followed(tree, monkeypatch, reads)
+    plain = programs.stream
+
+    def rotating(argv: list[str], idle: float = 0.2) -> Generator[bytes]:
+        if any("N_DROPPED" in word for word in argv):
+            tree.write("/var/log/journal/id/user-1001.journal", "")
+        yield from plain(argv, idle)
+
+    monkeypatch.setattr(programs, "stream", rotating)
+    assert places(one) == [cursor(9), cursor(10)]
+
+
+def test_what_journald_forgets_meanwhile_is_a_gap(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = [[entry(cursor(9)), entry(cursor(10))], [entry(cursor(20))], [entry(cursor(20))]]
+    one, asked = followed(tree, monkeypatch, reads, there=entry(cursor(9)))
+    assert places(one) == [cursor(9), cursor(10), "", cursor(20)] and one.lost
+    assert any("--since=@1" in argv for argv in asked)
 
 
 def test_what_is_later_than_a_place_that_is_gone_comes(
