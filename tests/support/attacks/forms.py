@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,11 @@ CHANGES += (
     "/root/.rsyslog*",
     "/root/.local",
 )
+
+
+# mount(8) of Debian 12 knows no map of owners.
+OLD = os.environ.get("SFTPJAIL_SANDBOX") == "bookworm"
+MAPS = ("session",) if OLD else ("session", "fstab")
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def _forms() -> list[Form]:
     return [
         *found,
         *(Form("/srv/sftp/%u", mounts, read_only=True) for mounts in ("fstab", "session")),
-        Form("/srv/sftp/%u", "session", owner="www-data"),  # Debian 12 has no map in fstab
+        *(Form("/srv/sftp/%u", mounts, owner="www-data") for mounts in MAPS),
     ]
 
 
