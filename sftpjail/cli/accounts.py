@@ -414,7 +414,11 @@ def adopt(context: Context) -> int:
         # What somebody has begun since it was looked for.
         now = host.anew()
         context.look_after(
-            lambda: [] if context.dry_run else activity.reports([account], now, logins=True),
+            lambda: (
+                []
+                if context.dry_run
+                else activity.reports([account], now, newcomers={account.name})
+            ),
             problems,
         )
     return context.close(0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from shlex import quote
 
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnDetach, OnSetup, OnTeardown, Plan
+from ..engine.plan import Event, OnDetach, OnSetup, OnTeardown, OnUserCreate, Plan
 from ..engine.summary import is_unit
 from ..errors import SftpJailError, Unsafe, UsageError
 from ..escapes import counted, some
@@ -119,7 +119,7 @@ def _setup(context: Context, engine: Engine) -> tuple[int, list[Problem | SftpJa
     lost = [LOST] if has_lost_records(engine.config, engine.host) else []
     plan = plan_all(engine, [OnSetup()], members, [], "setup", refusals(strange))
     left = _set_up(context, engine, plan)
-    reports = activity.reports(_changed(plan, jails), engine.host)
+    reports = _reports(plan, jails, engine.host)
     found = [*_problems(plan.errors), *left, *plan.behind, *by_hand, *lost]
     return (1 if plan.errors else unfinished(left)), [*found, *reports]
 
@@ -150,6 +150,13 @@ def _changed(plan: Plan, accounts: Mapping[str, Account]) -> list[Account]:
     """Return the accounts whose jails a plan makes or changes."""
     owners = {step.owner for step in plan.steps}
     return [account for name, account in accounts.items() if name in owners]
+
+
+def _reports(plan: Plan, accounts: Mapping[str, Account], host: Host) -> list[SftpJailError]:
+    """Return warnings about what goes on outside of the jails that a plan makes or changes."""
+    created = (event for event in plan.events if isinstance(event, OnUserCreate))
+    newcomers = {event.account.name for event in created if event.new}
+    return activity.reports(_changed(plan, accounts), host, newcomers=newcomers)
 
 
 def _problems(errors: dict[str, SftpJailError]) -> list[Problem]:
@@ -264,7 +271,7 @@ def _apply(context: Context, wanted: Sequence[str] | None) -> int:
         strange = untaken(engine.config, engine.host) if whole else {}
         first = [OnSetup()] if whole else []
         plan, veto = _apply_for(context, engine, first, willing | strange, last)
-        reports = activity.reports(_changed(plan, willing), engine.host)
+        reports = _reports(plan, willing, engine.host)
     if is_unit(engine.host) and not context.dry_run:
         from ..operations.last_used import keep_hourly  # late: only systemd's units need it
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from ..paths import LINGER
@@ -80,9 +80,21 @@ class Jobs:
         """Return the processes of a user that run outside any jail. /proc is searched once."""
         return processes.outside(uid, self._user_processes.get(uid, []))
 
-    def unfinished_logins(self, name: str, uid: int) -> list[processes.OutsideProcess]:
-        """Return the logins of an account that sshd has begun, by the rules of that moment."""
-        found = [] if self.files.root else processes.unfinished_logins(name, uid)
+    def sshd_processes(self) -> set[int]:
+        """Return the pids of sshd's processes that run now; see `unfinished_logins`."""
+        return set() if self.files.root else processes.of_name(("sshd", "sshd-session"))
+
+    def unfinished_logins(
+        self, name: str, uid: int, among: Collection[int] | None = None
+    ) -> list[processes.OutsideProcess]:
+        """Return the logins of an account that sshd has begun, by the rules of that moment.
+
+        Args:
+            name: the account.
+            uid: its uid.
+            among: from `sshd_processes`, so that many accounts cost one look; None looks itself.
+        """
+        found = [] if self.files.root else processes.unfinished_logins(name, uid, among)
         return [processes.OutsideProcess(pid, "unfinished login") for pid in found]
 
     def has_manager(self, uid: int) -> bool:

@@ -136,7 +136,10 @@ def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None
 
 
 def reports(
-    accounts: Iterable[Account], host: Host, new: bool = False, logins: bool = False
+    accounts: Iterable[Account],
+    host: Host,
+    new: bool = False,
+    newcomers: Collection[str] = (),
 ) -> list[SftpJailError]:
     """Return warnings about newly jailed accounts with activity outside their jails.
 
@@ -146,12 +149,16 @@ def reports(
         accounts: the newly jailed accounts.
         host: the facts.
         new: see `found`.
-        logins: those that have begun count too, as in the moment in which an account joins.
+        newcomers: the accounts that have become members just now. Of these, logins that have
+            begun count too.
     """
     warnings = []
+    sshd = host.jobs.sshd_processes() if len(newcomers) > 1 else None
     for account in accounts:
         works = unwanted(account, host, True, new)
-        begun = host.jobs.unfinished_logins(account.name, account.uid) if logins else []
+        begun = []
+        if account.name in newcomers:
+            begun = host.jobs.unfinished_logins(account.name, account.uid, sshd)
         if begun and "processes" not in kept(account, host):
             works.append(of_processes(begun))
         if works:

@@ -73,3 +73,23 @@ def test_a_login_that_has_begun_goes_by_the_former_rules(machine: Machine) -> No
         assert ends(machine, process)[0] == 255
     with begun(machine, "bob@127.0.0.1", "ls /etc/shadow") as process:
         assert ends(machine, process) == (0, "/etc/shadow\n")
+
+
+def test_apply_and_setup_report_a_login_that_has_begun(machine: Machine) -> None:
+    """By the rules of before the account joined the group, whoever put it there."""
+    machine.write(
+        "/etc/ssh/sshd_config.d/00-test.conf", f"{machine.patience()}PasswordAuthentication yes\n"
+    )
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\npasswords = yes\n")
+    machine.sh("useradd -m -s /bin/sh bob && echo bob:secret | chpasswd")
+    for command in ("apply", "setup"):
+        with begun(machine, "bob@127.0.0.1", "ls /etc/shadow") as process:
+            machine.run("usermod", "-aG", "sftponly", "bob")
+            done = machine.run("sftpjail", command)
+            assert "unfinished login" in done.err, done
+            assert "sftpjail adopt --close bob" in done.err, done
+            machine.run("sftpjail", "adopt", "--close", "bob")
+            code, said = ends(machine, process)
+            assert code == 255 and "/etc/shadow" not in said, said
+        assert "unfinished" not in machine.run("sftpjail", command).err
+        machine.run("sftpjail", "remove", "bob")

@@ -95,16 +95,18 @@ def test_on_user_confine_puts_aside_and_ends(tree: Tree, fire: Fire) -> None:
 def test_a_login_that_has_begun_counts_before_the_jail(tree: Tree, fire: Fire) -> None:
     host = tree.host()
     login = OutsideProcess(11, "unfinished login")
-    host.jobs.unfinished_logins = lambda name, uid: [login] if (name, uid) == ("ann", 1001) else []  # type: ignore[method-assign]
+    host.jobs.unfinished_logins = lambda name, uid, among=None: (
+        [login] if (name, uid) == ("ann", 1001) else []
+    )  # type: ignore[method-assign]
     (work,) = found(ann(), host, jailed=False)
     assert (work.kind, work.words) == ("processes", "1 process (11 unfinished login)")
     assert found(ann(), host, jailed=True) == [] == reports([ann()], host)
     assert fire("activity", "on_user_confine", host, account=ann(kept=())) == [
         EndProcesses("ann", 1001, ("11 unfinished login",))
     ]
-    (report,) = reports([ann()], host, logins=True)
+    (report,) = reports([ann()], host, newcomers={"ann"})
     assert "ann is jailed, but outside of its jail it still has 1 process (11 un" in str(report)
-    assert reports([ann(kept=("processes",))], host, logins=True) == []
+    assert reports([ann(kept=("processes",))], host, newcomers={"ann"}) == []
 
 
 def test_on_user_confine_ends_nothing_of_a_uid_that_others_have(tree: Tree, fire: Fire) -> None:
