@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from machine import Machine, changes
-from steps import QUIET, jail, ready, refused, snapshot, web
+from steps import CONFIG, QUIET, jail, ready, refused, snapshot, web
 
 pytestmark = pytest.mark.halved
 HASH = "$6$salt$0123456789abcdef0123456789abcdef"
@@ -22,6 +22,20 @@ SITE = (
 FILE = (
     "printf '%s\\n' name,comment,expires alice,Alice,2099-12-31 >/root/accounts.csv;"
     " chmod 600 /root/accounts.csv"
+)
+
+
+# A jailed account whose keys lie in its home.
+OLD_KEYS = (
+    "sftpjail adopt bob; install -d -m 700 -o bob -g bob /home/bob/.ssh;"
+    " install -m 600 -o bob -g bob /root/keys/more.pub /home/bob/.ssh/authorized_keys"
+)
+# Jails made by hand, and where they let in.
+BY_HAND = (
+    "groupadd customers; useradd -m -s /usr/sbin/nologin -G customers ann; chown root: /home/ann;"
+    " chmod 755 /home/ann; install -d -o ann -g ann /home/ann/up /home/ann/.ssh;"
+    " printf 'Match Group customers\\n    ChrootDirectory %%h\\n    ForceCommand internal-sftp\\n"
+    "    AllowTcpForwarding no\\n    X11Forwarding no\\n' >>/etc/ssh/sshd_config; kill -HUP $(cat /run/sshd.pid)"
 )
 
 
@@ -52,6 +66,12 @@ ROWS = (
         "alice can no longer log in with SHA256:",
         "--yes",
         REOPENS,
+    ),
+    Row(
+        "key migrate bob",
+        "bob has the keys of its home in the new place",
+        first=OLD_KEYS,
+        last="sftpjail remove bob; rm -r /home/bob/.ssh",
     ),
     Row("mount alice /srv/web /a/b", "alice sees /srv/web at /a/b"),
     Row(
@@ -120,6 +140,20 @@ ROWS = (
     Row("apply /root/accounts.csv", "alice", first=FILE),
 )
 
+# Those that are about the host, which has no jails yet.
+HOST_ROWS = (
+    Row("setup", "the host is set up", last="sftpjail setup"),
+    Row("teardown", "what setup did is taken back"),
+    Row(
+        "setup",
+        "the host is set up",
+        None,
+        "what sftpjail.conf asks for stays",
+        first=f"echo deny = symlink, >>{CONFIG}",
+    ),
+    Row("import --apply", "the host is set up", first=BY_HAND),
+)
+
 # What changes nothing that an undo could restore.
 READING = ("kick alice", "events", "show alice")
 
@@ -134,7 +168,8 @@ def state(machine: Machine) -> dict[str, object]:
     """The host; keys and lines that went come back at the end of their file."""
     found = snapshot(machine)
     for path in ("/etc/ssh/authorized_keys/alice", "/etc/fstab", "/etc/sftpjail/mounts/alice"):
-        found[path] = sorted(machine.read(path).splitlines())
+        if path in found:
+            found[path] = sorted(machine.read(path).splitlines())
     return found
 
 
@@ -179,3 +214,14 @@ def test_each_command_is_in_the_history_and_is_undone(machine: Machine) -> None:
     for words in READING:
         machine.run("sftpjail", *words.split())
     assert entries(machine) == known
+
+
+@pytest.mark.whole
+def test_what_is_done_to_the_host_is_undone(machine: Machine) -> None:
+    machine.write(CONFIG, f"{QUIET}[profiles]\n[[sftponly]]\n")
+    machine.start_sshd()
+    found = []
+    for row in HOST_ROWS:
+        found.append(wrong(machine, row))
+        machine.sh(row.last)
+    assert [words for words in found if words] == []
