@@ -91,13 +91,14 @@ def logged(host: Host, config: Config) -> str:
 def in_journal(host: Host, config: Config) -> bool:
     """Return whether the journal is to be read, and not a file.
 
-    Under systemd rsyslog does not know who has written a line; the journal does.
+    Under systemd rsyslog does not know who has written a line; the journal does. And syslog-ng
+    follows the journal as `journalctl --follow` does, which passes over some entries of other
+    users' files: see `following`.
 
     Raises:
         SftpJailError: nothing is logged.
     """
-    name = logged(host, config)
-    return name == "journald" or (name == "rsyslog" and host.systemd)
+    return logged(host, config) == "journald" or host.systemd
 
 
 def _open(host: Host, path: str) -> BinaryIO | None:

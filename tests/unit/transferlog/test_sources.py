@@ -392,3 +392,13 @@ def test_no_journal_vouches_for_nothing() -> None:
     vouchers = sources.JournalWriters(broken())
     assert vouchers.find(100, b"7", b"a") == (1001, b"7")
     assert vouchers.find(100, b"7", b"b") is None
+
+
+@pytest.mark.parametrize("backend", ["journald", "rsyslog", "syslog-ng"])
+def test_under_systemd_the_journal_is_followed(tree: Tree, backend: str) -> None:
+    tree.program("rsyslogd")
+    tree.program("syslog-ng")
+    config = Config(logs=Logs(backend=backend))
+    assert sources.in_journal(tree.host(), config) is (backend == "journald")
+    tree.directory("/run/systemd/system")
+    assert sources.in_journal(tree.host(), config)
