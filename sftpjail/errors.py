@@ -96,6 +96,12 @@ class Unsafe(SftpJailError):
     severity = "open"
 
 
+class NotJailed(SftpJailError):
+    """sshd lets a member in outside of its jail: another Match block wins, or none applies."""
+
+    severity = "open"
+
+
 class UsageError(SftpJailError):
     """The command line or the configuration is wrong; nothing was looked at."""
 

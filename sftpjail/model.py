@@ -586,7 +586,8 @@ class Origin:
     `renamed` a file's name now to its old one. `forced` says that somebody overrode the guard rails
     for this account. `uid` is that of the account for which we made all this, -1 where it is not
     known: a name alone may be somebody else's by now. `kept` is what an administrator lets go on
-    outside of the jail, by `adopt --keep`; `closed` says that the account is shut out.
+    outside of the jail, by `adopt --keep`; `closed` says that the account is shut out. `group` and
+    `gid` are those by which it was jailed last: a group keeps its gid when it is renamed.
     """
 
     made: tuple[str, ...] = ()
@@ -597,6 +598,8 @@ class Origin:
     uid: int = -1
     kept: tuple[str, ...] = ()
     closed: Closed | None = None
+    group: str = ""
+    gid: int = -1
 
 
 # What happens in jails; there is a directory of hook scripts, and a plugin's hook, for each.

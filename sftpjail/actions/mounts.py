@@ -45,17 +45,16 @@ class Mount(Action):
         point = view.mount_at(self.target)
         if point is None:
             return True
+        if point.hidden_by:
+            what = f"{self.target} is hidden: something is mounted over {point.hidden_by}"
+            raise _in_the_way(what, point.hidden_by, view)
         if not view.same_file(self.source, self.target):
             if view.is_stale_mount(self.source, self.target):
                 return True
             if view.mount_changed(self.target):
                 return True  # the path was looked at later than the table: the next plan tells
             what = f"something other than {self.source} is mounted on {self.target}"
-            if view.is_lost_by_umount(self.target):
-                choices = fixes.losing(self.target, view)
-                raise SftpJailError(what, choices=choices, advice=fixes.by_hand(self.target))
-            fix = fixes.on(self.target, view, "umount {}")
-            raise SftpJailError(what, fix or fixes.advice(self.target, view))
+            raise _in_the_way(what, self.target, view)
         return not self.flags_hold(point) or not self.owners_hold(point, view)
 
     def owners_hold(self, point: MountPoint, view: View) -> bool:
@@ -114,3 +113,10 @@ class Unmount(Action):
 
     def diff(self, view: View) -> Iterator[str]:
         yield f"- mount {self.source} on {self.target}"
+
+
+def _in_the_way(what: str, path: str, view: View) -> SftpJailError:
+    """Return the error of what is mounted on a path, with the command that takes it away."""
+    if view.is_lost_by_umount(path):
+        return SftpJailError(what, choices=fixes.losing(path, view), advice=fixes.by_hand(path))
+    return SftpJailError(what, fixes.on(path, view, "umount {}") or fixes.advice(path, view))

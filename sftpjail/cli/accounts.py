@@ -33,7 +33,7 @@ from ..jails.connections import allowed
 from ..jails.guards import guard, is_namesake
 from ..jails.homes import refusal
 from ..jails.leftovers import former_name
-from ..jails.membership import find, find_jailed, members, not_jailed
+from ..jails.membership import find, find_jailed, members, not_jailed, refuse_missing
 from ..jails.owners import named, resolve
 from ..jails.renames import refuse_renamed
 from ..jails.sharing import named as group_named
@@ -221,9 +221,7 @@ def add(context: Context) -> int:
     profile = profile_for(wanted.name, given.profile, config)
     with context.engine() as engine:
         account = _expected(wanted.name, profile, context, engine)
-        group = (account.profile or profile).group
-        if group and engine.host.group(group) is None:
-            raise SftpJailError(f"there is no group {group}", "sftpjail setup")
+        refuse_missing(account.profile or profile, engine.host)
         if account.exists:
             return _add_to_jail(account, wanted, context, engine)
         make = _making(account, wanted, context, engine)
@@ -402,8 +400,7 @@ def adopt(context: Context) -> int:
         works = activity.unwanted(account, host, jailed=found.profile is not None)
         if works and not given.close:
             raise _refusal(account, works, context)
-        if profile.group and host.group(profile.group) is None:
-            raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+        refuse_missing(profile, host)
         events, problems = migrate_events(account, engine)
         events = [*create_events(account, host, engine.manager), *events]
         events += [OnUserConfine(account)] if given.close else []
@@ -592,6 +589,7 @@ def _mount_facts(account: Account, bind: Bind, host: Host) -> dict[str, Any]:
         "group": None if bind.group is None else group_named(bind.group, host),
         "kept": bind.kept,
         "mounted": host.mount_at(bind.target) is not None,
+        "hidden": host.mount_tables.is_hidden(bind),
     }
 
 
@@ -711,4 +709,6 @@ def _flags_of_mount(mount: dict[str, Any]) -> list[str]:
         flags.append(f"group {mount['group']}")
     if not mount["mounted"]:
         flags.append("for each session" if mount["kept"] == "session" else "not mounted")
+    if mount["hidden"]:
+        flags.append("hidden")
     return flags

@@ -11,14 +11,14 @@ from ..host import Host
 from ..model import Origin, inside
 from ..paths import ACCOUNTS, HOST_RECORD
 from .kinds import OriginDraft, kind_of
-from .plan import OURS, Event, OnUserRemove, OnUserRename, Step, blaming
+from .plan import OURS, Event, OnUserCreate, OnUserRemove, OnUserRename, Step, blaming
 
 
 def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[Step]:
     """Return the steps that update the origin records after other steps."""
     about = _About(events)
     found = [_left_behind(event, host) for event in about.renames.values() if _moves(event, host)]
-    for owner, taken in about.by_owner(steps).items():
+    for owner, taken in about.by_owner(steps, host).items():
         new = _outcome(owner, taken, about, host)
         path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
         if new == Origin():
@@ -40,11 +40,14 @@ class _About:
         removals = [event for event in events if isinstance(event, OnUserRemove)]
         self.leaving = {event.account.name: event.account for event in removals}
         self.unjailed = {event.account.name for event in removals if not event.deleted}
+        self._groups: dict[str, tuple[str, int] | None] = {}
         self.accounts = {event.about.name: event.about for event in events if event.about}
+        creations = [event for event in events if isinstance(event, OnUserCreate)]
+        self.jailed = {event.account.name for event in creations} - self.leaving.keys()
         renames = [event for event in events if isinstance(event, OnUserRename)]
         self.renames = {event.account.name: event for event in renames}
 
-    def by_owner(self, steps: Sequence[Step]) -> dict[str, list[Step]]:
+    def by_owner(self, steps: Sequence[Step], host: Host) -> dict[str, list[Step]]:
         """Return the owners whose records may change, with the steps that change them."""
         found: dict[str, list[Step]] = {name: [] for name in self.leaving}
         for step in steps:
@@ -54,9 +57,28 @@ class _About:
                     found.setdefault(name, []).append(step)
         # What an administrator has said is recorded even if nothing else changes.
         said = [name for name, account in self.accounts.items() if account.kept is not None]
-        for name in (*said, *self.renames):
+        # So is the group of a jail that was made before records had it, or whose gid has changed.
+        others = [name for name in self.jailed if self._is_outdated(name, host)]
+        for name in (*said, *self.renames, *others):
             found.setdefault(name, [])
         return found
+
+    def group(self, name: str, host: Host) -> tuple[str, int] | None:
+        """Return the name and the gid of the group by which an account is jailed, if it is there.
+
+        Each group is looked for once: the name services are slow where it has many members.
+        """
+        account = self.accounts.get(name)
+        wanted = account.profile.group if account and account.profile else ""
+        if wanted not in self._groups:
+            group = host.group(wanted) if wanted else None
+            self._groups[wanted] = (group.name, group.gid) if group else None
+        return self._groups[wanted]
+
+    def _is_outdated(self, name: str, host: Host) -> bool:
+        """Return whether an account's record is to name another group than it does."""
+        origin, group = host.origin(name), self.group(name, host)
+        return origin.uid >= 0 and group is not None and (origin.group, origin.gid) != group
 
 
 def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Origin:
@@ -80,7 +102,9 @@ def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Or
     if new == Origin():
         return new
     settled = old.uid >= 0 and owner not in about.renames
-    return replace(new, uid=old.uid if settled or not account else account.uid)
+    group, gid = about.group(owner, host) or (old.group, old.gid)
+    uid = old.uid if settled or not account else account.uid
+    return replace(new, uid=uid, group=group, gid=gid)
 
 
 def _of_namesake(owner: str, old: Origin, host: Host) -> Origin:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..errors import UsageError
@@ -87,6 +88,8 @@ class MountPoint:
 
     It says where, with which per-mount flags, and what it shows: the directory `root` of the file
     system `device`, which is one of type `kind`. It lies on `under` other mounts at the same path.
+    Where another mount lies over a directory above it, that is `hidden_by`, and nobody gets here by
+    its path.
     """
 
     target: str
@@ -95,6 +98,7 @@ class MountPoint:
     root: str = "/"
     kind: str = ""
     under: int = 0
+    hidden_by: str = ""
 
     @property
     def is_mapped(self) -> bool:
@@ -108,6 +112,8 @@ def parse_mountinfo(text: str) -> dict[str, MountPoint]:
     They are in their order, which is the one in which they were mounted.
     """
     points: dict[str, MountPoint] = {}
+    ids: dict[str, tuple[str, str]] = {}  # of each mount: its parent, and where it is
+    taken: dict[str, tuple[str, str]] = {}
     for line in text.split("\n"):
         fields = line.split(" ")
         if len(fields) < 6:
@@ -119,4 +125,50 @@ def parse_mountinfo(text: str) -> dict[str, MountPoint]:
         points[target] = MountPoint(
             target, tuple(fields[5].split(",")), fields[2], unescape(fields[3]), kind, under
         )
-    return points
+        ids[fields[0]] = taken[target] = fields[1], target
+    return _with_hidden(points, taken, ids)
+
+
+def _with_hidden(
+    points: dict[str, MountPoint],
+    taken: Mapping[str, tuple[str, str]],
+    ids: Mapping[str, tuple[str, str]],
+) -> dict[str, MountPoint]:
+    """Return the mount points, each with the mount that lies over a directory above it.
+
+    The path to a mount leaves the one that it is in, its parent, at its own mount point. Where
+    another mount of that parent lies further up, the path leads into that one instead.
+
+    Args:
+        points: by path.
+        taken: the parent of each of them, and its path again.
+        ids: the same of every mount, by its id.
+    """
+    within: dict[str, set[str]] = {}
+    for parent, target in ids.values():
+        within.setdefault(parent, set()).add(target)
+    found = {}
+    for path, point in points.items():
+        hidden = _over(*taken[path], within, ids)
+        found[path] = replace(point, hidden_by=hidden) if hidden else point
+    return found
+
+
+def _over(
+    parent: str, target: str, within: Mapping[str, set[str]], ids: Mapping[str, tuple[str, str]]
+) -> str:
+    """Return the mount that lies over a directory on the way to another one, or "".
+
+    What lies over / is in nobody's way, who has come in before.
+    """
+    seen = set[str]()
+    while parent not in seen:
+        seen.add(parent)
+        others, above = within[parent], target
+        while len(others) > 1 and (above := above.rpartition("/")[0]):
+            if above in others:
+                return above
+        if parent not in ids:
+            break
+        parent, target = ids[parent]
+    return ""

@@ -33,6 +33,8 @@ def parse_origin(path: str, text: str) -> Origin:
             uid=int(record.get("uid", -1)),
             kept=tuple(map(_text, record.get("kept", ()))),
             closed=_closed(record.get("closed")),
+            group=_text(record.get("group", "")),
+            gid=int(record.get("gid", -1)),
         )
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         directory, name = posixpath.split(path)
@@ -92,4 +94,6 @@ def render_origin(origin: Origin) -> str:
         kept["closed"] = {name: value for name, value in words.items() if value or name != "since"}
     if origin.uid >= 0:
         kept["uid"] = origin.uid
+    if origin.group:
+        kept |= {"group": origin.group, "gid": origin.gid}
     return json.dumps(kept, indent=1, sort_keys=True) + "\n"

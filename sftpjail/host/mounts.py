@@ -130,6 +130,16 @@ class MountTables:
             return None
         return self.mounts.get(self.place(target))
 
+    def is_hidden(self, bind: Bind) -> bool:
+        """Return whether a bind is mounted, and another mount over it or above keeps it from sight.
+
+        A second mount of the same directory hides nothing.
+        """
+        point = self.mount_at(bind.target) if bind.kept == "fstab" else None
+        if point is None or point.hidden_by:
+            return point is not None
+        return point.under > 0 and not self.files.same_file(bind.source, bind.target)
+
     def mount_changed(self, target: str) -> bool:
         """Return whether somebody has mounted or unmounted TARGET since the table was read."""
         now = parse_mountinfo(self.files.text("/proc/self/mountinfo"))

@@ -27,7 +27,7 @@ from ..openssh.settings import effective
 from ..paths import HOST_RECORD
 from .guards import administrator, is_namesake, why_not
 from .homes import home_problem
-from .membership import is_valid
+from .membership import is_valid, name_now
 
 DAY = 86400  # seconds
 EXPIRED = "1"  # 2 January 1970; shadow(5) advises against 0
@@ -256,7 +256,8 @@ def lets_in(account: Account, host: Host) -> bool:
     sshd refuses a chroot that is missing, or that others than root can change. It therefore admits
     the account to a valid chroot that is not its own: with `chroot = %h`, a home that belongs to
     the system or to another user; or the jail of another uid. It also admits an account without a
-    jail to which no Match block applies. An account that has a jail keeps it.
+    jail to which no Match block applies. An account that has a jail keeps it, unless its group has
+    another name now.
 
     Args:
         account: with its profile.
@@ -272,14 +273,14 @@ def lets_in(account: Account, host: Host) -> bool:
         return True
     if host.lstat(HOST_RECORD) is None:
         return False  # this host is not set up, so nobody expects a jail
+    if name_now(account, host):
+        return True
     chroot = (
         profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")
     )
     if chroot in ("", "none"):
-        return (
-            account.name not in host.records.recorded
-            or host.origin(account.name).closed is not None
-        )
+        recorded = account.name in host.records.recorded
+        return not recorded or host.origin(account.name).closed is not None
     return admits(account, chroot, host)
 
 

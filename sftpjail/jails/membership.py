@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
+from shlex import quote
 
 from ..config import Config
-from ..errors import SftpJailError
-from ..escapes import shown
+from ..errors import NotJailed, SftpJailError
+from ..escapes import Advice, shown
 from ..host import Host
 from ..model import Account, Profile, is_valid_name, valid_name
 from .directory import refuse_silent
@@ -43,7 +46,11 @@ def refuse_name(account: Account) -> SftpJailError:
 
 
 def members(config: Config, host: Host) -> dict[str, Account]:
-    """Return all accounts to which our Match blocks apply, valid or not, with their profiles."""
+    """Return all accounts to which our Match blocks apply, valid or not, with their profiles.
+
+    Whom we have jailed stays a member while the group has another name, by which sshd does not know
+    it.
+    """
     profiles: dict[str, Profile] = {}
     for profile in config.profiles:
         for name in profile.match_user:
@@ -51,6 +58,8 @@ def members(config: Config, host: Host) -> dict[str, Account]:
     for profile in config.profiles:
         for name in (host.group_members(profile.group) or ()) if profile.group else ():
             profiles.setdefault(name, profile)
+    for name, profile in renamed_members(config, host):
+        profiles.setdefault(name, profile)
     found = {}
     for name, profile in profiles.items():
         account = host.account(name)
@@ -89,7 +98,8 @@ def find(name: str, config: Config, host: Host) -> Account:
     for profile in config.profiles:
         if profile.group in groups:
             return replace(account, profile=profile)
-    return account
+    renamed = (one for one in config.profiles if new_name(name, one, host))
+    return replace(account, profile=next(renamed, None))
 
 
 def find_jailed(name: str, config: Config, host: Host) -> Account:
@@ -118,3 +128,95 @@ def not_jailed(account: Account, host: Host, words: str) -> SftpJailError:
     if reason:
         return SftpJailError(f"{words}, and must not be jailed: {reason}")
     return SftpJailError(words, f"sftpjail adopt {account.name}")
+
+
+# -- groups of profiles that were renamed: groupmod(8), -n. sshd's Match Group and the configuration
+# -- go by the name, so that nothing jails the members any more. Their records have the gid, which
+# -- stays.
+
+
+def renamed_members(config: Config, host: Host) -> Iterator[tuple[str, Profile]]:
+    """Yield the accounts that we have jailed and that are in the renamed group of a profile.
+
+    This reads their records, and only where the group of a profile is missing.
+    """
+    for profile in config.profiles:
+        if is_missing(profile, host):
+            yield from (
+                (name, profile) for name in host.records.recorded if new_name(name, profile, host)
+            )
+
+
+def is_missing(profile: Profile, host: Host) -> bool:
+    """Return whether there is no group of a profile's name, or nobody says that there is one."""
+    # Its members are not asked for: useradd waits, and there may be thousands.
+    there = not profile.group or profile.group in host.people.groups
+    return not there and host.group(profile.group) is None
+
+
+def new_name(name: str, profile: Profile, host: Host) -> str:
+    """Return the name that the group of a profile has now, if it was renamed, or "".
+
+    Args:
+        name: an account that the group has jailed and that is still in it; else the answer is "".
+        profile: the profile.
+        host: the facts.
+    """
+    account = host.account(name) if is_missing(profile, host) else None
+    if account is None or name not in host.records.recorded:
+        return ""
+    with contextlib.suppress(SftpJailError):  # a damaged record is reported elsewhere
+        origin = host.origin(name)
+        if (origin.group, origin.uid) == (profile.group, account.uid):
+            now = host.people.group_of(origin.gid)
+            return now if now and host.people.in_group(name, now) else ""
+    return ""
+
+
+def name_now(account: Account, host: Host) -> str:
+    """Return the name that the group of an account's profile has now, if it was renamed, or ""."""
+    return new_name(account.name, account.profile, host) if account.profile else ""
+
+
+def refuse_other_name(profile: Profile, host: Host) -> None:
+    """Refuse to go by the group of a profile while it has another name.
+
+    Raises:
+        SftpJailError: it was renamed, and somebody whom it has jailed is in it.
+    """
+    if is_missing(profile, host):
+        for now in (new_name(name, profile, host) for name in host.records.recorded):
+            if now:
+                raise was_renamed(profile, now, host)
+
+
+def refuse_missing(profile: Profile, host: Host) -> None:
+    """Refuse to jail somebody by a group that is not there.
+
+    Raises:
+        SftpJailError: it was renamed, or there is none.
+    """
+    refuse_other_name(profile, host)
+    if profile.group and host.group(profile.group) is None:
+        raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+
+
+def was_renamed(profile: Profile, now: str, host: Host) -> SftpJailError:
+    """Return the error that the group of a profile is called NOW."""
+    from ..openssh.profile_edit import set_group  # late: useradd waits
+
+    choices, advice = [], ""
+    if now in host.people.groups:
+        back = f"groupmod -n {quote(profile.group)} {quote(now)} && sftpjail apply"
+        choices.append(("to give it its former name", back))
+    command = set_group(profile, now, host)
+    if isinstance(command, Advice):
+        advice = f"or {command}" if choices else command
+    else:
+        choices.append(("to have that name in the configuration", command))
+    return NotJailed(
+        f"the group {profile.group} is called {now} now",
+        why="sshd's Match Group has the former name, and jails nobody by it",
+        choices=choices,
+        advice=advice,
+    )

@@ -316,6 +316,9 @@ class States:
             )
             if not there:
                 return f"{bind.target.removeprefix(account.jail)} is not mounted"
+            if host.mount_tables.is_hidden(bind):
+                shown = bind.target.removeprefix(account.jail)
+                return f"{shown} is hidden: something is mounted over it"
             if point := host.mount_tables.unmounted_ancestor(bind.source):
                 return f"{point} is in fstab and not mounted"
         if profile.home == "bind" and not profile.in_home:

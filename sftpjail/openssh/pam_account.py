@@ -6,10 +6,13 @@ of ours of its rules.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from shlex import quote
 
 from ..errors import SftpJailError
+from ..escapes import some
 from ..host import Host
 from ..model import Account, Fact, Problem, number
 from .pam_stack import stack
@@ -19,6 +22,8 @@ PROGRAM = str(Path(__file__).parents[1] / "system" / "pam_account.py")
 LOOPBACK = "127.0.0.1"
 # What shadow(5) decides, which is judged by itself: PAM_NEW_AUTHTOK_REQD and PAM_ACCT_EXPIRED.
 _OF_SHADOW = (12, 13)
+_LIMITS, _LIMITS_DIR = "/etc/security/limits.conf", "/etc/security/limits.d"
+_COUNTS = re.compile(r"\s*[^#\s]\S*\s+(?:hard|soft|-)\s+max(?:sys)?logins\s")
 
 
 def account_rules(account: Account, host: Host, address: str) -> tuple[list[Fact], list[Problem]]:
@@ -41,6 +46,14 @@ def account_rules(account: Account, host: Host, address: str) -> tuple[list[Fact
     if found.get("usepam") != "yes":
         return [Fact("session", "PAM", "sshd does not use it", found.where("usepam"))], []
     service = found.get("pamservicename") or "sshd"
+    facts, problems = _asked(account, service, host, address)
+    return [*facts, *_of_session(account, service, host)], problems
+
+
+def _asked(
+    account: Account, service: str, host: Host, address: str
+) -> tuple[list[Fact], list[Problem]]:
+    """Return what the account rules of a PAM service say, as `account_rules`."""
     try:
         answer = host.ask([sys.executable, "-I", "-S", PROGRAM, service, account.name, address])
     except SftpJailError as error:  # a module that waits for ever
@@ -64,4 +77,29 @@ def account_rules(account: Account, host: Host, address: str) -> tuple[list[Fact
             advice=f"one of these rules decides so: {rules}",
             about=account.name,
         )
+    ]
+
+
+def _of_session(account: Account, service: str, host: Host) -> list[Fact]:
+    """Return that something counts logins: nobody knows what it says before there is a session."""
+    found = []
+    for rule in stack(host, service):
+        if (rule.kind, rule.module) == ("session", "pam_limits.so"):
+            given = (one.removeprefix("conf=") for one in rule.arguments if one.startswith("conf="))
+            found += _counted(next(given, ""), host)
+    if not found:
+        return []
+    note = f"{some(found, 3)}; ask by sftpjail test --live {quote(account.name)}"
+    return [Fact("session", "PAM, logins at once", "unknown before a login", note)]
+
+
+def _counted(conf: str, host: Host) -> list[str]:
+    """Return the lines of limits.conf(5) that count logins, each as FILE:LINE, for whomever."""
+    names = sorted(name for name in host.listdir(_LIMITS_DIR) if name.endswith(".conf"))
+    paths = [conf] if conf else [_LIMITS, *(f"{_LIMITS_DIR}/{name}" for name in names)]
+    return [
+        f"{path}:{number}"
+        for path in paths
+        for number, line in enumerate(host.text(path).split("\n"), 1)
+        if _COUNTS.match(line)
     ]

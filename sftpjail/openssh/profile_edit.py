@@ -56,6 +56,12 @@ def set_passwords(profile: Profile, host: Host) -> str:
     return _command(profile, wanted, "passwords", "yes", "sftpjail setup", host)
 
 
+def set_group(profile: Profile, group: str, host: Host) -> str:
+    """Return the command that has a profile jail the members of another group."""
+    wanted = replace(profile, group=group)
+    return _command(profile, wanted, "group", group, "sftpjail setup", host)
+
+
 def _command(profile: Profile, wanted: Profile, key: str, value: str, then: str, host: Host) -> str:
     edit = _edit(profile, wanted, key, value, host)
     return f"{edit} && {then}" if edit else _by_hand(profile, f"{key} = {value}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,6 +32,9 @@ _ALIASES = {
     "skeyauthentication": "kbdinteractiveauthentication",
     "dsaauthentication": "pubkeyauthentication",
 }
+
+
+Staged = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,16 @@ def logging(
 
 @lru_cache(maxsize=256)
 def effective(
-    host: Host, user: str, connection: str = LOCAL, daemon: Daemon | None = None
+    host: Host,
+    user: str,
+    connection: str = LOCAL,
+    daemon: Daemon | None = None,
+    staged: Staged = (),
 ) -> Settings:
     """Ask sshd for the settings of an account in a kind of connection; see `spec`.
 
-    Without DAEMON it is the primary one; see `daemons.primary`.
+    Without DAEMON it is the primary one; see `daemons.primary`. STAGED are files
+    and their content as they are to be, None for one that is not there.
 
     With -ddd, sshd logs "FILE:LINE setting KEYWORD" for each applicable line: first for the global
     part, then, after "config reprocess", for the Match blocks that apply. Among these the first
@@ -110,7 +118,9 @@ def effective(
     """
     daemon = daemon or primary(host)
     asked = daemon.command
-    answer = ask_sshd(host, "-T", "-ddd", "-C", spec(user, connection), daemon=asked)
+    answer = ask_sshd(
+        host, "-T", "-ddd", "-C", spec(user, connection), files=dict(staged), daemon=asked
+    )
     if answer.code != 0:
         words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
         raise SftpJailError(
@@ -136,9 +146,14 @@ def effective(
             criteria.append(found[1])
         elif found := _READ.match(line):
             files[found[1] or posixpath.dirname(found[2])] = None
-    given = tuple(
+    places_in_force = passes[0] | passes[1]
+    return Settings(values, places_in_force, tuple(criteria), tuple(files), _given(asked))
+
+
+def _given(command: Sequence[str]) -> tuple[str, ...]:
+    """Return the keywords that are set on the command line of an sshd."""
+    return tuple(
         re.split(r"[\s=]", value.strip())[0].lower()
-        for option, value in zip(asked[1::2], asked[2::2], strict=True)
+        for option, value in zip(command[1::2], command[2::2], strict=True)
         if option == "-o"
     )
-    return Settings(values, passes[0] | passes[1], tuple(criteria), tuple(files), given)

@@ -19,7 +19,7 @@ from ..jails.closing import list_after
 from ..jails.directory import lost_groups, silent, unseen
 from ..jails.guards import why_not
 from ..jails.leftovers import leftovers
-from ..jails.membership import is_valid, refuse_name, untaken
+from ..jails.membership import is_valid, name_now, refuse_name, untaken
 from ..model import Account
 from ..openssh.match_blocks import with_former_methods
 from ..paths import HOST_RECORD
@@ -214,13 +214,14 @@ def plan_with_setup(
     if first and engine.host.lstat(HOST_RECORD) is not None:
         lost = lost_groups(engine.config, engine.host)
         if lost:
+            plan = plan_all(engine, [], accounts, last, failed=failed)
+            if any(name_now(one, engine.host) for one in accounts if one.name in plan.errors):
+                return plan, []  # that says so
             why = (
                 f"setup is not done: the group {lost[0]} is gone, "
                 "and who was in it may be in another one now"
             )
-            return plan_all(engine, [], accounts, last, failed=failed), [
-                SftpJailError(why, look_at("sftpjail check"))
-            ]
+            return plan, [SftpJailError(why, look_at("sftpjail check"))]
         try:
             return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:

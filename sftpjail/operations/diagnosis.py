@@ -20,7 +20,7 @@ from ..jails.closing import is_disabled, is_shut, lets_in
 from ..jails.directory import silent
 from ..jails.guards import why_not
 from ..jails.leftovers import account_with_recorded_uid, former_name, left_names, leftover
-from ..jails.membership import find_jailed, jailed, untaken
+from ..jails.membership import find_jailed, jailed, name_now, untaken, was_renamed
 from ..jails.renames import is_same_person, same
 from ..model import Account, Problem, inside, valid_name
 from .apply import guarded, plan_all, refusals, unanswered
@@ -244,6 +244,11 @@ def _account_problems(
     error = changes.errors.get(name)
     if error and not reason and _is_renamed(account, host):
         yield _renamed(account, error, engine)
+        return
+    now = name_now(account, host)
+    if now and account.profile:  # one cause, whoever is in the group
+        problem = Problem.of(was_renamed(account.profile, now, host), about=name)
+        yield replace(problem, severity="open" if _is_open(account, host) else "broken")
         return
     found = _about(name, engine.manager.problems(account, host))
     if error:  # apply cannot fix anything here

@@ -11,13 +11,13 @@ from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.manager import Manager
 from ..engine.plan import Event, OnMount, OnUnmount, OnUserClose, OnUserCreate, OnUserRemove
-from ..errors import SftpJailError
+from ..errors import NotJailed, SftpJailError
 from ..formats.fstab import escape
 from ..host import Host
 from ..jails.closing import DISABLE, close, is_shut, lets_in, why_spared
 from ..jails.directory import refuse_silent
 from ..jails.leftovers import has_remains, in_question, left_names, leftover
-from ..jails.membership import find
+from ..jails.membership import find, name_now
 from ..model import Account, Bind, inner_first, inside, outer_first
 from ..openssh.chroot_path import new_home
 
@@ -101,13 +101,14 @@ def closing(
     """
     name = account.name
     try:
-        open_to_it = released or lets_in(account, host)
+        open_to_it = released or isinstance(error, NotJailed) or lets_in(account, host)
     except SftpJailError:
         # A damaged record or a broken configuration: ERROR says so, or it is reported separately.
         return [], error
     if not open_to_it:
         closed = host.origin(name).closed is not None and is_shut(account, host)
         return [], _longer(error, f"{name} is shut out until this is fixed") if closed else error
+    now = name_now(account, host)
     try:
         wanted = close(account, error.message, by, host)
     except SftpJailError as worse:
@@ -115,9 +116,10 @@ def closing(
     if not wanted and not is_shut(account, host):
         return [], _longer(error, f"{name} is NOT shut out: {why_spared(account, host)}")
     needed = any(action.pending(host, name) for action in wanted)
-    words = f"{name} is shut out until this is fixed"
+    whom = f"whoever is in {now}" if now else name  # one cause, reported once
+    words = f"{whom} is shut out until this is fixed"
     if needed and not by:
-        words = f"sshd lets {name} in, which `sftpjail apply` ends"
+        words = f"sshd lets {whom} in, which `sftpjail apply` ends"
     events = [OnUserClose(account, error.message, by)] if needed else []
     return events, _longer(error, words)
 

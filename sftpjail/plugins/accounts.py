@@ -35,7 +35,7 @@ from ..jails.closing import (
     reopen,
     why_spared,
 )
-from ..jails.membership import jailed
+from ..jails.membership import jailed, name_now, refuse_other_name, was_renamed
 from ..model import Group
 from ..openssh.pam_session import CLOSED
 from ..openssh.repair import basic
@@ -44,6 +44,8 @@ from ..paths import ADDRESSES, HOST_RECORD
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
+    for profile in config.profiles:
+        refuse_other_name(profile, host)
     groups = [profile.group for profile in config.profiles if profile.group]
     for group in groups:
         if _hidden(group, host):
@@ -154,6 +156,9 @@ def on_user_keep(account: Account, keep: bool, host: Host) -> list[Action]:
 def on_user_create(account: Account, host: Host) -> list[Action]:
     profile = account.profile
     assert profile is not None
+    now = name_now(account, host)
+    if now:
+        raise was_renamed(profile, now, host)
     actions = reopen(account, host)
     if not account.local:
         return actions
@@ -171,7 +176,7 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
                 advice=f"set `files` of profile {profile.name} to a name that / does not have",
             )
         actions.append(SetAccount(account.name, home=home))
-    elif (now := host.account(account.name)) and now.home != account.home:
+    elif (there := host.account(account.name)) and there.home != account.home:
         # The profile used to have `home = inside`; see operations/events.py.
         actions.append(SetAccount(account.name, home=account.home))
     return actions

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from machine import Machine
-from steps import jail, ready, refused, works
+from steps import QUIET, jail, ready, refused, works
 
 pytestmark = pytest.mark.halved
 
@@ -171,3 +173,41 @@ def test_what_she_can_do_in_a_mount_is_what_the_kernel_says(machine: Machine) ->
     ):
         (line,) = [line for line in facts.splitlines() if f" {name} " in f" {line} "]
         assert line.endswith(says), line
+
+
+def test_a_mount_below_another_is_hidden(machine: Machine) -> None:
+    """Of mounts at one path the topmost is seen alone, and nothing of what lies below one that came later."""
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\nmounts = fstab\n")
+    key = jail(machine, "ann")
+    machine.sh("mkdir -p /srv/web /srv/deep; echo web >/srv/web/file; chmod 777 /srv/web /srv/deep")
+    machine.run("sftpjail", "mount", "ann", "/srv/web", "/web")
+    machine.run("sftpjail", "mount", "ann", "/srv/deep", "/data/deep")
+    works(machine, "ann", key, "ls /web/file")
+
+    def shown() -> dict[str, tuple[bool, bool]]:
+        jails = json.loads(machine.run("sftpjail", "--json", "list").out)["jails"]
+        return {m["target"]: (m["mounted"], m["hidden"]) for m in jails[0]["mounts"]}
+
+    seen = (True, False)
+    assert shown() == {"/home/ann": seen, "/web": seen, "/data/deep": seen}
+    machine.sh("mount --bind /srv/web /srv/sftp/ann/web")  # the same once more hides nothing
+    assert shown()["/web"] == seen
+    machine.sh("umount /srv/sftp/ann/web; mkdir /srv/other")
+    for over, target in (("/web", "/web"), ("/data", "/data/deep")):
+        machine.sh(f"mount --bind /srv/other /srv/sftp/ann{over}")
+        machine.sftp("ann", key, ["ls /web/file /data/deep"])
+        assert shown()[target] == (True, True)
+        said = machine.run("sftpjail", "list").out
+        assert "incomplete" in said, said
+        said = " ".join(machine.run("sftpjail", "show", "ann").out.split())
+        assert f"{target} is hidden: something is mounted over it" in said, said
+        explained = json.loads(machine.run("sftpjail", "--json", "explain", "ann", check=False).out)
+        (fact,) = [one for one in explained["facts"] if one["name"] == target]
+        assert fact["bad"] and fact["value"] and "hidden" in fact["note"], fact
+        done = machine.run("sftpjail", "check", "--json", check=False)
+        problems = [p for p in json.loads(done.out)["problems"] if p["severity"] != "advice"]
+        assert done.code == 3 and [p["about"] for p in problems] == ["ann"], done
+        assert f"/srv/sftp/ann{target}" in problems[0]["what"], done
+        machine.sh(problems[0]["fix"])
+        assert machine.run("sftpjail", "check").code == 0 and shown()[target] == seen
+    works(machine, "ann", key, "ls /web/file", "ls /data/deep")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from machine import Machine, changes
 from steps import jail, ready, shut, snapshot, works
@@ -36,3 +38,23 @@ def test_explain_says_whom_a_rule_shuts_out(machine: Machine, rule: str) -> None
     assert done.code == 2 and "somewhere" in done.err
     machine.sh("sed -i 1d /etc/pam.d/sshd")
     works(machine, "ann", key)
+
+
+def test_what_only_a_session_decides_is_unknown(machine: Machine) -> None:
+    """pam_limits counts logins when a session opens, so that nobody knows before one."""
+    ready(machine)
+    key = jail(machine, "ann")
+    assert "unknown" not in machine.run("sftpjail", "explain", "ann").out
+    machine.write(
+        "/etc/security/limits.d/few.conf", "# ann hard maxlogins 0\nann hard maxlogins 0\n"
+    )
+    shut(machine, "ann", key)
+    found = json.loads(machine.run("sftpjail", "--json", "explain", "ann").out)
+    (fact,) = [one for one in found["facts"] if "unknown" in one["value"]]
+    assert fact["value"] == "unknown before a login" and not fact["bad"], fact
+    assert "/etc/security/limits.d/few.conf:2" in fact["note"], fact
+    done = machine.run(*fact["note"].rpartition("ask by ")[2].split(), check=False)
+    assert done.code != 0, "a real login says what it is"
+    machine.run("rm", "/etc/security/limits.d/few.conf")
+    works(machine, "ann", key)
+    assert "unknown" not in machine.run("sftpjail", "explain", "ann").out

@@ -21,7 +21,7 @@ from ...jails.closing import EXPIRED, days_of
 from ...jails.directory import refuse_silent
 from ...jails.guards import guard
 from ...jails.homes import refusal
-from ...jails.membership import find, not_jailed
+from ...jails.membership import find, not_jailed, refuse_missing
 from ...model import Account, Bind, Key, Profile, inside
 from ..export import KeyLine
 from ..new_accounts import (
@@ -108,8 +108,7 @@ class NewAccounts:
     def _judge_group(self, name: str, profile: Profile) -> None:
         """Refuse a group that the account cannot join, or that would not determine its jail."""
         host = self._host
-        if profile.group and host.group(profile.group) is None:
-            raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+        refuse_missing(profile, host)
         if profile.group and profile.group not in host.people.groups:
             raise SftpJailError(
                 f"the group {profile.group} comes from a directory service",

@@ -49,6 +49,9 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
             f"the jail lacks {bind.source}",
             "sftpjail apply",
         )
+    if point.hidden_by:
+        what = f"{bind.target} is hidden: something is mounted over {point.hidden_by}"
+        return _to_umount(what, f"the jail lacks {bind.source}", point.hidden_by, host)
     if not host.same_file(bind.source, bind.target):
         return None  # see _others
     lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]
@@ -109,7 +112,8 @@ def _others(account: Account, host: Host) -> list[Problem]:
         bind
         for bind in inner_first(host.binds(account.name))
         if inside(bind.target, account.jail)
-        and host.mount_at(bind.target)
+        and (point := host.mount_at(bind.target))
+        and not point.hidden_by
         and host.lstat(bind.source)
         if not host.same_file(bind.source, bind.target)
     ]
@@ -348,6 +352,7 @@ def list_facts(account: Account, host: Host) -> list[Fact]:
         point, wrong = host.mount_at(bind.target), _live(account, bind, host)
         gone = bind.role != "log" and not host.is_dir(bind.source)
         other = point and not gone and not host.same_file(bind.source, bind.target)
+        covered = bool(point and (point.hidden_by or (other and point.under)))
         flags = ",".join(
             flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options
         )
@@ -355,7 +360,7 @@ def list_facts(account: Account, host: Host) -> list[Fact]:
         if wrong or gone:
             note = wrong.what if wrong else f"{bind.source} is not there"
         if other:
-            note = "shows something else"
+            note = "hidden, something is mounted over it" if covered else "shows something else"
         if bind.kept == "session" and not (wrong or gone):
             note = ",".join(
                 (

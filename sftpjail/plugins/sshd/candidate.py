@@ -15,7 +15,16 @@ from ...jails import addresses
 from ...jails.closing import match_block
 from ...openssh.connections import connections, peculiar
 from ...openssh.daemons import Daemon
-from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, match_blocks, settings
+from ...openssh.match_blocks import (
+    DIRECTORY,
+    DROPIN,
+    MAIN,
+    address_blocks,
+    block,
+    heads,
+    match_blocks,
+    settings,
+)
 from ...openssh.repair import broken_line
 from ...openssh.settings import PROBE
 from ...openssh.sshd import LOCAL, ask_sshd, spec
@@ -123,12 +132,12 @@ def _of_others(host: Host, config: Config) -> dict[str, str]:
     from ...openssh.handmade import comment_out, uncomment  # late: for `import`, and useradd waits
 
     texts = {MAIN: host.text(MAIN)}
-    for block in config.taken:
-        text = texts.get(block.path, host.text(block.path))
-        texts[block.path] = comment_out(text, block.lines, block.note)
-    for block in config.given_back:
-        text = texts.get(block.path, host.text(block.path))
-        texts[block.path] = uncomment(text, block.lines, block.note)
+    for one in config.taken:
+        text = texts.get(one.path, host.text(one.path))
+        texts[one.path] = comment_out(text, one.lines, one.note)
+    for one in config.given_back:
+        text = texts.get(one.path, host.text(one.path))
+        texts[one.path] = uncomment(text, one.lines, one.note)
     return texts
 
 
@@ -245,3 +254,12 @@ def lacks(
                     found.append(Lack(profile, line, kind, opens(line, said)))
                     break
     return found
+
+
+def is_written(profile: Profile, host: Host, config: Config) -> bool:
+    """Return whether our files have the profile's Match blocks as they should be."""
+    lines = "".join(f"\n    {line}" for line in block(profile, config, host))
+    wanted = ["\n".join(address_blocks(config)), *(f"{head}{lines}\n" for head in heads(profile))]
+    return any(
+        all(part in text for part in wanted) for text in (host.text(DROPIN), host.text(MAIN))
+    )

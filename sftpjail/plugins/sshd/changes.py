@@ -13,12 +13,13 @@ from shlex import quote
 from ... import Account, Check, Notify, Profile, SftpJailError, hookimpl
 from ...actions import Action
 from ...config import Config
+from ...errors import NotJailed
 from ...escapes import look_at
 from ...host import Host
 from ...jails.membership import is_valid, jailed
-from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, address_blocks, block, heads, settings
+from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, settings
 from ...openssh.pam_session import service
-from ...openssh.settings import effective
+from ...openssh.settings import Staged, effective
 from ...openssh.sshd import ask_sshd, spec
 from .candidate import (
     GLOBAL_KEYS,
@@ -28,6 +29,7 @@ from .candidate import (
     candidate,
     changes_of,
     encoded,
+    is_written,
     lacks,
     opens,
     value_of,
@@ -224,69 +226,128 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
     return [*changes, *guards, *checks, Notify("sshd")]
 
 
-def is_written(profile: Profile, host: Host, config: Config) -> bool:
-    """Return whether our files have the profile's Match blocks as they should be."""
-    lines = "".join(f"\n    {line}" for line in block(profile, config, host))
-    wanted = ["\n".join(address_blocks(config)), *(f"{head}{lines}\n" for head in heads(profile))]
-    return any(
-        all(part in text for part in wanted) for text in (host.text(DROPIN), host.text(MAIN))
-    )
-
-
 @hookimpl
 def on_user_create(account: Account, host: Host, config: Config) -> None:
     # Compare the text instead of asking sshd, since useradd waits. `setup` and `check` ask, and so
     # do we for a new jail if another file of sshd's may decide by now.
     profile = account.profile
     assert profile is not None
-    if host.preparing:
-        return
     written = partial(is_written, profile, host, config)
-    if not host.files.once((is_written, profile.name), written):
+    ready = host.files.once((is_written, profile.name), written)
+    if not (ready or host.preparing):
         raise SftpJailError(
             f"sshd does not jail {account.name} as profile {profile.name} says: "
             "no Match block, or an old one",
             "sftpjail setup",
         )
-    if host.account(account.name) is None or not _is_member(account, profile, host):
-        return  # sshd knows the groups that it has, and not those that it will have
-    if account.name not in host.records.recorded or host.origin(account.name).closed:
-        _refuse_open(account, profile, host, config)
+    if host.account(account.name) is None:
+        return  # sshd knows the accounts that there are
+    joins = not _is_member(account, profile, host)
+    if joins or account.name not in host.records.recorded or host.origin(account.name).closed:
+        _refuse_open(account, joins, ready, host, config)
 
 
 def _is_member(account: Account, profile: Profile, host: Host) -> bool:
-    return not profile.group or host.in_group(account.name, profile.group)
+    named = not profile.group or account.name in profile.match_user
+    return named or host.in_group(account.name, profile.group)
 
 
-def _refuse_open(account: Account, profile: Profile, host: Host, config: Config) -> None:
+def _refuse_open(account: Account, joins: bool, ready: bool, host: Host, config: Config) -> None:
     """Refuse a new jail that sshd leaves open, or does not make: other files decide too.
 
-    As long as one account of a profile is jailed, no other one is asked about, for speed.
+    Of those whom no Match line of others singles out, one of each profile is asked about, for
+    speed, and none where there is no such line, and sshd's files are as setup has left them.
+
+    Args:
+        account: with its profile.
+        joins: it is not in the group yet; sshd is asked as if it were.
+        ready: our files are as they should be; else sshd is asked as if they were.
+        host: the facts.
+        config: the configuration.
 
     Raises:
-        SftpJailError: says which setting is not in force.
+        NotJailed: says which setting is not in force, and which line is instead.
     """
-    missing = partial(_not_in_force, account, profile, host, config)
-    line = host.files.once((_refuse_open, profile.name), missing) and missing()
-    if line:
-        raise SftpJailError(
-            f"sshd does not jail {account.name} as profile {profile.name} says: "
-            f"{line} is not in force",
-            look_at(f"sftpjail check {quote(account.name)}"),
-        )
+    profile = account.profile
+    assert profile is not None
+    asked = partial(_not_in_force, account, joins, ready, host, config)
+    lines = _about(account, profile, host)
+    newer = ready and not host.files.once(_nothing_newer, partial(_nothing_newer, host))
+    error = None
+    if any(names not in ([], [profile.group]) for names in lines):
+        error = asked()
+    elif lines or newer:
+        error = host.files.once((_refuse_open, profile.name), asked) and asked()
+    if error:
+        raise error
 
 
-def _not_in_force(account: Account, profile: Profile, host: Host, config: Config) -> str:
-    """Return the line of a profile's settings without which an account's jail is open, or ""."""
-    if host.files.once(_nothing_newer, partial(_nothing_newer, host)):
-        return ""
+def _not_in_force(
+    account: Account, joins: bool, ready: bool, host: Host, config: Config
+) -> NotJailed | None:
+    """Return the error of a setting without which an account's jail is open, or None."""
+    from ...openssh.connections import connections  # late: useradd waits
+    from .differences import differing
+
+    assert account.profile is not None
+    wanted = list(settings(account.profile, config, host))
     try:
-        found = effective(host, account.name).values
+        files = _to_be(account, joins, ready, host, config)
+        for kind in connections(host, account.name):
+            found = effective(host, account.name, kind, staged=files).values
+            said = [f"{keyword} {value}" for keyword, values in found.items() for value in values]
+            lacking = [line for line in wanted if line not in said]
+            kept = [line for line in lacking if line.startswith("chrootdirectory ")]
+            kept += [line for line in lacking if opens(line, "\n".join(said))]
+            if kept:
+                problems = differing(account, kind, host, config, files)
+                keyword = f"{kept[0].partition(' ')[0]} "
+                problem = next((one for one in problems if keyword in one.what), problems[0])
+                return NotJailed(problem.what, problem.fix, why=problem.why)
     except SftpJailError:
-        return ""  # the daemon that runs has read another configuration, and no other one starts
-    said = [f"{keyword} {value}" for keyword, values in found.items() for value in values]
-    wanted = [line for line in settings(profile, config, host) if line not in said]
-    return next((line for line in wanted if opens(line, "\n".join(said))), "")
+        return None  # the daemon that runs has read another configuration, and no other one starts
+    return None
+
+
+def _to_be(account: Account, joins: bool, ready: bool, host: Host, config: Config) -> Staged:
+    """Return the files that decide, as they are to be; for the arguments see `_refuse_open`."""
+    found: dict[str, bytes | None] = {}
+    if not ready:
+        found = host.files.once(candidate, lambda: encoded(candidate(host, config)))
+    group = host.group(account.profile.group) if joins and account.profile else None
+    if group:
+        now = host.text("/etc/group")
+        line = f"{group.name}:x:{group.gid}:{account.name}\n"
+        more = (now if now.endswith("\n") else f"{now}\n") + line
+        found = {**found, "/etc/group": more.encode("utf-8", "surrogateescape")}
+    return tuple(found.items())
+
+
+def _about(account: Account, profile: Profile, host: Host) -> list[list[str]]:
+    """Return the patterns of users and groups in the Match lines of others that an account fits.
+
+    The other criteria of these lines are about the connection.
+    """
+    lines = host.files.once(_lines_of_others, partial(_lines_of_others, host))
+    if not lines:
+        return []
+    from ...jails.states import holds  # late: useradd waits
+    from ...openssh.connections import conditions
+
+    groups = (*host.groups_of(account.name), profile.group)
+    return [
+        [patterns for kind, patterns in conditions(criteria) if kind in ("user", "group")]
+        for criteria in lines
+        if holds(criteria, account.name, groups)
+    ]
+
+
+def _lines_of_others(host: Host) -> list[str]:
+    """Return the criteria of the Match lines in sshd's usual files that are not ours."""
+    names = [name for name in host.listdir(DIRECTORY) if name.endswith(".conf")]
+    paths = [path for path in (f"{DIRECTORY}/{name}" for name in names) if path != DROPIN]
+    text = "\n".join([without_us(host.text(MAIN)), *map(host.text, paths)])
+    return [found.strip() for found in re.findall(r"(?mi)^[ \t]*match[ \t=]+(.*)$", text)]
 
 
 def _nothing_newer(host: Host) -> bool:

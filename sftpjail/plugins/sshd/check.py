@@ -11,19 +11,19 @@ from ...host import Host
 from ...jails.membership import is_valid, jailed
 from ...openssh.connections import conditions, connections, peculiar
 from ...openssh.daemons import primary
-from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, WORDS, address_blocks, settings
+from ...openssh.match_blocks import DIRECTORY, MAIN, WORDS, address_blocks, settings
 from ...openssh.patterns import any_matches
 from ...openssh.repair import broken_line, except_for, match_line
 from ...openssh.settings import PROBE, Settings, effective
 from ...openssh.sshd import ask_sshd
 from . import confined
-from .candidate import Lack, lacks, refusal, where_from
-from .changes import is_written, refuse_services
+from .candidate import Lack, is_written, lacks, refusal
+from .changes import refuse_services
+from .differences import PENDING, differing, in_foreign_match
 from .guard import shut, shut_out
 from .running import elsewhere, lacking, running_facts, running_problems
 
 SETUP = "sftpjail setup"
-PENDING = "setup is pending: the configuration has changed since it ran, or our Match block has"
 
 
 def _stands_for(account: Account, host: Host, config: Config) -> bool:
@@ -55,59 +55,8 @@ def _differences(account: Account, host: Host, config: Config) -> list[Problem]:
 
     There is one problem for each file to blame, for the first kind of connection that differs.
     """
-    kinds = (_differing(account, kind, host, config) for kind in connections(host, account.name))
+    kinds = (differing(account, kind, host, config) for kind in connections(host, account.name))
     return next(filter(None, kinds), [])
-
-
-def _differing(account: Account, connection: str, host: Host, config: Config) -> list[Problem]:
-    assert account.profile is not None
-    found = effective(host, account.name, connection)
-    blamed: dict[str, list[str]] = {}
-    for line in settings(account.profile, config, host):
-        keyword, _, wanted = line.partition(" ")
-        if found.get(keyword) != wanted:
-            foreign = _in_foreign_match(keyword, found, host)
-            blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
-    problems = []
-    for path, keywords in blamed.items():
-        now = ", ".join(
-            f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords
-        ) + where_from(connection)
-        if not path:
-            what = (
-                f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
-            )
-            why = (
-                "sshd does not read our Match block"
-                if is_written(account.profile, host, config)
-                else PENDING
-            )
-            if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
-                dropped = " ".join(found.get("forcecommand").split()[WORDS:])
-                why = f"sshd drops everything after the {WORDS}th word of ForceCommand: {dropped}"
-            problems.append(Problem(what, why, "sftpjail setup"))
-            continue
-        places = [found.origins[keyword] for keyword in keywords]
-        match = match_line(places[0], host) or "its global part"
-        what = (
-            f"{path} takes {account.name} out of its jail's settings: "
-            f"{now} ({match}, line {places[0][1]})"
-        )
-        why = "it comes before our Match block, and the first value wins"
-        problems.append(Problem(what, why, except_for(places, account, host)))
-    return problems
-
-
-def _in_foreign_match(keyword: str, found: Settings, host: Host) -> bool:
-    """Return whether a setting comes from a foreign Match block.
-
-    A global line never overrides ours, and commenting it out would affect other accounts.
-    """
-    place = found.origins.get(keyword)
-    if place is None or place[0] == DROPIN or not match_line(place, host):
-        return False
-    above = "\n".join(host.text(place[0]).split("\n")[: place[1]])
-    return place[0] != MAIN or "# BEGIN sftpjail sftpjail" not in above
 
 
 def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
@@ -175,7 +124,7 @@ def _blame(lack: Lack, host: Host) -> str:
         names.append(PROBE)  # a Match line about connections applies to everybody
     found = effective(host, names[0], lack.connection) if names else None
     keyword = lack.line.partition(" ")[0]
-    if found and _in_foreign_match(keyword, found, host):
+    if found and in_foreign_match(keyword, found, host):
         member = Account(names[0], -1, -1, home="/nonexistent", profile=lack.profile)
         return except_for([found.origins[keyword]], member, host)
     if not peculiar(lack.connection):

@@ -111,6 +111,25 @@ def test_mountinfo_what_a_mount_shows() -> None:
     assert (point.device, point.root, point.kind) == ("98:0", "/mnt 1", "ext3")
 
 
+def test_mountinfo_what_lies_over_a_mount() -> None:
+    lines = (
+        "20 1 0:1 / / rw - ext4 x rw",
+        "21 20 0:2 / /srv/a/home rw - ext4 x rw",  # hidden by the one over /srv/a
+        "22 20 0:3 / /srv/b/web rw - ext4 x rw",
+        "23 20 0:4 / /srv/a rw - tmpfs x rw",
+        "24 23 0:5 / /srv/a/web rw - ext4 x rw",  # in the one over /srv/a
+        "25 21 0:6 / /srv/a/home/in rw - ext4 x rw",  # in a hidden one
+        "26 22 0:7 / /srv/b/web rw - ext4 x rw",  # over one at the same path
+        "27 20 0:8 / / rw - tmpfs x rw",  # in nobody's way
+        "28 29 0:8 / /loop rw - tmpfs x rw",
+        "29 28 0:8 / /loop/in rw - tmpfs x rw",
+    )
+    points = parse_mountinfo("\n".join(lines))
+    hidden = {path: point.hidden_by for path, point in points.items() if point.hidden_by}
+    assert hidden == {"/srv/a/home": "/srv/a", "/srv/a/home/in": "/srv/a"}
+    assert points["/srv/b/web"].under == 1
+
+
 @given(
     name=st.text(
         st.characters(blacklist_categories=("Cs",), blacklist_characters=" \t\n\\#/\x00"),

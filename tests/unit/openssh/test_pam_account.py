@@ -79,3 +79,26 @@ def test_a_module_that_waits_for_ever_ends_no_explain(
     (fact,), problems = asked(tree)
     assert (fact.value, fact.bad, problems) == ("unknown", True, [])
     assert "did not end" in fact.note
+
+
+def test_what_only_a_session_decides_is_unknown(tree: Tree, sshd: Sshd, programs: Programs) -> None:
+    programs.answer(PROGRAM, out="0 Success\n")
+    rule = "account required pam_unix.so\nsession required pam_limits.so\n"
+    tree.write("/etc/pam.d/sshd", rule)
+    tree.write("/etc/security/limits.conf", "# ann hard maxlogins 1\nann hard nofile 9\n")
+    assert len(asked(tree)[0]) == 1, "nothing counts"
+    tree.write(
+        "/etc/security/limits.d/10-few.conf", "\n@few  -  maxlogins 2\n* hard maxsyslogins 9\n"
+    )
+    (_, fact), problems = asked(tree)
+    assert (fact.value, fact.bad, problems) == ("unknown before a login", False, [])
+    assert fact.note == (
+        "/etc/security/limits.d/10-few.conf:2, /etc/security/limits.d/10-few.conf:3; "
+        "ask by sftpjail test --live ann"
+    )
+    tree.write("/etc/pam.d/sshd", f"{rule.rstrip()} conf=/etc/mine.conf\n")
+    assert len(asked(tree)[0]) == 1, "that file alone"
+    tree.write("/etc/mine.conf", "ann hard maxlogins 0\n")
+    assert asked(tree)[0][1].note.startswith("/etc/mine.conf:1;")
+    tree.write("/etc/pam.d/sshd", "session required pam_unix.so\n")
+    assert len(asked(tree)[0]) == 1, "nobody asks pam_limits"

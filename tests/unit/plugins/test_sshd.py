@@ -11,6 +11,7 @@ from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
 from sftpjail import Check, Notify, Profile, Remove, SftpJailError, WriteFile
 from sftpjail.config import Config
+from sftpjail.errors import NotJailed
 
 
 def files(actions: list[object]) -> dict[str, str | None]:
@@ -235,7 +236,7 @@ def test_on_user_create_asks_sshd_if_a_file_is_newer(
     os.utime(f"{tree.root}{DROPIN}", (1, 1))  # which counts for its ctime here
     tree.write(MAIN, f"{main}{include}Subsystem sftp internal-sftp\n")
     account = ann()
-    with pytest.raises(SftpJailError, match="sshd does not jail ann as .* is not in force"):
+    with pytest.raises(SftpJailError, match="sshd does not jail ann as |takes ann out of"):
         fire("sshd", "on_user_create", tree.host(), account=account)
     tree.write(MAIN, "Include /etc/ssh/sshd_config.d/*.conf\nSubsystem sftp internal-sftp\n")
     assert fire("sshd", "on_user_create", tree.host(), account=account) == []
@@ -245,6 +246,43 @@ def test_on_user_create_asks_sshd_if_a_file_is_newer(
     programs.asked.clear()
     assert fire("sshd", "on_user_create", tree.host(), account=account) == []
     assert programs.asked == [], "whoever has a jail is asked about by setup and check"
+
+
+@pytest.mark.parametrize(
+    "block", ["User ann,bob\n    ChrootDirectory none\n", "Group sftponly\n    PermitTTY yes\n"]
+)
+def test_on_user_create_asks_as_if_a_new_member_were_one(
+    tree: Tree, fire: Fire, sshd: Sshd, block: str
+) -> None:
+    """A line of others from before the last setup, which nobody would ask about."""
+    others = "/etc/ssh/sshd_config.d/05-others.conf"
+    tree.write(others, f"Match {block}")
+    tree.write(DROPIN, GOLDEN)
+    os.utime(f"{tree.root}{others}", (1, 1))
+    os.utime(f"{tree.root}{MAIN}", (1, 1))
+    for account in (ann(), replace(ann(), name="bob", uid=1002)):
+        words = f"{others} takes {account.name} out of its jail's settings: "
+        with pytest.raises(NotJailed, match=words) as caught:
+            fire("sshd", "on_user_create", tree.host(), account=account)
+        assert caught.value.fix.startswith("sed -i ") and "line 2)" in caught.value.message
+    tree.write(DROPIN, "")
+    host = tree.host().for_plan(preparing=True)
+    with pytest.raises(NotJailed, match="takes ann out"):
+        fire("sshd", "on_user_create", host, account=ann())
+
+
+def test_on_user_create_asks_nobody_for_a_line_about_others(
+    tree: Tree, fire: Fire, sshd: Sshd, programs: Programs
+) -> None:
+    tree.write(
+        "/etc/ssh/sshd_config.d/05-others.conf", "Match User carl Address *\n  X11Forwarding yes\n"
+    )
+    tree.write(DROPIN, GOLDEN)
+    for name in ("05-others.conf", "../sshd_config"):
+        os.utime(f"{tree.root}/etc/ssh/sshd_config.d/{name}", (1, 1))
+    programs.asked.clear()
+    assert fire("sshd", "on_user_create", tree.host(), account=ann()) == []
+    assert programs.asked == []
 
 
 def test_on_setup_guards_a_line_that_some_sshds_refuse(tree: Tree, fire: Fire, sshd: Sshd) -> None:

@@ -13,7 +13,7 @@ from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 from sftpjail import Choice, Fact, Problem, Profile
 from sftpjail.config import Config
 from sftpjail.openssh.settings import effective
-from sftpjail.plugins.sshd.check import PENDING
+from sftpjail.plugins.sshd.differences import PENDING
 from sftpjail.system.confinement import Confinement
 from sftpjail.system.listeners import Listener
 

@@ -1,0 +1,78 @@
+"""membership: a profile's group that has another name now, and who is still jailed by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes import Tree
+
+from sftpjail import Profile, SftpJailError
+from sftpjail.config import Config
+from sftpjail.jails.closing import lets_in
+from sftpjail.jails.membership import find, jailed, name_now, refuse_missing, refuse_other_name
+
+PROFILE = Profile("sftponly")
+CONFIG = Config(profiles=(PROFILE,))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """The group sftponly is called sftp2 now: ann was jailed by it, and bob came later."""
+    tree = Tree(tmp_path)
+    for uid, name in enumerate(("ann", "bob", "cat"), 1001):
+        tree.account(name, uid)
+    tree.group("sftp2", 500, "ann", "bob")
+    tree.write("/var/lib/sftpjail/host", "{}\n")
+    record(tree, "ann", 1001)
+    record(tree, "cat", 1003)
+    return tree
+
+
+def record(tree: Tree, name: str, uid: int, group: str = "sftponly", gid: int = 500) -> None:
+    words = {"made": [f"/srv/sftp/{name}"], "uid": uid, "group": group, "gid": gid}
+    tree.write(f"/var/lib/sftpjail/accounts/{name}", json.dumps(words))
+
+
+def test_whom_it_has_jailed_stays_a_member(tree: Tree) -> None:
+    host = tree.host()
+    found = jailed(CONFIG, host)
+    assert list(found) == ["ann"], "neither who came later nor who had left it"
+    assert found["ann"].profile == PROFILE == find("ann", CONFIG, host).profile
+    assert [find(name, CONFIG, host).profile for name in ("bob", "cat")] == [None, None]
+    assert name_now(found["ann"], host) == "sftp2"
+    assert lets_in(found["ann"], host)
+
+
+def test_the_error_has_both_commands(tree: Tree) -> None:
+    for refuse in (refuse_other_name, refuse_missing):
+        with pytest.raises(SftpJailError, match="group sftponly is called sftp2 now") as caught:
+            refuse(PROFILE, tree.host())
+        assert caught.value.severity == "open"
+        back, onward = (choice.command for choice in caught.value.choices)
+        assert back == "groupmod -n sftponly sftp2 && sftpjail apply"
+        assert "group = sftp2" in onward and onward.endswith("sftpjail setup")
+
+
+@pytest.mark.parametrize(
+    ("uid", "group", "gid"),
+    [(1009, "sftponly", 500), (1001, "others", 500), (1001, "sftponly", 501), (1001, "", -1)],
+    ids=["another person", "another profile", "a gid of no group", "an earlier record"],
+)
+def test_nothing_is_guessed(tree: Tree, uid: int, group: str, gid: int) -> None:
+    record(tree, "ann", uid, group, gid)
+    assert jailed(CONFIG, tree.host()) == {}
+    refuse_other_name(PROFILE, tree.host())
+    with pytest.raises(SftpJailError, match="there is no group sftponly"):
+        refuse_missing(PROFILE, tree.host())
+
+
+def test_a_damaged_record_is_not_one(tree: Tree) -> None:
+    tree.write("/var/lib/sftpjail/accounts/ann", "{")
+    assert jailed(CONFIG, tree.host()) == {}
+
+
+def test_a_group_of_that_name_decides(tree: Tree) -> None:
+    tree.group("sftponly", 501, "bob")
+    assert list(jailed(CONFIG, tree.host())) == ["bob"]
