@@ -367,7 +367,7 @@ class Bind:
     @property
     def map(self) -> str:
         """The option with a map of owners, or ""."""
-        return next((option for option in self.options if option.startswith(MAP)), "")
+        return _option(self.options, MAP)
 
     @property
     def owner(self) -> Ids | None:
@@ -395,8 +395,7 @@ class Bind:
 
     @property
     def _shared(self) -> tuple[str, str]:
-        option = next((option for option in self.options if option.startswith(GROUP)), "")
-        gid, _, former = option.removeprefix(GROUP).partition(":")
+        gid, _, former = _option(self.options, GROUP).removeprefix(GROUP).partition(":")
         return gid, former
 
 
@@ -408,6 +407,12 @@ def outer_first(binds: Iterable[Bind]) -> list[Bind]:
 def inner_first(binds: Iterable[Bind]) -> list[Bind]:
     """Return binds in the order of unmounting: none comes before one that lies in it."""
     return sorted(binds, key=lambda bind: -depth(bind.target))
+
+
+@lru_cache(maxsize=1 << 8)  # the mounts of most jails have the same ones
+def _option(options: tuple[str, ...], beginning: str) -> str:
+    """Return the first of some options that begins so, or ""."""
+    return next((option for option in options if option.startswith(beginning)), "")
 
 
 def group_option(gid: int, former: str = "") -> str:

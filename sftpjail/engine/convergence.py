@@ -99,6 +99,8 @@ def going(plan: Plan, host: Host) -> set[str]:
     They are empty except for old versions of the files that the plan changed, and no later stage
     has made them again.
     """
+    if not any(isinstance(action, Remove) for action in _actions(plan)):
+        return set()
     last = {
         host.mount_tables.place(action.path): isinstance(action, Remove)
         for action in _actions(plan)

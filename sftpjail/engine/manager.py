@@ -220,7 +220,7 @@ class Manager:
         name = implementation.plugin_name
         stranger = self.is_stranger(name)
         try:
-            wanted = implementation.function(*(arguments[a] for a in implementation.argnames))
+            wanted = implementation.function(*[arguments[a] for a in implementation.argnames])
             return checked(name, hook, wanted, ours=not stranger)
         except SftpJailError as error:
             if not stranger:

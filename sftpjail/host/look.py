@@ -33,6 +33,7 @@ class Look:
         self._stats: dict[str, os.stat_result | None] = {}
         self._reals: dict[str, str] = {}
         self._names: dict[str, list[str]] = {}
+        self._contents: dict[str, bytes | None] = {}
         self._others: dict[Hashable, Any] = {}
 
     def lstat(self, path: str) -> os.stat_result | None:
@@ -50,6 +51,10 @@ class Look:
     def realpath(self, path: str, find: Callable[[], str]) -> str:
         """Return what `find` has returned for a path."""
         return _kept(self._reals, path, find)
+
+    def read(self, path: str, find: Callable[[], bytes | None]) -> bytes | None:
+        """Return what `find` has returned for a file."""
+        return _kept(self._contents, path, find)
 
     def listdir(self, path: str, find: Callable[[], list[str]]) -> list[str]:
         """Return a copy of what `find` has returned for a directory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from bisect import bisect_left
@@ -10,9 +9,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from itertools import takewhile
 
-from ..errors import UsageError
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from ..model import GROUP, SETID, Bind, components, inside, normal, valid_name
+from ..model import GROUP, SETID, Bind, components, inside, is_valid_name, normal
 from ..paths import DISKS, TABLES
 from ..system import processes
 from ..system.mounts import mounts_missing, unmappable
@@ -45,8 +43,8 @@ class MountTables:
         """Return the binds of an account's jail in their order: those of fstab and of sessions."""
         if name not in self._all_binds:
             lines: list[str] = []
-            with contextlib.suppress(UsageError):  # no other name has a table
-                lines = self.files.text(f"{TABLES}/{valid_name(name)}").split("\n")
+            if self._has_tables and is_valid_name(name):  # no other name has a table
+                lines = self.files.text(f"{TABLES}/{name}").split("\n")
             found = {bind.target: bind for bind in self._binds.get(name, ())}
             found |= {
                 entry.target: _bind(entry, "session")
@@ -54,6 +52,11 @@ class MountTables:
             }
             self._all_binds[name] = tuple(found.values())
         return self._all_binds[name]
+
+    @cached_property
+    def _has_tables(self) -> bool:
+        """Whether any jail has mounts for each session: else no table is looked for."""
+        return self.files.holds_any(TABLES)
 
     @cached_property
     def bind_users(self) -> tuple[str, ...]:

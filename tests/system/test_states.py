@@ -105,7 +105,7 @@ def test_each_state_is_what_a_login_meets(machine: Machine, thorough: bool) -> N
 def test_list_looks_at_each_path_of_an_account_once(machine: Machine) -> None:
     ready(machine)
     jail(machine, "ann")
-    for kind, most in (("fstab", 5), ("session", 6)):
+    for kind, most in (("fstab", 4), ("session", 6)):
         machine.write(CONFIG, f"{QUIET}[profiles]\n[[sftponly]]\nmounts = {kind}\n")
         machine.run("sftpjail", "apply")
         assert state(machine, "ann") == ("ok", "")

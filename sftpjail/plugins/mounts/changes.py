@@ -109,7 +109,8 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     judge_place(account, bind, place, host)
     by_session = account.profile is not None and account.profile.mounts == "session"
     loose = bind.role != "log" and judge_source(account, bind, host, config)
-    if bind.map or any(other.map for other in host.binds(account.name)):
+    every = (bind, *host.binds(account.name))
+    if any(one.map for one in every):
         from .owners import judge_owner  # late: useradd waits
 
         judge_owner(account, bind, by_session, host, config)
@@ -118,7 +119,7 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     options = mapped_to(account, options)
     options += (LOOSE,) if loose else ()
     shared: list[Action] = []
-    if any(one.group is not None for one in (bind, *host.binds(account.name))):
+    if any(one.group is not None for one in every):
         from .sharing import share  # late: useradd waits
 
         options = tuple(option for option in options if not option.startswith(GROUP))

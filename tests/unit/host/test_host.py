@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 from collections import Counter
@@ -20,7 +19,6 @@ from sftpjail.config import Config
 from sftpjail.errors import SftpJailError, UsageError
 from sftpjail.formats.origin_record import parse_origin, render_origin
 from sftpjail.host import Host
-from sftpjail.host import files as files_module
 from sftpjail.host.files import Files
 from sftpjail.jails.guards import guard, is_namesake, why_not
 from sftpjail.jails.leftovers import leftover, leftovers
@@ -33,14 +31,15 @@ MANY = 10_000
 
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """How often each file below a fake host was opened by files.py."""
+    """How often each file was opened by files.py."""
     counted: Counter[str] = Counter()
+    real = os.open
 
-    def counting(path: Any, *arguments: Any, **options: Any) -> Any:
+    def counting(path: Any, *arguments: Any, **options: Any) -> int:
         counted[str(path)] += 1
-        return builtins.open(path, *arguments, **options)
+        return real(path, *arguments, **options)
 
-    monkeypatch.setattr(files_module, "open", counting, raising=False)
+    monkeypatch.setattr(os, "open", counting)
     yield counted
 
 
@@ -78,6 +77,24 @@ def test_guard_rails_cost_no_reading_for_each_account(
     for account in list(jailed(Config(), crowd).values())[:300]:
         guard(account, crowd)
     assert set(opens.values()) <= {1}, opens.most_common(3)
+
+
+def test_one_look_reads_each_file_once(tree: Tree, opens: Counter[str]) -> None:
+    host, path = tree.host(), f"{tree.root}/etc/shells"
+    tree.write("/etc/shells", "/bin/sh\n")
+    with host.files.one_look():
+        assert {host.text("/etc/shells") for _ in range(3)} == {"/bin/sh\n"}
+        assert host.read("/nothing") is None and host.read("/nothing") is None
+        assert (opens[path], opens[f"{tree.root}/nothing"]) == (1, 1)
+    tree.write("/etc/shells", "x" * 70_000)  # more than is read at once
+    assert host.text("/etc/shells") == "x" * 70_000 and opens[path] == 2
+
+
+def test_no_table_is_looked_for_where_none_is(tree: Tree, opens: Counter[str]) -> None:
+    assert tree.host().binds("ann") == ()
+    tree.write("/etc/sftpjail/mounts/bob", "")
+    assert not [path for path in opens if "/etc/sftpjail/mounts" in path]
+    assert tree.host().binds("ann") == () and opens[f"{tree.root}/etc/sftpjail/mounts/ann"] == 1
 
 
 def test_expiry_of_many_reads_shadow_once(crowd: FakeHost, tree: Tree, opens: Counter[str]) -> None:
@@ -243,7 +260,7 @@ def test_read_owned_is_not_led_astray(
             found = real(fd)
             return os.stat_result((*found[:4], found[4] + 77, *found[5:10]))
 
-        monkeypatch.setattr(files_module.os, "fstat", foreign)
+        monkeypatch.setattr(os, "fstat", foreign)
     with pytest.raises(SftpJailError) as caught:
         home.host().owned.read(KEYS, uid)
     assert KEYS in caught.value.message and "$6$" not in caught.value.message
