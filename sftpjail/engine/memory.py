@@ -26,7 +26,6 @@ from ..actions import (
 )
 from ..actions.files import text
 from ..config import keyfile
-from ..formats.access_list import addresses_of
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import number
@@ -206,6 +205,10 @@ def _size(name: str, host: Host) -> int | None:
 def _addresses(name: str, host: Host) -> list[str]:
     """Return the source addresses that an account is limited to; none for any."""
     lines = host.tagged(ADDRESSES, Style.USER).get(name, ())
+    if not lines:
+        return []
+    from ..formats.access_list import addresses_of  # late: few have any, and useradd waits
+
     return [address for line in lines for address in addresses_of(line)]
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from ..actions import Action, Check, Notify, Phase, Run, WriteFile
 from ..errors import SftpJailError
 from ..host import Host
-from ..system import files, previews, services
+from ..system import files, services
 from .journal import Journal
 from .kinds import Kind, Undo, kind_of
-from .kinds.programs import judge
+from .kinds.programs import preview
 from .plan import Plan, Step, blaming
 
 # Those in which nothing is unmounted, and many names lie in few directories.
@@ -178,8 +178,7 @@ def _judge_candidates(plan: Plan, host: Host) -> None:
         action = step.action
         if isinstance(action, Check) and action.candidate:
             with blaming(step):
-                contents = _contents(actions, action.candidate, host)
-                judge(action, previews.preview(action.argv, contents))
+                preview(action, _contents(actions, action.candidate, host))
 
 
 def _contents(

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ..errors import SftpJailError
 from ..model import Account
-from ..system import previews, programs
+from ..system import programs
 from .files import Files
 
 
@@ -76,6 +76,8 @@ class Programs:
         Raises:
             SftpJailError: as `previews.preview`.
         """
+        from ..system import previews  # late: useradd waits
+
         key = (tuple(argv), repr(files or {}))
         if key not in self._answers:
             self._answers[key] = previews.preview(argv, files or {})

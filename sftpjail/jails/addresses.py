@@ -16,11 +16,9 @@ from collections.abc import Mapping
 
 from ..actions import Action, Phase, SetLines
 from ..errors import SftpJailError
-from ..formats.access_list import access_line, addresses_of
 from ..formats.tagged_lines import Read, Style
 from ..host import Host
 from ..model import Account, Fact, Problem
-from ..openssh.connections import from_address
 from ..openssh.match_blocks import DROPIN, ELSEWHERE, MAIN, elsewhere
 from ..openssh.pam_session import LIMITS, SERVICES
 from ..openssh.pam_stack import is_asked
@@ -37,7 +35,13 @@ _WORDS = ("all", "except", "local", "none")
 def listed(host: Host) -> Mapping[str, tuple[str, ...]]:
     """Return the addresses of the accounts in the present list, by name."""
     lines = host.tagged(ADDRESSES, Style.USER)
-    return Read(lines, lambda found: addresses_of(found[0]))
+    return Read(lines, _read)
+
+
+def _read(lines: tuple[str, ...]) -> tuple[str, ...]:
+    from ..formats.access_list import addresses_of  # late: useradd waits
+
+    return addresses_of(lines[0])
 
 
 def planned(host: Host) -> Mapping[str, tuple[str, ...]]:
@@ -107,6 +111,8 @@ def limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Acti
 
 
 def _set(name: str, addresses: tuple[str, ...], when: Phase) -> list[Action]:
+    from ..formats.access_list import access_line  # late: useradd waits
+
     lines = (access_line(name, addresses),) if addresses else ()
     names = (name,) if addresses else ()
     return [
@@ -186,6 +192,8 @@ def refused_there(account: Account, host: Host, address: str) -> tuple[list[Fact
     Returns:
         if so, a fact and a problem that say it.
     """
+    from ..openssh.connections import from_address  # late: useradd waits
+
     try:
         found = effective(host, account.name, from_address(address))
     except SftpJailError:  # a problem of its own, which is reported elsewhere

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from shlex import quote
 
 from ...actions import Check, EndProcesses, Notify, Phase, Run, View
 from ...errors import SftpJailError
 from ...formats.tagged_lines import small_keywords
-from ...system import previews, programs, services
+from ...system import programs, services
 from .base import Kind, Undo, kind
 
 _KEPT = 64 << 10  # bytes to keep of the beginning and of the end of a hook script's output
@@ -69,7 +70,22 @@ class CheckKind(Kind[Check]):
         return {"op": "run", "name": action.why, "argv": []}
 
     def perform(self, action: Check, view: View) -> None:
-        judge(action, previews.preview(action.argv, {}))
+        preview(action, {})
+
+
+def preview(action: Check, files: Mapping[str, bytes | None]) -> None:
+    """Ask the program of a Check as if some files had other contents.
+
+    Args:
+        action: the check.
+        files: contents by path; None for a file that is to be missing.
+
+    Raises:
+        SftpJailError: see `judge`.
+    """
+    from ...system import previews  # late: only setup asks so, and useradd waits
+
+    judge(action, previews.preview(action.argv, files))
 
 
 def judge(action: Check, answer: programs.Answer) -> None:

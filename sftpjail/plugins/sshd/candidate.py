@@ -13,7 +13,6 @@ from ...formats.tagged_lines import Style, edit
 from ...host import Host
 from ...jails import addresses
 from ...jails.closing import match_block
-from ...openssh.connections import connections, peculiar
 from ...openssh.daemons import Daemon
 from ...openssh.match_blocks import (
     DIRECTORY,
@@ -209,6 +208,8 @@ def opens(line: str, said: str) -> bool:
 
 
 def where_from(connection: str) -> str:
+    from ...openssh.connections import peculiar  # late: useradd waits
+
     return f" for connections with {peculiar(connection)}" if peculiar(connection) else ""
 
 
@@ -233,6 +234,8 @@ def lacks(
     One that opens the jail is preferred. All kinds of connections are tried, not only those to port
     22 of this host. Without DAEMON, it is sshd as /etc/ssh/sshd_config alone has it.
     """
+    from ...openssh.connections import connections  # late: useradd waits
+
     found = []
     staged = encoded(files)
     kinds = connections(host, daemon=daemon)

@@ -38,8 +38,8 @@ from sftpjail.engine.engine import Engine
 from sftpjail.engine.journal import Journal
 from sftpjail.engine.kinds import accounts as accounts_kind
 from sftpjail.engine.kinds import kind_of
+from sftpjail.engine.kinds.programs import judge
 from sftpjail.engine.plan import OnUserCreate, Plan
-from sftpjail.engine.transaction import judge
 from sftpjail.errors import RollbackIncomplete, SftpJailError
 from sftpjail.model import Account
 from sftpjail.system import files
