@@ -149,10 +149,10 @@ class Files:
             # A file object would cost three more system calls for each account's files.
             descriptor = os.open(self.root + path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                content = os.read(descriptor, _PART)
-                while part := content and os.read(descriptor, _PART):
-                    content += part
-                return content
+                parts = [os.read(descriptor, _PART)]
+                while parts[-1]:
+                    parts.append(os.read(descriptor, _PART))
+                return b"".join(parts)
             finally:
                 os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError):
