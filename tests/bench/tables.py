@@ -21,8 +21,16 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
-CONFIG = "[logs]\nbackend = none\n[profiles]\n[[sftponly]]\nmounts = session\n"
-KEY, FILE, SHOWN = "/root/bench-key", "/root/bench.csv", "/srv/shown"
+CONFIG = """\
+[logs]
+backend = none
+[mounts]
+as = www-data,
+[profiles]
+[[sftponly]]
+mounts = session
+"""
+KEY, FILE, SHOWN, SHARED = "/root/bench-key", "/root/bench.csv", "/srv/shown", "/srv/shared"
 HOOKS, AWAY = "/etc/shadow-maint", "/etc/shadow-maint.away"
 PACKAGES = ("openssh-server", "passwd", "systemd", "util-linux", "python3-pluggy", "python3-rich")
 SAMPLE = 20  # accounts of the recipe in a loop, which is slow
@@ -313,6 +321,29 @@ def sessions(bench: Bench, port: int) -> None:
     bench.skip(4, "boot with many jails", "a boot is measured by hand, from outside of the machine")
 
 
+def shared(bench: Bench, port: int) -> None:
+    """Point 4: transfers through a mount that maps owners, beside one that does not."""
+    os.makedirs(SHARED)  # a tmpfs, since the overlay of the machine cannot map owners
+    run("mount", "-t", "tmpfs", "-o", "mode=755,nosuid", "none", SHARED)
+    for name, owner in (("own", "jailed"), ("as", "www-data")):
+        run("install", "-d", "-o", owner, "-g", owner, f"{SHARED}/{name}")
+    run("sftpjail", "mount", "jailed", f"{SHARED}/own", "/own")
+    run("sftpjail", "mount", "jailed", f"{SHARED}/as", "/as", "--as", "www-data")
+    mib, files = bench.given.mib, bench.given.files
+    for what, batch in {
+        f"put of {mib} MiB": "put /root/big /{}/big\n",
+        f"put of {files} small files": "put -r /root/small /{}/small\n",
+    }.items():
+        rounds, bench.given.rounds = bench.given.rounds, min(bench.given.rounds, 5)
+        bench.say(f"{what}, mapped")
+        both = ("own", "as")
+        taken = bench.turns({one: partial(sftp, "jailed", port, batch.format(one)) for one in both})
+        own = bench.add(4, f"{what}, in a mount", taken["own"])
+        mapped = bench.add(4, f"{what}, in a mount with --as", taken["as"])
+        bench.rows[-1] |= {"ratio": mapped / own, "of": "a mount's"}
+        bench.given.rounds = rounds
+
+
 def machine() -> dict[str, str]:
     """Return what was measured on."""
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
@@ -358,6 +389,7 @@ def main() -> None:
     bench.limit("≤ 3 starts", median <= 3 * bench.start)
     strangers(bench)
     sessions(bench, port)
+    shared(bench, port)
     for size in sizes:
         bench.say(f"{size} accounts")
         beside(bench, size)

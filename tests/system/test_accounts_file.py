@@ -454,11 +454,11 @@ def test_the_users_of_a_container_come_along(machine: Machine) -> None:
     ready(machine)
     key = machine.keygen("foo")
     machine.sh(f"mkdir -p /root/conf/foo; cp {key}.pub /root/conf/foo/id.pub")
-    machine.write("/root/conf/users.conf", "foo:pw:1500:100:upload\nbar::1600\n")
+    machine.write("/root/conf/users.conf", "foo:clear-text:1500:100:upload\nbar::1600\n")
     argv = ["sftpjail", "import", "--users-conf", "/root/conf/users.conf"]
     done = machine.run(*argv, "--keys", "/root/conf")
     assert "foo gets a group of its own, and not 100" in done.err, done
-    assert "pw" not in done.out.replace("password", "") and "upload" in done.err, done
+    assert "clear-text" not in done.out and "upload" in done.err, done
     machine.run("sftpjail", "apply", "-", input=done.out)
     assert machine.run("id", "-u", "foo").out == "1500\n"
     works(machine, "foo", key)
