@@ -34,35 +34,37 @@ class _Parser(argparse.ArgumentParser):
             raise
 
 
-MODULES = (
-    "host",
-    "accounts_file",
-    "imports",
-    "plugins",
-    "check",
-    "explain",
-    "selftest",
-    "log",
-    "metrics",
-    "watch",
-    "history",
-    "undo",
-    "accounts",
-    "access",
-    "who",
-    "review",
-    "keys",
-    "mounts",
-    "hook",
-)
+# The modules with the commands, and which those are: a command line loads only its own.
+COMMANDS = {
+    "host": ("setup", "teardown", "apply"),
+    "accounts_file": ("export",),
+    "imports": ("import",),
+    "plugins": ("plugins",),
+    "check": ("check",),
+    "explain": ("explain",),
+    "selftest": ("test",),
+    "log": ("log",),
+    "metrics": ("metrics",),
+    "watch": ("watch", "events"),
+    "history": ("history",),
+    "undo": ("undo",),
+    "accounts": ("add", "adopt", "remove", "list", "show"),
+    "access": ("disable", "enable", "set", "kick"),
+    "who": ("who",),
+    "review": ("review",),
+    "keys": ("key",),
+    "mounts": ("mount", "umount", "enter"),
+    "hook": ("hook",),
+}
 
 
-def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
+def build_parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser of all commands and options. A test compares it with the manual.
 
     Args:
-        modules: the modules with the commands; `hook` loads only its own, because useradd waits.
+        command: what is called; if it is known, its module's commands alone are there.
     """
+    modules = [name for name, commands in COMMANDS.items() if command in commands] or COMMANDS
     common = _Parser(add_help=False)
     _add_common(common)
     parser = _Parser(
@@ -76,8 +78,8 @@ def build_parser(modules: Sequence[str] = MODULES) -> argparse.ArgumentParser:
                 name, help=text, description=text, parents=[common]
             )
         )
-    for command in commands.choices.values():
-        for action in command._actions:
+    for one in commands.choices.values():
+        for action in one._actions:
             if isinstance(action, argparse._SubParsersAction):  # key add, key list and so on
                 for verb in action.choices.values():
                     _add_common(verb)
@@ -114,10 +116,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     # Cut here, because Python 3.11's argparse does not find those words
     # when an option stands before them.
-    words, options = list(argv), []
-    if "--" in words and _command(words) in ("add", "enter"):
+    words, options, called = list(argv), [], _command(argv)
+    if "--" in words and called in ("add", "enter"):
         words, options = words[: words.index("--")], words[words.index("--") + 1 :]
-    parser = build_parser(("hook",) if words[:1] == ["hook"] else MODULES)
+    parser = build_parser(called)
     arguments, unknown = parser.parse_known_args(words)
     command, unknown = arguments.command, [word for word in unknown if word != "--"]
     if unknown:
@@ -139,7 +141,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _command(words: Sequence[str]) -> str:
     """Return the command that a command line names, or ""."""
-    values = [number + 1 for number, word in enumerate(words) if word == "--config"]
+    values = [
+        number + 1
+        for number, word in enumerate(words)
+        if len(word) > 2 and "--config".startswith(word)  # argparse takes abbreviations
+    ]
     named = (word for number, word in enumerate(words) if number not in values)
     return next((word for word in named if not word.startswith("-")), "")
 

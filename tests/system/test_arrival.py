@@ -241,6 +241,8 @@ def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machin
     assert len(ours) <= 130, sorted(ours)
     assert not [name for name in ours if name.endswith(".check") or ".selftest" in name]
     assert not found & {"difflib", "paramiko", "rich", "sftpjail.openssh.public_keys"}
+    others = {f"sftpjail.cli.{name}" for name in ("imports", "metrics", "mounts", "watch")}
+    assert not modules_of(machine, "list") & others, "a command loads no module of another"
     ours = {name for name in modules_of(machine, "--version") if name.startswith("sftpjail.")}
     needed = ["cli", "cli.main", "errors", "escapes", "system"]
     needed += ["system.signals", "system.streams"]

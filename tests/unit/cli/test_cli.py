@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from fakesshd import sshd
 from played import Run, run, stage
 
 from sftpjail.cli import check
-from sftpjail.cli.main import main, parse
+from sftpjail.cli.main import COMMANDS, build_parser, main, parse
 
 __all__ = ["run", "sshd", "stage"]
 
@@ -116,6 +117,23 @@ def test_what_stands_behind_two_dashes_is_no_option_of_ours(run: Run) -> None:
 def test_arguments_may_stand_behind_two_dashes(words: Sequence[str]) -> None:
     given = parse(words)
     assert given.user == "ann" and given.options == []
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_each_module_has_the_commands_that_are_looked_for_in_it(module: str) -> None:
+    for command in COMMANDS[module]:
+        (commands,) = [
+            action.choices
+            for action in build_parser(command)._actions
+            if isinstance(action, argparse._SubParsersAction)
+        ]
+        assert tuple(commands) == COMMANDS[module]
+
+
+def test_a_configuration_that_is_called_like_a_command() -> None:
+    for option in ("--config", "--conf"):
+        arguments = parse([option, "check", "list"])
+        assert (arguments.command, arguments.config) == ("list", "check")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
