@@ -686,12 +686,12 @@ def inside(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-@lru_cache(maxsize=1 << 12)  # a jail's few paths are compared again and again
 def depth(path: str) -> int:
     """Return how many directories lie above a normal absolute path."""
     return path.count("/")
 
 
+@lru_cache(maxsize=1 << 12)  # a jail's few paths are compared again and again
 def normal(path: str) -> str:
     """Return an absolute path in its shortest form.
 
