@@ -166,8 +166,7 @@ class Following:
         entries, quiet = Entries(dropped=True), True
         with contextlib.closing(programs.stream([*_READ, begin, *_MATCHES])) as pieces:  # type: ignore[type-var]
             for piece in pieces:
-                if not piece:
-                    yield []
+                if not piece:  # it is slow, and not at the end, which [] would say
                     continue
                 if files is not None and files != self._files():
                     return True  # one may have been renamed before it was opened
@@ -186,11 +185,13 @@ class Following:
                 yield batch
                 if len(early) < len(found):
                     return True
+        if files is not None and files != self._files():
+            return True  # likewise, so that nobody knows whether there was nothing
         if quiet:
             self._rest()
         else:
             self._quiet, self._ahead = now, None
-        return files is not None and files != self._files()
+        return False
 
     def _is_behind(self, entry: Entry) -> bool:
         """Return whether nothing is missing between the place and the first entry from there."""

@@ -132,6 +132,32 @@ def test_a_file_that_comes_while_others_are_opened_is_read_too(
     assert places(one) == [cursor(9), cursor(10)]
 
 
+def test_no_place_moves_on_for_want_of_a_file_that_was_renamed(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = [[entry(cursor(9))], [], [entry(cursor(9)), entry(cursor(10))]]
+    monkeypatch.setattr(following, "REST", 0.0)
+    one, asked = followed(tree, monkeypatch, reads, newest=entry(cursor(99)))
+    plain = programs.stream
+
+    def rotating(argv: list[str], idle: float = 0.2) -> Generator[bytes]:
+        reading = [words for words in [*asked, argv] if any("N_DROPPED" in one for one in words)]
+        if reading[1:] == [argv]:  # the second time
+            tree.write("/var/log/journal/id/system@1.journal", "")
+        yield from plain(argv, idle)
+
+    monkeypatch.setattr(programs, "stream", rotating)
+    assert places(one) == [cursor(9), cursor(10), cursor(99)]
+
+
+def test_who_waits_for_journalctl_does_not_say_that_all_was_read(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what failed would count as done, because its failure was not read yet."""
+    one, _ = followed(tree, monkeypatch, [[b"", entry(cursor(10))]])
+    assert len(next(one.batches())) == 1
+
+
 def test_what_journald_forgets_meanwhile_is_a_gap(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
