@@ -54,7 +54,7 @@ def watch(context: Context) -> int:
                 config, host = _checked(context), Host()
                 sources.logged(host, config)
                 _watch(context, config)
-    except SftpJailError:
+    except Exception:
         services.tell_ready()  # else whoever has started the service would fail with it
         raise
     except signals.Interrupted:
