@@ -52,7 +52,7 @@ def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
     ]
 
 
-def _limit(name: str, host: Host, config: Config) -> list[Problem]:
+def _dropped(name: str, host: Host, config: Config) -> list[Problem]:
     """Return what journald drops, where somebody wants to hear of all that happens in jails.
 
     Source: RateLimitIntervalSec= in journald.conf(5). It counts for each unit, and so for each
@@ -62,7 +62,11 @@ def _limit(name: str, host: Host, config: Config) -> list[Problem]:
         return []
     said = host.ask(["systemd-analyze", "cat-config", "systemd/journald.conf"]).out
     limits = {"RateLimitIntervalSec": "30s", "RateLimitBurst": "10000"}
-    limits |= dict(re.findall(r"(?m)^[ \t]*(RateLimit\w+)[ \t]*=[ \t]*(\S+)", said))
+    limits |= dict(re.findall(r"(?m)^[ \t]*(RateLimit\w+|Storage)[ \t]*=[ \t]*(\S+)", said))
+    if limits.get("Storage") == "none":
+        what = "journald keeps nothing: Storage=none in journald.conf(5)"
+        why = "watch reads the journal, so nothing that happens in jails is an event"
+        return [Problem(what, why, advice="set another Storage= in journald.conf(5)")]
     interval, burst = limits["RateLimitIntervalSec"], limits["RateLimitBurst"]
     if re.fullmatch(r"0[a-z]*", interval) or burst == "0":
         return []
@@ -82,7 +86,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
         return []
     if account is None:
         daemon = _daemon(name, host, config) if name in RULES else []
-        return [*daemon, *_limit(name, host, config)]
+        return [*daemon, *_dropped(name, host, config)]
     filled = account.profile is None or account.profile.is_filled
     return _of_account(account, name, host, config) if filled else []
 

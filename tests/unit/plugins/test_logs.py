@@ -329,6 +329,19 @@ def test_on_check_of_what_journald_may_drop(
     assert [limit in one.what and one.severity == "advice" for one in found] == [True] * bool(limit)
 
 
+def test_on_check_of_a_journal_that_keeps_nothing(
+    tree: Tree, fire: Fire, programs: Programs
+) -> None:
+    systemd(tree)
+    syslog_ng(tree)
+    programs.answer("systemctl", "is-active")
+    said = "[Journal]\nStorage=auto\n#Storage=volatile\n[Journal]\nStorage=none\n"
+    programs.answer("systemd-analyze", "cat-config", out=said)
+    config = Config(events=Events("hooks"))
+    (problem,) = fire("logs", "on_check", tree.host(), config, account=None)
+    assert "Storage=none" in problem.what and problem.severity == "broken"
+
+
 def test_on_explain(good: Tree, fire: Fire) -> None:
     facts = [
         Fact("log", "backend", "rsyslog", "level VERBOSE, facility AUTH"),
