@@ -9,7 +9,7 @@ from ..errors import SftpJailError, Unsafe
 from ..formats.fstab import parse_line
 from ..formats.tagged_lines import Style
 from ..host import Host
-from ..model import inside
+from ..model import components
 from .plan import Step
 
 
@@ -36,9 +36,9 @@ def around_shared(steps: Iterable[Step], host: Host) -> dict[str, SftpJailError]
     for step in wanted if groups else ():
         for source in _shown_by(step.action):
             real = host.realpath(source)
-            above = [path for path in groups if inside(real, path) and real != path]
+            above = next((path for path in components(real)[:-1] if path in groups), "")
             if above:
-                error = _below(source, above[0], _named(groups[above[0]], host))
+                error = _below(source, above, _named(groups[above], host))
                 errors.setdefault(step.owner, error)
     return errors
 

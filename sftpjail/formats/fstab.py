@@ -164,7 +164,8 @@ def _over(
     seen = set[str]()
     while parent not in seen:
         seen.add(parent)
-        others, above = within[parent], target
+        # It has none if the table changed while it was read.
+        others, above = within.get(parent, ()), target
         while len(others) > 1 and (above := above.rpartition("/")[0]):
             if above in others:
                 return above

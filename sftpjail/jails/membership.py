@@ -143,15 +143,18 @@ def renamed_members(config: Config, host: Host) -> Iterator[tuple[str, Profile]]
     for profile in config.profiles:
         if is_missing(profile, host):
             yield from (
-                (name, profile) for name in host.records.recorded if new_name(name, profile, host)
+                (name, profile) for name in host.records.recorded if _called(name, profile, host)
             )
 
 
 def is_missing(profile: Profile, host: Host) -> bool:
     """Return whether there is no group of a profile's name, or nobody says that there is one."""
     # Its members are not asked for: useradd waits, and there may be thousands.
-    there = not profile.group or profile.group in host.people.groups
-    return not there and host.group(profile.group) is None
+    if not profile.group or profile.group in host.people.groups:
+        return False
+    # Where a directory service is asked, once: it is slow, and down perhaps.
+    key = is_missing, profile.group
+    return host.files.once(key, lambda: host.group(profile.group) is None)
 
 
 def new_name(name: str, profile: Profile, host: Host) -> str:
@@ -162,14 +165,22 @@ def new_name(name: str, profile: Profile, host: Host) -> str:
         profile: the profile.
         host: the facts.
     """
-    account = host.account(name) if is_missing(profile, host) else None
-    if account is None or name not in host.records.recorded:
+    recorded = name in host.records.recorded and is_missing(profile, host)
+    return _called(name, profile, host) if recorded else ""
+
+
+def _called(name: str, profile: Profile, host: Host) -> str:
+    """Return the same of an account that has a record, where the group is missing."""
+    account = host.account(name)
+    if account is None:
         return ""
     with contextlib.suppress(SftpJailError):  # a damaged record is reported elsewhere
         origin = host.origin(name)
         if (origin.group, origin.uid) == (profile.group, account.uid):
             now = host.people.group_of(origin.gid)
-            return now if now and host.people.in_group(name, now) else ""
+            # A directory service may know by its gid a group that it denies by its name.
+            renamed = now and now != profile.group and host.people.in_group(name, now)
+            return now if now and renamed else ""
     return ""
 
 
@@ -185,7 +196,7 @@ def refuse_other_name(profile: Profile, host: Host) -> None:
         SftpJailError: it was renamed, and somebody whom it has jailed is in it.
     """
     if is_missing(profile, host):
-        for now in (new_name(name, profile, host) for name in host.records.recorded):
+        for now in (_called(name, profile, host) for name in host.records.recorded):
             if now:
                 raise was_renamed(profile, now, host)
 

@@ -123,7 +123,10 @@ def on_user_disable(account: Account, why: str, until: str, host: Host) -> list[
 
 @hookimpl
 def on_user_enable(account: Account, host: Host) -> list[Action]:
-    return reopen(account, host, whoever=True) if is_disabled(account, host) else []
+    if not is_disabled(account, host):
+        return []
+    _refuse_other_name(account, host)
+    return reopen(account, host, whoever=True)
 
 
 @hookimpl
@@ -156,9 +159,7 @@ def on_user_keep(account: Account, keep: bool, host: Host) -> list[Action]:
 def on_user_create(account: Account, host: Host) -> list[Action]:
     profile = account.profile
     assert profile is not None
-    now = name_now(account, host)
-    if now:
-        raise was_renamed(profile, now, host)
+    _refuse_other_name(account, host)
     actions = reopen(account, host)
     if not account.local:
         return actions
@@ -180,6 +181,13 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         # The profile used to have `home = inside`; see operations/events.py.
         actions.append(SetAccount(account.name, home=account.home))
     return actions
+
+
+def _refuse_other_name(account: Account, host: Host) -> None:
+    """Refuse to let an account in while the group by which it is jailed has another name."""
+    now = name_now(account, host)
+    if now and account.profile:
+        raise was_renamed(account.profile, now, host)
 
 
 @hookimpl

@@ -31,7 +31,7 @@ from ...model import GROUP, id_map, inside
 from ...openssh.pam_session import SCRIPT, table
 from ...paths import FSTAB, TABLES
 from . import fstab, session
-from .policy import LOOSE, judge_place, judge_source, judge_target, place_of
+from .policy import LOOSE, hidden_from_above, judge_place, judge_source, judge_target, place_of
 
 # mount(8) makes no such checks at boot. This unit does, before systemd-user-sessions.service
 # permits logins. `setup` writes both files, since fstab's lines stay when the package is removed.
@@ -108,6 +108,10 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     place = place_of(account, bind, host)
     judge_place(account, bind, place, host)
     by_session = account.profile is not None and account.profile.mounts == "session"
+    over = "" if by_session else hidden_from_above(account, bind, host)
+    if over:
+        what = f"{bind.target} is hidden: something is mounted over {over}"
+        raise SftpJailError(what, advice=fixes.by_hand(over))
     loose = bind.role != "log" and judge_source(account, bind, host, config)
     every = (bind, *host.binds(account.name))
     if any(one.map for one in every):

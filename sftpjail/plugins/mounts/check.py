@@ -23,7 +23,7 @@ from ...model import SETID, inner_first, inside, normal
 from ...openssh.repair import basic
 from ...paths import FSTAB
 from . import sharing
-from .policy import BACK, gone_for_good, left_over
+from .policy import BACK, gone_for_good, hidden_from_above, left_over
 
 FLAGS = ("ro", "nosuid", "nodev", "noexec")
 
@@ -51,7 +51,10 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
         )
     if point.hidden_by:
         what = f"{bind.target} is hidden: something is mounted over {point.hidden_by}"
-        return _to_umount(what, f"the jail lacks {bind.source}", point.hidden_by, host)
+        why = f"the jail lacks {bind.source}"
+        if over := hidden_from_above(account, bind, host):
+            return Problem(what, why, advice=fixes.by_hand(over))
+        return _to_umount(what, why, point.hidden_by, host)
     if not host.same_file(bind.source, bind.target):
         return None  # see _others
     lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]

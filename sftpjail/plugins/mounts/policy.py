@@ -186,6 +186,16 @@ def left_over(bind: Bind, host: Host) -> SftpJailError | None:
     )
 
 
+def hidden_from_above(account: Account, bind: Bind, host: Host) -> str:
+    """Return the mount over a directory above an account's jail that hides one in it, or "".
+
+    It is not the jail's, and others may need it: a disk that came late, say.
+    """
+    point = host.mount_at(bind.target)
+    over = point.hidden_by if point else ""
+    return over if over and not inside(over, host.realpath(account.jail)) else ""
+
+
 def _refuse_missing(account: Account, bind: Bind, host: Host) -> None:
     """Refuse a source that is not there, or away on a disk.
 

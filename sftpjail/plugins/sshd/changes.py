@@ -255,7 +255,7 @@ def _is_member(account: Account, profile: Profile, host: Host) -> bool:
 def _refuse_open(account: Account, joins: bool, ready: bool, host: Host, config: Config) -> None:
     """Refuse a new jail that sshd leaves open, or does not make: other files decide too.
 
-    Of those whom no Match line of others singles out, one of each profile is asked about, for
+    Of those of a profile whom the same Match lines of others are about, one is asked about, for
     speed, and none where there is no such line, and sshd's files are as setup has left them.
 
     Args:
@@ -273,11 +273,8 @@ def _refuse_open(account: Account, joins: bool, ready: bool, host: Host, config:
     asked = partial(_not_in_force, account, joins, ready, host, config)
     lines = _about(account, profile, host)
     newer = ready and not host.files.once(_nothing_newer, partial(_nothing_newer, host))
-    error = None
-    if any(names not in ([], [profile.group]) for names in lines):
-        error = asked()
-    elif lines or newer:
-        error = host.files.once((_refuse_open, profile.name), asked) and asked()
+    error = host.files.once((_refuse_open, profile.name, lines), asked) if lines or newer else None
+    error = error and asked()
     if error:
         raise error
 
@@ -323,23 +320,17 @@ def _to_be(account: Account, joins: bool, ready: bool, host: Host, config: Confi
     return tuple(found.items())
 
 
-def _about(account: Account, profile: Profile, host: Host) -> list[list[str]]:
-    """Return the patterns of users and groups in the Match lines of others that an account fits.
-
-    The other criteria of these lines are about the connection.
-    """
+def _about(account: Account, profile: Profile, host: Host) -> tuple[str, ...]:
+    """Return the criteria of the Match lines of others that are about an account."""
     lines = host.files.once(_lines_of_others, partial(_lines_of_others, host))
     if not lines:
-        return []
+        return ()
     from ...jails.states import holds  # late: useradd waits
-    from ...openssh.connections import conditions
 
-    groups = (*host.groups_of(account.name), profile.group)
-    return [
-        [patterns for kind, patterns in conditions(criteria) if kind in ("user", "group")]
-        for criteria in lines
-        if holds(criteria, account.name, groups)
-    ]
+    # The name services are slow where a group has many members; asked where they know more.
+    thorough = host.thorough and bool(host.people.directory_services)
+    groups = (*host.people.groups_of(account.name, thorough), profile.group)
+    return tuple(line for line in lines if holds(line, account.name, groups))
 
 
 def _lines_of_others(host: Host) -> list[str]:

@@ -128,6 +128,8 @@ def test_mountinfo_what_lies_over_a_mount() -> None:
     hidden = {path: point.hidden_by for path, point in points.items() if point.hidden_by}
     assert hidden == {"/srv/a/home": "/srv/a", "/srv/a/home/in": "/srv/a"}
     assert points["/srv/b/web"].under == 1
+    moved = ("30 25 0:1 / /a/b rw - ext4 x rw", "30 26 0:1 / /c rw - ext4 x rw")
+    assert not any(point.hidden_by for point in parse_mountinfo("\n".join(moved)).values())
 
 
 @given(

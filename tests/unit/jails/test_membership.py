@@ -68,6 +68,22 @@ def test_nothing_is_guessed(tree: Tree, uid: int, group: str, gid: int) -> None:
         refuse_missing(PROFILE, tree.host())
 
 
+def test_a_group_known_by_its_gid_alone_has_no_other_name(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory service that is down for a moment knows it by the gid, from a cache of its own."""
+    asked: list[str] = []
+    host = tree.host()
+    monkeypatch.setattr(host.people, "group_of", lambda gid: "sftponly")
+    monkeypatch.setattr(host.people, "in_group", lambda name, group: True)
+    monkeypatch.setattr(host, "group", lambda name: asked.append(name))
+    assert jailed(CONFIG, host) == {}
+    with host.files.one_look():
+        assert [find(name, CONFIG, host).profile for name in ("ann", "cat")] == [None, None]
+    assert asked == ["sftponly", "sftponly"], "once for all accounts"
+    refuse_other_name(PROFILE, host)
+
+
 def test_a_damaged_record_is_not_one(tree: Tree) -> None:
     tree.write("/var/lib/sftpjail/accounts/ann", "{")
     assert jailed(CONFIG, tree.host()) == {}

@@ -253,6 +253,19 @@ def test_on_user_disable_and_on_user_enable(tree: Tree, fire: Fire) -> None:
     assert close == [CloseAccount("ann", closed=Closed("no jail", "apply", "jail", "30000"))]
 
 
+def test_on_user_enable_while_the_group_has_another_name(tree: Tree, fire: Fire) -> None:
+    """As `undo` of disable fires it alone: sshd would let it in without a jail."""
+    tree.write("/etc/shadow", "ann:*:1:0:9:7::1:\n")
+    shut = Closed("left", "disable", "", "", today())
+    record = Origin(("/srv/sftp/ann",), closed=shut, uid=1001, group="sftponly", gid=4500)
+    tree.write(RECORD, render_origin(record))
+    assert fire("accounts", "on_user_enable", tree.host(), account=ann()) != []
+    tree.group_lines[:] = [one for one in tree.group_lines if not one.startswith("sftponly:")]
+    tree.group("sftp2", 4500, "ann")
+    with pytest.raises(SftpJailError, match="the group sftponly is called sftp2 now"):
+        fire("accounts", "on_user_enable", tree.host(), account=ann())
+
+
 def test_on_user_expire_of_who_is_let_in_and_who_is_shut_out(tree: Tree, fire: Fire) -> None:
     tree.write("/etc/shadow", SHADOW)
     given = {"account": ann(), "date": "2052-02-20"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -297,3 +299,27 @@ def test_what_the_watcher_keeps_goes_and_what_lies_aside_stays(tree: Tree, fire:
         f"{place}/again",
         place,
     ]
+
+
+@pytest.mark.real_program
+@pytest.mark.parametrize(
+    ("text", "groups", "starts"),
+    [
+        ("[profiles]\n[[partners]]\n", "u partners", True),
+        ("[profiles]\n[ [partners] ]\nchroot = /x/%u\n", "u partners", True),
+        ("[profiles]\n[[partners]]\n", "u sftponly", False),
+        ("", "u sftponly", True),
+        ("x = '''\na partners\n'''\n", "u partners", True),
+        ("x = '''\na partners\n'''\n", "u others", False),
+    ],
+)
+def test_useradds_hook_starts_python_for_names_of_the_file(
+    tmp_path: Path, text: str, groups: str, starts: bool
+) -> None:
+    (tmp_path / "conf").write_text(text)
+    hook = (HOOKS / "useradd-post").read_text()
+    found = re.search(r"^named_since\(\).*?^\)$", hook, re.MULTILINE | re.DOTALL)
+    assert found
+    script = found[0].replace("/etc/sftpjail/sftpjail.conf", f"{tmp_path}/conf")
+    argv = ["sh", "-c", f'sftpjail_user=u\n{script}\nnamed_since "$1"', "sh", groups]
+    assert (subprocess.run(argv, check=False).returncode == 0) == starts

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from fakes import Tree
 from golden import BIND, JAIL, WEB, Fire, ann, known
 
-from sftpjail import Fact, Problem, Profile
+from sftpjail import Fact, Problem, Profile, SftpJailError
 from sftpjail.config import Config
 from sftpjail.escapes import Choice
 
@@ -159,6 +160,32 @@ def test_on_check_of_a_mount_on_the_jail_itself(tree: Tree, fire: Fire) -> None:
         problem.what == f"something is mounted on the jail {JAIL} itself"
         and problem.fix == f"umount {JAIL}"
     )
+
+
+def test_no_fix_unmounts_what_lies_over_all_jails(tree: Tree, fire: Fire) -> None:
+    """A disk that came after the mounts on it has more than these jails."""
+
+    def under(over: str) -> Problem:
+        mounts = f"22 21 0:1 /web {WEB.target} rw - ext4 a rw\n23 21 0:2 / {over} rw - ext4 x rw\n"
+        tree.write("/proc/self/mountinfo", f"21 1 0:1 / / rw - ext4 a rw\n{mounts}")
+        (problem,) = check(tree, fire)
+        assert problem.what == f"{WEB.target} is hidden: something is mounted over {over}"
+        return problem
+
+    assert under("/srv").fix == "" and "mounted /srv," in str(under("/srv").advice)
+    with pytest.raises(SftpJailError, match="is hidden: something is mounted over /srv$") as caught:
+        fire("mounts", "on_mount", tree.host(), account=ann(), bind=WEB)
+    assert not caught.value.fix and not caught.value.choices
+    deep = replace(WEB, target=f"{JAIL}/data/web")
+    tree.directory(deep.target)
+    known(tree, (deep.source, deep.target))
+    tree.write(
+        "/proc/self/mountinfo",
+        f"21 1 0:1 / / rw - ext4 a rw\n22 21 0:1 /web {deep.target} rw - ext4 a rw\n"
+        f"23 21 0:2 / {JAIL}/data rw - ext4 x rw\n",
+    )
+    (problem,) = (one for one in check(tree, fire) if deep.target in one.what)
+    assert problem.fix == f"umount {JAIL}/data"
 
 
 @pytest.mark.parametrize(("made", "there"), [(True, False), (False, False), (True, True)])

@@ -271,6 +271,31 @@ def test_on_user_create_asks_as_if_a_new_member_were_one(
         fire("sshd", "on_user_create", host, account=ann())
 
 
+def test_on_user_create_asks_once_for_the_same_lines(
+    tree: Tree, fire: Fire, sshd: Sshd, programs: Programs
+) -> None:
+    tree.write(
+        "/etc/ssh/sshd_config.d/05-others.conf",
+        "Match User *,!root\n  LogLevel VERBOSE\nMatch User bob\n  ChrootDirectory none\n",
+    )
+    tree.write(DROPIN, GOLDEN)
+    tree.account("cat", 1003)
+    tree.group_lines[:] = [one for one in tree.group_lines if not one.startswith("sftponly:")]
+    tree.group("sftponly", 4500, "ann", "bob", "cat")
+    for name in ("05-others.conf", "../sshd_config"):
+        os.utime(f"{tree.root}/etc/ssh/sshd_config.d/{name}", (1, 1))
+    host = tree.host()
+    with host.files.one_look():
+        assert fire("sshd", "on_user_create", host, account=ann()) == []
+        asked = len(programs.asked)
+        assert asked
+        cat = replace(ann(), name="cat", uid=1003)
+        assert fire("sshd", "on_user_create", host, account=cat) == []
+        assert len(programs.asked) == asked
+        with pytest.raises(NotJailed, match="takes bob out"):
+            fire("sshd", "on_user_create", host, account=replace(ann(), name="bob", uid=1002))
+
+
 def test_on_user_create_asks_nobody_for_a_line_about_others(
     tree: Tree, fire: Fire, sshd: Sshd, programs: Programs
 ) -> None:

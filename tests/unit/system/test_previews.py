@@ -57,6 +57,19 @@ def test_a_preview_shows_files_in_a_mount_namespace(
     assert (tmp_path / "there").read_text() == "old" and list((tmp_path / "run").iterdir()) == []
 
 
+@pytest.mark.parametrize(("name", "hides"), [("/etc/group", True), ("/etc/hostname", False)])
+def test_a_preview_of_groups_asks_no_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, hides: bool
+) -> None:
+    monkeypatch.setattr(previews, "RUN_DIR", str(tmp_path / "run"))
+    scripts: list[str] = []
+    monkeypatch.setattr(
+        previews, "run", lambda argv, **_: scripts.append(argv[6]) or Answer(0, "", "")
+    )
+    previews.preview(["sshd", "-T"], {name: b""})
+    assert [" /run/nscd " in script for script in scripts] == [hides]
+
+
 def test_a_preview_of_files_that_were_replaced_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
