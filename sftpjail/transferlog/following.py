@@ -77,6 +77,7 @@ class Following:
         self.lost = False
         self._quiet = 0.0  # when the last entry came
         self._ahead: Place | None = None  # to which it goes on if none comes
+        self._told = set[str]()  # the cursors of all that was read of the moment of `place`
 
     def begin(self) -> None:
         """Go to the end of the log, if it was never read.
@@ -176,11 +177,14 @@ class Following:
                     return True
                 first = first and not found
                 # Not --after-cursor: with a filter that skips an entry in systemd 252.
-                found = [one for one in found if not (known and is_same(cursor_of(one), known))]
+                told = {known, *self._told} - {""}
+                found = [
+                    one for one in found if not any(is_same(cursor_of(one), name) for name in told)
+                ]
                 early = list(takewhile(lambda one: not is_later(cursor_of(one), boot, now), found))
                 batch = self._records(early)
                 if early:
-                    self._go_to(early[-1])
+                    self._go_behind(early)
                     quiet = False
                 yield batch
                 if len(early) < len(found):
@@ -251,6 +255,20 @@ class Following:
             with contextlib.suppress(KeyError, ValueError):
                 records.append(_dropped(entry))
         return [*records, *self._reader.read_journal(run)]
+
+    def _go_behind(self, entries: list[Entry]) -> None:
+        """Go to the last of some entries, and note which others are of its moment.
+
+        What journald says of messages that it dropped and the next message are so, in different
+        files, of which journalctl of systemd 252 prints both from either on.
+        """
+        last, before = entries[-1], self.place.cursor if self.place else ""
+        same = map(
+            cursor_of, takewhile(lambda one: _is_of(one, cursor_of(last)), reversed(entries))
+        )
+        known = (one for one in {*self._told, before} if _is_of(last, one))
+        self._told = {*known, *same}
+        self._go_to(last)
 
     def _go_to(self, entry: Entry) -> None:
         with contextlib.suppress(KeyError, ValueError):

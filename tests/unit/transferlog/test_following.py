@@ -158,6 +158,25 @@ def test_who_waits_for_journalctl_does_not_say_that_all_was_read(
     assert len(next(one.batches())) == 1
 
 
+@pytest.mark.parametrize(("place", "records"), [(cursor(9, 90), 2), (cursor(12), 1)])
+def test_two_entries_of_one_moment_come_once(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, place: str, records: int
+) -> None:
+    """journalctl prints both, from either on, where they are in files that number apart.
+
+    After a new start it is not known whether the other was read.
+    """
+    both = [entry(cursor(10, content="dropped", file="of the system")), entry(cursor(12))]
+    there = entry(place) + entry(cursor(12))
+    one, _ = followed(tree, monkeypatch, [both] * 4, there=there)
+    one.place = Place(0, place)
+    found: list[object] = []
+    with pytest.raises(SftpJailError, match="journalctl has ended"):
+        for batch in one.batches():
+            found += batch
+    assert len(found) == records and not one.lost
+
+
 def test_what_journald_forgets_meanwhile_is_a_gap(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
