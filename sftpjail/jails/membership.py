@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from shlex import quote
 
 from ..config import Config
@@ -143,7 +144,7 @@ def renamed_members(config: Config, host: Host) -> Iterator[tuple[str, Profile]]
     for profile in config.profiles:
         if is_missing(profile, host):
             yield from (
-                (name, profile) for name in host.records.recorded if _called(name, profile, host)
+                (name, profile) for name in host.records.recorded if called_now(name, profile, host)
             )
 
 
@@ -166,11 +167,11 @@ def new_name(name: str, profile: Profile, host: Host) -> str:
         host: the facts.
     """
     recorded = name in host.records.recorded and is_missing(profile, host)
-    return _called(name, profile, host) if recorded else ""
+    return called_now(name, profile, host) if recorded else ""
 
 
-def _called(name: str, profile: Profile, host: Host) -> str:
-    """Return the same of an account that has a record, where the group is missing."""
+def called_now(name: str, profile: Profile, host: Host) -> str:
+    """Return the same of an account that has a record, whatever has the group's name now."""
     account = host.account(name)
     if account is None:
         return ""
@@ -196,7 +197,7 @@ def refuse_other_name(profile: Profile, host: Host) -> None:
         SftpJailError: it was renamed, and somebody whom it has jailed is in it.
     """
     if is_missing(profile, host):
-        for now in (_called(name, profile, host) for name in host.records.recorded):
+        for now in (called_now(name, profile, host) for name in host.records.recorded):
             if now:
                 raise was_renamed(profile, now, host)
 
@@ -220,7 +221,8 @@ def was_renamed(profile: Profile, now: str, host: Host) -> SftpJailError:
     if now in host.people.groups:
         back = f"groupmod -n {quote(profile.group)} {quote(now)} && sftpjail apply"
         choices.append(("to give it its former name", back))
-    command = set_group(profile, now, host)
+    edit = partial(set_group, profile, now, host)  # it reads the configuration twice
+    command = host.files.once((set_group, profile.name, now), edit)
     if isinstance(command, Advice):
         advice = f"or {command}" if choices else command
     else:

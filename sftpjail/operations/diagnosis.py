@@ -20,7 +20,7 @@ from ..jails.closing import is_disabled, is_shut, lets_in
 from ..jails.directory import silent
 from ..jails.guards import why_not
 from ..jails.leftovers import account_with_recorded_uid, former_name, left_names, leftover
-from ..jails.membership import find_jailed, jailed, name_now, untaken, was_renamed
+from ..jails.membership import called_now, find_jailed, jailed, name_now, untaken, was_renamed
 from ..jails.renames import is_same_person, same
 from ..model import Account, Problem, inside, valid_name
 from .apply import guarded, plan_all, refusals, unanswered
@@ -397,6 +397,9 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
         fix = f"sftpjail setup && sftpjail adopt {quote(name)}"
         what = "is no longer jailed: the group of its profile is gone"
         return Problem(what, "sshd jails by membership", fix, about=name)
+    now = called_now(name, account.profile, host) if exists and account.profile else ""
+    if now:
+        return _in_former_group(account, now, host)
     if name in host.people.denied:
         return None
     other = account_with_recorded_uid(name, host)
@@ -408,6 +411,22 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
     if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
         return Problem("left something of a jail behind", gone, PRUNE, about=name)
     return _left_files(account, gone, host)
+
+
+def _in_former_group(account: Account, now: str, host: Host) -> Problem:
+    """Return the problem of an account whose jail group was renamed, and another has its name."""
+    name, group = account.name, account.profile.group if account.profile else ""
+    return Problem(
+        f"is no longer jailed: the group that has jailed it is called {now} now, "
+        f"and {group} is another one",
+        "sshd jails by membership",
+        severity="broken" if is_shut(account, host) else "open",
+        choices=(
+            Choice("to jail it again", f"sftpjail adopt {quote(name)}"),
+            Choice("to make it an ordinary account", f"sftpjail remove {quote(name)}"),
+        ),
+        about=name,
+    )
 
 
 def _inherited(name: str, other: Account, host: Host) -> Problem:

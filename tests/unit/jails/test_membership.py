@@ -11,7 +11,15 @@ from fakes import Tree
 from sftpjail import Profile, SftpJailError
 from sftpjail.config import Config
 from sftpjail.jails.closing import lets_in
-from sftpjail.jails.membership import find, jailed, name_now, refuse_missing, refuse_other_name
+from sftpjail.jails.membership import (
+    find,
+    jailed,
+    name_now,
+    refuse_missing,
+    refuse_other_name,
+    was_renamed,
+)
+from sftpjail.openssh import profile_edit
 
 PROFILE = Profile("sftponly")
 CONFIG = Config(profiles=(PROFILE,))
@@ -53,6 +61,17 @@ def test_the_error_has_both_commands(tree: Tree) -> None:
         back, onward = (choice.command for choice in caught.value.choices)
         assert back == "groupmod -n sftponly sftp2 && sftpjail apply"
         assert "group = sftp2" in onward and onward.endswith("sftpjail setup")
+
+
+def test_the_configuration_is_edited_once_for_all(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, asked = tree.host(), list[str]()
+    monkeypatch.setattr(profile_edit, "set_group", lambda *given: asked.append(given[1]) or "x")
+    with host.files.one_look():
+        for _ in range(2):
+            assert was_renamed(PROFILE, "sftp2", host).choices[1].command == "x"
+    assert asked == ["sftp2"]
 
 
 @pytest.mark.parametrize(

@@ -324,6 +324,21 @@ def test_a_group_that_is_gone_is_no_departure(stage: Stage) -> None:
     assert problems["ann"].fix == "sftpjail setup && sftpjail adopt ann"
 
 
+def test_a_group_that_was_renamed_and_made_anew_is_no_departure(stage: Stage) -> None:
+    record = stage.tree.root / "var/lib/sftpjail/accounts/ann"
+    record.write_text(
+        json.dumps(json.loads(record.read_text()) | {"group": "sftponly", "gid": 500})
+    )
+    leave(stage)
+    assert [one.what for one in judge(stage.engine(), [])] == ["left something of a jail behind"]
+    lines = [one.replace("sftponly:x:500:", "sftponly:x:501:") for one in stage.tree.group_lines]
+    stage.tree.group_lines = [*lines, "sftp2:x:500:ann"]
+    (problem,) = judge(stage.engine(), [])
+    assert (problem.about, problem.severity, problem.fix) == ("ann", "open", "")
+    assert "the group that has jailed it is called sftp2 now" in problem.what
+    assert [one.command for one in problem.choices] == ["sftpjail adopt ann", "sftpjail remove ann"]
+
+
 def test_files_in_a_jail_of_nobody_are_a_persons(stage: Stage) -> None:
     leave(stage)
     stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
