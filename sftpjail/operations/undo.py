@@ -373,6 +373,8 @@ class Inverse:
         if before and before["by"] == DISABLE:
             self._events.append(OnUserDisable(account, before["why"], before["until"]))
         else:
+            # Where no jail can be made, as by `enable`, nobody is let in.
+            engine.plan(create_events(account, engine.host, engine.manager))
             self._events.append(OnUserEnable(account))
             self.opened.append(f"{account.name} can log in to its jail again")
 
