@@ -325,9 +325,11 @@ def on_user_remove(account: Account, host: Host) -> list[Action]:
 def _rehearsed(account: Account, host: Host) -> str:
     """Return why the script would end a session of the account, or ""."""
     found = host.stat(SCRIPT)
-    missing = [path for path in (SCRIPT, PROGRAM) if host.stat(path) is None]
-    if found is None or missing:
-        return f"{missing[0]} is missing"
+    if found is None:
+        return f"{SCRIPT} is missing"
+    # That of an earlier version is one file, and lets sessions open until setup replaces it.
+    if host.stat(PROGRAM) is None and host.text(SCRIPT) == script():
+        return f"{PROGRAM} is missing"
     if not found.st_mode & 0o100:
         return f"{SCRIPT} is not executable"
     if not host.is_dir(MARK):

@@ -260,12 +260,19 @@ def test_on_check_rehearses(
     tree.directory("/a")
     tree.directory(MARK)
     if script:
-        tree.write(SCRIPT, "#!/bin/sh\n", script)
-        tree.write(PROGRAM, "")
+        tree.write(SCRIPT, "#!/bin/sh\n", script)  # one file, as in earlier versions
     if answer:
         programs.answer_by("unshare", lambda argv, _: answer)
     found = fire("pam", "on_check", tree.host(), CONFIG, account=ann(SESSION))
     assert [says in problem.what for problem in found] == ([True] if says else [])
+
+
+def test_on_check_of_a_script_without_its_module(tree: Tree, fire: Fire) -> None:
+    tree.write("/etc/sftpjail/mounts/ann", "")
+    tree.directory(MARK)
+    tree.write(SCRIPT, script(), 0o755)
+    (problem,) = fire("pam", "on_check", tree.host(), CONFIG, account=ann(SESSION))
+    assert f"{PROGRAM} is missing" in problem.what
 
 
 @pytest.mark.parametrize("thorough", [True, False])
