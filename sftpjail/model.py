@@ -606,6 +606,12 @@ class Origin:
     group: str = ""
     gid: int = -1
 
+    @property
+    def is_of_jail(self) -> bool:
+        """Whether it says more than what a deleted account has left, or that one is shut out."""
+        told = self.was or self.owners or self.renamed or self.kept or self.forced
+        return self.uid >= 0 or bool(told)
+
 
 # What happens in jails; there is a directory of hook scripts, and a plugin's hook, for each.
 EventKind = Literal[

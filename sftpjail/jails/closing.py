@@ -279,8 +279,8 @@ def lets_in(account: Account, host: Host) -> bool:
         profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")
     )
     if chroot in ("", "none"):
-        recorded = account.name in host.records.recorded
-        return not recorded or host.origin(account.name).closed is not None
+        origin = host.origin(account.name)
+        return not origin.is_of_jail or origin.closed is not None
     return admits(account, chroot, host)
 
 

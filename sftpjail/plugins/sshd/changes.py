@@ -243,7 +243,9 @@ def on_user_create(account: Account, host: Host, config: Config) -> None:
     if host.account(account.name) is None:
         return  # sshd knows the accounts that there are
     joins = not _is_member(account, profile, host)
-    if joins or account.name not in host.records.recorded or host.origin(account.name).closed:
+    origin = host.origin(account.name)
+    moved = bool(profile.group) and origin.group not in ("", profile.group)
+    if joins or moved or not origin.is_of_jail or origin.closed:
         _refuse_open(account, joins, ready, host, config)
 
 

@@ -201,6 +201,8 @@ def test_a_group_that_no_match_block_names(tree: Tree, programs: Programs) -> No
     assert not lets_in(ANN, host), "setup writes it"
     tree.write(RECORD, '{"uid": 1001, "made": ["/srv/sftp/ann"]}')
     assert not lets_in(ANN, tree.host()), "who could log in goes on to"
+    tree.write(RECORD, '{"made": ["/srv/sftp/ann"]}')
+    assert lets_in(ANN, tree.host()), "what a deleted account of that name has left"
     tree.write(
         RECORD,
         render_origin(Origin(uid=1001, closed=Closed("no jail", "useradd-post", "jail", ""))),

@@ -242,10 +242,17 @@ def test_on_user_create_asks_sshd_if_a_file_is_newer(
     assert fire("sshd", "on_user_create", tree.host(), account=account) == []
     sshd.broken = "/etc/ssh/sshd_config line 1: Bad configuration option: Nonsense"
     assert fire("sshd", "on_user_create", tree.host(), account=account) == [], "another one runs"
-    tree.write("/var/lib/sftpjail/accounts/ann", '{"made": ["/srv/sftp/ann"]}')
-    programs.asked.clear()
-    assert fire("sshd", "on_user_create", tree.host(), account=account) == []
-    assert programs.asked == [], "whoever has a jail is asked about by setup and check"
+    asks = {
+        '{"made": ["/srv/sftp/ann"]}': True,  # what a deleted account of that name has left
+        '{"uid": 1001}': False,  # whoever has a jail is asked about by setup and check
+        '{"uid": 1001, "group": "sftponly", "gid": 4500}': False,
+        '{"uid": 1001, "group": "other", "gid": 4501}': True,  # it comes from another profile
+    }
+    for record, asked in asks.items():
+        tree.write("/var/lib/sftpjail/accounts/ann", record)
+        programs.asked.clear()
+        assert fire("sshd", "on_user_create", tree.host(), account=account) == []
+        assert bool(programs.asked) == asked, record
 
 
 @pytest.mark.parametrize(
