@@ -145,7 +145,8 @@ class MountTables:
 
     def mount_changed(self, target: str) -> bool:
         """Return whether somebody has mounted or unmounted TARGET since the table was read."""
-        now = parse_mountinfo(self.files.text("/proc/self/mountinfo"))
+        # Not by the look at the host that may have read the table.
+        now = parse_mountinfo(self.files.anew().text("/proc/self/mountinfo"))
         return now.get(self.place(target)) != self.mount_at(target)
 
     @cached_property

@@ -90,6 +90,14 @@ def test_one_look_reads_each_file_once(tree: Tree, opens: Counter[str]) -> None:
     assert host.text("/etc/shells") == "x" * 70_000 and opens[path] == 2
 
 
+def test_one_look_sees_a_mount_that_comes_meanwhile(tree: Tree) -> None:
+    host = tree.host()
+    with host.files.one_look():
+        assert host.mount_at("/mnt") is None and not host.mount_changed("/mnt")
+        tree.write("/proc/self/mountinfo", "36 35 8:1 / /mnt rw - ext4 /dev/sda1 rw\n")
+        assert host.mount_at("/mnt") is None and host.mount_changed("/mnt")
+
+
 def test_no_table_is_looked_for_where_none_is(tree: Tree, opens: Counter[str]) -> None:
     assert tree.host().binds("ann") == ()
     tree.write("/etc/sftpjail/mounts/bob", "")
