@@ -313,13 +313,16 @@ def _to_be(account: Account, joins: bool, ready: bool, host: Host, config: Confi
     found: dict[str, bytes | None] = {}
     if not ready:
         found = host.files.once(candidate, lambda: encoded(candidate(host, config)))
-    group = host.group(account.profile.group) if joins and account.profile else None
-    if group:
+    if joins and account.profile:
+        name, group = account.profile.group, host.group(account.profile.group)
         now = host.text("/etc/group")
-        line = f"{group.name}:x:{group.gid}:{account.name}\n"
+        line = f"{name}:x:{group.gid if group else _TO_COME}:{account.name}\n"
         more = (now if now.endswith("\n") else f"{now}\n") + line
         found = {**found, "/etc/group": more.encode("utf-8", "surrogateescape")}
     return tuple(found.items())
+
+
+_TO_COME = 2**31 - 2  # a gid for a group that setup makes in the same plan; nobody has it
 
 
 def _about(account: Account, profile: Profile, host: Host) -> tuple[str, ...]:

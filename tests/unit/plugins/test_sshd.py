@@ -278,6 +278,23 @@ def test_on_user_create_asks_as_if_a_new_member_were_one(
         fire("sshd", "on_user_create", host, account=ann())
 
 
+def test_on_user_create_asks_as_a_member_of_a_group_to_come(
+    tree: Tree, fire: Fire, sshd: Sshd, programs: Programs
+) -> None:
+    """As `undo` of teardown makes them all in one plan: the group, the Match block and the jail."""
+    others = "/etc/ssh/sshd_config.d/05-others.conf"
+    tree.write(others, "Match Address 10.0.0.0/8\n  PasswordAuthentication yes\n")
+    tree.group_lines[:] = [one for one in tree.group_lines if not one.startswith("sftponly:")]
+    host = tree.host().for_plan(preparing=True)
+    programs.asked.clear()
+    assert fire("sshd", "on_user_create", host, account=ann()) == []
+    assert programs.asked
+    tree.write(others, "Match User ann\n  ChrootDirectory none\n")
+    host = tree.host().for_plan(preparing=True)
+    with pytest.raises(NotJailed, match="takes ann out"):
+        fire("sshd", "on_user_create", host, account=ann())
+
+
 def test_on_user_create_asks_once_for_the_same_lines(
     tree: Tree, fire: Fire, sshd: Sshd, programs: Programs
 ) -> None:
