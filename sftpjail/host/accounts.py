@@ -59,6 +59,7 @@ class People:
         self._members: dict[str, tuple[str, ...] | None] = {}
         self._listed: dict[str, tuple[int, frozenset[str]] | None] = {}
         self._strangers: dict[str, Account | None] = {}
+        self._joined: dict[str, Group | None] = {}
 
     @cached_property
     def _services(self) -> tuple[str, ...]:
@@ -301,12 +302,13 @@ class People:
         found = self.groups.get(name)
         if self.files.root or self._is_settled("group", self.groups, name):
             return found
-        try:
-            entry = grp.getgrnam(name)
-        except KeyError:
-            return found
-        members = dict.fromkeys((*(found.members if found else ()), *entry.gr_mem))
-        return Group(name, entry.gr_gid, tuple(members))
+        if name not in self._joined:  # a directory service is slow where many are in it
+            self._joined[name] = found
+            with contextlib.suppress(KeyError):
+                entry = grp.getgrnam(name)
+                members = dict.fromkeys((*(found.members if found else ()), *entry.gr_mem))
+                self._joined[name] = Group(name, entry.gr_gid, tuple(members))
+        return self._joined[name]
 
     def group_members(self, name: str) -> tuple[str, ...] | None:
         """Return the members of a group, primary or supplementary; None if there is no such group.

@@ -45,7 +45,7 @@ NO_PARSERS = {
         ("plugins/mail.py", "plugins/user_manager.py", "plugins/login.py"),
         _PROGRAMS,
     ),
-    "plugins/sshd/check.py": _PROGRAMS,
+    "plugins/sshd/differences.py": _PROGRAMS,
     **dict.fromkeys(
         ("actions/files.py", "cli/selftest.py", "testing/play.py", "watch/worker.py"), _OURS
     ),
