@@ -153,6 +153,7 @@ class Watcher:
         self._kept = self._looked = self._asked = self._waited = time.monotonic()
         self._gone: set[bytes] = set()
         self._settles, self._unsettled = 0.0, dict[bytes, Operation]()
+        self._ready: Callable[[], None] = lambda: None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Go on until the configuration changes, or a signal comes, which is raised.
@@ -161,8 +162,10 @@ class Watcher:
 
         Args:
             ready: called when it is kept from where on the log is read: nothing that comes later
-                is missed. Also when the log cannot be read, which `tell` hears of.
+                is missed. Also when the log cannot be read, or the queue not written, which
+                `tell` hears of.
         """
+        self._ready = ready
         self.dispatcher.start()
         told = ""
         while not self._is_over():
@@ -254,6 +257,7 @@ class Watcher:
                 break
             except SftpJailError as error:  # the disk is full: the log has it all until then
                 self._tell(f"{error.message}; nothing is handed out until it can be written")
+                self._ready()  # whoever has started the service does not wait for that
                 time.sleep(PAUSE)
         self._known, self._kept, self._place = True, time.monotonic(), place
         self._reader.touched = set()

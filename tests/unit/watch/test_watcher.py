@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import Tree
@@ -616,6 +617,29 @@ def test_a_batch_waits_until_it_is_known_who_is_jailed(
     logged.opens("ann")
     logged.puts("ann", "/a")
     assert kinds(logged.watch()) == [("session-start", ""), ("upload", "/a")]
+
+
+def test_who_starts_the_service_waits_for_no_full_disk(
+    logged: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, over, place = Queue.append, iter([False]), str(tmp_path / "new")
+    ready: list[bool] = []
+
+    def full(queue: Queue, *arguments: Any) -> list[int]:
+        if len(logged.told) < 3:
+            raise SftpJailError("no space left")
+        assert ready == [True] * 3
+        return append(queue, *arguments)
+
+    monkeypatch.setattr(watching, "PAUSE", 0.01)
+    monkeypatch.setattr(Queue, "append", full)
+    tell, make = logged.told.append, logged.tree.host
+    workers = [Worker(1, "nobody", 5)]
+    ends = (lambda event, worker: Outcome(Result.DONE)), workers, tell, lambda: next(over, True)
+    watcher = Watcher(CONFIG, *ends, make, Queue(place), Spool(place))
+    watcher.run(lambda: ready.append(True))
+    watcher.end()
+    assert len(ready) == 4
 
 
 @pytest.mark.parametrize(
