@@ -132,7 +132,9 @@ class Engine:
         good = without_shared(good, self.host)
         plan.owners = {step.owner for step in good}
         steps = without_full_directories(ordered(combined(good)), self.host)
-        plan.steps = ordered(steps + records(steps, plan.events, self.host))
+        # Of an account that is left out, nothing changes, and so nothing in its record.
+        taken = [event for event in plan.events if names_of(event) not in plan.errors]
+        plan.steps = ordered(steps + records(steps, taken, self.host))
         return plan
 
     def _at_odds(self, wanted: Sequence[Step]) -> Mapping[str, SftpJailError]:
