@@ -74,7 +74,9 @@ class MountChanges:
     def __init__(self, account: Account, mounts: Sequence[MountWanted], host: Host) -> None:
         self._account = account
         there = {bind.target: bind for bind in host.binds(account.name) if bind.is_asked_for}
-        wanted = {bind.target: bind for bind in wanted_binds(account, mounts, host, there)}
+        # A home that shows as it is, the jail has anyway.
+        listed = wanted_binds(account, mounts, host, there)
+        wanted = {one.target: one for one in listed if one.is_asked_for or one.target in there}
         both = [target for target in wanted if target in there]
         same = {target for target in both if _is_same(wanted[target], there[target])}
         gone = [bind for target, bind in there.items() if target not in wanted]

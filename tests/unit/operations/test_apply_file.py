@@ -56,6 +56,11 @@ def many(stage: Stage) -> Stage:
     return stage
 
 
+def test_a_home_that_is_listed_as_it_is_changes_nothing(stage: Stage) -> None:
+    text = "[ann]\nmounts = /home/ann:/home/ann\n"
+    assert not wants(stage, text).errors and lines(stage, text) == []
+
+
 def test_all_new_accounts_are_made_by_one_step(many: Stage) -> None:
     wanted = wants(
         many, f"name,uid,password,expires,comment\neve,,{HASH},,\nfay,1500,,2099-12-31,F\n"
