@@ -264,11 +264,20 @@ def _account_problems(
         yield _protected(account, reason, host)
     if error:
         yield from _unmade(account, error, offered, host)
-    elif any(step.owner == name for step in changes.steps) and "sftpjail apply" not in offered:
+    elif name in _pending(changes, host) and "sftpjail apply" not in offered:
         changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
         if changed:
             what = f"not as configured: {changed}"
             yield Problem(what, "apply would change it", "sftpjail apply", about=name)
+
+
+def _pending(changes: Plan, host: Host) -> Collection[str]:
+    """Return whose jails a plan changes, and not in our records alone."""
+
+    def find() -> Collection[str]:
+        return changes.owners & {step.owner for step in changes.steps}
+
+    return host.files.once((_pending, id(changes)), find)
 
 
 def _is_renamed(account: Account, host: Host) -> bool:

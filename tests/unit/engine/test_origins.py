@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from fakesshd import sshd
 from played import Stage, stage
 
 from sftpjail.engine.plan import OnUserDisable
 from sftpjail.jails.leftovers import leftover
 from sftpjail.jails.membership import find
+from sftpjail.operations import diagnosis
 from sftpjail.operations.apply import plan_all
+from sftpjail.operations.diagnosis import judge
 from sftpjail.operations.events import remove_events
 
 __all__ = ["sshd", "stage"]
@@ -31,12 +34,17 @@ def test_the_record_of_who_cannot_be_removed_stays(stage: Stage) -> None:
     assert "ann is disabled" in plan.errors["ann"].message and plan.steps == []
 
 
-def test_the_record_of_an_earlier_version_gets_the_group(stage: Stage) -> None:
+def test_the_record_of_an_earlier_version_gets_the_group(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = stage.tree.root / RECORD
     now = json.loads(record.read_text())
     assert (now.pop("group"), now.pop("gid")) == ("sftponly", 500)
     record.write_text(json.dumps(now))
     engine = stage.engine()
+    with monkeypatch.context() as patched:
+        patched.delattr(diagnosis, "create_events")
+        assert judge(engine, []) == [], "`check` plans nobody's jail anew for that"
     plan = plan_all(engine, [], [find("ann", engine.config, engine.host)], [])
     assert [(step.plugin, step.action.key) for step in plan.steps] == [
         ("sftpjail", ("path", f"/{RECORD}"))
