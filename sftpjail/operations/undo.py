@@ -47,7 +47,7 @@ from ..engine.plan import (
     Plan,
     Step,
 )
-from ..errors import SftpJailError
+from ..errors import NotJailed, SftpJailError
 from ..escapes import look_at
 from ..jails.addresses import listed
 from ..jails.closing import DISABLE, date_of, is_disabled
@@ -373,8 +373,7 @@ class Inverse:
         if before and before["by"] == DISABLE:
             self._events.append(OnUserDisable(account, before["why"], before["until"]))
         else:
-            # Where no jail can be made, as by `enable`, nobody is let in.
-            engine.plan(create_events(account, engine.host, engine.manager))
+            _refuse_unjailed(account, engine)
             self._events.append(OnUserEnable(account))
             self.opened.append(f"{account.name} can log in to its jail again")
 
@@ -428,6 +427,20 @@ _WHY_NOT = {
     "on_user_confine": "what ended outside of the jail of {} stays ended",
     "on_user_rename": "what is of {} has the name and uid that passwd(5) has",
 }
+
+
+def _refuse_unjailed(account: Account, engine: Engine) -> None:
+    """Refuse to let in whom sshd would not jail. Whatever else its jail lacks ends the session.
+
+    Raises:
+        NotJailed: with the line of sshd_config(5) that wins.
+    """
+    try:
+        engine.plan(create_events(account, engine.host, engine.manager))
+    except NotJailed:
+        raise
+    except SftpJailError:
+        pass
 
 
 def _comment_back(item: Kept, engine: Engine) -> Step:

@@ -214,6 +214,9 @@ def test_two_hundred_accounts_in_every_state(machine: Machine) -> None:
     # One transaction, and what it closed can be opened again.
     said = machine.run("sftpjail", "history", "edge3").out.splitlines()[-1]
     assert "is disabled" in said and "\treview\t" in said, said
+    refused(machine, "sftpjail", "undo", "--yes", says="out of its jail's settings")
+    machine.write(DROPIN, dropin.partition("Match User open")[0])
+    machine.restart_sshd()
     machine.run("sftpjail", "undo", "--yes", timeout=120)
     assert states(machine)["edge3"] == "ok"
     works(machine, "idle2", key)
