@@ -263,7 +263,8 @@ def _refuse_open(account: Account, joins: bool, ready: bool, host: Host, config:
     Args:
         account: with its profile.
         joins: it is not in the group yet; sshd is asked as if it were.
-        ready: our files are as they should be; else sshd is asked as if they were.
+        ready: our files are as they should be; else, and with setup in the same plan, sshd is asked
+            as if they were.
         host: the facts.
         config: the configuration.
 
@@ -311,7 +312,7 @@ def _not_in_force(
 def _to_be(account: Account, joins: bool, ready: bool, host: Host, config: Config) -> Staged:
     """Return the files that decide, as they are to be; for the arguments see `_refuse_open`."""
     found: dict[str, bytes | None] = {}
-    if not ready:
+    if host.preparing or not ready:
         found = host.files.once(candidate, lambda: encoded(candidate(host, config)))
     if joins and account.profile:
         name, group = account.profile.group, host.group(account.profile.group)
