@@ -32,6 +32,7 @@ RETENTION = "/etc/tmpfiles.d/sftpjail.conf"
 QUOTAS = "/etc/sftpjail/quotas"  # how much accounts may store, and whether by themselves
 WATCH = "sftpjail-watch.service"  # runs where the configuration names a user for events
 RUN_DIR = "/run/sftpjail"
+LOCK = f"{RUN_DIR}/lock"  # of every run that may change something
 WATCHING = f"{RUN_DIR}/watch"  # the lock of `watch`, with its pid
 KEYS_DIR = "/etc/ssh/authorized_keys"
 

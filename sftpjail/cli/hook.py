@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .. import config as configuration
 from ..config import Config, keyfile
-from ..engine.engine import LOCK, Engine
+from ..engine.engine import Engine
 from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import shown
@@ -23,7 +23,7 @@ from ..jails.membership import find, find_jailed, is_valid, refuse_name, untaken
 from ..model import Account, valid_name
 from ..openssh.match_blocks import profiles_in_force
 from ..operations.events import closing, create_events, forget_events, remove_events
-from ..paths import HOST_RECORD
+from ..paths import HOST_RECORD, LOCK
 from ..system import arrivals
 from ..system.syslog import tell
 from .context import Command, Context

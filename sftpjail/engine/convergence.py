@@ -43,9 +43,10 @@ def refuse_not_converged(engine: Planner, plan: Plan) -> None:
     """Plan a plan's events again after its steps, and raise an error if anything is left to do.
 
     Only the accounts for which the plan changed something are planned again. A step left on
-    something that the plan changed is a bug. A step on anything else means that somebody else has
-    changed it meanwhile. Paths that others than root can change are ignored: they may need a step
-    again at any time, and must not block the change.
+    something that the plan changed is a bug. A step on anything else, or on something that was
+    removed and is there again, means that somebody else has changed it meanwhile. Paths that
+    others than root can change are ignored: they may need a step again at any time, and must not
+    block the change.
 
     Args:
         engine: the engine that carried the plan out.
@@ -58,12 +59,18 @@ def refuse_not_converged(engine: Planner, plan: Plan) -> None:
     if not left:
         return
     places = {_place(action, fresh.host) for action in _actions(plan)}
+    removed = {_place(action, fresh.host) for action in _removals(plan)}
     # Our own records only reflect the other steps.
     wanted = [step for step in left if step.plugin != OURS] or left
     wanted = [step for step in wanted if not _is_of_users(step.action, fresh.host)]
     if not wanted:
         return
-    own = [step for step in wanted if _is_of(step.action, places, fresh.host)]
+    own = [
+        step
+        for step in wanted
+        if _is_of(step.action, places, fresh.host)
+        and not (isinstance(step.action, Remove) and _place(step.action, fresh.host) in removed)
+    ]
     error = _unsettled(own or wanted, fresh.host)
     if not own:
         error.message = f"the host was changed meanwhile: {_what(wanted, fresh.host)}"
@@ -120,6 +127,12 @@ def going(plan: Plan, host: Host) -> set[str]:
 
 def _actions(plan: Plan) -> Iterator[Action]:
     return (step.action for step in plan.steps)
+
+
+def _removals(plan: Plan) -> list[Action]:
+    """Return the actions of a plan that are the last at their path, and remove it."""
+    last = {action.key: action for action in _actions(plan)}
+    return [action for action in last.values() if isinstance(action, Remove)]
 
 
 def _concerned(plan: Plan) -> list[Event]:

@@ -18,7 +18,7 @@ from ..actions import (
 from ..config import Config
 from ..errors import RollbackIncomplete, SftpJailError
 from ..host import Host
-from ..paths import RUN_DIR, STATE
+from ..paths import LOCK, STATE
 from ..system import files, locks
 from ..system.signals import Interrupted, signals_postponed, signals_raise, signals_wait
 from .convergence import NotConverged, going, refuse_not_converged
@@ -32,8 +32,6 @@ from .packed import Packed
 from .plan import Event, OnSetup, Plan, Step, blaming, names_of
 from .summary import describe
 from .transaction import Progress, announce, carry_out
-
-LOCK = f"{RUN_DIR}/lock"
 
 
 class Engine:

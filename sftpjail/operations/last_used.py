@@ -20,12 +20,14 @@ from ..host import Host
 from ..jails.membership import members
 from ..openssh.daemons import running
 from ..openssh.pam_session import SCRIPT, at_login, installed_program
-from ..paths import SEEN, STATE
+from ..paths import LOCK, SEEN, STATE
 from ..system.last_use import keep_note, record_uses, uses
+from ..system.locks import lock
 from ..transferlog import sshd_lines
 
 NOTE = f"{SEEN}/records"
 OVERLAP = 5  # seconds to read again, because a line may be late
+PATIENCE = 60.0  # seconds to wait for another run, to store what was read
 FRESH = 600  # seconds before systemd's units read the log again
 
 # The time in epoch seconds, the address and the port of the last use, by the name of a key: its
@@ -180,7 +182,8 @@ def _note(host: Host) -> _Note | None:
 
 
 def _keep(records: Records, note: _Note) -> None:
-    with contextlib.suppress(OSError):
+    # The lock: a teardown must not see the files come back that it removes.
+    with contextlib.suppress(OSError, SftpJailError), lock(LOCK, PATIENCE):
         for uid, found in records.logged.items() if records.verified else ():
             record_uses(uid, found)
         keep_note(NOTE, f"{note.since} {note.until} {'pam' if note.by_pam else 'log'}\n")

@@ -81,7 +81,8 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
         keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made
     )
     ours = (path for path in host.origin("").made if inside(path, KEYS_DIR))
-    seen = [f"{SEEN}/{name}" for name in host.listdir(SEEN)] if host.is_dir(SEEN) else []
+    names = host.listdir(SEEN) if host.is_dir(SEEN) else []
+    seen = [f"{SEEN}/{name}" for name in names if not name.startswith(".")]
     return [
         *(Remove(path, ours=True) for path in (*closed, *seen)),
         *(Remove(path) for path in ours),

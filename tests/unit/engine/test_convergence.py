@@ -108,6 +108,23 @@ def test_after_a_change_by_somebody_all_is_planned_once_more(world: World) -> No
     assert said[0].endswith("; all was planned again") and len(world.history()) == 1
 
 
+def test_what_comes_again_after_its_removal_is_planned_once_more(world: World) -> None:
+    """Somebody else writes it, as a login writes when it was: that is no bug of ours."""
+    path = world.root / "seen"
+    path.write_text("first\n")
+    comes = iter((False, True, False, False))
+
+    def wish() -> list[Action]:
+        if next(comes):
+            path.write_text("again\n")
+        return [Remove(world.path("seen"), ours=True)] if path.exists() else []
+
+    said = done(engine_of(world, mounts=wish))
+    assert not path.exists() and len(world.history()) == 1
+    assert len(said) == 1 and said[0].startswith("the host was changed meanwhile: - file")
+    assert said[0].endswith("; all was planned again")
+
+
 def test_who_changes_it_again_and_again_is_reported(world: World) -> None:
     (world.root / "old").mkdir()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from fakes import FakeHost
@@ -12,6 +13,7 @@ from played import Stage, stage
 
 from sftpjail.operations import last_used
 from sftpjail.reports.grants import Grant, grants
+from sftpjail.system import locks
 
 __all__ = ["sshd", "stage"]
 
@@ -179,3 +181,20 @@ def test_what_an_account_of_the_same_name_did_is_not_counted() -> None:
     later = entry(9, "root", ("ann", "is jailed in /srv/sftp/ann"))
     found = grants([began, entry(5, "root", ("ann", "is deleted")), later])["ann"]
     assert (found.made, found.after) == (Grant(9, "root"), 5)
+
+
+def test_nothing_is_stored_while_another_run_holds_the_lock(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teardown removes the records: they must not come back before it has ended."""
+    path, stored = str(tmp_path / "run/lock"), []
+    monkeypatch.setattr(last_used, "LOCK", path)
+    monkeypatch.setattr(last_used, "PATIENCE", 0.0)
+    monkeypatch.setattr(last_used, "record_uses", lambda uid, uses: None)
+    monkeypatch.setattr(last_used, "keep_note", lambda path, text: stored.append(path))
+    stage.tree.write(AUTH, LINES)
+    with locks.lock(path, 1.0):
+        last_used.keep_hourly(stage.config, stage.host())
+    assert stored == []
+    last_used.keep_hourly(stage.config, stage.host())
+    assert stored == [NOTE]
