@@ -55,7 +55,7 @@ def test_nothing_is_missing_behind_an_entry_that_is_there(
             yield entry(name, int(fields.get("t", "0"), 16))
 
     monkeypatch.setattr(programs, "stream", stream)
-    assert Following._is_there(cursor(9)) is there
+    assert following.is_unbroken(cursor(9)) is there
 
 
 def followed(
