@@ -1,6 +1,7 @@
-"""Check what plugins return, and name the plugin in every error that it causes.
+"""Check what plugins return, and name the third-party plugin in every error that it causes.
 
-Bundled plugins are not named. A third-party plugin is named whatever it breaks, and wherever.
+An error of a bundled plugin is our own and names nobody. A third-party plugin is named wherever its
+code or one of its actions fails: when it is loaded, in a hook, or later, when the plan is applied.
 """
 
 from __future__ import annotations
@@ -19,58 +20,64 @@ from ..actions import Action, SetLines
 from ..errors import SftpJailError
 from ..model import Bind, Fact, Problem
 
-# The item types of the hooks that do not return actions.
+# What the items of a hook's result are, where they are not actions.
 RESULTS: dict[str, type] = {"on_jail_binds": Bind, "on_check": Problem, "on_explain": Fact}
+# Fields of actions, by name: those that are paths, and the highest value of numbers. To chown(2),
+# the uid and gid 0xffffffff mean "no change".
 _PATHS = ("path", "to", "source", "target")
-_LIMITS = {"uid": 0xFFFFFFFE, "gid": 0xFFFFFFFE, "mode": 0o7777}
+_HIGHEST = {"uid": 0xFFFFFFFE, "gid": 0xFFFFFFFE, "mode": 0o7777}
+
+
+def _with_subclasses(kinds: Iterable[type[Action]]) -> Iterator[type[Action]]:
+    for kind in kinds:
+        yield kind
+        yield from _with_subclasses(kind.__subclasses__())
+
+
+# Third-party plugins may return exactly these. A class derived from one could do anything.
+VOCABULARY = tuple(
+    kind
+    for kind in _with_subclasses(Action.__subclasses__())
+    if kind.__module__.startswith("sftpjail.actions")
+)
 
 
 @contextlib.contextmanager
 def naming(plugin: str, what: str) -> Iterator[None]:
-    """Name a third-party plugin in every error.
+    """Name a third-party plugin in every error that is raised within.
 
     Args:
         plugin: its name.
         what: the hook or the action, for errors other than SftpJailError.
 
     Raises:
-        SftpJailError: replaces any error, but not Ctrl-C and signals.
+        SftpJailError: instead of any error. Ctrl-C and signals pass.
     """
     try:
         yield
     except SftpJailError as error:
-        name(plugin, error)
+        _put_name(plugin, error)
         raise
     except (Exception, SystemExit) as error:
-        raise SftpJailError(f"plugin {plugin}: {what} broke: {words(error)}") from error
+        raise SftpJailError(f"plugin {plugin}: {what} broke: {described(error)}") from error
 
 
-def _kinds(kinds: Iterable[type[Action]]) -> Iterator[type[Action]]:
-    for kind in kinds:
-        yield kind
-        yield from _kinds(kind.__subclasses__())
-
-
-# Plugins may return exactly these. A class derived from one could do anything.
-VOCABULARY = tuple(
-    kind
-    for kind in _kinds(Action.__subclasses__())
-    if kind.__module__.startswith("sftpjail.actions")
-)
-
-
-def name(plugin: str, error: SftpJailError) -> None:
-    """Put a plugin's name in front of an error, once."""
+def _put_name(plugin: str, error: SftpJailError) -> None:
+    """Put a plugin's name in front of an error's message, once."""
     if not error.message.startswith(f"plugin {plugin}: "):
         error.message = f"plugin {plugin}: {error.message}"
 
 
 def veto(plugin: str, error: SftpJailError) -> SftpJailError:
-    """Return a third-party plugin's veto as a plain SftpJailError.
+    """Return a third-party plugin's veto as a plain SftpJailError that names the plugin.
 
-    A class of its own could have another exit code, or lack attributes.
+    A plugin may raise a class of its own, which could have another exit status or lack attributes.
+
+    Args:
+        plugin: its name.
+        error: what its hook has raised.
     """
-    message = getattr(error, "message", None) or words(error)
+    message = getattr(error, "message", None) or described(error)
     try:
         plain = SftpJailError(
             message,
@@ -79,14 +86,14 @@ def veto(plugin: str, error: SftpJailError) -> SftpJailError:
             advice=getattr(error, "advice", ""),
             why=getattr(error, "why", ""),
         )
-    except Exception:  # a class of its own with invalid attributes
-        plain = SftpJailError(words(error))
-    name(plugin, plain)
+    except Exception:  # one of its attributes is invalid
+        plain = SftpJailError(described(error))
+    _put_name(plugin, plain)
     return plain
 
 
-def words(error: BaseException) -> str:
-    """Return an error's class and message, or only the class if formatting the message fails."""
+def described(error: BaseException) -> str:
+    """Return an error's class and message, or only the class if the message cannot be formatted."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
@@ -94,7 +101,7 @@ def words(error: BaseException) -> str:
 
 
 def title(action: object) -> str:
-    """Return a short title of an action: its kind and its subject."""
+    """Return an action in a few words: its class and what it is about, such as its path."""
     with contextlib.suppress(Exception):
         if isinstance(action, Action):
             return f"{type(action).__name__} {' '.join(action.key[1:])}"
@@ -102,13 +109,14 @@ def title(action: object) -> str:
 
 
 def checked(plugin: str, hook: str, returned: object, ours: bool) -> Sequence[Any]:
-    """Return a hook's result after checking its type and, for third-party plugins, its values.
+    """Return a hook's result, or () for None, once it has been checked.
 
     Args:
         plugin: the plugin's name.
         hook: the hook's name.
         returned: the result.
-        ours: the plugin is bundled, so the type checker has checked its values.
+        ours: the plugin is bundled. Then only the types of the items are checked, since mypy has
+            checked their values.
 
     Raises:
         SftpJailError: the hook may not return this; names the plugin.
@@ -119,50 +127,52 @@ def checked(plugin: str, hook: str, returned: object, ours: bool) -> Sequence[An
     if not isinstance(returned, Sequence) or isinstance(returned, str | bytes):
         raise _wrong(plugin, hook, returned, f"no list of {wanted.__name__}")
     for item in returned:
-        good = (
-            type(item) in VOCABULARY if wanted is Action and not ours else isinstance(item, wanted)
-        )
-        if not good:
+        if not _is_one(item, wanted, ours):
             what = "action of sftpjail's" if wanted is Action else wanted.__name__
             raise _wrong(plugin, hook, item, f"no {what}")
-        problem = "" if ours else _flaw(item)
-        if problem:
+        flaw = "" if ours else _flaw(item)
+        if flaw:
             raise SftpJailError(
-                f"plugin {plugin}: {hook} returned {type(item).__name__} with {problem}"
+                f"plugin {plugin}: {hook} returned {type(item).__name__} with {flaw}"
             )
     return returned
 
 
+def _is_one(item: object, wanted: type, ours: bool) -> bool:
+    if wanted is Action and not ours:
+        return type(item) in VOCABULARY
+    return isinstance(item, wanted)
+
+
 def _wrong(plugin: str, hook: str, returned: object, what: str) -> SftpJailError:
-    # Shortened, because it may be huge.
-    shown = reprlib.repr(returned)
+    shown = reprlib.repr(returned)  # which shortens it; it may be huge
     return SftpJailError(f"plugin {plugin}: {hook} returned {shown}, which is {what}")
 
 
 def _flaw(item: Any) -> str:
-    """Return which field of an action has an invalid value, and why, or ""."""
+    """Return the first field of an item with an invalid value, and what is wrong, or ""."""
     hints = _hints(type(item))  # type: ignore[arg-type]  # cache wants it hashable; a class is
     for field in fields(item):
-        value = getattr(item, field.name)
-        if not _fits(value, hints[field.name]):
-            wanted = getattr(hints[field.name], "__name__", "") or str(hints[field.name])
+        value, hint = getattr(item, field.name), hints[field.name]
+        if not _fits(value, hint):
+            wanted = getattr(hint, "__name__", "") or str(hint)
             return f"{field.name}={reprlib.repr(value)}, which is no {wanted}"
         if isinstance(value, str) and not _encodes(value):
             return f"{field.name}={value!r:.80}, which no file can hold"
-        problem = _limited(item, field.name, value)
-        if problem:
-            return f"{field.name}={reprlib.repr(value)}, {problem}"
+        why = _why_invalid(item, field.name, value)
+        if why:
+            return f"{field.name}={reprlib.repr(value)}, {why}"
     return ""
 
 
-def _limited(item: object, field: str, value: Any) -> str:
-    """Return why a value of the right type is invalid, or ""."""
+def _why_invalid(item: object, field: str, value: Any) -> str:
+    """Return why a value of a field is invalid although it has the right type, or ""."""
     if field in _PATHS:
         good = value.startswith("/") and "\0" not in value and ".." not in value.split("/")
         return "" if good else "which is no absolute path without .."
-    if field in _LIMITS:
-        good = 0 <= value <= _LIMITS[field]
-        return "" if good else f"which is not within 0 and {_LIMITS[field]}"
+    if field in _HIGHEST:
+        good = 0 <= value <= _HIGHEST[field]
+        return "" if good else f"which is not within 0 and {_HIGHEST[field]}"
     if isinstance(item, SetLines) and field in ("tag", "lines"):
         lines = [value] if field == "tag" else value
         return "of which one has a line break" if any("\n" in line for line in lines) else ""
@@ -175,7 +185,13 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Return whether a value has the type of a field. Only types used in actions are supported."""
+    """Return whether a value has the type of a field.
+
+    Args:
+        value: of the field.
+        hint: the type, of those that actions, binds, problems and facts use: classes, unions and
+            tuples. As for mypy, an int is a float; unlike mypy, a bool is no number.
+    """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(_fits(value, one) for one in inner)
@@ -193,6 +209,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _encodes(text: str) -> bool:
+    """Return whether a text can be written: a lone surrogate that stands for no byte cannot."""
     try:
         str.encode(text, "utf-8", "surrogateescape")
     except UnicodeEncodeError:

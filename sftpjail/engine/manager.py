@@ -22,7 +22,7 @@ from ..escapes import Advice
 from ..model import Bind, Fact, Problem
 from ..paths import LIB
 from . import hookspecs
-from .blame import checked, veto, words
+from .blame import checked, described, veto
 from .plan import OURS, Event
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Manager:
         try:
             plugin = found[name].load()
         except (Exception, SystemExit) as error:
-            what = f"plugin {name} does not load: {words(error)}"
+            what = f"plugin {name} does not load: {described(error)}"
             raise SftpJailError(what, self._disallow(name)) from error
         self.register(plugin, name)
 
@@ -113,7 +113,9 @@ class Manager:
                 self.plugins.unregister(name=name)  # keep none of its hooks
             if isinstance(error, SftpJailError):
                 raise
-            raise SftpJailError(f"plugin {name}: {words(error)}", self._disallow(name)) from error
+            raise SftpJailError(
+                f"plugin {name}: {described(error)}", self._disallow(name)
+            ) from error
 
     def _refuse_wrappers(self, plugin: object, name: str) -> None:
         """Refuse hook wrappers. Hooks are called one by one, to know each result's plugin."""
@@ -229,7 +231,7 @@ class Manager:
         except (Exception, SystemExit) as error:
             if denied(error) and not stranger:  # not the plugin's fault
                 raise SftpJailError(denied(error)) from error
-            raise SftpJailError(f"plugin {name}: {hook} broke: {words(error)}") from error
+            raise SftpJailError(f"plugin {name}: {hook} broke: {described(error)}") from error
 
     def has(self, hook: str) -> bool:
         """Return whether a plugin has a hook."""
@@ -246,7 +248,7 @@ class Manager:
                 implementation.function(*(arguments[a] for a in implementation.argnames))
             except (Exception, SystemExit) as error:
                 failures.append(
-                    f"plugin {implementation.plugin_name}: {hook} broke: {words(error)}"
+                    f"plugin {implementation.plugin_name}: {hook} broke: {described(error)}"
                 )
         return failures
 

@@ -1,8 +1,9 @@
 """Homes, mount sources and files of jails on a disk or server that is not mounted now.
 
-In their place there is a bare mount point, or nothing. So nothing is made there, no permissions are
-given there, and our tables do not change until it is mounted again. If fstab(5) has the mount, a
-command mounts it. Otherwise it is unknown whether there is anything to mount.
+Such a path shows a bare mount point, or nothing. Until the disk is mounted again, nothing is
+created there, no permissions are changed there, and our tables stay as they are. If fstab(5) has
+the mount, we print the command that mounts it. Otherwise we cannot know whether the disk will come
+back, and print what to do if it is lost.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from ..model import Account, components, inside, normal
 from ..openssh.chroot_path import make_home
 from ..paths import DISKS
 
-_MADE_ANEW = "if it is lost, to make a new one"
-_LOST = "if it is lost, to make the jails anew without it"
+_NEW_ONE = "if it is lost, to make a new one"
+_WITHOUT_IT = "if it is lost, to make the jails anew without it"
 _AWAY = "what jails show of it is not there"
 
 
 def unmounted(path: str, host: Host) -> SftpJailError | None:
-    """Return the error that a mount of fstab(5) at or above PATH is missing, or None.
+    """Return the error that what should be mounted at or above PATH is not, or None.
 
-    So it is for a jail whose disk is not in fstab; see `disk_away`. The error is the same for all
-    accounts concerned.
+    The mount is in fstab(5), or is the disk that jails were on at the last setup; see `disk_away`.
+    The error is the same for all accounts concerned, so that it is reported once.
 
     Args:
         path: absolute.
@@ -41,35 +42,41 @@ def unmounted(path: str, host: Host) -> SftpJailError | None:
 
 
 def disk_away(path: str, host: Host) -> SftpJailError | None:
-    """Return the error that the disk is missing that the jails around PATH were on, or None.
+    """Return the error that the disk with the jails at or above PATH is not mounted, or None.
 
-    If their directory is there all the same, somebody has moved them, unless it is the bare mount
-    point itself.
+    A directory of jails that exists without its disk was moved by somebody, and is no error. The
+    empty mount point itself is.
+
+    Args:
+        path: absolute.
+        host: the facts.
     """
     for base, point in host.mount_tables.disks.items():
         if not inside(path, base) or host.mount_at(point) is not None:
             continue
-        there = host.is_dir(base)
-        if there and (base != point or host.listdir(base)):
+        if host.is_dir(base) and (base != point or host.listdir(base)):
             continue
         command = _give_up(base, point, host)
-        choices = [(_LOST, f"{command} && sftpjail setup && sftpjail apply")] if command else []
+        choices = []
+        if command:
+            choices = [(_WITHOUT_IT, f"{command} && sftpjail setup && sftpjail apply")]
         what = f"{point} is not mounted, where the jails in {base} were at the last setup"
-        return SftpJailError(what, choices=choices, advice=_bring(point), why=_AWAY)
+        return SftpJailError(what, choices=choices, advice=_to_mount(point), why=_AWAY)
     return None
 
 
 def _give_up(base: str, point: str, host: Host) -> str:
-    """Return the command after which `setup` makes the jails in BASE without their disk, or ""."""
+    """Return the command after which `setup` makes new jails in BASE without their disk, or ""."""
     if base != point:
         return fixes.on(base, host, "install -d {}")
-    # The bare mount point says nothing, so the record must go, which has all disks.
+    # The mount point exists already, so only the record says that the disk is missing. That record
+    # has all disks, and is deleted only if no other of them is mounted.
     away = {other for other in host.mount_tables.disks.values() if host.mount_at(other) is None}
     return f"rm {DISKS}" if away == {point} else ""
 
 
 def refuse_unmounted(path: str, host: Host) -> None:
-    """Refuse to make anything below a mount point that is not mounted.
+    """Refuse to create anything at a path whose disk is not mounted.
 
     Raises:
         SftpJailError: see `unmounted`.
@@ -80,7 +87,7 @@ def refuse_unmounted(path: str, host: Host) -> None:
 
 
 def home_away(account: Account, host: Host) -> SftpJailError | None:
-    """Return the error that an account's home is missing although its jail had it, or None.
+    """Return the error that a home that an account's jail has shown is missing, or None.
 
     Args:
         account: with its profile.
@@ -96,16 +103,17 @@ def home_away(account: Account, host: Host) -> SftpJailError | None:
     above = _nearest(host.realpath(account.home), host)
     if not host.listdir(above):
         what = f"{above} is empty, where the home of a jailed account was"
-        return SftpJailError(what, advice=_bring(above))
+        return SftpJailError(what, advice=_to_mount(above))
+    command = _new_home(account, host)
+    choices = [(_NEW_ONE, command)] if command else []
     what = f"the home {account.home} of {account.name} is not there"
-    choices = [(_MADE_ANEW, command)] if (command := _new_home(account, host)) else []
-    return SftpJailError(what, choices=choices, advice=_bring(account.home))
+    return SftpJailError(what, choices=choices, advice=_to_mount(account.home))
 
 
 def is_bare_of_homes(account: Account, host: Host) -> bool:
     """Return whether the directory for an account's home is empty, but should have other homes."""
     above = _nearest(host.realpath(account.home), host)
-    homes = (b.source for user in host.mount_tables.bind_users for b in host.binds(user))
+    homes = (bind.source for user in host.mount_tables.bind_users for bind in host.binds(user))
     return not host.listdir(above) and any(inside(home, above) for home in homes)
 
 
@@ -115,7 +123,7 @@ def _nearest(path: str, host: Host) -> str:
 
 
 def _had_home(account: Account, host: Host) -> bool:
-    """Return whether an account's jail has shown its home, or was its home."""
+    """Return whether an account's home existed before: its jail has shown it, or was made in it."""
     if any(bind.role == "home" for bind in host.binds(account.name)):
         return True
     profile = account.profile
@@ -128,13 +136,13 @@ def _had_home(account: Account, host: Host) -> bool:
 def _is_bare(account: Account, host: Host) -> bool:
     """Return whether a home that is a jail is empty, without the directory that we made in it."""
     profile = account.profile
-    in_home = profile is not None and profile.in_home
-    made = account.files in host.origin(account.name).made if in_home else False
-    return made and not host.listdir(account.home)
+    if profile is None or not profile.in_home:
+        return False
+    return account.files in host.origin(account.name).made and not host.listdir(account.home)
 
 
 def _new_home(account: Account, host: Host) -> str:
-    """Return the command that makes a new home beside other homes, or "" if none can."""
+    """Return the command that makes a new home at the same place, or "" if none can."""
     home = normal(account.home)
     if host.lstat(home) is not None or posixpath.dirname(home) == "/":
         return ""
@@ -146,13 +154,13 @@ def _new_home(account: Account, host: Host) -> str:
 
 
 def waits_for_mount(path: str, host: Host) -> bool:
-    """Return whether PATH is on an autofs mount, where nothing can be made."""
+    """Return whether PATH is on an autofs mount, where nothing can be created."""
     point = host.mount_tables.mount_of(path)
     return point is not None and point.kind == "autofs"
 
 
-def _bring(path: str) -> Advice:
-    """Return advice about a missing path that no command can bring back."""
+def _to_mount(path: str) -> Advice:
+    """Return the advice to mount what PATH is on, which no command of ours can do."""
     return Advice(
         f"mount the disk or server that {shown(path)} is on, then run sftpjail apply, which keeps "
         "all of a jail until then; sftpjail remove takes a jail away"
@@ -160,10 +168,10 @@ def _bring(path: str) -> Advice:
 
 
 def refuse_lost_files(account: Account, host: Host) -> None:
-    """Refuse to make the directory of an account's files if its disk may be missing.
+    """Refuse to create the directory of an account's files if its disk may be missing.
 
-    It may be missing if the nearest existing parent directory is as empty as a mount point, and we
-    have made jails in it before.
+    It may be missing if the nearest existing directory above is as empty as a mount point, although
+    we have created jails or their files in it before.
 
     Args:
         account: with a profile whose jails have such a directory.
@@ -177,20 +185,26 @@ def refuse_lost_files(account: Account, host: Host) -> None:
     above = _nearest(account.files, host)
     if host.listdir(above):
         return
-    had = any(inside(path, above) and path != above for path in host.origin(account.name).made)
-    if above != account.jail and (had or _has_lost_jails(above, host)):
-        advice = f"{_bring(above)}; where it is lost, make {shown(account.files)} with install(1)"
+    had_files = _was_made_in(above, account.name, host)
+    if above != account.jail and (had_files or _has_lost_jails(above, host)):
+        advice = (
+            f"{_to_mount(above)}; where it is lost, make {shown(account.files)} with install(1)"
+        )
         raise SftpJailError(f"{above} is empty, where the files of jails were", advice=advice)
-    if not had:
+    if not had_files:
         return
     owner = f"-o {account.uid} -g {account.gid}"
     command = fixes.on(account.files, host, f"install -d -m 700 {owner} {{}}")
-    choices = [(_MADE_ANEW, f"{command} && sftpjail apply")] if command else []
+    choices = [(_NEW_ONE, f"{command} && sftpjail apply")] if command else []
     what = f"{above} is empty, where the files of {account.name} were"
-    raise SftpJailError(what, choices=choices, advice=_bring(above))
+    raise SftpJailError(what, choices=choices, advice=_to_mount(above))
 
 
 def _has_lost_jails(directory: str, host: Host) -> bool:
-    """Return whether our records list something in a directory, which is empty now."""
-    made = (path for name in host.records.recorded for path in host.origin(name).made)
-    return any(inside(path, directory) and path != directory for path in made)
+    """Return whether we have created something for any account in a directory that is empty now."""
+    return any(_was_made_in(directory, name, host) for name in host.records.recorded)
+
+
+def _was_made_in(directory: str, name: str, host: Host) -> bool:
+    """Return whether we have created something for an account below a directory."""
+    return any(inside(path, directory) and path != directory for path in host.origin(name).made)

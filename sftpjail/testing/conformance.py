@@ -300,7 +300,7 @@ def load(name: str) -> object:
     """
     from importlib import import_module, util
 
-    from ..engine.blame import words
+    from ..engine.blame import described
     from ..engine.manager import BUNDLED, strangers
 
     try:
@@ -315,4 +315,4 @@ def load(name: str) -> object:
         installed = strangers()
         return installed[name].load() if name in installed else import_module(name)
     except (Exception, SystemExit) as error:
-        raise SftpJailError(f"plugin {name} does not load: {words(error)}") from error
+        raise SftpJailError(f"plugin {name} does not load: {described(error)}") from error
