@@ -1,4 +1,4 @@
-"""Whom the lists of an sshd let in: AllowUsers, DenyUsers, AllowGroups and DenyGroups."""
+"""Whom sshd's lists let in: AllowUsers, DenyUsers, AllowGroups and DenyGroups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .settings import Settings
 def way_in(found: Settings, *, key: bool, password: bool) -> bool:
     """Return whether sshd's methods let in an account with a key or a password, or with both.
 
-    What PAM asks for beside a password is unknown.
+    What PAM asks for in addition to a password is unknown.
 
     Args:
         found: what sshd says of the account.

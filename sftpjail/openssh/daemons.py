@@ -1,7 +1,7 @@
 """The sshds of this host: those that listen, and those that systemd starts for a connection.
 
-Each goes by its own command line, so that it is asked with its own (`sshd -T`). How it is to be
-asked is told by /proc; what it does is told by sshd itself.
+Each has its own command line, so each is asked with its own arguments (`sshd -T`). These come from
+/proc; the settings come from sshd itself.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..system.listeners import Listener, told
 from .match_blocks import DIRECTORY, MAIN
 from .sshd import LOCAL
 
-# Options of sshd(8) that decide about its settings. Those about where it listens, what it writes
-# and how it runs do not.
+# Options of sshd(8) that affect its settings. Those for where it listens, what it writes and how it
+# runs do not.
 _DECIDE = "fo"
 # Options that keep its lines out of the system's log: -E FILE, -q, and -e and -d (standard error).
 _QUIET = "Eqed"
-# Of -o, those that are about the daemon and no session.
+# Keywords of -o that are about the daemon, and not about sessions.
 _DAEMONS_OWN = re.compile(
     r"(?i)(PidFile|Port|ListenAddress|AddressFamily|Host(Key|KeyAgent|Certificate)|LogLevel|"
     r"SyslogFacility|TCPKeepAlive|LoginGraceTime|MaxStartups|UseDNS)[\s=]"
@@ -32,11 +32,11 @@ _DAEMONS_OWN = re.compile(
 
 @dataclass(frozen=True)
 class Daemon:
-    """An sshd, as it is to be asked.
+    """An sshd, and how to ask it.
 
     Args:
         program: its path; "" where none is installed.
-        arguments: those that decide about its settings.
+        arguments: those that affect its settings.
         pid: of the process that listens; 0 for one that systemd starts for each connection.
         places: its addresses and ports; none if nobody listens.
         unit: of systemd, or "".
@@ -61,12 +61,12 @@ class Daemon:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it goes by /etc/ssh/sshd_config, and by nothing else that decides on sessions."""
+        """Whether it uses /etc/ssh/sshd_config, and nothing else that affects sessions."""
         return not self.peculiar and not self.unknown
 
     @property
     def peculiar(self) -> tuple[tuple[str, str], ...]:
-        """The options that make it another sshd than one without any."""
+        """Those of its options that make it differ from an sshd without options."""
         pairs = zip(self.arguments[::2], self.arguments[1::2], strict=True)
         return tuple(
             pair
@@ -112,10 +112,10 @@ def running(host: Host) -> tuple[Daemon, ...]:
 
 
 def primary(host: Host) -> Daemon:
-    """Return the sshd whose settings count where no other is named.
+    """Return the sshd whose settings count unless another one is named.
 
-    One that goes by /etc/ssh/sshd_config alone, which is also meant where none runs; else that of
-    the distribution's unit; else the one on the lowest port.
+    This is one that uses /etc/ssh/sshd_config alone, even if none is running; else the one of the
+    distribution's unit; else the one on the lowest port.
     """
     known = [daemon for daemon in running(host) if not daemon.unknown]
     if not known or any(daemon.is_plain for daemon in known):
@@ -126,9 +126,9 @@ def primary(host: Host) -> Daemon:
 
 
 def others(host: Host) -> list[Daemon]:
-    """Return the sshds that are to be judged beside the primary one.
+    """Return the sshds to check beside the primary one.
 
-    Those that go by the same arguments do the same.
+    One is enough of those with the same arguments.
     """
     seen = {(primary(host).peculiar, "")}
     found = []
@@ -161,7 +161,7 @@ def _of_process(found: Listener, host: Host) -> Daemon:
 
 
 def _is_roots(program: str, host: Host) -> bool:
-    """Return whether a program is there, and root's alone: it is run as root, to be asked."""
+    """Return whether a program exists and only root can change it, since root runs it."""
     found = host.stat(program)
     return (
         found is not None
@@ -291,8 +291,8 @@ _OF_STATE = ("Id", "MainPID", "ReloadResult", "StateChangeTimestampMonotonic")
 def changed_state(daemon: Daemon, host: Host) -> float:
     """Return when systemd saw a daemon start or reload, in seconds since the epoch; 0 if never.
 
-    sshd tells systemd of each time that it reads its configuration (Type=notify). A reload that
-    failed counts for none.
+    sshd notifies systemd whenever it reads its configuration (Type=notify). A failed reload does
+    not count.
     """
     if not daemon.unit or not daemon.pid or not host.systemd:
         return 0.0

@@ -114,13 +114,13 @@ ELSEWHERE = "*@*"
 
 
 def elsewhere(criteria: str, addresses: Sequence[str]) -> list[str]:
-    """Return the Match block that refuses those who come from elsewhere.
+    """Return the Match block that refuses connections from other addresses.
 
-    From the addresses themselves the block does not apply, so that there all else is as it was.
-    DenyUsers of several blocks add up (servconf.c), and none takes this away.
+    For the addresses themselves, the block does not apply, and nothing changes. DenyUsers of
+    several blocks add up (servconf.c), so no other block can cancel it.
 
     Args:
-        criteria: whom it is about.
+        criteria: for whom.
         addresses: see `model.networks`; none for no block.
     """
     if not addresses:
@@ -202,9 +202,9 @@ def lines_of(profile: Profile, host: Host) -> list[str]:
 
 
 def profiles_in_force(host: Host) -> tuple[Profile, ...]:
-    """Return whom our Match blocks jail and where, whatever the configuration says by now.
+    """Return the profiles of our Match blocks, which may differ from the configuration's by now.
 
-    Nothing else of these profiles is known.
+    They have nothing but whom they jail, and where.
     """
     ours = [line.strip() for line in host.text(DROPIN).split("\n")]
     ours += [line.strip() for line in host.tagged(MAIN, Style.BLOCK).get("sftpjail", ())]
@@ -222,9 +222,9 @@ def profiles_in_force(host: Host) -> tuple[Profile, ...]:
 
 
 def with_former_methods(config: Config, host: Host) -> Config:
-    """Return a configuration by which jails keep the login methods of the Match blocks there are.
+    """Return a configuration in which jails keep the login methods of the present Match blocks.
 
-    A profile that has no block yet is left as it is.
+    Profiles without a block are left unchanged.
     """
     text = host.text(DROPIN) + host.text(MAIN)
     profiles = tuple(_with_methods(profile, text) for profile in config.profiles)

@@ -1,7 +1,7 @@
 """Whether PAM's account rules let an account in: pam_access(8), pam_shells(8) and the like.
 
-sshd asks them at each login (auth-pam.c, do_pam_account), and so do we: PAM itself, and no reader
-of ours of its rules.
+sshd asks PAM at each login (auth-pam.c, do_pam_account). We ask PAM too, instead of interpreting
+its rules.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _COUNTS = re.compile(r"\s*[^#\s]\S*\s+(?:hard|soft|-)\s+max(?:sys)?logins\s")
 def account_rules(account: Account, host: Host, address: str) -> tuple[list[Fact], list[Problem]]:
     """Ask PAM whether an account may log in, as sshd will.
 
-    A rule may note that it was asked: pam_faillock(8) forgets the failures of who may.
+    This may have an effect: pam_faillock(8) resets the failures of an account that may log in.
 
     Args:
-        account: that exists here.
+        account: one that exists here.
         host: the facts.
         address: the client's.
 
     Returns:
-        What they say, and the problem that it is, if it is one.
+        What the rules say, and the problem, if this is one.
     """
     try:
         found = effective(host, account.name)
@@ -81,7 +81,7 @@ def _asked(
 
 
 def _of_session(account: Account, service: str, host: Host) -> list[Fact]:
-    """Return that something counts logins: nobody knows what it says before there is a session."""
+    """Return that something counts logins, whose result is unknown before there is a session."""
     found = []
     for rule in stack(host, service):
         if (rule.kind, rule.module) == ("session", "pam_limits.so"):
@@ -94,7 +94,7 @@ def _of_session(account: Account, service: str, host: Host) -> list[Fact]:
 
 
 def _counted(conf: str, host: Host) -> list[str]:
-    """Return the lines of limits.conf(5) that count logins, each as FILE:LINE, for whomever."""
+    """Return the lines of limits.conf(5) that limit logins of anybody, each as FILE:LINE."""
     names = sorted(name for name in host.listdir(_LIMITS_DIR) if name.endswith(".conf"))
     paths = [conf] if conf else [_LIMITS, *(f"{_LIMITS_DIR}/{name}" for name in names)]
     return [

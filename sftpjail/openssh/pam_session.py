@@ -26,9 +26,9 @@ MARK = "/var/lib/sftpjail/session"
 # Accounts without a line in shadow(5) that are shut out; see jails/closing.py.
 CLOSED = "/etc/sftpjail/closed"
 PROVE = f"{LIB}/entry/prove-login"  # setup's trial logins
-# How PAM takes an answer of a rule of ours that denies logins: who passes has proved nothing. If
-# that counted as a success, as with `required`, a stack with nothing but `sufficient` rules below
-# would take any password, and let in who has expired (pam.conf(5)).
+# How PAM treats the result of a rule of ours that denies logins. Passing it proves nothing. If
+# that counted as a success, as with `required`, a stack with only `sufficient` rules below would
+# accept any password, and expired accounts (pam.conf(5)).
 _DENY = "[success=ignore ignore=ignore default=bad]"
 # The account rules (pam.d(5)) that read who may come from which addresses only. pam_access refuses
 # everybody where its file is missing, so it is asked about nobody but the accounts that are named.
@@ -108,10 +108,10 @@ def denied(path: str) -> str:
 
 
 def named(config: Config) -> tuple[str, ...]:
-    """Return the rules (pam.d(5)) that want an account of a directory by its own name.
+    """Return the rules (pam.d(5)) that accept an account of a directory only by its own name.
 
-    That is for those that we know or shut out, and for those in match_user. Others log in as ever,
-    and so do local accounts, for whom nothing of ours runs.
+    They apply to accounts that we know or shut out, and to those in match_user. All other accounts
+    log in as before. For local accounts, nothing of ours runs.
     """
     names = ":".join(name for profile in config.profiles for name in profile.match_user)
     rules = (_LOCAL, f"{_NAMED} {names}".rstrip())
@@ -119,7 +119,7 @@ def named(config: Config) -> tuple[str, ...]:
 
 
 def is_about_names(rule: str) -> bool:
-    """Return whether a rule is one of `named`, whatever names it has."""
+    """Return whether a rule is one of `named`, with any names."""
     kind = rule.partition(" ")[0]
     begins = tuple(one.format(kind) for one in (_NAMED, _FORMERLY))
     return rule == _LOCAL.format(kind) or rule.startswith(begins)

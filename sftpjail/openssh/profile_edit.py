@@ -1,6 +1,6 @@
 """Commands that change a setting of a profile, in sftpjail.conf(5).
 
-What the whole host has may be right for everybody else. A jail's own settings are its profile's.
+A global setting may be right for everybody else, so a jail gets its own in its profile.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ..escapes import Advice
 from ..host import Host
 from ..model import Profile
 
-MOST = 60  # characters of a value: what is wider is better written in an editor
+MOST = 60  # characters of a value; a longer one is better written in an editor
 
 
 def set_option(profile: Profile, option: str, host: Host) -> str:
     """Return the command that adds a line to a profile's sshd_options, and sets the host up.
 
-    A value in a Match block beats a global one, which stays as it is for everybody else. Where the
-    profile has that keyword already, or its section cannot be edited line by line, the words say
+    A value in a Match block overrides the global one, which stays in force for everybody else. If
+    the profile already sets the keyword, or its section cannot be edited line by line, advice says
     what to write.
 
     Args:

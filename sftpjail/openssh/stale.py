@@ -1,9 +1,9 @@
-"""Whether an sshd that runs has read its configuration since that changed.
+"""Whether a running sshd has read its configuration since the last change.
 
-SIGHUP leaves the process as it is: the same pid, which began when it began. What tells of it is the
-pid file, which sshd deletes at SIGHUP and makes anew (sshd.c), and systemd where sshd tells it. A
-file restored by tar(1) or `cp -a` is as old as it was, so that its ctime counts, which nobody can
-set: inode(7).
+SIGHUP changes neither the pid nor the start time of the process. It shows in the pid file, which
+sshd deletes and creates again (sshd.c), and in systemd if sshd notifies it. Files are compared by
+their ctime, which nobody can set: tar(1) and `cp -a` restore a file with its old mtime. See
+inode(7).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .settings import PROBE, effective
 def has_read(daemon: Daemon, host: Host) -> tuple[float, bool]:
     """Return when an sshd read its configuration, and whether that is known.
 
-    Otherwise it is when the process began, and a later reload has left no trace.
+    If it is not known, the time is when the process began; a later reload has left no trace.
 
     Args:
         daemon: one that listens.

@@ -13,7 +13,7 @@ _JAILED, _KEY = "is jailed in ", re.compile(r"can log in with (SHA256:\S+)").mat
 _WAS = re.compile(r"was (\S+): what is its own has its new name").fullmatch
 _ENABLED, _NEW = "is enabled again", "is a new account"
 _LEFT = ("is no longer jailed", "is deleted")
-# An administrator who says until when an account is let in wants it to be let in until then.
+# An administrator who sets an expiry date lets the account in until then.
 _OPENS = (_ENABLED, "is an account again", "does not expire")
 
 
@@ -38,7 +38,8 @@ class Grants:
         made: when it was made or first jailed.
         opened: when it was last let in: jailed, enabled or renamed.
         keys: when each key was last added, by its fingerprint.
-        after: what was used before is another account's of the same name, in epoch seconds.
+        after: earlier uses, before this time in epoch seconds, are of another account with the
+            same name.
     """
 
     made: Grant | None = None
@@ -81,7 +82,7 @@ def _take(found: dict[str, Grants], name: str, what: str, grant: Grant) -> None:
 
 
 def _by(who: Entry) -> str:
-    """Return the name of who made a transaction."""
+    """Return who made a transaction."""
     if who["name"]:
         return str(who["name"])
     if who["uid"] is not None:

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a host: figures of its jails, and counters of its logs."""
+"""Metrics for Prometheus: figures about the jails of a host, and counters from its logs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _COUNTS_FROM = (
 
 @dataclass
 class Collected:
-    """The families, and what could not be told.
+    """The metric families, and what is missing.
 
     Args:
         problems: why a collector failed; sftpjail_collector_success says which.
@@ -51,12 +51,12 @@ class Collected:
 
 
 class Collector:
-    """Makes families of the facts.
+    """Makes metric families from the facts.
 
     Args:
         engine: with the facts.
-        wanted: what is to be told.
-        counted: how far the logs were counted; it is brought up to date.
+        wanted: which metrics.
+        counted: how far the logs were counted; it is updated.
     """
 
     def __init__(self, engine: Engine, wanted: Metrics, counted: totals.Totals) -> None:
@@ -65,7 +65,7 @@ class Collector:
         self._jails = members(engine.config, engine.host)
 
     def collect(self) -> Collected:
-        """Return what is told; a part that fails is left out, and is said to have failed."""
+        """Return the metrics. A collector that fails is left out and reported as failed."""
         parts: dict[str, Callable[[], Iterator[Family]]] = {
             "jails": self._of_jails,
             "sessions": self._of_sessions,
@@ -76,7 +76,7 @@ class Collector:
             "apply": self._of_apply,
         }
         if self._config.logs.backend == "none":
-            del parts["transfers"]  # nobody wants to know
+            del parts["transfers"]  # not wanted
         if self._wanted.check:
             parts["check"] = self._of_check
         found, success = Collected(counted=self._counted), list[Sample]()
@@ -152,7 +152,7 @@ class Collector:
         yield _gauge("check_timestamp_seconds", "When the problems were looked for.", now)
 
     def _of_apply(self) -> Iterator[Family]:
-        """Yield what systemd says of the last run of its unit; nothing without systemd."""
+        """Yield what systemd knows of the last run of a unit; nothing without systemd."""
         if not self._host.systemd:
             return
         asked = "ExecMainExitTimestamp", "ExecMainStatus"
@@ -161,7 +161,7 @@ class Collector:
         said = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
         at = re.fullmatch(r"@(\d+)", said.get(asked[0], ""))
         if not at or not said.get(asked[1], "").isdigit():
-            return  # it has not run since the boot
+            return  # it has not run since boot
         yield _gauge("apply_timestamp_seconds", f"When {SERVICE} last ended.", int(at[1]))
         yield _gauge(
             "apply_exit_code", "The exit code of sftpjail apply then.", int(said[asked[1]])
@@ -207,7 +207,7 @@ class Collector:
         count.keep({*self._jails, *silent})
 
     def _samples(self, count: totals.Count, directions: Collection[str]) -> list[Sample]:
-        """Return the sums of all jailed accounts, also of those of which nothing was counted."""
+        """Return the sums of all jailed accounts, including those without any transfers."""
         none = [0] * len(directions)
         each: Mapping[tuple[tuple[str, str], ...], list[int]] = {(): count.every or none}
         if self._wanted.accounts:
@@ -225,7 +225,7 @@ class Collector:
 
 
 class _Owners:
-    """Whose a name in a log is: one account stands for all that share its uid."""
+    """Finds the account of a name in the log. One account stands for all that share its uid."""
 
     def __init__(self, jails: Mapping[str, Account]) -> None:
         first = dict[int, str]()
@@ -251,11 +251,11 @@ def keep(found: Collected, file: str) -> list[Problem]:
     """Write down how far the logs were counted.
 
     Args:
-        found: what is told.
+        found: the metrics.
         file: what was written for node_exporter as the configuration says, or "".
 
     Returns:
-        What could not be removed of an earlier configuration.
+        What an earlier configuration has left and could not be removed.
     """
     problems = []
     if file and found.counted.file not in ("", file):

@@ -1,7 +1,7 @@
-"""Who can get in, by what, since when, and when that was last used; and who has not come for long.
+"""Who can get in, how, since when, and when that was last used; and who has been away for long.
 
-All of it is read once for all accounts: the log of logins, the history, the key files by one
-ssh-keygen, and sshd's settings for each kind of account.
+Everything is read once for all accounts: the log of logins, the history, the key files with a
+single ssh-keygen, and sshd's settings for each kind of account.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Reviewed:
     Args:
         account: with its profile.
         state: as `list` shows it.
-        ways: by what else than its keys it could log in; None where sshd cannot be asked.
-        keys: of its key file, as its lines have them.
-        granted: what the history says of it.
-        uses: of its keys and other methods.
-        sessions: how many go on.
-        active: the latest moment in epoch seconds that counts as use, None where nobody knows.
-        by: what was then: "session", "login", "creation", "enable" or "records"; "" where nobody
-            knows.
+        ways: how else than by keys it could log in, or None if sshd cannot be asked.
+        keys: those in its key file.
+        granted: its grants in the history.
+        uses: the last uses of its keys and other methods.
+        sessions: how many are open.
+        active: the latest time that counts as use, in epoch seconds, or None if unknown.
+        by: what happened then: "session", "login", "creation", "enable" or "records"; "" if
+            unknown.
         idle: whole days since then, or None.
         keep: whether `review --disable` skips it.
     """
@@ -81,7 +81,7 @@ class Review:
 
     @property
     def unlogged(self) -> list[str]:
-        """The names of those whose logins sshd keeps out of the log that we read."""
+        """The accounts whose logins do not come to the log that we read."""
         if self.records.by_pam or self.records.since is None:
             return []
         return [one.account.name for one in self.accounts if one.methods and not one.methods.logged]
@@ -156,8 +156,8 @@ def _activity(
 
     Args:
         granted, uses: of the account.
-        since: the moment from which on its logins are known, or None.
-        session: now, if one goes on.
+        since: when the known logins begin, or None.
+        session: now, if a session is open.
     """
     if session is not None:
         return session, "session"
@@ -167,7 +167,7 @@ def _activity(
     moments += [(granted.made.at, "creation")] if granted.made else []
     moments += [(granted.opened.at, "enable")] if granted.opened else []
     moments += [(use[0], "login") for use in uses.values()]
-    # Of a creation and what came with it the first word is the plainer one.
+    # An account is often let in the moment it is created; then "creation" is clearer.
     return max(moments, key=lambda moment: moment[0])
 
 

@@ -1,1 +1,1 @@
-"""`log`: from lines, by whatever keeps them, to sessions and transfers."""
+"""The log of sessions and transfers: finding it, reading its lines, and understanding them."""

@@ -13,7 +13,7 @@ def backend(host: Host, config: Config) -> str:
     """Return the daemon that writes the log: as configured, or the one that is installed.
 
     Raises:
-        SftpJailError: the configured one is not here.
+        SftpJailError: the configured one is not installed.
     """
     wanted = config.logs.backend
     installed = [name for name, program in PROGRAMS.items() if host.which(program)]

@@ -1,6 +1,6 @@
-"""Entries of `journalctl -o export`, five times as quick as its JSON.
+"""Read the output of `journalctl -o export`, which is five times faster than its JSON. Pure.
 
-systemd's Journal Export Format. Pure.
+See "Journal Export Format" in systemd's documentation.
 """
 
 from __future__ import annotations
@@ -8,26 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-LONGEST = 1 << 16  # of a value nothing behind this is kept
+LONGEST = 1 << 16  # bytes of a value; the rest is dropped
 
-# An entry without anything unprintable: a binary value stands behind a line that has no "=".
+# An entry without binary values. Before such a value, there is a line without "=".
 _PLAIN = re.compile(rb"(?:[A-Z0-9_]+=[^\n]*\n)+\n").match
-# With a newline in front: re looks for that letter in no time.
-_WANTED = re.compile(
-    rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME)=([^\n]*)"
-).findall
-_WITH_CURSOR = re.compile(
-    rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME|__CURSOR)=([^\n]*)"
-).findall
-
-_WITH_DROPPED = re.compile(
-    rb"\n(__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME|__CURSOR"
-    rb"|_TRANSPORT|N_DROPPED|OBJECT_UID|OBJECT_SYSTEMD_UNIT)=([^\n]*)"
-).findall
+# With a newline in front, since re finds a literal first character very fast.
+_FIELDS = rb"__REALTIME_TIMESTAMP|MESSAGE|_UID|_PID|SYSLOG_PID|_HOSTNAME"
+_DROPPED = rb"_TRANSPORT|N_DROPPED|OBJECT_UID|OBJECT_SYSTEMD_UNIT"
+_WANTED = re.compile(rb"\n(" + _FIELDS + rb")=([^\n]*)").findall
+_WITH_CURSOR = re.compile(rb"\n(" + _FIELDS + rb"|__CURSOR)=([^\n]*)").findall
+_WITH_DROPPED = re.compile(rb"\n(" + _FIELDS + rb"|__CURSOR|" + _DROPPED + rb")=([^\n]*)").findall
 
 Entry = Mapping[bytes, bytes]
 
-# Boot, times and content: what a cursor has of the entry alone, and not of the file in which it is.
+# The parts of a cursor about the entry, not about the file: boot, times and contents.
 _OF_THE_ENTRY = ("b", "m", "t", "x")
 
 
@@ -41,10 +35,10 @@ def _fields(cursor: str) -> dict[str, str]:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Return whether two cursors are of one entry.
+    """Return whether two cursors are of the same entry.
 
-    It may have been copied since: what journald has in /run before a disk is there goes to a file
-    of /var, in which it has another number.
+    The entry may have been copied: journald starts in /run, and moves its entries to a file in /var
+    once that is mounted. There they have other numbers.
     """
     mine, theirs = _fields(one), _fields(other)
     if one == other or mine.get("s") == theirs.get("s"):  # which numbers entries
@@ -53,7 +47,7 @@ def is_same(one: str, other: str) -> bool:
 
 
 def follows(one: str, other: str) -> bool:
-    """Return whether journald wrote the entry of a cursor right after that of another."""
+    """Return whether the entry of a cursor comes directly after that of another in its file."""
     mine, theirs = _fields(one), _fields(other)
     try:
         next_one = int(mine["i"], 16) == int(theirs["i"], 16) + 1
@@ -63,12 +57,12 @@ def follows(one: str, other: str) -> bool:
 
 
 def is_later(cursor: str, boot: str, moment: float) -> bool:
-    """Return whether journald wrote an entry of a boot after a moment.
+    """Return whether journald wrote an entry after a moment of this boot.
 
     Args:
-        cursor: of the entry; one of another boot is not later.
-        boot: the boot's id.
-        moment: in seconds of the monotonic clock of that boot.
+        cursor: of the entry. An entry of another boot is not later.
+        boot: the id of this boot.
+        moment: seconds on the monotonic clock.
     """
     fields = _fields(cursor)
     if not boot or fields.get("b") != boot:
@@ -80,11 +74,11 @@ def is_later(cursor: str, boot: str, moment: float) -> bool:
 
 
 class Entries:
-    """Cuts pieces into entries; what is not yet whole is kept.
+    """Splits output into entries. An incomplete entry is kept until its end comes.
 
     Args:
-        cursors: each entry has its __CURSOR too.
-        dropped: it has its __CURSOR, and what journald says of the messages that it dropped.
+        cursors: also return the __CURSOR of each entry.
+        dropped: also return the __CURSOR, and the fields of reports about dropped messages.
     """
 
     def __init__(self, cursors: bool = False, dropped: bool = False) -> None:
@@ -97,7 +91,7 @@ class Entries:
 
     @property
     def whole(self) -> bool:
-        """Whether no part of an entry is left."""
+        """Whether no incomplete entry is left."""
         return not (self._rest or self._fields or self._skip)
 
     def split(self, piece: bytes) -> list[Entry]:
@@ -126,14 +120,14 @@ class Entries:
     def _field(self, data: bytes, at: int, entries: list[Entry]) -> int:
         """Read one field, or the empty line that ends an entry.
 
-        Return its length in bytes, 0 where it is not whole.
+        Return its length in bytes, or 0 if it is incomplete.
         """
         end = data.find(b"\n", at)
         if end < 0:
             return 0
         name, equals, value = data[at:end].partition(b"=")
         if equals:
-            self._fields[name] = value  # of two the last, as in an entry that is whole
+            self._fields[name] = value  # of duplicates the last one counts, as in a plain entry
         elif not name:
             if self._fields:
                 entries.append(self._fields)

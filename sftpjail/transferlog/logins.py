@@ -1,11 +1,9 @@
-"""sshd's own lines: who logged in, by which key, and who did not, and why.
-
-Pure: text in, records out.
+"""Read sshd's own lines: who logged in, by which key, and who failed, and why. Pure.
 
 The messages are those of OpenSSH's auth.c, auth2.c, packet.c and session.c (9.2 to 10.6), and those
-of PAM in the same process. Nearly all lines of a connection have the pid of root's part of sshd. A
-name that a client makes up can hold anything, also text that looks like the rest of a message; sshd
-puts "invalid user" before it, so that it is never taken for an account's.
+of PAM in the same process. Nearly all lines of a connection have the pid of sshd's privileged
+process. A name that a client makes up can contain text that looks like the rest of a message. sshd
+writes "invalid user" before such a name, so it is never mistaken for an account's.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from .records import Login
 from .timestamps import Stamp
 
 AT_ONCE = 5  # seconds in which a session that cannot begin ends
-KEPT = 10_000  # connections that are remembered while they have not ended
+KEPT = 10_000  # the number of open connections that are remembered
 NOTHING = "no key or password was accepted"
 
 _TRIED = re.compile(
@@ -47,7 +45,7 @@ _NO_CHROOT = re.compile(rb"fatal: (.*chroot.*?)(?: \[postauth\])?").fullmatch
 
 @dataclass(slots=True)
 class _Connection:
-    """What is known of a connection that has not ended."""
+    """What is known of an open connection."""
 
     user: str = ""
     address: str | None = None
@@ -62,7 +60,7 @@ class _Connection:
 
 
 class Logins:
-    """Reads sshd's lines in their order; `read` returns the logins that a line tells of."""
+    """Reads sshd's lines in order. `read` returns the logins whose outcome a line reveals."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Connection] = {}
@@ -71,13 +69,13 @@ class Logins:
         self._latest = deque[tuple[int, int]](maxlen=100)
 
     def read(self, stamp: Stamp, pid: int, message: bytes, verified: bool) -> list[Login]:
-        """Return the logins that are decided by a line.
+        """Return the logins whose outcome a line reveals.
 
         Args:
-            stamp: when.
-            pid: of the process of sshd.
+            stamp: the time of the line.
+            pid: sshd's, as in the line.
             message: without the program's name.
-            verified: the log daemon says that root wrote it.
+            verified: whether the log daemon vouches that root wrote the line.
         """
         self._at = stamp.at
         handler = _HANDLERS.get(message.partition(b" ")[0])
@@ -101,7 +99,7 @@ class Logins:
         ]
 
     def _of(self, pid: int) -> _Connection:
-        """Return what is known of a connection, and forget the oldest where there are too many."""
+        """Return what is known of a connection, and forget the oldest one if there are too many."""
         if pid not in self._known:
             if len(self._known) >= KEPT:
                 del self._known[next(iter(self._known))]
@@ -109,7 +107,7 @@ class Logins:
         return self._known[pid]
 
     def _named(self, pid: int, user: bytes) -> _Connection:
-        """Return what is known of a connection of that user; of another one's it is forgotten."""
+        """Return what is known of a connection, after forgetting it if it was another user's."""
         known, name = self._of(pid), _text(user)
         if known.user not in ("", name) or known.within:
             del self._known[pid]
@@ -180,9 +178,9 @@ class Logins:
         return self._no_chroot(pid, message)
 
     def _no_chroot(self, pid: int, message: bytes) -> list[_Connection]:
-        """Read why a session could not begin, which a process below sshd's for the login says.
+        """Read why a session could not begin. The line comes from a child of the login's sshd.
 
-        It is the one login of the last seconds, and where there were more nobody can tell.
+        It belongs to the only login of the last seconds. If there were several, it is unclear.
         """
         match = _NO_CHROOT(message)
         recent = {one for at, one in self._latest if at >= self._at - AT_ONCE}

@@ -1,8 +1,7 @@
-"""Which login a session came of. Pure.
+"""Find the login that opened a session. Pure.
 
-internal-sftp's lines have another pid than sshd's, and no port. So the login is one of the same
-user, from the same address, just before the session began; where several fit and differ, nothing is
-said.
+internal-sftp's lines have another pid than sshd's, and no port. So it is a login of the same user
+from the same address just before the session began. If several such logins differ, none is chosen.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ KEPT = 1000  # logins of one user from one address
 
 
 class Matcher:
-    """Puts failed logins among records, and the login into each session.
+    """Merges failed logins into records, and adds its login to each session.
 
     Args:
-        logins: in the order of time; where they cannot be read any further, there are no more.
+        logins: oldest first. If they cannot be read to the end, the rest is missing.
     """
 
     def __init__(self, logins: Iterator[Login]) -> None:
@@ -30,7 +29,7 @@ class Matcher:
         self._known = defaultdict[tuple[str, str | None], deque[Login]](lambda: deque(maxlen=KEPT))
 
     def put(self, records: list[Record]) -> list[Record]:
-        """Return the records with the failed logins of up to then."""
+        """Return the records, with the failed logins up to the last one."""
         found = list[Record]()
         for record in records:
             found += self._up_to(record.at)
@@ -38,7 +37,7 @@ class Matcher:
         return found
 
     def rest(self) -> list[Record]:
-        """Return the failed logins that are left."""
+        """Return the remaining failed logins."""
         return list(self._up_to(None))
 
     def _pull(self) -> Login | None:

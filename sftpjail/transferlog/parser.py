@@ -1,17 +1,15 @@
-"""internal-sftp's log: lines to records, and what happened to a session.
-
-Pure: text in, records out.
+"""Read internal-sftp's log: from lines to records of what sessions did. Pure.
 
 The messages are those of OpenSSH's sftp-server.c (9.2 to 10.6), each escaped as a whole by do_log()
 of log.c: printable ASCII stays, a backslash is doubled, everything else is \\n or octal. A quote is
 *not* escaped, so a name can look like the rest of a message; messages are therefore matched as a
 whole, and where more than one reading is possible none is chosen. A record is one thing that a
-session did; what cannot be read is a record too.
+session did. A line that cannot be understood is a record too.
 
-Everybody on a host may write to its log. So who has written a line is what the log daemon says of
-the process, from SCM_CREDENTIALS of unix(7): internal-sftp runs with the uid of its user. A line
-that says somebody else is theirs who wrote it; one of which no daemon says anything is not
-verified, and neither is what it tells.
+Everybody on a host may write to its log. So the writer of a line is the process that the log daemon
+names, from SCM_CREDENTIALS of unix(7): internal-sftp runs with the uid of its user. A line that
+claims to be from somebody else is attributed to its writer. If the daemon names no process, the
+line is not verified, and neither is its record.
 """
 
 from __future__ import annotations
@@ -25,27 +23,27 @@ from .journal_export import Entry
 from .records import Operation, Record, Session, Transfer, Unknown
 from .timestamps import Clock, Stamp
 
-# do_log() gives syslog(3) "%.500s": whatever is as long may have lost its end,
+# do_log() gives syslog(3) "%.500s": a message of that length may have lost its end,
 # and with it the true byte counts.
 LIMIT = 500
 REPEATS = 100_000  # more than a log daemon suppresses in its ten seconds
-# As many more for each line: anybody can write that a message was repeated, and a few lines must
-# not become more records than a reader has memory for.
+# Each line adds this many. Anybody can write that a message was repeated, and a few such lines must
+# not become more records than fit into memory.
 REPEATS_A_LINE = 10
 
 _STAMP = (
     rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
     rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,9})?)"
 )
-# `uid=` stands where our rule for the log daemon puts it (plugins/logs.py),
-# in front of all that a process can send.
+# Our rule for the log daemon (plugins/logs) puts `uid=` there, in front of everything that a
+# process can send.
 _OURS = re.compile(
     _STAMP + rb" ([^ ]+ (?:uid=(\d{0,10}) )?internal-sftp\[(\d{1,10})\]): (.*)", re.DOTALL
 ).fullmatch
 _OTHER = re.compile(_STAMP + rb" [^ ]+ (?!internal-sftp\b|uid=)[^ ]", re.DOTALL).match
 _REPEATED = re.compile(rb"message repeated (\d{1,9}) times: \[ (.*)\]", re.DOTALL).fullmatch
-# What root writes before a test, and the address of its login: that comes through a pipe, as no
-# user's does.
+# What root writes before a test, and the address of the test's login. It comes through a pipe, and
+# no user's login does.
 _TEST = re.compile(rb"sftpjail test of ([!-\[\]-~]+)").fullmatch
 _NOWHERE = "UNKNOWN"
 TEST_SECONDS = 30  # in which the login comes
@@ -62,12 +60,12 @@ _LETTERS = {
     b"0": b"\0",
 }
 
-# A greedy name is safe where nothing behind it can hold a quote:
-# the last quote is then the server's.
+# A greedy match of the name is safe if nothing after it can contain a quote: then the last quote is
+# the server's.
 _SESSION = re.compile(rb"session (opened|closed) for local user (.+) from \[([^\[\]]*)\]").fullmatch
 _CLOSE = re.compile(rb'(forced )?close "(.*)" bytes read (\d{1,20}) written (\d{1,20})').fullmatch
 _OPEN = re.compile(rb'open "(.*)" flags ([A-Z,]*) mode 0[0-7]+').fullmatch
-# What is said of one name: the operation, the name, and maybe more.
+# Messages about one name: the operation, the name, and maybe more.
 _NAMED = re.compile(rb'([a-z-]+) (?:name )?"(.*)"').fullmatch
 _NAMED_AND_MORE = {
     b"mkdir": re.compile(rb'(mkdir) name "(.*)" mode 0[0-7]+').fullmatch,
@@ -95,13 +93,13 @@ _SILENT = re.compile(
 ).fullmatch
 _ANSWERED = re.compile(rb"debug1: request \d+: sent (?:handle|names|attrib|data) ").match
 _FINE = (b"Success", b"End of file")
-# Files whose opening is remembered for each session; sshd's own limit is mostly 1024.
+# Open files that are remembered for each session; sshd's own limit is usually 1024.
 _HANDLES = 1000
 
 
 @dataclass(slots=True)
 class _Open:
-    """A session that goes on: who, since when, sums, and whether its open files are for writing."""
+    """An open session: who, since when, sums, and whether its open files are for writing."""
 
     key: bytes
     pid: int
@@ -133,7 +131,7 @@ class _Open:
         self._blame(paths, reason)
 
     def blame_all(self, reason: str) -> None:
-        """Note that one of the files that are open for writing could not be written."""
+        """Note that one of the files that are open for writing could not be written to."""
         written = [path for path, up in self.handles.items() if up and path not in self.faults]
         self._blame(written, reason)
 
@@ -143,13 +141,13 @@ class _Open:
                 self.faults[path] = reason
 
     def doubt(self, path: str, reason: str) -> None:
-        """Note that a file could not be opened, or that what came right after that failed."""
+        """Note that opening a file, or the request right after it, has failed."""
         if self.handles.pop(path, False) and len(self.doubted) < _HANDLES:
             self.doubted[path] = reason
 
     @property
     def who(self) -> tuple[str | None, str | None, int]:
-        """User, address and pid, as they stand in a record."""
+        """The user, address and pid for a record."""
         return self.user, self.address, self.pid
 
     def ended(self, at: int, closed: str | None, how: str) -> Session:
@@ -170,11 +168,11 @@ def _begins(path: str, begin: bytes) -> bool:
 
 
 class Damaged(ValueError):
-    """An escape that OpenSSH does not make."""
+    """The line has an escape that OpenSSH never writes."""
 
 
 def plain(text: bytes) -> str:
-    """Return what OpenSSH escaped, as it was; bytes that are not UTF-8 as surrogates.
+    """Undo OpenSSH's escapes. Bytes that are not UTF-8 become surrogates.
 
     Raises:
         Damaged: OpenSSH writes no such escape.
@@ -202,7 +200,7 @@ def line_of(line: bytes) -> tuple[bytes, bytes] | None:
 
 
 class ForgedLine(ValueError):
-    """The line says that somebody else has written it than who has."""
+    """The line claims to be from somebody else than its writer."""
 
 
 class Writers(Protocol):
@@ -215,22 +213,22 @@ class Writers(Protocol):
         """Return somebody's uid, or None."""
 
 
-NAMES = 1000  # that are looked up; the lines of anyone who makes up more than that are not verified
+NAMES = 1000  # the limit of lookups, for somebody may make up names; later ones are not verified
 
 
 class Reader:
-    """Reads a log from its beginning, line by line; its memory is the sessions that are open.
+    """Reads a log from its beginning, line by line. Its state is that of the open sessions.
 
-    `lines`, `understood`, `other` (of other programs) and `unknown` count lines. Call one of
-    `read`, `read_journal` and `broken` with what comes; each returns records in order.
+    Pass the log to `read`, `read_journal` and `broken`, which return records in order. `lines`,
+    `understood`, `other` (of other programs) and `unknown` count lines.
 
     Args:
-        clock: for the times of the lines.
-        writers: who has which uid; without it nothing is verified.
+        clock: reads the times of the lines.
+        writers: knows who has which uid; without it nothing is verified.
 
-    `vouch` is asked about a line of a file that has no uid: epoch seconds, pid and message
-    to uid and true pid. `starts`: the beginning of a session is a record too. `touched`: if not
-    None, the keys of the sessions that changed are added; see `remembered`.
+    `vouch` is called for a line of a file that has no uid: it takes epoch seconds, pid and message,
+    and returns the uid and the real pid. If `starts` is set, the beginning of a session is a record
+    too. If `touched` is not None, the keys of changed sessions are added to it; see `remembered`.
     """
 
     starts = False
@@ -244,7 +242,7 @@ class Reader:
         self._uids: dict[str, int | None] = {}
         self.lines = self.understood = self.other = self.unknown = 0
         self._sessions: dict[bytes, _Open] = {}
-        # Of each session the one whose failure would be in the next line.
+        # By session, the operation whose failure would be in the next line.
         self._pending: dict[bytes, Operation] = {}
         self._records: list[Record] = []
         self._at = self._repeats = 0
@@ -291,16 +289,16 @@ class Reader:
         return self._take()
 
     def broken(self, line: bytes, why: str) -> list[Record]:
-        """Return the record of a line not whole, or of a file that cannot be read to its end."""
+        """Return the record of an incomplete line, or of a file that cannot be read to its end."""
         self.lines += 1
         self._not_understood(None, None, line, why)
         return self._take()
 
     def settle(self, keys: Collection[bytes] | None = None) -> list[Record]:
-        """Return the operations that wait for a failure, since nothing more has come.
+        """Return the operations that have succeeded, since no failure has followed in the log.
 
         Args:
-            keys: only those of these sessions; see `unsettled`.
+            keys: only for these sessions; see `unsettled`.
         """
         for key in list(self._pending) if keys is None else keys:
             self._put(key, None)
@@ -309,11 +307,11 @@ class Reader:
 
     @property
     def unsettled(self) -> dict[bytes, Operation]:
-        """The operations that wait for a failure, by the keys of their sessions."""
+        """The operations whose failure may still follow in the log, by session."""
         return dict(self._pending)
 
     def finish(self, alive: Callable[[int, int], bool]) -> list[Record]:
-        """Return what is left at the end of the log.
+        """Return the remaining records at the end of the log.
 
         Args:
             alive: whether a pid is still an sshd that began before a time in epoch seconds.
@@ -327,10 +325,10 @@ class Reader:
         self._sessions.clear()
         return records
 
-    # -- for a reader that goes on where another one was ended ----------------------------------
+    # -- for a reader that continues where an earlier one has stopped ------------------------------
 
     def remembered(self, key: bytes) -> list[Any] | None:
-        """Return what is known of an open session, as JSON can have it; None where it is over."""
+        """Return the state of an open session as JSON data, or None if it has ended."""
         session, operation = self._sessions.get(key), self._pending.get(key)
         if session is None:
             return None
@@ -338,7 +336,7 @@ class Reader:
         return [*fields, session.stamp and [*session.stamp], operation and [*operation]]
 
     def recall(self, key: bytes, known: list[Any]) -> None:
-        """Go on with a session as `remembered` returned it."""
+        """Restore the state of a session from what `remembered` has returned."""
         *fields, stamp, operation = known
         session = _Open(key, 0, None)
         for name, value in zip(_REMEMBERED, fields, strict=True):
@@ -350,7 +348,7 @@ class Reader:
 
     @property
     def tests(self) -> dict[str, int]:
-        """Of whom root said that it tests them, and when: what is not over."""
+        """The accounts that root is testing now, and since when."""
         return {name: at for name, at in self._tests.items() if at >= self._at - TEST_SECONDS}
 
     @tests.setter
@@ -359,14 +357,14 @@ class Reader:
 
     @property
     def sessions(self) -> dict[bytes, tuple[int, int, int]]:
-        """The open sessions: pid, when each began and when its last line came, by key."""
+        """The open sessions: pid, the time of the first and of the last line, by key."""
         return {
             key: (one.pid, one.stamp.at if one.stamp else one.seen, one.seen)
             for key, one in self._sessions.items()
         }
 
     def lose(self, key: bytes) -> list[Record]:
-        """Return the end of a session whose process is gone without a line."""
+        """Return the end of a session whose process has gone without logging it."""
         self._put(key, None)
         self._touch(key)
         session = self._sessions.pop(key, None)
@@ -375,7 +373,7 @@ class Reader:
         return self._take()
 
     def look_again(self, writers: Writers) -> None:
-        """Forget who has which uid, and ask again from now on."""
+        """Forget who has which uid."""
         self._writers = writers
         self._names.clear()
         self._uids.clear()
@@ -399,13 +397,13 @@ class Reader:
         self._records.append(Unknown(at, time, user, text, why, verified))
 
     def _name_of(self, uid: int) -> str | None:
-        """Return whose a uid is now, or None."""
+        """Return who has a uid now, or None."""
         if uid not in self._names:
             self._names[uid] = self._writers.name_of(uid) if self._writers else None
         return self._names[uid]
 
     def _is_theirs(self, uid: int, user: str) -> bool:
-        """Return whether a uid is the user's; False where there is no such account now.
+        """Return whether a uid is the user's, and False if there is no such account now.
 
         Raises:
             ForgedLine: the user has another uid.
@@ -446,9 +444,9 @@ class Reader:
         self._not_understood(stamp, user, line, why, verified)
 
     def _unrepeated(self, message: bytes) -> tuple[bytes, int]:
-        """Return the message that rsyslog's $RepeatedMsgReduction says was repeated, and how often.
+        """Return the message that rsyslog's $RepeatedMsgReduction has summarized, and how often.
 
-        Any other message, and one that was repeated too often to be true, is returned as it is.
+        Any other message is returned unchanged, and so is one with an implausible number.
         """
         repeated = _REPEATED(message) if message.startswith(b"message repeated ") else None
         if repeated is None:
@@ -463,18 +461,18 @@ class Reader:
     def _handle(
         self, stamp: Stamp, key: bytes, pid: bytes, message: bytes, uid: int | None, times: int
     ) -> bool:
-        """Return whether a message that came TIMES times is understood, and add its records.
+        """Add the records of a message that came TIMES times; return whether it is understood.
 
         Raises:
             Damaged: OpenSSH did not escape it.
-            ForgedLine: it names another user than wrote it.
+            ForgedLine: it names another user than its writer.
         """
         handler = _HANDLERS.get(message.partition(b" ")[0])
         if handler is None or len(message) >= LIMIT or not _VISIBLE(message):
             return False
         session = self._sessions.get(key)
         if session is None:
-            # Its beginning is not in the log; whose it is, its uid says.
+            # Its beginning is not in the log, but the uid says whose it is.
             user = None if uid is None else self._name_of(uid)
             session = _Open(key, int(pid), uid, user, verified=user is not None)
             self._sessions[key] = session
@@ -485,7 +483,7 @@ class Reader:
         return understood
 
     def _announces(self, stamp: Stamp, message: bytes) -> bool:
-        """Return whether root says with a line that it tests an account."""
+        """Return whether root announces in a line that it tests an account."""
         test = _TEST(message)
         if test:
             self._tests[test[1].decode("ascii")] = stamp.at
@@ -493,7 +491,7 @@ class Reader:
         return test is not None
 
     def _whose(self, key: bytes, uid: int | None) -> tuple[str | None, bool]:
-        """Return whose a line is that is not understood, and whether that is verified."""
+        """Return whose an unknown line is, and whether that is verified."""
         known = self._sessions.get(key)
         if known and known.user:
             return known.user, known.verified
@@ -526,12 +524,12 @@ class Reader:
         return True
 
     def _is_tested(self, user: str, at: int) -> bool:
-        """Return whether root said shortly before a time that it tests an account."""
+        """Return whether root announced shortly before a time that it tests an account."""
         said = self._tests.get(user)
         return said is not None and 0 <= at - said <= TEST_SECONDS
 
     def _put(self, key: bytes, operation: Operation | None) -> None:
-        """Let an operation wait for its failure; the one that has waited for none had none."""
+        """Remember an operation until its failure could follow; the one before has succeeded."""
         before = self._pending.pop(key, None)
         if before:
             self._records.append(before)
@@ -551,7 +549,7 @@ class Reader:
         session.written += stored
         is_upload = session.handles.pop(path, stored > 0)
         doubt = session.doubted.pop(path, None)
-        if doubt:  # its opening went well, else there would be nothing to close
+        if doubt:  # it was opened, since it is closed
             is_upload = True
             session.faults.setdefault(path, doubt)
         failed = session.faults.pop(path, None) or (_CUT_OFF if forced else None)
@@ -572,9 +570,12 @@ class Reader:
         )
         return True
 
-    # Of a write that wrote only a part, as on a disk that has just become full, process_write()
-    # logs no error, but the status alone.
     def _status(self, session: _Open, stamp: Stamp, message: bytes) -> bool:
+        """Read a status, which may be the failure of the operation before.
+
+        If a write is incomplete, as on a disk that has just become full, process_write() logs no
+        error, only the status.
+        """
         match = _STATUS(message)
         if not match:
             return False
@@ -617,7 +618,7 @@ class Reader:
         verb, names = match[1].decode("ascii"), match[2]
         parts = names.partition(_BETWEEN)
         if parts != names.rpartition(_BETWEEN):
-            # A name holds it too: nobody can say which one is the server's.
+            # A name contains it too, so it is unclear which one is the server's.
             return self._act(session, stamp, verb, plain(names), ambiguous=True)
         return self._act(session, stamp, verb, plain(parts[0]), to=plain(parts[2]))
 
@@ -627,7 +628,7 @@ class Reader:
             return False
         operation, verb = self._pending.get(session.key), match[1].decode("ascii")
         if operation and operation.operation == verb == "open":
-            # Logged with its name just before.
+            # It was logged with its name just before.
             session.handles.pop(operation.path or "", None)
             self._pending[session.key] = operation._replace(failed="refused")
             return True

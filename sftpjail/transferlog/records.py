@@ -1,4 +1,4 @@
-"""What the log tells: sessions, and what was done in them."""
+"""The records of the log: sessions, and what was done in them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class Session(NamedTuple):
     """A session that has ended, or was still open or lost at the end of the log.
 
     `how` is closed, open (its process still runs), lost (sshd was killed, or the end was not
-    logged) or test (`sftpjail test`, of which nothing else is told); for `watch` also opened: it
-    has just begun. `verified`, here and below:
-    the log daemon says that a process of the user wrote this. The
-    last four are of the login that opened it, as far as that is known.
+    logged) or test (`sftpjail test`, which has no other records). For `watch`, it may also be
+    opened: the session has just begun. `verified`, here and below: the log daemon vouches that a
+    process of the user wrote this. The last four fields are of the login that opened the session,
+    if it is known.
     """
 
     at: int
@@ -36,9 +36,9 @@ class Session(NamedTuple):
 class Transfer(NamedTuple):
     """A file that was closed.
 
-    `up` says that it was opened for writing, which tells an empty upload apart. `failed` says why
-    it is not whole: an error of the server's, or, as `forced`, that the session ended first. A
-    client that gives up closes a file as if it were whole.
+    `up` says that it was opened for writing, so that an empty upload is recognized. `failed` says
+    why it is incomplete: an error of the server, or, with `forced`, that the session ended first. A
+    client that gives up closes the file as if it were complete.
     """
 
     at: int
@@ -58,7 +58,7 @@ class Transfer(NamedTuple):
 class Operation(NamedTuple):
     """Anything else that a session asked for.
 
-    `ambiguous`: two names that cannot be told apart stand in `path`.
+    `ambiguous`: `path` has two names, and it is unclear where the first one ends.
     """
 
     at: int
@@ -75,9 +75,9 @@ class Operation(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """What is not understood, and why.
+    """A line that is not understood, and why.
 
-    `at` is that of the line before, where it has no time of its own.
+    `at` is the time of the line before if it has none.
     """
 
     at: int
@@ -89,10 +89,10 @@ class Unknown(NamedTuple):
 
 
 class Login(NamedTuple):
-    """A login, or one that failed, and why: what sshd itself says.
+    """A login, or a failed one and why, as sshd itself logs it.
 
-    `pid` is that of root's part of sshd, `key` a fingerprint. `method` is publickey, password,
-    certificate and so on, None where nothing was accepted.
+    `pid` is that of sshd's privileged process, `key` a fingerprint. `method` is publickey,
+    password, certificate and so on, or None if nothing was accepted.
     """
 
     at: int

@@ -1,8 +1,8 @@
-"""What came to a log since it was last read, each line once.
+"""Read what was added to a log since it was last read, each line once.
 
-Of a file the place is the digest of its first line and an offset, so that it is found again when
-the file has another name, is packed, or was copied and emptied: logrotate(8) does all of these. Of
-the journal it is a cursor. Where the place is gone, what is later than the last line counts.
+The place in a file is the digest of its first line and an offset. So it is found again if the file
+was renamed, compressed, or copied and truncated, all of which logrotate(8) does. The place in the
+journal is a cursor. If the place is gone, everything after the time of the last line is read.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Since:
 
     Args:
         host: the facts.
-        place: how far it was read; None where it never was: then there is nothing yet, and it is
-            read from its end on.
+        place: how far it was read. If None, there are no records yet, and the place is set to the
+            end of the log.
 
-    `place` is how far it was read when all is read, and `lost` says that the place was not found.
+    Afterwards, `place` is how far it was read, and `lost` says that the place was not found.
     """
 
     def __init__(self, host: Host, place: Place | None) -> None:
@@ -53,7 +53,7 @@ class Since:
 
         Args:
             config: which log.
-            reader: goes on from where it was; by default there is a new one.
+            reader: with the state of earlier lines; a new one by default.
 
         Raises:
             SftpJailError: nothing is logged, or the log cannot be read.
@@ -68,7 +68,7 @@ class Since:
                 yield [one for one in reader.read(lines) if one.at >= after]
 
     def logins(self) -> Iterator[list[Login]]:
-        """Yield the logins that sshd's own lines tell of, in batches; see `sshd_lines.logins`.
+        """Yield the logins in sshd's own lines, in batches; see `sshd_lines.logins`.
 
         Raises:
             SftpJailError: there is no log of them, or it cannot be read.
@@ -97,7 +97,7 @@ class Since:
             return
         after = f"--since=@{self.place.at}"
         if self.place.cursor:
-            # Not --after-cursor: with a filter that skips an entry in systemd 252.
+            # Not --after-cursor, which skips an entry in systemd 252 when there are matches.
             after = f"--cursor={self.place.cursor}"
         known = self.place.cursor
         try:
@@ -105,7 +105,7 @@ class Since:
         except SftpJailError:
             if self.place.cursor != known or not known:
                 raise
-            self.lost = True  # it takes the cursor for none
+            self.lost = True  # journalctl does not accept the cursor
             self.place = replace(self.place, cursor="", at=self.place.at + 1)
             yield from self._batches((*command, f"--since=@{self.place.at}", *matches), "")
 
@@ -135,7 +135,7 @@ class Since:
     # -- files -------------------------------------------------------------------------------------
 
     def _files(self, path: str) -> Iterator[tuple[Clock, int, list[bytes]]]:
-        """Yield whole lines, the clock for them, and from which second on they count."""
+        """Yield complete lines, with their clock and the second from which on they count."""
         files = [(name, handle) for name, handle in sources.opened_all(self._host, path)]
         try:
             if self._first:
@@ -144,14 +144,14 @@ class Since:
             begin, after = self._found(files), 0
             if begin is None:
                 begin = 0
-                if self.place.head:  # told once: what is there from now on has no such place
+                if self.place.head:  # reported once, since this place is dropped now
                     self.lost = True
                     self.place = Place(self.place.at + 1)
                 after = self.place.at
             offset = self.place.offset
             for number, (name, handle) in enumerate(files[begin:], begin):
-                # The daemon writes to the old file until it has the new one: only when that has a
-                # byte, the old one has its last.
+                # After a rotation, the daemon writes to the old file until it opens the new one. So
+                # the old file is complete once the new one is not empty.
                 is_last = not any(_size(later) for _, later in files[number + 1 :])
                 yield from self._of_file(name, handle, after, offset)
                 if is_last:
@@ -170,7 +170,7 @@ class Since:
                 return
 
     def _found(self, files: list[tuple[str, BinaryIO]]) -> int | None:
-        """Return which of the files, oldest first, holds the place, and None where none does."""
+        """Return the index of the file with the place, or None. FILES are oldest first."""
         for number in reversed(range(len(files))) if self.place.head else ():
             name, packed = files[number]
             with self._whole(name):
@@ -185,7 +185,7 @@ class Since:
     def _of_file(
         self, name: str, packed: BinaryIO, after: int, offset: int
     ) -> Iterator[tuple[Clock, int, list[bytes]]]:
-        """Yield the whole lines of a file from an offset on, and set the place behind each."""
+        """Yield the complete lines of a file from an offset on, and move the place."""
         clock = Clock(os.fstat(packed.fileno()).st_mtime)
         packed.seek(0)
         with self._whole(name):
@@ -197,7 +197,7 @@ class Since:
             rest, seen = b"", offset
             while piece := handle.read(sources.BLOCK):
                 if _is_emptied(name, packed, head):
-                    return  # what was read from here may be of both; the copy has it
+                    return  # this piece may be mixed; the copy has everything
                 seen += len(piece)
                 *lines, last = (rest + piece).split(b"\n")
                 if lines:
@@ -208,10 +208,10 @@ class Since:
 
     @contextlib.contextmanager
     def _whole(self, name: str) -> Iterator[None]:
-        """Note that a packed file is damaged; one that is not packed must be readable.
+        """Note a loss if a compressed file is damaged.
 
         Raises:
-            SftpJailError: that is not so.
+            SftpJailError: a file that is not compressed cannot be read.
         """
         import lzma
 
@@ -228,7 +228,7 @@ def _size(handle: BinaryIO) -> int:
 
 
 def _is_emptied(name: str, handle: BinaryIO, head: str) -> bool:
-    """Return whether a file has another first line now: logrotate copies it and empties it."""
+    """Return whether a file has another first line now: logrotate has copied and truncated it."""
     if sources.is_packed(name):
         return False
     line, newline, _ = os.pread(handle.fileno(), sources.LONGEST, 0).partition(b"\n")
@@ -236,7 +236,7 @@ def _is_emptied(name: str, handle: BinaryIO, head: str) -> bool:
 
 
 def _digest(line: bytes) -> str:
-    """Return what tells a log file from others, by its first line; "" while that is not whole."""
+    """Return the digest of a log file's first line, or "" while that is incomplete."""
     whole = line.endswith(b"\n") or len(line) >= sources.LONGEST
     return hashlib.sha256(line).hexdigest() if whole else ""
 

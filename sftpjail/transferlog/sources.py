@@ -38,7 +38,7 @@ JOURNALCTL = (
     "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
 )
 BLOCK = 1 << 18
-LONGEST = 1 << 16  # of a line nothing behind this is kept
+LONGEST = 1 << 16  # bytes of a line; the rest is dropped
 POLL = 0.2  # seconds between two looks at a file
 
 
@@ -50,7 +50,7 @@ def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
     Args:
         host: the facts.
         config: which log.
-        since: epoch seconds; the second in which it lies counts whole.
+        since: epoch seconds, rounded down.
 
     Raises:
         SftpJailError: nothing is logged, or the log cannot be read.
@@ -74,7 +74,7 @@ def _entries(pieces: Iterable[bytes]) -> Iterator[Entry]:
 
 
 def logged(host: Host, config: Config) -> str:
-    """Return the daemon that writes the log. Raises SftpJailError where there is none."""
+    """Return the daemon that writes the log. Raises SftpJailError if there is none."""
     name = backend(host, config)
     if name == "none":
         raise SftpJailError(
@@ -89,11 +89,11 @@ def logged(host: Host, config: Config) -> str:
 
 
 def in_journal(host: Host, config: Config) -> bool:
-    """Return whether the journal is to be read, and not a file.
+    """Return whether to read the journal instead of a file.
 
-    Under systemd rsyslog does not know who has written a line; the journal does. And syslog-ng
-    follows the journal as `journalctl --follow` does, which passes over some entries of other
-    users' files: see `following`.
+    Under systemd, rsyslog does not know who has written a line; the journal does. And syslog-ng
+    follows the journal as `journalctl --follow` does, which misses some entries of users' files:
+    see `following`.
 
     Raises:
         SftpJailError: nothing is logged.
@@ -102,7 +102,7 @@ def in_journal(host: Host, config: Config) -> bool:
 
 
 def _open(host: Host, path: str) -> BinaryIO | None:
-    """Return a log file, or None where there is none.
+    """Return a log file, open, or None if there is none.
 
     Raises:
         SftpJailError: it cannot be read.
@@ -122,7 +122,7 @@ def _open(host: Host, path: str) -> BinaryIO | None:
 
 
 def _tail(host: Host, path: str, since: float) -> list[tuple[int, bytes]]:
-    """Return time and message of the last lines of a file, from at least that moment on."""
+    """Return the time and message of the last lines of a file, at least those since a moment."""
     from .parser import line_of
     from .timestamps import Clock
 
@@ -157,13 +157,13 @@ def read(
         host: the facts.
         config: which log.
         reader: makes records of lines.
-        follow: go on with what comes; an empty batch says that nothing has come for a moment.
+        follow: continue with new lines. An empty batch says that none has come for a moment.
 
     Raises:
         SftpJailError: nothing is logged, or the log cannot be read.
     """
     name = logged(host, config)
-    # Under systemd rsyslog has what the journal hands on, and no word of whose it was;
+    # Under systemd, rsyslog gets messages from the journal without their writers;
     # the journal knows.
     if name == "journald" or (follow and name == "rsyslog" and host.systemd):
         from .journal_export import Entries
@@ -184,16 +184,16 @@ def read(
 
 
 class JournalWriters:
-    """Finds in the journal who has written a line of a log file.
+    """Finds the writer of a line of a log file in the journal.
 
-    Both are in the order of time, so it is read once.
+    Both are ordered by time, so the journal is read only once.
 
     Args:
         pieces: of the journal, as JOURNALCTL prints it.
     """
 
     AHEAD = 5  # seconds by which rsyslog's time of a message may differ from journald's
-    KEPT = 100_000  # entries after which old ones that nobody asked for are dropped
+    KEPT = 100_000  # entries after which old ones are dropped
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._sent = self._read(pieces)
@@ -202,9 +202,9 @@ class JournalWriters:
         self._count = 0
 
     def find(self, at: int, pid: bytes, message: bytes) -> tuple[int, bytes] | None:
-        """Return uid and pid of the process that sent MESSAGE at about that time, or None.
+        """Return the uid and pid of the process that sent MESSAGE at about that time, or None.
 
-        It called itself PID.
+        PID is what the line claims.
         """
         self._next = self._next or next(self._sent, None)
         while self._next and self._next[0] <= at + self.AHEAD:
@@ -222,7 +222,7 @@ class JournalWriters:
         return None
 
     def _drop(self, before: int) -> None:
-        """Forget those of before that moment."""
+        """Drop the entries before a moment."""
         for key, found in list(self._seen.items()):
             while found and found[0][0] < before:
                 found.popleft()
@@ -232,7 +232,7 @@ class JournalWriters:
 
     @staticmethod
     def _read(pieces: Iterable[bytes]) -> Iterator[tuple[int, tuple[bytes, bytes], int, bytes]]:
-        with contextlib.suppress(SftpJailError):  # no journal: nobody vouches
+        with contextlib.suppress(SftpJailError):  # there is no journal, so nothing is verified
             for entry in _entries(pieces):
                 with contextlib.suppress(KeyError, ValueError):
                     at, true = int(entry[b"__REALTIME_TIMESTAMP"]), entry[b"_PID"]
@@ -241,7 +241,7 @@ class JournalWriters:
 
 
 def alive(host: Host, pid: int, at: int) -> bool:
-    """Return whether a process is an sshd that was there at that time, in epoch seconds.
+    """Return whether a process is an sshd that existed at a time, in epoch seconds.
 
     See proc_pid_stat(5).
     """
@@ -257,7 +257,7 @@ def alive(host: Host, pid: int, at: int) -> bool:
 
 
 class _Lines:
-    """Cuts pieces into lines; `rest` is the beginning of a line whose end has not come."""
+    """Splits pieces into lines; `rest` is the beginning of an incomplete line."""
 
     def __init__(self) -> None:
         self.rest = b""
@@ -287,7 +287,7 @@ def _read_files(host: Host, path: str, reader: Reader, follow: bool) -> Iterator
 
 
 def opened(host: Host, path: str) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield the names of a log file and of those it was rotated to, oldest first, and each open.
+    """Yield the names of a log file and its rotated versions, oldest first, and each file open.
 
     Raises:
         SftpJailError: one cannot be read.
@@ -298,7 +298,7 @@ def opened(host: Host, path: str) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def lines_of(name: str, handle: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of such a file, also of one that was packed.
+    """Yield the lines of such a file, which may be compressed.
 
     Raises:
         SftpJailError: it cannot be read to its end.
@@ -319,7 +319,7 @@ def lines_of(name: str, handle: BinaryIO) -> Iterator[bytes]:
 def opened_all(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
     """Return the log's files, open, oldest first.
 
-    They are opened newest first, and again if logrotate was at work meanwhile.
+    They are opened newest first, and again if logrotate has renamed some meanwhile.
     """
     for _ in range(5):
         names = _rotated(host, path)
@@ -343,7 +343,7 @@ def _rotated(host: Host, path: str) -> list[str]:
     directory, base = posixpath.split(path)
     form = re.compile(re.escape(base) + r"(?:\.(\d{1,6})|-(\d[\d-]*))(\.gz|\.xz|\.bz2)?")
     numbered, dated = dict[int, str](), dict[str, str]()
-    for name in host.listdir(directory):  # sorted: a plain file stands before its compressed twin
+    for name in host.listdir(directory):  # sorted, so that a file comes before its compressed copy
         match = form.fullmatch(name)
         if match and match[1]:
             numbered.setdefault(int(match[1]), f"{directory}/{name}")
@@ -353,7 +353,7 @@ def _rotated(host: Host, path: str) -> list[str]:
         [numbered[key] for key in sorted(numbered, reverse=True)],
         [dated[key] for key in sorted(dated)],
     ]
-    # Both kinds are there when dateext was switched on or off.
+    # Both kinds exist if dateext was switched on or off.
     groups.sort(key=lambda names: max((_modified(host, name) for name in names), default=0))
     live = [path] if host.lstat(path) else []
     return [*groups[0], *groups[1], *live]
@@ -368,12 +368,12 @@ _PACKERS = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}
 
 
 def is_packed(name: str) -> bool:
-    """Return whether a log file's name says that it was packed."""
+    """Return whether a log file's name says that it is compressed."""
     return posixpath.splitext(name)[1] in _PACKERS
 
 
 def unpacked(name: str, handle: BinaryIO) -> BinaryIO:
-    """Return what reads a log file, also one that was packed."""
+    """Return a file that reads a log file, which may be compressed."""
     packer = _PACKERS.get(posixpath.splitext(name)[1])
     return cast(BinaryIO, import_module(packer).open(handle, "rb")) if packer else handle
 
@@ -387,7 +387,7 @@ def _read_file(
         name: its path.
         handle: open, at its beginning.
         reader: makes records.
-        unfinished: its last line may yet come; the handle is left where that begins.
+        unfinished: the last line may be incomplete; then the handle is left at its beginning.
     """
     import lzma
 
@@ -413,9 +413,9 @@ def _read_file(
 def _follow(
     host: Host, path: str, handle: BinaryIO | None, reader: Reader
 ) -> Iterator[list[Record]]:
-    """Yield what comes to a file, also when it is rotated or emptied.
+    """Yield what is added to a file, also after it is rotated or truncated.
 
-    HANDLE is closed in the end.
+    HANDLE is closed at the end.
     """
     lines, handle = _Lines(), handle or _nothing()
     try:
@@ -446,5 +446,5 @@ def _follow(
 
 
 def _nothing() -> BinaryIO:
-    """Return an empty file, in the place of one that has yet to come."""
+    """Return an empty file in place of a log file that does not exist yet."""
     return open(os.devnull, "rb")

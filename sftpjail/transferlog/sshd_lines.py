@@ -1,4 +1,4 @@
-"""Where sshd's own lines come from: the journal, or the file in which a log daemon has logins."""
+"""Find sshd's own lines: in the journal, or in the file to which a log daemon writes logins."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from .timestamps import Clock, Stamp
 
 # Debian's rsyslog and syslog-ng, and other distributions'.
 FILES = ("/var/log/auth.log", "/var/log/secure")
-GAP = 7 * 86400  # seconds; what is not written or read for longer need not have every login
-# Since OpenSSH 9.8 a session is a program of its own. What root's processes call themselves is so.
+GAP = 7 * 86400  # seconds; a log that was not written for longer may lack logins
+# Since OpenSSH 9.8, a session is a program of its own. A process of root can be trusted to give its
+# right name.
 JOURNALCTL = (
     *("journalctl", "--quiet", "--no-pager", "--all", "--output=export"),
     "--output-fields=_UID,_PID,SYSLOG_PID,MESSAGE,_HOSTNAME",
@@ -54,7 +55,7 @@ def logins(host: Host, since: float = 0) -> Iterator[list[Login]]:
 
 
 def following() -> Iterator[list[Login]]:
-    """Yield the logins from now on as the journal hears of them; [] while there is none.
+    """Yield logins as they come to the journal from now on; [] while there are none.
 
     Raises:
         SftpJailError: there is no journal.
@@ -67,11 +68,11 @@ def following() -> Iterator[list[Login]]:
 def begin(host: Host) -> int:
     """Return since when the log of logins is complete, in epoch seconds.
 
-    That is its beginning; of log files, the end of their last gap, in which no daemon may have
-    written them.
+    That is its beginning. With log files, it is the end of the last gap, since the daemon may not
+    have run meanwhile.
 
     Raises:
-        SftpJailError: there is none, it is empty, or nobody has written to it for long.
+        SftpJailError: there is no log, it is empty, or nothing was written to it for long.
     """
     if host.systemd:
         lines = (line for batch in _read(programs.stream(JOURNALCTL)) for line in batch)
@@ -95,7 +96,7 @@ def _begin_of_files(host: Host) -> int:
             word = _STAMP(line)
             stamp = clock(word[0]) if word else None
             if stamp:
-                # Backwards too: a line with a time of its own hides no gap.
+                # Backwards too, since a line may have a time of its own, which must not hide a gap.
                 begin = begin if begin and abs(stamp.at - last) <= GAP else stamp.at
                 last = stamp.at
                 written = min(last, int(modified))
@@ -132,14 +133,14 @@ def lines_of(entries: Iterable[Entry], clock: Clock) -> Lines:
 
 
 def line_of(text: bytes, clock: Clock) -> Line | None:
-    """Return time, pid and message of a line of a log file, or None where it is not sshd's."""
+    """Return the time, pid and message of a line of a log file, or None if it is not sshd's."""
     match = _LINE(text)
     stamp = clock(match[1]) if match else None
     return (stamp, int(match[2]), match[3]) if match and stamp else None
 
 
 def path(host: Host) -> str:
-    """Return the file that a log daemon writes. Raises SftpJailError where there is none."""
+    """Return the file with the logins. Raises SftpJailError if there is none."""
     path = next((path for path in FILES if host.lstat(path)), "")
     if not path:
         raise SftpJailError("no daemon writes a log of logins")

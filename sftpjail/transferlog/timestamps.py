@@ -1,6 +1,6 @@
-"""The times of log lines: RFC 3339, the traditional ones without a year, and journald's.
+"""Read the times of log lines: RFC 3339, the traditional format without a year, and journald's.
 
-Pure, and quick by memory.
+Pure. Recent results are cached for speed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Clock:
         self._last: tuple[bytes | int, Stamp] = (b"", Stamp(0, ""))
 
     def __call__(self, word: bytes) -> Stamp | None:
-        """Return the time that WORD tells, or None if there is no such time, as a 31 February."""
+        """Return the time in WORD, or None if there is no such time, such as 31 February."""
         if not word:
             return None
         if word == self._last[0]:

@@ -1,6 +1,6 @@
-"""How far the logs were counted, and the sums: what counters need to outlive a rotated log. Pure.
+"""How far the logs were counted, and the sums, so that counters outlive rotated logs. Pure.
 
-It is kept in one JSON file, so that place and sums are always of one moment.
+They are stored together in one JSON file, so that the place and the sums always match.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Count:
     Args:
         place: how far; None where it was never read.
         sums: of each account by name, as many numbers for each.
-        every: of all accounts, also of those that are gone.
+        every: the sums of all accounts, including deleted ones.
         gaps: how often the place was lost.
     """
 

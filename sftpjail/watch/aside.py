@@ -1,4 +1,4 @@
-"""Events that could not be handed out: they lie aside until somebody sends them again."""
+"""Events that could not be delivered. They are put aside until an administrator retries them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ..paths import EVENTS
 from ..system import events as store
 from .event import TransferEvent
 
-_COUNTED = 60.0  # seconds for which it is known how many lie there
+_COUNTED = 60.0  # seconds for which a count of the files is trusted
 _ID = re.compile(r"[0-9a-z-]{1,100}").fullmatch
 
 
 @dataclass(frozen=True)
 class Aside:
-    """One event that lies aside.
+    """One event that was put aside.
 
     Args:
-        event: it.
-        why: what its last failure was.
-        tries: how often it was handed out.
+        event: the event.
+        why: why it failed the last time.
+        tries: how often it was tried.
         since: when it was put aside, in epoch seconds.
     """
 
@@ -51,11 +51,11 @@ class Aside:
 
 
 class Spool:
-    """The events that lie aside, and those that are to be sent again: a file each.
+    """The events that were put aside, and those that are to be retried, each in a file of its own.
 
     Args:
         directory: where they are kept.
-        most: how many of an account may lie aside; then a gap stands for the others.
+        most: how many are kept for each account; one gap event stands for the rest.
     """
 
     def __init__(self, directory: str = EVENTS, most: int = sys.maxsize) -> None:
@@ -65,7 +65,7 @@ class Spool:
         self._counts, self._counted = Counter[str](), -_COUNTED
 
     def put(self, event: TransferEvent, why: str, tries: int) -> TransferEvent:
-        """Put an event aside, or the gap that stands for it; return which. Raises SftpJailError."""
+        """Put an event aside, or a gap in its place; return which. Raises SftpJailError."""
         kept = event if self._has_room(event) else _overflow(event, self._most)
         found = Aside(kept, why, tries, int(time.time()))
         store.put(f"{self._aside}/{kept.id}", json.dumps(found.as_json(), indent=1).encode())
@@ -83,7 +83,7 @@ class Spool:
             return self._counts[user] <= self._most
 
     def _count(self) -> None:
-        """Count what lies aside, if that was not done just before: `events` takes from it too."""
+        """Count the files, unless that was done recently. `sftpjail events` removes some, too."""
         if time.monotonic() < self._counted + _COUNTED:
             return
         self._counted = time.monotonic()
@@ -94,12 +94,12 @@ class Spool:
                 self._counts.update([found.event.user] if found else [])
 
     def done(self, event: TransferEvent) -> None:
-        """Forget an event, wherever it lies. Raises SftpJailError."""
+        """Delete an event, whether it was put aside or is to be retried. Raises SftpJailError."""
         store.remove(f"{self._aside}/{event.id}")
         store.remove(f"{self._again}/{event.id}")
 
     def listed(self) -> list[Aside]:
-        """Return what lies aside, in the order in which it happened.
+        """Return the events that were put aside, in the order in which they happened.
 
         Raises:
             SftpJailError: one cannot be read.
@@ -109,12 +109,12 @@ class Spool:
         return sorted(kept, key=lambda one: (one.event.at, one.since, one.event.id))
 
     def again(self, known: Collection[str] = ()) -> list[TransferEvent]:
-        """Return the events that are to be sent again, in the order in which they happened.
+        """Return the events that are to be retried, in the order in which they happened.
 
-        One that cannot be read is passed over: others are not to wait for it.
+        A file that cannot be read is skipped, so that it does not block the others.
 
         Args:
-            known: the ids of those that are not wanted.
+            known: the ids of events to leave out.
         """
         found = list[Aside | None]()
         for name in set(_names(self._again)).difference(known):
@@ -123,16 +123,16 @@ class Spool:
         return sorted((one.event for one in found if one), key=lambda one: (one.at, one.id))
 
     def send_again(self, names: Collection[str]) -> list[str]:
-        """Have events sent again by the `watch` that runs, or by the next one.
+        """Have events retried by the running `watch`, or by the next one.
 
         Args:
-            names: their ids; all that lie aside if empty.
+            names: their ids; all events that were put aside if empty.
 
         Returns:
-            those of these ids of which nothing lies aside.
+            The ids for which no event was put aside.
 
         Raises:
-            SftpJailError: one cannot be moved.
+            SftpJailError: a file cannot be moved.
         """
         missing = []
         for name in names or _names(self._aside):
@@ -156,7 +156,7 @@ class Spool:
 
 
 def _overflow(event: TransferEvent, most: int) -> TransferEvent:
-    """Return what stands for all events of an account that have no room: one, of the last."""
+    """Return the gap event that stands for all events of an account that are not kept."""
     name = hashlib.sha256(event.user.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     why = f"{most} events of this account lie aside already, and this one or more were dropped"
     return TransferEvent(f"0-0-{name}", "gap", event.at, event.user, event.uid, reason=why)

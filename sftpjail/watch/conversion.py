@@ -1,7 +1,7 @@
-"""From what the log tells to events. Pure; what it knows of open sessions can be kept and recalled.
+"""Turn records of the log into events. Pure; the state of open sessions can be saved and restored.
 
-An upload is complete where its file was closed, and no error of the server's was logged since it
-was opened. A client that is told to stop closes its file as if it were whole: nobody can tell.
+An upload counts as complete if its file was closed and the server has logged no error since it was
+opened. A client that is interrupted closes its file in the same way, and the log does not show it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..transferlog.following import Dropped
 from ..transferlog.records import Login, Operation, Record, Session, Transfer, Unknown
 from .event import Kind, TransferEvent
 
-RECENT = 100  # uploads of a session that a rename may still be about
+RECENT = 100  # uploads of a session that are remembered in case they are renamed
 HELD = 600  # seconds for which an upload under a temporary name waits for its rename
-_OPEN = 1000  # files of a session whose closing is waited for: sshd's own limit is mostly 1024
+_OPEN = 1000  # open files of a session that are remembered; sshd's own limit is usually 1024
 # The names under which WinSCP, lftp and others write a file before they rename it.
 _TEMPORARY = re.compile(r"(?s).*/(?:[^/]+\.(?:filepart|part|tmp)|\.in\.[^/]+)").fullmatch
 _RENAMES = ("rename", "posix-rename")
@@ -28,15 +28,15 @@ _FRACTION = re.compile(r"\.(\d+)").search
 
 @dataclass
 class _State:
-    """What a session has done that later lines may be about.
+    """What a session has done that later lines of the log may refer to.
 
     Args:
-        writing: files that it has open, and whether for writing.
-        held: uploads under a temporary name that are not handed out yet, by path.
+        writing: its open files, and whether they are open for writing.
+        held: uploads under a temporary name that have not become events yet, by path.
         recent: other uploads, oldest first.
-        moment: the time of its last event, as exact as the log has it.
-        counts: how many events that are alike were of that moment.
-        told: it was said that nobody vouches for its lines.
+        moment: the time of its last event, as precise as in the log.
+        counts: the number of identical events at that time.
+        told: whether it was reported that its lines are not verified.
     """
 
     writing: dict[str, bool] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class _State:
     told: bool = False
 
     def note(self, path: str, written: int) -> None:
-        """Remember an upload that a rename may be about, and forget the oldest for it."""
+        """Remember an upload in case it is renamed, and forget the oldest if there are too many."""
         self.recent.pop(path, None)
         self.recent[path] = written
         while len(self.recent) > RECENT:
@@ -60,8 +60,8 @@ class Converter:
     Args:
         member: returns a jailed account by its name, or None.
         by_uid: returns one by its uid, or None.
-        start: returns where an account's sessions start: relative names of a client count from
-            there, since no request of SFTP goes elsewhere.
+        start: returns the directory in which an account's sessions start. A client's relative
+            names start there too, since SFTP has no request to change the directory.
 
     `touched` has the keys of the sessions that changed; see `remembered`.
     """
@@ -78,7 +78,7 @@ class Converter:
         self.touched: set[str] = set()
 
     def convert(self, records: Iterable[Record | Dropped]) -> list[TransferEvent]:
-        """Return the events that records tell of."""
+        """Return the events of some records."""
         for record in records:
             if isinstance(record, Dropped):
                 self._dropped(record)
@@ -90,14 +90,14 @@ class Converter:
         return events
 
     def lost(self, at: int, why: str, user: str = "") -> TransferEvent:
-        """Return the event that says that something of an account, or of anybody, is missing."""
+        """Return a gap event: something in the log is missing, of one account or of anybody."""
         return self._gap(user, at, "", 0, why)
 
     def overdue(self, now: float) -> list[TransferEvent]:
-        """Return the uploads under a temporary name that have waited long enough.
+        """Return the uploads under a temporary name that have waited long enough for a rename.
 
         Args:
-            now: epoch seconds up to which the log was read.
+            now: how far the log was read, in epoch seconds.
         """
         for key, state in self._states.items():
             for path, fields in list(state.held.items()):  # oldest first
@@ -112,12 +112,12 @@ class Converter:
     # -- what is kept ------------------------------------------------------------------------------
 
     def remembered(self, key: str) -> dict[str, Any] | None:
-        """Return what is known of an open session, as JSON can have it; None where it is over."""
+        """Return the state of an open session as JSON data, or None if it has ended."""
         state = self._states.get(key)
         return asdict(state) if state else None
 
     def recall(self, key: str, known: Mapping[str, Any]) -> None:
-        """Go on with a session as `remembered` returned it."""
+        """Restore the state of a session from what `remembered` has returned."""
         self._states[key] = _State(**known)
 
     @property
@@ -153,7 +153,7 @@ class Converter:
             del self._states[key]
 
     def _absolute(self, path: str, account: Account) -> str:
-        """Return the path of a name as a client gave it."""
+        """Return a name that a client has given as an absolute path."""
         if not path or path.startswith("/"):
             return path
         return f"{self._start(account).rstrip('/')}/{path}"
@@ -192,7 +192,7 @@ class Converter:
         event = self._event(state, account, record, "upload", **sums)
         if _TEMPORARY(path):
             state.held[path] = event.as_json()
-            if len(state.held) > RECENT:  # no client renames that late, and all of it is kept
+            if len(state.held) > RECENT:  # no client renames that late, and each is saved
                 self._release(state, next(iter(state.held)))
             return
         self._events.append(event)
@@ -218,10 +218,10 @@ class Converter:
     def _renamed(
         self, state: _State, account: Account, record: Operation, path: str, to: str
     ) -> None:
-        """Take a rename for the last step of an upload, if it is of a file that was uploaded."""
+        """Report a rename as the last step of an upload if the session has uploaded the file."""
         held = state.held.pop(path, None)
         written = held["written"] if held else state.recent.pop(path, None)
-        self._release(state, to)  # which is replaced
+        self._release(state, to)  # the rename replaces it
         here = path.rpartition("/")[0] == to.rpartition("/")[0]
         if written is None or not (held or here):
             self._add(state, account, record, "rename", path=path, to=to)
@@ -231,14 +231,14 @@ class Converter:
         self._add(state, account, record, "upload", **sums)
 
     def _release(self, state: _State, path: str) -> None:
-        """Hand out an upload that waited for its rename, since its file is about to be gone."""
+        """Report an upload that waits for its rename, because its file is removed or replaced."""
         held = state.held.pop(path, None)
         if held:
             self._events.append(TransferEvent.from_json(held))
 
     def _dropped(self, record: Dropped) -> None:
         account = self._by_uid(record.uid)
-        # One limit is for all of a session's scope, in which its monitor is root's.
+        # The rate limit is for the whole scope of a session, including its monitor (root).
         sshd = record.unit.startswith("ssh") or (
             record.uid == 0 and record.unit.startswith("session-")
         )
@@ -291,7 +291,7 @@ def _unsure(why: str) -> str:
 
 
 def _id(state: _State, at: int, time: str, pid: int, what: tuple[str, ...]) -> str:
-    """Return what names an event, made of what its lines say; of those alike each has a number."""
+    """Return the id of an event, a digest of its contents; identical events are numbered."""
     fraction = _FRACTION(time)
     moment = f"{at}.{fraction[1] if fraction else ''}"
     if moment != state.moment:

@@ -1,4 +1,4 @@
-"""Hands events out: those of one account in order, several accounts at once."""
+"""Delivers events: those of one account in order, those of several accounts in parallel."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .event import TransferEvent
 from .handout import Outcome, Result, Worker
 from .queue import Queue
 
-PAUSES = (2, 8, 32, 128, 512, 1800)  # seconds before an event is handed out again; then the last
-PATIENCE = 10.0  # seconds for what runs when the watcher is to end
+PAUSES = (2, 8, 32, 128, 512, 1800)  # seconds before each retry; the last one repeats
+PATIENCE = 10.0  # seconds for which running deliveries may go on when the watcher stops
 
 Deliver = Callable[[TransferEvent, Worker], Outcome]
 Tell = Callable[[str], None]
 
 
 class _Positions:
-    """Positions in the queue, eight bytes each: a million may wait."""
+    """Positions in the queue. Each takes eight bytes, since a million may wait."""
 
     def __init__(self) -> None:
         self._kept, self._first = array("Q"), 0
@@ -50,11 +50,11 @@ class _Line:
     """What waits for one account.
 
     Args:
-        sent: events that somebody sends again.
-        positions: the others.
-        tries: how often the first one was handed out.
-        resends: that one is of `sent`.
-        waits: it is ready, busy or in its pause, and so known to the dispatcher.
+        sent: events that an administrator retries.
+        positions: all other events.
+        tries: how often the first one was tried.
+        resends: whether the first one is in `sent`.
+        waits: whether the dispatcher knows of the account: it is ready, busy or pausing.
     """
 
     sent: deque[TransferEvent] = field(default_factory=deque)
@@ -65,18 +65,18 @@ class _Line:
 
 
 class Dispatcher:
-    """Threads that hand events out.
+    """Threads that deliver events.
 
-    An event that fails is handed out again after a pause, in which its account waits and no other
-    one does. When it was tried often enough it is put aside, and the account goes on.
+    An event that fails is retried after a pause. Meanwhile the events of its account wait, and
+    those of other accounts do not. After the last retry it is put aside, and the next one follows.
 
     Args:
-        queue: has the events.
-        spool: gets those that fail.
-        deliver: hands one out.
-        workers: how many accounts at once.
-        retries: how often an event that failed is handed out again.
-        tell: is told what an administrator should know.
+        queue: holds the events.
+        spool: holds the events that failed.
+        deliver: delivers one event.
+        workers: one for each account that is served in parallel.
+        retries: how often an event that failed is retried.
+        tell: called with messages for the administrator.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Dispatcher:
         self._lines: dict[str, _Line] = {}
         self._ready = deque[str]()
         self._pauses: list[tuple[float, str]] = []
-        self._sending = set[str]()  # the ids of events that are sent again
+        self._sending = set[str]()  # the ids of events that an administrator retries
         self._changed = threading.Condition()
         self._ends = False
         self._threads = [
@@ -101,19 +101,19 @@ class Dispatcher:
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def put(self, user: str, position: int) -> None:
-        """Hand out an event of the queue after all others of its account."""
+        """Deliver an event of the queue after all others of its account."""
         with self._changed:
             line = self._lines.setdefault(user, _Line())
             line.positions.add(position)
             self._wake(user, line)
 
     def send_again(self, events: list[TransferEvent]) -> None:
-        """Hand out events that were aside, before others of their accounts that have not begun."""
+        """Retry events that were put aside, before other events of their accounts."""
         with self._changed:
             for event in events:
                 if event.id not in self._sending:
@@ -124,25 +124,25 @@ class Dispatcher:
 
     @property
     def waiting(self) -> int:
-        """How many events are not done."""
+        """The number of events that are not done."""
         with self._changed:
             lines = self._lines.values()
             return sum(len(line.positions) + len(line.sent) for line in lines)
 
     def waiting_of(self, user: str) -> int:
-        """Return how many events of the queue are not done of an account."""
+        """Return the number of an account's events in the queue that are not done."""
         with self._changed:
             line = self._lines.get(user)
             return len(line.positions) if line else 0
 
     @property
     def sending(self) -> set[str]:
-        """The ids of the events that are being sent again."""
+        """The ids of the events that an administrator retries."""
         with self._changed:
             return set(self._sending)
 
     def end(self) -> None:
-        """Begin nothing new, wait a little for what runs, and leave the rest for the next start."""
+        """Stop: wait briefly for running deliveries, and leave the rest to the next start."""
         with self._changed:
             self._ends = True
             self._changed.notify_all()
@@ -179,18 +179,18 @@ class Dispatcher:
                 continue
             outcome = self._outcome(event, worker)
             if self._ends and outcome.result is Result.FAILED:
-                return  # maybe because it was ended: the next start hands it out again
+                return  # perhaps because it was killed just now; the next start delivers it again
             self._ended(user, line, event, sent is not None, outcome)
 
     def _outcome(self, event: TransferEvent, worker: Worker) -> Outcome:
-        """Hand an event out. A fault of ours is its failure: the thread serves others too."""
+        """Deliver an event. An exception counts as a failure, since the thread must go on."""
         try:
             return self._deliver(event, worker)
         except Exception as error:
             return Outcome(Result.FAILED, f"{type(error).__name__}: {error}")
 
     def _take(self) -> str | None:
-        """Return an account of which the first event is to be handed out; None at the end."""
+        """Return an account whose first event is due, or None when the dispatcher stops."""
         with self._changed:
             while not self._ends:
                 now = time.monotonic()
@@ -227,17 +227,17 @@ class Dispatcher:
         self._over(user, line, event if sent else None)
 
     def _wait(self, user: str, pause: float) -> None:
-        """Go on with the account's event after a pause in seconds."""
+        """Try the account's first event again after a pause, in seconds."""
         with self._changed:
             heapq.heappush(self._pauses, (time.monotonic() + pause, user))
             self._changed.notify()
 
     def _over(self, user: str, line: _Line, sent: TransferEvent | None) -> None:
-        """Go on with the account's next event."""
+        """Drop the account's first event, which is done, and continue with the next one."""
         if sent is None:
             try:
                 self._queue.done(line.positions.first())
-            except SftpJailError as error:  # it will be handed out once more
+            except SftpJailError as error:  # it will be delivered once more
                 self._tell(error.message)
         with self._changed:
             line.tries = 0

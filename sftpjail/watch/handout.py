@@ -1,7 +1,7 @@
-"""Hand one event to the hook scripts and to the plugins, in a worker that is not root's.
+"""Deliver one event to the hook scripts and to the plugins.
 
-What needs root is done here: which scripts are run, where the file is, opening it, and putting it
-into quarantine. Scripts and plugins run in a process of their own, see worker.py.
+This part runs as root: it finds the scripts, finds and opens the uploaded file, and moves it into
+quarantine. Scripts and plugins run in a worker, a process of another user; see worker.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FACTS = ("/etc/passwd", "/etc/group", "/etc/fstab", "/etc/nsswitch.conf", TABLE
 
 
 class Result(Enum):
-    """What became of an event that was handed out."""
+    """The result of a delivery."""
 
     DONE = "done"
     FAILED = "failed"  # to be handed out again
@@ -46,7 +46,7 @@ class Result(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an event, and why, in one line.
+    """The result of a delivery, and the reason in one line.
 
     Attributes:
         result: see `Result`.
@@ -59,14 +59,14 @@ class Outcome:
 
 
 class Worker:
-    """A place in which events are handed out, one after the other; it has a process of its own.
+    """A worker delivers events one after another, in a process of its own.
 
-    The process is started when the first event needs it, and again after it was ended for its time
-    limit. Several may be used at a time, each by one thread or process.
+    The process is started for the first event, and again after it was killed for exceeding its time
+    limit. Several workers may be used in parallel, each by one thread or process.
 
     Args:
-        number: names its scope of systemd's: 1, 2, ...
-        user: as whom scripts and plugins run.
+        number: 1, 2, ...; part of the name of its systemd scope.
+        user: the user who runs scripts and plugins.
         timeout: seconds for each script, and for all plugins together.
         path: the configuration, which the process reads itself.
     """
@@ -81,20 +81,20 @@ class Worker:
         self._host: tuple[object, float, Host] | None = None
 
     def end(self) -> None:
-        """End the process, and whatever it has started; a later event starts another one."""
+        """End the process and everything that it has started. A later event starts a new one."""
         process, self._process = self._process, None
         if process:
             process.end()
 
     def ask(self, request: Mapping[str, Any], descriptor: int | None) -> tuple[str, str]:
-        """Run scripts and plugins; return what became of them, and why. See `worker.run_scripts`.
+        """Run scripts and plugins; return the result and the reason. See `worker.run_scripts`.
 
         Args:
             request: for `worker.py`.
             descriptor: of the uploaded file, or None.
 
         Raises:
-            SftpJailError: the process could not be started, or ended, or took too long.
+            SftpJailError: the process could not be started, ended too early, or took too long.
         """
         if self._process is None:
             self._started += 1
@@ -108,7 +108,7 @@ class Worker:
             result, why = str(said["result"]), one_line(str(said["why"]))
         except BaseException as error:
             self.end()
-            # The last one where the answer is a thousand lists in one another.
+            # RecursionError if the answer is a thousand nested lists.
             if isinstance(error, ValueError | KeyError | TypeError | RecursionError):
                 raise SftpJailError("the worker has not answered as it should") from error
             raise
@@ -117,7 +117,7 @@ class Worker:
         return result, why
 
     def host(self) -> Host:
-        """Return the host as it is now: facts that are read once serve for some events."""
+        """Return the facts, which are read again if files have changed or after a while."""
         now, state = time.monotonic(), tuple(map(_state, _FACTS))
         if self._host is None or self._host[0] != state or now - self._host[1] > _STALE:
             self._host = state, now, Host()
@@ -133,15 +133,15 @@ def _state(path: str) -> tuple[int, int]:
 
 
 def deliver(event: TransferEvent, config: Config, worker: Worker) -> Outcome:
-    """Run the hook scripts and the hooks of plugins for one event, and wait for their end.
+    """Run the hook scripts and the hooks of plugins for one event, and wait until they end.
 
-    It blocks for at most the worker's time limit for each script, and once more for plugins. It
-    raises nothing but the exceptions of signals: an error of ours is a FAILED, which says why.
+    This takes at most the worker's time limit for each script, and once more for all plugins. Only
+    the exceptions of signals are raised; an error of ours is returned as FAILED with its reason.
 
     Args:
         event: what happened.
         config: the configuration, as the watcher has read it.
-        worker: runs it; free until this returns.
+        worker: runs them; nobody else may use it meanwhile.
     """
     try:
         if not worker.user:
@@ -167,9 +167,9 @@ def deliver(event: TransferEvent, config: Config, worker: Worker) -> Outcome:
 def _hand(
     event: TransferEvent, request: dict[str, Any], config: Config, host: Host, worker: Worker
 ) -> Outcome:
-    """Hand an event out, and again where its file changes while a script asks for quarantine.
+    """Deliver an event, again if its file changes before a script has asked for quarantine.
 
-    It is the same file then, whatever name the client may have given it.
+    It is the same file each time, whatever the client may have renamed it to.
     """
     account = _account(event, config, host)
     places = {"host_path": event.path, "host_to": event.to}
@@ -194,7 +194,7 @@ _RESULTS = {"done": Result.DONE, "nothing": Result.NOTHING}
 
 
 def _account(event: TransferEvent, config: Config, host: Host) -> Account | None:
-    """Return whose jail it was, or None where that is unknown by now."""
+    """Return the account that an event is about, or None if it is no longer known."""
     if not event.user or not event.path:
         return None
     try:
@@ -209,7 +209,7 @@ def _account(event: TransferEvent, config: Config, host: Host) -> Account | None
 def _opened(
     event: TransferEvent, account: Account | None, host: Host
 ) -> Iterator[tuple[Upload | None, str]]:
-    """Yield an uploaded file, open, or None and why it is not handed over."""
+    """Yield an uploaded file, open, or None and why scripts do not get it."""
     if event.kind != "upload":
         yield None, ""
         return
@@ -230,7 +230,7 @@ def _opened(
 def _quarantine(
     upload: Upload, event: TransferEvent, request: Mapping[str, Any], why: str, changed: bool
 ) -> Outcome | None:
-    """Put a file into quarantine; None if it has changed, and that matters."""
+    """Move a file into quarantine; return None if it has changed and must be scanned again."""
     about = {**event.as_json(), "host_path": request["host_path"], "why": why, "taken": time.time()}
     taken = take(upload, event.id, about, changed)
     if taken is Taken.CHANGED:

@@ -1,4 +1,4 @@
-"""How many events of one account may wait, so that no client fills the disk with them."""
+"""Limit the number of events that may wait for one account, so that no client fills the disk."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from .event import TransferEvent
 
 
 class Limit:
-    """Keeps events of an account from the queue when too many of them wait in it.
+    """Drops an account's events while too many of them wait in the queue.
 
-    From the first one that is dropped until half of those that wait are done, all of the account
-    are. A gap is queued in place of the first: it is handed out after all that wait, and so when
-    the last one has been dropped.
+    Once one was dropped, all further events of the account are, until half of those that wait are
+    done. A gap event takes the place of the first. It is delivered after all that wait before it,
+    when the last one was dropped already.
 
     Args:
-        most: how many may wait for one account.
-        waiting: returns how many do.
-        gap: makes the event of an account, and a time in epoch seconds, that says why.
-        tell: is told when an account has room again.
+        most: how many events may wait for one account.
+        waiting: returns how many events of an account wait.
+        gap: returns the gap event for a time in epoch seconds, a reason and an account.
+        tell: called with messages for the administrator.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class Limit:
         tell: Callable[[str], None],
     ) -> None:
         self._most, self._waiting, self._gap, self._tell = most, waiting, gap, tell
-        self._dropped = Counter[str]()  # of each account that has no room
+        self._dropped = Counter[str]()  # by account, while it has no room
 
     def admit(self, events: list[TransferEvent]) -> list[TransferEvent]:
-        """Return the events that are to be queued, in their order."""
+        """Return the events to queue, in the same order."""
         admitted = list[TransferEvent]()
         counts = {user: self._waiting(user) for user in {event.user for event in events}}
         for event in events:

@@ -1,4 +1,4 @@
-"""Where on the host lies what a session saw under a path, and as whose."""
+"""Where on the host a path of a session is, and as whom the session writes there."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..system.uploads import Place, Uploader
 def place_of(path: str, account: Account, host: Host) -> Place:
     """Return where a file of a jail is on the host.
 
-    What lies in a mounted directory lies in the mount's source: with session mounts the host knows
-    it by no other path, and with those of fstab it is the same file.
+    For a file in a mounted directory, this is its path in the mount's source. With session mounts
+    the host has no other path for it; with fstab mounts it is the same file.
 
     Args:
-        path: as the session saw it. Its `..` are taken as if there were no symbolic links: what is
-            there instead is no other account's, or it is not opened.
+        path: as the session saw it. Its `..` are resolved as if there were no symbolic links. If
+            that leads to another file, that file is the same account's, or is not opened.
         account: with its profile.
         host: the facts.
     """
@@ -28,7 +28,7 @@ def place_of(path: str, account: Account, host: Host) -> Place:
 
 
 def uploader_at(path: str, account: Account, host: Host) -> Uploader:
-    """Return as whom an account writes a file, as the host has it: a map of owners changes that.
+    """Return the uid and gids with which an account writes a file, after any map of owners.
 
     Args:
         path, account, host: as in `place_of`.
@@ -45,6 +45,6 @@ def _in_jail(path: str, account: Account) -> str:
 
 
 def _shown_by(there: str, account: Account, host: Host) -> Bind | None:
-    """Return the innermost bind that shows a path, or None: the jail has that of its own."""
+    """Return the innermost bind that shows a path, or None if the path is in the jail itself."""
     outer = [bind for bind in host.binds(account.name) if inside(there, bind.target)]
     return max(outer, key=lambda bind: len(bind.target), default=None)

@@ -1,15 +1,15 @@
-"""Events on the disk, from when they were read until each is done.
+"""Events on disk, from when they are read from the log until each is done.
 
-Batches are appended to a segment, a file of lines: an event each, and then one that commits them,
-with how far the log was read and what is known of the sessions that changed. What was not
-committed is not there; the log is read again from the last place. A segment begins with all that
-is known, so that the ones before it are needed for their own events alone, and go when all of these
-are done. That an event is done is marked in a file beside the segment. A mark may be lost, and the
-event is handed out once more; nothing else is.
+Batches are appended to a segment, a file of lines: one for each event, then one that commits the
+batch. That line also says how far the log was read, and has the state of the sessions that changed.
+A batch without it does not count, and is read from the log again. Each segment begins with the
+complete state, so that earlier segments are needed only for their events, and are deleted when
+these are done. A file beside the segment has a mark for each event that is done. If marks are lost,
+as in a crash, their events are delivered once more. Nothing else can be lost.
 
-A segment of which most is done is written anew without that, so that a few events that wait for
-long keep no other on the disk. What is left stands behind a hole as long as the segment was: a
-mark of before means no event of now.
+A segment whose events are mostly done is rewritten without these, so that a few events that wait
+for long do not keep the others on disk. The rewritten lines start after a hole as long as the old
+segment, so that no old mark has the offset of an event that is left.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from ..system import events as store
 from ..transferlog.totals import Place
 from .event import TransferEvent
 
-SEGMENT = 8 << 20  # bytes; then the next one begins
-_BITS = 40  # of a position, for the offset in its segment
+SEGMENT = 8 << 20  # bytes after which a new segment begins
+_BITS = 40  # the bits of a position that are the offset in its segment
 _MARK = 6  # bytes of an offset in a file of marks
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of the host, and not for long
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors that pass by themselves
 
 
 @dataclass
 class Known:
-    """How far the log was read, and what lines that come may be about.
+    """How far the log was read, and the state that is needed to read on.
 
     Args:
-        place: None where nothing was read yet.
-        parser: the reader's sessions; None for one that is over.
-        converter: the same of events.
+        place: how far, or None if nothing was read yet.
+        parser: the sessions of `Reader`; None for one that has ended.
+        converter: the same for `Converter`.
         tests: see `Reader.tests`.
     """
 
@@ -53,7 +53,7 @@ class Known:
     tests: dict[str, int] = field(default_factory=dict)
 
     def add(self, later: Known) -> None:
-        """Bring it up to date."""
+        """Add what has changed later."""
         self.place, self.tests = later.place, later.tests
         for mine, new in ((self.parser, later.parser), (self.converter, later.converter)):
             mine |= new
@@ -66,10 +66,10 @@ class _Segment:
     """One segment.
 
     Args:
-        events: how many it has had.
-        done: how many of them are done.
-        stored: how many it has on the disk.
-        moved: where those are that had another offset when they were read or appended.
+        events: how many events were appended to it.
+        done: how many of these are done.
+        stored: how many are on disk.
+        moved: the present offsets of events that a rewrite has moved, by the former ones.
     """
 
     events: int = 0
@@ -82,21 +82,21 @@ class Queue:
     """The queue of one watcher; several threads may use it.
 
     Args:
-        directory: where it is kept; it is made.
+        directory: where it is kept; created if missing.
 
-    `known` is what the last run has left, `damaged` says that a part of it cannot be read.
+    `known` is the state at the end of the last run. `damaged` says that part of the queue is lost.
     """
 
     def __init__(self, directory: str = EVENTS) -> None:
         self._directory = directory
         was_there = os.path.isdir(directory)
         store.make_place(directory)
-        # Until a place is found in it; without one, what came before this run is gone.
+        # A queue that exists counts as damaged until a place is found in it.
         self.known, self.damaged = Known(), was_there
         self._segments: dict[int, _Segment] = {}
         self._lock = threading.Lock()
         self._last: store.Appended | None = None
-        self._full = 0  # the size of the last segment from which on it is followed by another
+        self._full = 0  # the size in bytes at which the last segment is followed by a new one
         self._number = max(self._numbers(), default=0)
         self._sequence = 0
         self._follows = False  # the segment that is read is the one after the last

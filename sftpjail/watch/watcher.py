@@ -1,4 +1,4 @@
-"""`sftpjail watch`: follows the log, keeps what happens in the queue, and has it handed out."""
+"""`sftpjail watch`: follow the log, keep the events in the queue, and have them delivered."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from .handout import Worker
 from .limit import Limit
 from .queue import Known, Queue
 
-FRESH = 60.0  # seconds after which facts are read anew, whatever the files say
-MISSED = 1.0  # seconds between two looks for an account that is not known
-KEEP = 5.0  # seconds after which it is kept how far the log was read, although nothing happened
-SLOW = 2.0  # seconds in which an operation that failed says so
-LOOK = 30.0  # seconds between two looks for sessions whose process is gone
-AGAIN = 1.0  # seconds between two looks for events that are to be sent again
-PAUSE = 5.0  # seconds before the next try, where the log cannot be read or the queue not written
+FRESH = 60.0  # seconds after which the facts are read again even if no file has changed
+MISSED = 1.0  # seconds between two lookups of an unknown account
+KEEP = 5.0  # seconds after which the place in the log is saved even without events
+SLOW = 2.0  # seconds within which the failure of an operation is logged
+LOOK = 30.0  # seconds between two searches for sessions whose process has gone
+AGAIN = 1.0  # seconds between two searches for events that are to be retried
+PAUSE = 5.0  # seconds to wait if the log cannot be read or the queue cannot be written
 _FILES = ("/etc/passwd", "/etc/group")
 _LOST = (
     "the place up to which the log was read is not there any more: it was rotated away, or is of"
@@ -49,7 +49,7 @@ class Accounts:
         config: which accounts are jailed.
         make: makes the facts.
 
-    `changed` says that what was asked may be answered otherwise; whoever has asked sets it back.
+    `changed` says that earlier answers may be outdated; the caller resets it.
     """
 
     def __init__(self, config: Config, make: Callable[[], Host]) -> None:
@@ -69,7 +69,7 @@ class Accounts:
         return [(one.st_ino, one.st_mtime_ns) if one else None for one in found]
 
     def refresh(self) -> None:
-        """Read the facts again if they may be others."""
+        """Read the facts again if they may have changed."""
         if time.monotonic() > self._at + FRESH or self._signature() != self._files:
             self._read(self._make())
 
@@ -90,17 +90,17 @@ class Accounts:
     # -- for the reader of the log: see `Writers` ----------------------------------------------
 
     def name_of(self, uid: int) -> str | None:
-        """Return whose a uid is, or None."""
+        """Return the name of a uid, or None."""
         return self._asked(lambda: self.host.people.name_of(uid))
 
     def uid_of(self, name: str) -> int | None:
-        """Return somebody's uid, or None."""
+        """Return the uid of a name, or None."""
         return self._asked(lambda: self.host.people.uid_of(name))
 
     def _asked(self, ask: Callable[[], _T | None]) -> _T | None:
         found = ask()
         late = time.monotonic() > self._at + MISSED
-        if found is None and (late or self._signature() != self._files):  # it may have just come
+        if found is None and (late or self._signature() != self._files):  # it may be new
             self._read(self._make())
             found = ask()
         self.changed = self.changed or found is None
@@ -111,14 +111,14 @@ class Watcher:
     """One run of `watch`.
 
     Args:
-        config: how.
-        deliver: hands one event out.
-        workers: in which that is done.
-        tell: is told what an administrator should know.
-        is_over: says that the configuration is another one, so that `run` returns.
-        make: makes the facts.
-        queue: where events are kept.
-        spool: where those that fail are kept.
+        config: the configuration.
+        deliver: delivers one event.
+        workers: the processes in which that is done.
+        tell: called with messages for the administrator.
+        is_over: returns whether the configuration has changed, so that `run` returns.
+        make: returns fresh facts.
+        queue: holds events until they are done.
+        spool: holds events that failed.
     """
 
     def __init__(
@@ -156,14 +156,14 @@ class Watcher:
         self._ready: Callable[[], None] = lambda: None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Go on until the configuration changes, or a signal comes, which is raised.
+        """Follow the log until the configuration changes or a signal is raised.
 
-        Call `end` then.
+        Call `end` afterwards.
 
         Args:
-            ready: called when it is kept from where on the log is read: nothing that comes later
-                is missed. Also when the log cannot be read, or the queue not written, which
-                `tell` hears of.
+            ready: called when the place in the log was saved, so that nothing that comes later is
+                missed. Also called when the log cannot be read or the queue cannot be written,
+                which `tell` reports.
         """
         self._ready = ready
         self.dispatcher.start()
@@ -186,12 +186,12 @@ class Watcher:
                 time.sleep(PAUSE)
 
     def end(self) -> None:
-        """Begin nothing new, and leave what is left for the next start."""
+        """Stop delivering, and leave the remaining events to the next start."""
         self.dispatcher.end()
         self._queue.close()
 
     def _recover(self) -> Place | None:
-        """Go on where the last run ended; return how far the log was read."""
+        """Restore the state of the last run, and return how far it has read the log."""
         for user, position in self._queue.recover():
             self.dispatcher.put(user, position)
         known = self._queue.known
@@ -203,15 +203,16 @@ class Watcher:
         return known.place
 
     def _take(self, batch: list[Record | Dropped]) -> None:
-        """Keep what a batch tells, and hand it out."""
+        """Save the events of a batch, and have them delivered."""
         self._refresh()
         if self._accounts.changed:
             self._accounts.changed = False
             self._reader.look_again(self._accounts)
         now = time.time()
-        if not batch or batch[-1].at > now - SLOW:  # all was read, and not yesterday's log
+        if not batch or batch[-1].at > now - SLOW:  # the end of the log was reached
             events = self._converter.convert([*batch, *self._settled(), *self._ended()])
-            if time.monotonic() > self._waited + LOOK:  # a rename may lie unread at the beginning
+            # After a start, the rename may be among the lines that were not read yet.
+            if time.monotonic() > self._waited + LOOK:
                 self._waited = time.monotonic()
                 events += self._converter.overdue(now)
         else:
@@ -222,7 +223,7 @@ class Watcher:
             self.dispatcher.send_again(self._spool.again(self.dispatcher.sending))
 
     def _gaps(self) -> list[TransferEvent]:
-        """Return the events of nobody that what was read or kept before is missing; each once."""
+        """Return gap events, of no account, for what is missing of the log and of the queue."""
         found = []
         for was_lost, why in ((self._following.lost, _LOST), (self._queue.damaged, _DAMAGED)):
             if was_lost:
@@ -232,7 +233,7 @@ class Watcher:
         return found
 
     def _refresh(self) -> None:
-        """Read the facts again until that goes well: the batch would be lost else."""
+        """Read the facts again, and retry until that succeeds, since the batch would be lost."""
         while True:
             try:
                 return self._accounts.refresh()
@@ -241,9 +242,9 @@ class Watcher:
                 time.sleep(PAUSE)
 
     def _keep(self, events: list[TransferEvent]) -> None:
-        """Keep events, and how far the log was read; of the latter alone only the last in a while.
+        """Save events together with the place in the log. Without events, save it now and then.
 
-        What was not kept when this is ended is read from the log again.
+        What was not saved is read from the log again after a restart.
         """
         place = self._following.place
         changed = bool(self._reader.touched or self._converter.touched) or place != self._place
@@ -255,9 +256,9 @@ class Watcher:
             try:
                 positions = self._queue.append(events, later, self._whole)
                 break
-            except SftpJailError as error:  # the disk is full: the log has it all until then
+            except SftpJailError as error:  # the disk is full; meanwhile the log keeps everything
                 self._tell(f"{error.message}; nothing is handed out until it can be written")
-                self._ready()  # whoever has started the service does not wait for that
+                self._ready()  # systemctl(1) must not wait for that
                 time.sleep(PAUSE)
         self._known, self._kept, self._place = True, time.monotonic(), place
         self._reader.touched = set()
@@ -266,7 +267,7 @@ class Watcher:
             self.dispatcher.put(event.user, position)
 
     def _whole(self) -> Known:
-        """Return all that is known."""
+        """Return the complete state."""
         return self._state(self._reader.sessions, self._converter.sessions)
 
     def _state(self, of_reader: Iterable[bytes], of_converter: Iterable[str]) -> Known:
@@ -278,7 +279,7 @@ class Watcher:
         )
 
     def _settled(self) -> list[Record]:
-        """Return the operations that went well: of which no failure was told for a while."""
+        """Return the operations that succeeded: no failure was logged for a while."""
         if time.monotonic() < self._settles:
             return []
         self._settles = time.monotonic() + SLOW
@@ -288,7 +289,7 @@ class Watcher:
         return self._reader.settle(keys)
 
     def _ended(self) -> list[Record]:
-        """Return the ends of sessions whose process has been gone for a while, without a line."""
+        """Return the ends of sessions whose process has gone without logging the end."""
         if time.monotonic() < self._looked + LOOK:
             return []
         self._looked = time.monotonic()
@@ -297,7 +298,7 @@ class Watcher:
             if seen > now - LOOK or sources.alive(host, pid, began):
                 continue
             gone.add(key)
-            if key in self._gone:  # its last line may have been on the way before
+            if key in self._gone:  # the last time, its last line may still have been on the way
                 records += self._reader.lose(key)
         self._gone = gone
         return records

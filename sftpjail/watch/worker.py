@@ -1,7 +1,7 @@
-"""The program that runs hook scripts and plugins for events, as the user of the configuration.
+"""The program that runs hook scripts and plugins for events, as the configured user.
 
-It is started by handout.py as root, becomes that user before it loads a plugin, and answers one
-request after the other.
+handout.py starts it as root. It becomes that user before it loads a plugin, then answers one
+request after another.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _serve(requests: Requests, user: str, path: str) -> None:
 
 
 class _Ready:
-    """What the process has when it is no longer root's.
+    """The worker once it has dropped its privileges.
 
     Raises:
         SftpJailError: the configuration is wrong, or there is no such user.
@@ -76,7 +76,7 @@ class _Ready:
         self._manager: Manager | None = None
 
     def handle(self, request: Mapping[str, Any], has_file: bool) -> tuple[str, str]:
-        """Return what became of an event, and why.
+        """Return the result of an event, and the reason.
 
         Raises:
             SftpJailError: a plugin does not load.
@@ -96,7 +96,7 @@ class _Ready:
         return ("failed", "; ".join(failures)) if failures else ("done", "")
 
     def _loaded(self) -> Manager:
-        """Return the plugins of others; late, since reading all packages' metadata takes long."""
+        """Return the third-party plugins; late, since reading the metadata of packages is slow."""
         if self._manager is None:
             disabled = (*self._config.plugins_disable, *BUNDLED)
             self._manager = Manager(replace(self._config, plugins_disable=disabled))
@@ -159,7 +159,7 @@ def told(request: Mapping[str, Any], has_file: bool) -> dict[str, object]:
 
 
 def environment(request: Mapping[str, Any], has_file: bool) -> dict[str, str]:
-    """Return the variables that a script gets, besides PATH and LC_ALL: all that it is told."""
+    """Return the environment variables of a script, except PATH and LC_ALL."""
     variables = {}
     for name, value in told(request, has_file).items():
         if isinstance(value, bool):
