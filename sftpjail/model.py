@@ -409,6 +409,12 @@ def inner_first(binds: Iterable[Bind]) -> list[Bind]:
     return sorted(binds, key=lambda bind: -depth(bind.target))
 
 
+def innermost(binds: Iterable[Bind], path: str) -> Bind | None:
+    """Return the innermost of some binds at or above PATH, which it shows, or None."""
+    around = [bind for bind in binds if inside(path, bind.target)]
+    return max(around, key=lambda bind: len(bind.target), default=None)
+
+
 @lru_cache(maxsize=1 << 8)  # the mounts of most jails have the same ones
 def _option(options: tuple[str, ...], beginning: str) -> str:
     """Return the first of some options that begins so, or ""."""

@@ -36,7 +36,6 @@ from ..jails.leftovers import former_name
 from ..jails.membership import find, find_jailed, members, not_jailed, refuse_missing
 from ..jails.owners import named, resolve
 from ..jails.renames import refuse_renamed
-from ..jails.sharing import named as group_named
 from ..jails.sharing import resolve as group_id
 from ..jails.states import States
 from ..model import Account, Bind, Key, Problem, Profile, in_units, outer_first, valid_name
@@ -586,7 +585,7 @@ def _mount_facts(account: Account, bind: Bind, host: Host) -> dict[str, Any]:
         "read_only": bind.read_only,
         "role": bind.role,
         "as": named(bind.owner, host) if bind.owner else None,
-        "group": None if bind.group is None else group_named(bind.group, host),
+        "group": None if bind.group is None else host.people.group_label(bind.group),
         "kept": bind.kept,
         "mounted": host.mount_at(bind.target) is not None,
         "hidden": host.mount_tables.is_hidden(bind),

@@ -254,7 +254,10 @@ def list_keys(context: Context) -> int:
         kept = History(host.files.root + HISTORY).entries()
     granted = grants(kept).get(account.name, Grants()).keys
     seen = records.of(account.uid)
-    found = [_facts(key, granted.get(key.fingerprint), seen.get(key.fingerprint)) for key in keys]
+    found = [
+        key_facts(key) | use_facts(granted.get(key.fingerprint), seen.get(key.fingerprint))
+        for key in keys
+    ]
     context.answers |= {"keys": found, "records_since": records.since}
     if not keys and not context.json:
         context.warn([f"{account.name} has no key"])
@@ -267,13 +270,25 @@ def list_keys(context: Context) -> int:
     return context.close(0)
 
 
-def _facts(key: Key, granted: Grant | None, use: tuple[int, str, int] | None) -> dict[str, Any]:
+def key_facts(key: Key) -> dict[str, Any]:
+    """Return what a key is, for --json."""
     return {
         "type": key.type,
         "bits": key.bits,
         "fingerprint": key.fingerprint,
         "comment": key.comment,
         "options": list(key.options),
+    }
+
+
+def use_facts(granted: Grant | None, use: tuple[int, str, int] | None) -> dict[str, Any]:
+    """Return who has added a key, and its last use, for --json.
+
+    Args:
+        granted: when it was added, if the history has it.
+        use: its last use, if known; see `last_use.uses`.
+    """
+    return {
         "added": granted.at if granted else None,
         "added_by": granted.by if granted else None,
         "used": use[0] if use else None,

@@ -13,7 +13,6 @@ from ..jails.membership import find_jailed
 from ..jails.owners import named, resolve
 from ..jails.renames import refuse_renamed
 from ..jails.sharing import is_as_left
-from ..jails.sharing import named as group_named
 from ..jails.sharing import resolve as group_id
 from ..model import Account, Bind, inside
 from ..openssh.pam_session import program, table
@@ -135,7 +134,7 @@ def _wanted(account: Account, context: Context, host: Host) -> Bind:
 def _owned(bind: Bind, host: Host) -> str:
     """Return in words whose files a mapped mount shows, or which group can write there."""
     if bind.group is not None:
-        return f", where the group {group_named(bind.group, host)} can write"
+        return f", where the group {host.people.group_label(bind.group)} can write"
     if bind.owner is None:
         return ""
     return f", where the files of {named(bind.owner, host)} are its own"

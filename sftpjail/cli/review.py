@@ -30,6 +30,7 @@ from ..reports.review import (
 )
 from .access import days, quota_facts
 from .context import Command, Context, printable
+from .keys import key_facts, use_facts
 
 _SHOWN = 8
 _COLUMNS = ("USER", "STATE", "BY", "SINCE", "LAST", "FROM", "IDLE")
@@ -197,19 +198,8 @@ def _facts(one: Reviewed, now: int, host: Host) -> dict[str, Any]:
 
 
 def _key(key: Key, one: Reviewed, now: int) -> dict[str, Any]:
-    added, use = one.granted.keys.get(key.fingerprint), one.uses.get(key.fingerprint)
-    return {
-        "type": key.type,
-        "bits": key.bits,
-        "fingerprint": key.fingerprint,
-        "comment": key.comment,
-        "options": list(key.options),
-        "expired": has_lapsed(key, now),
-        "added": added.at if added else None,
-        "added_by": added.by if added else None,
-        "used": use[0] if use else None,
-        "from": use[1] if use else None,
-    }
+    granted, use = one.granted.keys.get(key.fingerprint), one.uses.get(key.fingerprint)
+    return {**key_facts(key), "expired": has_lapsed(key, now), **use_facts(granted, use)}
 
 
 _MOMENTS = ("granted", "opened", "last_login", "active")

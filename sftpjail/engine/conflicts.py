@@ -29,7 +29,7 @@ def around_shared(steps: Iterable[Step], host: Host) -> dict[str, SftpJailError]
     for step in wanted:
         action = step.action
         if isinstance(action, Share) and groups.setdefault(action.path, action.gid) != action.gid:
-            both = _named(groups[action.path], host), _named(action.gid, host)
+            both = host.people.group_label(groups[action.path]), host.people.group_label(action.gid)
             words = f"{action.path} cannot belong to the groups {both[0]} and {both[1]} at once"
             advice = "a directory has one group: give the same --group for all of its mounts"
             errors.setdefault(step.owner, SftpJailError(words, advice=advice))
@@ -38,7 +38,7 @@ def around_shared(steps: Iterable[Step], host: Host) -> dict[str, SftpJailError]
             real = host.realpath(source)
             above = next((path for path in components(real)[:-1] if path in groups), "")
             if above:
-                error = _below(source, above, _named(groups[above], host))
+                error = _below(source, above, host.people.group_label(groups[above]))
                 errors.setdefault(step.owner, error)
     return errors
 
@@ -49,10 +49,6 @@ def _below(source: str, above: str, group: str) -> SftpJailError:
         "so somebody could put a link to any directory in its place",
         advice="choose directories that do not lie in each other",
     )
-
-
-def _named(gid: int, host: Host) -> str:
-    return host.people.group_of(gid) or str(gid)
 
 
 def _shown_by(action: object) -> Sequence[str]:

@@ -297,6 +297,10 @@ class People:
         except (KeyError, OverflowError):
             return None
 
+    def group_label(self, gid: int) -> str:
+        """Return the name of a group, or its number if it has no name."""
+        return self.group_of(gid) or str(gid)
+
     def group(self, name: str) -> Group | None:
         """Return a group, local or from a name service, or None; members of both are joined."""
         found = self.groups.get(name)

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import takewhile
 
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
-from ..model import GROUP, SETID, Bind, components, inside, is_valid_name, normal
+from ..model import GROUP, SETID, Bind, components, innermost, inside, is_valid_name, normal
 from ..paths import DISKS, TABLES
 from ..system import processes
 from ..system.mounts import mounts_missing, unmappable
@@ -94,15 +94,8 @@ class MountTables:
 
         If a session mount covers PATH, this is a path in the source of the innermost such bind.
         """
-        outer = [
-            bind
-            for bind in self.binds(name)
-            if bind.kept == "session" and inside(path, bind.target)
-        ]
-        if not outer:
-            return path
-        bind = max(outer, key=lambda bind: len(bind.target))
-        return bind.source + path.removeprefix(bind.target)
+        bind = innermost((bind for bind in self.binds(name) if bind.kept == "session"), path)
+        return bind.source + path.removeprefix(bind.target) if bind else path
 
     def is_busy(self, directory: str) -> bool:
         """Return whether a process of our mount namespace uses DIRECTORY (proc(5)).

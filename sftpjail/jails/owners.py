@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..config import Config
 from ..errors import SftpJailError, did_you_mean
 from ..host import Host
-from ..model import Account, Bind, Ids, Problem, inside, number
+from ..model import Account, Bind, Ids, Problem, innermost, number
 from .guards import ADMIN_GROUPS, administrator
 from .membership import find
 
@@ -149,8 +149,7 @@ def acting(account: Account, path: str, host: Host) -> tuple[Account, str]:
         path: begins with the jail.
         host: the facts.
     """
-    around = [bind for bind in host.binds(account.name) if inside(path, bind.target)]
-    inner = max(around, key=lambda bind: len(bind.target), default=None)
+    inner = innermost(host.binds(account.name), path)
     if inner is None or inner.owner is None:
         return account, host.mount_tables.behind(account.name, path)
     return seen_by(account, inner), inner.source + path.removeprefix(inner.target)

@@ -15,7 +15,7 @@ from ..errors import SftpJailError
 from ..formats.retention import ages_of, is_writable, line, setting
 from ..formats.tagged_lines import Style
 from ..host import Host
-from ..model import Account, Bind, inside, normal
+from ..model import Account, innermost, inside, normal
 from ..paths import RETENTION
 
 SINCE = 250  # the first version of systemd that takes the time to judge by, as m:
@@ -30,15 +30,9 @@ def ages(name: str, host: Host) -> dict[str, int]:
 def place(account: Account, directory: str, host: Host) -> str:
     """Return the path on the host of a directory as an account's sessions see it."""
     path = normal(f"{account.jail}/{directory}")
-    bind = _around(account, path, host)
+    bind = innermost(host.binds(account.name), path)
     found = bind.source + path.removeprefix(bind.target) if bind else path
     return host.mount_tables.place(found)
-
-
-def _around(account: Account, path: str, host: Host) -> Bind | None:
-    """Return the innermost mount of a jail at or above a path, or None."""
-    outer = [bind for bind in host.binds(account.name) if inside(path, bind.target)]
-    return max(outer, key=lambda bind: len(bind.target), default=None)
 
 
 def refuse_host(host: Host) -> None:

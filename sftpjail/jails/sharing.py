@@ -36,11 +36,6 @@ def resolve(text: str, host: Host) -> int:
     return gid
 
 
-def named(gid: int, host: Host) -> str:
-    """Return the name of a group, or its number where it has none."""
-    return host.people.group_of(gid) or str(gid)
-
-
 def refusal(gid: int, host: Host) -> str:
     """Return why a group must not be able to write what jails show, or ""."""
     if gid == 0:
@@ -99,7 +94,7 @@ def others(bind: Bind, host: Host) -> str:
     count, whole = host.files.count_not_shared(bind.source, bind.group, MOST)
     if not count and whole:
         return ""
-    at_least, group = "" if whole else "at least ", named(bind.group, host)
+    at_least, group = "" if whole else "at least ", host.people.group_label(bind.group)
     files = f"{count} file{'s' * (count != 1)}"
     return f"the group {group} cannot change {at_least}{files} in {bind.source}"
 
@@ -108,7 +103,7 @@ def limits(account: Account, bind: Bind, host: Host) -> list[Problem]:
     """Return what an account cannot do in a directory that its mount shares with a group."""
     if bind.group is None:
         return []
-    group = named(bind.group, host)
+    group = host.people.group_label(bind.group)
     found = [
         Problem(
             f"what is uploaded to {bind.source} belongs to its uploader and the group {group}",

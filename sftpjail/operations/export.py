@@ -13,7 +13,6 @@ from ..host import Host
 from ..jails import quota, retention
 from ..jails.closing import expiry, is_disabled
 from ..jails.owners import named
-from ..jails.sharing import named as group_named
 from ..model import Account, Key, exact_size
 from ..openssh import public_keys
 
@@ -155,7 +154,7 @@ def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool)
                 bind.target.removeprefix(account.jail),
                 bind.read_only,
                 named(bind.owner, host) if bind.owner else "",
-                "" if bind.group is None else group_named(bind.group, host),
+                "" if bind.group is None else host.people.group_label(bind.group),
             )
             for bind in sorted(binds, key=lambda bind: bind.target)
         ),

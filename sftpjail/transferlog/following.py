@@ -22,7 +22,7 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..system import programs
 from . import sources
-from .journal_export import Entries, Entry, cursor_of, follows, is_later, is_same
+from .journal_export import Entries, Entry, cursor_of, follows, is_later, is_same, seconds_of
 from .parser import Reader
 from .records import Record
 from .since import Since
@@ -240,8 +240,7 @@ class Following:
         self._told.add(entries, self.place.cursor if self.place else "")
         last = entries[-1]
         with contextlib.suppress(KeyError, ValueError):
-            at = int(last[b"__REALTIME_TIMESTAMP"]) // 1_000_000
-            self.place = Place(at, cursor_of(last))
+            self.place = Place(seconds_of(last), cursor_of(last))
 
 
 class _Look:
@@ -397,5 +396,5 @@ def _is_of(entry: Entry, cursor: str) -> bool:
 
 def _dropped(entry: Entry) -> Dropped:
     unit = entry.get(b"OBJECT_SYSTEMD_UNIT", b"").decode("ascii", "replace")
-    at = int(entry[b"__REALTIME_TIMESTAMP"]) // 1_000_000
-    return Dropped(at, int(entry.get(b"OBJECT_UID", b"-1")), unit, int(entry[b"N_DROPPED"]))
+    uid, messages = int(entry.get(b"OBJECT_UID", b"-1")), int(entry[b"N_DROPPED"])
+    return Dropped(seconds_of(entry), uid, unit, messages)

@@ -30,6 +30,11 @@ def cursor_of(entry: Entry) -> str:
     return entry.get(b"__CURSOR", b"").decode("ascii", "replace")
 
 
+def seconds_of(entry: Entry) -> int:
+    """Return the time of an entry in epoch seconds. Raises KeyError or ValueError."""
+    return int(entry[b"__REALTIME_TIMESTAMP"]) // 1_000_000
+
+
 def _fields(cursor: str) -> dict[str, str]:
     return dict(part.partition("=")[::2] for part in cursor.split(";"))
 

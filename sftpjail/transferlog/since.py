@@ -21,7 +21,7 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..system import programs
 from . import sources, sshd_lines
-from .journal_export import Entries, Entry, cursor_of, is_same
+from .journal_export import Entries, Entry, cursor_of, is_same, seconds_of
 from .logins import Logins
 from .parser import Reader
 from .records import Login, Record
@@ -129,8 +129,7 @@ class Since:
 
     def _go_to(self, entry: Entry) -> None:
         with contextlib.suppress(KeyError, ValueError):
-            at = int(entry[b"__REALTIME_TIMESTAMP"]) // 1_000_000
-            self.place = Place(at, entry[b"__CURSOR"].decode("ascii"))
+            self.place = Place(seconds_of(entry), entry[b"__CURSOR"].decode("ascii"))
 
     # -- files -------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..host import Host
-from ..model import Account, Bind, inside, normal
+from ..model import Account, innermost, normal
 from ..system.uploads import Place, Uploader
 
 
@@ -20,7 +20,7 @@ def place_of(path: str, account: Account, host: Host) -> Place:
         host: the facts.
     """
     there = _in_jail(path, account)
-    bind = _shown_by(there, account, host)
+    bind = innermost(host.binds(account.name), there)
     above, source = (bind.target, bind.source) if bind else (account.jail, account.jail)
     below = there.removeprefix(normal(above)).strip("/")
     deep = bind is not None and "rbind" in bind.options
@@ -33,7 +33,7 @@ def uploader_at(path: str, account: Account, host: Host) -> Uploader:
     Args:
         path, account, host: as in `place_of`.
     """
-    bind = _shown_by(_in_jail(path, account), account, host)
+    bind = innermost(host.binds(account.name), _in_jail(path, account))
     if bind and bind.owner:
         return Uploader(bind.owner.uid, (bind.owner.gid,))
     groups = (host.group(name) for name in host.groups_of(account.name))
@@ -42,9 +42,3 @@ def uploader_at(path: str, account: Account, host: Host) -> Uploader:
 
 def _in_jail(path: str, account: Account) -> str:
     return normal(account.jail + normal("/" + path))
-
-
-def _shown_by(there: str, account: Account, host: Host) -> Bind | None:
-    """Return the innermost bind that shows a path, or None if the path is in the jail itself."""
-    outer = [bind for bind in host.binds(account.name) if inside(there, bind.target)]
-    return max(outer, key=lambda bind: len(bind.target), default=None)

@@ -16,7 +16,6 @@ from ...jails.away import unmounted
 from ...jails.homes import FORBIDDEN
 from ...jails.membership import is_valid, jailed
 from ...jails.owners import named, others, seen_by
-from ...jails.sharing import named as group_named
 from ...jails.sharing import others as not_shared
 from ...jails.submounts import hidden
 from ...model import SETID, inner_first, inside, normal
@@ -338,7 +337,7 @@ def _whose(bind: Bind, host: Host) -> str:
     """Return in words whose files a mount with a map shows as the account's, and whose not."""
     if bind.group is not None:
         rest = not_shared(bind, host)
-        words = f", where the group {group_named(bind.group, host)} can write"
+        words = f", where the group {host.people.group_label(bind.group)} can write"
         return words + (f"; {rest}" if rest else "")
     if bind.owner is None:
         return ""

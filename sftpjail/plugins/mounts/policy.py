@@ -12,7 +12,7 @@ from ...escapes import Advice, Choice, look_at
 from ...host import Host
 from ...jails.away import home_away, refuse_unmounted
 from ...jails.homes import FORBIDDEN, refusal, source_problem
-from ...model import components, inside
+from ...model import components, innermost, inside
 from ...openssh.chroot_path import new_home, path_fix
 
 # In a session's table: the administrator allows a source where others can write.
@@ -23,12 +23,8 @@ BACK = "bring it back, from its disk or a backup, then run sftpjail apply"
 
 def _outer(account: Account, bind: Bind, host: Host) -> Bind | None:
     """Return the bind in the same jail that contains this one, if any."""
-    outer = [
-        b
-        for b in host.binds(account.name)
-        if b.target != bind.target and inside(bind.target, b.target)
-    ]
-    return max(outer, key=lambda b: len(b.target)) if outer else None
+    others = (other for other in host.binds(account.name) if other.target != bind.target)
+    return innermost(others, bind.target)
 
 
 def place_of(account: Account, bind: Bind, host: Host) -> str:

@@ -15,7 +15,7 @@ from ...formats import acl
 from ...host import Host
 from ...jails.handmade import written
 from ...jails.homes import SYSTEM, TOPS
-from ...jails.sharing import is_member, named, refusal, sharing
+from ...jails.sharing import is_member, refusal, sharing
 from ...model import group_option, inside
 from ...openssh.handmade import Block
 from ...openssh.pam_session import table
@@ -64,9 +64,9 @@ def unshare(bind: Bind, host: Host) -> list[Action]:
 
 
 def _other_group(name: str, other: Bind, gid: int, host: Host) -> SftpJailError:
-    has = named(other.group or 0, host)
+    has = host.people.group_label(other.group or 0)
     return SftpJailError(
-        f"will not let the group {named(gid, host)} write in {other.source}: "
+        f"will not let the group {host.people.group_label(gid)} write in {other.source}: "
         f"by a mount of {name} the group {has} does",
         advice=f"a directory has one group: give --group {has}, or unmount that of {name} first",
     )
@@ -78,7 +78,7 @@ def _judge(account: Account, bind: Bind, real: str, gid: int, host: Host) -> Non
     Raises:
         SftpJailError: with the reason.
     """
-    group = named(gid, host)
+    group = host.people.group_label(gid)
     begin = f"will not let the group {group} write in {bind.source}"
     reason = refusal(gid, host)
     if reason:
@@ -149,7 +149,7 @@ def find_problems(account: Account, bind: Bind, host: Host) -> list[Problem]:
     real = host.realpath(bind.source)
     if gid is None or not host.is_dir(real):
         return []
-    group = named(gid, host)
+    group = host.people.group_label(gid)
     if Share(real, gid).pending(host, account.name):
         return [
             Problem(
