@@ -107,7 +107,7 @@ class Events:
     """The section [events]: who runs what `watch` hands out, "" for nobody, and how.
 
     `workers`: accounts at once. `timeout`: seconds for one script. `retries`: how often one that
-    failed is run again. `queue`: how many events of one account may wait, and lie aside.
+    failed is run again. `queue`: how many events of one account may wait, and be put aside.
     """
 
     user: str = ""

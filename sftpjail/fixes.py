@@ -160,7 +160,7 @@ def losing(point: str, host: Paths) -> list[tuple[str, str]]:
         host: the facts.
     """
     command = on(point, host, "umount {}")
-    label = f"if what is in {shown(point)} is not needed: it is lost by this"
+    label = f"if what is in {shown(point)} is not needed: this deletes it"
     return [(label, f"{command} && sftpjail apply")] if command else []
 
 

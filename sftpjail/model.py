@@ -79,7 +79,7 @@ def networks(words: Iterable[str]) -> tuple[str, ...]:
     """
     found = tuple(dict.fromkeys(_network(word.strip()) for word in words if word.strip()))
     if len(found) > MOST_NETWORKS:
-        raise UsageError(f"{len(found)} addresses are too many; {MOST_NETWORKS} are taken")
+        raise UsageError(f"{len(found)} addresses are too many; the limit is {MOST_NETWORKS}")
     return found
 
 
@@ -92,9 +92,9 @@ def _network(word: str) -> str:
     try:
         network = ip_network(word, strict=False)
     except ValueError:
-        raise UsageError(f"{word!r} is no address and no network") from None
+        raise UsageError(f"{word!r} is neither an address nor a network") from None
     if "/" in word and str(network.network_address) != str(_address(word)):
-        raise UsageError(f"{word} has bits of a host; the network is {network}")
+        raise UsageError(f"{word} has host bits set; the network is {network}")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
         four = network.network_address.ipv4_mapped
         raise UsageError(f"{word}: sshd takes such a client for an IPv4 one; write {four}")
@@ -123,7 +123,7 @@ def size(text: str) -> int:
     """
     found = re.fullmatch(rf"([0-9]{{1,19}})([{_UNITS}]?)", text)
     if not found:
-        raise UsageError(f"{text!r} is no size: 500M and 10G are")
+        raise UsageError(f"{text!r} is not a size, such as 500M or 10G")
     count = int(found[1]) << 10 * (_UNITS.find(found[2]) + 1 if found[2] else 0)
     if not LEAST_SIZE <= count <= MOST_SIZE:
         raise UsageError(f"{text}: a quota is at least 1M and less than 1048576T")
@@ -155,7 +155,7 @@ def days(text: str, least: int = 0) -> int:
     unit = 7 if found and found[2] == "w" else 1
     count = int(found[1]) * unit if found else -1
     if not least <= count <= MOST_DAYS:
-        raise UsageError(f"{text!r} is no number of days, as 90d, or weeks, as 12w")
+        raise UsageError(f"{text!r} is not a number of days, such as 90d, or weeks, such as 12w")
     return count
 
 

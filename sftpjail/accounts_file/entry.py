@@ -209,7 +209,7 @@ def _password(value: Any) -> str | None:
     if text == "none":
         return ""
     if text and not _HASH.fullmatch(text):
-        raise InvalidValue("it is neither a hash as of `openssl passwd -6` nor none")
+        raise InvalidValue("it is neither a hash, such as `openssl passwd -6` prints, nor none")
     return text or None
 
 

@@ -135,7 +135,7 @@ def _configobj(text: str, path: str) -> Iterator[Row]:
     places = _places(lines)
     if found.scalars:
         where = places.get("", {})
-        what = f"{shown(found.scalars[0])} stands above the first [ACCOUNT]"
+        what = f"{shown(found.scalars[0])} is above the first [ACCOUNT]"
         raise _refuse(path, where.get(found.scalars[0], 1), what)
     for name in found.sections:
         section, where = found[name], places.get(name, {})
@@ -208,11 +208,11 @@ def _json(text: str, path: str) -> Iterator[Row]:
             at = _after(text, at, ",") if more else at
         at = _after(text, _after(text, at, "]"), "}")
         if at != len(text):
-            raise ValueError("there is more behind its end")
+            raise ValueError("there is more after its end")
     except json.JSONDecodeError as error:
         raise _refuse(path, error.lineno, error.msg) from error
     except _Twice as error:
-        what = f"{shown(str(error))} stands twice in one account"
+        what = f"{shown(str(error))} occurs twice in one account"
         raise _refuse(path, line_of(at), what) from error
     except (ValueError, RecursionError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -288,5 +288,5 @@ def _header(cells: Sequence[str], line: int, path: str) -> list[str]:
         raise _refuse(path, line, "there is no column name")
     twice = next((name for name in names if names.count(name) > 1), "")
     if twice:
-        raise _refuse(path, line, f"the column {twice} stands there twice")
+        raise _refuse(path, line, f"the column {twice} occurs twice")
     return names

@@ -224,7 +224,7 @@ def _refuse_shared(account: Account, host: Host) -> None:
     others = namesakes(account, host)
     if others:
         words = f"{account.name} has the uid {account.uid} of {others[0]}"
-        advice = "without --now their sessions go on"
+        advice = "without --now, their sessions continue"
         raise SftpJailError(f"{words}: it is not known whose sessions these are", advice=advice)
 
 
@@ -241,7 +241,7 @@ def _sessions(account: Account) -> list[Problem]:
         return []
     name = account.name
     command = f"sftpjail disable --now {quote(name)}"
-    what = f"{name} has a session, which goes on"
+    what = f"{name} has an open session, which continues"
     return [Problem(what, "sshd asks only at a login", command, severity="advice")]
 
 

@@ -129,12 +129,12 @@ def _register_adopt(add_parser: Command) -> None:
     who.add_argument(
         "--same-person",
         action="store_true",
-        help="after usermod -l or -u: what sftpjail keeps of the old name or uid is this account's",
+        help="after usermod -l or -u: the records of the old name or uid belong to this account",
     )
     who.add_argument(
         "--another-person",
         action="store_true",
-        help="the same is somebody else's: remove it, keys and mounts too",
+        help="they belong to somebody else: remove them, with keys and mounts",
     )
     parser.add_argument(
         "--keep",

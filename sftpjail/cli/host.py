@@ -175,7 +175,7 @@ def teardown(context: Context) -> int:
     """
     if context.arguments.keep_jails:
         with context.engine(tolerant=True) as engine:
-            done = "useradd, adduser and systemd call sftpjail no more; every jail is as it was"
+            done = "useradd, adduser and systemd no longer call sftpjail; every jail is as it was"
             context.answer_problems([])
             context.carry_out(engine, [OnDetach()], done)
         return context.close(0)

@@ -26,14 +26,14 @@ COLUMNS = ("ID", "WHEN", "USER", "EVENT", "TRIES", "PATH", "WHY")
 
 def register(add_parser: Command) -> None:
     """Add the commands of this module."""
-    parser = add_parser("watch", "hand what happens in jails to hook scripts and plugins")
+    parser = add_parser("watch", "deliver events in jails to hook scripts and plugins")
     parser.set_defaults(run=watch)
-    parser = add_parser("events", "show the events that could not be handed out, or retry them")
+    parser = add_parser("events", "show events that could not be delivered, or retry them")
     parser.add_argument(
         "words",
         nargs="*",
         metavar="ID",
-        help="behind `retry`: those to be sent again; default: all",
+        help="after `retry`: the events to retry; default: all",
     )
     parser.set_defaults(run=events)
 
@@ -124,7 +124,7 @@ def _is_other(path: str, before: tuple[int, int] | None) -> bool:
 
 
 def events(context: Context) -> int:
-    """Show what lies aside, or have it sent again."""
+    """Show what was put aside, or have it sent again."""
     from ..watch.aside import Spool
 
     verb, *ids = context.arguments.words or [""]
@@ -137,18 +137,18 @@ def events(context: Context) -> int:
         if found:
             context.table(COLUMNS, [_row(one) for one in found], yielding=(6, 5))
         else:
-            context.say(["no event lies aside"])
+            context.say(["no event was put aside"])
         context.answers["events"] = [one.as_json() for one in found]
         return context.close(0)
     known = [one.event.id for one in found]
     missing = [name for name in ids if name not in known]
     if missing:
-        raise SftpJailError(f"no event {' '.join(missing)} lies aside", "sftpjail events")
+        raise SftpJailError(f"no event {' '.join(missing)} was put aside", "sftpjail events")
     sent = [one for one in found if not ids or one.event.id in ids]
     if not context.dry_run:
         spool.send_again([one.event.id for one in sent])
     word = "would be sent" if context.dry_run else "is sent"
-    context.say([f"{one.event.id} {word} again" for one in sent] or ["no event lies aside"])
+    context.say([f"{one.event.id} {word} again" for one in sent] or ["no event was put aside"])
     context.answers["events"] = [one.as_json() for one in sent]
     return context.close(0)
 

@@ -93,7 +93,7 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
             raise error
     except SftpJailError as error:
         owner = next(iter(plan.owners)) if len(plan.owners) == 1 else ""
-        found = NotConverged(f"after this change its plan fails, so it was put back: {error}")
+        found = NotConverged(f"planning fails after this change, so it was undone: {error}")
         found.owner = error.owner or owner
         found.meanwhile = True  # perhaps; the next attempt shows
         raise found from error
@@ -188,7 +188,7 @@ def _unsettled(steps: Sequence[Step], host: Host) -> NotConverged:
     who = f"plugin {', '.join(sorted(strangers))}" if strangers and not ours else "sftpjail"
     error = NotConverged(
         f"{who} does not converge: after this change it still wants {_what(steps, host)}",
-        advice="that is a bug; report it with what this command says with --dry-run",
+        advice="that is a bug; report it with the output of this command with --dry-run",
     )
     owners = {step.owner for step in steps if step.owner}
     error.owner = owners.pop() if len(owners) == 1 else ""

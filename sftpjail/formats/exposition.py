@@ -51,7 +51,7 @@ def render(families: Iterable[Family]) -> bytes:
         if not family.samples:
             continue
         if family.name in seen or not _NAME(family.name):
-            raise ValueError(f"{family.name} is no name of a metric, or stands twice")
+            raise ValueError(f"{family.name} is not a valid metric name, or occurs twice")
         seen.add(family.name)
         lines.append(f"# HELP {family.name} {_escaped(family.help)}")
         lines.append(f"# TYPE {family.name} {family.kind}")
@@ -64,7 +64,7 @@ def _labels(labels: Sequence[tuple[str, str]]) -> str:
         return ""
     names = [name for name, _ in labels]
     if len(set(names)) < len(names) or not all(map(_LABEL, names)):
-        raise ValueError(f"{names} are no names of labels, or one stands twice")
+        raise ValueError(f"{names} are not valid label names, or one occurs twice")
     pairs = (f'{name}="{_escaped(value, True)}"' for name, value in labels)
     return "{" + ",".join(pairs) + "}"
 

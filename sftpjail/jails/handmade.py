@@ -167,17 +167,17 @@ class _Reader:
         if self.block.path != MAIN and posixpath.dirname(self.block.path) != DIRECTORY:
             self._lack(f"import changes no file but {MAIN} and those of {DIRECTORY}")
         if criteria is None:
-            self._lack("this chroot is in no Match block, so it is everybody's")
+            self._lack("this chroot is in no Match block, so it applies to everybody")
             return [], "user"
         if len(criteria) != 1 or criteria[0][0] not in ("group", "user"):
-            words = f"a profile is about a group, or users by name, not {self.block.heading}"
+            words = f"a profile applies to a group or to users by name, not to {self.block.heading}"
             self._lack(words)
             return [], "user"
         kind, patterns = criteria[0]
         names = list(dict.fromkeys(patterns.split(",")))
         wrong = [name for name in names if not is_valid(name)]
         if wrong:
-            self._lack(f"a profile is about names, and {wrong[0]} is a pattern, or none it takes")
+            self._lack(f"a profile applies to names; {wrong[0]} is a pattern or not a valid name")
             return [], kind
         if kind == "group":
             taken = {profile.group: profile.name for profile in self.config.profiles}
@@ -211,7 +211,7 @@ class _Reader:
             if account is None:
                 continue
             if not is_valid(name):
-                self._lack(f"sftpjail does not take the name of the member {name!r}")
+                self._lack(f"sftpjail does not accept the name of the member {name!r}")
                 continue
             settings = effective(host, name)
             place = settings.origins.get("chrootdirectory")
@@ -298,7 +298,9 @@ class _Reader:
         account = replace(found, profile=profile)
         pattern = settings.get("chrootdirectory")
         chroot = normal(found.expand(pattern))
-        reason = why_not(account, host) or ("" if found.local else "a directory service brings it")
+        reason = why_not(account, host)
+        if not reason and not found.local:
+            reason = "it comes from a directory service"
         if reason:
             self._lack(f"will not jail {name}: {reason}")
         missing = [path for path in components(chroot) if not host.is_dir(path)]
@@ -405,7 +407,7 @@ def _parsed(value: str) -> Command:
     given = dict(options)  # the last one wins
     odd = [option for option in given if option not in ("-d", "-f", "-l", "-P", "-u", "-R")]
     if odd or rest:
-        raise _Lacking(f"a profile cannot say {(odd or rest)[0]} of internal-sftp")
+        raise _Lacking(f"a profile cannot set {(odd or rest)[0]} of internal-sftp")
     umask, start = given.get("-u", ""), given.get("-d", "")
     if umask and not re.fullmatch(r"0?[0-7]{1,3}", umask):
         raise _Lacking(f"-u {umask}: a profile's umask has three octal digits")

@@ -160,7 +160,7 @@ def source_problem(account: Account, real: str, role: str, host: Host, config: C
     if role == "home" and found is not None and found.st_uid == account.uid:
         return ""
     if inside(own, real) and own != real:
-        return f"{real} holds the home of {account.name}, and who knows whose in future"
+        return f"{real} holds the home of {account.name}, and may hold others in future"
     return _whose(account, real, own, host)
 
 

@@ -75,9 +75,9 @@ def refusal(owner: Ids, host: Host, config: Config) -> str:
         config: whom an administrator has named in `as`.
     """
     if 0 in owner:
-        return "root's files are never another's"
+        return "root's files are never given to anybody else"
     if NOBODY in owner:
-        return f"{NOBODY} is nobody, which is how files show that have an owner of none of these"
+        return f"{NOBODY} is nobody, the owner shown for files whose owner is not mapped"
     for group in GUARDED:
         found = host.group(group)
         if found is not None and found.gid == owner.gid:

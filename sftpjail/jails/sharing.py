@@ -39,7 +39,7 @@ def resolve(text: str, host: Host) -> int:
 def refusal(gid: int, host: Host) -> str:
     """Return why a group must not be able to write what jails show, or ""."""
     if gid == 0:
-        return "root's group is never another's"
+        return "root's group is never given to anybody else"
     if gid == NOBODY:
         return f"{NOBODY} is the group of nobody"
     for name in GUARDED:

@@ -148,7 +148,7 @@ def _of_process(found: Listener, host: Host) -> Daemon:
     )
     unknown = ""
     if found.options is None:
-        unknown = "its command line cannot be told from /proc"
+        unknown = "its command line cannot be read from /proc"
     elif not daemon.config.startswith("/"):
         unknown = f"its file {daemon.config} has no absolute path"
     elif not _is_roots(found.program, host):
@@ -256,7 +256,7 @@ def _of_unit(about: dict[str, str], listens: str, host: Host) -> Daemon | None:
         options = told(_expanded(command[2], about, host)[1:])
     except ValueError:
         options = None
-    why = "" if options is not None else f"the command line of {unit} cannot be told"
+    why = "" if options is not None else f"the command line of {unit} is unknown"
     why = why or ("" if _is_roots(command[1], host) else _not_roots(command[1]))
     if options is None or why:
         return Daemon(command[1], (), 0, places, unit, why)

@@ -74,7 +74,7 @@ def _asked(
         Problem(
             f"PAM does not let {account.name} in from {address}: {words}",
             f"sshd asks the account rules of {service} at each login",
-            advice=f"one of these rules decides so: {rules}",
+            advice=f"one of these rules decides this: {rules}",
             about=account.name,
         )
     ]

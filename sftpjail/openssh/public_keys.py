@@ -229,7 +229,7 @@ def unfit(key: Key) -> str:
     if key.type == "ssh-dss":
         return DSA
     if key.type == "ssh-rsa" and key.bits < 2048:
-        return f"RSA with {key.bits} bits is too weak; at least 2048 are wanted"
+        return f"RSA with {key.bits} bits is too weak; at least 2048 are required"
     if "-cert-" in key.type:
         return "it is a certificate and not a key"
     return refused(key.options)
@@ -303,7 +303,9 @@ def renamed(key: Key, name: str) -> Key:
         UsageError: it is none that a line can have.
     """
     if name != name.strip() or any(ord(c) < 32 or ord(c) == 127 for c in name):
-        raise UsageError(f"a key cannot be called {name!r}: one line, without blanks around it")
+        raise UsageError(
+            f"a key cannot be called {name!r}: it must be one line without surrounding blanks"
+        )
     return _with(key, key.options, name)
 
 
@@ -381,7 +383,7 @@ def _check_addresses(text: str) -> None:
         except ValueError:  # no network, or one with bits of a host
             good = False
         if not good:
-            raise UsageError(f"{word!r} is no address, network or pattern of names")
+            raise UsageError(f"{word!r} is not an address, a network or a pattern of names")
     if all(word.startswith("!") for word in words):
         raise UsageError(f"{text} lets nobody in: all of it is excluded")
 

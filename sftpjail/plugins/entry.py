@@ -158,7 +158,7 @@ def on_teardown(host: Host) -> list[Action]:
 
 
 def _unwatched(host: Host) -> list[Action]:
-    """Return what removes what `watch` keeps; what lies aside stays, and so does its directory."""
+    """Return what removes the state of `watch`. Events that were put aside stay."""
     if not host.is_dir(EVENTS):
         return []
     names = [name for name in host.listdir(EVENTS) if name.startswith(("queue.", "done."))]

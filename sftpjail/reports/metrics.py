@@ -89,7 +89,7 @@ class Collector:
                 what = f"no metrics of {name}: {failed}"
                 found.problems.append(Problem(what, "", severity="advice"))
             success.append(Sample(int(not failed), (("collector", name),)))
-        told = "Whether a part of these metrics could be told (1) or not (0)."
+        told = "Whether these metrics could be collected (1) or not (0)."
         found.families.append(Family("sftpjail_collector_success", "gauge", told, success))
         return found
 
@@ -149,7 +149,7 @@ class Collector:
         samples = [Sample(counts[word], (("severity", word),)) for word in SEVERITIES]
         yield Family("sftpjail_problems", "gauge", "Problems, as in sftpjail check.", samples)
         now = int(time.time())
-        yield _gauge("check_timestamp_seconds", "When the problems were looked for.", now)
+        yield _gauge("check_timestamp_seconds", "When problems were last looked for.", now)
 
     def _of_apply(self) -> Iterator[Family]:
         """Yield what systemd knows of the last run of a unit; nothing without systemd."""
@@ -164,7 +164,7 @@ class Collector:
             return  # it has not run since boot
         yield _gauge("apply_timestamp_seconds", f"When {SERVICE} last ended.", int(at[1]))
         yield _gauge(
-            "apply_exit_code", "The exit code of sftpjail apply then.", int(said[asked[1]])
+            "apply_exit_code", "The exit code of that run of sftpjail apply.", int(said[asked[1]])
         )
 
     # -- counters ----------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class Collector:
 
     @staticmethod
     def _gaps(log: str, count: totals.Count) -> Family:
-        told = "How often the place up to which that log was counted was not found again."
+        told = "How often the place up to which that log was counted was lost."
         return Family(f"sftpjail_{log}_gaps_total", "counter", told, [Sample(count.gaps)])
 
 
@@ -262,7 +262,7 @@ def keep(found: Collected, file: str) -> list[Problem]:
         try:
             kept.withdraw(found.counted.file)
         except SftpJailError as error:
-            what = f"{shown(found.counted.file)} is read still, and nobody writes it any more"
+            what = f"{shown(found.counted.file)} is still there, but is no longer updated"
             problems.append(Problem(what, error.message, severity="advice"))
     found.counted.file = file or found.counted.file
     kept.keep_counted(totals.as_text(found.counted))

@@ -517,7 +517,9 @@ def wrong_owners(options: tuple[str, ...], mapped: bool) -> str:
     except PathRefused as error:
         return why(error)
     if wanted != mapped:
-        return "it has no map of owners" if wanted else "it has a map of owners that fstab has not"
+        if wanted:
+            return "it has no map of owners"
+        return "it has a map of owners, and its fstab line has none"
     prefix = "x-sftpjail.user="
     names = [option.removeprefix(prefix) for option in options if option.startswith(prefix)]
     return former_ids(names[0], options) if names else ""

@@ -37,7 +37,7 @@ def make(program: str, accounts: Sequence[NewAccount]) -> None:
     found = {fields[0]: fields for fields in entries("/etc/passwd")}
     wrong = [one.name for one in accounts if found.get(one.name, [])[2:] != _fields(one)]
     if wrong:
-        raise SftpJailError(f"{program} has not made these accounts as told: {some(wrong, 8)}")
+        raise SftpJailError(f"{program} has made these accounts wrongly: {some(wrong, 8)}")
 
 
 def _lines(account: NewAccount) -> Iterable[str]:

@@ -52,7 +52,7 @@ def take(upload: Upload, name: str, about: Mapping[str, object], changed: bool =
         SftpJailError: the file could not be closed, or there is no record of it; it stays.
     """
     if not re.fullmatch(_ID, name):
-        raise SftpJailError(f"{name!r} is no name for a file in {QUARANTINE}")
+        raise SftpJailError(f"{name!r} is not a valid name for a file in {QUARANTINE}")
     try:
         with contextlib.ExitStack() as opened:
             into = _directory()

@@ -115,7 +115,7 @@ def _words(error: OSError) -> str:
     if error.errno in (errno.ENOENT, errno.ESTALE):
         return "there is no such file any more"
     if error.errno in (errno.ENOTDIR, errno.ELOOP):
-        return "a directory on its way is none, or a symbolic link"
+        return "part of its path is not a directory, or is a symbolic link"
     return f"it cannot be opened: {error.strerror}"
 
 

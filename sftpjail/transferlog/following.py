@@ -174,7 +174,7 @@ class Following:
             looked_at = now
             more = yield from self._up_to(now)
             yield []
-        raise SftpJailError("journalctl has ended, which was to follow the journal")
+        raise SftpJailError("journalctl has ended while following the journal")
 
     def _up_to(self, moment: float) -> Generator[list[Record | Dropped], None, bool]:
         """Yield the records up to a moment, and return whether to look again soon.

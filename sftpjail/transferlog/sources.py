@@ -117,7 +117,7 @@ def _open(host: Host, path: str) -> BinaryIO | None:
         ) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise SftpJailError(f"cannot read {path}: it is no file")
+        raise SftpJailError(f"cannot read {path}: it is not a file")
     return open(fd, "rb")
 
 
@@ -331,7 +331,7 @@ def opened_all(host: Host, path: str) -> list[tuple[str, BinaryIO]]:
         for _, handle in handles:
             handle.close()
     else:
-        raise SftpJailError(f"{path} is being rotated all the time", advice="try again")
+        raise SftpJailError(f"{path} is rotated again and again", advice="try again")
     return handles[::-1]
 
 
@@ -403,7 +403,7 @@ def _read_file(
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         if handle is packed:
             raise SftpJailError(f"cannot read {name}: {error}") from error
-        yield reader.broken(name.encode(), f"cannot be unpacked completely: {error}")
+        yield reader.broken(name.encode(), f"cannot be decompressed to the end: {error}")
     if unfinished:
         handle.seek(-len(lines.rest), os.SEEK_CUR)
     elif lines.rest:

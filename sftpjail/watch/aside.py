@@ -158,7 +158,7 @@ class Spool:
 def _overflow(event: TransferEvent, most: int) -> TransferEvent:
     """Return the gap event that stands for all events of an account that are not kept."""
     name = hashlib.sha256(event.user.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    why = f"{most} events of this account lie aside already, and this one or more were dropped"
+    why = f"{most} events of this account were put aside already; this one or more were dropped"
     return TransferEvent(f"0-0-{name}", "gap", event.at, event.user, event.uid, reason=why)
 
 

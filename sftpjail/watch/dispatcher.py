@@ -221,7 +221,7 @@ class Dispatcher:
             elif sent:
                 self._spool.done(event)
         except SftpJailError as error:
-            self._tell(f"{error.message}; {event.kind} {event.id} is handed out again")
+            self._tell(f"{error.message}; {event.kind} {event.id} is retried")
             self._wait(user, PAUSES[-1])
             return
         self._over(user, line, event if sent else None)

@@ -38,7 +38,7 @@ _LOST = (
     "the place up to which the log was read is not there any more: it was rotated away, or is of"
     " another log"
 )
-_DAMAGED = "a part of what was kept of the log is damaged, or gone"
+_DAMAGED = "part of the saved events is damaged or missing"
 _T = TypeVar("_T")
 
 
@@ -181,7 +181,7 @@ class Watcher:
             except SftpJailError as error:
                 if error.message != told:
                     told = error.message
-                    self._tell(f"{told}; it is tried again")
+                    self._tell(f"{told}; it is retried")
                 ready()
                 time.sleep(PAUSE)
 
@@ -238,7 +238,7 @@ class Watcher:
             try:
                 return self._accounts.refresh()
             except SftpJailError as error:
-                self._tell(f"{error.message}; nothing is handed out until that can be read")
+                self._tell(f"{error.message}; no events are delivered until that can be read")
                 time.sleep(PAUSE)
 
     def _keep(self, events: list[TransferEvent]) -> None:
@@ -257,7 +257,7 @@ class Watcher:
                 positions = self._queue.append(events, later, self._whole)
                 break
             except SftpJailError as error:  # the disk is full; meanwhile the log keeps everything
-                self._tell(f"{error.message}; nothing is handed out until it can be written")
+                self._tell(f"{error.message}; no events are delivered until it can be written")
                 self._ready()  # systemctl(1) must not wait for that
                 time.sleep(PAUSE)
         self._known, self._kept, self._place = True, time.monotonic(), place

@@ -186,7 +186,7 @@ def test_the_first_profile_decides_and_bad_addresses_say_why(machine: Machine) -
         "!192.0.2.7": "names and patterns are not",
         "example.com": "names and patterns are not",
         "192.0.2.0/255.255.255.0": "names and patterns are not",
-        "192.0.2.0/33": "no address and no network",
+        "192.0.2.0/33": "neither an address nor a network",
         "::ffff:192.0.2.7": "write 192.0.2.7",
         "": "--from needs an address",
     }.items():

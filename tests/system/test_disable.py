@@ -45,7 +45,7 @@ def test_keys_passwords_and_certificates_are_shut_out_at_once(machine: Machine) 
     with session(machine, "ann", key, "/home/ann"):
         done = machine.run("sftpjail", "disable", "ann", "--reason", "left the company")
         assert "to let it in again: sftpjail enable ann" in done.out, done
-        assert "ann has a session, which goes on" in done.err, done
+        assert "ann has an open session, which continues" in done.err, done
         assert "fix: sftpjail disable --now ann" in done.err, done
         done = machine.run("sftpjail", "--json", "disable", "--now", "ann")
         assert json.loads(done.out)["ended"] > 0 and not json.loads(done.out)["changed"], done

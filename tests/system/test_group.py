@@ -210,13 +210,13 @@ def test_groups_and_directories_that_may_not_be_shared(machine: Machine) -> None
     )
     mount = ("sftpjail", "mount", "bob")
     for group, reason in (
-        ("root", "root's group is never another's"),
+        ("root", "root's group is never given to anybody else"),
         ("nogroup", "65534 is the group of nobody"),
         ("sudo", "who is in the group sudo has the host"),
         ("disk", "who is in the group disk has the host"),
         ("shadow", "who is in the group shadow has the host"),
         ("nosuch", "there is no group 'nosuch'"),
-        ("0", "root's group is never another's"),
+        ("0", "root's group is never given to anybody else"),
     ):
         refused(machine, *mount, SITE, "/web", "--group", group, says=reason)
     for source, reason in (

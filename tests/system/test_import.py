@@ -224,7 +224,7 @@ def test_what_no_profile_says_stays_as_it_is(machine: Machine) -> None:
     shown = machine.run("sftpjail", "import").out
     for number, words in (
         (at + 1, "the chroot /srv/all is one directory for all of them"),
-        (at + 3, "a profile is about a group, or users by name, not Match User eve Ad"),
+        (at + 3, "a profile applies to a group or to users by name, not to Match User eve Ad"),
         (at + 6, "without ForceCommand internal-sftp"),
         (at + 8, "X11Forwarding yes: every jail shuts that"),
         (at + 6, "sshd refuses the logins of eve: /home/eve "),

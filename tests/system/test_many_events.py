@@ -78,7 +78,7 @@ class Many:
         print(f"{what}: {lost} lost, {repeated} repeated, gaps {dict(gaps)}, {done:.0f} s")
         aside = self.machine.run("sftpjail", "events").out
         assert lost <= len(self.keys) and bool(lost) == bool(gaps)
-        assert aside == "no event lies aside\n"
+        assert aside == "no event was put aside\n"
 
 
 def settings(backend: str) -> str:

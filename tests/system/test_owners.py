@@ -261,8 +261,8 @@ def test_owners_that_may_not_be_lent(machine: Machine) -> None:
     jail(machine, "bob")
     machine.run("useradd", "-M", "-s", "/bin/bash", "carol")
     for owner, reason in (
-        ("root", "root's files are never another's"),
-        ("www-data:root", "root's files are never another's"),
+        ("root", "root's files are never given to anybody else"),
+        ("www-data:root", "root's files are never given to anybody else"),
         ("www-data:shadow", "who has the files of the group shadow has the host"),
         ("www-data:sudo", "who has the files of the group sudo has the host"),
         ("nobody", "65534 is nobody"),
@@ -322,7 +322,7 @@ def test_a_home_shows_the_files_of_the_web_server(kind: str, machine: Machine) -
     assert choice(said, "to give it that owner") == f"chown 33:33 {HOME}", said
     machine.run("chown", "-R", "www-data:www-data", HOME)
     for owner, reason in (
-        ("root", "root's files are never another's"),
+        ("root", "root's files are never given to anybody else"),
         ("www-data:shadow", "who has the files of the group shadow has the host"),
         ("games", "does not allow it"),
     ):

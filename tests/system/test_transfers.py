@@ -498,7 +498,7 @@ def test_no_log_a_wrong_time_and_a_file_that_cannot_be_read(machine: Machine) ->
     done = machine.run("setpriv", "--reuid=65534", "--clear-groups", "sftpjail", "log", check=False)
     assert done.code == 1 and f"cannot read {LOG}: Permission denied" in done.err
     machine.sh(f"rm {LOG}; mkdir {LOG}")
-    assert "it is no file" in machine.run("sftpjail", "log", check=False).err
+    assert "it is not a file" in machine.run("sftpjail", "log", check=False).err
 
 
 def test_since_and_until_filter_what_is_shown_not_what_is_known(machine: Machine) -> None:

@@ -251,7 +251,7 @@ def test_nothing_is_lost_and_what_fails_lies_aside(machine: Machine) -> None:
         (aside,) = answer["events"]
         assert aside["event"]["path"] == "/home/bob/n3" and aside["tries"] == 1
         assert "/home/bob/n3" in machine.run("sftpjail", "events").out
-        refused(machine, "sftpjail", "events", "retry", "none", says="no event none lies aside")
+        refused(machine, "sftpjail", "events", "retry", "none", says="no event none was put aside")
         refused(machine, "sftpjail", "events", "redo", code=2, says="does not know redo")
         machine.sh("rm -r /run/bad/home")
         name = aside["event"]["id"]
@@ -259,7 +259,7 @@ def test_nothing_is_lost_and_what_fails_lies_aside(machine: Machine) -> None:
         assert "is sent again" in machine.run("sftpjail", "events", "retry", name).out
         until(machine, "bob", "upload", 30)
         assert uploads(machine, "bob")[-1] == "/home/bob/n3"
-        assert machine.run("sftpjail", "events").out == "no event lies aside\n"
+        assert machine.run("sftpjail", "events").out == "no event was put aside\n"
         # Without a user nothing runs, and the watcher that runs hears of it.
         machine.write(CONFIG, EVENTS.replace("user = hooks\n", ""))
         assert watcher.wait(30) == 2

@@ -18,7 +18,7 @@ def once(keys: Sequence[Key]) -> list[Key]:
     for key in keys:
         first = found.setdefault(public_keys.blob(key), key)
         if first.line != key.line:
-            raise SftpJailError(f"keys: {key.fingerprint} stands there twice, and not alike")
+            raise SftpJailError(f"keys: {key.fingerprint} is listed twice, with differences")
     return list(found.values())
 
 

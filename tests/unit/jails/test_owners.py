@@ -59,8 +59,8 @@ def test_an_owner_is_named_as_it_is_read(ids: tuple[int, int], words: str, tree:
 @pytest.mark.parametrize(
     ("ids", "reason"),
     [
-        ((0, 33), "root's files are never another's"),
-        ((33, 0), "root's files are never another's"),
+        ((0, 33), "root's files are never given to anybody else"),
+        ((33, 0), "root's files are never given to anybody else"),
         ((33, 42), "the group shadow has the host"),
         ((33, 27), "the group sudo has the host"),
         ((65534, 33), "is nobody"),

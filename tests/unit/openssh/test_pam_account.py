@@ -37,7 +37,7 @@ def test_who_may_not_hears_which_rules_there_are(
     facts, (problem,) = asked(tree)
     assert facts == [Fact("session", "PAM", "Permission denied", NOTE, bad=True)]
     assert problem.what == "PAM does not let ann in from 10.0.0.9: Permission denied"
-    assert problem.advice == "one of these rules decides so: pam_access.so (/etc/pam.d/sshd:2)"
+    assert problem.advice == "one of these rules decides this: pam_access.so (/etc/pam.d/sshd:2)"
     assert problem.severity == "broken" and not problem.fix
 
 

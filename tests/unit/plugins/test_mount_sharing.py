@@ -102,7 +102,7 @@ def test_the_same_mount_without_a_group_restores(tree: Tree, fire: Fire) -> None
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (group_option(0), "root's group is never another's"),
+        (group_option(0), "root's group is never given to anybody else"),
         (group_option(65534), "is the group of nobody"),
         (group_option(42), "who is in the group shadow has the host"),
         (group_option(33), "ann is not in the group www-data"),

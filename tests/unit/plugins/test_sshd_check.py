@@ -247,7 +247,7 @@ def test_on_check_of_a_daemon_that_cannot_be_asked(tree: Tree, fire: Fire) -> No
     tree.listening[1] = replace(tree.listening[1], options=None)
     (problem,) = fire("sshd", "on_check", tree.host(), account=None)
     what = "whether sshd on port 2222 (pid 8) jails anybody is not known: "
-    assert problem.what == f"{what}its command line cannot be told from /proc"
+    assert problem.what == f"{what}its command line cannot be read from /proc"
     assert problem.severity == "broken" and problem.advice
 
 

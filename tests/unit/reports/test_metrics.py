@@ -237,7 +237,7 @@ def test_the_file_of_an_earlier_configuration_goes(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(metrics.kept, "withdraw", refuse)
     (problem,) = keep(Collected(counted=Totals("/old.prom")), "/new.prom")
-    assert "/old.prom is read still" in problem.what
+    assert "/old.prom is still there" in problem.what
 
 
 @pytest.mark.parametrize(

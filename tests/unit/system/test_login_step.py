@@ -530,7 +530,7 @@ def test_a_map_to_what_an_account_was_is_none(
     assert bool(login_step.former_ids("ida", options)) == stale
     assert bool(login_step.wrong_owners(options, mapped=True)) == stale
     assert login_step.wrong_owners(options, mapped=False) == "it has no map of owners"
-    assert "fstab has not" in login_step.wrong_owners(("bind",), mapped=True)
+    assert "fstab line has none" in login_step.wrong_owners(("bind",), mapped=True)
     assert login_step.wrong_owners(("bind",), mapped=False) == ""
     assert "does not map" in login_step.wrong_owners(("X-mount.idmap=x",), mapped=True)
     assert login_step.former_ids("gone", options) == "", "nobody's"

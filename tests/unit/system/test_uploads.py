@@ -33,12 +33,12 @@ def test_a_file_is_open_for_reading_and_known(tmp_path: Path) -> None:
     ("below", "why"),
     [
         (("link",), "a symbolic link"),
-        (("away", "file"), "none, or a symbolic link"),
+        (("away", "file"), "not a directory, or is a symbolic link"),
         (("dir",), "a directory"),
         ((), "a directory"),
         (("fifo",), "a fifo"),
         (("gone",), "no such file"),
-        (("file", "x"), "none, or a symbolic link"),
+        (("file", "x"), "not a directory, or is a symbolic link"),
     ],
 )
 def test_what_is_no_file_is_not_handed_over(

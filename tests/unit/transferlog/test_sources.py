@@ -100,7 +100,7 @@ def test_a_damaged_packed_file_is_told_and_the_others_are_read(
     tree.write(f"{LOG}.3{ending}", packed[: len(packed) // 2])
     tree.write(f"{LOG}.2{ending}", b"not packed at all")
     found = everything(host)
-    assert found[-1] == "now" and sum("cannot be unpacked" in text for text in found) == 2
+    assert found[-1] == "now" and sum("cannot be decompressed" in text for text in found) == 2
 
 
 def test_a_half_written_last_line_is_not_understood(tree: Tree, host: FakeHost) -> None:
@@ -119,7 +119,7 @@ def test_a_log_that_is_no_file_or_cannot_be_read(
     tree: Tree, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree.directory(LOG)
-    with pytest.raises(SftpJailError, match="it is no file"):
+    with pytest.raises(SftpJailError, match="it is not a file"):
         everything(host)
 
     def refuse(*_: object, **__: object) -> int:

@@ -314,7 +314,9 @@ def test_what_lies_aside_of_an_account_is_limited(tmp_path: Path) -> None:
     assert found == {*kept, ("ann", "gap", ""), ("bob", "upload", "/x")}
     assert len(Spool(str(tmp_path / "events"), most=3).listed()) == 5
     again = Spool(str(tmp_path / "events"), most=3).put(upload_of("ann", "/7"), "no", 1)
-    assert again.reason.startswith("3 events of this account lie aside already"), "counted anew"
+    assert again.reason.startswith("3 events of this account were put aside already"), (
+        "counted anew"
+    )
 
 
 def test_events_that_are_alike_have_ids_of_their_own(logged: Logged) -> None:
@@ -551,7 +553,7 @@ def test_a_queue_that_is_gone_or_damaged_says_so(logged: Logged) -> None:
     for path in logged.place.glob("queue.*"):
         path.unlink()
     (gap,) = logged.watch()
-    assert (gap.kind, gap.user) == ("gap", "") and "damaged, or gone" in gap.reason
+    assert (gap.kind, gap.user) == ("gap", "") and "damaged or missing" in gap.reason
     logged.puts("ann", "/b")
     assert kinds(logged.watch()) == [("upload", "/b")]
 
