@@ -1,9 +1,9 @@
 """Whose files a jail sees as the account's own: `mount --as`.
 
-Such a mount has a map with one uid and one gid, each of them another one in the jail than on disk.
-Whatever has an owner or a group that the map does not have, root's above all, shows as nobody's:
-the kernel lets it be read by the bits for others, and never written, renamed, deleted, linked to,
-or given other bits, whatever they are.
+Such a mount maps one uid and one gid on disk to others in the jail. Files whose owner or group is
+not mapped, above all root's, appear as nobody's. The kernel lets sessions read them according to
+the permission bits for others, and never lets them write, rename, delete or link to these files, or
+change their mode.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..model import Account, Bind, Ids, Problem, innermost, number
 from .guards import ADMIN_GROUPS, administrator
 from .membership import find
 
-# Who is in one of these is root, or as good as root, or reads what only root should.
+# Members of these are root, can become root, or can read what only root should.
 GUARDED = (*ADMIN_GROUPS, "root", "disk", "shadow", "kmem", "docker", "lxd", "incus", "libvirt")
-NOBODY = 65534  # what the kernel shows for an id that it cannot show
+NOBODY = 65534  # what the kernel shows for an id that is not mapped
 _LOGIN = ("nologin", "false")
 MOST = 100_000  # entries of a directory that are looked at
 SETTING = "[mounts] of /etc/sftpjail/sftpjail.conf"
@@ -55,9 +55,9 @@ _HELP = "see mount in sftpjail(8)"
 
 
 def named(owner: Ids, host: Host) -> str:
-    """Return OWNER or OWNER:GROUP in names, as `resolve` reads it; numbers where nobody has one.
+    """Return OWNER or OWNER:GROUP as `resolve` reads it: names, or numbers without a name.
 
-    The group is left out where it is the owner's own.
+    The group is left out if it is the owner's primary group.
     """
     name = host.people.name_of(owner.uid)
     account = host.account(name) if name else None
@@ -67,12 +67,12 @@ def named(owner: Ids, host: Host) -> str:
 
 
 def refusal(owner: Ids, host: Host, config: Config) -> str:
-    """Return why nobody's files may be shown to a jail as its own, or "".
+    """Return why no jail may show an owner's files as its own, or "".
 
     Args:
         owner: whose files.
         host: the facts.
-        config: whom an administrator has named in `as`.
+        config: has the owners that an administrator allows with `as`.
     """
     if 0 in owner:
         return "root's files are never given to anybody else"
@@ -92,7 +92,7 @@ def refusal(owner: Ids, host: Host, config: Config) -> str:
 
 
 def _logs_in(account: Account, host: Host, config: Config) -> str:
-    """Return that an account is a person's, who would share files without knowing it, or ""."""
+    """Return why an account seems to belong to a person, whose files must not be shared, or ""."""
     name = account.name
     if find(name, config, host).profile is not None:
         return f"{name} is jailed and logs in itself"
@@ -104,7 +104,7 @@ def _logs_in(account: Account, host: Host, config: Config) -> str:
 
 
 def permission(owner: Ids, host: Host, config: Config) -> str:
-    """Return what is to be written into the configuration for an owner to be allowed, or ""."""
+    """Return the line of the configuration that would allow an owner, or "" if it is allowed."""
     wanted = named(owner, host)
     if wanted in config.owners or any(_is_same(one, owner, host) for one in config.owners):
         return ""
@@ -134,7 +134,7 @@ _OTHERS = {True: "is another owner's or group's", False: "are other owners' or g
 
 
 def seen_by(account: Account, bind: Bind) -> Account:
-    """Return as whom the account acts in the source of a bind: a map makes it the owner there."""
+    """Return the account with the uid and gid that it has in the source of a bind."""
     owner = bind.owner
     if owner is None:
         return account
@@ -142,7 +142,7 @@ def seen_by(account: Account, bind: Bind) -> Account:
 
 
 def acting(account: Account, path: str, host: Host) -> tuple[Account, str]:
-    """Return as whom an account acts at a path in its jail, and what that path is on the host.
+    """Return the account with its uid and gid at a path in its jail, and the host's path.
 
     Args:
         account: with its profile.

@@ -1,7 +1,7 @@
 """How much an account may store in its own directory: `quota` of a profile, and `set --quota`.
 
-That is its home, or the directory that a jail has of its own, and never what is mounted there. What
-was set is in a list, so that it can be taken back; what holds, the file system knows.
+This is its home, or the jail's own directory, without what is mounted there. A list has the quotas
+that were set, so that they can be removed again. The limits in force are those of the file system.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from .quota_systems import Lack, System, is_btrfs, system_of
 
 
 class Use(NamedTuple):
-    """The quota of an account in bytes, how many are stored, None where nobody knows, and a name.
+    """The quota of an account and its use in bytes, and who has set it.
 
-    `by` is "account" or "profile"; `lack` says why nothing enforces it, or is "".
+    `used` is None if it is not known. `by` is "account" or "profile". `lack` says why the quota is
+    not enforced, or is "".
     """
 
     size: int
@@ -69,7 +70,7 @@ def system(account: Account, host: Host) -> System:
 
 
 def store(name: str, size: int | None, by_profile: bool, host: Host) -> list[Action]:
-    """Return the action that writes down a quota; a size of None removes it."""
+    """Return the action that records a quota; a size of None removes it."""
     lines = () if size is None else (quota_line(name, size, by_profile=by_profile),)
     if host.tagged(QUOTAS, Style.USER).get(name, ()) == lines:
         return []
@@ -77,10 +78,10 @@ def store(name: str, size: int | None, by_profile: bool, host: Host) -> list[Act
 
 
 def enforced(account: Account, size: int, host: Host) -> list[Action]:
-    """Return the actions that have the file system enforce a quota, 0 for none.
+    """Return the actions that make the file system enforce a quota; 0 for none.
 
     Raises:
-        SftpJailError: it cannot, and why.
+        SftpJailError: it cannot; says why.
     """
     try:
         found = system(account, host)
@@ -115,5 +116,5 @@ def use(account: Account, host: Host) -> Use | None:
 
 
 def makes_subvolume(account: Account, path: str, host: Host) -> bool:
-    """Return whether a directory of an account that is to be made must be a subvolume."""
+    """Return whether the directory of a new account must be a subvolume."""
     return bool(wanted(account, host)) and is_btrfs(path, host) and bool(host.which("btrfs"))

@@ -1,8 +1,8 @@
 """The file systems that can limit what is stored in a directory.
 
-btrfs by the quota group of a subvolume (btrfs-qgroup(8)), ext4 and xfs by a project, whose number
-is the account's uid (setquota(8), xfs_quota(8)). What others have is refused: nothing counts
-afterwards what the kernel has let in.
+btrfs limits the quota group of a subvolume (btrfs-qgroup(8)). ext4 and xfs limit a project, whose
+number is the account's uid (setquota(8), xfs_quota(8)). Other file systems are refused. No quota is
+only counted afterwards, when the kernel has accepted the data already.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = 1024  # of setquota(8) and repquota(8), in bytes
 
 
 class State(NamedTuple):
-    """The limit that the kernel enforces in bytes, 0 for none, and how many are stored."""
+    """The limit that the kernel enforces, 0 for none, and the use, both in bytes."""
 
     limit: int
     used: int
@@ -76,14 +76,14 @@ class System:
 
     @abstractmethod
     def state(self) -> State:
-        """Return what holds now. Raises Lack."""
+        """Return the present limit and use. Raises Lack."""
 
     @abstractmethod
     def enforce(self, limit: int, before: int) -> list[Run]:
-        """Return what sets the limit in bytes, 0 for none, where it was another before."""
+        """Return the actions that change the limit from BEFORE, both in bytes; 0 for none."""
 
     def moved(self, *make: Sequence[str]) -> tuple[Choice, ...]:
-        """Return the commands that put the files into a directory that MAKE has made."""
+        """Return the commands that move the files to a new directory, which MAKE creates."""
         old = f"{self.path}.without-quota"
         safe = self.host.trusted_path(self.path, follow=False) == self.path
         if not safe or self.host.lstat(old) is not None:
@@ -94,7 +94,7 @@ class System:
             if bind.kept == "fstab" and bind.source == self.path and self.host.mount_at(bind.target)
         ]
         name = self.account.name
-        # Nobody is to change the files while root copies them. Who is shut out already stays so.
+        # Nobody may change the files while root copies them. An account that is shut out stays so.
         jailed = self.host.lstat(f"{ACCOUNTS}/{name}") is not None
         before, after = [["sftpjail", "disable", "--now", name]], ["sftpjail", "enable", name]
         if not jailed or is_shut(self.account, self.host):
@@ -119,9 +119,9 @@ class Btrfs(System):
             raise Lack(what, choices=self.moved(["btrfs", "subvolume", "create", self.path]))
 
     def _group(self) -> QuotaGroup:
-        """Return its quota group; that of the file system's root where it has none.
+        """Return its quota group, or that of the file system's root if it has none.
 
-        All are asked for at once, since a file system may have thousands.
+        All groups are read at once, since a file system may have thousands.
         """
         answer = self.host.ask([self.tool("btrfs"), "qgroup", "show", "--raw", "-re", self.mount])
         groups = quota_groups(answer.out)
@@ -140,8 +140,8 @@ class Btrfs(System):
         return State(found.limit, found.used) if self.exists else State(0, 0)
 
     def enforce(self, limit: int, before: int) -> list[Run]:
-        # By its own path the kernel does not let a subvolume that is full have another limit: the
-        # transaction for that would be over the quota (EDQUOT).
+        # Through its own path, the limit of a full subvolume cannot be changed: the kernel's
+        # transaction would exceed the quota (EDQUOT).
         number = self._group().number
         where = [number, self.mount] if self.exists and number else [self.path]
 
@@ -152,7 +152,7 @@ class Btrfs(System):
 
 
 class _Project(System):
-    """A project whose number is the account's uid; what is made in its directory is of it."""
+    """A project whose number is the account's uid. New files in its directory belong to it."""
 
     def _judge(self) -> None:
         options = self.host.ask(["findmnt", "-nro", "OPTIONS", self.mount]).out.strip().split(",")
@@ -179,7 +179,7 @@ class _Project(System):
         return int(words[0]) if len(words) > 2 and "P" in words[1] and words[0].isdecimal() else 0
 
     def _has_files(self) -> bool:
-        """Return whether it has more than a home begins with."""
+        """Return whether it has more than a new home has."""
         return not set(self.host.listdir(self.path)) <= set(self.host.listdir("/etc/skel"))
 
     def _tag(self, number: int | None = None) -> tuple[str, ...]:

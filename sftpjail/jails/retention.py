@@ -1,8 +1,8 @@
 """Directories that lose their old files: `set --retention`.
 
-systemd-tmpfiles(8) deletes them every day, without following a link at or below the directory, and
-without entering another mount. It does follow links above the directory. So nobody but root may
-be able to put one there, and what it deletes may be nobody else's.
+systemd-tmpfiles(8) deletes them every day. It does not follow links at or below the directory, and
+does not enter other mounts. But it follows links above the directory. So only root may be able to
+create one there, and the files must not be shared with anybody else.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..host import Host
 from ..model import Account, innermost, inside, normal
 from ..paths import RETENTION
 
-SINCE = 250  # the first version of systemd that takes the time to judge by, as m:
+SINCE = 250  # the first version of systemd in which "m:" chooses the modification time
 MOST = 100_000  # entries of a directory that a preview looks at
 
 
 def ages(name: str, host: Host) -> dict[str, int]:
-    """Return after how many days an account's files go, by directory as its sessions see it."""
+    """Return after how many days files are deleted, by directory as sessions see it."""
     return ages_of(host.tagged(RETENTION, Style.BLOCK).get(name, ()))
 
 
@@ -48,7 +48,7 @@ def refuse_host(host: Host) -> None:
 
 
 def refusal(account: Account, directory: str, host: Host) -> str:
-    """Return why no file in a directory may be deleted for its age, or "".
+    """Return why old files in a directory must not be deleted, or "".
 
     Args:
         account: with its profile.
@@ -72,7 +72,7 @@ def refusal(account: Account, directory: str, host: Host) -> str:
 
 
 def block(account: Account, wanted: Mapping[str, int], host: Host) -> tuple[str, ...]:
-    """Return an account's lines; a directory that is refused has its setting and no more."""
+    """Return an account's lines. For a refused directory, only its setting is recorded."""
     found: list[str] = []
     for directory, days in sorted(wanted.items()):
         found.append(setting(directory, days))
@@ -88,19 +88,19 @@ def is_active(account: Account, directory: str, days: int, host: Host) -> bool:
 
 
 def store(name: str, lines: tuple[str, ...], host: Host) -> list[Action]:
-    """Return the action that gives an account these lines; none takes them away."""
+    """Return the action that sets the lines of an account, or removes them if there are none."""
     if host.tagged(RETENTION, Style.BLOCK).get(name, ()) == lines:
         return []
     return [SetLines(RETENTION, name, lines, Style.BLOCK)]
 
 
 def old_files(account: Account, directory: str, days: int, host: Host) -> tuple[int, bool]:
-    """Return how many files in a directory are too old now, and whether all were looked at."""
+    """Return how many files in a directory are too old, and whether all were examined."""
     return host.files.count_old(place(account, directory, host), days, MOST)
 
 
 def whose(source: str, host: Host) -> str:
-    """Return an account whose old files go in a directory, around it or below it, or ""."""
+    """Return an account whose old files are deleted in, above or below a directory, or ""."""
     real = host.realpath(source)
     for name, lines in host.tagged(RETENTION, Style.BLOCK).items():
         for directory in _paths(lines):

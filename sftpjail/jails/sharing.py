@@ -1,8 +1,8 @@
 """Directories in which a group of the host may write: `mount --group`.
 
-The directory itself gets the group, the set-group-ID bit and a default access list; nothing that is
-in it changes. It needs no idmapped mount, and can less than one: each file still belongs to who has
-made it, and the mode that a client sends with it limits what its group may do.
+The directory gets the group, the set-group-ID bit and a default access list. Its contents do not
+change. This needs no idmapped mount, but is weaker: each file belongs to its uploader, and the mode
+that a client sends with it limits what the group may do.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def refusal(gid: int, host: Host) -> str:
 
 
 def is_member(account: Account, gid: int, host: Host) -> bool:
-    """Return whether an account is in a group, by its primary one too."""
+    """Return whether an account is in a group, including its primary group."""
     if account.gid == gid:
         return True
     name = host.people.group_of(gid)
@@ -58,7 +58,7 @@ def is_member(account: Account, gid: int, host: Host) -> bool:
 
 
 def sharing(real: str, host: Host) -> list[tuple[str, Bind]]:
-    """Return the mounts, each with its account's name, by which a group shares a directory.
+    """Return the mounts that share a directory with a group, each with its account's name.
 
     Args:
         real: the directory, without links.
@@ -77,9 +77,9 @@ def sharing(real: str, host: Host) -> list[tuple[str, Bind]]:
 
 
 def is_as_left(bind: Bind, host: Host) -> bool:
-    """Return whether a shared directory has what the mounts have given it, and nothing else since.
+    """Return whether a shared directory still has the group and mode that the mounts have set.
 
-    Then the last of them gives it back what it had before.
+    Then removing the last mount restores what it had before.
     """
     now, former = host.access(host.realpath(bind.source)), acl.read(bind.former)
     if now is None or former is None or bind.group is None:
@@ -88,7 +88,7 @@ def is_as_left(bind: Bind, host: Host) -> bool:
 
 
 def others(bind: Bind, host: Host) -> str:
-    """Return in words how much in a shared directory the group cannot change, or ""."""
+    """Return in words how many files in a shared directory the group cannot change, or ""."""
     if bind.group is None:
         return ""
     count, whole = host.files.count_not_shared(bind.source, bind.group, MOST)

@@ -30,7 +30,7 @@ _SINGLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class KeyLine:
-    """A key of an account, as its file has it and as `key add` would write it."""
+    """A key of an account, as in its file and as `key add` would write it."""
 
     raw: Key
     key: Key
@@ -38,7 +38,7 @@ class KeyLine:
 
 @dataclass(frozen=True)
 class Known:
-    """An account as it is: its entry, the entry's keys, and why apply would refuse some of it."""
+    """An account: its entry, the entry's keys, and why `apply` would refuse part of it."""
 
     account: Account
     entry: Entry

@@ -1,11 +1,11 @@
 """The processes in which hook scripts and plugins get events: one for each worker of `watch`.
 
-The watcher, who is root, sends a request with at most one descriptor over a socket, which is the
-process's standard input, and gets one answer. The process is not root's, and what it answers is
-not trusted: it can lie about what a script said, and nothing more.
+The watcher runs as root. It sends a request with at most one descriptor over a socket, which is the
+standard input of the process, and gets one answer. The process does not run as root, and its answer
+is not trusted: it can lie about the result of a script, and nothing more.
 
-Under systemd each lies in a scope of its own, so that all that it has started ends with it. Else
-that is its process group, and it ends its scripts itself when it is told to.
+Under systemd, each process has a scope of its own, so that everything that it has started ends with
+it. Without systemd, it has a process group, and ends its scripts itself when it gets SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ..errors import SftpJailError
 from .programs import start
 
 MOST = 64 << 10  # bytes of an answer
-_GRACE = 2.0  # seconds in which a process ends its scripts
+_GRACE = 2.0  # seconds that a process has to end its scripts
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CGROUPS = "/sys/fs/cgroup"
-# What the process runs; its first argument is where the package lies.
+# The program of the process; its first argument is the directory of the package.
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
     "from sftpjail.watch.worker import program; program()"
@@ -43,7 +43,7 @@ class WorkerProcess:
 
     Args:
         arguments: of the program, `watch/worker.py`.
-        scope: how a scope of systemd's is called, without `.scope`; "" for none.
+        scope: the name of its systemd scope, without `.scope`; "" for none.
 
     Raises:
         SftpJailError: it cannot be started.
@@ -73,7 +73,7 @@ class WorkerProcess:
             timeout: seconds to wait for the answer.
 
         Raises:
-            SftpJailError: there is no answer in time, or the process has ended.
+            SftpJailError: there was no answer in time, or the process has ended.
         """
         rights = [] if descriptor is None else [descriptor]
         try:
@@ -88,7 +88,7 @@ class WorkerProcess:
         return answer
 
     def end(self) -> None:
-        """End it and all that it has started."""
+        """End the process and everything that it has started."""
         self._ours.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
@@ -103,7 +103,7 @@ class WorkerProcess:
 
 
 def _in_scope(scope: str) -> tuple[str, ...]:
-    """Return the words that start a program in a scope, or none."""
+    """Return the command that starts a program in a scope, or nothing."""
     if not scope:
         return ()
     return ("systemd-run", "--scope", "--quiet", "--collect", f"--unit={scope}", "--")
@@ -115,7 +115,7 @@ def scopes() -> bool:
 
 
 def _kill_scope(scope: str) -> None:
-    """Kill what is left in a scope, whatever session or process group it has made for itself."""
+    """Kill what is left in a scope, even in sessions and process groups of its own."""
     places = (f"{_CGROUPS}/system.slice/{scope}.scope", f"{_CGROUPS}/unified/{scope}.scope")
     for place in places:
         with contextlib.suppress(OSError), open(f"{place}/cgroup.kill", "w") as file:
@@ -134,10 +134,10 @@ def become(name: str) -> None:
     """Become an account with all its groups, for good, and end when the watcher ends.
 
     Args:
-        name: of the account.
+        name: the account.
 
     Raises:
-        SftpJailError: there is none, or we remained somebody else.
+        SftpJailError: there is no such account, or the change of user has failed.
     """
     try:
         account = pwd.getpwnam(name)
@@ -179,7 +179,7 @@ class Requests:
         self._socket.send(answer)
 
     def give(self, descriptor: int | None) -> None:
-        """Make a descriptor number 3, as hook scripts know it; without one that is /dev/null.
+        """Make a descriptor number 3, where hook scripts expect it, or open /dev/null there.
 
         It always has something, so that nothing else is opened under that number.
         """

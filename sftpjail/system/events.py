@@ -1,4 +1,4 @@
-"""What `watch` keeps in /var/lib/sftpjail/events, for root alone: segments, marks and events."""
+"""The files of `watch` in /var/lib/sftpjail/events: segments, marks and events, for root only."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ AGAIN = "again"
 
 @contextlib.contextmanager
 def one_watcher() -> Iterator[None]:
-    """Let no other `watch` begin meanwhile; our pid is in the file that is locked.
+    """Keep other instances of `watch` from starting. The locked file has our pid.
 
     Raises:
-        SftpJailError: another one runs.
+        SftpJailError: another one is running.
     """
     with lock(WATCHING, 0.0):
         _overwrite(WATCHING, b"%d\n" % os.getpid())
@@ -54,11 +54,11 @@ class Appended:
             raise _unwritable(path, error) from error
 
     def append(self, data: bytes, sync: bool) -> None:
-        """Write DATA behind all that is there.
+        """Append DATA.
 
         Args:
-            data: if it cannot be written, a part of it may be there.
-            sync: it is on the disk when this returns.
+            data: what to write. On an error, part of it may be written.
+            sync: wait until it is on disk.
 
         Raises:
             SftpJailError: it cannot be written.
@@ -97,7 +97,7 @@ def make_place(directory: str = EVENTS) -> None:
 
 
 def put(path: str, content: bytes) -> None:
-    """Write a file as a whole, on the disk when this returns. Raises SftpJailError."""
+    """Write a whole file and wait until it is on disk. Raises SftpJailError."""
     try:
         files.write_staged(path, content, False, 0o600, os.geteuid(), os.getegid())
         files.move(files.stage_name(path), path)
@@ -107,15 +107,15 @@ def put(path: str, content: bytes) -> None:
 
 
 def put_behind(path: str, hole: int, content: bytes) -> None:
-    """Write a file anew, with a hole before what it has; it is on the disk when this returns.
+    """Replace a file by one that begins with a hole, and wait until it is on disk.
 
     Args:
-        path: it exists.
-        hole: bytes, which take no room.
-        content: what comes behind it.
+        path: an existing file.
+        hole: the size of the hole in bytes. It takes no space on disk.
+        content: what follows the hole.
 
     Raises:
-        SftpJailError: it cannot be written, and is as it was.
+        SftpJailError: it cannot be written; the old file is unchanged.
     """
     staged = files.stage_name(path)
     try:
@@ -134,12 +134,12 @@ def put_behind(path: str, hole: int, content: bytes) -> None:
 
 
 def settle(directory: str) -> None:
-    """Have the names in a directory on the disk."""
+    """Wait until the names in a directory are on disk."""
     files.sync_dirs({directory})
 
 
 def remove(path: str) -> None:
-    """Remove a file; it may be gone. Raises SftpJailError."""
+    """Remove a file, if it exists. Raises SftpJailError."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -149,7 +149,7 @@ def remove(path: str) -> None:
 
 
 def move(source: str, target: str) -> bool:
-    """Rename a file of ours; return whether it was there. Raises SftpJailError."""
+    """Rename a file; return whether it existed. Raises SftpJailError."""
     try:
         os.rename(source, target)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What changes of an account, in words."""
+"""The changes of an account in words."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...escapes import counted, shown
 class Change:
     """The change of one account.
 
-    `kind` is new, changed, unchanged or disabled (as FILE does not list it). `lines` say in words
-    what changes. `password` is what is shown of one: "(set)", "(changed)" or "none"; "" where that
-    is not managed.
+    `kind` is new, changed, unchanged or disabled (because FILE does not list it). `lines` say in
+    words what changes. `password` is what is shown of a password: "(set)", "(changed)" or "none",
+    or "" if it is not managed.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Change:
 
 
 def password_word(password: str) -> str:
-    """Return what is shown of a hash, or of "" for none."""
+    """Return what is shown of a password hash; "" means no password."""
     return "(set)" if password else "none"
 
 
@@ -61,7 +61,7 @@ def _features(entry: Entry, password: str) -> Iterator[str]:
 
 
 def differences(before: Entry, after: Entry) -> Iterator[str]:
-    """Yield in words what changes beside keys, mounts and password."""
+    """Yield the other changes in words, without keys, mounts and password."""
     if before.comment != after.comment:
         yield f"comment {shown(before.comment or '')} -> {shown(after.comment or '')}"
     if before.expires != after.expires:

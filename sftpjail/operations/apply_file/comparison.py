@@ -1,4 +1,4 @@
-"""FILE beside the host: what changes of each account, and what is to be done for all."""
+"""Compare FILE with the host: the changes of each account, and what to do for all of them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Comparison:
 
     @property
     def opens_or_shuts(self) -> list[str]:
-        """Sentences: who is let in again, and who is shut out because FILE lacks it."""
+        """Sentences that name who is let in again, and who is shut out because FILE lacks them."""
         return [*self.draft.opened, *(f"{name} is shut out" for name in self.shut)]
 
     def fail(self, name: str, error: SftpJailError) -> None:

@@ -1,4 +1,4 @@
-"""What is to be done for accounts, before plans are made of it."""
+"""What to do for accounts, before it becomes plans."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ OVERRIDE = "a file of accounts never overrides this; see sftpjail adopt --force"
 
 @dataclass(frozen=True)
 class NewJail:
-    """An account that is to be made, and its jail.
+    """A new account and its jail.
 
-    `stale` are the keys that its key file has already, `depth` is how many of its mounts lie in
-    each other, and with `subvolume` its home must be one of btrfs.
+    `stale` are the keys that its key file already has. `depth` is how deep its mounts are nested.
+    With `subvolume`, its home must be a subvolume of btrfs.
     """
 
     made: NewAccount
@@ -39,9 +39,9 @@ class NewJail:
 
 @dataclass
 class Draft:
-    """What is to be done for one account, or for all of them.
+    """What to do for one account, or for all of them.
 
-    `opened` has sentences about accounts that are let in again, and `notices` what else to report.
+    `opened` has sentences about accounts that are let in again, `notices` what else to report.
     """
 
     room: list[OnUnmount] = field(default_factory=list)  # what is unmounted first
@@ -56,11 +56,11 @@ class Draft:
     notices: list[str] = field(default_factory=list)
 
     def add(self, other: Draft) -> None:
-        """Append what is to be done for another account."""
+        """Add what to do for another account."""
         for name, more in vars(other).items():
             getattr(self, name).extend(more)
 
 
 def to_be_disabled(entry: Entry) -> bool:
-    """Return whether FILE wants an account disabled, and the time of that is not over."""
+    """Return whether FILE wants an account disabled, until a date that has not come yet, if any."""
     return bool(entry.disabled) and not (entry.until and entry.until <= today())

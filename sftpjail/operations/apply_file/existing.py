@@ -1,4 +1,4 @@
-"""An account that is jailed already, and how it becomes what FILE says."""
+"""Change an account that is jailed already to what FILE says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ExistingAccount:
         self._draft = Draft()
 
     def draft(self) -> tuple[Change, Draft]:
-        """Return what is to be done for it. Raises SftpJailError: it cannot be as FILE says."""
+        """Return what to do for it. Raises SftpJailError if it cannot be as FILE says."""
         entry, before, after, name = self._entry, self._before, self._after, self._entry.name
         busy = passing(name, self._host)
         if busy:
@@ -73,7 +73,7 @@ class ExistingAccount:
         return Change(name, kind, before, after, said, password), self._draft
 
     def _refuse_other(self) -> None:
-        """Refuse what no file of accounts changes."""
+        """Refuse changes that a file of accounts cannot make."""
         entry, account = self._entry, self._account
         name, profile = entry.name, account.profile.name if account.profile else ""
         if entry.uid is not None and entry.uid != account.uid:
@@ -129,7 +129,7 @@ class ExistingAccount:
         return password_word(hash_of(old)), "(changed)" if new else "none"
 
     def _change_storage(self, remounted: bool) -> None:
-        """Plan the quota, and the directories that lose their old files.
+        """Plan the quota, and the directories in which old files are deleted.
 
         Args:
             remounted: its mounts change, and with them what its directories are.

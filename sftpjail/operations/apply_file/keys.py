@@ -1,4 +1,4 @@
-"""The keys of an account: which come, and which go."""
+"""Which keys of an account are added, and which are removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..export import KeyLine
 
 
 def once(keys: Sequence[Key]) -> list[Key]:
-    """Return keys each once. Raises SftpJailError: one is there twice, with other options."""
+    """Return keys without duplicates. Raises SftpJailError if two of these have other options."""
     found: dict[str, Key] = {}
     for key in keys:
         first = found.setdefault(public_keys.blob(key), key)
@@ -25,16 +25,16 @@ def once(keys: Sequence[Key]) -> list[Key]:
 def key_changes(
     account: Account, keys: Sequence[Key], there: Sequence[KeyLine]
 ) -> tuple[list[Event], list[str]]:
-    """Return the events after which an account has exactly these keys, and in words what changes.
+    """Return the events that give an account exactly these keys, and the changes in words.
 
-    A line that means the same stays as it is written.
+    A line that means the same stays as it is.
     """
     wanted = {key.line: key for key in keys}
     kept = {one.key.line: one.raw.line for one in there if one.key.line in wanted}
     stays = set(kept.values())
     gone = {one.raw.line: one.raw for one in there if one.raw.line not in stays}
     new = [key for line, key in wanted.items() if line not in kept]
-    # First those that come: there is no moment without a key.
+    # Additions come first, so that the account is never without a key.
     events: list[Event] = [OnKeyAdd(account, key) for key in new]
     events += [OnKeyRemove(account, key) for key in gone.values()]
     lines = [f"+ key {_in_words(key)}" for key in new]

@@ -1,4 +1,4 @@
-"""The mounts of an account: which come and go, and which wait for others."""
+"""Which mounts of an account are added and removed, and which must wait for others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .draft import Draft
 
 
 def by_level(binds: Sequence[Bind]) -> list[list[Bind]]:
-    """Return binds by how many of them lie above each, those with none first.
+    """Return binds grouped by how many others are above them, outermost first.
 
-    A mount waits for those above it: its mount point is in the source of the last of them, of which
-    there are facts when that one is mounted.
+    A mount must wait for those above it: its mount point is in the source of the innermost one,
+    which can be examined only when that one is mounted.
     """
     targets, found = {bind.target for bind in binds}, dict[int, list[Bind]]()
     for bind in binds:
@@ -34,11 +34,11 @@ def wanted_binds(
     host: Host,
     there: Mapping[str, Bind] | None = None,
 ) -> list[Bind]:
-    """Return the binds that the mounts of FILE are.
+    """Return the mounts of FILE as binds.
 
     Args:
-        account: with its profile; it need not be there yet.
-        mounts: those of FILE, None for none.
+        account: with its profile; it need not exist yet.
+        mounts: those of FILE, or None.
         host: the facts.
         there: binds by target that may stay below a home, and on a source without nosuid.
     """
@@ -60,10 +60,10 @@ def wanted_binds(
 
 
 class MountChanges:
-    """How the mounts of a jail become those that FILE wants.
+    """Changes the mounts of a jail to those of FILE.
 
-    What lies below a mount that comes, goes or becomes another one is mounted there anew: its mount
-    point is in another directory then.
+    Mounts below one that is added, removed or replaced are mounted again, since their mount point
+    is then in another directory.
 
     Args:
         account: with its profile.
@@ -74,7 +74,7 @@ class MountChanges:
     def __init__(self, account: Account, mounts: Sequence[MountWanted], host: Host) -> None:
         self._account = account
         there = {bind.target: bind for bind in host.binds(account.name) if bind.is_asked_for}
-        # A home that shows as it is, the jail has anyway.
+        # The jail mounts a home without a map of owners anyway.
         listed = wanted_binds(account, mounts, host, there)
         wanted = {one.target: one for one in listed if one.is_asked_for or one.target in there}
         both = [target for target in wanted if target in there]
@@ -85,7 +85,7 @@ class MountChanges:
         come_or_go = {*wanted, *there} - {*both}
         outer = {*come_or_go, *(bind.target for bind in other)}
         moved = [there[target] for target in same if _is_below(target, outer)]
-        homes = [bind for bind in gone if bind.role == "home"]  # they lose their map, no more
+        homes = [bind for bind in gone if bind.role == "home"]  # they only lose their map
         gone = [bind for bind in gone if bind.role != "home"]
         early = [*other, *moved]
         if early or any(_is_below(target, outer) for target in come_or_go):
@@ -102,7 +102,7 @@ class MountChanges:
         ]
 
     def draft(self, repairs: Sequence[Event]) -> Draft:
-        """Return what is to be done.
+        """Return what to do.
 
         Args:
             repairs: the events that repair the jail with the mounts that it has now.
@@ -123,7 +123,7 @@ class MountChanges:
         return draft
 
     def _unmounted(self, binds: Sequence[Bind]) -> list[OnUnmount]:
-        """Return the events of binds that end, the innermost first."""
+        """Return the events that remove binds, innermost first."""
         return [OnUnmount(self._account, bind) for bind in inner_first(binds)]
 
     def _in_words(self, bind: Bind) -> str:
@@ -139,7 +139,7 @@ class MountChanges:
 
 
 def is_beside(mount: OnMount, targets: Sequence[str]) -> bool:
-    """Return whether a mount is at none of these targets, nor above or below one."""
+    """Return whether a mount is neither at, nor above, nor below any of these targets."""
     target = mount.bind.target
     return not any(inside(target, other) or inside(other, target) for other in targets)
 

@@ -1,4 +1,4 @@
-"""Accounts of FILE that do not exist yet: each judged, then all made by few programs."""
+"""Accounts of FILE that do not exist yet. All are checked, then created by a few programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from .mounts import by_level, wanted_binds
 
 
 class NewAccounts:
-    """The accounts that are to be made.
+    """The accounts to create.
 
     Args:
         engine: with the facts.
@@ -56,7 +56,7 @@ class NewAccounts:
     def draft(
         self, entry: Entry, keys: Sequence[Key], stale: Sequence[KeyLine]
     ) -> tuple[Change, Draft]:
-        """Return what is to be done for one account.
+        """Return what to do for one account.
 
         Args:
             entry: what FILE says of it.
@@ -166,14 +166,14 @@ class NewAccounts:
             shell_of(profile, self._host),
             entry.comment or "",
             groups=(profile.group,) if profile.group else (),
-            # Whoever is to be disabled is shut out at no moment.
+            # An account that is to be disabled is shut out from the beginning.
             expire=EXPIRED if to_be_disabled(entry) else expire,
             password=entry.password or "*",
             skeleton=profile.home != "inside",
         )
 
     def _judge_targets(self, account: Account, binds: Sequence[Bind]) -> None:
-        """Refuse a mount at a place where the jail of a new account shows something itself."""
+        """Refuse a mount where the jail of a new account already has a mount of its own."""
         for own in self._engine.manager.binds(account, self._host) if binds else ():
             for bind in binds:
                 if bind.role == own.role == "home":
@@ -188,7 +188,7 @@ class NewAccounts:
                 raise SftpJailError(f"mounts: {words}", advice="give another target")
 
     def _storage(self, account: Account, entry: Entry) -> list[Step]:
-        """Return the steps that write down the quota, and which old files are to be deleted.
+        """Return the steps that record the quota, and where old files are deleted.
 
         The jail is then made with that quota. Nothing is there yet that could be deleted.
 

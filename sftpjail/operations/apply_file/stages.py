@@ -1,4 +1,4 @@
-"""The plans that carry out a file of accounts, each made when the one before is done.
+"""The plans that carry out a file of accounts. Each is made after the one before is done.
 
 First come new accounts, passwords, comments, and mounts that must be removed to make room for
 others; then jails, expiry dates, keys and mounts; then what each may store, and last the accounts
@@ -77,7 +77,7 @@ class Stages:
         return tuple(stages)
 
     def preview(self) -> Plan:
-        """Return the whole plan, as far as it can be told before new accounts are there.
+        """Return the whole plan, as far as it is known before new accounts exist.
 
         An account that cannot be planned for is left out, with its error in the plan. Of a mount
         that takes another one's place, lies above such a one or below it, only the end of what is
@@ -127,14 +127,14 @@ class Stages:
         return self._plan(later, events)
 
     def _inner_mounts(self, number: int, later: Engine) -> Plan:
-        """Plan the mounts that NUMBER others which have come lie above."""
+        """Plan the mounts that are below NUMBER others, which are mounted now."""
         events: list[Event] = [mount for above, mount in self._draft.inner if above == number]
         for account, new in self._made(later):
             events += _mounts(account, new, later.host, number)
         return self._plan(later, events)
 
     def _storage(self, later: Engine) -> Plan:
-        """Plan quotas, and what is deleted: the directories are there by now."""
+        """Plan quotas, and where old files are deleted, since the directories exist now."""
         events = list(self._draft.storage)
         for account, new in self._made(later):
             if new.entry.retention:
@@ -143,9 +143,9 @@ class Stages:
         return self._plan(later, events)
 
     def _judge_ages(self, account: Account, ages: Iterable[tuple[str, int]], host: Host) -> None:
-        """Refuse a directory that must keep its files, unless it only is not there yet.
+        """Refuse a directory that must keep its files, but not one that does not exist yet.
 
-        Where a host moves, files come when the accounts are there.
+        When a host is moved, the files are copied after the accounts are made.
         """
         for directory, _ in ages:
             reason = retention.refusal(account, directory, host)
