@@ -101,7 +101,7 @@ class Machine:
     def _guest(self, beside: int) -> int:
         """Process 1 of the system that runs beside a process in the sandbox, as seen from here."""
         first = _status(beside, "PPid")[0]
-        for pid in _descendants(first):
+        for pid in descendants(first):
             if _status(pid, "NSpid")[-1] == 1:
                 return pid
         raise CommandFailed("the machine is not up")
@@ -436,11 +436,12 @@ def _status(pid: int, field: str) -> list[int]:
     return [int(number) for number in found[1].split()]
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, each before its own."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            found += [int(child), *_descendants(int(child))]
+            found += [int(child), *descendants(int(child))]
     return found
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
-from machine import Machine, changes
+from machine import Machine, changes, descendants
 from steps import (
     QUIET,
     again,
@@ -165,36 +175,72 @@ def stopped(machine: Machine, argv: list[str], moments: int) -> None:
     """Stop a command at so many moments by each signal; it is done afterwards."""
     before = state(machine)
     machine.run("tar", "-cpf", SAVED, *PLACES, *(f"/etc/{name}" for name in ETC))
-    began = time.monotonic()
-    machine.run("sftpjail", *argv, timeout=600)
-    lasts, after = time.monotonic() - began, state(machine)
+    code, said, all_calls = run_until(machine, argv)
+    after = state(machine)
+    assert code == 0, said
     assert changes(before, after)
     restore(machine)
     assert not changes(before, state(machine))
-    tally = {"KILL": [0, 0], "INT": [0, 0]}
+    tally = {signal.SIGKILL: [0, 0], signal.SIGINT: [0, 0]}
     for turn in range(2 * moments):
-        signal = ("KILL", "INT")[turn % 2]
-        moment = lasts * (turn // 2 + 0.5) / moments
-        words = ("timeout", "-s", signal, f"{moment:.3f}", "sftpjail", *argv)
-        done = machine.run(*words, check=False, timeout=600)
+        number = (signal.SIGKILL, signal.SIGINT)[turn % 2]
+        moment = round(all_calls * (turn // 2 + 0.5) / moments)
+        code, said, calls = run_until(machine, argv, moment, number)
         # It changes nothing itself.
-        said = machine.run(
+        later = machine.run(
             "sftpjail", "key", "remove", "nobody", "nobody's", check=False, timeout=600
         )
-        assert not machine.exists("/var/lib/sftpjail/journal"), (moment, done, said)
+        where = f"{number.name} at call {calls} of {all_calls}: {code} {said[-2000:]} {later}"
+        assert calls >= moment and "Traceback" not in said, where
+        assert not machine.exists("/var/lib/sftpjail/journal"), where
         now = state(machine)
         which = [not changes(one, now) for one in (before, after)]
         assert any(which), (
-            f"SIG{signal} after {moment:.1f} of {lasts:.1f} s: {done} {said}\n"
-            f"from before: {short(changes(before, now))}\nfrom after: {short(changes(after, now))}"
+            f"{where}\nfrom before: {short(changes(before, now))}"
+            f"\nfrom after: {short(changes(after, now))}"
         )
-        if signal == "INT" and done.code == 124 and "put back" in done.err:
-            assert which[0], done
-        tally[signal][which.index(True)] += 1
+        if code == 130 and "put back" in said:
+            assert which[0], where
+        tally[number][which.index(True)] += 1
         if not which[0]:
             restore(machine)
     machine.run("sftpjail", *argv, timeout=600)
-    print(f"{' '.join(argv)}: {lasts:.1f} s; before and after: {tally}")
+    print(f"{' '.join(argv)}: {all_calls} calls; before and after: {tally}")
+
+
+def run_until(
+    machine: Machine, argv: list[str], moment: int = 0, number: signal.Signals = signal.SIGKILL
+) -> tuple[int, str, int]:
+    """Run sftpjail, and send it and its programs a signal at a moment.
+
+    The moment is how many calls of read(2) and write(2) it has made: that does not depend on how
+    quick a machine is. Returns its exit code, what it said, and its calls when last seen.
+    """
+    calls, deadline = 0, time.monotonic() + 1200
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            machine.argv("sftpjail", *argv), stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
+        while process.poll() is None:
+            assert time.monotonic() < deadline, f"it goes on, after {calls} calls"
+            with contextlib.suppress(OSError, IndexError):  # it has not begun, or just ended
+                struck = descendants(process.pid)
+                calls = calls_of(struck[0])
+                if 0 < moment <= calls:
+                    for pid in struck:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, number)
+                    break
+            time.sleep(0.001)
+        code = process.wait(1200)
+        said.seek(0)
+        return code, said.read(), calls
+
+
+def calls_of(pid: int) -> int:
+    """How often a process has read and written, with the programs that it has waited for."""
+    found = re.findall(r"(?m)^sysc[rw]: (\d+)$", Path(f"/proc/{pid}/io").read_text())
+    return sum(map(int, found))
 
 
 def restore(machine: Machine) -> None:
@@ -215,3 +261,73 @@ def state(machine: Machine) -> dict[str, object]:
         for path, entry in snapshot(machine).items()
         if not path.startswith((*dull, "/etc/gshadow-"))
     }
+
+
+@pytest.mark.whole
+def test_many_accounts_move_to_another_host(
+    machine: Machine, installed: Path, thorough: bool
+) -> None:
+    """From one CSV, and from the JSON that the first host exports; each with its old key, and no other."""
+    number = 10_000 if thorough else 300
+    names = [f"x{n}" for n in range(number)]
+    movers = names[:: number // 30]
+    keys = {name: machine.keygen(name) for name in movers}
+    public = {name: machine.read(f"{key}.pub").strip() for name, key in keys.items()}
+    rows = "".join(f"{name},{public.get(name) or made_up(name)},/srv/web:/web\n" for name in names)
+    make_ready(machine)
+    machine.write(FILE, f"name,keys,mounts\n{rows}")
+    applied(machine, FILE)
+    export = machine.run("sftpjail", "export", "--format", "json", timeout=600).out
+    assert len(json.loads(export)["accounts"]) == number
+    with Machine(layer=installed, mounts="fstab") as other:
+        make_ready(other)
+        for path in (path for key in keys.values() for path in (key, f"{key}.pub")):
+            other.write(path, machine.read(path), 0o600)
+        other.write(NEXT, export)
+        applied(other, NEXT)
+        for form in ("json", "csv"):
+            words = ("sftpjail", "export", "--format", form)
+            assert other.run(*words, timeout=600).out == machine.run(*words, timeout=600).out
+        place = "/etc/ssh/authorized_keys"
+        assert changes(machine.listing(place), other.listing(place)) == {}
+        for host in (machine, other):
+            for turn, name in enumerate(movers):
+                works(host, name, keys[name], "ls /web")
+                shut(host, name, keys[movers[turn - 1]])
+        # A key that the file no longer has.
+        lost = movers[::2]
+        rows = "".join(
+            f"{name},{made_up('another') if name in lost else public.get(name) or made_up(name)}\n"
+            for name in names
+        )
+        other.write(FILE, f"name,keys\n{rows}")
+        applied(other, FILE)
+        for name in movers:
+            if name in lost:
+                shut(other, name, keys[name])
+            else:
+                works(other, name, keys[name], "ls /web")
+        found = other.run("sftpjail", "check", timeout=600).out
+        assert found == f"{number} jails checked, no problems\n", found
+
+
+def make_ready(machine: Machine) -> None:
+    """A host on which many logins fail, and no account is jailed yet."""
+    machine.write("/etc/ssh/sshd_config.d/00-test.conf", machine.patience())
+    ready(machine, CONFIG)
+    machine.sh("mkdir /srv/web")
+
+
+def made_up(name: str) -> str:
+    """A public key to which nobody has the private one."""
+    words = (b"ssh-ed25519", hashlib.sha256(name.encode()).digest())
+    blob = b"".join(len(word).to_bytes(4, "big") + word for word in words)
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()} {name}"
+
+
+def applied(machine: Machine, file: str) -> None:
+    """A file of accounts is applied, and a second time that changes nothing."""
+    machine.run("sftpjail", "apply", file, timeout=600)
+    before = snapshot(machine)
+    done = machine.run("sftpjail", "apply", file, timeout=600)
+    assert "nothing to do" in done.out and changes(before, snapshot(machine)) == {}, done.out[:2000]
