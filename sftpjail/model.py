@@ -466,8 +466,7 @@ class Key:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """One line of group(5)."""
 
     name: str
@@ -475,8 +474,7 @@ class Group:
     members: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Shadow:
+class Shadow(NamedTuple):
     """The fields of shadow(5) that decide about a login.
 
     The password's hash, and days, as text, "" for none.

@@ -26,7 +26,7 @@ from ..errors import SftpJailError, UsageError
 from ..escapes import one_line
 from ..formats.retention import age_of
 from ..host import Host
-from ..jails import quota, retention
+from ..jails import retention
 from ..jails.activity import namesakes
 from ..jails.closing import (
     is_disabled,
@@ -377,13 +377,3 @@ def _plan(engine: Engine, events: Sequence[Event], account: Account, *, shut: bo
     listed = list_with(account, engine.host, shut=shut) if events else None
     first = [OnSetup()] if listed is not None else []
     return engine.plan([*first, *events], listed=listed)
-
-
-def quota_facts(account: Account, host: Host) -> dict[str, object]:
-    """Return what an account may store and what it does, for --json."""
-    found = quota.use(account, host)
-    return {
-        "quota": found.size if found else None,
-        "quota_used": found.used if found else None,
-        "quota_enforced": not found.lack if found else None,
-    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shlex
 import sys
@@ -12,18 +11,20 @@ import syslog
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import config as configuration
 from ..config import Config
-from ..engine.engine import Engine, locked
-from ..engine.plan import Event, Plan
 from ..errors import SftpJailError, denied
 from ..escapes import one_line, some
 from ..host import Host
 from ..model import Problem
 from ..system import arrivals, process_state, streams
 from ..system.syslog import tell
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+    from ..engine.plan import Event, Plan
 
 # Makes the parser of one command from its name and description.
 Command = Callable[[str, str], argparse.ArgumentParser]
@@ -72,6 +73,30 @@ class Context:
         """Return the configuration, with `auto` decided for this host. Raises UsageError."""
         return _decided(configuration.load(self.arguments.config), Host(), ask=False)
 
+    def facts(self) -> tuple[Config, Host]:
+        """Return the configuration and the facts, for a command that reads and asks no plugin.
+
+        No engine is loaded, and no plugin unless the configuration names one: if that does not
+        load, it is reported, as by other commands.
+
+        Raises:
+            SftpJailError: as `engine`.
+        """
+        config = self._begun()
+        if config.plugins_allow or config.plugins_packaged:
+            from ..engine.manager import Manager  # late: few hosts have such plugins
+
+            self.warn(Manager(config, tolerant=True).failures)
+        host = Host()
+        return _decided(config, host, ask=True), host
+
+    def _begun(self) -> Config:
+        """Return the configuration, once root may ask about the accounts that are named."""
+        if os.geteuid() != 0:
+            raise SftpJailError("only root may do this", f"sudo {shlex.join(sys.argv)}")
+        self._wait_for_accounts()
+        return self.loaded or configuration.load(self.arguments.config)
+
     @contextlib.contextmanager
     def engine(
         self,
@@ -92,12 +117,11 @@ class Context:
         Raises:
             SftpJailError: not root, the lock is held, or the account is still being created.
         """
-        if os.geteuid() != 0:
-            raise SftpJailError("only root may do this", f"sudo {shlex.join(sys.argv)}")
+        from ..engine.engine import locked  # late: `facts` does without it
+
+        config = self._begun()
         willing = reading if tolerant is None else tolerant
-        self._wait_for_accounts()
         only_looks = self.dry_run or reading
-        config = self.loaded or configuration.load(self.arguments.config)
         with locked(config, only_looks, timeout, willing, arrived, self.command) as engine:
             # A hook uses what was decided before, so that useradd need not wait for sshd.
             ask = self.arguments.command != "hook"
@@ -284,6 +308,8 @@ class Context:
     def close(self, code: int) -> int:
         """Print the object of --json, and return the exit code."""
         if self.json:
+            import json  # late: few want it
+
             actions = self.answers.get("actions")
             changed = (
                 {}

@@ -28,9 +28,10 @@ from ..reports.review import (
     review,
     to_disable,
 )
-from .access import days, quota_facts
+from .access import days
 from .context import Command, Context, printable
 from .keys import key_facts, use_facts
+from .listing import quota_facts
 
 _SHOWN = 8
 _COLUMNS = ("USER", "STATE", "BY", "SINCE", "LAST", "FROM", "IDLE")

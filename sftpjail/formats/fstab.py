@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..errors import UsageError
 
@@ -45,8 +45,7 @@ def unescape(text: str) -> str:
     return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True)
-class FstabEntry:
+class FstabEntry(NamedTuple):
     """One mount of fstab(5), unescaped."""
 
     source: str
@@ -82,8 +81,7 @@ def parse_line(line: str) -> FstabEntry | None:
     )
 
 
-@dataclass(frozen=True)
-class MountPoint:
+class MountPoint(NamedTuple):
     """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 
     It says where, with which per-mount flags, and what it shows: the directory `root` of the file
@@ -150,7 +148,7 @@ def _with_hidden(
     found = {}
     for path, point in points.items():
         hidden = _over(*taken[path], within, ids)
-        found[path] = replace(point, hidden_by=hidden) if hidden else point
+        found[path] = point._replace(hidden_by=hidden) if hidden else point
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,8 @@ class Daemons:
 
     def listens(self, path: str) -> bool:
         """Return whether a process listens on the datagram socket PATH, as syslogd on /dev/log."""
+        import socket  # late: only check and setup come here
+
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(self.files.root + path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -28,6 +27,8 @@ class Programs:
     def which(self, program: str) -> str:
         """Return the absolute path of an installed program, or ""."""
         if program not in self._programs:
+            import shutil  # late: it loads all decompressors
+
             path = ":".join(
                 f"{self.root}{directory}"
                 for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin")

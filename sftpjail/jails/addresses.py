@@ -13,8 +13,8 @@ name that the owner of the address has chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ..actions import Action, Phase, SetLines
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Read, Style
 from ..host import Host
@@ -25,6 +25,9 @@ from ..openssh.pam_stack import is_asked
 from ..openssh.settings import effective
 from ..paths import ADDRESSES, LIMITED
 from .closing import why_spared
+
+if TYPE_CHECKING:
+    from ..actions import Action
 
 SSHD = "/etc/pam.d/sshd"
 LOOPBACK = "127.0.0.1"
@@ -107,14 +110,16 @@ def limit(account: Account, addresses: tuple[str, ...], host: Host) -> list[Acti
     if addresses and (name.lower() in _WORDS or "@" in name):
         advice = "give its profile the addresses: `addresses` in sftpjail.conf(5)"
         raise SftpJailError(f"{name} is not an account's name to pam_access(8)", advice=advice)
-    return _set(name, addresses, Phase.CLOSING if addresses else Phase.OPENING)
+    return _set(name, addresses, closing=bool(addresses))
 
 
-def _set(name: str, addresses: tuple[str, ...], when: Phase) -> list[Action]:
+def _set(name: str, addresses: tuple[str, ...], closing: bool) -> list[Action]:
+    from ..actions import Phase, SetLines  # late: list needs no actions
     from ..formats.access_list import access_line  # late: useradd waits
 
     lines = (access_line(name, addresses),) if addresses else ()
     names = (name,) if addresses else ()
+    when = Phase.CLOSING if closing else Phase.OPENING
     return [
         SetLines(ADDRESSES, name, lines, Style.USER, when=when),
         SetLines(LIMITED, name, names, Style.LINE, when=when),
@@ -123,7 +128,7 @@ def _set(name: str, addresses: tuple[str, ...], when: Phase) -> list[Action]:
 
 def forget(name: str, host: Host) -> list[Action]:
     """Return the actions that remove an account from the list."""
-    return _set(name, (), Phase.OPENING) if name in listed(host) else []
+    return _set(name, (), closing=False) if name in listed(host) else []
 
 
 def rename(old: str, new: str, host: Host) -> list[Action]:
@@ -131,8 +136,8 @@ def rename(old: str, new: str, host: Host) -> list[Action]:
     own = listed(host).get(old, ())
     if not own or old == new:
         return []
-    gone = [] if host.account(old) else _set(old, (), Phase.CLOSING)
-    return [*_set(new, own, Phase.CLOSING), *gone]
+    gone = [] if host.account(old) else _set(old, (), closing=True)
+    return [*_set(new, own, closing=True), *gone]
 
 
 def _by_pam(host: Host) -> bool:

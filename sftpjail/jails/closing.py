@@ -15,8 +15,8 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from shlex import quote
+from typing import TYPE_CHECKING
 
-from ..actions import Action, CloseAccount, OpenAccount, Phase, SetExpiry, SetLines
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Style
 from ..host import Host
@@ -28,6 +28,9 @@ from ..paths import HOST_RECORD
 from .guards import administrator, is_namesake, why_not
 from .homes import home_problem
 from .membership import is_valid, name_now
+
+if TYPE_CHECKING:
+    from ..actions import Action
 
 DAY = 86400  # seconds
 EXPIRED = "1"  # 2 January 1970; shadow(5) advises against 0
@@ -166,6 +169,8 @@ def expire(account: Account, date: str, host: Host) -> list[Action]:
     Raises:
         SftpJailError: it may not be shut out, or has no line in shadow(5).
     """
+    from ..actions import CloseAccount, SetExpiry  # late: list needs no actions
+
     name, reserved = account.name, why_spared(account, host)
     if reserved and date:
         raise SftpJailError(f"{name} does not expire: {reserved}")
@@ -211,6 +216,8 @@ def days_of(date: str) -> str:
 
 def _shut_out(account: Account, closed: Closed, host: Host) -> list[Action]:
     """Return the actions of `close` and `disable`."""
+    from ..actions import CloseAccount, Phase, SetLines  # late: list needs no actions
+
     name = account.name
     expirable = host.people.has_shadow(name)
     expire = None if not expirable or _is_past(host.expiry(name)) else EXPIRED
@@ -234,6 +241,8 @@ def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
         host: the facts.
         whoever: also let in an account that was shut out permanently or until a later date.
     """
+    from ..actions import OpenAccount  # late: list needs no actions
+
     name, closed = account.name, host.origin(account.name).closed
     if closed is None or not (whoever or _is_over(closed)):
         return []
@@ -243,6 +252,8 @@ def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
 
 def forget(name: str, host: Host) -> list[Action]:
     """Return the action that removes a name from the list."""
+    from ..actions import Phase, SetLines  # late: list needs no actions
+
     return (
         [SetLines(CLOSED, name, (), Style.LINE, when=Phase.OPENING)]
         if name in _listed(host)

@@ -7,14 +7,17 @@ accounts, and one that `setup` writes for profiles; see system/login_step.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ..actions import Action, SetLines
 from ..errors import SftpJailError
 from ..formats.tagged_lines import Read, Style
 from ..host import Host
 from ..model import Account, number
 from ..openssh.pam_session import at_login
 from ..paths import CONNECTIONS
+
+if TYPE_CHECKING:
+    from ..actions import Action
 
 
 def listed(host: Host) -> Mapping[str, int]:
@@ -31,6 +34,8 @@ def allowed(account: Account, host: Host) -> int:
 
 def limit(name: str, most: int, host: Host) -> list[Action]:
     """Return the action that gives an account its own limit; 0 removes it."""
+    from ..actions import SetLines  # late: list needs no actions
+
     if not most and name not in listed(host):
         return []
     lines = (f"user {name} {most}",) if most else ()

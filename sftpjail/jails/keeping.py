@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from ..actions import Action, SetLines
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..paths import KEEP
+
+if TYPE_CHECKING:
+    from ..actions import Action
 
 
 def listed(host: Host) -> Collection[str]:
@@ -17,6 +20,8 @@ def listed(host: Host) -> Collection[str]:
 
 def mark(name: str, wanted: bool, host: Host) -> list[Action]:
     """Return the action that marks an account as kept, or no longer."""
+    from ..actions import SetLines  # late: list needs no actions
+
     if not wanted and name not in listed(host):
         return []
     return [SetLines(KEEP, name, (f"user {name} keep",) if wanted else (), Style.USER)]

@@ -6,9 +6,8 @@ that were set, so that they can be removed again. The limits in force are those 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..actions import Action, SetLines
 from ..errors import SftpJailError
 from ..formats.quotas import own_size, quota_line
 from ..formats.tagged_lines import Style
@@ -16,6 +15,9 @@ from ..host import Host
 from ..model import Account, in_units, normal
 from ..paths import QUOTAS
 from .quota_systems import Lack, System, is_btrfs, system_of
+
+if TYPE_CHECKING:
+    from ..actions import Action
 
 
 class Use(NamedTuple):
@@ -71,6 +73,8 @@ def system(account: Account, host: Host) -> System:
 
 def store(name: str, size: int | None, by_profile: bool, host: Host) -> list[Action]:
     """Return the action that records a quota; a size of None removes it."""
+    from ..actions import SetLines  # late: list needs no actions
+
     lines = () if size is None else (quota_line(name, size, by_profile=by_profile),)
     if host.tagged(QUOTAS, Style.USER).get(name, ()) == lines:
         return []

@@ -11,9 +11,8 @@ import posixpath
 from abc import abstractmethod
 from collections.abc import Sequence
 from shlex import join
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..actions import Run
 from ..errors import SftpJailError
 from ..escapes import Choice
 from ..formats.quotas import QuotaGroup, quota_groups
@@ -22,6 +21,9 @@ from ..model import Account, normal
 from ..paths import ACCOUNTS
 from ..system.subvolumes import ROOT_INODE
 from .closing import is_shut
+
+if TYPE_CHECKING:
+    from ..actions import Run
 
 _BLOCK = 1024  # of setquota(8) and repquota(8), in bytes
 
@@ -243,6 +245,8 @@ _KINDS: dict[str, type[System]] = {"btrfs": Btrfs, "ext4": Ext4, "xfs": Xfs}
 
 
 def _run(argv: tuple[str, ...], undo: tuple[str, ...]) -> Run:
+    from ..actions import Run  # late: list needs no actions
+
     return Run(argv, "sets what may be stored", undo, always=True)
 
 

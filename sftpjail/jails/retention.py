@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ..actions import Action, SetLines
 from ..errors import SftpJailError
 from ..formats.retention import ages_of, is_writable, line, setting
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import Account, innermost, inside, normal
 from ..paths import RETENTION
+
+if TYPE_CHECKING:
+    from ..actions import Action
 
 SINCE = 250  # the first version of systemd in which "m:" chooses the modification time
 MOST = 100_000  # entries of a directory that a preview looks at
@@ -89,6 +92,8 @@ def is_active(account: Account, directory: str, days: int, host: Host) -> bool:
 
 def store(name: str, lines: tuple[str, ...], host: Host) -> list[Action]:
     """Return the action that sets the lines of an account, or removes them if there are none."""
+    from ..actions import SetLines  # late: list needs no actions
+
     if host.tagged(RETENTION, Style.BLOCK).get(name, ()) == lines:
         return []
     return [SetLines(RETENTION, name, lines, Style.BLOCK)]

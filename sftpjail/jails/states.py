@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..config import Config, keyfile
 from ..errors import SftpJailError
@@ -61,8 +62,7 @@ class State:
         object.__setattr__(self, "why", one_line(self.why))
 
 
-@dataclass(frozen=True)
-class LoginMethods:
+class LoginMethods(NamedTuple):
     """By what an account could log in beside the keys in its key file.
 
     Args:

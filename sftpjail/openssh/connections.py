@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address, ip_network
 from itertools import chain
 
 from ..host import Host
@@ -103,6 +102,8 @@ def _examples(pattern: str) -> list[str]:
 
     For 192.168.* they are complete addresses, since sshd accepts no others.
     """
+    from ipaddress import ip_network  # late: few hosts have such patterns
+
     with contextlib.suppress(ValueError):
         network = ip_network(pattern, strict=False)
         return [str(network[0]), str(network[-1])]
@@ -114,6 +115,8 @@ def _examples(pattern: str) -> list[str]:
 
 
 def _matches(pattern: str, example: str) -> bool:
+    from ipaddress import ip_address, ip_network  # late, as in `_examples`
+
     from .patterns import matches  # late: only `setup` and `check` come here
 
     try:

@@ -10,8 +10,8 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..host import Host
 from ..system.listeners import Listener, told
@@ -30,8 +30,7 @@ _DAEMONS_OWN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Daemon:
+class Daemon(NamedTuple):
     """An sshd, and how to ask it.
 
     Args:

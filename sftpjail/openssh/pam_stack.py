@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..host import Host
 from .settings import effective
@@ -13,8 +13,7 @@ from .settings import effective
 SSHD = "/etc/pam.d/sshd"
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One module in a stack: its type, name, arguments, and FILE:LINE.
 
     The type is auth, account, password or session.

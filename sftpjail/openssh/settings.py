@@ -8,8 +8,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..errors import SftpJailError
 from ..host import Host
@@ -37,8 +37,7 @@ _ALIASES = {
 Staged = tuple[tuple[str, bytes | None], ...]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings that sshd applies to an account.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ..errors import SftpJailError
 from ..formats.tagged_lines import small_keywords
@@ -53,4 +52,4 @@ def ask_sshd(
         bare = {**(files or {}), DROPIN: None}
         without = host.programs.preview([*command, *arguments], bare)
         answer = without if without.code == 0 else answer
-    return replace(answer, out=small_keywords(answer.out)) if "-T" in arguments else answer
+    return answer._replace(out=small_keywords(answer.out)) if "-T" in arguments else answer

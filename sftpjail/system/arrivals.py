@@ -12,7 +12,7 @@ import re
 import select
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..paths import RUN_DIR, WAITER
 from . import programs
@@ -24,8 +24,7 @@ PATIENCE = 10.0  # seconds that a command waits for a waiter
 _PERL = re.compile(r"perl[\d.]*(?: \(deleted\))?")
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """An account whose jail is made when another process has ended.
 
     Args:

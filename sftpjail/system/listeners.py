@@ -12,8 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from .processes import after_name, is_here, owner, pids, unit_of
 
@@ -23,8 +23,7 @@ _TITLE = re.compile(r"sshd: (?P<words>.*) \[listener\] \d+ of \d+-\d+ startups",
 _VALUED, _BARE = "bCcEfghkopuV", "46DGQRTdeiqrt"
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(NamedTuple):
     """An sshd process that listens for connections.
 
     Args:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 def pids() -> Iterator[int]:
@@ -199,8 +199,7 @@ _FOR_USERS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class OutsideProcess:
+class OutsideProcess(NamedTuple):
     """A process of a user that runs outside any jail.
 
     `service` is the unit of the system service that runs it, or "". `container` means that root has

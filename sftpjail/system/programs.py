@@ -9,9 +9,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..errors import SftpJailError
 from ..escapes import look_at
@@ -25,8 +24,7 @@ _PIPE = 1 << 18  # bytes of a pipe's buffer, and to read at once
 ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer of a program: exit code, standard output and standard error.
 
     A negative exit code is the signal that killed it.

@@ -167,7 +167,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs sftpjail as root on the stage; a plan that is applied is played there."""
     monkeypatch.setattr(context.os, "geteuid", lambda: 0)
-    for module in (engine, check, accounts):
+    for module in (engine, check, accounts, context):
         monkeypatch.setattr(module, "Host", stage.host)
     monkeypatch.setattr(context.configuration, "load", lambda path: stage.config)
     monkeypatch.setattr(engine.locks, "lock", lambda path, timeout: contextlib.nullcontext())

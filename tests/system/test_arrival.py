@@ -242,7 +242,11 @@ def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machin
     assert not [name for name in ours if name.endswith(".check") or ".selftest" in name]
     assert not found & {"difflib", "paramiko", "rich", "sftpjail.openssh.public_keys"}
     others = {f"sftpjail.cli.{name}" for name in ("imports", "metrics", "mounts", "watch")}
-    assert not modules_of(machine, "list") & others, "a command loads no module of another"
+    found = modules_of(machine, "list")
+    assert not found & others, "a command loads no module of another"
+    assert not found & {"pluggy", *(f"sftpjail.{room}" for room in ("actions", "engine"))}
+    ours = {name for name in found if name.startswith("sftpjail.")}
+    assert len(ours) <= 80, sorted(ours)
     ours = {name for name in modules_of(machine, "--version") if name.startswith("sftpjail.")}
     needed = ["cli", "cli.main", "errors", "escapes", "system"]
     needed += ["system.signals", "system.streams"]

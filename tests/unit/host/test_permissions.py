@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 from pathlib import Path
@@ -13,7 +14,6 @@ from fakes import FakeHost, Programs, Tree
 from sftpjail.errors import SftpJailError
 from sftpjail.host import Host
 from sftpjail.host import files as files_module
-from sftpjail.host import programs as programs_module
 from sftpjail.model import Account, Shadow
 
 ANN = Account("ann", 1001, 1001, "/home/ann")
@@ -217,9 +217,9 @@ def test_members_and_programs_are_looked_up_once(
     tree.program("sshd")
     host = tree.host()
     calls: list[str] = []
-    real = programs_module.shutil.which
+    real = shutil.which
     monkeypatch.setattr(
-        programs_module.shutil,
+        shutil,
         "which",
         lambda name, path: calls.append(name) or real(name, path=path),
     )

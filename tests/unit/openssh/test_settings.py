@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -319,7 +318,7 @@ def test_the_way_to_tell_sshd_is_the_hosts(tree: Tree) -> None:
     assert unit(tree.host()) == "ssh"
     by_hand = Daemon("/usr/sbin/sshd", pid=8, unit="session-1.scope")
     assert reload_command(tree.host(), by_hand) == "kill -HUP 8"
-    second = replace(by_hand, unit="second.service")
+    second = by_hand._replace(unit="second.service")
     told = "systemctl kill -s HUP --kill-who=main second.service"
     assert reload_command(tree.host(), second) == told
 

@@ -244,7 +244,7 @@ def test_on_check_of_another_daemon_that_does_no_harm(tree: Tree, fire: Fire, te
 def test_on_check_of_a_daemon_that_cannot_be_asked(tree: Tree, fire: Fire) -> None:
     second(tree, "", ("o", ""))
     assert tree.listening
-    tree.listening[1] = replace(tree.listening[1], options=None)
+    tree.listening[1] = tree.listening[1]._replace(options=None)
     (problem,) = fire("sshd", "on_check", tree.host(), account=None)
     what = "whether sshd on port 2222 (pid 8) jails anybody is not known: "
     assert problem.what == f"{what}its command line cannot be read from /proc"

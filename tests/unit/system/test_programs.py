@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,8 +168,8 @@ def test_without_systemd_a_reload_is_a_signal(
 ) -> None:
     sent: list[tuple[int, int]] = []
     one = Listener(77, "/usr/sbin/sshd", (("f", "/etc/ssh/sshd_config"),), (("0.0.0.0", 22),))
-    other = replace(one, pid=78, options=(("f", "/etc/other"),))
-    broken = replace(one, pid=79, options=(("o", "Port=x"),))
+    other = one._replace(pid=78, options=(("f", "/etc/other"),))
+    broken = one._replace(pid=79, options=(("o", "Port=x"),))
     monkeypatch.setattr(services, "running", lambda service: 77 if service == "sshd" else None)
     monkeypatch.setattr(services, "listeners", lambda: [one, other, broken])
     monkeypatch.setattr(services, "_is_roots", lambda program: True)
