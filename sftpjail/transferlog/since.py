@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -21,7 +21,7 @@ from ..errors import SftpJailError
 from ..host import Host
 from ..system import programs
 from . import sources, sshd_lines
-from .journal_export import Entries, Entry, cursor_of, is_same, seconds_of
+from .journal_export import Entries, Entry, cursor_of, is_later, is_same, seconds_of
 from .logins import Logins
 from .parser import Reader
 from .records import Login, Record
@@ -110,19 +110,27 @@ class Since:
             yield from self._batches((*command, f"--since=@{self.place.at}", *matches), "")
 
     def _batches(self, command: tuple[str, ...], known: str) -> Iterator[list[Entry]]:
-        batch = list[Entry]()
-        for entry in self._entries(command):
-            if known and is_same(cursor_of(entry), known):
-                continue
-            batch.append(entry)
-            self._go_to(entry)
-            if len(batch) == 1000:
-                yield batch
-                batch = []
+        """Yield the entries up to now.
+
+        Of later ones some may be in a file that journald makes while the others are read, so the
+        place must not go behind those.
+        """
+        batch, boot, now = list[Entry](), sources.boot_id(self._host), time.monotonic()
+        with contextlib.closing(self._entries(command)) as entries:
+            for entry in entries:
+                if is_later(cursor_of(entry), boot, now):
+                    break
+                if known and is_same(cursor_of(entry), known):
+                    continue
+                batch.append(entry)
+                self._go_to(entry)
+                if len(batch) == 1000:
+                    yield batch
+                    batch = []
         yield batch
 
     @staticmethod
-    def _entries(command: tuple[str, ...]) -> Iterator[Entry]:
+    def _entries(command: tuple[str, ...]) -> Generator[Entry, None, None]:
         entries = Entries(cursors=True)
         for piece in programs.stream(command):
             yield from entries.split(piece)

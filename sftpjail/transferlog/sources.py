@@ -42,6 +42,12 @@ LONGEST = 1 << 16  # bytes of a line; the rest is dropped
 POLL = 0.2  # seconds between two looks at a file
 
 
+def boot_id(host: Host) -> str:
+    """Return the kernel's identifier of this boot as journald writes it, or ""; see random(4)."""
+    found = host.read("/proc/sys/kernel/random/boot_id") or b""
+    return found.decode("ascii", "replace").replace("-", "").strip()
+
+
 def recent(host: Host, config: Config, since: float) -> Iterator[bytes]:
     """Yield the texts of internal-sftp's messages since a moment, cheaply.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -263,6 +264,26 @@ def test_an_empty_journal_and_a_cursor_that_is_none(
     asked.append((["--since=@7"], "fails"))
     with pytest.raises(SftpJailError, match="journalctl failed"):
         journal(tree.host(), Place(7))
+
+
+def test_what_comes_meanwhile_is_left_for_the_next_time(
+    tree: Tree, asked: list[tuple[list[str], str]]
+) -> None:
+    """Of that some may be in a user's file that is made only now."""
+    tree.write("/proc/sys/kernel/random/boot_id", "bo-ot\n")
+    now = int(time.monotonic() * 1_000_000)
+    known = f"s=1;i=1;b=boot;m={now - 9:x}"
+    before, after, then = (
+        f"s=1;i={number};b={boot};m={now + later:x}"
+        for number, boot, later in ((2, "boot", -5), (3, "boot", 60_000_000), (4, "other", 0))
+    )
+    asked.append(([f"--cursor={known}"], entry(before, "a") + entry(after, "b") + entry(then, "c")))
+    found, since = journal(tree.host(), Place(5, known))
+    assert found == ["a"] and since.place == Place(5, before)
+    # An entry of another boot is of no later one.
+    asked.append(([f"--cursor={before}"], entry(then, "c")))
+    found, since = journal(tree.host(), Place(5, before))
+    assert found == ["c"] and since.place == Place(5, then)
 
 
 def test_a_forged_cursor_in_a_message_is_none(
